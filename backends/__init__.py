@@ -1,0 +1,1 @@
+"""One folder an array library, imported as `xrnn.backends`. Each has `load() -> Backend`."""

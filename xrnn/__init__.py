@@ -1,0 +1,47 @@
+"""Recurrent layers on NumPy and CuPy, written once: hand-derived backward passes, in-place gradients, fused kernels.
+
+    from xrnn import RNN, xp
+    rnn = RNN.init(input_size=32, hidden_size=128, rng=0)
+    h = rnn.forward(xp.ones((10, 4, 32), dtype="float32"))  # (T, N, D) → (T, N, H)
+
+`XRNN_BACKEND` (auto, numpy, cupy) chooses where new arrays lie; layers run on the backend of their weights.
+"""
+
+from xrnn.backend import Backend, BackendUnavailableError, use_fused
+from xrnn.config import show_config
+from xrnn.gradcheck import GradientMismatchError, gradcheck
+from xrnn.layers.dropout import Dropout
+from xrnn.layers.embedding import Embedding
+from xrnn.layers.linear import Linear
+from xrnn.layers.rnn import RNN
+from xrnn.losses import mean_squared_error, softmax_cross_entropy
+from xrnn.optim import SGD, Adam, clip_grad_norm
+from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
+from xrnn.select import xp as xp
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RNN",
+    "SGD",
+    "Adam",
+    "Backend",
+    "BackendUnavailableError",
+    "Dropout",
+    "Embedding",
+    "GradientMismatchError",
+    "Linear",
+    "asarray",
+    "backend_of",
+    "clip_grad_norm",
+    "get_backend",
+    "gradcheck",
+    "mean_squared_error",
+    "set_backend",
+    "show_config",
+    "softmax_cross_entropy",
+    "to_numpy",
+    "use_backend",
+    "use_fused",
+    "xp",
+]

@@ -1,0 +1,116 @@
+"""A backend: an array library and the few operations it can do faster than the plain form.
+
+An operation is a method here only when some backend overrides it; everything else is `backend.xp`. Each method's
+body is its plain form, on any `xp`, so that a backend overrides only what it speeds up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, ClassVar, Final, Literal, TypeAlias
+
+import numpy as np
+
+from xrnn.ops import rnn
+from xrnn.ops.rnn import Array, RNNCache, RNNCell
+
+Operation: TypeAlias = Literal["matmul_add", "recurrence_forward", "recurrence_backward"]
+OPERATIONS: Final[tuple[Operation, ...]] = ("matmul_add", "recurrence_forward", "recurrence_backward")
+
+
+class BackendUnavailableError(RuntimeError):
+    """The backend that was asked for can't run here; the message names the missing piece and what mends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Which form of an operation runs, and why."""
+
+    form: str  # "plain", or the backend's own: "fused", "gemm", "one-block", …
+    why: str
+
+
+_fused: ContextVar[bool] = ContextVar("xrnn_fused", default=os.environ.get("XRNN_FUSED", "1") != "0")
+
+
+@contextlib.contextmanager
+def use_fused(enabled: bool) -> Iterator[None]:
+    """Within the block, take the fused forms (True) or the plain form everywhere (False).
+
+    Outside any block `XRNN_FUSED` decides, as it was when xrnn was imported (`0`: plain; the default is fused).
+    """
+    token = _fused.set(bool(enabled))
+    try:
+        yield
+    finally:
+        _fused.reset(token)
+
+
+def fused_enabled() -> bool:
+    return _fused.get()
+
+
+class Backend:
+    """An array namespace `xp` and the operations of the seam, in their plain form."""
+
+    name: ClassVar[str]
+    # True where reading a value costs no wait, so that indices can be checked before use.
+    reads_are_free: ClassVar[bool] = False
+
+    def __init__(self, xp: ModuleType) -> None:
+        self.xp: Any = xp
+
+    def __repr__(self) -> str:
+        return f"<xrnn backend {self.name}>"
+
+    def owns(self, array: object) -> bool:
+        """Whether `array` is an array of this backend."""
+        return isinstance(array, self.xp.ndarray)
+
+    def asarray(self, array: Any, dtype: Any = None) -> Array:
+        """`array`, moved to this backend if it lies elsewhere: the one explicit move to a device."""
+        moved: Array = self.xp.asarray(array, dtype=dtype)
+        return moved
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
+        """A host copy of `array` (NumPy's own arrays come back as they are)."""
+        return np.asarray(array)
+
+    def describe(self) -> dict[str, str]:
+        """Facts for `xrnn info`: devices, libraries and their versions."""
+        return {}
+
+    # ---- the seam ----
+
+    def matmul_add(self, a: Array, b: Array, out: Array) -> None:
+        """out += a @ b.   a (M, K), b (K, P), out (M, P)."""
+        out += a @ b
+
+    def recurrence_forward(
+        self, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
+    ) -> RNNCache:
+        """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b) for the whole sequence; see `xrnn.ops.rnn.forward`."""
+        return rnn.forward(self, cell, x, Wx, Wh, b, h_prev)
+
+    def recurrence_backward(self, cell: RNNCell, cache: RNNCache, dh: Array) -> tuple[Array, Array]:
+        """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]); see `xrnn.ops.rnn.backward`."""
+        return rnn.backward(self, cell, cache, dh)
+
+    def add_rows(self, rows: Array, index: Array, out: Array) -> None:
+        """out[v] = Σ rows[i] over the i with index[i] = v.   rows (M, E), index (M,), out (V, E) is overwritten.
+
+        A product with the one-hot matrix: the sums come in a fixed order, without float atomics.
+        """
+        one_hot = (self.xp.arange(out.shape[0])[:, None] == index).astype(rows.dtype)
+        self.xp.matmul(one_hot, rows, out=out)
+
+    def explain(self, operation: Operation, cell: RNNCell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
+        """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why."""
+        if operation not in OPERATIONS:
+            raise ValueError(f"unknown operation {operation!r}: expected one of {', '.join(OPERATIONS)}")
+        return Explanation("plain", f"the {self.name} backend has no other form of it")

@@ -1,0 +1,30 @@
+"""Initial weights, drawn on the host so that one seed gives the same weights on every backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+HostArray = np.ndarray[Any, np.dtype[Any]]
+
+
+def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> HostArray:
+    """(fan_in, fan_out) float64, uniform in ±√(6 / (fan_in + fan_out))   (Glorot & Bengio, 2010)."""
+    bound = np.sqrt(6 / max(fan_in + fan_out, 1))
+    return rng.uniform(-bound, bound, (fan_in, fan_out))
+
+
+def orthogonal(rng: np.random.Generator, size: int) -> HostArray:
+    """(size, size) float64 orthogonal matrix, uniform over the orthogonal group   (Saxe et al., 2014).
+
+    The signs of R's diagonal are moved into Q, without which QR would favour some rotations (Mezzadri, 2007).
+    """
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    q *= np.where(np.diag(r) < 0, -1.0, 1.0)
+    return q
+
+
+def as_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """A Generator from a Generator, a seed, or None for fresh entropy."""
+    return np.random.default_rng(rng)

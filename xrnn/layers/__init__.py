@@ -1,0 +1,1 @@
+"""The layers. `forward` trains and keeps a cache, a call infers, `backward` fills `grads` in place."""

@@ -1,0 +1,78 @@
+"""The lookup table from integers to vectors."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+
+from xrnn import init
+from xrnn.backend import Backend
+from xrnn.layers.base import Layer
+from xrnn.ops.rnn import Array
+from xrnn.select import get_backend
+
+
+class Embedding(Layer):
+    """Lookup: y[...] = W[index[...]].   index (...) of integers in [0, V), W (V, E) → y (..., E).
+
+    An index outside raises IndexError where reading values costs no wait (NumPy); on a GPU nothing is read, and
+    the caller answers for the range.
+    """
+
+    names = ("W",)
+
+    def __init__(self, W: Array) -> None:
+        super().__init__(W)
+        self._check("W", W, ("V", "E"))
+        self.cache: Array | None = None
+
+    @classmethod
+    def init(
+        cls,
+        vocabulary_size: int,
+        embedding_size: int,
+        *,
+        rng: np.random.Generator | int | None = None,
+        dtype: Any = "float32",
+        backend: str | Backend | None = None,
+    ) -> Self:
+        """A table of standard normal vectors, on the selected backend."""
+        W = init.as_generator(rng).standard_normal((vocabulary_size, embedding_size))
+        return cls(get_backend(backend).asarray(W, dtype))
+
+    def forward(self, index: Array) -> Array:
+        """index (...) → y (..., E); keeps index for `backward`."""
+        y = self(index)
+        self.cache = index
+        return y
+
+    def backward(self, dy: Array) -> None:
+        """dW[v] = Σ dy over the places where index = v, in a fixed order.   dy (..., E). An index has no gradient."""
+        if self.cache is None:
+            raise RuntimeError("backward needs a forward before it: call forward(index) first")
+        index, E = self.cache, self.params[0].shape[1]
+        self._check("dy", dy, (*index.shape, E))
+        self.backend.add_rows(dy.reshape(index.size, E), index.reshape(index.size), self.grads[0])
+
+    def __call__(self, index: Array) -> Array:
+        """Inference: what `forward` returns, with nothing kept."""
+        W = self.params[0]
+        check_index(self.backend, "index", index, W.shape[0])
+        y: Array = W[index]
+        return y
+
+
+def check_index(backend: Backend, name: str, index: Any, size: int) -> None:
+    """Refuse what is not an integer array of `backend`, and, where a read costs no wait, values outside [0, size)."""
+    if not backend.owns(index) or index.dtype.kind not in "iu":
+        got = index.dtype if backend.owns(index) else f"{type(index).__module__}.{type(index).__qualname__}"
+        raise TypeError(
+            f"{name} is {got}: expected an integer array on the {backend.name} backend; "
+            f"use xrnn.asarray({name}, 'int64', backend={backend.name!r})"
+        )
+    if backend.reads_are_free and index.size and not 0 <= index.min() <= index.max() < size:
+        raise IndexError(
+            f"{name} holds values from {index.min()} to {index.max()}: expected 0 to {size - 1}; "
+            "make the table larger or check the data"
+        )

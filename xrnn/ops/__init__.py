@@ -1,0 +1,1 @@
+"""The plain forms of the recurrences, on any array namespace."""

@@ -1,0 +1,148 @@
+"""Optimizers: built from a list of layers, they update the parameters in place. Nothing waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from xrnn.ops.rnn import Array
+from xrnn.select import backend_of
+
+
+class HasParameters(Protocol):
+    """What an optimizer needs of a layer."""
+
+    params: list[Array]
+    grads: list[Array]
+
+
+class Optimizer:
+    """Parameters with the gradients that the next `step` will use.
+
+    params   the parameters of the layers, in order
+    grads    the layers' own gradients, or, between `accumulate` and `step`, their sums
+    steps    how many steps were taken
+    lr       the learning rate; set it between steps for a schedule
+    """
+
+    def __init__(self, layers: Iterable[HasParameters], lr: float) -> None:
+        if not lr > 0:
+            raise ValueError(f"lr is {lr}: expected a positive learning rate")
+        layers = list(layers)
+        self.lr = lr
+        self.steps = 0
+        self.params = [p for layer in layers for p in layer.params]
+        self._layer_grads = [g for layer in layers for g in layer.grads]
+        self._sums: list[Array] | None = None
+
+    @property
+    def grads(self) -> list[Array]:
+        return self._layer_grads if self._sums is None else self._sums
+
+    def accumulate(self) -> None:
+        """Add the layers' gradients to a sum, which the next `step` uses in their place and then drops.
+
+        Call it after every `backward` of a large batch taken in parts, the last one included.
+        """
+        if self._sums is None:
+            self._sums = [g.copy() for g in self._layer_grads]
+        else:
+            for total, g in zip(self._sums, self._layer_grads, strict=True):
+                total += g
+
+    def step(self) -> None:
+        """Update every parameter in place from `grads`."""
+        self.steps += 1
+        self._update()
+        self._sums = None
+
+    def _update(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def state(self) -> dict[str, list[Array]]:
+        """The moments by name, one array a parameter, for a checkpoint; write into them to restore."""
+        return {}
+
+    def _zeros(self) -> list[Array]:
+        return [backend_of(p).xp.zeros(p.shape, p.dtype) for p in self.params]
+
+
+class SGD(Optimizer):
+    """v = momentum · v + dp;  p -= lr · v   (Polyak, 1964; without momentum, plain gradient descent)."""
+
+    def __init__(self, layers: Iterable[HasParameters], lr: float = 0.1, *, momentum: float = 0.0) -> None:
+        super().__init__(layers, lr)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is {momentum}: expected a number in [0, 1)")
+        self.momentum = momentum
+        self._velocity = self._zeros() if momentum else []
+
+    def _update(self) -> None:
+        if not self.momentum:
+            for p, dp in zip(self.params, self.grads, strict=True):
+                p -= self.lr * dp
+            return
+        for p, dp, v in zip(self.params, self.grads, self._velocity, strict=True):
+            v *= self.momentum
+            v += dp
+            p -= self.lr * v
+
+    @property
+    def state(self) -> dict[str, list[Array]]:
+        return {"velocity": self._velocity} if self.momentum else {}
+
+
+class Adam(Optimizer):
+    """m = β₁m + (1-β₁)dp;  v = β₂v + (1-β₂)dp²;  p -= lr · m̂ / (√v̂ + ε)   (Kingma & Ba, 2015).
+
+    m̂ = m / (1-β₁ᵏ), v̂ = v / (1-β₂ᵏ) at step k undo the bias of moments that start from zero.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[HasParameters],
+        lr: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(layers, lr)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas is {betas}: expected two numbers in [0, 1)")
+        self.betas, self.eps = betas, eps
+        self._m, self._v = self._zeros(), self._zeros()
+
+    def _update(self) -> None:
+        beta1, beta2 = self.betas
+        # Both corrections folded into scalars: lr · m̂ / (√v̂ + ε) = rate · m / (√v + ε · root).
+        root = (1 - beta2**self.steps) ** 0.5
+        rate = self.lr * root / (1 - beta1**self.steps)
+        for p, dp, m, v in zip(self.params, self.grads, self._m, self._v, strict=True):
+            m *= beta1
+            m += (1 - beta1) * dp
+            v *= beta2
+            v += (1 - beta2) * (dp * dp)
+            p -= rate * m / (v**0.5 + self.eps * root)
+
+    @property
+    def state(self) -> dict[str, list[Array]]:
+        return {"m": self._m, "v": self._v}
+
+
+def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Any:
+    """Scale `grads` in place so that their joint norm √Σg² is at most max_norm   (Pascanu et al., 2013).
+
+    Returns the norm before, 0-d on the device: nothing waits for it. `optimizer.grads` is what to pass.
+    Raises ValueError unless max_norm is positive.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"max_norm is {max_norm}: expected a positive number")
+    if not grads:
+        return 0.0
+    xp = backend_of(grads[0], "grads[0]").xp
+    norm = sum((xp.sum(g * g) for g in grads[1:]), xp.sum(grads[0] * grads[0])) ** 0.5
+    scale = max_norm / xp.maximum(norm, max_norm)
+    for g in grads:
+        g *= scale
+    return norm

@@ -1,0 +1,196 @@
+"""Which backend new arrays come from, and which backend an array belongs to.
+
+Layers and losses follow the arrays they are given. Only creation asks here, in this order:
+argument `backend=` > `use_backend(...)` > `set_backend(...)` > `XRNN_BACKEND` > `auto`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from xrnn.backend import Backend, BackendUnavailableError
+from xrnn.ops.rnn import Array
+
+# The only place that names backends. Each module has `load()`, which returns a Backend that was seen to work
+# or raises BackendUnavailableError. `auto` tries them in this order.
+_MODULES: Final = {"cupy": "xrnn.backends.cupy", "numpy": "xrnn.backends.numpy"}
+_CHOICES: Final = ("auto", *_MODULES)
+
+_log = logging.getLogger("xrnn")
+_context: ContextVar[str | Backend | None] = ContextVar("xrnn_backend", default=None)
+_process: str | None = None
+_by_type: dict[type, Backend] = {}  # the array type of each backend in use → the backend
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A decision, and what `xrnn info` says about it."""
+
+    backend: Backend
+    decided_by: str
+    rejected: dict[str, str]  # backend name → why not
+
+
+@functools.cache
+def _load(name: str) -> Backend | BackendUnavailableError:
+    # The failure is kept as well: a probe is paid for once.
+    try:
+        backend: Backend = importlib.import_module(_MODULES[name]).load()
+    except BackendUnavailableError as error:
+        return error
+    register(backend)
+    return backend
+
+
+def register(backend: Backend) -> None:
+    """Make `backend_of` know the arrays of `backend`: done for the table's own, to be called for any other."""
+    _by_type[backend.xp.ndarray] = backend
+
+
+@functools.cache
+def _auto() -> tuple[Backend, dict[str, str]]:
+    rejected: dict[str, str] = {}
+    for name in _MODULES:
+        found = _load(name)
+        if isinstance(found, Backend):
+            for other, why in rejected.items():
+                _log.warning("xrnn runs on %s, not on %s: %s", name, other, why)
+            return found, rejected
+        rejected[name] = str(found)
+    raise BackendUnavailableError(f"no backend works here: {rejected}")
+
+
+def _check_name(name: str, decided_by: str) -> str:
+    if name not in _CHOICES:
+        raise ValueError(f"unknown backend {name!r} ({decided_by}): expected one of {', '.join(_CHOICES)}")
+    return name
+
+
+def _requested() -> tuple[str | Backend, str]:
+    """The backend that was asked for, and by what."""
+    if (choice := _context.get()) is not None:
+        return choice, f"use_backend({choice!r})"
+    if _process is not None:
+        return _process, f"set_backend({_process!r})"
+    if name := os.environ.get("XRNN_BACKEND"):
+        return name, f"XRNN_BACKEND={name}"
+    return "auto", "the default"
+
+
+def select(backend: str | Backend | None = None) -> Selection:
+    """The backend for new arrays, with who decided and why others were passed over."""
+    if backend is None:
+        choice, decided_by = _requested()
+    else:
+        choice, decided_by = backend, f"the argument backend={backend!r}"
+    if isinstance(choice, Backend):
+        return Selection(choice, decided_by, {})
+    if _check_name(choice, decided_by) == "auto":
+        found, rejected = _auto()
+        return Selection(found, decided_by, dict(rejected))
+    loaded = _load(choice)
+    if isinstance(loaded, Backend):
+        return Selection(loaded, decided_by, {})
+    raise BackendUnavailableError(f"{decided_by} asked for {choice}, but {loaded}") from loaded
+
+
+def get_backend(backend: str | Backend | None = None) -> Backend:
+    """The backend new arrays come from: `backend` if given, else what was selected (see the module's first lines).
+
+    Raises ValueError for an unknown name, BackendUnavailableError where an explicit choice can't run.
+    """
+    return select(backend).backend
+
+
+def set_backend(name: str | None) -> None:
+    """Choose for the whole process, every thread included. None takes the choice back.
+
+    Raises ValueError for an unknown name and BackendUnavailableError where it can't run; the choice before it
+    then stands.
+    """
+    global _process
+    if name is not None:
+        select(name)
+    _process = name
+
+
+@contextlib.contextmanager
+def use_backend(backend: str | Backend) -> Iterator[Backend]:
+    """Choose within the block. A thread started inside does not inherit the choice (it is a ContextVar).
+
+    Raises as `set_backend` does.
+    """
+    selected = select(backend).backend
+    token = _context.set(backend)
+    try:
+        yield selected
+    finally:
+        _context.reset(token)
+
+
+def backend_of(array: Any, name: str = "array") -> Backend:
+    """The backend that `array` belongs to. `name` is what an error calls it.
+
+    Raises TypeError where it is no backend's array.
+    """
+    known = _by_type.get(type(array))
+    if known is not None:
+        return known
+    # A library is loaded only for an array that it made: so it is never imported just to find out.
+    module = type(array).__module__.partition(".")[0]
+    if module in _MODULES:
+        found = _load(module)
+        if isinstance(found, Backend) and found.owns(array):
+            return found
+    raise TypeError(
+        f"{name} is a {type(array).__module__}.{type(array).__qualname__}: expected an array of one of "
+        f"{', '.join(_MODULES)}; make one with xrnn.asarray({name})"
+    )
+
+
+def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = None) -> Array:
+    """`array` on the selected backend (or on `backend`): the one explicit move between host and device.
+
+    `array` is an array of any backend, or anything NumPy makes one of. What is already there is not copied.
+    """
+    target = get_backend(backend)
+    if not target.owns(array):
+        try:
+            array = to_numpy(array)
+        except TypeError:  # a number, a list: NumPy knows
+            array = np.asarray(array)
+    return target.asarray(array, dtype)
+
+
+def to_numpy(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """`array` as a NumPy array; from a device this copies and waits. NumPy's own comes back as it is."""
+    return backend_of(array).to_numpy(array)
+
+
+if TYPE_CHECKING:
+    xp = np  # for checkers and editors: the names are NumPy's
+else:
+
+    class _Namespace:
+        """The array namespace of the selected backend, looked up at each use."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(get_backend().xp, name)
+
+        def __dir__(self) -> list[str]:
+            return dir(get_backend().xp)
+
+        def __repr__(self) -> str:
+            return "<xrnn.xp: the array namespace of the selected backend>"
+
+    xp = _Namespace()
