@@ -69,8 +69,8 @@ class Backend:
         return f"<xrnn backend {self.name}>"
 
     def owns(self, array: object) -> bool:
-        """Whether `array` is an array of this backend."""
-        return isinstance(array, self.xp.ndarray)
+        """Whether `array` is a plain array of this backend: no subclass, whose operators may mean something else."""
+        return type(array) is self.xp.ndarray
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """`array`, moved to this backend if it lies elsewhere: the one explicit move to a device."""

@@ -11,7 +11,7 @@ HostArray = np.ndarray[Any, np.dtype[Any]]
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> HostArray:
     """(fan_in, fan_out) float64, uniform in ±√(6 / (fan_in + fan_out))   (Glorot & Bengio, 2010)."""
-    bound = np.sqrt(6 / max(fan_in + fan_out, 1))
+    bound = np.sqrt(6 / (fan_in + fan_out))
     return rng.uniform(-bound, bound, (fan_in, fan_out))
 
 
@@ -26,5 +26,17 @@ def orthogonal(rng: np.random.Generator, size: int) -> HostArray:
 
 
 def as_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
-    """A Generator from a Generator, a seed, or None for fresh entropy."""
+    """A Generator from a Generator, a seed, or None for fresh entropy.   Raises TypeError for anything else."""
+    seed = isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0
+    if not (seed or rng is None or isinstance(rng, np.random.Generator)):
+        raise TypeError(f"rng is {rng!r}: expected a seed (an integer from 0), a numpy.random.Generator or None")
     return np.random.default_rng(rng)
+
+
+def as_dtype(dtype: Any) -> np.dtype[Any]:
+    """float32 or float64, from its name, type or dtype.   Raises TypeError for anything else."""
+    if isinstance(dtype, str | type | np.dtype):
+        for allowed in (np.dtype("float32"), np.dtype("float64")):
+            if allowed == dtype:
+                return allowed
+    raise TypeError(f"dtype is {dtype!r}: expected 'float32' or 'float64'")

@@ -152,10 +152,16 @@ def backend_of(array: Any, name: str = "array") -> Backend:
         found = _load(module)
         if isinstance(found, Backend) and found.owns(array):
             return found
-    raise TypeError(
-        f"{name} is a {type(array).__module__}.{type(array).__qualname__}: expected an array of one of "
-        f"{', '.join(_MODULES)}; make one with xrnn.asarray({name})"
-    )
+    remedy = f"use xrnn.asarray({name})"
+    if isinstance(array, np.ma.MaskedArray):
+        remedy = f"use {name}.filled(0), or another value for what is masked"
+    raise TypeError(f"{name} is a {kind_of(array)}: expected an array of {' or '.join(_MODULES)}; {remedy}")
+
+
+def kind_of(value: object) -> str:
+    """The type of `value` as an error shows it: `list`, `numpy.ndarray`."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = None) -> Array:

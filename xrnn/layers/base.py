@@ -1,12 +1,12 @@
-"""What every layer shares: parameters by name, gradients that stay where they are."""
+"""What every layer shares: parameters by name, gradients that stay where they are, and the check at the door."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from xrnn.backend import Backend
+from xrnn.checks import check_float, check_place
 from xrnn.ops.rnn import Array
-from xrnn.select import backend_of
 
 
 class Layer:
@@ -17,76 +17,53 @@ class Layer:
     """
 
     names: ClassVar[tuple[str, ...]] = ()
-    params: list[Array]
-    grads: list[Array]
 
     def __init__(self, *params: Array) -> None:
-        self.params = list(params)
-        self.backend: Backend = _common_backend(self, params)
-        self.grads = [self.backend.xp.zeros(p.shape, p.dtype) for p in params]
+        first = params[0]
+        self.backend: Backend = check_float(self.names[0], first)
+        self._array_type, self._dtype, self._device = type(first), first.dtype, first.device
+        for name, param in zip(self.names, params, strict=True):
+            if not self._is_ours(param):
+                self._refuse(name, param)
+        self.params: list[Array] = list(params)
+        self.grads: list[Array] = [self.backend.xp.zeros(p.shape, p.dtype) for p in params]
 
     @property
     def named_params(self) -> dict[str, Array]:
         """The parameters by name."""
         return dict(zip(self.names, self.params, strict=True))
 
-    def _check(self, name: str, array: Any, shape: tuple[int | str, ...]) -> None:
-        """Refuse an array that is not this layer's kind: backend, device, dtype, rank, sizes.
+    # The tests below run at every call, so they only compare; words are sought once a test has failed.
 
-        `shape` gives each axis as its size, or as a letter where any size will do.
+    def _is_ours(self, array: Any) -> bool:
+        """Whether `array` has this layer's type (no subclass), dtype and device."""
+        return type(array) is self._array_type and array.dtype == self._dtype and array.device == self._device
+
+    def _check(self, name: str, array: Any, shape: tuple[int | str, ...], remedy: str) -> None:
+        """Refuse an array that is not this layer's kind or not of `shape`: sizes, or letters where any size fits."""
+        if not (self._is_ours(array) and (array.shape == shape or _fits(array.shape, shape))):
+            self._refuse(name, array, _show(shape), remedy)
+
+    def _refuse(self, name: str, array: Any, expected: str = "", remedy: str = "") -> NoReturn:
+        """Say in one line what `array` is, what was expected, and the remedy; the last two are for a wrong shape.
+
+        Raises TypeError for a wrong type or dtype, ValueError for a wrong device or shape.
         """
-        owner = type(self).__name__
-        if not self.backend.owns(array):
+        this = f"this {type(self).__name__}"
+        check_place(name, array, self.backend, self._device, this)
+        if array.dtype != self._dtype:
             raise TypeError(
-                f"{name} is a {type(array).__module__}.{type(array).__qualname__}, but this {owner} lives on the "
-                f"{self.backend.name} backend: move it with xrnn.asarray({name}, backend={self.backend.name!r}), or "
-                f"set XRNN_BACKEND=numpy to keep everything on the CPU"
+                f"{name} has dtype {array.dtype}, but {this} computes in {self._dtype}: "
+                f"use {name}.astype({self._dtype.name!r})"
             )
-        reference = self.params[0]
-        if array.dtype != reference.dtype:
-            raise TypeError(
-                f"{name} has dtype {array.dtype}, but this {owner} computes in {reference.dtype}: "
-                f"use {name}.astype({str(reference.dtype)!r})"
-            )
-        if array.device != reference.device:
-            raise ValueError(
-                f"{name} is on device {array.device}, but this {owner} is on {reference.device}: "
-                f"create both under the same cupy.cuda.Device"
-            )
-        fits = len(array.shape) == len(shape) and all(
-            isinstance(want, str) or want == got for want, got in zip(shape, array.shape, strict=True)
-        )
-        if not fits:
-            raise ValueError(f"{name} has shape {array.shape}, but this {owner} expects {_show(shape)}")
+        raise ValueError(f"{name} has shape {array.shape}, but {this} expects {expected}: {remedy}")
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        isinstance(want, str) or want == got for want, got in zip(expected, shape, strict=True)
+    )
 
 
 def _show(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-
-
-def _common_backend(layer: Layer, params: tuple[Array, ...]) -> Backend:
-    owner = type(layer).__name__
-    first, *rest = zip(layer.names, params, strict=True)
-    backend = backend_of(first[1], first[0])
-    dtype = first[1].dtype
-    if dtype.name not in ("float32", "float64"):
-        raise TypeError(
-            f"{first[0]} has dtype {dtype}, but {owner} computes in float32 or float64: "
-            f"use {first[0]}.astype('float32')"
-        )
-    for name, array in rest:
-        if not backend.owns(array):
-            raise TypeError(
-                f"{name} is a {type(array).__module__}.{type(array).__qualname__}, but {first[0]} is on the "
-                f"{backend.name} backend: use xrnn.asarray({name}, backend={backend.name!r})"
-            )
-        if array.dtype != dtype:
-            raise TypeError(
-                f"{name} has dtype {array.dtype}, but {first[0]} has {dtype}: use {name}.astype({str(dtype)!r})"
-            )
-        if array.device != first[1].device:
-            raise ValueError(
-                f"{name} is on device {array.device}, but {first[0]} is on {first[1].device}: "
-                "create both under the same cupy.cuda.Device"
-            )
-    return backend

@@ -8,6 +8,7 @@ import numpy as np
 
 from xrnn import init
 from xrnn.backend import Backend
+from xrnn.checks import check_index, check_range, check_size
 from xrnn.layers.base import Layer
 from xrnn.ops.rnn import Array
 from xrnn.select import get_backend
@@ -24,7 +25,7 @@ class Embedding(Layer):
 
     def __init__(self, W: Array) -> None:
         super().__init__(W)
-        self._check("W", W, ("V", "E"))
+        self._check("W", W, ("V", "E"), "one row of size E for each of V integers")
         self.cache: Array | None = None
 
     @classmethod
@@ -38,8 +39,9 @@ class Embedding(Layer):
         backend: str | Backend | None = None,
     ) -> Self:
         """A table of standard normal vectors, on the selected backend."""
-        W = init.as_generator(rng).standard_normal((vocabulary_size, embedding_size))
-        return cls(get_backend(backend).asarray(W, dtype))
+        V, E = check_size("vocabulary_size", vocabulary_size), check_size("embedding_size", embedding_size)
+        W = init.as_generator(rng).standard_normal((V, E))
+        return cls(get_backend(backend).asarray(W, init.as_dtype(dtype)))
 
     def forward(self, index: Array) -> Array:
         """index (...) → y (..., E); keeps index for `backward`."""
@@ -52,27 +54,13 @@ class Embedding(Layer):
         if self.cache is None:
             raise RuntimeError("backward needs a forward before it: call forward(index) first")
         index, E = self.cache, self.params[0].shape[1]
-        self._check("dy", dy, (*index.shape, E))
+        self._check("dy", dy, (*index.shape, E), "the shape of what the last forward returned")
         self.backend.add_rows(dy.reshape(index.size, E), index.reshape(index.size), self.grads[0])
 
     def __call__(self, index: Array) -> Array:
         """Inference: what `forward` returns, with nothing kept."""
         W = self.params[0]
-        check_index(self.backend, "index", index, W.shape[0])
+        check_index("index", index, self.backend, self._device, "this Embedding")
+        check_range("index", index, W.shape[0], self.backend)
         y: Array = W[index]
         return y
-
-
-def check_index(backend: Backend, name: str, index: Any, size: int) -> None:
-    """Refuse what is not an integer array of `backend`, and, where a read costs no wait, values outside [0, size)."""
-    if not backend.owns(index) or index.dtype.kind not in "iu":
-        got = index.dtype if backend.owns(index) else f"{type(index).__module__}.{type(index).__qualname__}"
-        raise TypeError(
-            f"{name} is {got}: expected an integer array on the {backend.name} backend; "
-            f"use xrnn.asarray({name}, 'int64', backend={backend.name!r})"
-        )
-    if backend.reads_are_free and index.size and not 0 <= index.min() <= index.max() < size:
-        raise IndexError(
-            f"{name} holds values from {index.min()} to {index.max()}: expected 0 to {size - 1}; "
-            "make the table larger or check the data"
-        )

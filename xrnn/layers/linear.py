@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import numpy as np
 
 from xrnn import init
 from xrnn.backend import Backend
+from xrnn.checks import check_size
 from xrnn.layers.base import Layer
 from xrnn.ops.rnn import Array
 from xrnn.select import get_backend
@@ -23,8 +25,8 @@ class Linear(Layer):
 
     def __init__(self, W: Array, b: Array) -> None:
         super().__init__(W, b)
-        self._check("W", W, ("D", "C"))
-        self._check("b", b, (W.shape[1],))
+        self._check("W", W, ("D", "C"), "W takes an input of size D to an output of size C")
+        self._check("b", b, (W.shape[1],), f"W is {W.shape}")
         self.cache: Array | None = None
 
     @classmethod
@@ -38,9 +40,10 @@ class Linear(Layer):
         backend: str | Backend | None = None,
     ) -> Self:
         """A layer with Glorot uniform W and zero b, on the selected backend."""
-        W = init.glorot_uniform(init.as_generator(rng), input_size, output_size)
+        D, C = check_size("input_size", input_size), check_size("output_size", output_size)
+        rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
         asarray = get_backend(backend).asarray
-        return cls(asarray(W, dtype), asarray(np.zeros(output_size), dtype))
+        return cls(asarray(init.glorot_uniform(rng, D, C), dtype), asarray(np.zeros(C), dtype))
 
     def forward(self, x: Array) -> Array:
         """x (..., D) → y (..., C); keeps x for `backward`."""
@@ -53,20 +56,24 @@ class Linear(Layer):
         if self.cache is None:
             raise RuntimeError("backward needs a forward before it: call forward(x) first")
         x, W = self.cache, self.params[0]
-        self._check("dy", dy, (*x.shape[:-1], W.shape[1]))
+        D, C = W.shape
+        self._check("dy", dy, (*x.shape[:-1], C), "the shape of what the last forward returned")
+        rows = math.prod(x.shape[:-1])
+        x_rows, dy_rows = x.reshape(rows, D), dy.reshape(rows, C)
         xp = self.backend.xp
-        rows = dy.reshape(-1, W.shape[1]) if dy.size else xp.zeros((0, W.shape[1]), dy.dtype)
         dW, db = self.grads
-        xp.matmul(x.reshape(len(rows), W.shape[0]).T, rows, out=dW)
-        xp.sum(rows, axis=0, out=db)
-        dx: Array = xp.matmul(rows, W.T).reshape(x.shape)
+        xp.matmul(x_rows.T, dy_rows, out=dW)
+        xp.sum(dy_rows, axis=0, out=db)
+        dx: Array = xp.matmul(dy_rows, W.T).reshape(x.shape)
         return dx
 
     def __call__(self, x: Array) -> Array:
         """Inference: what `forward` returns, with nothing kept."""
         W, b = self.params
-        ndim = max(getattr(x, "ndim", 1), 1)
-        self._check("x", x, (*("...",) * (ndim - 1), W.shape[0]))
-        y: Array = self.backend.xp.matmul(x, W)
+        D, C = W.shape
+        if not (self._is_ours(x) and x.ndim and x.shape[-1] == D):
+            self._refuse("x", x, f"(..., {D})", f"W is {W.shape}")
+        # One product over all rows: a stack of products would run one after the other.
+        y: Array = self.backend.xp.matmul(x.reshape(math.prod(x.shape[:-1]), D), W)
         y += b
-        return y
+        return y.reshape(*x.shape[:-1], C)

@@ -8,6 +8,7 @@ import numpy as np
 
 from xrnn import init
 from xrnn.backend import Backend
+from xrnn.checks import check_size
 from xrnn.layers.base import Layer
 from xrnn.ops.rnn import NONLINEARITIES, Array, Nonlinearity, RNNCache, RNNCell, weight_gradients
 from xrnn.select import get_backend
@@ -35,11 +36,13 @@ class RNN(Layer):
         if nonlinearity not in NONLINEARITIES:
             raise ValueError(f"unknown nonlinearity {nonlinearity!r}: expected one of {', '.join(NONLINEARITIES)}")
         super().__init__(Wx, Wh, b)
-        H = Wh.shape[-1] if Wh.ndim else 0
-        self._check("Wh", Wh, (H, H))
-        self._check("Wx", Wx, ("D", H))
-        self._check("b", b, (H,))
-        self.input_size, self.hidden_size = int(Wx.shape[0]), H
+        if Wh.ndim != 2 or Wh.shape[0] != Wh.shape[1]:
+            self._refuse("Wh", Wh, "(H, H)", "it takes a hidden state of size H to the next")
+        H = Wh.shape[0]
+        self._check("Wx", Wx, ("D", H), f"Wh is {Wh.shape}")
+        self._check("b", b, (H,), f"Wh is {Wh.shape}")
+        self.input_size: int = Wx.shape[0]
+        self.hidden_size: int = H
         self.cell = RNNCell(nonlinearity)
         self.cache: RNNCache | None = None
         self._one_step = False  # whether the last forward was one
@@ -57,15 +60,14 @@ class RNN(Layer):
     ) -> Self:
         """A layer with Glorot uniform Wx, orthogonal Wh and zero b, on the selected backend.
 
-        rng    a seed or a Generator: the same weights on every backend
+        rng    a seed or a Generator: the same weights on every backend; None for fresh ones
         dtype  float32 or float64
+
+        Raises TypeError and ValueError for sizes, rng or dtype that are something else.
         """
-        rng = init.as_generator(rng)
-        weights = (
-            init.glorot_uniform(rng, input_size, hidden_size),
-            init.orthogonal(rng, hidden_size),
-            np.zeros(hidden_size),
-        )
+        D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
+        rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
+        weights = init.glorot_uniform(rng, D, H), init.orthogonal(rng, H), np.zeros(H)
         asarray = get_backend(backend).asarray
         return cls(*(asarray(w, dtype) for w in weights), nonlinearity=nonlinearity)
 
@@ -88,7 +90,8 @@ class RNN(Layer):
             raise RuntimeError("backward needs a forward before it: call forward(x, h_prev) first")
         T, N, _ = self.cache.x.shape
         step = self._one_step
-        self._check("dh_next", dh_next, (N, self.hidden_size) if step else (T, N, self.hidden_size))
+        shape = (N, self.hidden_size) if step else (T, N, self.hidden_size)
+        self._check("dh_next", dh_next, shape, "the shape of what the last forward returned")
         dh = dh_next[None] if step else dh_next
         dz, dh_prev = self.backend.recurrence_backward(self.cell, self.cache, dh)
         dx = weight_gradients(self.backend, self.cache, dz, *self.grads)
@@ -101,24 +104,18 @@ class RNN(Layer):
 
     def _run(self, x: Array, h_prev: Array | None) -> RNNCache:
         self._check_input(x, h_prev)
-        sequence = x if x.ndim == 3 else x[None]
-        sequence = self.backend.xp.ascontiguousarray(sequence)
+        sequence = self.backend.xp.ascontiguousarray(x if x.ndim == 3 else x[None])
         Wx, Wh, b = self.params
         return self.backend.recurrence_forward(self.cell, sequence, Wx, Wh, b, h_prev)
 
     def _check_input(self, x: Array, h_prev: Array | None) -> None:
-        D = self.input_size
-        ndim = getattr(x, "ndim", 3)
-        if ndim not in (2, 3):
-            raise ValueError(
-                f"x has shape {x.shape}: expected (N, {D}) for one step of a batch or (T, N, {D}) for a sequence; "
-                f"a single vector is x[None]"
+        D, H = self.input_size, self.hidden_size
+        if not (self._is_ours(x) and x.ndim in (2, 3) and x.shape[-1] == D):
+            self._refuse(
+                "x",
+                x,
+                f"(N, {D}) for one step of a batch or (T, N, {D}) for a sequence",
+                f"Wx is ({D}, {H}); x[None] makes a batch of one vector, x[:, None] a batch of one sequence",
             )
-        if self.backend.owns(x) and x.shape[-1] != D:
-            raise ValueError(
-                f"x has input size {x.shape[-1]}, but this RNN was built for {D} (Wx is ({D}, {self.hidden_size})); "
-                f"a 2-d x is a batch (N, {D}), not a sequence"
-            )
-        self._check("x", x, ("T", "N", D)[3 - ndim :])
         if h_prev is not None:
-            self._check("h_prev", h_prev, (x.shape[-2], self.hidden_size))
+            self._check("h_prev", h_prev, (x.shape[-2], H), "N as in x, H as in Wh")

@@ -1,0 +1,63 @@
+"""Checks at the door. Each error is one line: what was expected, what came, and the remedy.
+
+Layers, losses and optimizers check what they are given once; the operations behind them trust it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xrnn.select import backend_of, kind_of
+
+if TYPE_CHECKING:
+    from xrnn.backend import Backend
+
+
+def check_float(name: str, array: Any) -> Backend:
+    """The backend of `array`, which must be a float32 or float64 array of one.   Raises TypeError."""
+    backend = backend_of(array, name)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} has dtype {array.dtype}: expected float32 or float64; use {name}.astype('float32')")
+    return backend
+
+
+def check_place(name: str, array: Any, backend: Backend, device: Any, beside: str) -> None:
+    """Refuse an array that does not lie where `beside` does.   Raises TypeError, ValueError for another device."""
+    if not backend.owns(array):
+        backend_of(array, name)  # has its own words for what is no array at all
+        raise TypeError(
+            f"{name} is a {kind_of(array)}, but {beside} is on the {backend.name} backend: use "
+            f"xrnn.asarray({name}, backend={backend.name!r}), or XRNN_BACKEND=numpy to keep everything on the CPU"
+        )
+    if array.device != device:
+        raise ValueError(
+            f"{name} is on device {array.device}, but {beside} is on {device}: "
+            "create both under the same cupy.cuda.Device"
+        )
+
+
+def check_index(name: str, index: Any, backend: Backend, device: Any, beside: str) -> None:
+    """Refuse what is not an integer array where `beside` lies.   Raises TypeError, ValueError for another device."""
+    check_place(name, index, backend, device, beside)
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {index.dtype}: expected integers; use {name}.astype('int64')")
+
+
+def check_range(name: str, index: Any, size: int, backend: Backend) -> None:
+    """Refuse values outside [0, size), where reading them costs no wait.   Raises IndexError."""
+    if backend.reads_are_free and index.size and not 0 <= index.min() <= index.max() < size:
+        raise IndexError(
+            f"{name} holds values from {index.min()} to {index.max()}: expected 0 to {size - 1}; "
+            "check the data, or make the table larger"
+        )
+
+
+def check_size(name: str, value: Any) -> int:
+    """`value`, which must be a positive integer.   Raises TypeError, ValueError."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}: expected a positive integer; use int({name})")
+    if value < 1:
+        raise ValueError(f"{name} is {value}: expected a positive integer")
+    return int(value)
