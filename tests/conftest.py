@@ -1,13 +1,55 @@
-"""The `backend` fixture: each numerical test is written once and runs on every backend."""
+"""The `backend` fixture: each numerical test is written once and runs on every backend.
+
+NumPy; CuPy's adapter on the stand-in; and, where there is a GPU, real CuPy, whose tests carry the mark `gpu`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import pytest
 
-from xrnn.backend import Backend
-from xrnn.select import get_backend
+from tests import standin
+from tests.standin import counting
+from xrnn.backend import Backend, BackendUnavailableError
+from xrnn.backends.cupy import CupyBackend
+from xrnn.select import get_backend, register
+
+pytest_plugins = ["tests.require_gpu"]
+
+STANDIN = CupyBackend(standin)
+register(STANDIN)
+
+try:
+    get_backend("cupy")
+except BackendUnavailableError as error:
+    NO_GPU = str(error)
+    GPU_PARAMS = []
+else:
+    NO_GPU = ""
+    GPU_PARAMS = [pytest.param("cupy", marks=pytest.mark.gpu)]
 
 
-@pytest.fixture(params=["numpy"])
+@pytest.fixture(params=["numpy", "standin", *GPU_PARAMS])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    return get_backend(request.param)
+    """Every backend in turn."""
+    return STANDIN if request.param == "standin" else get_backend(request.param)
+
+
+@pytest.fixture
+def no_waiting(backend: Backend) -> Callable[[], AbstractContextManager[None]]:
+    """`with no_waiting():` fails on a copy between host and device, and on a read that waits for the device."""
+    if backend is STANDIN:
+        return counting.no_waiting
+    if backend.reads_are_free:
+        return nullcontext
+    import cupyx
+
+    return lambda: cupyx.allow_synchronize(False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # One line in place of a skip for each test.
+    if NO_GPU:
+        terminalreporter.write_line(f"not run on real CuPy: {NO_GPU}")

@@ -1,0 +1,212 @@
+"""The device array: NumPy's arithmetic behind CuPy's refusals."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Self
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from tests.standin._calls import call_ufunc, run, signature
+from tests.standin._device import current_device, launch
+from tests.standin._index import host_index
+from tests.standin._memory import DeviceMemory
+from tests.standin._signatures import METHOD_KERNELS, METHOD_VIEWS
+from tests.standin.counting import wait
+
+
+class ndarray(DeviceMemory, NDArrayOperatorsMixin):
+    """An array in the memory of a pretend device. The operators come from the mixin by way of `__array_ufunc__`."""
+
+    __hash__ = None  # type: ignore[assignment]
+    __array_priority__ = 100
+    __imatmul__ = None  # type: ignore[assignment]  # CuPy has none: `a @= b` would bind a new array, not write into the old one
+
+    def __init__(self, shape: Any, dtype: Any = float, memptr: Any = None, strides: Any = None, order: str = "C"):
+        if memptr is not None or strides is not None:
+            raise NotImplementedError("the stand-in makes no array from a pointer")
+        self._host = np.empty(shape, dtype, order)  # type: ignore[call-overload]
+        self.device = current_device()
+
+    # ---- facts that cost nothing ----
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self._host.shape
+        return shape
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return self._host.strides
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._host.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._host.ndim
+
+    @property
+    def size(self) -> int:
+        return self._host.size
+
+    @property
+    def itemsize(self) -> int:
+        return self._host.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._host.nbytes
+
+    @property
+    def flags(self) -> SimpleNamespace:
+        flags = self._host.flags
+        return SimpleNamespace(c_contiguous=flags.c_contiguous, f_contiguous=flags.f_contiguous, owndata=flags.owndata)
+
+    @property
+    def data(self) -> SimpleNamespace:
+        return SimpleNamespace(ptr=self._host.ctypes.data, device=self.device)
+
+    @property
+    def T(self) -> Self:
+        return self._of(self._host.T, self.device)
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    # ---- NumPy's protocols ----
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
+        )
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            raise TypeError(f"the stand-in has no {ufunc.__name__}.{method}")
+        return call_ufunc(ufunc, *inputs, **kwargs)
+
+    # ---- indexing ----
+
+    def __getitem__(self, key: Any) -> Self:
+        index, advanced = host_index(self, key)
+        if advanced:
+            launch("kernels", self.device)
+        return self._of(self._host[index], self.device)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        index, _ = host_index(self, key, assigned=value)
+        if isinstance(value, ndarray):
+            launch("kernels", self.device, value.device)
+            self._host[index] = value._host
+        elif isinstance(value, (bool, int, float, complex, np.generic)):
+            launch("kernels", self.device)
+            self._host[index] = value
+        else:
+            raise TypeError(f"Unsupported type {type(value)}")
+
+    # ---- reads: the host waits ----
+
+    def __float__(self) -> float:
+        wait("waits", "float()")
+        return float(self._only())
+
+    def __int__(self) -> int:
+        wait("waits", "int()")
+        return int(self._only())
+
+    def __complex__(self) -> complex:
+        wait("waits", "complex()")
+        return complex(self._only())
+
+    def __bool__(self) -> bool:
+        wait("waits", "bool()")
+        return bool(self._host)
+
+    def _only(self) -> Any:
+        if self.size != 1:
+            raise TypeError("only length-1 arrays can be converted to Python scalars")
+        return self._host.reshape(())
+
+    def item(self) -> Any:
+        wait("waits", "item()")
+        return self._host.item()
+
+    # ---- transfers ----
+
+    def get(self, stream: Any = None, order: Any = "C", out: Any = None, blocking: bool = True) -> Any:
+        wait("device_to_host", "get()")
+        if out is None:
+            return self._host.copy(order)
+        if not isinstance(out, np.ndarray):
+            raise TypeError("Only numpy.ndarray can be obtained from cupy.ndarray")
+        out[...] = self._host
+        return out
+
+    def set(self, arr: Any, stream: Any = None) -> None:
+        if not isinstance(arr, np.ndarray):
+            raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
+        if arr.dtype != self.dtype or arr.shape != self.shape:
+            raise ValueError(f"{arr.dtype} {arr.shape} can't be set to {self.dtype} {self.shape}")
+        wait("host_to_device", "set()")
+        self._host[...] = arr
+
+    def tolist(self) -> Any:
+        wait("device_to_host", "tolist()")
+        return self._host.tolist()
+
+    def __repr__(self) -> str:
+        wait("device_to_host", "repr()")
+        return repr(self._host)
+
+    def __str__(self) -> str:
+        wait("device_to_host", "str()")
+        return str(self._host)
+
+    def __format__(self, spec: str) -> str:
+        wait("device_to_host", "format()")
+        return format(self._host if self.ndim else self._host[()], spec)
+
+    # ---- methods with more than a table line to them ----
+
+    def astype(
+        self, dtype: Any, order: Any = "K", casting: Any = None, subok: bool | None = None, copy: bool = True
+    ) -> Self:
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self
+        launch("kernels", self.device)
+        with np.errstate(all="ignore"):
+            return self._of(self._host.astype(dtype, order, casting or "unsafe"), self.device)
+
+    def dot(self, b: Any, out: Any = None) -> Any:
+        return run(np.dot, "products", (self, b), {} if out is None else {"out": out})
+
+    def nonzero(self) -> Any:
+        launch("kernels", self.device)
+        wait("waits", "nonzero()")
+        return tuple(self._of(axis, self.device) for axis in self._host.nonzero())
+
+
+# So that messages which name the type are the same here and on a GPU.
+ndarray.__module__ = "cupy"
+
+
+def _add_method(name: str, parameters: str, event: str) -> None:
+    bound = signature(f"self, {parameters}")
+    host_method = getattr(np.ndarray, name)
+
+    def method(*args: Any, **kwargs: Any) -> Any:
+        arguments = bound.bind(*args, **kwargs)
+        return run(host_method, event, arguments.args, arguments.kwargs)
+
+    method.__name__ = name
+    setattr(ndarray, name, method)
+
+
+for _name, _parameters in METHOD_KERNELS.items():
+    _add_method(_name, _parameters, "kernels")
+for _name, _parameters in METHOD_VIEWS.items():
+    _add_method(_name, _parameters, "views")

@@ -1,0 +1,66 @@
+"""Running a NumPy function or ufunc on device arrays, as CuPy would run its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tests.standin._device import launch
+from tests.standin._memory import DeviceMemory, device_arrays, host
+
+_SCALARS = (bool, int, float, complex, np.generic)
+
+
+def signature(parameters: str) -> inspect.Signature:
+    """The signature written as in a `def`: `a, axis=None, *, dtype=None`."""
+    return inspect.signature(eval(f"lambda {parameters}: None"))
+
+
+def run(function: Any, event: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """`function` of NumPy on the memory of its arguments. `event` is what to count, or "views"."""
+    arrays = [array for value in (*args, *kwargs.values()) for array in device_arrays(value)]
+    if not arrays:
+        raise TypeError(f"{function.__name__} got no device array, but {[type(arg).__name__ for arg in args]}")
+    _check_out(kwargs.get("out"))
+    if event != "views":
+        launch(event, *(array.device for array in arrays))
+    with np.errstate(all="ignore"):  # a GPU reports neither overflow nor division by zero
+        result = function(*(host(arg) for arg in args), **{name: host(value) for name, value in kwargs.items()})
+    if event == "views" and not np.shares_memory(result, arrays[0]._host) and result.size:
+        launch("kernels", *(array.device for array in arrays))  # it had to copy
+    return _wrap(result, arrays)
+
+
+def call_ufunc(ufunc: np.ufunc, *inputs: Any, out: Any = None, dtype: Any = None, casting: Any = "same_kind") -> Any:
+    """One elementwise kernel, or one product. CuPy's ufuncs take no other keywords: no `where`, no `order`."""
+    for value in inputs:
+        if not isinstance(value, (DeviceMemory, *_SCALARS)):
+            raise TypeError(f"Unsupported type {type(value)}")
+    (out,) = out if isinstance(out, tuple) else (out,)
+    _check_out(out)
+    arrays = device_arrays((*inputs, out))
+    if not arrays:
+        raise TypeError(f"{ufunc.__name__} got no device array, but {[type(value).__name__ for value in inputs]}")
+    launch("products" if ufunc is np.matmul else "kernels", *(array.device for array in arrays))
+    with np.errstate(all="ignore"):
+        result = ufunc(*(host(value) for value in inputs), out=host(out), dtype=dtype, casting=casting)
+    return _wrap(result, arrays)
+
+
+def _check_out(out: Any) -> None:
+    if out is not None and not isinstance(out, DeviceMemory):
+        raise TypeError(f"return arrays must be of ArrayType, not {type(out)}")
+
+
+def _wrap(result: Any, arrays: list[DeviceMemory]) -> Any:
+    if result is None:
+        return None
+    if isinstance(result, tuple):
+        return tuple(_wrap(item, arrays) for item in result)
+    for array in arrays:
+        if result is array._host:  # what was given as `out`
+            return array
+    return type(arrays[0])._of(result, arrays[0].device)

@@ -1,0 +1,128 @@
+"""Two pretend devices and their streams. As in CuPy, what is current belongs to the thread."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import ClassVar, Self
+
+from tests.standin.counting import count, count_stream, wait
+
+DEVICE_COUNT = 2
+
+
+class CUDARuntimeError(RuntimeError):
+    """What a failing call of the CUDA runtime raises; `status` is its error code."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Device:
+    """A CUDA device; `with device:` makes it the current one."""
+
+    # A data-centre GPU of compute capability 9.0, as far as a kernel's launch code asks.
+    compute_capability = "90"
+    attributes: ClassVar[dict[str, int]] = {
+        "MultiProcessorCount": 132,
+        "MaxSharedMemoryPerBlockOptin": 232_448,
+        "MaxSharedMemoryPerMultiprocessor": 233_472,
+        "MaxRegistersPerMultiprocessor": 65_536,
+        "MaxThreadsPerMultiProcessor": 2048,
+        "CooperativeLaunch": 1,
+        "WarpSize": 32,
+    }
+
+    def __init__(self, device: int | None = None) -> None:
+        self.id: int = _current.device.id if device is None else int(device)
+        self._entered: list[Device] = []
+
+    def use(self) -> None:
+        if not 0 <= self.id < DEVICE_COUNT:
+            raise CUDARuntimeError(101, "cudaErrorInvalidDevice: invalid device ordinal")
+        _current.device = self
+
+    def __enter__(self) -> Self:
+        self._entered.append(_current.device)
+        self.use()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._entered.pop().use()
+
+    def synchronize(self) -> None:
+        wait("waits", "Device.synchronize()")
+
+    def __int__(self) -> int:
+        return self.id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"<CUDA Device {self.id}>"
+
+
+class Stream:
+    """A CUDA stream; `with stream:` makes it the current one. All work is done at once, so only the counts differ."""
+
+    null: ClassVar[Stream]
+    _pointers = itertools.count()
+
+    def __init__(
+        self, null: bool = False, non_blocking: bool = False, ptds: bool = False, *, priority: int | None = None
+    ) -> None:
+        self.ptr = next(self._pointers)
+        self._entered: list[Stream] = []
+
+    def use(self) -> Self:
+        _current.stream = self
+        return self
+
+    def __enter__(self) -> Self:
+        self._entered.append(_current.stream)
+        return self.use()
+
+    def __exit__(self, *error: object) -> None:
+        self._entered.pop().use()
+
+    def synchronize(self) -> None:
+        wait("waits", "Stream.synchronize()")
+
+
+Stream.null = Stream(null=True)
+
+
+class _Current(threading.local):
+    device = Device(0)
+    stream = Stream.null
+
+
+_current = _Current()
+
+
+def current_device() -> Device:
+    return _current.device
+
+
+def get_current_stream(device_id: int = -1) -> Stream:
+    return _current.stream
+
+
+def launch(event: str, *devices: Device) -> None:
+    """Count a launch on the current stream. A kernel reaches the memory of its own device only.
+
+    CuPy goes on, slowly and with a warning, where the two devices can reach each other; here it is an error.
+    """
+    for device in devices:
+        if device != _current.device:
+            raise ValueError(
+                f"Array device must be same as the current device: "
+                f"array device = {device.id} while current = {_current.device.id}"
+            )
+    count(event)
+    count_stream(_current.stream)

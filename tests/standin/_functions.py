@@ -1,0 +1,128 @@
+"""The functions of the namespace: built from the tables of signatures, or written here where CuPy is special."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tests.standin._array import ndarray
+from tests.standin._calls import call_ufunc, run, signature
+from tests.standin._device import launch
+from tests.standin._memory import device_arrays, host
+from tests.standin._signatures import CREATION, DATA_DEPENDENT, DTYPES, KERNELS, UFUNCS, VIEWS
+from tests.standin.counting import wait
+
+
+def array(
+    obj: Any,
+    dtype: Any = None,
+    copy: bool = True,
+    order: Any = "K",
+    subok: bool = False,
+    ndmin: int = 0,
+    *,
+    blocking: bool = False,
+) -> ndarray:
+    if isinstance(obj, ndarray):
+        return obj.astype(dtype or obj.dtype, order, copy=copy)
+    if device_arrays(obj):
+        raise TypeError("the stand-in makes no array from a list of device arrays: use stack")
+    made = ndarray._of(np.array(obj, dtype, order=order, ndmin=ndmin))
+    wait("host_to_device", "an array from host data")
+    return made
+
+
+def asarray(
+    a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, blocking: bool = False
+) -> ndarray:
+    return array(a, dtype, bool(copy), order or "K")
+
+
+def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
+    if isinstance(a, ndarray) and a.flags.c_contiguous and dtype in (None, a.dtype):
+        return a
+    return array(a, dtype, order="C")
+
+
+def asnumpy(a: Any, stream: Any = None, order: Any = "C", out: Any = None, *, blocking: bool = True) -> Any:
+    return a.get(stream, order, out, blocking) if isinstance(a, ndarray) else np.asarray(a, order=order)
+
+
+def where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    if x is None or y is None:
+        return condition.nonzero()
+    return run(np.where, "kernels", (condition, x, y), {})
+
+
+def dot(a: Any, b: Any, out: Any = None) -> Any:
+    return a.dot(b, out)
+
+
+def get_array_module(*args: Any) -> Any:
+    import tests.standin
+
+    return tests.standin if any(isinstance(arg, ndarray) for arg in args) else np
+
+
+def _from_table(name: str, parameters: str, event: str) -> Callable[..., Any]:
+    bound = signature(parameters)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        arguments = bound.bind(*args, **kwargs)
+        if event == "waits":
+            wait("waits", f"{name}()")
+        return run(getattr(np, name), "kernels" if event == "waits" else event, arguments.args, arguments.kwargs)
+
+    function.__name__ = name
+    function.__signature__ = bound  # type: ignore[attr-defined]
+    return function
+
+
+def _creation(name: str, parameters: str) -> Callable[..., Any]:
+    bound = signature(parameters)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        arguments = bound.bind(*args, **kwargs)
+        values = {key: host(value) for key, value in arguments.arguments.items()}
+        made = ndarray._of(getattr(np, name)(*values.values()) if name == "arange" else getattr(np, name)(**values))
+        if name.startswith("empty"):
+            # What was never written shows: NaN, or the largest integer.
+            made._host.fill(np.nan if made.dtype.kind in "fc" else np.ones((), bool) if made.dtype == bool else -1)
+        else:
+            launch("kernels")
+        return made
+
+    function.__name__ = name
+    function.__signature__ = bound  # type: ignore[attr-defined]
+    return function
+
+
+def _ufunc(name: str) -> Callable[..., Any]:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return call_ufunc(getattr(np, name), *args, **kwargs)
+
+    function.__name__ = name
+    return function
+
+
+NAMESPACE: dict[str, Any] = {
+    **{name: _from_table(name, parameters, "kernels") for name, parameters in KERNELS.items()},
+    **{name: _from_table(name, parameters, "views") for name, parameters in VIEWS.items()},
+    **{name: _from_table(name, parameters, "waits") for name, parameters in DATA_DEPENDENT.items()},
+    **{name: _creation(name, parameters) for name, parameters in CREATION.items()},
+    **{name: _ufunc(name) for name in (*UFUNCS, "matmul")},
+    **{name: getattr(np, name) for name in DTYPES},
+    "array": array,
+    "asarray": asarray,
+    "ascontiguousarray": ascontiguousarray,
+    "asnumpy": asnumpy,
+    "dot": dot,
+    "get_array_module": get_array_module,
+    "inf": np.inf,
+    "nan": np.nan,
+    "newaxis": None,
+    "pi": np.pi,
+    "where": where,
+}

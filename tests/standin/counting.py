@@ -1,0 +1,73 @@
+"""What the stand-in counts: transfers, reads that wait, kernel launches."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.standin._device import Stream
+
+
+@dataclass
+class Counters:
+    """Events since the counters were made (or, in `counted`, within the block)."""
+
+    host_to_device: int = 0
+    device_to_host: int = 0
+    waits: int = 0  # float(), bool(), .item(), a shape that depends on data, synchronize(): the host waits
+    kernels: int = 0  # elementwise, reductions, fills, copies: one each
+    products: int = 0  # matmul, dot
+    gemms: int = 0  # cublas.gemm
+    operand_copies: int = 0  # what gemm copied because it was not contiguous
+    raw_kernels: int = 0  # launches of a RawModule's or RawKernel's function
+    streams: set[Stream] = field(default_factory=set)  # those that something was launched on
+
+
+_counting: list[Counters] = []
+_forbidden = False
+
+
+def count(event: str) -> None:
+    for counters in _counting:
+        setattr(counters, event, getattr(counters, event) + 1)
+
+
+def count_stream(stream: Stream) -> None:
+    for counters in _counting:
+        counters.streams.add(stream)
+
+
+def wait(event: str, what: str) -> None:
+    """Count something that makes the host wait, or copies; inside `no_waiting` it fails where it happens."""
+    if _forbidden:
+        raise AssertionError(f"{what} within no_waiting(): it copies between host and device or waits for the device")
+    count(event)
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Counters]:
+    """Count what happens in the block."""
+    counters = Counters()
+    _counting.append(counters)
+    try:
+        yield counters
+    finally:
+        # By identity: two blocks with equal counts are equal dataclasses.
+        del _counting[next(i for i, other in enumerate(_counting) if other is counters)]
+
+
+@contextlib.contextmanager
+def no_waiting() -> Iterator[None]:
+    """Within the block, a transfer or a read that waits for the device raises AssertionError on the spot."""
+    global _forbidden
+    before, _forbidden = _forbidden, True
+    try:
+        yield
+    finally:
+        _forbidden = before
+
+
+EVENTS = tuple(f.name for f in fields(Counters) if f.name != "streams")

@@ -1,0 +1,72 @@
+"""`RawModule` and `RawKernel`: CuPy's way to CUDA source, run by whatever is plugged in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tests.standin._device import launch
+from tests.standin._memory import DeviceMemory
+
+
+class HostModule(Protocol):
+    """CUDA source made runnable on the host, by an emulator."""
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        """The kernel of that name, to be called as f(grid, block, args, shared_mem): host arrays and NumPy scalars."""
+
+
+# Makes a HostModule from the source and the compiler's options. None: a RawModule can't be made.
+compiler: Callable[..., HostModule] | None = None
+
+
+class RawModule:
+    """A module of kernels compiled from source, or read from `path`."""
+
+    def __init__(
+        self,
+        *,
+        code: str | None = None,
+        path: str | None = None,
+        options: Sequence[str] = (),
+        backend: str = "nvrtc",
+        translate_cucomplex: bool = False,
+        enable_cooperative_groups: bool = False,
+        name_expressions: Sequence[str] | None = None,
+        jitify: bool = False,
+    ) -> None:
+        if compiler is None:
+            raise NotImplementedError("nothing is plugged into tests.standin.raw.compiler to run CUDA source with")
+        self.code, self.options, self.enable_cooperative_groups = code, tuple(options), enable_cooperative_groups
+        self._module = compiler(code=code, options=self.options, name_expressions=name_expressions)
+
+    def get_function(self, name: str) -> RawFunction:
+        return RawFunction(name, self._module.get_function(name), self.enable_cooperative_groups)
+
+
+class RawFunction:
+    """One kernel of a module."""
+
+    def __init__(self, name: str, run: Callable[..., None], enable_cooperative_groups: bool) -> None:
+        self.name, self._run, self.enable_cooperative_groups = name, run, enable_cooperative_groups
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
+        arrays = [arg for arg in args if isinstance(arg, DeviceMemory)]
+        for i, arg in enumerate(args):
+            # CuPy sends a Python int or float as 8 bytes whatever the kernel's parameter is, and ignores strides.
+            if not isinstance(arg, (DeviceMemory, np.generic)):
+                raise TypeError(f"argument {i} of {self.name} is a {type(arg)}: pass a NumPy scalar or a device array")
+            if isinstance(arg, DeviceMemory) and not arg._host.flags.c_contiguous:
+                raise ValueError(f"argument {i} of {self.name} is not contiguous, and a kernel ignores strides")
+        launch("raw_kernels", *(array.device for array in arrays))
+        hosts = [arg._host if isinstance(arg, DeviceMemory) else arg for arg in args]
+        self._run(grid, block, hosts, shared_mem=shared_mem)
+
+
+def RawKernel(code: str, name: str, options: Sequence[str] = (), **kwargs: Any) -> RawFunction:  # CuPy's name
+    """The one kernel `name` of `code`."""
+    return RawModule(code=code, options=options, **kwargs).get_function(name)
