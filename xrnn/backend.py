@@ -22,6 +22,8 @@ from xrnn.ops.rnn import Array, RNNCache, RNNCell
 Operation: TypeAlias = Literal["matmul_add", "recurrence_forward", "recurrence_backward"]
 OPERATIONS: Final[tuple[Operation, ...]] = ("matmul_add", "recurrence_forward", "recurrence_backward")
 
+_ONE_HOT_SIZE: Final = 2**24  # elements of the one-hot matrix in `add_rows`: 64 MB in float32
+
 
 class BackendUnavailableError(RuntimeError):
     """The backend that was asked for can't run here; the message names the missing piece and what mends it."""
@@ -104,10 +106,15 @@ class Backend:
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over the i with index[i] = v.   rows (M, E), index (M,), out (V, E) is overwritten.
 
-        A product with the one-hot matrix: the sums come in a fixed order, without float atomics.
+        Products with the one-hot matrix, which sum in a fixed order, without float atomics; in blocks of rows of
+        `out`, so that a large V needs no large memory.
         """
-        one_hot = (self.xp.arange(out.shape[0])[:, None] == index).astype(rows.dtype)
-        self.xp.matmul(one_hot, rows, out=out)
+        xp = self.xp
+        block = max(_ONE_HOT_SIZE // max(len(index), 1), 1)
+        for start in range(0, len(out), block):
+            part = out[start : start + block]
+            one_hot = (xp.arange(start, start + len(part))[:, None] == index).astype(rows.dtype)
+            xp.matmul(one_hot, rows, out=part)
 
     def explain(self, operation: Operation, cell: RNNCell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why."""

@@ -54,10 +54,14 @@ def check_range(name: str, index: Any, size: int, backend: Backend) -> None:
         )
 
 
-def check_size(name: str, value: Any) -> int:
-    """`value`, which must be a positive integer.   Raises TypeError, ValueError."""
+def check_integer(name: str, value: Any, *, least: int) -> int:
+    """`value`, which must be an integer, and at least `least`.   Raises TypeError, ValueError."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}: expected a positive integer; use int({name})")
-    if value < 1:
-        raise ValueError(f"{name} is {value}: expected a positive integer")
+        raise TypeError(f"{name} is {value!r}: expected an integer, at least {least}; use int({name})")
+    if value < least:
+        raise ValueError(f"{name} is {value}: expected an integer, at least {least}")
     return int(value)
+
+
+def check_size(name: str, value: Any) -> int:
+    return check_integer(name, value, least=1)

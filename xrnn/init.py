@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from xrnn.checks import check_integer
+
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -26,11 +28,10 @@ def orthogonal(rng: np.random.Generator, size: int) -> HostArray:
 
 
 def as_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
-    """A Generator from a Generator, a seed, or None for fresh entropy.   Raises TypeError for anything else."""
-    seed = isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0
-    if not (seed or rng is None or isinstance(rng, np.random.Generator)):
-        raise TypeError(f"rng is {rng!r}: expected a seed (an integer from 0), a numpy.random.Generator or None")
-    return np.random.default_rng(rng)
+    """A Generator from a Generator, a seed, or None for fresh entropy.   Raises TypeError, ValueError."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    return np.random.default_rng(check_integer("rng", rng, least=0))
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from xrnn.ops.rnn import Array
-from xrnn.select import backend_of
+from xrnn.select import backend_of, kind_of
 
 
 class HasParameters(Protocol):
@@ -28,7 +28,12 @@ class Optimizer:
     def __init__(self, layers: Iterable[HasParameters], lr: float) -> None:
         if not lr > 0:
             raise ValueError(f"lr is {lr}: expected a positive learning rate")
-        layers = list(layers)
+        layers = list(layers) if isinstance(layers, Iterable) else [layers]
+        for i, layer in enumerate(layers):
+            if not (hasattr(layer, "params") and hasattr(layer, "grads")):
+                raise TypeError(
+                    f"layers[{i}] is a {kind_of(layer)}: expected a list of layers, as in SGD([rnn, linear])"
+                )
         self.lr = lr
         self.steps = 0
         self.params = [p for layer in layers for p in layer.params]
@@ -42,7 +47,8 @@ class Optimizer:
     def accumulate(self) -> None:
         """Add the layers' gradients to a sum, which the next `step` uses in their place and then drops.
 
-        Call it after every `backward` of a large batch taken in parts, the last one included.
+        Call it after every `backward` of a large batch taken in parts, the last one included. Losses average over
+        their part: scale each part's gradient by its share of the batch to get the gradient of the whole.
         """
         if self._sums is None:
             self._sums = [g.copy() for g in self._layer_grads]
@@ -79,14 +85,15 @@ class SGD(Optimizer):
         self._velocity = self._zeros() if momentum else []
 
     def _update(self) -> None:
+        lr = float(self.lr)  # a NumPy scalar from a schedule would promote float32 arrays
         if not self.momentum:
             for p, dp in zip(self.params, self.grads, strict=True):
-                p -= self.lr * dp
+                p -= lr * dp
             return
         for p, dp, v in zip(self.params, self.grads, self._velocity, strict=True):
             v *= self.momentum
             v += dp
-            p -= self.lr * v
+            p -= lr * v
 
     @property
     def state(self) -> dict[str, list[Array]]:
@@ -117,7 +124,7 @@ class Adam(Optimizer):
         beta1, beta2 = self.betas
         # Both corrections folded into scalars: lr · m̂ / (√v̂ + ε) = rate · m / (√v + ε · root).
         root = (1 - beta2**self.steps) ** 0.5
-        rate = self.lr * root / (1 - beta1**self.steps)
+        rate = float(self.lr) * root / (1 - beta1**self.steps)
         for p, dp, m, v in zip(self.params, self.grads, self._m, self._v, strict=True):
             m *= beta1
             m += (1 - beta1) * dp
@@ -130,18 +137,18 @@ class Adam(Optimizer):
         return {"m": self._m, "v": self._v}
 
 
-def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Any:
+def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     """Scale `grads` in place so that their joint norm √Σg² is at most max_norm   (Pascanu et al., 2013).
 
-    Returns the norm before, 0-d on the device: nothing waits for it. `optimizer.grads` is what to pass.
-    Raises ValueError unless max_norm is positive.
+    Returns the norm before, 0-d on the device: nothing waits for it. A NaN makes the norm and every gradient NaN.
+    `optimizer.grads` is what to pass. Raises ValueError unless max_norm is positive and there are gradients.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm is {max_norm}: expected a positive number")
     if not grads:
-        return 0.0
+        raise ValueError("grads is empty: expected the gradients to scale; pass optimizer.grads")
     xp = backend_of(grads[0], "grads[0]").xp
-    norm = sum((xp.sum(g * g) for g in grads[1:]), xp.sum(grads[0] * grads[0])) ** 0.5
+    norm: Array = xp.asarray(xp.sqrt(sum(xp.sum(g * g) for g in grads)))
     scale = max_norm / xp.maximum(norm, max_norm)
     for g in grads:
         g *= scale

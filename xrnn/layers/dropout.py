@@ -1,10 +1,13 @@
-"""Dropout with a mask that is a function of seed, layer and step."""
+"""Dropout with a mask that is a function of seed, layer, step and position."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from xrnn.backend import Backend
+from xrnn.checks import check_float, check_integer, check_place
 from xrnn.ops.rnn import Array
 from xrnn.select import backend_of
 
@@ -12,8 +15,10 @@ from xrnn.select import backend_of
 class Dropout:
     """y = x · m / (1 - p), each m 0 with probability p, else 1   (Srivastava et al., 2014). A call is the identity.
 
-    The mask hashes (seed, layer, step, position), so that it is the same on every backend and a resumed run goes
-    on where it was. `layer` tells the dropout layers of a model apart; `step` counts the forwards and may be set.
+    The mask hashes (seed, layer, step, position): it is the same on every backend, and a resumed run goes on
+    where it was. `layer` tells the dropout layers of a model apart; `step` counts the forwards and may be set.
+
+    Raises ValueError for p outside [0, 1), TypeError and ValueError for a seed or layer that is no integer from 0.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -21,11 +26,12 @@ class Dropout:
     def __init__(self, p: float, *, seed: int = 0, layer: int = 0) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"p is {p}: expected a probability in [0, 1)")
-        self.p, self.seed, self.layer = p, seed, layer
+        self.p = p
+        self.seed, self.layer = check_integer("seed", seed, least=0), check_integer("layer", layer, least=0)
         self.step = 0
         self.params: list[Array] = []
         self.grads: list[Array] = []
-        self.cache: Array | None = None
+        self.cache: Array | None = None  # m / (1 - p)
 
     @property
     def named_params(self) -> dict[str, Array]:
@@ -33,46 +39,42 @@ class Dropout:
         return {}
 
     def forward(self, x: Array) -> Array:
-        """x of any shape → y of that shape; advances `step`."""
-        backend = backend_of(x, "x")
-        self.cache = self._mask(backend, x.shape, x.dtype)
+        """x (...), float32 or float64 → y of its shape and dtype; advances `step`."""
+        self.cache = self._scaled_mask(check_float("x", x), x)
         self.step += 1
         return x * self.cache
 
     def backward(self, dy: Array) -> Array:
         """dx = dy · m / (1 - p)."""
-        if self.cache is None:
+        m = self.cache
+        if m is None:
             raise RuntimeError("backward needs a forward before it: call forward(x) first")
-        if dy.shape != self.cache.shape:
-            raise ValueError(f"dy has shape {dy.shape}, but forward returned {self.cache.shape}")
-        return dy * self.cache
+        check_place("dy", dy, backend_of(m), m.device, "what forward returned")
+        if dy.shape != m.shape or dy.dtype != m.dtype:
+            raise ValueError(f"dy is {dy.dtype} {dy.shape}, but forward returned {m.dtype} {m.shape}: match it")
+        return dy * m
 
     def __call__(self, x: Array) -> Array:
         """Inference: the identity."""
         return x
 
-    def _mask(self, backend: Backend, shape: tuple[int, ...], dtype: Any) -> Any:
+    def _scaled_mask(self, backend: Backend, x: Array) -> Array:
+        """m / (1 - p): a position is kept where its 32-bit hash is at least p · 2³²."""
         xp = backend.xp
-        size = 1
-        for n in shape:
-            size *= n
-        keys = xp.arange(size, dtype=xp.uint32)
-        for word in (self.seed, self.layer, self.step):
-            keys ^= xp.uint32(_mix_int(word))
+        keys = xp.arange(x.size, dtype=xp.uint32)
+        # The host mixes seed, layer and step, so that neighbouring values share nothing.
+        for word in np.random.SeedSequence(self.seed, spawn_key=(self.layer, self.step)).generate_state(2):
+            keys ^= word
             _mix(xp, keys)
         keep = keys >= xp.uint32(int(self.p * 2**32))
-        return (keep.astype(dtype) / (1 - self.p)).astype(dtype).reshape(shape)
+        scaled: Array = keep.reshape(x.shape).astype(x.dtype) / (1 - self.p)
+        return scaled
 
 
 def _mix(xp: Any, keys: Array) -> None:
-    """The 32-bit integer hash of C. Wellons' hash-prospector ("lowbias32"), in place."""
+    """The 32-bit integer hash "lowbias32" of C. Wellons' hash-prospector, in place."""
     keys ^= keys >> 16
     keys *= xp.uint32(0x7FEB352D)
     keys ^= keys >> 15
     keys *= xp.uint32(0x846CA68B)
     keys ^= keys >> 16
-
-
-def _mix_int(word: int) -> int:
-    # A large odd multiplier spreads small words over all bits before they meet the positions.
-    return (word * 0x9E3779B1 + 0x85EBCA6B) & 0xFFFFFFFF

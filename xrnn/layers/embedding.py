@@ -62,5 +62,5 @@ class Embedding(Layer):
         W = self.params[0]
         check_index("index", index, self.backend, self._device, "this Embedding")
         check_range("index", index, W.shape[0], self.backend)
-        y: Array = W[index]
+        y: Array = self.backend.xp.take(W, index, axis=0)
         return y
