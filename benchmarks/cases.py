@@ -1,0 +1,158 @@
+"""The sizes that are measured, and the float64 reference that every result must agree with before it is timed.
+
+T time steps, N batch, D input size, H hidden size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, Final
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+OPERATIONS: Final = ("step", "forward", "train")
+GRADIENTS: Final = ("dx", "dh_prev", "dWx", "dWh", "db")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    T: int
+    N: int
+    D: int
+    H: int
+
+    @property
+    def name(self) -> str:
+        return f"T{self.T}-N{self.N}-D{self.D}-H{self.H}"
+
+    def flops(self, operation: str) -> int:
+        """Multiplications and additions of the matrix products; training does three times the forward's."""
+        steps = 1 if operation == "step" else self.T
+        return 2 * steps * self.N * self.H * (self.D + self.H) * (3 if operation == "train" else 1)
+
+
+# The cells that figures are stated for.
+CELLS: Final = tuple(
+    Case(*sizes)
+    for sizes in (
+        (50, 1, 16, 16),
+        (50, 1, 64, 64),
+        (50, 16, 64, 64),
+        (50, 1, 256, 256),
+        (50, 16, 256, 256),
+        (50, 64, 256, 256),
+        (50, 256, 64, 64),
+        (50, 256, 256, 256),
+        (20, 1, 1024, 1024),
+        (20, 16, 1024, 1024),
+        (20, 64, 512, 1024),
+        (35, 3, 40, 100),
+        (35, 48, 100, 200),
+        (20, 256, 512, 512),
+        (100, 8, 128, 384),
+        (50, 1, 128, 512),
+        (200, 32, 32, 96),
+        (1, 1, 64, 64),
+        (1, 256, 256, 256),
+    )
+)
+
+# Series over the batch size at D = H, for the pictures: (T, H) → batch sizes. Some of them are cells as well.
+SWEEPS: Final = {
+    (50, 16): (1, 16, 256, 1024),
+    (50, 64): (1, 4, 16, 64, 256, 1024),
+    (50, 256): (1, 4, 16, 64, 256, 1024),
+    (20, 1024): (1, 16, 64, 256),
+}
+
+_SWEPT = tuple(Case(T, N, H, H) for (T, H), batches in SWEEPS.items() for N in batches)
+CASES: Final = CELLS + tuple(case for case in _SWEPT if case not in CELLS)
+QUICK: Final = (Case(50, 1, 16, 16), Case(35, 3, 40, 100), Case(1, 1, 64, 64))
+
+
+class Problem:
+    """The arrays of one case, float32, the same in every process, and what float64 makes of them."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        T, N, D, H = case.T, case.N, case.D, case.H
+        rng = np.random.default_rng((T, N, D, H))
+
+        def normal(*shape: int, scale: float = 1.0) -> Array:
+            return (rng.standard_normal(shape) * scale).astype(np.float32)
+
+        self.x = normal(T, N, D)
+        self.h_prev = normal(N, H, scale=0.5)
+        self.Wx = normal(D, H, scale=0.7 / D**0.5)
+        self.Wh = normal(H, H, scale=0.7 / H**0.5)  # spectral radius near 0.7: gradients neither explode nor vanish
+        self.b = normal(H, scale=0.1)
+        self.dh = normal(T, N, H)
+
+    @cached_property
+    def reference(self) -> dict[str, Array]:
+        """h[t] = tanh(x[t] @ Wx + h[t-1] @ Wh + b) and the gradients of Σ h·dh, in float64, step by step."""
+        x, h_prev, Wx, Wh, b, dh = (
+            a.astype(np.float64) for a in (self.x, self.h_prev, self.Wx, self.Wh, self.b, self.dh)
+        )
+        hs = [h_prev]
+        for x_t in x:
+            hs.append(np.tanh(x_t @ Wx + hs[-1] @ Wh + b))
+        dx, dWx, dWh, db = np.zeros_like(x), np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)
+        dh_prev = np.zeros_like(h_prev)
+        for t in reversed(range(len(x))):
+            dz = (dh[t] + dh_prev) * (1 - hs[t + 1] ** 2)
+            dx[t] = dz @ Wx.T
+            dWx += x[t].T @ dz
+            dWh += hs[t].T @ dz
+            db += dz.sum(0)
+            dh_prev = dz @ Wh.T
+        return {"h": np.stack(hs[1:]), "dx": dx, "dh_prev": dh_prev, "dWx": dWx, "dWh": dWh, "db": db}
+
+
+_SQUARE = 1536
+SQUARE_FLOPS: Final = 2 * _SQUARE**3
+
+
+@cache
+def square() -> tuple[Array, Array]:
+    """Two large matrices, whose product gives the machine's own rate."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((_SQUARE, _SQUARE), np.float32), rng.standard_normal((_SQUARE, _SQUARE), np.float32)
+
+
+def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4) -> float:
+    """Compare what a peer's call returned with float64 → the largest error, relative to each array's largest value.
+
+    result  h (N, H) of "step", h (T, N, H) of "forward", (h, dx, dh_prev, dWx, dWh, db) of "train"
+    Raises AssertionError naming the array that is wrong.
+    """
+    reference = problem.reference
+    if operation == "step":
+        expected, arrays = {"h": reference["h"][0]}, (result,)
+    elif operation == "forward":
+        expected, arrays = {"h": reference["h"]}, (result,)
+    else:
+        expected, arrays = {name: reference[name] for name in ("h", *GRADIENTS)}, tuple(result)
+    worst = 0.0
+    for (name, want), array in zip(expected.items(), arrays, strict=True):
+        got = to_numpy(array)
+        where = f"{problem.case.name} {operation}: {name}"
+        if got.dtype != np.float32 or got.shape != want.shape:
+            raise AssertionError(f"{where} is {got.dtype} {got.shape}: expected float32 {want.shape}")
+        error = float(np.abs(got - want).max() / np.abs(want).max())
+        if not error <= tolerance:  # a NaN fails too
+            raise AssertionError(f"{where} is off by {error:.2g} of its largest value: expected at most {tolerance:g}")
+        worst = max(worst, error)
+    return worst
+
+
+def to_numpy(array: Any) -> Array:
+    """A host array from what any of the libraries returns."""
+    if hasattr(array, "detach"):  # PyTorch
+        array = array.detach()
+    if hasattr(array, "get"):  # CuPy
+        array = array.get()
+    return np.asarray(array)

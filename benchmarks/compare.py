@@ -1,0 +1,97 @@
+"""xrnn beside its peers: `python -m benchmarks.compare [--quick]`, about ten minutes, seconds with --quick.
+
+Each library runs in a process of its own, kept for the whole run. A round measures every library once, one after
+the other, the first of them a different one each time; a cell's figure is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import machine
+from benchmarks.cases import CASES, OPERATIONS, QUICK, SQUARE_FLOPS, Case
+from benchmarks.peers import PEERS
+from benchmarks.ratios import gflops
+from benchmarks.report import print_comparison, wide_console
+from benchmarks.worker import Worker
+
+
+def compare(cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: int, console: Console) -> dict[str, Any]:
+    """Everything that was measured, as it goes into the JSON file; times in microseconds, one a round."""
+    machine.pin(threads)
+    results: dict[str, Any] = {"machine": machine.describe(threads), "dtype": "float32", "rounds": rounds}
+    start = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        workers = [Worker(peer, threads) for peer in peers]
+        for worker in workers:
+            stack.callback(worker.close)
+        results["versions"] = {worker.peer: worker.about for worker in workers}
+        results["cells"] = []
+        for number, case in enumerate(cases, 1):
+            results["cells"] += _cell(case, workers, rounds)
+            console.print(
+                f"{number:3}/{len(cases)}  {case.name:24} {time.perf_counter() - start:5.0f} s", highlight=False
+            )
+    results["seconds"] = round(time.perf_counter() - start)
+    return results
+
+
+def _cell(case: Case, workers: list[Worker], rounds: int) -> list[dict[str, Any]]:
+    prepared = {worker.peer: worker.prepare(case) for worker in workers}
+    operations = ("product", *OPERATIONS)
+    times: dict[str, dict[str, list[float]]] = {operation: {} for operation in operations}
+    for turn in range(rounds):
+        first = turn % len(workers)
+        for operation in operations:
+            for worker in workers[first:] + workers[:first]:
+                if operation in prepared[worker.peer]["operations"]:
+                    times[operation].setdefault(worker.peer, []).append(worker.time(operation))
+    # The machine's own rate is that of the library whose product is fastest, round by round.
+    ceiling = [gflops(SQUARE_FLOPS, min(turn)) for turn in zip(*times["product"].values(), strict=True)]
+    return [
+        {
+            "case": case.name,
+            "T": case.T,
+            "N": case.N,
+            "D": case.D,
+            "H": case.H,
+            "operation": operation,
+            "flops": case.flops(operation),
+            "microseconds": times[operation],
+            "errors": {peer: prepared[peer]["errors"][operation] for peer in times[operation]},
+            "forms": {peer: prepared[peer]["form"] for peer in times[operation] if prepared[peer]["form"]},
+            "ceiling_gflops": ceiling,
+        }
+        for operation in OPERATIONS
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="xrnn beside its peers")
+    parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
+    parser.add_argument("--cases", help="only the cases whose name contains this, such as N64-D256")
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
+    options = parser.parse_args(arguments)
+
+    cases = [case for case in (QUICK if options.quick else CASES) if (options.cases or "") in case.name]
+    console = wide_console()
+    results = compare(cases, options.peers.split(","), options.rounds, options.threads, console)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "compare.json").write_text(json.dumps(results, indent=1) + "\n")
+    print_comparison(results, console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What a result must say about where it comes from."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from pathlib import Path
+
+
+def describe(threads: int) -> dict[str, str | int]:
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count() or 0,
+        "threads": threads,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+    }
+
+
+def pin(threads: int) -> None:
+    """Keep this process and its children on `threads` of the cores: some libraries count cores and nothing else."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def _cpu() -> str:
+    """The model, and the widest vector instructions it has."""
+    try:
+        lines = dict(
+            line.split(":", 1)
+            for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+            if ":" in line
+        )
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, value in lines.items()}
+    level = next((name for name in ("avx512f", "avx2") if name in facts.get("flags", "").split()), platform.machine())
+    return f"{facts.get('model name', platform.machine())} ({level})"

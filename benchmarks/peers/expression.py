@@ -1,0 +1,17 @@
+"""One step as the bare expression: what a layer costs beyond it is its own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.cases import Problem
+from benchmarks.peers import Built
+
+
+def about() -> dict[str, str]:
+    return {"numpy": np.__version__}
+
+
+def build(problem: Problem, threads: int) -> Built:
+    x, h, Wx, Wh, b = problem.x[0], problem.h_prev, problem.Wx, problem.Wh, problem.b
+    return Built({"step": lambda: np.tanh(x @ Wx + h @ Wh + b)})

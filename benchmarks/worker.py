@@ -1,0 +1,129 @@
+"""One library in a process of its own: `python -m benchmarks.worker PEER THREADS`, driven through `Worker`.
+
+Requests and answers are one line of JSON each, on standard input and output.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+from benchmarks.cases import Case, Problem, check
+from benchmarks.peers import PEERS, Built, Call
+
+
+class Worker:
+    """The parent's end. The process is stopped (SIGSTOP) whenever it isn't asked something: its idle threads,
+    some of which spin for a while, then take nothing from the one that is measured.
+    """
+
+    def __init__(self, peer: str, threads: int) -> None:
+        self.peer = peer
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", peer, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=_environment(threads) | PEERS[peer].environment,
+        )
+        self.about: dict[str, str] = self._answer()
+
+    def prepare(self, case: Case) -> dict[str, Any]:
+        """Build the calls for `case` and check each → {"operations": [...], "errors": {operation: …}, "form": …}."""
+        answer: dict[str, Any] = self._ask({"T": case.T, "N": case.N, "D": case.D, "H": case.H})
+        return answer
+
+    def time(self, operation: str) -> float:
+        """The median time of one call, in microseconds."""
+        return float(self._ask(operation))
+
+    def close(self) -> None:
+        self._process.kill()  # works on a stopped process too
+        self._process.communicate()
+
+    def _ask(self, request: Any) -> Any:
+        assert self._process.stdin
+        self._process.send_signal(signal.SIGCONT)
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process of {self.peer} ended (exit {self._process.wait()}): see its words above")
+        self._process.send_signal(signal.SIGSTOP)
+        answer = json.loads(line)
+        if "error" in answer:
+            raise AssertionError(f"{self.peer}: {answer['error']}")
+        return answer["answer"]
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """The same number of threads for everyone, whatever each calls it, and no GPU."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC is XLA's
+    fixed = {"XRNN_BACKEND": "numpy", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    return {**os.environ, **dict.fromkeys(names, str(threads)), **fixed}
+
+
+def measure(call: Call, at_least: float = 5e-3, at_most: float = 50e-3, calls: int = 3) -> float:
+    """The median time of a call, in seconds, over `at_least` seconds and `calls` calls, less if `at_most` is over.
+
+    After one call that isn't counted, which wakes the threads and refills the caches.
+    """
+    call()
+    times: list[float] = []
+    total = 0.0
+    while (total < at_least or len(times) < calls) and total < at_most:
+        start = time.perf_counter_ns()
+        call()
+        times.append((time.perf_counter_ns() - start) * 1e-9)
+        total += times[-1]
+    return statistics.median(times)
+
+
+def _prepare(peer: str, sizes: dict[str, int], threads: int) -> tuple[Built, dict[str, Any]]:
+    problem = Problem(Case(**sizes))
+    module = importlib.import_module(f"benchmarks.peers.{PEERS[peer].module}")
+    built: Built = module.build(problem, threads, **PEERS[peer].options)
+    errors = {name: check(name, call(), problem) for name, call in built.calls.items() if name != "product"}
+    return built, {"operations": list(built.calls), "errors": errors, "form": built.form}
+
+
+def main() -> None:
+    peer, threads = sys.argv[1], int(sys.argv[2])
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no stopped process outlives its parent
+    # What a library prints must not end up among the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**line: Any) -> None:
+        print(json.dumps(line), file=answers, flush=True)
+
+    answer(answer=importlib.import_module(f"benchmarks.peers.{PEERS[peer].module}").about())
+    built = Built({})
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if isinstance(request, dict):
+                built = Built({})  # let go of the last case's arrays first
+                built, prepared = _prepare(peer, request, threads)
+                answer(answer=prepared)
+            else:
+                answer(answer=measure(built.calls[request]) * 1e6)
+        except Exception as error:
+            answer(error=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()
