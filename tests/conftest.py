@@ -5,16 +5,23 @@ NumPy; CuPy's adapter on the stand-in; and, where there is a GPU, real CuPy, who
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import standin
 from tests.standin import counting
-from xrnn.backend import Backend, BackendUnavailableError
+from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.backends.cupy import CupyBackend
 from xrnn.select import get_backend, register
+
+# The same examples in every run: a failure is never one of chance. The fixtures hold nothing that an example changes.
+settings.register_profile(
+    "xrnn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("xrnn")
 
 pytest_plugins = ["tests.require_gpu"]
 
@@ -35,6 +42,13 @@ else:
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Every backend in turn."""
     return STANDIN if request.param == "standin" else get_backend(request.param)
+
+
+@pytest.fixture(params=["fused", "plain"])
+def form(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The fused forms, where the backend has them, then the plain form."""
+    with use_fused(request.param == "fused"):
+        yield request.param
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""The same values in memory in every way that a caller may hand them over."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.ops.rnn import Array
+
+LAYOUTS: Final = ("C", "Fortran", "strided", "negative", "read-only")
+
+
+def lay_out(backend: Backend, values: np.ndarray[Any, np.dtype[Any]], layout: str) -> Array:
+    """A new array with these values: C or Fortran order, every second element of its last axis, or every axis
+    backwards. Read-only exists on NumPy only; elsewhere it is C order."""
+    xp = backend.xp
+    if layout == "Fortran":
+        return backend.xp.asarray(np.array(values, order="F"), order="F")  # type: ignore[no-any-return]
+    if layout == "strided":
+        gaps = xp.full((*values.shape[:-1], 2 * values.shape[-1]), 99, values.dtype)
+        gaps[..., ::2] = backend.asarray(values.copy())
+        return gaps[..., ::2]  # type: ignore[no-any-return]
+    if layout == "negative":
+        backwards = (slice(None, None, -1),) * values.ndim
+        return backend.asarray(np.array(values[backwards], order="C"))[backwards]
+    array = backend.asarray(np.array(values, order="C"))
+    if layout == "read-only" and isinstance(array, np.ndarray):
+        array.flags.writeable = False
+    return array
