@@ -1,0 +1,255 @@
+// The emulator's runtime: fibers, the schedule, barriers, warp operations. See emulator.h for the idea.
+//
+// Compiled without sanitizers; with -DEMULATOR_TSAN each fiber is a ThreadSanitizer "thread".
+#include "emulator.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <vector>
+
+
+#ifdef EMULATOR_TSAN
+extern "C" {
+void* __tsan_create_fiber(unsigned);
+void __tsan_destroy_fiber(void*);
+void* __tsan_get_current_fiber();
+void __tsan_switch_to_fiber(void*, unsigned);
+void __tsan_acquire(void*);
+void __tsan_release(void*);
+}
+#define TSAN(call) call
+#else
+#define TSAN(call) (void)0
+#endif
+
+namespace emulator {
+namespace {
+constexpr size_t kStack = 128 << 10;  // bytes a fiber; address space only, until touched
+constexpr unsigned kNoOrder = 1;      // __tsan_switch_to_fiber: the switch itself orders nothing
+
+struct Fiber;
+
+// Queues of fibers. Their memory is there before a launch starts: an allocation or a memmove while a fiber runs
+// would be seen by ThreadSanitizer as that CUDA thread's own access.
+struct Queue {
+    std::vector<Fiber*> slot;
+    size_t head = 0, count = 0;
+    void resize(size_t capacity) { slot.assign(capacity, nullptr), head = count = 0; }
+    Fiber*& operator[](size_t i) { return slot[(head + i) % slot.size()]; }
+    void push(Fiber* fiber) { (*this)[count++] = fiber; }
+    Fiber* take(size_t i) {
+        Fiber* fiber = (*this)[i];
+        (*this)[i] = slot[head];
+        head = (head + 1) % slot.size(), count--;
+        return fiber;
+    }
+};
+
+// A place where threads wait until all of them have come. Two generations take turns, because a fast thread
+// reaches the next barrier while a slow one is still leaving this one.
+struct Meeting {
+    unsigned expected = 0, arrived = 0, generation = 0;
+    int line = 0;
+    char order[2];  // what ThreadSanitizer knows each generation by
+    Queue waiting;
+};
+
+struct Warp {
+    Meeting meeting;
+    unsigned live = 0, mask = 0;
+    uint64_t value[2][32];  // by generation
+};
+
+struct Block {
+    Meeting meeting;
+    void* shared = nullptr;
+    std::vector<Warp> warps;
+};
+
+struct Fiber : View {
+    ucontext_t context;
+    Block* owner;
+    Warp* warp;
+    bool done = false;
+    void* tsan = nullptr;
+    std::vector<const void*> looks;  // since the last fence
+};
+
+ucontext_t scheduler;
+[[maybe_unused]] void* scheduler_tsan;
+void (*kernel)(void* const*);
+void* const* kernel_arguments;
+Queue ready;
+size_t live, idle_looks;
+long long switches;
+char error[256];
+[[maybe_unused]] char end_of_launch;  // every thread's last act is ordered before the launch returns
+
+Fiber* me() { return static_cast<Fiber*>(current); }
+
+void wait_for_others() {
+    TSAN(__tsan_switch_to_fiber(scheduler_tsan, kNoOrder));
+    swapcontext(&me()->context, &scheduler);
+}
+
+[[noreturn]] void fail(const char* what, int line = 0) {
+    // Back to the scheduler for good: kernels own nothing that would have to be unwound.
+    if (current)
+        snprintf(error, sizeof error, "block (%u, %u), thread %u, line %d: %s", current->block.x, current->block.y,
+                 current->thread.x, line, what);
+    else
+        snprintf(error, sizeof error, "%s", what);
+    TSAN(__tsan_switch_to_fiber(scheduler_tsan, kNoOrder));
+    setcontext(&scheduler);
+    abort();
+}
+
+// Waits until everybody expected is here; returns the generation that met.
+unsigned meet(Meeting& m, unsigned expected, int line, const char* divergence, bool orders_memory) {
+    const unsigned generation = m.generation & 1;
+    idle_looks = 0;
+    if (orders_memory) TSAN(__tsan_release(&m.order[generation]));
+    if (m.arrived == 0) {
+        m.line = line;
+        m.expected = expected;
+    } else if (m.line != line || m.expected != expected) {
+        fail(divergence, line);
+    }
+    if (++m.arrived == expected) {
+        m.arrived = 0;
+        m.generation++;
+        while (m.waiting.count) ready.push(m.waiting.take(0));
+    } else {
+        m.waiting.push(me());
+        wait_for_others();
+    }
+    if (orders_memory) TSAN(__tsan_acquire(&m.order[generation]));
+    return generation;
+}
+
+unsigned meet_warp(unsigned mask, int line, bool orders_memory) {
+    Warp& warp = *me()->warp;
+    mask &= warp.live;
+    if (!(mask >> current->lane & 1)) fail("a lane calls a warp operation without being in its mask", line);
+    if (warp.meeting.arrived && warp.mask != mask) fail("the lanes of a warp operation disagree on its mask", line);
+    warp.mask = mask;
+    return meet(warp.meeting, unsigned(__builtin_popcount(mask)), line, "lanes of a warp wait at different operations",
+                orders_memory);
+}
+
+void run_thread() {
+    kernel(kernel_arguments);
+    TSAN(__tsan_release(&end_of_launch));
+    if (me()->owner->meeting.arrived) fail("a thread ends while others of its block wait at __syncthreads");
+    me()->done = true;
+    live--;
+    idle_looks = 0;
+    wait_for_others();
+}
+
+Fiber* next(uint64_t& random) {
+    if (!random) return ready.take(0);  // seed 0: in turn
+    random ^= random << 13, random ^= random >> 7, random ^= random << 17;  // xorshift (Marsaglia, 2003)
+    return ready.take(random % ready.count);
+}
+}  // namespace
+
+View* current;
+dim3 grid_size, block_size;
+
+void barrier(int line) {
+    current->fenced = false;  // strict: only a fence after the barrier covers what the others wrote before it
+    meet(me()->owner->meeting, block_size.x, line, "threads of one block wait at different __syncthreads", true);
+}
+
+uint64_t warp_exchange(unsigned mask, uint64_t value, unsigned source, int line) {
+    Warp& warp = *me()->warp;
+    warp.value[warp.meeting.generation & 1][current->lane] = value;
+    if (!((mask & warp.live) >> (source & 31) & 1)) fail("a shuffle reads a lane outside its mask", line);
+    return warp.value[meet_warp(mask, line, false)][source & 31];
+}
+
+void warp_barrier(unsigned mask, int line) { meet_warp(mask, line, true); }
+
+void fence() {
+    for ([[maybe_unused]] const void* address : me()->looks) TSAN(__tsan_acquire(const_cast<void*>(address)));
+    me()->looks.clear();
+    current->fenced = true;
+}
+
+void look(const void* address) {
+    if (++idle_looks > 2000 + 100 * live)
+        fail("livelock: every thread that can run is polling for something that nobody writes");
+    Fiber* fiber = me();
+    bool known = false;
+    for (const void* seen : fiber->looks) known |= seen == address;
+    if (!known && fiber->looks.size() < 64) fiber->looks.push_back(address);
+    ready.push(fiber);
+    wait_for_others();
+}
+
+void publish() { idle_looks = 0; }
+
+long long clock() { return switches; }
+
+const char* run(const Launch& launch, void (*thread)(void* const*)) {
+    grid_size = launch.grid, block_size = launch.block;
+    const size_t blocks = size_t(launch.grid.x) * launch.grid.y, threads = launch.block.x;
+    if (!blocks || !threads || threads > 1024 || launch.grid.z != 1 || launch.block.y != 1 || launch.block.z != 1)
+        return "bad launch: a grid (x, y, 1) of blocks (1 to 1024, 1, 1) is what the emulator runs";
+    char* stacks = static_cast<char*>(mmap(nullptr, blocks * threads * kStack, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    if (stacks == MAP_FAILED) return "no address space for the fibers' stacks";
+
+    kernel = thread, kernel_arguments = launch.arguments;
+    current = nullptr, error[0] = 0, idle_looks = 0, switches = 0, ready.resize(blocks * threads);
+    live = blocks * threads;
+    TSAN(scheduler_tsan = __tsan_get_current_fiber());
+    TSAN(__tsan_release(&end_of_launch));
+    std::vector<Block> block(blocks);
+    std::vector<Fiber> fiber(blocks * threads);
+    for (size_t b = 0; b < blocks; b++) {
+        block[b].meeting.waiting.resize(threads);
+        block[b].warps.resize((threads + 31) / 32);
+        for (Warp& warp : block[b].warps) warp.meeting.waiting.resize(32);
+        if (posix_memalign(&block[b].shared, 128, launch.shared_bytes + !launch.shared_bytes)) abort();
+        memset(block[b].shared, 0xff, launch.shared_bytes);  // NaN, as float and as double: nothing may rely on it
+        for (size_t t = 0; t < threads; t++) {
+            Fiber& f = fiber[b * threads + t];
+            f.thread = {unsigned(t), 0, 0};
+            f.block = {unsigned(b % launch.grid.x), unsigned(b / launch.grid.x), 0};
+            f.lane = t % 32, f.fenced = false, f.shared = block[b].shared;
+            f.owner = &block[b], f.warp = &block[b].warps[t / 32];
+            f.warp->live |= 1u << f.lane;
+            f.looks.reserve(64);
+            getcontext(&f.context);
+            f.context.uc_stack = {stacks + (b * threads + t) * kStack, 0, kStack};
+            f.context.uc_link = nullptr;
+            makecontext(&f.context, run_thread, 0);
+            TSAN(f.tsan = __tsan_create_fiber(0));
+            TSAN(__tsan_switch_to_fiber(f.tsan, 0));  // what the host wrote before the launch is seen by its threads
+            TSAN(__tsan_switch_to_fiber(scheduler_tsan, kNoOrder));
+            ready.push(&f);
+        }
+    }
+
+    uint64_t random = launch.seed;
+    while (!error[0] && ready.count) {
+        switches++;
+        current = next(random);
+        TSAN(__tsan_switch_to_fiber(me()->tsan, kNoOrder));
+        swapcontext(&scheduler, &me()->context);
+    }
+    current = nullptr;
+    if (!error[0] && live)
+        snprintf(error, sizeof error, "deadlock: threads wait at a barrier or warp operation that others never reach");
+    TSAN(__tsan_acquire(&end_of_launch));
+    for ([[maybe_unused]] Fiber& f : fiber) TSAN(__tsan_destroy_fiber(f.tsan));
+    for (Block& b : block) free(b.shared);
+    munmap(stacks, blocks * threads * kStack);
+    return error[0] ? error : nullptr;
+}
+}  // namespace emulator

@@ -1,0 +1,183 @@
+"""Compiling CUDA source for the emulator, and launching its kernels with the arguments CuPy would send."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+Sanitizer: TypeAlias = Literal["address,undefined", "thread"]
+
+_HERE = Path(__file__).parent
+_CACHE = Path(tempfile.gettempdir()) / f"xrnn-cuda-emulator-{os.getuid()}"
+_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
+# The runtime moves pointers in queues: as loops, because ThreadSanitizer intercepts memmove.
+_RUNTIME_FLAGS = ("-fno-tree-loop-distribute-patterns",)
+
+
+# Why there is no emulator on this machine, or "". (The sanitizers' libraries come with Linux's g++.)
+MISSING = (
+    "the emulator runs on Linux with glibc"
+    if sys.platform != "linux"
+    else "the emulator compiles kernels with g++, and there is none"
+    if shutil.which("g++") is None
+    else ""
+)
+
+
+class EmulatorError(RuntimeError):
+    """A kernel did what CUDA forbids, or never ended."""
+
+
+class _Dim3(ctypes.Structure):
+    _fields_ = (("x", ctypes.c_uint), ("y", ctypes.c_uint), ("z", ctypes.c_uint))
+
+
+class _Launch(ctypes.Structure):
+    _fields_ = (
+        ("grid", _Dim3),
+        ("block", _Dim3),
+        ("shared_bytes", ctypes.c_uint64),
+        ("seed", ctypes.c_uint64),
+        ("arguments", ctypes.c_void_p),
+    )
+
+
+class Module:
+    """The kernels (`extern "C" __global__`) of `code`, compiled once and kept in a cache of the temporary folder.
+
+    options    the compiler options CuPy would pass; only -D… means something to g++
+    sanitizer  build with it; the process then needs `sanitizer_environment(sanitizer)`
+    """
+
+    def __init__(self, code: str, options: Sequence[str] = (), *, sanitizer: Sanitizer | None = None) -> None:
+        self.names = _KERNEL.findall(code)
+        source = f'#include "emulator.h"\n{code}\n' + "".join(f"EMULATE({name})\n" for name in self.names)
+        defines = [option for option in options if option.startswith("-D")]
+        self._library = ctypes.CDLL(str(_build(source, defines, sanitizer)))
+
+    def get_function(self, name: str) -> Kernel:
+        if name not in self.names:
+            raise AttributeError(f"no kernel {name!r}: the source has {', '.join(self.names)}")
+        return Kernel(self._library, name)
+
+
+class Kernel:
+    """One kernel: called as CuPy's RawKernel is, and with a `seed` for the schedule (0: every thread in turn)."""
+
+    def __init__(self, library: ctypes.CDLL, name: str) -> None:
+        self.name = name
+        self._start = library[f"emulate_{name}"]
+        self._start.restype = ctypes.c_char_p
+        widths = (ctypes.c_int * 64)()
+        library[f"widths_{name}"](widths)
+        self._widths = list(widths)[: list(widths).index(0)]
+
+    def __call__(
+        self,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        args: Sequence[Any],
+        *,
+        shared_mem: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Run to the end. Raises TypeError for arguments of the wrong kind or width, EmulatorError for the rest."""
+        values = self._pack(args)
+        pointers = (ctypes.c_void_p * max(len(values), 1))(*map(ctypes.addressof, values))
+        launch = _Launch(_dim3(grid), _dim3(block), shared_mem, seed, ctypes.addressof(pointers))
+        error = self._start(ctypes.byref(launch))
+        if error is not None:
+            raise EmulatorError(f"{self.name}: {error.decode()}")
+
+    def _pack(self, args: Sequence[Any]) -> list[Any]:
+        if len(args) != len(self._widths):
+            raise TypeError(f"{self.name} takes {len(self._widths)} arguments, got {len(args)}")
+        values: list[Any] = []
+        for i, (arg, width) in enumerate(zip(args, self._widths, strict=True)):
+            if isinstance(arg, np.ndarray):
+                if width != -1:
+                    raise TypeError(f"argument {i} of {self.name} is an array, but the parameter has {width} bytes")
+                values.append(ctypes.c_void_p(arg.ctypes.data))
+            elif isinstance(arg, np.generic):  # an address may come as a number
+                if arg.dtype.itemsize != (8 if width == -1 else width):
+                    raise TypeError(
+                        f"argument {i} of {self.name} is {arg.dtype}, but the parameter has {abs(width)} bytes"
+                    )
+                values.append(ctypes.create_string_buffer(arg.tobytes(), arg.dtype.itemsize))
+            else:
+                raise TypeError(
+                    f"argument {i} of {self.name} is a Python {type(arg).__name__}, which CuPy sends as 8 bytes: "
+                    "pass a NumPy scalar"
+                )
+        return values
+
+
+def sanitizer_environment(sanitizer: Sanitizer) -> dict[str, str]:
+    """What a Python process needs in its environment before it can load a Module built with `sanitizer`."""
+    names = {"thread": ["tsan"], "address,undefined": ["asan", "ubsan"]}[sanitizer]
+    libraries = [_gcc_file(f"lib{name}.so") for name in names]
+    return {
+        **os.environ,
+        "LD_PRELOAD": ":".join(libraries),
+        "TSAN_OPTIONS": "halt_on_error=1 exitcode=66",
+        "ASAN_OPTIONS": "detect_leaks=0 exitcode=67",
+        "UBSAN_OPTIONS": "halt_on_error=1 exitcode=68",
+    }
+
+
+def _gcc_file(name: str) -> str:
+    run = subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def _dim3(size: tuple[int, ...]) -> _Dim3:
+    return _Dim3(*(*size, 1, 1)[:3])
+
+
+def _build(source: str, defines: list[str], sanitizer: Sanitizer | None) -> Path:
+    """The shared library of `source`, from the cache where it was built before."""
+    flags = ["-std=c++17", "-O1", "-g", "-fPIC", f"-I{_HERE}"]
+    runtime_flags = [
+        *flags,
+        "-Wall",
+        "-Werror",
+        *_RUNTIME_FLAGS,
+        *(["-DEMULATOR_TSAN"] if sanitizer == "thread" else []),
+    ]
+    kernel_flags = [*flags, *defines, *([f"-fsanitize={sanitizer}"] if sanitizer else [])]
+    header, runtime = (_HERE / "emulator.h").read_text(), (_HERE / "emulator.cpp").read_text()
+
+    runtime_object = _cached(header + runtime + " ".join(runtime_flags), ".o")
+    if not runtime_object.exists():
+        _compile([*runtime_flags, "-c", str(_HERE / "emulator.cpp")], runtime_object)
+    library = _cached(header + runtime + source + " ".join(kernel_flags), ".so")
+    if not library.exists():
+        kernel = library.with_suffix(".cpp")
+        kernel.write_text(source)
+        _compile([*kernel_flags, "-shared", str(kernel), str(runtime_object)], library)
+    return library
+
+
+def _cached(content: str, suffix: str) -> Path:
+    _CACHE.mkdir(exist_ok=True)
+    return _CACHE / (hashlib.sha256(content.encode()).hexdigest()[:20] + suffix)
+
+
+def _compile(arguments: list[str], output: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=_CACHE) as folder:
+        fresh = Path(folder) / output.name
+        run = subprocess.run(["g++", *arguments, "-o", str(fresh)], capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise EmulatorError(f"g++ refuses the source:\n{run.stderr}")
+        fresh.replace(output)  # at once, so that a process beside this one never sees half a file
