@@ -5,8 +5,9 @@ NumPy; CuPy's adapter on the stand-in; and, where there is a GPU, real CuPy, who
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -58,9 +59,21 @@ def no_waiting(backend: Backend) -> Callable[[], AbstractContextManager[None]]:
         return counting.no_waiting
     if backend.reads_are_free:
         return nullcontext
+    return _no_waiting_on_gpu
+
+
+@contextmanager
+def _no_waiting_on_gpu() -> Iterator[None]:
     import cupyx
 
-    return lambda: cupyx.allow_synchronize(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CuPy warns that it can't see every wait
+        forbidden = cupyx.allow_synchronize(False)
+        forbidden.__enter__()
+    try:
+        yield
+    finally:
+        forbidden.__exit__(None, None, None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -44,6 +44,8 @@ def call_ufunc(ufunc: np.ufunc, *inputs: Any, out: Any = None, dtype: Any = None
     arrays = device_arrays((*inputs, out))
     if not arrays:
         raise TypeError(f"{ufunc.__name__} got no device array, but {[type(value).__name__ for value in inputs]}")
+    if ufunc is np.matmul and out is not None and not out._host.flags.c_contiguous:
+        raise ValueError("Output array must be C-contiguous")
     launch("products" if ufunc is np.matmul else "kernels", *(array.device for array in arrays))
     with np.errstate(all="ignore"):
         result = ufunc(*(host(value) for value in inputs), out=host(out), dtype=dtype, casting=casting)

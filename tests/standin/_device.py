@@ -74,7 +74,7 @@ class Stream:
     _pointers = itertools.count()
 
     def __init__(
-        self, null: bool = False, non_blocking: bool = False, ptds: bool = False, *, priority: int | None = None
+        self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None
     ) -> None:
         self.ptr = next(self._pointers)
         self._entered: list[Stream] = []

@@ -88,8 +88,7 @@ def _creation(name: str, parameters: str) -> Callable[..., Any]:
         values = {key: host(value) for key, value in arguments.arguments.items()}
         made = ndarray._of(getattr(np, name)(*values.values()) if name == "arange" else getattr(np, name)(**values))
         if name.startswith("empty"):
-            # What was never written shows: NaN, or the largest integer.
-            made._host.fill(np.nan if made.dtype.kind in "fc" else np.ones((), bool) if made.dtype == bool else -1)
+            made._host.ravel("K").view("uint8").fill(255)  # so that what was never written shows: as floats, NaN
         else:
             launch("kernels")
         return made

@@ -18,7 +18,7 @@ class HostModule(Protocol):
         """The kernel of that name, to be called as f(grid, block, args, shared_mem): host arrays and NumPy scalars."""
 
 
-# Makes a HostModule from the source and the compiler's options. None: a RawModule can't be made.
+# Called with code=, path=, options= and name_expressions= of a RawModule. None: no RawModule can be made.
 compiler: Callable[..., HostModule] | None = None
 
 
@@ -27,20 +27,22 @@ class RawModule:
 
     def __init__(
         self,
-        *,
         code: str | None = None,
+        *,
         path: str | None = None,
-        options: Sequence[str] = (),
+        options: tuple[str, ...] = (),
         backend: str = "nvrtc",
         translate_cucomplex: bool = False,
         enable_cooperative_groups: bool = False,
         name_expressions: Sequence[str] | None = None,
-        jitify: bool = False,
+        jitify: bool | None = None,
     ) -> None:
         if compiler is None:
             raise NotImplementedError("nothing is plugged into tests.standin.raw.compiler to run CUDA source with")
-        self.code, self.options, self.enable_cooperative_groups = code, tuple(options), enable_cooperative_groups
-        self._module = compiler(code=code, options=self.options, name_expressions=name_expressions)
+        if not isinstance(options, tuple):
+            raise TypeError(f"options is a {type(options)}: CuPy takes a tuple")
+        self.enable_cooperative_groups = enable_cooperative_groups
+        self._module = compiler(code=code, path=path, options=options, name_expressions=name_expressions)
 
     def get_function(self, name: str) -> RawFunction:
         return RawFunction(name, self._module.get_function(name), self.enable_cooperative_groups)
@@ -48,6 +50,9 @@ class RawModule:
 
 class RawFunction:
     """One kernel of a module."""
+
+    # Set it before a launch that asks for more, as CUDA demands.
+    max_dynamic_shared_size_bytes = 48 * 1024
 
     def __init__(self, name: str, run: Callable[..., None], enable_cooperative_groups: bool) -> None:
         self.name, self._run, self.enable_cooperative_groups = name, run, enable_cooperative_groups
@@ -62,11 +67,22 @@ class RawFunction:
                 raise TypeError(f"argument {i} of {self.name} is a {type(arg)}: pass a NumPy scalar or a device array")
             if isinstance(arg, DeviceMemory) and not arg._host.flags.c_contiguous:
                 raise ValueError(f"argument {i} of {self.name} is not contiguous, and a kernel ignores strides")
+        if shared_mem > self.max_dynamic_shared_size_bytes:
+            raise ValueError(f"{self.name} is launched with {shared_mem} bytes of shared memory: CUDA's invalid value")
         launch("raw_kernels", *(array.device for array in arrays))
         hosts = [arg._host if isinstance(arg, DeviceMemory) else arg for arg in args]
         self._run(grid, block, hosts, shared_mem=shared_mem)
 
 
-def RawKernel(code: str, name: str, options: Sequence[str] = (), **kwargs: Any) -> RawFunction:  # CuPy's name
-    """The one kernel `name` of `code`."""
-    return RawModule(code=code, options=options, **kwargs).get_function(name)
+def RawKernel(
+    code: str,
+    name: str,
+    options: tuple[str, ...] = (),
+    backend: str = "nvrtc",
+    translate_cucomplex: bool = False,
+    *,
+    enable_cooperative_groups: bool = False,
+    jitify: bool | None = None,
+) -> RawFunction:
+    """The kernel `name` of `code`."""
+    return RawModule(code, options=options, enable_cooperative_groups=enable_cooperative_groups).get_function(name)

@@ -1,0 +1,222 @@
+"""What the stand-in counts, and that its values are NumPy's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import standin as cp
+from tests.standin import raw
+from tests.standin.counting import EVENTS, Counters, counted, no_waiting
+from tests.standin.cublas import gemm
+
+HOST = np.arange(12, dtype="float32").reshape(3, 4)
+
+
+@pytest.fixture
+def a() -> Any:
+    return cp.asarray(HOST)
+
+
+def events(call: Callable[[], Any]) -> dict[str, int]:
+    """What happens in `call`: the counts that are not zero."""
+    with counted() as counters:
+        call()
+    return {event: n for event in EVENTS if (n := getattr(counters, event))}
+
+
+def test_transfers(a: Any) -> None:
+    assert events(lambda: cp.asarray(HOST)) == {"host_to_device": 1}
+    assert events(lambda: cp.array([1.0, 2.0])) == {"host_to_device": 1}
+    assert events(lambda: cp.ascontiguousarray(HOST)) == {"host_to_device": 1}
+    assert events(lambda: a.set(HOST)) == {"host_to_device": 1}
+    assert events(lambda: a[[0, 1]]) == {"host_to_device": 1, "kernels": 1}
+    assert events(lambda: cp.asarray(a)) == {}
+    for call in (a.get, a.tolist, lambda: cp.asnumpy(a), lambda: str(a), lambda: repr(a), lambda: f"{a}"):
+        assert events(call) == {"device_to_host": 1}
+    assert events(lambda: cp.asnumpy(HOST)) == {}
+
+
+def test_the_device_has_its_own_memory(a: Any) -> None:
+    host = HOST.copy()
+    moved = cp.asarray(host)
+    host[...] = -1
+    np.testing.assert_array_equal(moved.get(), HOST)
+    back = moved.get()
+    back[...] = -1
+    np.testing.assert_array_equal(moved.get(), HOST)
+
+
+def test_reads_that_wait(a: Any) -> None:
+    for call in (
+        lambda: float(a[0, 0]),
+        lambda: int(a[0, 0]),
+        lambda: complex(a[0, 0]),
+        lambda: bool(a[0, 0]),
+        lambda: a[0, 0].item(),
+        lambda: 1 if a[0, 0] else 2,
+        cp.cuda.Device().synchronize,
+        cp.cuda.get_current_stream().synchronize,
+        cp.cuda.runtime.deviceSynchronize,
+    ):
+        assert events(call) == {"waits": 1}
+    assert events(lambda: 0 <= a[0, 0] <= 1) == {"kernels": 2, "waits": 1}
+
+
+def test_shapes_that_depend_on_data_wait(a: Any) -> None:
+    mask = a > 3
+    for call in (
+        lambda: a.nonzero(),
+        lambda: cp.nonzero(a),
+        lambda: cp.flatnonzero(a),
+        lambda: cp.argwhere(a),
+        lambda: cp.unique(a),
+        lambda: cp.where(mask),
+        lambda: a[mask],
+        lambda: a.__setitem__(mask, a[0, 0]) or a.__setitem__(mask, cp.ones(8, "float32")),
+    ):
+        assert events(call)["waits"] == 1
+    assert events(lambda: a.__setitem__(mask, 0)) == {"kernels": 1}  # a kernel with a condition, no count needed
+
+
+def test_launches(a: Any) -> None:
+    square = cp.zeros((4, 4), "float32")
+    assert events(lambda: a + a) == {"kernels": 1}
+    assert events(lambda: cp.tanh(a, out=a)) == {"kernels": 1}
+    assert events(lambda: a.sum()) == {"kernels": 1}
+    assert events(lambda: cp.zeros(3)) == {"kernels": 1}
+    assert events(lambda: cp.empty(3)) == {}
+    assert events(lambda: a.__setitem__(0, 1)) == {"kernels": 1}
+    assert events(lambda: a[cp.arange(2)]) == {"kernels": 2}
+    assert events(lambda: a.T @ a) == {"products": 1}
+    assert events(lambda: cp.dot(a.T, a)) == {"products": 1}
+    assert events(lambda: gemm("T", "N", a, a, out=square, beta=1.0)) == {"gemms": 1}
+
+
+def test_views_cost_nothing(a: Any) -> None:
+    for call in (
+        lambda: a[0],
+        lambda: a[:, ::2],
+        lambda: a[None],
+        lambda: a.T,
+        lambda: a.reshape(2, 6),
+        lambda: a.ravel(),
+        lambda: cp.swapaxes(a, 0, 1),
+        lambda: cp.ascontiguousarray(a),
+        lambda: a.astype("float32", copy=False),
+    ):
+        assert events(call) == {}
+    assert events(lambda: a.T.reshape(12)) == {"kernels": 1}
+    assert events(lambda: cp.ascontiguousarray(a.T)) == {"kernels": 1}
+
+
+def test_gemm_counts_what_it_copies() -> None:
+    wide, square, out = (cp.ones(shape, "float32") for shape in [(4, 8), (4, 4), (4, 4)])
+    assert events(lambda: gemm("N", "N", square, square.T, out=out)) == {"gemms": 1}
+    assert events(lambda: gemm("N", "N", square, square, out=out.T)) == {"gemms": 1}
+    # A strided operand is copied, and then an output in C order too.
+    assert events(lambda: gemm("N", "N", wide[:, ::2], square, out=out)) == {"gemms": 1, "operand_copies": 2}
+    assert events(lambda: gemm("N", "N", square, wide[:, :4], out=out.T)) == {"gemms": 1, "operand_copies": 1}
+
+
+def test_a_single_element_is_a_view(a: Any) -> None:
+    element = a[1, 2]
+    assert element.shape == ()
+    element[...] = 50
+    assert float(a[1, 2]) == 50
+    a[0, 0] += 7
+    assert float(a[0, 0]) == 7
+    assert isinstance(a.sum(), cp.ndarray)
+    assert isinstance(a[0].max(), cp.ndarray)
+
+
+def test_index_arrays_wrap_around(a: Any) -> None:
+    index = cp.asarray(np.array([1, 3, -1]))
+    np.testing.assert_array_equal(a[index].get(), HOST[[1, 0, 2]])
+    np.testing.assert_array_equal(a[..., index].get(), HOST[:, [1, 3, 3]])
+    np.testing.assert_array_equal(a[index, cp.asarray(np.array([4, 5, 6]))].get(), HOST[[1, 0, 2], [0, 1, 2]])
+
+
+def test_no_warning_from_arithmetic(a: Any) -> None:
+    assert np.isinf(float(cp.exp(a[0, 0] + 1000)))
+    assert np.isnan(float(a[0, 0] / a[0, 0]))
+
+
+def test_new_memory_is_poisoned() -> None:
+    assert np.isnan(cp.empty((2, 2), "float32").get()).all()
+    assert (cp.empty(3, "uint8").get() == 255).all()
+    assert np.isnan(cp.empty_like(cp.zeros((2, 2))).get()).all()
+
+
+def test_no_waiting(a: Any) -> None:
+    with no_waiting():
+        a + a
+        for call in (a.get, lambda: float(a[0, 0]), lambda: cp.asarray(HOST), lambda: a[a > 3], lambda: cp.nonzero(a)):
+            with pytest.raises(AssertionError, match="within no_waiting"):
+                call()
+    assert a.get() is not None
+
+
+def test_blocks_nest(a: Any) -> None:
+    with counted() as outer:
+        a + a
+        with counted() as inner:
+            a + a
+        a + a
+    assert (outer.kernels, inner.kernels) == (3, 1)
+    assert Counters() == Counters()
+
+
+def test_streams(a: Any) -> None:
+    mine = cp.cuda.Stream(non_blocking=True)
+    with counted() as counters, mine:
+        assert cp.cuda.get_current_stream() is mine
+        a + a
+    assert counters.streams == {mine}
+    assert cp.cuda.get_current_stream() is cp.cuda.Stream.null
+
+
+def test_current_device_and_stream_belong_to_the_thread() -> None:
+    seen = []
+    with cp.cuda.Device(1), cp.cuda.Stream():
+        thread = threading.Thread(target=lambda: seen.append((cp.cuda.Device().id, cp.cuda.get_current_stream())))
+        thread.start()
+        thread.join()
+    assert seen == [(0, cp.cuda.Stream.null)]
+
+
+class Doubler:
+    """A module with one kernel, as an emulator would give it."""
+
+    def __init__(self, code: str, path: Any, options: Any, name_expressions: Any) -> None:
+        self.code = code
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        def double(grid: Any, block: Any, args: Any, *, shared_mem: int) -> None:
+            array, factor = args
+            array *= factor
+
+        return double
+
+
+def test_raw_kernels(a: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "compiler", Doubler)
+    double = cp.RawModule(code="", options=("-std=c++17",)).get_function("double")
+    assert events(lambda: double((1,), (32,), (a, np.float32(2)))) == {"raw_kernels": 1}
+    np.testing.assert_array_equal(a.get(), 2 * HOST)
+    cp.RawKernel("", "double")((1,), (32,), (a, np.float32(2)))
+    np.testing.assert_array_equal(a.get(), 4 * HOST)
+    with pytest.raises(TypeError, match="argument 1 of double is a <class 'float'>"):
+        double((1,), (32,), (a, 2.0))
+    with pytest.raises(TypeError, match=r"argument 0 of double is a <class 'numpy.ndarray'>"):
+        double((1,), (32,), (HOST, np.float32(2)))
+    with pytest.raises(ValueError, match="not contiguous"):
+        double((1,), (32,), (a.T, np.float32(2)))
+    with pytest.raises(ValueError, match="shared memory"):
+        double((1,), (32,), (a, np.float32(2)), shared_mem=100_000)
+    with pytest.raises(TypeError, match="takes a tuple"):
+        cp.RawModule(code="", options=["-std=c++17"])  # type: ignore[arg-type]
