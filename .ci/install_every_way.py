@@ -116,12 +116,6 @@ class Packaging:
             return
         raise AssertionError("XRNN_REQUIRE_KERNELS=1 hid a failed compile")
 
-    def fresh_machine(self) -> None:
-        """`make train` in a new clone with a cleared environment."""
-        variables = {name: os.environ[name] for name in ("HOME", "PATH")}
-        folder = self.clone("fresh")
-        print(run("make", "train", 'ARGS=--steps 20', cwd=folder, env=variables))
-
     def check_wheel(self, name: str, source: Path) -> None:
         environment = self.environment(name)
         folder = self.work / f"wheel-{name}"
