@@ -60,6 +60,12 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
     return a.dot(b, out)
 
 
+def take(a: Any, indices: Any, axis: Any = None, out: Any = None) -> Any:
+    if isinstance(indices, list):
+        indices = asarray(indices)
+    return run(np.take, "kernels", (a, indices, axis), {"mode": "wrap"} | ({} if out is None else {"out": out}))
+
+
 def get_array_module(*args: Any) -> Any:
     import tests.standin
 
@@ -123,5 +129,6 @@ NAMESPACE: dict[str, Any] = {
     "nan": np.nan,
     "newaxis": None,
     "pi": np.pi,
+    "take": take,
     "where": where,
 }

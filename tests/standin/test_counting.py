@@ -92,6 +92,7 @@ def test_launches(a: Any) -> None:
     assert events(lambda: cp.empty(3)) == {}
     assert events(lambda: a.__setitem__(0, 1)) == {"kernels": 1}
     assert events(lambda: a[cp.arange(2)]) == {"kernels": 2}
+    assert events(lambda: cp.take(a, cp.arange(2), axis=0)) == {"kernels": 2}
     assert events(lambda: a.T @ a) == {"products": 1}
     assert events(lambda: cp.dot(a.T, a)) == {"products": 1}
     assert events(lambda: gemm("T", "N", a, a, out=square, beta=1.0)) == {"gemms": 1}
@@ -138,6 +139,7 @@ def test_index_arrays_wrap_around(a: Any) -> None:
     index = cp.asarray(np.array([1, 3, -1]))
     np.testing.assert_array_equal(a[index].get(), HOST[[1, 0, 2]])
     np.testing.assert_array_equal(a[..., index].get(), HOST[:, [1, 3, 3]])
+    np.testing.assert_array_equal(cp.take(a, index, axis=0).get(), HOST[[1, 0, 2]])
     np.testing.assert_array_equal(a[index, cp.asarray(np.array([4, 5, 6]))].get(), HOST[[1, 0, 2], [0, 1, 2]])
 
 

@@ -56,7 +56,7 @@ def test_every_name_is_in_cupy() -> None:
     "name",
     [
         *(tables.KERNELS | tables.VIEWS | tables.DATA_DEPENDENT | tables.CREATION),
-        *("array", "asarray", "ascontiguousarray", "asnumpy", "dot", "where"),
+        *("array", "asarray", "ascontiguousarray", "asnumpy", "dot", "take", "where"),
     ],
 )
 def test_parameters_of_functions(name: str) -> None:
