@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,9 @@ class Gradients:
     db: HostArray
 
 
-def rnn_forward(
-    x: HostArray, h_prev: HostArray, Wx: HostArray, Wh: HostArray, b: HostArray, nonlinearity: str = "tanh"
-) -> HostArray:
-    """x (T, N, D), h_prev (N, H) → hs (T+1, N, H) in float64, h_prev first."""
-    x, h, Wx, Wh, b = (np.asarray(a, np.float64) for a in (x, h_prev, Wx, Wh, b))
+def rnn_forward(x: HostArray, h_prev: HostArray, weights: Iterable[HostArray], nonlinearity: str = "tanh") -> HostArray:
+    """x (T, N, D), h_prev (N, H), weights Wx, Wh, b → hs (T+1, N, H) in float64, h_prev first."""
+    x, h, Wx, Wh, b = (np.asarray(a, np.float64) for a in (x, h_prev, *weights))
     hs = [h]
     for x_t in x:
         z = x_t @ Wx + h @ Wh + b
@@ -35,10 +34,10 @@ def rnn_forward(
 
 
 def rnn_backward(
-    x: HostArray, hs: HostArray, Wx: HostArray, Wh: HostArray, dh: HostArray, nonlinearity: str = "tanh"
+    x: HostArray, hs: HostArray, weights: Iterable[HostArray], dh: HostArray, nonlinearity: str = "tanh"
 ) -> Gradients:
     """Backpropagation through time, with every gradient summed step by step."""
-    x, Wx, Wh, dh = (np.asarray(a, np.float64) for a in (x, Wx, Wh, dh))
+    x, hs, dh, Wx, Wh, _ = (np.asarray(a, np.float64) for a in (x, hs, dh, *weights))
     (T, N, D), H = x.shape, len(Wh)
     dx, dh_next = np.zeros((T, N, D)), np.zeros((N, H))
     dWx, dWh, db = np.zeros((D, H)), np.zeros((H, H)), np.zeros(H)

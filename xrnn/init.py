@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from xrnn.checks import check_integer
-
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -29,9 +27,12 @@ def orthogonal(rng: np.random.Generator, size: int) -> HostArray:
 
 def as_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
     """A Generator from a Generator, a seed, or None for fresh entropy.   Raises TypeError, ValueError."""
-    if rng is None or isinstance(rng, np.random.Generator):
+    try:
         return np.random.default_rng(rng)
-    return np.random.default_rng(check_integer("rng", rng, least=0))
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng is {rng!r}: expected a seed (an integer from 0), a numpy.random.Generator or None"
+        ) from None
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:

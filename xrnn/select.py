@@ -168,13 +168,16 @@ def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = No
     """`array` on the selected backend (or on `backend`): the one explicit move between host and device.
 
     `array` is an array of any backend, or anything NumPy makes one of. What is already there is not copied.
+    Raises TypeError for a masked array, whose mask would be lost.
     """
     target = get_backend(backend)
     if not target.owns(array):
         try:
             array = to_numpy(array)
-        except TypeError:  # a number, a list: NumPy knows
-            array = np.asarray(array)
+        except TypeError:
+            if isinstance(array, np.ma.MaskedArray):
+                raise
+            array = np.asarray(array)  # a number, a list: NumPy knows
     return target.asarray(array, dtype)
 
 
