@@ -15,7 +15,7 @@ goal_extras = test$(if $(filter check,$(MAKECMDGOALS)),$(comma)dev)$(if $(filter
 EXTRAS ?= $(goal_extras)
 
 installed := $(VENV)/installed-$(EXTRAS)
-kernel_sources := CMakeLists.txt $(wildcard backends/numpy/*.cpp backends/numpy/*.h backends/numpy/*.hpp)
+kernel_sources := CMakeLists.txt $(shell find backends/numpy -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
 .PHONY: train test check bench clean
 .DELETE_ON_ERROR:

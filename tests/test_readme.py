@@ -1,0 +1,68 @@
+"""What README.md says to type and to write works."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xrnn import use_backend
+from xrnn.backend import Backend
+
+ROOT = Path(__file__).parent.parent
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+README = read("README.md")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_training_code_learns(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
+    training, _ = blocks("python")
+    with use_backend(backend):
+        exec(training, {})
+    assert 0 < float(capsys.readouterr().out) < 0.01
+
+
+def test_own_arrays_are_updated_in_place(backend: Backend) -> None:
+    _, own_arrays = blocks("python")
+    T, N, D, H = 5, 3, 2, 4
+    rng = np.random.default_rng(0)
+    shapes = {"Wx": (D, H), "Wh": (H, H), "b": (H,), "x": (T, N, D), "h_prev": (N, H), "dh": (T, N, H)}
+    names: dict[str, Any] = {name: backend.asarray(rng.standard_normal(shape)) for name, shape in shapes.items()}
+    before = {name: backend.to_numpy(names[name]).copy() for name in ("Wx", "Wh", "b")}
+    exec("from xrnn import RNN\n" + own_arrays, names)
+    for name, dp in zip(before, names["rnn"].grads, strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(names[name]), before[name] - 0.1 * backend.to_numpy(dp))
+        assert np.any(backend.to_numpy(dp))
+
+
+def test_make_commands_are_targets() -> None:
+    targets = re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE)
+    commands = re.findall(r"(?:`|\$ )make ([a-z-]+)", README)
+    assert commands
+    assert set(commands) <= set(targets)
+
+
+def test_extras_are_declared() -> None:
+    extras = re.findall(r"'\.\[(\w+)\]'", README)
+    assert extras
+    assert set(extras) <= set(tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"])
+
+
+def test_environment_variables_are_listed() -> None:
+    texts = [read("pyproject.toml")]
+    for folder in ("xrnn", "backends", "tests"):
+        texts += [path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py")]
+    used = {name for text in texts for name in re.findall(r"(?:\"|env\.)(XRNN_[A-Z_]+)\b", text)}
+    assert used == set(re.findall(r"^\| `(XRNN_\w+)`", README, re.MULTILINE))
