@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from xrnn.ops import rnn
 from xrnn.ops.rnn import Array, RNNCache, RNNCell
 
-Operation: TypeAlias = Literal["matmul_add", "recurrence_forward", "recurrence_backward"]
-OPERATIONS: Final[tuple[Operation, ...]] = ("matmul_add", "recurrence_forward", "recurrence_backward")
+Operation: TypeAlias = Literal["matmul_add", "recurrence_forward", "recurrence_backward", "weight_gradients"]
+OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 
 _ONE_HOT_SIZE: Final = 2**24  # elements of the one-hot matrix in `add_rows`: 64 MB in float32
 
@@ -102,6 +102,10 @@ class Backend:
     def recurrence_backward(self, cell: RNNCell, cache: RNNCache, dh: Array) -> tuple[Array, Array]:
         """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]); see `xrnn.ops.rnn.backward`."""
         return rnn.backward(self, cell, cache, dh)
+
+    def weight_gradients(self, cache: RNNCache, dz: Array, dWx: Array, dWh: Array, db: Array) -> Array:
+        """dWx, dWh, db, overwritten, and dx from dz; see `xrnn.ops.rnn.weight_gradients`."""
+        return rnn.weight_gradients(self, cache, dz, dWx, dWh, db)
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over the i with index[i] = v.   rows (M, E), index (M,), out (V, E) is overwritten.

@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from xrnn.backend import Backend
-from xrnn.ops.rnn import Array
+from xrnn.backend import Backend, Explanation, Operation, fused_enabled
+from xrnn.ops.rnn import Array, RNNCache, RNNCell
 
 try:
     from xrnn.backends.numpy import _kernels as kernels
 except ImportError:  # no compiler at install time, or a checkout that was never installed
     kernels = None  # type: ignore[assignment]
 
+_NOT_BUILT = "the kernels were not built: `pip install -v -e .` says why"
+
 
 class NumpyBackend(Backend):
-    """Arrays in host memory."""
+    """Arrays in host memory. Its fused forms run the whole sequence in one compiled call, on all of OpenMP's threads.
+
+    `XRNN_ISA` names the instruction-set level to use: `baseline`, `avx2` or `avx512` on x86-64, else `baseline`; by
+    default the highest that the CPU has. Read when the backend is loaded.
+    """
 
     name = "numpy"
     reads_are_free = True
 
     def __init__(self) -> None:
         super().__init__(np)
+        if kernels:
+            kernels.set_level(os.environ.get("XRNN_ISA") or kernels.levels()[-1])
+
+    def recurrence_forward(
+        self, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
+    ) -> RNNCache:
+        if not (kernels and fused_enabled()):
+            return super().recurrence_forward(cell, x, Wx, Wh, b, h_prev)
+        return RNNCache(x, Wx, Wh, kernels.forward(x, Wx, Wh, b, h_prev, cell.nonlinearity == "relu"))
+
+    def recurrence_backward(self, cell: RNNCell, cache: RNNCache, dh: Array) -> tuple[Array, Array]:
+        if not (kernels and fused_enabled()):
+            return super().recurrence_backward(cell, cache, dh)
+        return kernels.backward(cache.hs, cache.Wh, dh, cell.nonlinearity == "relu")
+
+    def weight_gradients(self, cache: RNNCache, dz: Array, dWx: Array, dWh: Array, db: Array) -> Array:
+        if not (kernels and fused_enabled()):
+            return super().weight_gradients(cache, dz, dWx, dWh, db)
+        return kernels.gradients(cache.x, cache.hs, dz, cache.Wx, dWx, dWh, db)
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over the i with index[i] = v: sort once, then sum each run of equal indices."""
@@ -31,12 +60,31 @@ class NumpyBackend(Backend):
         if len(starts):
             out[ordered[starts]] = np.add.reduceat(rows[order], starts, axis=0)
 
+    def explain(self, operation: Operation, cell: RNNCell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
+        plain = super().explain(operation, cell, shapes, dtype)
+        if operation == "matmul_add":
+            return plain
+        if not kernels:
+            return Explanation("plain", _NOT_BUILT)
+        if not fused_enabled():
+            return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
+        T, N, D, H = (shapes[letter] for letter in "TNDH")
+        if operation == "recurrence_backward":
+            D = 0
+        itemsize = np.dtype(dtype).itemsize
+        threads, split, project_first = kernels.partition(T, N, D, H, itemsize, kernels.max_threads())
+        why = f"{kernels.level()}, " + (f"{threads} threads by {split}" if threads > 1 else "one thread")
+        if project_first and operation == "recurrence_forward":
+            why += ", x @ Wx first"
+        return Explanation("fused", why)
+
     def describe(self) -> dict[str, str]:
         blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
         return {
             "NumPy": np.__version__,
             "BLAS": f"{blas['name']} {blas['version']}",
-            "compiled kernels": kernels.compiler() if kernels else "not built (`pip install -v -e .` says why)",
+            **({"instruction set": kernels.level(), "threads": str(kernels.max_threads())} if kernels else {}),
+            "compiled kernels": kernels.compiler() if kernels else _NOT_BUILT,
         }
 
 

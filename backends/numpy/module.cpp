@@ -1,21 +1,265 @@
-// The Python face of the CPU kernels.
+// The Python face of the CPU kernels: arrays are checked and made, the level and the partition chosen, the GIL released.
+//
+// NumPy's own C API reads the arrays, since a step of a small layer takes less time than the import of a few arrays
+// through DLPack.
 #include <nanobind/nanobind.h>
 
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
+#include <numpy/arrayobject.h>
+
+#include <initializer_list>
+#include <new>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "kernels/parallel.h"
+#include "kernels/partition.h"
+
 namespace nb = nanobind;
+using namespace xrnn;
+
+namespace {
 
 #if defined(__clang__)
 #define XRNN_COMPILER "Clang " __clang_version__
 #elif defined(__GNUC__)
 #define XRNN_COMPILER "GCC " __VERSION__
-#elif defined(_MSC_VER)
-#define XRNN_STRING_(x) #x
-#define XRNN_STRING(x) XRNN_STRING_(x)
-#define XRNN_COMPILER "MSVC " XRNN_STRING(_MSC_VER)
 #else
 #define XRNN_COMPILER "an unknown compiler"
 #endif
 
+// ---- the instruction-set level ----
+
+struct Level {
+    const char* name;
+    const Kernels& (*kernels)();
+    bool runs_here;
+};
+
+std::vector<Level> all_levels() {
+    std::vector<Level> levels = {{"baseline", kernels_baseline, true}};
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+    levels.push_back({"avx2", kernels_avx2, avx2});
+    levels.push_back({"avx512", kernels_avx512, avx512});
+#endif
+    return levels;
+}
+
+Level level = all_levels().front();
+
+void set_level(const std::string& name) {
+    std::string here;
+    for (const Level& l : all_levels()) {
+        if (!l.runs_here) continue;
+        if (l.name == name) {
+            level = l;
+            return;
+        }
+        here += here.empty() ? l.name : std::string(", ") + l.name;
+    }
+    throw nb::value_error(("the instruction-set level " + name + " does not run here: expected one of " + here).c_str());
+}
+
+// ---- arrays ----
+
+PyArrayObject* as_array(nb::handle h) {
+    if (!PyArray_Check(h.ptr())) throw nb::type_error("expected NumPy arrays");
+    return reinterpret_cast<PyArrayObject*>(h.ptr());
+}
+
+template <class S>
+constexpr int TYPE = sizeof(S) == 4 ? NPY_FLOAT32 : NPY_FLOAT64;
+
+// An input, read through its strides. Copied only where its elements are misaligned or in the other byte order.
+template <class S>
+class Input {
+   public:
+    Input(nb::handle h, std::initializer_list<int64_t> shape) : array(as_array(h)) {
+        check(shape);
+        if (!PyArray_ISBEHAVED_RO(array) || !strides_are_whole()) copy();
+    }
+
+    const S* data() const { return static_cast<const S*>(PyArray_DATA(array)); }
+    int64_t stride(int axis) const { return PyArray_STRIDE(array, axis) / int64_t(sizeof(S)); }
+    Matrix<S> matrix() const { return {data(), stride(0), stride(1)}; }
+
+    Input& contiguous() {
+        if (!PyArray_IS_C_CONTIGUOUS(array)) copy();
+        return *this;
+    }
+    Input& contiguous_rows() {
+        if (stride(PyArray_NDIM(array) - 1) != 1) copy();
+        return *this;
+    }
+
+   private:
+    PyArrayObject* array;
+    nb::object copied;
+
+    void check(std::initializer_list<int64_t> shape) const {
+        bool fits = PyArray_TYPE(array) == TYPE<S> && PyArray_NDIM(array) == int(shape.size());
+        int axis = 0;
+        for (int64_t size : shape) fits = fits && PyArray_DIM(array, axis++) == size;
+        if (!fits) throw nb::type_error("the arrays don't fit each other in dtype or shape");
+    }
+    bool strides_are_whole() const {  // not so in a field of a packed record
+        for (int axis = 0; axis < PyArray_NDIM(array); ++axis)
+            if (PyArray_STRIDE(array, axis) % int64_t(sizeof(S))) return false;
+        return true;
+    }
+    void copy() {
+        PyObject* made = PyArray_CheckFromAny(
+            reinterpret_cast<PyObject*>(array), nullptr, 0, 0,
+            NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_ENSURECOPY, nullptr);
+        if (!made) throw nb::python_error();
+        copied = nb::steal(made);
+        array = reinterpret_cast<PyArrayObject*>(made);
+    }
+};
+
+// An array to overwrite: contiguous, since the layer made it.
+template <class S>
+S* output(nb::handle h, std::initializer_list<int64_t> shape) {
+    Input<S> checked(h, shape);
+    PyArrayObject* array = as_array(h);
+    if (!PyArray_ISCARRAY(array)) throw nb::type_error("expected contiguous, writable arrays to overwrite");
+    return static_cast<S*>(PyArray_DATA(array));
+}
+
+template <class S>
+nb::object empty(std::initializer_list<npy_intp> shape) {
+    PyObject* made = PyArray_SimpleNew(int(shape.size()), const_cast<npy_intp*>(shape.begin()), TYPE<S>);
+    if (!made) throw nb::python_error();
+    return nb::steal(made);
+}
+
+template <class S>
+S* data(const nb::object& made) {
+    return static_cast<S*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(made.ptr())));
+}
+
+int64_t size(nb::handle h, int axis) {
+    PyArrayObject* array = as_array(h);
+    if (axis >= PyArray_NDIM(array)) throw nb::type_error("the arrays don't fit each other in dtype or shape");
+    return PyArray_DIM(array, axis);
+}
+
+bool is_float32(nb::handle h) { return PyArray_TYPE(as_array(h)) == NPY_FLOAT32; }
+
+template <class S>
+const Operations<S>& operations() {
+    if constexpr (sizeof(S) == 4)
+        return level.kernels().f32;
+    else
+        return level.kernels().f64;
+}
+
+void require(bool had_memory) {
+    if (!had_memory) throw std::bad_alloc();
+}
+
+// ---- the operations; shapes in _kernels.pyi ----
+
+template <class S>
+nb::object forward(nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle h_prev, bool relu) {
+    const int64_t T = size(x, 0), N = size(x, 1), D = size(x, 2), H = size(b, 0);
+    Input<S> x_in(x, {T, N, D}), Wx_in(Wx, {D, H}), Wh_in(Wh, {H, H}), b_in(b, {H});
+    std::optional<Input<S>> h_prev_in;
+    if (!h_prev.is_none()) h_prev_in.emplace(h_prev, std::initializer_list<int64_t>{N, H});
+    nb::object hs = empty<S>({T + 1, N, H});
+    const Forward<S> f = {T, N, D, H, x_in.contiguous().data(), Wx_in.matrix(), Wh_in.matrix(), b_in.data(),
+                          b_in.stride(0), h_prev_in ? h_prev_in->matrix() : Matrix<S>{}, data<S>(hs), relu};
+    const Partition partition = choose_partition(T, N, D, H, sizeof(S), max_threads());
+    bool had_memory;
+    {
+        nb::gil_scoped_release release;
+        had_memory = operations<S>().forward(f, partition);
+    }
+    require(had_memory);
+    return hs;
+}
+
+template <class S>
+nb::object backward(nb::handle hs, nb::handle Wh, nb::handle dh, bool relu) {
+    const int64_t T = size(dh, 0), N = size(dh, 1), H = size(dh, 2);
+    Input<S> hs_in(hs, {T + 1, N, H}), Wh_in(Wh, {H, H}), dh_in(dh, {T, N, H});
+    nb::object dz = empty<S>({T, N, H}), dh_prev = empty<S>({N, H});
+    dh_in.contiguous_rows();
+    const Backward<S> f = {T,  N, H, hs_in.contiguous().data(), Wh_in.matrix(), dh_in.data(), dh_in.stride(0),
+                           dh_in.stride(1), data<S>(dz), data<S>(dh_prev), relu};
+    const Partition partition = choose_partition(T, N, 0, H, sizeof(S), max_threads());
+    bool had_memory;
+    {
+        nb::gil_scoped_release release;
+        had_memory = operations<S>().backward(f, partition);
+    }
+    require(had_memory);
+    return nb::make_tuple(dz, dh_prev);
+}
+
+template <class S>
+nb::object gradients(nb::handle x, nb::handle hs, nb::handle dz, nb::handle Wx, nb::handle dWx, nb::handle dWh,
+                     nb::handle db) {
+    const int64_t T = size(x, 0), N = size(x, 1), D = size(x, 2), H = size(dz, 2);
+    Input<S> x_in(x, {T, N, D}), hs_in(hs, {T + 1, N, H}), dz_in(dz, {T, N, H}), Wx_in(Wx, {D, H});
+    nb::object dx = empty<S>({T, N, D});
+    const Gradients<S> f = {T, N, D, H, x_in.contiguous().data(), hs_in.contiguous().data(), dz_in.contiguous().data(),
+                            Wx_in.matrix(), output<S>(dWx, {D, H}), output<S>(dWh, {H, H}), output<S>(db, {H}),
+                            data<S>(dx)};
+    const int threads = choose_partition(T, N, D, H, sizeof(S), max_threads()).threads;
+    bool had_memory;
+    {
+        nb::gil_scoped_release release;
+        had_memory = operations<S>().gradients(f, threads);
+    }
+    require(had_memory);
+    return dx;
+}
+
+template <class S>
+nb::object tanh_of(nb::handle x) {
+    const int64_t n = size(x, 0);
+    Input<S> x_in(x, {n});
+    nb::object y = empty<S>({n});
+    operations<S>().tanh(x_in.contiguous().data(), data<S>(y), n);
+    return y;
+}
+
+}  // namespace
+
 NB_MODULE(_kernels, m) {
+    if (_import_array() < 0) throw nb::python_error();
     m.doc() = "The compiled kernels of the NumPy backend.";
-    m.def("compiler", [] { return XRNN_COMPILER; }, "The compiler that built this module, with its version.");
+    m.def("compiler", [] { return XRNN_COMPILER; });
+    m.def("levels", [] {
+        nb::list names;
+        for (const Level& l : all_levels())
+            if (l.runs_here) names.append(l.name);
+        return names;
+    });
+    m.def("level", [] { return level.name; });
+    m.def("set_level", [](const char* name) { set_level(name); });
+    m.def("max_threads", max_threads);
+    m.def("partition", [](int64_t T, int64_t N, int64_t D, int64_t H, int64_t itemsize, int max_threads) {
+        const Partition p = choose_partition(T, N, D, H, itemsize, max_threads);
+        return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
+    });
+    m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
+    m.def("forward", [](nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle h_prev, bool relu) {
+        return (is_float32(x) ? forward<float> : forward<double>)(x, Wx, Wh, b, h_prev, relu);
+    }, nb::arg("x"), nb::arg("Wx"), nb::arg("Wh"), nb::arg("b"), nb::arg("h_prev").none(), nb::arg("relu"));
+    m.def("backward", [](nb::handle hs, nb::handle Wh, nb::handle dh, bool relu) {
+        return (is_float32(hs) ? backward<float> : backward<double>)(hs, Wh, dh, relu);
+    });
+    m.def("gradients", [](nb::handle x, nb::handle hs, nb::handle dz, nb::handle Wx, nb::handle dWx, nb::handle dWh,
+                          nb::handle db) {
+        return (is_float32(x) ? gradients<float> : gradients<double>)(x, hs, dz, Wx, dWx, dWh, db);
+    });
 }

@@ -10,7 +10,7 @@ from xrnn import init
 from xrnn.backend import Backend
 from xrnn.checks import check_size
 from xrnn.layers.base import Layer
-from xrnn.ops.rnn import NONLINEARITIES, Array, Nonlinearity, RNNCache, RNNCell, weight_gradients
+from xrnn.ops.rnn import NONLINEARITIES, Array, Nonlinearity, RNNCache, RNNCell
 from xrnn.select import get_backend
 
 
@@ -94,7 +94,7 @@ class RNN(Layer):
         self._check("dh_next", dh_next, shape, "the shape of what the last forward returned")
         dh = dh_next[None] if step else dh_next
         dz, dh_prev = self.backend.recurrence_backward(self.cell, self.cache, dh)
-        dx = weight_gradients(self.backend, self.cache, dz, *self.grads)
+        dx = self.backend.weight_gradients(self.cache, dz, *self.grads)
         return dx[0] if step else dx, dh_prev
 
     def __call__(self, x: Array, h_prev: Array | None = None) -> Array:

@@ -1,0 +1,99 @@
+#include "parallel.h"
+
+#include <cstdlib>
+
+#include <pthread.h>
+#include <sched.h>
+
+#if defined(XRNN_STD_THREADS)
+#include <thread>
+#include <vector>
+#elif defined(_OPENMP)
+#include <omp.h>
+#endif
+
+namespace xrnn {
+
+namespace {
+
+bool forked = false;
+
+[[maybe_unused]] const int watching_for_forks = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+#if defined(XRNN_STD_THREADS)
+
+int max_threads() { return static_cast<int>(std::thread::hardware_concurrency()); }
+
+void parallel(int threads, void (*f)(int, int, void*), void* context) {
+    std::vector<std::thread> others;
+    for (int id = 1; id < threads; ++id) others.emplace_back(f, id, threads, context);
+    f(0, threads, context);
+    for (std::thread& other : others) other.join();
+}
+
+#elif defined(_OPENMP)
+
+int max_threads() { return forked ? 1 : omp_get_max_threads(); }
+
+void parallel(int threads, void (*f)(int, int, void*), void* context) {
+    if (threads == 1) return f(0, 1, context);
+#pragma omp parallel num_threads(threads)
+    f(omp_get_thread_num(), omp_get_num_threads(), context);
+}
+
+#else
+
+int max_threads() { return 1; }
+
+void parallel(int, void (*f)(int, int, void*), void* context) { f(0, 1, context); }
+
+#endif
+
+void Barrier::wait(int n) {
+    if (n == 1) return;
+    const int now = __atomic_load_n(&generation, __ATOMIC_RELAXED);
+    if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == n) {
+        __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&generation, now + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    // The others are a few hundred nanoseconds away, unless they have lost their core: then yield ours.
+    for (int spins = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == now; ++spins)
+        if (spins < 4000)
+            pause();
+        else
+            sched_yield();
+}
+
+namespace {
+
+struct Scratch {
+    void* data = nullptr;
+    size_t size = 0;
+    ~Scratch() { std::free(data); }
+};
+
+}  // namespace
+
+void* scratch(size_t bytes) {
+    thread_local Scratch kept;
+    if (bytes > kept.size || !kept.data) {
+        std::free(kept.data);
+        kept.size = (bytes / 4096 + 1) * 4096;
+        kept.data = std::aligned_alloc(64, kept.size);
+        if (!kept.data) kept.size = 0;
+    }
+    return kept.data;
+}
+
+}  // namespace xrnn
