@@ -40,7 +40,5 @@ def forward(x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None, relu
 def backward(hs: Array, Wh: Array, dh: Array, relu: bool) -> tuple[Array, Array]:
     """hs (T+1, N, H), Wh (H, H), dh (T, N, H) → dz (T, N, H), dh_prev (N, H)."""
 
-def gradients(
-    x: Array, hs: Array, dz: Array, Wx: Array, dWx: Array, dWh: Array, db: Array
-) -> Array:
+def gradients(x: Array, hs: Array, dz: Array, Wx: Array, dWx: Array, dWh: Array, db: Array) -> Array:
     """Overwrites dWx (D, H), dWh (H, H), db (H,), all C-contiguous → dx (T, N, D)."""

@@ -64,7 +64,7 @@ void set_level(const std::string& name) {
         }
         here += here.empty() ? l.name : std::string(", ") + l.name;
     }
-    throw nb::value_error(("the instruction-set level " + name + " does not run here: expected one of " + here).c_str());
+    throw nb::value_error(("XRNN_ISA=" + name + " does not run here: expected one of " + here).c_str());
 }
 
 // ---- arrays ----

@@ -1,0 +1,26 @@
+"""Fixtures of the compiled kernels: every instruction-set level that this CPU has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from xrnn.backends.numpy import kernels
+
+LEVELS = kernels.levels() if kernels else []
+
+
+@pytest.fixture(autouse=True)
+def _built() -> None:
+    if not kernels:
+        pytest.skip("the kernels were not built: `pip install -v -e .` says why")
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each level in turn, in use while the test runs."""
+    before = kernels.level()
+    kernels.set_level(request.param)
+    yield request.param
+    kernels.set_level(before)
