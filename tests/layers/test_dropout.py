@@ -1,0 +1,121 @@
+"""Dropout: its rate and scale, and a mask that depends on seed, layer, step and position alone."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests import standin
+from tests.errors import one_line
+from xrnn import Dropout
+from xrnn.backend import Backend
+
+SIZE = 40_000
+
+
+def kept(backend: Backend, dropout: Dropout, size: int = SIZE) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return backend.to_numpy(dropout.forward(backend.xp.ones(size, "float32"))) > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.93])
+def test_rate_and_scale(backend: Backend, p: float, dtype: str) -> None:
+    x = np.random.default_rng(0).standard_normal((100, SIZE // 100)).astype(dtype)
+    dropout = Dropout(p)
+    y = backend.to_numpy(dropout.forward(backend.asarray(x)))
+    assert y.dtype == dtype
+    assert y.shape == x.shape
+    dropped = y == 0
+    assert abs(dropped.mean() - p) < 4 * np.sqrt(p * (1 - p) / SIZE)  # four standard deviations
+    assert_allclose(y[~dropped], x[~dropped] / (1 - p), rtol=1e-6)
+
+
+def test_backward_uses_the_mask_of_forward(backend: Backend) -> None:
+    dropout = Dropout(0.4, seed=1)
+    y = dropout.forward(backend.xp.full((50, 20), 2.0))
+    dx = dropout.backward(backend.xp.full((50, 20), 2.0))
+    assert_array_equal(backend.to_numpy(dx), backend.to_numpy(y))
+
+
+def test_the_mask_is_the_same_on_every_backend(backend: Backend) -> None:
+    host = Dropout(0.3, seed=5, layer=2).forward(np.ones(SIZE, "float32")) > 0
+    assert_array_equal(kept(backend, Dropout(0.3, seed=5, layer=2)), host)
+    # and in every version of xrnn and NumPy, for checkpoints to go on as they were
+    assert_array_equal(host[:16], [1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 1, 0, 1, 1, 1])
+
+
+def test_masks_share_nothing(backend: Backend) -> None:
+    """Over neighbouring seeds, layers and steps two masks agree no more often than independent ones do."""
+    masks = []
+    for seed, layer, step in itertools.product((0, 1, 2**32), (0, 1), (0, 1, 2)):
+        dropout = Dropout(0.5, seed=seed, layer=layer)
+        dropout.step = step
+        masks.append(kept(backend, dropout))
+    for one, other in itertools.combinations(masks, 2):
+        assert abs((one == other).mean() - 0.5) < 5 * 0.5 / np.sqrt(SIZE)
+    for mask in masks:
+        for lag in (1, 2, 64, 256):  # nor do the positions of one mask depend on each other
+            assert abs((mask[lag:] == mask[:-lag]).mean() - 0.5) < 5 * 0.5 / np.sqrt(SIZE)
+
+
+def test_step_resumes(backend: Backend) -> None:
+    straight = Dropout(0.5, seed=3)
+    masks = [kept(backend, straight, 100) for _ in range(4)]
+    assert straight.step == 4
+    resumed = Dropout(0.5, seed=3)
+    resumed.step = 2
+    assert_array_equal(kept(backend, resumed, 100), masks[2])
+    assert_array_equal(kept(backend, resumed, 100), masks[3])
+
+
+def test_without_a_rate_nothing_changes(backend: Backend) -> None:
+    x = backend.asarray(np.random.default_rng(0).standard_normal((3, 4)))
+    dropout = Dropout(0)
+    assert_array_equal(backend.to_numpy(dropout.forward(x)), backend.to_numpy(x))
+    assert_array_equal(backend.to_numpy(dropout.backward(x)), backend.to_numpy(x))
+
+
+def test_a_call_is_the_identity(backend: Backend) -> None:
+    dropout = Dropout(0.9)
+    x = backend.xp.ones((3, 4))
+    assert dropout(x) is x
+    assert dropout.step == 0
+    assert dropout.cache is None
+    assert dropout.params == dropout.grads == []
+    assert dropout.named_params == {}
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0, 2)], ids=str)
+def test_no_elements(backend: Backend, shape: tuple[int, ...]) -> None:
+    dropout = Dropout(0.5)
+    assert dropout.forward(backend.xp.ones(shape)).shape == shape
+    assert dropout.backward(backend.xp.ones(shape)).shape == shape
+
+
+def test_bad_input(backend: Backend) -> None:
+    xp = backend.xp
+    for p in (-0.1, 1, 1.5, float("nan")):
+        with one_line(ValueError, f"p is {p}", "expected a probability in [0, 1)"):
+            Dropout(p)
+    with one_line(TypeError, "seed is 1.5", "expected an integer, at least 0"):
+        Dropout(0.5, seed=1.5)  # type: ignore[arg-type]
+    with one_line(ValueError, "layer is -1", "expected an integer, at least 0"):
+        Dropout(0.5, layer=-1)
+    dropout = Dropout(0.5)
+    with one_line(RuntimeError, "backward needs a forward before it"):
+        dropout.backward(xp.ones(3))
+    with one_line(TypeError, "x has dtype int64", "expected float32 or float64", "x.astype('float32')"):
+        dropout.forward(xp.ones(3, "int64"))
+    with one_line(TypeError, "x is a list", "use xrnn.asarray(x)"):
+        dropout.forward([1.0])  # type: ignore[arg-type]
+    dropout.forward(xp.ones((3, 2)))
+    with one_line(ValueError, "dy is float64 (2, 3)", "forward returned float64 (3, 2)"):
+        dropout.backward(xp.ones((2, 3)))
+    with one_line(ValueError, "dy is float32 (3, 2)", "forward returned float64 (3, 2)"):
+        dropout.backward(xp.ones((3, 2), "float32"))
+    with one_line(TypeError, "dy is a", f"what forward returned is on the {backend.name} backend"):
+        dropout.backward((standin if backend.name == "numpy" else np).ones((3, 2)))

@@ -1,0 +1,113 @@
+"""Linear: y = x @ W + b over any leading axes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests import standin
+from tests.errors import one_line
+from tests.layouts import LAYOUTS, lay_out
+from xrnn import Linear, gradcheck
+from xrnn.backend import Backend
+from xrnn.ops.rnn import Array
+
+D, C = 3, 5
+LEADING = [(), (4,), (6, 4), (2, 3, 4), (0,), (0, 4), (6, 0)]
+
+
+@pytest.fixture
+def linear(backend: Backend) -> Linear:
+    return Linear.init(D, C, rng=0, dtype="float64", backend=backend)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("leading", LEADING, ids=str)
+def test_values_and_gradients(backend: Backend, leading: tuple[int, ...], dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, dy, W, b = (rng.standard_normal(s).astype(dtype) for s in [(*leading, D), (*leading, C), (D, C), (C,)])
+    linear = Linear(backend.asarray(W), backend.asarray(b))
+    for gradient in linear.grads:
+        gradient[...] = np.nan
+    y = linear.forward(backend.asarray(x))
+    dx = linear.backward(backend.asarray(dy))
+    x, dy, W, b = (a.astype("float64") for a in (x, dy, W, b))
+    axes = tuple(range(len(leading)))
+    expected = [x @ W + b, dy @ W.T, np.tensordot(x, dy, (axes, axes)), dy.sum(axis=axes)]
+    for got, want in zip([y, dx, *linear.grads], expected, strict=True):
+        assert got.shape == want.shape
+        assert got.dtype == dtype
+        assert_allclose(backend.to_numpy(got), want, rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
+
+
+@pytest.mark.parametrize("leading", [(4,), (6, 4)], ids=str)
+def test_gradients_match_differences(backend: Backend, linear: Linear, leading: tuple[int, ...]) -> None:
+    x = backend.asarray(np.random.default_rng(0).standard_normal((*leading, D)))
+    weights = [p.copy() for p in linear.params]
+
+    def forward(x: Array, *weights: Array) -> Array:
+        for param, weight in zip(linear.params, weights, strict=True):
+            param[...] = weight
+        return linear.forward(x)
+
+    gradcheck(forward, lambda u: [linear.backward(u), *linear.grads], [x, *weights])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_memory_layout(backend: Backend, layout: str) -> None:
+    rng = np.random.default_rng(0)
+    x, dy, W, b = (rng.standard_normal(s) for s in [(6, 4, D), (6, 4, C), (D, C), (C,)])
+    x_, dy_, W_, b_ = (lay_out(backend, a, layout) for a in (x, dy, W, b))
+    linear = Linear(W_, b_)
+    assert_allclose(backend.to_numpy(linear.forward(x_)), x @ W + b, atol=1e-13)
+    assert_allclose(backend.to_numpy(linear.backward(dy_)), dy @ W.T, atol=1e-13)
+    assert_allclose(backend.to_numpy(linear.grads[0]), np.tensordot(x, dy, ((0, 1), (0, 1))), atol=1e-13)
+
+
+def test_a_call_gives_what_forward_gives_and_keeps_nothing(backend: Backend, linear: Linear) -> None:
+    x = backend.asarray(np.random.default_rng(0).standard_normal((4, D)))
+    called = backend.to_numpy(linear(x))
+    assert linear.cache is None
+    assert_array_equal(called, backend.to_numpy(linear.forward(x)))
+
+
+def test_init_gives_the_same_weights_on_every_backend(backend: Backend) -> None:
+    W, b = Linear.init(D, C, rng=3, backend=backend).params
+    assert W.dtype == b.dtype == np.float32
+    assert_array_equal(backend.to_numpy(W), Linear.init(D, C, rng=3, backend="numpy").params[0])
+    assert_array_equal(backend.to_numpy(b), np.zeros(C))
+
+
+def test_bad_input(backend: Backend, linear: Linear) -> None:
+    xp = backend.xp
+    with one_line(RuntimeError, "backward needs a forward before it"):
+        linear.backward(xp.zeros((4, C)))
+    for shape in [(), (D + 1,), (4, D + 1)]:
+        with one_line(ValueError, f"x has shape {shape}", "expects (..., 3)", "W is (3, 5)"):
+            linear.forward(xp.zeros(shape))
+    with one_line(TypeError, "x has dtype int64", "computes in float64", "x.astype('float64')"):
+        linear.forward(xp.zeros((4, D), "int64"))
+    with one_line(TypeError, "x is a list", "use xrnn.asarray(x)"):
+        linear.forward([[1.0] * D])  # type: ignore[arg-type]
+    with one_line(TypeError, "x is a", f"this Linear is on the {backend.name} backend"):
+        linear.forward((standin if backend.name == "numpy" else np).zeros((4, D)))
+    linear.forward(xp.zeros((4, D)))
+    with one_line(ValueError, "dy has shape (4, 3)", "expects (4, 5)", "what the last forward returned"):
+        linear.backward(xp.zeros((4, D)))
+    with one_line(TypeError, "dy has dtype float32", "computes in float64"):
+        linear.backward(xp.zeros((4, C), "float32"))
+
+
+def test_weights_that_do_not_fit(backend: Backend) -> None:
+    zeros = backend.xp.zeros
+    with one_line(ValueError, "W has shape (3,)", "expects (D, C)"):
+        Linear(zeros(D), zeros(C))
+    with one_line(ValueError, "b has shape (3,)", "expects (5,)", "W is (3, 5)"):
+        Linear(zeros((D, C)), zeros(D))
+    with one_line(TypeError, "b has dtype float32", "computes in float64", "b.astype('float64')"):
+        Linear(zeros((D, C)), zeros(C, "float32"))
+    with one_line(TypeError, "output_size is 2.5", "expected an integer, at least 1"):
+        Linear.init(D, 2.5)  # type: ignore[arg-type]
+    with one_line(ValueError, "input_size is 0", "expected an integer, at least 1"):
+        Linear.init(0, C)
