@@ -68,10 +68,11 @@ def mean_squared_error(y: Array, target: Array) -> tuple[Array, Array]:
     if target.dtype != y.dtype:
         raise TypeError(f"target has dtype {target.dtype}, but y has {y.dtype}: use target.astype({y.dtype.name!r})")
     _check_shape("target", target, y.shape)
-    size = max(y.size, 1)
-    difference = y - target
-    loss = (difference * difference).sum() / size
-    return backend.xp.asarray(loss), difference * (2 / size)
+    xp, size = backend.xp, max(y.size, 1)
+    difference = xp.asarray(y - target)
+    loss = xp.asarray((difference * difference).sum() / size)
+    difference *= 2 / size
+    return loss, difference
 
 
 def _check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:

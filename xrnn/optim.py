@@ -28,7 +28,9 @@ class Optimizer:
     def __init__(self, layers: Iterable[HasParameters], lr: float) -> None:
         if not lr > 0:
             raise ValueError(f"lr is {lr}: expected a positive learning rate")
-        layers = list(layers) if isinstance(layers, Iterable) else [layers]
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"layers is a {kind_of(layers)}: expected a list of layers, as in SGD([rnn, linear])")
+        layers = list(layers)
         for i, layer in enumerate(layers):
             if not (hasattr(layer, "params") and hasattr(layer, "grads")):
                 raise TypeError(

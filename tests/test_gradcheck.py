@@ -1,0 +1,91 @@
+"""gradcheck passes what is right and catches what is wrong, with both numbers in its message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from xrnn import RNN, GradientMismatchError, gradcheck
+from xrnn.backend import Backend
+from xrnn.ops.rnn import Array
+
+
+def check_product(backend: Backend, backward: Callable[[Array, Array, Array], list[Array]]) -> None:
+    """gradcheck of y = a @ b, with `backward(u, a, b)` on trial."""
+    a, b = (backend.asarray(np.random.default_rng(i).standard_normal(s)) for i, s in enumerate([(3, 4), (4, 2)]))
+    gradcheck(lambda a, b: a @ b, lambda u: backward(u, a, b), [a, b], names=["a", "b"])
+
+
+def test_a_right_gradient_passes(backend: Backend) -> None:
+    check_product(backend, lambda u, a, b: [u @ b.T, a.T @ u])
+
+
+@pytest.mark.parametrize("error", [1e-4, 1.0, -2.0])
+def test_a_wrong_gradient_is_caught_with_both_numbers(backend: Backend, error: float) -> None:
+    with pytest.raises(GradientMismatchError) as caught:
+        check_product(backend, lambda u, a, b: [u @ b.T, (1 + error) * (a.T @ u)])
+    message = str(caught.value)
+    found = re.fullmatch(
+        r"the gradient of b along a random direction is (\S+) by backward, but (\S+) by differences of forward", message
+    )
+    assert found, message
+    by_backward, by_differences = map(float, found.groups())
+    assert by_backward == pytest.approx((1 + error) * by_differences, rel=1e-6)
+
+
+def test_one_wrong_element_is_caught(backend: Backend) -> None:
+    def backward(u: Array, a: Array, b: Array) -> list[Array]:
+        da = u @ b.T
+        da[1, 2] += 1e-3
+        return [da, a.T @ u]
+
+    with pytest.raises(GradientMismatchError, match="the gradient of a along"):
+        check_product(backend, backward)
+
+
+def test_nan_is_caught(backend: Backend) -> None:
+    with pytest.raises(GradientMismatchError, match="the gradient of a along a random direction is nan by backward"):
+        check_product(backend, lambda u, a, b: [np.nan * (u @ b.T), a.T @ u])
+
+
+def test_a_layer_whose_weight_gradient_was_never_written_is_caught(backend: Backend) -> None:
+    rnn = RNN.init(3, 4, rng=0, dtype="float64", backend=backend)
+    x = backend.asarray(np.random.default_rng(0).standard_normal((5, 2, 3)))
+
+    def forward(x: Array, Wh: Array) -> Array:
+        rnn.params[1][...] = Wh
+        return rnn.forward(x)
+
+    def backward(u: Array) -> list[Array]:
+        dx, _ = rnn.backward(u)
+        return [dx, backend.xp.zeros_like(rnn.grads[1])]
+
+    with one_line(GradientMismatchError, "the gradient of Wh", "is 0 by backward", "by differences of forward"):
+        gradcheck(forward, backward, [x, rnn.params[1].copy()], names=["x", "Wh"])
+
+
+def test_shapes_and_numbers_of_gradients(backend: Backend) -> None:
+    with one_line(GradientMismatchError, "the gradient of a has shape (4, 3)", "expected (3, 4)"):
+        check_product(backend, lambda u, a, b: [(u @ b.T).T, a.T @ u])
+    with one_line(GradientMismatchError, "backward returned 1 gradients for 2 arguments"):
+        check_product(backend, lambda u, a, b: [u @ b.T])
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_tolerance_follows_the_size_of_the_values(backend: Backend, scale: float) -> None:
+    a = backend.asarray(scale * np.random.default_rng(0).standard_normal(50))
+    gradcheck(lambda a: a * a * a, lambda u: [3 * u * a * a], [a], eps=1e-6 * scale)
+    with pytest.raises(GradientMismatchError):
+        gradcheck(lambda a: a * a * a, lambda u: [2.99 * u * a * a], [a], eps=1e-6 * scale)
+
+
+def test_other_dtypes_are_refused(backend: Backend) -> None:
+    for dtype in ("float32", "int64"):
+        with one_line(TypeError, f"x has dtype {dtype}", "need float64", "x.astype('float64')"):
+            gradcheck(lambda x: x, lambda u: [u], [backend.xp.ones(3, dtype)], names=["x"])
+    with one_line(TypeError, "argument 0 is a list", "expected an array"):
+        gradcheck(lambda x: x, lambda u: [u], [[1.0]])  # type: ignore[list-item]

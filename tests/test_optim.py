@@ -1,0 +1,224 @@
+"""Optimizers against the formulas of their papers, in float64, one parameter at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.errors import one_line
+from xrnn import RNN, SGD, Adam, Dropout, Linear, clip_grad_norm, softmax_cross_entropy
+from xrnn.backend import Backend
+from xrnn.optim import Optimizer
+from xrnn.select import get_backend
+
+HostArray = np.ndarray[Any, np.dtype[Any]]
+STEPS = 5
+TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
+
+
+def run(backend: Backend, make: Callable[[list[Any]], Optimizer], dtype: str) -> list[HostArray]:
+    """Two layers' parameters after STEPS steps with the gradients of `gradients`."""
+    rng = np.random.default_rng(0)
+    first, second = (
+        SimpleNamespace(
+            params=[backend.asarray(a) for a in made], grads=[backend.xp.full(a.shape, np.nan, dtype) for a in made]
+        )
+        for made in ([rng.standard_normal((3, 2)).astype(dtype)], [rng.standard_normal(4).astype(dtype)])
+    )
+    optimizer = make([first, Dropout(0.5), second])
+    addresses = [id(p) for p in optimizer.params]
+    for step in range(STEPS):
+        for g, dp in zip([*first.grads, *second.grads], gradients(step, dtype), strict=True):
+            g[...] = backend.asarray(dp)
+        optimizer.step()
+    assert optimizer.steps == STEPS
+    assert [id(p) for p in (*first.params, *second.params)] == addresses
+    assert all(p.dtype == dtype for p in optimizer.params)
+    return [backend.to_numpy(p) for p in optimizer.params]
+
+
+def gradients(step: int, dtype: str) -> list[HostArray]:
+    rng = np.random.default_rng(100 + step)
+    return [rng.standard_normal((3, 2)).astype(dtype), (1e-3 * rng.standard_normal(4)).astype(dtype)]
+
+
+def start(dtype: str) -> list[HostArray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape).astype(dtype).astype("float64") for shape in [(3, 2), (4,)]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd(backend: Backend, momentum: float, dtype: str) -> None:
+    found = run(backend, lambda layers: SGD(layers, 0.3, momentum=momentum), dtype)
+    for i, (got, p) in enumerate(zip(found, start(dtype), strict=True)):
+        v = np.zeros_like(p)
+        for step in range(STEPS):
+            v = momentum * v + gradients(step, dtype)[i]
+            p = p - 0.3 * v
+        assert_allclose(got, p, rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_adam(backend: Backend, dtype: str) -> None:
+    """Algorithm 1 of Kingma & Ba (2015), line by line."""
+    lr, beta1, beta2, eps = 0.01, 0.8, 0.95, 1e-4
+    found = run(backend, lambda layers: Adam(layers, lr, betas=(beta1, beta2), eps=eps), dtype)
+    for i, (got, theta) in enumerate(zip(found, start(dtype), strict=True)):
+        m, v = np.zeros_like(theta), np.zeros_like(theta)
+        for t in range(1, STEPS + 1):
+            g = gradients(t - 1, dtype)[i].astype("float64")
+            m = beta1 * m + (1 - beta1) * g
+            v = beta2 * v + (1 - beta2) * g**2
+            m_hat = m / (1 - beta1**t)
+            v_hat = v / (1 - beta2**t)
+            theta = theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+        assert_allclose(got, theta, rtol=0, atol=TOLERANCE[dtype])
+
+
+OPTIMIZERS: dict[str, Callable[[list[Any]], Optimizer]] = {
+    "sgd": lambda layers: SGD(layers, 0.1),
+    "momentum": lambda layers: SGD(layers, 0.1, momentum=0.9),
+    "adam": lambda layers: Adam(layers, 0.1),
+}
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_accumulated_parts_make_one_large_batch(backend: Backend, make: Callable[[list[Any]], Optimizer]) -> None:
+    rng = np.random.default_rng(0)
+    x, targets = backend.asarray(rng.standard_normal((10, 3))), backend.asarray(rng.integers(0, 4, 10))
+    parts = [slice(0, 3), slice(3, 4), slice(4, 10)]  # unequal, so that a plain mean of means would be wrong
+    whole, in_parts = (Linear.init(3, 4, rng=1, dtype="float64", backend=backend) for _ in range(2))
+    of_whole, of_parts = make([whole]), make([in_parts])
+    for _ in range(3):
+        _, dlogits = softmax_cross_entropy(whole.forward(x), targets)
+        whole.backward(dlogits)
+        of_whole.step()
+        for part in parts:
+            logits = in_parts.forward(x[part])
+            _, dlogits = softmax_cross_entropy(logits, targets[part])
+            in_parts.backward(dlogits * (len(logits) / 10))
+            of_parts.accumulate()
+        for got, want in zip(of_parts.grads, whole.grads, strict=True):
+            assert_allclose(backend.to_numpy(got), backend.to_numpy(want), rtol=0, atol=1e-14)
+        of_parts.step()
+        for got, want in zip(in_parts.params, whole.params, strict=True):
+            assert_allclose(backend.to_numpy(got), backend.to_numpy(want), rtol=0, atol=1e-12)
+    assert of_parts.steps == 3
+    assert all(g is layer_g for g, layer_g in zip(of_parts.grads, in_parts.grads, strict=True))  # the sum is gone
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_state_restores(backend: Backend, make: Callable[[list[Any]], Optimizer]) -> None:
+    """A fresh optimizer with the parameters, state and step count of another goes on bit for bit."""
+
+    def train(linear: Linear, optimizer: Optimizer, steps: range) -> None:
+        for step in steps:
+            linear.forward(backend.asarray(np.random.default_rng(step).standard_normal((5, 3)).astype("float32")))
+            linear.backward(backend.xp.ones((5, 4), "float32"))
+            optimizer.step()
+
+    straight = Linear.init(3, 4, rng=0, backend=backend)
+    train(straight, make([straight]), range(6))
+
+    first = Linear.init(3, 4, rng=0, backend=backend)
+    saved = make([first])
+    train(first, saved, range(4))
+    second = Linear.init(3, 4, rng=9, backend=backend)
+    resumed = make([second])
+    resumed.steps = saved.steps
+    for p, kept in zip(second.params, first.params, strict=True):
+        p[...] = kept
+    assert resumed.state.keys() == saved.state.keys()
+    for name, arrays in resumed.state.items():
+        for array, kept in zip(arrays, saved.state[name], strict=True):
+            array[...] = kept
+    train(second, resumed, range(4, 6))
+    for got, want in zip(second.params, straight.params, strict=True):
+        assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
+
+
+def test_a_schedule_may_set_numpy_numbers(backend: Backend) -> None:
+    for make in OPTIMIZERS.values():
+        linear, expected = (Linear.init(3, 4, rng=0, backend=backend) for _ in range(2))
+        for layer, lr in [(linear, np.float64(0.25)), (expected, 0.25)]:
+            for g in layer.grads:
+                g[...] = 1
+            optimizer = make([layer])
+            optimizer.lr = lr
+            optimizer.step()
+        for got, want in zip(linear.params, expected.params, strict=True):
+            assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("max_norm", [0.5, 1e9])
+def test_clip_grad_norm(backend: Backend, max_norm: float, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(shape).astype(dtype) for shape in [(3, 2), (4,), (0, 5)]]
+    grads = [backend.asarray(v.copy()) for v in values]
+    norm = clip_grad_norm(grads, max_norm)
+    expected = np.sqrt(sum((v.astype("float64") ** 2).sum() for v in values))
+    assert backend.owns(norm)
+    assert norm.shape == ()
+    assert_allclose(float(norm), expected, rtol=1e-6)
+    for g, v in zip(grads, values, strict=True):
+        assert g.dtype == dtype
+        assert_allclose(backend.to_numpy(g), v * min(1, max_norm / expected), rtol=1e-6)
+    if max_norm > expected:
+        assert all((backend.to_numpy(g) == v).all() for g, v in zip(grads, values, strict=True))  # not a bit changed
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_clip_grad_norm_shows_what_is_not_finite(backend: Backend, bad: float) -> None:
+    grads = [backend.asarray(np.array([1.0, bad])), backend.asarray(np.ones(3))]
+    with np.errstate(invalid="ignore"):
+        norm = clip_grad_norm(grads, 1.0)
+    assert_array_equal(float(norm), bad)
+    assert np.isnan(backend.to_numpy(grads[0])[1])
+
+
+def test_clip_grad_norm_of_zeros(backend: Backend) -> None:
+    grads = [backend.xp.zeros(3)]
+    assert float(clip_grad_norm(grads, 1.0)) == 0
+    assert_array_equal(backend.to_numpy(grads[0]), np.zeros(3))
+
+
+def test_a_step_does_not_wait_for_the_device(backend: Backend, no_waiting: Callable[[], Any]) -> None:
+    for make in OPTIMIZERS.values():
+        optimizer = make([RNN.init(2, 3, rng=0, backend=backend)])
+        with no_waiting():
+            optimizer.accumulate()
+            optimizer.accumulate()
+            clip_grad_norm(optimizer.grads, 1.0)
+            optimizer.step()
+
+
+def test_bad_input() -> None:
+    linear = Linear.init(2, 3, rng=0, backend=get_backend("numpy"))
+    for lr in (0, -0.1, float("nan")):
+        with one_line(ValueError, f"lr is {lr}", "expected a positive learning rate"):
+            SGD([linear], lr)
+        with one_line(ValueError, f"lr is {lr}", "expected a positive learning rate"):
+            Adam([linear], lr)
+    for momentum in (-0.1, 1.0):
+        with one_line(ValueError, f"momentum is {momentum}", "expected a number in [0, 1)"):
+            SGD([linear], momentum=momentum)
+    with one_line(ValueError, "betas is (0.9, 1.0)", "expected two numbers in [0, 1)"):
+        Adam([linear], betas=(0.9, 1.0))
+    with one_line(TypeError, "layers[0] is a list", "expected a list of layers", "SGD([rnn, linear])"):
+        SGD([linear.params])  # type: ignore[list-item]
+    with one_line(TypeError, "layers is a xrnn.layers.linear.Linear", "expected a list of layers"):
+        Adam(linear)  # type: ignore[arg-type]
+    for max_norm in (0, -1, float("nan")):
+        with one_line(ValueError, f"max_norm is {max_norm}", "expected a positive number"):
+            clip_grad_norm(linear.grads, max_norm)
+    with one_line(ValueError, "grads is empty", "pass optimizer.grads"):
+        clip_grad_norm([], 1.0)
+    with one_line(TypeError, "grads[0] is a float", "xrnn.asarray(grads[0])"):
+        clip_grad_norm([1.0], 1.0)  # type: ignore[list-item]
