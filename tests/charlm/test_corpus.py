@@ -1,0 +1,130 @@
+"""What is read, what is held out, and which byte each reader sees."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.charlm.texts import write_text
+from xrnn.charlm.corpus import Streams, load_corpus
+from xrnn.charlm.errors import CorpusError
+
+
+def make_files(root: Path, contents: dict[str, bytes]) -> Path:
+    for name, content in contents.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return root
+
+
+def test_a_folder_gives_its_text_sorted_by_name_without_hidden_and_binary_files(tmp_path: Path) -> None:
+    make_files(
+        tmp_path,
+        {"b.txt": b"B" * 30, "a/z.txt": b"A" * 30, ".hidden": b"X" * 9, ".git/x": b"X" * 9, "image": b"\x89\0PNG"},
+    )
+    corpus = load_corpus([tmp_path])
+    text = np.concatenate([corpus.train, corpus.held_out]).tobytes()
+    assert text == b"A" * 30 + b"B" * 30
+    assert "2 files, 60 bytes" in corpus.source
+    assert corpus.source.endswith("skipped 1 binary or special files")
+
+
+def test_few_files_hold_out_the_last_bytes(tmp_path: Path) -> None:
+    text = bytes(range(1, 201))
+    (tmp_path / "text").write_bytes(text)
+    corpus = load_corpus([tmp_path / "text"])
+    assert (corpus.train.tobytes(), corpus.held_out.tobytes()) == (text[:190], text[190:])
+
+
+def test_many_files_hold_out_whole_files_wherever_they_lie(tmp_path: Path) -> None:
+    contents = {f"{i:03}.txt": bytes([33 + i]) * 10 for i in range(60)}
+    here, there = (load_corpus([make_files(tmp_path / place, contents)]) for place in ("here", "there/and/deeper"))
+    held_out = here.held_out.tobytes()
+    assert len(held_out) == 30  # 5 % of 60 files
+    assert all(held_out.count(byte) == 10 and byte not in here.train for byte in set(held_out))
+    assert len(here.train) == 570
+    assert held_out == there.held_out.tobytes()
+    assert here.fingerprint == there.fingerprint
+
+
+def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
+    file = write_text(tmp_path / "text")
+    before = load_corpus([file]).fingerprint
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    assert load_corpus([file]).fingerprint != before
+
+
+def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
+    file = write_text(tmp_path / "text", size=100)
+    corpus = load_corpus([file, tmp_path, tmp_path / ".." / tmp_path.name / "text"])
+    assert len(corpus.train) + len(corpus.held_out) == 100
+
+
+def test_without_paths_it_reads_the_standard_library_without_its_tests() -> None:
+    corpus = load_corpus()
+    text = corpus.train.tobytes() + corpus.held_out.tobytes()
+    stdlib = Path(sysconfig.get_paths()["stdlib"])
+    assert (stdlib / "this.py").read_bytes() in text
+    assert (stdlib / "json" / "decoder.py").read_bytes() in text
+    tests = [file for folder in ("test", "tests") for file in stdlib.glob(f"**/{folder}/**/test_*.py")]
+    assert not any(file.read_bytes() in text for file in tests[:5])
+
+
+@pytest.mark.parametrize(
+    ("contents", "named", "message"),
+    [
+        ({}, "missing", "missing doesn't exist: expected a text file or a folder of them; check the path"),
+        ({"f": b"a\0b"}, "f", "f is binary (it has a NUL byte): expected text; name a text file"),
+        ({"f": b"", "g": b"\0"}, ".", "(1 empty files, 1 binary): expected text files; name others"),
+        ({"f": b"twelve bytes"}, "f", "has 12 bytes, of which 0 would be held out: expected at least 2 there"),
+    ],
+)
+def test_unusable_text_is_refused(tmp_path: Path, contents: dict[str, bytes], named: str, message: str) -> None:
+    make_files(tmp_path, contents)
+    with pytest.raises(CorpusError) as error:
+        load_corpus([tmp_path / named])
+    assert message in str(error.value)
+
+
+def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "text")
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # the tests may run as root, who reads anything
+    with pytest.raises(CorpusError) as error:
+        load_corpus([tmp_path])
+    assert str(error.value) == (
+        f"can't read {tmp_path / 'text'} (Permission denied): expected a readable text file; "
+        "mend its permissions or leave it out"
+    )
+
+
+def test_every_reader_goes_round_the_text() -> None:
+    text = np.arange(100, dtype=np.uint8)
+    T, N = 7, 3
+    streams = Streams(text, T, N)
+    seen = []
+    for step in range(20):
+        chunk = streams.chunk(step)
+        assert chunk.shape == (T + 1, N)
+        assert chunk.dtype == np.int32
+        for n, start in enumerate((0, 33, 66)):
+            np.testing.assert_array_equal(chunk[:, n], (start + step * T + np.arange(T + 1)) % 100)
+        seen.append(chunk[:-1])
+    assert set(np.concatenate(seen)[:, 1].tolist()) == set(range(100))
+
+
+def test_a_text_shorter_than_one_chunk_is_refused() -> None:
+    Streams(np.zeros(24, np.uint8), 7, 3)
+    with pytest.raises(CorpusError) as error:
+        Streams(np.zeros(23, np.uint8), 7, 3)
+    assert str(error.value) == (
+        "the text to train on has 23 bytes: expected at least 24 for one chunk (--batch 3 × (--seq-len 7 + 1)); "
+        "give more text, or lower one of them"
+    )

@@ -1,0 +1,41 @@
+"""Bits per character, against a model read byte by byte."""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import numpy as np
+import pytest
+
+from xrnn.backend import Backend
+from xrnn.charlm.evaluate import bits_per_character, zlib_bits_per_character
+from xrnn.charlm.model import CharLM
+
+
+@pytest.mark.parametrize("size", [2, 3, 129, 300, 1001])
+def test_every_byte_but_the_first_is_predicted_once(backend: Backend, size: int) -> None:
+    model = CharLM.init(8, 1, rng=np.random.default_rng(0), backend=backend)
+    text = np.random.default_rng(1).integers(0, 256, size).astype(np.uint8)
+    for layer in model.layers[1:]:  # a state that says nothing, so that where the text is cut does not matter
+        for param in layer.params:
+            param[...] = 0
+    bias = np.random.default_rng(2).standard_normal(256).astype(np.float32)
+    model.linear.params[1][...] = backend.asarray(bias)
+    log_p = bias - np.log(np.exp(bias.astype(np.float64)).sum())
+    assert bits_per_character(model, text) == pytest.approx(-log_p[text[1:]].mean() / math.log(2), rel=1e-5)
+
+
+def test_the_state_is_carried_through_the_text(backend: Backend) -> None:
+    model = CharLM.init(8, 2, rng=np.random.default_rng(0), backend=backend)
+    text = np.random.default_rng(1).integers(0, 256, 250).astype(np.uint8)  # one reader, two chunks
+    logits, _ = model(backend.asarray(text[:-1, None].astype(np.int32)), model.zero_state(1))
+    scores = backend.to_numpy(logits)[:, 0].astype(np.float64)
+    log_p = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    expected = -log_p[np.arange(249), text[1:]].mean() / math.log(2)
+    assert bits_per_character(model, text) == pytest.approx(expected, rel=1e-5)
+
+
+def test_zlib_is_counted_in_bits() -> None:
+    text = np.frombuffer(b"spam and eggs " * 50, np.uint8)
+    assert zlib_bits_per_character(text) == len(zlib.compress(text.tobytes(), 9)) * 8 / 700

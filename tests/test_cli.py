@@ -1,0 +1,399 @@
+"""`xrnn` as its users run it: the whole of a run, what stops it, and what it says to bad input."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import xrnn
+from tests.charlm.texts import TINY_OPTIONS, write_text
+from xrnn.charlm.model import CharLM
+from xrnn.cli import main
+from xrnn.config import config
+from xrnn.init import HostArray
+
+XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
+
+
+@pytest.fixture
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a small text in the working directory, where the results go as well."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+    return write_text(tmp_path / "text.txt").name
+
+
+def arrays(checkpoint: str) -> dict[str, HostArray]:
+    return safetensors.numpy.load_file(checkpoint)
+
+
+def assert_same_arrays(checkpoint: str, expected: str) -> None:
+    got, want = arrays(checkpoint), arrays(expected)
+    assert got.keys() == want.keys()
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+
+
+# ---- whole runs ----
+
+
+def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    assert main(["train", text, *TINY_OPTIONS, "--steps", "60"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for line in [
+        r"backend: numpy \(decided by XRNN_BACKEND=numpy\)",
+        r"text: 1 file, 4,000 bytes; held out: the last 200 bytes \(5 %, the files being few\)",
+        r"model: 2 tanh layers of 12, 20,936 weights; 3 streams × 7 steps; lr 0.01; seed 0",
+        r"step 60: \d\.\d{3} bits per character, [\d,]+ characters/s, took 0:\d\d",
+        r"held out: \d\.\d{3} bits per character \(zlib level 9: \d\.\d{3}\)",
+        r"checkpoint: char-lm.safetensors \(xrnn generate char-lm.safetensors --prompt 'def '\)",
+        r"loss curve: char-lm.png",
+    ]:
+        assert re.search(f"^{line}$", out, re.MULTILINE), line
+    assert "\x1b" not in out  # no bar where there is no terminal
+    assert len(arrays("char-lm.safetensors")["losses"]) == 60
+    assert Path("char-lm.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_a_run_says_so_and_goes_on(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["train", text, *TINY_OPTIONS, "--steps", "2"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "loss curve: not drawn, Matplotlib is not installed (`pip install -e '.[plot]'`)"
+    assert not Path("char-lm.png").exists()
+
+
+def test_the_clock_can_say_when_to_stop(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    assert main(["train", text, *TINY_OPTIONS, "--minutes", "0.01"]) == 0
+    assert time.monotonic() - started >= 0.6
+    assert len(arrays("char-lm.safetensors")["losses"]) > 1
+
+
+def test_generate_writes_the_prompt_and_what_follows(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", text, *TINY_OPTIONS, "--steps", "150", "--out", "c"])
+    capsys.readouterr()
+    options = ["generate", "c", "--prompt", "def ", "--length", "20"]
+    assert main([*options, "--seed", "1"]) == main([*options, "--seed", "1"]) == main([*options, "--seed", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("def ")
+    main(["generate", "c", "--prompt", "def ", "--length", "0"])
+    assert capsys.readouterr().out == "def \n"
+    main(["generate", "c", "--length", "30", "--temperature", "0"])
+    assert len(capsys.readouterr().out) == 31
+
+
+def test_info_prints_the_configuration(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    assert capsys.readouterr().out == config() + "\n"
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"xrnn {xrnn.__version__}\n"
+    assert main(["train", "--help"]) == 0
+    help_text = capsys.readouterr().out
+    options = ("hidden", "layers", "seq-len", "batch", "lr", "minutes", "steps", "seed", "out", "plot", "resume")
+    assert all(f"--{option}" in help_text for option in options)
+
+
+# ---- stopping and going on ----
+
+# About a millisecond a step, and a checkpoint every 20.
+_RUN = ["--hidden", "32", "--seq-len", "16", "--batch", "8", "--save-every", "20", "--steps", "1200"]
+
+
+def start(arguments: list[str], checkpoint: Path) -> subprocess.Popen[str]:
+    """A run in a process of its own, which has written a checkpoint since it began."""
+    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    process = subprocess.Popen([*XRNN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
+        time.sleep(0.001)
+    return process
+
+
+def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopped(text: str) -> None:
+    assert main(["train", text, *_RUN, "--out", "whole"]) == 0
+    rng = random.Random(0)
+    checkpoint = Path("killed")
+    resume: list[str] = []
+    kills = 0
+    for _ in range(4):
+        process = start(["train", text, *_RUN, "--out", "killed", *resume], checkpoint)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        out, err = process.communicate()
+        assert err == ""
+        kills += process.returncode == -signal.SIGKILL if os.name == "posix" else "held out:" not in out
+        resume = ["--resume", "killed"]
+    assert kills >= 2
+    assert main(["train", text, *_RUN, *resume]) == 0
+    assert_same_arrays("killed", "whole")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_tells_how_to_go_on(text: str, number: signal.Signals) -> None:
+    assert main(["train", text, *_RUN, "--out", "whole"]) == 0
+    process = start(["train", text, *_RUN, "--out", "stopped"], Path("stopped"))
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (128 + number, "")
+    said = re.search(r"^stopped at step ([\d,]+) and saved stopped; go on with\n  (.*)$", out, re.MULTILINE)
+    assert said
+    assert len(arrays("stopped")["losses"]) == int(said[1].replace(",", "")) < 1200
+    program, *arguments = shlex.split(said[2])
+    assert program == "xrnn"
+    assert main(arguments) == 0
+    assert_same_arrays("stopped", "whole")
+
+
+def test_resuming_at_the_last_step_reports_only(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", text, *TINY_OPTIONS, "--steps", "5", "--out", "c"])
+    before = arrays("c")
+    assert main(["train", text, *TINY_OPTIONS, "--steps", "5", "--resume", "c"]) == 0
+    assert "resumed at step 5" in capsys.readouterr().out
+    for name, array in arrays("c").items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_longer_run_begins_as_the_shorter_one(text: str) -> None:
+    main(["train", text, *TINY_OPTIONS, "--steps", "8", "--out", "long"])
+    main(["train", text, *TINY_OPTIONS, "--steps", "3", "--out", "short"])
+    main(["train", text, "--steps", "8", "--resume", "short"])
+    assert_same_arrays("short", "long")
+
+
+# ---- bad input ----
+
+
+def truncated_checkpoint() -> None:
+    main(["train", "text.txt", *TINY_OPTIONS, "--steps", "1", "--out", "c"])
+    Path("c").write_bytes(Path("c").read_bytes()[:-9])
+
+
+def checkpoint() -> None:
+    main(["train", "text.txt", *TINY_OPTIONS, "--steps", "2", "--out", "c"])
+
+
+def changed_text() -> None:
+    checkpoint()
+    write_text(Path("text.txt"), seed=1)
+
+
+def binary_file() -> None:
+    Path("binary").write_bytes(b"\x7fELF\0\0")
+
+
+def empty_file() -> None:
+    Path("empty").touch()
+
+
+def notes() -> None:
+    Path("notes").write_text("mine")
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "message"),
+    [
+        (nothing, "train missing", "missing doesn't exist: expected a text file or a folder of them; check the path"),
+        (binary_file, "train binary", "binary is binary (it has a NUL byte): expected text; name a text file"),
+        (
+            empty_file,
+            "train empty",
+            "found no text in empty (1 empty files, 0 binary): expected text files; name others, or none for "
+            "Python's own sources",
+        ),
+        (
+            nothing,
+            "train text.txt --batch 500",
+            "the text to train on has 3,800 bytes: expected at least 32,500 for one chunk (--batch 500 × "
+            "(--seq-len 64 + 1)); give more text, or lower one of them",
+        ),
+        (nothing, "train text.txt --hidden 0", "--hidden is 0: expected a whole number from 1 to 1048576"),
+        (nothing, "train text.txt --layers -1", "--layers is -1: expected a whole number from 1 to 1048576"),
+        (nothing, "train text.txt --seq-len 0", "--seq-len is 0: expected a whole number from 1 to 1048576"),
+        (nothing, "train text.txt --batch 0", "--batch is 0: expected a whole number from 1 to 1048576"),
+        (nothing, "train text.txt --lr nan", "--lr is nan: expected a positive, finite number, such as 0.003"),
+        (nothing, "train text.txt --seed -1", "--seed is -1: expected a whole number of at least 0"),
+        (nothing, "train text.txt --steps 0", "--steps is 0: expected a whole number of at least 1"),
+        (nothing, "train text.txt --minutes 0", "--minutes is 0.0: expected a positive, finite number"),
+        (nothing, "train text.txt --save-every 0", "--save-every is 0: expected a whole number of at least 1"),
+        (
+            nothing,
+            "train text.txt --steps 1 --minutes 1",
+            "got both --minutes and --steps: expected one of them; leave one out",
+        ),
+        (
+            nothing,
+            "train text.txt --out nowhere/c",
+            "can't write nowhere/c (No such file or directory): expected an existing folder that may be written "
+            "to; make it or name another",
+        ),
+        (
+            nothing,
+            "train text.txt --out .",
+            "can't write .: expected a file's name, but it is a folder; name a file in it",
+        ),
+        (
+            notes,
+            "train text.txt --out notes",
+            "notes exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another",
+        ),
+        (
+            nothing,
+            "train text.txt --plot nowhere/p.png",
+            "can't write nowhere/p.png (No such file or directory): expected an existing folder that may be "
+            "written to; make it or name another",
+        ),
+        (
+            nothing,
+            "train text.txt --plot loss.gif",
+            "--plot is loss.gif: expected a name that ends in .png, .svg, .pdf; add one of them",
+        ),
+        (
+            nothing,
+            "train text.txt --resume c --out d",
+            "can't read c (No such file or directory): expected a checkpoint; name a file that `xrnn train` wrote",
+        ),
+        (
+            truncated_checkpoint,
+            "train text.txt --resume c --out d",
+            "c is truncated or damaged (Error while deserializing header: incomplete metadata, file not fully "
+            "covered): expected a whole checkpoint; use another copy",
+        ),
+        (
+            checkpoint,
+            "train text.txt --resume c --hidden 13",
+            "--hidden is 13, but c was trained with 12: leave the option out, or train anew without --resume",
+        ),
+        (
+            checkpoint,
+            "train text.txt --resume c --lr 0.02",
+            "--lr is 0.02, but c was trained with 0.01: leave the option out, or train anew without --resume",
+        ),
+        (
+            checkpoint,
+            "train text.txt --resume c --steps 1",
+            "--steps is 1, but c is at step 2: expected the steps in all, those before it included",
+        ),
+        (
+            changed_text,
+            "train text.txt --resume c",
+            "this text is not the one that c was trained on: expected the same PATHs with the same content; name "
+            "those, or train anew without --resume",
+        ),
+        (
+            nothing,
+            "generate text.txt",
+            "text.txt is not a safetensors file: expected a checkpoint; name a file that `xrnn train` wrote",
+        ),
+        (
+            checkpoint,
+            "generate c --temperature -1",
+            "--temperature is -1.0: expected a finite number of at least 0, such as 0.8",
+        ),
+        (checkpoint, "generate c --length -1", "--length is -1: expected a whole number of at least 0"),
+        (checkpoint, "generate c --seed -1", "--seed is -1: expected a whole number of at least 0"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    text: str, capsys: pytest.CaptureFixture[str], prepare: Callable[[], None], arguments: str, message: str
+) -> None:
+    prepare()
+    capsys.readouterr()
+    assert main(arguments.split()) != 0
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --hidden x", "Invalid value for '--hidden'"),
+        ("train --hiden 3", "o such option: --hiden"),
+        ("generate", "issing argument"),
+        ("fly", "o such command 'fly'; see `xrnn --help`"),
+        ("", "issing command; see `xrnn --help`"),
+    ],
+)
+def test_a_wrong_command_line_gets_one_line(capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
+    assert main(arguments.split()) == 2
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"error: .*; see `xrnn.* --help`\n", err)
+    assert message in err
+
+
+def test_too_little_memory_gets_one_line(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def allocate(*args: object, **kwargs: object) -> None:
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    monkeypatch.setattr(CharLM, "init", allocate)
+    assert main(["train", text, *TINY_OPTIONS]) == 1
+    assert capsys.readouterr().err == (
+        "error: out of memory (Unable to allocate 7 TiB): lower --hidden, --batch or --seq-len\n"
+    )
+
+
+def test_an_unknown_backend_gets_one_line(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "abacus")
+    assert main(["train", text]) == 1
+    assert capsys.readouterr().err == (
+        "error: unknown backend 'abacus' (XRNN_BACKEND=abacus): expected one of auto, cupy, numpy\n"
+    )
+
+
+def test_nan_in_the_loss_stops_the_run_and_keeps_the_last_good_checkpoint(text: str) -> None:
+    """In a process of its own, where NumPy would print its warnings."""
+    command = [*XRNN, "train", text, "--lr", "1e38", "--hidden", "8", "--seq-len", "8", "--batch", "2", "--steps", "50"]
+    process = subprocess.run([*command, "--save-every", "1"], capture_output=True, text=True)
+    assert process.returncode == 1
+    said = re.fullmatch(
+        r"error: .* at step (\d+): expected a finite number; lower --lr; char-lm.safetensors holds step (\d+)\n",
+        process.stderr,
+    )
+    assert said, process.stderr
+    losses = arrays("char-lm.safetensors")["losses"]
+    assert len(losses) == int(said[2]) == int(said[1]) - 1
+    assert np.isfinite(losses).all()
+    process = subprocess.run([*command, "--out", "other"], capture_output=True, text=True)
+    assert process.stderr.endswith(": expected a finite number; lower --lr; no checkpoint was written\n")
+    assert not Path("other").exists()
+
+
+def test_an_output_that_can_not_be_written_is_found_before_training(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", text, "--out", "nowhere/c"]) == 1
+    assert "bits per character" not in capsys.readouterr().out
+
+
+def test_importing_the_package_leaves_the_command_line_out() -> None:
+    code = "import sys, xrnn; sys.exit(bool({'typer', 'rich', 'safetensors', 'matplotlib', 'cupy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,143 @@
+"""Checkpoints: a Snapshot in a safetensors file, written aside, renamed, and digested."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from xrnn.charlm.errors import CheckpointError, OutputError
+from xrnn.charlm.settings import Settings
+from xrnn.charlm.trainer import Snapshot
+from xrnn.init import HostArray
+
+_FORMAT: Final = "xrnn character model"
+_VERSION: Final = "1"
+_REMEDY: Final = "name a file that `xrnn train` wrote"
+
+
+def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
+    """Write `snapshot` to `path`: whoever looks there, at any moment, finds the last whole checkpoint or this one.
+
+    Raises OutputError where it can't be written.
+    """
+    arrays = {name: np.ascontiguousarray(array) for name, array in snapshot.arrays.items()}
+    metadata = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "settings": json.dumps(asdict(snapshot.settings)),
+        "fingerprint": snapshot.fingerprint,
+        "step": str(snapshot.step),
+    }
+    metadata["digest"] = _digest(arrays, metadata)
+    try:
+        _replace(path, safetensors.numpy.save(arrays, metadata))
+    except OSError as error:
+        raise OutputError(
+            f"can't write {path} ({error.strerror}): expected room and permission there; what it held still stands"
+        ) from error
+
+
+def load_checkpoint(path: Path) -> Snapshot:
+    """The snapshot in `path`.
+
+    Raises CheckpointError for a file that can't be read, is truncated, altered, of another version or no checkpoint.
+    """
+    metadata, arrays = _read(path)
+    if metadata.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} holds arrays, but no character model: expected a checkpoint; {_REMEDY}")
+    if (version := metadata.get("version")) != _VERSION:
+        raise CheckpointError(
+            f"{path} has version {version}: expected {_VERSION}; use the xrnn that wrote it, or train again"
+        )
+    digest = metadata.pop("digest", "none")
+    if digest != _digest(arrays, metadata):
+        raise CheckpointError(
+            f"{path} was changed after it was written: expected content that gives its digest; use another copy"
+        )
+    settings = Settings(**json.loads(metadata["settings"]))
+    return Snapshot(settings, metadata["fingerprint"], int(metadata["step"]), arrays)
+
+
+def check_replaceable(path: Path) -> None:
+    """Find out before training whether a checkpoint can be written to `path`, in the place of another at most.
+
+    Raises OutputError.
+    """
+    check_writable(path)
+    try:
+        replaceable = not path.exists() or _read(path)[0].get("format") == _FORMAT
+    except CheckpointError:
+        replaceable = False
+    if not replaceable:
+        raise OutputError(
+            f"{path} exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another"
+        )
+
+
+def check_writable(path: Path) -> None:
+    """Raises OutputError where a file can't be written to `path`."""
+    if path.is_dir():
+        raise OutputError(f"can't write {path}: expected a file's name, but it is a folder; name a file in it")
+    aside = _aside(path)
+    try:
+        aside.touch()
+        aside.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"can't write {path} ({error.strerror}): expected an existing folder that may be written to; "
+            "make it or name another"
+        ) from error
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, HostArray]]:
+    """The metadata and the arrays of a safetensors file. Raises CheckpointError."""
+    try:
+        with path.open("rb") as raw:
+            start = raw.read(9)
+    except OSError as error:
+        raise CheckpointError(f"can't read {path} ({error.strerror}): expected a checkpoint; {_REMEDY}") from error
+    if start[8:] != b"{":  # the header's length, then the header, which is JSON
+        raise CheckpointError(f"{path} is not a safetensors file: expected a checkpoint; {_REMEDY}")
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({error}): expected a whole checkpoint; use another copy"
+        ) from error
+
+
+def _digest(arrays: dict[str, HostArray], metadata: dict[str, str]) -> str:
+    sha = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put `content` at `path` in one piece, on the disk before the name points at it."""
+    aside = _aside(path)
+    with aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    if os.name == "posix":  # the rename itself; elsewhere a folder can't be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

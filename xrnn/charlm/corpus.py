@@ -1,0 +1,173 @@
+"""Finding the text, holding a part of it out, and cutting the rest into chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from xrnn.charlm.errors import CorpusError
+from xrnn.init import HostArray
+
+HELD_OUT: Final = 0.05  # of the files, or of the bytes where the files are few
+_FEW: Final = 20  # with fewer files, 5 % of them would be less than one
+_OUTSIDE_THE_LIBRARY: Final = {"site-packages", "test", "tests"}
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A file of the corpus. Its name is relative to the folder it was found in, so it travels with the folder."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corpus:
+    """Bytes to train on and bytes held out, each (size,) uint8, and how they were come by."""
+
+    train: HostArray
+    held_out: HostArray
+    source: str  # one line for people
+    fingerprint: str  # equal for equal bytes, split the same way
+
+
+def load_corpus(paths: Sequence[Path] = ()) -> Corpus:
+    """The text of files and folders; without any, the sources of Python's standard library.
+
+    A folder gives its files at any depth, sorted by name, but for hidden and binary ones (binary: with a NUL byte).
+    Raises CorpusError for what is missing, unreadable, binary though named, empty or too short to hold out from.
+    """
+    files, skipped = _read_paths(paths) if paths else (_standard_library(), 0)
+    if not any(file.content for file in files):
+        where = ", ".join(map(str, paths)) or "the standard library"
+        raise CorpusError(
+            f"found no text in {where} ({len(files)} empty files, {skipped} binary): expected text files; "
+            "name others, or none for Python's own sources"
+        )
+    train, held_out, split = _hold_out(files)
+    if len(held_out) < 2:
+        total = len(train) + len(held_out)
+        raise CorpusError(
+            f"the text has {total:,} bytes, of which {len(held_out)} would be held out: expected at least 2 there; "
+            "give more text"
+        )
+    source = f"{len(files):,} file{'s' * (len(files) > 1)}, {len(train) + len(held_out):,} bytes; {split}"
+    if skipped:
+        source += f"; skipped {skipped:,} binary or special files"
+    return Corpus(train, held_out, source, _fingerprint(train, held_out))
+
+
+class Streams:
+    """N readers spread evenly over a text that is read round and round, T bytes a step.
+
+    chunk(k)[t, n] = text[(n · size // N + k · T + t) mod size],  0 ≤ t ≤ T: inputs [:-1] and targets [1:].
+
+    So the step alone says where everyone is, every reader's chunks follow on, and no byte is left out.
+    Raises CorpusError where the readers' first chunks would overlap.
+    """
+
+    def __init__(self, text: HostArray, seq_len: int, batch: int) -> None:
+        needed = batch * (seq_len + 1)
+        if len(text) < needed:
+            raise CorpusError(
+                f"the text to train on has {len(text):,} bytes: expected at least {needed:,} for one chunk "
+                f"(--batch {batch} × (--seq-len {seq_len} + 1)); give more text, or lower one of them"
+            )
+        self._text = text
+        self._stride = seq_len
+        starts = np.arange(batch, dtype=np.int64) * len(text) // batch
+        self._first = starts + np.arange(seq_len + 1)[:, None]
+
+    def chunk(self, step: int) -> HostArray:
+        """(T+1, N) int32: the bytes of step `step`, and the one after them."""
+        index = (self._first + step * self._stride) % len(self._text)
+        chunk: HostArray = self._text[index].astype(np.int32)
+        return chunk
+
+
+def _standard_library() -> list[TextFile]:
+    root = Path(sysconfig.get_paths()["stdlib"])
+    names = (
+        name
+        for name in _names_under(root)
+        if name.endswith(".py") and not _OUTSIDE_THE_LIBRARY & set(name.split("/")[:-1])
+    )
+    return [TextFile(name, _read(root / name)) for name in names]
+
+
+def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
+    """The text files under `paths`, each once, and how many others were passed over."""
+    files: list[TextFile] = []
+    seen: set[Path] = set()
+    skipped = 0
+    for path in paths:
+        named = not path.is_dir()
+        if named and not path.is_file():
+            got = "is neither a file nor a folder" if path.exists() else "doesn't exist"
+            raise CorpusError(f"{path} {got}: expected a text file or a folder of them; check the path")
+        for name in [path.name] if named else _names_under(path):
+            file = path if named else path / name
+            real = file.resolve()
+            if real in seen:  # a file named beside its folder must not be trained on and held out too
+                continue
+            seen.add(real)
+            content = _read(file) if file.is_file() else None
+            if content is not None and b"\0" not in content:
+                files.append(TextFile(name, content))
+            elif named:
+                raise CorpusError(f"{path} is binary (it has a NUL byte): expected text; name a text file")
+            else:
+                skipped += 1
+    return files, skipped
+
+
+def _names_under(root: Path) -> list[str]:
+    """The files at any depth under `root`, as sorted relative names with `/`; hidden ones are passed over."""
+
+    def refuse(error: OSError) -> None:
+        raise CorpusError(f"can't list {error.filename} ({error.strerror}): expected a readable folder") from error
+
+    names: list[str] = []
+    for folder, subfolders, files in os.walk(root, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        relative = Path(folder).relative_to(root)
+        names += [(relative / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(names)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise CorpusError(
+            f"can't read {file} ({error.strerror}): expected a readable text file; mend its permissions or leave it out"
+        ) from error
+
+
+def _hold_out(files: Sequence[TextFile]) -> tuple[HostArray, HostArray, str]:
+    """Bytes to train on, bytes held out, and the line that says how they were parted."""
+    if len(files) < _FEW:
+        text = _joined(files)
+        cut = len(text) - int(len(text) * HELD_OUT)
+        return text[:cut], text[cut:], f"held out: the last {len(text) - cut:,} bytes (5 %, the files being few)"
+    # By rank, not by threshold: exactly 5 %, and never none.
+    by_hash = sorted(files, key=lambda file: hashlib.blake2b(os.fsencode(file.name)).digest())
+    chosen = {file.name for file in by_hash[: round(len(files) * HELD_OUT)]}
+    held = [file for file in files if file.name in chosen]
+    train, held_out = _joined([file for file in files if file.name not in chosen]), _joined(held)
+    return train, held_out, f"held out: {len(held)} files of {len(held_out):,} bytes, by a hash of their path"
+
+
+def _joined(files: Iterable[TextFile]) -> HostArray:
+    return np.frombuffer(b"".join(file.content for file in files), dtype=np.uint8)
+
+
+def _fingerprint(train: HostArray, held_out: HostArray) -> str:
+    return hashlib.sha256(b"%d:" % len(train) + train.tobytes() + held_out.tobytes()).hexdigest()

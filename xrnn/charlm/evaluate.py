@@ -1,0 +1,44 @@
+"""How many bits a character of unseen text takes: by the model, and by zlib."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Final
+
+import numpy as np
+
+from xrnn.charlm.model import CharLM
+from xrnn.init import HostArray
+from xrnn.losses import softmax_cross_entropy
+
+_CHUNK: Final = 128  # steps at a time, so that memory does not grow with the text
+_READERS: Final = 64
+
+
+def bits_per_character(model: CharLM, text: HostArray) -> float:
+    """-mean log₂ p(text[i] | what comes before), i ≥ 1.   text (size,) uint8, size ≥ 2.
+
+    The text is cut into 64 pieces read side by side, each from a zero state (fewer where it is short).
+    """
+    backend = model.backend
+    predicted = len(text) - 1
+    readers = max(1, min(_READERS, predicted // _CHUNK))
+    starts = np.arange(readers + 1) * predicted // readers
+    lengths = np.diff(starts)
+    state = model.zero_state(readers)
+    nats = 0.0
+    for t in range(0, lengths.max(), _CHUNK):
+        steps = np.arange(t, min(t + _CHUNK, lengths.max()))[:, None]
+        index = np.minimum(starts[:-1] + steps, predicted - 1)
+        inside = steps < lengths  # pieces differ by at most one byte
+        inputs, targets = (backend.asarray(text[i].astype(np.int32)) for i in (index, index + 1))
+        logits, state = model(inputs, state)
+        loss, _ = softmax_cross_entropy(logits, targets, backend.asarray(inside))
+        nats += float(loss) * int(inside.sum())
+    return nats / math.log(2) / predicted
+
+
+def zlib_bits_per_character(text: HostArray) -> float:
+    """What zlib at its best (level 9) takes for the whole text, in bits per byte."""
+    return 8 * len(zlib.compress(text.tobytes(), level=9)) / len(text)

@@ -1,0 +1,48 @@
+"""Text from the model."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from xrnn.charlm.errors import SettingsError
+from xrnn.charlm.model import CharLM
+
+
+def generate(model: CharLM, prompt: bytes, length: int, temperature: float, rng: np.random.Generator) -> bytes:
+    """`length` bytes drawn one by one from softmax(logits / temperature), the prompt before them.
+
+    Temperature 0 always takes the likeliest. An empty prompt stands for a new line. Each byte is drawn on the host.
+    Raises SettingsError for a negative length or a temperature that is negative or not finite.
+    """
+    if length < 0:
+        raise SettingsError(f"--length is {length}: expected a whole number of at least 0")
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise SettingsError(f"--temperature is {temperature}: expected a finite number of at least 0, such as 0.8")
+    backend = model.backend
+    text = bytearray()
+    state = model.zero_state(1)
+    unread = prompt or b"\n"
+    for _ in range(length):
+        index = backend.asarray(np.frombuffer(unread, np.uint8).astype(np.int32)[:, None])
+        logits, state = model(index, state)
+        unread = bytes([_draw(backend.to_numpy(logits[-1, 0]), temperature, rng)])
+        text += unread
+    return bytes(text)
+
+
+def readable(text: bytes) -> str:
+    """`text` as UTF-8, with � for what is not, and for control characters, which a terminal would obey."""
+    decoded = text.decode("utf-8", errors="replace")
+    return "".join(c if c.isprintable() or c in "\n\t " else "�" for c in decoded)
+
+
+def _draw(logits: np.ndarray[tuple[int], np.dtype[np.float32]], temperature: float, rng: np.random.Generator) -> int:
+    if temperature == 0:
+        return int(logits.argmax())
+    with np.errstate(over="ignore"):  # a temperature near 0: all but the likeliest get exp(-inf) = 0
+        scores = (logits - logits.max()).astype(np.float64) / temperature
+    cumulative = np.exp(scores).cumsum()
+    drawn = cumulative.searchsorted(rng.random() * cumulative[-1], side="right")
+    return min(int(drawn), len(logits) - 1)  # the product may round up to the whole sum

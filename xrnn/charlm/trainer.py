@@ -1,0 +1,131 @@
+"""Truncated BPTT, step by step, and the state that a checkpoint must hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.charlm.corpus import Corpus, Streams
+from xrnn.charlm.errors import DivergedError
+from xrnn.charlm.model import CharLM
+from xrnn.charlm.settings import Settings
+from xrnn.init import HostArray
+from xrnn.ops.rnn import Array
+from xrnn.optim import Adam, clip_grad_norm
+
+_MAX_NORM: Final = 1.0
+_WARM_UP: Final = 100
+_DECAY: Final = 1000
+
+
+def learning_rate(peak: float, step: int) -> float:
+    """peak · min(1, step / 100) / √max(1, step / 1000), steps counted from 1   (after Vaswani et al., 2017).
+
+    It needs no last step, so that a run can be stopped by the clock, and continued for longer.
+    """
+    return peak * min(1.0, step / _WARM_UP) / math.sqrt(max(1.0, step / _DECAY))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Everything that the rest of a run depends on.
+
+    arrays   on the host: `model.*` the weights, `adam.m.*` and `adam.v.*` their moments, `state.*` the carried hidden
+             states, `losses` of every step so far, in bits per character
+
+    The position in the data and the learning rate follow from the step, and nothing but the first weights is drawn
+    at random: beside the seed there is no random state.
+    """
+
+    settings: Settings
+    fingerprint: str  # of the corpus
+    step: int
+    arrays: dict[str, HostArray]
+
+
+class Trainer:
+    """Step k reads chunk k and carries the hidden state on from chunk k - 1.
+
+    losses   in bits per character, of every step up to the last `read_losses`
+    """
+
+    def __init__(self, settings: Settings, corpus: Corpus, backend: Backend) -> None:
+        """A run at its beginning. Raises CorpusError where the text is shorter than one chunk."""
+        self.settings = settings
+        self.model = CharLM.init(
+            settings.hidden, settings.layers, rng=np.random.default_rng(settings.seed), backend=backend
+        )
+        self.losses: list[float] = []
+        self._optimizer = Adam(self.model.layers, settings.lr)
+        self._fingerprint = corpus.fingerprint
+        self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
+        self._state = self.model.zero_state(settings.batch)
+        self._unread: list[Array] = []  # losses still on the device
+
+    @classmethod
+    def resume(cls, snapshot: Snapshot, corpus: Corpus, backend: Backend) -> Trainer:
+        """A run as `snapshot` found it: on the same backend, what follows is the same, bit for bit."""
+        trainer = cls(snapshot.settings, corpus, backend)
+        for name, array in trainer._arrays().items():
+            array[...] = backend.asarray(snapshot.arrays[name])
+        trainer._optimizer.steps = snapshot.step
+        trainer.losses = snapshot.arrays["losses"].tolist()
+        return trainer
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return self._optimizer.steps
+
+    def step(self) -> None:
+        """Forward, backward, update. Nothing waits for the device: the chunk goes there, the loss stays there."""
+        chunk = self.model.backend.asarray(self._streams.chunk(self.steps))
+        # What overflows shows in the loss, and `read_losses` says so.
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss, self._state = self.model.train_step(chunk, self._state)
+            clip_grad_norm(self._optimizer.grads, _MAX_NORM)
+            self._optimizer.lr = learning_rate(self.settings.lr, self.steps + 1)
+            self._optimizer.step()
+        self._unread.append(loss)
+
+    def read_losses(self) -> None:
+        """Wait for the device and move the losses since the last call to `losses`.
+
+        Raises DivergedError with the first step whose loss is not finite.
+        """
+        if not self._unread:
+            return
+        backend = self.model.backend
+        nats = backend.to_numpy(backend.xp.stack(self._unread))
+        self._unread = []
+        for loss in (nats / math.log(2)).tolist():
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the loss is {loss} at step {len(self.losses) + 1:,}: expected a finite number; lower --lr"
+                )
+            self.losses.append(loss)
+
+    def snapshot(self) -> Snapshot:
+        """The run as it stands. Raises DivergedError where a loss or a weight is not finite, so it is never kept."""
+        self.read_losses()
+        to_numpy = self.model.backend.to_numpy
+        arrays = {name: to_numpy(array) for name, array in self._arrays().items()}
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise DivergedError(
+                    f"{name} is not finite after step {self.steps:,}: expected finite numbers; lower --lr"
+                )
+        arrays["losses"] = np.array(self.losses)
+        return Snapshot(self.settings, self._fingerprint, self.steps, arrays)
+
+    def _arrays(self) -> dict[str, Array]:
+        """The arrays that a step changes, on the device."""
+        params = self.model.named_params
+        arrays = {f"model.{name}": param for name, param in params.items()}
+        for moment, values in self._optimizer.state.items():
+            arrays |= {f"adam.{moment}.{name}": value for name, value in zip(params, values, strict=True)}
+        return arrays | {f"state.{i}": h for i, h in enumerate(self._state)}

@@ -1,0 +1,168 @@
+"""The command line: `xrnn train`, `xrnn generate`, `xrnn info`."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+from rich.console import Console
+
+import xrnn
+from xrnn.backend import Backend, BackendUnavailableError
+from xrnn.charlm.checkpoint import load_checkpoint
+from xrnn.charlm.errors import CharLMError, SettingsError
+from xrnn.charlm.model import CharLM
+from xrnn.charlm.sample import generate as draw
+from xrnn.charlm.sample import readable
+from xrnn.charlm.settings import Settings
+from xrnn.charlm.train import SAVE_EVERY, Job
+from xrnn.charlm.train import train as run
+from xrnn.config import config, selection_lines
+from xrnn.select import Selection, select
+
+_DEFAULT: Final = Settings()
+_DEFAULT_OUT: Final = Path("char-lm.safetensors")
+
+# Typer carries its own copy of click in some versions and not in others: this is its base of what it raises.
+_CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(help="Recurrent layers on NumPy and CuPy, at work on text.", add_completion=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The entry point → the exit status. What the user can mend is printed as one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that can't show a character shows a mark instead
+    try:
+        return typer.main.get_command(app).main(arguments, "xrnn", standalone_mode=False) or 0
+    except _CommandLineError as error:
+        command = error.ctx.command_path if error.ctx else "xrnn"
+        return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
+    except (CharLMError, BackendUnavailableError) as error:
+        return _fail(str(error), 1)
+    except MemoryError as error:
+        return _fail(f"out of memory ({error}): lower --hidden, --batch or --seq-len", 1)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"xrnn {xrnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Recurrent layers on NumPy and CuPy, at work on text."""
+
+
+def _setting(name: str, help: str) -> Any:
+    return typer.Option(f"--{name.replace('_', '-')}", help=help, show_default=str(getattr(_DEFAULT, name)))
+
+
+@app.command()
+def train(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Text files or folders; none: Python's own sources.")
+    ] = None,
+    hidden: Annotated[int | None, _setting("hidden", "Size of the hidden state.")] = None,
+    layers: Annotated[int | None, _setting("layers", "How many recurrent layers.")] = None,
+    seq_len: Annotated[int | None, _setting("seq_len", "Steps that the gradient goes back.")] = None,
+    batch: Annotated[int | None, _setting("batch", "Places in the text that are read side by side.")] = None,
+    lr: Annotated[float | None, _setting("lr", "Adam's learning rate at its highest.")] = None,
+    seed: Annotated[int | None, _setting("seed", "Decides the first weights and the sample.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train so long, from now.", show_default="1, unless --steps is given")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Train up to this step, resumed ones included.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The checkpoint to write.", show_default=f"{_DEFAULT_OUT}, or the resumed one")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="The picture of the loss to write.", show_default="beside the checkpoint, .png")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on from this checkpoint, on the same text.")] = None,
+    save_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = SAVE_EVERY,
+) -> int:
+    """Train a character-level language model, then test it on held-out text.
+
+    Ctrl-C saves and stops; --resume goes on as if the run had never stopped.
+    """
+    if minutes is not None and steps is not None:
+        raise SettingsError("got both --minutes and --steps: expected one of them; leave one out")
+    settings = {"hidden": hidden, "layers": layers, "seq_len": seq_len, "batch": batch, "lr": lr, "seed": seed}
+    job = Job(
+        paths=paths or [],
+        given={name: value for name, value in settings.items() if value is not None},
+        steps=steps,
+        minutes=1.0 if minutes is None else minutes,
+        save_every=save_every,
+        out=out or resume or _DEFAULT_OUT,
+        plot=plot,
+        resume=resume,
+    )
+    selection = _select(said_elsewhere=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for line in selection_lines(selection):
+        console.print(line)
+    return run(job, selection.backend, console)
+
+
+@app.command()
+def generate(
+    checkpoint: Annotated[Path, typer.Argument(help="What `xrnn train` wrote.")],
+    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "",
+    length: Annotated[int, typer.Option(help="Bytes to write.")] = 400,
+    temperature: Annotated[float, typer.Option(help="Below 1: likelier text; 0: always the likeliest byte.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="One seed, one text.")] = 0,
+) -> None:
+    """Write text with a trained model."""
+    if seed < 0:
+        raise SettingsError(f"--seed is {seed}: expected a whole number of at least 0")
+    model = _load_model(checkpoint, _select(said_elsewhere=False).backend)
+    text = prompt.encode()
+    text += draw(model, text, length, temperature, np.random.default_rng(seed))
+    print(readable(text))
+
+
+@app.command()
+def info() -> None:
+    """Print which backend is selected and why, and the form each operation takes."""
+    _select(said_elsewhere=True)
+    print(config())
+
+
+def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
+    snapshot = load_checkpoint(checkpoint)
+    settings = snapshot.settings
+    model = CharLM.init(settings.hidden, settings.layers, rng=np.random.default_rng(), backend=backend)
+    for name, param in model.named_params.items():
+        param[...] = backend.asarray(snapshot.arrays[f"model.{name}"])
+    return model
+
+
+def _select(*, said_elsewhere: bool) -> Selection:
+    """The selection for this command; what xrnn logs about it is muted where the command prints it anyway."""
+    log = logging.getLogger("xrnn")
+    level = log.level
+    log.setLevel(logging.ERROR if said_elsewhere else level)
+    try:
+        return select()
+    except ValueError as error:  # an unknown name in XRNN_BACKEND
+        raise SettingsError(str(error)) from error
+    finally:
+        log.setLevel(level)
