@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
@@ -22,6 +23,7 @@ from xrnn.ops.rnn import Array, RNNCache, RNNCell
 Operation: TypeAlias = Literal["matmul_add", "recurrence_forward", "recurrence_backward", "weight_gradients"]
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 
+_HOST: Final = contextlib.nullcontext()  # there is one host, nothing to choose
 _ONE_HOT_SIZE: Final = 2**24  # elements of the one-hot matrix in `add_rows`: 64 MB in float32
 
 
@@ -82,6 +84,10 @@ class Backend:
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         """A host copy of `array` (NumPy's own arrays come back as they are)."""
         return np.asarray(array)
+
+    def device_of(self, array: Array) -> AbstractContextManager[object]:
+        """`with backend.device_of(x):` runs the block on the device of `x`; whoever calls an operation does this."""
+        return _HOST
 
     def describe(self) -> dict[str, str]:
         """Facts for `xrnn info`: devices, libraries and their versions."""

@@ -20,7 +20,6 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
     IndexError for a target outside where reading is free.
     """
     backend = check_float("logits", logits)
-    xp = backend.xp
     if not logits.ndim:
         raise ValueError("logits has shape (): expected (..., C), a row of C scores for each prediction")
     check_index("targets", targets, backend, logits.device, "logits")
@@ -30,14 +29,18 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
         if mask.dtype != bool:
             raise TypeError(f"mask has dtype {mask.dtype}: expected bool; use mask.astype('bool')")
         _check_shape("mask", mask, targets.shape)
-        logits = xp.where(mask[..., None], logits, 0)
-        targets = xp.where(mask, targets, 0)
-    C = logits.shape[-1]
-    check_range("targets", targets, C, backend)
+    with backend.device_of(logits):
+        if mask is not None:
+            logits = backend.xp.where(mask[..., None], logits, 0)
+            targets = backend.xp.where(mask, targets, 0)
+        check_range("targets", targets, logits.shape[-1], backend)
+        return _softmax_cross_entropy(backend.xp, logits, targets, mask)
+
+
+def _softmax_cross_entropy(xp: Any, logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
     if not logits.size:
         return xp.zeros((), logits.dtype), xp.zeros_like(logits)
-
-    rows = math.prod(logits.shape[:-1])
+    rows, C = math.prod(logits.shape[:-1]), logits.shape[-1]
     if mask is None:
         weight = xp.full(rows, 1 / rows, logits.dtype)
     else:
@@ -69,9 +72,10 @@ def mean_squared_error(y: Array, target: Array) -> tuple[Array, Array]:
         raise TypeError(f"target has dtype {target.dtype}, but y has {y.dtype}: use target.astype({y.dtype.name!r})")
     _check_shape("target", target, y.shape)
     xp, size = backend.xp, max(y.size, 1)
-    difference = xp.asarray(y - target)
-    loss = xp.asarray((difference * difference).sum() / size)
-    difference *= 2 / size
+    with backend.device_of(y):
+        difference = xp.asarray(y - target)
+        loss = xp.asarray((difference * difference).sum() / size)
+        difference *= 2 / size
     return loss, difference
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from xrnn.ops.rnn import Array
-from xrnn.select import backend_of, kind_of
+from xrnn.select import backend_of, device_of, kind_of
 
 
 class HasParameters(Protocol):
@@ -53,9 +53,9 @@ class Optimizer:
         their part: scale each part's gradient by its share of the batch to get the gradient of the whole.
         """
         if self._sums is None:
-            self._sums = [g.copy() for g in self._layer_grads]
-        else:
-            for total, g in zip(self._sums, self._layer_grads, strict=True):
+            self._sums = self._zeros()
+        for total, g in zip(self._sums, self._layer_grads, strict=True):
+            with device_of(g):
                 total += g
 
     def step(self) -> None:
@@ -73,7 +73,11 @@ class Optimizer:
         return {}
 
     def _zeros(self) -> list[Array]:
-        return [backend_of(p).xp.zeros(p.shape, p.dtype) for p in self.params]
+        zeros = []
+        for p in self.params:
+            with device_of(p):
+                zeros.append(backend_of(p).xp.zeros(p.shape, p.dtype))
+        return zeros
 
 
 class SGD(Optimizer):
@@ -90,12 +94,14 @@ class SGD(Optimizer):
         lr = float(self.lr)  # a NumPy scalar from a schedule would promote float32 arrays
         if not self.momentum:
             for p, dp in zip(self.params, self.grads, strict=True):
-                p -= lr * dp
+                with device_of(p):
+                    p -= lr * dp
             return
         for p, dp, v in zip(self.params, self.grads, self._velocity, strict=True):
-            v *= self.momentum
-            v += dp
-            p -= lr * v
+            with device_of(p):
+                v *= self.momentum
+                v += dp
+                p -= lr * v
 
     @property
     def state(self) -> dict[str, list[Array]]:
@@ -128,11 +134,12 @@ class Adam(Optimizer):
         root = (1 - beta2**self.steps) ** 0.5
         rate = float(self.lr) * root / (1 - beta1**self.steps)
         for p, dp, m, v in zip(self.params, self.grads, self._m, self._v, strict=True):
-            m *= beta1
-            m += (1 - beta1) * dp
-            v *= beta2
-            v += (1 - beta2) * (dp * dp)
-            p -= rate * m / (v**0.5 + self.eps * root)
+            with device_of(p):
+                m *= beta1
+                m += (1 - beta1) * dp
+                v *= beta2
+                v += (1 - beta2) * (dp * dp)
+                p -= rate * m / (v**0.5 + self.eps * root)
 
     @property
     def state(self) -> dict[str, list[Array]]:
@@ -149,9 +156,11 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
         raise ValueError(f"max_norm is {max_norm}: expected a positive number")
     if not grads:
         raise ValueError("grads is empty: expected the gradients to scale; pass optimizer.grads")
-    xp = backend_of(grads[0], "grads[0]").xp
-    norm: Array = xp.asarray(xp.sqrt(sum(xp.sum(g * g) for g in grads)))
-    scale = max_norm / xp.maximum(norm, max_norm)
-    for g in grads:
-        g *= scale
+    backend = backend_of(grads[0], "grads[0]")
+    xp = backend.xp
+    with backend.device_of(grads[0]):
+        norm: Array = xp.asarray(xp.sqrt(sum(xp.sum(g * g) for g in grads)))
+        scale = max_norm / xp.maximum(norm, max_norm)
+        for g in grads:
+            g *= scale
     return norm

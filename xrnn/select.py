@@ -158,6 +158,11 @@ def backend_of(array: Any, name: str = "array") -> Backend:
     raise TypeError(f"{name} is a {kind_of(array)}: expected an array of {' or '.join(_MODULES)}; {remedy}")
 
 
+def device_of(array: Any) -> contextlib.AbstractContextManager[object]:
+    """`with device_of(x):` runs the block on the device of `x`."""
+    return backend_of(array).device_of(array)
+
+
 def kind_of(value: object) -> str:
     """The type of `value` as an error shows it: `list`, `numpy.ndarray`."""
     kind = type(value)

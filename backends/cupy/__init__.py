@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from xrnn.backend import Backend, BackendUnavailableError, Explanation, Operation
+from xrnn.backend import Backend, Explanation, Operation
+from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.ops.rnn import Array, RNNCell
-
-_INSTALL = "`pip install -e '.[cuda13]'` (or `.[cuda12]`, by what `nvidia-smi` prints as CUDA Version)"
 
 
 class CupyBackend(Backend):
@@ -30,8 +30,12 @@ class CupyBackend(Backend):
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         return self.xp.asnumpy(array)  # type: ignore[no-any-return]
 
+    def device_of(self, array: Array) -> AbstractContextManager[object]:
+        device: Any = array.device  # for type checkers arrays are NumPy's, whose device is a string
+        return device  # type: ignore[no-any-return]
+
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
-        """out += a @ b in one cuBLAS call (beta = 1)."""
+        """out += a @ b in one cuBLAS call (beta = 1), which copies nothing as long as all three are contiguous."""
         if not out.size or not a.size or out.dtype.char not in "fd":  # what cublas.gemm refuses
             return super().matmul_add(a, b, out)
         self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=1.0)
@@ -44,13 +48,23 @@ class CupyBackend(Backend):
 
     def describe(self) -> dict[str, str]:
         runtime = self.xp.cuda.runtime
-        names = [f"{i}: {runtime.getDeviceProperties(i)['name'].decode()}" for i in range(runtime.getDeviceCount())]
         return {
             "CuPy": self.xp.__version__,
-            "CUDA runtime": str(runtime.runtimeGetVersion()),
-            "CUDA driver": str(runtime.driverGetVersion()),
-            "devices": ", ".join(names),
+            "CUDA": f"{_version(runtime.runtimeGetVersion())}, driver up to {_version(runtime.driverGetVersion())}",
+            **{f"device {i}": _device(runtime.getDeviceProperties(i)) for i in range(runtime.getDeviceCount())},
         }
+
+
+def _version(number: int) -> str:
+    """CUDA's 12040 as 12.4."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _device(properties: Mapping[str, Any]) -> str:
+    return (
+        f"{properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}, "
+        f"{properties['multiProcessorCount']} multiprocessors, {properties['totalGlobalMem'] / 2**30:.0f} GiB"
+    )
 
 
 def load() -> CupyBackend:
@@ -58,38 +72,6 @@ def load() -> CupyBackend:
 
     Raises BackendUnavailableError with the missing piece and what mends it.
     """
-    try:
-        import cupy
-    except ImportError as error:
-        raise BackendUnavailableError(f"CuPy is not installed: {_INSTALL}") from error
-    _probe(cupy)
+    cupy = import_cupy()
+    probe(cupy)
     return CupyBackend(cupy)
-
-
-def _probe(cupy: Any) -> None:
-    """Allocate, compile and run one tiny kernel, one small matrix product: only then believe in the GPU."""
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        raise BackendUnavailableError(
-            f"CuPy {cupy.__version__} finds no working NVIDIA driver ({error}): install or update the driver, "
-            "`nvidia-smi` must list a GPU"
-        ) from error
-    if count == 0:
-        raise BackendUnavailableError(
-            "the NVIDIA driver shows no CUDA device: check `nvidia-smi` and CUDA_VISIBLE_DEVICES"
-        )
-    try:
-        kernel = cupy.ElementwiseKernel("float32 x", "float32 y", "y = 2 * x + 1", "xrnn_probe")
-        ones = kernel(cupy.zeros((2, 2), dtype="float32"))
-        total = float((ones @ ones).sum())
-    except Exception as error:
-        raise BackendUnavailableError(
-            f"CuPy {cupy.__version__} sees a GPU but can't compile or run on it ({type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}): {_INSTALL}, "
-            "which brings the CUDA toolkit parts it needs"
-        ) from error
-    if total != 8.0:
-        raise BackendUnavailableError(
-            f"the GPU computed {total} where 8.0 is right: check the device with `nvidia-smi`"
-        )

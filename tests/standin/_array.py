@@ -98,11 +98,15 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
         return self._of(self._host[index], self.device)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        index, _ = host_index(self, key, assigned=value)
+        index, advanced = host_index(self, key)
         if isinstance(value, ndarray):
+            if not advanced and _same_memory(self._host[index], value._host):
+                return  # what `a[0] += 1` assigns in the end: CuPy skips it as well
             launch("kernels", self.device, value.device)
             self._host[index] = value._host
         elif isinstance(value, (bool, int, float, complex, np.generic)):
+            if advanced:
+                wait("host_to_device", "a number assigned through an index array")
             launch("kernels", self.device)
             self._host[index] = value
         else:
@@ -188,6 +192,10 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
         launch("kernels", self.device)
         wait("waits", "nonzero()")
         return tuple(self._of(axis, self.device) for axis in self._host.nonzero())
+
+
+def _same_memory(a: Any, b: Any) -> bool:
+    return (a.ctypes.data, a.shape, a.strides) == (b.ctypes.data, b.shape, b.strides)
 
 
 # So that messages which name the type are the same here and on a GPU.

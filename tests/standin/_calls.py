@@ -28,7 +28,7 @@ def run(function: Any, event: str, args: Sequence[Any], kwargs: Mapping[str, Any
     if event != "views":
         launch(event, *(array.device for array in arrays))
     with np.errstate(all="ignore"):  # a GPU reports neither overflow nor division by zero
-        result = function(*(host(arg) for arg in args), **{name: host(value) for name, value in kwargs.items()})
+        result = function(*host(tuple(args)), **host(dict(kwargs)))
     if event == "views" and not np.shares_memory(result, arrays[0]._host) and result.size:
         launch("kernels", *(array.device for array in arrays))  # it had to copy
     return _wrap(result, arrays)
@@ -48,7 +48,7 @@ def call_ufunc(ufunc: np.ufunc, *inputs: Any, out: Any = None, dtype: Any = None
         raise ValueError("Output array must be C-contiguous")
     launch("products" if ufunc is np.matmul else "kernels", *(array.device for array in arrays))
     with np.errstate(all="ignore"):
-        result = ufunc(*(host(value) for value in inputs), out=host(out), dtype=dtype, casting=casting)
+        result = ufunc(*host(inputs), out=host(out), dtype=dtype, casting=casting)
     return _wrap(result, arrays)
 
 

@@ -91,8 +91,7 @@ def _creation(name: str, parameters: str) -> Callable[..., Any]:
 
     def function(*args: Any, **kwargs: Any) -> Any:
         arguments = bound.bind(*args, **kwargs)
-        keywords = {key: host(value) for key, value in arguments.kwargs.items()}
-        made = ndarray._of(getattr(np, name)(*map(host, arguments.args), **keywords))
+        made = ndarray._of(getattr(np, name)(*host(arguments.args), **host(arguments.kwargs)))
         if name.startswith("empty"):
             made._host.ravel("K").view("uint8").fill(255)  # so that what was never written shows: as floats, NaN
         else:

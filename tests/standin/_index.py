@@ -10,11 +10,11 @@ from tests.standin._memory import DeviceMemory
 from tests.standin.counting import wait
 
 
-def host_index(array: DeviceMemory, key: Any, assigned: Any = None) -> tuple[tuple[Any, ...], bool]:
+def host_index(array: DeviceMemory, key: Any) -> tuple[tuple[Any, ...], bool]:
     """`key` for the host array, and whether it holds index arrays, so that reading makes a copy in a kernel.
 
-    A mask read, or assigned an array, has a length that the host waits for. An index array is not checked but wraps
-    around, as in CuPy.
+    The host waits for how many True a mask has, in reading and in assigning. An index array is not checked but
+    wraps around, as in CuPy.
     """
     keys = [_host_key(k) for k in (key if isinstance(key, tuple) else (key,))]
     if not any(k is Ellipsis for k in keys):
@@ -26,8 +26,7 @@ def host_index(array: DeviceMemory, key: Any, assigned: Any = None) -> tuple[tup
         if isinstance(k, np.ndarray):
             advanced = True
             if k.dtype == bool:
-                if assigned is None or (isinstance(assigned, DeviceMemory) and assigned._host.ndim):
-                    wait("waits", "a boolean mask")
+                wait("waits", "a boolean mask as index")
             elif k.dtype.kind in "iu" and axis < ndim:
                 keys[i] = k % max(array._host.shape[axis], 1)
         axis += skipped if k is Ellipsis else _axes(k)

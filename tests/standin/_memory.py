@@ -46,4 +46,6 @@ def host(value: Any) -> Any:
         raise TypeError(f"Unsupported type {type(value)}")
     if isinstance(value, (list, tuple)):
         return type(value)(host(item) for item in value)
+    if isinstance(value, dict):
+        return {name: host(item) for name, item in value.items()}
     return value

@@ -26,7 +26,8 @@ class Layer:
             if not self._is_ours(param):
                 self._refuse(name, param)
         self.params: list[Array] = list(params)
-        self.grads: list[Array] = [self.backend.xp.zeros(p.shape, p.dtype) for p in params]
+        with self.backend.device_of(first):
+            self.grads: list[Array] = [self.backend.xp.zeros(p.shape, p.dtype) for p in params]
 
     @property
     def named_params(self) -> dict[str, Array]:

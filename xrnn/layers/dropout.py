@@ -40,19 +40,23 @@ class Dropout:
 
     def forward(self, x: Array) -> Array:
         """x (...), float32 or float64 → y of its shape and dtype; advances `step`."""
-        self.cache = self._scaled_mask(check_float("x", x), x)
-        self.step += 1
-        return x * self.cache
+        backend = check_float("x", x)
+        with backend.device_of(x):
+            self.cache = self._scaled_mask(backend, x)
+            self.step += 1
+            return x * self.cache
 
     def backward(self, dy: Array) -> Array:
         """dx = dy · m / (1 - p)."""
         m = self.cache
         if m is None:
             raise RuntimeError("backward needs a forward before it: call forward(x) first")
-        check_place("dy", dy, backend_of(m), m.device, "what forward returned")
+        backend = backend_of(m)
+        check_place("dy", dy, backend, m.device, "what forward returned")
         if dy.shape != m.shape or dy.dtype != m.dtype:
             raise ValueError(f"dy is {dy.dtype} {dy.shape}, but forward returned {m.dtype} {m.shape}: match it")
-        return dy * m
+        with backend.device_of(m):
+            return dy * m
 
     def __call__(self, x: Array) -> Array:
         """Inference: the identity."""

@@ -55,12 +55,14 @@ class Embedding(Layer):
             raise RuntimeError("backward needs a forward before it: call forward(index) first")
         index, E = self.cache, self.params[0].shape[1]
         self._check("dy", dy, (*index.shape, E), "the shape of what the last forward returned")
-        self.backend.add_rows(dy.reshape(index.size, E), index.reshape(index.size), self.grads[0])
+        with self.backend.device_of(dy):
+            self.backend.add_rows(dy.reshape(index.size, E), index.reshape(index.size), self.grads[0])
 
     def __call__(self, index: Array) -> Array:
         """Inference: what `forward` returns, with nothing kept."""
         W = self.params[0]
         check_index("index", index, self.backend, self._device, "this Embedding")
         check_range("index", index, W.shape[0], self.backend)
-        y: Array = self.backend.xp.take(W, index, axis=0)
+        with self.backend.device_of(W):
+            y: Array = self.backend.xp.take(W, index, axis=0)
         return y

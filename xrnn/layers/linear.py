@@ -59,12 +59,13 @@ class Linear(Layer):
         D, C = W.shape
         self._check("dy", dy, (*x.shape[:-1], C), "the shape of what the last forward returned")
         rows = math.prod(x.shape[:-1])
-        x_rows, dy_rows = x.reshape(rows, D), dy.reshape(rows, C)
         xp = self.backend.xp
         dW, db = self.grads
-        xp.matmul(x_rows.T, dy_rows, out=dW)
-        xp.sum(dy_rows, axis=0, out=db)
-        dx: Array = xp.matmul(dy_rows, W.T).reshape(x.shape)
+        with self.backend.device_of(x):
+            x_rows, dy_rows = x.reshape(rows, D), dy.reshape(rows, C)
+            xp.matmul(x_rows.T, dy_rows, out=dW)
+            xp.sum(dy_rows, axis=0, out=db)
+            dx: Array = xp.matmul(dy_rows, W.T).reshape(x.shape)
         return dx
 
     def __call__(self, x: Array) -> Array:
@@ -73,7 +74,8 @@ class Linear(Layer):
         D, C = W.shape
         if not (self._is_ours(x) and x.ndim and x.shape[-1] == D):
             self._refuse("x", x, f"(..., {D})", f"W is {W.shape}")
-        # One product over all rows: a stack of products would run one after the other.
-        y: Array = self.backend.xp.matmul(x.reshape(math.prod(x.shape[:-1]), D), W)
-        y += b
+        with self.backend.device_of(x):
+            # One product over all rows: a stack of products would run one after the other.
+            y: Array = self.backend.xp.matmul(x.reshape(math.prod(x.shape[:-1]), D), W)
+            y += b
         return y.reshape(*x.shape[:-1], C)

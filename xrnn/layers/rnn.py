@@ -93,8 +93,9 @@ class RNN(Layer):
         shape = (N, self.hidden_size) if step else (T, N, self.hidden_size)
         self._check("dh_next", dh_next, shape, "the shape of what the last forward returned")
         dh = dh_next[None] if step else dh_next
-        dz, dh_prev = self.backend.recurrence_backward(self.cell, self.cache, dh)
-        dx = self.backend.weight_gradients(self.cache, dz, *self.grads)
+        with self.backend.device_of(dh):
+            dz, dh_prev = self.backend.recurrence_backward(self.cell, self.cache, dh)
+            dx = self.backend.weight_gradients(self.cache, dz, *self.grads)
         return dx[0] if step else dx, dh_prev
 
     def __call__(self, x: Array, h_prev: Array | None = None) -> Array:
@@ -104,9 +105,10 @@ class RNN(Layer):
 
     def _run(self, x: Array, h_prev: Array | None) -> RNNCache:
         self._check_input(x, h_prev)
-        sequence = self.backend.xp.ascontiguousarray(x if x.ndim == 3 else x[None])
         Wx, Wh, b = self.params
-        return self.backend.recurrence_forward(self.cell, sequence, Wx, Wh, b, h_prev)
+        with self.backend.device_of(x):
+            sequence = self.backend.xp.ascontiguousarray(x if x.ndim == 3 else x[None])
+            return self.backend.recurrence_forward(self.cell, sequence, Wx, Wh, b, h_prev)
 
     def _check_input(self, x: Array, h_prev: Array | None) -> None:
         D, H = self.input_size, self.hidden_size

@@ -1,0 +1,152 @@
+"""The CuPy adapter on the stand-in: what is launched, on which stream and device, and what is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import standin as cp
+from tests.conftest import STANDIN
+from tests.standin.counting import Counters, counted
+from xrnn import RNN, SGD, Adam, Dropout, Embedding, Linear, clip_grad_norm, mean_squared_error, softmax_cross_entropy
+from xrnn.backend import Explanation
+from xrnn.ops.rnn import RNNCell
+
+N, D, H = 3, 5, 7
+
+
+def device_array(*shape: int, dtype: str = "float32") -> Any:
+    return cp.asarray(np.random.default_rng(0).standard_normal(shape).astype(dtype))
+
+
+def launches(run: Callable[[], Any]) -> Counters:
+    with counted() as counters:
+        run()
+    return counters
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_matmul_add_is_one_call_and_copies_nothing(dtype: str, transposed: bool) -> None:
+    a, out = device_array(4, N, H, dtype=dtype), device_array(4, N, H, dtype=dtype)
+    b = device_array(H, H, dtype=dtype)
+    expected = out.get()[2] + a.get()[1] @ (b.get().T if transposed else b.get())
+    counters = launches(lambda: STANDIN.matmul_add(a[1], b.T if transposed else b, out[2]))
+    assert counters == Counters(gemms=1, streams={cp.cuda.Stream.null})
+    np.testing.assert_allclose(out.get()[2], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("M", "K", "P"), [(0, 2, 3), (2, 0, 3), (2, 3, 0)])
+def test_matmul_add_of_nothing(M: int, K: int, P: int) -> None:
+    out = cp.ones((M, P), "float32")
+    STANDIN.matmul_add(cp.ones((M, K), "float32"), cp.ones((K, P), "float32"), out)
+    np.testing.assert_array_equal(out.get(), np.ones((M, P)))
+
+
+def test_matmul_add_of_dtypes_that_gemm_refuses() -> None:
+    out = cp.ones((2, 2), "float16")
+    STANDIN.matmul_add(cp.ones((2, 3), "float16"), cp.ones((3, 2), "float16"), out)
+    np.testing.assert_array_equal(out.get(), np.full((2, 2), 4))
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize("layout", ["C", "F", "strided"])
+def test_a_step_is_one_product_and_one_elementwise_kernel(nonlinearity: Any, layout: str) -> None:
+    rnn = RNN.init(D, H, rng=0, backend=STANDIN, nonlinearity=nonlinearity)
+    if layout == "F":
+        rnn.params[1] = cp.asarray(np.asfortranarray(rnn.params[1].get()))  # type: ignore[attr-defined]
+    if layout == "strided":
+        wide = device_array(H, 2 * H)
+        rnn.params[1] = wide[:, ::2]
+
+    def counts(T: int) -> tuple[Counters, Counters]:
+        x = device_array(T, N, D)
+        dh = device_array(T, N, H)
+        return launches(lambda: rnn.forward(x)), launches(lambda: rnn.backward(dh))
+
+    for short, long in zip(counts(5), counts(9), strict=True):
+        assert long.gemms - short.gemms == 4
+        assert long.kernels - short.kernels == 4
+        assert long.products == short.products
+        assert long.operand_copies == 0
+        assert (long.host_to_device, long.device_to_host, long.waits) == (0, 0, 0)
+
+
+def test_work_goes_to_the_current_stream() -> None:
+    rnn = RNN.init(D, H, rng=0, backend=STANDIN)
+    x, dh = device_array(4, N, D), device_array(4, N, H)
+    mine = cp.cuda.Stream(non_blocking=True)
+    with counted() as counters, mine:
+        rnn.forward(x)
+        rnn.backward(dh)
+    assert counters.streams == {mine}
+
+
+def all_on(device: int, arrays: Sequence[Any]) -> bool:
+    return all(array.device == cp.cuda.Device(device) for array in arrays)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, lambda layers: SGD(layers, momentum=0.9), Adam])
+def test_everything_runs_on_the_device_of_its_arrays(optimizer: Any) -> None:
+    with cp.cuda.Device(1):
+        embedding = Embedding.init(11, D, rng=0, backend=STANDIN)
+        rnn = RNN.init(D, H, rng=0, backend=STANDIN)
+        linear = Linear.init(H, 11, rng=0, backend=STANDIN)
+        index, targets = (cp.asarray(np.arange(4 * N).reshape(4, N) % 11) for _ in range(2))
+        mask = targets > 3
+    # Device 0 is the current one from here on.
+    dropout = Dropout(0.5)
+    update = optimizer([embedding, rnn, linear])
+    hidden = rnn.forward(embedding.forward(index))
+    logits = linear.forward(dropout.forward(hidden))
+    loss, dlogits = softmax_cross_entropy(logits, targets, mask)
+    dx, dh_prev = rnn.backward(dropout.backward(linear.backward(dlogits)))
+    embedding.backward(dx)
+    update.accumulate()
+    norm = clip_grad_norm(update.grads, 1.0)
+    update.step()
+    error, dy = mean_squared_error(logits, dlogits)
+    called = [embedding(index), rnn(dx), linear(hidden)]
+    assert all_on(1, [hidden, logits, loss, dlogits, dx, dh_prev, norm, error, dy, *called])
+    assert all_on(1, [*rnn.params, *rnn.grads, *(moment for name in update.state for moment in update.state[name])])
+    assert cp.cuda.Device().id == 0
+
+
+def test_arrays_of_two_devices_are_refused() -> None:
+    rnn = RNN.init(D, H, rng=0, backend=STANDIN)
+    with cp.cuda.Device(1):
+        x, Wx = device_array(4, N, D), device_array(D, H)
+    with pytest.raises(ValueError, match="x is on device <CUDA Device 1>, but this RNN is on <CUDA Device 0>"):
+        rnn.forward(x)
+    with pytest.raises(ValueError, match="is on <CUDA Device 1>: create both under the same"):
+        RNN(Wx, *rnn.params[1:])
+
+
+def test_to_numpy_is_one_copy() -> None:
+    a = device_array(N, D)
+    with counted() as counters:
+        host = STANDIN.to_numpy(a)
+    assert type(host) is np.ndarray
+    assert counters == Counters(device_to_host=1)
+
+
+def test_describe() -> None:
+    with counted() as counters:
+        facts = STANDIN.describe()
+    assert facts == {
+        "CuPy": "14.0.0",
+        "CUDA": "13.0, driver up to 13.0",
+        "device 0": "pretend GPU, compute capability 9.0, 132 multiprocessors, 80 GiB",
+        "device 1": "pretend GPU, compute capability 9.0, 132 multiprocessors, 80 GiB",
+    }
+    assert counters == Counters()
+
+
+def test_explain_the_product() -> None:
+    sizes = {"T": 1, "N": N, "D": D, "H": H}
+    explanation = STANDIN.explain("matmul_add", RNNCell(), sizes, "float32")
+    assert explanation == Explanation("gemm", "one cuBLAS call accumulates into its output")
+    assert STANDIN.explain("matmul_add", RNNCell(), sizes, "float16").form == "plain"

@@ -1,0 +1,124 @@
+"""The probe's failures: each names the missing piece and the command that mends it, and chains its cause."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests import standin
+from tests.fresh import NO_CUPY, run_python
+from tests.standin.cuda.runtime import CUDARuntimeError
+from xrnn.backend import BackendUnavailableError
+from xrnn.backends.cupy.probe import import_cupy, probe
+
+
+def fake_cupy(*, devices: Any = 1, driver: int = 13_000, zeros: Any = standin.zeros) -> Any:
+    """A CuPy whose device count, driver and arrays are as given; an exception is raised in place of returned."""
+
+    def count() -> int:
+        if isinstance(devices, Exception):
+            raise devices
+        return int(devices)
+
+    runtime = SimpleNamespace(getDeviceCount=count, driverGetVersion=lambda: driver, runtimeGetVersion=lambda: 13_020)
+    return SimpleNamespace(__version__="14.2.0", cuda=SimpleNamespace(runtime=runtime), zeros=zeros)
+
+
+def failure(cupy: Any) -> BackendUnavailableError:
+    with pytest.raises(BackendUnavailableError) as caught:
+        probe(cupy)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_a_working_gpu_passes() -> None:
+    probe(standin)
+
+
+def test_no_driver() -> None:
+    cause = CUDARuntimeError(35, "cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+    error = failure(fake_cupy(devices=cause, driver=0))
+    assert str(error) == (
+        "no working NVIDIA driver (CUDARuntimeError: cudaErrorInsufficientDriver: CUDA driver version is "
+        "insufficient): install one, as with `apt install nvidia-driver`; `nvidia-smi` must list a GPU"
+    )
+    assert error.__cause__ is cause
+
+
+def test_driver_older_than_the_toolkit() -> None:
+    cause = CUDARuntimeError(35, "cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+    error = failure(fake_cupy(devices=cause, driver=12_040))
+    assert str(error) == (
+        "CuPy 14.2.0 is built for CUDA 13, but the NVIDIA driver is for CUDA 12: update the driver, or "
+        "`pip install -e '.[cuda12]'`"
+    )
+    assert error.__cause__ is cause
+
+
+def test_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    cause = CUDARuntimeError(100, "cudaErrorNoDevice: no CUDA-capable device is detected")
+    error = failure(fake_cupy(devices=cause))
+    assert str(error) == "the NVIDIA driver shows no CUDA device: `nvidia-smi -L` must list one"
+    assert error.__cause__ is cause
+    assert str(failure(fake_cupy(devices=0))) == str(error)
+
+
+def test_hidden_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    assert str(failure(fake_cupy(devices=0))) == (
+        "the NVIDIA driver shows no CUDA device (CUDA_VISIBLE_DEVICES is '7'): `unset CUDA_VISIBLE_DEVICES`"
+    )
+
+
+def test_toolkit_that_cannot_compile() -> None:
+    cause = RuntimeError("\n=====\nCuPy failed to load libnvrtc.so.13: OSError\n=====\nmore lines\n")
+
+    def zeros(*args: Any, **kwargs: Any) -> Any:
+        raise cause
+
+    error = failure(fake_cupy(zeros=zeros))
+    assert str(error) == (
+        "CuPy 14.2.0 sees a GPU but can't compile or run on it (RuntimeError: CuPy failed to load libnvrtc.so.13: "
+        "OSError): `pip install -e '.[cuda13]'`, which brings the parts of the CUDA toolkit that it needs"
+    )
+    assert error.__cause__ is cause
+
+
+def test_wrong_arithmetic() -> None:
+    error = failure(fake_cupy(zeros=standin.ones))
+    assert str(error) == "the GPU computed 32.0 where 8.0 is right: check it with `nvidia-smi -q`"
+
+
+def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(BackendUnavailableError) as caught:
+        import_cupy()
+    assert str(caught.value) == (
+        "CuPy is not installed: `pip install -e '.[cuda13]'` (or `pip install -e '.[cuda12]'`, by what `nvidia-smi` "
+        "shows as CUDA Version)"
+    )
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize("line", ["raise ImportError('libcudart.so.13: cannot open')", "import nothing_of_this_name"])
+def test_broken_installation(tmp_path: Path, line: str) -> None:
+    (tmp_path / "cupy").mkdir()
+    (tmp_path / "cupy" / "__init__.py").write_text(line)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import xrnn; xrnn.get_backend('cupy')"
+    failed = run_python(code, check=False)
+    assert failed.returncode == 1
+    last = failed.stderr.strip().splitlines()[-1]
+    assert "CuPy is installed but can't be imported (" in last
+    assert "remove what is there and `pip install -e '.[cuda13]'`" in last
+    assert "direct cause" in failed.stderr
+
+
+def test_blocked_import_reads_as_not_installed() -> None:
+    failed = run_python(f"{NO_CUPY}\nimport xrnn; xrnn.get_backend('cupy')", check=False)
+    assert failed.returncode == 1
+    assert "but CuPy is not installed: `pip install" in failed.stderr.strip().splitlines()[-1]

@@ -1,0 +1,32 @@
+"""Python in a process of its own: for what is decided once a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+# A finder in front of all others, which says that there is no CuPy.
+NO_CUPY = """
+import sys
+class NoCupy:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "cupy":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NoCupy())
+"""
+
+
+def run_python(code: str, *, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` with the warnings filter of the tests and no XRNN_ variable but those in `environment`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XRNN_", "CUDA_VISIBLE"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"the fresh process failed:\n{done.stderr}")
+    return done
