@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -81,15 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cases", help="only the cases whose name contains this, such as N64-D256")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
+    machine.add_options(parser)
     options = parser.parse_args(arguments)
 
     cases = [case for case in (QUICK if options.quick else CASES) if (options.cases or "") in case.name]
     console = wide_console()
     results = compare(cases, options.peers.split(","), options.rounds, options.threads, console)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "compare.json").write_text(json.dumps(results, indent=1) + "\n")
+    machine.write(results, options.out, "compare.json")
     print_comparison(results, console)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
+import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 
 def describe(threads: int) -> dict[str, str | int]:
@@ -23,6 +26,18 @@ def pin(threads: int) -> None:
     """Keep this process and its children on `threads` of the cores: some libraries count cores and nothing else."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every command takes."""
+    threads = min(2, os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=threads, help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
+
+
+def write(results: dict[str, Any], folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(results, indent=1) + "\n")
 
 
 def _cpu() -> str:

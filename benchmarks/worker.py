@@ -6,7 +6,6 @@ Requests and answers are one line of JSON each, on standard input and output.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import json
 import os
 import signal
@@ -16,8 +15,8 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.cases import Case, Problem, check
-from benchmarks.peers import PEERS, Built, Call
+from benchmarks.cases import OPERATIONS, Case, Problem, check
+from benchmarks.peers import PEERS, Built, Call, build, load
 
 
 class Worker:
@@ -32,12 +31,12 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=_environment(threads) | PEERS[peer].environment,
+            env=environment(threads) | PEERS[peer].environment,
         )
         self.about: dict[str, str] = self._answer()
 
     def prepare(self, case: Case) -> dict[str, Any]:
-        """Build the calls for `case` and check each → {"operations": [...], "errors": {operation: …}, "form": …}."""
+        """Build the calls for `case` and check them → {"operations": [...], "errors": {operation: …}, "form": …}."""
         answer: dict[str, Any] = self._ask({"T": case.T, "N": case.N, "D": case.D, "H": case.H})
         return answer
 
@@ -68,7 +67,7 @@ class Worker:
         return answer["answer"]
 
 
-def _environment(threads: int) -> dict[str, str]:
+def environment(threads: int) -> dict[str, str]:
     """The same number of threads for everyone, whatever each calls it, and no GPU."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC is XLA's
     fixed = {"XRNN_BACKEND": "numpy", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
@@ -93,9 +92,8 @@ def measure(call: Call, at_least: float = 5e-3, at_most: float = 50e-3, calls: i
 
 def _prepare(peer: str, sizes: dict[str, int], threads: int) -> tuple[Built, dict[str, Any]]:
     problem = Problem(Case(**sizes))
-    module = importlib.import_module(f"benchmarks.peers.{PEERS[peer].module}")
-    built: Built = module.build(problem, threads, **PEERS[peer].options)
-    errors = {name: check(name, call(), problem) for name, call in built.calls.items() if name != "product"}
+    built = build(peer, problem, threads)
+    errors = {name: check(name, call(), problem) for name, call in built.calls.items() if name in OPERATIONS}
     return built, {"operations": list(built.calls), "errors": errors, "form": built.form}
 
 
@@ -110,7 +108,7 @@ def main() -> None:
     def answer(**line: Any) -> None:
         print(json.dumps(line), file=answers, flush=True)
 
-    answer(answer=importlib.import_module(f"benchmarks.peers.{PEERS[peer].module}").about())
+    answer(answer=load(peer).about())
     built = Built({})
     for line in sys.stdin:
         request = json.loads(line)

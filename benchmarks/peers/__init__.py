@@ -11,13 +11,19 @@ where the calls in `Built` take no arguments and leave their results in the libr
     "forward"  the whole sequence, as a user calls it for inference → h (T, N, H)
     "train"    forward and backward → h, dx, dh_prev, dWx, dWh, db
     "product"  a large matrix product, which gives the machine's own rate
+
+and others that one of the commands asks for by name.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from benchmarks.cases import Problem
 
 Call = Callable[[], Any]
 
@@ -46,3 +52,13 @@ PEERS: Final = {
     "expression": Peer("expression"),
 }
 OURS: Final = ("xrnn", "xrnn-plain")
+
+
+def load(peer: str) -> Any:
+    """The module of `peer`; raises ImportError where its library isn't installed (extra `bench`)."""
+    return importlib.import_module(f"benchmarks.peers.{PEERS[peer].module}")
+
+
+def build(peer: str, problem: Problem, threads: int) -> Built:
+    built: Built = load(peer).build(problem, threads, **PEERS[peer].options)
+    return built

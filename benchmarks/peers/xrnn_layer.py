@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import xrnn
 from benchmarks.cases import Problem
 from benchmarks.peers import Built
@@ -19,12 +21,22 @@ def build(problem: Problem, threads: int) -> Built:
         h = rnn.forward(x, h_prev)
         return h, *rnn.backward(dh), *rnn.grads
 
+    def allocation() -> object:
+        return np.empty((2, *h_prev.shape), x.dtype)[1]
+
     sizes = {letter: getattr(problem.case, letter) for letter in "TNDH"}
     forms = {
         operation: rnn.backend.explain(operation, rnn.cell, sizes, x.dtype).form
         for operation in ("recurrence_forward", "recurrence_backward")
     }
     return Built(
-        {"step": lambda: rnn(x[0], h_prev), "forward": lambda: rnn(x, h_prev), "train": train},
+        {
+            "step": lambda: rnn(x[0], h_prev),
+            "forward": lambda: rnn(x, h_prev),
+            "train": train,
+            # Parts of a step, for benchmarks/step.py.
+            "checks": lambda: rnn._check_input(x[0], h_prev),
+            "allocation": allocation,
+        },
         form="/".join(dict.fromkeys(forms.values())) if xrnn.backend.fused_enabled() else "plain",
     )

@@ -1,0 +1,120 @@
+"""How exact each form is: `python -m benchmarks.accuracy`. tanh in ulp over all exponents; a long sequence in RMS."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from typing import Any, Final
+
+import mpmath
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+import xrnn
+from benchmarks import machine
+from benchmarks.cases import Array, Case, Problem
+from xrnn.ops.rnn import RNNCell
+
+SEQUENCE: Final = Case(T=1000, N=16, D=64, H=128)
+_RADIUS: Final = 0.9
+_FORMS: Final = {"fused": True, "plain": False}
+
+
+def tanh_ulp(dtype: str, per_exponent: int) -> float:
+    """The largest error of the layer's tanh, in units in the last place, over every exponent, subnormals included.
+
+    The layer computes tanh(x @ 1 + 0 @ 0 + 0), 1 the identity: each product and each sum is exact.
+    """
+    H = 64
+    values = _every_exponent(dtype, per_exponent)
+    x = np.resize(values, (-(-len(values) // H), H))
+    zeros = np.zeros((H, H), dtype)
+    got = xrnn.RNN(np.eye(H, dtype=dtype), zeros, zeros[0])(x)
+    with mpmath.workprec(120):
+        exact = [mpmath.tanh(mpmath.mpf(float(value))) for value in x.ravel()]
+        ulps = [
+            abs(mpmath.mpf(float(g)) - e) / mpmath.mpf(float(np.spacing(abs(np.asarray(float(e), dtype)))))
+            for g, e in zip(got.ravel(), exact, strict=True)
+        ]
+    return float(max(ulps))
+
+
+def _every_exponent(dtype: str, per_exponent: int) -> Array:
+    """Random numbers of either sign, `per_exponent` of each power of two that `dtype` has."""
+    info = np.finfo(dtype)
+    exponents = np.arange(info.minexp - info.nmant, info.maxexp)
+    rng = np.random.default_rng(0)
+    mantissas = rng.uniform(1, 2, (len(exponents), per_exponent)) * rng.choice((-1, 1), (len(exponents), per_exponent))
+    # A mantissa that rounds up to 2 is infinite at the last exponent: just below it, then.
+    values = np.ldexp(np.clip(mantissas, -1.99999, 1.99999), exponents[:, None])
+    flat: Array = values.astype(dtype).ravel()
+    return flat
+
+
+def sequence_rms(seed: int) -> float:
+    """The RMS error of h over the whole of a long sequence, float32 against float64, Wh's spectral radius 0.9."""
+    problem = Problem(SEQUENCE, seed)
+    problem.Wh *= np.float32(_RADIUS / np.abs(np.linalg.eigvals(problem.Wh.astype(np.float64))).max())
+    h = xrnn.RNN(problem.Wx, problem.Wh, problem.b)(problem.x, problem.h_prev)
+    return float(np.sqrt(np.mean((h - problem.reference["h"]) ** 2)))
+
+
+def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, Any]:
+    ulp: dict[str, dict[str, float]] = {}
+    rms: dict[str, list[float]] = {}
+    forms: dict[str, str] = {}
+    backend = xrnn.get_backend("numpy")
+    sizes = {letter: getattr(SEQUENCE, letter) for letter in "TNDH"}
+    with xrnn.use_backend("numpy"):
+        for form, fused in _FORMS.items():
+            with xrnn.use_fused(fused):
+                forms[form] = backend.explain("recurrence_forward", RNNCell(), sizes, "float32").form
+                ulp[form] = {dtype: tanh_ulp(dtype, per_exponent) for dtype in ("float32", "float64")}
+                rms[form] = [sequence_rms(seed) for seed in range(seeds)]
+    return {
+        "machine": machine.describe(threads),
+        "versions": {"xrnn": xrnn.__version__, **backend.describe()},
+        "forms": forms,
+        "tanh_ulp": ulp,
+        "case": SEQUENCE.name,
+        "spectral_radius": _RADIUS,
+        "rms": rms,
+    }
+
+
+def print_accuracy(results: dict[str, Any], console: Console) -> None:
+    title = f"accuracy against float64; sequence {results['case']}, spectral radius {results['spectral_radius']}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("", "runs as", "tanh float32, ulp", "tanh float64, ulp", "RMS error, float32"):
+        table.add_column(column, justify="left" if column in ("", "runs as") else "right")
+    for form, ulp in results["tanh_ulp"].items():
+        rms = statistics.geometric_mean(results["rms"][form])
+        table.add_row(form, results["forms"][form], f"{ulp['float32']:.2f}", f"{ulp['float64']:.2f}", f"{rms:.2e}")
+    console.print(table)
+    quotients = [fused / plain for fused, plain in zip(results["rms"]["fused"], results["rms"]["plain"], strict=True)]
+    console.print(
+        f"RMS fused / plain, geometric mean over {len(quotients)} seeds: {statistics.geometric_mean(quotients):.3f} "
+        f"({min(quotients):.3f}–{max(quotients):.3f})",
+        highlight=False,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description="errors against float64")
+    parser.add_argument("--seeds", type=int, default=20, help="(default: %(default)s)")
+    parser.add_argument("--per-exponent", type=int, default=8, help="(default: %(default)s)")
+    machine.add_options(parser)
+    options = parser.parse_args(arguments)
+
+    with threadpool_limits(options.threads):
+        results = measure_accuracy(options.seeds, options.per_exponent, options.threads)
+    machine.write(results, options.out, "accuracy.json")
+    print_accuracy(results, Console())
+
+
+if __name__ == "__main__":
+    main()

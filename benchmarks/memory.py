@@ -1,0 +1,121 @@
+"""How much memory a call takes at its peak, each in a fresh process: `python -m benchmarks.memory` (Linux).
+
+The peak is the kernel's own high-water mark of resident memory, reset right before the call; the inputs, the
+weights and the loaded library are below it. A small call comes first, so that loading code isn't counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.cases import Case, Problem
+from benchmarks.peers import PEERS, build
+from benchmarks.worker import environment
+
+CASE: Final = Case(T=1000, N=64, D=256, H=256)
+_SMALL: Final = Case(T=2, N=2, D=16, H=16)
+# JAX compiles within a call, and its compiler's memory would be counted.
+_PEERS: Final = ("xrnn", "xrnn-plain", "numpy", "torch", "onnxruntime")
+
+
+def measure_memory(peers: Sequence[str], case: Case, threads: int) -> dict[str, Any]:
+    """Peaks in bytes above the inputs, by operation and peer."""
+    peaks: dict[str, dict[str, int]] = {"forward": {}, "train": {}}
+    for operation, by_peer in peaks.items():
+        for peer in peers:
+            probe = [sys.executable, "-m", "benchmarks.memory", "--probe", peer, operation]
+            sizes = [str(size) for size in (case.T, case.N, case.D, case.H)]
+            done = subprocess.run(
+                [*probe, *sizes, "--threads", str(threads)],
+                env=environment(threads) | PEERS[peer].environment,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            peak = json.loads(done.stdout.splitlines()[-1])
+            if peak is not None:
+                by_peer[peer] = peak
+    return {
+        "machine": machine.describe(threads),
+        "dtype": "float32",
+        "case": case.name,
+        "hs_bytes": 4 * (case.T + 1) * case.N * case.H,
+        "weight_bytes": 4 * (case.D + case.H) * case.H,
+        "peak_bytes": peaks,
+    }
+
+
+def peak(peer: str, operation: str, case: Case, threads: int) -> int | None:
+    """The peak of one call in this process, in bytes; None where the library has no such operation."""
+    small = build(peer, Problem(_SMALL), threads).calls
+    if operation not in small:
+        return None
+    small[operation]()
+    call = build(peer, Problem(case), threads).calls[operation]
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed so far must not hide what the call takes
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    before = _status("VmRSS")
+    result = call()
+    after = _status("VmHWM")
+    del result
+    return after - before
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {field}: the peak can't be measured on this system")
+
+
+def print_memory(results: dict[str, Any], console: Console) -> None:
+    hs, weights, peaks = results["hs_bytes"], results["weight_bytes"], results["peak_bytes"]
+    table = Table(
+        title=f"peak memory above the inputs, MB, {results['case']}", title_justify="left", box=box.SIMPLE_HEAD
+    )
+    for column in ("", "forward", "beyond hs and packed weights", "forward + backward", "of torch's"):
+        table.add_column(column, justify="right" if column else "left")
+    torch = peaks["train"].get("torch")
+    for name, forward in peaks["forward"].items():
+        train = peaks["train"].get(name)
+        table.add_row(
+            name,
+            f"{forward / 1e6:.1f}",
+            f"{(forward - hs - weights) / hs:.1%} of hs",
+            f"{train / 1e6:.1f}" if train else "",
+            f"{train / torch:.0%}" if train and torch else "",
+        )
+    console.print(table)
+    console.print(f"hs is {hs / 1e6:.1f} MB, the weights are {weights / 1e6:.1f} MB", highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="peak memory of a call")
+    parser.add_argument("--peers", default=",".join(_PEERS), help="comma-separated (default: %(default)s)")
+    parser.add_argument("--probe", nargs=6, metavar=("PEER", "OPERATION", "T", "N", "D", "H"), help=argparse.SUPPRESS)
+    machine.add_options(parser)
+    options = parser.parse_args(arguments)
+
+    if options.probe:
+        peer, operation, *sizes = options.probe
+        print(json.dumps(peak(peer, operation, Case(*map(int, sizes)), options.threads)))
+        return
+    results = measure_memory(options.peers.split(","), CASE, options.threads)
+    machine.write(results, options.out, "memory.json")
+    print_memory(results, Console())
+
+
+if __name__ == "__main__":
+    main()
