@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -22,8 +23,10 @@ from benchmarks.report import print_comparison, wide_console
 from benchmarks.worker import Worker
 
 
-def compare(cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: int, console: Console) -> dict[str, Any]:
-    """Everything that was measured, as it goes into the JSON file; times in microseconds, one a round."""
+def compare(
+    cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: int, out: Path, console: Console
+) -> dict[str, Any]:
+    """Everything that was measured, times in microseconds, one a round; also in `out`/compare.json, case by case."""
     machine.pin(threads)
     results: dict[str, Any] = {"machine": machine.describe(threads), "dtype": "float32", "rounds": rounds}
     start = time.perf_counter()
@@ -35,10 +38,9 @@ def compare(cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: i
         results["cells"] = []
         for number, case in enumerate(cases, 1):
             results["cells"] += _cell(case, workers, rounds)
-            console.print(
-                f"{number:3}/{len(cases)}  {case.name:24} {time.perf_counter() - start:5.0f} s", highlight=False
-            )
-    results["seconds"] = round(time.perf_counter() - start)
+            results["seconds"] = round(time.perf_counter() - start)
+            machine.write(results, out, "compare.json")
+            console.print(f"{number:3}/{len(cases)}  {case.name:24} {results['seconds']:5} s", highlight=False)
     return results
 
 
@@ -83,8 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     cases = [case for case in (QUICK if options.quick else CASES) if (options.cases or "") in case.name]
     console = wide_console()
-    results = compare(cases, options.peers.split(","), options.rounds, options.threads, console)
-    machine.write(results, options.out, "compare.json")
+    results = compare(cases, options.peers.split(","), options.rounds, options.threads, options.out, console)
     print_comparison(results, console)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.accuracy import print_accuracy
 from benchmarks.cases import CELLS, SWEEPS, Case
+from benchmarks.memory import print_memory
 from benchmarks.peers import OURS
 from benchmarks.ratios import Ratio, fastest, gflops, ratio, share
+from benchmarks.step import print_step
 
 _COLOURS = {"ahead": "green", "behind": "red", "tie": "yellow"}
 _TITLES = {"step": "one step", "forward": "forward", "train": "forward + backward"}
 
 Cell = dict[str, Any]
+Series = dict[str, dict[tuple[str, str], float]]  # label → (case, operation) → microseconds
 
 
 def print_comparison(results: dict[str, Any], console: Console) -> None:
@@ -104,23 +110,58 @@ def _quartiles(values: Sequence[float]) -> str:
     return f"{median:.0f} ({low:.0f}–{high:.0f})"
 
 
-def draw_comparison(results: dict[str, Any], folder: Path) -> list[Path]:
+def print_own(results: dict[str, Any], console: Console) -> None:
+    """What pytest-benchmark measured: the median of each form, and on a GPU the device's and the host's share."""
+    table = Table(title="xrnn alone, microseconds", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("T, N, D, H", "backend", "form", *_TITLES.values(), "events", "host"):
+        table.add_column(column, justify="left" if column in ("T, N, D, H", "backend", "form") else "right")
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for timing in results["benchmarks"]:
+        info = timing["extra_info"]
+        fused = "fused" if timing["params"]["form"] == "fused" else "plain"
+        row = rows.setdefault((info["case"], info["backend"], fused), {"form": info["form"]})
+        row[info["operation"]] = f"{timing['stats']['median'] * 1e6:,.1f}"
+        for part in ("event_us", "host_us"):
+            if part in info:
+                row[part] = " / ".join(filter(None, (row.get(part), f"{info[part]:,.1f}")))
+    for (case, backend, _), row in rows.items():
+        columns = (row.get(key, "") for key in (*_TITLES, "event_us", "host_us"))
+        table.add_row(
+            case.translate(str.maketrans("-", ",", "TNDH")).replace(",", ", "), backend, row["form"], *columns
+        )
+    console.print(table)
+
+
+def device_series(own: dict[str, Any] | None) -> Series:
+    """The GPU's lines in the pictures, from xrnn's own timings: the device's time, a line a form."""
+    series: Series = {}
+    for timing in own["benchmarks"] if own else []:
+        info = timing["extra_info"]
+        if "event_us" in info:
+            line = series.setdefault(f"xrnn cupy {timing['params']['form']}", {})
+            line[info["case"], info["operation"]] = info["event_us"]
+    return series
+
+
+def draw_comparison(results: dict[str, Any], folder: Path, device: Series | None = None) -> list[Path]:
     """Throughput against batch size, a panel for each series and operation → the files that were written.
 
-    A run that measured none of the series draws nothing.
+    A run that measured none of the series draws nothing. `device` adds lines that were measured elsewhere.
     """
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    by_name = {(cell["case"], cell["operation"]): cell for cell in results["cells"]}
-    libraries = list(dict.fromkeys(name for cell in results["cells"] for name in cell["microseconds"]))
-    colours = {name: f"C{number}" for number, name in enumerate(libraries)}
+    lines: Series = {}
+    for cell in results["cells"]:
+        for name, rounds in cell["microseconds"].items():
+            lines.setdefault(name, {})[cell["case"], cell["operation"]] = statistics.median(rounds)
+    lines |= device or {}
+    lines = {name: line for name, line in lines.items() if {operation for _, operation in line} - {"step"}}
+    measured = {case for case, _ in chain.from_iterable(lines.values())}
     drawn = {
-        (T, H): batches
-        for (T, H), batches in SWEEPS.items()
-        if any((Case(T, N, H, H).name, "forward") in by_name for N in batches)
+        (T, H): batches for (T, H), batches in SWEEPS.items() if any(Case(T, N, H, H).name in measured for N in batches)
     }
     ceiling = statistics.median(rate for cell in results["cells"] for rate in cell["ceiling_gflops"])
     machine = results["machine"]
@@ -129,19 +170,17 @@ def draw_comparison(results: dict[str, Any], folder: Path) -> list[Path]:
         return paths
     for unit, label in (("gflops", "GFLOP/s"), ("sequences", "sequences a second")):
         figure, grid = pyplot.subplots(
-            2, len(drawn), figsize=(3.2 * max(len(drawn), 2), 6.4), squeeze=False, layout="constrained"
+            2, len(drawn), figsize=(max(3.2 * len(drawn), 9), 6.4), squeeze=False, layout="constrained"
         )
         for row, operation in zip(grid, ("forward", "train"), strict=True):
             for axes, ((T, H), batches) in zip(row, drawn.items(), strict=True):
-                for name in libraries:
-                    points = _series(by_name, name, operation, unit, T, H, batches)
-                    if not points:
-                        continue
-                    ours = name in OURS
+                for number, (name, line) in enumerate(lines.items()):
+                    points = _points(line, operation, unit, [Case(T, N, H, H) for N in batches])
+                    ours = name.startswith("xrnn")
                     axes.plot(
-                        *zip(*points, strict=True),
+                        *points,
                         label=name,
-                        color=colours[name],
+                        color=f"C{number}",
                         marker="o",
                         markersize=4 if ours else 3,
                         linewidth=2.2 if ours else 1.1,
@@ -166,16 +205,14 @@ def draw_comparison(results: dict[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
-def _series(
-    cells: dict[tuple[str, str], Cell], name: str, operation: str, unit: str, T: int, H: int, batches: Sequence[int]
-) -> list[tuple[int, float]]:
-    points = []
-    for N in batches:
-        cell = cells.get((Case(T, N, H, H).name, operation))
-        if cell and name in cell["microseconds"]:
-            time = statistics.median(cell["microseconds"][name])
-            points.append((N, gflops(cell["flops"], time) if unit == "gflops" else N / time * 1e6))
-    return points
+def _points(
+    line: dict[tuple[str, str], float], operation: str, unit: str, cases: Sequence[Case]
+) -> tuple[list[int], list[float]]:
+    """→ batch sizes, throughputs, where the line has them."""
+    times = {case: line[case.name, operation] for case in cases if (case.name, operation) in line}
+    return [case.N for case in times], [
+        gflops(case.flops(operation), time) if unit == "gflops" else case.N / time * 1e6 for case, time in times.items()
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -184,10 +221,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = parser.parse_args(arguments).folder
 
     console = wide_console()
-    results = json.loads((folder / "compare.json").read_text())
-    print_comparison(results, console)
-    for path in draw_comparison(results, folder):
-        console.print(f"wrote {path}", highlight=False)
+    printers = {
+        "compare": print_comparison,
+        "xrnn": print_own,
+        "step": print_step,
+        "memory": print_memory,
+        "accuracy": print_accuracy,
+    }
+    found = {name: path for name in printers if (path := folder / f"{name}.json").exists()}
+    if not found:
+        sys.exit(
+            f"{folder} holds no results: expected {', '.join(f'{name}.json' for name in printers)}; run make bench"
+        )
+    results = {name: json.loads(path.read_text()) for name, path in found.items()}
+    for name, result in results.items():
+        printers[name](result, console)
+    if "compare" in results:
+        for path in draw_comparison(results["compare"], folder, device_series(results.get("xrnn"))):
+            console.print(f"wrote {path}", highlight=False)
 
 
 if __name__ == "__main__":

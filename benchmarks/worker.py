@@ -70,7 +70,7 @@ class Worker:
 def environment(threads: int) -> dict[str, str]:
     """The same number of threads for everyone, whatever each calls it, and no GPU."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC is XLA's
-    fixed = {"XRNN_BACKEND": "numpy", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    fixed = {"XRNN_BACKEND": "numpy", "JAX_PLATFORMS": "cpu"}
     return {**os.environ, **dict.fromkeys(names, str(threads)), **fixed}
 
 

@@ -31,7 +31,7 @@ def test_quick_comparison_writes_what_the_report_renders(tmp_path: Path, capsys:
         assert max(cell["errors"].values()) < 1e-5
         assert len(cell["ceiling_gflops"]) == 2
 
-    capsys.readouterr()
+    capsys.readouterr()  # what compare itself printed
     report.main([str(tmp_path)])
     printed = capsys.readouterr().out
     assert "forward + backward, microseconds" in printed

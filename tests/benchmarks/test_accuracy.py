@@ -1,0 +1,47 @@
+"""The measure of error itself: it must see an error where there is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
+
+from benchmarks import accuracy
+from benchmarks.cases import Case
+from xrnn.ops.rnn import Array
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_exponent_is_sampled(dtype: str) -> None:
+    values = np.abs(accuracy._every_exponent(dtype, per_exponent=2))
+    info = np.finfo(dtype)
+    assert np.isfinite(values).all()
+    assert len(np.unique(np.frexp(values)[1])) >= info.maxexp - info.minexp + info.nmant
+    assert values.min() <= 2 * info.smallest_subnormal
+    assert values.max() > info.max / 2
+
+
+def test_tanh_ulp_sees_an_error_of_a_few_ulp(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = accuracy.tanh_ulp("float32", per_exponent=1)
+    assert 0.2 < right < 4
+
+    def off(self: object, x: Array) -> Array:
+        h = np.tanh(x)
+        h[x > 0.5] -= 6 * np.spacing(h[x > 0.5])
+        return h
+
+    monkeypatch.setattr("xrnn.RNN.__call__", off)
+    assert 5 < accuracy.tanh_ulp("float32", per_exponent=1) < 8
+
+
+def test_accuracy_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "SEQUENCE", Case(T=30, N=2, D=3, H=8))
+    accuracy.main(["--seeds", "2", "--per-exponent", "1", "--threads", "1", "--out", str(tmp_path)])
+    results = json.loads((tmp_path / "accuracy.json").read_text())
+    assert all(1e-9 < rms < 1e-5 for seeds in results["rms"].values() for rms in seeds)
+    assert results["forms"]["plain"] == "plain"
+    assert "geometric mean over 2 seeds" in capsys.readouterr().out

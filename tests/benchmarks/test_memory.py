@@ -1,0 +1,30 @@
+"""The peak that is measured is the peak of the call."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+from rich.console import Console
+
+from benchmarks import memory
+from benchmarks.cases import Case
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from Linux's /proc")
+
+
+def test_a_forward_pass_takes_at_least_its_result_and_training_more() -> None:
+    case = Case(T=100, N=64, D=64, H=256)
+    results = memory.measure_memory(["numpy", "expression"], case, threads=1)
+    hs = 4 * 101 * 64 * 256
+    assert results["hs_bytes"] == hs
+    assert set(results["peak_bytes"]["forward"]) == {"numpy"}  # the expression runs one step and no sequence
+    forward, train = (results["peak_bytes"][operation]["numpy"] for operation in ("forward", "train"))
+    # All the numbers the loop holds at once: hs; in training dz and dx besides. And BLAS's own buffers.
+    assert hs <= forward < hs + 64e6
+    assert hs + 4 * 100 * 64 * (256 + 64) <= train < forward + 64e6
+
+    console = Console(file=io.StringIO(), width=120)
+    memory.print_memory(results, console)
+    assert "hs is 6.6 MB" in console.file.getvalue()  # type: ignore[attr-defined]
