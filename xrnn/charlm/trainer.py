@@ -18,16 +18,15 @@ from xrnn.ops.rnn import Array
 from xrnn.optim import Adam, clip_grad_norm
 
 _MAX_NORM: Final = 1.0
-_WARM_UP: Final = 100
-_DECAY: Final = 1000
+_CONSTANT: Final = 1000  # steps
 
 
 def learning_rate(peak: float, step: int) -> float:
-    """peak · min(1, step / 100) / √max(1, step / 1000), steps counted from 1   (after Vaswani et al., 2017).
+    """peak / √max(1, step / 1000), steps counted from 1: constant, then as the inverse square root.
 
     It needs no last step, so that a run can be stopped by the clock, and continued for longer.
     """
-    return peak * min(1.0, step / _WARM_UP) / math.sqrt(max(1.0, step / _DECAY))
+    return peak / math.sqrt(max(1.0, step / _CONSTANT))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,201 @@
+"""The main job beside PyTorch: `python -m benchmarks.char_lm [--rate-only] [--json FILE] [PATH...]`.
+
+The same model (embedding 64, one tanh layer of 256), the same chunks of the same text, the same number of steps and
+threads. xrnn trains as `xrnn train` does; PyTorch as its users would: its own initial weights, Adam at 0.003. Each
+library runs in a process of its own; they take turns, a block of steps each, so that what else the machine does
+touches both alike. The whole takes as long as two trainings; --rate-only, half a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from benchmarks import machine
+from benchmarks.ratios import ratio
+from xrnn.charlm.corpus import Corpus, Streams, load_corpus
+from xrnn.charlm.evaluate import bits_per_character, zlib_bits_per_character
+from xrnn.charlm.model import EMBEDDING, VOCABULARY, CharLM
+from xrnn.charlm.settings import Settings
+from xrnn.charlm.trainer import Trainer
+from xrnn.select import get_backend
+
+SETTINGS: Final = Settings()
+
+
+class Run(Protocol):
+    """A training run of one library."""
+
+    version: str
+
+    def step(self) -> None: ...
+
+    def model(self) -> CharLM:
+        """What was learned, as xrnn's model: one evaluation measures all."""
+        ...
+
+
+class XrnnRun:
+    def __init__(self, corpus: Corpus) -> None:
+        import xrnn
+
+        self.version = f"xrnn {xrnn.__version__}"
+        self._trainer = Trainer(SETTINGS, corpus, get_backend("numpy"))
+        self.step = self._trainer.step
+
+    def model(self) -> CharLM:
+        return self._trainer.model
+
+
+class TorchRun:
+    def __init__(self, corpus: Corpus) -> None:
+        import torch
+
+        self.version = f"PyTorch {torch.__version__}"
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        torch.manual_seed(SETTINGS.seed)
+        self._torch = torch
+        self._streams = Streams(corpus.train, SETTINGS.seq_len, SETTINGS.batch)
+        self._embedding = torch.nn.Embedding(VOCABULARY, EMBEDDING)
+        self._rnn = torch.nn.RNN(EMBEDDING, SETTINGS.hidden)
+        self._linear = torch.nn.Linear(SETTINGS.hidden, VOCABULARY)
+        self._layers = torch.nn.ModuleList([self._embedding, self._rnn, self._linear])
+        self._optimizer = torch.optim.Adam(self._layers.parameters(), lr=SETTINGS.lr)
+        self._h = torch.zeros(1, SETTINGS.batch, SETTINGS.hidden)
+        self._steps = 0
+
+    def step(self) -> None:
+        chunk = self._torch.from_numpy(self._streams.chunk(self._steps)).long()
+        hs, h = self._rnn(self._embedding(chunk[:-1]), self._h)
+        logits = self._linear(hs)
+        loss = self._torch.nn.functional.cross_entropy(logits.flatten(0, 1), chunk[1:].flatten())
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        self._h = h.detach()
+        self._steps += 1
+
+    def model(self) -> CharLM:
+        """PyTorch keeps its weights transposed, and a bias for each product."""
+        Wx, Wh, b, b2 = (p.detach().numpy() for p in self._rnn.parameters())
+        W, b_out = (p.detach().numpy() for p in self._linear.parameters())
+        weights = (self._embedding.weight.detach().numpy(), Wx.T, Wh.T, b + b2, W.T, b_out)
+        model = CharLM.init(SETTINGS.hidden, 1, rng=np.random.default_rng(), backend=get_backend("numpy"))
+        for param, weight in zip(model.named_params.values(), weights, strict=True):
+            param[...] = weight
+        return model
+
+
+LIBRARIES: Final[dict[str, Callable[[Corpus], Run]]] = {"xrnn": XrnnRun, "pytorch": TorchRun}
+
+
+def compare(paths: Sequence[Path], steps: int, rounds: int, threads: int, *, evaluate: bool) -> dict[str, Any]:
+    """Everything that was measured, as it goes into the JSON file; seconds, one a block."""
+    machine.pin(threads)
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    context = multiprocessing.get_context("spawn")
+    workers: dict[str, Connection] = {}
+    for library in LIBRARIES:
+        workers[library], end = context.Pipe()
+        context.Process(target=_work, args=(library, paths, end), daemon=True).start()
+        end.close()  # the child has the only one then: should it die, reading here fails
+
+    def ask(library: str, request: int | str) -> Any:
+        workers[library].send(request)
+        return workers[library].recv()
+
+    versions = {library: ask(library, "version") for library in LIBRARIES}
+    seconds: dict[str, list[float]] = {library: [] for library in LIBRARIES}
+    order = list(LIBRARIES)
+    for _ in range(rounds):
+        for library in order:
+            seconds[library].append(ask(library, steps // rounds))
+        order.reverse()
+    results: dict[str, Any] = {
+        "machine": machine.describe(threads),
+        "versions": versions,
+        "steps_per_block": steps // rounds,
+        "characters_per_step": SETTINGS.seq_len * SETTINGS.batch,
+        "seconds": seconds,
+    }
+    if evaluate:
+        results["bits_per_character"] = {library: ask(library, "evaluate") for library in LIBRARIES}
+        results["bits_per_character"]["zlib level 9"] = zlib_bits_per_character(load_corpus(paths).held_out)
+    for pipe in workers.values():
+        pipe.send("stop")
+    return results
+
+
+def rates(results: dict[str, Any], library: str) -> list[float]:
+    """Characters per second, one a block."""
+    characters = results["steps_per_block"] * results["characters_per_step"]
+    return [characters / seconds for seconds in results["seconds"][library]]
+
+
+def report(results: dict[str, Any]) -> str:
+    seconds = results["seconds"]
+    about, steps = results["machine"], results["steps_per_block"] * len(seconds["xrnn"])
+    lines = [f"{about['cpu']}, {about['threads']} threads; {steps:,} steps in {len(seconds['xrnn'])} blocks"]
+    for library, version in results["versions"].items():
+        low, median, high = _quartiles(rates(results, library))
+        lines.append(f"{version:24} {median:>9,.0f} characters/s ({low:,.0f} to {high:,.0f})")
+    if len(seconds["xrnn"]) > 1:
+        r = ratio(seconds["xrnn"], seconds["pytorch"])
+        lines.append(f"xrnn / PyTorch           {r.median:.2f} ({r.low:.2f} to {r.high:.2f}): {r.verdict}")
+    for name, bits in results.get("bits_per_character", {}).items():
+        lines.append(f"{results['versions'].get(name, name):24} {bits:.3f} bits per character, held out")
+    return "\n".join(lines)
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) < 2:
+        return (values[0],) * 3
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high
+
+
+def _work(library: str, paths: Sequence[Path], pipe: Connection) -> None:
+    """One library's process. A number is a request for so many steps, answered with the seconds they took."""
+    corpus = load_corpus(paths)
+    run = LIBRARIES[library](corpus)
+    while (request := pipe.recv()) != "stop":
+        if request == "version":
+            pipe.send(run.version)
+        elif request == "evaluate":
+            pipe.send(bits_per_character(run.model(), corpus.held_out))
+        else:
+            start = time.perf_counter()
+            for _ in range(request):
+                run.step()
+            pipe.send(time.perf_counter() - start)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.char_lm", description="The main job beside PyTorch")
+    parser.add_argument("paths", nargs="*", type=Path, help="text (default: Python's own sources)")
+    parser.add_argument("--rate-only", action="store_true", help="few steps, and no held-out figures")
+    parser.add_argument("--steps", type=int, help="(default: 2500, or 175)")
+    parser.add_argument("--rounds", type=int, help="blocks that the steps are cut into (default: 25, or 7)")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="(default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write what was measured to this file")
+    options = parser.parse_args(arguments)
+    steps = options.steps or (175 if options.rate_only else 2500)
+    rounds = options.rounds or (7 if options.rate_only else 25)
+    results = compare(options.paths, steps, rounds, options.threads, evaluate=not options.rate_only)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    print(report(results))
+
+
+if __name__ == "__main__":
+    main()
