@@ -19,6 +19,7 @@ import safetensors.numpy
 
 import xrnn
 from tests.charlm.texts import TINY_OPTIONS, write_text
+from xrnn.backend import BackendUnavailableError
 from xrnn.charlm.model import CharLM
 from xrnn.cli import main
 from xrnn.config import config
@@ -165,6 +166,20 @@ def test_a_signal_saves_and_tells_how_to_go_on(text: str, number: signal.Signals
     assert program == "xrnn"
     assert main(arguments) == 0
     assert_same_arrays("stopped", "whole")
+
+
+def test_an_interrupt_after_training_tells_what_is_saved(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(model: CharLM, text: HostArray) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xrnn.charlm.train.bits_per_character", interrupt)
+    assert main(["train", text, *TINY_OPTIONS, "--steps", "3"]) == 130
+    out, err = capsys.readouterr()
+    assert out.endswith("interrupted after training; char-lm.safetensors holds step 3\n")
+    assert err == ""
+    assert len(arrays("char-lm.safetensors")["losses"]) == 3
 
 
 def test_resuming_at_the_last_step_reports_only(text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -367,6 +382,20 @@ def test_an_unknown_backend_gets_one_line(
     assert capsys.readouterr().err == (
         "error: unknown backend 'abacus' (XRNN_BACKEND=abacus): expected one of auto, cupy, numpy\n"
     )
+
+
+def test_a_backend_that_can_not_run_gets_one_line(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise BackendUnavailableError("XRNN_BACKEND=cupy asked for cupy, but CuPy is not installed:\n`pip install …`")
+
+    monkeypatch.setattr("xrnn.cli.select", refuse)
+    for command in (["train", text], ["generate", "c"], ["info"]):
+        assert main(command) == 1
+        assert capsys.readouterr().err == (
+            "error: XRNN_BACKEND=cupy asked for cupy, but CuPy is not installed: `pip install …`\n"
+        )
 
 
 def test_nan_in_the_loss_stops_the_run_and_keeps_the_last_good_checkpoint(text: str) -> None:

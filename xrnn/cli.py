@@ -22,7 +22,7 @@ from xrnn.charlm.sample import readable
 from xrnn.charlm.settings import Settings
 from xrnn.charlm.train import SAVE_EVERY, Job
 from xrnn.charlm.train import train as run
-from xrnn.config import config, selection_lines
+from xrnn.config import selection_lines, show_config
 from xrnn.select import Selection, select
 
 _DEFAULT: Final = Settings()
@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
     except (CharLMError, BackendUnavailableError) as error:
         return _fail(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):  # which of them depends on Typer's version; some return 130 themselves
+        return _fail("interrupted", 130)
     except MemoryError as error:
         return _fail(f"out of memory ({error}): lower --hidden, --batch or --seq-len", 1)
 
@@ -143,7 +145,7 @@ def generate(
 def info() -> None:
     """Print which backend is selected and why, and the form each operation takes."""
     _select(said_elsewhere=True)
-    print(config())
+    show_config()
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:

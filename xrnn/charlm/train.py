@@ -77,7 +77,11 @@ def train(job: Job, backend: Backend, console: Console) -> int:
     if signal_number is not None:
         console.print(f"stopped at step {trainer.steps:,} and saved {job.out}; go on with\n  {job.resume_command()}")
         return 128 + signal_number
-    _report(trainer, corpus, job.out, picture, console)
+    try:
+        _report(trainer, corpus, job.out, picture, console)
+    except KeyboardInterrupt:
+        console.print(f"interrupted after training; {job.out} holds step {trainer.steps:,}")
+        return 128 + signal.SIGINT
     return 0
 
 

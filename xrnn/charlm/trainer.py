@@ -109,7 +109,10 @@ class Trainer:
             self.losses.append(loss)
 
     def snapshot(self) -> Snapshot:
-        """The run as it stands. Raises DivergedError where a loss or a weight is not finite, so it is never kept."""
+        """The run as it stands: to be used before the next step, which writes into the same arrays.
+
+        Raises DivergedError where a loss or a weight is not finite, so that such a state is never kept.
+        """
         self.read_losses()
         to_numpy = self.model.backend.to_numpy
         arrays = {name: to_numpy(array) for name, array in self._arrays().items()}
