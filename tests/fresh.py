@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 # A finder in front of all others, which says that there is no CuPy.
 NO_CUPY = """
@@ -17,16 +18,21 @@ sys.meta_path.insert(0, NoCupy())
 """
 
 
-def run_python(code: str, *, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `code` with the warnings filter of the tests and no XRNN_ variable but those in `environment`."""
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` with warnings as errors, and no XRNN_ variable but those in `environment`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XRNN_", "CUDA_VISIBLE"))}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         env=inherited | environment,
+        cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         timeout=120,
     )
-    if check and done.returncode:
-        raise AssertionError(f"the fresh process failed:\n{done.stderr}")
-    return done
+
+
+def output_of(code: str, **environment: str) -> str:
+    """What `code` prints, which must run without an error."""
+    done = run_python(code, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

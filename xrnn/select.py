@@ -11,6 +11,7 @@ import functools
 import importlib
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ _CHOICES: Final = ("auto", *_MODULES)
 
 _log = logging.getLogger("xrnn")
 _context: ContextVar[str | Backend | None] = ContextVar("xrnn_backend", default=None)
-_process: str | None = None
+_process: str | Backend | None = None
+_lock = threading.RLock()  # one probe and one message, also where threads ask at the same time
 _by_type: dict[type, Backend] = {}  # the array type of each backend in use → the backend
 
 
@@ -59,6 +61,7 @@ def register(backend: Backend) -> None:
 
 @functools.cache
 def _auto() -> tuple[Backend, dict[str, str]]:
+    """The first backend of the table that works, and why those before it don't, which the log gets once."""
     rejected: dict[str, str] = {}
     for name in _MODULES:
         found = _load(name)
@@ -68,12 +71,6 @@ def _auto() -> tuple[Backend, dict[str, str]]:
             return found, rejected
         rejected[name] = str(found)
     raise BackendUnavailableError(f"no backend works here: {rejected}")
-
-
-def _check_name(name: str, decided_by: str) -> str:
-    if name not in _CHOICES:
-        raise ValueError(f"unknown backend {name!r} ({decided_by}): expected one of {', '.join(_CHOICES)}")
-    return name
 
 
 def _requested() -> tuple[str | Backend, str]:
@@ -93,12 +90,19 @@ def select(backend: str | Backend | None = None) -> Selection:
         choice, decided_by = _requested()
     else:
         choice, decided_by = backend, f"the argument backend={backend!r}"
+    return _resolve(choice, decided_by)
+
+
+def _resolve(choice: str | Backend, decided_by: str) -> Selection:
     if isinstance(choice, Backend):
         return Selection(choice, decided_by, {})
-    if _check_name(choice, decided_by) == "auto":
-        found, rejected = _auto()
-        return Selection(found, decided_by, dict(rejected))
-    loaded = _load(choice)
+    if choice not in _CHOICES:
+        raise ValueError(f"unknown backend {choice!r} ({decided_by}): expected one of {', '.join(_CHOICES)}")
+    with _lock:
+        if choice == "auto":
+            found, rejected = _auto()
+            return Selection(found, decided_by, dict(rejected))
+        loaded = _load(choice)
     if isinstance(loaded, Backend):
         return Selection(loaded, decided_by, {})
     raise BackendUnavailableError(f"{decided_by} asked for {choice}, but {loaded}") from loaded
@@ -112,16 +116,16 @@ def get_backend(backend: str | Backend | None = None) -> Backend:
     return select(backend).backend
 
 
-def set_backend(name: str | None) -> None:
+def set_backend(backend: str | Backend | None) -> None:
     """Choose for the whole process, every thread included. None takes the choice back.
 
     Raises ValueError for an unknown name and BackendUnavailableError where it can't run; the choice before it
     then stands.
     """
     global _process
-    if name is not None:
-        select(name)
-    _process = name
+    if backend is not None:
+        _resolve(backend, f"set_backend({backend!r})")
+    _process = backend
 
 
 @contextlib.contextmanager
@@ -130,7 +134,7 @@ def use_backend(backend: str | Backend) -> Iterator[Backend]:
 
     Raises as `set_backend` does.
     """
-    selected = select(backend).backend
+    selected = _resolve(backend, f"use_backend({backend!r})").backend
     token = _context.set(backend)
     try:
         yield selected
@@ -149,7 +153,8 @@ def backend_of(array: Any, name: str = "array") -> Backend:
     # A library is loaded only for an array that it made: so it is never imported just to find out.
     module = type(array).__module__.partition(".")[0]
     if module in _MODULES:
-        found = _load(module)
+        with _lock:
+            found = _load(module)
         if isinstance(found, Backend) and found.owns(array):
             return found
     remedy = f"use xrnn.asarray({name})"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xrnn.backend import Backend, Explanation, Operation, fused_enabled
+from xrnn.backends.numpy import machine
 from xrnn.ops.rnn import Array, RNNCache, RNNCell
 
 try:
@@ -79,12 +80,13 @@ class NumpyBackend(Backend):
         return Explanation("fused", why)
 
     def describe(self) -> dict[str, str]:
-        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        if not kernels:
+            return {**machine.describe(), "compiled kernels": _NOT_BUILT}
         return {
-            "NumPy": np.__version__,
-            "BLAS": f"{blas['name']} {blas['version']}",
-            **({"instruction set": kernels.level(), "threads": str(kernels.max_threads())} if kernels else {}),
-            "compiled kernels": kernels.compiler() if kernels else _NOT_BUILT,
+            **machine.describe(),
+            "compiled kernels": kernels.compiler(),
+            "instruction set": kernels.level(),
+            "threads": str(kernels.max_threads()),
         }
 
 

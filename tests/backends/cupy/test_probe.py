@@ -110,7 +110,7 @@ def test_broken_installation(tmp_path: Path, line: str) -> None:
     (tmp_path / "cupy").mkdir()
     (tmp_path / "cupy" / "__init__.py").write_text(line)
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import xrnn; xrnn.get_backend('cupy')"
-    failed = run_python(code, check=False)
+    failed = run_python(code)
     assert failed.returncode == 1
     last = failed.stderr.strip().splitlines()[-1]
     assert "CuPy is installed but can't be imported (" in last
@@ -119,6 +119,6 @@ def test_broken_installation(tmp_path: Path, line: str) -> None:
 
 
 def test_blocked_import_reads_as_not_installed() -> None:
-    failed = run_python(f"{NO_CUPY}\nimport xrnn; xrnn.get_backend('cupy')", check=False)
+    failed = run_python(f"{NO_CUPY}\nimport xrnn; xrnn.get_backend('cupy')")
     assert failed.returncode == 1
     assert "but CuPy is not installed: `pip install" in failed.stderr.strip().splitlines()[-1]

@@ -1,0 +1,347 @@
+"""Which backend is selected. Each rung of the precedence in a process of its own, as selection is made once.
+
+argument > use_backend > set_backend > XRNN_BACKEND > auto
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xrnn
+from tests import standin as cp
+from tests.conftest import STANDIN
+from tests.errors import one_line
+from tests.fresh import NO_CUPY, output_of, run_python
+from xrnn import RNN, asarray, backend_of, get_backend, set_backend, to_numpy, use_backend, xp
+from xrnn.backend import Backend, BackendUnavailableError
+from xrnn.select import select
+
+# A second backend that works without a GPU, under a name of the table: real CuPy's place is taken by the stand-in.
+STANDIN_AS_CUPY = """
+import sys
+import xrnn.select
+from tests import standin
+from xrnn.backends.cupy import CupyBackend
+sys.modules["fake_cupy_backend"] = type(sys)("fake_cupy_backend")
+sys.modules["fake_cupy_backend"].load = lambda: CupyBackend(standin)
+xrnn.select._MODULES["cupy"] = "fake_cupy_backend"
+"""
+SELECTED = """
+from xrnn.select import select
+selection = select()
+print(selection.backend.name, '|', selection.decided_by)
+"""
+
+
+# ---- the rungs ----
+
+
+def test_auto_takes_the_gpu() -> None:
+    assert output_of(STANDIN_AS_CUPY + SELECTED) == "cupy | the default"
+    assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND="") == "cupy | the default"
+    assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND="auto") == "cupy | XRNN_BACKEND=auto"
+
+
+def test_the_environment_beats_auto() -> None:
+    assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND="numpy") == "numpy | XRNN_BACKEND=numpy"
+
+
+def test_set_backend_beats_the_environment() -> None:
+    code = STANDIN_AS_CUPY + "xrnn.set_backend('cupy')" + SELECTED
+    assert output_of(code, XRNN_BACKEND="numpy") == "cupy | set_backend('cupy')"
+    code = STANDIN_AS_CUPY + "xrnn.set_backend('cupy'); xrnn.set_backend(None)" + SELECTED
+    assert output_of(code, XRNN_BACKEND="numpy") == "numpy | XRNN_BACKEND=numpy"
+
+
+def test_use_backend_beats_set_backend() -> None:
+    code = """
+xrnn.set_backend("numpy")
+with xrnn.use_backend("cupy") as outer:
+    print(outer.name, xrnn.get_backend().name)
+    with xrnn.use_backend("numpy") as inner:
+        print(inner.name, xrnn.get_backend().name)
+    print(xrnn.select.select().decided_by)
+print(xrnn.get_backend().name)
+"""
+    expected = ["cupy cupy", "numpy numpy", "use_backend('cupy')", "numpy"]
+    assert output_of(STANDIN_AS_CUPY + code, XRNN_BACKEND="cupy").splitlines() == expected
+
+
+def test_the_argument_beats_use_backend() -> None:
+    code = """
+with xrnn.use_backend("cupy"):
+    print(xrnn.get_backend("numpy").name, xrnn.select.select("numpy").decided_by)
+    print(xrnn.RNN.init(2, 3, backend="numpy").backend.name, xrnn.RNN.init(2, 3).backend.name)
+    print(type(xrnn.asarray([1.0], backend="numpy")).__module__, type(xrnn.asarray([1.0])).__module__)
+"""
+    expected = ["numpy the argument backend='numpy'", "numpy cupy", "numpy cupy"]
+    assert output_of(STANDIN_AS_CUPY + code, XRNN_BACKEND="cupy").splitlines() == expected
+
+
+def test_threads() -> None:
+    code = """
+import threading
+def seen():
+    names = []
+    thread = threading.Thread(target=lambda: names.append(xrnn.get_backend().name))
+    thread.start()
+    thread.join()
+    return names[0]
+with xrnn.use_backend("cupy"):
+    print("use_backend:", seen())
+xrnn.set_backend("cupy")
+print("set_backend:", seen())
+"""
+    lines = output_of(STANDIN_AS_CUPY + code, XRNN_BACKEND="numpy").splitlines()
+    assert lines == ["use_backend: numpy", "set_backend: cupy"]
+
+
+def test_use_backend_is_undone_by_an_error() -> None:
+    before = get_backend()
+    with pytest.raises(ZeroDivisionError), use_backend(STANDIN):
+        raise ZeroDivisionError
+    assert get_backend() is before
+
+
+# ---- unknown names ----
+
+VALID = "expected one of auto, cupy, numpy"
+
+
+def test_an_unknown_name_lists_the_valid_ones() -> None:
+    with one_line(ValueError, "unknown backend 'nunpy' (the argument backend='nunpy')", VALID):
+        get_backend("nunpy")
+    with one_line(ValueError, "unknown backend 'nunpy' (the argument backend='nunpy')", VALID):
+        RNN.init(2, 3, backend="nunpy")
+    with one_line(ValueError, "unknown backend 'nunpy' (set_backend('nunpy'))", VALID):
+        set_backend("nunpy")
+    with one_line(ValueError, "unknown backend 'nunpy' (use_backend('nunpy'))", VALID), use_backend("nunpy"):
+        pass
+
+
+def test_an_unknown_name_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "nunpy")
+    with one_line(ValueError, "unknown backend 'nunpy' (XRNN_BACKEND=nunpy)", VALID):
+        get_backend()
+
+
+@pytest.fixture
+def numpy_for_the_process() -> Iterator[None]:
+    set_backend("numpy")
+    yield
+    set_backend(None)
+
+
+@pytest.mark.usefixtures("numpy_for_the_process")
+def test_a_choice_that_fails_leaves_the_one_before_it() -> None:
+    for name in ("nunpy", "cupy") if select("auto").rejected else ("nunpy",):
+        with pytest.raises((ValueError, BackendUnavailableError)):
+            set_backend(name)
+        assert select().decided_by == "set_backend('numpy')"
+
+
+@pytest.mark.usefixtures("numpy_for_the_process")
+def test_set_backend_takes_a_backend() -> None:
+    set_backend(STANDIN)
+    assert get_backend() is STANDIN
+
+
+# ---- no GPU ----
+
+no_gpu = pytest.mark.skipif(not select("auto").rejected, reason="there is a GPU: nothing to fall back from")
+
+
+@no_gpu
+@pytest.mark.parametrize(
+    ("way", "decided_by"),
+    [
+        ("xrnn.xp.zeros(3)", "XRNN_BACKEND=cupy"),
+        ("xrnn.RNN.init(2, 3)", "XRNN_BACKEND=cupy"),
+        ("xrnn.asarray([1.0])", "XRNN_BACKEND=cupy"),
+        ("xrnn.show_config()", "XRNN_BACKEND=cupy"),
+        ("xrnn.set_backend('cupy')", "set_backend('cupy')"),
+        ("xrnn.use_backend('cupy').__enter__()", "use_backend('cupy')"),
+        ("xrnn.get_backend('cupy')", "the argument backend='cupy'"),
+    ],
+)
+def test_an_explicit_choice_fails_at_its_first_use(way: str, decided_by: str) -> None:
+    failed = run_python(f"{NO_CUPY}\nimport xrnn; print('imported')\n{way}", XRNN_BACKEND="cupy")
+    assert failed.stdout == "imported\n"
+    assert failed.stderr.strip().splitlines()[-1] == (
+        f"xrnn.backend.BackendUnavailableError: {decided_by} asked for cupy, but CuPy is not installed: "
+        "`pip install -e '.[cuda13]'` (or `pip install -e '.[cuda12]'`, by what `nvidia-smi` shows as CUDA Version)"
+    )
+    assert "ModuleNotFoundError" in failed.stderr  # the cause is chained
+
+
+FALLBACK = """
+import logging, threading
+records = []
+class Keep(logging.Handler):
+    def emit(self, record):
+        records.append(f"{record.levelname} {record.getMessage()}")
+logging.getLogger("xrnn").addHandler(Keep())
+import xrnn
+assert records == []
+threads = [threading.Thread(target=xrnn.get_backend) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+xrnn.RNN.init(2, 3).forward(xrnn.xp.ones((4, 2), "float32"))
+assert xrnn.get_backend().name == "numpy"
+print("\\n".join(records))
+"""
+
+
+@pytest.mark.parametrize("environment", [{}, {"XRNN_BACKEND": "auto"}])
+def test_auto_falls_back_and_says_once_why(environment: dict[str, str]) -> None:
+    lines = output_of(NO_CUPY + FALLBACK, **environment).splitlines()
+    assert lines == [
+        "WARNING xrnn runs on numpy, not on cupy: CuPy is not installed: `pip install -e '.[cuda13]'` "
+        "(or `pip install -e '.[cuda12]'`, by what `nvidia-smi` shows as CUDA Version)"
+    ]
+
+
+@no_gpu
+def test_auto_falls_back_with_cupy_installed() -> None:
+    pytest.importorskip("cupy", reason="needs CuPy, which imports without a GPU: pip install -e '.[proof]'")
+    (line,) = output_of(FALLBACK).splitlines()
+    assert line.startswith("WARNING xrnn runs on numpy, not on cupy: ")
+    assert "nvidia-smi" in line
+
+
+def test_numpy_by_choice_says_nothing() -> None:
+    assert output_of(NO_CUPY + FALLBACK, XRNN_BACKEND="numpy") == ""
+
+
+# ---- importing ----
+
+
+def test_importing_xrnn_imports_nothing_heavy_and_probes_nothing() -> None:
+    code = """
+import json, sys
+import xrnn
+heavy = ("cupy", "cupyx", "typer", "rich", "safetensors", "matplotlib", "threadpoolctl", "xrnn.backends")
+print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+    assert json.loads(output_of(code)) == []
+
+
+def test_numpy_never_imports_cupy() -> None:
+    code = """
+import sys, numpy, xrnn
+x = numpy.ones((4, 2), "float32")
+rnn = xrnn.RNN(numpy.ones((2, 3), "float32"), numpy.ones((3, 3), "float32"), numpy.ones(3, "float32"))
+rnn.backward(rnn.forward(x))
+try:
+    xrnn.backend_of([1.0])
+except TypeError:
+    print("cupy" in sys.modules, rnn.backend.name)
+"""
+    assert output_of(code) == "False numpy"
+
+
+# ---- the proxy ----
+
+
+def test_the_proxy_follows_the_selection() -> None:
+    code = """
+from xrnn import xp, set_backend
+zeros = lambda: type(xp.zeros(3)).__module__
+print(zeros())
+set_backend("cupy")
+print(zeros())
+with xrnn.use_backend("numpy"):
+    print(zeros())
+print(zeros())
+"""
+    lines = output_of(STANDIN_AS_CUPY + code, XRNN_BACKEND="numpy").splitlines()
+    assert lines == ["numpy", "cupy", "numpy", "cupy"]
+
+
+def test_the_proxy_shows_the_names_of_the_namespace(backend: Backend) -> None:
+    with use_backend(backend):
+        assert xp.float32 is backend.xp.float32
+        assert "tanh" in dir(xp)
+        with pytest.raises(AttributeError, match="no_such_function"):
+            xp.no_such_function  # type: ignore[attr-defined]  # noqa: B018
+    assert repr(xp) == "<xrnn.xp: the array namespace of the selected backend>"
+
+
+# ---- arrays ----
+
+
+def test_backend_of(backend: Backend) -> None:
+    a = backend.xp.zeros((2, 3))
+    assert backend_of(a) is backend
+    assert backend_of(a[0]) is backend
+    assert backend_of(a.sum(axis=0)) is backend
+
+
+@pytest.mark.parametrize("thing", [[1.0, 2.0], 3.0, None, "words", np.float32(1)])
+def test_backend_of_what_is_no_array(thing: Any) -> None:
+    with one_line(TypeError, "x is a ", type(thing).__name__, "expected an array of cupy or numpy", "xrnn.asarray(x)"):
+        backend_of(thing, "x")
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "float64", "int64"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_asarray_and_to_numpy_keep_values(backend: Backend, dtype: Any, order: Any) -> None:
+    host = np.asarray(np.arange(6.0).reshape(2, 3), order=order)
+    moved = asarray(host, dtype, backend=backend)
+    assert backend.owns(moved)
+    assert moved.dtype == np.dtype(dtype or "float64")
+    back = to_numpy(moved)
+    assert type(back) is np.ndarray
+    np.testing.assert_array_equal(back, host)
+
+
+def test_asarray_takes_numbers_and_lists(backend: Backend) -> None:
+    for value in (3, 2.5, [1, 2], [[1.0], [2.0]], (True, False), range(3)):
+        np.testing.assert_array_equal(to_numpy(asarray(value, backend=backend)), np.asarray(value))
+
+
+def test_asarray_copies_nothing_that_is_there(backend: Backend) -> None:
+    a = backend.xp.zeros((2, 3), "float32")
+    assert asarray(a, backend=backend) is a
+    assert asarray(a, "float32", backend=backend) is a
+    host = np.zeros(3)
+    assert to_numpy(host) is host
+
+
+def test_asarray_moves_between_backends() -> None:
+    on_device = asarray(np.arange(3.0), backend=STANDIN)
+    back = asarray(on_device, backend="numpy")
+    assert get_backend("numpy").owns(back)
+    again = asarray(back, "float32", backend=STANDIN)
+    assert STANDIN.owns(again)
+    np.testing.assert_array_equal(to_numpy(again), np.arange(3))
+    with use_backend(STANDIN):
+        assert STANDIN.owns(asarray(back))
+
+
+# ---- mixing: names the argument and the fix ----
+
+
+def test_mixing_backends() -> None:
+    host, device = np.ones((4, 2), "float32"), cp.ones((4, 2), "float32")
+    on_numpy, on_device = RNN.init(2, 3, backend="numpy"), RNN.init(2, 3, backend=STANDIN)
+    with one_line(TypeError, "x is a cupy.ndarray", "numpy backend", "xrnn.asarray(x, backend='numpy')"):
+        on_numpy.forward(device)
+    with one_line(TypeError, "x is a numpy.ndarray", "cupy backend", "xrnn.asarray(x, backend='cupy')", "XRNN_BACKEND"):
+        on_device.forward(host)
+    with one_line(TypeError, "h_prev is a numpy.ndarray", "xrnn.asarray(h_prev, backend='cupy')"):
+        on_device.forward(device, np.ones((4, 3), "float32"))
+    on_device.forward(device)
+    with one_line(TypeError, "dh_next is a numpy.ndarray", "xrnn.asarray(dh_next, backend='cupy')"):
+        on_device.backward(np.ones((4, 3), "float32"))
+    with one_line(TypeError, "Wh is a numpy.ndarray", "xrnn.asarray(Wh, backend='cupy')"):
+        RNN(on_device.params[0], on_numpy.params[1], on_device.params[2])
+    with one_line(TypeError, "target is a numpy.ndarray", "xrnn.asarray(target, backend='cupy')"):
+        xrnn.mean_squared_error(device, host)
