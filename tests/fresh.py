@@ -17,6 +17,17 @@ class NoCupy:
 sys.meta_path.insert(0, NoCupy())
 """
 
+# The stand-in in the place of real CuPy: a second backend that works without a GPU.
+STANDIN_AS_CUPY = """
+import sys
+import xrnn.select
+from tests import standin
+from xrnn.backends.cupy import CupyBackend
+sys.modules["fake_cupy_backend"] = type(sys)("fake_cupy_backend")
+sys.modules["fake_cupy_backend"].load = lambda: CupyBackend(standin)
+xrnn.select._MODULES["cupy"] = "fake_cupy_backend"
+"""
+
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `code` with warnings as errors, and no XRNN_ variable but those in `environment`."""

@@ -16,21 +16,11 @@ import xrnn
 from tests import standin as cp
 from tests.conftest import STANDIN
 from tests.errors import one_line
-from tests.fresh import NO_CUPY, output_of, run_python
+from tests.fresh import NO_CUPY, STANDIN_AS_CUPY, output_of, run_python
 from xrnn import RNN, asarray, backend_of, get_backend, set_backend, to_numpy, use_backend, xp
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.select import select
 
-# A second backend that works without a GPU, under a name of the table: real CuPy's place is taken by the stand-in.
-STANDIN_AS_CUPY = """
-import sys
-import xrnn.select
-from tests import standin
-from xrnn.backends.cupy import CupyBackend
-sys.modules["fake_cupy_backend"] = type(sys)("fake_cupy_backend")
-sys.modules["fake_cupy_backend"].load = lambda: CupyBackend(standin)
-xrnn.select._MODULES["cupy"] = "fake_cupy_backend"
-"""
 SELECTED = """
 from xrnn.select import select
 selection = select()
