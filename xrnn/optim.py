@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from xrnn.checks import check_float, check_place
 from xrnn.ops.rnn import Array
 from xrnn.select import backend_of, device_of, kind_of
 
@@ -150,13 +151,19 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     """Scale `grads` in place so that their joint norm √Σg² is at most max_norm   (Pascanu et al., 2013).
 
     Returns the norm before, 0-d on the device: nothing waits for it. A NaN makes the norm and every gradient NaN.
-    `optimizer.grads` is what to pass. Raises ValueError unless max_norm is positive and there are gradients.
+    `optimizer.grads` is what to pass.
+
+    Raises ValueError unless max_norm is positive and there are gradients, TypeError and ValueError for arrays that
+    are not float32 or float64 in one place.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm is {max_norm}: expected a positive number")
     if not grads:
         raise ValueError("grads is empty: expected the gradients to scale; pass optimizer.grads")
-    backend = backend_of(grads[0], "grads[0]")
+    backend = check_float("grads[0]", grads[0])
+    for i, g in enumerate(grads):
+        check_place(f"grads[{i}]", g, backend, grads[0].device, "grads[0]")
+        check_float(f"grads[{i}]", g)
     xp = backend.xp
     with backend.device_of(grads[0]):
         norm: Array = xp.asarray(xp.sqrt(sum(xp.sum(g * g) for g in grads)))

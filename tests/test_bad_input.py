@@ -1,0 +1,115 @@
+"""Whatever is passed where an array belongs, the error is the project's own, never one from inside an array library."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xrnn
+from tests import standin
+from xrnn import RNN, SGD, Dropout, Embedding, Linear, clip_grad_norm, mean_squared_error, softmax_cross_entropy
+from xrnn.backend import Backend
+
+T, N, D, H = 3, 4, 2, 5
+JUNK: dict[str, Callable[[Backend], Any]] = {
+    "None": lambda backend: None,
+    "a number": lambda backend: 1.5,
+    "a string": lambda backend: "x",
+    "a list": lambda backend: [[1.0, 2.0]],
+    "an object": lambda backend: object(),
+    "a function": lambda backend: np.tanh,
+    "a scalar": lambda backend: np.float64(1),
+    "a masked array": lambda backend: np.ma.masked_equal(np.zeros((N, D)), 0),
+    "an array of objects": lambda backend: np.full((N, D), None),
+    "an array of strings": lambda backend: np.full((N, D), "x"),
+    "a structured array": lambda backend: np.zeros(N, [("a", "f8")]),
+    "another backend's array": lambda backend: (standin if backend.name == "numpy" else np).zeros((N, D)),
+    "0-d": lambda backend: backend.xp.zeros(()),
+    "1-d": lambda backend: backend.xp.zeros(7),
+    "4-d": lambda backend: backend.xp.zeros((2, 3, 4, 7)),
+    "no elements": lambda backend: backend.xp.zeros((0, 7)),
+    "integers": lambda backend: backend.xp.zeros((7, N), "int64"),
+    "float16": lambda backend: backend.xp.zeros((7, N), "float16"),
+    "float32": lambda backend: backend.xp.zeros((7, N), "float32"),
+    "complex numbers": lambda backend: backend.xp.zeros((7, N), "complex128"),
+    "bools": lambda backend: backend.xp.zeros((7, N), "bool"),
+}
+
+
+def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
+    """Every place where an array comes in, each with right arrays in all places but one."""
+    xp = backend.xp
+    rnn, step = (RNN.init(D, H, rng=0, dtype="float64", backend=backend) for _ in range(2))
+    linear = Linear.init(D, H, rng=0, dtype="float64", backend=backend)
+    embedding = Embedding.init(6, D, rng=0, dtype="float64", backend=backend)
+    dropout = Dropout(0.5)
+    x, index = xp.zeros((T, N, D)), xp.zeros((T, N), "int64")
+    rnn.forward(x)
+    step.forward(x[0])
+    linear.forward(x)
+    embedding.forward(index)
+    dropout.forward(x)
+    Wx, Wh, b = rnn.params
+    logits, targets = xp.zeros((N, H)), xp.zeros(N, "int64")
+    return {
+        "RNN(Wx)": lambda junk: RNN(junk, Wh, b),
+        "RNN(Wh)": lambda junk: RNN(Wx, junk, b),
+        "RNN(b)": lambda junk: RNN(Wx, Wh, junk),
+        "RNN.forward(x)": lambda junk: rnn.forward(junk),
+        "RNN.forward(h_prev)": lambda junk: rnn.forward(x, junk) if junk is not None else refuse(),
+        "RNN()(x)": lambda junk: rnn(junk),
+        "RNN.backward": lambda junk: rnn.backward(junk),
+        "RNN.backward of a step": lambda junk: step.backward(junk),
+        "Linear(W)": lambda junk: Linear(junk, b),
+        "Linear(b)": lambda junk: Linear(Wx, junk),
+        "Linear.forward": lambda junk: linear.forward(junk),
+        "Linear.backward": lambda junk: linear.backward(junk),
+        "Embedding.backward": lambda junk: embedding.backward(junk),
+        "Dropout.backward": lambda junk: dropout.backward(junk),
+        "softmax_cross_entropy(logits)": lambda junk: softmax_cross_entropy(junk, targets),
+        "softmax_cross_entropy(targets)": lambda junk: softmax_cross_entropy(logits, junk),
+        "softmax_cross_entropy(mask)": lambda junk: (
+            softmax_cross_entropy(logits, targets, junk) if junk is not None else refuse()
+        ),
+        "mean_squared_error(y)": lambda junk: mean_squared_error(junk, x),
+        "mean_squared_error(target)": lambda junk: mean_squared_error(x, junk),
+        "SGD": lambda junk: SGD([junk]),
+        "Adam": lambda junk: xrnn.Adam([junk]),
+    }
+
+
+def refuse() -> None:
+    raise TypeError("None is what this argument may be")
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_no_junk_reaches_the_array_library(backend: Backend, junk: str) -> None:
+    for name, enter in entrances(backend).items():
+        with pytest.raises((TypeError, ValueError)) as caught:
+            enter(JUNK[junk](backend))
+        raised_in = Path(traceback.extract_tb(caught.tb)[-1].filename)
+        assert {"xrnn", "tests"} & set(raised_in.parts), f"{name} of {junk}: raised in {raised_in}: {caught.value}"
+        assert "\n" not in str(caught.value), name
+
+
+# Embeddings take integers and dropout any floats: some of the junk above is right there.
+@pytest.mark.parametrize("junk", [name for name in JUNK if name not in ("integers",)])
+def test_no_junk_reaches_a_lookup(backend: Backend, junk: str) -> None:
+    embedding = Embedding.init(6, D, rng=0, backend=backend)
+    with pytest.raises(TypeError, match=r"^index (is a|has dtype) .*: (expected|use) .*$|^index is a .*, but .*$"):
+        embedding.forward(JUNK[junk](backend))
+
+
+@pytest.mark.parametrize("junk", ["None", "a number", "a list", "a masked array", "integers", "bools", "float16"])
+def test_no_junk_reaches_dropout_and_clipping(backend: Backend, junk: str) -> None:
+    value = JUNK[junk](backend)
+    with pytest.raises(TypeError, match=r"^x (is a|has dtype) .*: expected .*; use .*$"):
+        Dropout(0.5).forward(value)
+    for i, grads in enumerate([[value], [backend.xp.ones(3), value]]):
+        with pytest.raises(TypeError, match=rf"^grads\[{i}\] (is a|has dtype) .*: expected .*; use .*$"):
+            clip_grad_norm(grads, 1.0)
