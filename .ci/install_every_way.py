@@ -51,7 +51,7 @@ class Environment:
         return Path(run(*command, cwd=self.folder, env=self.variables | variables).splitlines()[-1])
 
     def info(self) -> str:
-        return run(self.python, "-c", "import xrnn; xrnn.show_config()", cwd=self.folder, env=self.variables)
+        return run(self.folder / "bin" / "xrnn", "info", cwd=self.folder, env=self.variables)
 
 
 class Packaging:
@@ -116,6 +116,13 @@ class Packaging:
             return
         raise AssertionError("XRNN_REQUIRE_KERNELS=1 hid a failed compile")
 
+    def fresh_machine(self) -> None:
+        """`make train` in a new clone, with a cleared environment."""
+        variables = {name: os.environ[name] for name in ("HOME", "PATH")}
+        clone = self.clone("fresh")
+        run("make", "train", "ARGS=--steps 20", cwd=clone, env=variables)
+        assert (clone / "char-lm.safetensors").exists()
+
     def check_wheel(self, name: str, source: Path) -> None:
         environment = self.environment(name)
         folder = self.work / f"wheel-{name}"
@@ -147,6 +154,7 @@ def main() -> None:
             packaging.source_distribution,
             packaging.clone_without_links,
             packaging.no_compiler,
+            packaging.fresh_machine,
         ]
         for way in ways:
             start = time.monotonic()
