@@ -170,7 +170,7 @@ def draw_comparison(results: dict[str, Any], folder: Path, device: Series | None
         return paths
     for unit, label in (("gflops", "GFLOP/s"), ("sequences", "sequences a second")):
         figure, grid = pyplot.subplots(
-            2, len(drawn), figsize=(max(3.2 * len(drawn), 9), 6.4), squeeze=False, layout="constrained"
+            2, len(drawn), figsize=(max(3.2 * len(drawn), 9), 6.4), squeeze=False, sharey="row", layout="constrained"
         )
         for row, operation in zip(grid, ("forward", "train"), strict=True):
             for axes, ((T, H), batches) in zip(row, drawn.items(), strict=True):
