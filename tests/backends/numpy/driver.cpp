@@ -1,0 +1,164 @@
+// The CPU kernels without Python, for the sanitizers: every level of this CPU, every partition and thread count, over
+// sizes that are no multiple of anything, against a loop in double precision.
+//
+// Built by .ci/sanitize. Each array is a heap block of exactly its size, so that AddressSanitizer sees a read or a
+// write beside it; every output starts as NaN, so that what was not written shows.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels.h"
+
+using namespace xrnn;
+
+namespace {
+
+template <class S>
+using Array = std::vector<S>;
+
+template <class S>
+Array<S> random(std::mt19937& rng, size_t size, double scale) {
+    std::normal_distribution<double> normal(0, scale);
+    Array<S> values(size);
+    for (S& value : values) value = static_cast<S>(normal(rng));
+    return values;
+}
+
+template <class S>
+Array<S> poisoned(size_t size) {
+    return Array<S>(size, std::numeric_limits<S>::quiet_NaN());
+}
+
+struct Sizes {
+    int64_t T, N, D, H;
+};
+
+int failures = 0;
+
+template <class S>
+void compare(const char* what, const char* where, const Array<S>& got, const Array<double>& want) {
+    double scale = 1, worst = 0;
+    for (double value : want) scale = std::fmax(scale, std::fabs(value));
+    for (size_t i = 0; i < want.size(); ++i) {
+        const double error = std::fabs(double(got[i]) - want[i]);
+        if (!(error <= worst)) worst = error;  // NaN too
+        if (std::isnan(worst)) break;
+    }
+    if (worst <= (sizeof(S) == 4 ? 2e-5 : 1e-12) * scale) return;
+    std::printf("%s: %s is off by %g\n", where, what, worst);
+    ++failures;
+}
+
+// One problem, with its right answers.
+template <class S>
+struct Problem {
+    Sizes s;
+    bool relu;
+    Array<S> x, Wx, Wh, b, h_prev, dh;
+    Array<double> hs, dz, dh_prev, dWx, dWh, db, dx;
+
+    Problem(Sizes s, bool relu, std::mt19937& rng)
+        : s(s),
+          relu(relu),
+          x(random<S>(rng, s.T * s.N * s.D, 1)),
+          Wx(random<S>(rng, s.D * s.H, 1 / std::sqrt(s.D + 1.0))),
+          Wh(random<S>(rng, s.H * s.H, 0.5 / std::sqrt(s.H + 1.0))),
+          b(random<S>(rng, s.H, 1)),
+          h_prev(random<S>(rng, s.N * s.H, 1)),
+          dh(random<S>(rng, s.T * s.N * s.H, 1)) {
+        const auto [T, N, D, H] = s;
+        hs.assign((T + 1) * N * H, 0), dz.assign(T * N * H, 0), dh_prev.assign(N * H, 0);
+        dWx.assign(D * H, 0), dWh.assign(H * H, 0), db.assign(H, 0), dx.assign(T * N * D, 0);
+        for (int64_t i = 0; i < N * H; ++i) hs[i] = h_prev[i];
+        for (int64_t t = 0; t < T; ++t)
+            for (int64_t n = 0; n < N; ++n)
+                for (int64_t j = 0; j < H; ++j) {
+                    double z = b[j];
+                    for (int64_t k = 0; k < D; ++k) z += double(x[(t * N + n) * D + k]) * Wx[k * H + j];
+                    for (int64_t k = 0; k < H; ++k) z += hs[(t * N + n) * H + k] * Wh[k * H + j];
+                    hs[((t + 1) * N + n) * H + j] = relu ? std::fmax(z, 0) : std::tanh(z);
+                }
+        for (int64_t t = T - 1; t >= -1; --t)
+            for (int64_t n = 0; n < N; ++n)
+                for (int64_t j = 0; j < H; ++j) {
+                    double sum = t < 0 ? 0 : double(dh[(t * N + n) * H + j]);
+                    for (int64_t k = 0; k < H && t + 1 < T; ++k) sum += dz[((t + 1) * N + n) * H + k] * Wh[j * H + k];
+                    const double y = hs[((t + 1) * N + n) * H + j];
+                    if (t < 0)
+                        dh_prev[n * H + j] = sum;
+                    else
+                        dz[(t * N + n) * H + j] = relu ? (y > 0 ? sum : 0) : sum * (1 - y * y);
+                }
+        for (int64_t i = 0; i < T * N; ++i)
+            for (int64_t j = 0; j < H; ++j) {
+                const double d = dz[i * H + j];
+                db[j] += d;
+                for (int64_t k = 0; k < D; ++k) dWx[k * H + j] += x[i * D + k] * d, dx[i * D + k] += d * Wx[k * H + j];
+                for (int64_t k = 0; k < H; ++k) dWh[k * H + j] += hs[i * H + k] * d;
+            }
+    }
+
+    void check(const Operations<S>& kernels, const char* where, Partition partition) const {
+        const auto [T, N, D, H] = s;
+        Array<S> hs_out = poisoned<S>(hs.size()), dz_out = poisoned<S>(dz.size()), dx_out = poisoned<S>(dx.size()),
+                 dh_prev_out = poisoned<S>(dh_prev.size()), dWx_out = poisoned<S>(dWx.size()),
+                 dWh_out = poisoned<S>(dWh.size()), db_out = poisoned<S>(db.size());
+        bool had_memory = kernels.forward({T, N, D, H, x.data(), {Wx.data(), H, 1}, {Wh.data(), H, 1}, b.data(), 1,
+                                           {h_prev.data(), H, 1}, hs_out.data(), relu},
+                                          partition);
+        compare("hs", where, hs_out, hs);
+        had_memory &= kernels.backward({T, N, H, hs_out.data(), {Wh.data(), H, 1}, dh.data(), N * H, H, dz_out.data(),
+                                        dh_prev_out.data(), relu},
+                                       partition);
+        compare("dz", where, dz_out, dz);
+        compare("dh_prev", where, dh_prev_out, dh_prev);
+        had_memory &= kernels.gradients({T, N, D, H, x.data(), hs_out.data(), dz_out.data(), {Wx.data(), H, 1},
+                                         dWx_out.data(), dWh_out.data(), db_out.data(), dx_out.data()},
+                                        partition.threads);
+        compare("dWx", where, dWx_out, dWx);
+        compare("dWh", where, dWh_out, dWh);
+        compare("db", where, db_out, db);
+        compare("dx", where, dx_out, dx);
+        if (!had_memory) std::printf("%s: no memory\n", where), ++failures;
+    }
+};
+
+template <class S>
+void check_all(const char* level, const Operations<S>& kernels, const std::vector<Sizes>& all_sizes, int most_threads) {
+    std::mt19937 rng(1);
+    for (const Sizes& s : all_sizes) {
+        const Problem<S> problem(s, s.T % 2, rng);
+        for (int threads = 1; threads <= most_threads; ++threads)
+            for (Split split : {Split::ROWS, Split::COLUMNS})
+                for (bool project_first : {false, true}) {
+                    char where[160];
+                    std::snprintf(where, sizeof where, "%s float%d T%d N%d D%d H%d, %d threads by %s%s", level,
+                                  int(8 * sizeof(S)), int(s.T), int(s.N), int(s.D), int(s.H), threads,
+                                  split == Split::ROWS ? "rows" : "columns", project_first ? ", x @ Wx first" : "");
+                    problem.check(kernels, where, {threads, split, project_first});
+                }
+    }
+}
+
+}  // namespace
+
+int main() {
+    const std::vector<Sizes> sizes = {{1, 1, 1, 1},   {2, 1, 3, 5},    {3, 4, 2, 33},   {2, 7, 5, 15},  {5, 3, 9, 70},
+                                      {4, 13, 1, 17}, {3, 26, 31, 100}, {300, 1, 4, 37}, {2, 3, 66, 130}, {3, 2, 0, 5},
+                                      {0, 2, 3, 4},   {2, 0, 3, 4},     {2, 3, 4, 0}};
+    constexpr int MOST_THREADS = 4;
+    const auto check_level = [&](const char* name, const Kernels& kernels) {
+        check_all(name, kernels.f32, sizes, MOST_THREADS);
+        check_all(name, kernels.f64, sizes, MOST_THREADS);
+        std::printf("%s: checked\n", name);
+    };
+    check_level("baseline", kernels_baseline());
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_level("avx2", kernels_avx2());
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) check_level("avx512", kernels_avx512());
+#endif
+    return failures != 0;
+}
