@@ -59,6 +59,8 @@ void parallel(int, void (*f)(int, int, void*), void* context) { f(0, 1, context)
 
 #endif
 
+Barrier::Barrier() = default;
+
 #if defined(XRNN_WITHOUT_BARRIER)  // for the test that ThreadSanitizer would see it
 
 void Barrier::wait(int) {}

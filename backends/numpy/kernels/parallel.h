@@ -18,6 +18,7 @@ void parallel(int threads, void (*f)(int id, int n, void* context), void* contex
 
 // Where n threads of one `parallel` wait for each other; what each wrote before is visible to all after.
 struct Barrier {
+    Barrier();  // not inline: it would be a weak symbol of every level
     void wait(int n);
 
    private:

@@ -1,0 +1,42 @@
+"""The rule that divides a recurrence among threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from xrnn.backends.numpy import kernels
+
+
+def partition(T: int, N: int, D: int, H: int, itemsize: int = 4, max_threads: int = 8) -> tuple[int, str, bool]:
+    result: Any = kernels.partition(T, N, D, H, itemsize, max_threads)
+    return result  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 64, 64), (50, 1, 64, 64), (0, 5, 5, 5), (5, 0, 5, 5), (5, 5, 5, 0)])
+def test_small_problems_stay_on_one_thread(sizes: tuple[int, int, int, int]) -> None:
+    assert partition(*sizes)[0] == 1
+
+
+def test_many_rows_are_divided_by_rows() -> None:
+    assert partition(50, 256, 64, 64, max_threads=2)[:2] == (2, "rows")
+    assert partition(50, 512, 256, 256)[:2] == (8, "rows")
+
+
+def test_few_rows_and_wide_weights_are_divided_by_columns() -> None:
+    assert partition(20, 1, 1024, 1024)[:2] == (8, "columns")
+    assert partition(20, 16, 1024, 1024, max_threads=2)[:2] == (2, "columns")
+
+
+def test_input_is_projected_first_where_rows_are_few() -> None:
+    assert partition(50, 1, 64, 64)[2]
+    assert not partition(50, 16, 64, 64)[2]
+
+
+@pytest.mark.parametrize("max_threads", [1, 2, 3, 64])
+def test_never_more_threads_than_allowed_or_than_rows(max_threads: int) -> None:
+    for N in (1, 2, 7, 33, 100):
+        threads, split, _ = partition(100, N, 300, 300, max_threads=max_threads)
+        assert 1 <= threads <= max_threads
+        assert split == "columns" or threads <= max(N, 1)
