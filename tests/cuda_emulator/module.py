@@ -137,8 +137,13 @@ def sanitizer_environment(sanitizer: Sanitizer) -> dict[str, str]:
 
 
 def _gcc_file(name: str) -> str:
-    run = subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
-    return run.stdout.strip()
+    return _gcc(f"-print-file-name={name}").stdout.strip()
+
+
+def _gcc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Under a sanitizer that is preloaded for this process the compiler would be slow, and hang at times.
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    return subprocess.run(["g++", *arguments], capture_output=True, text=True, check=False, env=environment)
 
 
 def _dim3(size: tuple[int, ...]) -> _Dim3:
@@ -177,7 +182,7 @@ def _cached(content: str, suffix: str) -> Path:
 def _compile(arguments: list[str], output: Path) -> None:
     with tempfile.TemporaryDirectory(dir=_CACHE) as folder:
         fresh = Path(folder) / output.name
-        run = subprocess.run(["g++", *arguments, "-o", str(fresh)], capture_output=True, text=True, check=False)
+        run = _gcc(*arguments, "-o", str(fresh))
         if run.returncode:
             raise EmulatorError(f"g++ refuses the source:\n{run.stderr}")
         fresh.replace(output)  # at once, so that a process beside this one never sees half a file
