@@ -34,10 +34,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def run(folder: Path, clock: Clock, *, terminal: bool, goal: Goal) -> str:
-    """What is shown by 30 steps of half a second, each shown."""
+def run(folder: Path, clock: Clock, *, terminal: str, goal: Goal) -> str:
+    """What is shown by 30 steps of half a second, each shown; `terminal` is its TERM, or empty for none."""
     output = io.StringIO()
-    console = Console(file=output, force_terminal=terminal, width=120, highlight=False)
+    environment = {"TERM": terminal}
+    console = Console(file=output, force_terminal=bool(terminal), width=120, highlight=False, _environ=environment)
     trainer = Trainer(TINY, small_corpus(folder), get_backend("numpy"))
     with TrainingProgress(console, goal, trainer) as shown:
         for _ in range(30):
@@ -50,14 +51,15 @@ def run(folder: Path, clock: Clock, *, terminal: bool, goal: Goal) -> str:
 
 
 def test_a_terminal_gets_a_bar_and_a_line_that_stays(tmp_path: Path, clock: Clock) -> None:
-    shown = run(tmp_path, clock, terminal=True, goal=Goal(40, 0.0, clock.now))
+    shown = run(tmp_path, clock, terminal="xterm", goal=Goal(40, 0.0, clock.now))
     assert "━" in shown
     assert re.search(FIGURES.format(step=10, time="0:15 left"), shown)
     assert re.search(FIGURES.format(step=30, time="took 0:15"), shown)
 
 
-def test_elsewhere_there_is_a_line_every_ten_seconds(tmp_path: Path, clock: Clock) -> None:
-    first, last = run(tmp_path, clock, terminal=False, goal=Goal(None, 60.0, clock.now)).splitlines()
+@pytest.mark.parametrize("terminal", ["", "dumb"])
+def test_elsewhere_there_is_a_line_every_ten_seconds(tmp_path: Path, clock: Clock, terminal: str) -> None:
+    first, last = run(tmp_path, clock, terminal=terminal, goal=Goal(None, 60.0, clock.now)).splitlines()
     assert re.fullmatch(FIGURES.format(step=20, time="0:50 left"), first)
     assert re.fullmatch(FIGURES.format(step=30, time="took 0:15"), last)
     assert " 42 characters/s" in last  # 3 × 7 characters every half second

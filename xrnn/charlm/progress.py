@@ -47,6 +47,8 @@ class TrainingProgress:
         self._console, self._goal, self._trainer = console, goal, trainer
         self._first = trainer.steps
         self._last_line = goal.started
+        # A dumb terminal (TERM=dumb) can't move back over a bar.
+        self._has_bar = console.is_terminal and not console.is_dumb_terminal
         self._bar = Progress(
             TextColumn("step {task.fields[step]:,}"),
             BarColumn(),
@@ -54,7 +56,7 @@ class TrainingProgress:
             console=console,
             auto_refresh=False,  # its thread would take time from the arithmetic
             transient=True,
-            disable=not console.is_terminal,
+            disable=not self._has_bar,
         )
         self._task = self._bar.add_task("", total=1.0, step=self._first)
 
@@ -66,13 +68,13 @@ class TrainingProgress:
         self._bar.stop()
 
     def show(self) -> None:
-        """Draw the bar anew; where there is no terminal, print a line every ten seconds."""
+        """Draw the bar anew; where there can be none, print a line every ten seconds."""
         steps = self._trainer.steps
         done = self._goal.fraction(self._first, steps)
         left = self._goal.elapsed * (1 / done - 1)
         text = f"{self._loss_and_rate()}, {_clock(left)} left"
         self._bar.update(self._task, completed=done, description=text, step=steps, refresh=True)
-        if not self._console.is_terminal and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+        if not self._has_bar and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self._console.print(f"step {steps:,}: {text}")
 

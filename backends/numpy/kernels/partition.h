@@ -17,7 +17,7 @@ struct Partition {
 };
 
 // The rule. T steps, N rows, D inputs (0 for a backward pass), H columns, `size` bytes an element, at most
-// `max_threads` threads. See partition.cpp for what each threshold rests on.
+// `max_threads` threads. The thresholds stand in partition.cpp.
 Partition choose_partition(int64_t T, int64_t N, int64_t D, int64_t H, int64_t size, int max_threads);
 
 }  // namespace xrnn
