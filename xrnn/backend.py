@@ -20,7 +20,7 @@ import numpy as np
 from xrnn.ops import rnn
 from xrnn.ops.rnn import Array, RNNCache, RNNCell
 
-Operation: TypeAlias = Literal["matmul_add", "recurrence_forward", "recurrence_backward", "weight_gradients"]
+Operation: TypeAlias = Literal["matmul_add", "recurrence_forward", "recurrence_backward"]
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 
 _HOST: Final = contextlib.nullcontext()  # there is one host, nothing to choose
@@ -105,13 +105,16 @@ class Backend:
         """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b) for the whole sequence; see `xrnn.ops.rnn.forward`."""
         return rnn.forward(self, cell, x, Wx, Wh, b, h_prev)
 
-    def recurrence_backward(self, cell: RNNCell, cache: RNNCache, dh: Array) -> tuple[Array, Array]:
-        """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]); see `xrnn.ops.rnn.backward`."""
-        return rnn.backward(self, cell, cache, dh)
+    def recurrence_backward(
+        self, cell: RNNCell, cache: RNNCache, dh: Array, dWx: Array, dWh: Array, db: Array
+    ) -> tuple[Array, Array]:
+        """The gradients of `recurrence_forward` → dx, dh_prev; dWx, dWh, db are overwritten.
 
-    def weight_gradients(self, cache: RNNCache, dz: Array, dWx: Array, dWh: Array, db: Array) -> Array:
-        """dWx, dWh, db, overwritten, and dx from dz; see `xrnn.ops.rnn.weight_gradients`."""
-        return rnn.weight_gradients(self, cache, dz, dWx, dWh, db)
+        Whole, not only the loop over time: a form that takes the products of dz while it goes never holds all of dz.
+        One that has all of dz ends in `xrnn.ops.rnn.weight_gradients`, as this one does.
+        """
+        dz, dh_prev = rnn.backward(self, cell, cache, dh)
+        return rnn.weight_gradients(self, cache, dz, dWx, dWh, db), dh_prev
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over the i with index[i] = v.   rows (M, E), index (M,), out (V, E) is overwritten.

@@ -42,15 +42,13 @@ class NumpyBackend(Backend):
             return super().recurrence_forward(cell, x, Wx, Wh, b, h_prev)
         return RNNCache(x, Wx, Wh, kernels.forward(x, Wx, Wh, b, h_prev, cell.nonlinearity == "relu"))
 
-    def recurrence_backward(self, cell: RNNCell, cache: RNNCache, dh: Array) -> tuple[Array, Array]:
+    def recurrence_backward(
+        self, cell: RNNCell, cache: RNNCache, dh: Array, dWx: Array, dWh: Array, db: Array
+    ) -> tuple[Array, Array]:
         if not (kernels and fused_enabled()):
-            return super().recurrence_backward(cell, cache, dh)
-        return kernels.backward(cache.hs, cache.Wh, dh, cell.nonlinearity == "relu")
-
-    def weight_gradients(self, cache: RNNCache, dz: Array, dWx: Array, dWh: Array, db: Array) -> Array:
-        if not (kernels and fused_enabled()):
-            return super().weight_gradients(cache, dz, dWx, dWh, db)
-        return kernels.gradients(cache.x, cache.hs, dz, cache.Wx, dWx, dWh, db)
+            return super().recurrence_backward(cell, cache, dh, dWx, dWh, db)
+        dz, dh_prev = kernels.backward(cache.hs, cache.Wh, dh, cell.nonlinearity == "relu")
+        return kernels.gradients(cache.x, cache.hs, dz, cache.Wx, dWx, dWh, db), dh_prev
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over the i with index[i] = v: sort once, then sum each run of equal indices."""

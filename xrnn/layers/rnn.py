@@ -94,8 +94,7 @@ class RNN(Layer):
         self._check("dh_next", dh_next, shape, "the shape of what the last forward returned")
         dh = dh_next[None] if step else dh_next
         with self.backend.device_of(dh):
-            dz, dh_prev = self.backend.recurrence_backward(self.cell, self.cache, dh)
-            dx = self.backend.weight_gradients(self.cache, dz, *self.grads)
+            dx, dh_prev = self.backend.recurrence_backward(self.cell, self.cache, dh, *self.grads)
         return dx[0] if step else dx, dh_prev
 
     def __call__(self, x: Array, h_prev: Array | None = None) -> Array:
