@@ -12,10 +12,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import standin
+from tests import standin_backend
 from tests.standin import counting
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
-from xrnn.backends.cupy import CupyBackend
 from xrnn.select import get_backend, register
 
 # The same examples in every run: a failure is never one of chance. The fixtures hold nothing that an example changes.
@@ -26,7 +25,7 @@ settings.load_profile("xrnn")
 
 pytest_plugins = ["tests.require_gpu"]
 
-STANDIN = CupyBackend(standin)
+STANDIN = standin_backend.make()
 register(STANDIN)
 
 try:

@@ -21,10 +21,9 @@ sys.meta_path.insert(0, NoCupy())
 STANDIN_AS_CUPY = """
 import sys
 import xrnn.select
-from tests import standin
-from xrnn.backends.cupy import CupyBackend
+from tests import standin_backend
 sys.modules["fake_cupy_backend"] = type(sys)("fake_cupy_backend")
-sys.modules["fake_cupy_backend"].load = lambda: CupyBackend(standin)
+sys.modules["fake_cupy_backend"].load = standin_backend.make
 xrnn.select._MODULES["cupy"] = "fake_cupy_backend"
 """
 

@@ -134,3 +134,12 @@ class Backend:
         if operation not in OPERATIONS:
             raise ValueError(f"unknown operation {operation!r}: expected one of {', '.join(OPERATIONS)}")
         return Explanation("plain", f"the {self.name} backend has no other form of it")
+
+    def explain_sizes(self, shapes: Mapping[str, int], dtype: Any) -> str:
+        """What `xrnn info` prints of these sizes (keys T, N, D, H): the form that each operation takes."""
+        sizes = ", ".join(f"{letter}={size}" for letter, size in shapes.items())
+        lines = [f"forms at {sizes}, {np.dtype(dtype).name}:"]
+        for operation in OPERATIONS:
+            explanation = self.explain(operation, RNNCell(), shapes, dtype)
+            lines.append(f"  {operation}: {explanation.form} ({explanation.why})")
+        return "\n".join(lines)

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from xrnn.backend import Backend, Explanation, Operation
+from xrnn.backend import Backend, Explanation, Operation, fused_enabled
+from xrnn.backends.cupy.choice import Candidate, candidates, choose, table
+from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.probe import import_cupy, probe
-from xrnn.ops.rnn import Array, RNNCell
+from xrnn.ops.rnn import Array, RNNCache, RNNCell, weight_gradients
 
 
 class CupyBackend(Backend):
@@ -26,9 +28,12 @@ class CupyBackend(Backend):
     def __init__(self, cupy: ModuleType) -> None:
         super().__init__(cupy)
         self._gemm = importlib.import_module(f"{cupy.__name__}.cublas").gemm
+        self._launcher = Launcher(cupy)
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
-        return self.xp.asnumpy(array)  # type: ignore[no-any-return]
+        copy: np.ndarray[Any, np.dtype[Any]] = self.xp.asnumpy(array)
+        self._launcher.raise_if_gave_up()
+        return copy
 
     def device_of(self, array: Array) -> AbstractContextManager[object]:
         device: Any = array.device  # for type checkers arrays are NumPy's, whose device is a string
@@ -41,10 +46,49 @@ class CupyBackend(Backend):
         self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=1.0)
         return None
 
+    def recurrence_forward(
+        self, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
+    ) -> RNNCache:
+        chosen = self._choose(x.dtype, x.shape, b.shape[0], backward=False)
+        if chosen is None:
+            return super().recurrence_forward(cell, x, Wx, Wh, b, h_prev)
+        return self._launcher.forward(chosen, cell, x, Wx, Wh, b, h_prev)
+
+    def recurrence_backward(
+        self, cell: RNNCell, cache: RNNCache, dh: Array, dWx: Array, dWh: Array, db: Array
+    ) -> tuple[Array, Array]:
+        chosen = self._choose(dh.dtype, cache.x.shape, dh.shape[2], backward=True)
+        if chosen is None:
+            return super().recurrence_backward(cell, cache, dh, dWx, dWh, db)
+        dz, dh_prev = self._launcher.backward(chosen, cell, cache, dh)
+        return weight_gradients(self, cache, dz, dWx, dWh, db), dh_prev
+
+    def _choose(self, dtype: Any, x_shape: tuple[int, ...], H: int, *, backward: bool) -> Candidate | None:
+        """The kernel to launch on the current device, None for the plain form."""
+        self._launcher.raise_if_gave_up()
+        if not fused_enabled():
+            return None
+        T, N, D = x_shape
+        chosen = choose(self._launcher.device(), dtype, T, N, D, H)
+        return chosen if chosen.form != "plain" and self._launcher.fits(chosen, dtype, backward) else None
+
     def explain(self, operation: Operation, cell: RNNCell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
-        if operation == "matmul_add" and np.dtype(dtype).char in "fd":
+        dtype = np.dtype(dtype)
+        if operation == "matmul_add" and dtype.char in "fd":
             return Explanation("gemm", "one cuBLAS call accumulates into its output")
-        return super().explain(operation, cell, shapes, dtype)
+        if operation not in ("recurrence_forward", "recurrence_backward"):
+            return super().explain(operation, cell, shapes, dtype)
+        if not fused_enabled():
+            return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
+        sizes = self._launcher.device(), dtype, *(shapes[letter] for letter in "TNDH")
+        chosen, count = choose(*sizes), len(candidates(*sizes))
+        return Explanation(
+            chosen.form, f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction, the best of {count} candidates"
+        )
+
+    def explain_sizes(self, shapes: Mapping[str, int], dtype: Any) -> str:
+        forms = super().explain_sizes(shapes, dtype)
+        return f"{forms}\n{table(self._launcher.device(), dtype, *(shapes[letter] for letter in 'TNDH'))}"
 
     def describe(self) -> dict[str, str]:
         runtime = self.xp.cuda.runtime

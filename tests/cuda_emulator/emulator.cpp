@@ -65,6 +65,7 @@ struct Warp {
 
 struct Block {
     Meeting meeting;
+    int any[2] = {0, 0};  // by generation: __syncthreads_or
     void* shared = nullptr;
     std::vector<Warp> warps;
 };
@@ -160,9 +161,14 @@ Fiber* next(uint64_t& random) {
 View* current;
 dim3 grid_size, block_size;
 
-void barrier(int line) {
+int barrier(int line, int predicate) {
+    Block& block = *me()->owner;
     current->fenced = false;  // strict: only a fence after the barrier covers what the others wrote before it
-    meet(me()->owner->meeting, block_size.x, line, "threads of one block wait at different __syncthreads", true);
+    // The one that opens a generation clears its predicate: everybody has left it two barriers ago.
+    int& any = block.any[block.meeting.generation & 1];
+    any = (block.meeting.arrived ? any : 0) | predicate;
+    meet(block.meeting, block_size.x, line, "threads of one block wait at different __syncthreads", true);
+    return any;
 }
 
 uint64_t warp_exchange(unsigned mask, uint64_t value, unsigned source, int line) {
@@ -246,6 +252,12 @@ const char* run(const Launch& launch, void (*thread)(void* const*)) {
     current = nullptr;
     if (!error[0] && live)
         snprintf(error, sizeof error, "deadlock: threads wait at a barrier or warp operation that others never reach");
+    for ([[maybe_unused]] Fiber& f : fiber) {  // those that an error cut short
+        if (f.done) continue;
+        TSAN(__tsan_switch_to_fiber(f.tsan, kNoOrder));
+        TSAN(__tsan_release(&end_of_launch));
+        TSAN(__tsan_switch_to_fiber(scheduler_tsan, kNoOrder));
+    }
     TSAN(__tsan_acquire(&end_of_launch));
     for ([[maybe_unused]] Fiber& f : fiber) TSAN(__tsan_destroy_fiber(f.tsan));
     for (Block& b : block) free(b.shared);

@@ -27,9 +27,6 @@ struct dim3 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
-struct alignas(16) double2 {
-    double x, y;
-};
 
 namespace emulator {
 struct View {  // what kernel code may read of the thread that runs it
@@ -41,7 +38,7 @@ struct View {  // what kernel code may read of the thread that runs it
 extern View* current;
 extern dim3 grid_size, block_size;
 
-void barrier(int line);
+int barrier(int line, int predicate = 0);  // returns whether any thread's predicate holds
 uint64_t warp_exchange(unsigned mask, uint64_t value, unsigned source, int line);
 void warp_barrier(unsigned mask, int line);
 void fence();
@@ -54,15 +51,17 @@ long long clock();
 template <class T>
 T load(const T* p) {
     look(p);
-    return __atomic_load_n(p, __ATOMIC_RELAXED);
+    T value;
+    __atomic_load(p, &value, __ATOMIC_RELAXED);
+    return value;
 }
 template <class T>
 void store(T* p, T value) {
     publish();
     if (current->fenced)
-        __atomic_store_n(p, value, __ATOMIC_RELEASE);
+        __atomic_store(p, &value, __ATOMIC_RELEASE);
     else
-        __atomic_store_n(p, value, __ATOMIC_RELAXED);
+        __atomic_store(p, &value, __ATOMIC_RELAXED);
 }
 template <class T>
 T add(T* p, T value) {
@@ -72,11 +71,19 @@ T add(T* p, T value) {
 }
 template <class T>
 T shuffle(unsigned mask, T value, unsigned source, int line) {
-    uint64_t bits = 0;
-    memcpy(&bits, &value, sizeof value);
-    bits = warp_exchange(mask, bits, source, line);
-    memcpy(&value, &bits, sizeof value);
+    uint64_t word = 0;
+    memcpy(&word, &value, sizeof value);
+    word = warp_exchange(mask, word, source, line);
+    memcpy(&value, &word, sizeof value);
     return value;
+}
+
+template <class To, class From>
+To bits(From value) {
+    static_assert(sizeof(To) == sizeof(From));
+    To result;
+    memcpy(&result, &value, sizeof result);
+    return result;
 }
 
 // How Python starts a kernel: emulate_<kernel>(launch) returns null, or what went wrong.
@@ -108,6 +115,7 @@ void widths(void (*)(A...), int* out) {
 #define blockDim emulator::block_size
 #define gridDim emulator::grid_size
 #define __syncthreads() emulator::barrier(__LINE__)
+#define __syncthreads_or(predicate) emulator::barrier(__LINE__, (predicate) ? 1 : 0)
 #define __syncwarp(mask) emulator::warp_barrier(mask, __LINE__)
 #define __shfl_sync(mask, value, source) emulator::shuffle(mask, value, source, __LINE__)
 #define __shfl_xor_sync(mask, value, bits) emulator::shuffle(mask, value, emulator::current->lane ^ (bits), __LINE__)
@@ -115,6 +123,7 @@ void widths(void (*)(A...), int* out) {
 #define __threadfence_system() emulator::fence()
 #define clock64() emulator::clock()
 
+inline int min(int a, int b) { return a < b ? a : b; }
 inline unsigned atomicAdd(unsigned* p, unsigned value) { return emulator::add(p, value); }
 
 #define EMULATE(kernel)                                                                                           \

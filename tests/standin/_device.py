@@ -30,6 +30,7 @@ class Device:
         "MaxSharedMemoryPerMultiprocessor": 233_472,
         "MaxRegistersPerMultiprocessor": 65_536,
         "MaxThreadsPerMultiProcessor": 2048,
+        "ClockRate": 1_980_000,
         "CooperativeLaunch": 1,
         "WarpSize": 32,
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 
-from tests.standin._device import launch
+from tests.standin._device import Device, launch
 from tests.standin._memory import DeviceMemory
 
 
@@ -57,6 +59,11 @@ class RawFunction:
     def __init__(self, name: str, run: Callable[..., None], enable_cooperative_groups: bool) -> None:
         self.name, self._run, self.enable_cooperative_groups = name, run, enable_cooperative_groups
 
+    @property
+    def kernel(self) -> SimpleNamespace:
+        """CuPy's Function, of which only the handle is public."""
+        return SimpleNamespace(ptr=id(self))
+
     def __call__(
         self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
     ) -> None:
@@ -69,6 +76,9 @@ class RawFunction:
                 raise ValueError(f"argument {i} of {self.name} is not contiguous, and a kernel ignores strides")
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise ValueError(f"{self.name} is launched with {shared_mem} bytes of shared memory: CUDA's invalid value")
+        if self.enable_cooperative_groups and math.prod(grid) > Device.attributes["MultiProcessorCount"]:
+            # CuPy launches fewer blocks, with a warning, where the grid has one axis.
+            raise ValueError(f"{self.name} is launched with a grid {grid}: its blocks can't all be resident at once")
         launch("raw_kernels", *(array.device for array in arrays))
         hosts = [arg._host if isinstance(arg, DeviceMemory) else arg for arg in args]
         self._run(grid, block, hosts, shared_mem=shared_mem)

@@ -1,0 +1,123 @@
+// The whole sequence in one cooperative launch: blocks that share W, and that hand each other the states through L2.
+//
+// grid (blocks that split the columns of W, groups that split the batch), all of them resident at once; at most 256
+// threads; see tile.cu for the arrays and the layout. Block (s, g) has the columns s · columns … of W, and the rows
+// N · g / G … of the batch, which it takes ROWS at a time.
+//
+// The arrival flag is the data. Before the launch, every element of `state` that is to be filled is empty: a NaN with
+// all bits set, which no result may be; it is written once, and a block that needs it looks until it is there. So nothing has to be
+// ordered: there is no counter, no barrier over the grid, no fence, and no buffer that could be reused too early.
+// (After Diamos et al., 2016: Persistent RNNs.) It holds for relu and for gradients as it does for tanh: only one bit
+// pattern is taken, and a real NaN that has it gets another.
+//
+// It can't hang. A block that has waited for longer than `patience` clock cycles writes 1 to *gave_up, which is pinned
+// host memory, publishes NaN for everything that it still owes, so that others don't wait for it, and ends.
+
+
+__device__ __forceinline__ bool is_empty(Real x) { return bits_of(x) == ~decltype(bits_of(x))(0); }
+
+// The values that have arrived of the 16 bytes from p on. `left` elements of the row are left; wide: all rows are
+// 16-byte aligned. Returns whether none of them is empty.
+__device__ __forceinline__ bool receive(Vector& v, const Real* p, int left, bool wide) {
+    bool full = true;
+    if (wide) {
+        look_wide(p, v.at);
+#pragma unroll
+        for (int c = 0; c < kVector; ++c) full &= !is_empty(v.at[c]);
+    } else {
+#pragma unroll
+        for (int c = 0; c < kVector; ++c) {
+            v.at[c] = c < left ? look(p + c) : Real(0);
+            full &= !is_empty(v.at[c]);
+        }
+    }
+    return full;
+}
+
+// Brings `rows` states, from `from` on, into the tile, waiting for those that are still empty unless they are given.
+// Returns whether it gave up.
+__device__ __forceinline__ bool bring(const Tile& tile, const Real* from, int rows, bool given, long long patience) {
+    constexpr int kLoads = 4;  // of a thread, under way at a time: one round trip to L2 for all of them
+    const int H = tile.g.H, stride = blockDim.x * kVector;
+    const bool wide = H % kVector == 0;
+    bool gave_up = false;
+    for (int start = threadIdx.x * kVector; start < H; start += stride * (kLoads / ROWS)) {
+        Vector v[kLoads];
+        const long long since = clock64();
+        bool waiting;
+        do {
+            waiting = false;
+#pragma unroll
+            for (int e = 0; e < kLoads; ++e) {
+                const int n = e % ROWS, k = start + e / ROWS * stride;
+                if (n < rows && k < H) waiting |= !receive(v[e], from + static_cast<size_t>(n) * H + k, H - k, wide);
+            }
+            waiting &= !given;
+            gave_up |= waiting && clock64() - since > patience;
+        } while (waiting && !gave_up);
+#pragma unroll
+        for (int e = 0; e < kLoads; ++e) {
+            const int n = e % ROWS, k = start + e / ROWS * stride;
+            if (n < rows && k < H) *reinterpret_cast<Vector*>(tile.state_at(n, k)) = v[e];
+        }
+    }
+    return gave_up;
+}
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+group(const Real* W, const Real* start, const Real* hs, Real* state, int T, int N, int H, int relu,
+      int columns, int column_threads, int slice, int pitch, long long patience, unsigned* gave_up) {
+    SHARED_MEMORY(shared);
+    const int first = blockIdx.x * columns;
+    columns = min(columns, H - first);
+    Tile tile({H, columns, column_threads, slice, pitch}, shared, W, first);
+    const Outputs mine(columns);
+    const int begin = static_cast<long long>(N) * blockIdx.y / gridDim.y;
+    const int end = static_cast<long long>(N) * (blockIdx.y + 1) / gridDim.y;
+    const size_t step = static_cast<size_t>(N) * H;
+    const Real nan = Real(0) / Real(0);  // not the one that means empty
+    __syncthreads();  // the zeros come before what is laid over them
+
+    for (int i = 0; i < T; ++i) {
+        const int t = BACKWARD ? T - 1 - i : i;
+        const bool alone = BACKWARD && i == 0;
+        const Real* previous = state + (t + BACKWARD) * step;
+        Real* next = state + (t + 1 - BACKWARD) * step;
+        for (int first_row = begin; first_row < end; first_row += ROWS) {
+            const int rows = min(ROWS, end - first_row);
+            const size_t tile_offset = static_cast<size_t>(first_row) * H, own = tile_offset + first + mine.j;
+
+            // Asked for now, needed after the product.
+            Real z[ROWS], h[ROWS];
+#pragma unroll
+            for (int e = 0; e < ROWS; ++e) {
+                const int n = mine.n + e * mine.stride;
+                const size_t at = own + static_cast<size_t>(n) * H;
+                z[e] = n < rows ? start[t * step + at] : Real(0);
+                h[e] = BACKWARD && n < rows ? hs[(t + 1) * step + at] : Real(0);
+            }
+
+            // Also the barrier after which the states are in place.
+            if (__syncthreads_or(bring(tile, previous + tile_offset, alone ? 0 : rows, i == 0, patience))) {
+                if (threadIdx.x == 0) tell_host(gave_up);
+                for (; i < T; ++i) {
+                    Real* owed = state + ((BACKWARD ? T - 1 - i : i) + 1 - BACKWARD) * step;
+                    for (int n = begin; n < end; ++n)
+                        for (int j = threadIdx.x; j < columns; j += blockDim.x)
+                            publish(owed + static_cast<size_t>(n) * H + first + j, nan);
+                }
+                return;
+            }
+            if (!alone) tile.multiply();
+            __syncthreads();  // all slices have been summed, and nobody reads the states any more
+#pragma unroll
+            for (int e = 0; e < ROWS; ++e) {
+                const int n = mine.n + e * mine.stride;
+                if (n < rows) {
+                    const Real value = finish(alone ? z[e] : z[e] + tile.total(n, mine.j), h[e], relu);
+                    publish(next + own + static_cast<size_t>(n) * H, is_empty(value) ? nan : value);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+"""Compiling and launching the recurrence's CUDA kernels through CuPy.
+
+Everything runs on the current stream and on the current device; nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.backends.cupy.choice import Candidate, Device
+from xrnn.ops.rnn import Array, RNNCache, RNNCell
+
+# Clock cycles that a block waits for another's states before it gives up: some seconds.
+PATIENCE: Final = 1 << 33
+_KERNELS: Final = {"one-block": "one_block", "group": "group"}
+# Multiplications with addition in a cycle, float32 and float64, of a multiprocessor by compute capability (CUDA C
+# programming guide, throughput of arithmetic instructions). Elsewhere: what the smaller GPUs have.
+_RATES: Final = {"80": (64, 32), "90": (128, 64), "100": (128, 64)}
+_OTHER_RATES: Final = (128, 2)
+
+
+@functools.cache
+def source(form: str) -> str:
+    """The CUDA source of a form's kernel, as one text: CuPy's cache of compiled code doesn't see included files."""
+    folder = Path(__file__).parent
+    names = ("tile.cu", "device.cu", f"{_KERNELS[form]}.cu")
+    return "".join(f'#line 1 "{name}"\n{(folder / name).read_text()}' for name in names)
+
+
+def options(dtype: Any, rows: int, kept: int, backward: bool) -> tuple[str, ...]:
+    """The compiler options that make one variant of a kernel (see tile.cu)."""
+    real = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
+    return ("--std=c++17", f"-DREAL={real}", f"-DROWS={rows}", f"-DKEPT={kept}", f"-DBACKWARD={int(backward)}")
+
+
+class Launcher:
+    """The kernels of one CuPy module, compiled when first used, for each device."""
+
+    def __init__(self, cupy: ModuleType) -> None:
+        self.xp: Any = cupy
+        self._kernels: dict[tuple[Any, ...], Any] = {}
+        self._devices: dict[int, Device] = {}
+        self._pinned: Any = None
+        self._gave_up: np.ndarray[Any, np.dtype[Any]] | None = None  # (1,), in pinned memory: kernels write it
+
+    def device(self) -> Device:
+        """What `choose` needs to know of the current device."""
+        current = self.xp.cuda.Device()
+        if current.id not in self._devices:
+            attributes = current.attributes
+            self._devices[current.id] = Device(
+                self.xp.cuda.runtime.getDeviceProperties(current.id)["name"].decode(),
+                attributes["MultiProcessorCount"],
+                attributes["MaxSharedMemoryPerBlockOptin"],
+                attributes["ClockRate"] * 1e3,
+                *_RATES.get(current.compute_capability, _OTHER_RATES),
+                cooperative=bool(attributes["CooperativeLaunch"]),
+            )
+        return self._devices[current.id]
+
+    def raise_if_gave_up(self) -> None:
+        """Raise RuntimeError once after a kernel has given up waiting. It looks at host memory: no wait."""
+        if self._gave_up is not None and self._gave_up[0]:
+            self._gave_up[0] = 0
+            raise RuntimeError(
+                "a recurrence launched earlier gave up waiting for its own blocks, and its results are NaN: expected "
+                "all of them to run at once; run it again, or with XRNN_FUSED=0, which takes the plain form"
+            )
+
+    def fits(self, candidate: Candidate, dtype: Any, backward: bool) -> bool:
+        """Whether the driver, too, says that all blocks of a group can be resident at once."""
+        if candidate.form != "group":
+            return True
+        resident = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
+            self._kernel(candidate, dtype, backward).kernel.ptr, candidate.threads, candidate.shared_bytes
+        )
+        return bool(math.prod(candidate.grid) <= resident * self.device().multiprocessors)
+
+    def forward(
+        self, candidate: Candidate, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
+    ) -> RNNCache:
+        """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b), as `xrnn.ops.rnn.forward`, the loop over time in one kernel."""
+        xp = self.xp
+        (T, N, D), H = x.shape, b.shape[0]
+        Wh = xp.ascontiguousarray(Wh)
+
+        hs = xp.empty((T + 1, N, H), dtype=x.dtype)
+        hs[0] = 0 if h_prev is None else h_prev
+        # In a group hs tells what has arrived, and can't hold the input's share as well.
+        start = xp.empty((T, N, H), dtype=x.dtype) if candidate.form == "group" else hs[1:]
+        z = start.reshape(T * N, H)
+        xp.matmul(x.reshape(T * N, D), Wx, out=z)
+        z += b
+        self._launch(candidate, cell, Wh, start, hs, hs, hs[1:], backward=False)
+        return RNNCache(x, Wx, Wh, hs)
+
+    def backward(self, candidate: Candidate, cell: RNNCell, cache: RNNCache, dh: Array) -> tuple[Array, Array]:
+        """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]), as `xrnn.ops.rnn.backward`, the loop over time in one kernel."""
+        xp = self.xp
+        WhT = xp.ascontiguousarray(cache.Wh.T)
+
+        dz = xp.empty(dh.shape, dtype=dh.dtype)
+        self._launch(candidate, cell, WhT, xp.ascontiguousarray(dh), cache.hs, dz, dz, backward=True)
+        return dz, xp.matmul(dz[0], WhT)
+
+    def _launch(
+        self,
+        candidate: Candidate,
+        cell: RNNCell,
+        W: Array,
+        start: Array,
+        hs: Array,
+        state: Array,
+        to_fill: Array,
+        backward: bool,
+    ) -> None:
+        """Fill the part `to_fill` of `state`; the arrays are those of tile.cu."""
+        T, N, H = start.shape
+        sizes = T, N, H, cell.nonlinearity == "relu"
+        layout = candidate.columns, candidate.column_threads, candidate.slice, candidate.pitch
+        # NumPy scalars: CuPy would send a Python int as 8 bytes.
+        args = [W, start, hs, state, *map(np.int32, (*sizes, *layout))]
+        if candidate.form == "group":
+            to_fill.view(f"int{8 * state.itemsize}").fill(-1)  # all bits set: empty
+            args += [np.int64(PATIENCE), np.uint64(self._gave_up_address())]
+        # Two axes, always: CuPy shrinks a cooperative grid of one axis that is too large, where two raise.
+        self._kernel(candidate, state.dtype, backward)(
+            candidate.grid, (candidate.threads,), tuple(args), shared_mem=candidate.shared_bytes
+        )
+
+    def _gave_up_address(self) -> int:
+        if self._gave_up is None:
+            self._pinned = self.xp.cuda.alloc_pinned_memory(4)
+            self._gave_up = np.frombuffer(self._pinned, np.uint32, 1)
+            self._gave_up[0] = 0
+        address: int = self._pinned.ptr
+        return address
+
+    def _kernel(self, candidate: Candidate, dtype: Any, backward: bool) -> Any:
+        form, variant = candidate.form, options(dtype, candidate.rows, candidate.kept, backward)
+        key = (form, variant, self.xp.cuda.runtime.getDevice())
+        if key not in self._kernels:
+            module = self.xp.RawModule(code=source(form), options=variant, enable_cooperative_groups=form == "group")
+            kernel = module.get_function(_KERNELS[form])
+            # More than 48 KB have to be asked for. It is a bound: each launch says what it takes.
+            kernel.max_dynamic_shared_size_bytes = self.device().shared_bytes
+            self._kernels[key] = kernel
+        return self._kernels[key]

@@ -1,0 +1,47 @@
+// The whole sequence in one launch, each block for ROWS batch rows and with all of W to itself: blocks never meet.
+//
+// grid (⌈N / ROWS⌉), at most 256 threads; see tile.cu for the arrays and the layout.
+// `start` may be the rows of `state` that are to be filled: an element is read by the thread that overwrites it.
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+one_block(const Real* W, const Real* start, const Real* hs, Real* state, int T, int N, int H, int relu,
+          int columns, int column_threads, int slice, int pitch) {
+    SHARED_MEMORY(shared);
+    Tile tile({H, columns, column_threads, slice, pitch}, shared, W, 0);
+    const Outputs mine(columns);
+    const int first_row = blockIdx.x * ROWS, rows = min(ROWS, N - first_row);
+    const size_t step = static_cast<size_t>(N) * H, tile_offset = static_cast<size_t>(first_row) * H;
+    __syncthreads();  // the zeros come before what is laid over them
+
+    for (int n = mine.n; n < rows && !BACKWARD; n += mine.stride)
+        *tile.state_at(n, mine.j) = state[tile_offset + static_cast<size_t>(n) * H + mine.j];
+
+    for (int i = 0; i < T; ++i) {
+        const int t = BACKWARD ? T - 1 - i : i;
+        const bool alone = BACKWARD && i == 0;
+        const size_t in = t * step + tile_offset, out = (t + 1 - BACKWARD) * step + tile_offset;
+
+        // Asked for now, needed after the product.
+        Real z[ROWS], h[ROWS];
+#pragma unroll
+        for (int e = 0; e < ROWS; ++e) {
+            const int n = mine.n + e * mine.stride;
+            const size_t at = static_cast<size_t>(n) * H + mine.j;
+            z[e] = n < rows ? start[in + at] : Real(0);
+            h[e] = BACKWARD && n < rows ? hs[in + step + at] : Real(0);
+        }
+
+        __syncthreads();  // the states are in place
+        if (!alone) tile.multiply();
+        __syncthreads();  // all slices have been summed, and nobody reads the states any more
+#pragma unroll
+        for (int e = 0; e < ROWS; ++e) {
+            const int n = mine.n + e * mine.stride;
+            if (n < rows) {
+                const Real value = finish(alone ? z[e] : z[e] + tile.total(n, mine.j), h[e], relu);
+                state[out + static_cast<size_t>(n) * H + mine.j] = value;
+                *tile.state_at(n, mine.j) = value;
+            }
+        }
+    }
+}

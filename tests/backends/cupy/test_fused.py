@@ -1,0 +1,159 @@
+"""The fused forms on the stand-in, with the emulator behind its RawModule: values, launches, and what can go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import cuda_emulator
+from tests import standin as cp
+from tests.standin import raw
+from tests.standin.counting import Counters, counted, no_waiting
+from xrnn import RNN, use_fused
+from xrnn.backends.cupy import CupyBackend, launch
+from xrnn.ops.rnn import Nonlinearity, RNNCell
+from xrnn.select import register
+
+pytestmark = pytest.mark.skipif(bool(cuda_emulator.MISSING), reason=cuda_emulator.MISSING)
+
+ONE_BLOCK = (6, 3, 5, 20)  # T, N, D, H
+GROUP = (4, 5, 3, 260)  # just too large for one block
+
+
+@pytest.fixture
+def few_multiprocessors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU so small that a group has few blocks: the emulator has that many threads to run."""
+    monkeypatch.setitem(cp.cuda.Device.attributes, "MultiProcessorCount", 5)
+
+
+@pytest.fixture
+def backend(few_multiprocessors: None) -> Iterator[CupyBackend]:
+    from tests.conftest import STANDIN
+
+    backend = CupyBackend(cp)
+    register(backend)
+    yield backend
+    register(STANDIN)
+
+
+def layer(backend: CupyBackend, sizes: tuple[int, ...], dtype: str, nonlinearity: Nonlinearity = "tanh") -> RNN:
+    return RNN.init(sizes[2], sizes[3], rng=0, dtype=dtype, backend=backend, nonlinearity=nonlinearity)
+
+
+def step(rnn: RNN, sizes: tuple[int, ...], dtype: str) -> list[Any]:
+    """h, dx, dh_prev and the weights' gradients, on the host."""
+    T, N, D, H = sizes
+    rng = np.random.default_rng(1)
+    x, h_prev, dh = (cp.asarray(rng.standard_normal(s).astype(dtype)) for s in [(T, N, D), (N, H), (T, N, H)])
+    h = rnn.forward(x, h_prev)
+    return [a.get() for a in (h, *rnn.backward(dh), *rnn.grads)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
+def test_the_form_agrees_with_the_plain_one(
+    backend: CupyBackend, sizes: tuple[int, ...], form: str, dtype: str, nonlinearity: Nonlinearity
+) -> None:
+    rnn = layer(backend, sizes, dtype, nonlinearity)
+    explained = backend.explain("recurrence_forward", RNNCell(), dict(zip("TNDH", sizes, strict=True)), dtype)
+    assert explained.form == form
+    with counted() as counters:
+        fused = step(rnn, sizes, dtype)
+    assert counters.raw_kernels == 2
+    with use_fused(False), counted() as counters:
+        plain = step(rnn, sizes, dtype)
+    assert counters.raw_kernels == 0
+    for got, want in zip(fused, plain, strict=True):
+        scale = max(1.0, float(abs(want).max()))
+        np.testing.assert_allclose(got / scale, want / scale, rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kernels"),
+    [
+        (ONE_BLOCK, 5),  # h_prev, += b; Whᵀ, Σ db, and what backward copies
+        (GROUP, 7),  # and what both directions fill with 'empty'
+    ],
+)
+def test_the_launches_of_a_training_step(backend: CupyBackend, sizes: tuple[int, ...], kernels: int) -> None:
+    T, N, D, H = sizes
+    rnn = layer(backend, sizes, "float32")
+    x, dh = cp.ones((T, N, D), "float32"), cp.ones((T, N, H), "float32")
+    mine = cp.cuda.Stream(non_blocking=True)
+
+    def training_step(x: Any, dh: Any) -> Counters:
+        with counted() as counters, no_waiting(), mine:
+            rnn.forward(x)
+            rnn.backward(dh)
+        return counters
+
+    counters = training_step(x, dh)
+    # x @ Wx; dh_prev, dWx, dWh and dx. Nothing is copied between host and device, and nothing waits.
+    assert counters == Counters(raw_kernels=2, products=5, kernels=counters.kernels, streams={mine})
+    assert counters.kernels <= kernels
+    longer = training_step(cp.ones((2 * T, N, D), "float32"), cp.ones((2 * T, N, H), "float32"))
+    assert longer == counters  # however long the sequence
+
+
+def test_a_module_is_compiled_once_for_a_variant(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def compile_module(**arguments: Any) -> Any:
+        compiled.append(arguments["options"])
+        return cuda_emulator.compile_module(**arguments)
+
+    monkeypatch.setattr(raw, "compiler", compile_module)
+    rnn = layer(backend, ONE_BLOCK, "float32")
+    for _ in range(3):
+        step(rnn, ONE_BLOCK, "float32")
+    assert compiled == [launch.options("float32", 1, 8, backward) for backward in (False, True)]
+
+
+def test_a_kernel_runs_on_the_device_of_its_arrays(backend: CupyBackend) -> None:
+    with cp.cuda.Device(1):
+        rnn = layer(backend, ONE_BLOCK, "float32")
+        x = cp.ones(ONE_BLOCK[:3], "float32")
+    h = rnn.forward(x)
+    assert h.device == cp.cuda.Device(1)
+
+
+def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
+    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "PATIENCE", -1)  # it gives up as soon as it has to wait
+    rnn = layer(backend, GROUP, "float32")
+    x = cp.ones(GROUP[:3], "float32")
+    h = rnn.forward(x)
+    assert np.isnan(h.get()[1:]).any()  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="gave up waiting for its own blocks, and its results are NaN"):
+        rnn.forward(x)
+    monkeypatch.undo()
+    assert backend._launcher._gave_up is not None
+    backend._launcher._gave_up[0] = 1
+    with pytest.raises(RuntimeError, match="gave up"):
+        backend.to_numpy(h)
+    backend.to_numpy(h)
+
+
+def test_what_the_driver_says_can_not_be_resident_takes_the_plain_form(
+    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cp.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
+    rnn = layer(backend, GROUP, "float32")
+    with counted() as counters:
+        step(rnn, GROUP, "float32")
+    assert counters.raw_kernels == 0
+
+
+def test_explain(backend: CupyBackend) -> None:
+    sizes = dict(zip("TNDH", GROUP, strict=True))
+    explained = backend.explain("recurrence_backward", RNNCell(), sizes, "float32")
+    assert explained.why.endswith("candidates")
+    with use_fused(False):
+        explained = backend.explain("recurrence_backward", RNNCell(), sizes, "float32")
+    assert (explained.form, explained.why) == ("plain", "XRNN_FUSED=0 or use_fused(False)")
+    assert "pretend GPU, float32" in backend.explain_sizes(sizes, "float32")

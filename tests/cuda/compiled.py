@@ -1,0 +1,143 @@
+"""Compiles the CUDA kernels as CuPy would for a GPU that isn't here, and reads what the machine code takes.
+
+`python -m tests.cuda.compiled` prints the table of every variant for every architecture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from tests.cuda.emulated import Variant, variants
+from xrnn.backends.cupy import launch
+
+ARCHITECTURES = ("80", "90", "100")
+
+
+def _find_nvdisasm() -> str | None:
+    wheel = Path(sysconfig.get_path("purelib"), "nvidia")
+    spec = importlib.util.find_spec("nvidia")
+    folders = [wheel, *map(Path, (spec.submodule_search_locations or []) if spec else [])]
+    found = [str(path) for folder in folders for path in sorted(folder.glob("cu*/bin/nvdisasm"))]
+    return found[0] if found else shutil.which("nvdisasm")
+
+
+NVDISASM = _find_nvdisasm()
+
+
+def missing() -> str:
+    """What is missing for compiling here, or ""."""
+    if importlib.util.find_spec("cupy") is None:
+        return "compiling CUDA code needs CuPy: pip install -e '.[proof]'"
+    from cupy.cuda import nvrtc
+
+    try:
+        nvrtc.getVersion()
+    except Exception as error:
+        return f"compiling CUDA code needs NVRTC ({type(error).__name__}): pip install -e '.[proof]'"
+    return "" if NVDISASM else "reading machine code needs nvdisasm: pip install -e '.[proof]'"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What ptxas says of one kernel, and its instructions by name (`LDS.128`)."""
+
+    registers: int
+    stack: int  # bytes, as the next two
+    spilled: int
+    static_shared: int
+    instructions: Counter[str]
+
+    def count(self, prefix: str) -> int:
+        """How many instructions start so."""
+        return sum(number for name, number in self.instructions.items() if name.startswith(prefix))
+
+
+def options_of_cupy(options: tuple[str, ...], arch: str, cooperative: bool) -> tuple[str, ...]:
+    """What CuPy itself hands to NVRTC for a RawModule with these options: asked of the installed CuPy.
+
+    Its own chain of calls runs up to the compiler. What would ask the driver is answered in its place.
+    """
+    from cupy._core import core
+    from cupy.cuda import compiler
+
+    program = mock.Mock()
+    program.return_value.compile.side_effect = InterruptedError  # as far as we want to go
+    with (
+        mock.patch.object(compiler, "_NVRTCProgram", program),
+        mock.patch.object(compiler, "_preprocess", return_value=""),
+        mock.patch.object(compiler, "_get_cupy_cache_key", return_value=""),
+        mock.patch.object(compiler, "_get_arch_for_options_for_nvrtc", return_value=(f"-arch=sm_{arch}", "cubin")),
+        contextlib.suppress(InterruptedError),
+    ):
+        core.compile_with_cache(
+            "", options, arch=arch, prepend_cupy_headers=False, enable_cooperative_groups=cooperative
+        )
+    passed: tuple[str, ...] = program.return_value.compile.call_args.args[0]
+    return passed
+
+
+def compile_variant(variant: Variant, arch: str) -> Resources:
+    """Raises RuntimeError with the compiler's words."""
+    from cupy.cuda import nvrtc
+
+    program = nvrtc.createProgram(launch.source(variant.form), f"{variant.form}.cu", (), ())
+    try:
+        options = options_of_cupy(variant.options, arch, cooperative=variant.form == "group")
+        try:
+            nvrtc.compileProgram(program, (*options, "--ptxas-options=-v"))
+        except nvrtc.NVRTCError as error:
+            raise RuntimeError(f"{variant} for sm_{arch}: {nvrtc.getProgramLog(program)}") from error
+        log, cubin = nvrtc.getProgramLog(program), nvrtc.getCUBIN(program)
+    finally:
+        nvrtc.destroyProgram(program)
+    stack, stores, loads = _numbers(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    (registers,) = _numbers(r"Used (\d+) registers", log)
+    shared = re.search(r"(\d+) bytes smem", log)
+    return Resources(registers, stack, stores + loads, int(shared[1]) if shared else 0, _instructions(cubin))
+
+
+def _numbers(pattern: str, log: str) -> list[int]:
+    found = re.findall(pattern, log)
+    assert len(found) == 1, f"expected one kernel in the log:\n{log}"
+    return [int(number) for number in (found[0] if isinstance(found[0], tuple) else found)]
+
+
+def _instructions(cubin: bytes) -> Counter[str]:
+    assert NVDISASM is not None
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin + b"\0")  # CuPy drops the last byte
+        file.flush()
+        text = subprocess.run([NVDISASM, "-c", file.name], capture_output=True, text=True, check=True).stdout
+    return Counter(re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text))
+
+
+def table() -> Iterator[str]:
+    """The resources of every variant, a line for each."""
+    yield "registers of a thread, bytes spilled or on a stack, 16-byte loads from shared and from global memory"
+    yield f"{'':46}" + "".join(f"{'sm_' + arch:>20}" for arch in ARCHITECTURES)
+    for variant in variants():
+        line = f"{variant!s:46}"
+        for arch in ARCHITECTURES:
+            found = compile_variant(variant, arch)
+            wide = found.count("LDS.128"), found.count("LDG.E.128")
+            line += f"{found.registers:>8} {found.spilled + found.stack:>3} {wide[0]:>4} {wide[1]:>2}"
+        yield line
+
+
+if __name__ == "__main__":
+    if why := missing():
+        sys.exit(why)
+    for row in table():
+        print(row, flush=True)

@@ -1,0 +1,169 @@
+"""Runs a CUDA kernel of the recurrence in the emulator, on a problem of its own, beside a float64 reference."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tests.cuda_emulator import Module, sanitizer_environment
+from tests.cuda_emulator.module import Sanitizer
+from xrnn.backends.cupy import choice, launch
+
+HostArray = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a kernel is compiled for."""
+
+    form: str
+    dtype: str
+    rows: int
+    kept: int
+    backward: bool
+
+    def __str__(self) -> str:
+        direction = "backward" if self.backward else "forward"
+        return f"{self.form} {direction} {self.dtype} rows={self.rows} kept={self.kept}"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return launch.options(self.dtype, self.rows, self.kept, self.backward)
+
+
+def variants() -> Iterator[Variant]:
+    """Every variant that the selection can ask for."""
+    for form, dtype in itertools.product(choice.KEPT, choice.ROWS):
+        for rows, kept, backward in itertools.product(choice.ROWS[dtype], choice.KEPT[form], (False, True)):
+            yield Variant(form, dtype, rows, kept, backward)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A recurrence to run: sizes, nonlinearity, and how a group shares it. By default no size is a multiple of a tile.
+
+    spoil  make this value (a NaN, say) of the input at step 1, batch row 1
+    """
+
+    T: int = 4
+    N: int = 5
+    H: int = 22
+    relu: bool = False
+    columns: int = 8  # of a group's block
+    groups: int = 2
+    spoil: float | None = None
+    missing_blocks: int = 0  # of those that share W: launched without them
+    patience: int = 1 << 40
+
+
+def run(
+    variant: Variant,
+    problem: Problem,
+    *,
+    seed: int = 0,
+    sanitizer: Sanitizer | None = None,
+    code: str | None = None,
+) -> tuple[HostArray, HostArray, bool]:
+    """→ what the kernel filled (T, N, H), what is right in float64, and whether it gave up."""
+    p, rng = problem, np.random.default_rng(7)
+    T, N, H = p.T, p.N, p.H
+    W = (rng.standard_normal((H, H)) / math.sqrt(H)).astype(variant.dtype)
+    start = rng.standard_normal((T, N, H)).astype(variant.dtype)
+    given = rng.standard_normal((N, H)).astype(variant.dtype)
+    if p.spoil is not None:
+        start[1, 1, H // 2] = p.spoil
+    hs = np.tanh(rng.standard_normal((T + 1, N, H))).astype(variant.dtype)  # for φ' only
+    expected = _reference(variant.backward, p.relu, *(a.astype("float64") for a in (W, start, hs, given)))
+
+    # Poisoned: all bits set is a NaN, and means empty to a group.
+    state = np.empty((T + (not variant.backward), N, H), variant.dtype)
+    state.view(f"int{8 * state.itemsize}")[...] = -1
+    filled = state if variant.backward else state[1:]
+    if not variant.backward:
+        state[0] = given
+
+    one_block = variant.form == "one-block"
+    block = choice.layout(variant.dtype, H, H if one_block else p.columns, variant.rows, variant.kept, variant.kept + 8)
+    grid = (math.ceil(N / variant.rows), 1) if one_block else (math.ceil(H / p.columns) - p.missing_blocks, p.groups)
+    sizes = (T, N, H, p.relu, block["columns"], block["column_threads"], block["slice"], block["pitch"])
+    args: list[Any] = [W, start, hs, state, *map(np.int32, sizes)]
+    gave_up = np.zeros(1, np.uint32)
+    if not one_block:
+        args += [np.int64(p.patience), np.uint64(gave_up.ctypes.data)]
+    module = Module(code or launch.source(variant.form), variant.options, sanitizer=sanitizer)
+    module.get_function("one_block" if one_block else "group")(
+        grid, (block["threads"],), args, shared_mem=block["shared_bytes"], seed=seed
+    )
+    return filled, expected, bool(gave_up[0])
+
+
+def _reference(
+    backward: bool, relu: bool, W: HostArray, start: HostArray, hs: HostArray, given: HostArray
+) -> HostArray:
+    """The recurrence of tile.cu, step by step."""
+    out, state = np.empty_like(start), np.zeros_like(given) if backward else given
+    for t in reversed(range(len(start))) if backward else range(len(start)):
+        z = start[t] + state @ W
+        if backward:
+            h = hs[t + 1]
+            state = z * ((h > 0) if relu else 1 - h * h)
+        else:
+            state = np.maximum(z, 0) if relu else np.tanh(z)
+        out[t] = state
+    return out
+
+
+def tolerance(dtype: str) -> float:
+    """For values near 1 after a few steps: some tens of roundings."""
+    return 5e-6 if dtype == "float32" else 1e-13
+
+
+def check(variant: Variant, problem: Problem, **how: Any) -> None:
+    """Run, and compare with float64. Raises AssertionError with both."""
+    got, expected, gave_up = run(variant, problem, **how)
+    assert not gave_up
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance(variant.dtype), err_msg=str(variant))
+
+
+@dataclass(frozen=True)
+class Job:
+    """`check` in a process of its own, which has a sanitizer. `edit` replaces a part of the source."""
+
+    variant: Variant
+    problem: Problem = Problem()
+    seeds: tuple[int, ...] = (0, 5)
+    sanitizer: Sanitizer = "thread"
+    edit: tuple[str, str] | None = None
+
+    def start(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tests.cuda.emulated", pickle.dumps(self).hex()],
+            env=sanitizer_environment(self.sanitizer),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def run_here(self) -> None:
+        code = launch.source(self.variant.form)
+        if self.edit is not None:
+            assert code.count(self.edit[0]) == 1, f"{self.edit[0]!r} is there {code.count(self.edit[0])} times"
+            code = code.replace(*self.edit)
+        for seed in self.seeds:
+            check(self.variant, self.problem, seed=seed, sanitizer=self.sanitizer, code=code)
+
+
+if __name__ == "__main__":
+    from tests.cuda import emulated  # under the name that the pickle has
+
+    job: emulated.Job = pickle.loads(bytes.fromhex(sys.argv[1]))
+    job.run_here()

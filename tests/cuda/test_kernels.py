@@ -1,0 +1,73 @@
+"""Every kernel in the emulator: values against float64, over odd sizes and several schedules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.cuda.emulated import Problem, Variant, check, run, variants
+
+pytestmark = pytest.mark.usefixtures("emulator")
+
+# The fewest that reach every line of the sources: each kernel in both directions and both dtypes.
+FEW = [v for v in variants() if v.rows == 2 and v.kept == 16]
+PROBLEMS = {
+    "odd": Problem(),
+    "rows of whole vectors": Problem(H=24, columns=12),
+    "one of everything": Problem(T=1, N=1, H=1, groups=1),
+    "several tiles a group": Problem(T=3, N=11, H=9, columns=4, groups=1),
+    "more than fits the registers": Problem(T=2, N=3, H=150, columns=32, groups=3),
+    "relu": Problem(relu=True),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("variant", FEW, ids=str)
+def test_values(variant: Variant, seed: int) -> None:
+    check(variant, Problem(), seed=seed)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize("variant", list(variants()), ids=str)
+def test_every_variant(variant: Variant, problem: Problem) -> None:
+    for seed in (0, 1, 5):
+        check(variant, problem, seed=seed)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("variant", FEW, ids=str)
+def test_bitwise_the_same_under_every_schedule(variant: Variant, relu: bool) -> None:
+    first, _, _ = run(variant, Problem(relu=relu), seed=0)
+    for seed in (1, 5):
+        again, _, _ = run(variant, Problem(relu=relu), seed=seed)
+        assert first.tobytes() == again.tobytes()
+
+
+# The pattern that means empty is a NaN as well: of an input it must come out as a NaN, and nobody may wait for it.
+NANS = {"any": np.nan, "all bits set": np.uint32(0xFFFFFFFF).view("float32")}
+
+
+@pytest.mark.parametrize("spoil", NANS.values(), ids=NANS)
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("variant", FEW, ids=str)
+def test_a_nan_comes_out_as_nan_and_stays_in_its_row(variant: Variant, relu: bool, spoil: float) -> None:
+    got, expected, gave_up = run(variant, Problem(spoil=spoil, relu=relu))
+    assert np.isnan(expected).any()
+    assert not gave_up
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+    np.testing.assert_allclose(got[:, [0, 2, 3, 4]], expected[:, [0, 2, 3, 4]], atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", [v for v in FEW if v.form == "group"], ids=str)
+def test_a_group_without_all_its_blocks_gives_up(variant: Variant) -> None:
+    problem = Problem(missing_blocks=1, patience=500)
+    got, _, gave_up = run(variant, problem)
+    assert gave_up
+    present = got[:, :, : 2 * problem.columns]
+    # The first step needs nobody; after it a block owes NaN for all that it can't compute.
+    first, later = (-1, slice(None, -1)) if variant.backward else (0, slice(1, None))
+    assert np.isfinite(present[first]).all()
+    assert np.isnan(present[later]).all()
+    bits = present.view(f"int{8 * got.itemsize}")
+    assert (bits != -1).all()  # nothing is left that others would wait for
