@@ -108,6 +108,35 @@ def test_info_prints_the_configuration(text: str, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == config() + "\n"
 
 
+def test_info_explains_the_choice_on_a_gpu_that_is_not_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--explain", "100", "32", "1024", "1024", "--device", "h100"]) == 0
+    out = capsys.readouterr().out
+    assert "NVIDIA H100, float32, T=100 N=32 D=1024 H=1024; times are predicted, not measured" in out
+    assert "NVIDIA H100, float64" in out
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("→")] == ["group", "group"]
+
+
+def test_info_explains_the_choice_of_the_selected_backend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--explain", "4", "3", "2", "5"]) == 0
+    assert "forms at T=4, N=3, D=2, H=5, float32:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "h100"], "got --device without --explain: expected both; add --explain T N D H"),
+        (
+            ["--explain", "1", "1", "1", "1", "--device", "abacus"],
+            "--device: unknown device 'abacus': expected one of a100, h100, h200, b200",
+        ),
+        (["--explain", "1", "-1", "1", "1"], "--explain got 1 -1 1 1: expected T N D H, none of them negative"),
+    ],
+)
+def test_info_refuses(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", *options]) != 0
+    assert message in capsys.readouterr().err
+
+
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"xrnn {xrnn.__version__}\n"

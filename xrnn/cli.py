@@ -22,7 +22,7 @@ from xrnn.charlm.sample import readable
 from xrnn.charlm.settings import Settings
 from xrnn.charlm.train import SAVE_EVERY, Job
 from xrnn.charlm.train import train as run
-from xrnn.config import selection_lines, show_config
+from xrnn.config import explain_sizes, selection_lines, show_config
 from xrnn.select import Selection, select
 
 _DEFAULT: Final = Settings()
@@ -142,10 +142,29 @@ def generate(
 
 
 @app.command()
-def info() -> None:
+def info(
+    explain: Annotated[
+        tuple[int, int, int, int] | None,
+        typer.Option(metavar="T N D H", help="Print the forms that compete at these sizes, and the one chosen."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="With --explain: a GPU that need not be here, as a100, h100, h200 or b200.")
+    ] = None,
+) -> None:
     """Print which backend is selected and why, and the form each operation takes."""
-    _select(said_elsewhere=True)
-    show_config()
+    if device is not None and explain is None:
+        raise SettingsError("got --device without --explain: expected both; add --explain T N D H")
+    if explain is not None and min(explain) < 0:
+        raise SettingsError(f"--explain got {' '.join(map(str, explain))}: expected T N D H, none of them negative")
+    if explain is None or device is None:
+        _select(said_elsewhere=True)
+    if explain is None:
+        show_config()
+        return
+    try:
+        print(explain_sizes(*explain, device))
+    except ValueError as error:  # an unknown device
+        raise SettingsError(f"--device: {error}") from error
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from xrnn.backend import OPERATIONS, fused_enabled
-from xrnn.ops.rnn import RNNCell
-from xrnn.select import Selection, select
+import importlib
+
+from xrnn.backend import fused_enabled
+from xrnn.select import GPU_CHOICE, Selection, select
 
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
 
@@ -22,12 +23,21 @@ def config() -> str:
     lines = selection_lines(selection)
     lines += [f"{what}: {value}" for what, value in backend.describe().items()]
     lines += [f"fused forms: {'on' if fused_enabled() else 'off (XRNN_FUSED=0 or use_fused(False))'}"]
-    sizes = ", ".join(f"{letter}={size}" for letter, size in _EXAMPLE.items())
-    lines += [f"forms at {sizes}, float32:"]
-    for operation in OPERATIONS:
-        explanation = backend.explain(operation, RNNCell(), _EXAMPLE, "float32")
-        lines += [f"  {operation}: {explanation.form} ({explanation.why})"]
-    return "\n".join(lines)
+    return "\n".join([*lines, backend.explain_sizes(_EXAMPLE, "float32")])
+
+
+def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None) -> str:
+    """The text of `xrnn info --explain`: the forms at these sizes, in float32 and in float64.
+
+    device  a GPU by name, which need not be here; None: the selected backend. Raises ValueError for another name.
+    """
+    if device is None:
+        shapes = {"T": T, "N": N, "D": D, "H": H}
+        return "\n".join(select().backend.explain_sizes(shapes, dtype) for dtype in ("float32", "float64"))
+    gpu = importlib.import_module(GPU_CHOICE)
+    if device not in gpu.DEVICES:
+        raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")
+    return "\n".join(gpu.table(gpu.DEVICES[device], dtype, T, N, D, H) for dtype in ("float32", "float64"))
 
 
 def show_config() -> None:

@@ -25,6 +25,8 @@ from xrnn.ops.rnn import Array
 # The only place that names backends. Each module has `load()`, which returns a Backend that was seen to work
 # or raises BackendUnavailableError. `auto` tries them in this order.
 _MODULES: Final = {"cupy": "xrnn.backends.cupy", "numpy": "xrnn.backends.numpy"}
+# How forms are chosen on GPUs, also on those that aren't here (`xrnn info --explain … --device h100`).
+GPU_CHOICE: Final = "xrnn.backends.cupy.choice"
 _CHOICES: Final = ("auto", *_MODULES)
 
 _log = logging.getLogger("xrnn")
