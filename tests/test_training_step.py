@@ -59,6 +59,7 @@ def train(
     """Two steps with h carried over → the losses and the parameters, on the host."""
     model = Model(backend, optimizer)
     index, targets, mask = (backend.asarray(a) for a in (INDEX, TARGETS, MASK))
+    Model(backend, optimizer).step(index, targets, mask, None)  # a kernel's first use on a GPU is checked, and waits
     with no_waiting():
         first, h = model.step(index, targets, None, None)
         second, h = model.step(index, targets, mask, h)

@@ -6,6 +6,7 @@ Everything runs on the current stream and on the device of its arrays; nothing w
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -17,6 +18,7 @@ from xrnn.backend import Backend, Explanation, Operation, fused_enabled
 from xrnn.backends.cupy.choice import Candidate, candidates, choose, table
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.probe import import_cupy, probe
+from xrnn.backends.cupy.trust import Trust
 from xrnn.ops.rnn import Array, RNNCache, RNNCell, weight_gradients
 
 
@@ -29,6 +31,7 @@ class CupyBackend(Backend):
         super().__init__(cupy)
         self._gemm = importlib.import_module(f"{cupy.__name__}.cublas").gemm
         self._launcher = Launcher(cupy)
+        self._trust = Trust(self, self._launcher)
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         copy: np.ndarray[Any, np.dtype[Any]] = self.xp.asnumpy(array)
@@ -70,7 +73,15 @@ class CupyBackend(Backend):
             return None
         T, N, D = x_shape
         chosen = choose(self._launcher.device(), dtype, T, N, D, H)
-        return chosen if chosen.form != "plain" and self._launcher.fits(chosen, dtype, backward) else None
+        return None if chosen.form == "plain" or self._against(chosen, dtype, H, backward) else chosen
+
+    def _against(self, chosen: Candidate, dtype: Any, H: int, backward: bool) -> str:
+        """Why the chosen kernel can't run here after all, "" where it can."""
+        if doubts := self._trust.doubts(chosen, dtype, H):
+            return doubts
+        if self._launcher.fits(chosen, dtype, backward):
+            return ""
+        return f"the driver can't keep all {math.prod(chosen.grid)} blocks of a group resident at once"
 
     def explain(self, operation: Operation, cell: RNNCell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         dtype = np.dtype(dtype)
@@ -82,6 +93,9 @@ class CupyBackend(Backend):
             return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
         sizes = self._launcher.device(), dtype, *(shapes[letter] for letter in "TNDH")
         chosen, count = choose(*sizes), len(candidates(*sizes))
+        backward = operation == "recurrence_backward"
+        if chosen.form != "plain" and (against := self._against(chosen, dtype, shapes["H"], backward)):
+            return Explanation("plain", f"not {chosen.form}: {against}")
         return Explanation(
             chosen.form, f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction, the best of {count} candidates"
         )

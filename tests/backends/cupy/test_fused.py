@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,46 +9,12 @@ import pytest
 
 from tests import cuda_emulator
 from tests import standin as cp
+from tests.backends.cupy.steps import GROUP, ONE_BLOCK, layer, step
 from tests.standin import raw
 from tests.standin.counting import Counters, counted, no_waiting
-from xrnn import RNN, use_fused
+from xrnn import use_fused
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.ops.rnn import Nonlinearity, RNNCell
-from xrnn.select import register
-
-pytestmark = pytest.mark.skipif(bool(cuda_emulator.MISSING), reason=cuda_emulator.MISSING)
-
-ONE_BLOCK = (6, 3, 5, 20)  # T, N, D, H
-GROUP = (4, 5, 3, 260)  # just too large for one block
-
-
-@pytest.fixture
-def few_multiprocessors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU so small that a group has few blocks: the emulator has that many threads to run."""
-    monkeypatch.setitem(cp.cuda.Device.attributes, "MultiProcessorCount", 5)
-
-
-@pytest.fixture
-def backend(few_multiprocessors: None) -> Iterator[CupyBackend]:
-    from tests.conftest import STANDIN
-
-    backend = CupyBackend(cp)
-    register(backend)
-    yield backend
-    register(STANDIN)
-
-
-def layer(backend: CupyBackend, sizes: tuple[int, ...], dtype: str, nonlinearity: Nonlinearity = "tanh") -> RNN:
-    return RNN.init(sizes[2], sizes[3], rng=0, dtype=dtype, backend=backend, nonlinearity=nonlinearity)
-
-
-def step(rnn: RNN, sizes: tuple[int, ...], dtype: str) -> list[Any]:
-    """h, dx, dh_prev and the weights' gradients, on the host."""
-    T, N, D, H = sizes
-    rng = np.random.default_rng(1)
-    x, h_prev, dh = (cp.asarray(rng.standard_normal(s).astype(dtype)) for s in [(T, N, D), (N, H), (T, N, H)])
-    h = rnn.forward(x, h_prev)
-    return [a.get() for a in (h, *rnn.backward(dh), *rnn.grads)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -60,7 +25,7 @@ def test_the_form_agrees_with_the_plain_one(
 ) -> None:
     rnn = layer(backend, sizes, dtype, nonlinearity)
     explained = backend.explain("recurrence_forward", RNNCell(), dict(zip("TNDH", sizes, strict=True)), dtype)
-    assert explained.form == form
+    assert explained.form == form  # which has compared them already
     with counted() as counters:
         fused = step(rnn, sizes, dtype)
     assert counters.raw_kernels == 2
@@ -91,6 +56,7 @@ def test_the_launches_of_a_training_step(backend: CupyBackend, sizes: tuple[int,
             rnn.backward(dh)
         return counters
 
+    rnn(x)  # compares the form with the plain one, and waits
     counters = training_step(x, dh)
     # x @ Wx; dh_prev, dWx, dWh and dx. Nothing is copied between host and device, and nothing waits.
     assert counters == Counters(raw_kernels=2, products=5, kernels=counters.kernels, streams={mine})
@@ -124,9 +90,10 @@ def test_a_kernel_runs_on_the_device_of_its_arrays(backend: CupyBackend) -> None
 def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
     backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "PATIENCE", -1)  # it gives up as soon as it has to wait
     rnn = layer(backend, GROUP, "float32")
     x = cp.ones(GROUP[:3], "float32")
+    rnn(x)  # the form is believed
+    monkeypatch.setattr(launch, "PATIENCE", -1)  # it gives up as soon as it has to wait
     h = rnn.forward(x)
     assert np.isnan(h.get()[1:]).any()  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match="gave up waiting for its own blocks, and its results are NaN"):
@@ -142,11 +109,16 @@ def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
 def test_what_the_driver_says_can_not_be_resident_takes_the_plain_form(
     backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cp.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
     rnn = layer(backend, GROUP, "float32")
+    step(rnn, GROUP, "float32")
+    monkeypatch.setattr(cp.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
     with counted() as counters:
         step(rnn, GROUP, "float32")
     assert counters.raw_kernels == 0
+    sizes = dict(zip("TNDH", GROUP, strict=True))
+    explained = backend.explain("recurrence_forward", RNNCell(), sizes, "float32")
+    why = "not group: the driver can't keep all 4 blocks of a group resident at once"
+    assert (explained.form, explained.why) == ("plain", why)
 
 
 def test_explain(backend: CupyBackend) -> None:

@@ -1,0 +1,113 @@
+"""A fused form is used on a device once it agreed there with the plain form: agreeing, disagreeing, raising."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import standin as cp
+from tests.backends.cupy.steps import GROUP, ONE_BLOCK, layer, step
+from tests.standin import raw
+from tests.standin.counting import counted
+from xrnn import use_fused
+from xrnn.backend import Explanation
+from xrnn.backends.cupy import CupyBackend, launch
+from xrnn.ops.rnn import RNNCell
+
+
+def explained(backend: CupyBackend, sizes: tuple[int, ...]) -> Explanation:
+    return backend.explain("recurrence_forward", RNNCell(), dict(zip("TNDH", sizes, strict=True)), "float32")
+
+
+@pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
+def test_the_first_use_on_a_device_compares_and_no_later_one_does(
+    backend: CupyBackend, sizes: tuple[int, ...], form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rnn, x = layer(backend, sizes, "float32"), cp.ones(sizes[:3], "float32")
+    with counted() as first:
+        rnn.forward(x)
+    with counted() as second:
+        rnn.forward(x)
+    assert (first.raw_kernels, second.raw_kernels) == (3, 1)  # forward and backward of the comparison, then the call
+    assert (second.host_to_device, second.device_to_host, second.waits) == (0, 0, 0)
+    assert explained(backend, sizes).form == form
+    assert not caplog.records
+    with cp.cuda.Device(1):
+        rnn, x = layer(backend, sizes, "float32"), cp.ones(sizes[:3], "float32")
+    with counted() as elsewhere:
+        rnn.forward(x)
+    assert elsewhere.raw_kernels == 3
+
+
+def test_no_comparison_where_the_plain_form_was_asked_for(backend: CupyBackend) -> None:
+    with use_fused(False), counted() as counters:
+        step(layer(backend, ONE_BLOCK, "float32"), ONE_BLOCK, "float32")
+    assert counters.raw_kernels == 0
+
+
+SPOILED = {
+    "a forward that is wrong": ("return tanh(z);", "return z;", "its h is off by "),
+    "a backward that is wrong": ("z * (relu ? Real(h > 0) : 1 - h * h)", "z", "its dz is off by "),
+    "NaN": ("return tanh(z);", "return z - z / (z - z);", "its h is off by nan"),
+}
+
+
+@pytest.mark.parametrize(("right", "wrong", "why"), SPOILED.values(), ids=SPOILED)
+@pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
+def test_a_form_that_disagrees_is_not_used(
+    backend: CupyBackend,
+    sizes: tuple[int, ...],
+    form: str,
+    right: str,
+    wrong: str,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = launch.source(form)
+    assert source.count(right) == 1
+    monkeypatch.setattr(launch, "source", lambda form: source.replace(right, wrong))
+    assert_plain(backend, sizes, form, why, caplog)
+
+
+def test_a_form_that_can_not_be_compiled_is_not_used(
+    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(**arguments: Any) -> Any:
+        raise NotImplementedError("no compiler\nfor this one")
+
+    monkeypatch.setattr(raw, "compiler", refuse)
+    assert_plain(backend, ONE_BLOCK, "one-block", "NotImplementedError: no compiler for this one", caplog)
+
+
+def test_a_form_that_gives_up_is_not_used(
+    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(launch, "PATIENCE", -1)  # it gives up as soon as it has to wait
+    assert_plain(backend, GROUP, "group", "RuntimeError: a recurrence launched earlier gave up waiting", caplog)
+
+
+def assert_plain(
+    backend: CupyBackend, sizes: tuple[int, ...], form: str, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two training steps run on the plain form, with its results, and one warning says why."""
+    rnn = layer(backend, sizes, "float32")
+    with use_fused(False):
+        expected = step(rnn, sizes, "float32")
+    for _ in range(2):
+        for got, want in zip(step(rnn, sizes, "float32"), expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+    with counted() as counters:
+        step(rnn, sizes, "float32")
+    assert counters.raw_kernels == 0
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("xrnn", logging.WARNING)
+    message = record.getMessage()
+    start = f"the {form} form (float32) is not used on pretend GPU, the plain form runs in its place: "
+    assert message.startswith(start + why)
+    assert "\n" not in message
+    assert explained(backend, sizes).form == "plain"
+    assert explained(backend, sizes).why.startswith(f"not {form}: {why}")
