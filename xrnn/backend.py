@@ -20,7 +20,9 @@ import numpy as np
 from xrnn.ops import rnn
 from xrnn.ops.rnn import Array, RNNCache, RNNCell
 
-Operation: TypeAlias = Literal["matmul_add", "recurrence_forward", "recurrence_backward"]
+Operation: TypeAlias = Literal[
+    "matmul_add", "recurrence_forward", "recurrence_backward", "affine_forward", "affine_backward", "cross_entropy"
+]
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 
 _HOST: Final = contextlib.nullcontext()  # there is one host, nothing to choose
@@ -115,6 +117,36 @@ class Backend:
         """
         dz, dh_prev = rnn.backward(self, cell, cache, dh)
         return rnn.weight_gradients(self, cache, dz, dWx, dWh, db), dh_prev
+
+    def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
+        """y = x @ W + b.   x (M, D), W (D, C), b (C,) → y (M, C)."""
+        y: Array = self.xp.matmul(x, W)
+        y += b
+        return y
+
+    def affine_backward(self, x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Array:
+        """dW = xᵀ @ dy, db = Σ dy, overwritten; dx = dy @ Wᵀ.   dy (M, C) → dx (M, D)."""
+        xp = self.xp
+        xp.matmul(x.T, dy, out=dW)
+        xp.sum(dy, axis=0, out=db)
+        dx: Array = xp.matmul(dy, W.T)
+        return dx
+
+    def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
+        """loss = -Σ weight · log p[target];  dlogits = (p - onehot(target)) · weight,  p = softmax(logits).
+
+        logits (M, C), C > 0, targets (M,) in [0, C), weight (M,) → loss, 0-d; dlogits (M, C).
+        """
+        xp = self.xp
+        picked = xp.arange(len(targets)), targets
+        z = logits - logits.max(axis=-1, keepdims=True)  # so that no exponential overflows
+        z_target = z[picked]
+        p = xp.exp(z, out=z)
+        total = p.sum(axis=-1)
+        loss = xp.asarray(((xp.log(total) - z_target) * weight).sum())
+        p *= (weight / total)[:, None]
+        p[picked] -= weight
+        return loss, p
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over the i with index[i] = v.   rows (M, E), index (M,), out (V, E) is overwritten.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from xrnn.backend import Backend
 from xrnn.checks import check_float, check_index, check_place, check_range
 from xrnn.ops.rnn import Array
 
@@ -34,10 +35,11 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
             logits = backend.xp.where(mask[..., None], logits, 0)
             targets = backend.xp.where(mask, targets, 0)
         check_range("targets", targets, logits.shape[-1], backend)
-        return _softmax_cross_entropy(backend.xp, logits, targets, mask)
+        return _mean_cross_entropy(backend, logits, targets, mask)
 
 
-def _softmax_cross_entropy(xp: Any, logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
+def _mean_cross_entropy(backend: Backend, logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
+    xp = backend.xp
     if not logits.size:
         return xp.zeros((), logits.dtype), xp.zeros_like(logits)
     rows, C = math.prod(logits.shape[:-1]), logits.shape[-1]
@@ -46,16 +48,8 @@ def _softmax_cross_entropy(xp: Any, logits: Array, targets: Array, mask: Array |
     else:
         weight = mask.reshape(rows).astype(logits.dtype)
         weight /= xp.maximum(weight.sum(), 1)
-    picked = xp.arange(rows), targets.reshape(rows)
-    z = logits.reshape(rows, C)
-    z = z - z.max(axis=-1, keepdims=True)  # so that no exponential overflows
-    z_target = z[picked]
-    p = xp.exp(z, out=z)
-    total = p.sum(axis=-1)
-    loss = ((xp.log(total) - z_target) * weight).sum()
-    p *= (weight / total)[:, None]
-    p[picked] -= weight
-    return xp.asarray(loss), p.reshape(logits.shape)
+    loss, dlogits = backend.cross_entropy(logits.reshape(rows, C), targets.reshape(rows), weight)
+    return loss, dlogits.reshape(logits.shape)
 
 
 def mean_squared_error(y: Array, target: Array) -> tuple[Array, Array]:

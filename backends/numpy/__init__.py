@@ -47,8 +47,24 @@ class NumpyBackend(Backend):
     ) -> tuple[Array, Array]:
         if not (kernels and fused_enabled()):
             return super().recurrence_backward(cell, cache, dh, dWx, dWh, db)
-        dz, dh_prev = kernels.backward(cache.hs, cache.Wh, dh, cell.nonlinearity == "relu")
-        return kernels.gradients(cache.x, cache.hs, dz, cache.Wx, dWx, dWh, db), dh_prev
+        relu = cell.nonlinearity == "relu"
+        return kernels.backward(cache.x, cache.hs, cache.Wx, cache.Wh, dh, dWx, dWh, db, relu)
+
+    def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
+        if not (kernels and fused_enabled()):
+            return super().affine_forward(x, W, b)
+        return kernels.affine(x, W, b)
+
+    def affine_backward(self, x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Array:
+        if not (kernels and fused_enabled()):
+            return super().affine_backward(x, W, dy, dW, db)
+        return kernels.affine_gradients(x, W, dy, dW, db)
+
+    def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
+        if not (kernels and fused_enabled()):
+            return super().cross_entropy(logits, targets, weight)
+        losses, dlogits = kernels.cross_entropy(logits, targets.astype(np.int64, copy=False), weight)
+        return np.asarray(losses.sum()), dlogits
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over the i with index[i] = v: sort once, then sum each run of equal indices."""
@@ -67,14 +83,14 @@ class NumpyBackend(Backend):
             return Explanation("plain", _NOT_BUILT)
         if not fused_enabled():
             return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
-        T, N, D, H = (shapes[letter] for letter in "TNDH")
-        if operation == "recurrence_backward":
-            D = 0
-        itemsize = np.dtype(dtype).itemsize
-        threads, split, project_first = kernels.partition(T, N, D, H, itemsize, kernels.max_threads())
-        why = f"{kernels.level()}, " + (f"{threads} threads by {split}" if threads > 1 else "one thread")
-        if project_first and operation == "recurrence_forward":
-            why += ", x @ Wx first"
+        why = kernels.level()
+        if operation in ("recurrence_forward", "recurrence_backward"):
+            T, N, D, H = (shapes[letter] for letter in "TNDH")
+            itemsize = np.dtype(dtype).itemsize
+            threads, split, project_first = kernels.partition(T, N, D + H, H, itemsize, kernels.max_threads())
+            why += f", {threads} threads by {split}" if threads > 1 else ", one thread"
+            if project_first and operation == "recurrence_forward":
+                why += ", x @ Wx first"
         return Explanation("fused", why)
 
     def describe(self) -> dict[str, str]:

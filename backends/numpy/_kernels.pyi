@@ -24,12 +24,15 @@ def max_threads() -> int:
     """How many threads the next call may use: OpenMP's number, and 1 in a forked child."""
 
 def partition(
-    T: int, N: int, D: int, H: int, itemsize: int, max_threads: int
+    T: int, N: int, K: int, H: int, itemsize: int, max_threads: int
 ) -> tuple[int, Literal["rows", "columns"], bool]:
-    """How a forward pass is divided → threads, the split, whether the input is projected before the first step.
+    """How a pass is divided → threads, the split, whether the input is projected before the first step.
 
-    D = 0 for a backward pass. The rule itself is documented in kernels/partition.cpp.
+    K terms in a sum: D + H for the recurrence. The rule itself is documented in kernels/partition.cpp.
     """
+
+def force_partition(threads: int, split: Literal["rows", "columns"], project_first: bool) -> None:
+    """Divide every pass like this from now on, for tests and measurements; 0 threads: by the rule again."""
 
 def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the recurrence applies."""
@@ -37,8 +40,19 @@ def tanh(x: Array) -> Array:
 def forward(x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None, relu: bool) -> Array:
     """x (T, N, D), Wx (D, H), Wh (H, H), b (H,), h_prev (N, H) or None for zeros → hs (T+1, N, H)."""
 
-def backward(hs: Array, Wh: Array, dh: Array, relu: bool) -> tuple[Array, Array]:
-    """hs (T+1, N, H), Wh (H, H), dh (T, N, H) → dz (T, N, H), dh_prev (N, H)."""
+def backward(
+    x: Array, hs: Array, Wx: Array, Wh: Array, dh: Array, dWx: Array, dWh: Array, db: Array, relu: bool
+) -> tuple[Array, Array]:
+    """x (T, N, D), hs (T+1, N, H), dh (T, N, H) → dx (T, N, D), dh_prev (N, H).
 
-def gradients(x: Array, hs: Array, dz: Array, Wx: Array, dWx: Array, dWh: Array, db: Array) -> Array:
-    """Overwrites dWx (D, H), dWh (H, H), db (H,), all C-contiguous → dx (T, N, D)."""
+    Overwrites dWx (D, H), dWh (H, H), db (H,), all C-contiguous.
+    """
+
+def affine(x: Array, W: Array, b: Array) -> Array:
+    """x (M, D), W (D, C), b (C,) → y (M, C)."""
+
+def affine_gradients(x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Array:
+    """x (M, D), dy (M, C) → dx (M, D); overwrites dW (D, C), db (C,), both C-contiguous."""
+
+def cross_entropy(logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
+    """logits (M, C), C ≥ 1, targets (M,) int64 in [0, C), weights (M,) → losses (M,), dlogits (M, C)."""

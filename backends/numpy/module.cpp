@@ -3,6 +3,7 @@
 // NumPy's own C API reads the arrays, since a step of a small layer takes less time than the import of a few arrays
 // through DLPack.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
@@ -75,7 +76,11 @@ PyArrayObject* as_array(nb::handle h) {
 }
 
 template <class S>
-constexpr int TYPE = sizeof(S) == 4 ? NPY_FLOAT32 : NPY_FLOAT64;
+constexpr int TYPE = NPY_FLOAT64;
+template <>
+constexpr int TYPE<float> = NPY_FLOAT32;
+template <>
+constexpr int TYPE<int64_t> = NPY_INT64;
 
 // An input, read through its strides. Copied only where its elements are misaligned or in the other byte order.
 template <class S>
@@ -161,11 +166,33 @@ const Operations<S>& operations() {
         return level.kernels().f64;
 }
 
-void require(bool had_memory) {
-    if (!had_memory) throw std::bad_alloc();
+// ---- the operations; shapes in _kernels.pyi ----
+
+// The partition that is used in place of the rule's, for tests and measurements; no threads: none.
+Partition forced = {0, Split::ROWS, false};
+
+template <class S>
+Partition partition(int64_t T, int64_t N, int64_t K, int64_t H) {
+    if (forced.threads) return forced;
+    return choose_partition(T, N, K, H, sizeof(S), max_threads());
 }
 
-// ---- the operations; shapes in _kernels.pyi ----
+template <class S>
+int threads(int64_t multiply_adds) {
+    if (forced.threads) return forced.threads;
+    return choose_threads(multiply_adds, sizeof(S), max_threads(), false);
+}
+
+// Run an operation without the GIL.
+template <class Operation, class Arguments, class Threads>
+void run(Operation operation, const Arguments& arguments, Threads threads) {
+    bool had_memory;
+    {
+        nb::gil_scoped_release release;
+        had_memory = operation(arguments, threads);
+    }
+    if (!had_memory) throw std::bad_alloc();
+}
 
 template <class S>
 nb::object forward(nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle h_prev, bool relu) {
@@ -176,51 +203,62 @@ nb::object forward(nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb:
     nb::object hs = empty<S>({T + 1, N, H});
     const Forward<S> f = {T, N, D, H, x_in.contiguous().data(), Wx_in.matrix(), Wh_in.matrix(), b_in.data(),
                           b_in.stride(0), h_prev_in ? h_prev_in->matrix() : Matrix<S>{}, data<S>(hs), relu};
-    const Partition partition = choose_partition(T, N, D, H, sizeof(S), max_threads());
-    bool had_memory;
-    {
-        nb::gil_scoped_release release;
-        had_memory = operations<S>().forward(f, partition);
-    }
-    require(had_memory);
+    run(operations<S>().forward, f, partition<S>(T, N, D + H, H));
     return hs;
 }
 
 template <class S>
-nb::object backward(nb::handle hs, nb::handle Wh, nb::handle dh, bool relu) {
-    const int64_t T = size(dh, 0), N = size(dh, 1), H = size(dh, 2);
-    Input<S> hs_in(hs, {T + 1, N, H}), Wh_in(Wh, {H, H}), dh_in(dh, {T, N, H});
-    nb::object dz = empty<S>({T, N, H}), dh_prev = empty<S>({N, H});
+nb::object backward(nb::handle x, nb::handle hs, nb::handle Wx, nb::handle Wh, nb::handle dh, nb::handle dWx,
+                    nb::handle dWh, nb::handle db, bool relu) {
+    const int64_t T = size(x, 0), N = size(x, 1), D = size(x, 2), H = size(Wh, 0);
+    Input<S> x_in(x, {T, N, D}), hs_in(hs, {T + 1, N, H}), Wx_in(Wx, {D, H}), Wh_in(Wh, {H, H}), dh_in(dh, {T, N, H});
+    nb::object dx = empty<S>({T, N, D}), dh_prev = empty<S>({N, H});
     dh_in.contiguous_rows();
-    const Backward<S> f = {T,  N, H, hs_in.contiguous().data(), Wh_in.matrix(), dh_in.data(), dh_in.stride(0),
-                           dh_in.stride(1), data<S>(dz), data<S>(dh_prev), relu};
-    const Partition partition = choose_partition(T, N, 0, H, sizeof(S), max_threads());
-    bool had_memory;
-    {
-        nb::gil_scoped_release release;
-        had_memory = operations<S>().backward(f, partition);
-    }
-    require(had_memory);
-    return nb::make_tuple(dz, dh_prev);
+    const Backward<S> f = {T, N, D, H, x_in.contiguous().data(), hs_in.contiguous().data(), Wx_in.matrix(),
+                           Wh_in.matrix(), dh_in.data(), dh_in.stride(0), dh_in.stride(1), output<S>(dWx, {D, H}),
+                           output<S>(dWh, {H, H}), output<S>(db, {H}), data<S>(dx), data<S>(dh_prev), relu};
+    run(operations<S>().backward, f, partition<S>(T, N, D + H, H));
+    return nb::make_tuple(dx, dh_prev);
 }
 
 template <class S>
-nb::object gradients(nb::handle x, nb::handle hs, nb::handle dz, nb::handle Wx, nb::handle dWx, nb::handle dWh,
-                     nb::handle db) {
-    const int64_t T = size(x, 0), N = size(x, 1), D = size(x, 2), H = size(dz, 2);
-    Input<S> x_in(x, {T, N, D}), hs_in(hs, {T + 1, N, H}), dz_in(dz, {T, N, H}), Wx_in(Wx, {D, H});
-    nb::object dx = empty<S>({T, N, D});
-    const Gradients<S> f = {T, N, D, H, x_in.contiguous().data(), hs_in.contiguous().data(), dz_in.contiguous().data(),
-                            Wx_in.matrix(), output<S>(dWx, {D, H}), output<S>(dWh, {H, H}), output<S>(db, {H}),
-                            data<S>(dx)};
-    const int threads = choose_partition(T, N, D, H, sizeof(S), max_threads()).threads;
-    bool had_memory;
+nb::object affine(nb::handle x, nb::handle W, nb::handle b) {
+    const int64_t rows = size(x, 0), D = size(x, 1), C = size(b, 0);
+    Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), b_in(b, {C});
+    nb::object y = empty<S>({rows, C});
+    const Affine<S> f = {rows, D, C, x_in.contiguous().data(), W_in.matrix(), b_in.data(), b_in.stride(0), data<S>(y)};
+    run(operations<S>().affine, f, partition<S>(1, rows, D, C));
+    return y;
+}
+
+template <class S>
+nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db) {
+    const int64_t rows = size(x, 0), D = size(x, 1), C = size(dy, 1);
+    Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), dy_in(dy, {rows, C});
+    nb::object dx = empty<S>({rows, D});
+    const AffineGradients<S> f = {rows, D, C, x_in.contiguous().data(), W_in.matrix(), dy_in.contiguous().data(),
+                                  output<S>(dW, {D, C}), output<S>(db, {C}), data<S>(dx)};
+    run(operations<S>().affine_gradients, f, threads<S>(2 * rows * D * C));
+    return dx;
+}
+
+// An exponential takes about as long as this many multiply-adds.
+constexpr int64_t EXPONENTIAL = 16;
+
+template <class S>
+nb::object cross_entropy(nb::handle logits, nb::handle targets, nb::handle weights) {
+    const int64_t rows = size(logits, 0), C = size(logits, 1);
+    Input<S> logits_in(logits, {rows, C});
+    Input<S> weights_in(weights, {rows});
+    Input<int64_t> targets_in(targets, {rows});
+    nb::object losses = empty<S>({rows}), dlogits = empty<S>({rows, C});
+    const CrossEntropy<S> f = {rows, C, logits_in.contiguous().data(), targets_in.contiguous().data(),
+                               weights_in.contiguous().data(), data<S>(dlogits), data<S>(losses)};
     {
         nb::gil_scoped_release release;
-        had_memory = operations<S>().gradients(f, threads);
+        operations<S>().cross_entropy(f, threads<S>(rows * C * EXPONENTIAL));
     }
-    require(had_memory);
-    return dx;
+    return nb::make_tuple(losses, dlogits);
 }
 
 template <class S>
@@ -247,19 +285,28 @@ NB_MODULE(_kernels, m) {
     m.def("level", [] { return level.name; });
     m.def("set_level", [](const char* name) { set_level(name); });
     m.def("max_threads", max_threads);
-    m.def("partition", [](int64_t T, int64_t N, int64_t D, int64_t H, int64_t itemsize, int max_threads) {
-        const Partition p = choose_partition(T, N, D, H, itemsize, max_threads);
+    m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads) {
+        const Partition p = choose_partition(T, N, K, H, itemsize, max_threads);
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
+    });
+    m.def("force_partition", [](int threads, const std::string& split, bool project_first) {
+        forced = {threads, split == "rows" ? Split::ROWS : Split::COLUMNS, project_first};
     });
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
     m.def("forward", [](nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle h_prev, bool relu) {
         return (is_float32(x) ? forward<float> : forward<double>)(x, Wx, Wh, b, h_prev, relu);
     }, nb::arg("x"), nb::arg("Wx"), nb::arg("Wh"), nb::arg("b"), nb::arg("h_prev").none(), nb::arg("relu"));
-    m.def("backward", [](nb::handle hs, nb::handle Wh, nb::handle dh, bool relu) {
-        return (is_float32(hs) ? backward<float> : backward<double>)(hs, Wh, dh, relu);
+    m.def("backward", [](nb::handle x, nb::handle hs, nb::handle Wx, nb::handle Wh, nb::handle dh, nb::handle dWx,
+                         nb::handle dWh, nb::handle db, bool relu) {
+        return (is_float32(x) ? backward<float> : backward<double>)(x, hs, Wx, Wh, dh, dWx, dWh, db, relu);
     });
-    m.def("gradients", [](nb::handle x, nb::handle hs, nb::handle dz, nb::handle Wx, nb::handle dWx, nb::handle dWh,
-                          nb::handle db) {
-        return (is_float32(x) ? gradients<float> : gradients<double>)(x, hs, dz, Wx, dWx, dWh, db);
+    m.def("affine", [](nb::handle x, nb::handle W, nb::handle b) {
+        return (is_float32(x) ? affine<float> : affine<double>)(x, W, b);
+    });
+    m.def("affine_gradients", [](nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db) {
+        return (is_float32(x) ? affine_gradients<float> : affine_gradients<double>)(x, W, dy, dW, db);
+    });
+    m.def("cross_entropy", [](nb::handle logits, nb::handle targets, nb::handle weights) {
+        return (is_float32(logits) ? cross_entropy<float> : cross_entropy<double>)(logits, targets, weights);
     });
 }

@@ -59,14 +59,9 @@ class Linear(Layer):
         D, C = W.shape
         self._check("dy", dy, (*x.shape[:-1], C), "the shape of what the last forward returned")
         rows = math.prod(x.shape[:-1])
-        xp = self.backend.xp
-        dW, db = self.grads
         with self.backend.device_of(x):
-            x_rows, dy_rows = x.reshape(rows, D), dy.reshape(rows, C)
-            xp.matmul(x_rows.T, dy_rows, out=dW)
-            xp.sum(dy_rows, axis=0, out=db)
-            dx: Array = xp.matmul(dy_rows, W.T).reshape(x.shape)
-        return dx
+            dx = self.backend.affine_backward(x.reshape(rows, D), W, dy.reshape(rows, C), *self.grads)
+        return dx.reshape(x.shape)
 
     def __call__(self, x: Array) -> Array:
         """Inference: what `forward` returns, with nothing kept."""
@@ -76,6 +71,5 @@ class Linear(Layer):
             self._refuse("x", x, f"(..., {D})", f"W is {W.shape}")
         with self.backend.device_of(x):
             # One product over all rows: a stack of products would run one after the other.
-            y: Array = self.backend.xp.matmul(x.reshape(math.prod(x.shape[:-1]), D), W)
-            y += b
+            y = self.backend.affine_forward(x.reshape(math.prod(x.shape[:-1]), D), W, b)
         return y.reshape(*x.shape[:-1], C)

@@ -31,36 +31,63 @@ struct Forward {
 };
 
 // dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]),   dh_prev = dz[0] @ Whᵀ
+// dWx = Σ x[t]ᵀ @ dz[t],   dWh = Σ h[t-1]ᵀ @ dz[t],   db = Σ dz[t],   dx[t] = dz[t] @ Wxᵀ
 template <class S>
 struct Backward {
-    int64_t T, N, H;
-    const S* hs;       // (T+1, N, H) contiguous, as Forward wrote it
-    Matrix<S> Wh;      // (H, H)
-    const S* dh;       // (T, N, H) with strides dh_step, dh_row, and 1 within a row
+    int64_t T, N, D, H;
+    const S* x;              // (T, N, D) contiguous
+    const S* hs;             // (T+1, N, H) contiguous, as Forward wrote it
+    Matrix<S> Wx;            // (D, H)
+    Matrix<S> Wh;            // (H, H)
+    const S* dh;             // (T, N, H) with strides dh_step, dh_row, and 1 within a row
     int64_t dh_step, dh_row;
-    S* dz;             // out (T, N, H) contiguous
-    S* dh_prev;        // out (N, H) contiguous
+    S *dWx, *dWh, *db;       // out (D, H), (H, H), (H,) contiguous
+    S* dx;                   // out (T, N, D) contiguous
+    S* dh_prev;              // out (N, H) contiguous
     bool relu;
 };
 
-// dWx = Σ x[t]ᵀ @ dz[t],   dWh = Σ h[t-1]ᵀ @ dz[t],   db = Σ dz[t],   dx[t] = dz[t] @ Wxᵀ
+// y = x @ W + b
 template <class S>
-struct Gradients {
-    int64_t T, N, D, H;
-    const S* x;        // (T, N, D) contiguous
-    const S* hs;       // (T+1, N, H) contiguous
-    const S* dz;       // (T, N, H) contiguous
-    Matrix<S> Wx;      // (D, H)
-    S *dWx, *dWh, *db; // out (D, H), (H, H), (H,) contiguous
-    S* dx;             // out (T, N, D) contiguous
+struct Affine {
+    int64_t rows, D, C;
+    const S* x;        // (rows, D) contiguous
+    Matrix<S> W;       // (D, C)
+    const S* b;        // (C,) with stride b_stride
+    int64_t b_stride;
+    S* y;              // out (rows, C) contiguous
 };
 
-// Each returns false where no memory was left for its packed weights: nothing is written then.
+// dW = xᵀ @ dy,   db = Σ dy,   dx = dy @ Wᵀ
+template <class S>
+struct AffineGradients {
+    int64_t rows, D, C;
+    const S* x;        // (rows, D) contiguous
+    Matrix<S> W;       // (D, C)
+    const S* dy;       // (rows, C) contiguous
+    S *dW, *db;        // out (D, C), (C,) contiguous
+    S* dx;             // out (rows, D) contiguous
+};
+
+// loss = -weight · log softmax(logits)[target],   dlogits = (softmax(logits) - onehot(target)) · weight, of each row
+template <class S>
+struct CrossEntropy {
+    int64_t rows, C;         // C ≥ 1
+    const S* logits;         // (rows, C) contiguous
+    const int64_t* targets;  // (rows,), each in [0, C)
+    const S* weights;        // (rows,)
+    S* dlogits;              // out (rows, C) contiguous
+    S* losses;               // out (rows,)
+};
+
+// Those that need scratch return false where no memory was left for it: nothing is written then.
 template <class S>
 struct Operations {
     bool (*forward)(const Forward<S>&, Partition);
     bool (*backward)(const Backward<S>&, Partition);
-    bool (*gradients)(const Gradients<S>&, int threads);
+    bool (*affine)(const Affine<S>&, Partition);
+    bool (*affine_gradients)(const AffineGradients<S>&, int threads);
+    void (*cross_entropy)(const CrossEntropy<S>&, int threads);
     void (*tanh)(const S* x, S* y, int64_t size);  // y = tanh(x), for the test of its accuracy
 };
 

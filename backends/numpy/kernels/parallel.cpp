@@ -32,7 +32,7 @@ void pause() {
 
 #if defined(XRNN_STD_THREADS)
 
-int max_threads() { return static_cast<int>(std::thread::hardware_concurrency()); }
+static int allowed() { return static_cast<int>(std::thread::hardware_concurrency()); }
 
 void parallel(int threads, void (*f)(int, int, void*), void* context) {
     std::vector<std::thread> others;
@@ -43,7 +43,7 @@ void parallel(int threads, void (*f)(int, int, void*), void* context) {
 
 #elif defined(_OPENMP)
 
-int max_threads() { return forked ? 1 : omp_get_max_threads(); }
+static int allowed() { return forked ? 1 : omp_get_max_threads(); }
 
 void parallel(int threads, void (*f)(int, int, void*), void* context) {
     if (threads == 1) return f(0, 1, context);
@@ -53,34 +53,39 @@ void parallel(int threads, void (*f)(int, int, void*), void* context) {
 
 #else
 
-int max_threads() { return 1; }
+static int allowed() { return 1; }
 
 void parallel(int, void (*f)(int, int, void*), void* context) { f(0, 1, context); }
 
 #endif
 
-Barrier::Barrier() = default;
+int max_threads() {
+    const int threads = allowed();
+    return threads < MOST_THREADS ? threads : MOST_THREADS;
+}
+
+Barrier::Barrier(int n) {
+    for (int id = 0; id < n; ++id) flags[id].raised = 0;
+}
 
 #if defined(XRNN_WITHOUT_BARRIER)  // for the test that ThreadSanitizer would see it
 
-void Barrier::wait(int) {}
+void Barrier::wait(int, int) {}
 
 #else
 
-void Barrier::wait(int n) {
+void Barrier::wait(int id, int n) {
     if (n == 1) return;
-    const int now = __atomic_load_n(&generation, __ATOMIC_RELAXED);
-    if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == n) {
-        __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&generation, now + 1, __ATOMIC_RELEASE);
-        return;
-    }
-    // The others are a few hundred nanoseconds away, unless they have lost their core: then yield ours.
-    for (int spins = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == now; ++spins)
-        if (spins < 4000)
-            pause();
-        else
-            sched_yield();
+    const int now = flags[id].raised + 1;
+    __atomic_store_n(&flags[id].raised, now, __ATOMIC_RELEASE);
+    for (int other = 0; other < n; ++other)
+        // They are a hundred nanoseconds away, unless they have lost their core: then yield ours. One that is already
+        // waiting at the next barrier has raised its flag once more.
+        for (int spins = 0; __atomic_load_n(&flags[other].raised, __ATOMIC_ACQUIRE) < now; ++spins)
+            if (spins < 4000)
+                pause();
+            else
+                sched_yield();
 }
 
 #endif

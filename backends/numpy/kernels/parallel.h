@@ -16,14 +16,22 @@ int max_threads();
 // asked for (within another parallel region it is 1): f must go by the n it is given.
 void parallel(int threads, void (*f)(int id, int n, void* context), void* context);
 
-// Where n threads of one `parallel` wait for each other; what each wrote before is visible to all after.
+// The most threads of one `parallel`.
+constexpr int MOST_THREADS = 64;
+
+// Where the n threads of one `parallel` wait for each other; what each wrote before is visible to all after.
+//
+// Each thread raises a flag of its own and looks at the others': a single way from cache to cache, where a shared
+// counter takes three.
 struct Barrier {
-    Barrier();  // not inline: it would be a weak symbol of every level
-    void wait(int n);
+    explicit Barrier(int n);  // for at most n threads; not inline: it would be a weak symbol of every level
+    void wait(int id, int n);
 
    private:
-    alignas(64) int arrived = 0;
-    alignas(64) int generation = 0;
+    struct alignas(64) Flag {
+        int raised;
+    };
+    Flag flags[MOST_THREADS];
 };
 
 // Memory of the calling thread for one operation, aligned to 64 bytes; its contents are lost at the next call. It is

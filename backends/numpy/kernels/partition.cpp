@@ -4,12 +4,19 @@ namespace xrnn {
 
 namespace {
 
-// Multiply-adds (of 4 bytes) below which another thread costs more than it saves: about 40 µs of work each.
-constexpr int64_t WORTH_A_THREAD = 2'000'000;
-// The same for one step between two barriers: about 1 µs each.
-constexpr int64_t WORTH_A_BARRIER = 30'000;
+// Measured by `python -m benchmarks.partition` on two cores, which shows how far the choice is from the best.
+
+// Multiply-adds (of 4 bytes) below which another thread costs more than it saves: about 10 µs of work each.
+constexpr int64_t WORTH_A_THREAD = 500'000;
+// The same for a single step, which a control loop takes once in a while: a thread that has gone to sleep meanwhile
+// takes milliseconds to come back.
+constexpr int64_t WORTH_A_THREAD_ONCE = 1'000'000;
+// The same for one step between two barriers. In a virtual machine a barrier can take a microsecond.
+constexpr int64_t WORTH_A_BARRIER = 25'000;
 // Rows with which a tile runs near its best rate; with fewer, the weights are streamed for too little work.
-constexpr int64_t GOOD_ROWS = 6;
+constexpr int64_t GOOD_ROWS = 4;
+// The same for the bytes of its columns.
+constexpr int64_t GOOD_COLUMNS = 256;
 // Bytes of weights that stay in a core's own cache from step to step.
 constexpr int64_t NEAR_CACHE = 768 << 10;
 
@@ -18,16 +25,24 @@ int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 }  // namespace
 
-Partition choose_partition(int64_t T, int64_t N, int64_t D, int64_t H, int64_t size, int max_threads) {
-    // A row alone pays for streaming the weights, about as much as for its arithmetic: hence N + 1.
-    const int64_t step = (N + 1) * H * (D + H) * size / 4;
-    const int64_t by_work = min(max_threads, T * step / WORTH_A_THREAD);
-    const bool project_first = N < GOOD_ROWS;
+int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once) {
+    const int64_t worth = once ? WORTH_A_THREAD_ONCE : WORTH_A_THREAD;
+    return static_cast<int>(max(1, min(max_threads, multiply_adds * size / 4 / worth)));
+}
 
+Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads) {
+    // A row alone pays for streaming the weights, about as much as for its arithmetic: hence N + 1.
+    const int64_t step = (N + 1) * H * K;
+    const int64_t by_work = choose_threads(T * step, size, max_threads, T == 1);
     const int64_t by_rows = min(by_work, N / GOOD_ROWS);
-    const int64_t by_columns = min(by_work, step / WORTH_A_BARRIER);
-    const bool rows = by_rows >= by_columns && (H * (D + H) * size <= NEAR_CACHE || N / max(by_rows, 1) >= 4 * GOOD_ROWS);
+    const int64_t by_columns = min(by_work, step * size / 4 / WORTH_A_BARRIER);
+
+    // By rows each thread goes through all weights: they must fit its cache, or be used by many rows. In a single step
+    // it also fetches what the others have packed, which pays only where the columns are too few to divide.
+    const bool weights_fit = H * K * size <= NEAR_CACHE || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
+    const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || H * size / by_work < GOOD_COLUMNS);
     const int64_t threads = max(1, rows ? by_rows : by_columns);
+    const bool project_first = N < GOOD_ROWS;
     return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, project_first};
 }
 

@@ -16,8 +16,11 @@ struct Partition {
     bool project_first;  // x @ Wx + b of all steps before the first step, rather than inside each step
 };
 
-// The rule. T steps, N rows, D inputs (0 for a backward pass), H columns, `size` bytes an element, at most
-// `max_threads` threads. The thresholds stand in partition.cpp.
-Partition choose_partition(int64_t T, int64_t N, int64_t D, int64_t H, int64_t size, int max_threads);
+// The rule. T steps, N rows, K terms in a sum (D + H for a forward pass), H columns, `size` bytes an element, at most
+// `max_threads` threads. A product without steps has T = 1. The thresholds stand in partition.cpp.
+Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads);
+
+// How many threads so many multiply-adds are worth, of `size` bytes; `once` for what may come once in a while.
+int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once);
 
 }  // namespace xrnn

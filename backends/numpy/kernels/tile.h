@@ -2,13 +2,13 @@
 //
 //   out[m, j] = epilogue( init[m, j] + Σ_segments Σ_k a[m, k] · b[k, j] )
 //
-// Written once; forward and backward are two epilogues of it. Every sum stays in a register from its first term to the
-// nonlinearity, so the output is written once and never read. A row's elements of a are broadcast, hence a may have any
-// strides; the columns of b and out are contiguous.
+// Written once; forward and backward are two epilogues of it. Sums stay in registers to the nonlinearity, so the output
+// is written once and never read. A row's elements of a are broadcast, hence a may have any strides; the columns of b
+// and out are contiguous.
 #pragma once
 
+#include "exponential.h"
 #include "simd.h"
-#include "tanh.h"
 
 namespace {
 
@@ -47,91 +47,136 @@ struct Tile {
 // Enough independent sums to hide the latency of a multiply-add: few rows take several partial sums over k.
 constexpr int partial_sums(int sums) { return sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8; }
 
-// Rows of the tallest tile with NV vectors: as many sums as leave registers for NV vectors of b and one of a.
-constexpr int tallest(int NV) { return REGISTERS == 32 ? 24 / (NV < 2 ? 2 : NV) : 12 / (NV < 2 ? 2 : NV); }
-constexpr int WIDEST = REGISTERS == 32 ? 4 : 2;
+// Terms that are added one after another. The error of a sum grows with the length of such a chain, so a longer sum is
+// made of several, as in a product by blocks.
+constexpr int64_t CHAIN = 128;
+
+// Rows of the tallest tile with NV vectors: as many sums as leave registers for what they are made of.
+constexpr int tallest(int NV) { return (REGISTERS == 32 ? 24 : 12) / (NV < 2 ? 2 : NV); }
+
+// Vectors in the widest tile of many rows, and of few: without rows to share them, long pieces of b stream better.
+constexpr int WIDEST = REGISTERS == 32 ? 4 : 2, WIDEST_OF_FEW = 2 * WIDEST;
+constexpr int FEW_ROWS = 2;
+
+// Vector v of row m at p: whole, or the valid part of the last one.
+template <class S, int NV>
+XRNN_INLINE Vec<S> load_columns(const Tile<S>& t, const S* p, int v) {
+    return v + 1 < NV || t.last == Simd<S>::LANES ? load<S>(p) : load_part<S>(p, t.last);
+}
 
 template <class S, int MR, int NV, class F>
 XRNN_INLINE void finish(const Tile<S>& t, const Vec<S> (&sums)[MR][NV], F f) {
     constexpr int W = Simd<S>::LANES;
-    const bool whole = t.last == W;
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
             S* p = t.out + m * t.out_row + v * W;
-            const Vec<S> result = f(sums[m][v], t.y + m * t.y_row + v * W, v + 1 < NV || whole);
-            if (v + 1 < NV || whole)
+            const Vec<S> result = f(sums[m][v], t.y + m * t.y_row + v * W, v);
+            if (v + 1 < NV || t.last == W)
                 store<S>(p, result);
             else
                 store_part<S>(p, result, t.last);
         }
 }
 
+// sums += a @ b for one k. Whichever of the two needs fewer registers is loaded as a whole.
+template <class S, int MR, int NV>
+XRNN_INLINE void add_term(Vec<S> (&sums)[MR][NV], const S* a, int64_t a_row, const S* b) {
+    constexpr int W = Simd<S>::LANES;
+    if constexpr (MR < NV) {
+        Vec<S> as[MR];
+#pragma GCC unroll 16
+        for (int m = 0; m < MR; ++m) as[m] = Vec<S>{} + a[m * a_row];
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) {
+            const Vec<S> y = load<S>(b + v * W);
+#pragma GCC unroll 16
+            for (int m = 0; m < MR; ++m) sums[m][v] += as[m] * y;
+        }
+    } else {
+        Vec<S> bs[NV];
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) bs[v] = load<S>(b + v * W);
+#pragma GCC unroll 16
+        for (int m = 0; m < MR; ++m) {
+            const Vec<S> x = Vec<S>{} + a[m * a_row];
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v) sums[m][v] += x * bs[v];
+        }
+    }
+}
+
 template <class S, int MR, int NV>
 void tile(const Tile<S>& t) {
     constexpr int W = Simd<S>::LANES, U = partial_sums(MR * NV);
-    const bool whole = t.last == W;
-    Vec<S> sums[U][MR][NV];
-#pragma GCC unroll 16
-    for (int m = 0; m < MR; ++m)
+    Vec<S> sums[U][MR][NV] = {};
+    Vec<S> total[MR][NV];  // of the finished chains, once there is one
+    const S* start = t.init;
+    int64_t start_row = t.init_row;
+    // sums[0] = start + Σ sums
+    const auto close = [&]() __attribute__((always_inline)) {
+#pragma GCC unroll 3
+        for (int half = U / 2; half > 0; half /= 2)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) {
-            const S* p = t.init + m * t.init_row + v * W;
-            sums[0][m][v] = v + 1 < NV || whole ? load<S>(p) : load_part<S>(p, t.last);
+            for (int u = 0; u < half; ++u)
+#pragma GCC unroll 16
+                for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 8
-            for (int u = 1; u < U; ++u) sums[u][m][v] = Vec<S>{};
-        }
+                    for (int v = 0; v < NV; ++v) sums[u][m][v] += sums[u + half][m][v];
+#pragma GCC unroll 16
+        for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v)
+                sums[0][m][v] += load_columns<S, NV>(t, start + m * start_row + v * W, v);
+    };
+    int64_t room = CHAIN * U;
     for (int i = 0; i < t.count; ++i) {
         const S *a = t.segments[i].a, *b = t.segments[i].b;
         const int64_t a_row = t.segments[i].a_row, a_col = t.segments[i].a_col, b_row = t.segments[i].b_row;
-        int64_t k = t.segments[i].K;
-        for (; k >= U; k -= U)
-#pragma GCC unroll 8
-            for (int u = 0; u < U; ++u, a += a_col, b += b_row) {
-                Vec<S> bs[NV];
-#pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) bs[v] = load<S>(b + v * W);
-#pragma GCC unroll 16
-                for (int m = 0; m < MR; ++m) {
-                    const Vec<S> x = Vec<S>{} + a[m * a_row];
-#pragma GCC unroll 4
-                    for (int v = 0; v < NV; ++v) sums[u][m][v] += x * bs[v];
-                }
-            }
-        if constexpr (U > 1)
-            for (; k > 0; --k, a += a_col, b += b_row)
+        for (int64_t left = t.segments[i].K; left > 0;) {
+            if (room == 0) {
+                close();
 #pragma GCC unroll 16
                 for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 4
-                    for (int v = 0; v < NV; ++v) sums[0][m][v] += a[m * a_row] * load<S>(b + v * W);
-    }
-#pragma GCC unroll 3
-    for (int half = U / 2; half > 0; half /= 2)
-#pragma GCC unroll 4
-        for (int u = 0; u < half; ++u)
+#pragma GCC unroll 8
+                    for (int v = 0; v < NV; ++v) total[m][v] = sums[0][m][v];
+#pragma GCC unroll 8
+                for (int u = 0; u < U; ++u)
 #pragma GCC unroll 16
-            for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) sums[u][m][v] += sums[u + half][m][v];
+                    for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 8
+                        for (int v = 0; v < NV; ++v) sums[u][m][v] = Vec<S>{};
+                start = reinterpret_cast<const S*>(total), start_row = NV * W;
+                room = CHAIN * U;
+            }
+            int64_t k = left < room ? left : room;
+            left -= k, room -= k;
+            for (; k >= U; k -= U)
+#pragma GCC unroll 8
+                for (int u = 0; u < U; ++u, a += a_col, b += b_row) add_term<S, MR, NV>(sums[u], a, a_row, b);
+            if constexpr (U > 1)
+                for (; k > 0; --k, a += a_col, b += b_row) add_term<S, MR, NV>(sums[0], a, a_row, b);
+        }
+    }
+    close();
 
     const Vec<S> zero = {};
-    const auto outputs = [&t](const S* y, bool all) { return all ? load<S>(y) : load_part<S>(y, t.last); };
     switch (t.epilogue) {
         case Epilogue::LINEAR:
-            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, const S*, bool) { return z; });
+            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, const S*, int) { return z; });
         case Epilogue::TANH:
-            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, const S*, bool) { return tanh<S>(z); });
+            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, const S*, int) { return tanh<S>(z); });
         case Epilogue::RELU:  // NaN stays, as in np.maximum
-            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> z, const S*, bool) { return z < zero ? zero : z; });
+            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> z, const S*, int) { return z < zero ? zero : z; });
         case Epilogue::TANH_GRADIENT:
-            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, const S* p, bool all) {
-                const Vec<S> y = outputs(p, all);
+            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, const S* p, int v) {
+                const Vec<S> y = load_columns<S, NV>(t, p, v);
                 return dh * (1 - y * y);
             });
         case Epilogue::RELU_GRADIENT:
-            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, const S* p, bool all) {
-                return dh * (outputs(p, all) > zero ? zero + 1 : zero);
+            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, const S* p, int v) {
+                return dh * (load_columns<S, NV>(t, p, v) > zero ? zero + 1 : zero);
             });
     }
 }
@@ -140,14 +185,14 @@ void tile(const Tile<S>& t) {
 template <class S>
 struct Tiles {
     using Function = void (*)(const Tile<S>&);
-    Function by_shape[WIDEST][tallest(1)] = {};
+    Function by_shape[WIDEST_OF_FEW][tallest(1)] = {};
 
     template <int NV, int MR>
     constexpr void fill() {
         by_shape[NV - 1][MR - 1] = tile<S, MR, NV>;
         if constexpr (MR < tallest(NV))
             fill<NV, MR + 1>();
-        else if constexpr (NV < WIDEST)
+        else if constexpr (NV < WIDEST_OF_FEW)
             fill<NV + 1, 1>();
     }
     constexpr Tiles() { fill<1, 1>(); }

@@ -58,7 +58,7 @@ struct Problem {
     Sizes s;
     bool relu;
     Array<S> x, Wx, Wh, b, h_prev, dh;
-    Array<double> hs, dz, dh_prev, dWx, dWh, db, dx;
+    Array<double> hs, dh_prev, dWx, dWh, db, dx;
 
     Problem(Sizes s, bool relu, std::mt19937& rng)
         : s(s),
@@ -70,7 +70,8 @@ struct Problem {
           h_prev(random<S>(rng, s.N * s.H, 1)),
           dh(random<S>(rng, s.T * s.N * s.H, 1)) {
         const auto [T, N, D, H] = s;
-        hs.assign((T + 1) * N * H, 0), dz.assign(T * N * H, 0), dh_prev.assign(N * H, 0);
+        Array<double> dz(T * N * H);
+        hs.assign((T + 1) * N * H, 0), dh_prev.assign(N * H, 0);
         dWx.assign(D * H, 0), dWh.assign(H * H, 0), db.assign(H, 0), dx.assign(T * N * D, 0);
         for (int64_t i = 0; i < N * H; ++i) hs[i] = h_prev[i];
         for (int64_t t = 0; t < T; ++t)
@@ -103,26 +104,77 @@ struct Problem {
 
     void check(const Operations<S>& kernels, const char* where, Partition partition) const {
         const auto [T, N, D, H] = s;
-        Array<S> hs_out = poisoned<S>(hs.size()), dz_out = poisoned<S>(dz.size()), dx_out = poisoned<S>(dx.size()),
+        Array<S> hs_out = poisoned<S>(hs.size()), dx_out = poisoned<S>(dx.size()),
                  dh_prev_out = poisoned<S>(dh_prev.size()), dWx_out = poisoned<S>(dWx.size()),
                  dWh_out = poisoned<S>(dWh.size()), db_out = poisoned<S>(db.size());
         bool had_memory = kernels.forward({T, N, D, H, x.data(), {Wx.data(), H, 1}, {Wh.data(), H, 1}, b.data(), 1,
                                            {h_prev.data(), H, 1}, hs_out.data(), relu},
                                           partition);
         compare("hs", where, hs_out, hs);
-        had_memory &= kernels.backward({T, N, H, hs_out.data(), {Wh.data(), H, 1}, dh.data(), N * H, H, dz_out.data(),
-                                        dh_prev_out.data(), relu},
+        had_memory &= kernels.backward({T, N, D, H, x.data(), hs_out.data(), {Wx.data(), H, 1}, {Wh.data(), H, 1},
+                                        dh.data(), N * H, H, dWx_out.data(), dWh_out.data(), db_out.data(),
+                                        dx_out.data(), dh_prev_out.data(), relu},
                                        partition);
-        compare("dz", where, dz_out, dz);
+        compare("dx", where, dx_out, dx);
         compare("dh_prev", where, dh_prev_out, dh_prev);
-        had_memory &= kernels.gradients({T, N, D, H, x.data(), hs_out.data(), dz_out.data(), {Wx.data(), H, 1},
-                                         dWx_out.data(), dWh_out.data(), db_out.data(), dx_out.data()},
-                                        partition.threads);
         compare("dWx", where, dWx_out, dWx);
         compare("dWh", where, dWh_out, dWh);
         compare("db", where, db_out, db);
-        compare("dx", where, dx_out, dx);
+        had_memory &= check_affine(kernels, where, partition);
         if (!had_memory) std::printf("%s: no memory\n", where), ++failures;
+        check_cross_entropy(kernels, where, partition.threads);
+    }
+
+    // y = x @ Wx + b of all steps at once, and its gradients from dh.
+    bool check_affine(const Operations<S>& kernels, const char* where, Partition partition) const {
+        const auto [T, N, D, H] = s;
+        Array<double> y(T * N * H), dW(D * H), dy_sums(H), dx_of_dh(T * N * D);
+        for (int64_t i = 0; i < T * N; ++i)
+            for (int64_t j = 0; j < H; ++j) {
+                const double d = dh[i * H + j];
+                y[i * H + j] = b[j];
+                dy_sums[j] += d;
+                for (int64_t k = 0; k < D; ++k) {
+                    y[i * H + j] += double(x[i * D + k]) * Wx[k * H + j];
+                    dW[k * H + j] += x[i * D + k] * d;
+                    dx_of_dh[i * D + k] += d * Wx[k * H + j];
+                }
+            }
+        Array<S> y_out = poisoned<S>(y.size()), dW_out = poisoned<S>(dW.size()), db_out = poisoned<S>(H),
+                 dx_out = poisoned<S>(dx_of_dh.size());
+        bool had_memory =
+            kernels.affine({T * N, D, H, x.data(), {Wx.data(), H, 1}, b.data(), 1, y_out.data()}, partition);
+        compare("y", where, y_out, y);
+        had_memory &= kernels.affine_gradients({T * N, D, H, x.data(), {Wx.data(), H, 1}, dh.data(), dW_out.data(),
+                                                db_out.data(), dx_out.data()},
+                                               partition.threads);
+        compare("dW", where, dW_out, dW);
+        compare("db of y", where, db_out, dy_sums);
+        compare("dx of y", where, dx_out, dx_of_dh);
+        return had_memory;
+    }
+
+    // dh taken as logits, the targets all columns in turn, the weights 1, 2, 3, 1, …
+    void check_cross_entropy(const Operations<S>& kernels, const char* where, int threads) const {
+        const int64_t rows = s.T * s.N, C = s.H;
+        if (C == 0) return;
+        Array<double> losses(rows), dlogits(rows * C);
+        Array<int64_t> targets(rows);
+        Array<S> weights(rows);
+        for (int64_t i = 0; i < rows; ++i) {
+            targets[i] = i % C, weights[i] = S(1 + i % 3);
+            const S* z = &dh[i * C];
+            double total = 0;
+            for (int64_t j = 0; j < C; ++j) total += std::exp(double(z[j]));
+            losses[i] = weights[i] * (std::log(total) - z[targets[i]]);
+            for (int64_t j = 0; j < C; ++j)
+                dlogits[i * C + j] = weights[i] * (std::exp(double(z[j])) / total - (j == targets[i]));
+        }
+        Array<S> losses_out = poisoned<S>(rows), dlogits_out = poisoned<S>(rows * C);
+        kernels.cross_entropy(
+            {rows, C, dh.data(), targets.data(), weights.data(), dlogits_out.data(), losses_out.data()}, threads);
+        compare("losses", where, losses_out, losses);
+        compare("dlogits", where, dlogits_out, dlogits);
     }
 };
 
@@ -147,8 +199,8 @@ void check_all(const char* level, const Operations<S>& kernels, const std::vecto
 
 int main() {
     const std::vector<Sizes> sizes = {{1, 1, 1, 1},   {2, 1, 3, 5},    {3, 4, 2, 33},   {2, 7, 5, 15},  {5, 3, 9, 70},
-                                      {4, 13, 1, 17}, {3, 26, 31, 100}, {300, 1, 4, 37}, {2, 3, 66, 130}, {3, 2, 0, 5},
-                                      {0, 2, 3, 4},   {2, 0, 3, 4},     {2, 3, 4, 0}};
+                                      {4, 13, 1, 17}, {3, 26, 31, 100}, {600, 1, 4, 37}, {2, 3, 66, 130}, {3, 2, 0, 5},
+                                      {2, 300, 3, 9}, {0, 2, 3, 4},     {2, 0, 3, 4},   {2, 3, 4, 0}};
     constexpr int MOST_THREADS = 4;
     const auto check_level = [&](const char* name, const Kernels& kernels) {
         check_all(name, kernels.f32, sizes, MOST_THREADS);

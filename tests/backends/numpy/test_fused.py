@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from xrnn import RNN, get_backend, use_fused
-from xrnn.backend import Backend
+from xrnn import RNN, Linear, get_backend, softmax_cross_entropy, use_fused
+from xrnn.backend import OPERATIONS, Backend
 from xrnn.backends.numpy import NumpyBackend, kernels
 from xrnn.ops.rnn import NONLINEARITIES, Array, Nonlinearity, RNNCell
 
@@ -60,6 +60,23 @@ def test_every_level_matches_plain(
         assert_allclose(fused[name], expected, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=name)
 
 
+@pytest.mark.parametrize("project_first", [False, True])
+@pytest.mark.parametrize("split", ["rows", "columns"])
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("sizes", [(5, 1, 9, 70), (4, 7, 20, 33), (300, 2, 5, 40), (3, 300, 4, 17)])
+def test_every_partition_matches_plain(
+    level: str, sizes: tuple[int, int, int, int], threads: int, split: Any, project_first: bool
+) -> None:
+    kernels.force_partition(threads, split, project_first)
+    try:
+        fused = run(sizes, "float32", "tanh", fused=True)
+    finally:
+        kernels.force_partition(0, "rows", False)
+    for name, expected in run(sizes, "float32", "tanh", fused=False).items():
+        scale = max(1, np.abs(expected).max(initial=0))
+        assert_allclose(fused[name], expected, rtol=0, atol=TOLERANCE["float32"] * scale, err_msg=name)
+
+
 def test_same_bits_every_time(level: str) -> None:
     first, second = (run((30, 32, 40, 100), "float32", "tanh", fused=True) for _ in range(2))
     for name, value in first.items():
@@ -70,11 +87,20 @@ def test_fused_form_is_taken_by_default(monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(*_: Any) -> None:
         raise AssertionError("the plain form ran")
 
-    for operation in ("recurrence_forward", "recurrence_backward"):
-        monkeypatch.setattr(Backend, operation, refuse)
-    run((3, 2, 4, 5), "float32", "tanh", fused=True)
-    with pytest.raises(AssertionError, match="the plain form ran"):
-        run((3, 2, 4, 5), "float32", "tanh", fused=False)
+    def train() -> None:
+        run((3, 2, 4, 5), "float32", "tanh", fused=fused)
+        linear = Linear.init(4, 5, rng=0, backend="numpy")
+        _, dy = softmax_cross_entropy(linear.forward(np.ones((3, 4), "float32")), np.array([0, 4, 2]))
+        linear.backward(dy)
+
+    for operation in OPERATIONS:
+        if operation != "matmul_add":
+            monkeypatch.setattr(Backend, operation, refuse)
+    fused = True
+    train()
+    fused = False
+    with use_fused(False), pytest.raises(AssertionError, match="the plain form ran"):
+        train()
 
 
 def test_explain_says_which_form_and_why(monkeypatch: pytest.MonkeyPatch) -> None:

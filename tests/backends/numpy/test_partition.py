@@ -10,7 +10,7 @@ from xrnn.backends.numpy import kernels
 
 
 def partition(T: int, N: int, D: int, H: int, itemsize: int = 4, max_threads: int = 8) -> tuple[int, str, bool]:
-    result: Any = kernels.partition(T, N, D, H, itemsize, max_threads)
+    result: Any = kernels.partition(T, N, D + H, H, itemsize, max_threads)
     return result  # type: ignore[no-any-return]
 
 

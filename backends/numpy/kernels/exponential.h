@@ -1,11 +1,6 @@
-// tanh of a vector, to within 4 units in the last place of the exact value over all of float32 and float64.
+// exp and tanh of a vector, by one reduction and one polynomial.
 //
-//   tanh(x) = sign(x) · e / (e + 2),   e = exp(2|x|) - 1
-//
-// One formula serves the whole range. With 2|x| = k·ln2 + 2s, |2s| ≤ ln2/2, and p = exp(2s) - 1 from a polynomial,
-//   e = 2ᵏ·p + (2ᵏ - 1)
-// is accurate relative to itself for every k, k = 0 included, where e = p ≈ 2s: a tiny x comes back as it is, and what
-// is lost in the subtraction at k = 1 is small beside e + 2. The result never exceeds 1, since e ≤ e + 2.
+//   2a = k·ln2 + 2s,  |2s| ≤ ln2/2,  k an integer        exp(2a) = 2ᵏ + 2ᵏ·p,  p = exp(2s) - 1
 //
 // p = 2s + s²·q(s): q is the minimax polynomial, relative to p, on |s| ≤ ln2/4 (Remez exchange in 50 digits); its
 // own error is 2^-26 in float32 and 2^-55 in float64.
@@ -16,11 +11,12 @@
 namespace {
 
 template <class S>
-struct TanhConstants;
+struct Constants;
 
 template <>
-struct TanhConstants<float> {
+struct Constants<float> {
     static constexpr float SATURATED = 10.0f;  // from 9.02 on tanh rounds to 1
+    static constexpr float LEAST = -87.0f;     // below, exp is no normal number
     static constexpr float LOG2_E_TIMES_2 = 2.88539008f;
     // ln2/2 in two parts; the first has zeros at its end, so that k times it is exact even without fused operations.
     static constexpr float HALF_LN2_HIGH = 0.3465728759765625f, HALF_LN2_LOW = 7.1430341e-7f;
@@ -32,8 +28,9 @@ struct TanhConstants<float> {
 };
 
 template <>
-struct TanhConstants<double> {
+struct Constants<double> {
     static constexpr double SATURATED = 20.0;  // from 19.07 on
+    static constexpr double LEAST = -708.0;
     static constexpr double LOG2_E_TIMES_2 = 2.8853900817779268147;
     static constexpr double HALF_LN2_HIGH = 0.3465735902799665, HALF_LN2_LOW = 6.17333302073885e-15;
     static constexpr double Q[] = {2.0000000000000020799,   1.3333333333333271184,   0.66666666666522353279,
@@ -46,13 +43,14 @@ struct TanhConstants<double> {
 };
 
 template <class S>
-XRNN_INLINE Vec<S> tanh(Vec<S> x) {
-    using C = TanhConstants<S>;
+struct PowerOfTwo {
+    Vec<S> power, p;  // exp(2a) = power + power · p
+};
+
+template <class S>
+XRNN_INLINE PowerOfTwo<S> reduce(Vec<S> a) {
+    using C = Constants<S>;
     using V = Vec<S>;
-    using I = IntVec<S>;
-    const V saturated = V{} + C::SATURATED;
-    V a = (V)((I)x & C::MAGNITUDE);
-    a = a > saturated ? saturated : a;  // the comparison is false for NaN, which stays
     // k in the low bits, and with it the bias of the exponent: shifted up, it is 2ᵏ.
     V rounded = a * C::LOG2_E_TIMES_2 + (C::ROUND + C::BIAS);
     V k = rounded - (C::ROUND + C::BIAS);
@@ -61,11 +59,35 @@ XRNN_INLINE Vec<S> tanh(Vec<S> x) {
     V q = V{} + C::Q[degree];
 #pragma GCC unroll 16
     for (int i = degree - 1; i >= 0; --i) q = q * s + C::Q[i];
-    V p = (s * s) * q + (s + s);
-    V power = (V)((I)rounded << C::MANTISSA);
-    V e = power * p + (power - 1);
+    return {(V)((IntVec<S>)rounded << C::MANTISSA), (s * s) * q + (s + s)};
+}
+
+// tanh(x) = sign(x) · e / (e + 2),  e = exp(2|x|) - 1 = 2ᵏ·p + (2ᵏ - 1): within 4 units in the last place.
+//
+// e is accurate relative to itself for every k, k = 0 included, where e = p ≈ 2s: a tiny x comes back as it is, and
+// what is lost in the subtraction at k = 1 is small beside e + 2. The result never exceeds 1, since e ≤ e + 2.
+template <class S>
+XRNN_INLINE Vec<S> tanh(Vec<S> x) {
+    using C = Constants<S>;
+    using V = Vec<S>;
+    using I = IntVec<S>;
+    const V saturated = V{} + C::SATURATED;
+    V a = (V)((I)x & C::MAGNITUDE);
+    a = a > saturated ? saturated : a;  // the comparison is false for NaN, which stays
+    const PowerOfTwo<S> r = reduce<S>(a);
+    V e = r.power * r.p + (r.power - 1);
     V y = e / (e + 2);
     return (V)((I)y | ((I)x & ~C::MAGNITUDE));
+}
+
+// exp(x) for x ≤ 0, and 0 where it would be no normal number; NaN stays.
+template <class S>
+XRNN_INLINE Vec<S> exp_negative(Vec<S> x) {
+    using V = Vec<S>;
+    const V least = V{} + Constants<S>::LEAST;
+    const PowerOfTwo<S> r = reduce<S>((x < least ? least : x) * S(0.5));
+    const V y = r.power * r.p + r.power;
+    return x < least ? V{} : y;
 }
 
 }  // namespace

@@ -1,0 +1,71 @@
+// Softmax cross-entropy: loss = -weight · log p[target], dlogits = (p - onehot(target)) · weight, p = softmax(logits).
+//
+// A row is read twice and written twice, from the nearest cache all but the first time; rows are divided among threads.
+#pragma once
+
+#include "exponential.h"
+#include "weights.h"
+
+namespace {
+
+template <class S>
+struct CrossEntropyPass {
+    const xrnn::CrossEntropy<S>& f;
+
+    void thread(int id, int n) {
+        for (int64_t r = share(f.rows, id, n); r < share(f.rows, id + 1, n); ++r)
+            f.losses[r] = row(f.logits + r * f.C, f.targets[r], f.weights[r], f.dlogits + r * f.C);
+    }
+
+   private:
+    S row(const S* z, int64_t target, S weight, S* dz) const {
+        constexpr int W = Simd<S>::LANES;
+        const S highest = maximum(z);
+        Vec<S> sums = {};
+        int64_t c = 0;
+        for (; c + W <= f.C; c += W) {
+            const Vec<S> e = exp_negative<S>(load<S>(z + c) - highest);
+            store<S>(dz + c, e);
+            sums += e;
+        }
+        if (const int rest = int(f.C - c)) {
+            store_part<S>(dz + c, exp_negative<S>(load_part<S>(z + c, rest) - highest), rest);
+            sums += load_part<S>(dz + c, rest);  // without what stands in the lanes beyond
+        }
+        S total = 0;
+        for (int i = 0; i < W; ++i) total += sums[i];
+
+        const S scale = weight / total;
+        const S loss = weight * S(highest - z[target] + __builtin_log(double(total)));
+        for (c = 0; c + W <= f.C; c += W) store<S>(dz + c, load<S>(dz + c) * scale);
+        for (; c < f.C; ++c) dz[c] *= scale;
+        dz[target] -= weight;
+        return loss;
+    }
+
+    S maximum(const S* z) const {
+        constexpr int W = Simd<S>::LANES;
+        S highest = z[0];
+        int64_t c = 0;
+        if (f.C >= W) {
+            Vec<S> v = load<S>(z);
+            for (c = W; c + W <= f.C; c += W) {
+                const Vec<S> next = load<S>(z + c);
+                v = next > v ? next : v;
+            }
+            highest = v[0];
+            for (int i = 1; i < W; ++i) highest = v[i] > highest ? v[i] : highest;
+        }
+        for (; c < f.C; ++c) highest = z[c] > highest ? z[c] : highest;
+        return highest;
+    }
+};
+
+template <class S>
+void cross_entropy(const xrnn::CrossEntropy<S>& f, int threads) {
+    CrossEntropyPass<S> pass = {f};
+    xrnn::parallel(
+        threads, [](int id, int n, void* p) { static_cast<CrossEntropyPass<S>*>(p)->thread(id, n); }, &pass);
+}
+
+}  // namespace

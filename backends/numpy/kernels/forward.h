@@ -1,0 +1,120 @@
+// The recurrence: h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b).
+//
+// Who owns what. A thread owns the same rows (Split::ROWS) or panels (Split::COLUMNS) of every step. By rows it reads
+// only what it wrote itself. By columns it reads whole rows of the step before, hence the barrier after each step.
+//
+// Why it is fast. The weights are packed once for the whole sequence; every sum stays in registers from the bias to the
+// nonlinearity; a thread's share of the weights stays in its own cache where it fits, and where it doesn't, each step
+// goes through it in the opposite direction from the last, which finds its end still there.
+#pragma once
+
+#include "arena.h"
+#include "weights.h"
+
+namespace {
+
+using xrnn::Barrier;
+using xrnn::Partition;
+using xrnn::Split;
+
+// The rows and panels that thread `id` of n owns.
+template <class S>
+struct Share {
+    int64_t row0, row1, panel0, panel1;
+
+    Share(const Panels<S>& panels, int64_t rows, Split split, int id, int n)
+        : row0(0), row1(rows), panel0(0), panel1(panels.count) {
+        if (split == Split::ROWS) {
+            row0 = share(rows, id, n), row1 = share(rows, id + 1, n);
+        } else {
+            panel0 = share(panels.count, id, n), panel1 = share(panels.count, id + 1, n);
+        }
+    }
+    // Panel number i in the order of step t, which is the reverse of the last step's.
+    int64_t panel(int64_t t, int64_t i) const { return t % 2 ? panel1 - 1 - (i - panel0) : i; }
+};
+
+inline int panel_threads(Partition partition) { return partition.split == Split::COLUMNS ? partition.threads : 1; }
+constexpr int widest(int64_t rows) { return rows <= FEW_ROWS ? WIDEST_OF_FEW : WIDEST; }
+
+template <class S>
+struct ForwardPass {
+    const xrnn::Forward<S>& f;
+    const Partition partition;
+    const Panels<S> panels;
+    S* bias;  // b, contiguous and filled up with zeros
+    Weights<S> Wx, Wh;
+    Barrier barrier;
+
+    ForwardPass(const xrnn::Forward<S>& f, Partition partition, Arena<S>& arena)
+        : f(f),
+          partition(partition),
+          panels(f.H, panel_threads(partition), widest(f.N)),
+          bias(arena.take(panels.padded())),
+          Wx(f.Wx, f.D, panels, partition.project_first ? uses<S>(1, f.T * f.N) : uses<S>(f.T, f.N), f.N, arena),
+          Wh(f.Wh, f.H, panels, uses<S>(f.T, f.N), f.N, arena),
+          barrier(partition.threads) {}
+
+    void prepare() {
+        for (int64_t c = 0; c < panels.padded(); ++c) bias[c] = c < f.H ? f.b[c * f.b_stride] : S(0);
+    }
+
+    // Rows of any number of steps, which lie one after another: init → out.
+    void run(int64_t p, int64_t rows, const S* init, int64_t init_row, Epilogue epilogue, S* out, const S* x,
+             const S* h) const {
+        const int64_t begin = panels.begin(p);
+        Tile<S> t = {};
+        if (x) t.segments[t.count++] = Wx.segment(p, x, f.D);
+        if (h) t.segments[t.count++] = Wh.segment(p, h, f.H);
+        t.init = init + begin, t.init_row = init_row;
+        t.epilogue = epilogue;
+        t.out = out + begin, t.out_row = f.H;
+        t.last = panels.last(p);
+        run_rows(t, panels.width(p), rows);
+    }
+
+    void thread(int id, int n) {
+        const int64_t N = f.N, D = f.D, H = f.H, step = N * H;
+        const Share<S> mine(panels, N, partition.split, id, n), packing(panels, N, Split::COLUMNS, id, n);
+        for (int64_t p = packing.panel0; p < packing.panel1; ++p) Wx.pack(p), Wh.pack(p);
+        copy_state(share(N, id, n), share(N, id + 1, n));
+        barrier.wait(id, n);
+
+        const int64_t row0 = mine.row0, rows = mine.row1 - mine.row0;
+        if (partition.project_first) {
+            // Where the rows of all steps lie one after another, they are one product.
+            const int64_t passes = rows == N ? 1 : f.T, all = rows == N ? f.T * N : rows;
+            for (int64_t p = mine.panel0; p < mine.panel1; ++p)
+                for (int64_t t = 0; t < passes; ++t)
+                    run(p, all, bias, 0, Epilogue::LINEAR, f.hs + (t + 1) * step + row0 * H,
+                        f.x + (t * N + row0) * D, nullptr);
+        }
+        const Epilogue nonlinearity = f.relu ? Epilogue::RELU : Epilogue::TANH;
+        for (int64_t t = 0; t < f.T; ++t) {
+            const S* h = f.hs + t * step + row0 * H;
+            S* out = f.hs + (t + 1) * step + row0 * H;
+            for (int64_t i = mine.panel0; i < mine.panel1; ++i) {
+                const int64_t p = mine.panel(t, i);
+                if (partition.project_first)
+                    run(p, rows, out, H, nonlinearity, out, nullptr, h);
+                else
+                    run(p, rows, bias, 0, nonlinearity, out, f.x + (t * N + row0) * D, h);
+            }
+            if (partition.split == Split::COLUMNS) barrier.wait(id, n);
+        }
+    }
+
+   private:
+    void copy_state(int64_t row0, int64_t row1) const {
+        for (int64_t m = row0; m < row1; ++m)
+            for (int64_t c = 0; c < f.H; ++c)
+                f.hs[m * f.H + c] = f.h_prev.data ? f.h_prev.data[m * f.h_prev.row + c * f.h_prev.col] : S(0);
+    }
+};
+
+template <class S>
+bool forward(const xrnn::Forward<S>& f, Partition partition) {
+    return run_pass<ForwardPass<S>, S>(f, partition, partition.threads);
+}
+
+}  // namespace

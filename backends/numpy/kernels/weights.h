@@ -1,0 +1,102 @@
+// A weight matrix as the tiles read it.
+//
+// The columns of an output are cut into panels of a few vectors. A matrix is packed panel by panel, the K rows of a panel
+// one after another: the inner loop then reads one stream of whole vectors, and the last panel is filled up with zeros.
+// Where a panel is used too rarely to pay for that, or streams as well where it is, it is read where it lies.
+#pragma once
+
+#include "kernels.h"
+#include "tile.h"
+
+namespace {
+
+using xrnn::Matrix;
+
+XRNN_INLINE int64_t share(int64_t total, int id, int n) { return total * id / n; }
+
+// The columns of an output, cut into panels of nearly equal width; a multiple of `threads` panels, so that each
+// thread has as many.
+template <class S>
+struct Panels {
+    static constexpr int W = Simd<S>::LANES;
+    int64_t columns, vectors, count;
+
+    Panels(int64_t columns, int threads, int widest = WIDEST) : columns(columns), vectors((columns + W - 1) / W) {
+        count = (vectors + widest - 1) / widest;
+        count = (count + threads - 1) / threads * threads;
+        if (count > vectors) count = vectors;
+    }
+    int64_t begin(int64_t p) const { return vectors * p / count * W; }
+    int width(int64_t p) const { return static_cast<int>(vectors * (p + 1) / count - vectors * p / count); }
+    // Valid columns in the last vector of panel p.
+    int last(int64_t p) const { return p + 1 < count ? W : static_cast<int>(columns - (vectors - 1) * W); }
+    int valid(int64_t p) const { return (width(p) - 1) * W + last(p); }
+    int64_t padded() const { return vectors * W; }
+};
+
+// K rows of `valid` contiguous columns each → rows of `width` columns, filled up with zeros.
+template <class S>
+void pack_rows(const S* from, int64_t from_row, int64_t K, int valid, int width, S* to) {
+    constexpr int W = Simd<S>::LANES;
+    for (int64_t k = 0; k < K; ++k, from += from_row, to += width) {
+        int c = 0;
+        for (; c + W <= valid; c += W) store<S>(to + c, load<S>(from + c));
+        if (c < width) store<S>(to + c, load_part<S>(from + c, valid - c));
+    }
+}
+
+template <class S>
+struct Weights {
+    static constexpr int W = Simd<S>::LANES;
+    Matrix<S> matrix;  // (K, columns)
+    int64_t K;
+    const Panels<S>& panels;
+    S* packed;
+    bool in_place;  // read the panels of whole vectors where they lie
+
+    // Each panel is read by `uses` tiles, whose sums start from `rows` rows.
+    Weights(Matrix<S> matrix, int64_t K, const Panels<S>& panels, int64_t uses, int64_t rows, Arena<S>& arena)
+        : matrix(matrix), K(K), panels(panels) {
+        const bool streams = panels.count == 1 ? matrix.row == panels.padded()
+                                               : rows <= FEW_ROWS && whole_vectors() && matrix.row * sizeof(S) <= 2048;
+        in_place = matrix.col == 1 && (uses < 4 || streams);
+        packed = arena.take(in_place && columns_fill_vectors() ? 0 : K * panels.padded());
+    }
+
+    void pack(int64_t p) const {
+        if (!lies_packed(p)) return;
+        const int64_t begin = panels.begin(p);
+        const int width = panels.width(p) * W, valid = panels.valid(p);
+        const S* from = matrix.data + begin * matrix.col;
+        S* to = packed + K * begin;
+        if (matrix.col == 1) return pack_rows(from, matrix.row, K, valid, width, to);
+        // Blocks of k keep what is written in the nearest cache while the columns pass.
+        constexpr int64_t BLOCK = 16;
+        for (int64_t begin_k = 0; begin_k < K; begin_k += BLOCK) {
+            const int64_t end_k = begin_k + BLOCK < K ? begin_k + BLOCK : K;
+            for (int c = 0; c < width; ++c)
+                for (int64_t k = begin_k; k < end_k; ++k)
+                    to[k * width + c] = c < valid ? from[k * matrix.row + c * matrix.col] : S(0);
+        }
+    }
+
+    Segment<S> segment(int64_t p, const S* a, int64_t a_row) const {
+        if (lies_packed(p)) return {a, a_row, 1, packed + K * panels.begin(p), panels.width(p) * W, K};
+        return {a, a_row, 1, matrix.data + panels.begin(p), matrix.row, K};
+    }
+
+   private:
+    bool columns_fill_vectors() const { return panels.columns == panels.padded(); }
+    bool lies_packed(int64_t p) const { return !in_place || panels.last(p) != W; }
+    bool whole_vectors() const {  // of which none crosses a cache line
+        return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0;
+    }
+};
+
+// How many tiles read each panel of weights in T passes over `rows` rows.
+template <class S>
+int64_t uses(int64_t T, int64_t rows) {
+    return T * ((rows + tallest(WIDEST) - 1) / tallest(WIDEST));
+}
+
+}  // namespace

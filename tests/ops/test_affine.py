@@ -1,0 +1,90 @@
+"""The affine map and softmax cross-entropy of the seam: every form against float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from tests.layouts import LAYOUTS, lay_out
+from xrnn import use_fused
+from xrnn.backend import Backend
+
+HostArray = np.ndarray[Any, np.dtype[Any]]
+
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+
+# Zero sizes, single ones, and some beyond a vector register, a tile, a chunk of rows and a thread's share.
+ROWS = st.integers(0, 9) | st.integers(10, 600)
+COLUMNS = st.integers(1, 5) | st.integers(6, 150)
+DTYPES = st.sampled_from(["float32", "float64"])
+
+
+def agrees(backend: Backend, got: Any, want: HostArray, dtype: str, name: str) -> None:
+    found = backend.to_numpy(got)
+    assert found.dtype == dtype
+    scale = max(1, abs(want).max(initial=0))
+    assert_allclose(found, want, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=name)
+
+
+@given(
+    sizes=st.tuples(ROWS, COLUMNS, COLUMNS),
+    dtype=DTYPES,
+    layouts=st.tuples(*[st.sampled_from(LAYOUTS)] * 4),
+    fused=st.booleans(),
+)
+def test_affine(
+    backend: Backend, sizes: tuple[int, int, int], dtype: str, layouts: tuple[str, ...], fused: bool
+) -> None:
+    M, D, C = sizes
+    rng = np.random.default_rng(sum(sizes))
+    x, W, b, dy = (rng.standard_normal(shape).astype(dtype) for shape in [(M, D), (D, C), (C,), (M, C)])
+    x_in, W_in, b_in, dy_in = (lay_out(backend, a, o) for a, o in zip((x, W, b, dy), layouts, strict=True))
+    dW, db = (backend.xp.full(shape, np.nan, dtype) for shape in [(D, C), (C,)])
+    with use_fused(fused):
+        y = backend.affine_forward(x_in, W_in, b_in)
+        dx = backend.affine_backward(x_in, W_in, dy_in, dW, db)
+    x, W, b, dy = (a.astype("float64") for a in (x, W, b, dy))
+    expected = {"y": (y, x @ W + b), "dx": (dx, dy @ W.T), "dW": (dW, x.T @ dy), "db": (db, dy.sum(0))}
+    for name, (got, want) in expected.items():
+        agrees(backend, got, want, dtype, name)
+
+
+@given(sizes=st.tuples(ROWS, COLUMNS), dtype=DTYPES, layout=st.sampled_from(LAYOUTS), fused=st.booleans())
+def test_cross_entropy(backend: Backend, sizes: tuple[int, int], dtype: str, layout: str, fused: bool) -> None:
+    M, C = sizes
+    rng = np.random.default_rng(sum(sizes))
+    logits, weight = 30 * rng.standard_normal((M, C)).astype(dtype), rng.uniform(0, 1, M).astype(dtype)
+    targets = rng.integers(0, C, M)
+    with use_fused(fused):
+        loss, dlogits = backend.cross_entropy(
+            lay_out(backend, logits, layout), backend.asarray(targets), backend.asarray(weight)
+        )
+    z, w = logits.astype("float64"), weight.astype("float64")
+    z -= z.max(axis=-1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    one_hot = np.arange(C) == targets[:, None]
+    agrees(backend, loss, np.asarray(-(w * log_p[one_hot]).sum()), dtype, "loss")
+    agrees(backend, dlogits, (np.exp(log_p) - one_hot) * w[:, None], dtype, "dlogits")
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("C", [5, 40])
+def test_cross_entropy_of_infinities_and_nan(backend: Backend, C: int, fused: bool) -> None:
+    logits = np.zeros((3, C), "float32")
+    logits[0, 1] = -np.inf  # a forbidden class has no probability
+    logits[1, C - 1] = np.nan
+    logits[2] = 1e30  # equal and huge: the differences count
+    targets, weight = backend.asarray(np.zeros(3, int)), backend.asarray(np.ones(3, "float32"))
+    with use_fused(fused):
+        loss, dlogits = backend.cross_entropy(backend.asarray(logits), targets, weight)
+    found = backend.to_numpy(dlogits)
+    assert np.isnan(backend.to_numpy(loss))
+    assert found[0, 1] == 0
+    assert_allclose(found[0, 2:], 1 / (C - 1), rtol=1e-5)
+    assert np.isnan(found[1]).all()
+    assert_allclose(found[2, 1:], 1 / C, rtol=1e-5)
