@@ -22,6 +22,7 @@ class Layer:
         first = params[0]
         self.backend: Backend = check_float(self.names[0], first)
         self._array_type, self._dtype, self._device = type(first), first.dtype, first.device
+        self._on_host = self._device == "cpu"
         for name, param in zip(self.names, params, strict=True):
             if not self._is_ours(param):
                 self._refuse(name, param)
@@ -38,7 +39,11 @@ class Layer:
 
     def _is_ours(self, array: Any) -> bool:
         """Whether `array` has this layer's type (no subclass), dtype and device."""
-        return type(array) is self._array_type and array.dtype == self._dtype and array.device == self._device
+        return (
+            type(array) is self._array_type
+            and (array.dtype is self._dtype or array.dtype == self._dtype)
+            and (self._on_host or array.device == self._device)
+        )
 
     def _check(self, name: str, array: Any, shape: tuple[int | str, ...], remedy: str) -> None:
         """Refuse an array that is not this layer's kind or not of `shape`: sizes, or letters where any size fits."""

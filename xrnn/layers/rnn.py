@@ -106,8 +106,7 @@ class RNN(Layer):
         self._check_input(x, h_prev)
         Wx, Wh, b = self.params
         with self.backend.device_of(x):
-            sequence = self.backend.xp.ascontiguousarray(x if x.ndim == 3 else x[None])
-            return self.backend.recurrence_forward(self.cell, sequence, Wx, Wh, b, h_prev)
+            return self.backend.recurrence_forward(self.cell, x if x.ndim == 3 else x[None], Wx, Wh, b, h_prev)
 
     def _check_input(self, x: Array, h_prev: Array | None) -> None:
         D, H = self.input_size, self.hidden_size

@@ -30,7 +30,7 @@ class RNNCell:
 class RNNCache:
     """What every form of the forward recurrence keeps, so that any form of the backward accepts it."""
 
-    x: Array  # (T, N, D), C-contiguous
+    x: Array  # (T, N, D)
     Wx: Array  # (D, H)
     Wh: Array  # (H, H)
     hs: Array  # (T+1, N, H), C-contiguous: hs[0] is h_prev, hs[1:] the outputs
@@ -41,11 +41,11 @@ def forward(
 ) -> RNNCache:
     """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b).
 
-    x (T, N, D) C-contiguous, Wx (D, H), Wh (H, H), b (H,), h_prev (N, H) or None for zeros → cache.
+    x (T, N, D), Wx (D, H), Wh (H, H), b (H,), h_prev (N, H) or None for zeros → cache.
     """
     xp = backend.xp
     (T, N, D), H = x.shape, b.shape[0]
-    Wh = xp.ascontiguousarray(Wh)  # once a sequence, not once a step
+    x, Wh = xp.ascontiguousarray(x), xp.ascontiguousarray(Wh)  # once a sequence, not once a product
 
     hs = xp.empty((T + 1, N, H), dtype=x.dtype)
     hs[0] = 0 if h_prev is None else h_prev

@@ -39,7 +39,7 @@ struct BackwardPass {
     }
 
     void prepare() {
-        for (int64_t c = 0; c < panels.padded(); ++c) zeros[c] = 0;
+        fill_zeros(zeros, panels.padded());
         products.prepare();
     }
 
@@ -77,7 +77,7 @@ struct BackwardPass {
         for (int64_t i = mine.panel0; i < mine.panel1; ++i) {
             const int64_t p = mine.panel(t + 1, i), c = panels.begin(p);
             Tile<S> tile = {};
-            if (dz_next) tile.segments[tile.count++] = WhT.segment(p, dz_next + row0 * H, H);
+            if (dz_next) WhT.add_to(tile, p, dz_next + row0 * H, H);
             tile.init = t < 0 ? zeros : f.dh + t * f.dh_step + row0 * f.dh_row + c;
             tile.init_row = t < 0 ? 0 : f.dh_row;
             tile.epilogue = t < 0 ? Epilogue::LINEAR : f.relu ? Epilogue::RELU_GRADIENT : Epilogue::TANH_GRADIENT;

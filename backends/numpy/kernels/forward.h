@@ -56,7 +56,8 @@ struct ForwardPass {
           barrier(partition.threads) {}
 
     void prepare() {
-        for (int64_t c = 0; c < panels.padded(); ++c) bias[c] = c < f.H ? f.b[c * f.b_stride] : S(0);
+        copy(f.b, f.b_stride, f.H, bias);
+        fill_zeros(bias + f.H, panels.padded() - f.H);
     }
 
     // Rows of any number of steps, which lie one after another: init → out.
@@ -64,8 +65,8 @@ struct ForwardPass {
              const S* h) const {
         const int64_t begin = panels.begin(p);
         Tile<S> t = {};
-        if (x) t.segments[t.count++] = Wx.segment(p, x, f.D);
-        if (h) t.segments[t.count++] = Wh.segment(p, h, f.H);
+        if (x) Wx.add_to(t, p, x, f.D);
+        if (h) Wh.add_to(t, p, h, f.H);
         t.init = init + begin, t.init_row = init_row;
         t.epilogue = epilogue;
         t.out = out + begin, t.out_row = f.H;
@@ -106,9 +107,9 @@ struct ForwardPass {
 
    private:
     void copy_state(int64_t row0, int64_t row1) const {
-        for (int64_t m = row0; m < row1; ++m)
-            for (int64_t c = 0; c < f.H; ++c)
-                f.hs[m * f.H + c] = f.h_prev.data ? f.h_prev.data[m * f.h_prev.row + c * f.h_prev.col] : S(0);
+        const Matrix<S>& from = f.h_prev;
+        if (!from.data) return fill_zeros(f.hs + row0 * f.H, (row1 - row0) * f.H);
+        for (int64_t m = row0; m < row1; ++m) copy(from.data + m * from.row, from.col, f.H, f.hs + m * f.H);
     }
 };
 

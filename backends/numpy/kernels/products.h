@@ -26,7 +26,8 @@ struct AffinePass {
           barrier(partition.threads) {}
 
     void prepare() {
-        for (int64_t c = 0; c < panels.padded(); ++c) bias[c] = c < f.C ? f.b[c * f.b_stride] : S(0);
+        copy(f.b, f.b_stride, f.C, bias);
+        fill_zeros(bias + f.C, panels.padded() - f.C);
     }
 
     void thread(int id, int n) {
@@ -35,7 +36,7 @@ struct AffinePass {
         barrier.wait(id, n);
         for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
             Tile<S> t = {};
-            t.segments[t.count++] = W.segment(p, f.x + mine.row0 * f.D, f.D);
+            W.add_to(t, p, f.x + mine.row0 * f.D, f.D);
             t.init = bias + panels.begin(p);
             t.epilogue = Epilogue::LINEAR;
             t.out = f.y + mine.row0 * f.C + panels.begin(p), t.out_row = f.C;
@@ -79,7 +80,7 @@ struct GradientProducts {
           packed(arena.take(threads * PACKED)) {}
 
     void prepare() {
-        for (S* p = zeros; p < ones; ++p) *p = 0;
+        fill_zeros(zeros, ones - zeros);
         for (int64_t k = 0; k < CHUNK; ++k) ones[k] = 1;
     }
 
@@ -94,7 +95,7 @@ struct GradientProducts {
         for (int64_t begin = row0; begin < row1; begin += CHUNK)
             for (int64_t p = 0; p < dx_columns.count; ++p) {
                 Tile<S> t = {};
-                t.segments[t.count++] = WT.segment(p, dz + begin * H, H);
+                WT.add_to(t, p, dz + begin * H, H);
                 t.init = zeros;
                 t.epilogue = Epilogue::LINEAR;
                 t.out = dx + begin * maps[0].D + dx_columns.begin(p), t.out_row = maps[0].D;

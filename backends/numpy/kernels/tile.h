@@ -201,19 +201,30 @@ struct Tiles {
 template <class S>
 constexpr Tiles<S> TILES;
 
-// Run `t` over `rows` rows of NV vectors: tiles as tall and as equal in height as they can be.
+struct Heights {
+    int by_width[WIDEST_OF_FEW] = {};
+    constexpr Heights() {
+        for (int NV = 1; NV <= WIDEST_OF_FEW; ++NV) by_width[NV - 1] = tallest(NV);
+    }
+};
+constexpr Heights TALLEST;
+
+// Run `t` over `rows` rows of NV vectors: tiles as tall and as equal in height as they can be. `t` is used up, not
+// copied: a copy would wait for what was just written to it, and that for all of the step before.
 template <class S>
-void run_rows(Tile<S> t, int NV, int64_t rows) {
-    const int64_t tiles = (rows + tallest(NV) - 1) / tallest(NV);
-    for (int64_t i = 0, done = 0; i < tiles; ++i) {
-        const int64_t height = rows * (i + 1) / tiles - done;
-        TILES<S>.by_shape[NV - 1][height - 1](t);
-        done += height;
+void run_rows(Tile<S>& t, int NV, int64_t rows) {
+    const auto& by_height = TILES<S>.by_shape[NV - 1];
+    const int64_t most = TALLEST.by_width[NV - 1];
+    while (rows > most) {
+        const int64_t tiles = (rows + most - 1) / most, height = rows / tiles;
+        by_height[height - 1](t);
+        rows -= height;
         for (int s = 0; s < t.count; ++s) t.segments[s].a += height * t.segments[s].a_row;
         t.init += height * t.init_row;
         t.out += height * t.out_row;
         t.y += height * t.y_row;  // a null y stays unread: its stride is 0
     }
+    if (rows > 0) by_height[rows - 1](t);
 }
 
 }  // namespace

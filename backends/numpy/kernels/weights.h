@@ -14,6 +14,21 @@ using xrnn::Matrix;
 
 XRNN_INLINE int64_t share(int64_t total, int id, int n) { return total * id / n; }
 
+// n elements, `stride` apart → contiguous.
+template <class S>
+void copy(const S* from, int64_t stride, int64_t n, S* to) {
+    if (stride == 1) {
+        __builtin_memcpy(to, from, n * sizeof(S));
+    } else {
+        for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
+    }
+}
+
+template <class S>
+void fill_zeros(S* to, int64_t n) {
+    __builtin_memset(to, 0, n * sizeof(S));
+}
+
 // The columns of an output, cut into panels of nearly equal width; a multiple of `threads` panels, so that each
 // thread has as many.
 template <class S>
@@ -25,13 +40,17 @@ struct Panels {
         count = (vectors + widest - 1) / widest;
         count = (count + threads - 1) / threads * threads;
         if (count > vectors) count = vectors;
+        narrow = count ? vectors / count : 0, wide = count ? vectors % count : 0;
     }
-    int64_t begin(int64_t p) const { return vectors * p / count * W; }
-    int width(int64_t p) const { return static_cast<int>(vectors * (p + 1) / count - vectors * p / count); }
+    int64_t begin(int64_t p) const { return (p * narrow + (p < wide ? p : wide)) * W; }
+    int width(int64_t p) const { return static_cast<int>(narrow + (p < wide)); }
     // Valid columns in the last vector of panel p.
     int last(int64_t p) const { return p + 1 < count ? W : static_cast<int>(columns - (vectors - 1) * W); }
     int valid(int64_t p) const { return (width(p) - 1) * W + last(p); }
     int64_t padded() const { return vectors * W; }
+
+   private:
+    int64_t narrow, wide;  // vectors of a panel; how many of the first panels have one more
 };
 
 // K rows of `valid` contiguous columns each → rows of `width` columns, filled up with zeros.
@@ -80,9 +99,14 @@ struct Weights {
         }
     }
 
-    Segment<S> segment(int64_t p, const S* a, int64_t a_row) const {
-        if (lies_packed(p)) return {a, a_row, 1, packed + K * panels.begin(p), panels.width(p) * W, K};
-        return {a, a_row, 1, matrix.data + panels.begin(p), matrix.row, K};
+    // The next term of t's sums: a @ panel p.
+    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, const S* a, int64_t a_row) const {
+        Segment<S>& segment = t.segments[t.count++];
+        segment.a = a, segment.a_row = a_row, segment.a_col = 1, segment.K = K;
+        if (lies_packed(p))
+            segment.b = packed + K * panels.begin(p), segment.b_row = panels.width(p) * W;
+        else
+            segment.b = matrix.data + panels.begin(p), segment.b_row = matrix.row;
     }
 
    private:
