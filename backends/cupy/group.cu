@@ -5,8 +5,9 @@
 // N · g / G … of the batch, which it takes ROWS at a time.
 //
 // The arrival flag is the data. Before the launch, every element of `state` that is to be filled is empty: a NaN with
-// all bits set, which no result may be; it is written once, and a block that needs it looks until it is there. So nothing has to be
-// ordered: there is no counter, no barrier over the grid, no fence, and no buffer that could be reused too early.
+// all bits set, which no result may be; it is written once, and a block that needs it looks until it is there. So
+// nothing has to be ordered: there is no counter, no barrier over the grid, no fence, and no buffer that could be
+// reused too early.
 // (After Diamos et al., 2016: Persistent RNNs.) It holds for relu and for gradients as it does for tanh: only one bit
 // pattern is taken, and a real NaN that has it gets another.
 //
@@ -76,7 +77,7 @@ group(const Real* W, const Real* start, const Real* hs, Real* state, int T, int 
     const int end = static_cast<long long>(N) * (blockIdx.y + 1) / gridDim.y;
     const size_t step = static_cast<size_t>(N) * H;
     const Real nan = Real(0) / Real(0);  // not the one that means empty
-    __syncthreads();  // the zeros come before what is laid over them
+    __syncthreads();  // the zeros are in place
 
     for (int i = 0; i < T; ++i) {
         const int t = BACKWARD ? T - 1 - i : i;

@@ -11,7 +11,7 @@ one_block(const Real* W, const Real* start, const Real* hs, Real* state, int T, 
     const Outputs mine(columns);
     const int first_row = blockIdx.x * ROWS, rows = min(ROWS, N - first_row);
     const size_t step = static_cast<size_t>(N) * H, tile_offset = static_cast<size_t>(first_row) * H;
-    __syncthreads();  // the zeros come before what is laid over them
+    __syncthreads();  // the zeros are in place
 
     for (int n = mine.n; n < rows && !BACKWARD; n += mine.stride)
         *tile.state_at(n, mine.j) = state[tile_offset + static_cast<size_t>(n) * H + mine.j];

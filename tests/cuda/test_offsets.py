@@ -1,0 +1,56 @@
+"""Offsets beyond 2³¹ elements: the last batch row of arrays that are nowhere but in the address space."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cuda.emulated import HostArray, Problem, Variant, launch_kernel, reference, tolerance
+from xrnn.backends.cupy import launch
+
+pytestmark = pytest.mark.usefixtures("emulator")
+
+T, N, H = 3, 2**26 + 1, 21  # N · H alone is below 2³¹, the second step ends above it
+NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names Linux's from 3.13 on
+# One block does the last rows, where the whole grid would fill all 17 GB.
+LAST_ROW = {
+    "one-block": {"blockIdx.x": "(N / ROWS)"},
+    "group": {"blockIdx.y": "(N - 1)", "gridDim.y": "N"},
+}
+
+
+def sparse(*shape: int) -> HostArray:
+    """float32 zeros that take memory only where they are touched."""
+    try:
+        memory = mmap.mmap(-1, 4 * math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+    except OSError as error:
+        pytest.skip(f"no address space for arrays of 17 GB: {error}")
+    return np.frombuffer(memory, np.float32).reshape(shape)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("form", LAST_ROW)
+def test_rows_beyond_two_billion_elements(form: str, backward: bool) -> None:
+    rng = np.random.default_rng(0)
+    W = (rng.standard_normal((H, H)) / math.sqrt(H)).astype("float32")
+    start, hs = sparse(T, N, H), sparse(T + 1, N, H)
+    state = sparse(T, N, H) if backward else hs
+    start[:, -1] = rng.standard_normal((T, H))
+    hs[:, -1] = np.tanh(rng.standard_normal((T + 1, H)))
+    last: list[Any] = [a.astype("float64") for a in (W, start[:, -1:], hs[:, -1:], hs[0, -1:])]
+    expected = reference(backward, False, *last)[:, 0]
+    filled = state[:, -1] if backward else state[1:, -1]
+    filled.view("int32")[...] = -1  # empty, to a group
+
+    code = launch.source(form)
+    for name, value in LAST_ROW[form].items():
+        assert name in code
+        code = code.replace(name, value)
+    variant, problem = Variant(form, "float32", 2, 16, backward), Problem()
+    grid = (1, 1) if form == "one-block" else (math.ceil(H / problem.columns), 1)
+    assert not launch_kernel(variant, (W, start, hs, state), problem, grid, code)
+    np.testing.assert_allclose(filled, expected, rtol=0, atol=tolerance("float32"))
