@@ -2,9 +2,10 @@
 # make test     run the tests
 # make check    formatting, lint and types
 # make bench    measure, and compare with the other libraries
+# make gpu-check   on a machine with a GPU, without network: tests, sanitizers and benchmarks there, nine minutes
 # make clean    remove what the others made
 #
-# Each makes the environment it needs in .venv first, and makes it anew where pyproject.toml or C++ code changed.
+# Each but gpu-check makes the environment it needs in .venv first, anew where pyproject.toml or C++ code changed.
 # ARGS are passed on: make train ARGS="--minutes 5", make test ARGS="-k rnn". PYTHON and VENV say which and where.
 
 VENV ?= .venv
@@ -20,7 +21,7 @@ EXTRAS ?= $(goal_extras)
 installed := $(VENV)/installed-$(EXTRAS)
 kernel_sources := CMakeLists.txt $(shell find backends/numpy -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
-.PHONY: train test check bench clean
+.PHONY: train test check bench gpu-check clean
 .DELETE_ON_ERROR:
 
 train: $(installed)
@@ -36,6 +37,10 @@ check: $(installed)
 
 bench: $(installed)
 	$(VENV)/bin/python -m benchmarks $(ARGS)
+
+# An environment of its own, on top of the packages of PYTHON: nothing is fetched.
+gpu-check:
+	PYTHON=$(or $(PYTHON),python3) .ci/gpu-check $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist

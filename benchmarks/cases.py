@@ -152,7 +152,7 @@ def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4
 def to_numpy(array: Any) -> Array:
     """A host array from what any of the libraries returns."""
     if hasattr(array, "detach"):  # PyTorch
-        array = array.detach()
+        array = array.detach().cpu()
     if hasattr(array, "get"):  # CuPy
         array = array.get()
     return np.asarray(array)

@@ -8,22 +8,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests import standin_backend
 from tests.standin import counting
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.select import get_backend, register
 
-# The same examples in every run: a failure is never one of chance. The fixtures hold nothing that an example changes.
-settings.register_profile(
-    "xrnn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-settings.load_profile("xrnn")
-
-pytest_plugins = ["tests.require_gpu"]
+# A bare GPU machine may lack hypothesis; `make gpu-check` then leaves out the tests that need it.
+pytest_plugins = ["tests.require_gpu", *(["tests.examples"] if find_spec("hypothesis") else [])]
 
 STANDIN = standin_backend.make()
 register(STANDIN)

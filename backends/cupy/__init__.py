@@ -30,12 +30,12 @@ class CupyBackend(Backend):
     def __init__(self, cupy: ModuleType) -> None:
         super().__init__(cupy)
         self._gemm = importlib.import_module(f"{cupy.__name__}.cublas").gemm
-        self._launcher = Launcher(cupy)
-        self._trust = Trust(self, self._launcher)
+        self.launcher = Launcher(cupy)
+        self.trust = Trust(self, self.launcher)
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         copy: np.ndarray[Any, np.dtype[Any]] = self.xp.asnumpy(array)
-        self._launcher.raise_if_gave_up()
+        self.launcher.raise_if_gave_up()
         return copy
 
     def device_of(self, array: Array) -> AbstractContextManager[object]:
@@ -55,7 +55,7 @@ class CupyBackend(Backend):
         chosen = self._choose(x.dtype, x.shape, b.shape[0], backward=False)
         if chosen is None:
             return super().recurrence_forward(cell, x, Wx, Wh, b, h_prev)
-        return self._launcher.forward(chosen, cell, x, Wx, Wh, b, h_prev)
+        return self.launcher.forward(chosen, cell, x, Wx, Wh, b, h_prev)
 
     def recurrence_backward(
         self, cell: RNNCell, cache: RNNCache, dh: Array, dWx: Array, dWh: Array, db: Array
@@ -63,23 +63,23 @@ class CupyBackend(Backend):
         chosen = self._choose(dh.dtype, cache.x.shape, dh.shape[2], backward=True)
         if chosen is None:
             return super().recurrence_backward(cell, cache, dh, dWx, dWh, db)
-        dz, dh_prev = self._launcher.backward(chosen, cell, cache, dh)
+        dz, dh_prev = self.launcher.backward(chosen, cell, cache, dh)
         return weight_gradients(self, cache, dz, dWx, dWh, db), dh_prev
 
     def _choose(self, dtype: Any, x_shape: tuple[int, ...], H: int, *, backward: bool) -> Candidate | None:
         """The kernel to launch on the current device, None for the plain form."""
-        self._launcher.raise_if_gave_up()
+        self.launcher.raise_if_gave_up()
         if not fused_enabled():
             return None
         T, N, D = x_shape
-        chosen = choose(self._launcher.device(), dtype, T, N, D, H)
-        return None if chosen.form == "plain" or self._against(chosen, dtype, H, backward) else chosen
+        chosen = choose(self.launcher.device(), dtype, T, N, D, H)
+        return None if chosen.form == "plain" or self.against(chosen, dtype, H, backward) else chosen
 
-    def _against(self, chosen: Candidate, dtype: Any, H: int, backward: bool) -> str:
+    def against(self, chosen: Candidate, dtype: Any, H: int, backward: bool) -> str:
         """Why the chosen kernel can't run here after all, "" where it can."""
-        if doubts := self._trust.doubts(chosen, dtype, H):
+        if doubts := self.trust.doubts(chosen, dtype, H):
             return doubts
-        if self._launcher.fits(chosen, dtype, backward):
+        if self.launcher.fits(chosen, dtype, backward):
             return ""
         return f"the driver can't keep all {math.prod(chosen.grid)} blocks of a group resident at once"
 
@@ -91,10 +91,10 @@ class CupyBackend(Backend):
             return super().explain(operation, cell, shapes, dtype)
         if not fused_enabled():
             return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
-        sizes = self._launcher.device(), dtype, *(shapes[letter] for letter in "TNDH")
+        sizes = self.launcher.device(), dtype, *(shapes[letter] for letter in "TNDH")
         chosen, count = choose(*sizes), len(candidates(*sizes))
         backward = operation == "recurrence_backward"
-        if chosen.form != "plain" and (against := self._against(chosen, dtype, shapes["H"], backward)):
+        if chosen.form != "plain" and (against := self.against(chosen, dtype, shapes["H"], backward)):
             return Explanation("plain", f"not {chosen.form}: {against}")
         return Explanation(
             chosen.form, f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction, the best of {count} candidates"
@@ -102,7 +102,7 @@ class CupyBackend(Backend):
 
     def explain_sizes(self, shapes: Mapping[str, int], dtype: Any) -> str:
         forms = super().explain_sizes(shapes, dtype)
-        return f"{forms}\n{table(self._launcher.device(), dtype, *(shapes[letter] for letter in 'TNDH'))}"
+        return f"{forms}\n{table(self.launcher.device(), dtype, *(shapes[letter] for letter in 'TNDH'))}"
 
     def describe(self) -> dict[str, str]:
         runtime = self.xp.cuda.runtime

@@ -98,8 +98,8 @@ def candidates(device: Device, dtype: Any, T: int, N: int, D: int, H: int) -> tu
                the batch is split as finely as that allows.
     """
     dtype = np.dtype(dtype).name
-    product = _product_seconds(device, dtype, T * N, D, H)
-    plain_step = max(PLAIN_STEP, _product_seconds(device, dtype, N, H, H))
+    product = product_seconds(device, dtype, T * N, D, H)
+    plain_step = max(PLAIN_STEP, product_seconds(device, dtype, N, H, H))
     found = [Candidate("plain", 2 * LAUNCH + product + T * plain_step, plain_step)]
     if dtype in ROWS and min(T, N, H) > 0:
         found += _one_block(device, dtype, T, N, H, product)
@@ -190,7 +190,7 @@ def _tile_cycles(device: Device, dtype: str, rows: int, block: dict[str, int]) -
     return max(arithmetic, shared) + STEP_CYCLES + SLICE_CYCLES * slices
 
 
-def _product_seconds(device: Device, dtype: str, M: int, K: int, P: int) -> float:
+def product_seconds(device: Device, dtype: str, M: int, K: int, P: int) -> float:
     """A product (M, K) @ (K, P) of the library."""
     rate = device.rate(dtype if dtype in ROWS else "float32") * device.multiprocessors * device.clock
     return M * K * P / (rate * PRODUCT_EFFICIENCY)

@@ -12,10 +12,10 @@ def about() -> dict[str, str]:
     return {"torch": torch.__version__, "mkldnn": str(torch.backends.mkldnn.is_available())}
 
 
-def build(problem: Problem, threads: int) -> Built:
+def build(problem: Problem, threads: int, device: str = "cpu") -> Built:
     torch.set_num_threads(threads)
     case = problem.case
-    rnn, cell = torch.nn.RNN(case.D, case.H), torch.nn.RNNCell(case.D, case.H)
+    rnn, cell = (module(case.D, case.H, device=device) for module in (torch.nn.RNN, torch.nn.RNNCell))
     # PyTorch keeps its weights transposed, and a bias for each product, of which ours is the first.
     weights = [torch.from_numpy(a) for a in (problem.Wx.T.copy(), problem.Wh.T.copy(), problem.b)]
     weights.append(torch.zeros(case.H))
@@ -24,9 +24,9 @@ def build(problem: Problem, threads: int) -> Built:
             for parameter, weight in zip(layer.parameters(), weights, strict=True):
                 parameter.copy_(weight)
 
-    x, h_prev, dh = (torch.from_numpy(a) for a in (problem.x, problem.h_prev[None], problem.dh))
+    x, h_prev, dh = (torch.from_numpy(a).to(device) for a in (problem.x, problem.h_prev[None], problem.dh))
     leaves = [x.clone().requires_grad_(), h_prev.clone().requires_grad_(), *rnn.parameters()]
-    left, right = (torch.from_numpy(a) for a in square())
+    left, right = (torch.from_numpy(a).to(device) for a in square())
     product = torch.empty_like(left)
 
     def step() -> torch.Tensor:

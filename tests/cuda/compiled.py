@@ -88,20 +88,23 @@ def options_of_cupy(options: tuple[str, ...], arch: str, cooperative: bool) -> t
     return passed
 
 
-def compile_variant(variant: Variant, arch: str) -> Resources:
-    """Raises RuntimeError with the compiler's words."""
+def compile_source(code: str, options: tuple[str, ...], arch: str, cooperative: bool = False) -> tuple[str, bytes]:
+    """→ the compiler's log and the machine code. Raises RuntimeError with the compiler's words."""
     from cupy.cuda import nvrtc
 
-    program = nvrtc.createProgram(launch.source(variant.form), f"{variant.form}.cu", (), ())
+    program = nvrtc.createProgram(code, "kernel.cu", (), ())
     try:
-        options = options_of_cupy(variant.options, arch, cooperative=variant.form == "group")
-        try:
-            nvrtc.compileProgram(program, (*options, "--ptxas-options=-v"))
-        except nvrtc.NVRTCError as error:
-            raise RuntimeError(f"{variant} for sm_{arch}: {nvrtc.getProgramLog(program)}") from error
-        log, cubin = nvrtc.getProgramLog(program), nvrtc.getCUBIN(program)
+        nvrtc.compileProgram(program, (*options_of_cupy(options, arch, cooperative), "--ptxas-options=-v"))
+        return nvrtc.getProgramLog(program), nvrtc.getCUBIN(program)
+    except nvrtc.NVRTCError as error:
+        raise RuntimeError(f"{' '.join(options)} for sm_{arch}: {nvrtc.getProgramLog(program)}") from error
     finally:
         nvrtc.destroyProgram(program)
+
+
+def compile_variant(variant: Variant, arch: str) -> Resources:
+    """Raises RuntimeError with the compiler's words."""
+    log, cubin = compile_source(launch.source(variant.form), variant.options, arch, variant.form == "group")
     stack, stores, loads = _numbers(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
     (registers,) = _numbers(r"Used (\d+) registers", log)
     shared = re.search(r"(\d+) bytes smem", log)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cuda.compiled import ARCHITECTURES, compile_variant, missing, options_of_cupy
+from benchmarks.gpu.costs import FOLDER, source
+from tests.cuda.compiled import ARCHITECTURES, compile_source, compile_variant, missing, options_of_cupy
 from tests.cuda.conftest import REQUIRED
 from tests.cuda.emulated import Variant, variants
 from xrnn.backends.cupy.choice import MAX_THREADS
@@ -44,3 +45,10 @@ def test_a_variant_fits(variant: Variant, arch: str) -> None:
         assert found.count("STG") == found.count("STG.E.STRONG") + found.count("STG.E.64.STRONG")
     # Sums in a fixed order, and tanh to its full precision.
     assert found.count("ATOM") + found.count("RED.") + found.count("MUFU.TANH") == 0
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_kernels_that_measure_costs_compile(arch: str) -> None:
+    assert compile_source(source(), ("--std=c++17",), arch)
+    if int(arch) >= 90:
+        assert compile_source((FOLDER / "cluster.cu").read_text(), ("--std=c++17",), arch)

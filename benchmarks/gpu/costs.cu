@@ -1,0 +1,73 @@
+// What the selection's prediction is made of, one kernel each, which does it `times` times. device.cu comes before it.
+//
+// block_barriers    __syncthreads of one block                                  → clock cycles
+// grid_barriers     a barrier over all blocks, by a counter in L2; cooperative  → the time of the launch
+// exchanges         an element from block to block and back; cooperative, two blocks: 2 · times hand-overs
+// round_trips       reads of L2, each at the address that the last one gave     → clock cycles
+// wide_reads        16 bytes a thread, n elements in all, by each block         → clock cycles
+
+typedef float Real;
+struct alignas(16) Vector {
+    Real at[4];
+};
+
+#ifndef XRNN_EMULATOR
+__device__ __forceinline__ unsigned look(const unsigned* p) {
+    unsigned v;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(__cvta_generic_to_global(p)) : "memory");
+    return v;
+}
+#endif
+
+extern "C" __global__ void block_barriers(int times, long long* cycles) {
+    const long long since = clock64();
+    for (int i = 0; i < times; ++i) __syncthreads();
+    if (threadIdx.x == 0) *cycles = clock64() - since;
+}
+
+extern "C" __global__ void grid_barriers(int times, unsigned* arrived) {
+    for (unsigned i = 1; i <= unsigned(times); ++i) {
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            __threadfence();
+            atomicAdd(arrived, 1u);
+            while (look(arrived) < i * gridDim.x) {
+            }
+            __threadfence();
+        }
+        __syncthreads();
+    }
+}
+
+extern "C" __global__ void exchanges(int times, float* mail) {
+    // Each block writes a cache line of its own.
+    float* mine = mail + 32 * blockIdx.x;
+    const float* theirs = mail + 32 * (1 - blockIdx.x);
+    for (int i = 1; i <= times; ++i) {
+        if (blockIdx.x == 0) publish(mine, float(i));
+        while (look(theirs) != float(i)) {
+        }
+        if (blockIdx.x == 1) publish(mine, float(i));
+    }
+}
+
+extern "C" __global__ void round_trips(int times, const unsigned* next, long long* cycles) {
+    unsigned at = 0;
+    const long long since = clock64();
+    for (int i = 0; i < times; ++i) at = look(next + at);
+    cycles[0] = clock64() - since;
+    cycles[1] = at;  // so that the reads are needed
+}
+
+extern "C" __global__ void wide_reads(int times, const float* from, int n, long long* cycles) {
+    float sum = 0;
+    const long long since = clock64();
+    for (int i = 0; i < times; ++i)
+        for (int k = 4 * threadIdx.x; k < n; k += 4 * blockDim.x) {
+            float v[4];
+            look_wide(from + k, v);
+            sum += v[0] + v[1] + v[2] + v[3];
+        }
+    __syncthreads();
+    if (threadIdx.x == 0) cycles[blockIdx.x] = clock64() - since + (sum == 0.5f);  // so that the reads are needed
+}

@@ -1,0 +1,184 @@
+"""Measures what the selection's prediction is made of, beside its estimates: `python -m benchmarks.gpu.costs FILE`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import xrnn
+from xrnn.backends.cupy import CupyBackend, choice
+
+FOLDER: Final = Path(__file__).parent
+_LINE: Final = 32  # floats of a cache line
+# What xrnn/backends/cupy/choice.py calls it: unit, how many of the unit are one of its own.
+UNITS: Final = {
+    "EXCHANGE": ("µs", 1e6),
+    "ROUND_TRIP": ("µs", 1e6),
+    "PLAIN_STEP": ("µs", 1e6),
+    "LAUNCH": ("µs", 1e6),
+    "L2_BYTES_PER_CYCLE": ("bytes", 1.0),
+    "PRODUCT_EFFICIENCY": ("of the peak", 1.0),
+}
+
+
+def source() -> str:
+    """The kernels of costs.cu, with the accesses that the recurrence's kernels use."""
+    return "\n".join(path.read_text() for path in (Path(choice.__file__).with_name("device.cu"), FOLDER / "costs.cu"))
+
+
+class Costs:
+    """The measurements, on the current device of `backend`; each has what it gives as its last word."""
+
+    def __init__(self, backend: CupyBackend, times: int = 1000, elements: int = 1 << 16) -> None:
+        """`elements`, a power of two, are read: too many for the first level of caches, few enough for L2."""
+        self.backend, self.xp, self.times, self.elements = backend, backend.xp, np.int32(times), elements
+        self.device = backend.launcher.device()
+        options = ("--std=c++17",)
+        self._modules = {
+            cooperative: self.xp.RawModule(code=source(), options=options, enable_cooperative_groups=cooperative)
+            for cooperative in (False, True)
+        }
+
+    def _kernel(self, name: str, cooperative: bool = False) -> Any:
+        return self._modules[cooperative].get_function(name)
+
+    def _seconds(self, call: Callable[[], Any]) -> float:
+        """The median time of a call and the wait for it."""
+        wait = self.xp.cuda.get_current_stream().synchronize
+        times = []
+        for _ in range(6):  # the first isn't counted
+            wait()
+            start = time.perf_counter()
+            call()
+            wait()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times[1:])
+
+    def _cycles(self, kernel: Any, grid: int, block: int, *args: Any) -> float:
+        """What one of `times` takes in the slowest block, in clock cycles."""
+        cycles = self.xp.zeros(max(grid, 2), "int64")
+        for _ in range(2):  # the first isn't counted
+            kernel((grid,), (block,), (self.times, *args, cycles))
+        return float(self.backend.to_numpy(cycles)[:grid].max()) / int(self.times)
+
+    def block_barrier_cycles(self) -> float:
+        return self._cycles(self._kernel("block_barriers"), 1, choice.MAX_THREADS)
+
+    def grid_barrier_seconds(self) -> float:
+        """Over all multiprocessors, one block on each."""
+        arrived, kernel = self.xp.zeros(1, "uint32"), self._kernel("grid_barriers", cooperative=True)
+
+        def call(times: np.int32) -> None:
+            arrived.fill(0)
+            kernel((self.device.multiprocessors, 1), (choice.MAX_THREADS,), (times, arrived))
+
+        return self._beyond_one(call, 1)
+
+    def exchange_seconds(self) -> float:
+        """EXCHANGE: an element from one block to another."""
+        mail, kernel = self.xp.zeros(2 * _LINE, "float32"), self._kernel("exchanges", cooperative=True)
+
+        def call(times: np.int32) -> None:
+            mail.fill(0)
+            kernel((2, 1), (1,), (times, mail))
+
+        return self._beyond_one(call, 2)
+
+    def _beyond_one(self, call: Callable[[np.int32], None], each: int) -> float:
+        """What one more of `times` takes, each being so many: the launch itself falls out."""
+        many, one = self._seconds(lambda: call(self.times)), self._seconds(lambda: call(np.int32(1)))
+        return (many - one) / ((int(self.times) - 1) * each)
+
+    def round_trip_seconds(self) -> float:
+        """ROUND_TRIP: a read of L2."""
+        # From each to one far from it; 4099 is odd, so that all are reached.
+        chain = self.xp.asarray(((np.arange(self.elements) + 4099) % self.elements).astype(np.uint32))
+        return self._cycles(self._kernel("round_trips"), 1, 1, chain) / self.device.clock
+
+    def l2_bytes_per_cycle(self) -> float:
+        """L2_BYTES_PER_CYCLE: of one block, all of them reading at the same time."""
+        n = self.elements
+        values = self.xp.zeros(n, "float32")
+        kernel, blocks = self._kernel("wide_reads"), self.device.multiprocessors
+        return 4 * n / self._cycles(kernel, blocks, choice.MAX_THREADS, values, np.int32(n))
+
+    def cluster_barrier_cycles(self) -> float:
+        """Of eight blocks; sm_90 and up."""
+        module = self.xp.RawModule(code=(FOLDER / "cluster.cu").read_text(), options=("--std=c++17",))
+        return self._cycles(module.get_function("cluster_barriers"), 8, choice.MAX_THREADS)
+
+    def plain_step_seconds(self) -> float:
+        """PLAIN_STEP: one more step of the plain form, launched from Python."""
+        rnn = xrnn.RNN.init(64, 64, rng=0, backend=self.backend)
+
+        def call(T: int) -> Callable[[], Any]:
+            x = self.xp.zeros((T, 1, 64), "float32")
+            return lambda: rnn(x)
+
+        with xrnn.use_fused(False):
+            return (self._seconds(call(110)) - self._seconds(call(10))) / 100
+
+    def launch_seconds(self) -> float:
+        """LAUNCH: a kernel, launched from Python, one after the other."""
+        x = self.xp.zeros(1, "float32")
+
+        def call() -> None:
+            for _ in range(100):
+                x.fill(0)
+
+        return self._seconds(call) / 100
+
+    def product_efficiency(self) -> float:
+        """PRODUCT_EFFICIENCY: of the peak that the clock and the multiprocessors give."""
+        size = min(4096, 64 * self.device.multiprocessors)
+        a = self.xp.ones((size, size), "float32")
+        out = self.xp.empty_like(a)
+        peak = self.device.float32_rate * self.device.multiprocessors * self.device.clock
+        return size**3 / self._seconds(lambda: self.xp.matmul(a, a, out=out)) / peak
+
+    def measure(self) -> dict[str, float]:
+        """Under the names of choice.py, in its units, those that it has."""
+        found = {
+            "EXCHANGE": self.exchange_seconds(),
+            "ROUND_TRIP": self.round_trip_seconds(),
+            "PLAIN_STEP": self.plain_step_seconds(),
+            "LAUNCH": self.launch_seconds(),
+            "L2_BYTES_PER_CYCLE": self.l2_bytes_per_cycle(),
+            "PRODUCT_EFFICIENCY": self.product_efficiency(),
+            "block barrier, cycles": self.block_barrier_cycles(),
+            "grid barrier, µs": self.grid_barrier_seconds() * 1e6,
+        }
+        if int(self.xp.cuda.Device().compute_capability) >= 90:
+            found["cluster barrier, cycles"] = self.cluster_barrier_cycles()
+        return found
+
+
+def lines(measured: dict[str, float]) -> list[str]:
+    """Each beside its estimate."""
+    text = []
+    for name, value in measured.items():
+        if name in UNITS:
+            unit, scale = UNITS[name]
+            text.append(f"{name:24} {value * scale:10.3g} {unit:12} estimate {getattr(choice, name) * scale:.3g}")
+        else:
+            text.append(f"{name:24} {value:10.3g}")
+    return text
+
+
+def main() -> None:
+    backend = xrnn.get_backend("cupy")
+    assert isinstance(backend, CupyBackend)
+    measured = Costs(backend).measure()
+    Path(sys.argv[1]).write_text(json.dumps(measured))
+    print("\n".join(lines(measured)))
+
+
+if __name__ == "__main__":
+    main()

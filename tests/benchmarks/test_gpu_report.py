@@ -1,0 +1,132 @@
+"""The report of `make gpu-check` from a made-up result: no figure here was measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.cases import Case
+from benchmarks.gpu import choices, report
+from benchmarks.gpu.choices import judge, measured, predicted
+from benchmarks.gpu.forms import label
+from xrnn.backends.cupy import choice
+from xrnn.backends.cupy.choice import DEVICES, candidates, choose
+
+H100 = DEVICES["h100"]
+COSTS = {"EXCHANGE": 1.4e-6, "ROUND_TRIP": 0.7e-6, "block barrier, cycles": 30.0}
+
+
+SMALL, LARGE = Case(50, 1, 64, 64), Case(50, 16, 1024, 1024)
+FORWARD = {SMALL: 20.0, LARGE: 900.0}  # microseconds of the chosen form
+
+
+def made_up_cell(case: Case, operation: str, chosen_us: float, plain_us: float, torch_us: float) -> dict[str, Any]:
+    sizes = (case.T, case.N, case.D, case.H)
+    found = {label(c): c for c in candidates(H100, "float32", *sizes)}
+    chosen = label(choose(H100, "float32", *sizes))
+    return {
+        "case": case.name,
+        **asdict(case),
+        "operation": operation,
+        "microseconds": {"plain": [plain_us] * 3, chosen: [chosen_us] * 3, "torch": [torch_us] * 3},
+        "errors": {},
+        "chosen": chosen,
+        "candidates": {name: asdict(found[name]) for name in ("plain", chosen)},
+        "longer_microseconds": [1.5 * FORWARD[case]] * 3,
+        "not_used": {"group 2x2 rows=1": "its h is off by 0.5 of the plain form's largest value"},
+    }
+
+
+def made_up() -> dict[str, Any]:
+    return {
+        "made_up": True,
+        "date": "2026-01-01T00:00+00:00",
+        "parts": {"tests": {"outcome": "passed", "failed": False}, "forms": {"outcome": "passed", "failed": False}},
+        "device": {"device 0": "Made-up GPU, compute capability 9.0"},
+        "costs": COSTS,
+        "forms": {
+            "dtype": "float32",
+            "rounds": 3,
+            "device": asdict(H100),
+            "cells": [
+                made_up_cell(SMALL, "forward", FORWARD[SMALL], 600, 90),
+                made_up_cell(SMALL, "train", 60, 1500, 300),
+                made_up_cell(LARGE, "forward", FORWARD[LARGE], 700, 400),
+                made_up_cell(LARGE, "train", 1000, 2500, 2000),
+            ],
+            "dropped": ["T50-N256-D2048-H2048"],
+            "failed": {},
+        },
+    }
+
+
+def test_the_text() -> None:
+    text = "\n".join(report.lines(made_up()))
+    assert text.startswith("Made-up GPU, compute capability 9.0, 2026-01-01T00:00+00:00\n")
+    assert "  tests        passed" in text
+    assert "EXCHANGE                        1.4 µs           estimate 0.7" in text
+    assert "T50-N1-D64-H64         one-block rows=1" in text
+    assert "4.50 (4.50–4.50) ahead" in text  # 90 over 20
+    assert "0.44 (0.44–0.44) behind" in text  # 400 over 900
+    assert "the choice is within 1.1 times the best measured form in 3 of 4 cells" in text
+    assert "cuDNN / ours: geometric mean 2.11; 3 ahead, 0 tie, 1 behind" in text
+    assert "group 2x2 rows=1 was not used: its h is off by 0.5" in text
+    assert text.endswith("no time was left for T50-N256-D2048-H2048")
+
+
+def test_a_run_without_its_forms_still_reports(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    results = made_up()
+    del results["forms"], results["costs"]
+    assert "passed" in "\n".join(report.lines(results))
+    assert report.draw(results, tmp_path, "x") == []
+
+
+def test_the_pictures(tmp_path: Path) -> None:
+    paths = report.draw(made_up(), tmp_path, "2026-01-01-gpu")
+    assert [path.name for path in paths] == ["2026-01-01-gpu-forward.png", "2026-01-01-gpu-train.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_the_file_is_renamed_when_complete(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text("the one before")
+    with pytest.raises(TypeError):
+        report.write_aside({"not": object()}, path)
+    assert path.read_text() == "the one before"
+    assert report.write_aside({"a": 1}, path) == path
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_verdicts() -> None:
+    cells = made_up()["forms"]["cells"]
+    small, _, large, _ = judge(cells, H100, COSTS)
+    assert (small.good, large.good) == (True, False)
+    assert large.best == "plain"
+    assert (large.time, large.best_time, large.torch_time) == (900, 700, 400)
+    assert (small.step, large.step) == (10 / 50, 450 / 50)  # of the fifty steps more
+    before = choose(H100, "float32", *asdict(LARGE).values()).step_seconds
+    product = choice.product_seconds(H100, "float32", 16, 1024, 1024)
+    assert large.floor == pytest.approx((before + product + 0.7e-6) * 1e6)  # its one exchange takes 0.7 µs longer
+    assert not large.near_floor
+
+
+def test_measured_costs_are_taken_for_the_block_only() -> None:
+    sizes = (H100, "float32", 50, 16, 1024, 1024)
+    before = choose(*sizes).step_seconds
+    with measured(COSTS):
+        assert COSTS["EXCHANGE"] == choice.EXCHANGE
+        assert choose(*sizes).step_seconds > before
+    assert choose(*sizes).step_seconds == before
+
+
+def test_the_prediction_is_a_line_a_hidden_size(capsys: pytest.CaptureFixture[str]) -> None:
+    choices.main(["--device", "a100", "-T", "20"])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == predicted(DEVICES["a100"], "float32", 20)
+    assert printed[0] == "NVIDIA A100, float32, T=20, D=H: the choice and its µs a step, predicted, not measured"
+    assert [line.split()[0] for line in printed[2:]] == ["64", "128", "256", "512", "1024", "2048"]
