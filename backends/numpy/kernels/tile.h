@@ -48,8 +48,8 @@ struct Tile {
 constexpr int partial_sums(int sums) { return sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8; }
 
 // Terms that are added one after another. The error of a sum grows with the length of such a chain, so a longer sum is
-// made of several, as in a product by blocks.
-constexpr int64_t CHAIN = 128;
+// made of several, as in a product by blocks; and one that is already long ends with its segment.
+constexpr int64_t CHAIN = 256, LONG = 64;
 
 // Rows of the tallest tile with NV vectors: as many sums as leave registers for what they are made of.
 constexpr int tallest(int NV) { return (REGISTERS == 32 ? 24 : 12) / (NV < 2 ? 2 : NV); }
@@ -158,6 +158,7 @@ void tile(const Tile<S>& t) {
             if constexpr (U > 1)
                 for (; k > 0; --k, a += a_col, b += b_row) add_term<S, MR, NV>(sums[0], a, a_row, b);
         }
+        if (CHAIN * U - room >= LONG * U) room = 0;
     }
     close();
 

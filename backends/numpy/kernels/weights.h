@@ -7,6 +7,7 @@
 
 #include "kernels.h"
 #include "tile.h"
+#include "transpose.h"
 
 namespace {
 
@@ -64,6 +65,23 @@ void pack_rows(const S* from, int64_t from_row, int64_t K, int valid, int width,
     }
 }
 
+// The same of a matrix whose columns are contiguous, `from_col` apart.
+template <class S>
+void pack_columns(const S* from, int64_t from_col, int64_t K, int valid, int width, S* to) {
+    constexpr int W = Simd<S>::LANES;
+    for (int c = 0; c < width; c += W)
+        for (int64_t k = 0; k < K; k += W) {
+            const int there = K - k < W ? static_cast<int>(K - k) : W;
+            Vec<S> square[W] = {};
+            for (int i = 0; i < W && c + i < valid; ++i) {
+                const S* p = from + (c + i) * from_col + k;
+                square[i] = there == W ? load<S>(p) : load_part<S>(p, there);
+            }
+            transpose<S>(square);
+            for (int i = 0; i < there; ++i) store<S>(to + (k + i) * width + c, square[i]);
+        }
+}
+
 template <class S>
 struct Weights {
     static constexpr int W = Simd<S>::LANES;
@@ -89,14 +107,10 @@ struct Weights {
         const S* from = matrix.data + begin * matrix.col;
         S* to = packed + K * begin;
         if (matrix.col == 1) return pack_rows(from, matrix.row, K, valid, width, to);
-        // Blocks of k keep what is written in the nearest cache while the columns pass.
-        constexpr int64_t BLOCK = 16;
-        for (int64_t begin_k = 0; begin_k < K; begin_k += BLOCK) {
-            const int64_t end_k = begin_k + BLOCK < K ? begin_k + BLOCK : K;
+        if (matrix.row == 1) return pack_columns(from, matrix.col, K, valid, width, to);
+        for (int64_t k = 0; k < K; ++k)
             for (int c = 0; c < width; ++c)
-                for (int64_t k = begin_k; k < end_k; ++k)
-                    to[k * width + c] = c < valid ? from[k * matrix.row + c * matrix.col] : S(0);
-        }
+                to[k * width + c] = c < valid ? from[k * matrix.row + c * matrix.col] : S(0);
     }
 
     // The next term of t's sums: a @ panel p.

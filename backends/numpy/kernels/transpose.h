@@ -1,0 +1,60 @@
+// The transpose of a square of vectors, in registers.
+#pragma once
+
+#include "simd.h"
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define XRNN_SHUFFLES 1
+#endif
+#endif
+
+namespace {
+
+#if defined(XRNN_SHUFFLES)  // GCC from 12 on, Clang
+
+template <int... j>
+struct Lanes {};
+
+template <int n, int... j>
+struct LanesBelow : LanesBelow<n - 1, n - 1, j...> {};
+
+template <int... j>
+struct LanesBelow<0, j...> {
+    using Type = Lanes<j...>;
+};
+
+// Exchange the off-diagonal blocks of d × d in rows a and b, which are d apart.
+template <class S, int d, int... j>
+XRNN_INLINE void exchange(Vec<S>& a, Vec<S>& b, Lanes<j...>) {
+    constexpr int W = Simd<S>::LANES;
+    const Vec<S> upper = __builtin_shufflevector(a, b, (j & d ? W + j - d : j)...);
+    b = __builtin_shufflevector(a, b, (j & d ? W + j : j + d)...);
+    a = upper;
+}
+
+template <class S, int d = 1>
+XRNN_INLINE void transpose(Vec<S> (&rows)[Simd<S>::LANES]) {
+    constexpr int W = Simd<S>::LANES;
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i)
+        if (!(i & d)) exchange<S, d>(rows[i], rows[i + d], typename LanesBelow<W>::Type());
+    if constexpr (2 * d < W) transpose<S, 2 * d>(rows);
+}
+
+#else
+
+template <class S>
+XRNN_INLINE void transpose(Vec<S> (&rows)[Simd<S>::LANES]) {
+    constexpr int W = Simd<S>::LANES;
+    for (int i = 0; i < W; ++i)
+        for (int j = 0; j < i; ++j) {
+            const S above = rows[j][i];
+            rows[j][i] = rows[i][j];
+            rows[i][j] = above;
+        }
+}
+
+#endif
+
+}  // namespace
