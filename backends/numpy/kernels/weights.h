@@ -18,7 +18,7 @@ XRNN_INLINE int64_t share(int64_t total, int id, int n) { return total * id / n;
 // n elements, `stride` apart → contiguous.
 template <class S>
 void copy(const S* from, int64_t stride, int64_t n, S* to) {
-    if (stride == 1) {
+    if (stride == 1 && n > 0) {  // none of nothing may have no address
         __builtin_memcpy(to, from, n * sizeof(S));
     } else {
         for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
@@ -27,7 +27,7 @@ void copy(const S* from, int64_t stride, int64_t n, S* to) {
 
 template <class S>
 void fill_zeros(S* to, int64_t n) {
-    __builtin_memset(to, 0, n * sizeof(S));
+    if (n > 0) __builtin_memset(to, 0, n * sizeof(S));
 }
 
 // The columns of an output, cut into panels of nearly equal width; a multiple of `threads` panels, so that each
