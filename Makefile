@@ -10,9 +10,6 @@
 
 VENV ?= .venv
 
-# OpenBLAS threads that spin after a product would take the cores from the kernels: let them sleep at once.
-export OPENBLAS_THREAD_TIMEOUT ?= 4
-
 # What the environment holds besides xrnn: extras of pyproject.toml, those of the goals unless you give them.
 comma := ,
 goal_extras = test$(if $(filter check,$(MAKECMDGOALS)),$(comma)dev)$(if $(filter bench,$(MAKECMDGOALS)),$(comma)bench)

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     with threadpool_limits(options.threads):
         results = measure_accuracy(options.seeds, options.per_exponent, options.threads)
-    machine.write(results, options.out, "accuracy.json")
+    machine.write(results, options.out / "accuracy.json")
     print_accuracy(results, Console())
 
 

@@ -9,7 +9,6 @@ touches both alike. The whole takes as long as two trainings; --rate-only, half 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import statistics
@@ -193,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rounds = options.rounds or (7 if options.rate_only else 25)
     results = compare(options.paths, steps, rounds, options.threads, evaluate=not options.rate_only)
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+        machine.write(results, options.json)
     print(report(results))
 
 

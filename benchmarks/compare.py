@@ -39,7 +39,7 @@ def compare(
         for number, case in enumerate(cases, 1):
             results["cells"] += _cell(case, workers, rounds)
             results["seconds"] = round(time.perf_counter() - start)
-            machine.write(results, out, "compare.json")
+            machine.write(results, out / "compare.json")
             console.print(f"{number:3}/{len(cases)}  {case.name:24} {results['seconds']:5} s", highlight=False)
     return results
 

@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
 
 
-def write(results: dict[str, Any], folder: Path, name: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(json.dumps(results, indent=1) + "\n")
+def write(results: Mapping[str, Any], path: Path) -> Path:
+    """As JSON, renamed when complete: an interrupted run leaves the file before it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(json.dumps(results, indent=1) + "\n")
+    os.replace(aside, path)
+    return path
 
 
 def _cpu() -> str:

@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(peak(peer, operation, Case(*map(int, sizes)), options.threads)))
         return
     results = measure_memory(options.peers.split(","), CASE, options.threads)
-    machine.write(results, options.out, "memory.json")
+    machine.write(results, options.out / "memory.json")
     print_memory(results, Console())
 
 

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     results = measure_step(options.peers.split(","), options.rounds, options.threads)
-    machine.write(results, options.out, "step.json")
+    machine.write(results, options.out / "step.json")
     print_step(results, Console())
 
 

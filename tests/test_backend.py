@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import STANDIN
 from tests.errors import one_line
-from tests.fresh import output_of
+from tests.fresh import output_of, run_python
 from tests.layouts import LAYOUTS, lay_out
 from xrnn.backend import OPERATIONS, Backend, Explanation, fused_enabled, use_fused
 from xrnn.backends.numpy import NumpyBackend
@@ -154,6 +154,13 @@ with use_fused(not fused_enabled()):
 """
     out = output_of(code, **({} if value is None else {"XRNN_FUSED": value}))
     assert out.split() == [str(enabled), str(not enabled)]
+
+
+def test_xrnn_fused_that_is_neither() -> None:
+    failed = run_python("import xrnn", XRNN_FUSED="false")
+    assert failed.stderr.endswith(
+        "ValueError: XRNN_FUSED is 'false': expected 0 for the plain forms, or 1; set one of them\n"
+    )
 
 
 # ---- the rest ----

@@ -41,7 +41,10 @@ class Explanation:
     why: str
 
 
-_fused: ContextVar[bool] = ContextVar("xrnn_fused", default=os.environ.get("XRNN_FUSED", "1") != "0")
+_SETTING: Final = os.environ.get("XRNN_FUSED") or "1"
+if _SETTING not in ("0", "1"):
+    raise ValueError(f"XRNN_FUSED is {_SETTING!r}: expected 0 for the plain forms, or 1; set one of them")
+_fused: ContextVar[bool] = ContextVar("xrnn_fused", default=_SETTING == "1")
 
 
 @contextlib.contextmanager

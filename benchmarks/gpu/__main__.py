@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import machine
 from benchmarks.gpu.budget import Budget, Part, run
-from benchmarks.gpu.report import draw, write_aside
+from benchmarks.gpu.report import draw
 from benchmarks.gpu.report import lines as report_lines
 
 # Where tests run on every backend. Those that need a package which isn't here are left out, with a note.
@@ -114,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     options.out.mkdir(parents=True, exist_ok=True)
     stem = f"{results['date'][:10]}-gpu"
-    written = [write_aside(results, options.out / f"{stem}.json"), *draw(results, options.out, stem)]
+    written = [machine.write(results, options.out / f"{stem}.json"), *draw(results, options.out, stem)]
     print("\n".join(["", *report_lines(results), *(f"wrote {path}" for path in written)]))
     return int(any(part["failed"] for part in results["parts"].values()))
 

@@ -21,8 +21,8 @@ from unittest import mock
 import numpy as np
 
 import xrnn
+from benchmarks import machine
 from benchmarks.cases import Array, Case, Problem, check, to_numpy
-from benchmarks.gpu.report import write_aside
 from benchmarks.peers import Call
 from xrnn.backend import Backend
 from xrnn.backends import cupy as adapter
@@ -210,9 +210,9 @@ def compete(
             results["failed"][case.name] = f"{type(error).__name__}: {error}"
             print(f"{case.name}: {results['failed'][case.name]}", flush=True)
         slowest = max(slowest, time.monotonic() - start)
-        write_aside(results, out)
+        machine.write(results, out)
         print(f"{number:3}/{len(cases)}  {case.name:24} {time.monotonic() - start:5.1f} s", flush=True)
-    write_aside(results, out)
+    machine.write(results, out)
     return results
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,14 +13,6 @@ from typing import Any
 from benchmarks.ratios import Ratio, ratio
 
 Results = Mapping[str, Any]
-
-
-def write_aside(results: Results, path: Path) -> Path:
-    """As JSON, renamed when complete: an interrupted run leaves the file before it."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(aside, path)
-    return path
 
 
 def lines(results: Results) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import machine
 from benchmarks.cases import Case
 from benchmarks.gpu import choices, report
 from benchmarks.gpu.choices import judge, measured, predicted
@@ -95,9 +96,9 @@ def test_the_file_is_renamed_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text("the one before")
     with pytest.raises(TypeError):
-        report.write_aside({"not": object()}, path)
+        machine.write({"not": object()}, path)
     assert path.read_text() == "the one before"
-    assert report.write_aside({"a": 1}, path) == path
+    assert machine.write({"a": 1}, path) == path
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 

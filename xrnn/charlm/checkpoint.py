@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from xrnn.charlm.errors import CheckpointError, OutputError
+from xrnn.charlm.files import check_writable, replace_file
 from xrnn.charlm.settings import Settings
 from xrnn.charlm.trainer import Snapshot
 from xrnn.init import HostArray
@@ -38,7 +38,7 @@ def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
     }
     metadata["digest"] = _digest(arrays, metadata)
     try:
-        _replace(path, safetensors.numpy.save(arrays, metadata))
+        replace_file(path, safetensors.numpy.save(arrays, metadata))
     except OSError as error:
         raise OutputError(
             f"can't write {path} ({error.strerror}): expected room and permission there; what it held still stands"
@@ -82,21 +82,6 @@ def check_replaceable(path: Path) -> None:
         )
 
 
-def check_writable(path: Path) -> None:
-    """Raises OutputError where a file can't be written to `path`."""
-    if path.is_dir():
-        raise OutputError(f"can't write {path}: expected a file's name, but it is a folder; name a file in it")
-    aside = _aside(path)
-    try:
-        aside.touch()
-        aside.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"can't write {path} ({error.strerror}): expected an existing folder that may be written to; "
-            "make it or name another"
-        ) from error
-
-
 def _read(path: Path) -> tuple[dict[str, str], dict[str, HostArray]]:
     """The metadata and the arrays of a safetensors file. Raises CheckpointError."""
     try:
@@ -121,23 +106,3 @@ def _digest(arrays: dict[str, HostArray], metadata: dict[str, str]) -> str:
         sha.update(f"{name} {array.dtype} {array.shape}".encode())
         sha.update(array.tobytes())
     return sha.hexdigest()
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one piece, on the disk before the name points at it."""
-    aside = _aside(path)
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-    if os.name == "posix":  # the rename itself; elsewhere a folder can't be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from xrnn.charlm.checkpoint import check_writable
 from xrnn.charlm.errors import OutputError
+from xrnn.charlm.files import check_writable, replace_file
 
 _FORMATS: Final = (".png", ".svg", ".pdf")
 
@@ -45,8 +46,10 @@ def plot_losses(path: Path, losses: Sequence[float], held_out: float, zlib: floa
     axes.set(xlabel="step", ylabel="bits per character", ylim=(0, None), xlim=(1, max(2, len(losses))))
     axes.grid(alpha=0.3)
     axes.legend()
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format=path.suffix[1:])
     try:
-        figure.savefig(path, dpi=150)
+        replace_file(path, picture.getvalue())
     except OSError as error:
         raise OutputError(f"can't write {path} ({error.strerror}): expected room and permission there") from error
     return True

@@ -1,0 +1,126 @@
+"""How good the rule is that divides a recurrence among threads: `python -m benchmarks.partition`, a minute.
+
+Every way to divide it is timed, whichever the rule would take, for sizes on either side of each of its thresholds
+(backends/numpy/kernels/partition.cpp). The ways take turns, so that what else the machine does touches all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+import xrnn
+from benchmarks import machine
+from benchmarks.cases import Case, Problem
+from benchmarks.ratios import ratio
+from benchmarks.worker import measure
+from xrnn.backends.numpy import kernels
+
+Way = tuple[int, Literal["rows", "columns"], bool]  # threads, split, whether x @ Wx comes first
+
+CASES: Final = tuple(
+    Case(*sizes)
+    for sizes in (
+        *((1, N, H, H) for H in (64, 256, 1024) for N in (1, 4, 16, 64, 256)),
+        *((50, N, H, H) for H in (32, 64, 96, 128, 256) for N in (1, 2, 4, 8, 16)),
+        *((10, N, H, H) for H in (64, 256, 512) for N in (1, 3, 6, 32)),
+        *((20, N, 1024, 1024) for N in (1, 16, 64)),
+    )
+)
+
+
+def ways(threads: int) -> list[Way]:
+    splits: tuple[Literal["rows", "columns"], ...] = ("rows", "columns")
+    divided: list[Way] = [(threads, split, first) for split in splits for first in (False, True)] if threads > 1 else []
+    return [(1, "rows", False), (1, "rows", True), *divided]
+
+
+def chosen(case: Case, threads: int) -> Way:
+    n, split, first = kernels.partition(case.T, case.N, case.D + case.H, case.H, 4, threads)
+    return (n, split if n > 1 else "rows", first)
+
+
+@contextlib.contextmanager
+def forced(way: Way) -> Iterator[None]:
+    kernels.force_partition(*way)
+    try:
+        yield
+    finally:
+        kernels.force_partition(0, "rows", False)
+
+
+def measure_partitions(cases: Sequence[Case], rounds: int, threads: int) -> dict[str, Any]:
+    """The times of a forward pass in microseconds, one a round, by case and way."""
+    backend = xrnn.get_backend("numpy")
+    cells = []
+    for case in cases:
+        problem = Problem(case)
+        forward = functools.partial(xrnn.RNN(problem.Wx, problem.Wh, problem.b), problem.x, problem.h_prev)
+        times: dict[Way, list[float]] = {way: [] for way in ways(threads)}
+        for _ in range(rounds):
+            for way, measured in times.items():
+                with forced(way):
+                    measured.append(1e6 * measure(forward, at_least=1e-3))
+        medians = {way: statistics.median(measured) for way, measured in times.items()}
+        cells.append(
+            {
+                "case": case.name,
+                "microseconds": {name(way): measured for way, measured in times.items()},
+                "best": name(min(medians, key=medians.__getitem__)),
+                "chosen": name(chosen(case, threads)),
+            }
+        )
+    return {"machine": machine.describe(threads), "versions": backend.describe(), "dtype": "float32", "cells": cells}
+
+
+def name(way: Way) -> str:
+    threads, split, first = way
+    return ("1 thread" if threads == 1 else f"{threads} by {split}") + (", x first" if first else "")
+
+
+def print_partitions(results: dict[str, Any], console: Console) -> None:
+    names = list(results["cells"][0]["microseconds"])
+    table = Table(title="a forward pass, microseconds", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("", *names, "chosen", "chosen / best"):
+        table.add_column(column, justify="right" if column in names else "left")
+    losses = []
+    for cell in results["cells"]:
+        times = cell["microseconds"]
+        loss = ratio(times[cell["best"]], times[cell["chosen"]])
+        losses.append(loss.median)
+        medians = (f"{statistics.median(times[way]):,.1f}" for way in names)
+        table.add_row(cell["case"], *medians, cell["chosen"], f"{loss.median:.2f} ({loss.low:.2f}–{loss.high:.2f})")
+    console.print(table)
+    console.print(
+        f"chosen / best over {len(losses)} cells: geometric mean {statistics.geometric_mean(losses):.3f}, "
+        f"largest {np.max(losses):.2f}",
+        highlight=False,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.partition", description="the division among threads")
+    parser.add_argument("--cases", default="", help="only the cases whose name contains this, such as N16-D256")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    machine.add_options(parser)
+    options = parser.parse_args(arguments)
+
+    cases = [case for case in CASES if options.cases in case.name]
+    with threadpool_limits(options.threads):
+        results = measure_partitions(cases, options.rounds, options.threads)
+    machine.write(results, options.out / "partition.json")
+    print_partitions(results, Console(width=180))
+
+
+if __name__ == "__main__":
+    main()
