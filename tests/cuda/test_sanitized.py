@@ -5,17 +5,19 @@ from __future__ import annotations
 import pytest
 
 from tests.cuda.broken import KERNELS, Broken, applies, barriers, broken, outcome_of
-from tests.cuda.emulated import Job, Problem, Variant
+from tests.cuda.emulated import Job, Problem, Variant, variants
 from tests.cuda_emulator.module import Sanitizer
 from xrnn.backends.cupy import choice
 
 pytestmark = [pytest.mark.proof, pytest.mark.usefixtures("emulator")]
 
+# What a thread keeps in registers changes the length of two loops, and nothing that is shared.
+SANITIZED = [variant for variant in variants() if variant.kept == 16]
 BROKEN = [(case, variant) for variant in KERNELS for case in broken(variant.form) if applies(case, variant)]
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
-@pytest.mark.parametrize("variant", KERNELS, ids=str)
+@pytest.mark.parametrize("variant", SANITIZED, ids=str)
 def test_sanitizers_find_nothing(variant: Variant, sanitizer: Sanitizer) -> None:
     for problem in (Problem(), Problem(T=3, N=7, H=24, columns=12, relu=True)):
         assert outcome_of(Job(variant, problem, sanitizer=sanitizer)) == "clean"
