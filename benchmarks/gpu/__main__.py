@@ -86,7 +86,7 @@ def perform(part: Part, seconds: float, environment: Mapping[str, str] = _ENVIRO
         return {"outcome": f"dropped: less than {part.at_least:.0f} s were left", "failed": False}
     if shutil.which(part.command[0]) is None:
         return {"outcome": f"not run: {part.command[0]} is not here; it comes with the CUDA toolkit", "failed": False}
-    command = [word.format(seconds=f"{seconds:.0f}") for word in part.command]
+    command = [word.replace("{seconds}", f"{seconds:.0f}") for word in part.command]
     print(f"\n== {part.name} ({seconds:.0f} s at most): {' '.join(command)}", flush=True)
     status, took = run(command, seconds, {**os.environ, **environment})
     words = "passed" if status == 0 else f"failed with exit status {status}"

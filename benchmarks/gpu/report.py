@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,9 @@ def draw(results: Results, folder: Path, stem: str) -> list[Path]:
             for number, (name, points) in enumerate(_series(here).items()):
                 axes.plot(*points, label=name, color=f"C{number}", marker="o", markersize=3, linewidth=1.2)
             axes.set(xscale="log", yscale="log", title=f"H={H}", xlabel="batch size")
+            batches = sorted({cell["N"] for cell in here})
+            axes.set_xticks(batches, [str(batch) for batch in batches])
+            axes.set_xticks([], minor=True)
             axes.grid(True, alpha=0.3)
         row[0][0].set_ylabel("microseconds")
         handles, labels = row[0][-1].get_legend_handles_labels()
@@ -126,5 +129,11 @@ def _series(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], li
     return series
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.report", description="print a result again")
+    parser.add_argument("file", type=Path, help="what make gpu-check wrote")
+    print("\n".join(lines(json.loads(parser.parse_args(arguments).file.read_text()))))
+
+
 if __name__ == "__main__":
-    print("\n".join(lines(json.loads(Path(sys.argv[1]).read_text()))))
+    main()

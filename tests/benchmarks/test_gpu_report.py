@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from benchmarks import machine
 from benchmarks.cases import Case
+from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import choices, report
+from benchmarks.gpu.budget import Part
 from benchmarks.gpu.choices import judge, measured, predicted
 from benchmarks.gpu.forms import label
 from xrnn.backends.cupy import choice
@@ -131,3 +134,34 @@ def test_the_prediction_is_a_line_a_hidden_size(capsys: pytest.CaptureFixture[st
     assert printed == predicted(DEVICES["a100"], "float32", 20)
     assert printed[0] == "NVIDIA A100, float32, T=20, D=H: the choice and its µs a step, predicted, not measured"
     assert [line.split()[0] for line in printed[2:]] == ["64", "128", "256", "512", "1024", "2048"]
+
+
+def writing(name: str, content: dict[str, Any], folder: Path, status: int = 0) -> Part:
+    code = f"import pathlib; pathlib.Path({str(folder / f'{name}.json')!r}).write_text({json.dumps(content)!r})"
+    return Part(name, (sys.executable, "-c", f"{code}; raise SystemExit({status})"), 1, 60)
+
+
+@pytest.mark.parametrize("status", [0, 9])
+def test_a_whole_run_merges_what_its_parts_wrote(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = made_up()
+
+    def parts(folder: Path) -> list[Part]:
+        measuring = [writing(name, made[name], folder) for name in ("device", "costs", "forms")]
+        return [*measuring, Part("memcheck", (sys.executable, "-c", f"raise SystemExit({status})"), 1, 60)]
+
+    monkeypatch.setattr(gpu, "parts", parts)
+    assert gpu.main(["--out", str(tmp_path / "new")]) == (status != 0)
+    (path,) = (tmp_path / "new").glob("*-gpu.json")
+    results = json.loads(path.read_text())
+    assert path.name == f"{results['date'][:10]}-gpu.json"
+    assert [results[name] for name in ("device", "costs", "forms")] == [
+        json.loads(json.dumps(made[name])) for name in ("device", "costs", "forms")
+    ]
+    assert results["parts"]["memcheck"]["failed"] == (status != 0)
+    printed = capsys.readouterr().out
+    assert f"  memcheck     {'failed with exit status 9' if status else 'passed'}\n" in printed
+    assert printed.count("wrote ") == 3
+    report.main([str(path)])
+    assert "the choice is within 1.1 times" in capsys.readouterr().out
