@@ -129,7 +129,8 @@ class Launcher:
         if candidate.form == "group":
             to_fill.view(f"int{8 * state.itemsize}").fill(-1)  # all bits set: empty
             args += [np.int64(PATIENCE), np.uint64(self._gave_up_address())]
-        # Two axes, always: CuPy shrinks a cooperative grid of one axis that is too large, where two raise.
+        # CuPy refuses a cooperative grid that is too large, but it shrinks one of a single group, with a warning:
+        # `fits` is asked before.
         self._kernel(candidate, state.dtype, backward)(
             candidate.grid, (candidate.threads,), tuple(args), shared_mem=candidate.shared_bytes
         )
