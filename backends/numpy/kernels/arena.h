@@ -32,6 +32,7 @@ bool run_pass(const F& f, P partition, int threads) {
     Pass pass(f, partition, arena);
     pass.prepare();
     xrnn::parallel(threads, [](int id, int n, void* p) { static_cast<Pass*>(p)->thread(id, n); }, &pass);
+    xrnn::trim_scratch();
     return true;
 }
 

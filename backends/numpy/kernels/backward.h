@@ -28,7 +28,7 @@ struct BackwardPass {
           panels(f.H, panel_threads(partition), widest(f.N)),
           steps(chunk_steps(f.T, f.N)),
           zeros(arena.take(panels.padded())),
-          dz{arena.take(steps * f.N * f.H), arena.take(steps * f.N * f.H)},
+          dz{arena.take(steps * f.N * f.H), arena.take(f.T > steps ? steps * f.N * f.H : 0)},
           WhT({f.Wh.data, f.Wh.col, f.Wh.row}, f.H, panels, uses<S>(f.T, f.N), f.N, arena),
           products(f.H, {f.D, f.dWx}, {f.H, f.dWh}, f.Wx, f.db, f.T * f.N, partition.threads, arena),
           barrier(partition.threads) {}

@@ -92,23 +92,35 @@ void Barrier::wait(int id, int n) {
 
 namespace {
 
+constexpr size_t MOST_KEPT = 64 << 20;
+
 struct Scratch {
     void* data = nullptr;
     size_t size = 0;
-    ~Scratch() { std::free(data); }
+
+    void release() {
+        std::free(data);
+        data = nullptr, size = 0;
+    }
+    ~Scratch() { release(); }
 };
+
+thread_local Scratch kept;
 
 }  // namespace
 
 void* scratch(size_t bytes) {
-    thread_local Scratch kept;
     if (bytes > kept.size || !kept.data) {
-        std::free(kept.data);
-        kept.size = (bytes / 4096 + 1) * 4096;
-        kept.data = std::aligned_alloc(64, kept.size);
-        if (!kept.data) kept.size = 0;
+        kept.release();
+        const size_t pages = (bytes / 4096 + 1) * 4096;
+        kept.data = std::aligned_alloc(64, pages);
+        if (kept.data) kept.size = pages;
     }
     return kept.data;
+}
+
+void trim_scratch() {
+    if (kept.size > MOST_KEPT) kept.release();
 }
 
 }  // namespace xrnn

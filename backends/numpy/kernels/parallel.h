@@ -38,4 +38,7 @@ struct Barrier {
 // kept until the thread ends, since fresh pages cost more than what is computed in them. Null if there is no more.
 void* scratch(size_t bytes);
 
+// Give it back after an operation where it is too much to keep.
+void trim_scratch();
+
 }  // namespace xrnn
