@@ -13,26 +13,19 @@ from benchmarks.cases import Case, Problem
 from benchmarks.gpu import forms
 from benchmarks.gpu.costs import UNITS, Costs, lines
 from benchmarks.gpu.forms import DeviceProblem, compete, host_times, measure
-from tests import cuda_emulator
-from tests import standin as cp
+from tests import standin_backend
 from tests.conftest import STANDIN
 from xrnn import get_backend
 from xrnn.backend import Backend
 from xrnn.backends.cupy import CupyBackend, launch
-from xrnn.select import register
 
 ONE_BLOCK, GROUP = Case(3, 3, 5, 20), Case(3, 2, 3, 260)
 
 
 @pytest.fixture
-def small_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[CupyBackend]:
-    if cuda_emulator.MISSING:
-        pytest.skip(cuda_emulator.MISSING)
-    monkeypatch.setitem(cp.cuda.Device.attributes, "MultiProcessorCount", 5)
-    backend = CupyBackend(cp)
-    register(backend)
-    yield backend
-    register(STANDIN)
+def small_gpu() -> Iterator[CupyBackend]:
+    with standin_backend.small() as backend:
+        yield backend
 
 
 @pytest.mark.parametrize("backend", [get_backend("numpy"), STANDIN], ids=["numpy", "standin"])

@@ -14,34 +14,26 @@ import pytest
 
 from benchmarks.gpu.forms import forced
 from benchmarks.gpu.small import compare, variants
-from tests import cuda_emulator
-from tests import standin as cp
-from tests.conftest import GPU_PARAMS, STANDIN
+from tests import standin_backend
+from tests.conftest import GPU_PARAMS
 from xrnn import RNN, get_backend, use_fused
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.choice import Candidate, candidates
 from xrnn.ops.rnn import RNNCell
-from xrnn.select import register
 
 BIG = (5, 2**20 + 1, 1, 512)  # T, N, D, H: 2.7e9 elements, so that the last steps begin beyond 2³¹
 BIG_BYTES = 40e9
 
 
 @pytest.fixture(params=["standin", *GPU_PARAMS])
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[CupyBackend]:
-    if request.param == "cupy":
-        backend = get_backend("cupy")
-        assert isinstance(backend, CupyBackend)
-        yield backend
-        return
-    if cuda_emulator.MISSING:
-        pytest.skip(cuda_emulator.MISSING)
-    # So few that a group has few blocks: the emulator has that many threads to run.
-    monkeypatch.setitem(cp.cuda.Device.attributes, "MultiProcessorCount", 5)
-    small = CupyBackend(cp)
-    register(small)
-    yield small
-    register(STANDIN)
+def device(request: pytest.FixtureRequest) -> Iterator[CupyBackend]:
+    if request.param == "standin":
+        with standin_backend.small() as backend:
+            yield backend
+    else:
+        found = get_backend(request.param)
+        assert isinstance(found, CupyBackend)
+        yield found
 
 
 def on_gpu(device: CupyBackend) -> bool:

@@ -6,24 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import cuda_emulator
-from tests import standin as cp
-from tests.conftest import STANDIN
+from tests import standin_backend
 from xrnn.backends.cupy import CupyBackend
-from xrnn.select import register
 
 
 @pytest.fixture
-def few_multiprocessors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU so small that a group has few blocks: the emulator has that many threads to run."""
-    monkeypatch.setitem(cp.cuda.Device.attributes, "MultiProcessorCount", 5)
-
-
-@pytest.fixture
-def backend(few_multiprocessors: None) -> Iterator[CupyBackend]:
-    if cuda_emulator.MISSING:
-        pytest.skip(cuda_emulator.MISSING)
-    backend = CupyBackend(cp)
-    register(backend)
-    yield backend
-    register(STANDIN)
+def backend() -> Iterator[CupyBackend]:
+    with standin_backend.small() as backend:
+        yield backend
