@@ -169,7 +169,7 @@ const Operations<S>& operations() {
 // ---- the operations; shapes in _kernels.pyi ----
 
 // The partition that is used in place of the rule's, for tests and measurements; no threads: none.
-Partition forced = {0, Split::ROWS, false};
+Partition forced = {0, Split::ROWS, false, false};
 
 template <class S>
 Partition partition(int64_t T, int64_t N, int64_t K, int64_t H) {
@@ -290,7 +290,8 @@ NB_MODULE(_kernels, m) {
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
     });
     m.def("force_partition", [](int threads, const std::string& split, bool project_first) {
-        forced = {threads, split == "rows" ? Split::ROWS : Split::COLUMNS, project_first};
+        const bool by_rows = split == "rows";
+        forced = {threads, by_rows ? Split::ROWS : Split::COLUMNS, project_first, !by_rows};
     });
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
     m.def("forward", [](nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle h_prev, bool relu) {

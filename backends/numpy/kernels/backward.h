@@ -57,35 +57,60 @@ struct BackwardPass {
             const int64_t begin = end > steps ? end - steps : 0;
             for (int64_t t = end - 1; t >= begin; --t) {
                 S* out = dz_chunk + (t - begin) * N * H;
-                step(mine, t, dz_next, out);
-                if (partition.split == Split::COLUMNS) barrier.wait(id, n);
+                step(mine, t, dz_next, out, id, n);
+                barrier.arrive(id);
                 dz_next = out;
             }
-            if (partition.split == Split::ROWS) barrier.wait(id, n);
+            barrier.await(id, n);
             products.add(dz_chunk, (end - begin) * N, {f.x + begin * N * f.D, f.hs + begin * N * H},
                          f.dx + begin * N * f.D, chunk == 0, id, n);
             end = begin;
         }
-        step(mine, -1, dz_next, f.dh_prev);
+        step(mine, -1, dz_next, f.dh_prev, id, n);
     }
 
    private:
     // dz[t] of this thread's rows and panels; dh_prev for t = -1, which has neither a gradient from above nor a
     // nonlinearity.
-    void step(const Share<S>& mine, int64_t t, const S* dz_next, S* out) const {
+    void step(const Share<S>& mine, int64_t t, const S* dz_next, S* out, int id, int n) {
         const int64_t H = f.H, row0 = mine.row0;
+        const bool by_columns = partition.split == Split::COLUMNS, own_first = partition.own_first && n > 1 && dz_next;
+        const Epilogue slope = t < 0 ? Epilogue::LINEAR : f.relu ? Epilogue::RELU_GRADIENT : Epilogue::TANH_GRADIENT;
+        const S* dz = dz_next + (dz_next ? row0 * H : 0);
+        if (by_columns && !own_first) barrier.await(id, n);
         for (int64_t i = mine.panel0; i < mine.panel1; ++i) {
             const int64_t p = mine.panel(t + 1, i), c = panels.begin(p);
-            Tile<S> tile = {};
-            if (dz_next) WhT.add_to(tile, p, dz_next + row0 * H, H);
+            Tile<S> tile = begin(p, t, row0, out);
             tile.init = t < 0 ? zeros : f.dh + t * f.dh_step + row0 * f.dh_row + c;
             tile.init_row = t < 0 ? 0 : f.dh_row;
-            tile.epilogue = t < 0 ? Epilogue::LINEAR : f.relu ? Epilogue::RELU_GRADIENT : Epilogue::TANH_GRADIENT;
-            tile.out = out + row0 * H + c, tile.out_row = H;
-            tile.y = f.hs + ((t + 1) * f.N + row0) * H + c, tile.y_row = H;
-            tile.last = panels.last(p);
+            if (own_first) {
+                WhT.add_to(tile, p, dz, H, mine.column0, mine.column1);
+            } else {
+                if (dz_next) WhT.add_to(tile, p, dz, H);
+                tile.epilogue = slope;
+            }
             run_rows(tile, panels.width(p), mine.row1 - row0);
         }
+        if (!own_first) return;
+        barrier.await(id, n);
+        for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
+            Tile<S> tile = begin(p, t, row0, out);
+            WhT.add_to(tile, p, dz, H, 0, mine.column0);
+            WhT.add_to(tile, p, dz, H, mine.column1, H);
+            tile.epilogue = slope;
+            run_rows(tile, panels.width(p), mine.row1 - row0);
+        }
+    }
+
+    // Sums of panel p that go on from what stands in `out`.
+    Tile<S> begin(int64_t p, int64_t t, int64_t row0, S* out) const {
+        Tile<S> tile = {};
+        tile.out = out + row0 * f.H + panels.begin(p), tile.out_row = f.H;
+        tile.init = tile.out, tile.init_row = f.H;
+        tile.y = f.hs + ((t + 1) * f.N + row0) * f.H + panels.begin(p), tile.y_row = f.H;
+        tile.epilogue = Epilogue::LINEAR;
+        tile.last = panels.last(p);
+        return tile;
     }
 };
 

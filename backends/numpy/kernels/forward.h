@@ -1,7 +1,8 @@
 // The recurrence: h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b).
 //
 // Who owns what. A thread owns the same rows (Split::ROWS) or panels (Split::COLUMNS) of every step. By rows it reads
-// only what it wrote itself. By columns it reads whole rows of the step before, hence the barrier after each step.
+// only what it wrote itself. By columns it reads whole rows of the step before, hence the barrier between two steps;
+// while the others are on their way there, it can take the terms of x and of its own columns.
 //
 // Why it is fast. The weights are packed once for the whole sequence; every sum stays in registers from the bias to the
 // nonlinearity; a thread's share of the weights stays in its own cache where it fits, and where it doesn't, each step
@@ -20,7 +21,7 @@ using xrnn::Split;
 // The rows and panels that thread `id` of n owns.
 template <class S>
 struct Share {
-    int64_t row0, row1, panel0, panel1;
+    int64_t row0, row1, panel0, panel1, column0, column1;
 
     Share(const Panels<S>& panels, int64_t rows, Split split, int id, int n)
         : row0(0), row1(rows), panel0(0), panel1(panels.count) {
@@ -29,6 +30,8 @@ struct Share {
         } else {
             panel0 = share(panels.count, id, n), panel1 = share(panels.count, id + 1, n);
         }
+        column0 = panels.begin(panel0);
+        column1 = panel1 < panels.count ? panels.begin(panel1) : panels.columns;
     }
     // Panel number i in the order of step t, which is the reverse of the last step's.
     int64_t panel(int64_t t, int64_t i) const { return t % 2 ? panel1 - 1 - (i - panel0) : i; }
@@ -60,20 +63,6 @@ struct ForwardPass {
         fill_zeros(bias + f.H, panels.padded() - f.H);
     }
 
-    // Rows of any number of steps, which lie one after another: init → out.
-    void run(int64_t p, int64_t rows, const S* init, int64_t init_row, Epilogue epilogue, S* out, const S* x,
-             const S* h) const {
-        const int64_t begin = panels.begin(p);
-        Tile<S> t = {};
-        if (x) Wx.add_to(t, p, x, f.D);
-        if (h) Wh.add_to(t, p, h, f.H);
-        t.init = init + begin, t.init_row = init_row;
-        t.epilogue = epilogue;
-        t.out = out + begin, t.out_row = f.H;
-        t.last = panels.last(p);
-        run_rows(t, panels.width(p), rows);
-    }
-
     void thread(int id, int n) {
         const int64_t N = f.N, D = f.D, H = f.H, step = N * H;
         const Share<S> mine(panels, N, partition.split, id, n), packing(panels, N, Split::COLUMNS, id, n);
@@ -86,26 +75,59 @@ struct ForwardPass {
             // Where the rows of all steps lie one after another, they are one product.
             const int64_t passes = rows == N ? 1 : f.T, all = rows == N ? f.T * N : rows;
             for (int64_t p = mine.panel0; p < mine.panel1; ++p)
-                for (int64_t t = 0; t < passes; ++t)
-                    run(p, all, bias, 0, Epilogue::LINEAR, f.hs + (t + 1) * step + row0 * H,
-                        f.x + (t * N + row0) * D, nullptr);
+                for (int64_t t = 0; t < passes; ++t) {
+                    Tile<S> tile = begin(p, f.hs + (t + 1) * step + row0 * H);
+                    tile.init = bias + panels.begin(p), tile.init_row = 0;
+                    Wx.add_to(tile, p, f.x + (t * N + row0) * D, D);
+                    run_rows(tile, panels.width(p), all);
+                }
         }
         const Epilogue nonlinearity = f.relu ? Epilogue::RELU : Epilogue::TANH;
+        const bool own_first = partition.own_first && n > 1;
         for (int64_t t = 0; t < f.T; ++t) {
             const S* h = f.hs + t * step + row0 * H;
             S* out = f.hs + (t + 1) * step + row0 * H;
+            if (partition.split == Split::COLUMNS && !own_first) barrier.await(id, n);
             for (int64_t i = mine.panel0; i < mine.panel1; ++i) {
                 const int64_t p = mine.panel(t, i);
-                if (partition.project_first)
-                    run(p, rows, out, H, nonlinearity, out, nullptr, h);
-                else
-                    run(p, rows, bias, 0, nonlinearity, out, f.x + (t * N + row0) * D, h);
+                Tile<S> tile = begin(p, out);
+                if (!partition.project_first) {
+                    tile.init = bias + panels.begin(p), tile.init_row = 0;
+                    Wx.add_to(tile, p, f.x + (t * N + row0) * D, D);
+                }
+                if (own_first) {
+                    Wh.add_to(tile, p, h, H, mine.column0, mine.column1);
+                } else {
+                    Wh.add_to(tile, p, h, H);
+                    tile.epilogue = nonlinearity;
+                }
+                run_rows(tile, panels.width(p), rows);
             }
-            if (partition.split == Split::COLUMNS) barrier.wait(id, n);
+            if (own_first) {
+                barrier.await(id, n);
+                for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
+                    Tile<S> tile = begin(p, out);
+                    Wh.add_to(tile, p, h, H, 0, mine.column0);
+                    Wh.add_to(tile, p, h, H, mine.column1, H);
+                    tile.epilogue = nonlinearity;
+                    run_rows(tile, panels.width(p), rows);
+                }
+            }
+            if (partition.split == Split::COLUMNS) barrier.arrive(id);
         }
     }
 
    private:
+    // Sums of panel p that go on from what stands in `out`.
+    Tile<S> begin(int64_t p, S* out) const {
+        Tile<S> t = {};
+        t.out = out + panels.begin(p), t.out_row = f.H;
+        t.init = t.out, t.init_row = f.H;
+        t.epilogue = Epilogue::LINEAR;
+        t.last = panels.last(p);
+        return t;
+    }
+
     void copy_state(int64_t row0, int64_t row1) const {
         const Matrix<S>& from = f.h_prev;
         if (!from.data) return fill_zeros(f.hs + row0 * f.H, (row1 - row0) * f.H);

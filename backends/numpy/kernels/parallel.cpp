@@ -70,18 +70,18 @@ Barrier::Barrier(int n) {
 
 #if defined(XRNN_WITHOUT_BARRIER)  // for the test that ThreadSanitizer would see it
 
-void Barrier::wait(int, int) {}
+void Barrier::arrive(int) {}
+void Barrier::await(int, int) {}
 
 #else
 
-void Barrier::wait(int id, int n) {
-    if (n == 1) return;
-    const int now = flags[id].raised + 1;
-    __atomic_store_n(&flags[id].raised, now, __ATOMIC_RELEASE);
+void Barrier::arrive(int id) { __atomic_store_n(&flags[id].raised, flags[id].raised + 1, __ATOMIC_RELEASE); }
+
+void Barrier::await(int id, int n) {
     for (int other = 0; other < n; ++other)
-        // They are a hundred nanoseconds away, unless they have lost their core: then yield ours. One that is already
-        // waiting at the next barrier has raised its flag once more.
-        for (int spins = 0; __atomic_load_n(&flags[other].raised, __ATOMIC_ACQUIRE) < now; ++spins)
+        // They are a hundred nanoseconds away, unless they have lost their core: then yield ours. One that is ahead has
+        // raised its flag once more.
+        for (int spins = 0; __atomic_load_n(&flags[other].raised, __ATOMIC_ACQUIRE) < flags[id].raised; ++spins)
             if (spins < 4000)
                 pause();
             else
@@ -89,6 +89,11 @@ void Barrier::wait(int id, int n) {
 }
 
 #endif
+
+void Barrier::wait(int id, int n) {
+    arrive(id);
+    await(id, n);
+}
 
 namespace {
 

@@ -19,13 +19,15 @@ void parallel(int threads, void (*f)(int id, int n, void* context), void* contex
 // The most threads of one `parallel`.
 constexpr int MOST_THREADS = 64;
 
-// Where the n threads of one `parallel` wait for each other; what each wrote before is visible to all after.
+// Where the n threads of one `parallel` meet: what each wrote before it arrived is visible to all who have awaited it.
 //
 // Each thread raises a flag of its own and looks at the others': a single way from cache to cache, where a shared
-// counter takes three.
+// counter takes three. Between `arrive` and `await` a thread may do what needs nothing of the others.
 struct Barrier {
     explicit Barrier(int n);  // for at most n threads; not inline: it would be a weak symbol of every level
-    void wait(int id, int n);
+    void arrive(int id);
+    void await(int id, int n);  // until all n have arrived as often as this one
+    void wait(int id, int n);   // both
 
    private:
     struct alignas(64) Flag {

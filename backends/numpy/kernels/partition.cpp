@@ -43,7 +43,10 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
     const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || H * size / by_work < GOOD_COLUMNS);
     const int64_t threads = max(1, rows ? by_rows : by_columns);
     const bool project_first = N < GOOD_ROWS;
-    return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, project_first};
+    // Going through the weights in two halves costs a second look at the sums, and, where they don't fit, what the step
+    // before has left in the cache.
+    const bool own_first = !rows && threads > 1 && H * K * size / threads <= NEAR_CACHE;
+    return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, project_first, own_first};
 }
 
 }  // namespace xrnn

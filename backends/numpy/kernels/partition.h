@@ -14,6 +14,7 @@ struct Partition {
     int threads;         // 1: the split says nothing
     Split split;
     bool project_first;  // x @ Wx + b of all steps before the first step, rather than inside each step
+    bool own_first;      // by columns: a step begins with what the thread has computed itself, while others finish
 };
 
 // The rule. T steps, N rows, K terms in a sum (D + H for a forward pass), H columns, `size` bytes an element, at most

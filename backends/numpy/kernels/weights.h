@@ -113,14 +113,17 @@ struct Weights {
                 to[k * width + c] = c < valid ? from[k * matrix.row + c * matrix.col] : S(0);
     }
 
-    // The next term of t's sums: a @ panel p.
-    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, const S* a, int64_t a_row) const {
+    // The next term of t's sums: a @ panel p, of all K or of those in [begin, end).
+    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, const S* a, int64_t a_row) const { add_to(t, p, a, a_row, 0, K); }
+
+    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, const S* a, int64_t a_row, int64_t begin, int64_t end) const {
         Segment<S>& segment = t.segments[t.count++];
-        segment.a = a, segment.a_row = a_row, segment.a_col = 1, segment.K = K;
         if (lies_packed(p))
             segment.b = packed + K * panels.begin(p), segment.b_row = panels.width(p) * W;
         else
             segment.b = matrix.data + panels.begin(p), segment.b_row = matrix.row;
+        segment.a = a + begin, segment.a_row = a_row, segment.a_col = 1;
+        segment.b += begin * segment.b_row, segment.K = end - begin;
     }
 
    private:

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <limits>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "kernels.h"
@@ -184,13 +185,15 @@ void check_all(const char* level, const Operations<S>& kernels, const std::vecto
     for (const Sizes& s : all_sizes) {
         const Problem<S> problem(s, s.T % 2, rng);
         for (int threads = 1; threads <= most_threads; ++threads)
-            for (Split split : {Split::ROWS, Split::COLUMNS})
+            for (const auto& [name, split, own_first] : {std::tuple("rows", Split::ROWS, false),
+                                                         std::tuple("columns", Split::COLUMNS, false),
+                                                         std::tuple("columns, own first", Split::COLUMNS, true)})
                 for (bool project_first : {false, true}) {
                     char where[160];
                     std::snprintf(where, sizeof where, "%s float%d T%d N%d D%d H%d, %d threads by %s%s", level,
-                                  int(8 * sizeof(S)), int(s.T), int(s.N), int(s.D), int(s.H), threads,
-                                  split == Split::ROWS ? "rows" : "columns", project_first ? ", x @ Wx first" : "");
-                    problem.check(kernels, where, {threads, split, project_first});
+                                  int(8 * sizeof(S)), int(s.T), int(s.N), int(s.D), int(s.H), threads, name,
+                                  project_first ? ", x @ Wx first" : "");
+                    problem.check(kernels, where, {threads, split, project_first, own_first});
                 }
     }
 }
