@@ -37,11 +37,22 @@ def compare(
         results["versions"] = {worker.peer: worker.about for worker in workers}
         results["cells"] = []
         for number, case in enumerate(cases, 1):
-            results["cells"] += _cell(case, workers, rounds)
+            try:
+                results["cells"] += _cell(case, workers, rounds)
+            except TimeoutError as error:
+                results.setdefault("left_out", []).append(f"{case.name}: {error}")
+                console.print(f"left out {results['left_out'][-1]}", highlight=False)
+                workers = [worker if worker.answers else _again(worker, threads, stack) for worker in workers]
             results["seconds"] = round(time.perf_counter() - start)
             machine.write(results, out / "compare.json")
             console.print(f"{number:3}/{len(cases)}  {case.name:24} {results['seconds']:5} s", highlight=False)
     return results
+
+
+def _again(worker: Worker, threads: int, stack: contextlib.ExitStack) -> Worker:
+    fresh = Worker(worker.peer, threads)
+    stack.callback(fresh.close)
+    return fresh
 
 
 def _cell(case: Case, workers: list[Worker], rounds: int) -> list[dict[str, Any]]:

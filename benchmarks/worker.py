@@ -8,15 +8,18 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.cases import OPERATIONS, Case, Problem, check
 from benchmarks.peers import PEERS, Built, Call, build, load
+
+_LIMIT: Final = 120.0  # seconds for one answer: a library that hangs must not take the others' results with it
 
 
 class Worker:
@@ -34,6 +37,10 @@ class Worker:
             env=environment(threads) | PEERS[peer].environment,
         )
         self.about: dict[str, str] = self._answer()
+
+    @property
+    def answers(self) -> bool:
+        return self._process.poll() is None
 
     def prepare(self, case: Case) -> dict[str, Any]:
         """Build the calls for `case` and check them → {"operations": [...], "errors": {operation: …}, "form": …}."""
@@ -57,6 +64,10 @@ class Worker:
 
     def _answer(self) -> Any:
         assert self._process.stdout
+        if not select.select([self._process.stdout], [], [], _LIMIT)[0]:
+            self._process.kill()
+            self._process.wait()
+            raise TimeoutError(f"{self.peer} gave no answer for {_LIMIT} seconds")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the process of {self.peer} ended (exit {self._process.wait()}): see its words above")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +51,25 @@ def test_a_workers_error_arrives_with_its_name() -> None:
         assert worker.prepare(Case(1, 1, 2, 3))["operations"] == ["step", "forward", "train", "product"]
     finally:
         worker.close()
+
+
+@posix
+def test_a_library_that_hangs_costs_its_case_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = Worker.prepare
+
+    def hang_once(self: Worker, case: Case) -> dict[str, Any]:
+        if self.peer == "numpy" and case.H == 16:
+            monkeypatch.setattr("benchmarks.worker._LIMIT", 0.0)
+        try:
+            return prepare(self, case)
+        finally:
+            monkeypatch.setattr("benchmarks.worker._LIMIT", 60.0)
+
+    monkeypatch.setattr(Worker, "prepare", hang_once)
+    compare.main(["--quick", "--peers", "xrnn,numpy", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)])
+    results = json.loads((tmp_path / "compare.json").read_text())
+    assert results["left_out"] == ["T50-N1-D16-H16: numpy gave no answer for 0.0 seconds"]
+    assert {cell["case"] for cell in results["cells"]} == {"T35-N3-D40-H100", "T1-N1-D64-H64"}
+    assert "left out T50-N1-D16-H16" in capsys.readouterr().out

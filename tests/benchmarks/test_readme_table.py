@@ -1,0 +1,35 @@
+"""The README's table says what the results say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import readme
+from benchmarks.cases import CELLS
+
+
+def cell(operation: str, ours: float, peer: float) -> dict[str, Any]:
+    times = {"xrnn": [ours] * 3, "xrnn-plain": [1.0] * 3, "numpy": [peer] * 3, "torch": [9 * peer] * 3}
+    return {
+        "case": CELLS[0].name,
+        "operation": operation,
+        "flops": CELLS[0].flops(operation),
+        "microseconds": times,
+        "ceiling_gflops": [100.0] * 3,
+    }
+
+
+def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [cell("forward", 5.12, 10.24), cell("train", 1234.5, 617.25)]
+    path = tmp_path / "compare.json"
+    path.write_text(json.dumps({"cells": cells}))
+    readme.main([str(path)])
+    row, forward, train = capsys.readouterr().out.splitlines()[2:]
+    share = CELLS[0].flops("forward") / 5.12e-6 / 100e9
+    assert row == (f"| 50, 1, 16, 16 | 5.1 | 2.00 (2.00–2.00) numpy | {share:.0%} | 1,234 | 0.50 (0.50–0.50) numpy |")
+    assert forward == "forward: geometric mean 2.00, ahead in 1 of 1 cells"
+    assert train == "train: geometric mean 0.50, ahead in 0 of 1 cells"
