@@ -12,8 +12,9 @@ import xrnn
 from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.choice import KEPT, ROWS, Candidate, Device, candidates
 
-# H so that the layouts keep few and many rows of Wh in registers; N so that a group has tiles of each size.
-SIZES = [(H, N) for H in (37, 131, 250, 300) for N in (1, 2, 9)]
+# Sizes at which every variant is a candidate, on a GPU with few multiprocessors or many: H decides how many rows of Wh
+# a thread keeps in registers, N the rows of a tile. What runs is a small batch all the same.
+SIZES = [(H, N) for H in (37, 100, 131, 250, 300) for N in (1, 2, 9, 100, 250)]
 
 
 def variants(device: Device) -> Iterator[tuple[Candidate, str, int]]:

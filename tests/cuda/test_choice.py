@@ -7,6 +7,8 @@ import math
 
 import pytest
 
+from benchmarks.gpu import small
+from tests.cuda.emulated import variants
 from xrnn.backends.cupy.choice import DEVICES, KEPT, MAX_THREADS, ROWS, Candidate, Device, candidates, choose, table
 
 H100 = DEVICES["h100"]
@@ -97,3 +99,9 @@ def test_the_table_has_a_line_for_each_and_marks_one() -> None:
     assert len(lines) == 2 + len(candidates(H100, "float32", 100, 32, 1024, 1024))
     (marked,) = [line for line in lines if line.startswith("→")]
     assert "group" in marked
+
+
+@pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
+def test_the_small_sizes_for_a_sanitizer_reach_every_variant(device: Device) -> None:
+    found = {(c.form, dtype, c.rows, c.kept) for c, dtype, _ in small.variants(device)}
+    assert found == {(v.form, v.dtype, v.rows, v.kept) for v in variants()}
