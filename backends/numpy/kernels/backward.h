@@ -80,7 +80,7 @@ struct BackwardPass {
         if (by_columns && !own_first) barrier.await(id, n);
         for (int64_t i = mine.panel0; i < mine.panel1; ++i) {
             const int64_t p = mine.panel(t + 1, i), c = panels.begin(p);
-            Tile<S> tile = begin(p, t, row0, out);
+            Tile<S> tile = resume(p, t, row0, out);
             tile.init = t < 0 ? zeros : f.dh + t * f.dh_step + row0 * f.dh_row + c;
             tile.init_row = t < 0 ? 0 : f.dh_row;
             if (own_first) {
@@ -94,7 +94,7 @@ struct BackwardPass {
         if (!own_first) return;
         barrier.await(id, n);
         for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
-            Tile<S> tile = begin(p, t, row0, out);
+            Tile<S> tile = resume(p, t, row0, out);
             WhT.add_to(tile, p, dz, H, 0, mine.column0);
             WhT.add_to(tile, p, dz, H, mine.column1, H);
             tile.epilogue = slope;
@@ -103,7 +103,7 @@ struct BackwardPass {
     }
 
     // Sums of panel p that go on from what stands in `out`.
-    Tile<S> begin(int64_t p, int64_t t, int64_t row0, S* out) const {
+    Tile<S> resume(int64_t p, int64_t t, int64_t row0, S* out) const {
         Tile<S> tile = {};
         tile.out = out + row0 * f.H + panels.begin(p), tile.out_row = f.H;
         tile.init = tile.out, tile.init_row = f.H;

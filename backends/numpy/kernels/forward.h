@@ -76,7 +76,7 @@ struct ForwardPass {
             const int64_t passes = rows == N ? 1 : f.T, all = rows == N ? f.T * N : rows;
             for (int64_t p = mine.panel0; p < mine.panel1; ++p)
                 for (int64_t t = 0; t < passes; ++t) {
-                    Tile<S> tile = begin(p, f.hs + (t + 1) * step + row0 * H);
+                    Tile<S> tile = resume(p, f.hs + (t + 1) * step + row0 * H);
                     tile.init = bias + panels.begin(p), tile.init_row = 0;
                     Wx.add_to(tile, p, f.x + (t * N + row0) * D, D);
                     run_rows(tile, panels.width(p), all);
@@ -90,7 +90,7 @@ struct ForwardPass {
             if (partition.split == Split::COLUMNS && !own_first) barrier.await(id, n);
             for (int64_t i = mine.panel0; i < mine.panel1; ++i) {
                 const int64_t p = mine.panel(t, i);
-                Tile<S> tile = begin(p, out);
+                Tile<S> tile = resume(p, out);
                 if (!partition.project_first) {
                     tile.init = bias + panels.begin(p), tile.init_row = 0;
                     Wx.add_to(tile, p, f.x + (t * N + row0) * D, D);
@@ -106,7 +106,7 @@ struct ForwardPass {
             if (own_first) {
                 barrier.await(id, n);
                 for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
-                    Tile<S> tile = begin(p, out);
+                    Tile<S> tile = resume(p, out);
                     Wh.add_to(tile, p, h, H, 0, mine.column0);
                     Wh.add_to(tile, p, h, H, mine.column1, H);
                     tile.epilogue = nonlinearity;
@@ -119,7 +119,7 @@ struct ForwardPass {
 
    private:
     // Sums of panel p that go on from what stands in `out`.
-    Tile<S> begin(int64_t p, S* out) const {
+    Tile<S> resume(int64_t p, S* out) const {
         Tile<S> t = {};
         t.out = out + panels.begin(p), t.out_row = f.H;
         t.init = t.out, t.init_row = f.H;
