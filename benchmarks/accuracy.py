@@ -105,8 +105,8 @@ def print_accuracy(results: dict[str, Any], console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description="errors against float64")
-    parser.add_argument("--seeds", type=int, default=20, help="(default: %(default)s)")
-    parser.add_argument("--per-exponent", type=int, default=8, help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=machine.positive, default=20, help="(default: %(default)s)")
+    parser.add_argument("--per-exponent", type=machine.positive, default=8, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 

@@ -183,9 +183,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.char_lm", description="The main job beside PyTorch")
     parser.add_argument("paths", nargs="*", type=Path, help="text (default: Python's own sources)")
     parser.add_argument("--rate-only", action="store_true", help="few steps, and no held-out figures")
-    parser.add_argument("--steps", type=int, help="(default: 2500, or 175)")
-    parser.add_argument("--rounds", type=int, help="blocks that the steps are cut into (default: 25, or 7)")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="(default: %(default)s)")
+    parser.add_argument("--steps", type=machine.positive, help="(default: 2500, or 175)")
+    parser.add_argument(
+        "--rounds", type=machine.positive, help="blocks that the steps are cut into (default: 25, or 7)"
+    )
+    parser.add_argument(
+        "--threads", type=machine.positive, default=min(2, os.cpu_count() or 1), help="(default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     options = parser.parse_args(arguments)
     steps = options.steps or (175 if options.rate_only else 2500)

@@ -90,11 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
     parser.add_argument("--cases", help="only the cases whose name contains this, such as N64-D256")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
     cases = [case for case in (QUICK if options.quick else CASES) if (options.cases or "") in case.name]
+    if not cases:
+        parser.error(f"--cases is {options.cases}: expected a part of a name such as {CASES[0].name}")
     console = wide_console()
     results = compare(cases, options.peers.split(","), options.rounds, options.threads, options.out, console)
     print_comparison(results, console)

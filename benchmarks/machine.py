@@ -29,10 +29,17 @@ def pin(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
+def positive(text: str) -> int:
+    """The type of an option that counts something."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 on")
+    return int(text)
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What every command takes."""
     threads = min(2, os.cpu_count() or 1)
-    parser.add_argument("--threads", type=int, default=threads, help="(default: %(default)s)")
+    parser.add_argument("--threads", type=positive, default=threads, help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
 
 

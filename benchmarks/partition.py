@@ -111,11 +111,13 @@ def print_partitions(results: dict[str, Any], console: Console) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.partition", description="the division among threads")
     parser.add_argument("--cases", default="", help="only the cases whose name contains this, such as N16-D256")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=machine.positive, default=5, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
     cases = [case for case in CASES if options.cases in case.name]
+    if not cases:
+        parser.error(f"--cases is {options.cases}: expected a part of a name such as {CASES[0].name}")
     with threadpool_limits(options.threads):
         results = measure_partitions(cases, options.rounds, options.threads)
     machine.write(results, options.out / "partition.json")

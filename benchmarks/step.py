@@ -82,7 +82,7 @@ def print_step(results: dict[str, Any], console: Console) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description="the latency of one step")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, xrnn among them (default: all)")
-    parser.add_argument("--rounds", type=int, default=15, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=machine.positive, default=15, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 

@@ -169,6 +169,8 @@ def test_bad_input_to_softmax_cross_entropy(backend: Backend) -> None:
             softmax_cross_entropy(logits.astype(dtype), targets)
     with one_line(ValueError, "logits has shape ()", "expected (..., C)"):
         softmax_cross_entropy(xp.zeros(()), targets)
+    with one_line(ValueError, "logits has shape (2, 0)", "expected (..., C)"):
+        softmax_cross_entropy(xp.zeros((2, 0)), targets)
     with one_line(TypeError, "targets has dtype float64", "expected integers", "targets.astype('int64')"):
         softmax_cross_entropy(logits, targets.astype("float64"))
     with one_line(TypeError, "targets is a", f"logits is on the {backend.name} backend", "xrnn.asarray(targets,"):

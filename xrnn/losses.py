@@ -21,8 +21,8 @@ def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = No
     IndexError for a target outside where reading is free.
     """
     backend = check_float("logits", logits)
-    if not logits.ndim:
-        raise ValueError("logits has shape (): expected (..., C), a row of C scores for each prediction")
+    if not logits.ndim or (logits.shape[-1] == 0 and math.prod(logits.shape[:-1])):
+        raise ValueError(f"logits has shape {logits.shape}: expected (..., C), a row of C scores for each prediction")
     check_index("targets", targets, backend, logits.device, "logits")
     _check_shape("targets", targets, logits.shape[:-1])
     if mask is not None:

@@ -1,7 +1,7 @@
 """The compiled kernels of the NumPy backend.
 
-Arrays of one call are all float32 or all float64, of any strides unless said otherwise; else TypeError. Each call
-releases the GIL.
+Arrays of one call are all float32 or all float64, of any strides unless said otherwise; else TypeError. The operations
+release the GIL.
 """
 
 from typing import Literal
@@ -32,7 +32,10 @@ def partition(
     """
 
 def force_partition(threads: int, split: Literal["rows", "columns"], project_first: bool) -> None:
-    """Divide every pass like this from now on, for tests and measurements; 0 threads: by the rule again."""
+    """Divide every pass like this from now on, for tests and measurements; 0 threads: by the rule again.
+
+    ValueError for more threads than can meet, or another split.
+    """
 
 def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the recurrence applies."""
@@ -55,4 +58,7 @@ def affine_gradients(x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Arr
     """x (M, D), dy (M, C) → dx (M, D); overwrites dW (D, C), db (C,), both C-contiguous."""
 
 def cross_entropy(logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
-    """logits (M, C), C ≥ 1, targets (M,) int64 in [0, C), weights (M,) → losses (M,), dlogits (M, C)."""
+    """logits (M, C), C ≥ 1, targets (M,) int64 in [0, C), weights (M,) → losses (M,), dlogits (M, C).
+
+    ValueError where C is 0, IndexError for a target outside.
+    """

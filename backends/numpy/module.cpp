@@ -251,12 +251,18 @@ nb::object cross_entropy(nb::handle logits, nb::handle targets, nb::handle weigh
     Input<S> logits_in(logits, {rows, C});
     Input<S> weights_in(weights, {rows});
     Input<int64_t> targets_in(targets, {rows});
+    if (C == 0) throw nb::value_error("the logits have no columns");
+    targets_in.contiguous();
+    for (int64_t i = 0; i < rows; ++i)
+        if (targets_in.data()[i] < 0 || targets_in.data()[i] >= C) throw nb::index_error("a target is no column");
     nb::object losses = empty<S>({rows}), dlogits = empty<S>({rows, C});
-    const CrossEntropy<S> f = {rows, C, logits_in.contiguous().data(), targets_in.contiguous().data(),
+    const CrossEntropy<S> f = {rows, C, logits_in.contiguous().data(), targets_in.data(),
                                weights_in.contiguous().data(), data<S>(dlogits), data<S>(losses)};
+    const auto operation = operations<S>().cross_entropy;
+    const int n = threads<S>(rows * C * EXPONENTIAL);
     {
         nb::gil_scoped_release release;
-        operations<S>().cross_entropy(f, threads<S>(rows * C * EXPONENTIAL));
+        operation(f, n);
     }
     return nb::make_tuple(losses, dlogits);
 }
@@ -291,6 +297,8 @@ NB_MODULE(_kernels, m) {
     });
     m.def("force_partition", [](int threads, const std::string& split, bool project_first) {
         const bool by_rows = split == "rows";
+        if (threads < 0 || threads > MOST_THREADS || !(by_rows || split == "columns"))
+            throw nb::value_error("expected 0 to 64 threads, by rows or columns");
         forced = {threads, by_rows ? Split::ROWS : Split::COLUMNS, project_first, !by_rows};
     });
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });

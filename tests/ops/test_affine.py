@@ -88,3 +88,18 @@ def test_cross_entropy_of_infinities_and_nan(backend: Backend, C: int, fused: bo
     assert_allclose(found[0, 2:], 1 / (C - 1), rtol=1e-5)
     assert np.isnan(found[1]).all()
     assert_allclose(found[2, 1:], 1 / C, rtol=1e-5)
+
+
+def test_the_error_of_a_long_row_does_not_grow(backend: Backend) -> None:
+    rng = np.random.default_rng(0)
+    logits = (3 * rng.standard_normal((8, 100_000))).astype("float32")
+    targets, weight = np.zeros(8, int), np.ones(8, "float32")
+    z = logits.astype("float64")
+    total = np.exp(z - z.max(axis=-1, keepdims=True)).sum(axis=-1)
+    for fused in (False, True):
+        with use_fused(fused):
+            _, dlogits = backend.cross_entropy(*(backend.asarray(a) for a in (logits, targets, weight)))
+        found = backend.to_numpy(dlogits)
+        largest = z[:, 1:].argmax(axis=-1) + 1  # of those that are not the target
+        p = np.exp(z - z.max(axis=-1, keepdims=True))[np.arange(8), largest] / total
+        assert_allclose(found[np.arange(8), largest], p, rtol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from xrnn.charlm.errors import OutputError
@@ -23,21 +24,32 @@ def check_writable(path: Path) -> None:
         ) from error
 
 
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
 def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one piece, on the disk before the name points at it."""
+    """Put `content` at `path` in one piece, on the disk before the name points at it; a link or a mode stays.
+
+    Raises OSError, with what was there before untouched and nothing left beside it.
+    """
+    path = path.resolve()
     aside = _aside(path)
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, aside)
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     if os.name == "posix":  # the rename itself; elsewhere a folder can't be opened
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _aside(path: Path) -> Path:
+    """A name of this process's own: two may be writing to one path."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")

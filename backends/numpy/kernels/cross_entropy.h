@@ -3,7 +3,6 @@
 // A row is read twice and written twice, from the nearest cache all but the first time; rows are divided among threads.
 #pragma once
 
-#include "exponential.h"
 #include "weights.h"
 
 namespace {
@@ -21,13 +20,15 @@ struct CrossEntropyPass {
     S row(const S* z, int64_t target, S weight, S* dz) const {
         constexpr int W = Simd<S>::LANES;
         const S highest = maximum(z);
-        Vec<S> sums = {};
+        Vec<S> sums = {}, chain = {};  // a long row is summed in several chains, as in a tile
         int64_t c = 0;
-        for (; c + W <= f.C; c += W) {
+        for (int64_t room = CHAIN; c + W <= f.C; c += W, --room) {
+            if (room == 0) sums += chain, chain = Vec<S>{}, room = CHAIN;
             const Vec<S> e = exp_negative<S>(load<S>(z + c) - highest);
             store<S>(dz + c, e);
-            sums += e;
+            chain += e;
         }
+        sums += chain;
         if (const int rest = int(f.C - c)) {
             store_part<S>(dz + c, exp_negative<S>(load_part<S>(z + c, rest) - highest), rest);
             sums += load_part<S>(dz + c, rest);  // without what stands in the lanes beyond

@@ -9,7 +9,6 @@
 // goes through it in the opposite direction from the last, which finds its end still there.
 #pragma once
 
-#include "arena.h"
 #include "weights.h"
 
 namespace {

@@ -46,7 +46,7 @@ void parallel(int threads, void (*f)(int, int, void*), void* context) {
 static int allowed() { return forked ? 1 : omp_get_max_threads(); }
 
 void parallel(int threads, void (*f)(int, int, void*), void* context) {
-    if (threads == 1) return f(0, 1, context);
+    if (threads == 1 || forked) return f(0, 1, context);
 #pragma omp parallel num_threads(threads)
     f(omp_get_thread_num(), omp_get_num_threads(), context);
 }

@@ -36,11 +36,12 @@ struct Barrier {
     Flag flags[MOST_THREADS];
 };
 
-// Memory of the calling thread for one operation, aligned to 64 bytes; its contents are lost at the next call. It is
-// kept until the thread ends, since fresh pages cost more than what is computed in them. Null if there is no more.
+// Memory of the calling thread for one operation, aligned to 64 bytes; its contents are lost at the next call. Null if
+// there is no more.
 void* scratch(size_t bytes);
 
-// Give it back after an operation where it is too much to keep.
+// To be called after the operation: keeps the memory for the next one, since fresh pages cost more than what is computed
+// in them, unless it is a lot.
 void trim_scratch();
 
 }  // namespace xrnn

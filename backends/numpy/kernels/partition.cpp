@@ -32,7 +32,7 @@ int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool on
 
 Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads) {
     // A row alone pays for streaming the weights, about as much as for its arithmetic: hence N + 1.
-    const int64_t step = (N + 1) * H * K;
+    const int64_t step = N > 0 ? (N + 1) * H * K : 0;
     const int64_t by_work = choose_threads(T * step, size, max_threads, T == 1);
     const int64_t by_rows = min(by_work, N / GOOD_ROWS);
     const int64_t by_columns = min(by_work, step * size / 4 / WORTH_A_BARRIER);

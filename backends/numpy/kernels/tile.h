@@ -72,7 +72,7 @@ XRNN_INLINE void finish(const Tile<S>& t, const Vec<S> (&sums)[MR][NV], F f) {
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
             S* p = t.out + m * t.out_row + v * W;
-            const Vec<S> result = f(sums[m][v], t.y + m * t.y_row + v * W, v);
+            const Vec<S> result = f(sums[m][v], m, v);
             if (v + 1 < NV || t.last == W)
                 store<S>(p, result);
             else
@@ -163,21 +163,22 @@ void tile(const Tile<S>& t) {
     close();
 
     const Vec<S> zero = {};
+    const auto outputs = [&](int m, int v) { return load_columns<S, NV>(t, t.y + m * t.y_row + v * W, v); };
     switch (t.epilogue) {
         case Epilogue::LINEAR:
-            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, const S*, int) { return z; });
+            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, int, int) { return z; });
         case Epilogue::TANH:
-            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, const S*, int) { return tanh<S>(z); });
+            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, int, int) { return tanh<S>(z); });
         case Epilogue::RELU:  // NaN stays, as in np.maximum
-            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> z, const S*, int) { return z < zero ? zero : z; });
+            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> z, int, int) { return z < zero ? zero : z; });
         case Epilogue::TANH_GRADIENT:
-            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, const S* p, int v) {
-                const Vec<S> y = load_columns<S, NV>(t, p, v);
+            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, int m, int v) {
+                const Vec<S> y = outputs(m, v);
                 return dh * (1 - y * y);
             });
         case Epilogue::RELU_GRADIENT:
-            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, const S* p, int v) {
-                return dh * (load_columns<S, NV>(t, p, v) > zero ? zero + 1 : zero);
+            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, int m, int v) {
+                return dh * (outputs(m, v) > zero ? zero + 1 : zero);
             });
     }
 }
@@ -223,7 +224,7 @@ void run_rows(Tile<S>& t, int NV, int64_t rows) {
         for (int s = 0; s < t.count; ++s) t.segments[s].a += height * t.segments[s].a_row;
         t.init += height * t.init_row;
         t.out += height * t.out_row;
-        t.y += height * t.y_row;  // a null y stays unread: its stride is 0
+        if (t.y) t.y += height * t.y_row;
     }
     if (rows > 0) by_height[rows - 1](t);
 }

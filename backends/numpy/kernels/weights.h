@@ -5,6 +5,7 @@
 // Where a panel is used too rarely to pay for that, or streams as well where it is, it is read where it lies.
 #pragma once
 
+#include "arena.h"
 #include "kernels.h"
 #include "tile.h"
 #include "transpose.h"

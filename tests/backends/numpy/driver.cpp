@@ -33,6 +33,21 @@ Array<S> poisoned(size_t size) {
     return Array<S>(size, std::numeric_limits<S>::quiet_NaN());
 }
 
+// rows × columns → columns × rows.
+template <class S>
+Array<S> transposed(const Array<S>& values, int64_t rows, int64_t columns) {
+    Array<S> result(values.size());
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < columns; ++j) result[j * rows + i] = values[i * columns + j];
+    return result;
+}
+
+template <class S>
+Array<S> concatenated(Array<S> a, const Array<S>& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+}
+
 struct Sizes {
     int64_t T, N, D, H;
 };
@@ -103,31 +118,38 @@ struct Problem {
             }
     }
 
-    void check(const Operations<S>& kernels, const char* where, Partition partition) const {
+    // The weights lie by columns, and b with gaps, or all as usual.
+    void check(const Operations<S>& kernels, const char* where, Partition partition, bool by_columns) const {
         const auto [T, N, D, H] = s;
+        const Array<S> Wx_columns = transposed(Wx, D, H), Wh_columns = transposed(Wh, H, H), b_gaps = transposed(
+            concatenated(b, b), 2, H);
+        const Matrix<S> Wx_in = by_columns ? Matrix<S>{Wx_columns.data(), 1, D} : Matrix<S>{Wx.data(), H, 1};
+        const Matrix<S> Wh_in = by_columns ? Matrix<S>{Wh_columns.data(), 1, H} : Matrix<S>{Wh.data(), H, 1};
+        const S* b_in = by_columns ? b_gaps.data() : b.data();
+        const int64_t b_stride = by_columns ? 2 : 1;
         Array<S> hs_out = poisoned<S>(hs.size()), dx_out = poisoned<S>(dx.size()),
                  dh_prev_out = poisoned<S>(dh_prev.size()), dWx_out = poisoned<S>(dWx.size()),
                  dWh_out = poisoned<S>(dWh.size()), db_out = poisoned<S>(db.size());
-        bool had_memory = kernels.forward({T, N, D, H, x.data(), {Wx.data(), H, 1}, {Wh.data(), H, 1}, b.data(), 1,
-                                           {h_prev.data(), H, 1}, hs_out.data(), relu},
+        bool had_memory = kernels.forward({T, N, D, H, x.data(), Wx_in, Wh_in, b_in, b_stride, {h_prev.data(), H, 1},
+                                           hs_out.data(), relu},
                                           partition);
         compare("hs", where, hs_out, hs);
-        had_memory &= kernels.backward({T, N, D, H, x.data(), hs_out.data(), {Wx.data(), H, 1}, {Wh.data(), H, 1},
-                                        dh.data(), N * H, H, dWx_out.data(), dWh_out.data(), db_out.data(),
-                                        dx_out.data(), dh_prev_out.data(), relu},
+        had_memory &= kernels.backward({T, N, D, H, x.data(), hs_out.data(), Wx_in, Wh_in, dh.data(), N * H, H,
+                                        dWx_out.data(), dWh_out.data(), db_out.data(), dx_out.data(), dh_prev_out.data(), relu},
                                        partition);
         compare("dx", where, dx_out, dx);
         compare("dh_prev", where, dh_prev_out, dh_prev);
         compare("dWx", where, dWx_out, dWx);
         compare("dWh", where, dWh_out, dWh);
         compare("db", where, db_out, db);
-        had_memory &= check_affine(kernels, where, partition);
+        had_memory &= check_affine(kernels, where, partition, Wx_in, b_in, b_stride);
         if (!had_memory) std::printf("%s: no memory\n", where), ++failures;
         check_cross_entropy(kernels, where, partition.threads);
     }
 
     // y = x @ Wx + b of all steps at once, and its gradients from dh.
-    bool check_affine(const Operations<S>& kernels, const char* where, Partition partition) const {
+    bool check_affine(const Operations<S>& kernels, const char* where, Partition partition, Matrix<S> W_in,
+                      const S* b_in, int64_t b_stride) const {
         const auto [T, N, D, H] = s;
         Array<double> y(T * N * H), dW(D * H), dy_sums(H), dx_of_dh(T * N * D);
         for (int64_t i = 0; i < T * N; ++i)
@@ -144,10 +166,10 @@ struct Problem {
         Array<S> y_out = poisoned<S>(y.size()), dW_out = poisoned<S>(dW.size()), db_out = poisoned<S>(H),
                  dx_out = poisoned<S>(dx_of_dh.size());
         bool had_memory =
-            kernels.affine({T * N, D, H, x.data(), {Wx.data(), H, 1}, b.data(), 1, y_out.data()}, partition);
+            kernels.affine({T * N, D, H, x.data(), W_in, b_in, b_stride, y_out.data()}, partition);
         compare("y", where, y_out, y);
-        had_memory &= kernels.affine_gradients({T * N, D, H, x.data(), {Wx.data(), H, 1}, dh.data(), dW_out.data(),
-                                                db_out.data(), dx_out.data()},
+        had_memory &= kernels.affine_gradients({T * N, D, H, x.data(), W_in, dh.data(), dW_out.data(), db_out.data(),
+                                                dx_out.data()},
                                                partition.threads);
         compare("dW", where, dW_out, dW);
         compare("db of y", where, db_out, dy_sums);
@@ -193,7 +215,7 @@ void check_all(const char* level, const Operations<S>& kernels, const std::vecto
                     std::snprintf(where, sizeof where, "%s float%d T%d N%d D%d H%d, %d threads by %s%s", level,
                                   int(8 * sizeof(S)), int(s.T), int(s.N), int(s.D), int(s.H), threads, name,
                                   project_first ? ", x @ Wx first" : "");
-                    problem.check(kernels, where, {threads, split, project_first, own_first});
+                    problem.check(kernels, where, {threads, split, project_first, own_first}, threads % 2);
                 }
     }
 }
@@ -213,7 +235,9 @@ int main() {
     check_level("baseline", kernels_baseline());
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_level("avx2", kernels_avx2());
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) check_level("avx512", kernels_avx512());
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw"))
+        check_level("avx512", kernels_avx512());
 #endif
     return failures != 0;
 }

@@ -129,3 +129,17 @@ def test_xrnn_isa_chooses_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
             NumpyBackend()
     finally:
         kernels.set_level(before)
+
+
+def test_a_kernel_refuses_what_would_reach_beyond_its_arrays() -> None:
+    logits, weight = np.ones((2, 3), "float32"), np.ones(2, "float32")
+    for target in (3, -1, 10**9):
+        with pytest.raises(IndexError, match="a target is no column"):
+            kernels.cross_entropy(logits, np.array([0, target]), weight)
+    with pytest.raises(ValueError, match="the logits have no columns"):
+        kernels.cross_entropy(logits[:, :0], np.array([0, 0]), weight)
+    for threads, split in [(65, "rows"), (-1, "rows"), (2, "diagonal")]:
+        with pytest.raises(ValueError, match="expected 0 to 64 threads, by rows or columns"):
+            kernels.force_partition(threads, split, False)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the arrays don't fit each other in dtype or shape"):
+        kernels.affine(logits, np.ones((4, 5), "float32"), np.ones(5, "float32"))
