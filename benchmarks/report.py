@@ -118,6 +118,8 @@ def print_own(results: dict[str, Any], console: Console) -> None:
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for timing in results["benchmarks"]:
         info = timing["extra_info"]
+        if "case" not in info:
+            continue  # none of the recurrence
         fused = "fused" if timing["params"]["form"] == "fused" else "plain"
         row = rows.setdefault((info["case"], info["backend"], fused), {"form": info["form"]})
         row[info["operation"]] = f"{timing['stats']['median'] * 1e6:,.1f}"
