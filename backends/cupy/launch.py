@@ -18,6 +18,10 @@ from xrnn.ops.rnn import Array, RNNCache, RNNCell
 
 # Clock cycles that a block waits for another's states before it gives up: some seconds.
 PATIENCE: Final = 1 << 33
+# Whose launch it is: which word in host memory says that a kernel has given up. A comparison with the plain form
+# (trust.py) leaves the user's alone.
+USER: Final = 0
+COMPARISON: Final = 1
 _KERNELS: Final = {"one-block": "one_block", "group": "group"}
 # Multiplications with addition in a cycle, float32 and float64, of a multiprocessor by compute capability (CUDA C
 # programming guide, throughput of arithmetic instructions). Elsewhere: what the smaller GPUs have.
@@ -46,8 +50,9 @@ class Launcher:
         self.xp: Any = cupy
         self._kernels: dict[tuple[Any, ...], Any] = {}
         self._devices: dict[int, Device] = {}
-        self._pinned: Any = None
-        self._gave_up: np.ndarray[Any, np.dtype[Any]] | None = None  # (1,), in pinned memory: kernels write it
+        # (2,), in pinned memory: kernels write it at any time, so it stays where it is for good.
+        self._gave_up = np.frombuffer(cupy.cuda.alloc_pinned_memory(8), np.uint32, 2)
+        self._gave_up[:] = 0
 
     def device(self) -> Device:
         """What `choose` needs to know of the current device."""
@@ -64,10 +69,16 @@ class Launcher:
             )
         return self._devices[current.id]
 
+    def gave_up(self, whose: int) -> bool:
+        """Whether a kernel has given up waiting since this was last asked. It looks at host memory: no wait."""
+        if not self._gave_up[whose]:
+            return False
+        self._gave_up[whose] = 0
+        return True
+
     def raise_if_gave_up(self) -> None:
-        """Raise RuntimeError once after a kernel has given up waiting. It looks at host memory: no wait."""
-        if self._gave_up is not None and self._gave_up[0]:
-            self._gave_up[0] = 0
+        """Raise RuntimeError once after a kernel that the user launched has given up waiting."""
+        if self.gave_up(USER):
             raise RuntimeError(
                 "a recurrence launched earlier gave up waiting for its own blocks, and its results are NaN: expected "
                 "all of them to run at once; run it again, or with XRNN_FUSED=0, which takes the plain form"
@@ -83,7 +94,15 @@ class Launcher:
         return bool(math.prod(candidate.grid) <= resident * self.device().multiprocessors)
 
     def forward(
-        self, candidate: Candidate, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
+        self,
+        candidate: Candidate,
+        cell: RNNCell,
+        x: Array,
+        Wx: Array,
+        Wh: Array,
+        b: Array,
+        h_prev: Array | None,
+        whose: int = USER,
     ) -> RNNCache:
         """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b), as `xrnn.ops.rnn.forward`, the loop over time in one kernel."""
         xp = self.xp
@@ -97,16 +116,18 @@ class Launcher:
         z = start.reshape(T * N, H)
         xp.matmul(x.reshape(T * N, D), Wx, out=z)
         z += b
-        self._launch(candidate, cell, Wh, start, hs, hs, hs[1:], backward=False)
+        self._launch(candidate, cell, Wh, start, hs, hs, hs[1:], backward=False, whose=whose)
         return RNNCache(x, Wx, Wh, hs)
 
-    def backward(self, candidate: Candidate, cell: RNNCell, cache: RNNCache, dh: Array) -> tuple[Array, Array]:
+    def backward(
+        self, candidate: Candidate, cell: RNNCell, cache: RNNCache, dh: Array, whose: int = USER
+    ) -> tuple[Array, Array]:
         """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]), as `xrnn.ops.rnn.backward`, the loop over time in one kernel."""
         xp = self.xp
         WhT = xp.ascontiguousarray(cache.Wh.T)
 
         dz = xp.empty(dh.shape, dtype=dh.dtype)
-        self._launch(candidate, cell, WhT, xp.ascontiguousarray(dh), cache.hs, dz, dz, backward=True)
+        self._launch(candidate, cell, WhT, xp.ascontiguousarray(dh), cache.hs, dz, dz, backward=True, whose=whose)
         return dz, xp.matmul(dz[0], WhT)
 
     def _launch(
@@ -118,7 +139,9 @@ class Launcher:
         hs: Array,
         state: Array,
         to_fill: Array,
+        *,
         backward: bool,
+        whose: int,
     ) -> None:
         """Fill the part `to_fill` of `state`; the arrays are those of tile.cu."""
         T, N, H = start.shape
@@ -128,20 +151,12 @@ class Launcher:
         args = [W, start, hs, state, *map(np.int32, (*sizes, *layout))]
         if candidate.form == "group":
             to_fill.view(f"int{8 * state.itemsize}").fill(-1)  # all bits set: empty
-            args += [np.int64(PATIENCE), np.uint64(self._gave_up_address())]
+            args += [np.int64(PATIENCE), np.uint64(self._gave_up[whose:].ctypes.data)]
         # CuPy refuses a cooperative grid that is too large, but it shrinks one of a single group, with a warning:
         # `fits` is asked before.
         self._kernel(candidate, state.dtype, backward)(
             candidate.grid, (candidate.threads,), tuple(args), shared_mem=candidate.shared_bytes
         )
-
-    def _gave_up_address(self) -> int:
-        if self._gave_up is None:
-            self._pinned = self.xp.cuda.alloc_pinned_memory(4)
-            self._gave_up = np.frombuffer(self._pinned, np.uint32, 1)
-            self._gave_up[0] = 0
-        address: int = self._pinned.ptr
-        return address
 
     def _kernel(self, candidate: Candidate, dtype: Any, backward: bool) -> Any:
         form, variant = candidate.form, options(dtype, candidate.rows, candidate.kept, backward)
