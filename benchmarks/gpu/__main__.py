@@ -65,10 +65,11 @@ def ignored() -> list[str]:
 
 
 def check(seconds: float, folder: Path, only: Sequence[str] = ()) -> dict[str, Any]:
-    """Run the parts → what came of each, with what those that measure have written."""
+    """Run the parts → what came of each, with what those that measure have written; `complete` if all have run."""
     budget = Budget(seconds)
-    results: dict[str, Any] = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"), "parts": {}}
-    left = [part for part in parts(folder) if not only or part.name in only]
+    results: dict[str, Any] = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "parts": {}}
+    everything = parts(folder)
+    left = [part for part in everything if not only or part.name in only]
     while left:
         part = left.pop(0)
         results["parts"][part.name] = outcome = perform(part, budget.grant(part, left))
@@ -77,28 +78,35 @@ def check(seconds: float, folder: Path, only: Sequence[str] = ()) -> dict[str, A
             results[part.name] = json.loads(path.read_text())
         if part.name == "device" and outcome["outcome"] != "passed":
             break
+    results["complete"] = [name for name, part in results["parts"].items() if part["ran"]] == [
+        part.name for part in everything
+    ]
     return results
 
 
 def perform(part: Part, seconds: float, environment: Mapping[str, str] = _ENVIRONMENT) -> dict[str, Any]:
-    """→ its outcome in words, the seconds it took, and whether it is a failure of the run."""
-    if not seconds:
-        return {"outcome": f"dropped: less than {part.at_least:.0f} s were left", "failed": False}
+    """→ its outcome in words, the seconds it took, whether it ran, and whether that is a failure of the run."""
+    why = f"dropped: less than {part.at_least:.0f} s were left" if not seconds else ""
     if shutil.which(part.command[0]) is None:
-        return {"outcome": f"not run: {part.command[0]} is not here; it comes with the CUDA toolkit", "failed": False}
+        why = f"not run: {part.command[0]} is not here; it comes with the CUDA toolkit"
+    if why:  # what hasn't run has shown nothing
+        return {"outcome": why, "ran": False, "failed": part.must_pass}
     command = [word.replace("{seconds}", f"{seconds:.0f}") for word in part.command]
     print(f"\n== {part.name} ({seconds:.0f} s at most): {' '.join(command)}", flush=True)
     status, took = run(command, seconds, {**os.environ, **environment})
     words = "passed" if status == 0 else f"failed with exit status {status}"
     if status is None:
         words = f"stopped after {took:.0f} s, its limit"
-    return {"outcome": words, "seconds": round(took, 1), "failed": part.must_pass and status != 0}
+    return {"outcome": words, "seconds": round(took, 1), "ran": True, "failed": part.must_pass and status != 0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="everything that needs a GPU")
     parser.add_argument(
         "--minutes", type=float, default=8.5, help="what is left then is dropped (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--used", type=float, default=0, metavar="SECONDS", help="of these minutes, gone already (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="PART,…", help="these parts, after the first one, device")
@@ -107,14 +115,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only = [name for name in options.only.split(",") if name]
     if unknown := [name for name in only if name not in names]:
         parser.error(f"--only got {', '.join(unknown)}: expected some of {', '.join(names)}")
+    try:  # before minutes of work, not after them
+        options.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=options.out).close()
+    except OSError as error:
+        parser.error(f"--out expected a folder that can be written, got {options.out}: {error.strerror}")
 
     with tempfile.TemporaryDirectory() as folder:
-        results = check(60 * options.minutes, Path(folder), ["device", *only] if only else ())
+        results = check(60 * options.minutes - options.used, Path(folder), ["device", *only] if only else ())
     if "device" not in results:
         print("no GPU was measured: expected one that CuPy can use; see the message above, and `nvidia-smi`")
         return 1
-    options.out.mkdir(parents=True, exist_ok=True)
-    stem = f"{results['date'][:10]}-gpu"
+    day, time = results["date"][:10], results["date"][11:19].replace(":", "")
+    stem = f"{day}-{time}-gpu"  # a run of a few parts doesn't replace one of all
     written = [machine.write(results, options.out / f"{stem}.json"), *draw(results, options.out, stem)]
     print("\n".join(["", *report_lines(results), *(f"wrote {path}" for path in written)]))
     return int(any(part["failed"] for part in results["parts"].values()))

@@ -63,7 +63,7 @@ def measured(costs: Mapping[str, float]) -> Iterator[None]:
 def judge(cells: Sequence[Cell], device: Device, costs: Mapping[str, float]) -> list[Verdict]:
     """Each cell in which the chosen form was measured."""
     verdicts = []
-    forwards = {c["case"]: c["microseconds"][c["chosen"]] for c in cells if c["operation"] == "forward"}
+    forwards = {c["case"]: c for c in cells if c["operation"] == "forward"}
     for cell in cells:
         times = {name: statistics.median(rounds) for name, rounds in cell["microseconds"].items()}
         own = {name: time for name, time in times.items() if name in cell["candidates"]}
@@ -72,8 +72,9 @@ def judge(cells: Sequence[Cell], device: Device, costs: Mapping[str, float]) -> 
             sizes = (cell["T"], cell["N"], cell["D"], cell["H"])
             steps = {label(c): c.step_seconds for c in choice.candidates(device, "float32", *sizes)}
             product = choice.product_seconds(device, "float32", cell["N"], cell["D"], cell["H"])
-        forward = statistics.median(forwards[cell["case"]])
-        step = (statistics.median(cell["longer_microseconds"]) - forward) / cell["T"]
+        forward = forwards[cell["case"]]
+        once = statistics.median(forward["microseconds"][forward["chosen"]])
+        step = (statistics.median(forward["longer_microseconds"]) - once) / cell["T"]
         verdicts.append(
             Verdict(
                 cell["case"],

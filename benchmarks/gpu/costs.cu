@@ -1,10 +1,11 @@
 // What the selection's prediction is made of, one kernel each, which does it `times` times. device.cu comes before it.
 //
-// block_barriers    __syncthreads of one block                                  → clock cycles
 // grid_barriers     a barrier over all blocks, by a counter in L2; cooperative  → the time of the launch
 // exchanges         an element from block to block and back; cooperative, two blocks: 2 · times hand-overs
 // round_trips       reads of L2, each at the address that the last one gave     → clock cycles
-// wide_reads        16 bytes a thread, n elements in all, by each block         → clock cycles
+// wide_reads        16 bytes a thread, n elements in all, by each block         → clock cycles; four reads of a thread
+//                   are under way at a time, as in group.cu: one by one they would wait for L2, not for its bandwidth.
+//                   n is a power of two, a multiple of the 16 elements of each thread.
 
 typedef float Real;
 struct alignas(16) Vector {
@@ -18,12 +19,6 @@ __device__ __forceinline__ unsigned look(const unsigned* p) {
     return v;
 }
 #endif
-
-extern "C" __global__ void block_barriers(int times, long long* cycles) {
-    const long long since = clock64();
-    for (int i = 0; i < times; ++i) __syncthreads();
-    if (threadIdx.x == 0) *cycles = clock64() - since;
-}
 
 extern "C" __global__ void grid_barriers(int times, unsigned* arrived) {
     for (unsigned i = 1; i <= unsigned(times); ++i) {
@@ -60,13 +55,17 @@ extern "C" __global__ void round_trips(int times, const unsigned* next, long lon
 }
 
 extern "C" __global__ void wide_reads(int times, const float* from, int n, long long* cycles) {
+    constexpr int kReads = 4;
     float sum = 0;
     const long long since = clock64();
     for (int i = 0; i < times; ++i)
-        for (int k = 4 * threadIdx.x; k < n; k += 4 * blockDim.x) {
-            float v[4];
-            look_wide(from + k, v);
-            sum += v[0] + v[1] + v[2] + v[3];
+        for (int k = 4 * threadIdx.x; k < n; k += 4 * kReads * blockDim.x) {
+            float v[kReads][4];
+            // The mask in place of a comparison: a branch between the reads would make each wait.
+#pragma unroll
+            for (int e = 0; e < kReads; ++e) look_wide(from + ((k + 4 * e * blockDim.x) & (n - 1)), v[e]);
+#pragma unroll
+            for (int e = 0; e < kReads; ++e) sum += v[e][0] + v[e][1] + v[e][2] + v[e][3];
         }
     __syncthreads();
     if (threadIdx.x == 0) cycles[blockIdx.x] = clock64() - since + (sum == 0.5f);  // so that the reads are needed

@@ -68,9 +68,6 @@ class Costs:
             kernel((grid,), (block,), (self.times, *args, cycles))
         return float(self.backend.to_numpy(cycles)[:grid].max()) / int(self.times)
 
-    def block_barrier_cycles(self) -> float:
-        return self._cycles(self._kernel("block_barriers"), 1, choice.MAX_THREADS)
-
     def grid_barrier_seconds(self) -> float:
         """Over all multiprocessors, one block on each."""
         arrived, kernel = self.xp.zeros(1, "uint32"), self._kernel("grid_barriers", cooperative=True)
@@ -152,7 +149,6 @@ class Costs:
             "LAUNCH": self.launch_seconds(),
             "L2_BYTES_PER_CYCLE": self.l2_bytes_per_cycle(),
             "PRODUCT_EFFICIENCY": self.product_efficiency(),
-            "block barrier, cycles": self.block_barrier_cycles(),
             "grid barrier, µs": self.grid_barrier_seconds() * 1e6,
         }
         if int(self.xp.cuda.Device().compute_capability) >= 90:

@@ -158,35 +158,42 @@ def measure(backend: CupyBackend, case: Case, rounds: int, timer: Timer = event_
     cells = []
     for operation in OPERATIONS:
         errors: dict[str, float] = {}
+        wrong: dict[str, str] = {}
         for name, contestant in everybody.items():
-            with contestant.context():
-                errors[name] = check(operation, contestant.calls[operation](), problem, contestant.tolerance)
-        device: dict[str, list[float]] = {name: [] for name in everybody}
-        host: dict[str, list[float]] = {name: [] for name in everybody}
+            try:
+                with contestant.context():
+                    errors[name] = check(operation, contestant.calls[operation](), problem, contestant.tolerance)
+            except Exception as error:
+                if name == "plain":  # nothing to compare the others with
+                    raise
+                wrong[name] = f"{type(error).__name__}: {error}"
+        names = [*errors]
+        best = chosen if chosen in errors else "plain"
+        device: dict[str, list[float]] = {name: [] for name in names}
+        host: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(rounds):
-            names = [*everybody][turn % len(everybody) :] + [*everybody][: turn % len(everybody)]
-            for name in names:
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 with everybody[name].context():
                     times = timer(everybody[name].calls[operation])
                 device[name].append(times[0])
                 host[name].append(times[1])
-        with everybody[chosen].context():
-            longer = [timer(everybody[chosen].calls["longer"])[0] for _ in range(rounds)]
-        cells.append(
-            {
-                "case": case.name,
-                **asdict(case),
-                "operation": operation,
-                "flops": case.flops(operation),
-                "microseconds": device,
-                "host_microseconds": {name: statistics.median(times) for name, times in host.items()},
-                "errors": errors,
-                "chosen": chosen,
-                "longer_microseconds": longer,  # the chosen form's forward of twice the steps
-                "candidates": {name: asdict(candidate) for name, candidate in used.items()},
-                "not_used": refused,
-            }
-        )
+        cell = {
+            "case": case.name,
+            **asdict(case),
+            "operation": operation,
+            "flops": case.flops(operation),
+            "microseconds": device,
+            "host_microseconds": {name: statistics.median(times) for name, times in host.items()},
+            "errors": errors,
+            "wrong": wrong,
+            "chosen": best,
+            "candidates": {name: asdict(candidate) for name, candidate in used.items()},
+            "not_used": refused,
+        }
+        if operation == "forward":  # the chosen form's, of twice the steps
+            with everybody[best].context():
+                cell["longer_microseconds"] = [timer(everybody[best].calls["longer"])[0] for _ in range(rounds)]
+        cells.append(cell)
     return cells
 
 
@@ -205,7 +212,10 @@ def compete(
             print(f"no time for {', '.join(results['dropped'])}", flush=True)
             break
         try:
-            results["cells"] += measure(backend, case, rounds, timer)
+            results["cells"] += (cells := measure(backend, case, rounds, timer))
+            # Another library's result may be off, or missing; one of ours may not.
+            if ours_wrong := [f"{n}: {why}" for c in cells for n, why in c["wrong"].items() if n in c["candidates"]]:
+                results["failed"][case.name] = "; ".join(ours_wrong)
         except Exception as error:  # the other cases still have something to say
             results["failed"][case.name] = f"{type(error).__name__}: {error}"
             print(f"{case.name}: {results['failed'][case.name]}", flush=True)

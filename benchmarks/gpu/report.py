@@ -19,6 +19,8 @@ def lines(results: Results) -> list[str]:
     """The whole report."""
     text = [f"{results['device'].get('device 0', 'GPU')}, {results['date']}", "", "parts:"]
     text += [f"  {name:12} {part['outcome']}" for name, part in results["parts"].items()]
+    if not results["complete"]:
+        text.append("  incomplete: not every part has run")
     if "costs" in results:
         from benchmarks.gpu.costs import lines as cost_lines
 
@@ -56,6 +58,7 @@ def form_lines(results: Results) -> list[str]:
         counts = ", ".join(f"{verdict_counts.count(word)} {word}" for word in ("ahead", "tie", "behind"))
         text.append(f"cuDNN / ours: geometric mean {statistics.geometric_mean(r.median for r in ratios):.2f}; {counts}")
     text += [f"{name} was not used: {why}" for cell in forms["cells"] for name, why in cell["not_used"].items()]
+    text += [f"{name} was not timed: {why}" for cell in forms["cells"] for name, why in cell["wrong"].items()]
     text += [f"{case} failed: {why}" for case, why in forms["failed"].items()]
     if forms["dropped"]:
         text.append(f"no time was left for {', '.join(forms['dropped'])}")

@@ -67,18 +67,18 @@ def alive(pid: int) -> bool:
         ("", 60, "passed", False),
         ("raise SystemExit(7)", 60, "failed with exit status 7", True),
         ("import time; time.sleep(1000)", 0.2, "stopped after 0 s, its limit", True),
-        ("", 0, "dropped: less than 30 s were left", False),
+        ("", 0, "dropped: less than 30 s were left", True),
     ],
 )
 def test_what_came_of_a_part(code: str, seconds: float, outcome: str, failed: bool) -> None:
     found = gpu.perform(part("it", 30, 60, code), seconds)
-    assert (found["outcome"], found["failed"]) == (outcome, failed)
+    assert (found["outcome"], found["failed"], found["ran"]) == (outcome, failed, seconds > 0)
 
 
 def test_a_tool_that_is_not_there_is_named() -> None:
     found = gpu.perform(Part("memcheck", ("no-such-sanitizer", "x"), 1, 2), 2)
     assert found["outcome"] == "not run: no-such-sanitizer is not here; it comes with the CUDA toolkit"
-    assert not found["failed"]
+    assert (found["ran"], found["failed"]) == (False, True)
 
 
 def test_the_seconds_reach_the_command() -> None:

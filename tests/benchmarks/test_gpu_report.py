@@ -21,7 +21,7 @@ from xrnn.backends.cupy import choice
 from xrnn.backends.cupy.choice import DEVICES, candidates, choose
 
 H100 = DEVICES["h100"]
-COSTS = {"EXCHANGE": 1.4e-6, "ROUND_TRIP": 0.7e-6, "block barrier, cycles": 30.0}
+COSTS = {"EXCHANGE": 1.4e-6, "ROUND_TRIP": 0.7e-6, "grid barrier, µs": 1.5}
 
 
 SMALL, LARGE = Case(50, 1, 64, 64), Case(50, 16, 1024, 1024)
@@ -32,7 +32,7 @@ def made_up_cell(case: Case, operation: str, chosen_us: float, plain_us: float, 
     sizes = (case.T, case.N, case.D, case.H)
     found = {label(c): c for c in candidates(H100, "float32", *sizes)}
     chosen = label(choose(H100, "float32", *sizes))
-    return {
+    cell = {
         "case": case.name,
         **asdict(case),
         "operation": operation,
@@ -40,16 +40,20 @@ def made_up_cell(case: Case, operation: str, chosen_us: float, plain_us: float, 
         "errors": {},
         "chosen": chosen,
         "candidates": {name: asdict(found[name]) for name in ("plain", chosen)},
-        "longer_microseconds": [1.5 * FORWARD[case]] * 3,
         "not_used": {"group 2x2 rows=1": "its h is off by 0.5 of the plain form's largest value"},
+        "wrong": {"torch tf32": "AssertionError: h is off by 0.04"},
     }
+    if operation == "forward":
+        cell["longer_microseconds"] = [1.5 * FORWARD[case]] * 3
+    return cell
 
 
 def made_up() -> dict[str, Any]:
     return {
         "made_up": True,
         "date": "2026-01-01T00:00+00:00",
-        "parts": {"tests": {"outcome": "passed", "failed": False}, "forms": {"outcome": "passed", "failed": False}},
+        "parts": {name: {"outcome": "passed", "ran": True, "failed": False} for name in ("tests", "forms")},
+        "complete": True,
         "device": {"device 0": "Made-up GPU, compute capability 9.0"},
         "costs": COSTS,
         "forms": {
@@ -79,13 +83,16 @@ def test_the_text() -> None:
     assert "the choice is within 1.1 times the best measured form in 3 of 4 cells" in text
     assert "cuDNN / ours: geometric mean 2.11; 3 ahead, 0 tie, 1 behind" in text
     assert "group 2x2 rows=1 was not used: its h is off by 0.5" in text
+    assert "torch tf32 was not timed: AssertionError: h is off by 0.04" in text
+    assert "incomplete" not in text
     assert text.endswith("no time was left for T50-N256-D2048-H2048")
 
 
 def test_a_run_without_its_forms_still_reports(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     results = made_up()
     del results["forms"], results["costs"]
-    assert "passed" in "\n".join(report.lines(results))
+    results["complete"] = False
+    assert report.lines(results)[-2:] == ["  forms        passed", "  incomplete: not every part has run"]
     assert report.draw(results, tmp_path, "x") == []
 
 
@@ -155,7 +162,8 @@ def test_a_whole_run_merges_what_its_parts_wrote(
     assert gpu.main(["--out", str(tmp_path / "new")]) == (status != 0)
     (path,) = (tmp_path / "new").glob("*-gpu.json")
     results = json.loads(path.read_text())
-    assert path.name == f"{results['date'][:10]}-gpu.json"
+    assert path.name == f"{results['date'][:19].replace(':', '').replace('T', '-')}-gpu.json"
+    assert results["complete"]
     assert [results[name] for name in ("device", "costs", "forms")] == [
         json.loads(json.dumps(made[name])) for name in ("device", "costs", "forms")
     ]
@@ -165,3 +173,44 @@ def test_a_whole_run_merges_what_its_parts_wrote(
     assert printed.count("wrote ") == 3
     report.main([str(path)])
     assert "the choice is within 1.1 times" in capsys.readouterr().out
+
+
+def test_a_run_of_a_few_parts_is_incomplete_and_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_up()
+    names = "device", "costs"
+    monkeypatch.setattr(gpu, "parts", lambda folder: [writing(name, made[name], folder) for name in names])
+    whole, some = tmp_path / "whole", tmp_path / "some"
+    assert gpu.main(["--out", str(whole)]) == 0
+    assert gpu.main(["--out", str(some), "--only", "device"]) == 0
+    (path,), (other,) = whole.glob("*.json"), some.glob("*.json")
+    assert json.loads(path.read_text())["complete"]
+    assert not json.loads(other.read_text())["complete"]
+
+
+@pytest.mark.parametrize(
+    ("part", "used", "outcome"),
+    [
+        (Part("tests", (sys.executable, "-c", ""), 30, 60), 580, "dropped: less than 30 s were left"),
+        (Part("memcheck", ("no-such-sanitizer",), 1, 2), 0, "not run: no-such-sanitizer is not here"),
+    ],
+)
+def test_a_part_that_did_not_run_fails_the_run(
+    part: Part, used: int, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_up()
+    monkeypatch.setattr(gpu, "parts", lambda folder: [writing("device", made["device"], folder), part])
+    assert gpu.main(["--out", str(tmp_path), "--minutes", "10", "--used", str(used)]) == 1
+    (path,) = tmp_path.glob("*.json")
+    results = json.loads(path.read_text())
+    assert results["parts"][part.name]["outcome"].startswith(outcome)
+    assert not results["complete"]
+
+
+def test_a_folder_that_can_not_be_written_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "perform", lambda *arguments: pytest.fail("a part has run"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        gpu.main(["--out", str(tmp_path / "file")])
+    assert f"--out expected a folder that can be written, got {tmp_path / 'file'}: " in capsys.readouterr().err
