@@ -14,52 +14,61 @@
 // It can't hang. A block that has waited for longer than `patience` clock cycles writes 1 to *gave_up, which is pinned
 // host memory, publishes NaN for everything that it still owes, so that others don't wait for it, and ends.
 
-
 __device__ __forceinline__ bool is_empty(Real x) { return bits_of(x) == ~decltype(bits_of(x))(0); }
 
-// The values that have arrived of the 16 bytes from p on. `left` elements of the row are left; wide: all rows are
-// 16-byte aligned. Returns whether none of them is empty.
-__device__ __forceinline__ bool receive(Vector& v, const Real* p, int left, bool wide) {
-    bool full = true;
+// Asks for the 16 bytes from p on, of which `left` elements are of the row: in place of the others, for the first again.
+// wide: all rows are 16-byte aligned.
+template <bool wide>
+__device__ __forceinline__ void ask(Vector& v, const Real* p, int left) {
     if (wide) {
         look_wide(p, v.at);
-#pragma unroll
-        for (int c = 0; c < kVector; ++c) full &= !is_empty(v.at[c]);
     } else {
 #pragma unroll
-        for (int c = 0; c < kVector; ++c) {
-            v.at[c] = c < left ? look(p + c) : Real(0);
-            full &= !is_empty(v.at[c]);
-        }
+        for (int c = 0; c < kVector; ++c) v.at[c] = look(c < left ? p + c : p);
     }
-    return full;
 }
 
 // Brings `rows` states, from `from` on, into the tile, waiting for those that are still empty unless they are given.
 // Returns whether it gave up.
+//
+// A thread has kLoads vectors under way at a time: one round trip to L2 for all of them. A branch between two loads
+// would make the second wait for the first, so each of them always goes somewhere: one that isn't wanted to a vector
+// that is.
+template <bool wide>
 __device__ __forceinline__ bool bring(const Tile& tile, const Real* from, int rows, bool given, long long patience) {
-    constexpr int kLoads = 4;  // of a thread, under way at a time: one round trip to L2 for all of them
+    constexpr int kLoads = 4;
     const int H = tile.g.H, stride = blockDim.x * kVector;
-    const bool wide = H % kVector == 0;
     bool gave_up = false;
-    for (int start = threadIdx.x * kVector; start < H; start += stride * (kLoads / ROWS)) {
+    for (int start = threadIdx.x * kVector; start < H && rows > 0; start += stride * (kLoads / ROWS)) {
         Vector v[kLoads];
+        const Real* p[kLoads];
+        int left[kLoads];
+#pragma unroll
+        for (int e = 0; e < kLoads; ++e) {
+            const int n = e % ROWS, k = start + e / ROWS * stride;
+            left[e] = n < rows ? H - k : 0;
+            p[e] = left[e] > 0 ? from + static_cast<size_t>(n) * H + k : from + start;
+        }
         const long long since = clock64();
         bool waiting;
         do {
             waiting = false;
 #pragma unroll
-            for (int e = 0; e < kLoads; ++e) {
-                const int n = e % ROWS, k = start + e / ROWS * stride;
-                if (n < rows && k < H) waiting |= !receive(v[e], from + static_cast<size_t>(n) * H + k, H - k, wide);
-            }
+            for (int e = 0; e < kLoads; ++e) ask<wide>(v[e], p[e], left[e]);
+#pragma unroll
+            for (int e = 0; e < kLoads; ++e)
+#pragma unroll
+                for (int c = 0; c < kVector; ++c) waiting |= is_empty(v[e].at[c]);
             waiting &= !given;
             gave_up |= waiting && clock64() - since > patience;
         } while (waiting && !gave_up);
 #pragma unroll
         for (int e = 0; e < kLoads; ++e) {
             const int n = e % ROWS, k = start + e / ROWS * stride;
-            if (n < rows && k < H) *reinterpret_cast<Vector*>(tile.state_at(n, k)) = v[e];
+#pragma unroll
+            for (int c = 0; c < kVector; ++c)
+                if (!wide && c >= left[e]) v[e].at[c] = 0;
+            if (left[e] > 0) *reinterpret_cast<Vector*>(tile.state_at(n, k)) = v[e];
         }
     }
     return gave_up;
@@ -99,7 +108,10 @@ group(const Real* W, const Real* start, const Real* hs, Real* state, int T, int 
             }
 
             // Also the barrier after which the states are in place.
-            if (__syncthreads_or(bring(tile, previous + tile_offset, alone ? 0 : rows, i == 0, patience))) {
+            const Real* from = previous + tile_offset;
+            const int wanted = alone ? 0 : rows;
+            if (__syncthreads_or(H % kVector == 0 ? bring<true>(tile, from, wanted, i == 0, patience)
+                                                  : bring<false>(tile, from, wanted, i == 0, patience))) {
                 if (threadIdx.x == 0) tell_host(gave_up);
                 for (; i < T; ++i) {
                     Real* owed = state + ((BACKWARD ? T - 1 - i : i) + 1 - BACKWARD) * step;

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from tests.cuda.emulated import Variant, variants
 from xrnn.backends.cupy import launch
 
 ARCHITECTURES = ("80", "90", "100")
+_INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)|^\.L\w+:", re.MULTILINE)
+_BRANCH = re.compile(r"$|(BRA|BRX|BSYNC|BREAK|CALL|EXIT|JMP|RET)\b")
 
 
 def _find_nvdisasm() -> str | None:
@@ -51,17 +53,23 @@ def missing() -> str:
 
 @dataclass(frozen=True)
 class Resources:
-    """What ptxas says of one kernel, and its instructions by name (`LDS.128`)."""
+    """What ptxas says of one kernel, and its instructions' names (`LDS.128`)."""
 
     registers: int
     stack: int  # bytes, as the next two
     spilled: int
     static_shared: int
-    instructions: Counter[str]
+    instructions: tuple[str, ...]  # in their order, "" where a branch leads to
 
     def count(self, prefix: str) -> int:
         """How many instructions start so."""
-        return sum(number for name, number in self.instructions.items() if name.startswith(prefix))
+        return sum(name.startswith(prefix) for name in self.instructions)
+
+    def together(self, name: str) -> list[int]:
+        """The numbers of this instruction that stand together: nothing branches between two of them, or to there."""
+        stretches = itertools.groupby(self.instructions, key=lambda other: bool(_BRANCH.match(other)))
+        numbers = (list(stretch).count(name) for branches, stretch in stretches if not branches)
+        return [number for number in numbers if number]
 
 
 def options_of_cupy(options: tuple[str, ...], arch: str, cooperative: bool) -> tuple[str, ...]:
@@ -117,13 +125,13 @@ def _numbers(pattern: str, log: str) -> list[int]:
     return [int(number) for number in (found[0] if isinstance(found[0], tuple) else found)]
 
 
-def _instructions(cubin: bytes) -> Counter[str]:
+def _instructions(cubin: bytes) -> tuple[str, ...]:
     assert NVDISASM is not None
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin + b"\0")  # CuPy drops the last byte
         file.flush()
         text = subprocess.run([NVDISASM, "-c", file.name], capture_output=True, text=True, check=True).stdout
-    return Counter(re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text))
+    return tuple(_INSTRUCTION.findall(text))
 
 
 def table() -> Iterator[str]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def variants() -> Iterator[Variant]:
 class Problem:
     """A recurrence to run: sizes, nonlinearity, and how a group shares it. By default no size is a multiple of a tile.
 
-    spoil  make this value (a NaN, say) of the input at step 1, batch row 1
+    spoil  put this value (a NaN, say) into batch row 1 of `spoilt`, which is the input at step 1, or h_prev
     """
 
     T: int = 4
@@ -59,7 +59,8 @@ class Problem:
     relu: bool = False
     columns: int = 8  # of a group's block
     groups: int = 2
-    spoil: float | None = None
+    spoil: float | Literal["all bits set"] | None = None
+    spoilt: Literal["input", "h_prev"] = "input"
     missing_blocks: int = 0  # of those that share W: launched without them
     patience: int = 1 << 40
 
@@ -78,8 +79,11 @@ def run(
     W = (rng.standard_normal((H, H)) / math.sqrt(H)).astype(variant.dtype)
     start = rng.standard_normal((T, N, H)).astype(variant.dtype)
     given = rng.standard_normal((N, H)).astype(variant.dtype)
-    if p.spoil is not None:
-        start[1, 1, H // 2] = p.spoil
+    spoilt = start[1] if p.spoilt == "input" else given
+    if p.spoil == "all bits set":
+        spoilt.view(f"int{8 * spoilt.itemsize}")[1, H // 2] = -1  # as an integer: a conversion would lose bits
+    elif p.spoil is not None:
+        spoilt[1, H // 2] = p.spoil
     hs = np.tanh(rng.standard_normal((T + 1, N, H))).astype(variant.dtype)  # for φ' only
     expected = reference(variant.backward, p.relu, *(a.astype("float64") for a in (W, start, hs, given)))
 

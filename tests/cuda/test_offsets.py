@@ -14,9 +14,13 @@ from xrnn.backends.cupy import launch
 
 pytestmark = pytest.mark.usefixtures("emulator")
 
-T, N, H = 3, 2**26 + 1, 21  # N · H alone is below 2³¹, the second step ends above it
+H = 21
+SIZES = [
+    (3, 2**26 + 1),  # T, N: one step is below 2³¹, the second ends above it
+    (2, 2**27 + 1),  # the last row begins above it in each step
+]
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names Linux's from 3.13 on
-# One block does the last rows, where the whole grid would fill all 17 GB.
+# One block does the last rows, where the whole grid would fill all of it.
 LAST_ROW = {
     "one-block": {"blockIdx.x": "(N / ROWS)"},
     "group": {"blockIdx.y": "(N - 1)", "gridDim.y": "N"},
@@ -28,13 +32,14 @@ def sparse(*shape: int) -> HostArray:
     try:
         memory = mmap.mmap(-1, 4 * math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
     except OSError as error:
-        pytest.skip(f"no address space for arrays of 17 GB: {error}")
+        pytest.skip(f"no address space for arrays of up to 34 GB: {error}")
     return np.frombuffer(memory, np.float32).reshape(shape)
 
 
+@pytest.mark.parametrize(("T", "N"), SIZES)
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("form", LAST_ROW)
-def test_rows_beyond_two_billion_elements(form: str, backward: bool) -> None:
+def test_rows_beyond_two_billion_elements(form: str, backward: bool, T: int, N: int) -> None:
     rng = np.random.default_rng(0)
     W = (rng.standard_normal((H, H)) / math.sqrt(H)).astype("float32")
     start, hs = sparse(T, N, H), sparse(T + 1, N, H)

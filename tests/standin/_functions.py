@@ -86,6 +86,14 @@ def _from_table(name: str, parameters: str, event: str) -> Callable[..., Any]:
     return function
 
 
+def _poison(memory: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """So that what was never written shows: a quiet NaN in any float, but not the one that kernels take for empty."""
+    if memory.itemsize > 1:
+        memory.view("uint16").fill(0xFFFA)
+    else:
+        memory.view("uint8").fill(0xFF)
+
+
 def _creation(name: str, parameters: str) -> Callable[..., Any]:
     bound = signature(parameters)
 
@@ -93,7 +101,7 @@ def _creation(name: str, parameters: str) -> Callable[..., Any]:
         arguments = bound.bind(*args, **kwargs)
         made = ndarray._of(getattr(np, name)(*host(arguments.args), **host(arguments.kwargs)))
         if name.startswith("empty"):
-            made._host.ravel("K").view("uint8").fill(255)  # so that what was never written shows: as floats, NaN
+            _poison(made._host.ravel("K"))
         else:
             launch("kernels")
         return made

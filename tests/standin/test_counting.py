@@ -157,7 +157,10 @@ def test_no_warning_from_arithmetic(a: Any) -> None:
 
 
 def test_new_memory_is_poisoned() -> None:
-    assert np.isnan(cp.empty((2, 2), "float32").get()).all()
+    for bits in (16, 32, 64):
+        found = cp.empty((2, 2), f"float{bits}").get()
+        assert np.isnan(found).all()
+        assert (found.view(f"int{bits}") != -1).all()  # all bits set is what a kernel may wait for to change
     assert (cp.empty(3, "uint8").get() == 255).all()
     assert np.isnan(cp.empty_like(cp.zeros((2, 2))).get()).all()
 
