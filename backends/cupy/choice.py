@@ -17,6 +17,7 @@ import numpy as np
 
 MAX_THREADS: Final = 256  # a block's, as the kernels are compiled: a thread may then have 255 registers
 VECTOR_BYTES: Final = 16  # the columns of a thread
+MAX_SIZE: Final = 2**30  # T, N and H are 32 bits wide in the kernels, which count a little beyond them
 # What the kernels are compiled for: batch rows of a tile, and rows of W that a thread keeps in registers. The
 # combinations are those that ptxas compiles without spilling (tests/cuda/test_resources.py).
 ROWS: Final = {"float32": (1, 2, 4), "float64": (1, 2)}
@@ -101,7 +102,7 @@ def candidates(device: Device, dtype: Any, T: int, N: int, D: int, H: int) -> tu
     product = product_seconds(device, dtype, T * N, D, H)
     plain_step = max(PLAIN_STEP, product_seconds(device, dtype, N, H, H))
     found = [Candidate("plain", 2 * LAUNCH + product + T * plain_step, plain_step)]
-    if dtype in ROWS and min(T, N, H) > 0:
+    if dtype in ROWS and min(T, N, H) > 0 and max(T, N, H) <= MAX_SIZE:
         found += _one_block(device, dtype, T, N, H, product)
         if device.cooperative:
             found += _groups(device, dtype, T, N, H, product)
@@ -111,8 +112,8 @@ def candidates(device: Device, dtype: Any, T: int, N: int, D: int, H: int) -> tu
 def _one_block(device: Device, dtype: str, T: int, N: int, H: int, product: float) -> list[Candidate]:
     found = []
     for rows in ROWS[dtype]:
-        block = _best_layout("one-block", dtype, H, H, rows)
-        if block is None or block["shared_bytes"] > device.shared_bytes:
+        block = _best_layout(device, "one-block", dtype, H, H, rows)
+        if block is None:
             continue
         blocks = math.ceil(N / rows)
         step = _tile_cycles(device, dtype, rows, block) / device.clock
@@ -133,8 +134,8 @@ def _groups(device: Device, dtype: str, T: int, N: int, H: int, product: float) 
         G = min(device.multiprocessors // S, N)
         share = math.ceil(N / G)
         rows = min((r for r in ROWS[dtype] if r >= share), default=ROWS[dtype][-1])
-        block = _best_layout("group", dtype, H, columns, rows)
-        if S < 2 or block is None or block["shared_bytes"] > device.shared_bytes:
+        block = _best_layout(device, "group", dtype, H, columns, rows)
+        if S < 2 or block is None:
             continue
         bring = rows * H * itemsize / L2_BYTES_PER_CYCLE
         tile = (_tile_cycles(device, dtype, rows, block) + bring) / device.clock
@@ -145,8 +146,11 @@ def _groups(device: Device, dtype: str, T: int, N: int, H: int, product: float) 
     return found
 
 
-def _best_layout(form: str, dtype: str, H: int, columns: int, rows: int) -> dict[str, int] | None:
-    """The layout with the most threads for `columns` of W (H, H); None where they are too few for the columns."""
+def _best_layout(device: Device, form: str, dtype: str, H: int, columns: int, rows: int) -> dict[str, int] | None:
+    """The fastest layout for `columns` of W (H, H); None where the threads or the shared memory are too few for it.
+
+    The most threads have the smallest shares of W. Fewer, with a share that the registers hold, may still be faster.
+    """
     itemsize = np.dtype(dtype).itemsize
     vector = VECTOR_BYTES // itemsize
     column_threads = math.ceil(columns / vector)
@@ -154,8 +158,9 @@ def _best_layout(form: str, dtype: str, H: int, columns: int, rows: int) -> dict
     if slices < vector:
         return None
     share = vector * math.ceil(H / slices / vector)
-    kept = max((k for k in KEPT[form] if k <= share), default=KEPT[form][0])
-    return layout(dtype, H, columns, rows, kept, max(share, kept))
+    layouts = (layout(dtype, H, columns, rows, kept, max(share, kept)) for kept in KEPT[form])
+    fitting = [block for block in layouts if block["shared_bytes"] <= device.shared_bytes]
+    return min(fitting, default=None, key=lambda b: (_tile_cycles(device, dtype, rows, b), b["shared_bytes"]))
 
 
 def layout(dtype: str, H: int, columns: int, rows: int, kept: int, share: int) -> dict[str, int]:

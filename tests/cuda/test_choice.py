@@ -69,11 +69,17 @@ def test_the_forms_reach_as_far_as_the_design_says() -> None:
         ((0, 8, 64, 64), "plain"),
         ((8, 0, 64, 64), "plain"),
         ((8, 8, 64, 0), "plain"),
+        ((2**31, 8, 64, 64), "plain"),  # more steps than a kernel can count
         ((8, 8, 0, 64), "one-block"),
     ],
 )
 def test_the_choice(sizes: tuple[int, int, int, int], form: str) -> None:
     assert choose(H100, "float32", *sizes).form == form
+
+
+def test_a_share_of_w_may_be_padded_to_what_the_registers_hold() -> None:
+    (c,) = [c for c in found("one-block", H100, "float32", 50, 1, 144) if c.rows == 1]
+    assert (c.kept, c.slice, c.threads) == (32, 32, 180)  # 216 threads have 24 rows, 8 of them in shared memory
 
 
 def test_other_dtypes_take_the_plain_form() -> None:
