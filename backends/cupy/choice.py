@@ -22,6 +22,7 @@ MAX_SIZE: Final = 2**30  # T, N and H are 32 bits wide in the kernels, which cou
 # combinations are those that ptxas compiles without spilling (tests/cuda/test_resources.py).
 ROWS: Final = {"float32": (1, 2, 4), "float64": (1, 2)}
 KEPT: Final = {"one-block": (8, 16, 32), "group": (16, 32)}
+LOADS: Final = 4  # vectors of the others' states that a thread asks for at a time (group.cu)
 
 # What the prediction is made of, in seconds or clock cycles. Estimates: none of them has been measured yet.
 EXCHANGE: Final = 0.7e-6  # from the write of a state in one block to its arrival in another, through L2
@@ -116,7 +117,7 @@ def _one_block(device: Device, dtype: str, T: int, N: int, H: int, product: floa
         if block is None:
             continue
         blocks = math.ceil(N / rows)
-        step = _tile_cycles(device, dtype, rows, block) / device.clock
+        step = _tile_cycles(device, "one-block", dtype, H, rows, block) / device.clock
         weights = H * H * np.dtype(dtype).itemsize / WEIGHTS_BANDWIDTH
         waves = math.ceil(blocks / device.multiprocessors)
         seconds = 3 * LAUNCH + product + waves * (weights + T * step)
@@ -137,8 +138,7 @@ def _groups(device: Device, dtype: str, T: int, N: int, H: int, product: float) 
         block = _best_layout(device, "group", dtype, H, columns, rows)
         if S < 2 or block is None:
             continue
-        bring = rows * H * itemsize / L2_BYTES_PER_CYCLE
-        tile = (_tile_cycles(device, dtype, rows, block) + bring) / device.clock
+        tile = _tile_cycles(device, "group", dtype, H, rows, block) / device.clock
         # The first tile of a step waits for the others' last step; the rest has arrived meanwhile.
         step = EXCHANGE + tile + (math.ceil(share / rows) - 1) * (ROUND_TRIP + tile)
         seconds = 4 * LAUNCH + product + H * columns * itemsize / WEIGHTS_BANDWIDTH + T * step
@@ -158,9 +158,10 @@ def _best_layout(device: Device, form: str, dtype: str, H: int, columns: int, ro
     if slices < vector:
         return None
     share = vector * math.ceil(H / slices / vector)
-    layouts = (layout(dtype, H, columns, rows, kept, max(share, kept)) for kept in KEPT[form])
+    # The most rows in registers come first: where two take as long, the first is taken.
+    layouts = (layout(dtype, H, columns, rows, kept, max(share, kept)) for kept in sorted(KEPT[form], reverse=True))
     fitting = [block for block in layouts if block["shared_bytes"] <= device.shared_bytes]
-    return min(fitting, default=None, key=lambda b: (_tile_cycles(device, dtype, rows, b), b["shared_bytes"]))
+    return min(fitting, default=None, key=lambda b: _tile_cycles(device, form, dtype, H, rows, b))
 
 
 def layout(dtype: str, H: int, columns: int, rows: int, kept: int, share: int) -> dict[str, int]:
@@ -183,16 +184,25 @@ def layout(dtype: str, H: int, columns: int, rows: int, kept: int, share: int) -
     }
 
 
-def _tile_cycles(device: Device, dtype: str, rows: int, block: dict[str, int]) -> float:
-    """Clock cycles from a tile's states in shared memory to its outputs: arithmetic or shared memory, and waits."""
+def _tile_cycles(device: Device, form: str, dtype: str, H: int, rows: int, block: dict[str, int]) -> float:
+    """Clock cycles from a tile's states to its outputs: arithmetic or shared memory, and waits.
+
+    The states are in shared memory (one-block), or the first of them have just arrived in L2 (group).
+    """
     threads, share, slices = block["threads"], block["slice"], block["threads"] // block["column_threads"]
-    vector = VECTOR_BYTES // np.dtype(dtype).itemsize
+    itemsize = np.dtype(dtype).itemsize
+    vector = VECTOR_BYTES // itemsize
     arithmetic = rows * share * threads * vector / device.rate(dtype)
     weights = (share - block["kept"]) * threads * VECTOR_BYTES
     states = rows * share // vector * math.ceil(threads / 32) * SHARED_BYTES_PER_CYCLE  # a broadcast a warp
     partial = 2 * rows * threads * VECTOR_BYTES
     shared = (weights + states + partial) / SHARED_BYTES_PER_CYCLE
-    return max(arithmetic, shared) + STEP_CYCLES + SLICE_CYCLES * slices
+    product = max(arithmetic, shared) + STEP_CYCLES + SLICE_CYCLES * slices
+    if form == "one-block":
+        return product
+    trips = math.ceil(H / (threads * vector * (LOADS // rows)))  # the fewer threads, the more
+    bring = rows * H * itemsize / L2_BYTES_PER_CYCLE + (trips - 1) * ROUND_TRIP * device.clock
+    return bring + product
 
 
 def product_seconds(device: Device, dtype: str, M: int, K: int, P: int) -> float:

@@ -22,8 +22,9 @@
 // and are added in the order of the slices: the result doesn't depend on the schedule.
 //
 // Why it is fast: W is read from memory once a sequence. A state is read from shared memory as a broadcast, 16 bytes
-// for 16 (double: 4) multiplications per row. Shared memory is read and written without bank conflicts: neighbouring
-// threads touch neighbouring Vectors, and the pitch of a slice of states is an odd number of Vectors.
+// for 16 (double: 4) multiplications per row. The product reads shared memory without bank conflicts: neighbouring
+// threads touch neighbouring Vectors, and the pitch of a slice of states is an odd number of Vectors. The slices' sums
+// are written without them where ROWS is 1 or column_threads a multiple of 8; elsewhere a few Vectors share a bank.
 
 typedef REAL Real;
 constexpr int kVector = 16 / sizeof(Real);
