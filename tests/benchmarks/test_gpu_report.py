@@ -175,7 +175,7 @@ def test_a_whole_run_merges_what_its_parts_wrote(
     assert "the choice is within 1.1 times" in capsys.readouterr().out
 
 
-def test_a_run_of_a_few_parts_is_incomplete_and_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_a_few_parts_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = made_up()
     names = "device", "costs"
     monkeypatch.setattr(gpu, "parts", lambda folder: [writing(name, made[name], folder) for name in names])

@@ -117,7 +117,7 @@ def test_an_earlier_recurrence_that_gives_up_meanwhile_is_reported_and_nobody_el
 
 def refuse_memory(patched: pytest.MonkeyPatch) -> None:
     def refuse(**arguments: Any) -> Any:
-        raise MemoryError("Out of memory allocating 1,024 bytes")
+        raise MemoryError  # the host's says nothing
 
     patched.setattr(raw, "compiler", refuse)
 
@@ -141,7 +141,7 @@ def capture(patched: pytest.MonkeyPatch) -> None:
 
 
 PASSING = {
-    "memory": (refuse_memory, "MemoryError: Out of memory allocating 1,024 bytes"),
+    "memory": (refuse_memory, "MemoryError: "),
     "memory for the module": (refuse_module, "RuntimeError: CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
     "a copy to the host": (refuse_copies, "RuntimeError: cudaErrorUnknown: unknown error"),
     "a capture": (capture, "RuntimeError: the stream is being captured, and a comparison waits: run a step before"),
