@@ -81,7 +81,7 @@ group(const Real* W, const Real* start, const Real* hs, Real* state, int T, int 
     const int first = blockIdx.x * columns;
     columns = min(columns, H - first);
     Tile tile({H, columns, column_threads, slice, pitch}, shared, W, first);
-    const Outputs mine(columns);
+    Outputs mine(columns);
     const int begin = static_cast<long long>(N) * blockIdx.y / gridDim.y;
     const int end = static_cast<long long>(N) * (blockIdx.y + 1) / gridDim.y;
     const size_t step = static_cast<size_t>(N) * H;
@@ -95,17 +95,8 @@ group(const Real* W, const Real* start, const Real* hs, Real* state, int T, int 
         Real* next = state + (t + 1 - BACKWARD) * step;
         for (int first_row = begin; first_row < end; first_row += ROWS) {
             const int rows = min(ROWS, end - first_row);
-            const size_t tile_offset = static_cast<size_t>(first_row) * H, own = tile_offset + first + mine.j;
-
-            // Asked for now, needed after the product.
-            Real z[ROWS], h[ROWS];
-#pragma unroll
-            for (int e = 0; e < ROWS; ++e) {
-                const int n = mine.n + e * mine.stride;
-                const size_t at = own + static_cast<size_t>(n) * H;
-                z[e] = n < rows ? start[t * step + at] : Real(0);
-                h[e] = BACKWARD && n < rows ? hs[(t + 1) * step + at] : Real(0);
-            }
+            const size_t tile_offset = static_cast<size_t>(first_row) * H, own = tile_offset + first;
+            mine.ask(start + t * step + own, hs + (t + 1) * step + own, rows, H);
 
             // Also the barrier after which the states are in place.
             const Real* from = previous + tile_offset;
@@ -123,14 +114,9 @@ group(const Real* W, const Real* start, const Real* hs, Real* state, int T, int 
             }
             if (!alone) tile.multiply();
             __syncthreads();  // all slices have been summed, and nobody reads the states any more
-#pragma unroll
-            for (int e = 0; e < ROWS; ++e) {
-                const int n = mine.n + e * mine.stride;
-                if (n < rows) {
-                    const Real value = finish(alone ? z[e] : z[e] + tile.total(n, mine.j), h[e], relu);
-                    publish(next + own + static_cast<size_t>(n) * H, is_empty(value) ? nan : value);
-                }
-            }
+            mine.finish(tile, rows, alone, relu, [&](int n, Real value) {
+                publish(next + own + static_cast<size_t>(n) * H + mine.j, is_empty(value) ? nan : value);
+            });
         }
     }
 }

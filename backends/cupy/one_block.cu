@@ -8,7 +8,7 @@ one_block(const Real* W, const Real* start, const Real* hs, Real* state, int T, 
           int columns, int column_threads, int slice, int pitch) {
     SHARED_MEMORY(shared);
     Tile tile({H, columns, column_threads, slice, pitch}, shared, W, 0);
-    const Outputs mine(columns);
+    Outputs mine(columns);
     const int first_row = blockIdx.x * ROWS, rows = min(ROWS, N - first_row);
     const size_t step = static_cast<size_t>(N) * H, tile_offset = static_cast<size_t>(first_row) * H;
     __syncthreads();  // the zeros are in place
@@ -21,27 +21,13 @@ one_block(const Real* W, const Real* start, const Real* hs, Real* state, int T, 
         const bool alone = BACKWARD && i == 0;
         const size_t in = t * step + tile_offset, out = (t + 1 - BACKWARD) * step + tile_offset;
 
-        // Asked for now, needed after the product.
-        Real z[ROWS], h[ROWS];
-#pragma unroll
-        for (int e = 0; e < ROWS; ++e) {
-            const int n = mine.n + e * mine.stride;
-            const size_t at = static_cast<size_t>(n) * H + mine.j;
-            z[e] = n < rows ? start[in + at] : Real(0);
-            h[e] = BACKWARD && n < rows ? hs[in + step + at] : Real(0);
-        }
-
+        mine.ask(start + in, hs + in + step, rows, H);
         __syncthreads();  // the states are in place
         if (!alone) tile.multiply();
         __syncthreads();  // all slices have been summed, and nobody reads the states any more
-#pragma unroll
-        for (int e = 0; e < ROWS; ++e) {
-            const int n = mine.n + e * mine.stride;
-            if (n < rows) {
-                const Real value = finish(alone ? z[e] : z[e] + tile.total(n, mine.j), h[e], relu);
-                state[out + static_cast<size_t>(n) * H + mine.j] = value;
-                *tile.state_at(n, mine.j) = value;
-            }
-        }
+        mine.finish(tile, rows, alone, relu, [&](int n, Real value) {
+            state[out + static_cast<size_t>(n) * H + mine.j] = value;
+            *tile.state_at(n, mine.j) = value;
+        });
     }
 }

@@ -123,19 +123,8 @@ struct Tile {
     }
 };
 
-// Which outputs a thread finishes: column j, and of the tile's rows n, n + stride, …: ROWS of them at most, because
-// a block has at least as many threads as columns.
-struct Outputs {
-    int j, n, stride;
-
-    __device__ __forceinline__ explicit Outputs(int columns)
-        : j(threadIdx.x % columns), n(threadIdx.x / columns), stride(blockDim.x / columns) {
-        if (n >= stride) n = ROWS;  // threads that are left over finish nothing
-    }
-};
-
 // The value of an output: `z` is start + the sum, `h` what forward made of it (backward only).
-__device__ __forceinline__ Real finish(Real z, Real h, int relu) {
+__device__ __forceinline__ Real value_of(Real z, Real h, int relu) {
 #if BACKWARD
     return z * (relu ? Real(h > 0) : 1 - h * h);  // φ' comes from the output: the pre-activation need not be kept
 #else
@@ -143,3 +132,36 @@ __device__ __forceinline__ Real finish(Real z, Real h, int relu) {
     return tanh(z);
 #endif
 }
+
+// Which outputs a thread finishes: column j, and of the tile's rows n, n + stride, …: ROWS of them at most, because
+// a block has at least as many threads as columns.
+struct Outputs {
+    int j, n, stride;
+    Real z[ROWS], h[ROWS];  // of start and hs
+
+    __device__ __forceinline__ explicit Outputs(int columns)
+        : j(threadIdx.x % columns), n(threadIdx.x / columns), stride(blockDim.x / columns) {
+        if (n >= stride) n = ROWS;  // threads that are left over finish nothing
+    }
+
+    // Asks for what they need beside the product, which comes meanwhile. start, hs: (rows, H), at the block's columns.
+    __device__ __forceinline__ void ask(const Real* start, const Real* hs, int rows, int H) {
+#pragma unroll
+        for (int e = 0; e < ROWS; ++e) {
+            const int row = n + e * stride;
+            const size_t at = static_cast<size_t>(row) * H + j;
+            z[e] = row < rows ? start[at] : Real(0);
+            h[e] = BACKWARD && row < rows ? hs[at] : Real(0);
+        }
+    }
+
+    // Calls store(row, value) for each. alone: without a product.
+    template <class Store>
+    __device__ __forceinline__ void finish(const Tile& tile, int rows, bool alone, int relu, Store store) const {
+#pragma unroll
+        for (int e = 0; e < ROWS; ++e) {
+            const int row = n + e * stride;
+            if (row < rows) store(row, value_of(alone ? z[e] : z[e] + tile.total(row, j), h[e], relu));
+        }
+    }
+};
