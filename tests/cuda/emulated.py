@@ -79,11 +79,11 @@ def run(
     W = (rng.standard_normal((H, H)) / math.sqrt(H)).astype(variant.dtype)
     start = rng.standard_normal((T, N, H)).astype(variant.dtype)
     given = rng.standard_normal((N, H)).astype(variant.dtype)
-    spoilt = start[1] if p.spoilt == "input" else given
+    spoilt = start[1:2] if p.spoilt == "input" else given
     if p.spoil == "all bits set":
-        spoilt.view(f"int{8 * spoilt.itemsize}")[1, H // 2] = -1  # as an integer: a conversion would lose bits
+        spoilt.view(f"int{8 * spoilt.itemsize}")[..., 1, H // 2] = -1  # as an integer: a conversion would lose bits
     elif p.spoil is not None:
-        spoilt[1, H // 2] = p.spoil
+        spoilt[..., 1, H // 2] = p.spoil
     hs = np.tanh(rng.standard_normal((T + 1, N, H))).astype(variant.dtype)  # for φ' only
     expected = reference(variant.backward, p.relu, *(a.astype("float64") for a in (W, start, hs, given)))
 
