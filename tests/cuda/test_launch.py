@@ -1,7 +1,8 @@
-"""What the launch code asks CuPy for, on the stand-in: kernels of the right kind, for the right device."""
+"""On the stand-in: what the launch code asks CuPy for, and which variants are compared before they are believed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.standin._device import Device
 from xrnn.backends.cupy import launch
 from xrnn.backends.cupy.choice import Candidate, candidates
 from xrnn.backends.cupy.launch import Launcher
+from xrnn.backends.cupy.trust import Trust
 
 
 def candidate(launcher: Launcher, form: str, H: int) -> Candidate:
@@ -53,3 +55,35 @@ def test_the_device_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with standin.cuda.Device(1):
         assert launcher.device().multiprocessors == 8
     assert launcher.device().multiprocessors == 7
+
+
+def test_a_wrong_gradient_of_the_given_state_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with standin_backend.small() as backend:
+        right = backend.launcher.backward
+
+        def wrong(*arguments: Any) -> Any:
+            dz, dh_prev = right(*arguments)
+            return dz, 2 * dh_prev
+
+        monkeypatch.setattr(backend.launcher, "backward", wrong)
+        doubts = backend.trust.doubts(candidate(backend.launcher, "one-block", 20), "float32", 20)
+        assert doubts.startswith("its dh_prev is off by ")
+
+
+@pytest.mark.parametrize("other", [{"rows": 2}, {"kept": 16}, {"form": "group"}, {"dtype": "float64"}, {}], ids=str)
+def test_each_variant_is_compared_by_itself(monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]) -> None:
+    compared = []
+
+    def compare(self: Trust, *variant: Any) -> str:
+        compared.append(variant)
+        return ""
+
+    monkeypatch.setattr(Trust, "_compare", compare)
+    with standin_backend.small() as backend:
+        one = Candidate("one-block", 1.0, 1.0, rows=1, kept=8)
+        changes = dict(other)
+        dtype = changes.pop("dtype", "float32")
+        for _ in range(2):
+            assert backend.trust.doubts(one, "float32", 20) == ""
+            assert backend.trust.doubts(replace(one, **changes), dtype, 20) == ""
+    assert len(compared) == (2 if other else 1)
