@@ -84,6 +84,9 @@ class Stream:
         _current.stream = self
         return self
 
+    def is_capturing(self) -> bool:
+        return False
+
     def __enter__(self) -> Self:
         self._entered.append(_current.stream)
         return self.use()

@@ -22,7 +22,7 @@ class Layer:
         first = params[0]
         self.backend: Backend = check_float(self.names[0], first)
         self._array_type, self._dtype, self._device = type(first), first.dtype, first.device
-        self._on_host = self._device == "cpu"
+        self._on_host = self._device == "cpu"  # there is one host: nothing to compare at each call
         for name, param in zip(self.names, params, strict=True):
             if not self._is_ours(param):
                 self._refuse(name, param)

@@ -57,10 +57,7 @@ struct ForwardPass {
           Wh(f.Wh, f.H, panels, uses<S>(f.T, f.N), f.N, arena),
           barrier(partition.threads) {}
 
-    void prepare() {
-        copy(f.b, f.b_stride, f.H, bias);
-        fill_zeros(bias + f.H, panels.padded() - f.H);
-    }
+    void prepare() { copy_padded(f.b, f.b_stride, f.H, panels.padded(), bias); }
 
     void thread(int id, int n) {
         const int64_t N = f.N, D = f.D, H = f.H, step = N * H;

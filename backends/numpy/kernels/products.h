@@ -25,10 +25,7 @@ struct AffinePass {
           W(f.W, f.D, panels, uses<S>(1, f.rows), f.rows, arena),
           barrier(partition.threads) {}
 
-    void prepare() {
-        copy(f.b, f.b_stride, f.C, bias);
-        fill_zeros(bias + f.C, panels.padded() - f.C);
-    }
+    void prepare() { copy_padded(f.b, f.b_stride, f.C, panels.padded(), bias); }
 
     void thread(int id, int n) {
         const Share<S> mine(panels, f.rows, partition.split, id, n), packing(panels, f.rows, Split::COLUMNS, id, n);
@@ -137,6 +134,7 @@ struct AffineGradientPass {
     GradientProducts<S> products;
     Barrier barrier;
 
+    // The second map has no inputs.
     AffineGradientPass(const xrnn::AffineGradients<S>& f, int threads, Arena<S>& arena)
         : f(f), products(f.C, {f.D, f.dW}, {0, f.dW}, f.W, f.db, f.rows, threads, arena), barrier(threads) {}
 

@@ -31,6 +31,13 @@ void fill_zeros(S* to, int64_t n) {
     if (n > 0) __builtin_memset(to, 0, n * sizeof(S));
 }
 
+// The same as `copy`, filled up with zeros to `padded` elements.
+template <class S>
+void copy_padded(const S* from, int64_t stride, int64_t n, int64_t padded, S* to) {
+    copy(from, stride, n, to);
+    fill_zeros(to + n, padded - n);
+}
+
 // The columns of an output, cut into panels of nearly equal width; a multiple of `threads` panels, so that each
 // thread has as many.
 template <class S>
