@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 LAYOUTS: Final = ("C", "Fortran", "strided", "negative", "read-only")
 

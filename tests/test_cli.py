@@ -18,12 +18,12 @@ import pytest
 import safetensors.numpy
 
 import xrnn
-from tests.charlm.texts import TINY_OPTIONS, write_text
+from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from xrnn.backend import BackendUnavailableError
-from xrnn.charlm.model import CharLM
 from xrnn.cli import main
 from xrnn.config import config
-from xrnn.init import HostArray
+from xrnn.jobs.charlm.model import CharLM
+from xrnn.typing import HostArray
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
 
@@ -203,7 +203,7 @@ def test_an_interrupt_after_training_tells_what_is_saved(
     def interrupt(model: CharLM, text: HostArray) -> float:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xrnn.charlm.train.bits_per_character", interrupt)
+    monkeypatch.setattr("xrnn.jobs.charlm.train.bits_per_character", interrupt)
     assert main(["train", text, *TINY_OPTIONS, "--steps", "3"]) == 130
     out, err = capsys.readouterr()
     assert out.endswith("interrupted after training; char-lm.safetensors holds step 3\n")

@@ -11,7 +11,7 @@ import pytest
 from tests.errors import one_line
 from xrnn import RNN, GradientMismatchError, gradcheck
 from xrnn.backend import Backend
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 
 def check_product(backend: Backend, backward: Callable[[Array, Array, Array], list[Array]]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from xrnn import init
+from xrnn.typing import HostArray
 
 
 @pytest.mark.parametrize(("fan_in", "fan_out"), [(1, 1), (3, 200), (300, 50)])
@@ -39,7 +40,7 @@ def test_orthogonal_favours_no_rotation() -> None:
 
 
 @pytest.mark.parametrize("draw", [lambda rng: init.glorot_uniform(rng, 3, 4), lambda rng: init.orthogonal(rng, 4)])
-def test_a_seed_decides(draw: Callable[[np.random.Generator], init.HostArray]) -> None:
+def test_a_seed_decides(draw: Callable[[np.random.Generator], HostArray]) -> None:
     first = draw(init.as_generator(5))
     assert_array_equal(draw(init.as_generator(np.random.default_rng(5))), first)
     assert (draw(init.as_generator(6)) != first).any()

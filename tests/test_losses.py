@@ -14,7 +14,7 @@ from tests.errors import one_line
 from tests.layouts import LAYOUTS, lay_out
 from xrnn import gradcheck, mean_squared_error, softmax_cross_entropy
 from xrnn.backend import Backend
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
 C = 5

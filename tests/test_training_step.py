@@ -13,8 +13,8 @@ from tests.conftest import STANDIN
 from tests.standin.counting import counted
 from xrnn import RNN, SGD, Adam, Dropout, Embedding, Linear, clip_grad_norm, softmax_cross_entropy
 from xrnn.backend import Backend, use_fused
-from xrnn.ops.rnn import Array
 from xrnn.select import get_backend
+from xrnn.typing import Array
 
 V, E, H, T, N = 11, 3, 5, 4, 2
 INDEX = np.random.default_rng(1).integers(0, V, (T, N))

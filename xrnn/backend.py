@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 from xrnn.ops import rnn
-from xrnn.ops.rnn import Array, RNNCache, RNNCell
+from xrnn.ops.rnn import RNNCache, RNNCell
+from xrnn.typing import Array
 
 Operation: TypeAlias = Literal[
     "matmul_add", "recurrence_forward", "recurrence_backward", "affine_forward", "affine_backward", "cross_entropy"

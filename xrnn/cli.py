@@ -14,15 +14,15 @@ from rich.console import Console
 
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
-from xrnn.charlm.checkpoint import load_checkpoint
-from xrnn.charlm.errors import CharLMError, SettingsError
-from xrnn.charlm.model import CharLM
-from xrnn.charlm.sample import generate as draw
-from xrnn.charlm.sample import readable
-from xrnn.charlm.settings import Settings
-from xrnn.charlm.train import SAVE_EVERY, Job
-from xrnn.charlm.train import train as run
 from xrnn.config import explain_sizes, selection_lines, show_config
+from xrnn.jobs.charlm.checkpoint import load_checkpoint
+from xrnn.jobs.charlm.errors import CharLMError, SettingsError
+from xrnn.jobs.charlm.model import CharLM
+from xrnn.jobs.charlm.sample import generate as draw
+from xrnn.jobs.charlm.sample import readable
+from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.train import SAVE_EVERY, Job
+from xrnn.jobs.charlm.train import train as run
 from xrnn.select import Selection, select
 
 _DEFAULT: Final = Settings()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from xrnn.ops.rnn import Array
 from xrnn.select import backend_of
+from xrnn.typing import Array
 
 
 class GradientMismatchError(AssertionError):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-HostArray = np.ndarray[Any, np.dtype[Any]]
+from xrnn.typing import HostArray
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> HostArray:

@@ -7,7 +7,7 @@ from typing import Any
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_index, check_place, check_range
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 
 def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> tuple[Array, Array]:

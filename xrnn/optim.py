@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from xrnn.checks import check_float, check_place
-from xrnn.ops.rnn import Array
 from xrnn.select import backend_of, device_of, kind_of
+from xrnn.typing import Array
 
 
 class HasParameters(Protocol):

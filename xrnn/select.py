@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from xrnn.backend import Backend, BackendUnavailableError
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 # The only place that names backends. Each module has `load()`, which returns a Backend that was seen to work
 # or raises BackendUnavailableError. `auto` tries them in this order.

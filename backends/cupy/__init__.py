@@ -19,7 +19,8 @@ from xrnn.backends.cupy.choice import Candidate, candidates, choose, table
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.trust import Trust
-from xrnn.ops.rnn import Array, RNNCache, RNNCell, weight_gradients
+from xrnn.ops.rnn import RNNCache, RNNCell, weight_gradients
+from xrnn.typing import Array
 
 
 class CupyBackend(Backend):

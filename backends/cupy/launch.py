@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backends.cupy.choice import Candidate, Device
-from xrnn.ops.rnn import Array, RNNCache, RNNCell
+from xrnn.ops.rnn import RNNCache, RNNCell
+from xrnn.typing import Array
 
 # Clock cycles that a block waits for another's states before it gives up: some seconds.
 PATIENCE: Final = 1 << 33

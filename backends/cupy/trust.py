@@ -19,6 +19,7 @@ from xrnn.backend import Backend
 from xrnn.backends.cupy.choice import Candidate
 from xrnn.backends.cupy.launch import COMPARISON, Launcher
 from xrnn.ops import rnn
+from xrnn.typing import Array
 
 # Of the largest value: far above what rounding makes of three steps, far below any mistake.
 TOLERANCE: Final = {"float32": 1e-3, "float64": 1e-9}
@@ -107,5 +108,5 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _gradients(pair: tuple[rnn.Array, rnn.Array]) -> dict[str, rnn.Array]:
+def _gradients(pair: tuple[Array, Array]) -> dict[str, Array]:
     return dict(zip(("dz", "dh_prev"), pair, strict=True))

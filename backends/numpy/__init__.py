@@ -10,7 +10,8 @@ import numpy as np
 
 from xrnn.backend import Backend, Explanation, Operation, fused_enabled
 from xrnn.backends.numpy import machine
-from xrnn.ops.rnn import Array, RNNCache, RNNCell
+from xrnn.ops.rnn import RNNCache, RNNCell
+from xrnn.typing import Array
 
 try:
     from xrnn.backends.numpy import _kernels as kernels

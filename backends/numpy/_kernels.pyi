@@ -6,7 +6,7 @@ release the GIL.
 
 from typing import Literal
 
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 def compiler() -> str:
     """The compiler that built this module, with its version."""

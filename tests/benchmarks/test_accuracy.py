@@ -12,7 +12,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
 
 from benchmarks import accuracy
 from benchmarks.cases import Case
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

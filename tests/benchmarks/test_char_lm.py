@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from benchmarks import char_lm
-from tests.charlm.texts import write_text
-from xrnn.charlm.corpus import load_corpus
-from xrnn.charlm.settings import Settings
+from tests.jobs.charlm.texts import write_text
+from xrnn.jobs.charlm.corpus import load_corpus
+from xrnn.jobs.charlm.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,8 +24,8 @@ def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(char_lm, "SETTINGS", Settings(hidden=16, seq_len=5, batch=3))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # Without xrnn's schedule and clipping, which PyTorch's user has not written.
-    monkeypatch.setattr("xrnn.charlm.trainer.learning_rate", lambda peak, step: peak)
-    monkeypatch.setattr("xrnn.charlm.trainer._MAX_NORM", 1e9)
+    monkeypatch.setattr("xrnn.jobs.charlm.trainer.learning_rate", lambda peak, step: peak)
+    monkeypatch.setattr("xrnn.jobs.charlm.trainer._MAX_NORM", 1e9)
     corpus = load_corpus([write_text(tmp_path / "text")])
     torch, xrnn = char_lm.TorchRun(corpus), char_lm.XrnnRun(corpus)
     for mine, theirs in zip(xrnn.model().named_params.values(), torch.model().named_params.values(), strict=True):

@@ -14,7 +14,7 @@ from tests import standin
 from tests.errors import one_line
 from xrnn import Embedding, gradcheck
 from xrnn.backend import Backend
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 V, E = 7, 3
 

@@ -11,7 +11,7 @@ from tests.errors import one_line
 from tests.layouts import LAYOUTS, lay_out
 from xrnn import Linear, gradcheck
 from xrnn.backend import Backend
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 D, C = 3, 5
 LEADING = [(), (4,), (6, 4), (2, 3, 4), (0,), (0, 4), (6, 0)]

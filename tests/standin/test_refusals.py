@@ -12,7 +12,7 @@ import pytest
 from tests import standin as cp
 from tests.standin import raw
 from tests.standin.cublas import gemm
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 HOST = np.arange(12, dtype="float32").reshape(3, 4)
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NoReturn
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_place
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 
 class Layer:

@@ -8,8 +8,8 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_integer, check_place
-from xrnn.ops.rnn import Array
 from xrnn.select import backend_of
+from xrnn.typing import Array
 
 
 class Dropout:

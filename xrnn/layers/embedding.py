@@ -10,8 +10,8 @@ from xrnn import init
 from xrnn.backend import Backend
 from xrnn.checks import check_index, check_range, check_size
 from xrnn.layers.base import Layer
-from xrnn.ops.rnn import Array
 from xrnn.select import get_backend
+from xrnn.typing import Array
 
 
 class Embedding(Layer):

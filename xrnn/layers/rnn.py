@@ -10,8 +10,9 @@ from xrnn import init
 from xrnn.backend import Backend
 from xrnn.checks import check_size
 from xrnn.layers.base import Layer
-from xrnn.ops.rnn import NONLINEARITIES, Array, Nonlinearity, RNNCache, RNNCell
+from xrnn.ops.rnn import NONLINEARITIES, Nonlinearity, RNNCache, RNNCell
 from xrnn.select import get_backend
+from xrnn.typing import Array
 
 
 class RNN(Layer):

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
-import numpy as np
+from xrnn.typing import Array
 
 if TYPE_CHECKING:
     from xrnn.backend import Backend
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Nonlinearity: TypeAlias = Literal["tanh", "relu"]
 NONLINEARITIES: Final = get_args(Nonlinearity)
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from xrnn import RNN
 from xrnn.backends.numpy import kernels
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 # Large enough for a second thread: see test_partition.py.
 T, N, D, H = 20, 32, 64, 128

@@ -12,11 +12,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from xrnn.charlm.errors import CheckpointError, OutputError
-from xrnn.charlm.files import check_writable, replace_file
-from xrnn.charlm.settings import Settings
-from xrnn.charlm.trainer import Snapshot
-from xrnn.init import HostArray
+from xrnn.jobs.charlm.errors import CheckpointError, OutputError
+from xrnn.jobs.charlm.files import check_writable, replace_file
+from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.trainer import Snapshot
+from xrnn.typing import HostArray
 
 _FORMAT: Final = "xrnn character model"
 _VERSION: Final = "1"

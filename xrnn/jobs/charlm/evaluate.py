@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from xrnn.charlm.model import CharLM
-from xrnn.init import HostArray
+from xrnn.jobs.charlm.model import CharLM
 from xrnn.losses import softmax_cross_entropy
+from xrnn.typing import HostArray
 
 _CHUNK: Final = 128  # steps at a time, so that memory does not grow with the text
 _READERS: Final = 64

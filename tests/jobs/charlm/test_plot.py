@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xrnn.charlm.errors import OutputError
-from xrnn.charlm.plot import check_picture, plot_losses
+from xrnn.jobs.charlm.errors import OutputError
+from xrnn.jobs.charlm.plot import check_picture, plot_losses
 
 
 @pytest.mark.parametrize(("name", "start"), [("loss.png", b"\x89PNG"), ("loss.svg", b"<?xml"), ("loss.pdf", b"%PDF")])

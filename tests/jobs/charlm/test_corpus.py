@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.charlm.texts import write_text
-from xrnn.charlm.corpus import Streams, load_corpus
-from xrnn.charlm.errors import CorpusError
+from tests.jobs.charlm.texts import write_text
+from xrnn.jobs.charlm.corpus import Streams, load_corpus
+from xrnn.jobs.charlm.errors import CorpusError
 
 
 def make_files(root: Path, contents: dict[str, bytes]) -> Path:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.charlm.texts import TINY, small_corpus
 from tests.conftest import STANDIN
+from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.standin.counting import counted
 from xrnn.backend import Backend
-from xrnn.charlm.errors import DivergedError
-from xrnn.charlm.settings import Settings
-from xrnn.charlm.trainer import Snapshot, Trainer, learning_rate
+from xrnn.jobs.charlm.errors import DivergedError
+from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.trainer import Snapshot, Trainer, learning_rate
 
 
 def assert_equal(got: Snapshot, expected: Snapshot) -> None:

@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from xrnn.charlm.errors import CorpusError
-from xrnn.init import HostArray
+from xrnn.jobs.charlm.errors import CorpusError
+from xrnn.typing import HostArray
 
 HELD_OUT: Final = 0.05  # of the files, or of the bytes where the files are few
 _FEW: Final = 20  # with fewer files, 5 % of them would be less than one

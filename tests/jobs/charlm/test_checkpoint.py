@@ -12,11 +12,11 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from tests.charlm.test_trainer import assert_equal
-from tests.charlm.texts import TINY
-from xrnn.charlm.checkpoint import check_replaceable, load_checkpoint, save_checkpoint
-from xrnn.charlm.errors import CheckpointError, OutputError
-from xrnn.charlm.trainer import Snapshot
+from tests.jobs.charlm.test_trainer import assert_equal
+from tests.jobs.charlm.texts import TINY
+from xrnn.jobs.charlm.checkpoint import check_replaceable, load_checkpoint, save_checkpoint
+from xrnn.jobs.charlm.errors import CheckpointError, OutputError
+from xrnn.jobs.charlm.trainer import Snapshot
 
 
 def example() -> Snapshot:

@@ -16,15 +16,15 @@ import numpy as np
 from rich.console import Console
 
 from xrnn.backend import Backend
-from xrnn.charlm.checkpoint import check_replaceable, load_checkpoint, save_checkpoint
-from xrnn.charlm.corpus import Corpus, load_corpus
-from xrnn.charlm.errors import DivergedError, SettingsError
-from xrnn.charlm.evaluate import bits_per_character, zlib_bits_per_character
-from xrnn.charlm.plot import check_picture, plot_losses
-from xrnn.charlm.progress import Goal, TrainingProgress
-from xrnn.charlm.sample import generate, readable
-from xrnn.charlm.settings import Settings, option
-from xrnn.charlm.trainer import Trainer
+from xrnn.jobs.charlm.checkpoint import check_replaceable, load_checkpoint, save_checkpoint
+from xrnn.jobs.charlm.corpus import Corpus, load_corpus
+from xrnn.jobs.charlm.errors import DivergedError, SettingsError
+from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
+from xrnn.jobs.charlm.plot import check_picture, plot_losses
+from xrnn.jobs.charlm.progress import Goal, TrainingProgress
+from xrnn.jobs.charlm.sample import generate, readable
+from xrnn.jobs.charlm.settings import Settings, option
+from xrnn.jobs.charlm.trainer import Trainer
 
 SAVE_EVERY: Final = 250  # steps
 _SECONDS_BETWEEN_READS: Final = 0.25  # how often the run waits for the device, to show the loss

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from xrnn.charlm.errors import OutputError
-from xrnn.charlm.files import check_writable, replace_file
+from xrnn.jobs.charlm.errors import OutputError
+from xrnn.jobs.charlm.files import check_writable, replace_file
 
 
 def test_content_is_replaced(tmp_path: Path) -> None:

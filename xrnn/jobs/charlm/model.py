@@ -13,7 +13,7 @@ from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.layers.rnn import RNN
 from xrnn.losses import softmax_cross_entropy
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 VOCABULARY: Final = 256  # bytes
 EMBEDDING: Final = 64

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from xrnn.backend import Backend
-from xrnn.charlm.errors import SettingsError
-from xrnn.charlm.model import CharLM
-from xrnn.charlm.sample import generate, readable
+from xrnn.jobs.charlm.errors import SettingsError
+from xrnn.jobs.charlm.model import CharLM
+from xrnn.jobs.charlm.sample import generate, readable
 
 
 def model_on(backend: Backend) -> CharLM:

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from xrnn.charlm.errors import OutputError
-from xrnn.charlm.files import check_writable, replace_file
+from xrnn.jobs.charlm.errors import OutputError
+from xrnn.jobs.charlm.files import check_writable, replace_file
 
 _FORMATS: Final = (".png", ".svg", ".pdf")
 

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from xrnn.charlm.errors import OutputError
+from xrnn.jobs.charlm.errors import OutputError
 
 
 def check_writable(path: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from xrnn import gradcheck
 from xrnn.backend import Backend
-from xrnn.charlm.model import CharLM
+from xrnn.jobs.charlm.model import CharLM
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.layers.rnn import RNN
 from xrnn.losses import softmax_cross_entropy
-from xrnn.ops.rnn import Array
+from xrnn.typing import Array
 
 
 def small_model(backend: Backend, layers: int) -> CharLM:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from xrnn.charlm.errors import SettingsError
-from xrnn.charlm.model import CharLM
+from xrnn.jobs.charlm.errors import SettingsError
+from xrnn.jobs.charlm.model import CharLM
 
 
 def generate(model: CharLM, prompt: bytes, length: int, temperature: float, rng: np.random.Generator) -> bytes:

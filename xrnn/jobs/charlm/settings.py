@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from xrnn.charlm.errors import SettingsError
+from xrnn.jobs.charlm.errors import SettingsError
 
 _MOST: Final = 2**20
 

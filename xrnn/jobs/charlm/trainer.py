@@ -9,13 +9,12 @@ from typing import Final
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.charlm.corpus import Corpus, Streams
-from xrnn.charlm.errors import DivergedError
-from xrnn.charlm.model import CharLM
-from xrnn.charlm.settings import Settings
-from xrnn.init import HostArray
-from xrnn.ops.rnn import Array
+from xrnn.jobs.charlm.corpus import Corpus, Streams
+from xrnn.jobs.charlm.errors import DivergedError
+from xrnn.jobs.charlm.model import CharLM
+from xrnn.jobs.charlm.settings import Settings
 from xrnn.optim import Adam, clip_grad_norm
+from xrnn.typing import Array, HostArray
 
 _MAX_NORM: Final = 1.0
 _CONSTANT: Final = 1000  # steps

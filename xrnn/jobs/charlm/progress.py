@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from xrnn.charlm.trainer import Trainer
+from xrnn.jobs.charlm.trainer import Trainer
 
 _SMOOTH: Final = 100  # steps that the loss shown is a mean of
 _SECONDS_BETWEEN_LINES: Final = 10.0

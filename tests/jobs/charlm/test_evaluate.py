@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from xrnn.backend import Backend
-from xrnn.charlm.evaluate import bits_per_character, zlib_bits_per_character
-from xrnn.charlm.model import CharLM
+from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
+from xrnn.jobs.charlm.model import CharLM
 
 
 @pytest.mark.parametrize("size", [2, 3, 129, 300, 1001])

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.charlm.texts import TINY, small_corpus
-from xrnn.charlm import progress
-from xrnn.charlm.progress import Goal, TrainingProgress
-from xrnn.charlm.trainer import Trainer
+from tests.jobs.charlm.texts import TINY, small_corpus
+from xrnn.jobs.charlm import progress
+from xrnn.jobs.charlm.progress import Goal, TrainingProgress
+from xrnn.jobs.charlm.trainer import Trainer
 from xrnn.select import get_backend
 
 FIGURES = r"step {step}:? .*\d\.\d{{3}} bits per character, [\d,]+ characters/s, {time}"

@@ -1,0 +1,12 @@
+"""The types that every module shares."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+# An array of any backend. For type checkers it is NumPy's: the backends share the part of its interface used here.
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+# An array that is NumPy's on every backend.
+HostArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
