@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 import xrnn
 from benchmarks import machine
 from benchmarks.cases import Array, Case, Problem
-from xrnn.ops.rnn import RNNCell
+from xrnn.ops.cells.rnn import RNNCell
 
 SEQUENCE: Final = Case(T=1000, N=16, D=64, H=128)
 _RADIUS: Final = 0.9

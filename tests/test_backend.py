@@ -16,7 +16,7 @@ from tests.fresh import output_of, run_python
 from tests.layouts import LAYOUTS, lay_out
 from xrnn.backend import OPERATIONS, Backend, Explanation, fused_enabled, use_fused
 from xrnn.backends.numpy import NumpyBackend
-from xrnn.ops.rnn import RNNCell
+from xrnn.ops.cells.rnn import RNNCell
 
 SIZES = {"T": 5, "N": 3, "D": 2, "H": 7}
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}

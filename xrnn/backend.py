@@ -1,14 +1,14 @@
 """A backend: an array library and the few operations it can do faster than the plain form.
 
-An operation is a method here only when some backend overrides it; everything else is `backend.xp`. Each method's
-body is its plain form, on any `xp`, so that a backend overrides only what it speeds up.
+An operation is a method here only when some backend overrides it; everything else is `backend.xp`. Each method calls
+its plain form in `xrnn.ops`, on any `xp`, so that a backend overrides only what it speeds up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,17 +17,25 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from xrnn.ops import rnn
-from xrnn.ops.rnn import RNNCache, RNNCell
+from xrnn.ops import affine, cross_entropy, recurrence
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.rnn import RNNCell
+from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.typing import Array
 
 Operation: TypeAlias = Literal[
-    "matmul_add", "recurrence_forward", "recurrence_backward", "affine_forward", "affine_backward", "cross_entropy"
+    "matmul_add",
+    "recurrence_forward",
+    "recurrence_backward",
+    "affine_forward",
+    "affine_backward",
+    "cross_entropy",
+    "add_rows",
 ]
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
+RECURRENCES: Final[tuple[Operation, ...]] = ("recurrence_forward", "recurrence_backward")
 
 _HOST: Final = contextlib.nullcontext()  # there is one host, nothing to choose
-_ONE_HOT_SIZE: Final = 2**24  # elements of the one-hot matrix in `add_rows`: 64 MB in float32
 
 
 class BackendUnavailableError(RuntimeError):
@@ -61,8 +69,7 @@ def use_fused(enabled: bool) -> Iterator[None]:
         _fused.reset(token)
 
 
-def fused_enabled() -> bool:
-    return _fused.get()
+fused_enabled: Final = _fused.get  # by itself: a function around it would cost a small layer's step 2 %
 
 
 class Backend:
@@ -105,70 +112,41 @@ class Backend:
         """out += a @ b.   a (M, K), b (K, P), out (M, P)."""
         out += a @ b
 
-    def recurrence_forward(
-        self, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
-    ) -> RNNCache:
-        """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b) for the whole sequence; see `xrnn.ops.rnn.forward`."""
-        return rnn.forward(self, cell, x, Wx, Wh, b, h_prev)
+    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
+        """The whole sequence; see `xrnn.ops.recurrence.forward`."""
+        return recurrence.forward(self.xp, self.matmul_add, cell, inputs, training)
 
     def recurrence_backward(
-        self, cell: RNNCell, cache: RNNCache, dh: Array, dWx: Array, dWh: Array, db: Array
-    ) -> tuple[Array, Array]:
-        """The gradients of `recurrence_forward` → dx, dh_prev; dWx, dWh, db are overwritten.
+        self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """The gradients of `recurrence_forward` → dx, dinitial; see `xrnn.ops.recurrence.backward`.
 
         Whole, not only the loop over time: a form that takes the products of dz while it goes never holds all of dz.
-        One that has all of dz ends in `xrnn.ops.rnn.weight_gradients`, as this one does.
         """
-        dz, dh_prev = rnn.backward(self, cell, cache, dh)
-        return rnn.weight_gradients(self, cache, dz, dWx, dWh, db), dh_prev
+        return recurrence.backward(self.xp, self.matmul_add, cell, trace, dstates, grads)
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
-        """y = x @ W + b.   x (M, D), W (D, C), b (C,) → y (M, C)."""
-        y: Array = self.xp.matmul(x, W)
-        y += b
-        return y
+        """y = x @ W + b; see `xrnn.ops.affine.forward`."""
+        return affine.forward(self.xp, x, W, b)
 
     def affine_backward(self, x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Array:
-        """dW = xᵀ @ dy, db = Σ dy, overwritten; dx = dy @ Wᵀ.   dy (M, C) → dx (M, D)."""
-        xp = self.xp
-        xp.matmul(x.T, dy, out=dW)
-        xp.sum(dy, axis=0, out=db)
-        dx: Array = xp.matmul(dy, W.T)
-        return dx
+        """The gradients of `affine_forward` → dx; see `xrnn.ops.affine.backward`."""
+        return affine.backward(self.xp, x, W, dy, dW, db)
 
     def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
-        """loss = -Σ weight · log p[target];  dlogits = (p - onehot(target)) · weight,  p = softmax(logits).
-
-        logits (M, C), C > 0, targets (M,) in [0, C), weight (M,) → loss, 0-d; dlogits (M, C).
-        """
-        xp = self.xp
-        picked = xp.arange(len(targets)), targets
-        z = logits - logits.max(axis=-1, keepdims=True)  # so that no exponential overflows
-        z_target = z[picked]
-        p = xp.exp(z, out=z)
-        total = p.sum(axis=-1)
-        loss = xp.asarray(((xp.log(total) - z_target) * weight).sum())
-        p *= (weight / total)[:, None]
-        p[picked] -= weight
-        return loss, p
+        """→ loss, dlogits; see `xrnn.ops.cross_entropy.cross_entropy`."""
+        return cross_entropy.cross_entropy(self.xp, logits, targets, weight)
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
-        """out[v] = Σ rows[i] over the i with index[i] = v.   rows (M, E), index (M,), out (V, E) is overwritten.
+        """out[v] = Σ rows[i] over the i with index[i] = v; see `xrnn.ops.affine.add_rows`."""
+        affine.add_rows(self.xp, rows, index, out)
 
-        Products with the one-hot matrix, which sum in a fixed order, without float atomics; in blocks of rows of
-        `out`, so that a large V needs no large memory.
-        """
-        xp = self.xp
-        block = max(_ONE_HOT_SIZE // max(len(index), 1), 1)
-        for start in range(0, len(out), block):
-            part = out[start : start + block]
-            one_hot = (xp.arange(start, start + len(part))[:, None] == index).astype(rows.dtype)
-            xp.matmul(one_hot, rows, out=part)
-
-    def explain(self, operation: Operation, cell: RNNCell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
+    def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why."""
         if operation not in OPERATIONS:
             raise ValueError(f"unknown operation {operation!r}: expected one of {', '.join(OPERATIONS)}")
+        if not fused_enabled():
+            return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
         return Explanation("plain", f"the {self.name} backend has no other form of it")
 
     def explain_sizes(self, shapes: Mapping[str, int], dtype: Any) -> str:

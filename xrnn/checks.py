@@ -5,14 +5,13 @@ Layers, losses and optimizers check what they are given once; the operations beh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xrnn.backend import Backend
 from xrnn.select import backend_of, kind_of
-
-if TYPE_CHECKING:
-    from xrnn.backend import Backend
+from xrnn.typing import Array
 
 
 def check_float(name: str, array: Any) -> Backend:
@@ -54,6 +53,14 @@ def check_range(name: str, index: Any, size: int, backend: Backend) -> None:
         )
 
 
+def _check_lengths_on_host(lengths: Any, N: int, T: int) -> None:
+    if lengths.shape == (N,) and N and not 0 <= lengths.min() <= lengths.max() <= T:
+        raise ValueError(
+            f"lengths holds values from {lengths.min()} to {lengths.max()}: expected 0 to {T}, the steps of x; "
+            "check them, or pad x"
+        )
+
+
 def check_integer(name: str, value: Any, *, least: int) -> int:
     """`value`, which must be an integer, and at least `least`.   Raises TypeError, ValueError."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
@@ -65,3 +72,42 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
 
 def check_size(name: str, value: Any) -> int:
     return check_integer(name, value, least=1)
+
+
+def check_lengths(lengths: Any, N: int, T: int, backend: Backend, device: Any, beside: str) -> Array:
+    """(N,) integers in [0, T], moved from the host if need be; their range is checked where reading is free.
+
+    Raises TypeError for what is no array of integers, ValueError for another shape, range or device.
+    """
+    if not backend.owns(lengths) and isinstance(lengths, np.ndarray | list | tuple):
+        lengths = np.asarray(lengths)
+        if lengths.dtype.kind in "iu" or not lengths.size:
+            _check_lengths_on_host(lengths, N, T)
+            lengths = backend.asarray(lengths.astype("int64"))
+    check_index("lengths", lengths, backend, device, beside)
+    if lengths.shape != (N,):
+        raise ValueError(f"lengths has shape {lengths.shape}: expected ({N},), one for each row of x")
+    if backend.reads_are_free:
+        _check_lengths_on_host(lengths, N, T)
+    checked: Array = lengths
+    return checked
+
+
+def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
+    """A number in (0, 1], or as many as b (H,) has, on its backend and in its dtype; None for 1, which is no leak.
+
+    Raises TypeError for what is no number, ValueError for another shape or range.
+    """
+    if isinstance(leak, int | float | np.number) and not isinstance(leak, bool):
+        if not 0 < leak <= 1:
+            raise ValueError(f"leak is {leak}: expected a number in (0, 1], the share of the new value in each step")
+        return None if leak == 1 else float(leak)
+    if isinstance(leak, list | tuple):
+        leak = np.asarray(leak)
+    if not hasattr(leak, "shape") or leak.dtype.kind not in "fiu":
+        raise TypeError(f"leak is {leak!r}: expected a number in (0, 1], or an array of {len(b)}, one a unit")
+    if leak.shape != b.shape:
+        raise ValueError(f"leak has shape {leak.shape}: expected a number, or {b.shape}, one a unit")
+    if (isinstance(leak, np.ndarray) or backend.reads_are_free) and not ((leak > 0) & (leak <= 1)).all():
+        raise ValueError(f"leak holds values from {leak.min()} to {leak.max()}: expected numbers in (0, 1]")
+    return backend.asarray(leak, b.dtype)

@@ -7,6 +7,7 @@ argument `backend=` > `use_backend(...)` > `set_backend(...)` > `XRNN_BACKEND` >
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import functools
 import importlib
 import logging
@@ -59,6 +60,14 @@ def _load(name: str) -> Backend | BackendUnavailableError:
 def register(backend: Backend) -> None:
     """Make `backend_of` know the arrays of `backend`: done for the table's own, to be called for any other."""
     _by_type[backend.xp.ndarray] = backend
+    # What a backend holds (a module, compiled kernels) belongs to the process: a copy is the backend itself.
+    copyreg.pickle(type(backend), lambda backend: (_registered, (backend.name,)))
+
+
+def _registered(name: str) -> Backend:
+    """The backend in use under this name, loaded if there is none yet. Raises as `get_backend` does."""
+    in_use = [backend for backend in _by_type.values() if backend.name == name]
+    return in_use[-1] if in_use else get_backend(name)
 
 
 @functools.cache

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from xrnn.backend import Backend, Explanation, Operation, fused_enabled
+from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_enabled
 from xrnn.backends.cupy.choice import Candidate, candidates, choose, table
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.trust import Trust
-from xrnn.ops.rnn import RNNCache, RNNCell, weight_gradients
+from xrnn.ops import recurrence
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.rnn import RNNCell
+from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.typing import Array
 
 
@@ -45,34 +48,35 @@ class CupyBackend(Backend):
 
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
         """out += a @ b in one cuBLAS call (beta = 1), which copies nothing as long as all three are contiguous."""
-        if not out.size or not a.size or out.dtype.char not in "fd":  # what cublas.gemm refuses
+        contiguous = out.flags.c_contiguous or out.flags.f_contiguous
+        if not (fused_enabled() and out.size and a.size and contiguous and out.dtype.char in "fd"):
             return super().matmul_add(a, b, out)
         self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=1.0)
         return None
 
-    def recurrence_forward(
-        self, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
-    ) -> RNNCache:
-        chosen = self._choose(x.dtype, x.shape, b.shape[0], backward=False)
-        if chosen is None:
-            return super().recurrence_forward(cell, x, Wx, Wh, b, h_prev)
-        return self.launcher.forward(chosen, cell, x, Wx, Wh, b, h_prev)
+    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
+        chosen = self._choose(cell, inputs, backward=False)
+        if chosen is None or not isinstance(cell, RNNCell):
+            return super().recurrence_forward(cell, inputs, training)
+        return self.launcher.forward(chosen, cell, inputs)
 
     def recurrence_backward(
-        self, cell: RNNCell, cache: RNNCache, dh: Array, dWx: Array, dWh: Array, db: Array
-    ) -> tuple[Array, Array]:
-        chosen = self._choose(dh.dtype, cache.x.shape, dh.shape[2], backward=True)
-        if chosen is None:
-            return super().recurrence_backward(cell, cache, dh, dWx, dWh, db)
-        dz, dh_prev = self.launcher.backward(chosen, cell, cache, dh)
-        return weight_gradients(self, cache, dz, dWx, dWh, db), dh_prev
+        self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        chosen = self._choose(cell, trace.inputs, backward=True)
+        if chosen is None or not isinstance(cell, RNNCell):
+            return super().recurrence_backward(cell, trace, dstates, grads)
+        (dh,) = dstates
+        assert dh is not None
+        dz, dh_prev = self.launcher.backward(chosen, cell, trace, dh)
+        return recurrence.products(self.xp, cell, trace, dz, grads), (dh_prev,)
 
-    def _choose(self, dtype: Any, x_shape: tuple[int, ...], H: int, *, backward: bool) -> Candidate | None:
+    def _choose(self, cell: Cell, inputs: Inputs, *, backward: bool) -> Candidate | None:
         """The kernel to launch on the current device, None for the plain form."""
         self.launcher.raise_if_gave_up()
-        if not fused_enabled():
+        if not fused_enabled() or not isinstance(cell, RNNCell) or inputs.lengths is not None or inputs.reverse:
             return None
-        T, N, D = x_shape
+        (T, N, D), dtype, H = inputs.x.shape, inputs.x.dtype, inputs.Wh.shape[0]
         chosen = choose(self.launcher.device(), dtype, T, N, D, H)
         return None if chosen.form == "plain" or self.against(chosen, dtype, H, backward) else chosen
 
@@ -84,14 +88,14 @@ class CupyBackend(Backend):
             return ""
         return f"the driver can't keep all {math.prod(chosen.grid)} blocks of a group resident at once"
 
-    def explain(self, operation: Operation, cell: RNNCell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
+    def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         dtype = np.dtype(dtype)
-        if operation == "matmul_add" and dtype.char in "fd":
+        if operation == "matmul_add" and dtype.char in "fd" and fused_enabled():
             return Explanation("gemm", "one cuBLAS call accumulates into its output")
-        if operation not in ("recurrence_forward", "recurrence_backward"):
+        if operation not in RECURRENCES or not fused_enabled():
             return super().explain(operation, cell, shapes, dtype)
-        if not fused_enabled():
-            return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
+        if not isinstance(cell, RNNCell):
+            return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         sizes = self.launcher.device(), dtype, *(shapes[letter] for letter in "TNDH")
         chosen, count = choose(*sizes), len(candidates(*sizes))
         backward = operation == "recurrence_backward"

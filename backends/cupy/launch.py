@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backends.cupy.choice import Candidate, Device
-from xrnn.ops.rnn import RNNCache, RNNCell
+from xrnn.ops.cells.rnn import RNNCell
+from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.typing import Array
 
 # Clock cycles that a block waits for another's states before it gives up: some seconds.
@@ -94,41 +95,33 @@ class Launcher:
         )
         return bool(math.prod(candidate.grid) <= resident * self.device().multiprocessors)
 
-    def forward(
-        self,
-        candidate: Candidate,
-        cell: RNNCell,
-        x: Array,
-        Wx: Array,
-        Wh: Array,
-        b: Array,
-        h_prev: Array | None,
-        whose: int = USER,
-    ) -> RNNCache:
-        """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b), as `xrnn.ops.rnn.forward`, the loop over time in one kernel."""
+    def forward(self, candidate: Candidate, cell: RNNCell, inputs: Inputs, whose: int = USER) -> Trace:
+        """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b), the loop over time in one kernel."""
         xp = self.xp
-        (T, N, D), H = x.shape, b.shape[0]
-        Wh = xp.ascontiguousarray(Wh)
+        x, (h_prev,) = inputs.x, inputs.initial
+        (T, N, D), H = x.shape, inputs.b.shape[0]
+        Wh = xp.ascontiguousarray(inputs.Wh)
 
         hs = xp.empty((T + 1, N, H), dtype=x.dtype)
         hs[0] = 0 if h_prev is None else h_prev
         # In a group hs tells what has arrived, and can't hold the input's share as well.
         start = xp.empty((T, N, H), dtype=x.dtype) if candidate.form == "group" else hs[1:]
         z = start.reshape(T * N, H)
-        xp.matmul(x.reshape(T * N, D), Wx, out=z)
-        z += b
+        xp.matmul(x.reshape(T * N, D), inputs.Wx, out=z)
+        z += inputs.b
         self._launch(candidate, cell, Wh, start, hs, hs, hs[1:], backward=False, whose=whose)
-        return RNNCache(x, Wx, Wh, hs)
+        return Trace(inputs, (hs,))
 
     def backward(
-        self, candidate: Candidate, cell: RNNCell, cache: RNNCache, dh: Array, whose: int = USER
+        self, candidate: Candidate, cell: RNNCell, trace: Trace, dh: Array, whose: int = USER
     ) -> tuple[Array, Array]:
-        """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]), as `xrnn.ops.rnn.backward`, the loop over time in one kernel."""
+        """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]), the loop over time in one kernel → dz, dh_prev."""
         xp = self.xp
-        WhT = xp.ascontiguousarray(cache.Wh.T)
+        (hs,) = trace.states
+        WhT = xp.ascontiguousarray(trace.inputs.Wh.T)
 
         dz = xp.empty(dh.shape, dtype=dh.dtype)
-        self._launch(candidate, cell, WhT, xp.ascontiguousarray(dh), cache.hs, dz, dz, backward=True, whose=whose)
+        self._launch(candidate, cell, WhT, xp.ascontiguousarray(dh), hs, dz, dz, backward=True, whose=whose)
         return dz, xp.matmul(dz[0], WhT)
 
     def _launch(

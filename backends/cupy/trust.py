@@ -18,8 +18,9 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.backends.cupy.choice import Candidate
 from xrnn.backends.cupy.launch import COMPARISON, Launcher
-from xrnn.ops import rnn
-from xrnn.typing import Array
+from xrnn.ops import recurrence
+from xrnn.ops.cells.rnn import NONLINEARITIES, RNNCell
+from xrnn.ops.recurrence import Inputs
 
 # Of the largest value: far above what rounding makes of three steps, far below any mistake.
 TOLERANCE: Final = {"float32": 1e-3, "float64": 1e-9}
@@ -82,14 +83,17 @@ class Trust:
             for shape, scale in zip(shapes, scales, strict=True)
         )
         launcher.gave_up(COMPARISON)  # forgets an earlier comparison's
-        for nonlinearity in rnn.NONLINEARITIES:
-            cell = rnn.RNNCell(nonlinearity)
-            plain = rnn.forward(self._backend, cell, x, Wx, Wh, b, h_prev)
-            expected = {"h": plain.hs, **_gradients(rnn.backward(self._backend, cell, plain, dh))}
+        inputs = Inputs(x, Wx, Wh, b, (h_prev,))
+        for nonlinearity in NONLINEARITIES:
+            cell = RNNCell(nonlinearity)
+            plain = recurrence.forward(xp, self._backend.matmul_add, cell, inputs, True)
+            dz, (dh_prev,) = recurrence.through_time(xp, self._backend.matmul_add, cell, plain, [dh])
+            expected = {"h": plain.states[0], "dz": dz, "dh_prev": dh_prev}
             try:
-                fused = launcher.forward(small, cell, x, Wx, Wh, b, h_prev, COMPARISON)
+                fused = launcher.forward(small, cell, inputs, COMPARISON)
                 # Both backwards follow the plain forward: at 0 relu's slope jumps.
-                found = {"h": fused.hs, **_gradients(launcher.backward(small, cell, plain, dh, COMPARISON))}
+                dz, dh_prev = launcher.backward(small, cell, plain, dh, COMPARISON)
+                found = {"h": fused.states[0], "dz": dz, "dh_prev": dh_prev}
             except Exception as error:
                 if isinstance(error, MemoryError) or _PASSES.search(str(error)):
                     raise
@@ -106,7 +110,3 @@ class Trust:
 
 def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _gradients(pair: tuple[Array, Array]) -> dict[str, Array]:
-    return dict(zip(("dz", "dh_prev"), pair, strict=True))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from xrnn.backend import Backend, Explanation, Operation, fused_enabled
+from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_enabled
 from xrnn.backends.numpy import machine
-from xrnn.ops.rnn import RNNCache, RNNCell
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.rnn import RNNCell
+from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.typing import Array
 
 try:
@@ -36,20 +38,27 @@ class NumpyBackend(Backend):
         if kernels:
             kernels.set_level(os.environ.get("XRNN_ISA") or kernels.levels()[-1])
 
-    def recurrence_forward(
-        self, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
-    ) -> RNNCache:
-        if not (kernels and fused_enabled()):
-            return super().recurrence_forward(cell, x, Wx, Wh, b, h_prev)
-        return RNNCache(x, Wx, Wh, kernels.forward(x, Wx, Wh, b, h_prev, cell.nonlinearity == "relu"))
+    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
+        if not (
+            kernels and fused_enabled() and isinstance(cell, RNNCell) and inputs.lengths is None and not inputs.reverse
+        ):
+            return super().recurrence_forward(cell, inputs, training)
+        (h_prev,), relu = inputs.initial, cell.nonlinearity == "relu"
+        return Trace(inputs, (kernels.forward(inputs.x, inputs.Wx, inputs.Wh, inputs.b, h_prev, relu),))
 
     def recurrence_backward(
-        self, cell: RNNCell, cache: RNNCache, dh: Array, dWx: Array, dWh: Array, db: Array
-    ) -> tuple[Array, Array]:
-        if not (kernels and fused_enabled()):
-            return super().recurrence_backward(cell, cache, dh, dWx, dWh, db)
+        self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        inputs = trace.inputs
+        if not (
+            kernels and fused_enabled() and isinstance(cell, RNNCell) and inputs.lengths is None and not inputs.reverse
+        ):
+            return super().recurrence_backward(cell, trace, dstates, grads)
+        (hs,), (dh,), (dWx, dWh, db) = trace.states, dstates, grads
+        assert dh is not None
         relu = cell.nonlinearity == "relu"
-        return kernels.backward(cache.x, cache.hs, cache.Wx, cache.Wh, dh, dWx, dWh, db, relu)
+        dx, dh_prev = kernels.backward(inputs.x, hs, inputs.Wx, inputs.Wh, dh, dWx, dWh, db, relu)
+        return dx, (dh_prev,)
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         if not (kernels and fused_enabled()):
@@ -69,23 +78,28 @@ class NumpyBackend(Backend):
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over the i with index[i] = v: sort once, then sum each run of equal indices."""
+        if not fused_enabled():
+            return super().add_rows(rows, index, out)
         order = np.argsort(index, kind="stable")
         ordered = index[order]
         starts = np.flatnonzero(np.diff(ordered, prepend=-1))
         out[...] = 0
         if len(starts):
             out[ordered[starts]] = np.add.reduceat(rows[order], starts, axis=0)
+        return None
 
-    def explain(self, operation: Operation, cell: RNNCell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
+    def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         plain = super().explain(operation, cell, shapes, dtype)
-        if operation == "matmul_add":
+        if operation == "matmul_add" or not fused_enabled():
             return plain
+        if operation == "add_rows":
+            return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
         if not kernels:
             return Explanation("plain", _NOT_BUILT)
-        if not fused_enabled():
-            return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
+        if operation in RECURRENCES and not isinstance(cell, RNNCell):
+            return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         why = kernels.level()
-        if operation in ("recurrence_forward", "recurrence_backward"):
+        if operation in RECURRENCES:
             T, N, D, H = (shapes[letter] for letter in "TNDH")
             itemsize = np.dtype(dtype).itemsize
             threads, split, project_first = kernels.partition(T, N, D + H, H, itemsize, kernels.max_threads())
@@ -103,6 +117,11 @@ class NumpyBackend(Backend):
             "instruction set": kernels.level(),
             "threads": str(kernels.max_threads()),
         }
+
+
+def _fits(cell: Cell, inputs: Inputs) -> TypeGuard[RNNCell]:
+    """Whether the kernels have this recurrence: the Elman cell over all steps, from the first on."""
+    return type(cell) is RNNCell and inputs.lengths is None and not inputs.reverse
 
 
 def load() -> NumpyBackend:

@@ -14,7 +14,7 @@ from tests.layouts import LAYOUTS, lay_out
 from tests.reference import rnn_backward, rnn_forward
 from xrnn import RNN, gradcheck, use_fused
 from xrnn.backend import Backend
-from xrnn.ops.rnn import NONLINEARITIES, Nonlinearity
+from xrnn.ops.cells.rnn import NONLINEARITIES, Nonlinearity
 from xrnn.typing import Array
 
 HostArray = np.ndarray[Any, np.dtype[Any]]

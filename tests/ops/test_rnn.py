@@ -15,7 +15,7 @@ from tests.layouts import LAYOUTS, lay_out
 from tests.reference import rnn_backward, rnn_forward
 from xrnn import use_fused
 from xrnn.backend import OPERATIONS, Backend
-from xrnn.ops.rnn import NONLINEARITIES, Nonlinearity, RNNCache, RNNCell
+from xrnn.ops.cells.rnn import NONLINEARITIES, Nonlinearity, RNNCache, RNNCell
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_place
+from xrnn.select import backend_of
 from xrnn.typing import Array
 
 
@@ -16,19 +18,41 @@ class Layer:
     grads    their gradients, overwritten in place by every `backward`: the same arrays at the same addresses
     """
 
-    names: ClassVar[tuple[str, ...]] = ()
+    names: tuple[str, ...] = ()
+    updates: int = 0  # how often an optimizer has updated the parameters
+    cache: Any = None
+    _call_with: str = "x"  # the arguments of `forward`, for an error
 
     def __init__(self, *params: Array) -> None:
         first = params[0]
-        self.backend: Backend = check_float(self.names[0], first)
-        self._array_type, self._dtype, self._device = type(first), first.dtype, first.device
-        self._on_host = self._device == "cpu"  # there is one host: nothing to compare at each call
+        check_float(self.names[0], first)
+        self._take_place(first)
         for name, param in zip(self.names, params, strict=True):
             if not self._is_ours(param):
                 self._refuse(name, param)
         self.params: list[Array] = list(params)
         with self.backend.device_of(first):
             self.grads: list[Array] = [self.backend.xp.zeros(p.shape, p.dtype) for p in params]
+
+    def _take_place(self, first: Array) -> None:
+        """Compute where `first`, a parameter, lies."""
+        self.backend: Backend = backend_of(first)
+        self._array_type, self._dtype, self._device = type(first), first.dtype, first.device
+        self._on_host = self._device == "cpu"  # there is one host: nothing to compare at each call
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: without the cache, and without what belongs to this process."""
+        here = {"backend", "_array_type", "_dtype", "_device", "_on_host"}
+        return {name: value for name, value in vars(self).items() if name not in here} | {"cache": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._take_place(self.params[0])
+
+    @property
+    def title(self) -> str:
+        """What an error calls this layer."""
+        return type(self).__name__
 
     @property
     def named_params(self) -> dict[str, Array]:
@@ -48,14 +72,31 @@ class Layer:
     def _check(self, name: str, array: Any, shape: tuple[int | str, ...], remedy: str) -> None:
         """Refuse an array that is not this layer's kind or not of `shape`: sizes, or letters where any size fits."""
         if not (self._is_ours(array) and (array.shape == shape or _fits(array.shape, shape))):
-            self._refuse(name, array, _show(shape), remedy)
+            self._refuse(name, array, show_shape(shape), remedy)
+
+    def _cached(self, cache: Any) -> Any:
+        """`cache`, or that of the last forward. Raises RuntimeError where there was none."""
+        cache = self.cache if cache is None else cache
+        if cache is None:
+            raise RuntimeError(f"backward needs a forward before it: call forward({self._call_with}) first")
+        return cache
+
+    def _check_unchanged(self, updates: int, ran_with: Sequence[Array]) -> None:
+        """Refuse a backward whose forward ran with other weights, as far as it can be noticed.   Raises RuntimeError."""
+        mine = self.params
+        same = all([mine[i] is param for i, param in enumerate(ran_with)])
+        if updates != self.updates or not same:
+            raise RuntimeError(
+                f"the weights of this {self.title} have been {'updated' if same else 'replaced'} since that forward: "
+                "expected the weights it ran with; call backward before the update, or forward again"
+            )
 
     def _refuse(self, name: str, array: Any, expected: str = "", remedy: str = "") -> NoReturn:
         """Say in one line what `array` is, what was expected, and the remedy; the last two are for a wrong shape.
 
         Raises TypeError for a wrong type or dtype, ValueError for a wrong device or shape.
         """
-        this = f"this {type(self).__name__}"
+        this = f"this {self.title}"
         check_place(name, array, self.backend, self._device, this)
         if array.dtype != self._dtype:
             raise TypeError(
@@ -71,5 +112,5 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
     )
 
 
-def _show(shape: tuple[int | str, ...]) -> str:
+def show_shape(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

@@ -1,1 +1,1 @@
-"""The plain forms of the recurrences, on any array namespace."""
+"""The plain form of every operation, on any array namespace, forward and backward side by side."""

@@ -9,7 +9,7 @@ import numpy as np
 from tests import standin as cp
 from xrnn import RNN
 from xrnn.backends.cupy import CupyBackend
-from xrnn.ops.rnn import Nonlinearity
+from xrnn.ops.cells.rnn import Nonlinearity
 
 ONE_BLOCK = (6, 3, 5, 20)  # T, N, D, H
 GROUP = (4, 5, 3, 260)  # just too large for one block

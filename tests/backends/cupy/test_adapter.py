@@ -13,7 +13,7 @@ from tests.conftest import STANDIN
 from tests.standin.counting import Counters, counted
 from xrnn import RNN, SGD, Adam, Dropout, Embedding, Linear, clip_grad_norm, mean_squared_error, softmax_cross_entropy
 from xrnn.backend import Explanation, use_fused
-from xrnn.ops.rnn import RNNCell
+from xrnn.ops.cells.rnn import RNNCell
 
 N, D, H = 3, 5, 7
 

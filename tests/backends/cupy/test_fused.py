@@ -14,7 +14,7 @@ from tests.standin import raw
 from tests.standin.counting import Counters, counted, no_waiting
 from xrnn import use_fused
 from xrnn.backends.cupy import CupyBackend, launch
-from xrnn.ops.rnn import Nonlinearity, RNNCell
+from xrnn.ops.cells.rnn import Nonlinearity, RNNCell
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])

@@ -16,7 +16,7 @@ from tests.standin.counting import counted
 from xrnn import use_fused
 from xrnn.backend import Explanation
 from xrnn.backends.cupy import CupyBackend, launch
-from xrnn.ops.rnn import RNNCell
+from xrnn.ops.cells.rnn import RNNCell
 
 
 def explained(backend: CupyBackend, sizes: tuple[int, ...]) -> Explanation:

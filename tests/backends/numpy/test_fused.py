@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from xrnn import RNN, Linear, get_backend, softmax_cross_entropy, use_fused
 from xrnn.backend import OPERATIONS, Backend
 from xrnn.backends.numpy import NumpyBackend, kernels
-from xrnn.ops.rnn import NONLINEARITIES, Nonlinearity, RNNCell
+from xrnn.ops.cells.rnn import NONLINEARITIES, Nonlinearity, RNNCell
 from xrnn.typing import Array
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}

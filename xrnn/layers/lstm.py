@@ -1,0 +1,85 @@
+"""The long short-term memory layer."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.layers.recurrent import Cache, RecurrentLayer, fresh_params
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.typing import Array
+
+
+class LSTM(RecurrentLayer):
+    """Long short-term memory   (Hochreiter & Schmidhuber, 1997; Gers et al., 2000).
+
+    i, f, g, o = σ, σ, tanh, σ of x[t] @ Wx + h[t-1] @ Wh + b
+    c[t] = f · c[t-1] + i · g
+    h[t] = o · tanh(c[t])
+
+    Wx (D, 4H), Wh (H, 4H), b (4H,), in the order i f g o: arrays of one backend, float32 or float64; the layer runs on
+    that backend, and holds these very arrays. T time steps, N batch, D input size, H hidden size; time comes first. A
+    2-d input is one step of a batch, (N, D).
+
+    reverse  take the last step first
+
+    Raises TypeError for arrays of other kinds, dtypes or backends, ValueError for shapes that don't fit.
+    """
+
+    def __init__(self, Wx: Array, Wh: Array, b: Array, *, reverse: bool = False) -> None:
+        super().__init__(LSTMCell(), Wx, Wh, b, reverse=reverse)
+
+    @classmethod
+    def init(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reverse: bool = False,
+        rng: np.random.Generator | int | None = None,
+        dtype: Any = "float32",
+        backend: str | Backend | None = None,
+    ) -> Self:
+        """A layer with Glorot uniform Wx and orthogonal Wh a gate, and a b of 1 for the forget gate, else 0.
+
+        rng    a seed or a Generator: the same weights on every backend; None for fresh ones
+        dtype  float32 or float64
+
+        Raises TypeError and ValueError for sizes, rng or dtype that are something else.
+        """
+        return cls(*fresh_params(LSTMCell(), input_size, hidden_size, rng, dtype, backend), reverse=reverse)
+
+    def forward(
+        self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Any = None
+    ) -> tuple[Array, Array]:
+        """One step, x (N, D) → h, c (N, H), or a sequence, x (T, N, D) → h, c (T, N, H), c of every step.
+
+        h_prev, c_prev   (N, H), None for zeros
+        lengths          (N,) integers in [0, T]: past its own length a row keeps its states, whatever x holds there
+
+        Keeps what `backward` needs. The results are views of buffers that the layer never writes again; don't change
+        them, `x` or the weights before `backward`.
+        """
+        h, c = self._forward(x, (h_prev, c_prev), lengths)
+        return h, c
+
+    def backward(self, dh: Array, dc: Array | None = None, *, cache: Cache | None = None) -> tuple[Array, Array, Array]:
+        """The gradient of what a `forward` returned → dx, in the shape of its x, dh_prev and dc_prev (N, H).
+
+        dc      None where the loss does not look at c
+        cache   of which forward: `layer.cache`, taken after it; None for the last
+
+        Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
+        since by an optimizer, or replaced.
+        """
+        dx, dh_prev, dc_prev = self._backward((dh, dc), cache)
+        return dx, dh_prev, dc_prev
+
+    def __call__(
+        self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Any = None
+    ) -> tuple[Array, Array]:
+        """Inference: what `forward` returns, with nothing kept."""
+        h, c = self._call(x, (h_prev, c_prev), lengths)
+        return h, c

@@ -1,0 +1,269 @@
+"""What all recurrent layers share, and the layer for a cell of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from xrnn import init
+from xrnn.backend import Backend
+from xrnn.checks import check_integer, check_lengths, check_size
+from xrnn.layers.base import Layer, show_shape
+from xrnn.ops.cell import Cell
+from xrnn.ops.random import Draws
+from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.select import get_backend
+from xrnn.typing import Array
+
+State: TypeAlias = tuple[Array, ...]  # (N, H) for each state of the cell
+
+
+@dataclass(slots=True, eq=False)
+class Cache:
+    """What a forward keeps for `backward`."""
+
+    trace: Trace
+    one_step: bool
+    updates: int  # of the layer's weights, when the forward ran
+
+
+class RecurrentLayer(Layer):
+    """A layer that runs a cell over time. Subclasses add `forward`, `backward` and a call, with their states by name.
+
+    cache    what the last `forward` keeps for `backward`: None before
+    reverse  whether the last step is taken first; slot 0 of the result is then the final state
+    seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws
+    """
+
+    def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int = 0) -> None:
+        self.cell = cell
+        self.names = ("Wx", "Wh", "b", *cell.params)
+        super().__init__(*params)
+        Wx, Wh, b = params[:3]
+        H = Wh.shape[0] if Wh.ndim else 0
+        if not H or Wh.shape != (H, len(cell.from_h) * H):
+            self._refuse("Wh", Wh, f"(H, {_times(len(cell.from_h))}H)", "it takes a hidden state of size H to the next")
+        self._check("Wx", Wx, ("D", len(cell.from_x) * H), f"Wh is {Wh.shape}")
+        self._check("b", b, (cell.pre * H,), f"Wh is {Wh.shape}")
+        self.input_size: int = Wx.shape[0]
+        self.hidden_size: int = H
+        self.reverse = reverse
+        self.seed, self.step = check_integer("seed", seed, least=0), 0
+        self.cache: Cache | None = None
+        # Where the results lie among the T + 1 slots of a state: of one step, and of a sequence (see `Trace`).
+        self._slot: int = 0 if reverse else 1
+        self._slots: slice = slice(None, -1) if reverse else slice(1, None)
+        self._has_more = bool(cell.params or cell.draws)  # of what most cells lack
+        self._none: tuple[None, ...] = (None,) * len(cell.states)
+        self._state_names = [f"{state}_prev" for state in cell.states]
+        self._gradient_names = [f"d{state}" for state in cell.states]
+
+    def stream(self, x: Array, state: Any = None) -> tuple[Array, Any]:
+        """Inference on the next step (N, D), or the next steps (T, N, D), of a signal without end → h, state.
+
+        state   what the call before returned, None at the beginning: (N, H), a tuple of these for a cell with several.
+                None of it stays in the layer, so one layer may serve many signals, from many threads.
+
+        Raises ValueError for a layer that runs in reverse.
+        """
+        if self.reverse:
+            self._refuse_stream()
+        trace = self._run(x, self._all_states(state), None, False)
+        return self._results(trace, x.ndim == 2)[0], single(trace.final)
+
+    # ---- for layers made of layers, to which every cell looks alike ----
+
+    @property
+    def streams(self) -> bool:
+        return not self.reverse
+
+    def through(self, x: Array, state: State | None, lengths: Any, *, training: bool) -> tuple[Array, State]:
+        """h and the states after the last step taken; keeps the cache where `training`."""
+        trace = self._run(x, self._all_states(state), lengths, training)
+        if training:
+            self.cache = Cache(trace, x.ndim == 2, self.updates)
+        return self._results(trace, x.ndim == 2)[0], tuple(trace.final)
+
+    def back(self, dh: Array, dfinal: State | None, cache: Cache | None) -> tuple[Array, State]:
+        """The gradient by way of both results of `through` → dx, that of the initial states."""
+        dstates: Sequence[Array | None] = (dh, *self._none[1:])
+        if dfinal is not None:
+            cache = self._cached(cache)
+            self._check_gradients(dstates, cache)
+            dfinal = self._all_states(dfinal)
+            for name, d in zip(self._gradient_names, dfinal, strict=True):
+                self._check(name, d, (dh.shape[-2], self.hidden_size), "the shape of a final state")
+            if len(cache.trace.inputs.x):
+                dstates = self._with_final(dstates, dfinal, cache.one_step)
+        dx, *dinitial = self._backward(dstates, cache)
+        if dfinal is not None and not len(dx):  # without a step the final states are the initial ones
+            dinitial = list(dfinal)
+        return dx, tuple(dinitial)
+
+    def _with_final(self, dstates: Sequence[Array | None], dfinal: State, one_step: bool) -> list[Array]:
+        """The gradients of all states, with those of the final ones added: copies."""
+        whole = []
+        for dstate, d in zip(dstates, dfinal, strict=True):
+            total = self.backend.xp.zeros_like(dstates[0]) if dstate is None else dstate.copy()
+            last = total if one_step else total[0 if self.reverse else -1]
+            last += d
+            whole.append(total)
+        return whole
+
+    # ---- what they all are made of ----
+
+    def _forward(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
+        """The results, (T, N, H) a state or (N, H) of one step; keeps the cache."""
+        trace = self._run(x, initial, lengths, True)
+        self.cache = Cache(trace, x.ndim == 2, self.updates)
+        return self._results(trace, x.ndim == 2)
+
+    def _call(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
+        """The same results, with nothing kept."""
+        return self._results(self._run(x, initial, lengths, False), x.ndim == 2)
+
+    def _run(self, x: Array, initial: Sequence[Array | None], lengths: Any, training: bool) -> Trace:
+        self._check_input(x, initial)
+        if lengths is not None:
+            lengths = self._checked_lengths(lengths, x)
+        p = self.params
+        inputs = Inputs(x if x.ndim == 3 else x[None], p[0], p[1], p[2], initial, lengths, self.reverse)
+        if self._has_more:
+            inputs.own = p[3:]
+            if self.cell.draws and training:
+                inputs.draws = Draws(self.backend.xp, (self.seed, self.step))
+                self.step += 1
+        if self._on_host:
+            return self.backend.recurrence_forward(self.cell, inputs, training)
+        with self.backend.device_of(x):
+            return self.backend.recurrence_forward(self.cell, inputs, training)
+
+    def _results(self, trace: Trace, one_step: bool) -> Sequence[Array]:
+        slots = self._slot if one_step else self._slots
+        return [s[slots] for s in trace.states]
+
+    def _backward(self, dstates: Sequence[Array | None], cache: Cache | None) -> tuple[Array, ...]:
+        cache = self._cached(cache)
+        trace, one_step = cache.trace, cache.one_step
+        inputs = trace.inputs
+        self._check_unchanged(cache.updates, [inputs.Wx, inputs.Wh, inputs.b, *inputs.own])
+        self._check_gradients(dstates, cache)
+        if one_step:
+            dstates = [None if dstate is None else dstate[None] for dstate in dstates]
+        with self.backend.device_of(inputs.x):
+            dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads)
+        return dx[0] if one_step else dx, *dinitial
+
+    def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
+        """Refuse gradients that aren't those of the results. That of h must be there; the others may be None."""
+        shape = cache.trace.inputs.x.shape[cache.one_step : 2] + (self.hidden_size,)
+        for i, dstate in enumerate(dstates):
+            if i and dstate is None:
+                continue
+            if not (self._is_ours(dstate) and dstate.shape == shape):  # type: ignore[union-attr]
+                remedy = "the shape of what the last forward returned"
+                self._refuse(self._gradient_names[i], dstate, show_shape(shape), remedy)
+
+    def _all_states(self, state: Any) -> State:
+        """A state for each that the cell has; `state` None for zeros. Raises ValueError for fewer or more."""
+        if state is None:
+            return self._none  # type: ignore[return-value]
+        states = state if isinstance(state, tuple) else (state,)
+        if len(states) != len(self._none):
+            raise ValueError(
+                f"got {len(states)} state{'s' * (len(states) != 1)}, but this {self.title} expects "
+                f"{len(self._none)}, {' and '.join(self.cell.states)}: pass on what it returned"
+            )
+        return states
+
+    def _check_input(self, x: Array, initial: Sequence[Array | None]) -> None:
+        D = self.input_size
+        if not (self._is_ours(x) and x.ndim in (2, 3) and x.shape[-1] == D):
+            self._refuse(
+                "x",
+                x,
+                f"(N, {D}) for one step of a batch or (T, N, {D}) for a sequence",
+                f"Wx is {self.params[0].shape}; x[None] makes a batch of one vector, x[:, None] one of one sequence",
+            )
+        shape = x.shape[-2], self.hidden_size
+        for i, state in enumerate(initial):
+            if state is not None and not (self._is_ours(state) and state.shape == shape):
+                self._refuse(self._state_names[i], state, show_shape(shape), "N as in x, H as in Wh")
+
+    def _checked_lengths(self, lengths: Any, x: Array) -> Array:
+        if x.ndim == 2:
+            raise ValueError("got lengths for one step, x (N, D): expected a sequence, x (T, N, D); leave lengths out")
+        T, N, _ = x.shape
+        return check_lengths(lengths, N, T, self.backend, self._device, f"this {self.title}")
+
+    def _refuse_stream(self) -> None:
+        raise ValueError(
+            f"this {self.title} runs in reverse, from the last step on: expected a layer that runs forward; "
+            "stream with one made without reverse=True"
+        )
+
+
+class SingleStateLayer(RecurrentLayer):
+    """A recurrent layer whose cell has one state, h."""
+
+    def forward(self, x: Array, h_prev: Array | None = None, *, lengths: Any = None) -> Array:
+        """One step, x (N, D) → h (N, H), or a sequence, x (T, N, D) → h (T, N, H); h_prev (N, H), None for zeros.
+
+        lengths   (N,) integers in [0, T]: past its own length a row keeps its state, whatever x holds there
+
+        Keeps what `backward` needs. The result is a view of a buffer that the layer never writes again; don't change
+        it, `x` or the weights before `backward`.
+        """
+        return self._forward(x, (h_prev,), lengths)[0]
+
+    def backward(self, dh: Array, *, cache: Cache | None = None) -> tuple[Array, Array]:
+        """The gradient of what a `forward` returned → dx, in the shape of its x, and dh_prev (N, H).
+
+        cache   of which forward: `layer.cache`, taken after it; None for the last
+
+        Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
+        since by an optimizer, or replaced.
+        """
+        dx, dh_prev = self._backward((dh,), cache)
+        return dx, dh_prev
+
+    def __call__(self, x: Array, h_prev: Array | None = None, *, lengths: Any = None) -> Array:
+        """Inference: what `forward` returns, with nothing kept."""
+        hs = self._run(x, (h_prev,), lengths, False).states[0]
+        h: Array = hs[self._slot if x.ndim == 2 else self._slots]
+        return h
+
+
+def fresh_params(
+    cell: Cell,
+    input_size: int,
+    hidden_size: int,
+    rng: np.random.Generator | int | None,
+    dtype: Any,
+    backend: str | Backend | None,
+) -> list[Array]:
+    """A Glorot uniform Wx and an orthogonal Wh for each gate; the bias and the own parameters that the cell asks for.
+
+    rng    a seed or a Generator: the same weights on every backend; None for fresh ones
+    dtype  float32 or float64
+
+    Raises TypeError and ValueError for sizes, rng or dtype that are something else.
+    """
+    D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
+    rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
+    Wx = np.concatenate([init.glorot_uniform(rng, D, H) for _ in cell.from_x], axis=1)
+    Wh = np.concatenate([init.orthogonal(rng, H) for _ in cell.from_h], axis=1)
+    asarray = get_backend(backend).asarray
+    return [asarray(w, dtype) for w in (Wx, Wh, cell.initial_bias(H), *cell.initial_params(rng, H))]
+
+
+def single(states: Sequence[Array]) -> Any:
+    """The state of a cell with one; all of them, as a tuple, of a cell with several."""
+    return states[0] if len(states) == 1 else tuple(states)
+
+
+def _times(parts: int) -> str:
+    return "" if parts == 1 else str(parts)

@@ -1,0 +1,37 @@
+"""y = x @ W + b, its gradient, and the sums of rows and products that other operations are made of."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from xrnn.typing import Array
+
+ONE_HOT_SIZE: Final = 2**24  # elements of the one-hot matrix in `add_rows`: 64 MB in float32
+
+
+def forward(xp: Any, x: Array, W: Array, b: Array) -> Array:
+    """y = x @ W + b.   x (M, D), W (D, C), b (C,) → y (M, C)."""
+    y: Array = xp.matmul(x, W)
+    y += b
+    return y
+
+
+def backward(xp: Any, x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Array:
+    """dW = xᵀ @ dy, db = Σ dy, overwritten; dx = dy @ Wᵀ.   dy (M, C) → dx (M, D)."""
+    xp.matmul(x.T, dy, out=dW)
+    xp.sum(dy, axis=0, out=db)
+    dx: Array = xp.matmul(dy, W.T)
+    return dx
+
+
+def add_rows(xp: Any, rows: Array, index: Array, out: Array) -> None:
+    """out[v] = Σ rows[i] over the i with index[i] = v.   rows (M, E), index (M,), out (V, E) is overwritten.
+
+    Products with the one-hot matrix, which sum in a fixed order, without float atomics; in blocks of rows of `out`,
+    so that a large V needs no large memory.
+    """
+    block = max(ONE_HOT_SIZE // max(len(index), 1), 1)
+    for start in range(0, len(out), block):
+        part = out[start : start + block]
+        one_hot = (xp.arange(start, start + len(part))[:, None] == index).astype(rows.dtype)
+        xp.matmul(one_hot, rows, out=part)

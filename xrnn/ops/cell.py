@@ -1,0 +1,126 @@
+"""What a recurrent cell has to say: one step forward, and the gradient of that step.
+
+The loop over time, the products with the weights, lengths and direction are the driver's (`recurrence.py`), once for
+all cells. Letters, here and everywhere: T time steps, N batch, D input size, H hidden size; `d` in front means
+gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from xrnn.typing import Array, HostArray
+
+if TYPE_CHECKING:
+    from xrnn.ops.random import Draws
+
+
+MatmulAdd: TypeAlias = Callable[[Array, Array, Array], None]  # (a, b, out): out += a @ b
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What a cell may use beside its operands."""
+
+    xp: Any  # the array namespace
+    matmul_add: MatmulAdd
+    W: Array  # Wh (H, parts · H) forward, its transpose backward
+    own: Sequence[Array] = ()  # the cell's own parameters, in the order of `params`
+    down: Sequence[Array] = ()  # their gradients: zero before the first step, for `gradient` to add to
+    training: bool = False
+    draws: Draws | None = None  # random numbers, for a cell with `draws = True`
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """The operands of one step. For `Cell.prepare`: of many, each with an axis of steps in front."""
+
+    z: Any  # (pre, N, H); in a gradient None unless the cell keeps it
+    before: Sequence[Array]  # (N, H) a state
+    after: Sequence[Array]  # likewise
+    kept: Any  # (kept, N, H), None where the cell keeps nothing
+
+
+class Cell:
+    """One step of a recurrence. From the pre-activations z and the states before, a cell computes the states after.
+
+    z has `pre` blocks of (N, H). The driver fills them: block from_x[i] with part i of x @ Wx, block from_h[i] with
+    part i of h @ Wh, and all with the bias, whose parts follow `from_b`.
+    """
+
+    name: str  # finds a backend's kernels
+    states: tuple[str, ...] = ("h",)  # the first is the output, and what Wh multiplies
+    pre: int = 1  # blocks of z
+    kept: int = 0  # (N, H) arrays that a step saves for the gradient, besides z
+    keeps_z: bool = True  # whether the gradient needs z, as `step` left it
+    direct: bool = True  # whether h depends on the h before also past z, so that `gradient` writes dbefore[0]
+    params: tuple[str, ...] = ()  # the cell's own, beyond Wx, Wh and b
+    draws: bool = False  # whether a step draws random numbers
+
+    # The block of z that each part of x @ Wx feeds, and each part of h @ Wh: neighbours, in their order. Left out: all.
+    from_x: tuple[int, ...] = ()
+    from_h: tuple[int, ...] = ()
+    # The block that each part of b feeds: those that x feeds, in their order, then the others. Never to be given.
+    from_b: tuple[int, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        every = tuple(range(cls.pre))
+        cls.from_x, cls.from_h = cls.from_x or every, cls.from_h or every
+        cls.from_b = cls.from_x + tuple(block for block in every if block not in cls.from_x)
+
+    def initial_bias(self, H: int) -> HostArray:
+        """(pre · H,) on the host, in float64."""
+        return np.zeros(self.pre * H)
+
+    def initial_params(self, rng: np.random.Generator, H: int) -> Sequence[HostArray]:
+        """The first values of `params`, on the host, in float64."""
+        return ()
+
+    # ---- one step ----
+
+    def step(self, run: Run, at: Step) -> None:
+        """Fill `at.after` and `at.kept` from `at.z`, which may be changed, and `at.before`."""
+        raise NotImplementedError
+
+    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+        """Compute what of the gradient doesn't depend on dafter, for many steps at once: optional, and faster.
+
+        dz (steps, pre, N, H) and `at.kept`, which may be set to another array, reach `gradient` step by step.
+        """
+
+    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+        """Fill dz (pre, N, H), and dbefore with what does not pass through z; add to `run.down`.
+
+        `at.z` is as `step` left it, None unless `keeps_z`. dafter may be changed. Where `direct` is False, dbefore[0]
+        is the driver's to write.
+        """
+        raise NotImplementedError
+
+    # ---- a pointwise cell: h' = φ(z) ----
+
+    # z then lies where h' will, and two calls a step are all that the loop needs.
+    pointwise: bool = False
+
+    def activate(self, xp: Any, z: Array) -> None:
+        """z = φ(z), in place."""
+        raise NotImplementedError
+
+    # ---- the recurrent term: for a cell in which it is no product of h alone ----
+
+    recurs: bool = False  # True where the three below are the cell's own
+
+    def recur(self, run: Run, at: Step) -> None:
+        """Add the recurrent term to `at.z`."""
+        raise NotImplementedError
+
+    def recur_gradient(self, run: Run, at: Step, dz: Array, dh: Array) -> None:
+        """Add to dh (N, H) what comes by way of the recurrent term, and complete dz (pre, N, H)."""
+        raise NotImplementedError
+
+    def recur_weights(self, xp: Any, at: Step, dz: Array, dWh: Array) -> None:
+        """Overwrite dWh.   `at` and dz (steps, pre, N, H) are those of the whole sequence."""
+        raise NotImplementedError

@@ -1,0 +1,127 @@
+"""The gated recurrent unit, in both of its forms: the reset gate after the recurrent product, and before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.cells.gates import sigmoid
+from xrnn.typing import Array
+
+
+class GRUCell(Cell):
+    """r, u = σ(z₁, z₂), n = tanh(z₀ + r · z₃);  h' = n + u · (h - n)   (Cho et al., 2014; reset after the product).
+
+    The weights hold r, u, n. z₃ is the recurrent part of n, with a bias of its own. n comes first in z, so that what
+    h @ Wh feeds lies together: one product a step.
+    """
+
+    name = "gru"
+    pre = 4
+    from_x = (1, 2, 0)
+    from_h = (1, 2, 3)
+
+    def step(self, run: Run, at: Step) -> None:
+        xp = run.xp
+        (h,), (h_next,) = at.before, at.after
+        n, r, u, m = at.z
+        sigmoid(xp, at.z[1:3])
+        xp.multiply(r, m, out=h_next)
+        n += h_next
+        xp.tanh(n, out=n)
+        _mix(run, n, u, h, h_next)
+
+    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+        """dz = (q, q · m · r(1-r), (h-n) · u(1-u), q · r), with q = (1-u)(1-n²)."""
+        xp = run.xp
+        (h,) = at.before
+        n, r, u, m = (at.z[:, gate] for gate in range(4))
+        q, dr, du, dm = (dz[:, gate] for gate in range(4))
+        _prepare_new(run, n, u, h, q, du, scratch=dr)
+        xp.multiply(q, r, out=dm)
+        xp.subtract(1, r, out=dr)
+        dr *= dm
+        dr *= m
+
+    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+        """dz = dh' · what was prepared;  dh = dh' · u past z."""
+        dz *= dafter[0]
+        run.xp.multiply(dafter[0], at.z[2], out=dbefore[0])
+
+
+class GRUResetBeforeCell(Cell):
+    """r, u = σ(z₀, z₁), n = tanh(x @ Wx_n + (r · h) @ Wh_n + b_n);  h' = n + u · (h - n)   (Cho et al., 2014).
+
+    Its recurrent term is no single product of h: that of n has to wait for r.
+    """
+
+    name = "gru_reset_before"
+    pre = 3
+    recurs = True
+
+    def recur(self, run: Run, at: Step) -> None:
+        (h,), (r, u, n), Wh = at.before, at.z, run.W
+        H = len(Wh)
+        gates = h @ Wh[:, : 2 * H]
+        r += gates[:, :H]
+        u += gates[:, H:]
+        sigmoid(run.xp, at.z[:2])
+        n += (r * h) @ Wh[:, 2 * H :]
+
+    def step(self, run: Run, at: Step) -> None:
+        (_, u, n), (h,), (h_next,) = at.z, at.before, at.after
+        run.xp.tanh(n, out=n)
+        _mix(run, n, u, h, h_next)
+
+    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+        """dz = (h · r(1-r), (h-n) · u(1-u), (1-u)(1-n²))."""
+        xp = run.xp
+        (h,) = at.before
+        r, u, n = (at.z[:, gate] for gate in range(3))
+        dr, du, q = (dz[:, gate] for gate in range(3))
+        _prepare_new(run, n, u, h, q, du, scratch=dr)
+        xp.subtract(1, r, out=dr)
+        dr *= r
+        dr *= h
+
+    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+        """dz₁, dz₂ = dh' · what was prepared;  dh = dh' · u past z. dz₀ waits for the product: see `recur_gradient`."""
+        dz[1:] *= dafter[0]
+        run.xp.multiply(dafter[0], at.z[1], out=dbefore[0])
+
+    def recur_gradient(self, run: Run, at: Step, dz: Array, dh: Array) -> None:
+        """d(r·h) = dz₂ @ Wh_nᵀ;  dz₀ = d(r·h) · what was prepared;  dh += d(r·h) · r + (dz₀, dz₁) @ (Wh_r, Wh_u)ᵀ."""
+        WhT, H = run.W, dh.shape[1]
+        drh = dz[2] @ WhT[2 * H :]
+        dz[0] *= drh
+        drh *= at.z[0]
+        dh += drh
+        dh += dz[0] @ WhT[:H]
+        dh += dz[1] @ WhT[H : 2 * H]
+
+    def recur_weights(self, xp: Any, at: Step, dz: Array, dWh: Array) -> None:
+        """dWh = (hᵀ @ dz₀, hᵀ @ dz₁, (r · h)ᵀ @ dz₂), summed over steps and rows."""
+        h = at.before[0]
+        H = h.shape[-1]
+        for gate, left in enumerate((h, h, at.z[:, 0] * h)):
+            dWh[:, gate * H : (gate + 1) * H] = left.reshape(-1, H).T @ dz[:, gate].reshape(-1, H)
+
+
+def _mix(run: Run, n: Array, u: Array, h: Array, h_next: Array) -> None:
+    """h' = n + u · (h - n)."""
+    run.xp.subtract(h, n, out=h_next)
+    h_next *= u
+    h_next += n
+
+
+def _prepare_new(run: Run, n: Array, u: Array, h: Array, q: Array, du: Array, scratch: Array) -> None:
+    """q = (1-u)(1-n²), the slope of h' in n's pre-activation; du = (h-n) · u(1-u), that in u's."""
+    xp = run.xp
+    xp.subtract(1, u, out=scratch)
+    xp.multiply(n, n, out=q)
+    xp.subtract(1, q, out=q)
+    q *= scratch
+    xp.subtract(h, n, out=du)
+    du *= u
+    du *= scratch

@@ -1,0 +1,70 @@
+"""The long short-term memory cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.cells.gates import sigmoid
+from xrnn.typing import Array, HostArray
+
+
+class LSTMCell(Cell):
+    """i, f, o = σ(z₀, z₁, z₃), g = tanh(z₂);  c' = f · c + i · g,  h' = o · tanh(c')   (Gers et al., 2000)."""
+
+    name = "lstm"
+    states = ("h", "c")
+    pre = 4
+    direct = False
+
+    def initial_bias(self, H: int) -> HostArray:
+        """1 for the forget gate, so that at first the state is kept (Jozefowicz et al., 2015); else 0."""
+        return np.repeat([0.0, 1.0, 0.0, 0.0], H)
+
+    def step(self, run: Run, at: Step) -> None:
+        xp = run.xp
+        (_, c), (h_next, c_next) = at.before, at.after
+        i, f, g, o = at.z
+        xp.tanh(g, out=g)
+        sigmoid(xp, at.z[:2])
+        sigmoid(xp, o)
+        xp.multiply(i, g, out=h_next)  # h_next holds i · g until c' is there
+        xp.multiply(f, c, out=c_next)
+        c_next += h_next
+        xp.tanh(c_next, out=h_next)
+        h_next *= o
+
+    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+        """dz = (g · i(1-i), c · f(1-f), i · (1-g²), s · o(1-o)), kept = o · (1-s²), with s = tanh(c')."""
+        xp = run.xp
+        (_, c), (_, c_next) = at.before, at.after
+        i, g, o = at.z[:, 0], at.z[:, 2], at.z[:, 3]
+        di, df, dg, do = (dz[:, gate] for gate in range(4))
+        s = xp.tanh(c_next)
+
+        xp.multiply(at.z, at.z, out=dz)
+        xp.subtract(at.z, dz, out=dz)  # σ' = σ(1 - σ) of all, before g's is overwritten
+        di *= g
+        df *= c
+        do *= s
+        xp.multiply(g, g, out=dg)
+        xp.subtract(1, dg, out=dg)
+        dg *= i
+
+        s *= s
+        xp.subtract(1, s, out=s)
+        s *= o
+        at.kept = s[:, None]
+
+    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+        """dc' += dh' · o(1-s²);  dz = (dc', dc', dc', dh') · what was prepared;  dc = dc' · f."""
+        xp = run.xp
+        dh, dc = dafter
+        into_c = at.kept[0]
+        into_c *= dh
+        dc += into_c
+        dz[:3] *= dc
+        dz[3] *= dh
+        xp.multiply(dc, at.z[1], out=dbefore[1])

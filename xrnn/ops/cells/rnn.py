@@ -1,0 +1,79 @@
+"""The Elman cell, and its leaky form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from xrnn.ops.cell import Cell, Run, Step
+from xrnn.typing import Array
+
+Nonlinearity: TypeAlias = Literal["tanh", "relu"]
+NONLINEARITIES: Final = get_args(Nonlinearity)
+
+
+class RNNCell(Cell):
+    """h' = φ(z)   (Elman, 1990)."""
+
+    name = "rnn"
+    keeps_z = False  # φ' comes from the output
+    direct = False
+    pointwise = True
+
+    def __init__(self, nonlinearity: Nonlinearity = "tanh") -> None:
+        self.nonlinearity: Nonlinearity = nonlinearity
+
+    def activate(self, xp: Any, z: Array) -> None:
+        if self.nonlinearity == "tanh":
+            xp.tanh(z, out=z)
+        else:
+            xp.maximum(z, 0, out=z)
+
+    def step(self, run: Run, at: Step) -> None:
+        self.activate(run.xp, at.after[0])  # z lies there
+
+    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+        self.slope(run.xp, at.after[0], dz[:, 0])
+
+    def slope(self, xp: Any, y: Array, dz: Array) -> None:
+        """dz = φ'(z), from y = φ(z)."""
+        if self.nonlinearity == "tanh":
+            xp.multiply(y, y, out=dz)
+            xp.subtract(1, dz, out=dz)
+        else:
+            dz[...] = y > 0
+
+    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+        """dz = dh' · φ'(z)."""
+        dz *= dafter[0]
+
+
+class LeakyRNNCell(Cell):
+    """h' = (1 - leak) · h + leak · y,  y = φ(z)   (Jaeger et al., 2007).
+
+    leak   a number in (0, 1], or an array (H,), one a unit
+
+    y is kept: taken back out of h', its rounding error would be divided by the leak.
+    """
+
+    name = "leaky_rnn"
+
+    def __init__(self, leak: float | Array, nonlinearity: Nonlinearity = "tanh") -> None:
+        self.leak, self.rest = leak, 1 - leak
+        self.elman = RNNCell(nonlinearity)
+
+    def step(self, run: Run, at: Step) -> None:
+        (y,), (h,), (h_next,) = at.z, at.before, at.after
+        self.elman.activate(run.xp, y)
+        run.xp.subtract(y, h, out=h_next)
+        h_next *= self.leak
+        h_next += h
+
+    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+        self.elman.slope(run.xp, at.z, dz)
+        dz *= self.leak
+
+    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+        """dz = dh' · leak · φ'(z);  dh = dh' · (1 - leak) past z."""
+        dz *= dafter[0]
+        run.xp.multiply(dafter[0], self.rest, out=dbefore[0])
