@@ -10,11 +10,17 @@
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.config import show_config
 from xrnn.gradcheck import GradientMismatchError, gradcheck
+from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
+from xrnn.layers.gru import GRU
 from xrnn.layers.linear import Linear
+from xrnn.layers.lstm import LSTM
+from xrnn.layers.own import Recurrent, check_cell
 from xrnn.layers.rnn import RNN
+from xrnn.layers.stack import Stack
 from xrnn.losses import mean_squared_error, softmax_cross_entropy
+from xrnn.ops.cell import Cell
 from xrnn.optim import SGD, Adam, clip_grad_norm
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
@@ -22,17 +28,24 @@ from xrnn.select import xp as xp
 __version__ = "0.1.0"
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "RNN",
     "SGD",
     "Adam",
     "Backend",
     "BackendUnavailableError",
+    "Bidirectional",
+    "Cell",
     "Dropout",
     "Embedding",
     "GradientMismatchError",
     "Linear",
+    "Recurrent",
+    "Stack",
     "asarray",
     "backend_of",
+    "check_cell",
     "clip_grad_norm",
     "get_backend",
     "gradcheck",

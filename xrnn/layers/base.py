@@ -21,7 +21,7 @@ class Layer:
     names: tuple[str, ...] = ()
     updates: int = 0  # how often an optimizer has updated the parameters
     cache: Any = None
-    _call_with: str = "x"  # the arguments of `forward`, for an error
+    _forward_arguments: str = "x"  # for an error
 
     def __init__(self, *params: Array) -> None:
         first = params[0]
@@ -75,16 +75,11 @@ class Layer:
             self._refuse(name, array, show_shape(shape), remedy)
 
     def _cached(self, cache: Any) -> Any:
-        """`cache`, or that of the last forward. Raises RuntimeError where there was none."""
-        cache = self.cache if cache is None else cache
-        if cache is None:
-            raise RuntimeError(f"backward needs a forward before it: call forward({self._call_with}) first")
-        return cache
+        return given_or_last(cache, self.cache, self._forward_arguments)
 
     def _check_unchanged(self, updates: int, ran_with: Sequence[Array]) -> None:
-        """Refuse a backward whose forward ran with other weights, as far as it can be noticed.   Raises RuntimeError."""
-        mine = self.params
-        same = all([mine[i] is param for i, param in enumerate(ran_with)])
+        """Refuse a backward whose forward ran with other weights, as far as that can be noticed."""
+        same = all(mine is param for mine, param in zip(self.params, ran_with, strict=False))
         if updates != self.updates or not same:
             raise RuntimeError(
                 f"the weights of this {self.title} have been {'updated' if same else 'replaced'} since that forward: "
@@ -114,3 +109,11 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
 
 def show_shape(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def given_or_last(cache: Any, last: Any, arguments: str) -> Any:
+    """The cache that `backward` works with. Raises RuntimeError where there was no forward."""
+    cache = last if cache is None else cache
+    if cache is None:
+        raise RuntimeError(f"backward needs a forward before it: call forward({arguments}) first")
+    return cache

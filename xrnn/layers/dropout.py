@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_integer, check_place
+from xrnn.layers.base import given_or_last
+from xrnn.ops.random import keep
 from xrnn.select import backend_of
 from xrnn.typing import Array
 
@@ -46,11 +46,9 @@ class Dropout:
             self.step += 1
             return x * self.cache
 
-    def backward(self, dy: Array) -> Array:
-        """dx = dy · m / (1 - p)."""
-        m = self.cache
-        if m is None:
-            raise RuntimeError("backward needs a forward before it: call forward(x) first")
+    def backward(self, dy: Array, *, cache: Array | None = None) -> Array:
+        """dx = dy · m / (1 - p), m of the last forward, or of the one that left this `cache`."""
+        m: Array = given_or_last(cache, self.cache, "x")
         backend = backend_of(m)
         check_place("dy", dy, backend, m.device, "what forward returned")
         if dy.shape != m.shape or dy.dtype != m.dtype:
@@ -63,22 +61,7 @@ class Dropout:
         return x
 
     def _scaled_mask(self, backend: Backend, x: Array) -> Array:
-        """m / (1 - p): a position is kept where its 32-bit hash is at least p · 2³²."""
-        xp = backend.xp
-        keys = xp.arange(x.size, dtype=xp.uint32)
-        # The host mixes seed, layer and step, so that neighbouring values share nothing.
-        for word in np.random.SeedSequence(self.seed, spawn_key=(self.layer, self.step)).generate_state(2):
-            keys ^= word
-            _mix(xp, keys)
-        keep = keys >= xp.uint32(int(self.p * 2**32))
-        scaled: Array = keep.reshape(x.shape).astype(x.dtype) / (1 - self.p)
+        """m / (1 - p)."""
+        kept = keep(backend.xp, x.shape, self.p, (self.seed, self.layer, self.step))
+        scaled: Array = kept.astype(x.dtype) / (1 - self.p)
         return scaled
-
-
-def _mix(xp: Any, keys: Array) -> None:
-    """The 32-bit integer hash "lowbias32" of C. Wellons' hash-prospector, in place."""
-    keys ^= keys >> 16
-    keys *= xp.uint32(0x7FEB352D)
-    keys ^= keys >> 15
-    keys *= xp.uint32(0x846CA68B)
-    keys ^= keys >> 16

@@ -22,6 +22,7 @@ class Embedding(Layer):
     """
 
     names = ("W",)
+    _forward_arguments = "index"
 
     def __init__(self, W: Array) -> None:
         super().__init__(W)
@@ -49,11 +50,12 @@ class Embedding(Layer):
         self.cache = index
         return y
 
-    def backward(self, dy: Array) -> None:
-        """dW[v] = Σ dy over the places where index = v, in a fixed order.   dy (..., E). An index has no gradient."""
-        if self.cache is None:
-            raise RuntimeError("backward needs a forward before it: call forward(index) first")
-        index, E = self.cache, self.params[0].shape[1]
+    def backward(self, dy: Array, *, cache: Array | None = None) -> None:
+        """dW[v] = Σ dy over the places where index = v, in a fixed order.   dy (..., E). An index has no gradient.
+
+        cache   of which forward: `layer.cache`, taken after it; None for the last
+        """
+        index, E = self._cached(cache), self.params[0].shape[1]
         self._check("dy", dy, (*index.shape, E), "the shape of what the last forward returned")
         with self.backend.device_of(dy):
             self.backend.add_rows(dy.reshape(index.size, E), index.reshape(index.size), self.grads[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -13,6 +13,14 @@ from xrnn.checks import check_size
 from xrnn.layers.base import Layer
 from xrnn.select import get_backend
 from xrnn.typing import Array
+
+
+class Cache(NamedTuple):
+    """What a forward keeps for `backward`."""
+
+    x: Array
+    W: Array
+    updates: int  # of the layer's weights, when the forward ran
 
 
 class Linear(Layer):
@@ -27,7 +35,7 @@ class Linear(Layer):
         super().__init__(W, b)
         self._check("W", W, ("D", "C"), "W takes an input of size D to an output of size C")
         self._check("b", b, (W.shape[1],), f"W is {W.shape}")
-        self.cache: Array | None = None
+        self.cache: Cache | None = None
 
     @classmethod
     def init(
@@ -46,16 +54,21 @@ class Linear(Layer):
         return cls(asarray(init.glorot_uniform(rng, D, C), dtype), asarray(np.zeros(C), dtype))
 
     def forward(self, x: Array) -> Array:
-        """x (..., D) → y (..., C); keeps x for `backward`."""
+        """x (..., D) → y (..., C); keeps what `backward` needs."""
         y = self(x)
-        self.cache = x
+        self.cache = Cache(x, self.params[0], self.updates)
         return y
 
-    def backward(self, dy: Array) -> Array:
-        """dW = Σ xᵀ @ dy, db = Σ dy, over all leading axes; returns dx = dy @ Wᵀ.   dy (..., C) → dx (..., D)."""
-        if self.cache is None:
-            raise RuntimeError("backward needs a forward before it: call forward(x) first")
-        x, W = self.cache, self.params[0]
+    def backward(self, dy: Array, *, cache: Cache | None = None) -> Array:
+        """dW = Σ xᵀ @ dy, db = Σ dy, over all leading axes; returns dx = dy @ Wᵀ.   dy (..., C) → dx (..., D).
+
+        cache   of which forward: `layer.cache`, taken after it; None for the last
+
+        Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
+        since by an optimizer, or replaced.
+        """
+        x, W, updates = self._cached(cache)
+        self._check_unchanged(updates, [W])
         D, C = W.shape
         self._check("dy", dy, (*x.shape[:-1], C), "the shape of what the last forward returned")
         rows = math.prod(x.shape[:-1])

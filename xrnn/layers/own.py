@@ -1,4 +1,4 @@
-"""The layer for a cell of one's own."""
+"""The layer for a cell of one's own, and the check of such a cell."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from typing import Any, Self
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.gradcheck import GradientMismatchError, gradcheck
 from xrnn.layers.recurrent import Cache, RecurrentLayer, fresh_params, single
-from xrnn.ops.cell import Cell
+from xrnn.ops.cell import Cell, Run, Step
+from xrnn.select import get_backend
 from xrnn.typing import Array
 
 
 class Recurrent(RecurrentLayer):
-    """A layer that runs a cell over time: for a `Cell` of your own, and what RNN, LSTM and GRU are made of.
+    """A layer that runs a `Cell` of your own over time, in its plain form, on any backend.
 
     Wx (D, parts · H), Wh (H, parts · H), b (pre · H,), then the cell's own parameters: arrays of one backend, float32
     or float64. The layer runs on that backend, and holds these very arrays. T time steps, N batch, D input size, H
-    hidden size; time comes first.
+    hidden size; time comes first. A 2-d input is one step of a batch, (N, D).
 
-    A 2-d input is one step of a batch, (N, D); not a sequence without a batch, as in PyTorch.
-
-    params   the arrays; named_params gives them by name
-    grads    their gradients, overwritten in place by every `backward`: the same arrays at the same addresses
-    cache    what the last `forward` keeps for `backward`: None before
-    reverse  whether the last step is taken first; the first one's state is then the final one
+    reverse  take the last step first
     seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws
+
+    `check_cell` tells whether the cell's gradient is right.
 
     Raises TypeError for arrays of other kinds, dtypes or backends, ValueError for shapes that don't fit.
     """
@@ -44,7 +43,13 @@ class Recurrent(RecurrentLayer):
         dtype: Any = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
-        """A layer with the weights of `fresh_params`. Raises TypeError and ValueError for what those don't take."""
+        """A layer with Glorot uniform Wx and orthogonal Wh a gate; bias and own parameters as the cell asks for.
+
+        rng    a seed or a Generator: the same weights on every backend; None for fresh ones
+        dtype  float32 or float64
+
+        Raises TypeError and ValueError for sizes, rng or dtype that are something else.
+        """
         params = fresh_params(cell, input_size, hidden_size, rng, dtype, backend)
         return cls(cell, *params, reverse=reverse, seed=seed)
 
@@ -62,7 +67,7 @@ class Recurrent(RecurrentLayer):
     def backward(self, *dstates: Array | None, cache: Cache | None = None) -> Any:
         """The gradient of what a `forward` returned → dx, in the shape of its x, and that of each initial state.
 
-        dstates   the gradient of each result; None, or left out, for zeros
+        dstates   the gradient of each result; None, or left out, for zeros, but not of the first
         cache     of which forward: `layer.cache`, taken after it; None for the last
 
         Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
@@ -83,3 +88,66 @@ class Recurrent(RecurrentLayer):
                 f"{' and '.join(self.cell.states)}: leave the others out"
             )
         return (*given, *self._none[:missing])
+
+
+def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
+    """Check that a cell's gradient belongs to its step: in float64, at random points, for every argument.
+
+    Raises GradientMismatchError for what `gradient` leaves unwritten, or gets wrong.
+    """
+    backend = get_backend(backend)
+    T, N, D, H = 4, 3, 2, 5
+    rng = np.random.default_rng(0)
+    layer = Recurrent.init(cell, D, H, rng=rng, dtype="float64", backend=backend)
+    for param in layer.params:
+        param += backend.asarray(0.1 * rng.standard_normal(param.shape))
+    x = backend.asarray(rng.standard_normal((T, N, D)))
+    states = [backend.asarray(rng.standard_normal((N, H))) for _ in cell.states]
+    layer.forward(x[0], *states)
+    _check_written(layer, backend)
+
+    def forward(x: Array, *arguments: Array) -> Array:
+        for param, value in zip(layer.params, arguments[len(states) :], strict=True):
+            param[...] = value
+        layer.step = 0  # the same draws each time
+        results = layer._forward(x, arguments[: len(states)], None)
+        return backend.xp.concatenate(results, axis=-1)  # type: ignore[no-any-return]
+
+    def backward(u: Array) -> list[Array]:
+        for gradient in layer.grads:
+            gradient[...] = np.nan
+        parts = [u[..., i * H : (i + 1) * H] for i in range(len(states))]
+        return [*layer.backward(*parts), *layer.grads]
+
+    names = ["x", *(f"{state}_prev" for state in cell.states), *layer.names]
+    gradcheck(forward, backward, [x, *states, *(param.copy() for param in layer.params)], names=names)
+
+
+def _check_written(layer: Recurrent, backend: Backend) -> None:
+    """Run one gradient over NaNs: what is left of them was not written."""
+    assert layer.cache is not None
+    xp, cell, trace = backend.xp, layer.cell, layer.cache.trace
+    N, H = trace.states[0].shape[1:]
+    z = None if trace.z is None else trace.z.reshape(1, N, cell.pre, H).swapaxes(1, 2)
+    before, after = trace.around(slice(0, 1))
+    at = Step(z, before, after, trace.kept)
+    own = [xp.zeros(gradient.shape) for gradient in layer.grads[3:]]
+    run = Run(xp, backend.matmul_add, trace.inputs.Wh.T, trace.inputs.own, own, True, trace.inputs.draws)
+    dz, dbefore = xp.full((1, cell.pre, N, H), np.nan), [xp.full((N, H), np.nan) for _ in cell.states]
+    cell.prepare(run, at, dz)
+    one = [None if part is None else part[0] for part in (at.z, at.kept)]
+    at = Step(one[0], [s[0] for s in before], [s[0] for s in after], one[1])
+    cell.gradient(run, at, [xp.ones((N, H)) for _ in cell.states], dz[0], dbefore)
+    if cell.recurs:
+        cell.recur_gradient(run, at, dz[0], dbefore[0])
+    written = {f"dz[{block}]": dz[0, block] for block in range(cell.pre)}
+    written |= {
+        f"dbefore[{i}] ({state})": dbefore[i] for i, state in enumerate(cell.states) if i or cell.direct or cell.recurs
+    }
+    for name, array in written.items():
+        if bool(xp.isnan(array).any()):
+            raise GradientMismatchError(
+                f"the gradient of the cell {cell.name!r} leaves {name} unwritten: expected all of dz and dbefore to be "
+                "filled"
+                + ("; where h only acts through z, say direct = False" if name.startswith("dbefore[0]") else "")
+            )

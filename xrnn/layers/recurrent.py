@@ -58,6 +58,7 @@ class RecurrentLayer(Layer):
         self._slots: slice = slice(None, -1) if reverse else slice(1, None)
         self._has_more = bool(cell.params or cell.draws)  # of what most cells lack
         self._none: tuple[None, ...] = (None,) * len(cell.states)
+        self._forward_arguments = ", ".join(["x", *(f"{state}_prev" for state in cell.states)])
         self._state_names = [f"{state}_prev" for state in cell.states]
         self._gradient_names = [f"d{state}" for state in cell.states]
 
@@ -75,6 +76,10 @@ class RecurrentLayer(Layer):
         return self._results(trace, x.ndim == 2)[0], single(trace.final)
 
     # ---- for layers made of layers, to which every cell looks alike ----
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size
 
     @property
     def streams(self) -> bool:
@@ -159,7 +164,7 @@ class RecurrentLayer(Layer):
 
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
         """Refuse gradients that aren't those of the results. That of h must be there; the others may be None."""
-        shape = cache.trace.inputs.x.shape[cache.one_step : 2] + (self.hidden_size,)
+        shape = *cache.trace.inputs.x.shape[cache.one_step : 2], self.hidden_size
         for i, dstate in enumerate(dstates):
             if i and dstate is None:
                 continue

@@ -203,7 +203,7 @@ def _project(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
     H, rows = inputs.Wh.shape[0], z.shape[0] * z.shape[1]
     x, z = x.reshape(rows, x.shape[2]), z.reshape(rows, z.shape[2])
     for part, block in _segments(cell.from_x, H):
-        xp.matmul(x, inputs.Wx[:, part], out=z[:, block])
+        _product(xp, x, inputs.Wx[:, part], z[:, block])
     if len(cell.from_x) < cell.pre:
         for _, block in _segments(cell.from_b[len(cell.from_x) :], H):
             z[:, block] = 0
@@ -217,7 +217,15 @@ def _project(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
 def _transposed_product(xp: Any, left: Array, dz: Array, segments: Sequence[tuple[slice, slice]], dW: Array) -> None:
     """dW = leftᵀ @ dz, part by part."""
     for part, block in segments:
-        xp.matmul(left.T, dz[:, block], out=dW[:, part])
+        _product(xp, left.T, dz[:, block], dW[:, part])
+
+
+def _product(xp: Any, a: Array, b: Array, out: Array) -> None:
+    """out = a @ b, also where `out` is a part of the columns of a matrix, which CuPy's product doesn't write into."""
+    if out.flags.c_contiguous:
+        xp.matmul(a, b, out=out)
+    else:
+        out[...] = xp.matmul(a, b)
 
 
 @functools.lru_cache(maxsize=256)  # a short step would spend more here than in its products

@@ -1,0 +1,440 @@
+"""The recurrent layers: values, gradients, and who owns which memory; every cell, on every backend, in every form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.layouts import LAYOUTS
+from tests.reference import CELLS, Problem, problem, solve
+from xrnn import GRU, LSTM, RNN, gradcheck, use_fused
+from xrnn.backend import Backend
+from xrnn.layers.recurrent import RecurrentLayer
+from xrnn.typing import Array, HostArray
+
+TOLERANCE = {"float32": 5e-5, "float64": 1e-12}
+SIZES = [  # T, N, D, H
+    (7, 4, 3, 5),
+    (1, 1, 2, 3),
+    (5, 1, 1, 9),
+    (3, 2, 6, 1),
+    (4, 33, 17, 31),
+    (0, 2, 3, 4),
+    (4, 0, 3, 5),
+    (0, 0, 1, 1),
+]
+every_cell = pytest.mark.parametrize("cell", CELLS)
+every_form = pytest.mark.usefixtures("form")
+
+
+class Run:
+    """A layer on a problem, by the names that its users have: forward, backward and the call."""
+
+    def __init__(self, p: Problem, backend: Backend) -> None:
+        self.p, self.backend = p, backend
+        self.layer: Any = p.layer(backend)
+        self.x, self.initial, self.dstates = p.operands(backend)
+
+    def forward(self) -> list[HostArray]:
+        return self.host(self.layer.forward(self.x, *self.initial, lengths=self.p.lengths))
+
+    def call(self) -> list[HostArray]:
+        return self.host(self.layer(self.x, *self.initial, lengths=self.p.lengths))
+
+    def backward(self, **options: Any) -> dict[str, HostArray]:
+        poison(self.layer)
+        found = [*self.layer.backward(*self.dstates, **options), *self.layer.grads]
+        names = ["dx", *(f"d{state}_prev" for state in self.p.case.states), "dWx", "dWh", "db"]
+        return {name: self.backend.to_numpy(a).copy() for name, a in zip(names, found, strict=True)}
+
+    def host(self, results: Any) -> list[HostArray]:
+        return [self.backend.to_numpy(a).copy() for a in (results if isinstance(results, tuple) else (results,))]
+
+
+def poison(layer: RecurrentLayer) -> None:
+    for gradient in layer.grads:
+        gradient[...] = np.nan
+
+
+def assert_solved(run: Run, results: list[HostArray], gradients: dict[str, HostArray]) -> None:
+    expected, dtype = solve(run.p), run.p.dtype
+    for got, want in zip(results, expected.states, strict=True):
+        assert got.dtype == dtype
+        assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * max(1, abs(want).max(initial=0)))
+    for name, want in expected.gradients.items():
+        assert gradients[name].dtype == dtype
+        atol = TOLERANCE[dtype] * max(1, abs(want).max(initial=0))
+        assert_allclose(gradients[name], want, rtol=0, atol=atol, err_msg=name)
+
+
+@every_form
+@every_cell
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_values_and_gradients(backend: Backend, sizes: tuple[int, int, int, int], dtype: str, cell: str) -> None:
+    for reverse in (False, True):
+        for lengths in (None, "ragged"):
+            run = Run(problem(cell, sizes, dtype, reverse=reverse, lengths=lengths), backend)
+            assert_solved(run, run.forward(), run.backward())
+
+
+@every_form
+@every_cell
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [None, "ragged"])
+@pytest.mark.parametrize("sizes", [(7, 4, 3, 5), (1, 1, 2, 3), (5, 1, 4, 1)], ids=str)
+def test_gradients_match_differences(
+    backend: Backend, sizes: tuple[int, int, int, int], lengths: str | None, reverse: bool, cell: str
+) -> None:
+    run = Run(problem(cell, sizes, reverse=reverse, lengths=lengths), backend)
+    layer, states, H = run.layer, len(run.initial), sizes[3]
+
+    def forward(x: Array, *arguments: Array) -> Array:
+        for param, weight in zip(layer.params, arguments[states:], strict=True):
+            param[...] = weight
+        results = layer.forward(x, *arguments[:states], lengths=run.p.lengths)
+        return backend.xp.concatenate(results, -1) if states > 1 else results  # type: ignore[no-any-return]
+
+    def backward(u: Array) -> list[Array]:
+        poison(layer)
+        return [*layer.backward(*(u[..., i * H : (i + 1) * H] for i in range(states))), *layer.grads]
+
+    names = ["x", *(f"{state}_prev" for state in run.p.case.states), "Wx", "Wh", "b"]
+    gradcheck(forward, backward, [run.x, *run.initial, *(w.copy() for w in layer.params)], names=names)
+
+
+@every_form
+@every_cell
+@pytest.mark.parametrize("reverse", [False, True])
+def test_one_step_is_a_sequence_of_length_one(backend: Backend, cell: str, reverse: bool) -> None:
+    p = problem(cell, (1, 4, 3, 5), "float32", reverse=reverse)
+    step, sequence = Run(p, backend), Run(p, backend)
+    step.x, step.dstates = step.x[0], [d[0] for d in step.dstates]
+    for got, want in zip(step.forward(), sequence.forward(), strict=True):
+        assert got.shape == (4, 5)
+        assert_array_equal(got, want[0])
+    found = step.backward()
+    for name, want in sequence.backward().items():
+        assert_array_equal(found[name], want[0] if name == "dx" else want)
+
+
+@every_form
+@every_cell
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("what", ["x", "states", "weights", "gradients"])
+def test_any_memory_layout(backend: Backend, what: str, layout: str, cell: str) -> None:
+    at = {"x": [0], "states": [1, 2], "weights": [3, 4, 5], "gradients": [6, 7]}[what]
+    run = Run(problem(cell, (6, 4, 3, 5), layouts=[layout if i in at else "C" for i in range(8)]), backend)
+    assert_solved(run, run.forward(), run.backward())
+
+
+@given(
+    cell=st.sampled_from(sorted(CELLS)),
+    sizes=st.tuples(st.integers(0, 4), st.integers(0, 20), st.integers(1, 20), st.integers(1, 40)),
+    dtype=st.sampled_from(["float32", "float64"]),
+    layouts=st.tuples(*[st.sampled_from(LAYOUTS)] * 8),
+    lengths=st.sampled_from([None, "ragged"]),
+    reverse=st.booleans(),
+    fused=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_any_shape_dtype_and_layout(
+    backend: Backend, sizes: tuple[int, int, int, int], fused: bool, **options: Any
+) -> None:
+    run = Run(problem(sizes=sizes, **options), backend)
+    with use_fused(fused):
+        assert_solved(run, run.forward(), run.backward())
+
+
+@every_form
+@every_cell
+def test_no_state_means_zeros(backend: Backend, cell: str) -> None:
+    absent, zeros = Run(problem(cell), backend), Run(problem(cell), backend)
+    absent.initial, zeros.initial = [], [backend.xp.zeros_like(s) for s in zeros.initial]
+    for got, want in zip(absent.forward(), zeros.forward(), strict=True):
+        assert_array_equal(got, want)
+    expected = zeros.backward()
+    for name, got in absent.backward().items():
+        assert_array_equal(got, expected[name])
+
+
+@every_form
+@every_cell
+def test_chunks_carry_the_state(backend: Backend, cell: str) -> None:
+    run = Run(problem(cell, (6, 2, 3, 4)), backend)
+    whole = run.call()
+    first = run.layer(run.x[:4], *run.initial)
+    carried = [s[-1] for s in first] if isinstance(first, tuple) else [first[-1]]
+    for got, want in zip(run.host(run.layer(run.x[4:], *carried)), whole, strict=True):
+        assert_allclose(got, want[4:], rtol=0, atol=1e-14)
+
+
+# ---- lengths ----
+
+
+@every_form
+@every_cell
+@pytest.mark.parametrize("reverse", [False, True])
+def test_each_row_is_as_if_it_ran_alone(backend: Backend, cell: str, reverse: bool) -> None:
+    p = problem(cell, (6, 4, 3, 5), lengths=[6, 0, 2, 5], reverse=reverse)
+    run = Run(p, backend)
+    results = run.forward()
+    for row, length in enumerate([6, 0, 2, 5]):
+        alone = run.layer(run.x[:length, row : row + 1].copy(), *(s[row : row + 1].copy() for s in run.initial))
+        for got, want, initial in zip(results, run.host(alone), p.initial, strict=True):
+            assert_allclose(got[:length, row], want[:, 0], rtol=0, atol=1e-13)
+            final = initial[row] if reverse or not length else want[-1, 0]
+            for t in range(length, 6):  # past its end a row keeps its state; in reverse it has not begun there
+                assert_allclose(got[t, row], final, rtol=0, atol=1e-13)
+
+
+@every_form
+@every_cell
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_lies_past_the_end_of_a_row_is_never_read(backend: Backend, cell: str, reverse: bool) -> None:
+    clean, spoiled = (Run(problem(cell, lengths=[3, 7, 0, 5], reverse=reverse), backend) for _ in range(2))
+    for row, length in enumerate([3, 7, 0, 5]):
+        spoiled.x[length:, row] = np.nan
+    for got, want in zip(spoiled.forward(), clean.forward(), strict=True):
+        assert_array_equal(got, want)
+    found = spoiled.backward()
+    for name, want in clean.backward().items():
+        assert_array_equal(found[name], want)
+    for row, length in enumerate([3, 7, 0, 5]):
+        assert not found["dx"][length:, row].any()
+
+
+@every_form
+def test_lengths_from_anywhere(backend: Backend) -> None:
+    run = Run(problem("gru"), backend)
+    expected = backend.to_numpy(run.layer(run.x, lengths=[3, 7, 0, 5]))
+    for lengths in ((3, 7, 0, 5), np.array([3, 7, 0, 5], "uint8"), backend.asarray(np.array([3, 7, 0, 5], "int32"))):
+        assert_array_equal(backend.to_numpy(run.layer(run.x, lengths=lengths)), expected)
+    full = backend.to_numpy(run.layer(run.x, lengths=[7] * 4))
+    assert_allclose(full, backend.to_numpy(run.layer(run.x)), rtol=0, atol=1e-14)
+
+
+# ---- caches and streams ----
+
+
+@every_form
+@every_cell
+def test_an_earlier_forward_by_its_cache(backend: Backend, cell: str) -> None:
+    run, other = Run(problem(cell), backend), Run(problem(cell, (3, 2, 3, 5), seed=1), backend)
+    run.forward()
+    expected, cache = run.backward(), run.layer.cache
+    run.layer.forward(other.x[0])  # another sequence, one step, through the same layer
+    found = run.backward(cache=cache)
+    for name, want in expected.items():
+        assert_array_equal(found[name], want)
+
+
+@every_form
+@every_cell
+def test_a_stream_goes_on_where_it_was(backend: Backend, cell: str) -> None:
+    run = Run(problem(cell, (6, 2, 3, 4)), backend)
+    whole = run.host(run.layer(run.x))[0]
+    h, state = run.layer.stream(run.x[:3])
+    pieces = [backend.to_numpy(h)]
+    h, state = run.layer.stream(run.x[3], state)  # a single step
+    pieces.append(backend.to_numpy(h)[None])
+    pieces.append(backend.to_numpy(run.layer.stream(run.x[4:], state)[0]))
+    assert_allclose(np.concatenate(pieces), whole, rtol=0, atol=1e-13)
+    assert isinstance(state, tuple) == (len(run.p.case.states) > 1)
+    assert run.layer.cache is None
+    _, same = run.layer.stream(run.x[:0], state)  # nothing came: the state stays
+    for got, want in zip(run.host(same), run.host(state), strict=True):
+        assert_array_equal(got, want)
+
+
+def test_an_lstm_whose_loss_looks_at_h_only(backend: Backend) -> None:
+    run = Run(problem("lstm", dc=False), backend)
+    assert run.dstates[1] is None
+    assert_solved(run, run.forward(), run.backward())
+    x, h = run.layer.forward(run.x), run.dstates[0]
+    assert len(x) == 2
+    assert len(run.layer.backward(h)) == 3
+
+
+# ---- whose memory it is ----
+
+
+@every_form
+@every_cell
+def test_gradients_stay_where_they_are(backend: Backend, cell: str) -> None:
+    run = Run(problem(cell), backend)
+    before = [(id(g), address(g)) for g in run.layer.grads]
+    for _ in range(2):
+        run.forward()
+        assert all(np.isfinite(g).all() for g in run.backward().values())
+        assert [(id(g), address(g)) for g in run.layer.grads] == before
+
+
+def address(array: Any) -> int:
+    pointer: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return pointer
+
+
+@every_form
+@every_cell
+def test_inputs_are_never_changed(backend: Backend, cell: str) -> None:
+    run = Run(problem(cell, lengths="ragged"), backend)
+    arrays = [run.x, *run.initial, *run.dstates, *run.layer.params]
+    before = [backend.to_numpy(a).copy() for a in arrays]
+    run.call()
+    run.forward()
+    run.backward()
+    for array, value in zip(arrays, before, strict=True):
+        assert_array_equal(backend.to_numpy(array), value)
+
+
+@every_form
+@every_cell
+def test_an_earlier_output_is_not_changed_by_a_later_forward(backend: Backend, cell: str) -> None:
+    run = Run(problem(cell), backend)
+    results = run.layer.forward(run.x, *run.initial)
+    results = results if isinstance(results, tuple) else (results,)
+    earlier = [*results, *run.layer.backward(*run.dstates)]
+    kept = [backend.to_numpy(a).copy() for a in earlier]
+    run.layer.forward(2 * run.x, *run.initial)
+    run.layer.backward(*(3 * d for d in run.dstates))
+    run.layer(5 * run.x)
+    for array, value in zip(earlier, kept, strict=True):
+        assert_array_equal(backend.to_numpy(array), value)
+
+
+@every_form
+@every_cell
+def test_a_call_gives_what_forward_gives_and_keeps_nothing(backend: Backend, cell: str) -> None:
+    run = Run(problem(cell, dtype="float32"), backend)
+    called = run.call()
+    assert run.layer.cache is None
+    for got, want in zip(called, run.forward(), strict=True):
+        assert_array_equal(got, want)
+    cache = run.layer.cache
+    expected = run.backward()
+    run.layer(run.x[0])  # of another rank, between forward and backward
+    assert run.layer.cache is cache
+    for name, got in run.backward().items():
+        assert_array_equal(got, expected[name])  # and so a second backward gives the same as the first
+
+
+@every_form
+def test_a_refused_input_leaves_the_last_forward_in_place(backend: Backend) -> None:
+    run = Run(problem(), backend)
+    run.forward()
+    expected = run.backward()
+    with pytest.raises(ValueError, match="x has shape"):
+        run.layer.forward(run.x[0, 0])
+    for name, got in run.backward().items():
+        assert_array_equal(got, expected[name])
+
+
+@every_form
+@every_cell
+def test_a_parameter_updated_in_place_is_seen_by_the_next_forward(backend: Backend, cell: str) -> None:
+    run = Run(problem(cell), backend)
+    run.forward()
+    for param in run.layer.params:
+        param *= 0.5
+    run.p.weights = [0.5 * w for w in run.p.weights]
+    assert_solved(run, run.forward(), run.backward())
+
+
+@every_form
+@every_cell
+def test_the_same_run_gives_the_same_bits(backend: Backend, cell: str) -> None:
+    runs = []
+    for _ in range(3):
+        run = Run(problem(cell, (9, 17, 33, 65), "float32"), backend)
+        runs.append([*run.forward(), *run.backward().values()])
+    for arrays in runs[1:]:
+        for got, want in zip(arrays, runs[0], strict=True):
+            assert_array_equal(got, want)
+
+
+def test_parameters_by_name(backend: Backend) -> None:
+    layer = problem("lstm", (1, 1, 2, 3)).layer(backend)
+    assert list(layer.named_params) == ["Wx", "Wh", "b"]
+    for param, named in zip(layer.params, layer.named_params.values(), strict=True):
+        assert param is named
+    assert (layer.input_size, layer.hidden_size) == (2, 3)
+
+
+# ---- NaN and infinity ----
+
+
+@every_form
+@every_cell
+@pytest.mark.parametrize("where", ["x", "h_prev", "dh", "Wx", "Wh", "b"])
+def test_nan_comes_out_where_it_should(backend: Backend, where: str, cell: str) -> None:
+    p = problem(cell, (4, 3, 2, 5))
+    names = ("x", "h_prev", "dh", "Wx", "Wh", "b")
+    spoiled = dict(zip(names, (p.x, p.initial[0], p.dstates[0], *p.weights), strict=True))[where]
+    assert spoiled is not None
+    spoiled[(1,) * spoiled.ndim] = np.nan
+    run = Run(p, backend)
+    with np.errstate(invalid="ignore"):
+        results, found, expected = run.forward(), run.backward(), solve(p)
+    assert np.isnan(results[0]).any() == (where != "dh")
+    for got, want in zip(results, expected.states, strict=True):
+        assert_allclose(got, want, rtol=0, atol=1e-12)  # NaN equals NaN here
+    if cell in ("rnn", "lstm", "gru"):  # elsewhere the reference's own `where` multiplies a NaN by 0
+        for name, want in expected.gradients.items():
+            assert_allclose(found[name], want, rtol=0, atol=1e-12, err_msg=name)
+
+
+@every_form
+def test_infinity_saturates_tanh_and_cancels_to_nan(backend: Backend) -> None:
+    x = np.array([[[np.inf, 0.0]], [[0.0, 0.0]], [[np.inf, np.inf]]])
+    Wx = np.array([[1.0, -1.0], [1.0, 1.0]])
+    rnn = RNN(*(backend.asarray(w) for w in (Wx, np.zeros((2, 2)), np.zeros(2))))
+    with np.errstate(invalid="ignore"):
+        h = backend.to_numpy(rnn.forward(backend.asarray(x)))
+    assert_array_equal(h[:, 0], [[1, -1], [0, 0], [1, np.nan]])
+
+
+@every_form
+def test_infinity_passes_relu(backend: Backend) -> None:
+    x = np.array([[[np.inf]], [[1.0]]])
+    Wx, Wh = np.array([[1.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.5]])
+    rnn = RNN(*(backend.asarray(w) for w in (Wx, Wh, np.zeros(2))), nonlinearity="relu")
+    with np.errstate(invalid="ignore"):
+        h = backend.to_numpy(rnn.forward(backend.asarray(x)))
+    assert_array_equal(h[:, 0], [[np.inf, 0], [np.inf, 0]])
+
+
+# ---- making one ----
+
+
+@pytest.mark.parametrize("layer", [RNN, LSTM, GRU])
+def test_init_gives_the_same_weights_on_every_backend(backend: Backend, layer: Any) -> None:
+    made = layer.init(3, 5, rng=7, backend=backend, reverse=True)
+    host = layer.init(3, 5, rng=np.random.default_rng(7), backend="numpy")
+    assert made.reverse
+    assert made.backend is backend
+    for got, want in zip(made.params, host.params, strict=True):
+        assert got.dtype == np.float32
+        assert_array_equal(backend.to_numpy(got), want)
+    for gate in np.split(host.params[1], host.params[1].shape[1] // 5, axis=1):
+        assert_allclose(gate @ gate.T, np.eye(5), atol=1e-6)
+    assert layer.init(3, 5, dtype="float64", backend=backend).params[0].dtype == np.float64
+
+
+def test_the_first_bias(backend: Backend) -> None:
+    assert not backend.to_numpy(RNN.init(3, 5, backend=backend).params[2]).any()
+    assert not backend.to_numpy(GRU.init(3, 5, backend=backend).params[2]).any()
+    b = backend.to_numpy(LSTM.init(3, 5, backend=backend).params[2])
+    assert_array_equal(b, np.repeat([0, 1, 0, 0], 5))  # the forget gate's is 1
+
+
+def test_options_of_init(backend: Backend) -> None:
+    assert RNN.init(3, 5, nonlinearity="relu", backend=backend).cell.nonlinearity == "relu"  # type: ignore[attr-defined]
+    assert GRU.init(3, 5, backend=backend).params[2].shape == (20,)
+    assert GRU.init(3, 5, reset_after=False, backend=backend).params[2].shape == (15,)
+    assert RNN.init(3, 5, leak=1.0, backend=backend).cell.name == "rnn"  # no leak at all: the fused form stays

@@ -1,0 +1,141 @@
+"""The recurrence on every backend and of every cell: each form agrees with a float64 reference, and with the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.layouts import LAYOUTS
+from tests.reference import CELLS, Problem, problem, solve
+from xrnn import use_fused
+from xrnn.backend import Backend
+from xrnn.ops import recurrence
+from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.typing import HostArray
+
+# float32 sums of up to a few hundred terms of size one, over a few steps.
+TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    # Zero sizes, single ones, and some beyond a vector register, a tile and a thread's share of rows.
+    T, N = draw(st.integers(0, 5)), draw(st.integers(0, 5) | st.integers(6, 70))
+    D, H = draw(st.integers(1, 40)), draw(st.integers(1, 5) | st.integers(6, 70))
+    lengths = draw(st.none() | st.lists(st.integers(0, T), min_size=N, max_size=N))
+    return problem(
+        draw(st.sampled_from(sorted(CELLS))),
+        (T, N, D, H),
+        draw(st.sampled_from(["float32", "float64"])),
+        seed=draw(st.integers(0, 2**32 - 1)),
+        reverse=draw(st.booleans()),
+        lengths=lengths,
+        layouts=draw(st.tuples(*[st.sampled_from(LAYOUTS)] * 8)),
+        dc=draw(st.booleans()),
+    )
+
+
+class Run:
+    """The operations of a problem on a backend, in whichever form is on."""
+
+    def __init__(self, p: Problem, backend: Backend) -> None:
+        self.p, self.backend, layer = p, backend, p.layer(backend)
+        x, initial, self.dstates = p.operands(backend)
+        lengths = None if p.lengths is None else backend.asarray(p.lengths)
+        self.cell, self.inputs = layer.cell, Inputs(x, *layer.params, tuple(initial), lengths, p.reverse)
+
+    def forward(self, *, training: bool = True) -> Trace:
+        return self.backend.recurrence_forward(self.cell, self.inputs, training)
+
+    def results(self, trace: Trace) -> list[HostArray]:
+        return [self.backend.to_numpy(s) for s in trace.around(slice(0, len(self.p.x)))[1]]
+
+    def backward(self, trace: Trace) -> dict[str, HostArray]:
+        poisoned = [self.backend.xp.full(w.shape, np.nan, self.p.dtype) for w in self.p.weights]
+        dx, dinitial = self.backend.recurrence_backward(self.cell, trace, self.dstates, poisoned)
+        names = ["dx", *(f"d{state}_prev" for state in self.p.case.states), "dWx", "dWh", "db"]
+        return {
+            name: self.backend.to_numpy(array) for name, array in zip(names, (dx, *dinitial, *poisoned), strict=True)
+        }
+
+
+def assert_close(found: HostArray, expected: HostArray, dtype: str, name: str = "") -> None:
+    assert found.dtype == dtype
+    atol = 2 * TOLERANCE[dtype] * max(1, abs(expected).max(initial=0))
+    assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
+
+
+@given(p=problems())
+def test_every_form_agrees_with_the_reference(backend: Backend, p: Problem) -> None:
+    expected = solve(p)
+    for fused in (False, True):
+        with use_fused(fused):
+            run = Run(p, backend)
+            trace = run.forward()
+            for name, got, want in zip(p.case.states, run.results(trace), expected.states, strict=True):
+                assert_close(got, want, p.dtype, name)
+            for name, got in run.backward(trace).items():
+                assert_close(got, expected.gradients[name], p.dtype, name)
+
+
+@given(p=problems())
+def test_any_backward_accepts_any_forward(backend: Backend, p: Problem) -> None:
+    run, expected = Run(p, backend), solve(p).gradients
+    traces = {}
+    for fused in (False, True):
+        with use_fused(fused):
+            traces[fused] = run.forward()
+    for fused in (False, True):
+        with use_fused(fused):
+            for name, got in run.backward(traces[not fused]).items():
+                assert_close(got, expected[name], p.dtype, name)
+
+
+@given(p=problems(), fused=st.booleans())
+def test_inference_gives_the_bits_of_training_and_keeps_the_states_only(
+    backend: Backend, p: Problem, fused: bool
+) -> None:
+    run = Run(p, backend)
+    with use_fused(fused):
+        trained, inferred = run.forward(), run.forward(training=False)
+    assert inferred.z is None
+    assert inferred.kept is None
+    for got, want in zip(run.results(inferred), run.results(trained), strict=True):
+        assert_array_equal(got, want)
+
+
+@given(p=problems())
+def test_chunks_change_nothing_but_the_memory(backend: Backend, p: Problem) -> None:
+    """Chunks of one or two steps: values to rounding, since a product of fewer rows may sum in another order."""
+    run, before = Run(p, backend), recurrence.CHUNK
+    with use_fused(False):
+        whole = run.forward()
+        gradients = run.backward(whole)
+        recurrence.CHUNK = 2 * p.x.shape[1] * len(p.weights[2])  # type: ignore[misc]
+        try:
+            chunked = run.forward()
+            found = run.backward(chunked)
+        finally:
+            recurrence.CHUNK = before  # type: ignore[misc]
+    for got, want in zip(run.results(chunked), run.results(whole), strict=True):
+        assert_close(got, want, p.dtype)
+    for name, want in gradients.items():
+        assert_close(found[name], want, p.dtype, name)
+
+
+def test_without_an_initial_state_it_starts_from_zeros(backend: Backend) -> None:
+    for cell in CELLS:
+        run = Run(problem(cell), backend)
+        xp, inputs = backend.xp, run.inputs
+
+        def with_initial(states: Any, run: Run = run, inputs: Inputs = inputs) -> list[HostArray]:
+            weights = inputs.Wx, inputs.Wh, inputs.b
+            return run.results(backend.recurrence_forward(run.cell, Inputs(inputs.x, *weights, states), True))
+
+        zeros = tuple(xp.zeros_like(s) for s in inputs.initial)
+        for got, want in zip(with_initial((None,) * len(zeros)), with_initial(zeros), strict=True):
+            assert_array_equal(got, want)

@@ -1,0 +1,130 @@
+"""What layers made of layers share: parameters, gradients and copies of all of them, and streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from xrnn.layers.base import given_or_last
+from xrnn.select import kind_of
+from xrnn.typing import Array
+
+States: TypeAlias = tuple[Any, ...]  # a tuple for each layer: of arrays (N, H), or again of such tuples
+
+
+class Part(Protocol):
+    """What a composite needs of a layer: of a recurrent one, and of another composite."""
+
+    cache: Any
+    params: list[Array]
+    grads: list[Array]
+    input_size: int
+    updates: int
+
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def streams(self) -> bool: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def named_params(self) -> dict[str, Array]: ...
+    def through(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Any]: ...
+    def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, Any]: ...
+
+
+class Composite:
+    """Layers that act as one.
+
+    layers   the parts, in order
+    params   all their parameters, grads all their gradients, in the order of the layers
+    cache    what the last `forward` keeps for `backward`: None before
+    """
+
+    def __init__(self, layers: Sequence[Part]) -> None:
+        for i, layer in enumerate(layers):
+            if not hasattr(layer, "through"):
+                raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, as RNN, LSTM or GRU")
+        if len({id(layer) for layer in layers}) < len(layers):
+            raise ValueError("a layer is given twice: expected layers of their own; make another, or copy.deepcopy it")
+        self.layers = list(layers)
+        self.cache: Any = None
+
+    @property
+    def params(self) -> list[Array]:
+        return [param for layer in self.layers for param in layer.params]
+
+    @property
+    def grads(self) -> list[Array]:
+        return [grad for layer in self.layers for grad in layer.grads]
+
+    @property
+    def named_params(self) -> dict[str, Array]:
+        """The parameters by the number of their layer and their name: `0.Wx`."""
+        return {f"{i}.{name}": p for i, layer in enumerate(self.layers) for name, p in layer.named_params.items()}
+
+    @property
+    def title(self) -> str:
+        return type(self).__name__
+
+    @property
+    def updates(self) -> int:
+        return max(layer.updates for layer in self.layers)
+
+    @updates.setter
+    def updates(self, count: int) -> None:
+        for layer in self.layers:
+            layer.updates = count
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: without the cache."""
+        return vars(self) | {"cache": None}
+
+    # ---- for people ----
+
+    def forward(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
+        """A sequence x (T, N, D), or one step (N, D) → h of the same rank, and the states after the last step.
+
+        states    what a call before returned, to go on from there: a tuple for each layer; None for zeros
+        lengths   (N,) integers in [0, T]: past its own length a row keeps its states, whatever x holds there
+
+        Keeps what `backward` needs.
+        """
+        return self.through(x, states, lengths, training=True)
+
+    def backward(self, dh: Array, dstates: States | None = None, *, cache: Any = None) -> tuple[Array, States]:
+        """The gradient of what a `forward` returned → dx, and that of the states that it was given.
+
+        dstates   the gradient of the states that it returned; None for zeros
+        cache     of which forward: `layer.cache`, taken after it; None for the last
+
+        Overwrites `grads`. Raises RuntimeError without a `forward` before it.
+        """
+        return self.back(dh, dstates, cache)
+
+    def __call__(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
+        """Inference: what `forward` returns without dropout, with nothing kept."""
+        return self.through(x, states, lengths, training=False)
+
+    # ---- for composites of composites ----
+
+    def through(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
+        raise NotImplementedError
+
+    def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, States]:
+        raise NotImplementedError
+
+    def _cached(self, cache: Any) -> Any:
+        return given_or_last(cache, self.cache, "x, states")
+
+    def _each_state(self, name: str, states: Any) -> Iterator[Any]:
+        """The states of each layer; None for each where there are none. Raises ValueError for another number."""
+        if states is None:
+            return iter([None] * len(self.layers))
+        if not isinstance(states, tuple | list) or len(states) != len(self.layers):
+            got = f"{len(states)} entries" if isinstance(states, tuple | list) else f"a {kind_of(states)}"
+            raise ValueError(
+                f"{name} has {got}: expected a tuple of {len(self.layers)}, one for each layer of this "
+                f"{self.title}; pass on what it returned"
+            )
+        return iter(states)

@@ -1,0 +1,129 @@
+"""Recurrent layers one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from xrnn import init
+from xrnn.checks import check_integer, check_size
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.composite import Composite, Part, States
+from xrnn.layers.dropout import Dropout
+from xrnn.typing import Array
+
+
+class Cache(NamedTuple):
+    """What a forward keeps for `backward`: the caches of the parts."""
+
+    layers: list[Any]
+    dropouts: list[Any]
+
+
+class Stack(Composite):
+    """Layer i + 1 runs on the h of layer i, with dropout between them in training   (Zaremba et al., 2014).
+
+        stack = Stack.init(LSTM, input_size=32, hidden_size=128, depth=2, dropout=0.3, rng=0)
+        h, states = stack.forward(x)                # x (T, N, D)
+        h, states = stack.forward(x_next, states)   # truncated BPTT goes on from there
+
+    layers    RNN, LSTM, GRU, Recurrent, Bidirectional or Stack, each taking what the one before gives
+    dropout   the probability in [0, 1) that an element between two layers is dropped, in `forward`
+    rng       a seed or a Generator for the dropout; None for a fresh one
+
+    Raises TypeError for what is no recurrent layer, ValueError for none, or for sizes that don't fit.
+    """
+
+    def __init__(
+        self, layers: Sequence[Part], *, dropout: float = 0.0, rng: np.random.Generator | int | None = None
+    ) -> None:
+        super().__init__(layers)
+        if not self.layers:
+            raise ValueError("layers is empty: expected at least one recurrent layer, as in Stack([LSTM.init(32, 64)])")
+        for i, (layer, after) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
+            if layer.output_size != after.input_size:
+                raise ValueError(
+                    f"layers[{i}] gives {layer.output_size} features, but layers[{i + 1}] takes {after.input_size}: "
+                    "expected each to take what the one before gives"
+                )
+        seed = int(init.as_generator(rng).integers(2**63))
+        self.dropout = [Dropout(dropout, seed=seed, layer=i) for i in range(len(self.layers) - 1)] if dropout else []
+
+    @classmethod
+    def init(
+        cls,
+        layer: Any,
+        input_size: int,
+        hidden_size: int,
+        depth: int = 2,
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        rng: np.random.Generator | int | None = None,
+        **options: Any,
+    ) -> Self:
+        """A stack of `depth` layers of this class, RNN, LSTM or GRU, with fresh weights.
+
+        bidirectional   make each a `Bidirectional` of two
+        options         as the class' own `init` takes: dtype, backend, nonlinearity, …
+        """
+        size, rng = check_size("input_size", input_size), init.as_generator(rng)
+        layers: list[Any] = []
+        for _ in range(check_integer("depth", depth, least=1)):
+            if bidirectional:
+                layers.append(Bidirectional.init(layer, size, hidden_size, rng=rng, **options))
+            else:
+                layers.append(layer.init(size, hidden_size, rng=rng, **options))
+            size = layers[-1].output_size
+        return cls(layers, dropout=dropout, rng=rng)
+
+    @property
+    def input_size(self) -> int:
+        return self.layers[0].input_size
+
+    @property
+    def output_size(self) -> int:
+        return self.layers[-1].output_size
+
+    @property
+    def streams(self) -> bool:
+        return all(layer.streams for layer in self.layers)
+
+    def stream(self, x: Array, state: States | None = None) -> tuple[Array, States]:
+        """Inference on the next step (N, D), or the next steps (T, N, D), of a signal without end → h, state.
+
+        state   what the call before returned, None at the beginning. None of it stays in the layers.
+
+        Raises ValueError where one of them runs in reverse.
+        """
+        if not self.streams:
+            i, layer = next((i, layer) for i, layer in enumerate(self.layers) if not layer.streams)
+            raise ValueError(
+                f"layers[{i}] of this Stack, a {layer.title}, runs in reverse, from the last step on: expected layers "
+                "that run forward; stream with others"
+            )
+        return self.through(x, state, None, training=False)
+
+    def through(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
+        final = []
+        for i, (layer, state) in enumerate(zip(self.layers, self._each_state("states", states), strict=True)):
+            if i and training and self.dropout:
+                x = self.dropout[i - 1].forward(x)
+            x, after = layer.through(x, state, lengths, training=training)
+            final.append(after)
+        if training:
+            self.cache = Cache([layer.cache for layer in self.layers], [dropout.cache for dropout in self.dropout])
+        return x, tuple(final)
+
+    def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, States]:
+        caches = self._cached(cache)
+        each = list(self._each_state("dstates", dfinal))
+        dinitial = []
+        for i in reversed(range(len(self.layers))):
+            dh, dstate = self.layers[i].back(dh, each[i], caches.layers[i])
+            dinitial.append(dstate)
+            if i and self.dropout:
+                dh = self.dropout[i - 1].backward(dh, cache=caches.dropouts[i - 1])
+        return dh, tuple(reversed(dinitial))
