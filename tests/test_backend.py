@@ -78,7 +78,7 @@ def test_add_rows_takes_any_integers(backend: Backend, dtype: str) -> None:
 
 
 def test_add_rows_in_blocks(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xrnn.backend._ONE_HOT_SIZE", 7)  # blocks of two rows and a rest of one
+    monkeypatch.setattr("xrnn.ops.affine.ONE_HOT_SIZE", 7)  # blocks of two rows and a rest of one
     rng = np.random.default_rng(0)
     index, rows = np.array([4, 1, 4]), rng.standard_normal((3, 2))
     out = backend.xp.full((5, 2), np.nan)
@@ -107,7 +107,7 @@ def test_explain_names_a_form_and_a_reason(backend: Backend, operation: Any, for
     assert isinstance(explanation, Explanation)
     assert explanation.form
     assert explanation.why
-    if form == "plain" and operation != "matmul_add":
+    if form == "plain":
         assert explanation.form == "plain"
 
 

@@ -35,7 +35,7 @@ def build(problem: Problem, threads: int) -> Built:
             "forward": lambda: rnn(x, h_prev),
             "train": train,
             # Parts of a step, for benchmarks/step.py.
-            "checks": lambda: rnn._check_input(x[0], h_prev),
+            "checks": lambda: rnn._check_input(x[0], (h_prev,)),
             "allocation": allocation,
         },
         form="/".join(dict.fromkeys(forms.values())) if xrnn.backend.fused_enabled() else "plain",

@@ -102,7 +102,7 @@ def test_the_parts_end_within_nine_minutes() -> None:
 
 def test_tests_that_need_what_is_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "hypothesis" else name)
-    assert "--ignore=tests/ops/test_rnn.py" in gpu.ignored()
+    assert "--ignore=tests/ops/test_recurrence.py" in gpu.ignored()
     assert not any("test_optim" in option or "tests/cuda" in option for option in gpu.ignored())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     assert gpu.ignored() == []

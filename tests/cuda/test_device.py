@@ -20,6 +20,7 @@ from xrnn import RNN, get_backend, use_fused
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.choice import Candidate, candidates
 from xrnn.ops.cells.rnn import RNNCell
+from xrnn.ops.recurrence import Inputs
 
 BIG = (5, 2**20 + 1, 1, 512)  # T, N, D, H: 2.7e9 elements, so that the last steps begin beyond 2³¹
 BIG_BYTES = 40e9
@@ -88,8 +89,8 @@ def test_a_hang_ends_and_the_next_call_raises(device: CupyBackend, monkeypatch: 
     Wx, Wh, b = rnn.params
     with monkeypatch.context() as patched:
         patched.setattr(launch, "PATIENCE", 1 << 22 if on_gpu(device) else 500)  # some milliseconds on a GPU
-        cache = device.launcher.forward(one_missing, rnn.cell, x, Wx, Wh, b, None)
-        hs = device.xp.asnumpy(cache.hs)  # waits: it ends
+        trace = device.launcher.forward(one_missing, RNNCell(), Inputs(x, Wx, Wh, b, (None,)))
+        hs = device.xp.asnumpy(trace.states[0])  # waits: it ends
     assert np.isfinite(hs[1, :, : chosen.columns]).all()
     assert np.isnan(hs[2:]).all()
     with pytest.raises(RuntimeError, match="gave up waiting"):

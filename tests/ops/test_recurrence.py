@@ -46,7 +46,8 @@ class Run:
         self.p, self.backend, layer = p, backend, p.layer(backend)
         x, initial, self.dstates = p.operands(backend)
         lengths = None if p.lengths is None else backend.asarray(p.lengths)
-        self.cell, self.inputs = layer.cell, Inputs(x, *layer.params, tuple(initial), lengths, p.reverse)
+        Wx, Wh, b = layer.params
+        self.cell, self.inputs = layer.cell, Inputs(x, Wx, Wh, b, tuple(initial), lengths, p.reverse)
 
     def forward(self, *, training: bool = True) -> Trace:
         return self.backend.recurrence_forward(self.cell, self.inputs, training)

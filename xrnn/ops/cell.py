@@ -109,6 +109,10 @@ class Cell:
         """z = φ(z), in place."""
         raise NotImplementedError
 
+    def slope(self, xp: Any, h: Array, dz: Array) -> None:
+        """dz = φ'(z), from h = φ(z)."""
+        raise NotImplementedError
+
     # ---- the recurrent term: for a cell in which it is no product of h alone ----
 
     recurs: bool = False  # True where the three below are the cell's own

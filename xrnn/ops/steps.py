@@ -6,8 +6,8 @@ them, (steps, N, pre · H).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 from typing import Any
 
 from xrnn.ops.cell import Cell, Run, Step
@@ -52,17 +52,12 @@ def gradient_steps(
     dafter   what arrives at the states after the chunk from later steps (N, H) → the same for the states before it
     """
     xp, W, matmul_add, H = run.xp, run.W, run.matmul_add, run.W.shape[1]
+    if cell.pointwise and idle is None:
+        return [_pointwise_gradient_steps(run, cell, chunk.after[0], given[0], dz, dafter[0], backwards)]
+
     at = Step(blocks(chunk.z, H), chunk.before, chunk.after, chunk.kept)
     dz_blocks = blocks(dz, H)
     cell.prepare(run, at, dz_blocks)
-    if cell.pointwise and idle is None:
-        (dh,) = dafter
-        for dh_t, dz_t in each((given[0], dz), backwards=backwards):
-            dh += dh_t
-            dz_t *= dh
-            xp.matmul(dz_t, W, out=dh)
-        return dafter
-
     dbefore = [xp.empty_like(d) for d in dafter]
     operands = at.z, at.before, at.after, at.kept, given, dz_blocks, dz[..., _columns(cell, H)], idle
     for at.z, at.before, at.after, at.kept, given_t, dz_t, dsum, idle_t in each(operands, backwards=backwards):
@@ -85,6 +80,25 @@ def gradient_steps(
     return dafter
 
 
+def _pointwise_gradient_steps(
+    run: Run, cell: Cell, h_after: Array, given: Any, dz: Array, dafter: Array, backwards: bool
+) -> Array:
+    """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]): dz begins as dh, and each step adds to the next one's."""
+    xp, W, matmul_add = run.xp, run.W, run.matmul_add
+    slope = xp.empty_like(dz)
+    cell.slope(xp, h_after, slope)
+    dz[...] = given
+    dz[-1 if backwards else 0] += dafter
+    dbefore: Array = xp.zeros_like(dafter)
+    next_in_line = itertools.chain(itertools.islice(each(dz, backwards=backwards), 1, None), [dbefore])
+    for dz_t, slope_t, d in zip(
+        each(dz, backwards=backwards), each(slope, backwards=backwards), next_in_line, strict=True
+    ):
+        dz_t *= slope_t
+        matmul_add(dz_t, W, d)
+    return dbefore
+
+
 def blocks(z: Any, H: int) -> Any:
     """(steps, N, blocks · H) as (steps, blocks, N, H); None stays None."""
     if z is None:
@@ -103,7 +117,7 @@ def cut(operand: Any, steps: slice) -> Any:
 def each(operand: Any, *, backwards: bool) -> Iterator[Any]:
     """The steps one by one: of an array, or side by side of all that a sequence holds; None yields None."""
     if operand is None:
-        return repeat(None)
+        return itertools.repeat(None)
     if isinstance(operand, list | tuple):
         return zip(*[each(part, backwards=backwards) for part in operand], strict=False)
     return iter(operand[::-1] if backwards else operand)
