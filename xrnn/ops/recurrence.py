@@ -194,6 +194,8 @@ def _chunks(cell: Cell, inputs: Inputs) -> list[slice]:
     """The steps in chunks, in the order of the run."""
     T, N, _ = inputs.x.shape
     length = max(CHUNK // max(N * cell.pre * inputs.Wh.shape[0], 1), 1)
+    if T and length >= T:
+        return [slice(0, T)]
     chunks = [slice(start, min(start + length, T)) for start in range(0, T, length)]
     return chunks[::-1] if inputs.reverse else chunks
 
@@ -208,7 +210,8 @@ def _project(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
         for _, block in _segments(cell.from_b[len(cell.from_x) :], H):
             z[:, block] = 0
     for part, block in _segments(cell.from_b, H):
-        z[:, block] += inputs.b[part]
+        fed = z[:, block]
+        fed += inputs.b[part]
 
 
 # ---- parts and blocks ----

@@ -18,10 +18,11 @@ def forward_steps(run: Run, cell: Cell, chunk: Step, idle: Array | None, *, back
     """z[t] += h[t-1] @ Wh, and a step of the cell. Rows that are idle keep their states."""
     xp, W, matmul_add, H = run.xp, run.W, run.matmul_add, run.W.shape[0]
     if cell.pointwise and idle is None:
-        activate = cell.activate
-        for h, h_next in each((chunk.before[0], chunk.after[0]), backwards=backwards):
+        activate, h = cell.activate, chunk.before[0][-1 if backwards else 0]
+        for h_next in each(chunk.after[0], backwards=backwards):
             matmul_add(h, W, h_next)
             activate(xp, h_next)
+            h = h_next
         return
 
     at = Step(None, (), (), None)
@@ -118,7 +119,7 @@ def each(operand: Any, *, backwards: bool) -> Iterator[Any]:
     """The steps one by one: of an array, or side by side of all that a sequence holds; None yields None."""
     if operand is None:
         return itertools.repeat(None)
-    if isinstance(operand, list | tuple):
+    if isinstance(operand, (list, tuple)):
         return zip(*[each(part, backwards=backwards) for part in operand], strict=False)
     return iter(operand[::-1] if backwards else operand)
 
