@@ -39,9 +39,7 @@ class NumpyBackend(Backend):
             kernels.set_level(os.environ.get("XRNN_ISA") or kernels.levels()[-1])
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        if not (
-            kernels and fused_enabled() and isinstance(cell, RNNCell) and inputs.lengths is None and not inputs.reverse
-        ):
+        if not (kernels and fused_enabled() and _fits(cell, inputs)):
             return super().recurrence_forward(cell, inputs, training)
         (h_prev,), relu = inputs.initial, cell.nonlinearity == "relu"
         return Trace(inputs, (kernels.forward(inputs.x, inputs.Wx, inputs.Wh, inputs.b, h_prev, relu),))
@@ -50,9 +48,7 @@ class NumpyBackend(Backend):
         self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
     ) -> tuple[Array, tuple[Array, ...]]:
         inputs = trace.inputs
-        if not (
-            kernels and fused_enabled() and isinstance(cell, RNNCell) and inputs.lengths is None and not inputs.reverse
-        ):
+        if not (kernels and fused_enabled() and _fits(cell, inputs)):
             return super().recurrence_backward(cell, trace, dstates, grads)
         (hs,), (dh,), (dWx, dWh, db) = trace.states, dstates, grads
         assert dh is not None
