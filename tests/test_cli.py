@@ -157,6 +157,17 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 _RUN = ["--hidden", "32", "--seq-len", "16", "--batch", "8", "--save-every", "20", "--steps", "1200"]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The checkpoint of a run that nothing stopped, on the text of the fixture `text`."""
+    folder = tmp_path_factory.mktemp("whole")
+    text = write_text(folder / "text.txt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XRNN_BACKEND", "numpy")
+        assert main(["train", str(text), *_RUN, "--out", str(folder / "whole")]) == 0
+    return str(folder / "whole")
+
+
 def start(arguments: list[str], checkpoint: Path, command: list[str] = XRNN) -> subprocess.Popen[str]:
     """A run in a process of its own, which has written a checkpoint since it began."""
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
@@ -166,8 +177,7 @@ def start(arguments: list[str], checkpoint: Path, command: list[str] = XRNN) -> 
     return process
 
 
-def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopped(text: str) -> None:
-    assert main(["train", text, *_RUN, "--out", "whole"]) == 0
+def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopped(text: str, whole: str) -> None:
     rng = random.Random(0)
     checkpoint = Path("killed")
     resume: list[str] = []
@@ -182,14 +192,13 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopp
         resume = ["--resume", "killed"]
     assert kills >= 2
     assert main(["train", text, *_RUN, *resume]) == 0
-    assert_same_arrays("killed", "whole")
+    assert_same_arrays("killed", whole)
 
 
 @POSIX
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_saves_and_tells_how_to_go_on(text: str, name: str) -> None:
+def test_a_signal_saves_and_tells_how_to_go_on(text: str, whole: str, name: str) -> None:
     number = signal.Signals[name]
-    assert main(["train", text, *_RUN, "--out", "whole"]) == 0
     process = start(["train", text, *_RUN, "--out", "stopped"], Path("stopped"))
     process.send_signal(number)
     out, err = process.communicate()
@@ -200,7 +209,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(text: str, name: str) -> None:
     program, *arguments = shlex.split(said[2])
     assert program == "xrnn"
     assert main(arguments) == 0
-    assert_same_arrays("stopped", "whole")
+    assert_same_arrays("stopped", whole)
 
 
 @POSIX
@@ -217,21 +226,21 @@ def test_a_signal_that_is_ignored_stops_nothing(text: str, number: signal.Signal
 
 
 @POSIX
-def test_a_closed_pipe_saves_and_tells_on_stderr_how_to_go_on(text: str) -> None:
-    assert main(["train", text, *_RUN, "--out", "whole"]) == 0
+def test_a_closed_pipe_saves_and_tells_on_stderr_how_to_go_on(text: str, whole: str) -> None:
     often = "import xrnn.jobs.progress as p; p._SECONDS_BETWEEN_LINES = 0.0; "
     command = [sys.executable, "-c", often + XRNN[-1], "train", text, *_RUN, "--out", "stopped"]
     process = start([], Path("stopped"), command)
     assert process.stdout
     assert process.stderr
-    process.stdout.close()  # as `| head -1` does
-    err = process.stderr.read()
-    assert process.wait() == 128 + signal.SIGPIPE
+    with process:
+        process.stdout.close()  # as `| head -1` does
+        err = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGPIPE
     said = re.fullmatch(r"stopped at step ([\d,]+) and saved stopped; go on with\n  (.*)\n", err)
     assert said, err
     assert len(arrays("stopped")["losses"]) == int(said[1].replace(",", "")) < 1200
     assert main(shlex.split(said[2])[1:]) == 0
-    assert_same_arrays("stopped", "whole")
+    assert_same_arrays("stopped", whole)
 
 
 @POSIX
