@@ -244,6 +244,22 @@ def test_a_closed_pipe_saves_and_tells_on_stderr_how_to_go_on(text: str, whole: 
 
 
 @POSIX
+def test_a_terminal_that_is_closed_saves_and_stops(text: str) -> None:
+    """Nothing can be said any more, and the bar can't be drawn."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [*XRNN, "train", text, *_RUN, "--out", "c", "--steps", "1000000"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
+    os.close(theirs)
+    while not Path("c").exists():
+        os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait() == 1
+    assert len(arrays("c")["losses"]) >= 20
+
+
+@POSIX
 def test_a_pipe_that_is_closed_before_training_ends_the_run(text: str) -> None:
     """Nothing was learned, and nothing is written."""
     reading, writing = os.pipe()

@@ -26,6 +26,7 @@ class SafeStream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._isatty = stream.isatty()
         self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
@@ -42,6 +43,10 @@ class SafeStream:
                 self._stream.flush()
             except OSError as error:
                 self._lose(error)
+
+    def isatty(self) -> bool:
+        # One that was closed says no: a bar would no longer be drawn, and nobody find out that the terminal is gone.
+        return self._isatty
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

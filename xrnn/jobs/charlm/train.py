@@ -105,7 +105,8 @@ def _results(job: Job, terminal: Terminal) -> Results:
         if out != DEFAULT_OUT:
             terminal.say(f"{DEFAULT_OUT} or its picture is there already: this run writes {out}")
     results = Results(out, job.plot or _picture_beside(out))
-    check_format(results.picture)
+    if job.plot:
+        check_format(job.plot)
     outputs = [
         Output("--out", results.checkpoint, "checkpoint", is_checkpoint),
         Output("--plot", results.picture, "picture that xrnn drew", is_own_picture),
