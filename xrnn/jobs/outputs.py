@@ -30,13 +30,13 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
     for output in outputs:
         _check(output)
     for one, other in itertools.combinations(outputs, 2):
-        if _same(one.path, other.path):
+        if same_file(one.path, other.path):
             raise OutputError(
                 f"{one.option} and {other.option} would both write {one.path}: expected two files; "
                 f"name another with {other.option}"
             )
     for output, path in itertools.product(outputs, inputs):
-        if _same(output.path, path):
+        if same_file(output.path, path):
             raise OutputError(
                 f"{output.option} is {output.path}, which this run reads: expected another file; name another"
             )
@@ -46,6 +46,13 @@ def next_free(path: Path, taken: Callable[[Path], bool]) -> Path:
     """`path`, or the first of `name-2`, `name-3`, … that is not taken."""
     names = itertools.chain([path], (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2)))
     return next(name for name in names if not taken(name))
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, or would if it existed."""
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.normcase(real_path(one)) == os.path.normcase(real_path(other))
 
 
 def _check(output: Output) -> None:
@@ -85,9 +92,3 @@ def _check(output: Output) -> None:
             f"can't write {path} ({error.strerror}): expected an existing folder that may be written to; "
             "make it or name another"
         ) from error
-
-
-def _same(one: Path, other: Path) -> bool:
-    if os.path.exists(one) and os.path.exists(other):
-        return os.path.samefile(one, other)
-    return os.path.normcase(real_path(one)) == os.path.normcase(real_path(other))

@@ -24,7 +24,7 @@ from xrnn.jobs.charlm.sample import generate, readable
 from xrnn.jobs.charlm.settings import Settings, option
 from xrnn.jobs.charlm.trainer import Snapshot, Trainer
 from xrnn.jobs.errors import DivergedError, OutputError, SettingsError
-from xrnn.jobs.outputs import Output, check_outputs, next_free
+from xrnn.jobs.outputs import Output, check_outputs, next_free, same_file
 from xrnn.jobs.plot import check_format, is_own_picture, plot_losses
 from xrnn.jobs.progress import Goal, TrainingProgress, Units
 from xrnn.jobs.signals import noted_signals
@@ -112,7 +112,8 @@ def _results(job: Job, terminal: Terminal) -> Results:
         Output("--plot", results.picture, "picture that xrnn drew", is_own_picture),
     ]
     check_outputs(outputs, job.paths)
-    if out.exists() and not job.overwrite and not (job.resume and job.resume.exists() and out.samefile(job.resume)):
+    goes_on = job.resume is not None and same_file(out, job.resume)
+    if os.path.exists(out) and not (goes_on or job.overwrite):
         raise OutputError(
             f"{out} is a checkpoint already: expected --resume {out} to go on from it, --overwrite to lose it, or "
             "another --out"
