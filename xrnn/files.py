@@ -217,7 +217,10 @@ def _aside(path: Path) -> Iterator[BinaryIO]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for name in [name for name in os.listdir(folder) if name.startswith(".") and name.endswith(_PARTIAL)]:
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # a folder may be written to that may not be listed
+        names = os.listdir(folder)
+    for name in [name for name in names if name.startswith(".") and name.endswith(_PARTIAL)]:
         with contextlib.suppress(OSError):  # it is being written, another removed it, or it is not ours to remove
             leftover = folder / name
             with leftover.open("rb") as file:

@@ -96,6 +96,7 @@ def test_without_a_name_overwrite_replaces_the_first() -> None:
     assert steps_in("char-lm.safetensors") == 3
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -171,6 +172,7 @@ def test_an_output_is_none_of_the_texts(capsys: pytest.CaptureFixture[str]) -> N
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
 def test_through_a_link_the_file_behind_it_is_written() -> None:
     assert run("--out", "c") == 0
     Path("link").symlink_to("c")
