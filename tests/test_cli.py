@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import pytest
 import safetensors.numpy
 
 import xrnn
+from tests.fresh import NO_CUPY, run_python
+from tests.jobs.charlm.forge import Forgery
 from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from xrnn.backend import BackendUnavailableError
 from xrnn.cli import main
@@ -26,6 +29,8 @@ from xrnn.jobs.charlm.model import CharLM
 from xrnn.typing import HostArray
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, FIFOs and /dev/full are POSIX's")
 
 
 @pytest.fixture
@@ -152,17 +157,27 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 _RUN = ["--hidden", "32", "--seq-len", "16", "--batch", "8", "--save-every", "20", "--steps", "1200"]
 
 
-def start(arguments: list[str], checkpoint: Path) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The checkpoint of a run that nothing stopped, on the text of the fixture `text`."""
+    folder = tmp_path_factory.mktemp("whole")
+    text = write_text(folder / "text.txt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XRNN_BACKEND", "numpy")
+        assert main(["train", str(text), *_RUN, "--out", str(folder / "whole")]) == 0
+    return str(folder / "whole")
+
+
+def start(arguments: list[str], checkpoint: Path, command: list[str] = XRNN) -> subprocess.Popen[str]:
     """A run in a process of its own, which has written a checkpoint since it began."""
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-    process = subprocess.Popen([*XRNN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
         time.sleep(0.001)
     return process
 
 
-def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopped(text: str) -> None:
-    assert main(["train", text, *_RUN, "--out", "whole"]) == 0
+def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopped(text: str, whole: str) -> None:
     rng = random.Random(0)
     checkpoint = Path("killed")
     resume: list[str] = []
@@ -177,13 +192,13 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopp
         resume = ["--resume", "killed"]
     assert kills >= 2
     assert main(["train", text, *_RUN, *resume]) == 0
-    assert_same_arrays("killed", "whole")
+    assert_same_arrays("killed", whole)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_tells_how_to_go_on(text: str, number: signal.Signals) -> None:
-    assert main(["train", text, *_RUN, "--out", "whole"]) == 0
+@POSIX
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_saves_and_tells_how_to_go_on(text: str, whole: str, name: str) -> None:
+    number = signal.Signals[name]
     process = start(["train", text, *_RUN, "--out", "stopped"], Path("stopped"))
     process.send_signal(number)
     out, err = process.communicate()
@@ -194,7 +209,65 @@ def test_a_signal_saves_and_tells_how_to_go_on(text: str, number: signal.Signals
     program, *arguments = shlex.split(said[2])
     assert program == "xrnn"
     assert main(arguments) == 0
-    assert_same_arrays("stopped", "whole")
+    assert_same_arrays("stopped", whole)
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_is_ignored_stops_nothing(text: str, number: signal.Signals) -> None:
+    """As under `nohup`, or in the background of a script."""
+    ignore = f"import signal; signal.signal({number:d}, signal.SIG_IGN); "
+    command = [sys.executable, "-c", ignore + XRNN[-1], "train", text, *_RUN, "--out", "c"]
+    process = start([], Path("c"), command)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert len(arrays("c")["losses"]) == 1200
+
+
+@POSIX
+def test_a_closed_pipe_saves_and_tells_on_stderr_how_to_go_on(text: str, whole: str) -> None:
+    often = "import xrnn.jobs.progress as p; p._SECONDS_BETWEEN_LINES = 0.0; "
+    command = [sys.executable, "-c", often + XRNN[-1], "train", text, *_RUN, "--out", "stopped"]
+    process = start([], Path("stopped"), command)
+    assert process.stdout
+    assert process.stderr
+    with process:
+        process.stdout.close()  # as `| head -1` does
+        err = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGPIPE
+    said = re.fullmatch(r"stopped at step ([\d,]+) and saved stopped; go on with\n  (.*)\n", err)
+    assert said, err
+    assert len(arrays("stopped")["losses"]) == int(said[1].replace(",", "")) < 1200
+    assert main(shlex.split(said[2])[1:]) == 0
+    assert_same_arrays("stopped", whole)
+
+
+@POSIX
+def test_a_terminal_that_is_closed_saves_and_stops(text: str) -> None:
+    """Nothing can be said any more, and the bar can't be drawn."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [*XRNN, "train", text, *_RUN, "--out", "c", "--steps", "1000000"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
+    os.close(theirs)
+    while not Path("c").exists():
+        os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait() == 1
+    assert len(arrays("c")["losses"]) >= 20
+
+
+@POSIX
+def test_a_pipe_that_is_closed_before_training_ends_the_run(text: str) -> None:
+    """Nothing was learned, and nothing is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run([*XRNN, "train", text, *_RUN], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (128 + signal.SIGPIPE, "")
+    assert os.listdir() == ["text.txt"]
 
 
 def test_an_interrupt_after_training_tells_what_is_saved(
@@ -278,7 +351,8 @@ def nothing() -> None:
             "(--seq-len 64 + 1)); give more text, or lower one of them",
         ),
         (nothing, "train text.txt --hidden 0", "--hidden is 0: expected a whole number from 1 to 1048576"),
-        (nothing, "train text.txt --layers -1", "--layers is -1: expected a whole number from 1 to 1048576"),
+        (nothing, "train text.txt --layers -1", "--layers is -1: expected a whole number from 1 to 100"),
+        (nothing, "train text.txt --layers 1048576", "--layers is 1048576: expected a whole number from 1 to 100"),
         (nothing, "train text.txt --seq-len 0", "--seq-len is 0: expected a whole number from 1 to 1048576"),
         (nothing, "train text.txt --batch 0", "--batch is 0: expected a whole number from 1 to 1048576"),
         (nothing, "train text.txt --lr nan", "--lr is nan: expected a positive, finite number, such as 0.003"),
@@ -305,7 +379,8 @@ def nothing() -> None:
         (
             notes,
             "train text.txt --out notes",
-            "notes exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another",
+            "notes exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another with "
+            "--out",
         ),
         (
             nothing,
@@ -327,7 +402,7 @@ def nothing() -> None:
             truncated_checkpoint,
             "train text.txt --resume c --out d",
             "c is truncated or damaged (Error while deserializing header: incomplete metadata, file not fully "
-            "covered): expected a whole checkpoint; use another copy",
+            "covered): expected a whole file; use another copy",
         ),
         (
             checkpoint,
@@ -450,6 +525,155 @@ def test_an_output_that_can_not_be_written_is_found_before_training(
 ) -> None:
     assert main(["train", text, "--out", "nowhere/c"]) == 1
     assert "bits per character" not in capsys.readouterr().out
+
+
+# ---- what surrounds it ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ("train --hidden", "xrnn train"),
+        ("train --hidden x", "xrnn train"),
+        ("train --hiden 3", "xrnn train"),
+        ("--hidden 3 train", "xrnn train"),
+        ("--seed 3 generate c", "xrnn generate"),
+        ("--seed 3", "xrnn"),  # an option of two commands
+        ("--prompt x", "xrnn generate"),
+        ("generate c --length", "xrnn generate"),
+        ("info --explain 1 2", "xrnn info"),
+        ("--fly", "xrnn"),
+    ],
+)
+def test_the_help_that_is_named_explains_the_option(
+    capsys: pytest.CaptureFixture[str], arguments: str, command: str
+) -> None:
+    assert main(arguments.split()) == 2
+    assert capsys.readouterr().err.endswith(f"; see `{command} --help`\n")
+
+
+def test_generate_says_nothing_about_a_fallback(text: str) -> None:
+    main(["train", text, *TINY_OPTIONS, "--steps", "2", "--out", "c"])
+    code = NO_CUPY + "from xrnn.cli import main\nsys.exit(main(sys.argv[1:]))"
+    environment = {name: value for name, value in os.environ.items() if name != "XRNN_BACKEND"}
+    command = [sys.executable, "-c", code, "generate", "c", "--prompt", "def ", "--length", "0"]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "def \n", "")
+
+
+@POSIX
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_a_prompt_may_hold_any_bytes_in_any_locale(text: str, locale: dict[str, str]) -> None:
+    main(["train", text, *TINY_OPTIONS, "--steps", "2", "--out", "c"])
+    command = [*XRNN, "generate", "c", "--length", "0", "--prompt"]
+    seen = {"def": b"def\n", "é": "é\n".encode() if not locale else b"?\n"}
+    for prompt, output in [*((word.encode(), out) for word, out in seen.items()), (b"\xff", None)]:
+        process = subprocess.run([*command, prompt], env=os.environ | locale, capture_output=True)
+        assert (process.returncode, process.stderr) == (0, b"")
+        assert process.stdout == output or (output is None and process.stdout in ("�\n".encode(), b"?\n"))
+
+
+def test_half_a_surrogate_pair_is_no_prompt(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "c", "--prompt", "\ud800"]) == 1
+    assert capsys.readouterr().err == "error: --prompt holds half a surrogate pair: expected text; leave it out\n"
+
+
+@POSIX
+@pytest.mark.parametrize("command", [["info"], ["--help"], ["--version"], ["train", "text.txt", *_RUN]])
+def test_a_full_device_gets_one_line(text: str, command: list[str]) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:
+        process = subprocess.run([*XRNN, *command], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert process.returncode == 1
+        assert process.stderr == (
+            "error: can't write the output (No space left on device): expected room there; what was saved stands\n"
+        )
+        assert subprocess.run([*XRNN, "fly"], stdout=full, stderr=full).returncode == 2
+    assert os.listdir() == ["text.txt"]
+
+
+@POSIX
+def test_a_full_device_in_the_middle_of_a_run_saves_and_stops(text: str) -> None:
+    """The device gets full once the run has begun to train."""
+    code = """
+import sys
+import xrnn.jobs.progress as progress
+progress._SECONDS_BETWEEN_LINES = 0.0
+say = progress.Terminal.say
+def fill(terminal, text):
+    if text.startswith("step "):
+        terminal.file._lose(OSError(28, "No space left on device"))
+    say(terminal, text)
+progress.Terminal.say = fill
+from xrnn.cli import main
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", code, "train", text, *_RUN, "--out", "c"]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 1
+    first, second, last = process.stderr.splitlines()
+    steps = len(arrays("c")["losses"])
+    assert first == f"stopped at step {steps:,} and saved c; go on with"
+    assert second.startswith("  xrnn train text.txt --resume c")
+    assert last.startswith("error: can't write the output (No space left on device): ")
+
+
+@POSIX
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_stream_that_was_closed_from_the_start_is_missed_by_nobody(text: str, stream: int) -> None:
+    command = shlex.join([*XRNN, "train", text, *TINY_OPTIONS, "--steps", "2"])
+    process = subprocess.run(["sh", "-c", f"{command} {stream}>&-"], capture_output=True, text=True)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert len(arrays("char-lm.safetensors")["losses"]) == 2
+
+
+@POSIX
+def test_a_fifo_is_no_checkpoint(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("fifo")
+    for command in (["generate", "fifo"], ["train", text, "--resume", "fifo", "--out", "c"]):
+        assert main(command) == 1
+        assert capsys.readouterr().err == (
+            "error: fifo is no regular file: expected a checkpoint; name a file that `xrnn train` wrote\n"
+        )
+
+
+def test_an_error_steers_no_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Forgery(metadata={"version": "\x1b]0;title\x07"}).write(Path("c"))
+    assert main(["generate", "c"]) == 1
+    assert capsys.readouterr().err == (
+        "error: c has version �]0;title�: expected 1; use the xrnn that wrote it, or train again\n"
+    )
+    for command in (["generate", "\x1b[2J"], ["train", "\x1b[2J"], ["train", text, "--out", "\x1b[2J/c"]):
+        assert main(command) == 1
+        assert "�[2J" in (err := capsys.readouterr().err)
+        assert err[:-1].isprintable()
+    assert main(["train", text, *TINY_OPTIONS, "--steps", "1", "--out", "\x1b[2J"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@POSIX
+@pytest.mark.parametrize("module", ["numpy", "xrnn.backend", "typer", "rich.console", "xrnn.jobs.charlm.train"])
+def test_an_interrupt_of_the_imports_gets_one_line(module: str) -> None:
+    code = f"""
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from xrnn_command import main
+sys.exit(main())
+"""
+    process = run_python(code)
+    assert (process.returncode, process.stdout, process.stderr) == (130, "", "error: interrupted\n")
+
+
+def test_the_command_is_the_one_that_is_installed(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    scripts = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
+    module, name = scripts["xrnn"].split(":")
+    code = f"import sys; from {module} import {name}; sys.argv[1:] = ['--version']; sys.exit({name}())"
+    assert run_python(code).stdout == f"xrnn {xrnn.__version__}\n"
 
 
 def test_importing_the_package_leaves_the_command_line_out() -> None:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO, cast
 
 import numpy as np
 import typer
-from rich.console import Console
 
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.config import explain_sizes, selection_lines, show_config
+from xrnn.files import printable
 from xrnn.jobs.charlm.checkpoint import load_checkpoint
-from xrnn.jobs.charlm.errors import CharLMError, SettingsError
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
 from xrnn.jobs.charlm.settings import Settings
-from xrnn.jobs.charlm.train import SAVE_EVERY, Job
+from xrnn.jobs.charlm.train import DEFAULT_OUT, SAVE_EVERY, Job
 from xrnn.jobs.charlm.train import train as run
+from xrnn.jobs.errors import JobError, SettingsError
+from xrnn.jobs.terminal import SafeStream, Terminal, status_of
 from xrnn.select import Selection, select
 
 _DEFAULT: Final = Settings()
-_DEFAULT_OUT: Final = Path("char-lm.safetensors")
 
 # Typer carries its own copy of click in some versions and not in others: this is its base of what it raises.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
@@ -36,15 +38,28 @@ app = typer.Typer(help="Recurrent layers on NumPy and CuPy, at work on text.", a
 
 def main(arguments: list[str] | None = None) -> int:
     """The entry point → the exit status. What the user can mend is printed as one line on stderr."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that can't show a character shows a mark instead
+    # Python has no stdout where the descriptor was closed (`>&-`).
+    output = SafeStream(sys.stdout if sys.stdout is not None else io.StringIO())
+    with contextlib.redirect_stdout(cast(TextIO, output)):
+        status = _run(arguments)
+    output.flush()
+    if output.lost and output.lost.errno != errno.EPIPE:
+        _fail(f"can't write the output ({output.lost.strerror}): expected room there; what was saved stands", 1)
+    return status or status_of(output.lost)
+
+
+def _run(arguments: list[str]) -> int:
+    commands = cast(Any, typer.main.get_command(app))
     try:
-        return typer.main.get_command(app).main(arguments, "xrnn", standalone_mode=False) or 0
+        return commands.main(arguments, "xrnn", standalone_mode=False) or 0
     except _CommandLineError as error:
-        command = error.ctx.command_path if error.ctx else "xrnn"
+        command = _explaining(error, arguments, commands.commands)
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
-    except (CharLMError, BackendUnavailableError) as error:
+    except (JobError, BackendUnavailableError) as error:
         return _fail(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):  # which of them depends on Typer's version; some return 130 themselves
         return _fail("interrupted", 130)
@@ -52,8 +67,19 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"out of memory ({error}): lower --hidden, --batch or --seq-len", 1)
 
 
+def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> str:
+    """The command whose help explains the error. It names none where an option lacks its value, or comes too early."""
+    if error.ctx and error.ctx.parent:
+        return str(error.ctx.command_path)
+    option = getattr(error, "option_name", None)
+    having = [name for name, command in commands.items() if any(option in param.opts for param in command.params)]
+    named = [name for name in having if name in arguments] or having
+    return f"xrnn {named[0]}" if len(named) == 1 else "xrnn"
+
+
 def _fail(message: str, status: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # where stderr is lost as well, the status remains
+        print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return status
 
 
@@ -92,12 +118,16 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Train up to this step, resumed ones included.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The checkpoint to write.", show_default=f"{_DEFAULT_OUT}, or the resumed one")
+        Path | None,
+        typer.Option(
+            help="The checkpoint to write.", show_default=f"{DEFAULT_OUT} or a free name like it; or the resumed one"
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="The picture of the loss to write.", show_default="beside the checkpoint, .png")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on from this checkpoint, on the same text.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there already.")] = False,
     save_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = SAVE_EVERY,
 ) -> int:
     """Train a character-level language model, then test it on held-out text.
@@ -113,15 +143,16 @@ def train(
         steps=steps,
         minutes=1.0 if minutes is None else minutes,
         save_every=save_every,
-        out=out or resume or _DEFAULT_OUT,
+        out=out,
         plot=plot,
         resume=resume,
+        overwrite=overwrite,
     )
-    selection = _select(said_elsewhere=True)
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    selection = _select()
+    terminal = Terminal()
     for line in selection_lines(selection):
-        console.print(line)
-    return run(job, selection.backend, console)
+        terminal.say(line)
+    return run(job, selection.backend, terminal)
 
 
 @app.command()
@@ -135,8 +166,11 @@ def generate(
     """Write text with a trained model."""
     if seed < 0:
         raise SettingsError(f"--seed is {seed}: expected a whole number of at least 0")
-    model = _load_model(checkpoint, _select(said_elsewhere=False).backend)
-    text = prompt.encode()
+    try:
+        text = prompt.encode("utf-8", "surrogateescape")  # bytes that are no text come as surrogates, and go back
+    except UnicodeEncodeError as error:
+        raise SettingsError("--prompt holds half a surrogate pair: expected text; leave it out") from error
+    model = _load_model(checkpoint, _select().backend)
     text += draw(model, text, length, temperature, np.random.default_rng(seed))
     print(readable(text))
 
@@ -157,7 +191,7 @@ def info(
     if explain is not None and min(explain) < 0:
         raise SettingsError(f"--explain got {' '.join(map(str, explain))}: expected T N D H, none of them negative")
     if explain is None or device is None:
-        _select(said_elsewhere=True)
+        _select()
     if explain is None:
         show_config()
         return
@@ -169,18 +203,15 @@ def info(
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
     snapshot = load_checkpoint(checkpoint)
-    settings = snapshot.settings
-    model = CharLM.init(settings.hidden, settings.layers, rng=np.random.default_rng(), backend=backend)
-    for name, param in model.named_params.items():
-        param[...] = backend.asarray(snapshot.arrays[f"model.{name}"])
-    return model
+    params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
+    return CharLM.of(params, snapshot.settings.layers)
 
 
-def _select(*, said_elsewhere: bool) -> Selection:
-    """The selection for this command; what xrnn logs about it is muted where the command prints it anyway."""
+def _select() -> Selection:
+    """The selection for this command. `xrnn info` explains it, so that a fallback need not be logged at each call."""
     log = logging.getLogger("xrnn")
     level = log.level
-    log.setLevel(logging.ERROR if said_elsewhere else level)
+    log.setLevel(logging.ERROR)
     try:
         return select()
     except ValueError as error:  # an unknown name in XRNN_BACKEND

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.errors import one_line
 from tests.jobs.charlm.texts import write_text
 from xrnn.jobs.charlm.corpus import Streams, load_corpus
-from xrnn.jobs.charlm.errors import CorpusError
+from xrnn.jobs.errors import DataError
+from xrnn.jobs.plot import plot_losses
 
 
 def make_files(root: Path, contents: dict[str, bytes]) -> Path:
@@ -85,7 +89,7 @@ def test_without_paths_it_reads_the_standard_library_without_its_tests() -> None
 )
 def test_unusable_text_is_refused(tmp_path: Path, contents: dict[str, bytes], named: str, message: str) -> None:
     make_files(tmp_path, contents)
-    with pytest.raises(CorpusError) as error:
+    with pytest.raises(DataError) as error:
         load_corpus([tmp_path / named])
     assert message in str(error.value)
 
@@ -93,16 +97,63 @@ def test_unusable_text_is_refused(tmp_path: Path, contents: dict[str, bytes], na
 def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_text(tmp_path / "text")
 
-    def refuse(self: Path) -> bytes:
+    def refuse(self: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # the tests may run as root, who reads anything
-    with pytest.raises(CorpusError) as error:
+    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, who reads anything
+    with pytest.raises(DataError) as error:
         load_corpus([tmp_path])
     assert str(error.value) == (
         f"can't read {tmp_path / 'text'} (Permission denied): expected a readable text file; "
         "mend its permissions or leave it out"
     )
+
+
+def test_a_large_binary_file_is_not_read_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "text", size=100)
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2**31)
+    load_corpus([tmp_path])  # what is loaded at the first use
+    tracemalloc.start()
+    try:
+        corpus = load_corpus([tmp_path])
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+    assert len(corpus.train) + len(corpus.held_out) == 100
+    assert corpus.source.endswith("skipped 1 binary or special files")
+
+
+def test_a_long_text_is_read_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "text", size=3_000_000)
+    corpus = load_corpus([tmp_path / "text"])
+    assert np.concatenate([corpus.train, corpus.held_out]).tobytes() == (tmp_path / "text").read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
+def test_links_to_themselves_and_to_their_folder_are_followed_once(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_text(folder / "text", size=100)
+    for name, target in {"loop": "loop", "one": "other", "other": "one", "nowhere": "missing", "here": "."}.items():
+        (folder / name).symlink_to(target)
+    corpus = load_corpus([folder, folder / "here", folder / "here" / "here"])
+    assert len(corpus.train) + len(corpus.held_out) == 100
+    for name in ("loop", "one"):
+        with one_line(DataError, f"{folder / name} is neither a file nor a folder: expected a text file or a folder"):
+            load_corpus([folder / name])
+
+
+@pytest.mark.parametrize("name", ["loss.svg", "loss.png", "loss.pdf"])
+def test_a_picture_that_a_run_drew_is_no_text(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    write_text(tmp_path / "text")
+    before = load_corpus([tmp_path])
+    plot_losses(tmp_path / name, [8.0], "bits per character", {})
+    after = load_corpus([tmp_path])
+    assert after.fingerprint == before.fingerprint
+    with one_line(DataError, str(tmp_path / name), ": expected text; name a text file"):
+        load_corpus([tmp_path / name])
 
 
 def test_every_reader_goes_round_the_text() -> None:
@@ -122,7 +173,7 @@ def test_every_reader_goes_round_the_text() -> None:
 
 def test_a_text_shorter_than_one_chunk_is_refused() -> None:
     Streams(np.zeros(24, np.uint8), 7, 3)
-    with pytest.raises(CorpusError) as error:
+    with pytest.raises(DataError) as error:
         Streams(np.zeros(23, np.uint8), 7, 3)
     assert str(error.value) == (
         "the text to train on has 23 bytes: expected at least 24 for one chunk (--batch 3 × (--seq-len 7 + 1)); "

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from xrnn.backend import Backend
-from xrnn.jobs.charlm.errors import SettingsError
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate, readable
+from xrnn.jobs.errors import SettingsError
 
 
 def model_on(backend: Backend) -> CharLM:

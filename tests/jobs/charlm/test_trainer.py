@@ -12,9 +12,9 @@ from tests.conftest import STANDIN
 from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.standin.counting import counted
 from xrnn.backend import Backend
-from xrnn.jobs.charlm.errors import DivergedError
 from xrnn.jobs.charlm.settings import Settings
 from xrnn.jobs.charlm.trainer import Snapshot, Trainer, learning_rate
+from xrnn.jobs.errors import DivergedError
 
 
 def assert_equal(got: Snapshot, expected: Snapshot) -> None:

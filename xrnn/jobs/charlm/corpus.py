@@ -12,10 +12,13 @@ from typing import Final
 
 import numpy as np
 
-from xrnn.jobs.charlm.errors import CorpusError
+from xrnn.files import real_path
+from xrnn.jobs.errors import DataError
+from xrnn.jobs.plot import holds_own_picture
 from xrnn.typing import HostArray
 
 HELD_OUT: Final = 0.05  # of the files, or of the bytes where the files are few
+_PIECE: Final = 2**20  # bytes read at a time
 _FEW: Final = 20  # with fewer files, 5 % of them would be less than one
 _OUTSIDE_THE_LIBRARY: Final = {"site-packages", "test", "tests"}
 
@@ -42,19 +45,19 @@ def load_corpus(paths: Sequence[Path] = ()) -> Corpus:
     """The text of files and folders; without any, the sources of Python's standard library.
 
     A folder gives its files at any depth, sorted by name, but for hidden and binary ones (binary: with a NUL byte).
-    Raises CorpusError for what is missing, unreadable, binary though named, empty or too short to hold out from.
+    Raises DataError for what is missing, unreadable, binary though named, empty or too short to hold out from.
     """
     files, skipped = _read_paths(paths) if paths else (_standard_library(), 0)
     if not any(file.content for file in files):
         where = ", ".join(map(str, paths)) or "the standard library"
-        raise CorpusError(
+        raise DataError(
             f"found no text in {where} ({len(files)} empty files, {skipped} binary): expected text files; "
             "name others, or none for Python's own sources"
         )
     train, held_out, split = _hold_out(files)
     if len(held_out) < 2:
         total = len(train) + len(held_out)
-        raise CorpusError(
+        raise DataError(
             f"the text has {total:,} bytes, of which {len(held_out)} would be held out: expected at least 2 there; "
             "give more text"
         )
@@ -70,13 +73,13 @@ class Streams:
     chunk(k)[t, n] = text[(n · size // N + k · T + t) mod size],  0 ≤ t ≤ T: inputs [:-1] and targets [1:].
 
     So the step alone says where everyone is, every reader's chunks follow on, and no byte is left out.
-    Raises CorpusError where the readers' first chunks would overlap.
+    Raises DataError where the readers' first chunks would overlap.
     """
 
     def __init__(self, text: HostArray, seq_len: int, batch: int) -> None:
         needed = batch * (seq_len + 1)
         if len(text) < needed:
-            raise CorpusError(
+            raise DataError(
                 f"the text to train on has {len(text):,} bytes: expected at least {needed:,} for one chunk "
                 f"(--batch {batch} × (--seq-len {seq_len} + 1)); give more text, or lower one of them"
             )
@@ -99,7 +102,7 @@ def _standard_library() -> list[TextFile]:
         for name in _names_under(root)
         if name.endswith(".py") and not _OUTSIDE_THE_LIBRARY & set(name.split("/")[:-1])
     )
-    return [TextFile(name, _read(root / name)) for name in names]
+    return [TextFile(name, content) for name in names if (content := _read(root / name)) is not None]
 
 
 def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
@@ -108,21 +111,23 @@ def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
     seen: set[Path] = set()
     skipped = 0
     for path in paths:
-        named = not path.is_dir()
-        if named and not path.is_file():
-            got = "is neither a file nor a folder" if path.exists() else "doesn't exist"
-            raise CorpusError(f"{path} {got}: expected a text file or a folder of them; check the path")
+        named = not os.path.isdir(path)
+        if named and not os.path.isfile(path):
+            got = "is neither a file nor a folder" if os.path.lexists(path) else "doesn't exist"
+            raise DataError(f"{path} {got}: expected a text file or a folder of them; check the path")
         for name in [path.name] if named else _names_under(path):
             file = path if named else path / name
-            real = file.resolve()
+            real = real_path(file)
             if real in seen:  # a file named beside its folder must not be trained on and held out too
                 continue
             seen.add(real)
-            content = _read(file) if file.is_file() else None
-            if content is not None and b"\0" not in content:
+            content = _read(file) if os.path.isfile(file) else None
+            # A picture that a run drew beside the text would change that text for the run that goes on from it.
+            if content is not None and not holds_own_picture(content):
                 files.append(TextFile(name, content))
             elif named:
-                raise CorpusError(f"{path} is binary (it has a NUL byte): expected text; name a text file")
+                got = "is binary (it has a NUL byte)" if content is None else "is a picture that xrnn drew"
+                raise DataError(f"{path} {got}: expected text; name a text file")
             else:
                 skipped += 1
     return files, skipped
@@ -132,7 +137,7 @@ def _names_under(root: Path) -> list[str]:
     """The files at any depth under `root`, as sorted relative names with `/`; hidden ones are passed over."""
 
     def refuse(error: OSError) -> None:
-        raise CorpusError(f"can't list {error.filename} ({error.strerror}): expected a readable folder") from error
+        raise DataError(f"can't list {error.filename} ({error.strerror}): expected a readable folder") from error
 
     names: list[str] = []
     for folder, subfolders, files in os.walk(root, onerror=refuse):
@@ -142,13 +147,20 @@ def _names_under(root: Path) -> list[str]:
     return sorted(names)
 
 
-def _read(file: Path) -> bytes:
+def _read(file: Path) -> bytes | None:
+    """What is in `file`, or None where it is binary: it has a NUL byte, and no more is read than up to there."""
+    pieces: list[bytes] = []
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            while piece := opened.read(_PIECE):
+                if b"\0" in piece:
+                    return None
+                pieces.append(piece)
     except OSError as error:
-        raise CorpusError(
+        raise DataError(
             f"can't read {file} ({error.strerror}): expected a readable text file; mend its permissions or leave it out"
         ) from error
+    return b"".join(pieces)
 
 
 def _hold_out(files: Sequence[TextFile]) -> tuple[HostArray, HostArray, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -38,6 +39,22 @@ class CharLM:
         sizes = [EMBEDDING] + [hidden] * layers
         rnns = [RNN.init(D, H, rng=rng, backend=backend) for D, H in pairwise(sizes)]
         return cls(embedding, rnns, Linear.init(hidden, VOCABULARY, rng=rng, backend=backend))
+
+    @classmethod
+    def of(cls, params: Mapping[str, Array], layers: int) -> CharLM:
+        """The model that holds these very arrays, named as in `named_params`."""
+        rnns = [RNN(*(params[f"rnn{i}.{name}"] for name in RNN.names)) for i in range(layers)]
+        linear = Linear(*(params[f"linear.{name}"] for name in Linear.names))
+        return cls(Embedding(params["embedding.W"]), rnns, linear)
+
+    @staticmethod
+    def shapes(hidden: int, layers: int) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, known before there is a model."""
+        V, E, H = VOCABULARY, EMBEDDING, hidden
+        shapes: dict[str, tuple[int, ...]] = {"embedding.W": (V, E)}
+        for i, D in enumerate([E] + [H] * (layers - 1)):
+            shapes |= {f"rnn{i}.Wx": (D, H), f"rnn{i}.Wh": (H, H), f"rnn{i}.b": (H,)}
+        return shapes | {"linear.W": (H, V), "linear.b": (V,)}
 
     @property
     def layers(self) -> list[Layer]:

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from xrnn.jobs.charlm.errors import SettingsError
+from xrnn.files import printable
 from xrnn.jobs.charlm.model import CharLM
+from xrnn.jobs.errors import SettingsError
 
 
 def generate(model: CharLM, prompt: bytes, length: int, temperature: float, rng: np.random.Generator) -> bytes:
@@ -34,8 +35,7 @@ def generate(model: CharLM, prompt: bytes, length: int, temperature: float, rng:
 
 def readable(text: bytes) -> str:
     """`text` as UTF-8, with � for what is not, and for control characters, which a terminal would obey."""
-    decoded = text.decode("utf-8", errors="replace")
-    return "".join(c if c.isprintable() or c in "\n\t " else "�" for c in decoded)
+    return printable(text.decode("utf-8", errors="replace"), keep="\n\t")
 
 
 def _draw(logits: np.ndarray[tuple[int], np.dtype[np.float32]], temperature: float, rng: np.random.Generator) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
-from xrnn.jobs.charlm.errors import SettingsError
+from xrnn.jobs.errors import SettingsError
 
 _MOST: Final = 2**20
+_MOST_LAYERS: Final = 100  # far beyond what still learns; with more, the first step would be long in coming
+_KINDS: Final[dict[str, Any]] = {"int": int, "float": int | float, "str": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,36 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "seq_len", "batch"):
-            if not 1 <= (value := getattr(self, name)) <= _MOST:
-                raise SettingsError(f"{option(name)} is {value}: expected a whole number from 1 to {_MOST}")
+            most = _MOST_LAYERS if name == "layers" else _MOST
+            if not 1 <= (value := getattr(self, name)) <= most:
+                raise SettingsError(f"{option(name)} is {value}: expected a whole number from 1 to {most}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise SettingsError(f"--lr is {self.lr}: expected a positive, finite number, such as 0.003")
         if self.seed < 0:
             raise SettingsError(f"--seed is {self.seed}: expected a whole number of at least 0")
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """What `json.dumps(asdict(settings))` gave, of this version or one before: what it lacks is as by default.
+
+        Raises SettingsError for anything else.
+        """
+        try:
+            given = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SettingsError("they are no JSON: expected an object") from error
+        if not isinstance(given, dict):
+            raise SettingsError(f"they are a {type(given).__name__}: expected an object")
+        kinds = {field.name: str(field.type) for field in fields(cls)}
+        for name, value in given.items():
+            if name not in kinds:
+                raise SettingsError(f"{name} is unknown: expected {', '.join(kinds)}")
+            if not isinstance(value, _KINDS[kinds[name]]) or isinstance(value, bool):
+                raise SettingsError(f"{name} is a {type(value).__name__}: expected {kinds[name]}")
+        try:
+            return cls(**given)
+        except OverflowError as error:  # JSON has integers that no float holds
+            raise SettingsError(f"they hold a number that is too large ({error}): expected a float") from error
 
 
 def option(name: str) -> str:

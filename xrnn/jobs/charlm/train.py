@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
+import os
 import shlex
 import signal
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import numpy as np
-from rich.console import Console
 
 from xrnn.backend import Backend
-from xrnn.jobs.charlm.checkpoint import check_replaceable, load_checkpoint, save_checkpoint
+from xrnn.jobs.charlm.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
-from xrnn.jobs.charlm.errors import DivergedError, SettingsError
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
-from xrnn.jobs.charlm.plot import check_picture, plot_losses
-from xrnn.jobs.charlm.progress import Goal, TrainingProgress
+from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate, readable
 from xrnn.jobs.charlm.settings import Settings, option
-from xrnn.jobs.charlm.trainer import Trainer
+from xrnn.jobs.charlm.trainer import Snapshot, Trainer
+from xrnn.jobs.errors import DivergedError, OutputError, SettingsError
+from xrnn.jobs.outputs import Output, check_outputs, next_free, same_file
+from xrnn.jobs.plot import check_format, is_own_picture, plot_losses
+from xrnn.jobs.progress import Goal, TrainingProgress, Units
+from xrnn.jobs.signals import noted_signals
+from xrnn.jobs.terminal import Terminal, status_of
 
+DEFAULT_OUT: Final = Path("char-lm.safetensors")
 SAVE_EVERY: Final = 250  # steps
 _SECONDS_BETWEEN_READS: Final = 0.25  # how often the run waits for the device, to show the loss
 _SAMPLE_LENGTH: Final = 400
@@ -41,9 +46,10 @@ class Job:
     steps: int | None  # in all, or None: stop by the clock
     minutes: float  # from the first step of this run
     save_every: int
-    out: Path
-    plot: Path | None  # None: beside `out`
+    out: Path | None  # None: the resumed checkpoint, or a free name
+    plot: Path | None  # None: beside the checkpoint
     resume: Path | None
+    overwrite: bool = False  # a checkpoint at `out`
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
@@ -53,43 +59,80 @@ class Job:
         if self.save_every < 1:
             raise SettingsError(f"--save-every is {self.save_every}: expected a whole number of at least 1")
 
-    def resume_command(self) -> str:
-        """The command that goes on from what was saved."""
-        words = ["xrnn", "train", *map(str, self.paths), "--resume", str(self.out)]
-        words += ["--steps", str(self.steps)] if self.steps is not None else ["--minutes", f"{self.minutes:g}"]
-        words += ["--save-every", str(self.save_every)] if self.save_every != SAVE_EVERY else []
-        words += ["--plot", str(self.plot)] if self.plot else []
-        return shlex.join(words)
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Where they go: names that were checked."""
+
+    checkpoint: Path
+    picture: Path
 
 
-def train(job: Job, backend: Backend, console: Console) -> int:
-    """Run `job` and print what it does → the exit status: 0, or 128 + the signal that stopped it.
+def train(job: Job, backend: Backend, terminal: Terminal) -> int:
+    """Run `job` and print what it does → the exit status: 0, or that of what stopped it, 128 + the number of a signal.
 
-    Raises CharLMError for what the user can mend: before the first step wherever it can be known by then.
+    Raises JobError for what the user can mend: before the first step wherever it can be known by then.
     """
-    check_replaceable(job.out)
-    picture = job.plot or job.out.with_suffix(".png")
-    check_picture(picture)
-    trainer, corpus = _prepare(job, backend)
-    console.print(f"text: {corpus.source}")
-    console.print(f"model: {_describe(trainer)}")
-    signal_number = _run(trainer, job, console)
-    if signal_number is not None:
-        console.print(f"stopped at step {trainer.steps:,} and saved {job.out}; go on with\n  {job.resume_command()}")
-        return 128 + signal_number
+    results = _results(job, terminal)
+    settings, snapshot = _settings(job)
+    corpus = load_corpus(job.paths)
+    if snapshot and corpus.fingerprint != snapshot.fingerprint:
+        raise SettingsError(
+            f"this text is not the one that {job.resume} was trained on: expected the same PATHs with the same "
+            "content; name those, or train anew without --resume"
+        )
+    terminal.say(f"text: {corpus.source}")
+    terminal.say(f"model: {_describe(settings, snapshot)}")
+    if terminal.lost:
+        return status_of(terminal.lost)
+    trainer = Trainer.resume(snapshot, corpus, backend) if snapshot else Trainer(settings, corpus, backend)
+    status = _run(trainer, job, results.checkpoint, terminal)
+    if status:
+        return status
     try:
-        _report(trainer, corpus, job.out, picture, console)
+        _report(trainer, corpus, results, terminal)
     except KeyboardInterrupt:
-        console.print(f"interrupted after training; {job.out} holds step {trainer.steps:,}")
+        terminal.say(f"interrupted after training; {results.checkpoint} holds step {trainer.steps:,}")
         return 128 + signal.SIGINT
     return 0
 
 
-def _prepare(job: Job, backend: Backend) -> tuple[Trainer, Corpus]:
-    """A trainer at its beginning, or as the checkpoint left it."""
+def _results(job: Job, terminal: Terminal) -> Results:
+    """Choose the names that were not given, and check all of them.   Raises OutputError."""
+    out = job.out or job.resume
+    if out is None:
+        out = DEFAULT_OUT if job.overwrite else next_free(DEFAULT_OUT, lambda path: _taken(path, job.plot))
+        if out != DEFAULT_OUT:
+            terminal.say(f"{DEFAULT_OUT} or its picture is there already: this run writes {out}")
+    results = Results(out, job.plot or _picture_beside(out))
+    if job.plot:
+        check_format(job.plot)
+    outputs = [
+        Output("--out", results.checkpoint, "checkpoint", is_checkpoint),
+        Output("--plot", results.picture, "picture that xrnn drew", is_own_picture),
+    ]
+    check_outputs(outputs, job.paths)
+    goes_on = job.resume is not None and same_file(out, job.resume)
+    if os.path.exists(out) and not (goes_on or job.overwrite):
+        raise OutputError(
+            f"{out} is a checkpoint already: expected --resume {out} to go on from it, --overwrite to lose it, or "
+            "another --out"
+        )
+    return results
+
+
+def _taken(checkpoint: Path, plot: Path | None) -> bool:
+    return os.path.lexists(checkpoint) or (plot is None and os.path.lexists(_picture_beside(checkpoint)))
+
+
+def _picture_beside(checkpoint: Path) -> Path:
+    return checkpoint.parent / f"{checkpoint.stem}.png"
+
+
+def _settings(job: Job) -> tuple[Settings, Snapshot | None]:
+    """The settings of the run, and what it goes on from."""
     if job.resume is None:
-        corpus = load_corpus(job.paths)
-        return Trainer(Settings(**job.given), corpus, backend), corpus
+        return Settings(**job.given), None
     snapshot = load_checkpoint(job.resume)
     for name, value in job.given.items():
         if value != (kept := getattr(snapshot.settings, name)):
@@ -102,29 +145,25 @@ def _prepare(job: Job, backend: Backend) -> tuple[Trainer, Corpus]:
             f"--steps is {job.steps:,}, but {job.resume} is at step {snapshot.step:,}: expected the steps in all, "
             "those before it included"
         )
-    corpus = load_corpus(job.paths)
-    if corpus.fingerprint != snapshot.fingerprint:
-        raise SettingsError(
-            f"this text is not the one that {job.resume} was trained on: expected the same PATHs with the same "
-            "content; name those, or train anew without --resume"
-        )
-    return Trainer.resume(snapshot, corpus, backend), corpus
+    return snapshot.settings, snapshot
 
 
-def _run(trainer: Trainer, job: Job, console: Console) -> signal.Signals | None:
-    """Train until the goal, or until a signal, which is returned. Either way the end is saved."""
+def _run(trainer: Trainer, job: Job, out: Path, terminal: Terminal) -> int:
+    """Train until the goal → 0, or until a signal or the loss of the output → its status. The end is saved."""
     goal = Goal(job.steps, job.minutes * 60)
+    settings = trainer.settings
+    units = Units("bits per character", "bits", "characters", settings.seq_len * settings.batch)
     last_read = time.monotonic()
     saved: int | None = None
 
     def save() -> None:
         nonlocal saved
-        save_checkpoint(job.out, trainer.snapshot())
+        save_checkpoint(out, trainer.snapshot())
         saved = trainer.steps
 
     try:
-        with _noted_signals() as noted, TrainingProgress(console, goal, trainer) as progress:
-            while not goal.reached(trainer.steps) and not noted:
+        with noted_signals() as noted, TrainingProgress(terminal, goal, trainer, units) as progress:
+            while not (goal.reached(trainer.steps) or noted or terminal.lost):
                 trainer.step()
                 if trainer.steps % job.save_every == 0:
                     save()
@@ -134,58 +173,50 @@ def _run(trainer: Trainer, job: Job, console: Console) -> signal.Signals | None:
                     last_read = time.monotonic()
             save()
             progress.finish()
-            return noted[0] if noted else None
     except DivergedError as error:
-        kept = f"{job.out} holds step {saved:,}" if saved is not None else "no checkpoint was written"
+        kept = f"{out} holds step {saved:,}" if saved is not None else "no checkpoint was written"
         raise DivergedError(f"{error}; {kept}") from error
+    status = 128 + noted[0] if noted else status_of(terminal.lost)
+    if not status:
+        return 0
+    line = f"stopped at step {trainer.steps:,} and saved {out}; go on with\n  {_resume_command(job, out)}"
+    terminal.say(line)
+    if terminal.lost:  # nobody reads there any more
+        Terminal(sys.stderr).say(line)
+    return status
 
 
-def _report(trainer: Trainer, corpus: Corpus, checkpoint: Path, picture: Path, console: Console) -> None:
+def _resume_command(job: Job, out: Path) -> str:
+    """The command that goes on from what was saved."""
+    words = ["xrnn", "train", *map(str, job.paths), "--resume", str(out)]
+    words += ["--steps", str(job.steps)] if job.steps is not None else ["--minutes", f"{job.minutes:g}"]
+    words += ["--save-every", str(job.save_every)] if job.save_every != SAVE_EVERY else []
+    words += ["--plot", str(job.plot)] if job.plot else []
+    return shlex.join(words)
+
+
+def _report(trainer: Trainer, corpus: Corpus, results: Results, terminal: Terminal) -> None:
     """The held-out figures, a sample, the files."""
-    console.print(f"held-out text: {len(corpus.held_out):,} bytes …")
+    checkpoint, picture = results.checkpoint, results.picture
+    terminal.say(f"held-out text: {len(corpus.held_out):,} bytes …")
     held_out = bits_per_character(trainer.model, corpus.held_out)
     zlib = zlib_bits_per_character(corpus.held_out)
-    console.print(f"held out: {held_out:.3f} bits per character (zlib level 9: {zlib:.3f})")
+    terminal.say(f"held out: {held_out:.3f} bits per character (zlib level 9: {zlib:.3f})")
     rng = np.random.default_rng(trainer.settings.seed)
     sample = generate(trainer.model, b"", _SAMPLE_LENGTH, _SAMPLE_TEMPERATURE, rng)
-    console.print(f"a sample at temperature {_SAMPLE_TEMPERATURE}:\n{readable(sample)}\n")
-    console.print(f"checkpoint: {checkpoint} (xrnn generate {shlex.quote(str(checkpoint))} --prompt 'def ')")
-    if plot_losses(picture, trainer.losses, held_out, zlib):
-        console.print(f"loss curve: {picture}")
+    terminal.say(f"a sample at temperature {_SAMPLE_TEMPERATURE}:\n{readable(sample)}\n")
+    terminal.say(f"checkpoint: {checkpoint} (xrnn generate {shlex.quote(str(checkpoint))} --prompt 'def ')")
+    levels = {"held out": held_out, "held out, zlib level 9": zlib}
+    if plot_losses(picture, trainer.losses, "bits per character", levels):
+        terminal.say(f"loss curve: {picture}")
     else:
-        console.print("loss curve: not drawn, Matplotlib is not installed (`pip install -e '.[plot]'`)")
+        terminal.say("loss curve: not drawn, Matplotlib is not installed (`pip install -e '.[plot]'`)")
 
 
-def _describe(trainer: Trainer) -> str:
-    settings = trainer.settings
-    weights = sum(param.size for param in trainer.model.named_params.values())
+def _describe(settings: Settings, snapshot: Snapshot | None) -> str:
+    weights = sum(math.prod(shape) for shape in CharLM.shapes(settings.hidden, settings.layers).values())
     text = (
         f"{settings.layers} tanh layer{'s' * (settings.layers > 1)} of {settings.hidden}, {weights:,} weights; "
         f"{settings.batch} streams × {settings.seq_len} steps; lr {settings.lr:g}; seed {settings.seed}"
     )
-    return f"{text}; resumed at step {trainer.steps:,}" if trainer.steps else text
-
-
-@contextlib.contextmanager
-def _noted_signals() -> Iterator[list[signal.Signals]]:
-    """Within the block, Ctrl-C and SIGTERM are noted in the list: a step is never left half done.
-
-    A second one acts as if none of this were here.
-    """
-    noted: list[signal.Signals] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.append(signal.Signals(number))
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield noted
-    finally:
-        restore()
+    return f"{text}; resumed at step {snapshot.step:,}" if snapshot and snapshot.step else text

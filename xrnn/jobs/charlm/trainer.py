@@ -9,10 +9,11 @@ from typing import Final
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.files import Spec
 from xrnn.jobs.charlm.corpus import Corpus, Streams
-from xrnn.jobs.charlm.errors import DivergedError
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.errors import DivergedError
 from xrnn.optim import Adam, clip_grad_norm
 from xrnn.typing import Array, HostArray
 
@@ -44,6 +45,21 @@ class Snapshot:
     step: int
     arrays: dict[str, HostArray]
 
+    @property
+    def params(self) -> dict[str, HostArray]:
+        """The model's parameters by name."""
+        return {name.removeprefix("model."): a for name, a in self.arrays.items() if name.startswith("model.")}
+
+    @staticmethod
+    def specs(settings: Settings, step: int) -> dict[str, Spec]:
+        """What `arrays` holds at that step of a run with those settings."""
+        params = CharLM.shapes(settings.hidden, settings.layers)
+        specs = {
+            f"{kind}.{name}": Spec(shape) for kind in ("model", "adam.m", "adam.v") for name, shape in params.items()
+        }
+        specs |= {f"state.{i}": Spec((settings.batch, settings.hidden)) for i in range(settings.layers)}
+        return specs | {"losses": Spec((step,), "float64")}
+
 
 class Trainer:
     """Step k reads chunk k and carries the hidden state on from chunk k - 1.
@@ -51,24 +67,30 @@ class Trainer:
     losses   in bits per character, of every step up to the last `read_losses`
     """
 
-    def __init__(self, settings: Settings, corpus: Corpus, backend: Backend) -> None:
-        """A run at its beginning. Raises CorpusError where the text is shorter than one chunk."""
+    def __init__(self, settings: Settings, corpus: Corpus, backend: Backend, *, model: CharLM | None = None) -> None:
+        """A run at its beginning, with fresh weights unless a model is given.
+
+        Raises DataError where the text is shorter than one chunk.
+        """
         self.settings = settings
-        self.model = CharLM.init(
+        self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
+        self.model = model or CharLM.init(
             settings.hidden, settings.layers, rng=np.random.default_rng(settings.seed), backend=backend
         )
         self.losses: list[float] = []
         self._optimizer = Adam(self.model.layers, settings.lr)
         self._fingerprint = corpus.fingerprint
-        self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
         self._state = self.model.zero_state(settings.batch)
         self._unread: list[Array] = []  # losses still on the device
 
     @classmethod
     def resume(cls, snapshot: Snapshot, corpus: Corpus, backend: Backend) -> Trainer:
         """A run as `snapshot` found it: on the same backend, what follows is the same, bit for bit."""
-        trainer = cls(snapshot.settings, corpus, backend)
-        for name, array in trainer._arrays().items():
+        # Copies: a step writes into the arrays, and the snapshot stays as it is.
+        params = {name: backend.asarray(array.copy()) for name, array in snapshot.params.items()}
+        model = CharLM.of(params, snapshot.settings.layers)
+        trainer = cls(snapshot.settings, corpus, backend, model=model)
+        for name, array in trainer._carried().items():
             array[...] = backend.asarray(snapshot.arrays[name])
         trainer._optimizer.steps = snapshot.step
         trainer.losses = snapshot.arrays["losses"].tolist()
@@ -125,8 +147,12 @@ class Trainer:
 
     def _arrays(self) -> dict[str, Array]:
         """The arrays that a step changes, on the device."""
-        params = self.model.named_params
-        arrays = {f"model.{name}": param for name, param in params.items()}
+        return {f"model.{name}": param for name, param in self.model.named_params.items()} | self._carried()
+
+    def _carried(self) -> dict[str, Array]:
+        """Those of them that are no parameters: the moments and the hidden states."""
+        arrays: dict[str, Array] = {}
         for moment, values in self._optimizer.state.items():
-            arrays |= {f"adam.{moment}.{name}": value for name, value in zip(params, values, strict=True)}
+            names = (f"adam.{moment}.{name}" for name in self.model.named_params)
+            arrays |= dict(zip(names, values, strict=True))
         return arrays | {f"state.{i}": h for i, h in enumerate(self._state)}

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 
-class CharLMError(Exception):
+class JobError(Exception):
     """The user's to mend; `xrnn` prints the message without a traceback."""
 
 
-class SettingsError(CharLMError):
+class SettingsError(JobError):
     """A setting makes no sense, or contradicts the checkpoint."""
 
 
-class CorpusError(CharLMError):
-    """The text can't be used."""
+class DataError(JobError):
+    """What there is to learn from can't be used."""
 
 
-class CheckpointError(CharLMError):
+class CheckpointError(JobError):
     """The checkpoint can't be read, or is not one."""
 
 
-class OutputError(CharLMError):
+class OutputError(JobError):
     """A result can't be written."""
 
 
-class DivergedError(CharLMError):
+class DivergedError(JobError):
     """The loss or a weight is no longer finite."""

@@ -1,0 +1,227 @@
+"""What a run writes, and that nothing a user has is lost by it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import safetensors.numpy
+
+from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
+from xrnn.cli import main
+from xrnn.jobs.plot import is_own_picture
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory but for a folder `texts` with a text in it."""
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+    (tmp_path / "texts").mkdir()
+    write_text(tmp_path / "texts" / "text.txt")
+    return tmp_path
+
+
+def run(*options: str, steps: int = 2) -> int:
+    return main(["train", "texts", *TINY_OPTIONS, "--steps", str(steps), *options])
+
+
+def resume(checkpoint: str, *options: str, steps: int = 3) -> int:
+    return main(["train", "texts", "--resume", checkpoint, "--steps", str(steps), *options])
+
+
+def steps_in(checkpoint: str) -> int:
+    return len(safetensors.numpy.load_file(checkpoint)["losses"])
+
+
+def contents() -> dict[str, bytes]:
+    return {name: Path(name).read_bytes() for name in os.listdir() if Path(name).is_file()}
+
+
+# ---- names ----
+
+
+def test_the_same_command_given_twice_takes_the_next_free_name(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "char-lm.safetensors or its picture is there already: this run writes {}"
+    assert run() == 0
+    assert "is there already" not in capsys.readouterr().out
+    before = contents()
+    assert run(steps=3) == 0
+    out = capsys.readouterr().out
+    assert said.format("char-lm-2.safetensors") in out.splitlines()
+    assert "loss curve: char-lm-2.png" in out.splitlines()
+    assert run(steps=4) == 0
+    assert said.format("char-lm-3.safetensors") in capsys.readouterr().out.splitlines()
+    assert contents().items() > before.items()
+    assert [steps_in(f"char-lm{i}.safetensors") for i in ("", "-2", "-3")] == [2, 3, 4]
+    assert all(is_own_picture(Path(f"char-lm{i}.png")) for i in ("", "-2", "-3"))
+
+
+def test_a_strangers_picture_makes_the_name_taken() -> None:
+    Path("char-lm.png").write_bytes(b"mine")
+    assert run() == 0
+    assert sorted(contents()) == ["char-lm-2.png", "char-lm-2.safetensors", "char-lm.png"]
+    assert run("--plot", "loss.svg") == 0  # beside which the name is free
+    assert "char-lm.safetensors" in contents()
+    assert Path("char-lm.png").read_bytes() == b"mine"
+
+
+def test_a_checkpoint_is_replaced_only_when_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--out", "c") == run("--out", "d") == 0
+    capsys.readouterr()
+    before = contents()
+    for refused in (run("--out", "c", steps=5), resume("c", "--out", "d")):
+        assert refused == 1
+    out, err = capsys.readouterr()
+    assert "bits per character" not in out
+    assert err == "".join(
+        f"error: {name} is a checkpoint already: expected --resume {name} to go on from it, --overwrite to lose it, or "
+        "another --out\n"
+        for name in ("c", "d")
+    )
+    assert contents() == before
+    assert run("--out", "c", "--overwrite", steps=5) == 0
+    assert resume("c", "--out", "d", "--overwrite", steps=6) == 0
+    assert (steps_in("c"), steps_in("d")) == (5, 6)
+    assert resume("d", "--out", "./d", steps=7) == 0  # the same file: it goes on
+    assert steps_in("d") == 7
+
+
+def test_without_a_name_overwrite_replaces_the_first() -> None:
+    assert run() == run("--overwrite", steps=3) == 0
+    assert sorted(contents()) == ["char-lm.png", "char-lm.safetensors"]
+    assert steps_in("char-lm.safetensors") == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--out", "y.png"],
+            "--out and --plot would both write y.png: expected two files; name another with --plot",
+        ),
+        (
+            ["--out", "mine.safetensors"],
+            "mine.png exists and is no picture that xrnn drew: expected a new name, or a picture that xrnn drew to "
+            "replace; name another with --plot",
+        ),
+        (
+            ["--out", "c", "--plot", "mine.svg"],
+            "mine.svg exists and is no picture that xrnn drew: expected a new name, or a picture that xrnn drew to "
+            "replace; name another with --plot",
+        ),
+        (
+            ["--out", "mine.png", "--overwrite", "--plot", "other.png"],
+            "mine.png exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another with "
+            "--out",
+        ),
+        (
+            ["--out", "texts/text.txt"],
+            "texts/text.txt exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another "
+            "with --out",
+        ),
+        (
+            ["--out", "loop"],
+            "can't write loop: expected a file's name, but it is a link to itself; remove the link, or name another "
+            "with --out",
+        ),
+        (
+            ["--out", "c", "--plot", "loop.png"],
+            "can't write loop.png: expected a file's name, but it is a link to itself; remove the link, or name "
+            "another with --plot",
+        ),
+        (["--out", "dangling"], "can't write dangling: expected a file's name, but it is a link to "),
+        (["--out", "fifo"], "can't write fifo: expected a file's name, but it is a device, a pipe or a socket; name"),
+    ],
+)
+def test_what_would_be_lost_is_found_before_training(
+    folder: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("mine.png", "mine.svg"):
+        Path(name).write_bytes(b"mine")
+    Path("loop").symlink_to("loop")
+    Path("loop.png").symlink_to("loop.png")
+    Path("dangling").symlink_to("nowhere")
+    os.mkfifo("fifo")
+    before = sorted(os.listdir()), Path("texts/text.txt").read_bytes(), Path("mine.png").read_bytes()
+    assert run(*options) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+    assert "bits per character" not in out
+    assert (sorted(os.listdir()), Path("texts/text.txt").read_bytes(), Path("mine.png").read_bytes()) == before
+
+
+def test_a_picture_never_goes_over_the_checkpoint_that_is_resumed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--out", "c.svg", "--plot", "p.svg") == 0
+    before = Path("c.svg").read_bytes()
+    assert resume("c.svg", "--out", "d", "--plot", "c.svg") == 1
+    assert "c.svg exists and is no picture that xrnn drew" in capsys.readouterr().err
+    assert Path("c.svg").read_bytes() == before
+
+
+def test_an_output_is_none_of_the_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--out", "c", "--plot", "p.svg") == 0
+    assert main(["train", "p.svg", "texts", "--out", "d", "--plot", "p.svg"]) == 1
+    assert (
+        capsys.readouterr().err == "error: --plot is p.svg, which this run reads: expected another file; name another\n"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
+def test_through_a_link_the_file_behind_it_is_written() -> None:
+    assert run("--out", "c") == 0
+    Path("link").symlink_to("c")
+    assert resume("link", steps=4) == 0
+    assert Path("link").is_symlink()
+    assert steps_in("c") == 4
+
+
+# ---- the run's own files beside its text ----
+
+
+@pytest.mark.parametrize("name", ["loss.svg", "loss.png", "loss.pdf"])
+def test_a_run_goes_on_beside_its_own_files(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["--out", "texts/model", "--plot", f"texts/{name}"]
+    assert run(*files) == 0
+    assert re.search("^text: 1 file, ", capsys.readouterr().out, re.MULTILINE)
+    assert resume("texts/model", "--plot", f"texts/{name}") == 0
+    assert resume("texts/model", "--plot", "texts/another.svg", steps=4) == 0
+    assert resume("texts/model", steps=5) == 0
+    assert re.search("^text: 1 file, ", capsys.readouterr().out, re.MULTILINE)
+
+
+# ---- weights ----
+
+
+def test_weights_that_are_read_are_not_drawn_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--out", "c") == 0
+
+    def draw(*arguments: object) -> None:
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr("xrnn.init.orthogonal", draw)
+    monkeypatch.setattr("xrnn.init.glorot_uniform", draw)
+    assert main(["generate", "c", "--length", "3"]) == 0
+    assert resume("c") == 0
+    with pytest.raises(AssertionError, match="drawn"):
+        run("--out", "d")
+
+
+def test_the_model_is_described_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw(*arguments: object) -> None:
+        raise MemoryError("8 TiB")
+
+    monkeypatch.setattr("xrnn.init.glorot_uniform", draw)
+    assert run("--hidden", "1000000") == 1
+    out, err = capsys.readouterr()
+    assert "model: 2 tanh layers of 1000000, 3,000,322,016,640 weights; " in out
+    assert err == "error: out of memory (8 TiB): lower --hidden, --batch or --seq-len\n"

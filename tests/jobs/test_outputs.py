@@ -1,0 +1,109 @@
+"""What a run will write harms nothing that is there, which is found out before it begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.errors import one_line
+from xrnn.jobs.errors import OutputError
+from xrnn.jobs.outputs import Output, check_outputs, next_free
+
+if os.name != "posix":
+    pytest.skip("links and FIFOs are POSIX's", allow_module_level=True)
+
+OURS = b"ours"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def output(path: str, option: str = "--out") -> Output:
+    return Output(option, Path(path), "note of ours", lambda path: path.read_bytes() == OURS)
+
+
+def check(*paths: str, inputs: tuple[str, ...] = ()) -> None:
+    options = ["--out", "--plot"]
+    check_outputs([output(path, options[i]) for i, path in enumerate(paths)], [Path(path) for path in inputs])
+
+
+def test_new_names_and_files_of_ours_may_be_written(folder: Path) -> None:
+    (folder / "old").write_bytes(OURS)
+    (folder / "link").symlink_to("old")
+    check("new", "old")
+    check("new", "link")
+    check("old", inputs=("new", "."))
+    assert sorted(os.listdir(folder)) == ["link", "old"]
+
+
+def test_a_strangers_file_is_never_replaced(folder: Path) -> None:
+    (folder / "notes").write_text("mine")
+    (folder / "link").symlink_to("notes")
+    for name in ("notes", "link", "./notes", str(folder / "notes")):
+        with one_line(
+            OutputError,
+            f"{name.removeprefix('./')} exists and is no note of ours: expected a new name, or a note of ours to "
+            "replace; name another with --plot",
+        ):
+            check("new", name)
+    assert (folder / "notes").read_text() == "mine"
+
+
+def test_two_outputs_are_two_files(folder: Path) -> None:
+    (folder / "old").write_bytes(OURS)
+    (folder / "soft").symlink_to("old")
+    (folder / "hard").hardlink_to("old")
+    (folder / "here").symlink_to(".")
+    for one, other in [("y", "y"), ("y", "here/y"), ("old", "soft"), ("old", "hard"), ("y", f"{folder}/./y")]:
+        with one_line(OutputError, f"--out and --plot would both write {one}: expected two files; name another with"):
+            check(one, other)
+
+
+def test_an_output_is_no_input(folder: Path) -> None:
+    (folder / "old").write_bytes(OURS)
+    (folder / "link").symlink_to("old")
+    for read in ("old", "link"):
+        with one_line(OutputError, "--plot is old, which this run reads: expected another file; name another"):
+            check("new", "old", inputs=("text", read))
+
+
+def test_what_is_no_file_is_refused(folder: Path) -> None:
+    (folder / "dangling").symlink_to("nowhere")
+    (folder / "loop").symlink_to("loop")
+    (folder / "one").symlink_to("other")
+    (folder / "other").symlink_to("one")
+    os.mkfifo(folder / "fifo")
+    for name, words in {
+        ".": "can't write .: expected a file's name, but it is a folder; name a file in it",
+        "dangling": f"but it is a link to {folder / 'nowhere'}, which doesn't exist; remove the link, or name another",
+        "loop": "can't write loop: expected a file's name, but it is a link to itself; remove the link, or name",
+        "one": "can't write one: expected a file's name, but it is a link to itself",
+        "fifo": "can't write fifo: expected a file's name, but it is a device, a pipe or a socket; name another with",
+        os.devnull: f"can't write {os.devnull}: expected a file's name, but it is a device",
+        "nowhere/new": "can't write nowhere/new (No such file or directory): expected an existing folder that may be",
+        "loop/new": "can't write loop/new (Too many levels of symbolic links): expected an existing folder",
+        "fifo/new": "can't write fifo/new (Not a directory): expected an existing folder",
+    }.items():
+        with one_line(OutputError, words):
+            check(name)
+    assert not (folder / "nowhere").exists()
+
+
+def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "old").write_bytes(OURS)
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # the tests may run as root, who may all
+    with one_line(
+        OutputError, "can't write old: expected a file that may be replaced, but it is read-only; make it writable, or"
+    ):
+        check("old")
+
+
+def test_the_next_free_name_is_counted() -> None:
+    path, taken = Path("folder/name.ext"), {Path("folder/name.ext"), Path("folder/name-2.ext")}
+    assert next_free(path, lambda path: False) == path
+    assert next_free(path, lambda path: path in taken) == Path("folder/name-3.ext")

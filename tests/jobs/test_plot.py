@@ -1,0 +1,52 @@
+"""The picture is drawn and knows who drew it, or its absence is told."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from xrnn.jobs.errors import OutputError
+from xrnn.jobs.plot import check_format, holds_own_picture, is_own_picture, plot_losses
+
+LEVELS = {"held out": 2.0, "held out, zlib level 9": 2.5}
+
+
+@pytest.mark.parametrize(("name", "start"), [("loss.png", b"\x89PNG"), ("loss.svg", b"<?xml"), ("loss.pdf", b"%PDF")])
+@pytest.mark.parametrize("steps", [1, 300])
+def test_a_picture_is_written_and_known_again(tmp_path: Path, name: str, start: bytes, steps: int) -> None:
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    path = tmp_path / name
+    assert plot_losses(path, [8.0] * steps, "bits per character", LEVELS)
+    assert path.read_bytes().startswith(start)
+    assert is_own_picture(path)
+    assert holds_own_picture(path.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["theirs.png", "theirs.svg", "theirs.pdf"])
+def test_a_strangers_picture_is_not_taken_for_ours(tmp_path: Path, name: str) -> None:
+    figure = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'").Figure()
+    figure.add_subplot().set_title("xrnn")
+    figure.savefig(tmp_path / name)
+    assert not is_own_picture(tmp_path / name)
+
+
+def test_text_about_our_pictures_is_not_one(tmp_path: Path) -> None:
+    (tmp_path / "plot.py").write_bytes(Path(sys.modules["xrnn.jobs.plot"].__file__ or "").read_bytes())
+    for path in (tmp_path / "plot.py", tmp_path / "missing", tmp_path):
+        assert not is_own_picture(path)
+
+
+def test_without_matplotlib_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert not plot_losses(tmp_path / "loss.png", [8.0], "bits per character", LEVELS)
+    assert not (tmp_path / "loss.png").exists()
+
+
+def test_a_name_that_no_picture_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as error:
+        check_format(tmp_path / "loss.txt")
+    assert str(error.value) == (
+        f"--plot is {tmp_path / 'loss.txt'}: expected a name that ends in .png, .svg, .pdf; add one of them"
+    )

@@ -1,0 +1,54 @@
+"""Signals that ask a run to stop are noted; those that are ignored stay so."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from xrnn.jobs.signals import noted_signals
+
+if os.name != "posix":
+    pytest.skip("Windows sends no signals to a process of one's own", allow_module_level=True)
+
+STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture
+def before() -> Iterator[list[signal.Signals]]:
+    """The signals that came to the handlers from before, which are put back in the end."""
+    came: list[signal.Signals] = []
+    handlers = {number: signal.signal(number, lambda n, _: came.append(signal.Signals(n))) for number in STOPPING}
+    yield came
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_the_first_signal_is_noted_and_the_second_acts_as_before(
+    number: signal.Signals, before: list[signal.Signals]
+) -> None:
+    with noted_signals() as noted:
+        signal.raise_signal(number)
+        assert (noted, before) == ([number], [])
+        signal.raise_signal(number)
+        assert (noted, before) == ([number], [number])
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_afterwards_signals_act_as_before(number: signal.Signals, before: list[signal.Signals]) -> None:
+    with noted_signals() as noted:
+        pass
+    signal.raise_signal(number)
+    assert (noted, before) == ([], [number])
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_what_is_ignored_stays_ignored(number: signal.Signals, before: list[signal.Signals]) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    with noted_signals() as noted:
+        signal.raise_signal(number)
+        assert noted == []
+    assert signal.getsignal(number) is signal.SIG_IGN

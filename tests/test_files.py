@@ -1,0 +1,214 @@
+"""Files are checked before they are read, and replaced whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests.errors import one_line
+from xrnn.files import FileError, Spec, check_writable, open_arrays, printable, quoted, replace_file, write_arrays
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="modes, links, locks and FIFOs are POSIX's")
+WANTED = "weights; name a file of them"
+
+# A writer that is killed between writing aside and renaming.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from xrnn.files import replace_file
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+replace_file(Path(sys.argv[1]), b"half")
+"""
+
+
+# ---- writing ----
+
+
+def test_content_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for content in (b"one", b"the other"):
+        replace_file(path, content)
+        assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(path, b"after")
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@POSIX
+def test_a_link_and_a_mode_stay(tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"before")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    replace_file(link, b"after")
+    assert link.is_symlink()
+    assert path.read_bytes() == b"after"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_folder_that_may_not_be_listed_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", refuse)  # the tests may run as root, who may all
+    replace_file(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+@POSIX
+def test_what_a_killed_writer_left_goes_with_the_next_one_and_a_living_writers_stays(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "file")])
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".partial")
+    waiting = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "print(flush=True) or input()")
+    command = [sys.executable, "-c", waiting, str(tmp_path / "other")]
+    writing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writing.stdout
+    writing.stdout.readline()
+    replace_file(tmp_path / "third", b"whole")  # in the same folder, under another name
+    assert not left.exists()
+    assert len([name for name in os.listdir(tmp_path) if name.startswith(".other.")]) == 1
+    writing.communicate("\n\n")
+    assert sorted(os.listdir(tmp_path)) == ["other", "third"]
+
+
+def test_the_check_leaves_nothing(tmp_path: Path) -> None:
+    strangers = tmp_path / ".download.1f2e.partial"
+    strangers.touch()
+    check_writable(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == [strangers]
+
+
+def test_a_file_that_can_not_be_written_is_found_by_the_check(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        check_writable(tmp_path / "nowhere" / "file")
+
+
+# ---- reading ----
+
+
+def example(path: Path) -> Path:
+    write_arrays(path, {"a": np.ones((2, 3), "float32"), "b": np.arange(4.0)[::2]}, {"about": "an example"})
+    return path
+
+
+SPECS = {"a": Spec((2, 3)), "b": Spec((2,), "float64")}
+
+
+def test_arrays_come_back(tmp_path: Path) -> None:
+    with open_arrays(example(tmp_path / "file"), WANTED) as file:
+        assert file.metadata["about"] == "an example"
+        file.check(SPECS)
+        arrays = file.read()
+    np.testing.assert_array_equal(arrays["a"], np.ones((2, 3), "float32"))
+    np.testing.assert_array_equal(arrays["b"], [0.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"a": Spec((3, 2))}, ["holds a as F32 (2, 3): expected F32 (3, 2)", "use another copy"]),
+        ({"b": Spec((2,))}, ["holds b as F64 (2,): expected F32 (2,)"]),
+        ({"c": Spec(())}, ["lacks an array c: expected the 3 arrays that its metadata ask for, and no other"]),
+        ({"b": None}, ["has an array b: expected the 1 arrays"]),
+    ],
+)
+def test_arrays_that_were_not_expected_are_refused(
+    tmp_path: Path, changes: dict[str, Spec | None], words: list[str]
+) -> None:
+    specs = {name: spec for name, spec in (SPECS | changes).items() if spec}
+    with open_arrays(example(tmp_path / "file"), WANTED) as file, one_line(FileError, str(tmp_path / "file"), *words):
+        file.check(specs)
+
+
+def test_the_check_reads_no_array(tmp_path: Path) -> None:
+    large = np.zeros(2_000_000, "float32")
+    write_arrays(tmp_path / "file", {"large": large}, {})
+    with open_arrays(tmp_path / "file", WANTED):  # what is loaded at the first use
+        pass
+    tracemalloc.start()
+    try:
+        with open_arrays(tmp_path / "file", WANTED) as file, one_line(FileError, "expected F32 (7,)"):
+            file.check({"large": Spec((7,))})
+        assert tracemalloc.get_traced_memory()[1] < large.nbytes / 10
+    finally:
+        tracemalloc.stop()
+
+
+def test_changed_content_does_not_give_the_digest(tmp_path: Path) -> None:
+    path = example(tmp_path / "file")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with open_arrays(path, WANTED) as file, one_line(FileError, "was changed after it was written: expected content"):
+        file.read()
+
+
+def test_a_file_of_another_program_has_no_digest(tmp_path: Path) -> None:
+    safetensors.numpy.save_file({"a": np.zeros(2)}, tmp_path / "file")
+    with open_arrays(tmp_path / "file", WANTED) as file, one_line(FileError, "was changed after it was written"):
+        file.read()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["is not a safetensors file", f"expected {WANTED}"]),
+        (b"To be, or not to be", ["is not a safetensors file", f"expected {WANTED}"]),
+        (b"\xff" * 8 + b"{}", ["is truncated or damaged (", "): expected a whole file; use another copy"]),
+        (b"\x02" + b"\0" * 7 + b"{", ["is truncated or damaged ("]),
+    ],
+)
+def test_other_content_is_refused(tmp_path: Path, content: bytes, words: list[str]) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with one_line(FileError, *words), open_arrays(tmp_path / "file", WANTED):
+        pass
+
+
+@POSIX
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, words in {
+        "fifo": "fifo is no regular file: expected weights; name a file of them",
+        "": f"can't read {tmp_path} (Is a directory): expected weights",
+        "loop": "loop (Too many levels of symbolic links): expected weights",
+        "missing": "missing (No such file or directory): expected weights",
+    }.items():
+        with one_line(FileError, words), open_arrays(tmp_path / name, WANTED):
+            pass
+
+
+# ---- what is shown ----
+
+
+def test_what_is_shown_steers_no_terminal(tmp_path: Path) -> None:
+    assert printable("a\x1b]0;title\x07\u202eé\udcff\n") == "a�]0;title��é��"
+    assert printable("a\n\tb\r", keep="\n\t") == "a\n\tb�"
+    assert quoted("x" * 100 + "\x1b") == "x" * 80 + "…"
+    path = example(tmp_path / "\x1b[2J")
+    with open_arrays(path, WANTED) as file, pytest.raises(FileError) as caught:
+        file.check({"\x1b[2J": Spec(())})
+    assert str(caught.value).isprintable()

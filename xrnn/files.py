@@ -1,0 +1,239 @@
+"""Files that are checked before anything is allocated, and replaced whole or not at all.
+
+Arrays lie in safetensors files: a header that names them, with a shape and a dtype each, and their bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+
+from xrnn.typing import HostArray
+
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file can't be removed: that is lock enough
+    fcntl = None  # type: ignore[assignment]
+
+# NumPy's name of a dtype → safetensors'. Files with others are read by nobody here, and so refused.
+_DTYPES: Final = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64"}
+_PARTIAL: Final = ".xrnn.partial"
+_DIGEST: Final = "digest"  # of the arrays and the rest of the metadata, in the metadata
+
+
+class FileError(Exception):
+    """A file can't be read, or holds something else than what was expected. The message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What an array must be."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        return f"{_DTYPES[self.dtype]} {self.shape}"
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """`text` with � for each character that a terminal would obey or can't show, but for those in `keep`."""
+    return "".join(c if c.isprintable() or c in keep else "�" for c in text)
+
+
+def quoted(text: str) -> str:
+    """A string out of a file, as an error shows it: printable, and of a length that fits into a line."""
+    return printable(text if len(text) <= 80 else f"{text[:80]}…")
+
+
+# ---- reading ----
+
+
+class ArrayFile:
+    """An open safetensors file. Its header was read, its arrays were not: `check` comes before `read`.
+
+    metadata   strings by name, written by whoever wrote the file: quote them before they are shown
+    """
+
+    def __init__(self, path: Path, opened: Any) -> None:
+        self._path, self._opened = path, opened
+        self.metadata: dict[str, str] = opened.metadata() or {}
+
+    def check(self, expected: Mapping[str, Spec]) -> None:
+        """Compare the header with `expected`: the same names, each of its shape and dtype.   Raises FileError."""
+        names = set(self._opened.keys())
+        for name in [*sorted(expected.keys() - names)[:1], *sorted(names - expected.keys())[:1]]:
+            got = "has an array" if name in names else "lacks an array"
+            raise FileError(
+                f"{printable(str(self._path))} {got} {quoted(name)}: expected the {len(expected)} arrays that its "
+                "metadata ask for, and no other; use another copy"
+            )
+        for name, spec in expected.items():
+            found = self._opened.get_slice(name)
+            dtype, shape = str(found.get_dtype()), tuple(found.get_shape())
+            if (dtype, shape) != (_DTYPES[spec.dtype], spec.shape):
+                raise FileError(
+                    f"{printable(str(self._path))} holds {quoted(name)} as {dtype} {quoted(str(shape))}: expected "
+                    f"{spec}, which its metadata ask for; use another copy"
+                )
+
+    def read(self) -> dict[str, HostArray]:
+        """The arrays by name.   Raises FileError where they or the metadata don't give the digest beside them."""
+        arrays = {name: self._opened.get_tensor(name) for name in self._opened.keys()}  # noqa: SIM118
+        others = {name: value for name, value in self.metadata.items() if name != _DIGEST}
+        if self.metadata.get(_DIGEST) != _digest(arrays, others):
+            raise FileError(
+                f"{printable(str(self._path))} was changed after it was written: expected content that gives its "
+                "digest; use another copy"
+            )
+        return arrays
+
+
+@contextlib.contextmanager
+def open_arrays(path: Path, wanted: str) -> Iterator[ArrayFile]:
+    """`with open_arrays(path, "weights; name a file that …") as file:` `wanted` is what errors expect, and a remedy.
+
+    No more than the header is read. Raises FileError for what can't be read, is no regular file or no safetensors
+    file, or is damaged: also from within the block, for what shows only there.
+    """
+    import safetensors  # here, since a program that saves nothing need not load it
+
+    _look(path, wanted)
+    try:
+        with safetensors.safe_open(path, "numpy") as opened:
+            yield ArrayFile(path, opened)
+    except safetensors.SafetensorError as error:
+        raise FileError(
+            f"{printable(str(path))} is truncated or damaged ({quoted(str(error))}): expected a whole file; "
+            "use another copy"
+        ) from error
+
+
+def _look(path: Path, wanted: str) -> None:
+    """Refuse, from its first bytes, what can't be a safetensors file.   Raises FileError."""
+    name = printable(str(path))
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            start = file.read(9) if regular else b""
+    except OSError as error:
+        raise FileError(f"can't read {name} ({error.strerror}): expected {wanted}") from error
+    if not regular:
+        raise FileError(f"{name} is no regular file: expected {wanted}")
+    if start[8:] != b"{":  # eight bytes of the header's length, then the header, which is JSON
+        raise FileError(f"{name} is not a safetensors file: expected {wanted}")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A FIFO would otherwise be waited for until somebody writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> str:
+    sha = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return sha.hexdigest()
+
+
+# ---- writing ----
+
+
+def write_arrays(path: Path, arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> None:
+    """Put the arrays and the metadata, with a digest of both, at `path`.   Raises OSError as `replace_file` does."""
+    import safetensors.numpy
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    digested = {**metadata, _DIGEST: _digest(whole, metadata)}
+    replace_file(path, safetensors.numpy.save(whole, digested))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` at `path` in one piece, on the disk before the name points at it; a link or a mode stays.
+
+    Raises OSError, with what was there before untouched and nothing left beside it.
+    """
+    path = real_path(path)
+    with _aside(path) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, file.name)
+        if os.name == "nt":  # which renames no open file
+            file.close()
+        os.replace(file.name, path)
+    if os.name == "posix":  # the rename itself; elsewhere a folder can't be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def check_writable(path: Path) -> None:
+    """Raises OSError where `replace_file` could not write to `path`."""
+    with _aside(real_path(path)):
+        pass
+
+
+def real_path(path: Path) -> Path:
+    """`path` with every link followed; a link that leads nowhere or to itself is left as it is."""
+    return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path`, gone at the end of the block unless it was renamed.
+
+    What killed processes left in the folder goes first. The lock tells the file from such a leftover: it ends with
+    the process that holds it, in whatever way that ends.
+    """
+    _remove_leftovers(path.parent)
+    while True:
+        file = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}").open("xb")
+        _lock(file, wait=True)
+        if os.path.exists(file.name):  # nobody took it for a leftover before it was locked
+            break
+        file.close()
+    try:
+        with file:
+            yield file
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file.name)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # a folder may be written to that may not be listed
+        names = os.listdir(folder)
+    for name in [name for name in names if name.startswith(".") and name.endswith(_PARTIAL)]:
+        with contextlib.suppress(OSError):  # it is being written, another removed it, or it is not ours to remove
+            leftover = folder / name
+            with leftover.open("rb") as file:
+                _lock(file, wait=False)
+                if os.name == "posix":
+                    leftover.unlink()
+            if os.name != "posix":
+                leftover.unlink()
+
+
+def _lock(file: BinaryIO, *, wait: bool) -> None:
+    """Raises OSError where another process holds the lock, or the file system has none, and `wait` is False."""
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError) if wait else contextlib.nullcontext():
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

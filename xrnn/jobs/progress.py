@@ -1,0 +1,127 @@
+"""How a run shows itself: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
+
+from xrnn.jobs.terminal import Terminal
+
+_SMOOTH: Final = 100  # steps that the loss shown is a mean of
+_SECONDS_BETWEEN_LINES: Final = 10.0
+_WIDEST_BAR: Final = 40
+_NARROWEST_BAR: Final = 6  # with the spaces around it
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """When to stop: after `steps` in all, or, with None, `seconds` from now."""
+
+    steps: int | None
+    seconds: float
+    started: float = field(default_factory=time.monotonic)
+
+    def reached(self, steps: int) -> bool:
+        return self.elapsed >= self.seconds if self.steps is None else steps >= self.steps
+
+    def fraction(self, first: int, steps: int) -> float:
+        """How much of the way is behind, having begun at step `first`."""
+        if self.steps is None:
+            return self.elapsed / self.seconds
+        return (steps - first) / max(self.steps - first, 1)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self.started
+
+
+class Run(Protocol):
+    """What is shown of a run."""
+
+    losses: list[float]  # of every step so far
+
+    @property
+    def steps(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What a run counts in."""
+
+    loss: str  # "bits per character"
+    short_loss: str  # "bits", for narrow terminals
+    item: str  # "characters"
+    items_per_step: int
+
+
+class TrainingProgress:
+    """Shows the loss, the items per second and the time left."""
+
+    def __init__(self, terminal: Terminal, goal: Goal, run: Run, units: Units) -> None:
+        self._terminal, self._goal, self._run, self._units = terminal, goal, run, units
+        self._first = run.steps
+        self._last_line = goal.started
+        # A dumb terminal (TERM=dumb) can't move back over a bar.
+        self._has_bar = terminal.is_terminal and not terminal.is_dumb_terminal
+        self._bar = Progress(
+            TextColumn("{task.fields[step]}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=_WIDEST_BAR)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            console=terminal,
+            auto_refresh=False,  # its thread would take time from the arithmetic
+            transient=True,
+            expand=True,
+            disable=not self._has_bar,
+        )
+        self._task = self._bar.add_task("", total=1.0, step="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def show(self) -> None:
+        """Draw the bar anew; where there can be none, print a line every ten seconds."""
+        done = self._goal.fraction(self._first, self._run.steps)
+        left = f"{_clock(self._goal.elapsed * (1 / done - 1))} left"
+        step = f"step {self._run.steps:,}"
+        if self._has_bar:
+            room = self._terminal.width - len(step) - _NARROWEST_BAR
+            self._bar.update(self._task, completed=done, description=self._fitting(left, room), step=step, refresh=True)
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self._terminal.say(f"{step}: {self._loss_and_rate()}, {left}")
+
+    def finish(self) -> None:
+        """Print where the run stands, in a line that stays."""
+        steps = self._run.steps
+        if steps > self._first:
+            self._terminal.say(f"step {steps:,}: {self._loss_and_rate()}, took {_clock(self._goal.elapsed)}")
+
+    def _fitting(self, left: str, room: int) -> str:
+        """As much as there is room for, what matters most last to go: the time left, the loss, the rate."""
+        choices = [f"{self._loss_and_rate()}, {left}", f"{self._loss():.3f} {self._units.short_loss}, {left}", left]
+        return next((text for text in choices if len(text) <= room), left)
+
+    def _loss(self) -> float:
+        return float(np.mean(self._run.losses[-_SMOOTH:]))
+
+    def _loss_and_rate(self) -> str:
+        items = (self._run.steps - self._first) * self._units.items_per_step
+        rate = items / self._goal.elapsed
+        return f"{self._loss():.3f} {self._units.loss}, {rate:,.0f} {self._units.item}/s"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
