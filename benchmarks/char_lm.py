@@ -89,7 +89,9 @@ class TorchRun:
         Wx, Wh, b, b2 = (p.detach().numpy() for p in self._rnn.parameters())
         W, b_out = (p.detach().numpy() for p in self._linear.parameters())
         weights = (self._embedding.weight.detach().numpy(), Wx.T, Wh.T, b + b2, W.T, b_out)
-        model = CharLM.init(SETTINGS.hidden, 1, rng=np.random.default_rng(), backend=get_backend("numpy"))
+        model = CharLM.init(
+            SETTINGS.cell, SETTINGS.hidden, 1, rng=np.random.default_rng(), backend=get_backend("numpy")
+        )
         for param, weight in zip(model.named_params.values(), weights, strict=True):
             param[...] = weight
         return model

@@ -65,7 +65,7 @@ def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(
     for line in [
         r"backend: numpy \(decided by XRNN_BACKEND=numpy\)",
         r"text: 1 file, 4,000 bytes; held out: the last 200 bytes \(5 %, the files being few\)",
-        r"model: 2 tanh layers of 12, 20,936 weights; 3 streams × 7 steps; lr 0.01; seed 0",
+        r"model: 2 RNN layers of 12, 20,936 weights; 3 streams × 7 steps; lr 0.01; seed 0",
         r"step 60: \d\.\d{3} bits per character, [\d,]+ characters/s, took 0:\d\d",
         r"held out: \d\.\d{3} bits per character \(zlib level 9: \d\.\d{3}\)",
         r"checkpoint: char-lm.safetensors \(xrnn generate char-lm.safetensors --prompt 'def '\)",

@@ -21,7 +21,7 @@ from xrnn.jobs.charlm.checkpoint import load_checkpoint
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
-from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.settings import CELLS, Settings
 from xrnn.jobs.charlm.train import DEFAULT_OUT, SAVE_EVERY, Job
 from xrnn.jobs.charlm.train import train as run
 from xrnn.jobs.errors import JobError, SettingsError
@@ -107,6 +107,7 @@ def train(
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="PATH...", help="Text files or folders; none: Python's own sources.")
     ] = None,
+    cell: Annotated[str | None, _setting("cell", f"What the recurrent layers are: {', '.join(CELLS)}.")] = None,
     hidden: Annotated[int | None, _setting("hidden", "Size of the hidden state.")] = None,
     layers: Annotated[int | None, _setting("layers", "How many recurrent layers.")] = None,
     seq_len: Annotated[int | None, _setting("seq_len", "Steps that the gradient goes back.")] = None,
@@ -136,7 +137,15 @@ def train(
     """
     if minutes is not None and steps is not None:
         raise SettingsError("got both --minutes and --steps: expected one of them; leave one out")
-    settings = {"hidden": hidden, "layers": layers, "seq_len": seq_len, "batch": batch, "lr": lr, "seed": seed}
+    settings = {
+        "cell": cell,
+        "hidden": hidden,
+        "layers": layers,
+        "seq_len": seq_len,
+        "batch": batch,
+        "lr": lr,
+        "seed": seed,
+    }
     job = Job(
         paths=paths or [],
         given={name: value for name, value in settings.items() if value is not None},
@@ -204,7 +213,7 @@ def info(
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
     snapshot = load_checkpoint(checkpoint)
     params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
-    return CharLM.of(params, snapshot.settings.layers)
+    return CharLM.of(params, snapshot.settings.cell, snapshot.settings.layers)
 
 
 def _select() -> Selection:

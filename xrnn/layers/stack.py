@@ -48,8 +48,10 @@ class Stack(Composite):
                     f"layers[{i}] gives {layer.output_size} features, but layers[{i + 1}] takes {after.input_size}: "
                     "expected each to take what the one before gives"
                 )
-        seed = int(init.as_generator(rng).integers(2**63))
-        self.dropout = [Dropout(dropout, seed=seed, layer=i) for i in range(len(self.layers) - 1)] if dropout else []
+        self.dropout: list[Dropout] = []
+        if dropout:  # else nothing is drawn: the weights that the same generator gives next stay as they were
+            seed = int(init.as_generator(rng).integers(2**63))
+            self.dropout = [Dropout(dropout, seed=seed, layer=i) for i in range(len(self.layers) - 1)]
 
     @classmethod
     def init(

@@ -7,6 +7,7 @@ import math
 import os
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +20,24 @@ from tests.jobs.charlm.forge import Forgery, Tensor
 from tests.jobs.charlm.test_trainer import assert_equal
 from tests.jobs.charlm.texts import TINY, small_corpus
 from xrnn.jobs.charlm.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
-from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.settings import CELLS, Settings
 from xrnn.jobs.charlm.trainer import Snapshot, Trainer
 from xrnn.jobs.errors import CheckpointError, OutputError
 from xrnn.select import get_backend
 
 
-def example(folder: Path, steps: int = 2) -> Snapshot:
-    trainer = Trainer(TINY, small_corpus(folder), get_backend("numpy"))
+def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot:
+    trainer = Trainer(replace(TINY, cell=cell), small_corpus(folder), get_backend("numpy"))
     for _ in range(steps):
         trainer.step()
     return trainer.snapshot()
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("steps", [0, 2])
-def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, steps: int) -> None:
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, steps: int, cell: str) -> None:
     path = tmp_path / "c.safetensors"
-    snapshot = example(tmp_path, steps)
+    snapshot = example(tmp_path, steps, cell)
     save_checkpoint(path, snapshot)
     assert_equal(load_checkpoint(path), snapshot)
     assert is_checkpoint(path)
@@ -195,11 +197,13 @@ FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
     "more layers": (settings(layers=2), "lacks an array adam.m.rnn1.Wh: expected the 30 arrays"),
     "another batch": (settings(batch=3), "holds state.0 as F32 (2, 3): expected F32 (3, 3)"),
     "no such size": (settings(hidden=0), "has settings of no run (--hidden is 0: expected a whole number from 1"),
+    "an unknown cell": (settings(cell="lstn"), "has settings of no run (--cell is lstn: expected one of rnn, lstm"),
+    "another cell": (settings(cell="gru"), "lacks an array adam.m.gru0.Wh: expected the 20 arrays"),
     "a million layers": (settings(layers=2**20), "has settings of no run (--layers is 1048576: expected a whole"),
     "lr of NaN": (settings(lr=math.nan), "has settings of no run (--lr is nan: expected a positive, finite number"),
     "lr beyond floats": (settings(lr=10**400), "has settings of no run (they hold a number that is too large"),
     "a negative seed": (settings(seed=-1), "has settings of no run (--seed is -1: expected a whole number"),
-    "an unknown setting": (settings(colour="red"), "has settings of no run (colour is unknown: expected hidden, layer"),
+    "an unknown setting": (settings(colour="red"), "has settings of no run (colour is unknown: expected cell, hidden"),
     "a size in words": (settings(hidden="3"), "has settings of no run (hidden is a str: expected int)"),
     "a size in parts": (settings(hidden=3.0), "has settings of no run (hidden is a float: expected int)"),
     "true": (settings(layers=True), "has settings of no run (layers is a bool: expected int)"),
@@ -239,9 +243,10 @@ def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
         tracemalloc.stop()
 
 
-def test_the_specs_are_those_of_a_snapshot(tmp_path: Path) -> None:
-    snapshot = example(tmp_path)
-    specs = Snapshot.specs(TINY, 2)
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_specs_are_those_of_a_snapshot(tmp_path: Path, cell: str) -> None:
+    snapshot = example(tmp_path, cell=cell)
+    specs = Snapshot.specs(snapshot.settings, 2)
     assert {name: (spec.shape, spec.dtype) for name, spec in specs.items()} == {
         name: (array.shape, array.dtype.name) for name, array in snapshot.arrays.items()
     }

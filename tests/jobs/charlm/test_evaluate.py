@@ -15,7 +15,7 @@ from xrnn.jobs.charlm.model import CharLM
 
 @pytest.mark.parametrize("size", [2, 3, 129, 300, 1001])
 def test_every_byte_but_the_first_is_predicted_once(backend: Backend, size: int) -> None:
-    model = CharLM.init(8, 1, rng=np.random.default_rng(0), backend=backend)
+    model = CharLM.init("rnn", 8, 1, rng=np.random.default_rng(0), backend=backend)
     text = np.random.default_rng(1).integers(0, 256, size).astype(np.uint8)
     for layer in model.layers[1:]:  # a state that says nothing, so that where the text is cut does not matter
         for param in layer.params:
@@ -27,7 +27,7 @@ def test_every_byte_but_the_first_is_predicted_once(backend: Backend, size: int)
 
 
 def test_the_state_is_carried_through_the_text(backend: Backend) -> None:
-    model = CharLM.init(8, 2, rng=np.random.default_rng(0), backend=backend)
+    model = CharLM.init("rnn", 8, 2, rng=np.random.default_rng(0), backend=backend)
     text = np.random.default_rng(1).integers(0, 256, 250).astype(np.uint8)  # one reader, two chunks
     logits, _ = model(backend.asarray(text[:-1, None].astype(np.int32)), model.zero_state(1))
     scores = backend.to_numpy(logits)[:, 0].astype(np.float64)

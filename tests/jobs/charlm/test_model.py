@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from xrnn import gradcheck
+from xrnn import GRU, LSTM, RNN, Embedding, Linear, Stack, gradcheck
 from xrnn.backend import Backend
-from xrnn.jobs.charlm.model import CharLM
-from xrnn.layers.embedding import Embedding
-from xrnn.layers.linear import Linear
-from xrnn.layers.rnn import RNN
+from xrnn.jobs.charlm.model import CharLM, State
+from xrnn.jobs.charlm.settings import CELLS
 from xrnn.losses import softmax_cross_entropy
 from xrnn.typing import Array
 
+LAYERS: dict[str, Any] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+every_cell = pytest.mark.parametrize("cell", CELLS)
 
-def small_model(backend: Backend, layers: int) -> CharLM:
+
+def small_model(backend: Backend, cell: str, layers: int) -> CharLM:
     """float64, embedding 4, hidden 5, 6 characters."""
     rng = np.random.default_rng(0)
-    sizes = [4] + [5] * layers
-    rnns = [RNN.init(sizes[i], 5, rng=rng, dtype="float64", backend=backend) for i in range(layers)]
+    stack = Stack.init(LAYERS[cell], 4, 5, layers, rng=rng, dtype="float64", backend=backend)
     embedding = Embedding.init(6, 4, rng=rng, dtype="float64", backend=backend)
-    return CharLM(embedding, rnns, Linear.init(5, 6, rng=rng, dtype="float64", backend=backend))
+    return CharLM(cell, embedding, stack, Linear.init(5, 6, rng=rng, dtype="float64", backend=backend))
 
 
+def some_state(model: CharLM, N: int) -> State:
+    rng = np.random.default_rng(2)
+    return tuple(
+        tuple(model.backend.asarray(rng.standard_normal(s.shape)) for s in states) for states in model.zero_state(N)
+    )
+
+
+@every_cell
 @pytest.mark.parametrize("layers", [1, 3])
-def test_gradients_match_differences(backend: Backend, layers: int) -> None:
+def test_gradients_match_differences(backend: Backend, layers: int, cell: str) -> None:
     T, N = 4, 3
-    model = small_model(backend, layers)
-    rng = np.random.default_rng(1)
-    index = backend.asarray(rng.integers(0, 6, (T, N)))
-    state = [backend.asarray(rng.standard_normal((N, 5))) for _ in range(layers)]
-    params = list(model.named_params.values())
+    model = small_model(backend, cell, layers)
+    index = backend.asarray(np.random.default_rng(1).integers(0, 6, (T, N)))
+    state, params = some_state(model, N), list(model.named_params.values())
 
     def forward(*weights: Array) -> Array:
         for param, weight in zip(params, weights, strict=True):
@@ -47,25 +54,38 @@ def test_gradients_match_differences(backend: Backend, layers: int) -> None:
     gradcheck(forward, backward, [param.copy() for param in params], names=list(model.named_params))
 
 
-def test_a_training_step_is_forward_loss_and_backward(backend: Backend) -> None:
-    model = small_model(backend, 2)
-    rng = np.random.default_rng(1)
-    chunk = backend.asarray(rng.integers(0, 6, (5, 3)))
-    state = [backend.asarray(rng.standard_normal((3, 5))) for _ in range(2)]
+@every_cell
+def test_a_training_step_is_forward_loss_and_backward(backend: Backend, cell: str) -> None:
+    model = small_model(backend, cell, 2)
+    chunk = backend.asarray(np.random.default_rng(1).integers(0, 6, (5, 3)))
+    state = some_state(model, 3)
     logits, after = model(chunk[:-1], state)
     expected, dlogits = softmax_cross_entropy(logits, chunk[1:])
     loss, state_after = model.train_step(chunk, state)
     grads = [backend.to_numpy(grad).copy() for layer in model.layers for grad in layer.grads]
     model.backward(dlogits)
     np.testing.assert_array_equal(backend.to_numpy(loss), backend.to_numpy(expected))
-    for a, b in zip(state_after, after, strict=True):
-        np.testing.assert_array_equal(backend.to_numpy(a), backend.to_numpy(b))
+    for states, others in zip(state_after, after, strict=True):
+        for a, b in zip(states, others, strict=True):
+            np.testing.assert_array_equal(backend.to_numpy(a), backend.to_numpy(b))
     for got, layer_grad in zip(grads, (grad for layer in model.layers for grad in layer.grads), strict=True):
         np.testing.assert_array_equal(got, backend.to_numpy(layer_grad))
 
 
-def test_the_state_carries_the_text_before(backend: Backend) -> None:
-    model = small_model(backend, 2)
+@every_cell
+def test_the_names_and_shapes_are_known_before_there_is_a_model(backend: Backend, cell: str) -> None:
+    model = CharLM.init(cell, 8, 2, rng=np.random.default_rng(0), backend=backend)
+    named = model.named_params
+    assert {name: param.shape for name, param in named.items()} == CharLM.shapes(cell, 8, 2)
+    for param, same in zip(named.values(), CharLM.of(named, cell, 2).named_params.values(), strict=True):
+        assert param is same
+    names = CharLM.state_names(cell, 2)
+    assert [len(states) for states in names] == [len(states) for states in model.zero_state(3)]
+
+
+@every_cell
+def test_the_state_carries_the_text_before(backend: Backend, cell: str) -> None:
+    model = small_model(backend, cell, 2)
     index = backend.asarray(np.random.default_rng(1).integers(0, 6, (7, 2)))
     whole, _ = model(index, model.zero_state(2))
     first, state = model(index[:3], model.zero_state(2))
@@ -78,7 +98,7 @@ def test_fresh_weights_are_the_same_on_every_backend_and_predict_nothing_yet(bac
     def fresh(which: Backend | str) -> CharLM:
         from xrnn.select import get_backend
 
-        return CharLM.init(8, 2, rng=np.random.default_rng(3), backend=get_backend(which))
+        return CharLM.init("rnn", 8, 2, rng=np.random.default_rng(3), backend=get_backend(which))
 
     model, on_numpy = fresh(backend), fresh("numpy")
     assert list(model.named_params) == [

@@ -12,7 +12,7 @@ from xrnn.jobs.errors import SettingsError
 
 
 def model_on(backend: Backend) -> CharLM:
-    return CharLM.init(8, 2, rng=np.random.default_rng(0), backend=backend)
+    return CharLM.init("rnn", 8, 2, rng=np.random.default_rng(0), backend=backend)
 
 
 def draw(model: CharLM, temperature: float, seed: int = 0, prompt: bytes = b"ab", length: int = 30) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.conftest import STANDIN
 from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.standin.counting import counted
 from xrnn.backend import Backend
-from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.settings import CELLS, Settings
 from xrnn.jobs.charlm.trainer import Snapshot, Trainer, learning_rate
 from xrnn.jobs.errors import DivergedError
 
@@ -53,9 +54,10 @@ def test_training_agrees_on_every_backend(backend: Backend, tmp_path: Path) -> N
     np.testing.assert_allclose(trainers[0].losses, trainers[1].losses, rtol=1e-5)
 
 
-def test_a_resumed_run_goes_on_bit_for_bit(backend: Backend, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_resumed_run_goes_on_bit_for_bit(backend: Backend, tmp_path: Path, cell: str) -> None:
     corpus = small_corpus(tmp_path)
-    whole = Trainer(TINY, corpus, backend)
+    whole = Trainer(replace(TINY, cell=cell), corpus, backend)
     for _ in range(4):
         whole.step()
     half = copied(whole.snapshot())
@@ -116,7 +118,7 @@ def test_the_seed_decides_the_weights(backend: Backend, tmp_path: Path) -> None:
     corpus = small_corpus(tmp_path)
     weights = [
         backend.to_numpy(
-            Trainer(Settings(hidden=8, seq_len=7, batch=3, seed=seed), corpus, backend).model.rnns[0].params[0]
+            Trainer(Settings(hidden=8, seq_len=7, batch=3, seed=seed), corpus, backend).model.stack.params[0]
         )
         for seed in (0, 0, 1)
     ]

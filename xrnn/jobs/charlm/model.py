@@ -3,101 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.layers.base import Layer
 from xrnn.layers.embedding import Embedding
+from xrnn.layers.gru import GRU
 from xrnn.layers.linear import Linear
+from xrnn.layers.lstm import LSTM
 from xrnn.layers.rnn import RNN
+from xrnn.layers.stack import Stack
 from xrnn.losses import softmax_cross_entropy
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import Array
 
 VOCABULARY: Final = 256  # bytes
 EMBEDDING: Final = 64
 
-State = list[Array]  # the hidden state of each recurrent layer, (N, H)
+_LAYERS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+_CELLS: Final[dict[str, Cell]] = {"rnn": RNNCell(), "lstm": LSTMCell(), "gru": GRUCell()}
+
+State = tuple[tuple[Array, ...], ...]  # the states of each recurrent layer, (N, H) each
 
 
 class CharLM:
     """p(byte[t+1] | byte[0..t]) = softmax(h[t] @ W + b), h = RNN(… RNN(E[byte]))   (Mikolov et al., 2010).
 
-    layers   embedding, the recurrent layers, linear
+    cell     "rnn", "lstm" or "gru": what the recurrent layers are
+    layers   embedding, the stack of recurrent layers, linear
     """
 
-    def __init__(self, embedding: Embedding, rnns: list[RNN], linear: Linear) -> None:
-        self.embedding, self.rnns, self.linear = embedding, rnns, linear
+    def __init__(self, cell: str, embedding: Embedding, stack: Stack, linear: Linear) -> None:
+        self.cell = cell
+        self.embedding, self.stack, self.linear = embedding, stack, linear
         self.backend = embedding.backend
 
     @classmethod
-    def init(cls, hidden: int, layers: int, *, rng: np.random.Generator, backend: Backend) -> CharLM:
+    def init(cls, cell: str, hidden: int, layers: int, *, rng: np.random.Generator, backend: Backend) -> CharLM:
         """Fresh weights, float32: the same on every backend."""
         embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend=backend)
-        sizes = [EMBEDDING] + [hidden] * layers
-        rnns = [RNN.init(D, H, rng=rng, backend=backend) for D, H in pairwise(sizes)]
-        return cls(embedding, rnns, Linear.init(hidden, VOCABULARY, rng=rng, backend=backend))
+        stack = Stack.init(_LAYERS[cell], EMBEDDING, hidden, layers, rng=rng, backend=backend)
+        return cls(cell, embedding, stack, Linear.init(hidden, VOCABULARY, rng=rng, backend=backend))
 
     @classmethod
-    def of(cls, params: Mapping[str, Array], layers: int) -> CharLM:
+    def of(cls, params: Mapping[str, Array], cell: str, layers: int) -> CharLM:
         """The model that holds these very arrays, named as in `named_params`."""
-        rnns = [RNN(*(params[f"rnn{i}.{name}"] for name in RNN.names)) for i in range(layers)]
+        names = ("Wx", "Wh", "b")
+        stack = Stack([_LAYERS[cell](*(params[f"{cell}{i}.{name}"] for name in names)) for i in range(layers)])
         linear = Linear(*(params[f"linear.{name}"] for name in Linear.names))
-        return cls(Embedding(params["embedding.W"]), rnns, linear)
+        return cls(cell, Embedding(params["embedding.W"]), stack, linear)
 
     @staticmethod
-    def shapes(hidden: int, layers: int) -> dict[str, tuple[int, ...]]:
+    def shapes(cell: str, hidden: int, layers: int) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, known before there is a model."""
-        V, E, H = VOCABULARY, EMBEDDING, hidden
+        V, E, H, of_cell = VOCABULARY, EMBEDDING, hidden, _CELLS[cell]
         shapes: dict[str, tuple[int, ...]] = {"embedding.W": (V, E)}
         for i, D in enumerate([E] + [H] * (layers - 1)):
-            shapes |= {f"rnn{i}.Wx": (D, H), f"rnn{i}.Wh": (H, H), f"rnn{i}.b": (H,)}
+            shapes[f"{cell}{i}.Wx"] = (D, len(of_cell.from_x) * H)
+            shapes[f"{cell}{i}.Wh"] = (H, len(of_cell.from_h) * H)
+            shapes[f"{cell}{i}.b"] = (of_cell.pre * H,)
         return shapes | {"linear.W": (H, V), "linear.b": (V,)}
 
+    @staticmethod
+    def state_names(cell: str, layers: int) -> list[list[str]]:
+        """A name for each state of each layer: `0` for its h, `0.c` for a c."""
+        return [[f"{i}" if state == "h" else f"{i}.{state}" for state in _CELLS[cell].states] for i in range(layers)]
+
     @property
-    def layers(self) -> list[Layer]:
-        return [self.embedding, *self.rnns, self.linear]
+    def layers(self) -> list[Any]:
+        return [self.embedding, self.stack, self.linear]
 
     @property
     def named_params(self) -> dict[str, Array]:
         """The parameters, in the order of the layers, as `rnn0.Wx`."""
-        names = ["embedding", *(f"rnn{i}" for i in range(len(self.rnns))), "linear"]
-        return {
-            f"{layer_name}.{name}": param
-            for layer_name, layer in zip(names, self.layers, strict=True)
-            for name, param in layer.named_params.items()
-        }
+        named = {f"embedding.{name}": param for name, param in self.embedding.named_params.items()}
+        named |= {f"{self.cell}{name}": param for name, param in self.stack.named_params.items()}
+        return named | {f"linear.{name}": param for name, param in self.linear.named_params.items()}
 
     def zero_state(self, batch: int) -> State:
-        xp = self.backend.xp
-        return [xp.zeros((batch, rnn.hidden_size), rnn.params[0].dtype) for rnn in self.rnns]
+        xp, dtype = self.backend.xp, self.embedding.params[0].dtype
+        return tuple(
+            tuple(xp.zeros((batch, self.stack.output_size), dtype) for _ in _CELLS[self.cell].states)
+            for _ in self.stack.layers
+        )
 
     def forward(self, index: Array, state: State) -> tuple[Array, State]:
         """index (T, N), state before it → logits (T, N, 256), state after it; keeps what `backward` needs."""
-        x = self.embedding.forward(index)
-        after: State = []
-        for rnn, h_prev in zip(self.rnns, state, strict=True):
-            x = rnn.forward(x, h_prev)
-            after.append(x[-1])
-        return self.linear.forward(x), after
+        h, state = self.stack.forward(self.embedding.forward(index), state)
+        return self.linear.forward(h), state
 
     def backward(self, dlogits: Array) -> None:
         """dlogits (T, N, 256) → the gradients of every layer. It ends at the first step: truncated BPTT."""
-        dx = self.linear.backward(dlogits)
-        for rnn in reversed(self.rnns):
-            dx, _ = rnn.backward(dx)
+        dx, _ = self.stack.backward(self.linear.backward(dlogits))
         self.embedding.backward(dx)
 
     def __call__(self, index: Array, state: State) -> tuple[Array, State]:
         """Inference: what `forward` returns, with nothing kept."""
-        x = self.embedding(index)
-        after: State = []
-        for rnn, h_prev in zip(self.rnns, state, strict=True):
-            x = rnn(x, h_prev)
-            after.append(x[-1])
-        return self.linear(x), after
+        h, state = self.stack(self.embedding(index), state)
+        return self.linear(h), state
 
     def train_step(self, chunk: Array, state: State) -> tuple[Array, State]:
         """chunk (T+1, N) of integers → mean loss of predicting each from those before, 0-d, in nats; state after."""

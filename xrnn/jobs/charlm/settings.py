@@ -7,8 +7,10 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from xrnn.files import quoted
 from xrnn.jobs.errors import SettingsError
 
+CELLS: Final = ("rnn", "lstm", "gru")
 _MOST: Final = 2**20
 _MOST_LAYERS: Final = 100  # far beyond what still learns; with more, the first step would be long in coming
 _KINDS: Final[dict[str, Any]] = {"int": int, "float": int | float, "str": str}
@@ -16,8 +18,9 @@ _KINDS: Final[dict[str, Any]] = {"int": int, "float": int | float, "str": str}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Sizes, learning rate and seed. Raises SettingsError for values that make no sense."""
+    """Cell, sizes, learning rate and seed. Raises SettingsError for values that make no sense."""
 
+    cell: str = "rnn"  # one of CELLS
     hidden: int = 256  # H, of every layer
     layers: int = 1
     seq_len: int = 64  # T, the steps that the gradient goes back
@@ -26,6 +29,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise SettingsError(f"--cell is {quoted(self.cell)}: expected one of {', '.join(CELLS)}")
         for name in ("hidden", "layers", "seq_len", "batch"):
             most = _MOST_LAYERS if name == "layers" else _MOST
             if not 1 <= (value := getattr(self, name)) <= most:

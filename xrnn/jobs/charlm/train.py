@@ -214,9 +214,10 @@ def _report(trainer: Trainer, corpus: Corpus, results: Results, terminal: Termin
 
 
 def _describe(settings: Settings, snapshot: Snapshot | None) -> str:
-    weights = sum(math.prod(shape) for shape in CharLM.shapes(settings.hidden, settings.layers).values())
+    weights = sum(math.prod(shape) for shape in CharLM.shapes(settings.cell, settings.hidden, settings.layers).values())
     text = (
-        f"{settings.layers} tanh layer{'s' * (settings.layers > 1)} of {settings.hidden}, {weights:,} weights; "
-        f"{settings.batch} streams × {settings.seq_len} steps; lr {settings.lr:g}; seed {settings.seed}"
+        f"{settings.layers} {settings.cell.upper()} layer{'s' * (settings.layers > 1)} of {settings.hidden}, "
+        f"{weights:,} weights; {settings.batch} streams × {settings.seq_len} steps; lr {settings.lr:g}; "
+        f"seed {settings.seed}"
     )
     return f"{text}; resumed at step {snapshot.step:,}" if snapshot and snapshot.step else text

@@ -33,8 +33,8 @@ def learning_rate(peak: float, step: int) -> float:
 class Snapshot:
     """Everything that the rest of a run depends on.
 
-    arrays   on the host: `model.*` the weights, `adam.m.*` and `adam.v.*` their moments, `state.*` the carried hidden
-             states, `losses` of every step so far, in bits per character
+    arrays   on the host: `model.*` the weights, `adam.m.*` and `adam.v.*` their moments, `state.*` the carried states,
+             `losses` of every step so far, in bits per character
 
     The position in the data and the learning rate follow from the step, and nothing but the first weights is drawn
     at random: beside the seed there is no random state.
@@ -53,11 +53,12 @@ class Snapshot:
     @staticmethod
     def specs(settings: Settings, step: int) -> dict[str, Spec]:
         """What `arrays` holds at that step of a run with those settings."""
-        params = CharLM.shapes(settings.hidden, settings.layers)
+        params = CharLM.shapes(settings.cell, settings.hidden, settings.layers)
         specs = {
             f"{kind}.{name}": Spec(shape) for kind in ("model", "adam.m", "adam.v") for name, shape in params.items()
         }
-        specs |= {f"state.{i}": Spec((settings.batch, settings.hidden)) for i in range(settings.layers)}
+        for names in CharLM.state_names(settings.cell, settings.layers):
+            specs |= {f"state.{name}": Spec((settings.batch, settings.hidden)) for name in names}
         return specs | {"losses": Spec((step,), "float64")}
 
 
@@ -75,7 +76,7 @@ class Trainer:
         self.settings = settings
         self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
         self.model = model or CharLM.init(
-            settings.hidden, settings.layers, rng=np.random.default_rng(settings.seed), backend=backend
+            settings.cell, settings.hidden, settings.layers, rng=np.random.default_rng(settings.seed), backend=backend
         )
         self.losses: list[float] = []
         self._optimizer = Adam(self.model.layers, settings.lr)
@@ -88,7 +89,7 @@ class Trainer:
         """A run as `snapshot` found it: on the same backend, what follows is the same, bit for bit."""
         # Copies: a step writes into the arrays, and the snapshot stays as it is.
         params = {name: backend.asarray(array.copy()) for name, array in snapshot.params.items()}
-        model = CharLM.of(params, snapshot.settings.layers)
+        model = CharLM.of(params, snapshot.settings.cell, snapshot.settings.layers)
         trainer = cls(snapshot.settings, corpus, backend, model=model)
         for name, array in trainer._carried().items():
             array[...] = backend.asarray(snapshot.arrays[name])
@@ -155,4 +156,7 @@ class Trainer:
         for moment, values in self._optimizer.state.items():
             names = (f"adam.{moment}.{name}" for name in self.model.named_params)
             arrays |= dict(zip(names, values, strict=True))
-        return arrays | {f"state.{i}": h for i, h in enumerate(self._state)}
+        state_names = CharLM.state_names(self.settings.cell, self.settings.layers)
+        for of_layer, states in zip(state_names, self._state, strict=True):
+            arrays |= {f"state.{name}": state for name, state in zip(of_layer, states, strict=True)}
+        return arrays
