@@ -6,7 +6,6 @@ Everything runs on the current stream and on the device of its arrays; nothing w
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -18,7 +17,7 @@ from xrnn.backend import Backend, Explanation, Operation, fused_enabled
 from xrnn.backends.cupy.choice import Candidate, candidates, choose, table
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.probe import import_cupy, probe
-from xrnn.backends.cupy.trust import Trust
+from xrnn.backends.cupy.trust import Trust, not_resident
 from xrnn.ops.rnn import RNNCache, RNNCell, weight_gradients
 from xrnn.typing import Array
 
@@ -36,7 +35,8 @@ class CupyBackend(Backend):
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         copy: np.ndarray[Any, np.dtype[Any]] = self.xp.asnumpy(array)
-        self.launcher.raise_if_gave_up()
+        with self.device_of(array):
+            self.launcher.raise_if_gave_up()
         return copy
 
     def device_of(self, array: Array) -> AbstractContextManager[object]:
@@ -54,18 +54,20 @@ class CupyBackend(Backend):
         self, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
     ) -> RNNCache:
         chosen = self._choose(x.dtype, x.shape, b.shape[0], backward=False)
-        if chosen is None:
-            return super().recurrence_forward(cell, x, Wx, Wh, b, h_prev)
-        return self.launcher.forward(chosen, cell, x, Wx, Wh, b, h_prev)
+        if chosen is not None:
+            with self.trust.noting(chosen, x.dtype, b.shape[0]):
+                return self.launcher.forward(chosen, cell, x, Wx, Wh, b, h_prev)
+        return super().recurrence_forward(cell, x, Wx, Wh, b, h_prev)
 
     def recurrence_backward(
         self, cell: RNNCell, cache: RNNCache, dh: Array, dWx: Array, dWh: Array, db: Array
     ) -> tuple[Array, Array]:
         chosen = self._choose(dh.dtype, cache.x.shape, dh.shape[2], backward=True)
-        if chosen is None:
-            return super().recurrence_backward(cell, cache, dh, dWx, dWh, db)
-        dz, dh_prev = self.launcher.backward(chosen, cell, cache, dh)
-        return weight_gradients(self, cache, dz, dWx, dWh, db), dh_prev
+        if chosen is not None:
+            with self.trust.noting(chosen, dh.dtype, dh.shape[2]):
+                dz, dh_prev = self.launcher.backward(chosen, cell, cache, dh)
+                return weight_gradients(self, cache, dz, dWx, dWh, db), dh_prev
+        return super().recurrence_backward(cell, cache, dh, dWx, dWh, db)
 
     def _choose(self, dtype: Any, x_shape: tuple[int, ...], H: int, *, backward: bool) -> Candidate | None:
         """The kernel to launch on the current device, None for the plain form."""
@@ -82,7 +84,7 @@ class CupyBackend(Backend):
             return doubts
         if self.launcher.fits(chosen, dtype, backward):
             return ""
-        return f"the driver can't keep all {math.prod(chosen.grid)} blocks of a group resident at once"
+        return not_resident(chosen)
 
     def explain(self, operation: Operation, cell: RNNCell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         dtype = np.dtype(dtype)

@@ -14,7 +14,7 @@ from xrnn.backends.cupy.choice import KEPT, ROWS, Candidate, Device, candidates
 
 # Sizes at which every variant is a candidate, on a GPU with few multiprocessors or many: H decides how many rows of Wh
 # a thread keeps in registers, N the rows of a tile. What runs is a small batch all the same.
-SIZES = [(H, N) for H in (13, 37, 100, 131, 250, 300) for N in (1, 2, 9, 100, 250)]
+SIZES = [(H, N) for H in (13, 21, 37, 100, 131, 250, 300) for N in (1, 2, 9, 100, 250)]
 
 
 def variants(device: Device) -> Iterator[tuple[Candidate, str, int]]:

@@ -79,8 +79,8 @@ def broken(form: str) -> Iterator[Broken]:
     too_far = "i <= ROWS * slices * g.pitch + slices * ROWS * g.column_threads * kVector;"
     edit = ("i < ROWS * slices * g.pitch;", too_far)
     yield Broken("a write beyond shared memory", form, edit, "overflow", sanitizer="address,undefined")
-    ahead = {"one-block": ("ahead = ask(i + 1);", "ahead = ask(i);"), "group": ("ask_inputs(i + last,", "ask_inputs(i,")}
-    yield Broken("inputs that are not asked for ahead", form, ahead[form], "wrong")
+    next_step = {"one-block": ("ask(i + 1)", "ask(i)"), "group": ("ask_inputs(i + last,", "ask_inputs(i,")}
+    yield Broken("inputs of the wrong step", form, next_step[form], "wrong")
     if form == "group":
         wide = Problem(H=24, columns=12)
         yield Broken("an exchange that doesn't wait", form, ("while (waiting && !gave_up)", "while (false)"), "wrong")
