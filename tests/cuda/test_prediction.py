@@ -60,7 +60,7 @@ def test_the_plain_form() -> None:
     small = found("plain", "float32", 10, 3, 64, 320)
     assert small.step_seconds == 12e-6
     assert small.seconds == pytest.approx(16e-6 + 0.48e-6 + 120e-6, rel=1e-12)
-    # 64 · 1024 · 1024 at 1280 a nanosecond: 52.4288 µs a step, more than its launches take; the input's of ten: as much.
+    # 64 · 1024 · 1024 at 1280 a nanosecond: 52.4288 µs a step, more than its launches take. The input of ten: as much.
     large = found("plain", "float32", 10, 64, 1024, 1024)
     assert large.step_seconds == pytest.approx(52.4288e-6, rel=1e-12)
     assert large.seconds == pytest.approx(16e-6 + 2 * 524.288e-6, rel=1e-12)
