@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import math
 import os
 import shutil
 import signal
@@ -45,7 +46,7 @@ def parts(out: Path, rehearse: bool = False) -> list[Part]:
     few = 4 if rehearse else None
     timed = (file, "--seconds", "{seconds}")
     device_tests = (sys.executable, *PYTEST, "-m", "gpu", "tests/cuda/test_device.py", "-k", "resident or hang")
-    suite = ("--no-kernels", "tests/test_init.py") if rehearse else ("tests",)
+    suite = ("--no-kernels", "tests/ops/test_affine.py") if rehearse else ("tests",)
     return [
         Part("device", (*own, "benchmarks.gpu.device", file), 5, 15, 60),
         Part("residency", device_tests, 10, 25, 60),
@@ -86,8 +87,8 @@ def check(everything: Sequence[Part], only: Sequence[str], seconds: float, out: 
     log.say(f"planned for {seconds / 60:.1f} minutes: {', '.join(part.name for part in planned)}")
     if left_out:
         names = ",".join(part.name for part in left_out)
-        needed = sum(part.expected for part in (*planned, *left_out)) / 60
-        log.say(f"left out: {names}; --minutes {needed:.0f} is enough for all, --only {names} for these")
+        needed = math.ceil(sum(part.expected for part in (*planned, *left_out)) / 60)
+        log.say(f"left out: {names}; --minutes {needed} is enough for all, --only {names} for these")
     for number, part in enumerate(queue := [*planned, *left_out]):
         later = [other for other in queue[number + 1 :] if other in planned]
         granted = budget.grant(part, later)

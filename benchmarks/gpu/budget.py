@@ -110,7 +110,8 @@ def run(
         status = None
     finally:
         _stop_group(process)
-        reader.join(5)
+        reader.join()
+        process.stdout.close()
     return status, time.monotonic() - start
 
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from benchmarks.gpu import small
+from benchmarks.gpu import variants as sanitized
 from tests.cuda.emulated import variants
 from xrnn.backends.cupy.choice import DEVICES, KEPT, MAX_THREADS, ROWS, Candidate, Device, candidates, choose, table
 
@@ -108,6 +108,6 @@ def test_the_table_has_a_line_for_each_and_marks_one() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
-def test_the_small_sizes_for_a_sanitizer_reach_every_variant(device: Device) -> None:
-    found = {(c.form, dtype, c.rows, c.kept) for c, dtype, _ in small.variants(device)}
+def test_the_sizes_that_are_compared_reach_every_variant(device: Device) -> None:
+    found = {(c.form, dtype, c.rows, c.kept) for c, dtype, _ in sanitized.variants(device)}
     assert found == {(v.form, v.dtype, v.rows, v.kept) for v in variants()}

@@ -60,6 +60,8 @@ def test_the_plain_form() -> None:
     small = found("plain", "float32", 10, 3, 64, 320)
     assert small.step_seconds == 12e-6
     assert small.seconds == pytest.approx(16e-6 + 0.48e-6 + 120e-6, rel=1e-12)
+    no_kernel = Candidate("plain", small.seconds, 12e-6, 0, 0, 0, 0, 0, 0, 0, (0, 0), 0)
+    assert small == no_kernel
     # 64 · 1024 · 1024 at 1280 a nanosecond: 52.4288 µs a step, more than its launches take. The input of ten: as much.
     large = found("plain", "float32", 10, 64, 1024, 1024)
     assert large.step_seconds == pytest.approx(52.4288e-6, rel=1e-12)
@@ -111,6 +113,22 @@ def test_a_block_in_float64() -> None:
     # A thread forms two outputs of 2 slices: 48. (With 8 rows: 50 and two outputs of 3 slices, 422.)
     assert c.step_seconds == pytest.approx(392e-9, rel=1e-12)
     assert c.seconds == pytest.approx((24_000 + 50 * 64 * 24 / 640 + 24 * 24 * 8 / 100 + 50 * 392) * 1e-9, rel=1e-12)
+
+
+def test_a_warp_that_is_not_full_is_a_whole_one() -> None:
+    block = choice.layout("float64", 22, 22, 1, 8, 8)
+    assert (block["threads"], block["column_threads"]) == (33, 11)
+    # Shared memory: states 4 · 2 warps · 2, sums 2 · 33 · 16 / 128 = 8.25; 300; 3 slices.
+    assert choice._tile_cycles(ROUND, "one-block", "float64", 22, 1, block) == pytest.approx(24.25 + 300 + 36)
+
+
+def test_the_table() -> None:
+    head, titles, plain, block, *_ = choice.table(ROUND, "float32", 50, 81, 64, 64).splitlines()
+    assert head == "round, float32, T=50 N=81 D=64 H=64; times are predicted, not measured"
+    assert titles.split() == ["form", "grid", "threads", "rows", "kept", "shared", "µs", "a", "step", "µs"]
+    # 16 + 12.96 + 600 µs. A block for each row: five waves of 380 ns, 24 + 12.96 + 5 · (0.16384 + 19) µs.
+    assert plain.split() == ["plain", "-", "-", "-", "-", "0.0", "KB", "12.00", "629.0"]
+    assert block.split() == ["one-block", "81", "×", "1", "64", "1", "16", "1.3", "KB", "1.90", "132.8"]
 
 
 def test_a_group_with_a_tile_a_step() -> None:
