@@ -47,9 +47,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**inherited, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHON": sys.executable}
 
 
-def start(
-    sources: Path, folder: Path, environment: dict[str, str], *options: str
-) -> subprocess.Popen[str]:
+def start(sources: Path, folder: Path, environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
     folder.mkdir()
     command = [str(sources / ".ci" / "gpu-check"), "--rehearse", "--out", "results", *options]
     with (folder / "printed").open("w") as printed:
