@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import variants as sanitized
+from benchmarks.gpu.choices import predicted
 from tests.cuda.emulated import variants
 from xrnn.backends.cupy.choice import DEVICES, KEPT, MAX_THREADS, ROWS, Candidate, Device, candidates, choose, table
 
@@ -105,6 +107,12 @@ def test_the_table_has_a_line_for_each_and_marks_one() -> None:
     assert len(lines) == 2 + len(candidates(H100, "float32", 100, 32, 1024, 1024))
     (marked,) = [line for line in lines if line.startswith("→")]
     assert "group" in marked
+
+
+def test_the_tables_of_the_documentation_are_those_that_the_commands_print() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cuda.md").read_text()
+    for lines in (predicted(H100, "float32", 50), table(H100, "float32", 50, 16, 1024, 1024).splitlines()):
+        assert "\n".join(["```text", *lines, "```"]) in page
 
 
 @pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
