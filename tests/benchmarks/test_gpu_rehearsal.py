@@ -90,6 +90,7 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     assert {"EXCHANGE", "grid barrier, µs"} <= found["costs"].keys()
     assert len(found["forms"]["cells"]) == 2
     log = path.with_suffix(".log").read_text()
+    assert f"== device (60 s at most): {sys.executable} -m benchmarks.gpu.device" in log  # that Python, no environment
     assert "sanitizer: --tool racecheck" in log
     assert "2 passed" in log  # the residency of all blocks, and a hang that ends
     assert log == (tmp_path / "run" / "printed").read_text()

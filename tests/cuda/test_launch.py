@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests import standin, standin_backend
@@ -164,3 +165,28 @@ def test_how_far_off_a_form_may_be(
         doubts = backend.trust.doubts(candidate(backend.launcher, "one-block", 20, dtype), dtype, 20)
     assert (doubts == "") is agrees
     assert agrees or doubts.startswith(f"its dh_prev is off by {share * tolerance:.2g} of")
+
+
+def test_the_problem_that_is_compared_is_of_moderate_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Standard normal, Wx and Wh so scaled that a state's sums are near 1: neither 0 nor saturated.
+    seen: dict[str, Any] = {}
+    with standin_backend.small() as backend:
+        forward, backward = backend.launcher.forward, backend.launcher.backward
+
+        def see_forward(candidate: Candidate, cell: Any, *arrays: Any) -> Any:
+            seen.update(zip(("x", "Wx", "Wh", "b", "h_prev"), arrays, strict=False))
+            return forward(candidate, cell, *arrays)
+
+        def see_backward(candidate: Candidate, cell: Any, cache: Any, dh: Any, whose: int) -> Any:
+            seen["dh"] = dh
+            return backward(candidate, cell, cache, dh, whose)
+
+        monkeypatch.setattr(backend.launcher, "forward", see_forward)
+        monkeypatch.setattr(backend.launcher, "backward", see_backward)
+        assert backend.trust.doubts(candidate(backend.launcher, "one-block", 100), "float32", 100) == ""
+    spread = {name: float(standin.asnumpy(array).std()) for name, array in seen.items()}
+    scales = {"x": 1, "Wx": 5**-0.5, "Wh": 0.05, "b": 1, "h_prev": 1, "dh": 1}
+    assert {name: spread[name] / scales[name] for name in scales} == pytest.approx(dict.fromkeys(scales, 1), rel=0.2)
+    assert float(standin.asnumpy(seen["Wh"]).max()) < 0.3  # of ten thousand: no quotient of normal numbers
+    again = np.random.default_rng(0).standard_normal(seen["x"].shape).astype("float32")
+    np.testing.assert_array_equal(standin.asnumpy(seen["x"]), again)
