@@ -82,6 +82,27 @@ def test_only_what_is_missing_is_asked_for_again(variant: Variant, H: int) -> No
         check(variant, problem, seed=5, code=everything)
 
 
+# Spoils the inputs of a step while the one before it is finished.
+SUMMED = "__syncthreads();  // all slices have been summed, and nobody reads the states any more"
+SPOILT = """
+    if (i + 1 < T)
+        for (int n = mine.n; n < rows; n += mine.stride)
+            const_cast<Real*>(start)[(BACKWARD ? T - 2 - i : i + 1) * step + {own} + n * H + mine.j] = 9;
+"""
+LATE = {"one-block": "ask(i)", "group": "ask_inputs(i, first_row)"}
+
+
+@pytest.mark.parametrize("variant", FEW, ids=str)
+def test_the_inputs_of_a_step_are_asked_for_in_the_one_before(variant: Variant) -> None:
+    source, problem = launch.source(variant.form), Problem(N=2, groups=1)
+    used = "const Inputs inputs = ahead;"
+    assert source.count(SUMMED) == source.count(used) == 1
+    code = source.replace(SUMMED, SUMMED + SPOILT.format(own="tile_offset" if variant.form == "one-block" else "own"))
+    check(variant, problem, code=code)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check(variant, problem, code=code.replace(used, f"const Inputs inputs = {LATE[variant.form]};"))
+
+
 @pytest.mark.parametrize("variant", [v for v in FEW if not v.backward], ids=str)
 def test_nobody_waits_for_what_is_given(variant: Variant) -> None:
     got, expected, gave_up = run(variant, Problem(spoil="all bits set", spoilt="h_prev"))
