@@ -2,7 +2,7 @@
 # make test     run the tests
 # make check    formatting, lint and types
 # make bench    measure, and compare with the other libraries
-# make gpu-check   on a machine with a GPU, without network: tests, sanitizers and benchmarks there, nine minutes
+# make gpu-check   on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes
 # make clean    remove what the others made
 #
 # Each but gpu-check makes the environment it needs in .venv first, anew where pyproject.toml or C++ code changed.
@@ -35,7 +35,7 @@ check: $(installed)
 bench: $(installed)
 	$(VENV)/bin/python -m benchmarks $(ARGS)
 
-# An environment of its own, on top of the packages of PYTHON: nothing is fetched.
+# On PYTHON as it is: nothing is fetched. make gpu-check ARGS="--out FOLDER --minutes 9"
 gpu-check:
 	PYTHON=$(or $(PYTHON),python3) .ci/gpu-check $(ARGS)
 

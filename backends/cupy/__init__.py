@@ -6,7 +6,6 @@ Everything runs on the current stream and on the device of its arrays; nothing w
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -18,7 +17,7 @@ from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_ena
 from xrnn.backends.cupy.choice import Candidate, candidates, choose, table
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.probe import import_cupy, probe
-from xrnn.backends.cupy.trust import Trust
+from xrnn.backends.cupy.trust import Trust, not_resident
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import RNNCell
@@ -39,7 +38,8 @@ class CupyBackend(Backend):
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         copy: np.ndarray[Any, np.dtype[Any]] = self.xp.asnumpy(array)
-        self.launcher.raise_if_gave_up()
+        with self.device_of(array):
+            self.launcher.raise_if_gave_up()
         return copy
 
     def device_of(self, array: Array) -> AbstractContextManager[object]:
@@ -56,20 +56,21 @@ class CupyBackend(Backend):
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
         chosen = self._choose(cell, inputs, backward=False)
-        if chosen is None or not isinstance(cell, RNNCell):
-            return super().recurrence_forward(cell, inputs, training)
-        return self.launcher.forward(chosen, cell, inputs)
+        if chosen is not None and isinstance(cell, RNNCell):
+            with self.trust.noting(chosen, inputs.x.dtype, inputs.Wh.shape[0]):
+                return self.launcher.forward(chosen, cell, inputs)
+        return super().recurrence_forward(cell, inputs, training)
 
     def recurrence_backward(
         self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
     ) -> tuple[Array, tuple[Array, ...]]:
-        chosen = self._choose(cell, trace.inputs, backward=True)
-        if chosen is None or not isinstance(cell, RNNCell):
-            return super().recurrence_backward(cell, trace, dstates, grads)
-        (dh,) = dstates
-        assert dh is not None
-        dz, dh_prev = self.launcher.backward(chosen, cell, trace, dh)
-        return recurrence.products(self.xp, cell, trace, dz, grads), (dh_prev,)
+        inputs, dh = trace.inputs, dstates[0]
+        chosen = self._choose(cell, inputs, backward=True)
+        if chosen is not None and isinstance(cell, RNNCell) and dh is not None:
+            with self.trust.noting(chosen, inputs.x.dtype, inputs.Wh.shape[0]):
+                dz, dh_prev = self.launcher.backward(chosen, cell, trace, dh)
+                return recurrence.products(self.xp, cell, trace, dz, grads), (dh_prev,)
+        return super().recurrence_backward(cell, trace, dstates, grads)
 
     def _choose(self, cell: Cell, inputs: Inputs, *, backward: bool) -> Candidate | None:
         """The kernel to launch on the current device, None for the plain form."""
@@ -86,7 +87,7 @@ class CupyBackend(Backend):
             return doubts
         if self.launcher.fits(chosen, dtype, backward):
             return ""
-        return f"the driver can't keep all {math.prod(chosen.grid)} blocks of a group resident at once"
+        return not_resident(chosen)
 
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         dtype = np.dtype(dtype)

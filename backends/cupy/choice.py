@@ -31,7 +31,7 @@ PLAIN_STEP: Final = 12e-6  # a product and an elementwise kernel, launched from 
 LAUNCH: Final = 8e-6  # a kernel, launched from Python
 WEIGHTS_BANDWIDTH: Final = 100e9  # bytes a second that one block reads W with, at the start
 STEP_CYCLES: Final = 300  # two barriers of a block, the nonlinearity, and filling the pipelines
-SLICE_CYCLES: Final = 6  # adding one more slice's sums
+SLICE_CYCLES: Final = 12  # adding one more slice's sum to an output: it waits for the last addition, and for its read
 SHARED_BYTES_PER_CYCLE: Final = 128
 L2_BYTES_PER_CYCLE: Final = 64
 PRODUCT_EFFICIENCY: Final = 0.5  # of the peak rate, for large products
@@ -48,6 +48,7 @@ class Device:
     float32_rate: int  # multiplications with addition of one multiprocessor in a cycle
     float64_rate: int
     cooperative: bool = True  # can launch a grid whose blocks are all resident
+    broadcast_wavefronts: int = 1  # of shared memory, for 16 bytes that all threads of a warp read
 
     def rate(self, dtype: str) -> int:
         return self.float32_rate if dtype == "float32" else self.float64_rate
@@ -56,8 +57,8 @@ class Device:
 # For `xrnn info --explain … --device NAME`, from the vendor's data sheets.
 DEVICES: Final = {
     "a100": Device("NVIDIA A100", 108, 166_912, 1.41e9, 64, 32),
-    "h100": Device("NVIDIA H100", 132, 232_448, 1.83e9, 128, 64),
-    "h200": Device("NVIDIA H200", 132, 232_448, 1.83e9, 128, 64),
+    "h100": Device("NVIDIA H100", 132, 232_448, 1.83e9, 128, 64, broadcast_wavefronts=2),
+    "h200": Device("NVIDIA H200", 132, 232_448, 1.83e9, 128, 64, broadcast_wavefronts=2),
     "b200": Device("NVIDIA B200", 148, 232_448, 1.85e9, 128, 64),
 }
 
@@ -185,7 +186,7 @@ def layout(dtype: str, H: int, columns: int, rows: int, kept: int, share: int) -
 
 
 def _tile_cycles(device: Device, form: str, dtype: str, H: int, rows: int, block: dict[str, int]) -> float:
-    """Clock cycles from a tile's states to its outputs: arithmetic or shared memory, and waits.
+    """Clock cycles from a tile's states to its outputs: arithmetic or shared memory, the slices' sums, and waits.
 
     The states are in shared memory (one-block), or the first of them have just arrived in L2 (group).
     """
@@ -194,10 +195,12 @@ def _tile_cycles(device: Device, form: str, dtype: str, H: int, rows: int, block
     vector = VECTOR_BYTES // itemsize
     arithmetic = rows * share * threads * vector / device.rate(dtype)
     weights = (share - block["kept"]) * threads * VECTOR_BYTES
-    states = rows * share // vector * math.ceil(threads / 32) * SHARED_BYTES_PER_CYCLE  # a broadcast a warp
+    broadcasts = rows * share // vector * math.ceil(threads / 32)  # one a warp, of 16 bytes
+    states = broadcasts * device.broadcast_wavefronts * SHARED_BYTES_PER_CYCLE
     partial = 2 * rows * threads * VECTOR_BYTES
     shared = (weights + states + partial) / SHARED_BYTES_PER_CYCLE
-    product = max(arithmetic, shared) + STEP_CYCLES + SLICE_CYCLES * slices
+    outputs = math.ceil(rows / (threads // block["columns"]))  # of one thread, each a chain of additions
+    product = max(arithmetic, shared) + STEP_CYCLES + SLICE_CYCLES * slices * outputs
     if form == "one-block":
         return product
     trips = math.ceil(H / (threads * vector * (LOADS // rows)))  # the fewer threads, the more

@@ -16,15 +16,15 @@
 
 __device__ __forceinline__ bool is_empty(Real x) { return bits_of(x) == ~decltype(bits_of(x))(0); }
 
-// Asks for the 16 bytes from p on, of which `left` elements are of the row: in place of the others, for the first again.
+// Asks for the 16 bytes from p on, of which `left` elements are of the row, if they are missing; v keeps the others.
 // wide: all rows are 16-byte aligned.
 template <bool wide>
-__device__ __forceinline__ void ask(Vector& v, const Real* p, int left) {
+__device__ __forceinline__ void ask(Vector& v, const Real* p, int left, bool missing) {
     if (wide) {
-        look_wide(p, v.at);
+        look_wide_if(missing, p, v.at);
     } else {
 #pragma unroll
-        for (int c = 0; c < kVector; ++c) v.at[c] = look(c < left ? p + c : p);
+        for (int c = 0; c < kVector; ++c) look_if(missing && c < left, p + c, v.at[c]);
     }
 }
 
@@ -32,42 +32,43 @@ __device__ __forceinline__ void ask(Vector& v, const Real* p, int left) {
 // Returns whether it gave up.
 //
 // A thread has kLoads vectors under way at a time: one round trip to L2 for all of them. A branch between two loads
-// would make the second wait for the first, so each of them always goes somewhere: one that isn't wanted to a vector
-// that is.
+// would make the second wait for the first, so each load has a predicate instead. While a thread waits it asks again
+// for those vectors only that are still missing: L2 has to serve the others' first requests at the same time.
 template <bool wide>
 __device__ __forceinline__ bool bring(const Tile& tile, const Real* from, int rows, bool given, long long patience) {
     constexpr int kLoads = 4;
     const int H = tile.g.H, stride = blockDim.x * kVector;
     bool gave_up = false;
     for (int start = threadIdx.x * kVector; start < H && rows > 0; start += stride * (kLoads / ROWS)) {
-        Vector v[kLoads];
+        Vector v[kLoads] = {};  // what lies beyond the row stays zero
         const Real* p[kLoads];
         int left[kLoads];
+        bool missing[kLoads];
 #pragma unroll
         for (int e = 0; e < kLoads; ++e) {
             const int n = e % ROWS, k = start + e / ROWS * stride;
             left[e] = n < rows ? H - k : 0;
-            p[e] = left[e] > 0 ? from + static_cast<size_t>(n) * H + k : from + start;
+            p[e] = from + static_cast<size_t>(n) * H + k;
+            missing[e] = left[e] > 0;
         }
         const long long since = clock64();
         bool waiting;
         do {
             waiting = false;
 #pragma unroll
-            for (int e = 0; e < kLoads; ++e) ask<wide>(v[e], p[e], left[e]);
+            for (int e = 0; e < kLoads; ++e) ask<wide>(v[e], p[e], left[e], missing[e]);
 #pragma unroll
-            for (int e = 0; e < kLoads; ++e)
+            for (int e = 0; e < kLoads; ++e) {
+                missing[e] = false;
 #pragma unroll
-                for (int c = 0; c < kVector; ++c) waiting |= is_empty(v[e].at[c]);
-            waiting &= !given;
+                for (int c = 0; c < kVector; ++c) missing[e] |= !given && is_empty(v[e].at[c]);
+                waiting |= missing[e];
+            }
             gave_up |= waiting && clock64() - since > patience;
         } while (waiting && !gave_up);
 #pragma unroll
         for (int e = 0; e < kLoads; ++e) {
             const int n = e % ROWS, k = start + e / ROWS * stride;
-#pragma unroll
-            for (int c = 0; c < kVector; ++c)
-                if (!wide && c >= left[e]) v[e].at[c] = 0;
             if (left[e] > 0) *reinterpret_cast<Vector*>(tile.state_at(n, k)) = v[e];
         }
     }
@@ -86,6 +87,13 @@ group(const Real* W, const Real* start, const Real* hs, Real* state, int T, int 
     const int end = static_cast<long long>(N) * (blockIdx.y + 1) / gridDim.y;
     const size_t step = static_cast<size_t>(N) * H;
     const Real nan = Real(0) / Real(0);  // not the one that means empty
+    const auto ask_inputs = [&](int i, int first_row) {
+        const int rows = i < T ? min(ROWS, end - first_row) : 0;  // after the last step nothing is asked for
+        const int t = BACKWARD ? T - 1 - min(i, T - 1) : min(i, T - 1);
+        const size_t own = static_cast<size_t>(first_row) * H + first;
+        return mine.ask(start + t * step + own, hs + (t + 1) * step + own, rows, H);
+    };
+    Inputs ahead = ask_inputs(0, begin);
     __syncthreads();  // the zeros are in place
 
     for (int i = 0; i < T; ++i) {
@@ -96,7 +104,9 @@ group(const Real* W, const Real* start, const Real* hs, Real* state, int T, int 
         for (int first_row = begin; first_row < end; first_row += ROWS) {
             const int rows = min(ROWS, end - first_row);
             const size_t tile_offset = static_cast<size_t>(first_row) * H, own = tile_offset + first;
-            mine.ask(start + t * step + own, hs + (t + 1) * step + own, rows, H);
+            const bool last = first_row + ROWS >= end;
+            const Inputs inputs = ahead;
+            ahead = ask_inputs(i + last, last ? begin : first_row + ROWS);
 
             // Also the barrier after which the states are in place.
             const Real* from = previous + tile_offset;
@@ -114,7 +124,7 @@ group(const Real* W, const Real* start, const Real* hs, Real* state, int T, int 
             }
             if (!alone) tile.multiply();
             __syncthreads();  // all slices have been summed, and nobody reads the states any more
-            mine.finish(tile, rows, alone, relu, [&](int n, Real value) {
+            mine.finish(tile, inputs, rows, alone, relu, [&](int n, Real value) {
                 publish(next + own + static_cast<size_t>(n) * H + mine.j, is_empty(value) ? nan : value);
             });
         }

@@ -29,6 +29,12 @@ _KERNELS: Final = {"one-block": "one_block", "group": "group"}
 # programming guide, throughput of arithmetic instructions). Elsewhere: what the smaller GPUs have.
 _RATES: Final = {"80": (64, 32), "90": (128, 64), "100": (128, 64)}
 _OTHER_RATES: Final = (128, 2)
+# Of shared memory, for 16 bytes that all threads of a warp read, by compute capability; elsewhere one.
+_BROADCAST_WAVEFRONTS: Final = {"90": 2}
+
+
+class LaunchError(RuntimeError):
+    """A kernel could not be launched; the message is the driver's."""
 
 
 @functools.cache
@@ -52,9 +58,9 @@ class Launcher:
         self.xp: Any = cupy
         self._kernels: dict[tuple[Any, ...], Any] = {}
         self._devices: dict[int, Device] = {}
-        # (2,), in pinned memory: kernels write it at any time, so it stays where it is for good.
-        self._gave_up = np.frombuffer(cupy.cuda.alloc_pinned_memory(8), np.uint32, 2)
-        self._gave_up[:] = 0
+        # A word in pinned memory for each device, stream and USER or COMPARISON. Kernels write it at any time, so it
+        # stays where it is for good.
+        self._gave_up: dict[tuple[int, int, int], np.ndarray[Any, np.dtype[np.uint32]]] = {}
 
     def device(self) -> Device:
         """What `choose` needs to know of the current device."""
@@ -68,18 +74,33 @@ class Launcher:
                 attributes["ClockRate"] * 1e3,
                 *_RATES.get(current.compute_capability, _OTHER_RATES),
                 cooperative=bool(attributes["CooperativeLaunch"]),
+                broadcast_wavefronts=_BROADCAST_WAVEFRONTS.get(current.compute_capability, 1),
             )
         return self._devices[current.id]
 
     def gave_up(self, whose: int) -> bool:
-        """Whether a kernel has given up waiting since this was last asked. It looks at host memory: no wait."""
-        if not self._gave_up[whose]:
+        """Whether a kernel of the current stream has given up waiting since this was last asked.
+
+        It looks at host memory: no wait.
+        """
+        word = self._word(whose)
+        if not word[0]:
             return False
-        self._gave_up[whose] = 0
+        word[0] = 0
         return True
 
+    def _word(self, whose: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
+        """By which the current stream's kernels say that they gave up: whoever uses another stream doesn't see it."""
+        cuda = self.xp.cuda
+        key = cuda.runtime.getDevice(), cuda.get_current_stream().ptr, whose
+        if key not in self._gave_up:
+            word = np.frombuffer(cuda.alloc_pinned_memory(4), np.uint32, 1)
+            word[0] = 0
+            self._gave_up.setdefault(key, word)  # another thread on this stream may have made it meanwhile
+        return self._gave_up[key]
+
     def raise_if_gave_up(self) -> None:
-        """Raise RuntimeError once after a kernel that the user launched has given up waiting."""
+        """Raise RuntimeError once after a kernel that the user launched on the current stream has given up waiting."""
         if self.gave_up(USER):
             raise RuntimeError(
                 "a recurrence launched earlier gave up waiting for its own blocks, and its results are NaN: expected "
@@ -145,12 +166,14 @@ class Launcher:
         args = [W, start, hs, state, *map(np.int32, (*sizes, *layout))]
         if candidate.form == "group":
             to_fill.view(f"int{8 * state.itemsize}").fill(-1)  # all bits set: empty
-            args += [np.int64(PATIENCE), np.uint64(self._gave_up[whose:].ctypes.data)]
+            args += [np.int64(PATIENCE), np.uint64(self._word(whose).ctypes.data)]
         # CuPy refuses a cooperative grid that is too large, but it shrinks one of a single group, with a warning:
         # `fits` is asked before.
-        self._kernel(candidate, state.dtype, backward)(
-            candidate.grid, (candidate.threads,), tuple(args), shared_mem=candidate.shared_bytes
-        )
+        kernel = self._kernel(candidate, state.dtype, backward)
+        try:
+            kernel(candidate.grid, (candidate.threads,), tuple(args), shared_mem=candidate.shared_bytes)
+        except Exception as error:
+            raise LaunchError(f"{type(error).__name__}: {error}") from error
 
     def _kernel(self, candidate: Candidate, dtype: Any, backward: bool) -> Any:
         form, variant = candidate.form, options(dtype, candidate.rows, candidate.kept, backward)

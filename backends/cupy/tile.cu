@@ -133,35 +133,47 @@ __device__ __forceinline__ Real value_of(Real z, Real h, int relu) {
 #endif
 }
 
+// What a thread's outputs need beside the product: of start, and of hs (backward only).
+struct Inputs {
+    Real z[ROWS], h[ROWS];
+};
+
 // Which outputs a thread finishes: column j, and of the tile's rows n, n + stride, …: ROWS of them at most, because
 // a block has at least as many threads as columns.
 struct Outputs {
     int j, n, stride;
-    Real z[ROWS], h[ROWS];  // of start and hs
 
     __device__ __forceinline__ explicit Outputs(int columns)
         : j(threadIdx.x % columns), n(threadIdx.x / columns), stride(blockDim.x / columns) {
         if (n >= stride) n = ROWS;  // threads that are left over finish nothing
     }
 
-    // Asks for what they need beside the product, which comes meanwhile. start, hs: (rows, H), at the block's columns.
-    __device__ __forceinline__ void ask(const Real* start, const Real* hs, int rows, int H) {
+    // Asks for the inputs of a tile. start, hs: (rows, H), at the block's columns.
+    //
+    // The kernels ask one tile ahead: a read of memory takes longer than a step of a small H, and what is asked for in
+    // one step has all of it to arrive.
+    __device__ __forceinline__ Inputs ask(const Real* start, const Real* hs, int rows, int H) const {
+        Inputs inputs;
 #pragma unroll
         for (int e = 0; e < ROWS; ++e) {
             const int row = n + e * stride;
             const size_t at = static_cast<size_t>(row) * H + j;
-            z[e] = row < rows ? start[at] : Real(0);
-            h[e] = BACKWARD && row < rows ? hs[at] : Real(0);
+            inputs.z[e] = row < rows ? start[at] : Real(0);
+            inputs.h[e] = BACKWARD && row < rows ? hs[at] : Real(0);
         }
+        return inputs;
     }
 
     // Calls store(row, value) for each. alone: without a product.
     template <class Store>
-    __device__ __forceinline__ void finish(const Tile& tile, int rows, bool alone, int relu, Store store) const {
+    __device__ __forceinline__ void finish(const Tile& tile, const Inputs& inputs, int rows, bool alone, int relu,
+                                           Store store) const {
 #pragma unroll
         for (int e = 0; e < ROWS; ++e) {
             const int row = n + e * stride;
-            if (row < rows) store(row, value_of(alone ? z[e] : z[e] + tile.total(row, j), h[e], relu));
+            if (row >= rows) continue;
+            const Real z = alone ? inputs.z[e] : inputs.z[e] + tile.total(row, j);
+            store(row, value_of(z, inputs.h[e], relu));
         }
     }
 };

@@ -1,136 +1,192 @@
 """Everything that needs a GPU, within its time: `python -m benchmarks.gpu`, what `make gpu-check` runs.
 
-Tests, sanitizers, the costs that the selection rests on, and the benchmark, each in a process of its own, so that one
-that hangs takes nothing with it. What came of them is one JSON file and pictures.
+Each part in a process of its own, so that one that hangs takes nothing with it, the most valuable first. What came of
+them is one JSON file, which grows part by part, with the log beside it, and in the end pictures.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
-import importlib.util
-import json
+import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import machine
-from benchmarks.gpu.budget import Budget, Part, run
+from benchmarks.gpu import results
+from benchmarks.gpu.budget import Budget, Log, Part, plan, run
 from benchmarks.gpu.report import draw
 from benchmarks.gpu.report import lines as report_lines
+from benchmarks.gpu.suite import PYTEST, ROOT
 
-# Where tests run on every backend. Those that need a package which isn't here are left out, with a note.
-TESTS: Final = ("tests/cuda", "tests/ops", "tests/layers", "tests/test_losses.py", "tests/test_optim.py")
-TESTS_AFTER: Final = ("tests/test_gradcheck.py", "tests/test_training_step.py", "tests/test_bad_input.py")
-_OPTIONAL: Final = ("hypothesis", "mpmath", "typer", "rich", "safetensors")
-_PYTEST: Final = (sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider")
+MINUTES: Final = 9.0
 _ENVIRONMENT: Final = {
     "XRNN_REQUIRE_GPU": "1",
     "XRNN_FUSED": "1",
     "CUPY_TF32": "0",  # the products beside the kernels, too, are to be float32
     "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",  # the sources stay as they are
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # no others than the tests ask for
 }
+_UNFINISHED: Final = "begun, and ended with the run"
+# Of each sanitizer: how many variants, of which the first differ most. None: all that its time is enough for.
+_SANITIZERS: Final = {"memcheck": None, "racecheck": 12, "synccheck": 4}
 
 
-def parts(folder: Path) -> list[Part]:
-    """In their order; those that measure leave NAME.json in `folder`."""
-    own = (sys.executable, "-m")
-    found = [
-        Part("device", (*own, "benchmarks.gpu.device", str(folder / "device.json")), 5, 60),
-        Part("residency", (*_PYTEST, "tests/cuda/test_device.py", "-k", "resident or hang"), 10, 60),
-        Part("tests", (*_PYTEST, *ignored(), *TESTS, *TESTS_AFTER), 30, 150),
-        Part("costs", (*own, "benchmarks.gpu.costs", str(folder / "costs.json")), 10, 40),
-        Part("forms", (*own, "benchmarks.gpu.forms", str(folder / "forms.json"), "--seconds", "{seconds}"), 30, 210),
-    ]
-    sanitizer = shutil.which("compute-sanitizer") or "compute-sanitizer"
-    for tool in ("memcheck", "racecheck", "synccheck"):
-        command = (sanitizer, "--tool", tool, "--error-exitcode", "9", *own, "benchmarks.gpu.small")
-        found.append(Part(tool, command, 15, 60))
-    return found
-
-
-def ignored() -> list[str]:
-    """Pytest's options that leave out the test modules which import what is not installed."""
-    missing = [name for name in _OPTIONAL if importlib.util.find_spec(name) is None]
-    modules = [path for root in (*TESTS, *TESTS_AFTER) for path in sorted([Path(root), *Path(root).rglob("*.py")])]
+def parts(out: Path, rehearse: bool = False) -> list[Part]:
+    """In the order of their value; those that measure add an entry of their name to `out`."""
+    own, file = (sys.executable, "-m"), str(out)
+    tiny = ("--rehearse", "--rounds", "1") if rehearse else ()
+    few = 4 if rehearse else None
+    timed = (file, "--seconds", "{seconds}")
+    device_tests = (sys.executable, *PYTEST, "-m", "gpu", "tests/cuda/test_device.py", "-k", "resident or hang")
+    suite = ("--no-kernels", "tests/ops/test_affine.py") if rehearse else ("tests",)
     return [
-        f"--ignore={path}"
-        for path in modules
-        if path.suffix == ".py" and any(f"\nfrom {name} " in path.read_text() for name in missing)
+        Part("device", (*own, "benchmarks.gpu.device", file), 5, 15, 60),
+        Part("residency", device_tests, 10, 25, 60),
+        Part("variants", (*own, "benchmarks.gpu.variants", *timed, *_few(few)), 20, 60, 150),
+        Part("steps", (*own, "benchmarks.gpu.steps", *timed, *tiny), 20, 90, 150),
+        Part("costs", (*own, "benchmarks.gpu.costs", file, *tiny[:1]), 10, 15, 40),
+        Part("forms", (*own, "benchmarks.gpu.forms", *timed, *tiny), 20, 150, 210),
+        *(
+            Part(tool, (*_sanitizer(tool), *own, "benchmarks.gpu.variants", *timed, "--sanitized", tool, *_few(n)), *t)
+            for tool, n, t in ((tool, few or number, (60, 150, 150)) for tool, number in _SANITIZERS.items())
+        ),
+        Part("tests", (*own, "benchmarks.gpu.suite", *suite), 60, 150, 600),
     ]
 
 
-def check(seconds: float, folder: Path, only: Sequence[str] = ()) -> dict[str, Any]:
-    """Run the parts → what came of each, with what those that measure have written; `complete` if all have run."""
+def _few(number: int | None) -> tuple[str, ...]:
+    return ("--few", str(number)) if number else ()
+
+
+def _sanitizer(tool: str) -> tuple[str, ...]:
+    """Of xrnn's kernels only. An error that CUDA returns is an exception in Python already."""
+    program = shutil.which("compute-sanitizer") or "compute-sanitizer"
+    kernels = ("--kernel-name", "kns=one_block", "--kernel-name", "kns=group")
+    return (program, "--tool", tool, "--error-exitcode", "9", "--report-api-errors", "no", *kernels)
+
+
+def check(everything: Sequence[Part], only: Sequence[str], seconds: float, out: Path, log: Log, **more: str) -> None:
+    """Run the parts that fit, then those for which time is left after all. What came of each is in the file `out`."""
     budget = Budget(seconds)
-    results: dict[str, Any] = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "parts": {}}
-    everything = parts(folder)
-    left = [part for part in everything if not only or part.name in only]
-    while left:
-        part = left.pop(0)
-        results["parts"][part.name] = outcome = perform(part, budget.grant(part, left))
-        print(f"== {part.name}: {outcome['outcome']}", flush=True)
-        if (path := folder / f"{part.name}.json").exists():
-            results[part.name] = json.loads(path.read_text())
+    planned, left_out = plan([part for part in everything if not only or part.name in only], seconds)
+    outcomes: dict[str, Any] = {}
+
+    def note(name: str, outcome: Mapping[str, Any]) -> None:
+        outcomes[name] = outcome
+        ran = [name for name, outcome in outcomes.items() if outcome["ran"]]
+        results.put(out, parts=outcomes, complete=ran == [part.name for part in everything])
+
+    log.say(f"planned for {seconds / 60:.1f} minutes: {', '.join(part.name for part in planned)}")
+    if left_out:
+        names = ",".join(part.name for part in left_out)
+        needed = math.ceil(sum(part.expected for part in (*planned, *left_out)) / 60)
+        log.say(f"left out: {names}; --minutes {needed} is enough for all, --only {names} for these")
+    for number, part in enumerate(queue := [*planned, *left_out]):
+        later = [other for other in queue[number + 1 :] if other in planned]
+        granted = budget.grant(part, later)
+        if part in left_out and budget.left() < part.expected:
+            granted = 0
+        if not granted:
+            note(part.name, {"outcome": f"left out: {budget.left():.0f} s were left", "ran": False, "failed": False})
+            continue
+        note(part.name, {"outcome": _UNFINISHED, "ran": False, "failed": True})
+        note(part.name, outcome := perform(part, granted, log, more))
+        log.say(f"== {part.name}: {outcome['outcome']}")
         if part.name == "device" and outcome["outcome"] != "passed":
             break
-    results["complete"] = [name for name, part in results["parts"].items() if part["ran"]] == [
-        part.name for part in everything
-    ]
-    return results
 
 
-def perform(part: Part, seconds: float, environment: Mapping[str, str] = _ENVIRONMENT) -> dict[str, Any]:
+def perform(part: Part, seconds: float, log: Log, environment: Mapping[str, str]) -> dict[str, Any]:
     """→ its outcome in words, the seconds it took, whether it ran, and whether that is a failure of the run."""
-    why = f"dropped: less than {part.at_least:.0f} s were left" if not seconds else ""
-    if shutil.which(part.command[0]) is None:
+    if shutil.which(part.command[0]) is None:  # what hasn't run has shown nothing
         why = f"not run: {part.command[0]} is not here; it comes with the CUDA toolkit"
-    if why:  # what hasn't run has shown nothing
-        return {"outcome": why, "ran": False, "failed": part.must_pass}
+        return {"outcome": why, "ran": False, "failed": True}
     command = [word.replace("{seconds}", f"{seconds:.0f}") for word in part.command]
-    print(f"\n== {part.name} ({seconds:.0f} s at most): {' '.join(command)}", flush=True)
-    status, took = run(command, seconds, {**os.environ, **environment})
+    log.say("", f"== {part.name} ({seconds:.0f} s at most): {' '.join(command)}")
+    status, took = run(command, seconds, {**os.environ, **_ENVIRONMENT, **environment}, ROOT, log)
     words = "passed" if status == 0 else f"failed with exit status {status}"
     if status is None:
         words = f"stopped after {took:.0f} s, its limit"
-    return {"outcome": words, "seconds": round(took, 1), "ran": True, "failed": part.must_pass and status != 0}
+    return {"outcome": words, "seconds": round(took, 1), "ran": True, "failed": status != 0}
+
+
+def conclude(out: Path, log: Log) -> int:
+    """Print and draw what there is → the exit status."""
+    found = results.read(out)
+    if "device" not in found:
+        log.say("no GPU was measured: expected one that CuPy can use; see the message above, and `nvidia-smi`")
+        return 1
+    pictures = draw(found, out.parent, out.stem)
+    log.say("", *report_lines(found), *(f"wrote {path}" for path in (out, out.with_suffix(".log"), *pictures)))
+    return int(any(part["failed"] for part in found["parts"].values()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="everything that needs a GPU")
     parser.add_argument(
-        "--minutes", type=float, default=8.5, help="what is left then is dropped (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--used", type=float, default=0, metavar="SECONDS", help="of these minutes, gone already (default: %(default)s)"
+        "--minutes", type=float, default=MINUTES, help="what doesn't fit is left out (default: %(default)g)"
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="PART,…", help="these parts, after the first one, device")
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="without a GPU: everything at tiny sizes, on the tests' stand-in for CuPy",
+    )
     options = parser.parse_args(arguments)
     names = [part.name for part in parts(Path())]
     only = [name for name in options.only.split(",") if name]
     if unknown := [name for name in only if name not in names]:
         parser.error(f"--only got {', '.join(unknown)}: expected some of {', '.join(names)}")
+    folder = options.out.resolve()
     try:  # before minutes of work, not after them
-        options.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=options.out).close()
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         parser.error(f"--out expected a folder that can be written, got {options.out}: {error.strerror}")
 
-    with tempfile.TemporaryDirectory() as folder:
-        results = check(60 * options.minutes - options.used, Path(folder), ["device", *only] if only else ())
-    if "device" not in results:
-        print("no GPU was measured: expected one that CuPy can use; see the message above, and `nvidia-smi`")
-        return 1
-    day, time = results["date"][:10], results["date"][11:19].replace(":", "")
-    stem = f"{day}-{time}-gpu"  # a run of a few parts doesn't replace one of all
-    written = [machine.write(results, options.out / f"{stem}.json"), *draw(results, options.out, stem)]
-    print("\n".join(["", *report_lines(results), *(f"wrote {path}" for path in written)]))
-    return int(any(part["failed"] for part in results["parts"].values()))
+    now = datetime.datetime.now(datetime.UTC)
+    out = folder / f"{now:%Y-%m-%d-%H%M%S}-gpu.json"  # a run of a few parts doesn't replace one of all
+    log = Log(out.with_suffix(".log"))
+    results.put(out, date=now.isoformat(timespec="seconds"), rehearsal=options.rehearse, parts={}, complete=False)
+    more = rehearsed() if options.rehearse else {}
+    with tempfile.TemporaryDirectory() as scratch, stoppable():
+        more["HYPOTHESIS_STORAGE_DIRECTORY"] = scratch
+        try:
+            everything = parts(out, options.rehearse)
+            check(everything, ["device", *only] if only else (), 60 * options.minutes, out, log, **more)
+        finally:  # also of a run that is ended from outside
+            status = conclude(out, log)
+            log.close()
+    return status
+
+
+def rehearsed() -> dict[str, str]:
+    """The environment in which `import cupy` finds the tests' stand-in."""
+    folders = [str(ROOT / "tests" / "rehearsal"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Within the block SIGTERM ends the run as Ctrl-C does: with a report, and no process left behind."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

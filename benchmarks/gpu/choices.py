@@ -47,11 +47,11 @@ class Verdict:
 
 
 @contextmanager
-def measured(costs: Mapping[str, float]) -> Iterator[None]:
+def measured(costs: Mapping[str, float | str]) -> Iterator[None]:
     """Within the block the selection predicts from these in place of its estimates."""
     with ExitStack() as stack:
         for name in costs:
-            if hasattr(choice, name):
+            if hasattr(choice, name) and not isinstance(costs[name], str):  # words: it could not be measured
                 stack.enter_context(mock.patch.object(choice, name, costs[name]))
         choice.candidates.cache_clear()
         try:
@@ -60,7 +60,7 @@ def measured(costs: Mapping[str, float]) -> Iterator[None]:
             choice.candidates.cache_clear()
 
 
-def judge(cells: Sequence[Cell], device: Device, costs: Mapping[str, float]) -> list[Verdict]:
+def judge(cells: Sequence[Cell], device: Device, costs: Mapping[str, float | str]) -> list[Verdict]:
     """Each cell in which the chosen form was measured."""
     verdicts = []
     forwards = {c["case"]: c for c in cells if c["operation"] == "forward"}

@@ -6,6 +6,8 @@
 // wide_reads        16 bytes a thread, n elements in all, by each block         → clock cycles; four reads of a thread
 //                   are under way at a time, as in group.cu: one by one they would wait for L2, not for its bandwidth.
 //                   n is a power of two, a multiple of the 16 elements of each thread.
+//
+// Those that wait for another block give up after `patience` clock cycles, and write 1 to *gave_up.
 
 typedef float Real;
 struct alignas(16) Vector {
@@ -20,27 +22,34 @@ __device__ __forceinline__ unsigned look(const unsigned* p) {
 }
 #endif
 
-extern "C" __global__ void grid_barriers(int times, unsigned* arrived) {
+extern "C" __global__ void grid_barriers(int times, unsigned* arrived, long long patience, unsigned* gave_up) {
+    const long long since = clock64();
     for (unsigned i = 1; i <= unsigned(times); ++i) {
         __syncthreads();
         if (threadIdx.x == 0) {
             __threadfence();
             atomicAdd(arrived, 1u);
-            while (look(arrived) < i * gridDim.x) {
+            while (look(arrived) < i * gridDim.x && clock64() - since <= patience) {
             }
+            if (clock64() - since > patience) *gave_up = 1;
             __threadfence();
         }
         __syncthreads();
+        if (clock64() - since > patience) return;
     }
 }
 
-extern "C" __global__ void exchanges(int times, float* mail) {
+extern "C" __global__ void exchanges(int times, float* mail, long long patience, unsigned* gave_up) {
+    const long long since = clock64();
     // Each block writes a cache line of its own.
     float* mine = mail + 32 * blockIdx.x;
     const float* theirs = mail + 32 * (1 - blockIdx.x);
     for (int i = 1; i <= times; ++i) {
         if (blockIdx.x == 0) publish(mine, float(i));
         while (look(theirs) != float(i)) {
+            if (clock64() - since <= patience) continue;
+            *gave_up = 1;
+            return;
         }
         if (blockIdx.x == 1) publish(mine, float(i));
     }

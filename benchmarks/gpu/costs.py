@@ -1,22 +1,26 @@
-"""Measures what the selection's prediction is made of, beside its estimates: `python -m benchmarks.gpu.costs FILE`."""
+"""Measures what the selection's prediction is made of, beside its estimates: `python -m benchmarks.gpu.costs FILE`.
+
+With --rehearse a few times only, to try the program out.
+"""
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 import xrnn
+from benchmarks.gpu import results
 from xrnn.backends.cupy import CupyBackend, choice
 
 FOLDER: Final = Path(__file__).parent
 _LINE: Final = 32  # floats of a cache line
+PATIENCE: Final = 1 << 32  # clock cycles that a kernel waits for another block: some seconds
 # What xrnn/backends/cupy/choice.py calls it: unit, how many of the unit are one of its own.
 UNITS: Final = {
     "EXCHANGE": ("µs", 1e6),
@@ -71,26 +75,27 @@ class Costs:
     def grid_barrier_seconds(self) -> float:
         """Over all multiprocessors, one block on each."""
         arrived, kernel = self.xp.zeros(1, "uint32"), self._kernel("grid_barriers", cooperative=True)
-
-        def call(times: np.int32) -> None:
-            arrived.fill(0)
-            kernel((self.device.multiprocessors, 1), (choice.MAX_THREADS,), (times, arrived))
-
-        return self._beyond_one(call, 1)
+        return self._waiting(kernel, (self.device.multiprocessors, 1), choice.MAX_THREADS, arrived, each=1)
 
     def exchange_seconds(self) -> float:
         """EXCHANGE: an element from one block to another."""
         mail, kernel = self.xp.zeros(2 * _LINE, "float32"), self._kernel("exchanges", cooperative=True)
+        return self._waiting(kernel, (2, 1), 1, mail, each=2)
+
+    def _waiting(self, kernel: Any, grid: tuple[int, int], threads: int, meeting: Any, each: int) -> float:
+        """What one more of `times` takes, each being so many: the launch itself falls out.
+
+        Raises RuntimeError where the blocks gave up waiting for one another.
+        """
+        gave_up = self.xp.zeros(1, "uint32")
 
         def call(times: np.int32) -> None:
-            mail.fill(0)
-            kernel((2, 1), (1,), (times, mail))
+            meeting.fill(0)
+            kernel(grid, (threads,), (times, meeting, np.int64(PATIENCE), gave_up))
 
-        return self._beyond_one(call, 2)
-
-    def _beyond_one(self, call: Callable[[np.int32], None], each: int) -> float:
-        """What one more of `times` takes, each being so many: the launch itself falls out."""
         many, one = self._seconds(lambda: call(self.times)), self._seconds(lambda: call(np.int32(1)))
+        if self.backend.to_numpy(gave_up)[0]:
+            raise RuntimeError("its blocks gave up waiting for one another: they don't all run at once")
         return (many - one) / ((int(self.times) - 1) * each)
 
     def round_trip_seconds(self) -> float:
@@ -140,26 +145,33 @@ class Costs:
         peak = self.device.float32_rate * self.device.multiprocessors * self.device.clock
         return size**3 / self._seconds(lambda: self.xp.matmul(a, a, out=out)) / peak
 
-    def measure(self) -> dict[str, float]:
-        """Under the names of choice.py, in its units, those that it has."""
-        found = {
-            "EXCHANGE": self.exchange_seconds(),
-            "ROUND_TRIP": self.round_trip_seconds(),
-            "PLAIN_STEP": self.plain_step_seconds(),
-            "LAUNCH": self.launch_seconds(),
-            "L2_BYTES_PER_CYCLE": self.l2_bytes_per_cycle(),
-            "PRODUCT_EFFICIENCY": self.product_efficiency(),
-            "grid barrier, µs": self.grid_barrier_seconds() * 1e6,
+    def measure(self) -> Iterator[tuple[str, float | str]]:
+        """Each under its name in choice.py, in its units, where it has one; words in place of one that failed."""
+        measurements: dict[str, Callable[[], float]] = {
+            "EXCHANGE": self.exchange_seconds,
+            "ROUND_TRIP": self.round_trip_seconds,
+            "PLAIN_STEP": self.plain_step_seconds,
+            "LAUNCH": self.launch_seconds,
+            "L2_BYTES_PER_CYCLE": self.l2_bytes_per_cycle,
+            "PRODUCT_EFFICIENCY": self.product_efficiency,
+            "grid barrier, µs": lambda: self.grid_barrier_seconds() * 1e6,
         }
-        if int(self.xp.cuda.Device().compute_capability) >= 90:
-            found["cluster barrier, cycles"] = self.cluster_barrier_cycles()
-        return found
+        if self.xp.__name__ == "cupy" and int(self.xp.cuda.Device().compute_capability) >= 90:
+            measurements["cluster barrier, cycles"] = self.cluster_barrier_cycles
+        for name, measurement in measurements.items():
+            try:
+                yield name, measurement()
+            except Exception as error:
+                yield name, f"{type(error).__name__}: {error}"
 
 
-def lines(measured: dict[str, float]) -> list[str]:
+def lines(measured: dict[str, float | str]) -> list[str]:
     """Each beside its estimate."""
     text = []
     for name, value in measured.items():
+        if isinstance(value, str):
+            text.append(f"{name:24} {value}")
+            continue
         if name in UNITS:
             unit, scale = UNITS[name]
             text.append(f"{name:24} {value * scale:10.3g} {unit:12} estimate {getattr(choice, name) * scale:.3g}")
@@ -168,13 +180,17 @@ def lines(measured: dict[str, float]) -> list[str]:
     return text
 
 
-def main() -> None:
+def main() -> int:
     backend = xrnn.get_backend("cupy")
     assert isinstance(backend, CupyBackend)
-    measured = Costs(backend).measure()
-    Path(sys.argv[1]).write_text(json.dumps(measured))
-    print("\n".join(lines(measured)))
+    out, rehearse = Path(sys.argv[1]), "--rehearse" in sys.argv[2:]
+    measured: dict[str, float | str] = {}
+    for name, value in Costs(backend, **({"times": 3, "elements": 64} if rehearse else {})).measure():
+        measured[name] = value
+        results.put(out, costs=measured)
+        print(*lines({name: value}), flush=True)
+    return int(any(isinstance(value, str) for value in measured.values()))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import xrnn
 from benchmarks import machine
+from benchmarks.gpu import results
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         facts["torch"] = "not installed: nothing to compare with"
     else:
         facts |= {"torch": torch.__version__, "cuDNN": str(torch.backends.cudnn.version())}
-    Path(sys.argv[1]).write_text(json.dumps(facts))
+    results.put(Path(sys.argv[1]), device=facts)
     print("\n".join(f"{name}: {fact}" for name, fact in facts.items()))
 
 

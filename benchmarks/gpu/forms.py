@@ -1,7 +1,7 @@
 """Every form of the recurrence beside torch.nn.RNN on cuDNN: `python -m benchmarks.gpu.forms FILE [--seconds S]`.
 
-All in one process, on one stream, by events: a round measures each, one after the other. What each returns is compared
-with the plain form in float64, on the device, before it is timed.
+All in one process, on one stream, by events around a whole call: a round measures each, one after the other. What each
+returns is compared with the plain form in float64, on the device, before it is timed.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,8 +20,9 @@ from unittest import mock
 import numpy as np
 
 import xrnn
-from benchmarks import machine
 from benchmarks.cases import Array, Case, Problem, check, to_numpy
+from benchmarks.gpu import results
+from benchmarks.gpu.timing import microseconds
 from benchmarks.peers import Call
 from xrnn.backend import Backend
 from xrnn.backends import cupy as adapter
@@ -33,6 +33,7 @@ OPERATIONS: Final = ("forward", "train")
 HIDDEN: Final = (64, 128, 256, 512, 1024, 2048)
 BATCHES: Final = (1, 4, 16, 64, 256)
 CASES: Final = tuple(Case(50, N, H, H) for H in HIDDEN for N in BATCHES)
+REHEARSED: Final = (Case(3, 3, 5, 20),)
 GROUPS: Final = 3  # layouts of a group, those predicted to be the fastest
 TF32_TOLERANCE: Final = 3e-2  # ten bits of a factor, through fifty steps
 
@@ -83,9 +84,27 @@ def label(candidate: Candidate) -> str:
     return f"{candidate.form}{grid} rows={candidate.rows}"
 
 
-def ours(backend: CupyBackend, problem: Problem) -> tuple[dict[str, Contestant], dict[str, Candidate], dict[str, str]]:
-    """Plain, every one-block and the most promising groups → contestants, candidates, why some are not used."""
-    case = problem.case
+def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Candidate], dict[str, str]]:
+    """Plain, every one-block and the most promising groups → by label; why some are not used."""
+    found = candidates(backend.launcher.device(), np.dtype("float32"), case.T, case.N, case.D, case.H)
+    groups = sorted((c for c in found if c.form == "group"), key=lambda c: c.seconds)[:GROUPS]
+    used, refused = {}, {}
+    for candidate in [*(c for c in found if c.form != "group"), *groups]:
+        if why := "" if candidate.form == "plain" else _against(backend, candidate, case.H):
+            refused[label(candidate)] = why
+        else:
+            used[label(candidate)] = candidate
+    return used, refused
+
+
+def chosen_of(backend: CupyBackend, case: Case, used: Mapping[str, Candidate]) -> str:
+    """What the selection takes."""
+    chosen = label(choose(backend.launcher.device(), np.dtype("float32"), case.T, case.N, case.D, case.H))
+    return chosen if chosen in used else "plain"
+
+
+def ours(backend: CupyBackend, problem: Problem, used: Mapping[str, Candidate]) -> dict[str, Contestant]:
+    """The layer, with each of these candidates forced."""
     x, h_prev, dh = (backend.asarray(a) for a in (problem.x, problem.h_prev, problem.dh))
     rnn = xrnn.RNN(*(backend.asarray(a) for a in (problem.Wx, problem.Wh, problem.b)))
 
@@ -95,17 +114,10 @@ def ours(backend: CupyBackend, problem: Problem) -> tuple[dict[str, Contestant],
 
     longer = backend.xp.concatenate([x, x])
     calls: dict[str, Call] = {"forward": lambda: rnn(x, h_prev), "train": train, "longer": lambda: rnn(longer, h_prev)}
-    found = candidates(backend.launcher.device(), np.dtype("float32"), case.T, case.N, case.D, case.H)
-    groups = sorted((c for c in found if c.form == "group"), key=lambda c: c.seconds)[:GROUPS]
-    contestants, used, refused = {}, {}, {}
-    for candidate in [*(c for c in found if c.form != "group"), *groups]:
-        name = label(candidate)
-        if why := "" if candidate.form == "plain" else _against(backend, candidate, case.H):
-            refused[name] = why
-            continue
-        used[name] = candidate
-        contestants[name] = Contestant(calls, lambda candidate=candidate: forced(candidate))  # type: ignore[misc]
-    return contestants, used, refused
+    return {
+        name: Contestant(calls, lambda candidate=candidate: forced(candidate))  # type: ignore[misc]
+        for name, candidate in used.items()
+    }
 
 
 def _against(backend: CupyBackend, candidate: Candidate, H: int) -> str:
@@ -129,54 +141,47 @@ def theirs(problem: Problem) -> dict[str, Contestant]:
     }
 
 
-def event_times(call: Call) -> tuple[float, float]:
-    """The device's and the host's median over a few calls, in microseconds; each waits for the device first."""
-    from cupyx.profiler import benchmark
-
-    times = benchmark(call, n_repeat=5, n_warmup=1)
-    return float(np.median(times.gpu_times)) * 1e6, float(np.median(times.cpu_times)) * 1e6
-
-
-def host_times(call: Call) -> tuple[float, float]:
-    """The same without a device: for trying this program out."""
-    start = time.perf_counter()
-    call()
-    took = (time.perf_counter() - start) * 1e6
-    return took, took
-
-
-Timer = Callable[[Call], tuple[float, float]]
+def checked(
+    everybody: Mapping[str, Contestant], operation: str, problem: Problem
+) -> tuple[dict[str, float], dict[str, str]]:
+    """→ the error of each contestant, and what is wrong with those that are not to be timed."""
+    errors: dict[str, float] = {}
+    wrong: dict[str, str] = {}
+    for name, contestant in everybody.items():
+        try:
+            with contestant.context():
+                errors[name] = check(operation, contestant.calls[operation](), problem, contestant.tolerance)
+        except Exception as error:
+            if name == "plain":  # nothing to compare the others with
+                raise
+            wrong[name] = f"{type(error).__name__}: {error}"
+    return errors, wrong
 
 
-def measure(backend: CupyBackend, case: Case, rounds: int, timer: Timer = event_times) -> list[dict[str, Any]]:
+def in_turn(names: list[str], rounds: int) -> Iterator[str]:
+    """Each name once a round, beginning with a different one each time."""
+    for turn in range(rounds):
+        at = turn % len(names)
+        yield from names[at:] + names[:at]
+
+
+def measure(backend: CupyBackend, case: Case, rounds: int) -> list[dict[str, Any]]:
     """A cell for each operation: times in microseconds, one a round, and what took part."""
-    problem = DeviceProblem(case, backend)
-    mine, used, refused = ours(backend, problem)
-    everybody = {**mine, **theirs(problem)}
-    chosen = label(choose(backend.launcher.device(), np.dtype("float32"), case.T, case.N, case.D, case.H))
-    chosen = chosen if chosen in used else "plain"
+    xp, problem = backend.xp, DeviceProblem(case, backend)
+    used, refused = usable(backend, case)
+    everybody = {**ours(backend, problem, used), **theirs(problem)}
+    chosen = chosen_of(backend, case, used)
     cells = []
     for operation in OPERATIONS:
-        errors: dict[str, float] = {}
-        wrong: dict[str, str] = {}
-        for name, contestant in everybody.items():
-            try:
-                with contestant.context():
-                    errors[name] = check(operation, contestant.calls[operation](), problem, contestant.tolerance)
-            except Exception as error:
-                if name == "plain":  # nothing to compare the others with
-                    raise
-                wrong[name] = f"{type(error).__name__}: {error}"
-        names = [*errors]
+        errors, wrong = checked(everybody, operation, problem)
         best = chosen if chosen in errors else "plain"
-        device: dict[str, list[float]] = {name: [] for name in names}
-        host: dict[str, list[float]] = {name: [] for name in names}
-        for turn in range(rounds):
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                with everybody[name].context():
-                    times = timer(everybody[name].calls[operation])
-                device[name].append(times[0])
-                host[name].append(times[1])
+        device: dict[str, list[float]] = {name: [] for name in errors}
+        host: dict[str, list[float]] = {name: [] for name in errors}
+        for name in in_turn([*errors], rounds):
+            with everybody[name].context():
+                times = microseconds(xp, everybody[name].calls[operation])
+            device[name].append(times[0])
+            host[name].append(times[1])
         cell = {
             "case": case.name,
             **asdict(case),
@@ -192,55 +197,39 @@ def measure(backend: CupyBackend, case: Case, rounds: int, timer: Timer = event_
         }
         if operation == "forward":  # the chosen form's, of twice the steps
             with everybody[best].context():
-                cell["longer_microseconds"] = [timer(everybody[best].calls["longer"])[0] for _ in range(rounds)]
+                longer = everybody[best].calls["longer"]
+                cell["longer_microseconds"] = [microseconds(xp, longer)[0] for _ in range(rounds)]
         cells.append(cell)
     return cells
 
 
-def compete(
-    backend: CupyBackend, cases: Sequence[Case], seconds: float, rounds: int, out: Path, timer: Timer = event_times
-) -> dict[str, Any]:
-    """All cells that fit into `seconds`, also in `out`, which grows case by case."""
-    end = time.monotonic() + seconds
-    results: dict[str, Any] = {"dtype": "float32", "rounds": rounds, "cells": [], "dropped": [], "failed": {}}
-    results["device"] = asdict(backend.launcher.device())
-    slowest = 0.0
-    for number, case in enumerate(cases, 1):
-        start = time.monotonic()
-        if start + 1.5 * slowest > end:
-            results["dropped"] += [other.name for other in cases[number - 1 :]]
-            print(f"no time for {', '.join(results['dropped'])}", flush=True)
-            break
-        try:
-            results["cells"] += (cells := measure(backend, case, rounds, timer))
-            # Another library's result may be off, or missing; one of ours may not.
-            if ours_wrong := [f"{n}: {why}" for c in cells for n, why in c["wrong"].items() if n in c["candidates"]]:
-                results["failed"][case.name] = "; ".join(ours_wrong)
-        except Exception as error:  # the other cases still have something to say
-            results["failed"][case.name] = f"{type(error).__name__}: {error}"
-            print(f"{case.name}: {results['failed'][case.name]}", flush=True)
-        slowest = max(slowest, time.monotonic() - start)
-        machine.write(results, out)
-        print(f"{number:3}/{len(cases)}  {case.name:24} {time.monotonic() - start:5.1f} s", flush=True)
-    machine.write(results, out)
-    return results
+def compete(backend: CupyBackend, cases: Sequence[Case], seconds: float, rounds: int, out: Path) -> dict[str, Any]:
+    """All cases that fit into `seconds`, as `forms` in the file `out`, which grows case by case."""
+    about = {"dtype": "float32", "rounds": rounds, "device": asdict(backend.launcher.device())}
+    return results.case_by_case(out, "forms", about, cases, seconds, lambda case: measure(backend, case, rounds))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.forms", description="all forms, beside cuDNN")
-    parser.add_argument("out", type=Path, help="the JSON file to write")
+def options_of(name: str, description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Of a command that measures case by case."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.gpu.{name}", description=description)
+    parser.add_argument("out", type=Path, help="the JSON file to add to")
     parser.add_argument(
         "--seconds", type=float, default=600, help="what is left then is dropped (default: %(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--cases", default="", help="only the cases whose name contains this, such as N16-D256")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--rehearse", action="store_true", help="tiny cases, to try the program out")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = options_of("forms", "all forms, beside cuDNN", arguments)
     backend = xrnn.get_backend("cupy")
     assert isinstance(backend, CupyBackend)
-    cases = [case for case in CASES if options.cases in case.name]
+    cases = [case for case in (REHEARSED if options.rehearse else CASES) if options.cases in case.name]
     # Its own start and end take some of the time that it was given.
-    results = compete(backend, cases, options.seconds - 15, options.rounds, options.out)
-    return int(bool(results["failed"]))
+    found = compete(backend, cases, options.seconds - 15, options.rounds, options.out)
+    return int(bool(found["failed"]))
 
 
 if __name__ == "__main__":

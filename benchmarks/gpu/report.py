@@ -21,6 +21,14 @@ def lines(results: Results) -> list[str]:
     text += [f"  {name:12} {part['outcome']}" for name, part in results["parts"].items()]
     if not results["complete"]:
         text.append("  incomplete: not every part has run")
+    if "variants" in results:
+        doubts = {variant: why for variant, why in results["variants"].items() if why}
+        text += ["", f"variants: {len(results['variants'])} compared with the plain form, {len(doubts)} not believed"]
+        text += [f"  {variant}: {why}" for variant, why in doubts.items()]
+    if "steps" in results:
+        from benchmarks.gpu.steps import lines as step_lines
+
+        text += ["", *step_lines(results["steps"])]
     if "costs" in results:
         from benchmarks.gpu.costs import lines as cost_lines
 

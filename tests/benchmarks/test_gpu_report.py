@@ -56,6 +56,29 @@ def made_up() -> dict[str, Any]:
         "complete": True,
         "device": {"device 0": "Made-up GPU, compute capability 9.0"},
         "costs": COSTS,
+        "variants": {
+            **{f"one-block float32 rows=1 kept={kept}, H=13, grid 1 × 1": "" for kept in range(7)},
+            "group float32 rows=2 kept=16, H=300, grid 4 × 2": "its h is off by 0.5",
+        },
+        "steps": {
+            "lengths": {"checked": 20, "short": 200, "long": 1000},
+            "cells": [
+                {
+                    "case": "T1000-N1-D64-H64",
+                    "operation": "forward",
+                    "step_microseconds": {
+                        "plain": [12.0, 13.0, 11.0],
+                        "one-block rows=1": [0.3],
+                        "one-block rows=2": [0.4],
+                        "torch": [1.1],
+                    },
+                    "host_microseconds": {"one-block rows=1": {"1000": 50.0}},
+                    "chosen": "one-block rows=1",
+                }
+            ],
+            "failed": {},
+            "dropped": [],
+        },
         "forms": {
             "dtype": "float32",
             "rounds": 3,
@@ -85,12 +108,19 @@ def test_the_text() -> None:
     assert "group 2x2 rows=1 was not used: its h is off by 0.5" in text
     assert "torch tf32 was not timed: AssertionError: h is off by 0.04" in text
     assert "incomplete" not in text
+    assert "µs a step, float32, from 1000 steps less 200; host: µs to hand over a call of 1000" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("T1000-N1-D64-H64")]
+    assert line.split()[1:7] == ["forward", "12.00", "0.30", "-", "1.10", "-"]
+    assert line.endswith(f"one-block rows=1 {50.0:>15}")
+    assert "variants: 8 compared with the plain form, 1 not believed\n" in text
+    assert "  group float32 rows=2 kept=16, H=300, grid 4 × 2: its h is off by 0.5" in text
     assert text.endswith("no time was left for T50-N256-D2048-H2048")
 
 
 def test_a_run_without_its_forms_still_reports(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     results = made_up()
-    del results["forms"], results["costs"]
+    for name in ("forms", "costs", "variants", "steps"):
+        del results[name]
     results["complete"] = False
     assert report.lines(results)[-2:] == ["  forms        passed", "  incomplete: not every part has run"]
     assert report.draw(results, tmp_path, "x") == []
@@ -143,22 +173,32 @@ def test_the_prediction_is_a_line_a_hidden_size(capsys: pytest.CaptureFixture[st
     assert [line.split()[0] for line in printed[2:]] == ["64", "128", "256", "512", "1024", "2048"]
 
 
-def writing(name: str, content: dict[str, Any], folder: Path, status: int = 0) -> Part:
-    code = f"import pathlib; pathlib.Path({str(folder / f'{name}.json')!r}).write_text({json.dumps(content)!r})"
-    return Part(name, (sys.executable, "-c", f"{code}; raise SystemExit({status})"), 1, 60)
+def writing(name: str, content: dict[str, Any], out: Path, status: int = 0) -> Part:
+    code = (
+        "import json, pathlib\nfrom benchmarks.gpu import results\n"
+        f"results.put(pathlib.Path({str(out)!r}), **{{{name!r}: json.loads({json.dumps(content)!r})}})\n"
+        f"raise SystemExit({status})"
+    )
+    return Part(name, (sys.executable, "-c", code), 1, 1, 60)
+
+
+def replace_parts(monkeypatch: pytest.MonkeyPatch, *more: Part) -> dict[str, Any]:
+    """A made-up run: parts that write made-up results, then these."""
+    made = made_up()
+
+    def parts(out: Path, rehearse: bool = False) -> list[Part]:
+        return [*(writing(name, made[name], out) for name in ("device", "costs", "forms")), *more]
+
+    monkeypatch.setattr(gpu, "parts", parts)
+    return made
 
 
 @pytest.mark.parametrize("status", [0, 9])
 def test_a_whole_run_merges_what_its_parts_wrote(
     status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = made_up()
-
-    def parts(folder: Path) -> list[Part]:
-        measuring = [writing(name, made[name], folder) for name in ("device", "costs", "forms")]
-        return [*measuring, Part("memcheck", (sys.executable, "-c", f"raise SystemExit({status})"), 1, 60)]
-
-    monkeypatch.setattr(gpu, "parts", parts)
+    memcheck = Part("memcheck", (sys.executable, "-c", f"raise SystemExit({status})"), 1, 1, 60)
+    made = replace_parts(monkeypatch, memcheck)
     assert gpu.main(["--out", str(tmp_path / "new")]) == (status != 0)
     (path,) = (tmp_path / "new").glob("*-gpu.json")
     results = json.loads(path.read_text())
@@ -170,39 +210,57 @@ def test_a_whole_run_merges_what_its_parts_wrote(
     assert results["parts"]["memcheck"]["failed"] == (status != 0)
     printed = capsys.readouterr().out
     assert f"  memcheck     {'failed with exit status 9' if status else 'passed'}\n" in printed
-    assert printed.count("wrote ") == 3
+    assert printed.count("wrote ") == 4
+    assert path.with_suffix(".log").read_text() == printed
+    assert sorted(p.suffix for p in (tmp_path / "new").iterdir()) == [".json", ".log", ".png", ".png"]
     report.main([str(path)])
     assert "the choice is within 1.1 times" in capsys.readouterr().out
 
 
 def test_a_run_of_a_few_parts_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = made_up()
-    names = "device", "costs"
-    monkeypatch.setattr(gpu, "parts", lambda folder: [writing(name, made[name], folder) for name in names])
+    replace_parts(monkeypatch)
     whole, some = tmp_path / "whole", tmp_path / "some"
     assert gpu.main(["--out", str(whole)]) == 0
-    assert gpu.main(["--out", str(some), "--only", "device"]) == 0
+    assert gpu.main(["--out", str(some), "--only", "costs"]) == 0
     (path,), (other,) = whole.glob("*.json"), some.glob("*.json")
     assert json.loads(path.read_text())["complete"]
-    assert not json.loads(other.read_text())["complete"]
+    found = json.loads(other.read_text())
+    assert not found["complete"]
+    assert list(found["parts"]) == ["device", "costs"]
 
 
-@pytest.mark.parametrize(
-    ("part", "used", "outcome"),
-    [
-        (Part("tests", (sys.executable, "-c", ""), 30, 60), 580, "dropped: less than 30 s were left"),
-        (Part("memcheck", ("no-such-sanitizer",), 1, 2), 0, "not run: no-such-sanitizer is not here"),
-    ],
-)
-def test_a_part_that_did_not_run_fails_the_run(
-    part: Part, used: int, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_does_not_fit_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = made_up()
-    monkeypatch.setattr(gpu, "parts", lambda folder: [writing("device", made["device"], folder), part])
-    assert gpu.main(["--out", str(tmp_path), "--minutes", "10", "--used", str(used)]) == 1
+    replace_parts(monkeypatch, Part("tests", (sys.executable, "-c", ""), 30, 120, 600))
+    assert gpu.main(["--out", str(tmp_path), "--minutes", "1.5"]) == 0  # what was never begun has not failed
+    (path,) = tmp_path.glob("*.json")
+    found = json.loads(path.read_text())
+    assert found["parts"]["tests"]["outcome"].startswith("left out: ")
+    assert (found["parts"]["tests"]["ran"], found["complete"]) == (False, False)
+    printed = capsys.readouterr().out
+    assert "planned for 1.5 minutes: device, costs, forms\n" in printed
+    assert "left out: tests; --minutes 3 is enough for all, --only tests for these\n" in printed
+    assert "  incomplete: not every part has run\n" in printed
+
+
+def test_a_part_that_is_left_out_runs_where_the_others_were_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_parts(monkeypatch, *(Part(name, (sys.executable, "-c", ""), 1, 50, 60) for name in ("steps", "tests")))
+    assert gpu.main(["--out", str(tmp_path), "--minutes", "1.6"]) == 0
+    (path,) = tmp_path.glob("*.json")
+    found = json.loads(path.read_text())
+    assert found["parts"]["tests"]["outcome"] == "passed"
+    assert found["complete"]
+
+
+def test_a_tool_that_is_missing_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_parts(monkeypatch, Part("memcheck", ("no-such-sanitizer",), 1, 2, 2))
+    assert gpu.main(["--out", str(tmp_path)]) == 1
     (path,) = tmp_path.glob("*.json")
     results = json.loads(path.read_text())
-    assert results["parts"][part.name]["outcome"].startswith(outcome)
+    assert results["parts"]["memcheck"]["outcome"].startswith("not run: no-such-sanitizer is not here")
     assert not results["complete"]
 
 

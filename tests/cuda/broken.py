@@ -79,9 +79,13 @@ def broken(form: str) -> Iterator[Broken]:
     too_far = "i <= ROWS * slices * g.pitch + slices * ROWS * g.column_threads * kVector;"
     edit = ("i < ROWS * slices * g.pitch;", too_far)
     yield Broken("a write beyond shared memory", form, edit, "overflow", sanitizer="address,undefined")
+    next_step = {"one-block": ("ask(i + 1)", "ask(i)"), "group": ("ask_inputs(i + last,", "ask_inputs(i,")}
+    yield Broken("inputs of the wrong step", form, next_step[form], "wrong")
     if form == "group":
         wide = Problem(H=24, columns=12)
         yield Broken("an exchange that doesn't wait", form, ("while (waiting && !gave_up)", "while (false)"), "wrong")
+        edit = ("waiting |= missing[e];", "waiting = missing[e];")
+        yield Broken("a wait for the last vector only", form, edit, "wrong", problem=Problem(H=150, columns=32, N=2))
         yield Broken("an ordinary store", form, ("emulator::store(p, value);", "*p = value;"), "race")
         load = ("return emulator::load(p);", "return emulator::look(p), *p;")
         yield Broken("an ordinary load", form, load, "race")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import small
+from benchmarks.gpu import variants as sanitized
+from benchmarks.gpu.choices import predicted
 from tests.cuda.emulated import variants
 from xrnn.backends.cupy.choice import DEVICES, KEPT, MAX_THREADS, ROWS, Candidate, Device, candidates, choose, table
 
@@ -107,7 +109,13 @@ def test_the_table_has_a_line_for_each_and_marks_one() -> None:
     assert "group" in marked
 
 
+def test_the_tables_of_the_documentation_are_those_that_the_commands_print() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cuda.md").read_text()
+    for lines in (predicted(H100, "float32", 50), table(H100, "float32", 50, 16, 1024, 1024).splitlines()):
+        assert "\n".join(["```text", *lines, "```"]) in page
+
+
 @pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
-def test_the_small_sizes_for_a_sanitizer_reach_every_variant(device: Device) -> None:
-    found = {(c.form, dtype, c.rows, c.kept) for c, dtype, _ in small.variants(device)}
+def test_the_sizes_that_are_compared_reach_every_variant(device: Device) -> None:
+    found = {(c.form, dtype, c.rows, c.kept) for c, dtype, _ in sanitized.variants(device)}
     assert found == {(v.form, v.dtype, v.rows, v.kept) for v in variants()}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu.forms import forced
-from benchmarks.gpu.small import compare, variants
+from benchmarks.gpu.variants import compare, variants
 from tests import standin_backend
 from tests.conftest import GPU_PARAMS
 from xrnn import RNN, get_backend, use_fused

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.cuda.emulated import Problem, Variant, check, run, variants
+from xrnn.backends.cupy import launch
 
 pytestmark = pytest.mark.usefixtures("emulator")
 
@@ -56,6 +57,50 @@ def test_a_nan_comes_out_as_nan_and_stays_in_its_row(variant: Variant, relu: boo
     assert not gave_up
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
     np.testing.assert_allclose(got[:, [0, 2, 3, 4]], expected[:, [0, 2, 3, 4]], atol=1e-5)
+
+
+# Spoils a vector that is asked for although it is there already.
+POLLED = (
+    "ask<wide>(v[e], p[e], left[e], missing[e]);",
+    """{
+        bool there = v[e].at[0] != 0;
+        for (int c = 0; c < kVector; ++c) there &= !is_empty(v[e].at[c]);
+        ask<wide>(v[e], p[e], left[e], missing[e]);
+        if (missing[e] && there) v[e].at[0] = 9;
+    }""",
+)
+
+
+@pytest.mark.parametrize("H", [21, 24])
+@pytest.mark.parametrize("variant", [v for v in FEW if v.form == "group"], ids=str)
+def test_only_what_is_missing_is_asked_for_again(variant: Variant, H: int) -> None:
+    source, problem = launch.source("group"), Problem(H=H, columns=8)
+    assert source.count(POLLED[0]) == source.count("missing[e] = false;") == 1
+    check(variant, problem, seed=5, code=source.replace(*POLLED))
+    everything = source.replace(*POLLED).replace("missing[e] = false;", "missing[e] = waiting;")
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check(variant, problem, seed=5, code=everything)
+
+
+# Spoils the inputs of a step while the one before it is finished.
+SUMMED = "__syncthreads();  // all slices have been summed, and nobody reads the states any more"
+SPOILT = """
+    if (i + 1 < T)
+        for (int n = mine.n; n < rows; n += mine.stride)
+            const_cast<Real*>(start)[(BACKWARD ? T - 2 - i : i + 1) * step + {own} + n * H + mine.j] = 9;
+"""
+LATE = {"one-block": "ask(i)", "group": "ask_inputs(i, first_row)"}
+
+
+@pytest.mark.parametrize("variant", FEW, ids=str)
+def test_the_inputs_of_a_step_are_asked_for_in_the_one_before(variant: Variant) -> None:
+    source, problem = launch.source(variant.form), Problem(N=2, groups=1)
+    used = "const Inputs inputs = ahead;"
+    assert source.count(SUMMED) == source.count(used) == 1
+    code = source.replace(SUMMED, SUMMED + SPOILT.format(own="tile_offset" if variant.form == "one-block" else "own"))
+    check(variant, problem, code=code)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check(variant, problem, code=code.replace(used, f"const Inputs inputs = {LATE[variant.form]};"))
 
 
 @pytest.mark.parametrize("variant", [v for v in FEW if not v.backward], ids=str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests import standin, standin_backend
@@ -15,8 +16,12 @@ from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.trust import Trust
 
 
-def candidate(launcher: Launcher, form: str, H: int) -> Candidate:
-    return next(c for c in candidates(launcher.device(), "float32", 4, 5, 3, H) if c.form == form)
+def candidate(launcher: Launcher, form: str, H: int, dtype: str = "float32") -> Candidate:
+    return next(c for c in candidates(launcher.device(), dtype, 4, 5, 3, H) if c.form == form)
+
+
+def changed(candidate: Candidate, **fields: Any) -> Candidate:
+    return replace(candidate, **fields)
 
 
 def test_the_blocks_of_a_group_are_launched_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,20 +75,118 @@ def test_a_wrong_gradient_of_the_given_state_is_noticed(monkeypatch: pytest.Monk
         assert doubts.startswith("its dh_prev is off by ")
 
 
-@pytest.mark.parametrize("other", [{"rows": 2}, {"kept": 16}, {"form": "group"}, {"dtype": "float64"}, {}], ids=str)
-def test_each_variant_is_compared_by_itself(monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]) -> None:
+BLOCK = Candidate("one-block", 1.0, 1.0, 1, 8, 20, 5, 8, 12, 15, (9, 1))
+BLOCKS = Candidate("group", 1.0, 1.0, 2, 16, 8, 2, 16, 20, 32, (3, 2))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "times"),
+    [
+        (BLOCK, BLOCK, 1),
+        (BLOCK, replace(BLOCK, seconds=2.0, step_seconds=2.0), 1),
+        (BLOCK, replace(BLOCK, grid=(1000, 1)), 1),  # both have more blocks than the GPU has multiprocessors
+        (BLOCK, replace(BLOCK, grid=(3, 1)), 2),
+        *((BLOCKS, changed(BLOCKS, **{name: 4}), 2) for name in ("rows", "kept", "columns", "column_threads")),
+        *((BLOCKS, changed(BLOCKS, **{name: 4}), 2) for name in ("slice", "pitch", "threads")),
+        (BLOCKS, replace(BLOCKS, form="one-block"), 2),
+        (BLOCKS, replace(BLOCKS, grid=(3, 1)), 2),
+    ],
+)
+def test_each_layout_is_compared_by_itself(
+    monkeypatch: pytest.MonkeyPatch, one: Candidate, other: Candidate, times: int
+) -> None:
     compared = []
 
-    def compare(self: Trust, *variant: Any) -> str:
-        compared.append(variant)
+    def compare(self: Trust, *layout: Any) -> str:
+        compared.append(layout)
         return ""
 
     monkeypatch.setattr(Trust, "_compare", compare)
     with standin_backend.small() as backend:
-        one = Candidate("one-block", 1.0, 1.0, rows=1, kept=8)
-        changes = dict(other)
-        dtype = changes.pop("dtype", "float32")
-        for _ in range(2):
-            assert backend.trust.doubts(one, "float32", 20) == ""
-            assert backend.trust.doubts(replace(one, **changes), dtype, 20) == ""
-    assert len(compared) == (2 if other else 1)
+        for candidate in (one, other, one, other):
+            assert backend.trust.doubts(candidate, "float32", 20) == ""
+        assert len(compared) == times
+        backend.trust.doubts(one, "float64", 20)
+        backend.trust.doubts(one, "float32", 21)
+        with standin.cuda.Device(1):
+            backend.trust.doubts(one, "float32", 20)
+        assert len(compared) == times + 3
+
+
+@pytest.mark.parametrize(
+    ("candidate", "grid", "N"),
+    [
+        (BLOCKS, (3, 2), 5),  # two tiles of two rows, and a row
+        (replace(BLOCKS, rows=4, grid=(32, 4)), (32, 4), 17),
+        (BLOCK, (6, 1), 6),  # five multiprocessors, and one more
+        (replace(BLOCK, rows=4, grid=(3, 1)), (3, 1), 9),
+        (replace(BLOCK, rows=2, grid=(1, 1)), (2, 1), 3),
+    ],
+)
+def test_the_comparison_has_the_grid_that_will_run(
+    monkeypatch: pytest.MonkeyPatch, candidate: Candidate, grid: tuple[int, int], N: int
+) -> None:
+    launched = []
+
+    def forward(candidate: Candidate, cell: Any, x: Any, *rest: Any) -> None:
+        launched.append((candidate, x.shape))
+        raise ValueError("seen enough")
+
+    with standin_backend.small() as backend:
+        monkeypatch.setattr(backend.launcher, "forward", forward)
+        monkeypatch.setattr(backend.launcher, "fits", lambda *_: True)
+        assert backend.trust.doubts(candidate, "float32", 20) == "ValueError: seen enough"
+    assert launched == [(replace(candidate, grid=grid), (3, N, 5))]
+
+
+def test_a_grid_that_the_driver_refuses_is_not_even_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with standin_backend.small() as backend:
+        monkeypatch.setattr(standin.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
+        monkeypatch.setattr(backend.launcher, "_launch", lambda *_, **__: pytest.fail("it was launched"))
+        why = backend.trust.doubts(candidate(backend.launcher, "group", 260), "float32", 260)
+        assert why == "the driver can't keep all 5 blocks of a group resident at once"
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-3), ("float64", 1e-9)])
+@pytest.mark.parametrize(("share", "agrees"), [(0.9, True), (1.1, False)])
+def test_how_far_off_a_form_may_be(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, tolerance: float, share: float, agrees: bool
+) -> None:
+    with standin_backend.small() as backend:
+        right = backend.launcher.backward
+
+        def nearly(*arguments: Any) -> Any:
+            dz, dh_prev = right(*arguments)
+            at = standin.asnumpy(abs(dh_prev)).argmax()
+            dh_prev.reshape(-1)[int(at)] *= 1 + share * tolerance
+            return dz, dh_prev
+
+        monkeypatch.setattr(backend.launcher, "backward", nearly)
+        doubts = backend.trust.doubts(candidate(backend.launcher, "one-block", 20, dtype), dtype, 20)
+    assert (doubts == "") is agrees
+    assert agrees or doubts.startswith(f"its dh_prev is off by {share * tolerance:.2g} of")
+
+
+def test_the_problem_that_is_compared_is_of_moderate_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Standard normal, Wx and Wh so scaled that a state's sums are near 1: neither 0 nor saturated.
+    seen: dict[str, Any] = {}
+    with standin_backend.small() as backend:
+        forward, backward = backend.launcher.forward, backend.launcher.backward
+
+        def see_forward(candidate: Candidate, cell: Any, *arrays: Any) -> Any:
+            seen.update(zip(("x", "Wx", "Wh", "b", "h_prev"), arrays, strict=False))
+            return forward(candidate, cell, *arrays)
+
+        def see_backward(candidate: Candidate, cell: Any, cache: Any, dh: Any, whose: int) -> Any:
+            seen["dh"] = dh
+            return backward(candidate, cell, cache, dh, whose)
+
+        monkeypatch.setattr(backend.launcher, "forward", see_forward)
+        monkeypatch.setattr(backend.launcher, "backward", see_backward)
+        assert backend.trust.doubts(candidate(backend.launcher, "one-block", 100), "float32", 100) == ""
+    spread = {name: float(standin.asnumpy(array).std()) for name, array in seen.items()}
+    scales = {"x": 1, "Wx": 5**-0.5, "Wh": 0.05, "b": 1, "h_prev": 1, "dh": 1}
+    assert {name: spread[name] / scales[name] for name in scales} == pytest.approx(dict.fromkeys(scales, 1), rel=0.2)
+    assert float(standin.asnumpy(seen["Wh"]).max()) < 0.3  # of ten thousand: no quotient of normal numbers
+    again = np.random.default_rng(0).standard_normal(seen["x"].shape).astype("float32")
+    np.testing.assert_array_equal(standin.asnumpy(seen["x"]), again)

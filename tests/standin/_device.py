@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from typing import ClassVar, Self
 
 from tests.standin.counting import count, count_stream, wait
@@ -99,6 +100,26 @@ class Stream:
 
 
 Stream.null = Stream(null=True)
+
+
+class Event:
+    """A point in a stream, with the time at which it was reached."""
+
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
+        self._seconds: float | None = None
+
+    def record(self, stream: Stream | None = None) -> None:
+        self._seconds = time.perf_counter()
+
+    def synchronize(self) -> None:
+        wait("waits", "Event.synchronize()")
+
+
+def get_elapsed_time(start_event: Event, end_event: Event) -> float:
+    """Milliseconds."""
+    if start_event._seconds is None or end_event._seconds is None:
+        raise CUDARuntimeError(400, "cudaErrorInvalidResourceHandle: invalid resource handle")
+    return (end_event._seconds - start_event._seconds) * 1e3
 
 
 class _Current(threading.local):

@@ -92,7 +92,7 @@ def test_array_has_no_operator_that_cupy_lacks() -> None:
     assert lacking - {"__module__", "__dict__", "__weakref__"} == set()
 
 
-@pytest.mark.parametrize("name", ["Device", "Stream", "runtime"])
+@pytest.mark.parametrize("name", ["Device", "Event", "Stream", "runtime"])
 def test_names_of_cuda(name: str) -> None:
     ours, real = getattr(standin.cuda, name), getattr(cupy.cuda, name)
     names = ours.__all__ if isinstance(ours, ModuleType) else public(ours)
@@ -101,6 +101,13 @@ def test_names_of_cuda(name: str) -> None:
 
 def test_parameters_of_streams() -> None:
     assert without_hints(inspect.signature(standin.cuda.Stream)) == without_hints(inspect.signature(cupy.cuda.Stream))
+
+
+def test_names_of_the_module_cuda() -> None:
+    assert [name for name in standin.cuda.__all__ if not hasattr(cupy.cuda, name)] == []
+    assert documented(cupy.cuda.get_elapsed_time).parameters.keys() == (
+        inspect.signature(standin.cuda.get_elapsed_time).parameters.keys()
+    )
 
 
 @pytest.mark.parametrize("name", ["RawModule", "RawKernel"])

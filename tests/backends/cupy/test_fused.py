@@ -99,10 +99,30 @@ def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
     with pytest.raises(RuntimeError, match="gave up waiting for its own blocks, and its results are NaN"):
         rnn.forward(x)
     monkeypatch.undo()
-    backend.launcher._gave_up[launch.USER] = 1
+    backend.launcher._word(launch.USER)[0] = 1
     with pytest.raises(RuntimeError, match="gave up"):
         backend.to_numpy(h)
     backend.to_numpy(h)
+
+
+def test_a_group_that_gives_up_is_reported_on_its_own_stream(
+    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rnn, x = layer(backend, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
+    expected = rnn(x)  # the form is believed
+    mine, other = cp.cuda.Stream(), cp.cuda.Stream()
+    with mine, monkeypatch.context() as patched:
+        patched.setattr(launch, "PATIENCE", -1)
+        rnn(x)
+    for stream in (other, cp.cuda.Stream.null):  # what runs there is right
+        with stream:
+            np.testing.assert_array_equal(backend.to_numpy(rnn(x)), backend.to_numpy(expected))
+    with mine, cp.cuda.Device(1):  # another device's stream of that name
+        backend.launcher.raise_if_gave_up()
+    with mine, pytest.raises(RuntimeError, match="gave up waiting"):
+        rnn(x)
+    with mine:
+        rnn(x)
 
 
 def test_what_the_driver_says_can_not_be_resident_takes_the_plain_form(

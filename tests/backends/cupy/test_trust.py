@@ -168,6 +168,66 @@ def test_what_passes_is_not_held_against_a_form(
     assert explained(backend, ONE_BLOCK).form == "one-block"  # the next time
 
 
+@pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
+def test_a_launch_that_fails_takes_the_plain_form_from_then_on(
+    backend: CupyBackend,
+    sizes: tuple[int, ...],
+    form: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    step(layer(backend, sizes, "float32"), sizes, "float32")  # the form is believed
+
+    def refuse(*arguments: Any, **keywords: Any) -> None:
+        raise RuntimeError("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks\nin cooperative launch")
+
+    monkeypatch.setattr(raw.RawFunction, "__call__", refuse)
+    why = "RuntimeError: CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch"
+    assert_plain(backend, sizes, form, why, caplog)
+
+
+def test_a_backward_whose_launch_fails_is_the_plain_one(
+    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
+    rnn(x)
+    dh = cp.ones((*ONE_BLOCK[:2], ONE_BLOCK[3]), "float32")
+    rnn.forward(x)
+
+    def refuse(*arguments: Any, **keywords: Any) -> None:
+        raise RuntimeError("invalid configuration argument")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(raw.RawFunction, "__call__", refuse)
+        dx, _ = rnn.backward(dh)
+    with use_fused(False):
+        rnn.forward(x)
+        expected, _ = rnn.backward(dh)
+    np.testing.assert_allclose(backend.to_numpy(dx), backend.to_numpy(expected), rtol=0, atol=1e-5)
+    assert explained(backend, ONE_BLOCK).form == "plain"
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        "the plain form runs in its place: RuntimeError: invalid configuration argument"
+    )
+
+
+def test_a_launch_without_memory_is_tried_again(
+    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
+    expected = rnn(x)
+
+    def refuse(*arguments: Any, **keywords: Any) -> None:
+        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(raw.RawFunction, "__call__", refuse)
+        h = rnn(x)
+    np.testing.assert_allclose(backend.to_numpy(h), backend.to_numpy(expected), rtol=0, atol=1e-5)
+    assert "the plain form runs this time: RuntimeError: CUDA_ERROR_OUT_OF_MEMORY" in caplog.text
+    assert explained(backend, ONE_BLOCK).form == "one-block"
+
+
 def assert_plain(
     backend: CupyBackend, sizes: tuple[int, ...], form: str, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,12 +3,16 @@
 import ctypes
 from typing import Any
 
-from tests.standin._device import Device, Stream, get_current_stream
+from tests.standin._device import Device, Event, Stream, get_current_stream, get_elapsed_time
 from tests.standin.cuda import driver, runtime
 
 
 def is_available() -> bool:
     return True
+
+
+def set_allocator(allocator: Any = None) -> None:
+    """NumPy's memory is all there is."""
 
 
 def alloc_pinned_memory(size: int) -> Any:
@@ -20,4 +24,15 @@ def alloc_pinned_memory(size: int) -> Any:
     return PinnedMemoryPointer()
 
 
-__all__ = ["Device", "Stream", "alloc_pinned_memory", "driver", "get_current_stream", "is_available", "runtime"]
+__all__ = [
+    "Device",
+    "Event",
+    "Stream",
+    "alloc_pinned_memory",
+    "driver",
+    "get_current_stream",
+    "get_elapsed_time",
+    "is_available",
+    "runtime",
+    "set_allocator",
+]

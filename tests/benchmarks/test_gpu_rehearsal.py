@@ -1,0 +1,130 @@
+"""`make gpu-check` from its script to its report, on the stand-in for CuPy in every process; also killed in the middle.
+
+Compiling for the emulator aside, it takes some tens of seconds: the whole run is in one test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.gpu import report
+from benchmarks.gpu.suite import copy_sources
+from tests.cuda_emulator import MISSING
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+# In place of the sanitizer, which only a CUDA toolkit brings: what it was asked for, then the command itself.
+SANITIZER = """#!/usr/bin/env bash
+echo "sanitizer: $*"
+while [[ $1 != */python* ]]; do shift; done
+exec "$@"
+"""
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A copy in which nothing may appear."""
+    return copy_sources(tmp_path)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "compute-sanitizer").write_text(SANITIZER)
+    (tools / "compute-sanitizer").chmod(0o755)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XRNN_", "PYTEST_"))}
+    return {**inherited, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHON": sys.executable}
+
+
+def start(sources: Path, folder: Path, environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
+    folder.mkdir()
+    command = [str(sources / ".ci" / "gpu-check"), "--rehearse", "--out", "results", *options]
+    with (folder / "printed").open("w") as printed:
+        return subprocess.Popen(command, env=environment, cwd=folder, stdout=printed, stderr=printed, text=True)
+
+
+def result(folder: Path) -> tuple[Path, dict[str, Any]]:
+    (path,) = (folder / "results").glob("*-gpu.json")
+    return path, json.loads(path.read_text())
+
+
+def files(folder: Path) -> Iterator[tuple[str, int]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(folder)), path.stat().st_mtime_ns
+
+
+def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    before = list(files(sources))
+    run = start(sources, tmp_path / "run", environment, "--minutes", "30")
+    assert run.wait() == 0, (tmp_path / "run" / "printed").read_text()
+    path, found = result(tmp_path / "run")
+    assert {name: part["outcome"] for name, part in found["parts"].items()} == dict.fromkeys(
+        (
+            *("device", "residency", "variants", "steps", "costs", "forms"),
+            *("memcheck", "racecheck", "synccheck", "tests"),
+        ),
+        "passed",
+    )
+    assert found["complete"]
+    assert found["rehearsal"]
+    assert found["device"]["device 0"].startswith("pretend GPU")
+    for name in ("variants", "memcheck", "racecheck", "synccheck"):
+        assert len(found[name]) == 4
+        assert set(found[name].values()) == {""}
+    (forward, train) = found["steps"]["cells"]
+    assert {name.split()[0] for name in forward["step_microseconds"]} >= {"plain", "one-block", "group"}
+    assert forward["host_microseconds"].keys() == forward["step_microseconds"].keys()
+    assert train["operation"] == "train"
+    assert {"EXCHANGE", "grid barrier, µs"} <= found["costs"].keys()
+    assert len(found["forms"]["cells"]) == 2
+    log = path.with_suffix(".log").read_text()
+    assert f"== device (60 s at most): {sys.executable} -m benchmarks.gpu.device" in log  # that Python, no environment
+    assert "sanitizer: --tool racecheck" in log
+    assert "2 passed" in log  # the residency of all blocks, and a hang that ends
+    assert log == (tmp_path / "run" / "printed").read_text()
+    assert log.splitlines()[0].startswith("planned for 30.0 minutes: device, residency, variants, steps, costs, forms,")
+    assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".log", ".png", ".png"]
+    assert list(files(sources)) == before
+    assert "µs a step" in "\n".join(report.lines(found))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_ended_in_the_middle_keeps_what_it_has(
+    sources: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals
+) -> None:
+    run = start(sources, tmp_path / "run", environment, "--only", "costs,forms")
+    while True:  # the file is whole whenever it is read
+        found = result(tmp_path / "run")[1] if [*(tmp_path / "run").glob("results/*.json")] else {}
+        if "EXCHANGE" in found.get("costs", {}):
+            break
+        assert run.poll() is None, (tmp_path / "run" / "printed").read_text()
+        time.sleep(0.01)
+    run.send_signal(number)
+    status = run.wait()
+    path, found = result(tmp_path / "run")
+    assert {name: part["outcome"] for name, part in found["parts"].items()} == {
+        "device": "passed",
+        "costs": "begun, and ended with the run",
+    }
+    assert not found["complete"]
+    assert "EXCHANGE" in found["costs"]
+    assert report.lines(found)
+    log = path.with_suffix(".log").read_text()
+    assert "== device: passed" in log
+    if number == signal.SIGTERM:
+        assert status == 128 + signal.SIGTERM
+        assert "costs        begun, and ended with the run" in log  # with a report all the same
+    time.sleep(0.5)
+    assert result(tmp_path / "run")[1] == found  # the part has ended with the run
