@@ -14,6 +14,7 @@ from xrnn.backends.cupy import launch
 from xrnn.backends.cupy.choice import Candidate, candidates
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.trust import Trust
+from xrnn.ops.recurrence import Inputs
 
 
 def candidate(launcher: Launcher, form: str, H: int, dtype: str = "float32") -> Candidate:
@@ -128,8 +129,8 @@ def test_the_comparison_has_the_grid_that_will_run(
 ) -> None:
     launched = []
 
-    def forward(candidate: Candidate, cell: Any, x: Any, *rest: Any) -> None:
-        launched.append((candidate, x.shape))
+    def forward(candidate: Candidate, cell: Any, inputs: Inputs, whose: int) -> None:
+        launched.append((candidate, inputs.x.shape))
         raise ValueError("seen enough")
 
     with standin_backend.small() as backend:
@@ -173,13 +174,13 @@ def test_the_problem_that_is_compared_is_of_moderate_size(monkeypatch: pytest.Mo
     with standin_backend.small() as backend:
         forward, backward = backend.launcher.forward, backend.launcher.backward
 
-        def see_forward(candidate: Candidate, cell: Any, *arrays: Any) -> Any:
-            seen.update(zip(("x", "Wx", "Wh", "b", "h_prev"), arrays, strict=False))
-            return forward(candidate, cell, *arrays)
+        def see_forward(candidate: Candidate, cell: Any, inputs: Inputs, whose: int) -> Any:
+            seen.update(x=inputs.x, Wx=inputs.Wx, Wh=inputs.Wh, b=inputs.b, h_prev=inputs.initial[0])
+            return forward(candidate, cell, inputs, whose)
 
-        def see_backward(candidate: Candidate, cell: Any, cache: Any, dh: Any, whose: int) -> Any:
+        def see_backward(candidate: Candidate, cell: Any, trace: Any, dh: Any, whose: int) -> Any:
             seen["dh"] = dh
-            return backward(candidate, cell, cache, dh, whose)
+            return backward(candidate, cell, trace, dh, whose)
 
         monkeypatch.setattr(backend.launcher, "forward", see_forward)
         monkeypatch.setattr(backend.launcher, "backward", see_backward)
