@@ -10,6 +10,7 @@ import numpy as np
 
 from xrnn.backend import Backend, Explanation, Operation, fused_enabled
 from xrnn.backends.numpy import machine
+from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.rnn import RNNCache, RNNCell
 from xrnn.typing import Array
 
@@ -22,7 +23,10 @@ _NOT_BUILT = "the kernels were not built: `pip install -v -e .` says why"
 
 
 class NumpyBackend(Backend):
-    """Arrays in host memory. Its fused forms run the whole sequence in one compiled call, on all of OpenMP's threads.
+    """Arrays in host memory. Its fused forms run the whole sequence in one compiled call.
+
+    They use OpenMP's number of threads, up to the CPUs that the process may use: its affinity, and its quota as it was
+    when the backend was loaded.
 
     `XRNN_ISA` names the instruction-set level to use: `baseline`, `avx2` or `avx512` on x86-64, else `baseline`; by
     default the highest that the CPU has. Read when the backend is loaded.
@@ -35,6 +39,7 @@ class NumpyBackend(Backend):
         super().__init__(np)
         if kernels:
             kernels.set_level(os.environ.get("XRNN_ISA") or kernels.levels()[-1])
+            kernels.set_quota(cpu_quota())
 
     def recurrence_forward(
         self, cell: RNNCell, x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None
@@ -101,8 +106,15 @@ class NumpyBackend(Backend):
             **machine.describe(),
             "compiled kernels": kernels.compiler(),
             "instruction set": kernels.level(),
-            "threads": str(kernels.max_threads()),
+            "threads": _threads(),
         }
+
+
+def _threads() -> str:
+    threads, asked, cap = kernels.max_threads(), kernels.asked_threads(), kernels.thread_cap()
+    if threads == asked:
+        return str(threads)
+    return f"{threads} ({asked} asked for, but by affinity and quota this process may use {cap} CPU{'s' * (cap > 1)})"
 
 
 def load() -> NumpyBackend:
