@@ -78,11 +78,12 @@ class Worker:
         return answer["answer"]
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The same number of threads for everyone, whatever each calls it, and no GPU."""
+def environment(threads: int | None) -> dict[str, str]:
+    """The same number of threads for everyone, whatever each calls it (None: as each takes by itself), and no GPU."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC is XLA's
     fixed = {"XRNN_BACKEND": "numpy", "JAX_PLATFORMS": "cpu"}
-    return {**os.environ, **dict.fromkeys(names, str(threads)), **fixed}
+    inherited = {name: value for name, value in os.environ.items() if name not in names}
+    return inherited | (dict.fromkeys(names, str(threads)) if threads else {}) | fixed
 
 
 def measure(call: Call, at_least: float = 5e-3, at_most: float = 50e-3, calls: int = 3) -> float:

@@ -13,7 +13,8 @@ def about() -> dict[str, str]:
 
 
 def build(problem: Problem, threads: int, device: str = "cpu") -> Built:
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
     case = problem.case
     rnn, cell = (module(case.D, case.H, device=device) for module in (torch.nn.RNN, torch.nn.RNNCell))
     # PyTorch keeps its weights transposed, and a bias for each product, of which ours is the first.
