@@ -39,6 +39,8 @@ def test_auto_takes_the_gpu() -> None:
 
 def test_the_environment_beats_auto() -> None:
     assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND="numpy") == "numpy | XRNN_BACKEND=numpy"
+    assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND=" NumPy ") == "numpy | XRNN_BACKEND=numpy"
+    assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND=" ") == "cupy | the default"
 
 
 def test_set_backend_beats_the_environment() -> None:

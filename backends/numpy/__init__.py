@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xrnn import install
 from xrnn.backend import Backend, Explanation, Operation, fused_enabled
 from xrnn.backends.numpy import machine
 from xrnn.backends.numpy.quota import cpu_quota
@@ -18,8 +19,6 @@ try:
     from xrnn.backends.numpy import _kernels as kernels
 except ImportError:  # no compiler at install time, or a checkout that was never installed
     kernels = None  # type: ignore[assignment]
-
-_NOT_BUILT = "the kernels were not built: `pip install -v -e .` says why"
 
 
 class NumpyBackend(Backend):
@@ -38,7 +37,7 @@ class NumpyBackend(Backend):
     def __init__(self) -> None:
         super().__init__(np)
         if kernels:
-            kernels.set_level(os.environ.get("XRNN_ISA") or kernels.levels()[-1])
+            kernels.set_level(os.environ.get("XRNN_ISA", "").strip().lower() or kernels.levels()[-1])
             kernels.set_quota(cpu_quota())
 
     def recurrence_forward(
@@ -86,7 +85,7 @@ class NumpyBackend(Backend):
         if operation == "matmul_add":
             return plain
         if not kernels:
-            return Explanation("plain", _NOT_BUILT)
+            return Explanation("plain", not_built())
         if not fused_enabled():
             return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
         why = kernels.level()
@@ -101,13 +100,20 @@ class NumpyBackend(Backend):
 
     def describe(self) -> dict[str, str]:
         if not kernels:
-            return {**machine.describe(), "compiled kernels": _NOT_BUILT}
+            return {**machine.describe(), "compiled kernels": not_built()}
         return {
             **machine.describe(),
             "compiled kernels": kernels.compiler(),
             "instruction set": kernels.level(),
             "threads": _threads(),
         }
+
+
+def not_built() -> str:
+    """That there are no kernels, and how to find out why."""
+    if install.in_checkout():
+        return "the kernels were not built: `pip install -v -e .` says why"
+    return "the kernels were not built: `XRNN_REQUIRE_KERNELS=1 pip install -v` of the sources says why"
 
 
 def _threads() -> str:

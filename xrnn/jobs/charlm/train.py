@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from xrnn.backend import Backend
+from xrnn.install import install_hint
 from xrnn.jobs.charlm.checkpoint import check_replaceable, load_checkpoint, save_checkpoint
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
 from xrnn.jobs.charlm.errors import DivergedError, SettingsError
@@ -153,7 +154,7 @@ def _report(trainer: Trainer, corpus: Corpus, checkpoint: Path, picture: Path, c
     if plot_losses(picture, trainer.losses, held_out, zlib):
         console.print(f"loss curve: {picture}")
     else:
-        console.print("loss curve: not drawn, Matplotlib is not installed (`pip install -e '.[plot]'`)")
+        console.print(f"loss curve: not drawn, Matplotlib is not installed ({install_hint('plot')})")
 
 
 def _describe(trainer: Trainer) -> str:
