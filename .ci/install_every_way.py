@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Install xrnn in every way there is and train a step with each: one line a way, with its time.
 
-Arguments name some of the ways, as in `wheel no_compiler`. What is packed is the last commit. Everything lies in a temporary folder, removed at the end; the pip that made this
-environment may fetch the dependencies. Python 3.11 or newer, git, make and a C++ compiler are needed.
+Arguments name some of the ways, as in `editable wheel`. What is packed is the last commit. Everything lies in a
+temporary folder, removed at the end; the pip that made this environment may fetch the dependencies. Python 3.11 or
+newer, git, make and a C++ compiler are needed.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class Packaging:
 
     def no_compiler(self) -> None:
         """No compiler: the plain forms, said by `xrnn info`; an error where the kernels are required."""
+        if not self.sdist.exists():
+            self.source_distribution()
         environment = self.environment("no-compiler")
         missing = {"PATH": str(environment.folder / "bin"), "CC": "false", "CXX": "false"}
         environment.pip("install", self.sdist, **missing)
