@@ -201,8 +201,8 @@ def test_auto_falls_back_and_says_once_why(environment: dict[str, str]) -> None:
 
 
 @no_gpu
+@pytest.mark.needs("cupy", "proof")  # it imports without a GPU
 def test_auto_falls_back_with_cupy_installed() -> None:
-    pytest.importorskip("cupy", reason="needs CuPy, which imports without a GPU: pip install -e '.[proof]'")
     (line,) = output_of(FALLBACK).splitlines()
     assert line.startswith("WARNING xrnn runs on numpy, not on cupy: ")
     assert "nvidia-smi" in line
