@@ -1,4 +1,4 @@
-"""xrnn beside its peers: `python -m benchmarks.compare [--quick]`, a quarter of an hour, seconds with --quick.
+"""xrnn beside its peers: `python -m benchmarks.compare [--quick]`, some fifteen minutes, seconds with --quick.
 
 Each library runs in a process of its own, kept for the whole run. A round measures every library once, one after
 the other, the first of them a different one each time; a cell's figure is the median over the rounds.
