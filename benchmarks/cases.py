@@ -32,6 +32,10 @@ class Case:
         sizes = f"T{self.T}-N{self.N}-D{self.D}-H{self.H}"
         return sizes if self.cell == "rnn" else f"{self.cell}-{sizes}"
 
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return self.T, self.N, self.D, self.H
+
     def flops(self, operation: str) -> int:
         """Multiplications and additions of the matrix products; training does three times the forward's."""
         steps = 1 if operation == "step" else self.T

@@ -52,7 +52,7 @@ def measure_threads(peers: Sequence[str], omp_num_threads: Sequence[str], case: 
 
 
 def _probed(peer: str, setting: str, case: Case) -> float:
-    sizes = [str(size) for size in (case.T, case.N, case.D, case.H)]
+    sizes = map(str, case.sizes)
     given = {} if setting == AS_IT_COMES else {"OMP_NUM_THREADS": setting}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.threads", "--probe", peer, *sizes],
