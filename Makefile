@@ -43,7 +43,8 @@ clean:
 	rm -rf $(VENV) build dist
 
 $(installed): pyproject.toml $(kernel_sources) | $(VENV)/bin/activate
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --config-settings=build-dir='$(VENV)/build/{wheel_tag}' -e '.[$(EXTRAS)]'
 	@$(VENV)/bin/python -c 'from xrnn.backends.numpy import _kernels' 2>/dev/null || echo \
 	  "No compiled kernels: xrnn runs on its plain forms. For the faster ones: apt-get install g++ python3-dev," \
 	  "then make clean and again (pip install -v -e . says what failed)."

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Install xrnn in every way there is and train a step with each: one line a way, with its time.
 
-What is packed is the last commit. Everything lies in a temporary folder, removed at the end; the pip that made this
-environment may fetch the dependencies. Python 3.11 or newer, git, make and a C++ compiler are needed.
+Arguments name some of the ways, as in `editable wheel`. What is packed is the last commit. Everything lies in a
+temporary folder, removed at the end; the pip that made this environment may fetch the dependencies. Python 3.11 or
+newer, git, make and a C++ compiler are needed.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class Packaging:
 
     def no_compiler(self) -> None:
         """No compiler: the plain forms, said by `xrnn info`; an error where the kernels are required."""
+        if not self.sdist.exists():
+            self.source_distribution()
         environment = self.environment("no-compiler")
         missing = {"PATH": str(environment.folder / "bin"), "CC": "false", "CXX": "false"}
         environment.pip("install", self.sdist, **missing)
@@ -122,6 +125,20 @@ class Packaging:
         clone = self.clone("fresh")
         run("make", "train", "ARGS=--steps 20", cwd=clone, env=variables)
         assert (clone / "char-lm.safetensors").exists()
+
+    def read_only_source(self) -> None:
+        """A wheel from a source and `make VENV=elsewhere` in it, neither of which writes there."""
+        source, elsewhere = self.clone("read-only"), self.work / "env-of-make"
+        run("chmod", "-R", "a-w", source, cwd=self.work, env=os.environ)  # root may write all the same: looked at below
+        try:
+            self.check_wheel("read-only", source)
+            variables = {name: os.environ[name] for name in ("HOME", "PATH")} | {"PYTHONDONTWRITEBYTECODE": "1"}
+            make = ("make", f"VENV={elsewhere}", f"PYTHON={sys.executable}", "test")
+            run(*make, "ARGS=--version", cwd=source, env=variables)
+            written = run("git", "status", "--porcelain", "--ignored", cwd=source, env=os.environ)
+            assert not written, f"written into the source: {written}"
+        finally:
+            run("chmod", "-R", "u+w", source, cwd=self.work, env=os.environ)
 
     def check_wheel(self, name: str, source: Path) -> None:
         environment = self.environment(name)
@@ -141,6 +158,9 @@ class Packaging:
         environment.pip("install", "--editable", source, **KERNELS)
         assert environment.train() == source / "xrnn"
         assert "not built" not in environment.info(), environment.info()
+        code = "from importlib.util import find_spec; print([find_spec(f'xrnn.{name}') for name in ('tests', 'xrnn')])"
+        found = run(environment.python, "-c", code, cwd=self.work, env=environment.variables)
+        assert found == "[None, None]\n", f"modules beside the package import as its own: {found}"
 
 
 def main() -> None:
@@ -153,10 +173,16 @@ def main() -> None:
             packaging.wheel,
             packaging.source_distribution,
             packaging.clone_without_links,
+            packaging.read_only_source,
             packaging.no_compiler,
             packaging.fresh_machine,
         ]
+        names = {way.__name__ for way in ways}
+        if unknown := set(sys.argv[1:]) - names:
+            sys.exit(f"unknown: {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(names))}")
         for way in ways:
+            if sys.argv[1:] and way.__name__ not in sys.argv[1:]:
+                continue
             start = time.monotonic()
             way()
             print(f"{way.__name__.replace('_', ' ')}: ok ({time.monotonic() - start:.0f} s)", flush=True)

@@ -1,20 +1,22 @@
-"""The sizes that are measured, and the float64 reference that every result must agree with before it is timed.
+"""The sizes that are measured, and the check against float64 that every result must pass before it is timed.
 
 T time steps, N batch, D input size, H hidden size.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Final
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from benchmarks.reference import REFERENCES
+from benchmarks.reference import Array as Array
 
 OPERATIONS: Final = ("step", "forward", "train")
-GRADIENTS: Final = ("dx", "dh_prev", "dWx", "dWh", "db")
+# By cell: how many gates' columns Wx and Wh have, and how many elements a unit has in b.
+GATES: Final = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +25,22 @@ class Case:
     N: int
     D: int
     H: int
+    cell: str = field(default="rnn", kw_only=True)  # or "lstm", "gru"
 
     @property
     def name(self) -> str:
-        return f"T{self.T}-N{self.N}-D{self.D}-H{self.H}"
+        sizes = f"T{self.T}-N{self.N}-D{self.D}-H{self.H}"
+        return sizes if self.cell == "rnn" else f"{self.cell}-{sizes}"
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return self.T, self.N, self.D, self.H
 
     def flops(self, operation: str) -> int:
         """Multiplications and additions of the matrix products; training does three times the forward's."""
         steps = 1 if operation == "step" else self.T
-        return 2 * steps * self.N * self.H * (self.D + self.H) * (3 if operation == "train" else 1)
+        gates = GATES[self.cell][0]
+        return 2 * steps * self.N * self.H * gates * (self.D + self.H) * (3 if operation == "train" else 1)
 
 
 # The cells that figures are stated for.
@@ -60,6 +69,25 @@ CELLS: Final = tuple(
     )
 )
 
+# The same for the cells with gates.
+GATED: Final = tuple(
+    Case(*sizes, cell=cell)
+    for cell in ("lstm", "gru")
+    for sizes in (
+        (1, 1, 64, 64),
+        (50, 1, 64, 64),
+        (50, 16, 64, 64),
+        (50, 1, 256, 256),
+        (50, 16, 256, 256),
+        (20, 1, 512, 1024),
+        (50, 64, 256, 256),
+        (35, 3, 40, 100),
+        (35, 48, 100, 200),
+        (20, 16, 512, 512),
+        (10, 256, 128, 256),
+    )
+)
+
 # Series over the batch size at D = H, for the pictures: (T, H) → batch sizes. Some of them are cells as well.
 SWEEPS: Final = {
     (50, 16): (1, 16, 256, 1024),
@@ -70,6 +98,7 @@ SWEEPS: Final = {
 
 _SWEPT = tuple(Case(T, N, H, H) for (T, H), batches in SWEEPS.items() for N in batches)
 CASES: Final = CELLS + tuple(case for case in _SWEPT if case not in CELLS)
+ALL: Final = CASES + GATED
 QUICK: Final = (Case(50, 1, 16, 16), Case(35, 3, 40, 100), Case(1, 1, 64, 64))
 
 
@@ -79,6 +108,7 @@ class Problem:
     def __init__(self, case: Case, seed: int = 0) -> None:
         self.case = case
         T, N, D, H = case.T, case.N, case.D, case.H
+        columns, biases = (gates * H for gates in GATES[case.cell])
         rng = np.random.default_rng((seed, T, N, D, H))
 
         def normal(*shape: int, scale: float = 1.0) -> Array:
@@ -86,30 +116,28 @@ class Problem:
 
         self.x = normal(T, N, D)
         self.h_prev = normal(N, H, scale=0.5)
-        self.Wx = normal(D, H, scale=0.7 / D**0.5)
-        self.Wh = normal(H, H, scale=0.7 / H**0.5)  # spectral radius near 0.7: gradients neither explode nor vanish
-        self.b = normal(H, scale=0.1)
+        self.Wx = normal(D, columns, scale=0.7 / D**0.5)
+        self.Wh = normal(
+            H, columns, scale=0.7 / H**0.5
+        )  # spectral radius near 0.7: gradients neither explode nor vanish
+        self.b = normal(biases, scale=0.1)
         self.dh = normal(T, N, H)
+        self.c_prev = normal(N, H, scale=0.5) if case.cell == "lstm" else None
+
+    @property
+    def states(self) -> tuple[Array, ...]:
+        """The initial states: h, and c for LSTM."""
+        return (self.h_prev,) if self.c_prev is None else (self.h_prev, self.c_prev)
+
+    @property
+    def weights(self) -> tuple[Array, Array, Array]:
+        return self.Wx, self.Wh, self.b
 
     @cached_property
     def reference(self) -> dict[str, Array]:
-        """h[t] = tanh(x[t] @ Wx + h[t-1] @ Wh + b) and the gradients of Σ h·dh, in float64, step by step."""
-        x, h_prev, Wx, Wh, b, dh = (
-            a.astype(np.float64) for a in (self.x, self.h_prev, self.Wx, self.Wh, self.b, self.dh)
-        )
-        hs = [h_prev]
-        for x_t in x:
-            hs.append(np.tanh(x_t @ Wx + hs[-1] @ Wh + b))
-        dx, dWx, dWh, db = np.zeros_like(x), np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)
-        dh_prev = np.zeros_like(h_prev)
-        for t in reversed(range(len(x))):
-            dz = (dh[t] + dh_prev) * (1 - hs[t + 1] ** 2)
-            dx[t] = dz @ Wx.T
-            dWx += x[t].T @ dz
-            dWh += hs[t].T @ dz
-            db += dz.sum(0)
-            dh_prev = dz @ Wh.T
-        return {"h": np.stack(hs[1:]), "dx": dx, "dh_prev": dh_prev, "dWx": dWx, "dWh": dWh, "db": db}
+        """h and the gradients of Σ h·dh, in float64, step by step; in the order in which "train" returns them."""
+        arrays = (a.astype(np.float64) for a in (self.x, *self.states, *self.weights, self.dh))
+        return REFERENCES[self.case.cell](*arrays)
 
 
 _SQUARE = 1536
@@ -126,7 +154,8 @@ def square() -> tuple[Array, Array]:
 def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4) -> float:
     """Compare what a peer's call returned with float64 → the largest error, relative to each array's largest value.
 
-    result  h (N, H) of "step", h (T, N, H) of "forward", (h, dx, dh_prev, dWx, dWh, db) of "train"
+    result  h (N, H) of "step", h (T, N, H) of "forward", (h, dx, dh_prev, dWx, dWh, db) of "train", with dc_prev after
+            dh_prev for LSTM
     Raises AssertionError naming the array that is wrong.
     """
     reference = problem.reference
@@ -135,7 +164,7 @@ def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4
     elif operation == "forward":
         expected, arrays = {"h": reference["h"]}, (result,)
     else:
-        expected, arrays = {name: reference[name] for name in ("h", *GRADIENTS)}, tuple(result)
+        expected, arrays = reference, tuple(result)
     worst = 0.0
     for (name, want), array in zip(expected.items(), arrays, strict=True):
         got = to_numpy(array)

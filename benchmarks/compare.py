@@ -1,4 +1,4 @@
-"""xrnn beside its peers: `python -m benchmarks.compare [--quick]`, about ten minutes, seconds with --quick.
+"""xrnn beside its peers: `python -m benchmarks.compare [--quick]`, some fifteen minutes, seconds with --quick.
 
 Each library runs in a process of its own, kept for the whole run. A round measures every library once, one after
 the other, the first of them a different one each time; a cell's figure is the median over the rounds.
@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import CASES, OPERATIONS, QUICK, SQUARE_FLOPS, Case
+from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, Case
 from benchmarks.peers import PEERS
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison, wide_console
@@ -70,6 +70,7 @@ def _cell(case: Case, workers: list[Worker], rounds: int) -> list[dict[str, Any]
     return [
         {
             "case": case.name,
+            "cell": case.cell,
             "T": case.T,
             "N": case.N,
             "D": case.D,
@@ -88,15 +89,15 @@ def _cell(case: Case, workers: list[Worker], rounds: int) -> list[dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="xrnn beside its peers")
     parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
-    parser.add_argument("--cases", help="only the cases whose name contains this, such as N64-D256")
+    parser.add_argument("--cases", help="only the cases whose name contains this, such as N64-D256 or lstm")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
-    cases = [case for case in (QUICK if options.quick else CASES) if (options.cases or "") in case.name]
+    cases = [case for case in (QUICK if options.quick else ALL) if (options.cases or "") in case.name]
     if not cases:
-        parser.error(f"--cases is {options.cases}: expected a part of a name such as {CASES[0].name}")
+        parser.error(f"--cases is {options.cases}: expected a part of a name such as {ALL[0].name}")
     console = wide_console()
     results = compare(cases, options.peers.split(","), options.rounds, options.threads, options.out, console)
     print_comparison(results, console)

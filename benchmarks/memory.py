@@ -36,7 +36,7 @@ def measure_memory(peers: Sequence[str], case: Case, threads: int) -> dict[str, 
     for operation, by_peer in peaks.items():
         for peer in peers:
             probe = [sys.executable, "-m", "benchmarks.memory", "--probe", peer, operation]
-            sizes = [str(size) for size in (case.T, case.N, case.D, case.H)]
+            sizes = map(str, case.sizes)
             done = subprocess.run(
                 [*probe, *sizes, "--threads", str(threads)],
                 env=environment(threads) | PEERS[peer].environment,

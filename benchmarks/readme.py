@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CELLS
+from benchmarks.cases import CELLS, GATED, Case
 from benchmarks.ratios import share
 from benchmarks.report import Cell, against_peers
 
@@ -19,10 +19,19 @@ _HEAD = """\
 
 
 def table(results: dict[str, Any]) -> str:
-    """A row for each cell that figures are stated for, and the geometric means."""
+    """Of RNN, LSTM and GRU, as far as measured: a row for each case of `CELLS` and `GATED`, and the geometric means."""
     cells = {(cell["case"], cell["operation"]): cell for cell in results["cells"]}
+    lines = _table(cells, CELLS)
+    for kind in ("lstm", "gru"):
+        stated = [case for case in GATED if case.cell == kind]
+        if any((case.name, "train") in cells for case in stated):
+            lines += ["", f"{kind.upper()}:", "", *_table(cells, stated)]
+    return "\n".join(lines)
+
+
+def _table(cells: dict[tuple[str, str], Cell], stated: Sequence[Case]) -> list[str]:
     lines = [_HEAD]
-    for case in CELLS:
+    for case in stated:
         if (case.name, "train") not in cells:
             continue
         forward, train = cells[case.name, "forward"], cells[case.name, "train"]
@@ -33,13 +42,13 @@ def table(results: dict[str, Any]) -> str:
         )
     for operation in ("step", "forward", "train"):
         ratios = [
-            compared[1] for case in CELLS if (compared := against_peers(cells.get((case.name, operation), _NONE)))
+            compared[1] for case in stated if (compared := against_peers(cells.get((case.name, operation), _NONE)))
         ]
         if ratios:
             mean = statistics.geometric_mean(ratio.median for ratio in ratios)
             ahead = sum(ratio.verdict == "ahead" for ratio in ratios)
             lines.append(f"{operation}: geometric mean {mean:.2f}, ahead in {ahead} of {len(ratios)} cells")
-    return "\n".join(lines)
+    return lines
 
 
 _NONE: Cell = {"microseconds": {}}

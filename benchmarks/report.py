@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import print_accuracy
-from benchmarks.cases import CELLS, SWEEPS, Case
+from benchmarks.cases import CELLS, GATED, GATES, SWEEPS, Case
 from benchmarks.memory import print_memory
 from benchmarks.peers import OURS
 from benchmarks.ratios import Ratio, fastest, gflops, ratio, share
@@ -38,12 +38,14 @@ def print_comparison(results: dict[str, Any], console: Console) -> None:
         f"{machine['date']}; large matrix product: {_quartiles(ceilings)} GFLOP/s",
         highlight=False,
     )
-    for operation, title in _TITLES.items():
-        cells = [cell for cell in results["cells"] if cell["operation"] == operation]
-        if cells:
-            console.print(_table(title, cells))
-            for line in _summary(cells):
-                console.print(line, highlight=False)
+    for kind in GATES:
+        for operation, title in _TITLES.items():
+            of_kind = [cell for cell in results["cells"] if cell.get("cell", "rnn") == kind]
+            cells = [cell for cell in of_kind if cell["operation"] == operation]
+            if cells:
+                console.print(_table(title if kind == "rnn" else f"{kind.upper()}, {title}", cells))
+                for line in _summary(cells):
+                    console.print(line, highlight=False)
 
 
 def against_peers(cell: Cell) -> tuple[str, Ratio] | None:
@@ -85,7 +87,7 @@ def _table(title: str, cells: Sequence[Cell]) -> Table:
 
 def _summary(cells: Sequence[Cell]) -> list[str]:
     """The geometric mean over the cells that figures are stated for, not those that only fill the pictures."""
-    stated = {case.name for case in CELLS}
+    stated = {case.name for case in (*CELLS, *GATED)}
     ratios = [compared[1] for cell in cells if cell["case"] in stated and (compared := against_peers(cell))]
     if not ratios:
         return []

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from typing import Any, Final
 
 from benchmarks.cases import OPERATIONS, Case, Problem, check
@@ -44,7 +45,7 @@ class Worker:
 
     def prepare(self, case: Case) -> dict[str, Any]:
         """Build the calls for `case` and check them → {"operations": [...], "errors": {operation: …}, "form": …}."""
-        answer: dict[str, Any] = self._ask({"T": case.T, "N": case.N, "D": case.D, "H": case.H})
+        answer: dict[str, Any] = self._ask(asdict(case))
         return answer
 
     def time(self, operation: str) -> float:
@@ -78,11 +79,12 @@ class Worker:
         return answer["answer"]
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The same number of threads for everyone, whatever each calls it, and no GPU."""
+def environment(threads: int | None) -> dict[str, str]:
+    """The same number of threads for everyone, whatever each calls it (None: as each takes by itself), and no GPU."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC is XLA's
     fixed = {"XRNN_BACKEND": "numpy", "JAX_PLATFORMS": "cpu"}
-    return {**os.environ, **dict.fromkeys(names, str(threads)), **fixed}
+    inherited = {name: value for name, value in os.environ.items() if name not in names}
+    return inherited | (dict.fromkeys(names, str(threads)) if threads else {}) | fixed
 
 
 def measure(call: Call, at_least: float = 5e-3, at_most: float = 50e-3, calls: int = 3) -> float:
@@ -101,8 +103,8 @@ def measure(call: Call, at_least: float = 5e-3, at_most: float = 50e-3, calls: i
     return statistics.median(times)
 
 
-def _prepare(peer: str, sizes: dict[str, int], threads: int) -> tuple[Built, dict[str, Any]]:
-    problem = Problem(Case(**sizes))
+def _prepare(peer: str, case: Case, threads: int) -> tuple[Built, dict[str, Any]]:
+    problem = Problem(case)
     built = build(peer, problem, threads)
     errors = {name: check(name, call(), problem) for name, call in built.calls.items() if name in OPERATIONS}
     return built, {"operations": list(built.calls), "errors": errors, "form": built.form}
@@ -126,7 +128,7 @@ def main() -> None:
         try:
             if isinstance(request, dict):
                 built = Built({})  # let go of the last case's arrays first
-                built, prepared = _prepare(peer, request, threads)
+                built, prepared = _prepare(peer, Case(**request), threads)
                 answer(answer=prepared)
             else:
                 answer(answer=measure(built.calls[request]) * 1e6)

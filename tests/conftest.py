@@ -18,7 +18,7 @@ from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.select import get_backend, register
 
 # A bare GPU machine may lack hypothesis; `make gpu-check` then leaves out the tests that need it.
-pytest_plugins = ["tests.require_gpu", *(["tests.examples"] if find_spec("hypothesis") else [])]
+pytest_plugins = ["tests.require_gpu", "tests.left_out", *(["tests.examples"] if find_spec("hypothesis") else [])]
 
 STANDIN = standin_backend.make()
 register(STANDIN)
@@ -73,4 +73,4 @@ def _no_waiting_on_gpu() -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     # One line in place of a skip for each test.
     if NO_GPU:
-        terminalreporter.write_line(f"not run on real CuPy: {NO_GPU}")
+        terminalreporter.write_line(f"left out: tests on a GPU: make gpu-check runs them where there is one ({NO_GPU})")

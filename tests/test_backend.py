@@ -143,7 +143,7 @@ def test_a_new_thread_does_not_inherit_use_fused() -> None:
     assert seen == [before]
 
 
-@pytest.mark.parametrize(("value", "enabled"), [(None, True), ("1", True), ("", True), ("0", False)])
+@pytest.mark.parametrize(("value", "enabled"), [(None, True), ("1", True), ("", True), ("0", False), (" 0 ", False)])
 def test_xrnn_fused(value: str | None, enabled: bool) -> None:
     code = """
 import xrnn
@@ -157,7 +157,7 @@ with use_fused(not fused_enabled()):
 
 
 def test_xrnn_fused_that_is_neither() -> None:
-    failed = run_python("import xrnn", XRNN_FUSED="false")
+    failed = run_python("import numpy, xrnn; xrnn.Linear(numpy.ones((2, 3)), numpy.ones(3))", XRNN_FUSED="false")
     assert failed.stderr.endswith(
         "ValueError: XRNN_FUSED is 'false': expected 0 for the plain forms, or 1; set one of them\n"
     )

@@ -12,6 +12,7 @@ import pytest
 
 import xrnn
 from tests import standin
+from tests.errors import one_line
 from xrnn import RNN, SGD, Dropout, Embedding, Linear, clip_grad_norm, mean_squared_error, softmax_cross_entropy
 from xrnn.backend import Backend
 
@@ -113,3 +114,17 @@ def test_no_junk_reaches_dropout_and_clipping(backend: Backend, junk: str) -> No
     for i, grads in enumerate([[value], [backend.xp.ones(3), value]]):
         with pytest.raises(TypeError, match=rf"^grads\[{i}\] (is a|has dtype) .*: expected .*; use .*$"):
             clip_grad_norm(grads, 1.0)
+
+
+def test_bytes_in_the_order_of_another_machine() -> None:
+    """NumPy reads them, from a file of another machine for one; the remedy keeps their width."""
+    rnn = RNN.init(D, H, rng=0, dtype="float64", backend="numpy")
+    for kind, native in {"f4": "float32", "f8": "float64"}.items():
+        swapped = np.ones((N, D), np.dtype(kind).newbyteorder("S"))
+        words = f"dtype {swapped.dtype}, in the byte order of another machine"
+        for enter in (Dropout(0.5).forward, lambda x: mean_squared_error(x, x), lambda g: clip_grad_norm([g], 1.0)):
+            with one_line(TypeError, words, "expected float32 or float64", f".astype('{native}')"):
+                enter(swapped)
+        with one_line(TypeError, words, "this RNN computes in float64", "use x.astype('float64')"):
+            rnn.forward(swapped)
+        assert rnn(swapped.astype("float64")).dtype == np.float64

@@ -134,7 +134,8 @@ def test_info_explains_the_choice_of_the_selected_backend(capsys: pytest.Capture
             ["--explain", "1", "1", "1", "1", "--device", "abacus"],
             "--device: unknown device 'abacus': expected one of a100, h100, h200, b200",
         ),
-        (["--explain", "1", "-1", "1", "1"], "--explain got 1 -1 1 1: expected T N D H, none of them negative"),
+        (["--explain", "1", "-1", "1", "1"], "--explain got 1 -1 1 1: expected T N D H, each from 0 to 10^18"),
+        (["--explain", "1", str(2**70), "1", "1"], f"--explain got 1 {2**70} 1 1: expected T N D H, each from 0 to"),
     ],
 )
 def test_info_refuses(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -674,6 +675,21 @@ def test_the_command_is_the_one_that_is_installed(text: str, capsys: pytest.Capt
     module, name = scripts["xrnn"].split(":")
     code = f"import sys; from {module} import {name}; sys.argv[1:] = ['--version']; sys.exit({name}())"
     assert run_python(code).stdout == f"xrnn {xrnn.__version__}\n"
+
+
+def test_a_setting_that_is_none_gets_one_line() -> None:
+    for name, value in {"XRNN_FUSED": "2", "XRNN_ISA": "abacus"}.items():
+        environment = {**os.environ, "XRNN_BACKEND": "numpy", name: value}
+        done = subprocess.run([*XRNN, "info"], env=environment, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert re.fullmatch(rf"error: {name}\b.*\b{value}\b.*: expected .*\n", done.stderr), done.stderr
+
+
+def test_info_explains_sizes_beyond_64_bits_when_multiplied(capsys: pytest.CaptureFixture[str]) -> None:
+    for size in ("3000000000", str(10**18)):
+        assert main(["info", "--explain", *[size] * 4]) == 0
+        assert main(["info", "--explain", *[size] * 4, "--device", "h100"]) == 0
+        assert f"T={int(size)}" in capsys.readouterr().out
 
 
 def test_importing_the_package_leaves_the_command_line_out() -> None:

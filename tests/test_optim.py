@@ -199,6 +199,33 @@ def test_a_step_does_not_wait_for_the_device(backend: Backend, no_waiting: Calla
             optimizer.step()
 
 
+def test_accumulate_one_layer_that_is_used_twice(backend: Backend) -> None:
+    """y = (x @ W1 + b1) @ W1 + b1, then @ W2 + b2: W1 has two backward passes, W2 one."""
+    rng = np.random.default_rng(0)
+    twice, once = (Linear.init(3, 3, rng=seed, dtype="float64", backend=backend) for seed in (1, 2))
+    optimizer = SGD([twice, Dropout(0.5), once], 0.1)
+    x, dy = (backend.asarray(rng.standard_normal((5, 3))) for _ in range(2))
+    first = twice.forward(x)
+    second = twice.forward(first)
+    once.forward(second)
+    d_second = once.backward(dy)
+    optimizer.accumulate(once)
+    d_first = twice.backward(d_second)
+    optimizer.accumulate(twice)
+    twice.forward(x)
+    twice.backward(d_first)
+    optimizer.accumulate(twice)
+    x, dy, first, second, d_second, d_first = map(backend.to_numpy, (x, dy, first, second, d_second, d_first))
+    wanted = [x.T @ d_first + first.T @ d_second, (d_first + d_second).sum(0), second.T @ dy, dy.sum(0)]
+    before = [backend.to_numpy(p).copy() for p in optimizer.params]
+    for got, want in zip(optimizer.grads, wanted, strict=True):
+        assert_allclose(backend.to_numpy(got), want, rtol=0, atol=1e-13)
+    optimizer.step()
+    for p, start, want in zip(optimizer.params, before, wanted, strict=True):
+        assert_allclose(backend.to_numpy(p), start - 0.1 * want, rtol=0, atol=1e-13)
+    assert optimizer.grads[0] is twice.grads[0]  # the sums are gone
+
+
 def test_bad_input() -> None:
     linear = Linear.init(2, 3, rng=0, backend=get_backend("numpy"))
     for lr in (0, -0.1, float("nan")):
@@ -209,8 +236,25 @@ def test_bad_input() -> None:
     for momentum in (-0.1, 1.0):
         with one_line(ValueError, f"momentum is {momentum}", "expected a number in [0, 1)"):
             SGD([linear], momentum=momentum)
-    with one_line(ValueError, "betas is (0.9, 1.0)", "expected two numbers in [0, 1)"):
-        Adam([linear], betas=(0.9, 1.0))
+    for betas in ((0.9, 1.0), (0.9, 0.99, 0.999), (0.9,), ("0.9", 0.99), 0.9):
+        with one_line(ValueError, f"betas is {betas}", "expected two numbers in [0, 1)", "betas=(0.9, 0.999)"):
+            Adam([linear], betas=betas)  # type: ignore[arg-type]
+    for eps in (-1, float("nan")):
+        with one_line(ValueError, f"eps is {eps}", "expected a small number of at least 0"):
+            Adam([linear], eps=eps)
+    for junk in ("0.1", None, [0.1]):
+        with one_line(TypeError, f"lr is {junk!r}", "expected a positive learning rate", "use float(lr)"):
+            SGD([linear], junk)  # type: ignore[arg-type]
+        with one_line(TypeError, f"eps is {junk!r}", "use float(eps)"):
+            Adam([linear], eps=junk)  # type: ignore[arg-type]
+        with one_line(TypeError, f"max_norm is {junk!r}", "use float(max_norm)"):
+            clip_grad_norm(linear.grads, junk)  # type: ignore[arg-type]
+    with one_line(ValueError, "layers holds a layer twice", "list each layer once"):
+        SGD([linear, Dropout(0.5), linear])
+    with one_line(
+        ValueError, "this optimizer does not hold this xrnn.layers.linear.Linear", "expected one of the layers"
+    ):
+        SGD([linear]).accumulate(Linear.init(2, 3, rng=0, backend=get_backend("numpy")))
     with one_line(TypeError, "layers[0] is a list", "expected a list of layers", "SGD([rnn, linear])"):
         SGD([linear.params])  # type: ignore[list-item]
     with one_line(TypeError, "layers is a xrnn.layers.linear.Linear", "expected a list of layers"):
@@ -220,5 +264,8 @@ def test_bad_input() -> None:
             clip_grad_norm(linear.grads, max_norm)
     with one_line(ValueError, "grads is empty", "pass optimizer.grads"):
         clip_grad_norm([], 1.0)
+    for grads, kind in ((linear.grads[0], "numpy.ndarray"), (iter(linear.grads), "list_iterator")):
+        with one_line(TypeError, f"grads is a {kind}", "use [grads] for one array, list(grads) for a generator"):
+            clip_grad_norm(grads, 1.0)  # type: ignore[arg-type]
     with one_line(TypeError, "grads[0] is a float", "xrnn.asarray(grads[0])"):
         clip_grad_norm([1.0], 1.0)  # type: ignore[list-item]

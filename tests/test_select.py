@@ -39,6 +39,8 @@ def test_auto_takes_the_gpu() -> None:
 
 def test_the_environment_beats_auto() -> None:
     assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND="numpy") == "numpy | XRNN_BACKEND=numpy"
+    assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND=" NumPy ") == "numpy | XRNN_BACKEND=numpy"
+    assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND=" ") == "cupy | the default"
 
 
 def test_set_backend_beats_the_environment() -> None:
@@ -199,8 +201,8 @@ def test_auto_falls_back_and_says_once_why(environment: dict[str, str]) -> None:
 
 
 @no_gpu
+@pytest.mark.needs("cupy", "proof")  # it imports without a GPU
 def test_auto_falls_back_with_cupy_installed() -> None:
-    pytest.importorskip("cupy", reason="needs CuPy, which imports without a GPU: pip install -e '.[proof]'")
     (line,) = output_of(FALLBACK).splitlines()
     assert line.startswith("WARNING xrnn runs on numpy, not on cupy: ")
     assert "nvidia-smi" in line

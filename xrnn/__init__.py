@@ -7,6 +7,8 @@
 `XRNN_BACKEND` (auto, numpy, cupy) chooses where new arrays lie; layers run on the backend of their weights.
 """
 
+import os.path as _path
+
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.config import show_config
 from xrnn.gradcheck import GradientMismatchError, gradcheck
@@ -26,6 +28,10 @@ from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy,
 from xrnn.select import xp as xp
 
 __version__ = "0.1.0"
+
+# An editable install adds the checkout itself, where `backends` lies: everything else there would import as well, such
+# as `xrnn.tests`, and `xrnn.xrnn`, a second copy.
+__path__ = [folder for folder in __path__ if folder != _path.dirname(_path.dirname(__file__))]
 
 __all__ = [
     "GRU",

@@ -50,9 +50,7 @@ class Explanation:
     why: str
 
 
-_SETTING: Final = os.environ.get("XRNN_FUSED") or "1"
-if _SETTING not in ("0", "1"):
-    raise ValueError(f"XRNN_FUSED is {_SETTING!r}: expected 0 for the plain forms, or 1; set one of them")
+_SETTING: Final = os.environ.get("XRNN_FUSED", "").strip() or "1"
 _fused: ContextVar[bool] = ContextVar("xrnn_fused", default=_SETTING == "1")
 
 
@@ -80,6 +78,8 @@ class Backend:
     reads_are_free: ClassVar[bool] = False
 
     def __init__(self, xp: ModuleType) -> None:
+        if _SETTING not in ("0", "1"):  # said here, not at import, so that a command can say it in one line
+            raise ValueError(f"XRNN_FUSED is {_SETTING!r}: expected 0 for the plain forms, or 1; set one of them")
         self.xp: Any = xp
 
     def __repr__(self) -> str:

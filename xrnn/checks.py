@@ -5,6 +5,8 @@ Layers, losses and optimizers check what they are given once; the operations beh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,14 @@ def check_float(name: str, array: Any) -> Backend:
     """The backend of `array`, which must be a float32 or float64 array of one.   Raises TypeError."""
     backend = backend_of(array, name)
     if array.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name} has dtype {array.dtype}: expected float32 or float64; use {name}.astype('float32')")
+        native = "float64" if array.dtype.str[1:] == "f8" else "float32"
+        raise TypeError(f"{name} has {dtype_of(array)}: expected float32 or float64; use {name}.astype({native!r})")
     return backend
+
+
+def dtype_of(array: Any) -> str:
+    """The dtype as an error shows it. `>f4` alone says little to whoever has read a file of another machine."""
+    return f"dtype {array.dtype}{'' if array.dtype.isnative else ', in the byte order of another machine'}"
 
 
 def check_place(name: str, array: Any, backend: Backend, device: Any, beside: str) -> None:
@@ -68,6 +76,14 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
     if value < least:
         raise ValueError(f"{name} is {value}: expected an integer, at least {least}")
     return int(value)
+
+
+def check_number(name: str, value: Any, expected: str, fits: Callable[[Any], bool]) -> None:
+    """Refuse what is no number of the host, or does not fit what is `expected`.   Raises TypeError, ValueError."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}: expected {expected}; use float({name})")
+    if not fits(value):
+        raise ValueError(f"{name} is {value}: expected {expected}")
 
 
 def check_size(name: str, value: Any) -> int:

@@ -29,6 +29,7 @@ from xrnn.jobs.terminal import SafeStream, Terminal, status_of
 from xrnn.select import Selection, select
 
 _DEFAULT: Final = Settings()
+_LARGEST_SIZE: Final = 10**18  # the sum of two fits 64 bits
 
 # Typer carries its own copy of click in some versions and not in others: this is its base of what it raises.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
@@ -197,8 +198,8 @@ def info(
     """Print which backend is selected and why, and the form each operation takes."""
     if device is not None and explain is None:
         raise SettingsError("got --device without --explain: expected both; add --explain T N D H")
-    if explain is not None and min(explain) < 0:
-        raise SettingsError(f"--explain got {' '.join(map(str, explain))}: expected T N D H, none of them negative")
+    if explain is not None and not 0 <= min(explain) <= max(explain) <= _LARGEST_SIZE:
+        raise SettingsError(f"--explain got {' '.join(map(str, explain))}: expected T N D H, each from 0 to 10^18")
     if explain is None or device is None:
         _select()
     if explain is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Protocol
 
-from xrnn.checks import check_float, check_place
+from xrnn.checks import check_float, check_number, check_place
 from xrnn.select import backend_of, device_of, kind_of
 from xrnn.typing import Array
 
@@ -27,8 +28,7 @@ class Optimizer:
     """
 
     def __init__(self, layers: Iterable[HasParameters], lr: float) -> None:
-        if not lr > 0:
-            raise ValueError(f"lr is {lr}: expected a positive learning rate")
+        check_number("lr", lr, "a positive learning rate", lambda lr: lr > 0)
         if not isinstance(layers, Iterable):
             raise TypeError(f"layers is a {kind_of(layers)}: expected a list of layers, as in SGD([rnn, linear])")
         layers = list(layers)
@@ -41,23 +41,40 @@ class Optimizer:
         self.steps = 0
         self.params = [p for layer in layers for p in layer.params]
         self._layer_grads = [g for layer in layers for g in layer.grads]
+        if len({id(g) for g in self._layer_grads}) < len(self._layer_grads):
+            raise ValueError("layers holds a layer twice, which each step would update twice: list each layer once")
         self._sums: list[Array] | None = None
 
     @property
     def grads(self) -> list[Array]:
         return self._layer_grads if self._sums is None else self._sums
 
-    def accumulate(self) -> None:
-        """Add the layers' gradients to a sum, which the next `step` uses in their place and then drops.
+    def accumulate(self, layer: HasParameters | None = None) -> None:
+        """Add the gradients of `layer`, of all layers without one, to a sum that the next `step` uses and then drops.
 
         Call it after every `backward` of a large batch taken in parts, the last one included. Losses average over
         their part: scale each part's gradient by its share of the batch to get the gradient of the whole.
+
+        A layer that is used twice in a graph has two backward passes: `accumulate(layer)` after each adds that layer
+        alone, and once after the backward pass of every other layer. What was not added counts as zero.
+
+        Raises ValueError for a layer that this optimizer does not hold.
         """
+        grads = self._layer_grads if layer is None else layer.grads
+        places = range(len(grads)) if layer is None else [self._place_of(g, layer) for g in grads]
         if self._sums is None:
             self._sums = self._zeros()
-        for total, g in zip(self._sums, self._layer_grads, strict=True):
+        for place, g in zip(places, grads, strict=True):
             with device_of(g):
-                total += g
+                self._sums[place] += g
+
+    def _place_of(self, gradient: Array, layer: HasParameters) -> int:
+        for place, g in enumerate(self._layer_grads):
+            if g is gradient:
+                return place
+        raise ValueError(
+            f"this optimizer does not hold this {kind_of(layer)}: expected one of the layers it was made of"
+        )
 
     def step(self) -> None:
         """Update every parameter in place from `grads`."""
@@ -81,13 +98,16 @@ class Optimizer:
         return zeros
 
 
+def _is_decay(value: object) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) < 1
+
+
 class SGD(Optimizer):
     """v = momentum · v + dp;  p -= lr · v   (Polyak, 1964; without momentum, plain gradient descent)."""
 
     def __init__(self, layers: Iterable[HasParameters], lr: float = 0.1, *, momentum: float = 0.0) -> None:
         super().__init__(layers, lr)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum is {momentum}: expected a number in [0, 1)")
+        check_number("momentum", momentum, "a number in [0, 1)", _is_decay)
         self.momentum = momentum
         self._velocity = self._zeros() if momentum else []
 
@@ -124,8 +144,9 @@ class Adam(Optimizer):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(layers, lr)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas is {betas}: expected two numbers in [0, 1)")
+        if not (isinstance(betas, Sequence) and len(betas) == 2 and all(map(_is_decay, betas))):
+            raise ValueError(f"betas is {betas!r}: expected two numbers in [0, 1), as in betas=(0.9, 0.999)")
+        check_number("eps", eps, "a small number of at least 0", lambda eps: eps >= 0)
         self.betas, self.eps = betas, eps
         self._m, self._v = self._zeros(), self._zeros()
 
@@ -156,8 +177,12 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     Raises ValueError unless max_norm is positive and there are gradients, TypeError and ValueError for arrays that
     are not float32 or float64 in one place.
     """
-    if not max_norm > 0:
-        raise ValueError(f"max_norm is {max_norm}: expected a positive number")
+    check_number("max_norm", max_norm, "a positive number", lambda max_norm: max_norm > 0)
+    if not isinstance(grads, Sequence):
+        raise TypeError(
+            f"grads is a {kind_of(grads)}: expected a list of gradients, such as optimizer.grads; "
+            "use [grads] for one array, list(grads) for a generator"
+        )
     if not grads:
         raise ValueError("grads is empty: expected the gradients to scale; pass optimizer.grads")
     backend = check_float("grads[0]", grads[0])

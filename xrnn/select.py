@@ -90,7 +90,7 @@ def _requested() -> tuple[str | Backend, str]:
         return choice, f"use_backend({choice!r})"
     if _process is not None:
         return _process, f"set_backend({_process!r})"
-    if name := os.environ.get("XRNN_BACKEND"):
+    if name := os.environ.get("XRNN_BACKEND", "").strip().lower():
         return name, f"XRNN_BACKEND={name}"
     return "auto", "the default"
 

@@ -6,6 +6,7 @@ import os
 from typing import Any, Final
 
 from xrnn.backend import BackendUnavailableError
+from xrnn.install import install_hint
 
 _NO_DEVICE: Final = 100  # cudaErrorNoDevice
 
@@ -80,7 +81,7 @@ def _broken(error: ImportError) -> BackendUnavailableError:
 
 
 def _install(cuda: int) -> str:
-    return f"`pip install -e '.[cuda{cuda}]'`"
+    return install_hint(f"cuda{cuda}")
 
 
 def _first_line(error: Exception) -> str:

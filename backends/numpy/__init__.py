@@ -8,8 +8,10 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from xrnn import install
 from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_enabled
 from xrnn.backends.numpy import machine
+from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.ops.recurrence import Inputs, Trace
@@ -20,11 +22,12 @@ try:
 except ImportError:  # no compiler at install time, or a checkout that was never installed
     kernels = None  # type: ignore[assignment]
 
-_NOT_BUILT = "the kernels were not built: `pip install -v -e .` says why"
-
 
 class NumpyBackend(Backend):
-    """Arrays in host memory. Its fused forms run the whole sequence in one compiled call, on all of OpenMP's threads.
+    """Arrays in host memory. Its fused forms run the whole sequence in one compiled call.
+
+    They use OpenMP's number of threads, up to the CPUs that the process may use: its affinity, and its quota as it was
+    when the backend was loaded.
 
     `XRNN_ISA` names the instruction-set level to use: `baseline`, `avx2` or `avx512` on x86-64, else `baseline`; by
     default the highest that the CPU has. Read when the backend is loaded.
@@ -36,7 +39,8 @@ class NumpyBackend(Backend):
     def __init__(self) -> None:
         super().__init__(np)
         if kernels:
-            kernels.set_level(os.environ.get("XRNN_ISA") or kernels.levels()[-1])
+            kernels.set_level(os.environ.get("XRNN_ISA", "").strip().lower() or kernels.levels()[-1])
+            kernels.set_quota(cpu_quota())
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
         if not (kernels and fused_enabled() and _fits(cell, inputs)):
@@ -91,7 +95,7 @@ class NumpyBackend(Backend):
         if operation == "add_rows":
             return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
         if not kernels:
-            return Explanation("plain", _NOT_BUILT)
+            return Explanation("plain", not_built())
         if operation in RECURRENCES and not isinstance(cell, RNNCell):
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         why = kernels.level()
@@ -106,18 +110,32 @@ class NumpyBackend(Backend):
 
     def describe(self) -> dict[str, str]:
         if not kernels:
-            return {**machine.describe(), "compiled kernels": _NOT_BUILT}
+            return {**machine.describe(), "compiled kernels": not_built()}
         return {
             **machine.describe(),
             "compiled kernels": kernels.compiler(),
             "instruction set": kernels.level(),
-            "threads": str(kernels.max_threads()),
+            "threads": _threads(),
         }
 
 
 def _fits(cell: Cell, inputs: Inputs) -> TypeGuard[RNNCell]:
     """Whether the kernels have this recurrence: the Elman cell over all steps, from the first on."""
     return type(cell) is RNNCell and inputs.lengths is None and not inputs.reverse
+
+
+def not_built() -> str:
+    """That there are no kernels, and how to find out why."""
+    if install.in_checkout():
+        return "the kernels were not built: `pip install -v -e .` says why"
+    return "the kernels were not built: `XRNN_REQUIRE_KERNELS=1 pip install -v` of the sources says why"
+
+
+def _threads() -> str:
+    threads, asked, cap = kernels.max_threads(), kernels.asked_threads(), kernels.thread_cap()
+    if threads == asked:
+        return str(threads)
+    return f"{threads} ({asked} asked for, but by affinity and quota this process may use {cap} CPU{'s' * (cap > 1)})"
 
 
 def load() -> NumpyBackend:

@@ -21,7 +21,19 @@ def set_level(name: str) -> None:
     """Use this level from now on. Not for use while another thread computes. ValueError where it doesn't run."""
 
 def max_threads() -> int:
-    """How many threads the next call may use: OpenMP's number, and 1 in a forked child."""
+    """How many threads the next call may use: OpenMP's number up to `thread_cap()`."""
+
+def asked_threads() -> int:
+    """OpenMP's number, which OMP_NUM_THREADS and threadpoolctl set, up to 64."""
+
+def thread_cap() -> int:
+    """The CPUs that the process may use, by its affinity and its quota; 1 in a forked child, 64 at most."""
+
+def set_quota(cpus: int | None) -> None:
+    """Use no more threads than this from now on; None: as many as the affinity allows."""
+
+def set_thread_cap(threads: int | None) -> None:
+    """For tests: this cap in place of the CPUs that the process may use; None: those again."""
 
 def partition(
     T: int, N: int, K: int, H: int, itemsize: int, max_threads: int

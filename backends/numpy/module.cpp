@@ -3,6 +3,7 @@
 // NumPy's own C API reads the arrays, since a step of a small layer takes less time than the import of a few arrays
 // through DLPack.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
@@ -171,16 +172,22 @@ const Operations<S>& operations() {
 // The partition that is used in place of the rule's, for tests and measurements; no threads: none.
 Partition forced = {0, Split::ROWS, false, false};
 
+// How many threads there may be. Asking takes as long as a small operation: only for work that is worth two.
+int threads_for(int64_t multiply_adds, int64_t size, bool once) {
+    return choose_threads(multiply_adds, size, 2, once) == 1 ? 1 : max_threads();
+}
+
 template <class S>
 Partition partition(int64_t T, int64_t N, int64_t K, int64_t H) {
     if (forced.threads) return forced;
-    return choose_partition(T, N, K, H, sizeof(S), max_threads());
+    const int most = threads_for(count_multiply_adds(T, N, K, H), sizeof(S), T == 1);
+    return choose_partition(T, N, K, H, sizeof(S), most);
 }
 
 template <class S>
 int threads(int64_t multiply_adds) {
     if (forced.threads) return forced.threads;
-    return choose_threads(multiply_adds, sizeof(S), max_threads(), false);
+    return choose_threads(multiply_adds, sizeof(S), threads_for(multiply_adds, sizeof(S), false), false);
 }
 
 // Run an operation without the GIL.
@@ -291,6 +298,10 @@ NB_MODULE(_kernels, m) {
     m.def("level", [] { return level.name; });
     m.def("set_level", [](const char* name) { set_level(name); });
     m.def("max_threads", max_threads);
+    m.def("asked_threads", asked_threads);
+    m.def("thread_cap", thread_cap);
+    m.def("set_quota", [](std::optional<int> cpus) { set_quota(cpus.value_or(0)); }, nb::arg("cpus").none());
+    m.def("set_thread_cap", [](std::optional<int> n) { set_thread_cap(n.value_or(0)); }, nb::arg("threads").none());
     m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads) {
         const Partition p = choose_partition(T, N, K, H, itemsize, max_threads);
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);

@@ -3,7 +3,7 @@
 A peer's module has two functions:
 
     about() -> dict of facts: versions, devices
-    build(problem, threads, **options) -> Built
+    build(problem, threads, **options) -> Built    (threads 0: as many as the library takes by itself)
 
 where the calls in `Built` take no arguments and leave their results in the library's own arrays:
 

@@ -1,4 +1,4 @@
-"""One step as the bare expression: what a layer costs beyond it is its own."""
+"""One step of an RNN as the bare expression: what a layer costs beyond it is its own."""
 
 from __future__ import annotations
 
@@ -13,5 +13,7 @@ def about() -> dict[str, str]:
 
 
 def build(problem: Problem, threads: int) -> Built:
+    if problem.case.cell != "rnn":
+        return Built({})
     x, h, Wx, Wh, b = problem.x[0], problem.h_prev, problem.Wx, problem.Wh, problem.b
     return Built({"step": lambda: np.tanh(x @ Wx + h @ Wh + b)})

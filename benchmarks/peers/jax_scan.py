@@ -2,46 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Final
+
 import jax
 import jax.numpy as jnp
 
 from benchmarks.cases import Problem
 from benchmarks.peers import Built, Call
 
+States = tuple[jax.Array, ...]
+
 
 def about() -> dict[str, str]:
     return {"jax": jax.__version__, "device": str(jax.devices()[0])}
 
 
+def rnn(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
+    """One step from z = x[t] @ Wx + b."""
+    (h,) = states
+    return (jnp.tanh(z + h @ Wh),)
+
+
+def lstm(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
+    h, c = states
+    i, f, g, o = jnp.split(z + h @ Wh, 4, axis=-1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+
+def gru(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
+    (h,) = states
+    z_r, z_u, z_n = jnp.split(z, 3, axis=-1)
+    h_r, h_u, h_n = jnp.split(h @ Wh, 3, axis=-1)
+    u, r = jax.nn.sigmoid(z_u + h_u), jax.nn.sigmoid(z_r + h_r)
+    n = jnp.tanh(z_n + r * (h_n + b[-h.shape[-1] :]))
+    return (n + u * (h - n),)
+
+
+_CELLS: Final[dict[str, Callable[..., States]]] = {"rnn": rnn, "lstm": lstm, "gru": gru}
+
+
 def build(problem: Problem, threads: int, unroll: int) -> Built:
     # `threads` came through the environment and the affinity: XLA sizes its pool when it starts.
-    def cell(x: jax.Array, h: jax.Array, Wx: jax.Array, Wh: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.tanh(x @ Wx + h @ Wh + b)
+    cell = _CELLS[problem.case.cell]
 
-    def forward(x: jax.Array, h_prev: jax.Array, Wx: jax.Array, Wh: jax.Array, b: jax.Array) -> jax.Array:
-        def step(h: jax.Array, xw: jax.Array) -> tuple[jax.Array, jax.Array]:
-            h = jnp.tanh(xw + h @ Wh)
-            return h, h
+    def step(x: jax.Array, states: States, Wx: jax.Array, Wh: jax.Array, b: jax.Array) -> jax.Array:
+        return cell(x @ Wx + b[: Wx.shape[1]], states, Wh, b)[0]
 
-        h: jax.Array = jax.lax.scan(step, h_prev, x @ Wx + b, unroll=unroll)[1]
+    def forward(x: jax.Array, states: States, Wx: jax.Array, Wh: jax.Array, b: jax.Array) -> jax.Array:
+        def next_state(states: States, z: jax.Array) -> tuple[States, jax.Array]:
+            states = cell(z, states, Wh, b)
+            return states, states[0]
+
+        h: jax.Array = jax.lax.scan(next_state, states, x @ Wx + b[: Wx.shape[1]], unroll=unroll)[1]
         return h
 
-    def train(dh: jax.Array, *arguments: jax.Array) -> tuple[jax.Array, ...]:
+    def train(dh: jax.Array, *arguments: Any) -> tuple[jax.Array, ...]:
         h, pullback = jax.vjp(forward, *arguments)
-        return h, *pullback(dh)
+        dx, dstates, *dweights = pullback(dh)
+        return h, dx, *dstates, *dweights
 
-    dh, x, h_prev, *weights = (
-        jnp.asarray(a) for a in (problem.dh, problem.x, problem.h_prev, problem.Wx, problem.Wh, problem.b)
-    )
+    dh, x, *weights = (jnp.asarray(a) for a in (problem.dh, problem.x, *problem.weights))
+    states = tuple(jnp.asarray(state) for state in problem.states)
 
-    def waiting(function: Call, *arguments: jax.Array) -> Call:
+    def waiting(function: Call, *arguments: Any) -> Call:
         return lambda: jax.block_until_ready(function(*arguments))
 
     return Built(
         {
-            "step": waiting(jax.jit(cell), x[0], h_prev, *weights),
-            "forward": waiting(jax.jit(forward), x, h_prev, *weights),
-            "train": waiting(jax.jit(train), dh, x, h_prev, *weights),
+            "step": waiting(jax.jit(step), x[0], states, *weights),
+            "forward": waiting(jax.jit(forward), x, states, *weights),
+            "train": waiting(jax.jit(train), dh, x, states, *weights),
         },
         form=f"unroll {unroll}",
     )

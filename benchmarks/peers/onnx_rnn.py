@@ -1,6 +1,8 @@
-"""ONNX Runtime's RNN operator, inference only: the weights are constants of the model, as in an exported one."""
+"""ONNX Runtime's RNN, LSTM and GRU operators, inference only: the weights are constants, as in an exported model."""
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -9,31 +11,39 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.cases import Array, Problem
 from benchmarks.peers import Built
+from benchmarks.peers.weights import for_onnx
+
+_STATES: Final = ("h_prev", "c_prev")
 
 
 def about() -> dict[str, str]:
     return {"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__}
 
 
+# What the operators need to compute what the others do: GRU's reset gate after the product is not their default.
+_ATTRIBUTES: Final[dict[str, dict[str, Any]]] = {
+    "rnn": {"activations": ["Tanh"]},
+    "lstm": {},
+    "gru": {"linear_before_reset": 1},
+}
+
+
 def _session(problem: Problem, T: int, threads: int) -> onnxruntime.InferenceSession:
-    N, D, H = problem.case.N, problem.case.D, problem.case.H
-    constants = {
-        "W": problem.Wx.T[None],
-        "R": problem.Wh.T[None],
-        "B": np.concatenate([problem.b, np.zeros_like(problem.b)])[None],
-    }
-    node = helper.make_node(
-        "RNN", ["x", "W", "R", "B", "", "h_prev"], ["h"], hidden_size=H, activations=["Tanh"], direction="forward"
-    )
+    case = problem.case
+    N, D, H = case.N, case.D, case.H
+    states = _STATES[: len(problem.states)]
+    inputs = ["x", "W", "R", "B", "", *states]
+    attributes = {"hidden_size": H, "direction": "forward", **_ATTRIBUTES[case.cell]}
+    node = helper.make_node(case.cell.upper(), inputs, ["h"], **attributes)
     graph = helper.make_graph(
         [node],
-        "rnn",
+        case.cell,
         [
             helper.make_tensor_value_info("x", TensorProto.FLOAT, (T, N, D)),
-            helper.make_tensor_value_info("h_prev", TensorProto.FLOAT, (1, N, H)),
+            *(helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, N, H)) for name in states),
         ],
         [helper.make_tensor_value_info("h", TensorProto.FLOAT, (T, 1, N, H))],
-        [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in constants.items()],
+        [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in for_onnx(problem).items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
     options = onnxruntime.SessionOptions()
@@ -43,16 +53,17 @@ def _session(problem: Problem, T: int, threads: int) -> onnxruntime.InferenceSes
 
 
 def build(problem: Problem, threads: int) -> Built:
-    x, h_prev = problem.x, problem.h_prev[None]
+    x = problem.x
+    states = dict(zip(_STATES, (state[None] for state in problem.states), strict=False))
     whole, one = _session(problem, len(x), threads), _session(problem, 1, threads)
 
     def step() -> Array:
-        (h,) = one.run(["h"], {"x": x[:1], "h_prev": h_prev})
+        (h,) = one.run(["h"], {"x": x[:1], **states})
         result: Array = h[0, 0]
         return result
 
     def forward() -> Array:
-        (h,) = whole.run(["h"], {"x": x, "h_prev": h_prev})
+        (h,) = whole.run(["h"], {"x": x, **states})
         result: Array = h[:, 0]
         return result
 

@@ -1,11 +1,20 @@
-"""torch.nn.RNN and RNNCell: inference under inference_mode, training by autograd."""
+"""torch.nn.RNN, LSTM and GRU, one step by their cells: inference under inference_mode, training by autograd."""
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 import torch
 
 from benchmarks.cases import Problem, square
 from benchmarks.peers import Built
+from benchmarks.peers.weights import for_torch, gradients_of_torch
+
+_MODULES: Final[dict[str, Any]] = {
+    "rnn": (torch.nn.RNN, torch.nn.RNNCell),
+    "lstm": (torch.nn.LSTM, torch.nn.LSTMCell),
+    "gru": (torch.nn.GRU, torch.nn.GRUCell),
+}
 
 
 def about() -> dict[str, str]:
@@ -13,34 +22,39 @@ def about() -> dict[str, str]:
 
 
 def build(problem: Problem, threads: int, device: str = "cpu") -> Built:
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
     case = problem.case
-    rnn, cell = (module(case.D, case.H, device=device) for module in (torch.nn.RNN, torch.nn.RNNCell))
-    # PyTorch keeps its weights transposed, and a bias for each product, of which ours is the first.
-    weights = [torch.from_numpy(a) for a in (problem.Wx.T.copy(), problem.Wh.T.copy(), problem.b)]
-    weights.append(torch.zeros(case.H))
+    module, cell = (kind(case.D, case.H, device=device) for kind in _MODULES[case.cell])
     with torch.no_grad():
-        for layer in (rnn, cell):
-            for parameter, weight in zip(layer.parameters(), weights, strict=True):
-                parameter.copy_(weight)
+        for layer in (module, cell):
+            for parameter, weight in zip(layer.parameters(), for_torch(problem), strict=True):
+                parameter.copy_(torch.from_numpy(weight))
 
-    x, h_prev, dh = (torch.from_numpy(a).to(device) for a in (problem.x, problem.h_prev[None], problem.dh))
-    leaves = [x.clone().requires_grad_(), h_prev.clone().requires_grad_(), *rnn.parameters()]
+    x, dh, *states = (torch.from_numpy(a).to(device) for a in (problem.x, problem.dh, *problem.states))
+    leaves = [a.clone().requires_grad_() for a in (x, *(state[None] for state in states))]
+    leaves += module.parameters()
     left, right = (torch.from_numpy(a).to(device) for a in square())
     product = torch.empty_like(left)
+    # nn.LSTM takes the pair of its states, and gives it back; the others take one tensor.
+    paired = case.cell == "lstm"
 
     def step() -> torch.Tensor:
         with torch.inference_mode():
-            return cell(x[0], h_prev[0])
+            return cell(x[0], tuple(states))[0] if paired else cell(x[0], states[0])
+
+    initial = tuple(state[None] for state in states)
 
     def forward() -> torch.Tensor:
         with torch.inference_mode():
-            return rnn(x, h_prev)[0]
+            return module(x, initial if paired else initial[0])[0]
 
     def train() -> tuple[torch.Tensor, ...]:
-        h = rnn(leaves[0], leaves[1])[0]
-        dx, dh_prev, dWx, dWh, db, _ = torch.autograd.grad(h, leaves, dh)
-        return h, dx, dh_prev[0], dWx.T, dWh.T, db
+        x_leaf, *state_leaves = leaves[: 1 + len(states)]
+        h = module(x_leaf, tuple(state_leaves) if paired else state_leaves[0])[0]
+        dx, *others = torch.autograd.grad(h, leaves, dh)
+        dstates, dweights = others[: len(states)], others[len(states) :]
+        return h, dx, *(d[0] for d in dstates), *gradients_of_torch(problem, tuple(dweights))
 
     return Built(
         {

@@ -1,6 +1,9 @@
-"""The RNN layer; XRNN_FUSED decides between its fused forms and the plain one."""
+"""The recurrent layers; XRNN_FUSED decides between its fused forms and the plain one."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -14,28 +17,30 @@ def about() -> dict[str, str]:
 
 
 def build(problem: Problem, threads: int) -> Built:
-    x, h_prev, dh = problem.x, problem.h_prev, problem.dh
-    rnn = xrnn.RNN(problem.Wx, problem.Wh, problem.b)
+    x, states, dh = problem.x, problem.states, problem.dh
+    layer: Any = getattr(xrnn, problem.case.cell.upper())(*problem.weights)
+    # LSTM returns h and c.
+    only_h: Callable[[Any], Any] = (lambda result: result[0]) if len(states) > 1 else (lambda result: result)
 
     def train() -> tuple[object, ...]:
-        h = rnn.forward(x, h_prev)
-        return h, *rnn.backward(dh), *rnn.grads
+        h = only_h(layer.forward(x, *states))
+        return h, *layer.backward(dh), *layer.grads
 
     def allocation() -> object:
-        return np.empty((2, *h_prev.shape), x.dtype)[1]
+        return np.empty((2, *states[0].shape), x.dtype)[1]
 
     sizes = {letter: getattr(problem.case, letter) for letter in "TNDH"}
     forms = {
-        operation: rnn.backend.explain(operation, rnn.cell, sizes, x.dtype).form
+        operation: layer.backend.explain(operation, layer.cell, sizes, x.dtype).form
         for operation in ("recurrence_forward", "recurrence_backward")
     }
     return Built(
         {
-            "step": lambda: rnn(x[0], h_prev),
-            "forward": lambda: rnn(x, h_prev),
+            "step": lambda: only_h(layer(x[0], *states)),
+            "forward": lambda: only_h(layer(x, *states)),
             "train": train,
             # Parts of a step, for benchmarks/step.py.
-            "checks": lambda: rnn._check_input(x[0], (h_prev,)),
+            "checks": lambda: layer._check_input(x[0], states),
             "allocation": allocation,
         },
         form="/".join(dict.fromkeys(forms.values())) if xrnn.backend.fused_enabled() else "plain",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.cases import CASES, CELLS, QUICK, SWEEPS, Array, Case, Problem, check
+from benchmarks.cases import ALL, CASES, CELLS, GATED, GATES, QUICK, SWEEPS, Array, Case, Problem, check
+from benchmarks.reference import REFERENCES
 from xrnn import RNN, gradcheck
 
 
@@ -15,6 +16,14 @@ def test_cases_are_distinct_and_span_batch_1_to_1024_and_hidden_16_to_1024() -> 
     assert {min(c.H for c in CASES), max(c.H for c in CASES)} == {16, 1024}
     assert set(CELLS) | set(QUICK) <= set(CASES)
     assert {Case(T, N, H, H) for (T, H), batches in SWEEPS.items() for N in batches} <= set(CASES)
+
+
+def test_cells_with_gates_are_named_for_their_cell() -> None:
+    assert len(set(ALL)) == len(ALL) == len({case.name for case in ALL})
+    assert {case.cell for case in GATED} == {"lstm", "gru"}
+    assert Case(5, 3, 2, 7, cell="gru").name == "gru-T5-N3-D2-H7"
+    assert Case(5, 3, 2, 7, cell="gru").flops("train") == 3 * Case(5, 3, 2, 7).flops("train")
+    assert Case(5, 3, 2, 7, cell="lstm").flops("step") == 4 * Case(5, 3, 2, 7).flops("step")
 
 
 def test_flops_count_both_products_of_every_step() -> None:
@@ -31,24 +40,21 @@ def test_a_problem_is_the_same_in_every_process() -> None:
     assert one.x.dtype == one.b.dtype == np.float32
 
 
-def test_reference_agrees_with_differences() -> None:
-    """The reference is written apart from xrnn, so it is checked by itself."""
-    problem = Problem(Case(T=4, N=3, D=2, H=5))
+@pytest.mark.parametrize("cell", GATES)
+def test_reference_agrees_with_differences(cell: str) -> None:
+    """The references are written apart from xrnn, so they are checked by themselves."""
+    problem = Problem(Case(T=4, N=3, D=2, H=5, cell=cell))
+    arrays = [a.astype(np.float64) for a in (problem.x, *problem.states, *problem.weights)]
+    reference = REFERENCES[cell]
 
     def forward(*arrays: Array) -> Array:
-        again = Problem(problem.case)
-        again.x, again.h_prev, again.Wx, again.Wh, again.b = arrays
-        again.dh = np.zeros_like(problem.dh, dtype=np.float64)
-        return again.reference["h"]
+        return reference(*arrays, np.zeros((4, 3, 5)))["h"]
 
     def backward(dh: Array) -> list[Array]:
-        problem.dh = dh
-        problem.__dict__.pop("reference", None)
-        return [problem.reference[name] for name in ("dx", "dh_prev", "dWx", "dWh", "db")]
+        _, *gradients = reference(*arrays, dh).values()
+        return gradients
 
-    for name in ("x", "h_prev", "Wx", "Wh", "b"):
-        setattr(problem, name, getattr(problem, name).astype(np.float64))
-    gradcheck(forward, backward, [problem.x, problem.h_prev, problem.Wx, problem.Wh, problem.b])
+    gradcheck(forward, backward, arrays)
 
 
 def test_check_accepts_the_layer_and_refuses_each_wrong_array() -> None:

@@ -17,8 +17,6 @@ from xrnn.jobs.charlm.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
-pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[bench]'")
-
 
 def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(char_lm, "SETTINGS", Settings(hidden=16, seq_len=5, batch=3))

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from benchmarks import readme
-from benchmarks.cases import CELLS
+from benchmarks.cases import CELLS, GATED, Case
 
 
-def cell(operation: str, ours: float, peer: float) -> dict[str, Any]:
+def cell(operation: str, ours: float, peer: float, case: Case = CELLS[0]) -> dict[str, Any]:
     times = {"xrnn": [ours] * 3, "xrnn-plain": [1.0] * 3, "numpy": [peer] * 3, "torch": [9 * peer] * 3}
     return {
-        "case": CELLS[0].name,
+        "case": case.name,
         "operation": operation,
-        "flops": CELLS[0].flops(operation),
+        "flops": case.flops(operation),
         "microseconds": times,
         "ceiling_gflops": [100.0] * 3,
     }
@@ -33,3 +33,15 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert row == (f"| 50, 1, 16, 16 | 5.1 | 2.00 (2.00–2.00) numpy | {share:.0%} | 1,234 | 0.50 (0.50–0.50) numpy |")
     assert forward == "forward: geometric mean 2.00, ahead in 1 of 1 cells"
     assert train == "train: geometric mean 0.50, ahead in 0 of 1 cells"
+
+
+def test_cells_with_gates_have_tables_of_their_own() -> None:
+    case = next(case for case in GATED if case.cell == "gru")
+    cells = [cell("forward", 5.0, 10.0), cell("train", 5.0, 10.0)]
+    cells += [cell("forward", 4.0, 12.0, case), cell("train", 4.0, 12.0, case)]
+    rnn, gru = readme.table({"cells": cells}).split("\n\nGRU:\n\n")
+    sizes = f"| {case.T}, {case.N}, {case.D}, {case.H} |"
+    assert "forward: geometric mean 2.00, ahead in 1 of 1 cells" in rnn
+    assert sizes in gru
+    assert "forward: geometric mean 3.00, ahead in 1 of 1 cells" in gru
+    assert f"{case.flops('forward') / 4.0e-6 / 100e9:.0%}" in gru

@@ -1,4 +1,4 @@
-"""`@pytest.mark.proof`: the long checks of the CUDA kernels, which `.ci/proof` requires and other runs skip."""
+"""What the checks of the CUDA kernels need; `.ci/proof` requires it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ import pytest
 from tests.cuda_emulator import MISSING
 
 REQUIRED = os.environ.get("XRNN_PROOF") == "1"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if REQUIRED:
-        return
-    for item in items:
-        if item.get_closest_marker("proof"):
-            item.add_marker(pytest.mark.skip(reason="a long check of the CUDA kernels: .ci/proof runs it"))
 
 
 @pytest.fixture

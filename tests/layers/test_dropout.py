@@ -101,6 +101,8 @@ def test_bad_input(backend: Backend) -> None:
     for p in (-0.1, 1, 1.5, float("nan")):
         with one_line(ValueError, f"p is {p}", "expected a probability in [0, 1)"):
             Dropout(p)
+    with one_line(TypeError, "p is '0.5'", "expected a probability in [0, 1)", "use float(p)"):
+        Dropout("0.5")  # type: ignore[arg-type]
     with one_line(TypeError, "seed is 1.5", "expected an integer, at least 0"):
         Dropout(0.5, seed=1.5)  # type: ignore[arg-type]
     with one_line(ValueError, "layer is -1", "expected an integer, at least 0"):

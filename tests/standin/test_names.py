@@ -13,14 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cupy
 import numpy as np
 import pytest
 
 from tests import standin
 from tests.standin import _signatures as tables
 from tests.standin._calls import signature
-
-cupy = pytest.importorskip("cupy", reason="needs the real CuPy to compare with: pip install -e '.[proof]'")
 
 # CuPy compiles these in Cython, so only the docstring's first line tells their parameters.
 METHODS = tables.METHOD_KERNELS | tables.METHOD_VIEWS | {"astype": None, "dot": None, "get": None, "set": None}

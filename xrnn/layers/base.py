@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from xrnn.backend import Backend
-from xrnn.checks import check_float, check_place
+from xrnn.checks import check_float, check_place, dtype_of
 from xrnn.select import backend_of
 from xrnn.typing import Array
 
@@ -95,7 +95,7 @@ class Layer:
         check_place(name, array, self.backend, self._device, this)
         if array.dtype != self._dtype:
             raise TypeError(
-                f"{name} has dtype {array.dtype}, but {this} computes in {self._dtype}: "
+                f"{name} has {dtype_of(array)}, but {this} computes in {self._dtype}: "
                 f"use {name}.astype({self._dtype.name!r})"
             )
         raise ValueError(f"{name} has shape {array.shape}, but {this} expects {expected}: {remedy}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from xrnn.backend import Backend
-from xrnn.checks import check_float, check_integer, check_place
+from xrnn.checks import check_float, check_integer, check_number, check_place
 from xrnn.layers.base import given_or_last
 from xrnn.ops.random import keep
 from xrnn.select import backend_of
@@ -24,8 +24,7 @@ class Dropout:
     names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, p: float, *, seed: int = 0, layer: int = 0) -> None:
-        if not 0 <= p < 1:
-            raise ValueError(f"p is {p}: expected a probability in [0, 1)")
+        check_number("p", p, "a probability in [0, 1)", lambda p: 0 <= p < 1)
         self.p = p
         self.seed, self.layer = check_integer("seed", seed, least=0), check_integer("layer", layer, least=0)
         self.step = 0

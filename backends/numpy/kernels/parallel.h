@@ -1,7 +1,8 @@
 // The one way to threads.
 //
-// OpenMP governs their number, so that OMP_NUM_THREADS and threadpoolctl are heard. A forked child stays on one
-// thread: libgomp hangs there once its parent has used threads. With -DXRNN_STD_THREADS (the build for
+// OpenMP governs their number, so that OMP_NUM_THREADS and threadpoolctl are heard, up to the CPUs that the process may
+// use: with more threads than CPUs each barrier waits until the scheduler has given every thread its turn. A forked
+// child stays on one thread: libgomp hangs there once its parent has used threads. With -DXRNN_STD_THREADS (the build for
 // ThreadSanitizer, which misreads libgomp's own synchronization) std::thread takes OpenMP's place.
 #pragma once
 
@@ -9,8 +10,21 @@
 
 namespace xrnn {
 
-// How many threads `parallel` may use now.
+// How many threads `parallel` may use now: those asked for, up to the cap. Where more than one is asked for, this is a
+// system call.
 int max_threads();
+
+// OpenMP's number, which OMP_NUM_THREADS and threadpoolctl set, up to MOST_THREADS.
+int asked_threads();
+
+// The CPUs that the process may use, by its affinity and its quota; 1 in a forked child, and MOST_THREADS at most.
+int thread_cap();
+
+// A quota in CPUs, which the operating system keeps in places of its own; 0: none.
+void set_quota(int cpus);
+
+// For tests: this cap in place of the CPUs; 0: the CPUs again.
+void set_thread_cap(int threads);
 
 // Call f(id, n, context) for each id < n on a thread of its own, and return when all have. n may turn out smaller than
 // asked for (within another parallel region it is 1): f must go by the n it is given.

@@ -23,29 +23,43 @@ constexpr int64_t NEAR_CACHE = 768 << 10;
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
+// a · b for numbers that aren't negative, or the largest number: sizes that are only asked about may be any.
+int64_t product(int64_t a, int64_t b) {
+    int64_t result;
+    return __builtin_mul_overflow(a, b, &result) ? INT64_MAX : result;
+}
+
+// A row alone pays for streaming the weights, about as much as for its arithmetic: hence N + 1.
+int64_t multiply_adds_of_a_step(int64_t N, int64_t K, int64_t H) {
+    return N > 0 ? product(N < INT64_MAX ? N + 1 : N, product(H, K)) : 0;
+}
+
 }  // namespace
+
+int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H) {
+    return product(T, multiply_adds_of_a_step(N, K, H));
+}
 
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once) {
     const int64_t worth = once ? WORTH_A_THREAD_ONCE : WORTH_A_THREAD;
-    return static_cast<int>(max(1, min(max_threads, multiply_adds * size / 4 / worth)));
+    return static_cast<int>(max(1, min(max_threads, product(multiply_adds, size) / 4 / worth)));
 }
 
 Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads) {
-    // A row alone pays for streaming the weights, about as much as for its arithmetic: hence N + 1.
-    const int64_t step = N > 0 ? (N + 1) * H * K : 0;
-    const int64_t by_work = choose_threads(T * step, size, max_threads, T == 1);
+    const int64_t by_work = choose_threads(count_multiply_adds(T, N, K, H), size, max_threads, T == 1);
     const int64_t by_rows = min(by_work, N / GOOD_ROWS);
-    const int64_t by_columns = min(by_work, step * size / 4 / WORTH_A_BARRIER);
+    const int64_t by_columns = min(by_work, product(multiply_adds_of_a_step(N, K, H), size) / 4 / WORTH_A_BARRIER);
+    const int64_t weight_bytes = product(product(H, K), size);
 
     // By rows each thread goes through all weights: they must fit its cache, or be used by many rows. In a single step
     // it also fetches what the others have packed, which pays only where the columns are too few to divide.
-    const bool weights_fit = H * K * size <= NEAR_CACHE || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
-    const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || H * size / by_work < GOOD_COLUMNS);
+    const bool weights_fit = weight_bytes <= NEAR_CACHE || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
+    const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || product(H, size) / by_work < GOOD_COLUMNS);
     const int64_t threads = max(1, rows ? by_rows : by_columns);
     const bool project_first = N < GOOD_ROWS;
     // Going through the weights in two halves costs a second look at the sums, and, where they don't fit, what the step
     // before has left in the cache.
-    const bool own_first = !rows && threads > 1 && H * K * size / threads <= NEAR_CACHE;
+    const bool own_first = !rows && threads > 1 && weight_bytes / threads <= NEAR_CACHE;
     return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, project_first, own_first};
 }
 

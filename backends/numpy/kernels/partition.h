@@ -21,6 +21,9 @@ struct Partition {
 // `max_threads` threads. A product without steps has T = 1. The thresholds stand in partition.cpp.
 Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads);
 
+// The multiply-adds that choose_partition counts for these sizes.
+int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H);
+
 // How many threads so many multiply-adds are worth, of `size` bytes; `once` for what may come once in a while.
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once);
 

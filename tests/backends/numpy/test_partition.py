@@ -40,3 +40,11 @@ def test_never_more_threads_than_allowed_or_than_rows(max_threads: int) -> None:
         threads, split, _ = partition(100, N, 300, 300, max_threads=max_threads)
         assert 1 <= threads <= max_threads
         assert split == "columns" or threads <= max(N, 1)
+
+
+@pytest.mark.parametrize("size", [3 * 10**9, 10**18])
+def test_sizes_that_no_machine_holds_are_divided_as_well(size: int) -> None:
+    """They may be asked about; their product is beyond 64 bits."""
+    assert partition(size, size, size, size)[:2] == (8, "rows")
+    assert partition(size, 1, 1, size)[:2] == (8, "columns")
+    assert partition(1, 1, 1, size)[0] == 8

@@ -56,9 +56,69 @@ def in_fresh_process(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
+MAX_THREADS = "from xrnn.backends.numpy import kernels; print(kernels.max_threads())"
+
+
 def test_omp_num_threads_is_heard() -> None:
-    code = "from xrnn.backends.numpy import kernels; print(kernels.max_threads())"
-    assert in_fresh_process(code, OMP_NUM_THREADS="1") == "1"
+    assert in_fresh_process(MAX_THREADS, OMP_NUM_THREADS="1") == "1"
+
+
+pinned = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a CPU")
+
+
+@pinned
+def test_no_more_threads_than_the_affinity_allows() -> None:
+    cpus = len(os.sched_getaffinity(0))
+    assert in_fresh_process(MAX_THREADS, OMP_NUM_THREADS="64") == str(min(cpus, 64))
+    # Also where a process is pinned after OpenMP has counted the CPUs, as the workers of a pool are.
+    pin = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]); "
+    assert in_fresh_process("import xrnn.backends.numpy; " + pin + MAX_THREADS, OMP_NUM_THREADS="64") == "1"
+
+
+@pinned
+def test_binding_threads_to_places_leaves_them_all() -> None:
+    """OpenMP then binds the calling thread to one place, which must not count as the affinity of the process."""
+    code = "from tests.backends.numpy.test_threads import kernels, train; train(0); print(kernels.max_threads())"
+    cpus = len(os.sched_getaffinity(0))
+    assert in_fresh_process(code, OMP_NUM_THREADS="64", OMP_PROC_BIND="true") == str(min(cpus, 64))
+
+
+QUOTA = """
+import xrnn.backends.numpy as numpy
+numpy.cpu_quota = lambda: 1
+backend = numpy.load()
+print(numpy.kernels.max_threads(), backend.describe()["threads"])
+"""
+
+
+def test_no_more_threads_than_the_quota_and_info_says_so() -> None:
+    said = in_fresh_process(QUOTA, OMP_NUM_THREADS="64")
+    assert said == "1 1 (64 asked for, but by affinity and quota this process may use 1 CPU)"
+
+
+def test_info_says_the_number_alone_where_it_is_not_capped() -> None:
+    assert in_fresh_process(QUOTA, OMP_NUM_THREADS="1") == "1 1"
+
+
+def test_a_cap_of_ones_own_takes_the_place_of_the_cpus() -> None:
+    code = "kernels.set_thread_cap(7); print(kernels.max_threads()); kernels.set_thread_cap(None)"
+    lifted, back = in_fresh_process(f"{MAX_THREADS}; {code}; {MAX_THREADS}", OMP_NUM_THREADS="64").split()[1:]
+    assert lifted == "7"
+    assert int(back) <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system lists no process's threads in /proc")
+def test_a_call_starts_no_more_threads_than_the_quota() -> None:
+    code = """
+import os
+from tests.backends.numpy.test_threads import kernels, train
+kernels.set_quota(2)
+before = len(os.listdir("/proc/self/task"))
+train(0)
+print(len(os.listdir("/proc/self/task")) - before, min(kernels.thread_cap(), 2) - 1)
+"""
+    started, others = in_fresh_process(code, OMP_NUM_THREADS="64", OPENBLAS_NUM_THREADS="1").split()
+    assert started == others
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
@@ -68,6 +128,7 @@ def test_forked_child_of_a_process_with_threads_computes_on_one() -> None:
 import os
 from tests.backends.numpy.test_threads import kernels, train
 from numpy.testing import assert_allclose
+kernels.set_thread_cap(2)
 parent = train(0)
 child = os.fork()
 if child == 0:

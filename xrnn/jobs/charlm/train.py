@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.install import install_hint
 from xrnn.jobs.charlm.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
@@ -210,7 +211,7 @@ def _report(trainer: Trainer, corpus: Corpus, results: Results, terminal: Termin
     if plot_losses(picture, trainer.losses, "bits per character", levels):
         terminal.say(f"loss curve: {picture}")
     else:
-        terminal.say("loss curve: not drawn, Matplotlib is not installed (`pip install -e '.[plot]'`)")
+        terminal.say(f"loss curve: not drawn, Matplotlib is not installed ({install_hint('plot')})")
 
 
 def _describe(settings: Settings, snapshot: Snapshot | None) -> str:

@@ -1,0 +1,37 @@
+"""Each setting of OMP_NUM_THREADS reaches a process of its own, and is named in the table."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+from rich.console import Console
+
+from benchmarks import threads
+from benchmarks.cases import Case
+from benchmarks.worker import environment
+
+
+def test_the_table_has_a_row_for_each_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # must not reach the setting without the variable
+    settings = [threads.AS_IT_COMES, "1", "64"]
+    results = threads.measure_threads(["xrnn", "numpy"], settings, Case(T=3, N=1, D=4, H=8), rounds=2)
+    assert list(results["microseconds"]) == settings
+    for by_peer in results["microseconds"].values():
+        assert all(len(rounds) == 2 and min(rounds) > 0 for rounds in by_peer.values())
+    console = Console(file=io.StringIO(), width=120)
+    threads.print_threads(results, console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert [line.split()[0] for line in printed.splitlines()[-4:-1]] == settings
+
+
+def test_settings_go_beyond_the_cpus() -> None:
+    cpus = os.cpu_count() or 1
+    assert {threads.AS_IT_COMES, "1", str(cpus), str(cpus + 1), "64"} <= set(threads.settings())
+
+
+def test_without_a_number_each_library_takes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert "OMP_NUM_THREADS" not in environment(None)
+    assert environment(2)["OMP_NUM_THREADS"] == "2"

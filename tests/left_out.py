@@ -1,0 +1,54 @@
+"""What a run can't do is not collected; at the end one line for each reason says how many tests, and what runs them.
+
+@pytest.mark.proof                      a long check of the CUDA kernels: only with XRNN_PROOF=1
+@pytest.mark.needs("torch", "bench")    a library, and the extra of pyproject.toml that brings it
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+# Files that can't even be imported without a library.
+_FILES: Final = {"standin/test_names.py": ("cupy", "proof"), "benchmarks/test_char_lm.py": ("torch", "bench")}
+_HERE: Final = Path(__file__).parent
+
+_left_out: Counter[str] = Counter()
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    needed = _FILES.get(collection_path.relative_to(_HERE).as_posix()) if _HERE in collection_path.parents else None
+    if needed and not find_spec(needed[0]):
+        _left_out[_without(*needed)] += 1
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reasons = {item: _reason(item) for item in items}
+    left_out = [item for item in items if reasons[item]]
+    _left_out.update(reasons[item] for item in left_out)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not reasons[item]]
+
+
+def _reason(item: pytest.Item) -> str:
+    """Why this run can't do it; empty where it can."""
+    if item.get_closest_marker("proof") and os.environ.get("XRNN_PROOF") != "1":
+        return "the long checks of the CUDA kernels ({}): .ci/proof runs them"
+    needs = item.get_closest_marker("needs")
+    return _without(*needs.args) if needs and not find_spec(needs.args[0]) else ""
+
+
+def _without(library: str, extra: str) -> str:
+    return f"what needs {library} ({{}}): pip install -e '.[{extra}]'"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason, count in sorted(_left_out.items()):
+        terminalreporter.write_line(f"left out: {reason.format(count)}")

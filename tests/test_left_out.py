@@ -1,0 +1,50 @@
+"""What a run can't do is not collected, and one line says which command does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.test_require_gpu import run_pytest
+
+TESTS = """
+import pytest
+
+@pytest.mark.proof
+@pytest.mark.parametrize("i", range(3))
+def test_long(i): raise AssertionError
+
+@pytest.mark.needs("no_such_library", "bench")
+def test_beside(): raise AssertionError
+
+@pytest.mark.needs("json", "bench")
+def test_there(): pass
+
+def test_it(): pass
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    proof\n    needs\n")
+    (tmp_path / "test_it.py").write_text(TESTS)
+    return tmp_path
+
+
+def test_one_line_in_place_of_a_skip_for_each(project: Path) -> None:
+    done = run_pytest(project, "-p", "tests.left_out")
+    assert done.returncode == 0, done.stdout
+    assert "2 passed, 4 deselected" in done.stdout
+    assert "SKIPPED" not in done.stdout
+    left_out = [line for line in done.stdout.splitlines() if line.startswith("left out: ")]
+    assert left_out == [
+        "left out: the long checks of the CUDA kernels (3): .ci/proof runs them",
+        "left out: what needs no_such_library (1): pip install -e '.[bench]'",
+    ]
+
+
+def test_where_the_proof_is_required_its_checks_run(project: Path) -> None:
+    done = run_pytest(project, "-p", "tests.left_out", XRNN_PROOF="1")
+    assert "3 failed, 2 passed, 1 deselected" in done.stdout
+    assert ".ci/proof" not in done.stdout
