@@ -1,9 +1,9 @@
-"""The main job beside PyTorch: `python -m benchmarks.char_lm [--rate-only] [--json FILE] [PATH...]`.
+"""The main job beside PyTorch: `python -m benchmarks.char_lm [--cell lstm] [--rate-only] [--json FILE] [PATH...]`.
 
-The same model (embedding 64, one tanh layer of 256), the same chunks of the same text, the same number of steps and
-threads. xrnn trains as `xrnn train` does; PyTorch as its users would: its own initial weights, Adam at 0.003. Each
-library runs in a process of its own; they take turns, a block of steps each, so that what else the machine does
-touches both alike. The whole takes as long as two trainings; --rate-only, half a minute.
+The same model (embedding 64, one layer of 256 units: tanh RNN, LSTM or GRU), the same chunks of the same text, the same
+number of steps and threads. xrnn trains as `xrnn train` does; PyTorch as its users would: its own initial weights, Adam
+at 0.003. Each library runs in a process of its own; they take turns, a block of steps each, so that what else the
+machine does touches both alike. The whole takes as long as two trainings; --rate-only, half a minute.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,11 +22,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.peers.weights import of_torch
 from benchmarks.ratios import ratio
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.model import EMBEDDING, VOCABULARY, CharLM
-from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.settings import CELLS, Settings
 from xrnn.jobs.charlm.trainer import Trainer
 from xrnn.select import get_backend
 
@@ -45,11 +47,11 @@ class Run(Protocol):
 
 
 class XrnnRun:
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, settings: Settings) -> None:
         import xrnn
 
         self.version = f"xrnn {xrnn.__version__}"
-        self._trainer = Trainer(SETTINGS, corpus, get_backend("numpy"))
+        self._trainer = Trainer(settings, corpus, get_backend("numpy"))
         self.step = self._trainer.step
 
     def model(self) -> CharLM:
@@ -57,58 +59,65 @@ class XrnnRun:
 
 
 class TorchRun:
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, settings: Settings) -> None:
         import torch
 
         self.version = f"PyTorch {torch.__version__}"
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        torch.manual_seed(SETTINGS.seed)
-        self._torch = torch
-        self._streams = Streams(corpus.train, SETTINGS.seq_len, SETTINGS.batch)
+        torch.manual_seed(settings.seed)
+        self._torch, self._settings = torch, settings
+        self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
         self._embedding = torch.nn.Embedding(VOCABULARY, EMBEDDING)
-        self._rnn = torch.nn.RNN(EMBEDDING, SETTINGS.hidden)
-        self._linear = torch.nn.Linear(SETTINGS.hidden, VOCABULARY)
+        module: Any = getattr(torch.nn, settings.cell.upper())
+        self._rnn = module(EMBEDDING, settings.hidden)
+        self._linear = torch.nn.Linear(settings.hidden, VOCABULARY)
         self._layers = torch.nn.ModuleList([self._embedding, self._rnn, self._linear])
-        self._optimizer = torch.optim.Adam(self._layers.parameters(), lr=SETTINGS.lr)
-        self._h = torch.zeros(1, SETTINGS.batch, SETTINGS.hidden)
+        self._optimizer = torch.optim.Adam(self._layers.parameters(), lr=settings.lr)
+        zeros = torch.zeros(1, settings.batch, settings.hidden)
+        self._state: Any = (zeros, zeros) if settings.cell == "lstm" else zeros
         self._steps = 0
 
     def step(self) -> None:
         chunk = self._torch.from_numpy(self._streams.chunk(self._steps)).long()
-        hs, h = self._rnn(self._embedding(chunk[:-1]), self._h)
+        hs, state = self._rnn(self._embedding(chunk[:-1]), self._state)
         logits = self._linear(hs)
         loss = self._torch.nn.functional.cross_entropy(logits.flatten(0, 1), chunk[1:].flatten())
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        self._h = h.detach()
+        self._state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         self._steps += 1
 
     def model(self) -> CharLM:
-        """PyTorch keeps its weights transposed, and a bias for each product."""
-        Wx, Wh, b, b2 = (p.detach().numpy() for p in self._rnn.parameters())
-        W, b_out = (p.detach().numpy() for p in self._linear.parameters())
-        weights = (self._embedding.weight.detach().numpy(), Wx.T, Wh.T, b + b2, W.T, b_out)
-        model = CharLM.init(
-            SETTINGS.cell, SETTINGS.hidden, 1, rng=np.random.default_rng(), backend=get_backend("numpy")
+        settings = self._settings
+        weights = (
+            self._embedding.weight.detach().numpy(),
+            *of_torch(settings.cell, [p.detach().numpy() for p in self._rnn.parameters()]),
+            self._linear.weight.detach().numpy().T,
+            self._linear.bias.detach().numpy(),
         )
+        rng, backend = np.random.default_rng(), get_backend("numpy")
+        model = CharLM.init(settings.cell, settings.hidden, 1, rng=rng, backend=backend)
         for param, weight in zip(model.named_params.values(), weights, strict=True):
             param[...] = weight
         return model
 
 
-LIBRARIES: Final[dict[str, Callable[[Corpus], Run]]] = {"xrnn": XrnnRun, "pytorch": TorchRun}
+LIBRARIES: Final[dict[str, Callable[[Corpus, Settings], Run]]] = {"xrnn": XrnnRun, "pytorch": TorchRun}
 
 
-def compare(paths: Sequence[Path], steps: int, rounds: int, threads: int, *, evaluate: bool) -> dict[str, Any]:
+def compare(
+    paths: Sequence[Path], steps: int, rounds: int, threads: int, *, cell: str = "rnn", evaluate: bool
+) -> dict[str, Any]:
     """Everything that was measured, as it goes into the JSON file; seconds, one a block."""
+    settings = replace(SETTINGS, cell=cell)
     machine.pin(threads)
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     context = multiprocessing.get_context("spawn")
     workers: dict[str, Connection] = {}
     for library in LIBRARIES:
         workers[library], end = context.Pipe()
-        context.Process(target=_work, args=(library, paths, end), daemon=True).start()
+        context.Process(target=_work, args=(library, settings, paths, end), daemon=True).start()
         end.close()  # the child has the only one then: should it die, reading here fails
 
     def ask(library: str, request: int | str) -> Any:
@@ -126,7 +135,8 @@ def compare(paths: Sequence[Path], steps: int, rounds: int, threads: int, *, eva
         "machine": machine.describe(threads),
         "versions": versions,
         "steps_per_block": steps // rounds,
-        "characters_per_step": SETTINGS.seq_len * SETTINGS.batch,
+        "cell": cell,
+        "characters_per_step": settings.seq_len * settings.batch,
         "seconds": seconds,
     }
     if evaluate:
@@ -146,7 +156,9 @@ def rates(results: dict[str, Any], library: str) -> list[float]:
 def report(results: dict[str, Any]) -> str:
     seconds = results["seconds"]
     about, steps = results["machine"], results["steps_per_block"] * len(seconds["xrnn"])
-    lines = [f"{about['cpu']}, {about['threads']} threads; {steps:,} steps in {len(seconds['xrnn'])} blocks"]
+    lines = [
+        f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {steps:,} steps in {len(seconds['xrnn'])} blocks"
+    ]
     for library, version in results["versions"].items():
         low, median, high = _quartiles(rates(results, library))
         lines.append(f"{version:24} {median:>9,.0f} characters/s ({low:,.0f} to {high:,.0f})")
@@ -165,10 +177,10 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, median, high
 
 
-def _work(library: str, paths: Sequence[Path], pipe: Connection) -> None:
+def _work(library: str, settings: Settings, paths: Sequence[Path], pipe: Connection) -> None:
     """One library's process. A number is a request for so many steps, answered with the seconds they took."""
     corpus = load_corpus(paths)
-    run = LIBRARIES[library](corpus)
+    run = LIBRARIES[library](corpus, settings)
     while (request := pipe.recv()) != "stop":
         if request == "version":
             pipe.send(run.version)
@@ -184,6 +196,7 @@ def _work(library: str, paths: Sequence[Path], pipe: Connection) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.char_lm", description="The main job beside PyTorch")
     parser.add_argument("paths", nargs="*", type=Path, help="text (default: Python's own sources)")
+    parser.add_argument("--cell", choices=CELLS, default="rnn", help="(default: %(default)s)")
     parser.add_argument("--rate-only", action="store_true", help="few steps, and no held-out figures")
     parser.add_argument("--steps", type=machine.positive, help="(default: 2500, or 175)")
     parser.add_argument(
@@ -196,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     steps = options.steps or (175 if options.rate_only else 2500)
     rounds = options.rounds or (7 if options.rate_only else 25)
-    results = compare(options.paths, steps, rounds, options.threads, evaluate=not options.rate_only)
+    results = compare(options.paths, steps, rounds, options.threads, cell=options.cell, evaluate=not options.rate_only)
     if options.json:
         machine.write(results, options.json)
     print(report(results))

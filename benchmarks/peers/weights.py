@@ -7,6 +7,7 @@ the two products, of which ours is the first, save for the last quarter of GRU's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +30,16 @@ def _two_biases(problem: Problem) -> tuple[Array, Array]:
 def for_torch(problem: Problem) -> list[Array]:
     """weight_ih (G·H, D), weight_hh (G·H, H), bias_ih, bias_hh (G·H,), in the order of a module's parameters."""
     return [problem.Wx.T.copy(), problem.Wh.T.copy(), *_two_biases(problem)]
+
+
+def of_torch(cell: str, parameters: Sequence[Array]) -> tuple[Array, Array, Array]:
+    """A module's parameters, in their order → Wx, Wh, b. Where two biases are added, their sum."""
+    weight_ih, weight_hh, bias_ih, bias_hh = parameters
+    H = weight_hh.shape[1]
+    if cell != "gru":
+        return weight_ih.T, weight_hh.T, bias_ih + bias_hh
+    gates = bias_ih[: 2 * H] + bias_hh[: 2 * H]
+    return weight_ih.T, weight_hh.T, np.concatenate([gates, bias_ih[2 * H :], bias_hh[2 * H :]])
 
 
 def gradients_of_torch(problem: Problem, gradients: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-import xrnn
 from benchmarks.cases import GATES, OPERATIONS, Case, Problem, check
-from benchmarks.peers import OURS, PEERS, build, load
+from benchmarks.peers import PEERS, build, load
 
 NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime", "jax-1": "jax", "jax-8": "jax"}
 
@@ -21,8 +20,6 @@ def of_peer(peer: str) -> Any:
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("peer", [of_peer(peer) for peer in PEERS])
 def test_peer_agrees_with_float64(peer: str, cell: str) -> None:
-    if peer in OURS and not hasattr(xrnn, cell.upper()):
-        pytest.skip(f"xrnn has no {cell.upper()}")
     for sizes in ((7, 3, 5, 11), (1, 1, 4, 3)):
         problem = Problem(Case(*sizes, cell=cell))
         calls = build(peer, problem, threads=1).calls
