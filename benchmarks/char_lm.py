@@ -156,9 +156,8 @@ def rates(results: dict[str, Any], library: str) -> list[float]:
 def report(results: dict[str, Any]) -> str:
     seconds = results["seconds"]
     about, steps = results["machine"], results["steps_per_block"] * len(seconds["xrnn"])
-    lines = [
-        f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {steps:,} steps in {len(seconds['xrnn'])} blocks"
-    ]
+    blocks = len(seconds["xrnn"])
+    lines = [f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {steps:,} steps in {blocks} blocks"]
     for library, version in results["versions"].items():
         low, median, high = _quartiles(rates(results, library))
         lines.append(f"{version:24} {median:>9,.0f} characters/s ({low:,.0f} to {high:,.0f})")
