@@ -1,6 +1,6 @@
 # make train    train the demonstration model: one minute, no data to fetch
 # make test     run the tests
-# make check    formatting, lint and types
+# make check    formatting, lint, types, and the direction of imports
 # make bench    measure, and compare with the other libraries
 # make gpu-check   on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes
 # make clean    remove what the others made
@@ -31,6 +31,7 @@ check: $(installed)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 bench: $(installed)
 	$(VENV)/bin/python -m benchmarks $(ARGS)

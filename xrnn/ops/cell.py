@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from xrnn.ops.random import Draws
 from xrnn.typing import Array, HostArray
-
-if TYPE_CHECKING:
-    from xrnn.ops.random import Draws
-
 
 MatmulAdd: TypeAlias = Callable[[Array, Array, Array], None]  # (a, b, out): out += a @ b
 

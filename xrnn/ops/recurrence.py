@@ -9,14 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from xrnn.ops.cell import Cell, MatmulAdd, Run, Step
+from xrnn.ops.random import Draws
 from xrnn.ops.steps import blocks, cut, forward_steps, gradient_steps
 from xrnn.typing import Array
-
-if TYPE_CHECKING:
-    from xrnn.ops.random import Draws
 
 # Elements of z that are computed at once: 4 MB in float32. It bounds what inference needs beyond its result. A training
 # forward takes the same chunks, so that both give the same bits.
