@@ -29,6 +29,7 @@ class Part(Protocol):
     def title(self) -> str: ...
     @property
     def named_params(self) -> dict[str, Array]: ...
+    def checked_lengths(self, lengths: Any, x: Array) -> Array: ...
     def through(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Any]: ...
     def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, Any]: ...
 
@@ -45,9 +46,9 @@ class Composite:
         for i, layer in enumerate(layers):
             if not hasattr(layer, "through"):
                 raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, as RNN, LSTM or GRU")
-        if len({id(layer) for layer in layers}) < len(layers):
-            raise ValueError("a layer is given twice: expected layers of their own; make another, or copy.deepcopy it")
         self.layers = list(layers)
+        if len({id(grad) for grad in self.grads}) < len(self.grads):  # by gradients: also one within another composite
+            raise ValueError("a layer is given twice: expected layers of their own; make another, or copy.deepcopy it")
         self.cache: Any = None
 
     @property
@@ -90,7 +91,7 @@ class Composite:
 
         Keeps what `backward` needs.
         """
-        return self.through(x, states, lengths, training=True)
+        return self.through(x, states, self._moved(lengths, x), training=True)
 
     def backward(self, dh: Array, dstates: States | None = None, *, cache: Any = None) -> tuple[Array, States]:
         """The gradient of what a `forward` returned → dx, and that of the states that it was given.
@@ -104,9 +105,16 @@ class Composite:
 
     def __call__(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
         """Inference: what `forward` returns without dropout, with nothing kept."""
-        return self.through(x, states, lengths, training=False)
+        return self.through(x, states, self._moved(lengths, x), training=False)
+
+    def _moved(self, lengths: Any, x: Array) -> Array | None:
+        """`lengths` on the layers' device, moved once for all of them."""
+        return None if lengths is None else self.checked_lengths(lengths, x)
 
     # ---- for composites of composites ----
+
+    def checked_lengths(self, lengths: Any, x: Array) -> Array:
+        return self.layers[0].checked_lengths(lengths, x)
 
     def through(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
         raise NotImplementedError
