@@ -14,8 +14,10 @@ from xrnn.typing import Array
 class HasParameters(Protocol):
     """What an optimizer needs of a layer."""
 
-    params: list[Array]
-    grads: list[Array]
+    @property
+    def params(self) -> list[Array]: ...
+    @property
+    def grads(self) -> list[Array]: ...
 
 
 class Optimizer:

@@ -1,4 +1,4 @@
-"""Layers one after the other give what the same layers give by hand: values, gradients, states, and copies of it all."""
+"""Layers one after the other give what the same layers give by hand: values, gradients, states, copies."""
 
 from __future__ import annotations
 
@@ -85,8 +85,10 @@ def backward_by_hand(layers: Sequence[Any], dh: Any, dstates: Any) -> tuple[Any,
 
 
 def flat(value: Any) -> list[Any]:
-    """The arrays in nested tuples."""
-    return [a for part in value for a in flat(part)] if isinstance(value, tuple | list) else [value]
+    """The arrays in nested tuples, None left out."""
+    if isinstance(value, tuple | list):
+        return [a for part in value for a in flat(part)]
+    return [] if value is None else [value]
 
 
 def host(backend: Backend, *values: Any) -> list[HostArray]:
@@ -171,9 +173,9 @@ def test_an_earlier_forward_by_its_cache(backend: Backend) -> None:
 
 def test_truncated_bptt_is_one_long_sequence(backend: Backend) -> None:
     """Two chunks whose states, and on the way back their gradients, are handed over, are the whole."""
-    whole, parts = (Stack([layer for layer in make(backend) if not layer.reverse][:1]) for _ in range(2))
-    whole.layers.append(LSTM.init(5, 3, rng=9, dtype="float64", backend=backend))
-    parts.layers.append(copy.deepcopy(whole.layers[1]))
+    options: dict[str, Any] = {"dtype": "float64", "backend": backend}
+    whole = Stack([make(backend)[0], LSTM.init(5, 3, rng=9, **options)])
+    parts = copy.deepcopy(whole)
     x, dh = draw(backend, 2 * T, N, D), draw(backend, 2 * T, N, 3, seed=3)
     states = draw_states(backend, whole.layers)
 
@@ -211,7 +213,7 @@ def test_stacks_in_stacks(backend: Backend, bidirectional: bool) -> None:
     dx_nested, dstates_nested = nested.backward(dh, states_nested)
     assert_same(host(backend, dx_nested, dstates_nested), host(backend, dx, dstates))
     assert_same(host(backend, nested.grads), host(backend, flat_stack.grads))
-    assert list(nested.named_params)[3 if not bidirectional else 3] == ("1.0.0.Wx" if bidirectional else "1.0.Wx")
+    assert list(nested.named_params)[3] == ("1.0.0.Wx" if bidirectional else "1.0.Wx")
     for got, named in zip(nested.params, nested.named_params.values(), strict=True):
         assert got is named
 
@@ -262,8 +264,7 @@ def layer_on_host(layer: Any, backend: Backend) -> Any:
 
 
 def test_a_stream_in_chunks_is_the_whole(backend: Backend) -> None:
-    stack = Stack([layer for layer in make(backend) if not layer.reverse][:1], dropout=0.5, rng=0)
-    stack = Stack([stack, LSTM.init(5, 3, rng=9, dtype="float64", backend=backend)])
+    stack = Stack([Stack(make(backend)[:1]), LSTM.init(5, 3, rng=9, dtype="float64", backend=backend)], dropout=0.5)
     assert stack.streams
     x = draw(backend, 6, N, D)
     whole, final = stack(x)
@@ -425,20 +426,22 @@ def test_a_copy_of_a_backend_is_the_backend(backend: Backend) -> None:
 
 
 def test_layers_that_do_not_fit(backend: Backend) -> None:
-    a, b = RNN.init(D, 5, backend=backend), LSTM.init(6, 3, backend=backend)
+    a: Any = RNN.init(D, 5, backend=backend)
+    b = LSTM.init(6, 3, backend=backend)
     with one_line(ValueError, "layers[0] gives 5 features", "layers[1] takes 6", "expected each to take what the one"):
         Stack([a, b])
     with one_line(ValueError, "layers is empty", "expected at least one recurrent layer", "Stack([LSTM.init("):
         Stack([])
     with one_line(TypeError, "layers[1] is a xrnn.layers.linear.Linear", "expected a recurrent layer, as RNN"):
-        Stack([a, Linear.init(5, 5, backend=backend)])  # type: ignore[list-item]
+        Stack([a, Linear.init(5, 5, backend=backend)])
     with one_line(TypeError, "layers is a xrnn.layers.rnn.RNN", "expected a list of recurrent layers"):
-        Stack(a)  # type: ignore[arg-type]
+        Stack(a)
 
 
 def test_a_layer_given_twice(backend: Backend) -> None:
     square = RNN.init(5, 5, backend=backend)
-    for layers in ([square, square], [square, Stack([square])]):
+    twice: list[list[Any]] = [[square, square], [square, Stack([square])]]
+    for layers in twice:
         with one_line(ValueError, "a layer is given twice", "make another, or copy.deepcopy it"):
             Stack(layers)
     Stack([square, copy.deepcopy(square)])

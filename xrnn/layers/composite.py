@@ -16,11 +16,14 @@ class Part(Protocol):
     """What a composite needs of a layer: of a recurrent one, and of another composite."""
 
     cache: Any
-    params: list[Array]
-    grads: list[Array]
-    input_size: int
     updates: int
 
+    @property
+    def params(self) -> list[Array]: ...
+    @property
+    def grads(self) -> list[Array]: ...
+    @property
+    def input_size(self) -> int: ...
     @property
     def output_size(self) -> int: ...
     @property
@@ -43,6 +46,8 @@ class Composite:
     """
 
     def __init__(self, layers: Sequence[Part]) -> None:
+        if not isinstance(layers, Sequence):
+            raise TypeError(f"layers is a {kind_of(layers)}: expected a list of recurrent layers, as in Stack([a, b])")
         for i, layer in enumerate(layers):
             if not hasattr(layer, "through"):
                 raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, as RNN, LSTM or GRU")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_integer, check_number, check_place
@@ -31,6 +31,10 @@ class Dropout:
         self.params: list[Array] = []
         self.grads: list[Array] = []
         self.cache: Array | None = None  # m / (1 - p)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: without the cache."""
+        return vars(self) | {"cache": None}
 
     @property
     def named_params(self) -> dict[str, Array]:
