@@ -109,7 +109,7 @@ def test_in_a_stack(backend: Backend) -> None:
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
 def test_init(backend: Backend, kind: Any) -> None:
     both = Bidirectional.init(kind, D, 5, rng=7, dtype="float64", backend=backend)
-    layers: list[Any] = both.layers  # type: ignore[assignment]
+    layers: list[Any] = both.layers
     ahead, back = layers
     assert (ahead.reverse, back.reverse) == (False, True)
     rng = np.random.default_rng(7)

@@ -433,7 +433,7 @@ def test_layers_that_do_not_fit(backend: Backend) -> None:
     with one_line(ValueError, "layers is empty", "expected at least one recurrent layer", "Stack([LSTM.init("):
         Stack([])
     with one_line(TypeError, "layers[1] is a xrnn.layers.linear.Linear", "expected a recurrent layer, as RNN"):
-        Stack([a, Linear.init(5, 5, backend=backend)])
+        Stack([a, Linear.init(5, 5, backend=backend)])  # type: ignore[list-item]
     with one_line(TypeError, "layers is a xrnn.layers.rnn.RNN", "expected a list of recurrent layers"):
         Stack(a)
 
