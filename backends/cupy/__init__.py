@@ -48,7 +48,7 @@ class CupyBackend(Backend):
 
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
         """out += a @ b in one cuBLAS call (beta = 1), which copies nothing as long as all three are contiguous."""
-        contiguous = out.flags.c_contiguous or out.flags.f_contiguous
+        contiguous = all(array.flags.c_contiguous or array.flags.f_contiguous for array in (a, b, out))
         if not (fused_enabled() and out.size and a.size and contiguous and out.dtype.char in "fd"):
             return super().matmul_add(a, b, out)
         self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=1.0)
