@@ -25,10 +25,13 @@ PER_STEP: Final = {
     "gru": (1, 1, 11, 4),
     "gru reset before": (2, 3, 12, 8),
 }
-# With lengths: a copy for each state forward; backward two for each state, and one that clears dz.
-LENGTHS: Final = {cell: (len(case.states), 2 * len(case.states) + 1) for cell, case in CELLS.items()}
-# The Elman cell has a loop of its own without lengths, in which dh[t] is not added to a running sum.
-LENGTHS |= dict.fromkeys(("rnn", "relu"), (1, 4))
+# With lengths: a copy for each state forward; backward two for each state, and one that clears dz. The Elman cell has a
+# loop of its own without lengths, in which dh[t] is not added to a running sum.
+LENGTHS: Final = {
+    **{cell: (len(case.states), 2 * len(case.states) + 1) for cell, case in CELLS.items()},
+    "rnn": (1, 4),
+    "relu": (1, 4),
+}
 
 
 @pytest.fixture
