@@ -11,7 +11,7 @@ from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.standin.counting import no_waiting
-from xrnn import GRU, LSTM, RNN, SGD, Adam, Linear, Recurrent, Stack, asarray
+from xrnn import GRU, LSTM, RNN, SGD, Adam, Bidirectional, Linear, Recurrent, Stack, asarray
 from xrnn.backend import Backend
 from xrnn.ops.cells.gru import GRUCell
 
@@ -459,6 +459,24 @@ def test_an_update_by_way_of_a_stack(backend: Backend) -> None:
             linear.backward(dy)
         with one_line(RuntimeError, "the weights of this LSTM have been updated since that forward"):
             outer.backward(h)
+
+
+@pytest.mark.parametrize("cache", [5, "x", (1, 2)])
+def test_what_is_no_cache(backend: Backend, layer: Any, cache: Any) -> None:
+    both = Bidirectional.init(RNN, D, H, rng=0, backend=backend)
+    for owner in (layer, Stack([layer]), both, Linear.init(D, H, rng=0, backend=backend)):
+        results = owner.forward(zeros(backend, T, N, D))
+        h = results[0] if isinstance(results, tuple) else results
+        with one_line(TypeError, f"cache is a {type(cache).__name__}", "expected this layer's own", "layer.cache"):
+            owner.backward(h, cache=cache)
+
+
+def test_a_cache_of_another_layer(backend: Backend, layer: Any) -> None:
+    other = type(layer).init(D, H, rng=1, backend=backend)
+    results = other.forward(zeros(backend, T, N, D))
+    h = results[0] if isinstance(results, tuple) else results
+    with one_line(RuntimeError, f"the weights of this {type(layer).__name__} have been replaced", "it ran with"):
+        layer.backward(h, cache=other.cache)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

@@ -23,6 +23,8 @@ class Bidirectional(Composite):
     Raises TypeError for what is no recurrent layer, ValueError for a direction or a size that doesn't fit.
     """
 
+    _cache_type = list
+
     def __init__(self, forward: Part, backward: Part) -> None:
         super().__init__([forward, backward])
         for name, layer, reverse in (("forward", forward, False), ("backward", backward, True)):

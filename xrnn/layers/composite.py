@@ -45,6 +45,8 @@ class Composite:
     cache    what the last `forward` keeps for `backward`: None before
     """
 
+    _cache_type: type = object
+
     def __init__(self, layers: Sequence[Part]) -> None:
         if not isinstance(layers, Sequence):
             raise TypeError(f"layers is a {kind_of(layers)}: expected a list of recurrent layers, as in Stack([a, b])")
@@ -128,7 +130,7 @@ class Composite:
         raise NotImplementedError
 
     def _cached(self, cache: Any) -> Any:
-        return given_or_last(cache, self.cache, "x, states")
+        return given_or_last(cache, self.cache, self._cache_type, "x, states")
 
     def _each_state(self, name: str, states: Any) -> Iterator[Any]:
         """The states of each layer; None for each where there are none. Raises ValueError for another number."""

@@ -51,7 +51,7 @@ class Dropout:
 
     def backward(self, dy: Array, *, cache: Array | None = None) -> Array:
         """dx = dy · m / (1 - p), m of the last forward, or of the one that left this `cache`."""
-        m: Array = given_or_last(cache, self.cache, "x")
+        m: Array = given_or_last(cache, self.cache, object, "x")
         backend = backend_of(m)
         check_place("dy", dy, backend, m.device, "what forward returned")
         if dy.shape != m.shape or dy.dtype != m.dtype:

@@ -38,6 +38,8 @@ class RecurrentLayer(Layer):
     seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws
     """
 
+    _cache_type = Cache
+
     def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int = 0) -> None:
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is a {kind_of(cell)}: expected an instance of a subclass of xrnn.Cell")
