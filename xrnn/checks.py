@@ -133,7 +133,7 @@ def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
     if (isinstance(leak, np.ndarray) or backend.reads_are_free) and not ((leak > 0) & (leak <= 1)).all():
         raise ValueError(f"leak holds values from {leak.min()} to {leak.max()}: expected numbers in (0, 1]; check them")
     with backend.device_of(b):
-        return backend.asarray(leak, b.dtype)
+        return backend.asarray(leak, b.dtype).copy()  # 1 - leak is taken once: the caller's array may change
 
 
 def _host_array(name: str, values: Any, expected: str) -> HostArray:
