@@ -325,6 +325,22 @@ def test_an_update_is_the_one_by_hand(backend: Backend) -> None:
     assert_same(host(backend, stack.params), expected, atol=1e-15)
 
 
+def test_a_stack_used_twice_adds_its_gradients_up(backend: Backend) -> None:
+    stack, other = Stack(make(backend), dropout=0.4, rng=0), Linear.init(3, 2, rng=0, dtype="float64", backend=backend)
+    optimizer = SGD([other, stack], 0.1)
+    h_first, _ = stack.forward(draw(backend, T, N, D))
+    first = stack.cache
+    h_second, _ = stack.forward(draw(backend, 2, N, D, seed=5))
+    each = []
+    for dh, cache in ((h_second, None), (h_first, first)):
+        stack.backward(dh, cache=cache)
+        each.append(host(backend, stack.grads))
+        optimizer.accumulate(stack)
+    expected = [a + b for a, b in zip(*each, strict=True)]
+    assert_same(host(backend, optimizer.grads[2:]), expected)
+    assert not any(g.any() for g in host(backend, optimizer.grads[:2]))
+
+
 # ---- lengths on a device ----
 
 
