@@ -15,8 +15,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
 from tests.reference import lstm, problem
-from xrnn import LSTM, Cell, GradientMismatchError, Recurrent, Stack, check_cell, get_backend, gradcheck, use_backend
-from xrnn.backend import Backend
+from xrnn import (
+    LSTM,
+    Cell,
+    GradientMismatchError,
+    Recurrent,
+    Stack,
+    check_cell,
+    get_backend,
+    gradcheck,
+    use_backend,
+    use_fused,
+)
+from xrnn.backend import RECURRENCES, Backend
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import RNNCell
@@ -297,6 +308,31 @@ def test_a_cell_with_an_inherited_from_x(backend: Backend) -> None:
     x, (h,), _ = p.operands(backend)
     twin = layer_of(GRUCell(), backend)
     assert_allclose(backend.to_numpy(layer(x, h)), backend.to_numpy(twin(x, h)), rtol=0, atol=1e-12)
+
+
+class Halved(RNNCell):
+    """φ(z) = tanh(z) / 2: a kernel of its base would compute another."""
+
+    def activate(self, xp: Any, z: Any) -> None:
+        super().activate(xp, z)
+        z *= 0.5
+
+    def slope(self, xp: Any, h: Any, dz: Any) -> None:
+        super().slope(xp, 2 * h, dz)
+        dz *= 0.5
+
+
+@pytest.mark.usefixtures("form")
+def test_a_cell_that_derives_from_one_with_kernels_runs_plain(backend: Backend) -> None:
+    check_cell(Halved(), backend=backend)
+    layer = Recurrent.init(Halved(), D, H, rng=0, backend=backend)
+    x = backend.asarray(np.random.default_rng(0).standard_normal((1, N, D)).astype("float32"))
+    with use_fused(False):
+        expected = backend.to_numpy(layer(x)).copy()
+    assert_array_equal(backend.to_numpy(layer(x)), expected)
+    assert_allclose(expected, np.tanh(backend.to_numpy(x) @ backend.to_numpy(layer.params[0])) / 2, rtol=1e-5)
+    for operation in RECURRENCES:
+        assert backend.explain(operation, Halved(), {"T": T, "N": N, "D": D, "H": H}, "float32").form == "plain"
 
 
 @pytest.mark.parametrize("from_h_", [(0, 2), (1, 0), (2, 1, 0)])
