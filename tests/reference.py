@@ -15,6 +15,7 @@ import numpy as np
 from autograd import grad
 
 from tests.layouts import lay_out
+from tests.ugrnn.layer import UGRNN
 from xrnn import GRU, LSTM, RNN
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
@@ -72,6 +73,13 @@ def gru_reset_before(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any
     return ((1 - u) * n + u * h,)
 
 
+def ugrnn(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    (h,), H = states, len(Wh)
+    z = x @ Wx + h @ Wh + b
+    u, y = sigmoid(z[:, :H]), anp.tanh(z[:, H:])
+    return ((1 - u) * y + u * h,)
+
+
 def leaks(H: int) -> HostArray:
     """A leak for each unit, 1 among them."""
     return np.linspace(0.1, 1, H)
@@ -96,6 +104,7 @@ CELLS: Final = {
     "lstm": CellCase(lstm, LSTM, (4, 4, 4), ("h", "c")),
     "gru": CellCase(gru, GRU, (3, 3, 4)),
     "gru reset before": CellCase(gru_reset_before, lambda *p, **o: GRU(*p, reset_after=False, **o), (3, 3, 3)),
+    "ugrnn": CellCase(ugrnn, UGRNN, (2, 2, 2)),
 }
 
 

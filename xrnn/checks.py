@@ -13,7 +13,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.select import backend_of, kind_of
-from xrnn.typing import Array
+from xrnn.typing import Array, HostArray
 
 
 def check_float(name: str, array: Any) -> Backend:
@@ -96,10 +96,11 @@ def check_lengths(lengths: Any, N: int, T: int, backend: Backend, device: Any, b
     Raises TypeError for what is no array of integers, ValueError for another shape, range or device.
     """
     if not backend.owns(lengths) and isinstance(lengths, np.ndarray | list | tuple):
-        lengths = np.asarray(lengths)
-        if lengths.dtype.kind in "iu" or not lengths.size:
-            _check_lengths_on_host(lengths, N, T)
-            lengths = backend.asarray(lengths.astype("int64"))
+        on_host = _host_array("lengths", lengths, "integers, one for each row of x")
+        if on_host.size and on_host.dtype.kind not in "iu":
+            raise TypeError(f"lengths has dtype {on_host.dtype}: expected integers; use np.asarray(lengths, 'int64')")
+        _check_lengths_on_host(on_host, N, T)
+        lengths = backend.asarray(on_host.astype("int64"))
     check_index("lengths", lengths, backend, device, beside)
     if lengths.shape != (N,):
         raise ValueError(f"lengths has shape {lengths.shape}: expected ({N},), one for each row of x")
@@ -110,20 +111,34 @@ def check_lengths(lengths: Any, N: int, T: int, backend: Backend, device: Any, b
 
 
 def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
-    """A number in (0, 1], or as many as b (H,) has, on its backend and in its dtype; None for 1, which is no leak.
+    """A number in (0, 1], or as many as b (H,) has, on its device and in its dtype; None for 1, which is no leak.
 
     Raises TypeError for what is no number, ValueError for another shape or range.
     """
+    expected = f"expected a number in (0, 1], or an array of {len(b)} such numbers, one a unit"
     if isinstance(leak, int | float | np.number) and not isinstance(leak, bool):
         if not 0 < leak <= 1:
-            raise ValueError(f"leak is {leak}: expected a number in (0, 1], the share of the new value in each step")
+            raise ValueError(f"leak is {leak}: {expected}; leave it out for a layer without leak")
         return None if leak == 1 else float(leak)
     if isinstance(leak, list | tuple):
-        leak = np.asarray(leak)
-    if not hasattr(leak, "shape") or leak.dtype.kind not in "fiu":
-        raise TypeError(f"leak is {leak!r}: expected a number in (0, 1], or an array of {len(b)}, one a unit")
+        leak = _host_array("leak", leak, f"a number in (0, 1], or {len(b)}, one a unit")
+    if not hasattr(leak, "shape"):
+        raise TypeError(f"leak is {leak!r}: {expected}; use float(leak)")
+    if type(leak) is not np.ndarray:
+        check_place("leak", leak, backend, b.device, "b")
+    if leak.dtype.kind not in "fiu":
+        raise TypeError(f"leak has dtype {leak.dtype}: {expected}; use leak.astype({b.dtype.name!r})")
     if leak.shape != b.shape:
-        raise ValueError(f"leak has shape {leak.shape}: expected a number, or {b.shape}, one a unit")
+        raise ValueError(f"leak has shape {leak.shape}: {expected}; b is {b.shape}")
     if (isinstance(leak, np.ndarray) or backend.reads_are_free) and not ((leak > 0) & (leak <= 1)).all():
-        raise ValueError(f"leak holds values from {leak.min()} to {leak.max()}: expected numbers in (0, 1]")
-    return backend.asarray(leak, b.dtype)
+        raise ValueError(f"leak holds values from {leak.min()} to {leak.max()}: expected numbers in (0, 1]; check them")
+    with backend.device_of(b):
+        return backend.asarray(leak, b.dtype).copy()  # 1 - leak is taken once: the caller's array may change
+
+
+def _host_array(name: str, values: Any, expected: str) -> HostArray:
+    """NumPy's array of a list.   Raises TypeError where it is none of equal parts."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise TypeError(f"{name} is a {kind_of(values)} of unequal parts: expected {expected}") from error

@@ -14,8 +14,10 @@ from xrnn.typing import Array
 class HasParameters(Protocol):
     """What an optimizer needs of a layer."""
 
-    params: list[Array]
-    grads: list[Array]
+    @property
+    def params(self) -> list[Array]: ...
+    @property
+    def grads(self) -> list[Array]: ...
 
 
 class Optimizer:
@@ -39,6 +41,8 @@ class Optimizer:
                 )
         self.lr = lr
         self.steps = 0
+        # Those that notice when a forward ran with other weights than its backward does.
+        self._counting = [layer for layer in layers if hasattr(layer, "updates")]
         self.params = [p for layer in layers for p in layer.params]
         self._layer_grads = [g for layer in layers for g in layer.grads]
         if len({id(g) for g in self._layer_grads}) < len(self._layer_grads):
@@ -81,6 +85,8 @@ class Optimizer:
         self.steps += 1
         self._update()
         self._sums = None
+        for layer in self._counting:
+            layer.updates += 1
 
     def _update(self) -> None:
         raise NotImplementedError

@@ -48,7 +48,7 @@ class CupyBackend(Backend):
 
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
         """out += a @ b in one cuBLAS call (beta = 1), which copies nothing as long as all three are contiguous."""
-        contiguous = out.flags.c_contiguous or out.flags.f_contiguous
+        contiguous = all(array.flags.c_contiguous or array.flags.f_contiguous for array in (a, b, out))
         if not (fused_enabled() and out.size and a.size and contiguous and out.dtype.char in "fd"):
             return super().matmul_add(a, b, out)
         self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=1.0)
@@ -56,7 +56,7 @@ class CupyBackend(Backend):
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
         chosen = self._choose(cell, inputs, backward=False)
-        if chosen is not None and isinstance(cell, RNNCell):
+        if chosen is not None and type(cell) is RNNCell:
             with self.trust.noting(chosen, inputs.x.dtype, inputs.Wh.shape[0]):
                 return self.launcher.forward(chosen, cell, inputs)
         return super().recurrence_forward(cell, inputs, training)
@@ -66,7 +66,7 @@ class CupyBackend(Backend):
     ) -> tuple[Array, tuple[Array, ...]]:
         inputs, dh = trace.inputs, dstates[0]
         chosen = self._choose(cell, inputs, backward=True)
-        if chosen is not None and isinstance(cell, RNNCell) and dh is not None:
+        if chosen is not None and type(cell) is RNNCell and dh is not None:
             with self.trust.noting(chosen, inputs.x.dtype, inputs.Wh.shape[0]):
                 dz, dh_prev = self.launcher.backward(chosen, cell, trace, dh)
                 return recurrence.products(self.xp, cell, trace, dz, grads), (dh_prev,)
@@ -75,7 +75,7 @@ class CupyBackend(Backend):
     def _choose(self, cell: Cell, inputs: Inputs, *, backward: bool) -> Candidate | None:
         """The kernel to launch on the current device, None for the plain form."""
         self.launcher.raise_if_gave_up()
-        if not fused_enabled() or not isinstance(cell, RNNCell) or inputs.lengths is not None or inputs.reverse:
+        if not fused_enabled() or type(cell) is not RNNCell or inputs.lengths is not None or inputs.reverse:
             return None
         (T, N, D), dtype, H = inputs.x.shape, inputs.x.dtype, inputs.Wh.shape[0]
         chosen = choose(self.launcher.device(), dtype, T, N, D, H)
@@ -95,7 +95,7 @@ class CupyBackend(Backend):
             return Explanation("gemm", "one cuBLAS call accumulates into its output")
         if operation not in RECURRENCES or not fused_enabled():
             return super().explain(operation, cell, shapes, dtype)
-        if not isinstance(cell, RNNCell):
+        if type(cell) is not RNNCell:
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         sizes = self.launcher.device(), dtype, *(shapes[letter] for letter in "TNDH")
         chosen, count = choose(*sizes), len(candidates(*sizes))

@@ -96,7 +96,7 @@ class NumpyBackend(Backend):
             return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
         if not kernels:
             return Explanation("plain", not_built())
-        if operation in RECURRENCES and not isinstance(cell, RNNCell):
+        if operation in RECURRENCES and type(cell) is not RNNCell:
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         why = kernels.level()
         if operation in RECURRENCES:

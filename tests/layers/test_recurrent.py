@@ -433,6 +433,15 @@ def test_the_first_bias(backend: Backend) -> None:
     assert_array_equal(b, np.repeat([0, 1, 0, 0], 5))  # the forget gate's is 1
 
 
+def test_a_leak_is_the_layers_own(backend: Backend) -> None:
+    leak = backend.xp.full(5, 0.3)
+    layer = RNN.init(3, 5, leak=leak, rng=0, dtype="float64", backend=backend)
+    x = backend.xp.ones((4, 2, 3))
+    expected = backend.to_numpy(layer(x)).copy()
+    leak[...] = 0.9
+    assert_array_equal(backend.to_numpy(layer(x)), expected)
+
+
 def test_options_of_init(backend: Backend) -> None:
     assert RNN.init(3, 5, nonlinearity="relu", backend=backend).cell.nonlinearity == "relu"  # type: ignore[attr-defined]
     assert GRU.init(3, 5, backend=backend).params[2].shape == (20,)

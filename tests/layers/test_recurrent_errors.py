@@ -1,4 +1,4 @@
-"""RNN refuses bad input at its door, in one line: what came, what was expected, the remedy."""
+"""The recurrent layers refuse bad input at their door, in one line: what came, what was expected, the remedy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from tests import standin
+from tests.conftest import STANDIN
 from tests.errors import one_line
-from xrnn import RNN, asarray
+from tests.standin.counting import no_waiting
+from xrnn import GRU, LSTM, RNN, SGD, Adam, Bidirectional, Linear, Recurrent, Stack, asarray
 from xrnn.backend import Backend
+from xrnn.ops.cells.gru import GRUCell
 
 D, H, T, N = 3, 5, 6, 4
 
@@ -205,3 +208,282 @@ def test_init_of_an_unknown_dtype_or_rng() -> None:
             RNN.init(D, H, rng=rng, backend="numpy")  # type: ignore[arg-type]
     with one_line(ValueError, "rng is -1", "expected a seed"):
         RNN.init(D, H, rng=-1, backend="numpy")
+
+
+# ---- leak ----
+
+
+@pytest.mark.parametrize("leak", [0, 0.0, -0.1, 1.001, 2, np.float32(-1), float("nan"), float("inf")])
+def test_leaks_outside_their_range(backend: Backend, rnn: RNN, leak: Any) -> None:
+    words = f"leak is {leak}", "expected a number in (0, 1], or an array of 5", "leave it out for a layer without leak"
+    with one_line(ValueError, *words):
+        RNN(*rnn.params, leak=leak)
+    with one_line(ValueError, *words):
+        RNN.init(D, H, leak=leak, backend=backend)
+
+
+@pytest.mark.parametrize("leak", [True, "0.5", object, {0.5}, 0.5j])
+def test_leaks_that_are_no_numbers(rnn: RNN, leak: Any) -> None:
+    words = f"leak is {leak!r}", "expected a number in (0, 1], or an array of 5", "use float(leak)"
+    with one_line(TypeError, *words):
+        RNN(*rnn.params, leak=leak)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (H + 1,), (1, H), (H, 1)], ids=str)
+def test_leaks_of_another_shape(backend: Backend, rnn: RNN, shape: tuple[int, ...]) -> None:
+    for leak in (backend.xp.full(shape, 0.5), np.full(shape, 0.5)):
+        with one_line(ValueError, f"leak has shape {shape}", "an array of 5 such numbers, one a unit", "b is (5,)"):
+            RNN(*rnn.params, leak=leak)
+    if len(shape) == 1:
+        with one_line(ValueError, f"leak has shape {shape}", "an array of 5"):
+            RNN(*rnn.params, leak=[0.5] * shape[0])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "complex64", "str", "object"])
+def test_leaks_of_another_dtype(rnn: RNN, dtype: str) -> None:
+    for given in (np.ones(H).astype(dtype), np.ones(2000).astype(dtype)):
+        words = f"leak has dtype {given.dtype}", "expected a number in (0, 1]", "use leak.astype('float32')"
+        with one_line(TypeError, *words):
+            RNN(*rnn.params, leak=given)
+
+
+@pytest.mark.parametrize("bad", [0, -0.1, 1.001, np.nan])
+def test_leaks_of_which_one_is_out_of_range(rnn: RNN, bad: float) -> None:
+    leak = [0.5, 0.5, bad, 0.5, 1]
+    for given in (leak, tuple(leak), np.array(leak)):
+        with one_line(ValueError, "leak holds values from", "expected numbers in (0, 1]", "check them"):
+            RNN(*rnn.params, leak=given)
+
+
+def test_leaks_of_unequal_parts(rnn: RNN) -> None:
+    with one_line(TypeError, "leak is a list of unequal parts", "expected a number in (0, 1], or 5, one a unit"):
+        RNN(*rnn.params, leak=[[0.5], [0.5, 0.5]])
+
+
+def test_leaks_of_another_place() -> None:
+    with one_line(TypeError, "leak is a cupy.ndarray", "but b is on the numpy backend", "xrnn.asarray(leak,"):
+        RNN(*RNN.init(D, H, backend="numpy").params, leak=standin.ones(H))
+    with one_line(TypeError, "leak is a numpy.ma.MaskedArray", "leak.filled(0)"):
+        RNN(*RNN.init(D, H, backend="numpy").params, leak=np.ma.masked_equal(np.ones(H), 0))
+    on_device = RNN.init(D, H, backend=STANDIN)
+    with standin.cuda.Device(1):
+        elsewhere, others = standin.ones(H), [standin.zeros(s) for s in [(D, H), (H, H), (H,)]]
+    with one_line(ValueError, "leak is on device <CUDA Device 1>, but b is on <CUDA Device 0>"):
+        RNN(*on_device.params, leak=elsewhere)
+    layer: Any = RNN(*others, leak=[0.5] * H)  # from the host it goes where the weights are
+    assert layer.cell.leak.device == standin.cuda.Device(1)
+    with no_waiting():  # what lies on a GPU is not read
+        RNN(*on_device.params, leak=standin.ones(H))
+
+
+# ---- lengths ----
+
+
+@pytest.fixture(params=[RNN, LSTM, GRU])
+def layer(request: pytest.FixtureRequest, backend: Backend) -> Any:
+    return request.param.init(D, H, rng=0, backend=backend)
+
+
+@pytest.mark.parametrize("shape", [(), (N + 1,), (N - 1,), (N, 1), (0,)], ids=str)
+def test_lengths_of_another_shape(backend: Backend, layer: Any, shape: tuple[int, ...]) -> None:
+    x = zeros(backend, T, N, D)
+    for lengths in (zeros(backend, *shape, dtype="int64"), np.zeros(shape, "int32")):
+        for run in (layer.forward, layer):
+            with one_line(ValueError, f"lengths has shape {shape}", "expected (4,), one for each row of x"):
+                run(x, lengths=lengths)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "complex64"])
+def test_lengths_of_another_dtype(backend: Backend, layer: Any, dtype: str) -> None:
+    x, words = zeros(backend, T, N, D), (f"lengths has dtype {dtype}", "expected integers", "'int64'")
+    for lengths in (zeros(backend, N, dtype=dtype), np.zeros(N, dtype), list(np.zeros(N, dtype))):
+        with one_line(TypeError, *words):
+            layer.forward(x, lengths=lengths)
+
+
+@pytest.mark.parametrize("lengths", [5, 1.5, "3", None.__class__, {1, 2}])
+def test_lengths_that_are_no_array(backend: Backend, layer: Any, lengths: Any) -> None:
+    with one_line(TypeError, "lengths is a ", "expected an array of", "use xrnn.asarray(lengths)"):
+        layer.forward(zeros(backend, T, N, D), lengths=lengths)
+
+
+def test_lengths_of_unequal_parts(backend: Backend, layer: Any) -> None:
+    with one_line(TypeError, "lengths is a list of unequal parts", "expected integers, one for each row of x"):
+        layer.forward(zeros(backend, T, N, D), lengths=[[1], [1, 2], 3, 4])
+
+
+@pytest.mark.parametrize("bad", [-1, T + 1])
+def test_lengths_out_of_range(backend: Backend, layer: Any, bad: int) -> None:
+    x, lengths = zeros(backend, T, N, D), [3, bad, 0, T]
+    words = f"lengths holds values from {min(lengths)} to {max(lengths)}", "expected 0 to 6", "check them, or pad x"
+    for on_host in (lengths, np.array(lengths, "int16")):
+        with one_line(ValueError, *words):
+            layer.forward(x, lengths=on_host)
+    on_device = backend.asarray(np.array(lengths))
+    if backend.reads_are_free:
+        with one_line(ValueError, *words):
+            layer.forward(x, lengths=on_device)
+
+
+@pytest.mark.parametrize(("bad", "clamped"), [(-3, 0), (T + 9, T)])
+def test_lengths_on_a_device_are_not_read_and_count_as_the_nearest_in_range(bad: int, clamped: int) -> None:
+    for kind in (RNN, LSTM, GRU):
+        layer: Any = kind.init(D, H, rng=0, backend=STANDIN)
+        x = STANDIN.asarray(np.random.default_rng(0).standard_normal((T, N, D)).astype("float32"))
+        given, right = (STANDIN.asarray(np.array([3, length, 0, T])) for length in (bad, clamped))
+        expected = layer(x, lengths=right)
+        with no_waiting():
+            found = layer.forward(x, lengths=given)
+            h = found[0] if isinstance(found, tuple) else found
+            layer.backward(h)
+        want = expected[0] if isinstance(expected, tuple) else expected
+        np.testing.assert_array_equal(STANDIN.to_numpy(h), STANDIN.to_numpy(want))
+
+
+def test_lengths_of_another_place() -> None:
+    x = np.zeros((T, N, D), "float32")
+    with one_line(TypeError, "lengths is a cupy.ndarray", "this LSTM is on the numpy backend", "asarray(lengths,"):
+        LSTM.init(D, H, backend="numpy").forward(x, lengths=standin.zeros(N, "int64"))
+    layer = LSTM.init(D, H, backend=STANDIN)
+    with standin.cuda.Device(1):
+        lengths = standin.zeros(N, "int64")
+        other = LSTM(*(standin.zeros(p.shape, "float32") for p in layer.params))
+        on_other = standin.zeros((T, N, D), "float32")
+    with one_line(ValueError, "lengths is on device <CUDA Device 1>", "this LSTM is on <CUDA Device 0>"):
+        layer.forward(STANDIN.asarray(x), lengths=lengths)
+    h, _ = other.forward(on_other, lengths=[1] * N)  # from the host they go where the layer is
+    assert h.device == standin.cuda.Device(1)
+
+
+def test_lengths_for_one_step(backend: Backend, layer: Any) -> None:
+    x = zeros(backend, N, D)
+    for run in (layer.forward, layer, Stack([layer]).forward):
+        with one_line(ValueError, "got lengths for one step", "expected a sequence, x (T, N, D)", "leave lengths out"):
+            run(x, lengths=[1] * N)
+
+
+# ---- states and their gradients ----
+
+
+def test_states_of_another_length(backend: Backend) -> None:
+    lstm, x = LSTM.init(D, H, rng=0, backend=backend), zeros(backend, T, N, D)
+    h, short = zeros(backend, N, H), zeros(backend, N - 1, H)
+    with one_line(ValueError, "h_prev has shape (3, 5), but this LSTM expects (4, 5)", "N as in x, H as in Wh"):
+        lstm.forward(x, short, h)
+    with one_line(ValueError, "c_prev has shape (3, 5), but this LSTM expects (4, 5)", "N as in x, H as in Wh"):
+        lstm(x, h, short)
+    with one_line(TypeError, "c_prev has dtype float64", "this LSTM computes in float32", "c_prev.astype('float32')"):
+        lstm(x, h, zeros(backend, N, H, dtype="float64"))
+    with one_line(ValueError, "h_prev has shape (3, 5), but this LSTM expects (4, 5)"):
+        lstm.stream(x, (short, h))
+    for state in (h, (h,), (h, h, h)):
+        with one_line(ValueError, "state", "this LSTM expects 2, h and c", "pass on what it returned"):
+            lstm.stream(x, state)
+    gru = GRU.init(D, H, rng=0, backend=backend)
+    with one_line(ValueError, "got 2 states", "this GRU expects 1, h", "pass on what it returned"):
+        gru.stream(x, (h, h))
+
+
+def test_gradients_of_another_shape(backend: Backend) -> None:
+    lstm = LSTM.init(D, H, rng=0, backend=backend)
+    h, c = lstm.forward(zeros(backend, T, N, D))
+    with one_line(ValueError, "dh has shape (5, 4, 5), but this LSTM expects (6, 4, 5)", "the last forward returned"):
+        lstm.backward(h[1:], c)
+    with one_line(ValueError, "dc has shape (4, 5), but this LSTM expects (6, 4, 5)", "the last forward returned"):
+        lstm.backward(h, c[0])
+    with one_line(TypeError, "dc has dtype float64", "this LSTM computes in float32", "dc.astype('float32')"):
+        lstm.backward(h, c.astype("float64"))
+    with one_line(TypeError, "dh is a NoneType", "expected an array of", "use xrnn.asarray(dh)"):
+        lstm.backward(None, c)  # type: ignore[arg-type]
+
+
+def test_a_dc_for_a_layer_without_c(backend: Backend) -> None:
+    x = zeros(backend, T, N, D)
+    for kind in (RNN, GRU):
+        layer: Any = kind.init(D, H, rng=0, backend=backend)
+        h = layer.forward(x)
+        with one_line(TypeError, "backward() takes 2 positional arguments but 3 were given"):
+            layer.backward(h, h)
+        with one_line(TypeError, "backward() got an unexpected keyword argument 'dc'"):
+            layer.backward(h, dc=h)
+        stack = Stack([layer])
+        stack.forward(x)
+        with one_line(ValueError, "got 2 states", f"this {kind.__name__} expects 1, h"):
+            stack.backward(h, ((h[0], h[0]),))
+    own = Recurrent.init(GRUCell(), D, H, rng=0, backend=backend)
+    h = own.forward(x)
+    with one_line(TypeError, "got 2 states, but the cell 'gru' has 1, h", "leave the others out"):
+        own.backward(h, h)
+
+
+# ---- streams, caches, and weights that change ----
+
+
+def test_a_stream_in_reverse(backend: Backend) -> None:
+    for kind in (RNN, LSTM, GRU):
+        layer: Any = kind.init(D, H, reverse=True, backend=backend)
+        words = f"this {kind.__name__} runs in reverse", "expected a layer that runs forward", "without reverse=True"
+        with one_line(ValueError, *words):
+            layer.stream(zeros(backend, T, N, D))
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+def test_an_update_between_forward_and_backward(backend: Backend, layer: Any, optimizer: Any) -> None:
+    results = layer.forward(zeros(backend, T, N, D))
+    h, kept = results[0] if isinstance(results, tuple) else results, layer.cache
+    layer.backward(h)
+    update = optimizer([layer])
+    update.step()
+    title = type(layer).__name__
+    words = f"the weights of this {title} have been updated since that forward", "call backward before the update"
+    with one_line(RuntimeError, *words):
+        layer.backward(h)
+    layer.forward(zeros(backend, T, N, D))
+    layer.backward(h)
+    with one_line(RuntimeError, *words):
+        layer.backward(h, cache=kept)
+
+
+def test_an_update_by_way_of_a_stack(backend: Backend) -> None:
+    inner, outer = (LSTM.init(H, H, rng=i, backend=backend) for i in range(2))
+    stack, linear = Stack([inner, Stack([outer])]), Linear.init(H, 2, rng=0, backend=backend)
+    optimizer = SGD([stack, linear])
+    for _ in range(2):
+        h, _ = stack.forward(zeros(backend, T, N, H))
+        dy = linear.forward(h)
+        stack.backward(linear.backward(dy))
+        optimizer.step()
+        with one_line(RuntimeError, "the weights of this LSTM have been updated since that forward", "forward again"):
+            stack.backward(h)
+        with one_line(RuntimeError, "the weights of this Linear have been updated since that forward"):
+            linear.backward(dy)
+        with one_line(RuntimeError, "the weights of this LSTM have been updated since that forward"):
+            outer.backward(h)
+
+
+@pytest.mark.parametrize("cache", [5, "x", (1, 2)])
+def test_what_is_no_cache(backend: Backend, layer: Any, cache: Any) -> None:
+    both = Bidirectional.init(RNN, D, H, rng=0, backend=backend)
+    for owner in (layer, Stack([layer]), both, Linear.init(D, H, rng=0, backend=backend)):
+        results = owner.forward(zeros(backend, T, N, D))
+        h = results[0] if isinstance(results, tuple) else results
+        with one_line(TypeError, f"cache is a {type(cache).__name__}", "expected this layer's own", "layer.cache"):
+            owner.backward(h, cache=cache)
+
+
+def test_a_cache_of_another_layer(backend: Backend, layer: Any) -> None:
+    other = type(layer).init(D, H, rng=1, backend=backend)
+    results = other.forward(zeros(backend, T, N, D))
+    h = results[0] if isinstance(results, tuple) else results
+    with one_line(RuntimeError, f"the weights of this {type(layer).__name__} have been replaced", "it ran with"):
+        layer.backward(h, cache=other.cache)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_weights_replaced_between_forward_and_backward(backend: Backend, layer: Any, which: int) -> None:
+    results = layer.forward(zeros(backend, T, N, D))
+    h = results[0] if isinstance(results, tuple) else results
+    layer.params[which] = layer.params[which].copy()
+    title = type(layer).__name__
+    with one_line(RuntimeError, f"the weights of this {title} have been replaced since that forward", "it ran with"):
+        layer.backward(h)

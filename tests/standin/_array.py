@@ -174,6 +174,15 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
         wait("device_to_host", "format()")
         return format(self._host if self.ndim else self._host[()], spec)
 
+    # ---- copies: a deep one stays on the device, a pickle goes by way of the host ----
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        launch("kernels", self.device)
+        return self._of(self._host.copy(), self.device)
+
+    def __reduce__(self) -> Any:
+        return _from_host, (self.get(),)
+
     # ---- methods with more than a table line to them ----
 
     def astype(
@@ -192,6 +201,12 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
         launch("kernels", self.device)
         wait("waits", "nonzero()")
         return tuple(self._of(axis, self.device) for axis in self._host.nonzero())
+
+
+def _from_host(values: Any) -> ndarray:
+    """What a pickle becomes, on the current device."""
+    wait("host_to_device", "an array from a pickle")
+    return ndarray._of(values)
 
 
 def _same_memory(a: Any, b: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_place, dtype_of
-from xrnn.select import backend_of
+from xrnn.select import backend_of, kind_of
 from xrnn.typing import Array
 
 
@@ -21,6 +21,7 @@ class Layer:
     names: tuple[str, ...] = ()
     updates: int = 0  # how often an optimizer has updated the parameters
     cache: Any = None
+    _cache_type: type = object
     _forward_arguments: str = "x"  # for an error
 
     def __init__(self, *params: Array) -> None:
@@ -75,7 +76,7 @@ class Layer:
             self._refuse(name, array, show_shape(shape), remedy)
 
     def _cached(self, cache: Any) -> Any:
-        return given_or_last(cache, self.cache, self._forward_arguments)
+        return given_or_last(cache, self.cache, self._cache_type, self._forward_arguments)
 
     def _check_unchanged(self, updates: int, ran_with: Sequence[Array]) -> None:
         """Refuse a backward whose forward ran with other weights, as far as that can be noticed."""
@@ -111,9 +112,11 @@ def show_shape(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
-def given_or_last(cache: Any, last: Any, arguments: str) -> Any:
-    """The cache that `backward` works with. Raises RuntimeError where there was no forward."""
+def given_or_last(cache: Any, last: Any, kind: type, arguments: str) -> Any:
+    """The cache that `backward` works with. Raises RuntimeError where there was no forward, TypeError for no cache."""
     cache = last if cache is None else cache
     if cache is None:
         raise RuntimeError(f"backward needs a forward before it: call forward({arguments}) first")
+    if not isinstance(cache, kind):
+        raise TypeError(f"cache is a {kind_of(cache)}: expected this layer's own; take layer.cache after the forward")
     return cache

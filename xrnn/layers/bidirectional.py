@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Bidirectional(Composite):
 
     Raises TypeError for what is no recurrent layer, ValueError for a direction or a size that doesn't fit.
     """
+
+    _cache_type = list
 
     def __init__(self, forward: Part, backward: Part) -> None:
         super().__init__([forward, backward])
@@ -68,6 +70,13 @@ class Bidirectional(Composite):
     def streams(self) -> bool:
         return False
 
+    def stream(self, x: Array, state: States | None = None) -> NoReturn:
+        """Raises ValueError: the backward half starts at the end, and a stream has none."""
+        raise ValueError(
+            "a Bidirectional has a half that runs in reverse, from the last step on: expected layers that run forward; "
+            "stream with one of them"
+        )
+
     def through(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
         results = [
             layer.through(x, state, lengths, training=training)
@@ -81,6 +90,7 @@ class Bidirectional(Composite):
 
     def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, States]:
         caches, split = self._cached(cache), self.layers[0].output_size
+        backend_of(dh, "dh")  # has its own words for what is no array
         if dh.shape[-1:] != (self.output_size,):
             raise ValueError(
                 f"dh has shape {dh.shape}, but this Bidirectional expects {self.output_size} features: "

@@ -16,11 +16,14 @@ class Part(Protocol):
     """What a composite needs of a layer: of a recurrent one, and of another composite."""
 
     cache: Any
-    params: list[Array]
-    grads: list[Array]
-    input_size: int
     updates: int
 
+    @property
+    def params(self) -> list[Array]: ...
+    @property
+    def grads(self) -> list[Array]: ...
+    @property
+    def input_size(self) -> int: ...
     @property
     def output_size(self) -> int: ...
     @property
@@ -29,6 +32,7 @@ class Part(Protocol):
     def title(self) -> str: ...
     @property
     def named_params(self) -> dict[str, Array]: ...
+    def checked_lengths(self, lengths: Any, x: Array) -> Array: ...
     def through(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Any]: ...
     def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, Any]: ...
 
@@ -41,13 +45,17 @@ class Composite:
     cache    what the last `forward` keeps for `backward`: None before
     """
 
+    _cache_type: type = object
+
     def __init__(self, layers: Sequence[Part]) -> None:
+        if not isinstance(layers, Sequence):
+            raise TypeError(f"layers is a {kind_of(layers)}: expected a list of recurrent layers, as in Stack([a, b])")
         for i, layer in enumerate(layers):
             if not hasattr(layer, "through"):
                 raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, as RNN, LSTM or GRU")
-        if len({id(layer) for layer in layers}) < len(layers):
-            raise ValueError("a layer is given twice: expected layers of their own; make another, or copy.deepcopy it")
         self.layers = list(layers)
+        if len({id(grad) for grad in self.grads}) < len(self.grads):  # by gradients: also one within another composite
+            raise ValueError("a layer is given twice: expected layers of their own; make another, or copy.deepcopy it")
         self.cache: Any = None
 
     @property
@@ -90,7 +98,7 @@ class Composite:
 
         Keeps what `backward` needs.
         """
-        return self.through(x, states, lengths, training=True)
+        return self.through(x, states, self._moved(lengths, x), training=True)
 
     def backward(self, dh: Array, dstates: States | None = None, *, cache: Any = None) -> tuple[Array, States]:
         """The gradient of what a `forward` returned → dx, and that of the states that it was given.
@@ -104,9 +112,16 @@ class Composite:
 
     def __call__(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
         """Inference: what `forward` returns without dropout, with nothing kept."""
-        return self.through(x, states, lengths, training=False)
+        return self.through(x, states, self._moved(lengths, x), training=False)
+
+    def _moved(self, lengths: Any, x: Array) -> Array | None:
+        """`lengths` on the layers' device, moved once for all of them."""
+        return None if lengths is None else self.checked_lengths(lengths, x)
 
     # ---- for composites of composites ----
+
+    def checked_lengths(self, lengths: Any, x: Array) -> Array:
+        return self.layers[0].checked_lengths(lengths, x)
 
     def through(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
         raise NotImplementedError
@@ -115,7 +130,7 @@ class Composite:
         raise NotImplementedError
 
     def _cached(self, cache: Any) -> Any:
-        return given_or_last(cache, self.cache, "x, states")
+        return given_or_last(cache, self.cache, self._cache_type, "x, states")
 
     def _each_state(self, name: str, states: Any) -> Iterator[Any]:
         """The states of each layer; None for each where there are none. Raises ValueError for another number."""

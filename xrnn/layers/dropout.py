@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_integer, check_number, check_place
@@ -32,6 +32,10 @@ class Dropout:
         self.grads: list[Array] = []
         self.cache: Array | None = None  # m / (1 - p)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: without the cache."""
+        return vars(self) | {"cache": None}
+
     @property
     def named_params(self) -> dict[str, Array]:
         """None: dropout has no parameters."""
@@ -47,7 +51,7 @@ class Dropout:
 
     def backward(self, dy: Array, *, cache: Array | None = None) -> Array:
         """dx = dy · m / (1 - p), m of the last forward, or of the one that left this `cache`."""
-        m: Array = given_or_last(cache, self.cache, "x")
+        m: Array = given_or_last(cache, self.cache, object, "x")
         backend = backend_of(m)
         check_place("dy", dy, backend, m.device, "what forward returned")
         if dy.shape != m.shape or dy.dtype != m.dtype:

@@ -30,6 +30,7 @@ class Linear(Layer):
     """
 
     names = ("W", "b")
+    _cache_type = Cache
 
     def __init__(self, W: Array, b: Array) -> None:
         super().__init__(W, b)

@@ -15,7 +15,7 @@ from xrnn.layers.base import Layer, show_shape
 from xrnn.ops.cell import Cell
 from xrnn.ops.random import Draws
 from xrnn.ops.recurrence import Inputs, Trace
-from xrnn.select import get_backend
+from xrnn.select import get_backend, kind_of
 from xrnn.typing import Array
 
 State: TypeAlias = tuple[Array, ...]  # (N, H) for each state of the cell
@@ -38,9 +38,19 @@ class RecurrentLayer(Layer):
     seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws
     """
 
+    _cache_type = Cache
+
     def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int = 0) -> None:
+        if not isinstance(cell, Cell):
+            raise TypeError(f"cell is a {kind_of(cell)}: expected an instance of a subclass of xrnn.Cell")
+        check_blocks(cell)
         self.cell = cell
         self.names = ("Wx", "Wh", "b", *cell.params)
+        if len(params) != len(self.names):
+            raise TypeError(
+                f"got {len(params)} parameters, but the cell {cell.name!r} has {len(self.names)}: pass "
+                f"{', '.join(self.names)}"
+            )
         super().__init__(*params)
         Wx, Wh, b = params[:3]
         H = Wh.shape[0] if Wh.ndim else 0
@@ -91,6 +101,11 @@ class RecurrentLayer(Layer):
         if training:
             self.cache = Cache(trace, x.ndim == 2, self.updates)
         return self._results(trace, x.ndim == 2)[0], tuple(trace.final)
+
+    def checked_lengths(self, lengths: Any, x: Array) -> Array:
+        """`lengths` as an array on this layer's device, for all layers that x goes through."""
+        self._check_input(x, ())
+        return self._checked_lengths(lengths, x)
 
     def back(self, dh: Array, dfinal: State | None, cache: Cache | None) -> tuple[Array, State]:
         """The gradient by way of both results of `through` → dx, that of the initial states."""
@@ -202,7 +217,8 @@ class RecurrentLayer(Layer):
         if x.ndim == 2:
             raise ValueError("got lengths for one step, x (N, D): expected a sequence, x (T, N, D); leave lengths out")
         T, N, _ = x.shape
-        return check_lengths(lengths, N, T, self.backend, self._device, f"this {self.title}")
+        with self.backend.device_of(x):
+            return check_lengths(lengths, N, T, self.backend, self._device, f"this {self.title}")
 
     def _refuse_stream(self) -> None:
         raise ValueError(
@@ -240,6 +256,23 @@ class SingleStateLayer(RecurrentLayer):
         hs = self._run(x, (h_prev,), lengths, False).states[0]
         h: Array = hs[self._slot if x.ndim == 2 else self._slots]
         return h
+
+
+def check_blocks(cell: Cell) -> None:
+    """Refuse a cell whose parts of Wx or Wh feed blocks that the driver can't.   Raises ValueError."""
+    from_h, every = cell.from_h, range(cell.pre)
+    for name, fed in (("from_x", cell.from_x), ("from_h", from_h)):
+        if not fed or not set(fed) <= set(every) or len(set(fed)) < len(fed):
+            raise ValueError(
+                f"the cell {cell.name!r} has {name} = {fed} and pre = {cell.pre}: expected blocks from 0 to "
+                f"{cell.pre - 1}, none of them twice; change {name} or pre"
+            )
+    # One product a step writes all that h feeds; a cell with a recurrent term of its own takes its own products.
+    if not cell.recurs and from_h != tuple(range(from_h[0], from_h[0] + len(from_h))):
+        raise ValueError(
+            f"the cell {cell.name!r} has from_h = {from_h}: expected neighbouring blocks in their order, as (1, 2, 3); "
+            "number the blocks of z so that those which h feeds lie together"
+        )
 
 
 def fresh_params(

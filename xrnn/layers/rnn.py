@@ -44,7 +44,8 @@ class RNN(SingleStateLayer):
         super().__init__(RNNCell(nonlinearity), Wx, Wh, b, reverse=reverse)
         self._gradient_names = ["dh_next"]
         if leak is not None and (leak := check_leak(leak, b, self.backend)) is not None:
-            self.cell = LeakyRNNCell(leak, nonlinearity)
+            with self.backend.device_of(b):
+                self.cell = LeakyRNNCell(leak, nonlinearity)
 
     @classmethod
     def init(

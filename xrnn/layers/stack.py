@@ -36,6 +36,8 @@ class Stack(Composite):
     Raises TypeError for what is no recurrent layer, ValueError for none, or for sizes that don't fit.
     """
 
+    _cache_type = Cache
+
     def __init__(
         self, layers: Sequence[Part], *, dropout: float = 0.0, rng: np.random.Generator | int | None = None
     ) -> None:

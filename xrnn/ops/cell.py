@@ -49,7 +49,7 @@ class Cell:
     part i of h @ Wh, and all with the bias, whose parts follow `from_b`.
     """
 
-    name: str  # finds a backend's kernels
+    name: str = "cell"  # finds a backend's kernels; left out: the name of the class, which has none
     states: tuple[str, ...] = ("h",)  # the first is the output, and what Wh multiplies
     pre: int = 1  # blocks of z
     kept: int = 0  # (N, H) arrays that a step saves for the gradient, besides z
@@ -58,16 +58,27 @@ class Cell:
     params: tuple[str, ...] = ()  # the cell's own, beyond Wx, Wh and b
     draws: bool = False  # whether a step draws random numbers
 
-    # The block of z that each part of x @ Wx feeds, and each part of h @ Wh: neighbours, in their order. Left out: all.
-    from_x: tuple[int, ...] = ()
-    from_h: tuple[int, ...] = ()
+    # The block of z that each part of x @ Wx feeds, and each part of h @ Wh: those of h are neighbours, in their order,
+    # so that one product a step is enough. Left out: all.
+    from_x: tuple[int, ...] = (0,)
+    from_h: tuple[int, ...] = (0,)
     # The block that each part of b feeds: those that x feeds, in their order, then the others. Never to be given.
-    from_b: tuple[int, ...] = ()
+    from_b: tuple[int, ...] = (0,)
 
     def __init_subclass__(cls) -> None:
-        every = tuple(range(cls.pre))
-        cls.from_x, cls.from_h = cls.from_x or every, cls.from_h or every
-        cls.from_b = cls.from_x + tuple(block for block in every if block not in cls.from_x)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__  # a kernel of the base class computes another step
+        cls.from_x, cls.from_h = cls._fed("from_x"), cls._fed("from_h")
+        cls.from_b = cls.from_x + tuple(block for block in range(cls.pre) if block not in cls.from_x)
+
+    @classmethod
+    def _fed(cls, name: str) -> tuple[int, ...]:
+        """`from_x` or `from_h`, all blocks where neither this class nor one that it derives from names some."""
+        base: Any = super(cls, cls)
+        fed: tuple[int, ...] = getattr(cls, name)
+        # All of the blocks that a base has: all of those that this class has.
+        left_out = name not in vars(cls) and fed == tuple(range(base.pre))
+        return tuple(range(cls.pre)) if left_out else fed
 
     def initial_bias(self, H: int) -> HostArray:
         """(pre · H,) on the host, in float64."""

@@ -66,6 +66,9 @@ def gradient_steps(
             if given_state is not None:
                 d += given_state
         passed_on = None if idle_t is None else [d.copy() for d in dafter]  # `gradient` may change dafter
+        if idle_t is not None and run.down:  # an idle row adds nothing to the gradients of the cell's own parameters
+            for d in dafter:
+                xp.copyto(d, 0, where=idle_t)
         cell.gradient(run, at, dafter, dz_t, dbefore)
         if idle_t is not None:
             xp.copyto(dz_t, 0, where=idle_t)

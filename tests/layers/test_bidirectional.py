@@ -1,0 +1,176 @@
+"""Two layers side by side give what the same two give by hand: values, gradients, states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests.errors import one_line
+from tests.layers.test_stack import (
+    assert_same,
+    backward_by_hand,
+    draw,
+    draw_states,
+    forward_by_hand,
+    host,
+    poison,
+)
+from xrnn import GRU, LSTM, RNN, SGD, Bidirectional, Linear, Stack
+from xrnn.backend import Backend
+
+T, N, D = 5, 3, 4
+RAGGED = [2, 5, 0]
+
+
+def make(backend: Backend) -> tuple[Any, Any]:
+    """Two layers of different cells and widths."""
+    options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": "float64", "backend": backend}
+    return LSTM.init(D, 5, **options), GRU.init(D, 2, reverse=True, **options)
+
+
+@pytest.mark.usefixtures("form")
+@pytest.mark.parametrize("lengths", [None, RAGGED])
+@pytest.mark.parametrize("shape", [(T, N, D), (1, N, D), (N, D), (0, N, D)], ids=str)
+def test_layers_by_hand(backend: Backend, shape: tuple[int, ...], lengths: Any) -> None:
+    if lengths is not None:
+        if len(shape) == 2:
+            return  # lengths belong to sequences
+        lengths = np.minimum(lengths, shape[0])
+    ahead, back = make(backend)
+    both = Bidirectional(*make(backend))
+    assert (both.input_size, both.output_size) == (D, 7)
+    x, dh = draw(backend, *shape), draw(backend, *shape[:-1], 7, seed=3)
+    states, dstates = draw_states(backend, [ahead, back]), draw_states(backend, [ahead, back], seed=100)
+
+    found, called = both.forward(x, states, lengths=lengths), both(x, states, lengths=lengths)
+    poison(both)
+    dx, dinitial = both.backward(dh, dstates)
+    assert dx.shape == x.shape
+    assert_same(host(backend, *called), host(backend, *found))
+    if shape[0] == 0:  # without a step the states pass through
+        assert_same(host(backend, found[1], dinitial), host(backend, states, dstates))
+        assert not any(g.any() for g in host(backend, both.grads))
+        return
+    halves, final = zip(
+        *(forward_by_hand([layer], x, [state], lengths) for layer, state in zip((ahead, back), states, strict=True)),
+        strict=True,
+    )
+    assert_same(host(backend, *found), host(backend, backend.xp.concatenate(halves, axis=-1), final))
+    dxs, expected = zip(
+        backward_by_hand([ahead], dh[..., :5], dstates[:1]),
+        backward_by_hand([back], dh[..., 5:], dstates[1:]),
+        strict=True,
+    )
+    assert_same(host(backend, dx, dinitial), host(backend, dxs[0] + dxs[1], expected))
+    assert_same(host(backend, both.grads), host(backend, ahead.grads, back.grads))
+
+
+def test_each_backward_half_starts_at_its_rows_end(backend: Backend) -> None:
+    ahead, back = make(backend)
+    both, x = Bidirectional(ahead, back), draw(backend, T, N, D)
+    h = backend.to_numpy(both(x, lengths=RAGGED)[0])
+    for row, length in enumerate(RAGGED):
+        alone = backend.to_numpy(both(x[:length, row : row + 1].copy())[0])
+        assert_same([h[:length, row]], [alone[:, 0]], atol=1e-13)
+        x[length:, row] = np.nan  # and what lies past it is never read
+    assert_array_equal(backend.to_numpy(both(x, lengths=RAGGED)[0]), h)
+
+
+def test_an_earlier_forward_by_its_cache(backend: Backend) -> None:
+    both, x, dh = Bidirectional(*make(backend)), draw(backend, T, N, D), draw(backend, T, N, 7, seed=3)
+    both.forward(x)
+    expected, cache = host(backend, both.backward(dh), both.grads), both.cache
+    both.forward(draw(backend, N, D))  # one step
+    poison(both)
+    assert_same(host(backend, both.backward(dh, cache=cache), both.grads), expected)
+    both(x)
+    assert_same(host(backend, both.backward(dh, cache=cache), both.grads), expected)
+
+
+def test_in_a_stack(backend: Backend) -> None:
+    both, above = Bidirectional(*make(backend)), RNN.init(7, 3, rng=1, dtype="float64", backend=backend)
+    stack, x, dh = Stack([both, above]), draw(backend, T, N, D), draw(backend, T, N, 3)
+    h, (inner, outer) = stack.forward(x, lengths=RAGGED)
+    below, states = both(x, lengths=RAGGED)
+    assert_same(host(backend, h), host(backend, above(below, lengths=RAGGED)))
+    assert_same(host(backend, inner), host(backend, states))
+    assert len(outer) == 1
+    found = host(backend, stack.backward(dh), stack.grads)
+    above.forward(both.forward(x, lengths=RAGGED)[0], lengths=RAGGED)
+    dx, dstates = both.backward(above.backward(dh)[0])
+    assert_same(found[:1], host(backend, dx))
+    assert_same(found[1:4], host(backend, dstates))
+    assert_same(found[5:], host(backend, both.grads, above.grads))
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+def test_init(backend: Backend, kind: Any) -> None:
+    both = Bidirectional.init(kind, D, 5, rng=7, dtype="float64", backend=backend)
+    layers: list[Any] = both.layers
+    ahead, back = layers
+    assert (ahead.reverse, back.reverse) == (False, True)
+    rng = np.random.default_rng(7)
+    twins = [kind.init(D, 5, rng=rng, dtype="float64", backend="numpy") for _ in range(2)]
+    assert_same(host(backend, both.params), [p for twin in twins for p in twin.params])
+    assert list(both.named_params) == ["0.Wx", "0.Wh", "0.b", "1.Wx", "1.Wh", "1.b"]
+    relu: Any = Bidirectional.init(RNN, D, 5, nonlinearity="relu", leak=0.5, backend=backend)
+    assert [layer.cell.name for layer in relu.layers] == ["leaky_rnn"] * 2
+
+
+def test_an_optimizer_updates_both_halves(backend: Backend) -> None:
+    both = Bidirectional(*make(backend))
+    linear = Linear.init(7, 2, rng=0, dtype="float64", backend=backend)
+    h, _ = both.forward(draw(backend, T, N, D))
+    both.backward(linear.backward(0 * linear.forward(h) + 1))
+    expected = [p - 0.1 * g for p, g in zip(host(backend, both.params), host(backend, both.grads), strict=True)]
+    SGD([both, linear], 0.1).step()
+    assert_same(host(backend, both.params), expected, atol=1e-15)
+    with one_line(RuntimeError, "the weights of this LSTM have been updated since that forward", "forward again"):
+        both.backward(h)
+
+
+# ---- bad input ----
+
+
+def test_directions_and_sizes_that_do_not_fit(backend: Backend) -> None:
+    ahead, back = make(backend)
+    other = GRU.init(D + 1, 2, reverse=True, backend=backend)
+    with one_line(ValueError, "forward is a GRU with reverse=True", "expected a layer made with reverse=False"):
+        Bidirectional(back, ahead)
+    with one_line(ValueError, "backward is a LSTM with reverse=False", "expected a layer made with reverse=True"):
+        Bidirectional(ahead, make(backend)[0])
+    with one_line(ValueError, "forward takes 4 features, but backward takes 5", "two layers of one input size"):
+        Bidirectional(ahead, other)
+    with one_line(ValueError, "forward is a Stack", "expected a layer made with reverse=False"):
+        Bidirectional(Stack([ahead]), back)
+    with one_line(TypeError, "layers[0] is a xrnn.layers.linear.Linear", "expected a recurrent layer"):
+        Bidirectional(Linear.init(D, 2, backend=backend), back)  # type: ignore[arg-type]
+
+
+def test_a_stream(backend: Backend) -> None:
+    both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
+    with one_line(ValueError, "a Bidirectional has a half that runs in reverse", "expected layers that run forward"):
+        both.stream(x)
+    assert not both.streams
+
+
+def test_states_and_gradients_of_another_shape(backend: Backend) -> None:
+    both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
+    h, states = both.forward(x)
+    with one_line(
+        ValueError, "states has 1 entries", "expected a tuple of 2, one for each layer of this Bidirectional"
+    ):
+        both.forward(x, states[:1])
+    with one_line(ValueError, "h_prev has shape (3, 5), but this GRU expects (3, 2)", "N as in x, H as in Wh"):
+        both.forward(x, (states[0], states[0][:1]))
+    with one_line(ValueError, "dh has shape (5, 3, 6), but this Bidirectional expects 7 features"):
+        both.backward(h[..., :6])
+    with one_line(ValueError, "dh has shape (4, 3, 5), but this LSTM expects (5, 3, 5)"):
+        both.backward(h[1:])
+    with one_line(TypeError, "dh is a NoneType", "expected an array of"):
+        both.backward(None)  # type: ignore[arg-type]
+    with one_line(RuntimeError, "backward needs a forward before it", "call forward(x, states) first"):
+        Bidirectional(*make(backend)).backward(h)

@@ -1,0 +1,518 @@
+"""Layers one after the other give what the same layers give by hand: values, gradients, states, copies."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.conftest import STANDIN
+from tests.errors import one_line
+from tests.standin.counting import counted
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Adam,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Linear,
+    Recurrent,
+    Stack,
+    mean_squared_error,
+    softmax_cross_entropy,
+)
+from xrnn.backend import Backend
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.typing import HostArray
+
+T, N, D = 5, 3, 4
+RAGGED = [2, 5, 0]
+
+
+def make(backend: Backend, dtype: str = "float64") -> list[Any]:
+    """Layers of every kind, of different widths, with weights that no two share."""
+    options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": dtype, "backend": backend}
+    return [
+        RNN.init(D, 5, leak=0.4, **options),
+        LSTM.init(5, 6, reverse=True, **options),
+        GRU.init(6, 3, **options),
+        Recurrent.init(LSTMCell(), 3, 4, **options),
+    ]
+
+
+def draw(backend: Backend, *shape: int, seed: int = 1, dtype: str = "float64") -> Any:
+    return backend.asarray(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
+
+
+def draw_states(backend: Backend, layers: Sequence[Any], seed: int = 2) -> Any:
+    return tuple(
+        tuple(draw(backend, N, layer.hidden_size, seed=seed + 10 * i + j) for j in range(len(layer.cell.states)))
+        for i, layer in enumerate(layers)
+    )
+
+
+def as_tuple(results: Any) -> tuple[Any, ...]:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def forward_by_hand(layers: Sequence[Any], x: Any, states: Any, lengths: Any) -> tuple[Any, Any]:
+    final = []
+    for layer, state in zip(layers, states, strict=True):
+        results = as_tuple(layer.forward(x, *state, lengths=lengths))
+        x = results[0]
+        final.append(tuple(s if s.ndim == 2 else s[0 if layer.reverse else -1] for s in results))
+    return x, tuple(final)
+
+
+def backward_by_hand(layers: Sequence[Any], dh: Any, dstates: Any) -> tuple[Any, Any]:
+    dinitial = []
+    for layer, dfinal in zip(layers[::-1], dstates[::-1], strict=True):
+        d = [dh.copy(), *(0 * dh for _ in dfinal[1:])]
+        for total, last in zip(d, dfinal, strict=True):
+            slot = total if total.ndim == 2 else total[0 if layer.reverse else -1]
+            slot += last
+        dh, *before = layer.backward(*d)
+        dinitial.append(tuple(before))
+    return dh, tuple(dinitial[::-1])
+
+
+def flat(value: Any) -> list[Any]:
+    """The arrays in nested tuples, None left out."""
+    if isinstance(value, tuple | list):
+        return [a for part in value for a in flat(part)]
+    return [] if value is None else [value]
+
+
+def host(backend: Backend, *values: Any) -> list[HostArray]:
+    return [backend.to_numpy(a).copy() for a in flat(values)]
+
+
+def assert_same(found: list[HostArray], expected: list[HostArray], atol: float = 0) -> None:
+    assert len(found) == len(expected)
+    for got, want in zip(found, expected, strict=True):
+        assert got.shape == want.shape
+        assert_allclose(got, want, rtol=0, atol=atol)
+
+
+def poison(layer: Any) -> None:
+    for gradient in layer.grads:
+        gradient[...] = np.nan
+
+
+# ---- against the same layers by hand ----
+
+
+@pytest.mark.usefixtures("form")
+@pytest.mark.parametrize("lengths", [None, RAGGED])
+@pytest.mark.parametrize("shape", [(T, N, D), (1, N, D), (N, D)], ids=str)
+def test_layers_by_hand(backend: Backend, shape: tuple[int, ...], lengths: Any) -> None:
+    if lengths is not None:
+        if len(shape) == 2:
+            return  # lengths belong to sequences
+        lengths = np.minimum(lengths, shape[0])
+    layers, by_hand = make(backend), make(backend)
+    stack = Stack(layers)
+    x, dh = draw(backend, *shape), draw(backend, *shape[:-1], stack.output_size, seed=3)
+    states, dstates = draw_states(backend, layers), draw_states(backend, layers, seed=100)
+
+    expected = host(backend, *forward_by_hand(by_hand, x, states, lengths))
+    found = stack.forward(x, states, lengths=lengths)
+    assert_same(host(backend, *found), expected)
+    assert_same(host(backend, *stack(x, states, lengths=lengths)), expected)
+    poison(stack)
+    found_gradients = [*host(backend, *stack.backward(dh, dstates)), *host(backend, stack.grads)]
+    expected_gradients = host(backend, *backward_by_hand(by_hand, dh, dstates))
+    expected_gradients += host(backend, [layer.grads for layer in by_hand])
+    assert_same(found_gradients, expected_gradients)
+
+
+def test_no_states_mean_zeros(backend: Backend) -> None:
+    stack, x = Stack(make(backend)), draw(backend, T, N, D)
+    zeros = tuple(tuple(0 * s for s in layer) for layer in draw_states(backend, stack.layers))
+    expected = host(backend, *stack.forward(x, zeros))
+    assert_same(host(backend, *stack.forward(x)), expected)
+    assert_same(host(backend, *stack.forward(x, (None, *zeros[1:]))), expected)
+    dh = draw(backend, T, N, stack.output_size)
+    with_zeros = host(backend, *stack.backward(dh, zeros), stack.grads)
+    poison(stack)
+    assert_same(host(backend, *stack.backward(dh), stack.grads), with_zeros)
+
+
+@pytest.mark.parametrize("lengths", [None, [0] * N])
+def test_without_a_step_the_states_pass_through(backend: Backend, lengths: Any) -> None:
+    stack = Stack(make(backend))
+    steps = 0 if lengths is None else T
+    states, dstates = draw_states(backend, stack.layers), draw_states(backend, stack.layers, seed=100)
+    h, after = stack.forward(draw(backend, steps, N, D), states, lengths=lengths)
+    assert h.shape == (steps, N, stack.output_size)
+    assert_same(host(backend, after), host(backend, states))
+    poison(stack)
+    dx, dinitial = stack.backward(0 * h, dstates)
+    assert dx.shape == (steps, N, D)
+    assert_same(host(backend, dinitial), host(backend, dstates))
+    assert not any(g.any() for g in host(backend, stack.grads))
+
+
+def test_an_earlier_forward_by_its_cache(backend: Backend) -> None:
+    stack = Stack(make(backend), dropout=0.4, rng=0)
+    x, dh = draw(backend, T, N, D), draw(backend, T, N, stack.output_size, seed=3)
+    stack.forward(x)
+    expected, cache = host(backend, *stack.backward(dh), stack.grads), stack.cache
+    stack.forward(draw(backend, N, D))  # one step, of other masks
+    poison(stack)
+    assert_same(host(backend, *stack.backward(dh, cache=cache), stack.grads), expected)
+
+
+def test_truncated_bptt_is_one_long_sequence(backend: Backend) -> None:
+    """Two chunks whose states, and on the way back their gradients, are handed over, are the whole."""
+    options: dict[str, Any] = {"dtype": "float64", "backend": backend}
+    whole = Stack([make(backend)[0], LSTM.init(5, 3, rng=9, **options)])
+    parts = copy.deepcopy(whole)
+    x, dh = draw(backend, 2 * T, N, D), draw(backend, 2 * T, N, 3, seed=3)
+    states = draw_states(backend, whole.layers)
+
+    expected = host(backend, *whole.forward(x, states))
+    expected_gradients = host(backend, *whole.backward(dh), whole.grads)
+
+    h_first, between = parts.forward(x[:T], states)
+    first = parts.cache
+    h_second, final = parts.forward(x[T:], between)
+    assert_same(host(backend, backend.xp.concatenate([h_first, h_second]), final), expected, atol=1e-13)
+    dx_second, dbetween = parts.backward(dh[T:])
+    sums = host(backend, parts.grads)
+    dx_first, dinitial = parts.backward(dh[:T], dbetween, cache=first)
+    sums = [total + g for total, g in zip(sums, host(backend, parts.grads), strict=True)]
+    found = host(backend, backend.xp.concatenate([dx_first, dx_second]), dinitial)
+    assert_same([*found, *sums], expected_gradients, atol=1e-12)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_stacks_in_stacks(backend: Backend, bidirectional: bool) -> None:
+    def build() -> list[Any]:
+        options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": "float64", "backend": backend}
+        middle = Bidirectional.init(GRU, 5, 3, **options) if bidirectional else LSTM.init(5, 6, **options)
+        return [RNN.init(D, 5, **options), middle, LSTM.init(6, 2, **options)]
+
+    a, b, c = build()
+    flat_stack, nested = Stack(build()), Stack([a, Stack([b, c])])
+    x, dh = draw(backend, T, N, D), draw(backend, T, N, 2)
+    h, states = flat_stack.forward(x, lengths=RAGGED)
+    h_nested, states_nested = nested.forward(x, lengths=RAGGED)
+    assert_same(host(backend, h_nested, states_nested), host(backend, h, states))
+    assert states_nested[1][1][0].shape == (N, 2)
+    assert (nested.input_size, nested.output_size) == (D, 2)
+    dx, dstates = flat_stack.backward(dh, states)
+    dx_nested, dstates_nested = nested.backward(dh, states_nested)
+    assert_same(host(backend, dx_nested, dstates_nested), host(backend, dx, dstates))
+    assert_same(host(backend, nested.grads), host(backend, flat_stack.grads))
+    assert list(nested.named_params)[3] == ("1.0.0.Wx" if bidirectional else "1.0.Wx")
+    for got, named in zip(nested.params, nested.named_params.values(), strict=True):
+        assert got is named
+
+
+# ---- dropout ----
+
+
+def test_dropout_lies_between_the_layers(backend: Backend) -> None:
+    stack, by_hand = Stack(make(backend)[:3], dropout=0.5, rng=3), make(backend)[:3]
+    between = [Dropout(0.5, seed=stack.dropout[0].seed, layer=i) for i in range(2)]
+    x, dh = draw(backend, T, N, D), draw(backend, T, N, 3, seed=3)
+    for _ in range(2):  # other masks each time
+        h, d = x, dh
+        for i, layer in enumerate(by_hand):
+            h = as_tuple(layer.forward(between[i - 1].forward(h) if i else h))[0]
+        assert_same(host(backend, stack.forward(x)[0]), host(backend, h))
+        for i in (2, 1, 0):
+            d = by_hand[i].backward(d)[0]
+            d = between[i - 1].backward(d) if i else d
+        assert_same(host(backend, stack.backward(dh)[0]), host(backend, d))
+        assert_same(host(backend, stack.grads), host(backend, [layer.grads for layer in by_hand]))
+
+
+def test_masks_repeat_by_seed_and_a_call_has_none(backend: Backend) -> None:
+    x = draw(backend, T, N, D)
+    one, same, other = (Stack(make(backend), dropout=0.5, rng=seed) for seed in (3, 3, 4))
+    first = host(backend, one.forward(x)[0])[0]
+    assert_array_equal(first, host(backend, same.forward(x)[0])[0])
+    assert (first != host(backend, other.forward(x)[0])[0]).any()
+    assert (first != host(backend, one.forward(x)[0])[0]).any()  # of the next step
+    plain = Stack(make(backend))
+    assert plain.dropout == []
+    assert_same(host(backend, *one(x)), host(backend, *plain(x)))
+    on_host = Stack([layer_on_host(layer, backend) for layer in make(backend)], dropout=0.5, rng=3)
+    h, _ = on_host.forward(backend.to_numpy(x))
+    assert_allclose(h, first, rtol=0, atol=1e-13)  # the same masks on every backend
+
+
+def layer_on_host(layer: Any, backend: Backend) -> Any:
+    params = [backend.to_numpy(p).copy() for p in layer.params]
+    if isinstance(layer, Recurrent):
+        return Recurrent(layer.cell, *params)
+    options = {"leak": 0.4} if isinstance(layer, RNN) else {}
+    return type(layer)(*params, reverse=layer.reverse, **options)
+
+
+# ---- streams ----
+
+
+def test_a_stream_in_chunks_is_the_whole(backend: Backend) -> None:
+    stack = Stack([Stack(make(backend)[:1]), LSTM.init(5, 3, rng=9, dtype="float64", backend=backend)], dropout=0.5)
+    assert stack.streams
+    x = draw(backend, 6, N, D)
+    whole, final = stack(x)
+    pieces, state = [], None
+    for chunk in (x[:3], x[3], x[4:]):  # a chunk, a single step, a chunk
+        h, state = stack.stream(chunk, state)
+        pieces.append(h if h.ndim == 3 else h[None])
+    assert_same(host(backend, backend.xp.concatenate(pieces), state), host(backend, whole, final), atol=1e-13)
+    assert stack.cache is None
+    assert_same(host(backend, stack.stream(x[:0], state)[1]), host(backend, state))
+
+
+# ---- making one, and training it ----
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_init(backend: Backend, kind: Any, bidirectional: bool) -> None:
+    options: dict[str, Any] = {"dtype": "float64", "bidirectional": bidirectional, "dropout": 0.1, "rng": 5}
+    stack = Stack.init(kind, D, 6, 3, backend=backend, **options)
+    assert (stack.input_size, stack.output_size) == (D, 12 if bidirectional else 6)
+    assert len(stack.layers) == 3
+    assert len(stack.dropout) == 2
+    twin = Stack.init(kind, D, 6, 3, backend="numpy", **options)
+    assert [d.seed for d in stack.dropout] == [d.seed for d in twin.dropout]
+    for got, want in zip(stack.params, twin.params, strict=True):
+        assert_array_equal(backend.to_numpy(got), want)
+    widths = [p.shape[0] for name, p in stack.named_params.items() if name.endswith("Wx")]
+    assert widths == ([D, D, 12, 12, 12, 12] if bidirectional else [D, 6, 6])
+
+
+@pytest.mark.parametrize(
+    "optimizer", [lambda layers: SGD(layers, 0.2, momentum=0.5), lambda layers: Adam(layers, 0.01)]
+)
+def test_an_optimizer_over_a_stack_trains_it(backend: Backend, optimizer: Callable[[Any], Any]) -> None:
+    stack = Stack.init(LSTM, 2, 8, 2, bidirectional=True, rng=0, backend=backend)
+    linear = Linear.init(16, 2, rng=1, backend=backend)
+    update = optimizer([stack, linear])
+    assert len(update.params) == len(stack.params) + 2
+    x = draw(backend, T, N, 2, dtype="float32")
+    losses, before = [], [id(p) for p in stack.params]
+    for _ in range(30):
+        loss, dy = mean_squared_error(linear.forward(stack.forward(x)[0]), x[::-1].copy())
+        stack.backward(linear.backward(dy))
+        update.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.7 * losses[0]
+    assert [id(p) for p in stack.params] == before
+    assert stack.updates == 30
+
+
+def test_an_update_is_the_one_by_hand(backend: Backend) -> None:
+    stack, x = Stack(make(backend)), draw(backend, T, N, D)
+    stack.forward(x)
+    stack.backward(draw(backend, T, N, stack.output_size))
+    expected = [p - 0.1 * g for p, g in zip(host(backend, stack.params), host(backend, stack.grads), strict=True)]
+    SGD([stack], 0.1).step()
+    assert_same(host(backend, stack.params), expected, atol=1e-15)
+
+
+def test_a_stack_used_twice_adds_its_gradients_up(backend: Backend) -> None:
+    stack, other = Stack(make(backend), dropout=0.4, rng=0), Linear.init(3, 2, rng=0, dtype="float64", backend=backend)
+    optimizer = SGD([other, stack], 0.1)
+    h_first, _ = stack.forward(draw(backend, T, N, D))
+    first = stack.cache
+    h_second, _ = stack.forward(draw(backend, 2, N, D, seed=5))
+    each = []
+    for dh, cache in ((h_second, None), (h_first, first)):
+        stack.backward(dh, cache=cache)
+        each.append(host(backend, stack.grads))
+        optimizer.accumulate(stack)
+    expected = [a + b for a, b in zip(*each, strict=True)]
+    assert_same(host(backend, optimizer.grads[2:]), expected)
+    assert not any(g.any() for g in host(backend, optimizer.grads[:2]))
+
+
+# ---- lengths on a device ----
+
+
+def test_lengths_from_the_host_move_once() -> None:
+    stack, x = Stack(make(STANDIN)), draw(STANDIN, T, N, D)
+    for run in (stack.forward, stack):
+        with counted() as counters:
+            run(x, lengths=RAGGED)
+        assert (counters.host_to_device, counters.device_to_host, counters.waits) == (1, 0, 0)
+    on_device = STANDIN.asarray(np.array(RAGGED))
+    with counted() as counters:
+        stack.forward(x, lengths=on_device)
+    assert (counters.host_to_device, counters.device_to_host, counters.waits) == (0, 0, 0)
+
+
+# ---- copies ----
+
+
+def copies(value: Any) -> list[Any]:
+    return [copy.deepcopy(value), pickle.loads(pickle.dumps(value))]
+
+
+def every_layer(backend: Backend) -> dict[str, tuple[Any, Any]]:
+    """A layer of each kind, and an input for it."""
+    options: dict[str, Any] = {"rng": 0, "dtype": "float64", "backend": backend}
+    x = draw(backend, T, N, D)
+    leak = draw(backend, 5) * 0 + 0.5
+    return {
+        "RNN": (RNN.init(D, 5, **options), x),
+        "a leaky RNN": (RNN.init(D, 5, leak=leak, reverse=True, **options), x),
+        "LSTM": (LSTM.init(D, 5, **options), x),
+        "GRU": (GRU.init(D, 5, **options), x),
+        "GRU, reset before": (GRU.init(D, 5, reset_after=False, **options), x),
+        "Recurrent": (Recurrent.init(LSTMCell(), D, 5, **options), x),
+        "Bidirectional": (Bidirectional.init(LSTM, D, 5, **options), x),
+        "Stack": (Stack.init(GRU, D, 5, 2, bidirectional=True, dropout=0.5, **options), x),
+        "Linear": (Linear.init(D, 5, **options), x),
+        "Embedding": (Embedding.init(7, 5, **options), backend.asarray(np.arange(6).reshape(3, 2))),
+        "Dropout": (Dropout(0.5, seed=3), x),
+    }
+
+
+@pytest.mark.parametrize("name", every_layer(STANDIN))
+def test_a_copy_goes_on_as_the_layer_would(backend: Backend, name: str) -> None:
+    layer, x = every_layer(backend)[name]
+    dy = 0 * flat(layer.forward(x))[0] + 1  # what copies must not carry: its cache
+    layer.backward(dy)
+    made = copies(layer)
+    for other in made:
+        assert other.cache is None
+        assert list(other.named_params) == list(layer.named_params)
+        for got, want in zip([*other.params, *other.grads], [*layer.params, *layer.grads], strict=True):
+            assert got is not want
+            assert backend.owns(got)
+            assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
+    expected = host(backend, layer.forward(x), layer.backward(dy), layer.grads)
+    for other in made:
+        assert_same(host(backend, other.forward(x), other.backward(dy), other.grads), expected)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [lambda layers: SGD(layers, 0.2, momentum=0.5), lambda layers: Adam(layers, 0.01)]
+)
+def test_copies_of_layers_with_their_optimizer_belong_together(
+    backend: Backend, optimizer: Callable[[Any], Any]
+) -> None:
+    embedding = Embedding.init(7, 4, rng=0, backend=backend)
+    stack = Stack.init(LSTM, 4, 5, 2, dropout=0.3, rng=0, backend=backend)
+    linear = Linear.init(5, 7, rng=1, backend=backend)
+    model = embedding, stack, linear, optimizer([embedding, stack, linear])
+    index = backend.asarray(np.arange(12).reshape(4, 3) % 7)
+
+    def train(model: Any) -> list[HostArray]:
+        embedding, stack, linear, update = model
+        logits = linear.forward(stack.forward(embedding.forward(index))[0])
+        loss, dlogits = softmax_cross_entropy(logits.reshape(12, 7), index.reshape(12))
+        embedding.backward(stack.backward(linear.backward(dlogits.reshape(4, 3, 7)))[0])
+        update.step()
+        return host(backend, loss, update.params)
+
+    train(model)
+    made = copies(model)
+    for *layers, update in made:
+        mine = [(p, g) for layer in layers for p, g in zip(layer.params, layer.grads, strict=True)]
+        for (p, g), held, grad in zip(mine, update.params, update.grads, strict=True):
+            assert p is held
+            assert g is grad
+    expected = [train(model) for _ in range(2)]
+    for other in made:
+        assert_same([a for _ in range(2) for a in train(other)], [a for step in expected for a in step])
+
+
+def test_a_copy_of_a_backend_is_the_backend(backend: Backend) -> None:
+    for same in (copy.copy(backend), *copies(backend)):
+        assert same is backend
+
+
+# ---- bad input ----
+
+
+def test_layers_that_do_not_fit(backend: Backend) -> None:
+    a: Any = RNN.init(D, 5, backend=backend)
+    b = LSTM.init(6, 3, backend=backend)
+    with one_line(ValueError, "layers[0] gives 5 features", "layers[1] takes 6", "expected each to take what the one"):
+        Stack([a, b])
+    with one_line(ValueError, "layers is empty", "expected at least one recurrent layer", "Stack([LSTM.init("):
+        Stack([])
+    with one_line(TypeError, "layers[1] is a xrnn.layers.linear.Linear", "expected a recurrent layer, as RNN"):
+        Stack([a, Linear.init(5, 5, backend=backend)])  # type: ignore[list-item]
+    with one_line(TypeError, "layers is a xrnn.layers.rnn.RNN", "expected a list of recurrent layers"):
+        Stack(a)
+
+
+def test_a_layer_given_twice(backend: Backend) -> None:
+    square = RNN.init(5, 5, backend=backend)
+    twice: list[list[Any]] = [[square, square], [square, Stack([square])]]
+    for layers in twice:
+        with one_line(ValueError, "a layer is given twice", "make another, or copy.deepcopy it"):
+            Stack(layers)
+    Stack([square, copy.deepcopy(square)])
+
+
+def test_states_of_another_number_or_length(backend: Backend) -> None:
+    stack = Stack(make(backend))
+    x, states = draw(backend, T, N, D), draw_states(backend, stack.layers)
+    with one_line(ValueError, "states has 3 entries", "expected a tuple of 4, one for each layer", "pass on what"):
+        stack.forward(x, states[:3])
+    with one_line(ValueError, "states has a ", "expected a tuple of 4, one for each layer of this Stack"):
+        stack.forward(x, states[0][0])
+    with one_line(ValueError, "got 1 state", "this LSTM expects 2, h and c", "pass on what it returned"):
+        stack.forward(x, (states[0], states[1][:1], *states[2:]))
+    with one_line(ValueError, "got 2 states", "this RNN expects 1, h"):
+        stack(x, (states[1], *states[1:]))
+    with one_line(ValueError, "h_prev has shape (2, 6), but this LSTM expects (3, 6)", "N as in x"):
+        stack.forward(x, (states[0], (states[1][0][:2], states[1][1]), *states[2:]))
+    h, _ = stack.forward(x)
+    with one_line(ValueError, "dstates has 1 entries", "expected a tuple of 4, one for each layer"):
+        stack.backward(h, states[:1])
+    with one_line(ValueError, "dh has shape (2, 4), but this Recurrent expects (3, 4)", "the shape of a final state"):
+        stack.backward(h, (*states[:3], tuple(s[:2] for s in states[3])))
+
+
+def test_a_gradient_of_another_shape(backend: Backend) -> None:
+    stack = Stack(make(backend))
+    h, states = stack.forward(draw(backend, T, N, D))
+    for dstates in (None, states):
+        with one_line(ValueError, "dh has shape (4, 3, 4), but this Recurrent expects (5, 3, 4)"):
+            stack.backward(h[1:], dstates)
+        with one_line(TypeError, "dh is a NoneType", "expected an array of"):
+            stack.backward(None, dstates)  # type: ignore[arg-type]
+    with one_line(RuntimeError, "backward needs a forward before it", "call forward(x, states) first"):
+        Stack(make(backend)).backward(h)
+
+
+def test_a_stream_through_a_layer_that_runs_in_reverse(backend: Backend) -> None:
+    stack, x = Stack(make(backend)), draw(backend, T, N, D)
+    with one_line(ValueError, "layers[1] of this Stack, a LSTM, runs in reverse", "expected layers that run forward"):
+        stack.stream(x)
+    both = Stack([Bidirectional.init(RNN, D, 5, dtype="float64", backend=backend)])
+    with one_line(ValueError, "layers[0] of this Stack, a Bidirectional, runs in reverse", "stream with others"):
+        both.stream(x)
+
+
+@pytest.mark.parametrize(
+    ("depth", "error", "words"),
+    [(0, ValueError, "depth is 0"), (1.5, TypeError, "depth is 1.5"), (None, TypeError, "depth is None")],
+)
+def test_depths_that_are_none(depth: Any, error: type[Exception], words: str) -> None:
+    with one_line(error, words, "expected an integer, at least 1"):
+        Stack.init(LSTM, D, 5, depth, backend="numpy")
+
+
+def test_dropouts_that_are_none(backend: Backend) -> None:
+    with one_line(ValueError, "p is 1.0", "expected a probability in [0, 1)"):
+        Stack(make(backend), dropout=1.0)

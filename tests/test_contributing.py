@@ -1,0 +1,62 @@
+"""What CONTRIBUTING.md says of a new cell is all that it takes: the one of tests/ugrnn was added so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xrnn
+from tests import reference, ugrnn
+from tests.ugrnn.cell import UGRNNCell
+from tests.ugrnn.layer import UGRNN
+from xrnn import Bidirectional, Stack, check_cell
+from xrnn.backend import RECURRENCES, Backend
+
+ROOT = Path(__file__).parent.parent
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+SECTION = re.findall(r"## Add a cell\n(.*?)\n## ", CONTRIBUTING, re.DOTALL)[0]
+FILES = re.findall(r"^\d\. `([^`]*NAME[^`]*)`", SECTION, re.MULTILINE)
+
+
+def test_the_section_names_three_files_and_a_row() -> None:
+    assert [Path(file).suffix for file in FILES] == [".py", ".py", ".h"]
+    assert "`CELLS` of `tests/reference.py`" in SECTION
+    assert reference.CELLS
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_the_built_in_cells_lie_where_it_says(name: str) -> None:
+    cell, layer, _ = (ROOT / file.replace("NAME", name) for file in FILES)
+    assert f'name = "{name}"' in cell.read_text(encoding="utf-8")
+    assert f"class {name.upper()}(" in layer.read_text(encoding="utf-8")
+    assert name.upper() in xrnn.__all__
+
+
+def test_a_cell_takes_no_more_than_its_files_and_its_row(backend: Backend) -> None:
+    folder = Path(ugrnn.__file__).parent
+    assert sorted(path.name for path in folder.glob("*.py")) == ["__init__.py", "cell.py", "layer.py"]
+    assert reference.CELLS["ugrnn"].layer is UGRNN
+    # Nothing else knows it, and the plain form runs it on every backend.
+    sizes = {"T": 5, "N": 3, "D": 4, "H": 6}
+    for operation in RECURRENCES:
+        explanation = backend.explain(operation, UGRNNCell(), sizes, "float32")
+        assert (explanation.form, "'ugrnn'" in explanation.why or "not built" in explanation.why) == ("plain", True)
+
+
+def test_it_has_what_every_layer_has(backend: Backend) -> None:
+    check_cell(UGRNNCell(), backend=backend)
+    stack = Stack.init(UGRNN, 4, 5, 2, bidirectional=True, rng=0, backend=backend)
+    x = backend.asarray(np.ones((6, 3, 4), "float32"))
+    h, states = stack.forward(x, lengths=[6, 0, 3])
+    dx, dstates = stack.backward(h, states)
+    assert dx.shape == x.shape
+    assert len(dstates) == 2
+    first: Any = stack.layers[0]
+    assert isinstance(first, Bidirectional)
+    ahead: Any = first.layers[0]
+    whole, (rest, _) = ahead(x), ahead.stream(x[3:], ahead.stream(x[:3])[1])
+    np.testing.assert_allclose(backend.to_numpy(rest), backend.to_numpy(whole[3:]), rtol=1e-6)
