@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests import left_out
 from tests.test_require_gpu import run_pytest
 
 TESTS = """
@@ -48,3 +50,16 @@ def test_where_the_proof_is_required_its_checks_run(project: Path) -> None:
     done = run_pytest(project, "-p", "tests.left_out", XRNN_PROOF="1")
     assert "3 failed, 2 passed, 1 deselected" in done.stdout
     assert ".ci/proof" not in done.stdout
+
+
+def test_a_file_that_imports_what_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: Counter[str] = Counter()
+    monkeypatch.setattr(left_out, "_left_out", found)
+    tests = Path(__file__).parent
+    monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "autograd" else object())
+    assert left_out.pytest_ignore_collect(tests / "layers" / "test_recurrent.py")  # by way of tests.reference
+    assert not left_out.pytest_ignore_collect(tests / "test_backend.py")
+    assert found == {"what needs autograd ({}): pip install -e '.[test]'": 1}
+    monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "hypothesis" else object())
+    assert left_out.pytest_ignore_collect(tests / "test_backend.py")
+    assert not left_out.pytest_ignore_collect(tests / "test_left_out.py")
