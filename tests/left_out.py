@@ -17,7 +17,7 @@ import pytest
 
 # Files that need a library, which they don't import at their top.
 _FILES: Final = {"standin/test_names.py": ("cupy", "proof"), "benchmarks/test_char_lm.py": ("torch", "bench")}
-# What a file may import that a bare GPU machine lacks. The reference of all recurrences takes its gradients by autograd.
+# What a bare GPU machine lacks, by what a file imports. The gradients of the reference are taken by autograd.
 _IMPORTS: Final = {name: name for name in ("hypothesis", "autograd", "mpmath", "threadpoolctl")} | {
     "tests.reference": "autograd"
 }
