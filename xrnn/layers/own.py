@@ -132,7 +132,17 @@ def _check_written(layer: Recurrent, backend: Backend) -> None:
     before, after = trace.around(slice(0, 1))
     at = Step(z, before, after, trace.kept)
     own = [xp.zeros(gradient.shape) for gradient in layer.grads[3:]]
-    run = Run(xp, backend.matmul_add, trace.inputs.Wh.T, trace.inputs.own, own, True, trace.inputs.draws)
+    inputs = trace.inputs
+    run = Run(
+        xp=xp,
+        matmul_add=backend.matmul_add,
+        W=inputs.Wh.T,
+        own=inputs.own,
+        down=own,
+        training=True,
+        constants=cell.constants(xp, inputs.x.dtype),
+        draws=inputs.draws,
+    )
     dz, dbefore = xp.full((1, cell.pre, N, H), np.nan), [xp.full((N, H), np.nan) for _ in cell.states]
     cell.prepare(run, at, dz)
     one = [None if part is None else part[0] for part in (at.z, at.kept)]

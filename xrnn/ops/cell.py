@@ -29,6 +29,7 @@ class Run:
     own: Sequence[Array] = ()  # the cell's own parameters, in the order of `params`
     down: Sequence[Array] = ()  # their gradients: zero before the first step, for `gradient` to add to
     training: bool = False
+    constants: Any = None  # what the cell's `constants` gave
     draws: Draws | None = None  # random numbers, for a cell with `draws = True`
 
 
@@ -87,6 +88,10 @@ class Cell:
     def initial_params(self, rng: np.random.Generator, H: int) -> Sequence[HostArray]:
         """The first values of `params`, on the host, in float64."""
         return ()
+
+    def constants(self, xp: Any, dtype: Any) -> Any:
+        """Arrays that every step reads: made once a sequence, on the device, and found in `run.constants`."""
+        return None
 
     # ---- one step ----
 

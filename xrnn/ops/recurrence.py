@@ -65,7 +65,15 @@ class Trace:
 def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training: bool) -> Trace:
     """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, and from each z[t] a step of the cell. Only `training` keeps z and kept."""
     x, idle = _masked(xp, inputs), _idle(xp, inputs)
-    run = Run(xp, matmul_add, xp.ascontiguousarray(inputs.Wh), inputs.own, (), training, inputs.draws)
+    run = Run(
+        xp=xp,
+        matmul_add=matmul_add,
+        W=xp.ascontiguousarray(inputs.Wh),
+        own=inputs.own,
+        training=training,
+        constants=cell.constants(xp, inputs.x.dtype),
+        draws=inputs.draws,
+    )
     trace = _allocate(xp, cell, inputs, training)
     for steps in _chunks(cell, inputs):
         before, after = trace.around(steps)
@@ -105,7 +113,16 @@ def through_time(
     inputs = trace.inputs
     (T, N, _), H, dtype = inputs.x.shape, inputs.Wh.shape[0], inputs.x.dtype
     idle = _idle(xp, inputs)
-    run = Run(xp, matmul_add, xp.ascontiguousarray(inputs.Wh.T), inputs.own, down, True, inputs.draws)
+    run = Run(
+        xp=xp,
+        matmul_add=matmul_add,
+        W=xp.ascontiguousarray(inputs.Wh.T),
+        own=inputs.own,
+        down=down,
+        training=True,
+        constants=cell.constants(xp, dtype),
+        draws=inputs.draws,
+    )
     dz = xp.empty((T, N, cell.pre * H), dtype)
     dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # what arrives at the states after the step at hand
     for steps in reversed(_chunks(cell, inputs)):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from xrnn.ops.cell import Cell, Run, Step
-from xrnn.ops.cells.gates import sigmoid
 from xrnn.typing import Array, HostArray
 
 
@@ -23,13 +23,21 @@ class LSTMCell(Cell):
         """1 for the forget gate, so that at first the state is kept (Jozefowicz et al., 2015); else 0."""
         return np.repeat([0.0, 1.0, 0.0, 0.0], H)
 
+    def constants(self, xp: Any, dtype: Any) -> tuple[Array, Array]:
+        """The factor of each gate before and after its tanh, and what is added then: (4, 1, 1) each."""
+        scale, shift = xp.full((4, 1, 1), 0.5, dtype), xp.full((4, 1, 1), 0.5, dtype)
+        scale[2], shift[2] = 1, 0
+        return scale, shift
+
     def step(self, run: Run, at: Step) -> None:
         xp = run.xp
         (_, c), (h_next, c_next) = at.before, at.after
         i, f, g, o = at.z
-        xp.tanh(g, out=g)
-        sigmoid(xp, at.z[:2])
-        sigmoid(xp, o)
+        scale, shift = run.constants
+        at.z *= scale  # σ(z) = tanh(z / 2) / 2 + 1/2: one tanh for all gates
+        xp.tanh(at.z, out=at.z)
+        at.z *= scale
+        at.z += shift
         xp.multiply(i, g, out=h_next)  # h_next holds i · g until c' is there
         xp.multiply(f, c, out=c_next)
         c_next += h_next
