@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, problem, solve
-from xrnn import use_fused
+from xrnn import LSTM, use_fused
 from xrnn.backend import Backend
 from xrnn.ops import recurrence
 from xrnn.ops.recurrence import Inputs, Trace
@@ -140,3 +142,21 @@ def test_without_an_initial_state_it_starts_from_zeros(backend: Backend) -> None
         zeros = tuple(xp.zeros_like(s) for s in inputs.initial)
         for got, want in zip(with_initial((None,) * len(zeros)), with_initial(zeros), strict=True):
             assert_array_equal(got, want)
+
+
+def test_inference_needs_little_memory_beyond_its_result() -> None:
+    T, N, H = 2000, 16, 64
+    layer, x = LSTM.init(8, H, rng=0, backend="numpy"), np.ones((T, N, 8), "float32")
+    result = 2 * (T + 1) * N * H * 4
+
+    def peak(run: Callable[..., Any]) -> int:
+        tracemalloc.start()
+        try:
+            run(x)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    with use_fused(False):
+        assert peak(layer) < result + 1.1 * 4 * recurrence.CHUNK
+        assert peak(layer.forward) > result + T * N * 4 * H * 4  # the gates of every step

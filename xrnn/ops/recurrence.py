@@ -75,9 +75,12 @@ def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training
         draws=inputs.draws,
     )
     trace = _allocate(xp, cell, inputs, training)
-    for steps in _chunks(cell, inputs):
+    chunks = _chunks(cell, inputs)
+    scratch_z, scratch_kept = _scratch(xp, cell, trace, chunks)
+    for steps in chunks:
         before, after = trace.around(steps)
-        z, kept = _room(xp, cell, trace, steps, after[0])
+        z = after[0] if cell.pointwise else _place(trace.z, scratch_z, steps)
+        kept = _place(trace.kept, scratch_kept, steps)
         _project(xp, cell, inputs, x[steps], z)
         chunk = Step(z, before, after, kept)
         forward_steps(run, cell, chunk, cut(idle, steps), backwards=inputs.reverse)
@@ -190,19 +193,17 @@ def _allocate(xp: Any, cell: Cell, inputs: Inputs, training: bool) -> Trace:
     return trace
 
 
-def _room(xp: Any, cell: Cell, trace: Trace, steps: slice, h_after: Array) -> tuple[Array, Array | None]:
-    """Where z (steps, N, pre · H) and what a step keeps (steps, kept, N, H) go: into the trace, or into scratch."""
+def _scratch(xp: Any, cell: Cell, trace: Trace, chunks: Sequence[slice]) -> tuple[Array | None, Array | None]:
+    """Room for the z and kept of a chunk, as far as the trace has none: one for all chunks."""
     _, N, H = trace.states[0].shape
-    length, dtype = steps.stop - steps.start, trace.states[0].dtype
-    if cell.pointwise:
-        z = h_after
-    elif trace.z is not None:
-        z = trace.z[steps]
-    else:
-        z = xp.empty((length, N, cell.pre * H), dtype)
-    if trace.kept is not None:
-        return z, trace.kept[steps]
-    return z, xp.empty((length, cell.kept, N, H), dtype) if cell.kept else None
+    length, dtype = max((steps.stop - steps.start for steps in chunks), default=0), trace.states[0].dtype
+    z = xp.empty((length, N, cell.pre * H), dtype) if trace.z is None and not cell.pointwise else None
+    return z, xp.empty((length, cell.kept, N, H), dtype) if cell.kept and trace.kept is None else None
+
+
+def _place(stored: Array | None, scratch: Array | None, steps: slice) -> Any:
+    """Where these steps of an operand go: into the trace, or into scratch."""
+    return cut(stored, steps) if scratch is None else scratch[: steps.stop - steps.start]
 
 
 def _chunks(cell: Cell, inputs: Inputs) -> list[slice]:

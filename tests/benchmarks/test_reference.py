@@ -1,0 +1,23 @@
+"""The benchmarks' float64 reference, written out for speed, is that of the tests, whose gradients are autograd's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from benchmarks.cases import GATES, Case, Problem
+from tests import reference
+
+
+@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("sizes", [(6, 3, 4, 5), (1, 1, 2, 3)], ids=str)
+def test_both_references_agree(cell: str, sizes: tuple[int, int, int, int]) -> None:
+    p = Problem(Case(*sizes, cell=cell))
+    dstates: list[np.ndarray | None] = [p.dh, *[None] * (len(p.states) - 1)]
+    same = reference.Problem(cell, "float64", False, None, p.x, list(p.states), list(p.weights), dstates)
+    solution = reference.solve(same)
+    expected = {"h": solution.states[0], **solution.gradients}
+    assert expected.keys() == p.reference.keys()
+    for name, want in expected.items():
+        assert_allclose(p.reference[name], want, rtol=0, atol=1e-12, err_msg=name)
