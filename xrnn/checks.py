@@ -95,6 +95,8 @@ def check_lengths(lengths: Any, N: int, T: int, backend: Backend, device: Any, b
 
     Raises TypeError for what is no array of integers, ValueError for another shape, range or device.
     """
+    if isinstance(lengths, np.ma.MaskedArray):
+        raise TypeError("lengths is a numpy.ma.MaskedArray: expected plain integers; use lengths.filled(0)")
     if not backend.owns(lengths) and isinstance(lengths, np.ndarray | list | tuple):
         on_host = _host_array("lengths", lengths, "integers, one for each row of x")
         if on_host.size and on_host.dtype.kind not in "iu":
@@ -106,8 +108,8 @@ def check_lengths(lengths: Any, N: int, T: int, backend: Backend, device: Any, b
         raise ValueError(f"lengths has shape {lengths.shape}: expected ({N},), one for each row of x")
     if backend.reads_are_free:
         _check_lengths_on_host(lengths, N, T)
-    checked: Array = lengths
-    return checked
+    copied: Array = lengths.astype("int64")  # backward reads them again: the caller's array may change until then
+    return copied
 
 
 def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
@@ -116,8 +118,8 @@ def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
     Raises TypeError for what is no number, ValueError for another shape or range.
     """
     expected = f"expected a number in (0, 1], or an array of {len(b)} such numbers, one a unit"
-    if isinstance(leak, int | float | np.number) and not isinstance(leak, bool):
-        if not 0 < leak <= 1:
+    if isinstance(leak, Real) and not isinstance(leak, bool):
+        if not 0 < b.dtype.type(leak) <= 1:
             raise ValueError(f"leak is {leak}: {expected}; leave it out for a layer without leak")
         return None if leak == 1 else float(leak)
     if isinstance(leak, list | tuple):
@@ -130,6 +132,8 @@ def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
         raise TypeError(f"leak has dtype {leak.dtype}: {expected}; use leak.astype({b.dtype.name!r})")
     if leak.shape != b.shape:
         raise ValueError(f"leak has shape {leak.shape}: {expected}; b is {b.shape}")
+    if isinstance(leak, np.ndarray):
+        leak = leak.astype(b.dtype)
     if (isinstance(leak, np.ndarray) or backend.reads_are_free) and not ((leak > 0) & (leak <= 1)).all():
         raise ValueError(f"leak holds values from {leak.min()} to {leak.max()}: expected numbers in (0, 1]; check them")
     with backend.device_of(b):

@@ -137,7 +137,7 @@ def test_an_optimizer_updates_both_halves(backend: Backend) -> None:
 
 def test_directions_and_sizes_that_do_not_fit(backend: Backend) -> None:
     ahead, back = make(backend)
-    other = GRU.init(D + 1, 2, reverse=True, backend=backend)
+    other = GRU.init(D + 1, 2, reverse=True, dtype="float64", backend=backend)
     with one_line(ValueError, "forward is a GRU with reverse=True", "expected a layer made with reverse=False"):
         Bidirectional(back, ahead)
     with one_line(ValueError, "backward is a LSTM with reverse=False", "expected a layer made with reverse=True"):

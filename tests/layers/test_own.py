@@ -371,14 +371,14 @@ class Right(Cell):
         return [np.ones(H)]
 
     def step(self, run: Any, at: Any) -> None:
-        at.after[0][...] = at.before[0] + run.own[0] * run.xp.sin(at.z[0]) * at.z[1]
+        at.after[0][...] = at.before[0] + run.params[0] * run.xp.sin(at.z[0]) * at.z[1]
 
     def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
-        (dh,), (a, b), (gain,), xp = dafter, at.z, run.own, run.xp
+        (dh,), (a, b), (gain,), xp = dafter, at.z, run.params, run.xp
         dz[0] = dh * gain * xp.cos(a) * b
         dz[1] = dh * gain * xp.sin(a)
         dbefore[0][...] = dh
-        run.down[0][...] += (dh * xp.sin(a) * b).sum(axis=0)
+        run.dparams[0][...] += (dh * xp.sin(a) * b).sum(axis=0)
 
 
 class LeavesDz(Right):
@@ -386,6 +386,27 @@ class LeavesDz(Right):
         scratch = run.xp.zeros(dz.shape)
         super().gradient(run, at, dafter, scratch, dbefore)
         dz[0] = scratch[0]
+
+
+class LeavesC(LSTMCell):
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        super().gradient(run, at, dafter, dz, [dbefore[0], run.xp.zeros(dbefore[1].shape)])
+
+
+class LeavesAfter(Right):
+    def step(self, run: Any, at: Any) -> None:
+        pass
+
+
+class LeavesKept(Right):
+    kept = 1
+
+
+class Differs(Right):
+    def step(self, run: Any, at: Any) -> None:
+        super().step(run, at)
+        if not run.training:
+            at.after[0][...] *= 0.5
 
 
 class LeavesBefore(Right):
@@ -408,14 +429,18 @@ class WrongBefore(Right):
 class WrongGain(Right):
     def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
         super().gradient(run, at, dafter, dz, dbefore)
-        run.down[0][...] = (dafter[0] * run.xp.sin(at.z[0]) * at.z[1]).sum(axis=0)  # of the last step only
+        run.dparams[0][...] = (dafter[0] * run.xp.sin(at.z[0]) * at.z[1]).sum(axis=0)  # of the last step only
 
 
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        (LeavesDz, ["the cell 'LeavesDz' leaves dz[1] unwritten", "expected all of dz and dbefore to be filled"]),
-        (LeavesBefore, ["the cell 'LeavesBefore' leaves dbefore[0] (h) unwritten", "say direct = False"]),
+        (LeavesDz, ["gradient of the cell 'LeavesDz' leaves dz[1] unwritten", "fill all blocks of dz"]),
+        (LeavesBefore, ["the cell 'LeavesBefore' leaves dbefore[0] unwritten", "say direct = False"]),
+        (LeavesC, ["gradient of the cell 'LeavesC' leaves dbefore[1] unwritten", "expected numbers everywhere"]),
+        (LeavesAfter, ["the step of the cell 'LeavesAfter' leaves after[0] unwritten", "fill what it computes"]),
+        (LeavesKept, ["the step of the cell 'LeavesKept' leaves kept unwritten", "fill what it computes"]),
+        (Differs, ["a call of the cell 'Differs' gives another h than forward", "say draws = True"]),
         (WrongDz, ["the gradient of x along a random direction is", "by differences of forward"]),
         (WrongBefore, ["along a random direction is", "by differences of forward"]),
         (WrongGain, ["the gradient of gain along a random direction is", "by differences of forward"]),
@@ -455,3 +480,64 @@ def test_more_states_than_the_cell_has(backend: Backend) -> None:
     dh = layer.forward(x, h)
     with one_line(TypeError, *words):
         layer.backward(dh, dh)
+
+
+# ---- what a cell draws, and what it may derive from ----
+
+
+def test_masks_differ_from_step_to_step_and_a_call_draws_nothing(backend: Backend) -> None:
+    layer = layer_of(example_on(backend, 0)["Zoneout"](0.5), backend, seed=5)
+    layer.forward(draw(backend, T, 50, D))
+    assert layer.cache is not None
+    kept: Any = layer.cache.trace.kept
+    masks = backend.to_numpy(kept)[:, 0]
+    assert all((masks[0] != mask).any() for mask in masks[1:])
+    before = layer.step
+    layer(draw(backend, T, 50, D))
+    layer.stream(draw(backend, T, 50, D))
+    assert layer.step == before
+
+
+def test_layers_draw_apart_from_one_another(backend: Backend) -> None:
+    zoneout = example_on(backend, 0)["Zoneout"](0.5)
+    rng = np.random.default_rng(0)
+    layers = [Recurrent.init(zoneout, D, H, rng=rng, backend=backend) for _ in range(2)]
+    layers += [Recurrent(zoneout, *layers[0].params) for _ in range(2)]
+    assert len({layer.seed for layer in layers}) == 4
+    again = np.random.default_rng(0)
+    assert [Recurrent.init(zoneout, D, H, rng=again, backend=backend).seed for _ in range(2)] == [
+        layer.seed for layer in layers[:2]
+    ]
+
+
+class ZoneoutLSTM(LSTMCell):
+    """An LSTM in which each unit's c keeps its value with probability 0.3, in training."""
+
+    kept = 1
+    draws = True
+
+    def step(self, run: Any, at: Any) -> None:
+        c = at.before[1].copy()
+        super().step(run, at)
+        new: Any = 0.7
+        if run.training:
+            new = at.kept[0]
+            new[...] = run.draws.keep(c.shape, 0.3)
+        else:
+            new = run.xp.full(c.shape, new)
+        c_next = at.after[1]
+        c_next[...] = c + new * (c_next - c)
+        at.after[0][...] = at.z[3] * run.xp.tanh(c_next)
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        (new,), (dh, dc) = at.kept, dafter
+        dc += at.prepared[0] * dh
+        passed = dc * (1 - new)
+        dc *= new
+        dz[:3] *= dc
+        dz[3] *= dh
+        dbefore[1][...] = dc * at.z[1] + passed
+
+
+def test_a_cell_that_derives_from_lstm_has_its_own_kept(backend: Backend) -> None:
+    check_cell(ZoneoutLSTM(), backend=backend)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from tests import standin as cp
 from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.standin.counting import counted
@@ -516,3 +517,50 @@ def test_depths_that_are_none(depth: Any, error: type[Exception], words: str) ->
 def test_dropouts_that_are_none(backend: Backend) -> None:
     with one_line(ValueError, "p is 1.0", "expected a probability in [0, 1)"):
         Stack(make(backend), dropout=1.0)
+
+
+# ---- whose memory it is ----
+
+
+def test_a_result_may_be_changed_without_harm_to_the_states(backend: Backend) -> None:
+    for layer in (RNN.init(D, 5, rng=0, backend=backend), LSTM.init(D, 5, rng=0, backend=backend)):
+        x = draw(backend, T, N, D).astype("float32")
+        expected = host(backend, [layer.stream(x, layer.stream(x)[1])[0]])
+        h, state = layer.stream(x)
+        h *= 0
+        assert_same(host(backend, [layer.stream(x, state)[0]]), expected)
+    stack = Stack([RNN.init(D, 5, rng=0, backend=backend), GRU.init(5, 4, rng=0, backend=backend)])
+    h, states = stack(x)
+    kept = host(backend, [s for of_layer in states for s in of_layer])
+    h *= 0
+    assert_same(host(backend, [s for of_layer in states for s in of_layer]), kept)
+
+
+def test_lengths_may_be_filled_anew_before_backward(backend: Backend) -> None:
+    layer, x = GRU.init(D, 5, rng=0, dtype="float64", backend=backend), draw(backend, T, N, D)
+    lengths = backend.asarray(np.arange(N))
+    h = layer.forward(x, lengths=lengths)
+    expected = host(backend, layer.backward(h))
+    lengths[...] = 0
+    assert_same(host(backend, layer.backward(h)), expected)
+
+
+def test_layers_of_two_dtypes_or_backends_are_refused(backend: Backend) -> None:
+    one = RNN.init(3, 4, backend=backend)
+    words = "layers[1] computes in float64", "layers[0] in float32", "make them alike"
+    with one_line(ValueError, *words):
+        Stack([one, GRU.init(4, 5, dtype="float64", backend=backend)])
+    with one_line(ValueError, *words):
+        Bidirectional(one, GRU.init(3, 5, dtype="float64", reverse=True, backend=backend))
+    if backend.name != "numpy":
+        with one_line(ValueError, "on numpy's cpu", "on one device"):
+            Stack([one, GRU.init(4, 5, backend="numpy")])
+
+
+def test_final_gradients_on_another_device() -> None:
+    with cp.cuda.Device(1):
+        stack = Stack.init(LSTM, D, 5, rng=0, backend=STANDIN)
+        x = cp.ones((T, N, D), "float32")
+    h, states = stack.forward(x)
+    dx, _ = stack.backward(h, states)
+    assert dx.device == cp.cuda.Device(1)

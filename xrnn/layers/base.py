@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from xrnn.backend import Backend
@@ -60,7 +59,7 @@ class Layer:
         """The parameters by name."""
         return dict(zip(self.names, self.params, strict=True))
 
-    # The tests below run at every call, so they only compare; words are sought once a test has failed.
+    # The checks below run at every call, so they only compare. The message is built after a check has failed.
 
     def _is_ours(self, array: Any) -> bool:
         """Whether `array` has this layer's type (no subclass), dtype and device."""
@@ -78,14 +77,13 @@ class Layer:
     def _cached(self, cache: Any) -> Any:
         return given_or_last(cache, self.cache, self._cache_type, self._forward_arguments)
 
-    def _check_unchanged(self, updates: int, ran_with: Sequence[Array]) -> None:
-        """Refuse a backward whose forward ran with other weights, as far as that can be noticed."""
-        same = all(mine is param for mine, param in zip(self.params, ran_with, strict=False))
-        if updates != self.updates or not same:
-            raise RuntimeError(
-                f"the weights of this {self.title} have been {'updated' if same else 'replaced'} since that forward: "
-                "expected the weights it ran with; call backward before the update, or forward again"
-            )
+    def _refuse_changed(self, updates: int) -> NoReturn:
+        """Say that a backward's forward ran with other weights: updated ones, if `updates` counts fewer updates."""
+        how = "updated" if updates != self.updates else "replaced"
+        raise RuntimeError(
+            f"the weights of this {self.title} have been {how} since that forward: expected the weights it ran with; "
+            "call backward before the update, or forward again"
+        )
 
     def _refuse(self, name: str, array: Any, expected: str = "", remedy: str = "") -> NoReturn:
         """Say in one line what `array` is, what was expected, and the remedy; the last two are for a wrong shape.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from xrnn.layers.base import given_or_last
-from xrnn.select import kind_of
+from xrnn.select import backend_of, kind_of
 from xrnn.typing import Array
 
 States: TypeAlias = tuple[Any, ...]  # a tuple for each layer: of arrays (N, H), or again of such tuples
@@ -54,9 +54,21 @@ class Composite:
             if not hasattr(layer, "through"):
                 raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, as RNN, LSTM or GRU")
         self.layers = list(layers)
+        if self.layers:
+            self._check_alike()
         if len({id(grad) for grad in self.grads}) < len(self.grads):  # by gradients: also one within another composite
             raise ValueError("a layer is given twice: expected layers of their own; make another, or copy.deepcopy it")
         self.cache: Any = None
+
+    def _check_alike(self) -> None:
+        """Refuse layers that don't compute in one dtype on one device.   Raises ValueError."""
+        first, *others = (f"{layer.params[0].dtype} on {_place(layer.params[0])}" for layer in self.layers)
+        for i, other in enumerate(others, start=1):
+            if other != first:
+                raise ValueError(
+                    f"layers[{i}] computes in {other}, but layers[0] in {first}: expected layers of one dtype on one "
+                    "device; make them alike"
+                )
 
     @property
     def params(self) -> list[Array]:
@@ -143,3 +155,8 @@ class Composite:
                 f"{self.title}; pass on what it returned"
             )
         return iter(states)
+
+
+def _place(array: Array) -> str:
+    """Whose array it is, and on which device."""
+    return f"{backend_of(array).name}'s {array.device}"

@@ -7,10 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from xrnn import init
 from xrnn.backend import Backend
 from xrnn.gradcheck import GradientMismatchError, gradcheck
 from xrnn.layers.recurrent import Cache, RecurrentLayer, fresh_params, single
 from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.random import Draws
 from xrnn.select import get_backend
 from xrnn.typing import Array
 
@@ -23,7 +25,8 @@ class Recurrent(RecurrentLayer):
     hidden size; time comes first. A 2-d input is one step of a batch, (N, D).
 
     reverse  take the last step first
-    seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws
+    seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws; None for
+             another one for each layer
 
     `check_cell` tells whether the cell's gradient is right.
 
@@ -38,7 +41,7 @@ class Recurrent(RecurrentLayer):
         hidden_size: int,
         *,
         reverse: bool = False,
-        seed: int = 0,
+        seed: int | None = None,
         rng: np.random.Generator | int | None = None,
         dtype: Any = "float32",
         backend: str | Backend | None = None,
@@ -50,7 +53,10 @@ class Recurrent(RecurrentLayer):
 
         Raises TypeError and ValueError for sizes, rng or dtype that are something else.
         """
+        rng = init.as_generator(rng)
         params = fresh_params(cell, input_size, hidden_size, rng, dtype, backend)
+        if seed is None and cell.draws:
+            seed = int(rng.integers(2**63))
         return cls(cell, *params, reverse=reverse, seed=seed)
 
     def forward(self, x: Array, *initial: Array | None, lengths: Any = None) -> Any:
@@ -93,7 +99,8 @@ class Recurrent(RecurrentLayer):
 def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     """Check that a cell's gradient belongs to its step: in float64, at random points, for every argument.
 
-    Raises GradientMismatchError for what `gradient` leaves unwritten, or gets wrong.
+    Raises GradientMismatchError for what `step` or `gradient` leaves unwritten, what `gradient` gets wrong, and where a
+    call does not give what `forward` gives, though the cell draws nothing.
     """
     backend = get_backend(backend)
     T, N, D, H = 4, 3, 2, 5
@@ -103,8 +110,7 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
         param += backend.asarray(0.1 * rng.standard_normal(param.shape))
     x = backend.asarray(rng.standard_normal((T, N, D)))
     states = [backend.asarray(rng.standard_normal((N, H))) for _ in cell.states]
-    layer.forward(x[0], *states)
-    _check_written(layer, backend)
+    _check_written(layer, x[0], states, backend)
 
     def forward(x: Array, *arguments: Array) -> Array:
         for param, value in zip(layer.params, arguments[len(states) :], strict=True):
@@ -119,45 +125,65 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
         parts = [u[..., i * H : (i + 1) * H] for i in range(len(states))]
         return [*layer.backward(*parts), *layer.grads]
 
+    if not cell.draws:
+        for name, got, want in zip(
+            cell.states, layer._call(x, states, None), layer._forward(x, states, None), strict=True
+        ):
+            if not bool((got == want).all()):
+                raise GradientMismatchError(
+                    f"a call of the cell {cell.name!r} gives another {name} than forward: expected the same bits; "
+                    "say draws = True for a cell that is random in training"
+                )
     names = ["x", *(f"{state}_prev" for state in cell.states), *layer.names]
     gradcheck(forward, backward, [x, *states, *(param.copy() for param in layer.params)], names=names)
 
 
-def _check_written(layer: Recurrent, backend: Backend) -> None:
-    """Run one gradient over NaNs: what is left of them was not written."""
-    assert layer.cache is not None
-    xp, cell, trace = backend.xp, layer.cell, layer.cache.trace
-    N, H = trace.states[0].shape[1:]
-    z = None if trace.z is None else trace.z.reshape(1, N, cell.pre, H).swapaxes(1, 2)
-    before, after = trace.around(slice(0, 1))
-    at = Step(z, before, after, trace.kept)
-    own = [xp.zeros(gradient.shape) for gradient in layer.grads[3:]]
-    inputs = trace.inputs
+def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend: Backend) -> None:
+    """Take one step, and its gradient, into NaNs: what is left of them was not written."""
+    xp, cell = backend.xp, layer.cell
+    (N, H), Wh, own = states[0].shape, layer.params[1], layer.params[3:]
+
+    def unwritten(*shape: int) -> Array:
+        array: Array = xp.full(shape, np.nan)
+        return array
+
     run = Run(
         xp=xp,
         matmul_add=backend.matmul_add,
-        W=inputs.Wh.T,
-        own=inputs.own,
-        down=own,
+        W=Wh,
+        params=own,
+        dparams=[xp.zeros_like(param) for param in own],
         training=True,
-        constants=cell.constants(xp, inputs.x.dtype),
-        draws=inputs.draws,
+        constants=cell.constants(xp, x.dtype),
+        draws=Draws(xp, (layer.seed, 0)),
     )
-    dz, dbefore = xp.full((1, cell.pre, N, H), np.nan), [xp.full((N, H), np.nan) for _ in cell.states]
+    z = xp.zeros((cell.pre, N, H))
+    z += backend.asarray(np.random.default_rng(1).standard_normal(z.shape))
+    after = [z[0] if cell.pointwise and i == 0 else unwritten(N, H) for i in range(len(states))]
+    kept = unwritten(cell.kept, N, H) if cell.kept else None
+    cell.step(run, Step(z, states, after, kept))
+    written = {f"after[{i}]": array for i, array in enumerate(after)} | ({} if kept is None else {"kept": kept})
+    _refuse_unwritten(xp, cell, "step", written, "fill what it computes")
+
+    run.W, dz, dbefore = Wh.T, unwritten(1, cell.pre, N, H), [unwritten(N, H) for _ in states]
+    many = [None if part is None else part[None] for part in (z if cell.keeps_z else None, kept)]
+    at = Step(many[0], [s[None] for s in states], [s[None] for s in after], many[1])
     cell.prepare(run, at, dz)
-    one = [None if part is None else part[0] for part in (at.z, at.kept)]
-    at = Step(one[0], [s[0] for s in before], [s[0] for s in after], one[1])
-    cell.gradient(run, at, [xp.ones((N, H)) for _ in cell.states], dz[0], dbefore)
+    one = [None if part is None else part[0] for part in (at.z, at.kept, at.prepared)]
+    at = Step(one[0], states, after, one[1], one[2])
+    cell.gradient(run, at, [xp.ones((N, H)) for _ in states], dz[0], dbefore)
     if cell.recurs:
         cell.recur_gradient(run, at, dz[0], dbefore[0])
     written = {f"dz[{block}]": dz[0, block] for block in range(cell.pre)}
-    written |= {
-        f"dbefore[{i}] ({state})": dbefore[i] for i, state in enumerate(cell.states) if i or cell.direct or cell.recurs
-    }
+    _refuse_unwritten(xp, cell, "gradient", written, "fill all blocks of dz")
+    written = {f"dbefore[{i}]": d for i, d in enumerate(dbefore) if i or cell.direct}
+    remedy = "fill it, or say direct = False where h acts through z alone"
+    _refuse_unwritten(xp, cell, "gradient", written, remedy)
+
+
+def _refuse_unwritten(xp: Any, cell: Cell, method: str, written: dict[str, Array], remedy: str) -> None:
     for name, array in written.items():
         if bool(xp.isnan(array).any()):
             raise GradientMismatchError(
-                f"the gradient of the cell {cell.name!r} leaves {name} unwritten: expected all of dz and dbefore to be "
-                "filled"
-                + ("; where h only acts through z, say direct = False" if name.startswith("dbefore[0]") else "")
+                f"the {method} of the cell {cell.name!r} leaves {name} unwritten: expected numbers everywhere; {remedy}"
             )

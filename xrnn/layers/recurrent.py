@@ -1,4 +1,4 @@
-"""What all recurrent layers share, and the layer for a cell of one's own."""
+"""What all recurrent layers share."""
 
 from __future__ import annotations
 
@@ -40,10 +40,12 @@ class RecurrentLayer(Layer):
 
     _cache_type = Cache
 
-    def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int = 0) -> None:
-        if not isinstance(cell, Cell):
-            raise TypeError(f"cell is a {kind_of(cell)}: expected an instance of a subclass of xrnn.Cell")
+    def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int | None = None) -> None:
+        check_cell_type(cell)
         check_blocks(cell)
+        if not isinstance(reverse, bool | np.bool_):
+            raise TypeError(f"reverse is {reverse!r}: expected True or False; use bool(reverse)")
+        reverse = bool(reverse)
         self.cell = cell
         self.names = ("Wx", "Wh", "b", *cell.params)
         if len(params) != len(self.names):
@@ -61,12 +63,14 @@ class RecurrentLayer(Layer):
         self.input_size: int = Wx.shape[0]
         self.hidden_size: int = H
         self.reverse = reverse
+        if seed is None:
+            seed = int(np.random.default_rng().integers(2**63)) if cell.draws else 0
         self.seed, self.step = check_integer("seed", seed, least=0), 0
         self.cache: Cache | None = None
         # Where the results lie among the T + 1 slots of a state: of one step, and of a sequence (see `Trace`).
         self._slot: int = 0 if reverse else 1
         self._slots: slice = slice(None, -1) if reverse else slice(1, None)
-        self._has_more = bool(cell.params or cell.draws)  # of what most cells lack
+        self._has_extras = bool(cell.params or cell.draws)
         self._none: tuple[None, ...] = (None,) * len(cell.states)
         self._forward_arguments = ", ".join(["x", *(f"{state}_prev" for state in cell.states)])
         self._state_names = [f"{state}_prev" for state in cell.states]
@@ -83,7 +87,8 @@ class RecurrentLayer(Layer):
         if self.reverse:
             self._refuse_stream()
         trace = self._run(x, self._all_states(state), None, False)
-        return self._results(trace, x.ndim == 2)[0], single(trace.final)
+        h: Array = trace.states[0][self._slot if x.ndim == 2 else self._slots]
+        return h, single(self._copies(trace.final))
 
     # ---- for layers made of layers, to which every cell looks alike ----
 
@@ -100,7 +105,12 @@ class RecurrentLayer(Layer):
         trace = self._run(x, self._all_states(state), lengths, training)
         if training:
             self.cache = Cache(trace, x.ndim == 2, self.updates)
-        return self._results(trace, x.ndim == 2)[0], tuple(trace.final)
+        return self._results(trace, x.ndim == 2)[0], tuple(self._copies(trace.final))
+
+    def _copies(self, states: Sequence[Array]) -> list[Array]:
+        """Apart from the result, which is the caller's to change, and whose buffer they would keep alive."""
+        with self.backend.device_of(states[0]):
+            return [state.copy() for state in states]
 
     def checked_lengths(self, lengths: Any, x: Array) -> Array:
         """`lengths` as an array on this layer's device, for all layers that x goes through."""
@@ -126,11 +136,12 @@ class RecurrentLayer(Layer):
     def _with_final(self, dstates: Sequence[Array | None], dfinal: State, one_step: bool) -> list[Array]:
         """The gradients of all states, with those of the final ones added: copies."""
         whole = []
-        for dstate, d in zip(dstates, dfinal, strict=True):
-            total = self.backend.xp.zeros_like(dstates[0]) if dstate is None else dstate.copy()
-            last = total if one_step else total[0 if self.reverse else -1]
-            last += d
-            whole.append(total)
+        with self.backend.device_of(dfinal[0]):
+            for dstate, d in zip(dstates, dfinal, strict=True):
+                total = self.backend.xp.zeros_like(dstates[0]) if dstate is None else dstate.copy()
+                last = total if one_step else total[0 if self.reverse else -1]
+                last += d
+                whole.append(total)
         return whole
 
     # ---- what they all are made of ----
@@ -151,7 +162,7 @@ class RecurrentLayer(Layer):
             lengths = self._checked_lengths(lengths, x)
         p = self.params
         inputs = Inputs(x if x.ndim == 3 else x[None], p[0], p[1], p[2], initial, lengths, self.reverse)
-        if self._has_more:
+        if self._has_extras:
             inputs.own = p[3:]
             if self.cell.draws and training:
                 inputs.draws = Draws(self.backend.xp, (self.seed, self.step))
@@ -169,12 +180,17 @@ class RecurrentLayer(Layer):
         cache = self._cached(cache)
         trace, one_step = cache.trace, cache.one_step
         inputs = trace.inputs
-        self._check_unchanged(cache.updates, [inputs.Wx, inputs.Wh, inputs.b, *inputs.own])
+        Wx, Wh, b = self.params[:3]
+        if cache.updates != self.updates or inputs.Wx is not Wx or inputs.Wh is not Wh or inputs.b is not b:
+            self._refuse_changed(cache.updates)
         self._check_gradients(dstates, cache)
         if one_step:
             dstates = [None if dstate is None else dstate[None] for dstate in dstates]
-        with self.backend.device_of(inputs.x):
+        if self._on_host:
             dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads)
+        else:
+            with self.backend.device_of(inputs.x):
+                dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads)
         return dx[0] if one_step else dx, *dinitial
 
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
@@ -258,6 +274,12 @@ class SingleStateLayer(RecurrentLayer):
         return h
 
 
+def check_cell_type(cell: Any) -> None:
+    """Raises TypeError for what is no cell."""
+    if not isinstance(cell, Cell):
+        raise TypeError(f"cell is a {kind_of(cell)}: expected an instance of a subclass of xrnn.Cell; make one first")
+
+
 def check_blocks(cell: Cell) -> None:
     """Refuse a cell whose parts of Wx or Wh feed blocks that the driver can't.   Raises ValueError."""
     from_h, every = cell.from_h, range(cell.pre)
@@ -288,8 +310,9 @@ def fresh_params(
     rng    a seed or a Generator: the same weights on every backend; None for fresh ones
     dtype  float32 or float64
 
-    Raises TypeError and ValueError for sizes, rng or dtype that are something else.
+    Raises TypeError and ValueError for a cell, sizes, rng or dtype that are something else.
     """
+    check_cell_type(cell)
     D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
     rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
     Wx = np.concatenate([init.glorot_uniform(rng, D, H) for _ in cell.from_x], axis=1)

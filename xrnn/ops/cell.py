@@ -25,11 +25,11 @@ class Run:
 
     xp: Any  # the array namespace
     matmul_add: MatmulAdd
-    W: Array  # Wh (H, parts · H) forward, its transpose backward
-    own: Sequence[Array] = ()  # the cell's own parameters, in the order of `params`
-    down: Sequence[Array] = ()  # their gradients: zero before the first step, for `gradient` to add to
+    W: Array  # Wh (H, parts · H) in a step; its transpose in a gradient
+    params: Sequence[Array] = ()  # the cell's own parameters, in the order of `Cell.params`
+    dparams: Sequence[Array] = ()  # their gradients: zero before the first step, for `gradient` to add to
     training: bool = False
-    constants: Any = None  # what the cell's `constants` gave
+    constants: Any = None  # in a step, what the cell's `constants` gave
     draws: Draws | None = None  # random numbers, for a cell with `draws = True`
 
 
@@ -41,6 +41,7 @@ class Step:
     before: Sequence[Array]  # (N, H) a state
     after: Sequence[Array]  # likewise
     kept: Any  # (kept, N, H), None where the cell keeps nothing
+    prepared: Any = None  # what `prepare` left here for the gradient: (·, N, H)
 
 
 class Cell:
@@ -50,7 +51,7 @@ class Cell:
     part i of h @ Wh, and all with the bias, whose parts follow `from_b`.
     """
 
-    name: str = "cell"  # finds a backend's kernels; left out: the name of the class, which has none
+    name: str = "cell"  # in errors and explanations; left out: the name of the class
     states: tuple[str, ...] = ("h",)  # the first is the output, and what Wh multiplies
     pre: int = 1  # blocks of z
     kept: int = 0  # (N, H) arrays that a step saves for the gradient, besides z
@@ -68,7 +69,11 @@ class Cell:
 
     def __init_subclass__(cls) -> None:
         if "name" not in vars(cls):
-            cls.name = cls.__name__  # a kernel of the base class computes another step
+            cls.name = cls.__name__
+        if not isinstance(cls.params, tuple) or {"Wx", "Wh", "b"} & set(cls.params):
+            raise TypeError(
+                f"params of {cls.__name__} is {cls.params!r}: expected a tuple of names, none of them Wx, Wh or b"
+            )
         cls.from_x, cls.from_h = cls._fed("from_x"), cls._fed("from_h")
         cls.from_b = cls.from_x + tuple(block for block in range(cls.pre) if block not in cls.from_x)
 
@@ -90,28 +95,29 @@ class Cell:
         return ()
 
     def constants(self, xp: Any, dtype: Any) -> Any:
-        """Arrays that every step reads: made once a sequence, on the device, and found in `run.constants`."""
+        """Arrays that every `step` reads: made once a sequence, on the device, and found in `run.constants`."""
         return None
 
     # ---- one step ----
 
     def step(self, run: Run, at: Step) -> None:
         """Fill `at.after` and `at.kept` from `at.z`, which may be changed, and `at.before`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"the cell {self.name!r} has no step: write its method `step`")
 
     def prepare(self, run: Run, at: Step, dz: Array) -> None:
         """Compute what of the gradient doesn't depend on dafter, for many steps at once: optional, and faster.
 
-        dz (steps, pre, N, H) and `at.kept`, which may be set to another array, reach `gradient` step by step.
+        dz (steps, pre, N, H), and an array (steps, ·, N, H) that it leaves in `at.prepared`, reach `gradient` step by
+        step.
         """
 
     def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """Fill dz (pre, N, H), and dbefore with what does not pass through z; add to `run.down`.
+        """Fill dz (pre, N, H), and dbefore with what does not pass through z; add to `run.dparams`.
 
         `at.z` is as `step` left it, None unless `keeps_z`. dafter may be changed. Where `direct` is False, dbefore[0]
         is the driver's to write.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"the cell {self.name!r} has no gradient: write its method `gradient`")
 
     # ---- a pointwise cell: h' = φ(z) ----
 

@@ -64,12 +64,13 @@ class Trace:
 
 def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training: bool) -> Trace:
     """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, and from each z[t] a step of the cell. Only `training` keeps z and kept."""
-    x, idle = _masked(xp, inputs), _idle(xp, inputs)
+    idle = _idle(xp, inputs)
+    x = _masked(xp, inputs, idle)
     run = Run(
         xp=xp,
         matmul_add=matmul_add,
         W=xp.ascontiguousarray(inputs.Wh),
-        own=inputs.own,
+        params=inputs.own,
         training=training,
         constants=cell.constants(xp, inputs.x.dtype),
         draws=inputs.draws,
@@ -95,8 +96,8 @@ def backward(
     dstates (T, N, H) a state, None for zeros → dx (T, N, D), dinitial (N, H) a state. `grads`, in the order of the
     parameters, are overwritten.
     """
-    for down in grads[3:]:
-        down[...] = 0
+    for dparam in grads[3:]:
+        dparam[...] = 0
     dz, dinitial = through_time(xp, matmul_add, cell, trace, dstates, grads[3:])
     return products(xp, cell, trace, dz, grads), dinitial
 
@@ -107,11 +108,11 @@ def through_time(
     cell: Cell,
     trace: Trace,
     dstates: Sequence[Array | None],
-    down: Sequence[Array] = (),
+    dparams: Sequence[Array] = (),
 ) -> tuple[Array, tuple[Array, ...]]:
     """dz[t] from what arrives at step t: from above, dstates[t], and from step t + 1, by dz[t+1] @ Whᵀ and past z.
 
-    → dz (T, N, pre · H), dinitial. The gradients of the cell's own parameters are added to `down`.
+    → dz (T, N, pre · H), dinitial. The gradients of the cell's own parameters are added to `dparams`.
     """
     inputs = trace.inputs
     (T, N, _), H, dtype = inputs.x.shape, inputs.Wh.shape[0], inputs.x.dtype
@@ -120,10 +121,9 @@ def through_time(
         xp=xp,
         matmul_add=matmul_add,
         W=xp.ascontiguousarray(inputs.Wh.T),
-        own=inputs.own,
-        down=down,
+        params=inputs.own,
+        dparams=dparams,
         training=True,
-        constants=cell.constants(xp, dtype),
         draws=inputs.draws,
     )
     dz = xp.empty((T, N, cell.pre * H), dtype)
@@ -146,7 +146,7 @@ def products(xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array
     from_x, from_h = _segments(cell.from_x, H), _segments(cell.from_h, H)
     rows = dz.reshape(T * N, cell.pre * H)
 
-    _transposed_product(xp, _masked(xp, inputs).reshape(T * N, D), rows, from_x, dWx)
+    _transposed_product(xp, _masked(xp, inputs, _idle(xp, inputs)).reshape(T * N, D), rows, from_x, dWx)
     if cell.recurs:
         at = Step(blocks(trace.z, H), before, after, trace.kept)
         cell.recur_weights(xp, at, blocks(dz, H), dWh)
@@ -173,9 +173,8 @@ def _idle(xp: Any, inputs: Inputs) -> Array | None:
     return idle[..., None]
 
 
-def _masked(xp: Any, inputs: Inputs) -> Array:
+def _masked(xp: Any, inputs: Inputs, idle: Array | None) -> Array:
     """x with zeros past each row's length, so that nothing there is read."""
-    idle = _idle(xp, inputs)
     masked: Array = inputs.x if idle is None else xp.where(idle, inputs.x.dtype.type(0), inputs.x)
     return masked
 

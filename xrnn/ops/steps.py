@@ -60,13 +60,15 @@ def gradient_steps(
     dz_blocks = blocks(dz, H)
     cell.prepare(run, at, dz_blocks)
     dbefore = [xp.empty_like(d) for d in dafter]
-    operands = at.z, at.before, at.after, at.kept, given, dz_blocks, dz[..., _columns(cell, H)], idle
-    for at.z, at.before, at.after, at.kept, given_t, dz_t, dsum, idle_t in each(operands, backwards=backwards):
+    operands = at.z, at.before, at.after, at.kept, at.prepared, given, dz_blocks, dz[..., _columns(cell, H)], idle
+    for at.z, at.before, at.after, at.kept, at.prepared, given_t, dz_t, dz_of_h, idle_t in each(
+        operands, backwards=backwards
+    ):
         for d, given_state in zip(dafter, given_t, strict=True):
             if given_state is not None:
                 d += given_state
         passed_on = None if idle_t is None else [d.copy() for d in dafter]  # `gradient` may change dafter
-        if idle_t is not None and run.down:  # an idle row adds nothing to the gradients of the cell's own parameters
+        if idle_t is not None and run.dparams:  # an idle row adds nothing to the gradients of the cell's own parameters
             for d in dafter:
                 xp.copyto(d, 0, where=idle_t)
         cell.gradient(run, at, dafter, dz_t, dbefore)
@@ -75,9 +77,9 @@ def gradient_steps(
         if cell.recurs:
             cell.recur_gradient(run, at, dz_t, dbefore[0])
         elif cell.direct:
-            matmul_add(dsum, W, dbefore[0])
+            matmul_add(dz_of_h, W, dbefore[0])
         else:
-            xp.matmul(dsum, W, out=dbefore[0])
+            xp.matmul(dz_of_h, W, out=dbefore[0])
         if passed_on is not None:
             _copy(xp, passed_on, dbefore, idle_t)
         dafter, dbefore = dbefore, dafter

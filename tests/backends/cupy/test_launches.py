@@ -24,6 +24,7 @@ PER_STEP: Final = {
     "lstm": (1, 1, 9, 7),
     "gru": (1, 1, 11, 4),
     "gru reset before": (2, 3, 12, 8),
+    "ugrnn": (1, 1, 8, 14),
 }
 # With lengths: a copy for each state forward; backward two for each state, and one that clears dz. The Elman cell has a
 # loop of its own without lengths, in which dh[t] is not added to a running sum.
@@ -60,6 +61,10 @@ def launches(counters: Counters) -> tuple[int, int]:
     """Products, and everything else."""
     assert counters.raw_kernels == 0
     return counters.products + counters.gemms, counters.kernels + counters.operand_copies
+
+
+def test_every_registered_cell_is_counted() -> None:
+    assert set(PER_STEP) == set(CELLS)
 
 
 @pytest.mark.parametrize("lengths", [False, True])

@@ -45,7 +45,7 @@ class LSTMCell(Cell):
         h_next *= o
 
     def prepare(self, run: Run, at: Step, dz: Array) -> None:
-        """dz = (g · i(1-i), c · f(1-f), i · (1-g²), s · o(1-o)), kept = o · (1-s²), with s = tanh(c')."""
+        """dz = (g · i(1-i), c · f(1-f), i · (1-g²), s · o(1-o)), prepared = o · (1-s²), with s = tanh(c')."""
         xp = run.xp
         (_, c), (_, c_next) = at.before, at.after
         i, g, o = at.z[:, 0], at.z[:, 2], at.z[:, 3]
@@ -64,13 +64,13 @@ class LSTMCell(Cell):
         s *= s
         xp.subtract(1, s, out=s)
         s *= o
-        at.kept = s[:, None]
+        at.prepared = s[:, None]
 
     def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         """dc' += dh' · o(1-s²);  dz = (dc', dc', dc', dh') · what was prepared;  dc = dc' · f."""
         xp = run.xp
         dh, dc = dafter
-        into_c = at.kept[0]
+        into_c = at.prepared[0]
         into_c *= dh
         dc += into_c
         dz[:3] *= dc
