@@ -11,7 +11,7 @@ from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.standin.counting import no_waiting
-from xrnn import GRU, LSTM, RNN, SGD, Adam, Bidirectional, Linear, Recurrent, Stack, asarray
+from xrnn import GRU, LSTM, RNN, SGD, Adam, Bidirectional, Cell, Embedding, Linear, Recurrent, Stack, asarray
 from xrnn.backend import Backend
 from xrnn.ops.cells.gru import GRUCell
 
@@ -487,3 +487,55 @@ def test_weights_replaced_between_forward_and_backward(backend: Backend, layer: 
     title = type(layer).__name__
     with one_line(RuntimeError, f"the weights of this {title} have been replaced since that forward", "it ran with"):
         layer.backward(h)
+
+
+# ---- what is likely to be mistaken ----
+
+
+def test_a_gru_without_the_second_bias_of_n(backend: Backend) -> None:
+    weights = [zeros(backend, *shape) for shape in [(D, 3 * H), (H, 3 * H), (3 * H,)]]
+    with one_line(ValueError, "b has shape (15,)", "expects (20,)", "append b_hn", "reset_after=False"):
+        GRU(*weights)
+    assert GRU(*weights, reset_after=False).hidden_size == H
+
+
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_flags_that_are_none(backend: Backend, value: Any) -> None:
+    with one_line(TypeError, f"reverse is {value!r}", "expected True or False"):
+        LSTM.init(D, H, reverse=value, backend=backend)
+    gru = GRU.init(D, H, backend=backend)
+    with one_line(TypeError, f"reset_after is {value!r}", "expected True or False"):
+        GRU(*gru.params, reset_after=value)
+
+
+def test_a_cache_of_something_else(backend: Backend) -> None:
+    x = zeros(backend, T, N, D)
+    deep, shallow = (Stack.init(RNN, D, H, depth, backend=backend) for depth in (3, 2))
+    h, _ = deep.forward(x)
+    shallow.forward(x)
+    with one_line(ValueError, "cache is another Stack's", "take stack.cache"):
+        deep.backward(h, cache=shallow.cache)
+    both = Bidirectional.init(GRU, D, H, backend=backend)
+    h, _ = both.forward(x)
+    for cache in ([], [None, None]):
+        with one_line(ValueError, "cache is no Bidirectional's", "take layer.cache"):
+            both.backward(h, cache=cache)
+    embedding = Embedding.init(5, 2, backend=backend)
+    y = embedding.forward(backend.asarray(np.zeros((3,), "int64")))
+    with one_line(TypeError, "cache is a str"):
+        embedding.backward(y, cache="junk")  # type: ignore[arg-type]
+
+
+def test_dropout_of_a_single_layer_is_checked_as_well(backend: Backend) -> None:
+    with one_line(ValueError, "dropout is 7", "expected a probability in [0, 1)"):
+        Stack([RNN.init(D, H, backend=backend)], dropout=7)
+
+
+def test_a_class_in_place_of_a_cell() -> None:
+    wrong: Any = GRUCell
+    with one_line(TypeError, "cell is a type", "expected an instance of a subclass of xrnn.Cell"):
+        Recurrent.init(wrong, D, H, backend="numpy")
+    with one_line(NotImplementedError, "the cell 'cell' has no step"):
+        Recurrent.init(Cell(), D, H, backend="numpy").forward(np.zeros((N, D), "float32"))
+    with one_line(TypeError, "params of Bad is ('b',)", "expected a tuple of names"):
+        type("Bad", (Cell,), {"params": ("b",)})

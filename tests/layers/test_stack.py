@@ -515,7 +515,7 @@ def test_depths_that_are_none(depth: Any, error: type[Exception], words: str) ->
 
 
 def test_dropouts_that_are_none(backend: Backend) -> None:
-    with one_line(ValueError, "p is 1.0", "expected a probability in [0, 1)"):
+    with one_line(ValueError, "dropout is 1.0", "expected a probability in [0, 1)"):
         Stack(make(backend), dropout=1.0)
 
 

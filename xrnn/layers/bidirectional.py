@@ -90,6 +90,8 @@ class Bidirectional(Composite):
 
     def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, States]:
         caches, split = self._cached(cache), self.layers[0].output_size
+        if len(caches) != 2 or None in caches:
+            raise ValueError("cache is no Bidirectional's: expected this one's own; take layer.cache after the forward")
         backend_of(dh, "dh")  # has its own words for what is no array
         if dh.shape[-1:] != (self.output_size,):
             raise ValueError(

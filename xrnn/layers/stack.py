@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from xrnn import init
-from xrnn.checks import check_integer, check_size
+from xrnn.checks import check_integer, check_number, check_size
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.composite import Composite, Part, States
 from xrnn.layers.dropout import Dropout
@@ -50,6 +50,7 @@ class Stack(Composite):
                     f"layers[{i}] gives {layer.output_size} features, but layers[{i + 1}] takes {after.input_size}: "
                     "expected each to take what the one before gives"
                 )
+        check_number("dropout", dropout, "a probability in [0, 1)", lambda p: 0 <= p < 1)
         self.dropout: list[Dropout] = []
         if dropout:  # else nothing is drawn: the weights that the same generator gives next stay as they were
             seed = int(init.as_generator(rng).integers(2**63))
@@ -123,6 +124,8 @@ class Stack(Composite):
 
     def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, States]:
         caches = self._cached(cache)
+        if (len(caches.layers), len(caches.dropouts)) != (len(self.layers), len(self.dropout)):
+            raise ValueError("cache is another Stack's: expected this one's own; take stack.cache after the forward")
         each = list(self._each_state("dstates", dfinal))
         dinitial = []
         for i in reversed(range(len(self.layers))):

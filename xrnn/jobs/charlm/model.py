@@ -24,14 +24,18 @@ from xrnn.typing import Array
 VOCABULARY: Final = 256  # bytes
 EMBEDDING: Final = 64
 
-_LAYERS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-_CELLS: Final[dict[str, Cell]] = {"rnn": RNNCell(), "lstm": LSTMCell(), "gru": GRUCell()}
+# By what `--cell` says: the layer, and its cell.
+_KINDS: Final[dict[str, tuple[Any, Cell]]] = {
+    "rnn": (RNN, RNNCell()),
+    "lstm": (LSTM, LSTMCell()),
+    "gru": (GRU, GRUCell()),
+}
 
 State = tuple[tuple[Array, ...], ...]  # the states of each recurrent layer, (N, H) each
 
 
 class CharLM:
-    """p(byte[t+1] | byte[0..t]) = softmax(h[t] @ W + b), h = RNN(… RNN(E[byte]))   (Mikolov et al., 2010).
+    """p(byte[t+1] | byte[0..t]) = softmax(h[t] @ W + b), h = layer(… layer(E[byte]))   (Mikolov et al., 2010).
 
     cell     "rnn", "lstm" or "gru": what the recurrent layers are
     layers   embedding, the stack of recurrent layers, linear
@@ -46,21 +50,21 @@ class CharLM:
     def init(cls, cell: str, hidden: int, layers: int, *, rng: np.random.Generator, backend: Backend) -> CharLM:
         """Fresh weights, float32: the same on every backend."""
         embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend=backend)
-        stack = Stack.init(_LAYERS[cell], EMBEDDING, hidden, layers, rng=rng, backend=backend)
+        stack = Stack.init(_KINDS[cell][0], EMBEDDING, hidden, layers, rng=rng, backend=backend)
         return cls(cell, embedding, stack, Linear.init(hidden, VOCABULARY, rng=rng, backend=backend))
 
     @classmethod
     def of(cls, params: Mapping[str, Array], cell: str, layers: int) -> CharLM:
         """The model that holds these very arrays, named as in `named_params`."""
         names = ("Wx", "Wh", "b")
-        stack = Stack([_LAYERS[cell](*(params[f"{cell}{i}.{name}"] for name in names)) for i in range(layers)])
+        stack = Stack([_KINDS[cell][0](*(params[f"{cell}{i}.{name}"] for name in names)) for i in range(layers)])
         linear = Linear(*(params[f"linear.{name}"] for name in Linear.names))
         return cls(cell, Embedding(params["embedding.W"]), stack, linear)
 
     @staticmethod
     def shapes(cell: str, hidden: int, layers: int) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, known before there is a model."""
-        V, E, H, of_cell = VOCABULARY, EMBEDDING, hidden, _CELLS[cell]
+        V, E, H, of_cell = VOCABULARY, EMBEDDING, hidden, _KINDS[cell][1]
         shapes: dict[str, tuple[int, ...]] = {"embedding.W": (V, E)}
         for i, D in enumerate([E] + [H] * (layers - 1)):
             shapes[f"{cell}{i}.Wx"] = (D, len(of_cell.from_x) * H)
@@ -71,7 +75,7 @@ class CharLM:
     @staticmethod
     def state_names(cell: str, layers: int) -> list[list[str]]:
         """A name for each state of each layer: `0` for its h, `0.c` for a c."""
-        return [[f"{i}" if state == "h" else f"{i}.{state}" for state in _CELLS[cell].states] for i in range(layers)]
+        return [[f"{i}" if state == "h" else f"{i}.{state}" for state in _KINDS[cell][1].states] for i in range(layers)]
 
     @property
     def layers(self) -> list[Any]:
@@ -87,7 +91,7 @@ class CharLM:
     def zero_state(self, batch: int) -> State:
         xp, dtype = self.backend.xp, self.embedding.params[0].dtype
         return tuple(
-            tuple(xp.zeros((batch, self.stack.output_size), dtype) for _ in _CELLS[self.cell].states)
+            tuple(xp.zeros((batch, self.stack.output_size), dtype) for _ in _KINDS[self.cell][1].states)
             for _ in self.stack.layers
         )
 
