@@ -116,6 +116,11 @@ struct BackwardPass {
 
 template <class S>
 bool backward(const xrnn::Backward<S>& f, Partition partition) {
+    if (f.T == 0 || f.N == 0 || f.H == 0) {  // sums of nothing
+        fill_zeros(f.dWx, f.D * f.H), fill_zeros(f.dWh, f.H * f.H), fill_zeros(f.db, f.H);
+        fill_zeros(f.dx, f.T * f.N * f.D), fill_zeros(f.dh_prev, f.N * f.H);
+        return true;
+    }
     return run_pass<BackwardPass<S>, S>(f, partition, partition.threads);
 }
 

@@ -133,6 +133,7 @@ struct ForwardPass {
 
 template <class S>
 bool forward(const xrnn::Forward<S>& f, Partition partition) {
+    if (f.N == 0 || f.H == 0) return true;  // hs has no elements
     return run_pass<ForwardPass<S>, S>(f, partition, partition.threads);
 }
 

@@ -1,7 +1,8 @@
 // What the kernels are given, and the table of them that each instruction-set level has.
 //
 // T time steps, N batch, D input size, H hidden size; `d` in front means gradient. All strides are in elements. Every
-// pointer is lent for the call; inputs are only read and may overlap each other, outputs overlap nothing.
+// pointer is lent for the call; inputs are only read and may overlap each other, outputs overlap nothing. An array
+// without elements may be a null pointer, to which nothing may be added: the operations return before they would.
 #pragma once
 
 #include <cstdint>

@@ -107,7 +107,7 @@ struct GradientProducts {
                 const int64_t c = columns.begin(p), width = columns.width(p) * Simd<S>::LANES;
                 pack_rows(dz + begin * H + c, H, K, columns.valid(p), int(width), b);
                 for (int i = 0; i < 2; ++i)
-                    add_product(p, {x[i] + begin * maps[i].D, 1, maps[i].D, b, width, K}, maps[i].D, maps[i].dW + c, first);
+                    if (maps[i].D > 0) add_product(p, {x[i] + begin * maps[i].D, 1, maps[i].D, b, width, K}, maps[i].D, maps[i].dW + c, first);
                 add_product(p, {ones, 1, 1, b, width, K}, 1, db + c, first);
             }
         }
@@ -149,11 +149,16 @@ struct AffineGradientPass {
 
 template <class S>
 bool affine(const xrnn::Affine<S>& f, Partition partition) {
+    if (f.rows == 0 || f.C == 0) return true;  // y has no elements
     return run_pass<AffinePass<S>, S>(f, partition, partition.threads);
 }
 
 template <class S>
 bool affine_gradients(const xrnn::AffineGradients<S>& f, int threads) {
+    if (f.rows == 0 || f.C == 0) {  // sums of nothing
+        fill_zeros(f.dW, f.D * f.C), fill_zeros(f.db, f.C), fill_zeros(f.dx, f.rows * f.D);
+        return true;
+    }
     return run_pass<AffineGradientPass<S>, S>(f, threads, threads);
 }
 

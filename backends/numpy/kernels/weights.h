@@ -109,7 +109,7 @@ struct Weights {
     }
 
     void pack(int64_t p) const {
-        if (!lies_packed(p)) return;
+        if (K == 0 || !lies_packed(p)) return;  // a matrix without rows may have no address to count from
         const int64_t begin = panels.begin(p);
         const int width = panels.width(p) * W, valid = panels.valid(p);
         const S* from = matrix.data + begin * matrix.col;
@@ -125,6 +125,7 @@ struct Weights {
     XRNN_INLINE void add_to(Tile<S>& t, int64_t p, const S* a, int64_t a_row) const { add_to(t, p, a, a_row, 0, K); }
 
     XRNN_INLINE void add_to(Tile<S>& t, int64_t p, const S* a, int64_t a_row, int64_t begin, int64_t end) const {
+        if (begin == end) return;  // as in `pack`
         Segment<S>& segment = t.segments[t.count++];
         if (lies_packed(p))
             segment.b = packed + K * panels.begin(p), segment.b_row = panels.width(p) * W;
