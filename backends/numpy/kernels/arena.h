@@ -19,6 +19,10 @@ struct Arena {
         used += (size + LINE - 1) / LINE * LINE;
         return taken;
     }
+
+    int64_t* take_integers(int64_t size) {
+        return reinterpret_cast<int64_t*>(take((size * int64_t(sizeof(int64_t)) + sizeof(S) - 1) / sizeof(S)));
+    }
 };
 
 // Construct Pass(f, partition, arena) and run its thread(id, n) on the partition's threads; false without memory.
