@@ -19,6 +19,9 @@ struct BackwardPass {
     static constexpr int W = Simd<S>::LANES, PRE = Cell::PRE;
     static constexpr Gates GATES = gates_of<Cell>();
 
+    // Slots whose sums are held at a time, as in the forward pass.
+    static constexpr int64_t ROWS = 12;
+
     const xrnn::Backward<S>& f;
     const xrnn::Sequence<S>& of;
     const Partition partition;
@@ -40,7 +43,7 @@ struct BackwardPass {
         : f(f),
           of(f.of),
           partition(partition),
-          panels(of.H, panel_threads(partition), widest(of.N)),
+          panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
           order(order_of_recurrence<S>(of.N, of.H)),
           // With several gates a thread's own terms lie apart, and there is more to do between two barriers.
           own_first(GATES.h_count == 1 && partition.own_first && partition.threads > 1 && !of.lengths),
@@ -91,7 +94,9 @@ struct BackwardPass {
                 if (!of.reverse) row -= active;
                 S* const out = dz[chunk % 2] + row * PRE * of.H;
                 if (of.reverse) row += active;
-                step(mine, done + i, behind, id, n, [&](int64_t p) { differentiate(mine, t, p, active, out); });
+                step(mine, done + i, behind, id, n, [&](int64_t p, int64_t begin, int64_t end) {
+                    differentiate(mine, t, p, begin, end, active, out);
+                });
                 barrier.arrive(id);
                 behind = {out, active};
             }
@@ -99,7 +104,7 @@ struct BackwardPass {
             add_products(dz[chunk % 2], begin, count, rows, chunk == 0, id, n);
             done += count;
         }
-        step(mine, done, behind, id, n, [&](int64_t p) { write_initial(mine, p); });
+        step(mine, done, behind, id, n, [&](int64_t p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
     }
 
    private:
@@ -109,15 +114,15 @@ struct BackwardPass {
         int64_t rows;
     };
 
-    // carry[h] += dz @ Whᵀ of what lies behind, then `use`, for each of my panels.
+    // carry[h] += dz @ Whᵀ of what lies behind, then `use`, for each of my panels and some of my slots at a time.
     template <class Use>
     void step(const Share<S>& mine, int64_t i, Behind behind, int id, int n, Use use) {
         const int64_t width = PRE * of.H;
         const S* a = behind.dz ? behind.dz + mine.first * width : nullptr;
         const int64_t a_row = mine.stride * width, rows = mine.below(behind.rows);
         const OwnChains own = own_first && behind.dz ? OwnChains(mine.column0, mine.column1, of.H, order.chain)
-                                                     : OwnChains(0, 0, 0, order.chain);
-        for (int c = 0; c < own.count(); ++c)
+                                                     : OwnChains();
+        for (int c = 0; c < own.count; ++c)
             for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
                 Tile<S> tile(order);
                 WhT.add_to(tile, p, 0, a, a_row, own.chain_begin(c), own.chain_end(c));
@@ -127,69 +132,89 @@ struct BackwardPass {
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
         for (int64_t j = mine.panel0; j < mine.panel1; ++j) {
             const int64_t p = mine.panel(i, j);
-            if (rows > 0) propagate(mine, own, p, a, a_row, rows);
-            use(p);
+            for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
+                end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
+                if (begin < rows) propagate(mine, own, p, a, a_row, begin, end < rows ? end : rows);
+                use(p, begin, end);
+            }
         }
     }
 
     S* own_chain(int c, int64_t row) const { return own_chains + (c * of.N + row) * panels.padded(); }
 
-    void propagate(const Share<S>& mine, const OwnChains& own, int64_t p, const S* a, int64_t a_row, int64_t rows) const {
+    // For my slots number begin … end - 1.
+    void propagate(const Share<S>& mine, const OwnChains& own, int64_t p, const S* a, int64_t a_row, int64_t begin,
+                   int64_t end) const {
         Tile<S> tile(order);
-        tile.out = carry[0] + mine.first * panels.padded() + panels.begin(p);
         tile.out_row = mine.stride * panels.padded();
+        tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + panels.begin(p);
         if (Cell::DIRECT) tile.init = tile.out, tile.init_row = tile.out_row;
-        if (own.count() == 0) {
+        a += begin * a_row;
+        if (own.count == 0) {
             add_gates(tile, WhT, p, PRE, GATES.h_of, of.H, a, a_row);
         } else {
             WhT.add_to(tile, p, 0, a, a_row, 0, own.begin);
-            for (int c = 0; c < own.count(); ++c)
-                add_chain(tile, own_chain(c, mine.first) + panels.begin(p), panels.padded());
+            for (int c = 0; c < own.count; ++c)
+                add_chain(tile, own_chain(c, mine.first + begin) + panels.begin(p), panels.padded());
             WhT.add_to(tile, p, 0, a, a_row, own.end, of.H);
         }
-        run_rows(tile, panels.width(p), rows);
+        run_rows(tile, panels.width(p), end - begin);
     }
 
     // The cell's gradient of step t for panel p of my rows → dz of those that are `active`, and the carry.
-    void differentiate(const Share<S>& mine, int64_t t, int64_t p, int64_t active, S* out) const {
-        const int64_t H = of.H, step = of.N * H;
-        const int width = panels.width(p);
-        for (int64_t slot = mine.first; slot < mine.end; slot += mine.stride) {
-            const int64_t row = slots.row(slot);
-            for (int v = 0; v < width; ++v) {
-                const int n = v + 1 < width ? W : panels.last(p);
-                const int64_t column = panels.begin(p) + v * W, at = row * H + column;
-                const int64_t carried = slot * panels.padded() + column;
-                Vec<S> dafter[Cell::STATES];
-                for (int k = 0; k < Cell::STATES; ++k) {
-                    dafter[k] = load<S>(carry[k] + carried);
-                    const auto& above = f.dstates[k];
-                    if (above.data)
-                        dafter[k] += load_columns<S>(above.data + t * above.step + row * above.row + column, n);
-                }
-                if (slot >= active) {  // past its end the row kept its states
-                    for (int k = 0; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dafter[k]);
-                    continue;
-                }
-                Vec<S> old[Cell::STATES], now[Cell::STATES], kept[Cell::KEPT + 1], dz[PRE], dbefore[Cell::STATES];
-                for (int k = 0; k < Cell::STATES; ++k) {
-                    old[k] = load_columns<S>(f.states[k] + (t + of.reverse) * step + at, n);
-                    now[k] = load_columns<S>(f.states[k] + (t + !of.reverse) * step + at, n);
-                }
-                for (int j = 0; j < Cell::KEPT; ++j) kept[j] = load_columns<S>(f.kept + (j * of.T + t) * step + at, n);
-                Cell::gradient(dafter, old, now, kept, of.leak ? load_columns<S>(of.leak + column, n) : Vec<S>{}, dz,
-                               dbefore);
-                for (int g = 0; g < PRE; ++g) store_columns<S>(out + (slot * PRE + g) * H + column, dz[g], n);
-                for (int k = Cell::DIRECT ? 0 : 1; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dbefore[k]);
+    void differentiate(const Share<S>& mine, int64_t t, int64_t p, int64_t begin, int64_t end, int64_t active,
+                       S* out) const {
+        const int width = panels.width(p), last = panels.last(p);
+        const int64_t column = panels.begin(p);
+        for (int v = 0; v < width; ++v)
+            if (v + 1 < width || last == W)
+                differentiate_vector<true>(mine, t, column + v * W, W, begin, end, active, out);
+            else
+                differentiate_vector<false>(mine, t, column + v * W, last, begin, end, active, out);
+    }
+
+    // The same of the n units from `column` on.
+    template <bool WHOLE>
+    void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin, int64_t end,
+                              int64_t active, S* out) const {
+        const int64_t H = of.H, step = of.N * H, units = panels.padded();
+        const Vec<S> leak = of.leak ? load_columns<S>(of.leak + column, n) : Vec<S>{};
+        const S *old_states[Cell::STATES], *new_states[Cell::STATES], *above[Cell::STATES];
+        for (int k = 0; k < Cell::STATES; ++k) {
+            old_states[k] = f.states[k] + (t + of.reverse) * step + column;
+            new_states[k] = f.states[k] + (t + !of.reverse) * step + column;
+            above[k] = f.dstates[k].data ? f.dstates[k].data + t * f.dstates[k].step + column : nullptr;
+        }
+        const S* const kept_values = Cell::KEPT ? f.kept + t * step + column : nullptr;
+        for (int64_t m = begin; m < end; ++m) {
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H, carried = slot * units + column;
+            Vec<S> dafter[Cell::STATES];
+            for (int k = 0; k < Cell::STATES; ++k) {
+                dafter[k] = load<S>(carry[k] + carried);
+                if (above[k]) dafter[k] += load_columns<S, WHOLE>(above[k] + row * f.dstates[k].row, n);
             }
+            if (slot >= active) {  // past its end the row kept its states
+                for (int k = 0; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dafter[k]);
+                continue;
+            }
+            Vec<S> old[Cell::STATES], now[Cell::STATES], kept[Cell::KEPT + 1], dz[PRE], dbefore[Cell::STATES];
+            for (int k = 0; k < Cell::STATES; ++k) {
+                old[k] = load_columns<S, WHOLE>(old_states[k] + at, n);
+                now[k] = load_columns<S, WHOLE>(new_states[k] + at, n);
+            }
+            for (int j = 0; j < Cell::KEPT; ++j)
+                kept[j] = load_columns<S, WHOLE>(kept_values + j * of.T * step + at, n);
+            Cell::gradient(dafter, old, now, kept, leak, dz, dbefore);
+            for (int g = 0; g < PRE; ++g) store_columns<S, WHOLE>(out + (slot * PRE + g) * H + column, dz[g], n);
+            for (int k = Cell::DIRECT ? 0 : 1; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dbefore[k]);
         }
     }
 
-    void write_initial(const Share<S>& mine, int64_t p) const {
-        for (int64_t slot = mine.first; slot < mine.end; slot += mine.stride)
+    void write_initial(const Share<S>& mine, int64_t p, int64_t begin, int64_t end) const {
+        for (int64_t m = begin; m < end; ++m)
             for (int k = 0; k < Cell::STATES; ++k)
-                copy(carry[k] + slot * panels.padded() + panels.begin(p), 1, panels.valid(p),
-                     f.dinitial[k] + slots.row(slot) * of.H + panels.begin(p));
+                copy(carry[k] + mine.slot(m) * panels.padded() + panels.begin(p), 1, panels.valid(p),
+                     f.dinitial[k] + slots.row(mine.slot(m)) * of.H + panels.begin(p));
     }
 
     // The products of a chunk's `rows` rows of dz, of `count` steps from `begin` on.

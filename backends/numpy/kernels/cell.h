@@ -57,17 +57,18 @@ Order order_of_recurrence(int64_t N, int64_t H) {
 // The chains of a sum over the H units whose units all lie in [first, last).
 struct OwnChains {
     static constexpr int MOST = 2;  // a tile has room for so many segments
-    int64_t begin = 0, end = 0, chain;
+    int64_t begin = 0, end = 0, chain = 0;
+    int count = 0;
 
+    OwnChains() = default;
     OwnChains(int64_t first, int64_t last, int64_t H, int64_t chain) : chain(chain) {
         const int64_t from = (first + chain - 1) / chain * chain;
         int64_t to = last == H ? H : last / chain * chain;
         if (to > from + MOST * chain) to = from + MOST * chain;
-        if (from < to) begin = from, end = to;
+        if (from < to) begin = from, end = to, count = int((to - from + chain - 1) / chain);
     }
-    int count() const { return int((end - begin + chain - 1) / chain); }
     int64_t chain_begin(int i) const { return begin + i * chain; }
-    int64_t chain_end(int i) const { return begin + (i + 1) * chain < end ? begin + (i + 1) * chain : end; }
+    int64_t chain_end(int i) const { return i + 1 < count ? begin + (i + 1) * chain : end; }
 };
 
 }  // namespace

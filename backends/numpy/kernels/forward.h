@@ -23,8 +23,9 @@ struct ForwardPass {
     static constexpr int W = Simd<S>::LANES, PRE = Cell::PRE;
     static constexpr Gates GATES = gates_of<Cell>();
 
-    // Rows whose pre-activations are held at a time: with all gates of a panel they fit the nearest cache.
-    static constexpr int64_t ROWS = 48;
+    // Rows whose pre-activations are held at a time: the height of two tiles. With many more, what the cell's step writes
+    // comes in a burst longer than the CPU's queue of stores; with few it drains while the next tile adds.
+    static constexpr int64_t ROWS = 12;
     // Rows of x, over all steps, that are projected at a time: many enough to share the reading of Wx.
     static constexpr int64_t PROJECTED_ROWS = 96;
 
@@ -48,7 +49,7 @@ struct ForwardPass {
         : f(f),
           of(f.of),
           partition(partition),
-          panels(of.H, panel_threads(partition), widest(of.N)),
+          panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
           x_order(x_order_of(of)),
           h_order(order_of_recurrence<S>(of.N, of.H)),
           project_first(partition.project_first && !of.lengths),
@@ -81,9 +82,10 @@ struct ForwardPass {
         for (int64_t p = packing.panel0; p < packing.panel1; ++p) Wx.pack(p), Wh.pack(p);
         start(moving);
         barrier.wait(id, n);
+        int64_t projected = 0;  // steps, of which the last are in xz
         for (int64_t i = 0; i < of.T; ++i) {
-            if (project_first && i % projected_steps == 0) project(mine, i);
-            step(mine, i, id, n);
+            if (project_first && i == projected) projected += project(mine, i);
+            step(mine, i, projected, id, n);
             if (of.lengths) idle(moving, i);
             if (partition.split == Split::COLUMNS) barrier.arrive(id);
         }
@@ -92,7 +94,7 @@ struct ForwardPass {
    private:
     // Wherever x @ Wx comes first by the rule, all its rows can share a tile; elsewhere x and h share the sums.
     static Order x_order_of(const xrnn::Sequence<S>& of) {
-        if (xrnn::projects_first(of.N)) return order_of_product<S>(PROJECTED_ROWS, of.H, WIDEST);
+        if (xrnn::projects_first(of.N)) return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
         return order_of_recurrence<S>(of.N, of.H);
     }
     static int64_t steps_of(int64_t T, int64_t N, int64_t rows) {
@@ -140,9 +142,9 @@ struct ForwardPass {
         if (i + 1 < of.T) gather_x(moving, i + 1);
     }
 
-    // x @ Wx + b of my rows and units, for the steps from number i on.
-    void project(const Share<S>& mine, int64_t i) const {
-        const int64_t N = of.N, D = of.D, row = GATES.x_count * panels.padded();
+    // x @ Wx + b of my rows and units, for some steps from number i on → how many steps.
+    int64_t project(const Share<S>& mine, int64_t i) const {
+        const int64_t N = of.N, D = of.D;
         const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps, rows = mine.end - mine.first;
         const int64_t begin = of.reverse ? of.T - i - steps : i;
         // Where the rows of all steps lie one after another, they are one product.
@@ -155,48 +157,64 @@ struct ForwardPass {
                     Tile<S> tile(x_order);
                     Wx.add_to(tile, p, x_gate, of.x + ((begin + s) * N + mine.first) * D, D);
                     tile.init = bias + g * panels.padded() + panels.begin(p);
-                    tile.out = projected(s, mine.first, x_gate) + panels.begin(p), tile.out_row = row;
+                    tile.out = xz + (s * N + mine.first) * xz_row() + x_gate * panels.padded() + panels.begin(p);
+                    tile.out_row = xz_row();
                     run_rows(tile, panels.width(p), together);
                 }
             }
+        return steps;
     }
 
-    S* projected(int64_t step, int64_t row, int x_gate) const {
-        return xz + ((step * of.N + row) * GATES.x_count + x_gate) * panels.padded();
-    }
+    int64_t xz_row() const { return GATES.x_count * panels.padded(); }
 
+    // What a step reads: rows of x or of x @ Wx + b, and of h, from my first on; and where to hold sums. What its end
+    // reads and writes: the states before and after it, what is kept, and the next h in slots (null if not).
     struct Operand {
         const S* data;
         int64_t row;
     };
+    struct Operands {
+        Operand x, xz, h;
+        S* sums;
+        const S* before[Cell::STATES];
+        S *after[Cell::STATES], *kept, *h_slots;
+    };
 
-    void step(const Share<S>& mine, int64_t i, int id, int n) {
-        const int64_t t = time(i), rows = mine.below(slots.active(t));
-        const Operand x = of.lengths ? Operand{x_slots[i % 2] + mine.first * of.D, mine.stride * of.D}
-                                     : Operand{of.x + (t * of.N + mine.first) * of.D, of.D};
-        const Operand h = of.lengths
-                              ? Operand{h_slots[i % 2] + mine.first * panels.padded(), mine.stride * panels.padded()}
-                              : Operand{before(0, t) + mine.first * of.H, of.H};
-        const OwnChains own = own_first ? OwnChains(mine.column0, mine.column1, of.H, h_order.chain)
-                                        : OwnChains(0, 0, 0, h_order.chain);
-        sum_own(mine, own, h);
+    void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n) {
+        const int64_t t = time(i), rows = mine.below(slots.active(t)), units = panels.padded();
+        Operands in = {.x = {of.x + (t * of.N + mine.first) * of.D, of.D},
+                       .xz = {nullptr, xz_row()},
+                       .h = {before(0, t) + mine.first * of.H, of.H},
+                       .sums = z + id * block(),
+                       .before = {},
+                       .after = {},
+                       .kept = f.kept ? f.kept + t * of.N * of.H : nullptr,
+                       .h_slots = of.lengths ? h_slots[(i + 1) % 2] : nullptr};
+        for (int k = 0; k < Cell::STATES; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
+        if (of.lengths) {
+            in.x = {x_slots[i % 2] + mine.first * of.D, mine.stride * of.D};
+            in.h = {h_slots[i % 2] + mine.first * units, mine.stride * units};
+        }
+        if (project_first) {
+            const int64_t begin = (projected - 1) / projected_steps * projected_steps;
+            in.xz.data = xz + ((of.reverse ? projected - 1 - i : i - begin) * of.N + mine.first) * xz_row();
+        }
+        const OwnChains own = own_first ? OwnChains(mine.column0, mine.column1, of.H, h_order.chain) : OwnChains();
+        sum_own(mine, own, in.h);
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
-        S* const sums = z + id * block();
         for (int64_t j = mine.panel0; j < mine.panel1; ++j) {
             const int64_t p = mine.panel(i, j);
             for (int64_t begin = 0; begin < rows; begin += ROWS) {
                 const int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
-                for (int g = 0; g < PRE; ++g)
-                    sum(mine, own, i, p, g, {x.data + begin * x.row, x.row}, {h.data + begin * h.row, h.row}, begin,
-                        count, sums);
-                finish(mine, i, p, begin, count, sums);
+                for (int g = 0; g < PRE; ++g) sum(mine, own, in, p, g, begin, count);
+                finish(mine, in, p, begin, count);
             }
         }
     }
 
     // The chains of h @ Wh that need only my own units.
     void sum_own(const Share<S>& mine, const OwnChains& own, Operand h) const {
-        for (int c = 0; c < own.count(); ++c)
+        for (int c = 0; c < own.count; ++c)
             for (int64_t p = mine.panel0; p < mine.panel1; ++p)
                 for (int r = 0; r < GATES.h_count; ++r) {
                     Tile<S> tile(h_order);
@@ -211,57 +229,67 @@ struct ForwardPass {
     }
 
     // Gate g of panel p: x @ Wx + h @ Wh + b of `rows` of my rows, from number `begin` on, → sums.
-    void sum(const Share<S>& mine, const OwnChains& own, int64_t i, int64_t p, int g, Operand x, Operand h,
-             int64_t begin, int64_t rows, S* sums) const {
+    void sum(const Share<S>& mine, const OwnChains& own, const Operands& in, int64_t p, int g, int64_t begin,
+             int64_t rows) const {
         const int x_gate = GATES.x_of[g], h_gate = GATES.h_of[g], width = panels.width(p);
+        S* const out = in.sums + g * width * W;
+        const int64_t out_row = PRE * width * W;
         Tile<S> tile(h_order);
-        tile.out = sums + g * width * W, tile.out_row = PRE * width * W;
+        tile.out = out, tile.out_row = out_row;
         tile.init = bias + g * panels.padded() + panels.begin(p);
         if (x_gate >= 0 && project_first) {
-            const int64_t s = i % projected_steps, chunk = i - s;
-            const int64_t steps = of.T - chunk < projected_steps ? of.T - chunk : projected_steps;
-            tile.init = projected(of.reverse ? steps - 1 - s : s, mine.first + begin, x_gate) + panels.begin(p);
-            tile.init_row = GATES.x_count * panels.padded();
+            tile.init = in.xz.data + begin * in.xz.row + x_gate * panels.padded() + panels.begin(p);
+            tile.init_row = in.xz.row;
         } else if (x_gate >= 0) {
-            Wx.add_to(tile, p, x_gate, x.data, x.row);
-            if (!(x_order == h_order) || h_gate < 0) {  // x makes sums of its own
+            Wx.add_to(tile, p, x_gate, in.x.data + begin * in.x.row, in.x.row);
+            if (h_gate < 0 || !(x_order == h_order)) {  // x's sums are made by themselves
                 tile.order = x_order;
                 run_rows(tile, width, rows);
                 if (h_gate < 0) return;
                 tile = Tile<S>(h_order);
-                tile.out = sums + g * width * W, tile.out_row = PRE * width * W;
-                tile.init = tile.out, tile.init_row = tile.out_row;
+                tile.out = out, tile.out_row = out_row;
+                tile.init = out, tile.init_row = out_row;
             }
         }
         if (h_gate >= 0) {
-            Wh.add_to(tile, p, h_gate, h.data, h.row, 0, own.begin);
-            for (int c = 0; c < own.count(); ++c)
+            const S* h = in.h.data + begin * in.h.row;
+            Wh.add_to(tile, p, h_gate, h, in.h.row, 0, own.begin);
+            for (int c = 0; c < own.count; ++c)
                 add_chain(tile, own_chain(c, h_gate, mine.first + begin) + panels.begin(p), panels.padded());
-            Wh.add_to(tile, p, h_gate, h.data, h.row, own.end, of.H);
+            Wh.add_to(tile, p, h_gate, h, in.h.row, own.end, of.H);
         }
         run_rows(tile, width, rows);
     }
 
     // The cell's step for panel p of the same rows: sums → the states after it, and what is kept.
-    void finish(const Share<S>& mine, int64_t i, int64_t p, int64_t begin, int64_t rows, const S* sums) const {
-        const int64_t t = time(i), H = of.H, kept_values = of.T * of.N * H;
-        const int width = panels.width(p);
-        for (int64_t m = 0; m < rows; ++m) {
-            const int64_t slot = mine.first + (begin + m) * mine.stride, row = slots.row(slot);
-            for (int v = 0; v < width; ++v, sums += W) {
-                const int n = v + 1 < width ? W : panels.last(p);
-                const int64_t column = panels.begin(p) + v * W, at = row * H + column;
-                Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES], kept[Cell::KEPT + 1];
-                for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * width * W);
-                for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S>(before(k, t) + at, n);
-                Cell::step(z, old, now, kept, of.leak ? load_columns<S>(of.leak + column, n) : Vec<S>{});
-                for (int k = 0; k < Cell::STATES; ++k) store_columns<S>(after(k, t) + at, now[k], n);
-                if (of.lengths) store<S>(h_slots[(i + 1) % 2] + slot * panels.padded() + column, now[0]);
-                if (f.kept)
-                    for (int j = 0; j < Cell::KEPT; ++j)
-                        store_columns<S>(f.kept + j * kept_values + t * of.N * H + at, kept[j], n);
-            }
-            sums += (PRE - 1) * width * W;
+    void finish(const Share<S>& mine, const Operands& in, int64_t p, int64_t begin, int64_t rows) const {
+        const int width = panels.width(p), last = panels.last(p);
+        for (int v = 0; v < width; ++v)
+            if (v + 1 < width || last == W)
+                finish_vector<true>(mine, in, p, v, W, begin, rows);
+            else
+                finish_vector<false>(mine, in, p, v, last, begin, rows);
+    }
+
+    // The same of the n units of vector v, whose gates lie `gate` apart in sums.
+    template <bool WHOLE>
+    XRNN_INLINE void finish_vector(const Share<S>& mine, const Operands& in, int64_t p, int v, int n, int64_t begin,
+                                   int64_t rows) const {
+        const int64_t column = panels.begin(p) + v * W, gate = panels.width(p) * W;
+        const int64_t H = of.H, kept_value = of.T * of.N * H, units = panels.padded();
+        const Vec<S> leak = of.leak ? load_columns<S, WHOLE>(of.leak + column, n) : Vec<S>{};
+        const S* sums = in.sums + v * W;
+        for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
+            const int64_t slot = mine.slot(m), at = slots.row(slot) * H + column;
+            Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES], kept[Cell::KEPT + 1];
+            for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * gate);
+            for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
+            Cell::step(z, old, now, kept, leak);
+            for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
+            if (in.h_slots) store<S>(in.h_slots + slot * units + column, now[0]);
+            if (in.kept)
+                for (int j = 0; j < Cell::KEPT; ++j)
+                    store_columns<S, WHOLE>(in.kept + j * kept_value + at, kept[j], n);
         }
     }
 };

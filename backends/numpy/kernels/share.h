@@ -53,20 +53,31 @@ struct Share {
             first = id, stride = n;
         else
             first = share(rows, id, n), end = share(rows, id + 1, n);
+        slot_count = below(end);
         column0 = panels.begin(panel0);
         column1 = panel1 < panels.count ? panels.begin(panel1) : panels.columns;
     }
 
+    int64_t slot(int64_t m) const { return first + m * stride; }
+    int64_t count() const { return slot_count; }
     // How many of its slots are among the first `active`.
     int64_t below(int64_t active) const {
         const int64_t limit = active < end ? active : end;
-        return limit <= first ? 0 : (limit - first + stride - 1) / stride;
+        if (limit <= first) return 0;
+        return stride == 1 ? limit - first : (limit - first + stride - 1) / stride;
     }
     // Panel number i in the order of step t, which is the reverse of the last step's: where the weights don't fit the
     // cache, each step finds the end of the last one still there.
     int64_t panel(int64_t t, int64_t i) const { return t % 2 ? panel1 - 1 - (i - panel0) : i; }
+
+   private:
+    int64_t slot_count;
 };
 
+// The most rows that a thread has of N.
+inline int64_t rows_of_thread(Partition partition, int64_t N) {
+    return partition.split == Split::ROWS ? (N + partition.threads - 1) / partition.threads : N;
+}
 inline int panel_threads(Partition partition) { return partition.split == Split::COLUMNS ? partition.threads : 1; }
 
 }  // namespace

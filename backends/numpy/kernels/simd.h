@@ -125,15 +125,15 @@ XRNN_INLINE void store_part(S* p, Vec<S> v, int n) {
 #endif
 }
 
-// Columns of which the last vector may have only n ≤ LANES.
-template <class S>
+// Columns of which the last vector may have only n ≤ LANES; WHOLE where it is known that all n are there.
+template <class S, bool WHOLE = false>
 XRNN_INLINE Vec<S> load_columns(const S* p, int n) {
-    return n == Simd<S>::LANES ? load<S>(p) : load_part<S>(p, n);
+    return WHOLE || n == Simd<S>::LANES ? load<S>(p) : load_part<S>(p, n);
 }
 
-template <class S>
+template <class S, bool WHOLE = false>
 XRNN_INLINE void store_columns(S* p, Vec<S> v, int n) {
-    n == Simd<S>::LANES ? store<S>(p, v) : store_part<S>(p, v, n);
+    WHOLE || n == Simd<S>::LANES ? store<S>(p, v) : store_part<S>(p, v, n);
 }
 
 }  // namespace

@@ -59,18 +59,30 @@ constexpr int tallest(int NV) { return (REGISTERS == 32 ? 24 : 12) / (NV < 2 ? 2
 // Vectors in the widest tile of many rows, and of few: without rows to share them, long pieces of b stream better.
 constexpr int WIDEST = REGISTERS == 32 ? 4 : 2, WIDEST_OF_FEW = 2 * WIDEST;
 constexpr int FEW_ROWS = 2;
-constexpr int widest(int64_t rows) { return rows <= FEW_ROWS ? WIDEST_OF_FEW : WIDEST; }
 
-// The partial sums of a product with so many rows and columns, whose panels have at most `widest` vectors. A
-// multiply-add has a latency of about four cycles, in which eight can start: a tile with fewer sums takes several
-// partial ones.
+// A multiply-add has a latency of about four cycles, in which eight can start: a tile wants so many sums at least.
+constexpr int ENOUGH_SUMS = 8;
+
+// Vectors in the widest tile for so many rows, which are cut into tiles of equal height: rows that leave too few sums,
+// such as 3 or 7 where 6 fit a tile, make up for it by width.
+inline int widest(int64_t rows) {
+    if (rows <= FEW_ROWS) return WIDEST_OF_FEW;
+    for (int width = WIDEST; width < WIDEST_OF_FEW; ++width) {
+        const int64_t tiles = (rows + tallest(width) - 1) / tallest(width);
+        if (rows / tiles * width >= ENOUGH_SUMS) return width;
+    }
+    return WIDEST_OF_FEW;
+}
+
+// The partial sums of a product with so many rows and columns, whose panels have at most `widest` vectors: a tile with
+// fewer sums than enough takes several partial ones.
 template <class S>
 int partials(int64_t rows, int64_t columns, int widest) {
     const int64_t vectors = (columns + Simd<S>::LANES - 1) / Simd<S>::LANES;
     const int64_t panels = (vectors + widest - 1) / widest;
     const int64_t width = panels ? (vectors + panels - 1) / panels : 1;
     const int64_t height = rows < tallest(int(width)) ? rows : tallest(int(width)), sums = width * height;
-    return sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
+    return sums >= ENOUGH_SUMS ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
 }
 
 template <class S>
