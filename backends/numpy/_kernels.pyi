@@ -63,15 +63,16 @@ def forward(
     initial: tuple[Array | None, ...] | None,
     lengths: Array | None,
     reverse: bool,
-    leak: Array | None,
+    leak: Array | float | None,
     training: bool,
 ) -> tuple[tuple[Array, ...], Array | None]:
-    """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64, leak (H,) → states, kept.
+    """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64, leak (H,) or a number → states, z.
 
-    A state is (T+1, N, H), `initial` gives (N, H) of each, None is zeros. State k before and after step t is states[k][t]
-    and states[k][t+1], or the other way round with `reverse`. Past a row's end after = before. kept (KEPT, T, N, H) is
-    None without `training`, and where the cell keeps nothing. `tanh` and `relu` are Elman's cell, with a leak or without.
-    ValueError for a leak of another cell and for an unknown one.
+    A state is (T+1, N, H), `initial` gives (N, H) of each, None is zeros. State k before and after step t is
+    states[k][t] and states[k][t+1], or the other way round with `reverse`. Past a row's end after = before. z
+    (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); None without `training`, and where no backward pass
+    needs it. `tanh` and `relu` are Elman's cell, with a leak or without. ValueError for a leak of another cell and for
+    an unknown one.
     """
 
 def backward(
@@ -80,10 +81,10 @@ def backward(
     Wx: Array,
     Wh: Array,
     states: tuple[Array, ...],
-    kept: Array | None,
+    z: Array | None,
     lengths: Array | None,
     reverse: bool,
-    leak: Array | None,
+    leak: Array | float | None,
     dstates: tuple[Array | None, ...] | None,
     dWx: Array,
     dWh: Array,

@@ -10,6 +10,7 @@
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
 #include <numpy/arrayobject.h>
 
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
 #include <new>
@@ -212,15 +213,20 @@ void run(Operation operation, const Arguments& arguments, Threads threads) {
 struct CellSizes {
     const char* name;
     CellKind kind;
-    int states, pre, x_gates, h_gates, kept, kept_with_leak;
+    int states, pre, x_gates, h_gates;
 };
 
 constexpr CellSizes CELLS[] = {
-    {.name = "tanh", .kind = CellKind::TANH, .states = 1, .pre = 1, .x_gates = 1, .h_gates = 1, .kept = 0, .kept_with_leak = 1},
-    {.name = "relu", .kind = CellKind::RELU, .states = 1, .pre = 1, .x_gates = 1, .h_gates = 1, .kept = 0, .kept_with_leak = 1},
-    {.name = "lstm", .kind = CellKind::LSTM, .states = 2, .pre = 4, .x_gates = 4, .h_gates = 4, .kept = 4, .kept_with_leak = 4},
-    {.name = "gru", .kind = CellKind::GRU, .states = 1, .pre = 4, .x_gates = 3, .h_gates = 3, .kept = 4, .kept_with_leak = 4},
+    {.name = "tanh", .kind = CellKind::TANH, .states = 1, .pre = 1, .x_gates = 1, .h_gates = 1},
+    {.name = "relu", .kind = CellKind::RELU, .states = 1, .pre = 1, .x_gates = 1, .h_gates = 1},
+    {.name = "lstm", .kind = CellKind::LSTM, .states = 2, .pre = 4, .x_gates = 4, .h_gates = 4},
+    {.name = "gru", .kind = CellKind::GRU, .states = 1, .pre = 4, .x_gates = 3, .h_gates = 3},
 };
+
+bool is_elman(const CellSizes& cell) { return cell.kind == CellKind::TANH || cell.kind == CellKind::RELU; }
+
+// Whether a backward pass needs z. Elman's cell takes its slope from the output, unless a leak hides it there.
+bool keeps_z(const CellSizes& cell, bool leaky) { return leaky || !is_elman(cell); }
 
 const CellSizes& cell_named(const char* name) {
     for (const CellSizes& cell : CELLS)
@@ -231,7 +237,7 @@ const CellSizes& cell_named(const char* name) {
 template <class S>
 const Recurrence<S>& recurrence(const CellSizes& cell, bool leaky) {
     const int kind = int(cell.kind);
-    if (leaky && cell.states + cell.pre != 2) throw nb::value_error("only the cells tanh and relu have a leak");
+    if (leaky && !is_elman(cell)) throw nb::value_error("only the cells tanh and relu have a leak");
     return leaky ? operations<S>().leaky[kind] : operations<S>().recurrences[kind];
 }
 
@@ -249,6 +255,7 @@ struct SequenceInputs {
     Input<S> x, Wx, Wh;
     std::optional<Input<int64_t>> lengths;
     std::optional<Input<S>> leak;
+    std::vector<S> equal_leaks;  // of a leak that is a number
 
     SequenceInputs(const CellSizes& cell, nb::handle x_, nb::handle Wx_, nb::handle Wh_, nb::handle lengths_, nb::handle leak_)
         : T(size(x_, 0)),
@@ -260,8 +267,13 @@ struct SequenceInputs {
           Wh(Wh_, {H, cell.h_gates * H}) {
         x.contiguous();
         if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->contiguous();
-        if (!leak_.is_none()) leak.emplace(leak_, std::initializer_list<int64_t>{H}), leak->contiguous();
+        if (PyFloat_Check(leak_.ptr()) || PyLong_Check(leak_.ptr()))
+            equal_leaks.assign(std::max<int64_t>(H, 1), S(nb::cast<double>(leak_)));
+        else if (!leak_.is_none())
+            leak.emplace(leak_, std::initializer_list<int64_t>{H}), leak->contiguous();
     }
+
+    bool leaky() const { return leak || !equal_leaks.empty(); }
 
     Sequence<S> sequence(bool reverse) const {
         return {.reverse = reverse,
@@ -273,7 +285,7 @@ struct SequenceInputs {
                 .Wx = Wx.matrix(),
                 .Wh = Wh.matrix(),
                 .lengths = lengths ? lengths->data() : nullptr,
-                .leak = leak ? leak->data() : nullptr};
+                .leak = leak ? leak->data() : leaky() ? equal_leaks.data() : nullptr};
     }
 };
 
@@ -283,10 +295,10 @@ nb::object forward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh,
     const CellSizes& cell = cell_named(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
     const Input<S> b_in(b, {cell.pre * in.H});
-    const auto operation = recurrence<S>(cell, bool(in.leak)).forward;
+    const auto operation = recurrence<S>(cell, in.leaky()).forward;
     std::optional<Input<S>> initial_in[MOST_STATES];
-    Forward<S> f = {.of = in.sequence(reverse), .b = b_in.data(), .b_stride = b_in.stride(0), .initial = {}, .states = {}, .kept = nullptr};
-    nb::object states = nb::steal(PyTuple_New(cell.states)), kept = nb::none();
+    Forward<S> f = {.of = in.sequence(reverse), .b = b_in.data(), .b_stride = b_in.stride(0), .initial = {}, .states = {}, .z = nullptr};
+    nb::object states = nb::steal(PyTuple_New(cell.states)), z = nb::none();
     for (int k = 0; k < cell.states; ++k) {
         if (const nb::handle given = item(initial, k); !given.is_none()) {
             initial_in[k].emplace(given, std::initializer_list<int64_t>{in.N, in.H});
@@ -296,27 +308,26 @@ nb::object forward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh,
         f.states[k] = data<S>(state);
         PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
     }
-    const int kept_values = in.leak ? cell.kept_with_leak : cell.kept;
-    if (training && kept_values) {
-        kept = empty<S>({kept_values, in.T, in.N, in.H});
-        f.kept = data<S>(kept);
+    if (training && keeps_z(cell, in.leaky())) {
+        z = empty<S>({in.T, in.N, cell.pre * in.H});
+        f.z = data<S>(z);
     }
     run(operation, f, partition<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
-    return pair(states, kept);
+    return pair(states, z);
 }
 
 template <class S>
-nb::object backward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle kept,
+nb::object backward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
                     nb::handle lengths, bool reverse, nb::handle leak, nb::handle dstates, nb::handle dWx,
                     nb::handle dWh, nb::handle db) {
     const CellSizes& cell = cell_named(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
-    const auto operation = recurrence<S>(cell, bool(in.leak)).backward;
-    std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], kept_in;
+    const auto operation = recurrence<S>(cell, in.leaky()).backward;
+    std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
     nb::object dx = empty<S>({in.T, in.N, in.D}), dinitial = nb::steal(PyTuple_New(cell.states));
     Backward<S> f = {.of = in.sequence(reverse),
                      .states = {},
-                     .kept = nullptr,
+                     .z = nullptr,
                      .dstates = {},
                      .dWx = output<S>(dWx, {in.D, cell.x_gates * in.H}),
                      .dWh = output<S>(dWh, {in.H, cell.h_gates * in.H}),
@@ -335,9 +346,9 @@ nb::object backward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh
         f.dinitial[k] = data<S>(made);
         PyTuple_SET_ITEM(dinitial.ptr(), k, made.release().ptr());
     }
-    if (const int kept_values = in.leak ? cell.kept_with_leak : cell.kept) {
-        kept_in.emplace(kept, std::initializer_list<int64_t>{kept_values, in.T, in.N, in.H});
-        f.kept = kept_in->contiguous().data();
+    if (keeps_z(cell, in.leaky())) {
+        z_in.emplace(z, std::initializer_list<int64_t>{in.T, in.N, cell.pre * in.H});
+        f.z = z_in->contiguous().data();
     }
     run(operation, f, partition<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
     return pair(dx, dinitial);
@@ -454,11 +465,11 @@ NB_MODULE(_kernels, m) {
     }, nb::arg("cell"), nb::arg("x"), nb::arg("Wx"), nb::arg("Wh"), nb::arg("b"), nb::arg("initial").none(),
        nb::arg("lengths").none(), nb::arg("reverse"), nb::arg("leak").none(), nb::arg("training"));
     m.def("backward", [](const char* cell, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states,
-                         nb::handle kept, nb::handle lengths, bool reverse, nb::handle leak, nb::handle dstates,
+                         nb::handle z, nb::handle lengths, bool reverse, nb::handle leak, nb::handle dstates,
                          nb::handle dWx, nb::handle dWh, nb::handle db) {
-        return (is_float32(x) ? backward<float> : backward<double>)(cell, x, Wx, Wh, states, kept, lengths, reverse,
+        return (is_float32(x) ? backward<float> : backward<double>)(cell, x, Wx, Wh, states, z, lengths, reverse,
                                                                     leak, dstates, dWx, dWh, db);
-    }, nb::arg("cell"), nb::arg("x"), nb::arg("Wx"), nb::arg("Wh"), nb::arg("states"), nb::arg("kept").none(),
+    }, nb::arg("cell"), nb::arg("x"), nb::arg("Wx"), nb::arg("Wh"), nb::arg("states"), nb::arg("z").none(),
        nb::arg("lengths").none(), nb::arg("reverse"), nb::arg("leak").none(), nb::arg("dstates"), nb::arg("dWx"),
        nb::arg("dWh"), nb::arg("db"));
     m.def("affine", [](nb::handle x, nb::handle W, nb::handle b) {

@@ -125,7 +125,7 @@ struct BackwardPass {
         for (int c = 0; c < own.count; ++c)
             for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
                 Tile<S> tile(order);
-                WhT.add_to(tile, p, 0, a, a_row, own.chain_begin(c), own.chain_end(c));
+                WhT.add_to(tile, p, 0, a + own.chain_begin(c), a_row, own.chain_begin(c), own.chain_end(c));
                 tile.out = own_chain(c, mine.first) + panels.begin(p), tile.out_row = panels.padded();
                 run_rows(tile, panels.width(p), rows);
             }
@@ -156,7 +156,7 @@ struct BackwardPass {
             WhT.add_to(tile, p, 0, a, a_row, 0, own.begin);
             for (int c = 0; c < own.count; ++c)
                 add_chain(tile, own_chain(c, mine.first + begin) + panels.begin(p), panels.padded());
-            WhT.add_to(tile, p, 0, a, a_row, own.end, of.H);
+            WhT.add_to(tile, p, 0, a + own.end, a_row, own.end, of.H);
         }
         run_rows(tile, panels.width(p), end - begin);
     }
@@ -185,7 +185,7 @@ struct BackwardPass {
             new_states[k] = f.states[k] + (t + !of.reverse) * step + column;
             above[k] = f.dstates[k].data ? f.dstates[k].data + t * f.dstates[k].step + column : nullptr;
         }
-        const S* const kept_values = Cell::KEPT ? f.kept + t * step + column : nullptr;
+        const S* const z_of_step = Cell::KEEPS_Z ? f.z + t * PRE * step + column : nullptr;
         for (int64_t m = begin; m < end; ++m) {
             const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H, carried = slot * units + column;
             Vec<S> dafter[Cell::STATES];
@@ -197,14 +197,14 @@ struct BackwardPass {
                 for (int k = 0; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dafter[k]);
                 continue;
             }
-            Vec<S> old[Cell::STATES], now[Cell::STATES], kept[Cell::KEPT + 1], dz[PRE], dbefore[Cell::STATES];
+            Vec<S> old[Cell::STATES], now[Cell::STATES], z[PRE], dz[PRE], dbefore[Cell::STATES];
             for (int k = 0; k < Cell::STATES; ++k) {
                 old[k] = load_columns<S, WHOLE>(old_states[k] + at, n);
                 now[k] = load_columns<S, WHOLE>(new_states[k] + at, n);
             }
-            for (int j = 0; j < Cell::KEPT; ++j)
-                kept[j] = load_columns<S, WHOLE>(kept_values + j * of.T * step + at, n);
-            Cell::gradient(dafter, old, now, kept, leak, dz, dbefore);
+            if (Cell::KEEPS_Z)
+                for (int g = 0; g < PRE; ++g) z[g] = load_columns<S, WHOLE>(z_of_step + (row * PRE + g) * H, n);
+            Cell::gradient(dafter, old, now, z, leak, dz, dbefore);
             for (int g = 0; g < PRE; ++g) store_columns<S, WHOLE>(out + (slot * PRE + g) * H + column, dz[g], n);
             for (int k = Cell::DIRECT ? 0 : 1; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dbefore[k]);
         }

@@ -8,27 +8,29 @@
 
 namespace {
 
-// Gate g is pre-activation number g; x_of[g] and h_of[g] are the numbers of the blocks of H columns in Wx and in Wh that
-// feed it, or -1.
+// Gate g is pre-activation number g. x_of[g] and h_of[g] are the numbers of the blocks of H columns in Wx and in Wh that
+// feed it, or -1; b_of[g] is that of its bias: the gates that x feeds, in their order, then the others.
 constexpr int MOST_GATES = 4;
 
 struct Gates {
     int count;  // PRE
     int x_count, h_count;
-    int x_of[MOST_GATES], h_of[MOST_GATES];
+    int x_of[MOST_GATES], h_of[MOST_GATES], b_of[MOST_GATES];
 };
 
 template <class Cell>
 constexpr Gates gates_of() {
     Gates gates = {Cell::PRE, sizeof(Cell::FROM_X) / sizeof(int), sizeof(Cell::FROM_H) / sizeof(int),
-                   {-1, -1, -1, -1}, {-1, -1, -1, -1}};
+                   {-1, -1, -1, -1}, {-1, -1, -1, -1}, {}};
     for (int i = 0; i < gates.x_count; ++i) gates.x_of[Cell::FROM_X[i]] = i;
     for (int i = 0; i < gates.h_count; ++i) gates.h_of[Cell::FROM_H[i]] = i;
+    for (int g = 0, others = gates.x_count; g < gates.count; ++g)
+        gates.b_of[g] = gates.x_of[g] < 0 ? others++ : gates.x_of[g];
     return gates;
 }
 
 // A linear map alone.
-constexpr Gates ONE_GATE = {1, 1, 0, {0, -1, -1, -1}, {-1, -1, -1, -1}};
+constexpr Gates ONE_GATE = {1, 1, 0, {0, -1, -1, -1}, {-1, -1, -1, -1}, {}};
 
 // The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, of the gates that W, transposed, has. Gates that follow each
 // other in both are one segment.
@@ -39,7 +41,7 @@ XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, int64_t p, int gate
         end = g + 1;
         if (of[g] < 0) continue;
         while (end < gates && of[end] == of[end - 1] + 1) ++end;
-        WT.add_to(t, p, 0, dz + (g - of[g]) * H, dz_row, of[g] * H, (of[g] + end - g) * H);
+        WT.add_to(t, p, 0, dz + g * H, dz_row, of[g] * H, (of[g] + end - g) * H);
     }
 }
 

@@ -73,7 +73,7 @@ struct ForwardPass {
     void prepare() {
         slots.sort();
         for (int g = 0; g < PRE; ++g)
-            copy_padded(f.b + g * of.H * f.b_stride, f.b_stride, of.H, panels.padded(), bias + g * panels.padded());
+            copy_padded(f.b + GATES.b_of[g] * of.H * f.b_stride, f.b_stride, of.H, panels.padded(), bias + g * panels.padded());
     }
 
     void thread(int id, int n) {
@@ -132,13 +132,16 @@ struct ForwardPass {
             copy(of.x + (time(i) * of.N + slots.row(slot)) * D, 1, D, x_slots[i % 2] + slot * D);
     }
 
-    // What is past its end keeps its states, and the next step gets its x.
+    // What is past its end keeps its states, and the next step gets its x. z is zero there: a plain backward pass
+    // computes with it before it leaves out the result, and must not come upon what was in the memory before.
     void idle(const Share<S>& moving, int64_t i) const {
         const int64_t t = time(i), H = of.H;
-        for (int64_t slot = moving.first; slot < moving.end; slot += moving.stride)
-            if (slot >= slots.active(t))
-                for (int k = 0; k < Cell::STATES; ++k)
-                    copy(before(k, t) + slots.row(slot) * H, 1, H, after(k, t) + slots.row(slot) * H);
+        for (int64_t slot = moving.first; slot < moving.end; slot += moving.stride) {
+            if (slot < slots.active(t)) continue;
+            const int64_t row = slots.row(slot);
+            for (int k = 0; k < Cell::STATES; ++k) copy(before(k, t) + row * H, 1, H, after(k, t) + row * H);
+            if (f.z) fill_zeros(f.z + (t * of.N + row) * PRE * H, PRE * H);
+        }
         if (i + 1 < of.T) gather_x(moving, i + 1);
     }
 
@@ -168,7 +171,7 @@ struct ForwardPass {
     int64_t xz_row() const { return GATES.x_count * panels.padded(); }
 
     // What a step reads: rows of x or of x @ Wx + b, and of h, from my first on; and where to hold sums. What its end
-    // reads and writes: the states before and after it, what is kept, and the next h in slots (null if not).
+    // reads and writes: the states before and after it, z if it is kept, and the next h in slots (the last two may be null).
     struct Operand {
         const S* data;
         int64_t row;
@@ -177,7 +180,7 @@ struct ForwardPass {
         Operand x, xz, h;
         S* sums;
         const S* before[Cell::STATES];
-        S *after[Cell::STATES], *kept, *h_slots;
+        S *after[Cell::STATES], *z, *h_slots;
     };
 
     void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n) {
@@ -188,7 +191,7 @@ struct ForwardPass {
                        .sums = z + id * block(),
                        .before = {},
                        .after = {},
-                       .kept = f.kept ? f.kept + t * of.N * of.H : nullptr,
+                       .z = f.z ? f.z + t * of.N * PRE * of.H : nullptr,
                        .h_slots = of.lengths ? h_slots[(i + 1) % 2] : nullptr};
         for (int k = 0; k < Cell::STATES; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
         if (of.lengths) {
@@ -218,7 +221,7 @@ struct ForwardPass {
             for (int64_t p = mine.panel0; p < mine.panel1; ++p)
                 for (int r = 0; r < GATES.h_count; ++r) {
                     Tile<S> tile(h_order);
-                    Wh.add_to(tile, p, r, h.data, h.row, own.chain_begin(c), own.chain_end(c));
+                    Wh.add_to(tile, p, r, h.data + own.chain_begin(c), h.row, own.chain_begin(c), own.chain_end(c));
                     tile.out = own_chain(c, r, mine.first) + panels.begin(p), tile.out_row = panels.padded();
                     run_rows(tile, panels.width(p), mine.end - mine.first);
                 }
@@ -256,12 +259,12 @@ struct ForwardPass {
             Wh.add_to(tile, p, h_gate, h, in.h.row, 0, own.begin);
             for (int c = 0; c < own.count; ++c)
                 add_chain(tile, own_chain(c, h_gate, mine.first + begin) + panels.begin(p), panels.padded());
-            Wh.add_to(tile, p, h_gate, h, in.h.row, own.end, of.H);
+            Wh.add_to(tile, p, h_gate, h + own.end, in.h.row, own.end, of.H);
         }
         run_rows(tile, width, rows);
     }
 
-    // The cell's step for panel p of the same rows: sums → the states after it, and what is kept.
+    // The cell's step for panel p of the same rows: sums → the states after it, and z if it is kept.
     void finish(const Share<S>& mine, const Operands& in, int64_t p, int64_t begin, int64_t rows) const {
         const int width = panels.width(p), last = panels.last(p);
         for (int v = 0; v < width; ++v)
@@ -276,20 +279,20 @@ struct ForwardPass {
     XRNN_INLINE void finish_vector(const Share<S>& mine, const Operands& in, int64_t p, int v, int n, int64_t begin,
                                    int64_t rows) const {
         const int64_t column = panels.begin(p) + v * W, gate = panels.width(p) * W;
-        const int64_t H = of.H, kept_value = of.T * of.N * H, units = panels.padded();
+        const int64_t H = of.H, units = panels.padded();
         const Vec<S> leak = of.leak ? load_columns<S, WHOLE>(of.leak + column, n) : Vec<S>{};
         const S* sums = in.sums + v * W;
         for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
-            const int64_t slot = mine.slot(m), at = slots.row(slot) * H + column;
-            Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES], kept[Cell::KEPT + 1];
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
+            Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES];
             for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * gate);
             for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
-            Cell::step(z, old, now, kept, leak);
+            Cell::step(z, old, now, leak);
             for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
             if (in.h_slots) store<S>(in.h_slots + slot * units + column, now[0]);
-            if (in.kept)
-                for (int j = 0; j < Cell::KEPT; ++j)
-                    store_columns<S, WHOLE>(in.kept + j * kept_value + at, kept[j], n);
+            if (in.z)
+                for (int g = 0; g < PRE; ++g)
+                    store_columns<S, WHOLE>(in.z + (row * PRE + g) * H + column, z[g], n);
         }
     }
 };

@@ -22,7 +22,7 @@ enum class CellKind { TANH, RELU, LSTM, GRU };  // TANH, RELU: Elman's, with a l
 constexpr int CELL_KINDS = 4, MOST_STATES = 2;
 
 // What a pass over a sequence is given in either direction. The cell (cells/*.h) says the number of its states, of its
-// pre-activations, PRE, of those that x and that h feed, X and R, and of the values that it keeps, KEPT.
+// pre-activations, PRE, and of those that x and that h feed, X and R.
 template <class S>
 struct Sequence {
     bool reverse;            // the recurrence runs from the last step to the first
@@ -42,7 +42,8 @@ struct Forward {
     int64_t b_stride;
     Matrix<S> initial[MOST_STATES];  // (N, H) each, or null data for zeros
     S* states[MOST_STATES];          // out (T+1, N, H) each, contiguous
-    S* kept;                         // out (KEPT, T, N, H) contiguous; null: nothing is kept
+    S* z;                            // out (T, N, PRE·H) contiguous, as the cell's step leaves it, 0 past a row's end;
+                                     // null: it isn't kept
 };
 
 // dz[t], dbefore[t] = the cell's gradient of dstates[t] + dafter[t];  dbefore[h] += dz[t] @ Whᵀ
@@ -51,7 +52,7 @@ template <class S>
 struct Backward {
     Sequence<S> of;
     const S* states[MOST_STATES];  // as Forward wrote them
-    const S* kept;                 // the same; null where the cell keeps nothing
+    const S* z;                    // the same; null where the cell doesn't need it
     struct Above {                 // (T, N, H), 1 apart within a row; null data for zeros
         const S* data;
         int64_t step, row;

@@ -113,7 +113,7 @@ struct GradientProducts {
                     add_product(p, x[m] + begin * map.D, map.D, map.D, b, K, map.dW + map.of[g] * H + c, map.gates * H,
                                 first);
                 }
-                add_product(p, ones, 1, 1, b, K, db + g * H + c, width, first);
+                add_product(p, ones, 1, 1, b, K, db + gates.b_of[g] * H + c, width, first);
             }
         }
     }

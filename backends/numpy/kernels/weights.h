@@ -132,7 +132,7 @@ struct Weights {
         }
     }
 
-    // The next terms of t's sums: a @ panel p of gate g, of all K or of those in [begin, end).
+    // The next terms of t's sums: a @ panel p of gate g, of all K, or of those in [begin, end), which a holds.
     XRNN_INLINE void add_to(Tile<S>& t, int64_t p, int g, const S* a, int64_t a_row) const {
         add_to(t, p, g, a, a_row, 0, K);
     }
@@ -143,7 +143,7 @@ struct Weights {
         const S* b = is_packed ? packed_panel(p, g) : matrix.data + g * panels.columns + panels.begin(p);
         const int64_t b_row = is_packed ? panels.width(p) * W : matrix.row;
         Segment<S>& segment = t.segments[t.count++];
-        segment.a = a + begin, segment.a_row = a_row, segment.a_col = 1;
+        segment.a = a, segment.a_row = a_row, segment.a_col = 1;
         segment.b = b + begin * b_row, segment.b_row = b_row;
         segment.K = end - begin, segment.chain = nullptr;
     }

@@ -93,7 +93,7 @@ struct Run {
 template <class S, template <class> class CellOf>
 struct Problem {
     using Cell = CellOf<double>;
-    static constexpr int PRE = Cell::PRE, STATES = Cell::STATES, KEPT = Cell::KEPT;
+    static constexpr int PRE = Cell::PRE, STATES = Cell::STATES;
     static constexpr Gates GATES = gates_of<Cell>();
 
     Sizes s;
@@ -126,7 +126,7 @@ struct Problem {
     void expect() {
         const auto [T, N, D, H] = s;
         const int64_t X = GATES.x_count * H, R = GATES.h_count * H;
-        Array<double> states[STATES], kept(T * N * H * (KEPT + 1)), &dx = expected["dx"], &dWx = expected["dWx"],
+        Array<double> states[STATES], zs(T * N * H * PRE), &dx = expected["dx"], &dWx = expected["dWx"],
                                       &dWh = expected["dWh"], &db = expected["db"];
         dx.assign(T * N * D, 0), dWx.assign(D * X, 0), dWh.assign(H * R, 0), db.assign(PRE * H, 0);
         const auto at = [&](int64_t t, int64_t n, int64_t j) { return (t * N + n) * H + j; };
@@ -143,13 +143,14 @@ struct Problem {
                     double z[PRE], old[STATES], now[STATES];
                     for (int k = 0; k < STATES; ++k) old[k] = now[k] = states[k][at(before, n, j)];
                     for (int g = 0; g < PRE; ++g) {
-                        z[g] = b[g * H + j];
+                        z[g] = b[GATES.b_of[g] * H + j];
                         if (const int c = GATES.x_of[g]; c >= 0 && t < lengths[n])
                             for (int64_t k = 0; k < D; ++k) z[g] += double(x[(t * N + n) * D + k]) * Wx[k * X + c * H + j];
                         if (const int c = GATES.h_of[g]; c >= 0)
                             for (int64_t k = 0; k < H; ++k) z[g] += states[0][at(before, n, k)] * Wh[k * R + c * H + j];
                     }
-                    if (t < lengths[n]) Cell::step(z, old, now, &kept[at(t, n, j) * (KEPT + 1)], leak[j]);
+                    if (t < lengths[n]) Cell::step(z, old, now, leak[j]);
+                    for (int g = 0; g < PRE; ++g) zs[at(t, n, j) * PRE + g] = z[g];
                     for (int k = 0; k < STATES; ++k) states[k][at(after, n, j)] = now[k];
                 }
             }
@@ -167,7 +168,7 @@ struct Problem {
                         dafter[k] = carry[k][j];
                         old[k] = states[k][at(before, n, j)], now[k] = states[k][at(after, n, j)];
                     }
-                    Cell::gradient(dafter, old, now, &kept[at(t, n, j) * (KEPT + 1)], leak[j], dz_j, dbefore);
+                    Cell::gradient(dafter, old, now, &zs[at(t, n, j) * PRE], leak[j], dz_j, dbefore);
                     for (int g = 0; g < PRE; ++g) dz[g * H + j] = dz_j[g];
                     for (int k = Cell::DIRECT ? 0 : 1; k < STATES; ++k) direct[k][j] = dbefore[k];
                 }
@@ -175,7 +176,7 @@ struct Problem {
                 for (int g = 0; g < PRE; ++g)
                     for (int64_t j = 0; j < H; ++j) {
                         const double d = dz[g * H + j];
-                        db[g * H + j] += d;
+                        db[GATES.b_of[g] * H + j] += d;
                         if (const int64_t c = GATES.x_of[g] * H + j; GATES.x_of[g] >= 0)
                             for (int64_t k = 0; k < D; ++k) {
                                 dWx[k * X + c] += x[(t * N + n) * D + k] * d;
@@ -217,16 +218,16 @@ struct Problem {
         };
         Arrays<S> out;
         for (const auto& [name, values] : expected) out[name] = poisoned<S>(values.size());
-        Array<S> kept = poisoned<S>(KEPT * T * N * H);
+        Array<S> z = poisoned<S>(Cell::KEEPS_Z ? T * N * PRE * H : 0);
         Forward<S> forward = {.of = of,
                               .b = by_columns ? b_gaps.data() : b.data(),
                               .b_stride = by_columns ? 2 : 1,
                               .initial = {},
                               .states = {},
-                              .kept = KEPT ? kept.data() : nullptr};
+                              .z = Cell::KEEPS_Z ? z.data() : nullptr};
         Backward<S> backward = {.of = of,
                                 .states = {},
-                                .kept = kept.data(),
+                                .z = z.data(),
                                 .dstates = {},
                                 .dWx = out["dWx"].data(),
                                 .dWh = out["dWh"].data(),

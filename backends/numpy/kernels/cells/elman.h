@@ -30,11 +30,11 @@ struct Relu {
 
 template <class V, class Phi>
 struct Elman {
-    static constexpr int STATES = 1, PRE = 1, KEPT = 0;
+    static constexpr int STATES = 1, PRE = 1;
     static constexpr int FROM_X[] = {0}, FROM_H[] = {0};
-    static constexpr bool DIRECT = false;  // dh reaches dh_prev through z alone
+    static constexpr bool KEEPS_Z = false, DIRECT = false;  // dh reaches dh_prev through z alone
 
-    static XRNN_INLINE void step(const V* z, const V*, V* after, V*, V) { after[0] = Phi::value(z[0]); }
+    static XRNN_INLINE void step(V* z, const V*, V* after, V) { after[0] = Phi::value(z[0]); }
 
     static XRNN_INLINE void gradient(const V* dafter, const V*, const V* after, const V*, V, V* dz, V*) {
         dz[0] = dafter[0] * Phi::slope(after[0]);
@@ -43,18 +43,18 @@ struct Elman {
 
 template <class V, class Phi>
 struct LeakyElman {
-    static constexpr int STATES = 1, PRE = 1, KEPT = 1;  // y = φ(z): taking it out of h would divide by the leak
+    static constexpr int STATES = 1, PRE = 1;
     static constexpr int FROM_X[] = {0}, FROM_H[] = {0};
-    static constexpr bool DIRECT = true;
+    // y = φ(z) is kept: taken back out of h, its rounding error would be divided by the leak.
+    static constexpr bool KEEPS_Z = true, DIRECT = true;
 
-    static XRNN_INLINE void step(const V* z, const V* before, V* after, V* kept, V leak) {
-        const V y = Phi::value(z[0]);
-        kept[0] = y;
-        after[0] = multiply_add(leak, y, (1 - leak) * before[0]);
+    static XRNN_INLINE void step(V* z, const V* before, V* after, V leak) {
+        z[0] = Phi::value(z[0]);
+        after[0] = multiply_add(leak, z[0], (1 - leak) * before[0]);
     }
 
-    static XRNN_INLINE void gradient(const V* dafter, const V*, const V*, const V* kept, V leak, V* dz, V* dbefore) {
-        dz[0] = leak * dafter[0] * Phi::slope(kept[0]);
+    static XRNN_INLINE void gradient(const V* dafter, const V*, const V*, const V* z, V leak, V* dz, V* dbefore) {
+        dz[0] = leak * dafter[0] * Phi::slope(z[0]);
         dbefore[0] = (1 - leak) * dafter[0];
     }
 };

@@ -1,7 +1,8 @@
-// h[t] = n + u (h[t-1] - n);  r, u = σ(z₀, z₁),  n = tanh(z₂ + r z₃)
+// h[t] = n + u (h[t-1] - n);  r, u = σ(z₁, z₂),  n = tanh(z₀ + r z₃)
 //                                    (Cho et al., 2014, with the reset gate after the product)
 //
-// x feeds z₀, z₁, z₂ and h feeds z₀, z₁, z₃: z₂ is the input's part of n, z₃ the recurrent part that r gates.
+// The weights hold r, u, n. z₃ is the recurrent part of n, with a bias of its own. n comes first in z, so that what
+// h @ Wh feeds lies together.
 #pragma once
 
 #include "activations.h"
@@ -10,22 +11,23 @@ namespace {
 
 template <class V>
 struct Gru {
-    static constexpr int STATES = 1, PRE = 4, KEPT = 4;  // kept r, u, n, z₃
-    static constexpr int FROM_X[] = {0, 1, 2}, FROM_H[] = {0, 1, 3};
-    static constexpr bool DIRECT = true;
+    static constexpr int STATES = 1, PRE = 4;
+    static constexpr int FROM_X[] = {1, 2, 0}, FROM_H[] = {1, 2, 3};
+    static constexpr bool KEEPS_Z = true, DIRECT = true;
 
-    static XRNN_INLINE void step(const V* z, const V* before, V* after, V* kept, V) {
-        const V r = sigmoid(z[0]), u = sigmoid(z[1]), n = tanh(multiply_add(r, z[3], z[2]));
-        kept[0] = r, kept[1] = u, kept[2] = n, kept[3] = z[3];
-        after[0] = multiply_add(u, before[0] - n, n);
+    // z becomes n, r, u, z₃.
+    static XRNN_INLINE void step(V* z, const V* before, V* after, V) {
+        z[1] = sigmoid(z[1]), z[2] = sigmoid(z[2]);
+        z[0] = tanh(multiply_add(z[1], z[3], z[0]));
+        after[0] = multiply_add(z[2], before[0] - z[0], z[0]);
     }
 
-    static XRNN_INLINE void gradient(const V* dafter, const V* before, const V*, const V* kept, V, V* dz, V* dbefore) {
-        const V r = kept[0], u = kept[1], n = kept[2], z3 = kept[3];
+    static XRNN_INLINE void gradient(const V* dafter, const V* before, const V*, const V* z, V, V* dz, V* dbefore) {
+        const V n = z[0], r = z[1], u = z[2], m = z[3];
         const V dh = dafter[0], dn = dh * (1 - u) * (1 - n * n);
-        dz[0] = dn * z3 * (r * (1 - r));
-        dz[1] = dh * (before[0] - n) * (u * (1 - u));
-        dz[2] = dn;
+        dz[0] = dn;
+        dz[1] = dn * m * (r * (1 - r));
+        dz[2] = dh * (before[0] - n) * (u * (1 - u));
         dz[3] = dn * r;
         dbefore[0] = u * dh;
     }

@@ -8,20 +8,20 @@ namespace {
 
 template <class V>
 struct Lstm {
-    static constexpr int STATES = 2, PRE = 4, KEPT = 4;  // states h, c; kept i, f, g, o
+    static constexpr int STATES = 2, PRE = 4;  // h, c
     static constexpr int FROM_X[] = {0, 1, 2, 3}, FROM_H[] = {0, 1, 2, 3};
-    static constexpr bool DIRECT = false;  // dh reaches dh_prev through the gates alone
+    static constexpr bool KEEPS_Z = true, DIRECT = false;  // dh reaches dh_prev through the gates alone
 
-    static XRNN_INLINE void step(const V* z, const V* before, V* after, V* kept, V) {
-        const V i = sigmoid(z[0]), f = sigmoid(z[1]), g = tanh(z[2]), o = sigmoid(z[3]);
-        kept[0] = i, kept[1] = f, kept[2] = g, kept[3] = o;
-        after[1] = multiply_add(f, before[1], i * g);
-        after[0] = o * tanh(after[1]);
+    // z becomes i, f, g, o.
+    static XRNN_INLINE void step(V* z, const V* before, V* after, V) {
+        z[0] = sigmoid(z[0]), z[1] = sigmoid(z[1]), z[2] = tanh(z[2]), z[3] = sigmoid(z[3]);
+        after[1] = multiply_add(z[1], before[1], z[0] * z[2]);
+        after[0] = z[3] * tanh(after[1]);
     }
 
-    static XRNN_INLINE void gradient(const V* dafter, const V* before, const V* after, const V* kept, V, V* dz,
+    static XRNN_INLINE void gradient(const V* dafter, const V* before, const V* after, const V* z, V, V* dz,
                                      V* dbefore) {
-        const V i = kept[0], f = kept[1], g = kept[2], o = kept[3];
+        const V i = z[0], f = z[1], g = z[2], o = z[3];
         const V dh = dafter[0], s = tanh(after[1]);
         const V dc = multiply_add(dh * o, 1 - s * s, dafter[1]);
         dz[0] = dc * g * (i * (1 - i));
