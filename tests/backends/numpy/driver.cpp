@@ -129,7 +129,7 @@ struct Problem {
         Array<double> states[STATES], zs(T * N * H * PRE), &dx = expected["dx"], &dWx = expected["dWx"],
                                       &dWh = expected["dWh"], &db = expected["db"];
         dx.assign(T * N * D, 0), dWx.assign(D * X, 0), dWh.assign(H * R, 0), db.assign(PRE * H, 0);
-        const auto at = [&](int64_t t, int64_t n, int64_t j) { return (t * N + n) * H + j; };
+        const auto at = [N = N, H = H](int64_t t, int64_t n, int64_t j) { return (t * N + n) * H + j; };
         for (int k = 0; k < STATES; ++k) states[k].assign((T + 1) * N * H, 0);
         for (int64_t n = 0; n < N; ++n) {
             Array<double> carry[STATES];
