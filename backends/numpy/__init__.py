@@ -50,23 +50,25 @@ class NumpyBackend(Backend):
             kernels.set_quota(cpu_quota())
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        name = _kernel_of(cell)
+        name, leak = _kernel_of(cell)
         if not (kernels and name and fused_enabled()):
             return super().recurrence_forward(cell, inputs, training)
-        lengths, initial = _integers(inputs.lengths), tuple(inputs.initial)
-        x, Wx, Wh, b, leak = inputs.x, inputs.Wx, inputs.Wh, inputs.b, getattr(cell, "leak", None)
-        return Trace(inputs, *kernels.forward(name, x, Wx, Wh, b, initial, lengths, inputs.reverse, leak, training))
+        x, Wx, Wh, b, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.reverse
+        lengths = inputs.lengths if inputs.lengths is None else inputs.lengths.astype(np.int64, copy=False)
+        states, z = kernels.forward(name, x, Wx, Wh, b, inputs.initial, lengths, reverse, leak, training)
+        return Trace(inputs, states, z)
 
     def recurrence_backward(
         self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
     ) -> tuple[Array, tuple[Array, ...]]:
-        name, inputs = _kernel_of(cell), trace.inputs
+        name, leak = _kernel_of(cell)
         if not (kernels and name and fused_enabled()):
             return super().recurrence_backward(cell, trace, dstates, grads)
-        lengths, leak, (dWx, dWh, db) = _integers(inputs.lengths), getattr(cell, "leak", None), grads
+        inputs, (dWx, dWh, db) = trace.inputs, grads
+        x, Wx, Wh, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.reverse
+        lengths = inputs.lengths if inputs.lengths is None else inputs.lengths.astype(np.int64, copy=False)
         return kernels.backward(
-            name, inputs.x, inputs.Wx, inputs.Wh, tuple(trace.states), trace.z, lengths, inputs.reverse, leak,
-            tuple(dstates), dWx, dWh, db,
+            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, leak, dstates, dWx, dWh, db
         )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
@@ -105,7 +107,7 @@ class NumpyBackend(Backend):
             return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
         if not kernels:
             return Explanation("plain", not_built())
-        if operation in RECURRENCES and not _kernel_of(cell):
+        if operation in RECURRENCES and not _kernel_of(cell)[0]:
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         why = kernels.level()
         if operation in RECURRENCES:
@@ -129,18 +131,14 @@ class NumpyBackend(Backend):
         }
 
 
-def _kernel_of(cell: Cell) -> CellName | None:
-    """The kernels' name for a cell, None where they don't have it. A subclass may mean something else."""
+def _kernel_of(cell: Cell) -> tuple[CellName | None, Any]:
+    """The kernels' name for a cell, None where they don't have it, and its leak. A subclass may mean something else."""
     kind = type(cell)
     if kind is RNNCell:
-        return cell.nonlinearity  # type: ignore[attr-defined, no-any-return]
+        return cell.nonlinearity, None  # type: ignore[attr-defined]
     if kind is LeakyRNNCell:
-        return cell.elman.nonlinearity  # type: ignore[attr-defined, no-any-return]
-    return _KERNELS.get(kind)
-
-
-def _integers(lengths: Array | None) -> Array | None:
-    return None if lengths is None else lengths.astype(np.int64, copy=False)
+        return cell.elman.nonlinearity, cell.leak  # type: ignore[attr-defined]
+    return _KERNELS.get(kind), None
 
 
 def not_built() -> str:

@@ -4,6 +4,7 @@ Arrays of one call are all float32 or all float64, of any strides unless said ot
 release the GIL.
 """
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from xrnn.typing import Array
@@ -60,7 +61,7 @@ def forward(
     Wx: Array,
     Wh: Array,
     b: Array,
-    initial: tuple[Array | None, ...] | None,
+    initial: Sequence[Array | None] | None,
     lengths: Array | None,
     reverse: bool,
     leak: Array | float | None,
@@ -80,12 +81,12 @@ def backward(
     x: Array,
     Wx: Array,
     Wh: Array,
-    states: tuple[Array, ...],
+    states: Sequence[Array],
     z: Array | None,
     lengths: Array | None,
     reverse: bool,
     leak: Array | float | None,
-    dstates: tuple[Array | None, ...] | None,
+    dstates: Sequence[Array | None] | None,
     dWx: Array,
     dWh: Array,
     db: Array,

@@ -241,11 +241,13 @@ const Recurrence<S>& recurrence(const CellSizes& cell, bool leaky) {
     return leaky ? operations<S>().leaky[kind] : operations<S>().recurrences[kind];
 }
 
-// One array a state, or None in its place; None for all of them is as good.
+// One array a state, or None in its place, in a tuple or a list; None for all of them is as good.
 nb::handle item(nb::handle arrays, int k) {
+    PyObject* all = arrays.ptr();
     if (arrays.is_none()) return arrays;
-    if (!PyTuple_Check(arrays.ptr()) || PyTuple_GET_SIZE(arrays.ptr()) <= k) throw nb::type_error("expected an array a state");
-    return PyTuple_GET_ITEM(arrays.ptr(), k);
+    if (!(PyTuple_Check(all) || PyList_Check(all)) || PySequence_Fast_GET_SIZE(all) <= k)
+        throw nb::type_error("expected an array a state");
+    return PySequence_Fast_GET_ITEM(all, k);
 }
 
 // What both directions read. The inputs must outlive the call.
