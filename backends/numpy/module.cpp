@@ -259,7 +259,8 @@ struct SequenceInputs {
     std::optional<Input<S>> leak;
     std::vector<S> equal_leaks;  // of a leak that is a number
 
-    SequenceInputs(const CellSizes& cell, nb::handle x_, nb::handle Wx_, nb::handle Wh_, nb::handle lengths_, nb::handle leak_)
+    SequenceInputs(const CellSizes& cell, nb::handle x_, nb::handle Wx_, nb::handle Wh_, nb::handle lengths_,
+                   nb::handle leak_)
         : T(size(x_, 0)),
           N(size(x_, 1)),
           D(size(x_, 2)),
@@ -299,7 +300,12 @@ nb::object forward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh,
     const Input<S> b_in(b, {cell.pre * in.H});
     const auto operation = recurrence<S>(cell, in.leaky()).forward;
     std::optional<Input<S>> initial_in[MOST_STATES];
-    Forward<S> f = {.of = in.sequence(reverse), .b = b_in.data(), .b_stride = b_in.stride(0), .initial = {}, .states = {}, .z = nullptr};
+    Forward<S> f = {.of = in.sequence(reverse),
+                    .b = b_in.data(),
+                    .b_stride = b_in.stride(0),
+                    .initial = {},
+                    .states = {},
+                    .z = nullptr};
     nb::object states = nb::steal(PyTuple_New(cell.states)), z = nb::none();
     for (int k = 0; k < cell.states; ++k) {
         if (const nb::handle given = item(initial, k); !given.is_none()) {

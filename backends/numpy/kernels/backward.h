@@ -104,7 +104,8 @@ struct BackwardPass {
             add_products(dz[chunk % 2], begin, count, rows, chunk == 0, id, n);
             done += count;
         }
-        step(mine, done, behind, id, n, [&](int64_t p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
+        step(mine, done, behind, id, n,
+             [&](int64_t p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
     }
 
    private:

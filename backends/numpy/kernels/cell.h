@@ -8,8 +8,8 @@
 
 namespace {
 
-// Gate g is pre-activation number g. x_of[g] and h_of[g] are the numbers of the blocks of H columns in Wx and in Wh that
-// feed it, or -1; b_of[g] is that of its bias: the gates that x feeds, in their order, then the others.
+// Gate g is pre-activation number g. x_of[g] and h_of[g] are the numbers of the blocks of H columns in Wx and in Wh
+// that feed it, or -1; b_of[g] is that of its bias: the gates that x feeds, in their order, then the others.
 constexpr int MOST_GATES = 4;
 
 struct Gates {
@@ -35,8 +35,8 @@ constexpr Gates ONE_GATE = {1, 1, 0, {0, -1, -1, -1}, {-1, -1, -1, -1}, {}};
 // The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, of the gates that W, transposed, has. Gates that follow each
 // other in both are one segment.
 template <class S>
-XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, int64_t p, int gates, const int (&of)[MOST_GATES], int64_t H,
-                           const S* dz, int64_t dz_row) {
+XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, int64_t p, int gates, const int (&of)[MOST_GATES],
+                           int64_t H, const S* dz, int64_t dz_row) {
     for (int g = 0, end; g < gates; g = end) {
         end = g + 1;
         if (of[g] < 0) continue;
@@ -46,8 +46,8 @@ XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, int64_t p, int gate
 }
 
 // How the sums over the hidden units are made. Where rows are few, threads are likely to divide the columns; then the
-// chains are short enough for each of up to four threads to have one of its own, which it can sum before the others have
-// finished the step before.
+// chains are short enough for each of up to four threads to have one of its own, which it can sum before the others
+// have finished the step before.
 template <class S>
 Order order_of_recurrence(int64_t N, int64_t H) {
     constexpr int64_t MANY_ROWS = 8, SHORTEST = 64;

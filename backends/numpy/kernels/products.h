@@ -48,7 +48,8 @@ struct AffinePass {
 
 // ---- its gradients ----
 
-// Rows that are summed at a time: a panel of dz for them stays in the cache while x passes. As many as a chain has terms.
+// Rows that are summed at a time, as many as a chain has terms: a panel of dz for them stays in the cache while x
+// passes.
 constexpr int64_t CHUNK = CHAIN;
 
 // What rows of dz, PRE · H wide, give: dW = xᵀ @ dz for each map, of the gates that it feeds; db = Σ dz; dx = dz @ Wᵀ

@@ -68,9 +68,9 @@ XRNN_INLINE Vec<S> broadcast(S a) {
     return a - Vec<S>{};
 }
 
-// a · b + c, rounded once where the level has fused operations. Compilers fuse a product and a sum by their own estimate
-// of what is faster, in one tile and not in another, and so change bits. So they are told not to (-ffp-contract=off),
-// and every fused operation is written out.
+// a · b + c, rounded once where the level has fused operations. Compilers fuse a product and a sum by their own
+// estimate of what is faster, in one tile and not in another, and so change bits. So they are told not to
+// (-ffp-contract=off), and every fused operation is written out.
 #if defined(__AVX512F__)
 XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
     return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);

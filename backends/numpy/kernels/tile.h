@@ -117,7 +117,8 @@ XRNN_INLINE void add_term(Vec<S> (&sums)[MR][NV], const S* a, int64_t a_row, con
     }
 }
 
-// sums = a chain of k terms in U partial sums: term i goes to partial sum i mod U, what is left at the end to the first.
+// sums = a chain of k terms in U partial sums: term i goes to partial sum i mod U, what is left at the end to the
+// first.
 template <class S, int MR, int NV, int U>
 XRNN_INLINE void accumulate(Vec<S> (&sums)[U][MR][NV], const S* a, int64_t a_row, int64_t a_col, const S* b,
                             int64_t b_row, int64_t k) {

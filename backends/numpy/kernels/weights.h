@@ -91,8 +91,8 @@ void pack_columns(const S* from, int64_t from_col, int64_t K, int valid, int wid
         }
 }
 
-// The matrices of a map's gates, which lie beside each other: gate g has the columns from g · panels.columns on, and the
-// panels of all gates are cut alike.
+// The matrices of a map's gates, which lie beside each other: gate g has the columns from g · panels.columns on, and
+// the panels of all gates are cut alike.
 template <class S>
 struct Weights {
     static constexpr int W = Simd<S>::LANES;
@@ -104,7 +104,8 @@ struct Weights {
     bool in_place;  // read the panels of whole vectors where they lie
 
     // Each panel is read by `uses` tiles, whose sums start from `rows` rows.
-    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t uses, int64_t rows, Arena<S>& arena)
+    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t uses, int64_t rows,
+            Arena<S>& arena)
         : matrix(matrix), K(K), gates(gates), panels(panels) {
         const bool streams = gates == 1 && panels.count == 1
                                  ? matrix.row == panels.padded()

@@ -145,7 +145,8 @@ struct Problem {
                     for (int g = 0; g < PRE; ++g) {
                         z[g] = b[GATES.b_of[g] * H + j];
                         if (const int c = GATES.x_of[g]; c >= 0 && t < lengths[n])
-                            for (int64_t k = 0; k < D; ++k) z[g] += double(x[(t * N + n) * D + k]) * Wx[k * X + c * H + j];
+                            for (int64_t k = 0; k < D; ++k)
+                                z[g] += double(x[(t * N + n) * D + k]) * Wx[k * X + c * H + j];
                         if (const int c = GATES.h_of[g]; c >= 0)
                             for (int64_t k = 0; k < H; ++k) z[g] += states[0][at(before, n, k)] * Wh[k * R + c * H + j];
                     }
@@ -246,7 +247,8 @@ struct Problem {
         return out;
     }
 
-    void check(const Recurrence<S>& kernels, const char* where, Partition partition, bool by_columns, Arrays<S>& first) const {
+    void check(const Recurrence<S>& kernels, const char* where, Partition partition, bool by_columns,
+               Arrays<S>& first) const {
         const Arrays<S> out = results(kernels, where, partition, by_columns);
         for (const auto& [name, values] : expected) compare(name.c_str(), where, out.at(name), values);
         if (first.empty()) first = out;
@@ -286,7 +288,8 @@ struct Products {
             }
     }
 
-    void check(const Operations<S>& kernels, const char* where, Partition partition, bool by_columns, Arrays<S>& first) const {
+    void check(const Operations<S>& kernels, const char* where, Partition partition, bool by_columns,
+               Arrays<S>& first) const {
         const Array<S> W_columns = transposed(W, D, C);
         const Matrix<S> W_in = by_columns ? Matrix<S>{W_columns.data(), 1, D} : Matrix<S>{W.data(), C, 1};
         Arrays<S> out = {{"y", poisoned<S>(y.size())}, {"dW", poisoned<S>(dW.size())}, {"db", poisoned<S>(C)},
@@ -324,7 +327,8 @@ struct Products {
         }
         out["losses"] = poisoned<S>(rows), out["dlogits"] = poisoned<S>(rows * C);
         kernels.cross_entropy({.rows = rows, .C = C, .logits = dy.data(), .targets = targets.data(),
-                               .weights = weights.data(), .dlogits = out["dlogits"].data(), .losses = out["losses"].data()},
+                               .weights = weights.data(), .dlogits = out["dlogits"].data(),
+                               .losses = out["losses"].data()},
                               threads);
         compare("losses", where, out["losses"], losses);
         compare("dlogits", where, out["dlogits"], dlogits);
@@ -342,7 +346,8 @@ void for_every_partition(const char* what, Sizes s, int most_threads, Check chec
                 char where[200];
                 std::snprintf(where, sizeof where, "%s T%d N%d D%d H%d, %d threads by %s%s", what, int(s.T), int(s.N),
                               int(s.D), int(s.H), threads, name, project_first ? ", x @ Wx first" : "");
-                check(Partition{.threads = threads, .split = split, .project_first = project_first, .own_first = own_first},
+                check(Partition{.threads = threads, .split = split, .project_first = project_first,
+                                .own_first = own_first},
                       where);
             }
 }
@@ -400,7 +405,8 @@ int main() {
     const std::vector<Sizes> sizes = {{1, 1, 1, 1},   {2, 1, 3, 5},    {3, 4, 2, 33},    {2, 7, 5, 15},   {5, 3, 9, 70},
                                       {4, 13, 1, 17}, {3, 26, 31, 100}, {300, 1, 4, 37}, {2, 3, 66, 130}, {3, 2, 0, 5},
                                       {2, 300, 3, 9}, {0, 2, 3, 4},     {2, 0, 3, 4},    {2, 3, 4, 0}};
-    const std::vector<Sizes> few_sizes = {{5, 3, 4, 19}, {7, 14, 3, 6}, {90, 4, 2, 9}, {2, 2, 0, 3}, {0, 2, 3, 4}, {2, 0, 3, 4}};
+    const std::vector<Sizes> few_sizes = {{5, 3, 4, 19}, {7, 14, 3, 6}, {90, 4, 2, 9},
+                                          {2, 2, 0, 3},  {0, 2, 3, 4},  {2, 0, 3, 4}};
     constexpr int MOST_THREADS = 4;
     const auto check_level = [&](const char* name, const Kernels& kernels) {
         check_all(name, kernels.f32, sizes, few_sizes, MOST_THREADS);
