@@ -107,9 +107,10 @@ struct Weights {
     Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t uses, int64_t rows,
             Arena<S>& arena)
         : matrix(matrix), K(K), gates(gates), panels(panels) {
-        const bool streams = gates == 1 && panels.count == 1
-                                 ? matrix.row == panels.padded()
-                                 : rows <= FEW_ROWS && whole_vectors() && matrix.row * sizeof(S) <= 2048;
+        // Beside other gates a row's piece is too short to stream: the pieces lie a whole row of gates apart.
+        const bool streams = gates == 1 && (panels.count == 1 ? matrix.row == panels.padded()
+                                                              : rows <= FEW_ROWS && whole_vectors() &&
+                                                                    matrix.row * sizeof(S) <= 2048);
         in_place = matrix.col == 1 && (uses < 4 || streams);
         packed = arena.take(in_place && panels.columns == panels.padded() ? 0 : gates * K * panels.padded());
     }
@@ -153,8 +154,7 @@ struct Weights {
     S* packed_panel(int64_t p, int g) const { return packed + K * (g * panels.padded() + panels.begin(p)); }
     bool lies_packed(int64_t p) const { return !in_place || panels.last(p) != W; }
     bool whole_vectors() const {  // of which none crosses a cache line
-        return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0 &&
-               (gates == 1 || panels.columns % W == 0);
+        return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0;
     }
 };
 
