@@ -20,7 +20,8 @@ from xrnn.typing import HostArray
 
 TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
 
-FUSED_CELLS = [name for name in CELLS if name != "gru reset before"]
+WITHOUT_KERNELS = ("gru reset before", "ugrnn")
+FUSED_CELLS = [name for name in CELLS if name not in WITHOUT_KERNELS]
 
 # One row and many, one unit and many, and every remainder of a vector and of a tile of some level.
 SIZES = [
