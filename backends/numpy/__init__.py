@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_ena
 from xrnn.backends.numpy import machine
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.rnn import RNNCell
+from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.typing import Array
 
@@ -21,6 +23,11 @@ try:
     from xrnn.backends.numpy import _kernels as kernels
 except ImportError:  # no compiler at install time, or a checkout that was never installed
     kernels = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from xrnn.backends.numpy._kernels import CellName
+
+_KERNELS: Final[dict[type[Cell], CellName]] = {LSTMCell: "lstm", GRUCell: "gru"}
 
 
 class NumpyBackend(Backend):
@@ -43,22 +50,26 @@ class NumpyBackend(Backend):
             kernels.set_quota(cpu_quota())
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        if not (kernels and fused_enabled() and _fits(cell, inputs)):
+        name, leak = _kernel_of(cell)
+        if not (kernels and name and fused_enabled()):
             return super().recurrence_forward(cell, inputs, training)
-        (h_prev,), relu = inputs.initial, cell.nonlinearity == "relu"
-        return Trace(inputs, (kernels.forward(inputs.x, inputs.Wx, inputs.Wh, inputs.b, h_prev, relu),))
+        x, Wx, Wh, b, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.reverse
+        lengths = inputs.lengths if inputs.lengths is None else inputs.lengths.astype(np.int64, copy=False)
+        states, z = kernels.forward(name, x, Wx, Wh, b, inputs.initial, lengths, reverse, leak, training)
+        return Trace(inputs, states, z)
 
     def recurrence_backward(
         self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
     ) -> tuple[Array, tuple[Array, ...]]:
-        inputs = trace.inputs
-        if not (kernels and fused_enabled() and _fits(cell, inputs)):
+        name, leak = _kernel_of(cell)
+        if not (kernels and name and fused_enabled()):
             return super().recurrence_backward(cell, trace, dstates, grads)
-        (hs,), (dh,), (dWx, dWh, db) = trace.states, dstates, grads
-        assert dh is not None
-        relu = cell.nonlinearity == "relu"
-        dx, dh_prev = kernels.backward(inputs.x, hs, inputs.Wx, inputs.Wh, dh, dWx, dWh, db, relu)
-        return dx, (dh_prev,)
+        inputs, (dWx, dWh, db) = trace.inputs, grads
+        x, Wx, Wh, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.reverse
+        lengths = inputs.lengths if inputs.lengths is None else inputs.lengths.astype(np.int64, copy=False)
+        return kernels.backward(
+            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, leak, dstates, dWx, dWh, db
+        )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         if not (kernels and fused_enabled()):
@@ -96,13 +107,14 @@ class NumpyBackend(Backend):
             return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
         if not kernels:
             return Explanation("plain", not_built())
-        if operation in RECURRENCES and type(cell) is not RNNCell:
+        if operation in RECURRENCES and not _kernel_of(cell)[0]:
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         why = kernels.level()
         if operation in RECURRENCES:
             T, N, D, H = (shapes[letter] for letter in "TNDH")
             itemsize = np.dtype(dtype).itemsize
-            threads, split, project_first = kernels.partition(T, N, D + H, H, itemsize, kernels.max_threads())
+            columns = len(cell.from_h) * H
+            threads, split, project_first = kernels.partition(T, N, D + H, columns, itemsize, kernels.max_threads())
             why += f", {threads} threads by {split}" if threads > 1 else ", one thread"
             if project_first and operation == "recurrence_forward":
                 why += ", x @ Wx first"
@@ -119,9 +131,14 @@ class NumpyBackend(Backend):
         }
 
 
-def _fits(cell: Cell, inputs: Inputs) -> TypeGuard[RNNCell]:
-    """Whether the kernels have this recurrence: the Elman cell over all steps, from the first on."""
-    return type(cell) is RNNCell and inputs.lengths is None and not inputs.reverse
+def _kernel_of(cell: Cell) -> tuple[CellName | None, Any]:
+    """The kernels' name for a cell, None where they don't have it, and its leak. A subclass may mean something else."""
+    kind = type(cell)
+    if kind is RNNCell:
+        return cell.nonlinearity, None  # type: ignore[attr-defined]
+    if kind is LeakyRNNCell:
+        return cell.elman.nonlinearity, cell.leak  # type: ignore[attr-defined]
+    return _KERNELS.get(kind), None
 
 
 def not_built() -> str:

@@ -4,7 +4,8 @@ Arrays of one call are all float32 or all float64, of any strides unless said ot
 release the GIL.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 from xrnn.typing import Array
 
@@ -52,15 +53,47 @@ def force_partition(threads: int, split: Literal["rows", "columns"], project_fir
 def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the recurrence applies."""
 
-def forward(x: Array, Wx: Array, Wh: Array, b: Array, h_prev: Array | None, relu: bool) -> Array:
-    """x (T, N, D), Wx (D, H), Wh (H, H), b (H,), h_prev (N, H) or None for zeros → hs (T+1, N, H)."""
+CellName: TypeAlias = Literal["tanh", "relu", "lstm", "gru"]
+
+def forward(
+    cell: CellName,
+    x: Array,
+    Wx: Array,
+    Wh: Array,
+    b: Array,
+    initial: Sequence[Array | None] | None,
+    lengths: Array | None,
+    reverse: bool,
+    leak: Array | float | None,
+    training: bool,
+) -> tuple[tuple[Array, ...], Array | None]:
+    """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64, leak (H,) or a number → states, z.
+
+    A state is (T+1, N, H), `initial` gives (N, H) of each, None is zeros. State k before and after step t is
+    states[k][t] and states[k][t+1], or the other way round with `reverse`. Past a row's end after = before. z
+    (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); None without `training`, and where no backward pass
+    needs it. `tanh` and `relu` are Elman's cell, with a leak or without. ValueError for a leak of another cell and for
+    an unknown one.
+    """
 
 def backward(
-    x: Array, hs: Array, Wx: Array, Wh: Array, dh: Array, dWx: Array, dWh: Array, db: Array, relu: bool
-) -> tuple[Array, Array]:
-    """x (T, N, D), hs (T+1, N, H), dh (T, N, H) → dx (T, N, D), dh_prev (N, H).
+    cell: CellName,
+    x: Array,
+    Wx: Array,
+    Wh: Array,
+    states: Sequence[Array],
+    z: Array | None,
+    lengths: Array | None,
+    reverse: bool,
+    leak: Array | float | None,
+    dstates: Sequence[Array | None] | None,
+    dWx: Array,
+    dWh: Array,
+    db: Array,
+) -> tuple[Array, tuple[Array, ...]]:
+    """The gradients of `forward`, from dstates (T, N, H), of each state after each step, None for zeros.
 
-    Overwrites dWx (D, H), dWh (H, H), db (H,), all C-contiguous.
+    → dx (T, N, D), dinitial (N, H) of each state. Overwrites dWx, dWh, db, all C-contiguous.
     """
 
 def affine(x: Array, W: Array, b: Array) -> Array:

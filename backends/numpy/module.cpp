@@ -10,6 +10,8 @@
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
 #include <numpy/arrayobject.h>
 
+#include <algorithm>
+#include <cstring>
 #include <initializer_list>
 #include <new>
 #include <optional>
@@ -157,6 +159,12 @@ int64_t size(nb::handle h, int axis) {
     return PyArray_DIM(array, axis);
 }
 
+nb::object pair(const nb::object& first, const nb::object& second) {
+    PyObject* made = PyTuple_Pack(2, first.ptr(), second.ptr());
+    if (!made) throw nb::python_error();
+    return nb::steal(made);
+}
+
 bool is_float32(nb::handle h) { return PyArray_TYPE(as_array(h)) == NPY_FLOAT32; }
 
 template <class S>
@@ -201,31 +209,157 @@ void run(Operation operation, const Arguments& arguments, Threads threads) {
     if (!had_memory) throw std::bad_alloc();
 }
 
-template <class S>
-nb::object forward(nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle h_prev, bool relu) {
-    const int64_t T = size(x, 0), N = size(x, 1), D = size(x, 2), H = size(b, 0);
-    Input<S> x_in(x, {T, N, D}), Wx_in(Wx, {D, H}), Wh_in(Wh, {H, H}), b_in(b, {H});
-    std::optional<Input<S>> h_prev_in;
-    if (!h_prev.is_none()) h_prev_in.emplace(h_prev, std::initializer_list<int64_t>{N, H});
-    nb::object hs = empty<S>({T + 1, N, H});
-    const Forward<S> f = {T, N, D, H, x_in.contiguous().data(), Wx_in.matrix(), Wh_in.matrix(), b_in.data(),
-                          b_in.stride(0), h_prev_in ? h_prev_in->matrix() : Matrix<S>{}, data<S>(hs), relu};
-    run(operations<S>().forward, f, partition<S>(T, N, D + H, H));
-    return hs;
+// A cell by its name, and the sizes of its arrays: see kernels/cells.
+struct CellSizes {
+    const char* name;
+    CellKind kind;
+    int states, pre, x_gates, h_gates;
+};
+
+constexpr CellSizes CELLS[] = {
+    {.name = "tanh", .kind = CellKind::TANH, .states = 1, .pre = 1, .x_gates = 1, .h_gates = 1},
+    {.name = "relu", .kind = CellKind::RELU, .states = 1, .pre = 1, .x_gates = 1, .h_gates = 1},
+    {.name = "lstm", .kind = CellKind::LSTM, .states = 2, .pre = 4, .x_gates = 4, .h_gates = 4},
+    {.name = "gru", .kind = CellKind::GRU, .states = 1, .pre = 4, .x_gates = 3, .h_gates = 3},
+};
+
+bool is_elman(const CellSizes& cell) { return cell.kind == CellKind::TANH || cell.kind == CellKind::RELU; }
+
+// Whether a backward pass needs z. Elman's cell takes its slope from the output, unless a leak hides it there.
+bool keeps_z(const CellSizes& cell, bool leaky) { return leaky || !is_elman(cell); }
+
+const CellSizes& cell_named(const char* name) {
+    for (const CellSizes& cell : CELLS)
+        if (std::strcmp(cell.name, name) == 0) return cell;
+    throw nb::value_error("expected a cell that has kernels: tanh, relu, lstm or gru");
 }
 
 template <class S>
-nb::object backward(nb::handle x, nb::handle hs, nb::handle Wx, nb::handle Wh, nb::handle dh, nb::handle dWx,
-                    nb::handle dWh, nb::handle db, bool relu) {
-    const int64_t T = size(x, 0), N = size(x, 1), D = size(x, 2), H = size(Wh, 0);
-    Input<S> x_in(x, {T, N, D}), hs_in(hs, {T + 1, N, H}), Wx_in(Wx, {D, H}), Wh_in(Wh, {H, H}), dh_in(dh, {T, N, H});
-    nb::object dx = empty<S>({T, N, D}), dh_prev = empty<S>({N, H});
-    dh_in.contiguous_rows();
-    const Backward<S> f = {T, N, D, H, x_in.contiguous().data(), hs_in.contiguous().data(), Wx_in.matrix(),
-                           Wh_in.matrix(), dh_in.data(), dh_in.stride(0), dh_in.stride(1), output<S>(dWx, {D, H}),
-                           output<S>(dWh, {H, H}), output<S>(db, {H}), data<S>(dx), data<S>(dh_prev), relu};
-    run(operations<S>().backward, f, partition<S>(T, N, D + H, H));
-    return nb::make_tuple(dx, dh_prev);
+const Recurrence<S>& recurrence(const CellSizes& cell, bool leaky) {
+    const int kind = int(cell.kind);
+    if (leaky && !is_elman(cell)) throw nb::value_error("only the cells tanh and relu have a leak");
+    return leaky ? operations<S>().leaky[kind] : operations<S>().recurrences[kind];
+}
+
+// One array a state, or None in its place, in a tuple or a list; None for all of them is as good.
+nb::handle item(nb::handle arrays, int k) {
+    PyObject* all = arrays.ptr();
+    if (arrays.is_none()) return arrays;
+    if (!(PyTuple_Check(all) || PyList_Check(all)) || PySequence_Fast_GET_SIZE(all) <= k)
+        throw nb::type_error("expected an array a state");
+    return PySequence_Fast_GET_ITEM(all, k);
+}
+
+// What both directions read. The inputs must outlive the call.
+template <class S>
+struct SequenceInputs {
+    int64_t T, N, D, H;
+    Input<S> x, Wx, Wh;
+    std::optional<Input<int64_t>> lengths;
+    std::optional<Input<S>> leak;
+    std::vector<S> equal_leaks;  // of a leak that is a number
+
+    SequenceInputs(const CellSizes& cell, nb::handle x_, nb::handle Wx_, nb::handle Wh_, nb::handle lengths_,
+                   nb::handle leak_)
+        : T(size(x_, 0)),
+          N(size(x_, 1)),
+          D(size(x_, 2)),
+          H(size(Wh_, 0)),
+          x(x_, {T, N, D}),
+          Wx(Wx_, {D, cell.x_gates * H}),
+          Wh(Wh_, {H, cell.h_gates * H}) {
+        x.contiguous();
+        if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->contiguous();
+        if (PyFloat_Check(leak_.ptr()) || PyLong_Check(leak_.ptr()))
+            equal_leaks.assign(std::max<int64_t>(H, 1), S(nb::cast<double>(leak_)));
+        else if (!leak_.is_none())
+            leak.emplace(leak_, std::initializer_list<int64_t>{H}), leak->contiguous();
+    }
+
+    bool leaky() const { return leak || !equal_leaks.empty(); }
+
+    Sequence<S> sequence(bool reverse) const {
+        return {.reverse = reverse,
+                .T = T,
+                .N = N,
+                .D = D,
+                .H = H,
+                .x = x.data(),
+                .Wx = Wx.matrix(),
+                .Wh = Wh.matrix(),
+                .lengths = lengths ? lengths->data() : nullptr,
+                .leak = leak ? leak->data() : leaky() ? equal_leaks.data() : nullptr};
+    }
+};
+
+template <class S>
+nb::object forward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
+                   nb::handle lengths, bool reverse, nb::handle leak, bool training) {
+    const CellSizes& cell = cell_named(name);
+    const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
+    const Input<S> b_in(b, {cell.pre * in.H});
+    const auto operation = recurrence<S>(cell, in.leaky()).forward;
+    std::optional<Input<S>> initial_in[MOST_STATES];
+    Forward<S> f = {.of = in.sequence(reverse),
+                    .b = b_in.data(),
+                    .b_stride = b_in.stride(0),
+                    .initial = {},
+                    .states = {},
+                    .z = nullptr};
+    nb::object states = nb::steal(PyTuple_New(cell.states)), z = nb::none();
+    for (int k = 0; k < cell.states; ++k) {
+        if (const nb::handle given = item(initial, k); !given.is_none()) {
+            initial_in[k].emplace(given, std::initializer_list<int64_t>{in.N, in.H});
+            f.initial[k] = initial_in[k]->matrix();
+        }
+        nb::object state = empty<S>({in.T + 1, in.N, in.H});
+        f.states[k] = data<S>(state);
+        PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
+    }
+    if (training && keeps_z(cell, in.leaky())) {
+        z = empty<S>({in.T, in.N, cell.pre * in.H});
+        f.z = data<S>(z);
+    }
+    run(operation, f, partition<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
+    return pair(states, z);
+}
+
+template <class S>
+nb::object backward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
+                    nb::handle lengths, bool reverse, nb::handle leak, nb::handle dstates, nb::handle dWx,
+                    nb::handle dWh, nb::handle db) {
+    const CellSizes& cell = cell_named(name);
+    const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
+    const auto operation = recurrence<S>(cell, in.leaky()).backward;
+    std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
+    nb::object dx = empty<S>({in.T, in.N, in.D}), dinitial = nb::steal(PyTuple_New(cell.states));
+    Backward<S> f = {.of = in.sequence(reverse),
+                     .states = {},
+                     .z = nullptr,
+                     .dstates = {},
+                     .dWx = output<S>(dWx, {in.D, cell.x_gates * in.H}),
+                     .dWh = output<S>(dWh, {in.H, cell.h_gates * in.H}),
+                     .db = output<S>(db, {cell.pre * in.H}),
+                     .dx = data<S>(dx),
+                     .dinitial = {}};
+    for (int k = 0; k < cell.states; ++k) {
+        states_in[k].emplace(item(states, k), std::initializer_list<int64_t>{in.T + 1, in.N, in.H});
+        f.states[k] = states_in[k]->contiguous().data();
+        if (const nb::handle given = item(dstates, k); !given.is_none()) {
+            Input<S>& above = dstates_in[k].emplace(given, std::initializer_list<int64_t>{in.T, in.N, in.H});
+            above.contiguous_rows();
+            f.dstates[k] = {.data = above.data(), .step = above.stride(0), .row = above.stride(1)};
+        }
+        nb::object made = empty<S>({in.N, in.H});
+        f.dinitial[k] = data<S>(made);
+        PyTuple_SET_ITEM(dinitial.ptr(), k, made.release().ptr());
+    }
+    if (keeps_z(cell, in.leaky())) {
+        z_in.emplace(z, std::initializer_list<int64_t>{in.T, in.N, cell.pre * in.H});
+        f.z = z_in->contiguous().data();
+    }
+    run(operation, f, partition<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
+    return pair(dx, dinitial);
 }
 
 template <class S>
@@ -233,7 +367,14 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b) {
     const int64_t rows = size(x, 0), D = size(x, 1), C = size(b, 0);
     Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), b_in(b, {C});
     nb::object y = empty<S>({rows, C});
-    const Affine<S> f = {rows, D, C, x_in.contiguous().data(), W_in.matrix(), b_in.data(), b_in.stride(0), data<S>(y)};
+    const Affine<S> f = {.rows = rows,
+                         .D = D,
+                         .C = C,
+                         .x = x_in.contiguous().data(),
+                         .W = W_in.matrix(),
+                         .b = b_in.data(),
+                         .b_stride = b_in.stride(0),
+                         .y = data<S>(y)};
     run(operations<S>().affine, f, partition<S>(1, rows, D, C));
     return y;
 }
@@ -243,8 +384,15 @@ nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handl
     const int64_t rows = size(x, 0), D = size(x, 1), C = size(dy, 1);
     Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), dy_in(dy, {rows, C});
     nb::object dx = empty<S>({rows, D});
-    const AffineGradients<S> f = {rows, D, C, x_in.contiguous().data(), W_in.matrix(), dy_in.contiguous().data(),
-                                  output<S>(dW, {D, C}), output<S>(db, {C}), data<S>(dx)};
+    const AffineGradients<S> f = {.rows = rows,
+                                  .D = D,
+                                  .C = C,
+                                  .x = x_in.contiguous().data(),
+                                  .W = W_in.matrix(),
+                                  .dy = dy_in.contiguous().data(),
+                                  .dW = output<S>(dW, {D, C}),
+                                  .db = output<S>(db, {C}),
+                                  .dx = data<S>(dx)};
     run(operations<S>().affine_gradients, f, threads<S>(2 * rows * D * C));
     return dx;
 }
@@ -263,8 +411,13 @@ nb::object cross_entropy(nb::handle logits, nb::handle targets, nb::handle weigh
     for (int64_t i = 0; i < rows; ++i)
         if (targets_in.data()[i] < 0 || targets_in.data()[i] >= C) throw nb::index_error("a target is no column");
     nb::object losses = empty<S>({rows}), dlogits = empty<S>({rows, C});
-    const CrossEntropy<S> f = {rows, C, logits_in.contiguous().data(), targets_in.data(),
-                               weights_in.contiguous().data(), data<S>(dlogits), data<S>(losses)};
+    const CrossEntropy<S> f = {.rows = rows,
+                               .C = C,
+                               .logits = logits_in.contiguous().data(),
+                               .targets = targets_in.data(),
+                               .weights = weights_in.contiguous().data(),
+                               .dlogits = data<S>(dlogits),
+                               .losses = data<S>(losses)};
     const auto operation = operations<S>().cross_entropy;
     const int n = threads<S>(rows * C * EXPONENTIAL);
     {
@@ -313,13 +466,20 @@ NB_MODULE(_kernels, m) {
         forced = {threads, by_rows ? Split::ROWS : Split::COLUMNS, project_first, !by_rows};
     });
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
-    m.def("forward", [](nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle h_prev, bool relu) {
-        return (is_float32(x) ? forward<float> : forward<double>)(x, Wx, Wh, b, h_prev, relu);
-    }, nb::arg("x"), nb::arg("Wx"), nb::arg("Wh"), nb::arg("b"), nb::arg("h_prev").none(), nb::arg("relu"));
-    m.def("backward", [](nb::handle x, nb::handle hs, nb::handle Wx, nb::handle Wh, nb::handle dh, nb::handle dWx,
-                         nb::handle dWh, nb::handle db, bool relu) {
-        return (is_float32(x) ? backward<float> : backward<double>)(x, hs, Wx, Wh, dh, dWx, dWh, db, relu);
-    });
+    m.def("forward", [](const char* cell, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
+                        nb::handle lengths, bool reverse, nb::handle leak, bool training) {
+        return (is_float32(x) ? forward<float> : forward<double>)(cell, x, Wx, Wh, b, initial, lengths, reverse, leak,
+                                                                  training);
+    }, nb::arg("cell"), nb::arg("x"), nb::arg("Wx"), nb::arg("Wh"), nb::arg("b"), nb::arg("initial").none(),
+       nb::arg("lengths").none(), nb::arg("reverse"), nb::arg("leak").none(), nb::arg("training"));
+    m.def("backward", [](const char* cell, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states,
+                         nb::handle z, nb::handle lengths, bool reverse, nb::handle leak, nb::handle dstates,
+                         nb::handle dWx, nb::handle dWh, nb::handle db) {
+        return (is_float32(x) ? backward<float> : backward<double>)(cell, x, Wx, Wh, states, z, lengths, reverse,
+                                                                    leak, dstates, dWx, dWh, db);
+    }, nb::arg("cell"), nb::arg("x"), nb::arg("Wx"), nb::arg("Wh"), nb::arg("states"), nb::arg("z").none(),
+       nb::arg("lengths").none(), nb::arg("reverse"), nb::arg("leak").none(), nb::arg("dstates"), nb::arg("dWx"),
+       nb::arg("dWh"), nb::arg("db"));
     m.def("affine", [](nb::handle x, nb::handle W, nb::handle b) {
         return (is_float32(x) ? affine<float> : affine<double>)(x, W, b);
     });

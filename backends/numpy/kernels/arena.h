@@ -6,34 +6,47 @@
 
 namespace {
 
-// Without memory it only counts. A pass is thus constructed twice by the same lines: to learn its size, and to run; so
-// its constructor must not write to what it takes.
+// It may turn out to take more than there is. Its pass is then constructed again, by the same lines, on as much as it
+// took; so a pass's constructor must not write to what it takes.
 template <class S>
 struct Arena {
     S* memory;
-    int64_t used = 0;
+    int64_t size, used = 0;
 
-    S* take(int64_t size) {
-        S* taken = memory ? memory + used : nullptr;
+    S* take(int64_t wanted) {
         constexpr int64_t LINE = 64 / sizeof(S);
-        used += (size + LINE - 1) / LINE * LINE;
-        return taken;
+        const int64_t begin = used;
+        used += (wanted + LINE - 1) / LINE * LINE;
+        return memory + (used <= size ? begin : 0);
+    }
+
+    int64_t* take_integers(int64_t wanted) {
+        return reinterpret_cast<int64_t*>(take(wanted * int64_t(sizeof(int64_t) / sizeof(S))));
     }
 };
 
 // Construct Pass(f, partition, arena) and run its thread(id, n) on the partition's threads; false without memory.
 template <class Pass, class S, class F, class P>
 bool run_pass(const F& f, P partition, int threads) {
-    Arena<S> count{nullptr};
-    Pass{f, partition, count};
-    S* memory = static_cast<S*>(xrnn::scratch(count.used * sizeof(S)));
+    // What most small passes need, which are thus constructed once. It takes them longer than their arithmetic.
+    constexpr int64_t FIRST = 64 << 10;
+    S* memory = static_cast<S*>(xrnn::scratch(FIRST));
     if (!memory) return false;
-    Arena<S> arena{memory};
+    Arena<S> first{memory, FIRST / int64_t(sizeof(S))};
+    Pass small(f, partition, first);
+    const auto run = [threads](Pass& pass) {
+        pass.prepare();
+        xrnn::parallel(threads, [](int id, int n, void* p) { static_cast<Pass*>(p)->thread(id, n); }, &pass);
+        xrnn::trim_scratch();
+        return true;
+    };
+    if (first.used <= first.size) return run(small);
+
+    memory = static_cast<S*>(xrnn::scratch(first.used * sizeof(S)));
+    if (!memory) return false;
+    Arena<S> arena{memory, first.used};
     Pass pass(f, partition, arena);
-    pass.prepare();
-    xrnn::parallel(threads, [](int id, int n, void* p) { static_cast<Pass*>(p)->thread(id, n); }, &pass);
-    xrnn::trim_scratch();
-    return true;
+    return run(pass);
 }
 
 }  // namespace

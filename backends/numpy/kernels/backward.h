@@ -1,122 +1,259 @@
-// The gradients of the recurrence: dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]), and the products of dz.
+// The gradients of the recurrence, last step first: the cell's gradient of what came from above and from the step
+// after; then dz @ Whᵀ for the step before; and the products of dz.
 //
-// The steps are taken in chunks, last first. Once a chunk has its dz, the products take it from the cache, so that dz
-// is never held as a whole. Rows, panels and steps are owned as in the forward pass. A chunk's dz lies in one of two
-// buffers in turn: the first step of the next chunk reads the one while the other is filled, and a barrier between a
-// chunk's dz and its products suffices.
+// The steps are taken in chunks. Once a chunk has its dz, the products take it from the cache, so that dz is never held
+// as a whole. Rows, panels and steps are owned as in the forward pass. A chunk's dz lies in one of two buffers in turn:
+// the first step of the next chunk reads the one while the other is filled, and a barrier between a chunk's dz and its
+// products suffices.
+//
+// With lengths a chunk holds the rows that are running, and no others: they are copied side by side for the products.
 #pragma once
 
 #include "products.h"
 
 namespace {
 
-template <class S>
+template <class S, template <class> class CellOf>
 struct BackwardPass {
+    using Cell = CellOf<Vec<S>>;
+    static constexpr int W = Simd<S>::LANES, PRE = Cell::PRE;
+    static constexpr Gates GATES = gates_of<Cell>();
+
+    // Slots whose sums are held at a time, as in the forward pass.
+    static constexpr int64_t ROWS = 12;
+
     const xrnn::Backward<S>& f;
+    const xrnn::Sequence<S>& of;
     const Partition partition;
     const Panels<S> panels;
+    const Order order;
+    const bool own_first;
     const int64_t steps;  // of a chunk
-    S* zeros;             // a row of them
-    S* dz[2];             // (steps, N, H) each
+    Slots slots;
+    S* carry[Cell::STATES];  // (N, units) in slots: the gradient of the states after a step, from the steps behind it
+    S* dz[2];                // (steps · N, PRE · H) each
+    S* own_chains;           // (OwnChains::MOST, N, units)
     Weights<S> WhT;
     GradientProducts<S> products;
+    S *x_rows, *h_rows, *dx_rows;  // with lengths: of the rows of a chunk
+    int64_t* places;               // with lengths, for each thread: t · N + row of each row of a chunk
     Barrier barrier;
 
     BackwardPass(const xrnn::Backward<S>& f, Partition partition, Arena<S>& arena)
         : f(f),
+          of(f.of),
           partition(partition),
-          panels(f.H, panel_threads(partition), widest(f.N)),
-          steps(chunk_steps(f.T, f.N)),
-          zeros(arena.take(panels.padded())),
-          dz{arena.take(steps * f.N * f.H), arena.take(f.T > steps ? steps * f.N * f.H : 0)},
-          WhT({f.Wh.data, f.Wh.col, f.Wh.row}, f.H, panels, uses<S>(f.T, f.N), f.N, arena),
-          products(f.H, {f.D, f.dWx}, {f.H, f.dWh}, f.Wx, f.db, f.T * f.N, partition.threads, arena),
-          barrier(partition.threads) {}
+          panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
+          order(order_of_recurrence<S>(of.N, of.H)),
+          // With several gates a thread's own terms lie apart, and there is more to do between two barriers.
+          own_first(GATES.h_count == 1 && partition.own_first && partition.threads > 1 && !of.lengths),
+          steps(chunk_steps(of.T, of.N)),
+          slots(of.lengths, of.T, of.N, arena),
+          dz{arena.take(steps * of.N * PRE * of.H), arena.take(of.T > steps ? steps * of.N * PRE * of.H : 0)},
+          own_chains(arena.take(own_first ? OwnChains::MOST * of.N * panels.padded() : 0)),
+          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, GATES.h_count * of.H, 1, panels, uses<S>(of.T, of.N), of.N, arena),
+          products(of.H, GATES, of.D, f.dWx, of.H, f.dWh, of.Wx, f.db, of.T * of.N, partition.threads, arena),
+          x_rows(arena.take(of.lengths ? steps * of.N * of.D : 0)),
+          h_rows(arena.take(of.lengths ? steps * of.N * of.H : 0)),
+          dx_rows(arena.take(of.lengths ? steps * of.N * of.D : 0)),
+          places(arena.take_integers(of.lengths ? partition.threads * steps * of.N : 0)),
+          barrier(partition.threads) {
+        for (S*& c : carry) c = arena.take(of.N * panels.padded());
+    }
 
     static int64_t chunk_steps(int64_t T, int64_t N) {
-        const int64_t fill = N > 0 ? (CHUNK + N - 1) / N : 1;
+        const int64_t fill = (CHUNK + N - 1) / N;
         return T < fill ? T : fill;
     }
 
     void prepare() {
-        fill_zeros(zeros, panels.padded());
+        slots.sort();
         products.prepare();
     }
 
     void thread(int id, int n) {
-        const int64_t N = f.N, H = f.H;
-        const Share<S> mine(panels, N, partition.split, id, n), packing(panels, N, Split::COLUMNS, id, n);
+        const int64_t N = of.N;
+        const Share<S> mine(panels, N, of.lengths, partition.split, id, n),
+            packing(panels, N, false, Split::COLUMNS, id, n);
         for (int64_t p = packing.panel0; p < packing.panel1; ++p) WhT.pack(p);
         products.pack(id, n);
+        for (int64_t m = share(N, id, n); m < share(N, id + 1, n); ++m)
+            for (S* c : carry) fill_zeros(c + m * panels.padded(), panels.padded());
         barrier.wait(id, n);
 
-        const S* dz_next = nullptr;  // dz of the step after, which the last one doesn't have
-        int64_t end = f.T;
-        for (int chunk = 0; chunk == 0 || end > 0; ++chunk) {
-            S* const dz_chunk = dz[chunk % 2];
-            const int64_t begin = end > steps ? end - steps : 0;
-            for (int64_t t = end - 1; t >= begin; --t) {
-                S* out = dz_chunk + (t - begin) * N * H;
-                step(mine, t, dz_next, out, id, n);
+        Behind behind = {nullptr, 0};
+        int64_t done = 0;
+        for (int chunk = 0; done < of.T; ++chunk) {
+            const int64_t count = of.T - done < steps ? of.T - done : steps;
+            const int64_t begin = of.reverse ? done : of.T - done - count;
+            int64_t rows = 0;
+            for (int64_t t = begin; t < begin + count; ++t) rows += slots.active(t);
+            int64_t row = of.reverse ? 0 : rows;  // where the current step's rows are among the chunk's
+            for (int64_t i = 0; i < count; ++i) {
+                const int64_t t = of.reverse ? begin + i : begin + count - 1 - i, active = slots.active(t);
+                if (!of.reverse) row -= active;
+                S* const out = dz[chunk % 2] + row * PRE * of.H;
+                if (of.reverse) row += active;
+                step(mine, done + i, behind, id, n, [&](int64_t p, int64_t begin, int64_t end) {
+                    differentiate(mine, t, p, begin, end, active, out);
+                });
                 barrier.arrive(id);
-                dz_next = out;
+                behind = {out, active};
             }
             barrier.await(id, n);
-            products.add(dz_chunk, (end - begin) * N, {f.x + begin * N * f.D, f.hs + begin * N * H},
-                         f.dx + begin * N * f.D, chunk == 0, id, n);
-            end = begin;
+            add_products(dz[chunk % 2], begin, count, rows, chunk == 0, id, n);
+            done += count;
         }
-        step(mine, -1, dz_next, f.dh_prev, id, n);
+        step(mine, done, behind, id, n,
+             [&](int64_t p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
     }
 
    private:
-    // dz[t] of this thread's rows and panels; dh_prev for t = -1, which has neither a gradient from above nor a
-    // nonlinearity.
-    void step(const Share<S>& mine, int64_t t, const S* dz_next, S* out, int id, int n) {
-        const int64_t H = f.H, row0 = mine.row0;
-        const bool by_columns = partition.split == Split::COLUMNS, own_first = partition.own_first && n > 1 && dz_next;
-        const Epilogue slope = t < 0 ? Epilogue::LINEAR : f.relu ? Epilogue::RELU_GRADIENT : Epilogue::TANH_GRADIENT;
-        const S* dz = dz_next + (dz_next ? row0 * H : 0);
-        if (by_columns && !own_first) barrier.await(id, n);
-        for (int64_t i = mine.panel0; i < mine.panel1; ++i) {
-            const int64_t p = mine.panel(t + 1, i), c = panels.begin(p);
-            Tile<S> tile = resume(p, t, row0, out);
-            tile.init = t < 0 ? zeros : f.dh + t * f.dh_step + row0 * f.dh_row + c;
-            tile.init_row = t < 0 ? 0 : f.dh_row;
-            if (own_first) {
-                WhT.add_to(tile, p, dz, H, mine.column0, mine.column1);
-            } else {
-                if (dz_next) WhT.add_to(tile, p, dz, H);
-                tile.epilogue = slope;
+    // dz of the step that was taken last, (rows, PRE · H) in slots; before the first step, none.
+    struct Behind {
+        const S* dz;
+        int64_t rows;
+    };
+
+    // carry[h] += dz @ Whᵀ of what lies behind, then `use`, for each of my panels and some of my slots at a time.
+    template <class Use>
+    void step(const Share<S>& mine, int64_t i, Behind behind, int id, int n, Use use) {
+        const int64_t width = PRE * of.H;
+        const S* a = behind.dz ? behind.dz + mine.first * width : nullptr;
+        const int64_t a_row = mine.stride * width, rows = mine.below(behind.rows);
+        const OwnChains own = own_first && behind.dz ? OwnChains(mine.column0, mine.column1, of.H, order.chain)
+                                                     : OwnChains();
+        for (int c = 0; c < own.count; ++c)
+            for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
+                Tile<S> tile(order);
+                WhT.add_to(tile, p, 0, a + own.chain_begin(c), a_row, own.chain_begin(c), own.chain_end(c));
+                tile.out = own_chain(c, mine.first) + panels.begin(p), tile.out_row = panels.padded();
+                run_rows(tile, panels.width(p), rows);
             }
-            run_rows(tile, panels.width(p), mine.row1 - row0);
-        }
-        if (!own_first) return;
-        barrier.await(id, n);
-        for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
-            Tile<S> tile = resume(p, t, row0, out);
-            WhT.add_to(tile, p, dz, H, 0, mine.column0);
-            WhT.add_to(tile, p, dz, H, mine.column1, H);
-            tile.epilogue = slope;
-            run_rows(tile, panels.width(p), mine.row1 - row0);
+        if (partition.split == Split::COLUMNS) barrier.await(id, n);
+        for (int64_t j = mine.panel0; j < mine.panel1; ++j) {
+            const int64_t p = mine.panel(i, j);
+            for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
+                end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
+                if (begin < rows) propagate(mine, own, p, a, a_row, begin, end < rows ? end : rows);
+                use(p, begin, end);
+            }
         }
     }
 
-    // Sums of panel p that go on from what stands in `out`.
-    Tile<S> resume(int64_t p, int64_t t, int64_t row0, S* out) const {
-        Tile<S> tile = {};
-        tile.out = out + row0 * f.H + panels.begin(p), tile.out_row = f.H;
-        tile.init = tile.out, tile.init_row = f.H;
-        tile.y = f.hs + ((t + 1) * f.N + row0) * f.H + panels.begin(p), tile.y_row = f.H;
-        tile.epilogue = Epilogue::LINEAR;
-        tile.last = panels.last(p);
-        return tile;
+    S* own_chain(int c, int64_t row) const { return own_chains + (c * of.N + row) * panels.padded(); }
+
+    // For my slots number begin … end - 1.
+    void propagate(const Share<S>& mine, const OwnChains& own, int64_t p, const S* a, int64_t a_row, int64_t begin,
+                   int64_t end) const {
+        Tile<S> tile(order);
+        tile.out_row = mine.stride * panels.padded();
+        tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + panels.begin(p);
+        if (Cell::DIRECT) tile.init = tile.out, tile.init_row = tile.out_row;
+        a += begin * a_row;
+        if (own.count == 0) {
+            add_gates(tile, WhT, p, PRE, GATES.h_of, of.H, a, a_row);
+        } else {
+            WhT.add_to(tile, p, 0, a, a_row, 0, own.begin);
+            for (int c = 0; c < own.count; ++c)
+                add_chain(tile, own_chain(c, mine.first + begin) + panels.begin(p), panels.padded());
+            WhT.add_to(tile, p, 0, a + own.end, a_row, own.end, of.H);
+        }
+        run_rows(tile, panels.width(p), end - begin);
+    }
+
+    // The cell's gradient of step t for panel p of my rows → dz of those that are `active`, and the carry.
+    void differentiate(const Share<S>& mine, int64_t t, int64_t p, int64_t begin, int64_t end, int64_t active,
+                       S* out) const {
+        const int width = panels.width(p), last = panels.last(p);
+        const int64_t column = panels.begin(p);
+        for (int v = 0; v < width; ++v)
+            if (v + 1 < width || last == W)
+                differentiate_vector<true>(mine, t, column + v * W, W, begin, end, active, out);
+            else
+                differentiate_vector<false>(mine, t, column + v * W, last, begin, end, active, out);
+    }
+
+    // The same of the n units from `column` on.
+    template <bool WHOLE>
+    void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin, int64_t end,
+                              int64_t active, S* out) const {
+        const int64_t H = of.H, step = of.N * H, units = panels.padded();
+        const Vec<S> leak = of.leak ? load_columns<S>(of.leak + column, n) : Vec<S>{};
+        const S *old_states[Cell::STATES], *new_states[Cell::STATES], *above[Cell::STATES];
+        for (int k = 0; k < Cell::STATES; ++k) {
+            old_states[k] = f.states[k] + (t + of.reverse) * step + column;
+            new_states[k] = f.states[k] + (t + !of.reverse) * step + column;
+            above[k] = f.dstates[k].data ? f.dstates[k].data + t * f.dstates[k].step + column : nullptr;
+        }
+        const S* const z_of_step = Cell::KEEPS_Z ? f.z + t * PRE * step + column : nullptr;
+        for (int64_t m = begin; m < end; ++m) {
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H, carried = slot * units + column;
+            Vec<S> dafter[Cell::STATES];
+            for (int k = 0; k < Cell::STATES; ++k) {
+                dafter[k] = load<S>(carry[k] + carried);
+                if (above[k]) dafter[k] += load_columns<S, WHOLE>(above[k] + row * f.dstates[k].row, n);
+            }
+            if (slot >= active) {  // past its end the row kept its states
+                for (int k = 0; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dafter[k]);
+                continue;
+            }
+            Vec<S> old[Cell::STATES], now[Cell::STATES], z[PRE], dz[PRE], dbefore[Cell::STATES];
+            for (int k = 0; k < Cell::STATES; ++k) {
+                old[k] = load_columns<S, WHOLE>(old_states[k] + at, n);
+                now[k] = load_columns<S, WHOLE>(new_states[k] + at, n);
+            }
+            if (Cell::KEEPS_Z)
+                for (int g = 0; g < PRE; ++g) z[g] = load_columns<S, WHOLE>(z_of_step + (row * PRE + g) * H, n);
+            Cell::gradient(dafter, old, now, z, leak, dz, dbefore);
+            for (int g = 0; g < PRE; ++g) store_columns<S, WHOLE>(out + (slot * PRE + g) * H + column, dz[g], n);
+            for (int k = Cell::DIRECT ? 0 : 1; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dbefore[k]);
+        }
+    }
+
+    void write_initial(const Share<S>& mine, int64_t p, int64_t begin, int64_t end) const {
+        for (int64_t m = begin; m < end; ++m)
+            for (int k = 0; k < Cell::STATES; ++k)
+                copy(carry[k] + mine.slot(m) * panels.padded() + panels.begin(p), 1, panels.valid(p),
+                     f.dinitial[k] + slots.row(mine.slot(m)) * of.H + panels.begin(p));
+    }
+
+    // The products of a chunk's `rows` rows of dz, of `count` steps from `begin` on.
+    void add_products(const S* dz, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n) {
+        const int64_t N = of.N, D = of.D, H = of.H;
+        const S *x = of.x, *h = f.states[0] + of.reverse * N * H;  // h before each step
+        if (!of.lengths)
+            return products.add(dz, rows, {x + begin * N * D, h + begin * N * H}, f.dx + begin * N * D, first, id, n);
+
+        int64_t *const my_places = places + id * steps * N, *place = my_places;
+        for (int64_t t = begin; t < begin + count; ++t)
+            for (int64_t slot = 0; slot < slots.active(t); ++slot) *place++ = t * N + slots.row(slot);
+        const int64_t row0 = share(rows, id, n), row1 = share(rows, id + 1, n);
+        for (int64_t i = row0; i < row1; ++i) {
+            copy(x + my_places[i] * D, 1, D, x_rows + i * D);
+            copy(h + my_places[i] * H, 1, H, h_rows + i * H);
+        }
+        barrier.wait(id, n);
+        products.add(dz, rows, {x_rows, h_rows}, dx_rows, first, id, n);
+        for (int64_t i = row0; i < row1; ++i) copy(dx_rows + i * D, 1, D, f.dx + my_places[i] * D);
+        for (int64_t t = begin; t < begin + count; ++t)
+            for (int64_t slot = slots.active(t) + id; slot < N; slot += n)
+                fill_zeros(f.dx + (t * N + slots.row(slot)) * D, D);
     }
 };
 
-template <class S>
+template <class S, template <class> class CellOf>
 bool backward(const xrnn::Backward<S>& f, Partition partition) {
-    return run_pass<BackwardPass<S>, S>(f, partition, partition.threads);
+    using Cell = CellOf<Vec<S>>;
+    constexpr Gates GATES = gates_of<Cell>();
+    const xrnn::Sequence<S>& of = f.of;
+    if (of.T == 0 || of.N == 0 || of.H == 0) {  // sums of nothing
+        fill_zeros(f.dWx, of.D * GATES.x_count * of.H), fill_zeros(f.dWh, of.H * GATES.h_count * of.H);
+        fill_zeros(f.db, Cell::PRE * of.H), fill_zeros(f.dx, of.T * of.N * of.D);
+        for (int k = 0; k < Cell::STATES; ++k) fill_zeros(f.dinitial[k], of.N * of.H);
+        return true;
+    }
+    return run_pass<BackwardPass<S, CellOf>, S>(f, partition, partition.threads);
 }
 
 }  // namespace

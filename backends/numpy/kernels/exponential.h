@@ -52,14 +52,14 @@ XRNN_INLINE PowerOfTwo<S> reduce(Vec<S> a) {
     using C = Constants<S>;
     using V = Vec<S>;
     // k in the low bits, and with it the bias of the exponent: shifted up, it is 2ᵏ.
-    V rounded = a * C::LOG2_E_TIMES_2 + (C::ROUND + C::BIAS);
+    V rounded = multiply_add(a, broadcast<S>(C::LOG2_E_TIMES_2), broadcast<S>(C::ROUND + C::BIAS));
     V k = rounded - (C::ROUND + C::BIAS);
-    V s = (a - k * C::HALF_LN2_HIGH) - k * C::HALF_LN2_LOW;
+    V s = multiply_add(-k, broadcast<S>(C::HALF_LN2_LOW), multiply_add(-k, broadcast<S>(C::HALF_LN2_HIGH), a));
     constexpr int degree = sizeof(C::Q) / sizeof(S) - 1;
     V q = V{} + C::Q[degree];
 #pragma GCC unroll 16
-    for (int i = degree - 1; i >= 0; --i) q = q * s + C::Q[i];
-    return {(V)((IntVec<S>)rounded << C::MANTISSA), (s * s) * q + (s + s)};
+    for (int i = degree - 1; i >= 0; --i) q = multiply_add(q, s, broadcast<S>(C::Q[i]));
+    return {(V)((IntVec<S>)rounded << C::MANTISSA), multiply_add(s * s, q, s + s)};
 }
 
 // tanh(x) = sign(x) · e / (e + 2),  e = exp(2|x|) - 1 = 2ᵏ·p + (2ᵏ - 1): within 4 units in the last place.
@@ -75,10 +75,14 @@ XRNN_INLINE Vec<S> tanh(Vec<S> x) {
     V a = (V)((I)x & C::MAGNITUDE);
     a = a > saturated ? saturated : a;  // the comparison is false for NaN, which stays
     const PowerOfTwo<S> r = reduce<S>(a);
-    V e = r.power * r.p + (r.power - 1);
+    V e = multiply_add(r.power, r.p, r.power - 1);
     V y = e / (e + 2);
     return (V)((I)y | ((I)x & ~C::MAGNITUDE));
 }
+
+// By these names a cell calls it, whose template knows its vector (or, on a GPU, its scalar) but not the element.
+XRNN_INLINE Vec<float> tanh(Vec<float> x) { return tanh<float>(x); }
+XRNN_INLINE Vec<double> tanh(Vec<double> x) { return tanh<double>(x); }
 
 // exp(x) for x ≤ 0, and 0 where it would be no normal number; NaN stays.
 template <class S>
@@ -86,7 +90,7 @@ XRNN_INLINE Vec<S> exp_negative(Vec<S> x) {
     using V = Vec<S>;
     const V least = V{} + Constants<S>::LEAST;
     const PowerOfTwo<S> r = reduce<S>((x < least ? least : x) * S(0.5));
-    const V y = r.power * r.p + r.power;
+    const V y = multiply_add(r.power, r.p, r.power);
     return x < least ? V{} : y;
 }
 

@@ -1,139 +1,308 @@
-// The recurrence: h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b).
+// The recurrence: z = x[t] @ Wx + h[t-1] @ Wh + b, then one step of the cell.
 //
-// Who owns what. A thread owns the same rows (Split::ROWS) or panels (Split::COLUMNS) of every step. By rows it reads
+// Who owns what. A thread owns the same rows (Split::ROWS) or units (Split::COLUMNS) of every step. By rows it reads
 // only what it wrote itself. By columns it reads whole rows of the step before, hence the barrier between two steps;
-// while the others are on their way there, it can take the terms of x and of its own columns.
+// while the others are on their way there, it can take the terms of its own units.
 //
-// Why it is fast. The weights are packed once for the whole sequence; every sum stays in registers from the bias to the
-// nonlinearity; a thread's share of the weights stays in its own cache where it fits, and where it doesn't, each step
-// goes through it in the opposite direction from the last, which finds its end still there.
+// Why it is fast. The weights are packed once for the whole sequence. The pre-activations of a few rows and of one
+// panel of units, all gates of them, go from the registers to a block in the nearest cache, from which the cell's step
+// takes them at once. A thread's share of the weights stays in its own cache where it fits.
+//
+// Lengths. The rows are taken in order of decreasing length, so that those still running are a prefix: x and h of them
+// are copied side by side, and what is past its end takes no arithmetic at all.
 #pragma once
 
-#include "weights.h"
+#include "cell.h"
+#include "share.h"
 
 namespace {
 
-using xrnn::Barrier;
-using xrnn::Partition;
-using xrnn::Split;
-
-// The rows and panels that thread `id` of n owns.
-template <class S>
-struct Share {
-    int64_t row0, row1, panel0, panel1, column0, column1;
-
-    Share(const Panels<S>& panels, int64_t rows, Split split, int id, int n)
-        : row0(0), row1(rows), panel0(0), panel1(panels.count) {
-        if (split == Split::ROWS) {
-            row0 = share(rows, id, n), row1 = share(rows, id + 1, n);
-        } else {
-            panel0 = share(panels.count, id, n), panel1 = share(panels.count, id + 1, n);
-        }
-        column0 = panels.begin(panel0);
-        column1 = panel1 < panels.count ? panels.begin(panel1) : panels.columns;
-    }
-    // Panel number i in the order of step t, which is the reverse of the last step's.
-    int64_t panel(int64_t t, int64_t i) const { return t % 2 ? panel1 - 1 - (i - panel0) : i; }
-};
-
-inline int panel_threads(Partition partition) { return partition.split == Split::COLUMNS ? partition.threads : 1; }
-constexpr int widest(int64_t rows) { return rows <= FEW_ROWS ? WIDEST_OF_FEW : WIDEST; }
-
-template <class S>
+template <class S, template <class> class CellOf>
 struct ForwardPass {
+    using Cell = CellOf<Vec<S>>;
+    static constexpr int W = Simd<S>::LANES, PRE = Cell::PRE;
+    static constexpr Gates GATES = gates_of<Cell>();
+
+    // Rows whose pre-activations are held at a time: the height of two tiles. With many more, what the cell's step
+    // writes comes in a burst longer than the CPU's queue of stores (48 rows took 4 % longer at N = 256, H = 64); with
+    // few, the queue drains while the next tile adds.
+    static constexpr int64_t ROWS = 12;
+    // Rows of x, over all steps, that are projected at a time: many enough to share the reading of Wx.
+    static constexpr int64_t PROJECTED_ROWS = 96;
+
     const xrnn::Forward<S>& f;
+    const xrnn::Sequence<S>& of;
     const Partition partition;
     const Panels<S> panels;
-    S* bias;  // b, contiguous and filled up with zeros
+    const Order x_order, h_order;
+    const bool project_first, own_first;
+    const int64_t projected_steps;
+    Slots slots;
+    S* bias;  // PRE rows of b, each filled up with zeros
     Weights<S> Wx, Wh;
+    S* z;               // for each thread: (ROWS, PRE, a panel)
+    S* xz;              // (projected_steps, N, X, units): x @ Wx + b, where that is made first
+    S* own_chains;      // (OwnChains::MOST, R, N, units)
+    S *x_slots[2], *h_slots[2];  // with lengths: x (N, D) and h (N, units) of the slots; this step's and the next one's
     Barrier barrier;
 
     ForwardPass(const xrnn::Forward<S>& f, Partition partition, Arena<S>& arena)
         : f(f),
+          of(f.of),
           partition(partition),
-          panels(f.H, panel_threads(partition), widest(f.N)),
-          bias(arena.take(panels.padded())),
-          Wx(f.Wx, f.D, panels, partition.project_first ? uses<S>(1, f.T * f.N) : uses<S>(f.T, f.N), f.N, arena),
-          Wh(f.Wh, f.H, panels, uses<S>(f.T, f.N), f.N, arena),
-          barrier(partition.threads) {}
+          panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
+          x_order(x_order_of(of)),
+          h_order(order_of_recurrence<S>(of.N, of.H)),
+          project_first(partition.project_first && !of.lengths),
+          own_first(partition.own_first && partition.threads > 1 && !of.lengths),
+          projected_steps(project_first ? steps_of(of.T, of.N, PROJECTED_ROWS) : 0),
+          slots(of.lengths, of.T, of.N, arena),
+          bias(arena.take(PRE * panels.padded())),
+          Wx(of.Wx, of.D, GATES.x_count, panels, project_first ? uses<S>(1, of.T * of.N) : uses<S>(of.T, of.N), of.N,
+             arena),
+          Wh(of.Wh, of.H, GATES.h_count, panels, uses<S>(of.T, of.N), of.N, arena),
+          z(arena.take(partition.threads * block())),
+          xz(arena.take(projected_steps * of.N * GATES.x_count * panels.padded())),
+          own_chains(arena.take(own_first ? OwnChains::MOST * GATES.h_count * of.N * panels.padded() : 0)),
+          barrier(partition.threads) {
+        for (int i = 0; i < 2; ++i) {
+            x_slots[i] = arena.take(of.lengths ? of.N * of.D : 0);
+            h_slots[i] = arena.take(of.lengths ? of.N * panels.padded() : 0);
+        }
+    }
 
-    void prepare() { copy_padded(f.b, f.b_stride, f.H, panels.padded(), bias); }
+    void prepare() {
+        slots.sort();
+        for (int g = 0; g < PRE; ++g)
+            copy_padded(f.b + GATES.b_of[g] * of.H * f.b_stride, f.b_stride, of.H, panels.padded(),
+                        bias + g * panels.padded());
+    }
 
     void thread(int id, int n) {
-        const int64_t N = f.N, D = f.D, H = f.H, step = N * H;
-        const Share<S> mine(panels, N, partition.split, id, n), packing(panels, N, Split::COLUMNS, id, n);
+        const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
+            packing(panels, of.N, false, Split::COLUMNS, id, n), moving(panels, of.N, true, Split::ROWS, id, n);
         for (int64_t p = packing.panel0; p < packing.panel1; ++p) Wx.pack(p), Wh.pack(p);
-        copy_state(share(N, id, n), share(N, id + 1, n));
+        start(moving);
         barrier.wait(id, n);
-
-        const int64_t row0 = mine.row0, rows = mine.row1 - mine.row0;
-        if (partition.project_first) {
-            // Where the rows of all steps lie one after another, they are one product.
-            const int64_t passes = rows == N ? 1 : f.T, all = rows == N ? f.T * N : rows;
-            for (int64_t p = mine.panel0; p < mine.panel1; ++p)
-                for (int64_t t = 0; t < passes; ++t) {
-                    Tile<S> tile = resume(p, f.hs + (t + 1) * step + row0 * H);
-                    tile.init = bias + panels.begin(p), tile.init_row = 0;
-                    Wx.add_to(tile, p, f.x + (t * N + row0) * D, D);
-                    run_rows(tile, panels.width(p), all);
-                }
-        }
-        const Epilogue nonlinearity = f.relu ? Epilogue::RELU : Epilogue::TANH;
-        const bool own_first = partition.own_first && n > 1;
-        for (int64_t t = 0; t < f.T; ++t) {
-            const S* h = f.hs + t * step + row0 * H;
-            S* out = f.hs + (t + 1) * step + row0 * H;
-            if (partition.split == Split::COLUMNS && !own_first) barrier.await(id, n);
-            for (int64_t i = mine.panel0; i < mine.panel1; ++i) {
-                const int64_t p = mine.panel(t, i);
-                Tile<S> tile = resume(p, out);
-                if (!partition.project_first) {
-                    tile.init = bias + panels.begin(p), tile.init_row = 0;
-                    Wx.add_to(tile, p, f.x + (t * N + row0) * D, D);
-                }
-                if (own_first) {
-                    Wh.add_to(tile, p, h, H, mine.column0, mine.column1);
-                } else {
-                    Wh.add_to(tile, p, h, H);
-                    tile.epilogue = nonlinearity;
-                }
-                run_rows(tile, panels.width(p), rows);
-            }
-            if (own_first) {
-                barrier.await(id, n);
-                for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
-                    Tile<S> tile = resume(p, out);
-                    Wh.add_to(tile, p, h, H, 0, mine.column0);
-                    Wh.add_to(tile, p, h, H, mine.column1, H);
-                    tile.epilogue = nonlinearity;
-                    run_rows(tile, panels.width(p), rows);
-                }
-            }
+        int64_t projected = 0;  // steps, of which the last are in xz
+        for (int64_t i = 0; i < of.T; ++i) {
+            if (project_first && i == projected) projected += project(mine, i);
+            step(mine, i, projected, id, n);
+            if (of.lengths) idle(moving, i);
             if (partition.split == Split::COLUMNS) barrier.arrive(id);
         }
     }
 
    private:
-    // Sums of panel p that go on from what stands in `out`.
-    Tile<S> resume(int64_t p, S* out) const {
-        Tile<S> t = {};
-        t.out = out + panels.begin(p), t.out_row = f.H;
-        t.init = t.out, t.init_row = f.H;
-        t.epilogue = Epilogue::LINEAR;
-        t.last = panels.last(p);
-        return t;
+    // Wherever x @ Wx comes first by the rule, all its rows can share a tile; elsewhere x and h share the sums.
+    static Order x_order_of(const xrnn::Sequence<S>& of) {
+        if (xrnn::projects_first(of.N)) return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
+        return order_of_recurrence<S>(of.N, of.H);
+    }
+    static int64_t steps_of(int64_t T, int64_t N, int64_t rows) {
+        const int64_t steps = (rows + N - 1) / N;
+        return steps < T ? steps : T;
     }
 
-    void copy_state(int64_t row0, int64_t row1) const {
-        const Matrix<S>& from = f.h_prev;
-        if (!from.data) return fill_zeros(f.hs + row0 * f.H, (row1 - row0) * f.H);
-        for (int64_t m = row0; m < row1; ++m) copy(from.data + m * from.row, from.col, f.H, f.hs + m * f.H);
+    int64_t block() const { return ROWS * PRE * panels.width(0) * W; }
+    int64_t time(int64_t i) const { return of.reverse ? of.T - 1 - i : i; }  // of the i-th step
+    S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
+    S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
+
+    // The initial states of these slots, and the first step's x.
+    void start(const Share<S>& moving) const {
+        const int64_t H = of.H;
+        for (int64_t slot = moving.first; slot < moving.end; slot += moving.stride) {
+            const int64_t row = slots.row(slot);
+            for (int k = 0; k < Cell::STATES; ++k) {
+                const Matrix<S>& from = f.initial[k];
+                S* to = before(k, time(0)) + row * H;
+                if (from.data)
+                    copy(from.data + row * from.row, from.col, H, to);
+                else
+                    fill_zeros(to, H);
+            }
+            if (!of.lengths) continue;
+            for (S* h : h_slots) copy(before(0, time(0)) + row * H, 1, H, h + slot * panels.padded());
+        }
+        if (of.lengths && of.T > 0) gather_x(moving, 0);
+    }
+
+    void gather_x(const Share<S>& moving, int64_t i) const {
+        const int64_t D = of.D, active = slots.active(time(i));
+        for (int64_t slot = moving.first; slot < active; slot += moving.stride)
+            copy(of.x + (time(i) * of.N + slots.row(slot)) * D, 1, D, x_slots[i % 2] + slot * D);
+    }
+
+    // What is past its end keeps its states, and the next step gets its x. z is zero there: a plain backward pass
+    // computes with it before it leaves out the result, and must not come upon what was in the memory before.
+    void idle(const Share<S>& moving, int64_t i) const {
+        const int64_t t = time(i), H = of.H;
+        for (int64_t slot = moving.first; slot < moving.end; slot += moving.stride) {
+            if (slot < slots.active(t)) continue;
+            const int64_t row = slots.row(slot);
+            for (int k = 0; k < Cell::STATES; ++k) copy(before(k, t) + row * H, 1, H, after(k, t) + row * H);
+            if (f.z) fill_zeros(f.z + (t * of.N + row) * PRE * H, PRE * H);
+        }
+        if (i + 1 < of.T) gather_x(moving, i + 1);
+    }
+
+    // x @ Wx + b of my rows and units, for some steps from number i on → how many steps.
+    int64_t project(const Share<S>& mine, int64_t i) const {
+        const int64_t N = of.N, D = of.D;
+        const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps, rows = mine.end - mine.first;
+        const int64_t begin = of.reverse ? of.T - i - steps : i;
+        // Where the rows of all steps lie one after another, they are one product.
+        const int64_t passes = rows == N ? 1 : steps, together = rows == N ? steps * N : rows;
+        for (int64_t p = mine.panel0; p < mine.panel1; ++p)
+            for (int g = 0; g < PRE; ++g) {
+                const int x_gate = GATES.x_of[g];
+                if (x_gate < 0) continue;
+                for (int64_t s = 0; s < passes; ++s) {
+                    Tile<S> tile(x_order);
+                    Wx.add_to(tile, p, x_gate, of.x + ((begin + s) * N + mine.first) * D, D);
+                    tile.init = bias + g * panels.padded() + panels.begin(p);
+                    tile.out = xz + (s * N + mine.first) * xz_row() + x_gate * panels.padded() + panels.begin(p);
+                    tile.out_row = xz_row();
+                    run_rows(tile, panels.width(p), together);
+                }
+            }
+        return steps;
+    }
+
+    int64_t xz_row() const { return GATES.x_count * panels.padded(); }
+
+    // What a step reads: rows of x or of x @ Wx + b, and of h, from my first on; and where to hold sums. What its end
+    // reads and writes: the states before and after it, z if it is kept, and the next h in slots (both else null).
+    struct Operand {
+        const S* data;
+        int64_t row;
+    };
+    struct Operands {
+        Operand x, xz, h;
+        S* sums;
+        const S* before[Cell::STATES];
+        S *after[Cell::STATES], *z, *h_slots;
+    };
+
+    void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n) {
+        const int64_t t = time(i), rows = mine.below(slots.active(t)), units = panels.padded();
+        Operands in = {.x = {of.x + (t * of.N + mine.first) * of.D, of.D},
+                       .xz = {nullptr, xz_row()},
+                       .h = {before(0, t) + mine.first * of.H, of.H},
+                       .sums = z + id * block(),
+                       .before = {},
+                       .after = {},
+                       .z = f.z ? f.z + t * of.N * PRE * of.H : nullptr,
+                       .h_slots = of.lengths ? h_slots[(i + 1) % 2] : nullptr};
+        for (int k = 0; k < Cell::STATES; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
+        if (of.lengths) {
+            in.x = {x_slots[i % 2] + mine.first * of.D, mine.stride * of.D};
+            in.h = {h_slots[i % 2] + mine.first * units, mine.stride * units};
+        }
+        if (project_first) {
+            const int64_t begin = (projected - 1) / projected_steps * projected_steps;
+            in.xz.data = xz + ((of.reverse ? projected - 1 - i : i - begin) * of.N + mine.first) * xz_row();
+        }
+        const OwnChains own = own_first ? OwnChains(mine.column0, mine.column1, of.H, h_order.chain) : OwnChains();
+        sum_own(mine, own, in.h);
+        if (partition.split == Split::COLUMNS) barrier.await(id, n);
+        for (int64_t j = mine.panel0; j < mine.panel1; ++j) {
+            const int64_t p = mine.panel(i, j);
+            for (int64_t begin = 0; begin < rows; begin += ROWS) {
+                const int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
+                for (int g = 0; g < PRE; ++g) sum(mine, own, in, p, g, begin, count);
+                finish(mine, in, p, begin, count);
+            }
+        }
+    }
+
+    // The chains of h @ Wh that need only my own units.
+    void sum_own(const Share<S>& mine, const OwnChains& own, Operand h) const {
+        for (int c = 0; c < own.count; ++c)
+            for (int64_t p = mine.panel0; p < mine.panel1; ++p)
+                for (int r = 0; r < GATES.h_count; ++r) {
+                    Tile<S> tile(h_order);
+                    Wh.add_to(tile, p, r, h.data + own.chain_begin(c), h.row, own.chain_begin(c), own.chain_end(c));
+                    tile.out = own_chain(c, r, mine.first) + panels.begin(p), tile.out_row = panels.padded();
+                    run_rows(tile, panels.width(p), mine.end - mine.first);
+                }
+    }
+
+    S* own_chain(int c, int r, int64_t row) const {
+        return own_chains + ((c * GATES.h_count + r) * of.N + row) * panels.padded();
+    }
+
+    // Gate g of panel p: x @ Wx + h @ Wh + b of `rows` of my rows, from number `begin` on, → sums.
+    void sum(const Share<S>& mine, const OwnChains& own, const Operands& in, int64_t p, int g, int64_t begin,
+             int64_t rows) const {
+        const int x_gate = GATES.x_of[g], h_gate = GATES.h_of[g], width = panels.width(p);
+        S* const out = in.sums + g * width * W;
+        const int64_t out_row = PRE * width * W;
+        Tile<S> tile(h_order);
+        tile.out = out, tile.out_row = out_row;
+        tile.init = bias + g * panels.padded() + panels.begin(p);
+        if (x_gate >= 0 && project_first) {
+            tile.init = in.xz.data + begin * in.xz.row + x_gate * panels.padded() + panels.begin(p);
+            tile.init_row = in.xz.row;
+        } else if (x_gate >= 0) {
+            Wx.add_to(tile, p, x_gate, in.x.data + begin * in.x.row, in.x.row);
+            if (h_gate < 0 || !(x_order == h_order)) {  // x's sums are made by themselves
+                tile.order = x_order;
+                run_rows(tile, width, rows);
+                if (h_gate < 0) return;
+                tile = Tile<S>(h_order);
+                tile.out = out, tile.out_row = out_row;
+                tile.init = out, tile.init_row = out_row;
+            }
+        }
+        if (h_gate >= 0) {
+            const S* h = in.h.data + begin * in.h.row;
+            Wh.add_to(tile, p, h_gate, h, in.h.row, 0, own.begin);
+            for (int c = 0; c < own.count; ++c)
+                add_chain(tile, own_chain(c, h_gate, mine.first + begin) + panels.begin(p), panels.padded());
+            Wh.add_to(tile, p, h_gate, h + own.end, in.h.row, own.end, of.H);
+        }
+        run_rows(tile, width, rows);
+    }
+
+    // The cell's step for panel p of the same rows: sums → the states after it, and z if it is kept.
+    void finish(const Share<S>& mine, const Operands& in, int64_t p, int64_t begin, int64_t rows) const {
+        const int width = panels.width(p), last = panels.last(p);
+        for (int v = 0; v < width; ++v)
+            if (v + 1 < width || last == W)
+                finish_vector<true>(mine, in, p, v, W, begin, rows);
+            else
+                finish_vector<false>(mine, in, p, v, last, begin, rows);
+    }
+
+    // The same of the n units of vector v, whose gates lie `gate` apart in sums.
+    template <bool WHOLE>
+    XRNN_INLINE void finish_vector(const Share<S>& mine, const Operands& in, int64_t p, int v, int n, int64_t begin,
+                                   int64_t rows) const {
+        const int64_t column = panels.begin(p) + v * W, gate = panels.width(p) * W;
+        const int64_t H = of.H, units = panels.padded();
+        const Vec<S> leak = of.leak ? load_columns<S, WHOLE>(of.leak + column, n) : Vec<S>{};
+        const S* sums = in.sums + v * W;
+        for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
+            Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES];
+            for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * gate);
+            for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
+            Cell::step(z, old, now, leak);
+            for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
+            if (in.h_slots) store<S>(in.h_slots + slot * units + column, now[0]);
+            if (in.z)
+                for (int g = 0; g < PRE; ++g)
+                    store_columns<S, WHOLE>(in.z + (row * PRE + g) * H + column, z[g], n);
+        }
     }
 };
 
-template <class S>
+template <class S, template <class> class CellOf>
 bool forward(const xrnn::Forward<S>& f, Partition partition) {
-    return run_pass<ForwardPass<S>, S>(f, partition, partition.threads);
+    if (f.of.N == 0 || f.of.H == 0) return true;  // no array has elements to write
+    return run_pass<ForwardPass<S, CellOf>, S>(f, partition, partition.threads);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // What the kernels are given, and the table of them that each instruction-set level has.
 //
 // T time steps, N batch, D input size, H hidden size; `d` in front means gradient. All strides are in elements. Every
-// pointer is lent for the call; inputs are only read and may overlap each other, outputs overlap nothing.
+// pointer is lent for the call; inputs are only read and may overlap each other, outputs overlap nothing. An array
+// without elements may be a null pointer, to which nothing may be added: the operations return before they would.
 #pragma once
 
 #include <cstdint>
@@ -16,35 +17,49 @@ struct Matrix {
     int64_t row, col;  // strides, of any sign
 };
 
-// h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b)
-template <class S>
-struct Forward {
-    int64_t T, N, D, H;
-    const S* x;        // (T, N, D) contiguous
-    Matrix<S> Wx;      // (D, H)
-    Matrix<S> Wh;      // (H, H)
-    const S* b;        // (H,) with stride b_stride
-    int64_t b_stride;
-    Matrix<S> h_prev;  // (N, H), or null data for zeros
-    S* hs;             // out (T+1, N, H) contiguous: hs[0] = h_prev, hs[1:] the outputs
-    bool relu;         // φ: relu or tanh
-};
+enum class CellKind { TANH, RELU, LSTM, GRU };  // TANH, RELU: Elman's, with a leak or without
 
-// dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]),   dh_prev = dz[0] @ Whᵀ
-// dWx = Σ x[t]ᵀ @ dz[t],   dWh = Σ h[t-1]ᵀ @ dz[t],   db = Σ dz[t],   dx[t] = dz[t] @ Wxᵀ
+constexpr int CELL_KINDS = 4, MOST_STATES = 2;
+
+// What a pass over a sequence is given in either direction. The cell (cells/*.h) says the number of its states, of its
+// pre-activations, PRE, and of those that x and that h feed, X and R.
 template <class S>
-struct Backward {
+struct Sequence {
+    bool reverse;            // the recurrence runs from the last step to the first
     int64_t T, N, D, H;
     const S* x;              // (T, N, D) contiguous
-    const S* hs;             // (T+1, N, H) contiguous, as Forward wrote it
-    Matrix<S> Wx;            // (D, H)
-    Matrix<S> Wh;            // (H, H)
-    const S* dh;             // (T, N, H) with strides dh_step, dh_row, and 1 within a row
-    int64_t dh_step, dh_row;
-    S *dWx, *dWh, *db;       // out (D, H), (H, H), (H,) contiguous
-    S* dx;                   // out (T, N, D) contiguous
-    S* dh_prev;              // out (N, H) contiguous
-    bool relu;
+    Matrix<S> Wx;            // (D, X·H)
+    Matrix<S> Wh;            // (H, R·H)
+    const int64_t* lengths;  // (N,) contiguous; from there on a row keeps its state. Null: all are T
+    const S* leak;           // (H,) contiguous; null for a cell without
+};
+
+// A cell's steps. states[k][t] is before and states[k][t+1] after step t, the other way round if reversed.
+template <class S>
+struct Forward {
+    Sequence<S> of;
+    const S* b;                      // (PRE·H,) with stride b_stride
+    int64_t b_stride;
+    Matrix<S> initial[MOST_STATES];  // (N, H) each, or null data for zeros
+    S* states[MOST_STATES];          // out (T+1, N, H) each, contiguous
+    S* z;                            // out (T, N, PRE·H) contiguous, as the cell's step leaves it, 0 past a row's end;
+                                     // null: it isn't kept
+};
+
+// dz[t], dbefore[t] = the cell's gradient of dstates[t] + dafter[t];  dbefore[h] += dz[t] @ Whᵀ
+// dWx = Σ x[t]ᵀ @ dz[t],   dWh = Σ h_before[t]ᵀ @ dz[t],   db = Σ dz[t],   dx[t] = dz[t] @ Wxᵀ
+template <class S>
+struct Backward {
+    Sequence<S> of;
+    const S* states[MOST_STATES];  // as Forward wrote them
+    const S* z;                    // the same; null where the cell doesn't need it
+    struct Above {                 // (T, N, H), 1 apart within a row; null data for zeros
+        const S* data;
+        int64_t step, row;
+    } dstates[MOST_STATES];
+    S *dWx, *dWh, *db;             // out (D, X·H), (H, R·H), (PRE·H,) contiguous
+    S* dx;                         // out (T, N, D) contiguous
+    S* dinitial[MOST_STATES];      // out (N, H) each, contiguous
 };
 
 // y = x @ W + b
@@ -82,9 +97,14 @@ struct CrossEntropy {
 
 // Those that need scratch return false where no memory was left for it: nothing is written then.
 template <class S>
-struct Operations {
+struct Recurrence {
     bool (*forward)(const Forward<S>&, Partition);
     bool (*backward)(const Backward<S>&, Partition);
+};
+
+template <class S>
+struct Operations {
+    Recurrence<S> recurrences[CELL_KINDS], leaky[2];  // by kind; leaky: TANH and RELU with a leak
     bool (*affine)(const Affine<S>&, Partition);
     bool (*affine_gradients)(const AffineGradients<S>&, int threads);
     void (*cross_entropy)(const CrossEntropy<S>&, int threads);

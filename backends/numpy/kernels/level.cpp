@@ -17,9 +17,18 @@ void tanh_of(const S* x, S* y, int64_t size) {
     if (i < size) store_part<S>(y + i, tanh<S>(load_part<S>(x + i, size - i)), size - i);
 }
 
+template <class S, template <class> class CellOf>
+constexpr xrnn::Recurrence<S> RECURRENCE = {forward<S, CellOf>, backward<S, CellOf>};
+
 template <class S>
-constexpr xrnn::Operations<S> OPERATIONS = {forward<S>,          backward<S>,      affine<S>,
-                                            affine_gradients<S>, cross_entropy<S>, tanh_of<S>};
+constexpr xrnn::Operations<S> OPERATIONS = {
+    .recurrences = {RECURRENCE<S, TanhElman>, RECURRENCE<S, ReluElman>, RECURRENCE<S, Lstm>, RECURRENCE<S, Gru>},
+    .leaky = {RECURRENCE<S, LeakyTanhElman>, RECURRENCE<S, LeakyReluElman>},
+    .affine = affine<S>,
+    .affine_gradients = affine_gradients<S>,
+    .cross_entropy = cross_entropy<S>,
+    .tanh = tanh_of<S>,
+};
 
 }  // namespace
 

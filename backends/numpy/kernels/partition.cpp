@@ -40,6 +40,8 @@ int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H) {
     return product(T, multiply_adds_of_a_step(N, K, H));
 }
 
+bool projects_first(int64_t N) { return N < GOOD_ROWS; }
+
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once) {
     const int64_t worth = once ? WORTH_A_THREAD_ONCE : WORTH_A_THREAD;
     return static_cast<int>(max(1, min(max_threads, product(multiply_adds, size) / 4 / worth)));
@@ -56,11 +58,10 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
     const bool weights_fit = weight_bytes <= NEAR_CACHE || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
     const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || product(H, size) / by_work < GOOD_COLUMNS);
     const int64_t threads = max(1, rows ? by_rows : by_columns);
-    const bool project_first = N < GOOD_ROWS;
     // Going through the weights in two halves costs a second look at the sums, and, where they don't fit, what the step
     // before has left in the cache.
     const bool own_first = !rows && threads > 1 && weight_bytes / threads <= NEAR_CACHE;
-    return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, project_first, own_first};
+    return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, projects_first(N), own_first};
 }
 
 }  // namespace xrnn

@@ -24,6 +24,9 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
 // The multiply-adds that choose_partition counts for these sizes.
 int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H);
 
+// Whether x @ Wx + b of all steps comes before the first step by the rule: where rows are few, it reads Wx less often.
+bool projects_first(int64_t N);
+
 // How many threads so many multiply-adds are worth, of `size` bytes; `once` for what may come once in a while.
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once);
 

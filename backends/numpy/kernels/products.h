@@ -2,7 +2,8 @@
 // same gradients, of two maps that share dz.
 #pragma once
 
-#include "forward.h"
+#include "cell.h"
+#include "share.h"
 
 namespace {
 
@@ -13,6 +14,7 @@ struct AffinePass {
     const xrnn::Affine<S>& f;
     const Partition partition;
     const Panels<S> panels;
+    const Order order;
     S* bias;  // b, contiguous and filled up with zeros
     Weights<S> W;
     Barrier barrier;
@@ -21,63 +23,72 @@ struct AffinePass {
         : f(f),
           partition(partition),
           panels(f.C, panel_threads(partition), widest(f.rows)),
+          order(order_of_product<S>(f.rows, f.C, widest(f.rows))),
           bias(arena.take(panels.padded())),
-          W(f.W, f.D, panels, uses<S>(1, f.rows), f.rows, arena),
+          W(f.W, f.D, 1, panels, uses<S>(1, f.rows), f.rows, arena),
           barrier(partition.threads) {}
 
     void prepare() { copy_padded(f.b, f.b_stride, f.C, panels.padded(), bias); }
 
     void thread(int id, int n) {
-        const Share<S> mine(panels, f.rows, partition.split, id, n), packing(panels, f.rows, Split::COLUMNS, id, n);
+        const Share<S> mine(panels, f.rows, false, partition.split, id, n),
+            packing(panels, f.rows, false, Split::COLUMNS, id, n);
         for (int64_t p = packing.panel0; p < packing.panel1; ++p) W.pack(p);
         barrier.wait(id, n);
         for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
-            Tile<S> t = {};
-            W.add_to(t, p, f.x + mine.row0 * f.D, f.D);
+            Tile<S> t(order);
+            W.add_to(t, p, 0, f.x + mine.first * f.D, f.D);
             t.init = bias + panels.begin(p);
-            t.epilogue = Epilogue::LINEAR;
-            t.out = f.y + mine.row0 * f.C + panels.begin(p), t.out_row = f.C;
+            t.out = f.y + mine.first * f.C + panels.begin(p), t.out_row = f.C;
             t.last = panels.last(p);
-            run_rows(t, panels.width(p), mine.row1 - mine.row0);
+            run_rows(t, panels.width(p), mine.end - mine.first);
         }
     }
 };
 
 // ---- its gradients ----
 
-// Rows that are summed at a time: a panel of dz for them stays in the cache while x passes.
-constexpr int64_t CHUNK = 256;
+// Rows that are summed at a time, as many as a chain has terms: a panel of dz for them stays in the cache while x
+// passes.
+constexpr int64_t CHUNK = CHAIN;
 
-// What rows of dz give: dW = xᵀ @ dz for each map, db = Σ dz, dx = dz @ Wᵀ of the first.
+// What rows of dz, PRE · H wide, give: dW = xᵀ @ dz for each map, of the gates that it feeds; db = Σ dz; dx = dz @ Wᵀ
+// of the first map.
 template <class S>
 struct GradientProducts {
     struct Map {
         int64_t D;
-        S* dW;  // out (D, H) contiguous
+        S* dW;      // out (D, its gates · H) contiguous
+        int gates;  // that it feeds
+        const int (&of)[MOST_GATES];
     };
 
-    const int64_t H;
+    const int64_t H, width;  // of a row of dz: PRE · H
+    const Gates& gates;
     const Map maps[2];
-    S* const db;             // out (H,)
-    const Panels<S> columns;  // of dW and db
+    S* const db;              // out (PRE · H,)
+    const Panels<S> columns;  // of a gate
     const Panels<S> dx_columns;
-    S *zeros, *ones;
+    const Order dx_order;
+    S* ones;
     Weights<S> WT;
     S* packed;  // CHUNK rows of a panel of dz for each thread
 
-    GradientProducts(int64_t H, Map first, Map second, Matrix<S> W, S* db, int64_t rows, int threads, Arena<S>& arena)
+    GradientProducts(int64_t H, const Gates& gates, int64_t x_size, S* dWx, int64_t h_size, S* dWh, Matrix<S> Wx, S* db,
+                     int64_t rows, int threads, Arena<S>& arena)
         : H(H),
-          maps{first, second},
+          width(gates.count * H),
+          gates(gates),
+          maps{{x_size, dWx, gates.x_count, gates.x_of}, {h_size, dWh, gates.h_count, gates.h_of}},
           db(db),
           columns(H, threads),
-          dx_columns(first.D, 1),
-          zeros(arena.take(columns.padded() > dx_columns.padded() ? columns.padded() : dx_columns.padded())),
+          dx_columns(x_size, 1, widest(rows)),
+          dx_order(order_of_product<S>(rows, x_size, widest(rows))),
           ones(arena.take(CHUNK)),
-          WT({W.data, W.col, W.row}, H, dx_columns, uses<S>(1, rows), rows, arena),
+          WT({Wx.data, Wx.col, Wx.row}, gates.x_count * H, 1, dx_columns, uses<S>(1, rows), rows, arena),
           packed(arena.take(threads * PACKED)) {}
 
     void prepare() {
-        fill_zeros(zeros, ones - zeros);
         for (int64_t k = 0; k < CHUNK; ++k) ones[k] = 1;
     }
 
@@ -88,27 +99,22 @@ struct GradientProducts {
     // Thread id's part for `rows` rows of dz, with x (rows, D) of each map and dx (rows, D) of the first. The `first`
     // call overwrites dW and db, further ones add to them. All threads must see dz and the packed weights.
     void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n) const {
-        const int64_t row0 = share(rows, id, n), row1 = share(rows, id + 1, n);
-        for (int64_t begin = row0; begin < row1; begin += CHUNK)
-            for (int64_t p = 0; p < dx_columns.count; ++p) {
-                Tile<S> t = {};
-                WT.add_to(t, p, dz + begin * H, H);
-                t.init = zeros;
-                t.epilogue = Epilogue::LINEAR;
-                t.out = dx + begin * maps[0].D + dx_columns.begin(p), t.out_row = maps[0].D;
-                t.last = dx_columns.last(p);
-                run_rows(t, dx_columns.width(p), row1 - begin < CHUNK ? row1 - begin : CHUNK);
-            }
-
+        add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx);
         S* b = packed + id * PACKED;
+        const int64_t all = gates.count * columns.count;
         for (int64_t begin = 0; begin == 0 || begin < rows; begin += CHUNK, first = false) {
             const int64_t K = rows - begin < CHUNK ? rows - begin : CHUNK;
-            for (int64_t p = share(columns.count, id, n); p < share(columns.count, id + 1, n); ++p) {
-                const int64_t c = columns.begin(p), width = columns.width(p) * Simd<S>::LANES;
-                pack_rows(dz + begin * H + c, H, K, columns.valid(p), int(width), b);
-                for (int i = 0; i < 2; ++i)
-                    add_product(p, {x[i] + begin * maps[i].D, 1, maps[i].D, b, width, K}, maps[i].D, maps[i].dW + c, first);
-                add_product(p, {ones, 1, 1, b, width, K}, 1, db + c, first);
+            for (int64_t i = share(all, id, n); i < share(all, id + 1, n); ++i) {
+                const int g = int(i / columns.count);
+                const int64_t p = i % columns.count, c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
+                pack_rows(dz + begin * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
+                for (int m = 0; m < 2; ++m) {
+                    const Map& map = maps[m];
+                    if (map.of[g] < 0 || map.D == 0) continue;
+                    add_product(p, x[m] + begin * map.D, map.D, map.D, b, K, map.dW + map.of[g] * H + c, map.gates * H,
+                                first);
+                }
+                add_product(p, ones, 1, 1, b, K, db + gates.b_of[g] * H + c, width, first);
             }
         }
     }
@@ -116,13 +122,28 @@ struct GradientProducts {
    private:
     static constexpr int64_t PACKED = CHUNK * WIDEST * Simd<S>::LANES;
 
-    // out (rows, panel p) += aᵀ @ b
-    void add_product(int64_t p, Segment<S> term, int64_t rows, S* out, bool first) const {
-        Tile<S> t = {};
-        t.segments[t.count++] = term;
-        t.init = first ? zeros : out, t.init_row = first ? 0 : H;
-        t.epilogue = Epilogue::LINEAR;
-        t.out = out, t.out_row = H;
+    void add_dx(const S* dz, int64_t row0, int64_t row1, S* dx) const {
+        const int64_t D = maps[0].D;
+        for (int64_t begin = row0; begin < row1; begin += CHUNK)
+            for (int64_t p = 0; p < dx_columns.count; ++p) {
+                Tile<S> t(dx_order);
+                add_gates(t, WT, p, gates.count, gates.x_of, H, dz + begin * width, width);
+                t.out = dx + begin * D + dx_columns.begin(p), t.out_row = D;
+                t.last = dx_columns.last(p);
+                run_rows(t, dx_columns.width(p), row1 - begin < CHUNK ? row1 - begin : CHUNK);
+            }
+    }
+
+    // out (rows, panel p) += aᵀ @ b,  a (K, rows)
+    void add_product(int64_t p, const S* a, int64_t a_row, int64_t rows, const S* b, int64_t K, S* out, int64_t out_row,
+                     bool first) const {
+        Tile<S> t(order_of_product<S>(rows, H, WIDEST));
+        Segment<S>& term = t.segments[t.count++];
+        term.a = a, term.a_row = 1, term.a_col = a_row;
+        term.b = b, term.b_row = columns.width(p) * Simd<S>::LANES;
+        term.K = K, term.chain = nullptr;
+        t.init = first ? nullptr : out, t.init_row = out_row;
+        t.out = out, t.out_row = out_row;
         t.last = columns.last(p);
         run_rows(t, columns.width(p), rows);
     }
@@ -134,26 +155,30 @@ struct AffineGradientPass {
     GradientProducts<S> products;
     Barrier barrier;
 
-    // The second map has no inputs.
     AffineGradientPass(const xrnn::AffineGradients<S>& f, int threads, Arena<S>& arena)
-        : f(f), products(f.C, {f.D, f.dW}, {0, f.dW}, f.W, f.db, f.rows, threads, arena), barrier(threads) {}
+        : f(f), products(f.C, ONE_GATE, f.D, f.dW, 0, nullptr, f.W, f.db, f.rows, threads, arena), barrier(threads) {}
 
     void prepare() { products.prepare(); }
 
     void thread(int id, int n) {
         products.pack(id, n);
         barrier.wait(id, n);
-        products.add(f.dy, f.rows, {f.x, f.x}, f.dx, true, id, n);
+        products.add(f.dy, f.rows, {f.x, nullptr}, f.dx, true, id, n);
     }
 };
 
 template <class S>
 bool affine(const xrnn::Affine<S>& f, Partition partition) {
+    if (f.rows == 0 || f.C == 0) return true;  // y has no elements
     return run_pass<AffinePass<S>, S>(f, partition, partition.threads);
 }
 
 template <class S>
 bool affine_gradients(const xrnn::AffineGradients<S>& f, int threads) {
+    if (f.rows == 0 || f.C == 0) {  // sums of nothing
+        fill_zeros(f.dW, f.D * f.C), fill_zeros(f.db, f.C), fill_zeros(f.dx, f.rows * f.D);
+        return true;
+    }
     return run_pass<AffineGradientPass<S>, S>(f, threads, threads);
 }
 

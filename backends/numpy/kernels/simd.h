@@ -10,6 +10,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define XRNN_INLINE inline __attribute__((always_inline))
@@ -60,6 +62,41 @@ XRNN_INLINE void store(S* p, Vec<S> v) {
     *reinterpret_cast<typename Simd<S>::Unaligned*>(p) = v;
 }
 
+// a in every lane. Subtracting zero leaves every a as it is, -0 too, so that the compiler leaves it out.
+template <class S>
+XRNN_INLINE Vec<S> broadcast(S a) {
+    return a - Vec<S>{};
+}
+
+// a · b + c, rounded once where the level has fused operations. Compilers fuse a product and a sum by their own
+// estimate of what is faster, in one tile and not in another, and so change bits. So they are told not to
+// (-ffp-contract=off), and every fused operation is written out.
+#if defined(__AVX512F__)
+XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
+    return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+XRNN_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
+    return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+}
+#elif defined(__AVX2__)
+XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
+    return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+XRNN_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
+    return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+}
+#elif defined(__aarch64__)
+XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
+    return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+XRNN_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
+    return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
+#else  // this level has no fused operations to choose from
+XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) { return a * b + c; }
+XRNN_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) { return a * b + c; }
+#endif
+
 // The first n < LANES elements, the rest zero: nothing beyond them is read.
 template <class S>
 XRNN_INLINE Vec<S> load_part(const S* p, int n) {
@@ -86,6 +123,17 @@ XRNN_INLINE void store_part(S* p, Vec<S> v, int n) {
 #else
     for (int i = 0; i < n; ++i) p[i] = v[i];
 #endif
+}
+
+// Columns of which the last vector may have only n ≤ LANES; WHOLE where it is known that all n are there.
+template <class S, bool WHOLE = false>
+XRNN_INLINE Vec<S> load_columns(const S* p, int n) {
+    return WHOLE || n == Simd<S>::LANES ? load<S>(p) : load_part<S>(p, n);
+}
+
+template <class S, bool WHOLE = false>
+XRNN_INLINE void store_columns(S* p, Vec<S> v, int n) {
+    WHOLE || n == Simd<S>::LANES ? store<S>(p, v) : store_part<S>(p, v, n);
 }
 
 }  // namespace

@@ -1,55 +1,57 @@
-// The register tile: MR rows × NV vectors of output, summed over k and finished before they are stored.
+// The register tile: MR rows × NV vectors of sums over k.
 //
-//   out[m, j] = epilogue( init[m, j] + Σ_segments Σ_k a[m, k] · b[k, j] )
+//   out[m, j] = init[m, j] + Σ_segments Σ_k a[m, k] · b[k, j]
 //
-// Written once; forward and backward are two epilogues of it. Sums stay in registers to the nonlinearity, so the output
-// is written once and never read. A row's elements of a are broadcast, hence a may have any strides; the columns of b
-// and out are contiguous.
+// A row's elements of a are broadcast, hence a may have any strides; the columns of b and out are contiguous.
+//
+// The order of a sum depends on the problem and the instruction-set level alone. The terms of a segment form chains of
+// a fixed length. A chain is summed by itself, from zero, as a fixed number of interleaved partial sums that are then
+// folded; and the chains are added to `init` one after another. So neither the number of threads, nor which of them
+// computes a row or a column, nor a tile's height or width changes a bit of the result.
 #pragma once
 
-#include "exponential.h"
 #include "simd.h"
 
 namespace {
 
-// One term of the sum: a (rows, K) @ b (K, columns).
+// How a sum is made: the partial sums of a chain (1, 2, 4 or 8) and the terms of a chain, a multiple of them.
+struct Order {
+    int partials;
+    int64_t chain;
+
+    bool operator==(const Order& other) const { return partials == other.partials && chain == other.chain; }
+};
+
+// The next terms of a sum: a (rows, K) @ b (K, columns); or one chain that was summed before.
 template <class S>
 struct Segment {
     const S* a;
     int64_t a_row, a_col;  // strides of a in elements
-    const S* b;            // readable in whole vectors, see Panel
+    const S* b;            // readable in whole vectors, see Panels
     int64_t b_row;
     int64_t K;
+    const S* chain;  // null for a product; else the chain's sums (rows, columns), with stride chain_row
+    int64_t chain_row;
 };
 
-enum class Epilogue {
-    LINEAR,  // the sum itself
-    TANH,    // φ(sum)
-    RELU,
-    TANH_GRADIENT,  // sum · φ'(z), with φ' taken from the output y: 1 - y²
-    RELU_GRADIENT,  // y > 0
-};
+constexpr int MOST_SEGMENTS = 6;
 
 template <class S>
 struct Tile {
-    Segment<S> segments[2];
-    int count;      // of segments: 0, 1 or 2
-    const S* init;  // (rows, columns) with stride init_row, which is 0 for one row that serves all (the bias)
-    int64_t init_row;
-    Epilogue epilogue;
+    Segment<S> segments[MOST_SEGMENTS];
+    int count = 0;            // of segments
+    Order order;
+    const S* init = nullptr;  // (rows, columns) with stride init_row, 0 where one row serves all; null for zeros
+    int64_t init_row = 0;
     S* out;  // (rows, columns) with stride out_row; may be init itself, and overlaps nothing else
     int64_t out_row;
-    const S* y;  // for the gradients: the outputs, (rows, columns) with stride y_row
-    int64_t y_row;
-    int last;  // valid columns in the last vector, 1 … LANES
+    int last = Simd<S>::LANES;  // valid columns in the last vector of out, 1 … LANES
+
+    explicit Tile(Order order) : order(order) {}
 };
 
-// Enough independent sums to hide the latency of a multiply-add: few rows take several partial sums over k.
-constexpr int partial_sums(int sums) { return sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8; }
-
-// Terms that are added one after another. The error of a sum grows with the length of such a chain, so a longer sum is
-// made of several, as in a product by blocks; and one that is already long ends with its segment.
-constexpr int64_t CHAIN = 256, LONG = 64;
+// A chain's error grows with its length. 256 terms are as many as a product by blocks adds one after another.
+constexpr int64_t CHAIN = 256;
 
 // Rows of the tallest tile with NV vectors: as many sums as leave registers for what they are made of.
 constexpr int tallest(int NV) { return (REGISTERS == 32 ? 24 : 12) / (NV < 2 ? 2 : NV); }
@@ -58,26 +60,34 @@ constexpr int tallest(int NV) { return (REGISTERS == 32 ? 24 : 12) / (NV < 2 ? 2
 constexpr int WIDEST = REGISTERS == 32 ? 4 : 2, WIDEST_OF_FEW = 2 * WIDEST;
 constexpr int FEW_ROWS = 2;
 
-// Vector v of row m at p: whole, or the valid part of the last one.
-template <class S, int NV>
-XRNN_INLINE Vec<S> load_columns(const Tile<S>& t, const S* p, int v) {
-    return v + 1 < NV || t.last == Simd<S>::LANES ? load<S>(p) : load_part<S>(p, t.last);
+// A multiply-add has a latency of about four cycles, in which eight can start: a tile wants so many sums at least.
+constexpr int ENOUGH_SUMS = 8;
+
+// Vectors in the widest tile for so many rows, which are cut into tiles of equal height: rows that leave too few sums,
+// such as 3 or 7 where 6 fit a tile, make up for it by width.
+inline int widest(int64_t rows) {
+    if (rows <= FEW_ROWS) return WIDEST_OF_FEW;
+    for (int width = WIDEST; width < WIDEST_OF_FEW; ++width) {
+        const int64_t tiles = (rows + tallest(width) - 1) / tallest(width);
+        if (rows / tiles * width >= ENOUGH_SUMS) return width;
+    }
+    return WIDEST_OF_FEW;
 }
 
-template <class S, int MR, int NV, class F>
-XRNN_INLINE void finish(const Tile<S>& t, const Vec<S> (&sums)[MR][NV], F f) {
-    constexpr int W = Simd<S>::LANES;
-#pragma GCC unroll 16
-    for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) {
-            S* p = t.out + m * t.out_row + v * W;
-            const Vec<S> result = f(sums[m][v], m, v);
-            if (v + 1 < NV || t.last == W)
-                store<S>(p, result);
-            else
-                store_part<S>(p, result, t.last);
-        }
+// The partial sums of a product with so many rows and columns, whose panels have at most `widest` vectors: a tile with
+// fewer sums than enough takes several partial ones.
+template <class S>
+int partials(int64_t rows, int64_t columns, int widest) {
+    const int64_t vectors = (columns + Simd<S>::LANES - 1) / Simd<S>::LANES;
+    const int64_t panels = (vectors + widest - 1) / widest;
+    const int64_t width = panels ? (vectors + panels - 1) / panels : 1;
+    const int64_t height = rows < tallest(int(width)) ? rows : tallest(int(width)), sums = width * height;
+    return sums >= ENOUGH_SUMS ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
+}
+
+template <class S>
+Order order_of_product(int64_t rows, int64_t columns, int widest) {
+    return {partials<S>(rows, columns, widest), CHAIN};
 }
 
 // sums += a @ b for one k. Whichever of the two needs fewer registers is loaded as a whole.
@@ -87,12 +97,12 @@ XRNN_INLINE void add_term(Vec<S> (&sums)[MR][NV], const S* a, int64_t a_row, con
     if constexpr (MR < NV) {
         Vec<S> as[MR];
 #pragma GCC unroll 16
-        for (int m = 0; m < MR; ++m) as[m] = Vec<S>{} + a[m * a_row];
+        for (int m = 0; m < MR; ++m) as[m] = broadcast<S>(a[m * a_row]);
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
             const Vec<S> y = load<S>(b + v * W);
 #pragma GCC unroll 16
-            for (int m = 0; m < MR; ++m) sums[m][v] += as[m] * y;
+            for (int m = 0; m < MR; ++m) sums[m][v] = multiply_add(as[m], y, sums[m][v]);
         }
     } else {
         Vec<S> bs[NV];
@@ -100,98 +110,107 @@ XRNN_INLINE void add_term(Vec<S> (&sums)[MR][NV], const S* a, int64_t a_row, con
         for (int v = 0; v < NV; ++v) bs[v] = load<S>(b + v * W);
 #pragma GCC unroll 16
         for (int m = 0; m < MR; ++m) {
-            const Vec<S> x = Vec<S>{} + a[m * a_row];
+            const Vec<S> x = broadcast<S>(a[m * a_row]);
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sums[m][v] += x * bs[v];
+            for (int v = 0; v < NV; ++v) sums[m][v] = multiply_add(x, bs[v], sums[m][v]);
         }
     }
 }
 
-template <class S, int MR, int NV>
-void tile(const Tile<S>& t) {
-    constexpr int W = Simd<S>::LANES, U = partial_sums(MR * NV);
-    Vec<S> sums[U][MR][NV] = {};
-    Vec<S> total[MR][NV];  // of the finished chains, once there is one
-    const S* start = t.init;
-    int64_t start_row = t.init_row;
-    // sums[0] = start + Σ sums
-    const auto close = [&]() __attribute__((always_inline)) {
-#pragma GCC unroll 3
-        for (int half = U / 2; half > 0; half /= 2)
-#pragma GCC unroll 4
-            for (int u = 0; u < half; ++u)
-#pragma GCC unroll 16
-                for (int m = 0; m < MR; ++m)
+// sums = a chain of k terms in U partial sums: term i goes to partial sum i mod U, what is left at the end to the
+// first.
+template <class S, int MR, int NV, int U>
+XRNN_INLINE void accumulate(Vec<S> (&sums)[U][MR][NV], const S* a, int64_t a_row, int64_t a_col, const S* b,
+                            int64_t b_row, int64_t k) {
 #pragma GCC unroll 8
-                    for (int v = 0; v < NV; ++v) sums[u][m][v] += sums[u + half][m][v];
+    for (int u = 0; u < U; ++u)
 #pragma GCC unroll 16
         for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v)
-                sums[0][m][v] += load_columns<S, NV>(t, start + m * start_row + v * W, v);
-    };
-    int64_t room = CHAIN * U;
-    for (int i = 0; i < t.count; ++i) {
-        const S *a = t.segments[i].a, *b = t.segments[i].b;
-        const int64_t a_row = t.segments[i].a_row, a_col = t.segments[i].a_col, b_row = t.segments[i].b_row;
-        for (int64_t left = t.segments[i].K; left > 0;) {
-            if (room == 0) {
-                close();
-#pragma GCC unroll 16
-                for (int m = 0; m < MR; ++m)
+            for (int v = 0; v < NV; ++v) sums[u][m][v] = Vec<S>{};
+    for (; k >= U; k -= U)
 #pragma GCC unroll 8
-                    for (int v = 0; v < NV; ++v) total[m][v] = sums[0][m][v];
-#pragma GCC unroll 8
-                for (int u = 0; u < U; ++u)
-#pragma GCC unroll 16
-                    for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 8
-                        for (int v = 0; v < NV; ++v) sums[u][m][v] = Vec<S>{};
-                start = reinterpret_cast<const S*>(total), start_row = NV * W;
-                room = CHAIN * U;
-            }
-            int64_t k = left < room ? left : room;
-            left -= k, room -= k;
-            for (; k >= U; k -= U)
-#pragma GCC unroll 8
-                for (int u = 0; u < U; ++u, a += a_col, b += b_row) add_term<S, MR, NV>(sums[u], a, a_row, b);
-            if constexpr (U > 1)
-                for (; k > 0; --k, a += a_col, b += b_row) add_term<S, MR, NV>(sums[0], a, a_row, b);
-        }
-        if (CHAIN * U - room >= LONG * U) room = 0;
-    }
-    close();
-
-    const Vec<S> zero = {};
-    const auto outputs = [&](int m, int v) { return load_columns<S, NV>(t, t.y + m * t.y_row + v * W, v); };
-    switch (t.epilogue) {
-        case Epilogue::LINEAR:
-            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, int, int) { return z; });
-        case Epilogue::TANH:
-            return finish<S, MR, NV>(t, sums[0], [](Vec<S> z, int, int) { return tanh<S>(z); });
-        case Epilogue::RELU:  // NaN stays, as in np.maximum
-            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> z, int, int) { return z < zero ? zero : z; });
-        case Epilogue::TANH_GRADIENT:
-            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, int m, int v) {
-                const Vec<S> y = outputs(m, v);
-                return dh * (1 - y * y);
-            });
-        case Epilogue::RELU_GRADIENT:
-            return finish<S, MR, NV>(t, sums[0], [&](Vec<S> dh, int m, int v) {
-                return dh * (outputs(m, v) > zero ? zero + 1 : zero);
-            });
-    }
+        for (int u = 0; u < U; ++u, a += a_col, b += b_row) add_term<S, MR, NV>(sums[u], a, a_row, b);
+    if constexpr (U > 1)
+        for (; k > 0; --k, a += a_col, b += b_row) add_term<S, MR, NV>(sums[0], a, a_row, b);
 }
 
-// The tiles by number of vectors and of rows.
-template <class S>
+// sums[0] = Σ sums
+template <class S, int MR, int NV, int U>
+XRNN_INLINE void fold(Vec<S> (&sums)[U][MR][NV]) {
+#pragma GCC unroll 3
+    for (int half = U / 2; half > 0; half /= 2)
+#pragma GCC unroll 4
+        for (int u = 0; u < half; ++u)
+#pragma GCC unroll 16
+            for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 8
+                for (int v = 0; v < NV; ++v) sums[u][m][v] += sums[u + half][m][v];
+}
+
+// out = sums + start, where the next chain starts; a null start stands for zeros.
+template <class S, int MR, int NV>
+XRNN_INLINE void close(const Tile<S>& t, const Vec<S> (&sums)[MR][NV], const S* start, int64_t start_row) {
+    constexpr int W = Simd<S>::LANES;
+#pragma GCC unroll 16
+    for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) {
+            const int n = v + 1 < NV ? W : t.last;
+            Vec<S> sum = sums[m][v];
+            if (start) sum += load_columns<S>(start + m * start_row + v * W, n);
+            store_columns<S>(t.out + m * t.out_row + v * W, sum, n);
+        }
+}
+
+template <class S, int MR, int NV, int U>
+void tile(const Tile<S>& t) {
+    constexpr int W = Simd<S>::LANES;
+    Vec<S> sums[U][MR][NV];
+    const S* start = t.init;
+    int64_t start_row = t.init_row;
+    bool closed = false;
+    const auto add = [&]() __attribute__((always_inline)) {
+        close<S, MR, NV>(t, sums[0], start, start_row);
+        start = t.out, start_row = t.out_row;
+        closed = true;
+    };
+    for (int i = 0; i < t.count; ++i) {
+        const Segment<S>& s = t.segments[i];
+        if (s.chain) {
+#pragma GCC unroll 16
+            for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 8
+                for (int v = 0; v < NV; ++v) sums[0][m][v] = load<S>(s.chain + m * s.chain_row + v * W);
+            add();
+            continue;
+        }
+        const S *a = s.a, *b = s.b;
+        for (int64_t left = s.K; left > 0;) {
+            const int64_t k = left < t.order.chain ? left : t.order.chain;
+            accumulate<S, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k);
+            fold<S, MR, NV, U>(sums);
+            add();
+            a += k * s.a_col, b += k * s.b_row, left -= k;
+        }
+    }
+    if (closed) return;
+#pragma GCC unroll 16
+    for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) sums[0][m][v] = Vec<S>{};
+    add();
+}
+
+// The tiles of U partial sums by number of vectors and of rows: those that `partials` may ask for.
+template <class S, int U>
 struct Tiles {
     using Function = void (*)(const Tile<S>&);
     Function by_shape[WIDEST_OF_FEW][tallest(1)] = {};
 
     template <int NV, int MR>
     constexpr void fill() {
-        by_shape[NV - 1][MR - 1] = tile<S, MR, NV>;
+        if constexpr (U == 1 || MR * NV < 16 / U) by_shape[NV - 1][MR - 1] = tile<S, MR, NV, U>;
         if constexpr (MR < tallest(NV))
             fill<NV, MR + 1>();
         else if constexpr (NV < WIDEST_OF_FEW)
@@ -200,8 +219,18 @@ struct Tiles {
     constexpr Tiles() { fill<1, 1>(); }
 };
 
+template <class S, int U>
+constexpr Tiles<S, U> TILES;
+
 template <class S>
-constexpr Tiles<S> TILES;
+XRNN_INLINE const typename Tiles<S, 1>::Function* tiles(int partials, int NV) {
+    switch (partials) {
+        case 1: return TILES<S, 1>.by_shape[NV - 1];
+        case 2: return TILES<S, 2>.by_shape[NV - 1];
+        case 4: return TILES<S, 4>.by_shape[NV - 1];
+        default: return TILES<S, 8>.by_shape[NV - 1];
+    }
+}
 
 struct Heights {
     int by_width[WIDEST_OF_FEW] = {};
@@ -211,20 +240,23 @@ struct Heights {
 };
 constexpr Heights TALLEST;
 
-// Run `t` over `rows` rows of NV vectors: tiles as tall and as equal in height as they can be. `t` is used up, not
-// copied: a copy would wait for what was just written to it, and that for all of the step before.
+// Run `t` over `rows` rows of NV vectors: tiles as tall and as equal in height as they can be. `t` is used up. Copying
+// it would stall: its fields were stored a moment ago, and wide loads of them would wait for all stores before.
 template <class S>
 void run_rows(Tile<S>& t, int NV, int64_t rows) {
-    const auto& by_height = TILES<S>.by_shape[NV - 1];
+    const auto* by_height = tiles<S>(t.order.partials, NV);
     const int64_t most = TALLEST.by_width[NV - 1];
     while (rows > most) {
         const int64_t tiles = (rows + most - 1) / most, height = rows / tiles;
         by_height[height - 1](t);
         rows -= height;
-        for (int s = 0; s < t.count; ++s) t.segments[s].a += height * t.segments[s].a_row;
-        t.init += height * t.init_row;
+        for (int i = 0; i < t.count; ++i) {
+            Segment<S>& s = t.segments[i];
+            s.a += height * s.a_row;
+            if (s.chain) s.chain += height * s.chain_row;
+        }
+        if (t.init) t.init += height * t.init_row;
         t.out += height * t.out_row;
-        if (t.y) t.y += height * t.y_row;
     }
     if (rows > 0) by_height[rows - 1](t);
 }

@@ -14,12 +14,13 @@ namespace {
 
 using xrnn::Matrix;
 
-XRNN_INLINE int64_t share(int64_t total, int id, int n) { return total * id / n; }
+// Where the part of thread `id` of n begins. A division takes longer than much of what is divided.
+XRNN_INLINE int64_t share(int64_t total, int id, int n) { return n == 1 ? total * id : total * id / n; }
 
 // n elements, `stride` apart → contiguous.
 template <class S>
 void copy(const S* from, int64_t stride, int64_t n, S* to) {
-    if (stride == 1 && n > 0) {  // none of nothing may have no address
+    if (stride == 1 && n > 0) {  // memcpy from a null pointer is undefined, even for 0 bytes
         __builtin_memcpy(to, from, n * sizeof(S));
     } else {
         for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
@@ -90,57 +91,80 @@ void pack_columns(const S* from, int64_t from_col, int64_t K, int valid, int wid
         }
 }
 
+// The matrices of a map's gates, which lie beside each other: gate g has the columns from g · panels.columns on, and
+// the panels of all gates are cut alike.
 template <class S>
 struct Weights {
     static constexpr int W = Simd<S>::LANES;
-    Matrix<S> matrix;  // (K, columns)
+    Matrix<S> matrix;  // (K, gates · columns)
     int64_t K;
+    int gates;
     const Panels<S>& panels;
     S* packed;
     bool in_place;  // read the panels of whole vectors where they lie
 
     // Each panel is read by `uses` tiles, whose sums start from `rows` rows.
-    Weights(Matrix<S> matrix, int64_t K, const Panels<S>& panels, int64_t uses, int64_t rows, Arena<S>& arena)
-        : matrix(matrix), K(K), panels(panels) {
-        const bool streams = panels.count == 1 ? matrix.row == panels.padded()
-                                               : rows <= FEW_ROWS && whole_vectors() && matrix.row * sizeof(S) <= 2048;
+    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t uses, int64_t rows,
+            Arena<S>& arena)
+        : matrix(matrix), K(K), gates(gates), panels(panels) {
+        // Beside other gates a row's piece is too short to stream: the pieces lie a whole row of gates apart.
+        const bool streams = gates == 1 && (panels.count == 1 ? matrix.row == panels.padded()
+                                                              : rows <= FEW_ROWS && whole_vectors() &&
+                                                                    matrix.row * sizeof(S) <= 2048);
         in_place = matrix.col == 1 && (uses < 4 || streams);
-        packed = arena.take(in_place && columns_fill_vectors() ? 0 : K * panels.padded());
+        packed = arena.take(in_place && panels.columns == panels.padded() ? 0 : gates * K * panels.padded());
     }
 
+    // Panel p of every gate.
     void pack(int64_t p) const {
-        if (!lies_packed(p)) return;
-        const int64_t begin = panels.begin(p);
+        if (K == 0 || !lies_packed(p)) return;  // a matrix without rows may have no address to count from
         const int width = panels.width(p) * W, valid = panels.valid(p);
-        const S* from = matrix.data + begin * matrix.col;
-        S* to = packed + K * begin;
-        if (matrix.col == 1) return pack_rows(from, matrix.row, K, valid, width, to);
-        if (matrix.row == 1) return pack_columns(from, matrix.col, K, valid, width, to);
-        for (int64_t k = 0; k < K; ++k)
-            for (int c = 0; c < width; ++c)
-                to[k * width + c] = c < valid ? from[k * matrix.row + c * matrix.col] : S(0);
+        for (int g = 0; g < gates; ++g) {
+            const S* from = matrix.data + (g * panels.columns + panels.begin(p)) * matrix.col;
+            S* to = packed_panel(p, g);
+            if (matrix.col == 1) {
+                pack_rows(from, matrix.row, K, valid, width, to);
+            } else if (matrix.row == 1) {
+                pack_columns(from, matrix.col, K, valid, width, to);
+            } else {
+                for (int64_t k = 0; k < K; ++k)
+                    for (int c = 0; c < width; ++c)
+                        to[k * width + c] = c < valid ? from[k * matrix.row + c * matrix.col] : S(0);
+            }
+        }
     }
 
-    // The next term of t's sums: a @ panel p, of all K or of those in [begin, end).
-    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, const S* a, int64_t a_row) const { add_to(t, p, a, a_row, 0, K); }
+    // The next terms of t's sums: a @ panel p of gate g, of all K, or of those in [begin, end), which a holds.
+    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, int g, const S* a, int64_t a_row) const {
+        add_to(t, p, g, a, a_row, 0, K);
+    }
 
-    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, const S* a, int64_t a_row, int64_t begin, int64_t end) const {
+    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, int g, const S* a, int64_t a_row, int64_t begin, int64_t end) const {
+        if (begin == end) return;  // as in `pack`
+        const bool is_packed = lies_packed(p);
+        const S* b = is_packed ? packed_panel(p, g) : matrix.data + g * panels.columns + panels.begin(p);
+        const int64_t b_row = is_packed ? panels.width(p) * W : matrix.row;
         Segment<S>& segment = t.segments[t.count++];
-        if (lies_packed(p))
-            segment.b = packed + K * panels.begin(p), segment.b_row = panels.width(p) * W;
-        else
-            segment.b = matrix.data + panels.begin(p), segment.b_row = matrix.row;
-        segment.a = a + begin, segment.a_row = a_row, segment.a_col = 1;
-        segment.b += begin * segment.b_row, segment.K = end - begin;
+        segment.a = a, segment.a_row = a_row, segment.a_col = 1;
+        segment.b = b + begin * b_row, segment.b_row = b_row;
+        segment.K = end - begin, segment.chain = nullptr;
     }
 
    private:
-    bool columns_fill_vectors() const { return panels.columns == panels.padded(); }
+    S* packed_panel(int64_t p, int g) const { return packed + K * (g * panels.padded() + panels.begin(p)); }
     bool lies_packed(int64_t p) const { return !in_place || panels.last(p) != W; }
     bool whole_vectors() const {  // of which none crosses a cache line
         return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0;
     }
 };
+
+// The next term of t's sums: a chain that was summed before.
+template <class S>
+XRNN_INLINE void add_chain(Tile<S>& t, const S* sums, int64_t row) {
+    Segment<S>& segment = t.segments[t.count++];
+    segment.a = nullptr, segment.a_row = 0;
+    segment.chain = sums, segment.chain_row = row;
+}
 
 // How many tiles read each panel of weights in T passes over `rows` rows.
 template <class S>

@@ -1,17 +1,27 @@
-// The CPU kernels without Python, for the sanitizers: every level of this CPU, every partition and thread count, over
-// sizes that are no multiple of anything, against a loop in double precision.
+// The CPU kernels without Python, for the sanitizers: every level of this CPU, every cell, every partition and thread
+// count, over sizes that are no multiple of anything, with lengths, in both directions. Values are compared with a loop
+// in double precision, and every division with the first, bit for bit.
 //
 // Built by .ci/sanitize. Each array is a heap block of exactly its size, so that AddressSanitizer sees a read or a
 // write beside it; every output starts as NaN, so that what was not written shows.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
+#include <map>
 #include <random>
+#include <string>
 #include <tuple>
 #include <vector>
 
-#include "kernels.h"
+// What a cell calls, for its template of a scalar: the loop in double precision takes the same cells.
+namespace {
+double multiply_add(double a, double b, double c) { return a * b + c; }
+double tanh(double x) { return std::tanh(x); }
+}  // namespace
+
+#include "cell.h"
 
 using namespace xrnn;
 
@@ -42,12 +52,6 @@ Array<S> transposed(const Array<S>& values, int64_t rows, int64_t columns) {
     return result;
 }
 
-template <class S>
-Array<S> concatenated(Array<S> a, const Array<S>& b) {
-    a.insert(a.end(), b.begin(), b.end());
-    return a;
-}
-
 struct Sizes {
     int64_t T, N, D, H;
 };
@@ -68,168 +72,345 @@ void compare(const char* what, const char* where, const Array<S>& got, const Arr
     ++failures;
 }
 
-// One problem, with its right answers.
+// In every bit, the sign of a zero too.
 template <class S>
-struct Problem {
-    Sizes s;
-    bool relu;
-    Array<S> x, Wx, Wh, b, h_prev, dh;
-    Array<double> hs, dh_prev, dWx, dWh, db, dx;
+void same_bits(const char* what, const char* where, const Array<S>& got, const Array<S>& want) {
+    if (want.empty() || std::memcmp(got.data(), want.data(), want.size() * sizeof(S)) == 0) return;
+    std::printf("%s: %s has other bits than with the first division\n", where, what);
+    ++failures;
+}
 
-    Problem(Sizes s, bool relu, std::mt19937& rng)
+template <class S>
+using Arrays = std::map<std::string, Array<S>>;  // by name
+
+// Which cell, and how it is run.
+struct Run {
+    const char* name;
+    bool reverse, ragged, leaky;
+};
+
+// One problem of a cell, with its right answers.
+template <class S, template <class> class CellOf>
+struct Problem {
+    using Cell = CellOf<double>;
+    static constexpr int PRE = Cell::PRE, STATES = Cell::STATES;
+    static constexpr Gates GATES = gates_of<Cell>();
+
+    Sizes s;
+    Run run;
+    Array<S> x, Wx, Wh, b, leak;
+    Array<S> initial[STATES], dstates[STATES];
+    Array<int64_t> lengths;
+    Arrays<double> expected;
+
+    Problem(Sizes s, Run run, std::mt19937& rng)
         : s(s),
-          relu(relu),
+          run(run),
           x(random<S>(rng, s.T * s.N * s.D, 1)),
-          Wx(random<S>(rng, s.D * s.H, 1 / std::sqrt(s.D + 1.0))),
-          Wh(random<S>(rng, s.H * s.H, 0.5 / std::sqrt(s.H + 1.0))),
-          b(random<S>(rng, s.H, 1)),
-          h_prev(random<S>(rng, s.N * s.H, 1)),
-          dh(random<S>(rng, s.T * s.N * s.H, 1)) {
+          Wx(random<S>(rng, s.D * GATES.x_count * s.H, 1 / std::sqrt(s.D + 1.0))),
+          Wh(random<S>(rng, s.H * GATES.h_count * s.H, 0.5 / std::sqrt(s.H + 1.0))),
+          b(random<S>(rng, PRE * s.H, 1)),
+          leak(s.H, S(0.25)) {
+        for (int k = 0; k < STATES; ++k) {
+            initial[k] = random<S>(rng, s.N * s.H, 1);
+            dstates[k] = random<S>(rng, s.T * s.N * s.H, 1);
+        }
+        for (int64_t n = 0; n < s.N; ++n) lengths.push_back(run.ragged ? (n * 7 + 3) % (s.T + 1) : s.T);
+        for (int64_t n = 0; n < s.N; ++n)  // past a row's end x is never read
+            for (int64_t i = lengths[n]; i < s.T; ++i)
+                for (int64_t k = 0; k < s.D; ++k) x[(i * s.N + n) * s.D + k] = std::numeric_limits<S>::quiet_NaN();
+        expect();
+    }
+
+    // By the equations, a row, a step and a unit at a time.
+    void expect() {
         const auto [T, N, D, H] = s;
-        Array<double> dz(T * N * H);
-        hs.assign((T + 1) * N * H, 0), dh_prev.assign(N * H, 0);
-        dWx.assign(D * H, 0), dWh.assign(H * H, 0), db.assign(H, 0), dx.assign(T * N * D, 0);
-        for (int64_t i = 0; i < N * H; ++i) hs[i] = h_prev[i];
-        for (int64_t t = 0; t < T; ++t)
-            for (int64_t n = 0; n < N; ++n)
-                for (int64_t j = 0; j < H; ++j) {
-                    double z = b[j];
-                    for (int64_t k = 0; k < D; ++k) z += double(x[(t * N + n) * D + k]) * Wx[k * H + j];
-                    for (int64_t k = 0; k < H; ++k) z += hs[(t * N + n) * H + k] * Wh[k * H + j];
-                    hs[((t + 1) * N + n) * H + j] = relu ? std::fmax(z, 0) : std::tanh(z);
-                }
-        for (int64_t t = T - 1; t >= -1; --t)
-            for (int64_t n = 0; n < N; ++n)
-                for (int64_t j = 0; j < H; ++j) {
-                    double sum = t < 0 ? 0 : double(dh[(t * N + n) * H + j]);
-                    for (int64_t k = 0; k < H && t + 1 < T; ++k) sum += dz[((t + 1) * N + n) * H + k] * Wh[j * H + k];
-                    const double y = hs[((t + 1) * N + n) * H + j];
-                    if (t < 0)
-                        dh_prev[n * H + j] = sum;
-                    else
-                        dz[(t * N + n) * H + j] = relu ? (y > 0 ? sum : 0) : sum * (1 - y * y);
-                }
-        for (int64_t i = 0; i < T * N; ++i)
-            for (int64_t j = 0; j < H; ++j) {
-                const double d = dz[i * H + j];
-                db[j] += d;
-                for (int64_t k = 0; k < D; ++k) dWx[k * H + j] += x[i * D + k] * d, dx[i * D + k] += d * Wx[k * H + j];
-                for (int64_t k = 0; k < H; ++k) dWh[k * H + j] += hs[i * H + k] * d;
+        const int64_t X = GATES.x_count * H, R = GATES.h_count * H;
+        Array<double> states[STATES], zs(T * N * H * PRE), &dx = expected["dx"], &dWx = expected["dWx"],
+                                      &dWh = expected["dWh"], &db = expected["db"];
+        dx.assign(T * N * D, 0), dWx.assign(D * X, 0), dWh.assign(H * R, 0), db.assign(PRE * H, 0);
+        const auto at = [N = N, H = H](int64_t t, int64_t n, int64_t j) { return (t * N + n) * H + j; };
+        for (int k = 0; k < STATES; ++k) states[k].assign((T + 1) * N * H, 0);
+        for (int64_t n = 0; n < N; ++n) {
+            Array<double> carry[STATES];
+            for (int k = 0; k < STATES; ++k) {
+                carry[k].assign(H, 0);
+                for (int64_t j = 0; j < H; ++j) states[k][at(run.reverse ? T : 0, n, j)] = initial[k][n * H + j];
             }
+            for (int64_t i = 0; i < T; ++i) {
+                const int64_t t = run.reverse ? T - 1 - i : i, before = t + run.reverse, after = t + !run.reverse;
+                for (int64_t j = 0; j < H; ++j) {
+                    double z[PRE], old[STATES], now[STATES];
+                    for (int k = 0; k < STATES; ++k) old[k] = now[k] = states[k][at(before, n, j)];
+                    for (int g = 0; g < PRE; ++g) {
+                        z[g] = b[GATES.b_of[g] * H + j];
+                        if (const int c = GATES.x_of[g]; c >= 0 && t < lengths[n])
+                            for (int64_t k = 0; k < D; ++k)
+                                z[g] += double(x[(t * N + n) * D + k]) * Wx[k * X + c * H + j];
+                        if (const int c = GATES.h_of[g]; c >= 0)
+                            for (int64_t k = 0; k < H; ++k) z[g] += states[0][at(before, n, k)] * Wh[k * R + c * H + j];
+                    }
+                    if (t < lengths[n]) Cell::step(z, old, now, leak[j]);
+                    for (int g = 0; g < PRE; ++g) zs[at(t, n, j) * PRE + g] = z[g];
+                    for (int k = 0; k < STATES; ++k) states[k][at(after, n, j)] = now[k];
+                }
+            }
+            for (int64_t i = T - 1; i >= 0; --i) {
+                const int64_t t = run.reverse ? T - 1 - i : i, before = t + run.reverse, after = t + !run.reverse;
+                Array<double> dz(PRE * H), direct[STATES];
+                for (int k = 0; k < STATES; ++k) {
+                    direct[k].assign(H, 0);
+                    for (int64_t j = 0; j < H; ++j) carry[k][j] += dstates[k][at(t, n, j)];
+                }
+                if (t >= lengths[n]) continue;
+                for (int64_t j = 0; j < H; ++j) {
+                    double dafter[STATES], old[STATES], now[STATES], dz_j[PRE], dbefore[STATES] = {};
+                    for (int k = 0; k < STATES; ++k) {
+                        dafter[k] = carry[k][j];
+                        old[k] = states[k][at(before, n, j)], now[k] = states[k][at(after, n, j)];
+                    }
+                    Cell::gradient(dafter, old, now, &zs[at(t, n, j) * PRE], leak[j], dz_j, dbefore);
+                    for (int g = 0; g < PRE; ++g) dz[g * H + j] = dz_j[g];
+                    for (int k = Cell::DIRECT ? 0 : 1; k < STATES; ++k) direct[k][j] = dbefore[k];
+                }
+                for (int k = 0; k < STATES; ++k) carry[k] = direct[k];
+                for (int g = 0; g < PRE; ++g)
+                    for (int64_t j = 0; j < H; ++j) {
+                        const double d = dz[g * H + j];
+                        db[GATES.b_of[g] * H + j] += d;
+                        if (const int64_t c = GATES.x_of[g] * H + j; GATES.x_of[g] >= 0)
+                            for (int64_t k = 0; k < D; ++k) {
+                                dWx[k * X + c] += x[(t * N + n) * D + k] * d;
+                                dx[(t * N + n) * D + k] += d * Wx[k * X + c];
+                            }
+                        if (const int64_t c = GATES.h_of[g] * H + j; GATES.h_of[g] >= 0)
+                            for (int64_t k = 0; k < H; ++k) {
+                                dWh[k * R + c] += states[0][at(before, n, k)] * d;
+                                carry[0][k] += d * Wh[k * R + c];
+                            }
+                    }
+            }
+            for (int k = 0; k < STATES; ++k) {
+                Array<double>& dinitial = expected["dinitial" + std::to_string(k)];
+                dinitial.insert(dinitial.end(), carry[k].begin(), carry[k].end());
+            }
+        }
+        for (int k = 0; k < STATES; ++k) expected["states" + std::to_string(k)] = states[k];
     }
 
     // The weights lie by columns, and b with gaps, or all as usual.
-    void check(const Operations<S>& kernels, const char* where, Partition partition, bool by_columns) const {
+    Arrays<S> results(const Recurrence<S>& kernels, const char* where, Partition partition, bool by_columns) const {
         const auto [T, N, D, H] = s;
-        const Array<S> Wx_columns = transposed(Wx, D, H), Wh_columns = transposed(Wh, H, H), b_gaps = transposed(
-            concatenated(b, b), 2, H);
-        const Matrix<S> Wx_in = by_columns ? Matrix<S>{Wx_columns.data(), 1, D} : Matrix<S>{Wx.data(), H, 1};
-        const Matrix<S> Wh_in = by_columns ? Matrix<S>{Wh_columns.data(), 1, H} : Matrix<S>{Wh.data(), H, 1};
-        const S* b_in = by_columns ? b_gaps.data() : b.data();
-        const int64_t b_stride = by_columns ? 2 : 1;
-        Array<S> hs_out = poisoned<S>(hs.size()), dx_out = poisoned<S>(dx.size()),
-                 dh_prev_out = poisoned<S>(dh_prev.size()), dWx_out = poisoned<S>(dWx.size()),
-                 dWh_out = poisoned<S>(dWh.size()), db_out = poisoned<S>(db.size());
-        bool had_memory = kernels.forward({T, N, D, H, x.data(), Wx_in, Wh_in, b_in, b_stride, {h_prev.data(), H, 1},
-                                           hs_out.data(), relu},
-                                          partition);
-        compare("hs", where, hs_out, hs);
-        had_memory &= kernels.backward({T, N, D, H, x.data(), hs_out.data(), Wx_in, Wh_in, dh.data(), N * H, H,
-                                        dWx_out.data(), dWh_out.data(), db_out.data(), dx_out.data(), dh_prev_out.data(), relu},
-                                       partition);
-        compare("dx", where, dx_out, dx);
-        compare("dh_prev", where, dh_prev_out, dh_prev);
-        compare("dWx", where, dWx_out, dWx);
-        compare("dWh", where, dWh_out, dWh);
-        compare("db", where, db_out, db);
-        had_memory &= check_affine(kernels, where, partition, Wx_in, b_in, b_stride);
-        if (!had_memory) std::printf("%s: no memory\n", where), ++failures;
-        check_cross_entropy(kernels, where, partition.threads);
+        const int64_t X = GATES.x_count * H, R = GATES.h_count * H;
+        const Array<S> Wx_columns = transposed(Wx, D, X), Wh_columns = transposed(Wh, H, R);
+        Array<S> b_gaps;
+        for (S value : b) b_gaps.push_back(value), b_gaps.push_back(std::numeric_limits<S>::quiet_NaN());
+        const Sequence<S> of = {
+            .reverse = run.reverse,
+            .T = T,
+            .N = N,
+            .D = D,
+            .H = H,
+            .x = x.data(),
+            .Wx = by_columns ? Matrix<S>{Wx_columns.data(), 1, D} : Matrix<S>{Wx.data(), X, 1},
+            .Wh = by_columns ? Matrix<S>{Wh_columns.data(), 1, H} : Matrix<S>{Wh.data(), R, 1},
+            .lengths = run.ragged ? lengths.data() : nullptr,
+            .leak = run.leaky ? leak.data() : nullptr,
+        };
+        Arrays<S> out;
+        for (const auto& [name, values] : expected) out[name] = poisoned<S>(values.size());
+        Array<S> z = poisoned<S>(Cell::KEEPS_Z ? T * N * PRE * H : 0);
+        Forward<S> forward = {.of = of,
+                              .b = by_columns ? b_gaps.data() : b.data(),
+                              .b_stride = by_columns ? 2 : 1,
+                              .initial = {},
+                              .states = {},
+                              .z = Cell::KEEPS_Z ? z.data() : nullptr};
+        Backward<S> backward = {.of = of,
+                                .states = {},
+                                .z = z.data(),
+                                .dstates = {},
+                                .dWx = out["dWx"].data(),
+                                .dWh = out["dWh"].data(),
+                                .db = out["db"].data(),
+                                .dx = out["dx"].data(),
+                                .dinitial = {}};
+        for (int k = 0; k < STATES; ++k) {
+            forward.initial[k] = {initial[k].data(), H, 1};
+            forward.states[k] = out["states" + std::to_string(k)].data();
+            backward.states[k] = forward.states[k];
+            backward.dstates[k] = {dstates[k].data(), N * H, H};
+            backward.dinitial[k] = out["dinitial" + std::to_string(k)].data();
+        }
+        if (!kernels.forward(forward, partition) || !kernels.backward(backward, partition))
+            std::printf("%s: no memory\n", where), ++failures;
+        return out;
     }
 
-    // y = x @ Wx + b of all steps at once, and its gradients from dh.
-    bool check_affine(const Operations<S>& kernels, const char* where, Partition partition, Matrix<S> W_in,
-                      const S* b_in, int64_t b_stride) const {
-        const auto [T, N, D, H] = s;
-        Array<double> y(T * N * H), dW(D * H), dy_sums(H), dx_of_dh(T * N * D);
-        for (int64_t i = 0; i < T * N; ++i)
-            for (int64_t j = 0; j < H; ++j) {
-                const double d = dh[i * H + j];
-                y[i * H + j] = b[j];
-                dy_sums[j] += d;
+    void check(const Recurrence<S>& kernels, const char* where, Partition partition, bool by_columns,
+               Arrays<S>& first) const {
+        const Arrays<S> out = results(kernels, where, partition, by_columns);
+        for (const auto& [name, values] : expected) compare(name.c_str(), where, out.at(name), values);
+        if (first.empty()) first = out;
+        for (const auto& [name, values] : first) same_bits(name.c_str(), where, out.at(name), values);
+    }
+};
+
+// y = x @ W + b, its gradients from dy, and the loss of dy taken as logits.
+template <class S>
+struct Products {
+    int64_t rows, D, C;
+    Array<S> x, W, b, dy;
+    Array<double> y, dW, db, dx;
+
+    Products(int64_t rows, int64_t D, int64_t C, std::mt19937& rng)
+        : rows(rows),
+          D(D),
+          C(C),
+          x(random<S>(rng, rows * D, 1)),
+          W(random<S>(rng, D * C, 1 / std::sqrt(D + 1.0))),
+          b(random<S>(rng, C, 1)),
+          dy(random<S>(rng, rows * C, 1)),
+          y(rows * C),
+          dW(D * C),
+          db(C),
+          dx(rows * D) {
+        for (int64_t i = 0; i < rows; ++i)
+            for (int64_t j = 0; j < C; ++j) {
+                const double d = dy[i * C + j];
+                y[i * C + j] = b[j];
+                db[j] += d;
                 for (int64_t k = 0; k < D; ++k) {
-                    y[i * H + j] += double(x[i * D + k]) * Wx[k * H + j];
-                    dW[k * H + j] += x[i * D + k] * d;
-                    dx_of_dh[i * D + k] += d * Wx[k * H + j];
+                    y[i * C + j] += double(x[i * D + k]) * W[k * C + j];
+                    dW[k * C + j] += x[i * D + k] * d;
+                    dx[i * D + k] += d * W[k * C + j];
                 }
             }
-        Array<S> y_out = poisoned<S>(y.size()), dW_out = poisoned<S>(dW.size()), db_out = poisoned<S>(H),
-                 dx_out = poisoned<S>(dx_of_dh.size());
-        bool had_memory =
-            kernels.affine({T * N, D, H, x.data(), W_in, b_in, b_stride, y_out.data()}, partition);
-        compare("y", where, y_out, y);
-        had_memory &= kernels.affine_gradients({T * N, D, H, x.data(), W_in, dh.data(), dW_out.data(), db_out.data(),
-                                                dx_out.data()},
-                                               partition.threads);
-        compare("dW", where, dW_out, dW);
-        compare("db of y", where, db_out, dy_sums);
-        compare("dx of y", where, dx_out, dx_of_dh);
-        return had_memory;
     }
 
-    // dh taken as logits, the targets all columns in turn, the weights 1, 2, 3, 1, …
-    void check_cross_entropy(const Operations<S>& kernels, const char* where, int threads) const {
-        const int64_t rows = s.T * s.N, C = s.H;
-        if (C == 0) return;
+    void check(const Operations<S>& kernels, const char* where, Partition partition, bool by_columns,
+               Arrays<S>& first) const {
+        const Array<S> W_columns = transposed(W, D, C);
+        const Matrix<S> W_in = by_columns ? Matrix<S>{W_columns.data(), 1, D} : Matrix<S>{W.data(), C, 1};
+        Arrays<S> out = {{"y", poisoned<S>(y.size())}, {"dW", poisoned<S>(dW.size())}, {"db", poisoned<S>(C)},
+                         {"dx of y", poisoned<S>(dx.size())}};
+        const bool had_memory =
+            kernels.affine({.rows = rows, .D = D, .C = C, .x = x.data(), .W = W_in, .b = b.data(), .b_stride = 1,
+                            .y = out["y"].data()},
+                           partition) &&
+            kernels.affine_gradients({.rows = rows, .D = D, .C = C, .x = x.data(), .W = W_in, .dy = dy.data(),
+                                      .dW = out["dW"].data(), .db = out["db"].data(), .dx = out["dx of y"].data()},
+                                     partition.threads);
+        if (!had_memory) std::printf("%s: no memory\n", where), ++failures;
+        compare("y", where, out["y"], y);
+        compare("dW", where, out["dW"], dW);
+        compare("db of y", where, out["db"], db);
+        compare("dx of y", where, out["dx of y"], dx);
+        if (C > 0) check_cross_entropy(kernels, where, partition.threads, out);
+        if (first.empty()) first = out;
+        for (const auto& [name, values] : first) same_bits(name.c_str(), where, out.at(name), values);
+    }
+
+    // The targets are all columns in turn, the weights 1, 2, 3, 1, …
+    void check_cross_entropy(const Operations<S>& kernels, const char* where, int threads, Arrays<S>& out) const {
         Array<double> losses(rows), dlogits(rows * C);
         Array<int64_t> targets(rows);
         Array<S> weights(rows);
         for (int64_t i = 0; i < rows; ++i) {
             targets[i] = i % C, weights[i] = S(1 + i % 3);
-            const S* z = &dh[i * C];
+            const S* z = &dy[i * C];
             double total = 0;
             for (int64_t j = 0; j < C; ++j) total += std::exp(double(z[j]));
             losses[i] = weights[i] * (std::log(total) - z[targets[i]]);
             for (int64_t j = 0; j < C; ++j)
                 dlogits[i * C + j] = weights[i] * (std::exp(double(z[j])) / total - (j == targets[i]));
         }
-        Array<S> losses_out = poisoned<S>(rows), dlogits_out = poisoned<S>(rows * C);
-        kernels.cross_entropy(
-            {rows, C, dh.data(), targets.data(), weights.data(), dlogits_out.data(), losses_out.data()}, threads);
-        compare("losses", where, losses_out, losses);
-        compare("dlogits", where, dlogits_out, dlogits);
+        out["losses"] = poisoned<S>(rows), out["dlogits"] = poisoned<S>(rows * C);
+        kernels.cross_entropy({.rows = rows, .C = C, .logits = dy.data(), .targets = targets.data(),
+                               .weights = weights.data(), .dlogits = out["dlogits"].data(),
+                               .losses = out["losses"].data()},
+                              threads);
+        compare("losses", where, out["losses"], losses);
+        compare("dlogits", where, out["dlogits"], dlogits);
     }
 };
 
-template <class S>
-void check_all(const char* level, const Operations<S>& kernels, const std::vector<Sizes>& all_sizes, int most_threads) {
+// Call check(partition, where) for every division among up to `most_threads` threads.
+template <class Check>
+void for_every_partition(const char* what, Sizes s, int most_threads, Check check) {
+    for (int threads = 1; threads <= most_threads; ++threads)
+        for (const auto& [name, split, own_first] :
+             {std::tuple("rows", Split::ROWS, false), std::tuple("columns", Split::COLUMNS, false),
+              std::tuple("columns, own first", Split::COLUMNS, true)})
+            for (bool project_first : {false, true}) {
+                char where[200];
+                std::snprintf(where, sizeof where, "%s T%d N%d D%d H%d, %d threads by %s%s", what, int(s.T), int(s.N),
+                              int(s.D), int(s.H), threads, name, project_first ? ", x @ Wx first" : "");
+                check(Partition{.threads = threads, .split = split, .project_first = project_first,
+                                .own_first = own_first},
+                      where);
+            }
+}
+
+template <class S, template <class> class CellOf>
+void check_cell(const char* level, const Recurrence<S>& kernels, Run run, const std::vector<Sizes>& all_sizes,
+                int most_threads) {
     std::mt19937 rng(1);
     for (const Sizes& s : all_sizes) {
-        const Problem<S> problem(s, s.T % 2, rng);
-        for (int threads = 1; threads <= most_threads; ++threads)
-            for (const auto& [name, split, own_first] : {std::tuple("rows", Split::ROWS, false),
-                                                         std::tuple("columns", Split::COLUMNS, false),
-                                                         std::tuple("columns, own first", Split::COLUMNS, true)})
-                for (bool project_first : {false, true}) {
-                    char where[160];
-                    std::snprintf(where, sizeof where, "%s float%d T%d N%d D%d H%d, %d threads by %s%s", level,
-                                  int(8 * sizeof(S)), int(s.T), int(s.N), int(s.D), int(s.H), threads, name,
-                                  project_first ? ", x @ Wx first" : "");
-                    problem.check(kernels, where, {threads, split, project_first, own_first}, threads % 2);
-                }
+        char what[100];
+        std::snprintf(what, sizeof what, "%s float%d %s%s%s%s", level, int(8 * sizeof(S)), run.name,
+                      run.leaky ? ", leaky" : "", run.ragged ? ", ragged" : "", run.reverse ? ", reverse" : "");
+        const Problem<S, CellOf> problem(s, run, rng);
+        Arrays<S> first;
+        for_every_partition(what, s, most_threads, [&](Partition partition, const char* where) {
+            problem.check(kernels, where, partition, partition.threads % 2, first);
+        });
+    }
+}
+
+template <class S>
+void check_all(const char* level, const Operations<S>& kernels, const std::vector<Sizes>& all_sizes,
+               const std::vector<Sizes>& few_sizes, int most_threads) {
+    const auto of = [&](CellKind kind) { return kernels.recurrences[int(kind)]; };
+    // Without lengths, forward in time, over all sizes; then every variant over a few, with three threads at most.
+    check_cell<S, TanhElman>(level, of(CellKind::TANH), {"tanh", false, false, false}, all_sizes, most_threads);
+    check_cell<S, Lstm>(level, of(CellKind::LSTM), {"lstm", false, false, false}, all_sizes, most_threads);
+    check_cell<S, Gru>(level, of(CellKind::GRU), {"gru", false, false, false}, all_sizes, most_threads);
+    constexpr int FEW_THREADS = 3;
+    for (bool ragged : {false, true}) {
+        check_cell<S, ReluElman>(level, of(CellKind::RELU), {"relu", true, ragged, false}, few_sizes, FEW_THREADS);
+        check_cell<S, TanhElman>(level, of(CellKind::TANH), {"tanh", !ragged, ragged, false}, few_sizes, FEW_THREADS);
+        check_cell<S, Lstm>(level, of(CellKind::LSTM), {"lstm", true, ragged, false}, few_sizes, FEW_THREADS);
+        check_cell<S, Gru>(level, of(CellKind::GRU), {"gru", !ragged, ragged, false}, few_sizes, FEW_THREADS);
+        check_cell<S, LeakyTanhElman>(level, kernels.leaky[int(CellKind::TANH)], {"tanh", !ragged, ragged, true},
+                                      few_sizes, FEW_THREADS);
+        check_cell<S, LeakyReluElman>(level, kernels.leaky[int(CellKind::RELU)], {"relu", false, ragged, true},
+                                      few_sizes, FEW_THREADS);
+    }
+    std::mt19937 rng(1);
+    for (const Sizes& s : all_sizes) {
+        char what[100];
+        std::snprintf(what, sizeof what, "%s float%d products", level, int(8 * sizeof(S)));
+        const Products<S> products(s.T * s.N, s.D, s.H, rng);
+        Arrays<S> first;
+        for_every_partition(what, s, most_threads, [&](Partition partition, const char* where) {
+            products.check(kernels, where, partition, partition.threads % 2, first);
+        });
     }
 }
 
 }  // namespace
 
 int main() {
-    const std::vector<Sizes> sizes = {{1, 1, 1, 1},   {2, 1, 3, 5},    {3, 4, 2, 33},   {2, 7, 5, 15},  {5, 3, 9, 70},
-                                      {4, 13, 1, 17}, {3, 26, 31, 100}, {600, 1, 4, 37}, {2, 3, 66, 130}, {3, 2, 0, 5},
-                                      {2, 300, 3, 9}, {0, 2, 3, 4},     {2, 0, 3, 4},   {2, 3, 4, 0}};
+    const std::vector<Sizes> sizes = {{1, 1, 1, 1},   {2, 1, 3, 5},    {3, 4, 2, 33},    {2, 7, 5, 15},   {5, 3, 9, 70},
+                                      {4, 13, 1, 17}, {3, 26, 31, 100}, {300, 1, 4, 37}, {2, 3, 66, 130}, {3, 2, 0, 5},
+                                      {2, 300, 3, 9}, {0, 2, 3, 4},     {2, 0, 3, 4},    {2, 3, 4, 0}};
+    const std::vector<Sizes> few_sizes = {{5, 3, 4, 19}, {7, 14, 3, 6}, {90, 4, 2, 9},
+                                          {2, 2, 0, 3},  {0, 2, 3, 4},  {2, 0, 3, 4}};
     constexpr int MOST_THREADS = 4;
     const auto check_level = [&](const char* name, const Kernels& kernels) {
-        check_all(name, kernels.f32, sizes, MOST_THREADS);
-        check_all(name, kernels.f64, sizes, MOST_THREADS);
+        check_all(name, kernels.f32, sizes, few_sizes, MOST_THREADS);
+        check_all(name, kernels.f64, sizes, few_sizes, MOST_THREADS);
         std::printf("%s: checked\n", name);
     };
     check_level("baseline", kernels_baseline());

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from safetensors.numpy import load_file
 from threadpoolctl import threadpool_limits
 
 from xrnn import RNN
@@ -41,7 +43,7 @@ def test_threadpoolctl_limits_the_threads() -> None:
         assert kernels.max_threads() == 1
         one = train(0)
     for array, expected in zip(one, train(0), strict=True):
-        np.testing.assert_allclose(array, expected, rtol=1e-4, atol=1e-4)
+        assert_array_equal(array, expected)
 
 
 def in_fresh_process(code: str, **environment: str) -> str:
@@ -57,6 +59,32 @@ def in_fresh_process(code: str, **environment: str) -> str:
 
 
 MAX_THREADS = "from xrnn.backends.numpy import kernels; print(kernels.max_threads())"
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_training_gives_the_same_checkpoint_on_any_number_of_threads(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    for name in "abcdefgh":  # some of them are held out, by a hash of their path
+        (tmp_path / "text" / f"{name}.txt").write_text("the quick brown fox jumps over the lazy dog. " * 90)
+    checkpoints = []
+    for threads in ("1", "3"):
+        out = tmp_path / f"{threads}.safetensors"
+        code = f"""
+import sys
+from xrnn.backends.numpy import kernels
+from xrnn.cli import main
+kernels.set_thread_cap(3)
+assert kernels.max_threads() == {threads}
+sizes = ["--hidden", "96", "--steps", "4", "--seq-len", "20", "--batch", "32", "--cell", "{cell}"]
+sys.argv = ["xrnn", "train", *sizes, "--out", {str(out)!r}, {str(tmp_path / "text")!r}]
+main()
+"""
+        in_fresh_process(code, OMP_NUM_THREADS=threads)
+        checkpoints.append(load_file(out))
+    one, several = checkpoints
+    assert one.keys() == several.keys()
+    for name, array in one.items():
+        assert_array_equal(several[name], array, err_msg=name)
 
 
 def test_omp_num_threads_is_heard() -> None:
@@ -127,14 +155,14 @@ def test_forked_child_of_a_process_with_threads_computes_on_one() -> None:
     code = """
 import os
 from tests.backends.numpy.test_threads import kernels, train
-from numpy.testing import assert_allclose
+from numpy.testing import assert_array_equal
 kernels.set_thread_cap(2)
 parent = train(0)
 child = os.fork()
 if child == 0:
     ok = kernels.max_threads() == 1
     for array, expected in zip(train(0), parent):
-        assert_allclose(array, expected, rtol=1e-4, atol=1e-4)
+        assert_array_equal(array, expected)
     os._exit(0 if ok else 3)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

@@ -1,0 +1,83 @@
+// Who owns what: the rows of the batch and the panels of columns that a thread computes at every step.
+#pragma once
+
+#include "weights.h"
+
+namespace {
+
+using xrnn::Barrier;
+using xrnn::Partition;
+using xrnn::Split;
+
+// The rows of the batch in slots, in order of decreasing length: at step t the first active(t) slots are still running,
+// the rest are past their ends. Without lengths slot s is row s, and all run at every step.
+struct Slots {
+    const int64_t* const lengths;
+    const int64_t T, N;
+    int64_t* order = nullptr;  // (N,): the row of each slot
+    int64_t* ends = nullptr;   // (T+1,): how many rows are at least so long
+
+    template <class S>
+    Slots(const int64_t* lengths, int64_t T, int64_t N, Arena<S>& arena) : lengths(lengths), T(T), N(N) {
+        if (lengths) order = arena.take_integers(N), ends = arena.take_integers(T + 2);
+    }
+
+    // Counting sort. A length outside [0, T] counts as the nearer end: nothing beyond an array is ever touched.
+    void sort() const {
+        if (!lengths) return;
+        for (int64_t t = 0; t <= T + 1; ++t) ends[t] = 0;
+        for (int64_t n = 0; n < N; ++n) ++ends[length(n)];
+        for (int64_t t = T; t >= 0; --t) ends[t] += ends[t + 1];  // ends[t]: as long as t, or longer
+        for (int64_t t = 0; t <= T; ++t) ends[t] = ends[t + 1];   // longer than t: where those of length t begin
+        for (int64_t n = 0; n < N; ++n) order[ends[length(n)]++] = n;
+    }
+
+    int64_t row(int64_t slot) const { return order ? order[slot] : slot; }
+    int64_t active(int64_t t) const { return ends ? ends[t + 1] : N; }
+
+   private:
+    int64_t length(int64_t n) const { return lengths[n] < 0 ? 0 : lengths[n] > T ? T : lengths[n]; }
+};
+
+// The slots first, first + stride, … below `end`, and the panels, of thread `id` of n. By rows with lengths the slots
+// take turns, so that all threads have about as many at every step.
+template <class S>
+struct Share {
+    int64_t first = 0, stride = 1, end, panel0 = 0, panel1, column0, column1;
+
+    Share(const Panels<S>& panels, int64_t rows, bool take_turns, Split split, int id, int n)
+        : end(rows), panel1(panels.count) {
+        if (split == Split::COLUMNS)
+            panel0 = share(panels.count, id, n), panel1 = share(panels.count, id + 1, n);
+        else if (take_turns)
+            first = id, stride = n;
+        else
+            first = share(rows, id, n), end = share(rows, id + 1, n);
+        slot_count = below(end);
+        column0 = panels.begin(panel0);
+        column1 = panel1 < panels.count ? panels.begin(panel1) : panels.columns;
+    }
+
+    int64_t slot(int64_t m) const { return first + m * stride; }
+    int64_t count() const { return slot_count; }
+    // How many of its slots are among the first `active`.
+    int64_t below(int64_t active) const {
+        const int64_t limit = active < end ? active : end;
+        if (limit <= first) return 0;
+        return stride == 1 ? limit - first : (limit - first + stride - 1) / stride;
+    }
+    // Panel number i in the order of step t, which is the reverse of the last step's: where the weights don't fit the
+    // cache, each step finds the end of the last one still there.
+    int64_t panel(int64_t t, int64_t i) const { return t % 2 ? panel1 - 1 - (i - panel0) : i; }
+
+   private:
+    int64_t slot_count;
+};
+
+// The most rows that a thread has of N.
+inline int64_t rows_of_thread(Partition partition, int64_t N) {
+    return partition.split == Split::ROWS ? (N + partition.threads - 1) / partition.threads : N;
+}
+inline int panel_threads(Partition partition) { return partition.split == Split::COLUMNS ? partition.threads : 1; }
+
+}  // namespace

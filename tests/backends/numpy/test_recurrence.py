@@ -1,0 +1,211 @@
+"""The fused recurrences of every cell: right at every level, and the same bits however they are divided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.layouts import LAYOUTS
+from tests.reference import CELLS, Problem, problem, solve
+from xrnn import get_backend
+from xrnn.backend import Backend
+from xrnn.backends.numpy import kernels
+from xrnn.ops.recurrence import Inputs
+from xrnn.typing import HostArray
+
+TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
+
+WITHOUT_KERNELS = ("gru reset before", "ugrnn")
+FUSED_CELLS = [name for name in CELLS if name not in WITHOUT_KERNELS]
+
+# One row and many, one unit and many, and every remainder of a vector and of a tile of some level.
+SIZES = [
+    (1, 1, 1, 1),
+    (5, 1, 16, 64),
+    (3, 7, 5, 33),
+    (4, 26, 9, 50),
+    (70, 5, 3, 11),
+    (6, 40, 60, 200),
+    (2, 3, 0, 5),
+    (0, 2, 3, 4),
+    (3, 0, 4, 5),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the plain form ran")
+
+    monkeypatch.setattr(Backend, "recurrence_forward", refuse)
+    monkeypatch.setattr(Backend, "recurrence_backward", refuse)
+
+
+def results(p: Problem) -> dict[str, HostArray]:
+    """Every result of both passes, written over NaN; and inference gives the bits of training."""
+    backend = get_backend("numpy")
+    layer = p.layer(backend)
+    x, initial, dstates = p.operands(backend)
+    Wx, Wh, b = layer.params
+    inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse)
+    trace = backend.recurrence_forward(layer.cell, inputs, True)
+    inferred = backend.recurrence_forward(layer.cell, inputs, False)
+    assert inferred.z is None
+    if trace.z is not None and p.lengths is not None:
+        assert_array_equal(trace.z[np.arange(len(p.x))[:, None] >= p.lengths], 0)
+    for got, want in zip(inferred.states, trace.states, strict=True):
+        assert_array_equal(got, want)
+    grads = [np.full(w.shape, np.nan, p.dtype) for w in p.weights]
+    dx, dinitial = backend.recurrence_backward(layer.cell, trace, dstates, grads)
+    after = trace.around(slice(0, len(p.x)))[1]
+    return {
+        **dict(zip(p.case.states, after, strict=True)),
+        **dict(zip(("dx", "dWx", "dWh", "db"), (dx, *grads), strict=True)),
+        **{f"d{state}_prev": d for state, d in zip(p.case.states, dinitial, strict=True)},
+    }
+
+
+def check(p: Problem) -> None:
+    got, solution = results(p), solve(p)
+    for name, want in {**dict(zip(p.case.states, solution.states, strict=True)), **solution.gradients}.items():
+        scale = max(1, np.abs(want).max(initial=0))
+        assert_allclose(got[name], want, rtol=0, atol=TOLERANCE[p.dtype] * scale, err_msg=name)
+
+
+@contextmanager
+def divided(threads: int, split: Literal["rows", "columns"], project_first: bool) -> Iterator[None]:
+    kernels.force_partition(threads, split, project_first)
+    try:
+        yield
+    finally:
+        kernels.force_partition(0, "rows", False)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_every_level_agrees_with_the_reference(
+    level: str, cell: str, sizes: tuple[int, int, int, int], dtype: str
+) -> None:
+    check(problem(cell, sizes, dtype))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_lengths_and_direction(level: str, cell: str, reverse: bool, dtype: str) -> None:
+    for sizes in [(1, 3, 2, 5), (9, 13, 7, 20), (130, 3, 3, 9)]:  # the last: several chunks of the backward pass
+        check(problem(cell, sizes, dtype, reverse=reverse, lengths="ragged"))
+    check(problem(cell, (9, 13, 7, 20), dtype, reverse=reverse))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_what_lies_past_a_rows_end_is_never_read(cell: str, reverse: bool) -> None:
+    p = problem(cell, (7, 9, 4, 20), "float32", lengths="ragged", reverse=reverse)
+    assert p.lengths is not None
+    clean = results(p)
+    past = np.arange(len(p.x))[:, None] >= p.lengths
+    p.x[past] = np.nan
+    poisoned = results(p)
+    for key, value in clean.items():
+        assert_array_equal(poisoned[key], value, err_msg=key)
+    assert_array_equal(poisoned["dx"][past], 0)
+
+
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_any_strides_and_order(level: str, cell: str) -> None:
+    options: dict[str, Any] = {"sizes": (5, 3, 6, 21), "dtype": "float32", "lengths": "ragged"}
+    expected = results(problem(cell, **options))
+    for layout in LAYOUTS[1:]:
+        got = results(problem(cell, **options, layouts=[layout] * 8))
+        for key, value in expected.items():
+            assert_array_equal(got[key], value, err_msg=f"{key}, {layout}")
+
+
+def test_a_length_outside_counts_as_the_nearer_end() -> None:
+    beyond, clipped = ([-3, 9, 2, 10**12], [0, 4, 2, 4])
+    got, expected = (results(problem("gru", (4, 4, 2, 6), lengths=lengths)) for lengths in (beyond, clipped))
+    for key, value in expected.items():
+        assert_array_equal(got[key], value, err_msg=key)
+
+
+# ---- the same bits ----
+
+WAYS = [
+    (threads, split, project_first)
+    for threads in range(1, 9)
+    for split in ("rows", "columns")
+    for project_first in (False, True)
+]
+
+
+@pytest.mark.parametrize("lengths", [None, "ragged"])
+@pytest.mark.parametrize("sizes", [(6, 1, 9, 70), (5, 3, 70, 300), (4, 7, 20, 33), (3, 29, 17, 40), (2, 130, 5, 19)])
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_same_bits_however_divided(
+    level: str, cell: str, sizes: tuple[int, int, int, int], lengths: str | None
+) -> None:
+    p = problem(cell, sizes, "float32", lengths=lengths, reverse=lengths is not None)
+    with divided(1, "rows", False):
+        expected = results(p)
+    for threads, split, project_first in WAYS:
+        with divided(threads, split, project_first):  # type: ignore[arg-type]
+            got = results(p)
+        for key, value in expected.items():
+            assert_array_equal(got[key], value, err_msg=f"{key}, {threads} by {split}, {project_first}")
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("sizes", [(1, 9, 70), (3, 300, 33), (130, 70, 5), (600, 3, 40)])
+def test_products_and_loss_have_the_same_bits_however_divided(
+    level: str, sizes: tuple[int, int, int], dtype: str
+) -> None:
+    rows, D, C = sizes
+    rng = np.random.default_rng(0)
+    x, W, b, dy = (rng.standard_normal(shape).astype(dtype) for shape in [(rows, D), (D, C), (C,), (rows, C)])
+    targets, weights = np.arange(rows) % C, rng.uniform(0, 1, rows).astype(dtype)
+
+    def run() -> list[HostArray]:
+        dW, db = np.full_like(W, np.nan), np.full_like(b, np.nan)
+        dx = kernels.affine_gradients(x, W, dy, dW, db)
+        return [kernels.affine(x, W, b), dx, dW, db, *kernels.cross_entropy(dy, targets, weights)]
+
+    with divided(1, "rows", False):
+        expected = run()
+    assert_allclose(expected[0], x @ W + b, rtol=0, atol=1e-4)
+    assert_allclose(expected[2], x.T @ dy, rtol=0, atol=1e-3)
+    for threads, split, project_first in WAYS:
+        with divided(threads, split, project_first):  # type: ignore[arg-type]
+            for got, value in zip(run(), expected, strict=True):
+                assert_array_equal(got, value, err_msg=f"{threads} by {split}")
+
+
+# ---- bad input ----
+
+
+def test_what_no_kernel_can_run_is_refused() -> None:
+    T, N, D, H = 3, 2, 4, 5
+    x, Wx, Wh, b = (np.ones(shape, "float32") for shape in [(T, N, D), (D, 3 * H), (H, 3 * H), (4 * H,)])
+
+    def forward(name: Any = "gru", b: Any = b, initial: Any = None, lengths: Any = None, leak: Any = None) -> Any:
+        return kernels.forward(name, x, Wx, Wh, b, initial, lengths, False, leak, False)
+
+    forward()
+    with pytest.raises(ValueError, match="expected a cell that has kernels: tanh, relu, lstm or gru"):
+        forward("peephole")
+    for leak in (np.ones(H, "float32"), 0.5, 1):
+        with pytest.raises(ValueError, match="only the cells tanh and relu have a leak"):
+            forward(leak=leak)
+    empty: Any = ()
+    for initial in (empty, "h"):
+        with pytest.raises(TypeError, match="expected an array a state"):
+            forward(initial=initial)
+    for options in ({"lengths": np.ones(3, "int64")}, {"lengths": np.ones(2, "int32")}, {"b": b[1:]}):
+        with pytest.raises(TypeError, match="the arrays don't fit each other in dtype or shape"):
+            forward(**options)
