@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, Case
+from benchmarks.cases import ALL, CELLS, GATED, OPERATIONS, QUICK, SQUARE_FLOPS, Case
 from benchmarks.peers import PEERS
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison, wide_console
@@ -90,12 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="xrnn beside its peers")
     parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
     parser.add_argument("--cases", help="only the cases whose name contains this, such as N64-D256 or lstm")
+    parser.add_argument("--no-sweeps", action="store_true", help="the tables' cases, not the pictures'")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
-    cases = [case for case in (QUICK if options.quick else ALL) if (options.cases or "") in case.name]
+    chosen = QUICK if options.quick else CELLS + GATED if options.no_sweeps else ALL
+    cases = [case for case in chosen if (options.cases or "") in case.name]
     if not cases:
         parser.error(f"--cases is {options.cases}: expected a part of a name such as {ALL[0].name}")
     console = wide_console()
