@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from xrnn.files import ArrayFile, FileError, open_arrays, printable, quoted, write_arrays
+from xrnn.files import ArrayFile, FileError, open_arrays, printable, quoted, replace_file, write_arrays
 from xrnn.jobs.charlm.settings import Settings
 from xrnn.jobs.charlm.trainer import Snapshot
 from xrnn.jobs.errors import CheckpointError, OutputError, SettingsError
@@ -21,8 +22,8 @@ _REMEDY: Final = "name a file that `xrnn train` wrote"
 _WANTED: Final = f"a checkpoint; {_REMEDY}"
 
 
-def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
-    """Write `snapshot` to `path`: whoever looks there, at any moment, finds the last whole checkpoint or this one.
+def save_checkpoint(path: Path, snapshot: Snapshot, put: Callable[[Path, bytes], None] = replace_file) -> None:
+    """`put` `snapshot` at `path`: whoever looks there, at any moment, finds the last whole checkpoint or this one.
 
     Raises OutputError where it can't be written.
     """
@@ -34,7 +35,7 @@ def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
         "step": str(snapshot.step),
     }
     try:
-        write_arrays(path, snapshot.arrays, metadata)
+        write_arrays(path, snapshot.arrays, metadata, put)
     except OSError as error:
         raise OutputError(
             f"can't write {path} ({error.strerror}): expected room and permission there; what it held still stands"
