@@ -285,6 +285,21 @@ def test_an_interrupt_after_training_tells_what_is_saved(
     assert len(arrays("char-lm.safetensors")["losses"]) == 3
 
 
+@pytest.mark.parametrize("command", [["train", "text.txt", *TINY_OPTIONS], ["generate", "c"], ["info"]])
+def test_an_interrupt_before_training_gets_one_line(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    checkpoint()
+    capsys.readouterr()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xrnn.cli.select", interrupt)
+    assert main(command) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
 def test_resuming_at_the_last_step_reports_only(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", text, *TINY_OPTIONS, "--steps", "5", "--out", "c"])
     before = arrays("c")
@@ -359,7 +374,21 @@ def nothing() -> None:
         (nothing, "train text.txt --lr nan", "--lr is nan: expected a positive, finite number, such as 0.003"),
         (nothing, "train text.txt --seed -1", "--seed is -1: expected a whole number of at least 0"),
         (nothing, "train text.txt --steps 0", "--steps is 0: expected a whole number of at least 1"),
-        (nothing, "train text.txt --minutes 0", "--minutes is 0.0: expected a positive, finite number"),
+        (
+            nothing,
+            "train text.txt --minutes 0",
+            "--minutes is 0.0: expected a positive number up to 525600, which is a year",
+        ),
+        (
+            nothing,
+            "train text.txt --minutes 1e307",
+            "--minutes is 1e+307: expected a positive number up to 525600, which is a year",
+        ),
+        (
+            nothing,
+            "train text.txt --minutes nan",
+            "--minutes is nan: expected a positive number up to 525600, which is a year",
+        ),
         (nothing, "train text.txt --save-every 0", "--save-every is 0: expected a whole number of at least 1"),
         (
             nothing,
@@ -627,6 +656,12 @@ def test_a_stream_that_was_closed_from_the_start_is_missed_by_nobody(text: str, 
     process = subprocess.run(["sh", "-c", f"{command} {stream}>&-"], capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
     assert len(arrays("char-lm.safetensors")["losses"]) == 2
+
+
+@POSIX
+def test_an_error_is_never_printed_to_stdout(text: str) -> None:
+    process = subprocess.run(["sh", "-c", f"{shlex.join([*XRNN, 'generate', text])} 2>&-"], capture_output=True)
+    assert (process.returncode, process.stdout) == (1, b"")
 
 
 @POSIX

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, TextIO, cast
 
 import numpy as np
 import typer
+import typer.core
 
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
@@ -34,7 +35,20 @@ _LARGEST_SIZE: Final = 10**18  # the sum of two fits 64 bits
 # Typer carries its own copy of click in some versions and not in others: this is its base of what it raises.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
 
-app = typer.Typer(help="Recurrent layers on NumPy and CuPy, at work on text.", add_completion=False)
+
+class _InterruptedError(Exception):
+    """Ctrl-C, as an exception that no version of Typer makes into a status of its own."""
+
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _InterruptedError from error
+
+
+app = typer.Typer(cls=_Commands, help="Recurrent layers on NumPy and CuPy, at work on text.", add_completion=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +76,7 @@ def _run(arguments: list[str]) -> int:
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
     except (JobError, BackendUnavailableError) as error:
         return _fail(str(error), 1)
-    except (KeyboardInterrupt, typer.Abort):  # which of them depends on Typer's version; some return 130 themselves
+    except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # the others come from Typer's own code
         return _fail("interrupted", 130)
     except MemoryError as error:
         return _fail(f"out of memory ({error}): lower --hidden, --batch or --seq-len", 1)
@@ -79,6 +93,8 @@ def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> s
 
 
 def _fail(message: str, status: int) -> int:
+    if sys.stderr is None:  # its descriptor was closed (`2>&-`), and `print` would take stdout
+        return status
     with contextlib.suppress(OSError):  # where stderr is lost as well, the status remains
         print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return status

@@ -36,6 +36,7 @@ from xrnn.jobs.terminal import Terminal, status_of
 DEFAULT_OUT: Final = Path("char-lm.safetensors")
 SAVE_EVERY: Final = 250  # steps
 _SECONDS_BETWEEN_READS: Final = 0.25  # how often the run waits for the device, to show the loss
+_MOST_MINUTES: Final = 365 * 24 * 60
 _SAMPLE_LENGTH: Final = 400
 _SAMPLE_TEMPERATURE: Final = 0.8
 
@@ -57,8 +58,10 @@ class Job:
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
             raise SettingsError(f"--steps is {self.steps}: expected a whole number of at least 1")
-        if not 0 < self.minutes < float("inf"):
-            raise SettingsError(f"--minutes is {self.minutes}: expected a positive, finite number")
+        if not 0 < self.minutes <= _MOST_MINUTES:
+            raise SettingsError(
+                f"--minutes is {self.minutes}: expected a positive number up to {_MOST_MINUTES}, which is a year"
+            )
         if self.save_every < 1:
             raise SettingsError(f"--save-every is {self.save_every}: expected a whole number of at least 1")
 
@@ -210,7 +213,7 @@ def _run(trainer: Trainer, job: Job, out: Destination, terminal: Terminal) -> in
         return 0
     line = f"stopped at step {trainer.steps:,} and saved {out.path}; go on with\n  {_resume_command(job, out.path)}"
     terminal.say(line)
-    if terminal.lost:  # nobody reads there any more
+    if terminal.lost and sys.stderr is not None:  # nobody reads there any more
         Terminal(sys.stderr).say(line)
     return status
 
