@@ -115,6 +115,12 @@ def _options(
     """Recurrent layers on NumPy and CuPy, at work on text."""
 
 
+def _path(text: str) -> Path:
+    if not text:  # a shell's variable that is not set; `Path` would make it the working directory
+        raise typer.BadParameter("it is empty: expected a path")
+    return Path(text)
+
+
 def _setting(name: str, help: str) -> Any:
     return typer.Option(f"--{name.replace('_', '-')}", help=help, show_default=str(getattr(_DEFAULT, name)))
 
@@ -122,7 +128,8 @@ def _setting(name: str, help: str) -> Any:
 @app.command()
 def train(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Text files or folders; none: Python's own sources.")
+        list[Path] | None,
+        typer.Argument(parser=_path, metavar="PATH...", help="Text files or folders; none: Python's own sources."),
     ] = None,
     cell: Annotated[str | None, _setting("cell", f"What the recurrent layers are: {', '.join(CELLS)}.")] = None,
     hidden: Annotated[int | None, _setting("hidden", "Size of the hidden state.")] = None,
@@ -138,13 +145,24 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The checkpoint to write.", show_default=f"{DEFAULT_OUT} or a free name like it; or the resumed one"
+            parser=_path,
+            metavar="PATH",
+            help="The checkpoint to write.",
+            show_default=f"{DEFAULT_OUT} or a free name like it; or the resumed one",
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="The picture of the loss to write.", show_default="beside the checkpoint, .png")
+        Path | None,
+        typer.Option(
+            parser=_path,
+            metavar="PATH",
+            help="The picture of the loss to write.",
+            show_default="beside the checkpoint, .png",
+        ),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on from this checkpoint, on the same text.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(parser=_path, metavar="PATH", help="Go on from this checkpoint, on the same text.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there already.")] = False,
     save_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = SAVE_EVERY,
 ) -> int:
@@ -183,7 +201,7 @@ def train(
 
 @app.command()
 def generate(
-    checkpoint: Annotated[Path, typer.Argument(help="What `xrnn train` wrote.")],
+    checkpoint: Annotated[Path, typer.Argument(parser=_path, help="What `xrnn train` wrote.")],
     prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "",
     length: Annotated[int, typer.Option(help="Bytes to write.")] = 400,
     temperature: Annotated[float, typer.Option(help="Below 1: likelier text; 0: always the likeliest byte.")] = 0.8,
