@@ -125,6 +125,8 @@ def test_bytes_in_the_order_of_another_machine() -> None:
         for enter in (Dropout(0.5).forward, lambda x: mean_squared_error(x, x), lambda g: clip_grad_norm([g], 1.0)):
             with one_line(TypeError, words, "expected float32 or float64", f".astype('{native}')"):
                 enter(swapped)
+        with one_line(TypeError, f"target has {words}, but y has dtype {native}", f"use target.astype('{native}')"):
+            mean_squared_error(swapped.astype(native), swapped)
         with one_line(TypeError, words, "this RNN computes in float64", "use x.astype('float64')"):
             rnn.forward(swapped)
         assert rnn(swapped.astype("float64")).dtype == np.float64

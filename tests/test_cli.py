@@ -285,6 +285,21 @@ def test_an_interrupt_after_training_tells_what_is_saved(
     assert len(arrays("char-lm.safetensors")["losses"]) == 3
 
 
+@pytest.mark.parametrize("command", [["train", "text.txt", *TINY_OPTIONS], ["generate", "c"], ["info"]])
+def test_an_interrupt_before_training_gets_one_line(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    checkpoint()
+    capsys.readouterr()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xrnn.cli.select", interrupt)
+    assert main(command) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
 def test_resuming_at_the_last_step_reports_only(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", text, *TINY_OPTIONS, "--steps", "5", "--out", "c"])
     before = arrays("c")
@@ -356,10 +371,24 @@ def nothing() -> None:
         (nothing, "train text.txt --layers 1048576", "--layers is 1048576: expected a whole number from 1 to 100"),
         (nothing, "train text.txt --seq-len 0", "--seq-len is 0: expected a whole number from 1 to 1048576"),
         (nothing, "train text.txt --batch 0", "--batch is 0: expected a whole number from 1 to 1048576"),
-        (nothing, "train text.txt --lr nan", "--lr is nan: expected a positive, finite number, such as 0.003"),
+        (nothing, "train text.txt --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.003"),
         (nothing, "train text.txt --seed -1", "--seed is -1: expected a whole number of at least 0"),
         (nothing, "train text.txt --steps 0", "--steps is 0: expected a whole number of at least 1"),
-        (nothing, "train text.txt --minutes 0", "--minutes is 0.0: expected a positive, finite number"),
+        (
+            nothing,
+            "train text.txt --minutes 0",
+            "--minutes is 0.0: expected a positive number up to 525600, which is a year",
+        ),
+        (
+            nothing,
+            "train text.txt --minutes 1e307",
+            "--minutes is 1e+307: expected a positive number up to 525600, which is a year",
+        ),
+        (
+            nothing,
+            "train text.txt --minutes nan",
+            "--minutes is nan: expected a positive number up to 525600, which is a year",
+        ),
         (nothing, "train text.txt --save-every 0", "--save-every is 0: expected a whole number of at least 1"),
         (
             nothing,
@@ -436,7 +465,7 @@ def nothing() -> None:
             "generate c --temperature -1",
             "--temperature is -1.0: expected a finite number of at least 0, such as 0.8",
         ),
-        (checkpoint, "generate c --length -1", "--length is -1: expected a whole number of at least 0"),
+        (checkpoint, "generate c --length -1", "--length is -1: expected a whole number from 0 to 1048576"),
         (checkpoint, "generate c --seed -1", "--seed is -1: expected a whole number of at least 0"),
     ],
 )
@@ -447,6 +476,19 @@ def test_bad_input_gets_one_line(
     capsys.readouterr()
     assert main(arguments.split()) != 0
     assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", ""], *(["train", option, ""] for option in ("--out", "--plot", "--resume")), ["generate", ""]],
+)
+def test_an_empty_path_gets_one_line(text: str, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """It would be the working directory, from a shell's variable that is not set."""
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert re.fullmatch(
+        rf"error: Invalid value for '.*': it is empty: expected a path; see `xrnn {arguments[0]} --help`\n", err
+    )
 
 
 @pytest.mark.parametrize(
@@ -505,7 +547,22 @@ def test_a_backend_that_can_not_run_gets_one_line(
 
 def test_nan_in_the_loss_stops_the_run_and_keeps_the_last_good_checkpoint(text: str) -> None:
     """In a process of its own, where NumPy would print its warnings."""
-    command = [*XRNN, "train", text, "--lr", "1e38", "--hidden", "8", "--seq-len", "8", "--batch", "2", "--steps", "50"]
+    program = "import xrnn.jobs.charlm.trainer as t; t.learning_rate = lambda *_: 1e38; " + XRNN[-1]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "train",
+        text,
+        "--hidden",
+        "8",
+        "--seq-len",
+        "8",
+        "--batch",
+        "2",
+        "--steps",
+        "50",
+    ]
     process = subprocess.run([*command, "--save-every", "1"], capture_output=True, text=True)
     assert process.returncode == 1
     said = re.fullmatch(
@@ -627,6 +684,12 @@ def test_a_stream_that_was_closed_from_the_start_is_missed_by_nobody(text: str, 
     process = subprocess.run(["sh", "-c", f"{command} {stream}>&-"], capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
     assert len(arrays("char-lm.safetensors")["losses"]) == 2
+
+
+@POSIX
+def test_an_error_is_never_printed_to_stdout(text: str) -> None:
+    process = subprocess.run(["sh", "-c", f"{shlex.join([*XRNN, 'generate', text])} 2>&-"], capture_output=True)
+    assert (process.returncode, process.stdout) == (1, b"")
 
 
 @POSIX

@@ -15,7 +15,20 @@ import pytest
 import safetensors.numpy
 
 from tests.errors import one_line
-from xrnn.files import FileError, Spec, check_writable, open_arrays, printable, quoted, replace_file, write_arrays
+from xrnn.files import (
+    FileError,
+    OccupiedError,
+    Spec,
+    check_writable,
+    identity,
+    open_arrays,
+    printable,
+    quoted,
+    replace_file,
+    replace_only,
+    reserved,
+    write_arrays,
+)
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="modes, links, locks and FIFOs are POSIX's")
 WANTED = "weights; name a file of them"
@@ -71,7 +84,15 @@ def test_a_folder_that_may_not_be_listed_is_written_to(tmp_path: Path, monkeypat
     def refuse(folder: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
+    really_open = os.open
+
+    def open_no_folder(path: str, flags: int, mode: int = 0o777, **options: int) -> int:
+        if os.path.isdir(path):
+            refuse(Path(path))
+        return really_open(path, flags, mode, **options)
+
     monkeypatch.setattr("os.listdir", refuse)  # the tests may run as root, who may all
+    monkeypatch.setattr("os.open", open_no_folder)
     replace_file(tmp_path / "file", b"content")
     assert (tmp_path / "file").read_bytes() == b"content"
 
@@ -89,9 +110,74 @@ def test_what_a_killed_writer_left_goes_with_the_next_one_and_a_living_writers_s
     writing.stdout.readline()
     replace_file(tmp_path / "third", b"whole")  # in the same folder, under another name
     assert not left.exists()
-    assert len([name for name in os.listdir(tmp_path) if name.startswith(".other.")]) == 1
+    assert len([name for name in os.listdir(tmp_path) if name.endswith(".partial")]) == 1
     writing.communicate("\n\n")
     assert sorted(os.listdir(tmp_path)) == ["other", "third"]
+
+
+@POSIX
+def test_a_fifo_that_is_named_like_a_leftover_is_left_alone(tmp_path: Path) -> None:
+    """In a process of its own, which would wait for ever."""
+    os.mkfifo(tmp_path / ".x.xrnn.partial")
+    code = "import sys, pathlib, xrnn.files; xrnn.files.replace_file(pathlib.Path(sys.argv[1]), b'')"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True, timeout=60)
+    assert sorted(os.listdir(tmp_path)) == [".x.xrnn.partial", "file"]
+
+
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 255 if os.name == "posix" else "x" * 100)
+    with reserved(path):
+        replace_file(path, b"content")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_only_the_file_that_was_found_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    if not links:  # as on a memory stick
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", refuse)
+    path = tmp_path / "file"
+    found = replace_only(path, b"one", None)
+    assert found == identity(path)
+    found = replace_only(path, b"other", found)
+    assert path.read_bytes() == b"other"
+    path.unlink()
+    found = replace_only(path, b"third", found)  # nothing is lost where there is nothing
+    path.unlink()
+    path.write_bytes(b"a stranger's")
+    for last_seen in (found, None):
+        with pytest.raises(OccupiedError):
+            replace_only(path, b"fourth", last_seen)
+    assert path.read_bytes() == b"a stranger's"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_appears_at_the_last_moment_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a stranger's")
+    really_identity = identity
+    monkeypatch.setattr("xrnn.files.identity", lambda asked: None if asked == path else really_identity(asked))
+    with pytest.raises(OccupiedError):
+        replace_only(path, b"ours", None)
+    assert path.read_bytes() == b"a stranger's"
+
+
+def test_a_name_is_reserved_once(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with reserved(path):
+        with pytest.raises(FileExistsError), reserved(path):
+            pass
+        with reserved(tmp_path / "other"):
+            pass
+        replace_file(tmp_path / "other", b"")  # which removes what killed processes left
+        with pytest.raises(FileExistsError), reserved(path):
+            pass
+    with reserved(path):
+        pass
+    assert os.listdir(tmp_path) == ["other"]
 
 
 def test_the_check_leaves_nothing(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_bad_input_to_mean_squared_error(backend: Backend) -> None:
     y = xp.zeros((4, 3))
     with one_line(TypeError, "y has dtype int64", "expected float32 or float64"):
         mean_squared_error(xp.zeros(3, "int64"), xp.zeros(3, "int64"))
-    with one_line(TypeError, "target has dtype float32", "y has float64", "target.astype('float64')"):
+    with one_line(TypeError, "target has dtype float32", "y has dtype float64", "target.astype('float64')"):
         mean_squared_error(y, xp.zeros((4, 3), "float32"))
     with one_line(ValueError, "target has shape (3,)", "expected (4, 3)"):
         mean_squared_error(y, xp.zeros(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -183,6 +184,18 @@ def test_clip_grad_norm_shows_what_is_not_finite(backend: Backend, bad: float) -
     assert np.isnan(backend.to_numpy(grads[0])[1])
 
 
+@pytest.mark.parametrize(
+    ("values", "max_norm"),
+    [([3.0, 4.0], 1e30), ([3.0, 4.0], float("inf")), ([0.0, 0.0], float("inf")), ([float("inf"), 1.0], float("inf"))],
+)
+def test_clip_grad_norm_by_infinity_reports_the_norm_only(
+    backend: Backend, values: list[float], max_norm: float
+) -> None:
+    grads = [backend.asarray(np.array(values, "float32"))]
+    assert float(clip_grad_norm(grads, max_norm)) == math.hypot(*values)
+    np.testing.assert_array_equal(backend.to_numpy(grads[0]), values)
+
+
 def test_clip_grad_norm_of_zeros(backend: Backend) -> None:
     grads = [backend.xp.zeros(3)]
     assert float(clip_grad_norm(grads, 1.0)) == 0
@@ -228,10 +241,10 @@ def test_accumulate_one_layer_that_is_used_twice(backend: Backend) -> None:
 
 def test_bad_input() -> None:
     linear = Linear.init(2, 3, rng=0, backend=get_backend("numpy"))
-    for lr in (0, -0.1, float("nan")):
-        with one_line(ValueError, f"lr is {lr}", "expected a positive learning rate"):
+    for lr in (0, -0.1, float("nan"), float("inf")):
+        with one_line(ValueError, f"lr is {lr}", "expected a positive, finite learning rate"):
             SGD([linear], lr)
-        with one_line(ValueError, f"lr is {lr}", "expected a positive learning rate"):
+        with one_line(ValueError, f"lr is {lr}", "expected a positive, finite learning rate"):
             Adam([linear], lr)
     for momentum in (-0.1, 1.0):
         with one_line(ValueError, f"momentum is {momentum}", "expected a number in [0, 1)"):
@@ -242,8 +255,8 @@ def test_bad_input() -> None:
     for eps in (-1, float("nan")):
         with one_line(ValueError, f"eps is {eps}", "expected a small number of at least 0"):
             Adam([linear], eps=eps)
-    for junk in ("0.1", None, [0.1]):
-        with one_line(TypeError, f"lr is {junk!r}", "expected a positive learning rate", "use float(lr)"):
+    for junk in ("0.1", None, [0.1], True):
+        with one_line(TypeError, f"lr is {junk!r}", "expected a positive, finite learning rate", "use float(lr)"):
             SGD([linear], junk)  # type: ignore[arg-type]
         with one_line(TypeError, f"eps is {junk!r}", "use float(eps)"):
             Adam([linear], eps=junk)  # type: ignore[arg-type]

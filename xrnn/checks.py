@@ -80,7 +80,7 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
 
 def check_number(name: str, value: Any, expected: str, fits: Callable[[Any], bool]) -> None:
     """Refuse what is no number of the host, or does not fit what is `expected`.   Raises TypeError, ValueError."""
-    if not isinstance(value, Real):
+    if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}: expected {expected}; use float({name})")
     if not fits(value):
         raise ValueError(f"{name} is {value}: expected {expected}")

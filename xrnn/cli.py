@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, TextIO, cast
 
 import numpy as np
 import typer
+import typer.core
 
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
@@ -34,7 +35,20 @@ _LARGEST_SIZE: Final = 10**18  # the sum of two fits 64 bits
 # Typer carries its own copy of click in some versions and not in others: this is its base of what it raises.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
 
-app = typer.Typer(help="Recurrent layers on NumPy and CuPy, at work on text.", add_completion=False)
+
+class _InterruptedError(Exception):
+    """Ctrl-C, as an exception that no version of Typer makes into a status of its own."""
+
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _InterruptedError from error
+
+
+app = typer.Typer(cls=_Commands, help="Recurrent layers on NumPy and CuPy, at work on text.", add_completion=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +76,7 @@ def _run(arguments: list[str]) -> int:
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
     except (JobError, BackendUnavailableError) as error:
         return _fail(str(error), 1)
-    except (KeyboardInterrupt, typer.Abort):  # which of them depends on Typer's version; some return 130 themselves
+    except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # the others come from Typer's own code
         return _fail("interrupted", 130)
     except MemoryError as error:
         return _fail(f"out of memory ({error}): lower --hidden, --batch or --seq-len", 1)
@@ -79,6 +93,8 @@ def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> s
 
 
 def _fail(message: str, status: int) -> int:
+    if sys.stderr is None:  # its descriptor was closed (`2>&-`), and `print` would take stdout
+        return status
     with contextlib.suppress(OSError):  # where stderr is lost as well, the status remains
         print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return status
@@ -99,6 +115,12 @@ def _options(
     """Recurrent layers on NumPy and CuPy, at work on text."""
 
 
+def _path(text: str) -> Path:
+    if not text:  # a shell's variable that is not set; `Path` would make it the working directory
+        raise typer.BadParameter("it is empty: expected a path")
+    return Path(text)
+
+
 def _setting(name: str, help: str) -> Any:
     return typer.Option(f"--{name.replace('_', '-')}", help=help, show_default=str(getattr(_DEFAULT, name)))
 
@@ -106,7 +128,8 @@ def _setting(name: str, help: str) -> Any:
 @app.command()
 def train(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Text files or folders; none: Python's own sources.")
+        list[Path] | None,
+        typer.Argument(parser=_path, metavar="PATH...", help="Text files or folders; none: Python's own sources."),
     ] = None,
     cell: Annotated[str | None, _setting("cell", f"What the recurrent layers are: {', '.join(CELLS)}.")] = None,
     hidden: Annotated[int | None, _setting("hidden", "Size of the hidden state.")] = None,
@@ -122,13 +145,24 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The checkpoint to write.", show_default=f"{DEFAULT_OUT} or a free name like it; or the resumed one"
+            parser=_path,
+            metavar="PATH",
+            help="The checkpoint to write.",
+            show_default=f"{DEFAULT_OUT} or a free name like it; or the resumed one",
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="The picture of the loss to write.", show_default="beside the checkpoint, .png")
+        Path | None,
+        typer.Option(
+            parser=_path,
+            metavar="PATH",
+            help="The picture of the loss to write.",
+            show_default="beside the checkpoint, .png",
+        ),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on from this checkpoint, on the same text.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(parser=_path, metavar="PATH", help="Go on from this checkpoint, on the same text.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there already.")] = False,
     save_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = SAVE_EVERY,
 ) -> int:
@@ -167,7 +201,7 @@ def train(
 
 @app.command()
 def generate(
-    checkpoint: Annotated[Path, typer.Argument(help="What `xrnn train` wrote.")],
+    checkpoint: Annotated[Path, typer.Argument(parser=_path, help="What `xrnn train` wrote.")],
     prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "",
     length: Annotated[int, typer.Option(help="Bytes to write.")] = 400,
     temperature: Annotated[float, typer.Option(help="Below 1: likelier text; 0: always the likeliest byte.")] = 0.8,

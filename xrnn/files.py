@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -31,9 +31,15 @@ _DTYPES: Final = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "
 _PARTIAL: Final = ".xrnn.partial"
 _DIGEST: Final = "digest"  # of the arrays and the rest of the metadata, in the metadata
 
+Identity = tuple[int, int, int]  # device, inode, and when it was written: the inode may be used again
+
 
 class FileError(Exception):
     """A file can't be read, or holds something else than what was expected. The message is one line."""
+
+
+class OccupiedError(Exception):
+    """Another file lies where one was to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,36 +157,58 @@ def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> str
 # ---- writing ----
 
 
-def write_arrays(path: Path, arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> None:
-    """Put the arrays and the metadata, with a digest of both, at `path`.   Raises OSError as `replace_file` does."""
-    import safetensors.numpy
-
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    digested = {**metadata, _DIGEST: _digest(whole, metadata)}
-    replace_file(path, safetensors.numpy.save(whole, digested))
-
-
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one piece, on the disk before the name points at it; a link or a mode stays.
 
     Raises OSError, with what was there before untouched and nothing left beside it.
     """
     path = real_path(path)
-    with _aside(path) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, file.name)
-        if os.name == "nt":  # which renames no open file
-            file.close()
-        os.replace(file.name, path)
-    if os.name == "posix":  # the rename itself; elsewhere a folder can't be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with _written_aside(path, content) as aside:
+        os.replace(aside, path)
+    _sync_folder(path)
+
+
+def replace_only(path: Path, content: bytes, found: Identity | None) -> Identity:
+    """As `replace_file`, over nothing but the file `found`, or nothing at all → the identity of what is there then.
+
+    Raises OccupiedError where another file is there by now, and OSError as `replace_file` does.
+    """
+    path = real_path(path)
+    with _written_aside(path, content) as aside:
+        written = identity(aside)
+        assert written
+        there = identity(path)
+        if there is None:
+            _link(aside, path)
+        elif there == found:
+            os.replace(aside, path)
+        else:
+            raise OccupiedError
+    _sync_folder(path)
+    return written
+
+
+def identity(path: Path) -> Identity | None:
+    """Which file `path` leads to, None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def write_arrays(
+    path: Path,
+    arrays: Mapping[str, HostArray],
+    metadata: Mapping[str, str],
+    put: Callable[[Path, bytes], None] = replace_file,
+) -> None:
+    """`put` the arrays and the metadata, with a digest of both, at `path`.   Raises as `put` does."""
+    import safetensors.numpy
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    digested = {**metadata, _DIGEST: _digest(whole, metadata)}
+    put(path, safetensors.numpy.save(whole, digested))
 
 
 def check_writable(path: Path) -> None:
@@ -189,46 +217,120 @@ def check_writable(path: Path) -> None:
         pass
 
 
+@contextlib.contextmanager
+def reserved(path: Path) -> Iterator[None]:
+    """Within the block, no other process can reserve `path`. The file that says so ends with this process.
+
+    Raises FileExistsError where another has reserved it, OSError as `check_writable` does.
+    """
+    path = real_path(path)
+    name = hashlib.sha256(os.fsencode(os.path.normcase(path.name))).hexdigest()[:16]
+    with _created(path.with_name(f".{name}{_PARTIAL}")):
+        yield
+
+
 def real_path(path: Path) -> Path:
     """`path` with every link followed; a link that leads nowhere or to itself is left as it is."""
     return Path(os.path.realpath(path))
 
 
 @contextlib.contextmanager
-def _aside(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path`, gone at the end of the block unless it was renamed.
+def _written_aside(path: Path, content: bytes) -> Iterator[Path]:
+    """A file beside `path` that holds `content` and has its mode, on the disk, and gone at the end of the block."""
+    with _aside(path) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, file.name)
+        if os.name == "nt":  # which renames no open file
+            file.close()
+        yield Path(file.name)
 
-    What killed processes left in the folder goes first. The lock tells the file from such a leftover: it ends with
-    the process that holds it, in whatever way that ends.
+
+def _link(aside: Path, path: Path) -> None:
+    """Give the file a second name, which must be new.   Raises OccupiedError."""
+    try:
+        os.link(aside, path)
+    except FileExistsError as error:
+        raise OccupiedError from error
+    except OSError:  # this file system has no hard links, and so no way to rename over nothing only
+        os.replace(aside, path)
+
+
+def _sync_folder(path: Path) -> None:
+    """Bring a rename to the disk, where the system lets a folder be opened. The file itself is there already."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):  # a folder may be written to that may not be read
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path`, gone at the end of the block unless it was renamed. Its name fits where `path` does.
+
+    What killed processes left in the folder goes first.
     """
     _remove_leftovers(path.parent)
+    with _created(path.with_name(f".{secrets.token_hex(8)}{_PARTIAL}")) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _created(path: Path) -> Iterator[BinaryIO]:
+    """A new file at `path`, gone at the end of the block unless it was renamed.   Raises FileExistsError.
+
+    The lock tells the file from what a killed process left: it ends with the process that holds it, in whatever way
+    that ends.
+    """
     while True:
-        file = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}").open("xb")
+        _remove_leftover(path)
+        file = path.open("xb")
         _lock(file, wait=True)
-        if os.path.exists(file.name):  # nobody took it for a leftover before it was locked
+        if _lies_at(path, file):  # nobody took it for a leftover before it was locked
             break
         file.close()
     try:
         with file:
-            yield file
+            try:
+                yield file
+            finally:
+                if os.name == "posix":  # while it is locked, so that nobody puts another there in between
+                    path.unlink(missing_ok=True)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file.name)
+        if os.name != "posix":  # which removes no open file
+            path.unlink(missing_ok=True)
+
+
+def _lies_at(path: Path, file: BinaryIO) -> bool:
+    return os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(file.fileno()))
 
 
 def _remove_leftovers(folder: Path) -> None:
     names: list[str] = []
     with contextlib.suppress(OSError):  # a folder may be written to that may not be listed
         names = os.listdir(folder)
-    for name in [name for name in names if name.startswith(".") and name.endswith(_PARTIAL)]:
-        with contextlib.suppress(OSError):  # it is being written, another removed it, or it is not ours to remove
-            leftover = folder / name
-            with leftover.open("rb") as file:
-                _lock(file, wait=False)
-                if os.name == "posix":
-                    leftover.unlink()
-            if os.name != "posix":
-                leftover.unlink()
+    for name in names:
+        if name.startswith(".") and name.endswith(_PARTIAL):
+            _remove_leftover(folder / name)
+
+
+def _remove_leftover(path: Path) -> None:
+    # It may be missing, being written, removed by another process, or not ours to remove.
+    with contextlib.suppress(OSError):
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return
+            _lock(file, wait=False)
+            if os.name == "posix" and _lies_at(path, file):
+                path.unlink()
+        if os.name != "posix":
+            path.unlink()
 
 
 def _lock(file: BinaryIO, *, wait: bool) -> None:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from xrnn.backend import Backend
-from xrnn.checks import check_float, check_index, check_place, check_range
+from xrnn.checks import check_float, check_index, check_place, check_range, dtype_of
 from xrnn.typing import Array
 
 
@@ -63,7 +63,7 @@ def mean_squared_error(y: Array, target: Array) -> tuple[Array, Array]:
     backend = check_float("y", y)
     check_place("target", target, backend, y.device, "y")
     if target.dtype != y.dtype:
-        raise TypeError(f"target has dtype {target.dtype}, but y has {y.dtype}: use target.astype({y.dtype.name!r})")
+        raise TypeError(f"target has {dtype_of(target)}, but y has {dtype_of(y)}: use target.astype({y.dtype.name!r})")
     _check_shape("target", target, y.shape)
     xp, size = backend.xp, max(y.size, 1)
     with backend.device_of(y):

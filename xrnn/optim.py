@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Protocol
@@ -30,7 +31,7 @@ class Optimizer:
     """
 
     def __init__(self, layers: Iterable[HasParameters], lr: float) -> None:
-        check_number("lr", lr, "a positive learning rate", lambda lr: lr > 0)
+        check_number("lr", lr, "a positive, finite learning rate", lambda lr: 0 < lr < math.inf)
         if not isinstance(layers, Iterable):
             raise TypeError(f"layers is a {kind_of(layers)}: expected a list of layers, as in SGD([rnn, linear])")
         layers = list(layers)
@@ -178,6 +179,7 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     """Scale `grads` in place so that their joint norm √Σg² is at most max_norm   (Pascanu et al., 2013).
 
     Returns the norm before, 0-d on the device: nothing waits for it. A NaN makes the norm and every gradient NaN.
+    A max_norm of infinity leaves the gradients as they are.
     `optimizer.grads` is what to pass.
 
     Raises ValueError unless max_norm is positive and there are gradients, TypeError and ValueError for arrays that
@@ -198,7 +200,8 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     xp = backend.xp
     with backend.device_of(grads[0]):
         norm: Array = xp.asarray(xp.sqrt(sum(xp.sum(g * g) for g in grads)))
-        scale = max_norm / xp.maximum(norm, max_norm)
-        for g in grads:
-            g *= scale
+        if max_norm < math.inf:
+            scale = 1 / xp.maximum(norm / max_norm, 1)
+            for g in grads:
+                g *= scale
     return norm

@@ -81,12 +81,12 @@ class CupyBackend(Backend):
         chosen = choose(self.launcher.device(), dtype, T, N, D, H)
         return None if chosen.form == "plain" or self.against(chosen, dtype, H, backward) else chosen
 
-    def against(self, chosen: Candidate, dtype: Any, H: int, backward: bool) -> str:
-        """Why the chosen kernel can't run here after all, "" where it can."""
+    def against(self, chosen: Candidate, dtype: Any, H: int, backward: bool) -> str | None:
+        """Why the chosen kernel can't run here after all, None where it can."""
         if doubts := self.trust.doubts(chosen, dtype, H):
             return doubts
         if self.launcher.fits(chosen, dtype, backward):
-            return ""
+            return None
         return not_resident(chosen)
 
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:

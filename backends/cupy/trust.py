@@ -39,12 +39,12 @@ class Trust:
 
     def __init__(self, backend: Backend, launcher: Launcher) -> None:
         self._backend, self._launcher = backend, launcher
-        # (device, dtype, H, the layout that was compared) → why not, "" where it agreed.
-        self._doubts: dict[tuple[Any, ...], str] = {}
+        # (device, dtype, H, the layout that was compared) → why not, None where it agreed.
+        self._doubts: dict[tuple[Any, ...], str | None] = {}
         self._comparing = threading.Lock()  # one at a time: they share the word that a kernel gives up by
 
-    def doubts(self, candidate: Candidate, dtype: Any, H: int) -> str:
-        """Why `candidate` must not run on the current device for a hidden size of H, "" where nothing is against it."""
+    def doubts(self, candidate: Candidate, dtype: Any, H: int) -> str | None:
+        """Why `candidate` must not run on the current device for a hidden size of H, or None."""
         dtype = np.dtype(dtype).name
         key = self._key(candidate, dtype, H)
         if key in self._doubts:
@@ -55,8 +55,8 @@ class Trust:
                     self._doubts[key] = self._compare(replace(candidate, grid=self._grid(candidate)), dtype, H)
                 except Exception as error:  # it tells nothing of the layout, and the plain form may still work
                     return self._warn(candidate, dtype, f"not compared yet, {_line(error)}", "this time")
-                if self._doubts[key]:
-                    self._warn(candidate, dtype, self._doubts[key], "in its place")
+                if why := self._doubts[key]:
+                    self._warn(candidate, dtype, why, "in its place")
             return self._doubts[key]
 
     @contextlib.contextmanager
@@ -94,8 +94,8 @@ class Trust:
         )
         return why
 
-    def _compare(self, candidate: Candidate, dtype: str, H: int) -> str:
-        """Three steps of `candidate`'s own grid and layout → what is wrong, "" where they agree.
+    def _compare(self, candidate: Candidate, dtype: str, H: int) -> str | None:
+        """Three steps of `candidate`'s own grid and layout → what is wrong, None where they agree.
 
         Raises where nothing can be said.
         """
@@ -135,7 +135,7 @@ class Trust:
                     if launcher.gave_up(COMPARISON):
                         return "its blocks gave up waiting for one another"
                     return f"its {name} is off by {off:.2g} of the plain form's largest value, with {nonlinearity}"
-        return ""
+        return None
 
 
 def batch(candidate: Candidate) -> int:

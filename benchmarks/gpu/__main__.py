@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import glob
 import math
 import os
 import shutil
@@ -34,6 +35,7 @@ _ENVIRONMENT: Final = {
     "PYTHONDONTWRITEBYTECODE": "1",  # the sources stay as they are
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # no others than the tests ask for
 }
+_TOOLKITS: Final = "/usr/local/cuda*"
 _UNFINISHED: Final = "begun, and ended with the run"
 # Of each sanitizer: how many variants, of which the first differ most. None: all that its time is enough for.
 _SANITIZERS: Final = {"memcheck": None, "racecheck": 12, "synccheck": 4}
@@ -68,9 +70,17 @@ def _few(number: int | None) -> tuple[str, ...]:
 
 def _sanitizer(tool: str) -> tuple[str, ...]:
     """Of xrnn's kernels only. An error that CUDA returns is an exception in Python already."""
-    program = shutil.which("compute-sanitizer") or "compute-sanitizer"
+    program = _cuda_program("compute-sanitizer")
     kernels = ("--kernel-name", "kns=one_block", "--kernel-name", "kns=group")
     return (program, "--tool", tool, "--error-exitcode", "9", "--report-api-errors", "no", *kernels)
+
+
+def _cuda_program(name: str) -> str:
+    """Where it is: PATH, or the toolkit's own folders, which many machines don't have in PATH. `name` if nowhere."""
+    toolkits = [os.environ[variable] for variable in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(variable)]
+    toolkits += sorted(glob.glob(_TOOLKITS), reverse=True)
+    folders = os.pathsep.join(str(Path(toolkit, "bin")) for toolkit in toolkits)
+    return shutil.which(name) or shutil.which(name, path=folders) or name
 
 
 def check(everything: Sequence[Part], only: Sequence[str], seconds: float, out: Path, log: Log, **more: str) -> None:
@@ -88,7 +98,10 @@ def check(everything: Sequence[Part], only: Sequence[str], seconds: float, out: 
     if left_out:
         names = ",".join(part.name for part in left_out)
         needed = math.ceil(sum(part.expected for part in (*planned, *left_out)) / 60)
-        log.say(f"left out: {names}; --minutes {needed} is enough for all, --only {names} for these")
+        log.say(
+            f"not planned, taken up if time is left: {names}; "
+            f"--minutes {needed} is enough for all, --only {names} for these"
+        )
     for number, part in enumerate(queue := [*planned, *left_out]):
         later = [other for other in queue[number + 1 :] if other in planned]
         granted = budget.grant(part, later)
@@ -126,7 +139,9 @@ def conclude(out: Path, log: Log) -> int:
         return 1
     pictures = draw(found, out.parent, out.stem)
     log.say("", *report_lines(found), *(f"wrote {path}" for path in (out, out.with_suffix(".log"), *pictures)))
-    return int(any(part["failed"] for part in found["parts"].values()))
+    if failed := [name for name, part in found["parts"].items() if part["failed"]]:
+        log.say(f"failed or not run: {', '.join(failed)}")
+    return int(bool(failed))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -88,7 +88,7 @@ def run(
     """Run in `folder` → the exit status, None where it had to be stopped; the seconds it took.
 
     It is stopped with all processes it started, also where this process is interrupted or killed: a GPU must not go
-    on with what nobody waits for. (It stays in this process's session, which whoever ends the session relies on.)
+    on with what nobody waits for. It stays in this POSIX session, so that ending the session ends it too.
     """
     start = time.monotonic()
     process = subprocess.Popen(

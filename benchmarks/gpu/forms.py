@@ -90,7 +90,7 @@ def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Candidate], dict
     groups = sorted((c for c in found if c.form == "group"), key=lambda c: c.seconds)[:GROUPS]
     used, refused = {}, {}
     for candidate in [*(c for c in found if c.form != "group"), *groups]:
-        if why := "" if candidate.form == "plain" else _against(backend, candidate, case.H):
+        if why := None if candidate.form == "plain" else _against(backend, candidate, case.H):
             refused[label(candidate)] = why
         else:
             used[label(candidate)] = candidate
@@ -120,8 +120,8 @@ def ours(backend: CupyBackend, problem: Problem, used: Mapping[str, Candidate]) 
     }
 
 
-def _against(backend: CupyBackend, candidate: Candidate, H: int) -> str:
-    return next(filter(None, (backend.against(candidate, "float32", H, backward) for backward in (False, True))), "")
+def _against(backend: CupyBackend, candidate: Candidate, H: int) -> str | None:
+    return next(filter(None, (backend.against(candidate, "float32", H, backward) for backward in (False, True))), None)
 
 
 def theirs(problem: Problem) -> dict[str, Contestant]:

@@ -50,14 +50,17 @@ def describe(candidate: Candidate, dtype: str, H: int) -> str:
 
 
 def compare(
-    backend: CupyBackend, few: int | None = None, seconds: float = 600, tell: Callable[[dict[str, str]], None] = print
-) -> dict[str, str]:
-    """→ why each variant is not to be believed, "" for those that agree with the plain form; `tell` gets it each time.
+    backend: CupyBackend,
+    few: int | None = None,
+    seconds: float = 600,
+    tell: Callable[[dict[str, str | None]], None] = print,
+) -> dict[str, str | None]:
+    """→ why each variant is not to be believed, None where it agrees with the plain form; `tell` gets it each time.
 
     The first `few`, those that fit into `seconds`.
     """
     end = time.monotonic() + seconds
-    found: dict[str, str] = {}
+    found: dict[str, str | None] = {}
     for candidate, dtype, H in itertools.islice(variants(backend.launcher.device()), few):
         if time.monotonic() > end:
             found["the others"] = "no time was left for them"
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         backend.xp.cuda.set_allocator(None)
         launch.PATIENCE = SANITIZED_PATIENCE  # type: ignore[misc]
 
-    def tell(found: dict[str, str]) -> None:
+    def tell(found: dict[str, str | None]) -> None:
         variant, doubts = list(found.items())[-1]
         print(f"{variant}: {doubts or 'agrees'}", flush=True)
         results.put(options.out, **{options.sanitized or "variants": found})

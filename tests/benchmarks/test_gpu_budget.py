@@ -173,6 +173,25 @@ def test_a_tool_that_is_not_there_is_named(log: Log) -> None:
     assert (found["ran"], found["failed"]) == (False, True)
 
 
+@pytest.mark.parametrize("known_by", ["PATH", "CUDA_HOME", "CUDA_PATH", "its place"])
+def test_a_sanitizer_is_found_beside_the_toolkit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_by: str
+) -> None:
+    for variable in ("PATH", "CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setattr(gpu, "_TOOLKITS", str(tmp_path / "nothing*"))
+    assert gpu._cuda_program("compute-sanitizer") == "compute-sanitizer"
+    program = tmp_path / "cuda-13" / "bin" / "compute-sanitizer"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    if known_by == "its place":
+        monkeypatch.setattr(gpu, "_TOOLKITS", str(tmp_path / "cuda*"))
+    else:
+        monkeypatch.setenv(known_by, str(program.parent if known_by == "PATH" else program.parents[1]))
+    (memcheck,) = [part for part in gpu.parts(tmp_path) if part.name == "memcheck"]
+    assert memcheck.command[0] == str(program)
+
+
 def test_the_seconds_reach_the_command(log: Log) -> None:
     found = gpu.perform(Part("it", (sys.executable, "-c", "raise SystemExit({seconds})"), 1, 1, 60), 42, log, {})
     assert found["outcome"] == "failed with exit status 42"

@@ -211,6 +211,7 @@ def test_a_whole_run_merges_what_its_parts_wrote(
     printed = capsys.readouterr().out
     assert f"  memcheck     {'failed with exit status 9' if status else 'passed'}\n" in printed
     assert printed.count("wrote ") == 4
+    assert printed.endswith("\nfailed or not run: memcheck\n") == (status != 0)
     assert path.with_suffix(".log").read_text() == printed
     assert sorted(p.suffix for p in (tmp_path / "new").iterdir()) == [".json", ".log", ".png", ".png"]
     report.main([str(path)])
@@ -240,7 +241,10 @@ def test_what_does_not_fit_is_left_out_and_named(
     assert (found["parts"]["tests"]["ran"], found["complete"]) == (False, False)
     printed = capsys.readouterr().out
     assert "planned for 1.5 minutes: device, costs, forms\n" in printed
-    assert "left out: tests; --minutes 3 is enough for all, --only tests for these\n" in printed
+    assert (
+        "not planned, taken up if time is left: tests; --minutes 3 is enough for all, --only tests for these\n"
+        in printed
+    )
     assert "  incomplete: not every part has run\n" in printed
 
 
@@ -255,12 +259,15 @@ def test_a_part_that_is_left_out_runs_where_the_others_were_faster(
     assert found["complete"]
 
 
-def test_a_tool_that_is_missing_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_is_missing_fails_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     replace_parts(monkeypatch, Part("memcheck", ("no-such-sanitizer",), 1, 2, 2))
     assert gpu.main(["--out", str(tmp_path)]) == 1
     (path,) = tmp_path.glob("*.json")
     results = json.loads(path.read_text())
     assert results["parts"]["memcheck"]["outcome"].startswith("not run: no-such-sanitizer is not here")
+    assert capsys.readouterr().out.endswith("\nfailed or not run: memcheck\n")
     assert not results["complete"]
 
 

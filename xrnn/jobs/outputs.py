@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xrnn.files import check_writable, real_path
+from xrnn.files import OccupiedError, check_writable, identity, real_path, replace_only
 from xrnn.jobs.errors import OutputError
 
 
@@ -20,6 +20,27 @@ class Output:
     path: Path
     kind: str  # as an error calls it: "checkpoint"
     is_ours: Callable[[Path], bool]
+
+
+class Destination:
+    """Where an output goes, and which file lies there: over that one alone it is written.
+
+    path   changes to the next free name where somebody else has put a file there meanwhile; `say` tells
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self.path = path
+        self._say = say
+        self._found = identity(path)
+
+    def put(self, path: Path, content: bytes) -> None:
+        """As `xrnn.files.replace_file`, for the present `path`."""
+        try:
+            self._found = replace_only(path, content, self._found)
+        except OccupiedError:
+            self.path, self._found = next_free(path, os.path.lexists), None
+            self._say(f"{path} was written by another program meanwhile: it stays, and this run writes {self.path}")
+            self.put(self.path, content)
 
 
 def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,8 +45,14 @@ def holds_own_picture(content: bytes) -> bool:
     return content.startswith(starts) and _PROGRAM.encode() in content[:_ENDS] + content[-_ENDS:]
 
 
-def plot_losses(path: Path, losses: Sequence[float], unit: str, levels: Mapping[str, float]) -> bool:
-    """Draw the losses of all steps, in `unit`, to `path`, and a level line for each label of `levels` (two at most).
+def plot_losses(
+    path: Path,
+    losses: Sequence[float],
+    unit: str,
+    levels: Mapping[str, float],
+    put: Callable[[Path, bytes], None] = replace_file,
+) -> bool:
+    """Draw the losses of all steps, in `unit`, and a level line for each label of `levels` (two at most); `put` that.
 
     False, and nothing drawn, without Matplotlib. Raises OutputError where it can't be written.
     """
@@ -70,7 +76,7 @@ def plot_losses(path: Path, losses: Sequence[float], unit: str, levels: Mapping[
     axes.grid(alpha=0.3)
     axes.legend()
     try:
-        replace_file(path, _rendered(figure, path.suffix))
+        put(path, _rendered(figure, path.suffix))
     except OSError as error:
         raise OutputError(f"can't write {path} ({error.strerror}): expected room and permission there") from error
     return True

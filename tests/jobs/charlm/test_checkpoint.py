@@ -171,6 +171,10 @@ def array(name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -
     return lambda forgery: forgery.tensors.update({name: Tensor.of(value.astype("float32"))})
 
 
+def losses(value: float) -> Callable[[Forgery], None]:
+    return lambda forgery: forgery.tensors.update(losses=Tensor.of(np.full(2, value)))
+
+
 def without(name: str) -> Callable[[Forgery], None]:
     return lambda forgery: forgery.tensors.__delitem__(name)
 
@@ -200,7 +204,11 @@ FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
     "an unknown cell": (settings(cell="lstn"), "has settings of no run (--cell is lstn: expected one of rnn, lstm"),
     "another cell": (settings(cell="gru"), "lacks an array adam.m.gru0.Wh: expected the 20 arrays"),
     "a million layers": (settings(layers=2**20), "has settings of no run (--layers is 1048576: expected a whole"),
-    "lr of NaN": (settings(lr=math.nan), "has settings of no run (--lr is nan: expected a positive, finite number"),
+    "lr of NaN": (settings(lr=math.nan), "has settings of no run (--lr is nan: expected a positive number up to 1000"),
+    "a large lr": (settings(lr=1e300), "has settings of no run (--lr is 1e+300: expected a positive number up to 1000"),
+    "negative losses": (losses(-1.0), "holds losses of no run: expected 0 to 1e+39; name a file that"),
+    "losses beyond float32": (losses(1e300), "holds losses of no run: expected 0 to 1e+39"),
+    "a step with zeros in front": (step("002"), "has step 002: expected a whole number of at least 0"),
     "lr beyond floats": (settings(lr=10**400), "has settings of no run (they hold a number that is too large"),
     "a negative seed": (settings(seed=-1), "has settings of no run (--seed is -1: expected a whole number"),
     "an unknown setting": (settings(colour="red"), "has settings of no run (colour is unknown: expected cell, hidden"),

@@ -50,10 +50,12 @@ def test_draws_follow_the_softmax(backend: Backend) -> None:
     assert abs(draw(model, 0.5, length=2000).count(b"b") - 1800) < 70  # 9 to 1
 
 
-@pytest.mark.parametrize(("length", "temperature"), [(-1, 1.0), (5, -0.1), (5, float("nan")), (5, float("inf"))])
+@pytest.mark.parametrize(
+    ("length", "temperature"), [(-1, 1.0), (2**20 + 1, 1.0), (5, -0.1), (5, float("nan")), (5, float("inf"))]
+)
 def test_nonsense_is_refused(backend: Backend, length: int, temperature: float) -> None:
     with pytest.raises(
-        SettingsError, match=r"^--(length is -1: expected a whole|temperature is .*: expected a finite)"
+        SettingsError, match=r"^--(length is (-1|1048577): expected a whole|temperature is .*: expected a finite)"
     ):
         draw(model_on(backend), temperature, length=length)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import safetensors.numpy
 
 from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from xrnn.cli import main
+from xrnn.files import reserved
+from xrnn.jobs.charlm.corpus import Corpus, load_corpus
 from xrnn.jobs.plot import is_own_picture
 
 
@@ -45,9 +48,9 @@ def contents() -> dict[str, bytes]:
 
 
 def test_the_same_command_given_twice_takes_the_next_free_name(capsys: pytest.CaptureFixture[str]) -> None:
-    said = "char-lm.safetensors or its picture is there already: this run writes {}"
+    said = "char-lm.safetensors or its picture is taken: this run writes {}"
     assert run() == 0
-    assert "is there already" not in capsys.readouterr().out
+    assert "is taken" not in capsys.readouterr().out
     before = contents()
     assert run(steps=3) == 0
     out = capsys.readouterr().out
@@ -67,6 +70,60 @@ def test_a_strangers_picture_makes_the_name_taken() -> None:
     assert run("--plot", "loss.svg") == 0  # beside which the name is free
     assert "char-lm.safetensors" in contents()
     assert Path("char-lm.png").read_bytes() == b"mine"
+
+
+def test_runs_at_the_same_time_take_different_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int | None] = []
+
+    def run_another(paths: Sequence[Path]) -> Corpus:
+        if not statuses:
+            statuses.append(None)
+            statuses[0] = run(steps=3)
+        return load_corpus(paths)
+
+    monkeypatch.setattr("xrnn.jobs.charlm.train.load_corpus", run_another)
+    assert run(steps=2) == 0
+    assert statuses == [0]
+    assert steps_in("char-lm.safetensors") == 2
+    assert steps_in("char-lm-2.safetensors") == 3
+
+
+def test_a_name_that_is_given_is_written_by_one_run_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with reserved(Path("c")):
+        assert run("--out", "c") == 1
+    assert capsys.readouterr().err == (
+        "error: another run is writing c: expected a name of this run's own; name another with --out\n"
+    )
+    assert run("--out", "c") == 0
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_appears_during_training_is_not_replaced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], before: bool
+) -> None:
+    """Also in the place of the checkpoint and the picture that the run was to replace."""
+    if before:
+        assert run("--out", "c") == 0
+
+    def appear(paths: Sequence[Path]) -> Corpus:
+        for name in ("c", "c.png"):
+            Path("theirs").write_bytes(b"a stranger's")
+            Path("theirs").replace(name)
+        return load_corpus(paths)
+
+    monkeypatch.setattr("xrnn.jobs.charlm.train.load_corpus", appear)
+    assert run("--out", "c", "--overwrite", steps=3) == 0
+    out = capsys.readouterr().out.splitlines()
+    for name, other in {"c": "c-2", "c.png": "c-2.png"}.items():
+        assert f"{name} was written by another program meanwhile: it stays, and this run writes {other}" in out
+        assert Path(name).read_bytes() == b"a stranger's"
+    assert any(line.startswith("checkpoint: c-2 ") for line in out)
+    assert "loss curve: c-2.png" in out
+    assert steps_in("c-2") == 3
+    assert is_own_picture(Path("c-2.png"))
+    assert sorted(contents()) == ["c", "c-2", "c-2.png", "c.png"]
 
 
 def test_a_checkpoint_is_replaced_only_when_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:

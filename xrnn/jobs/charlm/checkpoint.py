@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from xrnn.files import ArrayFile, FileError, open_arrays, printable, quoted, write_arrays
+from xrnn.files import ArrayFile, FileError, open_arrays, printable, quoted, replace_file, write_arrays
 from xrnn.jobs.charlm.settings import Settings
 from xrnn.jobs.charlm.trainer import Snapshot
 from xrnn.jobs.errors import CheckpointError, OutputError, SettingsError
 
 _FORMAT: Final = "xrnn character model"
 _VERSION: Final = "1"
+_MOST_LOSS: Final = 1e39  # bits per character: the largest float32, in nats, comes to half of that
+_ROUNDING: Final = 1e-5  # how far below 0 the loss of a perfect prediction may be
 _REMEDY: Final = "name a file that `xrnn train` wrote"
 _WANTED: Final = f"a checkpoint; {_REMEDY}"
 
 
-def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
-    """Write `snapshot` to `path`: whoever looks there, at any moment, finds the last whole checkpoint or this one.
+def save_checkpoint(path: Path, snapshot: Snapshot, put: Callable[[Path, bytes], None] = replace_file) -> None:
+    """`put` `snapshot` at `path`: whoever looks there, at any moment, finds the last whole checkpoint or this one.
 
     Raises OutputError where it can't be written.
     """
@@ -34,7 +37,7 @@ def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
         "step": str(snapshot.step),
     }
     try:
-        write_arrays(path, snapshot.arrays, metadata)
+        write_arrays(path, snapshot.arrays, metadata, put)
     except OSError as error:
         raise OutputError(
             f"can't write {path} ({error.strerror}): expected room and permission there; what it held still stands"
@@ -77,13 +80,15 @@ def _read(name: str, file: ArrayFile) -> Snapshot:
     except SettingsError as error:
         raise CheckpointError(f"{name} has settings of no run ({quoted(str(error))}); {_REMEDY}") from error
     step = metadata.get("step", "none")
-    if not re.fullmatch("[0-9]{1,15}", step):
+    if not re.fullmatch("0|[1-9][0-9]{0,14}", step):
         raise CheckpointError(f"{name} has step {quoted(step)}: expected a whole number of at least 0; {_REMEDY}")
     file.check(Snapshot.specs(settings, int(step)))
     arrays = file.read()
     for array_name, array in arrays.items():
         if not np.isfinite(array).all():
             raise CheckpointError(f"{name} holds {array_name} with NaN or infinity: expected finite numbers; {_REMEDY}")
+        if array_name == "losses" and not ((array >= -_ROUNDING) & (array <= _MOST_LOSS)).all():
+            raise CheckpointError(f"{name} holds losses of no run: expected 0 to {_MOST_LOSS:g}; {_REMEDY}")
         if array_name.startswith("adam.v.") and (array < 0).any():
             raise CheckpointError(f"{name} holds a negative {array_name}: expected a mean of squares; {_REMEDY}")
     return Snapshot(settings, metadata.get("fingerprint", ""), int(step), arrays)

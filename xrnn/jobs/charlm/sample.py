@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -10,15 +11,17 @@ from xrnn.files import printable
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.errors import SettingsError
 
+_MOST: Final = 2**20  # bytes, which are printed at the end only
+
 
 def generate(model: CharLM, prompt: bytes, length: int, temperature: float, rng: np.random.Generator) -> bytes:
     """`length` bytes drawn one by one from softmax(logits / temperature), the prompt before them.
 
     Temperature 0 always takes the likeliest. An empty prompt stands for a new line. Each byte is drawn on the host.
-    Raises SettingsError for a negative length or a temperature that is negative or not finite.
+    Raises SettingsError for a length below 0 or beyond 2²⁰, or a temperature that is negative or not finite.
     """
-    if length < 0:
-        raise SettingsError(f"--length is {length}: expected a whole number of at least 0")
+    if not 0 <= length <= _MOST:
+        raise SettingsError(f"--length is {length}: expected a whole number from 0 to {_MOST}")
     if not (math.isfinite(temperature) and temperature >= 0):
         raise SettingsError(f"--temperature is {temperature}: expected a finite number of at least 0, such as 0.8")
     backend = model.backend

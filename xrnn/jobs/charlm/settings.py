@@ -13,6 +13,7 @@ from xrnn.jobs.errors import SettingsError
 CELLS: Final = ("rnn", "lstm", "gru")
 _MOST: Final = 2**20
 _MOST_LAYERS: Final = 100  # far beyond what still learns; with more, the first step would be long in coming
+_MOST_LR: Final = 1000  # far beyond what still learns; float32 holds what a step makes of it
 _KINDS: Final[dict[str, Any]] = {"int": int, "float": int | float, "str": str}
 
 
@@ -35,8 +36,8 @@ class Settings:
             most = _MOST_LAYERS if name == "layers" else _MOST
             if not 1 <= (value := getattr(self, name)) <= most:
                 raise SettingsError(f"{option(name)} is {value}: expected a whole number from 1 to {most}")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise SettingsError(f"--lr is {self.lr}: expected a positive, finite number, such as 0.003")
+        if not (math.isfinite(self.lr) and 0 < self.lr <= _MOST_LR):
+            raise SettingsError(f"--lr is {self.lr}: expected a positive number up to {_MOST_LR}, such as 0.003")
         if self.seed < 0:
             raise SettingsError(f"--seed is {self.seed}: expected a whole number of at least 0")
 

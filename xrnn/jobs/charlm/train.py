@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
@@ -16,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.files import reserved
 from xrnn.install import install_hint
 from xrnn.jobs.charlm.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
@@ -25,7 +27,7 @@ from xrnn.jobs.charlm.sample import generate, readable
 from xrnn.jobs.charlm.settings import Settings, option
 from xrnn.jobs.charlm.trainer import Snapshot, Trainer
 from xrnn.jobs.errors import DivergedError, OutputError, SettingsError
-from xrnn.jobs.outputs import Output, check_outputs, next_free, same_file
+from xrnn.jobs.outputs import Destination, Output, check_outputs, next_free, same_file
 from xrnn.jobs.plot import check_format, is_own_picture, plot_losses
 from xrnn.jobs.progress import Goal, TrainingProgress, Units
 from xrnn.jobs.signals import noted_signals
@@ -34,6 +36,7 @@ from xrnn.jobs.terminal import Terminal, status_of
 DEFAULT_OUT: Final = Path("char-lm.safetensors")
 SAVE_EVERY: Final = 250  # steps
 _SECONDS_BETWEEN_READS: Final = 0.25  # how often the run waits for the device, to show the loss
+_MOST_MINUTES: Final = 365 * 24 * 60
 _SAMPLE_LENGTH: Final = 400
 _SAMPLE_TEMPERATURE: Final = 0.8
 
@@ -55,8 +58,10 @@ class Job:
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
             raise SettingsError(f"--steps is {self.steps}: expected a whole number of at least 1")
-        if not 0 < self.minutes < float("inf"):
-            raise SettingsError(f"--minutes is {self.minutes}: expected a positive, finite number")
+        if not 0 < self.minutes <= _MOST_MINUTES:
+            raise SettingsError(
+                f"--minutes is {self.minutes}: expected a positive number up to {_MOST_MINUTES}, which is a year"
+            )
         if self.save_every < 1:
             raise SettingsError(f"--save-every is {self.save_every}: expected a whole number of at least 1")
 
@@ -65,8 +70,8 @@ class Job:
 class Results:
     """Where they go: names that were checked."""
 
-    checkpoint: Path
-    picture: Path
+    checkpoint: Destination
+    picture: Destination
 
 
 def train(job: Job, backend: Backend, terminal: Terminal) -> int:
@@ -74,7 +79,11 @@ def train(job: Job, backend: Backend, terminal: Terminal) -> int:
 
     Raises JobError for what the user can mend: before the first step wherever it can be known by then.
     """
-    results = _results(job, terminal)
+    with contextlib.ExitStack() as reservation:
+        return _train(job, _results(job, terminal, reservation), backend, terminal)
+
+
+def _train(job: Job, results: Results, backend: Backend, terminal: Terminal) -> int:
     settings, snapshot = _settings(job)
     corpus = load_corpus(job.paths)
     if snapshot and corpus.fingerprint != snapshot.fingerprint:
@@ -93,26 +102,31 @@ def train(job: Job, backend: Backend, terminal: Terminal) -> int:
     try:
         _report(trainer, corpus, results, terminal)
     except KeyboardInterrupt:
-        terminal.say(f"interrupted after training; {results.checkpoint} holds step {trainer.steps:,}")
+        terminal.say(f"interrupted after training; {results.checkpoint.path} holds step {trainer.steps:,}")
         return 128 + signal.SIGINT
     return 0
 
 
-def _results(job: Job, terminal: Terminal) -> Results:
-    """Choose the names that were not given, and check all of them.   Raises OutputError."""
+def _results(job: Job, terminal: Terminal, reservation: contextlib.ExitStack) -> Results:
+    """Choose the names that were not given, check all of them, and reserve the checkpoint's.   Raises OutputError."""
     out = job.out or job.resume
-    if out is None:
-        out = DEFAULT_OUT if job.overwrite else next_free(DEFAULT_OUT, lambda path: _taken(path, job.plot))
+    chosen = out is None and not job.overwrite
+    out = out or DEFAULT_OUT
+    if chosen:
+        out = next_free(DEFAULT_OUT, lambda path: _taken(path, job.plot, reservation))
         if out != DEFAULT_OUT:
-            terminal.say(f"{DEFAULT_OUT} or its picture is there already: this run writes {out}")
-    results = Results(out, job.plot or _picture_beside(out))
+            terminal.say(f"{DEFAULT_OUT} or its picture is taken: this run writes {out}")
+    picture = job.plot or _picture_beside(out)
     if job.plot:
         check_format(job.plot)
+    results = Results(Destination(out, terminal.say), Destination(picture, terminal.say))
     outputs = [
-        Output("--out", results.checkpoint, "checkpoint", is_checkpoint),
-        Output("--plot", results.picture, "picture that xrnn drew", is_own_picture),
+        Output("--out", out, "checkpoint", is_checkpoint),
+        Output("--plot", picture, "picture that xrnn drew", is_own_picture),
     ]
     check_outputs(outputs, job.paths)
+    if not chosen and not _reserve(out, reservation):
+        raise OutputError(f"another run is writing {out}: expected a name of this run's own; name another with --out")
     goes_on = job.resume is not None and same_file(out, job.resume)
     if os.path.exists(out) and not (goes_on or job.overwrite):
         raise OutputError(
@@ -122,8 +136,25 @@ def _results(job: Job, terminal: Terminal) -> Results:
     return results
 
 
-def _taken(checkpoint: Path, plot: Path | None) -> bool:
-    return os.path.lexists(checkpoint) or (plot is None and os.path.lexists(_picture_beside(checkpoint)))
+def _taken(checkpoint: Path, plot: Path | None, reservation: contextlib.ExitStack) -> bool:
+    # Reserved first: by then, another run that had the name has either saved its checkpoint or not.
+    if not _reserve(checkpoint, reservation):
+        return True
+    taken = os.path.lexists(checkpoint) or (plot is None and os.path.lexists(_picture_beside(checkpoint)))
+    if taken:
+        reservation.close()
+    return taken
+
+
+def _reserve(path: Path, reservation: contextlib.ExitStack) -> bool:
+    """Whether no other run writes `path` before `reservation` is closed."""
+    try:
+        reservation.enter_context(reserved(path))
+    except FileExistsError:
+        return False
+    except OSError:
+        pass  # nothing can be written there: `check_outputs` says why
+    return True
 
 
 def _picture_beside(checkpoint: Path) -> Path:
@@ -149,7 +180,7 @@ def _settings(job: Job) -> tuple[Settings, Snapshot | None]:
     return snapshot.settings, snapshot
 
 
-def _run(trainer: Trainer, job: Job, out: Path, terminal: Terminal) -> int:
+def _run(trainer: Trainer, job: Job, out: Destination, terminal: Terminal) -> int:
     """Train until the goal → 0, or until a signal or the loss of the output → its status. The end is saved."""
     goal = Goal(job.steps, job.minutes * 60)
     settings = trainer.settings
@@ -159,7 +190,7 @@ def _run(trainer: Trainer, job: Job, out: Path, terminal: Terminal) -> int:
 
     def save() -> None:
         nonlocal saved
-        save_checkpoint(out, trainer.snapshot())
+        save_checkpoint(out.path, trainer.snapshot(), out.put)
         saved = trainer.steps
 
     try:
@@ -175,14 +206,14 @@ def _run(trainer: Trainer, job: Job, out: Path, terminal: Terminal) -> int:
             save()
             progress.finish()
     except DivergedError as error:
-        kept = f"{out} holds step {saved:,}" if saved is not None else "no checkpoint was written"
+        kept = f"{out.path} holds step {saved:,}" if saved is not None else "no checkpoint was written"
         raise DivergedError(f"{error}; {kept}") from error
     status = 128 + noted[0] if noted else status_of(terminal.lost)
     if not status:
         return 0
-    line = f"stopped at step {trainer.steps:,} and saved {out}; go on with\n  {_resume_command(job, out)}"
+    line = f"stopped at step {trainer.steps:,} and saved {out.path}; go on with\n  {_resume_command(job, out.path)}"
     terminal.say(line)
-    if terminal.lost:  # nobody reads there any more
+    if terminal.lost and sys.stderr is not None:  # nobody reads there any more
         Terminal(sys.stderr).say(line)
     return status
 
@@ -198,7 +229,6 @@ def _resume_command(job: Job, out: Path) -> str:
 
 def _report(trainer: Trainer, corpus: Corpus, results: Results, terminal: Terminal) -> None:
     """The held-out figures, a sample, the files."""
-    checkpoint, picture = results.checkpoint, results.picture
     terminal.say(f"held-out text: {len(corpus.held_out):,} bytes …")
     held_out = bits_per_character(trainer.model, corpus.held_out)
     zlib = zlib_bits_per_character(corpus.held_out)
@@ -206,10 +236,11 @@ def _report(trainer: Trainer, corpus: Corpus, results: Results, terminal: Termin
     rng = np.random.default_rng(trainer.settings.seed)
     sample = generate(trainer.model, b"", _SAMPLE_LENGTH, _SAMPLE_TEMPERATURE, rng)
     terminal.say(f"a sample at temperature {_SAMPLE_TEMPERATURE}:\n{readable(sample)}\n")
+    checkpoint, picture = results.checkpoint.path, results.picture
     terminal.say(f"checkpoint: {checkpoint} (xrnn generate {shlex.quote(str(checkpoint))} --prompt 'def ')")
     levels = {"held out": held_out, "held out, zlib level 9": zlib}
-    if plot_losses(picture, trainer.losses, "bits per character", levels):
-        terminal.say(f"loss curve: {picture}")
+    if plot_losses(picture.path, trainer.losses, "bits per character", levels, picture.put):
+        terminal.say(f"loss curve: {picture.path}")
     else:
         terminal.say(f"loss curve: not drawn, Matplotlib is not installed ({install_hint('plot')})")
 
