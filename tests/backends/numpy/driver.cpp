@@ -335,14 +335,16 @@ struct Products {
     }
 };
 
-// Call check(partition, where) for every division among up to `most_threads` threads.
+// Call check(partition, where) for every kind of division among one thread, two, and `most_threads`. One thread has
+// everything, by rows as by columns; x @ Wx comes before or within the loop whichever thread begins with its own.
 template <class Check>
 void for_every_partition(const char* what, Sizes s, int most_threads, Check check) {
-    for (int threads = 1; threads <= most_threads; ++threads)
+    for (int threads : {1, 2, most_threads})
         for (const auto& [name, split, own_first] :
              {std::tuple("rows", Split::ROWS, false), std::tuple("columns", Split::COLUMNS, false),
               std::tuple("columns, own first", Split::COLUMNS, true)})
             for (bool project_first : {false, true}) {
+                if ((threads == 1 && split == Split::COLUMNS) || (project_first && own_first)) continue;
                 char where[200];
                 std::snprintf(where, sizeof where, "%s T%d N%d D%d H%d, %d threads by %s%s", what, int(s.T), int(s.N),
                               int(s.D), int(s.H), threads, name, project_first ? ", x @ Wx first" : "");
