@@ -416,11 +416,13 @@ int main() {
         std::printf("%s: checked\n", name);
     };
     check_level("baseline", kernels_baseline());
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(XRNN_BASELINE_ONLY)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_level("avx2", kernels_avx2());
+#ifndef XRNN_WITHOUT_AVX512
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw"))
         check_level("avx512", kernels_avx512());
+#endif
 #endif
     return failures != 0;
 }
