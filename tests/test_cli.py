@@ -642,12 +642,14 @@ def test_a_full_device_gets_one_line(text: str, command: list[str]) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "w") as full:
-        process = subprocess.run([*XRNN, *command], stdout=full, stderr=subprocess.PIPE, text=True)
+        # As from a shell: what is buffered is written again, and lost again, when Python ends.
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        process = subprocess.run([*XRNN, *command], stdout=full, stderr=subprocess.PIPE, text=True, env=buffered)
         assert process.returncode == 1
         assert process.stderr == (
             "error: can't write the output (No space left on device): expected room there; what was saved stands\n"
         )
-        assert subprocess.run([*XRNN, "fly"], stdout=full, stderr=full).returncode == 2
+        assert subprocess.run([*XRNN, "fly"], stdout=full, stderr=full, env=buffered).returncode == 2
     assert os.listdir() == ["text.txt"]
 
 

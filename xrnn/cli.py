@@ -95,8 +95,8 @@ def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> s
 def _fail(message: str, status: int) -> int:
     if sys.stderr is None:  # its descriptor was closed (`2>&-`), and `print` would take stdout
         return status
-    with contextlib.suppress(OSError):  # where stderr is lost as well, the status remains
-        print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    stderr = cast(TextIO, SafeStream(sys.stderr))  # where it is lost as well, the status remains
+    print(f"error: {printable(' '.join(message.split()))}", file=stderr, flush=True)
     return status
 
 
