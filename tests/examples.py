@@ -4,6 +4,10 @@ from hypothesis import HealthCheck, settings
 
 # The fixtures hold nothing that an example changes.
 settings.register_profile(
-    "xrnn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    "xrnn",
+    max_examples=40,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("xrnn")
