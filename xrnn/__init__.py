@@ -7,7 +7,9 @@
 `XRNN_BACKEND` (auto, numpy, cupy) chooses where new arrays lie; layers run on the backend of their weights.
 """
 
+import importlib as _importlib
 import os.path as _path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.config import show_config
@@ -26,6 +28,22 @@ from xrnn.ops.cell import Cell
 from xrnn.optim import SGD, Adam, clip_grad_norm
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
+
+# The doors to files and other libraries are imported at their first use.
+_DOORS = {"load": "xrnn.interop.files", "save": "xrnn.interop.files"}
+
+if _TYPE_CHECKING:
+    from xrnn.interop.files import load, save
+else:
+
+    def __getattr__(name: str) -> object:
+        if name in _DOORS:
+            return getattr(_importlib.import_module(_DOORS[name]), name)
+        raise AttributeError(f"module 'xrnn' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return [*globals(), *_DOORS]
+
 
 __version__ = "0.1.0"
 
@@ -55,7 +73,9 @@ __all__ = [
     "clip_grad_norm",
     "get_backend",
     "gradcheck",
+    "load",
     "mean_squared_error",
+    "save",
     "set_backend",
     "show_config",
     "softmax_cross_entropy",
