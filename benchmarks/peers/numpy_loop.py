@@ -6,8 +6,9 @@ import importlib
 
 import numpy as np
 
-from benchmarks.cases import Array, Problem, square
+from benchmarks.cases import Problem, square
 from benchmarks.peers import Built
+from xrnn.typing import HostArray
 
 
 def about() -> dict[str, str]:
@@ -22,7 +23,7 @@ def build(problem: Problem, threads: int) -> Built:
     left, right = square()
     product = np.empty_like(left)
 
-    def train() -> tuple[Array, ...]:
+    def train() -> tuple[HostArray, ...]:
         hs, kept = loop.forward(x, *states, *weights)
         return hs[1:], *loop.backward(problem.dh, hs, kept, x, Wx, Wh)
 

@@ -9,9 +9,10 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.cases import Array, Problem
+from benchmarks.cases import Problem
 from benchmarks.peers import Built
 from benchmarks.peers.weights import for_onnx
+from xrnn.typing import HostArray
 
 _STATES: Final = ("h_prev", "c_prev")
 
@@ -57,14 +58,14 @@ def build(problem: Problem, threads: int) -> Built:
     states = dict(zip(_STATES, (state[None] for state in problem.states), strict=False))
     whole, one = _session(problem, len(x), threads), _session(problem, 1, threads)
 
-    def step() -> Array:
+    def step() -> HostArray:
         (h,) = one.run(["h"], {"x": x[:1], **states})
-        result: Array = h[0, 0]
+        result: HostArray = h[0, 0]
         return result
 
-    def forward() -> Array:
+    def forward() -> HostArray:
         (h,) = whole.run(["h"], {"x": x, **states})
-        result: Array = h[:, 0]
+        result: HostArray = h[:, 0]
         return result
 
     return Built({"step": step, "forward": forward})
