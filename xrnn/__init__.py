@@ -9,7 +9,7 @@
 
 import importlib as _importlib
 import os.path as _path
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.config import show_config
@@ -30,10 +30,16 @@ from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy,
 from xrnn.select import xp as xp
 
 # The doors to files and other libraries are imported at their first use.
-_DOORS = {"load": "xrnn.interop.files", "save": "xrnn.interop.files"}
+_DOORS = {
+    "from_torch": "xrnn.interop.torch",
+    "load": "xrnn.interop.files",
+    "save": "xrnn.interop.files",
+    "to_torch": "xrnn.interop.torch",
+}
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from xrnn.interop.files import load, save
+    from xrnn.interop.torch import from_torch, to_torch
 else:
 
     def __getattr__(name: str) -> object:
@@ -71,6 +77,7 @@ __all__ = [
     "backend_of",
     "check_cell",
     "clip_grad_norm",
+    "from_torch",
     "get_backend",
     "gradcheck",
     "load",
@@ -80,6 +87,7 @@ __all__ = [
     "show_config",
     "softmax_cross_entropy",
     "to_numpy",
+    "to_torch",
     "use_backend",
     "use_fused",
     "xp",
