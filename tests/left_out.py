@@ -1,6 +1,6 @@
 """What a run can't do is not collected; at the end one line for each reason says how many tests, and what runs them.
 
-@pytest.mark.proof                      a long check of the CUDA kernels: only with XRNN_PROOF=1
+@pytest.mark.proof                      a long check of what runs on a GPU: only with XRNN_PROOF=1
 @pytest.mark.needs("torch", "bench")    a library, and the extra of pyproject.toml that brings it
 """
 
@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -52,13 +52,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _reason(item: pytest.Item) -> str:
     """Why this run can't do it; empty where it can."""
     if item.get_closest_marker("proof") and os.environ.get("XRNN_PROOF") != "1":
-        return "the long checks of the CUDA kernels ({}): .ci/proof runs them"
+        return "the long checks of what runs on a GPU ({}): .ci/proof runs them"
     needs = item.get_closest_marker("needs")
     return _without(*needs.args) if needs and not find_spec(needs.args[0]) else ""
 
 
 def _without(library: str, extra: str) -> str:
     return f"what needs {library} ({{}}): pip install -e '.[{extra}]'"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(_left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended. All collect the same tests, so the largest number counts, not the sum."""
+    global _left_out
+    _left_out |= Counter(getattr(node, "workeroutput", {}).get("left_out", {}))  # a crash leaves no output
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.jobs.charlm.forge import Forgery, Tensor
+from tests.forge import Tensor
+from tests.jobs.charlm.forge import Forgery
 from xrnn.jobs.charlm.checkpoint import load_checkpoint
 from xrnn.jobs.charlm.trainer import Snapshot
 from xrnn.jobs.errors import CheckpointError

@@ -16,7 +16,8 @@ import safetensors
 import safetensors.numpy
 
 from tests.errors import one_line
-from tests.jobs.charlm.forge import Forgery, Tensor
+from tests.forge import Tensor
+from tests.jobs.charlm.forge import Forgery
 from tests.jobs.charlm.test_trainer import assert_equal
 from tests.jobs.charlm.texts import TINY, small_corpus
 from xrnn.jobs.charlm.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
@@ -120,10 +121,10 @@ def empty(path: Path) -> None:
         ),
         (alter_a_weight, "was changed after it was written: expected content that gives its digest; use another copy"),
         (alter_a_setting, "was changed after it was written: expected content that gives its digest; use another copy"),
-        (of_another_version, "has version 7: expected 1; use the xrnn that wrote it, or train again"),
+        (of_another_version, "has version 7: expected 1; use the xrnn that wrote it"),
         (
             of_another_program,
-            "holds arrays, but no character model: expected a checkpoint; name a file that `xrnn train` wrote",
+            "has no format of xrnn: expected a checkpoint; name a file that `xrnn train` wrote",
         ),
         (text, "is not a safetensors file: expected a checkpoint; name a file that `xrnn train` wrote"),
         (empty, "is not a safetensors file: expected a checkpoint; name a file that `xrnn train` wrote"),

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from xrnn.files import ArrayFile, FileError, open_arrays, printable, quoted, replace_file, write_arrays
+from xrnn.files import ArrayFile, FileError, open_arrays, quoted, replace_file, write_arrays
 from xrnn.jobs.charlm.settings import Settings
 from xrnn.jobs.charlm.trainer import Snapshot
 from xrnn.jobs.errors import CheckpointError, OutputError, SettingsError
@@ -52,7 +52,7 @@ def load_checkpoint(path: Path) -> Snapshot:
     """
     try:
         with open_arrays(path, _WANTED) as file:
-            snapshot = _read(printable(str(path)), file)
+            snapshot = _read(file)
     except FileError as error:
         raise CheckpointError(str(error)) from error
     return snapshot
@@ -67,14 +67,9 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
-def _read(name: str, file: ArrayFile) -> Snapshot:
-    metadata = file.metadata
-    if metadata.get("format") != _FORMAT:
-        raise CheckpointError(f"{name} holds arrays, but no character model: expected {_WANTED}")
-    if (version := metadata.get("version", "none")) != _VERSION:
-        raise CheckpointError(
-            f"{name} has version {quoted(version)}: expected {_VERSION}; use the xrnn that wrote it, or train again"
-        )
+def _read(file: ArrayFile) -> Snapshot:
+    name, metadata = file.name, file.metadata
+    file.check_format(_FORMAT, _VERSION)
     try:
         settings = Settings.from_json(metadata.get("settings", ""))
     except SettingsError as error:

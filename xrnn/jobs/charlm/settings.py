@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from xrnn.files import quoted
+from xrnn.files import parse_object, quoted
 from xrnn.jobs.errors import SettingsError
 
 CELLS: Final = ("rnn", "lstm", "gru")
@@ -48,11 +47,9 @@ class Settings:
         Raises SettingsError for anything else.
         """
         try:
-            given = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise SettingsError("they are no JSON: expected an object") from error
-        if not isinstance(given, dict):
-            raise SettingsError(f"they are a {type(given).__name__}: expected an object")
+            given = parse_object(text)
+        except ValueError as error:
+            raise SettingsError(f"they are {error}: expected an object") from error
         kinds = {field.name: str(field.type) for field in fields(cls)}
         for name, value in given.items():
             if name not in kinds:
