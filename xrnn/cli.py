@@ -18,14 +18,15 @@ import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.config import explain_sizes, selection_lines, show_config
 from xrnn.files import printable
-from xrnn.jobs.charlm.checkpoint import load_checkpoint
+from xrnn.jobs.cells import CELLS
+from xrnn.jobs.charlm.checkpoint import CHECKPOINTS
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
-from xrnn.jobs.charlm.settings import CELLS, Settings
-from xrnn.jobs.charlm.train import DEFAULT_OUT, SAVE_EVERY, Job
-from xrnn.jobs.charlm.train import train as run
+from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.train import DEFAULT_OUT, Job
 from xrnn.jobs.errors import JobError, SettingsError
+from xrnn.jobs.run import SAVE_EVERY, run
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
 from xrnn.select import Selection, select
 
@@ -246,7 +247,7 @@ def info(
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
-    snapshot = load_checkpoint(checkpoint)
+    snapshot = CHECKPOINTS.load(checkpoint)
     params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
     return CharLM.of(params, snapshot.settings.cell, snapshot.settings.layers)
 
