@@ -410,6 +410,8 @@ def test_a_cell_is_made_by_whom_the_caller_names(tmp_path: Path) -> None:
     holds = f"{path} holds "
     with one_line(FileError, holds + "the cell 'Scaled', which cells= lacks", "use cells={'Scaled': …}"):
         load(path)
+    with one_line(TypeError, "cells is a type: expected a dict from the name of a cell to its class, as {'MyCell': "):
+        load(path, cells=Scaled)  # type: ignore[arg-type]
     remedy = "use the class of the cell that was saved, or a function that takes what it held by name"
     wrong: dict[str, Any] = {
         "cells= makes another": lambda **held: Scaled(0.25),
