@@ -72,7 +72,8 @@ def layers(**options: Any) -> Iterator[tuple[str, Any]]:
     yield "stacks", Stack([Stack.init(GRU, **sized), Recurrent.init(Scaled(2), H, 4, **options)], dropout=0.1, rng=1)
     yield "linear", Linear.init(D, H, **options)
     yield "embedding", Embedding.init(5, D, **options)
-    yield "dropout", Dropout(0.25, seed=7, layer=2)
+    scalars: Any = {"p": np.float32(0.25), "seed": np.int64(7)}
+    yield "dropout", Dropout(**scalars, layer=2)
 
 
 NAMES = [name for name, _ in layers(backend="numpy")]
