@@ -1,5 +1,5 @@
 # make train    train the demonstration model: one minute, no data to fetch
-# make test     run the tests
+# make test     run the tests, one process a core; in a single one where ARGS say which tests
 # make check    formatting, lint, types, and the direction of imports
 # make bench    measure, and compare with the other libraries
 # make gpu-check   on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes
@@ -25,7 +25,7 @@ train: $(installed)
 	$(VENV)/bin/xrnn train $(ARGS)
 
 test: $(installed)
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest $(or $(ARGS),--numprocesses=auto --maxprocesses=8 --dist=worksteal)
 
 check: $(installed)
 	$(VENV)/bin/ruff format --check .

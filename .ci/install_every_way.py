@@ -14,13 +14,17 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KERNELS = {"XRNN_REQUIRE_KERNELS": "1"}
+# Compiled without optimization, in seconds: the ways differ in what is packed and built, not in how fast it runs.
+QUICK_KERNELS = {**KERNELS, "SKBUILD_CMAKE_BUILD_TYPE": "Debug"}
 
 
 def run(*command: object, cwd: Path, env: Mapping[str, str]) -> str:
@@ -61,7 +65,18 @@ class Packaging:
     def __init__(self, work: Path) -> None:
         self.work = work
         self.checkout = self.clone("checkout")
-        self.sdist = work / "no sdist yet"
+        self._packing = threading.Lock()
+
+    def sdist(self) -> Path:
+        """The source distribution, packed at the first call."""
+        with self._packing:
+            if not [*self.work.glob("*.tar.gz")]:
+                environment = self.environment("build")
+                environment.pip("install", "build")
+                command = (environment.python, "-m", "build", "--sdist", "--outdir", self.work, self.checkout)
+                run(*command, cwd=self.work, env=environment.variables)
+            (archive,) = self.work.glob("*.tar.gz")
+            return archive
 
     def clone(self, name: str, *options: str) -> Path:
         folder = self.work / name
@@ -79,42 +94,35 @@ class Packaging:
 
     def editable(self) -> None:
         """pip install -e: the checkout's Python files, with kernels."""
-        self.check_editable(self.environment("editable"), self.checkout)
+        self.check_editable(self.environment("editable"), self.checkout, **QUICK_KERNELS)
 
     def wheel(self) -> None:
-        """A wheel, installed away from the checkout."""
-        self.check_wheel("wheel", self.checkout)
+        """A wheel, installed away from the checkout; optimized, as those that are published."""
+        self.check_wheel("wheel", self.checkout, **KERNELS)
 
     def source_distribution(self) -> None:
         """An sdist without links, and the wheel from it."""
-        environment = self.environment("build")
-        environment.pip("install", "build")
-        command = (environment.python, "-m", "build", "--sdist", "--outdir", self.work, self.checkout)
-        run(*command, cwd=self.work, env=environment.variables)
-        (self.sdist,) = self.work.glob("*.tar.gz")
-        with tarfile.open(self.sdist) as archive:
+        with tarfile.open(self.sdist()) as archive:
             links = [member.name for member in archive if member.issym() or member.islnk()]
         assert not links, f"the sdist holds links: {links}"
-        self.check_wheel("sdist", self.sdist)
+        self.check_wheel("sdist", self.sdist(), **QUICK_KERNELS)
 
     def clone_without_links(self) -> None:
         """A clone where xrnn/backends is a text file, as on Windows: a wheel from it and an editable install."""
         clone = self.clone("without-links", "-c", "core.symlinks=false")
         assert not (clone / "xrnn" / "backends").is_symlink()
-        self.check_wheel("without-links", clone)
-        self.check_editable(self.environment("without-links-editable"), clone)
+        self.check_wheel("without-links", clone, **QUICK_KERNELS)
+        self.check_editable(self.environment("without-links-editable"), clone, **QUICK_KERNELS)
 
     def no_compiler(self) -> None:
         """No compiler: the plain forms, said by `xrnn info`; an error where the kernels are required."""
-        if not self.sdist.exists():
-            self.source_distribution()
         environment = self.environment("no-compiler")
         missing = {"PATH": str(environment.folder / "bin"), "CC": "false", "CXX": "false"}
-        environment.pip("install", self.sdist, **missing)
+        environment.pip("install", self.sdist(), **missing)
         assert environment.folder in environment.train().parents
         assert "not built" in environment.info(), environment.info()
         try:
-            environment.pip("install", "--force-reinstall", "--no-deps", self.sdist, **missing, **KERNELS)
+            environment.pip("install", "--force-reinstall", "--no-deps", self.sdist(), **missing, **KERNELS)
         except subprocess.CalledProcessError:
             return
         raise AssertionError("XRNN_REQUIRE_KERNELS=1 hid a failed compile")
@@ -131,8 +139,9 @@ class Packaging:
         source, elsewhere = self.clone("read-only"), self.work / "env-of-make"
         run("chmod", "-R", "a-w", source, cwd=self.work, env=os.environ)  # root may write all the same: looked at below
         try:
-            self.check_wheel("read-only", source)
-            variables = {name: os.environ[name] for name in ("HOME", "PATH")} | {"PYTHONDONTWRITEBYTECODE": "1"}
+            self.check_wheel("read-only", source, **QUICK_KERNELS)
+            variables = {name: os.environ[name] for name in ("HOME", "PATH")}
+            variables |= {"PYTHONDONTWRITEBYTECODE": "1", **QUICK_KERNELS}
             make = ("make", f"VENV={elsewhere}", f"PYTHON={sys.executable}", "test")
             run(*make, "ARGS=--version", cwd=source, env=variables)
             written = run("git", "status", "--porcelain", "--ignored", cwd=source, env=os.environ)
@@ -140,10 +149,10 @@ class Packaging:
         finally:
             run("chmod", "-R", "u+w", source, cwd=self.work, env=os.environ)
 
-    def check_wheel(self, name: str, source: Path) -> None:
+    def check_wheel(self, name: str, source: Path, **variables: str) -> None:
         environment = self.environment(name)
         folder = self.work / f"wheel-{name}"
-        environment.pip("wheel", "--no-deps", "--wheel-dir", folder, source, **KERNELS)
+        environment.pip("wheel", "--no-deps", "--wheel-dir", folder, source, **variables)
         (wheel,) = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             files = archive.namelist()
@@ -154,13 +163,19 @@ class Packaging:
         assert environment.folder in environment.train().parents
         assert "not built" not in environment.info(), environment.info()
 
-    def check_editable(self, environment: Environment, source: Path) -> None:
-        environment.pip("install", "--editable", source, **KERNELS)
+    def check_editable(self, environment: Environment, source: Path, **variables: str) -> None:
+        environment.pip("install", "--editable", source, **variables)
         assert environment.train() == source / "xrnn"
         assert "not built" not in environment.info(), environment.info()
         code = "from importlib.util import find_spec; print([find_spec(f'xrnn.{name}') for name in ('tests', 'xrnn')])"
         found = run(environment.python, "-c", code, cwd=self.work, env=environment.variables)
         assert found == "[None, None]\n", f"modules beside the package import as its own: {found}"
+
+
+def duration(way: Callable[[], None]) -> float:
+    start = time.monotonic()
+    way()
+    return time.monotonic() - start
 
 
 def main() -> None:
@@ -180,12 +195,14 @@ def main() -> None:
         names = {way.__name__ for way in ways}
         if unknown := set(sys.argv[1:]) - names:
             sys.exit(f"unknown: {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(names))}")
-        for way in ways:
-            if sys.argv[1:] and way.__name__ not in sys.argv[1:]:
-                continue
-            start = time.monotonic()
-            way()
-            print(f"{way.__name__.replace('_', ' ')}: ok ({time.monotonic() - start:.0f} s)", flush=True)
+        chosen = [way for way in ways if not sys.argv[1:] or way.__name__ in sys.argv[1:]]
+        # Two at once: pip works in one thread, and waits for the network.
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                for way, seconds in zip(chosen, pool.map(duration, chosen), strict=True):
+                    print(f"{way.__name__.replace('_', ' ')}: ok ({seconds:.0f} s)", flush=True)
+            finally:
+                pool.shutdown(cancel_futures=True)
     except subprocess.CalledProcessError as error:
         sys.exit(f"{error.stdout}\nfailed: {' '.join(error.cmd)}")
     finally:

@@ -18,7 +18,9 @@ from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.select import get_backend, register
 
 # A bare GPU machine may lack hypothesis; `make gpu-check` then leaves out the tests that need it.
-pytest_plugins = ["tests.require_gpu", "tests.left_out", *(["tests.examples"] if find_spec("hypothesis") else [])]
+pytest_plugins = ["tests.require_gpu", "tests.left_out", "tests.workers"]
+if find_spec("hypothesis"):
+    pytest_plugins += ["tests.examples"]
 
 STANDIN = standin_backend.make()
 register(STANDIN)

@@ -1,6 +1,6 @@
 """What a run can't do is not collected; at the end one line for each reason says how many tests, and what runs them.
 
-@pytest.mark.proof                      a long check of the CUDA kernels: only with XRNN_PROOF=1
+@pytest.mark.proof                      a long check of what runs on a GPU: only with XRNN_PROOF=1
 @pytest.mark.needs("torch", "bench")    a library, and the extra of pyproject.toml that brings it
 """
 
@@ -11,15 +11,17 @@ import re
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 # Files that need a library, which they don't import at their top.
 _FILES: Final = {"standin/test_names.py": ("cupy", "proof"), "benchmarks/test_char_lm.py": ("torch", "bench")}
-# What may be missing, and the extra that brings it, by what a file imports at its top: a bare GPU machine lacks some.
-_IMPORTS: Final = {name: (name, "test") for name in ("hypothesis", "autograd", "mpmath", "threadpoolctl")} | {
-    "tests.reference": ("autograd", "test"),  # takes its gradients
+# What may be missing, by what a file imports: a bare GPU machine lacks most of it. The gradients of the reference are
+# taken by autograd.
+_IMPORTS: Final = {
+    **{name: (name, "test") for name in ("hypothesis", "autograd", "mpmath", "threadpoolctl")},
+    "tests.reference": ("autograd", "test"),
     "torch": ("torch", "torch"),
 }
 _HERE: Final = Path(__file__).parent
@@ -32,7 +34,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         return None
     known = _FILES.get(collection_path.relative_to(_HERE).as_posix())
     modules = re.findall(r"^(?:from|import) ([\w.]+)", collection_path.read_text(encoding="utf-8"), re.MULTILINE)
-    for library, extra in [*filter(None, [known]), *(_IMPORTS[m] for m in modules if m in _IMPORTS)]:
+    for library, extra in filter(None, [known, *map(_IMPORTS.get, modules)]):
         if not find_spec(library):
             _left_out[_without(library, extra)] += 1
             return True
@@ -50,13 +52,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _reason(item: pytest.Item) -> str:
     """Why this run can't do it; empty where it can."""
     if item.get_closest_marker("proof") and os.environ.get("XRNN_PROOF") != "1":
-        return "the long checks of the CUDA kernels ({}): .ci/proof runs them"
+        return "the long checks of what runs on a GPU ({}): .ci/proof runs them"
     needs = item.get_closest_marker("needs")
     return _without(*needs.args) if needs and not find_spec(needs.args[0]) else ""
 
 
 def _without(library: str, extra: str) -> str:
     return f"what needs {library} ({{}}): pip install -e '.[{extra}]'"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(_left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended. All collect the same tests, so the largest number counts, not the sum."""
+    global _left_out
+    _left_out |= Counter(getattr(node, "workeroutput", {}).get("left_out", {}))  # a crash leaves no output
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -26,6 +26,11 @@ def test_there(): pass
 def test_it(): pass
 """
 
+LINES = [
+    "left out: the long checks of what runs on a GPU (3): .ci/proof runs them",
+    "left out: what needs no_such_library (1): pip install -e '.[bench]'",
+]
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -39,11 +44,15 @@ def test_one_line_in_place_of_a_skip_for_each(project: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "2 passed, 4 deselected" in done.stdout
     assert "SKIPPED" not in done.stdout
-    left_out = [line for line in done.stdout.splitlines() if line.startswith("left out: ")]
-    assert left_out == [
-        "left out: the long checks of the CUDA kernels (3): .ci/proof runs them",
-        "left out: what needs no_such_library (1): pip install -e '.[bench]'",
-    ]
+    assert [line for line in done.stdout.splitlines() if line.startswith("left out: ")] == LINES
+
+
+@pytest.mark.needs("xdist", "test")
+def test_the_workers_lines_are_printed_once(project: Path) -> None:
+    done = run_pytest(project, "-p", "tests.left_out", "-p", "xdist", "--numprocesses=2")
+    assert "2 workers" in done.stdout
+    assert "2 passed" in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("left out: ")] == LINES
 
 
 def test_where_the_proof_is_required_its_checks_run(project: Path) -> None:
@@ -59,7 +68,11 @@ def test_a_file_that_imports_what_is_missing_is_left_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "autograd" else object())
     assert left_out.pytest_ignore_collect(tests / "layers" / "test_recurrent.py")  # by way of tests.reference
     assert not left_out.pytest_ignore_collect(tests / "test_backend.py")
-    assert found == {"what needs autograd ({}): pip install -e '.[test]'": 1}
+    assert found == Counter({"what needs autograd ({}): pip install -e '.[test]'": 1})
+    monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "torch" else object())
+    assert left_out.pytest_ignore_collect(tests / "torch" / "test_modules.py")
+    assert not left_out.pytest_ignore_collect(tests / "torch" / "test_missing.py")
+    assert found.pop("what needs torch ({}): pip install -e '.[torch]'") == 1
     monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "hypothesis" else object())
     assert left_out.pytest_ignore_collect(tests / "test_backend.py")
     found.clear()

@@ -21,7 +21,7 @@ from benchmarks.gpu import report
 from benchmarks.gpu.suite import copy_sources
 from tests.cuda_emulator import MISSING
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+pytestmark = [pytest.mark.proof, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 # In place of the sanitizer, which only a CUDA toolkit brings: what it was asked for, then the command itself.
 SANITIZER = """#!/usr/bin/env bash

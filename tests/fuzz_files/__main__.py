@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz_files import checkpoints, layers
+from tests.fuzz_files import checkpoints, classifiers, layers
 from tests.fuzz_files.damage import damaged
 
-SUBJECTS: dict[str, Any] = {"checkpoints": checkpoints, "layers": layers}
+SUBJECTS: dict[str, Any] = {"checkpoints": checkpoints, "classifiers": classifiers, "layers": layers}
 ALLOWANCE = 200_000  # bytes: for headers of any kind, as Python objects
 
 

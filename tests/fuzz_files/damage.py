@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 from collections.abc import Callable
@@ -90,6 +91,15 @@ def change_tensor(forgery: Forgery, rng: random.Random) -> None:
 def change_metadata(forgery: Forgery, rng: random.Random) -> None:
     """One of the metadata is another text."""
     forgery.metadata[rng.choice(list(forgery.whole_metadata()))] = str(rng.choice(VALUES))
+
+
+def change_json(forgery: Forgery, rng: random.Random, *names: str) -> None:
+    """Something in the JSON under one of these names is another thing."""
+    name = rng.choice(names)
+    try:
+        forgery.metadata[name] = json.dumps(change_value(json.loads(forgery.metadata[name]), rng))
+    except (ValueError, RecursionError):  # an earlier change left no JSON, or this one a tree that holds itself
+        forgery.metadata[name] = "[" * 1000
 
 
 def change_value(tree: Any, rng: random.Random) -> Any:

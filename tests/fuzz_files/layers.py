@@ -13,7 +13,7 @@ import safetensors
 
 import xrnn
 from tests.forge import Forgery
-from tests.fuzz_files.damage import change_metadata, change_tensor, change_value
+from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
 from tests.interop.test_files import Scaled, cell_file, stack_file
 from xrnn.files import FileError
 from xrnn.interop.description import canonical, take_apart
@@ -29,11 +29,7 @@ def change(forgery: Forgery, rng: random.Random) -> None:
     """The description, metadata or a tensor are others."""
 
     def other_description(forgery: Forgery, rng: random.Random) -> None:
-        try:
-            description = change_value(json.loads(forgery.metadata["layer"]), rng)
-            forgery.metadata["layer"] = json.dumps(description)
-        except (ValueError, RecursionError):  # an earlier change left no JSON; or a tree that holds itself
-            forgery.metadata["layer"] = "[" * 1000
+        change_json(forgery, rng, "layer")
 
     ways = [other_description, other_description, change_metadata, change_tensor]
     for way in rng.choices(ways, k=rng.choice([1, 1, 2])):
@@ -41,7 +37,7 @@ def change(forgery: Forgery, rng: random.Random) -> None:
 
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:
-    """The description and the arrays of what was loaded, which are those of the file, and which compute something."""
+    """The description and the arrays of what was loaded, which are those of the file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of NaN
         layer = xrnn.load(path, cells={"Scaled": Scaled}, backend="numpy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -73,29 +74,20 @@ def assert_close(found: HostArray, expected: HostArray, dtype: str, name: str = 
 
 
 @given(p=problems())
-def test_every_form_agrees_with_the_reference(backend: Backend, p: Problem) -> None:
-    expected = solve(p)
+def test_every_form_agrees_with_the_reference_and_any_backward_accepts_any_forward(
+    backend: Backend, p: Problem
+) -> None:
+    run, expected = Run(p, backend), solve(p)
+    traces = []
     for fused in (False, True):
         with use_fused(fused):
-            run = Run(p, backend)
-            trace = run.forward()
-            for name, got, want in zip(p.case.states, run.results(trace), expected.states, strict=True):
-                assert_close(got, want, p.dtype, name)
+            traces.append(run.forward())
+        for name, got, want in zip(p.case.states, run.results(traces[-1]), expected.states, strict=True):
+            assert_close(got, want, p.dtype, name)
+    for fused, trace in itertools.product((False, True), traces):
+        with use_fused(fused):
             for name, got in run.backward(trace).items():
                 assert_close(got, expected.gradients[name], p.dtype, name)
-
-
-@given(p=problems())
-def test_any_backward_accepts_any_forward(backend: Backend, p: Problem) -> None:
-    run, expected = Run(p, backend), solve(p).gradients
-    traces = {}
-    for fused in (False, True):
-        with use_fused(fused):
-            traces[fused] = run.forward()
-    for fused in (False, True):
-        with use_fused(fused):
-            for name, got in run.backward(traces[not fused]).items():
-                assert_close(got, expected[name], p.dtype, name)
 
 
 @given(p=problems(), fused=st.booleans())

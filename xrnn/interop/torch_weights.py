@@ -69,12 +69,12 @@ def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeight
 def gradients_to_torch(xp: Any, cell: Cell, dWx: Array, dWh: Array, db: Array) -> TorchWeights:
     """xrnn's gradients → those of PyTorch's weights: a bias has the gradient of the block that it is added to.
 
-    Views, as far as they can be; bias_ih and bias_hh may be the same array.
+    Views, as far as they can be, but the two biases are apart: a gradient may be clipped in place.
     """
     H = dWh.shape[0]
     dbias_ih = db[: len(cell.from_x) * H]
     if cell.from_x == cell.from_h:
-        return dWx.T, dWh.T, dbias_ih, dbias_ih
+        return dWx.T, dWh.T, dbias_ih, dbias_ih.copy()
     return dWx.T, dWh.T, dbias_ih, xp.concatenate([db[_part(cell.from_b, block, H)] for block in cell.from_h])
 
 
