@@ -5,18 +5,19 @@ T time steps, N batch, D input size, H hidden size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.reference import REFERENCES
+from benchmarks.reference import REFERENCES, by_length
 from benchmarks.reference import Array as Array
 
 OPERATIONS: Final = ("step", "forward", "train")
 # By cell: how many gates' columns Wx and Wh have, and how many elements a unit has in b.
-GATES: Final = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4)}
+GATES: Final = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4), "leak": (1, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,27 @@ class Case:
     N: int
     D: int
     H: int
-    cell: str = field(default="rnn", kw_only=True)  # or "lstm", "gru"
+    cell: str = field(default="rnn", kw_only=True)  # or another of GATES
+    ragged: bool = field(default=False, kw_only=True)  # whether the rows have lengths of their own
 
     @property
     def name(self) -> str:
-        sizes = f"T{self.T}-N{self.N}-D{self.D}-H{self.H}"
-        return sizes if self.cell == "rnn" else f"{self.cell}-{sizes}"
+        kind = "" if self.cell == "rnn" else f"{self.cell}-"
+        return f"{kind}T{self.T}-N{self.N}-D{self.D}-H{self.H}{'-ragged' * self.ragged}"
+
+    @property
+    def base(self) -> Case | None:
+        """What a case is compared with besides other libraries: the full batch; of a leaky RNN, the Elman layer."""
+        if self.ragged:
+            return replace(self, ragged=False)
+        return replace(self, cell="rnn") if self.cell == "leak" else None
+
+    @property
+    def lengths(self) -> Array:
+        """(N,), uniform in 1…T where the case is ragged."""
+        if not self.ragged:
+            return np.full(self.N, self.T)
+        return np.random.default_rng((self.T, self.N)).integers(1, self.T, self.N, endpoint=True)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -38,9 +54,9 @@ class Case:
 
     def flops(self, operation: str) -> int:
         """Multiplications and additions of the matrix products; training does three times the forward's."""
-        steps = 1 if operation == "step" else self.T
+        rows = self.N if operation == "step" else int(self.lengths.sum())
         gates = GATES[self.cell][0]
-        return 2 * steps * self.N * self.H * gates * (self.D + self.H) * (3 if operation == "train" else 1)
+        return 2 * rows * self.H * gates * (self.D + self.H) * (3 if operation == "train" else 1)
 
 
 # The cells that figures are stated for.
@@ -88,6 +104,16 @@ GATED: Final = tuple(
     )
 )
 
+# Batches of different lengths, and the leaky RNN: also beside the full batch and the Elman layer.
+RAGGED: Final = tuple(
+    Case(*sizes, cell=cell, ragged=True)
+    for cell in ("rnn", "lstm", "gru")
+    for sizes in ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))
+)
+LEAKY: Final = tuple(
+    Case(*sizes, cell="leak") for sizes in ((50, 1, 64, 64), (50, 16, 256, 256), (50, 64, 256, 256), (1000, 1, 1, 500))
+)
+
 # Series over the batch size at D = H, for the pictures: (T, H) → batch sizes. Some of them are cells as well.
 SWEEPS: Final = {
     (50, 16): (1, 16, 256, 1024),
@@ -96,9 +122,23 @@ SWEEPS: Final = {
     (20, 1024): (1, 16, 64, 256),
 }
 
-_SWEPT = tuple(Case(T, N, H, H) for (T, H), batches in SWEEPS.items() for N in batches)
-CASES: Final = CELLS + tuple(case for case in _SWEPT if case not in CELLS)
-ALL: Final = CASES + GATED
+# The gated cells' pictures have fewer panels.
+_GATED_SWEEPS: Final = ((50, 64), (50, 256))
+
+
+def _swept(cell: str, sweeps: Iterable[tuple[int, int]], stated: tuple[Case, ...]) -> tuple[Case, ...]:
+    """The cases of these series that are not among `stated`."""
+    series = (Case(T, N, H, H, cell=cell) for T, H in sweeps for N in SWEEPS[T, H])
+    return tuple(case for case in series if case not in stated)
+
+
+CASES: Final = CELLS + _swept("rnn", SWEEPS, CELLS)
+STATED: Final = CELLS + GATED + RAGGED + LEAKY
+ALL: Final = (
+    *STATED,
+    *_swept("rnn", SWEEPS, STATED),
+    *(case for cell in ("lstm", "gru") for case in _swept(cell, _GATED_SWEEPS, STATED)),
+)
 QUICK: Final = (Case(50, 1, 16, 16), Case(35, 3, 40, 100), Case(1, 1, 64, 64))
 
 
@@ -122,6 +162,9 @@ class Problem:
         )  # spectral radius near 0.7: gradients neither explode nor vanish
         self.b = normal(biases, scale=0.1)
         self.dh = normal(T, N, H)
+        self.lengths = case.lengths if case.ragged else None
+        self.within = np.arange(T)[:, None] < case.lengths  # (T, N): not past a row's end
+        self.dh[~self.within] = 0  # what a library returns there is its own affair
         self.c_prev = normal(N, H, scale=0.5) if case.cell == "lstm" else None
 
     @property
@@ -136,8 +179,9 @@ class Problem:
     @cached_property
     def reference(self) -> dict[str, Array]:
         """h and the gradients of Σ h·dh, in float64, step by step; in the order in which "train" returns them."""
-        arrays = (a.astype(np.float64) for a in (self.x, *self.states, *self.weights, self.dh))
-        return REFERENCES[self.case.cell](*arrays)
+        arrays = [a.astype(np.float64) for a in (self.x, *self.states, *self.weights, self.dh)]
+        reference = REFERENCES[self.case.cell]
+        return reference(*arrays) if self.lengths is None else by_length(reference, self.lengths, *arrays)
 
 
 _SQUARE = 1536
@@ -168,6 +212,8 @@ def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4
     worst = 0.0
     for (name, want), array in zip(expected.items(), arrays, strict=True):
         got = to_numpy(array)
+        if name == "h" and operation != "step":
+            got = np.where(problem.within[..., None], got, np.zeros((), got.dtype))
         where = f"{problem.case.name} {operation}: {name}"
         if got.dtype != np.float32 or got.shape != want.shape:
             raise AssertionError(f"{where} is {got.dtype} {got.shape}: expected float32 {want.shape}")

@@ -36,6 +36,28 @@ def rnn(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array, dh: Array) -> d
     return {"h": np.stack(hs[1:]), "dx": dx, "dh_prev": dh_prev, "dWx": dWx, "dWh": dWh, "db": db}
 
 
+LEAK: Final = 0.3
+
+
+def leak(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array, dh: Array) -> dict[str, Array]:
+    """h[t] = (1 - a)·h[t-1] + a·tanh(x[t] @ Wx + h[t-1] @ Wh + b), a = LEAK."""
+    hs, ys = [h_prev], []
+    for x_t in x:
+        ys.append(np.tanh(x_t @ Wx + hs[-1] @ Wh + b))
+        hs.append((1 - LEAK) * hs[-1] + LEAK * ys[-1])
+    dx, dWx, dWh, db = np.zeros_like(x), np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)
+    dh_prev = np.zeros_like(h_prev)
+    for t in reversed(range(len(x))):
+        dh_t = dh[t] + dh_prev
+        dz = LEAK * dh_t * (1 - ys[t] ** 2)
+        dx[t] = dz @ Wx.T
+        dWx += x[t].T @ dz
+        dWh += hs[t].T @ dz
+        db += dz.sum(0)
+        dh_prev = dz @ Wh.T + (1 - LEAK) * dh_t
+    return {"h": np.stack(hs[1:]), "dx": dx, "dh_prev": dh_prev, "dWx": dWx, "dWh": dWh, "db": db}
+
+
 def lstm(x: Array, h_prev: Array, c_prev: Array, Wx: Array, Wh: Array, b: Array, dh: Array) -> dict[str, Array]:
     """i, f, g, o = σ, σ, tanh, σ of x[t] @ Wx + h[t-1] @ Wh + b;  c[t] = f·c[t-1] + i·g;  h[t] = o·tanh(c[t])."""
     hs, cs, gates = [h_prev], [c_prev], []
@@ -91,4 +113,22 @@ def gru(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array, dh: Array) -> d
     return {"h": np.stack(hs[1:]), "dx": dx, "dh_prev": dh_prev, "dWx": dWx, "dWh": dWh, "db": db}
 
 
-REFERENCES: Final[dict[str, Callable[..., dict[str, Array]]]] = {"rnn": rnn, "lstm": lstm, "gru": gru}
+Reference = Callable[..., dict[str, Array]]
+REFERENCES: Final[dict[str, Reference]] = {"rnn": rnn, "lstm": lstm, "gru": gru, "leak": leak}
+
+
+def by_length(reference: Reference, lengths: Array, x: Array, *others: Array) -> dict[str, Array]:
+    """The same where row n has lengths[n] steps: rows of one length run together. h and dx are 0 past a row's end."""
+    *states, Wx, Wh, b, dh = others
+    total: dict[str, Array] = {}
+    for T in np.unique(lengths):
+        rows = lengths == T
+        of_rows = reference(x[:T, rows], *(state[rows] for state in states), Wx, Wh, b, dh[:T, rows])
+        for name, part in of_rows.items():
+            if name in ("dWx", "dWh", "db"):
+                total[name] = total.get(name, np.zeros_like(part)) + part
+            elif name in ("h", "dx"):
+                total.setdefault(name, np.zeros((*x.shape[:2], part.shape[2])))[:T, rows] = part
+            else:
+                total.setdefault(name, np.zeros_like(states[0]))[rows] = part
+    return total

@@ -1,0 +1,43 @@
+"""y[t] = tanh(x[t] @ Wx + h[t-1] @ Wh + b);  h[t] = h[t-1] + a·(y[t] - h[t-1])."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.reference import LEAK, Array
+
+
+def forward(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, Array]:
+    T, N, D = x.shape
+    H = len(b)
+    hs = np.empty((T + 1, N, H), x.dtype)
+    hs[0] = h_prev
+    ys = np.matmul(x.reshape(T * N, D), Wx).reshape(T, N, H)
+    ys += b
+    recurrent = np.empty((N, H), x.dtype)
+    for t in range(T):
+        ys[t] += np.matmul(hs[t], Wh, out=recurrent)
+        np.tanh(ys[t], out=ys[t])
+        np.subtract(ys[t], hs[t], out=hs[t + 1])
+        hs[t + 1] *= LEAK
+        hs[t + 1] += hs[t]
+    return hs, ys
+
+
+def backward(dh: Array, hs: Array, ys: Array, x: Array, Wx: Array, Wh: Array) -> tuple[Array, ...]:
+    T, N, D = x.shape
+    H = len(Wh)
+    WhT = np.ascontiguousarray(Wh.T)
+    dz = np.multiply(ys, ys)
+    np.subtract(1, dz, out=dz)
+    dz *= LEAK
+    dh_prev, past = np.zeros((N, H), x.dtype), np.empty((N, H), x.dtype)
+    for t in reversed(range(T)):
+        dh_prev += dh[t]
+        dz[t] *= dh_prev
+        np.multiply(dh_prev, 1 - LEAK, out=past)
+        np.matmul(dz[t], WhT, out=dh_prev)
+        dh_prev += past
+    rows = dz.reshape(T * N, H)
+    dx = (rows @ Wx.T).reshape(T, N, D)
+    return dx, dh_prev, x.reshape(T * N, D).T @ rows, hs[:-1].reshape(T * N, H).T @ rows, rows.sum(0)
