@@ -108,7 +108,7 @@ def _print_cell(cell: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     console.print(
-        f"h is {h / 1e6:.1f} MB; what backward needs, {kept / 1e6:.1f} MB, is x, h and, of a cell with gates, c and gates",
+        f"h is {h / 1e6:.1f} MB; what backward needs, {kept / 1e6:.1f} MB: x, h and, of a cell with gates, c and gates",
         highlight=False,
     )
 
