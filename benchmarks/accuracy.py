@@ -16,8 +16,9 @@ from threadpoolctl import threadpool_limits
 
 import xrnn
 from benchmarks import machine
-from benchmarks.cases import Array, Case, Problem
+from benchmarks.cases import Case, Problem
 from xrnn.ops.cells.rnn import RNNCell
+from xrnn.typing import HostArray
 
 SEQUENCE: Final = Case(T=1000, N=16, D=64, H=128)
 _RADIUS: Final = 0.9
@@ -43,7 +44,7 @@ def tanh_ulp(dtype: str, per_exponent: int) -> float:
     return float(max(ulps))
 
 
-def _every_exponent(dtype: str, per_exponent: int) -> Array:
+def _every_exponent(dtype: str, per_exponent: int) -> HostArray:
     """Random numbers of either sign, `per_exponent` of each power of two that `dtype` has."""
     info = np.finfo(dtype)
     exponents = np.arange(info.minexp - info.nmant, info.maxexp)
@@ -51,7 +52,7 @@ def _every_exponent(dtype: str, per_exponent: int) -> Array:
     mantissas = rng.uniform(1, 2, (len(exponents), per_exponent)) * rng.choice((-1, 1), (len(exponents), per_exponent))
     # A mantissa that rounds up to 2 is infinite at the last exponent: just below it, then.
     values = np.ldexp(np.clip(mantissas, -1.99999, 1.99999), exponents[:, None])
-    flat: Array = values.astype(dtype).ravel()
+    flat: HostArray = values.astype(dtype).ravel()
     return flat
 
 

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.reference import REFERENCES, by_length
-from benchmarks.reference import Array as Array
+import xrnn
+from xrnn.backend import Backend
+from xrnn.typing import HostArray
 
 OPERATIONS: Final = ("step", "forward", "train")
 # By cell: how many gates' columns Wx and Wh have, and how many elements a unit has in b.
 GATES: Final = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4), "leak": (1, 1)}
+LEAK: Final = 0.3
+LAYERS: Final[dict[str, Any]] = {
+    "rnn": xrnn.RNN,
+    "lstm": xrnn.LSTM,
+    "gru": xrnn.GRU,
+    "leak": partial(xrnn.RNN, leak=LEAK),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class Case:
         return replace(self, cell="rnn") if self.cell == "leak" else None
 
     @property
-    def lengths(self) -> Array:
+    def lengths(self) -> HostArray:
         """(N,), uniform in 1…T where the case is ragged."""
         if not self.ragged:
             return np.full(self.N, self.T)
@@ -143,15 +151,15 @@ QUICK: Final = (Case(50, 1, 16, 16), Case(35, 3, 40, 100), Case(1, 1, 64, 64))
 
 
 class Problem:
-    """The arrays of one case, float32, the same in every process, and what float64 makes of them."""
+    """The arrays of one case, float32, the same in every process, and what float64 makes of them on a backend."""
 
-    def __init__(self, case: Case, seed: int = 0) -> None:
-        self.case = case
+    def __init__(self, case: Case, seed: int = 0, *, backend: Backend | None = None) -> None:
+        self.case, self.backend = case, backend or xrnn.get_backend("numpy")
         T, N, D, H = case.T, case.N, case.D, case.H
         columns, biases = (gates * H for gates in GATES[case.cell])
         rng = np.random.default_rng((seed, T, N, D, H))
 
-        def normal(*shape: int, scale: float = 1.0) -> Array:
+        def normal(*shape: int, scale: float = 1.0) -> HostArray:
             return (rng.standard_normal(shape) * scale).astype(np.float32)
 
         self.x = normal(T, N, D)
@@ -168,20 +176,30 @@ class Problem:
         self.c_prev = normal(N, H, scale=0.5) if case.cell == "lstm" else None
 
     @property
-    def states(self) -> tuple[Array, ...]:
+    def states(self) -> tuple[HostArray, ...]:
         """The initial states: h, and c for LSTM."""
         return (self.h_prev,) if self.c_prev is None else (self.h_prev, self.c_prev)
 
     @property
-    def weights(self) -> tuple[Array, Array, Array]:
+    def weights(self) -> tuple[HostArray, HostArray, HostArray]:
         return self.Wx, self.Wh, self.b
 
     @cached_property
-    def reference(self) -> dict[str, Array]:
-        """h and the gradients of Σ h·dh, in float64, step by step; in the order in which "train" returns them."""
-        arrays = [a.astype(np.float64) for a in (self.x, *self.states, *self.weights, self.dh)]
-        reference = REFERENCES[self.case.cell]
-        return reference(*arrays) if self.lengths is None else by_length(reference, self.lengths, *arrays)
+    def reference(self) -> dict[str, HostArray]:
+        """h and the gradients of Σ h·dh in the order in which "train" returns them, by the plain form in float64.
+
+        The tests hold the plain form against textbook recurrences with the gradients of automatic differentiation.
+        """
+        x, dh, *states = (self.backend.asarray(a, "float64") for a in (self.x, self.dh, *self.states))
+        layer = LAYERS[self.case.cell](*(self.backend.asarray(w, "float64") for w in self.weights))
+        with xrnn.use_fused(False):
+            result = layer.forward(x, *states, lengths=self.lengths)
+            gradients = [*layer.backward(dh), *layer.grads]
+        h = result[0] if isinstance(result, tuple) else result
+        names = ["dx", *(f"d{state}_prev" for state in layer.cell.states), "dWx", "dWh", "db"]
+        arrays = dict(zip(names, gradients, strict=True))
+        found = {name: to_numpy(array) for name, array in {"h": h, **arrays}.items()}
+        return {**found, "h": np.where(self.within[..., None], found["h"], 0)}
 
 
 _SQUARE = 1536
@@ -189,7 +207,7 @@ SQUARE_FLOPS: Final = 2 * _SQUARE**3
 
 
 @cache
-def square() -> tuple[Array, Array]:
+def square() -> tuple[HostArray, HostArray]:
     """Two large matrices, whose product gives the machine's own rate."""
     rng = np.random.default_rng(0)
     return rng.standard_normal((_SQUARE, _SQUARE), np.float32), rng.standard_normal((_SQUARE, _SQUARE), np.float32)
@@ -224,7 +242,7 @@ def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4
     return worst
 
 
-def to_numpy(array: Any) -> Array:
+def to_numpy(array: Any) -> HostArray:
     """A host array from what any of the libraries returns."""
     if hasattr(array, "detach"):  # PyTorch
         array = array.detach().cpu()

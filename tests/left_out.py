@@ -17,9 +17,12 @@ import pytest
 
 # Files that need a library, which they don't import at their top.
 _FILES: Final = {"standin/test_names.py": ("cupy", "proof"), "benchmarks/test_char_lm.py": ("torch", "bench")}
-# What a bare GPU machine lacks, by what a file imports. The gradients of the reference are taken by autograd.
-_IMPORTS: Final = {name: name for name in ("hypothesis", "autograd", "mpmath", "threadpoolctl")} | {
-    "tests.reference": "autograd"
+# What may be missing, by what a file imports: a bare GPU machine lacks most of it. The gradients of the reference are
+# taken by autograd.
+_IMPORTS: Final = {
+    **{name: (name, "test") for name in ("hypothesis", "autograd", "mpmath", "threadpoolctl")},
+    "tests.reference": ("autograd", "test"),
+    "torch": ("torch", "torch"),
 }
 _HERE: Final = Path(__file__).parent
 
@@ -31,7 +34,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         return None
     known = _FILES.get(collection_path.relative_to(_HERE).as_posix())
     modules = re.findall(r"^(?:from|import) ([\w.]+)", collection_path.read_text(encoding="utf-8"), re.MULTILINE)
-    for library, extra in [*filter(None, [known]), *((_IMPORTS[m], "test") for m in modules if m in _IMPORTS)]:
+    for library, extra in filter(None, [known, *map(_IMPORTS.get, modules)]):
         if not find_spec(library):
             _left_out[_without(library, extra)] += 1
             return True

@@ -68,7 +68,11 @@ def test_a_file_that_imports_what_is_missing_is_left_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "autograd" else object())
     assert left_out.pytest_ignore_collect(tests / "layers" / "test_recurrent.py")  # by way of tests.reference
     assert not left_out.pytest_ignore_collect(tests / "test_backend.py")
-    assert found == {"what needs autograd ({}): pip install -e '.[test]'": 1}
+    assert found == Counter({"what needs autograd ({}): pip install -e '.[test]'": 1})
+    monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "torch" else object())
+    assert left_out.pytest_ignore_collect(tests / "torch" / "test_modules.py")
+    assert not left_out.pytest_ignore_collect(tests / "torch" / "test_missing.py")
+    assert found.pop("what needs torch ({}): pip install -e '.[torch]'") == 1
     monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "hypothesis" else object())
     assert left_out.pytest_ignore_collect(tests / "test_backend.py")
     assert not left_out.pytest_ignore_collect(tests / "test_left_out.py")

@@ -7,7 +7,9 @@
 `XRNN_BACKEND` (auto, numpy, cupy) chooses where new arrays lie; layers run on the backend of their weights.
 """
 
+import importlib as _importlib
 import os.path as _path
+import typing as _typing
 
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.config import show_config
@@ -26,6 +28,28 @@ from xrnn.ops.cell import Cell
 from xrnn.optim import SGD, Adam, clip_grad_norm
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
+
+# The doors to files and other libraries are imported at their first use.
+_DOORS = {
+    "from_torch": "xrnn.interop.torch",
+    "load": "xrnn.interop.files",
+    "save": "xrnn.interop.files",
+    "to_torch": "xrnn.interop.torch",
+}
+
+if _typing.TYPE_CHECKING:
+    from xrnn.interop.files import load, save
+    from xrnn.interop.torch import from_torch, to_torch
+else:
+
+    def __getattr__(name: str) -> object:
+        if name in _DOORS:
+            return getattr(_importlib.import_module(_DOORS[name]), name)
+        raise AttributeError(f"module 'xrnn' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return [*globals(), *_DOORS]
+
 
 __version__ = "0.1.0"
 
@@ -53,13 +77,17 @@ __all__ = [
     "backend_of",
     "check_cell",
     "clip_grad_norm",
+    "from_torch",
     "get_backend",
     "gradcheck",
+    "load",
     "mean_squared_error",
+    "save",
     "set_backend",
     "show_config",
     "softmax_cross_entropy",
     "to_numpy",
+    "to_torch",
     "use_backend",
     "use_fused",
     "xp",

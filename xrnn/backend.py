@@ -76,6 +76,8 @@ class Backend:
     name: ClassVar[str]
     # True where reading a value costs no wait, so that indices can be checked before use.
     reads_are_free: ClassVar[bool] = False
+    # DLPack's numbers of the devices whose memory `xp.from_dlpack` takes over.
+    dlpack_devices: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, xp: ModuleType) -> None:
         if _SETTING not in ("0", "1"):  # said here, not at import, so that a command can say it in one line

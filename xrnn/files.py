@@ -34,7 +34,7 @@ _DIGEST: Final = "digest"  # of the arrays and the rest of the metadata, in the 
 Identity = tuple[int, int, int]  # device, inode, and when it was written: the inode may be used again
 
 
-class FileError(Exception):
+class FileError(ValueError):
     """A file can't be read, or holds something else than what was expected. The message is one line."""
 
 
@@ -63,18 +63,44 @@ def quoted(text: str) -> str:
     return printable(text if len(text) <= 80 else f"{text[:80]}…")
 
 
+def parse_object(text: str) -> dict[str, Any]:
+    """The object in JSON out of a file.   Raises ValueError, with what the text is instead."""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("no JSON") from error
+    if not isinstance(parsed, dict):
+        raise ValueError(f"a {type(parsed).__name__}")
+    return parsed
+
+
 # ---- reading ----
 
 
 class ArrayFile:
-    """An open safetensors file. Its header was read, its arrays were not: `check` comes before `read`.
+    """An open safetensors file. Its header was read, its arrays were not: the checks come before `read`.
 
+    name       of the file, as an error shows it
     metadata   strings by name, written by whoever wrote the file: quote them before they are shown
     """
 
-    def __init__(self, path: Path, opened: Any) -> None:
-        self._path, self._opened = path, opened
+    def __init__(self, path: Path, opened: Any, wanted: str) -> None:
+        self.name, self._opened, self._wanted = printable(str(path)), opened, wanted
         self.metadata: dict[str, str] = opened.metadata() or {}
+
+    def check_format(self, expected: str, version: str) -> None:
+        """Compare what the metadata call the format and its version.   Raises FileError."""
+        if (found := self.metadata.get("format")) != expected:
+            got = "no format of xrnn" if found is None else f"format {quoted(found)}"
+            raise FileError(f"{self.name} has {got}: expected {self._wanted}")
+        if (found := self.metadata.get("version", "none")) != version:
+            raise FileError(f"{self.name} has version {quoted(found)}: expected {version}; use the xrnn that wrote it")
+
+    def check_floats(self) -> None:
+        """Refuse arrays that are not float32 or float64.   Raises FileError."""
+        for name in self._opened.keys():  # noqa: SIM118
+            if (dtype := str(self._opened.get_slice(name).get_dtype())) not in ("F32", "F64"):
+                raise FileError(f"{self.name} holds {quoted(name)} as {dtype}: expected F32 or F64; use another copy")
 
     def check(self, expected: Mapping[str, Spec]) -> None:
         """Compare the header with `expected`: the same names, each of its shape and dtype.   Raises FileError."""
@@ -82,7 +108,7 @@ class ArrayFile:
         for name in [*sorted(expected.keys() - names)[:1], *sorted(names - expected.keys())[:1]]:
             got = "has an array" if name in names else "lacks an array"
             raise FileError(
-                f"{printable(str(self._path))} {got} {quoted(name)}: expected the {len(expected)} arrays that its "
+                f"{self.name} {got} {quoted(name)}: expected the {len(expected)} arrays that its "
                 "metadata ask for, and no other; use another copy"
             )
         for name, spec in expected.items():
@@ -90,17 +116,23 @@ class ArrayFile:
             dtype, shape = str(found.get_dtype()), tuple(found.get_shape())
             if (dtype, shape) != (_DTYPES[spec.dtype], spec.shape):
                 raise FileError(
-                    f"{printable(str(self._path))} holds {quoted(name)} as {dtype} {quoted(str(shape))}: expected "
+                    f"{self.name} holds {quoted(name)} as {dtype} {quoted(str(shape))}: expected "
                     f"{spec}, which its metadata ask for; use another copy"
                 )
 
     def read(self) -> dict[str, HostArray]:
         """The arrays by name.   Raises FileError where they or the metadata don't give the digest beside them."""
-        arrays = {name: self._opened.get_tensor(name) for name in self._opened.keys()}  # noqa: SIM118
+        try:
+            arrays = {name: self._opened.get_tensor(name) for name in self._opened.keys()}  # noqa: SIM118
+        except (TypeError, ValueError) as error:  # more dimensions than NumPy has, or a dtype that it lacks
+            raise FileError(
+                f"{self.name} holds an array that NumPy can't hold ({quoted(str(error))}): expected float32 or "
+                "float64 of few dimensions; use another copy"
+            ) from error
         others = {name: value for name, value in self.metadata.items() if name != _DIGEST}
         if self.metadata.get(_DIGEST) != _digest(arrays, others):
             raise FileError(
-                f"{printable(str(self._path))} was changed after it was written: expected content that gives its "
+                f"{self.name} was changed after it was written: expected content that gives its "
                 "digest; use another copy"
             )
         return arrays
@@ -118,7 +150,7 @@ def open_arrays(path: Path, wanted: str) -> Iterator[ArrayFile]:
     _look(path, wanted)
     try:
         with safetensors.safe_open(path, "numpy") as opened:
-            yield ArrayFile(path, opened)
+            yield ArrayFile(path, opened, wanted)
     except safetensors.SafetensorError as error:
         raise FileError(
             f"{printable(str(path))} is truncated or damaged ({quoted(str(error))}): expected a whole file; "

@@ -40,6 +40,12 @@ class Optimizer:
                 raise TypeError(
                     f"layers[{i}] is a {kind_of(layer)}: expected a list of layers, as in SGD([rnn, linear])"
                 )
+            for k, param in enumerate(layer.params):
+                if not getattr(getattr(param, "flags", None), "writeable", True):
+                    raise ValueError(
+                        f"params[{k}] of layers[{i}] is read-only: expected parameters that can be updated in place; "
+                        "make the layer of copies"
+                    )
         self.lr = lr
         self.steps = 0
         # Those that notice when a forward ran with other weights than its backward does.

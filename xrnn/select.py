@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from xrnn.backend import Backend, BackendUnavailableError
+from xrnn.dlpack import exports, take_over
 from xrnn.typing import Array
 
 # The only place that names backends. Each module has `load()`, which returns a Backend that was seen to work
@@ -169,6 +170,8 @@ def backend_of(array: Any, name: str = "array") -> Backend:
         if isinstance(found, Backend) and found.owns(array):
             return found
     remedy = f"use xrnn.asarray({name})"
+    if module == "torch":
+        remedy += ", or the modules of xrnn.torch, through which PyTorch's gradients pass"
     if isinstance(array, np.ma.MaskedArray):
         remedy = f"use {name}.filled(0), or another value for what is masked"
     raise TypeError(f"{name} is a {kind_of(array)}: expected an array of {' or '.join(_MODULES)}; {remedy}")
@@ -188,16 +191,25 @@ def kind_of(value: object) -> str:
 def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = None) -> Array:
     """`array` on the selected backend (or on `backend`): the one explicit move between host and device.
 
-    `array` is an array of any backend, or anything NumPy makes one of. What is already there is not copied.
-    Raises TypeError for a masked array, whose mask would be lost.
+    `array` is an array of any backend, one of another library by DLPack (PyTorch, JAX, …), or anything NumPy makes one
+    of. What lies there already is not copied: the result is on the same memory, and read-only where `array` is.
+
+    Raises TypeError for a masked array, whose mask would be lost, and for another library's that requires grad or is of
+    a dtype that the backend lacks, ValueError for one on a device that the backend doesn't reach.
     """
     target = get_backend(backend)
     if not target.owns(array):
+        on_host = None
         try:
-            array = to_numpy(array)
-        except TypeError:
+            on_host = to_numpy(array)
+        except TypeError:  # it is no backend's
             if isinstance(array, np.ma.MaskedArray):
                 raise
+        if on_host is not None:
+            array = on_host
+        elif exports(array):
+            array = take_over(array, kind_of(array), target)
+        else:
             array = np.asarray(array)  # a number, a list: NumPy knows
     return target.asarray(array, dtype)
 

@@ -29,6 +29,7 @@ class CupyBackend(Backend):
     """Arrays in the memory of a CUDA device. Takes the module it runs on, so that tests can hand it another."""
 
     name = "cupy"
+    dlpack_devices = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
     def __init__(self, cupy: ModuleType) -> None:
         super().__init__(cupy)

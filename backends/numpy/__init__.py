@@ -42,6 +42,7 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     reads_are_free = True
+    dlpack_devices = (1, 3)  # kDLCPU, kDLCUDAHost
 
     def __init__(self) -> None:
         super().__init__(np)

@@ -12,7 +12,6 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -20,11 +19,10 @@ from unittest import mock
 import numpy as np
 
 import xrnn
-from benchmarks.cases import Array, Case, Problem, check, to_numpy
+from benchmarks.cases import Case, Problem, check
 from benchmarks.gpu import results
 from benchmarks.gpu.timing import microseconds
 from benchmarks.peers import Call
-from xrnn.backend import Backend
 from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.choice import Candidate, candidates, choose
@@ -36,24 +34,6 @@ CASES: Final = tuple(Case(50, N, H, H) for H in HIDDEN for N in BATCHES)
 REHEARSED: Final = (Case(3, 3, 5, 20),)
 GROUPS: Final = 3  # layouts of a group, those predicted to be the fastest
 TF32_TOLERANCE: Final = 3e-2  # ten bits of a factor, through fifty steps
-
-
-class DeviceProblem(Problem):
-    """The problem of a case with a reference that the device makes: the plain form in float64."""
-
-    def __init__(self, case: Case, backend: Backend) -> None:
-        super().__init__(case)
-        self.backend = backend
-
-    @cached_property
-    def reference(self) -> dict[str, Array]:
-        move = self.backend.asarray
-        rnn = xrnn.RNN(*(move(a, "float64") for a in (self.Wx, self.Wh, self.b)))
-        with xrnn.use_fused(False):
-            h = rnn.forward(move(self.x, "float64"), move(self.h_prev, "float64"))
-            dx, dh_prev = rnn.backward(move(self.dh, "float64"))
-        named = {"h": h, "dx": dx, "dh_prev": dh_prev, "dWx": rnn.grads[0], "dWh": rnn.grads[1], "db": rnn.grads[2]}
-        return {name: to_numpy(array) for name, array in named.items()}
 
 
 @contextmanager
@@ -167,7 +147,7 @@ def in_turn(names: list[str], rounds: int) -> Iterator[str]:
 
 def measure(backend: CupyBackend, case: Case, rounds: int) -> list[dict[str, Any]]:
     """A cell for each operation: times in microseconds, one a round, and what took part."""
-    xp, problem = backend.xp, DeviceProblem(case, backend)
+    xp, problem = backend.xp, Problem(case, backend=backend)
     used, refused = usable(backend, case)
     everybody = {**ours(backend, problem, used), **theirs(problem)}
     chosen = chosen_of(backend, case, used)

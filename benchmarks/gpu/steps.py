@@ -21,7 +21,6 @@ from benchmarks.gpu import results
 from benchmarks.gpu.forms import (
     OPERATIONS,
     Contestant,
-    DeviceProblem,
     checked,
     chosen_of,
     in_turn,
@@ -76,7 +75,7 @@ def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LE
     def everybody(problem: Problem) -> Mapping[str, Contestant]:
         return {**ours(backend, problem, used), **theirs(problem)}
 
-    problem = DeviceProblem(replace(case, T=lengths.checked), backend)
+    problem = Problem(replace(case, T=lengths.checked), backend=backend)
     first = everybody(problem)
     timed = {T: everybody(Repeated(problem, T // lengths.checked)) for T in (lengths.short, lengths.long)}
     cells = []

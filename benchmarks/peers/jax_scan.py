@@ -8,9 +8,8 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 
-from benchmarks.cases import Problem
+from benchmarks.cases import LEAK, Problem
 from benchmarks.peers import Built, Call
-from benchmarks.reference import LEAK
 
 States = tuple[jax.Array, ...]
 

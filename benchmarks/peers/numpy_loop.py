@@ -6,8 +6,9 @@ import importlib
 
 import numpy as np
 
-from benchmarks.cases import Array, Problem, square
+from benchmarks.cases import Problem, square
 from benchmarks.peers import Built, Call
+from xrnn.typing import HostArray
 
 
 def about() -> dict[str, str]:
@@ -25,7 +26,7 @@ def build(problem: Problem, threads: int) -> Built:
     x, states, weights = problem.x, problem.states, problem.weights
     Wx, Wh, _ = weights
 
-    def train() -> tuple[Array, ...]:
+    def train() -> tuple[HostArray, ...]:
         hs, kept = loop.forward(x, *states, *weights)
         return hs[1:], *loop.backward(problem.dh, hs, kept, x, Wx, Wh)
 

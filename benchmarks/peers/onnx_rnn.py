@@ -9,9 +9,10 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.cases import Array, Problem
+from benchmarks.cases import Problem
 from benchmarks.peers import Built
 from benchmarks.peers.weights import for_onnx
+from xrnn.typing import HostArray
 
 _STATES: Final = ("h_prev", "c_prev")
 
@@ -62,18 +63,18 @@ def build(problem: Problem, threads: int) -> Built:
     if problem.lengths is not None:
         states["lengths"] = problem.lengths.astype(np.int32)
 
-    def forward() -> Array:
+    def forward() -> HostArray:
         (h,) = whole.run(["h"], {"x": x, **states})
-        result: Array = h[:, 0]
+        result: HostArray = h[:, 0]
         return result
 
     if problem.case.ragged:
         return Built({"forward": forward})
     one = _session(problem, 1, threads)
 
-    def step() -> Array:
+    def step() -> HostArray:
         (h,) = one.run(["h"], {"x": x[:1], **states})
-        result: Array = h[0, 0]
+        result: HostArray = h[0, 0]
         return result
 
     return Built({"step": step, "forward": forward})

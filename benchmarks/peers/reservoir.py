@@ -6,9 +6,9 @@ import numpy as np
 import reservoirpy
 from reservoirpy.nodes import Reservoir
 
-from benchmarks.cases import Array, Problem
+from benchmarks.cases import LEAK, Problem
 from benchmarks.peers import Built
-from benchmarks.reference import LEAK
+from xrnn.typing import HostArray
 
 
 def about() -> dict[str, str]:
@@ -23,7 +23,7 @@ def build(problem: Problem, threads: int) -> Built:
     node = Reservoir(W=Wh.T.copy(), Win=Wx.T.copy(), bias=b, lr=LEAK, dtype=np.float32)
     node.initialize(x)
 
-    def run(x: Array) -> Array:
+    def run(x: HostArray) -> HostArray:
         node.state = {"out": problem.h_prev[0]}
         # The states are computed in float32 and collected in float64.
         return np.asarray(node.run(x), np.float32)

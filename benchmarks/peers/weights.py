@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.cases import Problem
-from benchmarks.reference import Array
+from xrnn.typing import HostArray
 
 # By cell, where ONNX's gates are among ours: i o f c, and z r h.
 _ONNX_ORDER: Final = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
 
 
-def _two_biases(problem: Problem) -> tuple[Array, Array]:
+def _two_biases(problem: Problem) -> tuple[HostArray, HostArray]:
     """The bias of the input's product and that of the state's, (G·H,) each."""
     H = problem.case.H
     if problem.case.cell != "gru":
@@ -27,12 +27,12 @@ def _two_biases(problem: Problem) -> tuple[Array, Array]:
     return problem.b[: 3 * H], np.concatenate([np.zeros(2 * H, np.float32), problem.b[3 * H :]])
 
 
-def for_torch(problem: Problem) -> list[Array]:
+def for_torch(problem: Problem) -> list[HostArray]:
     """weight_ih (G·H, D), weight_hh (G·H, H), bias_ih, bias_hh (G·H,), in the order of a module's parameters."""
     return [problem.Wx.T.copy(), problem.Wh.T.copy(), *_two_biases(problem)]
 
 
-def of_torch(cell: str, parameters: Sequence[Array]) -> tuple[Array, Array, Array]:
+def of_torch(cell: str, parameters: Sequence[HostArray]) -> tuple[HostArray, HostArray, HostArray]:
     """A module's parameters, in their order → Wx, Wh, b. Where two biases are added, their sum."""
     weight_ih, weight_hh, bias_ih, bias_hh = parameters
     H = weight_hh.shape[1]
@@ -51,11 +51,11 @@ def gradients_of_torch(problem: Problem, gradients: tuple[Any, ...]) -> tuple[An
     return dWx.T, dWh.T, db
 
 
-def for_onnx(problem: Problem) -> dict[str, Array]:
+def for_onnx(problem: Problem) -> dict[str, HostArray]:
     """W (1, G·H, D), R (1, G·H, H), B (1, 2·G·H)."""
     H, order = problem.case.H, _ONNX_ORDER[problem.case.cell]
 
-    def ordered(by_gate: Array) -> Array:
+    def ordered(by_gate: HostArray) -> HostArray:
         return np.concatenate([by_gate[gate * H : (gate + 1) * H] for gate in order])
 
     W, R, *biases = (ordered(a) for a in (problem.Wx.T, problem.Wh.T, *_two_biases(problem)))

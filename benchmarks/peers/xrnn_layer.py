@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 import xrnn
-from benchmarks.cases import Problem
+from benchmarks.cases import LAYERS, Problem
 from benchmarks.peers import Built, Call
-from benchmarks.reference import LEAK
 
 
 def about() -> dict[str, str]:
@@ -17,9 +16,7 @@ def about() -> dict[str, str]:
 
 
 def _layer(problem: Problem) -> Any:
-    if problem.case.cell == "leak":
-        return xrnn.RNN(*problem.weights, leak=LEAK)
-    return getattr(xrnn, problem.case.cell.upper())(*problem.weights)
+    return LAYERS[problem.case.cell](*problem.weights)
 
 
 def _sequence(problem: Problem, layer: Any) -> dict[str, Call]:

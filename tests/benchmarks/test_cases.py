@@ -10,19 +10,16 @@ from benchmarks.cases import (
     CASES,
     CELLS,
     GATED,
-    GATES,
     LEAKY,
     QUICK,
     RAGGED,
     STATED,
     SWEEPS,
-    Array,
     Case,
     Problem,
     check,
 )
-from benchmarks.reference import REFERENCES
-from xrnn import RNN, gradcheck
+from xrnn import RNN
 
 
 def test_cases_are_distinct_and_span_batch_1_to_1024_and_hidden_16_to_1024() -> None:
@@ -76,23 +73,6 @@ def test_a_problem_is_the_same_in_every_process() -> None:
     np.testing.assert_array_equal(one.x, other.x)
     np.testing.assert_array_equal(one.Wh, other.Wh)
     assert one.x.dtype == one.b.dtype == np.float32
-
-
-@pytest.mark.parametrize("cell", GATES)
-def test_reference_agrees_with_differences(cell: str) -> None:
-    """The references are written apart from xrnn, so they are checked by themselves."""
-    problem = Problem(Case(T=4, N=3, D=2, H=5, cell=cell))
-    arrays = [a.astype(np.float64) for a in (problem.x, *problem.states, *problem.weights)]
-    reference = REFERENCES[cell]
-
-    def forward(*arrays: Array) -> Array:
-        return reference(*arrays, np.zeros((4, 3, 5)))["h"]
-
-    def backward(dh: Array) -> list[Array]:
-        _, *gradients = reference(*arrays, dh).values()
-        return gradients
-
-    gradcheck(forward, backward, arrays)
 
 
 def test_check_accepts_the_layer_and_refuses_each_wrong_array() -> None:

@@ -14,12 +14,9 @@ import pytest
 from benchmarks.cases import Case, Problem
 from benchmarks.gpu import choices, costs, forms, results, steps, timing
 from benchmarks.gpu.costs import UNITS, Costs, lines
-from benchmarks.gpu.forms import Contestant, DeviceProblem, compete, measure
+from benchmarks.gpu.forms import Contestant, compete, measure
 from benchmarks.peers import Call
 from tests import standin_backend
-from tests.conftest import STANDIN
-from xrnn import get_backend
-from xrnn.backend import Backend
 from xrnn.backends.cupy import CupyBackend, choice, launch
 
 ONE_BLOCK, GROUP = Case(3, 3, 5, 20), Case(3, 2, 3, 260)
@@ -29,15 +26,6 @@ ONE_BLOCK, GROUP = Case(3, 3, 5, 20), Case(3, 2, 3, 260)
 def small_gpu() -> Iterator[CupyBackend]:
     with standin_backend.small() as backend:
         yield backend
-
-
-@pytest.mark.parametrize("backend", [get_backend("numpy"), STANDIN], ids=["numpy", "standin"])
-def test_the_reference_of_the_device_is_the_reference(backend: Backend) -> None:
-    case = Case(4, 3, 5, 7)
-    expected, found = Problem(case).reference, DeviceProblem(case, backend).reference
-    assert expected.keys() == found.keys()
-    for name, want in expected.items():
-        np.testing.assert_allclose(found[name], want, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize(("case", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])

@@ -1,4 +1,4 @@
-"""The benchmarks' float64 reference, written out for speed, is that of the tests, whose gradients are autograd's."""
+"""What the benchmarks compare with, the plain form in float64, is the tests' reference: on the host and on a device."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from numpy.testing import assert_allclose
 
 from benchmarks.cases import GATES, Case, Problem
 from tests import reference
+from tests.conftest import STANDIN
+from xrnn import get_backend
+from xrnn.backend import Backend
 
 
+@pytest.mark.parametrize("backend", [get_backend("numpy"), STANDIN], ids=["numpy", "standin"])
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize("sizes", [(6, 3, 4, 5), (1, 1, 2, 3)], ids=str)
-def test_both_references_agree(cell: str, ragged: bool, sizes: tuple[int, int, int, int]) -> None:
-    p = Problem(Case(*sizes, cell=cell, ragged=ragged))
+def test_both_references_agree(cell: str, ragged: bool, sizes: tuple[int, int, int, int], backend: Backend) -> None:
+    p = Problem(Case(*sizes, cell=cell, ragged=ragged), backend=backend)
     dstates: list[np.ndarray | None] = [p.dh, *[None] * (len(p.states) - 1)]
     same = reference.Problem(cell, "float64", False, p.lengths, p.x, list(p.states), list(p.weights), dstates)
     solution = reference.solve(same)

@@ -84,6 +84,14 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
             "Please use `.get()` to construct a NumPy array explicitly."
         )
 
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.device.id
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Self:
+        return self[...]  # in place of a capsule: another array on the same memory
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__":
             raise TypeError(f"the stand-in has no {ufunc.__name__}.{method}")

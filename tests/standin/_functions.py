@@ -50,6 +50,15 @@ def asnumpy(a: Any, stream: Any = None, order: Any = "C", out: Any = None, *, bl
     return a.get(stream, order, out, blocking) if isinstance(a, ndarray) else np.asarray(a, order=order)
 
 
+def from_dlpack(array: Any, *, device: Any = None, copy: bool | None = None) -> ndarray:
+    if array.__dlpack_device__()[0] not in (2, 13):
+        raise BufferError("the stand-in takes over the memory of CUDA devices only")
+    if device is not None or copy is not None:
+        raise NotImplementedError("the stand-in takes over arrays where they are")
+    taken: ndarray = array.__dlpack__(stream=0)
+    return taken
+
+
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     if x is None or y is None:
         return condition.nonzero()
@@ -131,6 +140,7 @@ NAMESPACE: dict[str, Any] = {
     "ascontiguousarray": ascontiguousarray,
     "asnumpy": asnumpy,
     "dot": dot,
+    "from_dlpack": from_dlpack,
     "get_array_module": get_array_module,
     "inf": np.inf,
     "nan": np.nan,

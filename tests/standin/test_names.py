@@ -109,8 +109,8 @@ def test_names_of_the_module_cuda() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["RawModule", "RawKernel"])
-def test_parameters_of_raw_kernels(name: str) -> None:
+@pytest.mark.parametrize("name", ["RawModule", "RawKernel", "from_dlpack"])
+def test_parameters_of_what_is_compiled(name: str) -> None:
     ours = inspect.signature(getattr(standin, name))
     assert without_hints(ours) == without_hints(documented(getattr(cupy, name)))
 

@@ -55,6 +55,11 @@ class Layer:
         return type(self).__name__
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What the constructor takes by name: `type(layer)(*layer.params, **layer.options)` makes a layer alike."""
+        return {}
+
+    @property
     def named_params(self) -> dict[str, Array]:
         """The parameters by name."""
         return dict(zip(self.names, self.params, strict=True))

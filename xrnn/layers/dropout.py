@@ -37,6 +37,11 @@ class Dropout:
         return vars(self) | {"cache": None}
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What the constructor takes by name: `Dropout(**layer.options)` makes a layer alike, at step 0."""
+        return {"p": self.p, "seed": self.seed, "layer": self.layer}
+
+    @property
     def named_params(self) -> dict[str, Array]:
         """None: dropout has no parameters."""
         return {}

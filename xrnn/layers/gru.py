@@ -42,6 +42,7 @@ class GRU(SingleStateLayer):
                 "recurrent part of n; append b_hn, zeros for none, or say reset_after=False"
             )
         super().__init__(_cell(reset_after), Wx, Wh, b, reverse=reverse)
+        self.reset_after = reset_after
 
     @classmethod
     def init(
@@ -64,6 +65,10 @@ class GRU(SingleStateLayer):
         """
         params = fresh_params(_cell(reset_after), input_size, hidden_size, rng, dtype, backend)
         return cls(*params, reset_after=reset_after, reverse=reverse)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"reset_after": self.reset_after, "reverse": self.reverse}
 
 
 def _cell(reset_after: bool) -> Cell:

@@ -59,6 +59,11 @@ class Recurrent(RecurrentLayer):
             seed = int(rng.integers(2**63))
         return cls(cell, *params, reverse=reverse, seed=seed)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the constructor takes by name, after the cell and the parameters."""
+        return {"reverse": self.reverse, "seed": self.seed}
+
     def forward(self, x: Array, *initial: Array | None, lengths: Any = None) -> Any:
         """One step, x (N, D) → (N, H), or a sequence, x (T, N, D) → (T, N, H), for each state of the cell.
 

@@ -38,6 +38,7 @@ class RecurrentLayer(Layer):
     seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws
     """
 
+    names: tuple[str, ...] = ("Wx", "Wh", "b")  # then those of the cell
     _cache_type = Cache
 
     def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int | None = None) -> None:
@@ -47,7 +48,7 @@ class RecurrentLayer(Layer):
             raise TypeError(f"reverse is {reverse!r}: expected True or False; use bool(reverse)")
         reverse = bool(reverse)
         self.cell = cell
-        self.names = ("Wx", "Wh", "b", *cell.params)
+        self.names = (*type(self).names, *cell.params)
         if len(params) != len(self.names):
             raise TypeError(
                 f"got {len(params)} parameters, but the cell {cell.name!r} has {len(self.names)}: pass "
@@ -75,6 +76,10 @@ class RecurrentLayer(Layer):
         self._forward_arguments = ", ".join(["x", *(f"{state}_prev" for state in cell.states)])
         self._state_names = [f"{state}_prev" for state in cell.states]
         self._gradient_names = [f"d{state}" for state in cell.states]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"reverse": self.reverse}
 
     def stream(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Inference on the next step (N, D), or the next steps (T, N, D), of a signal without end → h, state.

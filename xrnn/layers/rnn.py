@@ -43,9 +43,11 @@ class RNN(SingleStateLayer):
             raise ValueError(f"unknown nonlinearity {nonlinearity!r}: expected one of {', '.join(NONLINEARITIES)}")
         super().__init__(RNNCell(nonlinearity), Wx, Wh, b, reverse=reverse)
         self._gradient_names = ["dh_next"]
-        if leak is not None and (leak := check_leak(leak, b, self.backend)) is not None:
+        self.nonlinearity: Nonlinearity = nonlinearity
+        self.leak = None if leak is None else check_leak(leak, b, self.backend)
+        if self.leak is not None:
             with self.backend.device_of(b):
-                self.cell = LeakyRNNCell(leak, nonlinearity)
+                self.cell = LeakyRNNCell(self.leak, nonlinearity)
 
     @classmethod
     def init(
@@ -69,6 +71,10 @@ class RNN(SingleStateLayer):
         """
         params = fresh_params(RNNCell(), input_size, hidden_size, rng, dtype, backend)
         return cls(*params, nonlinearity=nonlinearity, leak=leak, reverse=reverse)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"nonlinearity": self.nonlinearity, "leak": self.leak, "reverse": self.reverse}
 
     def backward(self, dh_next: Array, *, cache: Cache | None = None) -> tuple[Array, Array]:
         """As every layer's with a single state, but for the name of what it takes."""

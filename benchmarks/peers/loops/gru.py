@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.reference import Array
+from xrnn.typing import HostArray
 
-Kept = tuple[Array, Array]  # r, u, n (T, N, 3H), z_h (T, N, H)
+Kept = tuple[HostArray, HostArray]  # r, u, n (T, N, 3H), z_h (T, N, H)
 
 
-def forward(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, Kept]:
+def forward(x: HostArray, h_prev: HostArray, Wx: HostArray, Wh: HostArray, b: HostArray) -> tuple[HostArray, Kept]:
     T, N, D = x.shape
     H = len(Wh)
     hs, z_h = np.empty((T + 1, N, H), x.dtype), np.empty((T, N, H), x.dtype)
@@ -38,7 +38,9 @@ def forward(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Ar
     return hs, (gates, z_h)
 
 
-def backward(dh: Array, hs: Array, kept: Kept, x: Array, Wx: Array, Wh: Array) -> tuple[Array, ...]:
+def backward(
+    dh: HostArray, hs: HostArray, kept: Kept, x: HostArray, Wx: HostArray, Wh: HostArray
+) -> tuple[HostArray, ...]:
     gates, z_h = kept
     T, N, D = x.shape
     H = len(Wh)

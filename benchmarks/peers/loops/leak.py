@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.reference import LEAK, Array
+from benchmarks.cases import LEAK
+from xrnn.typing import HostArray
 
 
-def forward(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, Array]:
+def forward(x: HostArray, h_prev: HostArray, Wx: HostArray, Wh: HostArray, b: HostArray) -> tuple[HostArray, HostArray]:
     T, N, D = x.shape
     H = len(b)
     hs = np.empty((T + 1, N, H), x.dtype)
@@ -24,7 +25,9 @@ def forward(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Ar
     return hs, ys
 
 
-def backward(dh: Array, hs: Array, ys: Array, x: Array, Wx: Array, Wh: Array) -> tuple[Array, ...]:
+def backward(
+    dh: HostArray, hs: HostArray, ys: HostArray, x: HostArray, Wx: HostArray, Wh: HostArray
+) -> tuple[HostArray, ...]:
     T, N, D = x.shape
     H = len(Wh)
     WhT = np.ascontiguousarray(Wh.T)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.reference import Array
+from xrnn.typing import HostArray
 
-Kept = tuple[Array, Array, Array]  # the gates (T, N, 4, H), c (T+1, N, H), tanh(c) (T, N, H)
+Kept = tuple[HostArray, HostArray, HostArray]  # the gates (T, N, 4, H), c (T+1, N, H), tanh(c) (T, N, H)
 
 
-def forward(x: Array, h_prev: Array, c_prev: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, Kept]:
+def forward(
+    x: HostArray, h_prev: HostArray, c_prev: HostArray, Wx: HostArray, Wh: HostArray, b: HostArray
+) -> tuple[HostArray, Kept]:
     T, N, D = x.shape
     H = len(Wh)
     hs, cs = (np.empty((T + 1, N, H), x.dtype) for _ in range(2))
@@ -36,7 +38,9 @@ def forward(x: Array, h_prev: Array, c_prev: Array, Wx: Array, Wh: Array, b: Arr
     return hs, (z.reshape(T, N, 4, H), cs, s)
 
 
-def backward(dh: Array, hs: Array, kept: Kept, x: Array, Wx: Array, Wh: Array) -> tuple[Array, ...]:
+def backward(
+    dh: HostArray, hs: HostArray, kept: Kept, x: HostArray, Wx: HostArray, Wh: HostArray
+) -> tuple[HostArray, ...]:
     gates, cs, s = kept
     T, N, D = x.shape
     H = len(Wh)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.reference import Array
+from xrnn.typing import HostArray
 
 
-def forward(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Array, tuple[()]]:
+def forward(x: HostArray, h_prev: HostArray, Wx: HostArray, Wh: HostArray, b: HostArray) -> tuple[HostArray, tuple[()]]:
     T, N, D = x.shape
     H = len(b)
     hs = np.empty((T + 1, N, H), x.dtype)
@@ -22,7 +22,9 @@ def forward(x: Array, h_prev: Array, Wx: Array, Wh: Array, b: Array) -> tuple[Ar
     return hs, ()
 
 
-def backward(dh: Array, hs: Array, kept: tuple[()], x: Array, Wx: Array, Wh: Array) -> tuple[Array, ...]:
+def backward(
+    dh: HostArray, hs: HostArray, kept: tuple[()], x: HostArray, Wx: HostArray, Wh: HostArray
+) -> tuple[HostArray, ...]:
     T, N, D = x.shape
     H = len(Wh)
     WhT = np.ascontiguousarray(Wh.T)

@@ -1,0 +1,384 @@
+"""PyTorch's modules and the layers made of them compute the same, both ways; what has no counterpart is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from torch.nn.utils import parametrizations, parametrize, prune
+
+from tests.errors import one_line
+from tests.interop.alike import assert_alike
+from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Recurrent, Stack, from_torch, to_numpy, to_torch
+from xrnn.backend import Backend
+from xrnn.interop import torch_weights
+from xrnn.ops.cells.lstm import LSTMCell
+
+T, N = 4, 3
+ROUNDING: Any = {"rtol": 1e-10, "atol": 1e-12}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What PyTorch's modules can be told."""
+
+    mode: str = "LSTM"
+    D: int = 2
+    H: int = 3
+    num_layers: int = 1
+    bidirectional: bool = False
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    seed: int = 0
+
+    def module(self, dtype: Any = torch.float64) -> Any:
+        kind, _, nonlinearity = self.mode.partition("_")
+        torch.manual_seed(self.seed)
+        return getattr(torch.nn, kind)(
+            self.D,
+            self.H,
+            self.num_layers,
+            bidirectional=self.bidirectional,
+            bias=self.bias,
+            batch_first=self.batch_first,
+            dropout=self.dropout if self.num_layers > 1 else 0.0,
+            dtype=dtype,
+            **({"nonlinearity": nonlinearity.lower()} if nonlinearity else {}),
+        )
+
+
+configurations = st.builds(
+    Configuration,
+    mode=st.sampled_from(list(torch_weights.CELLS)),
+    D=st.integers(1, 4),
+    H=st.integers(1, 5),
+    num_layers=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    bias=st.booleans(),
+    batch_first=st.booleans(),
+    seed=st.integers(0, 100),
+)
+EVERYTHING = Configuration("GRU", num_layers=3, bidirectional=True)
+
+
+def leaves(layer: Any) -> list[Any]:
+    return [leaf for part in layer.layers for leaf in leaves(part)] if hasattr(layer, "layers") else [layer]
+
+
+def flat(states: Any) -> Iterator[Any]:
+    if isinstance(states, tuple | list):
+        for state in states:
+            yield from flat(state)
+    else:
+        yield states
+
+
+def nested(layer: Any, rows: Iterator[list[Any]]) -> Any:
+    """The states of each leaf, in the shape that a layer of layers takes them."""
+    return tuple(nested(part, rows) if hasattr(part, "layers") else tuple(next(rows)) for part in layer.layers)
+
+
+def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 0) -> None:
+    """Values, final states and the gradients of everything agree to float64 rounding."""
+    rng = np.random.default_rng(seed)
+    composite = layer if hasattr(layer, "layers") else Stack([layer])
+    of_leaves, states = leaves(composite), 1 + (module.mode == "LSTM")
+
+    def draw(*shape: int) -> tuple[Any, Any]:
+        host = rng.standard_normal(shape)
+        return backend.asarray(host), torch.tensor(host, requires_grad=True)
+
+    D, H, rows = module.input_size, module.hidden_size, len(of_leaves)
+    x, torch_x = draw(T, N, D)
+    initial, dfinal = ([draw(rows, N, H) for _ in range(states)] for _ in range(2))
+
+    def by_leaf(arrays: Sequence[tuple[Any, Any]]) -> Any:
+        return nested(composite, iter([[ours[row] for ours, _ in arrays] for row in range(rows)]))
+
+    y, final = composite.forward(x, by_leaf(initial))
+    dy, torch_dy = draw(*y.shape)
+    dx, dinitial = composite.backward(dy, by_leaf(dfinal))
+
+    given = [theirs for _, theirs in initial]
+    swapped = torch_x.transpose(0, 1) if module.batch_first else torch_x
+    torch_y, torch_final = module(swapped, tuple(given) if states == 2 else given[0])
+    torch_y = torch_y.transpose(0, 1) if module.batch_first else torch_y
+    torch_final = torch_final if states == 2 else (torch_final,)
+    loss = (torch_y * torch_dy).sum() + sum((f * d).sum() for f, (_, d) in zip(torch_final, dfinal, strict=True))
+    loss.backward()
+
+    def assert_close(ours: Any, theirs: Any, name: str) -> None:
+        np.testing.assert_allclose(to_numpy(ours), theirs.detach().numpy(), err_msg=name, **ROUNDING)
+
+    assert_close(y, torch_y, "y")
+    assert_close(dx, torch_x.grad, "dx")
+    for i in range(states):
+        for row, (ours, dours) in enumerate(zip(pairs(final, states), pairs(dinitial, states), strict=True)):
+            assert_close(ours[i], torch_final[i][row], f"final {i} of {row}")
+            assert_close(dours[i], given[i].grad[row], f"the gradient of initial {i} of {row}")
+    cell = torch_weights.CELLS[module.mode]
+    for row, leaf in enumerate(of_leaves):
+        at, reverse = divmod(row, 2) if module.bidirectional else (row, 0)
+        names = torch_weights.parameter_names(at, bool(reverse), module.bias)
+        gradients = torch_weights.gradients_to_torch(np, cell, *(to_numpy(gradient) for gradient in leaf.grads))
+        for name, gradient in zip(names, gradients, strict=False):
+            np.testing.assert_allclose(gradient, getattr(module, name).grad.numpy(), err_msg=name, **ROUNDING)
+
+
+def pairs(states: Any, each: int) -> list[list[Any]]:
+    """The states of each leaf."""
+    every = list(flat(states))
+    return [every[i : i + each] for i in range(0, len(every), each)]
+
+
+@settings(max_examples=25)
+@given(configuration=configurations)
+@example(configuration=EVERYTHING)
+def test_a_layer_computes_what_its_module_computes(backend: Backend, configuration: Configuration) -> None:
+    module = configuration.module()
+    layer = from_torch(module, backend=backend)
+    assert all(backend.owns(param) and param.flags.c_contiguous for param in layer.params)
+    assert_same_function(module, layer, backend, configuration.seed)
+
+
+@settings(max_examples=25)
+@given(configuration=configurations)
+@example(configuration=EVERYTHING)
+def test_a_module_computes_what_its_layer_computes(backend: Backend, configuration: Configuration) -> None:
+    layer = from_torch(configuration.module(), backend=backend)
+    module = to_torch(layer)
+    assert type(module).__module__.startswith("torch.nn")
+    assert not module.batch_first
+    assert_same_function(module, layer, backend, configuration.seed)
+    assert_alike(from_torch(module, backend=backend), layer)  # nothing is rounded on the way
+
+
+def test_float32_stays() -> None:
+    module = Configuration(num_layers=2).module(torch.float32)
+    layer = from_torch(module, backend="numpy")
+    assert {param.dtype.name for param in layer.params} == {"float32"}
+    again = to_torch(layer)
+    assert {param.dtype for param in again.parameters()} == {torch.float32}
+    for name in ("weight_ih_l1", "weight_hh_l0"):  # of the biases there is only the sum
+        assert torch.equal(getattr(again, name), getattr(module, name))
+
+
+def test_each_kind_has_its_class_and_its_dropout() -> None:
+    def made(**options: Any) -> Any:
+        return from_torch(Configuration(dropout=0.25, **options).module(), backend="numpy")
+
+    assert type(made(mode="GRU")) is GRU
+    assert made(mode="RNN_RELU").nonlinearity == "relu"
+    assert type(made(bidirectional=True)) is Bidirectional
+    stack = made(num_layers=3, bidirectional=True)
+    assert [type(layer) for layer in stack.layers] == [Bidirectional] * 3
+    assert [dropout.p for dropout in stack.dropout] == [0.25] * 2
+    assert to_torch(stack).dropout == 0.25
+    assert made(num_layers=2).dropout
+    assert not from_torch(Configuration(num_layers=2).module(), backend="numpy").dropout
+
+
+def test_the_weights_are_copies(backend: Backend) -> None:
+    module = torch.nn.RNN(2, 3, dtype=torch.float64)
+    layer = from_torch(module, backend=backend)
+    kept = [to_numpy(param).copy() for param in layer.params]
+    again = to_torch(layer)
+    with torch.no_grad():
+        for param in (*module.parameters(), *again.parameters()):
+            param.zero_()
+    for param, value in zip(layer.params, kept, strict=True):
+        np.testing.assert_array_equal(to_numpy(param), value)
+
+
+def test_nothing_is_drawn_from_the_generator_of_pytorch() -> None:
+    layer, before = GRU.init(2, 3), torch.random.get_rng_state()
+    to_torch(layer)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# ---- modules that are refused ----
+
+
+class MyLSTM(torch.nn.LSTM):  # type: ignore[misc]
+    """A subclass, which may compute something else."""
+
+
+def changed(change: Callable[[Any], object], **options: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        module = Configuration(**options).module()
+        change(module)
+        return module
+
+    return make
+
+
+def replaced(name: str, shape: tuple[int, ...], dtype: Any = torch.float64) -> Callable[[], Any]:
+    """A weight of another shape or dtype: through the registry, past the checks of `flatten_parameters`."""
+    return changed(
+        lambda module: module._parameters.update({name: torch.nn.Parameter(torch.zeros(shape, dtype=dtype))})
+    )
+
+
+KEYS = "expected the 4 keys of a plain module; remove parametrizations and pruning first"
+REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "nothing": (lambda: None, TypeError, "module is a NoneType: expected torch.nn.RNN, LSTM or GRU; pick these out"),
+    "a state dict": (lambda: Configuration().module().state_dict(), TypeError, "OrderedDict: expected torch.nn.RNN"),
+    "a model": (lambda: torch.nn.Sequential(torch.nn.GRU(2, 3)), TypeError, "container.Sequential: expected torch.nn"),
+    "a cell": (lambda: torch.nn.LSTMCell(2, 3), TypeError, "LSTMCell: expected torch.nn.RNN, LSTM or GRU; pick these"),
+    "a subclass": (
+        lambda: MyLSTM(2, 3),
+        TypeError,
+        "MyLSTM: expected torch.nn.RNN, LSTM or GRU themselves; a subclass",
+    ),
+    "a projection": (lambda: torch.nn.LSTM(2, 3, proj_size=2), ValueError, "proj_size=2: expected proj_size=0; no"),
+    "float16": (
+        changed(lambda module: module.half()),
+        TypeError,
+        "weight_ih_l0 of module has dtype torch.float16: expe",
+    ),
+    "bfloat16": (changed(lambda module: module.bfloat16()), TypeError, "torch.bfloat16: expected torch.float32 or"),
+    "dtypes": (replaced("bias_hh_l0", (12,), torch.float32), TypeError, "bias_hh_l0 of module has dtype torch.float32"),
+    "a shape": (
+        replaced("weight_hh_l0", (12, 2)),
+        ValueError,
+        "weight_hh_l0 of module has shape (12, 2): expected (12, ",
+    ),
+    "a long bias": (replaced("bias_ih_l0", (13,)), ValueError, "bias_ih_l0 of module has shape (13,): expected (12,)"),
+    "another size": (
+        replaced("weight_ih_l0", (9, 2)),
+        ValueError,
+        "weight_ih_l0 of module has shape (9, 2): expected (1",
+    ),
+    "a scalar": (replaced("weight_ih_l0", ()), ValueError, "weight_ih_l0 of module has shape (): expected (12, 2)"),
+    "no values": (
+        changed(lambda module: module.to("meta")),
+        ValueError,
+        "weight_ih_l0 of module is on the device meta: ",
+    ),
+    "dropout of 1": (lambda: Configuration(num_layers=2, dropout=1.0).module(), ValueError, "dropout is 1.0: expected"),
+    "a missing key": (
+        changed(lambda module: module._parameters.pop("bias_hh_l0")),
+        ValueError,
+        f"the state dict of module lacks bias_hh_l0: {KEYS}",
+    ),
+    "an extra key": (
+        changed(lambda module: module.register_buffer("scale", torch.ones(1))),
+        ValueError,
+        f"the state dict of module has scale: {KEYS}",
+    ),
+    "pruned": (
+        changed(lambda module: prune.random_unstructured(module, "weight_hh_l0", 0.5)),
+        ValueError,
+        f"the state dict of module lacks weight_hh_l0 and has weight_hh_l0_mask: {KEYS}",
+    ),
+    "parametrized": (
+        changed(lambda module: parametrizations.weight_norm(module, "weight_hh_l0")),
+        ValueError,
+        "the state dict of module lacks weight_hh_l0 and has parametrizations.weight_hh_l0.original0: expected",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_module_without_a_layer_is_refused(name: str) -> None:
+    make, kind, words = REFUSED[name]
+    module = make()
+    with one_line(kind, words, "expected"):
+        from_torch(module, backend="numpy")
+
+
+def test_a_module_whose_parametrization_was_removed_is_taken() -> None:
+    module = Configuration().module()
+    parametrizations.weight_norm(module, "weight_hh_l0")
+    parametrize.remove_parametrizations(module, "weight_hh_l0")
+    assert_same_function(module, from_torch(module, backend="numpy"), from_torch(module, backend="numpy").backend)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_is_taken_with_a_warning(value: float) -> None:
+    module = Configuration().module()
+    with torch.no_grad():
+        module.weight_hh_l0[1, 2] = value
+    with pytest.warns(UserWarning, match="weight_hh_l0 of module holds NaN or infinity: the layer") as caught:
+        layer = from_torch(module, backend="numpy")
+    assert [warning.filename for warning in caught] == [__file__]
+    assert not np.isfinite(layer.params[1][2, 1])
+
+
+# ---- layers that are refused ----
+
+
+class MyGRU(GRU):
+    """A subclass, which may compute something else."""
+
+
+def with_dropouts(*probabilities: float) -> Any:
+    stack = Stack.init(RNN, 2, 2, depth=1 + len(probabilities), dropout=0.5)
+    for dropout, p in zip(stack.dropout, probabilities, strict=True):
+        dropout.p = p
+    return stack
+
+
+def both(forward: Any, backward: Any) -> Any:
+    return Bidirectional(forward, backward)
+
+
+KEPT = "PyTorch's modules have none; keep it in a file of xrnn.save"
+WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
+    "nothing": (
+        None,
+        TypeError,
+        "layer is a NoneType: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of the",
+    ),
+    "linear": (Linear.init(2, 3), TypeError, "layer is a xrnn.layers.linear.Linear: expected RNN, LSTM, GRU"),
+    "a subclass": (MyGRU.init(2, 3), TypeError, "MyGRU: expected RNN, LSTM, GRU"),
+    "a cell": (Recurrent.init(LSTMCell(), 2, 3), TypeError, "Recurrent: expected RNN, LSTM, GRU"),
+    "a Stack of Stacks": (
+        Stack([Stack.init(RNN, 2, 3)]),
+        TypeError,
+        "stack.Stack: expected RNN, LSTM, GRU, a Bidirect",
+    ),
+    "a leak": (RNN.init(2, 3, leak=0.5), ValueError, f"layer is a RNN with a leak: expected leak=None; {KEPT}"),
+    "reset before": (
+        Stack([GRU.init(2, 3), GRU.init(3, 3, reset_after=False)]),
+        ValueError,
+        f"layers[1] is a GRU with reset_after=False: expected reset_after=True; {KEPT}",
+    ),
+    "reverse alone": (LSTM.init(2, 3, reverse=True), ValueError, "layer is a LSTM with reverse=True alone: expected a"),
+    "two kinds": (
+        Stack([GRU.init(2, 3), LSTM.init(3, 3)]),
+        ValueError,
+        "layers[1] is a LSTM of 3 units in 1 directions, but the first is a GRU of 3 units in 1 directions: expected",
+    ),
+    "two nonlinearities": (
+        both(RNN.init(2, 3), RNN.init(2, 3, nonlinearity="relu", reverse=True)),
+        ValueError,
+        "layer is a RNN_RELU of 3 units in 2 directions, but the first is a RNN_TANH",
+    ),
+    "two sizes": (
+        Stack([RNN.init(2, 3), RNN.init(3, 4)]),
+        ValueError,
+        "layers[1] is a RNN_TANH of 4 units in 1 direct",
+    ),
+    "one way, then both": (
+        Stack([GRU.init(2, 4), Bidirectional.init(GRU, 4, 4)]),
+        ValueError,
+        "layers[1] is a GRU of 4 units in 2 directions, but the first is a GRU of 4 units in 1 directions",
+    ),
+    "two dropouts": (with_dropouts(0.5, 0.25), ValueError, "layer has dropouts of [0.25, 0.5]: expected one for all"),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_layer_without_a_module_is_refused(name: str) -> None:
+    layer, kind, words = WITHOUT[name]
+    with one_line(kind, words, "expected"):
+        to_torch(layer)

@@ -1,0 +1,170 @@
+"""`asarray` on arrays of other libraries: the same memory where it is the backend's kind, and one line where not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import standin as cp
+from tests.conftest import STANDIN
+from tests.errors import one_line
+from xrnn import RNN, SGD, asarray, backend_of, get_backend, to_numpy
+from xrnn.backend import Backend
+
+
+class Foreign:
+    """Another library's array, of which nothing is known but that it can be taken over."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._array.__dlpack__(**options)
+
+
+class Old(Foreign):
+    """Of a library that knows no DLPack 1.0, and so can't say that an array is read-only."""
+
+    def __dlpack__(self, *, stream: Any = None) -> Any:  # type: ignore[override]
+        return self._array.__dlpack__()
+
+
+class Elsewhere(Foreign):
+    """On a device that nobody here knows: DLPack's kDLMetal."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 8, 0
+
+
+class Broken(Foreign):
+    def __dlpack_device__(self) -> Any:
+        raise NotImplementedError("this array has no device.\nIt never had.")
+
+
+def address(array: Any) -> int:
+    pointer: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return pointer
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "int32", "bool"])
+def test_memory_of_the_backends_kind_is_shared(backend: Backend, dtype: str) -> None:
+    array = backend.asarray(np.arange(6).reshape(2, 3), dtype)[:, ::2]
+    taken = asarray(Foreign(array), backend=backend)
+    assert backend.owns(taken)
+    assert address(taken) == address(array)
+    assert (taken.dtype, taken.shape, taken.strides) == (array.dtype, array.shape, array.strides)
+    array[0, 0] = 1
+    assert taken[0, 0] == 1
+    assert asarray(Foreign(array), "float32", backend=backend).dtype == np.float32
+
+
+def test_memory_of_the_host_goes_to_the_device(backend: Backend) -> None:
+    taken = asarray(Foreign(np.arange(3.0)), backend=backend)
+    assert backend.owns(taken)
+    np.testing.assert_array_equal(to_numpy(taken), np.arange(3.0))
+
+
+def test_a_device_that_is_out_of_reach() -> None:
+    for array, backend in [(Foreign(cp.ones(3)), get_backend("numpy")), (Elsewhere(cp.ones(3)), STANDIN)]:
+        where = array.__dlpack_device__()[0]
+        words = (
+            f"Foreign on the DLPack device {where}: expected one on the CPU, or where the arrays of the {backend.name}"
+        )
+        with one_line(ValueError, words.replace("Foreign", type(array).__name__), "copy it to the CPU with its own"):
+            asarray(array, backend=backend)
+
+
+def test_what_is_read_only_stays_so() -> None:
+    weights = [np.array(param) for param in RNN.init(2, 3, rng=0, backend="numpy").params]
+    for weight in weights:
+        weight.flags.writeable = False
+    taken = [asarray(Foreign(weight), backend="numpy") for weight in weights]
+    assert not any(weight.flags.writeable for weight in taken)
+    rnn = RNN(*taken)
+    rnn.backward(rnn.forward(np.ones((4, 1, 2), "float32")))
+    with one_line(ValueError, "params[0] of layers[1] is read-only: expected", "make the layer of copies"):
+        SGD([RNN.init(2, 3, backend="numpy"), rnn])
+    refusal = "Old that can't be taken over (Cannot export readonly array"
+    with one_line(TypeError, refusal, "convert or copy it with its own library first"):
+        asarray(Old(weights[0]), backend="numpy")
+
+
+def test_an_array_that_fails_does_so_in_one_line(backend: Backend) -> None:
+    with one_line(TypeError, "Broken that can't be taken over (this array has no device.): expected a dense array"):
+        asarray(Broken(np.ones(3)), backend=backend)
+
+
+# ---- PyTorch ----
+
+
+@pytest.mark.needs("torch", "torch")
+def test_tensors_are_shared() -> None:
+    import torch
+
+    tensor = torch.arange(6.0).reshape(2, 3).T
+    array = asarray(tensor, backend="numpy")
+    assert address(array) == tensor.data_ptr()
+    array[0, 0] = 7
+    assert tensor[0, 0] == 7
+    rnn, x = RNN.init(3, 4, backend="numpy"), torch.ones(5, 2, 3)
+    np.testing.assert_array_equal(rnn(asarray(x, backend="numpy")), rnn(np.ones((5, 2, 3), "float32")))
+    assert backend_of(asarray(tensor, backend=STANDIN)) is STANDIN
+
+
+@pytest.mark.needs("torch", "torch")
+def test_tensors_that_can_not_be_shared() -> None:
+    import torch
+
+    detach = "use xrnn.asarray(x.detach()), or the modules of xrnn.torch, through which"
+    convert = "convert or copy it with its own library first"
+    for tensor, words in [
+        (torch.ones(3, requires_grad=True), "array is a torch.Tensor that requires grad: expected values alone"),
+        (torch.nn.Parameter(torch.ones(3)), "array is a torch.nn.parameter.Parameter that requires grad: expected"),
+        (torch.ones(3, dtype=torch.bfloat16), "torch.Tensor of dtype torch.bfloat16 that can't be taken over (Unsupp"),
+        (torch.ones(3).to(torch.float8_e4m3fn), "torch.Tensor of dtype torch.float8_e4m3fn that can't be taken over ("),
+        (torch.eye(3).to_sparse(), "that can't be taken over (Can't export tensors with layout other than"),
+        (torch.ones(3, dtype=torch.complex64).conj(), "that can't be taken over (Can't export tensors with the conj"),
+        (torch.ones(3, device="meta"), "that can't be taken over (Unknown device type meta"),
+    ]:
+        with one_line(TypeError, words, detach if tensor.requires_grad else convert):
+            asarray(tensor, backend="numpy")
+
+
+@pytest.mark.needs("torch", "torch")
+def test_layers_refuse_a_tensor_with_the_remedy(backend: Backend) -> None:
+    import torch
+
+    rnn = RNN.init(2, 3, rng=0, backend=backend)
+    x = torch.ones(4, 1, 2)
+    remedy = "torch.Tensor: expected an array of cupy or numpy; use xrnn.asarray({}), or the modules of xrnn.torch"
+    rnn.forward(asarray(x, backend=backend))
+    places: list[tuple[Callable[[], Any], str]] = [
+        (lambda: rnn(x), "x"),
+        (lambda: rnn.forward(asarray(x, backend=backend), x[0]), "h_prev"),
+        (lambda: rnn.backward(x), "dh_next"),
+        (lambda: RNN(x[0], *rnn.params[1:]), "Wx"),
+    ]
+    for enter, name in places:
+        with one_line(TypeError, f"{name} is a ", remedy.format(name)):
+            enter()
+
+
+# ---- JAX ----
+
+
+@pytest.mark.needs("jax", "bench")
+def test_arrays_of_jax_are_shared_and_read_only() -> None:
+    import jax.numpy as jnp
+
+    array = jnp.arange(6.0).reshape(2, 3)
+    taken = asarray(array, backend="numpy")
+    assert address(taken) == array.unsafe_buffer_pointer()
+    assert not taken.flags.writeable
+    with one_line(TypeError, "of dtype bfloat16 that can't be taken over ("):
+        asarray(array.astype(jnp.bfloat16), backend="numpy")

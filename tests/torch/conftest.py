@@ -1,0 +1,50 @@
+"""Which calls the kernels did not take."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+
+class Fallbacks(logging.Handler):
+    """The reasons, one a call that ran in PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.reasons: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.reasons.append(record.getMessage())
+
+    def take(self) -> list[str]:
+        taken, self.reasons = self.reasons, []
+        return taken
+
+
+@pytest.fixture(autouse=True)
+def fallbacks() -> Iterator[Fallbacks]:
+    """A test that doesn't take them fails if there were any: else PyTorch would be compared with itself."""
+    handler, logger = Fallbacks(), logging.getLogger("xrnn.torch")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+    assert handler.reasons == []
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The sizes are small: of two threads on a busy machine each would wait for the other."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,57 @@
+"""The same module twice, PyTorch's own and xrnn's, and what both make of the same input."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+import xrnn.torch
+
+KINDS: Final = ("RNN", "LSTM", "GRU")
+TOLERANCE: Final = {torch.float32: 2e-5, torch.float64: 1e-12}
+
+
+def pair(kind: str, *sizes: int, **options: Any) -> tuple[Any, Any]:
+    """PyTorch's module, and xrnn's with equal parameters."""
+    theirs = getattr(nn, kind)(*sizes, **options)
+    ours = getattr(xrnn.torch, kind)(*sizes, **options)
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def states_of(module: Any, rows: int | None) -> Any:
+    """Random initial states for a batch, or, for None, unbatched."""
+    count = module.num_layers * (2 if module.bidirectional else 1)
+    shape = (count, *((rows,) if rows else ()), module.hidden_size)
+    drawn = [torch.randn(shape, dtype=module.weight_hh_l0.dtype) for _ in range(2 if module.mode == "LSTM" else 1)]
+    return tuple(drawn) if len(drawn) == 2 else drawn[0]
+
+
+def everything(module: Any, x: Any, hx: Any = None) -> list[torch.Tensor]:
+    """All results and all gradients of a loss that looks at every element of every result."""
+    x, hx, leaves = _leaves(x, hx)
+    h, final = module(x, hx)
+    results = [h.data if isinstance(h, PackedSequence) else h, *(final if isinstance(final, tuple) else [final])]
+    loss = sum((r * torch.arange(1, r.numel() + 1, dtype=r.dtype).reshape(r.shape).sin()).sum() for r in results)
+    return [*results, *torch.autograd.grad(loss, [*leaves, *module.parameters()])]
+
+
+def _leaves(x: Any, hx: Any) -> tuple[Any, Any, list[torch.Tensor]]:
+    """Copies that gradients arrive at."""
+    x, hx = copy.deepcopy((x, hx))
+    leaves = [x.data if isinstance(x, PackedSequence) else x, *(hx if isinstance(hx, tuple) else [hx])]
+    return x, hx, [leaf.requires_grad_() for leaf in leaves if leaf is not None]
+
+
+def agree(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
+    """The same shapes and dtypes, and values to rounding."""
+    for k, (got, want) in enumerate(zip(ours, theirs, strict=True)):
+        assert got.shape == want.shape, k
+        assert got.dtype == want.dtype, k
+        scale = max(1.0, float(want.detach().abs().max()))
+        error = float((got - want).detach().abs().max()) / scale
+        assert error <= TOLERANCE[want.dtype], (k, error)

@@ -1,0 +1,160 @@
+"""The node in PyTorch's graph: its gradients, what it refuses, and how it shares its memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.checkpoint import checkpoint
+
+import xrnn.torch
+from tests.torch.conftest import Fallbacks
+from tests.torch.pairs import KINDS, agree, everything, pair
+
+
+def of_weights(module: Any) -> tuple[Any, list[torch.Tensor]]:
+    """The module as a function of x and its weights."""
+    names = [name for name, _ in module.named_parameters()]
+
+    def function(x: torch.Tensor, *weights: torch.Tensor) -> Any:
+        h, final = torch.func.functional_call(module, dict(zip(names, weights, strict=True)), (x,))
+        return (h, *(final if isinstance(final, tuple) else (final,)))
+
+    return function, list(module.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradcheck(kind: str) -> None:
+    torch.manual_seed(0)
+    module = getattr(xrnn.torch, kind)(2, 3, 2, bidirectional=True, dtype=torch.float64)
+    function, weights = of_weights(module)
+    x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, (x, *weights), fast_mode=True)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_is_differentiated_again_by_pytorch(kind: str, packed: bool, fallbacks: Fallbacks) -> None:
+    torch.manual_seed(0)
+    theirs, ours = pair(kind, 2, 3, 2, bidirectional=True, dtype=torch.float64)
+    x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
+
+    def penalty(module: Any) -> list[torch.Tensor]:
+        h = module(pack_padded_sequence(x, [4, 2]) if packed else x)[0]
+        (dx,) = torch.autograd.grad((h.data if packed else h).pow(2).sum(), x, create_graph=True)
+        return [dx, *torch.autograd.grad(dx.pow(2).sum(), [x, *module.parameters()])]
+
+    agree(penalty(ours), penalty(theirs))
+    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: it is to be differentiated again"] * 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_some_results_only(kind: str) -> None:
+    theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    for pick in (
+        lambda h, final: h.sum(),  # an expanded gradient
+        lambda h, final: h[-1].pow(2).sum(),
+        lambda h, final: final.pow(2).sum(),  # none of h
+        lambda h, final: final.pow(2).sum() + h.mean(),
+    ):
+        got, want = (_gradients(module, x, pick) for module in (ours, theirs))
+        agree(got, want)
+
+
+def _gradients(module: Any, x: torch.Tensor, pick: Any) -> list[torch.Tensor]:
+    h, final = module(x)
+    return list(torch.autograd.grad(pick(h, final[-1] if isinstance(final, tuple) else final), [*module.parameters()]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frozen_weights_and_inputs_get_no_gradient(kind: str) -> None:
+    theirs, ours = pair(kind, 3, 4)
+    for module in (theirs, ours):
+        module.weight_ih_l0.requires_grad_(False)
+        module.bias_hh_l0.requires_grad_(False)
+        module(torch.ones(2, 1, 3))[0].sum().backward()
+    assert ours.weight_ih_l0.grad is None
+    assert ours.bias_hh_l0.grad is None
+    agree([ours.weight_hh_l0.grad, ours.bias_ih_l0.grad], [theirs.weight_hh_l0.grad, theirs.bias_ih_l0.grad])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_accumulate_and_do_not_share_memory(kind: str) -> None:
+    """Clipping, which works in place, must not reach one bias by way of the other."""
+    theirs, ours = pair(kind, 3, 4)
+    x = torch.randn(5, 2, 3)
+    for module in (theirs, ours):
+        for _ in range(2):
+            module(x)[0].pow(2).sum().backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+    agree([p.grad for p in ours.parameters()], [p.grad for p in theirs.parameters()])
+    for p in ours.parameters():
+        assert p.grad is not None
+        assert p.grad.stride() == p.stride()
+
+
+@pytest.mark.parametrize("what", ["x", "weight_ih_l0", "weight_hh_l0", "h"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_changed_since_the_forward_is_refused(kind: str, what: str) -> None:
+    module = getattr(xrnn.torch, kind)(3, 4)
+    x = torch.randn(5, 2, 3)
+    h, _ = module(x)
+    with torch.no_grad():
+        {"x": x, "h": h}.get(what, getattr(module, what, h)).mul_(0.5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        h.sum().backward()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_results_are_apart(kind: str) -> None:
+    """A change of the final states is none of h, nor of the gradient."""
+    theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    grads = []
+    for module in (theirs, ours):
+        h, final = module(x)
+        before = h.detach().clone()
+        with torch.no_grad():
+            for state in final if isinstance(final, tuple) else (final,):
+                state.zero_()
+        assert torch.equal(h, before)
+        grads.append(torch.autograd.grad(h.pow(2).sum(), list(module.parameters())))
+    agree(list(grads[1]), list(grads[0]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checkpointing_and_hooks_on_what_is_saved(kind: str) -> None:
+    theirs, ours = pair(kind, 3, 4, bidirectional=True, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    want = torch.autograd.grad(theirs(x)[0].pow(2).sum(), [x, *theirs.parameters()])
+    h = checkpoint(lambda x: ours(x)[0], x, use_reentrant=False)
+    agree(list(torch.autograd.grad(h.pow(2).sum(), [x, *ours.parameters()])), list(want))
+    kept: list[torch.Size] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.shape)
+        return tensor.clone()
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        h = ours(x)[0]
+    agree(list(torch.autograd.grad(h.pow(2).sum(), [x, *ours.parameters()])), list(want))
+    assert torch.Size([6, 2, 4]) in kept  # the states, (T+1, N, H)
+
+
+def test_a_graph_that_is_kept_gives_its_gradients_twice() -> None:
+    _, ours = pair("LSTM", 3, 4)
+    h = ours(torch.randn(5, 2, 3))[0].pow(2).sum()
+    first, second = (torch.autograd.grad(h, list(ours.parameters()), retain_graph=True) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_the_input_is_read_where_it_lies() -> None:
+    """Any strides, expanded ones too, and no copy that outlives the call."""
+    theirs, ours = pair("GRU", 3, 4, dtype=torch.float64)
+    wide = torch.randn(5, 2, 6, dtype=torch.float64)
+    for x in (wide[..., ::2], wide[:, :1, :3].expand(5, 4, 3), wide[..., :3].transpose(0, 1), wide[..., :3].flip(0)):
+        agree(everything(ours, x), everything(theirs, x))

@@ -1,0 +1,162 @@
+"""xrnn.torch.RNN, LSTM and GRU beside PyTorch's own, in every configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
+
+import xrnn.torch
+from tests.torch.pairs import KINDS, agree, everything, pair, states_of
+
+SIZES = st.integers(1, 4) | st.sampled_from([8, 17])
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    sizes=st.tuples(SIZES, SIZES, SIZES, SIZES),
+    layers=st.integers(1, 3),
+    flags=st.tuples(*[st.booleans()] * 4),
+    relu=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@settings(max_examples=15)
+@example("RNN", (5, 3, 4, 8), 2, (True, True, True, True), True, torch.float64)
+@example("LSTM", (5, 3, 4, 8), 2, (True, True, True, True), False, torch.float64)
+@example("GRU", (5, 3, 4, 8), 2, (True, True, True, True), False, torch.float64)
+def test_results_and_gradients(
+    kind: str, sizes: tuple[int, ...], layers: int, flags: tuple[bool, ...], relu: bool, dtype: torch.dtype
+) -> None:
+    T, N, D, H = sizes
+    bias, batch_first, bidirectional, with_states = flags
+    options: dict[str, Any] = {"nonlinearity": "relu"} if relu and kind == "RNN" else {}
+    torch.manual_seed(sum(sizes))
+    theirs, ours = pair(
+        kind, D, H, layers, bias=bias, batch_first=batch_first, bidirectional=bidirectional, dtype=dtype, **options
+    )
+    x = torch.randn((N, T, D) if batch_first else (T, N, D), dtype=dtype)
+    hx = states_of(theirs, N) if with_states else None
+    agree(everything(ours, x, hx), everything(theirs, x, hx))
+    with torch.inference_mode():  # no graph, and nothing kept
+        agree([ours(x, hx)[0]], [theirs(x, hx)[0]])
+
+
+@pytest.mark.parametrize("with_states", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_unbatched(kind: str, batch_first: bool, with_states: bool) -> None:
+    theirs, ours = pair(kind, 4, 5, 2, batch_first=batch_first, bidirectional=True, dtype=torch.float64)
+    x, hx = torch.randn(6, 4, dtype=torch.float64), states_of(theirs, None) if with_states else None
+    agree(everything(ours, x, hx), everything(theirs, x, hx))
+
+
+@pytest.mark.parametrize("with_states", [False, True])
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed(kind: str, batch_first: bool, in_order: bool, with_states: bool) -> None:
+    theirs, ours = pair(kind, 4, 5, 2, batch_first=batch_first, bidirectional=True, dtype=torch.float64)
+    lengths = [7, 4, 4, 1] if in_order else [4, 7, 1, 4]
+    x = torch.randn((4, 7, 4) if batch_first else (7, 4, 4), dtype=torch.float64)
+    packed = pack_padded_sequence(x, torch.tensor(lengths), batch_first, enforce_sorted=in_order)
+    hx = states_of(theirs, 4) if with_states else None
+    agree(everything(ours, packed, hx), everything(theirs, packed, hx))
+    h, want = ours(packed)[0], theirs(packed)[0]
+    assert all(a is None if b is None else torch.equal(a, b) for a, b in zip(h[1:], want[1:], strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_constructor_is_pytorchs(kind: str) -> None:
+    options = {"num_layers": 2, "bidirectional": True, "dropout": 0.25, "batch_first": True, "dtype": torch.float64}
+    modules = []
+    for library in (nn, xrnn.torch):
+        torch.manual_seed(3)
+        modules.append(getattr(library, kind)(4, 5, **options))
+    theirs, ours = modules
+    assert isinstance(ours, type(theirs))
+    assert repr(ours) == repr(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for name, p in theirs.named_parameters():  # from the same seed the same initial values
+        assert torch.equal(ours.get_parameter(name), p), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropout_between_the_layers(kind: str) -> None:
+    """None in evaluation; in training drawn by PyTorch's generator, with the same distribution."""
+    torch.manual_seed(0)
+    theirs, ours = pair(kind, 3, 4, 2, dropout=0.25)
+    x = torch.randn(20, 100, 3)
+    ours.eval(), theirs.eval()
+    agree(everything(ours, x), everything(theirs, x))
+    ours.train(), theirs.train()
+    h_ours, h_theirs = ours(x)[0].detach(), theirs(x)[0].detach()
+    assert not torch.equal(ours(x)[0], h_ours)
+    # Over 2,000 draws a unit the means and spreads of both are the same to a few standard errors.
+    assert float((h_ours.mean((0, 1)) - h_theirs.mean((0, 1))).abs().max()) < 0.03
+    assert float((h_ours.std((0, 1)) - h_theirs.std((0, 1))).abs().max()) < 0.03
+    torch.manual_seed(1)
+    first = ours(x)[0]
+    torch.manual_seed(1)  # PyTorch's generator decides
+    assert torch.equal(ours(x)[0], first)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_dropped(kind: str) -> None:
+    theirs, ours = pair(kind, 3, 4, 2, dropout=1.0)
+    x = torch.randn(4, 2, 3)
+    agree([ours(x)[0]], [theirs(x)[0]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_takes_the_same_course(kind: str) -> None:
+    """A dozen steps of Adam on the sum of a sequence, from the same weights: the same losses."""
+    torch.manual_seed(0)
+    x = torch.randn(6, 4, 3)
+    curves = []
+    for module in pair(kind, 3, 16, 2, bidirectional=True):
+        torch.manual_seed(1)
+        model = nn.ModuleList([module, nn.Linear(32, 1)])
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        losses = []
+        for _ in range(12):
+            loss = (model[1](module(x)[0][-1]) - x.sum((0, 2))[:, None]).pow(2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        curves.append(losses)
+    theirs, ours = curves
+    assert ours == pytest.approx(theirs, rel=2e-3)
+    assert ours[-1] < 0.8 * ours[0]
+
+
+def test_weights_of_every_layout_and_any_change_of_them_show() -> None:
+    """By whatever way the values of a weight are changed, the next call sees it."""
+    theirs, ours = pair("RNN", 4, 4, dtype=torch.float64)
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    changes: list[Any] = [
+        lambda m: m.weight_hh_l0.data.mul_(0.5),  # of which PyTorch counts no version
+        lambda m: m.bias_hh_l0.data.add_(1),
+        lambda m: m.weight_ih_l0.detach().numpy().__imul__(0.3),
+        lambda m: setattr(m.weight_hh_l0, "data", m.weight_hh_l0.data.t()),  # the same address, other strides
+        lambda m: setattr(m, "weight_hh_l0", nn.Parameter(m.weight_hh_l0.detach() * 2)),
+        lambda m: m.load_state_dict({name: value * 0.9 for name, value in m.state_dict().items()}),
+        lambda m: m.to(torch.float32).to(torch.float64),
+    ]
+    for change in changes:
+        change(theirs), change(ours)
+        agree(everything(ours, x), everything(theirs, x))
+    swapped = {"weight_hh_l0": torch.ones(4, 4, dtype=torch.float64)}
+    got, want = (torch.func.functional_call(m, swapped, (x,))[0] for m in (ours, theirs))
+    agree([got, ours(x)[0]], [want, theirs(x)[0]])
+
+
+def test_a_list_of_sequences() -> None:
+    theirs, ours = pair("GRU", 3, 4, dtype=torch.float64)
+    packed = pack_sequence([torch.randn(n, 3, dtype=torch.float64) for n in (2, 5, 1)], enforce_sorted=False)
+    agree(everything(ours, packed), everything(theirs, packed))

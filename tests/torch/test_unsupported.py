@@ -1,0 +1,136 @@
+"""What the kernels can't do runs in PyTorch, with its results and its errors, and a line of the log says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
+
+import xrnn.torch
+from tests.torch.conftest import Fallbacks
+from tests.torch.pairs import pair
+
+X = torch.linspace(-1, 1, 5 * 2 * 3).reshape(5, 2, 3)
+
+
+def autocast(module: Any) -> Any:
+    with torch.autocast("cpu", torch.bfloat16):
+        return module(X)[0]
+
+
+def counted(module: Any) -> Any:
+    with FlopCounterMode(display=False):
+        return module(X)[0]
+
+
+def dual(module: Any) -> Any:
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(module(forward_ad.make_dual(X, torch.ones_like(X)))[0]).primal.clone()
+
+
+class Watched(torch.Tensor):
+    pass
+
+
+CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "autocast": (autocast, "autocast is on"),
+    "grad": (lambda m: torch.func.grad(lambda x: m(x)[0].sum())(X), "a transform of torch.func"),
+    "dispatch mode": (counted, "a TorchDispatchMode is active"),
+    "forward mode": (dual, "forward-mode differentiation is active"),
+    "half precision": (lambda m: m.to(torch.bfloat16)(X.bfloat16())[0], "the input is torch.bfloat16"),
+    "meta": (lambda m: m.to("meta")(X.to("meta"))[0].shape, "xrnn has no backend for the device meta"),
+    "a subclass": (lambda m: m(X.as_subclass(Watched))[0], "the input is a Watched, no plain tensor"),
+    "trace": (lambda m: torch.jit.trace(m, X)(X)[0], "the model is being traced"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("call", CALLS)
+def test_it_runs_in_pytorch(call: str, fallbacks: Fallbacks) -> None:
+    run, why = CALLS[call]
+    theirs, ours = pair("GRU", 3, 4)
+    with torch.no_grad() if call != "grad" else torch.enable_grad():
+        want, got = run(theirs), run(ours)
+    assert torch.equal(torch.as_tensor(got), torch.as_tensor(want))
+    reasons = fallbacks.take()
+    assert reasons
+    assert all(reason.startswith(f"GRU runs in PyTorch: {why}") for reason in reasons)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_projections(fallbacks: Fallbacks) -> None:
+    theirs, ours = pair("LSTM", 3, 4, proj_size=2)
+    assert torch.equal(ours(X)[0], theirs(X)[0])
+    assert fallbacks.take() == ["LSTM runs in PyTorch: it has proj_size"]
+
+
+def test_without_kernels(fallbacks: Fallbacks, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xrnn.backends import numpy
+    from xrnn.torch import memory
+
+    monkeypatch.setattr(numpy, "kernels", None)
+    memory._memory.cache_clear()
+    theirs, ours = pair("GRU", 3, 4)
+    assert torch.equal(ours(X)[0], theirs(X)[0])
+    memory._memory.cache_clear()
+    assert fallbacks.take() == [f"GRU runs in PyTorch: {numpy.not_built()}"]
+
+
+class Net(nn.Module):
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.rnn = kind(3, 4, 2, bidirectional=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, _ = self.rnn(x)
+        return h
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The tensor attributes .* were assigned during export")
+def test_a_script_and_an_exported_program_hold_pytorchs_own(fallbacks: Fallbacks) -> None:
+    model = Net(xrnn.torch.LSTM)
+    want = model(X)
+    assert fallbacks.take() == []
+    torch.testing.assert_close(torch.export.export(model, (X,)).module()(X), want)
+    assert "the model is being traced, compiled or exported" in fallbacks.take()[0]
+    parameter = model.rnn.weight_ih_l0
+    scripted = torch.jit.script(model)
+    torch.testing.assert_close(scripted(X), want)
+    assert model.rnn.weight_ih_l0 is parameter
+
+
+WRONG: dict[str, Callable[[Any], Any]] = {
+    "input size": lambda m: m(X[..., :2]),
+    "dimensions": lambda m: m(X[None]),
+    "dtype": lambda m: m(X.double()),
+    "no steps": lambda m: m(X[:0]),
+    "a state's shape": lambda m: m(X, _states(m, torch.zeros(1, 3, 4))),
+    "a state's dimensions": lambda m: m(X, _states(m, torch.zeros(1, 4))),
+    "an unbatched state's dimensions": lambda m: m(X[:, 0], _states(m, torch.zeros(1, 1, 4))),
+    "a bias's shape": lambda m: torch.func.functional_call(m, {"bias_hh_l0": torch.ones(5)}, (X,)),
+    "a weight's dtype": lambda m: torch.func.functional_call(m, {"weight_hh_l0": m.weight_hh_l0.double()}, (X,)),
+    "no array": lambda m: m([1, 2]),
+    "vmap": lambda m: torch.vmap(m)(X[None]),  # PyTorch can't either
+}
+
+
+def _states(module: Any, state: torch.Tensor) -> Any:
+    return (state, state) if module.mode == "LSTM" else state
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_call_gets_pytorchs_error(wrong: str, kind: str, fallbacks: Fallbacks) -> None:
+    theirs, ours = pair(kind, 3, 4)
+    errors = []
+    for module in (theirs, ours):
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            WRONG[wrong](module)
+        errors.append((caught.type, str(caught.value)))
+    assert errors[1] == errors[0]
+    assert len(fallbacks.take()) == 1

@@ -1,0 +1,196 @@
+"""What a layer is beside its numbers: a description that JSON holds, and the layer that a description stands for.
+
+    {"kind": "LSTM", "options": {"reverse": false}}
+    {"kind": "Stack", "layers": [{"kind": "LSTM", …}, {"kind": "LSTM", …}], "dropout": []}
+
+Shapes and dtypes are not in it: those of the arrays say them. Whatever a description says, nothing is imported, and
+nothing called but the constructors named here and the makers of cells that the caller gives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from xrnn.checks import check_integer
+from xrnn.files import quoted
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.dropout import Dropout
+from xrnn.layers.embedding import Embedding
+from xrnn.layers.gru import GRU
+from xrnn.layers.linear import Linear
+from xrnn.layers.lstm import LSTM
+from xrnn.layers.own import Recurrent
+from xrnn.layers.rnn import RNN
+from xrnn.layers.stack import Stack
+from xrnn.ops.cell import Cell
+from xrnn.select import kind_of
+from xrnn.typing import Array
+
+Description: TypeAlias = dict[str, Any]
+MakeCell: TypeAlias = Callable[..., Cell]  # a class of cells, or a function that takes what its cell holds, by name
+
+_LEAVES: Final[dict[str, Any]] = {cls.__name__: cls for cls in (RNN, LSTM, GRU, Linear, Embedding, Dropout)}
+_KINDS: Final = (*_LEAVES, "Recurrent", "Bidirectional", "Stack")
+_DEEPEST: Final = 16  # layers in layers in layers: a bound on the recursion below
+_ATTRIBUTES: Final = (bool, int, float, str, type(None))  # what a cell may hold to be described
+
+
+class UnknownCellError(ValueError):
+    """The description holds a cell that the caller gave no right maker for. The message is one line."""
+
+
+def canonical(description: Description) -> str:
+    """The same text for equal descriptions, and another one for `1`, `1.0` and `true`."""
+    return json.dumps(description, sort_keys=True)
+
+
+# ---- from a layer ----
+
+
+def take_apart(layer: Any) -> tuple[Description, dict[str, Array]]:
+    """The description of a layer, and its arrays by name: `Wx`, or `0.1.Wx` in a layer of layers.
+
+    Raises TypeError for what is no layer of xrnn's own, or a cell that holds more than numbers and strings, ValueError
+    for layers that are nested too deep.
+    """
+    arrays: dict[str, Array] = {}
+    return _described(layer, "", arrays, "layer", 0), arrays
+
+
+def _described(layer: Any, prefix: str, arrays: dict[str, Array], name: str, depth: int) -> Description:
+    kind = type(layer).__name__
+    if depth > _DEEPEST:
+        raise ValueError(f"layers are nested more than {_DEEPEST} deep: expected fewer; join inner Stacks to one")
+    if type(layer) in (Stack, Bidirectional):
+        inner = [
+            _described(part, f"{prefix}{i}.", arrays, f"{name}.layers[{i}]", depth + 1)
+            for i, part in enumerate(layer.layers)
+        ]
+        description: Description = {"kind": kind, "layers": inner}
+        if kind == "Stack":
+            description["dropout"] = [_described(d, "", {}, "dropout", depth) for d in layer.dropout]
+        return description
+    if type(layer) is not _LEAVES.get(kind) and type(layer) is not Recurrent:
+        raise TypeError(
+            f"{name} is a {kind_of(layer)}: expected one of xrnn's own layers, {', '.join(_KINDS)}; for other "
+            "equations use Recurrent with a cell"
+        )
+    arrays |= {f"{prefix}{key}": param for key, param in layer.named_params.items()}
+    description = {"kind": kind, "options": {}}
+    for key, option in layer.options.items():
+        if hasattr(option, "shape"):
+            arrays[prefix + key] = option
+            option = {"array": prefix + key}
+        description["options"][key] = option
+    if kind == "Recurrent":
+        description |= {"cell": layer.cell.name, "attributes": _attributes(layer.cell)}
+    if kind in ("Recurrent", "Dropout"):
+        description["step"] = layer.step
+    return description
+
+
+def _attributes(cell: Cell) -> dict[str, Any]:
+    for name, value in vars(cell).items():
+        if type(value) not in _ATTRIBUTES:
+            raise TypeError(
+                f"the cell {cell.name!r} holds {name}, a {kind_of(value)}: expected numbers and strings, which a file "
+                f"can describe; use float({name}) for a number, and `params` of the cell for arrays"
+            )
+    return dict(vars(cell))
+
+
+# ---- to a layer ----
+
+
+def put_together(
+    description: Description, arrays: Mapping[str, Array], cells: Mapping[str, MakeCell] | None = None
+) -> Any:
+    """The layer that holds these very arrays.
+
+    cells   by name, what makes a cell of one's own from what it held, given by name: its class, as a rule
+
+    Raises UnknownCellError for a cell that `cells` doesn't make, TypeError or ValueError for whatever `take_apart`
+    would not have given: another kind or option, a missing array, one too many, one of another shape.
+    """
+    left = dict(arrays)
+    layer = _made(description, "", left, cells or {}, 0)
+    if left:
+        raise ValueError(f"there is an array {min(left)}: expected those of the described layers, and no other")
+    again, its_arrays = take_apart(layer)
+    if canonical(again) != canonical(description) or any(a.dtype != arrays[n].dtype for n, a in its_arrays.items()):
+        raise ValueError(f"save would describe this {again['kind']} in other words: expected those")
+    return layer
+
+
+def _made(description: Any, prefix: str, left: dict[str, Array], cells: Mapping[str, MakeCell], depth: int) -> Any:
+    """The layer described; its arrays are taken out of `left`."""
+    if depth > _DEEPEST:
+        raise ValueError(f"layers are nested more than {_DEEPEST} deep")
+    kind = _entry(description, "kind", str)
+    if kind not in _KINDS:
+        raise ValueError(f"the kind {quoted(kind)} is unknown: expected one of {', '.join(_KINDS)}")
+    if kind in ("Stack", "Bidirectional"):
+        layers = [
+            _made(part, f"{prefix}{i}.", left, cells, depth + 1)
+            for i, part in enumerate(_entry(description, "layers", list))
+        ]
+        return _stack(layers, description) if kind == "Stack" else Bidirectional(*layers)
+    options: dict[str, Any] = {
+        key: _taken(left, prefix + key) if isinstance(option, dict) else option
+        for key, option in _entry(description, "options", dict).items()
+    }
+    if kind == "Recurrent":
+        cell = _cell(description, cells)
+        params = [_taken(left, prefix + name) for name in (*Recurrent.names, *cell.params)]
+        layer: Any = Recurrent(cell, *params, **options)
+    else:
+        layer = _LEAVES[kind](*(_taken(left, prefix + name) for name in _LEAVES[kind].names), **options)
+    if kind in ("Recurrent", "Dropout"):
+        layer.step = check_integer("step", description.get("step"), least=0)
+    return layer
+
+
+def _stack(layers: list[Any], description: Description) -> Stack:
+    stack = Stack(layers)
+    stack.dropout = [_made(dropout, "", {}, {}, _DEEPEST) for dropout in _entry(description, "dropout", list)]
+    if len(stack.dropout) not in (0, len(layers) - 1) or not all(isinstance(d, Dropout) for d in stack.dropout):
+        raise ValueError("dropout is none of a Stack: expected a Dropout between each two layers, or none")
+    return stack
+
+
+def _cell(description: Description, cells: Mapping[str, MakeCell]) -> Cell:
+    name, attributes = _entry(description, "cell", str), _entry(description, "attributes", dict)
+    shown = quoted(name)
+    if name not in cells:
+        raise UnknownCellError(
+            f"holds the cell '{shown}', which cells= lacks: expected its class; use cells={{'{shown}': …}}"
+        )
+    if not all(type(value) in _ATTRIBUTES for value in attributes.values()):
+        raise ValueError(f"the cell '{shown}' has attributes that are no numbers and no strings")
+    held = quoted(", ".join(f"{key}={value!r}" for key, value in attributes.items()) or "nothing")
+    remedy = "use the class of the cell that was saved, or a function that takes what it held by name"
+    try:
+        cell = cells[name](**attributes)
+    except (TypeError, ValueError) as error:
+        raise UnknownCellError(
+            f"holds a cell '{shown}' with {held}, but cells= makes none of that ({quoted(str(error))}): {remedy}"
+        ) from error
+    if not isinstance(cell, Cell) or cell.name != name or vars(cell) != attributes:
+        raise UnknownCellError(f"holds a cell '{shown}' with {held}, but cells= makes another: {remedy}")
+    return cell
+
+
+def _entry(description: Any, name: str, kind: type) -> Any:
+    """An entry of a description.   Raises ValueError where it is missing or of another kind."""
+    entry = description.get(name) if isinstance(description, dict) else None
+    if not isinstance(entry, kind):
+        raise ValueError(f"{name} is a {kind_of(entry)} in the description: expected a {kind.__name__}")
+    return entry
+
+
+def _taken(left: dict[str, Array], name: str) -> Array:
+    if name not in left:
+        raise ValueError(f"there is no array {quoted(name)}: expected those of the described layers")
+    return left.pop(name)

@@ -1,0 +1,89 @@
+"""Layers in safetensors files, which hold arrays and a description, and nothing that is executed."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.files import FileError, open_arrays, parse_object, quoted, write_arrays
+from xrnn.interop.description import MakeCell, UnknownCellError, canonical, put_together, take_apart
+from xrnn.select import get_backend, to_numpy
+from xrnn.typing import HostArray
+
+_FORMAT: Final = "xrnn layer"
+_VERSION: Final = "1"
+_WANTED: Final = "a layer; name a file that xrnn.save wrote"
+_LONGEST: Final = 2**16  # characters of a description: some 500 layers
+
+
+def save(path: str | os.PathLike[str], layer: Any) -> None:
+    """Write a layer to a file, which `load` reads: its arrays, what kind it is, and its options.
+
+    layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding or Dropout, on any backend. Of dropout
+            the seed and the step are kept, so that its masks go on. A cell of your own is kept by its name and the
+            numbers and strings that it holds.
+
+    The file is a safetensors file. It is written aside and renamed: whoever looks at `path` finds the old file or the
+    new one, whole.
+
+    Raises TypeError for what is no such layer, ValueError for more layers in layers than a description holds, OSError
+    where the file can't be written; what was at `path` then still stands.
+    """
+    description, arrays = take_apart(layer)
+    text = canonical(description)
+    if len(text) > _LONGEST:
+        raise ValueError(
+            f"the description of layer has {len(text):,} characters: expected at most {_LONGEST:,}; save it in parts"
+        )
+    on_host = {name: to_numpy(array) for name, array in arrays.items()}
+    write_arrays(Path(path), on_host, {"format": _FORMAT, "version": _VERSION, "layer": text})
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    cells: Mapping[str, MakeCell] | None = None,
+    backend: str | Backend | None = None,
+) -> Any:
+    """The layer in a file that `save` wrote, on the selected backend or on `backend`.
+
+    cells     for cells of your own: by name, the class, which is called with what the saved cell held, by name
+
+    What a file names is never imported, and no more memory taken than the file is large, once for the parameters and
+    once for their gradients. Warns where a parameter holds NaN or infinity.
+
+    Raises ValueError for a file that can't be read, is damaged or of another kind, or holds anything else than the
+    arrays of the layer that it describes; and for a cell that `cells` doesn't make.
+    """
+    target = get_backend(backend)
+    with open_arrays(Path(path), _WANTED) as file:
+        file.check_format(_FORMAT, _VERSION)
+        file.check_floats()
+        arrays = file.read()
+        text = file.metadata.get("layer", "")
+    _warn_of_nan(file.name, arrays)
+    moved = {name: target.asarray(array) for name, array in arrays.items()}
+    try:
+        if len(text) > _LONGEST:
+            raise ValueError(f"{len(text):,} characters: expected at most {_LONGEST:,}")
+        return put_together(parse_object(text), moved, cells)
+    except UnknownCellError as error:
+        raise FileError(f"{file.name} {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FileError(
+            f"{file.name} describes no layer that fits its arrays ({quoted(str(error))}): expected {_WANTED}"
+        ) from error
+
+
+def _warn_of_nan(name: str, arrays: Mapping[str, HostArray]) -> None:
+    for array_name, array in arrays.items():
+        if not np.isfinite(array).all():
+            warnings.warn(
+                f"{name} holds {quoted(array_name)} with NaN or infinity: the layer computes NaN", stacklevel=3
+            )

@@ -1,0 +1,205 @@
+"""Layers from PyTorch's recurrent modules, and PyTorch's modules from layers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.interop import torch_weights
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.gru import GRU
+from xrnn.layers.lstm import LSTM
+from xrnn.layers.rnn import RNN
+from xrnn.layers.stack import Stack
+from xrnn.ops.cell import Cell
+from xrnn.select import get_backend, kind_of, to_numpy
+from xrnn.typing import HostArray
+
+# PyTorch's `mode` of a module → the layer, and what else its constructor is told.
+_LAYERS: Final[Mapping[str, tuple[Any, dict[str, Any]]]] = {
+    "RNN_TANH": (RNN, {"nonlinearity": "tanh"}),
+    "RNN_RELU": (RNN, {"nonlinearity": "relu"}),
+    "LSTM": (LSTM, {}),
+    "GRU": (GRU, {}),
+}
+_OURS: Final = ["xrnn", "torch"]  # where PyTorch's modules on xrnn's kernels lie
+
+
+def import_torch() -> ModuleType:
+    """PyTorch.   Raises ImportError with the command that installs it."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(f"PyTorch is not installed ({error}): use `pip install -e '.[torch]'`") from error
+    return torch  # type: ignore[no-any-return]
+
+
+# ---- from PyTorch ----
+
+
+def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
+    """The layer that computes what a torch.nn.RNN, LSTM or GRU computes, or xrnn.torch's, with copies of its weights.
+
+    backend   where the arrays go: by default the selected one
+
+    One layer of one direction becomes an RNN, LSTM or GRU, both directions a Bidirectional, several layers a Stack,
+    with the module's dropout between them. Layers are time-first whatever `batch_first` was, and always have a bias:
+    zeros where the module has none, else the sum of PyTorch's two. Warns where a weight is NaN or infinite.
+
+    Raises TypeError for another module, or weights other than float32 or float64, ValueError for a `proj_size`, a state
+    dict with other keys than such a module's, weights of other shapes or without values, ImportError without PyTorch.
+    """
+    torch = import_torch()
+    if not isinstance(module, torch.nn.RNNBase):
+        raise TypeError(
+            f"module is a {kind_of(module)}: expected torch.nn.RNN, LSTM or GRU; pick these out of a larger model, and "
+            "load a state dict into one first"
+        )
+    if module.proj_size:
+        raise ValueError(f"module has proj_size={module.proj_size}: expected proj_size=0; no layer of xrnn projects h")
+    ways = (False, True) if module.bidirectional else (False,)
+    places = [(layer, reverse) for layer in range(module.num_layers) for reverse in ways]
+    names = [torch_weights.parameter_names(layer, reverse, module.bias) for layer, reverse in places]
+    state = module.state_dict()
+    _check_keys(state, [name for each in names for name in each])
+    if (
+        type(module) not in (torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU)
+        and type(module).__module__.split(".")[:2] != _OURS
+    ):
+        raise TypeError(
+            f"module is a {kind_of(module)}: expected torch.nn.RNN, LSTM or GRU themselves; a subclass may compute "
+            "something else"
+        )
+    cls, options = _LAYERS[module.mode]
+    cell, target = torch_weights.CELLS[module.mode], get_backend(backend)
+    layers: list[Any] = []
+    for (layer, reverse), its_names in zip(places, names, strict=True):
+        D = module.hidden_size * len(ways) if layer else module.input_size
+        weights = torch_weights.from_torch(np, cell, *_values(state, its_names, cell, D, module.hidden_size))
+        arrays = (target.asarray(np.array(weight, order="C")) for weight in weights)
+        layers.append(cls(*arrays, **options, reverse=reverse))
+    if module.bidirectional:
+        layers = [Bidirectional(*pair) for pair in zip(layers[::2], layers[1::2], strict=True)]
+    return Stack(layers, dropout=module.dropout) if module.num_layers > 1 else layers[0]
+
+
+def _check_keys(state: Mapping[str, Any], expected: list[str]) -> None:
+    missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    if missing or extra:
+        got = " and ".join([*(f"lacks {name}" for name in missing[:1]), *(f"has {name}" for name in extra[:1])])
+        raise ValueError(
+            f"the state dict of module {got}: expected the {len(expected)} keys of a plain module; remove "
+            "parametrizations and pruning first, as by torch.nn.utils.parametrize.remove_parametrizations"
+        )
+
+
+def _values(state: Mapping[str, Any], names: tuple[str, ...], cell: Cell, D: int, H: int) -> list[HostArray]:
+    """PyTorch's weights on the host, checked.   Raises TypeError for another dtype, ValueError for another shape."""
+    into_x, into_h, values = len(cell.from_x) * H, len(cell.from_h) * H, []
+    for name, shape in zip(names, [(into_x, D), (into_h, H), (into_x,), (into_h,)], strict=False):
+        tensor = state[name].detach()
+        dtype, first = str(tensor.dtype), str(state[names[0]].dtype)
+        if dtype not in ("torch.float32", "torch.float64") or dtype != first:
+            raise TypeError(
+                f"{name} of module has dtype {dtype}: expected torch.float32 or torch.float64, the same of all; use "
+                "module.float()"
+            )
+        if tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"{name} of module has shape {tuple(tensor.shape)}: expected {shape}, by its input_size and hidden_size"
+                "; make a module of these sizes, and load the weights into it"
+            )
+        if tensor.is_meta:
+            raise ValueError(f"{name} of module is on the device meta: expected values; load the weights first")
+        values.append(tensor.cpu().numpy())
+        if not np.isfinite(values[-1]).all():
+            warnings.warn(f"{name} of module holds NaN or infinity: the layer computes NaN", stacklevel=3)
+    return values
+
+
+# ---- to PyTorch ----
+
+
+def to_torch(layer: Any) -> Any:
+    """The torch.nn.RNN, LSTM or GRU that computes what the layer computes, with copies of its weights, on the CPU.
+
+    layer   RNN, LSTM, GRU, a Bidirectional of two, or a Stack of such that are alike in kind and hidden size
+
+    The module is time-first and has PyTorch's two biases: one is the layer's, the other zeros, but for the candidate of
+    GRU, which has both. Its dropout is the Stack's.
+
+    Raises TypeError for other layers, ValueError for what PyTorch's modules have not: a leak, reset_after=False, a
+    reverse layer alone, layers of several kinds or sizes; ImportError without PyTorch.
+    """
+    torch = import_torch()
+    layers = layer.layers if type(layer) is Stack else [layer]
+    rows: list[list[Any]] = [each.layers if type(each) is Bidirectional else [each] for each in layers]
+    mode = _common_mode(rows)
+    first, dropouts = rows[0][0], {d.p for d in layer.dropout} if type(layer) is Stack else set()
+    if len(dropouts) > 1:
+        raise ValueError(f"layer has dropouts of {sorted(dropouts)}: expected one for all; set them alike")
+    options = {"nonlinearity": first.nonlinearity} if mode.startswith("RNN") else {}
+    # On the device meta nothing is drawn: the state of PyTorch's generator stays.
+    module = getattr(torch.nn, type(first).__name__)(
+        first.input_size,
+        first.hidden_size,
+        len(rows),
+        bidirectional=len(rows[0]) == 2,
+        dropout=max(dropouts, default=0.0),
+        dtype=getattr(torch, first.params[0].dtype.name),
+        device="meta",
+        **options,
+    ).to_empty(device="cpu")
+    state: dict[str, Any] = {}
+    for at, row in enumerate(rows):
+        for one in row:
+            arrays = (to_numpy(param) for param in one.params)
+            weights = torch_weights.to_torch(np, torch_weights.CELLS[mode], *arrays)
+            names = torch_weights.parameter_names(at, one.reverse)
+            state |= {name: torch.from_numpy(weight) for name, weight in zip(names, weights, strict=True)}
+    module.load_state_dict(state)
+    return module
+
+
+def _common_mode(rows: list[list[Any]]) -> str:
+    """PyTorch's `mode` of all these layers, each row of one direction or of both.   Raises TypeError, ValueError."""
+    first: tuple[str, int, int] | None = None
+    for at, row in enumerate(rows):
+        for one in row:
+            name = "layer" if len(rows) == 1 else f"layers[{at}]"
+            mode = _mode(name, one)
+            if len(row) == 1 and one.reverse:
+                raise ValueError(
+                    f"{name} is a {one.title} with reverse=True alone: expected a Bidirectional, or one that runs "
+                    "forward; PyTorch has no module that only runs in reverse"
+                )
+            this = mode, one.hidden_size, len(row)
+            first = first or this
+            if this != first:
+                got, of_first = (f"{mode} of {H} units in {ways} directions" for mode, H, ways in (this, first))
+                raise ValueError(
+                    f"{name} is a {got}, but the first is a {of_first}: expected layers alike, as in PyTorch's "
+                    "modules; convert them one by one"
+                )
+    assert first is not None  # there is no layer without a part
+    return first[0]
+
+
+def _mode(name: str, one: Any) -> str:
+    remedy = "PyTorch's modules have none; keep it in a file of xrnn.save"
+    if type(one) not in (RNN, LSTM, GRU):
+        raise TypeError(
+            f"{name} is a {kind_of(one)}: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of these; {remedy}"
+        )
+    if type(one) is GRU and not one.reset_after:
+        raise ValueError(f"{name} is a GRU with reset_after=False: expected reset_after=True; {remedy}")
+    if type(one) is not RNN:
+        return type(one).__name__
+    if one.leak is not None:
+        raise ValueError(f"{name} is a RNN with a leak: expected leak=None; {remedy}")
+    return f"RNN_{one.nonlinearity.upper()}"

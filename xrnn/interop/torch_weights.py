@@ -1,0 +1,84 @@
+"""Where PyTorch's weights of a recurrent layer lie in xrnn's, and back. On any array namespace, without PyTorch.
+
+PyTorch keeps weight_ih (G·H, D), weight_hh (G·H, H), bias_ih (G·H,) and bias_hh (G·H,), gates in the order i f g o and
+r z n. xrnn has the same order, the transposed matrices Wx (D, G·H) and Wh (H, G·H), and one bias for each
+pre-activation. Each block of z has the sum of what PyTorch adds to it: both biases, or, in GRU's candidate, where the
+reset gate stands between them, one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import RNNCell
+from xrnn.typing import Array
+
+Weights: TypeAlias = tuple[Array, Array, Array]  # Wx, Wh, b
+TorchWeights: TypeAlias = tuple[Array, Array, Array, Array]  # weight_ih, weight_hh, bias_ih, bias_hh
+
+# The cell of each `mode` that a module of PyTorch has.
+CELLS: Final[Mapping[str, Cell]] = {
+    "RNN_TANH": RNNCell("tanh"),
+    "RNN_RELU": RNNCell("relu"),
+    "LSTM": LSTMCell(),
+    "GRU": GRUCell(),
+}
+
+
+def parameter_names(layer: int, reverse: bool, bias: bool = True) -> tuple[str, ...]:
+    """PyTorch's names of one direction of one layer, in the order of `TorchWeights`: weight_ih_l0, …"""
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if bias else 2]
+    return tuple(f"{kind}_l{layer}{'_reverse' if reverse else ''}" for kind in kinds)
+
+
+def from_torch(
+    xp: Any, cell: Cell, weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
+) -> Weights:
+    """PyTorch's weights → xrnn's: Wx and Wh as transposed views, b as a new array. No biases are zeros."""
+    return weight_ih.T, weight_hh.T, merged_bias(xp, cell, weight_hh, bias_ih, bias_hh)
+
+
+def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None) -> Array:
+    """b: in each block of z the sum of PyTorch's biases there, as a new array."""
+    if bias_ih is None or bias_hh is None:
+        zeros: Array = xp.zeros(cell.pre * weight_hh.shape[1], weight_hh.dtype)
+        return zeros
+    if cell.from_x == cell.from_h:
+        return bias_ih + bias_hh
+    H, only_h = weight_hh.shape[1], [block for block in cell.from_b if block not in cell.from_x]
+    b: Array = xp.concatenate([bias_ih, *(bias_hh[_part(cell.from_h, block, H)] for block in only_h)])
+    for block in set(cell.from_x) & set(cell.from_h):
+        fed = b[_part(cell.from_b, block, H)]
+        fed += bias_hh[_part(cell.from_h, block, H)]
+    return b
+
+
+def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeights:
+    """xrnn's weights → PyTorch's: matrices as transposed views, biases new. What could be in either is in bias_ih."""
+    H = Wh.shape[0]
+    bias_ih, bias_hh = b[: len(cell.from_x) * H].copy(), xp.zeros(len(cell.from_h) * H, b.dtype)
+    for block in cell.from_b[len(cell.from_x) :]:
+        bias_hh[_part(cell.from_h, block, H)] = b[_part(cell.from_b, block, H)]
+    return Wx.T, Wh.T, bias_ih, bias_hh
+
+
+def gradients_to_torch(xp: Any, cell: Cell, dWx: Array, dWh: Array, db: Array) -> TorchWeights:
+    """xrnn's gradients → those of PyTorch's weights: a bias has the gradient of the block that it is added to.
+
+    Views, as far as they can be, but the two biases are apart: a gradient may be clipped in place.
+    """
+    H = dWh.shape[0]
+    dbias_ih = db[: len(cell.from_x) * H]
+    if cell.from_x == cell.from_h:
+        return dWx.T, dWh.T, dbias_ih, dbias_ih.copy()
+    return dWx.T, dWh.T, dbias_ih, xp.concatenate([db[_part(cell.from_b, block, H)] for block in cell.from_h])
+
+
+def _part(fed: tuple[int, ...], block: int, H: int) -> slice:
+    """Which part of b, or of a bias of PyTorch's, feeds this block of z."""
+    at = fed.index(block)
+    return slice(at * H, (at + 1) * H)

@@ -1,0 +1,86 @@
+"""Tensors as arrays and back, over shared memory: by NumPy's views on the CPU, by DLPack and CuPy on a GPU."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from xrnn.backend import Backend, BackendUnavailableError, use_fused
+from xrnn.interop.torch_weights import CELLS
+from xrnn.select import get_backend
+from xrnn.torch.unsupported import Unsupported
+from xrnn.typing import Array
+
+
+class Memory(Protocol):
+    """Where tensors lie, and the backend that computes there."""
+
+    backend: Backend
+
+    def array(self, tensor: Tensor) -> Array: ...  # a view
+    def tensor(self, array: Array) -> Tensor: ...  # a view
+    def entered(self) -> AbstractContextManager[object]: ...  # what the backend does within, PyTorch would do there
+
+
+class Host:
+    """The CPU's memory."""
+
+    def __init__(self) -> None:
+        self.backend = get_backend("numpy")
+        with use_fused(True):
+            form = self.backend.explain("recurrence_forward", CELLS["LSTM"], dict.fromkeys("TNDH", 1), "float32")
+        if form.form == "plain":
+            raise BackendUnavailableError(form.why)
+
+    tensor = staticmethod(torch.from_numpy)
+
+    def array(self, tensor: Tensor) -> Array:
+        array: Array = tensor.detach().numpy()
+        return array
+
+    def entered(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+class Cuda:
+    """A GPU's memory. CuPy computes on PyTorch's current stream, so that neither waits for the other."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.backend = get_backend("cupy")
+        self._device = device
+
+    tensor = staticmethod(torch.from_dlpack)
+
+    def array(self, tensor: Tensor) -> Array:
+        array: Array = self.backend.xp.from_dlpack(tensor.detach())
+        return array
+
+    def entered(self) -> AbstractContextManager[object]:
+        cuda: Any = self.backend.xp.cuda
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        return cuda.ExternalStream(stream, self._device.index)  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _memory(device: torch.device) -> Memory | str:
+    """The memory of a device, or why no backend computes there."""
+    try:
+        if device.type == "cpu":
+            return Host()
+        if device.type == "cuda":
+            return Cuda(device)
+    except BackendUnavailableError as error:
+        return str(error)
+    return f"xrnn has no backend for the device {device}"
+
+
+def memory_of(device: torch.device) -> Memory:
+    """Raises Unsupported where no backend computes on this device."""
+    memory = _memory(device)
+    if isinstance(memory, str):
+        raise Unsupported(memory)
+    return memory

@@ -1,0 +1,142 @@
+"""RNN, LSTM and GRU: PyTorch's own modules, but for what runs in `forward`."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any, ClassVar, Final
+
+import torch
+from torch import _VF, Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from xrnn.torch.direction import Direction
+from xrnn.torch.memory import memory_of
+from xrnn.torch.recurrence import recurrence
+from xrnn.torch.unsupported import DTYPES, Unsupported, check_mode, check_tensor
+from xrnn.torch.weights import WRAPPED, views_of, weights_of
+
+_log: Final = logging.getLogger("xrnn.torch")
+
+
+class KernelModule(nn.RNNBase):
+    """`forward` on the kernels. A call that they can't take, a wrong one too, is PyTorch's to compute or to refuse."""
+
+    _original: ClassVar[type[nn.RNNBase]]
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        try:
+            check_mode()
+            run = self._packed if isinstance(input, PackedSequence) else self._padded
+            return run(input, self._given(hx))
+        except Unsupported as why:
+            _log.debug("%s runs in PyTorch: %s", type(self).__name__, why)
+            return super().forward(input, hx)
+
+    def _given(self, hx: Any) -> list[Any]:
+        """The initial states, none or one for each that the cell has."""
+        if hx is None:
+            return []
+        if self.mode != "LSTM":
+            return [hx]
+        if not isinstance(hx, tuple | list) or len(hx) != 2:
+            raise Unsupported("the initial states are no pair")
+        return list(hx)
+
+    def _padded(self, x: Tensor, states: list[Tensor]) -> Any:
+        """x (T, N, D), with batch_first (N, T, D), or unbatched (T, D)."""
+        check_tensor("the input", x)
+        if x.dim() == 2:
+            x = x.unsqueeze(1)
+            states = self._checked_states(x, states, unbatched=True)
+            h, final = self._layers(x, states, None)
+            return h.squeeze(1), self._returned([state.squeeze(1) for state in final])
+        if x.dim() != 3:
+            raise Unsupported(f"the input has {x.dim()} dimensions")
+        if self.batch_first:
+            x = x.transpose(0, 1)
+        h, final = self._layers(x, self._checked_states(x, states), None)
+        return h.transpose(0, 1) if self.batch_first else h, self._returned(final)
+
+    def _packed(self, packed: PackedSequence, states: list[Tensor]) -> Any:
+        data, sizes, order, back = packed
+        check_tensor("the input", data)
+        if data.dim() != 2:
+            raise Unsupported(f"the packed input has {data.dim()} dimensions")
+        x, lengths = _VF._pad_packed_sequence(data, sizes, False, 0.0, -1)
+        states = self._checked_states(x, states)
+        if order is not None:
+            states = [state.index_select(1, order) for state in states]
+        h, final = self._layers(x, states, lengths)
+        h, _ = _VF._pack_padded_sequence(h, lengths, False)
+        if back is not None:
+            final = [state.index_select(1, back) for state in final]
+        return PackedSequence(h, sizes, order, back), self._returned(final)
+
+    def _checked_states(self, x: Tensor, states: list[Tensor], unbatched: bool = False) -> list[Tensor]:
+        """The initial states, (layers · directions, N, H) each.   Raises Unsupported for other shapes or kinds."""
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        shape = (count, self.hidden_size) if unbatched else (count, x.shape[1], self.hidden_size)
+        for state in states:
+            check_tensor("an initial state", state, x)
+            if state.shape != shape:
+                raise Unsupported(f"an initial state is {tuple(state.shape)}")
+        return [state.unsqueeze(1) for state in states] if unbatched else states
+
+    def _layers(self, x: Tensor, states: list[Tensor], lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """x (T, N, D), states (layers · directions, N, H) → h (T, N, directions · H), the final states alike."""
+        if self.proj_size:
+            raise Unsupported("it has proj_size")
+        if x.dtype not in DTYPES:
+            raise Unsupported(f"the input is {x.dtype}")
+        if not x.numel() or x.shape[2] != self.input_size:
+            raise Unsupported(f"the input is {tuple(x.shape)}")
+        memory, weights = memory_of(x.device), weights_of(self)
+        views = views_of(self, memory, weights, x)
+        directions, finals = 2 if self.bidirectional else 1, []
+        for first in range(0, len(weights), directions):
+            results = []
+            for k in range(first, first + directions):
+                direction = Direction(self.mode, memory, k > first, lengths, views[k])
+                initial = states if len(weights) == 1 else [state[k : k + 1] for state in states]
+                h, *final = recurrence(direction, x, initial, weights[k])
+                results.append(h)
+                finals.append(final)
+            x = results[0] if directions == 1 else torch.cat(results, dim=2)
+            if self.dropout and self.training and first + directions < len(weights):
+                x = nn.functional.dropout(x, self.dropout)
+        return x, finals[0] if len(finals) == 1 else [torch.cat(each) for each in zip(*finals, strict=True)]
+
+    def _returned(self, final: list[Tensor]) -> Any:
+        return tuple(final) if self.mode == "LSTM" else final[0]
+
+    # ---- what a copy, a file and a script get ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        state.pop(WRAPPED, None)
+        return state
+
+    def __prepare_scriptable__(self) -> nn.RNNBase:
+        """PyTorch's own module of the same parameters: torch.jit.script can't compile a kernel."""
+        original = copy.copy(self)
+        original.__class__ = self._original
+        return original
+
+
+class RNN(KernelModule, nn.RNN):
+    """`torch.nn.RNN`, faster: the same arguments, parameters, state_dict and results."""
+
+    _original = nn.RNN
+
+
+class LSTM(KernelModule, nn.LSTM):
+    """`torch.nn.LSTM`, faster: the same arguments, parameters, state_dict and results. proj_size runs in PyTorch."""
+
+    _original = nn.LSTM
+
+
+class GRU(KernelModule, nn.GRU):
+    """`torch.nn.GRU`, faster: the same arguments, parameters, state_dict and results."""
+
+    _original = nn.GRU

@@ -1,0 +1,72 @@
+"""One direction of one layer by PyTorch's own operations, for a gradient that is itself differentiated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import _VF, Tensor
+
+from xrnn.torch.direction import Direction
+
+_log: Final = logging.getLogger("xrnn.torch")
+
+_OPERATIONS: Final[dict[str, Any]] = {
+    "RNN_TANH": _VF.rnn_tanh,
+    "RNN_RELU": _VF.rnn_relu,
+    "LSTM": _VF.lstm,
+    "GRU": _VF.gru,
+}
+
+
+def gradients(
+    direction: Direction,
+    x: Tensor,
+    initial: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    dresults: Sequence[Tensor | None],
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """The gradients of x, the initial states and the weights, with a graph of their own; None where not `needed`."""
+    _log.debug("%s: the gradient runs in PyTorch: it is to be differentiated again", direction.mode)
+    inputs = [x, *initial, *weights]
+    results = run(direction, x, initial, weights)
+    used = [(r, d) for r, d in zip(results, dresults, strict=True) if d is not None]
+    found = iter(
+        torch.autograd.grad(
+            [r for r, _ in used],
+            [t for t, need in zip(inputs, needed, strict=True) if need],
+            [d for _, d in used],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return [next(found) if need else None for need in needed]
+
+
+def run(direction: Direction, x: Tensor, initial: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+    """h (T, N, H), and the final states (1, N, H). What h holds past a row's length is zero here."""
+    operation, lengths = _OPERATIONS[direction.mode], direction.lengths
+    (T, N, _), H = x.shape, weights[1].shape[1]
+    if direction.reverse:
+        x = _turn(x, lengths)
+    states: Any = initial or [x.new_zeros((1, N, H)) for _ in range(1 + (direction.mode == "LSTM"))]
+    given: Any = states if direction.mode == "LSTM" else states[0]
+    options = (list(weights), len(weights) == 4, 1, 0.0, True, False)  # biases, layers, dropout, training, directions
+    if lengths is None:
+        h, *final = operation(x, given, *options, False)
+    else:
+        data, sizes = _VF._pack_padded_sequence(x, lengths, False)
+        data, *final = operation(data, sizes, given, *options)
+        h, _ = _VF._pad_packed_sequence(data, sizes, False, 0.0, T)
+    return [_turn(h, lengths) if direction.reverse else h, *final]
+
+
+def _turn(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Each row from its last step to its first; what is past its length stays."""
+    if lengths is None:
+        return x.flip(0)
+    steps, ends = torch.arange(len(x), device=x.device)[:, None], lengths.to(x.device)
+    return x[torch.where(steps < ends, ends - 1 - steps, steps), torch.arange(x.shape[1], device=x.device)]

@@ -1,0 +1,39 @@
+"""What the kernels can't do, found before they start: PyTorch's own implementation then runs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch.autograd import forward_ad
+
+DTYPES: Final = (torch.float32, torch.float64)
+PLAIN: Final = (torch.Tensor, torch.nn.Parameter)
+
+
+class Unsupported(Exception):
+    """The kernels can't take this call; the message says why."""
+
+
+def check_mode() -> None:
+    """Raises Unsupported where operations are watched, transformed or cast, which a kernel would escape."""
+    if torch._C._is_any_autocast_enabled():
+        raise Unsupported("autocast is on")
+    if torch._C._get_tracing_state() is not None or torch.compiler.is_compiling():
+        raise Unsupported("the model is being traced, compiled or exported")
+    if torch._C._are_functorch_transforms_active():
+        raise Unsupported("a transform of torch.func (vmap, grad, …) is active")
+    if torch._C._len_torch_dispatch_stack():
+        raise Unsupported("a TorchDispatchMode is active")
+    if forward_ad._current_level >= 0:
+        raise Unsupported("forward-mode differentiation is active")
+
+
+def check_tensor(name: str, tensor: Any, like: torch.Tensor | None = None) -> None:
+    """Raises Unsupported for what is no plain tensor in memory, or not of the dtype and on the device of `like`."""
+    if type(tensor) not in PLAIN:
+        raise Unsupported(f"{name} is a {type(tensor).__name__}, no plain tensor")
+    if tensor.layout is not torch.strided or tensor.is_neg():
+        raise Unsupported(f"{name} is not laid out as it reads")
+    if like is not None and (tensor.dtype is not like.dtype or tensor.device != like.device):
+        raise Unsupported(f"{name} is {tensor.dtype} on {tensor.device}, the input {like.dtype} on {like.device}")
