@@ -37,6 +37,7 @@ def build(problem: Problem, threads: int) -> Built:
     return Built(
         {
             "step": lambda: only_h(layer(x[0], *states)),
+            "stream": lambda: layer.stream(x[0], states)[0],
             "forward": lambda: only_h(layer(x, *states)),
             "train": train,
             # Parts of a step, for benchmarks/step.py.
