@@ -24,10 +24,11 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.peers.weights import of_torch
 from benchmarks.ratios import ratio
+from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.model import EMBEDDING, VOCABULARY, CharLM
-from xrnn.jobs.charlm.settings import CELLS, Settings
+from xrnn.jobs.charlm.settings import Settings
 from xrnn.jobs.charlm.trainer import Trainer
 from xrnn.select import get_backend
 

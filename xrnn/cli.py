@@ -1,4 +1,4 @@
-"""The command line: `xrnn train`, `xrnn generate`, `xrnn info`."""
+"""The command line: `xrnn train`, `generate`, `classify`, `predict` and `info`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.config import explain_sizes, selection_lines, show_config
 from xrnn.files import printable
-from xrnn.jobs.charlm.checkpoint import load_checkpoint
+from xrnn.jobs.cells import CELLS
+from xrnn.jobs.charlm.checkpoint import CHECKPOINTS
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
-from xrnn.jobs.charlm.settings import CELLS, Settings
-from xrnn.jobs.charlm.train import DEFAULT_OUT, SAVE_EVERY, Job
-from xrnn.jobs.charlm.train import train as run
+from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.train import DEFAULT_OUT
+from xrnn.jobs.charlm.train import Job as TrainJob
 from xrnn.jobs.errors import JobError, SettingsError
+from xrnn.jobs.run import SAVE_EVERY, run
+from xrnn.jobs.series import classify as series
+from xrnn.jobs.series.predict import Predictor, predict_stream
+from xrnn.jobs.series.predict import predict as predict_files
+from xrnn.jobs.series.settings import Settings as SeriesSettings
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
 from xrnn.select import Selection, select
 
-_DEFAULT: Final = Settings()
+_TEXT: Final = Settings()
+_SERIES: Final = SeriesSettings()
 _LARGEST_SIZE: Final = 10**18  # the sum of two fits 64 bits
 
 # Typer carries its own copy of click in some versions and not in others: this is its base of what it raises.
@@ -48,7 +55,9 @@ class _Commands(typer.core.TyperGroup):
             raise _InterruptedError from error
 
 
-app = typer.Typer(cls=_Commands, help="Recurrent layers on NumPy and CuPy, at work on text.", add_completion=False)
+app = typer.Typer(
+    cls=_Commands, help="Recurrent layers on NumPy and CuPy, at work on text and time series.", add_completion=False
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -112,7 +121,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Recurrent layers on NumPy and CuPy, at work on text."""
+    """Recurrent layers on NumPy and CuPy, at work on text and time series."""
 
 
 def _path(text: str) -> Path:
@@ -121,8 +130,32 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _setting(name: str, help: str) -> Any:
-    return typer.Option(f"--{name.replace('_', '-')}", help=help, show_default=str(getattr(_DEFAULT, name)))
+def _setting(defaults: Any, name: str, help: str) -> Any:
+    return typer.Option(f"--{name.replace('_', '-')}", help=help, show_default=str(getattr(defaults, name)))
+
+
+def _out(default: Path) -> Any:
+    shown = f"{default} or a free name like it; or the resumed one"
+    return typer.Option(parser=_path, metavar="PATH", help="The checkpoint to write.", show_default=shown)
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    """The settings that were given; the others are None."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+_Cell = Annotated[str | None, _setting(_TEXT, "cell", f"What the recurrent layers are: {', '.join(CELLS)}.")]
+_SeriesCell = Annotated[str | None, _setting(_SERIES, "cell", f"What the recurrent layers are: {', '.join(CELLS)}.")]
+_Plot = Annotated[
+    Path | None,
+    typer.Option(
+        parser=_path, metavar="PATH", help="The picture to write.", show_default="beside the checkpoint, .png"
+    ),
+]
+_Resume = Annotated[
+    Path | None, typer.Option(parser=_path, metavar="PATH", help="Go on from this checkpoint, on the same data.")
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there already.")]
 
 
 @app.command()
@@ -131,39 +164,21 @@ def train(
         list[Path] | None,
         typer.Argument(parser=_path, metavar="PATH...", help="Text files or folders; none: Python's own sources."),
     ] = None,
-    cell: Annotated[str | None, _setting("cell", f"What the recurrent layers are: {', '.join(CELLS)}.")] = None,
-    hidden: Annotated[int | None, _setting("hidden", "Size of the hidden state.")] = None,
-    layers: Annotated[int | None, _setting("layers", "How many recurrent layers.")] = None,
-    seq_len: Annotated[int | None, _setting("seq_len", "Steps that the gradient goes back.")] = None,
-    batch: Annotated[int | None, _setting("batch", "Places in the text that are read side by side.")] = None,
-    lr: Annotated[float | None, _setting("lr", "Adam's learning rate at its highest.")] = None,
-    seed: Annotated[int | None, _setting("seed", "Decides the first weights and the sample.")] = None,
+    cell: _Cell = None,
+    hidden: Annotated[int | None, _setting(_TEXT, "hidden", "Size of the hidden state.")] = None,
+    layers: Annotated[int | None, _setting(_TEXT, "layers", "How many recurrent layers.")] = None,
+    seq_len: Annotated[int | None, _setting(_TEXT, "seq_len", "Steps that the gradient goes back.")] = None,
+    batch: Annotated[int | None, _setting(_TEXT, "batch", "Places in the text that are read side by side.")] = None,
+    lr: Annotated[float | None, _setting(_TEXT, "lr", "Adam's learning rate at its highest.")] = None,
+    seed: Annotated[int | None, _setting(_TEXT, "seed", "Decides the first weights and the sample.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Train so long, from now.", show_default="1, unless --steps is given")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Train up to this step, resumed ones included.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            parser=_path,
-            metavar="PATH",
-            help="The checkpoint to write.",
-            show_default=f"{DEFAULT_OUT} or a free name like it; or the resumed one",
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            parser=_path,
-            metavar="PATH",
-            help="The picture of the loss to write.",
-            show_default="beside the checkpoint, .png",
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(parser=_path, metavar="PATH", help="Go on from this checkpoint, on the same text.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there already.")] = False,
+    out: Annotated[Path | None, _out(DEFAULT_OUT)] = None,
+    plot: _Plot = None,
+    resume: _Resume = None,
+    overwrite: _Overwrite = False,
     save_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = SAVE_EVERY,
 ) -> int:
     """Train a character-level language model, then test it on held-out text.
@@ -172,18 +187,9 @@ def train(
     """
     if minutes is not None and steps is not None:
         raise SettingsError("got both --minutes and --steps: expected one of them; leave one out")
-    settings = {
-        "cell": cell,
-        "hidden": hidden,
-        "layers": layers,
-        "seq_len": seq_len,
-        "batch": batch,
-        "lr": lr,
-        "seed": seed,
-    }
-    job = Job(
+    job = TrainJob(
         paths=paths or [],
-        given={name: value for name, value in settings.items() if value is not None},
+        given=_given(cell=cell, hidden=hidden, layers=layers, seq_len=seq_len, batch=batch, lr=lr, seed=seed),
         steps=steps,
         minutes=1.0 if minutes is None else minutes,
         save_every=save_every,
@@ -192,11 +198,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
     )
-    selection = _select()
-    terminal = Terminal()
-    for line in selection_lines(selection):
-        terminal.say(line)
-    return run(job, selection.backend, terminal)
+    return _run_job(job)
 
 
 @app.command()
@@ -217,6 +219,88 @@ def generate(
     model = _load_model(checkpoint, _select().backend)
     text += draw(model, text, length, temperature, np.random.default_rng(seed))
     print(readable(text))
+
+
+@app.command()
+def classify(
+    train: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=_path, help="A .ts file, or a folder LABEL/*.csv|*.npy.", show_default="JapaneseVowels, of aeon"
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Argument(parser=_path, help="Another to test on.", show_default="a share held out")
+    ] = None,
+    cell: _SeriesCell = None,
+    hidden: Annotated[int | None, _setting(_SERIES, "hidden", "Size of the hidden state, in each direction.")] = None,
+    layers: Annotated[int | None, _setting(_SERIES, "layers", "How many recurrent layers.")] = None,
+    one_way: Annotated[
+        bool | None, typer.Option("--one-way", help="Run forward only, as `xrnn predict --stream` needs it.")
+    ] = None,
+    dropout: Annotated[float | None, _setting(_SERIES, "dropout", "Of the mean over time, and between layers.")] = None,
+    noise: Annotated[float | None, _setting(_SERIES, "noise", "Added in training, in deviations of a channel.")] = None,
+    lr: Annotated[float | None, _setting(_SERIES, "lr", "Adam's learning rate at its highest.")] = None,
+    batch: Annotated[int | None, _setting(_SERIES, "batch", "Series that a step learns from.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train so long, from now.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Train so many times on each series, resumed ones included.",
+            show_default="1600 / √series, at least 10",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, _setting(_SERIES, "seed", "Decides the first weights, what is held out, and all other draws.")
+    ] = None,
+    out: Annotated[Path | None, _out(series.DEFAULT_OUT)] = None,
+    plot: _Plot = None,
+    resume: _Resume = None,
+    overwrite: _Overwrite = False,
+) -> int:
+    """Train a classifier of time series of any length, then test it on others.
+
+    Ctrl-C saves and stops; --resume goes on as if the run had never stopped.
+    """
+    if minutes is not None and epochs is not None:
+        raise SettingsError("got both --minutes and --epochs: expected one of them; leave one out")
+    given = _given(cell=cell, hidden=hidden, layers=layers, one_way=one_way, dropout=dropout, noise=noise, lr=lr)
+    job = series.Job(
+        paths=[path for path in (train, test) if path is not None],
+        given=given | _given(batch=batch, seed=seed),
+        minutes=minutes,
+        epochs=epochs,
+        out=out,
+        plot=plot,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    return _run_job(job)
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(parser=_path, help="What `xrnn classify` wrote.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(parser=_path, metavar="FILE...", help=".ts, .csv or .npy files.")
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read a row of values a line from standard input, instead of files.")
+    ] = False,
+) -> int:
+    """Print the label and its probability for each series in files, or after each row of a stream, for those so far."""
+    if stream == bool(files):
+        got = "both --stream and files" if stream else "neither a file nor --stream"
+        raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
+    predictor = Predictor.load(checkpoint, _select().backend)
+    terminal = Terminal()
+    if stream:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")  # what is no text is no number either
+        predict_stream(predictor, sys.stdin if sys.stdin is not None else [], terminal)
+    else:
+        predict_files(predictor, files or [], terminal)
+    return status_of(terminal.lost)
 
 
 @app.command()
@@ -245,8 +329,16 @@ def info(
         raise SettingsError(f"--device: {error}") from error
 
 
+def _run_job(job: Any) -> int:
+    selection = _select()
+    terminal = Terminal()
+    for line in selection_lines(selection):
+        terminal.say(line)
+    return run(job, selection.backend, terminal)
+
+
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
-    snapshot = load_checkpoint(checkpoint)
+    snapshot = CHECKPOINTS.load(checkpoint)
     params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
     return CharLM.of(params, snapshot.settings.cell, snapshot.settings.layers)
 

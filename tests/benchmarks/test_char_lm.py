@@ -13,8 +13,9 @@ import pytest
 
 from benchmarks import char_lm
 from tests.jobs.charlm.texts import write_text
+from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.corpus import load_corpus
-from xrnn.jobs.charlm.settings import CELLS, Settings
+from xrnn.jobs.charlm.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +26,7 @@ def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # Without xrnn's schedule and clipping, which PyTorch's user has not written.
     monkeypatch.setattr("xrnn.jobs.charlm.trainer.learning_rate", lambda peak, step: peak)
-    monkeypatch.setattr("xrnn.jobs.charlm.trainer._MAX_NORM", 1e9)
+    monkeypatch.setattr("xrnn.jobs.trainer._MAX_NORM", 1e9)
     corpus = load_corpus([write_text(tmp_path / "text")])
     torch, xrnn = char_lm.TorchRun(corpus, settings), char_lm.XrnnRun(corpus, settings)
     for mine, theirs in zip(xrnn.model().named_params.values(), torch.model().named_params.values(), strict=True):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from xrnn.jobs.errors import OutputError
-from xrnn.jobs.plot import check_format, holds_own_picture, is_own_picture, plot_losses
+from xrnn.jobs.picture import check_format, holds_own_picture, is_own_picture
+from xrnn.jobs.plot import plot_losses
 
 LEVELS = {"held out": 2.0, "held out, zlib level 9": 2.5}
 
@@ -33,7 +34,7 @@ def test_a_strangers_picture_is_not_taken_for_ours(tmp_path: Path, name: str) ->
 
 
 def test_text_about_our_pictures_is_not_one(tmp_path: Path) -> None:
-    (tmp_path / "plot.py").write_bytes(Path(sys.modules["xrnn.jobs.plot"].__file__ or "").read_bytes())
+    (tmp_path / "plot.py").write_bytes(Path(sys.modules["xrnn.jobs.picture"].__file__ or "").read_bytes())
     for path in (tmp_path / "plot.py", tmp_path / "missing", tmp_path):
         assert not is_own_picture(path)
 

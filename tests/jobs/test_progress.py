@@ -8,7 +8,7 @@ import re
 import pytest
 
 from xrnn.jobs import progress
-from xrnn.jobs.progress import Goal, TrainingProgress, Units
+from xrnn.jobs.progress import Goal, TrainingProgress
 from xrnn.jobs.terminal import Terminal
 
 FIGURES = r"step {step}:? .*\d\.\d{{3}} bits per character, [\d,]+ characters/s, {time}"
@@ -31,11 +31,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Counted:
-    """A run of 30 steps, whose loss is 4.25."""
+    """A run with a loss of 4.25 and 21 characters a step."""
+
+    item = "characters"
+    figures = ("4.250 bits per character", "4.250 bits")
 
     def __init__(self, steps: int = 0) -> None:
         self.steps = steps
-        self.losses = [4.25] * steps
+
+    @property
+    def items(self) -> int:
+        return 21 * self.steps
+
+    @property
+    def standing(self) -> str:
+        return f"step {self.steps:,}"
 
 
 def run(clock: Clock, *, terminal: str, goal: Goal, width: int = 120, first: int = 0) -> str:
@@ -43,10 +53,9 @@ def run(clock: Clock, *, terminal: str, goal: Goal, width: int = 120, first: int
     output = io.StringIO()
     shown_on = Terminal(output, force_terminal=bool(terminal), width=width, _environ={"TERM": terminal})
     counted = Counted(first)
-    with TrainingProgress(shown_on, goal, counted, Units("bits per character", "bits", "characters", 21)) as shown:
+    with TrainingProgress(shown_on, goal, counted) as shown:
         for _ in range(30):
             counted.steps += 1
-            counted.losses.append(4.25)
             clock.now += 0.5
             shown.show()
         shown.finish()

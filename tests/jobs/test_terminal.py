@@ -56,3 +56,9 @@ def test_what_is_said_steers_no_terminal() -> None:
     stream = io.StringIO()
     Terminal(stream, force_terminal=True).say("checkpoint: \x1b]0;title\x07[bold]c\n\tof it")
     assert stream.getvalue() == "checkpoint: �]0;title�[bold]c\n\tof it\n".expandtabs(8)
+
+
+def test_a_row_for_other_programs_keeps_its_fields_apart() -> None:
+    stream = io.StringIO()
+    Terminal(stream, force_terminal=True, width=10).row("a label\twith a tab", "\x1b[2J", "a name longer than the line")
+    assert stream.getvalue() == "a label�with a tab\t�[2J\ta name longer than the line\n"

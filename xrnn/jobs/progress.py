@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from xrnn.jobs.terminal import Terminal
 
-_SMOOTH: Final = 100  # steps that the loss shown is a mean of
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _WIDEST_BAR: Final = 40
 _NARROWEST_BAR: Final = 6  # with the spaces around it
@@ -45,28 +43,32 @@ class Goal:
 class Run(Protocol):
     """What is shown of a run."""
 
-    losses: list[float]  # of every step so far
+    item: str  # what it learns from, in the plural: "characters"
 
     @property
     def steps(self) -> int: ...
+    @property
+    def items(self) -> int:
+        """How many it has learned from so far."""
+        ...
 
+    @property
+    def standing(self) -> str:
+        """How far it is: "step 1,200"."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Units:
-    """What a run counts in."""
-
-    loss: str  # "bits per character"
-    short_loss: str  # "bits", for narrow terminals
-    item: str  # "characters"
-    items_per_step: int
+    @property
+    def figures(self) -> tuple[str, str]:
+        """How well it does, in full and for narrow terminals: "1.234 bits per character", "1.234 bits"."""
+        ...
 
 
 class TrainingProgress:
-    """Shows the loss, the items per second and the time left."""
+    """Shows the run's figures, the items per second and the time left."""
 
-    def __init__(self, terminal: Terminal, goal: Goal, run: Run, units: Units) -> None:
-        self._terminal, self._goal, self._run, self._units = terminal, goal, run, units
-        self._first = run.steps
+    def __init__(self, terminal: Terminal, goal: Goal, run: Run) -> None:
+        self._terminal, self._goal, self._run = terminal, goal, run
+        self._first, self._first_items = run.steps, run.items
         self._last_line = goal.started
         # A dumb terminal (TERM=dumb) can't move back over a bar.
         self._has_bar = terminal.is_terminal and not terminal.is_dumb_terminal
@@ -93,32 +95,28 @@ class TrainingProgress:
         """Draw the bar anew; where there can be none, print a line every ten seconds."""
         done = self._goal.fraction(self._first, self._run.steps)
         left = f"{_clock(self._goal.elapsed * (1 / done - 1))} left"
-        step = f"step {self._run.steps:,}"
+        step = self._run.standing
         if self._has_bar:
             room = self._terminal.width - len(step) - _NARROWEST_BAR
             self._bar.update(self._task, completed=done, description=self._fitting(left, room), step=step, refresh=True)
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self._terminal.say(f"{step}: {self._loss_and_rate()}, {left}")
+            self._terminal.say(f"{step}: {self._figures_and_rate()}, {left}")
 
     def finish(self) -> None:
         """Print where the run stands, in a line that stays."""
-        steps = self._run.steps
-        if steps > self._first:
-            self._terminal.say(f"step {steps:,}: {self._loss_and_rate()}, took {_clock(self._goal.elapsed)}")
+        if self._run.steps > self._first:
+            took = _clock(self._goal.elapsed)
+            self._terminal.say(f"{self._run.standing}: {self._figures_and_rate()}, took {took}")
 
     def _fitting(self, left: str, room: int) -> str:
-        """As much as there is room for, what matters most last to go: the time left, the loss, the rate."""
-        choices = [f"{self._loss_and_rate()}, {left}", f"{self._loss():.3f} {self._units.short_loss}, {left}", left]
+        """As much as there is room for, what matters most last to go: the time left, the figures, the rate."""
+        choices = [f"{self._figures_and_rate()}, {left}", f"{self._run.figures[1]}, {left}", left]
         return next((text for text in choices if len(text) <= room), left)
 
-    def _loss(self) -> float:
-        return float(np.mean(self._run.losses[-_SMOOTH:]))
-
-    def _loss_and_rate(self) -> str:
-        items = (self._run.steps - self._first) * self._units.items_per_step
-        rate = items / self._goal.elapsed
-        return f"{self._loss():.3f} {self._units.loss}, {rate:,.0f} {self._units.item}/s"
+    def _figures_and_rate(self) -> str:
+        rate = (self._run.items - self._first_items) / self._goal.elapsed
+        return f"{self._run.figures[0]}, {rate:,.0f} {self._run.item}/s"
 
 
 def _clock(seconds: float) -> str:

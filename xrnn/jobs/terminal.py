@@ -74,6 +74,11 @@ class Terminal(Console):
         """Print `text`, without what a terminal would obey."""
         self.print(printable(text, keep="\n\t"))
 
+    def row(self, *fields: str) -> None:
+        """Print a line for other programs, at once: the fields with tabs between them, printable."""
+        self.file.write("\t".join(map(printable, fields)) + "\n")
+        self.file.flush()
+
     @property
     def lost(self) -> OSError | None:
         """Why nothing printed arrives any more, if so."""

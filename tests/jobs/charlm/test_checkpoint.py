@@ -18,16 +18,18 @@ import safetensors.numpy
 from tests.errors import one_line
 from tests.forge import Tensor
 from tests.jobs.charlm.forge import Forgery
-from tests.jobs.charlm.test_trainer import assert_equal
 from tests.jobs.charlm.texts import TINY, small_corpus
-from xrnn.jobs.charlm.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
-from xrnn.jobs.charlm.settings import CELLS, Settings
-from xrnn.jobs.charlm.trainer import Snapshot, Trainer
+from tests.jobs.snapshots import assert_equal
+from xrnn.jobs.cells import CELLS
+from xrnn.jobs.charlm.checkpoint import CHECKPOINTS, specs
+from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.trainer import Trainer
+from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.errors import CheckpointError, OutputError
 from xrnn.select import get_backend
 
 
-def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot:
+def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot[Settings]:
     trainer = Trainer(replace(TINY, cell=cell), small_corpus(folder), get_backend("numpy"))
     for _ in range(steps):
         trainer.step()
@@ -39,32 +41,32 @@ def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot:
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, steps: int, cell: str) -> None:
     path = tmp_path / "c.safetensors"
     snapshot = example(tmp_path, steps, cell)
-    save_checkpoint(path, snapshot)
-    assert_equal(load_checkpoint(path), snapshot)
-    assert is_checkpoint(path)
+    CHECKPOINTS.save(path, snapshot)
+    assert_equal(CHECKPOINTS.load(path), snapshot)
+    assert CHECKPOINTS.wrote(path)
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "c.safetensors"
     snapshot = example(tmp_path)
-    save_checkpoint(path, snapshot)
+    CHECKPOINTS.save(path, snapshot)
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError) as error:
-        save_checkpoint(path, Snapshot(TINY, "another", 3, {}))
+        CHECKPOINTS.save(path, Snapshot(TINY, "another", 3, {}))
     assert str(error.value) == (
         f"can't write {path} (No space left on device): expected room and permission there; what it held still stands"
     )
-    assert_equal(load_checkpoint(path), snapshot)
+    assert_equal(CHECKPOINTS.load(path), snapshot)
 
 
 def test_a_checkpoint_of_the_first_writer_loads(tmp_path: Path) -> None:
     """Without the settings that came later: they are as by default."""
     forgery = Forgery()
-    snapshot = load_checkpoint(forgery.write(tmp_path / "c"))
+    snapshot = CHECKPOINTS.load(forgery.write(tmp_path / "c"))
     assert snapshot.settings == Settings(hidden=3, layers=1, seq_len=4, batch=2, lr=0.01)
     assert snapshot.step == 2
     for name, tensor in forgery.tensors.items():
@@ -132,21 +134,21 @@ def empty(path: Path) -> None:
 )
 def test_what_is_no_whole_checkpoint_is_refused(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     path = tmp_path / "c.safetensors"
-    save_checkpoint(path, example(tmp_path))
+    CHECKPOINTS.save(path, example(tmp_path))
     spoil(path)
     with pytest.raises(CheckpointError) as error:
-        load_checkpoint(path)
+        CHECKPOINTS.load(path)
     assert str(error.value) == f"{path} {message}"
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as error:
-        load_checkpoint(tmp_path / "c")
+        CHECKPOINTS.load(tmp_path / "c")
     assert str(error.value) == (
         f"can't read {tmp_path / 'c'} (No such file or directory): expected a checkpoint; "
         "name a file that `xrnn train` wrote"
     )
-    assert not is_checkpoint(tmp_path / "c")
+    assert not CHECKPOINTS.wrote(tmp_path / "c")
 
 
 # ---- what was written to look right: the digest is ----
@@ -246,7 +248,7 @@ def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
     tracemalloc.start()
     try:
         with one_line(CheckpointError, str(path), words):
-            load_checkpoint(path)
+            CHECKPOINTS.load(path)
         assert tracemalloc.get_traced_memory()[1] < 3 * path.stat().st_size + 50_000
     finally:
         tracemalloc.stop()
@@ -255,7 +257,7 @@ def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_specs_are_those_of_a_snapshot(tmp_path: Path, cell: str) -> None:
     snapshot = example(tmp_path, cell=cell)
-    specs = Snapshot.specs(snapshot.settings, 2)
-    assert {name: (spec.shape, spec.dtype) for name, spec in specs.items()} == {
+    expected = specs(snapshot.settings, None, 2)
+    assert {name: (spec.shape, spec.dtype) for name, spec in expected.items()} == {
         name: (array.shape, array.dtype.name) for name, array in snapshot.arrays.items()
     }

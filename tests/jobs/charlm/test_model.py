@@ -10,8 +10,8 @@ import pytest
 
 from xrnn import GRU, LSTM, RNN, Embedding, Linear, Stack, gradcheck
 from xrnn.backend import Backend
+from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.model import CharLM, State
-from xrnn.jobs.charlm.settings import CELLS
 from xrnn.losses import softmax_cross_entropy
 from xrnn.typing import Array
 

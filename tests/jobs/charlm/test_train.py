@@ -14,7 +14,7 @@ from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from xrnn.cli import main
 from xrnn.files import reserved
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
-from xrnn.jobs.plot import is_own_picture
+from xrnn.jobs.picture import is_own_picture
 
 
 @pytest.fixture(autouse=True)

@@ -11,25 +11,13 @@ import pytest
 
 from tests.conftest import STANDIN
 from tests.jobs.charlm.texts import TINY, small_corpus
+from tests.jobs.snapshots import assert_equal, copied
 from tests.standin.counting import counted
 from xrnn.backend import Backend
-from xrnn.jobs.charlm.settings import CELLS, Settings
-from xrnn.jobs.charlm.trainer import Snapshot, Trainer, learning_rate
+from xrnn.jobs.cells import CELLS
+from xrnn.jobs.charlm.settings import Settings
+from xrnn.jobs.charlm.trainer import Trainer, learning_rate
 from xrnn.jobs.errors import DivergedError
-
-
-def assert_equal(got: Snapshot, expected: Snapshot) -> None:
-    assert (got.settings, got.fingerprint, got.step) == (expected.settings, expected.fingerprint, expected.step)
-    assert got.arrays.keys() == expected.arrays.keys()
-    for name, array in expected.arrays.items():
-        assert array.dtype == got.arrays[name].dtype
-        np.testing.assert_array_equal(got.arrays[name], array, err_msg=name)
-
-
-def copied(snapshot: Snapshot) -> Snapshot:
-    """Before the next step, which writes into the same weights."""
-    arrays = {name: array.copy() for name, array in snapshot.arrays.items()}
-    return Snapshot(snapshot.settings, snapshot.fingerprint, snapshot.step, arrays)
 
 
 def test_training_learns(backend: Backend, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from xrnn.files import real_path
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.plot import holds_own_picture
+from xrnn.jobs.picture import holds_own_picture
 from xrnn.typing import HostArray
 
 HELD_OUT: Final = 0.05  # of the files, or of the bytes where the files are few

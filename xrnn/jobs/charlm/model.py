@@ -8,28 +8,15 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.jobs import cells
 from xrnn.layers.embedding import Embedding
-from xrnn.layers.gru import GRU
 from xrnn.layers.linear import Linear
-from xrnn.layers.lstm import LSTM
-from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
 from xrnn.losses import softmax_cross_entropy
-from xrnn.ops.cell import Cell
-from xrnn.ops.cells.gru import GRUCell
-from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import Array
 
 VOCABULARY: Final = 256  # bytes
 EMBEDDING: Final = 64
-
-# By what `--cell` says: the layer, and its cell.
-_KINDS: Final[dict[str, tuple[Any, Cell]]] = {
-    "rnn": (RNN, RNNCell()),
-    "lstm": (LSTM, LSTMCell()),
-    "gru": (GRU, GRUCell()),
-}
 
 State = tuple[tuple[Array, ...], ...]  # the states of each recurrent layer, (N, H) each
 
@@ -50,32 +37,32 @@ class CharLM:
     def init(cls, cell: str, hidden: int, layers: int, *, rng: np.random.Generator, backend: Backend) -> CharLM:
         """Fresh weights, float32: the same on every backend."""
         embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend=backend)
-        stack = Stack.init(_KINDS[cell][0], EMBEDDING, hidden, layers, rng=rng, backend=backend)
+        stack = Stack.init(cells.LAYERS[cell], EMBEDDING, hidden, layers, rng=rng, backend=backend)
         return cls(cell, embedding, stack, Linear.init(hidden, VOCABULARY, rng=rng, backend=backend))
 
     @classmethod
     def of(cls, params: Mapping[str, Array], cell: str, layers: int) -> CharLM:
         """The model that holds these very arrays, named as in `named_params`."""
         names = ("Wx", "Wh", "b")
-        stack = Stack([_KINDS[cell][0](*(params[f"{cell}{i}.{name}"] for name in names)) for i in range(layers)])
+        stack = Stack([cells.LAYERS[cell](*(params[f"{cell}{i}.{name}"] for name in names)) for i in range(layers)])
         linear = Linear(*(params[f"linear.{name}"] for name in Linear.names))
         return cls(cell, Embedding(params["embedding.W"]), stack, linear)
 
     @staticmethod
     def shapes(cell: str, hidden: int, layers: int) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, known before there is a model."""
-        V, E, H, of_cell = VOCABULARY, EMBEDDING, hidden, _KINDS[cell][1]
+        V, E, H = VOCABULARY, EMBEDDING, hidden
         shapes: dict[str, tuple[int, ...]] = {"embedding.W": (V, E)}
         for i, D in enumerate([E] + [H] * (layers - 1)):
-            shapes[f"{cell}{i}.Wx"] = (D, len(of_cell.from_x) * H)
-            shapes[f"{cell}{i}.Wh"] = (H, len(of_cell.from_h) * H)
-            shapes[f"{cell}{i}.b"] = (of_cell.pre * H,)
+            shapes |= {f"{cell}{i}.{name}": shape for name, shape in cells.shapes(cell, D, H).items()}
         return shapes | {"linear.W": (H, V), "linear.b": (V,)}
 
     @staticmethod
     def state_names(cell: str, layers: int) -> list[list[str]]:
         """A name for each state of each layer: `0` for its h, `0.c` for a c."""
-        return [[f"{i}" if state == "h" else f"{i}.{state}" for state in _KINDS[cell][1].states] for i in range(layers)]
+        return [
+            [f"{i}" if state == "h" else f"{i}.{state}" for state in cells.CELLS[cell].states] for i in range(layers)
+        ]
 
     @property
     def layers(self) -> list[Any]:
@@ -91,7 +78,7 @@ class CharLM:
     def zero_state(self, batch: int) -> State:
         xp, dtype = self.backend.xp, self.embedding.params[0].dtype
         return tuple(
-            tuple(xp.zeros((batch, self.stack.output_size), dtype) for _ in _KINDS[self.cell][1].states)
+            tuple(xp.zeros((batch, self.stack.output_size), dtype) for _ in cells.CELLS[self.cell].states)
             for _ in self.stack.layers
         )
 

@@ -1,0 +1,71 @@
+"""An epoch takes every series once; a batch is one array, and follows from the seed and the step."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from xrnn.backend import Backend
+from xrnn.jobs.series.batches import Batches, pack, unpack
+from xrnn.typing import HostArray
+
+
+def some(count: int) -> list[HostArray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal((1 + i % 4, 3), dtype=np.float32) for i in range(count)]
+
+
+def batches(count: int = 10, batch: int = 4, seed: int = 0) -> Batches:
+    return Batches(some(count), np.arange(count, dtype=np.int32), batch, seed)
+
+
+def targets(batches: Batches, step: int) -> list[int]:
+    whole, shape = batches.packed(step, 0)
+    return list(map(int, unpack(whole, shape)[2]))
+
+
+def test_a_batch_comes_back_as_it_was(backend: Backend) -> None:
+    series = some(5)
+    whole, x = pack(series, np.arange(5, dtype=np.int32))
+    got, lengths, numbers = (backend.to_numpy(a) for a in unpack(backend.asarray(whole), x.shape))
+    assert got.shape == (4, 5, 3)
+    np.testing.assert_array_equal(lengths, [1, 2, 3, 4, 1])
+    np.testing.assert_array_equal(numbers, range(5))
+    for n, values in enumerate(series):
+        np.testing.assert_array_equal(got[: len(values), n], values)
+        assert not got[len(values) :, n].any()
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"), [(10, 4, [4, 3, 3]), (8, 4, [4, 4]), (3, 9, [3]), (5, 1, [1] * 5)]
+)
+def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int]) -> None:
+    of = batches(count, batch)
+    assert of.per_epoch == len(sizes)
+    epochs = [[targets(of, step) for step in range(e * len(sizes), (e + 1) * len(sizes))] for e in range(3)]
+    for epoch in epochs:
+        assert [len(part) for part in epoch] == sizes
+        assert sorted(itertools.chain(*epoch)) == list(range(count))
+    assert count < 5 or epochs[0] != epochs[1] != epochs[2]
+    assert [of.items(step) for step in range(len(sizes) + 1)] == np.cumsum([0, *sizes]).tolist()
+    assert of.items(len(sizes) * 7 + 1) == 7 * count + sizes[0]
+
+
+def test_the_seed_and_the_step_decide_what_is_drawn() -> None:
+    whole = [batches().packed(step, 0.5)[0] for step in range(7)]
+    for step in (5, 2, 6):  # in any order
+        np.testing.assert_array_equal(batches().packed(step, 0.5)[0], whole[step])
+    assert [targets(batches(seed=1), step) for step in range(3)] != [targets(batches(), step) for step in range(3)]
+
+
+def test_noise_has_the_deviation_asked_for_and_leaves_the_series_alone() -> None:
+    series = [np.zeros((500, 3), np.float32), np.zeros((500, 3), np.float32)]
+    of = Batches(series, np.zeros(2, np.int32), 2, 0)
+    x, lengths, numbers = unpack(*of.packed(0, 0.5))
+    assert abs(x.std() - 0.5) < 0.02
+    assert abs(x.mean()) < 0.05
+    np.testing.assert_array_equal([lengths, numbers], [[500, 500], [0, 0]])
+    assert not np.array_equal(x, unpack(*of.packed(1, 0.5))[0])
+    assert not any(each.any() for each in series)

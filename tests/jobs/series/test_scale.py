@@ -1,0 +1,45 @@
+"""Channels are standardised, and what is missing is what a stream would take it for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xrnn.jobs.series.scale import Scale
+
+
+def test_channels_get_mean_0_and_deviation_1() -> None:
+    rng = np.random.default_rng(0)
+    series = [rng.normal([5, -300], [2, 1e-3], (T, 2)) for T in (3, 9, 1)]
+    scale = Scale.of(series)
+    scaled = np.concatenate([scale.apply(each) for each in series])
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-6)
+    new = rng.normal(size=(4, 2))
+    whole = np.concatenate(series)
+    np.testing.assert_allclose(scale.apply(new), (new - whole.mean(0)) / whole.std(0), rtol=1e-5)
+
+
+def test_a_missing_value_is_the_last_before_it_or_the_mean() -> None:
+    n = np.nan
+    scale = Scale.of([np.array([[1.0, n], [3.0, 10.0]]), np.array([[n, 14.0]])])
+    np.testing.assert_array_equal([scale.mean, scale.deviation], [[2, 12], [1, 2]])
+    scaled = scale.apply(np.array([[n, 14], [3, n], [n, n], [1, 10]]))
+    np.testing.assert_array_equal(scaled, [[0, 1], [1, 1], [1, 1], [-1, -1]])
+
+
+def test_a_channel_that_never_changes_is_only_shifted() -> None:
+    rounding = np.array([[0.1], [np.nextafter(0.1, 1)], [0.1]])
+    for values in (np.full((3, 1), 7.0), np.zeros((3, 1)), rounding):
+        scale = Scale.of([values])
+        assert scale.deviation == 1
+        np.testing.assert_allclose(scale.apply(values), 0, atol=1e-6)
+
+
+def test_what_lies_far_out_stays_finite() -> None:
+    scale = Scale.of([np.array([[1e-30], [-1e-30]])])
+    np.testing.assert_array_equal(scale.apply(np.array([[1e30], [-1e30], [1e-30]])), [[1e6], [-1e6], [1]])
+    largest = Scale.of([np.array([[1e30], [-1e30]])])
+    np.testing.assert_array_equal(largest.apply(np.array([[1e30]])), [[1]])
+    zero = Scale(np.zeros(1), np.zeros(1))  # as a file might have it
+    np.testing.assert_array_equal(zero.apply(np.array([[2.0]])), [[2]])

@@ -1,0 +1,122 @@
+"""`.ts` files are read as their format says, and what is none is refused with the number of its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from xrnn.jobs.errors import DataError
+from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.ts import read_ts
+
+HEADER = "@problemName Some\n@classLabel true a b\n@data\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def read(text: str, encoding: str = "utf-8") -> list[Series]:
+    Path("f.ts").write_bytes(text.encode(encoding))
+    return read_ts(Path("f.ts"))
+
+
+def assert_values(series: Series, *channels: list[float]) -> None:
+    np.testing.assert_array_equal(series.values, np.array(channels).T)
+
+
+def test_channels_labels_comments_and_lengths() -> None:
+    text = (
+        "#by somebody\n%# of old\n\n@ProblemName  Some\n@timestamps FALSE\n@univariate false\n@dimensions 2\n"
+        "@equalLength false\n@CLASSLABEL true a b\n@Data\n# in between\n1,2.5,-3e-2:4,5,6:a\n\n  7 , 8 :9,1 : b \r\n"
+    )
+    first, second = read(text)
+    assert_values(first, [1, 2.5, -0.03], [4, 5, 6])
+    assert_values(second, [7, 8], [9, 1])
+    assert (first.label, second.label) == ("a", "b")
+    assert (first.name, second.name) == ("f.ts, line 12", "f.ts, line 14")
+
+
+def test_missing_values_are_nan_and_padding_is_left_out() -> None:
+    first, second = read(HEADER + "1,?,3,?:?,2,2,?:a\n1,2,?:1,2,3:b\n")
+    assert_values(first, [1, np.nan, 3], [np.nan, 2, 2])
+    assert_values(second, [1, 2, np.nan], [1, 2, 3])
+
+
+def test_time_stamps_are_passed_over() -> None:
+    text = "@timeStamps true\n@classLabel true a b\n@data\n"
+    text += (
+        "(2007-01-01 00:00:00,1.5),(2007-01-01 00:01:00,?),(x,2):(0,7),(1,8),(2,9):a\n(0,1) , (1,2) : (0,3),(1,4) : b\n"
+    )
+    first, second = read(text)
+    assert_values(first, [1.5, np.nan, 2], [7, 8, 9])
+    assert_values(second, [1, 2], [3, 4])
+    assert (first.label, second.label) == ("a", "b")
+
+
+def test_without_labels_every_part_is_a_channel() -> None:
+    (series,) = read("@classLabel false\n@data\n1,2:3,4\n")
+    assert_values(series, [1, 2], [3, 4])
+    assert series.label is None
+    (series,) = read("@timeStamps true\n@classLabel false\n@data\n(0,1),(1,2):(0,3),(1,4)\n")
+    assert_values(series, [1, 2], [3, 4])
+
+
+def test_a_byte_order_mark_and_other_encodings_harm_nothing() -> None:
+    assert_values(read(HEADER + "1:a\n", "utf-8-sig")[0], [1])
+    assert_values(read("#é\n" + HEADER + "1:a\n", "latin-1")[0], [1])
+    assert read("@classLabel true é\n@data\n1:é\n", "latin-1")[0].label == "\udce9"
+
+
+def test_labels_match_the_declared_ones_in_any_case() -> None:
+    assert read("@classLabel true walk\n@data\n1:Walk\n")[0].label == "Walk"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "f.ts ends before its data: expected a line @data, then a line for each series; use a whole file"),
+        ("@classLabel true a b\n", "f.ts ends before its data"),
+        (HEADER, "f.ts has no series after @data: expected a line for each; use another copy"),
+        ("1,2,3\n", "f.ts, line 1: expected a tag, as @data, before the data, got '1,2,3'; is this a .ts file?"),
+        ("@timeStamps\n@data\n", "f.ts, line 1: @timestamps is '': expected true or false; mend the line"),
+        ("@classLabel maybe\n@data\n", "f.ts, line 1: @classlabel is 'maybe': expected true or false"),
+        ("@targetLabel true\n@data\n1:2.5\n", "f.ts has @targetLabel, a number to predict for each series: expected"),
+        (
+            HEADER + "1,2:a\n1,2",
+            "f.ts, line 5: '1,2' is no label: one of a, b, expected values, a colon and a label; is",
+        ),
+        (HEADER + "1,2:3,4:a\n1,2:3,", "f.ts, line 5: '3,' is no label"),
+        (HEADER + "1,2:3,4:", "f.ts, line 4: '' is no label"),
+        (HEADER + "a", "f.ts, line 4: 'a' is no label"),
+        (HEADER + "1,2:3:a", "f.ts, line 4: the channels have 1 to 2 steps: expected one length in a series; mend the"),
+        (HEADER + ":a", "f.ts, line 4 has no values: expected at least one step; leave the series out"),
+        (HEADER + "?,?:?,?:a", "f.ts, line 4 has no values: expected at least one step"),
+        (HEADER + "1,2:?,?:a", "f.ts, line 4 lacks every value of channel 2: expected at least one; leave the series"),
+        (
+            HEADER + "1,NaN:a",
+            "f.ts, line 4, channel 1: 'NaN' is no finite number: expected numbers, or ? for a missing",
+        ),
+        (HEADER + "1,2:1,inf:a", "f.ts, line 4, channel 2: 'inf' is no finite number"),
+        (HEADER + "1,fast:a", "f.ts, line 4, channel 1: 'fast' is no finite number"),
+        (HEADER + "1,:a", "f.ts, line 4, channel 1: '' is no finite number"),
+        (HEADER + "1_0:a", "f.ts, line 4, channel 1: '1_0' is no finite number"),
+        (HEADER + "1e200:a", "f.ts, line 4 holds 1e+200: expected numbers up to 1e+30; scale them, or leave it out"),
+        (HEADER + "1,\x1b[2J:a", "f.ts, line 4, channel 1: '�[2J' is no finite number"),
+        ("@timeStamps true\n@data\n1,2:a\n", "f.ts, line 3: '1,2:a' is no label"),
+        ("@timeStamps true\n@data\n(0,1),2):a\n", "f.ts, line 3, channel 1: expected pairs, as (0,1.5),(1,1.7), got"),
+        ("@timeStamps true\n@data\n(0,x):a\n", "f.ts, line 3, channel 1: 'x' is no finite number"),
+    ],
+)
+def test_what_is_no_series_gets_one_line(text: str, words: str) -> None:
+    with one_line(DataError, words):
+        read(text)
+
+
+def test_what_can_not_be_read_gets_one_line(tmp_path: Path) -> None:
+    with one_line(DataError, "can't read missing.ts (No such file or directory): expected a .ts file; check the path"):
+        read_ts(Path("missing.ts"))
