@@ -216,12 +216,12 @@ def square() -> tuple[HostArray, HostArray]:
 def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4) -> float:
     """Compare what a peer's call returned with float64 → the largest error, relative to each array's largest value.
 
-    result  h (N, H) of "step", h (T, N, H) of "forward", (h, dx, dh_prev, dWx, dWh, db) of "train", with dc_prev after
-            dh_prev for LSTM
+    result  h (N, H) of "step" and "stream", h (T, N, H) of "forward", (h, dx, dh_prev, dWx, dWh, db) of "train", with
+            dc_prev after dh_prev for LSTM
     Raises AssertionError naming the array that is wrong.
     """
     reference = problem.reference
-    if operation == "step":
+    if operation in ("step", "stream"):
         expected, arrays = {"h": reference["h"][0]}, (result,)
     elif operation == "forward":
         expected, arrays = {"h": reference["h"]}, (result,)

@@ -8,6 +8,7 @@ A peer's module has two functions:
 where the calls in `Built` take no arguments and leave their results in the library's own arrays:
 
     "step"     one step, nothing recorded → h (N, H)
+    "stream"   the same, which also gives the states for the next step
     "forward"  the whole sequence, as a user calls it for inference → h (T, N, H)
     "train"    forward and backward → h, dx, dh_prev, dWx, dWh, db
     "product"  a large matrix product, which gives the machine's own rate

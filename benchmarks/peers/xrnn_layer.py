@@ -41,6 +41,7 @@ def build(problem: Problem, threads: int) -> Built:
         calls |= {f"base {name}": call for name, call in _sequence(base, _layer(base)).items()}
     if not problem.case.ragged:
         calls["step"] = lambda: _only_h(layer(x[0], *states))
+        calls["stream"] = lambda: layer.stream(x[0], states)[0]
 
     def allocation() -> object:
         return np.empty((2, *states[0].shape), x.dtype)[1]
