@@ -49,5 +49,7 @@ for door in (xrnn.from_torch, xrnn.to_torch):
     except ImportError as error:
         print(error)
 """
-    line = "PyTorch is not installed (No module named 'torch'): use `pip install -e '.[torch]'`"
-    assert output_of(NO_TORCH + code, XRNN_BACKEND="numpy").splitlines() == [line, line]
+    assert output_of(NO_TORCH + code, XRNN_BACKEND="numpy").splitlines() == [
+        f"xrnn.{door} needs PyTorch, which is not installed: `pip install -e '.[torch]'`"
+        for door in ("from_torch", "to_torch")
+    ]

@@ -72,7 +72,8 @@ def layers(**options: Any) -> Iterator[tuple[str, Any]]:
     yield "stacks", Stack([Stack.init(GRU, **sized), Recurrent.init(Scaled(2), H, 4, **options)], dropout=0.1, rng=1)
     yield "linear", Linear.init(D, H, **options)
     yield "embedding", Embedding.init(5, D, **options)
-    yield "dropout", Dropout(0.25, seed=7, layer=2)
+    scalars: Any = {"p": np.float32(0.25), "seed": np.int64(7)}
+    yield "dropout", Dropout(**scalars, layer=2)
 
 
 NAMES = [name for name, _ in layers(backend="numpy")]
@@ -410,6 +411,8 @@ def test_a_cell_is_made_by_whom_the_caller_names(tmp_path: Path) -> None:
     holds = f"{path} holds "
     with one_line(FileError, holds + "the cell 'Scaled', which cells= lacks", "use cells={'Scaled': …}"):
         load(path)
+    with one_line(TypeError, "cells is a type: expected a dict from the name of a cell to its class, as {'MyCell': "):
+        load(path, cells=Scaled)  # type: ignore[arg-type]
     remedy = "use the class of the cell that was saved, or a function that takes what it held by name"
     wrong: dict[str, Any] = {
         "cells= makes another": lambda **held: Scaled(0.25),

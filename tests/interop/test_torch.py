@@ -14,9 +14,10 @@ import torch
 from hypothesis import example, given, settings
 from torch.nn.utils import parametrizations, parametrize, prune
 
+import xrnn.torch
 from tests.errors import one_line
 from tests.interop.alike import assert_alike
-from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Recurrent, Stack, from_torch, to_numpy, to_torch
+from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Recurrent, Stack, from_torch, get_backend, to_numpy, to_torch
 from xrnn.backend import Backend
 from xrnn.interop import torch_weights
 from xrnn.ops.cells.lstm import LSTMCell
@@ -161,6 +162,14 @@ def test_a_module_computes_what_its_layer_computes(backend: Backend, configurati
     assert_alike(from_torch(module, backend=backend), layer)  # nothing is rounded on the way
 
 
+def test_the_modules_of_xrnn_torch_are_taken() -> None:
+    for kind in ("RNN", "LSTM", "GRU"):
+        module = getattr(xrnn.torch, kind)(2, 3, 2, bidirectional=True, dtype=torch.float64)
+        layer = from_torch(module, backend="numpy")
+        assert_same_function(module, layer, get_backend("numpy"))
+        assert type(to_torch(layer)) is getattr(torch.nn, kind)
+
+
 def test_float32_stays() -> None:
     module = Configuration(num_layers=2).module(torch.float32)
     layer = from_torch(module, backend="numpy")
@@ -299,7 +308,7 @@ def test_a_module_whose_parametrization_was_removed_is_taken() -> None:
     module = Configuration().module()
     parametrizations.weight_norm(module, "weight_hh_l0")
     parametrize.remove_parametrizations(module, "weight_hh_l0")
-    assert_same_function(module, from_torch(module, backend="numpy"), from_torch(module, backend="numpy").backend)
+    assert_same_function(module, from_torch(module, backend="numpy"), get_backend("numpy"))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

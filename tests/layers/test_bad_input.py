@@ -40,6 +40,8 @@ def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
         "LSTM(Wx)": lambda junk: LSTM(junk, Wh, b),
         "LSTM(Wh)": lambda junk: LSTM(Wx, junk, b),
         "LSTM(b)": lambda junk: LSTM(Wx, Wh, junk),
+        "GRU(Wh)": lambda junk: GRU(Wx, junk, b),
+        "GRU(b)": lambda junk: GRU(Wx, Wh, junk),
         "LSTM.forward(h_prev)": lambda junk: lstm.forward(x, junk, state),
         "LSTM.forward(c_prev)": lambda junk: lstm.forward(x, state, junk),
         "LSTM.backward(dc)": lambda junk: lstm.backward(lstm.forward(x)[0], junk),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -445,3 +446,14 @@ def test_options_of_init(backend: Backend) -> None:
     assert GRU.init(3, 5, backend=backend).params[2].shape == (20,)
     assert GRU.init(3, 5, reset_after=False, backend=backend).params[2].shape == (15,)
     assert RNN.init(3, 5, leak=1.0, backend=backend).cell.name == "rnn"  # no leak at all: the fused form stays
+
+
+@every_cell
+def test_its_parameters_and_options_make_a_layer_alike(backend: Backend, cell: str) -> None:
+    p = problem(cell, (3, 2, 3, 4), reverse=True)
+    run = Run(p, backend)
+    results = run.forward()
+    run.layer = type(run.layer)(*run.layer.params, **run.layer.options)
+    assert run.layer.options.keys() == inspect.signature(type(run.layer)).parameters.keys() - {"Wx", "Wh", "b"}
+    for again, result in zip(run.forward(), results, strict=True):
+        assert_array_equal(again, result)

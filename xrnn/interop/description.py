@@ -60,25 +60,30 @@ def take_apart(layer: Any) -> tuple[Description, dict[str, Array]]:
 
 
 def _described(layer: Any, prefix: str, arrays: dict[str, Array], name: str, depth: int) -> Description:
-    kind = type(layer).__name__
+    """The description of what an error calls `name`; the arrays go into `arrays`, `prefix` before their names."""
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep: expected fewer; join inner Stacks to one")
-    if type(layer) in (Stack, Bidirectional):
-        inner = [
-            _described(part, f"{prefix}{i}.", arrays, f"{name}.layers[{i}]", depth + 1)
-            for i, part in enumerate(layer.layers)
-        ]
-        description: Description = {"kind": kind, "layers": inner}
-        if kind == "Stack":
-            description["dropout"] = [_described(d, "", {}, "dropout", depth) for d in layer.dropout]
-        return description
+    if type(layer) not in (Stack, Bidirectional):
+        return _described_leaf(layer, prefix, arrays, name)
+    inner = [
+        _described(part, f"{prefix}{i}.", arrays, f"{name}.layers[{i}]", depth + 1)
+        for i, part in enumerate(layer.layers)
+    ]
+    description: Description = {"kind": type(layer).__name__, "layers": inner}
+    if type(layer) is Stack:
+        description["dropout"] = [_described_leaf(dropout, "", {}, "dropout") for dropout in layer.dropout]
+    return description
+
+
+def _described_leaf(layer: Any, prefix: str, arrays: dict[str, Array], name: str) -> Description:
+    kind = type(layer).__name__
     if type(layer) is not _LEAVES.get(kind) and type(layer) is not Recurrent:
         raise TypeError(
             f"{name} is a {kind_of(layer)}: expected one of xrnn's own layers, {', '.join(_KINDS)}; for other "
             "equations use Recurrent with a cell"
         )
     arrays |= {f"{prefix}{key}": param for key, param in layer.named_params.items()}
-    description = {"kind": kind, "options": {}}
+    description: Description = {"kind": kind, "options": {}}
     for key, option in layer.options.items():
         if hasattr(option, "shape"):
             arrays[prefix + key] = option
@@ -87,7 +92,7 @@ def _described(layer: Any, prefix: str, arrays: dict[str, Array], name: str, dep
     if kind == "Recurrent":
         description |= {"cell": layer.cell.name, "attributes": _attributes(layer.cell)}
     if kind in ("Recurrent", "Dropout"):
-        description["step"] = layer.step
+        description["step"] = int(layer.step)
     return description
 
 

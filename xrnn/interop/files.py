@@ -13,7 +13,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.files import FileError, open_arrays, parse_object, quoted, write_arrays
 from xrnn.interop.description import MakeCell, UnknownCellError, canonical, put_together, take_apart
-from xrnn.select import get_backend, to_numpy
+from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import HostArray
 
 _FORMAT: Final = "xrnn layer"
@@ -59,8 +59,13 @@ def load(
     once for their gradients. Warns where a parameter holds NaN or infinity.
 
     Raises ValueError for a file that can't be read, is damaged or of another kind, or holds anything else than the
-    arrays of the layer that it describes; and for a cell that `cells` doesn't make.
+    arrays of the layer that it describes, and for a cell that `cells` doesn't make; TypeError where `cells` is no dict.
     """
+    if not isinstance(cells, Mapping | None):
+        raise TypeError(
+            f"cells is a {kind_of(cells)}: expected a dict from the name of a cell to its class, as "
+            "{'MyCell': MyCell}"
+        )
     target = get_backend(backend)
     with open_arrays(Path(path), _WANTED) as file:
         file.check_format(_FORMAT, _VERSION)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.install import install_hint
 from xrnn.interop import torch_weights
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.gru import GRU
@@ -30,12 +31,14 @@ _LAYERS: Final[Mapping[str, tuple[Any, dict[str, Any]]]] = {
 _OURS: Final = ["xrnn", "torch"]  # where PyTorch's modules on xrnn's kernels lie
 
 
-def import_torch() -> ModuleType:
-    """PyTorch.   Raises ImportError with the command that installs it."""
+def import_torch(user: str) -> ModuleType:
+    """PyTorch, for what an error calls `user`.   Raises ImportError with the command that installs it."""
     try:
         import torch
     except ImportError as error:
-        raise ImportError(f"PyTorch is not installed ({error}): use `pip install -e '.[torch]'`") from error
+        if error.name != "torch":  # PyTorch is there, and broken: its own message says how
+            raise
+        raise ImportError(f"{user} needs PyTorch, which is not installed: {install_hint('torch')}") from error
     return torch  # type: ignore[no-any-return]
 
 
@@ -54,7 +57,7 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
     Raises TypeError for another module, or weights other than float32 or float64, ValueError for a `proj_size`, a state
     dict with other keys than such a module's, weights of other shapes or without values, ImportError without PyTorch.
     """
-    torch = import_torch()
+    torch = import_torch("xrnn.from_torch")
     if not isinstance(module, torch.nn.RNNBase):
         raise TypeError(
             f"module is a {kind_of(module)}: expected torch.nn.RNN, LSTM or GRU; pick these out of a larger model, and "
@@ -136,7 +139,7 @@ def to_torch(layer: Any) -> Any:
     Raises TypeError for other layers, ValueError for what PyTorch's modules have not: a leak, reset_after=False, a
     reverse layer alone, layers of several kinds or sizes; ImportError without PyTorch.
     """
-    torch = import_torch()
+    torch = import_torch("xrnn.to_torch")
     layers = layer.layers if type(layer) is Stack else [layer]
     rows: list[list[Any]] = [each.layers if type(each) is Bidirectional else [each] for each in layers]
     mode = _common_mode(rows)

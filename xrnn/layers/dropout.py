@@ -25,7 +25,7 @@ class Dropout:
 
     def __init__(self, p: float, *, seed: int = 0, layer: int = 0) -> None:
         check_number("p", p, "a probability in [0, 1)", lambda p: 0 <= p < 1)
-        self.p = p
+        self.p = float(p)
         self.seed, self.layer = check_integer("seed", seed, least=0), check_integer("layer", layer, least=0)
         self.step = 0
         self.params: list[Array] = []

@@ -35,8 +35,8 @@ class GRU(SingleStateLayer):
     def __init__(self, Wx: Array, Wh: Array, b: Array, *, reset_after: bool = True, reverse: bool = False) -> None:
         if not isinstance(reset_after, bool):
             raise TypeError(f"reset_after is {reset_after!r}: expected True or False; use bool(reset_after)")
-        H = getattr(Wh, "shape", (0,))[0]
-        if reset_after and getattr(b, "shape", ()) == (3 * H,):
+        H = (getattr(Wh, "shape", ()) or (0,))[0]
+        if reset_after and H and getattr(b, "shape", ()) == (3 * H,):
             raise ValueError(
                 f"b has shape {b.shape}, but this GRU expects ({4 * H},): b_r, b_z, b_n and b_hn, that of the "
                 "recurrent part of n; append b_hn, zeros for none, or say reset_after=False"

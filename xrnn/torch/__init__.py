@@ -7,16 +7,11 @@
 What the kernels can't do runs in PyTorch as before; the logger `xrnn.torch` says so, and why, at level DEBUG.
 """
 
-from xrnn.install import install_hint
+from xrnn.interop.torch import import_torch as _import_torch
 
-try:
-    import torch as _torch  # noqa: F401
-except ImportError as error:
-    if error.name != "torch":  # PyTorch is there, and broken: its own message says how
-        raise
-    raise ImportError(f"xrnn.torch needs PyTorch, which is not installed: {install_hint('torch')}") from error
+_import_torch("xrnn.torch")  # before the modules below import it
 
-from xrnn.torch.accelerate import accelerate
-from xrnn.torch.modules import GRU, LSTM, RNN
+from xrnn.torch.accelerate import accelerate  # noqa: E402
+from xrnn.torch.modules import GRU, LSTM, RNN  # noqa: E402
 
 __all__ = ["GRU", "LSTM", "RNN", "accelerate"]

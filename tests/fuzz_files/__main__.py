@@ -1,0 +1,89 @@
+"""`python -m tests.fuzz_files [--seed 0] [--files 10000]`: so many files of each kind.
+
+Reading one gives what it says, or a refusal on one line, and takes no memory beyond the file's size. A damaged file
+gives what was written, if anything. A file for which that does not hold is kept, and its name printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.fuzz_files import checkpoints, classifiers, layers
+from tests.fuzz_files.damage import damaged
+
+SUBJECTS: dict[str, Any] = {"checkpoints": checkpoints, "classifiers": classifiers, "layers": layers}
+ALLOWANCE = 200_000  # bytes: for headers of any kind, as Python objects
+
+
+def check(subject: Any, path: Path) -> Any:
+    """What is read from `path`, None where it is refused.   Raises AssertionError where neither is right."""
+    size, loaded = path.stat().st_size, None
+    tracemalloc.start()
+    try:
+        loaded = subject.load(path)
+    except subject.Refusal as error:
+        if not str(error).isprintable():
+            raise AssertionError(f"more than one line, or what a terminal obeys: {error!r}") from error
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak <= 3 * size + ALLOWANCE, f"{peak:,} bytes of memory for a file of {size:,}"
+    return loaded
+
+
+def run(subject: Any, folder: Path, seed: int, files: int) -> Counter[str]:
+    """Check so many files in `folder`, where one that fails the check stays → how often each outcome was."""
+    outcomes: Counter[str] = Counter()
+    # What is imported by the first read is no memory of a file's.
+    subject.load(subject.whole(random.Random(0)).write(folder / "whole"))
+    (folder / "whole").unlink()
+    for i in range(files):
+        rng, path = random.Random(f"{seed} {i}"), folder / f"{seed}-{i}.safetensors"
+        forgery = subject.whole(rng)
+        forged = rng.random() < 0.4
+        if forged:
+            subject.change(forgery, rng)
+        content = forgery.to_bytes()
+        path.write_bytes(content if forged else damaged(content, rng))
+        loaded = check(subject, path)
+        if loaded is not None and not forged:
+            path.write_bytes(content)
+            assert_equal(loaded, subject.load(path))
+        outcomes[f"{'forged' if forged else 'damaged'} and {'refused' if loaded is None else 'read'}"] += 1
+        path.unlink()
+    return outcomes
+
+
+def assert_equal(got: tuple[str, dict[str, Any]], want: tuple[str, dict[str, Any]]) -> None:
+    assert got[0] == want[0]
+    assert got[1].keys() == want[1].keys()
+    for name, array in want[1].items():
+        np.testing.assert_array_equal(got[1][name], array, strict=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz_files", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--files", type=int, default=10_000)
+    options = parser.parse_args()
+    for name, subject in SUBJECTS.items():
+        folder = Path(tempfile.mkdtemp(prefix=f"xrnn-fuzz-{name}-"))
+        try:
+            print(f"{name}: {dict(sorted(run(subject, folder, options.seed, options.files).items()))}")
+        except BaseException:
+            print(f"kept: {folder}", file=sys.stderr)
+            raise
+        folder.rmdir()
+
+
+if __name__ == "__main__":
+    main()

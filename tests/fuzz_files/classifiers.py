@@ -1,0 +1,46 @@
+"""Checkpoints of `xrnn classify`."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.forge import Forgery, Tensor
+from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
+from xrnn.jobs.errors import CheckpointError
+from xrnn.jobs.series.checkpoint import CHECKPOINTS, Facts, specs
+from xrnn.jobs.series.settings import Settings
+
+Refusal = CheckpointError
+
+
+def whole(rng: random.Random) -> Forgery:
+    settings, facts = Settings(hidden=3, one_way=rng.random() < 0.5), Facts(2, ("a", "b"))
+    metadata = {"format": "xrnn series classifier", "version": "1", "fingerprint": "f", "step": "2"}
+    metadata |= {"settings": json.dumps(asdict(settings)), "facts": json.dumps(asdict(facts))}
+    arrays = {name: np.ones(spec.shape, spec.dtype) for name, spec in specs(settings, facts, 2).items()}
+    return Forgery({name: Tensor.of(array) for name, array in arrays.items()}, metadata)
+
+
+def change(forgery: Forgery, rng: random.Random) -> None:
+    """Settings, facts, step, metadata or a tensor are others."""
+
+    def other_settings(forgery: Forgery, rng: random.Random) -> None:
+        change_json(forgery, rng, "settings", "facts", "step")
+
+    ways = [other_settings, other_settings, change_metadata, change_tensor]
+    for way in rng.choices(ways, k=rng.choice([1, 1, 2])):
+        way(forgery, rng)
+
+
+def load(path: Path) -> tuple[str, dict[str, Any]]:
+    """What a checkpoint says, and its arrays, which are those that its settings, facts and step ask for."""
+    loaded = CHECKPOINTS.load(path)
+    expected = specs(loaded.settings, loaded.facts, loaded.step)
+    assert {name: array.shape for name, array in loaded.arrays.items()} == {n: s.shape for n, s in expected.items()}
+    return f"{loaded.settings} {loaded.facts} {loaded.fingerprint} {loaded.step}", loaded.arrays

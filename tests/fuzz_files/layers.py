@@ -1,0 +1,50 @@
+"""Files of `xrnn.save`."""
+
+from __future__ import annotations
+
+import json
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+import xrnn
+from tests.forge import Forgery
+from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
+from tests.interop.test_files import Scaled, cell_file, stack_file
+from xrnn.files import FileError
+from xrnn.interop.description import canonical, take_apart
+
+Refusal = FileError
+
+
+def whole(rng: random.Random) -> Forgery:
+    return rng.choice([stack_file, cell_file])()
+
+
+def change(forgery: Forgery, rng: random.Random) -> None:
+    """The description, metadata or a tensor are others."""
+
+    def other_description(forgery: Forgery, rng: random.Random) -> None:
+        change_json(forgery, rng, "layer")
+
+    ways = [other_description, other_description, change_metadata, change_tensor]
+    for way in rng.choices(ways, k=rng.choice([1, 1, 2])):
+        way(forgery, rng)
+
+
+def load(path: Path) -> tuple[str, dict[str, Any]]:
+    """The description and the arrays of what was loaded, which are those of the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NaN
+        layer = xrnn.load(path, cells={"Scaled": Scaled}, backend="numpy")
+    description, arrays = take_apart(layer)
+    with safetensors.safe_open(path, "numpy") as file:
+        assert canonical(json.loads(file.metadata()["layer"])) == canonical(description)
+        assert set(file.keys()) == arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, file.get_tensor(name), strict=True)
+    return canonical(description), arrays
