@@ -35,7 +35,7 @@ def measure_step(peers: Sequence[str], rounds: int, threads: int, cells: Sequenc
     machine.pin(threads)
     with contextlib.ExitStack() as stack:
         workers = [Worker(peer, threads) for peer in peers]
-        ours, longer = Worker(_OURS, threads), Worker(_OURS, threads)
+        ours, longer = Worker(_OURS, threads), Worker(_OURS, 1)  # one thread: as a single step takes
         for worker in (*workers, ours, longer):
             stack.callback(worker.close)
         return {
@@ -72,8 +72,8 @@ def _time(case: Case, workers: Sequence[Worker], rounds: int) -> dict[str, dict[
 
 
 def _take_apart(cell: str, ours: Worker, longer: Worker, rounds: int) -> dict[str, list[float]]:
-    ours.prepare(_case(cell, 1))
     more = 1000
+    ours.prepare(_case(cell, 1))
     longer.prepare(_case(cell, 1 + more))
     parts: dict[str, list[float]] = {part: [] for part in _PARTS}
     for _ in range(rounds):
@@ -98,24 +98,25 @@ def _of_the_only_cell(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(cell: str, microseconds: dict[str, dict[str, list[float]]]) -> Table:
-    title = f"{cell.upper()}, one step, N=1, D=H={_SIZE}, microseconds (× {_OURS}'s)"
+    title = f"{cell.upper()}, one step, N=1, D=H={_SIZE}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
-    for operation in microseconds:
-        table.add_column(_TITLES[operation], justify="right")
-    for library in dict.fromkeys(name for times in microseconds.values() for name in times):
-        table.add_row(library, *(_show(library, times) for times in microseconds.values()))
+    table.add_column("library")
+    table.add_column("microseconds", justify="right")
+    table.add_column(f"its time / {_OURS}'s", justify="right")
+    for operation, times in microseconds.items():
+        for library, rounds in times.items():
+            first = library == next(iter(times))
+            compared = _OURS in times and library != _OURS
+            against = ratio(times[_OURS], rounds) if compared else None
+            table.add_row(
+                _TITLES[operation] if first else "",
+                library,
+                f"{statistics.median(rounds):.2f}",
+                f"{against.median:.2f} ({against.low:.2f}–{against.high:.2f})" if against else "",
+                end_section=library == list(times)[-1],
+            )
     return table
-
-
-def _show(library: str, times: dict[str, list[float]]) -> str:
-    if library not in times:
-        return ""
-    median = f"{statistics.median(times[library]):.2f}"
-    if library == _OURS or _OURS not in times:
-        return median
-    against = ratio(times[_OURS], times[library])
-    return f"{median} ({against.median:.2f}: {against.low:.2f}–{against.high:.2f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
