@@ -21,6 +21,7 @@ from benchmarks.memory import print_memory
 from benchmarks.peers import OURS
 from benchmarks.ratios import Ratio, fastest, gflops, ratio, share
 from benchmarks.step import print_step
+from benchmarks.torch_modules import print_modules
 
 _COLOURS = {"ahead": "green", "behind": "red", "tie": "yellow"}
 _TITLES = {"step": "one step", "forward": "forward", "train": "forward + backward"}
@@ -231,6 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "step": print_step,
         "memory": print_memory,
         "accuracy": print_accuracy,
+        "torch_modules": print_modules,
     }
     found = {name: path for name in printers if (path := folder / f"{name}.json").exists()}
     if not found:

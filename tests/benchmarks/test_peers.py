@@ -9,7 +9,7 @@ import pytest
 from benchmarks.cases import GATES, OPERATIONS, Case, Problem, check
 from benchmarks.peers import PEERS, build, load
 
-NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime", "jax-1": "jax", "jax-8": "jax"}
+NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime", "jax-1": "jax", "jax-8": "jax", "xrnn.torch": "torch"}
 
 
 def of_peer(peer: str) -> Any:
