@@ -21,6 +21,7 @@ from benchmarks.memory import print_memory
 from benchmarks.peers import OURS
 from benchmarks.ratios import Ratio, fastest, gflops, ratio, share
 from benchmarks.step import print_step
+from benchmarks.torch_modules import print_modules
 
 _NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "leak": "leaky RNN"}
 # By cell and whether the rows have lengths: what its tables are called.
@@ -259,6 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "step": print_step,
         "memory": print_memory,
         "accuracy": print_accuracy,
+        "torch_modules": print_modules,
     }
     found = {name: path for name in printers if (path := folder / f"{name}.json").exists()}
     if not found:

@@ -93,7 +93,7 @@ def backward(
 ) -> tuple[Array, tuple[Array, ...]]:
     """The gradients of `forward`, from dstates (T, N, H), of each state after each step, None for zeros.
 
-    → dx (T, N, D), dinitial (N, H) of each state. Overwrites dWx, dWh, db, all C-contiguous.
+    → dx (T, N, D), dinitial (N, H) of each state. Overwrites dWx and dWh, in C or Fortran order, and db.
     """
 
 def affine(x: Array, W: Array, b: Array) -> Array:

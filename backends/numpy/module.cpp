@@ -146,6 +146,15 @@ S* output(nb::handle h, std::initializer_list<int64_t> shape) {
     return static_cast<S*>(PyArray_DATA(array));
 }
 
+// The same of a matrix that may also be the transpose of a contiguous one.
+template <class S>
+WeightGradient<S> weight_gradient(nb::handle h, std::initializer_list<int64_t> shape) {
+    PyArrayObject* array = as_array(h);
+    if (!PyArray_ISFARRAY(array) || PyArray_IS_C_CONTIGUOUS(array)) return {output<S>(h, shape), false};
+    Input<S> checked(h, shape);
+    return {static_cast<S*>(PyArray_DATA(array)), true};
+}
+
 template <class S>
 nb::object empty(std::initializer_list<npy_intp> shape) {
     PyObject* made = PyArray_SimpleNew(int(shape.size()), const_cast<npy_intp*>(shape.begin()), TYPE<S>);
@@ -354,8 +363,8 @@ nb::object backward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh
                      .states = {},
                      .z = nullptr,
                      .dstates = {},
-                     .dWx = output<S>(dWx, {in.D, cell.x_gates * in.H}),
-                     .dWh = output<S>(dWh, {in.H, cell.h_gates * in.H}),
+                     .dWx = weight_gradient<S>(dWx, {in.D, cell.x_gates * in.H}),
+                     .dWh = weight_gradient<S>(dWh, {in.H, cell.h_gates * in.H}),
                      .db = output<S>(db, {cell.pre * in.H}),
                      .dx = data<S>(dx),
                      .dinitial = {}};

@@ -53,8 +53,12 @@ PEERS: Final = {
     "jax-8": Peer("jax_scan", {"unroll": 8}),
     "reservoirpy": Peer("reservoir"),
     "expression": Peer("expression"),
+    "xrnn.torch": Peer("torch_rnn", {"library": "xrnn.torch"}),
 }
-OURS: Final = ("xrnn", "xrnn-plain")
+DOOR: Final = "xrnn.torch"
+OURS: Final = ("xrnn", "xrnn-plain", DOOR)
+# What a comparison measures unless it is told. The door to PyTorch is compared with PyTorch, by a command of its own.
+COMPARED: Final = tuple(peer for peer in PEERS if peer != DOOR)
 
 
 def load(peer: str) -> Any:

@@ -1,10 +1,11 @@
-"""torch.nn.RNN, LSTM and GRU, one step by their cells: inference under inference_mode, training by autograd.
+"""torch.nn.RNN, LSTM and GRU, or xrnn.torch's; a step by PyTorch's cells; training by autograd, as a user calls it.
 
 Rows of different lengths are packed, and the result is padded again, in each call.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, Final
 
 import torch
@@ -14,27 +15,24 @@ from benchmarks.cases import Problem, square
 from benchmarks.peers import Built, Call
 from benchmarks.peers.weights import for_torch, gradients_of_torch
 
-_MODULES: Final[dict[str, Any]] = {
-    "rnn": (torch.nn.RNN, torch.nn.RNNCell),
-    "lstm": (torch.nn.LSTM, torch.nn.LSTMCell),
-    "gru": (torch.nn.GRU, torch.nn.GRUCell),
-}
+_CELLS: Final[dict[str, Any]] = {"rnn": torch.nn.RNNCell, "lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell}
 
 
 def about() -> dict[str, str]:
     return {"torch": torch.__version__, "mkldnn": str(torch.backends.mkldnn.is_available())}
 
 
-def build(problem: Problem, threads: int, device: str = "cpu") -> Built:
+def build(problem: Problem, threads: int, device: str = "cpu", library: str = "torch.nn") -> Built:
     if threads:
         torch.set_num_threads(threads)
     left, right = (torch.from_numpy(a).to(device) for a in square())
     product = torch.empty_like(left)
     rate: dict[str, Call] = {"product": lambda: torch.matmul(left, right, out=product)}
     case = problem.case
-    if case.cell not in _MODULES:
+    if case.cell not in _CELLS:
         return Built(rate)
-    module, cell = (kind(case.D, case.H, device=device) for kind in _MODULES[case.cell])
+    kind: Any = getattr(importlib.import_module(library), case.cell.upper())
+    module, cell = (made(case.D, case.H, device=device) for made in (kind, _CELLS[case.cell]))
     with torch.no_grad():
         for layer in (module, cell):
             for parameter, weight in zip(layer.parameters(), for_torch(problem), strict=True):
@@ -68,8 +66,11 @@ def build(problem: Problem, threads: int, device: str = "cpu") -> Built:
 
     def train() -> tuple[torch.Tensor, ...]:
         x_leaf, *state_leaves = leaves[: 1 + len(states)]
+        for leaf in leaves:
+            leaf.grad = None
         h = run(x_leaf, tuple(state_leaves))
-        dx, *others = torch.autograd.grad(h, leaves, dh)
+        h.backward(dh)
+        dx, *others = (leaf.grad for leaf in leaves)
         dstates, dweights = others[: len(states)], others[len(states) :]
         return h, dx, *(d[0] for d in dstates), *gradients_of_torch(problem, tuple(dweights))
 

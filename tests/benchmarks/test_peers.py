@@ -9,7 +9,14 @@ import pytest
 from benchmarks.cases import GATES, OPERATIONS, Case, Problem, check
 from benchmarks.peers import PEERS, build, load
 
-NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime", "jax-1": "jax", "jax-8": "jax", "reservoirpy": "reservoirpy"}
+NEEDS = {
+    "torch": "torch",
+    "xrnn.torch": "torch",
+    "onnxruntime": "onnxruntime",
+    "jax-1": "jax",
+    "jax-8": "jax",
+    "reservoirpy": "reservoirpy",
+}
 
 
 def of_peer(peer: str) -> Any:

@@ -101,7 +101,8 @@ def _backward(
     trace = Trace(inputs, arrays[:states])
     if len(arrays) > states:
         trace.z = arrays[states]
-    grads = [xp.empty(p.shape, p.dtype) for p in (inputs.Wx, inputs.Wh, inputs.b)]
+    # In the memory order of PyTorch's weights, so that their gradients need no copy.
+    grads = [xp.empty(p.shape[::-1], p.dtype).T for p in (inputs.Wx, inputs.Wh, inputs.b)]
     dx, dinitial = d.memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads)
     dweights = gradients_to_torch(xp, d.cell, *grads)[:weights]
     return [tensor(dx), *[tensor(g[None]) for g in dinitial[: len(initial)]], *[tensor(g) for g in dweights]]

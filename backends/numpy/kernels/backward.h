@@ -248,7 +248,7 @@ bool backward(const xrnn::Backward<S>& f, Partition partition) {
     constexpr Gates GATES = gates_of<Cell>();
     const xrnn::Sequence<S>& of = f.of;
     if (of.T == 0 || of.N == 0 || of.H == 0) {  // sums of nothing
-        fill_zeros(f.dWx, of.D * GATES.x_count * of.H), fill_zeros(f.dWh, of.H * GATES.h_count * of.H);
+        fill_zeros(f.dWx.data, of.D * GATES.x_count * of.H), fill_zeros(f.dWh.data, of.H * GATES.h_count * of.H);
         fill_zeros(f.db, Cell::PRE * of.H), fill_zeros(f.dx, of.T * of.N * of.D);
         for (int k = 0; k < Cell::STATES; ++k) fill_zeros(f.dinitial[k], of.N * of.H);
         return true;

@@ -17,6 +17,13 @@ struct Matrix {
     int64_t row, col;  // strides, of any sign
 };
 
+// The gradient of a weight matrix (K, P): out, contiguous, or, transposed, (P, K) contiguous.
+template <class S>
+struct WeightGradient {
+    S* data;
+    bool transposed;
+};
+
 enum class CellKind { TANH, RELU, LSTM, GRU };  // TANH, RELU: Elman's, with a leak or without
 
 constexpr int CELL_KINDS = 4, MOST_STATES = 2;
@@ -57,7 +64,8 @@ struct Backward {
         const S* data;
         int64_t step, row;
     } dstates[MOST_STATES];
-    S *dWx, *dWh, *db;             // out (D, X·H), (H, R·H), (PRE·H,) contiguous
+    WeightGradient<S> dWx, dWh;    // of (D, X·H), (H, R·H)
+    S* db;                         // out (PRE·H,) contiguous
     S* dx;                         // out (T, N, D) contiguous
     S* dinitial[MOST_STATES];      // out (N, H) each, contiguous
 };

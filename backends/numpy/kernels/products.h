@@ -58,9 +58,10 @@ template <class S>
 struct GradientProducts {
     struct Map {
         int64_t D;
-        S* dW;      // out (D, its gates · H) contiguous
-        int gates;  // that it feeds
+        xrnn::WeightGradient<S> dW;  // of (D, its gates · H)
+        int gates;                   // that it feeds
         const int (&of)[MOST_GATES];
+        const Panels<S> columns;     // of x
     };
 
     const int64_t H, width;  // of a row of dz: PRE · H
@@ -74,12 +75,13 @@ struct GradientProducts {
     Weights<S> WT;
     S* packed;  // CHUNK rows of a panel of dz for each thread
 
-    GradientProducts(int64_t H, const Gates& gates, int64_t x_size, S* dWx, int64_t h_size, S* dWh, Matrix<S> Wx, S* db,
-                     int64_t rows, int threads, Arena<S>& arena)
+    GradientProducts(int64_t H, const Gates& gates, int64_t x_size, xrnn::WeightGradient<S> dWx, int64_t h_size,
+                     xrnn::WeightGradient<S> dWh, Matrix<S> Wx, S* db, int64_t rows, int threads, Arena<S>& arena)
         : H(H),
           width(gates.count * H),
           gates(gates),
-          maps{{x_size, dWx, gates.x_count, gates.x_of}, {h_size, dWh, gates.h_count, gates.h_of}},
+          maps{{x_size, dWx, gates.x_count, gates.x_of, Panels<S>(x_size, threads)},
+               {h_size, dWh, gates.h_count, gates.h_of, Panels<S>(h_size, threads)}},
           db(db),
           columns(H, threads),
           dx_columns(x_size, 1, widest(rows)),
@@ -110,12 +112,14 @@ struct GradientProducts {
                 pack_rows(dz + begin * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
-                    if (map.of[g] < 0 || map.D == 0) continue;
-                    add_product(p, x[m] + begin * map.D, map.D, map.D, b, K, map.dW + map.of[g] * H + c, map.gates * H,
-                                first);
+                    if (map.of[g] < 0 || map.D == 0 || map.dW.transposed) continue;
+                    add_product(columns, p, x[m] + begin * map.D, map.D, map.D, b, K,
+                                map.dW.data + map.of[g] * H + c, map.gates * H, first);
                 }
-                add_product(p, ones, 1, 1, b, K, db + gates.b_of[g] * H + c, width, first);
+                add_product(columns, p, ones, 1, 1, b, K, db + gates.b_of[g] * H + c, width, first);
             }
+            for (int m = 0; m < 2; ++m)
+                if (maps[m].dW.transposed) add_transposed(maps[m], dz + begin * width, x[m], begin, K, b, first, id, n);
         }
     }
 
@@ -134,10 +138,24 @@ struct GradientProducts {
             }
     }
 
-    // out (rows, panel p) += aᵀ @ b,  a (K, rows)
-    void add_product(int64_t p, const S* a, int64_t a_row, int64_t rows, const S* b, int64_t K, S* out, int64_t out_row,
+    // dWᵀ += dzᵀ @ x of K rows of both: panels of x, where dW takes panels of dz.
+    void add_transposed(const Map& map, const S* dz, const S* x, int64_t begin, int64_t K, S* b, bool first, int id,
+                        int n) const {
+        const Panels<S>& columns = map.columns;
+        for (int64_t p = share(columns.count, id, n); p < share(columns.count, id + 1, n); ++p) {
+            const int64_t c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
+            pack_rows(x + begin * map.D + c, map.D, K, columns.valid(p), int(b_row), b);
+            for (int g = 0; g < gates.count; ++g)
+                if (map.of[g] >= 0)
+                    add_product(columns, p, dz + g * H, width, H, b, K, map.dW.data + map.of[g] * H * map.D + c, map.D,
+                                first);
+        }
+    }
+
+    // out (rows, panel p of `columns`) += aᵀ @ b,  a (K, rows)
+    void add_product(const Panels<S>& columns, int64_t p, const S* a, int64_t a_row, int64_t rows, const S* b, int64_t K, S* out, int64_t out_row,
                      bool first) const {
-        Tile<S> t(order_of_product<S>(rows, H, WIDEST));
+        Tile<S> t(order_of_product<S>(rows, columns.columns, WIDEST));
         Segment<S>& term = t.segments[t.count++];
         term.a = a, term.a_row = 1, term.a_col = a_row;
         term.b = b, term.b_row = columns.width(p) * Simd<S>::LANES;
@@ -156,7 +174,7 @@ struct AffineGradientPass {
     Barrier barrier;
 
     AffineGradientPass(const xrnn::AffineGradients<S>& f, int threads, Arena<S>& arena)
-        : f(f), products(f.C, ONE_GATE, f.D, f.dW, 0, nullptr, f.W, f.db, f.rows, threads, arena), barrier(threads) {}
+        : f(f), products(f.C, ONE_GATE, f.D, {f.dW, false}, 0, {nullptr, false}, f.W, f.db, f.rows, threads, arena), barrier(threads) {}
 
     void prepare() { products.prepare(); }
 

@@ -230,8 +230,8 @@ struct Problem {
                                 .states = {},
                                 .z = z.data(),
                                 .dstates = {},
-                                .dWx = out["dWx"].data(),
-                                .dWh = out["dWh"].data(),
+                                .dWx = {out["dWx"].data(), false},
+                                .dWh = {out["dWh"].data(), false},
                                 .db = out["db"].data(),
                                 .dx = out["dx"].data(),
                                 .dinitial = {}};

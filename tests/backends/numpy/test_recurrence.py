@@ -46,8 +46,8 @@ def _no_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Backend, "recurrence_backward", refuse)
 
 
-def results(p: Problem) -> dict[str, HostArray]:
-    """Every result of both passes, written over NaN; and inference gives the bits of training."""
+def results(p: Problem, order: Literal["C", "F"] = "C") -> dict[str, HostArray]:
+    """Every result of both passes, gradients written over NaN in this order; inference gives the bits of training."""
     backend = get_backend("numpy")
     layer = p.layer(backend)
     x, initial, dstates = p.operands(backend)
@@ -60,7 +60,7 @@ def results(p: Problem) -> dict[str, HostArray]:
         assert_array_equal(trace.z[np.arange(len(p.x))[:, None] >= p.lengths], 0)
     for got, want in zip(inferred.states, trace.states, strict=True):
         assert_array_equal(got, want)
-    grads = [np.full(w.shape, np.nan, p.dtype) for w in p.weights]
+    grads = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights]
     dx, dinitial = backend.recurrence_backward(layer.cell, trace, dstates, grads)
     after = trace.after(slice(0, len(p.x)))
     return {
@@ -70,8 +70,8 @@ def results(p: Problem) -> dict[str, HostArray]:
     }
 
 
-def check(p: Problem) -> None:
-    got, solution = results(p), solve(p)
+def check(p: Problem, order: Literal["C", "F"] = "C") -> None:
+    got, solution = results(p, order), solve(p)
     for name, want in {**dict(zip(p.case.states, solution.states, strict=True)), **solution.gradients}.items():
         scale = max(1, np.abs(want).max(initial=0))
         assert_allclose(got[name], want, rtol=0, atol=TOLERANCE[p.dtype] * scale, err_msg=name)
@@ -126,6 +126,14 @@ def test_any_strides_and_order(level: str, cell: str) -> None:
         got = results(problem(cell, **options, layouts=[layout] * 8))
         for key, value in expected.items():
             assert_array_equal(got[key], value, err_msg=f"{key}, {layout}")
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_gradients_in_the_other_order(cell: str, sizes: tuple[int, int, int, int]) -> None:
+    """dWx and dWh as transposes of contiguous arrays, as PyTorch keeps them."""
+    check(problem(cell, sizes, "float32"), order="F")
+    check(problem(cell, sizes, "float64", lengths="ragged"), order="F")
 
 
 def test_a_length_outside_counts_as_the_nearer_end() -> None:

@@ -1,0 +1,39 @@
+"""The comparison of xrnn.torch with PyTorch in miniature."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report, torch_modules
+from benchmarks.cases import GATED, GATES
+
+
+@pytest.mark.needs("torch", "bench")
+@pytest.mark.skipif(sys.platform == "win32", reason="stopping idle workers needs POSIX signals")
+def test_the_command_writes_what_the_report_renders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch_modules.main(["--quick", "--rounds", "2", "--threads", "1", "--out", str(tmp_path)])
+    results = json.loads((tmp_path / "torch_modules.json").read_text())
+    for cell in results["cells"]:
+        for times in cell["microseconds"].values():
+            assert set(times) == {"torch", "xrnn.torch"}
+            assert all(len(rounds) == 2 and min(rounds) > 0 for rounds in times.values())
+        assert max(cell["errors"]["xrnn.torch"].values()) < 1e-5
+    capsys.readouterr()
+    report.main([str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "torch.nn.RNN and xrnn.torch's" in printed
+    assert "over 3 cells, geometric mean: inference" in printed
+
+
+def test_every_kind_is_measured_in_every_cell() -> None:
+    assert len(torch_modules.CASES) == len(GATES) * len(GATED) // 2
+
+
+def test_a_kind_that_the_quick_cases_lack_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        torch_modules.main(["--quick", "--cell", "gru"])
+    assert "--quick has no case of --cell gru: leave out one of them" in capsys.readouterr().err
