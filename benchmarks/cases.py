@@ -5,8 +5,9 @@ T time steps, N batch, D input size, H hidden size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +18,14 @@ from xrnn.typing import HostArray
 
 OPERATIONS: Final = ("step", "forward", "train")
 # By cell: how many gates' columns Wx and Wh have, and how many elements a unit has in b.
-GATES: Final = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4)}
-LAYERS: Final[dict[str, Any]] = {"rnn": xrnn.RNN, "lstm": xrnn.LSTM, "gru": xrnn.GRU}
+GATES: Final = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4), "leak": (1, 1)}
+LEAK: Final = 0.3
+LAYERS: Final[dict[str, Any]] = {
+    "rnn": xrnn.RNN,
+    "lstm": xrnn.LSTM,
+    "gru": xrnn.GRU,
+    "leak": partial(xrnn.RNN, leak=LEAK),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +34,27 @@ class Case:
     N: int
     D: int
     H: int
-    cell: str = field(default="rnn", kw_only=True)  # or "lstm", "gru"
+    cell: str = field(default="rnn", kw_only=True)  # or another of GATES
+    ragged: bool = field(default=False, kw_only=True)  # whether the rows have lengths of their own
 
     @property
     def name(self) -> str:
-        sizes = f"T{self.T}-N{self.N}-D{self.D}-H{self.H}"
-        return sizes if self.cell == "rnn" else f"{self.cell}-{sizes}"
+        kind = "" if self.cell == "rnn" else f"{self.cell}-"
+        return f"{kind}T{self.T}-N{self.N}-D{self.D}-H{self.H}{'-ragged' * self.ragged}"
+
+    @property
+    def base(self) -> Case | None:
+        """What a case is compared with besides other libraries: the full batch; of a leaky RNN, the Elman layer."""
+        if self.ragged:
+            return replace(self, ragged=False)
+        return replace(self, cell="rnn") if self.cell == "leak" else None
+
+    @property
+    def lengths(self) -> HostArray:
+        """(N,), uniform in 1…T where the case is ragged."""
+        if not self.ragged:
+            return np.full(self.N, self.T)
+        return np.random.default_rng((self.T, self.N)).integers(1, self.T, self.N, endpoint=True)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -40,9 +62,9 @@ class Case:
 
     def flops(self, operation: str) -> int:
         """Multiplications and additions of the matrix products; training does three times the forward's."""
-        steps = 1 if operation == "step" else self.T
+        rows = self.N if operation == "step" else int(self.lengths.sum())
         gates = GATES[self.cell][0]
-        return 2 * steps * self.N * self.H * gates * (self.D + self.H) * (3 if operation == "train" else 1)
+        return 2 * rows * self.H * gates * (self.D + self.H) * (3 if operation == "train" else 1)
 
 
 # The cells that figures are stated for.
@@ -90,6 +112,16 @@ GATED: Final = tuple(
     )
 )
 
+# Batches of different lengths, and the leaky RNN: also beside the full batch and the Elman layer.
+RAGGED: Final = tuple(
+    Case(*sizes, cell=cell, ragged=True)
+    for cell in ("rnn", "lstm", "gru")
+    for sizes in ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))
+)
+LEAKY: Final = tuple(
+    Case(*sizes, cell="leak") for sizes in ((50, 1, 64, 64), (50, 16, 256, 256), (50, 64, 256, 256), (1000, 1, 1, 500))
+)
+
 # Series over the batch size at D = H, for the pictures: (T, H) → batch sizes. Some of them are cells as well.
 SWEEPS: Final = {
     (50, 16): (1, 16, 256, 1024),
@@ -98,9 +130,23 @@ SWEEPS: Final = {
     (20, 1024): (1, 16, 64, 256),
 }
 
-_SWEPT = tuple(Case(T, N, H, H) for (T, H), batches in SWEEPS.items() for N in batches)
-CASES: Final = CELLS + tuple(case for case in _SWEPT if case not in CELLS)
-ALL: Final = CASES + GATED
+# The gated cells' pictures have fewer panels.
+_GATED_SWEEPS: Final = ((50, 64), (50, 256))
+
+
+def _swept(cell: str, sweeps: Iterable[tuple[int, int]], stated: tuple[Case, ...]) -> tuple[Case, ...]:
+    """The cases of these series that are not among `stated`."""
+    series = (Case(T, N, H, H, cell=cell) for T, H in sweeps for N in SWEEPS[T, H])
+    return tuple(case for case in series if case not in stated)
+
+
+CASES: Final = CELLS + _swept("rnn", SWEEPS, CELLS)
+STATED: Final = CELLS + GATED + RAGGED + LEAKY
+ALL: Final = (
+    *STATED,
+    *_swept("rnn", SWEEPS, STATED),
+    *(case for cell in ("lstm", "gru") for case in _swept(cell, _GATED_SWEEPS, STATED)),
+)
 QUICK: Final = (Case(50, 1, 16, 16), Case(35, 3, 40, 100), Case(1, 1, 64, 64))
 
 
@@ -124,6 +170,9 @@ class Problem:
         )  # spectral radius near 0.7: gradients neither explode nor vanish
         self.b = normal(biases, scale=0.1)
         self.dh = normal(T, N, H)
+        self.lengths = case.lengths if case.ragged else None
+        self.within = np.arange(T)[:, None] < case.lengths  # (T, N): not past a row's end
+        self.dh[~self.within] = 0  # what a library returns there is its own affair
         self.c_prev = normal(N, H, scale=0.5) if case.cell == "lstm" else None
 
     @property
@@ -144,12 +193,13 @@ class Problem:
         x, dh, *states = (self.backend.asarray(a, "float64") for a in (self.x, self.dh, *self.states))
         layer = LAYERS[self.case.cell](*(self.backend.asarray(w, "float64") for w in self.weights))
         with xrnn.use_fused(False):
-            result = layer.forward(x, *states)
+            result = layer.forward(x, *states, lengths=self.lengths)
             gradients = [*layer.backward(dh), *layer.grads]
         h = result[0] if isinstance(result, tuple) else result
         names = ["dx", *(f"d{state}_prev" for state in layer.cell.states), "dWx", "dWh", "db"]
         arrays = dict(zip(names, gradients, strict=True))
-        return {name: to_numpy(array) for name, array in {"h": h, **arrays}.items()}
+        found = {name: to_numpy(array) for name, array in {"h": h, **arrays}.items()}
+        return {**found, "h": np.where(self.within[..., None], found["h"], 0)}
 
 
 _SQUARE = 1536
@@ -166,12 +216,12 @@ def square() -> tuple[HostArray, HostArray]:
 def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4) -> float:
     """Compare what a peer's call returned with float64 → the largest error, relative to each array's largest value.
 
-    result  h (N, H) of "step", h (T, N, H) of "forward", (h, dx, dh_prev, dWx, dWh, db) of "train", with dc_prev after
-            dh_prev for LSTM
+    result  h (N, H) of "step" and "stream", h (T, N, H) of "forward", (h, dx, dh_prev, dWx, dWh, db) of "train", with
+            dc_prev after dh_prev for LSTM
     Raises AssertionError naming the array that is wrong.
     """
     reference = problem.reference
-    if operation == "step":
+    if operation in ("step", "stream"):
         expected, arrays = {"h": reference["h"][0]}, (result,)
     elif operation == "forward":
         expected, arrays = {"h": reference["h"]}, (result,)
@@ -180,6 +230,8 @@ def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4
     worst = 0.0
     for (name, want), array in zip(expected.items(), arrays, strict=True):
         got = to_numpy(array)
+        if name == "h" and operation != "step":
+            got = np.where(problem.within[..., None], got, np.zeros((), got.dtype))
         where = f"{problem.case.name} {operation}: {name}"
         if got.dtype != np.float32 or got.shape != want.shape:
             raise AssertionError(f"{where} is {got.dtype} {got.shape}: expected float32 {want.shape}")

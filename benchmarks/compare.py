@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import ALL, CELLS, GATED, OPERATIONS, QUICK, SQUARE_FLOPS, Case
+from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, Case
 from benchmarks.peers import PEERS
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison, wide_console
@@ -57,7 +57,7 @@ def _again(worker: Worker, threads: int, stack: contextlib.ExitStack) -> Worker:
 
 def _cell(case: Case, workers: list[Worker], rounds: int) -> list[dict[str, Any]]:
     prepared = {worker.peer: worker.prepare(case) for worker in workers}
-    operations = ("product", *OPERATIONS)
+    operations = ("product", *OPERATIONS, *(f"base {operation}" for operation in OPERATIONS))
     times: dict[str, dict[str, list[float]]] = {operation: {} for operation in operations}
     for turn in range(rounds):
         first = turn % len(workers)
@@ -71,6 +71,7 @@ def _cell(case: Case, workers: list[Worker], rounds: int) -> list[dict[str, Any]
         {
             "case": case.name,
             "cell": case.cell,
+            "ragged": case.ragged,
             "T": case.T,
             "N": case.N,
             "D": case.D,
@@ -78,11 +79,13 @@ def _cell(case: Case, workers: list[Worker], rounds: int) -> list[dict[str, Any]
             "operation": operation,
             "flops": case.flops(operation),
             "microseconds": times[operation],
+            "base_microseconds": times[f"base {operation}"],
             "errors": {peer: prepared[peer]["errors"][operation] for peer in times[operation]},
             "forms": {peer: prepared[peer]["form"] for peer in times[operation] if prepared[peer]["form"]},
             "ceiling_gflops": ceiling,
         }
         for operation in OPERATIONS
+        if times[operation]
     ]
 
 
@@ -96,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
-    chosen = QUICK if options.quick else CELLS + GATED if options.no_sweeps else ALL
+    chosen = QUICK if options.quick else STATED if options.no_sweeps else ALL
     cases = [case for case in chosen if (options.cases or "") in case.name]
     if not cases:
         parser.error(f"--cases is {options.cases}: expected a part of a name such as {ALL[0].name}")

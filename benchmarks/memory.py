@@ -24,21 +24,26 @@ from benchmarks.cases import Case, Problem
 from benchmarks.peers import PEERS, build
 from benchmarks.worker import environment
 
-CASE: Final = Case(T=1000, N=64, D=256, H=256)
-_SMALL: Final = Case(T=2, N=2, D=16, H=16)
+CASES: Final = tuple(Case(T=1000, N=64, D=256, H=256, cell=cell) for cell in ("rnn", "lstm", "gru"))
+# By cell, how many numbers a unit has at each step that the backward pass needs: h; h, c, i, f, g, o; h, r, u, n, z_h.
+_KEPT: Final = {"rnn": 1, "lstm": 6, "gru": 5}
 # JAX compiles within a call, and its compiler's memory would be counted.
 _PEERS: Final = ("xrnn", "xrnn-plain", "numpy", "torch", "onnxruntime")
 
 
-def measure_memory(peers: Sequence[str], case: Case, threads: int) -> dict[str, Any]:
-    """Peaks in bytes above the inputs, by operation and peer."""
+def measure_memory(peers: Sequence[str], cases: Sequence[Case], threads: int) -> dict[str, Any]:
+    """Peaks in bytes above the inputs, by case, operation and peer."""
+    cells = [_measure(peers, case, threads) for case in cases]
+    return {"machine": machine.describe(threads), "dtype": "float32", "cells": cells}
+
+
+def _measure(peers: Sequence[str], case: Case, threads: int) -> dict[str, Any]:
     peaks: dict[str, dict[str, int]] = {"forward": {}, "train": {}}
     for operation, by_peer in peaks.items():
         for peer in peers:
             probe = [sys.executable, "-m", "benchmarks.memory", "--probe", peer, operation]
-            sizes = map(str, case.sizes)
             done = subprocess.run(
-                [*probe, *sizes, "--threads", str(threads)],
+                [*probe, case.cell, *map(str, case.sizes), "--threads", str(threads)],
                 env=environment(threads) | PEERS[peer].environment,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -47,19 +52,19 @@ def measure_memory(peers: Sequence[str], case: Case, threads: int) -> dict[str, 
             peak = json.loads(done.stdout.splitlines()[-1])
             if peak is not None:
                 by_peer[peer] = peak
+    steps = case.T * case.N
     return {
-        "machine": machine.describe(threads),
-        "dtype": "float32",
         "case": case.name,
-        "hs_bytes": 4 * (case.T + 1) * case.N * case.H,
-        "weight_bytes": 4 * (case.D + case.H) * case.H,
+        "h_bytes": 4 * steps * case.H,
+        "x_bytes": 4 * steps * case.D,
+        "kept_bytes": 4 * steps * (case.D + _KEPT[case.cell] * case.H),
         "peak_bytes": peaks,
     }
 
 
 def peak(peer: str, operation: str, case: Case, threads: int) -> int | None:
     """The peak of one call in this process, in bytes; None where the library has no such operation."""
-    small = build(peer, Problem(_SMALL), threads).calls
+    small = build(peer, Problem(Case(T=2, N=2, D=16, H=16, cell=case.cell)), threads).calls
     if operation not in small:
         return None
     small[operation]()
@@ -81,11 +86,14 @@ def _status(field: str) -> int:
 
 
 def print_memory(results: dict[str, Any], console: Console) -> None:
-    hs, weights, peaks = results["hs_bytes"], results["weight_bytes"], results["peak_bytes"]
-    table = Table(
-        title=f"peak memory above the inputs, MB, {results['case']}", title_justify="left", box=box.SIMPLE_HEAD
-    )
-    for column in ("", "forward", "beyond hs and packed weights", "forward + backward", "of torch's"):
+    for cell in results["cells"]:
+        _print_cell(cell, console)
+
+
+def _print_cell(cell: dict[str, Any], console: Console) -> None:
+    h, x, kept, peaks = cell["h_bytes"], cell["x_bytes"], cell["kept_bytes"], cell["peak_bytes"]
+    table = Table(title=f"peak memory above the inputs, MB, {cell['case']}", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("", "forward", "of h", "forward + backward", "with x, of what must be kept", "of torch's"):
         table.add_column(column, justify="right" if column else "left")
     torch = peaks["train"].get("torch")
     for name, forward in peaks["forward"].items():
@@ -93,26 +101,30 @@ def print_memory(results: dict[str, Any], console: Console) -> None:
         table.add_row(
             name,
             f"{forward / 1e6:.1f}",
-            f"{(forward - hs - weights) / hs:.1%} of hs",
+            f"{forward / h:.0%}",
             f"{train / 1e6:.1f}" if train else "",
+            f"{(train + x) / kept:.0%}" if train else "",
             f"{train / torch:.0%}" if train and torch else "",
         )
     console.print(table)
-    console.print(f"hs is {hs / 1e6:.1f} MB, the weights are {weights / 1e6:.1f} MB", highlight=False)
+    console.print(
+        f"h is {h / 1e6:.1f} MB; what backward needs, {kept / 1e6:.1f} MB: x, h and, of a cell with gates, c and gates",
+        highlight=False,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="peak memory of a call")
     parser.add_argument("--peers", default=",".join(_PEERS), help="comma-separated (default: %(default)s)")
-    parser.add_argument("--probe", nargs=6, metavar=("PEER", "OPERATION", "T", "N", "D", "H"), help=argparse.SUPPRESS)
+    parser.add_argument("--probe", nargs=7, metavar=("PEER", "OPERATION", "CELL", *"TNDH"), help=argparse.SUPPRESS)
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
     if options.probe:
-        peer, operation, *sizes = options.probe
-        print(json.dumps(peak(peer, operation, Case(*map(int, sizes)), options.threads)))
+        peer, operation, cell, *sizes = options.probe
+        print(json.dumps(peak(peer, operation, Case(*map(int, sizes), cell=cell), options.threads)))
         return
-    results = measure_memory(options.peers.split(","), CASE, options.threads)
+    results = measure_memory(options.peers.split(","), CASES, options.threads)
     machine.write(results, options.out / "memory.json")
     print_memory(results, Console())
 

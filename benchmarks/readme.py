@@ -9,40 +9,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CELLS, GATED, Case
+from benchmarks.cases import STATED, Case
 from benchmarks.ratios import share
-from benchmarks.report import Cell, against_peers
+from benchmarks.report import KINDS, Cell, against_base, against_peers
 
-_HEAD = """\
-| T, N, D, H | forward, µs | best peer / xrnn | of ceiling | forward + backward, µs | best peer / xrnn |
-|---|--:|--:|--:|--:|--:|"""
+_HEAD = "| T, N, D, H | forward, µs | best peer / xrnn | of ceiling | forward + backward, µs | best peer / xrnn |"
+_RULE = "|---|--:|--:|--:|--:|--:|"
 
 
 def table(results: dict[str, Any]) -> str:
-    """Of RNN, LSTM and GRU, as far as measured: a row for each case of `CELLS` and `GATED`, and the geometric means."""
+    """A table for each kind of cell that was measured: a row for each case of `STATED`, and the geometric means."""
     cells = {(cell["case"], cell["operation"]): cell for cell in results["cells"]}
-    lines = _table(cells, CELLS)
-    for kind in ("lstm", "gru"):
-        stated = [case for case in GATED if case.cell == kind]
-        if any((case.name, "train") in cells for case in stated):
-            lines += ["", f"{kind.upper()}:", "", *_table(cells, stated)]
-    return "\n".join(lines)
+    tables = []
+    for (kind, ragged), name in KINDS.items():
+        of_kind = [case for case in STATED if (case.cell, case.ragged) == (kind, ragged)]
+        if measured := [case for case in of_kind if (case.name, "train") in cells]:
+            tables.append(f"{name}:\n\n" + "\n".join(_table(cells, measured)))
+    return "\n\n".join(tables)
 
 
-def _table(cells: dict[tuple[str, str], Cell], stated: Sequence[Case]) -> list[str]:
-    lines = [_HEAD]
-    for case in stated:
-        if (case.name, "train") not in cells:
-            continue
+def _table(cells: dict[tuple[str, str], Cell], cases: Sequence[Case]) -> list[str]:
+    beside = "" if cases[0].base is None else "of full batch" if cases[0].ragged else "of Elman"
+    lines = [(f"{_HEAD} {beside} |" if beside else _HEAD), f"{_RULE}--:|" if beside else _RULE]
+    for case in cases:
         forward, train = cells[case.name, "forward"], cells[case.name, "train"]
         rate = share(forward["flops"], forward["microseconds"]["xrnn"], forward["ceiling_gflops"])
         sizes = f"{case.T}, {case.N}, {case.D}, {case.H}"
-        lines.append(
-            f"| {sizes} | {_time(forward)} | {_peer(forward)} | {rate:.0%} | {_time(train)} | {_peer(train)} |"
-        )
+        line = f"| {sizes} | {_time(forward)} | {_peer(forward)} | {rate:.0%} | {_time(train)} | {_peer(train)} |"
+        lines.append(f"{line} {_base(forward)}, {_base(train)} |" if beside else line)
     for operation in ("step", "forward", "train"):
         ratios = [
-            compared[1] for case in stated if (compared := against_peers(cells.get((case.name, operation), _NONE)))
+            compared[1] for case in cases if (compared := against_peers(cells.get((case.name, operation), _NONE)))
         ]
         if ratios:
             mean = statistics.geometric_mean(ratio.median for ratio in ratios)
@@ -57,6 +54,11 @@ _NONE: Cell = {"microseconds": {}}
 def _time(cell: Cell) -> str:
     median = statistics.median(cell["microseconds"]["xrnn"])
     return f"{median:,.1f}" if median < 100 else f"{median:,.0f}"
+
+
+def _base(cell: Cell) -> str:
+    base = against_base(cell)
+    return f"{base.median:.2f}" if base else ""
 
 
 def _peer(cell: Cell) -> str:

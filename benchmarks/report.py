@@ -16,12 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import print_accuracy
-from benchmarks.cases import CELLS, GATED, GATES, SWEEPS, Case
+from benchmarks.cases import GATES, STATED, SWEEPS, Case
 from benchmarks.memory import print_memory
 from benchmarks.peers import OURS
 from benchmarks.ratios import Ratio, fastest, gflops, ratio, share
 from benchmarks.step import print_step
 
+_NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "leak": "leaky RNN"}
+# By cell and whether the rows have lengths: what its tables are called.
+KINDS = {(cell, ragged): _NAMES[cell] + ", different lengths" * ragged for cell in GATES for ragged in (False, True)}
 _COLOURS = {"ahead": "green", "behind": "red", "tie": "yellow"}
 _TITLES = {"step": "one step", "forward": "forward", "train": "forward + backward"}
 
@@ -38,14 +41,25 @@ def print_comparison(results: dict[str, Any], console: Console) -> None:
         f"{machine['date']}; large matrix product: {_quartiles(ceilings)} GFLOP/s",
         highlight=False,
     )
-    for kind in GATES:
+    for (kind, ragged), name in KINDS.items():
+        of_kind = [cell for cell in results["cells"] if kind_of(cell) == (kind, ragged)]
         for operation, title in _TITLES.items():
-            of_kind = [cell for cell in results["cells"] if cell.get("cell", "rnn") == kind]
             cells = [cell for cell in of_kind if cell["operation"] == operation]
             if cells:
-                console.print(_table(title if kind == "rnn" else f"{kind.upper()}, {title}", cells))
+                console.print(_table(f"{name}, {title}", cells))
                 for line in _summary(cells):
                     console.print(line, highlight=False)
+
+
+def kind_of(cell: Cell) -> tuple[str, bool]:
+    """Cells of a kind share a table. Older results have neither key."""
+    return cell.get("cell", "rnn"), cell.get("ragged", False)
+
+
+def against_base(cell: Cell) -> Ratio | None:
+    """xrnn's time over that of the full batch, or of the layer without a leak; None where there is no such thing."""
+    base = cell.get("base_microseconds", {}).get("xrnn")
+    return ratio(base, cell["microseconds"]["xrnn"]) if base else None
 
 
 def against_peers(cell: Cell) -> tuple[str, Ratio] | None:
@@ -69,6 +83,9 @@ def _table(title: str, cells: Sequence[Cell]) -> Table:
     table.add_column("best peer / xrnn", justify="right", no_wrap=True)
     table.add_column("numpy / plain", justify="right", no_wrap=True)
     table.add_column("of ceiling", justify="right", no_wrap=True)
+    has_base = any(against_base(cell) for cell in cells)
+    if has_base:
+        table.add_column("of full batch" if cells[0]["ragged"] else "of Elman", justify="right", no_wrap=True)
     for cell in cells:
         times = cell["microseconds"]
         compared = against_peers(cell)
@@ -81,13 +98,16 @@ def _table(title: str, cells: Sequence[Cell]) -> Table:
         row.append(_show(ratio(times["xrnn-plain"], times["numpy"])) if both else "")
         ours = times.get("xrnn")
         row.append(f"{share(cell['flops'], ours, cell['ceiling_gflops']):.0%}" if ours else "")
+        if has_base:
+            base = against_base(cell)
+            row.append(f"{base.median:.2f} ({base.low:.2f}–{base.high:.2f})" if base else "")
         table.add_row(*row)
     return table
 
 
 def _summary(cells: Sequence[Cell]) -> list[str]:
     """The geometric mean over the cells that figures are stated for, not those that only fill the pictures."""
-    stated = {case.name for case in (*CELLS, *GATED)}
+    stated = {case.name for case in STATED}
     ratios = [compared[1] for cell in cells if cell["case"] in stated and (compared := against_peers(cell))]
     if not ratios:
         return []
@@ -148,24 +168,30 @@ def device_series(own: dict[str, Any] | None) -> Series:
 
 
 def draw_comparison(results: dict[str, Any], folder: Path, device: Series | None = None) -> list[Path]:
-    """Throughput against batch size, a panel for each series and operation → the files that were written.
+    """Throughput against batch size: two pictures a cell, a panel for each series and operation → their files.
 
-    A run that measured none of the series draws nothing. `device` adds lines that were measured elsewhere.
+    A run that measured none of a cell's series draws none of it. `device` adds lines that were measured elsewhere.
     """
+    return [path for cell in GATES for path in _draw_cell(cell, results, folder, device or {})]
+
+
+def _draw_cell(cell: str, results: dict[str, Any], folder: Path, device: Series) -> list[Path]:
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
     lines: Series = {}
-    for cell in results["cells"]:
-        for name, rounds in cell["microseconds"].items():
-            lines.setdefault(name, {})[cell["case"], cell["operation"]] = statistics.median(rounds)
-    lines |= device or {}
+    for result in results["cells"]:
+        for name, rounds in result["microseconds"].items():
+            lines.setdefault(name, {})[result["case"], result["operation"]] = statistics.median(rounds)
+    lines |= device
     lines = {name: line for name, line in lines.items() if {operation for _, operation in line} - {"step"}}
     measured = {case for case, _ in chain.from_iterable(lines.values())}
     drawn = {
-        (T, H): batches for (T, H), batches in SWEEPS.items() if any(Case(T, N, H, H).name in measured for N in batches)
+        (T, H): batches
+        for (T, H), batches in SWEEPS.items()
+        if any(Case(T, N, H, H, cell=cell).name in measured for N in batches)
     }
     ceiling = statistics.median(rate for cell in results["cells"] for rate in cell["ceiling_gflops"])
     machine = results["machine"]
@@ -179,7 +205,7 @@ def draw_comparison(results: dict[str, Any], folder: Path, device: Series | None
         for row, operation in zip(grid, ("forward", "train"), strict=True):
             for axes, ((T, H), batches) in zip(row, drawn.items(), strict=True):
                 for number, (name, line) in enumerate(lines.items()):
-                    points = _points(line, operation, unit, [Case(T, N, H, H) for N in batches])
+                    points = _points(line, operation, unit, [Case(T, N, H, H, cell=cell) for N in batches])
                     ours = name.startswith("xrnn")
                     axes.plot(
                         *points,
@@ -202,8 +228,10 @@ def draw_comparison(results: dict[str, Any], folder: Path, device: Series | None
             axes.set_xlabel("batch size")
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
-        figure.suptitle(f"{machine['cpu']}, {machine['threads']} threads, {results['dtype']}", fontsize=10)
-        paths.append(folder / f"{unit}.png")
+        figure.suptitle(
+            f"{_NAMES[cell]}: {machine['cpu']}, {machine['threads']} threads, {results['dtype']}", fontsize=10
+        )
+        paths.append(folder / (f"{unit}.png" if cell == "rnn" else f"{unit}-{cell}.png"))
         figure.savefig(paths[-1], dpi=110)
         pyplot.close(figure)
     return paths

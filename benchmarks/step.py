@@ -18,75 +18,116 @@ from benchmarks.peers import PEERS
 from benchmarks.ratios import ratio
 from benchmarks.worker import Worker
 
-STEP: Final = Case(T=1, N=1, D=64, H=64)
-_LONG: Final = Case(T=1001, N=1, D=64, H=64)
+CELLS: Final = ("rnn", "lstm", "gru")
+_TITLES: Final = {"step": "call", "stream": "stream", "train": "forward + backward"}
+_PARTS: Final = ("total", "checks", "allocation", "kernel", "call")
+_SIZE: Final = 64  # D and H
 _OURS: Final = "xrnn"
 
 
-def measure_step(peers: Sequence[str], rounds: int, threads: int) -> dict[str, Any]:
-    """Times in microseconds, one a round.
+def measure_step(peers: Sequence[str], rounds: int, threads: int, cells: Sequence[str] = CELLS) -> dict[str, Any]:
+    """Times of each cell in microseconds, one a round: by operation and library, and of the parts of xrnn's call.
 
-    parts   "total" of xrnn's step; "checks" of its arguments; "allocation" of the buffer for its result; "kernel",
-            taken as what one more step costs in a sequence of a thousand; "call" is what is left: Python's and the
-            compiled function's calls, views of arrays, what a sequence pays once
+    parts   "total" of a call; "checks" of its arguments; "allocation" of the buffer for a state; "kernel", taken as
+            what one more step costs in a sequence of a thousand; "call" is what is left: Python's and the compiled
+            function's calls, views of arrays, what a sequence pays once
     """
     machine.pin(threads)
-    times: dict[str, list[float]] = {peer: [] for peer in peers}
-    parts: dict[str, list[float]] = {part: [] for part in ("total", "checks", "allocation", "kernel", "call")}
     with contextlib.ExitStack() as stack:
         workers = [Worker(peer, threads) for peer in peers]
         ours, longer = Worker(_OURS, threads), Worker(_OURS, threads)
         for worker in (*workers, ours, longer):
             stack.callback(worker.close)
-        for worker in (*workers, ours):
-            worker.prepare(STEP)
-        longer.prepare(_LONG)
-        for turn in range(rounds):
-            first = turn % len(workers)
-            for worker in workers[first:] + workers[:first]:
-                times[worker.peer].append(worker.time("step"))
-            total, checks, allocation = (ours.time(name) for name in ("step", "checks", "allocation"))
-            kernel = (longer.time("forward") - total) / (_LONG.T - STEP.T)
-            call = total - checks - allocation - kernel
-            for part, time in zip(parts, (total, checks, allocation, kernel, call), strict=True):
-                parts[part].append(time)
-        versions = {worker.peer: worker.about for worker in workers}
-    return {
-        "machine": machine.describe(threads),
-        "versions": versions,
-        "dtype": "float32",
-        "rounds": rounds,
-        "microseconds": times,
-        "parts": parts,
-    }
+        return {
+            "machine": machine.describe(threads),
+            "versions": {worker.peer: worker.about for worker in workers},
+            "dtype": "float32",
+            "rounds": rounds,
+            "cells": [
+                {
+                    "cell": cell,
+                    "microseconds": _time(_case(cell, 1), workers, rounds),
+                    "parts": _take_apart(cell, ours, longer, rounds),
+                }
+                for cell in cells
+            ],
+        }
+
+
+def _case(cell: str, T: int) -> Case:
+    return Case(T=T, N=1, D=_SIZE, H=_SIZE, cell=cell)
+
+
+def _time(case: Case, workers: Sequence[Worker], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Operation → library → times."""
+    able = {worker.peer: worker.prepare(case)["operations"] for worker in workers}
+    times: dict[str, dict[str, list[float]]] = {operation: {} for operation in _TITLES}
+    for turn in range(rounds):
+        first = turn % len(workers)
+        for operation, of_operation in times.items():
+            for worker in (*workers[first:], *workers[:first]):
+                if operation in able[worker.peer]:
+                    of_operation.setdefault(worker.peer, []).append(worker.time(operation))
+    return times
+
+
+def _take_apart(cell: str, ours: Worker, longer: Worker, rounds: int) -> dict[str, list[float]]:
+    ours.prepare(_case(cell, 1))
+    more = 1000
+    longer.prepare(_case(cell, 1 + more))
+    parts: dict[str, list[float]] = {part: [] for part in _PARTS}
+    for _ in range(rounds):
+        total, checks, allocation = (ours.time(name) for name in ("step", "checks", "allocation"))
+        kernel = (longer.time("forward") - total) / more
+        call = total - checks - allocation - kernel
+        for part, time in zip(_PARTS, (total, checks, allocation, kernel, call), strict=True):
+            parts[part].append(time)
+    return parts
 
 
 def print_step(results: dict[str, Any], console: Console) -> None:
-    times = results["microseconds"]
-    table = Table(title=f"one step, N={STEP.N}, D=H={STEP.H}", title_justify="left", box=box.SIMPLE_HEAD)
+    for found in results.get("cells") or [_of_the_only_cell(results)]:
+        console.print(_table(found["cell"], found["microseconds"]))
+        parts = (f"{part} {statistics.median(rounds):.2f} µs" for part, rounds in found["parts"].items())
+        console.print(f"of {_OURS}'s call: {', '.join(parts)}", highlight=False)
+
+
+def _of_the_only_cell(results: dict[str, Any]) -> dict[str, Any]:
+    """What a file holds that was written when there was one cell, and its calls alone were timed."""
+    return {"cell": "rnn", "microseconds": {"step": results["microseconds"]}, "parts": results["parts"]}
+
+
+def _table(cell: str, microseconds: dict[str, dict[str, list[float]]]) -> Table:
+    title = f"{cell.upper()}, one step, N=1, D=H={_SIZE}, microseconds (× {_OURS}'s)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
-    table.add_column("microseconds", justify="right")
-    table.add_column(f"its time / {_OURS}'s", justify="right")
-    for name, rounds in times.items():
-        against = ratio(times[_OURS], rounds)
-        spread = f"{against.median:.2f} ({against.low:.2f}–{against.high:.2f})" if name != _OURS else ""
-        table.add_row(name, f"{statistics.median(rounds):.2f}", spread)
-    console.print(table)
-    console.print(
-        f"of {_OURS}'s step: "
-        + ", ".join(f"{part} {statistics.median(rounds):.2f} µs" for part, rounds in results["parts"].items()),
-        highlight=False,
-    )
+    for operation in microseconds:
+        table.add_column(_TITLES[operation], justify="right")
+    for library in dict.fromkeys(name for times in microseconds.values() for name in times):
+        table.add_row(library, *(_show(library, times) for times in microseconds.values()))
+    return table
+
+
+def _show(library: str, times: dict[str, list[float]]) -> str:
+    if library not in times:
+        return ""
+    median = f"{statistics.median(times[library]):.2f}"
+    if library == _OURS or _OURS not in times:
+        return median
+    against = ratio(times[_OURS], times[library])
+    return f"{median} ({against.median:.2f}: {against.low:.2f}–{against.high:.2f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description="the latency of one step")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, xrnn among them (default: all)")
+    parser.add_argument("--cells", default=",".join(CELLS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--rounds", type=machine.positive, default=15, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
-    results = measure_step(options.peers.split(","), options.rounds, options.threads)
+    peers, cells = options.peers.split(","), options.cells.split(",")
+    results = measure_step(peers, options.rounds, options.threads, cells)
     machine.write(results, options.out / "step.json")
     print_step(results, Console())
 

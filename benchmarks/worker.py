@@ -20,6 +20,7 @@ from typing import Any, Final
 from benchmarks.cases import OPERATIONS, Case, Problem, check
 from benchmarks.peers import PEERS, Built, Call, build, load
 
+CHECKED: Final = (*OPERATIONS, "stream")
 _LIMIT: Final = 120.0  # seconds for one answer: a library that hangs must not take the others' results with it
 
 
@@ -106,7 +107,7 @@ def measure(call: Call, at_least: float = 5e-3, at_most: float = 50e-3, calls: i
 def _prepare(peer: str, case: Case, threads: int) -> tuple[Built, dict[str, Any]]:
     problem = Problem(case)
     built = build(peer, problem, threads)
-    errors = {name: check(name, call(), problem) for name, call in built.calls.items() if name in OPERATIONS}
+    errors = {name: check(name, call(), problem) for name, call in built.calls.items() if name in CHECKED}
     return built, {"operations": list(built.calls), "errors": errors, "form": built.form}
 
 

@@ -112,7 +112,7 @@ class Backend:
 
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
         """out += a @ b.   a (M, K), b (K, P), out (M, P)."""
-        out += a @ b
+        out += a.dot(b)
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
         """The whole sequence; see `xrnn.ops.recurrence.forward`."""

@@ -4,7 +4,9 @@
 // through DLPack.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
@@ -16,11 +18,14 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/load.h"
 #include "kernels/parallel.h"
 #include "kernels/partition.h"
+#include "kernels/pool.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
@@ -180,9 +185,21 @@ const Operations<S>& operations() {
 // The partition that is used in place of the rule's, for tests and measurements; no threads: none.
 Partition forced = {0, Split::ROWS, false, false};
 
-// How many threads there may be. Asking takes as long as a small operation: only for work that is worth two.
+void hold_threads(bool hold) {
+    insist_on_threads(hold);
+    ignore_load(hold);
+}
+
+// How many threads there may be, and are at once. Asking takes as long as a small operation: only for work that is worth
+// two.
 int threads_for(int64_t multiply_adds, int64_t size, bool once) {
-    return choose_threads(multiply_adds, size, 2, once) == 1 ? 1 : max_threads();
+    if (choose_threads(multiply_adds, size, 2, once) == 1) return 1;
+    int most = max_threads();
+    if (const int limit = load_limit(); limit < most) {
+        report_wish();
+        most = limit;
+    }
+    return ready_threads(most, is_worth_waking(multiply_adds, size));
 }
 
 template <class S>
@@ -455,6 +472,18 @@ NB_MODULE(_kernels, m) {
     m.def("thread_cap", thread_cap);
     m.def("set_quota", [](std::optional<int> cpus) { set_quota(cpus.value_or(0)); }, nb::arg("cpus").none());
     m.def("set_thread_cap", [](std::optional<int> n) { set_thread_cap(n.value_or(0)); }, nb::arg("threads").none());
+    m.def("hold_threads", hold_threads);
+    m.def("threads_after", [](int n, const std::vector<std::pair<int64_t, int64_t>>& calls) {
+        Waits waits;
+        for (const auto& [elapsed, waited] : calls) waits = waits.and_then(elapsed, waited);
+        return waits.too_long() ? fewer_threads(n) : n;
+    });
+    m.def("more_threads", more_threads);
+    m.def("naps_needed", naps_needed);
+    m.def("load", [] {
+        const int limit = load_limit();
+        return nb::make_tuple(limit == MOST_THREADS ? nb::none() : nb::object(nb::int_(limit)), waited_percent());
+    });
     m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads) {
         const Partition p = choose_partition(T, N, K, H, itemsize, max_threads);
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
@@ -463,6 +492,7 @@ NB_MODULE(_kernels, m) {
         const bool by_rows = split == "rows";
         if (threads < 0 || threads > MOST_THREADS || !(by_rows || split == "columns"))
             throw nb::value_error("expected 0 to 64 threads, by rows or columns");
+        hold_threads(threads > 0);
         forced = {threads, by_rows ? Split::ROWS : Split::COLUMNS, project_first, !by_rows};
     });
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });

@@ -8,11 +8,13 @@ A peer's module has two functions:
 where the calls in `Built` take no arguments and leave their results in the library's own arrays:
 
     "step"     one step, nothing recorded → h (N, H)
+    "stream"   the same, which also gives the states for the next step
     "forward"  the whole sequence, as a user calls it for inference → h (T, N, H)
     "train"    forward and backward → h, dx, dh_prev, dWx, dWh, db
     "product"  a large matrix product, which gives the machine's own rate
+    "base forward", "base train"  those of `Case.base`
 
-and others that one of the commands asks for by name.
+and others that one of the commands asks for by name. A library that has no such cell, or no lengths, leaves them out.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ PEERS: Final = {
     "onnxruntime": Peer("onnx_rnn"),
     "jax-1": Peer("jax_scan", {"unroll": 1}),
     "jax-8": Peer("jax_scan", {"unroll": 8}),
+    "reservoirpy": Peer("reservoir"),
     "expression": Peer("expression"),
 }
 OURS: Final = ("xrnn", "xrnn-plain")

@@ -13,7 +13,7 @@ def about() -> dict[str, str]:
 
 
 def build(problem: Problem, threads: int) -> Built:
-    if problem.case.cell != "rnn":
+    if problem.case.cell != "rnn" or problem.case.ragged:
         return Built({})
     x, h, Wx, Wh, b = problem.x[0], problem.h_prev, problem.Wx, problem.Wh, problem.b
     return Built({"step": lambda: np.tanh(x @ Wx + h @ Wh + b)})

@@ -8,7 +8,7 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 
-from benchmarks.cases import Problem
+from benchmarks.cases import LEAK, Problem
 from benchmarks.peers import Built, Call
 
 States = tuple[jax.Array, ...]
@@ -22,6 +22,11 @@ def rnn(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
     """One step from z = x[t] @ Wx + b."""
     (h,) = states
     return (jnp.tanh(z + h @ Wh),)
+
+
+def leak(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
+    (h,) = states
+    return (h + LEAK * (jnp.tanh(z + h @ Wh) - h),)
 
 
 def lstm(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
@@ -40,10 +45,12 @@ def gru(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
     return (n + u * (h - n),)
 
 
-_CELLS: Final[dict[str, Callable[..., States]]] = {"rnn": rnn, "lstm": lstm, "gru": gru}
+_CELLS: Final[dict[str, Callable[..., States]]] = {"rnn": rnn, "lstm": lstm, "gru": gru, "leak": leak}
 
 
 def build(problem: Problem, threads: int, unroll: int) -> Built:
+    if problem.case.ragged:
+        return Built({})
     # `threads` came through the environment and the affinity: XLA sizes its pool when it starts.
     cell = _CELLS[problem.case.cell]
 

@@ -7,7 +7,7 @@ import importlib
 import numpy as np
 
 from benchmarks.cases import Problem, square
-from benchmarks.peers import Built
+from benchmarks.peers import Built, Call
 from xrnn.typing import HostArray
 
 
@@ -17,11 +17,14 @@ def about() -> dict[str, str]:
 
 
 def build(problem: Problem, threads: int) -> Built:
+    left, right = square()
+    product = np.empty_like(left)
+    rate: dict[str, Call] = {"product": lambda: np.matmul(left, right, out=product)}
+    if problem.case.ragged:
+        return Built(rate)
     loop = importlib.import_module(f"benchmarks.peers.loops.{problem.case.cell}")
     x, states, weights = problem.x, problem.states, problem.weights
     Wx, Wh, _ = weights
-    left, right = square()
-    product = np.empty_like(left)
 
     def train() -> tuple[HostArray, ...]:
         hs, kept = loop.forward(x, *states, *weights)
@@ -32,6 +35,6 @@ def build(problem: Problem, threads: int) -> Built:
             "step": lambda: loop.forward(x[:1], *states, *weights)[0][1],
             "forward": lambda: loop.forward(x, *states, *weights)[0][1:],
             "train": train,
-            "product": lambda: np.matmul(left, right, out=product),
+            **rate,
         }
     )

@@ -33,7 +33,7 @@ def _session(problem: Problem, T: int, threads: int) -> onnxruntime.InferenceSes
     case = problem.case
     N, D, H = case.N, case.D, case.H
     states = _STATES[: len(problem.states)]
-    inputs = ["x", "W", "R", "B", "", *states]
+    inputs = ["x", "W", "R", "B", "lengths" if case.ragged else "", *states]
     attributes = {"hidden_size": H, "direction": "forward", **_ATTRIBUTES[case.cell]}
     node = helper.make_node(case.cell.upper(), inputs, ["h"], **attributes)
     graph = helper.make_graph(
@@ -42,6 +42,7 @@ def _session(problem: Problem, T: int, threads: int) -> onnxruntime.InferenceSes
         [
             helper.make_tensor_value_info("x", TensorProto.FLOAT, (T, N, D)),
             *(helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, N, H)) for name in states),
+            *([helper.make_tensor_value_info("lengths", TensorProto.INT32, (N,))] if case.ragged else []),
         ],
         [helper.make_tensor_value_info("h", TensorProto.FLOAT, (T, 1, N, H))],
         [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in for_onnx(problem).items()],
@@ -54,18 +55,26 @@ def _session(problem: Problem, T: int, threads: int) -> onnxruntime.InferenceSes
 
 
 def build(problem: Problem, threads: int) -> Built:
+    if problem.case.cell not in _ATTRIBUTES:
+        return Built({})
     x = problem.x
     states = dict(zip(_STATES, (state[None] for state in problem.states), strict=False))
-    whole, one = _session(problem, len(x), threads), _session(problem, 1, threads)
-
-    def step() -> HostArray:
-        (h,) = one.run(["h"], {"x": x[:1], **states})
-        result: HostArray = h[0, 0]
-        return result
+    whole = _session(problem, len(x), threads)
+    if problem.lengths is not None:
+        states["lengths"] = problem.lengths.astype(np.int32)
 
     def forward() -> HostArray:
         (h,) = whole.run(["h"], {"x": x, **states})
         result: HostArray = h[:, 0]
+        return result
+
+    if problem.case.ragged:
+        return Built({"forward": forward})
+    one = _session(problem, 1, threads)
+
+    def step() -> HostArray:
+        (h,) = one.run(["h"], {"x": x[:1], **states})
+        result: HostArray = h[0, 0]
         return result
 
     return Built({"step": step, "forward": forward})

@@ -1,13 +1,17 @@
-"""torch.nn.RNN, LSTM and GRU, one step by their cells: inference under inference_mode, training by autograd."""
+"""torch.nn.RNN, LSTM and GRU, one step by their cells: inference under inference_mode, training by autograd.
+
+Rows of different lengths are packed, and the result is padded again, in each call.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmarks.cases import Problem, square
-from benchmarks.peers import Built
+from benchmarks.peers import Built, Call
 from benchmarks.peers.weights import for_torch, gradients_of_torch
 
 _MODULES: Final[dict[str, Any]] = {
@@ -24,7 +28,12 @@ def about() -> dict[str, str]:
 def build(problem: Problem, threads: int, device: str = "cpu") -> Built:
     if threads:
         torch.set_num_threads(threads)
+    left, right = (torch.from_numpy(a).to(device) for a in square())
+    product = torch.empty_like(left)
+    rate: dict[str, Call] = {"product": lambda: torch.matmul(left, right, out=product)}
     case = problem.case
+    if case.cell not in _MODULES:
+        return Built(rate)
     module, cell = (kind(case.D, case.H, device=device) for kind in _MODULES[case.cell])
     with torch.no_grad():
         for layer in (module, cell):
@@ -34,8 +43,6 @@ def build(problem: Problem, threads: int, device: str = "cpu") -> Built:
     x, dh, *states = (torch.from_numpy(a).to(device) for a in (problem.x, problem.dh, *problem.states))
     leaves = [a.clone().requires_grad_() for a in (x, *(state[None] for state in states))]
     leaves += module.parameters()
-    left, right = (torch.from_numpy(a).to(device) for a in square())
-    product = torch.empty_like(left)
     # nn.LSTM takes the pair of its states, and gives it back; the others take one tensor.
     paired = case.cell == "lstm"
 
@@ -44,23 +51,27 @@ def build(problem: Problem, threads: int, device: str = "cpu") -> Built:
             return cell(x[0], tuple(states))[0] if paired else cell(x[0], states[0])
 
     initial = tuple(state[None] for state in states)
+    lengths = (
+        None if problem.lengths is None else torch.from_numpy(problem.lengths)
+    )  # on the CPU, as packing wants them
+
+    def run(x: torch.Tensor, initial: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        given = initial if paired else initial[0]
+        if lengths is None:
+            return module(x, given)[0]
+        packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+        return pad_packed_sequence(module(packed, given)[0], total_length=case.T)[0]
 
     def forward() -> torch.Tensor:
         with torch.inference_mode():
-            return module(x, initial if paired else initial[0])[0]
+            return run(x, initial)
 
     def train() -> tuple[torch.Tensor, ...]:
         x_leaf, *state_leaves = leaves[: 1 + len(states)]
-        h = module(x_leaf, tuple(state_leaves) if paired else state_leaves[0])[0]
+        h = run(x_leaf, tuple(state_leaves))
         dx, *others = torch.autograd.grad(h, leaves, dh)
         dstates, dweights = others[: len(states)], others[len(states) :]
         return h, dx, *(d[0] for d in dstates), *gradients_of_torch(problem, tuple(dweights))
 
-    return Built(
-        {
-            "step": step,
-            "forward": forward,
-            "train": train,
-            "product": lambda: torch.matmul(left, right, out=product),
-        }
-    )
+    calls: dict[str, Call] = {"forward": forward, "train": train, **rate}
+    return Built(calls if case.ragged else {"step": step, **calls})

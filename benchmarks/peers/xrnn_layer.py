@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import xrnn
-from benchmarks.cases import Problem
-from benchmarks.peers import Built
+from benchmarks.cases import LAYERS, Problem
+from benchmarks.peers import Built, Call
 
 
 def about() -> dict[str, str]:
     return {"xrnn": xrnn.__version__, **xrnn.get_backend("numpy").describe()}
 
 
-def build(problem: Problem, threads: int) -> Built:
-    x, states, dh = problem.x, problem.states, problem.dh
-    layer: Any = getattr(xrnn, problem.case.cell.upper())(*problem.weights)
-    # LSTM returns h and c.
-    only_h: Callable[[Any], Any] = (lambda result: result[0]) if len(states) > 1 else (lambda result: result)
+def _layer(problem: Problem) -> Any:
+    return LAYERS[problem.case.cell](*problem.weights)
+
+
+def _sequence(problem: Problem, layer: Any) -> dict[str, Call]:
+    x, states, dh, lengths = problem.x, problem.states, problem.dh, problem.lengths
 
     def train() -> tuple[object, ...]:
-        h = only_h(layer.forward(x, *states))
+        h = _only_h(layer.forward(x, *states, lengths=lengths))
         return h, *layer.backward(dh), *layer.grads
+
+    return {"forward": lambda: _only_h(layer(x, *states, lengths=lengths)), "train": train}
+
+
+def _only_h(result: Any) -> Any:
+    return result[0] if isinstance(result, tuple) else result  # LSTM returns h and c
+
+
+def build(problem: Problem, threads: int) -> Built:
+    x, states, layer = problem.x, problem.states, _layer(problem)
+    calls = _sequence(problem, layer)
+    if problem.case.base:
+        base = Problem(problem.case.base)
+        calls |= {f"base {name}": call for name, call in _sequence(base, _layer(base)).items()}
+    if not problem.case.ragged:
+        calls["step"] = lambda: _only_h(layer(x[0], *states))
+        calls["stream"] = lambda: layer.stream(x[0], states)[0]
 
     def allocation() -> object:
         return np.empty((2, *states[0].shape), x.dtype)[1]
@@ -36,9 +53,7 @@ def build(problem: Problem, threads: int) -> Built:
     }
     return Built(
         {
-            "step": lambda: only_h(layer(x[0], *states)),
-            "forward": lambda: only_h(layer(x, *states)),
-            "train": train,
+            **calls,
             # Parts of a step, for benchmarks/step.py.
             "checks": lambda: layer._check_input(x[0], states),
             "allocation": allocation,

@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.cases import ALL, CASES, CELLS, GATED, QUICK, SWEEPS, Case, Problem, check
+from benchmarks.cases import (
+    ALL,
+    CASES,
+    CELLS,
+    GATED,
+    LEAKY,
+    QUICK,
+    RAGGED,
+    STATED,
+    SWEEPS,
+    Case,
+    Problem,
+    check,
+)
 from xrnn import RNN
 
 
@@ -20,9 +33,32 @@ def test_cases_are_distinct_and_span_batch_1_to_1024_and_hidden_16_to_1024() -> 
 def test_cells_with_gates_are_named_for_their_cell() -> None:
     assert len(set(ALL)) == len(ALL) == len({case.name for case in ALL})
     assert {case.cell for case in GATED} == {"lstm", "gru"}
+    assert {case.base for case in LEAKY} >= {Case(50, 16, 256, 256)}
+    assert all(case.base in STATED for case in (*RAGGED, *LEAKY) if case.H != 500)
     assert Case(5, 3, 2, 7, cell="gru").name == "gru-T5-N3-D2-H7"
     assert Case(5, 3, 2, 7, cell="gru").flops("train") == 3 * Case(5, 3, 2, 7).flops("train")
     assert Case(5, 3, 2, 7, cell="lstm").flops("step") == 4 * Case(5, 3, 2, 7).flops("step")
+
+
+def test_lengths_are_uniform_up_to_the_longest_and_count_alone() -> None:
+    case = Case(T=40, N=2000, D=2, H=7, ragged=True)
+    assert case.name == "T40-N2000-D2-H7-ragged"
+    assert np.unique(case.lengths).tolist() == list(range(1, 41))
+    assert abs(case.lengths.mean() - 20.5) < 5 * 40 / 12**0.5 / 2000**0.5  # five standard deviations
+    assert case.flops("forward") == case.lengths.sum() * 2 * 7 * (2 + 7)
+    assert case.base == Case(T=40, N=2000, D=2, H=7)
+    problem = Problem(Case(T=6, N=5, D=2, H=3, ragged=True))
+    np.testing.assert_array_equal(problem.within.sum(0), problem.case.lengths)
+    assert not problem.dh[~problem.within].any()
+
+
+def test_what_lies_past_a_rows_end_is_not_compared() -> None:
+    problem = Problem(Case(T=6, N=5, D=2, H=3, ragged=True))
+    rnn = RNN(problem.Wx, problem.Wh, problem.b)
+    h = rnn(problem.x, problem.h_prev, lengths=problem.lengths)
+    check("forward", np.where(problem.within[..., None], h, np.float32("nan")), problem)
+    with pytest.raises(AssertionError, match="ragged forward: h is off"):
+        check("forward", h + np.float32(0.01), problem)
 
 
 def test_flops_count_both_products_of_every_step() -> None:

@@ -16,15 +16,17 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is rea
 
 def test_a_forward_pass_takes_at_least_its_result_and_training_more() -> None:
     case = Case(T=100, N=64, D=64, H=256)
-    results = memory.measure_memory(["numpy", "expression"], case, threads=1)
+    results = memory.measure_memory(["numpy", "expression"], [case], threads=1)
+    (cell,) = results["cells"]
     hs = 4 * 101 * 64 * 256
-    assert results["hs_bytes"] == hs
-    assert set(results["peak_bytes"]["forward"]) == {"numpy"}  # the expression runs one step and no sequence
-    forward, train = (results["peak_bytes"][operation]["numpy"] for operation in ("forward", "train"))
+    assert (cell["h_bytes"], cell["x_bytes"]) == (4 * 100 * 64 * 256, 4 * 100 * 64 * 64)
+    assert cell["kept_bytes"] == cell["h_bytes"] + cell["x_bytes"]
+    assert set(cell["peak_bytes"]["forward"]) == {"numpy"}  # the expression runs one step and no sequence
+    forward, train = (cell["peak_bytes"][operation]["numpy"] for operation in ("forward", "train"))
     # All the numbers the loop holds at once: hs; in training dz and dx besides. And BLAS's own buffers.
     assert hs <= forward < hs + 64e6
     assert hs + 4 * 100 * 64 * (256 + 64) <= train < forward + 64e6
 
     console = Console(file=io.StringIO(), width=120)
     memory.print_memory(results, console)
-    assert "hs is 6.6 MB" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "h is 6.6 MB; what backward needs, 8.2 MB" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.cases import GATES, OPERATIONS, Case, Problem, check
 from benchmarks.peers import PEERS, build, load
 
-NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime", "jax-1": "jax", "jax-8": "jax"}
+NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime", "jax-1": "jax", "jax-8": "jax", "reservoirpy": "reservoirpy"}
 
 
 def of_peer(peer: str) -> Any:
@@ -17,16 +17,37 @@ def of_peer(peer: str) -> Any:
     return pytest.param(peer, marks=[pytest.mark.needs(NEEDS[peer], "bench")] if peer in NEEDS else [])
 
 
+# The cells of those that have not all of them, and who takes rows of different lengths.
+CELLS = {
+    "torch": {"rnn", "lstm", "gru"},
+    "onnxruntime": {"rnn", "lstm", "gru"},
+    "reservoirpy": {"leak"},
+    "expression": {"rnn"},
+}
+LENGTHS = {"xrnn", "xrnn-plain", "torch", "onnxruntime"}
+
+
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("peer", [of_peer(peer) for peer in PEERS])
 def test_peer_agrees_with_float64(peer: str, cell: str) -> None:
-    compiled = "jax" in peer  # for seconds, and for each shape anew
-    for sizes in ((7, 3, 5, 11), (1, 1, 4, 3))[: 1 if compiled else 2]:
-        problem = Problem(Case(*sizes, cell=cell))
+    batch = 1 if peer == "reservoirpy" else 3
+    cases = [Case(7, batch, 5, 11, cell=cell)]
+    if "jax" not in peer:  # which compiles for seconds, and for each shape anew
+        cases += [Case(1, 1, 4, 3, cell=cell), Case(9, 6, 5, 11, cell=cell, ragged=True)]
+    for case in cases:
+        problem = Problem(case)
         calls = build(peer, problem, threads=1).calls
         checked = {name: check(name, call(), problem) for name, call in calls.items() if name in OPERATIONS}
         assert all(error < 1e-5 for error in checked.values())
-        assert checked or (peer, cell != "rnn") == ("expression", True)
+        assert bool(checked) == (cell in CELLS.get(peer, GATES) and (not case.ragged or peer in LENGTHS))
         if "train" in calls:  # a call leaves nothing behind that the next one would add to
             check("train", calls["train"](), problem)
     assert all(isinstance(fact, str) for fact in load(peer).about().values())
+
+
+@pytest.mark.parametrize("case", [Case(9, 6, 5, 11, cell="gru", ragged=True), Case(9, 6, 5, 11, cell="leak")], ids=str)
+def test_what_a_case_is_compared_with_is_built_beside_it(case: Case) -> None:
+    assert case.base
+    calls, base = build("xrnn", Problem(case), threads=1).calls, Problem(case.base)
+    for operation in ("forward", "train"):
+        check(operation, calls[f"base {operation}"](), base)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import readme
-from benchmarks.cases import CELLS, GATED, Case
+from benchmarks.cases import CELLS, GATED, RAGGED, Case
 
 
 def cell(operation: str, ours: float, peer: float, case: Case = CELLS[0]) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "compare.json"
     path.write_text(json.dumps({"cells": cells}))
     readme.main([str(path)])
-    row, forward, train = capsys.readouterr().out.splitlines()[2:]
+    row, forward, train = capsys.readouterr().out.splitlines()[4:]
     share = CELLS[0].flops("forward") / 5.12e-6 / 100e9
     assert row == (f"| 50, 1, 16, 16 | 5.1 | 2.00 (2.00–2.00) numpy | {share:.0%} | 1,234 | 0.50 (0.50–0.50) numpy |")
     assert forward == "forward: geometric mean 2.00, ahead in 1 of 1 cells"
@@ -45,3 +45,13 @@ def test_cells_with_gates_have_tables_of_their_own() -> None:
     assert sizes in gru
     assert "forward: geometric mean 3.00, ahead in 1 of 1 cells" in gru
     assert f"{case.flops('forward') / 4.0e-6 / 100e9:.0%}" in gru
+
+
+def test_a_ragged_batch_says_its_share_of_the_full_one() -> None:
+    cells = [cell(operation, 4.0, 12.0, RAGGED[0]) for operation in ("forward", "train")]
+    for measured, base in zip(cells, (8.0, 5.0), strict=True):
+        measured["base_microseconds"] = {"xrnn": [base] * 3}
+    lines = readme.table({"cells": cells}).splitlines()
+    assert lines[0] == "RNN, different lengths:"
+    assert lines[2].endswith("| of full batch |")
+    assert lines[4].endswith("| 0.50, 0.80 |")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,20 @@ def test_the_table_states_ratio_tie_and_share_and_the_mean_over_the_stated_cells
     assert "over 2 cells: geometric mean 1.41; 1 ahead, 0 behind, 1 tie" in text
 
 
+def test_a_ragged_batch_and_a_leak_stand_beside_what_they_cost_more_or_less_than() -> None:
+    ragged, leaky = Case(50, 16, 256, 256, ragged=True), Case(50, 16, 256, 256, cell="leak")
+    cells = [
+        {**cell(case, "forward", xrnn=[100.0] * 3), "cell": case.cell, "ragged": case.ragged}
+        | {"base_microseconds": {"xrnn": [base] * 3}}
+        for case, base in ((ragged, 160.0), (leaky, 80.0))
+    ]
+    text = printed(print_comparison, results(*cells))
+    assert "RNN, different lengths, forward" in text
+    assert "leaky RNN, forward" in text
+    assert re.search(r"of full batch.*\n.*\n.*0\.62 \(0\.62–0\.62\)", text)
+    assert re.search(r"of Elman.*\n.*\n.*1\.25 \(1\.25–1\.25\)", text)
+
+
 def own(backend: str, operation: str, form: str, **extra: float) -> dict[str, Any]:
     info = {"backend": backend, "case": CELL.name, "operation": operation, "form": form, **extra}
     params = {"form": "plain" if form == "plain" else "fused"}
@@ -91,10 +107,12 @@ def test_xrnns_own_timings_tell_the_devices_time_from_the_hosts() -> None:
 @pytest.mark.parametrize("device", [None, {"xrnn cupy fused": {(CELL.name, "train"): 88.0}}])
 def test_pictures_are_drawn_where_a_series_was_measured(tmp_path: Path, device: Any) -> None:
     measured = results(
-        cell(CELL, "forward", xrnn=[100.0] * 3, torch=[200.0] * 3), cell(CELL, "train", xrnn=[100.0] * 3)
+        cell(CELL, "forward", xrnn=[100.0] * 3, torch=[200.0] * 3),
+        cell(CELL, "train", xrnn=[100.0] * 3),
+        *(cell(replace(CELL, cell="lstm"), operation, xrnn=[100.0] * 3) for operation in ("forward", "train")),
     )
     paths = draw_comparison(measured, tmp_path, device)
-    assert [path.name for path in paths] == ["gflops.png", "sequences.png"]
+    assert [path.name for path in paths] == ["gflops.png", "sequences.png", "gflops-lstm.png", "sequences-lstm.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 

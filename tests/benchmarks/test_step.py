@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks import report, step
 
@@ -14,10 +15,16 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stopping idle w
 
 
 def test_step_command_writes_what_the_report_renders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    step.main(["--peers", "xrnn,expression", "--rounds", "2", "--threads", "1", "--out", str(tmp_path)])
-    results = json.loads((tmp_path / "step.json").read_text())
-    assert set(results["microseconds"]) == {"xrnn", "expression"}
-    parts = results["parts"]
+    options = ["--peers", "xrnn,expression", "--cells", "rnn,lstm", "--rounds", "2", "--threads", "1"]
+    step.main([*options, "--out", str(tmp_path)])
+    rnn, lstm = json.loads((tmp_path / "step.json").read_text())["cells"]
+    assert [rnn["cell"], lstm["cell"]] == ["rnn", "lstm"]
+    assert {operation: set(times) for operation, times in rnn["microseconds"].items()} == {
+        "step": {"xrnn", "expression"},
+        "stream": {"xrnn"},
+        "train": {"xrnn"},
+    }
+    parts = rnn["parts"]
     for total, *rest in zip(
         *(parts[name] for name in ("total", "checks", "allocation", "kernel", "call")), strict=True
     ):
@@ -26,7 +33,17 @@ def test_step_command_writes_what_the_report_renders(tmp_path: Path, capsys: pyt
 
     capsys.readouterr()
     report.main([str(tmp_path)])
-    assert "of xrnn's step: total" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count("of xrnn's call: total") == 2
+    assert "LSTM, one step, N=1, D=H=64" in printed
+
+
+def test_results_of_a_single_cell_are_still_rendered(capsys: pytest.CaptureFixture[str]) -> None:
+    times = {"xrnn": [2.0, 2.0], "torch": [8.0, 8.0]}
+    step.print_step({"microseconds": times, "parts": {"total": [2.0]}}, Console(width=100))
+    printed = capsys.readouterr().out
+    assert "8.00 (4.00: 4.00–4.00)" in printed
+    assert "of xrnn's call: total 2.00 µs" in printed
 
 
 def test_a_report_of_nothing_says_what_is_missing(tmp_path: Path) -> None:

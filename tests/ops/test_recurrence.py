@@ -56,7 +56,7 @@ class Run:
         return self.backend.recurrence_forward(self.cell, self.inputs, training)
 
     def results(self, trace: Trace) -> list[HostArray]:
-        return [self.backend.to_numpy(s) for s in trace.around(slice(0, len(self.p.x)))[1]]
+        return [self.backend.to_numpy(s) for s in trace.after(slice(0, len(self.p.x)))]
 
     def backward(self, trace: Trace) -> dict[str, HostArray]:
         poisoned = [self.backend.xp.full(w.shape, np.nan, self.p.dtype) for w in self.p.weights]

@@ -8,6 +8,8 @@ reset gate stands between them, one of them.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
@@ -44,25 +46,24 @@ def from_torch(
 
 def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None) -> Array:
     """b: in each block of z the sum of PyTorch's biases there, as a new array."""
+    H = weight_hh.shape[1]
     if bias_ih is None or bias_hh is None:
-        zeros: Array = xp.zeros(cell.pre * weight_hh.shape[1], weight_hh.dtype)
+        zeros: Array = xp.zeros(cell.pre * H, weight_hh.dtype)
         return zeros
     if cell.from_x == cell.from_h:
         return bias_ih + bias_hh
-    H, only_h = weight_hh.shape[1], [block for block in cell.from_b if block not in cell.from_x]
-    b: Array = xp.concatenate([bias_ih, *(bias_hh[_part(cell.from_h, block, H)] for block in only_h)])
-    for block in set(cell.from_x) & set(cell.from_h):
-        fed = b[_part(cell.from_b, block, H)]
-        fed += bias_hh[_part(cell.from_h, block, H)]
+    common = _common(cell.from_x, cell.from_h) * H
+    b: Array = xp.concatenate((bias_ih, bias_hh[common:]))
+    b[:common] += bias_hh[:common]
     return b
 
 
 def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeights:
     """xrnn's weights → PyTorch's: matrices as transposed views, biases new. What could be in either is in bias_ih."""
     H = Wh.shape[0]
-    bias_ih, bias_hh = b[: len(cell.from_x) * H].copy(), xp.zeros(len(cell.from_h) * H, b.dtype)
-    for block in cell.from_b[len(cell.from_x) :]:
-        bias_hh[_part(cell.from_h, block, H)] = b[_part(cell.from_b, block, H)]
+    of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
+    bias_ih, bias_hh = b[:of_x].copy(), xp.zeros(len(cell.from_h) * H, b.dtype)
+    bias_hh[common:] = b[of_x:]
     return Wx.T, Wh.T, bias_ih, bias_hh
 
 
@@ -72,13 +73,11 @@ def gradients_to_torch(xp: Any, cell: Cell, dWx: Array, dWh: Array, db: Array) -
     Views, as far as they can be, but the two biases are apart: a gradient may be clipped in place.
     """
     H = dWh.shape[0]
-    dbias_ih = db[: len(cell.from_x) * H]
-    if cell.from_x == cell.from_h:
-        return dWx.T, dWh.T, dbias_ih, dbias_ih.copy()
-    return dWx.T, dWh.T, dbias_ih, xp.concatenate([db[_part(cell.from_b, block, H)] for block in cell.from_h])
+    of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
+    return dWx.T, dWh.T, db[:of_x], xp.concatenate((db[:common], db[of_x:]))
 
 
-def _part(fed: tuple[int, ...], block: int, H: int) -> slice:
-    """Which part of b, or of a bias of PyTorch's, feeds this block of z."""
-    at = fed.index(block)
-    return slice(at * H, (at + 1) * H)
+@functools.cache
+def _common(from_x: tuple[int, ...], from_h: tuple[int, ...]) -> int:
+    """How many of the first gates add both of their biases to the same block; each of the others has two blocks."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(from_x, from_h, strict=True)))

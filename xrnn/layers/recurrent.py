@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -92,8 +92,9 @@ class RecurrentLayer(Layer):
         if self.reverse:
             self._refuse_stream()
         trace = self._run(x, self._all_states(state), None, False)
-        h: Array = trace.states[0][self._slot if x.ndim == 2 else self._slots]
-        return h, single(self._copies(trace.final))
+        final = self._copies(trace)
+        h: Array = trace.states[0][1 if x.ndim == 2 else self._slots]
+        return h, single(final)
 
     # ---- for layers made of layers, to which every cell looks alike ----
 
@@ -110,12 +111,15 @@ class RecurrentLayer(Layer):
         trace = self._run(x, self._all_states(state), lengths, training)
         if training:
             self.cache = Cache(trace, x.ndim == 2, self.updates)
-        return self._results(trace, x.ndim == 2)[0], tuple(self._copies(trace.final))
+        return self._results(trace, x.ndim == 2)[0], self._copies(trace)
 
-    def _copies(self, states: Sequence[Array]) -> list[Array]:
-        """Apart from the result, which is the caller's to change, and whose buffer they would keep alive."""
-        with self.backend.device_of(states[0]):
-            return [state.copy() for state in states]
+    def _copies(self, trace: Trace) -> State:
+        """The final states, apart from the result, which is the caller's to change, and whose buffer is larger."""
+        last = 0 if self.reverse else -1
+        if self._on_host:
+            return tuple([s[last].copy() for s in trace.states])
+        with self.backend.device_of(trace.inputs.x):
+            return tuple([s[last].copy() for s in trace.states])
 
     def checked_lengths(self, lengths: Any, x: Array) -> Array:
         """`lengths` as an array on this layer's device, for all layers that x goes through."""
@@ -184,9 +188,8 @@ class RecurrentLayer(Layer):
     def _backward(self, dstates: Sequence[Array | None], cache: Cache | None) -> tuple[Array, ...]:
         cache = self._cached(cache)
         trace, one_step = cache.trace, cache.one_step
-        inputs = trace.inputs
-        Wx, Wh, b = self.params[:3]
-        if cache.updates != self.updates or inputs.Wx is not Wx or inputs.Wh is not Wh or inputs.b is not b:
+        inputs, p = trace.inputs, self.params
+        if cache.updates != self.updates or inputs.Wx is not p[0] or inputs.Wh is not p[1] or inputs.b is not p[2]:
             self._refuse_changed(cache.updates)
         self._check_gradients(dstates, cache)
         if one_step:
@@ -200,7 +203,8 @@ class RecurrentLayer(Layer):
 
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
         """Refuse gradients that aren't those of the results. That of h must be there; the others may be None."""
-        shape = *cache.trace.inputs.x.shape[cache.one_step : 2], self.hidden_size
+        T, N, _ = cache.trace.inputs.x.shape
+        shape = (N, self.hidden_size) if cache.one_step else (T, N, self.hidden_size)
         for i, dstate in enumerate(dstates):
             if i and dstate is None:
                 continue
@@ -221,18 +225,21 @@ class RecurrentLayer(Layer):
         return states
 
     def _check_input(self, x: Array, initial: Sequence[Array | None]) -> None:
-        D = self.input_size
-        if not (self._is_ours(x) and x.ndim in (2, 3) and x.shape[-1] == D):
-            self._refuse(
-                "x",
-                x,
-                f"(N, {D}) for one step of a batch or (T, N, {D}) for a sequence",
-                f"Wx is {self.params[0].shape}; x[None] makes a batch of one vector, x[:, None] one of one sequence",
-            )
-        shape = x.shape[-2], self.hidden_size
-        for i, state in enumerate(initial):
-            if state is not None and not (self._is_ours(state) and state.shape == shape):
-                self._refuse(self._state_names[i], state, show_shape(shape), "N as in x, H as in Wh")
+        # A call of `_is_ours` takes longer than what it compares: these two tell of nearly all arrays on the host.
+        kind, dtype, on_host = self._array_type, self._dtype, self._on_host
+        if not ((type(x) is kind and x.dtype is dtype and on_host) or self._is_ours(x)):
+            self._refuse_input(x)
+        shape = x.shape
+        if len(shape) not in (2, 3) or shape[-1] != self.input_size:
+            self._refuse_input(x)
+        expected = shape[-2], self.hidden_size
+        for state in initial:
+            if state is None:
+                continue
+            ours = (type(state) is kind and state.dtype is dtype and on_host) or self._is_ours(state)
+            if not (ours and state.shape == expected):
+                name = next(name for name, given in zip(self._state_names, initial, strict=True) if given is state)
+                self._refuse(name, state, show_shape(expected), "N as in x, H as in Wh")
 
     def _checked_lengths(self, lengths: Any, x: Array) -> Array:
         if x.ndim == 2:
@@ -241,7 +248,16 @@ class RecurrentLayer(Layer):
         with self.backend.device_of(x):
             return check_lengths(lengths, N, T, self.backend, self._device, f"this {self.title}")
 
-    def _refuse_stream(self) -> None:
+    def _refuse_input(self, x: Array) -> NoReturn:
+        D = self.input_size
+        self._refuse(
+            "x",
+            x,
+            f"(N, {D}) for one step of a batch or (T, N, {D}) for a sequence",
+            f"Wx is {self.params[0].shape}; x[None] makes a batch of one vector, x[:, None] one of one sequence",
+        )
+
+    def _refuse_stream(self) -> NoReturn:
         raise ValueError(
             f"this {self.title} runs in reverse, from the last step on: expected a layer that runs forward; "
             "stream with one made without reverse=True"

@@ -78,4 +78,5 @@ class RNN(SingleStateLayer):
 
     def backward(self, dh_next: Array, *, cache: Cache | None = None) -> tuple[Array, Array]:
         """As every layer's with a single state, but for the name of what it takes."""
-        return super().backward(dh_next, cache=cache)
+        dx, dh_prev = self._backward((dh_next,), cache)
+        return dx, dh_prev

@@ -6,18 +6,27 @@ once before the loop over time; direction and lengths; the weight gradients afte
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from xrnn.ops.cell import Cell, MatmulAdd, Run, Step
+from xrnn.ops.parts import ALL, columns, segments
 from xrnn.ops.random import Draws
-from xrnn.ops.steps import blocks, cut, forward_steps, gradient_steps
+from xrnn.ops.steps import (
+    blocks,
+    cut,
+    fed_by_h,
+    forward_steps,
+    gradient_steps,
+    pointwise_gradient_steps,
+    pointwise_steps,
+)
 from xrnn.typing import Array
 
-# Elements of z that are computed at once: 4 MB in float32. It bounds what inference needs beyond its result. A training
-# forward takes the same chunks, so that both give the same bits.
+# Elements of z that are computed at once: 4 MB in float32, and nearly as much for a product whose parts feed blocks in
+# another order. It bounds what inference needs beyond its result. A training forward takes the same chunks, so that
+# both give the same bits.
 CHUNK: Final = 2**20
 
 
@@ -50,41 +59,49 @@ class Trace:
     z: Array | None = None  # (T, N, pre · H), C-contiguous, as `step` left it: in training, where `cell.keeps_z`
     kept: Array | None = None  # (T, kept, N, H), C-contiguous: in training, where `cell.kept`
 
-    def around(self, steps: slice) -> tuple[list[Array], list[Array]]:
-        """The states before each of these steps, and after each, (steps, N, H) a state."""
-        early = [s[steps] for s in self.states]
-        late = [s[steps.start + 1 : steps.stop + 1] for s in self.states]
-        return (late, early) if self.inputs.reverse else (early, late)
+    def before(self, steps: slice) -> list[Array]:
+        """The states before each of these steps, (steps, N, H) a state."""
+        return self._shifted(steps, self.inputs.reverse)
 
-    @property
-    def final(self) -> list[Array]:
-        """The states after the last step taken, (N, H) a state."""
-        return [s[0 if self.inputs.reverse else -1] for s in self.states]
+    def after(self, steps: slice) -> list[Array]:
+        """Those after each."""
+        return self._shifted(steps, not self.inputs.reverse)
+
+    def _shifted(self, steps: slice, slots: int) -> list[Array]:
+        shifted = slice(steps.start + slots, steps.stop + slots)
+        return [s[shifted] for s in self.states]
 
 
 def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training: bool) -> Trace:
     """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, and from each z[t] a step of the cell. Only `training` keeps z and kept."""
+    length = _steps_at_once(cell, inputs)
+    trace, W = _allocate(xp, cell, inputs, length, training), xp.ascontiguousarray(inputs.Wh)
+    if cell.pointwise and inputs.lengths is None:
+        (h,) = trace.states
+        _project(xp, cell, inputs, inputs.x, h[:-1] if inputs.reverse else h[1:])
+        pointwise_steps(xp, matmul_add, cell, W, h, backwards=inputs.reverse)
+        return trace
+
     idle = _idle(xp, inputs)
     x = _masked(xp, inputs, idle)
     run = Run(
         xp=xp,
         matmul_add=matmul_add,
-        W=xp.ascontiguousarray(inputs.Wh),
+        W=W,
         params=inputs.own,
         training=training,
         constants=cell.constants(xp, inputs.x.dtype),
         draws=inputs.draws,
     )
-    trace = _allocate(xp, cell, inputs, training)
-    chunks = _chunks(cell, inputs)
-    scratch_z, scratch_kept = _scratch(xp, cell, trace, chunks)
-    for steps in chunks:
-        before, after = trace.around(steps)
-        z = after[0] if cell.pointwise else _place(trace.z, scratch_z, steps)
-        kept = _place(trace.kept, scratch_kept, steps)
-        _project(xp, cell, inputs, x[steps], z)
-        chunk = Step(z, before, after, kept)
-        forward_steps(run, cell, chunk, cut(idle, steps), backwards=inputs.reverse)
+    for states, x_of_chunk, z, kept, idle_of_chunk in _operands(trace, x, idle, length):
+        if cell.pointwise:
+            z = states[0][:-1] if inputs.reverse else states[0][1:]
+        _project(xp, cell, inputs, x_of_chunk, z)
+        forward_steps(run, cell, states, z, kept, idle_of_chunk, backwards=inputs.reverse)
+    if not training or not cell.keeps_z:
+        trace.z = None
+    if not training:
+        trace.kept = None
     return trace
 
 
@@ -116,22 +133,25 @@ def through_time(
     """
     inputs = trace.inputs
     (T, N, _), H, dtype = inputs.x.shape, inputs.Wh.shape[0], inputs.x.dtype
-    idle = _idle(xp, inputs)
-    run = Run(
-        xp=xp,
-        matmul_add=matmul_add,
-        W=xp.ascontiguousarray(inputs.Wh.T),
-        params=inputs.own,
-        dparams=dparams,
-        training=True,
-        draws=inputs.draws,
-    )
+    WhT = inputs.Wh.T
+    W = WhT if T == 1 else xp.ascontiguousarray(WhT)  # the copy takes longer than one step
     dz = xp.empty((T, N, cell.pre * H), dtype)
+    backwards = not inputs.reverse
+    chunks = reversed(_chunks(T, _steps_at_once(cell, inputs), inputs.reverse))
+    if cell.pointwise and inputs.lengths is None:
+        dh = None
+        for steps in chunks:
+            (h,), dh_above = trace.after(steps), cut(dstates[0], steps)
+            dh = pointwise_gradient_steps(xp, matmul_add, cell, W, h, dh_above, dz[steps], dh, backwards=backwards)
+        return dz, (xp.zeros((N, H), dtype) if dh is None else dh,)
+
+    idle = _idle(xp, inputs)
+    run = Run(xp=xp, matmul_add=matmul_add, W=W, params=inputs.own, dparams=dparams, training=True, draws=inputs.draws)
     dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # what arrives at the states after the step at hand
-    for steps in reversed(_chunks(cell, inputs)):
-        chunk = Step(cut(trace.z, steps), *trace.around(steps), cut(trace.kept, steps))
+    for steps in chunks:
+        chunk = Step(cut(trace.z, steps), trace.before(steps), trace.after(steps), cut(trace.kept, steps))
         given = cut(dstates, steps)
-        dstate = gradient_steps(run, cell, chunk, given, dz[steps], dstate, cut(idle, steps), not inputs.reverse)
+        dstate = gradient_steps(run, cell, chunk, given, dz[steps], dstate, cut(idle, steps), backwards)
     return dz, tuple(dstate)
 
 
@@ -141,24 +161,24 @@ def products(xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array
     One product each, over all steps.
     """
     inputs, (dWx, dWh, db) = trace.inputs, grads[:3]
-    (T, N, D), H = inputs.x.shape, inputs.Wh.shape[0]
-    before, after = trace.around(slice(0, T))
-    from_x, from_h = _segments(cell.from_x, H), _segments(cell.from_h, H)
-    rows = dz.reshape(T * N, cell.pre * H)
+    (T, N, D), H, steps = inputs.x.shape, inputs.Wh.shape[0], slice(0, len(inputs.x))
+    dz = dz.reshape(T * N, cell.pre * H)
+    dz_of_x = _fed_by_x(xp, cell, dz, H)
 
-    _transposed_product(xp, _masked(xp, inputs, _idle(xp, inputs)).reshape(T * N, D), rows, from_x, dWx)
+    _masked(xp, inputs, _idle(xp, inputs)).reshape(T * N, D).T.dot(dz_of_x, dWx)
     if cell.recurs:
-        at = Step(blocks(trace.z, H), before, after, trace.kept)
-        cell.recur_weights(xp, at, blocks(dz, H), dWh)
+        at = Step(blocks(trace.z, H), trace.before(steps), trace.after(steps), trace.kept)
+        cell.recur_weights(xp, at, blocks(dz.reshape(T, N, cell.pre * H), H), dWh)
     else:
-        _transposed_product(xp, before[0].reshape(T * N, H), rows, from_h, dWh)
-    for part, block in _segments(cell.from_b, H):
-        xp.sum(rows[:, block], axis=0, out=db[part])
-
-    (part, block), *others = from_x
-    dx: Array = xp.matmul(rows[:, block], inputs.Wx[:, part].T)
-    for part, block in others:
-        dx += rows[:, block] @ inputs.Wx[:, part].T
+        hT, dz_of_h = trace.before(steps)[0].reshape(T * N, H).T, fed_by_h(cell, dz, H)
+        if dz_of_h.flags.c_contiguous:
+            hT.dot(dz_of_h, dWh)
+        else:
+            xp.matmul(hT, dz_of_h, out=dWh)  # `dot` would copy it
+    dz_of_x.sum(axis=0, out=db[: len(cell.from_x) * H])
+    for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
+        dz[:, block].sum(axis=0, out=db[part])
+    dx: Array = dz_of_x.dot(inputs.Wx.T)
     return dx.reshape(T, N, D)
 
 
@@ -179,80 +199,75 @@ def _masked(xp: Any, inputs: Inputs, idle: Array | None) -> Array:
     return masked
 
 
-def _allocate(xp: Any, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-    """A trace that holds the initial states so far."""
+def _allocate(xp: Any, cell: Cell, inputs: Inputs, length: int, training: bool) -> Trace:
+    """A trace that holds the initial states so far. Of what it won't keep it has room for `length` steps."""
     (T, N, _), H, dtype = inputs.x.shape, inputs.Wh.shape[0], inputs.x.dtype
-    trace = Trace(inputs, [xp.empty((T + 1, N, H), dtype) for _ in cell.states])
-    for state, initial in zip(trace.states, inputs.initial, strict=True):
-        state[-1 if inputs.reverse else 0] = 0 if initial is None else initial
-    if training and cell.keeps_z:
-        trace.z = xp.empty((T, N, cell.pre * H), dtype)
-    if training and cell.kept:
-        trace.kept = xp.empty((T, cell.kept, N, H), dtype)
+    states, slot = [], -1 if inputs.reverse else 0
+    for initial in inputs.initial:
+        state = xp.empty((T + 1, N, H), dtype)
+        state[slot] = 0 if initial is None else initial
+        states.append(state)
+    trace = Trace(inputs, states)
+    if not cell.pointwise:
+        trace.z = xp.empty((T if training and cell.keeps_z else length, N, cell.pre * H), dtype)
+    if cell.kept:
+        trace.kept = xp.empty((T if training else length, cell.kept, N, H), dtype)
     return trace
 
 
-def _scratch(xp: Any, cell: Cell, trace: Trace, chunks: Sequence[slice]) -> tuple[Array | None, Array | None]:
-    """Room for the z and kept of a chunk, as far as the trace has none: one for all chunks."""
-    _, N, H = trace.states[0].shape
-    length, dtype = max((steps.stop - steps.start for steps in chunks), default=0), trace.states[0].dtype
-    z = xp.empty((length, N, cell.pre * H), dtype) if trace.z is None and not cell.pointwise else None
-    return z, xp.empty((length, cell.kept, N, H), dtype) if cell.kept and trace.kept is None else None
+def _operands(trace: Trace, x: Array, idle: Array | None, length: int) -> Iterator[tuple[Any, ...]]:
+    """The states around each chunk, x, z, kept and idle of its steps, in the order of the run."""
+    if length == len(x):  # as a rule; views of all of it would take as long as a small layer's step
+        yield trace.states, x, trace.z, trace.kept, idle
+        return
+    for steps in _chunks(len(x), length, trace.inputs.reverse):
+        around = slice(steps.start, steps.stop + 1)
+        yield cut(trace.states, around), x[steps], _place(trace.z, steps), _place(trace.kept, steps), cut(idle, steps)
 
 
-def _place(stored: Array | None, scratch: Array | None, steps: slice) -> Any:
-    """Where these steps of an operand go: into the trace, or into scratch."""
-    return cut(stored, steps) if scratch is None else scratch[: steps.stop - steps.start]
+def _place(room: Array | None, steps: slice) -> Any:
+    """Where what is computed at these steps goes: if there is room for all steps, to theirs; else to the beginning."""
+    if room is None:
+        return None
+    return room[steps] if len(room) >= steps.stop else room[: steps.stop - steps.start]
 
 
-def _chunks(cell: Cell, inputs: Inputs) -> list[slice]:
-    """The steps in chunks, in the order of the run."""
+def _steps_at_once(cell: Cell, inputs: Inputs) -> int:
     T, N, _ = inputs.x.shape
-    length = max(CHUNK // max(N * cell.pre * inputs.Wh.shape[0], 1), 1)
-    if T and length >= T:
+    steps: int = T if T < 2 else min(T, max(CHUNK // max(N * cell.pre * inputs.Wh.shape[0], 1), 1))
+    return steps
+
+
+def _chunks(T: int, length: int, reverse: bool) -> list[slice]:
+    """T steps in chunks, in the order of the run."""
+    if T == length > 0:
         return [slice(0, T)]
-    chunks = [slice(start, min(start + length, T)) for start in range(0, T, length)]
-    return chunks[::-1] if inputs.reverse else chunks
+    chunks = [slice(start, min(start + length, T)) for start in range(0, T, length)] if T else []
+    return chunks[::-1] if reverse else chunks
 
 
 def _project(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
     """z = x @ Wx + b.   x (steps, N, D), z (steps, N, pre · H)."""
-    H, rows = inputs.Wh.shape[0], z.shape[0] * z.shape[1]
-    x, z = x.reshape(rows, x.shape[2]), z.reshape(rows, z.shape[2])
-    for part, block in _segments(cell.from_x, H):
-        _product(xp, x, inputs.Wx[:, part], z[:, block])
-    if len(cell.from_x) < cell.pre:
-        for _, block in _segments(cell.from_b[len(cell.from_x) :], H):
-            z[:, block] = 0
-    for part, block in _segments(cell.from_b, H):
-        fed = z[:, block]
-        fed += inputs.b[part]
+    H, (steps, N, width) = inputs.Wh.shape[0], z.shape
+    rows = () if steps * N == 1 else (steps * N,)  # two vectors are added in half the time of a row and a vector
+    x, z = x.reshape(*rows, x.shape[2]), z.reshape(*rows, width)
+    from_x = segments(cell.from_x, cell.pre, H)
+    if from_x[0][0] is ALL:
+        x.dot(inputs.Wx, z)
+        z += inputs.b
+        return
+    xWx = x.dot(inputs.Wx)
+    for part, block in from_x:
+        xp.add(xWx[..., part], inputs.b[part], out=z[..., block])
+    for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
+        z[..., block] = inputs.b[part]
 
 
-# ---- parts and blocks ----
+# ---- after the loop ----
 
 
-def _transposed_product(xp: Any, left: Array, dz: Array, segments: Sequence[tuple[slice, slice]], dW: Array) -> None:
-    """dW = leftᵀ @ dz, part by part."""
-    for part, block in segments:
-        _product(xp, left.T, dz[:, block], dW[:, part])
-
-
-def _product(xp: Any, a: Array, b: Array, out: Array) -> None:
-    """out = a @ b, also where `out` is a part of the columns of a matrix, which CuPy's product doesn't write into."""
-    if out.flags.c_contiguous:
-        xp.matmul(a, b, out=out)
-    else:
-        out[...] = xp.matmul(a, b)
-
-
-@functools.lru_cache(maxsize=256)  # a short step would spend more here than in its products
-def _segments(blocks: tuple[int, ...], H: int) -> list[tuple[slice, slice]]:
-    """(columns of the weights, columns of z) for each run of parts that feed neighbouring blocks of z."""
-    runs: list[list[int]] = []  # first part, first block, how many
-    for part, block in enumerate(blocks):
-        if runs and block == runs[-1][1] + runs[-1][2]:
-            runs[-1][2] += 1
-        else:
-            runs.append([part, block, 1])
-    return [(slice(p * H, (p + n) * H), slice(b * H, (b + n) * H)) for p, b, n in runs]
+def _fed_by_x(xp: Any, cell: Cell, dz: Array, H: int) -> Array:
+    """The blocks that x @ Wx feeds, in the order of Wx's parts.   dz (rows, pre · H) → (rows, parts · H)."""
+    fed = [columns(dz, block) for _, block in segments(cell.from_x, cell.pre, H)]
+    together: Array = fed[0] if len(fed) == 1 else xp.concatenate(fed, axis=1)
+    return together

@@ -1,40 +1,53 @@
 """The loop over time: the recurrent product and a cell's step, forward and backward side by side.
 
-Each takes a chunk of steps, whose operands are a `Step` with an axis of steps in front; z and dz as the products have
-them, (steps, N, pre · H).
+Each takes a chunk of steps, whose operands have an axis of steps in front; z and dz are as the products have them,
+(steps, N, pre · H).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
-from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.cell import Cell, MatmulAdd, Run, Step
+from xrnn.ops.parts import columns, segments
 from xrnn.typing import Array
 
+_NOTHING: Final = itertools.repeat(None)
 
-def forward_steps(run: Run, cell: Cell, chunk: Step, idle: Array | None, *, backwards: bool) -> None:
-    """z[t] += h[t-1] @ Wh, and a step of the cell. Rows that are idle keep their states."""
-    xp, W, matmul_add, H = run.xp, run.W, run.matmul_add, run.W.shape[0]
-    if cell.pointwise and idle is None:
-        activate, h = cell.activate, chunk.before[0][-1 if backwards else 0]
-        for h_next in each(chunk.after[0], backwards=backwards):
-            matmul_add(h, W, h_next)
-            activate(xp, h_next)
-            h = h_next
+
+def forward_steps(
+    run: Run, cell: Cell, states: Sequence[Array], z: Array, kept: Any, idle: Any, *, backwards: bool
+) -> None:
+    """z[t] += h[t-1] @ Wh, and a step of the cell. Rows that are idle keep their states.
+
+    states   (steps + 1, N, H) each, the states before, between and after the steps
+    """
+    H = run.W.shape[0]
+    z_of_h, z = fed_by_h(cell, z, H), blocks(z, H)
+    if len(z) == 1:  # the iterators below take as long as the step itself
+        slots = [s[0] for s in states], [s[1] for s in states]
+        before, after = slots[::-1] if backwards else slots
+        at = Step(z[0], before, after, _first(kept))
+        _forward_step(run, cell, at, _first(z_of_h), _first(idle))
         return
 
     at = Step(None, (), (), None)
-    operands = blocks(chunk.z, H), chunk.before, chunk.after, chunk.kept, chunk.z[..., _columns(cell, H)], idle
-    for at.z, at.before, at.after, at.kept, z_t, idle_t in each(operands, backwards=backwards):
-        if cell.recurs:
-            cell.recur(run, at)
-        else:
-            matmul_add(at.before[0], W, z_t)
-        cell.step(run, at)
-        if idle_t is not None:
-            _copy(xp, at.before, at.after, idle_t)
+    operands = in_turn(z, z_of_h, kept, idle, backwards=backwards)
+    around = itertools.pairwise(in_turn(*states, backwards=backwards))
+    for (at.z, z_of_h_t, at.kept, idle_t), (at.before, at.after) in zip(operands, around, strict=False):
+        _forward_step(run, cell, at, z_of_h_t, idle_t)
+
+
+def _forward_step(run: Run, cell: Cell, at: Step, z_of_h: Any, idle: Any) -> None:
+    if cell.recurs:
+        cell.recur(run, at)
+    else:
+        run.matmul_add(at.before[0], run.W, z_of_h)
+    cell.step(run, at)
+    if idle is not None:
+        _copy(run.xp, at.before, at.after, idle)
 
 
 def gradient_steps(
@@ -53,16 +66,13 @@ def gradient_steps(
     dafter   what arrives at the states after the chunk from later steps (N, H) → the same for the states before it
     """
     xp, W, matmul_add, H = run.xp, run.W, run.matmul_add, run.W.shape[1]
-    if cell.pointwise and idle is None:
-        return [_pointwise_gradient_steps(run, cell, chunk.after[0], given[0], dz, dafter[0], backwards)]
-
     at = Step(blocks(chunk.z, H), chunk.before, chunk.after, chunk.kept)
     dz_blocks = blocks(dz, H)
     cell.prepare(run, at, dz_blocks)
     dbefore = [xp.empty_like(d) for d in dafter]
-    operands = at.z, at.before, at.after, at.kept, at.prepared, given, dz_blocks, dz[..., _columns(cell, H)], idle
-    for at.z, at.before, at.after, at.kept, at.prepared, given_t, dz_t, dz_of_h, idle_t in each(
-        operands, backwards=backwards
+    operands = at.z, at.before, at.after, at.kept, at.prepared, given, dz_blocks, fed_by_h(cell, dz, H), idle
+    for at.z, at.before, at.after, at.kept, at.prepared, given_t, dz_t, dz_of_h, idle_t in in_turn(
+        *operands, backwards=backwards
     ):
         for d, given_state in zip(dafter, given_t, strict=True):
             if given_state is not None:
@@ -79,30 +89,61 @@ def gradient_steps(
         elif cell.direct:
             matmul_add(dz_of_h, W, dbefore[0])
         else:
-            xp.matmul(dz_of_h, W, out=dbefore[0])
+            dz_of_h.dot(W, dbefore[0])
         if passed_on is not None:
             _copy(xp, passed_on, dbefore, idle_t)
         dafter, dbefore = dbefore, dafter
     return dafter
 
 
-def _pointwise_gradient_steps(
-    run: Run, cell: Cell, h_after: Array, given: Any, dz: Array, dafter: Array, backwards: bool
+# ---- a pointwise cell ----
+
+
+def pointwise_steps(xp: Any, matmul_add: MatmulAdd, cell: Cell, W: Array, h: Array, *, backwards: bool) -> None:
+    """h[t] = φ(z[t] + h[t-1] @ Wh), where z[t] lies in the place of h[t].   h (T+1, N, H)."""
+    if backwards:
+        h = h[::-1]
+    before, activate = h[0], cell.activate
+    for after in h[1:]:
+        matmul_add(before, W, after)
+        activate(xp, after)
+        before = after
+
+
+def pointwise_gradient_steps(
+    xp: Any,
+    matmul_add: MatmulAdd,
+    cell: Cell,
+    WT: Array,
+    h: Array,
+    dh: Any,
+    dz: Array,
+    dafter: Array | None,
+    *,
+    backwards: bool,
 ) -> Array:
-    """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]): dz begins as dh, and each step adds to the next one's."""
-    xp, W, matmul_add = run.xp, run.W, run.matmul_add
-    slope = xp.empty_like(dz)
-    cell.slope(xp, h_after, slope)
-    dz[...] = given
-    dz[-1 if backwards else 0] += dafter
-    dbefore: Array = xp.zeros_like(dafter)
-    next_in_line = itertools.chain(itertools.islice(each(dz, backwards=backwards), 1, None), [dbefore])
-    for dz_t, slope_t, d in zip(
-        each(dz, backwards=backwards), each(slope, backwards=backwards), next_in_line, strict=True
-    ):
+    """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]): dz begins as dh, and each step adds to the next one's.
+
+    h, dh, dz   (steps, N, H)
+    dafter      what arrives at the state after them from later steps, (N, H), None for zeros → the same before them
+    """
+    slope = xp.empty(dz.shape, dz.dtype)
+    cell.slope(xp, h, slope)
+    dz[...] = dh
+    if backwards:
+        dz, slope = dz[::-1], slope[::-1]
+    if dafter is not None:
+        dz[0] += dafter
+    for dz_t, slope_t, next_in_line in zip(dz, slope, dz[1:], strict=False):
         dz_t *= slope_t
-        matmul_add(dz_t, W, d)
+        matmul_add(dz_t, WT, next_in_line)
+    last = dz[-1]
+    last *= slope[-1]
+    dbefore: Array = last.dot(WT)
     return dbefore
+
+
+# ---- operands ----
 
 
 def blocks(z: Any, H: int) -> Any:
@@ -117,21 +158,38 @@ def cut(operand: Any, steps: slice) -> Any:
     """These steps of an array, or of each array in a sequence; None stays None."""
     if operand is None:
         return None
-    return [cut(part, steps) for part in operand] if isinstance(operand, list | tuple) else operand[steps]
-
-
-def each(operand: Any, *, backwards: bool) -> Iterator[Any]:
-    """The steps one by one: of an array, or side by side of all that a sequence holds; None yields None."""
-    if operand is None:
-        return itertools.repeat(None)
     if isinstance(operand, (list, tuple)):
-        return zip(*[each(part, backwards=backwards) for part in operand], strict=False)
-    return iter(operand[::-1] if backwards else operand)
+        return [cut(part, steps) for part in operand]
+    return operand[steps]
 
 
-def _columns(cell: Cell, H: int) -> slice:
-    """The columns of z that h @ Wh feeds."""
-    return slice(cell.from_h[0] * H, (cell.from_h[-1] + 1) * H)
+def in_turn(*operands: Any, backwards: bool) -> Iterator[Any]:
+    """The steps one by one, of all operands side by side: arrays, sequences of arrays, or None, which yields None."""
+    return zip(*map(_from_the_last if backwards else _from_the_first, operands), strict=False)
+
+
+def _from_the_first(operand: Any) -> Any:
+    if operand is None:
+        return _NOTHING
+    return zip(*map(_from_the_first, operand), strict=False) if isinstance(operand, (list, tuple)) else operand
+
+
+def _from_the_last(operand: Any) -> Any:
+    if operand is None:
+        return _NOTHING
+    return zip(*map(_from_the_last, operand), strict=False) if isinstance(operand, (list, tuple)) else operand[::-1]
+
+
+def fed_by_h(cell: Cell, z: Array, H: int) -> Any:
+    """The blocks of z that h @ Wh feeds, side by side as in z; None for a cell that takes its own products."""
+    if cell.recurs:
+        return None
+    ((_, block),) = segments(cell.from_h, cell.pre, H)
+    return columns(z, block)
+
+
+def _first(operand: Any) -> Any:
+    return None if operand is None else operand[0]
 
 
 def _copy(xp: Any, sources: Sequence[Array], targets: Sequence[Array], where: Any) -> None:

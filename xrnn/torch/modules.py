@@ -10,11 +10,9 @@ import torch
 from torch import _VF, Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from xrnn.torch.direction import Direction
-from xrnn.torch.memory import memory_of
 from xrnn.torch.recurrence import recurrence
-from xrnn.torch.unsupported import DTYPES, Unsupported, check_mode, check_tensor
-from xrnn.torch.weights import WRAPPED, views_of, weights_of
+from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor
+from xrnn.torch.weights import WRAPPED, directions_of, weights_of
 
 _log: Final = logging.getLogger("xrnn.torch")
 
@@ -75,6 +73,8 @@ class KernelModule(nn.RNNBase):
 
     def _checked_states(self, x: Tensor, states: list[Tensor], unbatched: bool = False) -> list[Tensor]:
         """The initial states, (layers · directions, N, H) each.   Raises Unsupported for other shapes or kinds."""
+        if not states:
+            return states
         count = self.num_layers * (2 if self.bidirectional else 1)
         shape = (count, self.hidden_size) if unbatched else (count, x.shape[1], self.hidden_size)
         for state in states:
@@ -85,25 +85,20 @@ class KernelModule(nn.RNNBase):
 
     def _layers(self, x: Tensor, states: list[Tensor], lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """x (T, N, D), states (layers · directions, N, H) → h (T, N, directions · H), the final states alike."""
-        if self.proj_size:
-            raise Unsupported("it has proj_size")
-        if x.dtype not in DTYPES:
-            raise Unsupported(f"the input is {x.dtype}")
         if not x.numel() or x.shape[2] != self.input_size:
             raise Unsupported(f"the input is {tuple(x.shape)}")
-        memory, weights = memory_of(x.device), weights_of(self)
-        views = views_of(self, memory, weights, x)
-        directions, finals = 2 if self.bidirectional else 1, []
-        for first in range(0, len(weights), directions):
+        weights = weights_of(self)
+        each = directions_of(self, weights, x)
+        count, width, finals = 2 if self.bidirectional else 1, len(weights) // len(each), []
+        for first in range(0, len(each), count):
             results = []
-            for k in range(first, first + directions):
-                direction = Direction(self.mode, memory, k > first, lengths, views[k])
-                initial = states if len(weights) == 1 else [state[k : k + 1] for state in states]
-                h, *final = recurrence(direction, x, initial, weights[k])
+            for k in range(first, first + count):
+                initial = states if len(each) == 1 else [state[k : k + 1] for state in states]
+                h, *final = recurrence(each[k], x, lengths, initial, weights[k * width : (k + 1) * width])
                 results.append(h)
                 finals.append(final)
-            x = results[0] if directions == 1 else torch.cat(results, dim=2)
-            if self.dropout and self.training and first + directions < len(weights):
+            x = results[0] if count == 1 else torch.cat(results, dim=2)
+            if self.dropout and self.training and first + count < len(each):
                 x = nn.functional.dropout(x, self.dropout)
         return x, finals[0] if len(finals) == 1 else [torch.cat(each) for each in zip(*finals, strict=True)]
 

@@ -24,6 +24,7 @@ _OPERATIONS: Final[dict[str, Any]] = {
 def gradients(
     direction: Direction,
     x: Tensor,
+    lengths: Tensor | None,
     initial: Sequence[Tensor],
     weights: Sequence[Tensor],
     dresults: Sequence[Tensor | None],
@@ -32,7 +33,7 @@ def gradients(
     """The gradients of x, the initial states and the weights, with a graph of their own; None where not `needed`."""
     _log.debug("%s: the gradient runs in PyTorch: it is to be differentiated again", direction.mode)
     inputs = [x, *initial, *weights]
-    results = run(direction, x, initial, weights)
+    results = _run(direction, x, lengths, initial, weights)
     used = [(r, d) for r, d in zip(results, dresults, strict=True) if d is not None]
     found = iter(
         torch.autograd.grad(
@@ -46,13 +47,15 @@ def gradients(
     return [next(found) if need else None for need in needed]
 
 
-def run(direction: Direction, x: Tensor, initial: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+def _run(
+    direction: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], weights: Sequence[Tensor]
+) -> list[Tensor]:
     """h (T, N, H), and the final states (1, N, H). What h holds past a row's length is zero here."""
-    operation, lengths = _OPERATIONS[direction.mode], direction.lengths
+    operation = _OPERATIONS[direction.mode]
     (T, N, _), H = x.shape, weights[1].shape[1]
     if direction.reverse:
         x = _turn(x, lengths)
-    states: Any = initial or [x.new_zeros((1, N, H)) for _ in range(1 + (direction.mode == "LSTM"))]
+    states: Any = initial or [x.new_zeros((1, N, H)) for _ in direction.initial]
     given: Any = states if direction.mode == "LSTM" else states[0]
     options = (list(weights), len(weights) == 4, 1, 0.0, True, False)  # biases, layers, dropout, training, directions
     if lengths is None:

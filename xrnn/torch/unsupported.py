@@ -11,19 +11,27 @@ DTYPES: Final = (torch.float32, torch.float64)
 PLAIN: Final = (torch.Tensor, torch.nn.Parameter)
 
 
+# By themselves: each look-up in PyTorch's modules would take as long as the call.
+_casts: Final = torch._C._is_any_autocast_enabled
+_traced: Final = torch._C._get_tracing_state
+_compiled: Final = torch.compiler.is_compiling
+_transformed: Final = torch._C._are_functorch_transforms_active
+_watched: Final = torch._C._len_torch_dispatch_stack
+
+
 class Unsupported(Exception):
     """The kernels can't take this call; the message says why."""
 
 
 def check_mode() -> None:
     """Raises Unsupported where operations are watched, transformed or cast, which a kernel would escape."""
-    if torch._C._is_any_autocast_enabled():
+    if _casts():
         raise Unsupported("autocast is on")
-    if torch._C._get_tracing_state() is not None or torch.compiler.is_compiling():
+    if _traced() is not None or _compiled():
         raise Unsupported("the model is being traced, compiled or exported")
-    if torch._C._are_functorch_transforms_active():
+    if _transformed():
         raise Unsupported("a transform of torch.func (vmap, grad, …) is active")
-    if torch._C._len_torch_dispatch_stack():
+    if _watched():
         raise Unsupported("a TorchDispatchMode is active")
     if forward_ad._current_level >= 0:
         raise Unsupported("forward-mode differentiation is active")

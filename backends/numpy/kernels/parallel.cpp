@@ -3,12 +3,12 @@
 #include <cstdlib>
 
 #include <pthread.h>
-#include <sched.h>
 
-#if defined(XRNN_STD_THREADS)
-#include <thread>
-#include <vector>
-#elif defined(_OPENMP)
+#include "load.h"
+#include "threads.h"
+#include "waiting.h"
+
+#if defined(_OPENMP)
 #include <omp.h>
 #endif
 
@@ -24,41 +24,14 @@ int forced_cap = 0;
 
 [[maybe_unused]] const int watching_for_forks = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
-void pause() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
-
 }  // namespace
 
-#if defined(XRNN_STD_THREADS)
+#if defined(_OPENMP)
 
-static int asked() { return static_cast<int>(std::thread::hardware_concurrency()); }
-
-static int cpus() { return MOST_THREADS; }
-
-void parallel(int threads, void (*f)(int, int, void*), void* context) {
-    std::vector<std::thread> others;
-    for (int id = 1; id < threads; ++id) others.emplace_back(f, id, threads, context);
-    f(0, threads, context);
-    for (std::thread& other : others) other.join();
-}
-
-#elif defined(_OPENMP)
-
-static int asked() { return omp_get_max_threads(); }
+static int asked() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
 
 // By the affinity as it is now: a system call, which takes 0.4 µs in a virtual machine.
 static int cpus() { return omp_get_num_procs(); }
-
-void parallel(int threads, void (*f)(int, int, void*), void* context) {
-    if (threads == 1 || forked) return f(0, 1, context);
-#pragma omp parallel num_threads(threads)
-    f(omp_get_thread_num(), omp_get_num_threads(), context);
-}
 
 #else
 
@@ -66,9 +39,9 @@ static int asked() { return 1; }
 
 static int cpus() { return 1; }
 
-void parallel(int, void (*f)(int, int, void*), void* context) { f(0, 1, context); }
-
 #endif
+
+bool in_forked_child() { return forked; }
 
 static int min(int a, int b) { return a < b ? a : b; }
 
@@ -105,13 +78,9 @@ void Barrier::arrive(int id) { __atomic_store_n(&flags[id].raised, flags[id].rai
 
 void Barrier::await(int id, int n) {
     for (int other = 0; other < n; ++other)
-        // They are a hundred nanoseconds away, unless they have lost their core: then yield ours. One that is ahead has
-        // raised its flag once more.
-        for (int spins = 0; __atomic_load_n(&flags[other].raised, __ATOMIC_ACQUIRE) < flags[id].raised; ++spins)
-            if (spins < 4000)
-                pause();
-            else
-                sched_yield();
+        // One that is ahead has raised its flag once more.
+        for (Waiting waiting; __atomic_load_n(&flags[other].raised, __ATOMIC_ACQUIRE) < flags[id].raised;)
+            waiting.once();
 }
 
 #endif

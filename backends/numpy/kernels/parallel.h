@@ -1,9 +1,9 @@
 // The one way to threads.
 //
 // OpenMP governs their number, so that OMP_NUM_THREADS and threadpoolctl are heard, up to the CPUs that the process may
-// use: with more threads than CPUs each barrier waits until the scheduler has given every thread its turn. A forked
-// child stays on one thread: libgomp hangs there once its parent has used threads. With -DXRNN_STD_THREADS (the build for
-// ThreadSanitizer, which misreads libgomp's own synchronization) std::thread takes OpenMP's place.
+// use: with more threads than CPUs each barrier waits until the scheduler has given every thread its turn. The threads
+// themselves are of pool.h: OpenMP's look out for work for milliseconds, whoever else wants the CPU, and wake up where
+// they are in the caller's way. A forked child stays on one thread, since its parent's workers are not in it.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +20,8 @@ int asked_threads();
 // The CPUs that the process may use, by its affinity and its quota; 1 in a forked child, and MOST_THREADS at most.
 int thread_cap();
 
+bool in_forked_child();
+
 // A quota in CPUs, which the operating system keeps in places of its own; 0: none.
 void set_quota(int cpus);
 
@@ -27,7 +29,7 @@ void set_quota(int cpus);
 void set_thread_cap(int threads);
 
 // Call f(id, n, context) for each id < n on a thread of its own, and return when all have. n may turn out smaller than
-// asked for (within another parallel region it is 1): f must go by the n it is given.
+// asked for: f must go by the n it is given.
 void parallel(int threads, void (*f)(int id, int n, void* context), void* context);
 
 // The most threads of one `parallel`.

@@ -11,6 +11,8 @@ constexpr int64_t WORTH_A_THREAD = 500'000;
 // The same for a single step, which a control loop takes once in a while: a thread that has gone to sleep meanwhile
 // takes milliseconds to come back.
 constexpr int64_t WORTH_A_THREAD_ONCE = 1'000'000;
+// The same where the other thread is asleep: some 0.5 ms of work.
+constexpr int64_t WORTH_WAKING = 25'000'000;
 // The same for one step between two barriers. In a virtual machine a barrier can take a microsecond.
 constexpr int64_t WORTH_A_BARRIER = 25'000;
 // Rows with which a tile runs near its best rate; with fewer, the weights are streamed for too little work.
@@ -46,6 +48,8 @@ int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool on
     const int64_t worth = once ? WORTH_A_THREAD_ONCE : WORTH_A_THREAD;
     return static_cast<int>(max(1, min(max_threads, product(multiply_adds, size) / 4 / worth)));
 }
+
+bool is_worth_waking(int64_t multiply_adds, int64_t size) { return product(multiply_adds, size) / 4 >= WORTH_WAKING; }
 
 Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads) {
     const int64_t by_work = choose_threads(count_multiply_adds(T, N, K, H), size, max_threads, T == 1);

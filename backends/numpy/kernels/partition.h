@@ -30,4 +30,7 @@ bool projects_first(int64_t N);
 // How many threads so many multiply-adds are worth, of `size` bytes; `once` for what may come once in a while.
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once);
 
+// Whether so many multiply-adds take long enough to wake a thread for them.
+bool is_worth_waking(int64_t multiply_adds, int64_t size);
+
 }  // namespace xrnn

@@ -7,9 +7,16 @@ from typing import Any
 from xrnn.typing import Array
 
 
-def sigmoid(xp: Any, z: Array) -> None:
+def half(xp: Any, dtype: Any) -> Array:
+    """1/2 as an array: a number takes longer to become one at each use than a small gate takes."""
+    made: Array = xp.empty((), dtype)
+    made.fill(0.5)
+    return made
+
+
+def sigmoid(xp: Any, z: Array, half: Any = 0.5) -> None:
     """z = σ(z) = (1 + tanh(z / 2)) / 2, in place. By tanh nothing overflows, and no exponential is divided by."""
-    z *= 0.5
+    z *= half
     xp.tanh(z, out=z)
-    z *= 0.5
-    z += 0.5
+    z *= half
+    z += half

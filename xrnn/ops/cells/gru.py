@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xrnn.ops.cell import Cell, Run, Step
-from xrnn.ops.cells.gates import sigmoid
+from xrnn.ops.cells.gates import half, sigmoid
 from xrnn.typing import Array
 
 
@@ -22,11 +22,15 @@ class GRUCell(Cell):
     from_x = (1, 2, 0)
     from_h = (1, 2, 3)
 
+    def constants(self, xp: Any, dtype: Any) -> Array:
+        return half(xp, dtype)
+
     def step(self, run: Run, at: Step) -> None:
         xp = run.xp
         (h,), (h_next,) = at.before, at.after
-        n, r, u, m = at.z
-        sigmoid(xp, at.z[1:3])
+        z = at.z
+        n, r, u, m = z[0], z[1], z[2], z[3]
+        sigmoid(xp, z[1:3], run.constants)
         xp.multiply(r, m, out=h_next)
         n += h_next
         xp.tanh(n, out=n)
@@ -60,13 +64,16 @@ class GRUResetBeforeCell(Cell):
     pre = 3
     recurs = True
 
+    def constants(self, xp: Any, dtype: Any) -> Array:
+        return half(xp, dtype)
+
     def recur(self, run: Run, at: Step) -> None:
         (h,), (r, u, n), Wh = at.before, at.z, run.W
         H = len(Wh)
         gates = h @ Wh[:, : 2 * H]
         r += gates[:, :H]
         u += gates[:, H:]
-        sigmoid(run.xp, at.z[:2])
+        sigmoid(run.xp, at.z[:2], run.constants)
         n += (r * h) @ Wh[:, 2 * H :]
 
     def step(self, run: Run, at: Step) -> None:

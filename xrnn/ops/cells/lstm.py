@@ -25,19 +25,20 @@ class LSTMCell(Cell):
 
     def constants(self, xp: Any, dtype: Any) -> tuple[Array, Array]:
         """The factor of each gate before and after its tanh, and what is added then: (4, 1, 1) each."""
-        scale, shift = xp.full((4, 1, 1), 0.5, dtype), xp.full((4, 1, 1), 0.5, dtype)
-        scale[2], shift[2] = 1, 0
-        return scale, shift
+        both = xp.empty((2, 4, 1, 1), dtype)
+        both.fill(0.5)
+        both[0, 2, 0, 0], both[1, 2, 0, 0] = 1, 0
+        return both[0], both[1]
 
     def step(self, run: Run, at: Step) -> None:
         xp = run.xp
         (_, c), (h_next, c_next) = at.before, at.after
-        i, f, g, o = at.z
-        scale, shift = run.constants
-        at.z *= scale  # σ(z) = tanh(z / 2) / 2 + 1/2: one tanh for all gates
-        xp.tanh(at.z, out=at.z)
-        at.z *= scale
-        at.z += shift
+        z, (scale, shift) = at.z, run.constants
+        i, f, g, o = z[0], z[1], z[2], z[3]
+        z *= scale  # σ(z) = tanh(z / 2) / 2 + 1/2: one tanh for all gates
+        xp.tanh(z, out=z)
+        z *= scale
+        z += shift
         xp.multiply(i, g, out=h_next)  # h_next holds i · g until c' is there
         xp.multiply(f, c, out=c_next)
         c_next += h_next

@@ -1,0 +1,216 @@
+#include "pool.h"
+
+#include "load.h"
+#include "parallel.h"
+#include "threads.h"
+#include "waiting.h"
+
+#include <atomic>
+
+namespace xrnn {
+
+namespace {
+
+constexpr int64_t MICROSECOND = 1000;
+
+// How long a worker looks out for the next job: two steps of a training loop are less apart than that.
+constexpr int64_t LOOKOUT = 1000 * MICROSECOND;
+// So many calls in a row that sleeping workers would have been of use to, each so soon after the one before that workers would still look out, wake them.
+constexpr int CLOSE_CALLS = 3;
+constexpr int64_t CLOSE = LOOKOUT;
+// How long a call waits for a worker that was awake, which answers within a microsecond, and for one that was asleep.
+constexpr int64_t ANSWER = 20 * MICROSECOND, WAKING_UP = 200 * MICROSECOND;
+
+enum State : int {
+    ASLEEP,
+    PLACED,   // about to be woken
+    WAKING,   // woken, or given up by its caller: awake once it has a CPU
+    AWAKE,    // looking out
+    CALLED,   // by a caller that waits for the answer
+    READY,    // it has answered
+    RUNNING,  // its job
+};
+
+struct Job {
+    void (*f)(int id, int n, void* context);
+    void* context;
+    int id, n;
+    std::atomic<int>* running;     // workers that haven't finished
+    std::atomic<int64_t>* waited;  // nanoseconds, of all threads
+};
+
+struct alignas(64) Worker {
+    std::atomic<int> state;
+    Job job;
+    Cpus cpus;  // to run on once it is awake
+    pthread_t thread;
+
+    bool change(State from, State to) {
+        int expected = from;
+        return state.compare_exchange_strong(expected, to);
+    }
+};
+
+// Never destroyed: workers look at them until the process ends.
+constexpr int MOST_WORKERS = MOST_THREADS - 1;
+Worker* const workers = new Worker[MOST_WORKERS];
+std::atomic<int> started{0}, close_calls{0};
+std::atomic<bool> starting{false}, insisted{false};
+std::atomic<int64_t> last_call{0};
+
+void await_change(Worker& worker, State from) {
+    for (Waiting waiting; worker.state.load(std::memory_order_acquire) == from;) waiting.once();
+}
+
+void look_out(Worker& worker) {
+    const int64_t began = clock_now();
+    for (int spins = 1; worker.state.load(std::memory_order_relaxed) == AWAKE; ++spins) {
+        relax();
+        if (spins % 32 == 0 && clock_now() - began > LOOKOUT) worker.change(AWAKE, ASLEEP);
+    }
+}
+
+void run_job(Worker& worker) {
+    const Job job = worker.job;
+    take_waited();
+    job.f(job.id, job.n, job.context);
+    job.waited->fetch_add(take_waited(), std::memory_order_relaxed);
+    worker.state.store(AWAKE, std::memory_order_relaxed);  // before the caller goes on, and may call again
+    job.running->fetch_sub(1, std::memory_order_release);
+}
+
+void* work(void* argument) {
+    Worker& worker = *static_cast<Worker*>(argument);
+    run_on(worker.cpus);
+    for (;;) switch (worker.state.load(std::memory_order_acquire)) {
+            case ASLEEP:
+                worker.state.wait(ASLEEP);
+                await_change(worker, PLACED);
+                run_on(worker.cpus);
+                break;
+            case PLACED: break;
+            case WAKING: worker.change(WAKING, AWAKE); break;
+            case AWAKE: look_out(worker); break;
+            case CALLED: worker.change(CALLED, READY); break;
+            case READY: await_change(worker, READY); break;
+            case RUNNING: run_job(worker); break;
+        }
+    return nullptr;
+}
+
+// Take a worker from its sleep to this state.
+bool wake(Worker& worker, State to) {
+    if (!worker.change(ASLEEP, PLACED)) return false;
+    worker.cpus = all_cpus();
+    keep_off_this_cpu(worker.thread, worker.cpus);
+    worker.state.store(to, std::memory_order_release);
+    worker.state.notify_one();
+    return true;
+}
+
+// A new worker in this state; null if there is none to be had, or another thread is about to start one.
+Worker* start(State state) {
+    if (starting.exchange(true)) return nullptr;
+    Worker* worker = nullptr;
+    if (const int number = started.load(); number < MOST_WORKERS) {
+        worker = &workers[number];
+        worker->state = state;
+        worker->cpus = all_cpus();
+        if (start_thread(work, worker, &worker->thread))
+            started.store(number + 1, std::memory_order_release);
+        else
+            worker = nullptr;
+    }
+    starting = false;
+    return worker;
+}
+
+// Workers that one call has called.
+struct Crew {
+    Worker* members[MOST_WORKERS];
+    int count = 0;
+
+    template <class Take>
+    void take(int wanted, Take take) {
+        const int there = started.load(std::memory_order_acquire);
+        for (int i = 0; i < there && count < wanted; ++i)
+            if (take(workers[i])) members[count++] = &workers[i];
+    }
+
+    // → how long to wait for their answers, in nanoseconds.
+    int64_t call(int wanted) {
+        take(wanted, [](Worker& worker) { return worker.change(AWAKE, CALLED); });
+        if (count == wanted) return ANSWER;
+        take(wanted, [](Worker& worker) { return wake(worker, CALLED); });
+        while (count < wanted) {
+            Worker* const worker = start(CALLED);
+            if (!worker) break;
+            members[count++] = worker;
+        }
+        if (insisted) take(wanted, [](Worker& worker) { return worker.change(WAKING, CALLED); });
+        return WAKING_UP;
+    }
+
+    // Keep those that answer in time.
+    void muster(int64_t patience) {
+        const int64_t began = clock_now();
+        int ready = 0;
+        for (int i = 0; i < count; ++i) {
+            Worker& worker = *members[i];
+            for (int spins = 1; worker.state.load(std::memory_order_acquire) == CALLED; ++spins) {
+                relax();
+                if (spins % 16 == 0 && clock_now() - began > patience && !insisted) worker.change(CALLED, WAKING);
+            }
+            if (worker.state.load(std::memory_order_acquire) == READY) members[ready++] = &worker;
+        }
+        count = ready;
+    }
+};
+
+}  // namespace
+
+void insist_on_threads(bool insist) { insisted = insist; }
+
+int ready_threads(int most, bool worth_waking) {
+    if (most == 1 || worth_waking || insisted.load(std::memory_order_relaxed)) return most;
+    const int there = started.load(std::memory_order_acquire);
+    int ready = 1;
+    for (int i = 0; i < there && ready < most; ++i) ready += workers[i].state.load(std::memory_order_relaxed) == AWAKE;
+    if (ready == most) return most;
+
+    const int64_t now = clock_now();
+    const bool close = now - last_call.exchange(now, std::memory_order_relaxed) < CLOSE;
+    if (!close) close_calls.store(0, std::memory_order_relaxed);
+    if (close_calls.fetch_add(1, std::memory_order_relaxed) + 1 < CLOSE_CALLS) return ready;
+    for (int i = 0; i < there; ++i) wake(workers[i], WAKING);
+    for (int i = there; i < most - 1 && start(WAKING); ++i) continue;
+    return ready;
+}
+
+void parallel(int threads, void (*f)(int, int, void*), void* context) {
+    if (threads == 1 || in_forked_child()) return f(0, 1, context);
+    const int64_t began = clock_now();
+    Crew crew;
+    crew.muster(crew.call(threads - 1));
+    const int64_t mustered = clock_now();
+
+    std::atomic<int> running{crew.count};
+    std::atomic<int64_t> waited{crew.count < threads - 1 ? mustered - began : 0};
+    const int n = crew.count + 1;
+    for (int id = 1; id < n; ++id) {
+        Worker& worker = *crew.members[id - 1];
+        worker.job = {.f = f, .context = context, .id = id, .n = n, .running = &running, .waited = &waited};
+        worker.state.store(RUNNING, std::memory_order_release);
+    }
+    take_waited();
+    f(0, n, context);
+    {
+        const int64_t elapsed = clock_now() - mustered;
+        // The others' shares of the work may be somewhat larger.
+        for (Waiting waiting(elapsed / 4); running.load(std::memory_order_acquire);) waiting.once();
+    }
+    const int64_t all = waited.load(std::memory_order_relaxed) + take_waited();
+    report_call(threads, clock_now() - began, n > 1 ? all / (n - 1) : all);
+}
+
+}  // namespace xrnn

@@ -1,0 +1,112 @@
+#include "threads.h"
+
+#include <chrono>
+#include <thread>
+
+#include <signal.h>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+namespace xrnn {
+
+#if defined(__linux__)
+
+static_assert(sizeof(Cpus) == sizeof(cpu_set_t));
+
+static cpu_set_t set_of(const Cpus& cpus) {
+    cpu_set_t set;
+    __builtin_memcpy(&set, &cpus, sizeof set);
+    return set;
+}
+
+// None where the caller is on the only one.
+static cpu_set_t without_this_cpu(const Cpus& cpus) {
+    cpu_set_t set = set_of(cpus);
+    if (const int here = sched_getcpu(); here >= 0) CPU_CLR(here, &set);
+    return set;
+}
+
+Cpus all_cpus() {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set)) CPU_ZERO(&set);  // there are more than a set holds
+#if defined(_OPENMP)
+    if (omp_get_proc_bind() != omp_proc_bind_false)  // it may have bound the caller to one of its places
+        for (int place = 0; place < omp_get_num_places(); ++place) {
+            int ids[CPU_SETSIZE];
+            const int count = omp_get_place_num_procs(place);
+            if (count > CPU_SETSIZE) continue;
+            omp_get_place_proc_ids(place, ids);
+            for (int i = 0; i < count; ++i) CPU_SET(ids[i], &set);
+        }
+#endif
+    Cpus cpus;
+    __builtin_memcpy(&cpus, &set, sizeof cpus);
+    return cpus;
+}
+
+static void move(pthread_t thread, const cpu_set_t& to) {
+    if (CPU_COUNT(&to)) pthread_setaffinity_np(thread, sizeof to, &to);
+}
+
+void keep_off_this_cpu(pthread_t thread, const Cpus& of) { move(thread, without_this_cpu(of)); }
+
+void run_on(const Cpus& cpus) { move(pthread_self(), set_of(cpus)); }
+
+void leave_this_cpu() {
+    cpu_set_t before;
+    if (sched_getaffinity(0, sizeof before, &before)) return;
+    Cpus cpus;
+    __builtin_memcpy(&cpus, &before, sizeof cpus);
+    move(pthread_self(), without_this_cpu(cpus));
+    move(pthread_self(), before);
+}
+
+static void begin_elsewhere(pthread_attr_t* attributes) {
+    const cpu_set_t others = without_this_cpu(all_cpus());
+    if (CPU_COUNT(&others)) pthread_attr_setaffinity_np(attributes, sizeof others, &others);
+}
+
+#else
+
+Cpus all_cpus() { return {}; }
+void keep_off_this_cpu(pthread_t, const Cpus&) {}
+void run_on(const Cpus&) {}
+void leave_this_cpu() {}
+static void begin_elsewhere(pthread_attr_t*) {}
+
+#endif
+
+bool start_thread(void* (*f)(void*), void* argument, pthread_t* thread) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_attr_t detached;
+    if (pthread_attr_init(&detached)) return false;
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    begin_elsewhere(&detached);
+    pthread_sigmask(SIG_SETMASK, &all, &before);  // a thread inherits its creator's mask
+    const bool started = pthread_create(thread, &detached, f, argument) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    pthread_attr_destroy(&detached);
+    return started;
+}
+
+int64_t clock_now() {
+    return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void sleep_for(int64_t nanoseconds) { std::this_thread::sleep_for(std::chrono::nanoseconds(nanoseconds)); }
+
+void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+}  // namespace xrnn
