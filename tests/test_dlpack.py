@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import standin as cp
-from tests.conftest import STANDIN
+from tests.conftest import GPU_PARAMS, STANDIN
 from tests.errors import one_line
 from xrnn import RNN, SGD, asarray, backend_of, get_backend, to_numpy
 from xrnn.backend import Backend
@@ -153,6 +153,21 @@ def test_layers_refuse_a_tensor_with_the_remedy(backend: Backend) -> None:
     for enter, name in places:
         with one_line(TypeError, f"{name} is a ", remedy.format(name)):
             enter()
+
+
+if GPU_PARAMS:  # else conftest.py says that tests on a GPU are left out
+
+    @pytest.mark.gpu
+    @pytest.mark.needs("torch", "torch")
+    def test_tensors_on_a_gpu_are_shared() -> None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("this PyTorch has no CUDA: pip install torch, of PyTorch's index for CUDA")
+        tensor = torch.arange(6.0, device="cuda").reshape(2, 3).T
+        assert address(asarray(tensor, backend="cupy")) == tensor.data_ptr()
+        with one_line(ValueError, "array is a torch.Tensor on cuda:0: expected one on the CPU, or where the arrays of"):
+            asarray(tensor, backend="numpy")
 
 
 # ---- JAX ----
