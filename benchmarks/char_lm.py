@@ -9,9 +9,7 @@ machine does touches both alike. The whole takes as long as two trainings; --rat
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +22,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.peers.weights import of_torch
 from benchmarks.ratios import ratio
+from benchmarks.turns import in_turns, quartiles, workers
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
@@ -112,39 +111,18 @@ def compare(
 ) -> dict[str, Any]:
     """Everything that was measured, as it goes into the JSON file; seconds, one a block."""
     settings = replace(SETTINGS, cell=cell)
-    machine.pin(threads)
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    context = multiprocessing.get_context("spawn")
-    workers: dict[str, Connection] = {}
-    for library in LIBRARIES:
-        workers[library], end = context.Pipe()
-        context.Process(target=_work, args=(library, settings, paths, end), daemon=True).start()
-        end.close()  # the child has the only one then: should it die, reading here fails
-
-    def ask(library: str, request: int | str) -> Any:
-        workers[library].send(request)
-        return workers[library].recv()
-
-    versions = {library: ask(library, "version") for library in LIBRARIES}
-    seconds: dict[str, list[float]] = {library: [] for library in LIBRARIES}
-    order = list(LIBRARIES)
-    for _ in range(rounds):
-        for library in order:
-            seconds[library].append(ask(library, steps // rounds))
-        order.reverse()
-    results: dict[str, Any] = {
-        "machine": machine.describe(threads),
-        "versions": versions,
-        "steps_per_block": steps // rounds,
-        "cell": cell,
-        "characters_per_step": settings.seq_len * settings.batch,
-        "seconds": seconds,
-    }
-    if evaluate:
-        results["bits_per_character"] = {library: ask(library, "evaluate") for library in LIBRARIES}
-        results["bits_per_character"]["zlib level 9"] = zlib_bits_per_character(load_corpus(paths).held_out)
-    for pipe in workers.values():
-        pipe.send("stop")
+    with workers(list(LIBRARIES), _work, threads, settings, paths) as ask:
+        results: dict[str, Any] = {
+            "machine": machine.describe(threads),
+            "versions": {library: ask(library, "version") for library in LIBRARIES},
+            "steps_per_block": steps // rounds,
+            "cell": cell,
+            "characters_per_step": settings.seq_len * settings.batch,
+            "seconds": in_turns(list(LIBRARIES), rounds, lambda library: ask(library, steps // rounds)),
+        }
+        if evaluate:
+            results["bits_per_character"] = {library: ask(library, "evaluate") for library in LIBRARIES}
+            results["bits_per_character"]["zlib level 9"] = zlib_bits_per_character(load_corpus(paths).held_out)
     return results
 
 
@@ -160,7 +138,7 @@ def report(results: dict[str, Any]) -> str:
     blocks = len(seconds["xrnn"])
     lines = [f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {steps:,} steps in {blocks} blocks"]
     for library, version in results["versions"].items():
-        low, median, high = _quartiles(rates(results, library))
+        low, median, high = quartiles(rates(results, library))
         lines.append(f"{version:24} {median:>9,.0f} characters/s ({low:,.0f} to {high:,.0f})")
     if len(seconds["xrnn"]) > 1:
         r = ratio(seconds["xrnn"], seconds["pytorch"])
@@ -168,13 +146,6 @@ def report(results: dict[str, Any]) -> str:
     for name, bits in results.get("bits_per_character", {}).items():
         lines.append(f"{results['versions'].get(name, name):24} {bits:.3f} bits per character, held out")
     return "\n".join(lines)
-
-
-def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    if len(values) < 2:
-        return (values[0],) * 3
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, median, high
 
 
 def _work(library: str, settings: Settings, paths: Sequence[Path], pipe: Connection) -> None:

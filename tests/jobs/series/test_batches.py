@@ -46,11 +46,21 @@ def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int
     assert of.per_epoch == len(sizes)
     epochs = [[targets(of, step) for step in range(e * len(sizes), (e + 1) * len(sizes))] for e in range(3)]
     for epoch in epochs:
-        assert [len(part) for part in epoch] == sizes
+        assert sorted(map(len, epoch), reverse=True) == sizes
         assert sorted(itertools.chain(*epoch)) == list(range(count))
     assert count < 5 or epochs[0] != epochs[1] != epochs[2]
-    assert [of.items(step) for step in range(len(sizes) + 1)] == np.cumsum([0, *sizes]).tolist()
-    assert of.items(len(sizes) * 7 + 1) == 7 * count + sizes[0]
+    assert [of.items(len(sizes) * epochs) for epochs in (0, 1, 7)] == [0, count, 7 * count]
+    assert 0 <= of.items(len(sizes) * 7 + 1) - 7 * count <= batch
+
+
+def test_series_of_a_batch_are_of_like_lengths() -> None:
+    """Four batches are drawn together and parted by length: eight series make no batch with both extremes."""
+    lengths = np.random.default_rng(0).permutation(64) + 1
+    of = Batches([np.zeros((T, 1), np.float32) for T in lengths], np.zeros(64, np.int32), 8, 0)
+    longest = [of.packed(step, 0)[1][0] for step in range(16)]
+    assert sum(longest[:8]) < 0.75 * 8 * 64
+    assert longest[:8] != longest[8:]
+    assert longest[:8] != sorted(longest[:8])
 
 
 def test_the_seed_and_the_step_decide_what_is_drawn() -> None:

@@ -98,7 +98,7 @@ NOT_WHOLE = "f.npy is no whole .npy file of numbers ("
         (lambda: saved([[1j]]), "f.npy holds complex128 (1, 1): expected numbers"),
         (lambda: saved([[True]]), "f.npy holds bool (1, 1): expected numbers"),
         (lambda: saved([[1, 2], [3, np.nan]]), "f.npy holds NaN at step 2 of channel 2: expected finite numbers; fill"),
-        (lambda: saved([[1, np.inf]]), "f.npy holds inf: expected numbers up to 1e+30; scale them, or leave it out"),
+        (lambda: saved([[1, np.inf]]), "f.npy holds inf: expected numbers up to 1e+30; scale them, or leave"),
         (lambda: saved(np.zeros((0, 2))), "f.npy has no values: expected at least one step"),
         (lambda: saved(np.zeros((2, 0))), "f.npy has no values: expected at least one step"),
         (lambda: file("f.npy", b""), NOT_WHOLE),

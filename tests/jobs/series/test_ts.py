@@ -105,7 +105,7 @@ def test_labels_match_the_declared_ones_in_any_case() -> None:
         (HEADER + "1,fast:a", "f.ts, line 4, channel 1: 'fast' is no finite number"),
         (HEADER + "1,:a", "f.ts, line 4, channel 1: '' is no finite number"),
         (HEADER + "1_0:a", "f.ts, line 4, channel 1: '1_0' is no finite number"),
-        (HEADER + "1e200:a", "f.ts, line 4 holds 1e+200: expected numbers up to 1e+30; scale them, or leave it out"),
+        (HEADER + "1e200:a", "f.ts, line 4 holds 1e+200: expected numbers up to 1e+30; scale them, or leave"),
         (HEADER + "1,\x1b[2J:a", "f.ts, line 4, channel 1: '�[2J' is no finite number"),
         ("@timeStamps true\n@data\n1,2:a\n", "f.ts, line 3: '1,2:a' is no label"),
         ("@timeStamps true\n@data\n(0,1),2):a\n", "f.ts, line 3, channel 1: expected pairs, as (0,1.5),(1,1.7), got"),

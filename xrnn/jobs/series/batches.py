@@ -11,6 +11,7 @@ from xrnn.typing import Array, HostArray
 
 _ORDER: Final = 2  # tells the draws of an epoch's order, and those of a step's noise, from the seed's others
 _NOISE: Final = 3
+_DRAWN_TOGETHER: Final = 4  # batches; with more, a batch would hold fewer kinds of series
 
 Shape = tuple[int, ...]
 
@@ -26,6 +27,7 @@ class Batches:
     def __init__(self, series: Sequence[HostArray], targets: HostArray, batch: int, seed: int) -> None:
         self._series, self._targets, self._seed = series, targets, seed
         self.count = len(series)
+        self._lengths = np.array([len(values) for values in series])
         self.per_epoch = -(-len(series) // batch)
         self._epoch, self._places = -1, [np.zeros(0, np.int64)]
 
@@ -33,8 +35,7 @@ class Batches:
         """The batch of `step`, with noise of that deviation added to its values, as `pack` gives it; T, N and D."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            order = self._rng(_ORDER, epoch).permutation(self.count)
-            self._epoch, self._places = epoch, np.array_split(order, self.per_epoch)
+            self._epoch, self._places = epoch, self._parted(self._rng(_ORDER, epoch))
         chosen = self._places[place]
         whole, x = pack([self._series[i] for i in chosen.tolist()], self._targets[chosen])
         if noise:
@@ -42,10 +43,24 @@ class Batches:
         return whole, x.shape
 
     def items(self, step: int) -> int:
-        """How many series the steps before `step` took."""
-        epochs, place = divmod(step, self.per_epoch)
-        least, larger = divmod(self.count, self.per_epoch)  # the first batches hold one more
-        return epochs * self.count + place * least + min(place, larger)
+        """How many series the steps before `step` took, within an epoch as if all batches were alike."""
+        return step * self.count // self.per_epoch
+
+    def _parted(self, rng: np.random.Generator) -> list[HostArray]:
+        """The places of an epoch's series, a batch each.
+
+        What is done for a batch costs by its longest series: so a few batches are drawn at a time, and their series
+        parted by length. It is half an epoch at most, so that other series come together in the next.
+        """
+        pool = max(1, min(_DRAWN_TOGETHER, self.per_epoch // 2))
+        drawn = np.array_split(rng.permutation(self.count), self.per_epoch)
+        batches: list[HostArray] = []
+        for first in range(0, self.per_epoch, pool):
+            together = drawn[first : first + pool]
+            by_length = np.concatenate(together)
+            by_length = by_length[np.argsort(self._lengths[by_length], kind="stable")]
+            batches += np.split(by_length, np.cumsum([len(batch) for batch in together])[:-1])
+        return [batches[i] for i in rng.permutation(self.per_epoch)]
 
     def _rng(self, *words: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=words))

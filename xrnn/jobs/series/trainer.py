@@ -56,9 +56,9 @@ class Trainer(trainer.Trainer[Settings]):
         number = {label: i for i, label in enumerate(data.labels)}
         targets = np.array([number[series.label or ""] for series in data.train], np.int32)
         scaled = [self.scale.apply(series.values) for series in data.train]
-        self._batches = Batches(scaled, targets, settings.batch, settings.seed)
-        self._whole = default_epochs(len(scaled)) * self._batches.per_epoch
-        self._unread_hits: list[Array] = []  # still on the device
+        self.batches = Batches(scaled, targets, settings.batch, settings.seed)
+        self._whole = default_epochs(len(scaled)) * self.batches.per_epoch
+        self._unread_hits: list[tuple[Array, int]] = []  # of so many labels; still on the device
         self._hits: list[
             tuple[int, int]
         ] = []  # how many labels were right, of how many, for the last steps of this run
@@ -75,31 +75,30 @@ class Trainer(trainer.Trainer[Settings]):
     @property
     def per_epoch(self) -> int:
         """How many steps an epoch has."""
-        return self._batches.per_epoch
+        return self.batches.per_epoch
 
     def step(self) -> None:
-        whole, shape = self._batches.packed(self.steps, self.settings.noise)
+        whole, shape = self.batches.packed(self.steps, self.settings.noise)
         x, lengths, targets = unpack(self.model.backend.asarray(whole), shape)
         # What overflows shows in the loss, and `read_losses` says so.
         with np.errstate(over="ignore", invalid="ignore"):
             loss, hits = self.model.train_step(x, lengths, targets)
             self._update(loss, learning_rate(self.settings.lr, self.steps + 1, self._whole))
-        self._unread_hits.append(hits)
+        self._unread_hits.append((hits, len(targets)))
 
     def read_losses(self) -> None:
         super().read_losses()
         if not self._unread_hits:
             return
         backend = self.model.backend
-        hits = backend.to_numpy(backend.xp.stack(self._unread_hits)).tolist()
-        first = self.steps - len(hits)
-        sizes = [self._batches.items(step + 1) - self._batches.items(step) for step in range(first, self.steps)]
+        hits, sizes = zip(*self._unread_hits, strict=True)
         self._unread_hits = []
-        self._hits = [*self._hits, *zip(hits, sizes, strict=True)][-_SMOOTH:]
+        read = backend.to_numpy(backend.xp.stack(hits)).tolist()
+        self._hits = [*self._hits, *zip(read, sizes, strict=True)][-_SMOOTH:]
 
     @property
     def items(self) -> int:
-        return self._batches.items(self.steps)
+        return self.batches.items(self.steps)
 
     @property
     def standing(self) -> str:

@@ -1,0 +1,232 @@
+"""`xrnn classify` beside PyTorch: `python -m benchmarks.classify [--seeds 5] [--json FILE] [TRAIN TEST]`.
+
+The same model (a bidirectional layer of 64, the mean over each series' own length, dropout), the same batches with the
+same noise, the same number of threads. xrnn trains as `xrnn classify` does; PyTorch as its users would: packed
+sequences, its own initial weights, Adam at 0.003. Each library runs in a process of its own; they take turns, a block
+of steps each.
+
+Two more sets, made of noise, tell what lengths cost: in one every series has 100 steps, in the other 1 to 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from benchmarks import machine
+from benchmarks.peers.weights import of_torch
+from benchmarks.ratios import ratio
+from benchmarks.turns import in_turns, quartiles, workers
+from xrnn.jobs.cells import CELLS
+from xrnn.jobs.series.batches import Batches, unpack
+from xrnn.jobs.series.data import Dataset, load_dataset
+from xrnn.jobs.series.evaluate import probabilities
+from xrnn.jobs.series.model import Classifier
+from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.settings import Settings
+from xrnn.jobs.series.trainer import Trainer, default_epochs
+from xrnn.select import get_backend
+from xrnn.typing import HostArray
+
+FULL, RAGGED, GIVEN = "100 steps", "1 to 100 steps", "given"
+_COUNT: Final = 256  # series in the sets made of noise
+_CHANNELS: Final = 12
+_LONGEST: Final = 100
+
+
+class Run(Protocol):
+    """A training run of one library."""
+
+    version: str
+
+    def step(self) -> None: ...
+
+    def model(self) -> Classifier:
+        """What was learned, as xrnn's model: one evaluation measures all."""
+        ...
+
+
+class XrnnRun:
+    def __init__(self, data: Dataset, settings: Settings) -> None:
+        import xrnn
+
+        self.version = f"xrnn {xrnn.__version__}"
+        self._trainer = Trainer(settings, data, get_backend("numpy"))
+        self.step = self._trainer.step
+
+    def model(self) -> Classifier:
+        return self._trainer.model
+
+
+class TorchRun:
+    def __init__(self, data: Dataset, settings: Settings) -> None:
+        import torch
+
+        self.version = f"PyTorch {torch.__version__}"
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        torch.manual_seed(settings.seed)
+        self._torch, self._settings, self._data = torch, settings, data
+        self._batches = _batches(data, settings)
+        module: Any = getattr(torch.nn, settings.cell.upper())
+        self._rnn = module(data.channels, settings.hidden, bidirectional=True)
+        self._linear = torch.nn.Linear(2 * settings.hidden, len(data.labels))
+        self._dropout = torch.nn.Dropout(settings.dropout)
+        self._layers = torch.nn.ModuleList([self._rnn, self._linear])
+        self._optimizer = torch.optim.Adam(self._layers.parameters(), lr=settings.lr)
+        self._steps = 0
+
+    def step(self) -> None:
+        torch, rnn = self._torch, self._torch.nn.utils.rnn
+        x, lengths, targets = map(torch.from_numpy, unpack(*self._batches.packed(self._steps, self._settings.noise)))
+        packed = rnn.pack_padded_sequence(x, lengths.long(), enforce_sorted=False)
+        h, _ = rnn.pad_packed_sequence(self._rnn(packed)[0])  # zeros past the end
+        mean = h.sum(dim=0) / lengths[:, None]
+        loss = torch.nn.functional.cross_entropy(self._linear(self._dropout(mean)), targets.long())
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        self._steps += 1
+
+    def model(self) -> Classifier:
+        settings, data = self._settings, self._data
+        parameters = [p.detach().numpy() for p in self._rnn.parameters()]
+        weights = (
+            *of_torch(settings.cell, parameters[:4]),
+            *of_torch(settings.cell, parameters[4:]),
+            self._linear.weight.detach().numpy().T,
+            self._linear.bias.detach().numpy(),
+        )
+        model = Classifier.init(settings, data.channels, len(data.labels), get_backend("numpy"))
+        for param, weight in zip(model.named_params.values(), weights, strict=True):
+            param[...] = weight
+        return model
+
+
+LIBRARIES: Final[dict[str, Callable[[Dataset, Settings], Run]]] = {"xrnn": XrnnRun, "pytorch": TorchRun}
+
+
+def compare(paths: Sequence[Path], rounds: int, steps: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
+    """Everything that was measured, as it goes into the JSON file: seconds of a block of steps, one a round."""
+    settings = replace(Settings(), cell=cell)
+    libraries = list(LIBRARIES)
+    with workers(libraries, _work, threads, settings, paths) as ask:
+        results: dict[str, Any] = {
+            "machine": machine.describe(threads),
+            "versions": {library: ask(library, "version") for library in libraries},
+            "cell": cell,
+            "steps_per_block": steps,
+            "seconds": {},
+            "series_per_block": {},
+        }
+        for case in (GIVEN, FULL, RAGGED):
+            for library in libraries:
+                ask(library, (case, 2))  # warm
+            results["series_per_block"][case] = steps * ask("xrnn", (case, "batch"))
+            results["seconds"][case] = in_turns(libraries, rounds, lambda library: ask(library, (case, steps)))  # noqa: B023
+        results["accuracy"] = {
+            library: [ask(library, ("train", seed)) for seed in range(seeds)] for library in libraries
+        }
+    return results
+
+
+def report(results: dict[str, Any]) -> str:
+    about, seconds, cell = results["machine"], results["seconds"], results["cell"]
+    steps, rounds = results["steps_per_block"], len(seconds[GIVEN]["xrnn"])
+    lines = [f"bidirectional {cell}: {about['cpu']}, {about['threads']} threads; {rounds} blocks of {steps} steps"]
+    for case, of_case in seconds.items():
+        rates = {library: [results["series_per_block"][case] / s for s in of_case[library]] for library in of_case}
+        for library, version in results["versions"].items():
+            low, median, high = quartiles(rates[library])
+            lines.append(f"{case:15} {version:22} {median:>8,.0f} series/s ({low:,.0f} to {high:,.0f})")
+        if rounds > 1:
+            r = ratio(of_case["xrnn"], of_case["pytorch"])
+            lines.append(f"{case:15} {'xrnn / PyTorch':22} {r.median:>8.2f} ({r.low:.2f} to {r.high:.2f}): {r.verdict}")
+    for library, version in results["versions"].items():
+        _, share, _ = quartiles([r / f for r, f in zip(seconds[RAGGED][library], seconds[FULL][library], strict=True)])
+        lines.append(f"{version:38} {share:.2f} of the time at 100 steps for 1 to 100, which have 0.505 of the steps")
+    for library, trained in results["accuracy"].items():
+        if trained:
+            figures = ", ".join(f"{accuracy:.4f} in {took:.1f} s" for accuracy, took in trained)
+            lines.append(f"{results['versions'][library]:38} accuracy by seed: {figures}")
+    return "\n".join(lines)
+
+
+def noise_set(lengths: Sequence[int]) -> Dataset:
+    """Series of these lengths, with nothing to learn."""
+    rng = np.random.default_rng(0)
+    series = [Series(rng.standard_normal((T, _CHANNELS)), str(i % 9), "noise") for i, T in enumerate(lengths)]
+    return Dataset(series, series, [str(i) for i in range(9)], "noise")
+
+
+def _batches(data: Dataset, settings: Settings) -> Batches:
+    """Those of xrnn's own trainer, which any library may learn from."""
+    return Trainer(settings, data, get_backend("numpy")).batches
+
+
+def _accuracy(model: Classifier, data: Dataset) -> float:
+    trainer = Trainer(model.settings, data, get_backend("numpy"), model=model)
+    scaled = [trainer.scale.apply(series.values) for series in data.test]
+    predicted: HostArray = probabilities(model, scaled).argmax(axis=1)
+    return float(np.mean([data.labels[i] == series.label for i, series in zip(predicted, data.test, strict=True)]))
+
+
+def _train(library: str, data: Dataset, settings: Settings) -> tuple[float, float]:
+    """The accuracy after the steps of a run by default, and the seconds it took."""
+    start = time.perf_counter()
+    run = LIBRARIES[library](data, settings)
+    for _ in range(default_epochs(len(data.train)) * -(-len(data.train) // settings.batch)):
+        run.step()
+    return _accuracy(run.model(), data), time.perf_counter() - start
+
+
+def _work(library: str, settings: Settings, paths: Sequence[Path], pipe: Connection) -> None:
+    """One library's process: (case, steps) is answered with the seconds they took, ("train", seed) as by `_train`."""
+    sets = {
+        GIVEN: load_dataset(paths, settings.seed),
+        FULL: noise_set([_LONGEST] * _COUNT),
+        RAGGED: noise_set(np.random.default_rng(1).integers(1, _LONGEST + 1, _COUNT).tolist()),
+    }
+    runs = {case: LIBRARIES[library](data, settings) for case, data in sets.items()}
+    while (request := pipe.recv()) != "stop":
+        match request:
+            case "version":
+                pipe.send(runs[GIVEN].version)
+            case ("train", seed):
+                pipe.send(_train(library, sets[GIVEN], replace(settings, seed=seed)))
+            case (case, "batch"):
+                count = len(sets[case].train)
+                pipe.send(count / -(-count // settings.batch))
+            case (case, steps):
+                start = time.perf_counter()
+                for _ in range(steps):
+                    runs[case].step()
+                pipe.send(time.perf_counter() - start)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.classify", description="xrnn classify beside PyTorch")
+    parser.add_argument("paths", nargs="*", type=Path, help="TRAIN and TEST (default: JapaneseVowels)")
+    parser.add_argument("--cell", choices=CELLS, default="gru", help="(default: %(default)s)")
+    parser.add_argument("--steps", type=machine.positive, default=40, help="of a block (default: %(default)s)")
+    parser.add_argument("--rounds", type=machine.positive, default=9, help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=0, help="whole trainings of each library (default: %(default)s)")
+    threads = min(2, os.cpu_count() or 1)
+    parser.add_argument("--threads", type=machine.positive, default=threads, help="(default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write what was measured to this file")
+    options = parser.parse_args(arguments)
+    results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
+    if options.json:
+        machine.write(results, options.json)
+    print(report(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The two libraries train the same model on the same batches."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import classify
+from tests.jobs.series.waves import dataset, waves, write_ts
+from xrnn.jobs.cells import CELLS
+from xrnn.jobs.series.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_learn_alike_from_the_same_weights(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    settings = Settings(cell=cell, hidden=6, batch=4, dropout=0.0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # Without xrnn's schedule and clipping, which PyTorch's user has not written.
+    monkeypatch.setattr("xrnn.jobs.series.trainer.learning_rate", lambda peak, step, whole: peak)
+    monkeypatch.setattr("xrnn.jobs.trainer._MAX_NORM", 1e9)
+    torch, xrnn = classify.TorchRun(dataset(), settings), classify.XrnnRun(dataset(), settings)
+    for mine, theirs in zip(xrnn.model().named_params.values(), torch.model().named_params.values(), strict=True):
+        mine[...] = theirs
+    # A second bias would make their sum learn twice as fast. GRU's n has two that are no sum.
+    only = slice(2 * settings.hidden if cell == "gru" else None, None if cell == "gru" else 0)
+    for bias in (torch._rnn.bias_hh_l0, torch._rnn.bias_hh_l0_reverse):
+        bias.register_hook(lambda gradient: only_part(gradient, only))
+    for _ in range(20):
+        torch.step()
+        xrnn.step()
+    for (name, mine), theirs in zip(
+        xrnn.model().named_params.items(), torch.model().named_params.values(), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def only_part(gradient: Any, part: slice) -> Any:
+    kept = gradient.clone().zero_()
+    kept[part] = gradient[part]
+    return kept
+
+
+def test_the_figures_are_printed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.json"
+    paths = [str(write_ts(tmp_path / f"{seed}.ts", waves(4, seed))) for seed in (0, 1)]
+    options = ["--steps", "1", "--rounds", "2", "--threads", "1", "--json", str(out)]
+    command = [sys.executable, "-m", "benchmarks.classify", *paths, *options]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.stderr == ""
+    results = json.loads(out.read_text())
+    assert results["series_per_block"] == {"given": 4, "100 steps": 32, "1 to 100 steps": 32}
+    for of_case in results["seconds"].values():
+        assert {library: len(seconds) for library, seconds in of_case.items()} == {"xrnn": 2, "pytorch": 2}
+    assert process.stdout.count("series/s") == 6
+    assert process.stdout.count("xrnn / PyTorch") == 3
+    assert process.stdout == classify.report(results) + "\n"
+
+
+def test_a_training_is_measured_by_what_it_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(classify, "default_epochs", lambda count: 30)
+    settings = replace(Settings(), hidden=8, batch=4, lr=0.02)
+    for library in classify.LIBRARIES:
+        accuracy, seconds = classify._train(library, dataset(), settings)
+        assert accuracy == 1.0
+        assert seconds > 0
