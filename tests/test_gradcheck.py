@@ -83,6 +83,11 @@ def test_the_tolerance_follows_the_size_of_the_values(backend: Backend, scale: f
         gradcheck(lambda a: a * a * a, lambda u: [2.99 * u * a * a], [a], eps=1e-6 * scale)
 
 
+def test_a_function_that_does_not_move_has_the_gradient_0(backend: Backend) -> None:
+    # Both numbers are 0 then, and only the room for the rounding of f is left.
+    gradcheck(lambda a: 0 * a + 1, lambda u: [0 * u], [backend.xp.ones(3)])
+
+
 def test_other_dtypes_are_refused(backend: Backend) -> None:
     for dtype in ("float32", "int64"):
         with one_line(TypeError, f"x has dtype {dtype}", "need float64", "x.astype('float64')"):

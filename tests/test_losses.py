@@ -88,6 +88,14 @@ def test_nan_and_infinity_come_out_as_nan(backend: Backend, value: float) -> Non
             assert_array_equal(rows.any(axis=1), [False, False, True, False])
 
 
+def test_a_masked_position_counts_as_a_class_that_there_is(backend: Backend) -> None:
+    logits, targets = np.array([[3.0], [5.0]]), np.array([0, -100])  # of one class: only 0 is a target
+    arrays = (logits, targets, np.array([True, False]))
+    loss, dlogits = softmax_cross_entropy(*(backend.asarray(a) for a in arrays))
+    assert float(loss) == 0
+    np.testing.assert_array_equal(backend.to_numpy(dlogits), [[0], [0]])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_masked_position_may_hold_anything(backend: Backend, value: float) -> None:
     logits, targets, mask = problem((6, 4))

@@ -85,6 +85,11 @@ def test_without_paths_it_reads_the_standard_library_without_its_tests() -> None
         ({"f": b"a\0b"}, "f", "f is binary (it has a NUL byte): expected text; name a text file"),
         ({"f": b"", "g": b"\0"}, ".", "(1 empty files, 1 binary): expected text files; name others"),
         ({"f": b"twelve bytes"}, "f", "has 12 bytes, of which 0 would be held out: expected at least 2 there"),
+        (
+            {"f": b"a" * 39},
+            "f",
+            "has 39 bytes, of which 1 would be held out: expected at least 2 there; give more text",
+        ),
     ],
 )
 def test_unusable_text_is_refused(tmp_path: Path, contents: dict[str, bytes], named: str, message: str) -> None:
@@ -92,6 +97,13 @@ def test_unusable_text_is_refused(tmp_path: Path, contents: dict[str, bytes], na
     with pytest.raises(DataError) as error:
         load_corpus([tmp_path / named])
     assert message in str(error.value)
+
+
+def test_two_bytes_to_hold_out_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"a" * 38 + b"bc")
+    corpus = load_corpus([tmp_path / "f"])
+    assert (corpus.train.tobytes(), corpus.held_out.tobytes()) == (b"a" * 38, b"bc")
+    assert "held out: the last 2 bytes" in corpus.source
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

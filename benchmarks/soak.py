@@ -1,0 +1,164 @@
+"""Training for hours, and killed again and again: `python -m benchmarks.soak --minutes M` (Linux).
+
+Every cell in turn trains in a process of its own, which is ended by SIGKILL at a random moment and goes on from its
+checkpoint in the next turn, while other load comes and goes. A step that is done again after a kill must give the
+weights that it gave before, bit for bit; a checkpoint that was announced must be there; memory must not grow.
+It ends with what was lost and what grew, and a status of 1 where that is not nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import select
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.soak_training import CELLS, SAVE_EVERY
+
+# What the resident memory of one life may gain after its first checkpoints: malloc's blocks, in an arena a thread.
+_ALLOWED: Final = 8e6
+_WARM: Final = 5  # checkpoints, after which memory is compared
+
+
+@dataclass
+class Record:
+    """What is known of one cell's run, from the lines that its lives have printed."""
+
+    cell: str
+    steps: int = 0
+    saved: int = 0
+    lives: int = 0
+    again: int = 0  # steps that were done again, with the same weights
+    grown: float = 0.0  # bytes, the most in any one life
+    resident: float = 0.0  # bytes, at the last checkpoint
+    lost: list[str] = field(default_factory=list)
+    _digests: dict[int, str] = field(default_factory=dict)  # of the steps since the last checkpoint
+
+    def hear(self, lines: Iterable[str]) -> None:
+        """The lines of one life. The last may have been cut off, and then ends without a newline."""
+        self.lives += 1
+        memory = []
+        for line in (line for line in lines if line.endswith("\n")):
+            match line.split():
+                case ["from", step]:
+                    # A kill between writing a checkpoint and telling of it leaves one that is a little further on.
+                    if int(step) not in (self.saved, self.saved + SAVE_EVERY):
+                        self.lost.append(f"the checkpoint of step {self.saved}: the run went on from {step}")
+                case ["saved", step, resident]:
+                    self.saved, self.resident = int(step), float(resident)
+                    self._digests = {at: digest for at, digest in self._digests.items() if at > self.saved}
+                    memory.append(self.resident)
+                case [step, digest]:
+                    self._compare(int(step), digest)
+        if len(memory) > 2 * _WARM:
+            self.grown = max(self.grown, statistics.median(memory[-_WARM:]) - statistics.median(memory[_WARM:][:_WARM]))
+
+    def _compare(self, step: int, digest: str) -> None:
+        before = self._digests.setdefault(step, digest)
+        if before != digest:
+            self.lost.append(f"step {step}: its weights were {before} before the kill and {digest} after it")
+        self.again += step <= self.steps and before == digest
+        self.steps = max(self.steps, step)
+
+
+class Load:
+    """Other processes that compute, on and off while the block lasts: `shift` changes it when its time has come."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng, self._until = rng, 0.0
+        self._busy: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def shift(self) -> None:
+        if time.monotonic() < self._until:
+            return
+        self.stop()
+        for _ in range(self._rng.choice((0, 0, 1, os.cpu_count() or 1))):
+            self._busy.append(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+        self._until = time.monotonic() + self._rng.uniform(0.5, 5)
+
+    def stop(self) -> None:
+        for process in self._busy:
+            process.kill()
+            process.wait()
+        self._busy = []
+
+
+def live(record: Record, folder: Path, seconds: float, load: Load) -> None:
+    """One life of the cell's run. Raises RuntimeError where it ends by itself."""
+    command = [sys.executable, "-m", "benchmarks.soak_training", record.cell, str(folder / record.cell)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        printed = bytearray()
+        end = None  # `seconds` after it has loaded
+        while end is None or time.monotonic() < end:
+            load.shift()
+            if select.select([process.stdout], [], [], 0.01)[0]:
+                piece = os.read(process.stdout.fileno(), 1 << 16)
+                if not piece:
+                    raise RuntimeError(f"the run of {record.cell} ended by itself: status {process.wait()}")
+                printed += piece
+                end = end or time.monotonic() + seconds
+        process.kill()
+        printed += process.stdout.read()
+    record.hear(printed.decode().splitlines(keepends=True))
+
+
+def soak(minutes: float, folder: Path, seed: int) -> list[Record]:
+    rng = random.Random(seed)
+    records = [Record(cell) for cell in CELLS]
+    end = time.monotonic() + 60 * minutes
+    with Load(rng) as load:
+        while time.monotonic() < end:
+            for record in records:
+                # Most lives are short; a few are long enough for memory to grow.
+                live(record, folder, min(rng.expovariate(1 / (0.5 + minutes)), 60 * minutes / len(records)), load)
+    return records
+
+
+def report(records: Sequence[Record], console: Console) -> bool:
+    """Print what happened to each → whether nothing was lost and nothing grew."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("cell", "steps", "lives", "steps done again", "resident, MB", "grown, MB"):
+        table.add_column(column, justify="left" if column == "cell" else "right")
+    for r in records:
+        figures = (f"{n:,}" for n in (r.steps, r.lives, r.again))
+        table.add_row(r.cell, *figures, f"{r.resident / 1e6:.1f}", f"{max(r.grown, 0) / 1e6:.1f}")
+    console.print(table)
+    lost = [f"{r.cell}: {what}" for r in records for what in r.lost]
+    grew = [f"{r.cell}: {r.grown / 1e6:.1f} MB of memory in one life" for r in records if r.grown > _ALLOWED]
+    for title, found in (("lost", lost), ("grew", grew)):
+        console.print(f"{title}: {'; '.join(found) or 'nothing'}", highlight=False)
+    return not lost + grew
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="train, kill, resume, for hours")
+    parser.add_argument("--minutes", type=float, default=20, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="xrnn-soak-") as folder:
+        sound = report(soak(options.minutes, Path(folder), options.seed), Console())
+    sys.exit(0 if sound else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What the soak hears from the lives of a run, and what it makes of it; and two real lives."""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmarks import soak
+from benchmarks.soak import Record
+from benchmarks.soak_training import SAVE_EVERY, Run
+
+
+def lines(text: str) -> list[str]:
+    return text.replace(", ", "\n").splitlines(keepends=True)
+
+
+def reported(record: Record) -> tuple[bool, str]:
+    console = Console(file=io.StringIO(), width=120)
+    sound = soak.report([record], console)
+    return sound, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_step_that_is_done_again_must_give_the_same_weights() -> None:
+    record = Record("rnn")
+    record.hear(lines("from 0, 1 aa, 2 bb, saved 2 1000, 3 cc, 4 dd, 5 e"))  # killed within a line
+    record.hear(lines("from 2, 3 cc, 4 dd, 5 ee, saved 5 1000, "))
+    assert (record.steps, record.saved, record.lives, record.again, record.lost) == (5, 5, 2, 2, [])
+    assert reported(record)[0]
+    record.hear(lines("from 5, 6 ff, "))
+    record.hear(lines("from 5, 6 00, "))
+    sound, text = reported(record)
+    assert not sound
+    assert "lost: rnn: step 6: its weights were ff before the kill and 00 after it\ngrew: nothing" in text
+
+
+@pytest.mark.parametrize(("at", "lost"), [(10, 0), (10 + SAVE_EVERY, 0), (5, 1), (0, 1)])
+def test_a_checkpoint_that_was_announced_must_be_there(at: int, lost: int) -> None:
+    record = Record("rnn", saved=10)
+    record.hear(lines(f"from {at}, "))
+    assert len(record.lost) == lost
+
+
+def test_memory_must_not_grow_once_a_life_is_warm() -> None:
+    def after(*resident: float) -> Record:
+        record = Record("lstm")
+        record.hear([f"saved {i} {int(at)}\n" for i, at in enumerate(resident)])
+        return record
+
+    warming, flat, rising = [1e6] * 5, [60e6] * 30, [60e6 + i * 1e6 for i in range(30)]
+    assert reported(after(*warming, *flat))[0]
+    sound, text = reported(after(*warming, *rising))
+    assert not sound
+    assert "grew: lstm: 25.0 MB of memory in one life" in text
+
+
+def test_a_run_that_goes_on_from_its_checkpoint_is_the_one_that_never_stopped(tmp_path: Path) -> None:
+    whole, half = Run("lstm", tmp_path / "none"), Run("lstm", tmp_path / "c")
+    for _ in range(2):
+        whole.step()
+        half.step()
+    half.save()
+    resumed = Run("lstm", tmp_path / "c")
+    for run in (whole, resumed):
+        run.step()
+    assert resumed.digest() == whole.digest() != half.digest()
+    assert all(np.isfinite(array).all() for array in resumed.arrays.values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from Linux's /proc")
+def test_two_real_lives(tmp_path: Path) -> None:
+    record = Record("rnn")
+    with soak.Load(random.Random(0)) as load:
+        for _ in range(2):
+            soak.live(record, tmp_path, 0.2, load)
+    assert record.lives == 2
+    assert record.steps > record.again >= 0
+    assert record.saved > 0
+    assert record.resident > 1e6
+    assert not record.lost
+
+
+def test_a_run_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
+    message = "the run of no-such-cell ended by itself: status 1"
+    with soak.Load(random.Random(0)) as load, pytest.raises(RuntimeError, match=message):
+        soak.live(Record("no-such-cell"), tmp_path, 1, load)
