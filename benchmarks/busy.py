@@ -165,7 +165,7 @@ def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> 
     fast = 1.2 * statistics.median(times[-len(times) // 5 :])
     for i, end in enumerate(ends[:-10]):
         if end > gone and statistics.median(times[i : i + 10]) <= fast:
-            return 1e3 * (end - gone)
+            return float(1e3 * (end - gone))
     return float("inf")
 
 
@@ -250,7 +250,8 @@ def _interrupted(name: str, say: Callable[[Any], None]) -> float:
             from xrnn.backends.numpy import kernels
 
             states = (np.zeros((T + 1, N, H), np.float32),)
-            kernels.backward("tanh", x, rnn.Wx, rnn.Wh, states, None, None, False, None, (dh,), *rnn.grads)
+            (Wx, Wh, _), (dWx, dWh, db) = rnn.params, rnn.grads
+            kernels.backward("tanh", x, Wx, Wh, states, None, None, False, None, (dh,), dWx, dWh, db)
     except KeyboardInterrupt:
         return time.monotonic()
     return float("inf")
