@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -26,9 +27,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich import box
 
 from benchmarks import machine
 from benchmarks.cases import Case, Problem, check
@@ -95,7 +96,8 @@ def children(peer: str, count: int) -> Iterator[list[Child]]:
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
     """Other processes, each of which keeps a CPU busy."""
-    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    spin = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # none outlives this process
+    spinning = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(count)]
     try:
         yield
     finally:
@@ -159,11 +161,11 @@ def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> 
         time.sleep(seconds)
         gone = time.monotonic() - start
     ends = [end - start for end in worker.answer()]
-    times = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    times = [after - before for before, after in itertools.pairwise(ends)]
     fast = 1.2 * statistics.median(times[-len(times) // 5 :])
     for i, end in enumerate(ends[:-10]):
         if end > gone and statistics.median(times[i : i + 10]) <= fast:
-            return 1e3 * (end - gone)
+            return float(1e3 * (end - gone))
     return float("inf")
 
 
@@ -237,7 +239,7 @@ def _interrupted(name: str, say: Callable[[Any], None]) -> float:
     T, N, D, H = 20_000, 32, 1, 1024
     rnn = xrnn.RNN.init(D, H, rng=np.random.default_rng(0), backend="numpy")
     x = np.zeros((T, N, D), np.float32)
-    dh = np.broadcast_to(np.float32(0), (T, N, H))
+    dh = np.broadcast_to(np.zeros(H, np.float32), (T, N, H))
     if name == "backward":
         rnn.forward(x[:1])
     try:
@@ -248,7 +250,8 @@ def _interrupted(name: str, say: Callable[[Any], None]) -> float:
             from xrnn.backends.numpy import kernels
 
             states = (np.zeros((T + 1, N, H), np.float32),)
-            kernels.backward("tanh", x, rnn.Wx, rnn.Wh, states, None, None, False, None, (dh,), *rnn.grads)
+            (Wx, Wh, _), (dWx, dWh, db) = rnn.params, rnn.grads
+            kernels.backward("tanh", x, Wx, Wh, states, None, None, False, None, (dh,), dWx, dWh, db)
     except KeyboardInterrupt:
         return time.monotonic()
     return float("inf")

@@ -1,7 +1,8 @@
 """How good the rule is that divides a recurrence among threads: `python -m benchmarks.partition`, a minute.
 
-Every way to divide it is timed, whichever the rule would take, for sizes on either side of each of its thresholds
-(backends/numpy/kernels/partition.cpp). The ways take turns, so that what else the machine does touches all alike.
+Every way to divide it is timed, in wall time and in the processors that it keeps busy, whichever the rule would take,
+for sizes on either side of each of its thresholds (backends/numpy/kernels/partition.cpp). `gain` is the fastest single
+thread's time over the chosen way's. The ways take turns, so that what else the machine does touches all alike.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import contextlib
 import functools
 import statistics
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
@@ -67,15 +69,19 @@ def measure_partitions(cases: Sequence[Case], rounds: int, threads: int) -> dict
         problem = Problem(case)
         forward = functools.partial(xrnn.RNN(problem.Wx, problem.Wh, problem.b), problem.x, problem.h_prev)
         times: dict[Way, list[float]] = {way: [] for way in ways(threads)}
+        processors: dict[Way, list[float]] = {way: [] for way in times}
         for _ in range(rounds):
             for way, measured in times.items():
                 with forced(way):
-                    measured.append(1e6 * measure(forward, at_least=1e-3))
+                    began, used = time.perf_counter(), time.process_time()
+                    measured.append(1e6 * measure(forward, at_least=1e-2))
+                    processors[way].append((time.process_time() - used) / (time.perf_counter() - began))
         medians = {way: statistics.median(measured) for way, measured in times.items()}
         cells.append(
             {
                 "case": case.name,
                 "microseconds": {name(way): measured for way, measured in times.items()},
+                "processors": {name(way): statistics.mean(used) for way, used in processors.items()},
                 "best": name(min(medians, key=medians.__getitem__)),
                 "chosen": name(chosen(case, threads)),
             }
@@ -91,19 +97,33 @@ def name(way: Way) -> str:
 def print_partitions(results: dict[str, Any], console: Console) -> None:
     names = list(results["cells"][0]["microseconds"])
     table = Table(title="a forward pass, microseconds", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("", *names, "chosen", "chosen / best"):
+    for column in ("", *names, "chosen", "chosen / best", "processors", "gain"):
         table.add_column(column, justify="right" if column in names else "left")
-    losses = []
+    losses, gains = [], []
     for cell in results["cells"]:
         times = cell["microseconds"]
         loss = ratio(times[cell["best"]], times[cell["chosen"]])
         losses.append(loss.median)
         medians = (f"{statistics.median(times[way]):,.1f}" for way in names)
-        table.add_row(cell["case"], *medians, cell["chosen"], f"{loss.median:.2f} ({loss.low:.2f}–{loss.high:.2f})")
+        best_alone = min(
+            (way for way in names if way.startswith("1 thread")), key=lambda way: statistics.median(times[way])
+        )
+        gain = ratio(times[cell["chosen"]], times[best_alone]).median
+        if not cell["chosen"].startswith("1 thread"):
+            gains.append(gain)
+        table.add_row(
+            cell["case"],
+            *medians,
+            cell["chosen"],
+            f"{loss.median:.2f} ({loss.low:.2f}–{loss.high:.2f})",
+            f"{cell['processors'][cell['chosen']]:.2f}",
+            f"{gain:.2f}",
+        )
     console.print(table)
     console.print(
         f"chosen / best over {len(losses)} cells: geometric mean {statistics.geometric_mean(losses):.3f}, "
-        f"largest {np.max(losses):.2f}",
+        f"largest {np.max(losses):.2f}; of {len(gains)} cells with several threads "
+        f"{sum(gain < 1.25 for gain in gains)} gain less than a quarter over one",
         highlight=False,
     )
 

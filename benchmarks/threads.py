@@ -1,16 +1,15 @@
 """What OMP_NUM_THREADS does to a call, beside PyTorch: `python -m benchmarks.threads`.
 
-Each setting and library in a process of its own, one after the other; the rounds go through all of them in turn.
+Each setting and library in a process of its own, which is stopped while another is measured; the rounds go through all
+of them in turn.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,9 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.cases import Case, Problem, check
-from benchmarks.peers import PEERS, build
-from benchmarks.worker import environment, measure
+from benchmarks.cases import Case
+from benchmarks.worker import Worker
 
 CASE: Final = Case(T=200, N=1, D=256, H=512)
 AS_IT_COMES: Final = "unset"
@@ -39,37 +37,24 @@ def settings() -> list[str]:
 def measure_threads(peers: Sequence[str], omp_num_threads: Sequence[str], case: Case, rounds: int) -> dict[str, Any]:
     """Times of a forward and backward pass in microseconds, by setting and peer, one a round."""
     times: dict[str, dict[str, list[float]]] = {setting: {peer: [] for peer in peers} for setting in omp_num_threads}
-    for _ in range(rounds):
-        for setting, by_peer in times.items():
-            for peer, rounds_of_peer in by_peer.items():
-                rounds_of_peer.append(_probed(peer, setting, case))
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for setting in omp_num_threads:
+            given = {} if setting == AS_IT_COMES else {"OMP_NUM_THREADS": setting}
+            for peer in peers:
+                worker = Worker(peer, 0, given)
+                stack.callback(worker.close)
+                worker.prepare(case)
+                workers.append((worker, times[setting][peer]))
+        for _ in range(rounds):
+            for worker, rounds_of_worker in workers:
+                rounds_of_worker.append(worker.time("train"))
     return {
         "machine": machine.describe(os.cpu_count() or 1),
         "dtype": "float32",
         "case": case.name,
         "microseconds": times,
     }
-
-
-def _probed(peer: str, setting: str, case: Case) -> float:
-    sizes = map(str, case.sizes)
-    given = {} if setting == AS_IT_COMES else {"OMP_NUM_THREADS": setting}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.threads", "--probe", peer, *sizes],
-        env=environment(None) | given | PEERS[peer].environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return float(json.loads(done.stdout.splitlines()[-1]))
-
-
-def probe(peer: str, case: Case) -> float:
-    """The median time of one call in this process, in microseconds."""
-    problem = Problem(case)
-    call = build(peer, problem, threads=0).calls["train"]
-    check("train", call(), problem)
-    return measure(call, at_least=0.2, at_most=2.0) * 1e6
 
 
 def print_threads(results: dict[str, Any], console: Console) -> None:
@@ -89,13 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.threads", description="what OMP_NUM_THREADS does")
     parser.add_argument("--rounds", type=machine.positive, default=5, help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
-    parser.add_argument("--probe", nargs=5, metavar=("PEER", "T", "N", "D", "H"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-
-    if options.probe:
-        peer, *sizes = options.probe
-        print(json.dumps(probe(peer, Case(*map(int, sizes)))))
-        return
     console = Console()
     peers = [peer for peer in _PEERS if peer == "xrnn" or find_spec(peer)]
     if "torch" not in peers:

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -29,14 +30,15 @@ class Worker:
     some of which spin for a while, then take nothing from the one that is measured.
     """
 
-    def __init__(self, peer: str, threads: int) -> None:
+    def __init__(self, peer: str, threads: int, given: Mapping[str, str] | None = None) -> None:
+        """Threads 0: as many as the library takes by itself, in the environment with the variables `given`."""
         self.peer = peer
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", peer, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment(threads) | PEERS[peer].environment,
+            env=environment(threads) | PEERS[peer].environment | dict(given or {}),
         )
         self.about: dict[str, str] = self._answer()
 

@@ -150,10 +150,23 @@ def not_built() -> str:
 
 
 def _threads() -> str:
+    """How many threads a call may use now, and why."""
     threads, asked, cap = kernels.max_threads(), kernels.asked_threads(), kernels.thread_cap()
-    if threads == asked:
-        return str(threads)
-    return f"{threads} ({asked} asked for, but by affinity and quota this process may use {cap} CPU{'s' * (cap > 1)})"
+    limit, waited = kernels.load()
+    if limit is not None and limit < threads:
+        return (
+            f"{limit} ({threads} once a CPU is free again: others use them, and threads waited for each other "
+            f"{waited} % of the time)"
+        )
+    if threads < asked:
+        return f"{threads} ({asked} asked for, but by affinity and quota this process may use {_cpus(cap)})"
+    if threads == 1:
+        return "1 (no more are asked for)"
+    return f"{threads} (as asked for; fewer while others use the CPUs)"
+
+
+def _cpus(count: int) -> str:
+    return f"{count} CPU{'s' * (count > 1)}"
 
 
 def load() -> NumpyBackend:

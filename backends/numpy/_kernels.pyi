@@ -1,7 +1,8 @@
 """The compiled kernels of the NumPy backend.
 
 Arrays of one call are all float32 or all float64, of any strides unless said otherwise; else TypeError. The operations
-release the GIL.
+release the GIL. On the main thread they let Python handle signals every 50 ms; where a handler raises, they end early
+with its exception, and the arrays that they were to overwrite are NaN.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,28 @@ def set_level(name: str) -> None:
     """Use this level from now on. Not for use while another thread computes. ValueError where it doesn't run."""
 
 def max_threads() -> int:
-    """How many threads the next call may use: OpenMP's number up to `thread_cap()`."""
+    """How many threads a call may use: OpenMP's number up to `thread_cap()`; fewer while `load()` says so."""
+
+def load() -> tuple[int | None, int]:
+    """What other processes leave: the most threads of a call, None for any number, and how this came about.
+
+    That is the percentage of the time for which threads had waited for one that had lost its CPU.
+    """
+
+def hold_threads(held: bool) -> None:
+    """For tests and measurements: always as many threads as are asked for, however long they wait for each other."""
+
+def threads_after(threads: int, calls: list[tuple[int, int]]) -> int:
+    """The rule: how many threads the next call may use after calls on so many, each (nanoseconds, of them waited)."""
+
+def more_threads(threads: int) -> int:
+    """The rule: how many threads calls may use next where a CPU was found to be free."""
+
+def naps_needed(naps: int, held: bool) -> int:
+    """The rule: how often in a row a CPU must be found free before calls use more threads.
+
+    After a number that was enough the last time; `held`: those calls then didn't have to wait.
+    """
 
 def asked_threads() -> int:
     """OpenMP's number, which OMP_NUM_THREADS and threadpoolctl set, up to 64."""

@@ -15,9 +15,11 @@
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
+#include <limits>
 #include <new>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -224,15 +226,57 @@ int threads(int64_t multiply_adds) {
     return choose_threads(multiply_adds, sizeof(S), threads_for(multiply_adds, sizeof(S), false), false);
 }
 
+// Whether the calling thread is the one that runs Python's signal handlers. The others need not ask for the GIL.
+bool is_main_thread() {
+    thread_local int is_main = -1;
+    thread_local bool forked = false;
+    if (is_main < 0 || forked != in_forked_child()) {  // in a forked child the thread that forked is the main one
+        forked = in_forked_child();
+        nb::object main = nb::module_::import_("threading").attr("main_thread")().attr("ident");
+        is_main = nb::cast<unsigned long>(main) == PyThread_get_thread_ident();
+    }
+    return is_main;
+}
+
+thread_local bool asks_python = false;
+
+// A signal's handler has raised: its exception waits in the thread's state until `run` finds it.
+bool interrupted() {
+    if (!asks_python) return false;
+    nb::gil_scoped_acquire acquire;
+    const bool raised = PyErr_CheckSignals() != 0;
+    asks_python = true;  // an operation of the handler's has ended
+    return raised;
+}
+
 // Run an operation without the GIL.
-template <class Operation, class Arguments, class Threads>
-void run(Operation operation, const Arguments& arguments, Threads threads) {
-    bool had_memory;
+template <class Operation, class Arguments, class... Threads>
+bool run(Operation operation, const Arguments& arguments, Threads... threads) {
+    asks_python = is_main_thread();
+    bool had_memory = true;
     {
         nb::gil_scoped_release release;
-        had_memory = operation(arguments, threads);
+        if constexpr (std::is_void_v<decltype(operation(arguments, threads...))>)
+            operation(arguments, threads...);
+        else
+            had_memory = operation(arguments, threads...);
     }
+    asks_python = false;
     if (!had_memory) throw std::bad_alloc();
+    return !PyErr_Occurred();
+}
+
+// The same; what was half written when a signal's handler raised becomes NaN.
+struct Output {
+    void* data;
+    int64_t size;
+};
+template <class S, class Operation, class Arguments, class Threads>
+void run_into(std::initializer_list<Output> outputs, Operation operation, const Arguments& arguments, Threads threads) {
+    if (run(operation, arguments, threads)) return;
+    for (const Output& out : outputs)
+        std::fill_n(static_cast<S*>(out.data), out.size, std::numeric_limits<S>::quiet_NaN());
+    throw nb::python_error();
 }
 
 // A cell by its name, and the sizes of its arrays: see kernels/cells.
@@ -346,7 +390,7 @@ nb::object forward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh,
         z = empty<S>({in.T, in.N, cell.pre * in.H});
         f.z = data<S>(z);
     }
-    run(operation, f, partition<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
+    run_into<S>({}, operation, f, partition<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
     return pair(states, z);
 }
 
@@ -384,7 +428,9 @@ nb::object backward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh
         z_in.emplace(z, std::initializer_list<int64_t>{in.T, in.N, cell.pre * in.H});
         f.z = z_in->contiguous().data();
     }
-    run(operation, f, partition<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
+    const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.H;
+    run_into<S>({{f.dWx, in.D * X}, {f.dWh, in.H * R}, {f.db, cell.pre * in.H}}, operation, f,
+                partition<S>(in.T, in.N, in.D + in.H, R));
     return pair(dx, dinitial);
 }
 
@@ -401,7 +447,7 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b) {
                          .b = b_in.data(),
                          .b_stride = b_in.stride(0),
                          .y = data<S>(y)};
-    run(operations<S>().affine, f, partition<S>(1, rows, D, C));
+    run_into<S>({}, operations<S>().affine, f, partition<S>(1, rows, D, C));
     return y;
 }
 
@@ -419,7 +465,7 @@ nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handl
                                   .dW = output<S>(dW, {D, C}),
                                   .db = output<S>(db, {C}),
                                   .dx = data<S>(dx)};
-    run(operations<S>().affine_gradients, f, threads<S>(2 * rows * D * C));
+    run_into<S>({{f.dW, D * C}, {f.db, C}}, operations<S>().affine_gradients, f, threads<S>(2 * rows * D * C));
     return dx;
 }
 
@@ -444,12 +490,7 @@ nb::object cross_entropy(nb::handle logits, nb::handle targets, nb::handle weigh
                                .weights = weights_in.contiguous().data(),
                                .dlogits = data<S>(dlogits),
                                .losses = data<S>(losses)};
-    const auto operation = operations<S>().cross_entropy;
-    const int n = threads<S>(rows * C * EXPONENTIAL);
-    {
-        nb::gil_scoped_release release;
-        operation(f, n);
-    }
+    run_into<S>({}, operations<S>().cross_entropy, f, threads<S>(rows * C * EXPONENTIAL));
     return nb::make_tuple(losses, dlogits);
 }
 
@@ -481,6 +522,7 @@ NB_MODULE(_kernels, m) {
     m.def("thread_cap", thread_cap);
     m.def("set_quota", [](std::optional<int> cpus) { set_quota(cpus.value_or(0)); }, nb::arg("cpus").none());
     m.def("set_thread_cap", [](std::optional<int> n) { set_thread_cap(n.value_or(0)); }, nb::arg("threads").none());
+    set_interrupt(interrupted);
     m.def("hold_threads", hold_threads);
     m.def("threads_after", [](int n, const std::vector<std::pair<int64_t, int64_t>>& calls) {
         Waits waits;

@@ -81,6 +81,7 @@ struct BackwardPass {
             for (S* c : carry) fill_zeros(c + m * panels.padded(), panels.padded());
         barrier.wait(id, n);
 
+        Look look(barrier.stop, id);
         Behind behind = {nullptr, 0};
         int64_t done = 0;
         for (int chunk = 0; done < of.T; ++chunk) {
@@ -94,17 +95,19 @@ struct BackwardPass {
                 if (!of.reverse) row -= active;
                 S* const out = dz[chunk % 2] + row * PRE * of.H;
                 if (of.reverse) row += active;
-                step(mine, done + i, behind, id, n, [&](int64_t p, int64_t begin, int64_t end) {
+                step(mine, done + i, behind, id, n, look, [&](int64_t p, int64_t begin, int64_t end) {
                     differentiate(mine, t, p, begin, end, active, out);
                 });
+                if (look.has_stopped()) return;
                 barrier.arrive(id);
                 behind = {out, active};
             }
             barrier.await(id, n);
-            add_products(dz[chunk % 2], begin, count, rows, chunk == 0, id, n);
+            add_products(dz[chunk % 2], begin, count, rows, chunk == 0, id, n, look);
+            if (look.has_stopped()) return;
             done += count;
         }
-        step(mine, done, behind, id, n,
+        step(mine, done, behind, id, n, look,
              [&](int64_t p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
     }
 
@@ -117,7 +120,7 @@ struct BackwardPass {
 
     // carry[h] += dz @ Whᵀ of what lies behind, then `use`, for each of my panels and some of my slots at a time.
     template <class Use>
-    void step(const Share<S>& mine, int64_t i, Behind behind, int id, int n, Use use) {
+    void step(const Share<S>& mine, int64_t i, Behind behind, int id, int n, Look& look, Use use) {
         const int64_t width = PRE * of.H;
         const S* a = behind.dz ? behind.dz + mine.first * width : nullptr;
         const int64_t a_row = mine.stride * width, rows = mine.below(behind.rows);
@@ -135,6 +138,7 @@ struct BackwardPass {
             const int64_t p = mine.panel(i, j);
             for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
                 end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
+                if (look.stops((end - begin) * PRE * of.H * panels.width(p) * W)) return;
                 if (begin < rows) propagate(mine, own, p, a, a_row, begin, end < rows ? end : rows);
                 use(p, begin, end);
             }
@@ -219,11 +223,12 @@ struct BackwardPass {
     }
 
     // The products of a chunk's `rows` rows of dz, of `count` steps from `begin` on.
-    void add_products(const S* dz, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n) {
+    void add_products(const S* dz, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n, Look& look) {
         const int64_t N = of.N, D = of.D, H = of.H;
         const S *x = of.x, *h = f.states[0] + of.reverse * N * H;  // h before each step
         if (!of.lengths)
-            return products.add(dz, rows, {x + begin * N * D, h + begin * N * H}, f.dx + begin * N * D, first, id, n);
+            return products.add(dz, rows, {x + begin * N * D, h + begin * N * H}, f.dx + begin * N * D, first, id, n,
+                                look);
 
         int64_t *const my_places = places + id * steps * N, *place = my_places;
         for (int64_t t = begin; t < begin + count; ++t)
@@ -234,7 +239,8 @@ struct BackwardPass {
             copy(h + my_places[i] * H, 1, H, h_rows + i * H);
         }
         barrier.wait(id, n);
-        products.add(dz, rows, {x_rows, h_rows}, dx_rows, first, id, n);
+        products.add(dz, rows, {x_rows, h_rows}, dx_rows, first, id, n, look);
+        if (look.has_stopped()) return;
         for (int64_t i = row0; i < row1; ++i) copy(dx_rows + i * D, 1, D, f.dx + my_places[i] * D);
         for (int64_t t = begin; t < begin + count; ++t)
             for (int64_t slot = slots.active(t) + id; slot < N; slot += n)

@@ -3,16 +3,20 @@
 // A row is read twice and written twice, from the nearest cache all but the first time; rows are divided among threads.
 #pragma once
 
-#include "weights.h"
+#include "share.h"
 
 namespace {
 
 template <class S>
 struct CrossEntropyPass {
+    static constexpr int64_t EXPONENTIAL = 16;  // multiply-adds that take about as long
+
     const xrnn::CrossEntropy<S>& f;
+    xrnn::Stop stop;
 
     void thread(int id, int n) {
-        for (int64_t r = share(f.rows, id, n); r < share(f.rows, id + 1, n); ++r)
+        Look look(stop, id);
+        for (int64_t r = share(f.rows, id, n); r < share(f.rows, id + 1, n) && !look.stops(f.C * EXPONENTIAL); ++r)
             f.losses[r] = row(f.logits + r * f.C, f.targets[r], f.weights[r], f.dlogits + r * f.C);
     }
 
@@ -64,7 +68,7 @@ struct CrossEntropyPass {
 
 template <class S>
 void cross_entropy(const xrnn::CrossEntropy<S>& f, int threads) {
-    CrossEntropyPass<S> pass = {f};
+    CrossEntropyPass<S> pass = {f, {}};
     xrnn::parallel(
         threads, [](int id, int n, void* p) { static_cast<CrossEntropyPass<S>*>(p)->thread(id, n); }, &pass);
 }

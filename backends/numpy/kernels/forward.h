@@ -84,10 +84,12 @@ struct ForwardPass {
         for (int64_t p = packing.panel0; p < packing.panel1; ++p) Wx.pack(p), Wh.pack(p);
         start(moving);
         barrier.wait(id, n);
+        Look look(barrier.stop, id);
         int64_t projected = 0;  // steps, of which the last are in xz
         for (int64_t i = 0; i < of.T; ++i) {
-            if (project_first && i == projected) projected += project(mine, i);
-            step(mine, i, projected, id, n);
+            if (project_first && i == projected) projected += project(mine, i, look);
+            step(mine, i, projected, id, n, look);
+            if (look.has_stopped()) return;
             if (of.lengths) idle(moving, i);
             if (partition.split == Split::COLUMNS) barrier.arrive(id);
         }
@@ -148,7 +150,7 @@ struct ForwardPass {
     }
 
     // x @ Wx + b of my rows and units, for some steps from number i on → how many steps.
-    int64_t project(const Share<S>& mine, int64_t i) const {
+    int64_t project(const Share<S>& mine, int64_t i, Look& look) const {
         const int64_t N = of.N, D = of.D;
         const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps, rows = mine.end - mine.first;
         const int64_t begin = of.reverse ? of.T - i - steps : i;
@@ -158,6 +160,7 @@ struct ForwardPass {
             for (int g = 0; g < PRE; ++g) {
                 const int x_gate = GATES.x_of[g];
                 if (x_gate < 0) continue;
+                if (look.stops(passes * together * D * panels.width(p) * W)) return steps;
                 for (int64_t s = 0; s < passes; ++s) {
                     Tile<S> tile(x_order);
                     Wx.add_to(tile, p, x_gate, of.x + ((begin + s) * N + mine.first) * D, D);
@@ -185,7 +188,7 @@ struct ForwardPass {
         S *after[Cell::STATES], *z, *h_slots;
     };
 
-    void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n) {
+    void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n, Look& look) {
         const int64_t t = time(i), rows = mine.below(slots.active(t)), units = panels.padded();
         Operands in = {.x = {of.x + (t * of.N + mine.first) * of.D, of.D},
                        .xz = {nullptr, xz_row()},
@@ -211,6 +214,7 @@ struct ForwardPass {
             const int64_t p = mine.panel(i, j);
             for (int64_t begin = 0; begin < rows; begin += ROWS) {
                 const int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
+                if (look.stops(count * PRE * (of.D + of.H) * panels.width(p) * W)) return;
                 for (int g = 0; g < PRE; ++g) sum(mine, own, in, p, g, begin, count);
                 finish(mine, in, p, begin, count);
             }

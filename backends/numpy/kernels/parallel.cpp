@@ -63,6 +63,18 @@ int max_threads() {
     return asked > 1 ? min(asked, thread_cap()) : 1;
 }
 
+namespace {
+
+constexpr int64_t BETWEEN_QUESTIONS = 50'000'000;  // nanoseconds
+
+bool nobody() { return false; }
+
+bool (*interrupted)() = nobody;
+
+}  // namespace
+
+void set_interrupt(bool (*f)()) { interrupted = f; }
+
 Barrier::Barrier(int n) {
     for (int id = 0; id < n; ++id) flags[id].raised = 0;
 }
@@ -79,8 +91,10 @@ void Barrier::arrive(int id) { __atomic_store_n(&flags[id].raised, flags[id].rai
 void Barrier::await(int id, int n) {
     for (int other = 0; other < n; ++other)
         // One that is ahead has raised its flag once more.
-        for (Waiting waiting; __atomic_load_n(&flags[other].raised, __ATOMIC_ACQUIRE) < flags[id].raised;)
+        for (Waiting waiting; __atomic_load_n(&flags[other].raised, __ATOMIC_ACQUIRE) < flags[id].raised;) {
             waiting.once();
+            if (waiting.is_long() && stop.ask(id)) return;
+        }
 }
 
 #endif
@@ -102,10 +116,13 @@ struct Scratch {
         std::free(data);
         data = nullptr, size = 0;
     }
-    ~Scratch() { release(); }
 };
 
-thread_local Scratch kept;
+struct Kept : Scratch {
+    ~Kept() { release(); }
+};
+
+thread_local Kept kept;
 
 }  // namespace
 
@@ -121,6 +138,24 @@ void* scratch(size_t bytes) {
 
 void trim_scratch() {
     if (kept.size > MOST_KEPT) kept.release();
+}
+
+bool Stop::ask(int id) {
+    if (id != 0) return __atomic_load_n(&raised, __ATOMIC_RELAXED);
+    const int64_t now = clock_now();
+    if (!asked_at) asked_at = now;
+    if (raised || now - asked_at < BETWEEN_QUESTIONS) return raised;
+    // An operation that the caller's handler runs must not touch the memory of this one.
+    const Scratch mine = kept;
+    kept.data = nullptr, kept.size = 0;
+    const int64_t waited = take_waited();
+    if (interrupted()) __atomic_store_n(&raised, 1, __ATOMIC_RELAXED);
+    take_waited();
+    add_waited(waited);
+    kept.release();
+    kept.data = mine.data, kept.size = mine.size;
+    asked_at = clock_now();
+    return raised;
 }
 
 }  // namespace xrnn

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace xrnn {
 
@@ -35,6 +36,20 @@ void parallel(int threads, void (*f)(int id, int n, void* context), void* contex
 // The most threads of one `parallel`.
 constexpr int MOST_THREADS = 64;
 
+// What an operation asks now and then on the calling thread, whether it is to end before its end. It may take the GIL
+// and run whatever a signal's handler does, other operations among it.
+void set_interrupt(bool (*interrupted)());
+
+// Whether the threads of one `parallel` are to return from where they are: what they have written is then undefined.
+struct Stop {
+    bool ask(int id);  // thread 0 asks the caller when 50 ms have passed, the others look at its answer
+
+   private:
+    friend struct Barrier;
+    int raised = 0;
+    int64_t asked_at = 0;
+};
+
 // Where the n threads of one `parallel` meet: what each wrote before it arrived is visible to all who have awaited it.
 //
 // Each thread raises a flag of its own and looks at the others': a single way from cache to cache, where a shared
@@ -44,6 +59,8 @@ struct Barrier {
     void arrive(int id);
     void await(int id, int n);  // until all n have arrived as often as this one
     void wait(int id, int n);   // both
+
+    Stop stop;  // where it is raised, nobody waits any longer
 
    private:
     struct alignas(64) Flag {

@@ -11,6 +11,9 @@ namespace {
 
 template <class S>
 struct AffinePass {
+    // Rows between two looks at whether to stop.
+    static constexpr int64_t ROWS = 4096;
+
     const xrnn::Affine<S>& f;
     const Partition partition;
     const Panels<S> panels;
@@ -35,14 +38,18 @@ struct AffinePass {
             packing(panels, f.rows, false, Split::COLUMNS, id, n);
         for (int64_t p = packing.panel0; p < packing.panel1; ++p) W.pack(p);
         barrier.wait(id, n);
-        for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
-            Tile<S> t(order);
-            W.add_to(t, p, 0, f.x + mine.first * f.D, f.D);
-            t.init = bias + panels.begin(p);
-            t.out = f.y + mine.first * f.C + panels.begin(p), t.out_row = f.C;
-            t.last = panels.last(p);
-            run_rows(t, panels.width(p), mine.end - mine.first);
-        }
+        Look look(barrier.stop, id);
+        for (int64_t p = mine.panel0; p < mine.panel1; ++p)
+            for (int64_t begin = mine.first, end; begin < mine.end; begin = end) {
+                end = begin + ROWS < mine.end ? begin + ROWS : mine.end;
+                if (look.stops((end - begin) * f.D * panels.width(p) * Simd<S>::LANES)) return;
+                Tile<S> t(order);
+                W.add_to(t, p, 0, f.x + begin * f.D, f.D);
+                t.init = bias + panels.begin(p);
+                t.out = f.y + begin * f.C + panels.begin(p), t.out_row = f.C;
+                t.last = panels.last(p);
+                run_rows(t, panels.width(p), end - begin);
+            }
     }
 };
 
@@ -100,8 +107,8 @@ struct GradientProducts {
 
     // Thread id's part for `rows` rows of dz, with x (rows, D) of each map and dx (rows, D) of the first. The `first`
     // call overwrites dW and db, further ones add to them. All threads must see dz and the packed weights.
-    void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n) const {
-        add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx);
+    void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n, Look& look) const {
+        add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx, look);
         S* b = packed + id * PACKED;
         const int64_t all = gates.count * columns.count;
         for (int64_t begin = 0; begin == 0 || begin < rows; begin += CHUNK, first = false) {
@@ -109,6 +116,7 @@ struct GradientProducts {
             for (int64_t i = share(all, id, n); i < share(all, id + 1, n); ++i) {
                 const int g = int(i / columns.count);
                 const int64_t p = i % columns.count, c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
+                if (look.stops(K * (maps[0].D + maps[1].D) * b_row)) return;
                 pack_rows(dz + begin * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
@@ -126,10 +134,11 @@ struct GradientProducts {
    private:
     static constexpr int64_t PACKED = CHUNK * WIDEST * Simd<S>::LANES;
 
-    void add_dx(const S* dz, int64_t row0, int64_t row1, S* dx) const {
+    void add_dx(const S* dz, int64_t row0, int64_t row1, S* dx, Look& look) const {
         const int64_t D = maps[0].D;
         for (int64_t begin = row0; begin < row1; begin += CHUNK)
             for (int64_t p = 0; p < dx_columns.count; ++p) {
+                if (look.stops(CHUNK * width * dx_columns.width(p) * Simd<S>::LANES)) return;
                 Tile<S> t(dx_order);
                 add_gates(t, WT, p, gates.count, gates.x_of, H, dz + begin * width, width);
                 t.out = dx + begin * D + dx_columns.begin(p), t.out_row = D;
@@ -181,7 +190,8 @@ struct AffineGradientPass {
     void thread(int id, int n) {
         products.pack(id, n);
         barrier.wait(id, n);
-        products.add(f.dy, f.rows, {f.x, nullptr}, f.dx, true, id, n);
+        Look look(barrier.stop, id);
+        products.add(f.dy, f.rows, {f.x, nullptr}, f.dx, true, id, n, look);
     }
 };
 

@@ -9,6 +9,32 @@ using xrnn::Barrier;
 using xrnn::Partition;
 using xrnn::Split;
 
+// One thread's view of a Stop, which it asks once in some 20 µs of work.
+class Look {
+   public:
+    Look(xrnn::Stop& stop, int id) : stop(stop), id(id) {}
+
+    // To be called before so many multiply-adds; true: return.
+    XRNN_INLINE bool stops(int64_t multiply_adds) {
+        left -= multiply_adds;
+        return left < 0 ? ask() : stopped;
+    }
+    bool has_stopped() const { return stopped; }
+
+   private:
+    static constexpr int64_t BETWEEN = 1'000'000;
+    xrnn::Stop& stop;
+    const int id;
+    int64_t left = 0;
+    bool stopped = false;
+
+    bool ask() {
+        left = BETWEEN;
+        if (!stopped) stopped = stop.ask(id);
+        return stopped;
+    }
+};
+
 // The rows of the batch in slots, in order of decreasing length: at step t the first active(t) slots are still running,
 // the rest are past their ends. Without lengths slot s is row s, and all run at every step.
 struct Slots {

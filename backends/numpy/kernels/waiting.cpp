@@ -28,6 +28,8 @@ Waiting::~Waiting() {
     if (slept) waited += clock_now() - began;
 }
 
+void add_waited(int64_t nanoseconds) { waited += nanoseconds; }
+
 int64_t take_waited() {
     const int64_t result = waited;
     waited = 0;

@@ -25,5 +25,6 @@ class Waiting {
 
 // How many nanoseconds the calling thread has waited in long waits since it was asked last.
 int64_t take_waited();
+void add_waited(int64_t nanoseconds);
 
 }  // namespace xrnn

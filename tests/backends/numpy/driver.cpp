@@ -22,6 +22,7 @@ double tanh(double x) { return std::tanh(x); }
 }  // namespace
 
 #include "cell.h"
+#include "pool.h"
 
 using namespace xrnn;
 
@@ -404,6 +405,7 @@ void check_all(const char* level, const Operations<S>& kernels, const std::vecto
 }  // namespace
 
 int main() {
+    insist_on_threads(true);
     const std::vector<Sizes> sizes = {{1, 1, 1, 1},   {2, 1, 3, 5},    {3, 4, 2, 33},    {2, 7, 5, 15},   {5, 3, 9, 70},
                                       {4, 13, 1, 17}, {3, 26, 31, 100}, {300, 1, 4, 37}, {2, 3, 66, 130}, {3, 2, 0, 5},
                                       {2, 300, 3, 9}, {0, 2, 3, 4},     {2, 0, 3, 4},    {2, 3, 4, 0}};

@@ -1,0 +1,102 @@
+"""Signals during a long fused call: it ends early, its gradients are NaN, and the next call is right."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.backends.numpy.test_threads import in_fresh_process
+from xrnn.backends.numpy import kernels
+
+if not kernels:
+    pytest.skip("the kernels were not built: `pip install -v -e .` says why", allow_module_level=True)
+
+PRELUDE = """
+import os, signal, threading
+import numpy as np
+import xrnn
+from xrnn.backends.numpy import kernels
+from tests.backends.numpy.test_threads import train
+
+expected = train(0)
+T, N, H = 10_000, 32, 1024  # seconds of work, in memory most of which is never touched
+rnn = xrnn.RNN(np.ones((1, H), np.float32), np.eye(H, dtype=np.float32) / 2, np.zeros(H, np.float32))
+x = np.ones((T, N, 1), np.float32)
+dh = np.broadcast_to(np.ones(H, np.float32), (T, N, H))
+
+Wx, Wh, b = rnn.params
+
+def forward():
+    rnn(x)
+
+def backward():
+    states = (np.zeros((T + 1, N, H), np.float32),)
+    kernels.backward("tanh", x, Wx, Wh, states, None, None, False, None, (dh,), *rnn.grads)
+
+def check():
+    for array, wanted in zip(train(0), expected, strict=True):
+        np.testing.assert_array_equal(array, wanted)
+"""
+
+INTERRUPTED = """
+rnn.forward(x[:2])
+rnn.backward(dh[:2])
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    {call}()
+except KeyboardInterrupt:
+    check()
+    print("interrupted", [bool(np.isnan(grad).all()) for grad in rnn.grads])
+"""
+
+
+def test_an_interrupted_forward_ends_and_touches_no_gradient() -> None:
+    assert in_fresh_process(PRELUDE + INTERRUPTED.format(call="forward")) == "interrupted [False, False, False]"
+
+
+def test_an_interrupted_backward_leaves_nan() -> None:
+    assert in_fresh_process(PRELUDE + INTERRUPTED.format(call="backward")) == "interrupted [True, True, True]"
+
+
+# A handler that runs twice before the call has returned has run within it: else it would run once, at its end.
+HANDLED = """
+class Enough(Exception):
+    pass
+
+seen = []
+def handler(number, frame):
+    check()  # operations on the same thread, in the middle of another
+    seen.append(number)
+    if len(seen) == 2:
+        raise Enough
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+try:
+    rnn(x)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print("the call has returned")
+except Enough:
+    check()
+    print("enough")
+"""
+
+
+def test_a_handler_may_compute_and_raise() -> None:
+    assert in_fresh_process(PRELUDE + HANDLED) == "enough"
+
+
+RETURNS = """
+seen = []
+signal.signal(signal.SIGALRM, lambda *_: seen.append(check()))
+expected_states = rnn(x[:150])
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+states = rnn(x[:150])
+signal.setitimer(signal.ITIMER_REAL, 0)
+np.testing.assert_array_equal(states, expected_states)
+print("same", bool(seen))
+"""
+
+
+def test_a_handler_that_returns_changes_nothing() -> None:
+    assert in_fresh_process(PRELUDE + RETURNS) == "same True"

@@ -1,0 +1,56 @@
+"""The measurement on a busy machine: every part runs, and the others are gone afterwards."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
+
+from rich.console import Console
+
+from benchmarks import busy
+from benchmarks.cases import Case
+from xrnn.backends.numpy import kernels
+
+if not kernels:
+    pytest.skip("the kernels were not built: `pip install -v -e .` says why", allow_module_level=True)
+
+
+def test_processes_and_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8), Case(3, 2, 4, 8, cell="gru")))
+    monkeypatch.setattr(busy, "PAUSE", 0.0)
+    monkeypatch.setattr(busy, "_SETTLE", 0.01)
+    options = ["--peers", "xrnn", "--processes", "1,2", "--rounds", "1", "--seconds", "0.02", "--cases", "gru"]
+    busy.main([*options, "--parts", "processes,pause", "--out", str(tmp_path)])
+    results = json.loads((tmp_path / "busy.json").read_text())
+    ((case, rates),) = results["processes"].items()
+    assert case == "gru-T3-N2-D4-H8"
+    for by_setting in rates.values():
+        assert {"as it comes", "one thread"} <= by_setting.keys()
+        assert all(rate > 0 for rounds in by_setting.values() for rate in rounds)
+    assert {name: len(times) for name, times in results["pause"][case].items()} == {"as it comes": 30, "one thread": 30}
+
+
+def test_of_best_leaves_out_the_other_library() -> None:
+    rates = {"as it comes": [90.0], "one thread": [100.0], "2 threads": [30.0], "torch": [500.0]}
+    assert busy.of_best(rates) == 0.9
+    console = Console(file=io.StringIO(), width=100)
+    busy.print_rates("", {"a case": {"2": rates}}, console)
+    assert "0.90" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--cases", "H7777"], "--cases is H7777: expected a part of a name"),
+        (["--parts", "pause,lunch"], "--parts has lunch: expected some of processes, others"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        busy.main(arguments)
+    assert words in capsys.readouterr().err
