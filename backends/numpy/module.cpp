@@ -429,7 +429,7 @@ nb::object backward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh
         f.z = z_in->contiguous().data();
     }
     const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.H;
-    run_into<S>({{f.dWx, in.D * X}, {f.dWh, in.H * R}, {f.db, cell.pre * in.H}}, operation, f,
+    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, cell.pre * in.H}}, operation, f,
                 partition<S>(in.T, in.N, in.D + in.H, R));
     return pair(dx, dinitial);
 }
