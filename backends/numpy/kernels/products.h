@@ -25,7 +25,7 @@ struct AffinePass {
           panels(f.C, panel_threads(partition), widest(f.rows)),
           order(order_of_product<S>(f.rows, f.C, widest(f.rows))),
           bias(arena.take(panels.padded())),
-          W(f.W, f.D, 1, panels, uses<S>(1, f.rows), f.rows, arena),
+          W(f.W, f.D, 1, panels, 1, f.rows, Weights<S>::suits_strips(f.W, f.D, 1, panels, 1, f.rows), arena),
           barrier(partition.threads) {}
 
     void prepare() { copy_padded(f.b, f.b_stride, f.C, panels.padded(), bias); }
@@ -33,15 +33,16 @@ struct AffinePass {
     void thread(int id, int n) {
         const Share<S> mine(panels, f.rows, false, partition.split, id, n),
             packing(panels, f.rows, false, Split::COLUMNS, id, n);
-        for (int64_t p = packing.panel0; p < packing.panel1; ++p) W.pack(p);
+        W.pack(packing.panel0, packing.panel1);
         barrier.wait(id, n);
-        for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
+        for (int64_t i = 0; i < mine.pieces(W.in_strips); ++i) {
+            const Piece p = mine.piece(W.in_strips, i);
             Tile<S> t(order);
             W.add_to(t, p, 0, f.x + mine.first * f.D, f.D);
-            t.init = bias + panels.begin(p);
-            t.out = f.y + mine.first * f.C + panels.begin(p), t.out_row = f.C;
-            t.last = panels.last(p);
-            run_rows(t, panels.width(p), mine.end - mine.first);
+            t.init = bias + p.begin;
+            t.out = f.y + mine.first * f.C + p.begin, t.out_row = f.C;
+            t.last = p.last;
+            run_piece(t, p.width, mine.end - mine.first);
         }
     }
 };
@@ -85,7 +86,7 @@ struct GradientProducts {
           dx_columns(x_size, 1, widest(rows)),
           dx_order(order_of_product<S>(rows, x_size, widest(rows))),
           ones(arena.take(CHUNK)),
-          WT({Wx.data, Wx.col, Wx.row}, gates.x_count * H, 1, dx_columns, uses<S>(1, rows), rows, arena),
+          WT({Wx.data, Wx.col, Wx.row}, gates.x_count * H, 1, dx_columns, 1, rows, false, arena),
           packed(arena.take(threads * PACKED)) {}
 
     void prepare() {
@@ -93,7 +94,7 @@ struct GradientProducts {
     }
 
     void pack(int id, int n) const {
-        for (int64_t p = share(dx_columns.count, id, n); p < share(dx_columns.count, id + 1, n); ++p) WT.pack(p);
+        WT.pack(share(dx_columns.count, id, n), share(dx_columns.count, id + 1, n));
     }
 
     // Thread id's part for `rows` rows of dz, with x (rows, D) of each map and dx (rows, D) of the first. The `first`
@@ -107,7 +108,7 @@ struct GradientProducts {
             for (int64_t i = share(all, id, n); i < share(all, id + 1, n); ++i) {
                 const int g = int(i / columns.count);
                 const int64_t p = i % columns.count, c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
-                pack_rows(dz + begin * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
+                copy_rows(dz + begin * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
                     if (map.of[g] < 0 || map.D == 0) continue;
@@ -125,12 +126,13 @@ struct GradientProducts {
     void add_dx(const S* dz, int64_t row0, int64_t row1, S* dx) const {
         const int64_t D = maps[0].D;
         for (int64_t begin = row0; begin < row1; begin += CHUNK)
-            for (int64_t p = 0; p < dx_columns.count; ++p) {
+            for (int64_t i = 0; i < dx_columns.count; ++i) {
+                const Piece p = dx_columns.piece(i);
                 Tile<S> t(dx_order);
                 add_gates(t, WT, p, gates.count, gates.x_of, H, dz + begin * width, width);
-                t.out = dx + begin * D + dx_columns.begin(p), t.out_row = D;
-                t.last = dx_columns.last(p);
-                run_rows(t, dx_columns.width(p), row1 - begin < CHUNK ? row1 - begin : CHUNK);
+                t.out = dx + begin * D + p.begin, t.out_row = D;
+                t.last = p.last;
+                run_rows(t, p.width, row1 - begin < CHUNK ? row1 - begin : CHUNK);
             }
     }
 

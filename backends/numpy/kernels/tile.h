@@ -85,6 +85,13 @@ int partials(int64_t rows, int64_t columns, int widest) {
     return sums >= ENOUGH_SUMS ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
 }
 
+// Whether few rows meet weights (K, columns) that no core's own cache holds.
+template <class S>
+bool is_wide(int64_t rows, int64_t K, int64_t columns) {
+    constexpr int64_t WIDE = 2 << 20;  // bytes; up to 1 MiB two partial sums were faster
+    return rows <= FEW_ROWS && K > 0 && columns >= WIDE / int64_t(sizeof(S)) / K;
+}
+
 template <class S>
 Order order_of_product(int64_t rows, int64_t columns, int widest) {
     return {partials<S>(rows, columns, widest), CHAIN};
