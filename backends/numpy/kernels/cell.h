@@ -1,9 +1,7 @@
 // What the passes ask of a cell: which columns of the weights feed which pre-activation.
 #pragma once
 
-#include "cells/elman.h"
-#include "cells/gru.h"
-#include "cells/lstm.h"
+#include "cells.h"
 #include "weights.h"
 
 namespace {

@@ -83,11 +83,20 @@ void same_bits(const char* what, const char* where, const Array<S>& got, const A
 template <class S>
 using Arrays = std::map<std::string, Array<S>>;  // by name
 
-// Which cell, and how it is run.
+// How a cell is run.
 struct Run {
-    const char* name;
-    bool reverse, ragged, leaky;
+    bool reverse, ragged;
 };
+
+// The kernels of a cell in a level's table.
+template <class S, class Cell>
+const Recurrence<S>& kernels_of(const Operations<S>& kernels) {
+    const Recurrence<S>* r = kernels.recurrences;
+    while (r->name && (std::strcmp(r->name, Cell::NAME) != 0 || r->leaks != Cell::LEAKS)) ++r;
+    if (r->name) return *r;
+    std::printf("%s has no kernels\n", Cell::NAME);
+    std::exit(1);
+}
 
 // One problem of a cell, with its right answers.
 template <class S, template <class> class CellOf>
@@ -215,7 +224,7 @@ struct Problem {
             .Wx = by_columns ? Matrix<S>{Wx_columns.data(), 1, D} : Matrix<S>{Wx.data(), X, 1},
             .Wh = by_columns ? Matrix<S>{Wh_columns.data(), 1, H} : Matrix<S>{Wh.data(), R, 1},
             .lengths = run.ragged ? lengths.data() : nullptr,
-            .leak = run.leaky ? leak.data() : nullptr,
+            .leak = Cell::LEAKS ? leak.data() : nullptr,
         };
         Arrays<S> out;
         for (const auto& [name, values] : expected) out[name] = poisoned<S>(values.size());
@@ -355,13 +364,15 @@ void for_every_partition(const char* what, Sizes s, int most_threads, Check chec
 }
 
 template <class S, template <class> class CellOf>
-void check_cell(const char* level, const Recurrence<S>& kernels, Run run, const std::vector<Sizes>& all_sizes,
+void check_cell(const char* level, const Operations<S>& all_kernels, Run run, const std::vector<Sizes>& all_sizes,
                 int most_threads) {
+    using Cell = CellOf<double>;
+    const Recurrence<S>& kernels = kernels_of<S, Cell>(all_kernels);
     std::mt19937 rng(1);
     for (const Sizes& s : all_sizes) {
         char what[100];
-        std::snprintf(what, sizeof what, "%s float%d %s%s%s%s", level, int(8 * sizeof(S)), run.name,
-                      run.leaky ? ", leaky" : "", run.ragged ? ", ragged" : "", run.reverse ? ", reverse" : "");
+        std::snprintf(what, sizeof what, "%s float%d %s%s%s%s", level, int(8 * sizeof(S)), Cell::NAME,
+                      Cell::LEAKS ? ", leaky" : "", run.ragged ? ", ragged" : "", run.reverse ? ", reverse" : "");
         const Problem<S, CellOf> problem(s, run, rng);
         Arrays<S> first;
         for_every_partition(what, s, most_threads, [&](Partition partition, const char* where) {
@@ -373,21 +384,18 @@ void check_cell(const char* level, const Recurrence<S>& kernels, Run run, const 
 template <class S>
 void check_all(const char* level, const Operations<S>& kernels, const std::vector<Sizes>& all_sizes,
                const std::vector<Sizes>& few_sizes, int most_threads) {
-    const auto of = [&](CellKind kind) { return kernels.recurrences[int(kind)]; };
     // Without lengths, forward in time, over all sizes; then every variant over a few, with three threads at most.
-    check_cell<S, TanhElman>(level, of(CellKind::TANH), {"tanh", false, false, false}, all_sizes, most_threads);
-    check_cell<S, Lstm>(level, of(CellKind::LSTM), {"lstm", false, false, false}, all_sizes, most_threads);
-    check_cell<S, Gru>(level, of(CellKind::GRU), {"gru", false, false, false}, all_sizes, most_threads);
+    check_cell<S, TanhElman>(level, kernels, {.reverse = false, .ragged = false}, all_sizes, most_threads);
+    check_cell<S, Lstm>(level, kernels, {.reverse = false, .ragged = false}, all_sizes, most_threads);
+    check_cell<S, Gru>(level, kernels, {.reverse = false, .ragged = false}, all_sizes, most_threads);
     constexpr int FEW_THREADS = 3;
     for (bool ragged : {false, true}) {
-        check_cell<S, ReluElman>(level, of(CellKind::RELU), {"relu", true, ragged, false}, few_sizes, FEW_THREADS);
-        check_cell<S, TanhElman>(level, of(CellKind::TANH), {"tanh", !ragged, ragged, false}, few_sizes, FEW_THREADS);
-        check_cell<S, Lstm>(level, of(CellKind::LSTM), {"lstm", true, ragged, false}, few_sizes, FEW_THREADS);
-        check_cell<S, Gru>(level, of(CellKind::GRU), {"gru", !ragged, ragged, false}, few_sizes, FEW_THREADS);
-        check_cell<S, LeakyTanhElman>(level, kernels.leaky[int(CellKind::TANH)], {"tanh", !ragged, ragged, true},
-                                      few_sizes, FEW_THREADS);
-        check_cell<S, LeakyReluElman>(level, kernels.leaky[int(CellKind::RELU)], {"relu", false, ragged, true},
-                                      few_sizes, FEW_THREADS);
+        check_cell<S, ReluElman>(level, kernels, {.reverse = true, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, TanhElman>(level, kernels, {.reverse = !ragged, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, Lstm>(level, kernels, {.reverse = true, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, Gru>(level, kernels, {.reverse = !ragged, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, LeakyTanhElman>(level, kernels, {.reverse = !ragged, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, LeakyReluElman>(level, kernels, {.reverse = false, .ragged = ragged}, few_sizes, FEW_THREADS);
     }
     std::mt19937 rng(1);
     for (const Sizes& s : all_sizes) {
