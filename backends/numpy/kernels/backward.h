@@ -2,9 +2,11 @@
 // after; then dz @ Whᵀ for the step before; and the products of dz.
 //
 // The steps are taken in chunks. Once a chunk has its dz, the products take it from the cache, so that dz is never held
-// as a whole. Rows, panels and steps are owned as in the forward pass. A chunk's dz lies in one of two buffers in turn:
-// the first step of the next chunk reads the one while the other is filled, and a barrier between a chunk's dz and its
-// products suffices.
+// as a whole. Threads own rows, panels and steps as in the forward pass.
+//
+// Two buffers hold dz, of this chunk and of the last one. The first step of a chunk still reads the last chunk's dz, and
+// slower threads may still be in the products of it; so a new chunk never overwrites it. One barrier a chunk is enough,
+// between its dz and its products.
 //
 // With lengths a chunk holds the rows that are running, and no others: they are copied side by side for the products.
 #pragma once
@@ -45,7 +47,8 @@ struct BackwardPass {
           partition(partition),
           panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
           order(order_of_recurrence<S>(of.N, of.H, GATES.h_count)),
-          // With several gates a thread's own terms lie apart, and there is more to do between two barriers.
+          // Not with several gates: a thread's own terms are then a range of each gate, not a single one, and a step is
+          // long beside its barrier.
           own_first(GATES.h_count == 1 && partition.own_first && partition.threads > 1 && !of.lengths),
           steps(chunk_steps(of.T, of.N)),
           slots(of.lengths, of.T, of.N, arena),

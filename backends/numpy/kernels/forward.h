@@ -35,8 +35,8 @@ struct ForwardPass {
     const Partition partition;
     const Panels<S> panels;
     const Order x_order, h_order;
-    const bool project_first, own_first;
-    const int64_t projected_steps;
+    const bool project_first, own_first;  // see Partition
+    const int64_t projected_steps;        // how many at a time
     Slots slots;
     S* bias;  // PRE rows of b, each filled up with zeros
     Weights<S> Wx, Wh;
@@ -84,7 +84,7 @@ struct ForwardPass {
         Wh.pack(packing.panel0, packing.panel1);
         start(moving);
         barrier.wait(id, n);
-        int64_t projected = 0;  // steps, of which the last are in xz
+        int64_t projected = 0;  // steps so far; xz holds the last `projected_steps` of them, or fewer
         for (int64_t i = 0; i < of.T; ++i) {
             if (project_first && i == projected) projected += project(mine, i);
             step(mine, i, projected, id, n);
@@ -94,7 +94,8 @@ struct ForwardPass {
     }
 
    private:
-    // Wherever x @ Wx comes first by the rule, all its rows can share a tile; elsewhere x and h share the sums.
+    // The order of the sums over x. It must not depend on the partition that is in force, so it goes by the rule's: where
+    // that projects first, a tile's rows are those of all steps; elsewhere x and h are terms of the same sums.
     static Order x_order_of(const xrnn::Sequence<S>& of) {
         if (xrnn::projects_first(of.N)) return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
         return order_of_recurrence<S>(of.N, of.H, GATES.h_count);
@@ -104,7 +105,8 @@ struct ForwardPass {
     int64_t x_rows() const { return project_first ? of.T * of.N : of.N; }
     // Within a step x and h share the sums, and so the pieces.
     bool h_in_strips() const {
-        return Weights<S>::suits_strips(of.Wh, of.H, GATES.h_count, panels, of.T, of.N) && (project_first || of.Wx.col == 1);
+        const bool x_lies_along_rows = project_first || of.Wx.col == 1;
+        return x_lies_along_rows && Weights<S>::suits_strips(of.Wh, of.H, GATES.h_count, panels, of.T, of.N);
     }
     bool x_in_strips() const {
         if (!project_first) return h_in_strips();
@@ -145,8 +147,8 @@ struct ForwardPass {
             copy(of.x + (time(i) * of.N + slots.row(slot)) * D, 1, D, x_slots[i % 2] + slot * D);
     }
 
-    // What is past its end keeps its states, and the next step gets its x. z is zero there: a plain backward pass
-    // computes with it before it leaves out the result, and must not come upon what was in the memory before.
+    // Rows past their end keep their states; and x of the next step is gathered. z becomes 0 for those rows: the plain
+    // backward pass computes with their z before it drops the result, and stale memory could hold a NaN.
     void idle(const Share<S>& moving, int64_t i) const {
         const int64_t t = time(i), H = of.H;
         for (int64_t slot = moving.first; slot < moving.end; slot += moving.stride) {
@@ -185,17 +187,19 @@ struct ForwardPass {
 
     int64_t xz_row() const { return GATES.x_count * panels.padded(); }
 
-    // What a step reads: rows of x or of x @ Wx + b, and of h, from my first on; and where to hold sums. What its end
-    // reads and writes: the states before and after it, z if it is kept, and the next h in slots (both else null).
+    // Rows of an operand, from my first on.
     struct Operand {
         const S* data;
         int64_t row;
     };
+    // What a step reads and writes.
     struct Operands {
-        Operand x, xz, h;
-        S* sums;
+        Operand x, xz, h;  // xz: x @ Wx + b, where it is made first; else x counts
+        S* sums;           // my block of pre-activations
         const S* before[Cell::STATES];
-        S *after[Cell::STATES], *z, *h_slots;
+        S* after[Cell::STATES];
+        S* z;        // (N, PRE · H); null where it isn't kept
+        S* h_slots;  // with lengths the next step's h in slots, else null
     };
 
     void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n) {

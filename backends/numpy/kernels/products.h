@@ -49,8 +49,8 @@ struct AffinePass {
 
 // ---- its gradients ----
 
-// Rows that are summed at a time, as many as a chain has terms: a panel of dz for them stays in the cache while x
-// passes.
+// Rows of dz that are multiplied at a time: as many as a chain has terms, so that they make one chain of each sum. A
+// panel of dz with so many rows stays in the cache while every column of x is multiplied by it.
 constexpr int64_t CHUNK = CHAIN;
 
 // What rows of dz, PRE · H wide, give: dW = xᵀ @ dz for each map, of the gates that it feeds; db = Σ dz; dx = dz @ Wᵀ
@@ -97,8 +97,9 @@ struct GradientProducts {
         WT.pack(share(dx_columns.count, id, n), share(dx_columns.count, id + 1, n));
     }
 
-    // Thread id's part for `rows` rows of dz, with x (rows, D) of each map and dx (rows, D) of the first. The `first`
-    // call overwrites dW and db, further ones add to them. All threads must see dz and the packed weights.
+    // Thread id's part of the products of `rows` rows of dz. x (rows, D) is the input of each map, dx (rows, D) the
+    // gradient of the first map's. The `first` call overwrites dW and db, the others add to them. Before it, a barrier
+    // must have made dz and the packed weights visible to all threads.
     void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n) const {
         add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx);
         S* b = packed + id * PACKED;

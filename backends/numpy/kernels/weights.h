@@ -15,7 +15,7 @@ namespace {
 
 using xrnn::Matrix;
 
-// Where the part of thread `id` of n begins. A division takes longer than much of what is divided.
+// Where the part of thread `id` of n begins. One thread divides nothing: a division takes longer than a small pass's step.
 XRNN_INLINE int64_t share(int64_t total, int id, int n) { return n == 1 ? total * id : total * id / n; }
 
 // n elements, `stride` apart → contiguous.
@@ -100,8 +100,8 @@ void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int wid
         }
 }
 
-// The matrices of a map's gates, which lie beside each other: gate g has the columns from g · panels.columns on, and
-// the panels of all gates are cut alike.
+// The weights of all gates that x feeds, or h. The gates lie beside each other in one matrix: gate g has the columns from
+// g · panels.columns on, and each is cut into the same panels.
 template <class S>
 struct Weights {
     static constexpr int W = Simd<S>::LANES;
@@ -119,7 +119,8 @@ struct Weights {
         : matrix(matrix), K(K), gates(gates), panels(panels), in_strips(in_strips) {
         const bool whole = panels.columns == panels.padded();
         const int64_t tiles = (rows + tallest(WIDEST) - 1) / tallest(WIDEST), uses = passes * tiles;
-        // Beside other gates a row's piece is too short to stream: the pieces lie a whole row of gates apart.
+        // With one gate of at most 2 KiB a row, the pieces of a panel lie near enough for the CPU to fetch them ahead.
+        // With several gates they lie a whole row of gates apart.
         const bool streams = gates == 1 && (panels.count == 1 ? matrix.row == panels.padded()
                                                               : (rows <= FEW_ROWS || uses <= FEW_USES) &&
                                                                     whole_vectors() && matrix.row * sizeof(S) <= 2048);
@@ -137,8 +138,8 @@ struct Weights {
                panels.vectors >= NARROWEST;
     }
 
-    // Panels [first, end) of every gate. Some rows of all of them at a time: memory is fast along a row, which continues
-    // in the next panel, and each row lies in another page.
+    // Pack panels [first, end) of every gate, a few rows of all of them at a time: a row goes on in the next panel, and
+    // memory is fast along it, while the next row may lie in another page.
     void pack(int64_t first, int64_t end) const {
         constexpr int64_t ROWS = 8;
         if (in_strips || matrix.col != 1) {
