@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,10 +24,8 @@ try:
 except ImportError:  # no compiler at install time, or a checkout that was never installed
     kernels = None  # type: ignore[assignment]
 
-if TYPE_CHECKING:
-    from xrnn.backends.numpy._kernels import CellName
-
-_KERNELS: Final[dict[type[Cell], CellName]] = {LSTMCell: "lstm", GRUCell: "gru"}
+# By which name the kernels know a cell: kernels/cells.h.
+_KERNELS: Final[dict[type[Cell], str]] = {LSTMCell: "lstm", GRUCell: "gru"}
 
 
 class NumpyBackend(Backend):
@@ -132,7 +130,7 @@ class NumpyBackend(Backend):
         }
 
 
-def _kernel_of(cell: Cell) -> tuple[CellName | None, Any]:
+def _kernel_of(cell: Cell) -> tuple[str | None, Any]:
     """The kernels' name for a cell, None where they don't have it, and its leak. A subclass may mean something else."""
     kind = type(cell)
     if kind is RNNCell:

@@ -6,7 +6,7 @@ with its exception, and the arrays that they were to overwrite are NaN.
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from xrnn.typing import Array
 
@@ -75,10 +75,8 @@ def force_partition(threads: int, split: Literal["rows", "columns"], project_fir
 def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the recurrence applies."""
 
-CellName: TypeAlias = Literal["tanh", "relu", "lstm", "gru"]
-
 def forward(
-    cell: CellName,
+    cell: str,
     x: Array,
     Wx: Array,
     Wh: Array,
@@ -94,12 +92,12 @@ def forward(
     A state is (T+1, N, H), `initial` gives (N, H) of each, None is zeros. State k before and after step t is
     states[k][t] and states[k][t+1], or the other way round with `reverse`. Past a row's end after = before. z
     (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); None without `training`, and where no backward pass
-    needs it. `tanh` and `relu` are Elman's cell, with a leak or without. ValueError for a leak of another cell and for
-    an unknown one.
+    needs it. The cells are those of kernels/cells.h; `tanh` and `relu` are Elman's, with a leak or without. ValueError
+    for a leak of another cell and for an unknown one.
     """
 
 def backward(
-    cell: CellName,
+    cell: str,
     x: Array,
     Wx: Array,
     Wh: Array,

@@ -279,36 +279,22 @@ void run_into(std::initializer_list<Output> outputs, Operation operation, const 
     throw nb::python_error();
 }
 
-// A cell by its name, and the sizes of its arrays: see kernels/cells.
-struct CellSizes {
-    const char* name;
-    CellKind kind;
-    int states, pre, x_gates, h_gates;
-};
-
-constexpr CellSizes CELLS[] = {
-    {.name = "tanh", .kind = CellKind::TANH, .states = 1, .pre = 1, .x_gates = 1, .h_gates = 1},
-    {.name = "relu", .kind = CellKind::RELU, .states = 1, .pre = 1, .x_gates = 1, .h_gates = 1},
-    {.name = "lstm", .kind = CellKind::LSTM, .states = 2, .pre = 4, .x_gates = 4, .h_gates = 4},
-    {.name = "gru", .kind = CellKind::GRU, .states = 1, .pre = 4, .x_gates = 3, .h_gates = 3},
-};
-
-bool is_elman(const CellSizes& cell) { return cell.kind == CellKind::TANH || cell.kind == CellKind::RELU; }
-
-// Whether a backward pass needs z. Elman's cell takes its slope from the output, unless a leak hides it there.
-bool keeps_z(const CellSizes& cell, bool leaky) { return leaky || !is_elman(cell); }
-
-const CellSizes& cell_named(const char* name) {
-    for (const CellSizes& cell : CELLS)
-        if (std::strcmp(cell.name, name) == 0) return cell;
-    throw nb::value_error("expected a cell that has kernels: tanh, relu, lstm or gru");
-}
-
+// The kernels of the cell of this name, with a leak or without.
 template <class S>
-const Recurrence<S>& recurrence(const CellSizes& cell, bool leaky) {
-    const int kind = int(cell.kind);
-    if (leaky && !is_elman(cell)) throw nb::value_error("only the cells tanh and relu have a leak");
-    return leaky ? operations<S>().leaky[kind] : operations<S>().recurrences[kind];
+const Recurrence<S>& recurrence(const char* name, bool leaky) {
+    std::string names, with_leak;
+    bool known = false;
+    for (const Recurrence<S>* r = operations<S>().recurrences; r->name; ++r) {
+        const bool found = std::strcmp(r->name, name) == 0;
+        if (found && r->leaks == leaky) return *r;
+        known = known || found;
+    }
+    for (const Recurrence<S>* r = operations<S>().recurrences; r->name; ++r) {
+        std::string& list = r->leaks ? with_leak : names;
+        list += (list.empty() ? "" : ", ") + std::string(r->name);
+    }
+    if (known) throw nb::value_error(("only these cells have a leak: " + with_leak).c_str());
+    throw nb::value_error(("expected a cell that has kernels: " + names).c_str());
 }
 
 // One array a state, or None in its place, in a tuple or a list; None for all of them is as good.
@@ -329,7 +315,7 @@ struct SequenceInputs {
     std::optional<Input<S>> leak;
     std::vector<S> equal_leaks;  // of a leak that is a number
 
-    SequenceInputs(const CellSizes& cell, nb::handle x_, nb::handle Wx_, nb::handle Wh_, nb::handle lengths_,
+    SequenceInputs(const Recurrence<S>& cell, nb::handle x_, nb::handle Wx_, nb::handle Wh_, nb::handle lengths_,
                    nb::handle leak_)
         : T(size(x_, 0)),
           N(size(x_, 1)),
@@ -365,10 +351,9 @@ struct SequenceInputs {
 template <class S>
 nb::object forward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
                    nb::handle lengths, bool reverse, nb::handle leak, bool training) {
-    const CellSizes& cell = cell_named(name);
+    const Recurrence<S>& cell = recurrence<S>(name, !leak.is_none());
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
     const Input<S> b_in(b, {cell.pre * in.H});
-    const auto operation = recurrence<S>(cell, in.leaky()).forward;
     std::optional<Input<S>> initial_in[MOST_STATES];
     Forward<S> f = {.of = in.sequence(reverse),
                     .b = b_in.data(),
@@ -386,11 +371,11 @@ nb::object forward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh,
         f.states[k] = data<S>(state);
         PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
     }
-    if (training && keeps_z(cell, in.leaky())) {
+    if (training && cell.keeps_z) {
         z = empty<S>({in.T, in.N, cell.pre * in.H});
         f.z = data<S>(z);
     }
-    run_into<S>({}, operation, f, partition<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
+    run_into<S>({}, cell.forward, f, partition<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
     return pair(states, z);
 }
 
@@ -398,9 +383,8 @@ template <class S>
 nb::object backward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
                     nb::handle lengths, bool reverse, nb::handle leak, nb::handle dstates, nb::handle dWx,
                     nb::handle dWh, nb::handle db) {
-    const CellSizes& cell = cell_named(name);
+    const Recurrence<S>& cell = recurrence<S>(name, !leak.is_none());
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
-    const auto operation = recurrence<S>(cell, in.leaky()).backward;
     std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
     nb::object dx = empty<S>({in.T, in.N, in.D}), dinitial = nb::steal(PyTuple_New(cell.states));
     Backward<S> f = {.of = in.sequence(reverse),
@@ -424,12 +408,12 @@ nb::object backward(const char* name, nb::handle x, nb::handle Wx, nb::handle Wh
         f.dinitial[k] = data<S>(made);
         PyTuple_SET_ITEM(dinitial.ptr(), k, made.release().ptr());
     }
-    if (keeps_z(cell, in.leaky())) {
+    if (cell.keeps_z) {
         z_in.emplace(z, std::initializer_list<int64_t>{in.T, in.N, cell.pre * in.H});
         f.z = z_in->contiguous().data();
     }
     const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.H;
-    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, cell.pre * in.H}}, operation, f,
+    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, cell.pre * in.H}}, cell.backward, f,
                 partition<S>(in.T, in.N, in.D + in.H, R));
     return pair(dx, dinitial);
 }

@@ -2,9 +2,11 @@
 // after; then dz @ Whᵀ for the step before; and the products of dz.
 //
 // The steps are taken in chunks. Once a chunk has its dz, the products take it from the cache, so that dz is never held
-// as a whole. Rows, panels and steps are owned as in the forward pass. A chunk's dz lies in one of two buffers in turn:
-// the first step of the next chunk reads the one while the other is filled, and a barrier between a chunk's dz and its
-// products suffices.
+// as a whole. Threads own rows, panels and steps as in the forward pass.
+//
+// Two buffers hold dz, of this chunk and of the last one. The first step of a chunk still reads the last chunk's dz, and
+// slower threads may still be in the products of it; so a new chunk never overwrites it. One barrier a chunk is enough,
+// between its dz and its products.
 //
 // With lengths a chunk holds the rows that are running, and no others: they are copied side by side for the products.
 #pragma once
@@ -44,14 +46,15 @@ struct BackwardPass {
           of(f.of),
           partition(partition),
           panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
-          order(order_of_recurrence<S>(of.N, of.H)),
-          // With several gates a thread's own terms lie apart, and there is more to do between two barriers.
+          order(order_of_recurrence<S>(of.N, of.H, GATES.h_count)),
+          // Not with several gates: a thread's own terms are then a range of each gate, not a single one, and a step is
+          // long beside its barrier.
           own_first(GATES.h_count == 1 && partition.own_first && partition.threads > 1 && !of.lengths),
           steps(chunk_steps(of.T, of.N)),
           slots(of.lengths, of.T, of.N, arena),
           dz{arena.take(steps * of.N * PRE * of.H), arena.take(of.T > steps ? steps * of.N * PRE * of.H : 0)},
           own_chains(arena.take(own_first ? OwnChains::MOST * of.N * panels.padded() : 0)),
-          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, GATES.h_count * of.H, 1, panels, uses<S>(of.T, of.N), of.N, arena),
+          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, GATES.h_count * of.H, 1, panels, of.T, of.N, false, arena),
           products(of.H, GATES, of.D, f.dWx, of.H, f.dWh, of.Wx, f.db, of.T * of.N, partition.threads, arena),
           x_rows(arena.take(of.lengths ? steps * of.N * of.D : 0)),
           h_rows(arena.take(of.lengths ? steps * of.N * of.H : 0)),
@@ -75,7 +78,7 @@ struct BackwardPass {
         const int64_t N = of.N;
         const Share<S> mine(panels, N, of.lengths, partition.split, id, n),
             packing(panels, N, false, Split::COLUMNS, id, n);
-        for (int64_t p = packing.panel0; p < packing.panel1; ++p) WhT.pack(p);
+        WhT.pack(packing.panel0, packing.panel1);
         products.pack(id, n);
         for (int64_t m = share(N, id, n); m < share(N, id + 1, n); ++m)
             for (S* c : carry) fill_zeros(c + m * panels.padded(), panels.padded());
@@ -95,7 +98,7 @@ struct BackwardPass {
                 if (!of.reverse) row -= active;
                 S* const out = dz[chunk % 2] + row * PRE * of.H;
                 if (of.reverse) row += active;
-                step(mine, done + i, behind, id, n, look, [&](int64_t p, int64_t begin, int64_t end) {
+                step(mine, done + i, behind, id, n, look, [&](Piece p, int64_t begin, int64_t end) {
                     differentiate(mine, t, p, begin, end, active, out);
                 });
                 if (look.has_stopped()) return;
@@ -108,7 +111,7 @@ struct BackwardPass {
             done += count;
         }
         step(mine, done, behind, id, n, look,
-             [&](int64_t p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
+             [&](Piece p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
     }
 
    private:
@@ -127,18 +130,19 @@ struct BackwardPass {
         const OwnChains own = own_first && behind.dz ? OwnChains(mine.column0, mine.column1, of.H, order.chain)
                                                      : OwnChains();
         for (int c = 0; c < own.count; ++c)
-            for (int64_t p = mine.panel0; p < mine.panel1; ++p) {
+            for (int64_t j = 0; j < mine.pieces(WhT.in_strips); ++j) {
+                const Piece p = mine.piece(WhT.in_strips, j);
                 Tile<S> tile(order);
                 WhT.add_to(tile, p, 0, a + own.chain_begin(c), a_row, own.chain_begin(c), own.chain_end(c));
-                tile.out = own_chain(c, mine.first) + panels.begin(p), tile.out_row = panels.padded();
-                run_rows(tile, panels.width(p), rows);
+                tile.out = own_chain(c, mine.first) + p.begin, tile.out_row = panels.padded();
+                run_piece(tile, p.width, rows);
             }
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
-        for (int64_t j = mine.panel0; j < mine.panel1; ++j) {
-            const int64_t p = mine.panel(i, j);
+        for (int64_t j = 0; j < mine.pieces(WhT.in_strips); ++j) {
+            const Piece p = mine.piece(WhT.in_strips, i, j);
             for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
                 end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
-                if (look.stops((end - begin) * PRE * of.H * panels.width(p) * W)) return;
+                if (look.stops((end - begin) * PRE * of.H * p.width * W)) return;
                 if (begin < rows) propagate(mine, own, p, a, a_row, begin, end < rows ? end : rows);
                 use(p, begin, end);
             }
@@ -148,11 +152,11 @@ struct BackwardPass {
     S* own_chain(int c, int64_t row) const { return own_chains + (c * of.N + row) * panels.padded(); }
 
     // For my slots number begin … end - 1.
-    void propagate(const Share<S>& mine, const OwnChains& own, int64_t p, const S* a, int64_t a_row, int64_t begin,
+    void propagate(const Share<S>& mine, const OwnChains& own, Piece p, const S* a, int64_t a_row, int64_t begin,
                    int64_t end) const {
         Tile<S> tile(order);
         tile.out_row = mine.stride * panels.padded();
-        tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + panels.begin(p);
+        tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + p.begin;
         if (Cell::DIRECT) tile.init = tile.out, tile.init_row = tile.out_row;
         a += begin * a_row;
         if (own.count == 0) {
@@ -160,22 +164,20 @@ struct BackwardPass {
         } else {
             WhT.add_to(tile, p, 0, a, a_row, 0, own.begin);
             for (int c = 0; c < own.count; ++c)
-                add_chain(tile, own_chain(c, mine.first + begin) + panels.begin(p), panels.padded());
+                add_chain(tile, own_chain(c, mine.first + begin) + p.begin, panels.padded());
             WhT.add_to(tile, p, 0, a + own.end, a_row, own.end, of.H);
         }
-        run_rows(tile, panels.width(p), end - begin);
+        run_piece(tile, p.width, end - begin);
     }
 
     // The cell's gradient of step t for panel p of my rows → dz of those that are `active`, and the carry.
-    void differentiate(const Share<S>& mine, int64_t t, int64_t p, int64_t begin, int64_t end, int64_t active,
+    void differentiate(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, int64_t active,
                        S* out) const {
-        const int width = panels.width(p), last = panels.last(p);
-        const int64_t column = panels.begin(p);
-        for (int v = 0; v < width; ++v)
-            if (v + 1 < width || last == W)
-                differentiate_vector<true>(mine, t, column + v * W, W, begin, end, active, out);
+        for (int v = 0; v < p.width; ++v)
+            if (v + 1 < p.width || p.last == W)
+                differentiate_vector<true>(mine, t, p.begin + v * W, W, begin, end, active, out);
             else
-                differentiate_vector<false>(mine, t, column + v * W, last, begin, end, active, out);
+                differentiate_vector<false>(mine, t, p.begin + v * W, p.last, begin, end, active, out);
     }
 
     // The same of the n units from `column` on.
@@ -215,11 +217,11 @@ struct BackwardPass {
         }
     }
 
-    void write_initial(const Share<S>& mine, int64_t p, int64_t begin, int64_t end) const {
+    void write_initial(const Share<S>& mine, Piece p, int64_t begin, int64_t end) const {
         for (int64_t m = begin; m < end; ++m)
             for (int k = 0; k < Cell::STATES; ++k)
-                copy(carry[k] + mine.slot(m) * panels.padded() + panels.begin(p), 1, panels.valid(p),
-                     f.dinitial[k] + slots.row(mine.slot(m)) * of.H + panels.begin(p));
+                copy(carry[k] + mine.slot(m) * panels.padded() + p.begin, 1, (p.width - 1) * W + p.last,
+                     f.dinitial[k] + slots.row(mine.slot(m)) * of.H + p.begin);
     }
 
     // The products of a chunk's `rows` rows of dz, of `count` steps from `begin` on.

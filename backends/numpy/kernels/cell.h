@@ -1,9 +1,7 @@
 // What the passes ask of a cell: which columns of the weights feed which pre-activation.
 #pragma once
 
-#include "cells/elman.h"
-#include "cells/gru.h"
-#include "cells/lstm.h"
+#include "cells.h"
 #include "weights.h"
 
 namespace {
@@ -35,7 +33,7 @@ constexpr Gates ONE_GATE = {1, 1, 0, {0, -1, -1, -1}, {-1, -1, -1, -1}, {}};
 // The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, of the gates that W, transposed, has. Gates that follow each
 // other in both are one segment.
 template <class S>
-XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, int64_t p, int gates, const int (&of)[MOST_GATES],
+XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, Piece p, int gates, const int (&of)[MOST_GATES],
                            int64_t H, const S* dz, int64_t dz_row) {
     for (int g = 0, end; g < gates; g = end) {
         end = g + 1;
@@ -49,11 +47,12 @@ XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, int64_t p, int gate
 // chains are short enough for each of up to four threads to have one of its own, which it can sum before the others
 // have finished the step before.
 template <class S>
-Order order_of_recurrence(int64_t N, int64_t H) {
+Order order_of_recurrence(int64_t N, int64_t H, int gates) {
     constexpr int64_t MANY_ROWS = 8, SHORTEST = 64;
     const int64_t quarter = (H / 4 + 31) / 32 * 32;
     const int64_t chain = N >= MANY_ROWS || quarter > CHAIN ? CHAIN : quarter < SHORTEST ? SHORTEST : quarter;
-    return {partials<S>(N, H, widest(N)), chain};
+    // Where the time is that of reading the weights, further partial sums only take room in a strip.
+    return {is_wide<S>(N, H, gates * H) ? 1 : partials<S>(N, H, widest(N)), chain};
 }
 
 // The chains of a sum over the H units whose units all lie in [first, last).

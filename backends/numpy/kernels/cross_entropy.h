@@ -1,6 +1,7 @@
 // Softmax cross-entropy: loss = -weight · log p[target], dlogits = (p - onehot(target)) · weight, p = softmax(logits).
 //
-// A row is read twice and written twice, from the nearest cache all but the first time; rows are divided among threads.
+// Threads divide the rows. A row takes three passes: its maximum, its exponentials and their sum, and the scaling of the
+// exponentials. Only the first reads from memory; after it the row is in the nearest cache.
 #pragma once
 
 #include "share.h"
@@ -24,7 +25,19 @@ struct CrossEntropyPass {
     S row(const S* z, int64_t target, S weight, S* dz) const {
         constexpr int W = Simd<S>::LANES;
         const S highest = maximum(z);
-        Vec<S> sums = {}, chain = {};  // a long row is summed in several chains, as in a tile
+        const S total = exponentials(z, highest, dz), scale = weight / total;
+        const S loss = weight * S(highest - z[target] + __builtin_log(double(total)));
+        int64_t c = 0;
+        for (; c + W <= f.C; c += W) store<S>(dz + c, load<S>(dz + c) * scale);
+        for (; c < f.C; ++c) dz[c] *= scale;
+        dz[target] -= weight;
+        return loss;
+    }
+
+    // dz = exp(z - highest) → its sum. A long row is summed in several chains, as in a tile.
+    S exponentials(const S* z, S highest, S* dz) const {
+        constexpr int W = Simd<S>::LANES;
+        Vec<S> sums = {}, chain = {};
         int64_t c = 0;
         for (int64_t room = CHAIN; c + W <= f.C; c += W, --room) {
             if (room == 0) sums += chain, chain = Vec<S>{}, room = CHAIN;
@@ -35,17 +48,12 @@ struct CrossEntropyPass {
         sums += chain;
         if (const int rest = int(f.C - c)) {
             store_part<S>(dz + c, exp_negative<S>(load_part<S>(z + c, rest) - highest), rest);
-            sums += load_part<S>(dz + c, rest);  // without what stands in the lanes beyond
+            // Loaded again, with zeros past the row's end: the exponentials of those lanes don't belong to the sum.
+            sums += load_part<S>(dz + c, rest);
         }
         S total = 0;
         for (int i = 0; i < W; ++i) total += sums[i];
-
-        const S scale = weight / total;
-        const S loss = weight * S(highest - z[target] + __builtin_log(double(total)));
-        for (c = 0; c + W <= f.C; c += W) store<S>(dz + c, load<S>(dz + c) * scale);
-        for (; c < f.C; ++c) dz[c] *= scale;
-        dz[target] -= weight;
-        return loss;
+        return total;
     }
 
     S maximum(const S* z) const {

@@ -35,8 +35,8 @@ struct ForwardPass {
     const Partition partition;
     const Panels<S> panels;
     const Order x_order, h_order;
-    const bool project_first, own_first;
-    const int64_t projected_steps;
+    const bool project_first, own_first;  // see Partition
+    const int64_t projected_steps;        // how many at a time
     Slots slots;
     S* bias;  // PRE rows of b, each filled up with zeros
     Weights<S> Wx, Wh;
@@ -52,15 +52,14 @@ struct ForwardPass {
           partition(partition),
           panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
           x_order(x_order_of(of)),
-          h_order(order_of_recurrence<S>(of.N, of.H)),
+          h_order(order_of_recurrence<S>(of.N, of.H, GATES.h_count)),
           project_first(partition.project_first && !of.lengths),
           own_first(partition.own_first && partition.threads > 1 && !of.lengths),
           projected_steps(project_first ? steps_of(of.T, of.N, PROJECTED_ROWS) : 0),
           slots(of.lengths, of.T, of.N, arena),
           bias(arena.take(PRE * panels.padded())),
-          Wx(of.Wx, of.D, GATES.x_count, panels, project_first ? uses<S>(1, of.T * of.N) : uses<S>(of.T, of.N), of.N,
-             arena),
-          Wh(of.Wh, of.H, GATES.h_count, panels, uses<S>(of.T, of.N), of.N, arena),
+          Wx(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena),
+          Wh(of.Wh, of.H, GATES.h_count, panels, of.T, of.N, h_in_strips(), arena),
           z(arena.take(partition.threads * block())),
           xz(arena.take(projected_steps * of.N * GATES.x_count * panels.padded())),
           own_chains(arena.take(own_first ? OwnChains::MOST * GATES.h_count * of.N * panels.padded() : 0)),
@@ -81,11 +80,12 @@ struct ForwardPass {
     void thread(int id, int n) {
         const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
             packing(panels, of.N, false, Split::COLUMNS, id, n), moving(panels, of.N, true, Split::ROWS, id, n);
-        for (int64_t p = packing.panel0; p < packing.panel1; ++p) Wx.pack(p), Wh.pack(p);
+        Wx.pack(packing.panel0, packing.panel1);
+        Wh.pack(packing.panel0, packing.panel1);
         start(moving);
         barrier.wait(id, n);
         Look look(barrier.stop, id);
-        int64_t projected = 0;  // steps, of which the last are in xz
+        int64_t projected = 0;  // steps so far; xz holds the last `projected_steps` of them, or fewer
         for (int64_t i = 0; i < of.T; ++i) {
             if (project_first && i == projected) projected += project(mine, i, look);
             step(mine, i, projected, id, n, look);
@@ -96,17 +96,30 @@ struct ForwardPass {
     }
 
    private:
-    // Wherever x @ Wx comes first by the rule, all its rows can share a tile; elsewhere x and h share the sums.
+    // The order of the sums over x. It must not depend on the partition that is in force, so it goes by the rule's: where
+    // that projects first, a tile's rows are those of all steps; elsewhere x and h are terms of the same sums.
     static Order x_order_of(const xrnn::Sequence<S>& of) {
         if (xrnn::projects_first(of.N)) return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
-        return order_of_recurrence<S>(of.N, of.H);
+        return order_of_recurrence<S>(of.N, of.H, GATES.h_count);
+    }
+    // Wx is read in one pass where all steps are projected first.
+    int64_t x_passes() const { return project_first ? 1 : of.T; }
+    int64_t x_rows() const { return project_first ? of.T * of.N : of.N; }
+    // Within a step x and h share the sums, and so the pieces.
+    bool h_in_strips() const {
+        const bool x_lies_along_rows = project_first || of.Wx.col == 1;
+        return x_lies_along_rows && Weights<S>::suits_strips(of.Wh, of.H, GATES.h_count, panels, of.T, of.N);
+    }
+    bool x_in_strips() const {
+        if (!project_first) return h_in_strips();
+        return Weights<S>::suits_strips(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows());
     }
     static int64_t steps_of(int64_t T, int64_t N, int64_t rows) {
         const int64_t steps = (rows + N - 1) / N;
         return steps < T ? steps : T;
     }
 
-    int64_t block() const { return ROWS * PRE * panels.width(0) * W; }
+    int64_t block() const { return PRE * W * (Wh.in_strips ? FEW_ROWS * STRIP : ROWS * panels.width(0)); }
     int64_t time(int64_t i) const { return of.reverse ? of.T - 1 - i : i; }  // of the i-th step
     S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
     S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
@@ -136,8 +149,8 @@ struct ForwardPass {
             copy(of.x + (time(i) * of.N + slots.row(slot)) * D, 1, D, x_slots[i % 2] + slot * D);
     }
 
-    // What is past its end keeps its states, and the next step gets its x. z is zero there: a plain backward pass
-    // computes with it before it leaves out the result, and must not come upon what was in the memory before.
+    // Rows past their end keep their states; and x of the next step is gathered. z becomes 0 for those rows: the plain
+    // backward pass computes with their z before it drops the result, and stale memory could hold a NaN.
     void idle(const Share<S>& moving, int64_t i) const {
         const int64_t t = time(i), H = of.H;
         for (int64_t slot = moving.first; slot < moving.end; slot += moving.stride) {
@@ -156,36 +169,40 @@ struct ForwardPass {
         const int64_t begin = of.reverse ? of.T - i - steps : i;
         // Where the rows of all steps lie one after another, they are one product.
         const int64_t passes = rows == N ? 1 : steps, together = rows == N ? steps * N : rows;
-        for (int64_t p = mine.panel0; p < mine.panel1; ++p)
+        for (int64_t j = 0; j < mine.pieces(Wx.in_strips); ++j) {
+            const Piece p = mine.piece(Wx.in_strips, j);
             for (int g = 0; g < PRE; ++g) {
                 const int x_gate = GATES.x_of[g];
                 if (x_gate < 0) continue;
-                if (look.stops(passes * together * D * panels.width(p) * W)) return steps;
+                if (look.stops(passes * together * D * p.width * W)) return steps;
                 for (int64_t s = 0; s < passes; ++s) {
                     Tile<S> tile(x_order);
                     Wx.add_to(tile, p, x_gate, of.x + ((begin + s) * N + mine.first) * D, D);
-                    tile.init = bias + g * panels.padded() + panels.begin(p);
-                    tile.out = xz + (s * N + mine.first) * xz_row() + x_gate * panels.padded() + panels.begin(p);
+                    tile.init = bias + g * panels.padded() + p.begin;
+                    tile.out = xz + (s * N + mine.first) * xz_row() + x_gate * panels.padded() + p.begin;
                     tile.out_row = xz_row();
-                    run_rows(tile, panels.width(p), together);
+                    run_piece(tile, p.width, together);
                 }
             }
+        }
         return steps;
     }
 
     int64_t xz_row() const { return GATES.x_count * panels.padded(); }
 
-    // What a step reads: rows of x or of x @ Wx + b, and of h, from my first on; and where to hold sums. What its end
-    // reads and writes: the states before and after it, z if it is kept, and the next h in slots (both else null).
+    // Rows of an operand, from my first on.
     struct Operand {
         const S* data;
         int64_t row;
     };
+    // What a step reads and writes.
     struct Operands {
-        Operand x, xz, h;
-        S* sums;
+        Operand x, xz, h;  // xz: x @ Wx + b, where it is made first; else x counts
+        S* sums;           // my block of pre-activations
         const S* before[Cell::STATES];
-        S *after[Cell::STATES], *z, *h_slots;
+        S* after[Cell::STATES];
+        S* z;        // (N, PRE · H); null where it isn't kept
+        S* h_slots;  // with lengths the next step's h in slots, else null
     };
 
     void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n, Look& look) {
@@ -210,11 +227,11 @@ struct ForwardPass {
         const OwnChains own = own_first ? OwnChains(mine.column0, mine.column1, of.H, h_order.chain) : OwnChains();
         sum_own(mine, own, in.h);
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
-        for (int64_t j = mine.panel0; j < mine.panel1; ++j) {
-            const int64_t p = mine.panel(i, j);
+        for (int64_t j = 0; j < mine.pieces(Wh.in_strips); ++j) {
+            const Piece p = mine.piece(Wh.in_strips, i, j);
             for (int64_t begin = 0; begin < rows; begin += ROWS) {
                 const int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
-                if (look.stops(count * PRE * (of.D + of.H) * panels.width(p) * W)) return;
+                if (look.stops(count * PRE * (of.D + of.H) * p.width * W)) return;
                 for (int g = 0; g < PRE; ++g) sum(mine, own, in, p, g, begin, count);
                 finish(mine, in, p, begin, count);
             }
@@ -224,13 +241,15 @@ struct ForwardPass {
     // The chains of h @ Wh that need only my own units.
     void sum_own(const Share<S>& mine, const OwnChains& own, Operand h) const {
         for (int c = 0; c < own.count; ++c)
-            for (int64_t p = mine.panel0; p < mine.panel1; ++p)
+            for (int64_t j = 0; j < mine.pieces(Wh.in_strips); ++j) {
+                const Piece p = mine.piece(Wh.in_strips, j);
                 for (int r = 0; r < GATES.h_count; ++r) {
                     Tile<S> tile(h_order);
                     Wh.add_to(tile, p, r, h.data + own.chain_begin(c), h.row, own.chain_begin(c), own.chain_end(c));
-                    tile.out = own_chain(c, r, mine.first) + panels.begin(p), tile.out_row = panels.padded();
-                    run_rows(tile, panels.width(p), mine.end - mine.first);
+                    tile.out = own_chain(c, r, mine.first) + p.begin, tile.out_row = panels.padded();
+                    run_piece(tile, p.width, mine.end - mine.first);
                 }
+            }
     }
 
     S* own_chain(int c, int r, int64_t row) const {
@@ -238,22 +257,22 @@ struct ForwardPass {
     }
 
     // Gate g of panel p: x @ Wx + h @ Wh + b of `rows` of my rows, from number `begin` on, → sums.
-    void sum(const Share<S>& mine, const OwnChains& own, const Operands& in, int64_t p, int g, int64_t begin,
+    void sum(const Share<S>& mine, const OwnChains& own, const Operands& in, Piece p, int g, int64_t begin,
              int64_t rows) const {
-        const int x_gate = GATES.x_of[g], h_gate = GATES.h_of[g], width = panels.width(p);
+        const int x_gate = GATES.x_of[g], h_gate = GATES.h_of[g], width = p.width;
         S* const out = in.sums + g * width * W;
         const int64_t out_row = PRE * width * W;
         Tile<S> tile(h_order);
         tile.out = out, tile.out_row = out_row;
-        tile.init = bias + g * panels.padded() + panels.begin(p);
+        tile.init = bias + g * panels.padded() + p.begin;
         if (x_gate >= 0 && project_first) {
-            tile.init = in.xz.data + begin * in.xz.row + x_gate * panels.padded() + panels.begin(p);
+            tile.init = in.xz.data + begin * in.xz.row + x_gate * panels.padded() + p.begin;
             tile.init_row = in.xz.row;
         } else if (x_gate >= 0) {
             Wx.add_to(tile, p, x_gate, in.x.data + begin * in.x.row, in.x.row);
             if (h_gate < 0 || !(x_order == h_order)) {  // x's sums are made by themselves
                 tile.order = x_order;
-                run_rows(tile, width, rows);
+                run_piece(tile, width, rows);
                 if (h_gate < 0) return;
                 tile = Tile<S>(h_order);
                 tile.out = out, tile.out_row = out_row;
@@ -264,27 +283,26 @@ struct ForwardPass {
             const S* h = in.h.data + begin * in.h.row;
             Wh.add_to(tile, p, h_gate, h, in.h.row, 0, own.begin);
             for (int c = 0; c < own.count; ++c)
-                add_chain(tile, own_chain(c, h_gate, mine.first + begin) + panels.begin(p), panels.padded());
+                add_chain(tile, own_chain(c, h_gate, mine.first + begin) + p.begin, panels.padded());
             Wh.add_to(tile, p, h_gate, h + own.end, in.h.row, own.end, of.H);
         }
-        run_rows(tile, width, rows);
+        run_piece(tile, width, rows);
     }
 
     // The cell's step for panel p of the same rows: sums → the states after it, and z if it is kept.
-    void finish(const Share<S>& mine, const Operands& in, int64_t p, int64_t begin, int64_t rows) const {
-        const int width = panels.width(p), last = panels.last(p);
-        for (int v = 0; v < width; ++v)
-            if (v + 1 < width || last == W)
+    void finish(const Share<S>& mine, const Operands& in, Piece p, int64_t begin, int64_t rows) const {
+        for (int v = 0; v < p.width; ++v)
+            if (v + 1 < p.width || p.last == W)
                 finish_vector<true>(mine, in, p, v, W, begin, rows);
             else
-                finish_vector<false>(mine, in, p, v, last, begin, rows);
+                finish_vector<false>(mine, in, p, v, p.last, begin, rows);
     }
 
     // The same of the n units of vector v, whose gates lie `gate` apart in sums.
     template <bool WHOLE>
-    XRNN_INLINE void finish_vector(const Share<S>& mine, const Operands& in, int64_t p, int v, int n, int64_t begin,
+    XRNN_INLINE void finish_vector(const Share<S>& mine, const Operands& in, Piece p, int v, int n, int64_t begin,
                                    int64_t rows) const {
-        const int64_t column = panels.begin(p) + v * W, gate = panels.width(p) * W;
+        const int64_t column = p.begin + v * W, gate = p.width * W;
         const int64_t H = of.H, units = panels.padded();
         const Vec<S> leak = of.leak ? load_columns<S, WHOLE>(of.leak + column, n) : Vec<S>{};
         const S* sums = in.sums + v * W;

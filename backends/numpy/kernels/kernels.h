@@ -24,9 +24,7 @@ struct WeightGradient {
     bool transposed;
 };
 
-enum class CellKind { TANH, RELU, LSTM, GRU };  // TANH, RELU: Elman's, with a leak or without
-
-constexpr int CELL_KINDS = 4, MOST_STATES = 2;
+constexpr int MOST_CELLS = 16, MOST_STATES = 2;
 
 // What a pass over a sequence is given in either direction. The cell (cells/*.h) says the number of its states, of its
 // pre-activations, PRE, and of those that x and that h feed, X and R.
@@ -103,16 +101,22 @@ struct CrossEntropy {
     S* losses;               // out (rows,)
 };
 
-// Those that need scratch return false where no memory was left for it: nothing is written then.
+// The kernels of a cell, and what they ask of its arrays, both as its template says (cells/*.h). Operations that need
+// scratch return false where no memory was left for it: nothing is written then.
 template <class S>
 struct Recurrence {
+    const char* name;      // the same for a cell with a leak and for that without
+    bool leaks;            // Sequence::leak is given
+    int states, pre;       // how many states, and pre-activations a unit
+    int x_gates, h_gates;  // how many of these x @ Wx feeds, and h @ Wh
+    bool keeps_z;          // the backward pass needs Forward::z
     bool (*forward)(const Forward<S>&, Partition);
     bool (*backward)(const Backward<S>&, Partition);
 };
 
 template <class S>
 struct Operations {
-    Recurrence<S> recurrences[CELL_KINDS], leaky[2];  // by kind; leaky: TANH and RELU with a leak
+    Recurrence<S> recurrences[MOST_CELLS];  // the last one is followed by one without a name
     bool (*affine)(const Affine<S>&, Partition);
     bool (*affine_gradients)(const AffineGradients<S>&, int threads);
     void (*cross_entropy)(const CrossEntropy<S>&, int threads);

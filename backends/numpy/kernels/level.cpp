@@ -18,17 +18,30 @@ void tanh_of(const S* x, S* y, int64_t size) {
 }
 
 template <class S, template <class> class CellOf>
-constexpr xrnn::Recurrence<S> RECURRENCE = {forward<S, CellOf>, backward<S, CellOf>};
+constexpr xrnn::Recurrence<S> recurrence_of() {
+    using Cell = CellOf<Vec<S>>;
+    constexpr Gates GATES = gates_of<Cell>();
+    static_assert(Cell::STATES <= xrnn::MOST_STATES && Cell::PRE <= MOST_GATES);
+    return {.name = Cell::NAME,
+            .leaks = Cell::LEAKS,
+            .states = Cell::STATES,
+            .pre = Cell::PRE,
+            .x_gates = GATES.x_count,
+            .h_gates = GATES.h_count,
+            .keeps_z = Cell::KEEPS_Z,
+            .forward = forward<S, CellOf>,
+            .backward = backward<S, CellOf>};
+}
 
-template <class S>
-constexpr xrnn::Operations<S> OPERATIONS = {
-    .recurrences = {RECURRENCE<S, TanhElman>, RECURRENCE<S, ReluElman>, RECURRENCE<S, Lstm>, RECURRENCE<S, Gru>},
-    .leaky = {RECURRENCE<S, LeakyTanhElman>, RECURRENCE<S, LeakyReluElman>},
-    .affine = affine<S>,
-    .affine_gradients = affine_gradients<S>,
-    .cross_entropy = cross_entropy<S>,
-    .tanh = tanh_of<S>,
-};
+template <class S, template <class> class... CellOf>
+constexpr xrnn::Operations<S> operations_of(CellList<CellOf...>) {
+    static_assert(sizeof...(CellOf) < xrnn::MOST_CELLS);
+    return {.recurrences = {recurrence_of<S, CellOf>()...},
+            .affine = affine<S>,
+            .affine_gradients = affine_gradients<S>,
+            .cross_entropy = cross_entropy<S>,
+            .tanh = tanh_of<S>};
+}
 
 }  // namespace
 
@@ -36,6 +49,6 @@ constexpr xrnn::Operations<S> OPERATIONS = {
 #define XRNN_JOIN(a, b) XRNN_JOIN_(a, b)
 
 const xrnn::Kernels& xrnn::XRNN_JOIN(kernels_, XRNN_LEVEL)() {
-    static constexpr Kernels table = {VECTOR_BYTES, OPERATIONS<float>, OPERATIONS<double>};
+    static constexpr Kernels table = {VECTOR_BYTES, operations_of<float>(Cells()), operations_of<double>(Cells())};
     return table;
 }

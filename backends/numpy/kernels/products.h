@@ -28,7 +28,7 @@ struct AffinePass {
           panels(f.C, panel_threads(partition), widest(f.rows)),
           order(order_of_product<S>(f.rows, f.C, widest(f.rows))),
           bias(arena.take(panels.padded())),
-          W(f.W, f.D, 1, panels, uses<S>(1, f.rows), f.rows, arena),
+          W(f.W, f.D, 1, panels, 1, f.rows, Weights<S>::suits_strips(f.W, f.D, 1, panels, 1, f.rows), arena),
           barrier(partition.threads) {}
 
     void prepare() { copy_padded(f.b, f.b_stride, f.C, panels.padded(), bias); }
@@ -36,27 +36,29 @@ struct AffinePass {
     void thread(int id, int n) {
         const Share<S> mine(panels, f.rows, false, partition.split, id, n),
             packing(panels, f.rows, false, Split::COLUMNS, id, n);
-        for (int64_t p = packing.panel0; p < packing.panel1; ++p) W.pack(p);
+        W.pack(packing.panel0, packing.panel1);
         barrier.wait(id, n);
         Look look(barrier.stop, id);
-        for (int64_t p = mine.panel0; p < mine.panel1; ++p)
+        for (int64_t i = 0; i < mine.pieces(W.in_strips); ++i) {
+            const Piece p = mine.piece(W.in_strips, i);
             for (int64_t begin = mine.first, end; begin < mine.end; begin = end) {
                 end = begin + ROWS < mine.end ? begin + ROWS : mine.end;
-                if (look.stops((end - begin) * f.D * panels.width(p) * Simd<S>::LANES)) return;
+                if (look.stops((end - begin) * f.D * p.width * Simd<S>::LANES)) return;
                 Tile<S> t(order);
                 W.add_to(t, p, 0, f.x + begin * f.D, f.D);
-                t.init = bias + panels.begin(p);
-                t.out = f.y + begin * f.C + panels.begin(p), t.out_row = f.C;
-                t.last = panels.last(p);
-                run_rows(t, panels.width(p), end - begin);
+                t.init = bias + p.begin;
+                t.out = f.y + begin * f.C + p.begin, t.out_row = f.C;
+                t.last = p.last;
+                run_piece(t, p.width, end - begin);
             }
+        }
     }
 };
 
 // ---- its gradients ----
 
-// Rows that are summed at a time, as many as a chain has terms: a panel of dz for them stays in the cache while x
-// passes.
+// Rows of dz that are multiplied at a time: as many as a chain has terms, so that they make one chain of each sum. A
+// panel of dz with so many rows stays in the cache while every column of x is multiplied by it.
 constexpr int64_t CHUNK = CHAIN;
 
 // What rows of dz, PRE · H wide, give: dW = xᵀ @ dz for each map, of the gates that it feeds; db = Σ dz; dx = dz @ Wᵀ
@@ -94,7 +96,7 @@ struct GradientProducts {
           dx_columns(x_size, 1, widest(rows)),
           dx_order(order_of_product<S>(rows, x_size, widest(rows))),
           ones(arena.take(CHUNK)),
-          WT({Wx.data, Wx.col, Wx.row}, gates.x_count * H, 1, dx_columns, uses<S>(1, rows), rows, arena),
+          WT({Wx.data, Wx.col, Wx.row}, gates.x_count * H, 1, dx_columns, 1, rows, false, arena),
           packed(arena.take(threads * PACKED)) {}
 
     void prepare() {
@@ -102,11 +104,12 @@ struct GradientProducts {
     }
 
     void pack(int id, int n) const {
-        for (int64_t p = share(dx_columns.count, id, n); p < share(dx_columns.count, id + 1, n); ++p) WT.pack(p);
+        WT.pack(share(dx_columns.count, id, n), share(dx_columns.count, id + 1, n));
     }
 
-    // Thread id's part for `rows` rows of dz, with x (rows, D) of each map and dx (rows, D) of the first. The `first`
-    // call overwrites dW and db, further ones add to them. All threads must see dz and the packed weights.
+    // Thread id's part of the products of `rows` rows of dz. x (rows, D) is the input of each map, dx (rows, D) the
+    // gradient of the first map's. The `first` call overwrites dW and db, the others add to them. Before it, a barrier
+    // must have made dz and the packed weights visible to all threads.
     void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n, Look& look) const {
         add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx, look);
         S* b = packed + id * PACKED;
@@ -117,7 +120,7 @@ struct GradientProducts {
                 const int g = int(i / columns.count);
                 const int64_t p = i % columns.count, c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
                 if (look.stops(K * (maps[0].D + maps[1].D) * b_row)) return;
-                pack_rows(dz + begin * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
+                copy_rows(dz + begin * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
                     if (map.of[g] < 0 || map.D == 0 || map.dW.transposed) continue;
@@ -137,13 +140,14 @@ struct GradientProducts {
     void add_dx(const S* dz, int64_t row0, int64_t row1, S* dx, Look& look) const {
         const int64_t D = maps[0].D;
         for (int64_t begin = row0; begin < row1; begin += CHUNK)
-            for (int64_t p = 0; p < dx_columns.count; ++p) {
-                if (look.stops(CHUNK * width * dx_columns.width(p) * Simd<S>::LANES)) return;
+            for (int64_t i = 0; i < dx_columns.count; ++i) {
+                const Piece p = dx_columns.piece(i);
+                if (look.stops(CHUNK * width * p.width * Simd<S>::LANES)) return;
                 Tile<S> t(dx_order);
                 add_gates(t, WT, p, gates.count, gates.x_of, H, dz + begin * width, width);
-                t.out = dx + begin * D + dx_columns.begin(p), t.out_row = D;
-                t.last = dx_columns.last(p);
-                run_rows(t, dx_columns.width(p), row1 - begin < CHUNK ? row1 - begin : CHUNK);
+                t.out = dx + begin * D + p.begin, t.out_row = D;
+                t.last = p.last;
+                run_rows(t, p.width, row1 - begin < CHUNK ? row1 - begin : CHUNK);
             }
     }
 
@@ -153,7 +157,7 @@ struct GradientProducts {
         const Panels<S>& columns = map.columns;
         for (int64_t p = share(columns.count, id, n); p < share(columns.count, id + 1, n); ++p) {
             const int64_t c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
-            pack_rows(x + begin * map.D + c, map.D, K, columns.valid(p), int(b_row), b);
+            copy_rows(x + begin * map.D + c, map.D, K, columns.valid(p), int(b_row), b);
             for (int g = 0; g < gates.count; ++g)
                 if (map.of[g] >= 0)
                     add_product(columns, p, dz + g * H, width, H, b, K, map.dW.data + map.of[g] * H * map.D + c, map.D,

@@ -69,10 +69,11 @@ struct Slots {
 // take turns, so that all threads have about as many at every step.
 template <class S>
 struct Share {
+    const Panels<S>& panels;
     int64_t first = 0, stride = 1, end, panel0 = 0, panel1, column0, column1;
 
     Share(const Panels<S>& panels, int64_t rows, bool take_turns, Split split, int id, int n)
-        : end(rows), panel1(panels.count) {
+        : panels(panels), end(rows), panel1(panels.count) {
         if (split == Split::COLUMNS)
             panel0 = share(panels.count, id, n), panel1 = share(panels.count, id + 1, n);
         else if (take_turns)
@@ -92,12 +93,25 @@ struct Share {
         if (limit <= first) return 0;
         return stride == 1 ? limit - first : (limit - first + stride - 1) / stride;
     }
-    // Panel number i in the order of step t, which is the reverse of the last step's: where the weights don't fit the
-    // cache, each step finds the end of the last one still there.
-    int64_t panel(int64_t t, int64_t i) const { return t % 2 ? panel1 - 1 - (i - panel0) : i; }
+    // The pieces in which it reads weights: its panels, or strips.
+    int64_t pieces(bool strips) const { return strips ? (strip_vectors() + STRIP - 1) / STRIP : panel1 - panel0; }
+
+    Piece piece(bool strips, int64_t i) const {
+        if (!strips) return panels.piece(panel0 + i);
+        const int64_t first = i * STRIP, left = strip_vectors() - first;
+        return {column0 + first * Panels<S>::W, int(left < STRIP ? left : STRIP), Panels<S>::W};
+    }
+
+    // Number i in the order of step t, which is the reverse of the last step's: where the weights don't fit the cache,
+    // each step finds the end of the last one still there.
+    Piece piece(bool strips, int64_t t, int64_t i) const {
+        return piece(strips, t % 2 ? pieces(strips) - 1 - i : i);
+    }
 
    private:
     int64_t slot_count;
+
+    int64_t strip_vectors() const { return (column1 - column0) / Panels<S>::W; }  // strips have whole vectors
 };
 
 // The most rows that a thread has of N.

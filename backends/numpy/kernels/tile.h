@@ -53,14 +53,16 @@ struct Tile {
 // A chain's error grows with its length. 256 terms are as many as a product by blocks adds one after another.
 constexpr int64_t CHAIN = 256;
 
-// Rows of the tallest tile with NV vectors: as many sums as leave registers for what they are made of.
+// Rows of the tallest tile with NV vectors. Its sums leave as many registers free as a and b need for one term.
 constexpr int tallest(int NV) { return (REGISTERS == 32 ? 24 : 12) / (NV < 2 ? 2 : NV); }
 
-// Vectors in the widest tile of many rows, and of few: without rows to share them, long pieces of b stream better.
+// Vectors in the widest tile of many rows, and in that of few. Many rows share what is loaded of b; for few rows the time
+// is that of reading b, and long pieces of its rows are read faster than short ones.
 constexpr int WIDEST = REGISTERS == 32 ? 4 : 2, WIDEST_OF_FEW = 2 * WIDEST;
 constexpr int FEW_ROWS = 2;
 
-// A multiply-add has a latency of about four cycles, in which eight can start: a tile wants so many sums at least.
+// A multiply-add takes about four cycles, in which eight of them can start. A tile with fewer sums than these leaves the
+// units idle, since the next term of a sum waits for the one before.
 constexpr int ENOUGH_SUMS = 8;
 
 // Vectors in the widest tile for so many rows, which are cut into tiles of equal height: rows that leave too few sums,
@@ -83,6 +85,13 @@ int partials(int64_t rows, int64_t columns, int widest) {
     const int64_t width = panels ? (vectors + panels - 1) / panels : 1;
     const int64_t height = rows < tallest(int(width)) ? rows : tallest(int(width)), sums = width * height;
     return sums >= ENOUGH_SUMS ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
+}
+
+// Whether few rows meet weights (K, columns) that no core's own cache holds.
+template <class S>
+bool is_wide(int64_t rows, int64_t K, int64_t columns) {
+    constexpr int64_t WIDE = 2 << 20;  // bytes: more than two cores of 512 KiB to 1 MiB hold
+    return rows <= FEW_ROWS && K > 0 && columns >= WIDE / int64_t(sizeof(S)) / K;
 }
 
 template <class S>
@@ -148,7 +157,8 @@ XRNN_INLINE void fold(Vec<S> (&sums)[U][MR][NV]) {
                 for (int v = 0; v < NV; ++v) sums[u][m][v] += sums[u + half][m][v];
 }
 
-// out = sums + start, where the next chain starts; a null start stands for zeros.
+// out = sums + start. `start` is init for the first chain, and for each further one out, which holds the chains so far;
+// null stands for zeros.
 template <class S, int MR, int NV>
 XRNN_INLINE void close(const Tile<S>& t, const Vec<S> (&sums)[MR][NV], const S* start, int64_t start_row) {
     constexpr int W = Simd<S>::LANES;
@@ -240,8 +250,9 @@ struct Heights {
 };
 constexpr Heights TALLEST;
 
-// Run `t` over `rows` rows of NV vectors: tiles as tall and as equal in height as they can be. `t` is used up. Copying
-// it would stall: its fields were stored a moment ago, and wide loads of them would wait for all stores before.
+// Run `t` over `rows` rows of NV vectors, in tiles as tall and as equal in height as they can be. The pointers in `t`
+// move on with the rows, so that it is used up. A copy of it would stall: its fields were stored a moment ago one by one,
+// and the wide loads of a copy would wait until those stores have reached the cache.
 template <class S>
 void run_rows(Tile<S>& t, int NV, int64_t rows) {
     const auto* by_height = tiles<S>(t.order.partials, NV);

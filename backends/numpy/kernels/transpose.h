@@ -1,4 +1,7 @@
 // The transpose of a square of vectors, in registers.
+//
+// W rows of W lanes take log2(W) rounds. Round d = 1, 2, 4, … looks at blocks of 2d × 2d and exchanges the upper right
+// quarter of each with its lower left one.
 #pragma once
 
 #include "simd.h"
@@ -24,7 +27,7 @@ struct LanesBelow<0, j...> {
     using Type = Lanes<j...>;
 };
 
-// Exchange the off-diagonal blocks of d × d in rows a and b, which are d apart.
+// One round for rows a and b, which are d apart: in every 2d lanes, the last d of a change places with the first d of b.
 template <class S, int d, int... j>
 XRNN_INLINE void exchange(Vec<S>& a, Vec<S>& b, Lanes<j...>) {
     constexpr int W = Simd<S>::LANES;
@@ -42,7 +45,7 @@ XRNN_INLINE void transpose(Vec<S> (&rows)[Simd<S>::LANES]) {
     if constexpr (2 * d < W) transpose<S, 2 * d>(rows);
 }
 
-#else
+#else  // lane by lane
 
 template <class S>
 XRNN_INLINE void transpose(Vec<S> (&rows)[Simd<S>::LANES]) {

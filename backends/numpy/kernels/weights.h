@@ -2,19 +2,20 @@
 //
 // The columns of an output are cut into panels of a few vectors. A matrix is packed panel by panel, the K rows of a panel
 // one after another: the inner loop then reads one stream of whole vectors, and the last panel is filled up with zeros.
-// Where a panel is used too rarely to pay for that, or streams as well where it is, it is read where it lies.
+// Where a panel is used too rarely to pay for that, or streams as well where it is, it is read where it lies. For one row
+// or two, wide weights are then read in strips, which are wider than a panel: see strip.h.
 #pragma once
 
 #include "arena.h"
 #include "kernels.h"
-#include "tile.h"
+#include "strip.h"
 #include "transpose.h"
 
 namespace {
 
 using xrnn::Matrix;
 
-// Where the part of thread `id` of n begins. A division takes longer than much of what is divided.
+// Where the part of thread `id` of n begins. One thread divides nothing: a division takes longer than a small pass's step.
 XRNN_INLINE int64_t share(int64_t total, int id, int n) { return n == 1 ? total * id : total * id / n; }
 
 // n elements, `stride` apart → contiguous.
@@ -39,6 +40,13 @@ void copy_padded(const S* from, int64_t stride, int64_t n, int64_t padded, S* to
     fill_zeros(to + n, padded - n);
 }
 
+// Neighbouring columns of an output: a panel, or a strip.
+struct Piece {
+    int64_t begin;  // its first column
+    int width;      // vectors
+    int last;       // valid columns in the last of them
+};
+
 // The columns of an output, cut into panels of nearly equal width; a multiple of `threads` panels, so that each
 // thread has as many.
 template <class S>
@@ -58,6 +66,7 @@ struct Panels {
     int last(int64_t p) const { return p + 1 < count ? W : static_cast<int>(columns - (vectors - 1) * W); }
     int valid(int64_t p) const { return (width(p) - 1) * W + last(p); }
     int64_t padded() const { return vectors * W; }
+    Piece piece(int64_t p) const { return {begin(p), width(p), last(p)}; }
 
    private:
     int64_t narrow, wide;  // vectors of a panel; how many of the first panels have one more
@@ -65,7 +74,7 @@ struct Panels {
 
 // K rows of `valid` contiguous columns each → rows of `width` columns, filled up with zeros.
 template <class S>
-void pack_rows(const S* from, int64_t from_row, int64_t K, int valid, int width, S* to) {
+void copy_rows(const S* from, int64_t from_row, int64_t K, int valid, int width, S* to) {
     constexpr int W = Simd<S>::LANES;
     for (int64_t k = 0; k < K; ++k, from += from_row, to += width) {
         int c = 0;
@@ -76,10 +85,10 @@ void pack_rows(const S* from, int64_t from_row, int64_t K, int valid, int width,
 
 // The same of a matrix whose columns are contiguous, `from_col` apart.
 template <class S>
-void pack_columns(const S* from, int64_t from_col, int64_t K, int valid, int width, S* to) {
+void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int width, S* to) {
     constexpr int W = Simd<S>::LANES;
-    for (int c = 0; c < width; c += W)
-        for (int64_t k = 0; k < K; k += W) {
+    for (int64_t k = 0; k < K; k += W)
+        for (int c = 0; c < width; c += W) {
             const int there = K - k < W ? static_cast<int>(K - k) : W;
             Vec<S> square[W] = {};
             for (int i = 0; i < W && c + i < valid; ++i) {
@@ -91,8 +100,8 @@ void pack_columns(const S* from, int64_t from_col, int64_t K, int valid, int wid
         }
 }
 
-// The matrices of a map's gates, which lie beside each other: gate g has the columns from g · panels.columns on, and
-// the panels of all gates are cut alike.
+// The weights of all gates that x feeds, or h. The gates lie beside each other in one matrix: gate g has the columns from
+// g · panels.columns on, and each is cut into the same panels.
 template <class S>
 struct Weights {
     static constexpr int W = Simd<S>::LANES;
@@ -101,49 +110,56 @@ struct Weights {
     int gates;
     const Panels<S>& panels;
     S* packed;
-    bool in_place;  // read the panels of whole vectors where they lie
+    const bool in_strips;  // read in strips where they lie
+    bool in_place;         // read in panels where they lie, those of whole vectors
 
-    // Each panel is read by `uses` tiles, whose sums start from `rows` rows.
-    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t uses, int64_t rows,
-            Arena<S>& arena)
-        : matrix(matrix), K(K), gates(gates), panels(panels) {
-        // Beside other gates a row's piece is too short to stream: the pieces lie a whole row of gates apart.
+    // `rows` rows are multiplied by them in each of `passes` passes; in_strips as `suits_strips` allows.
+    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes, int64_t rows,
+            bool in_strips, Arena<S>& arena)
+        : matrix(matrix), K(K), gates(gates), panels(panels), in_strips(in_strips) {
+        const bool whole = panels.columns == panels.padded();
+        const int64_t tiles = (rows + tallest(WIDEST) - 1) / tallest(WIDEST), uses = passes * tiles;
+        // With one gate of at most 2 KiB a row, the pieces of a panel lie near enough for the CPU to fetch them ahead.
+        // With several gates they lie a whole row of gates apart.
         const bool streams = gates == 1 && (panels.count == 1 ? matrix.row == panels.padded()
-                                                              : rows <= FEW_ROWS && whole_vectors() &&
-                                                                    matrix.row * sizeof(S) <= 2048);
-        in_place = matrix.col == 1 && (uses < 4 || streams);
-        packed = arena.take(in_place && panels.columns == panels.padded() ? 0 : gates * K * panels.padded());
+                                                              : (rows <= FEW_ROWS || uses <= FEW_USES) &&
+                                                                    whole_vectors() && matrix.row * sizeof(S) <= 2048);
+        in_place = matrix.col == 1 && !in_strips && (uses < 4 || streams);
+        packed = arena.take((in_place && whole) || in_strips ? 0 : gates * K * panels.padded());
     }
 
-    // Panel p of every gate.
-    void pack(int64_t p) const {
-        if (K == 0 || !lies_packed(p)) return;  // a matrix without rows may have no address to count from
-        const int width = panels.width(p) * W, valid = panels.valid(p);
-        for (int g = 0; g < gates; ++g) {
-            const S* from = matrix.data + (g * panels.columns + panels.begin(p)) * matrix.col;
-            S* to = packed_panel(p, g);
-            if (matrix.col == 1) {
-                pack_rows(from, matrix.row, K, valid, width, to);
-            } else if (matrix.row == 1) {
-                pack_columns(from, matrix.col, K, valid, width, to);
-            } else {
-                for (int64_t k = 0; k < K; ++k)
-                    for (int c = 0; c < width; ++c)
-                        to[k * width + c] = c < valid ? from[k * matrix.row + c * matrix.col] : S(0);
-            }
+    // Strips save the packing, and packed panels save a part of every pass: much of it where they stay in the cores' own
+    // caches, and little where they don't. Measured on two cores at H from 256 to 1024.
+    static bool suits_strips(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes,
+                             int64_t rows) {
+        constexpr int64_t FEW_PASSES = 6, FEW_PASSES_IF_WIDE = 24, NARROWEST = 16;
+        const int64_t few = is_wide<S>(rows, K, gates * panels.columns) ? FEW_PASSES_IF_WIDE : FEW_PASSES;
+        return matrix.col == 1 && rows <= FEW_ROWS && passes < few && panels.columns == panels.padded() &&
+               panels.vectors >= NARROWEST;
+    }
+
+    // Pack panels [first, end) of every gate, a few rows of all of them at a time: a row goes on in the next panel, and
+    // memory is fast along it, while the next row may lie in another page.
+    void pack(int64_t first, int64_t end) const {
+        constexpr int64_t ROWS = 8;
+        if (in_strips || matrix.col != 1) {
+            for (int64_t p = first; p < end && !in_strips; ++p) pack_rows(p, 0, K);
+            return;
         }
+        for (int64_t k = 0; k < K; k += ROWS)
+            for (int64_t p = first; p < end; ++p) pack_rows(p, k, K - k < ROWS ? K - k : ROWS);
     }
 
-    // The next terms of t's sums: a @ panel p of gate g, of all K, or of those in [begin, end), which a holds.
-    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, int g, const S* a, int64_t a_row) const {
+    // The next terms of t's sums: a @ piece p of gate g, of all K, or of those in [begin, end), which a holds.
+    XRNN_INLINE void add_to(Tile<S>& t, Piece p, int g, const S* a, int64_t a_row) const {
         add_to(t, p, g, a, a_row, 0, K);
     }
 
-    XRNN_INLINE void add_to(Tile<S>& t, int64_t p, int g, const S* a, int64_t a_row, int64_t begin, int64_t end) const {
-        if (begin == end) return;  // as in `pack`
+    XRNN_INLINE void add_to(Tile<S>& t, Piece p, int g, const S* a, int64_t a_row, int64_t begin, int64_t end) const {
+        if (begin == end) return;  // a matrix without rows may have no address to count from
         const bool is_packed = lies_packed(p);
-        const S* b = is_packed ? packed_panel(p, g) : matrix.data + g * panels.columns + panels.begin(p);
-        const int64_t b_row = is_packed ? panels.width(p) * W : matrix.row;
+        const S* b = is_packed ? packed_panel(p, g) : matrix.data + g * panels.columns + p.begin;
+        const int64_t b_row = is_packed ? p.width * W : matrix.row;
         Segment<S>& segment = t.segments[t.count++];
         segment.a = a, segment.a_row = a_row, segment.a_col = 1;
         segment.b = b + begin * b_row, segment.b_row = b_row;
@@ -151,8 +167,31 @@ struct Weights {
     }
 
    private:
-    S* packed_panel(int64_t p, int g) const { return packed + K * (g * panels.padded() + panels.begin(p)); }
-    bool lies_packed(int64_t p) const { return !in_place || panels.last(p) != W; }
+    // Tiles that may read a panel where it lies though its rows are many.
+    static constexpr int64_t FEW_USES = 32;
+
+    // Rows [k, k + rows) of panel number `number` of every gate.
+    void pack_rows(int64_t number, int64_t k, int64_t rows) const {
+        const Piece p = panels.piece(number);
+        if (!lies_packed(p)) return;
+        const int width = p.width * W, valid = panels.valid(number);
+        for (int g = 0; g < gates; ++g) {
+            const S* from = matrix.data + k * matrix.row + (g * panels.columns + p.begin) * matrix.col;
+            S* to = packed_panel(p, g) + k * width;
+            if (matrix.col == 1) {
+                copy_rows(from, matrix.row, rows, valid, width, to);
+            } else if (matrix.row == 1) {
+                copy_columns(from, matrix.col, rows, valid, width, to);
+            } else {
+                for (int64_t i = 0; i < rows; ++i)
+                    for (int c = 0; c < width; ++c)
+                        to[i * width + c] = c < valid ? from[i * matrix.row + c * matrix.col] : S(0);
+            }
+        }
+    }
+
+    S* packed_panel(Piece p, int g) const { return packed + K * (g * panels.padded() + p.begin); }
+    bool lies_packed(Piece p) const { return !in_strips && (!in_place || p.last != W); }
     bool whole_vectors() const {  // of which none crosses a cache line
         return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0;
     }
@@ -164,12 +203,6 @@ XRNN_INLINE void add_chain(Tile<S>& t, const S* sums, int64_t row) {
     Segment<S>& segment = t.segments[t.count++];
     segment.a = nullptr, segment.a_row = 0;
     segment.chain = sums, segment.chain_row = row;
-}
-
-// How many tiles read each panel of weights in T passes over `rows` rows.
-template <class S>
-int64_t uses(int64_t T, int64_t rows) {
-    return T * ((rows + tallest(WIDEST) - 1) / tallest(WIDEST));
 }
 
 }  // namespace

@@ -84,11 +84,20 @@ void same_bits(const char* what, const char* where, const Array<S>& got, const A
 template <class S>
 using Arrays = std::map<std::string, Array<S>>;  // by name
 
-// Which cell, and how it is run.
+// How a cell is run.
 struct Run {
-    const char* name;
-    bool reverse, ragged, leaky;
+    bool reverse, ragged;
 };
+
+// The kernels of a cell in a level's table.
+template <class S, class Cell>
+const Recurrence<S>& kernels_of(const Operations<S>& kernels) {
+    const Recurrence<S>* r = kernels.recurrences;
+    while (r->name && (std::strcmp(r->name, Cell::NAME) != 0 || r->leaks != Cell::LEAKS)) ++r;
+    if (r->name) return *r;
+    std::printf("%s has no kernels\n", Cell::NAME);
+    std::exit(1);
+}
 
 // One problem of a cell, with its right answers.
 template <class S, template <class> class CellOf>
@@ -216,7 +225,7 @@ struct Problem {
             .Wx = by_columns ? Matrix<S>{Wx_columns.data(), 1, D} : Matrix<S>{Wx.data(), X, 1},
             .Wh = by_columns ? Matrix<S>{Wh_columns.data(), 1, H} : Matrix<S>{Wh.data(), R, 1},
             .lengths = run.ragged ? lengths.data() : nullptr,
-            .leak = run.leaky ? leak.data() : nullptr,
+            .leak = Cell::LEAKS ? leak.data() : nullptr,
         };
         Arrays<S> out;
         for (const auto& [name, values] : expected) out[name] = poisoned<S>(values.size());
@@ -356,13 +365,15 @@ void for_every_partition(const char* what, Sizes s, int most_threads, Check chec
 }
 
 template <class S, template <class> class CellOf>
-void check_cell(const char* level, const Recurrence<S>& kernels, Run run, const std::vector<Sizes>& all_sizes,
+void check_cell(const char* level, const Operations<S>& all_kernels, Run run, const std::vector<Sizes>& all_sizes,
                 int most_threads) {
+    using Cell = CellOf<double>;
+    const Recurrence<S>& kernels = kernels_of<S, Cell>(all_kernels);
     std::mt19937 rng(1);
     for (const Sizes& s : all_sizes) {
         char what[100];
-        std::snprintf(what, sizeof what, "%s float%d %s%s%s%s", level, int(8 * sizeof(S)), run.name,
-                      run.leaky ? ", leaky" : "", run.ragged ? ", ragged" : "", run.reverse ? ", reverse" : "");
+        std::snprintf(what, sizeof what, "%s float%d %s%s%s%s", level, int(8 * sizeof(S)), Cell::NAME,
+                      Cell::LEAKS ? ", leaky" : "", run.ragged ? ", ragged" : "", run.reverse ? ", reverse" : "");
         const Problem<S, CellOf> problem(s, run, rng);
         Arrays<S> first;
         for_every_partition(what, s, most_threads, [&](Partition partition, const char* where) {
@@ -374,21 +385,18 @@ void check_cell(const char* level, const Recurrence<S>& kernels, Run run, const 
 template <class S>
 void check_all(const char* level, const Operations<S>& kernels, const std::vector<Sizes>& all_sizes,
                const std::vector<Sizes>& few_sizes, int most_threads) {
-    const auto of = [&](CellKind kind) { return kernels.recurrences[int(kind)]; };
     // Without lengths, forward in time, over all sizes; then every variant over a few, with three threads at most.
-    check_cell<S, TanhElman>(level, of(CellKind::TANH), {"tanh", false, false, false}, all_sizes, most_threads);
-    check_cell<S, Lstm>(level, of(CellKind::LSTM), {"lstm", false, false, false}, all_sizes, most_threads);
-    check_cell<S, Gru>(level, of(CellKind::GRU), {"gru", false, false, false}, all_sizes, most_threads);
+    check_cell<S, TanhElman>(level, kernels, {.reverse = false, .ragged = false}, all_sizes, most_threads);
+    check_cell<S, Lstm>(level, kernels, {.reverse = false, .ragged = false}, all_sizes, most_threads);
+    check_cell<S, Gru>(level, kernels, {.reverse = false, .ragged = false}, all_sizes, most_threads);
     constexpr int FEW_THREADS = 3;
     for (bool ragged : {false, true}) {
-        check_cell<S, ReluElman>(level, of(CellKind::RELU), {"relu", true, ragged, false}, few_sizes, FEW_THREADS);
-        check_cell<S, TanhElman>(level, of(CellKind::TANH), {"tanh", !ragged, ragged, false}, few_sizes, FEW_THREADS);
-        check_cell<S, Lstm>(level, of(CellKind::LSTM), {"lstm", true, ragged, false}, few_sizes, FEW_THREADS);
-        check_cell<S, Gru>(level, of(CellKind::GRU), {"gru", !ragged, ragged, false}, few_sizes, FEW_THREADS);
-        check_cell<S, LeakyTanhElman>(level, kernels.leaky[int(CellKind::TANH)], {"tanh", !ragged, ragged, true},
-                                      few_sizes, FEW_THREADS);
-        check_cell<S, LeakyReluElman>(level, kernels.leaky[int(CellKind::RELU)], {"relu", false, ragged, true},
-                                      few_sizes, FEW_THREADS);
+        check_cell<S, ReluElman>(level, kernels, {.reverse = true, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, TanhElman>(level, kernels, {.reverse = !ragged, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, Lstm>(level, kernels, {.reverse = true, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, Gru>(level, kernels, {.reverse = !ragged, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, LeakyTanhElman>(level, kernels, {.reverse = !ragged, .ragged = ragged}, few_sizes, FEW_THREADS);
+        check_cell<S, LeakyReluElman>(level, kernels, {.reverse = false, .ragged = ragged}, few_sizes, FEW_THREADS);
     }
     std::mt19937 rng(1);
     for (const Sizes& s : all_sizes) {
@@ -408,7 +416,8 @@ int main() {
     insist_on_threads(true);
     const std::vector<Sizes> sizes = {{1, 1, 1, 1},   {2, 1, 3, 5},    {3, 4, 2, 33},    {2, 7, 5, 15},   {5, 3, 9, 70},
                                       {4, 13, 1, 17}, {3, 26, 31, 100}, {300, 1, 4, 37}, {2, 3, 66, 130}, {3, 2, 0, 5},
-                                      {2, 300, 3, 9}, {0, 2, 3, 4},     {2, 0, 3, 4},    {2, 3, 4, 0}};
+                                      {2, 300, 3, 9}, {0, 2, 3, 4},     {2, 0, 3, 4},    {2, 3, 4, 0},
+                                      {2, 1, 5, 256}, {1, 2, 70, 264}};  // the last two: weights in strips
     const std::vector<Sizes> few_sizes = {{5, 3, 4, 19}, {7, 14, 3, 6}, {90, 4, 2, 9},
                                           {2, 2, 0, 3},  {0, 2, 3, 4},  {2, 0, 3, 4}};
     constexpr int MOST_THREADS = 4;

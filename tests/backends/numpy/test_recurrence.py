@@ -118,9 +118,11 @@ def test_what_lies_past_a_rows_end_is_never_read(cell: str, reverse: bool) -> No
     assert_array_equal(poisoned["dx"][past], 0)
 
 
+@pytest.mark.parametrize(("sizes", "lengths"), [((5, 3, 6, 21), "ragged"), ((2, 1, 6, 256), None)])
 @pytest.mark.parametrize("cell", FUSED_CELLS)
-def test_any_strides_and_order(level: str, cell: str) -> None:
-    options: dict[str, Any] = {"sizes": (5, 3, 6, 21), "dtype": "float32", "lengths": "ragged"}
+def test_any_strides_and_order(level: str, cell: str, sizes: tuple[int, int, int, int], lengths: str | None) -> None:
+    """The second size reads weights by rows in strips, and those that lie otherwise in packed panels."""
+    options: dict[str, Any] = {"sizes": sizes, "dtype": "float32", "lengths": lengths}
     expected = results(problem(cell, **options))
     for layout in LAYOUTS[1:]:
         got = results(problem(cell, **options, layouts=[layout] * 8))
@@ -145,6 +147,15 @@ def test_a_length_outside_counts_as_the_nearer_end() -> None:
 
 # ---- the same bits ----
 
+BITS_SIZES = [
+    (6, 1, 9, 70),
+    (5, 3, 70, 300),
+    (4, 7, 20, 33),
+    (3, 29, 17, 40),
+    (2, 130, 5, 19),
+    (2, 1, 9, 256),  # from here on weights are read in strips
+    (1, 2, 17, 256),
+]
 WAYS = [
     (threads, split, project_first)
     for threads in range(1, 9)
@@ -154,7 +165,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("lengths", [None, "ragged"])
-@pytest.mark.parametrize("sizes", [(6, 1, 9, 70), (5, 3, 70, 300), (4, 7, 20, 33), (3, 29, 17, 40), (2, 130, 5, 19)])
+@pytest.mark.parametrize("sizes", BITS_SIZES)
 @pytest.mark.parametrize("cell", FUSED_CELLS)
 def test_same_bits_however_divided(
     level: str, cell: str, sizes: tuple[int, int, int, int], lengths: str | None
@@ -205,10 +216,10 @@ def test_what_no_kernel_can_run_is_refused() -> None:
         return kernels.forward(name, x, Wx, Wh, b, initial, lengths, False, leak, False)
 
     forward()
-    with pytest.raises(ValueError, match="expected a cell that has kernels: tanh, relu, lstm or gru"):
+    with pytest.raises(ValueError, match="expected a cell that has kernels: tanh, relu, lstm, gru"):
         forward("peephole")
     for leak in (np.ones(H, "float32"), 0.5, 1):
-        with pytest.raises(ValueError, match="only the cells tanh and relu have a leak"):
+        with pytest.raises(ValueError, match="only these cells have a leak: tanh, relu"):
             forward(leak=leak)
     empty: Any = ()
     for initial in (empty, "h"):

@@ -7,6 +7,8 @@
 namespace {
 
 struct Tanh {
+    static constexpr const char* NAME = "tanh";
+
     template <class V>
     static XRNN_INLINE V value(V z) {
         return tanh(z);
@@ -18,6 +20,8 @@ struct Tanh {
 };
 
 struct Relu {
+    static constexpr const char* NAME = "relu";
+
     template <class V>
     static XRNN_INLINE V value(V z) {
         return z < V{} ? V{} : z;  // NaN stays, as in np.maximum
@@ -30,9 +34,10 @@ struct Relu {
 
 template <class V, class Phi>
 struct Elman {
+    static constexpr const char* NAME = Phi::NAME;
     static constexpr int STATES = 1, PRE = 1;
     static constexpr int FROM_X[] = {0}, FROM_H[] = {0};
-    static constexpr bool KEEPS_Z = false, DIRECT = false;  // dh reaches dh_prev through z alone
+    static constexpr bool KEEPS_Z = false, DIRECT = false, LEAKS = false;  // dh reaches dh_prev through z alone
 
     static XRNN_INLINE void step(V* z, const V*, V* after, V) { after[0] = Phi::value(z[0]); }
 
@@ -43,10 +48,11 @@ struct Elman {
 
 template <class V, class Phi>
 struct LeakyElman {
+    static constexpr const char* NAME = Phi::NAME;
     static constexpr int STATES = 1, PRE = 1;
     static constexpr int FROM_X[] = {0}, FROM_H[] = {0};
     // y = φ(z) is kept: taken back out of h, its rounding error would be divided by the leak.
-    static constexpr bool KEEPS_Z = true, DIRECT = true;
+    static constexpr bool KEEPS_Z = true, DIRECT = true, LEAKS = true;
 
     static XRNN_INLINE void step(V* z, const V* before, V* after, V leak) {
         z[0] = Phi::value(z[0]);

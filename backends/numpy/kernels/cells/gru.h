@@ -11,9 +11,10 @@ namespace {
 
 template <class V>
 struct Gru {
+    static constexpr const char* NAME = "gru";
     static constexpr int STATES = 1, PRE = 4;
     static constexpr int FROM_X[] = {1, 2, 0}, FROM_H[] = {1, 2, 3};
-    static constexpr bool KEEPS_Z = true, DIRECT = true;
+    static constexpr bool KEEPS_Z = true, DIRECT = true, LEAKS = false;
 
     // z becomes n, r, u, z₃.
     static XRNN_INLINE void step(V* z, const V* before, V* after, V) {

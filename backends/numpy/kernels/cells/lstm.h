@@ -8,9 +8,10 @@ namespace {
 
 template <class V>
 struct Lstm {
+    static constexpr const char* NAME = "lstm";
     static constexpr int STATES = 2, PRE = 4;  // h, c
     static constexpr int FROM_X[] = {0, 1, 2, 3}, FROM_H[] = {0, 1, 2, 3};
-    static constexpr bool KEEPS_Z = true, DIRECT = false;  // dh reaches dh_prev through the gates alone
+    static constexpr bool KEEPS_Z = true, DIRECT = false, LEAKS = false;  // dh reaches dh_prev through the gates alone
 
     // z becomes i, f, g, o.
     static XRNN_INLINE void step(V* z, const V* before, V* after, V) {
