@@ -88,7 +88,7 @@ def _run(arguments: list[str]) -> int:
     except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # the others come from Typer's own code
         return _fail("interrupted", 130)
     except MemoryError as error:
-        return _fail(f"out of memory ({error}): lower --hidden, --batch or --seq-len", 1)
+        return _fail(f"out of memory ({error}): lower --hidden or --batch", 1)
 
 
 def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> str:

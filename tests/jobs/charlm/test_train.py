@@ -281,4 +281,4 @@ def test_the_model_is_described_before_it_is_made(
     assert run("--hidden", "1000000") == 1
     out, err = capsys.readouterr()
     assert "model: 2 RNN layers of 1000000, 3,000,322,016,640 weights; " in out
-    assert err == "error: out of memory (8 TiB): lower --hidden, --batch or --seq-len\n"
+    assert err == "error: out of memory (8 TiB): lower --hidden or --batch\n"
