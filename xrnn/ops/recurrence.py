@@ -165,21 +165,27 @@ def products(xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array
     dz = dz.reshape(T * N, cell.pre * H)
     dz_of_x = _fed_by_x(xp, cell, dz, H)
 
-    _masked(xp, inputs, _idle(xp, inputs)).reshape(T * N, D).T.dot(dz_of_x, dWx)
+    _weight_gradient(xp, _masked(xp, inputs, _idle(xp, inputs)).reshape(T * N, D), dz_of_x, dWx)
     if cell.recurs:
         at = Step(blocks(trace.z, H), trace.before(steps), trace.after(steps), trace.kept)
         cell.recur_weights(xp, at, blocks(dz.reshape(T, N, cell.pre * H), H), dWh)
     else:
-        hT, dz_of_h = trace.before(steps)[0].reshape(T * N, H).T, fed_by_h(cell, dz, H)
-        if dz_of_h.flags.c_contiguous:
-            hT.dot(dz_of_h, dWh)
-        else:
-            xp.matmul(hT, dz_of_h, out=dWh)  # `dot` would copy it
+        _weight_gradient(xp, trace.before(steps)[0].reshape(T * N, H), fed_by_h(cell, dz, H), dWh)
     dz_of_x.sum(axis=0, out=db[: len(cell.from_x) * H])
     for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
         dz[:, block].sum(axis=0, out=db[part])
     dx: Array = dz_of_x.dot(inputs.Wx.T)
     return dx.reshape(T, N, D)
+
+
+def _weight_gradient(xp: Any, left: Array, dz: Array, dW: Array) -> None:
+    """dW = leftᵀ @ dz; where dW is the transpose of a contiguous array, dWᵀ = dzᵀ @ left."""
+    if not dW.flags.c_contiguous:
+        left, dz, dW = dz, left, dW.T
+    if left.flags.c_contiguous and dz.flags.c_contiguous:
+        left.T.dot(dz, dW)
+    else:
+        xp.matmul(left.T, dz, out=dW)  # `dot` would copy it
 
 
 # ---- before the loop ----
