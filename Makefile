@@ -2,6 +2,7 @@
 # make test     run the tests, one process a core; in a single one where ARGS say which tests
 # make check    formatting, lint, types, and the direction of imports
 # make bench    measure, and compare with the other libraries
+# make mutants  change the code in small ways, and list those that no test notices; ARGS="xrnn/gradcheck.py" says where
 # make gpu-check   on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes
 # make clean    remove what the others made
 #
@@ -12,13 +13,13 @@ VENV ?= .venv
 
 # What the environment holds besides xrnn: extras of pyproject.toml, those of the goals unless you give them.
 comma := ,
-goal_extras = test$(if $(filter check,$(MAKECMDGOALS)),$(comma)dev)$(if $(filter bench,$(MAKECMDGOALS)),$(comma)bench)
+goal_extras = test$(if $(filter check,$(MAKECMDGOALS)),$(comma)dev)$(if $(filter bench,$(MAKECMDGOALS)),$(comma)bench)$(if $(filter mutants,$(MAKECMDGOALS)),$(comma)mutants)
 EXTRAS ?= $(goal_extras)
 
 installed := $(VENV)/installed-$(EXTRAS)
 kernel_sources := CMakeLists.txt $(shell find backends/numpy -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
-.PHONY: train test check bench gpu-check clean
+.PHONY: train test check bench mutants gpu-check clean
 .DELETE_ON_ERROR:
 
 train: $(installed)
@@ -35,6 +36,9 @@ check: $(installed)
 
 bench: $(installed)
 	$(VENV)/bin/python -m benchmarks $(ARGS)
+
+mutants: $(installed)
+	$(VENV)/bin/python .ci/mutants.py $(ARGS)
 
 # On PYTHON as it is: nothing is fetched. make gpu-check ARGS="--out FOLDER --minutes 9"
 gpu-check:

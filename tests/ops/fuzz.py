@@ -1,0 +1,176 @@
+"""Every operation on the CPU, fused against plain, without end: `python -m tests.ops.fuzz [--cases 100000] [--seed 0]`.
+
+Shapes, strides, dtypes, lengths and directions are drawn, and in half of the cases a NaN or an infinity is put
+somewhere. The forms agree to rounding, and in what is finite. A case that fails is made small.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from hypothesis import HealthCheck, given, note, seed, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.layouts import LAYOUTS, lay_out
+from tests.reference import CELLS, problem
+from xrnn import get_backend, use_fused
+from xrnn.ops.recurrence import Inputs
+from xrnn.typing import HostArray
+
+BACKEND: Final = get_backend("numpy")
+# Sums of a few hundred terms of size one, over a few steps, in another order.
+TOLERANCE: Final = {"float32": 1e-4, "float64": 1e-12}
+SPOILERS: Final = (None, None, None, np.nan, np.inf, -np.inf)
+
+Results = dict[str, HostArray]
+
+
+def sizes(least: int, most: int) -> st.SearchStrategy[int]:
+    """Small ones, and some beyond a vector register, a tile and a thread's share of rows."""
+    return st.integers(least, 5) | st.integers(6, most)
+
+
+dtypes, layouts = st.sampled_from(sorted(TOLERANCE)), st.sampled_from(LAYOUTS)
+
+
+def spoil(draw: st.DrawFn, *arrays: HostArray | None, values: Sequence[float | None] = SPOILERS) -> None:
+    """Put one of the values, where it is not None, into one element of one of the arrays."""
+    value = draw(st.sampled_from(values))
+    array = draw(st.sampled_from(arrays))
+    if value is not None and array is not None and array.size:
+        array[np.unravel_index(draw(st.integers(0, array.size - 1)), array.shape)] = value
+
+
+def draw_array(draw: st.DrawFn, dtype: str, *shape: int) -> HostArray:
+    return np.random.default_rng(draw(st.integers(0, 99))).standard_normal(shape).astype(dtype)
+
+
+def laid_out(draw: st.DrawFn, array: HostArray) -> Any:
+    return lay_out(BACKEND, array, draw(layouts))
+
+
+@st.composite
+def recurrences(draw: st.DrawFn) -> Callable[[], Results]:
+    T, N, D, H = draw(st.integers(0, 6)), draw(sizes(0, 70)), draw(sizes(1, 40)), draw(sizes(1, 70))
+    p = problem(
+        draw(st.sampled_from(sorted(CELLS))),
+        (T, N, D, H),
+        draw(dtypes),
+        seed=draw(st.integers(0, 99)),
+        reverse=draw(st.booleans()),
+        lengths=draw(st.none() | st.lists(st.integers(0, T), min_size=N, max_size=N)),
+        layouts=draw(st.tuples(*[layouts] * 8)),
+        dc=draw(st.booleans()),
+    )
+    # What is not drawn: with lengths, weights and states (the plain form's products meet them also for a row without a
+    # step, as 0 · NaN), and an infinite state (the plain leaky RNN takes ∞ - ∞). The fused forms are finite there.
+    if p.lengths is None and draw(st.booleans()):
+        spoil(draw, *p.initial, values=(np.nan,))
+    else:
+        spoil(draw, p.x, *p.dstates, *([] if p.lengths is not None else p.weights))
+
+    def run() -> Results:
+        note(f"{p.cell}, T, N, D, H = {T}, {N}, {D}, {H}, {p.dtype}, reverse={p.reverse}, lengths={p.lengths}")
+        layer, (x, initial, dstates) = p.layer(BACKEND), p.operands(BACKEND)
+        Wx, Wh, b = layer.params
+        trace = BACKEND.recurrence_forward(layer.cell, Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse), True)
+        grads = [np.full(w.shape, 7, p.dtype) for w in p.weights]
+        dx, dinitial = BACKEND.recurrence_backward(layer.cell, trace, dstates, grads)
+        states = trace.around(slice(0, T))[1]
+        names = (*p.case.states, "dx", *(f"d{state}_prev" for state in p.case.states), "dWx", "dWh", "db")
+        return dict(zip(names, (*states, dx, *dinitial, *grads), strict=True))
+
+    return run
+
+
+@st.composite
+def affines(draw: st.DrawFn) -> Callable[[], Results]:
+    dtype, M, D, C = draw(dtypes), draw(sizes(0, 200)), draw(sizes(1, 90)), draw(sizes(1, 90))
+    x, W, b, dy = (draw_array(draw, dtype, *shape) for shape in ((M, D), (D, C), (C,), (M, C)))
+    spoil(draw, x, W, b, dy)
+    x, W, b, dy = (laid_out(draw, array) for array in (x, W, b, dy))
+
+    def run() -> Results:
+        dW, db = np.full((D, C), 7, dtype), np.full(C, 7, dtype)
+        y = BACKEND.affine_forward(x, W, b)
+        return {"y": y, "dx": BACKEND.affine_backward(x, W, dy, dW, db), "dW": dW, "db": db}
+
+    return run
+
+
+@st.composite
+def losses(draw: st.DrawFn) -> Callable[[], Results]:
+    dtype, rows, C = draw(dtypes), draw(sizes(1, 100)), draw(sizes(1, 300))
+    logits = draw_array(draw, dtype, rows, C)
+    weight = np.abs(draw_array(draw, dtype, rows)) / rows
+    targets = np.random.default_rng(draw(st.integers(0, 99))).integers(0, C, rows)
+    spoil(draw, logits)
+    logits = laid_out(draw, logits)
+
+    def run() -> Results:
+        loss, dlogits = BACKEND.cross_entropy(logits, targets, weight)
+        return {"loss": np.asarray(loss), "dlogits": dlogits}
+
+    return run
+
+
+@st.composite
+def sums_of_rows(draw: st.DrawFn) -> Callable[[], Results]:
+    dtype, M, V, E = draw(dtypes), draw(sizes(0, 90)), draw(sizes(1, 50)), draw(sizes(1, 40))
+    rows, index = draw_array(draw, dtype, M, E), draw(st.lists(st.integers(0, V - 1), min_size=M, max_size=M))
+    rows = laid_out(draw, rows)
+
+    def run() -> Results:
+        out = np.full((V, E), 7, dtype)
+        BACKEND.add_rows(rows, np.array(index, "int64"), out)
+        return {"out": out}
+
+    return run
+
+
+def check(run: Callable[[], Results]) -> None:
+    with np.errstate(all="ignore"):
+        with use_fused(False):
+            expected = {name: np.array(array) for name, array in run().items()}
+        with use_fused(True):
+            found = run()
+    for name, want in expected.items():
+        # Whether it is NaN or infinite depends on the form's algebra: h + a·(y - h) is not (1 - a)·h + a·y there.
+        finite = np.isfinite(want)
+        assert_array_equal(np.isfinite(found[name]), finite, err_msg=f"which elements of {name} are finite")
+        size = np.abs(want[finite]).max(initial=1)
+        assert_allclose(found[name][finite], want[finite], rtol=0, atol=TOLERANCE[str(want.dtype)] * size, err_msg=name)
+
+
+def fuzz(cases: int, of: int | None = None) -> None:
+    """Check so many cases, of the seed `of`; of the same ones every time where it is None."""
+
+    @settings(
+        max_examples=cases,
+        derandomize=of is None,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(run=recurrences() | affines() | losses() | sums_of_rows())
+    def one(run: Callable[[], Results]) -> None:
+        check(run)
+
+    (one if of is None else seed(of)(one))()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.ops.fuzz", description="fused against plain")
+    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    fuzz(options.cases, options.seed)
+    print(f"{options.cases:,} cases of seed {options.seed}: fused and plain agree")
+
+
+if __name__ == "__main__":
+    main()

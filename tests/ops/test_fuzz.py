@@ -1,0 +1,25 @@
+"""Fused and plain agree on whatever is drawn; `python -m tests.ops.fuzz` tries as many cases as one likes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.ops import fuzz
+from xrnn.backend import fused_enabled
+
+
+def test_the_forms_agree() -> None:
+    fuzz.fuzz(cases=60)
+
+
+def test_a_form_that_disagrees_is_found() -> None:
+    def run(spoilt: float) -> fuzz.Results:
+        h = np.ones(3)
+        h[1] += spoilt if fused_enabled() else 0
+        return {"h": h}
+
+    fuzz.check(lambda: run(0))
+    for spoilt in (1e-9, np.nan, np.inf):
+        with pytest.raises(AssertionError, match="h"):
+            fuzz.check(lambda spoilt=spoilt: run(spoilt))  # type: ignore[misc]
