@@ -516,9 +516,7 @@ def test_too_little_memory_gets_one_line(
 
     monkeypatch.setattr(CharLM, "init", allocate)
     assert main(["train", text, *TINY_OPTIONS]) == 1
-    assert capsys.readouterr().err == (
-        "error: out of memory (Unable to allocate 7 TiB): lower --hidden or --batch\n"
-    )
+    assert capsys.readouterr().err == ("error: out of memory (Unable to allocate 7 TiB): lower --hidden or --batch\n")
 
 
 def test_an_unknown_backend_gets_one_line(
