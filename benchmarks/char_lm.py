@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.peers.weights import of_torch
-from benchmarks.ratios import ratio
-from benchmarks.turns import in_turns, quartiles, workers
+from benchmarks.ratios import quartiles, ratio
+from benchmarks.turns import in_turns, workers
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
