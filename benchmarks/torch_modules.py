@@ -17,11 +17,11 @@ from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.cases import COMMON, GATED, QUICK, Case
-from benchmarks.peers import DOOR
+from benchmarks.peers import MODULES
 from benchmarks.ratios import ratio
 from benchmarks.worker import Worker
 
-_PEERS: Final = ("torch", DOOR)
+_PEERS: Final = ("torch", MODULES)
 _OPERATIONS: Final = {"forward": "inference", "train": "training"}
 
 CASES: Final = tuple(
