@@ -22,9 +22,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.peers.weights import of_torch
 from benchmarks.ratios import quartiles, ratio
 from benchmarks.turns import in_turns, workers
+from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.series.batches import Batches, unpack
 from xrnn.jobs.series.data import Dataset, load_dataset
@@ -99,8 +99,8 @@ class TorchRun:
         settings, data = self._settings, self._data
         parameters = [p.detach().numpy() for p in self._rnn.parameters()]
         weights = (
-            *of_torch(settings.cell, parameters[:4]),
-            *of_torch(settings.cell, parameters[4:]),
+            *from_torch(np, CELLS[settings.cell], *parameters[:4]),
+            *from_torch(np, CELLS[settings.cell], *parameters[4:]),
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )
