@@ -240,11 +240,18 @@ bool is_main_thread() {
 
 thread_local bool asks_python = false;
 
-// A signal's handler has raised: its exception waits in the thread's state until `run` finds it.
+// A signal's handler has raised: its exception waits in the thread's state until `run` finds it. A handler that forks
+// returns twice. In the child the operation can't go on, since the other threads are the parent's.
 bool interrupted() {
     if (!asks_python) return false;
     nb::gil_scoped_acquire acquire;
-    const bool raised = PyErr_CheckSignals() != 0;
+    const bool was_forked = in_forked_child();
+    bool raised = PyErr_CheckSignals() != 0;
+    if (!raised && in_forked_child() != was_forked) {
+        PyErr_SetString(PyExc_RuntimeError, "a signal handler forked during a fused call: the child can't end the call, "
+                                            "expected it to end by os._exit() in the handler");
+        raised = true;
+    }
     asks_python = true;  // an operation of the handler's has ended
     return raised;
 }

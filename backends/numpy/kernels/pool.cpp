@@ -227,7 +227,10 @@ void parallel(int threads, void (*f)(int, int, void*), void* context) {
     {
         const int64_t elapsed = clock_now() - mustered;
         // The others' shares of the work may be somewhat larger.
-        for (Waiting waiting(elapsed / 4); running.load(std::memory_order_acquire);) waiting.once();
+        for (Waiting waiting(elapsed / 4); running.load(std::memory_order_acquire);) {
+            if (in_forked_child()) return;  // a signal's handler has forked within f: the workers are not in the child
+            waiting.once();
+        }
     }
     const int64_t all = waited.load(std::memory_order_relaxed) + take_waited();
     report_call(threads, clock_now() - began, n > 1 ? all / (n - 1) : all);
