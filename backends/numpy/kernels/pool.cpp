@@ -193,10 +193,14 @@ int ready_threads(int most, bool worth_waking) {
 
     const int64_t now = clock_now();
     const bool close = now - last_call.exchange(now, std::memory_order_relaxed) < CLOSE;
-    if (!close) close_calls.store(0, std::memory_order_relaxed);
-    if (close_calls.fetch_add(1, std::memory_order_relaxed) + 1 < CLOSE_CALLS) return ready;
-    for (int i = 0; i < there; ++i) wake(workers[i], WAKING);
-    for (int i = there; i < most - 1 && start(WAKING); ++i) continue;
+    const int calls = close ? close_calls.load(std::memory_order_relaxed) + 1 : 1;
+    if (calls < CLOSE_CALLS) {
+        close_calls.store(calls, std::memory_order_relaxed);
+        return ready;
+    }
+    int lacking = most - ready;
+    for (int i = 0; i < there && lacking > 0; ++i) lacking -= wake(workers[i], WAKING);
+    for (int i = there; i < most - 1 && lacking > 0 && start(WAKING); ++i) --lacking;
     return ready;
 }
 
