@@ -207,7 +207,7 @@ int threads_for(int64_t multiply_adds, int64_t size, bool once) {
     if (choose_threads(multiply_adds, size, 2, once) == 1) return 1;
     int most = max_threads();
     if (const int limit = load_limit(); limit < most) {
-        report_wish();
+        report_wish(most);
         most = limit;
     }
     return ready_threads(most, is_worth_waking(multiply_adds, size));
