@@ -64,7 +64,7 @@ struct Barrier {
 
    private:
     struct alignas(64) Flag {
-        int raised;
+        int64_t raised;  // how many times
     };
     Flag flags[MOST_THREADS];
 };
