@@ -28,6 +28,7 @@
 #include "kernels/parallel.h"
 #include "kernels/partition.h"
 #include "kernels/pool.h"
+#include "kernels/threads.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
@@ -256,18 +257,31 @@ bool interrupted() {
     return raised;
 }
 
+// Take the GIL again. Before version 3.14 an exiting Python ends the daemon threads that ask for it by pthread_exit, which
+// unwinds the stack as an exception does, and nanobind's functions would answer that by aborting the process. Such a
+// thread never leaves this function: it sleeps until the process is gone.
+void take_gil(PyThreadState* state) {
+    struct SleepIfUnwound {
+        bool unwound = true;
+        ~SleepIfUnwound() {
+            while (unwound) sleep_for(1'000'000'000);
+        }
+    } guard;
+    PyEval_RestoreThread(state);
+    guard.unwound = false;
+}
+
 // Run an operation without the GIL.
 template <class Operation, class Arguments, class... Threads>
 bool run(Operation operation, const Arguments& arguments, Threads... threads) {
     asks_python = is_main_thread();
     bool had_memory = true;
-    {
-        nb::gil_scoped_release release;
-        if constexpr (std::is_void_v<decltype(operation(arguments, threads...))>)
-            operation(arguments, threads...);
-        else
-            had_memory = operation(arguments, threads...);
-    }
+    PyThreadState* const state = PyEval_SaveThread();
+    if constexpr (std::is_void_v<decltype(operation(arguments, threads...))>)
+        operation(arguments, threads...);
+    else
+        had_memory = operation(arguments, threads...);
+    take_gil(state);
     asks_python = false;
     if (!had_memory) throw std::bad_alloc();
     return !PyErr_Occurred();

@@ -196,3 +196,29 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert in_fresh_process(code, OMP_NUM_THREADS="2") == "0"
+
+
+# Python ends daemon threads when they come back from a call. The process must not end with them in an abort.
+EXITING = """
+import threading, time
+import numpy as np
+from xrnn import RNN
+from xrnn.backends.numpy import kernels
+rnns, x = [RNN.init(64, 128, backend="numpy") for _ in range(4)], np.ones((20, 32, 64), np.float32)
+begun = threading.Barrier(5)
+
+def call(rnn):
+    begun.wait()
+    while True:
+        rnn(x)
+
+for rnn in rnns:
+    threading.Thread(target=call, args=(rnn,), daemon=True).start()
+begun.wait()
+time.sleep(0.05)
+print("end")
+"""
+
+
+def test_a_process_may_exit_while_daemon_threads_compute() -> None:
+    assert in_fresh_process(EXITING, OMP_NUM_THREADS="2") == "end"
