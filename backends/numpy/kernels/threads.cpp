@@ -68,10 +68,14 @@ void leave_this_cpu() {
     if (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others)) move(pthread_self(), before);
 }
 
+#if defined(__GLIBC__)
 static void begin_elsewhere(pthread_attr_t* attributes) {
     const cpu_set_t others = without_this_cpu(all_cpus());
     if (CPU_COUNT(&others)) pthread_attr_setaffinity_np(attributes, sizeof others, &others);
 }
+#else  // musl has no such attribute: a new thread begins where Linux puts it, and a call may go without it at first
+static void begin_elsewhere(pthread_attr_t*) {}
+#endif
 
 #else
 
