@@ -204,7 +204,7 @@ int ready_threads(int most, bool worth_waking) {
     return ready;
 }
 
-void parallel(int threads, void (*f)(int, int, void*), void* context) {
+void parallel(int threads, void (*f)(int, int, void*), void* context, Stop* stop) {
     if (threads == 1 || in_forked_child()) return f(0, 1, context);
     const int64_t began = clock_now();
     Crew crew;
@@ -234,6 +234,7 @@ void parallel(int threads, void (*f)(int, int, void*), void* context) {
         for (Waiting waiting(elapsed / 4); running.load(std::memory_order_acquire);) {
             if (in_forked_child()) return;  // a signal's handler has forked within f: the workers are not in the child
             waiting.once();
+            if (stop && waiting.is_long()) stop->ask(0);
         }
     }
     const int64_t all = waited.load(std::memory_order_relaxed) + take_waited();

@@ -88,6 +88,20 @@ def test_a_handler_may_compute_and_raise() -> None:
     assert in_fresh_process(PRELUDE + HANDLED) == "enough"
 
 
+# Of one row the calling thread has none: all it does is to wait for the other thread.
+WAITING = """
+kernels.force_partition(2, "rows", False)
+x = x[:, :1]
+
+def check():
+    pass
+"""
+
+
+def test_signals_are_handled_while_the_caller_waits_for_another_thread() -> None:
+    assert in_fresh_process(PRELUDE + WAITING + HANDLED) == "enough"
+
+
 RETURNS = """
 seen = []
 signal.signal(signal.SIGALRM, lambda *_: seen.append(check()))
