@@ -28,6 +28,7 @@
 #include "kernels/parallel.h"
 #include "kernels/partition.h"
 #include "kernels/pool.h"
+#include "kernels/threads.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
@@ -207,7 +208,7 @@ int threads_for(int64_t multiply_adds, int64_t size, bool once) {
     if (choose_threads(multiply_adds, size, 2, once) == 1) return 1;
     int most = max_threads();
     if (const int limit = load_limit(); limit < most) {
-        report_wish();
+        report_wish(most);
         most = limit;
     }
     return ready_threads(most, is_worth_waking(multiply_adds, size));
@@ -240,13 +241,34 @@ bool is_main_thread() {
 
 thread_local bool asks_python = false;
 
-// A signal's handler has raised: its exception waits in the thread's state until `run` finds it.
+// A signal's handler has raised: its exception waits in the thread's state until `run` finds it. A handler that forks
+// returns twice. In the child the operation can't go on, since the other threads are the parent's.
 bool interrupted() {
     if (!asks_python) return false;
     nb::gil_scoped_acquire acquire;
-    const bool raised = PyErr_CheckSignals() != 0;
+    const bool was_forked = in_forked_child();
+    bool raised = PyErr_CheckSignals() != 0;
+    if (!raised && in_forked_child() != was_forked) {
+        PyErr_SetString(PyExc_RuntimeError, "a signal handler forked during a fused call: the child can't end the call, "
+                                            "expected it to end by os._exit() in the handler");
+        raised = true;
+    }
     asks_python = true;  // an operation of the handler's has ended
     return raised;
+}
+
+// Take the GIL again. Before version 3.14 an exiting Python ends the daemon threads that ask for it by pthread_exit, which
+// unwinds the stack as an exception does, and nanobind's functions would answer that by aborting the process. Such a
+// thread never leaves this function: it sleeps until the process is gone.
+void take_gil(PyThreadState* state) {
+    struct SleepIfUnwound {
+        bool unwound = true;
+        ~SleepIfUnwound() {
+            while (unwound) sleep_for(1'000'000'000);
+        }
+    } guard;
+    PyEval_RestoreThread(state);
+    guard.unwound = false;
 }
 
 // Run an operation without the GIL.
@@ -254,13 +276,12 @@ template <class Operation, class Arguments, class... Threads>
 bool run(Operation operation, const Arguments& arguments, Threads... threads) {
     asks_python = is_main_thread();
     bool had_memory = true;
-    {
-        nb::gil_scoped_release release;
-        if constexpr (std::is_void_v<decltype(operation(arguments, threads...))>)
-            operation(arguments, threads...);
-        else
-            had_memory = operation(arguments, threads...);
-    }
+    PyThreadState* const state = PyEval_SaveThread();
+    if constexpr (std::is_void_v<decltype(operation(arguments, threads...))>)
+        operation(arguments, threads...);
+    else
+        had_memory = operation(arguments, threads...);
+    take_gil(state);
     asks_python = false;
     if (!had_memory) throw std::bad_alloc();
     return !PyErr_Occurred();

@@ -36,7 +36,8 @@ bool run_pass(const F& f, P partition, int threads) {
     Pass small(f, partition, first);
     const auto run = [threads](Pass& pass) {
         pass.prepare();
-        xrnn::parallel(threads, [](int id, int n, void* p) { static_cast<Pass*>(p)->thread(id, n); }, &pass);
+        xrnn::parallel(threads, [](int id, int n, void* p) { static_cast<Pass*>(p)->thread(id, n); }, &pass,
+                       &pass.barrier.stop);
         xrnn::trim_scratch();
         return true;
     };

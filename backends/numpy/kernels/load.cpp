@@ -30,7 +30,7 @@ constexpr int64_t TRY_ANYWAY = 1000 * MILLISECOND;
 // A process that hasn't wished for threads so long needs no scout.
 constexpr int64_t IDLE = 200 * MILLISECOND;
 
-std::atomic<int> limit{MOST_THREADS}, percent{0}, scouting{0};
+std::atomic<int> limit{MOST_THREADS}, percent{0}, scouting{0}, wished{1};
 std::atomic<int64_t> recent_elapsed{0}, recent_waited{0}, lowered_at{0}, raised_at{0}, wished_at{0};
 std::atomic<int> needed{FEWEST_NAPS};
 std::atomic<bool> ignored{false};
@@ -49,7 +49,7 @@ void raise_limit(int64_t now) {
     int seen = limit.load();
     const int more = more_threads(seen);
     raised_at = now;
-    limit.compare_exchange_strong(seen, more >= thread_cap() ? MOST_THREADS : more);
+    limit.compare_exchange_strong(seen, more >= wished.load() ? MOST_THREADS : more);
 }
 
 // It takes no lock: whoever waited for it would wait for a thread that hardly ever runs.
@@ -59,6 +59,7 @@ void* scout(void*) {
     for (int on_time = 0;;) {
         const int64_t before = clock_now();
         if (limit.load() == MOST_THREADS || before - wished_at.load() > IDLE) {
+            // A wish that comes just now may be missed: the next call has it again.
             scouting.store(0);
             scouting.wait(0);
             on_time = 0;
@@ -78,7 +79,9 @@ void* scout(void*) {
 
 }  // namespace
 
-int load_limit() { return ignored.load(std::memory_order_relaxed) ? MOST_THREADS : limit.load(std::memory_order_relaxed); }
+int load_limit() {
+    return ignored.load(std::memory_order_relaxed) ? MOST_THREADS : limit.load(std::memory_order_relaxed);
+}
 
 int waited_percent() { return percent.load(); }
 
@@ -86,8 +89,9 @@ void ignore_load(bool ignore) { ignored.store(ignore); }
 
 void report_call(int n, int64_t elapsed, int64_t waited) {
     if (ignored.load(std::memory_order_relaxed)) return;
-    const Waits waits = Waits{recent_elapsed.load(std::memory_order_relaxed), recent_waited.load(std::memory_order_relaxed)}
-                            .and_then(elapsed, waited);
+    const Waits before = {recent_elapsed.load(std::memory_order_relaxed),
+                          recent_waited.load(std::memory_order_relaxed)};
+    const Waits waits = before.and_then(elapsed, waited);
     if (!waits.too_long()) {
         recent_elapsed.store(waits.elapsed, std::memory_order_relaxed);
         recent_waited.store(waits.waited, std::memory_order_relaxed);
@@ -99,10 +103,11 @@ void report_call(int n, int64_t elapsed, int64_t waited) {
     needed = naps_needed(needed.load(), now - raised_at.load() > TRIAL);
     lowered_at = now;
     limit = fewer_threads(n);
-    report_wish();
+    report_wish(n);
 }
 
-void report_wish() {
+void report_wish(int threads) {
+    wished.store(threads, std::memory_order_relaxed);
     const int64_t now = clock_now();
     if (now - wished_at.load(std::memory_order_relaxed) < NAP && scouting.load(std::memory_order_relaxed)) return;
     wished_at = now;

@@ -17,8 +17,8 @@ int load_limit();
 // late, on average over those who can wait.
 void report_call(int n, int64_t elapsed, int64_t waited);
 
-// That a call would have taken more threads than the limit: the scout looks on while there are such calls.
-void report_wish();
+// That a call would take so many threads, more than the limit: the scout looks on while there are such calls.
+void report_wish(int threads);
 
 // The share of the time that threads had waited when the limit was lowered last, in percent.
 int waited_percent();

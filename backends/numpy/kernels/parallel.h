@@ -29,9 +29,11 @@ void set_quota(int cpus);
 // For tests: this cap in place of the CPUs; 0: the CPUs again.
 void set_thread_cap(int threads);
 
+struct Stop;
+
 // Call f(id, n, context) for each id < n on a thread of its own, and return when all have. n may turn out smaller than
-// asked for: f must go by the n it is given.
-void parallel(int threads, void (*f)(int id, int n, void* context), void* context);
+// asked for: f must go by the n it is given. While the caller waits for the others, it asks `stop` where there is one.
+void parallel(int threads, void (*f)(int id, int n, void* context), void* context, Stop* stop = nullptr);
 
 // The most threads of one `parallel`.
 constexpr int MOST_THREADS = 64;
@@ -64,7 +66,7 @@ struct Barrier {
 
    private:
     struct alignas(64) Flag {
-        int raised;
+        int64_t raised;  // how many times
     };
     Flag flags[MOST_THREADS];
 };

@@ -8,8 +8,7 @@ namespace {
 
 // Multiply-adds (of 4 bytes) below which another thread costs more than it saves: about 10 µs of work each.
 constexpr int64_t WORTH_A_THREAD = 500'000;
-// The same for a single step, which a control loop takes once in a while: a thread that has gone to sleep meanwhile
-// takes milliseconds to come back.
+// The same for a single step, after which no others make up for the start of a thread.
 constexpr int64_t WORTH_A_THREAD_ONCE = 1'000'000;
 // The same where the other thread is asleep: some 0.5 ms of work.
 constexpr int64_t WORTH_WAKING = 25'000'000;

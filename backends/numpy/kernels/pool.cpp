@@ -15,15 +15,18 @@ constexpr int64_t MICROSECOND = 1000;
 
 // How long a worker looks out for the next job: two steps of a training loop are less apart than that.
 constexpr int64_t LOOKOUT = 1000 * MICROSECOND;
-// So many calls in a row that sleeping workers would have been of use to, each so soon after the one before that workers would still look out, wake them.
+// A short call wakes workers for those after it when it is the third in a row that lacked some. In a row means: each so
+// soon after the one before that a worker woken by that one would still look out.
 constexpr int CLOSE_CALLS = 3;
 constexpr int64_t CLOSE = LOOKOUT;
 // How long a call waits for a worker that was awake, which answers within a microsecond, and for one that was asleep.
 constexpr int64_t ANSWER = 20 * MICROSECOND, WAKING_UP = 200 * MICROSECOND;
+// How old a worker's CPUs may be before its caller looks whether they still are the process's: a system call.
+constexpr int64_t AFFINITY_HOLDS = 10'000 * MICROSECOND;
 
 enum State : int {
     ASLEEP,
-    PLACED,   // about to be woken
+    PLACED,   // about to be woken: its waker sets its CPUs
     WAKING,   // woken, or given up by its caller: awake once it has a CPU
     AWAKE,    // looking out
     CALLED,   // by a caller that waits for the answer
@@ -35,6 +38,7 @@ struct Job {
     void (*f)(int id, int n, void* context);
     void* context;
     int id, n;
+    bool moves;                    // the worker's CPUs have changed
     std::atomic<int>* running;     // workers that haven't finished
     std::atomic<int64_t>* waited;  // nanoseconds, of all threads
 };
@@ -42,12 +46,19 @@ struct Job {
 struct alignas(64) Worker {
     std::atomic<int> state;
     Job job;
-    Cpus cpus;  // to run on once it is awake
+    Cpus cpus;        // to run on while it is awake
+    int64_t cpus_at;  // when they were looked up
     pthread_t thread;
 
     bool change(State from, State to) {
         int expected = from;
         return state.compare_exchange_strong(expected, to);
+    }
+    // By whoever has placed the worker, or has its answer. → whether they are others than before.
+    bool update_cpus(int64_t now) {
+        const Cpus before = cpus;
+        cpus = all_cpus(), cpus_at = now;
+        return !(cpus == before);
     }
 };
 
@@ -62,16 +73,24 @@ void await_change(Worker& worker, State from) {
     for (Waiting waiting; worker.state.load(std::memory_order_acquire) == from;) waiting.once();
 }
 
+// Until somebody wakes it. Its waker has kept it off a CPU, whatever the state is by now: so it always ends with its own.
+void sleep(Worker& worker) {
+    worker.state.wait(ASLEEP);
+    await_change(worker, PLACED);
+    run_on(worker.cpus);
+}
+
 void look_out(Worker& worker) {
     const int64_t began = clock_now();
     for (int spins = 1; worker.state.load(std::memory_order_relaxed) == AWAKE; ++spins) {
         relax();
-        if (spins % 32 == 0 && clock_now() - began > LOOKOUT) worker.change(AWAKE, ASLEEP);
+        if (spins % 32 == 0 && clock_now() - began > LOOKOUT && worker.change(AWAKE, ASLEEP)) return sleep(worker);
     }
 }
 
 void run_job(Worker& worker) {
     const Job job = worker.job;
+    if (job.moves) run_on(worker.cpus);
     take_waited();
     job.f(job.id, job.n, job.context);
     job.waited->fetch_add(take_waited(), std::memory_order_relaxed);
@@ -83,12 +102,6 @@ void* work(void* argument) {
     Worker& worker = *static_cast<Worker*>(argument);
     run_on(worker.cpus);
     for (;;) switch (worker.state.load(std::memory_order_acquire)) {
-            case ASLEEP:
-                worker.state.wait(ASLEEP);
-                await_change(worker, PLACED);
-                run_on(worker.cpus);
-                break;
-            case PLACED: break;
             case WAKING: worker.change(WAKING, AWAKE); break;
             case AWAKE: look_out(worker); break;
             case CALLED: worker.change(CALLED, READY); break;
@@ -101,7 +114,7 @@ void* work(void* argument) {
 // Take a worker from its sleep to this state.
 bool wake(Worker& worker, State to) {
     if (!worker.change(ASLEEP, PLACED)) return false;
-    worker.cpus = all_cpus();
+    worker.update_cpus(clock_now());
     keep_off_this_cpu(worker.thread, worker.cpus);
     worker.state.store(to, std::memory_order_release);
     worker.state.notify_one();
@@ -115,7 +128,7 @@ Worker* start(State state) {
     if (const int number = started.load(); number < MOST_WORKERS) {
         worker = &workers[number];
         worker->state = state;
-        worker->cpus = all_cpus();
+        worker->update_cpus(clock_now());
         if (start_thread(work, worker, &worker->thread))
             started.store(number + 1, std::memory_order_release);
         else
@@ -180,14 +193,18 @@ int ready_threads(int most, bool worth_waking) {
 
     const int64_t now = clock_now();
     const bool close = now - last_call.exchange(now, std::memory_order_relaxed) < CLOSE;
-    if (!close) close_calls.store(0, std::memory_order_relaxed);
-    if (close_calls.fetch_add(1, std::memory_order_relaxed) + 1 < CLOSE_CALLS) return ready;
-    for (int i = 0; i < there; ++i) wake(workers[i], WAKING);
-    for (int i = there; i < most - 1 && start(WAKING); ++i) continue;
+    const int calls = close ? close_calls.load(std::memory_order_relaxed) + 1 : 1;
+    if (calls < CLOSE_CALLS) {
+        close_calls.store(calls, std::memory_order_relaxed);
+        return ready;
+    }
+    int lacking = most - ready;
+    for (int i = 0; i < there && lacking > 0; ++i) lacking -= wake(workers[i], WAKING);
+    for (int i = there; i < most - 1 && lacking > 0 && start(WAKING); ++i) --lacking;
     return ready;
 }
 
-void parallel(int threads, void (*f)(int, int, void*), void* context) {
+void parallel(int threads, void (*f)(int, int, void*), void* context, Stop* stop) {
     if (threads == 1 || in_forked_child()) return f(0, 1, context);
     const int64_t began = clock_now();
     Crew crew;
@@ -199,7 +216,14 @@ void parallel(int threads, void (*f)(int, int, void*), void* context) {
     const int n = crew.count + 1;
     for (int id = 1; id < n; ++id) {
         Worker& worker = *crew.members[id - 1];
-        worker.job = {.f = f, .context = context, .id = id, .n = n, .running = &running, .waited = &waited};
+        const bool moves = mustered - worker.cpus_at > AFFINITY_HOLDS && worker.update_cpus(mustered);
+        worker.job = {.f = f,
+                      .context = context,
+                      .id = id,
+                      .n = n,
+                      .moves = moves,
+                      .running = &running,
+                      .waited = &waited};
         worker.state.store(RUNNING, std::memory_order_release);
     }
     take_waited();
@@ -207,7 +231,11 @@ void parallel(int threads, void (*f)(int, int, void*), void* context) {
     {
         const int64_t elapsed = clock_now() - mustered;
         // The others' shares of the work may be somewhat larger.
-        for (Waiting waiting(elapsed / 4); running.load(std::memory_order_acquire);) waiting.once();
+        for (Waiting waiting(elapsed / 4); running.load(std::memory_order_acquire);) {
+            if (in_forked_child()) return;  // a signal's handler has forked within f: the workers are not in the child
+            waiting.once();
+            if (stop && waiting.is_long()) stop->ask(0);
+        }
     }
     const int64_t all = waited.load(std::memory_order_relaxed) + take_waited();
     report_call(threads, clock_now() - began, n > 1 ? all / (n - 1) : all);

@@ -130,7 +130,8 @@ struct GradientProducts {
                 add_product(columns, p, ones, 1, 1, b, K, db + gates.b_of[g] * H + c, width, first);
             }
             for (int m = 0; m < 2; ++m)
-                if (maps[m].dW.transposed) add_transposed(maps[m], dz + begin * width, x[m], begin, K, b, first, id, n);
+                if (maps[m].dW.transposed)
+                    add_transposed(maps[m], dz + begin * width, x[m] + begin * maps[m].D, K, b, first, id, n, look);
         }
     }
 
@@ -152,12 +153,13 @@ struct GradientProducts {
     }
 
     // dWᵀ += dzᵀ @ x of K rows of both: panels of x, where dW takes panels of dz.
-    void add_transposed(const Map& map, const S* dz, const S* x, int64_t begin, int64_t K, S* b, bool first, int id,
-                        int n) const {
+    void add_transposed(const Map& map, const S* dz, const S* x, int64_t K, S* b, bool first, int id, int n,
+                        Look& look) const {
         const Panels<S>& columns = map.columns;
         for (int64_t p = share(columns.count, id, n); p < share(columns.count, id + 1, n); ++p) {
             const int64_t c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
-            copy_rows(x + begin * map.D + c, map.D, K, columns.valid(p), int(b_row), b);
+            if (look.stops(K * map.gates * H * b_row)) return;
+            copy_rows(x + c, map.D, K, columns.valid(p), int(b_row), b);
             for (int g = 0; g < gates.count; ++g)
                 if (map.of[g] >= 0)
                     add_product(columns, p, dz + g * H, width, H, b, K, map.dW.data + map.of[g] * H * map.D + c, map.D,
@@ -166,8 +168,8 @@ struct GradientProducts {
     }
 
     // out (rows, panel p of `columns`) += aᵀ @ b,  a (K, rows)
-    void add_product(const Panels<S>& columns, int64_t p, const S* a, int64_t a_row, int64_t rows, const S* b, int64_t K, S* out, int64_t out_row,
-                     bool first) const {
+    void add_product(const Panels<S>& columns, int64_t p, const S* a, int64_t a_row, int64_t rows, const S* b,
+                     int64_t K, S* out, int64_t out_row, bool first) const {
         Tile<S> t(order_of_product<S>(rows, columns.columns, WIDEST));
         Segment<S>& term = t.segments[t.count++];
         term.a = a, term.a_row = 1, term.a_col = a_row;
@@ -187,7 +189,9 @@ struct AffineGradientPass {
     Barrier barrier;
 
     AffineGradientPass(const xrnn::AffineGradients<S>& f, int threads, Arena<S>& arena)
-        : f(f), products(f.C, ONE_GATE, f.D, {f.dW, false}, 0, {nullptr, false}, f.W, f.db, f.rows, threads, arena), barrier(threads) {}
+        : f(f),
+          products(f.C, ONE_GATE, f.D, {f.dW, false}, 0, {nullptr, false}, f.W, f.db, f.rows, threads, arena),
+          barrier(threads) {}
 
     void prepare() { products.prepare(); }
 

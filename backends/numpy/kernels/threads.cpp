@@ -24,11 +24,11 @@ static cpu_set_t set_of(const Cpus& cpus) {
     return set;
 }
 
-// None where the caller is on the only one.
+// The only one where the caller is on it.
 static cpu_set_t without_this_cpu(const Cpus& cpus) {
     cpu_set_t set = set_of(cpus);
     if (const int here = sched_getcpu(); here >= 0) CPU_CLR(here, &set);
-    return set;
+    return CPU_COUNT(&set) ? set : set_of(cpus);
 }
 
 Cpus all_cpus() {
@@ -58,18 +58,24 @@ void keep_off_this_cpu(pthread_t thread, const Cpus& of) { move(thread, without_
 void run_on(const Cpus& cpus) { move(pthread_self(), set_of(cpus)); }
 
 void leave_this_cpu() {
-    cpu_set_t before;
+    cpu_set_t before, now;
     if (sched_getaffinity(0, sizeof before, &before)) return;
     Cpus cpus;
     __builtin_memcpy(&cpus, &before, sizeof cpus);
-    move(pthread_self(), without_this_cpu(cpus));
-    move(pthread_self(), before);
+    const cpu_set_t others = without_this_cpu(cpus);
+    move(pthread_self(), others);
+    // Where somebody else has set this thread's affinity meanwhile, theirs counts.
+    if (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others)) move(pthread_self(), before);
 }
 
+#if defined(__GLIBC__)
 static void begin_elsewhere(pthread_attr_t* attributes) {
     const cpu_set_t others = without_this_cpu(all_cpus());
     if (CPU_COUNT(&others)) pthread_attr_setaffinity_np(attributes, sizeof others, &others);
 }
+#else  // musl has no such attribute: a new thread begins where Linux puts it, and a call may go without it at first
+static void begin_elsewhere(pthread_attr_t*) {}
+#endif
 
 #else
 

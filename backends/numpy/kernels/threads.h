@@ -10,9 +10,11 @@ namespace xrnn {
 // A set of CPUs, as the operating system has it.
 struct Cpus {
     alignas(8) unsigned char bits[128];
+
+    bool operator==(const Cpus& other) const { return __builtin_memcmp(bits, other.bits, sizeof bits) == 0; }
 };
 
-// Those that the threads of the caller's process may run on.
+// Those that the caller may run on, and so the threads that work for it. Python sets a process's affinity thread by thread.
 Cpus all_cpus();
 
 // A thread that runs until the process ends, with all signals blocked: they are for Python's own. False where there is
@@ -22,6 +24,7 @@ bool start_thread(void* (*f)(void*), void* argument, pthread_t* thread);
 // Linux likes to start or wake a thread on the CPU of the one that does so, and two that wait for each other may end on
 // one CPU beside an idle one; they then take turns for milliseconds. So a thread that is about to be woken is kept off
 // the caller's CPU, until it calls run_on; a new one is so from its beginning; and a thread that waits for long moves.
+// Where there is but one CPU to run on, all run there.
 void keep_off_this_cpu(pthread_t thread, const Cpus& of);
 void run_on(const Cpus& cpus);
 void leave_this_cpu();

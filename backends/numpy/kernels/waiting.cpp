@@ -16,11 +16,13 @@ thread_local int64_t waited = 0;
 
 void Waiting::once() {
     relax();
-    if (++spins < SPINS_BEFORE_THE_CLOCK) return;
-    if (!began) began = clock_now();
-    if (!slept && (spins % SPINS_BETWEEN_LOOKS || clock_now() - began < limit)) return;
-    if (!slept) leave_this_cpu();  // the other may be waiting for it
-    slept = true;
+    if (!slept) {
+        if (++spins < SPINS_BEFORE_THE_CLOCK) return;
+        if (!began) began = clock_now();
+        if (spins % SPINS_BETWEEN_LOOKS || clock_now() - began < limit) return;
+        leave_this_cpu();  // the other may be waiting for it
+        slept = true;
+    }
     sleep_for(NAP);
 }
 

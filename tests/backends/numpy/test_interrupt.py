@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.backends.numpy.test_threads import in_fresh_process
@@ -86,6 +88,20 @@ def test_a_handler_may_compute_and_raise() -> None:
     assert in_fresh_process(PRELUDE + HANDLED) == "enough"
 
 
+# Of one row the calling thread has none: all it does is to wait for the other thread.
+WAITING = """
+kernels.force_partition(2, "rows", False)
+x = x[:, :1]
+
+def check():
+    pass
+"""
+
+
+def test_signals_are_handled_while_the_caller_waits_for_another_thread() -> None:
+    assert in_fresh_process(PRELUDE + WAITING + HANDLED) == "enough"
+
+
 RETURNS = """
 seen = []
 signal.signal(signal.SIGALRM, lambda *_: seen.append(check()))
@@ -100,3 +116,33 @@ print("same", bool(seen))
 
 def test_a_handler_that_returns_changes_nothing() -> None:
     assert in_fresh_process(PRELUDE + RETURNS) == "same True"
+
+
+# The child has the caller alone: without an error it would wait for the parent's other thread for ever.
+FORKS = """
+kernels.set_thread_cap(2)
+kernels.hold_threads(True)
+
+class Ended(Exception):
+    pass
+
+def handler(number, frame):
+    child = os.fork()
+    if child:
+        raise Ended(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+try:
+    rnn(x)
+except Ended as ended:
+    print("child", ended)
+except RuntimeError as error:
+    check()
+    os._exit(7 if str(error).startswith("a signal handler forked during a fused call") else 8)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_handler_that_forks_ends_the_call_in_the_child() -> None:
+    assert in_fresh_process(PRELUDE + FORKS, OMP_NUM_THREADS="2") == "child 7"

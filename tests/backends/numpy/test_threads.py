@@ -101,6 +101,36 @@ def test_no_more_threads_than_the_affinity_allows() -> None:
     assert in_fresh_process("import xrnn.backends.numpy; " + pin + MAX_THREADS, OMP_NUM_THREADS="64") == "1"
 
 
+# Calls so close that the worker stays awake between them. It takes the affinity within 10 ms all the same.
+SHRINKING = """
+import os, time
+import numpy as np
+from xrnn import RNN
+from xrnn.backends.numpy import kernels
+kernels.set_thread_cap(2)
+kernels.hold_threads(True)
+rnn, x = RNN.init(64, 128, backend="numpy"), np.ones((20, 32, 64), np.float32)
+before = set(os.listdir("/proc/self/task"))
+rnn(x)
+workers = set(os.listdir("/proc/self/task")) - before
+one = list(os.sched_getaffinity(0))[:1]
+for call in range(50):
+    rnn(x)
+os.sched_setaffinity(0, one)
+until = time.perf_counter() + 0.02
+while time.perf_counter() < until:
+    rnn(x)
+rnn(x)
+print(len(workers), *(os.sched_getaffinity(int(worker)) == set(one) for worker in workers))
+"""
+
+
+@pinned
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system lists no process's threads in /proc")
+def test_a_worker_that_is_awake_follows_the_affinity() -> None:
+    assert in_fresh_process(SHRINKING, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1") == "1 True"
+
+
 @pinned
 def test_binding_threads_to_places_leaves_them_all() -> None:
     """OpenMP then binds the calling thread to one place, which must not count as the affinity of the process."""
@@ -166,3 +196,29 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert in_fresh_process(code, OMP_NUM_THREADS="2") == "0"
+
+
+# Python ends daemon threads when they come back from a call. The process must not end with them in an abort.
+EXITING = """
+import threading, time
+import numpy as np
+from xrnn import RNN
+from xrnn.backends.numpy import kernels
+rnns, x = [RNN.init(64, 128, backend="numpy") for _ in range(4)], np.ones((20, 32, 64), np.float32)
+begun = threading.Barrier(5)
+
+def call(rnn):
+    begun.wait()
+    while True:
+        rnn(x)
+
+for rnn in rnns:
+    threading.Thread(target=call, args=(rnn,), daemon=True).start()
+begun.wait()
+time.sleep(0.05)
+print("end")
+"""
+
+
+def test_a_process_may_exit_while_daemon_threads_compute() -> None:
+    assert in_fresh_process(EXITING, OMP_NUM_THREADS="2") == "end"
