@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -12,7 +13,10 @@ from xrnn.interop.torch_weights import gradients_to_torch
 from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.torch import original
 from xrnn.torch.direction import Direction
+from xrnn.torch.unsupported import Unsupported, check_gradients
 from xrnn.typing import Array
+
+_log: Final = logging.getLogger("xrnn.torch")
 
 
 def recurrence(
@@ -55,7 +59,10 @@ class _Recurrence(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         states, others = ctx.states, len(needed) - 1
         initial, weights, kept = saved[:states], saved[states:others], saved[others + 1 :]
-        if torch.is_grad_enabled():  # the gradient is to be differentiated again
+        try:
+            check_gradients((dh, *dfinal))
+        except Unsupported as why:
+            _log.debug("%s: the gradient runs in PyTorch: %s", ctx.direction.mode, why)
             gradients = original.gradients(ctx.direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
             return None, None, None, *gradients
         with ctx.direction.memory.entered():
