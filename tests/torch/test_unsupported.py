@@ -132,5 +132,6 @@ def test_a_wrong_call_gets_pytorchs_error(wrong: str, kind: str, fallbacks: Fall
         with pytest.raises(Exception) as caught:  # noqa: PT011
             WRONG[wrong](module)
         errors.append((caught.type, str(caught.value)))
+        assert caught.value.__context__ is None  # no word of kernels in the traceback
     assert errors[1] == errors[0]
     assert len(fallbacks.take()) == 1
