@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from typing import Any, ClassVar, Final
 
@@ -11,10 +12,16 @@ from torch import _VF, Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from xrnn.torch.recurrence import recurrence
-from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor
+from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor, follows
 from xrnn.torch.weights import directions_of, weights_of
 
 _log: Final = logging.getLogger("xrnn.torch")
+
+
+@functools.cache
+def _not_followed() -> Any:
+    """Calls a function that torch.compile is not to follow, or it would translate our NumPy code to PyTorch."""
+    return torch.compiler.disable(lambda function, *arguments: function(*arguments))
 
 
 class KernelModule(nn.RNNBase):
@@ -26,6 +33,8 @@ class KernelModule(nn.RNNBase):
         try:
             check_mode()
             run = self._packed if isinstance(input, PackedSequence) else self._padded
+            if follows() is not None:
+                return _not_followed()(run, input, self._given(hx))
             return run(input, self._given(hx))
         except Unsupported as found:
             why = found

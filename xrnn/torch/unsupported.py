@@ -17,6 +17,7 @@ _casts: Final = torch._C._is_any_autocast_enabled
 _traced: Final = torch._C._get_tracing_state
 _compiled: Final = torch.compiler.is_compiling
 _transformed: Final = torch._C._are_functorch_transforms_active
+follows: Final = torch._C._dynamo.eval_frame.get_eval_frame_callback  # None unless torch.compile follows each call
 _watched: Final = torch._C._len_torch_dispatch_stack
 _batched: Final = torch._C._functorch.is_legacy_batchedtensor  # by is_grads_batched; torch.vmap is a transform
 
