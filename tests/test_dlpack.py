@@ -137,6 +137,18 @@ def test_tensors_that_can_not_be_shared() -> None:
 
 
 @pytest.mark.needs("torch", "torch")
+def test_tensors_whose_values_are_not_in_memory() -> None:
+    """PyTorch hands the memory over nevertheless: the sign would be wrong, or the values whatever lay there."""
+    import torch
+
+    negated = torch.tensor([1 + 2j]).conj().imag
+    for tensor, values in [(negated, [-2]), (torch._efficientzerotensor(2), [0, 0])]:
+        with one_line(TypeError, "array is a torch.Tensor that computes its values when it is read: expected values"):
+            asarray(tensor, backend="numpy")
+        np.testing.assert_array_equal(asarray(tensor.clone(), backend="numpy"), values)
+
+
+@pytest.mark.needs("torch", "torch")
 def test_layers_refuse_a_tensor_with_the_remedy(backend: Backend) -> None:
     import torch
 

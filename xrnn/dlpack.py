@@ -13,6 +13,8 @@ import numpy as np
 from xrnn.backend import Backend
 
 _HOST: Final = (1, 3)  # kDLCPU, kDLCUDAHost: memory that NumPy reads
+# Methods of PyTorch's tensors whose values are not those in their memory. It exports them without a word.
+_NOT_IN_MEMORY: Final = ("is_neg", "_is_zerotensor")
 
 
 def exports(array: Any) -> bool:
@@ -32,6 +34,11 @@ def take_over(array: Any, kind: str, backend: Backend) -> Any:
         raise TypeError(
             f"array is a {kind} that requires grad: expected values alone; use xrnn.asarray(x.detach()), or the "
             "modules of xrnn.torch, through which PyTorch's gradients pass"
+        )
+    if any(getattr(array, asks, bool)() for asks in _NOT_IN_MEMORY):
+        raise TypeError(
+            f"array is a {kind} that computes its values when it is read: expected values in memory; use "
+            "xrnn.asarray(x.clone())"
         )
     try:
         where = int(array.__dlpack_device__()[0])

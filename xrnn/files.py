@@ -238,7 +238,7 @@ def write_arrays(
     """`put` the arrays and the metadata, with a digest of both, at `path`.   Raises as `put` does."""
     import safetensors.numpy
 
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     digested = {**metadata, _DIGEST: _digest(whole, metadata)}
     put(path, safetensors.numpy.save(whole, digested))
 
@@ -309,7 +309,11 @@ def _aside(path: Path) -> Iterator[BinaryIO]:
     What killed processes left in the folder goes first.
     """
     _remove_leftovers(path.parent)
-    with _created(path.with_name(f".{secrets.token_hex(8)}{_PARTIAL}")) as file:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(_created(path.with_name(f".{secrets.token_hex(8)}{_PARTIAL}")))
+        except OSError as error:  # which names the file beside, of which nobody knows
+            raise OSError(error.errno, error.strerror, str(path)) from error
         yield file
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -55,6 +56,13 @@ class Scaled(Cell):
         run.xp.tanh(self.scale * run.params[0] * at.z[0], out=at.after[0])
 
 
+class ScaledByOne(Scaled):
+    """One gain for all units, in an array of no dimensions."""
+
+    def initial_params(self, rng: np.random.Generator, H: int) -> list[Any]:
+        return [np.array(1.5)]
+
+
 def layers(**options: Any) -> Iterator[tuple[str, Any]]:
     """Every kind, with every option somewhere."""
     options |= {"rng": 0}
@@ -68,6 +76,7 @@ def layers(**options: Any) -> Iterator[tuple[str, Any]]:
     yield "gru", GRU.init(**sized)
     yield "gru before", GRU.init(**sized, reset_after=False, dtype="float64")
     yield "own", Recurrent.init(Scaled(0.5, "a note"), **sized, seed=2**70)
+    yield "own scalar", Recurrent.init(ScaledByOne(2), **sized)
     yield "both", Bidirectional.init(RNN, **sized, leak=[0.1, 0.2, 1])
     yield "stack", Stack.init(LSTM, **sized, depth=3, bidirectional=True, dropout=0.3)
     yield "stacks", Stack([Stack.init(GRU, **sized), Recurrent.init(Scaled(2), H, 4, **options)], dropout=0.1, rng=1)
@@ -84,7 +93,7 @@ NAMES = [name for name, _ in layers(backend="numpy")]
 def test_a_layer_comes_back(backend: Backend, tmp_path: Path, name: str) -> None:
     layer = dict(layers(backend=backend))[name]
     save(tmp_path / "layer", layer)
-    again = load(tmp_path / "layer", cells={"Scaled": Scaled}, backend=backend)
+    again = load(tmp_path / "layer", cells={"Scaled": Scaled, "ScaledByOne": ScaledByOne}, backend=backend)
     assert_alike(again, layer)
     if name not in ("linear", "embedding", "dropout"):
         x = backend.asarray(np.random.default_rng(0).standard_normal((4, 2, D)), again.params[0].dtype)
@@ -198,6 +207,13 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
             save(path, RNN.init(D, H))
     assert_alike(load(path), layer)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing" / "layer", tmp_path):
+        with pytest.raises(OSError, match=re.escape(f"'{path}'")):
+            save(path, RNN.init(D, H))
+    assert not list(tmp_path.iterdir())
 
 
 # ---- files that save did not write so ----

@@ -71,10 +71,12 @@ class Own(nn.LSTM):
 
 
 def test_subclasses_and_what_has_no_kernel_are_left() -> None:
-    model = nn.ModuleList([Own(3, 4), nn.LSTM(3, 4, proj_size=2), nn.LSTMCell(3, 4), nn.RNN(3, 4)])
+    patched = nn.GRU(3, 4)
+    patched.forward = lambda x: x
+    model = nn.ModuleList([Own(3, 4), nn.LSTM(3, 4, proj_size=2), nn.LSTMCell(3, 4), patched, nn.RNN(3, 4)])
     kinds = [type(module) for module in model]
-    assert xrnn.torch.accelerate(model) == ["3"]
-    assert [type(module) for module in model] == [*kinds[:3], xrnn.torch.RNN]
+    assert xrnn.torch.accelerate(model) == ["4"]
+    assert [type(module) for module in model] == [*kinds[:4], xrnn.torch.RNN]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -49,6 +50,29 @@ def test_a_gradient_is_differentiated_again_by_pytorch(kind: str, packed: bool, 
 
     agree(penalty(ours), penalty(theirs))
     assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: it is to be differentiated again"] * 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_without_memory_of_their_own_are_taken_by_pytorch(kind: str, fallbacks: Fallbacks) -> None:
+    """Many at once, as of a Jacobian; negated when they are read; zeros that lie nowhere."""
+    theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    negated = torch.randn(5, 2, 4, dtype=torch.complex128).conj().imag
+    for dh, batched, why in [
+        (torch.randn(3, 5, 2, 4, dtype=torch.float64), True, "many gradients are taken at once"),
+        (negated, False, "what arrives is not laid out as it reads"),
+        (torch._efficientzerotensor((5, 2, 4), dtype=torch.float64), False, "what arrives is zeros without memory"),
+    ]:
+        got, want = (
+            torch.autograd.grad(m(x)[0], [x, *m.parameters()], dh, is_grads_batched=batched) for m in (ours, theirs)
+        )
+        agree(list(got), list(want))
+        assert not any(g.requires_grad for g in got)
+        assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: {why}"]
+    many = torch.randn(3, 5, 2, 4, dtype=torch.float64)
+    got, want = (torch.vmap(functools.partial(torch.autograd.grad, m(x)[0], x))(many) for m in (ours, theirs))
+    agree(list(got), list(want))
+    assert len(fallbacks.take()) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils import parametrizations
 
 import xrnn.torch
 from tests.torch.pairs import KINDS, agree, everything, pair
+from xrnn.torch.weights import WRAPPED
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -26,6 +28,18 @@ def test_a_copy_has_weights_of_its_own(kind: str) -> None:
             other.weight_hh_l0.zero_()
         agree([ours(x)[0]], [before])
         assert not torch.equal(other(x)[0], before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_has_nothing_wrapped(kind: str) -> None:
+    """Where a weight of the original lay, one of the copy may come to lie later on, with other values."""
+    theirs, _ = pair(kind, 3, 4)
+    parametrizations.orthogonal(theirs, "weight_hh_l0")  # with a deepcopy of its own
+    xrnn.torch.accelerate(theirs)
+    for module in (theirs, pair(kind, 3, 4)[1]):
+        module(torch.ones(2, 1, 3))
+        assert vars(module)[WRAPPED] is not None
+        assert vars(copy.deepcopy(module))[WRAPPED] is None
 
 
 def through_a_file(module: Any) -> Any:

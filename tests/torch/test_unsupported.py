@@ -104,6 +104,25 @@ def test_a_script_and_an_exported_program_hold_pytorchs_own(fallbacks: Fallbacks
     assert model.rnn.weight_ih_l0 is parameter
 
 
+def test_compile_leaves_the_kernels_between_its_graphs() -> None:
+    """As PyTorch's own modules; it would follow our code into NumPy, and translate that."""
+
+    def compiled(kind: Any) -> tuple[torch.Tensor, list[str]]:
+        graphs: list[str] = []
+
+        def backend(graph: Any, _: Any) -> Any:
+            graphs.append(graph.code)
+            return graph.forward
+
+        torch.manual_seed(0)
+        torch.compiler.reset()
+        return torch.compile(nn.Sequential(nn.Linear(3, 3), Net(kind), nn.ReLU()), backend=backend)(X), graphs
+
+    got, want = compiled(xrnn.torch.GRU), compiled(nn.GRU)
+    torch.testing.assert_close(got[0], want[0])
+    assert got[1] == want[1]
+
+
 WRONG: dict[str, Callable[[Any], Any]] = {
     "input size": lambda m: m(X[..., :2]),
     "dimensions": lambda m: m(X[None]),
@@ -132,5 +151,6 @@ def test_a_wrong_call_gets_pytorchs_error(wrong: str, kind: str, fallbacks: Fall
         with pytest.raises(Exception) as caught:  # noqa: PT011
             WRONG[wrong](module)
         errors.append((caught.type, str(caught.value)))
+        assert caught.value.__context__ is None  # no word of kernels in the traceback
     assert errors[1] == errors[0]
     assert len(fallbacks.take()) == 1

@@ -16,8 +16,9 @@ def accelerate(model: nn.Module) -> list[str]:
     """Let every nn.RNN, nn.LSTM and nn.GRU in `model` run xrnn's kernels, in place → their names in the model.
 
     The modules stay the same objects, with the same Parameters, hooks, parametrisations, mode and device: only what
-    `forward` runs is another. The model itself may be such a module; its name is then empty. Subclasses are left alone,
-    since their `forward` may mean something else, and so are modules with proj_size, which has no kernel.
+    `forward` runs is another. The model itself may be such a module; its name is then empty. Subclasses and modules
+    with a `forward` of their own are left alone, since it may mean something else, and so are modules with proj_size,
+    which has no kernel.
 
     Raises TypeError for what is no module.
     """
@@ -28,7 +29,7 @@ def accelerate(model: nn.Module) -> list[str]:
     replaced = []
     for name, module in model.named_modules():
         faster = _FASTER.get(parametrize.type_before_parametrizations(module))
-        if faster and not module.proj_size:
+        if faster and not module.proj_size and "forward" not in vars(module):
             module.__class__ = _parametrised(type(module), faster) if parametrize.is_parametrized(module) else faster
             replaced.append(name)
     return replaced

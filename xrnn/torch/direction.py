@@ -14,12 +14,12 @@ from xrnn.ops.cell import Cell
 from xrnn.torch.memory import Memory
 from xrnn.typing import Array
 
-# Where the values of each tensor lie: with the shape, all that a view depends on.
-Storage: TypeAlias = list[tuple[int, tuple[int, ...]]]
+# Where the values of each tensor lie, its shape and its strides: all that a view depends on, but for the dtype.
+Storage: TypeAlias = list[tuple[int, tuple[int, ...], tuple[int, ...]]]
 
 
 def storage_of(tensors: Sequence[Tensor]) -> Storage:
-    return [(t.data_ptr(), t.stride()) for t in tensors]
+    return [(t.data_ptr(), t.shape, t.stride()) for t in tensors]
 
 
 @dataclass(slots=True, eq=False)
@@ -61,12 +61,24 @@ class Direction:
 
 @dataclass(slots=True, eq=False)
 class Wrapped:
-    """The directions of all layers of a module, as long as the weights lie where they lay."""
+    """The directions of all layers of a module, as long as the weights lie where they lay.
 
+    A copy of the module has weights of its own: there, and in a file, None takes the place of this.
+    """
+
+    mode: str
     dtype: torch.dtype
     device: torch.device
     storage: Storage
     directions: list[Direction]
 
-    def fits(self, x: Tensor, weights: Sequence[Tensor]) -> bool:
-        return x.dtype is self.dtype and x.device == self.device and storage_of(weights) == self.storage
+    def fits(self, mode: str, x: Tensor, weights: Sequence[Tensor]) -> bool:
+        return (
+            mode == self.mode
+            and x.dtype is self.dtype
+            and x.device == self.device
+            and storage_of(weights) == self.storage
+        )
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()

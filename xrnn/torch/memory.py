@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ class Memory(Protocol):
 class Host:
     """The CPU's memory."""
 
+    _nothing: Final = nullcontext()
+
     def __init__(self) -> None:
         self.backend = get_backend("numpy")
         with use_fused(True):
@@ -43,7 +45,7 @@ class Host:
         return array
 
     def entered(self) -> AbstractContextManager[object]:
-        return nullcontext()
+        return self._nothing
 
 
 class Cuda:

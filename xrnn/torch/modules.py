@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from typing import Any, ClassVar, Final
 
@@ -11,10 +12,16 @@ from torch import _VF, Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from xrnn.torch.recurrence import recurrence
-from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor
-from xrnn.torch.weights import WRAPPED, directions_of, weights_of
+from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor, follows
+from xrnn.torch.weights import directions_of, weights_of
 
 _log: Final = logging.getLogger("xrnn.torch")
+
+
+@functools.cache
+def _not_followed() -> Any:
+    """Calls a function that torch.compile is not to follow, or it would translate our NumPy code to PyTorch."""
+    return torch.compiler.disable(lambda function, *arguments: function(*arguments))
 
 
 class KernelModule(nn.RNNBase):
@@ -26,10 +33,14 @@ class KernelModule(nn.RNNBase):
         try:
             check_mode()
             run = self._packed if isinstance(input, PackedSequence) else self._padded
+            if follows() is not None:
+                return _not_followed()(run, input, self._given(hx))
             return run(input, self._given(hx))
-        except Unsupported as why:
-            _log.debug("%s runs in PyTorch: %s", type(self).__name__, why)
-            return super().forward(input, hx)
+        except Unsupported as found:
+            why = found
+        # Past the `except`, so that an error of PyTorch's doesn't drag this one along.
+        _log.debug("%s runs in PyTorch: %s", type(self).__name__, why)
+        return super().forward(input, hx)
 
     def _given(self, hx: Any) -> list[Any]:
         """The initial states, none or one for each that the cell has."""
@@ -104,13 +115,6 @@ class KernelModule(nn.RNNBase):
 
     def _returned(self, final: list[Tensor]) -> Any:
         return tuple(final) if self.mode == "LSTM" else final[0]
-
-    # ---- what a copy, a file and a script get ----
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        state.pop(WRAPPED, None)
-        return state
 
     def __prepare_scriptable__(self) -> nn.RNNBase:
         """PyTorch's own module of the same parameters: torch.jit.script can't compile a kernel."""

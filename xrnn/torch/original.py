@@ -1,8 +1,7 @@
-"""One direction of one layer by PyTorch's own operations, for a gradient that is itself differentiated."""
+"""One direction of one layer by PyTorch's own operations, for gradients that the kernels can't compute."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,8 +9,6 @@ import torch
 from torch import _VF, Tensor
 
 from xrnn.torch.direction import Direction
-
-_log: Final = logging.getLogger("xrnn.torch")
 
 _OPERATIONS: Final[dict[str, Any]] = {
     "RNN_TANH": _VF.rnn_tanh,
@@ -30,17 +27,20 @@ def gradients(
     dresults: Sequence[Tensor | None],
     needed: Sequence[bool],
 ) -> list[Tensor | None]:
-    """The gradients of x, the initial states and the weights, with a graph of their own; None where not `needed`."""
-    _log.debug("%s: the gradient runs in PyTorch: it is to be differentiated again", direction.mode)
-    inputs = [x, *initial, *weights]
-    results = _run(direction, x, lengths, initial, weights)
+    """The gradients of x, the initial states and the weights; None where not `needed`.
+
+    They have a graph of their own where gradients are enabled, as in a `backward` with create_graph=True.
+    """
+    inputs, again = [x, *initial, *weights], torch.is_grad_enabled()
+    with torch.enable_grad():
+        results = _run(direction, x, lengths, initial, weights)
     used = [(r, d) for r, d in zip(results, dresults, strict=True) if d is not None]
     found = iter(
         torch.autograd.grad(
             [r for r, _ in used],
             [t for t, need in zip(inputs, needed, strict=True) if need],
             [d for _, d in used],
-            create_graph=True,
+            create_graph=again,
             allow_unused=True,
         )
     )

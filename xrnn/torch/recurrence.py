@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -12,7 +13,10 @@ from xrnn.interop.torch_weights import gradients_to_torch
 from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.torch import original
 from xrnn.torch.direction import Direction
+from xrnn.torch.unsupported import Unsupported, check_gradients
 from xrnn.typing import Array
+
+_log: Final = logging.getLogger("xrnn.torch")
 
 
 def recurrence(
@@ -55,7 +59,10 @@ class _Recurrence(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         states, others = ctx.states, len(needed) - 1
         initial, weights, kept = saved[:states], saved[states:others], saved[others + 1 :]
-        if torch.is_grad_enabled():  # the gradient is to be differentiated again
+        try:
+            check_gradients((dh, *dfinal))
+        except Unsupported as why:
+            _log.debug("%s: the gradient runs in PyTorch: %s", ctx.direction.mode, why)
             gradients = original.gradients(ctx.direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
             return None, None, None, *gradients
         with ctx.direction.memory.entered():
@@ -64,12 +71,12 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _forward(d: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], training: bool) -> Trace:
-    return d.memory.backend.recurrence_forward(d.cell, _inputs(d, x, lengths, initial), training)
+    return d.memory.backend.recurrence_forward(d.cell, _inputs(d, x, d.bias, lengths, initial), training)
 
 
-def _inputs(d: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor]) -> Inputs:
+def _inputs(d: Direction, x: Tensor, b: Array, lengths: Tensor | None, initial: Sequence[Tensor]) -> Inputs:
     array = d.memory.array
-    inputs = Inputs(array(x), d.Wx, d.Wh, d.bias, d.initial)
+    inputs = Inputs(array(x), d.Wx, d.Wh, b, d.initial)
     if initial:
         inputs.initial = [array(state)[0] for state in initial]
     if lengths is not None:
@@ -97,12 +104,15 @@ def _backward(
 ) -> list[Tensor]:
     """The gradients of x, the initial states and the weights, of which there are two or four."""
     xp, array, tensor, states = d.memory.backend.xp, d.memory.array, d.memory.tensor, len(d.initial)
-    inputs, arrays = _inputs(d, x, lengths, initial), [array(t) for t in kept]
+    # In the memory order of PyTorch's weights, so that their gradients need no copy.
+    dWx, dWh = (xp.empty(p.shape[::-1], p.dtype).T for p in (d.Wx, d.Wh))
+    db = xp.empty(d.cell.pre * len(d.Wh), d.Wh.dtype)
+    grads = dWx, dWh, db
+    # No gradient depends on b: it is not summed again, and its own gradient stands in its place.
+    inputs, arrays = _inputs(d, x, db, lengths, initial), [array(t) for t in kept]
     trace = Trace(inputs, arrays[:states])
     if len(arrays) > states:
         trace.z = arrays[states]
-    # In the memory order of PyTorch's weights, so that their gradients need no copy.
-    grads = [xp.empty(p.shape[::-1], p.dtype).T for p in (inputs.Wx, inputs.Wh, inputs.b)]
     dx, dinitial = d.memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads)
     dweights = gradients_to_torch(xp, d.cell, *grads)[:weights]
     return [tensor(dx), *[tensor(g[None]) for g in dinitial[: len(initial)]], *[tensor(g) for g in dweights]]

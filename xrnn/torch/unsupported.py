@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
@@ -16,7 +17,9 @@ _casts: Final = torch._C._is_any_autocast_enabled
 _traced: Final = torch._C._get_tracing_state
 _compiled: Final = torch.compiler.is_compiling
 _transformed: Final = torch._C._are_functorch_transforms_active
+follows: Final = torch._C._dynamo.eval_frame.get_eval_frame_callback  # None unless torch.compile follows each call
 _watched: Final = torch._C._len_torch_dispatch_stack
+_batched: Final = torch._C._functorch.is_legacy_batchedtensor  # by is_grads_batched; torch.vmap is a transform
 
 
 class Unsupported(Exception):
@@ -45,3 +48,19 @@ def check_tensor(name: str, tensor: Any, like: torch.Tensor | None = None) -> No
         raise Unsupported(f"{name} is not laid out as it reads")
     if like is not None and (tensor.dtype is not like.dtype or tensor.device != like.device):
         raise Unsupported(f"{name} is {tensor.dtype} on {tensor.device}, the input {like.dtype} on {like.device}")
+
+
+def check_gradients(gradients: Iterable[torch.Tensor | None]) -> None:
+    """Raises Unsupported where they are differentiated again, many at once, or have no memory that reads as they do."""
+    if torch.is_grad_enabled():
+        raise Unsupported("it is to be differentiated again")
+    if _transformed():
+        raise Unsupported("a transform of torch.func (vmap, grad, …) is active")
+    for g in gradients:
+        if g is None:
+            continue
+        if _batched(g):
+            raise Unsupported("many gradients are taken at once")
+        check_tensor("what arrives", g)
+        if g._is_zerotensor():
+            raise Unsupported("what arrives is zeros without memory")

@@ -31,7 +31,7 @@ def weights_of(module: nn.RNNBase) -> list[Tensor]:
 def directions_of(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> list[Direction]:
     """The directions of all layers.   Raises Unsupported where they don't fit x, or the kernels don't fit them."""
     kept: Wrapped | None = module.__dict__.get(WRAPPED)
-    if kept and kept.fits(x, weights):
+    if kept and kept.fits(module.mode, x, weights):
         return kept.directions
     made = _wrap(module, weights, x)
     module.__dict__[WRAPPED] = made  # replaced whole, never changed: another thread may be reading the old one
@@ -53,7 +53,7 @@ def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
             if w.shape != shape:
                 raise Unsupported(f"{name} is {tuple(w.shape)}, not {shape}")
         made.append(Direction.of(module.mode, memory, k % directions == 1, weights[own]))
-    return Wrapped(x.dtype, x.device, storage_of(weights), made)
+    return Wrapped(module.mode, x.dtype, x.device, storage_of(weights), made)
 
 
 def _shapes(module: nn.RNNBase, D: int) -> list[tuple[int, ...]]:
