@@ -72,7 +72,7 @@ def pack(series: Sequence[HostArray], targets: HostArray) -> tuple[HostArray, Ho
     → that array, and the x in it.
     """
     lengths = np.array([len(values) for values in series], np.int32)
-    T, N, D = lengths.max(), len(series), series[0].shape[1]
+    T, N, D = int(lengths.max()), len(series), series[0].shape[1]  # T · N · D may be beyond int32
     whole = np.zeros(T * N * D + 2 * N, np.float32)
     x = whole[: T * N * D].reshape(T, N, D)
     for n, values in enumerate(series):
