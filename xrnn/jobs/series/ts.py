@@ -131,7 +131,8 @@ def _column(channel: str, header: Header, where: str) -> list[float]:
         return []
     if not header.time_stamps:
         return parsed(channel.split(","), where)
-    channel = channel if channel.endswith(")") else f"{channel})"  # the split before a label took it
+    # The line was split at "):", which took the parenthesis of every channel but the last.
+    channel = channel if channel.endswith(")") else f"{channel})"
     pairs = list(_PAIR.finditer(channel))
     if re.sub(r"[\s,]", "", _PAIR.sub("", channel)) or not pairs:
         raise DataError(f"{printable(where)}: expected pairs, as (0,1.5),(1,1.7), got {quoted(channel)!r}; mend it")
