@@ -131,7 +131,7 @@ def _column(channel: str, header: Header, where: str) -> list[float]:
         return []
     if not header.time_stamps:
         return parsed(channel.split(","), where)
-    # The line was split at "):", which took the parenthesis of every channel but the last.
+    # The line was split at each "):", which took the parenthesis with it.
     channel = channel if channel.endswith(")") else f"{channel})"
     pairs = list(_PAIR.finditer(channel))
     if re.sub(r"[\s,]", "", _PAIR.sub("", channel)) or not pairs:
