@@ -19,6 +19,7 @@ from xrnn.typing import HostArray
 OPERATIONS: Final = ("step", "forward", "train")
 # By cell: how many gates' columns Wx and Wh have, and how many elements a unit has in b.
 GATES: Final = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4), "leak": (1, 1)}
+COMMON: Final = ("rnn", "lstm", "gru")  # those that PyTorch has as well
 LEAK: Final = 0.3
 LAYERS: Final[dict[str, Any]] = {
     "rnn": xrnn.RNN,
@@ -115,7 +116,7 @@ GATED: Final = tuple(
 # Batches of different lengths, and the leaky RNN: also beside the full batch and the Elman layer.
 RAGGED: Final = tuple(
     Case(*sizes, cell=cell, ragged=True)
-    for cell in ("rnn", "lstm", "gru")
+    for cell in COMMON
     for sizes in ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))
 )
 LEAKY: Final = tuple(
@@ -165,9 +166,8 @@ class Problem:
         self.x = normal(T, N, D)
         self.h_prev = normal(N, H, scale=0.5)
         self.Wx = normal(D, columns, scale=0.7 / D**0.5)
-        self.Wh = normal(
-            H, columns, scale=0.7 / H**0.5
-        )  # spectral radius near 0.7: gradients neither explode nor vanish
+        # A spectral radius near 0.7: gradients neither explode nor vanish.
+        self.Wh = normal(H, columns, scale=0.7 / H**0.5)
         self.b = normal(biases, scale=0.1)
         self.dh = normal(T, N, H)
         self.lengths = case.lengths if case.ragged else None

@@ -20,9 +20,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.peers.weights import of_torch
-from benchmarks.ratios import ratio
-from benchmarks.turns import in_turns, quartiles, workers
+from benchmarks.ratios import quartiles, ratio
+from benchmarks.turns import in_turns, workers
+from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
@@ -92,7 +92,7 @@ class TorchRun:
         settings = self._settings
         weights = (
             self._embedding.weight.detach().numpy(),
-            *of_torch(settings.cell, [p.detach().numpy() for p in self._rnn.parameters()]),
+            *from_torch(np, CELLS[settings.cell], *(p.detach().numpy() for p in self._rnn.parameters())),
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )

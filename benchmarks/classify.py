@@ -22,9 +22,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.peers.weights import of_torch
-from benchmarks.ratios import ratio
-from benchmarks.turns import in_turns, quartiles, workers
+from benchmarks.ratios import quartiles, ratio
+from benchmarks.turns import in_turns, workers
+from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.series.batches import Batches, unpack
 from xrnn.jobs.series.data import Dataset, load_dataset
@@ -99,8 +99,8 @@ class TorchRun:
         settings, data = self._settings, self._data
         parameters = [p.detach().numpy() for p in self._rnn.parameters()]
         weights = (
-            *of_torch(settings.cell, parameters[:4]),
-            *of_torch(settings.cell, parameters[4:]),
+            *from_torch(np, CELLS[settings.cell], *parameters[:4]),
+            *from_torch(np, CELLS[settings.cell], *parameters[4:]),
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )
@@ -150,7 +150,7 @@ def report(results: dict[str, Any]) -> str:
             r = ratio(of_case["xrnn"], of_case["pytorch"])
             lines.append(f"{case:15} {'xrnn / PyTorch':22} {r.median:>8.2f} ({r.low:.2f} to {r.high:.2f}): {r.verdict}")
     for library, version in results["versions"].items():
-        _, share, _ = quartiles([r / f for r, f in zip(seconds[RAGGED][library], seconds[FULL][library], strict=True)])
+        share = ratio(seconds[FULL][library], seconds[RAGGED][library]).median
         lines.append(f"{version:38} {share:.2f} of the time at 100 steps for 1 to 100, which have 0.505 of the steps")
     for library, trained in results["accuracy"].items():
         if trained:

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.cases import Case, Problem
+from benchmarks.cases import COMMON, Case, Problem
 from benchmarks.peers import PEERS, build
 from benchmarks.worker import environment
 
-CASES: Final = tuple(Case(T=1000, N=64, D=256, H=256, cell=cell) for cell in ("rnn", "lstm", "gru"))
+CASES: Final = tuple(Case(T=1000, N=64, D=256, H=256, cell=cell) for cell in COMMON)
 # By cell, how many numbers a unit has at each step that the backward pass needs: h; h, c, i, f, g, o; h, r, u, n, z_h.
 _KEPT: Final = {"rnn": 1, "lstm": 6, "gru": 5}
 # JAX compiles within a call, and its compiler's memory would be counted.

@@ -25,11 +25,16 @@ class Ratio:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    rounds = [b / a for a, b in zip(ours, theirs, strict=True)]
-    if len(rounds) < 2:
-        return Ratio(rounds[0], rounds[0], rounds[0])
-    low, median, high = statistics.quantiles(rounds, n=4, method="inclusive")
+    low, median, high = quartiles([b / a for a, b in zip(ours, theirs, strict=True)])
     return Ratio(median, low, high)
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """The lower one, the median and the upper one; of a single value, that value."""
+    if len(values) < 2:
+        return (values[0],) * 3
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high
 
 
 def fastest(times: Mapping[str, Sequence[float]]) -> str:

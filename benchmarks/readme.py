@@ -1,4 +1,7 @@
-"""The table of the README, from what `benchmarks.compare` wrote: `python -m benchmarks.readme FOLDER/compare.json`."""
+"""The tables of docs/speed.md from what `benchmarks.compare` wrote: `python -m benchmarks.readme FOLDER/compare.json`.
+
+With `--short` those of the README: the same with some of the rows, for the cells without lengths or a leak.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.cases import STATED, Case
 from benchmarks.ratios import share
@@ -15,23 +18,33 @@ from benchmarks.report import KINDS, Cell, against_base, against_peers
 
 _HEAD = "| T, N, D, H | forward, µs | best peer / xrnn | of ceiling | forward + backward, µs | best peer / xrnn |"
 _RULE = "|---|--:|--:|--:|--:|--:|"
+# T, N, D, H of the rows that the README has.
+_SHORT: Final = (
+    (50, 1, 64, 64),
+    (50, 16, 256, 256),
+    (50, 64, 256, 256),
+    (35, 48, 100, 200),
+    (20, 1, 512, 1024),
+    (20, 1, 1024, 1024),
+)
 
 
-def table(results: dict[str, Any]) -> str:
+def table(results: dict[str, Any], short: bool = False) -> str:
     """A table for each kind of cell that was measured: a row for each case of `STATED`, and the geometric means."""
     cells = {(cell["case"], cell["operation"]): cell for cell in results["cells"]}
     tables = []
     for (kind, ragged), name in KINDS.items():
         of_kind = [case for case in STATED if (case.cell, case.ragged) == (kind, ragged)]
-        if measured := [case for case in of_kind if (case.name, "train") in cells]:
-            tables.append(f"{name}:\n\n" + "\n".join(_table(cells, measured)))
+        measured = [case for case in of_kind if (case.name, "train") in cells]
+        if measured and not (short and measured[0].base):
+            tables.append(f"{name}:\n\n" + "\n".join(_table(cells, measured, short)))
     return "\n\n".join(tables)
 
 
-def _table(cells: dict[tuple[str, str], Cell], cases: Sequence[Case]) -> list[str]:
+def _table(cells: dict[tuple[str, str], Cell], cases: Sequence[Case], short: bool) -> list[str]:
     beside = "" if cases[0].base is None else "of full batch" if cases[0].ragged else "of Elman"
     lines = [(f"{_HEAD} {beside} |" if beside else _HEAD), f"{_RULE}--:|" if beside else _RULE]
-    for case in cases:
+    for case in (case for case in cases if not short or case.sizes in _SHORT):
         forward, train = cells[case.name, "forward"], cells[case.name, "train"]
         rate = share(forward["flops"], forward["microseconds"]["xrnn"], forward["ceiling_gflops"])
         sizes = f"{case.T}, {case.N}, {case.D}, {case.H}"
@@ -70,9 +83,11 @@ def _peer(cell: Cell) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description="the README's table")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description="the tables of docs/speed.md")
     parser.add_argument("results", type=Path, help="what benchmarks.compare wrote")
-    print(table(json.loads(parser.parse_args(arguments).results.read_text())))
+    parser.add_argument("--short", action="store_true", help="those of the README, which have fewer rows")
+    options = parser.parse_args(arguments)
+    print(table(json.loads(options.results.read_text()), options.short))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from benchmarks.accuracy import print_accuracy
 from benchmarks.cases import GATES, STATED, SWEEPS, Case
 from benchmarks.memory import print_memory
 from benchmarks.peers import OURS
-from benchmarks.ratios import Ratio, fastest, gflops, ratio, share
+from benchmarks.ratios import Ratio, fastest, gflops, quartiles, ratio, share
 from benchmarks.step import print_step
 from benchmarks.torch_modules import print_modules
 
@@ -39,7 +39,7 @@ def print_comparison(results: dict[str, Any], console: Console) -> None:
     ceilings = [rate for cell in results["cells"] for rate in cell["ceiling_gflops"]]
     console.print(
         f"{machine['cpu']}, {machine['threads']} threads, {results['dtype']}, {results['rounds']} rounds, "
-        f"{machine['date']}; large matrix product: {_quartiles(ceilings)} GFLOP/s",
+        f"{machine['date']}; large matrix product: {_show_quartiles(ceilings)} GFLOP/s",
         highlight=False,
     )
     for (kind, ragged), name in KINDS.items():
@@ -128,8 +128,8 @@ def wide_console() -> Console:
     return Console(width=max(Console().width, 170))
 
 
-def _quartiles(values: Sequence[float]) -> str:
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+def _show_quartiles(values: Sequence[float]) -> str:
+    low, median, high = quartiles(values)
     return f"{median:.0f} ({low:.0f}–{high:.0f})"
 
 

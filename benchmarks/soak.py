@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.soak_training import CELLS, SAVE_EVERY
+from benchmarks.spinning import Spinning, spin, stop
 
 # What the resident memory of one life may gain after its first checkpoints: malloc's blocks, in an arena a thread.
 _ALLOWED: Final = 8e6
@@ -79,7 +80,7 @@ class Load:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng, self._until = rng, 0.0
-        self._busy: list[subprocess.Popen[bytes]] = []
+        self._busy: list[Spinning] = []
 
     def __enter__(self) -> Load:
         return self
@@ -91,14 +92,11 @@ class Load:
         if time.monotonic() < self._until:
             return
         self.stop()
-        for _ in range(self._rng.choice((0, 0, 1, os.cpu_count() or 1))):
-            self._busy.append(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+        self._busy = spin(self._rng.choice((0, 0, 1, os.cpu_count() or 1)))
         self._until = time.monotonic() + self._rng.uniform(0.5, 5)
 
     def stop(self) -> None:
-        for process in self._busy:
-            process.kill()
-            process.wait()
+        stop(self._busy)
         self._busy = []
 
 

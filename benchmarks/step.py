@@ -13,19 +13,18 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.cases import Case
+from benchmarks.cases import COMMON, Case
 from benchmarks.peers import PEERS
 from benchmarks.ratios import ratio
 from benchmarks.worker import Worker
 
-CELLS: Final = ("rnn", "lstm", "gru")
 _TITLES: Final = {"step": "call", "stream": "stream", "train": "forward + backward"}
 _PARTS: Final = ("total", "checks", "allocation", "kernel", "call")
 _SIZE: Final = 64  # D and H
 _OURS: Final = "xrnn"
 
 
-def measure_step(peers: Sequence[str], rounds: int, threads: int, cells: Sequence[str] = CELLS) -> dict[str, Any]:
+def measure_step(peers: Sequence[str], rounds: int, threads: int, cells: Sequence[str] = COMMON) -> dict[str, Any]:
     """Times of each cell in microseconds, one a round: by operation and library, and of the parts of xrnn's call.
 
     parts   "total" of a call; "checks" of its arguments; "allocation" of the buffer for a state; "kernel", taken as
@@ -122,7 +121,7 @@ def _table(cell: str, microseconds: dict[str, dict[str, list[float]]]) -> Table:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description="the latency of one step")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, xrnn among them (default: all)")
-    parser.add_argument("--cells", default=",".join(CELLS), help="comma-separated (default: %(default)s)")
+    parser.add_argument("--cells", default=",".join(COMMON), help="comma-separated (default: %(default)s)")
     parser.add_argument("--rounds", type=machine.positive, default=15, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)

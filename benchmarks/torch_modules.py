@@ -16,15 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.cases import GATED, GATES, QUICK, Case
-from benchmarks.peers import DOOR
+from benchmarks.cases import COMMON, GATED, QUICK, Case
+from benchmarks.peers import MODULES
 from benchmarks.ratios import ratio
 from benchmarks.worker import Worker
 
-_PEERS: Final = ("torch", DOOR)
+_PEERS: Final = ("torch", MODULES)
 _OPERATIONS: Final = {"forward": "inference", "train": "training"}
 
-CASES: Final = tuple(Case(*sizes, cell=cell) for cell in GATES for sizes in dict.fromkeys(case.sizes for case in GATED))
+CASES: Final = tuple(
+    Case(*sizes, cell=cell) for cell in COMMON for sizes in dict.fromkeys(case.sizes for case in GATED)
+)
 
 
 def measure(cases: Sequence[Case], rounds: int, threads: int) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def measure(cases: Sequence[Case], rounds: int, threads: int) -> dict[str, Any]:
 
 
 def print_modules(results: dict[str, Any], console: Console) -> None:
-    for kind in GATES:
+    for kind in COMMON:
         cells = [cell for cell in results["cells"] if cell["cell"] == kind]
         if not cells:
             continue
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.torch_modules", description="xrnn.torch's modules beside PyTorch's own"
     )
     parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
-    parser.add_argument("--cell", choices=GATES, help="one kind only")
+    parser.add_argument("--cell", choices=COMMON, help="one kind only")
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -51,11 +50,3 @@ def in_turns(libraries: Sequence[str], rounds: int, measure: Callable[[str], flo
             measured[library].append(measure(library))
         order.reverse()
     return measured
-
-
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """The lower one, the median and the upper one."""
-    if len(values) < 2:
-        return (values[0],) * 3
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, median, high

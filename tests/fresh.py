@@ -7,15 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-# A finder in front of all others, which says that there is no CuPy.
-NO_CUPY = """
+# A finder in front of all others, which says that there is no such library.
+_WITHOUT = """
 import sys
-class NoCupy:
+class Without:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "cupy":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, NoCupy())
+        if name.partition(".")[0] == "{library}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Without())
 """
+NO_CUPY, NO_TORCH = (_WITHOUT.format(library=library) for library in ("cupy", "torch"))
 
 # The stand-in in the place of real CuPy: a second backend that works without a GPU.
 STANDIN_AS_CUPY = """

@@ -16,7 +16,11 @@ from typing import Any, Final
 import pytest
 
 # Files that need a library, which they don't import at their top.
-_FILES: Final = {"standin/test_names.py": ("cupy", "proof"), "benchmarks/test_char_lm.py": ("torch", "bench")}
+_FILES: Final = {
+    "standin/test_names.py": ("cupy", "proof"),
+    "benchmarks/test_char_lm.py": ("torch", "bench"),
+    "benchmarks/test_classify.py": ("torch", "bench"),
+}
 # What may be missing, by what a file imports: a bare GPU machine lacks most of it. The gradients of the reference are
 # taken by autograd.
 _IMPORTS: Final = {

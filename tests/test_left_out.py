@@ -70,6 +70,9 @@ def test_a_file_that_imports_what_is_missing_is_left_out(monkeypatch: pytest.Mon
     assert not left_out.pytest_ignore_collect(tests / "test_backend.py")
     assert found == Counter({"what needs autograd ({}): pip install -e '.[test]'": 1})
     monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "torch" else object())
+    for job in ("char_lm", "classify"):  # imported within a function
+        assert left_out.pytest_ignore_collect(tests / "benchmarks" / f"test_{job}.py")
+    assert found.pop("what needs torch ({}): pip install -e '.[bench]'") == 2
     assert left_out.pytest_ignore_collect(tests / "torch" / "test_modules.py")
     assert not left_out.pytest_ignore_collect(tests / "torch" / "test_missing.py")
     assert found.pop("what needs torch ({}): pip install -e '.[torch]'") == 1

@@ -28,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_training_code_learns(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
-    training, _ = blocks("python")
+    training, _, _ = blocks("python")
     bound = 0.01
     if backend.name != "numpy":  # the stand-in is slow
         training, bound = training.replace("range(300)", "range(30)"), 0.5
@@ -38,7 +38,7 @@ def test_training_code_learns(backend: Backend, capsys: pytest.CaptureFixture[st
 
 
 def test_own_arrays_are_updated_in_place(backend: Backend) -> None:
-    _, own_arrays = blocks("python")
+    _, own_arrays, _ = blocks("python")
     T, N, D, H = 5, 3, 2, 4
     rng = np.random.default_rng(0)
     shapes = {"Wx": (D, H), "Wh": (H, H), "b": (H,), "x": (T, N, D), "h_prev": (N, H), "dh": (T, N, H)}
@@ -48,6 +48,17 @@ def test_own_arrays_are_updated_in_place(backend: Backend) -> None:
     for name, dp in zip(before, names["rnn"].grads, strict=True):
         np.testing.assert_array_equal(backend.to_numpy(names[name]), before[name] - 0.1 * backend.to_numpy(dp))
         assert np.any(backend.to_numpy(dp))
+
+
+@pytest.mark.needs("torch", "torch")
+def test_an_existing_model_is_accelerated() -> None:
+    import torch
+
+    import xrnn.torch
+
+    model = torch.nn.ModuleList([torch.nn.LSTM(2, 3), torch.nn.Linear(3, 1)])
+    exec(blocks("python")[2], {"model": model})
+    assert type(model[0]) is xrnn.torch.LSTM
 
 
 def test_make_commands_are_targets() -> None:

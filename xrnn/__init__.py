@@ -29,8 +29,8 @@ from xrnn.optim import SGD, Adam, clip_grad_norm
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
 
-# The doors to files and other libraries are imported at their first use.
-_DOORS = {
+# Names whose modules are imported at the first use: `import xrnn` alone imports none of what these need.
+_AT_FIRST_USE = {
     "from_torch": "xrnn.interop.torch",
     "load": "xrnn.interop.files",
     "save": "xrnn.interop.files",
@@ -43,12 +43,12 @@ if _typing.TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        if name in _DOORS:
-            return getattr(_importlib.import_module(_DOORS[name]), name)
+        if name in _AT_FIRST_USE:
+            return getattr(_importlib.import_module(_AT_FIRST_USE[name]), name)
         raise AttributeError(f"module 'xrnn' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return [*globals(), *_DOORS]
+        return [*globals(), *_AT_FIRST_USE]
 
 
 __version__ = "0.1.0"

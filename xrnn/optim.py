@@ -28,6 +28,9 @@ class Optimizer:
     grads    the layers' own gradients, or, between `accumulate` and `step`, their sums
     steps    how many steps were taken
     lr       the learning rate; set it between steps for a schedule
+
+    Raises TypeError for what is no list of layers, ValueError for a layer that is listed twice, or whose parameters are
+    read-only, and for a bad `lr`.
     """
 
     def __init__(self, layers: Iterable[HasParameters], lr: float) -> None:

@@ -32,7 +32,7 @@ class NumpyBackend(Backend):
     """Arrays in host memory. Its fused forms run the whole sequence in one compiled call.
 
     They use OpenMP's number of threads, up to the CPUs that the process may use: its affinity, and its quota as it was
-    when the backend was loaded.
+    when the backend was loaded; and fewer while these wait for each other, where other programs take the CPUs.
 
     `XRNN_ISA` names the instruction-set level to use: `baseline`, `avx2` or `avx512` on x86-64, else `baseline`; by
     default the highest that the CPU has. Read when the backend is loaded.

@@ -49,9 +49,8 @@ def build(problem: Problem, threads: int, device: str = "cpu", library: str = "t
             return cell(x[0], tuple(states))[0] if paired else cell(x[0], states[0])
 
     initial = tuple(state[None] for state in states)
-    lengths = (
-        None if problem.lengths is None else torch.from_numpy(problem.lengths)
-    )  # on the CPU, as packing wants them
+    # On the CPU also where x is not: packing takes them there.
+    lengths = None if problem.lengths is None else torch.from_numpy(problem.lengths)
 
     def run(x: torch.Tensor, initial: tuple[torch.Tensor, ...]) -> torch.Tensor:
         given = initial if paired else initial[0]

@@ -24,7 +24,7 @@ def test_processes_and_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8), Case(3, 2, 4, 8, cell="gru")))
     monkeypatch.setattr(busy, "PAUSE", 0.0)
     monkeypatch.setattr(busy, "_SETTLE", 0.01)
-    options = ["--peers", "xrnn", "--processes", "1,2", "--rounds", "1", "--seconds", "0.02", "--cases", "gru"]
+    options = ["--alone", "--processes", "1", "2", "--rounds", "1", "--seconds", "0.02", "--cases", "gru"]
     busy.main([*options, "--parts", "processes,pause", "--out", str(tmp_path)])
     results = json.loads((tmp_path / "busy.json").read_text())
     ((case, rates),) = results["processes"].items()

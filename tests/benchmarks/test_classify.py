@@ -7,12 +7,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from benchmarks import classify
+from tests.benchmarks.training import assert_both_learn_alike
 from tests.jobs.series.waves import dataset, waves, write_ts
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.series.settings import Settings
@@ -24,29 +23,10 @@ ROOT = Path(__file__).parents[2]
 def test_both_learn_alike_from_the_same_weights(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
     settings = Settings(cell=cell, hidden=6, batch=4, dropout=0.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    # Without xrnn's schedule and clipping, which PyTorch's user has not written.
+    # Without xrnn's schedule, which PyTorch's user has not written.
     monkeypatch.setattr("xrnn.jobs.series.trainer.learning_rate", lambda peak, step, whole: peak)
-    monkeypatch.setattr("xrnn.jobs.trainer._MAX_NORM", 1e9)
     torch, xrnn = classify.TorchRun(dataset(), settings), classify.XrnnRun(dataset(), settings)
-    for mine, theirs in zip(xrnn.model().named_params.values(), torch.model().named_params.values(), strict=True):
-        mine[...] = theirs
-    # A second bias would make their sum learn twice as fast. GRU's n has two that are no sum.
-    only = slice(2 * settings.hidden if cell == "gru" else None, None if cell == "gru" else 0)
-    for bias in (torch._rnn.bias_hh_l0, torch._rnn.bias_hh_l0_reverse):
-        bias.register_hook(lambda gradient: only_part(gradient, only))
-    for _ in range(20):
-        torch.step()
-        xrnn.step()
-    for (name, mine), theirs in zip(
-        xrnn.model().named_params.items(), torch.model().named_params.values(), strict=True
-    ):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4, err_msg=name)
-
-
-def only_part(gradient: Any, part: slice) -> Any:
-    kept = gradient.clone().zero_()
-    kept[part] = gradient[part]
-    return kept
+    assert_both_learn_alike(cell, torch, xrnn, monkeypatch)
 
 
 def test_the_figures_are_printed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,11 +27,12 @@ def of_peer(peer: str) -> Any:
 # The cells of those that have not all of them, and who takes rows of different lengths.
 CELLS = {
     "torch": {"rnn", "lstm", "gru"},
+    "xrnn.torch": {"rnn", "lstm", "gru"},
     "onnxruntime": {"rnn", "lstm", "gru"},
     "reservoirpy": {"leak"},
     "expression": {"rnn"},
 }
-LENGTHS = {"xrnn", "xrnn-plain", "torch", "onnxruntime"}
+LENGTHS = {"xrnn", "xrnn-plain", "torch", "xrnn.torch", "onnxruntime"}
 
 
 @pytest.mark.parametrize("cell", GATES)

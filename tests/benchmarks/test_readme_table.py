@@ -47,6 +47,14 @@ def test_cells_with_gates_have_tables_of_their_own() -> None:
     assert f"{case.flops('forward') / 4.0e-6 / 100e9:.0%}" in gru
 
 
+def test_short_tables_have_fewer_rows_and_the_same_means() -> None:
+    both = CELLS[:2]
+    cells = [cell(operation, 5.0, 10.0, case) for case in (*both, RAGGED[0]) for operation in ("forward", "train")]
+    lines = readme.table({"cells": cells}, short=True).splitlines()
+    assert [line.split(" | ")[0] for line in lines[4:-2]] == ["| 50, 1, 64, 64"]
+    assert lines[-2] == "forward: geometric mean 2.00, ahead in 2 of 2 cells"
+
+
 def test_a_ragged_batch_says_its_share_of_the_full_one() -> None:
     cells = [cell(operation, 4.0, 12.0, RAGGED[0]) for operation in ("forward", "train")]
     for measured, base in zip(cells, (8.0, 5.0), strict=True):

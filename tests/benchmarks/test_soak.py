@@ -72,7 +72,10 @@ def test_a_run_that_goes_on_from_its_checkpoint_is_the_one_that_never_stopped(tm
     assert all(np.isfinite(array).all() for array in resumed.arrays.values())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from Linux's /proc")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the soak reads Linux's /proc, and pipes by select")
+
+
+@linux
 def test_two_real_lives(tmp_path: Path) -> None:
     record = Record("rnn")
     with soak.Load(random.Random(0)) as load:
@@ -85,6 +88,7 @@ def test_two_real_lives(tmp_path: Path) -> None:
     assert not record.lost
 
 
+@linux
 def test_a_run_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
     message = "the run of no-such-cell ended by itself: status 1"
     with soak.Load(random.Random(0)) as load, pytest.raises(RuntimeError, match=message):

@@ -5,17 +5,9 @@ from __future__ import annotations
 import pytest
 
 import xrnn
-from tests.fresh import output_of
+from tests.fresh import NO_TORCH, output_of
 
 DOORS = ["from_torch", "load", "save", "to_torch"]
-NO_TORCH = """
-import sys
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "torch":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, NoTorch())
-"""
 
 
 def test_they_are_seen_before_they_are_used() -> None:

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fresh import output_of, run_python
-
-NO_TORCH = """
-import sys
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "torch":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, NoTorch())
-"""
+from tests.fresh import NO_TORCH, output_of, run_python
 
 
 def test_the_error_names_the_command() -> None:

@@ -1,1 +1,1 @@
-"""The doors to files and to other libraries, one a module; each imports its library when it is used."""
+"""Layers to and from files and other libraries, one a module; each imports its library when it is used."""

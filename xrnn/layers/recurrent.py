@@ -114,7 +114,7 @@ class RecurrentLayer(Layer):
         return self._results(trace, x.ndim == 2)[0], self._copies(trace)
 
     def _copies(self, trace: Trace) -> State:
-        """The final states, apart from the result, which is the caller's to change, and whose buffer is larger."""
+        """Copies of the final states: the caller may change the result, whose buffer views would keep alive."""
         last = 0 if self.reverse else -1
         if self._on_host:
             return tuple([s[last].copy() for s in trace.states])
@@ -225,7 +225,7 @@ class RecurrentLayer(Layer):
         return states
 
     def _check_input(self, x: Array, initial: Sequence[Array | None]) -> None:
-        # A call of `_is_ours` takes longer than what it compares: these two tell of nearly all arrays on the host.
+        # Calling `_is_ours` takes longer than its comparisons; two of them, written out, accept most host arrays.
         kind, dtype, on_host = self._array_type, self._dtype, self._on_host
         if not ((type(x) is kind and x.dtype is dtype and on_host) or self._is_ours(x)):
             self._refuse_input(x)

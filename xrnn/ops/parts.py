@@ -12,7 +12,7 @@ Segment: TypeAlias = tuple[slice, slice]  # columns of the weights, columns of z
 ALL: Final = slice(None)
 
 
-@functools.lru_cache(maxsize=256)  # a short step would spend more here than in its products
+@functools.lru_cache(maxsize=256)  # a small step's products take less time than this
 def segments(blocks: tuple[int, ...], pre: int, H: int, first: int = 0) -> list[Segment]:
     """A segment for each run of parts, from number `first` on, that feed neighbouring blocks of z.
 
@@ -31,7 +31,7 @@ def segments(blocks: tuple[int, ...], pre: int, H: int, first: int = 0) -> list[
 
 
 def columns(array: Array, part: slice) -> Array:
-    """array[..., part]. All of it is the array itself: a view would take longer than a small sum."""
+    """array[..., part]; the array itself for ALL, since making a view takes longer than adding up a small array."""
     if part is ALL:
         return array
     some: Array = array[..., part]

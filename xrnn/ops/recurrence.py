@@ -134,7 +134,7 @@ def through_time(
     inputs = trace.inputs
     (T, N, _), H, dtype = inputs.x.shape, inputs.Wh.shape[0], inputs.x.dtype
     WhT = inputs.Wh.T
-    W = WhT if T == 1 else xp.ascontiguousarray(WhT)  # the copy takes longer than one step
+    W = WhT if T == 1 else xp.ascontiguousarray(WhT)  # a single step's product takes less time than the copy
     dz = xp.empty((T, N, cell.pre * H), dtype)
     backwards = not inputs.reverse
     chunks = reversed(_chunks(T, _steps_at_once(cell, inputs), inputs.reverse))
@@ -223,7 +223,7 @@ def _allocate(xp: Any, cell: Cell, inputs: Inputs, length: int, training: bool) 
 
 def _operands(trace: Trace, x: Array, idle: Array | None, length: int) -> Iterator[tuple[Any, ...]]:
     """The states around each chunk, x, z, kept and idle of its steps, in the order of the run."""
-    if length == len(x):  # as a rule; views of all of it would take as long as a small layer's step
+    if length == len(x):  # as a rule. Taking views, though of everything, would take as long as a small layer's step
         yield trace.states, x, trace.z, trace.kept, idle
         return
     for steps in _chunks(len(x), length, trace.inputs.reverse):

@@ -26,7 +26,7 @@ def forward_steps(
     """
     H = run.W.shape[0]
     z_of_h, z = fed_by_h(cell, z, H), blocks(z, H)
-    if len(z) == 1:  # the iterators below take as long as the step itself
+    if len(z) == 1:  # to set up the iterators below takes as long as a small step
         slots = [s[0] for s in states], [s[1] for s in states]
         before, after = slots[::-1] if backwards else slots
         at = Step(z[0], before, after, _first(kept))
@@ -165,19 +165,15 @@ def cut(operand: Any, steps: slice) -> Any:
 
 def in_turn(*operands: Any, backwards: bool) -> Iterator[Any]:
     """The steps one by one, of all operands side by side: arrays, sequences of arrays, or None, which yields None."""
-    return zip(*map(_from_the_last if backwards else _from_the_first, operands), strict=False)
+    return zip(*[_each(operand, backwards) for operand in operands], strict=False)
 
 
-def _from_the_first(operand: Any) -> Any:
+def _each(operand: Any, backwards: bool) -> Any:
     if operand is None:
         return _NOTHING
-    return zip(*map(_from_the_first, operand), strict=False) if isinstance(operand, (list, tuple)) else operand
-
-
-def _from_the_last(operand: Any) -> Any:
-    if operand is None:
-        return _NOTHING
-    return zip(*map(_from_the_last, operand), strict=False) if isinstance(operand, (list, tuple)) else operand[::-1]
+    if isinstance(operand, (list, tuple)):
+        return in_turn(*operand, backwards=backwards)
+    return operand[::-1] if backwards else operand
 
 
 def fed_by_h(cell: Cell, z: Array, H: int) -> Any:

@@ -61,7 +61,7 @@ def load_dataset(paths: Sequence[Path], seed: int) -> Dataset:
     channels = _check_channels(train)
     if len(paths) > 1:
         test = read_path(paths[1])
-        _check_test(paths[1], test, labels, channels)
+        _check_test(test, labels, channels)
         how = ""
     else:
         train, test = _hold_out(paths[0], train, labels, seed)
@@ -142,7 +142,7 @@ def _check_same(series: Series, channels: int, others: str) -> None:
         )
 
 
-def _check_test(path: Path, test: Sequence[Series], labels: Sequence[str], channels: int) -> None:
+def _check_test(test: Sequence[Series], labels: Sequence[str], channels: int) -> None:
     for series in test:
         if series.label not in labels:
             got = "no label" if series.label is None else f"the label {quoted(series.label)}"

@@ -58,8 +58,9 @@ class Trainer(trainer.Trainer[Settings]):
         scaled = [self.scale.apply(series.values) for series in data.train]
         self.batches = Batches(scaled, targets, settings.batch, settings.seed)
         self._whole = default_epochs(len(scaled)) * self.batches.per_epoch
-        self._unread_hits: list[tuple[Array, int]] = []  # as `_hits`, still on the device
-        self._hits: list[tuple[int, int]] = []  # how many were right, of how many, in the last steps of this run
+        self._unread_hits: list[tuple[Array, int]] = []  # of so many labels; still on the device
+        # How many labels were right, of how many, for the last steps of this run.
+        self._hits: list[tuple[int, int]] = []
 
     @classmethod
     def resume(cls, snapshot: Snapshot[Settings], data: Dataset, backend: Backend) -> Self:

@@ -8,7 +8,7 @@ from xrnn.typing import Array
 
 
 def half(xp: Any, dtype: Any) -> Array:
-    """1/2 as an array: a number takes longer to become one at each use than a small gate takes."""
+    """1/2 as a 0-d array, for every step: NumPy converts a number at each use, which takes longer than a small gate."""
     made: Array = xp.empty((), dtype)
     made.fill(0.5)
     return made
