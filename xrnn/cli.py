@@ -7,6 +7,7 @@ import errno
 import io
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO, cast
 
@@ -26,7 +27,7 @@ from xrnn.jobs.charlm.sample import readable
 from xrnn.jobs.charlm.settings import Settings
 from xrnn.jobs.charlm.train import DEFAULT_OUT
 from xrnn.jobs.charlm.train import Job as TrainJob
-from xrnn.jobs.errors import JobError, SettingsError
+from xrnn.jobs.errors import DataError, JobError, SettingsError
 from xrnn.jobs.run import SAVE_EVERY, run
 from xrnn.jobs.series import classify as series
 from xrnn.jobs.series.predict import Predictor, predict_stream
@@ -226,11 +227,15 @@ def classify(
     train: Annotated[
         Path | None,
         typer.Argument(
-            parser=_path, help="A .ts file, or a folder LABEL/*.csv|*.npy.", show_default="JapaneseVowels, of aeon"
+            parser=_path,
+            metavar="TRAIN",
+            help="A .ts file, or a folder LABEL/*.csv|*.npy.",
+            show_default="JapaneseVowels, of aeon",
         ),
     ] = None,
     test: Annotated[
-        Path | None, typer.Argument(parser=_path, help="Another to test on.", show_default="a share held out")
+        Path | None,
+        typer.Argument(parser=_path, metavar="TEST", help="Another to test on.", show_default="a share held out"),
     ] = None,
     cell: _SeriesCell = None,
     hidden: Annotated[int | None, _setting(_SERIES, "hidden", "Size of the hidden state, in each direction.")] = None,
@@ -295,9 +300,7 @@ def predict(
     predictor = Predictor.load(checkpoint, _select().backend)
     terminal = Terminal()
     if stream:
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(errors="replace")  # what is no text is no number either
-        predict_stream(predictor, sys.stdin if sys.stdin is not None else [], terminal)
+        predict_stream(predictor, _input_lines(), terminal)
     else:
         predict_files(predictor, files or [], terminal)
     return status_of(terminal.lost)
@@ -327,6 +330,20 @@ def info(
         print(explain_sizes(*explain, device))
     except ValueError as error:  # an unknown device
         raise SettingsError(f"--device: {error}") from error
+
+
+def _input_lines() -> Iterator[str]:
+    """The lines of standard input, each as soon as it is there.   Raises DataError."""
+    expected = "expected a row of values a line; pipe them in, or name a file with <"
+    if sys.stdin is None:  # its descriptor was closed (`<&-`)
+        raise DataError(f"standard input is closed: {expected}")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # As files are read: a byte order mark is none of the first value. What is no text is no number either.
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
+    try:
+        yield from sys.stdin
+    except OSError as error:
+        raise DataError(f"can't read standard input ({error.strerror or error}): {expected}") from error
 
 
 def _run_job(job: Any) -> int:

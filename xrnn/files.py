@@ -245,7 +245,10 @@ def write_arrays(
 
 def check_writable(path: Path) -> None:
     """Raises OSError where `replace_file` could not write to `path`."""
-    with _aside(real_path(path)):
+    path = real_path(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(path)  # which fails for a name that is too long, as the one beside it is not
+    with _aside(path):
         pass
 
 

@@ -54,6 +54,13 @@ def test_a_strangers_file_is_never_replaced(folder: Path) -> None:
     assert (folder / "notes").read_text() == "mine"
 
 
+def test_a_name_that_no_file_can_have_is_refused(folder: Path) -> None:
+    name = "x" * 300
+    with one_line(OutputError, f"can't write {name} (File name too long): expected an existing folder that may be"):
+        check("new", name)
+    assert os.listdir(folder) == []
+
+
 def test_two_outputs_are_two_files(folder: Path) -> None:
     (folder / "old").write_bytes(OURS)
     (folder / "soft").symlink_to("old")

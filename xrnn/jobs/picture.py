@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -55,7 +56,10 @@ def write_picture(
     draw(figure)
     _, key = _FORMATS[path.suffix]
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=150, format=path.suffix[1:], metadata={key: _PROGRAM})
+    with warnings.catch_warnings():
+        # A label may be in a script that Matplotlib's font lacks: it draws boxes, and would warn of each letter.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(picture, dpi=150, format=path.suffix[1:], metadata={key: _PROGRAM})
     try:
         put(path, picture.getvalue())
     except OSError as error:

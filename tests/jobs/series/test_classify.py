@@ -181,7 +181,7 @@ def test_a_resumed_run_may_be_tested_on_others(capsys: pytest.CaptureFixture[str
         ("classify train.ts --resume c --out d", "these series are not those that c was trained on: expected the same"),
         (
             "classify train.ts test.ts --resume c --epochs 1",
-            "--epochs is 1, but c is at epoch 2: expected the epochs in",
+            "--epochs is 1, which end at step 3, but c is at step 6: expected the epochs in all",
         ),
         (
             "classify train.ts test.ts --resume c --one-way",

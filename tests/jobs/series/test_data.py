@@ -60,6 +60,9 @@ def test_labels_are_in_the_order_of_numbers_if_they_are_some() -> None:
         "10",
     ]
     assert load_dataset([ts("g.ts", *(series(n) for n in ("b10", "b9", "b9", "b10")))], 0).labels == ["b10", "b9"]
+    # NaN has no place among numbers: the order would be that of a set, another in each process.
+    names = ["nan", *map(str, range(9))]
+    assert load_dataset([ts("h.ts", *map(series, names * 2))], 0).labels == sorted(names)
 
 
 def test_the_fingerprint_is_that_of_what_is_trained_on() -> None:
@@ -134,6 +137,12 @@ def test_another_kind_of_file_gets_one_line() -> None:
         load_dataset([Path("f.txt")], 0)
     with one_line(DataError, "can't read missing (No such file or directory): expected a .ts file; check the path"):
         load_dataset([Path("missing")], 0)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".ts", "x" * 300 + ".csv"], ids=lambda name: name[300:])
+def test_a_name_that_is_too_long_gets_one_line(name: str) -> None:
+    with one_line(DataError, f"can't read {name} ("):
+        load_dataset([Path(name)], 0)
 
 
 # ---- the series that come with another package ----

@@ -9,8 +9,10 @@ from tests.conftest import STANDIN
 from tests.jobs.series.waves import TINY
 from tests.standin.counting import counted
 from xrnn.backend import Backend
+from xrnn.jobs.series.batches import pack
 from xrnn.jobs.series.evaluate import Confusion, probabilities, softmax
 from xrnn.jobs.series.model import Classifier
+from xrnn.typing import HostArray
 
 
 def test_each_series_has_its_probabilities_in_any_company(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +32,20 @@ def test_a_batch_is_one_transfer_each_way() -> None:
     with counted() as counters:
         probabilities(model, [np.ones((3, 2), np.float32)] * 130)
     assert (counters.host_to_device, counters.device_to_host) == (3, 3)
+
+
+def test_a_long_series_lengthens_no_batch_of_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Classifier.init(TINY, 2, 3, STANDIN)
+    monkeypatch.setattr("xrnn.jobs.series.evaluate._TOGETHER", 2)
+    lengths: list[int] = []
+
+    def noting(series: list[HostArray], targets: HostArray) -> tuple[HostArray, HostArray]:
+        lengths.append(max(map(len, series)))
+        return pack(series, targets)
+
+    monkeypatch.setattr("xrnn.jobs.series.evaluate.pack", noting)
+    probabilities(model, [np.ones((T, 2), np.float32) for T in (9, 1, 9, 1)])
+    assert lengths == [1, 9]
 
 
 def test_softmax_is_in_float64_and_never_overflows() -> None:

@@ -59,6 +59,14 @@ def test_an_empty_folder_gets_one_line() -> None:
         read_folder(Path("d"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need no permission there")
+def test_what_can_not_be_looked_at_gets_one_line() -> None:
+    file("d/a/1.csv", "1")
+    Path("d/b").symlink_to("x" * 300)
+    with one_line(DataError, "can't look at d/b (File name too long): expected a folder that may be entered; mend its"):
+        read_folder(Path("d"))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -107,12 +115,21 @@ NOT_WHOLE = "f.npy is no whole .npy file of numbers ("
         (lambda: file("f.npy", npy_header("(10, 2)") + bytes(80)), NOT_WHOLE),  # truncated
         (lambda: file("f.npy", npy_header(f"({2**40}, {2**20})")), NOT_WHOLE),  # beyond memory
         (lambda: file("f.npy", npy_header(f"({2**62}, {2**62})")), NOT_WHOLE),
+        (lambda: file("f.npy", npy_header("(")), NOT_WHOLE),
+        (lambda: file("f.npy", npy_header("(True, 2)") + bytes(16)), NOT_WHOLE),
+        (lambda: file("f.npy", npy_header("(1, 1), 1: 2") + bytes(8)), NOT_WHOLE),
+        (lambda: file("f.npy", b"PK\x03\x04"), NOT_WHOLE),  # begins as an archive
         (lambda: file("f.npy", npy_header("(1, 1)", "|O") + b"\x80\x04K\x01."), NOT_WHOLE),
     ],
 )
 def test_what_is_no_npy_file_of_numbers_gets_one_line(make: Callable[[], Path], words: str) -> None:
     with one_line(DataError, words):
         read_file(make())
+
+
+def test_a_npy_file_of_python_2_is_read() -> None:
+    series = read_file(file("f.npy", npy_header("(1L, 2L)") + np.array([3.0, 4.0]).tobytes()))
+    np.testing.assert_array_equal(series.values, [[3, 4]])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX's")

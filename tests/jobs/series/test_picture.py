@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[pl
 
 
 @pytest.mark.parametrize(
-    "labels", [["a", "b"], ["$x^{$", "\x1b[2J" + "y" * 100, "\\frac"], [str(i) for i in range(30)]], ids=len
+    "labels", [["a", "猫"], ["$x^{$", "\x1b[2J" + "y" * 100, "\\frac"], [str(i) for i in range(30)]], ids=len
 )
 def test_a_picture_is_written_and_known_again(tmp_path: Path, labels: list[str]) -> None:
     count = len(labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,27 @@ def test_bytes_that_are_no_text_get_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(b"error: row 1: ")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_byte_order_mark_is_none_of_the_values() -> None:
+    done = subprocess.run([*XRNN, "predict", "forward", "--stream"], input=b"\xef\xbb\xbf5,6\r\n", capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors are POSIX's")
+@pytest.mark.parametrize(
+    ("redirected", "message"),
+    [
+        ("<&-", "standard input is closed: expected a row of values a line; pipe them in, or name a file with <"),
+        ("0>written", "can't read standard input (Bad file descriptor): expected a row of values a line"),
+    ],
+)
+def test_an_input_that_can_not_be_read_gets_one_line(redirected: str, message: str) -> None:
+    command = shlex.join([*XRNN, "predict", "forward", "--stream"])
+    done = subprocess.run(f"{command} {redirected}", shell=True, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_model_of_both_directions_has_no_stream(

@@ -72,8 +72,9 @@ def test_a_byte_order_mark_and_other_encodings_harm_nothing() -> None:
     assert read("@classLabel true é\n@data\n1:é\n", "latin-1")[0].label == "\udce9"
 
 
-def test_labels_match_the_declared_ones_in_any_case() -> None:
-    assert read("@classLabel true walk\n@data\n1:Walk\n")[0].label == "Walk"
+def test_labels_are_the_declared_ones_in_any_case() -> None:
+    assert [each.label for each in read("@classLabel true walk\n@data\n1:Walk\n2:walk\n")] == ["walk", "walk"]
+    assert [each.label for each in read("@classLabel true a A\n@data\n1:A\n2:a\n")] == ["A", "a"]
 
 
 @pytest.mark.parametrize(

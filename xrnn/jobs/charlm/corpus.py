@@ -137,7 +137,10 @@ def _names_under(root: Path) -> list[str]:
     """The files at any depth under `root`, as sorted relative names with `/`; hidden ones are passed over."""
 
     def refuse(error: OSError) -> None:
-        raise DataError(f"can't list {error.filename} ({error.strerror}): expected a readable folder") from error
+        raise DataError(
+            f"can't list {error.filename} ({error.strerror}): expected a readable folder; mend its "
+            "permissions or leave it out"
+        ) from error
 
     names: list[str] = []
     for folder, subfolders, files in os.walk(root, onerror=refuse):

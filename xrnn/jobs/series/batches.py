@@ -49,8 +49,8 @@ class Batches:
     def _parted(self, rng: np.random.Generator) -> list[HostArray]:
         """The places of an epoch's series, a batch each.
 
-        What is done for a batch costs by its longest series: so a few batches are drawn at a time, and their series
-        parted by length. It is half an epoch at most, so that other series come together in the next.
+        A batch costs by its longest series. So a few batches are drawn at a time, and their series sorted by length
+        before they are dealt out. More than half an epoch at a time would give every epoch much the same batches.
         """
         pool = max(1, min(_DRAWN_TOGETHER, self.per_epoch // 2))
         drawn = np.array_split(rng.permutation(self.count), self.per_epoch)
@@ -72,7 +72,7 @@ def pack(series: Sequence[HostArray], targets: HostArray) -> tuple[HostArray, Ho
     → that array, and the x in it.
     """
     lengths = np.array([len(values) for values in series], np.int32)
-    T, N, D = lengths.max(), len(series), series[0].shape[1]
+    T, N, D = int(lengths.max()), len(series), series[0].shape[1]  # T · N · D may be beyond int32
     whole = np.zeros(T * N * D + 2 * N, np.float32)
     x = whole[: T * N * D].reshape(T, N, D)
     for n, values in enumerate(series):

@@ -61,8 +61,9 @@ class Job(run.Job[Trainer]):
         trainer = Trainer.resume(snapshot, data, backend) if snapshot else Trainer(settings, data, backend)
         if self.epochs is not None and self.epochs * trainer.per_epoch < trainer.steps:
             raise SettingsError(
-                f"--epochs is {self.epochs:,}, but {self.resume} is at {trainer.standing}: expected the epochs in all, "
-                "those before it included"
+                f"--epochs is {self.epochs:,}, which end at step {self.epochs * trainer.per_epoch:,}, but "
+                f"{self.resume} is at step {trainer.steps:,}: expected the epochs in all, those before it included; "
+                "give more"
             )
         return trainer
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +77,11 @@ def load_dataset(paths: Sequence[Path], seed: int) -> Dataset:
 
 def read_path(path: Path) -> list[Series]:
     """The series in a folder, or in a .ts, .csv or .npy file.   Raises DataError."""
-    if path.is_dir():
+    if os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long, or lies where nobody may look
         return read_folder(path)
     if path.suffix.lower() in SUFFIXES:
         return [read_file(path)]
-    if path.suffix.lower() != ".ts" and path.exists():
+    if path.suffix.lower() != ".ts" and os.path.exists(path):
         raise DataError(f"{path} is no .ts, .csv or .npy file: expected one, by its name, or a folder of labels")
     return read_ts(path)
 
@@ -112,9 +114,17 @@ def _labels(path: Path, train: Sequence[Series]) -> list[str]:
     if len(labels) < 2:
         raise DataError(f"{path} has one label, {quoted(min(labels))}: expected at least two to tell apart; add series")
     try:
-        return sorted(labels, key=lambda label: (float(label), label))
+        return sorted(labels, key=lambda label: (_finite(label), label))
     except ValueError:
         return sorted(labels)
+
+
+def _finite(label: str) -> float:
+    """The number.   Raises ValueError where it is none, or NaN, which has no place in an order."""
+    number = float(label)
+    if not math.isfinite(number):
+        raise ValueError(label)
+    return number
 
 
 def _check_channels(train: Sequence[Series]) -> int:

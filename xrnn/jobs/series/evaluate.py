@@ -17,7 +17,12 @@ _TOGETHER: Final = 64  # series at a time, so that memory does not grow with the
 
 def probabilities(model: Classifier, series: Sequence[HostArray]) -> HostArray:
     """p(label | series).   series: scaled, (T, D) float32 each → (count, labels) float64."""
-    return np.concatenate([softmax(logits) for logits in _logits(model, series)])
+    # A batch costs by its longest series, in time and in memory: so those of like lengths form one.
+    by_length = np.argsort([len(values) for values in series], kind="stable")
+    sorted_p = np.concatenate([softmax(logits) for logits in _logits(model, [series[i] for i in by_length])])
+    p = np.empty_like(sorted_p)
+    p[by_length] = sorted_p
+    return p
 
 
 def softmax(logits: HostArray) -> HostArray:

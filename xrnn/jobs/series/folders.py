@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ def read_folder(folder: Path) -> list[Series]:
     """
     series: list[Series] = []
     for label in _listed(folder):
-        if not (folder / label).is_dir():
+        if not _is_folder(folder / label):
             continue
         names = [name for name in _listed(folder / label) if name.lower().endswith(SUFFIXES)]
         if not names:
@@ -55,7 +56,17 @@ def _listed(folder: Path) -> list[str]:
     try:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
-        raise DataError(f"can't list {folder} ({error.strerror}): expected a readable folder") from error
+        raise DataError(f"can't list {folder} ({error.strerror}): expected a readable folder; mend its mode") from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(
+            f"can't look at {path} ({error.strerror}): expected a folder that may be entered; mend its "
+            "mode, or remove it"
+        ) from error
 
 
 def _read_csv(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -75,16 +86,21 @@ def _read_csv(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
 def _read_npy(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     try:
         # Mapped: what its header asks for is compared with the file's size before anything is allocated.
-        with np.errstate(over="ignore"):  # a shape whose size 64 bits don't hold
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError, OverflowError) as error:
+        # NumPy warns of a shape whose size 64 bits don't hold, which then fails, and of a header by Python 2.
+        with np.errstate(over="ignore"), warnings.catch_warnings(action="ignore"):
+            array = np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # the header is Python, and the parsers raise errors of many kinds for what is none
         raise DataError(
             f"{path} is no whole .npy file of numbers ({printable(str(error))[:80]}): expected one that needs no "
             "pickle; write it with numpy.save from an array of floats"
         ) from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
-        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        raise DataError(f"{path} holds {got}: expected numbers, (time, channels); use array.reshape(time, channels)")
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise DataError(
+            f"{path} holds {array.dtype} {array.shape}: expected numbers, (time, channels); use "
+            "array.reshape(time, channels)"
+        )
     values = np.array(array, dtype=np.float64)
     if np.isnan(values).any():
         step, channel = np.argwhere(np.isnan(values))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
@@ -85,7 +86,7 @@ def predict_stream(predictor: Predictor, rows: Iterable[str], terminal: Terminal
 
 
 def _read(path: Path, channels: int) -> list[Series]:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DataError(f"{path} is a folder: expected .ts, .csv or .npy files; name those in it")
     series = read_path(path)
     for each in series:

@@ -10,8 +10,8 @@ import numpy as np
 
 from xrnn.typing import HostArray
 
-_NOISE: Final = 1e-9  # of its largest value: what a channel varies by less than this is rounding
-_FAR: Final = 1e6  # deviations: what lies farther out is taken to lie here, so that float32 holds what follows
+_ROUNDING: Final = 1e-9  # a deviation below this share of the channel's largest value is that of a constant
+_FAR: Final = 1e6  # deviations from the mean: values are clipped here, so that what follows does not overflow float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +31,7 @@ class Scale:
         """The scale of series (T, D), NaN where a value is missing. A channel that never changes is only shifted."""
         steps = np.concatenate(list(series))
         mean, deviation = np.nanmean(steps, axis=0), np.nanstd(steps, axis=0)
-        varies = deviation > _NOISE * np.nanmax(np.abs(steps), axis=0)
+        varies = deviation > _ROUNDING * np.nanmax(np.abs(steps), axis=0)
         return cls(mean, np.where(varies, deviation, 1.0))
 
     def apply(self, values: HostArray) -> HostArray:
@@ -39,7 +39,7 @@ class Scale:
         known = ~np.isnan(values)
         last = np.maximum.accumulate(np.where(known, np.arange(len(values))[:, None], 0))
         filled = np.take_along_axis(values, last, axis=0)
-        # A deviation is never 0 here, but a file may say so.
+        # `of` gives no deviation of 0, but a checkpoint made by another program may hold one.
         deviation = np.where(self.deviation > 0, self.deviation, 1.0)
         scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / deviation
         return scaled.clip(-_FAR, _FAR).astype(np.float32)

@@ -36,6 +36,12 @@ class Header:
     labelled: bool = True
     labels: tuple[str, ...] = ()  # those that are declared; none: any
 
+    def declared(self, label: str) -> str | None:
+        """The label as it is declared: upper and lower case count only between declared ones."""
+        if not self.labels or label in self.labels:
+            return label
+        return next((each for each in self.labels if each.lower() == label.lower()), None)
+
 
 def read_ts(path: Path) -> list[Series]:
     """The series in the file, which is text.
@@ -99,9 +105,7 @@ def _boolean(where: str, tag: str, words: list[str]) -> bool:
 
 def _series(header: Header, line: str, where: str) -> Series:
     channels = re.split(r"\)\s*:", line) if header.time_stamps else line.split(":")
-    label = channels.pop().strip() if header.labelled else None
-    if label is not None:
-        _check_label(label, header, len(channels), where)
+    label = _label(channels.pop().strip(), header, len(channels), where) if header.labelled else None
     columns = [_column(channel.strip(), header, f"{where}, channel {i}") for i, channel in enumerate(channels, start=1)]
     lengths = {len(column) for column in columns}
     if len(lengths) > 1:
@@ -112,13 +116,14 @@ def _series(header: Header, line: str, where: str) -> Series:
     return checked(np.array(columns, dtype=np.float64).reshape(len(columns), -1).T, label, where)
 
 
-def _check_label(label: str, header: Header, channels: int, where: str) -> None:
-    declared = not header.labels or label.lower() in {each.lower() for each in header.labels}
-    if not channels or not label or not declared:
+def _label(label: str, header: Header, channels: int, where: str) -> str:
+    declared = header.declared(label)
+    if not channels or not declared:
         among = f" one of {printable(', '.join(header.labels))[:200]}," if header.labels else ""
         raise DataError(
             f"{where}: {quoted(label)!r} is no label:{among} expected values, a colon and a label; is the line cut off?"
         )
+    return declared
 
 
 def _column(channel: str, header: Header, where: str) -> list[float]:
@@ -126,7 +131,8 @@ def _column(channel: str, header: Header, where: str) -> list[float]:
         return []
     if not header.time_stamps:
         return parsed(channel.split(","), where)
-    channel = channel if channel.endswith(")") else f"{channel})"  # the split before a label took it
+    # The line was split at each "):", which took the parenthesis with it.
+    channel = channel if channel.endswith(")") else f"{channel})"
     pairs = list(_PAIR.finditer(channel))
     if re.sub(r"[\s,]", "", _PAIR.sub("", channel)) or not pairs:
         raise DataError(f"{printable(where)}: expected pairs, as (0,1.5),(1,1.7), got {quoted(channel)!r}; mend it")
