@@ -380,7 +380,8 @@ def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
     try:
         with one_line(FileError, str(path), words):
             load(path)
-        assert tracemalloc.get_traced_memory()[1] < 3 * path.stat().st_size + 100_000
+        # Of a fixed part most is the frames of a parser that goes as deep as the recursion limit lets it.
+        assert tracemalloc.get_traced_memory()[1] < 3 * path.stat().st_size + 2**20
     finally:
         tracemalloc.stop()
 
