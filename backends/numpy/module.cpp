@@ -532,7 +532,7 @@ NB_MODULE(_kernels, m) {
     m.def("threads_after", [](int n, const std::vector<std::pair<int64_t, int64_t>>& calls) {
         Waits waits;
         for (const auto& [elapsed, waited] : calls) waits = waits.and_then(elapsed, waited);
-        return waits.too_long() ? fewer_threads(n) : n;
+        return waits.too_long(false) ? fewer_threads(n) : n;
     });
     m.def("more_threads", more_threads);
     m.def("naps_needed", naps_needed);

@@ -15,18 +15,20 @@ namespace {
 constexpr int64_t MICROSECOND = 1000, MILLISECOND = 1000 * MICROSECOND;
 
 // The time in which what has happened loses half its weight.
-constexpr int64_t MEMORY = 20 * MILLISECOND;
-// Shorter waits may be an interrupt's.
-constexpr int64_t SHORTEST_WAIT = 500 * MICROSECOND;
+constexpr int64_t MEMORY = 60 * MILLISECOND;
+// Calls of so long must have waited, or a single stop of a virtual CPU would be taken for a busy machine; fewer where
+// more threads are only tried.
+constexpr int64_t EVIDENCE = 30 * MILLISECOND, EVIDENCE_IN_TRIAL = 10 * MILLISECOND;
 
 // How long the scout sleeps, and by how much it may oversleep where a CPU is free. Where none is, it is tens of
 // milliseconds; a timer in a virtual machine is up to 0.2 late.
 constexpr int64_t NAP = 4 * MILLISECOND, ON_TIME = 1 * MILLISECOND;
-constexpr int FEWEST_NAPS = 4, MOST_NAPS = 16;
+constexpr int FEWEST_NAPS = 4, MOST_NAPS = 128, MOST_ON_TIME = 16;
 // More threads that have to wait again so soon after the scout's word have not held.
 constexpr int64_t TRIAL = 100 * MILLISECOND;
-// The scout is late also where the others would give way, being of low priority themselves: then only a trial tells.
-constexpr int64_t TRY_ANYWAY = 1000 * MILLISECOND;
+// The scout is late also where the others would give way, being of low priority themselves, and where a virtual
+// machine's timers are late. Then only a trial tells: after so long for each nap that is needed, 32 ms to 1 s.
+constexpr int64_t TRY_ANYWAY = 2 * NAP;
 // A process that hasn't wished for threads so long needs no scout.
 constexpr int64_t IDLE = 200 * MILLISECOND;
 
@@ -55,7 +57,6 @@ void raise_limit(int64_t now) {
 // It takes no lock: whoever waited for it would wait for a thread that hardly ever runs.
 void* scout(void*) {
     const bool lowest = lower_priority();
-    const int64_t try_anyway = lowest ? TRY_ANYWAY : TRIAL;
     for (int on_time = 0;;) {
         const int64_t before = clock_now();
         if (limit.load() == MOST_THREADS || before - wished_at.load() > IDLE) {
@@ -68,7 +69,8 @@ void* scout(void*) {
         sleep_for(NAP);
         const int64_t now = clock_now();
         on_time = lowest && now - before - NAP < ON_TIME ? on_time + 1 : 0;
-        if (on_time >= needed.load() || now - lowered_at.load() > try_anyway) {
+        const int naps = needed.load();
+        if (on_time >= (naps < MOST_ON_TIME ? naps : MOST_ON_TIME) || now - lowered_at.load() > naps * TRY_ANYWAY) {
             raise_limit(now);
             lowered_at = now;
             on_time = 0;
@@ -92,15 +94,16 @@ void report_call(int n, int64_t elapsed, int64_t waited) {
     const Waits before = {recent_elapsed.load(std::memory_order_relaxed),
                           recent_waited.load(std::memory_order_relaxed)};
     const Waits waits = before.and_then(elapsed, waited);
-    if (!waits.too_long()) {
+    const int64_t now = clock_now();
+    const bool in_trial = now - raised_at.load(std::memory_order_relaxed) < TRIAL;
+    if (!waits.too_long(in_trial)) {
         recent_elapsed.store(waits.elapsed, std::memory_order_relaxed);
         recent_waited.store(waits.waited, std::memory_order_relaxed);
         return;
     }
     recent_elapsed = 0, recent_waited = 0;
-    const int64_t now = clock_now();
     percent = static_cast<int>(100 * waits.waited / waits.elapsed);
-    needed = naps_needed(needed.load(), now - raised_at.load() > TRIAL);
+    needed = naps_needed(needed.load(), !in_trial);
     lowered_at = now;
     limit = fewer_threads(n);
     report_wish(n);
@@ -125,13 +128,15 @@ void report_wish(int threads) {
 
 Waits Waits::and_then(int64_t elapsed_, int64_t waited_) const {
     Waits sum = {elapsed + elapsed_, waited + (waited_ < elapsed_ ? waited_ : elapsed_)};
-    if (sum.elapsed > MEMORY && !sum.too_long()) sum.elapsed /= 2, sum.waited /= 2;
+    if (sum.elapsed > MEMORY && !sum.too_long(false)) sum.elapsed /= 2, sum.waited /= 2;
     return sum;
 }
 
 // Two threads that wait for w of the time are 2 (1 - w) times as fast as one: from 3/8 on they gain less than a
 // quarter, and earlier where they gain less than that when nobody waits.
-bool Waits::too_long() const { return waited > SHORTEST_WAIT && 10 * waited > 3 * elapsed; }
+bool Waits::too_long(bool in_trial) const {
+    return elapsed >= (in_trial ? EVIDENCE_IN_TRIAL : EVIDENCE) && 10 * waited > 3 * elapsed;
+}
 
 int fewer_threads(int n) { return n > 4 ? n - n / 4 : n > 1 ? n - 1 : 1; }
 

@@ -33,7 +33,7 @@ struct Waits {
     int64_t elapsed = 0, waited = 0;
 
     Waits and_then(int64_t elapsed, int64_t waited) const;
-    bool too_long() const;
+    bool too_long(bool in_trial) const;  // in_trial: more threads have been taken a moment ago
 };
 
 // The next lower and the next higher limit.

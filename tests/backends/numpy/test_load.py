@@ -17,11 +17,13 @@ MILLISECOND = 1_000_000  # nanoseconds
     [
         ([(10, 0)] * 50, 4),
         ([(10, 2.9)] * 50, 4),  # less than 30 % of the time: a second thread still gains a quarter
-        ([(10, 3.1)], 3),
-        ([(0.5, 0.4)], 4),  # shorter than what an interrupt may take
-        ([(0.5, 0.4)] * 2, 3),
-        ([(10, 0)] * 50 + [(10, 9)], 3),  # what was long ago doesn't count
-        ([(1, 5)], 3),  # several threads may have waited at once
+        ([(10, 3.1)] * 3, 3),
+        ([(10, 9)] * 2, 4),  # one stop of a virtual CPU is no busy machine
+        ([(0.5, 0.4)] * 59, 4),
+        ([(0.5, 0.4)] * 60, 3),
+        ([(40, 13)], 3),
+        ([(10, 0)] * 50 + [(10, 9)] * 4, 3),  # what was long ago doesn't count
+        ([(1, 5)] * 30, 3),  # several threads may have waited at once
     ],
 )
 def test_fewer_threads_after_waiting(calls: list[tuple[float, float]], after: int) -> None:
@@ -32,9 +34,9 @@ def test_fewer_threads_after_waiting(calls: list[tuple[float, float]], after: in
 def test_down_by_a_quarter_and_up_by_half() -> None:
     down, up = [64], [1]
     while down[-1] > 1:
-        down.append(kernels.threads_after(down[-1], [(10 * MILLISECOND, 9 * MILLISECOND)]))
+        down.append(kernels.threads_after(down[-1], [(40 * MILLISECOND, 36 * MILLISECOND)]))
     assert down == [64, 48, 36, 27, 21, 16, 12, 9, 7, 6, 5, 4, 3, 2, 1]
-    assert kernels.threads_after(1, [(10 * MILLISECOND, 9 * MILLISECOND)]) == 1
+    assert kernels.threads_after(1, [(40 * MILLISECOND, 36 * MILLISECOND)]) == 1
     while up[-1] < 64:
         up.append(kernels.more_threads(up[-1]))
     assert up == [1, 2, 3, 5, 8, 12, 18, 27, 41, 62, 93]
@@ -42,9 +44,9 @@ def test_down_by_a_quarter_and_up_by_half() -> None:
 
 def test_more_patience_where_more_threads_did_not_hold() -> None:
     naps = [4]
-    for _ in range(3):
+    for _ in range(6):
         naps.append(kernels.naps_needed(naps[-1], False))
-    assert naps == [4, 8, 16, 16]
+    assert naps == [4, 8, 16, 32, 64, 128, 128]
     assert kernels.naps_needed(16, True) == 4
 
 
