@@ -12,7 +12,7 @@ namespace xrnn {
 
 namespace {
 
-constexpr int64_t MICROSECOND = 1000, MILLISECOND = 1000 * MICROSECOND;
+constexpr int64_t MILLISECOND = 1'000'000;
 
 // The time in which what has happened loses half its weight.
 constexpr int64_t MEMORY = 60 * MILLISECOND;
@@ -89,12 +89,11 @@ int waited_percent() { return percent.load(); }
 
 void ignore_load(bool ignore) { ignored.store(ignore); }
 
-void report_call(int n, int64_t elapsed, int64_t waited) {
+void report_call(int n, int64_t elapsed, int64_t waited, int64_t now) {
     if (ignored.load(std::memory_order_relaxed)) return;
     const Waits before = {recent_elapsed.load(std::memory_order_relaxed),
                           recent_waited.load(std::memory_order_relaxed)};
     const Waits waits = before.and_then(elapsed, waited);
-    const int64_t now = clock_now();
     const bool in_trial = now - raised_at.load(std::memory_order_relaxed) < TRIAL;
     if (!waits.too_long(in_trial)) {
         recent_elapsed.store(waits.elapsed, std::memory_order_relaxed);

@@ -13,9 +13,9 @@ namespace xrnn {
 // How many threads calls may have now, by what those before have waited; MOST_THREADS where nothing is known against it.
 int load_limit();
 
-// A call of n threads has taken so many nanoseconds; `waited` is how many of them somebody waited for somebody who was
-// late, on average over those who can wait.
-void report_call(int n, int64_t elapsed, int64_t waited);
+// A call of n threads has ended `now`, by clock_now(), and taken so many nanoseconds; `waited` is how many of them
+// somebody waited for somebody who was late, on average over those who can wait.
+void report_call(int n, int64_t elapsed, int64_t waited, int64_t now);
 
 // That a call would take so many threads, more than the limit: the scout looks on while there are such calls.
 void report_wish(int threads);

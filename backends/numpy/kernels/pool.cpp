@@ -238,7 +238,8 @@ void parallel(int threads, void (*f)(int, int, void*), void* context, Stop* stop
         }
     }
     const int64_t all = waited.load(std::memory_order_relaxed) + take_waited();
-    report_call(threads, clock_now() - began, n > 1 ? all / (n - 1) : all);
+    const int64_t ended = clock_now();
+    report_call(threads, ended - began, n > 1 ? all / (n - 1) : all, ended);
 }
 
 }  // namespace xrnn
