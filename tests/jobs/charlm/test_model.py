@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xrnn import GRU, LSTM, RNN, Embedding, Linear, Stack, gradcheck
+from tests.jobs.models import check_gradients
+from xrnn import GRU, LSTM, RNN, Embedding, Linear, Stack
 from xrnn.backend import Backend
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.model import CharLM, State
 from xrnn.losses import softmax_cross_entropy
-from xrnn.typing import Array
 
 LAYERS: dict[str, Any] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 every_cell = pytest.mark.parametrize("cell", CELLS)
@@ -40,18 +40,8 @@ def test_gradients_match_differences(backend: Backend, layers: int, cell: str) -
     T, N = 4, 3
     model = small_model(backend, cell, layers)
     index = backend.asarray(np.random.default_rng(1).integers(0, 6, (T, N)))
-    state, params = some_state(model, N), list(model.named_params.values())
-
-    def forward(*weights: Array) -> Array:
-        for param, weight in zip(params, weights, strict=True):
-            param[...] = weight
-        return model.forward(index, state)[0]
-
-    def backward(u: Array) -> list[Array]:
-        model.backward(u)
-        return [grad for layer in model.layers for grad in layer.grads]
-
-    gradcheck(forward, backward, [param.copy() for param in params], names=list(model.named_params))
+    state = some_state(model, N)
+    check_gradients(model, lambda: model.forward(index, state)[0])
 
 
 @every_cell

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xrnn import gradcheck
+from tests.jobs.models import check_gradients
 from xrnn.backend import Backend
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.series.model import Classifier, Running
@@ -37,19 +37,12 @@ def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
 def test_gradients_match_differences(backend: Backend, cell: str, one_way: bool) -> None:
     model = in_float64(replace(SMALL, cell=cell, one_way=one_way), backend)
     x, lengths = some_batch(backend)
-    params = list(model.named_params.values())
 
-    def forward(*weights: Array) -> Array:
-        for param, weight in zip(params, weights, strict=True):
-            param[...] = weight
+    def forward() -> Array:
         model.take_up(7)  # one mask for all evaluations
         return model.forward(x, lengths)
 
-    def backward(u: Array) -> list[Array]:
-        model.backward(u)
-        return [grad for layer in model.layers for grad in layer.grads]
-
-    gradcheck(forward, backward, [param.copy() for param in params], names=list(model.named_params))
+    check_gradients(model, forward)
 
 
 @every_way

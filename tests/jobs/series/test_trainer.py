@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import STANDIN
+from tests.jobs.models import check_transfers
 from tests.jobs.series.waves import TINY, dataset
 from tests.jobs.snapshots import assert_equal, copied
-from tests.standin.counting import counted
 from xrnn.backend import Backend
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.errors import DivergedError
@@ -63,15 +63,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(backend: Backend, cell: str) -> None:
 
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:
     trainer = Trainer(TINY, dataset(), STANDIN)
-    trainer.step()
-    with counted() as counters:
-        for _ in range(3):
-            trainer.step()
-    assert (counters.host_to_device, counters.device_to_host, counters.waits) == (3, 0, 0)
-    with counted() as counters:
-        trainer.read_losses()
-    assert (counters.host_to_device, counters.device_to_host) == (0, 2)  # four losses, four counts of what was right
-    assert len(trainer.losses) == 4
+    check_transfers(trainer, reads=2)  # four losses, four counts of what was right
 
 
 def test_the_first_loss_that_is_not_finite_is_named(backend: Backend) -> None:

@@ -1,0 +1,39 @@
+"""What tests of several jobs ask of their models and trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.standin.counting import counted
+from xrnn import gradcheck
+from xrnn.typing import Array
+
+
+def check_gradients(model: Any, forward: Callable[[], Array]) -> None:
+    """The gradients of all parameters of `model` against differences of `forward`, which runs it."""
+    params = list(model.named_params.values())
+
+    def of_weights(*weights: Array) -> Array:
+        for param, weight in zip(params, weights, strict=True):
+            param[...] = weight
+        return forward()
+
+    def backward(u: Array) -> list[Array]:
+        model.backward(u)
+        return [grad for layer in model.layers for grad in layer.grads]
+
+    gradcheck(of_weights, backward, [param.copy() for param in params], names=list(model.named_params))
+
+
+def check_transfers(trainer: Any, reads: int) -> None:
+    """On the stand-in: one transfer a step and no wait; then `reads` transfers back for what the steps have lost."""
+    trainer.step()
+    with counted() as counters:
+        for _ in range(3):
+            trainer.step()
+    assert (counters.host_to_device, counters.device_to_host, counters.waits) == (3, 0, 0)
+    with counted() as counters:
+        trainer.read_losses()
+    assert (counters.host_to_device, counters.device_to_host) == (0, reads)
+    assert len(trainer.losses) == 4
