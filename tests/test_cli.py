@@ -31,6 +31,7 @@ from xrnn.typing import HostArray
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, FIFOs and /dev/full are POSIX's")
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 @pytest.fixture
