@@ -116,6 +116,7 @@ def _print_cell(cell: dict[str, Any], console: Console) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="peak memory of a call")
     parser.add_argument("--peers", default=",".join(_PEERS), help="comma-separated (default: %(default)s)")
+    parser.add_argument("--cell", choices=COMMON, help="only this one (default: all)")
     parser.add_argument("--probe", nargs=7, metavar=("PEER", "OPERATION", "CELL", *"TNDH"), help=argparse.SUPPRESS)
     machine.add_options(parser)
     options = parser.parse_args(arguments)
@@ -124,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         peer, operation, cell, *sizes = options.probe
         print(json.dumps(peak(peer, operation, Case(*map(int, sizes), cell=cell), options.threads)))
         return
-    results = measure_memory(options.peers.split(","), CASES, options.threads)
+    cases = [case for case in CASES if options.cell in (None, case.cell)]
+    results = measure_memory(options.peers.split(","), cases, options.threads)
     machine.write(results, options.out / "memory.json")
     print_memory(results, Console())
 
