@@ -26,7 +26,7 @@ _SAMPLE_TEMPERATURE: Final = 0.8
 
 
 class Job(run.Job[Trainer]):
-    """What was asked for."""
+    """What was asked for: either `minutes` or `upto`."""
 
     checkpoints: ClassVar[Checkpoints[Any]] = CHECKPOINTS
     default_out: ClassVar[Path] = DEFAULT_OUT
