@@ -57,7 +57,7 @@ class Settings:
 
         Raises SettingsError for anything else.
         """
-        given = object_in(text)
+        given = parse_metadata(text)
         kinds = {field.name: str(field.type) for field in fields(cls)}
         for name, value in given.items():
             if name not in kinds:
@@ -70,8 +70,8 @@ class Settings:
             raise SettingsError(f"they hold a number that is too large ({error}): expected a float") from error
 
 
-def object_in(text: str) -> dict[str, Any]:
-    """As `parse_object`, but raises SettingsError."""
+def parse_metadata(text: str) -> dict[str, Any]:
+    """The object in JSON out of a checkpoint's metadata: `parse_object`.   Raises SettingsError."""
     try:
         return parse_object(text)
     except ValueError as error:
