@@ -165,8 +165,8 @@ def left_behind(folder: Path) -> list[str]:
 def report(records: Sequence[Record], left: Sequence[str], console: Console) -> bool:
     """Print what happened to each → whether nothing was lost and nothing grew."""
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("cell", "steps", "lives", "steps done again", "resident, MB", "grown, MB"):
-        table.add_column(column, justify="left" if column == "cell" else "right")
+    for column in ("cell", "steps", "lives", "done again", "resident, MB", "grown, MB"):
+        table.add_column(column, justify="left" if column == "cell" else "right", no_wrap=True)
     for r in records:
         figures = (f"{n:,}" for n in (r.steps, r.lives, r.again))
         table.add_row(r.cell, *figures, f"{r.resident / 1e6:.1f}", f"{max(r.grown, 0) / 1e6:.1f}")
