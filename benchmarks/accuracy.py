@@ -1,10 +1,11 @@
-"""How exact each form is: `python -m benchmarks.accuracy`. tanh in ulp over all exponents; a long sequence in RMS."""
+"""How exact each form is: `python -m benchmarks.accuracy`. tanh in ulp over all exponents; long sequences in RMS."""
 
 from __future__ import annotations
 
 import argparse
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import mpmath
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 import xrnn
 from benchmarks import machine
-from benchmarks.cases import Case, Problem
+from benchmarks.cases import COMMON, GATES, LAYERS, Case, Problem
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
 
@@ -56,17 +57,32 @@ def _every_exponent(dtype: str, per_exponent: int) -> HostArray:
     return flat
 
 
-def sequence_rms(seed: int) -> float:
-    """The RMS error of h over the whole of a long sequence, float32 against float64, Wh's spectral radius 0.9."""
-    problem = Problem(SEQUENCE, seed)
-    problem.Wh *= np.float32(_RADIUS / np.abs(np.linalg.eigvals(problem.Wh.astype(np.float64))).max())
-    h = xrnn.RNN(problem.Wx, problem.Wh, problem.b)(problem.x, problem.h_prev)
-    return float(np.sqrt(np.mean((h - problem.reference["h"]) ** 2)))
+def sequence_rms(cell: str, seed: int) -> dict[str, float]:
+    """By form, the RMS error of h over a long sequence, float32 against float64.
+
+    The spectral radius of Wh is 0.9; of a cell with gates, that of each gate's columns.
+    """
+    problem = Problem(replace(SEQUENCE, cell=cell), seed)
+    for of_gate in np.split(problem.Wh, GATES[cell][0], axis=1):
+        of_gate *= np.float32(_RADIUS / np.abs(np.linalg.eigvals(of_gate.astype(np.float64))).max())
+
+    def hidden(dtype: str, fused: bool) -> HostArray:
+        weights, x, states = (
+            [array.astype(dtype) for array in arrays] for arrays in (problem.weights, [problem.x], problem.states)
+        )
+        with xrnn.use_fused(fused):
+            result = LAYERS[cell](*weights)(*x, *states)
+        h: HostArray = result[0] if isinstance(result, tuple) else result
+        return h
+
+    exact = hidden("float64", fused=False)
+    errors = {form: hidden("float32", fused) - exact for form, fused in _FORMS.items()}
+    return {form: float(np.sqrt(np.mean(error**2))) for form, error in errors.items()}
 
 
 def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, Any]:
     ulp: dict[str, dict[str, float]] = {}
-    rms: dict[str, list[float]] = {}
+    rms: dict[str, dict[str, list[float]]] = {}
     forms: dict[str, str] = {}
     backend = xrnn.get_backend("numpy")
     sizes = {letter: getattr(SEQUENCE, letter) for letter in "TNDH"}
@@ -75,7 +91,9 @@ def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, A
             with xrnn.use_fused(fused):
                 forms[form] = backend.explain("recurrence_forward", RNNCell(), sizes, "float32").form
                 ulp[form] = {dtype: tanh_ulp(dtype, per_exponent) for dtype in ("float32", "float64")}
-                rms[form] = [sequence_rms(seed) for seed in range(seeds)]
+        for cell in COMMON:
+            by_seed = [sequence_rms(cell, seed) for seed in range(seeds)]
+            rms[cell] = {form: [errors[form] for errors in by_seed] for form in _FORMS}
     return {
         "machine": machine.describe(threads),
         "versions": {"xrnn": xrnn.__version__, **backend.describe()},
@@ -90,18 +108,25 @@ def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, A
 def print_accuracy(results: dict[str, Any], console: Console) -> None:
     title = f"accuracy against float64; sequence {results['case']}, spectral radius {results['spectral_radius']}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("", "runs as", "tanh float32, ulp", "tanh float64, ulp", "RMS error, float32"):
+    for column in (
+        "",
+        "runs as",
+        "tanh float32, ulp",
+        "tanh float64, ulp",
+        *(f"RMS, {cell}" for cell in results["rms"]),
+    ):
         table.add_column(column, justify="left" if column in ("", "runs as") else "right")
     for form, ulp in results["tanh_ulp"].items():
-        rms = statistics.geometric_mean(results["rms"][form])
-        table.add_row(form, results["forms"][form], f"{ulp['float32']:.2f}", f"{ulp['float64']:.2f}", f"{rms:.2e}")
+        rms = (f"{statistics.geometric_mean(by_form[form]):.2e}" for by_form in results["rms"].values())
+        table.add_row(form, results["forms"][form], f"{ulp['float32']:.2f}", f"{ulp['float64']:.2f}", *rms)
     console.print(table)
-    quotients = [fused / plain for fused, plain in zip(results["rms"]["fused"], results["rms"]["plain"], strict=True)]
-    console.print(
-        f"RMS fused / plain, geometric mean over {len(quotients)} seeds: {statistics.geometric_mean(quotients):.3f} "
-        f"({min(quotients):.3f}–{max(quotients):.3f})",
-        highlight=False,
-    )
+    for cell, by_form in results["rms"].items():
+        quotients = [fused / plain for fused, plain in zip(by_form["fused"], by_form["plain"], strict=True)]
+        console.print(
+            f"{cell}: RMS fused / plain, geometric mean over {len(quotients)} seeds: "
+            f"{statistics.geometric_mean(quotients):.3f} ({min(quotients):.3f}–{max(quotients):.3f})",
+            highlight=False,
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

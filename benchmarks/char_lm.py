@@ -9,18 +9,17 @@ machine does touches both alike. The whole takes as long as two trainings; --rat
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.ratios import quartiles, ratio
+from benchmarks.runs import Run, XrnnRun, add_options, rate_lines, torch_for, with_weights
 from benchmarks.turns import in_turns, workers
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
@@ -34,37 +33,13 @@ from xrnn.select import get_backend
 SETTINGS: Final = Settings()
 
 
-class Run(Protocol):
-    """A training run of one library."""
-
-    version: str
-
-    def step(self) -> None: ...
-
-    def model(self) -> CharLM:
-        """What was learned, as xrnn's model: one evaluation measures all."""
-        ...
-
-
-class XrnnRun:
-    def __init__(self, corpus: Corpus, settings: Settings) -> None:
-        import xrnn
-
-        self.version = f"xrnn {xrnn.__version__}"
-        self._trainer = Trainer(settings, corpus, get_backend("numpy"))
-        self.step = self._trainer.step
-
-    def model(self) -> CharLM:
-        return self._trainer.model
+def _xrnn(corpus: Corpus, settings: Settings) -> Run:
+    return XrnnRun(Trainer(settings, corpus, get_backend("numpy")))
 
 
 class TorchRun:
     def __init__(self, corpus: Corpus, settings: Settings) -> None:
-        import torch
-
-        self.version = f"PyTorch {torch.__version__}"
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        torch.manual_seed(settings.seed)
+        torch, self.version = torch_for(settings)
         self._torch, self._settings = torch, settings
         self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
         self._embedding = torch.nn.Embedding(VOCABULARY, EMBEDDING)
@@ -97,13 +72,10 @@ class TorchRun:
             self._linear.bias.detach().numpy(),
         )
         rng, backend = np.random.default_rng(), get_backend("numpy")
-        model = CharLM.init(settings.cell, settings.hidden, 1, rng=rng, backend=backend)
-        for param, weight in zip(model.named_params.values(), weights, strict=True):
-            param[...] = weight
-        return model
+        return with_weights(CharLM.init(settings.cell, settings.hidden, 1, rng=rng, backend=backend), weights)
 
 
-LIBRARIES: Final[dict[str, Callable[[Corpus, Settings], Run]]] = {"xrnn": XrnnRun, "pytorch": TorchRun}
+LIBRARIES: Final[dict[str, Callable[[Corpus, Settings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
 
 
 def compare(
@@ -133,16 +105,10 @@ def rates(results: dict[str, Any], library: str) -> list[float]:
 
 
 def report(results: dict[str, Any]) -> str:
-    seconds = results["seconds"]
-    about, steps = results["machine"], results["steps_per_block"] * len(seconds["xrnn"])
-    blocks = len(seconds["xrnn"])
+    about, blocks = results["machine"], len(results["seconds"]["xrnn"])
+    steps = results["steps_per_block"] * blocks
     lines = [f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {steps:,} steps in {blocks} blocks"]
-    for library, version in results["versions"].items():
-        low, median, high = quartiles(rates(results, library))
-        lines.append(f"{version:24} {median:>9,.0f} characters/s ({low:,.0f} to {high:,.0f})")
-    if len(seconds["xrnn"]) > 1:
-        r = ratio(seconds["xrnn"], seconds["pytorch"])
-        lines.append(f"xrnn / PyTorch           {r.median:.2f} ({r.low:.2f} to {r.high:.2f}): {r.verdict}")
+    lines += rate_lines(results["versions"], {name: rates(results, name) for name in results["seconds"]}, "characters")
     for name, bits in results.get("bits_per_character", {}).items():
         lines.append(f"{results['versions'].get(name, name):24} {bits:.3f} bits per character, held out")
     return "\n".join(lines)
@@ -167,16 +133,12 @@ def _work(library: str, settings: Settings, paths: Sequence[Path], pipe: Connect
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.char_lm", description="The main job beside PyTorch")
     parser.add_argument("paths", nargs="*", type=Path, help="text (default: Python's own sources)")
-    parser.add_argument("--cell", choices=CELLS, default="rnn", help="(default: %(default)s)")
     parser.add_argument("--rate-only", action="store_true", help="few steps, and no held-out figures")
     parser.add_argument("--steps", type=machine.positive, help="(default: 2500, or 175)")
     parser.add_argument(
         "--rounds", type=machine.positive, help="blocks that the steps are cut into (default: 25, or 7)"
     )
-    parser.add_argument(
-        "--threads", type=machine.positive, default=min(2, os.cpu_count() or 1), help="(default: %(default)s)"
-    )
-    parser.add_argument("--json", type=Path, help="write what was measured to this file")
+    add_options(parser, "rnn")
     options = parser.parse_args(arguments)
     steps = options.steps or (175 if options.rate_only else 2500)
     rounds = options.rounds or (7 if options.rate_only else 25)

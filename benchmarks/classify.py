@@ -11,18 +11,18 @@ Two more sets, made of noise, tell what lengths cost: in one every series has 10
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.ratios import quartiles, ratio
+from benchmarks.ratios import ratio
+from benchmarks.runs import Run, XrnnRun, add_options, rate_lines, torch_for, with_weights
 from benchmarks.turns import in_turns, workers
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
@@ -42,37 +42,13 @@ _CHANNELS: Final = 12
 _LONGEST: Final = 100
 
 
-class Run(Protocol):
-    """A training run of one library."""
-
-    version: str
-
-    def step(self) -> None: ...
-
-    def model(self) -> Classifier:
-        """What was learned, as xrnn's model: one evaluation measures all."""
-        ...
-
-
-class XrnnRun:
-    def __init__(self, data: Dataset, settings: Settings) -> None:
-        import xrnn
-
-        self.version = f"xrnn {xrnn.__version__}"
-        self._trainer = Trainer(settings, data, get_backend("numpy"))
-        self.step = self._trainer.step
-
-    def model(self) -> Classifier:
-        return self._trainer.model
+def _xrnn(data: Dataset, settings: Settings) -> Run:
+    return XrnnRun(Trainer(settings, data, get_backend("numpy")))
 
 
 class TorchRun:
     def __init__(self, data: Dataset, settings: Settings) -> None:
-        import torch
-
-        self.version = f"PyTorch {torch.__version__}"
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        torch.manual_seed(settings.seed)
+        torch, self.version = torch_for(settings)
         self._torch, self._settings, self._data = torch, settings, data
         self._batches = _batches(data, settings)
         module: Any = getattr(torch.nn, settings.cell.upper())
@@ -105,12 +81,10 @@ class TorchRun:
             self._linear.bias.detach().numpy(),
         )
         model = Classifier.init(settings, data.channels, len(data.labels), get_backend("numpy"))
-        for param, weight in zip(model.named_params.values(), weights, strict=True):
-            param[...] = weight
-        return model
+        return with_weights(model, weights)
 
 
-LIBRARIES: Final[dict[str, Callable[[Dataset, Settings], Run]]] = {"xrnn": XrnnRun, "pytorch": TorchRun}
+LIBRARIES: Final[dict[str, Callable[[Dataset, Settings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
 
 
 def compare(paths: Sequence[Path], rounds: int, steps: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
@@ -143,12 +117,7 @@ def report(results: dict[str, Any]) -> str:
     lines = [f"bidirectional {cell}: {about['cpu']}, {about['threads']} threads; {rounds} blocks of {steps} steps"]
     for case, of_case in seconds.items():
         rates = {library: [results["series_per_block"][case] / s for s in of_case[library]] for library in of_case}
-        for library, version in results["versions"].items():
-            low, median, high = quartiles(rates[library])
-            lines.append(f"{case:15} {version:22} {median:>8,.0f} series/s ({low:,.0f} to {high:,.0f})")
-        if rounds > 1:
-            r = ratio(of_case["xrnn"], of_case["pytorch"])
-            lines.append(f"{case:15} {'xrnn / PyTorch':22} {r.median:>8.2f} ({r.low:.2f} to {r.high:.2f}): {r.verdict}")
+        lines += rate_lines(results["versions"], rates, "series", f"{case:15} ", 22)
     for library, version in results["versions"].items():
         share = ratio(seconds[FULL][library], seconds[RAGGED][library]).median
         lines.append(f"{version:38} {share:.2f} of the time at 100 steps for 1 to 100, which have 0.505 of the steps")
@@ -214,13 +183,10 @@ def _work(library: str, settings: Settings, paths: Sequence[Path], pipe: Connect
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.classify", description="xrnn classify beside PyTorch")
     parser.add_argument("paths", nargs="*", type=Path, help="TRAIN and TEST (default: JapaneseVowels)")
-    parser.add_argument("--cell", choices=CELLS, default="gru", help="(default: %(default)s)")
     parser.add_argument("--steps", type=machine.positive, default=40, help="of a block (default: %(default)s)")
     parser.add_argument("--rounds", type=machine.positive, default=9, help="(default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=0, help="whole trainings of each library (default: %(default)s)")
-    threads = min(2, os.cpu_count() or 1)
-    parser.add_argument("--threads", type=machine.positive, default=threads, help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write what was measured to this file")
+    add_options(parser, "gru")
     options = parser.parse_args(arguments)
     results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
     if options.json:

@@ -91,9 +91,9 @@ def print_memory(results: dict[str, Any], console: Console) -> None:
 
 
 def _print_cell(cell: dict[str, Any], console: Console) -> None:
-    h, x, kept, peaks = cell["h_bytes"], cell["x_bytes"], cell["kept_bytes"], cell["peak_bytes"]
+    h, kept, peaks = cell["h_bytes"], cell["kept_bytes"], cell["peak_bytes"]
     table = Table(title=f"peak memory above the inputs, MB, {cell['case']}", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("", "forward", "of h", "forward + backward", "with x, of what must be kept", "of torch's"):
+    for column in ("", "forward", "of h", "forward + backward", "beyond what is kept and dx", "of torch's"):
         table.add_column(column, justify="right" if column else "left")
     torch = peaks["train"].get("torch")
     for name, forward in peaks["forward"].items():
@@ -103,12 +103,13 @@ def _print_cell(cell: dict[str, Any], console: Console) -> None:
             f"{forward / 1e6:.1f}",
             f"{forward / h:.0%}",
             f"{train / 1e6:.1f}" if train else "",
-            f"{(train + x) / kept:.0%}" if train else "",
+            f"{(train - kept) / kept:.1%}" if train else "",  # x is an input, and dx as large
             f"{train / torch:.0%}" if train and torch else "",
         )
     console.print(table)
     console.print(
-        f"h is {h / 1e6:.1f} MB; what backward needs, {kept / 1e6:.1f} MB: x, h and, of a cell with gates, c and gates",
+        f"h is {h / 1e6:.1f} MB; what is kept for backward, {kept / 1e6:.1f} MB: x, h and, of a cell with gates, c and "
+        "gates",
         highlight=False,
     )
 
@@ -116,6 +117,7 @@ def _print_cell(cell: dict[str, Any], console: Console) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="peak memory of a call")
     parser.add_argument("--peers", default=",".join(_PEERS), help="comma-separated (default: %(default)s)")
+    parser.add_argument("--cell", choices=COMMON, help="only this one (default: all)")
     parser.add_argument("--probe", nargs=7, metavar=("PEER", "OPERATION", "CELL", *"TNDH"), help=argparse.SUPPRESS)
     machine.add_options(parser)
     options = parser.parse_args(arguments)
@@ -124,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         peer, operation, cell, *sizes = options.probe
         print(json.dumps(peak(peer, operation, Case(*map(int, sizes), cell=cell), options.threads)))
         return
-    results = measure_memory(options.peers.split(","), CASES, options.threads)
+    cases = [case for case in CASES if options.cell in (None, case.cell)]
+    results = measure_memory(options.peers.split(","), cases, options.threads)
     machine.write(results, options.out / "memory.json")
     print_memory(results, Console())
 

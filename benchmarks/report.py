@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import print_accuracy
-from benchmarks.cases import GATES, STATED, SWEEPS, Case
+from benchmarks.cases import COMMON, GATES, STATED, SWEEPS, Case
 from benchmarks.memory import print_memory
 from benchmarks.peers import OURS
 from benchmarks.ratios import Ratio, fastest, gflops, quartiles, ratio, share
@@ -173,7 +173,7 @@ def draw_comparison(results: dict[str, Any], folder: Path, device: Series | None
 
     A run that measured none of a cell's series draws none of it. `device` adds lines that were measured elsewhere.
     """
-    return [path for cell in GATES for path in _draw_cell(cell, results, folder, device or {})]
+    return [path for cell in COMMON for path in _draw_cell(cell, results, folder, device or {})]
 
 
 def _draw_cell(cell: str, results: dict[str, Any], folder: Path, device: Series) -> list[Path]:
@@ -187,13 +187,14 @@ def _draw_cell(cell: str, results: dict[str, Any], folder: Path, device: Series)
         for name, rounds in result["microseconds"].items():
             lines.setdefault(name, {})[result["case"], result["operation"]] = statistics.median(rounds)
     lines |= device
-    lines = {name: line for name, line in lines.items() if {operation for _, operation in line} - {"step"}}
-    measured = {case for case, _ in chain.from_iterable(lines.values())}
-    drawn = {
-        (T, H): batches
+    measured = {case for case, operation in chain.from_iterable(lines.values()) if operation != "step"}
+    series = {
+        (T, H): [N for N in batches if Case(T, N, H, H, cell=cell).name in measured]
         for (T, H), batches in SWEEPS.items()
-        if any(Case(T, N, H, H, cell=cell).name in measured for N in batches)
     }
+    drawn = {sizes: batches for sizes, batches in series.items() if batches}
+    names = {Case(T, N, H, H, cell=cell).name for (T, H), batches in drawn.items() for N in batches}
+    lines = {name: line for name, line in lines.items() if names & {case for case, what in line if what != "step"}}
     ceiling = statistics.median(rate for cell in results["cells"] for rate in cell["ceiling_gflops"])
     machine = results["machine"]
     paths: list[Path] = []

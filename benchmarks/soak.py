@@ -1,8 +1,9 @@
 """Training for hours, and killed again and again: `python -m benchmarks.soak --minutes M` (Linux).
 
 Every cell in turn trains in a process of its own, which is ended by SIGKILL at a random moment and goes on from its
-checkpoint in the next turn, while other load comes and goes. A step that is done again after a kill must give the
-weights that it gave before, bit for bit; a checkpoint that was announced must be there; memory must not grow.
+checkpoint in the next turn, on a number of threads that changes, while other load comes and goes. A step that is done
+again after a kill must give the weights that it gave before, bit for bit, and so must the first steps in a run of one
+life on one thread; a checkpoint that was announced must be there; neither memory nor the folder may grow.
 It ends with what was lost and what grew, and a status of 1 where that is not nothing.
 """
 
@@ -25,13 +26,15 @@ from typing import Final
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import ThreadpoolController
 
-from benchmarks.soak_training import CELLS, SAVE_EVERY
+from benchmarks.soak_training import CELLS, SAVE_EVERY, Run
 from benchmarks.spinning import Spinning, spin, stop
 
 # What the resident memory of one life may gain after its first checkpoints: malloc's blocks, in an arena a thread.
 _ALLOWED: Final = 8e6
 _WARM: Final = 5  # checkpoints, after which memory is compared
+_REPLAYED: Final = 500  # steps
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Record:
     grown: float = 0.0  # bytes, the most in any one life
     resident: float = 0.0  # bytes, at the last checkpoint
     lost: list[str] = field(default_factory=list)
+    first: dict[int, str] = field(default_factory=dict)  # the digests of the steps up to _REPLAYED
     _digests: dict[int, str] = field(default_factory=dict)  # of the steps since the last checkpoint
 
     def hear(self, lines: Iterable[str]) -> None:
@@ -68,6 +72,8 @@ class Record:
             self.grown = max(self.grown, statistics.median(memory[-_WARM:]) - statistics.median(memory[_WARM:][:_WARM]))
 
     def _compare(self, step: int, digest: str) -> None:
+        if step <= _REPLAYED:
+            self.first.setdefault(step, digest)
         before = self._digests.setdefault(step, digest)
         if before != digest:
             self.lost.append(f"step {step}: its weights were {before} before the kill and {digest} after it")
@@ -120,29 +126,54 @@ def live(record: Record, folder: Path, seconds: float, load: Load) -> None:
     record.hear(printed.decode().splitlines(keepends=True))
 
 
+def replay(record: Record, folder: Path) -> None:
+    """Take the first steps again, in one life on one thread."""
+    run = Run(record.cell, folder / f"{record.cell} again")
+    with ThreadpoolController().limit(limits=1, user_api="openmp"):
+        for step, digest in sorted(record.first.items()):
+            while run.optimizer.steps < step:
+                run.step()
+            if run.digest() != digest:
+                record.lost.append(f"step {step}: its weights were {digest}, and {run.digest()} in a run of one life")
+                return
+
+
 def soak(minutes: float, folder: Path, seed: int) -> list[Record]:
     rng = random.Random(seed)
     records = [Record(cell) for cell in CELLS]
     end = time.monotonic() + 60 * minutes
     with Load(rng) as load:
         while time.monotonic() < end:
-            for record in records:
+            for record in [record for record in records if not record.lost]:
                 # Most lives are short; a few are long enough for memory to grow.
-                live(record, folder, min(rng.expovariate(1 / (0.5 + minutes)), 60 * minutes / len(records)), load)
+                seconds = min(rng.expovariate(1 / (0.5 + minutes)), 60 * minutes / len(records))
+                try:
+                    live(record, folder, seconds, load)
+                except RuntimeError as error:
+                    record.lost.append(str(error))
+    for record in records:
+        replay(record, folder)
     return records
 
 
-def report(records: Sequence[Record], console: Console) -> bool:
+def left_behind(folder: Path) -> list[str]:
+    """What killed runs left beside their checkpoints, where that is more than one file each."""
+    left = sorted(name for name in os.listdir(folder) if name not in CELLS)
+    return [f"the folder, by {len(left)} files: {', '.join(left[:3])}, …"] if len(left) > len(CELLS) else []
+
+
+def report(records: Sequence[Record], left: Sequence[str], console: Console) -> bool:
     """Print what happened to each → whether nothing was lost and nothing grew."""
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("cell", "steps", "lives", "steps done again", "resident, MB", "grown, MB"):
-        table.add_column(column, justify="left" if column == "cell" else "right")
+    for column in ("cell", "steps", "lives", "done again", "resident, MB", "grown, MB"):
+        table.add_column(column, justify="left" if column == "cell" else "right", no_wrap=True)
     for r in records:
         figures = (f"{n:,}" for n in (r.steps, r.lives, r.again))
         table.add_row(r.cell, *figures, f"{r.resident / 1e6:.1f}", f"{max(r.grown, 0) / 1e6:.1f}")
     console.print(table)
     lost = [f"{r.cell}: {what}" for r in records for what in r.lost]
     grew = [f"{r.cell}: {r.grown / 1e6:.1f} MB of memory in one life" for r in records if r.grown > _ALLOWED]
+    grew += left
     for title, found in (("lost", lost), ("grew", grew)):
         console.print(f"{title}: {'; '.join(found) or 'nothing'}", highlight=False)
     return not lost + grew
@@ -154,7 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="xrnn-soak-") as folder:
-        sound = report(soak(options.minutes, Path(folder), options.seed), Console())
+        records = soak(options.minutes, Path(folder), options.seed)
+        sound = report(records, left_behind(Path(folder)), Console())
     sys.exit(0 if sound else 1)
 
 

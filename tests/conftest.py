@@ -58,6 +58,13 @@ def no_waiting(backend: Backend) -> Callable[[], AbstractContextManager[None]]:
     return _no_waiting_on_gpu
 
 
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matplotlib writes its files without drawing into them, which is most of the time of a small run."""
+    if find_spec("matplotlib"):
+        monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
+
+
 @contextmanager
 def _no_waiting_on_gpu() -> Iterator[None]:
     import cupyx

@@ -1,6 +1,6 @@
 """What a run can't do is not collected; at the end one line for each reason says how many tests, and what runs them.
 
-@pytest.mark.proof                      a long check of what runs on a GPU: only with XRNN_PROOF=1
+@pytest.mark.proof                      a long check: only with XRNN_PROOF=1
 @pytest.mark.needs("torch", "bench")    a library, and the extra of pyproject.toml that brings it
 """
 
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _reason(item: pytest.Item) -> str:
     """Why this run can't do it; empty where it can."""
     if item.get_closest_marker("proof") and os.environ.get("XRNN_PROOF") != "1":
-        return "the long checks of what runs on a GPU ({}): .ci/proof runs them"
+        return "the long checks ({}): .ci/proof runs them"
     needs = item.get_closest_marker("needs")
     return _without(*needs.args) if needs and not find_spec(needs.args[0]) else ""
 

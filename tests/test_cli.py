@@ -31,6 +31,7 @@ from xrnn.typing import HostArray
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, FIFOs and /dev/full are POSIX's")
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 @pytest.fixture
@@ -373,7 +374,7 @@ def nothing() -> None:
         (nothing, "train text.txt --batch 0", "--batch is 0: expected a whole number from 1 to 1048576"),
         (nothing, "train text.txt --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.003"),
         (nothing, "train text.txt --seed -1", "--seed is -1: expected a whole number of at least 0"),
-        (nothing, "train text.txt --steps 0", "--steps is 0: expected a whole number of at least 1"),
+        (nothing, "train text.txt --steps 0", "--steps is 0: expected a whole number from 1 to 1000000000000"),
         (
             nothing,
             "train text.txt --minutes 0",
@@ -447,13 +448,13 @@ def nothing() -> None:
         (
             checkpoint,
             "train text.txt --resume c --steps 1",
-            "--steps is 1, but c is at step 2: expected the steps in all, those before it included",
+            "--steps is 1, but c is at step 2: expected the steps in all, those before it included; give more",
         ),
         (
             changed_text,
             "train text.txt --resume c",
-            "this text is not the one that c was trained on: expected the same PATHs with the same content; name "
-            "those, or train anew without --resume",
+            "c was trained on other text: expected the same PATHs with the same content; give that, or train anew "
+            "without --resume",
         ),
         (
             nothing,

@@ -27,7 +27,7 @@ def test_it(): pass
 """
 
 LINES = [
-    "left out: the long checks of what runs on a GPU (3): .ci/proof runs them",
+    "left out: the long checks (3): .ci/proof runs them",
     "left out: what needs no_such_library (1): pip install -e '.[bench]'",
 ]
 

@@ -28,7 +28,8 @@ from xrnn.jobs.charlm.settings import Settings
 from xrnn.jobs.charlm.train import DEFAULT_OUT
 from xrnn.jobs.charlm.train import Job as TrainJob
 from xrnn.jobs.errors import DataError, JobError, SettingsError
-from xrnn.jobs.run import SAVE_EVERY, run
+from xrnn.jobs.results import Wanted
+from xrnn.jobs.run import SAVE_EVERY, Job, run
 from xrnn.jobs.series import classify as series
 from xrnn.jobs.series.predict import Predictor, predict_stream
 from xrnn.jobs.series.predict import predict as predict_files
@@ -39,6 +40,7 @@ from xrnn.select import Selection, select
 _TEXT: Final = Settings()
 _SERIES: Final = SeriesSettings()
 _LARGEST_SIZE: Final = 10**18  # the sum of two fits 64 bits
+_LONGEST_LINE: Final = 2**20  # characters of a stream's row
 
 # Typer carries its own copy of click in some versions and not in others: this is its base of what it raises.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
@@ -186,18 +188,13 @@ def train(
 
     Ctrl-C saves and stops; --resume goes on as if the run had never stopped.
     """
-    if minutes is not None and steps is not None:
-        raise SettingsError("got both --minutes and --steps: expected one of them; leave one out")
     job = TrainJob(
         paths=paths or [],
         given=_given(cell=cell, hidden=hidden, layers=layers, seq_len=seq_len, batch=batch, lr=lr, seed=seed),
-        steps=steps,
-        minutes=1.0 if minutes is None else minutes,
+        minutes=1.0 if minutes is None and steps is None else minutes,
+        upto=steps,
         save_every=save_every,
-        out=out,
-        plot=plot,
-        resume=resume,
-        overwrite=overwrite,
+        wanted=Wanted(out, plot, resume, overwrite),
     )
     return _run_job(job)
 
@@ -267,18 +264,13 @@ def classify(
 
     Ctrl-C saves and stops; --resume goes on as if the run had never stopped.
     """
-    if minutes is not None and epochs is not None:
-        raise SettingsError("got both --minutes and --epochs: expected one of them; leave one out")
     given = _given(cell=cell, hidden=hidden, layers=layers, one_way=one_way, dropout=dropout, noise=noise, lr=lr)
     job = series.Job(
         paths=[path for path in (train, test) if path is not None],
         given=given | _given(batch=batch, seed=seed),
         minutes=minutes,
-        epochs=epochs,
-        out=out,
-        plot=plot,
-        resume=resume,
-        overwrite=overwrite,
+        upto=epochs,
+        wanted=Wanted(out, plot, resume, overwrite),
     )
     return _run_job(job)
 
@@ -290,7 +282,11 @@ def predict(
         list[Path] | None, typer.Argument(parser=_path, metavar="FILE...", help=".ts, .csv or .npy files.")
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Read a row of values a line from standard input, instead of files.")
+        bool,
+        typer.Option(
+            "--stream",
+            help=f"Read a row of values a line, up to {_LONGEST_LINE:,} characters, from standard input, not files.",
+        ),
     ] = False,
 ) -> int:
     """Print the label and its probability for each series in files, or after each row of a stream, for those so far."""
@@ -341,12 +337,15 @@ def _input_lines() -> Iterator[str]:
         # As files are read: a byte order mark is none of the first value. What is no text is no number either.
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
     try:
-        yield from sys.stdin
+        while line := sys.stdin.readline(_LONGEST_LINE + 1):
+            if len(line) > _LONGEST_LINE and not line.endswith("\n"):
+                raise DataError(f"a line of standard input is longer than {_LONGEST_LINE:,} characters: {expected}")
+            yield line
     except OSError as error:
         raise DataError(f"can't read standard input ({error.strerror or error}): {expected}") from error
 
 
-def _run_job(job: Any) -> int:
+def _run_job(job: Job[Any]) -> int:
     selection = _select()
     terminal = Terminal()
     for line in selection_lines(selection):

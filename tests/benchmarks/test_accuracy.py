@@ -42,6 +42,9 @@ def test_accuracy_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     monkeypatch.setattr(accuracy, "SEQUENCE", Case(T=30, N=2, D=3, H=8))
     accuracy.main(["--seeds", "2", "--per-exponent", "1", "--threads", "1", "--out", str(tmp_path)])
     results = json.loads((tmp_path / "accuracy.json").read_text())
-    assert all(1e-9 < rms < 1e-5 for seeds in results["rms"].values() for rms in seeds)
+    assert results["rms"].keys() == {"rnn", "lstm", "gru"}
+    for by_form in results["rms"].values():
+        assert by_form.keys() == {"fused", "plain"}
+        assert all(1e-9 < rms < 1e-5 for seeds in by_form.values() for rms in seeds)
     assert results["forms"]["plain"] == "plain"
     assert "geometric mean over 2 seeds" in capsys.readouterr().out

@@ -26,7 +26,7 @@ def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pyt
     # Without xrnn's schedule, which PyTorch's user has not written.
     monkeypatch.setattr("xrnn.jobs.charlm.trainer.learning_rate", lambda peak, step: peak)
     corpus = load_corpus([write_text(tmp_path / "text")])
-    torch, xrnn = char_lm.TorchRun(corpus, settings), char_lm.XrnnRun(corpus, settings)
+    torch, xrnn = char_lm.TorchRun(corpus, settings), char_lm.LIBRARIES["xrnn"](corpus, settings)
     assert_both_learn_alike(cell, torch, xrnn, monkeypatch)
 
 

@@ -29,4 +29,4 @@ def test_a_forward_pass_takes_at_least_its_result_and_training_more() -> None:
 
     console = Console(file=io.StringIO(), width=120)
     memory.print_memory(results, console)
-    assert "h is 6.6 MB; what backward needs, 8.2 MB" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "h is 6.6 MB; what is kept for backward, 8.2 MB" in console.file.getvalue()  # type: ignore[attr-defined]

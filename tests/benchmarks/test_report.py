@@ -104,12 +104,14 @@ def test_xrnns_own_timings_tell_the_devices_time_from_the_hosts() -> None:
     assert device_series(None) == {}
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("device", [None, {"xrnn cupy fused": {(CELL.name, "train"): 88.0}}])
 def test_pictures_are_drawn_where_a_series_was_measured(tmp_path: Path, device: Any) -> None:
     measured = results(
         cell(CELL, "forward", xrnn=[100.0] * 3, torch=[200.0] * 3),
         cell(CELL, "train", xrnn=[100.0] * 3),
         *(cell(replace(CELL, cell="lstm"), operation, xrnn=[100.0] * 3) for operation in ("forward", "train")),
+        cell(replace(CELL, cell="leak"), "forward", xrnn=[100.0] * 3),  # which has no series
     )
     paths = draw_comparison(measured, tmp_path, device)
     assert [path.name for path in paths] == ["gflops.png", "sequences.png", "gflops-lstm.png", "sequences-lstm.png"]

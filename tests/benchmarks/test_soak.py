@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks import soak
 from benchmarks.soak import Record
-from benchmarks.soak_training import SAVE_EVERY, Run
+from benchmarks.soak_training import CELLS, SAVE_EVERY, Run
 
 
 def lines(text: str) -> list[str]:
@@ -22,7 +22,7 @@ def lines(text: str) -> list[str]:
 
 def reported(record: Record) -> tuple[bool, str]:
     console = Console(file=io.StringIO(), width=120)
-    sound = soak.report([record], console)
+    sound = soak.report([record], [], console)
     return sound, console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -70,6 +70,47 @@ def test_a_run_that_goes_on_from_its_checkpoint_is_the_one_that_never_stopped(tm
         run.step()
     assert resumed.digest() == whole.digest() != half.digest()
     assert all(np.isfinite(array).all() for array in resumed.arrays.values())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_first_steps_are_taken_once_more(tmp_path: Path, cell: str) -> None:
+    record, run = Record(cell), Run(cell, tmp_path / "none")
+    for _ in range(3):
+        run.step()
+        record.hear([f"{run.optimizer.steps} {run.digest()}\n"])
+    soak.replay(record, tmp_path)
+    assert not record.lost
+    record.first[2] = "00"
+    soak.replay(record, tmp_path)
+    assert len(record.lost) == 1
+    assert record.lost[0].startswith("step 2: its weights were 00, and ")
+
+
+def test_a_run_that_ends_by_itself_is_a_loss_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def live(record: Record, folder: Path, seconds: float, load: soak.Load) -> None:
+        record.lives += 1
+        if record.cell == "gru":
+            raise RuntimeError("it ended")
+
+    monkeypatch.setattr(soak, "live", live)
+    records = {record.cell: record for record in soak.soak(0.001, tmp_path, 0)}
+    assert (records["gru"].lives, records["gru"].lost) == (1, ["it ended"])
+    assert not records["lstm"].lost
+    assert records["lstm"].lives > 1
+
+
+def test_files_that_killed_runs_leave_may_not_pile_up(tmp_path: Path) -> None:
+    for i in range(len(CELLS)):
+        (tmp_path / f"left{i}").touch()
+    for cell in CELLS:
+        (tmp_path / cell).touch()
+    assert soak.left_behind(tmp_path) == []
+    (tmp_path / "another").touch()
+    assert soak.left_behind(tmp_path) == [f"the folder, by {len(CELLS) + 1} files: another, left0, left1, …"]
+    console = Console(file=io.StringIO())
+    assert not soak.report([], soak.left_behind(tmp_path), console)
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the soak reads Linux's /proc, and pipes by select")

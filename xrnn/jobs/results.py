@@ -26,10 +26,10 @@ class Results:
 class Wanted:
     """What was asked for: a name that is None is to be chosen."""
 
-    out: Path | None  # None: the resumed checkpoint, or a free name
-    plot: Path | None  # None: beside the checkpoint
-    resume: Path | None
-    overwrite: bool  # a checkpoint at `out`
+    out: Path | None = None  # None: the resumed checkpoint, or a free name
+    plot: Path | None = None  # None: beside the checkpoint
+    resume: Path | None = None
+    overwrite: bool = False  # a checkpoint at `out`
 
 
 def choose(

@@ -41,13 +41,23 @@ class Settings:
         if self.seed < 0:
             raise SettingsError(f"--seed is {self.seed}: expected a whole number of at least 0")
 
+    @property
+    def model(self) -> str:
+        """The model, for people: "2 GRU layers of 64"."""
+        return f"{self.layers} {self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
+
+    @property
+    def training(self) -> str:
+        """How it is trained, for people: "batches of 32; lr 0.003"."""
+        raise NotImplementedError
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """What `json.dumps(asdict(settings))` gave, of this version or one before: what it lacks is as by default.
 
         Raises SettingsError for anything else.
         """
-        given = parsed_object(text)
+        given = parse_metadata(text)
         kinds = {field.name: str(field.type) for field in fields(cls)}
         for name, value in given.items():
             if name not in kinds:
@@ -60,8 +70,8 @@ class Settings:
             raise SettingsError(f"they hold a number that is too large ({error}): expected a float") from error
 
 
-def parsed_object(text: str) -> dict[str, Any]:
-    """The JSON object in `text`.   Raises SettingsError."""
+def parse_metadata(text: str) -> dict[str, Any]:
+    """The object in JSON out of a checkpoint's metadata: `parse_object`.   Raises SettingsError."""
     try:
         return parse_object(text)
     except ValueError as error:

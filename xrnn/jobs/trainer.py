@@ -70,6 +70,11 @@ class Trainer(Generic[S]):
         """How many steps were taken."""
         return self._optimizer.steps
 
+    @property
+    def per_unit(self) -> int:
+        """How many steps one of those has that the command counts in: steps, or epochs."""
+        return 1
+
     def _update(self, loss: Array, lr: float) -> None:
         """Clip the gradients, take the step, and note the loss, 0-d, in nats."""
         clip_grad_norm(self._optimizer.grads, _MAX_NORM)

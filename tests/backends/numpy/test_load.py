@@ -69,16 +69,18 @@ from xrnn import RNN
 from xrnn.backends.numpy import kernels, load
 kernels.set_thread_cap(64)
 rnn, x = RNN.init(64, 256, backend="numpy"), np.ones((50, 32, 64), np.float32)
-while kernels.load()[0] is None:
+said = ""
+while "once a CPU is free" not in said:  # it may be free again by the next look
     rnn(x)
-print(kernels.load()[0], load().describe()["threads"])
+    said = load().describe()["threads"]
+print(said)
 """
 
 
 def test_info_says_that_threads_wait() -> None:
     said = in_fresh_process(CROWDED, OMP_NUM_THREADS="64")
     number, _, words = said.partition(" ")
-    assert words.startswith(f"{number} (64 once a CPU is free again: others use them, and threads waited"), said
+    assert words.startswith("(64 once a CPU is free again: others use them, and threads waited"), said
     assert int(number) < 64
 
 

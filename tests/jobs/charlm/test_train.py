@@ -16,6 +16,8 @@ from xrnn.files import reserved
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
 from xrnn.jobs.picture import is_own_picture
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,12 @@ from tests.jobs.charlm.forge import Forgery
 from tests.jobs.series.waves import LABELS, TINY_OPTIONS, waves, write_folder, write_ts
 from xrnn.cli import main
 from xrnn.jobs.picture import is_own_picture
+from xrnn.jobs.series.checkpoint import CHECKPOINTS, Facts
 from xrnn.jobs.series.series import Series
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +117,19 @@ def test_a_resumed_run_ends_as_one_that_never_stopped() -> None:
     assert_same_arrays("half", "whole")
 
 
+def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--epochs", "1", "--out", "c") == 0
+    snapshot = CHECKPOINTS.load(Path("c"))
+    for labels in (snapshot.facts.labels[::-1], ("quick", "others")):
+        CHECKPOINTS.save(Path("c"), replace(snapshot, facts=Facts(snapshot.facts.channels, labels)))
+        capsys.readouterr()
+        assert main(["classify", "train.ts", "test.ts", "--resume", "c", "--epochs", "2"]) == 1
+        assert capsys.readouterr().err == (
+            "error: c was trained on other series: expected the same TRAIN with the same content; give that, or train "
+            "anew without --resume\n"
+        )
+
+
 @POSIX
 def test_a_signal_saves_and_tells_how_to_go_on() -> None:
     """In the middle of an epoch of three steps."""
@@ -162,7 +178,7 @@ def test_a_resumed_run_may_be_tested_on_others(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("classify train.ts --epochs 0", "--epochs is 0: expected a whole number from 1 to 1000000000"),
+        ("classify train.ts --epochs 0", "--epochs is 0: expected a whole number from 1 to 1000000000000"),
         ("classify train.ts --minutes 0", "--minutes is 0.0: expected a positive number up to 525600, which is a year"),
         (
             "classify train.ts --minutes 1 --epochs 1",
@@ -178,7 +194,10 @@ def test_a_resumed_run_may_be_tested_on_others(capsys: pytest.CaptureFixture[str
             "classify train.ts --resume text --out d",
             "text has format xrnn character model: expected a checkpoint; name a",
         ),
-        ("classify train.ts --resume c --out d", "these series are not those that c was trained on: expected the same"),
+        (
+            "classify train.ts --resume c --out d",
+            "c was trained on other series: expected the same TRAIN with the same",
+        ),
         (
             "classify train.ts test.ts --resume c --epochs 1",
             "--epochs is 1, which end at step 3, but c is at step 6: expected the epochs in all",

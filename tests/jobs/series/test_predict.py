@@ -119,6 +119,10 @@ def test_a_stream_is_answered_at_once() -> None:
         ),
         ("1,\x1b[2J\n", "row 1: '�[2J' is no finite number"),
         ("1,1e300\n", "row 1 holds 1e+300: expected numbers up to 1e+30; scale them"),
+        (
+            "1,2\n" + "1" * (2**20 + 1),
+            "a line of standard input is longer than 1,048,576 characters: expected a row of values a line; pipe",
+        ),
     ],
 )
 def test_what_is_no_row_gets_one_line(
@@ -128,6 +132,10 @@ def test_what_is_no_row_gets_one_line(
     err = capsys.readouterr().err
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1
+
+
+def test_a_line_may_be_as_long_as_the_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stream("1,2".ljust(2**20) + "\n" + "1,2".ljust(2**20), monkeypatch) == 0
 
 
 def test_bytes_that_are_no_text_get_one_line() -> None:

@@ -39,6 +39,7 @@ class Corpus:
     held_out: HostArray
     source: str  # one line for people
     fingerprint: str  # equal for equal bytes, split the same way
+    facts: None = None  # the model has to know nothing of them
 
 
 def load_corpus(paths: Sequence[Path] = ()) -> Corpus:

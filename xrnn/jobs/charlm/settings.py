@@ -21,3 +21,7 @@ class Settings(settings.Settings):
     seq_len: int = 64  # T, the steps that the gradient goes back
 
     sizes: ClassVar[tuple[str, ...]] = ("hidden", "layers", "seq_len", "batch")
+
+    @property
+    def training(self) -> str:
+        return f"{self.batch} streams × {self.seq_len} steps; lr {self.lr:g}"

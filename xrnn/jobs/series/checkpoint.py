@@ -10,7 +10,7 @@ from xrnn.jobs.checkpoint import Checkpoints, common_specs
 from xrnn.jobs.errors import SettingsError
 from xrnn.jobs.series.model import Classifier
 from xrnn.jobs.series.settings import Settings
-from xrnn.jobs.settings import parsed_object
+from xrnn.jobs.settings import parse_metadata
 
 _MOST_CHANNELS: Final = 2**20
 
@@ -25,7 +25,7 @@ class Facts:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """What `json.dumps(asdict(facts))` gave.   Raises SettingsError for anything else."""
-        given = parsed_object(text)
+        given = parse_metadata(text)
         channels, labels = given.get("channels"), given.get("labels")
         if given.keys() != {"channels", "labels"}:
             raise SettingsError("they have other names: expected channels, labels")

@@ -15,6 +15,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.jobs.errors import DataError
+from xrnn.jobs.series.checkpoint import Facts
 from xrnn.jobs.series.folders import SUFFIXES, read_file, read_folder
 from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.ts import read_ts
@@ -37,6 +38,11 @@ class Dataset:
     def channels(self) -> int:
         """D."""
         return self.train[0].channels
+
+    @property
+    def facts(self) -> Facts:
+        """What the model has to know."""
+        return Facts(self.channels, tuple(self.labels))
 
     @property
     def fingerprint(self) -> str:

@@ -32,3 +32,12 @@ class Settings(settings.Settings):
             raise SettingsError(f"--dropout is {self.dropout}: expected a probability in [0, 1), such as 0.3")
         if not (math.isfinite(self.noise) and 0 <= self.noise <= _MOST_NOISE):
             raise SettingsError(f"--noise is {self.noise}: expected a number from 0 to {_MOST_NOISE}, such as 0.3")
+
+    @property
+    def model(self) -> str:
+        way = "" if self.one_way else "bidirectional "
+        return f"{self.layers} {way}{self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
+
+    @property
+    def training(self) -> str:
+        return f"batches of {self.batch}; dropout {self.dropout:g}, noise {self.noise:g}, lr {self.lr:g}"

@@ -11,7 +11,6 @@ from xrnn.backend import Backend
 from xrnn.jobs import trainer
 from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.series.batches import Batches, unpack
-from xrnn.jobs.series.checkpoint import Facts
 from xrnn.jobs.series.data import Dataset
 from xrnn.jobs.series.model import Classifier
 from xrnn.jobs.series.scale import Scale
@@ -49,7 +48,7 @@ class Trainer(trainer.Trainer[Settings]):
 
     def __init__(self, settings: Settings, data: Dataset, backend: Backend, *, model: Classifier | None = None) -> None:
         """A run at its beginning, with fresh weights unless a model is given."""
-        self.data, self.facts = data, Facts(data.channels, tuple(data.labels))
+        self.data, self.facts = data, data.facts
         self.scale = Scale.of(series.values for series in data.train)
         self.model = model or Classifier.init(settings, data.channels, len(data.labels), backend)
         super().__init__(settings, self.model, data.fingerprint)
@@ -75,6 +74,10 @@ class Trainer(trainer.Trainer[Settings]):
     def per_epoch(self) -> int:
         """How many steps an epoch has."""
         return self.batches.per_epoch
+
+    @property
+    def per_unit(self) -> int:
+        return self.per_epoch
 
     def step(self) -> None:
         whole, shape = self.batches.packed(self.steps, self.settings.noise)
