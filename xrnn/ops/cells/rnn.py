@@ -65,9 +65,8 @@ class LeakyRNNCell(Cell):
     def step(self, run: Run, at: Step) -> None:
         (y,), (h,), (h_next,) = at.z, at.before, at.after
         self.elman.activate(run.xp, y)
-        run.xp.subtract(y, h, out=h_next)
-        h_next *= self.leak
-        h_next += h
+        run.xp.multiply(h, self.rest, out=h_next)
+        h_next += run.xp.multiply(y, self.leak, out=None if run.training else y)
 
     def prepare(self, run: Run, at: Step, dz: Array) -> None:
         self.elman.slope(run.xp, at.z, dz)
