@@ -192,15 +192,15 @@ def problem(
         Wh *= np.asarray(0.1, dtype)
         b += np.where(b < 0, -6, 6).astype(dtype)
     p = Problem(
-        cell,
-        dtype,
-        reverse,
-        None if lengths is None else np.asarray(lengths, "int64"),
-        drawn.x,
-        drawn.initial,
-        drawn.weights,
-        [d if state == "h" or dc else None for state, d in zip(case.states, drawn.dstates, strict=True)],
-        layouts or ["C"] * 8,
+        cell=cell,
+        dtype=dtype,
+        reverse=reverse,
+        lengths=None if lengths is None else np.asarray(lengths, "int64"),
+        x=drawn.x,
+        initial=drawn.initial,
+        weights=drawn.weights,
+        dstates=[d if state == "h" or dc else None for state, d in zip(case.states, drawn.dstates, strict=True)],
+        layouts=layouts or ["C"] * 8,
     )
     p.x[p.past_end] = np.nan
     return p
@@ -234,7 +234,7 @@ def states_of(
     return results
 
 
-def run(
+def solve_steps(
     step: StepFunction,
     x: HostArray,
     initial: Sequence[HostArray],
@@ -243,8 +243,8 @@ def run(
     past_end: HostArray | None = None,
     reverse: bool = False,
 ) -> tuple[list[HostArray], list[HostArray]]:
-    """In float64: the states after each step, (T, N, H) each, and the gradients of ⟨dstates, these⟩ in x, the initial
-    states and the weights."""
+    """→ the states after each step, (T, N, H) each, and the gradients of ⟨dstates, these⟩ in x, the initial states and
+    the weights; all in float64."""
     x, *rest = (np.asarray(a, "float64") for a in (x, *initial, *weights))
     S, shape = len(initial), (*x.shape[:2], initial[0].shape[1])
     if past_end is not None:
@@ -274,7 +274,7 @@ def solve(p: Problem) -> Solution:
     key = digest.digest()
     if key not in _solved:
         past_end = None if p.lengths is None else p.past_end
-        states, gradients = run(p.case.step, p.x, p.initial, p.weights, p.dstates, past_end, p.reverse)
+        states, gradients = solve_steps(p.case.step, p.x, p.initial, p.weights, p.dstates, past_end, p.reverse)
         for array in (*states, *gradients):
             array.flags.writeable = False
         _solved[key] = Solution(states, dict(zip(p.gradient_names, gradients, strict=True)))

@@ -64,7 +64,7 @@ class Operands:
         return (phi(x + h @ Wh),)
 
     def solve(self) -> tuple[list[HostArray], list[HostArray]]:
-        return reference.run(self.step, self.x, [self.given], [self.Wh], [self.dh])
+        return reference.solve_steps(self.step, self.x, [self.given], [self.Wh], [self.dh])
 
     @property
     def start(self) -> HostArray:
