@@ -150,6 +150,7 @@ BITS_SIZES = [
     (6, 1, 9, 70),
     (5, 3, 70, 300),
     (4, 7, 20, 33),
+    (6, 4, 2, 9),  # so narrow that a tile of four rows takes partial sums, and one of all steps none
     (3, 29, 17, 40),
     (2, 130, 5, 19),
     (2, 1, 9, 256),  # from here on weights are read in strips
