@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 import xrnn
+from tests import problems
 from xrnn.backend import Backend
 from xrnn.typing import HostArray
 
@@ -156,24 +157,15 @@ class Problem:
 
     def __init__(self, case: Case, seed: int = 0, *, backend: Backend | None = None) -> None:
         self.case, self.backend = case, backend or xrnn.get_backend("numpy")
-        T, N, D, H = case.T, case.N, case.D, case.H
-        columns, biases = (gates * H for gates in GATES[case.cell])
-        rng = np.random.default_rng((seed, T, N, D, H))
-
-        def normal(*shape: int, scale: float = 1.0) -> HostArray:
-            return (rng.standard_normal(shape) * scale).astype(np.float32)
-
-        self.x = normal(T, N, D)
-        self.h_prev = normal(N, H, scale=0.5)
-        self.Wx = normal(D, columns, scale=0.7 / D**0.5)
-        # A spectral radius near 0.7: gradients neither explode nor vanish.
-        self.Wh = normal(H, columns, scale=0.7 / H**0.5)
-        self.b = normal(biases, scale=0.1)
-        self.dh = normal(T, N, H)
+        in_weights, in_bias = GATES[case.cell]
+        states = 2 if case.cell == "lstm" else 1
+        drawn = problems.recurrence(case.sizes, (in_weights, in_weights, in_bias), states, np.float32, seed)
+        self.x, (self.Wx, self.Wh, self.b) = drawn.x, drawn.weights
+        self.h_prev, self.c_prev = drawn.initial[0], drawn.initial[1] if states == 2 else None
+        self.dh = drawn.dstates[0]
         self.lengths = case.lengths if case.ragged else None
-        self.within = np.arange(T)[:, None] < case.lengths  # (T, N): not past a row's end
+        self.within = np.arange(case.T)[:, None] < case.lengths  # (T, N): not past a row's end
         self.dh[~self.within] = 0  # what a library returns there is its own affair
-        self.c_prev = normal(N, H, scale=0.5) if case.cell == "lstm" else None
 
     @property
     def states(self) -> tuple[HostArray, ...]:

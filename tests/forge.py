@@ -8,6 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,3 +61,25 @@ class Forgery:
     def write(self, path: Path) -> Path:
         path.write_bytes(self.to_bytes())
         return path
+
+
+def tensor(name: str, dtype: str, shape: list[int], content: bytes) -> Callable[[Forgery], None]:
+    """A change: this tensor is there, or another in its place."""
+    return lambda forgery: forgery.tensors.update({name: Tensor(dtype, shape, content)})
+
+
+def without(name: str) -> Callable[[Forgery], None]:
+    """A change: this tensor is not there."""
+    return lambda forgery: forgery.tensors.__delitem__(name)
+
+
+@contextmanager
+def little_memory(path: Path, allowance: int) -> Iterator[None]:
+    """What is done here takes no more memory than three times the file's size, and so many bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        peak, size = tracemalloc.get_traced_memory()[1], path.stat().st_size
+    finally:
+        tracemalloc.stop()
+    assert peak <= 3 * size + allowance, f"{peak:,} bytes of memory for a file of {size:,}"

@@ -25,7 +25,7 @@ _FILES: Final = {
 # taken by autograd.
 _IMPORTS: Final = {
     **{name: (name, "test") for name in ("hypothesis", "autograd", "mpmath", "threadpoolctl")},
-    "tests.reference": ("autograd", "test"),
+    **dict.fromkeys(("tests.reference", "tests.cuda.emulated"), ("autograd", "test")),
     "torch": ("torch", "torch"),
 }
 _HERE: Final = Path(__file__).parent

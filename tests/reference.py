@@ -1,6 +1,7 @@
-"""Problems and their float64 solutions, for every test of a recurrence.
+"""What is right in float64, for the operands of `tests.problems`: the tests, the sanitizers' driver, the emulator and
+the fuzz are compared with this.
 
-Each cell is written as the textbook writes it, forward only: nothing hoisted, nothing fused, nothing reused. The
+Each operation is written as the textbook writes it, forward only: nothing hoisted, nothing fused, nothing reused. The
 gradients are autograd's. A cell is tested by being registered in `CELLS`.
 """
 
@@ -15,14 +16,16 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import grad
 
+from tests import problems
 from tests.layouts import lay_out
+from tests.problems import Affine, Classification
 from tests.ugrnn.layer import UGRNN
 from xrnn import GRU, LSTM, RNN
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import HostArray
 
-# (x (N, D), states (N, H) each, Wx, Wh, b) → the states after a step
+# (x (N, D), states (N, H) each, weights…) → the states after a step
 StepFunction = Callable[..., tuple[Any, ...]]
 
 
@@ -38,7 +41,11 @@ def elman(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
 def relu_elman(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
     (h,) = states
     z = x @ Wx + h @ Wh + b
-    return (anp.where(z > 0, z, 0 * z),)
+    return (relu(z),)
+
+
+def relu(z: Any) -> Any:
+    return anp.where(z > 0, z, 0 * z)
 
 
 def leaky(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
@@ -49,6 +56,11 @@ def leaky(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
 def leaky_by_unit(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
     (h,), leak = states, leaks(len(Wh))
     return ((1 - leak) * h + leak * anp.tanh(x @ Wx + h @ Wh + b),)
+
+
+def leaky_relu(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    (h,), leak = states, leaks(len(Wh))
+    return ((1 - leak) * h + leak * relu(x @ Wx + h @ Wh + b),)
 
 
 def lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
@@ -102,6 +114,9 @@ CELLS: Final = {
     "relu": CellCase(relu_elman, lambda *p, **o: RNN(*p, nonlinearity="relu", **o), smooth=False),
     "leak": CellCase(leaky, lambda *p, **o: RNN(*p, leak=0.3, **o)),
     "leak by unit": CellCase(leaky_by_unit, lambda *p, **o: RNN(*p, leak=leaks(p[1].shape[0]), **o)),
+    "leaky relu": CellCase(
+        leaky_relu, lambda *p, **o: RNN(*p, nonlinearity="relu", leak=leaks(p[1].shape[0]), **o), smooth=False
+    ),
     "lstm": CellCase(lstm, LSTM, (4, 4, 4), ("h", "c")),
     "gru": CellCase(gru, GRU, (3, 3, 4)),
     "gru reset before": CellCase(gru_reset_before, lambda *p, **o: GRU(*p, reset_after=False, **o), (3, 3, 3)),
@@ -111,7 +126,7 @@ CELLS: Final = {
 
 @dataclass
 class Problem:
-    """Random operands of a recurrence, forward and backward; Wh shrinks the state, so rounding doesn't grow with T."""
+    """A cell and its operands, forward and backward."""
 
     cell: str
     dtype: str
@@ -126,6 +141,17 @@ class Problem:
     @property
     def case(self) -> CellCase:
         return CELLS[self.cell]
+
+    @property
+    def gradient_names(self) -> list[str]:
+        return ["dx", *(f"d{state}_prev" for state in self.case.states), "dWx", "dWh", "db"]
+
+    @property
+    def past_end(self) -> HostArray:
+        """(T, N), whether a row has ended before a step."""
+        T, N, _ = self.x.shape
+        past: HostArray = np.arange(T)[:, None] >= (np.full(N, T) if self.lengths is None else self.lengths)
+        return past
 
     def layer(self, backend: Backend) -> RecurrentLayer:
         weights = [lay_out(backend, w, layout) for w, layout in zip(self.weights, self.layouts[3:6], strict=True)]
@@ -153,31 +179,31 @@ def problem(
     layouts: Sequence[str] | None = None,
     dc: bool = True,
 ) -> Problem:
-    """A problem of these sizes T, N, D, H. lengths="ragged" draws some, 0 and T among them where there is room."""
-    (T, N, D, H), case, rng = sizes, CELLS[cell], np.random.default_rng(seed)
+    """A problem of these sizes T, N, D, H. lengths="ragged" draws some, 0 and T among them where there is room.
 
-    def draw(scale: float, *shape: int) -> HostArray:
-        return np.asarray(scale * rng.standard_normal(shape)).astype(dtype)
-
+    Past a row's end x is NaN: nobody may read it.
+    """
+    (T, N, _, _), case = sizes, CELLS[cell]
+    drawn = problems.recurrence(sizes, case.of_weights, len(case.states), dtype, seed)
     if lengths == "ragged":
-        lengths = [0, T, *rng.integers(0, T + 1, max(N - 2, 0))][:N]
-    in_x, in_h, in_b = case.of_weights
-    weights = [draw(max(D, 1) ** -0.5, D, in_x * H), draw(0.7 * H**-0.5, H, in_h * H), draw(1, in_b * H)]
+        lengths = [0, T, *np.random.default_rng(seed).integers(0, T + 1, max(N - 2, 0))][:N]
     if not case.smooth:  # no pre-activation may come near the jump, or rounding decides the gradient
-        weights[1] *= np.asarray(0.1, dtype)
-        weights[2] += np.where(weights[2] < 0, -6, 6).astype(dtype)
-    dstates = [draw(1, T, N, H) if state == "h" or dc else None for state in case.states]
-    return Problem(
-        cell,
-        dtype,
-        reverse,
-        None if lengths is None else np.asarray(lengths, "int64"),
-        draw(1, T, N, D),
-        [draw(1, N, H) for _ in case.states],
-        weights,
-        dstates,
-        layouts or ["C"] * 8,
+        _, Wh, b = drawn.weights
+        Wh *= np.asarray(0.1, dtype)
+        b += np.where(b < 0, -6, 6).astype(dtype)
+    p = Problem(
+        cell=cell,
+        dtype=dtype,
+        reverse=reverse,
+        lengths=None if lengths is None else np.asarray(lengths, "int64"),
+        x=drawn.x,
+        initial=drawn.initial,
+        weights=drawn.weights,
+        dstates=[d if state == "h" or dc else None for state, d in zip(case.states, drawn.dstates, strict=True)],
+        layouts=layouts or ["C"] * 8,
     )
+    p.x[p.past_end] = np.nan
+    return p
 
 
 @dataclass
@@ -188,21 +214,52 @@ class Solution:
     gradients: dict[str, HostArray]  # dx, dh_prev, …, dWx, dWh, db
 
 
-def states_of(p: Problem, x: Any, initial: Any, weights: Any) -> list[list[Any]]:
-    """The states after each step, a list of T for each state: row by row past its length, nothing changes."""
+def states_of(
+    step: StepFunction, x: Any, initial: Any, weights: Any, past_end: HostArray | None = None, reverse: bool = False
+) -> list[list[Any]]:
+    """The states after each step, a list of T for each state.
+
+    past_end   (T, N), where a step changes nothing; x is finite there, for a NaN would poison the gradient of `where`
+    """
     T = len(x)
-    lengths = np.full(x.shape[1], T) if p.lengths is None else p.lengths
     results: list[list[Any]] = [[None] * T for _ in initial]
     states = tuple(initial)
-    for t in range(T)[:: -1 if p.reverse else 1]:
-        active = (t < lengths)[:, None]
-        # What lies past a row's end may be a NaN, which would poison the gradient of `where` too.
-        x_t = anp.where(active, x[t], 0.0) if p.lengths is not None else x[t]
-        after = p.case.step(x_t, states, *weights)
-        states = tuple(anp.where(active, new, old) for new, old in zip(after, states, strict=True))
+    for t in range(T)[:: -1 if reverse else 1]:
+        after = step(x[t], states, *weights)
+        if past_end is not None:
+            after = tuple(anp.where(past_end[t][:, None], old, new) for old, new in zip(states, after, strict=True))
+        states = after
         for result, state in zip(results, states, strict=True):
             result[t] = state
     return results
+
+
+def solve_steps(
+    step: StepFunction,
+    x: HostArray,
+    initial: Sequence[HostArray],
+    weights: Sequence[HostArray],
+    dstates: Sequence[HostArray | None],
+    past_end: HostArray | None = None,
+    reverse: bool = False,
+) -> tuple[list[HostArray], list[HostArray]]:
+    """→ the states after each step, (T, N, H) each, and the gradients of ⟨dstates, these⟩ in x, the initial states and
+    the weights; all in float64."""
+    x, *rest = (np.asarray(a, "float64") for a in (x, *initial, *weights))
+    S, shape = len(initial), (*x.shape[:2], initial[0].shape[1])
+    if past_end is not None:
+        x = np.where(past_end[..., None], 0, x)
+
+    def total(x: Any, *rest: Any) -> Any:
+        loss = 0.0 * sum(anp.sum(a) for a in (x, *rest))  # depends on every argument, also without a step
+        for d, result in zip(dstates, states_of(step, x, rest[:S], rest[S:], past_end, reverse), strict=True):
+            for d_t, state in zip([] if d is None else np.asarray(d, "float64"), result, strict=d is not None):
+                loss = loss + anp.sum(d_t * state)
+        return loss
+
+    results = states_of(step, x, rest[:S], rest[S:], past_end, reverse)
+    gradients = grad(total, tuple(range(1 + len(rest))))(x, *rest)
+    return [np.array(result, "float64").reshape(shape) for result in results], list(gradients)
 
 
 _solved: dict[bytes, Solution] = {}
@@ -216,31 +273,34 @@ def solve(p: Problem) -> Solution:
         digest.update(b"" if array is None else array.tobytes())
     key = digest.digest()
     if key not in _solved:
-        _solved[key] = _solve(p)
+        past_end = None if p.lengths is None else p.past_end
+        states, gradients = solve_steps(p.case.step, p.x, p.initial, p.weights, p.dstates, past_end, p.reverse)
+        for array in (*states, *gradients):
+            array.flags.writeable = False
+        _solved[key] = Solution(states, dict(zip(p.gradient_names, gradients, strict=True)))
     return _solved[key]
 
 
-def _solve(p: Problem) -> Solution:
-    x, *rest = (np.asarray(a, "float64") for a in (p.x, *p.initial, *p.weights))
-    S, shape = len(p.initial), (*p.x.shape[:2], p.initial[0].shape[1])
-    if p.lengths is not None:
-        x = np.where((np.arange(len(x))[:, None] < p.lengths)[..., None], x, 0)
+# ---- the affine map and the loss ----
 
-    def total(x: Any, *rest: Any) -> Any:
-        """⟨dstates, results⟩."""
-        loss = 0.0 * sum(anp.sum(a) for a in (x, *rest))  # depends on every argument, also without a step
-        for d, result in zip(p.dstates, states_of(p, x, rest[:S], rest[S:]), strict=True):
-            for d_t, state in zip([] if d is None else np.asarray(d, "float64"), result, strict=d is not None):
-                loss = loss + anp.sum(d_t * state)
-        return loss
 
-    results = states_of(p, x, rest[:S], rest[S:])
-    names = ["dx", *(f"d{state}_prev" for state in p.case.states), "dWx", "dWh", "db"]
-    gradients = grad(total, tuple(range(len(names))))(x, *rest)
-    solution = Solution(
-        [np.array(result, "float64").reshape(shape) for result in results],
-        dict(zip(names, gradients, strict=True)),
-    )
-    for array in (*solution.states, *solution.gradients.values()):
-        array.flags.writeable = False
-    return solution
+def solve_affine(p: Affine) -> dict[str, HostArray]:
+    """y = x @ W + b, and the gradients of ⟨dy, y⟩: y, dx, dW, db in float64."""
+    x, W, b, dy = (np.asarray(a, "float64") for a in (p.x, p.W, p.b, p.dy))
+
+    def y(x: Any, W: Any, b: Any) -> Any:
+        return x @ W + b
+
+    gradients = grad(lambda *operands: anp.sum(dy * y(*operands)), (0, 1, 2))(x, W, b)
+    return {"y": y(x, W, b), **dict(zip(("dx", "dW", "db"), gradients, strict=True))}
+
+
+def solve_classification(p: Classification) -> dict[str, HostArray]:
+    """-weight · log softmax(logits)[target], and the gradient of their sum: losses (rows,), dlogits in float64."""
+    logits, weight = (np.asarray(a, "float64") for a in (p.logits, p.weight))
+    rows = np.arange(len(logits))
+
+    def losses(z: Any) -> Any:
+        return weight * (anp.log(anp.sum(anp.exp(z), axis=1)) - z[rows, p.targets])
+
+    return {"losses": losses(logits), "dlogits": grad(lambda z: anp.sum(losses(z)))(logits)}

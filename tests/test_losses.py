@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests import standin
 from tests.errors import one_line
 from tests.layouts import LAYOUTS, lay_out
+from tests.problems import Classification, classification
+from tests.reference import solve_classification
 from xrnn import gradcheck, mean_squared_error, softmax_cross_entropy
 from xrnn.backend import Backend
 from xrnn.typing import Array
@@ -22,21 +25,17 @@ LEADING = [(), (4,), (6, 4), (2, 3, 4)]
 
 
 def reference(logits: HostArray, targets: HostArray, mask: HostArray | None = None) -> tuple[float, HostArray]:
-    """The mean over the positions that count, one position after the other."""
-    counted = [place for place in np.ndindex(targets.shape) if mask is None or mask[place]]
-    loss, dlogits = 0.0, np.zeros(logits.shape)
-    for place in counted:
-        z = logits[place].astype("float64")
-        log_p = z - (np.log(np.exp(z - z.max()).sum()) + z.max())
-        loss -= log_p[targets[place]] / len(counted)
-        dlogits[place] = (np.exp(log_p) - np.eye(C)[targets[place]]) / len(counted)
-    return loss, dlogits
+    """The mean over the positions that count, 0 where none does."""
+    counts = np.ones(targets.size) if mask is None else mask.ravel().astype("float64")
+    rows = logits.reshape(-1, logits.shape[-1])
+    solution = solve_classification(Classification(rows, targets.ravel(), counts / max(counts.sum(), 1)))
+    return float(solution["losses"].sum()), solution["dlogits"].reshape(logits.shape)
 
 
 def problem(leading: tuple[int, ...], dtype: str = "float64") -> tuple[HostArray, HostArray, HostArray]:
-    rng = np.random.default_rng(0)
-    logits = (3 * rng.standard_normal((*leading, C))).astype(dtype)
-    return logits, rng.integers(0, C, leading), rng.random(leading) < 0.6
+    p = classification(math.prod(leading), C, dtype, scale=3)
+    mask = np.random.default_rng(0).random(leading) < 0.6
+    return p.logits.reshape(*leading, C), p.targets.reshape(leading), mask
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -22,6 +22,8 @@ printf '#!/usr/bin/env bash\\necho "a program of %s"\\n' "${0##*/}" >"$2"
 [ -z "$race" ] || printf 'echo "WARNING: ThreadSanitizer: data race"\\nexit 66\\n' >>"$2"
 chmod +x "$2"
 """
+# Writes no problems, which no program of these compilers reads.
+PYTHON = '#!/usr/bin/env bash\n[ -z "$FAILS_TO_WRITE" ] && [ "$1 $2" = "-m tests.backends.numpy.driver_file" ]\n'
 QEMU = '#!/usr/bin/env bash\necho emulated; "$1"\n'
 
 
@@ -31,10 +33,12 @@ def sanitize(folder: Path, *compilers: str, **environment: str) -> subprocess.Co
         path = shutil.which(tool)
         assert path, f"this test needs {tool}"
         (folder / tool).symlink_to(path)
+    (folder / "python").write_text(PYTHON)
+    (folder / "python").chmod(0o755)
     for compiler in compilers:
         (folder / compiler).write_text(QEMU if compiler.startswith("qemu") else COMPILER)
         (folder / compiler).chmod(0o755)
-    environment = {"PATH": str(folder), "SEES": "1", **environment}
+    environment = {"PATH": str(folder), "PYTHON": str(folder / "python"), "SEES": "1", **environment}
     bash = str(folder / "bash")
     return subprocess.run([bash, str(ROOT / ".ci" / "sanitize")], env=environment, capture_output=True, text=True)
 
@@ -79,3 +83,10 @@ def test_a_sanitizer_that_sees_no_missing_barrier_fails(tmp_path: Path) -> None:
     done = sanitize(tmp_path, "g++", SEES="")
     assert done.returncode == 1
     assert "its check of the others proves nothing" in done.stderr
+
+
+def test_without_problems_nothing_is_checked(tmp_path: Path) -> None:
+    done = sanitize(tmp_path, "g++", FAILS_TO_WRITE="1")
+    assert done.returncode == 1
+    assert "wrote no problems: expected one with the extra `test`" in done.stderr
+    assert not done.stdout

@@ -49,7 +49,7 @@ class NumpyBackend(Backend):
             kernels.set_quota(cpu_quota())
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        name, leak = _kernel_of(cell)
+        name, leak = kernel_of(cell)
         if not (kernels and name and fused_enabled()):
             return super().recurrence_forward(cell, inputs, training)
         x, Wx, Wh, b, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.reverse
@@ -60,7 +60,7 @@ class NumpyBackend(Backend):
     def recurrence_backward(
         self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
     ) -> tuple[Array, tuple[Array, ...]]:
-        name, leak = _kernel_of(cell)
+        name, leak = kernel_of(cell)
         if not (kernels and name and fused_enabled()):
             return super().recurrence_backward(cell, trace, dstates, grads)
         inputs, (dWx, dWh, db) = trace.inputs, grads
@@ -106,7 +106,7 @@ class NumpyBackend(Backend):
             return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
         if not kernels:
             return Explanation("plain", not_built())
-        if operation in RECURRENCES and not _kernel_of(cell)[0]:
+        if operation in RECURRENCES and not kernel_of(cell)[0]:
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         why = kernels.level()
         if operation in RECURRENCES:
@@ -130,7 +130,7 @@ class NumpyBackend(Backend):
         }
 
 
-def _kernel_of(cell: Cell) -> tuple[str | None, Any]:
+def kernel_of(cell: Cell) -> tuple[str | None, Any]:
     """The kernels' name for a cell, None where they don't have it, and its leak. A subclass may mean something else."""
     kind = type(cell)
     if kind is RNNCell:

@@ -20,7 +20,16 @@ from xrnn.backend import Backend
 def test_both_references_agree(cell: str, ragged: bool, sizes: tuple[int, int, int, int], backend: Backend) -> None:
     p = Problem(Case(*sizes, cell=cell, ragged=ragged), backend=backend)
     dstates: list[np.ndarray | None] = [p.dh, *[None] * (len(p.states) - 1)]
-    same = reference.Problem(cell, "float64", False, p.lengths, p.x, list(p.states), list(p.weights), dstates)
+    same = reference.Problem(
+        cell=cell,
+        dtype="float64",
+        reverse=False,
+        lengths=p.lengths,
+        x=p.x,
+        initial=list(p.states),
+        weights=list(p.weights),
+        dstates=dstates,
+    )
     solution = reference.solve(same)
     # That of the tests keeps a row's state past its end.
     expected = {"h": np.where(p.within[..., None], solution.states[0], 0), **solution.gradients}

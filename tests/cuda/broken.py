@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from tests.cuda.emulated import Job, Problem, Variant
+from tests.cuda.emulated import Job, Problem
+from tests.cuda.variants import Variant
 from tests.cuda_emulator import MISSING
 from tests.cuda_emulator.module import Sanitizer
 from xrnn.backends.cupy import choice, launch

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from tests.cuda.emulated import Variant, variants
+from tests.cuda.variants import Variant, variants
 from xrnn.backends.cupy import launch
 
 ARCHITECTURES = ("80", "90", "100")

@@ -1,49 +1,23 @@
-"""Runs a CUDA kernel of the recurrence in the emulator, on a problem of its own, beside a float64 reference."""
+"""Runs a CUDA kernel of the recurrence in the emulator, beside the solution of tests/reference.py."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import autograd.numpy as anp
 import numpy as np
 
+from tests import problems, reference
+from tests.cuda.variants import Variant
 from tests.cuda_emulator import Module, sanitizer_environment
 from tests.cuda_emulator.module import Sanitizer
 from xrnn.backends.cupy import choice, launch
-
-HostArray = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What a kernel is compiled for."""
-
-    form: str
-    dtype: str
-    rows: int
-    kept: int
-    backward: bool
-
-    def __str__(self) -> str:
-        direction = "backward" if self.backward else "forward"
-        return f"{self.form} {direction} {self.dtype} rows={self.rows} kept={self.kept}"
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        return launch.options(self.dtype, self.rows, self.kept, self.backward)
-
-
-def variants() -> Iterator[Variant]:
-    """Every variant that the selection can ask for."""
-    for form, dtype in itertools.product(choice.KEPT, choice.ROWS):
-        for rows, kept, backward in itertools.product(choice.ROWS[dtype], choice.KEPT[form], (False, True)):
-            yield Variant(form, dtype, rows, kept, backward)
+from xrnn.typing import HostArray
 
 
 @dataclass(frozen=True)
@@ -65,6 +39,46 @@ class Problem:
     patience: int = 1 << 40
 
 
+@dataclass
+class Operands:
+    """What tile.cu is given for one direction. The input's product is taken before: x is what it adds to h @ Wh.
+
+    forward    h[t] = φ(start[t] + h[t-1] @ W), h[-1] = given;    start = x, W = Wh
+    backward   dz[t] = (start[t] + dz[t+1] @ W) · φ'(hs[t+1]);    start = dh, W = Whᵀ
+    """
+
+    backward: bool
+    relu: bool
+    x: HostArray  # (T, N, H)
+    given: HostArray  # (N, H)
+    Wh: HostArray  # (H, H)
+    dh: HostArray  # (T, N, H)
+
+    @classmethod
+    def draw(cls, variant: Variant, T: int, N: int, H: int, relu: bool) -> Operands:
+        drawn = problems.recurrence((T, N, H, H), (1, 1, 1), 1, variant.dtype)
+        return cls(variant.backward, relu, drawn.x, drawn.initial[0], drawn.weights[1], drawn.dstates[0])
+
+    def step(self, x: Any, states: Any, Wh: Any) -> tuple[Any, ...]:
+        (h,), phi = states, reference.relu if self.relu else anp.tanh
+        return (phi(x + h @ Wh),)
+
+    def solve(self) -> tuple[HostArray, HostArray]:
+        """→ hs (T+1, N, H), of which backward takes φ' and forward reads nothing, and what is right in float64
+        (T, N, H): h, or dz, which is the gradient in x."""
+        (h,), (dx, *_) = reference.solve_steps(self.step, self.x, [self.given], [self.Wh], [self.dh])
+        hs = np.concatenate([self.given[None], h.astype(self.x.dtype)])
+        return hs, dx if self.backward else h
+
+    @property
+    def start(self) -> HostArray:
+        return self.dh if self.backward else self.x
+
+    @property
+    def W(self) -> HostArray:
+        return np.ascontiguousarray(self.Wh.T) if self.backward else self.Wh
+
+
 def run(
     variant: Variant,
     problem: Problem,
@@ -74,30 +88,26 @@ def run(
     code: str | None = None,
 ) -> tuple[HostArray, HostArray, bool]:
     """→ what the kernel filled (T, N, H), what is right in float64, and whether it gave up."""
-    p, rng = problem, np.random.default_rng(7)
+    p, o = problem, Operands.draw(variant, problem.T, problem.N, problem.H, problem.relu)
     T, N, H = p.T, p.N, p.H
-    W = (rng.standard_normal((H, H)) / math.sqrt(H)).astype(variant.dtype)
-    start = rng.standard_normal((T, N, H)).astype(variant.dtype)
-    given = rng.standard_normal((N, H)).astype(variant.dtype)
-    spoilt = start[1:2] if p.spoilt == "input" else given
+    spoilt = o.start[1:2] if p.spoilt == "input" else o.given
     if p.spoil == "all bits set":
         spoilt.view(f"int{8 * spoilt.itemsize}")[..., 1, H // 2] = -1  # as an integer: a conversion would lose bits
     elif p.spoil is not None:
         spoilt[..., 1, H // 2] = p.spoil
-    hs = np.tanh(rng.standard_normal((T + 1, N, H))).astype(variant.dtype)  # for φ' only
-    expected = reference(variant.backward, p.relu, *(a.astype("float64") for a in (W, start, hs, given)))
+    hs, expected = o.solve()
 
     # Poisoned: all bits set is a NaN, and means empty to a group.
     state = np.empty((T + (not variant.backward), N, H), variant.dtype)
     state.view(f"int{8 * state.itemsize}")[...] = -1
     filled = state if variant.backward else state[1:]
     if not variant.backward:
-        state[0] = given
+        state[0] = o.given
 
     groups = p.groups if variant.form == "group" else 1
     gave_up = launch_kernel(
         variant,
-        (W, start, hs, state),
+        (o.W, o.start, hs, state),
         p,
         (blocks(variant, N, H, p) - p.missing_blocks, groups),
         code or launch.source(variant.form),
@@ -137,20 +147,6 @@ def launch_kernel(
         grid, (block["threads"],), args, shared_mem=block["shared_bytes"], seed=seed
     )
     return bool(gave_up[0])
-
-
-def reference(backward: bool, relu: bool, W: HostArray, start: HostArray, hs: HostArray, given: HostArray) -> HostArray:
-    """The recurrence of tile.cu, step by step."""
-    out, state = np.empty_like(start), np.zeros_like(given) if backward else given
-    for t in reversed(range(len(start))) if backward else range(len(start)):
-        z = start[t] + state @ W
-        if backward:
-            h = hs[t + 1]
-            state = z * ((h > 0) if relu else 1 - h * h)
-        else:
-            state = np.maximum(z, 0) if relu else np.tanh(z)
-        out[t] = state
-    return out
 
 
 def tolerance(dtype: str) -> float:

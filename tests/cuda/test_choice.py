@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.gpu import variants as sanitized
 from benchmarks.gpu.choices import predicted
-from tests.cuda.emulated import variants
+from tests.cuda.variants import variants
 from xrnn.backends.cupy.choice import DEVICES, KEPT, MAX_THREADS, ROWS, Candidate, Device, candidates, choose, table
 
 H100 = DEVICES["h100"]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cuda.emulated import Problem, Variant, check, run, variants
+from tests.cuda.emulated import Problem, check, run
+from tests.cuda.variants import Variant, variants
 from xrnn.backends.cupy import launch
 
 pytestmark = pytest.mark.usefixtures("emulator")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import mmap
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.cuda.emulated import HostArray, Problem, Variant, launch_kernel, reference, tolerance
+from tests.cuda.emulated import Operands, Problem, launch_kernel, tolerance
+from tests.cuda.variants import Variant
 from xrnn.backends.cupy import launch
+from xrnn.typing import HostArray
 
 pytestmark = pytest.mark.usefixtures("emulator")
 
@@ -40,14 +41,12 @@ def sparse(*shape: int) -> HostArray:
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("form", LAST_ROW)
 def test_rows_beyond_two_billion_elements(form: str, backward: bool, T: int, N: int) -> None:
-    rng = np.random.default_rng(0)
-    W = (rng.standard_normal((H, H)) / math.sqrt(H)).astype("float32")
+    variant, problem = Variant(form, "float32", 2, 16, backward), Problem()
+    last = Operands.draw(variant, T, 1, H, relu=False)
     start, hs = sparse(T, N, H), sparse(T + 1, N, H)
     state = sparse(T, N, H) if backward else hs
-    start[:, -1] = rng.standard_normal((T, H))
-    hs[:, -1] = np.tanh(rng.standard_normal((T + 1, H)))
-    last: list[Any] = [a.astype("float64") for a in (W, start[:, -1:], hs[:, -1:], hs[0, -1:])]
-    expected = reference(backward, False, *last)[:, 0]
+    start[:, -1:] = last.start
+    hs[:, -1:], expected = last.solve()
     filled = state[:, -1] if backward else state[1:, -1]
     filled.view("int32")[...] = -1  # empty, to a group
 
@@ -55,7 +54,6 @@ def test_rows_beyond_two_billion_elements(form: str, backward: bool, T: int, N: 
     for name, value in LAST_ROW[form].items():
         assert name in code
         code = code.replace(name, value)
-    variant, problem = Variant(form, "float32", 2, 16, backward), Problem()
     grid = (1, 1) if form == "one-block" else (math.ceil(H / problem.columns), 1)
-    assert not launch_kernel(variant, (W, start, hs, state), problem, grid, code)
-    np.testing.assert_allclose(filled, expected, rtol=0, atol=tolerance("float32"))
+    assert not launch_kernel(variant, (last.W, start, hs, state), problem, grid, code)
+    np.testing.assert_allclose(filled, expected[:, 0], rtol=0, atol=tolerance("float32"))

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.gpu.costs import FOLDER, source
 from tests.cuda.compiled import ARCHITECTURES, compile_source, compile_variant, missing, options_of_cupy
 from tests.cuda.conftest import REQUIRED
-from tests.cuda.emulated import Variant, variants
+from tests.cuda.variants import Variant, variants
 from xrnn.backends.cupy.choice import MAX_THREADS
 
 pytestmark = pytest.mark.proof

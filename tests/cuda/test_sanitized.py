@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.cuda.broken import KERNELS, Broken, applies, barriers, broken, outcome_of
-from tests.cuda.emulated import Job, Problem, Variant, variants
+from tests.cuda.emulated import Job, Problem
+from tests.cuda.variants import Variant, variants
 from tests.cuda_emulator.module import Sanitizer
 from xrnn.backends.cupy import choice
 

@@ -10,7 +10,6 @@
 
 #include <vector>
 
-
 #ifdef EMULATOR_TSAN
 extern "C" {
 void* __tsan_create_fiber(unsigned);
@@ -27,13 +26,13 @@ void __tsan_release(void*);
 
 namespace emulator {
 namespace {
-constexpr size_t kStack = 128 << 10;  // bytes a fiber; address space only, until touched
+constexpr size_t kStack = 128 << 10;  // bytes a fiber: address space, which takes memory where it is touched
 constexpr unsigned kNoOrder = 1;      // __tsan_switch_to_fiber: the switch itself orders nothing
 
 struct Fiber;
 
-// Queues of fibers. Their memory is there before a launch starts: an allocation or a memmove while a fiber runs
-// would be seen by ThreadSanitizer as that CUDA thread's own access.
+// A queue of fibers. Its memory is allocated before a launch starts: ThreadSanitizer would take an allocation or a
+// memmove while a fiber runs for an access by that CUDA thread.
 struct Queue {
     std::vector<Fiber*> slot;
     size_t head = 0, count = 0;
@@ -48,18 +47,18 @@ struct Queue {
     }
 };
 
-// A place where threads wait until all of them have come. Two generations take turns, because a fast thread
-// reaches the next barrier while a slow one is still leaving this one.
+// A barrier: threads wait until all of them have arrived. Two generations take turns, because a fast thread arrives at
+// the next barrier while a slow one is still leaving this one.
 struct Meeting {
     unsigned expected = 0, arrived = 0, generation = 0;
     int line = 0;
-    char order[2];  // what ThreadSanitizer knows each generation by
+    char order[2];  // by generation: the address at which ThreadSanitizer is told of releases and acquires
     Queue waiting;
 };
 
 struct Warp {
     Meeting meeting;
-    unsigned live = 0, mask = 0;
+    unsigned live = 0, mask = 0;  // lanes that exist; those of the warp operation that is going on
     uint64_t value[2][32];  // by generation
 };
 
@@ -76,7 +75,7 @@ struct Fiber : View {
     Warp* warp;
     bool done = false;
     void* tsan = nullptr;
-    std::vector<const void*> looks;  // since the last fence
+    std::vector<const void*> looks;  // the addresses looked at since the last fence
 };
 
 ucontext_t scheduler;
@@ -84,8 +83,8 @@ ucontext_t scheduler;
 void (*kernel)(void* const*);
 void* const* kernel_arguments;
 Queue ready;
-size_t live, idle_looks;
-long long switches;
+size_t live, idle_looks;  // fibers that have not ended; looks since anybody last did anything else
+long long switches;       // what clock64() counts
 char error[256];
 [[maybe_unused]] char end_of_launch;  // every thread's last act is ordered before the launch returns
 
@@ -97,7 +96,7 @@ void wait_for_others() {
 }
 
 [[noreturn]] void fail(const char* what, int line = 0) {
-    // Back to the scheduler for good: kernels own nothing that would have to be unwound.
+    // Back to the scheduler, never to return here: a kernel owns nothing that would have to be destroyed.
     if (current)
         snprintf(error, sizeof error, "block (%u, %u), thread %u, line %d: %s", current->block.x, current->block.y,
                  current->thread.x, line, what);
@@ -108,7 +107,7 @@ void wait_for_others() {
     abort();
 }
 
-// Waits until everybody expected is here; returns the generation that met.
+// Waits until all that are expected have arrived; returns the generation.
 unsigned meet(Meeting& m, unsigned expected, int line, const char* divergence, bool orders_memory) {
     const unsigned generation = m.generation & 1;
     idle_looks = 0;
@@ -163,8 +162,8 @@ dim3 grid_size, block_size;
 
 int barrier(int line, int predicate) {
     Block& block = *me()->owner;
-    current->fenced = false;  // strict: only a fence after the barrier covers what the others wrote before it
-    // The one that opens a generation clears its predicate: everybody has left it two barriers ago.
+    current->fenced = false;  // what others wrote before this barrier is covered by a fence after it, by none before
+    // The first to arrive clears the predicate: nobody reads that of the same generation, two barriers ago, any more.
     int& any = block.any[block.meeting.generation & 1];
     any = (block.meeting.arrived ? any : 0) | predicate;
     meet(block.meeting, block_size.x, line, "threads of one block wait at different __syncthreads", true);
@@ -252,7 +251,7 @@ const char* run(const Launch& launch, void (*thread)(void* const*)) {
     current = nullptr;
     if (!error[0] && live)
         snprintf(error, sizeof error, "deadlock: threads wait at a barrier or warp operation that others never reach");
-    for ([[maybe_unused]] Fiber& f : fiber) {  // those that an error cut short
+    for ([[maybe_unused]] Fiber& f : fiber) {  // those that had not ended when there was an error
         if (f.done) continue;
         TSAN(__tsan_switch_to_fiber(f.tsan, kNoOrder));
         TSAN(__tsan_release(&end_of_launch));

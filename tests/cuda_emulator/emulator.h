@@ -1,11 +1,11 @@
 // What a CUDA kernel sees when g++ compiles it for the emulator. The runtime behind it is emulator.cpp.
 //
-// Every CUDA thread is a fiber: a stack of its own, switched by hand, all of them on one OS thread. A fiber runs
-// until it waits (a barrier, a warp operation, a look at memory that another block writes); which one runs next is
-// drawn from a seed. So a run is repeatable, a grid-wide barrier works, and a missing wait shows under some seed.
+// Every CUDA thread is a fiber, with a stack of its own; all of them run on one OS thread. A fiber runs until it waits
+// (at a barrier, at a warp operation, or to look at memory that another block writes); which one runs next is drawn
+// from a seed. So a run is repeatable, a grid-wide barrier works, and a missing wait shows under some seed.
 //
-// Kernel code is instrumented by sanitizers, the runtime is not: under ThreadSanitizer two CUDA threads are ordered
-// by what CUDA orders them with, and by nothing else.
+// Kernel code is instrumented by sanitizers, the runtime is not: under ThreadSanitizer two CUDA threads are ordered by
+// what orders them in CUDA, and by nothing else.
 #pragma once
 #include <math.h>
 #include <stddef.h>
@@ -42,12 +42,12 @@ int barrier(int line, int predicate = 0);  // returns whether any thread's predi
 uint64_t warp_exchange(unsigned mask, uint64_t value, unsigned source, int line);
 void warp_barrier(unsigned mask, int line);
 void fence();
-void look(const void* address);  // before a load of what others write: lets the others run
-void publish();                  // before an atomic write: somebody may be waiting for it
+void look(const void* address);  // before a load of what others write: lets them run
+void publish();                  // before an atomic write: others may be polling for it, so this is no livelock
 long long clock();
 
-// CUDA atomics are relaxed. A __threadfence() before one makes it a release; a __threadfence() after a look makes
-// that look an acquire (the runtime remembers it).
+// CUDA atomics are relaxed. A __threadfence() before a store makes it a release; a __threadfence() after a load makes
+// that load an acquire: `look` notes the address, and `fence` acquires it.
 template <class T>
 T load(const T* p) {
     look(p);

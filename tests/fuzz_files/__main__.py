@@ -10,13 +10,13 @@ import argparse
 import random
 import sys
 import tempfile
-import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.forge import little_memory
 from tests.fuzz_files import checkpoints, classifiers, layers
 from tests.fuzz_files.damage import damaged
 
@@ -26,18 +26,13 @@ ALLOWANCE = 200_000  # bytes: for headers of any kind, as Python objects
 
 def check(subject: Any, path: Path) -> Any:
     """What is read from `path`, None where it is refused.   Raises AssertionError where neither is right."""
-    size, loaded = path.stat().st_size, None
-    tracemalloc.start()
-    try:
-        loaded = subject.load(path)
-    except subject.Refusal as error:
-        if not str(error).isprintable():
-            raise AssertionError(f"more than one line, or what a terminal obeys: {error!r}") from error
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert peak <= 3 * size + ALLOWANCE, f"{peak:,} bytes of memory for a file of {size:,}"
-    return loaded
+    with little_memory(path, ALLOWANCE):
+        try:
+            return subject.load(path)
+        except subject.Refusal as error:
+            if not str(error).isprintable():
+                raise AssertionError(f"more than one line, or what a terminal obeys: {error!r}") from error
+            return None
 
 
 def run(subject: Any, folder: Path, seed: int, files: int) -> Counter[str]:

@@ -14,7 +14,7 @@ import safetensors
 import xrnn
 from tests.forge import Forgery
 from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
-from tests.interop.test_files import Scaled, cell_file, stack_file
+from tests.interop.forge import Scaled, cell_file, stack_file
 from xrnn.files import FileError
 from xrnn.interop.description import canonical, take_apart
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.reference import elman, gru, lstm, relu_elman
+from tests.reference import elman, gru, lstm, relu_elman, sigmoid
 from xrnn.interop.torch_weights import CELLS, from_torch, gradients_to_torch, parameter_names, to_torch
 from xrnn.typing import HostArray
 
@@ -32,10 +32,6 @@ def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[H
     (x_r, x_z, x_n), (h_r, h_z, h_n) = np.split(from_x, 3, axis=1), np.split(from_h, 3, axis=1)
     z, n = sigmoid(x_z + h_z), np.tanh(x_n + sigmoid(x_r + h_r) * h_n)
     return [(1 - z) * n + z * h]
-
-
-def sigmoid(z: HostArray) -> HostArray:
-    return 1 / (1 + np.exp(-z))
 
 
 def draw(mode: str) -> tuple[HostArray, list[HostArray], list[HostArray]]:

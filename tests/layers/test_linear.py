@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests import standin
+from tests import problems, standin
 from tests.errors import one_line
 from tests.layouts import LAYOUTS, lay_out
+from tests.reference import solve_affine
 from xrnn import Linear, gradcheck
 from xrnn.backend import Backend
 from xrnn.typing import Array
@@ -25,16 +28,14 @@ def linear(backend: Backend) -> Linear:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("leading", LEADING, ids=str)
 def test_values_and_gradients(backend: Backend, leading: tuple[int, ...], dtype: str) -> None:
-    rng = np.random.default_rng(0)
-    x, dy, W, b = (rng.standard_normal(s).astype(dtype) for s in [(*leading, D), (*leading, C), (D, C), (C,)])
-    linear = Linear(backend.asarray(W), backend.asarray(b))
+    p = problems.affine(math.prod(leading), D, C, dtype)
+    linear = Linear(backend.asarray(p.W), backend.asarray(p.b))
     for gradient in linear.grads:
         gradient[...] = np.nan
-    y = linear.forward(backend.asarray(x))
-    dx = linear.backward(backend.asarray(dy))
-    x, dy, W, b = (a.astype("float64") for a in (x, dy, W, b))
-    axes = tuple(range(len(leading)))
-    expected = [x @ W + b, dy @ W.T, np.tensordot(x, dy, (axes, axes)), dy.sum(axis=axes)]
+    y = linear.forward(backend.asarray(p.x.reshape(*leading, D)))
+    dx = linear.backward(backend.asarray(p.dy.reshape(*leading, C)))
+    solution = solve_affine(p)
+    expected = [solution["y"].reshape(*leading, C), solution["dx"].reshape(*leading, D), solution["dW"], solution["db"]]
     for got, want in zip([y, dx, *linear.grads], expected, strict=True):
         assert got.shape == want.shape
         assert got.dtype == dtype

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from tests import problems
 from tests.layouts import LAYOUTS, lay_out
+from tests.reference import solve_affine, solve_classification
 from xrnn import use_fused
 from xrnn.backend import Backend
 
@@ -41,35 +43,28 @@ def test_affine(
     backend: Backend, sizes: tuple[int, int, int], dtype: str, layouts: tuple[str, ...], fused: bool
 ) -> None:
     M, D, C = sizes
-    rng = np.random.default_rng(sum(sizes))
-    x, W, b, dy = (rng.standard_normal(shape).astype(dtype) for shape in [(M, D), (D, C), (C,), (M, C)])
-    x_in, W_in, b_in, dy_in = (lay_out(backend, a, o) for a, o in zip((x, W, b, dy), layouts, strict=True))
+    p = problems.affine(M, D, C, dtype)
+    x, W, b, dy = (lay_out(backend, a, o) for a, o in zip((p.x, p.W, p.b, p.dy), layouts, strict=True))
     dW, db = (backend.xp.full(shape, np.nan, dtype) for shape in [(D, C), (C,)])
     with use_fused(fused):
-        y = backend.affine_forward(x_in, W_in, b_in)
-        dx = backend.affine_backward(x_in, W_in, dy_in, dW, db)
-    x, W, b, dy = (a.astype("float64") for a in (x, W, b, dy))
-    expected = {"y": (y, x @ W + b), "dx": (dx, dy @ W.T), "dW": (dW, x.T @ dy), "db": (db, dy.sum(0))}
-    for name, (got, want) in expected.items():
-        agrees(backend, got, want, dtype, name)
+        y = backend.affine_forward(x, W, b)
+        dx = backend.affine_backward(x, W, dy, dW, db)
+    got = {"y": y, "dx": dx, "dW": dW, "db": db}
+    for name, want in solve_affine(p).items():
+        agrees(backend, got[name], want, dtype, name)
 
 
 @given(sizes=st.tuples(ROWS, COLUMNS), dtype=DTYPES, layout=st.sampled_from(LAYOUTS), fused=st.booleans())
 def test_cross_entropy(backend: Backend, sizes: tuple[int, int], dtype: str, layout: str, fused: bool) -> None:
     M, C = sizes
-    rng = np.random.default_rng(sum(sizes))
-    logits, weight = 30 * rng.standard_normal((M, C)).astype(dtype), rng.uniform(0, 1, M).astype(dtype)
-    targets = rng.integers(0, C, M)
+    p = problems.classification(M, C, dtype, scale=30)
     with use_fused(fused):
         loss, dlogits = backend.cross_entropy(
-            lay_out(backend, logits, layout), backend.asarray(targets), backend.asarray(weight)
+            lay_out(backend, p.logits, layout), backend.asarray(p.targets), backend.asarray(p.weight)
         )
-    z, w = logits.astype("float64"), weight.astype("float64")
-    z -= z.max(axis=-1, keepdims=True)
-    log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
-    one_hot = np.arange(C) == targets[:, None]
-    agrees(backend, loss, np.asarray(-(w * log_p[one_hot]).sum()), dtype, "loss")
-    agrees(backend, dlogits, (np.exp(log_p) - one_hot) * w[:, None], dtype, "dlogits")
+    expected = solve_classification(p)
+    agrees(backend, loss, expected["losses"].sum(), dtype, "loss")
+    agrees(backend, dlogits, expected["dlogits"], dtype, "dlogits")
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -61,9 +62,9 @@ class Run:
     def backward(self, trace: Trace) -> dict[str, HostArray]:
         poisoned = [self.backend.xp.full(w.shape, np.nan, self.p.dtype) for w in self.p.weights]
         dx, dinitial = self.backend.recurrence_backward(self.cell, trace, self.dstates, poisoned)
-        names = ["dx", *(f"d{state}_prev" for state in self.p.case.states), "dWx", "dWh", "db"]
         return {
-            name: self.backend.to_numpy(array) for name, array in zip(names, (dx, *dinitial, *poisoned), strict=True)
+            name: self.backend.to_numpy(array)
+            for name, array in zip(self.p.gradient_names, (dx, *dinitial, *poisoned), strict=True)
         }
 
 
@@ -120,6 +121,29 @@ def test_chunks_change_nothing_but_the_memory(backend: Backend, p: Problem) -> N
         assert_close(got, want, p.dtype)
     for name, want in gradients.items():
         assert_close(found[name], want, p.dtype, name)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_past_its_end_a_row_adds_nothing_whatever_it_holds(
+    backend: Backend, form: str, cell: str, reverse: bool, value: float
+) -> None:
+    p = problem(cell, (6, 3, 4, 5), lengths=[6, 0, 2], reverse=reverse)
+
+    def gradients() -> dict[str, HostArray]:
+        run = Run(p, backend)
+        with np.errstate(invalid="ignore"):
+            return run.backward(run.forward())
+
+    expected = gradients()
+    for state in p.initial:
+        state[1] = value  # of the row without a step
+    for name, got in gradients().items():
+        assert_array_equal(got, expected[name], err_msg=name)
+    for weights in p.weights:
+        weights[...] = value
+    assert_array_equal(gradients()["dx"][p.past_end], 0)
 
 
 def test_without_an_initial_state_it_starts_from_zeros(backend: Backend) -> None:

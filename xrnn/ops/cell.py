@@ -145,5 +145,5 @@ class Cell:
         raise NotImplementedError
 
     def recur_weights(self, xp: Any, at: Step, dz: Array, dWh: Array) -> None:
-        """Overwrite dWh.   `at` and dz (steps, pre, N, H) are those of the whole sequence."""
+        """Overwrite dWh.   `at` and dz (steps, pre, N, H) are those of the whole sequence, 0 past a row's end."""
         raise NotImplementedError

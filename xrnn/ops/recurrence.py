@@ -83,7 +83,7 @@ def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training
         return trace
 
     idle = _idle(xp, inputs)
-    x = _masked(xp, inputs, idle)
+    x = _masked(xp, inputs.x, idle)
     run = Run(
         xp=xp,
         matmul_add=matmul_add,
@@ -161,21 +161,24 @@ def products(xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array
     One product each, over all steps.
     """
     inputs, (dWx, dWh, db) = trace.inputs, grads[:3]
-    (T, N, D), H, steps = inputs.x.shape, inputs.Wh.shape[0], slice(0, len(inputs.x))
+    (T, N, D), H, steps, idle = inputs.x.shape, inputs.Wh.shape[0], slice(0, len(inputs.x)), _idle(xp, inputs)
     dz = dz.reshape(T * N, cell.pre * H)
     dz_of_x = _fed_by_x(xp, cell, dz, H)
 
-    _weight_gradient(xp, _masked(xp, inputs, _idle(xp, inputs)).reshape(T * N, D), dz_of_x, dWx)
+    _weight_gradient(xp, _masked(xp, inputs.x, idle).reshape(T * N, D), dz_of_x, dWx)
     if cell.recurs:
         at = Step(blocks(trace.z, H), trace.before(steps), trace.after(steps), trace.kept)
-        cell.recur_weights(xp, at, blocks(dz.reshape(T, N, cell.pre * H), H), dWh)
+        cell.recur_weights(xp, _masked_step(xp, at, idle), blocks(dz.reshape(T, N, cell.pre * H), H), dWh)
     else:
-        _weight_gradient(xp, trace.before(steps)[0].reshape(T * N, H), fed_by_h(cell, dz, H), dWh)
+        h = _masked(xp, trace.before(steps)[0], idle)
+        _weight_gradient(xp, h.reshape(T * N, H), fed_by_h(cell, dz, H), dWh)
     dz_of_x.sum(axis=0, out=db[: len(cell.from_x) * H])
     for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
         dz[:, block].sum(axis=0, out=db[part])
-    dx: Array = dz_of_x.dot(inputs.Wx.T)
-    return dx.reshape(T, N, D)
+    dx: Array = dz_of_x.dot(inputs.Wx.T).reshape(T, N, D)
+    if idle is not None:
+        xp.copyto(dx, 0, where=idle)  # 0 · ∞ is NaN, where Wx has an infinity
+    return dx
 
 
 def _weight_gradient(xp: Any, left: Array, dz: Array, dW: Array) -> None:
@@ -199,10 +202,22 @@ def _idle(xp: Any, inputs: Inputs) -> Array | None:
     return idle[..., None]
 
 
-def _masked(xp: Any, inputs: Inputs, idle: Array | None) -> Array:
-    """x with zeros past each row's length, so that nothing there is read."""
-    masked: Array = inputs.x if idle is None else xp.where(idle, inputs.x.dtype.type(0), inputs.x)
-    return masked
+def _masked(xp: Any, operand: Any, idle: Any) -> Any:
+    """An operand of a product, (T, N, ·), with zeros past each row's length: a NaN or an infinity there is not read.
+
+    It is not enough that the other operand is 0 there, for 0 · NaN is NaN.
+    """
+    return operand if idle is None else xp.where(idle, operand.dtype.type(0), operand)
+
+
+def _masked_step(xp: Any, at: Step, idle: Any) -> Step:
+    """The same of all that `at` holds of the whole sequence."""
+    if idle is None:
+        return at
+    of_blocks = idle[:, None]
+    z, kept = (None if each is None else _masked(xp, each, of_blocks) for each in (at.z, at.kept))
+    before, after = ([_masked(xp, state, idle) for state in states] for states in (at.before, at.after))
+    return Step(z, before, after, kept)
 
 
 def _allocate(xp: Any, cell: Cell, inputs: Inputs, length: int, training: bool) -> Trace:

@@ -167,8 +167,10 @@ struct ForwardPass {
         const int64_t N = of.N, D = of.D;
         const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps, rows = mine.end - mine.first;
         const int64_t begin = of.reverse ? of.T - i - steps : i;
-        // Where the rows of all steps lie one after another, they are one product.
-        const int64_t passes = rows == N ? 1 : steps, together = rows == N ? steps * N : rows;
+        // Where the rows of all steps lie one after another, they are one product. The order of the sums has to be made
+        // for so many rows: one for N rows may ask for more partial sums than a taller tile can hold.
+        const bool one_product = rows == N && xrnn::projects_first(N);
+        const int64_t passes = one_product ? 1 : steps, together = one_product ? steps * N : rows;
         for (int64_t j = 0; j < mine.pieces(Wx.in_strips); ++j) {
             const Piece p = mine.piece(Wx.in_strips, j);
             for (int g = 0; g < PRE; ++g) {

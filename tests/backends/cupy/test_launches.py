@@ -21,6 +21,7 @@ PER_STEP: Final = {
     "relu": (1, 1, 1, 1),
     "leak": (1, 1, 4, 3),
     "leak by unit": (1, 1, 4, 3),
+    "leaky relu": (1, 1, 4, 3),
     "lstm": (1, 1, 9, 7),
     "gru": (1, 1, 11, 4),
     "gru reset before": (2, 3, 12, 8),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from tests.errors import one_line
-from tests.forge import Tensor
+from tests.forge import Tensor, little_memory, tensor, without
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.jobs.snapshots import assert_equal
@@ -69,9 +68,9 @@ def test_a_checkpoint_of_the_first_writer_loads(tmp_path: Path) -> None:
     snapshot = CHECKPOINTS.load(forgery.write(tmp_path / "c"))
     assert snapshot.settings == Settings(hidden=3, layers=1, seq_len=4, batch=2, lr=0.01)
     assert snapshot.step == 2
-    for name, tensor in forgery.tensors.items():
-        assert snapshot.arrays[name].tobytes() == tensor.content
-        assert list(snapshot.arrays[name].shape) == tensor.shape
+    for name, written in forgery.tensors.items():
+        assert snapshot.arrays[name].tobytes() == written.content
+        assert list(snapshot.arrays[name].shape) == written.shape
 
 
 # ---- what changed on its way ----
@@ -166,20 +165,12 @@ def step(text: str) -> Callable[[Forgery], None]:
     return lambda forgery: setattr(forgery, "step", text)
 
 
-def tensor(name: str, dtype: str, shape: list[int], content: bytes) -> Callable[[Forgery], None]:
-    return lambda forgery: forgery.tensors.update({name: Tensor(dtype, shape, content)})
-
-
 def array(name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Callable[[Forgery], None]:
     return lambda forgery: forgery.tensors.update({name: Tensor.of(value.astype("float32"))})
 
 
 def losses(value: float) -> Callable[[Forgery], None]:
     return lambda forgery: forgery.tensors.update(losses=Tensor.of(np.full(2, value)))
-
-
-def without(name: str) -> Callable[[Forgery], None]:
-    return lambda forgery: forgery.tensors.__delitem__(name)
 
 
 FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
@@ -245,13 +236,8 @@ def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
     forgery = Forgery()
     forge(forgery)
     path = forgery.write(tmp_path / "c")
-    tracemalloc.start()
-    try:
-        with one_line(CheckpointError, str(path), words):
-            CHECKPOINTS.load(path)
-        assert tracemalloc.get_traced_memory()[1] < 3 * path.stat().st_size + 50_000
-    finally:
-        tracemalloc.stop()
+    with little_memory(path, 50_000), one_line(CheckpointError, str(path), words):
+        CHECKPOINTS.load(path)
 
 
 @pytest.mark.parametrize("cell", CELLS)

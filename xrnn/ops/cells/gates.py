@@ -1,4 +1,4 @@
-"""What gated cells share."""
+"""What cells share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any
 from xrnn.typing import Array
 
 
-def half(xp: Any, dtype: Any) -> Array:
-    """1/2 as a 0-d array, for every step: NumPy converts a number at each use, which takes longer than a small gate."""
+def scalar(xp: Any, dtype: Any, value: float) -> Array:
+    """A 0-d array, for every step: NumPy converts a number at each use, which takes longer than a small gate."""
     made: Array = xp.empty((), dtype)
-    made.fill(0.5)
+    made.fill(value)
     return made
+
+
+def half(xp: Any, dtype: Any) -> Array:
+    return scalar(xp, dtype, 0.5)
 
 
 def sigmoid(xp: Any, z: Array, half: Any = 0.5) -> None:

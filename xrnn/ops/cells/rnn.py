@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.cells.gates import scalar
 from xrnn.typing import Array
 
 Nonlinearity: TypeAlias = Literal["tanh", "relu"]
@@ -62,12 +63,16 @@ class LeakyRNNCell(Cell):
         self.leak, self.rest = leak, 1 - leak
         self.elman = RNNCell(nonlinearity)
 
+    def constants(self, xp: Any, dtype: Any) -> tuple[Array, Array]:
+        """leak and 1 - leak, (H,) or without dimensions."""
+        leak, rest = (scalar(xp, dtype, a) if isinstance(a, int | float) else a for a in (self.leak, self.rest))
+        return leak, rest
+
     def step(self, run: Run, at: Step) -> None:
-        (y,), (h,), (h_next,) = at.z, at.before, at.after
+        (y,), (h,), (h_next,), (leak, rest) = at.z, at.before, at.after, run.constants
         self.elman.activate(run.xp, y)
-        run.xp.subtract(y, h, out=h_next)
-        h_next *= self.leak
-        h_next += h
+        run.xp.multiply(h, rest, out=h_next)
+        h_next += run.xp.multiply(y, leak, out=None if run.training else y)
 
     def prepare(self, run: Run, at: Step, dz: Array) -> None:
         self.elman.slope(run.xp, at.z, dz)

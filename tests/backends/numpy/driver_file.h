@@ -1,0 +1,47 @@
+// Reads what driver_file.py writes, which has the format.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+using Numbers = std::map<std::string, std::vector<double>>;  // arrays by name
+
+struct Record {
+    std::string name;
+    Numbers given, expected;
+};
+
+inline void read_array(std::FILE* file, Numbers& into) {
+    char name[64];
+    long long size;
+    if (std::fscanf(file, "%63s %lld", name, &size) == 2 && std::fgetc(file) == '\n') {
+        std::vector<double>& values = into[name];
+        values.resize(size);
+        if (std::fread(values.data(), sizeof(double), size, file) == size_t(size)) return;
+    }
+    std::printf("the file of problems is damaged: expected what driver_file.py wrote; write it again\n");
+    std::exit(2);
+}
+
+inline std::vector<Record> read_records(const char* path) {
+    std::vector<Record> records;
+    std::FILE* file = std::fopen(path, "rb");
+    char name[64];
+    int given, expected;
+    while (file && std::fscanf(file, "%63s %d %d", name, &given, &expected) == 3 && std::fgetc(file) == '\n') {
+        Record& record = records.emplace_back();
+        record.name = name;
+        for (int i = 0; i < given; ++i) read_array(file, record.given);
+        for (int i = 0; i < expected; ++i) read_array(file, record.expected);
+    }
+    if (records.empty() || !std::feof(file)) {
+        std::printf("%s has no problems, or is damaged: expected what driver_file.py wrote\n", path);
+        std::exit(2);
+    }
+    std::fclose(file);
+    return records;
+}

@@ -1,0 +1,102 @@
+"""Writes the problems that driver.cpp solves, with their solutions by tests/reference.py, for driver_file.h to read.
+
+`python -m tests.backends.numpy.driver_file FILE`
+
+The file is a sequence of records. A record is a line `NAME GIVEN EXPECTED`, then so many arrays that are given and so
+many that are expected. An array is a line `NAME SIZE`, then SIZE float64 in the machine's byte order. A scalar is an
+array of one element. NAME is a cell's in the kernels' table, or `products`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from tests import problems
+from tests.reference import Problem, problem, solve, solve_affine, solve_classification
+from xrnn.backends.numpy import kernel_of
+from xrnn.typing import HostArray
+
+Sizes: TypeAlias = tuple[int, int, int, int]
+# Name, what is given, what is expected.
+Record: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, HostArray]]
+
+SIZES: Final[tuple[Sizes, ...]] = (
+    *((1, 1, 1, 1), (2, 1, 3, 5), (3, 4, 2, 33), (2, 7, 5, 15), (5, 3, 9, 70), (4, 13, 1, 17), (3, 26, 31, 100)),
+    *((300, 1, 4, 37), (2, 3, 66, 130), (3, 2, 0, 5), (2, 300, 3, 9), (0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 4, 0)),
+    *((2, 1, 5, 256), (1, 2, 70, 264)),  # whose weights are read in strips
+)
+FEW_SIZES: Final[tuple[Sizes, ...]] = (
+    *((5, 3, 4, 19), (7, 14, 3, 6), (90, 4, 2, 9), (2, 2, 0, 3), (0, 2, 3, 4), (2, 0, 3, 4)),
+)
+DTYPES: Final = ("float32", "float64")
+# Without lengths, forward in time, over all sizes; then every cell with lengths and without, once in each direction.
+COMMON: Final = ("rnn", "lstm", "gru")
+WITH_KERNELS: Final = ("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu")
+MOST_THREADS, FEW_THREADS = 4, 3
+
+
+def records() -> Iterator[Record]:
+    for dtype in DTYPES:
+        for cell in COMMON:
+            for sizes in SIZES:
+                yield of_recurrence(problem(cell, sizes, dtype), MOST_THREADS)
+        for i, cell in enumerate(WITH_KERNELS):
+            for lengths in (None, "ragged"):
+                reverse = (lengths is None) == (i % 2 == 0)
+                for sizes in FEW_SIZES:
+                    p = problem(cell, sizes, dtype, lengths=lengths, reverse=reverse)
+                    yield of_recurrence(p, FEW_THREADS)
+        for T, N, D, H in SIZES:
+            yield of_products(T * N, D, H, dtype)
+
+
+def of_recurrence(p: Problem, most_threads: int) -> Record:
+    """Slot 0 of a state is the initial one, the last slot with `reverse`."""
+    (T, N, D), H, solution = p.x.shape, p.initial[0].shape[1], solve(p)
+    name, leak = kernel_of(p.case.layer(*problem(p.cell, (1, 1, 1, max(H, 1))).weights).cell)
+    assert name is not None
+    given = {
+        **_header(p.dtype, most_threads),
+        **{"sizes": (T, N, D, H), "reverse": p.reverse, "leak": () if leak is None else leak},
+        **{"x": p.x, "lengths": () if p.lengths is None else p.lengths},
+        **dict(zip(("Wx", "Wh", "b"), p.weights, strict=True)),
+        **{f"initial{k}": initial for k, initial in enumerate(p.initial)},
+        **{f"dstates{k}": dstates for k, dstates in enumerate(p.dstates)},
+    }
+    expected = {name: solution.gradients[name] for name in ("dx", "dWx", "dWh", "db")}
+    for k, (state, initial, after) in enumerate(zip(p.case.states, p.initial, solution.states, strict=True)):
+        slots = (after, initial[None]) if p.reverse else (initial[None], after)
+        expected |= {f"states{k}": np.concatenate(slots), f"dinitial{k}": solution.gradients[f"d{state}_prev"]}
+    return name, given, expected
+
+
+def of_products(rows: int, D: int, C: int, dtype: str) -> Record:
+    p = problems.affine(rows, D, C, dtype)
+    given = {**_header(dtype, MOST_THREADS), "sizes": (rows, D, C), **vars(p)}
+    expected = solve_affine(p)
+    if C:
+        loss = problems.classification(rows, C, dtype)
+        given, expected = {**given, **vars(loss)}, {**expected, **solve_classification(loss)}
+    return "products", given, expected
+
+
+def _header(dtype: str, most_threads: int) -> dict[str, int]:
+    return {"bits": 8 * np.dtype(dtype).itemsize, "threads": most_threads}
+
+
+def write(path: Path, records: Iterable[Record]) -> None:
+    with path.open("wb") as file:
+        for name, given, expected in records:
+            file.write(f"{name} {len(given)} {len(expected)}\n".encode())
+            for array_name, values in (*given.items(), *expected.items()):
+                array = np.asarray(values, "float64")
+                file.write(f"{array_name} {array.size}\n".encode() + array.tobytes())
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), records())

@@ -1,0 +1,40 @@
+"""The sanitizers' driver is given every cell that has kernels, in both directions, with lengths and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.backends.numpy import driver_file
+from tests.reference import CELLS, problem
+from xrnn import get_backend
+from xrnn.backends.numpy import kernel_of
+
+
+def test_every_kernel_is_given() -> None:
+    def kernel(cell: str) -> tuple[str | None, bool]:
+        name, leak = kernel_of(problem(cell).layer(get_backend("numpy")).cell)
+        return name, leak is not None
+
+    given = {kernel(cell) for cell in driver_file.WITH_KERNELS}
+    assert given == {kernel(cell) for cell in CELLS} - {(None, False)}
+
+
+def test_both_directions_with_lengths_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    for sizes in ("SIZES", "FEW_SIZES"):
+        monkeypatch.setattr(driver_file, sizes, getattr(driver_file, sizes)[:1])
+    records = list(driver_file.records())
+    recurrences = [given for name, given, _ in records if name != "products"]
+    for dtype in (32, 64):
+        ways = {(g["reverse"], len(g["lengths"]) > 0) for g in recurrences if g["bits"] == dtype}
+        assert len(ways) == 4
+
+
+def test_an_array_is_a_line_and_its_float64(tmp_path: Path) -> None:
+    record = ("products", {"sizes": (2, 3)}, {"y": np.array([[0.5]], "float32")})
+    driver_file.write(tmp_path / "file", [record])
+    half, sizes = np.array([0.5]), np.array([2.0, 3.0])
+    expected = b"products 1 1\nsizes 2\n" + sizes.tobytes() + b"y 1\n" + half.tobytes()
+    assert (tmp_path / "file").read_bytes() == expected

@@ -1,0 +1,66 @@
+"""Files of layers made by hand: as version 1 was first written, for tests to change; and a cell of one's own in one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from tests.forge import Forgery, Tensor
+from xrnn import Cell
+
+D, H = 2, 3
+
+
+class Scaled(Cell):
+    """h' = tanh(scale · gain · z), with a trained gain; a cell of one's own, with something to remember."""
+
+    params = ("gain",)
+    draws = True
+    direct = False
+
+    def __init__(self, scale: float, note: str = "") -> None:
+        self.scale, self.note = scale, note
+
+    def initial_params(self, rng: np.random.Generator, H: int) -> list[Any]:
+        return [np.ones(H)]
+
+    def step(self, run: Any, at: Any) -> None:
+        run.xp.tanh(self.scale * run.params[0] * at.z[0], out=at.after[0])
+
+
+def stack_file() -> Forgery:
+    """A Stack of a GRU and a leaky RNN, as version 1 was first written."""
+    rng = np.random.default_rng(0)
+    shapes = {"0.Wx": (D, 3 * H), "0.Wh": (H, 3 * H), "0.b": (4 * H,), "1.Wx": (H, 4), "1.Wh": (4, 4), "1.b": (4,)}
+    arrays = {name: rng.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
+    arrays["1.leak"] = np.array([0.25, 0.5, 0.75, 1], "float32")
+    description = {
+        "kind": "Stack",
+        "layers": [
+            {"kind": "GRU", "options": {"reset_after": True, "reverse": False}},
+            {"kind": "RNN", "options": {"leak": {"array": "1.leak"}, "nonlinearity": "relu", "reverse": False}},
+        ],
+        "dropout": [{"kind": "Dropout", "options": {"p": 0.5, "seed": 3, "layer": 0}, "step": 9}],
+    }
+    return Forgery(
+        {name: Tensor.of(array) for name, array in arrays.items()},
+        {"format": "xrnn layer", "version": "1", "layer": json.dumps(description)},
+    )
+
+
+def cell_file(**changes: Any) -> Forgery:
+    """A cell of one's own, whatever that is."""
+    shapes = {"Wx": (D, H), "Wh": (H, H), "b": (H,), "gain": (H,)}
+    description = {
+        "kind": "Recurrent",
+        "cell": "Scaled",
+        "attributes": {"scale": 0.5, "note": ""},
+        "options": {"reverse": False, "seed": 0},
+        "step": 0,
+    } | changes
+    return Forgery(
+        {name: Tensor.of(np.ones(shape, "float32")) for name, shape in shapes.items()},
+        {"format": "xrnn layer", "version": "1", "layer": json.dumps(description)},
+    )
