@@ -19,7 +19,7 @@ from benchmarks.ratios import ratio
 from benchmarks.worker import Worker
 
 _TITLES: Final = {"step": "call", "stream": "stream", "train": "forward + backward"}
-_PARTS: Final = ("total", "checks", "allocation", "kernel", "call")
+_PARTS: Final = ("total", "allocation", "kernel", "call")
 _SIZE: Final = 64  # D and H
 _OURS: Final = "xrnn"
 
@@ -27,9 +27,9 @@ _OURS: Final = "xrnn"
 def measure_step(peers: Sequence[str], rounds: int, threads: int, cells: Sequence[str] = COMMON) -> dict[str, Any]:
     """Times of each cell in microseconds, one a round: by operation and library, and of the parts of xrnn's call.
 
-    parts   "total" of a call; "checks" of its arguments; "allocation" of the buffer for a state; "kernel", taken as
-            what one more step costs in a sequence of a thousand; "call" is what is left: Python's and the compiled
-            function's calls, views of arrays, what a sequence pays once
+    parts   "total" of a call; "allocation" of the buffers for the states; "kernel", taken as what one more step costs
+            in a sequence of a thousand; "call" is what is left: Python's and the compiled function's calls, the checks
+            of their arguments, views of arrays, what a sequence pays once
     """
     machine.pin(threads)
     with contextlib.ExitStack() as stack:
@@ -76,10 +76,9 @@ def _take_apart(cell: str, ours: Worker, longer: Worker, rounds: int) -> dict[st
     longer.prepare(_case(cell, 1 + more))
     parts: dict[str, list[float]] = {part: [] for part in _PARTS}
     for _ in range(rounds):
-        total, checks, allocation = (ours.time(name) for name in ("step", "checks", "allocation"))
+        total, allocation = ours.time("step"), ours.time("allocation")
         kernel = (longer.time("forward") - total) / more
-        call = total - checks - allocation - kernel
-        for part, time in zip(_PARTS, (total, checks, allocation, kernel, call), strict=True):
+        for part, time in zip(_PARTS, (total, allocation, kernel, total - allocation - kernel), strict=True):
             parts[part].append(time)
     return parts
 

@@ -118,6 +118,23 @@ class Backend:
         """The whole sequence; see `xrnn.ops.recurrence.forward`."""
         return recurrence.forward(self.xp, self.matmul_add, cell, inputs, training)
 
+    def infer(
+        self, cell: Cell, params: list[Array], x: Array, initial: Sequence[Array | None], reverse: bool, dtype: Any
+    ) -> Sequence[Array] | None:
+        """The states of `recurrence_forward`, of x (T, N, D) or (N, D), where one call of a fused form gives them.
+
+        None where the backend has none, and for arguments that don't fit or aren't of `dtype`: what then runs is
+        `recurrence_forward`, after the caller's checks.
+        """
+        return None
+
+    def surely_fit(self, x: Any, initial: Any, dtype: Any, input_size: int, hidden_size: int) -> bool:
+        """Whether x (T, N, D) or (N, D) and the states in the tuple `initial`, (N, H) or None, are what a layer takes.
+
+        A quick yes, where a backend has one. After a no the caller looks closer, and says what is wrong.
+        """
+        return False
+
     def recurrence_backward(
         self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
     ) -> tuple[Array, tuple[Array, ...]]:

@@ -69,7 +69,7 @@ class CupyBackend(Backend):
         chosen = self._choose(cell, inputs, backward=True)
         if chosen is not None and type(cell) is RNNCell and dh is not None:
             with self.trust.noting(chosen, inputs.x.dtype, inputs.Wh.shape[0]):
-                dz, dh_prev = self.launcher.backward(chosen, cell, trace, dh)
+                dz, dh_prev = self.launcher.backward(chosen, cell, trace, dh[None] if inputs.x.ndim == 2 else dh)
                 return recurrence.products(self.xp, cell, trace, dz, grads), (dh_prev,)
         return super().recurrence_backward(cell, trace, dstates, grads)
 
@@ -78,7 +78,7 @@ class CupyBackend(Backend):
         self.launcher.raise_if_gave_up()
         if not fused_enabled() or type(cell) is not RNNCell or inputs.lengths is not None or inputs.reverse:
             return None
-        (T, N, D), dtype, H = inputs.x.shape, inputs.x.dtype, inputs.Wh.shape[0]
+        (T, N, D), dtype, H = inputs.sizes(), inputs.x.dtype, inputs.Wh.shape[0]
         chosen = choose(self.launcher.device(), dtype, T, N, D, H)
         return None if chosen.form == "plain" or self.against(chosen, dtype, H, backward) else chosen
 

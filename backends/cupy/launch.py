@@ -120,7 +120,7 @@ class Launcher:
         """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b), the loop over time in one kernel."""
         xp = self.xp
         x, (h_prev,) = inputs.x, inputs.initial
-        (T, N, D), H = x.shape, inputs.b.shape[0]
+        (T, N, D), H = inputs.sizes(), inputs.b.shape[0]
         Wh = xp.ascontiguousarray(inputs.Wh)
 
         hs = xp.empty((T + 1, N, H), dtype=x.dtype)

@@ -48,24 +48,33 @@ class NumpyBackend(Backend):
             kernels.set_level(os.environ.get("XRNN_ISA", "").strip().lower() or kernels.levels()[-1])
             kernels.set_quota(cpu_quota())
 
+    if kernels:
+        surely_fit = staticmethod(kernels.surely_fit)  # type: ignore[assignment]
+
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
         name, leak = kernel_of(cell)
-        if not (kernels and name and fused_enabled()):
+        if not name:
             return super().recurrence_forward(cell, inputs, training)
-        x, Wx, Wh, b, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.reverse
-        lengths = inputs.lengths if inputs.lengths is None else inputs.lengths.astype(np.int64, copy=False)
-        states, z = kernels.forward(name, x, Wx, Wh, b, inputs.initial, lengths, reverse, leak, training)
+        lengths, reverse = _int64(inputs.lengths), inputs.reverse
+        states, z = kernels.forward(
+            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, leak, training
+        )
         return Trace(inputs, states, z)
+
+    def infer(
+        self, cell: Cell, params: list[Array], x: Array, initial: Sequence[Array | None], reverse: bool, dtype: Any
+    ) -> Sequence[Array] | None:
+        name, leak = kernel_of(cell)
+        return kernels.infer(name, params, x, initial, reverse, leak, dtype) if name else None
 
     def recurrence_backward(
         self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
     ) -> tuple[Array, tuple[Array, ...]]:
         name, leak = kernel_of(cell)
-        if not (kernels and name and fused_enabled()):
+        if not name:
             return super().recurrence_backward(cell, trace, dstates, grads)
         inputs, (dWx, dWh, db) = trace.inputs, grads
-        x, Wx, Wh, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.reverse
-        lengths = inputs.lengths if inputs.lengths is None else inputs.lengths.astype(np.int64, copy=False)
+        x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, _int64(inputs.lengths), inputs.reverse
         return kernels.backward(
             name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, leak, dstates, dWx, dWh, db
         )  # fmt: skip
@@ -131,13 +140,19 @@ class NumpyBackend(Backend):
 
 
 def kernel_of(cell: Cell) -> tuple[str | None, Any]:
-    """The kernels' name for a cell, None where they don't have it, and its leak. A subclass may mean something else."""
+    """The kernels' name for a cell, and its leak; None without kernels for it. A subclass may mean something else."""
+    if not (kernels and fused_enabled()):
+        return None, None
     kind = type(cell)
     if kind is RNNCell:
         return cell.nonlinearity, None  # type: ignore[attr-defined]
     if kind is LeakyRNNCell:
         return cell.elman.nonlinearity, cell.leak  # type: ignore[attr-defined]
     return _KERNELS.get(kind), None
+
+
+def _int64(lengths: Array | None) -> Array | None:
+    return None if lengths is None else lengths.astype(np.int64, copy=False)
 
 
 def not_built() -> str:

@@ -1,12 +1,12 @@
 """The compiled kernels of the NumPy backend.
 
 Arrays of one call are all float32 or all float64, of any strides unless said otherwise; else TypeError. The operations
-release the GIL. On the main thread they let Python handle signals every 50 ms; where a handler raises, they end early
-with its exception, and the arrays that they were to overwrite are NaN.
+release the GIL, unless they end within some microseconds. On the main thread they let Python handle signals every
+50 ms; where a handler raises, they end early with its exception, and the arrays that they were to overwrite are NaN.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from xrnn.typing import Array
 
@@ -86,14 +86,33 @@ def forward(
     reverse: bool,
     leak: Array | float | None,
     training: bool,
+    /,
 ) -> tuple[tuple[Array, ...], Array | None]:
     """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64, leak (H,) or a number → states, z.
 
-    A state is (T+1, N, H), `initial` gives (N, H) of each, None is zeros. State k before and after step t is
-    states[k][t] and states[k][t+1], or the other way round with `reverse`. Past a row's end after = before. z
-    (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); None without `training`, and where no backward pass
-    needs it. The cells are those of kernels/cells.h; `tanh` and `relu` are Elman's, with a leak or without. ValueError
-    for a leak of another cell and for an unknown one.
+    One step may be x (N, D). A state is (T+1, N, H), `initial` gives (N, H) of each, None is zeros. State k before and
+    after step t is states[k][t] and states[k][t+1], or the other way round with `reverse`. Past a row's end after =
+    before. z (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); None without `training`, and where no
+    backward pass needs it. The cells are those of kernels/cells.h; `tanh` and `relu` are Elman's, with a leak or
+    without. ValueError for a leak of another cell and for an unknown one.
+    """
+
+def infer(
+    cell: str,
+    params: list[Array],
+    x: Array,
+    initial: Sequence[Array | None],
+    reverse: bool,
+    leak: Array | float | None,
+    dtype: Any,
+    /,
+) -> tuple[Array, ...] | None:
+    """The states that `forward` gives without lengths; None unless all are plain arrays of this dtype that fit."""
+
+def surely_fit(x: Any, initial: Any, dtype: Any, input_size: int, hidden_size: int, /) -> bool:
+    """Whether x is (T, N, D) or (N, D), and each state in the tuple `initial` (N, H) or None, plain and of this dtype.
+
+    Never true of what doesn't fit; false also for a dtype that is equal, but another object.
     """
 
 def backward(
@@ -110,10 +129,12 @@ def backward(
     dWx: Array,
     dWh: Array,
     db: Array,
+    /,
 ) -> tuple[Array, tuple[Array, ...]]:
     """The gradients of `forward`, from dstates (T, N, H), of each state after each step, None for zeros.
 
-    → dx (T, N, D), dinitial (N, H) of each state. Overwrites dWx and dWh, in C or Fortran order, and db.
+    → dx (T, N, D), dinitial (N, H) of each state; after x (N, D) they are (N, H), and dx (N, D). Overwrites
+    dWx and dWh, in C or Fortran order, and db.
     """
 
 def affine(x: Array, W: Array, b: Array) -> Array:

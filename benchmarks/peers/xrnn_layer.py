@@ -44,7 +44,7 @@ def build(problem: Problem, threads: int) -> Built:
         calls["stream"] = lambda: layer.stream(x[0], states)[0]
 
     def allocation() -> object:
-        return np.empty((2, *states[0].shape), x.dtype)[1]
+        return [np.empty((2, *state.shape), x.dtype) for state in states]
 
     sizes = {letter: getattr(problem.case, letter) for letter in "TNDH"}
     forms = {
@@ -54,9 +54,7 @@ def build(problem: Problem, threads: int) -> Built:
     return Built(
         {
             **calls,
-            # Parts of a step, for benchmarks/step.py.
-            "checks": lambda: layer._check_input(x[0], states),
-            "allocation": allocation,
+            "allocation": allocation,  # a part of a step, for benchmarks/step.py
         },
         form="/".join(dict.fromkeys(forms.values())) if xrnn.backend.fused_enabled() else "plain",
     )

@@ -81,6 +81,6 @@ class LSTM(RecurrentLayer):
         self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Any = None
     ) -> tuple[Array, Array]:
         """Inference: what `forward` returns, with nothing kept."""
-        h, c = self._run(x, (h_prev, c_prev), lengths, False).states
+        h, c = self._infer(x, (h_prev, c_prev), lengths)
         slots = self._slot if x.ndim == 2 else self._slots
         return h[slots], c[slots]

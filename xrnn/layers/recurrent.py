@@ -26,7 +26,6 @@ class Cache:
     """What a forward keeps for `backward`."""
 
     trace: Trace
-    one_step: bool
     updates: int  # of the layer's weights, when the forward ran
 
 
@@ -91,10 +90,18 @@ class RecurrentLayer(Layer):
         """
         if self.reverse:
             self._refuse_stream()
-        trace = self._run(x, self._all_states(state), None, False)
-        final = self._copies(trace)
-        h: Array = trace.states[0][1 if x.ndim == 2 else self._slots]
-        return h, single(final)
+        states = self._infer(x, self._all_states(state), None)
+        if x.ndim == 3:
+            return states[0][1:], single(self._copies(states))
+        # Only h is also the result, which the caller may change; and the buffers of one step may live on.
+        h = states[0][1]
+        own = self._copy(h)
+        if len(states) == 1:
+            return h, own
+        final = [own]
+        for s in states[1:]:
+            final.append(s[1])  # noqa: PERF401 - a comprehension is a function: 0.1 µs
+        return h, tuple(final)
 
     # ---- for layers made of layers, to which every cell looks alike ----
 
@@ -108,18 +115,19 @@ class RecurrentLayer(Layer):
 
     def through(self, x: Array, state: State | None, lengths: Any, *, training: bool) -> tuple[Array, State]:
         """h and the states after the last step taken; keeps the cache where `training`."""
-        trace = self._run(x, self._all_states(state), lengths, training)
-        if training:
-            self.cache = Cache(trace, x.ndim == 2, self.updates)
-        return self._results(trace, x.ndim == 2)[0], self._copies(trace)
+        states = (self._train if training else self._infer)(x, self._all_states(state), lengths)
+        return states[0][self._slot if x.ndim == 2 else self._slots], self._copies(states)
 
-    def _copies(self, trace: Trace) -> State:
+    def _copies(self, states: Sequence[Array]) -> State:
         """Copies of the final states: the caller may change the result, whose buffer views would keep alive."""
         last = 0 if self.reverse else -1
+        return tuple([self._copy(s[last]) for s in states])
+
+    def _copy(self, array: Array) -> Array:
         if self._on_host:
-            return tuple([s[last].copy() for s in trace.states])
-        with self.backend.device_of(trace.inputs.x):
-            return tuple([s[last].copy() for s in trace.states])
+            return array.copy()
+        with self.backend.device_of(array):
+            return array.copy()
 
     def checked_lengths(self, lengths: Any, x: Array) -> Array:
         """`lengths` as an array on this layer's device, for all layers that x goes through."""
@@ -135,10 +143,10 @@ class RecurrentLayer(Layer):
             dfinal = self._all_states(dfinal)
             for name, d in zip(self._gradient_names, dfinal, strict=True):
                 self._check(name, d, (dh.shape[-2], self.hidden_size), "the shape of a final state")
-            if len(cache.trace.inputs.x):
-                dstates = self._with_final(dstates, dfinal, cache.one_step)
+            if len(cache.trace.states[0]) > 1:
+                dstates = self._with_final(dstates, dfinal, cache.trace.inputs.x.ndim == 2)
         dx, *dinitial = self._backward(dstates, cache)
-        if dfinal is not None and not len(dx):  # without a step the final states are the initial ones
+        if dfinal is not None and dx.ndim == 3 and not len(dx):  # without a step the final states are the initial ones
             dinitial = list(dfinal)
         return dx, tuple(dinitial)
 
@@ -157,20 +165,37 @@ class RecurrentLayer(Layer):
 
     def _forward(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
         """The results, (T, N, H) a state or (N, H) of one step; keeps the cache."""
-        trace = self._run(x, initial, lengths, True)
-        self.cache = Cache(trace, x.ndim == 2, self.updates)
-        return self._results(trace, x.ndim == 2)
+        return self._results(self._train(x, initial, lengths), x.ndim == 2)
 
     def _call(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
         """The same results, with nothing kept."""
-        return self._results(self._run(x, initial, lengths, False), x.ndim == 2)
+        return self._results(self._infer(x, initial, lengths), x.ndim == 2)
+
+    def _results(self, states: Sequence[Array], one_step: bool) -> Sequence[Array]:
+        slots = self._slot if one_step else self._slots
+        return [s[slots] for s in states]
+
+    def _train(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
+        """The states of a run that keeps the cache."""
+        trace = self._run(x, initial, lengths, True)
+        self.cache = Cache(trace, self.updates)
+        return trace.states
+
+    def _infer(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
+        """The states of a run that keeps nothing."""
+        if lengths is None:
+            states = self.backend.infer(self.cell, self.params, x, initial, self.reverse, self._dtype)
+            if states is not None:
+                return states
+        return self._run(x, initial, lengths, False).states
 
     def _run(self, x: Array, initial: Sequence[Array | None], lengths: Any, training: bool) -> Trace:
-        self._check_input(x, initial)
+        if not self.backend.surely_fit(x, initial, self._dtype, self.input_size, self.hidden_size):
+            self._check_input(x, initial)
         if lengths is not None:
             lengths = self._checked_lengths(lengths, x)
         p = self.params
-        inputs = Inputs(x if x.ndim == 3 else x[None], p[0], p[1], p[2], initial, lengths, self.reverse)
+        inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
         if self._has_extras:
             inputs.own = p[3:]
             if self.cell.draws and training:
@@ -181,36 +206,34 @@ class RecurrentLayer(Layer):
         with self.backend.device_of(x):
             return self.backend.recurrence_forward(self.cell, inputs, training)
 
-    def _results(self, trace: Trace, one_step: bool) -> Sequence[Array]:
-        slots = self._slot if one_step else self._slots
-        return [s[slots] for s in trace.states]
-
     def _backward(self, dstates: Sequence[Array | None], cache: Cache | None) -> tuple[Array, ...]:
-        cache = self._cached(cache)
-        trace, one_step = cache.trace, cache.one_step
-        inputs, p = trace.inputs, self.params
+        if cache is None:
+            cache = self.cache
+        if type(cache) is not Cache:
+            cache = self._cached(cache)
+        trace, p = cache.trace, self.params
+        inputs = trace.inputs
         if cache.updates != self.updates or inputs.Wx is not p[0] or inputs.Wh is not p[1] or inputs.b is not p[2]:
             self._refuse_changed(cache.updates)
         self._check_gradients(dstates, cache)
-        if one_step:
-            dstates = [None if dstate is None else dstate[None] for dstate in dstates]
         if self._on_host:
             dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads)
         else:
             with self.backend.device_of(inputs.x):
                 dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads)
-        return dx[0] if one_step else dx, *dinitial
+        return dx, *dinitial
 
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
         """Refuse gradients that aren't those of the results. That of h must be there; the others may be None."""
-        T, N, _ = cache.trace.inputs.x.shape
-        shape = (N, self.hidden_size) if cache.one_step else (T, N, self.hidden_size)
-        for i, dstate in enumerate(dstates):
-            if i and dstate is None:
+        shape = *cache.trace.inputs.x.shape[:-1], self.hidden_size
+        kind, dtype, on_host = self._array_type, self._dtype, self._on_host  # as in `_check_input`
+        for dstate in dstates:
+            if dstate is None and dstates[0] is not None:
                 continue
-            if not (self._is_ours(dstate) and dstate.shape == shape):  # type: ignore[union-attr]
-                remedy = "the shape of what the last forward returned"
-                self._refuse(self._gradient_names[i], dstate, show_shape(shape), remedy)
+            ours = (type(dstate) is kind and dstate.dtype is dtype and on_host) or self._is_ours(dstate)
+            if not (ours and dstate.shape == shape):  # type: ignore[union-attr]
+                name = next(name for name, given in zip(self._gradient_names, dstates, strict=True) if given is dstate)
+                self._refuse(name, dstate, show_shape(shape), "the shape of what the last forward returned")
 
     def _all_states(self, state: Any) -> State:
         """A state for each that the cell has; `state` None for zeros. Raises ValueError for fewer or more."""
@@ -275,7 +298,9 @@ class SingleStateLayer(RecurrentLayer):
         Keeps what `backward` needs. The result is a view of a buffer that the layer never writes again; don't change
         it, `x` or the weights before `backward`.
         """
-        return self._forward(x, (h_prev,), lengths)[0]
+        hs = self._train(x, (h_prev,), lengths)[0]
+        h: Array = hs[self._slot if x.ndim == 2 else self._slots]
+        return h
 
     def backward(self, dh: Array, *, cache: Cache | None = None) -> tuple[Array, Array]:
         """The gradient of what a `forward` returned → dx, in the shape of its x, and dh_prev (N, H).
@@ -290,7 +315,7 @@ class SingleStateLayer(RecurrentLayer):
 
     def __call__(self, x: Array, h_prev: Array | None = None, *, lengths: Any = None) -> Array:
         """Inference: what `forward` returns, with nothing kept."""
-        hs = self._run(x, (h_prev,), lengths, False).states[0]
+        hs = self._infer(x, (h_prev,), lengths)[0]
         h: Array = hs[self._slot if x.ndim == 2 else self._slots]
         return h
 

@@ -35,7 +35,7 @@ CHUNK: Final = 2**20
 class Inputs:
     """What a recurrence is computed from."""
 
-    x: Array  # (T, N, D)
+    x: Array  # (T, N, D), or (N, D): one step
     Wx: Array  # (D, parts · H), a part for each block in cell.from_x
     Wh: Array  # (H, parts · H), a part for each block in cell.from_h
     b: Array  # (pre · H,), a part for each block in cell.from_b
@@ -44,6 +44,11 @@ class Inputs:
     reverse: bool = False  # from the last step to the first
     own: Sequence[Array] = ()  # the cell's own parameters
     draws: Draws | None = None
+
+    def sizes(self) -> tuple[int, int, int]:
+        """T, N, D."""
+        shape: Any = self.x.shape
+        return shape if len(shape) == 3 else (1, *shape)
 
 
 @dataclass(slots=True, eq=False)
@@ -74,16 +79,17 @@ class Trace:
 
 def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training: bool) -> Trace:
     """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, and from each z[t] a step of the cell. Only `training` keeps z and kept."""
-    length = _steps_at_once(cell, inputs)
-    trace, W = _allocate(xp, cell, inputs, length, training), xp.ascontiguousarray(inputs.Wh)
+    T, N, _ = inputs.sizes()
+    W = inputs.Wh if T == 1 else xp.ascontiguousarray(inputs.Wh)  # one step's product takes less time than the copy
     if cell.pointwise and inputs.lengths is None:
+        trace = _allocate(xp, cell, inputs, T, N, 0, training)
         (h,) = trace.states
         _project(xp, cell, inputs, inputs.x, h[:-1] if inputs.reverse else h[1:])
         pointwise_steps(xp, matmul_add, cell, W, h, backwards=inputs.reverse)
         return trace
 
-    idle = _idle(xp, inputs)
-    x = _masked(xp, inputs.x, idle)
+    length, idle = _steps_at_once(cell, T, N, len(W)), _idle(xp, inputs)
+    trace, x = _allocate(xp, cell, inputs, T, N, length, training), _masked(xp, inputs.x, idle)
     run = Run(
         xp=xp,
         matmul_add=matmul_add,
@@ -93,7 +99,7 @@ def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training
         constants=cell.constants(xp, inputs.x.dtype),
         draws=inputs.draws,
     )
-    for states, x_of_chunk, z, kept, idle_of_chunk in _operands(trace, x, idle, length):
+    for states, x_of_chunk, z, kept, idle_of_chunk in _operands(trace, x, idle, T, length):
         if cell.pointwise:
             z = states[0][:-1] if inputs.reverse else states[0][1:]
         _project(xp, cell, inputs, x_of_chunk, z)
@@ -110,9 +116,11 @@ def backward(
 ) -> tuple[Array, tuple[Array, ...]]:
     """The gradients of ⟨dstates, states after each step⟩.
 
-    dstates (T, N, H) a state, None for zeros → dx (T, N, D), dinitial (N, H) a state. `grads`, in the order of the
-    parameters, are overwritten.
+    dstates (T, N, H) a state, None for zeros → dx (T, N, D), dinitial (N, H) a state; of one step, x (N, D), dstates
+    (N, H) → dx (N, D). `grads`, in the order of the parameters, are overwritten.
     """
+    if trace.inputs.x.ndim == 2:
+        dstates = [None if dstate is None else dstate[None] for dstate in dstates]
     for dparam in grads[3:]:
         dparam[...] = 0
     dz, dinitial = through_time(xp, matmul_add, cell, trace, dstates, grads[3:])
@@ -132,12 +140,12 @@ def through_time(
     → dz (T, N, pre · H), dinitial. The gradients of the cell's own parameters are added to `dparams`.
     """
     inputs = trace.inputs
-    (T, N, _), H, dtype = inputs.x.shape, inputs.Wh.shape[0], inputs.x.dtype
+    (T, N, _), H, dtype = inputs.sizes(), inputs.Wh.shape[0], inputs.x.dtype
     WhT = inputs.Wh.T
-    W = WhT if T == 1 else xp.ascontiguousarray(WhT)  # a single step's product takes less time than the copy
+    W = WhT if T == 1 else xp.ascontiguousarray(WhT)  # as in `forward`
     dz = xp.empty((T, N, cell.pre * H), dtype)
     backwards = not inputs.reverse
-    chunks = reversed(_chunks(T, _steps_at_once(cell, inputs), inputs.reverse))
+    chunks = reversed(_chunks(T, _steps_at_once(cell, T, N, H), inputs.reverse))
     if cell.pointwise and inputs.lengths is None:
         dh = None
         for steps in chunks:
@@ -161,7 +169,8 @@ def products(xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array
     One product each, over all steps.
     """
     inputs, (dWx, dWh, db) = trace.inputs, grads[:3]
-    (T, N, D), H, steps, idle = inputs.x.shape, inputs.Wh.shape[0], slice(0, len(inputs.x)), _idle(xp, inputs)
+    (T, N, D), H, idle = inputs.sizes(), inputs.Wh.shape[0], _idle(xp, inputs)
+    steps = slice(0, T)
     dz = dz.reshape(T * N, cell.pre * H)
     dz_of_x = _fed_by_x(xp, cell, dz, H)
 
@@ -175,7 +184,7 @@ def products(xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array
     dz_of_x.sum(axis=0, out=db[: len(cell.from_x) * H])
     for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
         dz[:, block].sum(axis=0, out=db[part])
-    dx: Array = dz_of_x.dot(inputs.Wx.T).reshape(T, N, D)
+    dx: Array = dz_of_x.dot(inputs.Wx.T).reshape(inputs.x.shape)
     if idle is not None:
         xp.copyto(dx, 0, where=idle)  # 0 · ∞ is NaN, where Wx has an infinity
     return dx
@@ -220,9 +229,9 @@ def _masked_step(xp: Any, at: Step, idle: Any) -> Step:
     return Step(z, before, after, kept)
 
 
-def _allocate(xp: Any, cell: Cell, inputs: Inputs, length: int, training: bool) -> Trace:
+def _allocate(xp: Any, cell: Cell, inputs: Inputs, T: int, N: int, length: int, training: bool) -> Trace:
     """A trace that holds the initial states so far. Of what it won't keep it has room for `length` steps."""
-    (T, N, _), H, dtype = inputs.x.shape, inputs.Wh.shape[0], inputs.x.dtype
+    H, dtype = inputs.Wh.shape[0], inputs.x.dtype
     states, slot = [], -1 if inputs.reverse else 0
     for initial in inputs.initial:
         state = xp.empty((T + 1, N, H), dtype)
@@ -236,12 +245,12 @@ def _allocate(xp: Any, cell: Cell, inputs: Inputs, length: int, training: bool) 
     return trace
 
 
-def _operands(trace: Trace, x: Array, idle: Array | None, length: int) -> Iterator[tuple[Any, ...]]:
+def _operands(trace: Trace, x: Array, idle: Array | None, T: int, length: int) -> Iterator[tuple[Any, ...]]:
     """The states around each chunk, x, z, kept and idle of its steps, in the order of the run."""
-    if length == len(x):  # as a rule. Taking views, though of everything, would take as long as a small layer's step
+    if length == T:  # as a rule. Taking views, though of everything, would take as long as a small layer's step
         yield trace.states, x, trace.z, trace.kept, idle
         return
-    for steps in _chunks(len(x), length, trace.inputs.reverse):
+    for steps in _chunks(T, length, trace.inputs.reverse):
         around = slice(steps.start, steps.stop + 1)
         yield cut(trace.states, around), x[steps], _place(trace.z, steps), _place(trace.kept, steps), cut(idle, steps)
 
@@ -253,10 +262,8 @@ def _place(room: Array | None, steps: slice) -> Any:
     return room[steps] if len(room) >= steps.stop else room[: steps.stop - steps.start]
 
 
-def _steps_at_once(cell: Cell, inputs: Inputs) -> int:
-    T, N, _ = inputs.x.shape
-    steps: int = T if T < 2 else min(T, max(CHUNK // max(N * cell.pre * inputs.Wh.shape[0], 1), 1))
-    return steps
+def _steps_at_once(cell: Cell, T: int, N: int, H: int) -> int:
+    return T if T < 2 else min(T, max(CHUNK // max(N * cell.pre * H, 1), 1))
 
 
 def _chunks(T: int, length: int, reverse: bool) -> list[slice]:
@@ -268,10 +275,10 @@ def _chunks(T: int, length: int, reverse: bool) -> list[slice]:
 
 
 def _project(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
-    """z = x @ Wx + b.   x (steps, N, D), z (steps, N, pre · H)."""
+    """z = x @ Wx + b.   x (steps, N, D), or (N, D) of one step, z (steps, N, pre · H)."""
     H, (steps, N, width) = inputs.Wh.shape[0], z.shape
     rows = () if steps * N == 1 else (steps * N,)  # two vectors are added in half the time of a row and a vector
-    x, z = x.reshape(*rows, x.shape[2]), z.reshape(*rows, width)
+    x, z = x.reshape(*rows, x.shape[-1]), z.reshape(*rows, width)
     from_x = segments(cell.from_x, cell.pre, H)
     if from_x[0][0] is ALL:
         x.dot(inputs.Wx, z)

@@ -104,7 +104,8 @@ def pointwise_steps(xp: Any, matmul_add: MatmulAdd, cell: Cell, W: Array, h: Arr
     if backwards:
         h = h[::-1]
     before, activate = h[0], cell.activate
-    for after in h[1:]:
+    for t in range(1, len(h)):  # an array's iterator ends with an IndexError, which takes as long as a small product
+        after = h[t]
         matmul_add(before, W, after)
         activate(xp, after)
         before = after
@@ -151,6 +152,8 @@ def blocks(z: Any, H: int) -> Any:
     if z is None:
         return None
     steps, N, width = z.shape
+    if N == 1:
+        return z.reshape(steps, width // H, 1, H)
     return z.reshape(steps, N, width // H, H).swapaxes(1, 2)
 
 

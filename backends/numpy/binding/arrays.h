@@ -1,0 +1,138 @@
+// Arrays that are read, overwritten and made.
+//
+// NumPy's own C API reads the arrays, since a step of a small layer takes less time than the import of a few arrays
+// through DLPack.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+
+#include <nanobind/nanobind.h>
+
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
+#include <numpy/arrayobject.h>
+
+#include "../kernels/kernels.h"
+
+namespace nb = nanobind;
+using namespace xrnn;
+
+namespace {
+
+PyArrayObject* as_array(nb::handle h) {
+    if (!PyArray_Check(h.ptr())) throw nb::type_error("expected NumPy arrays");
+    return reinterpret_cast<PyArrayObject*>(h.ptr());
+}
+
+template <class S>
+constexpr int TYPE = NPY_FLOAT64;
+template <>
+constexpr int TYPE<float> = NPY_FLOAT32;
+template <>
+constexpr int TYPE<int64_t> = NPY_INT64;
+
+bool has_shape(PyArrayObject* array, std::initializer_list<int64_t> shape) {
+    return PyArray_NDIM(array) == int(shape.size()) && std::equal(shape.begin(), shape.end(), PyArray_DIMS(array));
+}
+
+// An input, read through its strides. Copied only where its elements are misaligned or in the other byte order.
+template <class S>
+class Input {
+   public:
+    Input(nb::handle h, std::initializer_list<int64_t> shape) : array(as_array(h)) {
+        check(shape);
+        if (!PyArray_ISBEHAVED_RO(array) || !strides_are_whole()) copy();
+    }
+
+    const S* data() const { return static_cast<const S*>(PyArray_DATA(array)); }
+    int64_t stride(int axis) const { return PyArray_STRIDE(array, axis) / int64_t(sizeof(S)); }
+    Matrix<S> matrix() const { return {data(), stride(0), stride(1)}; }
+
+    Input& contiguous() {
+        if (!PyArray_IS_C_CONTIGUOUS(array)) copy();
+        return *this;
+    }
+    Input& contiguous_rows() {
+        if (stride(PyArray_NDIM(array) - 1) != 1) copy();
+        return *this;
+    }
+
+   private:
+    PyArrayObject* array;
+    nb::object copied;
+
+    void check(std::initializer_list<int64_t> shape) const {
+        if (PyArray_TYPE(array) != TYPE<S> || !has_shape(array, shape))
+            throw nb::type_error("the arrays don't fit each other in dtype or shape");
+    }
+    bool strides_are_whole() const {  // not so in a field of a packed record
+        for (int axis = 0; axis < PyArray_NDIM(array); ++axis)
+            if (PyArray_STRIDE(array, axis) % int64_t(sizeof(S))) return false;
+        return true;
+    }
+    void copy() {
+        PyObject* made = PyArray_CheckFromAny(
+            reinterpret_cast<PyObject*>(array), nullptr, 0, 0,
+            NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_ENSURECOPY, nullptr);
+        if (!made) throw nb::python_error();
+        copied = nb::steal(made);
+        array = reinterpret_cast<PyArrayObject*>(made);
+    }
+};
+
+// An array to overwrite: contiguous, since the layer made it.
+template <class S>
+S* output(nb::handle h, std::initializer_list<int64_t> shape) {
+    Input<S> checked(h, shape);
+    PyArrayObject* array = as_array(h);
+    if (!PyArray_ISCARRAY(array)) throw nb::type_error("expected contiguous, writable arrays to overwrite");
+    return static_cast<S*>(PyArray_DATA(array));
+}
+
+// The same of a matrix that may also be the transpose of a contiguous one.
+template <class S>
+WeightGradient<S> weight_gradient(nb::handle h, std::initializer_list<int64_t> shape) {
+    PyArrayObject* array = as_array(h);
+    if (!PyArray_ISFARRAY(array) || PyArray_IS_C_CONTIGUOUS(array)) return {output<S>(h, shape), false};
+    Input<S> checked(h, shape);
+    return {static_cast<S*>(PyArray_DATA(array)), true};
+}
+
+template <class S>
+nb::object empty(std::initializer_list<npy_intp> shape) {
+    PyObject* made = PyArray_SimpleNew(int(shape.size()), const_cast<npy_intp*>(shape.begin()), TYPE<S>);
+    if (!made) throw nb::python_error();
+    return nb::steal(made);
+}
+
+template <class S>
+S* data(const nb::object& made) {
+    return static_cast<S*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(made.ptr())));
+}
+
+int ndim(nb::handle h) { return PyArray_NDIM(as_array(h)); }
+
+// The size of an axis, counted from the end where it is negative.
+int64_t size(nb::handle h, int axis) {
+    PyArrayObject* array = as_array(h);
+    const int axes = PyArray_NDIM(array), at = axis < 0 ? axes + axis : axis;
+    if (at < 0 || at >= axes) throw nb::type_error("the arrays don't fit each other in dtype or shape");
+    return PyArray_DIM(array, at);
+}
+
+// Whether it is an array, of no subclass, of exactly this dtype object: a "no" may be wrong, since equal ones may differ.
+bool is_plain(nb::handle h, nb::handle dtype) {
+    return PyArray_CheckExact(h.ptr()) && reinterpret_cast<PyObject*>(PyArray_DESCR(as_array(h))) == dtype.ptr();
+}
+
+nb::object pair(const nb::object& first, const nb::object& second) {
+    PyObject* made = PyTuple_Pack(2, first.ptr(), second.ptr());
+    if (!made) throw nb::python_error();
+    return nb::steal(made);
+}
+
+bool is_float32(nb::handle h) { return PyArray_TYPE(as_array(h)) == NPY_FLOAT32; }
+
+}  // namespace

@@ -1,0 +1,58 @@
+// The instruction-set level in use.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nanobind/nanobind.h>
+
+#include "../kernels/kernels.h"
+
+namespace nb = nanobind;
+using namespace xrnn;
+
+namespace {
+
+struct Level {
+    const char* name;
+    const Kernels& (*kernels)();
+    bool runs_here;
+};
+
+std::vector<Level> all_levels() {
+    std::vector<Level> levels = {{"baseline", kernels_baseline, true}};
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+    levels.push_back({"avx2", kernels_avx2, avx2});
+    levels.push_back({"avx512", kernels_avx512, avx512});
+#endif
+    return levels;
+}
+
+Level level = all_levels().front();
+
+void set_level(const std::string& name) {
+    std::string here;
+    for (const Level& l : all_levels()) {
+        if (!l.runs_here) continue;
+        if (l.name == name) {
+            level = l;
+            return;
+        }
+        here += here.empty() ? l.name : std::string(", ") + l.name;
+    }
+    throw nb::value_error(("XRNN_ISA=" + name + " does not run here: expected one of " + here).c_str());
+}
+
+template <class S>
+const Operations<S>& operations() {
+    if constexpr (sizeof(S) == 4)
+        return level.kernels().f32;
+    else
+        return level.kernels().f64;
+}
+
+}  // namespace

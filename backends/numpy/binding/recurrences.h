@@ -1,0 +1,231 @@
+// The recurrences of the cells; shapes in _kernels.pyi.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arrays.h"
+#include "calls.h"
+#include "levels.h"
+
+namespace {
+
+template <class S>
+[[noreturn]] void refuse_cell(const char* name) {
+    std::string names, with_leak;
+    bool known = false;
+    for (const Recurrence<S>* r = operations<S>().recurrences; r->name; ++r) {
+        std::string& list = r->leaks ? with_leak : names;
+        list += (list.empty() ? "" : ", ") + std::string(r->name);
+        known = known || std::strcmp(r->name, name) == 0;
+    }
+    if (known) throw nb::value_error(("only these cells have a leak: " + with_leak).c_str());
+    throw nb::value_error(("expected a cell that has kernels: " + names).c_str());
+}
+
+// The kernels of the cell of this name, with a leak or without.
+template <class S>
+const Recurrence<S>& recurrence(nb::handle cell, bool leaky) {
+    const char* const name = PyUnicode_AsUTF8(cell.ptr());
+    if (!name) throw nb::python_error();
+    for (const Recurrence<S>* r = operations<S>().recurrences; r->name; ++r)
+        if (r->leaks == leaky && std::strcmp(r->name, name) == 0) return *r;
+    refuse_cell<S>(name);
+}
+
+// One array a state, or None in its place, in a tuple or a list; None for all of them is as good.
+nb::handle item(nb::handle arrays, int k) {
+    PyObject* all = arrays.ptr();
+    if (arrays.is_none()) return arrays;
+    if (!(PyTuple_Check(all) || PyList_Check(all)) || PySequence_Fast_GET_SIZE(all) <= k)
+        throw nb::type_error("expected an array a state");
+    return PySequence_Fast_GET_ITEM(all, k);
+}
+
+// What both directions read. The inputs must outlive the call.
+template <class S>
+struct SequenceInputs {
+    bool one_step;  // x is (N, D)
+    int64_t T, N, D, H;
+    Input<S> x, Wx, Wh;
+    std::optional<Input<int64_t>> lengths;
+    std::optional<Input<S>> leak;
+    std::vector<S> equal_leaks;  // of a leak that is a number
+
+    SequenceInputs(const Recurrence<S>& cell, nb::handle x_, nb::handle Wx_, nb::handle Wh_, nb::handle lengths_,
+                   nb::handle leak_)
+        : one_step(ndim(x_) == 2),
+          T(one_step ? 1 : size(x_, 0)),
+          N(size(x_, -2)),
+          D(size(x_, -1)),
+          H(size(Wh_, 0)),
+          x(one_step ? Input<S>(x_, {N, D}) : Input<S>(x_, {T, N, D})),
+          Wx(Wx_, {D, cell.x_gates * H}),
+          Wh(Wh_, {H, cell.h_gates * H}) {
+        x.contiguous();
+        if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->contiguous();
+        if (PyFloat_Check(leak_.ptr()) || PyLong_Check(leak_.ptr()))
+            equal_leaks.assign(std::max<int64_t>(H, 1), S(nb::cast<double>(leak_)));
+        else if (!leak_.is_none())
+            leak.emplace(leak_, std::initializer_list<int64_t>{H}), leak->contiguous();
+    }
+
+    bool leaky() const { return leak || !equal_leaks.empty(); }
+
+    Sequence<S> sequence(bool reverse) const {
+        return {.reverse = reverse,
+                .T = T,
+                .N = N,
+                .D = D,
+                .H = H,
+                .x = x.data(),
+                .Wx = Wx.matrix(),
+                .Wh = Wh.matrix(),
+                .lengths = lengths ? lengths->data() : nullptr,
+                .leak = leak ? leak->data() : leaky() ? equal_leaks.data() : nullptr};
+    }
+};
+
+// → states, z
+template <class S>
+std::pair<nb::object, nb::object> forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b,
+                                          nb::handle initial, nb::handle lengths, bool reverse, nb::handle leak,
+                                          bool training) {
+    const Recurrence<S>& cell = recurrence<S>(name, !leak.is_none());
+    const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
+    const Input<S> b_in(b, {cell.pre * in.H});
+    std::optional<Input<S>> initial_in[MOST_STATES];
+    Forward<S> f = {.of = in.sequence(reverse),
+                    .b = b_in.data(),
+                    .b_stride = b_in.stride(0),
+                    .initial = {},
+                    .states = {},
+                    .z = nullptr};
+    nb::object states = nb::steal(PyTuple_New(cell.states)), z = nb::none();
+    for (int k = 0; k < cell.states; ++k) {
+        if (const nb::handle given = item(initial, k); !given.is_none()) {
+            initial_in[k].emplace(given, std::initializer_list<int64_t>{in.N, in.H});
+            f.initial[k] = initial_in[k]->matrix();
+        }
+        nb::object state = empty<S>({in.T + 1, in.N, in.H});
+        f.states[k] = data<S>(state);
+        PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
+    }
+    if (training && cell.keeps_z) {
+        z = empty<S>({in.T, in.N, cell.pre * in.H});
+        f.z = data<S>(z);
+    }
+    run_into<S>({}, cell.forward, f, divide<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
+    return {states, z};
+}
+
+template <class S>
+nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
+                    nb::handle lengths, bool reverse, nb::handle leak, nb::handle dstates, nb::handle dWx,
+                    nb::handle dWh, nb::handle db) {
+    const Recurrence<S>& cell = recurrence<S>(name, !leak.is_none());
+    const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
+    std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
+    nb::object dx = in.one_step ? empty<S>({in.N, in.D}) : empty<S>({in.T, in.N, in.D}), dinitial = nb::steal(PyTuple_New(cell.states));
+    Backward<S> f = {.of = in.sequence(reverse),
+                     .states = {},
+                     .z = nullptr,
+                     .dstates = {},
+                     .dWx = weight_gradient<S>(dWx, {in.D, cell.x_gates * in.H}),
+                     .dWh = weight_gradient<S>(dWh, {in.H, cell.h_gates * in.H}),
+                     .db = output<S>(db, {cell.pre * in.H}),
+                     .dx = data<S>(dx),
+                     .dinitial = {}};
+    for (int k = 0; k < cell.states; ++k) {
+        states_in[k].emplace(item(states, k), std::initializer_list<int64_t>{in.T + 1, in.N, in.H});
+        f.states[k] = states_in[k]->contiguous().data();
+        if (const nb::handle given = item(dstates, k); !given.is_none()) {
+            dstates_in[k].emplace(in.one_step ? Input<S>(given, {in.N, in.H}) : Input<S>(given, {in.T, in.N, in.H}));
+            const Input<S>& above = dstates_in[k]->contiguous_rows();
+            f.dstates[k] = {.data = above.data(), .step = above.stride(0), .row = above.stride(in.one_step ? 0 : 1)};
+        }
+        nb::object made = empty<S>({in.N, in.H});
+        f.dinitial[k] = data<S>(made);
+        PyTuple_SET_ITEM(dinitial.ptr(), k, made.release().ptr());
+    }
+    if (cell.keeps_z) {
+        z_in.emplace(z, std::initializer_list<int64_t>{in.T, in.N, cell.pre * in.H});
+        f.z = z_in->contiguous().data();
+    }
+    const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.H;
+    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, cell.pre * in.H}}, cell.backward, f,
+                divide<S>(in.T, in.N, in.D + in.H, R));
+    return pair(dx, dinitial);
+}
+
+PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+    return answer([&] {
+        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, leak, training] = take<10>(arguments, count);
+        const auto f = is_float32(x) ? forward<float> : forward<double>;
+        const auto [states, z] =
+            f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), leak, training.is(Py_True));
+        return pair(states, z);
+    });
+}
+
+PyObject* call_backward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+    return answer([&] {
+        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, leak, dstates, dWx, dWh, db] =
+            take<13>(arguments, count);
+        const auto f = is_float32(x) ? backward<float> : backward<double>;
+        return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), leak, dstates, dWx, dWh, db);
+    });
+}
+
+// Whether x (T, N, D) or (N, D) and the initial states, (N, H) each or None, are plain arrays of this dtype.
+bool surely_fit(nb::handle x, nb::handle initial, nb::handle dtype, int64_t D, int64_t H) {
+    if (!PyTuple_CheckExact(initial.ptr()) || !is_plain(x, dtype)) return false;
+    const int axes = ndim(x);
+    if ((axes != 2 && axes != 3) || size(x, -1) != D) return false;
+    const int64_t N = size(x, -2);
+    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(initial.ptr()); ++k) {
+        const nb::handle state = PyTuple_GET_ITEM(initial.ptr(), k);
+        if (!state.is_none() && !(is_plain(state, dtype) && has_shape(as_array(state), {N, H}))) return false;
+    }
+    return true;
+}
+
+// forward's states, without lengths; None where something doesn't fit, for the caller to say what.
+nb::object infer(nb::handle cell, nb::handle params, nb::handle x, nb::handle initial, bool reverse, nb::handle leak,
+                 nb::handle dtype) {
+    if (!PyList_CheckExact(params.ptr()) || PyList_GET_SIZE(params.ptr()) != 3) return nb::none();
+    const nb::handle Wx = PyList_GET_ITEM(params.ptr(), 0), Wh = PyList_GET_ITEM(params.ptr(), 1),
+                     b = PyList_GET_ITEM(params.ptr(), 2);
+    if (!is_plain(Wx, dtype) || !is_plain(Wh, dtype) || ndim(Wx) != 2 || ndim(Wh) != 2) return nb::none();
+    if (!surely_fit(x, initial, dtype, size(Wx, 0), size(Wh, 0))) return nb::none();
+    const auto f = is_float32(x) ? forward<float> : forward<double>;
+    return f(cell, x, Wx, Wh, b, initial, nb::none(), reverse, leak, false).first;
+}
+
+PyObject* call_surely_fit(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+    return answer([&] {
+        const auto [x, initial, dtype, D, H] = take<5>(arguments, count);
+        return nb::object(nb::bool_(surely_fit(x, initial, dtype, nb::cast<int64_t>(D), nb::cast<int64_t>(H))));
+    });
+}
+
+PyObject* call_infer(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+    return answer([&] {
+        const auto [cell, params, x, initial, reverse, leak, dtype] = take<7>(arguments, count);
+        return infer(cell, params, x, initial, reverse.is(Py_True), leak, dtype);
+    });
+}
+
+template <class F>
+PyMethodDef method(const char* name, F* f) {
+    return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f)), METH_FASTCALL, nullptr};
+}
+
+PyMethodDef RECURRENCES[] = {method("forward", call_forward), method("backward", call_backward),
+                             method("infer", call_infer), method("surely_fit", call_surely_fit), {}};
+
+}  // namespace

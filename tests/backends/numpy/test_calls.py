@@ -1,0 +1,206 @@
+"""What a call looks at anew each time: arrays that the caller has changed, replaced or taken the memory from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests.reference import CELLS, Problem, problem
+from xrnn import get_backend, use_fused
+from xrnn.backends.numpy import kernels
+from xrnn.typing import HostArray
+
+D, H = 3, 5
+every_cell = pytest.mark.parametrize("cell", [name for name in CELLS if name not in ("gru reset before", "ugrnn")])
+every_param = pytest.mark.parametrize("number", range(3))
+
+
+def made(cell: str, **options: Any) -> tuple[Problem, Any, HostArray, tuple[HostArray, ...]]:
+    p = problem(cell, (2, 1, D, H), "float32", **options)
+    backend = get_backend("numpy")
+    x, initial, _ = p.operands(backend)
+    layer = p.layer(backend)
+    layer.params[:] = [w.copy() for w in layer.params]
+    return p, layer, x, tuple(initial)
+
+
+def ways(layer: Any, x: HostArray, initial: tuple[HostArray, ...]) -> dict[str, Callable[[], Any]]:
+    """Each way to run a layer → h."""
+
+    def first(result: Any) -> Any:
+        return result[0] if isinstance(result, tuple) else result
+
+    state = initial if len(initial) > 1 else initial[0]
+    return {
+        "call": lambda: first(layer(x, *initial)),
+        "step": lambda: first(layer(x[0], *initial)),
+        "forward": lambda: first(layer.forward(x, *initial)),
+        "stream": lambda: layer.stream(x, state)[0],
+        "stream of a step": lambda: layer.stream(x[0], state)[0],
+    }
+
+
+@every_param
+@every_cell
+def test_weights_that_were_changed_or_replaced_count_from_the_next_call_on(cell: str, number: int) -> None:
+    _, layer, x, initial = made(cell)
+    for way, run in ways(layer, x, initial).items():
+        before = run().copy()
+        layer.params[number] *= 2
+        changed = run().copy()
+        assert not np.array_equal(before, changed), way
+        with use_fused(False):
+            np.testing.assert_allclose(changed, run(), rtol=0, atol=1e-5)
+        layer.params[number] = layer.params[number] / 2
+        assert_array_equal(run(), before, err_msg=way)
+
+
+def _shrunk(w: HostArray) -> HostArray:
+    w.resize([1] * w.ndim, refcheck=False)
+    return w
+
+
+def _reshaped(w: HostArray) -> HostArray:
+    w.shape = (*w.shape[::-1], 1)
+    return w
+
+
+def _retyped(w: HostArray) -> HostArray:
+    w.dtype = np.dtype("int32")  # type: ignore[misc]
+    return w
+
+
+@pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")
+@pytest.mark.parametrize("spoil", [_shrunk, _reshaped, _retyped, lambda w: w.astype("float64"), lambda w: w[:-1], list])
+@every_param
+@every_cell
+def test_weights_that_no_longer_fit_are_refused_and_never_read(
+    cell: str, number: int, spoil: Callable[[HostArray], Any]
+) -> None:
+    _, layer, x, initial = made(cell)
+    for run in ways(layer, x, initial).values():
+        run()
+    layer.params[number] = spoil(layer.params[number])
+    for run in ways(layer, x, initial).values():
+        with pytest.raises(TypeError, match=r"the arrays don't fit each other in dtype or shape|expected NumPy arrays"):
+            run()
+
+
+@every_cell
+def test_memory_that_moved_is_read_where_it_is(cell: str) -> None:
+    _, layer, x, initial = made(cell)
+    for way, run in ways(layer, x, initial).items():
+        before = run().copy()
+        for w in layer.params:
+            shape, values = w.shape, w.copy()
+            w.resize(1 << 20, refcheck=False)
+            w.resize(shape, refcheck=False)
+            w[...] = values
+        assert_array_equal(run(), before, err_msg=way)
+
+
+@every_cell
+def test_backward_refuses_weights_that_have_shrunk_since(cell: str) -> None:
+    p, layer, x, initial = made(cell)
+    dstates = p.operands(get_backend("numpy"))[2]
+    layer.forward(x, *initial)
+    _shrunk(layer.params[1])
+    with pytest.raises(TypeError, match="the arrays don't fit each other in dtype or shape"):
+        layer.backward(*dstates)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@every_cell
+def test_inference_in_one_call_gives_the_bits_of_the_other_way(cell: str, reverse: bool) -> None:
+    _, layer, x, initial = made(cell, reverse=reverse)
+    for given in (initial, (None,) * len(initial)):
+        states = layer.backend.infer(layer.cell, layer.params, x, given, reverse, layer._dtype)
+        for got, want in zip(states, layer._run(x, given, None, False).states, strict=True):
+            assert_array_equal(got, want)
+        one = layer.backend.infer(layer.cell, layer.params, x[0], given, reverse, layer._dtype)
+        for got, want in zip(one, layer._run(x[:1], given, None, False).states, strict=True):
+            assert_array_equal(got, want)
+
+
+def test_inference_in_one_call_leaves_everything_unusual_to_the_other_way() -> None:
+    _, layer, x, (h, c) = made("lstm")
+
+    def infer(x: Any = x, initial: Any = (h, c), params: Any = layer.params, dtype: Any = x.dtype) -> Any:
+        return kernels.infer("lstm", params, x, initial, False, None, dtype)
+
+    assert infer() is not None
+    assert infer(x[0]) is not None
+    for unusual in (
+        x.tolist(),
+        x.astype("float64"),
+        x.astype(">f4"),
+        x.view(np.recarray),
+        x[0, 0],
+        x[None],
+        x[..., :-1],
+    ):
+        assert infer(unusual) is None
+        assert not kernels.surely_fit(unusual, (h, c), x.dtype, D, H)
+    for initial in (
+        [h, c],
+        None,
+        (h, c[:, :-1]),
+        (h, c.astype("float64")),
+        (h[0], c),
+        (h, "c"),
+        (h, np.ones((2, H), "f4")),
+    ):
+        assert infer(initial=initial) is None
+        assert not kernels.surely_fit(x, initial, x.dtype, D, H)
+    for params in (
+        tuple(layer.params),
+        layer.params[:2],
+        [1, 2, 3],
+        [*layer.params, x],
+        [w[None] for w in layer.params],
+    ):
+        assert infer(params=params) is None
+    assert infer(dtype=np.dtype("float64")) is None
+    for arguments in ((), (x,), (x, (h, c), x.dtype, D, "H")):
+        with pytest.raises((TypeError, RuntimeError)):
+            kernels.surely_fit(*arguments)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_the_results_of_a_stream_are_the_callers(cell: str) -> None:
+    """A caller may write over h, and over a state that was used: neither changes what comes next."""
+    _, layer, x, _ = made(cell)
+    xs, expected = (x[0], x[1], x[0]), []
+    state: Any = None
+    for x_t in xs:
+        h, state = layer.stream(x_t, state)
+        expected.append(h.copy())
+    state = None
+    for x_t, want in zip(xs, expected, strict=True):
+        used, (h, state) = state, layer.stream(x_t, state)
+        assert_array_equal(h, want)
+        h[...] = np.nan
+        for array in (used if isinstance(used, tuple) else [used]) if used is not None else []:
+            array[...] = np.nan
+
+
+def test_small_calls_from_many_threads() -> None:
+    """They keep the GIL, and give the same bits as alone."""
+    _, layer, x, initial = made("gru")
+    expected = layer(x, *initial)
+    found: list[bool] = []
+
+    def work() -> None:
+        found.extend(np.array_equal(layer(x, *initial), expected) for _ in range(200))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 800
