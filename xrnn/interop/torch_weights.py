@@ -72,9 +72,15 @@ def gradients_to_torch(xp: Any, cell: Cell, dWx: Array, dWh: Array, db: Array) -
 
     Views, as far as they can be, but the two biases are apart: a gradient may be clipped in place.
     """
-    H = dWh.shape[0]
+    return dWx.T, dWh.T, *bias_gradients(xp, cell, dWh.shape[0], db)
+
+
+def bias_gradients(xp: Any, cell: Cell, H: int, db: Array) -> tuple[Array, Array]:
+    """Those of bias_ih and bias_hh: the first is a view, as far as it can be."""
+    if cell.from_x == cell.from_h:
+        return db, db.copy()
     of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
-    return dWx.T, dWh.T, db[:of_x], xp.concatenate((db[:common], db[of_x:]))
+    return db[:of_x], xp.concatenate((db[:common], db[of_x:]))
 
 
 @functools.cache
