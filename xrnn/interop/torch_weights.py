@@ -46,13 +46,12 @@ def from_torch(
 
 def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None) -> Array:
     """b: in each block of z the sum of PyTorch's biases there, as a new array."""
-    H = weight_hh.shape[1]
     if bias_ih is None or bias_hh is None:
-        zeros: Array = xp.zeros(cell.pre * H, weight_hh.dtype)
+        zeros: Array = xp.zeros(cell.pre * weight_hh.shape[1], weight_hh.dtype)
         return zeros
     if cell.from_x == cell.from_h:
         return bias_ih + bias_hh
-    common = _common(cell.from_x, cell.from_h) * H
+    common = _common(cell.from_x, cell.from_h) * weight_hh.shape[1]
     b: Array = xp.concatenate((bias_ih, bias_hh[common:]))
     b[:common] += bias_hh[:common]
     return b

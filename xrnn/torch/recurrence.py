@@ -86,10 +86,9 @@ def _inputs(d: Direction, x: Tensor, b: Array, lengths: Tensor | None, initial: 
 
 
 def _results(d: Direction, trace: Trace) -> tuple[Tensor, ...]:
-    tensor, h = d.memory.tensor, trace.states[0]
+    tensor = d.memory.tensor
     # The final states are copies, as in PyTorch: a change of one result is none of the other.
-    last = slice(0, 1) if d.reverse else slice(-1, None)
-    return tensor(h[:-1] if d.reverse else h[1:]), *[tensor(state[last].copy()) for state in trace.states]
+    return tensor(trace.states[0][d.after]), *[tensor(state[d.last].copy()) for state in trace.states]
 
 
 def _backward(
@@ -130,9 +129,9 @@ def _dstates(d: Direction, trace: Trace, dh: Tensor | None, dfinal: Sequence[Ten
     for k, last in enumerate(dfinal):
         if last is not None:
             above = gradients[k]
-            whole = xp.zeros_like(trace.states[k][1:]) if above is None else xp.array(above)
+            whole = xp.zeros_like(trace.states[k][d.after]) if above is None else xp.array(above)
             whole[0 if d.reverse else -1] += array(last)[0]
             gradients[k] = whole
     if gradients[0] is None:
-        gradients[0] = xp.zeros_like(trace.states[0][1:])
+        gradients[0] = xp.zeros_like(trace.states[0][d.after])
     return gradients
