@@ -180,6 +180,22 @@ def test_same_bits_however_divided(
             assert_array_equal(got[key], value, err_msg=f"{key}, {threads} by {split}, {project_first}")
 
 
+@pytest.mark.parametrize("sizes", [(2, 130, 5, 19), (5, 3, 70, 40), (3, 29, 0, 9), (2, 3, 1, 100)])
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_gradients_in_the_other_order_have_the_same_bits(
+    level: str, cell: str, sizes: tuple[int, int, int, int]
+) -> None:
+    """Threads divide dWᵀ within a panel of few columns too."""
+    p = problem(cell, sizes, "float32")
+    with divided(1, "rows", False):
+        expected = results(p, order="F")
+    for threads in (2, 3, 5, 8):
+        with divided(threads, "rows", False):
+            got = results(p, order="F")
+        for key, value in expected.items():
+            assert_array_equal(got[key], value, err_msg=f"{key}, {threads} threads")
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("sizes", [(1, 9, 70), (3, 300, 33), (130, 70, 5), (600, 3, 40)])
 def test_products_and_loss_have_the_same_bits_however_divided(
