@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import xrnn.torch
 from tests.torch.conftest import Fallbacks
-from tests.torch.pairs import KINDS, agree, everything, pair
+from tests.torch.pairs import KINDS, agree, everything, pair, states_of
 
 
 def of_weights(module: Any) -> tuple[Any, list[torch.Tensor]]:
@@ -119,6 +119,20 @@ def test_gradients_accumulate_and_do_not_share_memory(kind: str) -> None:
     for p in ours.parameters():
         assert p.grad is not None
         assert p.grad.stride() == p.stride()
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_taken_over_without_a_copy(kind: str, rows: int) -> None:
+    """PyTorch copies a gradient whose strides are not those of what it belongs to, large ones by its own threads."""
+    module = getattr(xrnn.torch, kind)(3, 4)
+    x, hx = torch.randn(5, rows, 3), states_of(module, rows)
+    leaves = [x, *(hx if isinstance(hx, tuple) else [hx]), *module.parameters()]
+    addresses: dict[int, int] = {}
+    for k, leaf in enumerate(leaves):
+        leaf.requires_grad_().register_hook(lambda g, k=k: addresses.__setitem__(k, g.data_ptr()))
+    module(x, hx)[0].sum().backward()
+    assert addresses == {k: leaf.grad.data_ptr() for k, leaf in enumerate(leaves)}
 
 
 @pytest.mark.parametrize("what", ["x", "weight_ih_l0", "weight_hh_l0", "h"])

@@ -46,13 +46,12 @@ def from_torch(
 
 def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None) -> Array:
     """b: in each block of z the sum of PyTorch's biases there, as a new array."""
-    H = weight_hh.shape[1]
     if bias_ih is None or bias_hh is None:
-        zeros: Array = xp.zeros(cell.pre * H, weight_hh.dtype)
+        zeros: Array = xp.zeros(cell.pre * weight_hh.shape[1], weight_hh.dtype)
         return zeros
     if cell.from_x == cell.from_h:
         return bias_ih + bias_hh
-    common = _common(cell.from_x, cell.from_h) * H
+    common = _common(cell.from_x, cell.from_h) * weight_hh.shape[1]
     b: Array = xp.concatenate((bias_ih, bias_hh[common:]))
     b[:common] += bias_hh[:common]
     return b
@@ -72,9 +71,15 @@ def gradients_to_torch(xp: Any, cell: Cell, dWx: Array, dWh: Array, db: Array) -
 
     Views, as far as they can be, but the two biases are apart: a gradient may be clipped in place.
     """
-    H = dWh.shape[0]
+    return dWx.T, dWh.T, *bias_gradients(xp, cell, dWh.shape[0], db)
+
+
+def bias_gradients(xp: Any, cell: Cell, H: int, db: Array) -> tuple[Array, Array]:
+    """Those of bias_ih and bias_hh: the first is a view, as far as it can be."""
+    if cell.from_x == cell.from_h:
+        return db, db.copy()
     of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
-    return dWx.T, dWh.T, db[:of_x], xp.concatenate((db[:common], db[of_x:]))
+    return db[:of_x], xp.concatenate((db[:common], db[of_x:]))
 
 
 @functools.cache

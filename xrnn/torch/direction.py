@@ -38,11 +38,15 @@ class Direction:
     Wx: Array = field(init=False)  # (D, G·H), a view of the same
     Wh: Array = field(init=False)  # (H, G·H)
     initial: tuple[None, ...] = field(init=False)  # states of zeros
+    after: slice = field(init=False)  # of the states, those after each step
+    last: slice = field(init=False)  # the final one
 
     def __post_init__(self) -> None:
         self.cell = CELLS[self.mode]
         self.Wx, self.Wh = self.arrays[0].T, self.arrays[1].T
         self.initial = (None,) * len(self.cell.states)
+        self.after = slice(None, -1) if self.reverse else slice(1, None)
+        self.last = slice(0, 1) if self.reverse else slice(-1, None)
 
     @classmethod
     def of(cls, mode: str, memory: Memory, reverse: bool, weights: Sequence[Tensor]) -> Direction:

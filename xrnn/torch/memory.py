@@ -41,7 +41,7 @@ class Host:
     tensor = staticmethod(torch.from_numpy)
 
     def array(self, tensor: Tensor) -> Array:
-        array: Array = tensor.detach().numpy()
+        array: Array = (tensor.detach() if tensor.requires_grad else tensor).numpy()
         return array
 
     def entered(self) -> AbstractContextManager[object]:

@@ -100,18 +100,21 @@ class KernelModule(nn.RNNBase):
             raise Unsupported(f"the input is {tuple(x.shape)}")
         weights = weights_of(self)
         each = directions_of(self, weights, x)
+        if len(each) == 1:
+            h, *final = recurrence(each[0], x, lengths, states, weights)
+            return h, final
         count, width, finals = 2 if self.bidirectional else 1, len(weights) // len(each), []
         for first in range(0, len(each), count):
-            results = []
+            results: list[Tensor] = []
             for k in range(first, first + count):
-                initial = states if len(each) == 1 else [state[k : k + 1] for state in states]
+                initial = [state[k : k + 1] for state in states]
                 h, *final = recurrence(each[k], x, lengths, initial, weights[k * width : (k + 1) * width])
                 results.append(h)
                 finals.append(final)
             x = results[0] if count == 1 else torch.cat(results, dim=2)
             if self.dropout and self.training and first + count < len(each):
                 x = nn.functional.dropout(x, self.dropout)
-        return x, finals[0] if len(finals) == 1 else [torch.cat(each) for each in zip(*finals, strict=True)]
+        return x, [torch.cat(each) for each in zip(*finals, strict=True)]
 
     def _returned(self, final: list[Tensor]) -> Any:
         return tuple(final) if self.mode == "LSTM" else final[0]

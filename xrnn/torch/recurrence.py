@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from xrnn.interop.torch_weights import gradients_to_torch
+from xrnn.interop.torch_weights import bias_gradients
 from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.torch import original
 from xrnn.torch.direction import Direction
@@ -67,7 +67,7 @@ class _Recurrence(torch.autograd.Function):
             return None, None, None, *gradients
         with ctx.direction.memory.entered():
             direction = ctx.direction.with_weights(weights)
-            return None, None, None, *_backward(direction, x, ctx.lengths, initial, len(weights), kept, dh, dfinal)
+            return None, None, None, *_backward(direction, x, ctx.lengths, states, len(weights), kept, dh, dfinal)
 
 
 def _forward(d: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], training: bool) -> Trace:
@@ -86,49 +86,52 @@ def _inputs(d: Direction, x: Tensor, b: Array, lengths: Tensor | None, initial: 
 
 
 def _results(d: Direction, trace: Trace) -> tuple[Tensor, ...]:
-    tensor, h = d.memory.tensor, trace.states[0]
+    tensor = d.memory.tensor
     # The final states are copies, as in PyTorch: a change of one result is none of the other.
-    last = slice(0, 1) if d.reverse else slice(-1, None)
-    return tensor(h[:-1] if d.reverse else h[1:]), *[tensor(state[last].copy()) for state in trace.states]
+    return tensor(trace.states[0][d.after]), *[tensor(state[d.last].copy()) for state in trace.states]
 
 
 def _backward(
     d: Direction,
     x: Tensor,
     lengths: Tensor | None,
-    initial: Sequence[Tensor],
+    initial: int,
     weights: int,
     kept: Sequence[Tensor],
     dh: Tensor | None,
     dfinal: Sequence[Tensor | None],
 ) -> list[Tensor]:
-    """The gradients of x, the initial states and the weights, of which there are two or four."""
-    xp, array, tensor, states = d.memory.backend.xp, d.memory.array, d.memory.tensor, len(d.initial)
+    """The gradients of x, of the states and weights, of which there are `initial` (or none) and `weights` (2 or 4)."""
+    memory, states, H = d.memory, len(d.initial), len(d.Wh)
+    xp, array, tensor = memory.backend.xp, memory.array, memory.tensor
     # In the memory order of PyTorch's weights, so that their gradients need no copy.
-    dWx, dWh = (xp.empty(p.shape[::-1], p.dtype).T for p in (d.Wx, d.Wh))
-    db = xp.empty(d.cell.pre * len(d.Wh), d.Wh.dtype)
-    grads = dWx, dWh, db
-    # No gradient depends on b: it is not summed again, and its own gradient stands in its place.
-    inputs, arrays = _inputs(d, x, db, lengths, initial), [array(t) for t in kept]
+    dweights = [xp.empty(w.shape, w.dtype) for w in d.arrays[:2]]
+    db = xp.empty(d.cell.pre * H, d.Wh.dtype)
+    # No gradient reads b, for which db stands in, nor the initial states: the trace has those.
+    inputs, arrays = _inputs(d, x, db, lengths, ()), [array(t) for t in kept]
     trace = Trace(inputs, arrays[:states])
     if len(arrays) > states:
         trace.z = arrays[states]
-    dx, dinitial = d.memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads)
-    dweights = gradients_to_torch(xp, d.cell, *grads)[:weights]
-    return [tensor(dx), *[tensor(g[None]) for g in dinitial[: len(initial)]], *[tensor(g) for g in dweights]]
+    dx, dinitial = memory.backend.recurrence_backward(
+        d.cell, trace, _dstates(d, trace, dh, dfinal), [*[dW.T for dW in dweights], db]
+    )
+    if weights > 2:
+        dweights += bias_gradients(xp, d.cell, H, db)
+    # Not by g[None], whose stride is 0 there: PyTorch would copy that into a gradient with strides of its own.
+    dstates = [tensor(g.reshape(1, *g.shape)) for g in dinitial[:initial]]
+    return [tensor(dx), *dstates, *[tensor(g) for g in dweights]]
 
 
 def _dstates(d: Direction, trace: Trace, dh: Tensor | None, dfinal: Sequence[Tensor | None]) -> list[Array | None]:
     """The gradients of all states of all steps, None for zeros; the final ones are those of the last step taken."""
     xp, array = d.memory.backend.xp, d.memory.array
     gradients = [None if dh is None else array(dh), *d.initial[1:]]
-    shape, dtype = (len(trace.inputs.x), *trace.states[0].shape[1:]), trace.states[0].dtype
     for k, last in enumerate(dfinal):
         if last is not None:
             above = gradients[k]
-            whole = xp.zeros(shape, dtype) if above is None else xp.array(above)
+            whole = xp.zeros_like(trace.states[k][d.after]) if above is None else xp.array(above)
             whole[0 if d.reverse else -1] += array(last)[0]
             gradients[k] = whole
     if gradients[0] is None:
-        gradients[0] = xp.zeros(shape, dtype)
+        gradients[0] = xp.zeros_like(trace.states[0][d.after])
     return gradients

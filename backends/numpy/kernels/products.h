@@ -89,8 +89,8 @@ struct GradientProducts {
         : H(H),
           width(gates.count * H),
           gates(gates),
-          maps{{x_size, dWx, gates.x_count, gates.x_of, Panels<S>(x_size, threads)},
-               {h_size, dWh, gates.h_count, gates.h_of, Panels<S>(h_size, threads)}},
+          maps{{x_size, dWx, gates.x_count, gates.x_of, Panels<S>(x_size, 1)},
+               {h_size, dWh, gates.h_count, gates.h_of, Panels<S>(h_size, 1)}},
           db(db),
           columns(H, threads),
           dx_columns(x_size, 1, widest(rows)),
@@ -124,10 +124,11 @@ struct GradientProducts {
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
                     if (map.of[g] < 0 || map.D == 0 || map.dW.transposed) continue;
-                    add_product(columns, p, x[m] + begin * map.D, map.D, map.D, b, K,
+                    add_product(order_of(map.D, columns), columns, p, x[m] + begin * map.D, map.D, map.D, b, K,
                                 map.dW.data + map.of[g] * H + c, map.gates * H, first);
                 }
-                add_product(columns, p, ones, 1, 1, b, K, db + gates.b_of[g] * H + c, width, first);
+                add_product(order_of(1, columns), columns, p, ones, 1, 1, b, K, db + gates.b_of[g] * H + c, width,
+                            first);
             }
             for (int m = 0; m < 2; ++m)
                 if (maps[m].dW.transposed)
@@ -152,25 +153,44 @@ struct GradientProducts {
             }
     }
 
-    // dWᵀ += dzᵀ @ x of K rows of both: panels of x, where dW takes panels of dz.
+    // dWᵀ += dzᵀ @ x of K rows of both: panels of x, where dW takes panels of dz. Of x there may be few panels, or one
+    // wider than the other; so the threads divide the vectors of dWᵀ, panel after panel, and a panel's rows among them.
     void add_transposed(const Map& map, const S* dz, const S* x, int64_t K, S* b, bool first, int id, int n,
                         Look& look) const {
         const Panels<S>& columns = map.columns;
-        for (int64_t p = share(columns.count, id, n); p < share(columns.count, id + 1, n); ++p) {
+        const int64_t rows = map.gates * H, begin = share(columns.vectors * rows, id, n),
+                      end = share(columns.vectors * rows, id + 1, n);
+        const auto row_of = [&](int64_t vector, int64_t before, int64_t panel_width) {
+            const int64_t row = (vector - before) / panel_width;
+            return vector < before ? 0 : row < rows ? row : rows;
+        };
+        int64_t before = 0;  // vectors of the panels before p
+        for (int64_t p = 0; p < columns.count && before < end; before += columns.width(p++) * rows) {
             const int64_t c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
-            if (look.stops(K * map.gates * H * b_row)) return;
+            const int64_t row0 = row_of(begin, before, columns.width(p)), row1 = row_of(end, before, columns.width(p));
+            if (row0 == row1) continue;
+            if (look.stops(K * (row1 - row0) * b_row)) return;
             copy_rows(x + c, map.D, K, columns.valid(p), int(b_row), b);
-            for (int g = 0; g < gates.count; ++g)
-                if (map.of[g] >= 0)
-                    add_product(columns, p, dz + g * H, width, H, b, K, map.dW.data + map.of[g] * H * map.D + c, map.D,
-                                first);
+            for (int g = 0; g < gates.count; ++g) {
+                if (map.of[g] < 0) continue;
+                const int64_t gate = map.of[g] * H, from = row0 > gate ? row0 : gate,
+                              to = row1 < gate + H ? row1 : gate + H;
+                if (from < to)
+                    add_product(order_of(H, columns), columns, p, dz + g * H + from - gate, width, to - from, b, K,
+                                map.dW.data + from * map.D + c, map.D, first);
+            }
         }
     }
 
+    // The order of the sums of a whole product of so many rows, whoever computes which of them.
+    static Order order_of(int64_t rows, const Panels<S>& columns) {
+        return order_of_product<S>(rows, columns.columns, WIDEST);
+    }
+
     // out (rows, panel p of `columns`) += aᵀ @ b,  a (K, rows)
-    void add_product(const Panels<S>& columns, int64_t p, const S* a, int64_t a_row, int64_t rows, const S* b,
-                     int64_t K, S* out, int64_t out_row, bool first) const {
-        Tile<S> t(order_of_product<S>(rows, columns.columns, WIDEST));
+    void add_product(Order order, const Panels<S>& columns, int64_t p, const S* a, int64_t a_row, int64_t rows,
+                     const S* b, int64_t K, S* out, int64_t out_row, bool first) const {
+        Tile<S> t(order);
         Segment<S>& term = t.segments[t.count++];
         term.a = a, term.a_row = 1, term.a_col = a_row;
         term.b = b, term.b_row = columns.width(p) * Simd<S>::LANES;

@@ -138,6 +138,22 @@ def test_gradients_in_the_other_order(cell: str, sizes: tuple[int, int, int, int
     check(problem(cell, sizes, "float64", lengths="ragged"), order="F")
 
 
+@pytest.mark.parametrize("sizes", [(2, 130, 5, 19), (5, 3, 70, 40), (3, 29, 0, 9), (2, 3, 1, 100)])
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_gradients_in_the_other_order_have_the_same_bits(
+    level: str, cell: str, sizes: tuple[int, int, int, int]
+) -> None:
+    """Threads divide dWᵀ within a panel of few columns too."""
+    p = problem(cell, sizes, "float32")
+    with divided(1, "rows", False):
+        expected = results(p, order="F")
+    for threads in (2, 3, 5, 8):
+        with divided(threads, "rows", False):
+            got = results(p, order="F")
+        for key, value in expected.items():
+            assert_array_equal(got[key], value, err_msg=f"{key}, {threads} threads")
+
+
 def test_a_length_outside_counts_as_the_nearer_end() -> None:
     beyond, clipped = ([-3, 9, 2, 10**12], [0, 4, 2, 4])
     got, expected = (results(problem("gru", (4, 4, 2, 6), lengths=lengths)) for lengths in (beyond, clipped))
