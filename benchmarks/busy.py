@@ -35,6 +35,7 @@ from benchmarks import machine
 from benchmarks.busy_training import AS_IT_COMES
 from benchmarks.cases import Case
 from benchmarks.peers import PEERS
+from benchmarks.ratios import ratio
 from benchmarks.spinning import spin, stop
 from benchmarks.worker import environment
 
@@ -124,7 +125,9 @@ def count_calls(bounds: Sequence[float], start: float, stop: float) -> float:
 
     Whole calls alone would be too few where a call takes a good part of the time.
     """
-    return sum(max(min(end, stop) - max(begin, start), 0.0) / (end - begin) for begin, end in itertools.pairwise(bounds))
+    return sum(
+        max(min(end, stop) - max(begin, start), 0.0) / (end - begin) for begin, end in itertools.pairwise(bounds)
+    )
 
 
 Measured = dict[str, dict[str, list[float]]]  # by what is beside it, by setting: calls a second, one a round
@@ -217,9 +220,12 @@ def print_rates(title: str, case_rates: dict[str, Measured], console: Console) -
 
 
 def of_best(by_setting: dict[str, list[float]]) -> float:
-    """What it reaches as it comes, of the best of the held settings."""
-    medians = {name: statistics.median(rates) for name, rates in by_setting.items() if not name.startswith("torch")}
-    return medians.pop("as it comes") / max(medians.values())
+    """What it reaches as it comes, of the held setting with the best median: the median over the rounds.
+
+    The rates of one round are a second apart, and a virtual machine's speed changes from minute to minute.
+    """
+    held = (rates for name, rates in by_setting.items() if name not in ("as it comes", "torch"))
+    return ratio(max(held, key=statistics.median), by_setting["as it comes"]).median
 
 
 def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
