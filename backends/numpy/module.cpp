@@ -204,27 +204,28 @@ void hold_threads(bool hold) {
 
 // How many threads there may be, and are at once. Asking takes as long as a small operation: only for work that is worth
 // two.
-int threads_for(int64_t multiply_adds, int64_t size, bool once) {
+int threads_for(int64_t multiply_adds, int64_t size, int64_t weight_bytes, bool once) {
     if (choose_threads(multiply_adds, size, 2, once) == 1) return 1;
     int most = max_threads();
     if (const int limit = load_limit(); limit < most) {
         report_wish(most);
         most = limit;
     }
-    return ready_threads(most, is_worth_waking(multiply_adds, size));
+    return ready_threads(most, is_worth_waking(multiply_adds, size, weight_bytes));
 }
 
 template <class S>
 Partition partition(int64_t T, int64_t N, int64_t K, int64_t H) {
     if (forced.threads) return forced;
-    const int most = threads_for(count_multiply_adds(T, N, K, H), sizeof(S), T == 1);
+    const int64_t weight_bytes = count_weight_bytes(K, H, sizeof(S));
+    const int most = threads_for(count_multiply_adds(T, N, K, H), sizeof(S), weight_bytes, T == 1);
     return choose_partition(T, N, K, H, sizeof(S), most);
 }
 
 template <class S>
 int threads(int64_t multiply_adds) {
     if (forced.threads) return forced.threads;
-    return choose_threads(multiply_adds, sizeof(S), threads_for(multiply_adds, sizeof(S), false), false);
+    return choose_threads(multiply_adds, sizeof(S), threads_for(multiply_adds, sizeof(S), 0, false), false);
 }
 
 // Whether the calling thread is the one that runs Python's signal handlers. The others need not ask for the GIL.
@@ -540,6 +541,7 @@ NB_MODULE(_kernels, m) {
         const int limit = load_limit();
         return nb::make_tuple(limit == MOST_THREADS ? nb::none() : nb::object(nb::int_(limit)), waited_percent());
     });
+    m.def("is_worth_waking", is_worth_waking);
     m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads) {
         const Partition p = choose_partition(T, N, K, H, itemsize, max_threads);
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
