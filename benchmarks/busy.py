@@ -35,6 +35,7 @@ from benchmarks import machine
 from benchmarks.busy_training import AS_IT_COMES
 from benchmarks.cases import Case
 from benchmarks.peers import PEERS
+from benchmarks.ratios import ratio
 from benchmarks.spinning import spin, stop
 from benchmarks.worker import environment
 
@@ -50,6 +51,7 @@ CASES: Final = (
 PAUSE: Final = 0.02
 CONSOLE: Final = Console(width=120)
 _SETTLE: Final = 0.25  # seconds before a measurement begins: what ran before is forgotten, and BLAS's threads sleep
+_OVERTIME: Final = 0.1  # seconds that all go on after it, so that no call at its end has the machine to itself
 
 
 class Child:
@@ -106,20 +108,26 @@ def busy(count: int) -> Iterator[None]:
         stop(spinning)
 
 
-def ends_of_calls(workers: Sequence[Child], case: Case, threads: int, seconds: float) -> list[list[float]]:
-    """Each worker's ends of calls, from the start of the measurement on, all at once."""
+def rate(workers: Sequence[Child], case: Case, threads: int, seconds: float) -> float:
+    """Calls a second of all workers at once."""
     for worker in workers:
         worker.prepare(case, threads)
     for worker in workers:
         worker.answer()
     start = time.monotonic() + _SETTLE
     for worker in workers:
-        worker.ask(start=start, stop=start + seconds)
-    return [[end - start for end in worker.answer()] for worker in workers]
+        worker.ask(start=start, stop=start + seconds + _OVERTIME)
+    return sum(count_calls(worker.answer(), start, start + seconds) for worker in workers) / seconds
 
 
-def rate(workers: Sequence[Child], case: Case, threads: int, seconds: float) -> float:
-    return sum(len(ends) for ends in ends_of_calls(workers, case, threads, seconds)) / seconds
+def count_calls(bounds: Sequence[float], start: float, stop: float) -> float:
+    """How many of the calls between these bounds lie between `start` and `stop`; of one that is cut, its share.
+
+    Whole calls alone would be too few where a call takes a good part of the time.
+    """
+    return sum(
+        max(min(end, stop) - max(begin, start), 0.0) / (end - begin) for begin, end in itertools.pairwise(bounds)
+    )
 
 
 Measured = dict[str, dict[str, list[float]]]  # by what is beside it, by setting: calls a second, one a round
@@ -160,7 +168,7 @@ def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> 
         worker.ask(start=start, stop=start + 2 * seconds)
         time.sleep(seconds)
         gone = time.monotonic() - start
-    ends = [end - start for end in worker.answer()]
+    ends = [end - start for end in worker.answer()[1:]]
     times = [after - before for before, after in itertools.pairwise(ends)]
     fast = 1.2 * statistics.median(times[-len(times) // 5 :])
     for i, end in enumerate(ends[:-10]):
@@ -212,9 +220,12 @@ def print_rates(title: str, case_rates: dict[str, Measured], console: Console) -
 
 
 def of_best(by_setting: dict[str, list[float]]) -> float:
-    """What it reaches as it comes, of the best of the held settings."""
-    medians = {name: statistics.median(rates) for name, rates in by_setting.items() if not name.startswith("torch")}
-    return medians.pop("as it comes") / max(medians.values())
+    """What it reaches as it comes, of the held setting with the best median: the median over the rounds.
+
+    The rates of one round are a second apart, and a virtual machine's speed changes from minute to minute.
+    """
+    held = (rates for name, rates in by_setting.items() if name not in ("as it comes", "torch"))
+    return ratio(max(held, key=statistics.median), by_setting["as it comes"]).median
 
 
 def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:

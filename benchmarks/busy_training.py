@@ -4,13 +4,14 @@ Requests and answers are one line of JSON each, on standard input and output; ti
 machine, `time.monotonic`:
 
     {"prepare": [T, N, D, H], "cell", "threads"} → "ready"; what follows is about this case
-    {"start", "stop"} → the ends of the calls between them
+    {"start", "stop"} → when the calls between them began and ended; the first and the last reach beyond
     {"calls", "pause"} → the microseconds of so many calls, each after a pause in seconds
     {"long": "forward" or "backward"} → "ready", then when a SIGINT ended a call that would take half a minute
 """
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 import sys
@@ -42,12 +43,11 @@ def hold(peer: str, threads: int) -> None:
 
 
 def calls_until(call: Call, start: float, stop: float) -> list[float]:
-    ends = []
-    while (now := time.monotonic()) < stop:
-        if now >= start:
-            ends.append(now)
+    bounds = [time.monotonic()]
+    while bounds[-1] < stop:
         call()
-    return ends[1:]
+        bounds.append(time.monotonic())
+    return bounds[max(bisect.bisect(bounds, start) - 1, 0) :]
 
 
 def after_pauses(call: Call, count: int, pause: float) -> list[float]:

@@ -2,7 +2,8 @@
 
 Every way to divide it is timed, in wall time and in the processors that it keeps busy, whichever the rule would take,
 for sizes on either side of each of its thresholds (backends/numpy/kernels/partition.cpp). `gain` is the fastest single
-thread's time over the chosen way's. The ways take turns, so that what else the machine does touches all alike.
+thread's time over the chosen way's. The ways take turns, so that what else the machine does touches all alike; and each
+round goes through all sizes, since a virtual machine's second CPU is now and then worth little for seconds.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from threadpoolctl import threadpool_limits
 
 import xrnn
 from benchmarks import machine
-from benchmarks.cases import Case, Problem
+from benchmarks.cases import GATES, LAYERS, Case, Problem
 from benchmarks.ratios import ratio
 from benchmarks.worker import measure
 from xrnn.backends.numpy import kernels
 
 Way = tuple[int, Literal["rows", "columns"], bool]  # threads, split, whether x @ Wx comes first
 
-CASES: Final = tuple(
-    Case(*sizes)
-    for sizes in (
-        *((1, N, H, H) for H in (64, 256, 1024) for N in (1, 4, 16, 64, 256)),
-        *((50, N, H, H) for H in (32, 64, 96, 128, 256) for N in (1, 2, 4, 8, 16)),
-        *((10, N, H, H) for H in (64, 256, 512) for N in (1, 3, 6, 32)),
-        *((20, N, 1024, 1024) for N in (1, 16, 64)),
-    )
+CASES: Final = (
+    *(Case(1, N, H, H) for H in (64, 256, 1024) for N in (1, 4, 16, 64, 256)),
+    *(Case(50, N, H, H) for H in (32, 64, 96, 128, 256) for N in (1, 2, 4, 8, 16)),
+    *(Case(10, N, H, H) for H in (64, 256, 512) for N in (1, 3, 6, 32)),
+    *(Case(20, N, 1024, 1024) for N in (1, 16, 64)),
+    Case(40, 16, 64, 64),
+    Case(1, 1, 512, 512, cell="lstm"),
+    *(Case(1, 1, 512, 1024, cell=cell) for cell in ("lstm", "gru")),
 )
 
 
@@ -48,7 +49,7 @@ def ways(threads: int) -> list[Way]:
 
 
 def chosen(case: Case, threads: int) -> Way:
-    n, split, first = kernels.partition(case.T, case.N, case.D + case.H, case.H, 4, threads)
+    n, split, first = kernels.partition(case.T, case.N, case.D + case.H, GATES[case.cell][0] * case.H, 4, threads)
     return (n, split if n > 1 else "rows", first)
 
 
@@ -61,32 +62,42 @@ def forced(way: Way) -> Iterator[None]:
         kernels.force_partition(0, "rows", False)
 
 
-def measure_partitions(cases: Sequence[Case], rounds: int, threads: int) -> dict[str, Any]:
-    """The times of a forward pass in microseconds, one a round, by case and way."""
-    backend = xrnn.get_backend("numpy")
-    cells = []
-    for case in cases:
+class Timed:
+    """The times of one case's forward pass by each way, one a round."""
+
+    def __init__(self, case: Case, threads: int) -> None:
         problem = Problem(case)
-        forward = functools.partial(xrnn.RNN(problem.Wx, problem.Wh, problem.b), problem.x, problem.h_prev)
-        times: dict[Way, list[float]] = {way: [] for way in ways(threads)}
-        processors: dict[Way, list[float]] = {way: [] for way in times}
-        for _ in range(rounds):
-            for way, measured in times.items():
-                with forced(way):
-                    began, used = time.perf_counter(), time.process_time()
-                    measured.append(1e6 * measure(forward, at_least=1e-2))
-                    processors[way].append((time.process_time() - used) / (time.perf_counter() - began))
-        medians = {way: statistics.median(measured) for way, measured in times.items()}
-        cells.append(
-            {
-                "case": case.name,
-                "microseconds": {name(way): measured for way, measured in times.items()},
-                "processors": {name(way): statistics.mean(used) for way, used in processors.items()},
-                "best": name(min(medians, key=medians.__getitem__)),
-                "chosen": name(chosen(case, threads)),
-            }
-        )
-    return {"machine": machine.describe(threads), "versions": backend.describe(), "dtype": "float32", "cells": cells}
+        self.case, self.threads = case, threads
+        self._forward = functools.partial(LAYERS[case.cell](*problem.weights), problem.x, *problem.states)
+        self._times: dict[Way, list[float]] = {way: [] for way in ways(threads)}  # microseconds
+        self._processors: dict[Way, list[float]] = {way: [] for way in self._times}
+
+    def time(self) -> None:
+        for way, times in self._times.items():
+            with forced(way):
+                began, used = time.perf_counter(), time.process_time()
+                times.append(1e6 * measure(self._forward, at_least=1e-2))
+                self._processors[way].append((time.process_time() - used) / (time.perf_counter() - began))
+
+    def result(self) -> dict[str, Any]:
+        medians = {way: statistics.median(times) for way, times in self._times.items()}
+        return {
+            "case": self.case.name,
+            "microseconds": {name(way): times for way, times in self._times.items()},
+            "processors": {name(way): statistics.mean(used) for way, used in self._processors.items()},
+            "best": name(min(medians, key=medians.__getitem__)),
+            "chosen": name(chosen(self.case, self.threads)),
+        }
+
+
+def measure_partitions(cases: Sequence[Case], rounds: int, threads: int) -> dict[str, Any]:
+    timed = [Timed(case, threads) for case in cases]
+    for _ in range(rounds):
+        for case in timed:
+            case.time()
+    versions = xrnn.get_backend("numpy").describe()
+    cells = [case.result() for case in timed]
+    return {"machine": machine.describe(threads), "versions": versions, "dtype": "float32", "cells": cells}
 
 
 def name(way: Way) -> str:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import statistics
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,8 +35,14 @@ def settings() -> list[str]:
     return [AS_IT_COMES, *map(str, sorted({1, cpus, cpus + 1, 2 * cpus, 64}))]
 
 
-def measure_threads(peers: Sequence[str], omp_num_threads: Sequence[str], case: Case, rounds: int) -> dict[str, Any]:
-    """Times of a forward and backward pass in microseconds, by setting and peer, one a round."""
+def measure_threads(
+    peers: Sequence[str], omp_num_threads: Sequence[str], case: Case, rounds: int, seconds: float = 40.0
+) -> dict[str, Any]:
+    """Times of a forward and backward pass in microseconds, by setting and peer, one a round.
+
+    No round begins after `seconds`: beside others a library whose threads spin may take seconds for a call.
+    """
+    began = time.monotonic()
     times: dict[str, dict[str, list[float]]] = {setting: {peer: [] for peer in peers} for setting in omp_num_threads}
     with contextlib.ExitStack() as stack:
         workers = []
@@ -46,7 +53,9 @@ def measure_threads(peers: Sequence[str], omp_num_threads: Sequence[str], case: 
                 stack.callback(worker.close)
                 worker.prepare(case)
                 workers.append((worker, times[setting][peer]))
-        for _ in range(rounds):
+        for done in range(rounds):
+            if done and time.monotonic() - began > seconds:
+                break
             for worker, rounds_of_worker in workers:
                 rounds_of_worker.append(worker.time("train"))
     return {

@@ -66,6 +66,9 @@ def partition(
     K terms in a sum: D + H for the recurrence. The rule itself is documented in kernels/partition.cpp.
     """
 
+def is_worth_waking(multiply_adds: int, itemsize: int, weight_bytes: int) -> bool:
+    """Whether a call of so many multiply-adds, which reads weights of so many bytes, wakes threads that sleep."""
+
 def force_partition(threads: int, split: Literal["rows", "columns"], project_first: bool) -> None:
     """Divide every pass like this from now on, for tests and measurements; 0 threads: by the rule again.
 

@@ -54,6 +54,7 @@ NB_MODULE(_kernels, m) {
         const int limit = load_limit();
         return nb::make_tuple(limit == MOST_THREADS ? nb::none() : nb::object(nb::int_(limit)), waited_percent());
     });
+    m.def("is_worth_waking", is_worth_waking);
     m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads) {
         const Partition p = choose_partition(T, N, K, H, itemsize, max_threads);
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);

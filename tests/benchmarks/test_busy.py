@@ -43,6 +43,20 @@ def test_of_best_leaves_out_the_other_library() -> None:
     assert "0.90" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_of_best_goes_round_by_round() -> None:
+    """The second round ran while the machine was slow."""
+    assert (
+        busy.of_best({"as it comes": [90.0, 45.0, 91.0], "one thread": [100.0, 50.0, 100.0], "2 threads": [1.0] * 3})
+        == 0.9
+    )
+
+
+def test_calls_that_the_measurement_cuts_count_by_their_share() -> None:
+    assert busy.count_calls([9.5, 10.5, 11.5, 14.5], 10.0, 12.0) == pytest.approx(0.5 + 1 + 0.5 / 3)
+    assert busy.count_calls([9.0, 13.0], 10.0, 12.0) == 0.5
+    assert busy.count_calls([10.0, 11.0, 12.0, 13.0], 10.0, 12.0) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

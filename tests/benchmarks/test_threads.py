@@ -26,6 +26,11 @@ def test_the_table_has_a_row_for_each_setting(monkeypatch: pytest.MonkeyPatch) -
     assert [line.split()[0] for line in printed.splitlines()[-3:-1]] == settings
 
 
+def test_no_round_begins_after_the_time_is_up() -> None:
+    results = threads.measure_threads(["numpy"], [threads.AS_IT_COMES], Case(T=3, N=1, D=4, H=8), rounds=9, seconds=0.0)
+    assert len(results["microseconds"][threads.AS_IT_COMES]["numpy"]) == 1
+
+
 def test_settings_go_beyond_the_cpus() -> None:
     cpus = os.cpu_count() or 1
     assert {threads.AS_IT_COMES, "1", str(cpus), str(cpus + 1), "64"} <= set(threads.settings())

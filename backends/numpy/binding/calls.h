@@ -32,14 +32,14 @@ void hold_threads(bool hold) {
 
 // How many threads there may be, and are at once. Asking takes as long as a small operation: only for work that is worth
 // two.
-int threads_for(int64_t multiply_adds, int64_t size, bool once) {
+int threads_for(int64_t multiply_adds, int64_t size, int64_t weight_bytes, bool once) {
     if (choose_threads(multiply_adds, size, 2, once) == 1) return 1;
     int most = max_threads();
     if (const int limit = load_limit(); limit < most) {
         report_wish(most);
         most = limit;
     }
-    return ready_threads(most, is_worth_waking(multiply_adds, size));
+    return ready_threads(most, is_worth_waking(multiply_adds, size, weight_bytes));
 }
 
 // Multiply-adds (of 4 bytes) of a call that keeps the GIL: some 5 µs. Beside a thread that computes in Python a step of a
@@ -60,7 +60,7 @@ template <class S>
 Division<Partition> divide(int64_t T, int64_t N, int64_t K, int64_t H) {
     if (forced.threads) return {forced, false};
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
-    const int most = threads_for(multiply_adds, sizeof(S), T == 1);
+    const int most = threads_for(multiply_adds, sizeof(S), count_weight_bytes(K, H, sizeof(S)), T == 1);
     const bool brief = multiply_adds < BRIEF * 4 / int64_t(sizeof(S)) && N < BRIEF && T < BRIEF / (STEP + ROW * N);
     return {choose_partition(T, N, K, H, sizeof(S), most), brief};
 }
@@ -68,7 +68,7 @@ Division<Partition> divide(int64_t T, int64_t N, int64_t K, int64_t H) {
 template <class S>
 Division<int> divide(int64_t multiply_adds) {
     if (forced.threads) return {forced.threads, false};
-    const int most = threads_for(multiply_adds, sizeof(S), false);
+    const int most = threads_for(multiply_adds, sizeof(S), 0, false);
     return {choose_threads(multiply_adds, sizeof(S), most, false), false};
 }
 

@@ -14,16 +14,20 @@ namespace {
 
 constexpr int64_t MILLISECOND = 1'000'000;
 
-// The time in which what has happened loses half its weight.
-constexpr int64_t MEMORY = 60 * MILLISECOND;
-// Calls of so long must have waited, or a single stop of a virtual CPU would be taken for a busy machine; fewer where
-// more threads are only tried.
+// The share of the time that threads may wait, in percent. Two that wait for w of it are 2 (1 - w) times as fast as one:
+// from 3/8 on they gain less than a quarter, and earlier where they gain less than that when nobody waits.
+constexpr int64_t MAY_WAIT = 30;
+// Calls of so long must have waited, or a single stop of a virtual CPU would be taken for a busy machine. Where more
+// threads are only tried, less is enough: a trial that fails costs speed for as long as it lasts.
 constexpr int64_t EVIDENCE = 30 * MILLISECOND, EVIDENCE_IN_TRIAL = 10 * MILLISECOND;
+// The time in which what has happened loses half its weight: after long calls without a wait, 26 ms of nothing else are
+// too much.
+constexpr int64_t MEMORY = 2 * EVIDENCE;
 
 // How long the scout sleeps, and by how much it may oversleep where a CPU is free. Where none is, it is tens of
 // milliseconds; a timer in a virtual machine is up to 0.2 late.
 constexpr int64_t NAP = 4 * MILLISECOND, ON_TIME = 1 * MILLISECOND;
-constexpr int FEWEST_NAPS = 4, MOST_NAPS = 128, MOST_ON_TIME = 16;
+constexpr int FEWEST_NAPS = 4, MOST_NAPS = 128, MOST_ON_TIME = 16;  // 16 ms; half a second; 64 ms of a free CPU
 // More threads that have to wait again so soon after the scout's word have not held.
 constexpr int64_t TRIAL = 100 * MILLISECOND;
 // The scout is late also where the others would give way, being of low priority themselves, and where a virtual
@@ -131,10 +135,8 @@ Waits Waits::and_then(int64_t elapsed_, int64_t waited_) const {
     return sum;
 }
 
-// Two threads that wait for w of the time are 2 (1 - w) times as fast as one: from 3/8 on they gain less than a
-// quarter, and earlier where they gain less than that when nobody waits.
 bool Waits::too_long(bool in_trial) const {
-    return elapsed >= (in_trial ? EVIDENCE_IN_TRIAL : EVIDENCE) && 10 * waited > 3 * elapsed;
+    return elapsed >= (in_trial ? EVIDENCE_IN_TRIAL : EVIDENCE) && 100 * waited > MAY_WAIT * elapsed;
 }
 
 int fewer_threads(int n) { return n > 4 ? n - n / 4 : n > 1 ? n - 1 : 1; }

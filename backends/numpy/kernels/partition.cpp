@@ -6,13 +6,17 @@ namespace {
 
 // Measured by `python -m benchmarks.partition` on two cores, which shows how far the choice is from the best.
 
-// Multiply-adds (of 4 bytes) below which another thread costs more than it saves: about 10 µs of work each.
+// Multiply-adds (of 4 bytes) for each thread below which another one costs more than it saves: about 10 µs of work.
+// Just above it (T = 50, N = 16, D = H = 32) two threads need 0.66 of one thread's time for forward and backward.
 constexpr int64_t WORTH_A_THREAD = 500'000;
 // The same for a single step, after which no others make up for the start of a thread.
 constexpr int64_t WORTH_A_THREAD_ONCE = 1'000'000;
 // The same where the other thread is asleep: some 0.5 ms of work.
 constexpr int64_t WORTH_WAKING = 25'000'000;
-// The same for one step between two barriers. In a virtual machine a barrier can take a microsecond.
+// The same in bytes of weights. So many come from memory rather than from a cache, at 17 to 32 GB/s.
+constexpr int64_t WEIGHTS_WORTH_WAKING = 16 << 20;
+// Multiply-adds of one step between two barriers for each thread. In a virtual machine a barrier can take a microsecond.
+// Just above it (T = 50, N = 2, D = H = 96) two threads need 0.74 of one thread's time for forward and backward.
 constexpr int64_t WORTH_A_BARRIER = 25'000;
 // Rows with which a tile runs near its best rate; with fewer, the weights are streamed for too little work.
 constexpr int64_t GOOD_ROWS = 4;
@@ -48,13 +52,17 @@ int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool on
     return static_cast<int>(max(1, min(max_threads, product(multiply_adds, size) / 4 / worth)));
 }
 
-bool is_worth_waking(int64_t multiply_adds, int64_t size) { return product(multiply_adds, size) / 4 >= WORTH_WAKING; }
+bool is_worth_waking(int64_t multiply_adds, int64_t size, int64_t weight_bytes) {
+    return product(multiply_adds, size) / 4 >= WORTH_WAKING || weight_bytes >= WEIGHTS_WORTH_WAKING;
+}
+
+int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size) { return product(product(H, K), size); }
 
 Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads) {
     const int64_t by_work = choose_threads(count_multiply_adds(T, N, K, H), size, max_threads, T == 1);
     const int64_t by_rows = min(by_work, N / GOOD_ROWS);
     const int64_t by_columns = min(by_work, product(multiply_adds_of_a_step(N, K, H), size) / 4 / WORTH_A_BARRIER);
-    const int64_t weight_bytes = product(product(H, K), size);
+    const int64_t weight_bytes = count_weight_bytes(K, H, size);
 
     // By rows each thread goes through all weights: they must fit its cache, or be used by many rows. In a single step
     // it also fetches what the others have packed, which pays only where the columns are too few to divide.

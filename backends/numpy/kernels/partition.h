@@ -27,10 +27,14 @@ int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H);
 // Whether x @ Wx + b of all steps comes before the first step by the rule: where rows are few, it reads Wx less often.
 bool projects_first(int64_t N);
 
+// The bytes of weights that a pass reads.
+int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size);
+
 // How many threads so many multiply-adds are worth, of `size` bytes; `once` for what may come once in a while.
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once);
 
-// Whether so many multiply-adds take long enough to wake a thread for them.
-bool is_worth_waking(int64_t multiply_adds, int64_t size);
+// Whether so many multiply-adds of `size` bytes take long enough to wake a thread for them, or the fetching of the
+// weights does, as in a single step of one row.
+bool is_worth_waking(int64_t multiply_adds, int64_t size, int64_t weight_bytes);
 
 }  // namespace xrnn

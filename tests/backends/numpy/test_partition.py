@@ -42,6 +42,13 @@ def test_never_more_threads_than_allowed_or_than_rows(max_threads: int) -> None:
         assert split == "columns" or threads <= max(N, 1)
 
 
+def test_a_thread_is_woken_for_much_arithmetic_or_for_weights_beyond_the_caches() -> None:
+    assert not kernels.is_worth_waking(24_999_999, 4, 16 * 2**20 - 1)
+    assert kernels.is_worth_waking(25_000_000, 4, 0)
+    assert kernels.is_worth_waking(12_500_000, 8, 0)
+    assert kernels.is_worth_waking(1, 4, 16 * 2**20)
+
+
 @pytest.mark.parametrize("size", [3 * 10**9, 10**18])
 def test_sizes_that_no_machine_holds_are_divided_as_well(size: int) -> None:
     """They may be asked about; their product is beyond 64 bits."""
