@@ -130,16 +130,16 @@ struct BackwardPass {
         const OwnChains own = own_first && behind.dz ? OwnChains(mine.column0, mine.column1, of.H, order.chain)
                                                      : OwnChains();
         for (int c = 0; c < own.count; ++c)
-            for (int64_t j = 0; j < mine.pieces(WhT.in_strips); ++j) {
-                const Piece p = mine.piece(WhT.in_strips, j);
+            for (int64_t j = 0; j < mine.pieces(); ++j) {
+                const Piece p = mine.piece(0, j);
                 Tile<S> tile(order);
                 WhT.add_to(tile, p, 0, a + own.chain_begin(c), a_row, own.chain_begin(c), own.chain_end(c));
                 tile.out = own_chain(c, mine.first) + p.begin, tile.out_row = panels.padded();
-                run_piece(tile, p.width, rows);
+                run_rows(tile, p.width, rows);
             }
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
-        for (int64_t j = 0; j < mine.pieces(WhT.in_strips); ++j) {
-            const Piece p = mine.piece(WhT.in_strips, i, j);
+        for (int64_t j = 0; j < mine.pieces(); ++j) {
+            const Piece p = mine.piece(i, j);
             for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
                 end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
                 if (look.stops((end - begin) * PRE * of.H * p.width * W)) return;
@@ -167,7 +167,7 @@ struct BackwardPass {
                 add_chain(tile, own_chain(c, mine.first + begin) + p.begin, panels.padded());
             WhT.add_to(tile, p, 0, a + own.end, a_row, own.end, of.H);
         }
-        run_piece(tile, p.width, end - begin);
+        run_rows(tile, p.width, end - begin);
     }
 
     // The cell's gradient of step t for panel p of my rows → dz of those that are `active`, and the carry.

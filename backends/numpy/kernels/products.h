@@ -39,8 +39,15 @@ struct AffinePass {
         W.pack(packing.panel0, packing.panel1);
         barrier.wait(id, n);
         Look look(barrier.stop, id);
-        for (int64_t i = 0; i < mine.pieces(W.in_strips); ++i) {
-            const Piece p = mine.piece(W.in_strips, i);
+        if (W.in_strips) {
+            const auto output = [&](int64_t c) {
+                return StripOutput<S>{bias + c, 0, f.y + mine.first * f.C + c, f.C, f.C - c};
+            };
+            multiply_in_strips(W, mine, order, f.x + mine.first * f.D, f.D, mine.count(), 0, look, output);
+            return;
+        }
+        for (int64_t i = 0; i < mine.pieces(); ++i) {
+            const Piece p = mine.piece(0, i);
             for (int64_t begin = mine.first, end; begin < mine.end; begin = end) {
                 end = begin + ROWS < mine.end ? begin + ROWS : mine.end;
                 if (look.stops((end - begin) * f.D * p.width * Simd<S>::LANES)) return;
@@ -49,7 +56,7 @@ struct AffinePass {
                 t.init = bias + p.begin;
                 t.out = f.y + begin * f.C + p.begin, t.out_row = f.C;
                 t.last = p.last;
-                run_piece(t, p.width, end - begin);
+                run_rows(t, p.width, end - begin);
             }
         }
     }

@@ -134,7 +134,7 @@ struct Weights {
                              int64_t rows) {
         constexpr int64_t FEW_PASSES = 6, FEW_PASSES_IF_WIDE = 24, NARROWEST = 16;
         const int64_t few = is_wide<S>(rows, K, gates * panels.columns) ? FEW_PASSES_IF_WIDE : FEW_PASSES;
-        return matrix.col == 1 && rows <= FEW_ROWS && passes < few && panels.columns == panels.padded() &&
+        return matrix.col == 1 && rows <= FEW_ROWS && passes < few && K > 0 && panels.columns == panels.padded() &&
                panels.vectors >= NARROWEST;
     }
 

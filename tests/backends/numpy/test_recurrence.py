@@ -154,6 +154,7 @@ BITS_SIZES = [
     (3, 29, 17, 40),
     (2, 130, 5, 19),
     (2, 1, 9, 256),  # from here on weights are read in strips
+    (5, 1, 9, 256),  # but for Wx here, which is packed: its sums are divided among threads in another way
     (1, 2, 17, 256),
 ]
 WAYS = [
