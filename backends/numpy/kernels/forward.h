@@ -37,11 +37,13 @@ struct ForwardPass {
     const Panels<S> panels;
     const Order x_order, h_order;
     const bool project_first, own_first;  // see Partition
+    const bool fetches;
     const int64_t projected_steps;        // how many at a time
     Slots slots;
     S* bias;  // PRE rows of b, each filled up with zeros
     Weights<S> Wx, Wh;
     S* z;               // for each thread: (ROWS, PRE, a panel); in strips (N, PRE, H) for all
+    S* x_panel;         // for each thread: (D, a panel), where the panels of Wx are packed one by one
     S* xz;              // (projected_steps, N, X, units): x @ Wx + b, where that is made first
     S* own_chains;      // (OwnChains::MOST, R, N, units)
     S *x_slots[2], *h_slots[2];  // with lengths: x (N, D) and h (N, units) of the slots; this step's and the next one's
@@ -56,12 +58,15 @@ struct ForwardPass {
           h_order(order_of_recurrence<S>(of.N, of.H, GATES.h_count)),
           project_first(partition.project_first && !of.lengths),
           own_first(partition.own_first && partition.threads > 1 && !of.lengths && !h_in_strips()),
+          fetches(is_worth_fetching<S>(of, Cell::STATES + PRE)),
           projected_steps(project_first ? steps_of(of.T, of.N, PROJECTED_ROWS) : 0),
           slots(of.lengths, of.T, of.N, arena),
           bias(arena.take(PRE * panels.padded())),
-          Wx(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena),
+          Wx(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena,
+             panels_of_x_are_single_use()),
           Wh(of.Wh, of.H, GATES.h_count, panels, of.T, of.N, h_in_strips(), arena),
           z(arena.take(Wh.in_strips ? of.N * PRE * of.H : partition.threads * block())),
+          x_panel(arena.take(Wx.one_by_one ? partition.threads * of.D * panels.width(0) * W : 0)),
           xz(arena.take(projected_steps * of.N * GATES.x_count * panels.padded())),
           own_chains(arena.take(own_first ? OwnChains::MOST * GATES.h_count * of.N * panels.padded() : 0)),
           barrier(partition.threads) {
@@ -89,7 +94,7 @@ struct ForwardPass {
         int64_t projected = 0;  // steps so far; xz holds the last `projected_steps` of them, or fewer
         for (int64_t i = 0; i < of.T; ++i) {
             if (project_first && i == projected) {
-                projected += project(mine, i, look);
+                projected += project(mine, i, x_panel + id * of.D * panels.width(0) * W, look);
                 if (Wx.in_strips || Wh.in_strips) exchange(id, n);
             }
             step(mine, i, projected, id, n, look);
@@ -114,6 +119,10 @@ struct ForwardPass {
     }
     bool x_in_strips() const {
         return project_first && Weights<S>::suits_strips(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows());
+    }
+    // Where each panel of Wx is needed once and by one thread, it is packed right then, into the nearer caches.
+    bool panels_of_x_are_single_use() const {
+        return project_first && projected_steps == of.T && panel_threads(partition) == partition.threads;
     }
     static int64_t steps_of(int64_t T, int64_t N, int64_t rows) {
         const int64_t steps = (rows + N - 1) / N;
@@ -163,8 +172,8 @@ struct ForwardPass {
         if (i + 1 < of.T) gather_x(moving, i + 1);
     }
 
-    // x @ Wx + b of my rows and units, for some steps from number i on → how many steps.
-    int64_t project(const Share<S>& mine, int64_t i, Look& look) const {
+    // x @ Wx + b of my rows and units, for some steps from number i on → how many steps. `panel` is memory for one.
+    int64_t project(const Share<S>& mine, int64_t i, S* panel, Look& look) const {
         const int64_t N = of.N, D = of.D;
         const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps, rows = mine.end - mine.first;
         const int64_t begin = of.reverse ? of.T - i - steps : i;
@@ -185,9 +194,14 @@ struct ForwardPass {
                 const int x_gate = GATES.x_of[g];
                 if (x_gate < 0) continue;
                 if (look.stops(passes * together * D * p.width * W)) return steps;
+                if (Wx.one_by_one) Wx.copy_panel(p, x_gate, 0, D, panel);
                 for (int64_t s = 0; s < passes; ++s) {
                     Tile<S> tile(x_order);
-                    Wx.add_to(tile, p, x_gate, of.x + ((begin + s) * N + mine.first) * D, D);
+                    const S* const x = of.x + ((begin + s) * N + mine.first) * D;
+                    if (Wx.one_by_one)
+                        add_product(tile, x, D, 1, panel, p.width * W, D);
+                    else
+                        Wx.add_to(tile, p, x_gate, x, D);
                     tile.init = bias + g * panels.padded() + p.begin;
                     tile.out = xz + (s * N + mine.first) * xz_row() + x_gate * panels.padded() + p.begin;
                     tile.out_row = xz_row();
@@ -243,6 +257,7 @@ struct ForwardPass {
             for (int64_t begin = 0; begin < rows; begin += ROWS) {
                 const int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
                 if (look.stops(count * PRE * (of.D + of.H) * p.width * W)) return;
+                if (fetches) fetch_ahead(mine, in, p, begin, count);
                 for (int g = 0; g < PRE; ++g) sum(mine, own, in, p, g, begin, count);
                 finish(mine, in, p, in.sums, p.width * W, begin, count);
             }
@@ -326,6 +341,17 @@ struct ForwardPass {
             Wh.add_to(tile, p, h_gate, h + own.end, in.h.row, own.end, of.H);
         }
         run_rows(tile, width, rows);
+    }
+
+    // What `finish` will write, and the states that no sum reads.
+    void fetch_ahead(const Share<S>& mine, const Operands& in, Piece p, int64_t begin, int64_t rows) const {
+        const int64_t n = (p.width - 1) * W + p.last;
+        for (int64_t m = begin; m < begin + rows; ++m) {
+            const int64_t row = slots.row(mine.slot(m)), at = row * of.H + p.begin;
+            for (int k = 0; k < Cell::STATES; ++k) fetch(in.after[k] + at, n);
+            for (int k = 1; k < Cell::STATES; ++k) fetch(in.before[k] + at, n);
+            for (int g = 0; g < PRE && in.z; ++g) fetch(in.z + (row * PRE + g) * of.H + p.begin, n);
+        }
     }
 
     // The cell's step for panel p of the same rows: sums, whose gates lie `gate` apart, → the states after it, and z if

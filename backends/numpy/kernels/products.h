@@ -178,10 +178,7 @@ struct GradientProducts {
     void add_product(const Panels<S>& columns, int64_t p, const S* a, int64_t a_row, int64_t rows, const S* b,
                      int64_t K, S* out, int64_t out_row, bool first) const {
         Tile<S> t(order_of_product<S>(rows, columns.columns, WIDEST));
-        Segment<S>& term = t.segments[t.count++];
-        term.a = a, term.a_row = 1, term.a_col = a_row;
-        term.b = b, term.b_row = columns.width(p) * Simd<S>::LANES;
-        term.K = K, term.chain = nullptr;
+        ::add_product(t, a, 1, a_row, b, columns.width(p) * Simd<S>::LANES, K);
         t.init = first ? nullptr : out, t.init_row = out_row;
         t.out = out, t.out_row = out_row;
         t.last = columns.last(p);

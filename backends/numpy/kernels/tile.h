@@ -50,6 +50,16 @@ struct Tile {
     explicit Tile(Order order) : order(order) {}
 };
 
+// The next K terms of t's sums: a @ b.
+template <class S>
+XRNN_INLINE void add_product(Tile<S>& t, const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row,
+                             int64_t K) {
+    Segment<S>& segment = t.segments[t.count++];
+    segment.a = a, segment.a_row = a_row, segment.a_col = a_col;
+    segment.b = b, segment.b_row = b_row;
+    segment.K = K, segment.chain = nullptr;
+}
+
 // A chain's error grows with its length. 256 terms are as many as a product by blocks adds one after another.
 constexpr int64_t CHAIN = 256;
 
