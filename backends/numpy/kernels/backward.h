@@ -29,7 +29,7 @@ struct BackwardPass {
     const Partition partition;
     const Panels<S> panels;
     const Order order;
-    const bool own_first;
+    const bool own_first, fetches;
     const int64_t steps;  // of a chunk
     Slots slots;
     S* carry[Cell::STATES];  // (N, units) in slots: the gradient of the states after a step, from the steps behind it
@@ -50,6 +50,7 @@ struct BackwardPass {
           // Not with several gates: a thread's own terms are then a range of each gate, not a single one, and a step is
           // long beside its barrier.
           own_first(GATES.h_count == 1 && partition.own_first && partition.threads > 1 && !of.lengths),
+          fetches(is_worth_fetching<S>(of, Cell::STATES + PRE)),
           steps(chunk_steps(of.T, of.N)),
           slots(of.lengths, of.T, of.N, arena),
           dz{arena.take(steps * of.N * PRE * of.H), arena.take(of.T > steps ? steps * of.N * PRE * of.H : 0)},
@@ -98,9 +99,10 @@ struct BackwardPass {
                 if (!of.reverse) row -= active;
                 S* const out = dz[chunk % 2] + row * PRE * of.H;
                 if (of.reverse) row += active;
-                step(mine, done + i, behind, id, n, look, [&](Piece p, int64_t begin, int64_t end) {
-                    differentiate(mine, t, p, begin, end, active, out);
-                });
+                step(
+                    mine, done + i, behind, id, n, look,
+                    [&](Piece p, int64_t begin, int64_t end) { fetch_ahead(mine, t, p, begin, end, out); },
+                    [&](Piece p, int64_t begin, int64_t end) { differentiate(mine, t, p, begin, end, active, out); });
                 if (look.has_stopped()) return;
                 barrier.arrive(id);
                 behind = {out, active};
@@ -110,8 +112,9 @@ struct BackwardPass {
             if (look.has_stopped()) return;
             done += count;
         }
-        step(mine, done, behind, id, n, look,
-             [&](Piece p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
+        step(
+            mine, done, behind, id, n, look, [](Piece, int64_t, int64_t) {},
+            [&](Piece p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
     }
 
    private:
@@ -121,28 +124,30 @@ struct BackwardPass {
         int64_t rows;
     };
 
-    // carry[h] += dz @ Whᵀ of what lies behind, then `use`, for each of my panels and some of my slots at a time.
-    template <class Use>
-    void step(const Share<S>& mine, int64_t i, Behind behind, int id, int n, Look& look, Use use) {
+    // carry[h] += dz @ Whᵀ of what lies behind, then `use`, for each of my panels and some of my slots at a time; `ahead`
+    // comes before, to fetch what `use` needs.
+    template <class Ahead, class Use>
+    void step(const Share<S>& mine, int64_t i, Behind behind, int id, int n, Look& look, Ahead ahead, Use use) {
         const int64_t width = PRE * of.H;
         const S* a = behind.dz ? behind.dz + mine.first * width : nullptr;
         const int64_t a_row = mine.stride * width, rows = mine.below(behind.rows);
         const OwnChains own = own_first && behind.dz ? OwnChains(mine.column0, mine.column1, of.H, order.chain)
                                                      : OwnChains();
         for (int c = 0; c < own.count; ++c)
-            for (int64_t j = 0; j < mine.pieces(WhT.in_strips); ++j) {
-                const Piece p = mine.piece(WhT.in_strips, j);
+            for (int64_t j = 0; j < mine.pieces(); ++j) {
+                const Piece p = mine.piece(0, j);
                 Tile<S> tile(order);
                 WhT.add_to(tile, p, 0, a + own.chain_begin(c), a_row, own.chain_begin(c), own.chain_end(c));
                 tile.out = own_chain(c, mine.first) + p.begin, tile.out_row = panels.padded();
-                run_piece(tile, p.width, rows);
+                run_rows(tile, p.width, rows);
             }
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
-        for (int64_t j = 0; j < mine.pieces(WhT.in_strips); ++j) {
-            const Piece p = mine.piece(WhT.in_strips, i, j);
+        for (int64_t j = 0; j < mine.pieces(); ++j) {
+            const Piece p = mine.piece(i, j);
             for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
                 end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
                 if (look.stops((end - begin) * PRE * of.H * p.width * W)) return;
+                if (fetches && begin < rows) ahead(p, begin, end < rows ? end : rows);
                 if (begin < rows) propagate(mine, own, p, a, a_row, begin, end < rows ? end : rows);
                 use(p, begin, end);
             }
@@ -167,7 +172,25 @@ struct BackwardPass {
                 add_chain(tile, own_chain(c, mine.first + begin) + p.begin, panels.padded());
             WhT.add_to(tile, p, 0, a + own.end, a_row, own.end, of.H);
         }
-        run_piece(tile, p.width, end - begin);
+        run_rows(tile, p.width, end - begin);
+    }
+
+    // What `differentiate` reads and writes.
+    void fetch_ahead(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, const S* out) const {
+        const int64_t H = of.H, n = (p.width - 1) * W + p.last;
+        for (int64_t m = begin; m < end; ++m) {
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = (t * of.N + row) * H + p.begin;
+            for (int k = 0; k < Cell::STATES; ++k) {
+                fetch(f.states[k] + at, n);
+                fetch(f.states[k] + at + of.N * H, n);
+                const auto& above = f.dstates[k];
+                if (above.data) fetch(above.data + t * above.step + row * above.row + p.begin, n);
+            }
+            for (int g = 0; g < PRE; ++g) {
+                if (Cell::KEEPS_Z) fetch(f.z + ((t * of.N + row) * PRE + g) * H + p.begin, n);
+                fetch(out + (slot * PRE + g) * H + p.begin, n);
+            }
+        }
     }
 
     // The cell's gradient of step t for panel p of my rows → dz of those that are `active`, and the carry.

@@ -39,8 +39,15 @@ struct AffinePass {
         W.pack(packing.panel0, packing.panel1);
         barrier.wait(id, n);
         Look look(barrier.stop, id);
-        for (int64_t i = 0; i < mine.pieces(W.in_strips); ++i) {
-            const Piece p = mine.piece(W.in_strips, i);
+        if (W.in_strips) {
+            const auto output = [&](int64_t c) {
+                return StripOutput<S>{bias + c, 0, f.y + mine.first * f.C + c, f.C, f.C - c};
+            };
+            multiply_in_strips(W, mine, order, f.x + mine.first * f.D, f.D, mine.count(), 0, look, output);
+            return;
+        }
+        for (int64_t i = 0; i < mine.pieces(); ++i) {
+            const Piece p = mine.piece(0, i);
             for (int64_t begin = mine.first, end; begin < mine.end; begin = end) {
                 end = begin + ROWS < mine.end ? begin + ROWS : mine.end;
                 if (look.stops((end - begin) * f.D * p.width * Simd<S>::LANES)) return;
@@ -49,7 +56,7 @@ struct AffinePass {
                 t.init = bias + p.begin;
                 t.out = f.y + begin * f.C + p.begin, t.out_row = f.C;
                 t.last = p.last;
-                run_piece(t, p.width, end - begin);
+                run_rows(t, p.width, end - begin);
             }
         }
     }
@@ -191,10 +198,7 @@ struct GradientProducts {
     void add_product(Order order, const Panels<S>& columns, int64_t p, const S* a, int64_t a_row, int64_t rows,
                      const S* b, int64_t K, S* out, int64_t out_row, bool first) const {
         Tile<S> t(order);
-        Segment<S>& term = t.segments[t.count++];
-        term.a = a, term.a_row = 1, term.a_col = a_row;
-        term.b = b, term.b_row = columns.width(p) * Simd<S>::LANES;
-        term.K = K, term.chain = nullptr;
+        ::add_product(t, a, 1, a_row, b, columns.width(p) * Simd<S>::LANES, K);
         t.init = first ? nullptr : out, t.init_row = out_row;
         t.out = out, t.out_row = out_row;
         t.last = columns.last(p);

@@ -65,6 +65,14 @@ struct Slots {
     int64_t length(int64_t n) const { return lengths[n] < 0 ? 0 : lengths[n] > T ? T : lengths[n]; }
 };
 
+// Whether the arrays of all steps, so many elements for each unit, exceed what the cores' own caches hold, so that a step
+// waits for its part of them. Smaller ones were up to 12 % slower with the instructions to fetch them.
+template <class S>
+bool is_worth_fetching(const xrnn::Sequence<S>& of, int64_t elements) {
+    constexpr int64_t MUCH = 2 << 20;  // bytes
+    return of.N > FEW_ROWS && of.T * of.N * of.H * elements * int64_t(sizeof(S)) > MUCH;
+}
+
 // The slots first, first + stride, … below `end`, and the panels, of thread `id` of n. By rows with lengths the slots
 // take turns, so that all threads have about as many at every step.
 template <class S>
@@ -93,26 +101,32 @@ struct Share {
         if (limit <= first) return 0;
         return stride == 1 ? limit - first : (limit - first + stride - 1) / stride;
     }
-    // The pieces in which it reads weights: its panels, or strips.
-    int64_t pieces(bool strips) const { return strips ? (strip_vectors() + STRIP - 1) / STRIP : panel1 - panel0; }
+    int64_t pieces() const { return panel1 - panel0; }
 
-    Piece piece(bool strips, int64_t i) const {
-        if (!strips) return panels.piece(panel0 + i);
-        const int64_t first = i * STRIP, left = strip_vectors() - first;
-        return {column0 + first * Panels<S>::W, int(left < STRIP ? left : STRIP), Panels<S>::W};
-    }
-
-    // Number i in the order of step t, which is the reverse of the last step's: where the weights don't fit the cache,
-    // each step finds the end of the last one still there.
-    Piece piece(bool strips, int64_t t, int64_t i) const {
-        return piece(strips, t % 2 ? pieces(strips) - 1 - i : i);
-    }
+    // Panel number i in the order of step t, which is the reverse of the last step's: where the weights don't fit the
+    // cache, each step finds the end of the last one still there.
+    Piece piece(int64_t t, int64_t i) const { return panels.piece(t % 2 ? panel1 - 1 - i : panel0 + i); }
 
    private:
     int64_t slot_count;
-
-    int64_t strip_vectors() const { return (column1 - column0) / Panels<S>::W; }  // strips have whole vectors
 };
+
+// a (rows, K) @ weights that are read in strips. The columns of all gates, side by side as they lie, are divided as the
+// units are: so each thread reads long pieces of their rows, though of several gates these aren't its own units.
+// `output(c)` is the StripOutput of column c; t is as for Share::piece.
+template <class S, class Output>
+void multiply_in_strips(const Weights<S>& weights, const Share<S>& mine, Order order, const S* a, int64_t a_row,
+                        int64_t rows, int64_t t, Look& look, const Output& output) {
+    const int64_t first = weights.gates * mine.column0;
+    const Panels<S> strips(weights.gates * mine.column1 - first, 1, STRIP);
+    for (int64_t i = 0; i < strips.count; ++i) {
+        const Piece p = strips.piece(t % 2 ? strips.count - 1 - i : i);
+        if (look.stops(rows * weights.K * p.width * Simd<S>::LANES)) return;
+        const int64_t column = first + p.begin;
+        run_strip<S>(order, a, a_row, rows, weights.matrix.data + column, weights.matrix.row, weights.K, p.width,
+                     [&](int64_t c) { return output(column + c); });
+    }
+}
 
 // The most rows that a thread has of N.
 inline int64_t rows_of_thread(Partition partition, int64_t N) {

@@ -136,4 +136,11 @@ XRNN_INLINE void store_columns(S* p, Vec<S> v, int n) {
     WHOLE || n == Simd<S>::LANES ? store<S>(p, v) : store_part<S>(p, v, n);
 }
 
+// Bring n elements near that will be read or written after some work, which would wait for them otherwise.
+template <class S>
+XRNN_INLINE void fetch(const S* p, int64_t n) {
+    constexpr int LINE = 64 / sizeof(S);
+    for (int64_t i = 0; i < n; i += LINE) __builtin_prefetch(p + i, 0, 2);
+}
+
 }  // namespace

@@ -1,10 +1,11 @@
 // The product of one row or two with wide weights that are read where they lie.
 //
-//   out[m, j] = init[m, j] + Σ_segments Σ_k a[m, k] · b[k, j]        as in tile.h, in the same order: the same bits
+//   out[m, j] = start[m, j] + Σ_k a[m, k] · b[k, j]        as in tile.h, in the same order: the same bits
 //
 // So few rows use each weight once or twice, and the time is that of reading them. Memory is fast along a row: the tile's
-// narrow panel would touch another page with every row of b. A strip is up to STRIP vectors wide, takes a few rows of b
-// at a time, and keeps its sums in the nearest cache, since they are too many for the registers.
+// narrow panel would touch another page with every row of b. A strip is up to STRIP vectors wide, whichever gates these
+// columns belong to, takes a few rows of b at a time, and keeps its sums in the nearest cache, since they are too many
+// for the registers.
 #pragma once
 
 #include "tile.h"
@@ -16,12 +17,12 @@ constexpr int STRIP = 4096 / VECTOR_BYTES;
 
 // sums (U, MR, NV vectors) += a @ b for R terms; term i goes to partial sum i mod U.
 template <class S, int R, int MR, int U>
-XRNN_INLINE void add_to_strip(S* sums, int NV, const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row) {
+XRNN_INLINE void add_to_strip(S* sums, int NV, const S* a, int64_t a_row, const S* b, int64_t b_row) {
     constexpr int W = Simd<S>::LANES;
     const int64_t width = int64_t(NV) * W;
     Vec<S> as[MR][R];
     for (int m = 0; m < MR; ++m)
-        for (int i = 0; i < R; ++i) as[m][i] = broadcast<S>(a[m * a_row + i * a_col]);
+        for (int i = 0; i < R; ++i) as[m][i] = broadcast<S>(a[m * a_row + i]);
     for (int64_t c = 0; c < width; c += W) {
         Vec<S> s[U][MR];
 #pragma GCC unroll 4
@@ -39,64 +40,63 @@ XRNN_INLINE void add_to_strip(S* sums, int NV, const S* a, int64_t a_row, int64_
 
 // sums (U, MR, NV vectors) = a chain of k terms; what is left at its end goes to the first partial sum.
 template <class S, int MR, int U>
-void sum_strip(S* sums, int NV, const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row, int64_t k) {
+void sum_strip(S* sums, int NV, const S* a, int64_t a_row, const S* b, int64_t b_row, int64_t k) {
     constexpr int R = 8 / MR;  // of which the broadcast elements of a leave registers for the sums
     __builtin_memset(sums, 0, sizeof(Vec<S>) * U * MR * NV);
-    for (; k >= R; k -= R, a += R * a_col, b += R * b_row)
-        add_to_strip<S, R, MR, U>(sums, NV, a, a_row, a_col, b, b_row);
-    for (; k >= U; k -= U, a += U * a_col, b += U * b_row)
-        add_to_strip<S, U, MR, U>(sums, NV, a, a_row, a_col, b, b_row);
-    if (k > 0) add_to_strip<S, 1, MR, 1>(sums, NV, a, a_row, a_col, b, b_row);
+    for (; k >= R; k -= R, a += R, b += R * b_row)
+        add_to_strip<S, R, MR, U>(sums, NV, a, a_row, b, b_row);
+    for (; k >= U; k -= U, a += U, b += U * b_row)
+        add_to_strip<S, U, MR, U>(sums, NV, a, a_row, b, b_row);
+    if (k > 0) add_to_strip<S, 1, MR, 1>(sums, NV, a, a_row, b, b_row);
 }
 
-// out = the folded sums + start; a null start stands for zeros.
+// Where columns of a strip go. Those of different gates may go to different places.
+template <class S>
+struct StripOutput {
+    const S* start;  // null for zeros; may be `out` itself
+    int64_t start_row;
+    S* out;
+    int64_t out_row;
+    int64_t columns;  // how many lie beside this one, a multiple of LANES
+};
+
+// n columns of out = the folded sums, whose rows are `width` apart, + start.
 template <class S, int MR, int U>
-void close_strip(const Tile<S>& t, int NV, const S* sums, const S* start, int64_t start_row) {
+XRNN_INLINE void close_strip(const StripOutput<S>& to, int64_t n, const S* sums, int64_t width) {
     constexpr int W = Simd<S>::LANES;
-    const int64_t width = int64_t(NV) * W;
     for (int m = 0; m < MR; ++m)
-        for (int64_t c = 0; c < width; c += W) {
+        for (int64_t c = 0; c < n; c += W) {
             Vec<S> sum = load<S>(sums + m * width + c);
             if (U == 2) sum += load<S>(sums + (MR + m) * width + c);
-            if (start) sum += load<S>(start + m * start_row + c);
-            store<S>(t.out + m * t.out_row + c, sum);
+            if (to.start) sum += load<S>(to.start + m * to.start_row + c);
+            store<S>(to.out + m * to.out_row + c, sum);
         }
 }
 
-template <class S, int MR, int U>
-void strip(const Tile<S>& t, int NV) {
+// a (MR, K) @ b (K, NV vectors), K > 0; `output(c)` is the StripOutput of column c.
+template <class S, int MR, int U, class Output>
+void strip(Order order, const S* a, int64_t a_row, const S* b, int64_t b_row, int64_t K, int NV, const Output& output) {
     alignas(64) S sums[U * MR * STRIP * Simd<S>::LANES];
-    const S* start = t.init;
-    int64_t start_row = t.init_row;
-    for (int i = 0; i < t.count; ++i) {
-        const Segment<S>& s = t.segments[i];
-        if (s.chain) {
-            for (int m = 0; m < MR; ++m)
-                __builtin_memcpy(sums + m * NV * Simd<S>::LANES, s.chain + m * s.chain_row, sizeof(Vec<S>) * NV);
-            close_strip<S, MR, 1>(t, NV, sums, start, start_row);
-            start = t.out, start_row = t.out_row;
-            continue;
-        }
-        for (int64_t begin = 0; begin < s.K; begin += t.order.chain) {
-            const int64_t k = s.K - begin < t.order.chain ? s.K - begin : t.order.chain;
-            sum_strip<S, MR, U>(sums, NV, s.a + begin * s.a_col, s.a_row, s.a_col, s.b + begin * s.b_row, s.b_row, k);
-            close_strip<S, MR, U>(t, NV, sums, start, start_row);
-            start = t.out, start_row = t.out_row;
+    const int64_t width = int64_t(NV) * Simd<S>::LANES;
+    for (int64_t begin = 0; begin < K; begin += order.chain) {
+        const int64_t k = K - begin < order.chain ? K - begin : order.chain;
+        sum_strip<S, MR, U>(sums, NV, a + begin, a_row, b + begin * b_row, b_row, k);
+        for (int64_t c = 0, n; c < width; c += n) {
+            StripOutput<S> to = output(c);
+            n = to.columns < width - c ? to.columns : width - c;
+            if (begin > 0) to.start = to.out, to.start_row = to.out_row;
+            close_strip<S, MR, U>(to, n, sums + c, width);
         }
     }
-    if (t.count > 0) return;
-    __builtin_memset(sums, 0, sizeof(Vec<S>) * MR * NV);
-    close_strip<S, MR, 1>(t, NV, sums, start, start_row);
 }
 
-// Run `t` over `rows` rows of NV vectors: by tiles where they are as narrow as a panel, else as a strip of one row or
-// two. `t` is used up.
-template <class S>
-void run_piece(Tile<S>& t, int NV, int64_t rows) {
-    if (NV <= WIDEST_OF_FEW) return run_rows(t, NV, rows);
-    const bool two_partials = t.order.partials == 2;
-    if (rows == 1) (two_partials ? strip<S, 1, 2> : strip<S, 1, 1>)(t, NV);
-    if (rows == 2) (two_partials ? strip<S, 2, 2> : strip<S, 2, 1>)(t, NV);
+// The same of one row or two.
+template <class S, class Output>
+void run_strip(Order order, const S* a, int64_t a_row, int64_t rows, const S* b, int64_t b_row, int64_t K, int NV,
+               const Output& output) {
+    const bool two = order.partials == 2;
+    if (rows == 1) (two ? strip<S, 1, 2, Output> : strip<S, 1, 1, Output>)(order, a, a_row, b, b_row, K, NV, output);
+    if (rows == 2) (two ? strip<S, 2, 2, Output> : strip<S, 2, 1, Output>)(order, a, a_row, b, b_row, K, NV, output);
 }
 
 }  // namespace

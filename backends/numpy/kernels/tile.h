@@ -50,6 +50,16 @@ struct Tile {
     explicit Tile(Order order) : order(order) {}
 };
 
+// The next K terms of t's sums: a @ b.
+template <class S>
+XRNN_INLINE void add_product(Tile<S>& t, const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row,
+                             int64_t K) {
+    Segment<S>& segment = t.segments[t.count++];
+    segment.a = a, segment.a_row = a_row, segment.a_col = a_col;
+    segment.b = b, segment.b_row = b_row;
+    segment.K = K, segment.chain = nullptr;
+}
+
 // A chain's error grows with its length. 256 terms are as many as a product by blocks adds one after another.
 constexpr int64_t CHAIN = 256;
 
@@ -242,10 +252,16 @@ XRNN_INLINE const typename Tiles<S, 1>::Function* tiles(int partials, int NV) {
     }
 }
 
+// The tallest of the tiles above. More rows than `partials` was asked about can come with an order of several partial
+// sums, so that they take lower tiles.
 struct Heights {
-    int by_width[WIDEST_OF_FEW] = {};
+    int by_shape[9][WIDEST_OF_FEW] = {};  // of so many partial sums, and by number of vectors
     constexpr Heights() {
-        for (int NV = 1; NV <= WIDEST_OF_FEW; ++NV) by_width[NV - 1] = tallest(NV);
+        for (int U = 1; U <= 8; U *= 2)
+            for (int NV = 1; NV <= WIDEST_OF_FEW; ++NV) {
+                const int most = U == 1 ? tallest(NV) : (16 / U - 1) / NV;
+                by_shape[U][NV - 1] = most < tallest(NV) ? most : tallest(NV);
+            }
     }
 };
 constexpr Heights TALLEST;
@@ -256,7 +272,7 @@ constexpr Heights TALLEST;
 template <class S>
 void run_rows(Tile<S>& t, int NV, int64_t rows) {
     const auto* by_height = tiles<S>(t.order.partials, NV);
-    const int64_t most = TALLEST.by_width[NV - 1];
+    const int64_t most = TALLEST.by_shape[t.order.partials][NV - 1];
     while (rows > most) {
         const int64_t tiles = (rows + most - 1) / most, height = rows / tiles;
         by_height[height - 1](t);

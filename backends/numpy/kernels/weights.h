@@ -112,10 +112,12 @@ struct Weights {
     S* packed;
     const bool in_strips;  // read in strips where they lie
     bool in_place;         // read in panels where they lie, those of whole vectors
+    bool one_by_one;       // the caller packs each panel when it needs it, by `copy_panel`
 
-    // `rows` rows are multiplied by them in each of `passes` passes; in_strips as `suits_strips` allows.
+    // `rows` rows are multiplied by them in each of `passes` passes; in_strips as `suits_strips` allows; single_use: each
+    // panel is needed once and by one thread.
     Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes, int64_t rows,
-            bool in_strips, Arena<S>& arena)
+            bool in_strips, Arena<S>& arena, bool single_use = false)
         : matrix(matrix), K(K), gates(gates), panels(panels), in_strips(in_strips) {
         const bool whole = panels.columns == panels.padded();
         const int64_t tiles = (rows + tallest(WIDEST) - 1) / tallest(WIDEST), uses = passes * tiles;
@@ -125,16 +127,19 @@ struct Weights {
                                                               : (rows <= FEW_ROWS || uses <= FEW_USES) &&
                                                                     whole_vectors() && matrix.row * sizeof(S) <= 2048);
         in_place = matrix.col == 1 && !in_strips && (uses < 4 || streams);
-        packed = arena.take((in_place && whole) || in_strips ? 0 : gates * K * panels.padded());
+        one_by_one = single_use && !in_place && !in_strips;
+        packed = arena.take((in_place && whole) || in_strips || one_by_one ? 0 : gates * K * panels.padded());
     }
 
     // Strips save the packing, and packed panels save a part of every pass: much of it where they stay in the cores' own
-    // caches, and little where they don't. Measured on two cores at H from 256 to 1024.
+    // caches, and less where they don't, least where several gates make long pieces of a row. Measured on two cores at H
+    // from 256 to 1024.
     static bool suits_strips(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes,
                              int64_t rows) {
-        constexpr int64_t FEW_PASSES = 6, FEW_PASSES_IF_WIDE = 24, NARROWEST = 16;
-        const int64_t few = is_wide<S>(rows, K, gates * panels.columns) ? FEW_PASSES_IF_WIDE : FEW_PASSES;
-        return matrix.col == 1 && rows <= FEW_ROWS && passes < few && panels.columns == panels.padded() &&
+        constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
+        const bool wide = is_wide<S>(rows, K, gates * panels.columns);
+        const int64_t few = !wide ? FEW_PASSES : gates == 1 ? FEW_IF_WIDE : FEW_IF_WIDE_GATES;
+        return matrix.col == 1 && rows <= FEW_ROWS && passes < few && K > 0 && panels.columns == panels.padded() &&
                panels.vectors >= NARROWEST;
     }
 
@@ -142,12 +147,28 @@ struct Weights {
     // memory is fast along it, while the next row may lie in another page.
     void pack(int64_t first, int64_t end) const {
         constexpr int64_t ROWS = 8;
-        if (in_strips || matrix.col != 1) {
-            for (int64_t p = first; p < end && !in_strips; ++p) pack_rows(p, 0, K);
+        if (in_strips || one_by_one) return;
+        if (matrix.col != 1) {
+            for (int64_t p = first; p < end; ++p) pack_rows(p, 0, K);
             return;
         }
         for (int64_t k = 0; k < K; k += ROWS)
             for (int64_t p = first; p < end; ++p) pack_rows(p, k, K - k < ROWS ? K - k : ROWS);
+    }
+
+    // Rows [k, k + rows) of panel p of gate g → to, rows of p.width vectors.
+    void copy_panel(Piece p, int g, int64_t k, int64_t rows, S* to) const {
+        const int width = p.width * W, valid = (p.width - 1) * W + p.last;
+        const S* from = matrix.data + k * matrix.row + (g * panels.columns + p.begin) * matrix.col;
+        if (matrix.col == 1) {
+            copy_rows(from, matrix.row, rows, valid, width, to);
+        } else if (matrix.row == 1) {
+            copy_columns(from, matrix.col, rows, valid, width, to);
+        } else {
+            for (int64_t i = 0; i < rows; ++i)
+                for (int c = 0; c < width; ++c)
+                    to[i * width + c] = c < valid ? from[i * matrix.row + c * matrix.col] : S(0);
+        }
     }
 
     // The next terms of t's sums: a @ piece p of gate g, of all K, or of those in [begin, end), which a holds.
@@ -160,10 +181,7 @@ struct Weights {
         const bool is_packed = lies_packed(p);
         const S* b = is_packed ? packed_panel(p, g) : matrix.data + g * panels.columns + p.begin;
         const int64_t b_row = is_packed ? p.width * W : matrix.row;
-        Segment<S>& segment = t.segments[t.count++];
-        segment.a = a, segment.a_row = a_row, segment.a_col = 1;
-        segment.b = b + begin * b_row, segment.b_row = b_row;
-        segment.K = end - begin, segment.chain = nullptr;
+        add_product(t, a, a_row, 1, b + begin * b_row, b_row, end - begin);
     }
 
    private:
@@ -174,20 +192,7 @@ struct Weights {
     void pack_rows(int64_t number, int64_t k, int64_t rows) const {
         const Piece p = panels.piece(number);
         if (!lies_packed(p)) return;
-        const int width = p.width * W, valid = panels.valid(number);
-        for (int g = 0; g < gates; ++g) {
-            const S* from = matrix.data + k * matrix.row + (g * panels.columns + p.begin) * matrix.col;
-            S* to = packed_panel(p, g) + k * width;
-            if (matrix.col == 1) {
-                copy_rows(from, matrix.row, rows, valid, width, to);
-            } else if (matrix.row == 1) {
-                copy_columns(from, matrix.col, rows, valid, width, to);
-            } else {
-                for (int64_t i = 0; i < rows; ++i)
-                    for (int c = 0; c < width; ++c)
-                        to[i * width + c] = c < valid ? from[i * matrix.row + c * matrix.col] : S(0);
-            }
-        }
+        for (int g = 0; g < gates; ++g) copy_panel(p, g, k, rows, packed_panel(p, g) + k * p.width * W);
     }
 
     S* packed_panel(Piece p, int g) const { return packed + K * (g * panels.padded() + p.begin); }

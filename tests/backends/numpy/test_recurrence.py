@@ -170,7 +170,9 @@ BITS_SIZES = [
     (6, 4, 2, 9),  # so narrow that a tile of four rows takes partial sums, and one of all steps none
     (3, 29, 17, 40),
     (2, 130, 5, 19),
+    (24, 4, 3, 9),  # several partial sums, and many rows where x @ Wx comes first
     (2, 1, 9, 256),  # from here on weights are read in strips
+    (5, 1, 9, 256),  # but for Wx here, which is packed: its sums are divided among threads in another way
     (1, 2, 17, 256),
 ]
 WAYS = [
