@@ -84,8 +84,14 @@ def test_the_tolerance_follows_the_size_of_the_values(backend: Backend, scale: f
 
 
 def test_a_function_that_does_not_move_has_the_gradient_0(backend: Backend) -> None:
-    # Both numbers are 0 then, and only the room for the rounding of f is left.
-    gradcheck(lambda a: 0 * a + 1, lambda u: [0 * u], [backend.xp.ones(3)])
+    # Both numbers are 0 then, and only the room for the rounding of f is left: none where f is 0.
+    for value in (1, 0):
+        gradcheck(lambda a: 0 * a + value, lambda u: [0 * u], [backend.xp.ones(3)])  # noqa: B023
+
+
+def test_each_argument_has_a_name(backend: Backend) -> None:
+    with pytest.raises(ValueError, match="longer"):
+        gradcheck(lambda a, b: a * b, lambda u: [u, u], [backend.xp.ones(3), backend.xp.ones(3)], names=["a"])
 
 
 def test_other_dtypes_are_refused(backend: Backend) -> None:

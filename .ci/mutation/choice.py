@@ -1,4 +1,4 @@
-"""Which tests to run on a change: those that reach its statement, the quick ones first."""
+"""Which tests to run on a change: those that reach its statement, of its own test file first, the quick ones first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from mutation.changes import Change
 from mutation.trial import Trial
 
-type_of_function = ast.FunctionDef | ast.AsyncFunctionDef
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Reach:
             Path(change.module).stem if not change.module.endswith("__init__.py") else Path(change.module).parent.name
         )
 
-        def cost(number: int) -> float:
+        def cost(number: int) -> tuple[bool, float]:
             name, seconds = self.tests[number]
-            return seconds * (0.2 if f"test_{stem}" in name else 1)
+            return f"test_{stem}." not in name, seconds
 
         parts: list[list[int]] = [[], []]
         spent = [0.0, 0.0]
@@ -64,7 +64,7 @@ def _around(path: Path, line: int) -> tuple[range, range]:
         lines = _lines(node)
         if line in lines:
             statement = lines if inside else range(0)
-            head = _body(node) if isinstance(node, type_of_function) else range(0)
+            head = _body(node) if isinstance(node, _Function) else range(0)
     return statement, head
 
 
@@ -77,7 +77,7 @@ def _statements(path: Path) -> list[tuple[ast.stmt, bool]]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.stmt):
                 found.append((child, inside))
-            visit(child, inside or isinstance(child, type_of_function))
+            visit(child, inside or isinstance(child, _Function))
 
     visit(ast.parse(path.read_text(encoding="utf-8")), False)
     return found

@@ -28,7 +28,7 @@ from xrnn import (
     use_fused,
 )
 from xrnn.backend import RECURRENCES, Backend
-from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
@@ -260,7 +260,7 @@ def test_results_and_states_of_a_cell_with_several(backend: Backend) -> None:
         assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
 
 
-@pytest.mark.parametrize("cell", [GRUCell, LSTMCell, RNNCell])
+@pytest.mark.parametrize("cell", [GRUCell, GRUResetBeforeCell, LSTMCell, RNNCell])
 def test_the_built_in_cells_pass_the_check(backend: Backend, cell: Callable[[], Cell]) -> None:
     check_cell(cell(), backend=backend)
 
@@ -432,6 +432,17 @@ class WrongGain(Right):
         run.dparams[0][...] = (dafter[0] * run.xp.sin(at.z[0]) * at.z[1]).sum(axis=0)  # of the last step only
 
 
+class WrongAwayFromZero(Right):
+    """Right where its parameter begins, at zero: there all of dz is zero."""
+
+    def initial_params(self, rng: np.random.Generator, H: int) -> list[HostArray]:
+        return [np.zeros(H)]
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        super().gradient(run, at, dafter, dz, dbefore)
+        dz[...] = 0
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
@@ -443,6 +454,7 @@ class WrongGain(Right):
         (Differs, ["a call of the cell 'Differs' gives another h than forward", "say draws = True"]),
         (WrongDz, ["the gradient of x along a random direction is", "by differences of forward"]),
         (WrongBefore, ["along a random direction is", "by differences of forward"]),
+        (WrongAwayFromZero, ["the gradient of x along a random direction is 0 by backward"]),
         (WrongGain, ["the gradient of gain along a random direction is", "by differences of forward"]),
     ],
 )
@@ -470,6 +482,13 @@ def test_what_is_no_cell() -> None:
         Recurrent(Right(), *weights)
     with one_line(TypeError, "got 2 parameters", "the cell 'rnn' has 3", "pass Wx, Wh, b"):
         Recurrent(RNNCell(), *weights[:2])
+
+
+def test_seeds_that_are_none() -> None:
+    weights = [np.zeros(s) for s in [(D, H), (H, H), (H,)]]
+    assert Recurrent(RNNCell(), *weights, seed=0).seed == 0
+    with one_line(ValueError, "seed is -1", "expected an integer, at least 0"):
+        Recurrent(RNNCell(), *weights, seed=-1)
 
 
 def test_more_states_than_the_cell_has(backend: Backend) -> None:
@@ -504,6 +523,7 @@ def test_layers_draw_apart_from_one_another(backend: Backend) -> None:
     layers = [Recurrent.init(zoneout, D, H, rng=rng, backend=backend) for _ in range(2)]
     layers += [Recurrent(zoneout, *layers[0].params) for _ in range(2)]
     assert len({layer.seed for layer in layers}) == 4
+    assert len({Recurrent.init(zoneout, 1, 1, rng=rng, backend="numpy").seed for _ in range(100)}) == 100
     again = np.random.default_rng(0)
     assert [Recurrent.init(zoneout, D, H, rng=again, backend=backend).seed for _ in range(2)] == [
         layer.seed for layer in layers[:2]
