@@ -9,6 +9,7 @@ line; then each change is tried on those that reach it, in a fork of a process t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from mutation.changes import Change, changes_of
 from mutation.choice import Reach
-from mutation.trial import NOT_NOTICED, NOT_REACHED, run
+from mutation.trial import NO_PROGRAM, NOT_NOTICED, NOT_REACHED, run
 
 ROOT = Path(__file__).resolve().parents[1]
 INSIDE = Path(__file__).with_name("mutation") / "inside"  # for the processes that tests start
@@ -36,21 +37,20 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0, help="which changes are drawn")
     options.add_argument("--every", type=int, default=1, help="try one change of so many")
     options.add_argument("--seconds", type=float, nargs=2, default=(4.0, 30.0), help="of quick tests, and of more")
-    options.add_argument(
-        "--out", type=Path, default=Path(sys.prefix, "mutants"), help="where to keep what was measured"
-    )
+    options.add_argument("--out", type=Path, help="where verdicts are kept, for a run that goes on where one ended")
     chosen = options.parse_args()
-    chosen.out.mkdir(parents=True, exist_ok=True)
+    out = chosen.out or Path(sys.prefix, "mutants", _fingerprint())
+    out.mkdir(parents=True, exist_ok=True)
 
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     path = [str(INSIDE), str(INSIDE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
-    measured = chosen.out / "reach.json"
+    measured = out / "reach.json"
     if not measured.exists():
         subprocess.run([sys.executable, "-m", "mutation.reach", str(measured)], cwd=ROOT, check=True)
     reach = Reach.read(measured)
 
-    verdicts = chosen.out / "verdicts.jsonl"  # also those of a run that was interrupted
+    verdicts = out / "verdicts.jsonl"  # also those of a run that was interrupted
     changes = [change for module in chosen.modules or modules() for change in changes_of(ROOT, module, chosen.seed)]
     changes = changes[:: chosen.every]
 
@@ -58,13 +58,20 @@ def main() -> None:
         with verdicts.open("a", encoding="utf-8") as file:
             file.write(json.dumps([change.key, verdict]) + "\n")
 
-    left = [change for change in changes if change.key not in _read(verdicts)]
+    known = _read(verdicts)
+    left = [change for change in changes if change.key not in known]
     trials = {change.key: reach.trials(ROOT, change, chosen.seconds) for change in left}
     run(ROOT, [trials[change.key][0] for change in left], report)
     known = _read(verdicts)
     alive = [trials[change.key][1] for change in left if known[change.key] == NOT_NOTICED]
     run(ROOT, [trial for trial in alive if trial.tests], report)
     _print(changes, _read(verdicts))
+
+
+def _fingerprint() -> str:
+    """Of the code and its tests: what was found out about others is of no use."""
+    files = [path for name in ("xrnn", "backends", "tests") for path in sorted((ROOT / name).rglob("*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def _read(verdicts: Path) -> dict[str, str]:
@@ -74,6 +81,7 @@ def _read(verdicts: Path) -> dict[str, str]:
 
 
 def _print(changes: list[Change], verdicts: dict[str, str]) -> None:
+    changes = [change for change in changes if verdicts[change.key] != NO_PROGRAM]
     total = Counter(change.module for change in changes)
     alive = [change for change in changes if verdicts[change.key] in (NOT_NOTICED, NOT_REACHED)]
     left = Counter(change.module for change in alive)

@@ -20,18 +20,21 @@ class Reach:
 
     tests: list[tuple[str, float]]
     lines: dict[str, dict[int, list[int]]]
+    collected: dict[str, set[int]]  # the lines that run before the first test
 
     @staticmethod
     def read(path: Path) -> Reach:
         kept = json.loads(path.read_text(encoding="utf-8"))
         lines = {module: {int(line): on for line, on in lines.items()} for module, lines in kept["lines"].items()}
-        return Reach([(name, seconds) for name, seconds in kept["tests"]], lines)
+        collected = {module: set(lines) for module, lines in kept["collected"].items()}
+        return Reach([(name, seconds) for name, seconds in kept["tests"]], lines, collected)
 
-    def trials(self, root: Path, change: Change, budgets: tuple[float, float]) -> list[Trial]:
+    def trials(self, root: Path, change: Change, budgets: tuple[float, float]) -> tuple[Trial, Trial]:
         """The quick tests, and in a trial of their own more: as many as take the seconds in `budgets` together."""
         lines = self.lines.get(change.module, {})
         statement, function = _around(root / change.module, change.line)
-        numbers = {number for line in statement for number in lines.get(line, [])} if statement else set()
+        before_tests = not self.collected.get(change.module, set()).isdisjoint(statement or [change.line])
+        numbers = {number for line in statement for number in lines.get(line, [])}
         if not statement:  # at import: the tests of the function whose signature this is, or of any function
             inside = function or _inside_functions(root / change.module)
             numbers = {number for line in inside for number in lines.get(line, [])}
@@ -51,10 +54,11 @@ class Reach:
             if part == 0 or spent[1] + seconds <= budgets[1]:
                 parts[part].append(number)
                 spent[part] += seconds
-        return [
-            Trial(change, [self.tests[number][0] for number in part], sum(self.tests[number][1] for number in part))
-            for part in parts
-        ]
+        quick, more = ([self.tests[number][0] for number in part] for part in parts)
+        first = Trial(change, quick, spent[0], before_tests=False)
+        if before_tests:  # a new import may show to the quick ones too what they did not notice in functions
+            return first, Trial(change, [*quick, *more], sum(spent), before_tests=True)
+        return first, Trial(change, more, spent[1], before_tests=False)
 
 
 def _around(path: Path, line: int) -> tuple[range, range]:

@@ -48,7 +48,9 @@ class _Measured:
 
 
 def measure(root: Path, out: Path, chosen: list[str]) -> None:
-    """Write to `out`: `tests`, the seconds of each, and `lines`, by module and line the tests that reach it."""
+    """Write to `out`: `tests`, the seconds of each; `lines`, by module and line the tests that reach it; and
+    `collected`, by module the lines that run while the tests are imported and collected, in no test.
+    """
     with tempfile.TemporaryDirectory(prefix="xrnn-reach-") as folder:
         os.environ |= {"MUTANTS_REACH": folder, "MUTANTS_TEST": ""}
         measurement = coverage.Coverage(
@@ -72,7 +74,14 @@ def measure(root: Path, out: Path, chosen: list[str]) -> None:
             }
             for file in data.measured_files()
         }
-        out.write_text(json.dumps({"tests": list(tests.items()), "lines": lines}), encoding="utf-8")
+        collected = {
+            Path(file).relative_to(root).as_posix(): [
+                line for line, reaching in data.contexts_by_lineno(file).items() if "" in reaching
+            ]
+            for file in data.measured_files()
+        }
+        kept = {"tests": list(tests.items()), "lines": lines, "collected": collected}
+        out.write_text(json.dumps(kept), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from mutation.swap import Functions, NotInFunctionsError
 
 NOT_NOTICED: Final = "not noticed"
 NOT_REACHED: Final = "not reached"
+NO_PROGRAM: Final = "no program"
 OUT_OF_TIME: Final = "noticed: out of time"
 _SECONDS: Final = 30.0  # of the processor, in addition to ten times what the tests take unchanged
 _IDLE: Final = 1200  # rounds of waiting in which the trial has used no processor: it hangs
@@ -43,11 +44,16 @@ _LIBRARIES: Final = ("numpy", "safetensors.numpy", "typer", "rich.progress", "hy
 
 @dataclass(frozen=True)
 class Trial:
-    """A change, and the tests to run on it, by their names; together they take `seconds` unchanged."""
+    """A change, and the tests to run on it, by their names.
+
+    seconds       what these tests take together, unchanged
+    before_tests  whether the changed code runs already while the tests are imported and collected
+    """
 
     change: Change
     tests: list[str]
     seconds: float
+    before_tests: bool
 
 
 Report = Callable[[Change, str], None]
@@ -80,7 +86,8 @@ def run(root: Path, trials: list[Trial], report: Report) -> None:
         done = Path(folder, "done")
         pid = os.fork()
         if not pid:
-            _in_functions(root, trials, done, Path(folder), report)
+            inside = [trial for trial in trials if not trial.before_tests]
+            _in_functions(root, inside, done, Path(folder), report)
         if os.waitpid(pid, 0)[1]:
             sys.exit("the process that holds the tests ended with an error: see above")
         tried = set(done.read_text(encoding="utf-8").splitlines()) if done.exists() else set()
@@ -225,6 +232,8 @@ def _in_fork(trial: Trial, test: Callable[[Path], None], out: Path) -> NoReturn:
         status = 0
     except NotInFunctionsError:
         out.write_text(NotInFunctionsError.__name__, encoding="utf-8")
+    except SyntaxError:
+        out.write_text(NO_PROGRAM, encoding="utf-8")
     except BaseException as error:
         out.write_text(f"noticed: {type(error).__name__} outside of the tests", encoding="utf-8")
     finally:

@@ -290,6 +290,17 @@ def test_a_subclass_names_its_blocks_or_has_those_of_its_base() -> None:
     assert (OneMore.from_x, OneMore.from_h, OneMore.from_b) == ((1, 2, 0), (1, 2, 3), (1, 2, 0, 3, 4))
     assert (Changed.from_x, Changed.from_h, Changed.from_b) == ((0,), (0, 1, 2), (0, 1, 2))
 
+    class Fourth(Wide):  # what a class names itself stays, also where it is all that its base has
+        pre = 4
+        from_x = (0, 1, 2)
+
+    assert (Fourth.from_x, Fourth.from_h, Fourth.from_b) == ((0, 1, 2), (0, 1, 2, 3), (0, 1, 2, 3))
+
+    class Fewer(Changed):  # what a base names stays, in a class with as many blocks or more
+        pre = 3
+
+    assert (Fewer.from_x, Fewer.from_h) == ((0,), (0, 1, 2))
+
     class Same(LSTMCell):
         pass
 
