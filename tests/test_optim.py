@@ -291,6 +291,9 @@ def test_bad_input() -> None:
         SGD([linear]).accumulate(Linear.init(2, 3, rng=0, backend=get_backend("numpy")))
     with one_line(TypeError, "layers[0] is a list", "expected a list of layers", "SGD([rnn, linear])"):
         SGD([linear.params])  # type: ignore[list-item]
+    for half in (SimpleNamespace(params=linear.params), SimpleNamespace(grads=linear.grads)):
+        with one_line(TypeError, "layers[0] is a types.SimpleNamespace", "expected a list of layers"):
+            SGD([half])  # type: ignore[list-item]
     with one_line(TypeError, "layers is a xrnn.layers.linear.Linear", "expected a list of layers"):
         Adam(linear)  # type: ignore[arg-type]
     for max_norm in (0, -1, float("nan")):

@@ -37,6 +37,7 @@ OUT_OF_TIME: Final = "noticed: out of time"
 _SECONDS: Final = 30.0  # of the processor, in addition to ten times what the tests take unchanged
 _IDLE: Final = 1200  # rounds of waiting in which the trial has used no processor: it hangs
 _ROUND: Final = 0.1  # seconds
+_FILES: Final = 4  # of tests that a new import of everything imports: most of its time
 _REMEMBERED: Final = 12  # tests that noticed something
 _MEMORY: Final = 6 << 30  # bytes in addition to what is taken at the fork
 _LIBRARIES: Final = ("numpy", "safetensors.numpy", "typer", "rich.progress", "hypothesis", "autograd", "mpmath")
@@ -91,12 +92,13 @@ def run(root: Path, trials: list[Trial], report: Report) -> None:
         if os.waitpid(pid, 0)[1]:
             sys.exit("the process that holds the tests ended with an error: see above")
         tried = set(done.read_text(encoding="utf-8").splitlines()) if done.exists() else set()
+        recent = _Recent()
         for trial in trials:
             if trial.change.key not in tried:
-                report(
-                    trial.change,
-                    _verdict(trial, partial(_import_and_test, root, trial), Path(folder)),
-                )
+                test = partial(_import_and_test, root, trial, recent.first(trial.tests))
+                verdict = _verdict(trial, test, Path(folder))
+                report(trial.change, verdict)
+                recent.add(verdict)
 
 
 def _in_functions(root: Path, trials: list[Trial], done: Path, folder: Path, report: Report) -> NoReturn:
@@ -137,20 +139,20 @@ def _in_functions(root: Path, trials: list[Trial], done: Path, folder: Path, rep
     os._exit(0 if code in (0, 5) else 1)
 
 
-def _import_and_test(root: Path, trial: Trial, out: Path) -> None:
+def _import_and_test(root: Path, trial: Trial, tests: list[str], out: Path) -> None:
+    """In a fork: import the changed module, the tests of a few files, and run those."""
     after = trial.change.applied((root / trial.change.module).read_text(encoding="utf-8"))
     sitecustomize.change(str(root / trial.change.module), after)
     _announce(root, trial, after, out)
     os.chdir(root)
-    wanted = set(trial.tests)
 
     class Plugin(_Quick):
         def pytest_runtestloop(self, session: pytest.Session) -> bool:
-            items = {item.nodeid: item for item in session.items if item.nodeid in wanted}
-            _run_items([items[name] for name in trial.tests if name in items], out)
+            items = {item.nodeid: item for item in session.items}
+            _run_items([items[name] for name in tests if name in items], out)
             return True
 
-    files = sorted({test.partition("::")[0] for test in trial.tests})
+    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))[:_FILES]
     code = pytest.main([*arguments(), *files], plugins=[Plugin()])
     if code not in (0, 5):
         out.write_text("noticed: the tests can't be imported", encoding="utf-8")

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import standin
+from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.layouts import LAYOUTS, lay_out
 from xrnn import Linear, gradcheck
@@ -60,6 +61,14 @@ def test_an_equal_dtype_is_the_layers_own() -> None:
     x = np.ones((4, D), np.dtype("float32", metadata={"unit": "V"}))
     assert x.dtype is not linear.params[0].dtype
     assert_array_equal(linear(x), linear(np.ones((4, D), "float32")))
+
+
+def test_an_equal_device_is_the_layers_own() -> None:
+    linear = Linear.init(D, C, rng=0, backend=STANDIN)
+    with standin.cuda.Device(0):
+        x = standin.ones((4, D), "float32")
+    assert x.device is not linear.params[0].device
+    assert linear(x).device == linear.params[0].device
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -369,6 +369,50 @@ def test_blocks_that_are_none(name: str, fed: tuple[int, ...]) -> None:
         Recurrent(cell, *(np.zeros(s) for s in [(D, 3 * H), (H, 3 * H), (3 * H,)]))
 
 
+class Integrator(Cell):
+    """m' = m / 2 + tanh(z), h' = 0.3 h + m': h acts past z beside another state."""
+
+    states = ("h", "m")
+    kept = 1  # tanh(z)
+    keeps_z = False
+
+    def step(self, run: Any, at: Any) -> None:
+        run.xp.tanh(at.z[0], out=at.kept[0])
+        at.after[1][...] = at.before[1] / 2 + at.kept[0]
+        at.after[0][...] = 0.3 * at.before[0] + at.after[1]
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        dm = dafter[0] + dafter[1]
+        dz[0] = dm * (1 - at.kept[0] ** 2)
+        dbefore[0][...], dbefore[1][...] = 0.3 * dafter[0], dm / 2
+
+
+class IntegratorByItself(Integrator):
+    """The same with a recurrent term of its own."""
+
+    recurs = True
+
+    def recur(self, run: Any, at: Any) -> None:
+        at.z[0] += at.before[0] @ run.W
+
+    def recur_gradient(self, run: Any, at: Any, dz: Any, dh: Any) -> None:
+        dh += dz[0] @ run.W
+
+    def recur_weights(self, xp: Any, at: Any, dz: Any, dWh: Any) -> None:
+        H = dWh.shape[0]
+        dWh[...] = at.before[0].reshape(-1, H).T @ dz[:, 0].reshape(-1, H)
+
+
+def test_h_past_z_beside_another_state(backend: Backend) -> None:
+    layers = []
+    for cell in (Integrator(), IntegratorByItself()):
+        check_cell(cell, backend=backend)
+        layers.append(layer_of(cell, backend))
+    x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
+    for got, want in zip(*(gradients(layer, backend, x, dh) for layer in layers), strict=True):
+        assert_allclose(got, want, rtol=0, atol=1e-12)
+
+
 # ---- gradients that are wrong ----
 
 

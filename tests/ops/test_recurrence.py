@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -103,6 +103,9 @@ def test_inference_gives_the_bits_of_training_and_keeps_the_states_only(
         assert_array_equal(got, want)
 
 
+@example(p=problem("rnn", (5, 3, 2, 4), "float64"))
+@example(p=problem("rnn", (5, 3, 2, 4), "float64", reverse=True))
+@example(p=problem("lstm", (5, 3, 2, 4), "float64", lengths=[5, 2, 4]))
 @given(p=problems())
 def test_chunks_change_nothing_but_the_memory(backend: Backend, p: Problem) -> None:
     """Chunks of one or two steps: values to rounding, since a product of fewer rows may sum in another order."""
