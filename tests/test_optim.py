@@ -293,7 +293,7 @@ def test_bad_input() -> None:
         SGD([linear.params])  # type: ignore[list-item]
     for half in (SimpleNamespace(params=linear.params), SimpleNamespace(grads=linear.grads)):
         with one_line(TypeError, "layers[0] is a types.SimpleNamespace", "expected a list of layers"):
-            SGD([half])  # type: ignore[list-item]
+            SGD([half])
     with one_line(TypeError, "layers is a xrnn.layers.linear.Linear", "expected a list of layers"):
         Adam(linear)  # type: ignore[arg-type]
     for max_norm in (0, -1, float("nan")):

@@ -30,8 +30,8 @@ class Functions:
         """Make the functions of the file `path` run the code `after` instead of `before`."""
         pairs = list(_changed(compile(before, path, "exec"), compile(after, path, "exec")))
         for old, new in pairs:
-            functions = self._functions.get(_place(old))
-            if not functions:
+            functions = self._functions[_place(old)]
+            if not functions and "<locals>" not in old.co_qualname:
                 raise NotInFunctionsError
             for function in functions:
                 try:
@@ -41,13 +41,16 @@ class Functions:
 
 
 def _changed(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
-    """The functions that differ. One inside another comes with it, and on its own if it exists already."""
+    """The functions that differ, from the outside in: one inside another may exist already."""
     if not old.co_flags & inspect.CO_OPTIMIZED and _own(old) != _own(new):
         raise NotInFunctionsError  # of a module or a class
+    if [each.co_qualname for each in _inner(old)] != [each.co_qualname for each in _inner(new)]:
+        return  # of a function, which has lost one inside it
     for inner, other in zip(_inner(old), _inner(new), strict=True):
         if inner.co_flags & inspect.CO_OPTIMIZED:
             if inner != other:
                 yield inner, other
+                yield from _changed(inner, other)
         else:
             yield from _changed(inner, other)
 

@@ -526,6 +526,34 @@ def test_own_gradients_are_overwritten_not_added_to(backend: Backend) -> None:
         assert_array_equal(got, want)
 
 
+class Training(Right):
+    """Notes what `run.training` says."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, bool]] = []
+
+    def step(self, run: Any, at: Any) -> None:
+        self.said.append(("step", run.training))
+        super().step(run, at)
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        self.said.append(("gradient", run.training))
+        super().gradient(run, at, dafter, dz, dbefore)
+
+
+def test_a_cell_is_told_whether_it_is_in_training(backend: Backend) -> None:
+    layer, x = layer_of(Training(), backend), draw(backend, 1, N, D)
+    layer.backward(layer.forward(x))
+    layer(x)
+    layer.stream(x)
+    assert layer.cell.said == [  # type: ignore[attr-defined]
+        ("step", True),
+        ("gradient", True),
+        ("step", False),
+        ("step", False),
+    ]
+
+
 # ---- bad input ----
 
 

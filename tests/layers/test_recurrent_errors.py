@@ -48,7 +48,7 @@ def test_wrong_shape_of_h_prev(backend: Backend, rnn: RNN, shape: tuple[int, ...
 class TwoMemories(LSTMCell):
     """An LSTM with a third state, which stays as it is."""
 
-    states = ("h", "c", "m")
+    states: tuple[str, ...] = ("h", "c", "m")  # type: ignore[assignment]
 
     def step(self, run: Any, at: Any) -> None:
         at.after[2][...] = at.before[2]
