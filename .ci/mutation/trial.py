@@ -35,7 +35,7 @@ NOT_REACHED: Final = "not reached"
 NO_PROGRAM: Final = "no program"
 OUT_OF_TIME: Final = "noticed: out of time"
 _SECONDS: Final = 30.0  # of the processor, in addition to ten times what the tests take unchanged
-_IDLE: Final = 1200  # rounds of waiting in which the trial has used no processor: it hangs
+_IDLE: Final = 300  # rounds of waiting in which the trial has used no processor: it hangs
 _ROUND: Final = 0.1  # seconds
 _FILES: Final = 4  # of tests that a new import of everything imports: most of its time
 _REMEMBERED: Final = 12  # tests that noticed something
@@ -252,10 +252,29 @@ def _wait(pid: int) -> int | None:
             return status
         time.sleep(pause)
         pause = min(_ROUND, pause * 1.5)
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        now = sum(map(int, fields[11:15]))
+        now = sum(map(_used, _tree(pid)))
         idle, used = (idle + 1, used) if now == used else (0, now)
         if idle > _IDLE:
-            os.kill(pid, signal.SIGKILL)
+            for each in reversed(_tree(pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGKILL)
             os.waitpid(pid, 0)
             return None
+
+
+def _tree(pid: int) -> list[int]:
+    """The process and what it has started."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended
+        return []
+    return [pid, *(each for child in children for each in _tree(int(child)))]
+
+
+def _used(pid: int) -> int:
+    """The time of the processor that it has taken, and those that it has waited for, in ticks."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(map(int, fields[11:15]))
