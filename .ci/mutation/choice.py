@@ -38,6 +38,7 @@ class Reach:
         if not statement:  # at import: the tests of the function whose signature this is, or of any function
             inside = function or _inside_functions(root / change.module)
             numbers = {number for line in inside for number in lines.get(line, [])}
+            numbers = numbers or self._of_folder(change.module)  # a module without functions
         stem = (
             Path(change.module).stem if not change.module.endswith("__init__.py") else Path(change.module).parent.name
         )
@@ -59,6 +60,10 @@ class Reach:
         if before_tests:  # a new import may show to the quick ones too what they did not notice in functions
             return first, Trial(change, [*quick, *more], sum(spent), before_tests=True)
         return first, Trial(change, more, spent[1], before_tests=False)
+
+    def _of_folder(self, module: str) -> set[int]:
+        folder = Path("tests", *Path(module).parent.parts[module.startswith("xrnn/") :]).as_posix()
+        return {number for number, (name, _) in enumerate(self.tests) if name.startswith(f"{folder}/")}
 
 
 def _around(path: Path, line: int) -> tuple[range, range]:
