@@ -114,9 +114,10 @@ def test_one_step_is_a_sequence_of_length_one(backend: Backend, cell: str, rever
     p = problem(cell, (1, 4, 3, 5), "float32", reverse=reverse)
     step, sequence = Run(p, backend), Run(p, backend)
     step.x, step.dstates = step.x[0], [d[0] for d in step.dstates]
-    for got, want in zip(step.forward(), sequence.forward(), strict=True):
-        assert got.shape == (4, 5)
+    for got, called, want in zip(step.forward(), step.call(), sequence.forward(), strict=True):
+        assert got.shape == called.shape == (4, 5)
         assert_array_equal(got, want[0])
+        assert_array_equal(called, want[0])
     found = step.backward()
     for name, want in sequence.backward().items():
         assert_array_equal(found[name], want[0] if name == "dx" else want)
