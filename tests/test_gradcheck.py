@@ -83,6 +83,11 @@ def test_the_tolerance_follows_the_size_of_the_values(backend: Backend, scale: f
         gradcheck(lambda a: a * a * a, lambda u: [2.99 * u * a * a], [a], eps=1e-6 * scale)
 
 
+def test_rounding_of_large_values_is_allowed_for(backend: Backend) -> None:
+    """Differences of values near a million keep few digits of a gradient of 1."""
+    gradcheck(lambda a: a + 1e6, lambda u: [u], [backend.asarray(np.random.default_rng(0).standard_normal(50))])
+
+
 def test_a_function_that_does_not_move_has_the_gradient_0(backend: Backend) -> None:
     # Both numbers are 0 then, and only the room for the rounding of f is left: none where f is 0.
     for value in (1, 0):
