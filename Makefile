@@ -2,7 +2,8 @@
 # make test     run the tests, one process a core; in a single one where ARGS say which tests
 # make check    formatting, lint, types, and the direction of imports
 # make bench    measure, and compare with the other libraries
-# make mutants  change the code in small ways, and list those that no test notices; ARGS="xrnn/gradcheck.py" says where
+# make mutants  change the code in small ways, and list those that no test notices; ARGS="xrnn/gradcheck.py" says where;
+#               docs/mutants.md says how it is done, and what it found
 # make gpu-check   on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes
 # make clean    remove what the others made
 #

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from tests.errors import one_line
+from xrnn import files
 from xrnn.files import (
     FileError,
     OccupiedError,
@@ -180,6 +182,45 @@ def test_a_name_is_reserved_once(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["other"]
 
 
+@POSIX
+def test_another_writer_leaves_a_file_alone_until_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_replace = os.replace
+
+    def replace(aside: Path, path: Path) -> None:
+        check_writable(tmp_path / "other")  # removes what killed processes left
+        really_replace(aside, path)
+
+    monkeypatch.setattr("xrnn.files.os.replace", replace)
+    replace_file(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+@POSIX
+@pytest.mark.parametrize("put_another", [False, True])
+def test_a_file_that_was_taken_for_a_leftover_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, put_another: bool
+) -> None:
+    really_lock = files._lock
+    taken: list[str] = []
+
+    def lock(file: Any, *, wait: bool) -> None:
+        if wait and not taken:
+            taken.append(file.name)
+            os.unlink(file.name)
+            if put_another:
+                Path(file.name).touch()
+        really_lock(file, wait=wait)
+
+    monkeypatch.setattr("xrnn.files._lock", lock)
+    with reserved(tmp_path / "file"):
+        assert taken
+        with pytest.raises(FileExistsError), reserved(tmp_path / "file"):
+            pass
+    assert not os.listdir(tmp_path)
+
+
 def test_the_check_leaves_nothing(tmp_path: Path) -> None:
     strangers = tmp_path / ".download.1f2e.partial"
     strangers.touch()
@@ -294,6 +335,7 @@ def test_what_is_shown_steers_no_terminal(tmp_path: Path) -> None:
     assert printable("a\x1b]0;title\x07\u202eé\udcff\n") == "a�]0;title��é��"
     assert printable("a\n\tb\r", keep="\n\t") == "a\n\tb�"
     assert quoted("x" * 100 + "\x1b") == "x" * 80 + "…"
+    assert (quoted("x" * 80), quoted("x" * 81)) == ("x" * 80, "x" * 80 + "…")
     path = example(tmp_path / "\x1b[2J")
     with open_arrays(path, WANTED) as file, pytest.raises(FileError) as caught:
         file.check({"\x1b[2J": Spec(())})

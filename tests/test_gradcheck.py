@@ -83,9 +83,21 @@ def test_the_tolerance_follows_the_size_of_the_values(backend: Backend, scale: f
         gradcheck(lambda a: a * a * a, lambda u: [2.99 * u * a * a], [a], eps=1e-6 * scale)
 
 
+def test_rounding_of_large_values_is_allowed_for(backend: Backend) -> None:
+    """Differences of values near a million keep few digits of a gradient of 1."""
+    gradcheck(lambda a: a + 1e6, lambda u: [u], [backend.asarray(np.random.default_rng(0).standard_normal(50))])
+
+
 def test_a_function_that_does_not_move_has_the_gradient_0(backend: Backend) -> None:
-    # Both numbers are 0 then, and only the room for the rounding of f is left.
-    gradcheck(lambda a: 0 * a + 1, lambda u: [0 * u], [backend.xp.ones(3)])
+    # Both numbers are 0 then, and only the room for the rounding of f is left: none where f is 0.
+    for value in (1, 0):
+        gradcheck(lambda a: 0 * a + value, lambda u: [0 * u], [backend.xp.ones(3)])  # noqa: B023
+
+
+def test_each_argument_has_a_name(backend: Backend) -> None:
+    for names in (["a"], ["a", "b", "c"]):
+        with one_line(ValueError, f"got {len(names)} names for 2 arguments", "expected a name for each"):
+            gradcheck(lambda a, b: a * b, lambda u: [u, u], [backend.xp.ones(3), backend.xp.ones(3)], names=names)
 
 
 def test_other_dtypes_are_refused(backend: Backend) -> None:

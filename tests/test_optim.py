@@ -22,6 +22,27 @@ STEPS = 5
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 
 
+class SignDescent(Optimizer):
+    """An optimizer of one's own: p -= lr · sign(dp)."""
+
+    def _update(self) -> None:
+        for p, dp in zip(self.params, self.grads, strict=True):
+            p -= self.lr * np.sign(dp)
+
+
+def test_an_optimizer_of_ones_own_holds_no_state_unless_it_says_so() -> None:
+    linear = Linear.init(3, 2, rng=0, dtype="float64", backend="numpy")
+    linear.backward(linear.forward(np.ones((4, 3))))
+    optimizer = SignDescent([linear], 0.25)
+    expected = [p - 0.25 * np.sign(dp) for p, dp in zip(linear.params, linear.grads, strict=True)]
+    optimizer.step()
+    for got, want in zip(linear.params, expected, strict=True):
+        assert_array_equal(got, want)
+    assert (optimizer.state, optimizer.steps, linear.updates) == ({}, 1, 1)
+    with pytest.raises(NotImplementedError):
+        Optimizer([linear], 0.1).step()
+
+
 def run(backend: Backend, make: Callable[[list[Any]], Optimizer], dtype: str) -> list[HostArray]:
     """Two layers' parameters after STEPS steps with the gradients of `gradients`."""
     rng = np.random.default_rng(0)
@@ -270,6 +291,9 @@ def test_bad_input() -> None:
         SGD([linear]).accumulate(Linear.init(2, 3, rng=0, backend=get_backend("numpy")))
     with one_line(TypeError, "layers[0] is a list", "expected a list of layers", "SGD([rnn, linear])"):
         SGD([linear.params])  # type: ignore[list-item]
+    for half in (SimpleNamespace(params=linear.params), SimpleNamespace(grads=linear.grads)):
+        with one_line(TypeError, "layers[0] is a types.SimpleNamespace", "expected a list of layers"):
+            SGD([half])
     with one_line(TypeError, "layers is a xrnn.layers.linear.Linear", "expected a list of layers"):
         Adam(linear)  # type: ignore[arg-type]
     for max_norm in (0, -1, float("nan")):

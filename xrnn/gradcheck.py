@@ -31,9 +31,11 @@ def gradcheck(
     arrays of one backend; neither function may change them.
 
     Raises GradientMismatchError with both numbers, or where a gradient is missing or has another shape; TypeError
-    for arguments that are not float64.
+    for arguments that are not float64; ValueError for another number of names than of arguments.
     """
     names = names or [f"argument {i}" for i in range(len(args))]
+    if len(names) != len(args):
+        raise ValueError(f"got {len(names)} names for {len(args)} arguments: expected a name for each, or no names")
     for name, arg in zip(names, args, strict=True):
         backend = backend_of(arg, name)
         if arg.dtype != np.float64:

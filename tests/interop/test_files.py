@@ -35,6 +35,7 @@ from xrnn import (
 )
 from xrnn.backend import Backend
 from xrnn.files import FileError
+from xrnn.interop.description import canonical, take_apart
 
 
 class ScaledByOne(Scaled):
@@ -132,6 +133,17 @@ class MyRNN(RNN):
 class Holding(Cell):
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+def test_a_description_of_the_greatest_length(tmp_path: Path) -> None:
+    def layer(spare: int) -> Recurrent:
+        return Recurrent.init(Scaled(0.5, "x" * spare), D, H, backend="numpy", seed=5)
+
+    spare = 2**16 - len(canonical(take_apart(layer(0))[0]))
+    save(tmp_path / "layer", layer(spare))
+    assert load(tmp_path / "layer", cells={"Scaled": Scaled}).cell.note == "x" * spare
+    with one_line(ValueError, "the description of layer has 65,537 characters", "expected at most 65,536"):
+        save(tmp_path / "layer", layer(spare + 1))
 
 
 def nested(depth: int) -> Any:

@@ -255,6 +255,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "bfloat16": (changed(lambda module: module.bfloat16()), TypeError, "torch.bfloat16: expected torch.float32 or"),
     "dtypes": (replaced("bias_hh_l0", (12,), torch.float32), TypeError, "bias_hh_l0 of module has dtype torch.float32"),
+    "the first dtype": (
+        replaced("weight_ih_l0", (12, 2), torch.float32),
+        TypeError,
+        "weight_hh_l0 of module has dtype torch.float64",
+    ),
     "a shape": (
         replaced("weight_hh_l0", (12, 2)),
         ValueError,
@@ -275,6 +280,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dropout of 1": (lambda: Configuration(num_layers=2, dropout=1.0).module(), ValueError, "dropout is 1.0: expected"),
     "a missing key": (
         changed(lambda module: module._parameters.pop("bias_hh_l0")),
+        ValueError,
+        f"the state dict of module lacks bias_hh_l0: {KEYS}",
+    ),
+    "two missing keys": (
+        changed(lambda module: [module._parameters.pop(name) for name in ("bias_hh_l0", "bias_ih_l0")]),
         ValueError,
         f"the state dict of module lacks bias_hh_l0: {KEYS}",
     ),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 
+from xrnn.jobs import plot
 from xrnn.jobs.errors import OutputError
 from xrnn.jobs.picture import check_format, holds_own_picture, is_own_picture
 from xrnn.jobs.plot import plot_losses
@@ -23,6 +26,31 @@ def test_a_picture_is_written_and_known_again(tmp_path: Path, name: str, start: 
     assert path.read_bytes().startswith(start)
     assert is_own_picture(path)
     assert holds_own_picture(path.read_bytes())
+
+
+@pytest.mark.parametrize(("steps", "window"), [(1, 1), (99, 1), (100, 2), (300, 6)])
+def test_what_a_picture_shows(monkeypatch: pytest.MonkeyPatch, steps: int, window: int) -> None:
+    figure = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'").Figure()
+    monkeypatch.setattr(plot, "write_picture", lambda path, size, draw, put: draw(figure) or True)
+    losses = list(np.random.default_rng(0).uniform(1, 8, steps))
+    assert plot_losses(Path("loss.svg"), losses, "bits per character", LEVELS)
+    (axes,) = figure.axes
+    (each, *means, ours, zlib) = axes.get_lines()
+    assert_array_equal(each.get_xydata(), np.transpose([np.arange(1, steps + 1), losses]))
+    assert len(means) == (window > 1)
+    for mean in means:
+        averages = [np.mean(losses[end - window : end]) for end in range(window, steps + 1)]
+        assert_allclose(mean.get_xydata(), np.transpose([np.arange(window, steps + 1), averages]))
+    assert (ours.get_ydata()[0], zlib.get_ydata()[0]) == (2.0, 2.5)
+    assert ours.get_linestyle() != zlib.get_linestyle()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "each step",
+        *(f"mean of {window} steps" for _ in means),
+        "held out: 2.000",
+        "held out, zlib level 9: 2.500",
+    ]
+    assert (axes.get_xlim(), axes.get_ylim()[0]) == ((1, max(2, steps)), 0)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "bits per character")
 
 
 @pytest.mark.parametrize("name", ["theirs.png", "theirs.svg", "theirs.pdf"])

@@ -67,6 +67,15 @@ def test_a_terminal_gets_a_bar_and_a_line_that_stays(clock: Clock) -> None:
     assert "━" in shown
     assert re.search(FIGURES.format(step=10, time="0:15 left"), shown)
     assert re.search(FIGURES.format(step=30, time="took 0:15"), shown)
+    assert "\x1b[2K" in shown[shown.rindex("━") :]  # the bar itself does not stay
+
+
+@pytest.mark.parametrize("first", [0, 1000])
+def test_a_run_without_a_step_says_nothing(clock: Clock, first: int) -> None:
+    output = io.StringIO()
+    with TrainingProgress(Terminal(output), Goal(5, 0.0, clock.now), Counted(first)) as shown:
+        shown.finish()
+    assert not output.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,20 @@ def test_directions_and_sizes_that_do_not_fit(backend: Backend) -> None:
         Bidirectional(Linear.init(D, 2, backend=backend), back)  # type: ignore[arg-type]
 
 
+def test_sizes_are_compared_by_value(backend: Backend) -> None:
+    """Python holds each integer up to 256 once, and larger ones as often as they come up."""
+    both = Bidirectional(RNN.init(300, 2, backend=backend), GRU.init(300, 2, reverse=True, backend=backend))
+    assert both.input_size == 300
+
+
+def test_caches_of_other_layers(backend: Backend) -> None:
+    both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
+    h, _ = both.forward(x)
+    for cache in ([], both.cache[:1], [*both.cache, both.cache[0]], [both.cache[0], None]):
+        with one_line(ValueError, "cache is no Bidirectional's", "take layer.cache after the forward"):
+            both.backward(h, cache=cache)
+
+
 def test_a_stream(backend: Backend) -> None:
     both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
     with one_line(ValueError, "a Bidirectional has a half that runs in reverse", "expected layers that run forward"):

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import problems, standin
+from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.layouts import LAYOUTS, lay_out
 from tests.reference import solve_affine
@@ -55,6 +56,22 @@ def test_gradients_match_differences(backend: Backend, linear: Linear, leading: 
     gradcheck(forward, lambda u: [linear.backward(u), *linear.grads], [x, *weights])
 
 
+def test_an_equal_dtype_is_the_layers_own() -> None:
+    """A dtype that carries metadata equals the one without, and is another object."""
+    linear = Linear.init(D, C, rng=0, backend="numpy")
+    x = np.ones((4, D), np.dtype("float32", metadata={"unit": "V"}))
+    assert x.dtype is not linear.params[0].dtype
+    assert_array_equal(linear(x), linear(np.ones((4, D), "float32")))
+
+
+def test_an_equal_device_is_the_layers_own() -> None:
+    linear = Linear.init(D, C, rng=0, backend=STANDIN)
+    with standin.cuda.Device(0):
+        x = standin.ones((4, D), "float32")
+    assert x.device is not linear.params[0].device
+    assert linear(x).device == linear.params[0].device
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_memory_layout(backend: Backend, layout: str) -> None:
     rng = np.random.default_rng(0)
@@ -84,7 +101,7 @@ def test_bad_input(backend: Backend, linear: Linear) -> None:
     xp = backend.xp
     with one_line(RuntimeError, "backward needs a forward before it"):
         linear.backward(xp.zeros((4, C)))
-    for shape in [(), (D + 1,), (4, D + 1)]:
+    for shape in [(), (D + 1,), (4, D + 1), (4, D - 1)]:
         with one_line(ValueError, f"x has shape {shape}", "expects (..., 3)", "W is (3, 5)"):
             linear.forward(xp.zeros(shape))
     with one_line(TypeError, "x has dtype int64", "computes in float64", "x.astype('float64')"):
@@ -102,8 +119,9 @@ def test_bad_input(backend: Backend, linear: Linear) -> None:
 
 def test_weights_that_do_not_fit(backend: Backend) -> None:
     zeros = backend.xp.zeros
-    with one_line(ValueError, "W has shape (3,)", "expects (D, C)"):
-        Linear(zeros(D), zeros(C))
+    for shape in [(D,), (D, C, 1)]:
+        with one_line(ValueError, f"W has shape {shape}", "expects (D, C)"):
+            Linear(zeros(shape), zeros(C))
     with one_line(ValueError, "b has shape (3,)", "expects (5,)", "W is (3, 5)"):
         Linear(zeros((D, C)), zeros(D))
     with one_line(TypeError, "b has dtype float32", "computes in float64", "b.astype('float64')"):

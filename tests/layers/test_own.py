@@ -28,7 +28,7 @@ from xrnn import (
     use_fused,
 )
 from xrnn.backend import RECURRENCES, Backend
-from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
@@ -260,7 +260,7 @@ def test_results_and_states_of_a_cell_with_several(backend: Backend) -> None:
         assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
 
 
-@pytest.mark.parametrize("cell", [GRUCell, LSTMCell, RNNCell])
+@pytest.mark.parametrize("cell", [GRUCell, GRUResetBeforeCell, LSTMCell, RNNCell])
 def test_the_built_in_cells_pass_the_check(backend: Backend, cell: Callable[[], Cell]) -> None:
     check_cell(cell(), backend=backend)
 
@@ -289,6 +289,17 @@ def test_a_subclass_names_its_blocks_or_has_those_of_its_base() -> None:
     assert (Wide.from_x, Wide.from_h, Wide.from_b) == ((0, 1, 2),) * 3
     assert (OneMore.from_x, OneMore.from_h, OneMore.from_b) == ((1, 2, 0), (1, 2, 3), (1, 2, 0, 3, 4))
     assert (Changed.from_x, Changed.from_h, Changed.from_b) == ((0,), (0, 1, 2), (0, 1, 2))
+
+    class Fourth(Wide):  # what a class names itself stays, also where it is all that its base has
+        pre = 4
+        from_x = (0, 1, 2)
+
+    assert (Fourth.from_x, Fourth.from_h, Fourth.from_b) == ((0, 1, 2), (0, 1, 2, 3), (0, 1, 2, 3))
+
+    class Fewer(Changed):  # what a base names stays, in a class with as many blocks or more
+        pre = 3
+
+    assert (Fewer.from_x, Fewer.from_h) == ((0,), (0, 1, 2))
 
     class Same(LSTMCell):
         pass
@@ -356,6 +367,50 @@ def test_blocks_that_are_none(name: str, fed: tuple[int, ...]) -> None:
     setattr(cell, name, fed)
     with one_line(ValueError, f"the cell 'Beyond' has {name} = {fed} and pre = 3", "expected blocks from 0 to 2"):
         Recurrent(cell, *(np.zeros(s) for s in [(D, 3 * H), (H, 3 * H), (3 * H,)]))
+
+
+class Integrator(Cell):
+    """m' = m / 2 + tanh(z), h' = 0.3 h + m': h acts past z beside another state."""
+
+    states = ("h", "m")
+    kept = 1  # tanh(z)
+    keeps_z = False
+
+    def step(self, run: Any, at: Any) -> None:
+        run.xp.tanh(at.z[0], out=at.kept[0])
+        at.after[1][...] = at.before[1] / 2 + at.kept[0]
+        at.after[0][...] = 0.3 * at.before[0] + at.after[1]
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        dm = dafter[0] + dafter[1]
+        dz[0] = dm * (1 - at.kept[0] ** 2)
+        dbefore[0][...], dbefore[1][...] = 0.3 * dafter[0], dm / 2
+
+
+class IntegratorByItself(Integrator):
+    """The same with a recurrent term of its own."""
+
+    recurs = True
+
+    def recur(self, run: Any, at: Any) -> None:
+        at.z[0] += at.before[0] @ run.W
+
+    def recur_gradient(self, run: Any, at: Any, dz: Any, dh: Any) -> None:
+        dh += dz[0] @ run.W
+
+    def recur_weights(self, xp: Any, at: Any, dz: Any, dWh: Any) -> None:
+        H = dWh.shape[0]
+        dWh[...] = at.before[0].reshape(-1, H).T @ dz[:, 0].reshape(-1, H)
+
+
+def test_h_past_z_beside_another_state(backend: Backend) -> None:
+    layers = []
+    for cell in (Integrator(), IntegratorByItself()):
+        check_cell(cell, backend=backend)
+        layers.append(layer_of(cell, backend))
+    x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
+    for got, want in zip(*(gradients(layer, backend, x, dh) for layer in layers), strict=True):
+        assert_allclose(got, want, rtol=0, atol=1e-12)
 
 
 # ---- gradients that are wrong ----
@@ -432,6 +487,17 @@ class WrongGain(Right):
         run.dparams[0][...] = (dafter[0] * run.xp.sin(at.z[0]) * at.z[1]).sum(axis=0)  # of the last step only
 
 
+class WrongAwayFromZero(Right):
+    """Right where its parameter begins, at zero: there all of dz is zero."""
+
+    def initial_params(self, rng: np.random.Generator, H: int) -> list[HostArray]:
+        return [np.zeros(H)]
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        super().gradient(run, at, dafter, dz, dbefore)
+        dz[...] = 0
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
@@ -443,6 +509,7 @@ class WrongGain(Right):
         (Differs, ["a call of the cell 'Differs' gives another h than forward", "say draws = True"]),
         (WrongDz, ["the gradient of x along a random direction is", "by differences of forward"]),
         (WrongBefore, ["along a random direction is", "by differences of forward"]),
+        (WrongAwayFromZero, ["the gradient of x along a random direction is 0 by backward"]),
         (WrongGain, ["the gradient of gain along a random direction is", "by differences of forward"]),
     ],
 )
@@ -459,6 +526,34 @@ def test_own_gradients_are_overwritten_not_added_to(backend: Backend) -> None:
         assert_array_equal(got, want)
 
 
+class Training(Right):
+    """Notes what `run.training` says."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, bool]] = []
+
+    def step(self, run: Any, at: Any) -> None:
+        self.said.append(("step", run.training))
+        super().step(run, at)
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        self.said.append(("gradient", run.training))
+        super().gradient(run, at, dafter, dz, dbefore)
+
+
+def test_a_cell_is_told_whether_it_is_in_training(backend: Backend) -> None:
+    layer, x = layer_of(Training(), backend), draw(backend, 1, N, D)
+    layer.backward(layer.forward(x))
+    layer(x)
+    layer.stream(x)
+    assert layer.cell.said == [  # type: ignore[attr-defined]
+        ("step", True),
+        ("gradient", True),
+        ("step", False),
+        ("step", False),
+    ]
+
+
 # ---- bad input ----
 
 
@@ -470,6 +565,13 @@ def test_what_is_no_cell() -> None:
         Recurrent(Right(), *weights)
     with one_line(TypeError, "got 2 parameters", "the cell 'rnn' has 3", "pass Wx, Wh, b"):
         Recurrent(RNNCell(), *weights[:2])
+
+
+def test_seeds_that_are_none() -> None:
+    weights = [np.zeros(s) for s in [(D, H), (H, H), (H,)]]
+    assert Recurrent(RNNCell(), *weights, seed=0).seed == 0
+    with one_line(ValueError, "seed is -1", "expected an integer, at least 0"):
+        Recurrent(RNNCell(), *weights, seed=-1)
 
 
 def test_more_states_than_the_cell_has(backend: Backend) -> None:
@@ -504,6 +606,7 @@ def test_layers_draw_apart_from_one_another(backend: Backend) -> None:
     layers = [Recurrent.init(zoneout, D, H, rng=rng, backend=backend) for _ in range(2)]
     layers += [Recurrent(zoneout, *layers[0].params) for _ in range(2)]
     assert len({layer.seed for layer in layers}) == 4
+    assert len({Recurrent.init(zoneout, 1, 1, rng=rng, backend="numpy").seed for _ in range(100)}) == 100
     again = np.random.default_rng(0)
     assert [Recurrent.init(zoneout, D, H, rng=again, backend=backend).seed for _ in range(2)] == [
         layer.seed for layer in layers[:2]

@@ -113,9 +113,10 @@ def test_one_step_is_a_sequence_of_length_one(backend: Backend, cell: str, rever
     p = problem(cell, (1, 4, 3, 5), "float32", reverse=reverse)
     step, sequence = Run(p, backend), Run(p, backend)
     step.x, step.dstates = step.x[0], [d[0] for d in step.dstates]
-    for got, want in zip(step.forward(), sequence.forward(), strict=True):
-        assert got.shape == (4, 5)
+    for got, called, want in zip(step.forward(), step.call(), sequence.forward(), strict=True):
+        assert got.shape == called.shape == (4, 5)
         assert_array_equal(got, want[0])
+        assert_array_equal(called, want[0])
     found = step.backward()
     for name, want in sequence.backward().items():
         assert_array_equal(found[name], want[0] if name == "dx" else want)
@@ -438,6 +439,13 @@ def test_a_leak_is_the_layers_own(backend: Backend) -> None:
     expected = backend.to_numpy(layer(x)).copy()
     leak[...] = 0.9
     assert_array_equal(backend.to_numpy(layer(x)), expected)
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+def test_a_layer_runs_forward_unless_it_is_told_otherwise(backend: Backend, kind: Any) -> None:
+    layer = kind.init(3, 5, rng=0, backend=backend)
+    assert not layer.reverse
+    assert not kind(*layer.params).reverse
 
 
 def test_options_of_init(backend: Backend) -> None:

@@ -13,7 +13,9 @@ from tests.errors import one_line
 from tests.standin.counting import no_waiting
 from xrnn import GRU, LSTM, RNN, SGD, Adam, Bidirectional, Cell, Embedding, Linear, Recurrent, Stack, asarray
 from xrnn.backend import Backend
+from xrnn.ops.cell import Step
 from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lstm import LSTMCell
 
 D, H, T, N = 3, 5, 6, 4
 
@@ -27,7 +29,7 @@ def zeros(backend: Backend, *shape: int, dtype: str = "float32") -> Any:
     return backend.xp.zeros(shape, dtype)
 
 
-@pytest.mark.parametrize("shape", [(), (D,), (N, D + 1), (T, N, D + 1), (N, D, T), (2, T, N, D)], ids=str)
+@pytest.mark.parametrize("shape", [(), (D,), (N, D - 1), (N, D + 1), (T, N, D + 1), (N, D, T), (2, T, N, D)], ids=str)
 def test_wrong_shape_of_x(backend: Backend, rnn: RNN, shape: tuple[int, ...]) -> None:
     x = zeros(backend, *shape)
     for run in (rnn.forward, rnn):
@@ -41,6 +43,28 @@ def test_wrong_shape_of_h_prev(backend: Backend, rnn: RNN, shape: tuple[int, ...
     for x in (zeros(backend, N, D), zeros(backend, T, N, D)):
         with one_line(ValueError, f"h_prev has shape {shape}", "expects (4, 5)", "N as in x, H as in Wh"):
             rnn.forward(x, h_prev)
+
+
+class TwoMemories(LSTMCell):
+    """An LSTM with a third state, which stays as it is."""
+
+    states: tuple[str, ...] = ("h", "c", "m")  # type: ignore[assignment]
+
+    def step(self, run: Any, at: Any) -> None:
+        at.after[2][...] = at.before[2]
+        super().step(run, Step(at.z, at.before[:2], at.after[:2], at.kept))
+
+
+def test_every_state_is_checked_also_after_one_that_is_left_out(backend: Backend) -> None:
+    lstm, wide = LSTM.init(D, H, rng=0, backend=backend), Recurrent.init(TwoMemories(), D, H, rng=0, backend=backend)
+    x, h, bad = zeros(backend, T, N, D), zeros(backend, T, N, H), zeros(backend, N, H + 1)
+    with one_line(ValueError, "c_prev has shape (4, 6)", "expects (4, 5)"):
+        lstm.forward(x, None, bad)
+    with one_line(ValueError, "m_prev has shape (4, 6)", "expects (4, 5)"):
+        wide.forward(x, None, None, bad)
+    wide.forward(x)
+    with one_line(ValueError, "dm has shape (4, 6)", "expects (6, 4, 5)"):
+        wide.backward(h, None, bad)
 
 
 @pytest.mark.parametrize("shape", [(), (N, H), (T, N, D), (T, N + 1, H), (T + 1, N, H), (1, T, N, H)], ids=str)
@@ -253,6 +277,14 @@ def test_leaks_of_which_one_is_out_of_range(rnn: RNN, bad: float) -> None:
     for given in (leak, tuple(leak), np.array(leak)):
         with one_line(ValueError, "leak holds values from", "expected numbers in (0, 1]", "check them"):
             RNN(*rnn.params, leak=given)
+
+
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_leaks_are_judged_as_the_layer_holds_them(rnn: RNN, kind: Any) -> None:
+    """In float32, 1e-50 is 0 and 1 + 1e-9 is 1."""
+    with one_line(ValueError, "leak holds values from 0.0 to", "expected numbers in (0, 1]"):
+        RNN(*rnn.params, leak=kind([0.5, 0.5, 1e-50, 0.5, 1]))
+    RNN(*rnn.params, leak=kind([0.5, 0.5, 1 + 1e-9, 0.5, 1]))
 
 
 def test_leaks_of_unequal_parts(rnn: RNN) -> None:

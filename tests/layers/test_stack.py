@@ -557,10 +557,16 @@ def test_layers_of_two_dtypes_or_backends_are_refused(backend: Backend) -> None:
             Stack([one, GRU.init(4, 5, backend="numpy")])
 
 
+def test_a_stack_of_a_hundred_layers(backend: Backend) -> None:
+    stack = Stack.init(RNN, 1, 1, 100, rng=0, backend=backend)
+    assert len(stack.params) == 300
+
+
 def test_final_gradients_on_another_device() -> None:
     with cp.cuda.Device(1):
         stack = Stack.init(LSTM, D, 5, rng=0, backend=STANDIN)
         x = cp.ones((T, N, D), "float32")
     h, states = stack.forward(x)
-    dx, _ = stack.backward(h, states)
-    assert dx.device == cp.cuda.Device(1)
+    assert all(state.device == cp.cuda.Device(1) for layer in states for state in layer)
+    dx, dstates = stack.backward(h, states)
+    assert all(a.device == cp.cuda.Device(1) for a in (dx, *(d for layer in dstates for d in layer)))

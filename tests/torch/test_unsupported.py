@@ -131,6 +131,8 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "a state's shape": lambda m: m(X, _states(m, torch.zeros(1, 3, 4))),
     "a state's dimensions": lambda m: m(X, _states(m, torch.zeros(1, 4))),
     "an unbatched state's dimensions": lambda m: m(X[:, 0], _states(m, torch.zeros(1, 1, 4))),
+    "too many states": lambda m: m(X, (torch.zeros(1, 2, 4),) * 3),
+    "too few states": lambda m: m(X, (torch.zeros(1, 2, 4),) if m.mode == "LSTM" else ()),
     "a bias's shape": lambda m: torch.func.functional_call(m, {"bias_hh_l0": torch.ones(5)}, (X,)),
     "a weight's dtype": lambda m: torch.func.functional_call(m, {"weight_hh_l0": m.weight_hh_l0.double()}, (X,)),
     "no array": lambda m: m([1, 2]),

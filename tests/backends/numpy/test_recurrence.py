@@ -167,7 +167,6 @@ BITS_SIZES = [
     (6, 1, 9, 70),
     (5, 3, 70, 300),
     (4, 7, 20, 33),
-    (6, 4, 2, 9),  # so narrow that a tile of four rows takes partial sums, and one of all steps none
     (3, 29, 17, 40),
     (2, 130, 5, 19),
     (24, 4, 3, 9),  # several partial sums, and many rows where x @ Wx comes first

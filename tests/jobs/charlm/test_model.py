@@ -63,13 +63,14 @@ def test_a_training_step_is_forward_loss_and_backward(backend: Backend, cell: st
 
 
 @every_cell
-def test_the_names_and_shapes_are_known_before_there_is_a_model(backend: Backend, cell: str) -> None:
-    model = CharLM.init(cell, 8, 2, rng=np.random.default_rng(0), backend=backend)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_the_names_and_shapes_are_known_before_there_is_a_model(backend: Backend, cell: str, layers: int) -> None:
+    model = CharLM.init(cell, 8, layers, rng=np.random.default_rng(0), backend=backend)
     named = model.named_params
-    assert {name: param.shape for name, param in named.items()} == CharLM.shapes(cell, 8, 2)
-    for param, same in zip(named.values(), CharLM.of(named, cell, 2).named_params.values(), strict=True):
+    assert {name: param.shape for name, param in named.items()} == CharLM.shapes(cell, 8, layers)
+    for param, same in zip(named.values(), CharLM.of(named, cell, layers).named_params.values(), strict=True):
         assert param is same
-    names = CharLM.state_names(cell, 2)
+    names = CharLM.state_names(cell, layers)
     assert [len(states) for states in names] == [len(states) for states in model.zero_state(3)]
 
 

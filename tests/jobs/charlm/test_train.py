@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import safetensors.numpy
@@ -14,7 +16,10 @@ from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from xrnn.cli import main
 from xrnn.files import reserved
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
+from xrnn.jobs.charlm.trainer import Trainer
+from xrnn.jobs.checkpoint import Checkpoints, Snapshot
 from xrnn.jobs.picture import is_own_picture
+from xrnn.jobs.progress import Goal
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -44,6 +49,57 @@ def steps_in(checkpoint: str) -> int:
 
 def contents() -> dict[str, bytes]:
     return {name: Path(name).read_bytes() for name in os.listdir() if Path(name).is_file()}
+
+
+# ---- the course of a run ----
+
+
+def test_it_saves_every_so_many_steps_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, really_save = [], Checkpoints.save
+
+    def save(self: Checkpoints[Any], path: Path, snapshot: Snapshot[Any], *put: Any) -> None:
+        saved.append(snapshot.step)
+        really_save(self, path, snapshot, *put)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert run("--save-every", "4", steps=10) == 0
+    assert saved == [4, 8, 10]
+
+
+@pytest.mark.parametrize(("seconds_a_step", "reads"), [(0.0, 1), (60.0, 5)])
+def test_losses_are_read_when_there_was_time_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, reads: int
+) -> None:
+    seen: list[int] = []
+    really_step, really_read, now = Trainer.step, Trainer.read_losses, [0.0]
+
+    def step(self: Trainer) -> None:
+        now[0] += seconds_a_step
+        really_step(self)
+
+    def read_losses(self: Trainer) -> None:
+        if self.steps not in seen:  # a snapshot reads what is left
+            seen.append(self.steps)
+        really_read(self)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(Trainer, "read_losses", read_losses)
+    monkeypatch.setattr("xrnn.jobs.run.time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert run(steps=5) == 0
+    assert len(seen) == reads
+    assert seen[-1] == 5
+
+
+def test_minutes_have_sixty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    goals: list[tuple[int | None, float]] = []
+
+    def after_two_steps(last_step: int | None, seconds: float) -> Goal:
+        goals.append((last_step, seconds))
+        return Goal(2, seconds)
+
+    monkeypatch.setattr("xrnn.jobs.run.Goal", after_two_steps)
+    assert main(["train", "texts", *TINY_OPTIONS, "--minutes", "1.5"]) == 0
+    assert goals == [(None, 90.0)]
 
 
 # ---- names ----

@@ -26,6 +26,7 @@ def test_training_learns(backend: Backend, tmp_path: Path) -> None:
         trainer.step()
     trainer.read_losses()
     assert len(trainer.losses) == trainer.steps == 150
+    assert trainer.items == 150 * 7 * 3  # characters
     assert abs(trainer.losses[0] - 8) < 1
     assert np.mean(trainer.losses[-20:]) < 5
 

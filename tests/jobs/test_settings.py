@@ -1,0 +1,75 @@
+"""The settings of both jobs: what they are where nothing is said. Figures in the documentation are of these."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, asdict, replace
+
+import pytest
+
+from tests.errors import one_line
+from xrnn.jobs.charlm import settings as charlm
+from xrnn.jobs.errors import SettingsError
+from xrnn.jobs.series import settings as series
+
+
+def test_the_defaults_of_a_language_model() -> None:
+    assert asdict(charlm.Settings()) == {
+        "cell": "rnn",
+        "hidden": 256,
+        "layers": 1,
+        "batch": 64,
+        "lr": 0.003,
+        "seed": 0,
+        "seq_len": 64,
+    }
+
+
+def test_the_defaults_of_a_classifier() -> None:
+    assert asdict(series.Settings()) == {
+        "cell": "gru",
+        "hidden": 64,
+        "layers": 1,
+        "batch": 32,
+        "lr": 0.003,
+        "seed": 0,
+        "one_way": False,
+        "dropout": 0.3,
+        "noise": 0.3,
+    }
+
+
+@pytest.mark.parametrize("settings", [charlm.Settings(), series.Settings()])
+def test_settings_do_not_change(settings: charlm.Settings | series.Settings) -> None:
+    with pytest.raises(FrozenInstanceError):
+        settings.hidden = 12  # type: ignore[misc]
+    assert not hasattr(settings, "__dict__")
+
+
+@pytest.mark.parametrize(
+    ("name", "fitting", "beyond"),
+    [
+        *((name, [1, 2**20], [-1, 0, 2**20 + 1]) for name in ("hidden", "batch", "seq_len")),
+        ("layers", [1, 100], [0, 101]),
+        ("lr", [1e-9, 1000], [-1, 0, 1000.1, math.inf, math.nan]),
+        ("seed", [0, 2**70], [-1]),
+    ],
+)
+def test_the_bounds_of_a_language_models_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
+    for value in fitting:
+        assert getattr(replace(charlm.Settings(), **{name: value}), name) == value  # type: ignore[arg-type]
+    for value in beyond:
+        with one_line(SettingsError, f"--{name.replace('_', '-')} is {value}: expected a "):
+            replace(charlm.Settings(), **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "fitting", "beyond"),
+    [("dropout", [0, 0.999], [-0.1, 1, math.nan]), ("noise", [0, 1000], [-0.1, 1000.1, math.inf, math.nan])],
+)
+def test_the_bounds_of_a_classifiers_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
+    for value in fitting:
+        assert getattr(replace(series.Settings(), **{name: value}), name) == value  # type: ignore[arg-type]
+    for value in beyond:
+        with one_line(SettingsError, f"--{name} is {value}: expected a "):
+            replace(series.Settings(), **{name: value})  # type: ignore[arg-type]
