@@ -37,11 +37,12 @@ bool has_shape(PyArrayObject* array, std::initializer_list<int64_t> shape) {
     return PyArray_NDIM(array) == int(shape.size()) && std::equal(shape.begin(), shape.end(), PyArray_DIMS(array));
 }
 
-// An input, read through its strides. Copied only where its elements are misaligned or in the other byte order.
+// An input, read through its strides. Copied only where its elements are misaligned or in the other byte order. It keeps
+// its array alive: while an operation runs without the GIL, whoever else held it may let it go.
 template <class S>
 class Input {
    public:
-    Input(nb::handle h, std::initializer_list<int64_t> shape) : array(as_array(h)) {
+    Input(nb::handle h, std::initializer_list<int64_t> shape) : array(as_array(h)), kept(nb::borrow(h)) {
         check(shape);
         if (!PyArray_ISBEHAVED_RO(array) || !strides_are_whole()) copy();
     }
@@ -61,7 +62,7 @@ class Input {
 
    private:
     PyArrayObject* array;
-    nb::object copied;
+    nb::object kept;
 
     void check(std::initializer_list<int64_t> shape) const {
         if (PyArray_TYPE(array) != TYPE<S> || !has_shape(array, shape))
@@ -77,8 +78,8 @@ class Input {
             reinterpret_cast<PyObject*>(array), nullptr, 0, 0,
             NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_ENSURECOPY, nullptr);
         if (!made) throw nb::python_error();
-        copied = nb::steal(made);
         array = reinterpret_cast<PyArrayObject*>(made);
+        kept = nb::steal(made);
     }
 };
 

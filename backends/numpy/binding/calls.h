@@ -61,7 +61,10 @@ Division<Partition> divide(int64_t T, int64_t N, int64_t K, int64_t H) {
     if (forced.threads) return {forced, false};
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
     const int most = threads_for(multiply_adds, sizeof(S), count_weight_bytes(K, H, sizeof(S)), T == 1);
-    const bool brief = multiply_adds < BRIEF * 4 / int64_t(sizeof(S)) && N < BRIEF && T < BRIEF / (STEP + ROW * N);
+    // An empty axis counts as one: the weights are packed or their gradients zeroed, or y is filled, all the same.
+    const auto at_least_one = [](int64_t n) { return std::max<int64_t>(n, 1); };
+    const int64_t work = count_multiply_adds(at_least_one(T), at_least_one(N), at_least_one(K), H);
+    const bool brief = work < BRIEF * 4 / int64_t(sizeof(S)) && N < BRIEF && T < BRIEF / (STEP + ROW * N);
     return {choose_partition(T, N, K, H, sizeof(S), most), brief};
 }
 

@@ -68,10 +68,13 @@ struct SequenceInputs {
           Wh(Wh_, {H, cell.h_gates * H}) {
         x.contiguous();
         if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->contiguous();
-        if (PyFloat_Check(leak_.ptr()) || PyLong_Check(leak_.ptr()))
-            equal_leaks.assign(std::max<int64_t>(H, 1), S(nb::cast<double>(leak_)));
-        else if (!leak_.is_none())
+        if (PyFloat_Check(leak_.ptr()) || PyLong_Check(leak_.ptr()) || PyArray_CheckScalar(leak_.ptr())) {
+            const double number = PyFloat_AsDouble(leak_.ptr());
+            if (number == -1 && PyErr_Occurred()) throw nb::python_error();
+            equal_leaks.assign(std::max<int64_t>(H, 1), S(number));
+        } else if (!leak_.is_none()) {
             leak.emplace(leak_, std::initializer_list<int64_t>{H}), leak->contiguous();
+        }
     }
 
     bool leaky() const { return leak || !equal_leaks.empty(); }
