@@ -119,7 +119,7 @@ def infer(
 def surely_fit(x: Any, initial: Any, dtype: Any, input_size: int, hidden_size: int, /) -> bool:
     """Whether x is (T, N, D) or (N, D), and each state in the tuple `initial` (N, H) or None, plain and of this dtype.
 
-    Never true of what doesn't fit; false also for a dtype that is equal, but another object.
+    Never true of what doesn't fit.
     """
 
 def backward(

@@ -123,9 +123,14 @@ int64_t size(nb::handle h, int axis) {
     return PyArray_DIM(array, at);
 }
 
-// Whether it is an array, of no subclass, of exactly this dtype object: a "no" may be wrong, since equal ones may differ.
+// Whether it is an array, of no subclass, of this dtype in the machine's byte order. Equal dtypes may be several objects:
+// an array that was pickled comes back with one of its own.
 bool is_plain(nb::handle h, nb::handle dtype) {
-    return PyArray_CheckExact(h.ptr()) && reinterpret_cast<PyObject*>(PyArray_DESCR(as_array(h))) == dtype.ptr();
+    if (!PyArray_CheckExact(h.ptr()) || !PyArray_DescrCheck(dtype.ptr())) return false;
+    const auto* const wanted = reinterpret_cast<PyArray_Descr*>(dtype.ptr());
+    PyArrayObject* const array = as_array(h);
+    return PyArray_DESCR(array) == wanted ||
+           (PyArray_TYPE(array) == wanted->type_num && PyArray_ISNOTSWAPPED(array) && PyArray_ISNBO(wanted->byteorder));
 }
 
 nb::object pair(const nb::object& first, const nb::object& second) {

@@ -46,7 +46,7 @@ nb::handle item(nb::handle arrays, int k) {
     return PySequence_Fast_GET_ITEM(all, k);
 }
 
-// What both directions read. The inputs must outlive the call.
+// What both directions read. It must outlive the call.
 template <class S>
 struct SequenceInputs {
     bool one_step;  // x is (N, D)
@@ -133,7 +133,8 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
     const Recurrence<S>& cell = recurrence<S>(name, !leak.is_none());
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
     std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
-    nb::object dx = in.one_step ? empty<S>({in.N, in.D}) : empty<S>({in.T, in.N, in.D}), dinitial = nb::steal(PyTuple_New(cell.states));
+    nb::object dx = in.one_step ? empty<S>({in.N, in.D}) : empty<S>({in.T, in.N, in.D}),
+               dinitial = nb::steal(PyTuple_New(cell.states));
     Backward<S> f = {.of = in.sequence(reverse),
                      .states = {},
                      .z = nullptr,

@@ -3,6 +3,7 @@ while it runs; and which calls let other threads run meanwhile."""
 
 from __future__ import annotations
 
+import pickle
 import sys
 import threading
 import weakref
@@ -174,6 +175,19 @@ def test_inference_in_one_call_leaves_everything_unusual_to_the_other_way() -> N
     for arguments in ((), (x,), (x, (h, c), x.dtype, D, "H")):
         with pytest.raises((TypeError, RuntimeError)):
             kernels.surely_fit(*arguments)
+
+
+@every_cell
+def test_what_was_pickled_is_as_plain_as_before(cell: str) -> None:
+    """Its dtype is an object of its own."""
+    _, layer, x, initial = made(cell)
+    copies = pickle.loads(pickle.dumps((layer, x, initial)))
+    assert copies[1].dtype is not x.dtype
+    for other, x_in, given in (copies, (layer, *copies[1:]), (copies[0], x, initial)):
+        assert kernels.surely_fit(x_in, given, other._dtype, D, H)
+        states = other.backend.infer(other.cell, other.params, x_in, given, False, other._dtype)
+        for got, want in zip(states, layer._run(x, initial, None, False).states, strict=True):
+            assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
