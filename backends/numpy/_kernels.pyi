@@ -110,12 +110,16 @@ def infer(
     dtype: Any,
     /,
 ) -> tuple[Array, ...] | None:
-    """The states that `forward` gives without lengths; None unless all are plain arrays of this dtype that fit."""
+    """The states that `forward` gives without lengths.
+
+    None unless x, the initial states and both weight matrices are plain arrays of this dtype, and x and the states fit
+    the matrices. TypeError, as from `forward`, where the weights don't fit each other.
+    """
 
 def surely_fit(x: Any, initial: Any, dtype: Any, input_size: int, hidden_size: int, /) -> bool:
     """Whether x is (T, N, D) or (N, D), and each state in the tuple `initial` (N, H) or None, plain and of this dtype.
 
-    Never true of what doesn't fit; false also for a dtype that is equal, but another object.
+    Never true of what doesn't fit.
     """
 
 def backward(

@@ -130,7 +130,7 @@ def check(run: Callable[[], Results]) -> None:
         with use_fused(True):
             found = run()
     for name, want in expected.items():
-        # Whether it is NaN or infinite depends on the form's algebra: h + a·(y - h) is not (1 - a)·h + a·y there.
+        # Whether it is NaN or infinite may depend on the form's algebra: (1 - a)·h is not h - a·h there.
         finite = np.isfinite(want)
         assert_array_equal(np.isfinite(found[name]), finite, err_msg=f"which elements of {name} are finite")
         size = np.abs(want[finite]).max(initial=1)

@@ -37,11 +37,12 @@ bool has_shape(PyArrayObject* array, std::initializer_list<int64_t> shape) {
     return PyArray_NDIM(array) == int(shape.size()) && std::equal(shape.begin(), shape.end(), PyArray_DIMS(array));
 }
 
-// An input, read through its strides. Copied only where its elements are misaligned or in the other byte order.
+// An input, read through its strides. Copied only where its elements are misaligned or in the other byte order. It keeps
+// its array alive: while an operation runs without the GIL, whoever else held it may let it go.
 template <class S>
 class Input {
    public:
-    Input(nb::handle h, std::initializer_list<int64_t> shape) : array(as_array(h)) {
+    Input(nb::handle h, std::initializer_list<int64_t> shape) : array(as_array(h)), kept(nb::borrow(h)) {
         check(shape);
         if (!PyArray_ISBEHAVED_RO(array) || !strides_are_whole()) copy();
     }
@@ -61,7 +62,7 @@ class Input {
 
    private:
     PyArrayObject* array;
-    nb::object copied;
+    nb::object kept;
 
     void check(std::initializer_list<int64_t> shape) const {
         if (PyArray_TYPE(array) != TYPE<S> || !has_shape(array, shape))
@@ -77,8 +78,8 @@ class Input {
             reinterpret_cast<PyObject*>(array), nullptr, 0, 0,
             NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_ENSURECOPY, nullptr);
         if (!made) throw nb::python_error();
-        copied = nb::steal(made);
         array = reinterpret_cast<PyArrayObject*>(made);
+        kept = nb::steal(made);
     }
 };
 
@@ -122,9 +123,14 @@ int64_t size(nb::handle h, int axis) {
     return PyArray_DIM(array, at);
 }
 
-// Whether it is an array, of no subclass, of exactly this dtype object: a "no" may be wrong, since equal ones may differ.
+// Whether it is an array, of no subclass, of this dtype in the machine's byte order. Equal dtypes may be several objects:
+// an array that was pickled comes back with one of its own.
 bool is_plain(nb::handle h, nb::handle dtype) {
-    return PyArray_CheckExact(h.ptr()) && reinterpret_cast<PyObject*>(PyArray_DESCR(as_array(h))) == dtype.ptr();
+    if (!PyArray_CheckExact(h.ptr()) || !PyArray_DescrCheck(dtype.ptr())) return false;
+    const auto* const wanted = reinterpret_cast<PyArray_Descr*>(dtype.ptr());
+    PyArrayObject* const array = as_array(h);
+    return PyArray_DESCR(array) == wanted ||
+           (PyArray_TYPE(array) == wanted->type_num && PyArray_ISNOTSWAPPED(array) && PyArray_ISNBO(wanted->byteorder));
 }
 
 nb::object pair(const nb::object& first, const nb::object& second) {

@@ -45,7 +45,7 @@ int threads_for(int64_t multiply_adds, int64_t size, int64_t weight_bytes, bool 
 // Multiply-adds (of 4 bytes) of a call that keeps the GIL: some 5 µs. Beside a thread that computes in Python a step of a
 // GRU with 64 units took 65 µs when it gave the GIL up, and takes 8.
 constexpr int64_t BRIEF = 200'000;
-// As how many a step counts in itself, and each of its rows: 0.1 µs, and some nanoseconds.
+// How many of them a step counts for besides its own, and each of its rows: 0.1 µs, and some nanoseconds.
 constexpr int64_t STEP = 4'000, ROW = 200;
 
 // How a call is divided among threads, and whether it keeps the GIL.
@@ -61,7 +61,10 @@ Division<Partition> divide(int64_t T, int64_t N, int64_t K, int64_t H) {
     if (forced.threads) return {forced, false};
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
     const int most = threads_for(multiply_adds, sizeof(S), count_weight_bytes(K, H, sizeof(S)), T == 1);
-    const bool brief = multiply_adds < BRIEF * 4 / int64_t(sizeof(S)) && N < BRIEF && T < BRIEF / (STEP + ROW * N);
+    // An empty axis counts as one: the weights are packed or their gradients zeroed, or y is filled, all the same.
+    const auto at_least_one = [](int64_t n) { return std::max<int64_t>(n, 1); };
+    const int64_t work = count_multiply_adds(at_least_one(T), at_least_one(N), at_least_one(K), H);
+    const bool brief = work < BRIEF * 4 / int64_t(sizeof(S)) && N < BRIEF && T < BRIEF / (STEP + ROW * N);
     return {choose_partition(T, N, K, H, sizeof(S), most), brief};
 }
 
@@ -92,13 +95,14 @@ bool interrupted() {
     if (!asks_python) return false;
     nb::gil_scoped_acquire acquire;
     const bool was_forked = in_forked_child();
+    asks_python = false;  // a brief operation of the handler's would not look for the exception
     bool raised = PyErr_CheckSignals() != 0;
     if (!raised && in_forked_child() != was_forked) {
         PyErr_SetString(PyExc_RuntimeError, "a signal handler forked during a fused call: the child can't end the call, "
                                             "expected it to end by os._exit() in the handler");
         raised = true;
     }
-    asks_python = true;  // an operation of the handler's has ended
+    asks_python = true;
     return raised;
 }
 

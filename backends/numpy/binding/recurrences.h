@@ -46,7 +46,7 @@ nb::handle item(nb::handle arrays, int k) {
     return PySequence_Fast_GET_ITEM(all, k);
 }
 
-// What both directions read. The inputs must outlive the call.
+// What both directions read. It must outlive the call.
 template <class S>
 struct SequenceInputs {
     bool one_step;  // x is (N, D)
@@ -68,10 +68,13 @@ struct SequenceInputs {
           Wh(Wh_, {H, cell.h_gates * H}) {
         x.contiguous();
         if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->contiguous();
-        if (PyFloat_Check(leak_.ptr()) || PyLong_Check(leak_.ptr()))
-            equal_leaks.assign(std::max<int64_t>(H, 1), S(nb::cast<double>(leak_)));
-        else if (!leak_.is_none())
+        if (PyFloat_Check(leak_.ptr()) || PyLong_Check(leak_.ptr()) || PyArray_CheckScalar(leak_.ptr())) {
+            const double number = PyFloat_AsDouble(leak_.ptr());
+            if (number == -1 && PyErr_Occurred()) throw nb::python_error();
+            equal_leaks.assign(std::max<int64_t>(H, 1), S(number));
+        } else if (!leak_.is_none()) {
             leak.emplace(leak_, std::initializer_list<int64_t>{H}), leak->contiguous();
+        }
     }
 
     bool leaky() const { return leak || !equal_leaks.empty(); }
@@ -130,7 +133,8 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
     const Recurrence<S>& cell = recurrence<S>(name, !leak.is_none());
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
     std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
-    nb::object dx = in.one_step ? empty<S>({in.N, in.D}) : empty<S>({in.T, in.N, in.D}), dinitial = nb::steal(PyTuple_New(cell.states));
+    nb::object dx = in.one_step ? empty<S>({in.N, in.D}) : empty<S>({in.T, in.N, in.D}),
+               dinitial = nb::steal(PyTuple_New(cell.states));
     Backward<S> f = {.of = in.sequence(reverse),
                      .states = {},
                      .z = nullptr,

@@ -1,8 +1,12 @@
-"""What a call looks at anew each time: arrays that the caller has changed, replaced or taken the memory from."""
+"""What a call looks at anew each time: arrays that the caller has changed, replaced or taken the memory from, also
+while it runs; and which calls let other threads run meanwhile."""
 
 from __future__ import annotations
 
+import pickle
+import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +24,10 @@ every_cell = pytest.mark.parametrize("cell", [name for name in CELLS if name not
 every_param = pytest.mark.parametrize("number", range(3))
 
 
-def made(cell: str, **options: Any) -> tuple[Problem, Any, HostArray, tuple[HostArray, ...]]:
-    p = problem(cell, (2, 1, D, H), "float32", **options)
+def made(
+    cell: str, *, sizes: tuple[int, int, int, int] = (2, 1, D, H), **options: Any
+) -> tuple[Problem, Any, HostArray, tuple[HostArray, ...]]:
+    p = problem(cell, sizes, "float32", **options)
     backend = get_backend("numpy")
     x, initial, _ = p.operands(backend)
     layer = p.layer(backend)
@@ -171,6 +177,19 @@ def test_inference_in_one_call_leaves_everything_unusual_to_the_other_way() -> N
             kernels.surely_fit(*arguments)
 
 
+@every_cell
+def test_what_was_pickled_is_as_plain_as_before(cell: str) -> None:
+    """Its dtype is an object of its own."""
+    _, layer, x, initial = made(cell)
+    copies = pickle.loads(pickle.dumps((layer, x, initial)))
+    assert copies[1].dtype is not x.dtype
+    for other, x_in, given in (copies, (layer, *copies[1:]), (copies[0], x, initial)):
+        assert kernels.surely_fit(x_in, given, other._dtype, D, H)
+        states = other.backend.infer(other.cell, other.params, x_in, given, False, other._dtype)
+        for got, want in zip(states, layer._run(x, initial, None, False).states, strict=True):
+            assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_the_results_of_a_stream_are_the_callers(cell: str) -> None:
     """A caller may write over h, and over a state that was used: neither changes what comes next."""
@@ -204,3 +223,69 @@ def test_small_calls_from_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert found == [True] * 800
+
+
+def runs_meanwhile(call: Callable[[], object], act: Callable[[], object], calls: int = 1000) -> bool:
+    """Whether another thread comes to `act` during one of so many calls: it has the GIL only if a call gives it up."""
+    done: list[object] = []
+    gate = threading.Lock()
+
+    def other() -> None:
+        with gate:
+            done.append(act())
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        with gate:
+            thread = threading.Thread(target=other)
+            thread.start()
+        for _ in range(calls):
+            call()
+            if done:
+                break
+        return bool(done)
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+
+
+@pytest.mark.parametrize("way", ["call", "forward", "stream"])
+@every_cell
+def test_weights_that_are_replaced_while_a_call_runs_live_until_its_end(cell: str, way: str) -> None:
+    _, layer, x, initial = made(cell, sizes=(60, 12, D, 32))  # NumPy gives the GIL up to copy a larger final state
+    run = ways(layer, x, initial)[way]
+    results, alive, expected = list[HostArray](), list[bool](), run()
+    layer.cache = None
+
+    def replace() -> None:
+        weights = [weakref.ref(w) for w in layer.params]
+        layer.params[:] = [np.full_like(w, np.nan) for w in layer.params]
+        alive.extend(w() is not None for w in weights)
+
+    assert runs_meanwhile(lambda: results.append(run()), replace)
+    assert alive == [True, True, True]
+    for result in results:
+        assert_array_equal(result, expected)
+
+
+def test_which_calls_keep_the_gil() -> None:
+    """Those that end within microseconds; not those that handle large weights for nothing, of an empty input."""
+
+    def forward(T: int, N: int, H: int) -> Callable[[], object]:
+        x, Wx, Wh = (np.zeros(shape, "float32", order="F") for shape in [(T, N, 1), (1, H), (H, H)])
+        return lambda: kernels.forward("tanh", x, Wx, Wh, np.zeros(H, "f4"), None, None, False, None, False)
+
+    def backward(N: int, H: int) -> Callable[[], object]:
+        x, h, dWx, dWh, db = (np.zeros(shape, "float32") for shape in [(1, N, 1), (2, N, H), (1, H), (H, H), H])
+        return lambda: kernels.backward("tanh", x, dWx, dWh, (h,), None, None, False, None, None, dWx, dWh, db)
+
+    def affine(D: int, C: int) -> Callable[[], object]:
+        x, W, b = (np.zeros(shape, "float32") for shape in [(9, D), (D, C), C])
+        return lambda: kernels.affine(x, W, b)
+
+    for brief in (forward(1, 1, 64), forward(0, 1, 64), backward(1, 64), backward(0, 64), affine(1, 64), affine(0, 64)):
+        assert not runs_meanwhile(brief, int)
+    for long in (forward(20, 16, 64), forward(0, 1, 1024), backward(16, 256), backward(0, 1024), affine(64, 1024)):
+        assert runs_meanwhile(long, int)
+    assert runs_meanwhile(affine(0, 100_000), int)

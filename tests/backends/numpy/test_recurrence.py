@@ -14,9 +14,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests import problems
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, problem, solve, solve_affine, solve_classification
-from xrnn import get_backend
+from xrnn import Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
+from xrnn.ops.cells.rnn import LeakyRNNCell
 from xrnn.ops.recurrence import Inputs
 from xrnn.typing import HostArray
 
@@ -235,6 +236,19 @@ def test_products_and_loss_have_the_same_bits_however_divided(
         assert_allclose(got[name], expected, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=name)
 
 
+@pytest.mark.parametrize("leak", [np.float32(0.5), np.array(0.5), np.array(0.5, "float32"), np.int64(1), True, 1.0])
+def test_a_leak_is_a_number_of_any_type(leak: Any) -> None:
+    p = problem("leak", (3, 7, 5, 33), "float32")
+    x, (h_prev,), (dh,) = p.operands(get_backend("numpy"))
+    runs = []
+    for given in (leak, float(leak)):
+        layer = Recurrent(LeakyRNNCell(given), *p.weights)
+        h = layer.forward(x, h_prev)
+        runs.append([h, layer(x, h_prev), *layer.backward(dh), *layer.grads])
+    for got, want in zip(*runs, strict=True):
+        assert_array_equal(got, want)
+
+
 # ---- bad input ----
 
 
@@ -258,3 +272,5 @@ def test_what_no_kernel_can_run_is_refused() -> None:
     for options in ({"lengths": np.ones(3, "int64")}, {"lengths": np.ones(2, "int32")}, {"b": b[1:]}):
         with pytest.raises(TypeError, match="the arrays don't fit each other in dtype or shape"):
             forward(**options)
+    with pytest.raises(OverflowError, match="too large to convert to float"):
+        kernels.forward("tanh", x, Wx[:, :H], Wh[:, :H], b[:H], None, None, False, 10**400, False)
