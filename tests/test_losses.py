@@ -111,7 +111,7 @@ def test_a_masked_position_may_hold_anything(backend: Backend, value: float) -> 
 def test_nothing_to_average(backend: Backend) -> None:
     logits, targets, _ = problem((4,))
     all_masked = softmax_cross_entropy(*(backend.asarray(a) for a in (logits, targets, np.zeros(4, bool))))
-    results = [(all_masked, (4, C))]
+    results: list[tuple[Any, tuple[int, ...]]] = [(all_masked, (4, C))]
     for shape in [(0, C), (0, 0), (0, 2, 0), (2, 0, 0)]:  # no prediction, also of no class
         xp = backend.xp
         results.append((softmax_cross_entropy(xp.zeros(shape), xp.zeros(shape[:-1], "int64")), shape))

@@ -85,12 +85,13 @@ def run(root: Path, trials: list[Trial], report: Report) -> None:
             importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="xrnn-mutants-") as folder:
         done = Path(folder, "done")
-        pid = os.fork()
-        if not pid:
-            inside = [trial for trial in trials if not trial.before_tests]
-            _in_functions(root, inside, done, Path(folder), report)
-        if os.waitpid(pid, 0)[1]:
-            sys.exit("the process that holds the tests ended with an error: see above")
+        inside = [trial for trial in trials if not trial.before_tests]
+        if inside:
+            pid = os.fork()
+            if not pid:
+                _in_functions(root, inside, done, Path(folder), report)
+            if os.waitpid(pid, 0)[1]:
+                sys.exit("the process that holds the tests ended with an error: see above")
         tried = set(done.read_text(encoding="utf-8").splitlines()) if done.exists() else set()
         recent = _Recent()
         for trial in trials:

@@ -28,6 +28,7 @@ from xrnn import (
     use_fused,
 )
 from xrnn.backend import RECURRENCES, Backend
+from xrnn.ops import recurrence
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import RNNCell
@@ -410,6 +411,16 @@ def test_h_past_z_beside_another_state(backend: Backend) -> None:
         layers.append(layer_of(cell, backend))
     x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
     for got, want in zip(*(gradients(layer, backend, x, dh) for layer in layers), strict=True):
+        assert_allclose(got, want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_a_cell_keeps_lasts_over_chunks(backend: Backend, monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
+    layer = layer_of(Integrator(), backend, reverse=reverse)
+    x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
+    whole = gradients(layer, backend, x, dh)
+    monkeypatch.setattr(recurrence, "CHUNK", 2 * N * H)
+    for got, want in zip(gradients(layer, backend, x, dh), whole, strict=True):
         assert_allclose(got, want, rtol=0, atol=1e-12)
 
 

@@ -120,10 +120,10 @@ struct GradientProducts {
     void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n, Look& look) const {
         add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx, look);
         S* b = packed + id * PACKED;
-        const int64_t all = gates.count * columns.count;
+        const int64_t my_begin = first_panel(id, n), my_end = first_panel(id + 1, n);
         for (int64_t begin = 0; begin == 0 || begin < rows; begin += CHUNK, first = false) {
             const int64_t K = rows - begin < CHUNK ? rows - begin : CHUNK;
-            for (int64_t i = share(all, id, n); i < share(all, id + 1, n); ++i) {
+            for (int64_t i = my_begin; i < my_end; ++i) {
                 const int g = int(i / columns.count);
                 const int64_t p = i % columns.count, c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
                 if (look.stops(K * (maps[0].D + maps[1].D) * b_row)) return;
@@ -145,6 +145,23 @@ struct GradientProducts {
 
    private:
     static constexpr int64_t PACKED = CHUNK * WIDEST * Simd<S>::LANES;
+
+    // The first of thread id's panels of dz, those of all gates in a row. A panel takes as many rows of products as there
+    // are columns in the maps that its gate feeds: not as many in each gate of a GRU. Threads that had equally many panels
+    // would wait for each other after every chunk.
+    int64_t first_panel(int id, int n) const {
+        int64_t rows[MOST_GATES] = {}, all = 0;
+        for (int g = 0; g < gates.count; ++g) {
+            rows[g] = 1;  // db
+            for (const Map& map : maps)
+                if (map.of[g] >= 0 && !map.dW.transposed) rows[g] += map.D;
+            all += rows[g] * columns.count;
+        }
+        int64_t before = share(all, id, n);
+        int g = 0;
+        for (; before > rows[g] * columns.count; ++g) before -= rows[g] * columns.count;
+        return g * columns.count + (before + rows[g] / 2) / rows[g];
+    }
 
     void add_dx(const S* dz, int64_t row0, int64_t row1, S* dx, Look& look) const {
         const int64_t D = maps[0].D;

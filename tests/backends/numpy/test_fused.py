@@ -7,25 +7,76 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xrnn import GRU, LSTM, RNN, Linear, get_backend, softmax_cross_entropy, use_fused
+from xrnn import GRU, LSTM, RNN, Embedding, Linear, get_backend, softmax_cross_entropy, use_fused
 from xrnn.backend import OPERATIONS, Backend
+from xrnn.backends import numpy
 from xrnn.backends.numpy import NumpyBackend, kernels
+from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.rnn import RNNCell
+
+
+def train() -> None:
+    for layer in (RNN, LSTM, GRU):
+        recurrent: Any = layer.init(4, 5, rng=0, backend="numpy")
+        recurrent.forward(np.ones((3, 2, 4), "float32"))
+        recurrent.backward(np.ones((3, 2, 5), "float32"))
+    linear = Linear.init(4, 5, rng=0, backend="numpy")
+    _, dy = softmax_cross_entropy(linear.forward(np.ones((3, 4), "float32")), np.array([0, 4, 2]))
+    linear.backward(dy)
+    embedding = Embedding.init(5, 4, rng=0, backend="numpy")
+    embedding.backward(embedding.forward(np.array([0, 4, 0])))
+
+
+def test_plain_forms_call_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Untouchable:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"kernels.{name} was called")
+
+    get_backend("numpy")  # which sets the kernels up when it loads
+    monkeypatch.setattr(numpy, "kernels", Untouchable())
+    with use_fused(False):
+        train()
+    with pytest.raises(AssertionError, match="was called"):
+        train()
+
+
+@pytest.mark.parametrize(("threads", "said"), [(1, "one thread"), (2, "2 threads by rows"), (3, "3 threads by rows")])
+def test_explain_asks_for_the_partition_of_its_sizes(monkeypatch: pytest.MonkeyPatch, threads: int, said: str) -> None:
+    asked: list[Any] = []
+
+    class Asked:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(kernels, name)
+
+        def partition(self, *sizes: int) -> tuple[int, str, bool]:
+            asked.extend(sizes)
+            return threads, "rows", False
+
+    monkeypatch.setattr(numpy, "kernels", Asked())
+    sizes = {"T": 7, "N": 6, "D": 5, "H": 4}
+    explanation = get_backend("numpy").explain("recurrence_forward", GRUCell(), sizes, "float64")
+    assert explanation.why == f"{kernels.level()}, {said}"
+    assert asked[:5] == [7, 6, 5 + 4, 3 * 4, 8]
+
+
+def test_a_new_backend_takes_the_highest_level_and_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XRNN_ISA", raising=False)
+    monkeypatch.setattr(numpy, "cpu_quota", lambda: 1)
+    before = kernels.level()
+    try:
+        kernels.set_level("baseline")
+        NumpyBackend()
+        assert kernels.level() == kernels.levels()[-1]
+        assert kernels.thread_cap() == 1
+    finally:
+        kernels.set_level(before)
+        kernels.set_quota(cpu_quota())
 
 
 def test_fused_form_is_taken_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("the plain form ran")
-
-    def train() -> None:
-        for layer in (RNN, LSTM, GRU):
-            recurrent: Any = layer.init(4, 5, rng=0, backend="numpy")
-            recurrent.forward(np.ones((3, 2, 4), "float32"))
-            recurrent.backward(np.ones((3, 2, 5), "float32"))
-        linear = Linear.init(4, 5, rng=0, backend="numpy")
-        _, dy = softmax_cross_entropy(linear.forward(np.ones((3, 4), "float32")), np.array([0, 4, 2]))
-        linear.backward(dy)
 
     for operation in OPERATIONS:
         if operation != "matmul_add":
