@@ -22,6 +22,7 @@ from mutation.choice import Reach
 from mutation.trial import NO_PROGRAM, NOT_NOTICED, NOT_REACHED, run
 
 ROOT = Path(__file__).resolve().parents[1]
+_NOT_BY_QUICK = "not noticed by quick tests"  # so far: more are to be run
 INSIDE = Path(__file__).with_name("mutation") / "inside"  # for the processes that tests start
 
 
@@ -39,6 +40,12 @@ def main() -> None:
     options.add_argument("--seconds", type=float, nargs=2, default=(4.0, 30.0), help="of quick tests, and of more")
     options.add_argument("--out", type=Path, help="where verdicts are kept, for a run that goes on where one ended")
     chosen = options.parse_args()
+    if unknown := set(chosen.modules) - set(modules()):
+        options.error(
+            f"no module {', '.join(sorted(unknown))}: expected paths of Python files, as in xrnn/gradcheck.py"
+        )
+    if chosen.every < 1:
+        options.error(f"--every is {chosen.every}: expected a whole number of at least 1")
     out = chosen.out or Path(sys.prefix, "mutants", _fingerprint())
     out.mkdir(parents=True, exist_ok=True)
 
@@ -58,13 +65,16 @@ def main() -> None:
         with verdicts.open("a", encoding="utf-8") as file:
             file.write(json.dumps([change.key, verdict]) + "\n")
 
+    def report_quick(change: Change, verdict: str) -> None:
+        goes_on = verdict == NOT_NOTICED and trials[change.key][1].tests
+        report(change, _NOT_BY_QUICK if goes_on else verdict)
+
     known = _read(verdicts)
-    left = [change for change in changes if change.key not in known]
-    trials = {change.key: reach.trials(ROOT, change, chosen.seconds) for change in left}
-    run(ROOT, [trials[change.key][0] for change in left], report)
+    open_ones = [change for change in changes if known.get(change.key, _NOT_BY_QUICK) == _NOT_BY_QUICK]
+    trials = {change.key: reach.trials(ROOT, change, chosen.seconds) for change in open_ones}
+    run(ROOT, [trials[change.key][0] for change in open_ones if change.key not in known], report_quick)
     known = _read(verdicts)
-    alive = [trials[change.key][1] for change in left if known[change.key] == NOT_NOTICED]
-    run(ROOT, [trial for trial in alive if trial.tests], report)
+    run(ROOT, [trials[change.key][1] for change in open_ones if known[change.key] == _NOT_BY_QUICK], report)
     _print(changes, _read(verdicts))
 
 

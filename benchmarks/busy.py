@@ -294,24 +294,23 @@ def held_settings() -> dict[str, int]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description="speed on a busy machine")
-    parser.add_argument("--parts", default=",".join(PARTS), help="(default: %(default)s)")
+    parser.add_argument("--parts", type=machine.some_of(PARTS), default=",".join(PARTS), help="(default: %(default)s)")
     parser.add_argument("--cases", default="", help="only the cases whose name contains this, such as N16-D256")
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4, 8], help="(default: %(default)s)")
+    parser.add_argument(
+        "--processes", type=machine.positive, nargs="+", default=[1, 2, 4, 8], help="(default: %(default)s)"
+    )
     parser.add_argument("--rounds", type=machine.positive, default=3, help="(default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of a measurement (default: %(default)s)")
+    parser.add_argument("--seconds", type=machine.amount, default=0.5, help="of a measurement (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
     options = parser.parse_args(arguments)
 
     cases = [case for case in CASES if options.cases in case.name]
     if not cases:
         parser.error(f"--cases is {options.cases}: expected a part of a name such as {CASES[0].name}")
-    parts = options.parts.split(",")
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"--parts has {', '.join(sorted(unknown))}: expected some of {', '.join(PARTS)}")
     results: dict[str, Any] = {"machine": machine.describe(cpus()), "dtype": "float32"}
-    with children("xrnn", max(options.processes) if "processes" in parts else 1) as workers:
-        results |= {name: part(workers, cases, options) for name, part in PARTS.items() if name in parts}
+    with children("xrnn", max(options.processes) if "processes" in options.parts else 1) as workers:
+        results |= {name: part(workers, cases, options) for name, part in PARTS.items() if name in options.parts}
     machine.write(results, options.out / "busy.json")
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.runs import Run, XrnnRun, add_options, rate_lines, torch_for, with_weights
+from benchmarks.runs import Run, XrnnRun, add_options, insist_on_data, rate_lines, torch_for, with_weights
 from benchmarks.turns import in_turns, workers
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
@@ -142,6 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     steps = options.steps or (175 if options.rate_only else 2500)
     rounds = options.rounds or (7 if options.rate_only else 25)
+    if steps < rounds:
+        parser.error(
+            f"{steps} steps can't be cut into {rounds} blocks: expected a step or more for each; give more --steps"
+        )
+    insist_on_data(parser, lambda: load_corpus(options.paths))
     results = compare(options.paths, steps, rounds, options.threads, cell=options.cell, evaluate=not options.rate_only)
     if options.json:
         machine.write(results, options.json)

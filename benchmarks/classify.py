@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.ratios import ratio
-from benchmarks.runs import Run, XrnnRun, add_options, rate_lines, torch_for, with_weights
+from benchmarks.runs import Run, XrnnRun, add_options, insist_on_data, rate_lines, torch_for, with_weights
 from benchmarks.turns import in_turns, workers
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
@@ -188,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=0, help="whole trainings of each library (default: %(default)s)")
     add_options(parser, "gru")
     options = parser.parse_args(arguments)
+    insist_on_data(parser, lambda: load_dataset(options.paths, Settings().seed))
     results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
     if options.json:
         machine.write(results, options.json)

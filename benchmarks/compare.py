@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, Case
-from benchmarks.peers import COMPARED
+from benchmarks.peers import COMPARED, PEERS
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison, wide_console
 from benchmarks.worker import Worker
@@ -94,7 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
     parser.add_argument("--cases", help="only the cases whose name contains this, such as N64-D256 or lstm")
     parser.add_argument("--no-sweeps", action="store_true", help="the tables' cases, not the pictures'")
-    parser.add_argument("--peers", default=",".join(COMPARED), help="comma-separated (default: %(default)s)")
+    parser.add_argument(
+        "--peers",
+        type=machine.some_of(PEERS),
+        default=",".join(COMPARED),
+        help="comma-separated (default: %(default)s)",
+    )
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
@@ -104,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not cases:
         parser.error(f"--cases is {options.cases}: expected a part of a name such as {ALL[0].name}")
     console = wide_console()
-    results = compare(cases, options.peers.split(","), options.rounds, options.threads, options.out, console)
+    results = compare(cases, options.peers, options.rounds, options.threads, options.out, console)
     print_comparison(results, console)
 
 

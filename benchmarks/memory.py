@@ -116,7 +116,9 @@ def _print_cell(cell: dict[str, Any], console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="peak memory of a call")
-    parser.add_argument("--peers", default=",".join(_PEERS), help="comma-separated (default: %(default)s)")
+    parser.add_argument(
+        "--peers", type=machine.some_of(PEERS), default=",".join(_PEERS), help="comma-separated (default: %(default)s)"
+    )
     parser.add_argument("--cell", choices=COMMON, help="only this one (default: all)")
     parser.add_argument("--probe", nargs=7, metavar=("PEER", "OPERATION", "CELL", *"TNDH"), help=argparse.SUPPRESS)
     machine.add_options(parser)
@@ -127,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(peak(peer, operation, Case(*map(int, sizes), cell=cell), options.threads)))
         return
     cases = [case for case in CASES if options.cell in (None, case.cell)]
-    results = measure_memory(options.peers.split(","), cases, options.threads)
+    results = measure_memory(options.peers, cases, options.threads)
     machine.write(results, options.out / "memory.json")
     print_memory(results, Console())
 

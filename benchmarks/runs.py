@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +12,7 @@ import xrnn
 from benchmarks import machine
 from benchmarks.ratios import quartiles, ratio
 from xrnn.jobs.cells import CELLS
+from xrnn.jobs.errors import DataError
 from xrnn.jobs.settings import Settings
 from xrnn.typing import HostArray
 
@@ -84,3 +85,11 @@ def add_options(parser: argparse.ArgumentParser, cell: str) -> None:
     parser.add_argument("--cell", choices=CELLS, default=cell, help="(default: %(default)s)")
     parser.add_argument("--threads", type=machine.positive, default=threads, help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
+
+
+def insist_on_data(parser: argparse.ArgumentParser, load: Callable[[], Any]) -> None:
+    """Read the data once before any process does, which could only say by a traceback that they can't be read."""
+    try:
+        load()
+    except DataError as error:
+        parser.error(str(error))

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import ThreadpoolController
 
+from benchmarks import machine
 from benchmarks.soak_training import CELLS, SAVE_EVERY, Run
 from benchmarks.spinning import Spinning, spin, stop
 
@@ -143,8 +144,8 @@ def soak(minutes: float, folder: Path, seed: int) -> list[Record]:
     records = [Record(cell) for cell in CELLS]
     end = time.monotonic() + 60 * minutes
     with Load(rng) as load:
-        while time.monotonic() < end:
-            for record in [record for record in records if not record.lost]:
+        while time.monotonic() < end and (sound := [record for record in records if not record.lost]):
+            for record in sound:
                 # Most lives are short; a few are long enough for memory to grow.
                 seconds = min(rng.expovariate(1 / (0.5 + minutes)), 60 * minutes / len(records))
                 try:
@@ -181,7 +182,7 @@ def report(records: Sequence[Record], left: Sequence[str], console: Console) -> 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="train, kill, resume, for hours")
-    parser.add_argument("--minutes", type=float, default=20, help="(default: %(default)s)")
+    parser.add_argument("--minutes", type=machine.amount, default=20, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="xrnn-soak-") as folder:

@@ -119,14 +119,22 @@ def _table(cell: str, microseconds: dict[str, dict[str, list[float]]]) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description="the latency of one step")
-    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, xrnn among them (default: all)")
-    parser.add_argument("--cells", default=",".join(COMMON), help="comma-separated (default: %(default)s)")
+    parser.add_argument(
+        "--peers",
+        type=machine.some_of(PEERS),
+        default=list(PEERS),
+        help="comma-separated, xrnn among them (default: all)",
+    )
+    parser.add_argument(
+        "--cells", type=machine.some_of(COMMON), default=",".join(COMMON), help="comma-separated (default: %(default)s)"
+    )
     parser.add_argument("--rounds", type=machine.positive, default=15, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
-    peers, cells = options.peers.split(","), options.cells.split(",")
-    results = measure_step(peers, options.rounds, options.threads, cells)
+    if _OURS not in options.peers:
+        parser.error(f"--peers has no {_OURS}: expected it among them, for the others to be compared with")
+    results = measure_step(options.peers, options.rounds, options.threads, options.cells)
     machine.write(results, options.out / "step.json")
     print_step(results, Console())
 

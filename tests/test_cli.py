@@ -436,6 +436,17 @@ def nothing() -> None:
             "covered): expected a whole file; use another copy",
         ),
         (
+            truncated_checkpoint,
+            "train text.txt --resume c",
+            "c is truncated or damaged (Error while deserializing header: incomplete metadata, file not fully "
+            "covered): expected a whole file; use another copy",
+        ),
+        (
+            notes,
+            "train text.txt --resume notes",
+            "notes is not a safetensors file: expected a checkpoint; name a file that `xrnn train` wrote",
+        ),
+        (
             checkpoint,
             "train text.txt --resume c --hidden 13",
             "--hidden is 13, but c was trained with 12: leave the option out, or train anew without --resume",

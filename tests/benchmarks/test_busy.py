@@ -61,7 +61,9 @@ def test_calls_that_the_measurement_cuts_count_by_their_share() -> None:
     ("arguments", "words"),
     [
         (["--cases", "H7777"], "--cases is H7777: expected a part of a name"),
-        (["--parts", "pause,lunch"], "--parts has lunch: expected some of processes, others"),
+        (["--parts", "pause,lunch"], "argument --parts: lunch: expected some of processes, others"),
+        (["--processes", "1", "0"], "argument --processes: '0': expected a whole number from 1 on"),
+        (["--seconds", "nan"], "argument --seconds: 'nan': expected a number above 0"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,3 +45,18 @@ def test_the_figures_are_printed_and_written(tmp_path: Path) -> None:
     for library in ("xrnn", "pytorch"):
         assert 3 < results["bits_per_character"][library] < 9  # two steps from a uniform guess
     assert "characters/s" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.txt"], "nowhere.txt doesn't exist: expected a text file or a folder of them"),
+        (["--steps", "4", "--rounds", "9"], "4 steps can't be cut into 9 blocks: expected a step or more for each"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_before_a_process_starts(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        char_lm.main(arguments)
+    assert words in capsys.readouterr().err

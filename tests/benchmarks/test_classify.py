@@ -53,3 +53,9 @@ def test_a_training_is_measured_by_what_it_learned(monkeypatch: pytest.MonkeyPat
         accuracy, seconds = classify._train(library, dataset(), settings)
         assert accuracy == 1.0
         assert seconds > 0
+
+
+def test_series_that_are_not_there_are_named_before_a_process_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        classify.main(["nowhere.ts"])
+    assert "can't read nowhere.ts (No such file or directory)" in capsys.readouterr().err

@@ -101,6 +101,21 @@ def test_a_run_that_ends_by_itself_is_a_loss_and_the_others_go_on(
     assert records["lstm"].lives > 1
 
 
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "some"])
+def test_minutes_in_which_nothing_is_tried_are_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        soak.main([f"--minutes={minutes}"])
+    assert f"argument --minutes: '{minutes}': expected a number above 0" in capsys.readouterr().err
+
+
+def test_it_ends_where_all_runs_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def live(record: Record, *_: object) -> None:
+        raise RuntimeError(f"{record.cell} ended")
+
+    monkeypatch.setattr(soak, "live", live)
+    assert [record.lost for record in soak.soak(10**6, tmp_path, 0)] == [[f"{cell} ended"] for cell in CELLS]
+
+
 def test_files_that_killed_runs_leave_may_not_pile_up(tmp_path: Path) -> None:
     for i in range(len(CELLS)):
         (tmp_path / f"left{i}").touch()

@@ -47,3 +47,17 @@ def test_results_of_a_single_cell_are_still_rendered(capsys: pytest.CaptureFixtu
 def test_a_report_of_nothing_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"holds no results: expected compare.json, .*; run make bench"):
         report.main([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--peers", "xrnn,theirs"], "argument --peers: theirs: expected some of xrnn, "),
+        (["--peers", "numpy"], "--peers has no xrnn: expected it among them"),
+        (["--cells", "lstm,cell"], "argument --cells: cell: expected some of rnn, lstm, gru, with commas between them"),
+    ],
+)
+def test_names_that_are_none(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        step.main(arguments)
+    assert words in capsys.readouterr().err

@@ -60,14 +60,15 @@ def choose(
     if wanted.plot:
         check_format(wanted.plot)
     results = Results(Destination(out, say), Destination(picture, say))
+    goes_on = wanted.resume is not None and same_file(out, wanted.resume)
     outputs = [
-        Output("--out", out, "checkpoint", is_checkpoint),
+        # What is wrong with the checkpoint to go on from is said where it is read, before anything is written.
+        Output("--out", out, "checkpoint", lambda path: goes_on or is_checkpoint(path)),
         Output("--plot", picture, "picture that xrnn drew", is_own_picture),
     ]
     check_outputs(outputs, inputs)
     if not chosen and not _reserve(out, reservation):
         raise OutputError(f"another run is writing {out}: expected a name of this run's own; name another with --out")
-    goes_on = wanted.resume is not None and same_file(out, wanted.resume)
     if os.path.exists(out) and not (goes_on or wanted.overwrite):
         raise OutputError(
             f"{out} is a checkpoint already: expected --resume {out} to go on from it, --overwrite to lose it, or "

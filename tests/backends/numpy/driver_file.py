@@ -2,9 +2,10 @@
 
 `python -m tests.backends.numpy.driver_file FILE`
 
-The file is a sequence of records. A record is a line `NAME GIVEN EXPECTED`, then so many arrays that are given and so
-many that are expected. An array is a line `NAME SIZE`, then SIZE float64 in the machine's byte order. A scalar is an
-array of one element. NAME is a cell's in the kernels' table, or `products`.
+The file is a sequence of records, the last of which is `end 0 0`: a file that was cut off has none. A record is a line
+`NAME GIVEN EXPECTED`, then so many arrays that are given and so many that are expected. An array is a line `NAME SIZE`,
+then SIZE float64 in the machine's byte order. A scalar is an array of one element. NAME is a cell's in the kernels'
+table, or `products`.
 """
 
 from __future__ import annotations
@@ -96,7 +97,10 @@ def write(path: Path, records: Iterable[Record]) -> None:
             for array_name, values in (*given.items(), *expected.items()):
                 array = np.asarray(values, "float64")
                 file.write(f"{array_name} {array.size}\n".encode() + array.tobytes())
+        file.write(b"end 0 0\n")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("expected the file to write: python -m tests.backends.numpy.driver_file FILE")
     write(Path(sys.argv[1]), records())

@@ -36,5 +36,5 @@ def test_an_array_is_a_line_and_its_float64(tmp_path: Path) -> None:
     record = ("products", {"sizes": (2, 3)}, {"y": np.array([[0.5]], "float32")})
     driver_file.write(tmp_path / "file", [record])
     half, sizes = np.array([0.5]), np.array([2.0, 3.0])
-    expected = b"products 1 1\nsizes 2\n" + sizes.tobytes() + b"y 1\n" + half.tobytes()
+    expected = b"products 1 1\nsizes 2\n" + sizes.tobytes() + b"y 1\n" + half.tobytes() + b"end 0 0\n"
     assert (tmp_path / "file").read_bytes() == expected

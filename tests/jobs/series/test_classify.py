@@ -194,6 +194,7 @@ def test_a_resumed_run_may_be_tested_on_others(capsys: pytest.CaptureFixture[str
             "classify train.ts --resume text --out d",
             "text has format xrnn character model: expected a checkpoint; name a",
         ),
+        ("classify train.ts --resume text", "text has format xrnn character model: expected a checkpoint; name a"),
         (
             "classify train.ts --resume c --out d",
             "c was trained on other series: expected the same TRAIN with the same",
