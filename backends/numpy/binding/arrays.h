@@ -55,6 +55,11 @@ class Input {
         if (!PyArray_IS_C_CONTIGUOUS(array)) copy();
         return *this;
     }
+    // Of numbers that say which memory is read or written: another thread may change them while the kernel runs.
+    Input& own_copy() {
+        copy();
+        return *this;
+    }
     Input& contiguous_rows() {
         if (stride(PyArray_NDIM(array) - 1) != 1) copy();
         return *this;

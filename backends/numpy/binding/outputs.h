@@ -52,7 +52,7 @@ nb::object cross_entropy(nb::handle logits, nb::handle targets, nb::handle weigh
     Input<S> weights_in(weights, {rows});
     Input<int64_t> targets_in(targets, {rows});
     if (C == 0) throw nb::value_error("the logits have no columns");
-    targets_in.contiguous();
+    targets_in.own_copy();
     for (int64_t i = 0; i < rows; ++i)
         if (targets_in.data()[i] < 0 || targets_in.data()[i] >= C) throw nb::index_error("a target is no column");
     nb::object losses = empty<S>({rows}), dlogits = empty<S>({rows, C});

@@ -67,7 +67,7 @@ struct SequenceInputs {
           Wx(Wx_, {D, cell.x_gates * H}),
           Wh(Wh_, {H, cell.h_gates * H}) {
         x.contiguous();
-        if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->contiguous();
+        if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->own_copy();
         if (PyFloat_Check(leak_.ptr()) || PyLong_Check(leak_.ptr()) || PyArray_CheckScalar(leak_.ptr())) {
             const double number = PyFloat_AsDouble(leak_.ptr());
             if (number == -1 && PyErr_Occurred()) throw nb::python_error();
