@@ -129,7 +129,8 @@ def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 
     for row, leaf in enumerate(of_leaves):
         at, reverse = divmod(row, 2) if module.bidirectional else (row, 0)
         names = torch_weights.parameter_names(at, bool(reverse), module.bias)
-        gradients = torch_weights.gradients_to_torch(np, cell, *(to_numpy(gradient) for gradient in leaf.grads))
+        dWx, dWh, db = (to_numpy(gradient) for gradient in leaf.grads)
+        gradients = dWx.T, dWh.T, *torch_weights.bias_gradients(np, cell, db)
         for name, gradient in zip(names, gradients, strict=False):
             np.testing.assert_allclose(gradient, getattr(module, name).grad.numpy(), err_msg=name, **ROUNDING)
 

@@ -66,18 +66,14 @@ def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeight
     return Wx.T, Wh.T, bias_ih, bias_hh
 
 
-def gradients_to_torch(xp: Any, cell: Cell, dWx: Array, dWh: Array, db: Array) -> TorchWeights:
-    """xrnn's gradients → those of PyTorch's weights: a bias has the gradient of the block that it is added to.
+def bias_gradients(xp: Any, cell: Cell, db: Array) -> tuple[Array, Array]:
+    """The gradients of bias_ih and bias_hh: each that of the blocks which it is added to.
 
-    Views, as far as they can be, but the two biases are apart: a gradient may be clipped in place.
+    The first is a view of db, the second is apart: a gradient may be clipped in place.
     """
-    return dWx.T, dWh.T, *bias_gradients(xp, cell, dWh.shape[0], db)
-
-
-def bias_gradients(xp: Any, cell: Cell, H: int, db: Array) -> tuple[Array, Array]:
-    """Those of bias_ih and bias_hh: the first is a view, as far as it can be."""
     if cell.from_x == cell.from_h:
         return db, db.copy()
+    H = len(db) // cell.pre
     of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
     return db[:of_x], xp.concatenate((db[:common], db[of_x:]))
 

@@ -208,7 +208,7 @@ class RecurrentLayer(Layer):
 
     def _backward(self, dstates: Sequence[Array | None], cache: Cache | None) -> tuple[Array, ...]:
         if cache is None:
-            cache = self.cache
+            cache = self.cache  # as `_cached` does; of a small layer's step that call would be a noticeable part
         if type(cache) is not Cache:
             cache = self._cached(cache)
         trace, p = cache.trace, self.params

@@ -102,11 +102,11 @@ def _backward(
     dfinal: Sequence[Tensor | None],
 ) -> list[Tensor]:
     """The gradients of x, of the states and weights, of which there are `initial` (or none) and `weights` (2 or 4)."""
-    memory, states, H = d.memory, len(d.initial), len(d.Wh)
+    memory, states = d.memory, len(d.initial)
     xp, array, tensor = memory.backend.xp, memory.array, memory.tensor
     # In the memory order of PyTorch's weights, so that their gradients need no copy.
     dweights = [xp.empty(w.shape, w.dtype) for w in d.arrays[:2]]
-    db = xp.empty(d.cell.pre * H, d.Wh.dtype)
+    db = xp.empty(d.cell.pre * len(d.Wh), d.Wh.dtype)
     # No gradient reads b, for which db stands in, nor the initial states: the trace has those.
     inputs, arrays = _inputs(d, x, db, lengths, ()), [array(t) for t in kept]
     trace = Trace(inputs, arrays[:states])
@@ -116,7 +116,7 @@ def _backward(
         d.cell, trace, _dstates(d, trace, dh, dfinal), [*[dW.T for dW in dweights], db]
     )
     if weights > 2:
-        dweights += bias_gradients(xp, d.cell, H, db)
+        dweights += bias_gradients(xp, d.cell, db)
     # Not by g[None], whose stride is 0 there: PyTorch would copy that into a gradient with strides of its own.
     dstates = [tensor(g.reshape(1, *g.shape)) for g in dinitial[:initial]]
     return [tensor(dx), *dstates, *[tensor(g) for g in dweights]]

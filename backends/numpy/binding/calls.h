@@ -42,8 +42,8 @@ int threads_for(int64_t multiply_adds, int64_t size, int64_t weight_bytes, bool 
     return ready_threads(most, is_worth_waking(multiply_adds, size, weight_bytes));
 }
 
-// Multiply-adds (of 4 bytes) of a call that keeps the GIL: some 5 µs. Beside a thread that computes in Python a step of a
-// GRU with 64 units took 65 µs when it gave the GIL up, and takes 8.
+// Multiply-adds (of 4 bytes) of a call that keeps the GIL: some 5 µs. Beside a thread that computes in Python a call that
+// gives the GIL up waits for it far longer than that.
 constexpr int64_t BRIEF = 200'000;
 // How many of them a step counts for besides its own, and each of its rows: 0.1 µs, and some nanoseconds.
 constexpr int64_t STEP = 4'000, ROW = 200;
