@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -26,6 +27,9 @@ except ImportError:  # no compiler at install time, or a checkout that was never
 
 # By which name the kernels know a cell: kernels/cells.h.
 _KERNELS: Final[dict[type[Cell], str]] = {LSTMCell: "lstm", GRUCell: "gru"}
+
+# What the kernels call to compute on an OpenMP library's threads.
+_OPENMP: Final = ("GOMP_parallel", "omp_get_max_threads", "omp_get_num_threads")
 
 
 class NumpyBackend(Backend):
@@ -162,8 +166,25 @@ def not_built() -> str:
     return "the kernels were not built: `XRNN_REQUIRE_KERNELS=1 pip install -v` of the sources says why"
 
 
+def use_threads_of(library: ctypes.CDLL) -> None:
+    """Compute on the threads of an OpenMP library that the process has already, and on its number of them.
+
+    Its threads and the kernels' own would take the CPUs from each other: both look out for work for a while after each
+    operation. It counts for the whole process, from now on.
+
+    library   libgomp, or LLVM's or Intel's OpenMP, or a library that is linked to one of them
+
+    Raises AttributeError where it has no such functions; the kernels then compute on their own threads, as before.
+    """
+    kernels.use_openmp(tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in _OPENMP))
+
+
 def _threads() -> str:
-    """How many threads a call may use now, and why."""
+    """How many threads a call may use now, and why, and whose they are."""
+    return _number_of_threads() + (", of another library in this process" if kernels.uses_openmp() else "")
+
+
+def _number_of_threads() -> str:
     threads, asked, cap = kernels.max_threads(), kernels.asked_threads(), kernels.thread_cap()
     limit, waited = kernels.load()
     if limit is not None and limit < threads:

@@ -52,6 +52,15 @@ def asked_threads() -> int:
 def thread_cap() -> int:
     """The CPUs that the process may use, by its affinity and its quota; 1 in a forked child, 64 at most."""
 
+def use_openmp(functions: tuple[int, int, int] | None) -> None:
+    """Compute on the threads of an OpenMP library, and on its number of them, from now on; None: on one's own.
+
+    The addresses of its GOMP_parallel, omp_get_max_threads and omp_get_num_threads. It is to stay loaded.
+    """
+
+def uses_openmp() -> bool:
+    """Whether the threads are those of an OpenMP library."""
+
 def set_quota(cpus: int | None) -> None:
     """Use no more threads than this from now on; None: as many as the affinity allows."""
 

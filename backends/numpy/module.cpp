@@ -1,10 +1,12 @@
 // The Python face of the CPU kernels. The shapes of the arrays stand in _kernels.pyi.
+#include <array>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -15,6 +17,7 @@
 #include "binding/levels.h"
 #include "binding/outputs.h"
 #include "binding/recurrences.h"
+#include "kernels/openmp.h"
 
 #if defined(__clang__)
 #define XRNN_COMPILER "Clang " __clang_version__
@@ -41,6 +44,15 @@ NB_MODULE(_kernels, m) {
     m.def("thread_cap", thread_cap);
     m.def("set_quota", [](std::optional<int> cpus) { set_quota(cpus.value_or(0)); }, nb::arg("cpus").none());
     m.def("set_thread_cap", [](std::optional<int> n) { set_thread_cap(n.value_or(0)); }, nb::arg("threads").none());
+    m.def("use_openmp", [](std::optional<std::array<uintptr_t, 3>> addresses) {
+        if (!addresses) return use_openmp(nullptr);
+        const auto [parallel, max_threads, num_threads] = *addresses;
+        // Never deleted: a call may be computing on its threads.
+        use_openmp(new OpenMP{.GOMP_parallel = reinterpret_cast<decltype(OpenMP::GOMP_parallel)>(parallel),
+                              .omp_get_max_threads = reinterpret_cast<int (*)()>(max_threads),
+                              .omp_get_num_threads = reinterpret_cast<int (*)()>(num_threads)});
+    }, nb::arg("functions").none());
+    m.def("uses_openmp", [] { return openmp_in_use() != nullptr; });
     set_interrupt(interrupted);
     m.def("hold_threads", hold_threads);
     m.def("threads_after", [](int n, const std::vector<std::pair<int64_t, int64_t>>& calls) {

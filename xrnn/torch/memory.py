@@ -12,6 +12,7 @@ from torch import Tensor
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.interop.torch_weights import CELLS
 from xrnn.select import get_backend
+from xrnn.torch.threads import share_threads
 from xrnn.torch.unsupported import Unsupported
 from xrnn.typing import Array
 
@@ -37,6 +38,7 @@ class Host:
             form = self.backend.explain("recurrence_forward", CELLS["LSTM"], dict.fromkeys("TNDH", 1), "float32")
         if form.form == "plain":
             raise BackendUnavailableError(form.why)
+        share_threads()
 
     tensor = staticmethod(torch.from_numpy)
 

@@ -5,8 +5,9 @@
 #include <pthread.h>
 
 #include "load.h"
+#include "openmp.h"
+#include "pool.h"
 #include "threads.h"
-#include "waiting.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -45,7 +46,12 @@ bool in_forked_child() { return forked; }
 
 static int min(int a, int b) { return a < b ? a : b; }
 
-int asked_threads() { return min(asked(), MOST_THREADS); }
+int asked_threads() {
+    const OpenMP* const library = openmp_in_use();
+    if (!library) return min(asked(), MOST_THREADS);
+    const bool within = library->omp_get_num_threads() > 1;  // one of its own jobs
+    return within ? 1 : min(library->omp_get_max_threads(), MOST_THREADS);
+}
 
 void set_quota(int cpus) { quota = cpus; }
 
@@ -61,6 +67,31 @@ int thread_cap() {
 int max_threads() {
     const int asked = asked_threads();
     return asked > 1 ? min(asked, thread_cap()) : 1;
+}
+
+void Job::lead(int n) {
+    const int64_t began = clock_now();
+    take_waited();
+    f(0, n, context);
+    const int64_t elapsed = clock_now() - began;
+    // The others' shares of the work may be somewhat larger.
+    for (Waiting waiting(elapsed / 4); running.load(std::memory_order_acquire);) {
+        if (in_forked_child()) return;
+        waiting.once();
+        if (stop && waiting.is_long()) stop->ask(0);
+    }
+}
+
+void parallel(int threads, void (*f)(int, int, void*), void* context, Stop* stop) {
+    if (threads == 1 || in_forked_child()) return f(0, 1, context);
+    const int64_t began = clock_now();
+    Job job = {.f = f, .context = context, .stop = stop};
+    const OpenMP* const library = openmp_in_use();
+    const int n = library ? run_on_openmp(*library, job, threads) : run_on_pool(job, threads);
+    if (in_forked_child()) return;
+    const int64_t waited = job.waited.load(std::memory_order_relaxed) + take_waited();
+    const int64_t ended = clock_now();
+    report_call(threads, ended - began, n > 1 ? waited / (n - 1) : waited, ended);
 }
 
 namespace {

@@ -1,9 +1,7 @@
 #include "pool.h"
 
-#include "load.h"
-#include "parallel.h"
+#include "openmp.h"
 #include "threads.h"
-#include "waiting.h"
 
 #include <atomic>
 
@@ -11,18 +9,14 @@ namespace xrnn {
 
 namespace {
 
-constexpr int64_t MICROSECOND = 1000;
-
 // How long a worker looks out for the next job: two steps of a training loop are less apart than that.
-constexpr int64_t LOOKOUT = 1000 * MICROSECOND;
+constexpr int64_t LOOKOUT = 1'000'000;  // nanoseconds
 // A short call wakes workers for those after it when it is the third in a row that lacked some. In a row means: each so
 // soon after the one before that a worker woken by that one would still look out.
 constexpr int CLOSE_CALLS = 3;
 constexpr int64_t CLOSE = LOOKOUT;
-// How long a call waits for a worker that was awake, which answers within a microsecond, and for one that was asleep.
-constexpr int64_t ANSWER = 20 * MICROSECOND, WAKING_UP = 200 * MICROSECOND;
 // How old a worker's CPUs may be before its caller looks whether they still are the process's: a system call.
-constexpr int64_t AFFINITY_HOLDS = 10'000 * MICROSECOND;
+constexpr int64_t AFFINITY_HOLDS = 10'000'000;  // nanoseconds
 
 enum State : int {
     ASLEEP,
@@ -31,21 +25,18 @@ enum State : int {
     AWAKE,    // looking out
     CALLED,   // by a caller that waits for the answer
     READY,    // it has answered
-    RUNNING,  // its job
+    RUNNING,  // its task
 };
 
-struct Job {
-    void (*f)(int id, int n, void* context);
-    void* context;
+struct Task {
+    Job* job;
     int id, n;
-    bool moves;                    // the worker's CPUs have changed
-    std::atomic<int>* running;     // workers that haven't finished
-    std::atomic<int64_t>* waited;  // nanoseconds, of all threads
+    bool moves;  // the worker's CPUs have changed
 };
 
 struct alignas(64) Worker {
     std::atomic<int> state;
-    Job job;
+    Task task;
     Cpus cpus;        // to run on while it is awake
     int64_t cpus_at;  // when they were looked up
     pthread_t thread;
@@ -88,14 +79,12 @@ void look_out(Worker& worker) {
     }
 }
 
-void run_job(Worker& worker) {
-    const Job job = worker.job;
-    if (job.moves) run_on(worker.cpus);
-    take_waited();
-    job.f(job.id, job.n, job.context);
-    job.waited->fetch_add(take_waited(), std::memory_order_relaxed);
+void run_task(Worker& worker) {
+    const Task task = worker.task;
+    if (task.moves) run_on(worker.cpus);
+    task.job->run(task.id, task.n);
     worker.state.store(AWAKE, std::memory_order_relaxed);  // before the caller goes on, and may call again
-    job.running->fetch_sub(1, std::memory_order_release);
+    task.job->finished();
 }
 
 void* work(void* argument) {
@@ -106,7 +95,7 @@ void* work(void* argument) {
             case AWAKE: look_out(worker); break;
             case CALLED: worker.change(CALLED, READY); break;
             case READY: await_change(worker, READY); break;
-            case RUNNING: run_job(worker); break;
+            case RUNNING: run_task(worker); break;
         }
     return nullptr;
 }
@@ -184,62 +173,57 @@ struct Crew {
 
 void insist_on_threads(bool insist) { insisted = insist; }
 
-int ready_threads(int most, bool worth_waking) {
-    if (most == 1 || worth_waking || insisted.load(std::memory_order_relaxed)) return most;
+bool are_insisted_on() { return insisted.load(std::memory_order_relaxed); }
+
+static int count_awake(int most) {
+    if (openmp_in_use()) return openmp_is_awake() ? most : 1;
     const int there = started.load(std::memory_order_acquire);
-    int ready = 1;
-    for (int i = 0; i < there && ready < most; ++i) ready += workers[i].state.load(std::memory_order_relaxed) == AWAKE;
+    int awake = 1;
+    for (int i = 0; i < there && awake < most; ++i) awake += workers[i].state.load(std::memory_order_relaxed) == AWAKE;
+    return awake;
+}
+
+int ready_threads(int most, bool worth_waking) {
+    if (most == 1 || worth_waking || are_insisted_on()) return most;
+    const int ready = count_awake(most);
     if (ready == most) return most;
 
     const int64_t now = clock_now();
     const bool close = now - last_call.exchange(now, std::memory_order_relaxed) < CLOSE;
     const int calls = close ? close_calls.load(std::memory_order_relaxed) + 1 : 1;
-    if (calls < CLOSE_CALLS) {
+    const bool borrows = openmp_in_use();
+    if (calls < (borrows ? calls_before_openmp() : CLOSE_CALLS)) {
         close_calls.store(calls, std::memory_order_relaxed);
         return ready;
     }
+    if (borrows) {
+        close_calls.store(0, std::memory_order_relaxed);
+        return most;
+    }
+    const int there = started.load(std::memory_order_acquire);
     int lacking = most - ready;
     for (int i = 0; i < there && lacking > 0; ++i) lacking -= wake(workers[i], WAKING);
     for (int i = there; i < most - 1 && lacking > 0 && start(WAKING); ++i) --lacking;
     return ready;
 }
 
-void parallel(int threads, void (*f)(int, int, void*), void* context, Stop* stop) {
-    if (threads == 1 || in_forked_child()) return f(0, 1, context);
+int run_on_pool(Job& job, int most) {
     const int64_t began = clock_now();
     Crew crew;
-    crew.muster(crew.call(threads - 1));
+    crew.muster(crew.call(most - 1));
     const int64_t mustered = clock_now();
+    if (crew.count < most - 1) job.waited = mustered - began;
 
-    std::atomic<int> running{crew.count};
-    std::atomic<int64_t> waited{crew.count < threads - 1 ? mustered - began : 0};
     const int n = crew.count + 1;
+    job.running = crew.count;
     for (int id = 1; id < n; ++id) {
         Worker& worker = *crew.members[id - 1];
         const bool moves = mustered - worker.cpus_at > AFFINITY_HOLDS && worker.update_cpus(mustered);
-        worker.job = {.f = f,
-                      .context = context,
-                      .id = id,
-                      .n = n,
-                      .moves = moves,
-                      .running = &running,
-                      .waited = &waited};
+        worker.task = {.job = &job, .id = id, .n = n, .moves = moves};
         worker.state.store(RUNNING, std::memory_order_release);
     }
-    take_waited();
-    f(0, n, context);
-    {
-        const int64_t elapsed = clock_now() - mustered;
-        // The others' shares of the work may be somewhat larger.
-        for (Waiting waiting(elapsed / 4); running.load(std::memory_order_acquire);) {
-            if (in_forked_child()) return;  // a signal's handler has forked within f: the workers are not in the child
-            waiting.once();
-            if (stop && waiting.is_long()) stop->ask(0);
-        }
-    }
-    const int64_t all = waited.load(std::memory_order_relaxed) + take_waited();
-    const int64_t ended = clock_now();
-    report_call(threads, ended - began, n > 1 ? all / (n - 1) : all, ended);
+    job.lead(n);
+    return n;
 }
 
 }  // namespace xrnn

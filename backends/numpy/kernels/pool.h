@@ -6,6 +6,8 @@
 // without it.
 #pragma once
 
+#include "job.h"
+
 namespace xrnn {
 
 // How many threads a call may have at once, of at most `most`: the caller and the workers that are awake, or, where it
@@ -14,5 +16,13 @@ int ready_threads(int most, bool worth_waking);
 
 // Always as many threads as are asked for, however long they take to come: for tests and measurements.
 void insist_on_threads(bool insist);
+bool are_insisted_on();
+
+// How long a call waits for a thread that was awake, which answers within a microsecond, and for one that was asleep; in
+// nanoseconds.
+constexpr int64_t ANSWER = 20'000, WAKING_UP = 200'000;
+
+// Run a job on at most so many of the pool's threads. → how many it had.
+int run_on_pool(Job& job, int most);
 
 }  // namespace xrnn

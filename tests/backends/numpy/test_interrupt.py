@@ -1,4 +1,7 @@
-"""Signals during a long fused call: it ends early, its gradients are NaN, and the next call is right."""
+"""Signals during a long fused call: it ends early, its gradients are NaN, and the next call is right.
+
+On the kernels' own threads, and on those of the OpenMP library that they are linked to.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 
 import pytest
 
-from tests.backends.numpy.test_threads import in_fresh_process
+from tests.backends.numpy.test_threads import in_fresh_process, on_each_kind_of_threads
 from xrnn.backends.numpy import kernels
 
 if not kernels:
@@ -51,12 +54,16 @@ except KeyboardInterrupt:
 """
 
 
-def test_an_interrupted_forward_ends_and_touches_no_gradient() -> None:
-    assert in_fresh_process(PRELUDE + INTERRUPTED.format(call="forward")) == "interrupted [False, False, False]"
+@on_each_kind_of_threads
+def test_an_interrupted_forward_ends_and_touches_no_gradient(threads: str) -> None:
+    assert (
+        in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call="forward")) == "interrupted [False, False, False]"
+    )
 
 
-def test_an_interrupted_backward_leaves_nan() -> None:
-    assert in_fresh_process(PRELUDE + INTERRUPTED.format(call="backward")) == "interrupted [True, True, True]"
+@on_each_kind_of_threads
+def test_an_interrupted_backward_leaves_nan(threads: str) -> None:
+    assert in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call="backward")) == "interrupted [True, True, True]"
 
 
 # A handler that runs twice before the call has returned has run within it: else it would run once, at its end.
@@ -84,8 +91,9 @@ except Enough:
 """
 
 
-def test_a_handler_may_compute_and_raise() -> None:
-    assert in_fresh_process(PRELUDE + HANDLED) == "enough"
+@on_each_kind_of_threads
+def test_a_handler_may_compute_and_raise(threads: str) -> None:
+    assert in_fresh_process(threads + PRELUDE + HANDLED) == "enough"
 
 
 # Of one row the calling thread has none: all it does is to wait for the other thread.
@@ -98,8 +106,9 @@ def check():
 """
 
 
-def test_signals_are_handled_while_the_caller_waits_for_another_thread() -> None:
-    assert in_fresh_process(PRELUDE + WAITING + HANDLED) == "enough"
+@on_each_kind_of_threads
+def test_signals_are_handled_while_the_caller_waits_for_another_thread(threads: str) -> None:
+    assert in_fresh_process(threads + PRELUDE + WAITING + HANDLED) == "enough"
 
 
 RETURNS = """
@@ -114,8 +123,9 @@ print("same", bool(seen))
 """
 
 
-def test_a_handler_that_returns_changes_nothing() -> None:
-    assert in_fresh_process(PRELUDE + RETURNS) == "same True"
+@on_each_kind_of_threads
+def test_a_handler_that_returns_changes_nothing(threads: str) -> None:
+    assert in_fresh_process(threads + PRELUDE + RETURNS) == "same True"
 
 
 # The child has the caller alone: without an error it would wait for the parent's other thread for ever.
@@ -144,5 +154,6 @@ except RuntimeError as error:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_a_handler_that_forks_ends_the_call_in_the_child() -> None:
-    assert in_fresh_process(PRELUDE + FORKS, OMP_NUM_THREADS="2") == "child 7"
+@on_each_kind_of_threads
+def test_a_handler_that_forks_ends_the_call_in_the_child(threads: str) -> None:
+    assert in_fresh_process(threads + PRELUDE + FORKS, OMP_NUM_THREADS="2") == "child 7"

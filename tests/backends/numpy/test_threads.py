@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -57,6 +58,20 @@ def in_fresh_process(code: str, **environment: str) -> str:
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
+
+# Compute on the threads of the OpenMP library that the kernels are linked to.
+BORROWED = """
+import ctypes
+from xrnn.backends.numpy import kernels, use_threads_of
+use_threads_of(ctypes.CDLL(kernels.__file__))
+"""
+needs_openmp = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(kernels.__file__), "GOMP_parallel"), reason="the kernels were built without OpenMP"
+)
+
+on_each_kind_of_threads = pytest.mark.parametrize(
+    "threads", [pytest.param("", id="own"), pytest.param(BORROWED, id="OpenMP", marks=needs_openmp)]
+)
 
 MAX_THREADS = "from xrnn.backends.numpy import kernels; print(kernels.max_threads())"
 
@@ -179,9 +194,12 @@ print(len(os.listdir("/proc/self/task")) - before, min(kernels.thread_cap(), 2) 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_forked_child_of_a_process_with_threads_computes_on_one() -> None:
+@on_each_kind_of_threads
+def test_forked_child_of_a_process_with_threads_computes_on_one(threads: str) -> None:
     # In a process of its own: the child must hold no lock of pytest's.
-    code = """
+    code = (
+        threads
+        + """
 import os
 from tests.backends.numpy.test_threads import kernels, train
 from numpy.testing import assert_array_equal
@@ -195,7 +213,87 @@ if child == 0:
     os._exit(0 if ok else 3)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+    )
     assert in_fresh_process(code, OMP_NUM_THREADS="2") == "0"
+
+
+# The workers of a library have computed for the kernels: there are no others, and their processors' time has grown.
+SHARED = f"""
+import os, time
+from tests.backends.numpy.test_threads import kernels, train
+{BORROWED}
+kernels.set_thread_cap(2)
+kernels.hold_threads(True)
+
+def tasks():
+    return set(os.listdir("/proc/self/task"))
+
+def computed(task):
+    return int(open(f"/proc/self/task/{{task}}/schedstat").read().split()[0])
+
+before = tasks()
+train(0)
+worker, = tasks() - before
+spent = computed(worker)
+for _ in range(50):
+    train(0)
+print(tasks() - before == {{worker}}, computed(worker) > spent, kernels.uses_openmp())
+kernels.use_openmp(None)
+train(0)
+print(len(tasks() - before), kernels.uses_openmp())
+"""
+
+
+@needs_openmp
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system lists no process's threads in /proc")
+def test_threads_of_another_library_take_the_place_of_ones_own() -> None:
+    lines = in_fresh_process(SHARED, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1").splitlines()
+    assert lines == ["True True True", "2 False"]
+
+
+# With more threads than the call has, those that are left over have nothing to do. Sleeping ones are woken.
+SAME_BITS = f"""
+import time
+from tests.backends.numpy.test_threads import kernels, train
+from numpy.testing import assert_array_equal
+kernels.set_thread_cap(3)
+kernels.force_partition(1, "rows", False)
+expected = train(0)
+{BORROWED}
+for split in ("rows", "columns"):
+    for threads in (2, 3, 8):
+        for pause in (0, 0.01, 0):
+            kernels.force_partition(threads, split, False)
+            time.sleep(pause)
+            for array, wanted in zip(train(0), expected, strict=True):
+                assert_array_equal(array, wanted)
+print(kernels.asked_threads())
+"""
+
+
+@needs_openmp
+@pytest.mark.parametrize("policy", ["active", "passive"])
+def test_another_librarys_threads_give_the_same_bits(policy: str) -> None:
+    assert in_fresh_process(SAME_BITS, OMP_NUM_THREADS="5", OMP_WAIT_POLICY=policy) == "5"
+
+
+def test_a_library_without_openmp_is_refused() -> None:
+    code = """
+import _ctypes, ctypes
+from xrnn.backends.numpy import kernels, use_threads_of
+try:
+    use_threads_of(ctypes.CDLL(_ctypes.__file__))
+except AttributeError:
+    print(kernels.uses_openmp())
+"""
+    assert in_fresh_process(code) == "False"
+
+
+@needs_openmp
+def test_info_says_that_threads_are_another_librarys() -> None:
+    code = BORROWED + "from xrnn.backends.numpy import load; print(load().describe()['threads'])"
+    said = in_fresh_process(code, OMP_NUM_THREADS="1")
+    assert said == "1 (no more are asked for), of another library in this process"
 
 
 # Python ends daemon threads when they come back from a call. The process must not end with them in an abort.
@@ -220,5 +318,6 @@ print("end")
 """
 
 
-def test_a_process_may_exit_while_daemon_threads_compute() -> None:
-    assert in_fresh_process(EXITING, OMP_NUM_THREADS="2") == "end"
+@on_each_kind_of_threads
+def test_a_process_may_exit_while_daemon_threads_compute(threads: str) -> None:
+    assert in_fresh_process(threads + EXITING, OMP_NUM_THREADS="2") == "end"

@@ -1,0 +1,72 @@
+"""The kernels compute on PyTorch's threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.backends.numpy.test_threads import in_fresh_process
+from tests.torch.conftest import Fallbacks
+from xrnn.backends.numpy import kernels
+from xrnn.torch import threads
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.openmp.is_available(), reason="this PyTorch was built without OpenMP"
+)
+
+# A training step whose results are the same on any number of threads: PyTorch's part of it adds no two products.
+STEP = """
+import torch, xrnn.torch
+from xrnn.backends.numpy import kernels
+torch.manual_seed(0)
+module, x = xrnn.torch.LSTM(64, 128), torch.randn(20, 32, 64)
+kernels.set_thread_cap(2)
+kernels.hold_threads(True)
+
+def step(threads):
+    torch.set_num_threads(threads)
+    module.zero_grad()
+    h, (last, c) = module(x)
+    h.sum().backward()
+    return [h.detach(), last, c, *(p.grad.clone() for p in module.parameters())]
+
+before = step(1)
+"""
+
+
+def test_they_are_as_many_as_pytorch_has() -> None:
+    code = STEP + "for n in (1, 3, 2): torch.set_num_threads(n); print(kernels.asked_threads(), kernels.uses_openmp())"
+    assert in_fresh_process(code).splitlines() == ["1 True", "3 True", "2 True"]
+
+
+def test_any_number_of_them_gives_the_same_bits() -> None:
+    code = STEP + "print([all(map(torch.equal, before, step(n))) for n in (2, 1, 2)])"
+    assert in_fresh_process(code) == "[True, True, True]"
+
+
+def test_a_forked_child_computes() -> None:
+    """With NumPy's comparison: PyTorch's own would wait for the parent's threads for ever."""
+    code = f"""{STEP}
+import os
+step(2)
+child = os.fork()
+if not child:
+    h, _ = module(x)
+    os._exit(0 if (h.detach().numpy() == before[0].numpy()).all() else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert in_fresh_process(code) == "0"
+
+
+def test_without_them_the_kernels_have_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fallbacks: Fallbacks
+) -> None:
+    used = kernels.uses_openmp()
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "__init__.py"))
+    threads.share_threads()
+    (said,) = fallbacks.take()
+    assert said.startswith("the kernels compute on threads of their own: ")
+    assert "libtorch_cpu" in said
+    assert kernels.uses_openmp() == used
