@@ -2,13 +2,15 @@
 
 The same model (embedding 64, one layer of 256 units: tanh RNN, LSTM or GRU), the same chunks of the same text, the same
 number of steps and threads. xrnn trains as `xrnn train` does; PyTorch as its users would: its own initial weights, Adam
-at 0.003. Each library runs in a process of its own; they take turns, a block of steps each, so that what else the
-machine does touches both alike. The whole takes as long as two trainings; --rate-only, half a minute.
+at 0.003; and PyTorch once more, with the recurrent layer on xrnn's kernels by `xrnn.torch.accelerate`. Each runs in a
+process of its own; they take turns, a block of steps each, so that what else the machine does touches all alike. The
+whole takes as long as three trainings; --rate-only, a minute.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -75,7 +77,20 @@ class TorchRun:
         return with_weights(CharLM.init(settings.cell, settings.hidden, 1, rng=rng, backend=backend), weights)
 
 
-LIBRARIES: Final[dict[str, Callable[[Corpus, Settings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
+class AcceleratedRun(TorchRun):
+    """By `xrnn.torch.accelerate(model)`."""
+
+    def __init__(self, corpus: Corpus, settings: Settings) -> None:
+        super().__init__(corpus, settings)
+        self.version += ", accelerated"
+        importlib.import_module("xrnn.torch").accelerate(self._layers)
+
+
+LIBRARIES: Final[dict[str, Callable[[Corpus, Settings], Run]]] = {
+    "xrnn": _xrnn,
+    "pytorch": TorchRun,
+    "xrnn.torch": AcceleratedRun,
+}
 
 
 def compare(
@@ -108,9 +123,11 @@ def report(results: dict[str, Any]) -> str:
     about, blocks = results["machine"], len(results["seconds"]["xrnn"])
     steps = results["steps_per_block"] * blocks
     lines = [f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {steps:,} steps in {blocks} blocks"]
-    lines += rate_lines(results["versions"], {name: rates(results, name) for name in results["seconds"]}, "characters")
+    versions, rate = results["versions"], {name: rates(results, name) for name in results["seconds"]}
+    width = max(map(len, versions.values()))
+    lines += rate_lines(versions, rate, "characters", width=width)
     for name, bits in results.get("bits_per_character", {}).items():
-        lines.append(f"{results['versions'].get(name, name):24} {bits:.3f} bits per character, held out")
+        lines.append(f"{versions.get(name, name):{width}} {bits:.3f} bits per character, held out")
     return "\n".join(lines)
 
 

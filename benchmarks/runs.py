@@ -68,14 +68,16 @@ def with_weights(model: M, weights: Iterable[HostArray]) -> M:
 def rate_lines(
     versions: Mapping[str, str], rates: Mapping[str, Sequence[float]], unit: str, before: str = "", width: int = 24
 ) -> list[str]:
-    """A line a library, and one for xrnn's rate over PyTorch's.   rates: items a second, one a block."""
+    """A line a library, and one for each other rate over PyTorch's.   rates: items a second, one a block."""
     lines = []
     for library, version in versions.items():
         low, median, high = quartiles(rates[library])
         lines.append(f"{before}{version:{width}} {median:>9,.0f} {unit}/s ({low:,.0f} to {high:,.0f})")
-    if len(rates["xrnn"]) > 1:
-        r = ratio(rates["pytorch"], rates["xrnn"])
-        name = "xrnn / PyTorch"
+    for library in versions:
+        if library == "pytorch" or len(rates[library]) < 2:
+            continue
+        r = ratio(rates["pytorch"], rates[library])
+        name = f"{library} / PyTorch"
         lines.append(f"{before}{name:{width}} {r.median:>9.2f} ({r.low:.2f} to {r.high:.2f}): {r.verdict}")
     return lines
 

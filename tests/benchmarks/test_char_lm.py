@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import xrnn.torch
 from benchmarks import char_lm
 from tests.benchmarks.training import assert_both_learn_alike
 from tests.jobs.charlm.texts import write_text
@@ -26,8 +28,17 @@ def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pyt
     # Without xrnn's schedule, which PyTorch's user has not written.
     monkeypatch.setattr("xrnn.jobs.charlm.trainer.learning_rate", lambda peak, step: peak)
     corpus = load_corpus([write_text(tmp_path / "text")])
-    torch, xrnn = char_lm.TorchRun(corpus, settings), char_lm.LIBRARIES["xrnn"](corpus, settings)
-    assert_both_learn_alike(cell, torch, xrnn, monkeypatch)
+    torch, ours = char_lm.TorchRun(corpus, settings), char_lm.LIBRARIES["xrnn"](corpus, settings)
+    assert_both_learn_alike(cell, torch, ours, monkeypatch)
+
+
+def test_the_accelerated_model_runs_on_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    corpus = load_corpus([write_text(tmp_path / "text")])
+    run: Any = char_lm.AcceleratedRun(corpus, Settings(cell="gru", hidden=16, seq_len=5, batch=3))
+    assert type(run._rnn) is xrnn.torch.GRU
+    run.step()
+    assert run.version.endswith(", accelerated")
 
 
 def test_the_figures_are_printed_and_written(tmp_path: Path) -> None:
@@ -38,11 +49,11 @@ def test_the_figures_are_printed_and_written(tmp_path: Path) -> None:
     assert process.stderr == ""
     printed = process.stdout
     results = json.loads(out.read_text())
-    assert set(results["seconds"]) == {"xrnn", "pytorch"}
+    assert set(results["seconds"]) == {"xrnn", "pytorch", "xrnn.torch"}
     assert all(len(seconds) == 2 for seconds in results["seconds"].values())
     for bits in results["bits_per_character"].values():
         assert f"{bits:.3f} bits per character, held out" in printed
-    for library in ("xrnn", "pytorch"):
+    for library in results["seconds"]:
         assert 3 < results["bits_per_character"][library] < 9  # two steps from a uniform guess
     assert "characters/s" in printed
 

@@ -3,7 +3,8 @@
 // OpenMP governs their number, so that OMP_NUM_THREADS and threadpoolctl are heard, up to the CPUs that the process may
 // use: with more threads than CPUs each barrier waits until the scheduler has given every thread its turn. The threads
 // themselves are of pool.h: OpenMP's look out for work for milliseconds, whoever else wants the CPU, and wake up where
-// they are in the caller's way. A forked child stays on one thread, since its parent's workers are not in it.
+// they are in the caller's way. Where they are in the process all the same, they do the work: openmp.h. A forked child
+// stays on one thread, since its parent's workers are not in it.
 #pragma once
 
 #include <cstddef>
