@@ -67,7 +67,8 @@ class _Recurrence(torch.autograd.Function):
             return None, None, None, *gradients
         with ctx.direction.memory.entered():
             direction = ctx.direction.with_weights(weights)
-            return None, None, None, *_backward(direction, x, ctx.lengths, states, len(weights), kept, dh, dfinal)
+            found = _backward(direction, x, ctx.lengths, states, len(weights), kept, dh, dfinal, needs_dx=needed[0])
+        return None, None, None, *found
 
 
 def _forward(d: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], training: bool) -> Trace:
@@ -100,8 +101,13 @@ def _backward(
     kept: Sequence[Tensor],
     dh: Tensor | None,
     dfinal: Sequence[Tensor | None],
-) -> list[Tensor]:
-    """The gradients of x, of the states and weights, of which there are `initial` (or none) and `weights` (2 or 4)."""
+    *,
+    needs_dx: bool,
+) -> list[Tensor | None]:
+    """The gradients of x, of the states and weights, of which there are `initial` (or none) and `weights` (2 or 4).
+
+    Unless `needs_dx`, that of x is None, and its product isn't taken.
+    """
     memory, states = d.memory, len(d.initial)
     xp, array, tensor = memory.backend.xp, memory.array, memory.tensor
     # In the memory order of PyTorch's weights, so that their gradients need no copy.
@@ -113,13 +119,13 @@ def _backward(
     if len(arrays) > states:
         trace.z = arrays[states]
     dx, dinitial = memory.backend.recurrence_backward(
-        d.cell, trace, _dstates(d, trace, dh, dfinal), [*[dW.T for dW in dweights], db]
+        d.cell, trace, _dstates(d, trace, dh, dfinal), [*[dW.T for dW in dweights], db], needs_dx
     )
     if weights > 2:
         dweights += bias_gradients(xp, d.cell, db)
     # Not by g[None], whose stride is 0 there: PyTorch would copy that into a gradient with strides of its own.
     dstates = [tensor(g.reshape(1, *g.shape)) for g in dinitial[:initial]]
-    return [tensor(dx), *dstates, *[tensor(g) for g in dweights]]
+    return [tensor(dx) if needs_dx else None, *dstates, *[tensor(g) for g in dweights]]
 
 
 def _dstates(d: Direction, trace: Trace, dh: Tensor | None, dfinal: Sequence[Tensor | None]) -> list[Array | None]:

@@ -2,6 +2,8 @@
 // count, over sizes that are no multiple of anything, with lengths, in both directions. Values are compared with the
 // float64 solutions in the file of problems (driver_file.py), and every division with the first, bit for bit.
 //
+// The backward passes run with dx and without, in turn: without it W is a null pointer, since only dx needs it.
+//
 // Built by .ci/sanitize. Each array is a heap block of exactly its size, so that AddressSanitizer sees a read or a
 // write beside it; every output starts as NaN, so that what was not written shows.
 #include <cmath>
@@ -102,6 +104,9 @@ struct Problem {
     int64_t scalar(const char* name) const { return int64_t(record.given.at(name).at(0)); }
     int64_t size(int axis) const { return int64_t(record.given.at("sizes").at(axis)); }
 
+    // Whether a backward pass is asked for dx: in every other division, since project_first is of the forward pass alone.
+    static bool needs_dx(Partition partition) { return !partition.project_first; }
+
     // The weights lie by columns, and b with gaps, or all as usual.
     Arrays<S> recurrence(const Recurrence<S>& kernels, const char* where, Partition partition, bool by_columns) const {
         const int64_t T = size(0), N = size(1), D = size(2), H = size(3), X = kernels.x_gates * H,
@@ -129,14 +134,16 @@ struct Problem {
                               .initial = {},
                               .states = {},
                               .z = kernels.keeps_z ? z.data() : nullptr};
-        Backward<S> backward = {.of = of,
+        Sequence<S> of_backward = of;
+        if (!needs_dx(partition)) of_backward.Wx = {nullptr, 0, 0}, out.erase("dx");
+        Backward<S> backward = {.of = of_backward,
                                 .states = {},
                                 .z = z.data(),
                                 .dstates = {},
                                 .dWx = {out["dWx"].data(), false},
                                 .dWh = {out["dWh"].data(), false},
                                 .db = out["db"].data(),
-                                .dx = out["dx"].data(),
+                                .dx = needs_dx(partition) ? out["dx"].data() : nullptr,
                                 .dinitial = {}};
         for (int k = 0; k < kernels.states; ++k) {
             const std::string number = std::to_string(k);
@@ -157,13 +164,15 @@ struct Problem {
         const Array<S> W_columns = transposed(at("W"), D, C);
         const Matrix<S> W = by_columns ? Matrix<S>{W_columns.data(), 1, D} : Matrix<S>{at("W").data(), C, 1};
         Arrays<S> out = poisoned<S>(record.expected);
+        if (!needs_dx(partition)) out.erase("dx");
         const bool had_memory =
             kernels.affine({.rows = rows, .D = D, .C = C, .x = at("x").data(), .W = W, .b = at("b").data(),
                             .b_stride = 1, .y = out["y"].data()},
                            partition) &&
-            kernels.affine_gradients({.rows = rows, .D = D, .C = C, .x = at("x").data(), .W = W,
+            kernels.affine_gradients({.rows = rows, .D = D, .C = C, .x = at("x").data(),
+                                      .W = needs_dx(partition) ? W : Matrix<S>{nullptr, 0, 0},
                                       .dy = at("dy").data(), .dW = out["dW"].data(), .db = out["db"].data(),
-                                      .dx = out["dx"].data()},
+                                      .dx = needs_dx(partition) ? out["dx"].data() : nullptr},
                                      partition.threads);
         if (!had_memory) std::printf("%s: no memory\n", where), ++failures;
         if (C > 0)
@@ -221,9 +230,9 @@ void check(const char* level, const Operations<S>& kernels, const Record& record
             record.name == "products"
                 ? problem.products(kernels, where, partition, by_columns)
                 : problem.recurrence(kernels_of(kernels, record), where, partition, by_columns);
-        for (const auto& [name, values] : record.expected) compare(name.c_str(), where, out.at(name), values);
+        for (const auto& [name, values] : out) compare(name.c_str(), where, values, record.expected.at(name));
         if (first.empty()) first = out;
-        for (const auto& [name, values] : first) same_bits(name.c_str(), where, out.at(name), values);
+        for (const auto& [name, values] : out) same_bits(name.c_str(), where, values, first.at(name));
     });
 }
 
