@@ -140,12 +140,13 @@ class Backend:
         cell: Cell,
         trace: Trace,
         dstates: Sequence[Array | None],
-        grads: Sequence[Array],
+        grads: Sequence[Array] | None,
         needs_dx: bool = True,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         """The gradients of `recurrence_forward` → dx, dinitial; see `xrnn.ops.recurrence.backward`.
 
-        Unless `needs_dx`, dx is None and takes neither time nor memory; the other gradients have the same bits.
+        What isn't needed takes neither time nor memory: `grads` may be None, and dx is, unless `needs_dx`. The other
+        gradients have the same bits.
 
         Whole, not only the loop over time: a form that takes the products of dz while it goes never holds all of dz.
         """

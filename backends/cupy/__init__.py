@@ -67,7 +67,7 @@ class CupyBackend(Backend):
         cell: Cell,
         trace: Trace,
         dstates: Sequence[Array | None],
-        grads: Sequence[Array],
+        grads: Sequence[Array] | None,
         needs_dx: bool = True,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         inputs, dh = trace.inputs, dstates[0]

@@ -72,13 +72,13 @@ class NumpyBackend(Backend):
         cell: Cell,
         trace: Trace,
         dstates: Sequence[Array | None],
-        grads: Sequence[Array],
+        grads: Sequence[Array] | None,
         needs_dx: bool = True,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         name, leak = kernel_of(cell)
         if not name:
             return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
-        inputs, (dWx, dWh, db) = trace.inputs, grads
+        inputs, (dWx, dWh, db) = trace.inputs, grads or (None, None, None)
         x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, _int64(inputs.lengths), inputs.reverse
         return kernels.backward(
             name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, leak, dstates, dWx, dWh, db, needs_dx

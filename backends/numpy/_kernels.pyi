@@ -133,16 +133,16 @@ def backward(
     reverse: bool,
     leak: Array | float | None,
     dstates: Sequence[Array | None] | None,
-    dWx: Array,
-    dWh: Array,
-    db: Array,
+    dWx: Array | None,
+    dWh: Array | None,
+    db: Array | None,
     needs_dx: bool,
     /,
 ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
     """The gradients of `forward`, from dstates (T, N, H), of each state after each step, None for zeros.
 
     → dx (T, N, D), None unless `needs_dx`, and dinitial (N, H) of each state; after x (N, D) they are (N, H), and dx
-    (N, D). Overwrites dWx and dWh, in C or Fortran order, and db.
+    (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None.
     """
 
 def affine(x: Array, W: Array, b: Array) -> Array:

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests import standin as cp
 from tests.conftest import STANDIN
 from tests.errors import one_line
-from tests.needs_dx import noted
+from tests.needs import BOTH, DWEIGHTS, noted
 from tests.standin.counting import counted
 from xrnn import (
     GRU,
@@ -209,7 +209,7 @@ def test_an_input_that_is_data_needs_no_gradient(backend: Backend, monkeypatch: 
     poison(stack)
     dx, dinitial = stack.backward(dh, dstates, needs_dx=False)
     assert dx is None
-    assert asked == [True, True, True, False]  # from the last layer to the first
+    assert asked == [BOTH, BOTH, BOTH, DWEIGHTS]  # from the last layer to the first
     assert_same(host(backend, dinitial, stack.grads), expected)
 
 
@@ -221,7 +221,7 @@ def test_a_stack_within_a_stack_leaves_out_the_dx_of_its_first_layer(
     stack.forward(draw(backend, T, N, D))
     asked = noted(monkeypatch, backend)
     assert stack.backward(draw(backend, T, N, stack.output_size), needs_dx=False)[0] is None
-    assert asked == [True, True, True, False]
+    assert asked == [BOTH, BOTH, BOTH, DWEIGHTS]
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -36,7 +36,7 @@ def sizes(least: int, most: int) -> st.SearchStrategy[int]:
 
 
 dtypes, layouts, seeds = st.sampled_from(sorted(TOLERANCE)), st.sampled_from(LAYOUTS), st.integers(0, 99)
-needs = st.sampled_from([True, True, False])  # dx
+needs = st.sampled_from([True, True, False])
 
 
 def spoil(draw: st.DrawFn, *arrays: HostArray | None, values: Sequence[float | None] = SPOILERS) -> None:
@@ -64,21 +64,21 @@ def recurrences(draw: st.DrawFn) -> Callable[[], Results]:
         layouts=draw(st.tuples(*[layouts] * 8)),
         dc=draw(st.booleans()),
     )
-    needs_dx = draw(needs)
+    needs_dx, needs_dweights = draw(needs), draw(needs)
     if N * H != 1:  # NumPy multiplies by an array of one element with BLAS' axpy, to which 0 · NaN and 0 · ∞ are 0
         spoil(draw, p.x, *p.initial, *p.weights, *p.dstates)
 
     def run() -> Results:
         note(f"{p.cell}, T, N, D, H = {T}, {N}, {D}, {H}, {p.dtype}, reverse={p.reverse}, lengths={p.lengths}")
-        note(f"needs_dx={needs_dx}")
+        note(f"needs_dx={needs_dx}, needs_dweights={needs_dweights}")
         layer, (x, initial, dstates) = p.layer(BACKEND), p.operands(BACKEND)
         Wx, Wh, b = layer.params
         trace = BACKEND.recurrence_forward(layer.cell, Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse), True)
-        grads = [np.full(w.shape, 7, p.dtype) for w in p.weights]
+        grads = [np.full(w.shape, 7, p.dtype) for w in p.weights] if needs_dweights else None
         dx, dinitial = BACKEND.recurrence_backward(layer.cell, trace, dstates, grads, needs_dx)
         states = trace.after(slice(0, T))
         names = (*p.case.states, "dx", *(f"d{state}_prev" for state in p.case.states), "dWx", "dWh", "db")
-        return _there(zip(names, (*states, dx, *dinitial, *grads), strict=True))
+        return _there(zip(names, (*states, dx, *dinitial, *(grads or (None, None, None))), strict=True))
 
     return run
 

@@ -141,9 +141,9 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
                      .states = {},
                      .z = nullptr,
                      .dstates = {},
-                     .dWx = weight_gradient<S>(dWx, {in.D, cell.x_gates * in.H}),
-                     .dWh = weight_gradient<S>(dWh, {in.H, cell.h_gates * in.H}),
-                     .db = output<S>(db, {cell.pre * in.H}),
+                     .dWx = {nullptr, false},
+                     .dWh = {nullptr, false},
+                     .db = nullptr,
                      .dx = needs_dx ? data<S>(dx) : nullptr,
                      .dinitial = {}};
     for (int k = 0; k < cell.states; ++k) {
@@ -162,8 +162,13 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
         z_in.emplace(z, std::initializer_list<int64_t>{in.T, in.N, cell.pre * in.H});
         f.z = z_in->contiguous().data();
     }
-    const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.H;
-    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, cell.pre * in.H}}, cell.backward, f,
+    const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.H, B = cell.pre * in.H;
+    if (!db.is_none()) {
+        f.dWx = weight_gradient<S>(dWx, {in.D, X});
+        f.dWh = weight_gradient<S>(dWh, {in.H, R});
+        f.db = output<S>(db, {B});
+    }
+    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}}, cell.backward, f,
                 divide<S>(in.T, in.N, in.D + in.H, R));
     return pair(dx, dinitial);
 }

@@ -63,7 +63,7 @@ struct Backward {
         int64_t step, row;
     } dstates[MOST_STATES];
     WeightGradient<S> dWx, dWh;    // of (D, X·H), (H, R·H)
-    S* db;                         // out (PRE·H,) contiguous
+    S* db;                         // out (PRE·H,) contiguous; null: neither this nor dWx and dWh are computed
     S* dx;                         // out (T, N, D) contiguous; null: it isn't computed
     S* dinitial[MOST_STATES];      // out (N, H) each, contiguous
 };

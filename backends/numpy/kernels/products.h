@@ -68,8 +68,8 @@ struct AffinePass {
 // panel of dz with so many rows stays in the cache while every column of x is multiplied by it.
 constexpr int64_t CHUNK = CHAIN;
 
-// What rows of dz, PRE · H wide, give: dW = xᵀ @ dz for each map, of the gates that it feeds; db = Σ dz; where it is
-// needed, dx = dz @ Wᵀ of the first map.
+// What rows of dz, PRE · H wide, give: dW = xᵀ @ dz for each map, of the gates that it feeds; db = Σ dz; dx = dz @ Wᵀ
+// of the first map. Where db is null, neither it nor dW is computed; where dx isn't needed, its weights aren't packed.
 template <class S>
 struct GradientProducts {
     struct Map {
@@ -83,7 +83,7 @@ struct GradientProducts {
     const int64_t H, width;  // of a row of dz: PRE · H
     const Gates& gates;
     const Map maps[2];
-    S* const db;              // out (PRE · H,)
+    S* const db;              // out (PRE · H,), or null
     const Panels<S> columns;  // of a gate
     const Panels<S> dx_columns;  // none where dx isn't needed
     const Order dx_order;
@@ -105,7 +105,7 @@ struct GradientProducts {
           dx_order(order_of_product<S>(rows, x_size, widest(rows))),
           ones(arena.take(CHUNK)),
           WT({Wx.data, Wx.col, Wx.row}, gates.x_count * H, 1, dx_columns, 1, rows, false, arena),
-          packed(arena.take(threads * PACKED)) {}
+          packed(arena.take(db ? threads * PACKED : 0)) {}
 
     void prepare() {
         for (int64_t k = 0; k < CHUNK; ++k) ones[k] = 1;
@@ -120,6 +120,7 @@ struct GradientProducts {
     // must have made dz and the packed weights visible to all threads.
     void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n, Look& look) const {
         add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx, look);
+        if (!db) return;
         S* b = packed + id * PACKED;
         const int64_t my_begin = first_panel(id, n), my_end = first_panel(id + 1, n);
         for (int64_t begin = 0; begin == 0 || begin < rows; begin += CHUNK, first = false) {

@@ -52,7 +52,7 @@ def _no_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
 def results(p: Problem, order: Literal["C", "F"] = "C") -> dict[str, HostArray]:
     """Every result of both passes, gradients written over NaN in this order.
 
-    Inference gives the bits of training, and a backward pass without dx the bits of one with it.
+    Inference gives the bits of training, and a backward pass that leaves out gradients the bits of one that doesn't.
     """
     backend = get_backend("numpy")
     layer = p.layer(backend)
@@ -72,6 +72,9 @@ def results(p: Problem, order: Literal["C", "F"] = "C") -> dict[str, HostArray]:
     no_dx, dinitial_again = backend.recurrence_backward(layer.cell, trace, dstates, again, needs_dx=False)
     assert no_dx is None
     for got, want in zip((*dinitial_again, *again), (*dinitial, *grads), strict=True):
+        assert_array_equal(got, want)
+    dx_again, dinitial_again = backend.recurrence_backward(layer.cell, trace, dstates, None)
+    for got, want in zip((*dinitial_again, dx_again), (*dinitial, dx), strict=True):
         assert_array_equal(got, want)
     after = trace.after(slice(0, len(p.x)))
     return {

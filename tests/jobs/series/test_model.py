@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.jobs.models import check_gradients
-from tests.needs_dx import noted
+from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn.backend import Backend
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.series.model import Classifier, Running
@@ -51,7 +51,7 @@ def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.Monke
     x, lengths = some_batch(backend)
     asked = noted(monkeypatch, backend)
     model.train_step(x, lengths, backend.asarray(np.array([0, 1, 2])))
-    assert asked == [True, True, False, False]  # two halves of the second layer, then of the first
+    assert asked == [BOTH, BOTH, DWEIGHTS, DWEIGHTS]  # two halves of the second layer, then of the first
 
 
 @every_way
