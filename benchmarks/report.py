@@ -125,7 +125,7 @@ def _show(r: Ratio) -> str:
 
 def wide_console() -> Console:
     """A console that never shortens a column: what is piped into a file is as complete as what is shown."""
-    return Console(width=max(Console().width, 170))
+    return Console(width=max(Console().width, 180))
 
 
 def _show_quartiles(values: Sequence[float]) -> str:

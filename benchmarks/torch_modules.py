@@ -1,6 +1,7 @@
 """xrnn.torch's modules beside PyTorch's own: `python -m benchmarks.torch_modules [--quick] [--cell gru]`.
 
-The same code runs both, each in a process of its own; inference under inference_mode, training by `backward`.
+The same code runs both, each in a process of its own; inference under inference_mode, training by `backward`. The input
+of training needs a gradient, as in all layers of a model but the first; *on data* it needs none.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from benchmarks.ratios import ratio
 from benchmarks.worker import Worker
 
 _PEERS: Final = ("torch", MODULES)
-_OPERATIONS: Final = {"forward": "inference", "train": "training"}
+_OPERATIONS: Final = {"forward": "inference", "train": "training", "train on data": "training on data"}
 
 CASES: Final = tuple(
     Case(*sizes, cell=cell) for cell in COMMON for sizes in dict.fromkeys(case.sizes for case in GATED)
@@ -52,6 +53,7 @@ def measure(cases: Sequence[Case], rounds: int, threads: int) -> dict[str, Any]:
 
 
 def print_modules(results: dict[str, Any], console: Console) -> None:
+    operations = [name for name in _OPERATIONS if name in results["cells"][0]["microseconds"]]  # older ones have two
     for kind in COMMON:
         cells = [cell for cell in results["cells"] if cell["cell"] == kind]
         if not cells:
@@ -59,13 +61,13 @@ def print_modules(results: dict[str, Any], console: Console) -> None:
         table = Table(title=f"torch.nn.{kind.upper()} and xrnn.torch's, microseconds", title_justify="left")
         table.box = box.SIMPLE_HEAD
         table.add_column("T, N, D, H", no_wrap=True)
-        ratios: dict[str, list[float]] = {operation: [] for operation in _OPERATIONS}
-        for title in _OPERATIONS.values():
-            for column in (f"{title}: PyTorch", "xrnn", "PyTorch / xrnn"):
+        ratios: dict[str, list[float]] = {operation: [] for operation in operations}
+        for operation in operations:
+            for column in (f"{_OPERATIONS[operation]}:\nPyTorch", "\nxrnn", "\nPyTorch / xrnn"):
                 table.add_column(column, justify="right", no_wrap=True)
         for cell in cells:
             row = [", ".join(str(cell[letter]) for letter in "TNDH")]
-            for operation in _OPERATIONS:
+            for operation in operations:
                 theirs, ours = (cell["microseconds"][operation][peer] for peer in _PEERS)
                 r = ratio(ours, theirs)
                 ratios[operation].append(r.median)
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--quick has no case of --cell {options.cell}: leave out one of them")
     results = measure(cases, options.rounds, options.threads)
     machine.write(results, options.out / "torch_modules.json")
-    print_modules(results, Console(width=max(Console().width, 150)))
+    print_modules(results, Console(width=max(Console().width, 180)))
 
 
 if __name__ == "__main__":

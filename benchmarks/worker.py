@@ -21,7 +21,7 @@ from typing import Any, Final
 from benchmarks.cases import OPERATIONS, Case, Problem, check
 from benchmarks.peers import PEERS, Built, Call, build, load
 
-CHECKED: Final = (*OPERATIONS, "stream")
+CHECKED: Final = (*OPERATIONS, "train on data", "stream")
 _LIMIT: Final = 120.0  # seconds for one answer: a library that hangs must not take the others' results with it
 # How long the threads of NumPy's products, which made the reference, may still look out for work, in seconds. They are
 # in the way of whoever is measured first: xrnn took one thread then, and twice as long.

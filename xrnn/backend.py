@@ -21,7 +21,7 @@ from xrnn.ops import affine, cross_entropy, recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.ops.recurrence import Inputs, Trace
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 Operation: TypeAlias = Literal[
     "matmul_add",
@@ -136,21 +136,31 @@ class Backend:
         return False
 
     def recurrence_backward(
-        self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
-    ) -> tuple[Array, tuple[Array, ...]]:
+        self,
+        cell: Cell,
+        trace: Trace,
+        dstates: Sequence[Array | None],
+        grads: Sequence[Array] | None,
+        needs_dx: bool = True,
+    ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         """The gradients of `recurrence_forward` → dx, dinitial; see `xrnn.ops.recurrence.backward`.
+
+        What isn't needed takes neither time nor memory: `grads` may be None, and dx is, unless `needs_dx`. The other
+        gradients have the same bits.
 
         Whole, not only the loop over time: a form that takes the products of dz while it goes never holds all of dz.
         """
-        return recurrence.backward(self.xp, self.matmul_add, cell, trace, dstates, grads)
+        return recurrence.backward(self.xp, self.matmul_add, cell, trace, dstates, grads, needs_dx)
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         """y = x @ W + b; see `xrnn.ops.affine.forward`."""
         return affine.forward(self.xp, x, W, b)
 
-    def affine_backward(self, x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Array:
-        """The gradients of `affine_forward` → dx; see `xrnn.ops.affine.backward`."""
-        return affine.backward(self.xp, x, W, dy, dW, db)
+    def affine_backward(
+        self, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True
+    ) -> ArrayIfNeeded:
+        """The gradients of `affine_forward` → dx, None unless `needs_dx`; see `xrnn.ops.affine.backward`."""
+        return affine.backward(self.xp, x, W, dy, dW, db, needs_dx)
 
     def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
         """→ loss, dlogits; see `xrnn.ops.cross_entropy.cross_entropy`."""

@@ -69,6 +69,13 @@ def _check_lengths_on_host(lengths: Any, N: int, T: int) -> None:
         )
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """`value`, which must be True or False, of Python or NumPy.   Raises TypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}: expected True or False; use bool({name})")
+    return bool(value)
+
+
 def check_integer(name: str, value: Any, *, least: int) -> int:
     """`value`, which must be an integer, and at least `least`.   Raises TypeError, ValueError."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):

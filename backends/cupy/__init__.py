@@ -22,7 +22,7 @@ from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.ops.recurrence import Inputs, Trace
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 
 class CupyBackend(Backend):
@@ -63,15 +63,20 @@ class CupyBackend(Backend):
         return super().recurrence_forward(cell, inputs, training)
 
     def recurrence_backward(
-        self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
-    ) -> tuple[Array, tuple[Array, ...]]:
+        self,
+        cell: Cell,
+        trace: Trace,
+        dstates: Sequence[Array | None],
+        grads: Sequence[Array] | None,
+        needs_dx: bool = True,
+    ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         inputs, dh = trace.inputs, dstates[0]
         chosen = self._choose(cell, inputs, backward=True)
         if chosen is not None and type(cell) is RNNCell and dh is not None:
             with self.trust.noting(chosen, inputs.x.dtype, inputs.Wh.shape[0]):
                 dz, dh_prev = self.launcher.backward(chosen, cell, trace, dh[None] if inputs.x.ndim == 2 else dh)
-                return recurrence.products(self.xp, cell, trace, dz, grads), (dh_prev,)
-        return super().recurrence_backward(cell, trace, dstates, grads)
+                return recurrence.products(self.xp, cell, trace, dz, grads, needs_dx), (dh_prev,)
+        return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
 
     def _choose(self, cell: Cell, inputs: Inputs, *, backward: bool) -> Candidate | None:
         """The kernel to launch on the current device, None for the plain form."""

@@ -18,7 +18,7 @@ from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 from xrnn.ops.recurrence import Inputs, Trace
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 try:
     from xrnn.backends.numpy import _kernels as kernels
@@ -72,15 +72,20 @@ class NumpyBackend(Backend):
         return kernels.infer(name, params, x, initial, reverse, leak, dtype) if name else None
 
     def recurrence_backward(
-        self, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
-    ) -> tuple[Array, tuple[Array, ...]]:
+        self,
+        cell: Cell,
+        trace: Trace,
+        dstates: Sequence[Array | None],
+        grads: Sequence[Array] | None,
+        needs_dx: bool = True,
+    ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         name, leak = kernel_of(cell)
         if not name:
-            return super().recurrence_backward(cell, trace, dstates, grads)
-        inputs, (dWx, dWh, db) = trace.inputs, grads
+            return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
+        inputs, (dWx, dWh, db) = trace.inputs, grads or (None, None, None)
         x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, _int64(inputs.lengths), inputs.reverse
         return kernels.backward(
-            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, leak, dstates, dWx, dWh, db
+            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, leak, dstates, dWx, dWh, db, needs_dx
         )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
@@ -88,10 +93,12 @@ class NumpyBackend(Backend):
             return super().affine_forward(x, W, b)
         return kernels.affine(x, W, b)
 
-    def affine_backward(self, x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Array:
+    def affine_backward(
+        self, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True
+    ) -> ArrayIfNeeded:
         if not (kernels and fused_enabled()):
-            return super().affine_backward(x, W, dy, dW, db)
-        return kernels.affine_gradients(x, W, dy, dW, db)
+            return super().affine_backward(x, W, dy, dW, db, needs_dx)
+        return kernels.affine_gradients(x, W, dy, dW, db, needs_dx)
 
     def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
         if not (kernels and fused_enabled()):

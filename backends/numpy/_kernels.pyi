@@ -8,7 +8,7 @@ release the GIL, unless they end within some microseconds. On the main thread th
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 def compiler() -> str:
     """The compiler that built this module, with its version."""
@@ -142,22 +142,23 @@ def backward(
     reverse: bool,
     leak: Array | float | None,
     dstates: Sequence[Array | None] | None,
-    dWx: Array,
-    dWh: Array,
-    db: Array,
+    dWx: Array | None,
+    dWh: Array | None,
+    db: Array | None,
+    needs_dx: bool,
     /,
-) -> tuple[Array, tuple[Array, ...]]:
+) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
     """The gradients of `forward`, from dstates (T, N, H), of each state after each step, None for zeros.
 
-    → dx (T, N, D), dinitial (N, H) of each state; after x (N, D) they are (N, H), and dx (N, D). Overwrites
-    dWx and dWh, in C or Fortran order, and db.
+    → dx (T, N, D), None unless `needs_dx`, and dinitial (N, H) of each state; after x (N, D) they are (N, H), and dx
+    (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None.
     """
 
 def affine(x: Array, W: Array, b: Array) -> Array:
     """x (M, D), W (D, C), b (C,) → y (M, C)."""
 
-def affine_gradients(x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Array:
-    """x (M, D), dy (M, C) → dx (M, D); overwrites dW (D, C), db (C,), both C-contiguous."""
+def affine_gradients(x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool) -> ArrayIfNeeded:
+    """x (M, D), dy (M, C) → dx (M, D), None unless `needs_dx`; overwrites dW (D, C), db (C,), both C-contiguous."""
 
 def cross_entropy(logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
     """logits (M, C), C ≥ 1, targets (M,) int64 in [0, C), weights (M,) → losses (M,), dlogits (M, C).

@@ -83,8 +83,9 @@ NB_MODULE(_kernels, m) {
     m.def("affine", [](nb::handle x, nb::handle W, nb::handle b) {
         return (is_float32(x) ? affine<float> : affine<double>)(x, W, b);
     });
-    m.def("affine_gradients", [](nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db) {
-        return (is_float32(x) ? affine_gradients<float> : affine_gradients<double>)(x, W, dy, dW, db);
+    m.def("affine_gradients", [](nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db,
+                                 bool needs_dx) {
+        return (is_float32(x) ? affine_gradients<float> : affine_gradients<double>)(x, W, dy, dW, db, needs_dx);
     });
     m.def("cross_entropy", [](nb::handle logits, nb::handle targets, nb::handle weights) {
         return (is_float32(logits) ? cross_entropy<float> : cross_entropy<double>)(logits, targets, weights);

@@ -11,6 +11,7 @@ where the calls in `Built` take no arguments and leave their results in the libr
     "stream"   the same, which also gives the states for the next step
     "forward"  the whole sequence, as a user calls it for inference → h (T, N, H)
     "train"    forward and backward → h, dx, dh_prev, dWx, dWh, db
+    "train on data"  the same without dx: nobody needs the gradient of a first layer's input
     "product"  a large matrix product, which gives the machine's own rate
     "base forward", "base train"  those of `Case.base`
 

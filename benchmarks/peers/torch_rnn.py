@@ -39,8 +39,8 @@ def build(problem: Problem, threads: int, device: str = "cpu", library: str = "t
                 parameter.copy_(torch.from_numpy(weight))
 
     x, dh, *states = (torch.from_numpy(a).to(device) for a in (problem.x, problem.dh, *problem.states))
-    leaves = [a.clone().requires_grad_() for a in (x, *(state[None] for state in states))]
-    leaves += module.parameters()
+    x_leaf, *state_leaves = (a.clone().requires_grad_() for a in (x, *(state[None] for state in states)))
+    leaves = [*state_leaves, *module.parameters()]
     # nn.LSTM takes the pair of its states, and gives it back; the others take one tensor.
     paired = case.cell == "lstm"
 
@@ -63,15 +63,19 @@ def build(problem: Problem, threads: int, device: str = "cpu", library: str = "t
         with torch.inference_mode():
             return run(x, initial)
 
-    def train() -> tuple[torch.Tensor, ...]:
-        x_leaf, *state_leaves = leaves[: 1 + len(states)]
+    def train_on_data(x: torch.Tensor = x) -> tuple[torch.Tensor, ...]:
         for leaf in leaves:
             leaf.grad = None
-        h = run(x_leaf, tuple(state_leaves))
+        h = run(x, tuple(state_leaves))
         h.backward(dh)
-        dx, *others = (leaf.grad for leaf in leaves)
-        dstates, dweights = others[: len(states)], others[len(states) :]
-        return h, dx, *(d[0] for d in dstates), *gradients_of_torch(problem, tuple(dweights))
+        gradients = [leaf.grad for leaf in leaves]
+        dstates, dweights = gradients[: len(states)], gradients[len(states) :]
+        return h, *(d[0] for d in dstates), *gradients_of_torch(problem, tuple(dweights))
 
-    calls: dict[str, Call] = {"forward": forward, "train": train, **rate}
+    def train() -> tuple[torch.Tensor, ...]:
+        x_leaf.grad = None
+        h, *gradients = train_on_data(x_leaf)
+        return h, x_leaf.grad, *gradients
+
+    calls: dict[str, Call] = {"forward": forward, "train": train, "train on data": train_on_data, **rate}
     return Built(calls if case.ragged else {"step": step, **calls})

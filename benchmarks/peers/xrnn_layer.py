@@ -26,7 +26,16 @@ def _sequence(problem: Problem, layer: Any) -> dict[str, Call]:
         h = _only_h(layer.forward(x, *states, lengths=lengths))
         return h, *layer.backward(dh), *layer.grads
 
-    return {"forward": lambda: _only_h(layer(x, *states, lengths=lengths)), "train": train}
+    def train_on_data() -> tuple[object, ...]:
+        h = _only_h(layer.forward(x, *states, lengths=lengths))
+        _, *dstates = layer.backward(dh, needs_dx=False)
+        return h, *dstates, *layer.grads
+
+    return {
+        "forward": lambda: _only_h(layer(x, *states, lengths=lengths)),
+        "train": train,
+        "train on data": train_on_data,
+    }
 
 
 def _only_h(result: Any) -> Any:

@@ -18,6 +18,7 @@ def test_the_command_writes_what_the_report_renders(tmp_path: Path, capsys: pyte
     torch_modules.main(["--quick", "--rounds", "2", "--threads", "1", "--out", str(tmp_path)])
     results = json.loads((tmp_path / "torch_modules.json").read_text())
     for cell in results["cells"]:
+        assert set(cell["microseconds"]) == {"forward", "train", "train on data"}
         for times in cell["microseconds"].values():
             assert set(times) == {"torch", "xrnn.torch"}
             assert all(len(rounds) == 2 and min(rounds) > 0 for rounds in times.values())
@@ -27,6 +28,12 @@ def test_the_command_writes_what_the_report_renders(tmp_path: Path, capsys: pyte
     printed = capsys.readouterr().out
     assert "torch.nn.RNN and xrnn.torch's" in printed
     assert "over 3 cells, geometric mean: inference" in printed
+    assert ", training on data " in printed
+    for cell in results["cells"]:
+        del cell["microseconds"]["train on data"]  # as in results from before it was measured
+    (tmp_path / "torch_modules.json").write_text(json.dumps(results))
+    report.main([str(tmp_path)])
+    assert "training on data" not in capsys.readouterr().out
 
 
 def test_what_pytorch_has_is_measured_in_every_size() -> None:

@@ -18,6 +18,7 @@ from tests.layers.test_stack import (
     host,
     poison,
 )
+from tests.needs import DWEIGHTS, noted
 from xrnn import GRU, LSTM, RNN, SGD, Bidirectional, Linear, Stack
 from xrnn.backend import Backend
 
@@ -88,6 +89,19 @@ def test_an_earlier_forward_by_its_cache(backend: Backend) -> None:
     assert_same(host(backend, both.backward(dh, cache=cache), both.grads), expected)
     both(x)
     assert_same(host(backend, both.backward(dh, cache=cache), both.grads), expected)
+
+
+@pytest.mark.usefixtures("form")
+def test_an_input_that_is_data_needs_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, x, dh = Bidirectional(*make(backend)), draw(backend, T, N, D), draw(backend, T, N, 7, seed=3)
+    both.forward(x)
+    _, *expected = host(backend, both.backward(dh), both.grads)
+    asked = noted(monkeypatch, backend)
+    poison(both)
+    dx, dstates = both.backward(dh, needs_dx=False)
+    assert dx is None
+    assert asked == [DWEIGHTS, DWEIGHTS]
+    assert_same(host(backend, dstates, both.grads), expected)
 
 
 def test_in_a_stack(backend: Backend) -> None:

@@ -251,6 +251,25 @@ def test_a_stream_goes_on_where_it_was(backend: Backend, cell: str) -> None:
         assert_array_equal(got, want)
 
 
+@every_form
+@every_cell
+@pytest.mark.parametrize("T", [7, 0, None])
+def test_an_input_that_is_data_needs_no_gradient(backend: Backend, cell: str, T: int | None) -> None:
+    run = Run(problem(cell, (1 if T is None else T, 4, 3, 5), lengths=None if T is None else "ragged"), backend)
+    if T is None:
+        run.x, run.dstates, run.p.lengths = run.x[0], [d[0] for d in run.dstates], None
+    run.forward()
+    expected = run.backward()
+    del expected["dx"]
+    for flag in (False, np.bool_(False)):
+        poison(run.layer)
+        dx, *others = run.layer.backward(*run.dstates, needs_dx=flag)
+        assert dx is None
+        for (name, want), got in zip(expected.items(), (*others, *run.layer.grads), strict=True):
+            assert_array_equal(backend.to_numpy(got), want, err_msg=name)
+    assert run.layer.backward(*run.dstates, needs_dx=np.bool_(True))[0].shape == run.x.shape
+
+
 def test_an_lstm_whose_loss_looks_at_h_only(backend: Backend) -> None:
     run = Run(problem("lstm", dc=False), backend)
     assert run.dstates[1] is None

@@ -538,6 +538,14 @@ def test_flags_that_are_none(backend: Backend, value: Any) -> None:
     gru = GRU.init(D, H, backend=backend)
     with one_line(TypeError, f"reset_after is {value!r}", "expected True or False"):
         GRU(*gru.params, reset_after=value)
+    lstm, linear = LSTM.init(D, H, backend=backend), Linear.init(D, H, backend=backend)
+    layers: list[Any] = [gru, lstm, linear, Stack.init(RNN, D, H, backend=backend)]
+    for layer in layers:
+        results = layer.forward(zeros(backend, T, N, D) + 1)
+        y = results[0] if isinstance(results, tuple) else results
+        with one_line(TypeError, f"needs_dx is {value!r}", "expected True or False"):
+            layer.backward(y, needs_dx=value)
+        assert not any(backend.to_numpy(g).any() for g in layer.grads)
 
 
 def test_a_cache_of_something_else(backend: Backend) -> None:

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests import standin as cp
 from tests.conftest import STANDIN
 from tests.errors import one_line
+from tests.needs import BOTH, DWEIGHTS, noted
 from tests.standin.counting import counted
 from xrnn import (
     GRU,
@@ -193,6 +194,34 @@ def test_truncated_bptt_is_one_long_sequence(backend: Backend) -> None:
     sums = [total + g for total, g in zip(sums, host(backend, parts.grads), strict=True)]
     found = host(backend, backend.xp.concatenate([dx_first, dx_second]), dinitial)
     assert_same([*found, *sums], expected_gradients, atol=1e-12)
+
+
+@pytest.mark.usefixtures("form")
+@pytest.mark.parametrize("steps", [T, 0])
+def test_an_input_that_is_data_needs_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Of the first layer's product alone: the others' dx is the gradient of the layer before."""
+    stack = Stack(make(backend), dropout=0.4, rng=0)
+    x, dh = draw(backend, steps, N, D), draw(backend, steps, N, stack.output_size, seed=3)
+    dstates = draw_states(backend, stack.layers, seed=100)
+    stack.forward(x)
+    _, *expected = host(backend, *stack.backward(dh, dstates), stack.grads)
+    asked = noted(monkeypatch, backend)
+    poison(stack)
+    dx, dinitial = stack.backward(dh, dstates, needs_dx=False)
+    assert dx is None
+    assert asked == [BOTH, BOTH, BOTH, DWEIGHTS]  # from the last layer to the first
+    assert_same(host(backend, dinitial, stack.grads), expected)
+
+
+def test_a_stack_within_a_stack_leaves_out_the_dx_of_its_first_layer(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *others = make(backend)
+    stack = Stack([Stack([first, second]), *others])
+    stack.forward(draw(backend, T, N, D))
+    asked = noted(monkeypatch, backend)
+    assert stack.backward(draw(backend, T, N, stack.output_size), needs_dx=False)[0] is None
+    assert asked == [BOTH, BOTH, BOTH, DWEIGHTS]
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import problems
 from tests.layouts import LAYOUTS, lay_out
@@ -49,6 +49,10 @@ def test_affine(
     with use_fused(fused):
         y = backend.affine_forward(x, W, b)
         dx = backend.affine_backward(x, W, dy, dW, db)
+        dW_again, db_again = (backend.xp.full(shape, np.nan, dtype) for shape in [(D, C), (C,)])
+        assert backend.affine_backward(x, W, dy, dW_again, db_again, needs_dx=False) is None
+    for without, with_dx in [(dW_again, dW), (db_again, db)]:
+        assert_array_equal(backend.to_numpy(without), backend.to_numpy(with_dx))
     got = {"y": y, "dx": dx, "dW": dW, "db": db}
     for name, want in solve_affine(p).items():
         agrees(backend, got[name], want, dtype, name)

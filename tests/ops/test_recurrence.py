@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, problem, solve
-from xrnn import GRU, LSTM, use_fused
+from xrnn import GRU, LSTM, RNN, use_fused
 from xrnn.backend import Backend
 from xrnn.ops import recurrence
 from xrnn.ops.recurrence import Inputs, Trace
@@ -59,12 +59,15 @@ class Run:
     def results(self, trace: Trace) -> list[HostArray]:
         return [self.backend.to_numpy(s) for s in trace.after(slice(0, len(self.p.x)))]
 
-    def backward(self, trace: Trace) -> dict[str, HostArray]:
+    def backward(self, trace: Trace, *, needs_dx: bool = True, needs_dweights: bool = True) -> dict[str, HostArray]:
         poisoned = [self.backend.xp.full(w.shape, np.nan, self.p.dtype) for w in self.p.weights]
-        dx, dinitial = self.backend.recurrence_backward(self.cell, trace, self.dstates, poisoned)
+        grads = poisoned if needs_dweights else None
+        dx, dinitial = self.backend.recurrence_backward(self.cell, trace, self.dstates, grads, needs_dx)
+        assert (dx is not None) == needs_dx
         return {
             name: self.backend.to_numpy(array)
-            for name, array in zip(self.p.gradient_names, (dx, *dinitial, *poisoned), strict=True)
+            for name, array in zip(self.p.gradient_names, (dx, *dinitial, *(grads or (None, None, None))), strict=True)
+            if array is not None
         }
 
 
@@ -89,6 +92,40 @@ def test_every_form_agrees_with_the_reference_and_any_backward_accepts_any_forwa
         with use_fused(fused):
             for name, got in run.backward(trace).items():
                 assert_close(got, expected.gradients[name], p.dtype, name)
+
+
+@given(p=problems(), fused=st.booleans())
+def test_a_gradient_has_the_same_bits_whichever_others_are_left_out(backend: Backend, p: Problem, fused: bool) -> None:
+    run = Run(p, backend)
+    with use_fused(fused):
+        trace = run.forward()
+        expected = run.backward(trace)
+        for needs_dx, needs_dweights in [(False, True), (True, False), (False, False)]:
+            found = run.backward(trace, needs_dx=needs_dx, needs_dweights=needs_dweights)
+            left_out = [*["dx"] * (not needs_dx), *["dWx", "dWh", "db"] * (not needs_dweights)]
+            assert found.keys() == expected.keys() - left_out
+            for name, got in found.items():
+                assert_array_equal(got, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+def test_dx_takes_no_memory_where_it_is_not_needed(form: str, kind: Any) -> None:
+    T, N, D = 100, 16, 1000
+    layer = kind.init(D, 4, rng=0, backend="numpy")
+    results = layer.forward(np.ones((T, N, D), "float32"))
+    h = results[0] if kind is LSTM else results
+
+    def peak(needs_dx: bool) -> int:
+        tracemalloc.start()
+        try:
+            layer.backward(h, needs_dx=needs_dx)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    dx_bytes = T * N * D * 4
+    assert peak(True) > dx_bytes
+    assert peak(False) < dx_bytes / 4
 
 
 @given(p=problems(), fused=st.booleans())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import itertools
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 import xrnn.torch
+from tests.needs import DWEIGHTS, DX, NEITHER, noted
 from tests.torch.conftest import Fallbacks
 from tests.torch.pairs import KINDS, agree, everything, pair, states_of
+from xrnn import get_backend
 
 
 def of_weights(module: Any) -> tuple[Any, list[torch.Tensor]]:
@@ -104,6 +108,62 @@ def test_frozen_weights_and_inputs_get_no_gradient(kind: str) -> None:
     assert ours.weight_ih_l0.grad is None
     assert ours.bias_hh_l0.grad is None
     agree([ours.weight_hh_l0.grad, ours.bias_ih_l0.grad], [theirs.weight_hh_l0.grad, theirs.bias_ih_l0.grad])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_needs_no_gradient_is_not_computed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, ours = pair(kind, 3, 4, 2, bidirectional=True, dtype=torch.float64)
+    x, hx = torch.randn(5, 2, 3, dtype=torch.float64), states_of(theirs, 2)
+    asked = noted(monkeypatch, get_backend("numpy"))
+    for of_x, of_states, of_weights in itertools.product((False, True), repeat=3):
+        found = []
+        for module in (theirs, ours):
+            given, initial = copy.deepcopy((x, hx))
+            states = list(initial) if isinstance(initial, tuple) else [initial]
+            weights = list(module.parameters())
+            for tensors, needed in (([given], of_x), (states, of_states), (weights, of_weights)):
+                for tensor in tensors:
+                    tensor.requires_grad_(needed)
+                    tensor.grad = None
+            h, _ = module(given, initial)
+            if h.requires_grad:
+                h.pow(2).sum().backward()
+            found.append([given.grad, *(s.grad for s in states), *(w.grad for w in weights)])
+        for got, want in zip(found[1], found[0], strict=True):
+            assert (got is None) == (want is None)
+        agree(*([g for g in grads if g is not None] for grads in found[::-1]))
+        # Both directions of the second layer, whose input is the first one's result, then of the first.
+        of_first = (DX if of_x else NEITHER) | (DWEIGHTS if of_weights else NEITHER)
+        expected = [DX | of_first, DX | of_first, of_first, of_first]
+        assert asked == (expected if of_x or of_states or of_weights else [])
+        asked.clear()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_weights_are_differentiated_again_where_the_input_needs_none(
+    kind: str, packed: bool, fallbacks: Fallbacks
+) -> None:
+    theirs, ours = pair(kind, 2, 3, dtype=torch.float64)
+    x = torch.randn(4, 2, 2, dtype=torch.float64)
+
+    def penalty(module: Any) -> list[torch.Tensor]:
+        h, weights = module(pack_padded_sequence(x, [4, 2]) if packed else x)[0], list(module.parameters())
+        first = torch.autograd.grad((h.data if packed else h).pow(2).sum(), weights, create_graph=True)
+        return [*first, *torch.autograd.grad(sum(g.pow(2).sum() for g in first), weights)]
+
+    agree(penalty(ours), penalty(theirs))
+    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: it is to be differentiated again"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradgradcheck(kind: str, fallbacks: Fallbacks) -> None:
+    torch.manual_seed(0)
+    function, weights = of_weights(getattr(xrnn.torch, kind)(2, 3, dtype=torch.float64))
+    for needed in (False, True):
+        x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=needed)
+        assert torch.autograd.gradgradcheck(function, (x, *weights))
+    assert fallbacks.take()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ import numpy as np
 from xrnn import init
 from xrnn.layers.composite import Composite, Part, States
 from xrnn.select import backend_of, device_of
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 
 class Bidirectional(Composite):
@@ -88,7 +88,7 @@ class Bidirectional(Composite):
         with device_of(x):
             return backend_of(x).xp.concatenate(halves, axis=-1), final
 
-    def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, States]:
+    def back(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
         caches, split = self._cached(cache), self.layers[0].output_size
         if len(caches) != 2 or None in caches:
             raise ValueError("cache is no Bidirectional's: expected this one's own; take layer.cache after the forward")
@@ -100,11 +100,12 @@ class Bidirectional(Composite):
             )
         each = self._each_state("dstates", dfinal)
         (dx, dstate), (dx_reverse, dstate_reverse) = (
-            layer.back(half, dstates, layer_cache)
+            layer.back(half, dstates, layer_cache, needs_dx)
             for layer, half, dstates, layer_cache in zip(
                 self.layers, (dh[..., :split], dh[..., split:]), each, caches, strict=True
             )
         )
-        with device_of(dx):
-            dx += dx_reverse
+        if needs_dx:
+            with device_of(dx):
+                dx += dx_reverse
         return dx, (dstate, dstate_reverse)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from xrnn.checks import check_bool
 from xrnn.layers.base import given_or_last
 from xrnn.select import backend_of, kind_of
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 States: TypeAlias = tuple[Any, ...]  # a tuple for each layer: of arrays (N, H), or again of such tuples
 
@@ -34,7 +35,7 @@ class Part(Protocol):
     def named_params(self) -> dict[str, Array]: ...
     def checked_lengths(self, lengths: Any, x: Array) -> Array: ...
     def through(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Any]: ...
-    def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, Any]: ...
+    def back(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, Any]: ...
 
 
 class Composite:
@@ -112,15 +113,18 @@ class Composite:
         """
         return self.through(x, states, self._moved(lengths, x), training=True)
 
-    def backward(self, dh: Array, dstates: States | None = None, *, cache: Any = None) -> tuple[Array, States]:
+    def backward(
+        self, dh: Array, dstates: States | None = None, *, cache: Any = None, needs_dx: bool = True
+    ) -> tuple[ArrayIfNeeded, States]:
         """The gradient of what a `forward` returned → dx, and that of the states that it was given.
 
-        dstates   the gradient of the states that it returned; None for zeros
-        cache     of which forward: `layer.cache`, taken after it; None for the last
+        dstates    the gradient of the states that it returned; None for zeros
+        cache      of which forward: `layer.cache`, taken after it; None for the last
+        needs_dx   False where x is data: dx is then None, and its product isn't taken
 
         Overwrites `grads`. Raises RuntimeError without a `forward` before it.
         """
-        return self.back(dh, dstates, cache)
+        return self.back(dh, dstates, cache, check_bool("needs_dx", needs_dx))
 
     def __call__(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
         """Inference: what `forward` returns without dropout, with nothing kept."""
@@ -138,7 +142,7 @@ class Composite:
     def through(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
         raise NotImplementedError
 
-    def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, States]:
+    def back(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
         raise NotImplementedError
 
     def _cached(self, cache: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.checks import check_bool
 from xrnn.layers.recurrent import SingleStateLayer, fresh_params
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
@@ -33,8 +34,7 @@ class GRU(SingleStateLayer):
     """
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, *, reset_after: bool = True, reverse: bool = False) -> None:
-        if not isinstance(reset_after, bool):
-            raise TypeError(f"reset_after is {reset_after!r}: expected True or False; use bool(reset_after)")
+        reset_after = check_bool("reset_after", reset_after)
         H = (getattr(Wh, "shape", ()) or (0,))[0]
         if reset_after and H and getattr(b, "shape", ()) == (3 * H,):
             raise ValueError(

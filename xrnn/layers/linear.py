@@ -9,10 +9,10 @@ import numpy as np
 
 from xrnn import init
 from xrnn.backend import Backend
-from xrnn.checks import check_size
+from xrnn.checks import check_bool, check_size
 from xrnn.layers.base import Layer
 from xrnn.select import get_backend
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 
 class Cache(NamedTuple):
@@ -60,23 +60,25 @@ class Linear(Layer):
         self.cache = Cache(x, self.params[0], self.updates)
         return y
 
-    def backward(self, dy: Array, *, cache: Cache | None = None) -> Array:
+    def backward(self, dy: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> ArrayIfNeeded:
         """dW = Σ xᵀ @ dy, db = Σ dy, over all leading axes; returns dx = dy @ Wᵀ.   dy (..., C) → dx (..., D).
 
-        cache   of which forward: `layer.cache`, taken after it; None for the last
+        cache      of which forward: `layer.cache`, taken after it; None for the last
+        needs_dx   False where x is data: dx is then None, and its product isn't taken
 
         Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
         since by an optimizer, or replaced.
         """
+        needs_dx = check_bool("needs_dx", needs_dx)
         x, W, updates = self._cached(cache)
         if updates != self.updates or W is not self.params[0]:
             self._refuse_changed(updates)
-        D, C = W.shape
+        (D, C), (dW, db) = W.shape, self.grads
         self._check("dy", dy, (*x.shape[:-1], C), "the shape of what the last forward returned")
         rows = math.prod(x.shape[:-1])
         with self.backend.device_of(x):
-            dx = self.backend.affine_backward(x.reshape(rows, D), W, dy.reshape(rows, C), *self.grads)
-        return dx.reshape(x.shape)
+            dx = self.backend.affine_backward(x.reshape(rows, D), W, dy.reshape(rows, C), dW, db, needs_dx)
+        return None if dx is None else dx.reshape(x.shape)
 
     def __call__(self, x: Array) -> Array:
         """Inference: what `forward` returns, with nothing kept."""

@@ -9,7 +9,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import Cache, RecurrentLayer, fresh_params
 from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 
 class LSTM(RecurrentLayer):
@@ -65,16 +65,19 @@ class LSTM(RecurrentLayer):
         h, c = self._forward(x, (h_prev, c_prev), lengths)
         return h, c
 
-    def backward(self, dh: Array, dc: Array | None = None, *, cache: Cache | None = None) -> tuple[Array, Array, Array]:
+    def backward(
+        self, dh: Array, dc: Array | None = None, *, cache: Cache | None = None, needs_dx: bool = True
+    ) -> tuple[ArrayIfNeeded, Array, Array]:
         """The gradient of what a `forward` returned → dx, in the shape of its x, dh_prev and dc_prev (N, H).
 
-        dc      None where the loss does not look at c
-        cache   of which forward: `layer.cache`, taken after it; None for the last
+        dc         None where the loss does not look at c
+        cache      of which forward: `layer.cache`, taken after it; None for the last
+        needs_dx   False where x is data: dx is then None, and its product isn't taken
 
         Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
         since by an optimizer, or replaced.
         """
-        dx, dh_prev, dc_prev = self._backward((dh, dc), cache)
+        dx, dh_prev, dc_prev = self._backward((dh, dc), cache, needs_dx)
         return dx, dh_prev, dc_prev
 
     def __call__(

@@ -75,16 +75,17 @@ class Recurrent(RecurrentLayer):
         """
         return single(self._forward(x, self._padded(initial), lengths))
 
-    def backward(self, *dstates: Array | None, cache: Cache | None = None) -> Any:
+    def backward(self, *dstates: Array | None, cache: Cache | None = None, needs_dx: bool = True) -> Any:
         """The gradient of what a `forward` returned → dx, in the shape of its x, and that of each initial state.
 
-        dstates   the gradient of each result; None, or left out, for zeros, but not of the first
-        cache     of which forward: `layer.cache`, taken after it; None for the last
+        dstates    the gradient of each result; None, or left out, for zeros, but not of the first
+        cache      of which forward: `layer.cache`, taken after it; None for the last
+        needs_dx   False where x is data: dx is then None, and its product isn't taken
 
         Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
         since by an optimizer, or replaced.
         """
-        return self._backward(self._padded(dstates), cache)
+        return self._backward(self._padded(dstates), cache, needs_dx)
 
     def __call__(self, x: Array, *initial: Array | None, lengths: Any = None) -> Any:
         """Inference: what `forward` returns, with nothing kept."""

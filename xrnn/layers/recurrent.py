@@ -10,13 +10,13 @@ import numpy as np
 
 from xrnn import init
 from xrnn.backend import Backend
-from xrnn.checks import check_integer, check_lengths, check_size
+from xrnn.checks import check_bool, check_integer, check_lengths, check_size
 from xrnn.layers.base import Layer, show_shape
 from xrnn.ops.cell import Cell
 from xrnn.ops.random import Draws
 from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.select import get_backend, kind_of
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 State: TypeAlias = tuple[Array, ...]  # (N, H) for each state of the cell
 
@@ -43,9 +43,6 @@ class RecurrentLayer(Layer):
     def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int | None = None) -> None:
         check_cell_type(cell)
         check_blocks(cell)
-        if not isinstance(reverse, bool | np.bool_):
-            raise TypeError(f"reverse is {reverse!r}: expected True or False; use bool(reverse)")
-        reverse = bool(reverse)
         self.cell = cell
         self.names = (*type(self).names, *cell.params)
         if len(params) != len(self.names):
@@ -62,7 +59,7 @@ class RecurrentLayer(Layer):
         self._check("b", b, (cell.pre * H,), f"Wh is {Wh.shape}")
         self.input_size: int = Wx.shape[0]
         self.hidden_size: int = H
-        self.reverse = reverse
+        self.reverse = check_bool("reverse", reverse)
         if seed is None:
             seed = int(np.random.default_rng().integers(2**63)) if cell.draws else 0
         self.seed, self.step = check_integer("seed", seed, least=0), 0
@@ -134,7 +131,7 @@ class RecurrentLayer(Layer):
         self._check_input(x, ())
         return self._checked_lengths(lengths, x)
 
-    def back(self, dh: Array, dfinal: State | None, cache: Cache | None) -> tuple[Array, State]:
+    def back(self, dh: Array, dfinal: State | None, cache: Cache | None, needs_dx: bool) -> tuple[ArrayIfNeeded, State]:
         """The gradient by way of both results of `through` → dx, that of the initial states."""
         dstates: Sequence[Array | None] = (dh, *self._none[1:])
         if dfinal is not None:
@@ -145,8 +142,8 @@ class RecurrentLayer(Layer):
                 self._check(name, d, (dh.shape[-2], self.hidden_size), "the shape of a final state")
             if len(cache.trace.states[0]) > 1:
                 dstates = self._with_final(dstates, dfinal, cache.trace.inputs.x.ndim == 2)
-        dx, *dinitial = self._backward(dstates, cache)
-        if dfinal is not None and dx.ndim == 3 and not len(dx):  # without a step the final states are the initial ones
+        dx, *dinitial = self._backward(dstates, cache, needs_dx)
+        if dfinal is not None and dh.ndim == 3 and not len(dh):  # without a step the final states are the initial ones
             dinitial = list(dfinal)
         return dx, tuple(dinitial)
 
@@ -206,7 +203,11 @@ class RecurrentLayer(Layer):
         with self.backend.device_of(x):
             return self.backend.recurrence_forward(self.cell, inputs, training)
 
-    def _backward(self, dstates: Sequence[Array | None], cache: Cache | None) -> tuple[Array, ...]:
+    def _backward(
+        self, dstates: Sequence[Array | None], cache: Cache | None, needs_dx: bool
+    ) -> tuple[ArrayIfNeeded, ...]:
+        if needs_dx is not True and needs_dx is not False:  # a call takes longer than to see that it is one of them
+            needs_dx = check_bool("needs_dx", needs_dx)
         if cache is None:
             cache = self.cache  # as `_cached` does; of a small layer's step that call would be a noticeable part
         if type(cache) is not Cache:
@@ -217,10 +218,10 @@ class RecurrentLayer(Layer):
             self._refuse_changed(cache.updates)
         self._check_gradients(dstates, cache)
         if self._on_host:
-            dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads)
+            dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads, needs_dx)
         else:
             with self.backend.device_of(inputs.x):
-                dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads)
+                dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads, needs_dx)
         return dx, *dinitial
 
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
@@ -302,15 +303,16 @@ class SingleStateLayer(RecurrentLayer):
         h: Array = hs[self._slot if x.ndim == 2 else self._slots]
         return h
 
-    def backward(self, dh: Array, *, cache: Cache | None = None) -> tuple[Array, Array]:
+    def backward(self, dh: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> tuple[ArrayIfNeeded, Array]:
         """The gradient of what a `forward` returned → dx, in the shape of its x, and dh_prev (N, H).
 
-        cache   of which forward: `layer.cache`, taken after it; None for the last
+        cache      of which forward: `layer.cache`, taken after it; None for the last
+        needs_dx   False where x is data: dx is then None, and its product isn't taken
 
         Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
         since by an optimizer, or replaced.
         """
-        dx, dh_prev = self._backward((dh,), cache)
+        dx, dh_prev = self._backward((dh,), cache, needs_dx)
         return dx, dh_prev
 
     def __call__(self, x: Array, h_prev: Array | None = None, *, lengths: Any = None) -> Array:

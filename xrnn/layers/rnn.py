@@ -10,7 +10,7 @@ from xrnn.backend import Backend
 from xrnn.checks import check_leak
 from xrnn.layers.recurrent import Cache, SingleStateLayer, fresh_params
 from xrnn.ops.cells.rnn import NONLINEARITIES, LeakyRNNCell, Nonlinearity, RNNCell
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 
 class RNN(SingleStateLayer):
@@ -76,7 +76,9 @@ class RNN(SingleStateLayer):
     def options(self) -> dict[str, Any]:
         return {"nonlinearity": self.nonlinearity, "leak": self.leak, "reverse": self.reverse}
 
-    def backward(self, dh_next: Array, *, cache: Cache | None = None) -> tuple[Array, Array]:
+    def backward(
+        self, dh_next: Array, *, cache: Cache | None = None, needs_dx: bool = True
+    ) -> tuple[ArrayIfNeeded, Array]:
         """As every layer's with a single state, but for the name of what it takes."""
-        dx, dh_prev = self._backward((dh_next,), cache)
+        dx, dh_prev = self._backward((dh_next,), cache, needs_dx)
         return dx, dh_prev

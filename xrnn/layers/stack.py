@@ -12,7 +12,7 @@ from xrnn.checks import check_integer, check_number, check_size
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.composite import Composite, Part, States
 from xrnn.layers.dropout import Dropout
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 
 class Cache(NamedTuple):
@@ -122,14 +122,15 @@ class Stack(Composite):
             self.cache = Cache([layer.cache for layer in self.layers], [dropout.cache for dropout in self.dropout])
         return x, tuple(final)
 
-    def back(self, dh: Array, dfinal: Any, cache: Any) -> tuple[Array, States]:
+    def back(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
         caches = self._cached(cache)
         if (len(caches.layers), len(caches.dropouts)) != (len(self.layers), len(self.dropout)):
             raise ValueError("cache is another Stack's: expected this one's own; take stack.cache after the forward")
         each = list(self._each_state("dstates", dfinal))
         dinitial = []
         for i in reversed(range(len(self.layers))):
-            dh, dstate = self.layers[i].back(dh, each[i], caches.layers[i])
+            # Only the first layer's dx is that of x: another's is the gradient that the layer before it takes.
+            dh, dstate = self.layers[i].back(dh, each[i], caches.layers[i], needs_dx or i > 0)
             dinitial.append(dstate)
             if i and self.dropout:
                 dh = self.dropout[i - 1].backward(dh, cache=caches.dropouts[i - 1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 ONE_HOT_SIZE: Final = 2**24  # elements of the one-hot matrix in `add_rows`: 64 MB in float32
 
@@ -16,12 +16,11 @@ def forward(xp: Any, x: Array, W: Array, b: Array) -> Array:
     return y
 
 
-def backward(xp: Any, x: Array, W: Array, dy: Array, dW: Array, db: Array) -> Array:
-    """dW = xᵀ @ dy, db = Σ dy, overwritten; dx = dy @ Wᵀ.   dy (M, C) → dx (M, D)."""
+def backward(xp: Any, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True) -> ArrayIfNeeded:
+    """dW = xᵀ @ dy, db = Σ dy, overwritten; dx = dy @ Wᵀ, None unless `needs_dx`.   dy (M, C) → dx (M, D)."""
     xp.matmul(x.T, dy, out=dW)
     xp.sum(dy, axis=0, out=db)
-    dx: Array = xp.matmul(dy, W.T)
-    return dx
+    return xp.matmul(dy, W.T) if needs_dx else None
 
 
 def add_rows(xp: Any, rows: Array, index: Array, out: Array) -> None:

@@ -22,7 +22,7 @@ from xrnn.ops.steps import (
     pointwise_gradient_steps,
     pointwise_steps,
 )
-from xrnn.typing import Array
+from xrnn.typing import Array, ArrayIfNeeded
 
 # Elements of z that are computed at once: 4 MB in float32, and nearly as much for a product whose parts feed blocks in
 # another order. It bounds what inference needs beyond its result. A training forward takes the same chunks, so that
@@ -112,19 +112,27 @@ def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training
 
 
 def backward(
-    xp: Any, matmul_add: MatmulAdd, cell: Cell, trace: Trace, dstates: Sequence[Array | None], grads: Sequence[Array]
-) -> tuple[Array, tuple[Array, ...]]:
+    xp: Any,
+    matmul_add: MatmulAdd,
+    cell: Cell,
+    trace: Trace,
+    dstates: Sequence[Array | None],
+    grads: Sequence[Array] | None,
+    needs_dx: bool = True,
+) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
     """The gradients of ⟨dstates, states after each step⟩.
 
     dstates (T, N, H) a state, None for zeros → dx (T, N, D), dinitial (N, H) a state; of one step, x (N, D), dstates
-    (N, H) → dx (N, D). `grads`, in the order of the parameters, are overwritten.
+    (N, H) → dx (N, D), and None unless `needs_dx`. `grads`, in the order of the parameters, are overwritten; None where
+    they aren't needed.
     """
     if trace.inputs.x.ndim == 2:
         dstates = [None if dstate is None else dstate[None] for dstate in dstates]
-    for dparam in grads[3:]:
+    dparams = [xp.empty_like(param) for param in trace.inputs.own] if grads is None else grads[3:]
+    for dparam in dparams:
         dparam[...] = 0
-    dz, dinitial = through_time(xp, matmul_add, cell, trace, dstates, grads[3:])
-    return products(xp, cell, trace, dz, grads), dinitial
+    dz, dinitial = through_time(xp, matmul_add, cell, trace, dstates, dparams)
+    return products(xp, cell, trace, dz, grads, needs_dx), dinitial
 
 
 def through_time(
@@ -163,17 +171,36 @@ def through_time(
     return dz, tuple(dstate)
 
 
-def products(xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array]) -> Array:
+def products(
+    xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array] | None, needs_dx: bool = True
+) -> ArrayIfNeeded:
     """dWx = Σ x[t]ᵀ @ dz[t], dWh = Σ h[t-1]ᵀ @ dz[t], db = Σ dz[t], overwritten; dx[t] = dz[t] @ Wxᵀ, returned.
 
-    One product each, over all steps.
+    One product each, over all steps, and none for what isn't needed: see `backward`.
     """
-    inputs, (dWx, dWh, db) = trace.inputs, grads[:3]
-    (T, N, D), H, idle = inputs.sizes(), inputs.Wh.shape[0], _idle(xp, inputs)
-    steps = slice(0, T)
+    if grads is None and not needs_dx:
+        return None
+    inputs = trace.inputs
+    (T, N, _), H, idle = inputs.sizes(), inputs.Wh.shape[0], _idle(xp, inputs)
     dz = dz.reshape(T * N, cell.pre * H)
     dz_of_x = _fed_by_x(xp, cell, dz, H)
+    if grads is not None:
+        _dweights(xp, cell, trace, dz, dz_of_x, idle, grads)
+    if not needs_dx:
+        return None
+    dx: Array = dz_of_x.dot(inputs.Wx.T).reshape(inputs.x.shape)
+    if idle is not None:
+        xp.copyto(dx, 0, where=idle)  # 0 · ∞ is NaN, where Wx has an infinity
+    return dx
 
+
+def _dweights(
+    xp: Any, cell: Cell, trace: Trace, dz: Array, dz_of_x: Array, idle: Array | None, grads: Sequence[Array]
+) -> None:
+    """dWx, dWh, db, overwritten.   dz (T · N, pre · H), dz_of_x what of it x feeds, in the order of Wx's parts."""
+    inputs, (dWx, dWh, db) = trace.inputs, grads[:3]
+    (T, N, D), H = inputs.sizes(), inputs.Wh.shape[0]
+    steps = slice(0, T)
     _weight_gradient(xp, _masked(xp, inputs.x, idle).reshape(T * N, D), dz_of_x, dWx)
     if cell.recurs:
         at = Step(blocks(trace.z, H), trace.before(steps), trace.after(steps), trace.kept)
@@ -184,10 +211,6 @@ def products(xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array
     dz_of_x.sum(axis=0, out=db[: len(cell.from_x) * H])
     for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
         dz[:, block].sum(axis=0, out=db[part])
-    dx: Array = dz_of_x.dot(inputs.Wx.T).reshape(inputs.x.shape)
-    if idle is not None:
-        xp.copyto(dx, 0, where=idle)  # 0 · ∞ is NaN, where Wx has an infinity
-    return dx
 
 
 def _weight_gradient(xp: Any, left: Array, dz: Array, dW: Array) -> None:

@@ -67,7 +67,8 @@ class _Recurrence(torch.autograd.Function):
             return None, None, None, *gradients
         with ctx.direction.memory.entered():
             direction = ctx.direction.with_weights(weights)
-            return None, None, None, *_backward(direction, x, ctx.lengths, states, len(weights), kept, dh, dfinal)
+            found = _backward(direction, x, ctx.lengths, states, kept, dh, dfinal, needed)
+        return None, None, None, *found
 
 
 def _forward(d: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], training: bool) -> Trace:
@@ -96,30 +97,34 @@ def _backward(
     x: Tensor,
     lengths: Tensor | None,
     initial: int,
-    weights: int,
     kept: Sequence[Tensor],
     dh: Tensor | None,
     dfinal: Sequence[Tensor | None],
-) -> list[Tensor]:
-    """The gradients of x, of the states and weights, of which there are `initial` (or none) and `weights` (2 or 4)."""
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """The gradients of x, of the states, of which there are `initial` or none, and of the 2 or 4 weights.
+
+    None for an x that needs none, and for the weights where none of them does: these products aren't taken.
+    """
     memory, states = d.memory, len(d.initial)
     xp, array, tensor = memory.backend.xp, memory.array, memory.tensor
+    needs_dx, needs_dweights = needed[0], needed[1 + initial :]
     # In the memory order of PyTorch's weights, so that their gradients need no copy.
-    dweights = [xp.empty(w.shape, w.dtype) for w in d.arrays[:2]]
+    dweights = [xp.empty(w.shape, w.dtype) for w in d.arrays[:2]] if any(needs_dweights) else []
     db = xp.empty(d.cell.pre * len(d.Wh), d.Wh.dtype)
     # No gradient reads b, for which db stands in, nor the initial states: the trace has those.
     inputs, arrays = _inputs(d, x, db, lengths, ()), [array(t) for t in kept]
     trace = Trace(inputs, arrays[:states])
     if len(arrays) > states:
         trace.z = arrays[states]
-    dx, dinitial = memory.backend.recurrence_backward(
-        d.cell, trace, _dstates(d, trace, dh, dfinal), [*[dW.T for dW in dweights], db]
-    )
-    if weights > 2:
+    grads = [*[dW.T for dW in dweights], db] if dweights else None
+    dx, dinitial = memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads, needs_dx)
+    if dweights and len(needs_dweights) > 2:
         dweights += bias_gradients(xp, d.cell, db)
     # Not by g[None], whose stride is 0 there: PyTorch would copy that into a gradient with strides of its own.
     dstates = [tensor(g.reshape(1, *g.shape)) for g in dinitial[:initial]]
-    return [tensor(dx), *dstates, *[tensor(g) for g in dweights]]
+    found = [tensor(g) for g in dweights] or [None] * len(needs_dweights)
+    return [tensor(dx) if needs_dx else None, *dstates, *found]
 
 
 def _dstates(d: Direction, trace: Trace, dh: Tensor | None, dfinal: Sequence[Tensor | None]) -> list[Array | None]:

@@ -147,7 +147,7 @@ bool run(Operation operation, const Arguments& arguments, Division<Threads> divi
 
 // The same; what was half written when a signal's handler raised becomes NaN.
 struct Output {
-    void* data;
+    void* data;  // null: not computed
     int64_t size;
 };
 template <class S, class Operation, class Arguments, class Threads>
@@ -155,7 +155,7 @@ void run_into(std::initializer_list<Output> outputs, Operation operation, const 
               Division<Threads> division) {
     if (run(operation, arguments, division)) return;
     for (const Output& out : outputs)
-        std::fill_n(static_cast<S*>(out.data), out.size, std::numeric_limits<S>::quiet_NaN());
+        if (out.data) std::fill_n(static_cast<S*>(out.data), out.size, std::numeric_limits<S>::quiet_NaN());
     throw nb::python_error();
 }
 

@@ -25,10 +25,11 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b) {
 }
 
 template <class S>
-nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db) {
+nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db,
+                            bool needs_dx) {
     const int64_t rows = size(x, 0), D = size(x, 1), C = size(dy, 1);
     Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), dy_in(dy, {rows, C});
-    nb::object dx = empty<S>({rows, D});
+    nb::object dx = needs_dx ? empty<S>({rows, D}) : nb::none();
     const AffineGradients<S> f = {.rows = rows,
                                   .D = D,
                                   .C = C,
@@ -37,7 +38,7 @@ nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handl
                                   .dy = dy_in.contiguous().data(),
                                   .dW = output<S>(dW, {D, C}),
                                   .db = output<S>(db, {C}),
-                                  .dx = data<S>(dx)};
+                                  .dx = needs_dx ? data<S>(dx) : nullptr};
     run_into<S>({{f.dW, D * C}, {f.db, C}}, operations<S>().affine_gradients, f, divide<S>(2 * rows * D * C));
     return dx;
 }

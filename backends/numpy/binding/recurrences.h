@@ -129,20 +129,22 @@ std::pair<nb::object, nb::object> forward(nb::handle name, nb::handle x, nb::han
 template <class S>
 nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
                     nb::handle lengths, bool reverse, nb::handle leak, nb::handle dstates, nb::handle dWx,
-                    nb::handle dWh, nb::handle db) {
+                    nb::handle dWh, nb::handle db, bool needs_dx) {
     const Recurrence<S>& cell = recurrence<S>(name, !leak.is_none());
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
     std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
-    nb::object dx = in.one_step ? empty<S>({in.N, in.D}) : empty<S>({in.T, in.N, in.D}),
+    nb::object dx = !needs_dx     ? nb::none()
+                    : in.one_step ? empty<S>({in.N, in.D})
+                                  : empty<S>({in.T, in.N, in.D}),
                dinitial = nb::steal(PyTuple_New(cell.states));
     Backward<S> f = {.of = in.sequence(reverse),
                      .states = {},
                      .z = nullptr,
                      .dstates = {},
-                     .dWx = weight_gradient<S>(dWx, {in.D, cell.x_gates * in.H}),
-                     .dWh = weight_gradient<S>(dWh, {in.H, cell.h_gates * in.H}),
-                     .db = output<S>(db, {cell.pre * in.H}),
-                     .dx = data<S>(dx),
+                     .dWx = {nullptr, false},
+                     .dWh = {nullptr, false},
+                     .db = nullptr,
+                     .dx = needs_dx ? data<S>(dx) : nullptr,
                      .dinitial = {}};
     for (int k = 0; k < cell.states; ++k) {
         states_in[k].emplace(item(states, k), std::initializer_list<int64_t>{in.T + 1, in.N, in.H});
@@ -160,8 +162,13 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
         z_in.emplace(z, std::initializer_list<int64_t>{in.T, in.N, cell.pre * in.H});
         f.z = z_in->contiguous().data();
     }
-    const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.H;
-    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, cell.pre * in.H}}, cell.backward, f,
+    const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.H, B = cell.pre * in.H;
+    if (!db.is_none()) {
+        f.dWx = weight_gradient<S>(dWx, {in.D, X});
+        f.dWh = weight_gradient<S>(dWh, {in.H, R});
+        f.db = output<S>(db, {B});
+    }
+    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}}, cell.backward, f,
                 divide<S>(in.T, in.N, in.D + in.H, R));
     return pair(dx, dinitial);
 }
@@ -178,10 +185,11 @@ PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) 
 
 PyObject* call_backward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, leak, dstates, dWx, dWh, db] =
-            take<13>(arguments, count);
+        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, leak, dstates, dWx, dWh, db, needs_dx] =
+            take<14>(arguments, count);
         const auto f = is_float32(x) ? backward<float> : backward<double>;
-        return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), leak, dstates, dWx, dWh, db);
+        return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), leak, dstates, dWx, dWh, db,
+                 needs_dx.is(Py_True));
     });
 }
 

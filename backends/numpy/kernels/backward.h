@@ -56,10 +56,11 @@ struct BackwardPass {
           dz{arena.take(steps * of.N * PRE * of.H), arena.take(of.T > steps ? steps * of.N * PRE * of.H : 0)},
           own_chains(arena.take(own_first ? OwnChains::MOST * of.N * panels.padded() : 0)),
           WhT({of.Wh.data, of.Wh.col, of.Wh.row}, GATES.h_count * of.H, 1, panels, of.T, of.N, false, arena),
-          products(of.H, GATES, of.D, f.dWx, of.H, f.dWh, of.Wx, f.db, of.T * of.N, partition.threads, arena),
-          x_rows(arena.take(of.lengths ? steps * of.N * of.D : 0)),
-          h_rows(arena.take(of.lengths ? steps * of.N * of.H : 0)),
-          dx_rows(arena.take(of.lengths ? steps * of.N * of.D : 0)),
+          products(of.H, GATES, of.D, f.dWx, of.H, f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
+                   partition.threads, arena),
+          x_rows(arena.take(of.lengths && f.db ? steps * of.N * of.D : 0)),
+          h_rows(arena.take(of.lengths && f.db ? steps * of.N * of.H : 0)),
+          dx_rows(arena.take(of.lengths && f.dx ? steps * of.N * of.D : 0)),
           places(arena.take_integers(of.lengths ? partition.threads * steps * of.N : 0)),
           barrier(partition.threads) {
         for (S*& c : carry) c = arena.take(of.N * panels.padded());
@@ -251,21 +252,23 @@ struct BackwardPass {
     void add_products(const S* dz, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n, Look& look) {
         const int64_t N = of.N, D = of.D, H = of.H;
         const S *x = of.x, *h = f.states[0] + of.reverse * N * H;  // h before each step
-        if (!of.lengths)
-            return products.add(dz, rows, {x + begin * N * D, h + begin * N * H}, f.dx + begin * N * D, first, id, n,
-                                look);
+        if (!of.lengths) {
+            S* const dx = f.dx ? f.dx + begin * N * D : nullptr;
+            return products.add(dz, rows, {x + begin * N * D, h + begin * N * H}, dx, first, id, n, look);
+        }
 
         int64_t *const my_places = places + id * steps * N, *place = my_places;
         for (int64_t t = begin; t < begin + count; ++t)
             for (int64_t slot = 0; slot < slots.active(t); ++slot) *place++ = t * N + slots.row(slot);
         const int64_t row0 = share(rows, id, n), row1 = share(rows, id + 1, n);
-        for (int64_t i = row0; i < row1; ++i) {
-            copy(x + my_places[i] * D, 1, D, x_rows + i * D);
-            copy(h + my_places[i] * H, 1, H, h_rows + i * H);
-        }
+        if (f.db)
+            for (int64_t i = row0; i < row1; ++i) {
+                copy(x + my_places[i] * D, 1, D, x_rows + i * D);
+                copy(h + my_places[i] * H, 1, H, h_rows + i * H);
+            }
         barrier.wait(id, n);
         products.add(dz, rows, {x_rows, h_rows}, dx_rows, first, id, n, look);
-        if (look.has_stopped()) return;
+        if (!f.dx || look.has_stopped()) return;
         for (int64_t i = row0; i < row1; ++i) copy(dx_rows + i * D, 1, D, f.dx + my_places[i] * D);
         for (int64_t t = begin; t < begin + count; ++t)
             for (int64_t slot = slots.active(t) + id; slot < N; slot += n)
@@ -279,8 +282,11 @@ bool backward(const xrnn::Backward<S>& f, Partition partition) {
     constexpr Gates GATES = gates_of<Cell>();
     const xrnn::Sequence<S>& of = f.of;
     if (of.T == 0 || of.N == 0 || of.H == 0) {  // sums of nothing
-        fill_zeros(f.dWx.data, of.D * GATES.x_count * of.H), fill_zeros(f.dWh.data, of.H * GATES.h_count * of.H);
-        fill_zeros(f.db, Cell::PRE * of.H), fill_zeros(f.dx, of.T * of.N * of.D);
+        if (f.db) {
+            fill_zeros(f.dWx.data, of.D * GATES.x_count * of.H), fill_zeros(f.dWh.data, of.H * GATES.h_count * of.H);
+            fill_zeros(f.db, Cell::PRE * of.H);
+        }
+        if (f.dx) fill_zeros(f.dx, of.T * of.N * of.D);
         for (int k = 0; k < Cell::STATES; ++k) fill_zeros(f.dinitial[k], of.N * of.H);
         return true;
     }

@@ -63,8 +63,8 @@ struct Backward {
         int64_t step, row;
     } dstates[MOST_STATES];
     WeightGradient<S> dWx, dWh;    // of (D, X·H), (H, R·H)
-    S* db;                         // out (PRE·H,) contiguous
-    S* dx;                         // out (T, N, D) contiguous
+    S* db;                         // out (PRE·H,) contiguous; null: neither this nor dWx and dWh are computed
+    S* dx;                         // out (T, N, D) contiguous; null: it isn't computed
     S* dinitial[MOST_STATES];      // out (N, H) each, contiguous
 };
 
@@ -87,7 +87,7 @@ struct AffineGradients {
     Matrix<S> W;       // (D, C)
     const S* dy;       // (rows, C) contiguous
     S *dW, *db;        // out (D, C), (C,) contiguous
-    S* dx;             // out (rows, D) contiguous
+    S* dx;             // out (rows, D) contiguous; null: it isn't computed
 };
 
 // loss = -weight · log softmax(logits)[target],   dlogits = (softmax(logits) - onehot(target)) · weight, of each row

@@ -69,7 +69,7 @@ struct AffinePass {
 constexpr int64_t CHUNK = CHAIN;
 
 // What rows of dz, PRE · H wide, give: dW = xᵀ @ dz for each map, of the gates that it feeds; db = Σ dz; dx = dz @ Wᵀ
-// of the first map.
+// of the first map. Where db is null, neither it nor dW is computed; where dx isn't needed, its weights aren't packed.
 template <class S>
 struct GradientProducts {
     struct Map {
@@ -83,16 +83,17 @@ struct GradientProducts {
     const int64_t H, width;  // of a row of dz: PRE · H
     const Gates& gates;
     const Map maps[2];
-    S* const db;              // out (PRE · H,)
+    S* const db;              // out (PRE · H,), or null
     const Panels<S> columns;  // of a gate
-    const Panels<S> dx_columns;
+    const Panels<S> dx_columns;  // none where dx isn't needed
     const Order dx_order;
     S* ones;
     Weights<S> WT;
     S* packed;  // CHUNK rows of a panel of dz for each thread
 
     GradientProducts(int64_t H, const Gates& gates, int64_t x_size, xrnn::WeightGradient<S> dWx, int64_t h_size,
-                     xrnn::WeightGradient<S> dWh, Matrix<S> Wx, S* db, int64_t rows, int threads, Arena<S>& arena)
+                     xrnn::WeightGradient<S> dWh, Matrix<S> Wx, S* db, bool needs_dx, int64_t rows, int threads,
+                     Arena<S>& arena)
         : H(H),
           width(gates.count * H),
           gates(gates),
@@ -100,11 +101,11 @@ struct GradientProducts {
                {h_size, dWh, gates.h_count, gates.h_of, Panels<S>(h_size, 1)}},
           db(db),
           columns(H, threads),
-          dx_columns(x_size, 1, widest(rows)),
+          dx_columns(needs_dx ? x_size : 0, 1, widest(rows)),
           dx_order(order_of_product<S>(rows, x_size, widest(rows))),
           ones(arena.take(CHUNK)),
           WT({Wx.data, Wx.col, Wx.row}, gates.x_count * H, 1, dx_columns, 1, rows, false, arena),
-          packed(arena.take(threads * PACKED)) {}
+          packed(arena.take(db ? threads * PACKED : 0)) {}
 
     void prepare() {
         for (int64_t k = 0; k < CHUNK; ++k) ones[k] = 1;
@@ -115,10 +116,11 @@ struct GradientProducts {
     }
 
     // Thread id's part of the products of `rows` rows of dz. x (rows, D) is the input of each map, dx (rows, D) the
-    // gradient of the first map's. The `first` call overwrites dW and db, the others add to them. Before it, a barrier
+    // gradient of the first map's, null where it isn't needed. The `first` call overwrites dW and db, the others add to them. Before it, a barrier
     // must have made dz and the packed weights visible to all threads.
     void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n, Look& look) const {
         add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx, look);
+        if (!db) return;
         S* b = packed + id * PACKED;
         const int64_t my_begin = first_panel(id, n), my_end = first_panel(id + 1, n);
         for (int64_t begin = 0; begin == 0 || begin < rows; begin += CHUNK, first = false) {
@@ -231,7 +233,8 @@ struct AffineGradientPass {
 
     AffineGradientPass(const xrnn::AffineGradients<S>& f, int threads, Arena<S>& arena)
         : f(f),
-          products(f.C, ONE_GATE, f.D, {f.dW, false}, 0, {nullptr, false}, f.W, f.db, f.rows, threads, arena),
+          products(f.C, ONE_GATE, f.D, {f.dW, false}, 0, {nullptr, false}, f.W, f.db, f.dx != nullptr, f.rows,
+                   threads, arena),
           barrier(threads) {}
 
     void prepare() { products.prepare(); }
@@ -253,7 +256,8 @@ bool affine(const xrnn::Affine<S>& f, Partition partition) {
 template <class S>
 bool affine_gradients(const xrnn::AffineGradients<S>& f, int threads) {
     if (f.rows == 0 || f.C == 0) {  // sums of nothing
-        fill_zeros(f.dW, f.D * f.C), fill_zeros(f.db, f.C), fill_zeros(f.dx, f.rows * f.D);
+        fill_zeros(f.dW, f.D * f.C), fill_zeros(f.db, f.C);
+        if (f.dx) fill_zeros(f.dx, f.rows * f.D);
         return true;
     }
     return run_pass<AffineGradientPass<S>, S>(f, threads, threads);

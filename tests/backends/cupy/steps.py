@@ -25,4 +25,4 @@ def step(rnn: RNN, sizes: tuple[int, ...], dtype: str) -> list[Any]:
     rng = np.random.default_rng(1)
     x, h_prev, dh = (cp.asarray(rng.standard_normal(s).astype(dtype)) for s in [(T, N, D), (N, H), (T, N, H)])
     h = rnn.forward(x, h_prev)
-    return [a.get() for a in (h, *rnn.backward(dh), *rnn.grads)]  # type: ignore[attr-defined]
+    return [a.get() for a in (h, *rnn.backward(dh), *rnn.grads)]  # type: ignore[union-attr]

@@ -2,6 +2,8 @@
 // count, over sizes that are no multiple of anything, with lengths, in both directions. Values are compared with the
 // float64 solutions in the file of problems (driver_file.py), and every division with the first, bit for bit.
 //
+// Every other division takes the gradients in two passes: dx is left out of one, those of the weights out of the other.
+//
 // Built by .ci/sanitize. Each array is a heap block of exactly its size, so that AddressSanitizer sees a read or a
 // write beside it; every output starts as NaN, so that what was not written shows.
 #include <cmath>
@@ -104,6 +106,9 @@ struct Problem {
     int64_t scalar(const char* name) const { return int64_t(record.given.at(name).at(0)); }
     int64_t size(int axis) const { return int64_t(record.given.at("sizes").at(axis)); }
 
+    // Whether this division has dx apart from the gradients of the weights: project_first is of the forward pass alone.
+    static bool takes_dx_apart(Partition partition) { return partition.project_first; }
+
     // The weights lie by columns, and b with gaps, or all as usual.
     Arrays<S> recurrence(const Recurrence<S>& kernels, const char* where, Partition partition, bool by_columns) const {
         const int64_t T = size(0), N = size(1), D = size(2), H = size(3), X = kernels.x_gates * H,
@@ -148,8 +153,14 @@ struct Problem {
             backward.dstates[k] = {at("dstates" + number).data(), N * H, H};
             backward.dinitial[k] = out["dinitial" + number].data();
         }
-        if (!kernels.forward(forward, partition) || !kernels.backward(backward, partition))
-            std::printf("%s: no memory\n", where), ++failures;
+        bool had_memory = kernels.forward(forward, partition);
+        if (takes_dx_apart(partition)) {
+            Backward<S> without = backward;
+            without.dx = nullptr, without.of.Wx = {nullptr, 0, 0};  // which only dx needs
+            had_memory = had_memory && kernels.backward(without, partition);
+            backward.dWx = backward.dWh = {nullptr, false}, backward.db = nullptr;
+        }
+        if (!had_memory || !kernels.backward(backward, partition)) std::printf("%s: no memory\n", where), ++failures;
         return out;
     }
 
@@ -159,14 +170,21 @@ struct Problem {
         const Array<S> W_columns = transposed(at("W"), D, C);
         const Matrix<S> W = by_columns ? Matrix<S>{W_columns.data(), 1, D} : Matrix<S>{at("W").data(), C, 1};
         Arrays<S> out = poisoned<S>(record.expected);
-        const bool had_memory =
-            kernels.affine({.rows = rows, .D = D, .C = C, .x = at("x").data(), .W = W, .b = at("b").data(),
-                            .b_stride = 1, .y = out["y"].data()},
-                           partition) &&
-            kernels.affine_gradients({.rows = rows, .D = D, .C = C, .x = at("x").data(), .W = W,
-                                      .dy = at("dy").data(), .dW = out["dW"].data(), .db = out["db"].data(),
-                                      .dx = out["dx"].data()},
-                                     partition.threads);
+        bool had_memory = kernels.affine({.rows = rows, .D = D, .C = C, .x = at("x").data(), .W = W,
+                                          .b = at("b").data(), .b_stride = 1, .y = out["y"].data()},
+                                         partition);
+        const auto gradients = [&](Matrix<S> W, Array<S>& dW, Array<S>& db, S* dx) {
+            had_memory = had_memory && kernels.affine_gradients(
+                                           {.rows = rows, .D = D, .C = C, .x = at("x").data(), .W = W,
+                                            .dy = at("dy").data(), .dW = dW.data(), .db = db.data(), .dx = dx},
+                                           partition.threads);
+        };
+        Array<S> dW = out["dW"], db = out["db"];
+        gradients(W, dW, db, out["dx"].data());
+        if (takes_dx_apart(partition))
+            gradients({nullptr, 0, 0}, out["dW"], out["db"], nullptr);  // W: which only dx needs
+        else
+            out["dW"] = dW, out["db"] = db;
         if (!had_memory) std::printf("%s: no memory\n", where), ++failures;
         if (C > 0)
             kernels.cross_entropy({.rows = rows, .C = C, .logits = at("logits").data(), .targets = targets.data(),

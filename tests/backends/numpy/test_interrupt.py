@@ -35,7 +35,7 @@ def forward():
 
 def backward():
     states = (np.zeros((T + 1, N, H), np.float32),)
-    kernels.backward("tanh", x, Wx, Wh, states, None, None, False, None, (dh,), *rnn.grads)
+    kernels.backward("tanh", x, Wx, Wh, states, None, None, False, None, (dh,), *rnn.grads, True)
 
 def check():
     for array, wanted in zip(train(0), expected, strict=True):

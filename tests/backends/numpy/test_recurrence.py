@@ -50,7 +50,10 @@ def _no_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def results(p: Problem, order: Literal["C", "F"] = "C") -> dict[str, HostArray]:
-    """Every result of both passes, gradients written over NaN in this order; inference gives the bits of training."""
+    """Every result of both passes, gradients written over NaN in this order.
+
+    Inference gives the bits of training, and a backward pass that leaves out gradients the bits of one that doesn't.
+    """
     backend = get_backend("numpy")
     layer = p.layer(backend)
     x, initial, dstates = p.operands(backend)
@@ -65,6 +68,14 @@ def results(p: Problem, order: Literal["C", "F"] = "C") -> dict[str, HostArray]:
         assert_array_equal(got, want)
     grads = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights]
     dx, dinitial = backend.recurrence_backward(layer.cell, trace, dstates, grads)
+    again = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights]
+    no_dx, dinitial_again = backend.recurrence_backward(layer.cell, trace, dstates, again, needs_dx=False)
+    assert no_dx is None
+    for got, want in zip((*dinitial_again, *again), (*dinitial, *grads), strict=True):
+        assert_array_equal(got, want)
+    dx_again, dinitial_again = backend.recurrence_backward(layer.cell, trace, dstates, None)
+    for got, want in zip((*dinitial_again, dx_again), (*dinitial, dx), strict=True):
+        assert_array_equal(got, want)
     after = trace.after(slice(0, len(p.x)))
     return {
         **dict(zip(p.case.states, after, strict=True)),
@@ -228,7 +239,11 @@ def test_products_and_loss_have_the_same_bits_however_divided(
 
     def run() -> dict[str, HostArray]:
         dW, db = np.full_like(p.W, np.nan), np.full_like(p.b, np.nan)
-        dx = kernels.affine_gradients(p.x, p.W, p.dy, dW, db)
+        dx = kernels.affine_gradients(p.x, p.W, p.dy, dW, db, True)
+        again = np.full_like(dW, np.nan), np.full_like(db, np.nan)
+        assert kernels.affine_gradients(p.x, p.W, p.dy, *again, False) is None
+        for got, want in zip(again, (dW, db), strict=True):
+            assert_array_equal(got, want)
         losses, dlogits = kernels.cross_entropy(c.logits, c.targets, c.weight)
         y = kernels.affine(p.x, p.W, p.b)
         return {"y": y, "dx": dx, "dW": dW, "db": db, "dlogits": dlogits, "losses": losses}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.jobs.models import check_gradients
+from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn.backend import Backend
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.series.model import Classifier, Running
@@ -43,6 +44,14 @@ def test_gradients_match_differences(backend: Backend, cell: str, one_way: bool)
         return model.forward(x, lengths)
 
     check_gradients(model, forward)
+
+
+def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = in_float64(SMALL, backend)
+    x, lengths = some_batch(backend)
+    asked = noted(monkeypatch, backend)
+    model.train_step(x, lengths, backend.asarray(np.array([0, 1, 2])))
+    assert asked == [BOTH, BOTH, DWEIGHTS, DWEIGHTS]  # two halves of the second layer, then of the first
 
 
 @every_way

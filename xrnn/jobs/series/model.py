@@ -101,7 +101,8 @@ class Classifier:
 
     def backward(self, dlogits: Array) -> None:
         """dlogits (N, labels) → the gradients of every layer."""
-        self.stack.backward(self._pool.backward(self._dropout.backward(self.linear.backward(dlogits))))
+        dh = self._pool.backward(self._dropout.backward(self.linear.backward(dlogits)))
+        self.stack.backward(dh, needs_dx=False)
 
     def __call__(self, x: Array, lengths: Array) -> Array:
         """Inference: the logits without dropout, with nothing kept."""
