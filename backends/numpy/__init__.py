@@ -183,7 +183,12 @@ def use_threads_of(library: ctypes.CDLL) -> None:
 
     Raises AttributeError where it has no such functions; the kernels then compute on their own threads, as before.
     """
-    kernels.use_openmp(tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in _OPENMP))
+    parallel, max_threads, num_threads = (_address(getattr(library, name)) for name in _OPENMP)
+    kernels.use_openmp((parallel, max_threads, num_threads))
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 def _threads() -> str:
