@@ -28,9 +28,6 @@ except ImportError:  # no compiler at install time, or a checkout that was never
 # By which name the kernels know a cell: kernels/cells.h.
 _KERNELS: Final[dict[type[Cell], str]] = {LSTMCell: "lstm", GRUCell: "gru"}
 
-# What the kernels call to compute on an OpenMP library's threads.
-_OPENMP: Final = ("GOMP_parallel", "omp_get_max_threads", "omp_get_num_threads")
-
 
 class NumpyBackend(Backend):
     """Arrays in host memory. Its fused forms run the whole sequence in one compiled call.
@@ -183,12 +180,11 @@ def use_threads_of(library: ctypes.CDLL) -> None:
 
     Raises AttributeError where it has no such functions; the kernels then compute on their own threads, as before.
     """
-    parallel, max_threads, num_threads = (_address(getattr(library, name)) for name in _OPENMP)
-    kernels.use_openmp((parallel, max_threads, num_threads))
 
+    def address(name: str) -> int:
+        return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
-def _address(function: Any) -> int:
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+    kernels.use_openmp((address("GOMP_parallel"), address("omp_get_max_threads"), address("omp_get_num_threads")))
 
 
 def _threads() -> str:

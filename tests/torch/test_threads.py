@@ -41,6 +41,24 @@ def test_they_are_as_many_as_pytorch_has() -> None:
     assert in_fresh_process(code).splitlines() == ["1 True", "3 True", "2 True"]
 
 
+def test_they_are_as_many_in_a_new_python_thread() -> None:
+    """Where PyTorch has computed nothing yet."""
+    code = f"""{STEP}
+import threading
+
+def forward():
+    with torch.no_grad():
+        module(x)
+    print(kernels.asked_threads())
+
+torch.set_num_threads(1)
+thread = threading.Thread(target=forward)
+thread.start()
+thread.join()
+"""
+    assert in_fresh_process(code, OMP_NUM_THREADS="2") == "1"
+
+
 def test_any_number_of_them_gives_the_same_bits() -> None:
     code = STEP + "print([all(map(torch.equal, before, step(n))) for n in (2, 1, 2)])"
     assert in_fresh_process(code) == "[True, True, True]"

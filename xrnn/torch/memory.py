@@ -47,6 +47,8 @@ class Host:
         return array
 
     def entered(self) -> AbstractContextManager[object]:
+        # In a new thread OpenMP has its own default number until PyTorch is asked, which then sets the process's.
+        torch.get_num_threads()
         return self._nothing
 
 

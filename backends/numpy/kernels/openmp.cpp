@@ -9,10 +9,11 @@ namespace xrnn {
 
 namespace {
 
-// How long a library's threads look out for the next job: GNU's some 5 ms, LLVM's and Intel's 200, all none at all where
-// the user has asked for that (OMP_WAIT_POLICY=passive). So it is only assumed.
+// How long the library's threads are taken to be awake after a job. GNU's look out for the next one for some 5 ms,
+// LLVM's and Intel's for 200; with OMP_WAIT_POLICY=passive none of them does. No library can be asked.
 constexpr int64_t LOOKS_OUT = 4'000'000;  // nanoseconds
-// Where threads were taken to be awake and were asleep, each time twice as many calls do without them.
+// After how many short calls on one thread the next one tries whether the others are awake: twice as many each time
+// that they were taken to be awake and were not, the fewest again once they were.
 constexpr int FEWEST_CALLS = 3, MOST_CALLS = 96;
 
 std::atomic<const OpenMP*> in_use{nullptr};
@@ -28,7 +29,7 @@ struct Team {
     const pthread_t caller = pthread_self();
     std::atomic<int> arrived{1};  // the caller has
     std::atomic<int> n{0};        // how many run the job, the first to arrive; 0: not known yet
-    int64_t ended_at = 0;         // the job
+    int64_t ended_at = 0;         // when the caller had done with the job
 };
 
 void note_answer(bool at_once, bool assumed_awake) {
@@ -49,7 +50,7 @@ void lead(Team& team) {
         relax();
         if (spins % 16 || clock_now() - began < WAKING_UP) continue;
         leave_this_cpu();  // where Linux may have woken one that now waits for its turn
-        if (!are_insisted_on()) break;
+        if (!threads_are_insisted_on()) break;
     }
     const int arrived = team.arrived.load(std::memory_order_acquire), n = arrived < wanted ? arrived : wanted;
     const int64_t mustered = clock_now();
@@ -57,7 +58,8 @@ void lead(Team& team) {
     team.job.running = n - 1;
     team.n.store(n, std::memory_order_release);
     team.job.lead(n);
-    // In the child the library would wait for the parent's threads: this passes it by.
+    // A signal's handler has forked, and this is the child. On the usual way back the library would wait for its other
+    // threads, which are the parent's; an exception leaves it at once.
     if (in_forked_child()) throw Forked();
     note_answer(n == wanted && mustered - began < ANSWER, assumed_awake);
     team.ended_at = clock_now();
@@ -88,7 +90,8 @@ bool openmp_is_awake() { return clock_now() < awake_until.load(std::memory_order
 
 int calls_before_openmp() { return calls_between.load(std::memory_order_relaxed); }
 
-// All of the library's threads, as its own users have them: it ends those that a smaller number leaves over.
+// Takes all of the library's threads (0), though the job may need fewer: with a smaller number GNU's library would end
+// the threads left over, and start them anew for its other users' next job.
 int run_on_openmp(const OpenMP& library, Job& job, int most) {
     Team team = {library, job, most};
     try {
@@ -96,7 +99,7 @@ int run_on_openmp(const OpenMP& library, Job& job, int most) {
     } catch (const Forked&) {
         return 1;
     }
-    // For threads that have lost their CPU and come when all is done the library waits too.
+    // The library has also waited for threads that had lost their CPU and came when all was done.
     const int n = team.n.load(std::memory_order_relaxed);
     job.waited += (clock_now() - team.ended_at) * (n > 1 ? n - 1 : 1);
     return n;

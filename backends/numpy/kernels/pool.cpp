@@ -173,7 +173,7 @@ struct Crew {
 
 void insist_on_threads(bool insist) { insisted = insist; }
 
-bool are_insisted_on() { return insisted.load(std::memory_order_relaxed); }
+bool threads_are_insisted_on() { return insisted.load(std::memory_order_relaxed); }
 
 static int count_awake(int most) {
     if (openmp_in_use()) return openmp_is_awake() ? most : 1;
@@ -184,7 +184,7 @@ static int count_awake(int most) {
 }
 
 int ready_threads(int most, bool worth_waking) {
-    if (most == 1 || worth_waking || are_insisted_on()) return most;
+    if (most == 1 || worth_waking || threads_are_insisted_on()) return most;
     const int ready = count_awake(most);
     if (ready == most) return most;
 

@@ -16,7 +16,7 @@ int ready_threads(int most, bool worth_waking);
 
 // Always as many threads as are asked for, however long they take to come: for tests and measurements.
 void insist_on_threads(bool insist);
-bool are_insisted_on();
+bool threads_are_insisted_on();
 
 // How long a call waits for a thread that was awake, which answers within a microsecond, and for one that was asleep; in
 // nanoseconds.

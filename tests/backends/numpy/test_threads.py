@@ -66,7 +66,8 @@ from xrnn.backends.numpy import kernels, use_threads_of
 use_threads_of(ctypes.CDLL(kernels.__file__))
 """
 needs_openmp = pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(kernels.__file__), "GOMP_parallel"), reason="the kernels were built without OpenMP"
+    not (kernels and hasattr(ctypes.CDLL(kernels.__file__), "GOMP_parallel")),
+    reason="the kernels were built without OpenMP, or not at all",
 )
 
 on_each_kind_of_threads = pytest.mark.parametrize(
