@@ -37,9 +37,10 @@ OUT_OF_TIME: Final = "noticed: out of time"
 _SECONDS: Final = 10.0  # of the processor, in addition to ten times what the tests take unchanged
 _IDLE: Final = 300  # rounds of waiting in which the trial has used no processor: it hangs
 _ROUND: Final = 0.1  # seconds
-_FILES: Final = 4  # of tests that a new import of everything imports: most of its time
+_FILES: Final = 8  # of tests that a new import of everything imports: most of its time
 _REMEMBERED: Final = 12  # tests that noticed something
 _MEMORY: Final = 6 << 30  # bytes in addition to what is taken at the fork
+_KERNELS: Final = f"xrnn-cuda-emulator-{os.getuid()}"  # in the temporary folder, by their content: g++ takes seconds
 _LIBRARIES: Final = ("numpy", "safetensors.numpy", "typer", "rich.progress", "hypothesis", "autograd", "mpmath")
 
 
@@ -204,6 +205,9 @@ def _verdict(trial: Trial, test: Callable[[Path], None], folder: Path) -> str:
     """Run `test` in a fork. It writes to the path that it gets which test failed, and nothing where none did."""
     own = Path(tempfile.mkdtemp(prefix="trial-", dir=folder))
     out = own / "verdict"
+    kernels = Path(tempfile.gettempdir(), _KERNELS)
+    kernels.mkdir(exist_ok=True)
+    (own / _KERNELS).symlink_to(kernels)
     pid = os.fork()
     if not pid:
         _in_fork(trial, test, out)

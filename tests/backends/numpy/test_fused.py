@@ -98,6 +98,7 @@ def test_explain_says_which_form_and_why(monkeypatch: pytest.MonkeyPatch) -> Non
     before = get_backend("numpy").explain("recurrence_forward", GRUResetBeforeCell(), {}, "float32")
     assert f"{before.form}: {before.why}" == "plain: there is no kernel for the cell 'gru_reset_before'"
     assert explain("matmul_add") == "plain: the numpy backend has no other form of it"
+    assert explain("add_rows") == "sorted: the indices are sorted once, then each run of equal ones is summed"
     with use_fused(False):
         assert explain() == "plain: XRNN_FUSED=0 or use_fused(False)"
     monkeypatch.setattr("xrnn.backends.numpy.kernels", None)
