@@ -128,6 +128,24 @@ def test_info_explains_the_choice_of_the_selected_backend(capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ("options", "needs_it"),
+    [
+        ([], True),
+        (["--explain", "4", "3", "2", "5"], True),
+        (["--explain", "4", "3", "2", "5", "--device", "h100"], False),
+    ],
+)
+def test_info_needs_a_backend_unless_it_explains_a_gpu_that_is_not_here(
+    options: list[str], needs_it: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "abacus")
+    status = main(["info", *options])
+    printed = capsys.readouterr()
+    assert (status, bool(printed.out)) == ((1, False) if needs_it else (0, True))
+    assert printed.err.startswith("error: unknown backend 'abacus' (XRNN_BACKEND=abacus)") is needs_it
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--device", "h100"], "got --device without --explain: expected both; add --explain T N D H"),
