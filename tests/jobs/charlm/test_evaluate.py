@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 
+from xrnn import get_backend
 from xrnn.backend import Backend
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.model import CharLM
@@ -34,6 +36,23 @@ def test_the_state_is_carried_through_the_text(backend: Backend) -> None:
     log_p = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
     expected = -log_p[np.arange(249), text[1:]].mean() / math.log(2)
     assert bits_per_character(model, text) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("size", "readers"), [(129, 1), (257, 2), (64 * 128 + 1, 64), (10_000, 64)])
+def test_a_text_is_cut_into_pieces_of_128_bytes_at_least_and_64_at_most(
+    size: int, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = []
+    zero_state = CharLM.zero_state
+
+    def see(model: CharLM, batch: int) -> Any:
+        cut.append(batch)
+        return zero_state(model, batch)
+
+    monkeypatch.setattr(CharLM, "zero_state", see)
+    model = CharLM.init("rnn", 2, 1, rng=np.random.default_rng(0), backend=get_backend("numpy"))
+    bits_per_character(model, np.zeros(size, np.uint8))
+    assert cut == [readers]
 
 
 def test_zlib_is_counted_in_bits() -> None:
