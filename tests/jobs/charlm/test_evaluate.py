@@ -56,5 +56,8 @@ def test_a_text_is_cut_into_pieces_of_128_bytes_at_least_and_64_at_most(
 
 
 def test_zlib_is_counted_in_bits() -> None:
-    text = np.frombuffer(b"spam and eggs " * 50, np.uint8)
-    assert zlib_bits_per_character(text) == len(zlib.compress(text.tobytes(), 9)) * 8 / 700
+    rng = np.random.default_rng(6)
+    text = np.frombuffer(b" ".join(rng.choice([b"spam", b"eggs", b"ham", b"and", b"lobster"], 3000)), np.uint8)
+    best, good = (len(zlib.compress(text.tobytes(), level)) for level in (9, 8))
+    assert best != good
+    assert zlib_bits_per_character(text) == best * 8 / len(text)

@@ -63,6 +63,13 @@ def test_series_of_a_batch_are_of_like_lengths() -> None:
     assert longest[:8] != sorted(longest[:8])
 
 
+def test_no_more_than_half_an_epoch_is_parted_by_length_together() -> None:
+    """Of four batches two at a time: all four would be the same in each epoch."""
+    of = Batches([np.zeros((T, 1), np.float32) for T in range(1, 17)], np.zeros(16, np.int32), 4, 0)
+    epochs = [sorted(of.packed(4 * e + k, 0)[1][0] for k in range(4)) for e in range(8)]
+    assert any(longest != [4, 8, 12, 16] for longest in epochs)
+
+
 def test_the_seed_and_the_step_decide_what_is_drawn() -> None:
     whole = [batches().packed(step, 0.5)[0] for step in range(7)]
     for step in (5, 2, 6):  # in any order

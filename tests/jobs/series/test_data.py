@@ -53,6 +53,11 @@ def test_a_share_of_each_label_is_held_out_by_the_seed() -> None:
     assert not {each.name for each in data.test} & {each.name for each in data.train}
 
 
+def test_the_facts_of_series_with_a_single_channel_of_a_single_length() -> None:
+    paths = [ts(name, series("a", D=1), series("b", D=1)) for name in ("f.ts", "g.ts")]
+    assert load_dataset(paths, 0).source == "2 to train on, 2 to test on; 2 labels, 1 channel, 3 steps"
+
+
 def test_labels_are_in_the_order_of_numbers_if_they_are_some() -> None:
     assert load_dataset([ts("f.ts", *(series(n) for n in ("10", "9", "9", "10", "-1", "-1")))], 0).labels == [
         "-1",

@@ -83,7 +83,7 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
     whole = default_epochs(10) * 3
     trainer._optimizer.steps = whole // 2 - 1
     trainer.step()
-    assert trainer._optimizer.lr == pytest.approx(TINY.lr / 2, rel=1e-2)
+    assert trainer._optimizer.lr == learning_rate(TINY.lr, whole // 2, whole) == pytest.approx(TINY.lr / 2, rel=1e-2)
 
 
 def test_the_epochs_follow_from_the_count_of_series() -> None:
