@@ -118,6 +118,11 @@ def test_series_that_do_not_fit_get_one_line(train: list[Series], test: list[Ser
         load_dataset(paths, 0)
 
 
+def test_a_train_of_one_label_is_named_beside_a_test() -> None:
+    with one_line(DataError, "f.ts has one label, a: expected at least two to tell apart; add series"):
+        load_dataset([ts("f.ts", series("a")), ts("g.ts", series("a"), series("b"))], 0)
+
+
 def test_one_series_of_a_label_is_enough_beside_a_test() -> None:
     data = load_dataset([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a"))], 0)
     assert (len(data.train), len(data.test)) == (2, 1)

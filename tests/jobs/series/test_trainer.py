@@ -34,6 +34,18 @@ def test_training_learns(backend: Backend) -> None:
     assert short.startswith("accuracy 0.")
 
 
+def test_the_accuracy_that_is_shown_is_that_of_the_last_hundred_steps(backend: Backend) -> None:
+    trainer = Trainer(TINY, dataset(), backend)
+    trainer._hits = [(0, 1000)] * 100  # steps before these, all wrong
+    for _ in range(100):
+        trainer.step()
+    trainer.read_losses()
+    assert len(trainer._hits) == 100
+    right, seen = (sum(column) for column in zip(*trainer._hits, strict=True))
+    assert trainer.figures[1] == f"accuracy {right / seen:.3f}"
+    assert 0.5 < right / seen <= 1
+
+
 def test_training_agrees_on_every_backend(backend: Backend) -> None:
     trainers = [Trainer(TINY, dataset(), each) for each in (backend, get_backend("numpy"))]
     for trainer in trainers:
