@@ -187,9 +187,9 @@ def test_what_is_taken_where_nothing_is_said(text: str, monkeypatch: pytest.Monk
         return 0
 
     monkeypatch.setattr("xrnn.cli.run", see)
-    for given in ([], ["--steps", "7"], ["--minutes", "3"]):
+    for given in ([], ["--steps", "7"], ["--steps", str(10**12)], ["--minutes", "3"]):
         assert main(["train", text, *given]) == 0
-    assert [(job.minutes, job.upto) for job in jobs] == [(1.0, None), (None, 7), (3.0, None)]
+    assert [(job.minutes, job.upto) for job in jobs] == [(1.0, None), (None, 7), (None, 10**12), (3.0, None)]
     assert not any(job.wanted.overwrite for job in jobs)
     commands = cast(Any, typer.main.get_command(app)).commands
     defaults = {name: {p.name: p.default for p in command.params} for name, command in commands.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def test_the_fingerprint_is_that_of_what_is_trained_on() -> None:
     assert load_dataset(paths, 1).fingerprint == before
     for changed in (
         train[::-1],
+        [replace(train[0], label={"quick": "slow", "slow": "quick"}[str(train[0].label)]), *train[1:]],
         [Series(train[0].values + 1e-9, *("slow", "")), *train[1:]],
         [*train[:-1], series("slow")],
     ):
