@@ -144,9 +144,10 @@ def test_series_without_a_label_get_one_line() -> None:
 
 
 def test_another_kind_of_file_gets_one_line() -> None:
-    Path("f.txt").touch()
-    with one_line(DataError, "f.txt is no .ts, .csv or .npy file: expected one, by its name, or a folder of labels"):
-        load_dataset([Path("f.txt")], 0)
+    for other in (Path("f.txt"), Path("f.dat")):
+        other.touch()
+        with one_line(DataError, f"{other} is no .ts, .csv or .npy file: expected one, by its name, or a folder of"):
+            load_dataset([other], 0)
     with one_line(DataError, "can't read missing (No such file or directory): expected a .ts file; check the path"):
         load_dataset([Path("missing")], 0)
 
