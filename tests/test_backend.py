@@ -199,6 +199,11 @@ def test_device_of(backend: Backend) -> None:
     assert inside.device == backend.xp.zeros(3).device
 
 
+def test_values_are_read_where_that_costs_no_wait() -> None:
+    assert NumpyBackend().reads_are_free
+    assert not STANDIN.reads_are_free
+
+
 def test_describe_is_text(backend: Backend) -> None:
     facts = backend.describe()
     assert facts

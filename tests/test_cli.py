@@ -13,17 +13,19 @@ import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import safetensors.numpy
+import typer
 
 import xrnn
 from tests.fresh import NO_CUPY, run_python
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from xrnn.backend import BackendUnavailableError
-from xrnn.cli import main
+from xrnn.cli import app, main
 from xrnn.config import config
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.typing import HostArray
@@ -128,6 +130,24 @@ def test_info_explains_the_choice_of_the_selected_backend(capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ("options", "needs_it"),
+    [
+        ([], True),
+        (["--explain", "4", "3", "2", "5"], True),
+        (["--explain", "4", "3", "2", "5", "--device", "h100"], False),
+    ],
+)
+def test_info_needs_a_backend_unless_it_explains_a_gpu_that_is_not_here(
+    options: list[str], needs_it: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "abacus")
+    status = main(["info", *options])
+    printed = capsys.readouterr()
+    assert (status, bool(printed.out)) == ((1, False) if needs_it else (0, True))
+    assert printed.err.startswith("error: unknown backend 'abacus' (XRNN_BACKEND=abacus)") is needs_it
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--device", "h100"], "got --device without --explain: expected both; add --explain T N D H"),
@@ -136,6 +156,10 @@ def test_info_explains_the_choice_of_the_selected_backend(capsys: pytest.Capture
             "--device: unknown device 'abacus': expected one of a100, h100, h200, b200",
         ),
         (["--explain", "1", "-1", "1", "1"], "--explain got 1 -1 1 1: expected T N D H, each from 0 to 10^18"),
+        (
+            ["--explain", "1", "1", "1", str(10**18 + 1)],
+            f"--explain got 1 1 1 {10**18 + 1}: expected T N D H, each from 0",
+        ),
         (["--explain", "1", str(2**70), "1", "1"], f"--explain got 1 {2**70} 1 1: expected T N D H, each from 0 to"),
     ],
 )
@@ -151,6 +175,27 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     help_text = capsys.readouterr().out
     options = ("hidden", "layers", "seq-len", "batch", "lr", "minutes", "steps", "seed", "out", "plot", "resume")
     assert all(f"--{option}" in help_text for option in options)
+    assert main(["--help"]) == 0
+    assert "completion" not in capsys.readouterr().out
+
+
+def test_what_is_taken_where_nothing_is_said(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Any] = []
+
+    def see(job: Any, *_: Any) -> int:
+        jobs.append(job)
+        return 0
+
+    monkeypatch.setattr("xrnn.cli.run", see)
+    for given in ([], ["--steps", "7"], ["--steps", str(10**12)], ["--minutes", "3"]):
+        assert main(["train", text, *given]) == 0
+    assert [(job.minutes, job.upto) for job in jobs] == [(1.0, None), (None, 7), (None, 10**12), (3.0, None)]
+    assert not any(job.wanted.overwrite for job in jobs)
+    commands = cast(Any, typer.main.get_command(app)).commands
+    defaults = {name: {p.name: p.default for p in command.params} for name, command in commands.items()}
+    said = {name: defaults["generate"][name] for name in ("length", "temperature", "seed")}
+    assert said == {"length": 400, "temperature": 0.8, "seed": 0}
+    assert defaults["classify"]["overwrite"] is False
 
 
 # ---- stopping and going on ----

@@ -42,6 +42,13 @@ class Elsewhere(Foreign):
         return 8, 0
 
 
+class Pinned(Foreign):
+    """In memory of the host that a GPU reaches: DLPack's kDLCUDAHost."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 3, 0
+
+
 class Broken(Foreign):
     def __dlpack_device__(self) -> Any:
         raise NotImplementedError("this array has no device.\nIt never had.")
@@ -68,6 +75,10 @@ def test_memory_of_the_host_goes_to_the_device(backend: Backend) -> None:
     taken = asarray(Foreign(np.arange(3.0)), backend=backend)
     assert backend.owns(taken)
     np.testing.assert_array_equal(to_numpy(taken), np.arange(3.0))
+
+
+def test_pinned_memory_is_the_hosts(backend: Backend) -> None:
+    np.testing.assert_array_equal(to_numpy(asarray(Pinned(np.arange(3.0)), backend=backend)), np.arange(3.0))
 
 
 def test_a_device_that_is_out_of_reach() -> None:

@@ -71,6 +71,26 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path, monkey
 
 
 @POSIX
+def test_the_content_is_on_the_disk_before_the_rename_and_the_rename_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    replace = os.replace
+
+    def fsync(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    def rename(*paths: Any) -> None:
+        done.append("rename")
+        replace(*paths)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    monkeypatch.setattr("os.replace", rename)
+    replace_file(tmp_path / "file", b"content")
+    assert done == ["file", "rename", "folder"]
+
+
+@POSIX
 def test_a_link_and_a_mode_stay(tmp_path: Path) -> None:
     path, link = tmp_path / "file", tmp_path / "link"
     path.write_bytes(b"before")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,12 +32,22 @@ class Box:
 
 
 @pytest.fixture
-def swap(monkeypatch: pytest.MonkeyPatch) -> Any:
+def swap(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    yield from imported("mutation.swap", monkeypatch)
+
+
+def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module of the tool, from .ci/."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / ".ci")
-    module = importlib.import_module("mutation.swap")
-    yield module
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mutation"]:
-        del sys.modules[name]
+    yield importlib.import_module(name)
+    for each in [each for each in sys.modules if each.partition(".")[0] == "mutation"]:
+        del sys.modules[each]
+
+
+@pytest.fixture
+def choice(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    pytest.importorskip("cosmic_ray", reason="needs cosmic-ray: pip install -e '.[mutants]'")
+    yield from imported("mutation.choice", monkeypatch)
 
 
 @pytest.fixture
@@ -79,3 +90,33 @@ def test_a_change_of_what_runs_at_import(swap: Any, module: ModuleType, before: 
     with pytest.raises(swap.NotInFunctionsError):
         swap.Functions().change(module.__file__, SOURCE, SOURCE.replace(before, after))
     assert results(module) == [False, 8, 6, 7, [0, 2, 4, 6]]
+
+
+def test_a_constant_is_tried_on_tests_that_only_read_it(choice: Any, tmp_path: Path) -> None:
+    (tmp_path / "xrnn").mkdir()
+    (tmp_path / "xrnn" / "limits.py").write_text("LIMIT = 3\ndef above(x):\n    return x > LIMIT\n")
+    reads, reaches, elsewhere = (f"tests/{name}" for name in ("far/test_a.py::b", "far/test_a.py::a", "test_c.py::c"))
+    reach = choice.Reach(
+        [(reads, 0.0), (reaches, 1.0), (elsewhere, 1.0)], {"xrnn/limits.py": {3: [1]}}, {"xrnn/limits.py": {1, 2}}
+    )
+    for line, expected in ((1, [reads, reaches]), (3, [reaches])):
+        change = choice.Change("xrnn/limits.py", line, 0, "core/NumberReplacer", 0)
+        assert reach.trials(tmp_path, change, (4.0, 30.0))[0].tests == expected
+
+
+def test_what_runs_only_while_tests_are_collected_is_tried(choice: Any, tmp_path: Path) -> None:
+    (tmp_path / "xrnn").mkdir()
+    (tmp_path / "xrnn" / "limits.py").write_text("def one():\n    return 1\ndef two():\n    return 2\n")
+    reach = choice.Reach([("tests/test_limits.py::a", 1.0)], {"xrnn/limits.py": {4: [0]}}, {"xrnn/limits.py": {2}})
+    change = choice.Change("xrnn/limits.py", 2, 11, "core/NumberReplacer", 0)
+    first, more = reach.trials(tmp_path, change, (4.0, 30.0))
+    assert first.tests == more.tests == ["tests/test_limits.py::a"]
+    assert more.before_tests
+
+
+def test_an_exception_with_a_dotted_name_is_left_alone(choice: Any, tmp_path: Path) -> None:
+    source = "import os\ntry:\n    pass\nexcept (ValueError, os.error):\n    pass\n"
+    (tmp_path / "limits.py").write_text(source)
+    changes = sys.modules["mutation.changes"].changes_of(tmp_path, "limits.py", 0)
+    (change,) = [change for change in changes if change.operator.endswith("ExceptionReplacer")]
+    assert "except (CosmicRayTestingException, os.error)" in change.applied(source)

@@ -337,3 +337,24 @@ def test_mixing_backends() -> None:
         RNN(on_device.params[0], on_numpy.params[1], on_device.params[2])
     with one_line(TypeError, "target is a numpy.ndarray", "xrnn.asarray(target, backend='cupy')"):
         xrnn.mean_squared_error(device, host)
+
+
+def test_what_a_backend_lacks_is_found_out_once() -> None:
+    code = """
+import sys, types, xrnn, xrnn.select
+from xrnn.backend import BackendUnavailableError
+asked = []
+def load():
+    asked.append(1)
+    raise BackendUnavailableError("no GPU")
+sys.modules["fake_backend"] = types.SimpleNamespace(load=load)
+xrnn.select._MODULES["cupy"] = "fake_backend"
+for _ in range(2):
+    try:
+        xrnn.get_backend("cupy")
+    except BackendUnavailableError:
+        pass
+assert xrnn.get_backend("numpy") is xrnn.get_backend("numpy")
+print(len(asked))
+"""
+    assert output_of(code) == "1"

@@ -24,6 +24,7 @@ setattr(builtins, CosmicRayTestingException.__name__, CosmicRayTestingException)
 # Operators of one family put one token in the place of another: `a + b` has eleven of them.
 # And a `not` in front of a condition that begins with one does what taking that one away does.
 _FAMILY = re.compile(r"Replace(Binary|Comparison|Unary)Operator|(AddNot)")
+_DOTTED = re.compile(r"\w+\.")
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,12 @@ def changes_of(root: Path, module: str, seed: int) -> list[Change]:
 
 
 def _all(source: str, module: str) -> Iterator[Change]:
-    nodes = list(ast_nodes(get_ast(source)))
+    nodes, lines = list(ast_nodes(get_ast(source))), source.splitlines()
     for name, operator in _operators():
         positions = (start for node in nodes for start, _ in operator.mutation_positions(node))
         for occurrence, (line, column) in enumerate(positions):
+            if name.endswith("ExceptionReplacer") and _DOTTED.match(lines[line - 1], column):
+                continue  # it finds the place, and fails there
             yield Change(module, line, column, name, occurrence)
 
 

@@ -35,17 +35,19 @@ class Reach:
         statement, function = _around(root / change.module, change.line)
         before_tests = not self.collected.get(change.module, set()).isdisjoint(statement or [change.line])
         numbers = {number for line in statement for number in lines.get(line, [])}
-        if not statement:  # at import: the tests of the function whose signature this is, or of any function
+        if not numbers and (before_tests or not statement):  # it runs at import, or where that calls it
+            # The tests of the function whose signature this is, or of any function; and since one that reads a
+            # constant runs no line of the module, all those of their files.
             inside = function or _inside_functions(root / change.module)
-            numbers = {number for line in inside for number in lines.get(line, [])}
+            numbers = self._of_files({number for line in inside for number in lines.get(line, [])})
             numbers = numbers or self._of_folder(change.module)  # a module without functions
-        stem = (
-            Path(change.module).stem if not change.module.endswith("__init__.py") else Path(change.module).parent.name
-        )
+        own = Path(change.module).parent.name if change.module.endswith("__init__.py") else Path(change.module).stem
+        near = {_folder(change.module)}
+        near |= {_file(name).rpartition("/")[0] for name, _ in self.tests if f"/test_{own}.py::" in name}
 
-        def cost(number: int) -> tuple[bool, float]:
+        def cost(number: int) -> tuple[bool, bool, float]:
             name, seconds = self.tests[number]
-            return f"test_{stem}." not in name, seconds
+            return f"/test_{own}.py::" not in name, _file(name).rpartition("/")[0] not in near, seconds
 
         parts: list[list[int]] = [[], []]
         spent = [0.0, 0.0]
@@ -61,9 +63,22 @@ class Reach:
             return first, Trial(change, [*quick, *more], sum(spent), before_tests=True)
         return first, Trial(change, more, spent[1], before_tests=False)
 
+    def _of_files(self, numbers: set[int]) -> set[int]:
+        files = {_file(self.tests[number][0]) for number in numbers}
+        return {number for number, (name, _) in enumerate(self.tests) if _file(name) in files}
+
     def _of_folder(self, module: str) -> set[int]:
-        folder = Path("tests", *Path(module).parent.parts[module.startswith("xrnn/") :]).as_posix()
+        folder = _folder(module)
         return {number for number, (name, _) in enumerate(self.tests) if name.startswith(f"{folder}/")}
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _folder(module: str) -> str:
+    """Where the tests of `module` are, by the names."""
+    return Path("tests", *Path(module).parent.parts[module.startswith("xrnn/") :]).as_posix()
 
 
 def _around(path: Path, line: int) -> tuple[range, range]:

@@ -37,9 +37,10 @@ OUT_OF_TIME: Final = "noticed: out of time"
 _SECONDS: Final = 10.0  # of the processor, in addition to ten times what the tests take unchanged
 _IDLE: Final = 300  # rounds of waiting in which the trial has used no processor: it hangs
 _ROUND: Final = 0.1  # seconds
-_FILES: Final = 4  # of tests that a new import of everything imports: most of its time
+_FILES: Final = 8  # of tests that a new import of everything imports: most of its time
 _REMEMBERED: Final = 12  # tests that noticed something
 _MEMORY: Final = 6 << 30  # bytes in addition to what is taken at the fork
+_KERNELS: Final = f"xrnn-cuda-emulator-{os.getuid()}"  # in the temporary folder, by their content: g++ takes seconds
 _LIBRARIES: Final = ("numpy", "safetensors.numpy", "typer", "rich.progress", "hypothesis", "autograd", "mpmath")
 
 
@@ -96,7 +97,7 @@ def run(root: Path, trials: list[Trial], report: Report) -> None:
         recent = _Recent()
         for trial in trials:
             if trial.change.key not in tried:
-                test = partial(_import_and_test, root, trial, recent.first(trial.tests))
+                test = partial(_import_and_test, root, trial, recent)
                 verdict = _verdict(trial, test, Path(folder))
                 report(trial.change, verdict)
                 recent.add(verdict)
@@ -140,8 +141,8 @@ def _in_functions(root: Path, trials: list[Trial], done: Path, folder: Path, rep
     os._exit(0 if code in (0, 5) else 1)
 
 
-def _import_and_test(root: Path, trial: Trial, tests: list[str], out: Path) -> None:
-    """In a fork: import the changed module, the tests of a few files, and run those."""
+def _import_and_test(root: Path, trial: Trial, recent: _Recent, out: Path) -> None:
+    """In a fork: import the changed module, the tests of a few files, the nearest ones, and run those."""
     after = trial.change.applied((root / trial.change.module).read_text(encoding="utf-8"))
     sitecustomize.change(str(root / trial.change.module), after)
     _announce(root, trial, after, out)
@@ -150,10 +151,10 @@ def _import_and_test(root: Path, trial: Trial, tests: list[str], out: Path) -> N
     class Plugin(_Quick):
         def pytest_runtestloop(self, session: pytest.Session) -> bool:
             items = {item.nodeid: item for item in session.items}
-            _run_items([items[name] for name in tests if name in items], out)
+            _run_items([items[name] for name in recent.first(trial.tests) if name in items], out)
             return True
 
-    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))[:_FILES]
+    files = list(dict.fromkeys(test.partition("::")[0] for test in trial.tests))[:_FILES]
     code = pytest.main([*arguments(), *files], plugins=[Plugin()])
     if code not in (0, 5) and not out.exists():
         out.write_text("noticed: the tests can't be imported", encoding="utf-8")
@@ -204,6 +205,9 @@ def _verdict(trial: Trial, test: Callable[[Path], None], folder: Path) -> str:
     """Run `test` in a fork. It writes to the path that it gets which test failed, and nothing where none did."""
     own = Path(tempfile.mkdtemp(prefix="trial-", dir=folder))
     out = own / "verdict"
+    kernels = Path(tempfile.gettempdir(), _KERNELS)
+    kernels.mkdir(exist_ok=True)
+    (own / _KERNELS).symlink_to(kernels)
     pid = os.fork()
     if not pid:
         _in_fork(trial, test, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,13 @@ def test_the_choice(sizes: tuple[int, int, int, int], form: str) -> None:
 def test_a_share_of_w_may_be_padded_to_what_the_registers_hold() -> None:
     (c,) = [c for c in found("one-block", H100, "float32", 50, 1, 144) if c.rows == 1]
     assert (c.kept, c.slice, c.threads) == (32, 32, 180)  # 216 threads have 24 rows, 8 of them in shared memory
+
+
+def test_a_candidate_stays_as_it_is() -> None:
+    # They are kept, and handed to whoever asks for the same sizes again.
+    chosen = choose(H100, "float32", 50, 1, 64, 64)
+    with pytest.raises(FrozenInstanceError):
+        chosen.rows = 2  # type: ignore[misc]
 
 
 def test_other_dtypes_take_the_plain_form() -> None:

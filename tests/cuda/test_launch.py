@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests import standin, standin_backend
-from tests.standin._device import Device
+from tests.standin import _device
 from xrnn.backends.cupy import launch
-from xrnn.backends.cupy.choice import Candidate, candidates
+from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, candidates
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.trust import Trust
 from xrnn.ops.recurrence import Inputs
@@ -52,10 +52,48 @@ def test_each_direction_must_fit_by_itself(monkeypatch: pytest.MonkeyPatch, resi
         assert [launcher.fits(group, "float32", backward) for backward in (False, True)] == [not resident, resident]
 
 
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_group_of_which_one_direction_does_not_fit_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, backward: bool
+) -> None:
+    with standin_backend.small() as backend:
+        fits = backend.launcher.fits
+        monkeypatch.setattr(
+            backend.launcher, "fits", lambda c, dtype, which: which != backward and fits(c, dtype, which)
+        )
+        why = backend.trust.doubts(candidate(backend.launcher, "group", 260), "float32", 260)
+        assert why == "the driver can't keep all 5 blocks of a group resident at once"
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ("80", DEVICES["a100"]),
+        ("90", DEVICES["h100"]),
+        ("90", DEVICES["h200"]),
+        ("100", DEVICES["b200"]),
+        ("86", Device("NVIDIA RTX A6000", 84, 101_376, 1.8e9, 128, 2)),
+    ],
+)
+def test_what_is_asked_of_a_gpu_is_what_is_told_of_one_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, capability: str, expected: Device
+) -> None:
+    attributes = {
+        "MultiProcessorCount": expected.multiprocessors,
+        "MaxSharedMemoryPerBlockOptin": expected.shared_bytes,
+        "ClockRate": round(expected.clock / 1000),  # in kHz
+        "CooperativeLaunch": 1,
+    }
+    monkeypatch.setattr(_device.Device, "attributes", attributes)
+    monkeypatch.setattr(_device.Device, "compute_capability", capability)
+    monkeypatch.setattr(standin.cuda.runtime, "getDeviceProperties", lambda number: {"name": expected.name.encode()})
+    assert Launcher(standin).device() == expected
+
+
 def test_the_device_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    common = Device.attributes
+    common = _device.Device.attributes
     by_id = property(lambda device: {**common, "MultiProcessorCount": 7 + device.id})
-    monkeypatch.setattr(Device, "attributes", by_id)
+    monkeypatch.setattr(_device.Device, "attributes", by_id)
     launcher = Launcher(standin)
     assert launcher.device().multiprocessors == 7
     with standin.cuda.Device(1):
@@ -119,6 +157,7 @@ def test_each_layout_is_compared_by_itself(
     [
         (BLOCKS, (3, 2), 5),  # two tiles of two rows, and a row
         (replace(BLOCKS, rows=4, grid=(32, 4)), (32, 4), 17),
+        (replace(BLOCKS, rows=1, grid=(3, 3)), (3, 3), 4),
         (BLOCK, (6, 1), 6),  # five multiprocessors, and one more
         (replace(BLOCK, rows=4, grid=(3, 1)), (3, 1), 9),
         (replace(BLOCK, rows=2, grid=(1, 1)), (2, 1), 3),

@@ -131,6 +131,12 @@ def test_the_table() -> None:
     assert block.split() == ["one-block", "81", "×", "1", "64", "1", "16", "1.3", "KB", "1.90", "132.8"]
 
 
+def test_the_table_of_what_takes_a_second() -> None:
+    # A product of 1.28 million · 1000 · 1000 at 1280 a nanosecond: a second a step; two launches before it.
+    *_, plain = (line.split() for line in choice.table(ROUND, "float32", 1, 1_280_000, 0, 1000).splitlines()[:3])
+    assert plain[-2:] == ["1000000.00", "1000016.0"]
+
+
 def test_a_group_with_a_tile_a_step() -> None:
     c = found("group", "float32", 10, 3, 64, 512, columns=64)
     # 8 blocks share W: two groups, of two rows at most. 16 threads side by side, 16 slices of 32.
@@ -189,6 +195,16 @@ def test_how_blocks_and_groups_are_enumerated() -> None:
     few = [c for c in candidates(ROUND, "float32", 10, 3, 8, 40) if c.form == "group"]
     assert [(c.grid[1], c.rows) for c in few] == [(2, 2), (3, 1), (3, 1), (3, 1), (3, 1)]
     assert {c.rows for c in groups} == {4}
+    # A vector for each multiprocessor: twenty blocks, and no fewer have as few columns.
+    (widest,) = [c for c in candidates(ROUND, "float32", 10, 1, 8, 80) if c.columns == 4]
+    assert widest.grid == (20, 1)
+
+
+def test_a_group_that_does_not_fit_says_nothing_of_one_with_fewer_blocks() -> None:
+    # 11 blocks are one group, whose tile has four rows; 10 are two, whose tiles have two, and take less memory.
+    small = replace(ROUND, shared_bytes=48_000)
+    fitting = [(c.grid, c.rows) for c in candidates(small, "float32", 10, 3, 8, 640) if c.form == "group"]
+    assert fitting[-2:] == [((12, 1), 4), ((10, 2), 2)]
 
 
 @pytest.mark.parametrize("name", ["T", "N", "D", "H"])

@@ -382,6 +382,7 @@ def test_a_cell_is_made_by_whom_the_caller_names(tmp_path: Path) -> None:
         "makes another": lambda **held: object(),
         "cells= makes none of that (": lambda scale: Scaled(scale),
         "object is not callable": "Scaled",
+        "invalid literal": lambda **held: int("none"),  # a ValueError
     }
     for words, make in wrong.items():
         with one_line(FileError, holds + "a cell 'Scaled' with scale=0.5, note=''", words, remedy):

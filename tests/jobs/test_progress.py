@@ -105,6 +105,7 @@ def test_elsewhere_there_is_a_line_every_ten_seconds(clock: Clock, terminal: str
 
 def test_a_goal_is_a_step_or_a_moment(clock: Clock) -> None:
     by_step, by_clock = Goal(5, 1.0, clock.now), Goal(None, 10.0, clock.now)
+    assert by_step.fraction(5, 5) == 0  # of a run that was there already
     clock.now += 9.9
     assert [by_step.reached(steps) for steps in (4, 5, 6)] == [False, True, True]
     assert not by_clock.reached(10**9)

@@ -65,7 +65,7 @@ def test_the_bounds_of_a_language_models_settings(name: str, fitting: list[float
 
 @pytest.mark.parametrize(
     ("name", "fitting", "beyond"),
-    [("dropout", [0, 0.999], [-0.1, 1, math.nan]), ("noise", [0, 1000], [-0.1, 1000.1, math.inf, math.nan])],
+    [("dropout", [0, 0.999], [-0.1, 1, 1.5, math.nan]), ("noise", [0, 1000], [-0.1, 1000.1, math.inf, math.nan])],
 )
 def test_the_bounds_of_a_classifiers_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
     for value in fitting:

@@ -40,11 +40,14 @@ def test_gradcheck(kind: str) -> None:
     assert torch.autograd.gradcheck(function, (x, *weights), fast_mode=True)
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_gradient_is_differentiated_again_by_pytorch(kind: str, packed: bool, fallbacks: Fallbacks) -> None:
+def test_a_gradient_is_differentiated_again_by_pytorch(
+    kind: str, packed: bool, bias: bool, fallbacks: Fallbacks
+) -> None:
     torch.manual_seed(0)
-    theirs, ours = pair(kind, 2, 3, 2, bidirectional=True, dtype=torch.float64)
+    theirs, ours = pair(kind, 2, 3, 2, bidirectional=True, bias=bias, dtype=torch.float64)
     x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
 
     def penalty(module: Any) -> list[torch.Tensor]:
@@ -73,6 +76,11 @@ def test_gradients_without_memory_of_their_own_are_taken_by_pytorch(kind: str, f
         agree(list(got), list(want))
         assert not any(g.requires_grad for g in got)
         assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: {why}"]
+    finals = [final if kind != "LSTM" else final[1] for _, final in (ours(x), theirs(x))]  # none arrives at h
+    many = torch.randn(3, 1, 2, 4, dtype=torch.float64)
+    got, want = (torch.autograd.grad(final, x, many, is_grads_batched=True) for final in finals)
+    agree(list(got), list(want))
+    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: many gradients are taken at once"]
     many = torch.randn(3, 5, 2, 4, dtype=torch.float64)
     got, want = (torch.vmap(functools.partial(torch.autograd.grad, m(x)[0], x))(many) for m in (ours, theirs))
     agree(list(got), list(want))
@@ -241,6 +249,20 @@ def test_checkpointing_and_hooks_on_what_is_saved(kind: str) -> None:
         h = ours(x)[0]
     agree(list(torch.autograd.grad(h.pow(2).sum(), [x, *ours.parameters()])), list(want))
     assert torch.Size([6, 2, 4]) in kept  # the states, (T+1, N, H)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_backward_reads_the_weights_that_hooks_have_kept(kind: str) -> None:
+    """Copies, as of `save_on_cpu`: a change of the weights since is none of theirs."""
+    _, ours = pair(kind, 3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    (want,) = torch.autograd.grad(ours(x)[0].pow(2).sum(), x)
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda tensor: tensor):
+        h = ours(x)[0].pow(2).sum()
+    with torch.no_grad():
+        for p in ours.parameters():
+            p.mul_(2)
+    agree([torch.autograd.grad(h, x)[0]], [want])
 
 
 def test_a_graph_that_is_kept_gives_its_gradients_twice() -> None:

@@ -62,6 +62,16 @@ def test_it_runs_in_pytorch(call: str, fallbacks: Fallbacks) -> None:
     assert all(reason.startswith(f"GRU runs in PyTorch: {why}") for reason in reasons)
 
 
+def test_a_weight_that_has_become_a_subclass(fallbacks: Fallbacks) -> None:
+    """Whose values lie where they lay: the arrays of the calls before it still fit."""
+    theirs, ours = pair("GRU", 3, 4)
+    with torch.no_grad():
+        ours(X)
+        ours._parameters["weight_hh_l0"] = ours.weight_hh_l0.as_subclass(Watched)
+        assert torch.equal(ours(X)[0], theirs(X)[0])
+    assert fallbacks.take() == ["GRU runs in PyTorch: a weight is a Watched, no plain tensor"]
+
+
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_projections(fallbacks: Fallbacks) -> None:
     theirs, ours = pair("LSTM", 3, 4, proj_size=2)

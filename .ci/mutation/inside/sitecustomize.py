@@ -25,7 +25,8 @@ def measure(folder: str) -> None:
     )
     measurement._warn_no_data = False
     measurement.start()
-    atexit.register(lambda: (measurement.stop(), measurement.save()))
+    atexit.register(measurement.save)
+    atexit.register(measurement.stop)  # the last one registered runs first
 
 
 def change(path: str, source: str) -> None:

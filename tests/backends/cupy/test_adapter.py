@@ -149,6 +149,19 @@ def test_describe() -> None:
     assert counters == Counters()
 
 
+@pytest.mark.parametrize(("number", "version"), [(12_040, "12.4"), (11_080, "11.8"), (13_000, "13.0")])
+def test_describe_names_versions_as_they_are_written(
+    number: int, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cp.cuda.runtime, "driverGetVersion", lambda: number)
+    assert STANDIN.describe()["CUDA"] == f"13.0, driver up to {version}"
+
+
+def test_arrays_of_a_gpu_are_taken_over_wherever_they_lie_there() -> None:
+    device = dict(pair.split() for pair in ("CUDA 2", "CUDAManaged 13"))  # DLPack's DLDeviceType
+    assert set(STANDIN.dlpack_devices) == {int(number) for number in device.values()}
+
+
 def test_explain_the_product() -> None:
     sizes = {"T": 1, "N": N, "D": D, "H": H}
     explanation = STANDIN.explain("matmul_add", RNNCell(), sizes, "float32")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -13,8 +13,12 @@ from tests.backends.cupy.steps import GROUP, ONE_BLOCK, layer, step
 from tests.standin import raw
 from tests.standin.counting import Counters, counted, no_waiting
 from xrnn import use_fused
+from xrnn.backend import Operation
 from xrnn.backends.cupy import CupyBackend, launch
+from xrnn.backends.cupy.choice import candidates
 from xrnn.ops.cells.rnn import Nonlinearity, RNNCell
+
+DIRECTIONS: Final[dict[str, Operation]] = {"forward": "recurrence_forward", "backward": "recurrence_backward"}
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -140,10 +144,45 @@ def test_what_the_driver_says_can_not_be_resident_takes_the_plain_form(
     assert (explained.form, explained.why) == ("plain", why)
 
 
-def test_explain(backend: CupyBackend) -> None:
+@pytest.mark.parametrize("resident", ["forward", "backward"])
+def test_each_direction_that_can_not_be_resident_takes_the_plain_form_by_itself(
+    backend: CupyBackend, resident: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rnn, (T, N, D, H) = layer(backend, GROUP, "float32"), GROUP
+    x, dh = cp.ones((T, N, D), "float32"), cp.ones((T, N, H), "float32")
+    rnn(x)  # the form is believed
+    fits = backend.launcher.fits
+    monkeypatch.setattr(
+        backend.launcher,
+        "fits",
+        lambda c, dtype, backward: backward == (resident == "backward") and fits(c, dtype, backward),
+    )
+    with counted() as forward:
+        rnn.forward(x)
+    with counted() as backward:
+        rnn.backward(dh)
+    assert {"forward": forward.raw_kernels, "backward": backward.raw_kernels} == {
+        direction: int(direction == resident) for direction in ("forward", "backward")
+    }
+    forms = {
+        direction: backend.explain(operation, RNNCell(), {"T": T, "N": N, "D": D, "H": H}, "float32").form
+        for direction, operation in DIRECTIONS.items()
+    }
+    assert forms == {direction: "group" if direction == resident else "plain" for direction in forms}
+
+
+@pytest.mark.parametrize("sizes", [ONE_BLOCK, GROUP, (1, 2**20, 1, 2**14)])
+def test_explain(backend: CupyBackend, sizes: tuple[int, ...]) -> None:
+    found = candidates(backend.launcher.device(), "float32", *sizes)
+    chosen = min(found, key=lambda c: c.seconds)
+    explained = backend.explain("recurrence_backward", RNNCell(), dict(zip("TNDH", sizes, strict=True)), "float32")
+    microseconds = f"{chosen.step_seconds / 1e-6:.1f}"
+    assert explained.form == chosen.form
+    assert explained.why == f"{microseconds} µs a step by prediction, the best of {len(found)} candidates"
+
+
+def test_explain_what_was_turned_off_and_all_candidates(backend: CupyBackend) -> None:
     sizes = dict(zip("TNDH", GROUP, strict=True))
-    explained = backend.explain("recurrence_backward", RNNCell(), sizes, "float32")
-    assert explained.why.endswith("candidates")
     with use_fused(False):
         explained = backend.explain("recurrence_backward", RNNCell(), sizes, "float32")
     assert (explained.form, explained.why) == ("plain", "XRNN_FUSED=0 or use_fused(False)")

@@ -24,7 +24,7 @@ def fake_cupy(*, devices: Any = 1, driver: int = 13_000, zeros: Any = standin.ze
             raise devices
         return int(devices)
 
-    runtime = SimpleNamespace(getDeviceCount=count, driverGetVersion=lambda: driver, runtimeGetVersion=lambda: 13_020)
+    runtime = SimpleNamespace(getDeviceCount=count, driverGetVersion=lambda: driver, runtimeGetVersion=lambda: 13_000)
     return SimpleNamespace(__version__="14.2.0", cuda=SimpleNamespace(runtime=runtime), zeros=zeros)
 
 
@@ -47,6 +47,13 @@ def test_no_driver() -> None:
         "insufficient): install one, as with `apt install nvidia-driver`; `nvidia-smi` must list a GPU"
     )
     assert error.__cause__ is cause
+
+
+def test_a_driver_that_fails_in_another_way() -> None:
+    cause = CUDARuntimeError(999, "cudaErrorUnknown: unknown error")
+    assert str(failure(fake_cupy(devices=cause, driver=13_000))).startswith(
+        "no working NVIDIA driver (CUDARuntimeError: cudaErrorUnknown: unknown error): install one"
+    )
 
 
 def test_driver_older_than_the_toolkit() -> None:

@@ -115,6 +115,19 @@ def test_an_earlier_recurrence_that_gives_up_meanwhile_is_reported_and_nobody_el
         backend.to_numpy(h)
 
 
+def test_a_comparison_takes_up_nothing_that_the_user_is_to_be_told(
+    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rnn, x = layer(backend, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
+    rnn(x)  # the form is believed
+    with monkeypatch.context() as patched:
+        patched.setattr(launch, "PATIENCE", -1)
+        h = rnn(x)
+    assert explained(backend, ONE_BLOCK).form == "one-block"  # which it compares first
+    with pytest.raises(RuntimeError, match="a recurrence launched earlier gave up waiting"):
+        backend.to_numpy(h)
+
+
 def refuse_memory(patched: pytest.MonkeyPatch) -> None:
     def refuse(**arguments: Any) -> Any:
         raise MemoryError  # the host's says nothing

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.fresh import run_python
 from xrnn import GRU, LSTM, RNN, Embedding, Linear, get_backend, softmax_cross_entropy, use_fused
 from xrnn.backend import OPERATIONS, Backend
 from xrnn.backends import numpy
@@ -118,10 +119,20 @@ def test_explain_says_which_form_and_why(monkeypatch: pytest.MonkeyPatch) -> Non
     before = get_backend("numpy").explain("recurrence_forward", GRUResetBeforeCell(), {}, "float32")
     assert f"{before.form}: {before.why}" == "plain: there is no kernel for the cell 'gru_reset_before'"
     assert explain("matmul_add") == "plain: the numpy backend has no other form of it"
+    assert explain("add_rows") == "sorted: the indices are sorted once, then each run of equal ones is summed"
     with use_fused(False):
         assert explain() == "plain: XRNN_FUSED=0 or use_fused(False)"
     monkeypatch.setattr("xrnn.backends.numpy.kernels", None)
     assert explain() == "plain: the kernels were not built: `pip install -v -e .` says why"
+
+
+def test_a_checkout_without_compiled_kernels_runs_the_plain_forms() -> None:
+    code = (
+        "import sys; sys.modules['xrnn.backends.numpy._kernels'] = None; import numpy as np, xrnn\n"
+        "rnn = xrnn.RNN.init(2, 3, rng=0); rnn.backward(rnn.forward(np.ones((4, 1, 2), 'float32')))\n"
+        "print(rnn.backend.describe()['compiled kernels'])"
+    )
+    assert run_python(code).stdout == "the kernels were not built: `pip install -v -e .` says why\n"
 
 
 def test_xrnn_isa_chooses_the_level(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,11 @@ def v1(folder: str, quota: int, period: int = 100_000) -> dict[str, str]:
         pytest.param(
             "1:cpuset:/x\n0::/a", V1.replace("cpu,cpuacct", "cpuset") + "\n" + V2, {"a/cpu.max": "7 1"}, 7, id="both"
         ),
+        pytest.param("0::/", NO_CGROUP + "\n" + V2, {"cpu.max": "200000 100000"}, 2, id="after other file systems"),
+        pytest.param("0::/", V2, {"cpu.max": "200000 100000 5"}, None, id="v2, more than two words"),
+        pytest.param(
+            "4:cpu,cpuacct:/other", V1_OF_A_CONTAINER, v1("cpu,cpuacct", 200_000), 2, id="v1, outside what is mounted"
+        ),
         pytest.param("", NO_CGROUP, {}, None, id="no cgroups"),
     ],
 )

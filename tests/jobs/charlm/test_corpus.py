@@ -55,6 +55,14 @@ def test_many_files_hold_out_whole_files_wherever_they_lie(tmp_path: Path) -> No
     assert here.fingerprint == there.fingerprint
 
 
+@pytest.mark.parametrize(("count", "held_out"), [(19, "the last 9 bytes (5 %"), (20, "1 files of 10 bytes")])
+def test_files_are_many_where_one_of_them_is_no_more_than_five_percent(
+    tmp_path: Path, count: int, held_out: str
+) -> None:
+    corpus = load_corpus([make_files(tmp_path, {f"{i:02}": bytes([65 + i]) * 10 for i in range(count)})])
+    assert f"held out: {held_out}" in corpus.source
+
+
 def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
     file = write_text(tmp_path / "text")
     before = load_corpus([file]).fingerprint
@@ -66,6 +74,9 @@ def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
     file = write_text(tmp_path / "text", size=100)
     corpus = load_corpus([file, tmp_path, tmp_path / ".." / tmp_path.name / "text"])
     assert len(corpus.train) + len(corpus.held_out) == 100
+    write_text(tmp_path / "z", size=50)  # what comes after it in the folder is read
+    corpus = load_corpus([file, tmp_path])
+    assert len(corpus.train) + len(corpus.held_out) == 150
 
 
 def test_without_paths_it_reads_the_standard_library_without_its_tests() -> None:
@@ -76,6 +87,18 @@ def test_without_paths_it_reads_the_standard_library_without_its_tests() -> None
     assert (stdlib / "json" / "decoder.py").read_bytes() in text
     tests = [file for folder in ("test", "tests") for file in stdlib.glob(f"**/{folder}/**/test_*.py")]
     assert not any(file.read_bytes() in text for file in tests[:5])
+    assert "skipped" not in corpus.source
+
+
+def test_folders_of_tests_are_left_out_of_the_standard_library_at_any_depth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out = ["test/a.py", "json/tests/b.py", "idle/tests/c/d.py", "site-packages/numpy/e.py", "json/notes.txt"]
+    kept = ["this.py", "json/decoder.py", "json/test.py"]
+    make_files(tmp_path, dict.fromkeys(left_out, b"x" * 50) | dict.fromkeys(kept, b"y" * 50))
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    corpus = load_corpus()
+    assert corpus.train.tobytes() + corpus.held_out.tobytes() == b"y" * 150
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 
+from xrnn import get_backend
 from xrnn.backend import Backend
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.model import CharLM
@@ -36,6 +38,26 @@ def test_the_state_is_carried_through_the_text(backend: Backend) -> None:
     assert bits_per_character(model, text) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("size", "readers"), [(129, 1), (257, 2), (64 * 128 + 1, 64), (10_000, 64)])
+def test_a_text_is_cut_into_pieces_of_128_bytes_at_least_and_64_at_most(
+    size: int, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = []
+    zero_state = CharLM.zero_state
+
+    def see(model: CharLM, batch: int) -> Any:
+        cut.append(batch)
+        return zero_state(model, batch)
+
+    monkeypatch.setattr(CharLM, "zero_state", see)
+    model = CharLM.init("rnn", 2, 1, rng=np.random.default_rng(0), backend=get_backend("numpy"))
+    bits_per_character(model, np.zeros(size, np.uint8))
+    assert cut == [readers]
+
+
 def test_zlib_is_counted_in_bits() -> None:
-    text = np.frombuffer(b"spam and eggs " * 50, np.uint8)
-    assert zlib_bits_per_character(text) == len(zlib.compress(text.tobytes(), 9)) * 8 / 700
+    rng = np.random.default_rng(6)
+    text = np.frombuffer(b" ".join(rng.choice([b"spam", b"eggs", b"ham", b"and", b"lobster"], 3000)), np.uint8)
+    best, good = (len(zlib.compress(text.tobytes(), level)) for level in (9, 8))
+    assert best != good
+    assert zlib_bits_per_character(text) == best * 8 / len(text)

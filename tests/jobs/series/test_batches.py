@@ -63,6 +63,17 @@ def test_series_of_a_batch_are_of_like_lengths() -> None:
     assert longest[:8] != sorted(longest[:8])
 
 
+def test_no_more_than_half_an_epoch_is_parted_by_length_together() -> None:
+    """Of four batches two at a time: all four would be the same in each epoch."""
+    of = Batches([np.zeros((T, 1), np.float32) for T in range(1, 17)], np.arange(16, dtype=np.int32), 4, 0)
+    epochs = [sorted(of.packed(4 * e + k, 0)[1][0] for k in range(4)) for e in range(8)]
+    assert any(longest != [4, 8, 12, 16] for longest in epochs)
+    for e in range(8):  # and no fewer than two: of each pair of batches one has the shorter half
+        spans = [(min(taken), max(taken)) for taken in (targets(of, 4 * e + k) for k in range(4))]
+        pairs = [((spans[0], spans[k]), [spans[j] for j in (1, 2, 3) if j != k]) for k in (1, 2, 3)]
+        assert any(all(min(a[1], b[1]) < max(a[0], b[0]) for a, b in both) for both in pairs)
+
+
 def test_the_seed_and_the_step_decide_what_is_drawn() -> None:
     whole = [batches().packed(step, 0.5)[0] for step in range(7)]
     for step in (5, 2, 6):  # in any order

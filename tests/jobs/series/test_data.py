@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,11 @@ def test_a_share_of_each_label_is_held_out_by_the_seed() -> None:
     assert not {each.name for each in data.test} & {each.name for each in data.train}
 
 
+def test_the_facts_of_series_with_a_single_channel_of_a_single_length() -> None:
+    paths = [ts(name, series("a", D=1), series("b", D=1)) for name in ("f.ts", "g.ts")]
+    assert load_dataset(paths, 0).source == "2 to train on, 2 to test on; 2 labels, 1 channel, 3 steps"
+
+
 def test_labels_are_in_the_order_of_numbers_if_they_are_some() -> None:
     assert load_dataset([ts("f.ts", *(series(n) for n in ("10", "9", "9", "10", "-1", "-1")))], 0).labels == [
         "-1",
@@ -73,6 +79,7 @@ def test_the_fingerprint_is_that_of_what_is_trained_on() -> None:
     assert load_dataset(paths, 1).fingerprint == before
     for changed in (
         train[::-1],
+        [replace(train[0], label={"quick": "slow", "slow": "quick"}[str(train[0].label)]), *train[1:]],
         [Series(train[0].values + 1e-9, *("slow", "")), *train[1:]],
         [*train[:-1], series("slow")],
     ):
@@ -113,6 +120,11 @@ def test_series_that_do_not_fit_get_one_line(train: list[Series], test: list[Ser
         load_dataset(paths, 0)
 
 
+def test_a_train_of_one_label_is_named_beside_a_test() -> None:
+    with one_line(DataError, "f.ts has one label, a: expected at least two to tell apart; add series"):
+        load_dataset([ts("f.ts", series("a")), ts("g.ts", series("a"), series("b"))], 0)
+
+
 def test_one_series_of_a_label_is_enough_beside_a_test() -> None:
     data = load_dataset([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a"))], 0)
     assert (len(data.train), len(data.test)) == (2, 1)
@@ -132,9 +144,10 @@ def test_series_without_a_label_get_one_line() -> None:
 
 
 def test_another_kind_of_file_gets_one_line() -> None:
-    Path("f.txt").touch()
-    with one_line(DataError, "f.txt is no .ts, .csv or .npy file: expected one, by its name, or a folder of labels"):
-        load_dataset([Path("f.txt")], 0)
+    for other in (Path("f.txt"), Path("f.dat")):
+        other.touch()
+        with one_line(DataError, f"{other} is no .ts, .csv or .npy file: expected one, by its name, or a folder of"):
+            load_dataset([other], 0)
     with one_line(DataError, "can't read missing (No such file or directory): expected a .ts file; check the path"):
         load_dataset([Path("missing")], 0)
 

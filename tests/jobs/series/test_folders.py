@@ -81,7 +81,9 @@ def test_what_can_not_be_looked_at_gets_one_line() -> None:
         ("1,nan\n", "f.csv, line 1: 'nan' is no finite number"),
         ("1,\n", "f.csv, line 1: '' is no finite number"),
         (b"\x80\x04\0\xff", "f.csv, line 1: "),
+        ("1,2\n3,4\n5\n", "f.csv, line 3: a row of 1, after rows of 2: expected as many values, one a channel"),
         ("1,?\n2,?\n", "f.csv lacks every value of channel 2: expected at least one"),
+        ("?,1\n?,2\n", "f.csv lacks every value of channel 1: expected at least one"),
     ],
 )
 def test_what_is_no_csv_file_of_numbers_gets_one_line(content: str | bytes, words: str) -> None:

@@ -34,6 +34,18 @@ def test_training_learns(backend: Backend) -> None:
     assert short.startswith("accuracy 0.")
 
 
+def test_the_accuracy_that_is_shown_is_that_of_the_last_hundred_steps(backend: Backend) -> None:
+    trainer = Trainer(TINY, dataset(), backend)
+    trainer._hits = [(0, 1000)] * 100  # steps before these, all wrong
+    for _ in range(100):
+        trainer.step()
+    trainer.read_losses()
+    assert len(trainer._hits) == 100
+    right, seen = (sum(column) for column in zip(*trainer._hits, strict=True))
+    assert trainer.figures[1] == f"accuracy {right / seen:.3f}"
+    assert 0.5 < right / seen <= 1
+
+
 def test_training_agrees_on_every_backend(backend: Backend) -> None:
     trainers = [Trainer(TINY, dataset(), each) for each in (backend, get_backend("numpy"))]
     for trainer in trainers:
@@ -83,7 +95,7 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
     whole = default_epochs(10) * 3
     trainer._optimizer.steps = whole // 2 - 1
     trainer.step()
-    assert trainer._optimizer.lr == pytest.approx(TINY.lr / 2, rel=1e-2)
+    assert trainer._optimizer.lr == learning_rate(TINY.lr, whole // 2, whole) == pytest.approx(TINY.lr / 2, rel=1e-2)
 
 
 def test_the_epochs_follow_from_the_count_of_series() -> None:
