@@ -48,4 +48,4 @@ def _draw(logits: np.ndarray[tuple[int], np.dtype[np.float32]], temperature: flo
         scores = (logits - logits.max()).astype(np.float64) / temperature
     cumulative = np.exp(scores).cumsum()
     drawn = cumulative.searchsorted(rng.random() * cumulative[-1], side="right")
-    return min(int(drawn), len(logits) - 1)  # the product may round up to the whole sum
+    return min(int(drawn), len(logits) - 1)  # past them all where the logits are NaN
