@@ -75,6 +75,14 @@ def test_shapes_and_numbers_of_gradients(backend: Backend) -> None:
         check_product(backend, lambda u, a, b: [u @ b.T])
 
 
+def test_a_gradient_that_was_left_out_is_named(backend: Backend) -> None:
+    rnn = RNN.init(3, 4, rng=0, dtype="float64", backend=backend)
+    x, h_prev = (backend.xp.ones(shape) for shape in [(5, 2, 3), (2, 4)])
+    with one_line(GradientMismatchError, "the gradient of x is None", "expected an array of shape (5, 2, 3)"):
+        gradcheck(rnn.forward, lambda u: rnn.backward(u, needs_dx=False), [x, h_prev], names=["x", "h_prev"])
+    gradcheck(lambda h: rnn.forward(x, h), lambda u: rnn.backward(u, needs_dx=False)[1:], [h_prev], names=["h_prev"])
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_the_tolerance_follows_the_size_of_the_values(backend: Backend, scale: float) -> None:
     a = backend.asarray(scale * np.random.default_rng(0).standard_normal(50))

@@ -30,7 +30,7 @@ def gradcheck(
     their order. Two evaluations an argument, however large it is (as autograd's check_vjp does). args are float64
     arrays of one backend; neither function may change them.
 
-    Raises GradientMismatchError with both numbers, or where a gradient is missing or has another shape; TypeError
+    Raises GradientMismatchError with both numbers, or where a gradient is missing, None or of another shape; TypeError
     for arguments that are not float64; ValueError for another number of names than of arguments.
     """
     names = names or [f"argument {i}" for i in range(len(args))]
@@ -45,12 +45,17 @@ def gradcheck(
     rng = np.random.default_rng(rng)
     y = forward(*args)
     u = backend.asarray(rng.standard_normal(y.shape))
-    gradients = [gradient.copy() for gradient in backward(u)]
+    gradients = [None if gradient is None else gradient.copy() for gradient in backward(u)]
     if len(gradients) != len(args):
         raise GradientMismatchError(f"backward returned {len(gradients)} gradients for {len(args)} arguments")
     # Each value of f carries a rounding error, which the division by 2ε magnifies.
     noise = 10 * np.finfo(np.float64).eps * float(backend.xp.abs(u * y).sum()) / eps
     for i, (name, arg, gradient) in enumerate(zip(names, args, gradients, strict=True)):
+        if gradient is None:
+            raise GradientMismatchError(
+                f"the gradient of {name} is None: expected an array of shape {arg.shape}; compute it, or leave {name} "
+                "out of args"
+            )
         if gradient.shape != arg.shape:
             raise GradientMismatchError(f"the gradient of {name} has shape {gradient.shape}: expected {arg.shape}")
         v = backend.asarray(rng.standard_normal(arg.shape))

@@ -147,6 +147,26 @@ def test_what_needs_no_gradient_is_not_computed(kind: str, monkeypatch: pytest.M
         asked.clear()
 
 
+@pytest.mark.parametrize("frozen", ["", "_reverse"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_frozen_direction_no_gradients_of_weights_are_computed(
+    kind: str, frozen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = pair(kind, 3, 4, bidirectional=True, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    asked = noted(monkeypatch, get_backend("numpy"))
+    found = []
+    for module in modules:
+        for name, weight in module.named_parameters():
+            weight.requires_grad_(not name.endswith(f"l0{frozen}"))
+        module(x)[0].pow(2).sum().backward()
+        found.append({name: w.grad for name, w in module.named_parameters() if w.grad is not None})
+    theirs, ours = found
+    assert ours.keys() == theirs.keys()
+    agree(list(ours.values()), list(theirs.values()))
+    assert asked == [DWEIGHTS]  # the frozen direction has no backward pass at all
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_weights_are_differentiated_again_where_the_input_needs_none(
@@ -213,6 +233,26 @@ def test_what_was_changed_since_the_forward_is_refused(kind: str, what: str) -> 
         {"x": x, "h": h}.get(what, getattr(module, what, h)).mul_(0.5)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         h.sum().backward()
+
+
+@pytest.mark.parametrize("what", ["x", "weight_ih_l0"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_change_is_refused_also_of_what_no_gradient_needs(kind: str, what: str) -> None:
+    """Of x where all weights are frozen, of weight_ih where x needs no gradient: PyTorch's RNN and GRU allow it."""
+    for module in pair(kind, 3, 4):
+        x, hx = torch.randn(5, 2, 3), states_of(module, 2)
+        if what == "x":
+            module.requires_grad_(False)
+            for state in hx if isinstance(hx, tuple) else (hx,):
+                state.requires_grad_()
+        h, _ = module(x, hx)
+        with torch.no_grad():
+            {"x": x}.get(what, module.weight_ih_l0).mul_(0.5)
+        if isinstance(module, getattr(xrnn.torch, kind)):
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                h.sum().backward()
+        elif kind != "LSTM":  # its own kernels, where it has them, keep all
+            h.sum().backward()
 
 
 @pytest.mark.parametrize("kind", KINDS)

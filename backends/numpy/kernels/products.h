@@ -83,8 +83,8 @@ struct GradientProducts {
     const int64_t H, width;  // of a row of dz: PRE · H
     const Gates& gates;
     const Map maps[2];
-    S* const db;              // out (PRE · H,), or null
-    const Panels<S> columns;  // of a gate
+    S* const db;                 // out (PRE · H,), or null
+    const Panels<S> columns;     // of a gate
     const Panels<S> dx_columns;  // none where dx isn't needed
     const Order dx_order;
     S* ones;
@@ -116,8 +116,8 @@ struct GradientProducts {
     }
 
     // Thread id's part of the products of `rows` rows of dz. x (rows, D) is the input of each map, dx (rows, D) the
-    // gradient of the first map's, null where it isn't needed. The `first` call overwrites dW and db, the others add to them. Before it, a barrier
-    // must have made dz and the packed weights visible to all threads.
+    // gradient of the first map's, null where it isn't needed. The `first` call overwrites dW and db, the others add to
+    // them. Before it, a barrier must have made dz and the packed weights visible to all threads.
     void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n, Look& look) const {
         add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx, look);
         if (!db) return;

@@ -33,9 +33,9 @@ Wx, Wh, b = rnn.params
 def forward():
     rnn(x)
 
-def backward():
+def backward(grads=rnn.grads, needs_dx=True):
     states = (np.zeros((T + 1, N, H), np.float32),)
-    kernels.backward("tanh", x, Wx, Wh, states, None, None, False, None, (dh,), *rnn.grads, True)
+    kernels.backward("tanh", x, Wx, Wh, states, None, None, False, None, (dh,), *grads, needs_dx)
 
 def check():
     for array, wanted in zip(train(0), expected, strict=True):
@@ -47,7 +47,7 @@ rnn.forward(x[:2])
 rnn.backward(dh[:2])
 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    {call}()
+    {call}
 except KeyboardInterrupt:
     check()
     print("interrupted", [bool(np.isnan(grad).all()) for grad in rnn.grads])
@@ -57,13 +57,21 @@ except KeyboardInterrupt:
 @on_each_kind_of_threads
 def test_an_interrupted_forward_ends_and_touches_no_gradient(threads: str) -> None:
     assert (
-        in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call="forward")) == "interrupted [False, False, False]"
+        in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call="forward()"))
+        == "interrupted [False, False, False]"
     )
 
 
 @on_each_kind_of_threads
 def test_an_interrupted_backward_leaves_nan(threads: str) -> None:
-    assert in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call="backward")) == "interrupted [True, True, True]"
+    for call in ("backward()", "backward(needs_dx=False)"):
+        assert in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call=call)) == "interrupted [True, True, True]"
+
+
+@on_each_kind_of_threads
+def test_an_interrupted_backward_touches_no_gradient_that_it_was_not_given(threads: str) -> None:
+    call = "backward([None] * 3)"
+    assert in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call=call)) == "interrupted [False, False, False]"
 
 
 # A handler that runs twice before the call has returned has run within it: else it would run once, at its end.
