@@ -46,7 +46,6 @@ def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def choice(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    pytest.importorskip("cosmic_ray", reason="needs cosmic-ray: pip install -e '.[mutants]'")
     yield from imported("mutation.choice", monkeypatch)
 
 
@@ -92,6 +91,7 @@ def test_a_change_of_what_runs_at_import(swap: Any, module: ModuleType, before: 
     assert results(module) == [False, 8, 6, 7, [0, 2, 4, 6]]
 
 
+@pytest.mark.needs("cosmic_ray", "mutants")
 def test_a_constant_is_tried_on_tests_that_only_read_it(choice: Any, tmp_path: Path) -> None:
     (tmp_path / "xrnn").mkdir()
     (tmp_path / "xrnn" / "limits.py").write_text("LIMIT = 3\ndef above(x):\n    return x > LIMIT\n")
@@ -104,6 +104,7 @@ def test_a_constant_is_tried_on_tests_that_only_read_it(choice: Any, tmp_path: P
         assert reach.trials(tmp_path, change, (4.0, 30.0))[0].tests == expected
 
 
+@pytest.mark.needs("cosmic_ray", "mutants")
 def test_what_runs_only_while_tests_are_collected_is_tried(choice: Any, tmp_path: Path) -> None:
     (tmp_path / "xrnn").mkdir()
     (tmp_path / "xrnn" / "limits.py").write_text("def one():\n    return 1\ndef two():\n    return 2\n")
@@ -114,6 +115,7 @@ def test_what_runs_only_while_tests_are_collected_is_tried(choice: Any, tmp_path
     assert more.before_tests
 
 
+@pytest.mark.needs("cosmic_ray", "mutants")
 def test_an_exception_with_a_dotted_name_is_left_alone(choice: Any, tmp_path: Path) -> None:
     source = "import os\ntry:\n    pass\nexcept (ValueError, os.error):\n    pass\n"
     (tmp_path / "limits.py").write_text(source)
