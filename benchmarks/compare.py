@@ -17,9 +17,10 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, Case
+from benchmarks.console import wide_console
 from benchmarks.peers import COMPARED, PEERS
 from benchmarks.ratios import gflops
-from benchmarks.report import print_comparison, wide_console
+from benchmarks.report import print_comparison
 from benchmarks.worker import Worker
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from benchmarks.accuracy import print_accuracy
 from benchmarks.cases import COMMON, GATES, STATED, SWEEPS, Case
+from benchmarks.console import wide_console
 from benchmarks.memory import print_memory
 from benchmarks.peers import OURS
 from benchmarks.ratios import Ratio, fastest, gflops, quartiles, ratio, share
@@ -121,11 +122,6 @@ def _summary(cells: Sequence[Cell]) -> list[str]:
 def _show(r: Ratio) -> str:
     tie = " tie" if r.verdict == "tie" else ""
     return f"[{_COLOURS[r.verdict]}]{r.median:.2f} ({r.low:.2f}–{r.high:.2f}){tie}[/]"
-
-
-def wide_console() -> Console:
-    """A console that never shortens a column: what is piped into a file is as complete as what is shown."""
-    return Console(width=max(Console().width, 180))
 
 
 def _show_quartiles(values: Sequence[float]) -> str:

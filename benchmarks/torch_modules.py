@@ -18,6 +18,7 @@ from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.cases import COMMON, GATED, QUICK, Case
+from benchmarks.console import wide_console
 from benchmarks.peers import MODULES
 from benchmarks.ratios import ratio
 from benchmarks.worker import Worker
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--quick has no case of --cell {options.cell}: leave out one of them")
     results = measure(cases, options.rounds, options.threads)
     machine.write(results, options.out / "torch_modules.json")
-    print_modules(results, Console(width=max(Console().width, 180)))
+    print_modules(results, wide_console())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,19 +23,15 @@ def _layer(problem: Problem) -> Any:
 def _sequence(problem: Problem, layer: Any) -> dict[str, Call]:
     x, states, dh, lengths = problem.x, problem.states, problem.dh, problem.lengths
 
-    def train() -> tuple[object, ...]:
+    def train(needs_dx: bool = True) -> tuple[object, ...]:
         h = _only_h(layer.forward(x, *states, lengths=lengths))
-        return h, *layer.backward(dh), *layer.grads
-
-    def train_on_data() -> tuple[object, ...]:
-        h = _only_h(layer.forward(x, *states, lengths=lengths))
-        _, *dstates = layer.backward(dh, needs_dx=False)
-        return h, *dstates, *layer.grads
+        dx, *dstates = layer.backward(dh, needs_dx=needs_dx)
+        return h, *([dx] if needs_dx else []), *dstates, *layer.grads
 
     return {
         "forward": lambda: _only_h(layer(x, *states, lengths=lengths)),
         "train": train,
-        "train on data": train_on_data,
+        "train on data": partial(train, needs_dx=False),
     }
 
 
