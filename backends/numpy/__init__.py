@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,7 @@ from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_ena
 from xrnn.backends.numpy import machine
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.gru import GRUCell
-from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
+from xrnn.ops.cells import kernel_name
 from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
@@ -24,9 +22,6 @@ try:
     from xrnn.backends.numpy import _kernels as kernels
 except ImportError:  # no compiler at install time, or a checkout that was never installed
     kernels = None  # type: ignore[assignment]
-
-# By which name the kernels know a cell: kernels/cells.h.
-_KERNELS: Final[dict[type[Cell], str]] = {LSTMCell: "lstm", GRUCell: "gru"}
 
 
 class NumpyBackend(Backend):
@@ -148,15 +143,10 @@ class NumpyBackend(Backend):
 
 
 def kernel_of(cell: Cell) -> tuple[str | None, Any]:
-    """The kernels' name for a cell, and its leak; None without kernels for it. A subclass may mean something else."""
+    """The kernels' name for a cell, and its leak. The name is None if no kernel may run."""
     if not (kernels and fused_enabled()):
         return None, None
-    kind = type(cell)
-    if kind is RNNCell:
-        return cell.nonlinearity, None  # type: ignore[attr-defined]
-    if kind is LeakyRNNCell:
-        return cell.elman.nonlinearity, cell.leak  # type: ignore[attr-defined]
-    return _KERNELS.get(kind), None
+    return kernel_name(cell), getattr(cell, "leak", None)
 
 
 def _int64(lengths: Array | None) -> Array | None:

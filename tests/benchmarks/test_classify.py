@@ -13,7 +13,7 @@ import pytest
 from benchmarks import classify
 from tests.benchmarks.training import assert_both_learn_alike
 from tests.jobs.series.waves import dataset, waves, write_ts
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.series.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -10,23 +10,20 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.cells import CELLS
 from xrnn.install import install_hint
 from xrnn.interop import torch_weights
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.gru import GRU
-from xrnn.layers.lstm import LSTM
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
 from xrnn.ops.cell import Cell
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import HostArray
 
-# PyTorch's `mode` of a module → the layer, and what else its constructor is told.
+# PyTorch's `mode` of a module → the layer, and the options of its constructor.
 _LAYERS: Final[Mapping[str, tuple[Any, dict[str, Any]]]] = {
-    "RNN_TANH": (RNN, {"nonlinearity": "tanh"}),
-    "RNN_RELU": (RNN, {"nonlinearity": "relu"}),
-    "LSTM": (LSTM, {}),
-    "GRU": (GRU, {}),
+    mode: (row.layer, options) for row in CELLS.values() for mode, options in row.torch.items()
 }
 _OURS: Final = ["xrnn", "torch"]  # where PyTorch's modules on xrnn's kernels lie
 
@@ -195,7 +192,7 @@ def _common_mode(rows: list[list[Any]]) -> str:
 
 def _mode(name: str, one: Any) -> str:
     remedy = "PyTorch's modules have none; keep it in a file of xrnn.save"
-    if type(one) not in (RNN, LSTM, GRU):
+    if type(one) not in [row.layer for row in CELLS.values() if row.torch]:
         raise TypeError(
             f"{name} is a {kind_of(one)}: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of these; {remedy}"
         )

@@ -15,8 +15,8 @@ from tests.errors import one_line
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.series.waves import TINY, dataset
 from tests.jobs.snapshots import assert_equal
+from xrnn.cells import CELLS
 from xrnn.files import write_arrays
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm import checkpoint as charlm
 from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.errors import CheckpointError, SettingsError

@@ -13,7 +13,7 @@ from tests.jobs.models import check_transfers
 from tests.jobs.series.waves import TINY, dataset
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.errors import DivergedError
 from xrnn.jobs.series.trainer import Trainer, default_epochs, learning_rate
 from xrnn.select import get_backend
