@@ -26,13 +26,13 @@ from benchmarks.runs import Run, XrnnRun, add_options, insist_on_data, rate_line
 from benchmarks.turns import in_turns, workers
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
+from xrnn.jobs.classify.data import Dataset, load_dataset
+from xrnn.jobs.classify.evaluate import probabilities
+from xrnn.jobs.classify.model import Classifier
+from xrnn.jobs.classify.settings import Settings
+from xrnn.jobs.classify.trainer import Trainer, default_epochs
 from xrnn.jobs.series.batches import Batches, unpack
-from xrnn.jobs.series.data import Dataset, load_dataset
-from xrnn.jobs.series.evaluate import probabilities
-from xrnn.jobs.series.model import Classifier
 from xrnn.jobs.series.series import Series
-from xrnn.jobs.series.settings import Settings
-from xrnn.jobs.series.trainer import Trainer, default_epochs
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 

@@ -27,13 +27,13 @@ from xrnn.jobs.charlm.sample import readable
 from xrnn.jobs.charlm.settings import Settings
 from xrnn.jobs.charlm.train import DEFAULT_OUT
 from xrnn.jobs.charlm.train import Job as TrainJob
+from xrnn.jobs.classify import classify as series
+from xrnn.jobs.classify.predict import Predictor, predict_stream
+from xrnn.jobs.classify.predict import predict as predict_files
+from xrnn.jobs.classify.settings import Settings as SeriesSettings
 from xrnn.jobs.errors import DataError, JobError, SettingsError
 from xrnn.jobs.results import Wanted
 from xrnn.jobs.run import SAVE_EVERY, Job, run
-from xrnn.jobs.series import classify as series
-from xrnn.jobs.series.predict import Predictor, predict_stream
-from xrnn.jobs.series.predict import predict as predict_files
-from xrnn.jobs.series.settings import Settings as SeriesSettings
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
 from xrnn.select import Selection, select
 

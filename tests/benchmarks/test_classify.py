@@ -12,9 +12,10 @@ import pytest
 
 from benchmarks import classify
 from tests.benchmarks.training import assert_both_learn_alike
-from tests.jobs.series.waves import dataset, waves, write_ts
+from tests.jobs.classify.tiny import dataset
+from tests.jobs.series.waves import waves, write_ts
 from xrnn.jobs.cells import CELLS
-from xrnn.jobs.series.settings import Settings
+from xrnn.jobs.classify.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +25,7 @@ def test_both_learn_alike_from_the_same_weights(monkeypatch: pytest.MonkeyPatch,
     settings = Settings(cell=cell, hidden=6, batch=4, dropout=0.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # Without xrnn's schedule, which PyTorch's user has not written.
-    monkeypatch.setattr("xrnn.jobs.series.trainer.learning_rate", lambda peak, step, whole: peak)
+    monkeypatch.setattr("xrnn.jobs.classify.trainer.learning_rate", lambda peak, step, whole: peak)
     torch, xrnn = classify.TorchRun(dataset(), settings), classify.LIBRARIES["xrnn"](dataset(), settings)
     assert_both_learn_alike(cell, torch, xrnn, monkeypatch)
 

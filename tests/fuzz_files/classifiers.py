@@ -12,9 +12,9 @@ import numpy as np
 
 from tests.forge import Forgery, Tensor
 from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
+from xrnn.jobs.classify.checkpoint import CHECKPOINTS, Facts, specs
+from xrnn.jobs.classify.settings import Settings
 from xrnn.jobs.errors import CheckpointError
-from xrnn.jobs.series.checkpoint import CHECKPOINTS, Facts, specs
-from xrnn.jobs.series.settings import Settings
 
 Refusal = CheckpointError
 

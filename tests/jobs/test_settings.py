@@ -9,8 +9,8 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.jobs.charlm import settings as charlm
+from xrnn.jobs.classify import settings as series
 from xrnn.jobs.errors import SettingsError
-from xrnn.jobs.series import settings as series
 
 
 def test_the_defaults_of_a_language_model() -> None:

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from xrnn.jobs.classify.model import Classifier
 from xrnn.jobs.series.batches import pack, unpack
-from xrnn.jobs.series.model import Classifier
 from xrnn.typing import HostArray
 
 _TOGETHER: Final = 64  # series at a time, so that memory does not grow with their number

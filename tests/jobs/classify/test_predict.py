@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.jobs.series.waves import TINY_OPTIONS, waves, write_csv, write_ts
+from tests.jobs.classify.tiny import TINY_OPTIONS
+from tests.jobs.series.waves import waves, write_csv, write_ts
 from xrnn.cli import main
 from xrnn.typing import HostArray
 

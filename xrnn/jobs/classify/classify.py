@@ -12,13 +12,13 @@ from rich.table import Table
 from xrnn.files import printable
 from xrnn.jobs import run
 from xrnn.jobs.checkpoint import Checkpoints
+from xrnn.jobs.classify.checkpoint import CHECKPOINTS
+from xrnn.jobs.classify.data import Dataset, load_dataset
+from xrnn.jobs.classify.evaluate import Confusion, probabilities
+from xrnn.jobs.classify.picture import plot_confusion
+from xrnn.jobs.classify.settings import Settings
+from xrnn.jobs.classify.trainer import Trainer, default_epochs
 from xrnn.jobs.results import Results
-from xrnn.jobs.series.checkpoint import CHECKPOINTS
-from xrnn.jobs.series.data import Dataset, load_dataset
-from xrnn.jobs.series.evaluate import Confusion, probabilities
-from xrnn.jobs.series.picture import plot_confusion
-from xrnn.jobs.series.settings import Settings
-from xrnn.jobs.series.trainer import Trainer, default_epochs
 from xrnn.jobs.terminal import Terminal
 
 DEFAULT_OUT: Final = Path("classifier.safetensors")

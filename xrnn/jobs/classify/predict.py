@@ -12,14 +12,14 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.files import printable
 from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.classify.checkpoint import CHECKPOINTS, Facts
+from xrnn.jobs.classify.evaluate import probabilities, softmax
+from xrnn.jobs.classify.model import Classifier, Running
+from xrnn.jobs.classify.settings import Settings
 from xrnn.jobs.errors import DataError, SettingsError
-from xrnn.jobs.series.checkpoint import CHECKPOINTS, Facts
-from xrnn.jobs.series.data import read_path
-from xrnn.jobs.series.evaluate import probabilities, softmax
-from xrnn.jobs.series.model import Classifier, Running
+from xrnn.jobs.series.read import read_path
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series, check_sizes, parsed
-from xrnn.jobs.series.settings import Settings
 from xrnn.jobs.terminal import Terminal
 from xrnn.jobs.trainer import on_device
 from xrnn.typing import HostArray

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from xrnn.files import replace_file
+from xrnn.jobs.classify import picture
+from xrnn.jobs.classify.evaluate import Confusion
+from xrnn.jobs.classify.picture import plot_confusion
 from xrnn.jobs.picture import is_own_picture
-from xrnn.jobs.series import picture
-from xrnn.jobs.series.evaluate import Confusion
-from xrnn.jobs.series.picture import plot_confusion
 
 Figure = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'").Figure
 

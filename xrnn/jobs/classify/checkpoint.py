@@ -7,9 +7,9 @@ from typing import Final, Self
 
 from xrnn.files import Spec
 from xrnn.jobs.checkpoint import Checkpoints, common_specs
+from xrnn.jobs.classify.model import Classifier
+from xrnn.jobs.classify.settings import Settings
 from xrnn.jobs.errors import SettingsError
-from xrnn.jobs.series.model import Classifier
-from xrnn.jobs.series.settings import Settings
 from xrnn.jobs.settings import parse_metadata
 
 _MOST_CHANNELS: Final = 2**20

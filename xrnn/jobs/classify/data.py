@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
+from xrnn.jobs.classify.checkpoint import Facts
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.series.checkpoint import Facts
-from xrnn.jobs.series.folders import SUFFIXES, read_file, read_folder
+from xrnn.jobs.series.read import check_channels, check_same, read_path
 from xrnn.jobs.series.series import Series
-from xrnn.jobs.series.ts import read_ts
 
 HELD_OUT: Final = 0.25  # of the series of each label, where no TEST is given
 _SPLIT: Final = 1  # tells the draws that part the series from the seed's others
@@ -64,7 +62,7 @@ def load_dataset(paths: Sequence[Path], seed: int) -> Dataset:
     paths = list(paths) or _default_paths()
     train = read_path(paths[0])
     labels = _labels(paths[0], train)
-    channels = _check_channels(train)
+    channels = check_channels(train)
     if len(paths) > 1:
         test = read_path(paths[1])
         _check_test(test, labels, channels)
@@ -79,17 +77,6 @@ def load_dataset(paths: Sequence[Path], seed: int) -> Dataset:
         f"channel{'s' * (channels > 1)}, {span} steps"
     )
     return Dataset(train, test, labels, source)
-
-
-def read_path(path: Path) -> list[Series]:
-    """The series in a folder, or in a .ts, .csv or .npy file.   Raises DataError."""
-    if os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long, or lies where nobody may look
-        return read_folder(path)
-    if path.suffix.lower() in SUFFIXES:
-        return [read_file(path)]
-    if path.suffix.lower() != ".ts" and os.path.exists(path):
-        raise DataError(f"{path} is no .ts, .csv or .npy file: expected one, by its name, or a folder of labels")
-    return read_ts(path)
 
 
 def _default_paths() -> list[Path]:
@@ -133,21 +120,6 @@ def _finite(label: str) -> float:
     return number
 
 
-def _check_channels(train: Sequence[Series]) -> int:
-    channels = train[0].channels
-    for series in train:
-        _check_same(series, channels, printable(train[0].name))
-    return channels
-
-
-def _check_same(series: Series, channels: int, others: str) -> None:
-    if series.channels != channels:
-        raise DataError(
-            f"{printable(series.name)} has {series.channels} channels, but {others} has {channels}: expected as "
-            "many in all; mend or leave it out"
-        )
-
-
 def _check_test(test: Sequence[Series], labels: Sequence[str], channels: int) -> None:
     for series in test:
         if series.label not in labels:
@@ -156,7 +128,7 @@ def _check_test(test: Sequence[Series], labels: Sequence[str], channels: int) ->
                 f"{printable(series.name)} has {got}: expected one that TRAIN has, "
                 f"{printable(', '.join(labels))[:200]}; leave the series out, or add some to TRAIN"
             )
-        _check_same(series, channels, "TRAIN")
+        check_same(series, channels, "TRAIN")
 
 
 def _hold_out(

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import STANDIN
+from tests.jobs.classify.tiny import TINY, dataset
 from tests.jobs.models import check_transfers
-from tests.jobs.series.waves import TINY, dataset
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
 from xrnn.jobs.cells import CELLS
+from xrnn.jobs.classify.trainer import Trainer, default_epochs, learning_rate
 from xrnn.jobs.errors import DivergedError
-from xrnn.jobs.series.trainer import Trainer, default_epochs, learning_rate
 from xrnn.select import get_backend
 
 

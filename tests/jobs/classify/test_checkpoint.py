@@ -13,16 +13,16 @@ import pytest
 
 from tests.errors import one_line
 from tests.jobs.charlm.forge import Forgery
-from tests.jobs.series.waves import TINY, dataset
+from tests.jobs.classify.tiny import TINY, dataset
 from tests.jobs.snapshots import assert_equal
 from xrnn.files import write_arrays
 from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm import checkpoint as charlm
 from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.classify.checkpoint import CHECKPOINTS, Facts, specs
+from xrnn.jobs.classify.settings import Settings
+from xrnn.jobs.classify.trainer import Trainer
 from xrnn.jobs.errors import CheckpointError, SettingsError
-from xrnn.jobs.series.checkpoint import CHECKPOINTS, Facts, specs
-from xrnn.jobs.series.settings import Settings
-from xrnn.jobs.series.trainer import Trainer
 from xrnn.select import get_backend
 
 

@@ -18,10 +18,11 @@ import safetensors.numpy
 
 from tests.fresh import STANDIN_AS_CUPY
 from tests.jobs.charlm.forge import Forgery
-from tests.jobs.series.waves import LABELS, TINY_OPTIONS, waves, write_folder, write_ts
+from tests.jobs.classify.tiny import TINY_OPTIONS
+from tests.jobs.series.waves import LABELS, waves, write_folder, write_ts
 from xrnn.cli import main
+from xrnn.jobs.classify.checkpoint import CHECKPOINTS, Facts
 from xrnn.jobs.picture import is_own_picture
-from xrnn.jobs.series.checkpoint import CHECKPOINTS, Facts
 from xrnn.jobs.series.series import Series
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
@@ -84,7 +85,7 @@ def test_a_folder_and_a_share_held_out(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_epochs_follow_from_the_count_of_series(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xrnn.jobs.series.classify.default_epochs", lambda count: count // 2)
+    monkeypatch.setattr("xrnn.jobs.classify.classify.default_epochs", lambda count: count // 2)
     assert run() == 0
     assert "epoch 5: loss " in capsys.readouterr().out
 
@@ -134,7 +135,7 @@ def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.Captur
 def test_a_signal_saves_and_tells_how_to_go_on() -> None:
     """In the middle of an epoch of three steps."""
     signalled = f"""
-import os, xrnn.jobs.series.trainer as t
+import os, xrnn.jobs.classify.trainer as t
 step = t.Trainer.step
 def stopping(trainer):
     step(trainer)
@@ -158,7 +159,7 @@ def test_an_interrupt_after_training_tells_what_is_saved(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xrnn.jobs.series.classify.probabilities", interrupt)
+    monkeypatch.setattr("xrnn.jobs.classify.classify.probabilities", interrupt)
     assert run("--epochs", "1") == 130
     assert capsys.readouterr().out.endswith("interrupted after training; classifier.safetensors holds step 3\n")
 

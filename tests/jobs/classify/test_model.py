@@ -12,8 +12,8 @@ from tests.jobs.models import check_gradients
 from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn.backend import Backend
 from xrnn.jobs.cells import CELLS
-from xrnn.jobs.series.model import Classifier, Running
-from xrnn.jobs.series.settings import Settings
+from xrnn.jobs.classify.model import Classifier, Running
+from xrnn.jobs.classify.settings import Settings
 from xrnn.select import get_backend
 from xrnn.typing import Array
 

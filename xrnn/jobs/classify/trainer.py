@@ -10,11 +10,11 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.jobs import trainer
 from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.classify.data import Dataset
+from xrnn.jobs.classify.model import Classifier
+from xrnn.jobs.classify.settings import Settings
 from xrnn.jobs.series.batches import Batches, unpack
-from xrnn.jobs.series.data import Dataset
-from xrnn.jobs.series.model import Classifier
 from xrnn.jobs.series.scale import Scale
-from xrnn.jobs.series.settings import Settings
 from xrnn.typing import Array
 
 _LEAST: Final = 0.05  # of the highest learning rate

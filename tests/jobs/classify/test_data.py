@@ -11,8 +11,8 @@ import pytest
 
 from tests.errors import one_line
 from tests.jobs.series.waves import waves, write_csv, write_folder, write_ts
+from xrnn.jobs.classify.data import load_dataset
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.series.data import load_dataset
 from xrnn.jobs.series.series import Series
 
 

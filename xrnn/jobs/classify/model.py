@@ -10,8 +10,8 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.jobs import cells
-from xrnn.jobs.series.pooling import MeanPool
-from xrnn.jobs.series.settings import Settings
+from xrnn.jobs.classify.pooling import MeanPool
+from xrnn.jobs.classify.settings import Settings
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear

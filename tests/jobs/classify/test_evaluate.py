@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import STANDIN
-from tests.jobs.series.waves import TINY
+from tests.jobs.classify.tiny import TINY
 from tests.standin.counting import counted
 from xrnn.backend import Backend
+from xrnn.jobs.classify.evaluate import Confusion, probabilities, softmax
+from xrnn.jobs.classify.model import Classifier
 from xrnn.jobs.series.batches import pack
-from xrnn.jobs.series.evaluate import Confusion, probabilities, softmax
-from xrnn.jobs.series.model import Classifier
 from xrnn.typing import HostArray
 
 
@@ -20,7 +20,7 @@ def test_each_series_has_its_probabilities_in_any_company(backend: Backend, monk
     rng = np.random.default_rng(0)
     series = [rng.standard_normal((T, 2), dtype=np.float32) for T in (4, 1, 6, 2, 2)]
     together = probabilities(model, series)
-    monkeypatch.setattr("xrnn.jobs.series.evaluate._TOGETHER", 2)
+    monkeypatch.setattr("xrnn.jobs.classify.evaluate._TOGETHER", 2)
     np.testing.assert_allclose(probabilities(model, series), together, rtol=1e-5)
     np.testing.assert_allclose(together.sum(axis=1), 1, rtol=1e-12)
     x, lengths = backend.asarray(series[2][:, None]), backend.asarray(np.array([6]))
@@ -36,14 +36,14 @@ def test_a_batch_is_one_transfer_each_way() -> None:
 
 def test_a_long_series_lengthens_no_batch_of_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Classifier.init(TINY, 2, 3, STANDIN)
-    monkeypatch.setattr("xrnn.jobs.series.evaluate._TOGETHER", 2)
+    monkeypatch.setattr("xrnn.jobs.classify.evaluate._TOGETHER", 2)
     lengths: list[int] = []
 
     def noting(series: list[HostArray], targets: HostArray) -> tuple[HostArray, HostArray]:
         lengths.append(max(map(len, series)))
         return pack(series, targets)
 
-    monkeypatch.setattr("xrnn.jobs.series.evaluate.pack", noting)
+    monkeypatch.setattr("xrnn.jobs.classify.evaluate.pack", noting)
     probabilities(model, [np.ones((T, 2), np.float32) for T in (9, 1, 9, 1)])
     assert lengths == [1, 9]
 

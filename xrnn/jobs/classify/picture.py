@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.files import printable
+from xrnn.jobs.classify.evaluate import Confusion
 from xrnn.jobs.picture import write_picture
 from xrnn.jobs.plot import draw_losses
-from xrnn.jobs.series.evaluate import Confusion
 
 _MOST_NUMBERS: Final = 20  # labels, beyond which numbers would overlap
 _LONGEST: Final = 16  # characters of a label
