@@ -21,7 +21,7 @@ from tests.jobs.charlm.forge import Forgery
 from tests.jobs.classify.tiny import TINY_OPTIONS
 from tests.jobs.series.waves import LABELS, waves, write_folder, write_ts
 from xrnn.cli import main
-from xrnn.jobs.classify.checkpoint import CHECKPOINTS, Facts
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts
 from xrnn.jobs.picture import is_own_picture
 from xrnn.jobs.series.series import Series
 
@@ -120,9 +120,9 @@ def test_a_resumed_run_ends_as_one_that_never_stopped() -> None:
 
 def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--epochs", "1", "--out", "c") == 0
-    snapshot = CHECKPOINTS.load(Path("c"))
+    snapshot = CLASSIFIER_CHECKPOINTS.load(Path("c"))
     for labels in (snapshot.facts.labels[::-1], ("quick", "others")):
-        CHECKPOINTS.save(Path("c"), replace(snapshot, facts=Facts(snapshot.facts.channels, labels)))
+        CLASSIFIER_CHECKPOINTS.save(Path("c"), replace(snapshot, facts=Facts(snapshot.facts.channels, labels)))
         capsys.readouterr()
         assert main(["classify", "train.ts", "test.ts", "--resume", "c", "--epochs", "2"]) == 1
         assert capsys.readouterr().err == (
@@ -135,13 +135,13 @@ def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.Captur
 def test_a_signal_saves_and_tells_how_to_go_on() -> None:
     """In the middle of an epoch of three steps."""
     signalled = f"""
-import os, xrnn.jobs.classify.trainer as t
-step = t.Trainer.step
+import os, xrnn.jobs.classify.classifier_trainer as t
+step = t.ClassifierTrainer.step
 def stopping(trainer):
     step(trainer)
     if trainer.steps == 7:
         os.kill(os.getpid(), {signal.SIGTERM:d})
-t.Trainer.step = stopping
+t.ClassifierTrainer.step = stopping
 """
     command = [sys.executable, "-c", signalled + XRNN[-1], "classify", "train.ts", "test.ts", *TINY_OPTIONS]
     done = subprocess.run([*command, "--epochs", "6", "--out", "c", "--plot", "p.svg"], capture_output=True, text=True)

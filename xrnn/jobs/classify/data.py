@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.jobs.classify.checkpoint import Facts
+from xrnn.jobs.classify.classifier_checkpoint import Facts
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.series.read import check_channels, check_same, read_path
 from xrnn.jobs.series.series import Series, escaped

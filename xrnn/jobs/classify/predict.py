@@ -12,10 +12,10 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.files import printable
 from xrnn.jobs.checkpoint import Snapshot
-from xrnn.jobs.classify.checkpoint import CHECKPOINTS, Facts
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.evaluate import probabilities, softmax
 from xrnn.jobs.classify.model import Classifier, Running
-from xrnn.jobs.classify.settings import Settings
 from xrnn.jobs.errors import DataError, SettingsError
 from xrnn.jobs.series.read import read_path
 from xrnn.jobs.series.scale import Scale
@@ -28,7 +28,7 @@ from xrnn.typing import HostArray
 class Predictor:
     """A trained model, with the scale and the labels of its series."""
 
-    def __init__(self, snapshot: Snapshot[Settings], backend: Backend) -> None:
+    def __init__(self, snapshot: Snapshot[ClassifierSettings], backend: Backend) -> None:
         self.facts: Facts = snapshot.facts
         self.settings = snapshot.settings
         self.scale = Scale(snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"])
@@ -37,7 +37,7 @@ class Predictor:
     @classmethod
     def load(cls, checkpoint: Path, backend: Backend) -> Self:
         """Raises CheckpointError."""
-        return cls(CHECKPOINTS.load(checkpoint), backend)
+        return cls(CLASSIFIER_CHECKPOINTS.load(checkpoint), backend)
 
     def likeliest(self, p: HostArray) -> tuple[str, str]:
         """The likeliest label and its probability.   p (labels,)."""

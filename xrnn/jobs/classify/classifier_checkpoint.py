@@ -7,8 +7,8 @@ from typing import Final, Self
 
 from xrnn.files import Spec
 from xrnn.jobs.checkpoint import Checkpoints, common_specs
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.model import Classifier
-from xrnn.jobs.classify.settings import Settings
 from xrnn.jobs.errors import SettingsError
 from xrnn.jobs.series.read import MOST_CHANNELS
 from xrnn.jobs.settings import parse_metadata
@@ -37,11 +37,13 @@ class Facts:
         return cls(channels, tuple(labels))
 
 
-def specs(settings: Settings, facts: Facts, step: int) -> dict[str, Spec]:
+def specs(settings: ClassifierSettings, facts: Facts, step: int) -> dict[str, Spec]:
     """What a snapshot holds at that step of a run: `scale.*` as well, see `Scale`."""
     scale = Spec((facts.channels,), "float64")
     shapes = Classifier.shapes(settings, facts.channels, len(facts.labels))
     return common_specs(shapes, step) | {"scale.mean": scale, "scale.deviation": scale}
 
 
-CHECKPOINTS: Final = Checkpoints("xrnn series classifier", "xrnn classify", Settings, specs, Facts.from_json)
+CLASSIFIER_CHECKPOINTS: Final = Checkpoints(
+    "xrnn series classifier", "xrnn classify", ClassifierSettings, specs, Facts.from_json
+)
