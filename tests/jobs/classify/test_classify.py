@@ -217,11 +217,11 @@ def test_a_resumed_run_may_be_tested_on_others(capsys: pytest.CaptureFixture[str
         ),
         (
             "classify train.ts wide.ts",
-            "wide.ts, line 5 has 3 channels, but TRAIN has 2: expected the same number in all;",
+            "wide.ts, line 5 has 3 channels, but TRAIN has 2: expected the same number in",
         ),
         (
             "classify wide.ts",
-            "wide.ts, line 6 has 2 channels, but wide.ts, line 5 has 3: expected the same number in all;",
+            "wide.ts, line 6 has 2 channels, but wide.ts, line 5 has 3: expected the same number in",
         ),
         (
             "classify cut.ts",
@@ -249,6 +249,20 @@ def test_bad_input_gets_one_line_before_training(
     assert err.count("\n") == 1
     assert "epoch" not in out
     assert sorted(os.listdir()) == before
+
+
+def test_labels_that_differ_in_unprintable_characters_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also bytes that are not UTF-8, and in errors and predictions."""
+    series = [Series(each.values, ("\udce9", "\udce8", "\x1b", "\x02")[i % 4], "") for i, each in enumerate(waves(16))]
+    write_folder(Path("waves"), series)
+    assert main(["classify", "waves", *TINY_OPTIONS, "--epochs", "1", "--out", "c"]) == 0
+    table = capsys.readouterr().out.partition("label ")[2].splitlines()[1:5]
+    assert sorted(line.split()[0] for line in table) == ["\\udce8", "\\udce9", "\\x02", "\\x1b"]
+    assert main(["predict", "c", *(str(path) for path in sorted(Path("waves").glob("*/*")))]) == 0
+    assert {line.split("\t")[0] for line in capsys.readouterr().out.splitlines()} <= {line.split()[0] for line in table}
+    write_ts(Path("test.ts"), [replace(waves(1)[0], label="\x03")], ["\x03"])
+    assert main(["classify", "waves", "test.ts"]) == 1
+    assert "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b, " in capsys.readouterr().err
 
 
 def test_labels_and_names_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -177,6 +177,19 @@ def test_a_model_of_both_directions_has_no_stream(
     )
 
 
+def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError("80 TiB")
+
+    monkeypatch.setattr("xrnn.jobs.classify.predict.probabilities", fail)
+    write_ts(Path("new.ts"), waves(1))
+    assert main(["predict", "both", "new.ts"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "error: out of memory (80 TiB): expected series that fit; name fewer or shorter ones\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
