@@ -49,20 +49,20 @@ class NumpyBackend(Backend):
         surely_fit = staticmethod(kernels.surely_fit)  # type: ignore[assignment]
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        name, leak = kernel_of(cell)
+        name, own = kernel_of(cell)
         if not name:
             return super().recurrence_forward(cell, inputs, training)
         lengths, reverse = _int64(inputs.lengths), inputs.reverse
         states, z = kernels.forward(
-            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, leak, training
+            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, own, training
         )
         return Trace(inputs, states, z)
 
     def infer(
         self, cell: Cell, params: list[Array], x: Array, initial: Sequence[Array | None], reverse: bool, dtype: Any
     ) -> Sequence[Array] | None:
-        name, leak = kernel_of(cell)
-        return kernels.infer(name, params, x, initial, reverse, leak, dtype) if name else None
+        name, own = kernel_of(cell)
+        return kernels.infer(name, params, x, initial, reverse, own, dtype) if name else None
 
     def recurrence_backward(
         self,
@@ -72,13 +72,13 @@ class NumpyBackend(Backend):
         grads: Sequence[Array] | None,
         needs_dx: bool = True,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
-        name, leak = kernel_of(cell)
+        name, own = kernel_of(cell)
         if not name:
             return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
         inputs, (dWx, dWh, db) = trace.inputs, grads or (None, None, None)
         x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, _int64(inputs.lengths), inputs.reverse
         return kernels.backward(
-            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, leak, dstates, dWx, dWh, db, needs_dx
+            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, own, dstates, dWx, dWh, db, needs_dx
         )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
@@ -146,11 +146,11 @@ class NumpyBackend(Backend):
         }
 
 
-def kernel_of(cell: Cell) -> tuple[str | None, Any]:
-    """The kernels' name for a cell, and its leak. The name is None if no kernel may run."""
+def kernel_of(cell: Cell) -> tuple[str | None, tuple[Any, ...]]:
+    """The name of a cell's kernel and its per-unit parameters, such as its leak. The name is None without a kernel."""
     if not (kernels and fused_enabled()):
-        return None, None
-    return kernel_name(cell), getattr(cell, "leak", None)
+        return None, ()
+    return kernel_name(cell), cell.per_unit
 
 
 def _int64(lengths: Array | None) -> Array | None:

@@ -22,7 +22,7 @@ class Row(NamedTuple):
 # By `Cell.name`.
 CELLS: Final[dict[str, Row]] = {
     "rnn": Row(RNNCell, attrgetter("nonlinearity")),
-    "leaky_rnn": Row(LeakyRNNCell, attrgetter("nonlinearity")),
+    "leaky_rnn": Row(LeakyRNNCell, lambda cell: f"leaky_{cell.nonlinearity}"),
     "lstm": Row(LSTMCell, "lstm"),
     "gru": Row(GRUCell, "gru"),
     "gru_reset_before": Row(GRUResetBeforeCell),
