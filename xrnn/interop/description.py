@@ -19,6 +19,7 @@ from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.gru import GRU
+from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.own import Recurrent
@@ -31,7 +32,7 @@ from xrnn.typing import Array
 Description: TypeAlias = dict[str, Any]
 MakeCell: TypeAlias = Callable[..., Cell]  # a class of cells, or a function that takes what its cell holds, by name
 
-_LEAVES: Final[dict[str, Any]] = {cls.__name__: cls for cls in (RNN, LSTM, GRU, Linear, Embedding, Dropout)}
+_LEAVES: Final[dict[str, Any]] = {cls.__name__: cls for cls in (RNN, LSTM, GRU, Linear, Embedding, LayerNorm, Dropout)}
 _KINDS: Final = (*_LEAVES, "Recurrent", "Bidirectional", "Stack")
 _DEEPEST: Final = 16  # layers in layers in layers: a bound on the recursion below
 _ATTRIBUTES: Final = (bool, int, float, str, type(None))  # what a cell may hold to be described
