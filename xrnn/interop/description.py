@@ -19,6 +19,7 @@ from xrnn.files import quoted
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
+from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.own import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer
@@ -41,7 +42,7 @@ class UnknownCellError(ValueError):
 def _leaves() -> dict[str, Any]:
     """The layers that are made of arrays and options alone, by the name in a description."""
     recurrent = [row.layer for row in CELLS.values()]
-    return {layer.__name__: layer for layer in (*recurrent, Linear, Embedding, Dropout)}
+    return {layer.__name__: layer for layer in (*recurrent, Linear, Embedding, LayerNorm, Dropout)}
 
 
 def _kinds() -> tuple[str, ...]:
