@@ -31,24 +31,24 @@ from benchmarks.runs import (
     torch_for,
     with_weights,
 )
+from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
-from xrnn.jobs.cells import CELLS
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
+from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.model import EMBEDDING, VOCABULARY, CharLM
-from xrnn.jobs.charlm.settings import Settings
-from xrnn.jobs.charlm.trainer import Trainer
 from xrnn.select import get_backend
 
-SETTINGS: Final = Settings()
+SETTINGS: Final = CharLMSettings()
 
 
-def _xrnn(corpus: Corpus, settings: Settings) -> Run:
-    return XrnnRun(Trainer(settings, corpus, get_backend("numpy")))
+def _xrnn(corpus: Corpus, settings: CharLMSettings) -> Run:
+    return XrnnRun(CharLMTrainer(settings, corpus, get_backend("numpy")))
 
 
 class TorchRun:
-    def __init__(self, corpus: Corpus, settings: Settings) -> None:
+    def __init__(self, corpus: Corpus, settings: CharLMSettings) -> None:
         torch, self.version = torch_for(settings)
         self._torch, self._settings = torch, settings
         self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
@@ -77,7 +77,7 @@ class TorchRun:
         settings = self._settings
         weights = (
             self._embedding.weight.detach().numpy(),
-            *from_torch(np, CELLS[settings.cell], *(p.detach().numpy() for p in self._rnn.parameters())),
+            *from_torch(np, cell_of(settings.cell), *(p.detach().numpy() for p in self._rnn.parameters())),
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )
@@ -88,13 +88,13 @@ class TorchRun:
 class AcceleratedRun(TorchRun):
     """PyTorch's model after `xrnn.torch.accelerate(model)`."""
 
-    def __init__(self, corpus: Corpus, settings: Settings) -> None:
+    def __init__(self, corpus: Corpus, settings: CharLMSettings) -> None:
         super().__init__(corpus, settings)
         self.version += ", accelerated"
         importlib.import_module("xrnn.torch").accelerate(self._layers)
 
 
-LIBRARIES: Final[dict[str, Callable[[Corpus, Settings], Run]]] = {
+LIBRARIES: Final[dict[str, Callable[[Corpus, CharLMSettings], Run]]] = {
     "xrnn": _xrnn,
     "pytorch": TorchRun,
     "xrnn.torch": AcceleratedRun,
@@ -142,7 +142,7 @@ def report(results: dict[str, Any]) -> str:
 class _Job:
     """One library's run, in a child process."""
 
-    def __init__(self, library: str, settings: Settings, paths: Sequence[Path]) -> None:
+    def __init__(self, library: str, settings: CharLMSettings, paths: Sequence[Path]) -> None:
         self._corpus = load_corpus(paths)
         self._run = LIBRARIES[library](self._corpus, settings)
 

@@ -33,13 +33,13 @@ from benchmarks.runs import (
     torch_for,
     with_weights,
 )
+from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
-from xrnn.jobs.cells import CELLS
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs
 from xrnn.jobs.classify.data import Dataset, load_dataset
 from xrnn.jobs.classify.evaluate import probabilities
 from xrnn.jobs.classify.model import Classifier
-from xrnn.jobs.classify.settings import Settings
-from xrnn.jobs.classify.trainer import Trainer, default_epochs
 from xrnn.jobs.series.batches import Batches, unpack
 from xrnn.jobs.series.series import Series
 from xrnn.select import get_backend
@@ -51,12 +51,12 @@ _CHANNELS: Final = 12
 _LONGEST: Final = 100
 
 
-def _xrnn(data: Dataset, settings: Settings) -> Run:
-    return XrnnRun(Trainer(settings, data, get_backend("numpy")))
+def _xrnn(data: Dataset, settings: ClassifierSettings) -> Run:
+    return XrnnRun(ClassifierTrainer(settings, data, get_backend("numpy")))
 
 
 class TorchRun:
-    def __init__(self, data: Dataset, settings: Settings) -> None:
+    def __init__(self, data: Dataset, settings: ClassifierSettings) -> None:
         torch, self.version = torch_for(settings)
         self._torch, self._settings, self._data = torch, settings, data
         self._batches = _batches(data, settings)
@@ -84,8 +84,8 @@ class TorchRun:
         settings, data = self._settings, self._data
         parameters = [p.detach().numpy() for p in self._rnn.parameters()]
         weights = (
-            *from_torch(np, CELLS[settings.cell], *parameters[:4]),
-            *from_torch(np, CELLS[settings.cell], *parameters[4:]),
+            *from_torch(np, cell_of(settings.cell), *parameters[:4]),
+            *from_torch(np, cell_of(settings.cell), *parameters[4:]),
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )
@@ -93,12 +93,12 @@ class TorchRun:
         return with_weights(model, weights)
 
 
-LIBRARIES: Final[dict[str, Callable[[Dataset, Settings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
+LIBRARIES: Final[dict[str, Callable[[Dataset, ClassifierSettings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
 
 
 def compare(paths: Sequence[Path], rounds: int, updates: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
     """The results, as they go into the JSON file: seconds of a block of updates, one a round."""
-    settings = replace(Settings(), cell=cell)
+    settings = replace(ClassifierSettings(), cell=cell)
     with children(LIBRARIES, threads, _Job, settings, paths) as started:
         results: dict[str, Any] = {
             "machine": machine.describe(threads),
@@ -143,19 +143,19 @@ def noise_set(lengths: Sequence[int]) -> Dataset:
     return Dataset(series, series, [str(i) for i in range(9)], "noise")
 
 
-def _batches(data: Dataset, settings: Settings) -> Batches:
+def _batches(data: Dataset, settings: ClassifierSettings) -> Batches:
     """The batches of xrnn's trainer, for every library."""
-    return Trainer(settings, data, get_backend("numpy")).batches
+    return ClassifierTrainer(settings, data, get_backend("numpy")).batches
 
 
 def _accuracy(model: Classifier, data: Dataset) -> float:
-    trainer = Trainer(model.settings, data, get_backend("numpy"), model=model)
+    trainer = ClassifierTrainer(model.settings, data, get_backend("numpy"), model=model)
     scaled = [trainer.scale.apply(series.values) for series in data.test]
     predicted: HostArray = probabilities(model, scaled).argmax(axis=1)
     return float(np.mean([data.labels[i] == series.label for i, series in zip(predicted, data.test, strict=True)]))
 
 
-def train(library: str, data: Dataset, settings: Settings) -> tuple[float, float]:
+def train(library: str, data: Dataset, settings: ClassifierSettings) -> tuple[float, float]:
     """Train with the default number of updates → the accuracy, and the seconds."""
     start = time.perf_counter()
     run = LIBRARIES[library](data, settings)
@@ -166,7 +166,7 @@ def train(library: str, data: Dataset, settings: Settings) -> tuple[float, float
 class _Job:
     """One library's runs, in a child process."""
 
-    def __init__(self, library: str, settings: Settings, paths: Sequence[Path]) -> None:
+    def __init__(self, library: str, settings: ClassifierSettings, paths: Sequence[Path]) -> None:
         self._library, self._settings = library, settings
         self._sets = {
             GIVEN: load_dataset(paths, settings.seed),
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=0, help="trainings of each library (default: %(default)s)")
     add_options(parser, "gru")
     options = parser.parse_args(arguments)
-    check_data(parser, lambda: load_dataset(options.paths, Settings().seed))
+    check_data(parser, lambda: load_dataset(options.paths, ClassifierSettings().seed))
     machine.print_version()
     results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
     if options.json:

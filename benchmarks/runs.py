@@ -14,7 +14,7 @@ import xrnn
 from benchmarks import machine
 from benchmarks.processes import Child, MissingLibraryError, environment, rotated
 from benchmarks.ratios import quartiles, ratio
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.settings import Settings
 from xrnn.typing import HostArray

@@ -18,16 +18,25 @@ from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.gru import GRU
+from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.own import Recurrent, check_cell
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
-from xrnn.losses import mean_squared_error, softmax_cross_entropy
+from xrnn.losses import (
+    balanced_weights,
+    binary_cross_entropy,
+    huber,
+    mean_squared_error,
+    quantile,
+    softmax_cross_entropy,
+)
 from xrnn.ops.cell import Cell
-from xrnn.optim import SGD, Adam, clip_grad_norm
+from xrnn.optim import EMA, SGD, Adam, clip_grad_norm
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
+from xrnn.sequences import batches, last, last_gradient, pad
 
 # Names whose modules are imported at the first use: `import xrnn` alone imports none of what these need.
 _AT_FIRST_USE = {
@@ -58,6 +67,7 @@ __version__ = "0.1.0"
 __path__ = [folder for folder in __path__ if folder != _path.dirname(_path.dirname(__file__))]
 
 __all__ = [
+    "EMA",
     "GRU",
     "LSTM",
     "RNN",
@@ -70,18 +80,27 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GradientMismatchError",
+    "LayerNorm",
     "Linear",
     "Recurrent",
     "Stack",
     "asarray",
     "backend_of",
+    "balanced_weights",
+    "batches",
+    "binary_cross_entropy",
     "check_cell",
     "clip_grad_norm",
     "from_torch",
     "get_backend",
     "gradcheck",
+    "huber",
+    "last",
+    "last_gradient",
     "load",
     "mean_squared_error",
+    "pad",
+    "quantile",
     "save",
     "set_backend",
     "show_config",

@@ -19,7 +19,6 @@ import numpy as np
 
 from xrnn.ops import affine, cross_entropy, recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.rnn import RNNCell
 from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
@@ -76,6 +75,10 @@ class Backend:
     name: ClassVar[str]
     # True where reading a value costs no wait, so that indices can be checked before use.
     reads_are_free: ClassVar[bool] = False
+    # True if all arrays are on one device, so that a call neither compares nor selects devices.
+    single_device: ClassVar[bool] = False
+    # The remedy in the error for arrays on two devices.
+    one_device_remedy: ClassVar[str] = "create both on one device"
     # DLPack's numbers of the devices whose memory `xp.from_dlpack` takes over.
     dlpack_devices: ClassVar[tuple[int, ...]] = ()
 
@@ -103,6 +106,10 @@ class Backend:
     def device_of(self, array: Array) -> AbstractContextManager[object]:
         """`with backend.device_of(x):` runs the block on the device of `x`; whoever calls an operation does this."""
         return _HOST
+
+    def address(self, array: Array) -> int:
+        """A number that is equal for arrays that start at the same place in memory."""
+        return id(array)
 
     def describe(self) -> dict[str, str]:
         """Facts for `xrnn info`: devices, libraries and their versions."""
@@ -178,11 +185,11 @@ class Backend:
             return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
         return Explanation("plain", f"the {self.name} backend has no other form of it")
 
-    def explain_sizes(self, shapes: Mapping[str, int], dtype: Any) -> str:
-        """What `xrnn info` prints of these sizes (keys T, N, D, H): the form that each operation takes."""
+    def explain_sizes(self, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
+        """The text of `xrnn info` for these sizes (keys T, N, D, H): the form of each operation."""
         sizes = ", ".join(f"{letter}={size}" for letter, size in shapes.items())
         lines = [f"forms at {sizes}, {np.dtype(dtype).name}:"]
         for operation in OPERATIONS:
-            explanation = self.explain(operation, RNNCell(), shapes, dtype)
+            explanation = self.explain(operation, cell, shapes, dtype)
             lines.append(f"  {operation}: {explanation.form} ({explanation.why})")
         return "\n".join(lines)

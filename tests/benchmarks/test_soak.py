@@ -138,9 +138,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the soak reads Linux
 def test_two_real_lives(tmp_path: Path) -> None:
     record = Record("rnn")
     with soak.Load(random.Random(0)) as load:
-        for _ in range(2):
-            soak.live(record, tmp_path, 0.2, load)
-    assert record.lives == 2
+        for life in range(8):
+            soak.live(record, tmp_path, 0.1 * 2**life, load)
+            if record.saved and life:  # on a busy machine a short life makes no update
+                break
     assert record.steps > record.again >= 0
     assert record.saved > 0
     assert record.resident > 1e6

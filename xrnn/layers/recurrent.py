@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, ClassVar, NoReturn, Self, TypeAlias
 
 import numpy as np
 
@@ -37,7 +37,11 @@ class RecurrentLayer(Layer):
     seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws
     """
 
-    names: tuple[str, ...] = ("Wx", "Wh", "b")  # then those of the cell
+    Wx: Array
+    Wh: Array
+    b: Array
+    names: tuple[str, ...] = ("Wx", "Wh", "b")  # of a layer: then the cell's own parameters
+    _cell_type: ClassVar[type[Cell]]
     _cache_type = Cache
 
     def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int | None = None) -> None:
@@ -54,7 +58,8 @@ class RecurrentLayer(Layer):
         Wx, Wh, b = params[:3]
         H = Wh.shape[0] if Wh.ndim else 0
         if not H or Wh.shape != (H, len(cell.from_h) * H):
-            self._refuse("Wh", Wh, f"(H, {_times(len(cell.from_h))}H)", "it takes a hidden state of size H to the next")
+            parts = len(cell.from_h)
+            self._refuse("Wh", Wh, f"(H, {f'{_times(parts)}H' if parts else 0})", "H is the hidden size")
         self._check("Wx", Wx, ("D", len(cell.from_x) * H), f"Wh is {Wh.shape}")
         self._check("b", b, (cell.pre * H,), f"Wh is {Wh.shape}")
         self.input_size: int = Wx.shape[0]
@@ -72,6 +77,39 @@ class RecurrentLayer(Layer):
         self._forward_arguments = ", ".join(["x", *(f"{state}_prev" for state in cell.states)])
         self._state_names = [f"{state}_prev" for state in cell.states]
         self._gradient_names = [f"d{state}" for state in cell.states]
+
+    @classmethod
+    def init(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        rng: np.random.Generator | int | None = None,
+        dtype: Any = "float32",
+        backend: str | Backend | None = None,
+        **options: Any,
+    ) -> Self:
+        """A layer with fresh weights: Glorot uniform Wx, Wh orthogonal by gate, and the initial bias of the cell.
+
+        rng      a seed or a Generator: the same weights on every backend; None for other weights at each call
+        dtype    float32 or float64
+        options  those of the constructor, as reverse
+
+        Raises TypeError or ValueError for other sizes, rng, dtype or options.
+        """
+        params = fresh_params(cls._cell_with(options), input_size, hidden_size, rng, dtype, backend)
+        make: Any = cls  # the constructor of a subclass takes the parameters alone
+        return make(*params, **options)  # type: ignore[no-any-return]
+
+    @classmethod
+    def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
+        """A cell with the parameters of a layer with these options."""
+        return cls._cell_type()
+
+    @classmethod
+    def names_with(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names of the parameters of a layer with these options."""
+        return (*cls.names, *cls._cell_with(options).params)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -121,7 +159,7 @@ class RecurrentLayer(Layer):
         return tuple([self._copy(s[last]) for s in states])
 
     def _copy(self, array: Array) -> Array:
-        if self._on_host:
+        if self._single_device:
             return array.copy()
         with self.backend.device_of(array):
             return array.copy()
@@ -198,7 +236,7 @@ class RecurrentLayer(Layer):
             if self.cell.draws and training:
                 inputs.draws = Draws(self.backend.xp, (self.seed, self.step))
                 self.step += 1
-        if self._on_host:
+        if self._single_device:
             return self.backend.recurrence_forward(self.cell, inputs, training)
         with self.backend.device_of(x):
             return self.backend.recurrence_forward(self.cell, inputs, training)
@@ -217,7 +255,7 @@ class RecurrentLayer(Layer):
         if cache.updates != self.updates or inputs.Wx is not p[0] or inputs.Wh is not p[1] or inputs.b is not p[2]:
             self._refuse_changed(cache.updates)
         self._check_gradients(dstates, cache)
-        if self._on_host:
+        if self._single_device:
             dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads, needs_dx)
         else:
             with self.backend.device_of(inputs.x):
@@ -227,11 +265,11 @@ class RecurrentLayer(Layer):
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
         """Refuse gradients that aren't those of the results. That of h must be there; the others may be None."""
         shape = *cache.trace.inputs.x.shape[:-1], self.hidden_size
-        kind, dtype, on_host = self._array_type, self._dtype, self._on_host  # as in `_check_input`
+        kind, dtype, single_device = self._array_type, self._dtype, self._single_device  # as in `_check_input`
         for dstate in dstates:
             if dstate is None and dstates[0] is not None:
                 continue
-            ours = (type(dstate) is kind and dstate.dtype is dtype and on_host) or self._is_ours(dstate)
+            ours = (type(dstate) is kind and dstate.dtype is dtype and single_device) or self._is_ours(dstate)
             if not (ours and dstate.shape == shape):  # type: ignore[union-attr]
                 name = next(name for name, given in zip(self._gradient_names, dstates, strict=True) if given is dstate)
                 self._refuse(name, dstate, show_shape(shape), "the shape of what the last forward returned")
@@ -250,8 +288,8 @@ class RecurrentLayer(Layer):
 
     def _check_input(self, x: Array, initial: Sequence[Array | None]) -> None:
         # Calling `_is_ours` takes longer than its comparisons; two of them, written out, accept most host arrays.
-        kind, dtype, on_host = self._array_type, self._dtype, self._on_host
-        if not ((type(x) is kind and x.dtype is dtype and on_host) or self._is_ours(x)):
+        kind, dtype, single_device = self._array_type, self._dtype, self._single_device
+        if not ((type(x) is kind and x.dtype is dtype and single_device) or self._is_ours(x)):
             self._refuse_input(x)
         shape = x.shape
         if len(shape) not in (2, 3) or shape[-1] != self.input_size:
@@ -260,7 +298,7 @@ class RecurrentLayer(Layer):
         for state in initial:
             if state is None:
                 continue
-            ours = (type(state) is kind and state.dtype is dtype and on_host) or self._is_ours(state)
+            ours = (type(state) is kind and state.dtype is dtype and single_device) or self._is_ours(state)
             if not (ours and state.shape == expected):
                 name = next(name for name, given in zip(self._state_names, initial, strict=True) if given is state)
                 self._refuse(name, state, show_shape(expected), "N as in x, H as in Wh")
@@ -332,13 +370,13 @@ def check_blocks(cell: Cell) -> None:
     """Refuse a cell whose parts of Wx or Wh feed blocks that the driver can't.   Raises ValueError."""
     from_h, every = cell.from_h, range(cell.pre)
     for name, fed in (("from_x", cell.from_x), ("from_h", from_h)):
-        if not fed or not set(fed) <= set(every) or len(set(fed)) < len(fed):
+        if not set(fed) <= set(every) or len(set(fed)) < len(fed) or (name == "from_x" and not fed):
             raise ValueError(
                 f"the cell {cell.name!r} has {name} = {fed} and pre = {cell.pre}: expected blocks from 0 to "
                 f"{cell.pre - 1}, none of them twice; change {name} or pre"
             )
     # One product a step writes all that h feeds; a cell with a recurrent term of its own takes its own products.
-    if not cell.recurs and from_h != tuple(range(from_h[0], from_h[0] + len(from_h))):
+    if from_h and not cell.recurs and from_h != tuple(range(from_h[0], from_h[0] + len(from_h))):
         raise ValueError(
             f"the cell {cell.name!r} has from_h = {from_h}: expected neighbouring blocks in their order, as (1, 2, 3); "
             "number the blocks of z so that those which h feeds lie together"
@@ -364,9 +402,21 @@ def fresh_params(
     D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
     rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
     Wx = np.concatenate([init.glorot_uniform(rng, D, H) for _ in cell.from_x], axis=1)
-    Wh = np.concatenate([init.orthogonal(rng, H) for _ in cell.from_h], axis=1)
+    Wh = np.concatenate([np.empty((H, 0)), *(init.orthogonal(rng, H) for _ in cell.from_h)], axis=1)
     asarray = get_backend(backend).asarray
     return [asarray(w, dtype) for w in (Wx, Wh, cell.initial_bias(H), *cell.initial_params(rng, H))]
+
+
+def shapes_of(cell: Cell, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter, by name."""
+    D, H = input_size, hidden_size
+    own = cell.initial_params(np.random.default_rng(0), H)
+    return {
+        "Wx": (D, len(cell.from_x) * H),
+        "Wh": (H, len(cell.from_h) * H),
+        "b": (cell.pre * H,),
+        **{name: np.shape(param) for name, param in zip(cell.params, own, strict=True)},
+    }
 
 
 def single(states: Sequence[Array]) -> Any:

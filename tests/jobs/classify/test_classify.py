@@ -21,7 +21,7 @@ from tests.jobs.charlm.forge import Forgery
 from tests.jobs.classify.tiny import TINY_OPTIONS
 from tests.jobs.series.waves import LABELS, waves, write_folder, write_ts
 from xrnn.cli import main
-from xrnn.jobs.classify.checkpoint import CHECKPOINTS, Facts
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts
 from xrnn.jobs.picture import is_own_picture
 from xrnn.jobs.series.series import Series
 
@@ -120,9 +120,9 @@ def test_a_resumed_run_ends_as_one_that_never_stopped() -> None:
 
 def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--epochs", "1", "--out", "c") == 0
-    snapshot = CHECKPOINTS.load(Path("c"))
+    snapshot = CLASSIFIER_CHECKPOINTS.load(Path("c"))
     for labels in (snapshot.facts.labels[::-1], ("quick", "others")):
-        CHECKPOINTS.save(Path("c"), replace(snapshot, facts=Facts(snapshot.facts.channels, labels)))
+        CLASSIFIER_CHECKPOINTS.save(Path("c"), replace(snapshot, facts=Facts(snapshot.facts.channels, labels)))
         capsys.readouterr()
         assert main(["classify", "train.ts", "test.ts", "--resume", "c", "--epochs", "2"]) == 1
         assert capsys.readouterr().err == (
@@ -135,13 +135,13 @@ def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.Captur
 def test_a_signal_saves_and_tells_how_to_go_on() -> None:
     """In the middle of an epoch of three steps."""
     signalled = f"""
-import os, xrnn.jobs.classify.trainer as t
-step = t.Trainer.step
+import os, xrnn.jobs.classify.classifier_trainer as t
+step = t.ClassifierTrainer.step
 def stopping(trainer):
     step(trainer)
     if trainer.steps == 7:
         os.kill(os.getpid(), {signal.SIGTERM:d})
-t.Trainer.step = stopping
+t.ClassifierTrainer.step = stopping
 """
     command = [sys.executable, "-c", signalled + XRNN[-1], "classify", "train.ts", "test.ts", *TINY_OPTIONS]
     done = subprocess.run([*command, "--epochs", "6", "--out", "c", "--plot", "p.svg"], capture_output=True, text=True)
@@ -215,10 +215,13 @@ def test_a_resumed_run_may_be_tested_on_others(capsys: pytest.CaptureFixture[str
             "classify single.ts",
             "single.ts has a single series of the label slow, single.ts, line 7: expected at least two",
         ),
-        ("classify train.ts wide.ts", "wide.ts, line 5 has 3 channels, but TRAIN has 2: expected as many in all; mend"),
+        (
+            "classify train.ts wide.ts",
+            "wide.ts, line 5 has 3 channels, but TRAIN has 2: expected the same number in",
+        ),
         (
             "classify wide.ts",
-            "wide.ts, line 6 has 2 channels, but wide.ts, line 5 has 3: expected as many in all; mend",
+            "wide.ts, line 6 has 2 channels, but wide.ts, line 5 has 3: expected the same number in",
         ),
         (
             "classify cut.ts",
@@ -248,11 +251,25 @@ def test_bad_input_gets_one_line_before_training(
     assert sorted(os.listdir()) == before
 
 
+def test_labels_that_differ_in_unprintable_characters_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also bytes that are not UTF-8, and in errors and predictions."""
+    series = [Series(each.values, ("\udce9", "\udce8", "\x1b", "\x02")[i % 4], "") for i, each in enumerate(waves(16))]
+    write_folder(Path("waves"), series)
+    assert main(["classify", "waves", *TINY_OPTIONS, "--epochs", "1", "--out", "c"]) == 0
+    table = capsys.readouterr().out.partition("label ")[2].splitlines()[1:5]
+    assert sorted(line.split()[0] for line in table) == ["\\udce8", "\\udce9", "\\x02", "\\x1b"]
+    assert main(["predict", "c", *(str(path) for path in sorted(Path("waves").glob("*/*")))]) == 0
+    assert {line.split("\t")[0] for line in capsys.readouterr().out.splitlines()} <= {line.split()[0] for line in table}
+    write_ts(Path("test.ts"), [replace(waves(1)[0], label="\x03")], ["\x03"])
+    assert main(["classify", "waves", "test.ts"]) == 1
+    assert "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b, " in capsys.readouterr().err
+
+
 def test_labels_and_names_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(Path("waves"), [Series(each.values, f"\x1b[2J{each.label}", "") for each in waves(8)])
     assert main(["classify", "waves", *TINY_OPTIONS, "--epochs", "1", "--out", "c"]) == 0
     out = capsys.readouterr().out
-    assert "�[2Jslow" in out
+    assert "\\x1b[2Jslow" in out
     assert "\x1b" not in out
     name = next(name for name in sorted(os.listdir("waves/\x1b[2Jslow")) if name.endswith(".csv"))
     assert main(["predict", "c", f"waves/\x1b[2Jslow/{name}"]) == 0

@@ -11,19 +11,19 @@ import pytest
 from tests.jobs.models import check_gradients
 from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn.backend import Backend
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.model import Classifier, Running
-from xrnn.jobs.classify.settings import Settings
 from xrnn.select import get_backend
 from xrnn.typing import Array
 
-SMALL = Settings(hidden=4, layers=2)
+SMALL = ClassifierSettings(hidden=4, layers=2)
 D, C, LENGTHS = 3, 5, [4, 1, 3]
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_way = pytest.mark.parametrize("one_way", [False, True])
 
 
-def in_float64(settings: Settings, backend: Backend) -> Classifier:
+def in_float64(settings: ClassifierSettings, backend: Backend) -> Classifier:
     model = Classifier.init(settings, D, C, backend)
     return Classifier.of({name: p.astype("float64") for name, p in model.named_params.items()}, settings)
 

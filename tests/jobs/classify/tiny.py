@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tests.jobs.series.waves import LABELS, waves
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.data import Dataset
-from xrnn.jobs.classify.settings import Settings
 
-TINY = Settings(hidden=6, batch=4, lr=0.02, layers=2)
+TINY = ClassifierSettings(hidden=6, batch=4, lr=0.02, layers=2)
 TINY_OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02"]
 
 

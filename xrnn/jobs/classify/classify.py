@@ -9,39 +9,39 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from rich.table import Table
 
-from xrnn.files import printable
 from xrnn.jobs import run
 from xrnn.jobs.checkpoint import Checkpoints
-from xrnn.jobs.classify.checkpoint import CHECKPOINTS
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs
 from xrnn.jobs.classify.data import Dataset, load_dataset
 from xrnn.jobs.classify.evaluate import Confusion, probabilities
 from xrnn.jobs.classify.picture import plot_confusion
-from xrnn.jobs.classify.settings import Settings
-from xrnn.jobs.classify.trainer import Trainer, default_epochs
 from xrnn.jobs.results import Results
+from xrnn.jobs.series.series import escaped
 from xrnn.jobs.terminal import Terminal
 
 DEFAULT_OUT: Final = Path("classifier.safetensors")
 _LONGEST: Final = 40  # characters of a label, in the table
 
 
-class Job(run.Job[Trainer]):
+class ClassifyJob(run.Job[ClassifierTrainer]):
     """What was asked for."""
 
-    checkpoints: ClassVar[Checkpoints[Any]] = CHECKPOINTS
+    checkpoints: ClassVar[Checkpoints[Any]] = CLASSIFIER_CHECKPOINTS
     default_out: ClassVar[Path] = DEFAULT_OUT
-    trainer: ClassVar[Any] = Trainer
+    trainer: ClassVar[Any] = ClassifierTrainer
     unit: ClassVar[str] = "epochs"
     data: ClassVar[str] = "series"
     argument: ClassVar[str] = "TRAIN"
 
-    def load(self, settings: Settings) -> Dataset:
+    def load(self, settings: ClassifierSettings) -> Dataset:
         return load_dataset(self.paths, settings.seed)
 
-    def default_upto(self, trainer: Trainer) -> int:
+    def default_upto(self, trainer: ClassifierTrainer) -> int:
         return default_epochs(len(trainer.data.train))
 
-    def report(self, trainer: Trainer, results: Results, terminal: Terminal) -> None:
+    def report(self, trainer: ClassifierTrainer, results: Results, terminal: Terminal) -> None:
         """The accuracy on TEST, in all and by label; the files."""
         data = trainer.data
         number = {label: i for i, label in enumerate(data.labels)}
@@ -67,5 +67,5 @@ def _table(labels: list[str], confusion: Confusion) -> Table:
         labels, confusion.of_label, confusion.right, confusion.taken_for, strict=True
     ):
         shares = (f"{right / of:.3f}" if of else "-" for of in (count, taken))
-        table.add_row(printable(label), f"{count:,}", f"{right:,}", *shares)
+        table.add_row(escaped(label), f"{count:,}", f"{right:,}", *shares)
     return table

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from xrnn import cells
 from xrnn.backend import Backend
-from xrnn.jobs import cells
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.pooling import MeanPool
-from xrnn.jobs.classify.settings import Settings
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
@@ -34,7 +34,7 @@ class Classifier:
     layers   the stack of recurrent layers, linear
     """
 
-    def __init__(self, settings: Settings, stack: Stack, linear: Linear) -> None:
+    def __init__(self, settings: ClassifierSettings, stack: Stack, linear: Linear) -> None:
         self.settings = settings
         self.stack, self.linear = stack, linear
         self.backend = linear.backend
@@ -42,9 +42,9 @@ class Classifier:
         self._dropout = Dropout(settings.dropout, seed=settings.seed, layer=settings.layers)
 
     @classmethod
-    def init(cls, settings: Settings, channels: int, labels: int, backend: Backend) -> Self:
+    def init(cls, settings: ClassifierSettings, channels: int, labels: int, backend: Backend) -> Self:
         """Fresh weights, float32: the same on every backend."""
-        rng, kind = np.random.default_rng(settings.seed), cells.LAYERS[settings.cell]
+        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell].layer
         layers: list[Any] = []
         for size in _input_sizes(settings, channels):
             make = kind.init if settings.one_way else _both_ways(kind)
@@ -53,12 +53,12 @@ class Classifier:
         return cls(settings, _stacked(settings, layers), linear)
 
     @classmethod
-    def of(cls, params: Mapping[str, Array], settings: Settings) -> Self:
+    def of(cls, params: Mapping[str, Array], settings: ClassifierSettings) -> Self:
         """The model that holds these very arrays, named as in `named_params`."""
 
         def layer(name: str, reverse: bool = False) -> Any:
-            return cells.LAYERS[settings.cell](
-                *(params[f"{name}.{part}"] for part in ("Wx", "Wh", "b")), reverse=reverse
+            return cells.CELLS[settings.cell].layer(
+                *(params[f"{name}.{part}"] for part in cells.param_names(settings.cell)), reverse=reverse
             )
 
         layers: list[Any] = []
@@ -70,7 +70,7 @@ class Classifier:
         return cls(settings, _stacked(settings, layers), Linear(*(params[f"linear.{part}"] for part in Linear.names)))
 
     @staticmethod
-    def shapes(settings: Settings, channels: int, labels: int) -> dict[str, tuple[int, ...]]:
+    def shapes(settings: ClassifierSettings, channels: int, labels: int) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, known before there is a model."""
         shapes: dict[str, tuple[int, ...]] = {}
         for i, size in enumerate(_input_sizes(settings, channels)):
@@ -130,14 +130,14 @@ def _both_ways(kind: Any) -> Any:
     return lambda size, hidden, **options: Bidirectional.init(kind, size, hidden, **options)
 
 
-def _stacked(settings: Settings, layers: list[Any]) -> Stack:
+def _stacked(settings: ClassifierSettings, layers: list[Any]) -> Stack:
     return Stack(layers, dropout=settings.dropout, rng=settings.seed)
 
 
-def _output_size(settings: Settings) -> int:
+def _output_size(settings: ClassifierSettings) -> int:
     return settings.hidden if settings.one_way else 2 * settings.hidden
 
 
-def _input_sizes(settings: Settings, channels: int) -> list[int]:
+def _input_sizes(settings: ClassifierSettings, channels: int) -> list[int]:
     """Of each layer in turn."""
     return [channels, *itertools.repeat(_output_size(settings), settings.layers - 1)]

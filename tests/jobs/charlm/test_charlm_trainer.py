@@ -14,14 +14,14 @@ from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.jobs.models import check_transfers
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
-from xrnn.jobs.cells import CELLS
-from xrnn.jobs.charlm.settings import Settings
-from xrnn.jobs.charlm.trainer import Trainer, learning_rate
+from xrnn.cells import CELLS
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
+from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer, learning_rate
 from xrnn.jobs.errors import DivergedError
 
 
 def test_training_learns(backend: Backend, tmp_path: Path) -> None:
-    trainer = Trainer(TINY, small_corpus(tmp_path), backend)
+    trainer = CharLMTrainer(TINY, small_corpus(tmp_path), backend)
     for _ in range(150):
         trainer.step()
     trainer.read_losses()
@@ -35,7 +35,7 @@ def test_training_agrees_on_every_backend(backend: Backend, tmp_path: Path) -> N
     from xrnn.select import get_backend
 
     corpus = small_corpus(tmp_path)
-    trainers = [Trainer(TINY, corpus, each) for each in (backend, get_backend("numpy"))]
+    trainers = [CharLMTrainer(TINY, corpus, each) for each in (backend, get_backend("numpy"))]
     for trainer in trainers:
         for _ in range(5):
             trainer.step()
@@ -46,13 +46,13 @@ def test_training_agrees_on_every_backend(backend: Backend, tmp_path: Path) -> N
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_resumed_run_goes_on_bit_for_bit(backend: Backend, tmp_path: Path, cell: str) -> None:
     corpus = small_corpus(tmp_path)
-    whole = Trainer(replace(TINY, cell=cell), corpus, backend)
+    whole = CharLMTrainer(replace(TINY, cell=cell), corpus, backend)
     for _ in range(4):
         whole.step()
     half = copied(whole.snapshot())
     for _ in range(5):
         whole.step()
-    resumed = Trainer.resume(half, corpus, backend)
+    resumed = CharLMTrainer.resume(half, corpus, backend)
     assert resumed.steps == 4
     for _ in range(5):
         resumed.step()
@@ -60,12 +60,12 @@ def test_a_resumed_run_goes_on_bit_for_bit(backend: Backend, tmp_path: Path, cel
 
 
 def test_a_step_sends_its_chunk_and_waits_for_nothing(tmp_path: Path) -> None:
-    trainer = Trainer(TINY, small_corpus(tmp_path), STANDIN)
+    trainer = CharLMTrainer(TINY, small_corpus(tmp_path), STANDIN)
     check_transfers(trainer, reads=1)  # four losses
 
 
 def test_the_first_loss_that_is_not_finite_is_named(backend: Backend, tmp_path: Path) -> None:
-    trainer = Trainer(TINY, small_corpus(tmp_path), backend)
+    trainer = CharLMTrainer(TINY, small_corpus(tmp_path), backend)
     for _ in range(2):
         trainer.step()
     trainer.model.linear.params[1][0] = math.nan
@@ -78,7 +78,7 @@ def test_the_first_loss_that_is_not_finite_is_named(backend: Backend, tmp_path: 
 
 
 def test_a_weight_that_is_not_finite_is_never_kept(backend: Backend, tmp_path: Path) -> None:
-    trainer = Trainer(TINY, small_corpus(tmp_path), backend)
+    trainer = CharLMTrainer(TINY, small_corpus(tmp_path), backend)
     trainer.step()
     trainer.model.linear.params[1][0] = math.inf
     with pytest.raises(DivergedError) as error:
@@ -89,7 +89,7 @@ def test_a_weight_that_is_not_finite_is_never_kept(backend: Backend, tmp_path: P
 def test_the_learning_rate_holds_and_then_falls_by_steps(tmp_path: Path, backend: Backend) -> None:
     rates = [learning_rate(0.4, step) for step in (1, 1000, 4000, 9000)]
     np.testing.assert_allclose(rates, [0.4, 0.4, 0.2, 0.4 / 3])
-    trainer = Trainer(TINY, small_corpus(tmp_path), backend)
+    trainer = CharLMTrainer(TINY, small_corpus(tmp_path), backend)
     trainer._optimizer.steps = 8999
     trainer.step()
     assert trainer._optimizer.lr == pytest.approx(TINY.lr / 3)
@@ -99,7 +99,9 @@ def test_the_seed_decides_the_weights(backend: Backend, tmp_path: Path) -> None:
     corpus = small_corpus(tmp_path)
     weights = [
         backend.to_numpy(
-            Trainer(Settings(hidden=8, seq_len=7, batch=3, seed=seed), corpus, backend).model.stack.params[0]
+            CharLMTrainer(CharLMSettings(hidden=8, seq_len=7, batch=3, seed=seed), corpus, backend).model.stack.params[
+                0
+            ]
         )
         for seed in (0, 0, 1)
     ]

@@ -15,19 +15,19 @@ from tests.errors import one_line
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.classify.tiny import TINY, dataset
 from tests.jobs.snapshots import assert_equal
+from xrnn.cells import CELLS
 from xrnn.files import write_arrays
-from xrnn.jobs.cells import CELLS
-from xrnn.jobs.charlm import checkpoint as charlm
+from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.checkpoint import Snapshot
-from xrnn.jobs.classify.checkpoint import CHECKPOINTS, Facts, specs
-from xrnn.jobs.classify.settings import Settings
-from xrnn.jobs.classify.trainer import Trainer
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts, specs
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
 from xrnn.jobs.errors import CheckpointError, SettingsError
 from xrnn.select import get_backend
 
 
-def example(settings: Settings = TINY) -> Snapshot[Settings]:
-    trainer = Trainer(settings, dataset(), get_backend("numpy"))
+def example(settings: ClassifierSettings = TINY) -> Snapshot[ClassifierSettings]:
+    trainer = ClassifierTrainer(settings, dataset(), get_backend("numpy"))
     trainer.step()
     trainer.step()
     return trainer.snapshot()
@@ -38,9 +38,9 @@ def example(settings: Settings = TINY) -> Snapshot[Settings]:
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, cell: str, one_way: bool) -> None:
     path = tmp_path / "c.safetensors"
     snapshot = example(replace(TINY, cell=cell, one_way=one_way))
-    CHECKPOINTS.save(path, snapshot)
-    assert_equal(CHECKPOINTS.load(path), snapshot)
-    assert CHECKPOINTS.wrote(path)
+    CLASSIFIER_CHECKPOINTS.save(path, snapshot)
+    assert_equal(CLASSIFIER_CHECKPOINTS.load(path), snapshot)
+    assert CLASSIFIER_CHECKPOINTS.wrote(path)
     expected = specs(snapshot.settings, snapshot.facts, 2)
     assert {name: (spec.shape, spec.dtype) for name, spec in expected.items()} == {
         name: (array.shape, array.dtype.name) for name, array in snapshot.arrays.items()
@@ -49,22 +49,22 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, cell: str, one_way:
 
 def test_labels_of_any_kind_come_back(tmp_path: Path) -> None:
     snapshot = replace(example(), facts=Facts(2, ("\x1b[2J", "\udce9")))
-    CHECKPOINTS.save(tmp_path / "c", snapshot)
-    assert CHECKPOINTS.load(tmp_path / "c").facts == snapshot.facts
+    CLASSIFIER_CHECKPOINTS.save(tmp_path / "c", snapshot)
+    assert CLASSIFIER_CHECKPOINTS.load(tmp_path / "c").facts == snapshot.facts
 
 
 def test_the_checkpoints_of_one_job_are_none_of_the_other(tmp_path: Path) -> None:
-    CHECKPOINTS.save(tmp_path / "series", example())
+    CLASSIFIER_CHECKPOINTS.save(tmp_path / "series", example())
     Forgery().write(tmp_path / "text")
     with one_line(
         CheckpointError,
         "text has format xrnn character model: expected a checkpoint; name a file that `xrnn cla",
     ):
-        CHECKPOINTS.load(tmp_path / "text")
+        CLASSIFIER_CHECKPOINTS.load(tmp_path / "text")
     with one_line(CheckpointError, "series has format xrnn series classifier: expected a checkpoint; name a file"):
-        charlm.CHECKPOINTS.load(tmp_path / "series")
-    assert not CHECKPOINTS.wrote(tmp_path / "text")
-    assert not charlm.CHECKPOINTS.wrote(tmp_path / "series")
+        CHARLM_CHECKPOINTS.load(tmp_path / "series")
+    assert not CLASSIFIER_CHECKPOINTS.wrote(tmp_path / "text")
+    assert not CHARLM_CHECKPOINTS.wrote(tmp_path / "series")
 
 
 # ---- what was written to look right: the digest is ----
@@ -120,9 +120,9 @@ def test_a_right_digest_is_no_excuse(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("xrnn.jobs.checkpoint.write_arrays", forged)
-        CHECKPOINTS.save(path, snapshot)
+        CLASSIFIER_CHECKPOINTS.save(path, snapshot)
     with one_line(CheckpointError, str(path), words):
-        CHECKPOINTS.load(path)
+        CLASSIFIER_CHECKPOINTS.load(path)
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_a_right_digest_is_no_excuse(
 )
 def test_settings_that_make_no_sense_get_one_line(setting: dict[str, Any], words: str) -> None:
     with one_line(SettingsError, words):
-        Settings(**setting)
+        ClassifierSettings(**setting)

@@ -13,14 +13,14 @@ from tests.jobs.classify.tiny import TINY, dataset
 from tests.jobs.models import check_transfers
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
-from xrnn.jobs.cells import CELLS
-from xrnn.jobs.classify.trainer import Trainer, default_epochs, learning_rate
+from xrnn.cells import CELLS
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs, learning_rate
 from xrnn.jobs.errors import DivergedError
 from xrnn.select import get_backend
 
 
 def test_training_learns(backend: Backend) -> None:
-    trainer = Trainer(TINY, dataset(), backend)
+    trainer = ClassifierTrainer(TINY, dataset(), backend)
     for _ in range(60):
         trainer.step()
     trainer.read_losses()
@@ -35,7 +35,7 @@ def test_training_learns(backend: Backend) -> None:
 
 
 def test_the_accuracy_that_is_shown_is_that_of_the_last_hundred_steps(backend: Backend) -> None:
-    trainer = Trainer(TINY, dataset(), backend)
+    trainer = ClassifierTrainer(TINY, dataset(), backend)
     trainer._hits = [(0, 1000)] * 100  # steps before these, all wrong
     for _ in range(100):
         trainer.step()
@@ -47,7 +47,7 @@ def test_the_accuracy_that_is_shown_is_that_of_the_last_hundred_steps(backend: B
 
 
 def test_training_agrees_on_every_backend(backend: Backend) -> None:
-    trainers = [Trainer(TINY, dataset(), each) for each in (backend, get_backend("numpy"))]
+    trainers = [ClassifierTrainer(TINY, dataset(), each) for each in (backend, get_backend("numpy"))]
     for trainer in trainers:
         for _ in range(5):
             trainer.step()
@@ -60,13 +60,13 @@ def test_training_agrees_on_every_backend(backend: Backend) -> None:
 def test_a_resumed_run_goes_on_bit_for_bit(backend: Backend, cell: str) -> None:
     """Also from the middle of an epoch, which has three steps here."""
     settings = replace(TINY, cell=cell)
-    whole = Trainer(settings, dataset(), backend)
+    whole = ClassifierTrainer(settings, dataset(), backend)
     for _ in range(4):
         whole.step()
     half = copied(whole.snapshot())
     for _ in range(5):
         whole.step()
-    resumed = Trainer.resume(half, dataset(), backend)
+    resumed = ClassifierTrainer.resume(half, dataset(), backend)
     assert resumed.steps == 4
     for _ in range(5):
         resumed.step()
@@ -74,12 +74,12 @@ def test_a_resumed_run_goes_on_bit_for_bit(backend: Backend, cell: str) -> None:
 
 
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:
-    trainer = Trainer(TINY, dataset(), STANDIN)
+    trainer = ClassifierTrainer(TINY, dataset(), STANDIN)
     check_transfers(trainer, reads=2)  # four losses, four counts of what was right
 
 
 def test_the_first_loss_that_is_not_finite_is_named(backend: Backend) -> None:
-    trainer = Trainer(TINY, dataset(), backend)
+    trainer = ClassifierTrainer(TINY, dataset(), backend)
     trainer.step()
     trainer.model.linear.params[1][0] = math.nan
     trainer.step()
@@ -91,7 +91,7 @@ def test_the_first_loss_that_is_not_finite_is_named(backend: Backend) -> None:
 def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Backend) -> None:
     rates = [learning_rate(0.4, step, 1000) for step in (0, 500, 750, 1000, 5000)]
     np.testing.assert_allclose(rates, [0.4, 0.2, 0.2 * (1 - math.sqrt(0.5)), 0.02, 0.02])
-    trainer = Trainer(TINY, dataset(), backend)
+    trainer = ClassifierTrainer(TINY, dataset(), backend)
     whole = default_epochs(10) * 3
     trainer._optimizer.steps = whole // 2 - 1
     trainer.step()
@@ -105,7 +105,7 @@ def test_the_epochs_follow_from_the_count_of_series() -> None:
 def test_the_seed_decides_the_weights_and_the_draws(backend: Backend) -> None:
     losses = []
     for seed in (0, 0, 1):
-        trainer = Trainer(replace(TINY, seed=seed), dataset(), backend)
+        trainer = ClassifierTrainer(replace(TINY, seed=seed), dataset(), backend)
         trainer.step()
         trainer.step()
         losses.append(trainer.snapshot().arrays["losses"].tolist())

@@ -19,17 +19,17 @@ from tests.forge import Tensor, little_memory, tensor, without
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.jobs.snapshots import assert_equal
-from xrnn.jobs.cells import CELLS
-from xrnn.jobs.charlm.checkpoint import CHECKPOINTS, specs
-from xrnn.jobs.charlm.settings import Settings
-from xrnn.jobs.charlm.trainer import Trainer
+from xrnn.cells import CELLS
+from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS, specs
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
+from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.errors import CheckpointError, OutputError
 from xrnn.select import get_backend
 
 
-def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot[Settings]:
-    trainer = Trainer(replace(TINY, cell=cell), small_corpus(folder), get_backend("numpy"))
+def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot[CharLMSettings]:
+    trainer = CharLMTrainer(replace(TINY, cell=cell), small_corpus(folder), get_backend("numpy"))
     for _ in range(steps):
         trainer.step()
     return trainer.snapshot()
@@ -40,33 +40,33 @@ def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot[Setting
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, steps: int, cell: str) -> None:
     path = tmp_path / "c.safetensors"
     snapshot = example(tmp_path, steps, cell)
-    CHECKPOINTS.save(path, snapshot)
-    assert_equal(CHECKPOINTS.load(path), snapshot)
-    assert CHECKPOINTS.wrote(path)
+    CHARLM_CHECKPOINTS.save(path, snapshot)
+    assert_equal(CHARLM_CHECKPOINTS.load(path), snapshot)
+    assert CHARLM_CHECKPOINTS.wrote(path)
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "c.safetensors"
     snapshot = example(tmp_path)
-    CHECKPOINTS.save(path, snapshot)
+    CHARLM_CHECKPOINTS.save(path, snapshot)
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError) as error:
-        CHECKPOINTS.save(path, Snapshot(TINY, "another", 3, {}))
+        CHARLM_CHECKPOINTS.save(path, Snapshot(TINY, "another", 3, {}))
     assert str(error.value) == (
         f"can't write {path} (No space left on device): expected room and permission there; what it held still stands"
     )
-    assert_equal(CHECKPOINTS.load(path), snapshot)
+    assert_equal(CHARLM_CHECKPOINTS.load(path), snapshot)
 
 
 def test_a_checkpoint_of_the_first_writer_loads(tmp_path: Path) -> None:
     """Without the settings that came later: they are as by default."""
     forgery = Forgery()
-    snapshot = CHECKPOINTS.load(forgery.write(tmp_path / "c"))
-    assert snapshot.settings == Settings(hidden=3, layers=1, seq_len=4, batch=2, lr=0.01)
+    snapshot = CHARLM_CHECKPOINTS.load(forgery.write(tmp_path / "c"))
+    assert snapshot.settings == CharLMSettings(hidden=3, layers=1, seq_len=4, batch=2, lr=0.01)
     assert snapshot.step == 2
     for name, written in forgery.tensors.items():
         assert snapshot.arrays[name].tobytes() == written.content
@@ -133,21 +133,21 @@ def empty(path: Path) -> None:
 )
 def test_what_is_no_whole_checkpoint_is_refused(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     path = tmp_path / "c.safetensors"
-    CHECKPOINTS.save(path, example(tmp_path))
+    CHARLM_CHECKPOINTS.save(path, example(tmp_path))
     spoil(path)
     with pytest.raises(CheckpointError) as error:
-        CHECKPOINTS.load(path)
+        CHARLM_CHECKPOINTS.load(path)
     assert str(error.value) == f"{path} {message}"
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as error:
-        CHECKPOINTS.load(tmp_path / "c")
+        CHARLM_CHECKPOINTS.load(tmp_path / "c")
     assert str(error.value) == (
         f"can't read {tmp_path / 'c'} (No such file or directory): expected a checkpoint; "
         "name a file that `xrnn train` wrote"
     )
-    assert not CHECKPOINTS.wrote(tmp_path / "c")
+    assert not CHARLM_CHECKPOINTS.wrote(tmp_path / "c")
 
 
 # ---- what was written to look right: the digest is ----
@@ -237,7 +237,7 @@ def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
     forge(forgery)
     path = forgery.write(tmp_path / "c")
     with little_memory(path, 50_000), one_line(CheckpointError, str(path), words):
-        CHECKPOINTS.load(path)
+        CHARLM_CHECKPOINTS.load(path)
 
 
 @pytest.mark.parametrize("cell", CELLS)

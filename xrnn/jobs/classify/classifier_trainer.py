@@ -10,9 +10,9 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.jobs import trainer
 from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.data import Dataset
 from xrnn.jobs.classify.model import Classifier
-from xrnn.jobs.classify.settings import Settings
 from xrnn.jobs.series.batches import Batches, unpack
 from xrnn.jobs.series.scale import Scale
 from xrnn.typing import Array
@@ -38,7 +38,7 @@ def learning_rate(peak: float, step: int, whole: int) -> float:
     return peak * max(_LEAST, (1 + math.cos(math.pi * min(step / whole, 1))) / 2)
 
 
-class Trainer(trainer.Trainer[Settings]):
+class ClassifierTrainer(trainer.Trainer[ClassifierSettings]):
     """Step k learns from batch k; what it draws follows from the seed and k, so that there is no random state to keep.
 
     losses   in nats a series
@@ -46,7 +46,9 @@ class Trainer(trainer.Trainer[Settings]):
 
     item = "series"
 
-    def __init__(self, settings: Settings, data: Dataset, backend: Backend, *, model: Classifier | None = None) -> None:
+    def __init__(
+        self, settings: ClassifierSettings, data: Dataset, backend: Backend, *, model: Classifier | None = None
+    ) -> None:
         """A run at its beginning, with fresh weights unless a model is given."""
         self.data, self.facts = data, data.facts
         self.scale = Scale.of(series.values for series in data.train)
@@ -62,7 +64,7 @@ class Trainer(trainer.Trainer[Settings]):
         self._hits: list[tuple[int, int]] = []
 
     @classmethod
-    def resume(cls, snapshot: Snapshot[Settings], data: Dataset, backend: Backend) -> Self:
+    def resume(cls, snapshot: Snapshot[ClassifierSettings], data: Dataset, backend: Backend) -> Self:
         """A run as `snapshot` found it: on the same backend, what follows is the same, bit for bit."""
         model = Classifier.of(trainer.on_device(snapshot, backend), snapshot.settings)
         resumed = cls(snapshot.settings, data, backend, model=model)
@@ -112,7 +114,7 @@ class Trainer(trainer.Trainer[Settings]):
         accuracy = f"accuracy {right / seen:.3f}"
         return f"loss {self.recent_loss:.3f}, {accuracy}", accuracy
 
-    def snapshot(self) -> Snapshot[Settings]:
+    def snapshot(self) -> Snapshot[ClassifierSettings]:
         taken = super().snapshot()
         taken.arrays["scale.mean"], taken.arrays["scale.deviation"] = self.scale.mean, self.scale.deviation
         return taken

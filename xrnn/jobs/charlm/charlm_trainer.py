@@ -9,9 +9,9 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.jobs import trainer
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.corpus import Corpus, Streams
 from xrnn.jobs.charlm.model import CharLM
-from xrnn.jobs.charlm.settings import Settings
 from xrnn.jobs.checkpoint import Snapshot
 from xrnn.typing import Array
 
@@ -26,7 +26,7 @@ def learning_rate(peak: float, step: int) -> float:
     return peak / math.sqrt(max(1.0, step / _CONSTANT))
 
 
-class Trainer(trainer.Trainer[Settings]):
+class CharLMTrainer(trainer.Trainer[CharLMSettings]):
     """Step k reads chunk k and carries the hidden state on from chunk k - 1.
 
     The position in the data and the learning rate follow from the step, and nothing but the first weights is drawn
@@ -38,7 +38,9 @@ class Trainer(trainer.Trainer[Settings]):
     nats_per_loss = math.log(2)
     item = "characters"
 
-    def __init__(self, settings: Settings, corpus: Corpus, backend: Backend, *, model: CharLM | None = None) -> None:
+    def __init__(
+        self, settings: CharLMSettings, corpus: Corpus, backend: Backend, *, model: CharLM | None = None
+    ) -> None:
         """A run at its beginning, with fresh weights unless a model is given.
 
         Raises DataError where the text is shorter than one chunk.
@@ -52,7 +54,7 @@ class Trainer(trainer.Trainer[Settings]):
         self._state = self.model.zero_state(settings.batch)
 
     @classmethod
-    def resume(cls, snapshot: Snapshot[Settings], corpus: Corpus, backend: Backend) -> Self:
+    def resume(cls, snapshot: Snapshot[CharLMSettings], corpus: Corpus, backend: Backend) -> Self:
         """A run as `snapshot` found it: on the same backend, what follows is the same, bit for bit."""
         settings = snapshot.settings
         model = CharLM.of(trainer.on_device(snapshot, backend), settings.cell, settings.layers)

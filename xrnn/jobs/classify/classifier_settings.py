@@ -13,7 +13,7 @@ _MOST_NOISE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(settings.Settings):
+class ClassifierSettings(settings.Settings):
     """Raises SettingsError for values that make no sense."""
 
     cell: str = "gru"

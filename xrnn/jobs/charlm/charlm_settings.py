@@ -9,7 +9,7 @@ from xrnn.jobs import settings
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(settings.Settings):
+class CharLMSettings(settings.Settings):
     """Raises SettingsError for values that make no sense."""
 
     cell: str = "rnn"
