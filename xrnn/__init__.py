@@ -42,11 +42,14 @@ from xrnn.sequences import batches, last, last_gradient, pad
 _AT_FIRST_USE = {
     "from_torch": "xrnn.interop.torch",
     "load": "xrnn.interop.files",
+    "load_checkpoint": "xrnn.interop.checkpoint",
     "save": "xrnn.interop.files",
+    "save_checkpoint": "xrnn.interop.checkpoint",
     "to_torch": "xrnn.interop.torch",
 }
 
 if _typing.TYPE_CHECKING:
+    from xrnn.interop.checkpoint import load_checkpoint, save_checkpoint
     from xrnn.interop.files import load, save
     from xrnn.interop.torch import from_torch, to_torch
 else:
@@ -98,10 +101,12 @@ __all__ = [
     "last",
     "last_gradient",
     "load",
+    "load_checkpoint",
     "mean_squared_error",
     "pad",
     "quantile",
     "save",
+    "save_checkpoint",
     "set_backend",
     "show_config",
     "softmax_cross_entropy",
