@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Install xrnn in every supported way and train one step with each; prints a line for each way, with its time.
 
-Arguments select ways, as in `editable wheel`. The last commit is installed, in a temporary folder that is removed at the
+Arguments select ways, as in `editable wheel`. It installs the last commit, in a temporary folder that it removes at the
 end. pip downloads the dependencies. Needs Python 3.11 or newer, git, make and a C++ compiler.
 """
 
