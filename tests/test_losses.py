@@ -85,7 +85,7 @@ def test_large_logits_do_not_overflow(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nan_and_infinity_come_out_as_nan(backend: Backend, value: float) -> None:
+def test_nan_and_infinity_give_nan(backend: Backend, value: float) -> None:
     logits, targets, mask = problem((4,))
     mask[:] = True
     logits[2, 1] = value
@@ -98,7 +98,7 @@ def test_nan_and_infinity_come_out_as_nan(backend: Backend, value: float) -> Non
 
 
 def test_a_masked_target_may_be_no_class(backend: Backend) -> None:
-    logits, targets = np.array([[3.0], [5.0]]), np.array([0, -100])  # of one class: only 0 is a target
+    logits, targets = np.array([[3.0], [5.0]]), np.array([0, -100])  # one class, so 0 is the only valid target
     arrays = (logits, targets, np.array([True, False]))
     loss, dlogits = softmax_cross_entropy(*(backend.asarray(a) for a in arrays))
     assert float(loss) == 0
@@ -122,7 +122,7 @@ def test_nothing_to_average(backend: Backend) -> None:
     logits, targets, _ = problem((4,))
     all_masked = softmax_cross_entropy(*(backend.asarray(a) for a in (logits, targets, np.zeros(4, bool))))
     results: list[tuple[Any, tuple[int, ...]]] = [(all_masked, (4, C))]
-    for shape in [(0, C), (0, 0), (0, 2, 0), (2, 0, 0)]:  # no prediction, also of no class
+    for shape in [(0, C), (0, 0), (0, 2, 0), (2, 0, 0)]:  # no predictions, with and without classes
         xp = backend.xp
         results.append((softmax_cross_entropy(xp.zeros(shape), xp.zeros(shape[:-1], "int64")), shape))
     for (loss, dlogits), shape in results:
@@ -332,7 +332,7 @@ def test_a_masked_element_may_hold_anything(backend: Backend, name: str, part: s
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_nan_of_an_element_comes_out(backend: Backend, name: str) -> None:
+def test_nan_of_an_element_gives_nan(backend: Backend, name: str) -> None:
     y, target = elements((5,))
     y[2] = np.nan
     loss, dy = ELEMENTWISE[name](backend.asarray(y), backend.asarray(target))
