@@ -142,7 +142,7 @@ def _backward(
     dx, dinitial = memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads, needs_dx)
     if dweights and len(needs_dweights) > 2:
         dweights += bias_gradients(xp, d.cell, db)
-    # Reshaped, because g[None] would have the stride 0, and PyTorch copies gradients of other strides than the tensor's.
+    # g[None] would have a stride of 0, and PyTorch copies a gradient whose strides are not those of its tensor.
     dstates = [tensor(g.reshape(1, *g.shape)) for g in dinitial[:initial]]
     found = [tensor(g) for g in dweights] or [None] * len(needs_dweights)
     return [tensor(dx) if needs_dx else None, *dstates, *found]
