@@ -25,7 +25,7 @@ from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
 from xrnn.losses import mean_squared_error, softmax_cross_entropy
 from xrnn.ops.cell import Cell
-from xrnn.optim import SGD, Adam, clip_grad_norm
+from xrnn.optim import EMA, SGD, Adam, clip_grad_norm
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
 
@@ -58,6 +58,7 @@ __version__ = "0.1.0"
 __path__ = [folder for folder in __path__ if folder != _path.dirname(_path.dirname(__file__))]
 
 __all__ = [
+    "EMA",
     "GRU",
     "LSTM",
     "RNN",

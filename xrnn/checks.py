@@ -40,8 +40,7 @@ def check_place(name: str, array: Any, backend: Backend, device: Any, beside: st
         )
     if array.device != device:
         raise ValueError(
-            f"{name} is on device {array.device}, but {beside} is on {device}: "
-            "create both under the same cupy.cuda.Device"
+            f"{name} is on device {array.device}, but {beside} is on {device}: {backend.one_device_remedy}"
         )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.dlpack import exports, take_over
-from xrnn.typing import Array
+from xrnn.typing import Array, HostArray
 
 # The only place that names backends. Each module has `load()`, which returns a Backend that was seen to work
 # or raises BackendUnavailableError. `auto` tries them in this order.
@@ -194,8 +194,9 @@ def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = No
     `array` is an array of any backend, one of another library by DLPack (PyTorch, JAX, …), or anything NumPy makes one
     of. What lies there already is not copied: the result is on the same memory, and read-only where `array` is.
 
-    Raises TypeError for a masked array, whose mask would be lost, and for another library's that requires grad or is of
-    a dtype that the backend lacks, ValueError for one on a device that the backend doesn't reach.
+    Raises TypeError for a masked array, whose mask would be lost, for a value without numbers (None, a string, a dict),
+    and for another library's array that requires grad or has a dtype that the backend lacks; ValueError for an array on
+    a device that the backend can't reach.
     """
     target = get_backend(backend)
     if not target.owns(array):
@@ -210,8 +211,20 @@ def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = No
         elif exports(array):
             array = take_over(array, kind_of(array), target)
         else:
-            array = np.asarray(array)  # a number, a list: NumPy knows
+            array = _numbers(array)
     return target.asarray(array, dtype)
+
+
+def _numbers(value: Any) -> HostArray:
+    """A NumPy array of a number or of nested lists.   Raises TypeError for anything else, such as None or a string."""
+    with contextlib.suppress(ValueError):  # lists of unequal lengths
+        array = np.asarray(value)
+        if array.dtype.kind in "biufc":
+            return array
+    raise TypeError(
+        f"array is a {kind_of(value)}: expected an array, a number, or nested lists of numbers of equal lengths; "
+        "convert it to numbers first"
+    )
 
 
 def to_numpy(array: Any) -> np.ndarray[Any, np.dtype[Any]]:

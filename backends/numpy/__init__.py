@@ -41,6 +41,7 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     reads_are_free = True
+    single_device = True
     dlpack_devices = (1, 3)  # kDLCPU, kDLCUDAHost
 
     def __init__(self) -> None:
@@ -135,6 +136,9 @@ class NumpyBackend(Backend):
             if project_first and operation == "recurrence_forward":
                 why += ", x @ Wx first"
         return Explanation("fused", why)
+
+    def address(self, array: Array) -> int:
+        return array.ctypes.data
 
     def describe(self) -> dict[str, str]:
         if not kernels:
