@@ -1,4 +1,4 @@
-"""Checkpoints: a Snapshot in a safetensors file. The header is checked against its own settings before arrays are read."""
+"""Checkpoints: a Snapshot in a safetensors file, whose header is checked before its arrays are read."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Snapshot(Generic[S]):
     """The complete state of a run.
 
     facts    a dataclass of the properties of the data that the model depends on; None if there are none
-    arrays   on the host: `model.*` the weights, `adam.m.*` and `adam.v.*` their moments, `losses` one per update so far,
+    arrays   on the host: `model.*` the weights, `adam.m.*` and `adam.v.*` their moments, `losses` one per update,
              and the job's own state
     picture  the picture that the run drew last
     """

@@ -11,7 +11,6 @@ from pathlib import Path
 from xrnn.files import check_writable, create_file, real_path, replace_file
 from xrnn.jobs.errors import OutputError
 
-
 Refusal = Callable[[Path, bool], str]
 
 

@@ -213,7 +213,8 @@ def _train(
         raise DivergedError(f"{error}; {kept}") from error
     status = 128 + noted[0] if noted else status_of(terminal.lost)
     if status:
-        line = f"stopped at step {trainer.steps:,} and saved {out.path}; continue with\n  {_resume_command(job, out.path)}"
+        line = f"stopped at step {trainer.steps:,} and saved {out.path}; continue with"
+        line += f"\n  {_resume_command(job, out.path)}"
         terminal.say(line)
         if terminal.lost and sys.stderr is not None:
             Terminal(sys.stderr).say(line)

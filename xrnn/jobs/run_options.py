@@ -16,22 +16,22 @@ from xrnn.jobs.picture import check_format
 _MAX_MINUTES: Final = 365 * 24 * 60
 
 
-def _option(default: Any, help: str, *flags: str) -> Any:
-    return field(default=default, metadata={"help": help, "flags": flags})
+def _help(text: str, *flags: str) -> dict[str, Any]:
+    return {"help": text, "flags": flags}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """Each field is an option.   Raises SettingsError for an invalid value."""
 
-    minutes: float | None = _option(None, "Train for this time, from now.")
-    out: Path | None = _option(None, "Checkpoint to write. Default: the resumed one, or a new name.")
-    plot: Path | None = _option(None, "Picture to write: .png, .svg or .pdf. Default: beside the checkpoint, .png.")
-    log: Path | None = _option(None, "CSV file for the figures of the run, a row for each report.")
-    resume: Path | None = _option(None, "Continue from this checkpoint, on the same data.")
-    overwrite: bool = _option(False, "Replace an existing checkpoint, picture and log.")
-    quiet: bool = _option(False, "Print the results only.", "-q")
-    json: bool = _option(False, "Print the results as one line of JSON, the last one.")
+    minutes: float | None = field(default=None, metadata=_help("Train for this time, from now."))
+    out: Path | None = field(default=None, metadata=_help("Checkpoint to write. Default: the resumed, or a new one."))
+    plot: Path | None = field(default=None, metadata=_help("Picture to write: .png, .svg or .pdf."))
+    log: Path | None = field(default=None, metadata=_help("CSV file of the run's figures, a row for each report."))
+    resume: Path | None = field(default=None, metadata=_help("Continue from this checkpoint, on the same data."))
+    overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture and log."))
+    quiet: bool = field(default=False, metadata=_help("Print the results only.", "-q"))
+    json: bool = field(default=False, metadata=_help("Print the results as one line of JSON, the last one."))
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes <= _MAX_MINUTES:

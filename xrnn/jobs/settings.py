@@ -57,9 +57,7 @@ class Settings:
         f"a positive number up to {_MAX_LR}, such as 0.003",
         lambda value: math.isfinite(value) and 0 < value <= _MAX_LR,
     )
-    seed: int = setting(
-        0, "Seed of all random draws.", "a whole number of at least 0", lambda value: bool(value >= 0)
-    )
+    seed: int = setting(0, "Seed of all random draws.", "a whole number of at least 0", lambda value: bool(value >= 0))
 
     def __post_init__(self) -> None:
         for each in fields(self):

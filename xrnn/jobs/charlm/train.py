@@ -39,9 +39,7 @@ class TrainJob(Job[CharLMTrainer]):
     def load(self, settings: CharLMSettings) -> Corpus:
         return load_corpus(self.paths)
 
-    def report(
-        self, trainer: CharLMTrainer, checkpoint: Path, terminal: Terminal
-    ) -> tuple[dict[str, Any], Picture]:
+    def report(self, trainer: CharLMTrainer, checkpoint: Path, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """The loss on held-out text, and a sample."""
         text = trainer.corpus.held_out
         terminal.note(f"held-out text: {len(text):,} bytes …")
