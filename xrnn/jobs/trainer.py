@@ -140,6 +140,8 @@ class Trainer(Generic[S]):
         """Those that are no parameters: the moments, and the job's own state."""
         arrays: dict[str, Array] = {}
         for moment, values in self._optimizer.state.items():
+            if moment == "count":  # the snapshot has the number of updates
+                continue
             names = (f"adam.{moment}.{name}" for name in self._model.named_params)
             arrays |= dict(zip(names, values, strict=True))
         return arrays
