@@ -21,7 +21,7 @@ from xrnn.backends.cupy.trust import Trust, not_resident
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import RNNCell
-from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
 

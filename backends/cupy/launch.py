@@ -15,7 +15,7 @@ import numpy as np
 
 from xrnn.backends.cupy.choice import Candidate, Device
 from xrnn.ops.cells.rnn import RNNCell
-from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array
 
 # Clock cycles that a block waits for another's states before it gives up: some seconds.

@@ -23,7 +23,7 @@ from xrnn.backends.cupy.choice import Candidate
 from xrnn.backends.cupy.launch import COMPARISON, Launcher, LaunchError
 from xrnn.ops import recurrence
 from xrnn.ops.cells.rnn import NONLINEARITIES, RNNCell
-from xrnn.ops.recurrence import Inputs
+from xrnn.ops.inputs import Inputs
 
 # Of the largest value: far above what rounding makes of three steps, far below any mistake.
 TOLERANCE: Final = {"float32": 1e-3, "float64": 1e-9}

@@ -20,7 +20,7 @@ from xrnn import RNN, get_backend, use_fused
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.choice import Candidate, candidates
 from xrnn.ops.cells.rnn import RNNCell
-from xrnn.ops.recurrence import Inputs
+from xrnn.ops.inputs import Inputs
 
 BIG = (5, 2**20 + 1, 1, 512)  # T, N, D, H: 2.7e9 elements, so that the last steps begin beyond 2³¹
 BIG_BYTES = 40e9

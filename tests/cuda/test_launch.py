@@ -14,7 +14,7 @@ from xrnn.backends.cupy import launch
 from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, candidates
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.trust import Trust
-from xrnn.ops.recurrence import Inputs
+from xrnn.ops.inputs import Inputs
 
 
 def candidate(launcher: Launcher, form: str, H: int, dtype: str = "float32") -> Candidate:
