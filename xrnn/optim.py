@@ -12,7 +12,7 @@ import numpy as np
 
 from xrnn.checks import check_float, check_integer, check_number, check_place
 from xrnn.select import backend_of, device_of, kind_of
-from xrnn.sharing import count_update, shared_array, users_of
+from xrnn.sharing import count_update, refuse_shared, users_of
 from xrnn.typing import Array
 
 
@@ -51,13 +51,11 @@ class Optimizer:
         self._sums: list[Array] | None = None
         if len({id(g) for g in self._layer_grads}) < len(self._layer_grads):
             raise ValueError("layers holds a layer twice, which each step would update twice: list each layer once")
-        shared = shared_array(self.layers)
-        if shared is not None:
-            i, k, first = shared
-            raise ValueError(
-                f"params[{k}] of layers[{i}] is an array of layers[{first}] too, which each step would update twice: "
-                "list one of the layers, and add the gradients of the other to its own before the step"
-            )
+        refuse_shared(
+            dict(enumerate(self.layers)),
+            "which each step would update twice: list one of the two layers, and add the gradients of the other to its "
+            "own before the step",
+        )
         self._users = [users_of(p) for p in self.params]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
         "a layer twice": (
             {"layers": {"a": layer, "b": layer}},
             ValueError,
-            "layers['b'] is an array of layers['a'] too",
+            "params[0] of layers['b'] is the same array as params[0] of layers['a']",
         ),
         "tied": ({"layers": {"a": layer, "b": tied}}, ValueError, "make the other from its arrays after loading"),
         "own optimizer": ({"optimizer": Own([layer], 0.1)}, TypeError, "expected SGD, Adam, EMA, or a dict of them"),
