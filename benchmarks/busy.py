@@ -21,7 +21,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -154,26 +154,20 @@ def count_calls(bounds: Sequence[float], start: float, stop: float) -> float:
 Measured = dict[str, dict[str, list[float]]]  # number of processes → setting → calls per second, one a round
 
 
-def measure_processes(
-    workers: Sequence[Child], case: Case, counts: Sequence[int], fixed: dict[str, int], rounds: int, seconds: float
+def measure_rates(
+    setups: Mapping[str, tuple[Sequence[Child], int]],
+    case: Case,
+    fixed: Mapping[str, int],
+    rounds: int,
+    seconds: float,
 ) -> Measured:
-    rates: Measured = {str(count): {name: [] for name in fixed} for count in counts}
+    """setups   name → the workers, and the number of busy processes beside them"""
+    rates: Measured = {setup: {name: [] for name in fixed} for setup in setups}
     for _ in range(rounds):
-        for count in counts:
-            for name, threads in fixed.items():
-                rates[str(count)][name].append(rate(workers[:count], case, threads, seconds))
-    return rates
-
-
-def measure_others(
-    worker: Child, case: Case, others: Sequence[int], fixed: dict[str, int], rounds: int, seconds: float
-) -> Measured:
-    rates: Measured = {str(count): {name: [] for name in fixed} for count in others}
-    for _ in range(rounds):
-        for count in others:
-            with busy(count):
+        for setup, (workers, others) in setups.items():
+            with busy(others):
                 for name, threads in fixed.items():
-                    rates[str(count)][name].append(rate([worker], case, threads, seconds))
+                    rates[setup][name].append(rate(workers, case, threads, seconds))
     return rates
 
 
@@ -227,13 +221,15 @@ def of_best(by_setting: dict[str, list[float]]) -> float:
 
 
 def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    counts, rounds, seconds = options.processes, options.rounds, options.seconds
-    fixed = settings()
-    measured = {case.name: measure_processes(workers, case, counts, fixed, rounds, seconds) for case in cases}
+    def setups(children: Sequence[Child]) -> dict[str, tuple[Sequence[Child], int]]:
+        return {str(count): (children[:count], 0) for count in options.processes}
+
+    rounds, seconds = options.rounds, options.seconds
+    measured = {case.name: measure_rates(setups(workers), case, settings(), rounds, seconds) for case in cases}
     if not options.alone and find_spec("torch"):
-        with children("torch", max(counts)) as peers:
+        with children("torch", max(options.processes)) as peers:
             for case in cases:
-                theirs = measure_processes(peers, case, counts, {"torch": AS_IT_COMES}, 1, seconds)
+                theirs = measure_rates(setups(peers), case, {"torch": AS_IT_COMES}, 1, seconds)
                 for count, rates in theirs.items():
                     measured[case.name][count] |= rates
     print_rates("calls per second, by the number of processes", measured, CONSOLE)
@@ -241,8 +237,9 @@ def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse
 
 
 def others(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    counts, rounds, seconds = (1, cpus()), options.rounds, options.seconds
-    measured = {case.name: measure_others(workers[0], case, counts, settings(), rounds, seconds) for case in cases}
+    setups = {str(count): (workers[:1], count) for count in (1, cpus())}
+    rounds, seconds = options.rounds, options.seconds
+    measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
     print_rates("calls per second, by the number of busy processes beside it", measured, CONSOLE)
     return measured
 

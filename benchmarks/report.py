@@ -1,4 +1,7 @@
-"""The results as tables and pictures: `python -m benchmarks.report [FOLDER]` reads what the other commands wrote."""
+"""The results as tables and pictures: `python -m benchmarks.report [FOLDER]` reads what the other commands wrote.
+
+`python -m benchmarks.report FILE` prints one file of `benchmarks.compare`, such as a committed one.
+"""
 
 from __future__ import annotations
 
@@ -144,10 +147,15 @@ def print_own(results: dict[str, Any], console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="print and draw the results")
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/bench"), help="(default: %(default)s)")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path("build/bench"), help="or one file (default: %(default)s)"
+    )
     folder = parser.parse_args(arguments).folder
 
     console = wide_console()
+    if folder.is_file():
+        print_comparison(machine.read(folder), console)
+        return
     printers = {
         "compare": print_comparison,
         "xrnn": print_own,

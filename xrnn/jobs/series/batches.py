@@ -16,6 +16,10 @@ _NOISE: Final = 3
 Shape = tuple[int, ...]
 
 
+def updates_per_epoch(series: int, batch: int) -> int:
+    return -(-series // batch)
+
+
 class Batches:
     """Every epoch takes each series once, in a new order, in batches of at most `batch`.
 
@@ -28,7 +32,7 @@ class Batches:
         self._series, self._targets, self._seed = series, targets, seed
         self.count, self._batch = len(series), batch
         self._lengths = np.array([len(values) for values in series])
-        self.per_epoch = -(-len(series) // batch)
+        self.per_epoch = updates_per_epoch(len(series), batch)
         self._epoch, self._places = -1, [np.zeros(0, np.int64)]
 
     def packed(self, update: int, noise: float) -> tuple[HostArray, Shape]:
