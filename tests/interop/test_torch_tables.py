@@ -1,4 +1,4 @@
-"""Linear and Embedding from PyTorch's and to PyTorch's."""
+"""Linear and Embedding from PyTorch's modules, and back."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_modules_without_a_layer_are_refused() -> None:
 
     with one_line(ValueError, "module has max_norm=1.0", "expected max_norm=None"):
         from_torch(torch.nn.Embedding(7, 3, max_norm=1.0))
-    with one_line(TypeError, "MyLinear: expected torch.nn.RNN, LSTM or GRU", "Linear and Embedding"):
+    with one_line(TypeError, "MyLinear: expected torch.nn.RNN, LSTM, GRU, Linear or Embedding"):
         from_torch(MyLinear(2, 3))
     with one_line(TypeError, "weight of module has dtype torch.bfloat16: expected torch.float32"):
         from_torch(torch.nn.Linear(2, 3).bfloat16())
