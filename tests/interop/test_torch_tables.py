@@ -1,4 +1,4 @@
-"""Linear and Embedding from PyTorch's and to PyTorch's."""
+"""Linear and Embedding from PyTorch's modules, and back."""
 
 from __future__ import annotations
 
