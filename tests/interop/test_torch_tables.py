@@ -1,4 +1,4 @@
-"""Linear and Embedding from PyTorch's and to PyTorch's."""
+"""Linear and Embedding from PyTorch's modules, and back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from torch.nn.utils import prune
 
 from tests.errors import one_line
 from xrnn import Embedding, Linear, from_torch, to_torch
@@ -63,7 +64,7 @@ def test_modules_without_a_layer_are_refused() -> None:
         from_torch(torch.nn.Linear(2, 3).bfloat16())
     with one_line(ValueError, "weight of module is on the device meta"):
         from_torch(torch.nn.Linear(2, 3, device="meta"))
-    pruned = torch.nn.utils.prune.random_unstructured(torch.nn.Linear(2, 3), "weight", 0.5)
+    pruned = prune.random_unstructured(torch.nn.Linear(2, 3), "weight", 0.5)
     with one_line(ValueError, "module has forward pre hooks: expected none"):
         from_torch(pruned)
     wrong = torch.nn.Linear(2, 3)
