@@ -23,7 +23,14 @@ from xrnn.layers.lstm import LSTM
 from xrnn.layers.own import Recurrent, check_cell
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
-from xrnn.losses import mean_squared_error, softmax_cross_entropy
+from xrnn.losses import (
+    balanced_weights,
+    binary_cross_entropy,
+    huber,
+    mean_squared_error,
+    quantile,
+    softmax_cross_entropy,
+)
 from xrnn.ops.cell import Cell
 from xrnn.optim import EMA, SGD, Adam, clip_grad_norm
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
@@ -76,13 +83,17 @@ __all__ = [
     "Stack",
     "asarray",
     "backend_of",
+    "balanced_weights",
+    "binary_cross_entropy",
     "check_cell",
     "clip_grad_norm",
     "from_torch",
     "get_backend",
     "gradcheck",
+    "huber",
     "load",
     "mean_squared_error",
+    "quantile",
     "save",
     "set_backend",
     "show_config",

@@ -1,24 +1,28 @@
-"""What `xrnn info` prints: which backend, who decided, and which form of each operation will run."""
+"""The text of `xrnn info`: the selected backend, the reason, and the form of each operation."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
-from xrnn.backend import fused_enabled
+from xrnn.backend import OPERATIONS, fused_enabled
+from xrnn.ops.cells.rnn import RNNCell
 from xrnn.select import GPU_CHOICE, Selection, select
 
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
 
 
 def selection_lines(selection: Selection) -> list[str]:
-    """Which backend, who decided, and why others were passed over."""
+    """The backend, the source of the decision, and the reasons against other backends."""
     lines = [f"backend: {selection.backend.name} (decided by {selection.decided_by})"]
     return lines + [f"  not {name}: {why}" for name, why in selection.rejected.items()]
 
 
-def config() -> str:
+def config(selection: Selection | None = None) -> str:
     """The text of `show_config`. Raises as `get_backend` does."""
-    selection = select()
+    selection = selection or select()
     backend = selection.backend
     lines = selection_lines(selection)
     lines += [f"{what}: {value}" for what, value in backend.describe().items()]
@@ -26,14 +30,34 @@ def config() -> str:
     return "\n".join([*lines, backend.explain_sizes(_EXAMPLE, "float32")])
 
 
-def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None) -> str:
+def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """`config` as data for JSON.   shapes: the sizes T, N, D and H of its forms."""
+    backend, shapes = selection.backend, shapes or _EXAMPLE
+    forms = {
+        dtype: {operation: asdict(backend.explain(operation, RNNCell(), shapes, dtype)) for operation in OPERATIONS}
+        for dtype in ("float32", "float64")
+    }
+    return {
+        "backend": backend.name,
+        "decided_by": selection.decided_by,
+        "rejected": selection.rejected,
+        **backend.describe(),
+        "fused_forms": fused_enabled(),
+        "sizes": dict(shapes),
+        "forms": forms,
+    }
+
+
+def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None, selection: Selection | None = None) -> str:
     """The text of `xrnn info --explain`: the forms at these sizes, in float32 and in float64.
 
-    device  a GPU by name, which need not be here; None: the selected backend. Raises ValueError for another name.
+    device   the name of a GPU, which need not be present; None for the selected backend
+
+    Raises ValueError for an unknown device.
     """
     if device is None:
-        shapes = {"T": T, "N": N, "D": D, "H": H}
-        return "\n".join(select().backend.explain_sizes(shapes, dtype) for dtype in ("float32", "float64"))
+        shapes, backend = {"T": T, "N": N, "D": D, "H": H}, (selection or select()).backend
+        return "\n".join(backend.explain_sizes(shapes, dtype) for dtype in ("float32", "float64"))
     gpu = importlib.import_module(GPU_CHOICE)
     if device not in gpu.DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")
@@ -41,5 +65,5 @@ def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None) -> 
 
 
 def show_config() -> None:
-    """Print which backend is selected and why, its devices and libraries, and the form each operation takes."""
+    """Print the selected backend and the reason, its devices and libraries, and the form of each operation."""
     print(config())
