@@ -28,12 +28,14 @@ from xrnn.jobs.charlm.sample import readable
 from xrnn.jobs.charlm.train import TrainJob
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classify import ClassifyJob
-from xrnn.jobs.classify.predict import Predictor, predict_stream
-from xrnn.jobs.classify.predict import predict as predict_files
+from xrnn.jobs.classify.predict import LabelPredictor
 from xrnn.jobs.errors import DataError, JobError, SettingsError
 from xrnn.jobs.options import OptionsOf, path, with_options
 from xrnn.jobs.run import SAVE_EVERY, Job, run
 from xrnn.jobs.run_options import RunOptions
+from xrnn.jobs.series.predict import PredictOptions, predict_stream
+from xrnn.jobs.series.predict import predict as predict_files
+from xrnn.jobs.series.series_settings import TABLE_OPTIONS
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
 from xrnn.select import CHOICES, Selection, select
 
@@ -237,6 +239,7 @@ def classify(
 
 
 @app.command()
+@with_options
 def predict(
     checkpoint: Annotated[
         Path, typer.Argument(parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn classify`.")
@@ -251,18 +254,25 @@ def predict(
             help=f"Read one series from standard input: a row of values per line, at most {_MAX_LINE:,} characters.",
         ),
     ] = False,
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(ClassifierSettings, TABLE_OPTIONS)],
+    options: Annotated[dict[str, Any], OptionsOf(PredictOptions)],
     backend: _Backend = None,
 ) -> int:
-    """Print the label and its probability for each series in files, or after each row of a stream."""
+    """Print the label and its probability for each series in files, or after each row of a stream.
+
+    .csv files are read as in training, except for the given options; columns without a channel may be absent.
+    """
     if stream == bool(files):
         got = "both --stream and files" if stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
-    predictor = Predictor.load(checkpoint, _select(backend).backend)
-    terminal = Terminal()
+    predictor = LabelPredictor.load(checkpoint, _select(backend).backend)
+    how, terminal = PredictOptions(**options), Terminal()
+    columns = predictor.settings.columns_for(given, predictor.facts.channel_names)
     if stream:
-        predict_stream(predictor, _input_lines(), terminal)
+        predict_stream(predictor, _input_lines(), columns.decimal, how, terminal)
     else:
-        predict_files(predictor, files or [], terminal)
+        predict_files(predictor, files or [], columns, how, terminal)
     return status_of(terminal.lost)
 
 

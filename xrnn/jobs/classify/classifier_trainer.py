@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -38,12 +38,13 @@ class ClassifierTrainer(SeriesTrainer[ClassifierSettings]):
 
     def _train(self, packed: Array, shape: Shape) -> Array:
         x, lengths, targets = unpack(packed, shape)
+        loss: Array
         loss, hits = self.model.train_step(x, lengths, targets, self._class_weight)
         self._unread_hits.append((hits, len(targets)))
         return loss
 
     def _validation_loss(self, outputs: HostArray) -> float:
-        targets = self.data.targets(self.data.validation)
+        targets: HostArray = self.data.targets(self.data.validation)
         p = softmax(outputs)[np.arange(len(targets)), targets]
         weight = None if self._class_weight is None else self._backend.to_numpy(self._class_weight)[targets]
         return float(np.average(-np.log(np.maximum(p, _SMALLEST)), weights=weight))
@@ -65,5 +66,4 @@ class ClassifierTrainer(SeriesTrainer[ClassifierSettings]):
     @property
     def figures(self) -> tuple[str, str]:
         loss, accuracy = self.measures
-        validation = f", validation loss {self.stopping.losses[-1]:.3f}" if self.stopping and self.stopping.losses else ""
-        return f"loss {loss:.3f}, accuracy {accuracy:.3f}{validation}", f"accuracy {accuracy:.3f}"
+        return f"loss {loss:.3f}, accuracy {accuracy:.3f}{self.validation_figure}", f"accuracy {accuracy:.3f}"

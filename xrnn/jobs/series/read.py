@@ -95,7 +95,7 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
 
 
 def _check_no_columns(path: Path, columns: Columns) -> None:
-    if not columns.optional and (columns.id or columns.time or columns.label or columns.skip):
+    if {columns.id, columns.time, columns.label, *columns.skip} - columns.optional - {""}:
         raise DataError(
             f"{path} has no columns to choose: expected a .csv file with --id, --time, --label and --skip-columns; "
             "leave them out"

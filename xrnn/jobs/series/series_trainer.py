@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.jobs import trainer
-from xrnn.jobs.checkpoint import S, Snapshot
+from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.errors import DivergedError
-from xrnn.jobs.series.batches import Batches, updates_per_epoch
-from xrnn.jobs.series.dataset import Dataset
+from xrnn.jobs.series.batches import Batches
 from xrnn.jobs.series.model import SeriesModel
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.series_settings import SeriesSettings
 from xrnn.jobs.series.validation import EarlyStopping
 from xrnn.typing import Array, HostArray
 
 _LOWEST: Final = 0.05  # of the highest learning rate
+
+T = TypeVar("T", bound=SeriesSettings)
 
 
 def default_epochs(count: int) -> int:
@@ -40,7 +42,7 @@ def learning_rate(peak: float, update: int, total: int) -> float:
     return peak * max(_LOWEST, (1 + math.cos(math.pi * min(update / total, 1))) / 2)
 
 
-class SeriesTrainer(trainer.Trainer[S]):
+class SeriesTrainer(trainer.Trainer[T]):
     """Update k learns from batch k. The seed and k determine its random draws, so no random state is saved.
 
     A job adds `make_model`, `outputs`, `targets`, `_train`, `_validation_loss` and the figures.
@@ -64,7 +66,7 @@ class SeriesTrainer(trainer.Trainer[S]):
         self.stopping = EarlyStopping(self.model.named_params, settings.patience) if settings.patience else None
 
     @classmethod
-    def resume(cls, snapshot: Snapshot[S], data: Any, backend: Backend) -> Self:
+    def resume(cls, snapshot: Snapshot[T], data: Any, backend: Backend) -> Self:
         """Continue from `snapshot`. On the same backend, the rest of the run is the same bit for bit."""
         model = cls.model_class.of(trainer.on_device(snapshot, backend), snapshot.settings)
         resumed = cls(snapshot.settings, data, backend, model=model)
@@ -104,8 +106,15 @@ class SeriesTrainer(trainer.Trainer[S]):
     def _validate(self, stopping: EarlyStopping) -> None:
         loss = self._validation_loss(self.model.outputs(self._validation))
         if not math.isfinite(loss):
-            raise DivergedError(f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower --lr")
+            raise DivergedError(
+                f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower --lr"
+            )
         stopping.add(loss, self.model.named_params)
+
+    @property
+    def validation_figure(self) -> str:
+        """The last validation loss, if there is one."""
+        return f", validation loss {self.stopping.losses[-1]:.3f}" if self.stopping and self.stopping.losses else ""
 
     @property
     def finished(self) -> bool:
@@ -125,7 +134,7 @@ class SeriesTrainer(trainer.Trainer[S]):
     def standing(self) -> str:
         return f"epoch {self.steps // self.per_epoch:,}"
 
-    def snapshot(self) -> Snapshot[S]:
+    def snapshot(self) -> Snapshot[T]:
         snapshot = super().snapshot()
         snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"] = self.scale.mean, self.scale.deviation
         if self.stopping:
@@ -134,6 +143,6 @@ class SeriesTrainer(trainer.Trainer[S]):
             snapshot.arrays["validation"][self.per_epoch - 1 :: self.per_epoch] = self.stopping.losses
         return snapshot
 
-    def _carried(self) -> dict[str, Array]:
+    def _state_arrays(self) -> dict[str, Array]:
         best = {f"best.{name}": array for name, array in self.stopping.best.items()} if self.stopping else {}
-        return super()._carried() | best
+        return super()._state_arrays() | best

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Self
 
 import numpy as np
 
-from xrnn.typing import Array, HostArray
+from xrnn.typing import Array
 
 
 class EarlyStopping:
