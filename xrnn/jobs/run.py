@@ -111,6 +111,7 @@ def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
         job.trainer.columns(),
         job.paths,
         lines.append,
+        terminal.note,
     )
     data = job.load(settings)
     last = _last_step(job, settings, data, snapshot)

@@ -57,6 +57,7 @@ class Outputs:
         picture_sha256: str,
         log_columns: Sequence[str],
         inputs: Iterable[Path],
+        note: Callable[[str], None],
         say: Callable[[str], None],
     ) -> Outputs:
         """Choose the names that `options` leave open, and check all outputs.   Raises OutputError.
@@ -65,6 +66,8 @@ class Outputs:
         is_checkpoint   tells whether a file is a checkpoint of this job
         picture_sha256  of the picture that the resumed checkpoint records, or empty
         inputs          the files that the run reads
+        note            prints a line that tells the chosen name
+        say             prints a line during the run
         """
         out, plot, resume, overwrite = options.out or options.resume, options.plot, options.resume, options.overwrite
         if plot:
@@ -72,7 +75,7 @@ class Outputs:
         if out is None:
             out = default if overwrite else next_free(default, lambda path: _taken(path, plot))
             if out != default:
-                say(f"{default} or its picture is taken: this run writes {out}")
+                note(f"{default} or its picture is taken: this run writes {out}")
         picture = plot or _picture_beside(out)
         continues = resume is not None and same_file(out, resume)
         pictures = {picture_sha256, sha256(picture) if overwrite else ""} - {""}

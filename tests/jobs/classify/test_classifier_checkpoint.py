@@ -136,7 +136,7 @@ def test_a_right_digest_is_no_excuse(
 ) -> None:
     snapshot, path = example(), tmp_path / "c"
 
-    def forged(path: Path, arrays: Any, metadata: Any, put: Any) -> None:
+    def forged(path: Path, arrays: Any, metadata: Any, write: Any) -> None:
         forge(metadata, arrays)
         write_arrays(path, arrays, metadata)
 
