@@ -50,12 +50,10 @@ class ClassifyJob(Job[ClassifierTrainer]):
         self, trainer: ClassifierTrainer, checkpoint: Path, terminal: Terminal
     ) -> tuple[dict[str, Any], Picture]:
         """The accuracy on TEST, in all and by label."""
-        data, stopping = trainer.data, trainer.stopping
+        data = trainer.data
         predicted = trainer.best.outputs(trainer.inputs(data.test)).argmax(axis=1)
         confusion = Confusion.of(data.targets(data.test), predicted, len(data.labels))
-        if stopping and stopping.losses:
-            lowest = min(stopping.losses)
-            terminal.result(f"best epoch: {stopping.best_epoch:,} (validation loss {lowest:.3f})")
+        trainer.report_best(terminal)
         terminal.result(f"accuracy: {confusion}")
         terminal.result(f"balanced accuracy: {confusion.balanced_accuracy:.3f}")
         terminal.result(f"macro F1: {confusion.macro_f1:.3f}")

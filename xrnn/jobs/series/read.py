@@ -29,7 +29,7 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
             f"{path} is not a .ts, .csv or .npy file: expected a name with one of these endings, or a folder of labels"
         )
     _check_no_columns(path, columns)
-    return read_ts(path)
+    return read_ts(path, targets=columns.targets)
 
 
 def check_channels(series: Sequence[Series]) -> int:

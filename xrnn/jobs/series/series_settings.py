@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from xrnn.jobs.series.tables import Columns
 from xrnn.jobs.settings import Settings, setting, size, switch
@@ -20,6 +20,8 @@ def _column(help: str, metavar: str = "COLUMN") -> Any:
 @dataclass(frozen=True, slots=True)
 class SeriesSettings(Settings):
     """Raises SettingsError for invalid values."""
+
+    targets: ClassVar[bool] = False  # True: labels are numbers to predict
 
     hidden: int = size(64, "Size of the hidden state in each direction, H.")
     batch: int = size(32, "Series per update.")
@@ -48,12 +50,12 @@ class SeriesSettings(Settings):
     skip_columns: str = _column("Columns of .csv files that are not channels.", "COLUMN,COLUMN,…")
     id: str = _column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
     time: str = _column("Column of .csv files to sort the steps by.")
-    label: str = _column("Column of .csv files with the label of a series.")
+    label: str = _column("Column of .csv files with the label of a series, or its number.")
 
     @property
     def columns(self) -> Columns:
         """How to read .csv files."""
-        return Columns(self.decimal, _names(self.skip_columns), self.id, self.time, self.label)
+        return Columns(self.decimal, _names(self.skip_columns), self.id, self.time, self.label, self.targets)
 
     def inputs(self, channels: int) -> int:
         """The number of the model's inputs."""

@@ -18,6 +18,7 @@ from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.series_settings import SeriesSettings
 from xrnn.jobs.series.validation import EarlyStopping
+from xrnn.jobs.terminal import Terminal
 from xrnn.typing import Array, HostArray
 
 _LOWEST: Final = 0.05  # of the highest learning rate
@@ -125,6 +126,12 @@ class SeriesTrainer(trainer.Trainer[T]):
     def best(self) -> Any:
         """The model to test: the one with the lowest validation loss, or the last one without early stopping."""
         return self.model_class.of(self.stopping.best, self.settings) if self.stopping else self.model
+
+    def report_best(self, terminal: Terminal) -> None:
+        """With early stopping, print the epoch of the model to test."""
+        if self.stopping and self.stopping.losses:
+            lowest = min(self.stopping.losses)
+            terminal.result(f"best epoch: {self.stopping.best_epoch:,} (validation loss {lowest:.3f})")
 
     @property
     def items(self) -> int:

@@ -47,6 +47,7 @@ class Columns:
     id: str = ""  # the column that identifies a series; empty: the file holds one series
     time: str = ""  # the column to sort the steps of a series by; empty: they are in the order of the file
     label: str = ""
+    targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] | None = None  # the names of the channels to use; None: all other columns
     optional: frozenset[str] = frozenset()
 
