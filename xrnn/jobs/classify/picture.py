@@ -21,14 +21,16 @@ _LONGEST: Final = 16  # characters of a label
 
 def confusion_picture(trainer: SeriesTrainer[Any], labels: Sequence[str], confusion: Confusion) -> Picture:
     """The losses of all updates beside the confusion matrix. It grows with the number of labels."""
-    side = min(4.2 + 0.15 * max(0, len(labels) - 10), 11.0)  # inches
+    side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
 
     def draw(figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        draw_training(left, trainer, "nats per series")
-        _draw_confusion(figure, right, [_short(label) for label in labels], confusion)
+        axes = figure.subplot_mosaic([["losses", "matrix"], ["pairs", "matrix"]], height_ratios=(4, 1.6))
+        names = [_short(label) for label in labels]
+        draw_training(axes["losses"], trainer, "nats per series")
+        _draw_confusion(figure, axes["matrix"], names, confusion)
+        _write_pairs(axes["pairs"], names, confusion)
 
-    return Picture((2.5 * side, side), draw)
+    return Picture((2.4 * side, side), draw)
 
 
 def _draw_confusion(figure: Any, axes: Any, labels: Sequence[str], confusion: Confusion) -> None:
@@ -36,9 +38,6 @@ def _draw_confusion(figure: Any, axes: Any, labels: Sequence[str], confusion: Co
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the row")
     axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {confusion}")
-    pairs = [f"{count:,} × {labels[i]} as {labels[j]}" for i, j, count in confusion.most_confused(_MOST_PAIRS)]
-    if pairs:
-        axes.text(0.5, -0.3, "most confused:\n" + "\n".join(pairs), transform=axes.transAxes, ha="center", va="top")
     if len(labels) > _MOST_NAMES:
         return
     size = min(10.0, 240 / len(labels))  # points
@@ -51,6 +50,13 @@ def _draw_confusion(figure: Any, axes: Any, labels: Sequence[str], confusion: Co
         if count:
             color = "white" if shares[i, j] > 0.5 else "black"
             axes.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
+
+
+def _write_pairs(axes: Any, labels: Sequence[str], confusion: Confusion) -> None:
+    axes.axis("off")
+    pairs = confusion.most_confused(_MOST_PAIRS)
+    lines = [f"{count:,} × {labels[i]} predicted as {labels[j]}" for i, j, count in pairs]
+    axes.text(0, 1, "\n".join(["most confused:", *lines] if lines else ["no series confused"]), va="top")
 
 
 def _short(label: str) -> str:
