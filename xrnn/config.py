@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from xrnn.backend import OPERATIONS, fused_enabled
-from xrnn.ops.cells.rnn import RNNCell
+from xrnn.ops.cells import CELLS
 from xrnn.select import GPU_CHOICE, Selection, select
 
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
@@ -27,14 +27,14 @@ def config(selection: Selection | None = None) -> str:
     lines = selection_lines(selection)
     lines += [f"{what}: {value}" for what, value in backend.describe().items()]
     lines += [f"fused forms: {'on' if fused_enabled() else 'off (XRNN_FUSED=0 or use_fused(False))'}"]
-    return "\n".join([*lines, backend.explain_sizes(_EXAMPLE, "float32")])
+    return "\n".join([*lines, backend.explain_sizes(CELLS["rnn"].cell(), _EXAMPLE, "float32")])
 
 
 def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -> dict[str, Any]:
     """`config` as data for JSON.   shapes: the sizes T, N, D and H of its forms."""
-    backend, shapes = selection.backend, shapes or _EXAMPLE
+    backend, shapes, cell = selection.backend, shapes or _EXAMPLE, CELLS["rnn"].cell()
     forms = {
-        dtype: {operation: asdict(backend.explain(operation, RNNCell(), shapes, dtype)) for operation in OPERATIONS}
+        dtype: {operation: asdict(backend.explain(operation, cell, shapes, dtype)) for operation in OPERATIONS}
         for dtype in ("float32", "float64")
     }
     return {
@@ -57,7 +57,8 @@ def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None, sel
     """
     if device is None:
         shapes, backend = {"T": T, "N": N, "D": D, "H": H}, (selection or select()).backend
-        return "\n".join(backend.explain_sizes(shapes, dtype) for dtype in ("float32", "float64"))
+        cell = CELLS["rnn"].cell()
+        return "\n".join(backend.explain_sizes(cell, shapes, dtype) for dtype in ("float32", "float64"))
     gpu = importlib.import_module(GPU_CHOICE)
     if device not in gpu.DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tests.forge import little_memory
-from tests.fuzz_files import checkpoints, classifiers, layers, regressions
+from tests.fuzz_files import checkpoints, classifiers, layers, regressions, training
 from tests.fuzz_files.damage import damaged
 
 SUBJECTS: dict[str, Any] = {
@@ -25,6 +25,7 @@ SUBJECTS: dict[str, Any] = {
     "classifiers": classifiers,
     "layers": layers,
     "regressions": regressions,
+    "training": training,
 }
 ALLOWANCE = 200_000  # bytes: for headers of any kind, as Python objects
 

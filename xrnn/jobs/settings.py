@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
+from xrnn.cells import CELLS
 from xrnn.files import parse_object, quoted
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.errors import SettingsError
 
 _MAX_SIZE: Final = 2**20

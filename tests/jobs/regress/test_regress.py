@@ -20,9 +20,9 @@ from tests.jobs.models import check_gradients, check_transfers
 from tests.jobs.series.waves import write_csv
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
+from xrnn.cells import CELLS
 from xrnn.cli import main
 from xrnn.files import write_arrays
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.errors import CheckpointError, DataError
 from xrnn.jobs.picture import is_own_picture
 from xrnn.jobs.regress.data import load_with_targets

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from xrnn import cells
 from xrnn.backend import Backend
-from xrnn.jobs import cells
 from xrnn.jobs.series.batches import pack, unpack
 from xrnn.jobs.series.pooling import MeanPool
 from xrnn.layers.bidirectional import Bidirectional
@@ -62,7 +62,7 @@ class SeriesModel:
     @classmethod
     def init(cls, settings: ModelSettings, inputs: int, outputs: int, backend: Backend) -> Self:
         """New float32 weights, the same on every backend."""
-        rng, kind = np.random.default_rng(settings.seed), cells.LAYERS[settings.cell]
+        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell].layer
         layers: list[Any] = []
         for size in _input_sizes(settings, inputs):
             make = kind.init if settings.one_way else _bidirectional(kind)
@@ -75,8 +75,8 @@ class SeriesModel:
         """The model on these arrays, with the names of `named_params`. They are not copied."""
 
         def layer(name: str, reverse: bool = False) -> Any:
-            return cells.LAYERS[settings.cell](
-                *(params[f"{name}.{part}"] for part in ("Wx", "Wh", "b")), reverse=reverse
+            return cells.CELLS[settings.cell].layer(
+                *(params[f"{name}.{part}"] for part in cells.param_names(settings.cell)), reverse=reverse
             )
 
         layers: list[Any] = []
