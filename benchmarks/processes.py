@@ -111,8 +111,11 @@ def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any])
     try:
         served = make(*arguments)
         pipe.send(("result", None))
+    except ImportError as error:
+        pipe.send(("missing", str(error)))
+        return
     except Exception as error:
-        pipe.send(("missing" if isinstance(error, ImportError) else "error", f"{type(error).__name__}: {error}"))
+        pipe.send(("error", f"{type(error).__name__}: {error}"))
         return
     while True:
         method, given = pipe.recv()

@@ -31,6 +31,14 @@ from xrnn.jobs.charlm.model import CharLM
 from xrnn.typing import HostArray
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
+# A background job of a script ignores SIGINT, and `nohup` SIGHUP; a child process inherits that.
+DEFAULT_SIGNALS = """
+import signal
+for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
+    default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    signal.signal(getattr(signal, name), default)
+"""
+SIGNALLED = [sys.executable, "-c", DEFAULT_SIGNALS + XRNN[-1]]
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, FIFOs and /dev/full are POSIX's")
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -249,7 +257,7 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopp
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_saves_and_tells_how_to_go_on(text: str, whole: str, name: str) -> None:
     number = signal.Signals[name]
-    process = start(["train", text, *_RUN, "--out", "stopped"], Path("stopped"))
+    process = start(["train", text, *_RUN, "--out", "stopped"], Path("stopped"), SIGNALLED)
     process.send_signal(number)
     out, err = process.communicate()
     assert (process.returncode, err) == (128 + number, "")
@@ -299,7 +307,7 @@ def test_a_terminal_that_is_closed_saves_and_stops(text: str) -> None:
     import pty
 
     ours, theirs = pty.openpty()
-    command = [*XRNN, "train", text, *_RUN, "--out", "c", "--steps", "1000000"]
+    command = [*SIGNALLED, "train", text, *_RUN, "--out", "c", "--steps", "1000000"]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
     os.close(theirs)
     while not Path("c").exists():
@@ -777,7 +785,8 @@ def test_an_error_steers_no_terminal(text: str, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("module", ["numpy", "xrnn.backend", "typer", "rich.console", "xrnn.jobs.charlm.train"])
 def test_an_interrupt_of_the_imports_gets_one_line(module: str) -> None:
     code = f"""
-import os, signal, sys
+import os, sys
+{DEFAULT_SIGNALS}
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from xrnn.select import backend_of
@@ -39,12 +39,12 @@ def count_update(updated: Iterable[Users]) -> None:
         layer.updates += 1
 
 
-def shared_array(layers: Iterable[Any]) -> tuple[int, int, int] | None:
-    """The first array of two layers: i, k and the other layer's number, if it is `params[k]` of layer i."""
-    owner: dict[Users, int] = {}
-    for i, layer in enumerate(layers):
+def refuse_shared(layers: Mapping[Any, Any], problem: str) -> None:
+    """Raises ValueError, with the problem and its remedy, if two parameters of the layers are the same array."""
+    owner: dict[Users, str] = {}
+    for key, layer in layers.items():
         for k, param in enumerate(layer.params):
-            first = owner.setdefault(users_of(param), i) if param.size else i
-            if first != i:
-                return i, k, first
-    return None
+            name = f"params[{k}] of layers[{key!r}]"
+            first = owner.setdefault(users_of(param), name) if param.size else name
+            if first is not name:
+                raise ValueError(f"{name} is the same array as {first}, {problem}")

@@ -54,9 +54,3 @@ def test_a_training_reaches_its_accuracy(monkeypatch: pytest.MonkeyPatch) -> Non
         accuracy, seconds = classify.train(library, dataset(), settings)
         assert accuracy == 1.0
         assert seconds > 0
-
-
-def test_missing_series_are_refused_before_a_process_starts(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        classify.main(["nowhere.ts"])
-    assert "can't read nowhere.ts (No such file or directory)" in capsys.readouterr().err

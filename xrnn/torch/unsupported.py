@@ -9,7 +9,7 @@ import torch
 from torch.autograd import forward_ad
 
 DTYPES: Final = (torch.float32, torch.float64)
-PLAIN: Final = (torch.Tensor, torch.nn.Parameter)
+PLAIN: Final = frozenset((torch.Tensor, torch.nn.Parameter))
 
 
 # Bound to names here: looking them up in PyTorch's modules at each call would take as long as the calls.
