@@ -108,11 +108,12 @@ def write(results: Mapping[str, Any], path: Path) -> Path:
 
 
 def _lines(value: Any) -> str:
-    """JSON of a top-level value. Each item of a list of cases or of a nested object gets a line of its own."""
+    """JSON with a line for each item of a list of cases, and for each entry of an object that has nested entries."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n" + ",\n".join(f" {json.dumps(item)}" for item in value) + "\n]"
     if isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):
-        return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(item)}" for key, item in value.items()) + "\n}"
+        entries = ((key, _lines(item) if isinstance(item, list) else json.dumps(item)) for key, item in value.items())
+        return "{\n" + ",\n".join(f" {json.dumps(key)}: {text}" for key, text in entries) + "\n}"
     return json.dumps(value)
 
 

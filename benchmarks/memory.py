@@ -20,6 +20,7 @@ from benchmarks.cases import COMMON, Case, Problem
 from benchmarks.peers import PEERS, build
 from benchmarks.processes import Child, environment
 from benchmarks.tables import table, wide_console
+from benchmarks.worker import workers
 
 CASES: Final = tuple(Case(T=1000, N=64, D=256, H=256, cell=cell) for cell in COMMON)
 # Arrays (T, N, H) that the backward pass needs: h; h, c, i, f, g, o; h, r, u, n, z_h.
@@ -30,7 +31,9 @@ _PEERS: Final = ("xrnn", "xrnn-plain", "numpy", "torch", "onnxruntime")
 
 def measure_memory(peers: Sequence[str], cases: Sequence[Case], threads: int) -> dict[str, Any]:
     """Peaks in bytes above the inputs, by case, operation and peer."""
-    measured = [_measure(peers, case, threads) for case in cases]
+    with workers(peers, threads) as started:
+        installed = [worker.peer for worker in started]
+    measured = [_measure(installed, case, threads) for case in cases]
     return {"machine": machine.describe(threads), "dtype": "float32", "cases": measured}
 
 
@@ -54,12 +57,8 @@ def _measure(peers: Sequence[str], case: Case, threads: int) -> dict[str, Any]:
 
 
 def peak(peer: str, operation: str, case: Case, threads: int) -> int | None:
-    """The peak of one call in this process, in bytes; None if the library is missing or has no such operation."""
-    try:
-        small = build(peer, Problem(Case(T=2, N=2, D=16, H=16, cell=case.cell)), threads).calls
-    except ImportError as error:
-        print(f"left out {peer}: {error}. Remedy: pip install -e '.[bench]'", flush=True)
-        return None
+    """The peak of one call in this process, in bytes; None if the library has no such operation."""
+    small = build(peer, Problem(Case(T=2, N=2, D=16, H=16, cell=case.cell)), threads).calls
     if operation not in small:
         return None
     small[operation]()
@@ -81,7 +80,7 @@ def _status(field: str) -> int:
 
 
 def print_memory(results: dict[str, Any], console: Console) -> None:
-    columns = ["", "forward", "of h", "forward + backward", "beyond what is kept and dx", "of torch's"]
+    columns = ["", "forward", "of h", "forward + backward", "beyond kept arrays and dx", "of torch's"]
     for case in results["cases"]:
         h, kept, peaks = case["h_bytes"], case["kept_bytes"], case["peak_bytes"]
         torch = peaks["train"].get("torch")

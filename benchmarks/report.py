@@ -127,7 +127,7 @@ def _print_mean(rows: Sequence[Row], console: Console) -> None:
 
 
 def print_own(results: dict[str, Any], console: Console) -> None:
-    """pytest-benchmark's results: the median of each form; on a GPU also the device's time and the host's."""
+    """pytest-benchmark's results: the median of each form."""
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for timing in results["benchmarks"]:
         info = timing["extra_info"]
@@ -136,11 +136,8 @@ def print_own(results: dict[str, Any], console: Console) -> None:
         fused = "fused" if timing["params"]["form"] == "fused" else "plain"
         row = rows.setdefault((info["case"], info["backend"], fused), {"form": info["form"]})
         row[info["operation"]] = f"{timing['stats']['median'] * 1e6:,.1f}"
-        for part in ("event_us", "host_us"):
-            if part in info:
-                row[part] = " / ".join(filter(None, (row.get(part), f"{info[part]:,.1f}")))
-    columns = ["case", "backend", "form", *TITLES.values(), "events", "host"]
-    keys = ("form", *TITLES, "event_us", "host_us")
+    columns = ["case", "backend", "form", *TITLES.values()]
+    keys = ("form", *TITLES)
     lines = ([case, backend, *(row.get(key, "") for key in keys)] for (case, backend, _), row in rows.items())
     console.print(table("xrnn alone, microseconds", columns, lines, left=3))
 

@@ -1,7 +1,6 @@
 """xrnn alone, by pytest-benchmark: `pytest benchmarks [-k "numpy and fused and H256"]`; a minute and a half.
 
-On a GPU there are three times: pytest-benchmark's own covers a call and the wait for its result; `extra_info` has the
-device's time between two events, and the host's time to enqueue the call, in microseconds.
+On a GPU a time covers a call and the wait for its result. `benchmarks.gpu` measures the device's and the host's share.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from benchmarks.cases import ALL, OPERATIONS, Case, Problem, check
@@ -45,7 +43,6 @@ def test_rnn(benchmark: BenchmarkFixture, backend: Backend, case: Case, operatio
         benchmark.group = f"{case.name} {operation}"
         benchmark.extra_info |= {"backend": backend.name, "case": case.name, "operation": operation, "form": runs}
         if backend.name == "cupy":
-            benchmark.extra_info |= device_times(call)
             benchmark.pedantic(waiting(backend, call), rounds=20, warmup_rounds=3)
         else:
             benchmark(call)
@@ -70,17 +67,6 @@ def form_of(backend: Backend, case: Case, operation: str) -> str:
     if operation == "train":
         forms.append(backend.explain("recurrence_backward", cell, sizes, "float32").form)
     return "/".join(dict.fromkeys(forms))
-
-
-def device_times(call: Call, repeats: int = 20) -> dict[str, float]:
-    """The device's and the host's time of a call, medians in microseconds. It waits for the device before each call."""
-    from cupyx.profiler import benchmark as profile
-
-    times = profile(call, n_repeat=repeats, n_warmup=3)
-    return {
-        "event_us": float(np.median(times.gpu_times)) * 1e6,
-        "host_us": float(np.median(times.cpu_times)) * 1e6,
-    }
 
 
 def waiting(backend: Backend, call: Call) -> Call:

@@ -84,9 +84,7 @@ def test_pinned_memory_counts_as_host_memory(backend: Backend) -> None:
 def test_an_unreachable_device() -> None:
     for array, backend in [(Foreign(cp.ones(3)), get_backend("numpy")), (Elsewhere(cp.ones(3)), STANDIN)]:
         where = array.__dlpack_device__()[0]
-        words = (
-            f"Foreign on the DLPack device {where}: expected one on the CPU, or where the arrays of the {backend.name}"
-        )
+        words = f"Foreign on the DLPack device {where}: expected one on the CPU or on a device of the {backend.name}"
         with one_line(ValueError, words.replace("Foreign", type(array).__name__), "copy it to the CPU with its own"):
             asarray(array, backend=backend)
 
@@ -189,7 +187,7 @@ if GPU_PARAMS:  # else conftest.py says that tests on a GPU are left out
             pytest.skip("this PyTorch has no CUDA: pip install torch, of PyTorch's index for CUDA")
         tensor = torch.arange(6.0, device="cuda").reshape(2, 3).T
         assert address(asarray(tensor, backend="cupy")) == tensor.data_ptr()
-        with one_line(ValueError, "array is a torch.Tensor on cuda:0: expected one on the CPU, or where the arrays of"):
+        with one_line(ValueError, "array is a torch.Tensor on cuda:0: expected one on the CPU or on a device of"):
             asarray(tensor, backend="numpy")
 
 

@@ -44,7 +44,7 @@ def softmax_cross_entropy(
     mask, weight   (...), see the module; a masked target may be any integer
     class_weight   (C,): the weight of each class, such as `balanced_weights(labels)`
 
-    → loss, 0-d, in nats; dlogits (..., C), zero where the mask is False.
+    → loss, 0-d, in nats; dlogits (..., C), zero if the mask is False.
 
     Raises TypeError for other dtypes or mixed backends, ValueError for other shapes, mixed devices or negative weights,
     IndexError for a target outside [0, C). On a GPU, values are not checked.

@@ -351,8 +351,8 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     Returns the norm before scaling, 0-d, on the device: nothing waits for it. NaN in any gradient makes the norm and
     all gradients NaN. An infinite max_norm leaves the gradients unchanged.
 
-    Raises ValueError unless max_norm is positive and there are gradients, TypeError and ValueError for arrays that
-    are not float32 or float64 in one place.
+    Raises ValueError if max_norm is not positive or there are no gradients, TypeError for other arrays than float32 and
+    float64 of one backend, ValueError for two devices.
     """
     check_number("max_norm", max_norm, "a positive number", lambda max_norm: max_norm > 0)
     if not isinstance(grads, Sequence):

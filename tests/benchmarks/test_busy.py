@@ -55,18 +55,3 @@ def test_calls_that_cross_an_end_count_by_their_fraction() -> None:
     assert busy.count_calls([9.5, 10.5, 11.5, 14.5], 10.0, 12.0) == pytest.approx(0.5 + 1 + 0.5 / 3)
     assert busy.count_calls([9.0, 13.0], 10.0, 12.0) == 0.5
     assert busy.count_calls([10.0, 11.0, 12.0, 13.0], 10.0, 12.0) == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--cases", "H7777"], "--cases is H7777: expected a part of a name"),
-        (["--parts", "pause,lunch"], "argument --parts: lunch: expected some of processes, others"),
-        (["--processes", "1", "0"], "argument --processes: '0': expected a whole number of at least 1"),
-        (["--seconds", "nan"], "argument --seconds: 'nan': expected a number above 0"),
-    ],
-)
-def test_bad_arguments_are_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        busy.main(arguments)
-    assert words in capsys.readouterr().err

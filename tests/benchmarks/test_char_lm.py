@@ -56,18 +56,3 @@ def test_the_figures_are_printed_and_written(tmp_path: Path) -> None:
     for library in results["seconds"]:
         assert 3 < results["bits_per_character"][library] < 9  # two steps from a uniform guess
     assert "characters/s" in printed
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["nowhere.txt"], "nowhere.txt doesn't exist: expected a text file or a folder of them"),
-        (["--steps", "4", "--rounds", "9"], "4 steps can't be divided into 9 blocks: expected at least one for each"),
-    ],
-)
-def test_bad_arguments_are_refused_before_a_process_starts(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        char_lm.main(arguments)
-    assert words in capsys.readouterr().err

@@ -25,16 +25,3 @@ def test_partition_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     assert cell["chosen"] == "1 thread, x first"
     assert [len(times) for times in cell["microseconds"].values()] == [2] * 6
     assert "chosen / best over 1 cases" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--cases", "H7777"], "--cases is H7777: expected a part of a name"),
-        (["--rounds", "0"], "expected a whole number of at least 1"),
-    ],
-)
-def test_bad_arguments_are_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        partition.main(arguments)
-    assert words in capsys.readouterr().err

@@ -82,24 +82,22 @@ def test_a_ragged_batch_and_a_leak_are_compared_with_their_base() -> None:
     assert re.search(r"of Elman.*\n.*\n.*1\.25 \(1\.25–1\.25\)", text)
 
 
-def own(backend: str, operation: str, form: str, **extra: float) -> dict[str, Any]:
-    info = {"backend": backend, "case": CASE.name, "operation": operation, "form": form, **extra}
-    params = {"form": "plain" if form == "plain" else "fused"}
-    return {"extra_info": info, "params": params, "stats": {"median": 1e-4}}
-
-
-def test_xrnns_own_timings_tell_the_devices_time_from_the_hosts() -> None:
-    timings = {
-        "benchmarks": [
-            own("numpy", "forward", "fused"),
-            own("cupy", "forward", "group", event_us=77.0, host_us=33.0),
-            own("cupy", "train", "group/one-block", event_us=88.0, host_us=44.0),
-        ]
-    }
-    text = printed(print_own, timings)
-    assert CASE.name in text
-    assert "77.0 / 88.0" in text
-    assert "33.0 / 44.0" in text
+def test_xrnns_own_timings_have_a_row_for_each_backend_and_form() -> None:
+    timings = [
+        {
+            "extra_info": {"backend": backend, "case": CASE.name, "operation": operation, "form": form},
+            "params": {"form": "fused"},
+            "stats": {"median": median},
+        }
+        for backend, operation, form, median in (
+            ("numpy", "forward", "fused", 1e-4),
+            ("numpy", "train", "fused", 2e-4),
+            ("cupy", "forward", "group", 3e-4),
+        )
+    ]
+    text = printed(print_own, {"benchmarks": [*timings, {"extra_info": {}}]})
+    assert re.search(rf"{CASE.name} +numpy +fused +100\.0 +200\.0", text)
+    assert re.search(rf"{CASE.name} +cupy +group +300\.0", text)
 
 
 @pytest.mark.usefixtures("blank_pictures")

@@ -104,13 +104,6 @@ def test_a_run_that_ends_by_itself_is_lost_and_the_others_continue(
     assert records["lstm"].lives > 1
 
 
-@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "some"])
-def test_bad_minutes_are_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        soak.main([f"--minutes={minutes}"])
-    assert f"argument --minutes: '{minutes}': expected a number above 0" in capsys.readouterr().err
-
-
 def test_it_ends_when_all_runs_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def live(record: Record, *_: object) -> None:
         raise RuntimeError(f"{record.cell} ended")

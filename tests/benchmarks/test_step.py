@@ -33,22 +33,3 @@ def test_step_command_writes_what_the_report_renders(tmp_path: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert printed.count("parts of xrnn's call: total") == 2
     assert "LSTM, one step, N=1, D=H=64" in printed
-
-
-def test_a_report_of_nothing_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"holds no results: expected compare.json, .*; run make bench"):
-        report.main([str(tmp_path)])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--peers", "xrnn,theirs"], "argument --peers: theirs: expected some of xrnn, "),
-        (["--peers", "numpy"], "--peers has no xrnn: expected it, to compare the others with"),
-        (["--cells", "lstm,cell"], "argument --cells: cell: expected some of rnn, lstm, gru, with commas between them"),
-    ],
-)
-def test_unknown_names_are_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        step.main(arguments)
-    assert words in capsys.readouterr().err

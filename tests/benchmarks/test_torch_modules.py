@@ -40,9 +40,3 @@ def test_each_cell_of_pytorch_is_measured_in_every_size() -> None:
     for cell in ("rnn", "lstm", "gru"):
         assert [case.sizes for case in torch_modules.CASES if case.cell == cell] == list(SIZES["gru"])
     assert len(torch_modules.CASES) == 3 * len(SIZES["gru"])
-
-
-def test_a_cell_without_quick_cases_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        torch_modules.main(["--quick", "--cell", "gru"])
-    assert "--quick has no case of --cell gru: leave out one of the two options" in capsys.readouterr().err

@@ -278,4 +278,4 @@ def _decoded(value: Any, left: dict[str, HostArray], target: Backend, depth: int
         case {"array": str(name), "host": bool(host)} if len(value) == 2 and name in left:
             array = left.pop(name)
             return array if host else target.asarray(array)
-    raise ValueError("extra holds an object that is no dict, no tuple and no array")
+    raise ValueError("extra holds an unknown object: expected a dict, a tuple or an array")

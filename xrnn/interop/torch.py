@@ -60,7 +60,6 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
     """
     torch = import_torch("xrnn.from_torch")
     if type(module) in (torch.nn.Linear, torch.nn.Embedding):
-        _check_calls(module)
         return _from_table(module, type(module) is torch.nn.Linear, get_backend(backend).asarray)
     if not isinstance(module, torch.nn.RNNBase):
         raise TypeError(
@@ -140,6 +139,7 @@ def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Arr
         shapes["bias"] = rows[:1]
     state = module.state_dict()
     _check_keys(state, list(shapes))
+    _check_calls(module)
     W, *b = _values(state, shapes)
     if not is_linear:
         return Embedding(asarray(np.array(W, order="C")))

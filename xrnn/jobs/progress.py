@@ -80,7 +80,7 @@ class TrainingProgress:
         self._first, self._first_items = run.steps, run.items
         self._last_line = goal.started
         # A dumb terminal (TERM=dumb) can't redraw a bar.
-        self._has_bar = terminal.is_terminal and not terminal.is_dumb_terminal and not terminal.quiet
+        self._has_bar = terminal.is_terminal and not terminal.is_dumb_terminal and terminal.shows_notes
         self._bar = Progress(
             TextColumn("{task.fields[step]}", table_column=Column(no_wrap=True)),
             BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=_WIDEST_BAR)),

@@ -73,7 +73,7 @@ class Terminal(Console):
         stream = file or sys.stdout
         safe = stream if isinstance(stream, SafeStream) else SafeStream(stream)
         super().__init__(file=cast(TextIO, safe), highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
-        self._safe, self.quiet, self.json = safe, quiet, json
+        self._safe, self.shows_notes, self._json = safe, not quiet, json  # `Console.quiet` drops all output
 
     def say(self, text: str) -> None:
         """Print `text` without control characters."""
@@ -81,12 +81,12 @@ class Terminal(Console):
 
     def note(self, text: str) -> None:
         """Print `text` unless the terminal is quiet."""
-        if not self.quiet:
+        if self.shows_notes:
             self.say(text)
 
     def result(self, result: str | Table) -> None:
         """Print a result unless results are printed as JSON."""
-        if self.json:
+        if self._json:
             return
         if isinstance(result, str):
             self.say(result)

@@ -1,4 +1,4 @@
-"""Checkpoints come back as they were, or say what is wrong with them: before anything of their size is allocated."""
+"""Checkpoints are read back unchanged, or refused before their arrays are allocated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot[CharLMS
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("steps", [0, 2])
-def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, steps: int, cell: str) -> None:
+def test_a_checkpoint_is_read_back_bit_for_bit(tmp_path: Path, steps: int, cell: str) -> None:
     path = tmp_path / "c.safetensors"
     snapshot = example(tmp_path, steps, cell)
     CHARLM_CHECKPOINTS.save(path, snapshot)
@@ -62,8 +62,8 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     assert_equal(CHARLM_CHECKPOINTS.load(path), snapshot)
 
 
-def test_a_checkpoint_of_the_first_writer_loads(tmp_path: Path) -> None:
-    """Without the settings that came later: they are as by default."""
+def test_a_checkpoint_of_the_first_version_loads(tmp_path: Path) -> None:
+    """It lacks the later settings, which get their defaults."""
     forgery = Forgery()
     snapshot = CHARLM_CHECKPOINTS.load(forgery.write(tmp_path / "c"))
     assert snapshot.settings == CharLMSettings(hidden=3, layers=1, seq_len=4, batch=2, lr=0.01)
@@ -73,7 +73,7 @@ def test_a_checkpoint_of_the_first_writer_loads(tmp_path: Path) -> None:
         assert list(snapshot.arrays[name].shape) == written.shape
 
 
-# ---- what changed on its way ----
+# ---- damaged files ----
 
 
 def truncate(path: Path) -> None:
@@ -131,7 +131,7 @@ def empty(path: Path) -> None:
         (empty, "is not a safetensors file: expected a checkpoint; name a file that `xrnn train` wrote"),
     ],
 )
-def test_what_is_no_whole_checkpoint_is_refused(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     path = tmp_path / "c.safetensors"
     CHARLM_CHECKPOINTS.save(path, example(tmp_path))
     spoil(path)
@@ -150,7 +150,7 @@ def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     assert not CHARLM_CHECKPOINTS.wrote(tmp_path / "c")
 
 
-# ---- what was written to look right: the digest is ----
+# ---- forged files: their digest is right ----
 
 
 def settings(**changes: object) -> Callable[[Forgery], None]:
@@ -163,6 +163,10 @@ def settings_text(text: str) -> Callable[[Forgery], None]:
 
 def step(text: str) -> Callable[[Forgery], None]:
     return lambda forgery: setattr(forgery, "step", text)
+
+
+def picture(text: str) -> Callable[[Forgery], None]:
+    return lambda forgery: forgery.metadata.update(picture=text)
 
 
 def array(name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Callable[[Forgery], None]:
@@ -215,6 +219,9 @@ FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
     "no settings": (settings_text(""), "has settings of no run (they are no JSON: expected an object)"),
     "deep JSON": (settings_text("[" * 100_000), "has settings of no run (they are no JSON: expected an object)"),
     "long JSON": (settings_text("9" * 5000), "has settings of no run (they are no JSON: expected an object)"),
+    "a picture of no strings": (picture('{"name": "p.png", "sha256": 7}'), "has picture of no run (they are another"),
+    "half a picture": (picture('{"name": "p.png"}'), "has picture of no run (they are another object: expected the"),
+    "a picture without JSON": (picture("p.png"), "has picture of no run (they are no JSON: expected an object)"),
     "a list": (settings_text("[1, 2]"), "has settings of no run (they are a list: expected an object)"),
     "a negative step": (step("-2"), "has step -2: expected a whole number of at least 0"),
     "a step in words": (step("two"), "has step two: expected a whole number of at least 0"),
@@ -231,13 +238,28 @@ FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
+def test_a_forged_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
     forge, words = FORGED[name]
     forgery = Forgery()
     forge(forgery)
     path = forgery.write(tmp_path / "c")
     with little_memory(path, 50_000), one_line(CheckpointError, str(path), words):
         CHARLM_CHECKPOINTS.load(path)
+
+
+@pytest.mark.parametrize("value", [-1e-5, 0.0, 1e39])
+def test_the_lowest_and_the_highest_loss_are_read(tmp_path: Path, value: float) -> None:
+    forgery = Forgery()
+    losses(value)(forgery)
+    assert (CHARLM_CHECKPOINTS.load(forgery.write(tmp_path / "c")).arrays["losses"] == value).all()
+
+
+@pytest.mark.parametrize("value", [np.nextafter(-1e-5, -1), np.nextafter(1e39, 2e39)])
+def test_a_loss_beyond_them_is_refused(tmp_path: Path, value: float) -> None:
+    forgery = Forgery()
+    losses(value)(forgery)
+    with one_line(CheckpointError, "holds losses of no run: expected 0 to 1e+39"):
+        CHARLM_CHECKPOINTS.load(forgery.write(tmp_path / "c"))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -11,7 +11,7 @@ import numpy as np
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
-from xrnn.jobs.charlm.corpus import Corpus, load_corpus
+from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.sample import generate, readable
 from xrnn.jobs.checkpoint import Checkpoints
@@ -37,7 +37,9 @@ class TrainJob(Job[CharLMTrainer]):
     picture: ClassVar[str] = "loss curve"
 
     def load(self, settings: CharLMSettings) -> Corpus:
-        return load_corpus(self.paths)
+        corpus = load_corpus(self.paths)
+        Streams(corpus.train, settings.seq_len, settings.batch)  # raises DataError if the text is too short
+        return corpus
 
     def report(self, trainer: CharLMTrainer, checkpoint: Path, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """The loss on held-out text, and a sample."""
