@@ -102,7 +102,7 @@ def test_dropout_continues_with_the_next_step(tmp_path: Path) -> None:
     own = Recurrent.init(Scaled(1), D, H, rng=0)
     own.forward(x)
     save(tmp_path / "own", own)
-    assert load(tmp_path / "own", cells={"Scaled": Scaled}).step == 1
+    assert load(tmp_path / "own", cells={"Scaled": Scaled}).forward_calls == 1
 
 
 def test_a_loaded_layer_can_be_trained(tmp_path: Path) -> None:
