@@ -25,12 +25,13 @@ from benchmarks.runs import Run, XrnnRun
 from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
-from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs
-from xrnn.jobs.classify.data import Dataset, load_dataset
-from xrnn.jobs.classify.evaluate import probabilities
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
+from xrnn.jobs.classify.data import LabelledSeries, load_labelled
 from xrnn.jobs.classify.model import Classifier
 from xrnn.jobs.series.batches import Batches, unpack
+from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.series_trainer import default_epochs
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
@@ -40,12 +41,12 @@ _CHANNELS: Final = 12
 _LONGEST: Final = 100
 
 
-def _xrnn(data: Dataset, settings: ClassifierSettings) -> Run:
+def _xrnn(data: LabelledSeries, settings: ClassifierSettings) -> Run:
     return XrnnRun(ClassifierTrainer(settings, data, get_backend("numpy")))
 
 
 class TorchRun:
-    def __init__(self, data: Dataset, settings: ClassifierSettings) -> None:
+    def __init__(self, data: LabelledSeries, settings: ClassifierSettings) -> None:
         torch, self.version = runs.torch_for(settings)
         self._torch, self._settings, self._data = torch, settings, data
         self._batches = _batches(data, settings)
@@ -82,7 +83,7 @@ class TorchRun:
         return runs.with_weights(model, weights)
 
 
-LIBRARIES: Final[dict[str, Callable[[Dataset, ClassifierSettings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
+LIBRARIES: Final[dict[str, Callable[[LabelledSeries, ClassifierSettings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
 
 
 def compare(paths: Sequence[Path], rounds: int, updates: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
@@ -125,26 +126,25 @@ def report(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def noise_set(lengths: Sequence[int]) -> Dataset:
+def noise_set(lengths: Sequence[int]) -> LabelledSeries:
     """Series of noise with these lengths."""
     rng = np.random.default_rng(0)
     series = [Series(rng.standard_normal((T, _CHANNELS)), str(i % 9), "noise") for i, T in enumerate(lengths)]
-    return Dataset(series, series, [str(i) for i in range(9)], "noise")
+    return LabelledSeries(series, series, [], [str(i) for i in range(9)], "noise")
 
 
-def _batches(data: Dataset, settings: ClassifierSettings) -> Batches:
+def _batches(data: LabelledSeries, settings: ClassifierSettings) -> Batches:
     """The batches of xrnn's trainer, for every library."""
     return ClassifierTrainer(settings, data, get_backend("numpy")).batches
 
 
-def _accuracy(model: Classifier, data: Dataset) -> float:
-    trainer = ClassifierTrainer(model.settings, data, get_backend("numpy"), model=model)
-    scaled = [trainer.scale.apply(series.values) for series in data.test]
-    predicted: HostArray = probabilities(model, scaled).argmax(axis=1)
-    return float(np.mean([data.labels[i] == series.label for i, series in zip(predicted, data.test, strict=True)]))
+def _accuracy(model: Classifier, data: LabelledSeries) -> float:
+    scale = Scale.of(series.values for series in data.train)
+    predicted: HostArray = model.outputs([scale.apply(series.values) for series in data.test]).argmax(axis=1)
+    return float(np.mean(predicted == data.targets(data.test)))
 
 
-def train(library: str, data: Dataset, settings: ClassifierSettings) -> tuple[float, float]:
+def train(library: str, data: LabelledSeries, settings: ClassifierSettings) -> tuple[float, float]:
     """Train with the default number of updates → the accuracy, and the seconds."""
     start = time.perf_counter()
     run = LIBRARIES[library](data, settings)
@@ -158,7 +158,7 @@ class _Job:
     def __init__(self, library: str, settings: ClassifierSettings, paths: Sequence[Path]) -> None:
         self._library, self._settings = library, settings
         self._sets = {
-            GIVEN: load_dataset(paths, settings.seed),
+            GIVEN: load_labelled(paths, settings.seed),
             FULL: noise_set([_LONGEST] * _COUNT),
             RAGGED: noise_set(np.random.default_rng(1).integers(1, _LONGEST + 1, _COUNT).tolist()),
         }
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=0, help="trainings of each library (default: %(default)s)")
     runs.add_options(parser, "gru")
     options = parser.parse_args(arguments)
-    runs.check_data(parser, lambda: load_dataset(options.paths, ClassifierSettings().seed))
+    runs.check_data(parser, lambda: load_labelled(options.paths, ClassifierSettings().seed))
     machine.print_version()
     results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
     if options.json:
