@@ -14,18 +14,19 @@ import numpy as np
 
 import xrnn
 from tests import problems
+from xrnn import cells
 from xrnn.backend import Backend
 from xrnn.typing import HostArray
 
 OPERATIONS: Final = ("step", "forward", "train")
 # By cell: how many gates' columns Wx and Wh have, and how many elements a unit has in b.
-GATES: Final = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4), "leak": (1, 1)}
-COMMON: Final = ("rnn", "lstm", "gru")  # those that PyTorch has as well
+GATES: Final = {name: (len(cells.cell_of(name).from_x), cells.cell_of(name).pre) for name in cells.CELLS} | {
+    "leak": (1, 1)
+}
+COMMON: Final = tuple(name for name, row in cells.CELLS.items() if row.torch)  # those that PyTorch has as well
 LEAK: Final = 0.3
 LAYERS: Final[dict[str, Any]] = {
-    "rnn": xrnn.RNN,
-    "lstm": xrnn.LSTM,
-    "gru": xrnn.GRU,
+    **{name: row.layer for name, row in cells.CELLS.items()},
     "leak": partial(xrnn.RNN, leak=LEAK),
 }
 

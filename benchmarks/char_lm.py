@@ -23,8 +23,8 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.runs import Run, XrnnRun, add_options, insist_on_data, rate_lines, torch_for, with_weights
 from benchmarks.turns import in_turns, workers
+from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
@@ -69,7 +69,7 @@ class TorchRun:
         settings = self._settings
         weights = (
             self._embedding.weight.detach().numpy(),
-            *from_torch(np, CELLS[settings.cell], *(p.detach().numpy() for p in self._rnn.parameters())),
+            *from_torch(np, cell_of(settings.cell), *(p.detach().numpy() for p in self._rnn.parameters())),
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )

@@ -24,8 +24,8 @@ from benchmarks import machine
 from benchmarks.ratios import ratio
 from benchmarks.runs import Run, XrnnRun, add_options, insist_on_data, rate_lines, torch_for, with_weights
 from benchmarks.turns import in_turns, workers
+from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs
 from xrnn.jobs.classify.data import Dataset, load_dataset
@@ -75,8 +75,8 @@ class TorchRun:
         settings, data = self._settings, self._data
         parameters = [p.detach().numpy() for p in self._rnn.parameters()]
         weights = (
-            *from_torch(np, CELLS[settings.cell], *parameters[:4]),
-            *from_torch(np, CELLS[settings.cell], *parameters[4:]),
+            *from_torch(np, cell_of(settings.cell), *parameters[:4]),
+            *from_torch(np, cell_of(settings.cell), *parameters[4:]),
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import xrnn
 from benchmarks import machine
 from benchmarks.ratios import quartiles, ratio
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.settings import Settings
 from xrnn.typing import HostArray

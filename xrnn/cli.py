@@ -17,9 +17,9 @@ import typer.core
 
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
+from xrnn.cells import CELLS
 from xrnn.config import explain_sizes, selection_lines, show_config
 from xrnn.files import printable
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.model import CharLM

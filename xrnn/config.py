@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from xrnn.backend import fused_enabled
+from xrnn.ops.cells import CELLS
 from xrnn.select import GPU_CHOICE, Selection, select
 
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
@@ -23,7 +24,7 @@ def config() -> str:
     lines = selection_lines(selection)
     lines += [f"{what}: {value}" for what, value in backend.describe().items()]
     lines += [f"fused forms: {'on' if fused_enabled() else 'off (XRNN_FUSED=0 or use_fused(False))'}"]
-    return "\n".join([*lines, backend.explain_sizes(_EXAMPLE, "float32")])
+    return "\n".join([*lines, backend.explain_sizes(CELLS["rnn"].cell(), _EXAMPLE, "float32")])
 
 
 def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None) -> str:
@@ -35,7 +36,9 @@ def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None) -> 
     """
     if device is None:
         shapes = {"T": T, "N": N, "D": D, "H": H}
-        return "\n".join(select().backend.explain_sizes(shapes, dtype) for dtype in ("float32", "float64"))
+        return "\n".join(
+            select().backend.explain_sizes(CELLS["rnn"].cell(), shapes, dtype) for dtype in ("float32", "float64")
+        )
     gpu = importlib.import_module(GPU_CHOICE)
     if device not in gpu.DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")

@@ -96,11 +96,13 @@ class ArrayFile:
         if (found := self.metadata.get("version", "none")) != version:
             raise FileError(f"{self.name} has version {quoted(found)}: expected {version}; use the xrnn that wrote it")
 
-    def check_floats(self) -> None:
-        """Refuse arrays that are not float32 or float64.   Raises FileError."""
+    def check_dtypes(self, *allowed: str) -> None:
+        """Raises FileError for an array of another dtype than these, by their names in safetensors files."""
         for name in self._opened.keys():  # noqa: SIM118
-            if (dtype := str(self._opened.get_slice(name).get_dtype())) not in ("F32", "F64"):
-                raise FileError(f"{self.name} holds {quoted(name)} as {dtype}: expected F32 or F64; use another copy")
+            if (dtype := str(self._opened.get_slice(name).get_dtype())) not in allowed:
+                raise FileError(
+                    f"{self.name} holds {quoted(name)} as {dtype}: expected {' or '.join(allowed)}; use another copy"
+                )
 
     def check(self, expected: Mapping[str, Spec]) -> None:
         """Compare the header with `expected`: the same names, each of its shape and dtype.   Raises FileError."""

@@ -34,3 +34,14 @@ def count_update(updated: Iterable[Users]) -> None:
     """Add one to the `updates` of each layer that uses an updated array. A `backward` compares this count."""
     for layer in {layer for users in updated for ref in users.layers if (layer := ref()) is not None}:
         layer.updates += 1
+
+
+def shared_array(layers: Iterable[Any]) -> tuple[int, int, int] | None:
+    """The first array of two layers: i, k and the other layer's number, if it is `params[k]` of layer i."""
+    owner: dict[Users, int] = {}
+    for i, layer in enumerate(layers):
+        for k, param in enumerate(layer.params):
+            first = owner.setdefault(users_of(param), i) if param.size else i
+            if first != i:
+                return i, k, first
+    return None

@@ -117,8 +117,8 @@ class CupyBackend(Backend):
             chosen.form, f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction, the best of {count} candidates"
         )
 
-    def explain_sizes(self, shapes: Mapping[str, int], dtype: Any) -> str:
-        forms = super().explain_sizes(shapes, dtype)
+    def explain_sizes(self, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
+        forms = super().explain_sizes(cell, shapes, dtype)
         return f"{forms}\n{table(self.launcher.device(), dtype, *(shapes[letter] for letter in 'TNDH'))}"
 
     def describe(self) -> dict[str, str]:

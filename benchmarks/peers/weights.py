@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.cases import Problem
+from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import TorchWeights, to_torch
-from xrnn.jobs.cells import CELLS
 from xrnn.typing import HostArray
 
 # By cell, where ONNX's gates are among ours: i o f c, and z r h.
@@ -21,7 +21,7 @@ _ONNX_ORDER: Final = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
 
 def for_torch(problem: Problem) -> TorchWeights:
     """weight_ih (G·H, D), weight_hh (G·H, H), bias_ih, bias_hh (G·H,), in the order of a module's parameters."""
-    return to_torch(np, CELLS[problem.case.cell], *problem.weights)
+    return to_torch(np, cell_of(problem.case.cell), *problem.weights)
 
 
 def gradients_of_torch(problem: Problem, gradients: tuple[Any, ...]) -> tuple[Any, ...]:

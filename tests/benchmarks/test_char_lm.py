@@ -14,7 +14,7 @@ import xrnn.torch
 from benchmarks import char_lm
 from tests.benchmarks.training import assert_both_learn_alike
 from tests.jobs.charlm.texts import write_text
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.corpus import load_corpus
 

@@ -14,7 +14,7 @@ from benchmarks import classify
 from tests.benchmarks.training import assert_both_learn_alike
 from tests.jobs.classify.tiny import dataset
 from tests.jobs.series.waves import waves, write_ts
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,19 @@ from torch.nn.utils import parametrizations, parametrize, prune
 import xrnn.torch
 from tests.errors import one_line
 from tests.interop.alike import assert_alike
-from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Recurrent, Stack, from_torch, get_backend, to_numpy, to_torch
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Recurrent,
+    Stack,
+    from_torch,
+    get_backend,
+    to_numpy,
+    to_torch,
+)
 from xrnn.backend import Backend
 from xrnn.interop import torch_weights
 from xrnn.ops.cells.lstm import LSTMCell
@@ -358,7 +370,7 @@ WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
         TypeError,
         "layer is a NoneType: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of the",
     ),
-    "linear": (Linear.init(2, 3), TypeError, "layer is a xrnn.layers.linear.Linear: expected RNN, LSTM, GRU"),
+    "dropout": (Dropout(0.5), TypeError, "layer is a xrnn.layers.dropout.Dropout: expected RNN, LSTM, GRU"),
     "a subclass": (MyGRU.init(2, 3), TypeError, "MyGRU: expected RNN, LSTM, GRU"),
     "a cell": (Recurrent.init(LSTMCell(), 2, 3), TypeError, "Recurrent: expected RNN, LSTM, GRU"),
     "a Stack of Stacks": (

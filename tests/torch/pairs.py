@@ -23,6 +23,13 @@ def pair(kind: str, *sizes: int, **options: Any) -> tuple[Any, Any]:
     return theirs, ours
 
 
+def accelerated(kind: str, *sizes: int, **options: Any) -> Any:
+    """PyTorch's module, accelerated."""
+    module = getattr(nn, kind)(*sizes, **options)
+    assert xrnn.torch.accelerate(module) == [""]
+    return module
+
+
 def states_of(module: Any, rows: int | None) -> Any:
     """Random initial states for a batch, or, for None, unbatched."""
     count = module.num_layers * (2 if module.bidirectional else 1)

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 import xrnn.torch
+from tests.errors import one_line
 from tests.needs import DWEIGHTS, DX, NEITHER, noted
 from tests.torch.conftest import Fallbacks
 from tests.torch.pairs import KINDS, agree, everything, pair, states_of
@@ -66,9 +67,9 @@ def test_gradients_without_memory_of_their_own_are_taken_by_pytorch(kind: str, f
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     negated = torch.randn(5, 2, 4, dtype=torch.complex128).conj().imag
     for dh, batched, why in [
-        (torch.randn(3, 5, 2, 4, dtype=torch.float64), True, "many gradients are taken at once"),
-        (negated, False, "what arrives is not laid out as it reads"),
-        (torch._efficientzerotensor((5, 2, 4), dtype=torch.float64), False, "what arrives is zeros without memory"),
+        (torch.randn(3, 5, 2, 4, dtype=torch.float64), True, "many gradients are computed at once"),
+        (negated, False, "the gradient is sparse, or its values in memory are negated"),
+        (torch._efficientzerotensor((5, 2, 4), dtype=torch.float64), False, "the gradient is zeros without memory"),
     ]:
         got, want = (
             torch.autograd.grad(m(x)[0], [x, *m.parameters()], dh, is_grads_batched=batched) for m in (ours, theirs)
@@ -80,7 +81,7 @@ def test_gradients_without_memory_of_their_own_are_taken_by_pytorch(kind: str, f
     many = torch.randn(3, 1, 2, 4, dtype=torch.float64)
     got, want = (torch.autograd.grad(final, x, many, is_grads_batched=True) for final in finals)
     agree(list(got), list(want))
-    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: many gradients are taken at once"]
+    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: many gradients are computed at once"]
     many = torch.randn(3, 5, 2, 4, dtype=torch.float64)
     got, want = (torch.vmap(functools.partial(torch.autograd.grad, m(x)[0], x))(many) for m in (ours, theirs))
     agree(list(got), list(want))
@@ -303,6 +304,48 @@ def test_backward_reads_the_weights_that_hooks_have_kept(kind: str) -> None:
         for p in ours.parameters():
             p.mul_(2)
     agree([torch.autograd.grad(h, x)[0]], [want])
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_backward_reads_the_weights_of_the_forward(kind: str, again: bool, fallbacks: Fallbacks) -> None:
+    """`weight.data = …` gives a Parameter other storage; PyTorch counts no change of the old one."""
+    theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+
+    def grads(module: Any, change: bool) -> list[torch.Tensor]:
+        leaves = [x, *module.parameters()]
+        loss = module(x)[0].pow(2).sum()
+        if change:
+            for p in module.parameters():
+                p.data = p.data * 2
+        first = torch.autograd.grad(loss, leaves, create_graph=again)
+        return [*first, *torch.autograd.grad(sum(g.pow(2).sum() for g in first), leaves)] if again else list(first)
+
+    want = grads(ours, change=False)
+    agree(grads(ours, change=True), want)
+    agree(want, grads(theirs, change=False))
+    assert len(fallbacks.take()) == (2 if again else 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_too_little_memory_is_a_runtime_error_as_in_pytorch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that then try a smaller batch catch RuntimeError and look for PyTorch's words."""
+    module, x = getattr(xrnn.torch, kind)(3, 4), torch.randn(5, 2, 3)
+    h = module(x)[0].sum()
+
+    def full(*arguments: Any) -> Any:
+        raise MemoryError("Unable to allocate 8 EiB")
+
+    for name in ("infer", "recurrence_forward", "recurrence_backward"):
+        monkeypatch.setattr(get_backend("numpy"), name, full)
+    words = ("DefaultCPUAllocator: can't allocate memory for", "Unable to allocate 8 EiB", "use a smaller batch")
+    with one_line(RuntimeError, *words):
+        module(x)
+    with torch.no_grad(), one_line(RuntimeError, *words):
+        module(x)
+    with one_line(RuntimeError, *words):
+        h.backward()
 
 
 def test_a_graph_that_is_kept_gives_its_gradients_twice() -> None:

@@ -24,6 +24,8 @@ class Standin:
     def array(self, tensor: torch.Tensor) -> Array:
         return STANDIN.asarray(tensor.detach().numpy())
 
+    weight = array
+
     def tensor(self, array: Array) -> torch.Tensor:
         return torch.from_numpy(np.array(STANDIN.to_numpy(array)))
 

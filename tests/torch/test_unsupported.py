@@ -42,9 +42,9 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "grad": (lambda m: torch.func.grad(lambda x: m(x)[0].sum())(X), "a transform of torch.func"),
     "dispatch mode": (counted, "a TorchDispatchMode is active"),
     "forward mode": (dual, "forward-mode differentiation is active"),
-    "half precision": (lambda m: m.to(torch.bfloat16)(X.bfloat16())[0], "the input is torch.bfloat16"),
+    "half precision": (lambda m: m.to(torch.bfloat16)(X.bfloat16())[0], "no kernel computes in torch.bfloat16"),
     "meta": (lambda m: m.to("meta")(X.to("meta"))[0].shape, "xrnn has no backend for the device meta"),
-    "a subclass": (lambda m: m(X.as_subclass(Watched))[0], "the input is a Watched, no plain tensor"),
+    "a subclass": (lambda m: m(X.as_subclass(Watched))[0], "the input is a Watched, not a plain tensor"),
     "trace": (lambda m: torch.jit.trace(m, X)(X)[0], "the model is being traced"),
 }
 
@@ -69,14 +69,64 @@ def test_a_weight_that_has_become_a_subclass(fallbacks: Fallbacks) -> None:
         ours(X)
         ours._parameters["weight_hh_l0"] = ours.weight_hh_l0.as_subclass(Watched)
         assert torch.equal(ours(X)[0], theirs(X)[0])
-    assert fallbacks.take() == ["GRU runs in PyTorch: a weight is a Watched, no plain tensor"]
+    assert fallbacks.take() == ["GRU runs in PyTorch: a weight is a Watched, not a plain tensor"]
+
+
+def _values(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], object]:
+    """Give a weight other values: a view of the same memory, which is at the same address with the same strides."""
+    return lambda m: setattr(m.weight_hh_l0.requires_grad_(False), "data", change(m.weight_hh_l0.data))
+
+
+def _set(name: str, value: Any) -> Callable[[Any], object]:
+    return lambda m: setattr(m, name, value)
+
+
+CHANGED: dict[str, tuple[Callable[[Any], object], str]] = {
+    "negated": (_values(torch._neg_view), "weight_hh_l0 is sparse, or its values in memory are negated"),
+    "integers": (_values(lambda w: w.view(torch.int32)), "weight_hh_l0 is torch.int32 on cpu, the input torch.float"),
+    "one layer fewer": (_set("num_layers", 1), "it has 8 weights, but num_layers=1, bidirectional=False"),
+    "one layer more": (_set("num_layers", 3), "it has 8 weights, but num_layers=3"),
+    "directions": (_set("bidirectional", True), "it has 8 weights, but num_layers=2, bidirectional=True"),
+    "no bias": (_set("bias", False), "it has 8 weights, but num_layers=2, bidirectional=False and bias=False need 4"),
+    "hidden size": (_set("hidden_size", 5), "weight_ih_l0 is (12, 3), not (15, 3)"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_change_after_the_first_call_is_seen(name: str, fallbacks: Fallbacks) -> None:
+    """PyTorch computes with what changed, or refuses it with an error of its own."""
+    change, why = CHANGED[name]
+    outcomes = []
+    for module in pair("GRU", 3, 4, 2):
+        with torch.no_grad():
+            module(X)
+            change(module)
+            try:
+                outcomes.append(("result", module(X)[0].tolist()))
+            except Exception as error:
+                outcomes.append((type(error).__name__, str(error)))
+    assert outcomes[1] == outcomes[0]
+    (reason,) = fallbacks.take()
+    assert reason.startswith(f"GRU runs in PyTorch: {why}")
+
+
+@pytest.mark.parametrize("freed", ["the input", "weight_hh_l0"])
+def test_freed_storage(freed: str, fallbacks: Fallbacks) -> None:
+    """PyTorch refuses it; an array of it would have no address."""
+    theirs, ours = pair("GRU", 3, 4)
+    for module in (theirs, ours):
+        x = X.clone()
+        (x if freed == "the input" else module.weight_hh_l0).untyped_storage().resize_(0)
+        with pytest.raises(RuntimeError):
+            module(x)
+    assert fallbacks.take() == [f"GRU runs in PyTorch: the storage of {freed} was freed"]
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_projections(fallbacks: Fallbacks) -> None:
     theirs, ours = pair("LSTM", 3, 4, proj_size=2)
     assert torch.equal(ours(X)[0], theirs(X)[0])
-    assert fallbacks.take() == ["LSTM runs in PyTorch: it has proj_size"]
+    assert fallbacks.take() == ["LSTM runs in PyTorch: it has proj_size=2"]
 
 
 def test_without_kernels(fallbacks: Fallbacks, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,18 +61,14 @@ def load(
     Raises ValueError for a file that can't be read, is damaged or of another kind, or holds anything else than the
     arrays of the layer that it describes, and for a cell that `cells` doesn't make; TypeError where `cells` is no dict.
     """
-    if not isinstance(cells, Mapping | None):
-        raise TypeError(
-            f"cells is a {kind_of(cells)}: expected a dict from the name of a cell to its class, as "
-            "{'MyCell': MyCell}"
-        )
+    check_cells(cells)
     target = get_backend(backend)
     with open_arrays(Path(path), _WANTED) as file:
         file.check_format(_FORMAT, _VERSION)
-        file.check_floats()
+        file.check_dtypes("F32", "F64")
         arrays = file.read()
         text = file.metadata.get("layer", "")
-    _warn_of_nan(file.name, arrays)
+    warn_of_nan(file.name, arrays)
     moved = {name: target.asarray(array) for name, array in arrays.items()}
     try:
         if len(text) > _LONGEST:
@@ -86,7 +82,16 @@ def load(
         ) from error
 
 
-def _warn_of_nan(name: str, arrays: Mapping[str, HostArray]) -> None:
+def check_cells(cells: Any) -> None:
+    """Raises TypeError unless `cells` is a dict or None."""
+    if not isinstance(cells, Mapping | None):
+        raise TypeError(
+            f"cells is a {kind_of(cells)}: expected a dict from the name of a cell to its class, as "
+            "{'MyCell': MyCell}"
+        )
+
+
+def warn_of_nan(name: str, arrays: Mapping[str, HostArray]) -> None:
     for array_name, array in arrays.items():
         if not np.isfinite(array).all():
             warnings.warn(

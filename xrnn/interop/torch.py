@@ -1,32 +1,30 @@
-"""Layers from PyTorch's recurrent modules, and PyTorch's modules from layers."""
+"""Layers from PyTorch's modules, and PyTorch's modules from layers: recurrent ones, Linear and Embedding."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.cells import CELLS
 from xrnn.install import install_hint
 from xrnn.interop import torch_weights
 from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.embedding import Embedding
 from xrnn.layers.gru import GRU
-from xrnn.layers.lstm import LSTM
+from xrnn.layers.linear import Linear
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
-from xrnn.ops.cell import Cell
 from xrnn.select import get_backend, kind_of, to_numpy
-from xrnn.typing import HostArray
+from xrnn.typing import Array, HostArray
 
-# PyTorch's `mode` of a module → the layer, and what else its constructor is told.
+# PyTorch's `mode` of a module → the layer, and the options of its constructor.
 _LAYERS: Final[Mapping[str, tuple[Any, dict[str, Any]]]] = {
-    "RNN_TANH": (RNN, {"nonlinearity": "tanh"}),
-    "RNN_RELU": (RNN, {"nonlinearity": "relu"}),
-    "LSTM": (LSTM, {}),
-    "GRU": (GRU, {}),
+    mode: (row.layer, options) for row in CELLS.values() for mode, options in row.torch.items()
 }
 _OURS: Final = ["xrnn", "torch"]  # where PyTorch's modules on xrnn's kernels lie
 
@@ -50,6 +48,9 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
 
     backend   where the arrays go: by default the selected one
 
+    A torch.nn.Linear becomes a Linear, a torch.nn.Embedding an Embedding; the row of its `padding_idx` is an ordinary
+    row there, which training changes.
+
     One layer of one direction becomes an RNN, LSTM or GRU, both directions a Bidirectional, several layers a Stack,
     with the module's dropout between them. Layers are time-first whatever `batch_first` was, and always have a bias:
     zeros where the module has none, else the sum of PyTorch's two. Warns where a weight is NaN or infinite.
@@ -58,10 +59,12 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
     dict with other keys than such a module's, weights of other shapes or without values, ImportError without PyTorch.
     """
     torch = import_torch("xrnn.from_torch")
+    if type(module) in (torch.nn.Linear, torch.nn.Embedding):
+        return _from_table(module, type(module) is torch.nn.Linear, get_backend(backend).asarray)
     if not isinstance(module, torch.nn.RNNBase):
         raise TypeError(
             f"module is a {kind_of(module)}: expected torch.nn.RNN, LSTM or GRU; pick these out of a larger model, and "
-            "load a state dict into one first"
+            "load a state dict into one first; Linear and Embedding are taken as well"
         )
     if module.proj_size:
         raise ValueError(f"module has proj_size={module.proj_size}: expected proj_size=0; no layer of xrnn projects h")
@@ -83,7 +86,9 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
     layers: list[Any] = []
     for (layer, reverse), its_names in zip(places, names, strict=True):
         D = module.hidden_size * len(ways) if layer else module.input_size
-        weights = torch_weights.from_torch(np, cell, *_values(state, its_names, cell, D, module.hidden_size))
+        into_x, into_h = (len(blocks) * module.hidden_size for blocks in (cell.from_x, cell.from_h))
+        shapes = (into_x, D), (into_h, module.hidden_size), (into_x,), (into_h,)
+        weights = torch_weights.from_torch(np, cell, *_values(state, dict(zip(its_names, shapes, strict=False))))
         arrays = (target.asarray(np.array(weight, order="C")) for weight in weights)
         layers.append(cls(*arrays, **options, reverse=reverse))
     if module.bidirectional:
@@ -101,12 +106,32 @@ def _check_keys(state: Mapping[str, Any], expected: list[str]) -> None:
         )
 
 
-def _values(state: Mapping[str, Any], names: tuple[str, ...], cell: Cell, D: int, H: int) -> list[HostArray]:
+def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Array]) -> Linear | Embedding:
+    """The Linear or Embedding of PyTorch's."""
+    if not is_linear and module.max_norm is not None:
+        raise ValueError(
+            f"module has max_norm={module.max_norm}: expected max_norm=None; no layer of xrnn scales its rows"
+        )
+    rows = (module.out_features, module.in_features) if is_linear else (module.num_embeddings, module.embedding_dim)
+    shapes: dict[str, tuple[int, ...]] = {"weight": rows}
+    if is_linear and module.bias is not None:
+        shapes["bias"] = rows[:1]
+    state = module.state_dict()
+    _check_keys(state, list(shapes))
+    W, *b = _values(state, shapes)
+    if not is_linear:
+        return Embedding(asarray(np.array(W, order="C")))
+    bias = np.array(b[0]) if b else np.zeros(rows[0], W.dtype)
+    return Linear(asarray(np.array(W.T, order="C")), asarray(bias))
+
+
+def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[HostArray]:
     """PyTorch's weights on the host, checked.   Raises TypeError for another dtype, ValueError for another shape."""
-    into_x, into_h, values = len(cell.from_x) * H, len(cell.from_h) * H, []
-    for name, shape in zip(names, [(into_x, D), (into_h, H), (into_x,), (into_h,)], strict=False):
+    values: list[HostArray] = []
+    first = str(state[next(iter(shapes))].dtype)
+    for name, shape in shapes.items():
         tensor = state[name].detach()
-        dtype, first = str(tensor.dtype), str(state[names[0]].dtype)
+        dtype = str(tensor.dtype)
         if dtype not in ("torch.float32", "torch.float64") or dtype != first:
             raise TypeError(
                 f"{name} of module has dtype {dtype}: expected torch.float32 or torch.float64, the same of all; use "
@@ -114,7 +139,7 @@ def _values(state: Mapping[str, Any], names: tuple[str, ...], cell: Cell, D: int
             )
         if tuple(tensor.shape) != shape:
             raise ValueError(
-                f"{name} of module has shape {tuple(tensor.shape)}: expected {shape}, by its input_size and hidden_size"
+                f"{name} of module has shape {tuple(tensor.shape)}: expected {shape}, by its sizes"
                 "; make a module of these sizes, and load the weights into it"
             )
         if tensor.is_meta:
@@ -129,9 +154,10 @@ def _values(state: Mapping[str, Any], names: tuple[str, ...], cell: Cell, D: int
 
 
 def to_torch(layer: Any) -> Any:
-    """The torch.nn.RNN, LSTM or GRU that computes what the layer computes, with copies of its weights, on the CPU.
+    """PyTorch's module that computes what the layer computes, with copies of its weights, on the CPU.
 
-    layer   RNN, LSTM, GRU, a Bidirectional of two, or a Stack of such that are alike in kind and hidden size
+    layer   RNN, LSTM, GRU, a Bidirectional of two, a Stack of such that are alike in kind and hidden size, Linear, or
+            Embedding
 
     The module is time-first and has PyTorch's two biases: one is the layer's, the other zeros, but for the candidate of
     GRU, which has both. Its dropout is the Stack's.
@@ -140,6 +166,8 @@ def to_torch(layer: Any) -> Any:
     reverse layer alone, layers of several kinds or sizes; ImportError without PyTorch.
     """
     torch = import_torch("xrnn.to_torch")
+    if type(layer) in (Linear, Embedding):
+        return _to_table(torch, layer)
     layers = layer.layers if type(layer) is Stack else [layer]
     rows: list[list[Any]] = [each.layers if type(each) is Bidirectional else [each] for each in layers]
     mode = _common_mode(rows)
@@ -169,6 +197,17 @@ def to_torch(layer: Any) -> Any:
     return module
 
 
+def _to_table(torch: Any, layer: Linear | Embedding) -> Any:
+    """PyTorch's Linear or Embedding."""
+    name = type(layer).__name__
+    dtype = getattr(torch, layer.params[0].dtype.name)
+    module = getattr(torch.nn, name)(*layer.params[0].shape, dtype=dtype, device="meta").to_empty(device="cpu")
+    W, *b = (np.array(to_numpy(param)) for param in layer.params)
+    weights = zip(("weight", "bias"), (W.T if b else W, *b), strict=False)
+    module.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights})
+    return module
+
+
 def _common_mode(rows: list[list[Any]]) -> str:
     """PyTorch's `mode` of all these layers, each row of one direction or of both.   Raises TypeError, ValueError."""
     first: tuple[str, int, int] | None = None
@@ -195,9 +234,10 @@ def _common_mode(rows: list[list[Any]]) -> str:
 
 def _mode(name: str, one: Any) -> str:
     remedy = "PyTorch's modules have none; keep it in a file of xrnn.save"
-    if type(one) not in (RNN, LSTM, GRU):
+    if type(one) not in [row.layer for row in CELLS.values() if row.torch]:
         raise TypeError(
-            f"{name} is a {kind_of(one)}: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of these; {remedy}"
+            f"{name} is a {kind_of(one)}: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of these, Linear or "
+            f"Embedding; {remedy}"
         )
     if type(one) is GRU and not one.reset_after:
         raise ValueError(f"{name} is a GRU with reset_after=False: expected reset_after=True; {remedy}")

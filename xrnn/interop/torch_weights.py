@@ -13,10 +13,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+from xrnn import cells
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.gru import GRUCell
-from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import Array
 
 Weights: TypeAlias = tuple[Array, Array, Array]  # Wx, Wh, b
@@ -24,10 +22,7 @@ TorchWeights: TypeAlias = tuple[Array, Array, Array, Array]  # weight_ih, weight
 
 # The cell of each `mode` that a module of PyTorch has.
 CELLS: Final[Mapping[str, Cell]] = {
-    "RNN_TANH": RNNCell("tanh"),
-    "RNN_RELU": RNNCell("relu"),
-    "LSTM": LSTMCell(),
-    "GRU": GRUCell(),
+    mode: cells.cell_of(name, **options) for name, row in cells.CELLS.items() for mode, options in row.torch.items()
 }
 
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final, Self
 
+from xrnn.cells import CELLS
 from xrnn.files import parse_object, quoted
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.errors import SettingsError
 
 _MOST: Final = 2**20

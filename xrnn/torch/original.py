@@ -47,6 +47,23 @@ def gradients(
     return [next(found) if need else None for need in needed]
 
 
+class _Values(torch.autograd.Function):
+    """A weight with other values: the gradient of the result is that of the weight."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, values: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def with_values(weights: Sequence[Tensor], values: Sequence[Tensor]) -> list[Tensor]:
+    """The weights in their graph, with these values if their storage has been replaced."""
+    return [w if w.data_ptr() == v.data_ptr() else _Values.apply(w, v) for w, v in zip(weights, values, strict=True)]
+
+
 def _run(
     direction: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> list[Tensor]:

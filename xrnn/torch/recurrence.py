@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from operator import is_
+from typing import Any, Final, NoReturn
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def recurrence(
 ) -> Any:
     """x (T, N, D), initial states (1, N, H) each or none → h (T, N, H), final states (1, N, H) each.
 
-    lengths   (N,) int64 on the CPU, none greater than the one before; None where every row has all T steps
+    lengths   (N,) int64 on the CPU, in descending order; None if all rows have T steps
     """
     if torch.is_grad_enabled():
         tensors = (x, *initial, *weights)
@@ -36,7 +37,7 @@ def recurrence(
 
 
 class _Recurrence(torch.autograd.Function):
-    """Saved as tensors, so that PyTorch refuses what was changed since, and its hooks see all that is kept."""
+    """Keeps tensors by save_for_backward, so that PyTorch refuses inputs changed in place and its hooks see all."""
 
     @staticmethod
     def forward(ctx: Any, direction: Direction, lengths: Tensor | None, states: int, x: Tensor, *others: Tensor) -> Any:
@@ -47,8 +48,8 @@ class _Recurrence(torch.autograd.Function):
             kept = [tensor(array) for array in trace.states]
             if trace.z is not None:
                 kept.append(tensor(trace.z))
-        ctx.direction, ctx.lengths, ctx.states = direction, lengths, states
-        # h lies in the first of what is kept: whoever changes the result changes that, and PyTorch then refuses.
+        ctx.direction, ctx.lengths, ctx.states, ctx.weights = direction, lengths, states, others[states:]
+        # h is a view of the first of `kept`: if the caller changes it in place, PyTorch refuses `backward`.
         ctx.save_for_backward(x, *others, results[0], *kept)
         ctx.set_materialize_grads(False)
         return results
@@ -57,18 +58,33 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, dh: Tensor | None, *dfinal: Tensor | None) -> Any:
         needed = ctx.needs_input_grad[3:]
         x, *saved = ctx.saved_tensors
-        states, others = ctx.states, len(needed) - 1
+        states, others, direction = ctx.states, len(needed) - 1, ctx.direction
         initial, weights, kept = saved[:states], saved[states:others], saved[others + 1 :]
+        # Hooks on saved tensors may have put other tensors in place of the weights: their values count. The weights
+        # themselves may have new values by `weight.data = …`: the values of the forward count.
+        hooked = not all(map(is_, weights, ctx.weights))
         try:
             check_gradients((dh, *dfinal))
         except Unsupported as why:
-            _log.debug("%s: the gradient runs in PyTorch: %s", ctx.direction.mode, why)
-            gradients = original.gradients(ctx.direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
+            _log.debug("%s: the gradient runs in PyTorch: %s", direction.mode, why)
+            if not hooked:
+                weights = original.with_values(weights, direction.tensors)
+            gradients = original.gradients(direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
             return None, None, None, *gradients
-        with ctx.direction.memory.entered():
-            direction = ctx.direction.with_weights(weights)
-            found = _backward(direction, x, ctx.lengths, states, kept, dh, dfinal, needed)
+        try:
+            with direction.memory.entered():
+                direction = direction.with_weights(weights) if hooked else direction.current()
+                found = _backward(direction, x, ctx.lengths, states, kept, dh, dfinal, needed)
+        except MemoryError as error:
+            refuse_memory(direction.mode, error)
         return None, None, None, *found
+
+
+def refuse_memory(mode: str, error: MemoryError) -> NoReturn:
+    """Raises RuntimeError in PyTorch's words: programs that then try a smaller batch look for them."""
+    raise RuntimeError(
+        f"DefaultCPUAllocator: can't allocate memory for {mode} ({error}): use a smaller batch or shorter sequences"
+    ) from error
 
 
 def _forward(d: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], training: bool) -> Trace:
@@ -88,7 +104,7 @@ def _inputs(d: Direction, x: Tensor, b: Array, lengths: Tensor | None, initial: 
 
 def _results(d: Direction, trace: Trace) -> tuple[Tensor, ...]:
     tensor = d.memory.tensor
-    # The final states are copies, as in PyTorch: a change of one result is none of the other.
+    # The final states are copies, as in PyTorch: changing one result must not change the other.
     return tensor(trace.states[0][d.after]), *[tensor(state[d.last].copy()) for state in trace.states]
 
 

@@ -19,7 +19,7 @@ from tests.forge import Tensor, little_memory, tensor, without
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.jobs.snapshots import assert_equal
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS, specs
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer

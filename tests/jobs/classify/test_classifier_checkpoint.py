@@ -15,8 +15,8 @@ from tests.errors import one_line
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.classify.tiny import TINY, dataset
 from tests.jobs.snapshots import assert_equal
+from xrnn.cells import CELLS
 from xrnn.files import write_arrays
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts, specs
