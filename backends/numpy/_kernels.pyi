@@ -108,7 +108,7 @@ def forward(
     `training`, and if the backward pass does not need it.
 
     cell  `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
-    own   the cell's own parameters, (H,) each, or a number that serves all units; () for a cell without
+    own   the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none
 
     ValueError for an unknown cell, and for another number of own parameters.
     """
