@@ -1,5 +1,5 @@
-"""What each call checks again: arrays that the caller has changed, replaced or resized, also while a call runs; and which
-calls let other threads run."""
+"""What each call checks again: arrays that were changed, replaced or resized, also during a call; and which calls let
+other threads run."""
 
 from __future__ import annotations
 
