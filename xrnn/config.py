@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
-from xrnn.backend import fused_enabled
+from xrnn.backend import OPERATIONS, fused_enabled
 from xrnn.ops.cells import CELLS
 from xrnn.select import GPU_CHOICE, Selection, select
 
@@ -17,9 +20,9 @@ def selection_lines(selection: Selection) -> list[str]:
     return lines + [f"  not {name}: {why}" for name, why in selection.rejected.items()]
 
 
-def config() -> str:
+def config(selection: Selection | None = None) -> str:
     """The text of `show_config`. Raises as `get_backend` does."""
-    selection = select()
+    selection = selection or select()
     backend = selection.backend
     lines = selection_lines(selection)
     lines += [f"{what}: {value}" for what, value in backend.describe().items()]
@@ -27,7 +30,25 @@ def config() -> str:
     return "\n".join([*lines, backend.explain_sizes(CELLS["rnn"].cell(), _EXAMPLE, "float32")])
 
 
-def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None) -> str:
+def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """`config` as data for JSON.   shapes: the sizes T, N, D and H of its forms."""
+    backend, shapes, cell = selection.backend, shapes or _EXAMPLE, CELLS["rnn"].cell()
+    forms = {
+        dtype: {operation: asdict(backend.explain(operation, cell, shapes, dtype)) for operation in OPERATIONS}
+        for dtype in ("float32", "float64")
+    }
+    return {
+        "backend": backend.name,
+        "decided_by": selection.decided_by,
+        "rejected": selection.rejected,
+        **backend.describe(),
+        "fused_forms": fused_enabled(),
+        "sizes": dict(shapes),
+        "forms": forms,
+    }
+
+
+def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None, selection: Selection | None = None) -> str:
     """The text of `xrnn info --explain`: the forms at these sizes, in float32 and in float64.
 
     device   the name of a GPU, which need not be present; None for the selected backend
@@ -35,10 +56,9 @@ def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None) -> 
     Raises ValueError for an unknown device.
     """
     if device is None:
-        shapes = {"T": T, "N": N, "D": D, "H": H}
-        return "\n".join(
-            select().backend.explain_sizes(CELLS["rnn"].cell(), shapes, dtype) for dtype in ("float32", "float64")
-        )
+        shapes, backend = {"T": T, "N": N, "D": D, "H": H}, (selection or select()).backend
+        cell = CELLS["rnn"].cell()
+        return "\n".join(backend.explain_sizes(cell, shapes, dtype) for dtype in ("float32", "float64"))
     gpu = importlib.import_module(GPU_CHOICE)
     if device not in gpu.DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")

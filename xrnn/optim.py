@@ -12,7 +12,7 @@ import numpy as np
 
 from xrnn.checks import check_float, check_integer, check_number, check_place
 from xrnn.select import backend_of, device_of, kind_of
-from xrnn.sharing import count_update, shared_array, users_of
+from xrnn.sharing import count_update, refuse_shared, users_of
 from xrnn.typing import Array
 
 
@@ -51,13 +51,11 @@ class Optimizer:
         self._sums: list[Array] | None = None
         if len({id(g) for g in self._layer_grads}) < len(self._layer_grads):
             raise ValueError("layers holds a layer twice, which each step would update twice: list each layer once")
-        shared = shared_array(self.layers)
-        if shared is not None:
-            i, k, first = shared
-            raise ValueError(
-                f"params[{k}] of layers[{i}] is an array of layers[{first}] too, which each step would update twice: "
-                "list one of the layers, and add the gradients of the other to its own before the step"
-            )
+        refuse_shared(
+            dict(enumerate(self.layers)),
+            "which each step would update twice: list one of the two layers, and add the gradients of the other to its "
+            "own before the step",
+        )
         self._users = [users_of(p) for p in self.params]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -353,8 +351,8 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     Returns the norm before scaling, 0-d, on the device: nothing waits for it. NaN in any gradient makes the norm and
     all gradients NaN. An infinite max_norm leaves the gradients unchanged.
 
-    Raises ValueError unless max_norm is positive and there are gradients, TypeError and ValueError for arrays that
-    are not float32 or float64 in one place.
+    Raises ValueError if max_norm is not positive or there are no gradients, TypeError for other arrays than float32 and
+    float64 of one backend, ValueError for two devices.
     """
     check_number("max_norm", max_norm, "a positive number", lambda max_norm: max_norm > 0)
     if not isinstance(grads, Sequence):

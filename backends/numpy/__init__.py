@@ -198,7 +198,8 @@ def _number_of_threads() -> str:
         return f"{threads} ({asked} asked for, but by affinity and quota this process may use {_cpus(cap)})"
     if threads == 1:
         return "1 (no more are asked for)"
-    return f"{threads} (as asked for; fewer while others use the CPUs)"
+    why = "one per CPU" if threads == cap else f"as set; this process may use {_cpus(cap)}"
+    return f"{threads} ({why}; fewer while other processes use the CPUs)"
 
 
 def _cpus(count: int) -> str:

@@ -20,7 +20,10 @@ Refusal = CheckpointError
 
 
 def whole(rng: random.Random) -> Forgery:
-    settings, facts = ClassifierSettings(hidden=3, one_way=rng.random() < 0.5), Facts(2, ("a", "b"))
+    settings = ClassifierSettings(
+        hidden=3, one_way=rng.random() < 0.5, mask=rng.random() < 0.5, patience=rng.choice([0, 4])
+    )
+    facts = Facts(2, ("a", "b"), rng.choice([None, ("x", "y")]))
     metadata = {"format": "xrnn series classifier", "version": "1", "fingerprint": "f", "step": "2"}
     metadata |= {"settings": json.dumps(asdict(settings)), "facts": json.dumps(asdict(facts))}
     arrays = {name: np.ones(spec.shape, spec.dtype) for name, spec in specs(settings, facts, 2).items()}

@@ -1,4 +1,4 @@
-"""Linear and Embedding from PyTorch's and to PyTorch's."""
+"""Linear and Embedding from PyTorch's modules, and back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from torch.nn.utils import prune
 
 from tests.errors import one_line
 from xrnn import Embedding, Linear, from_torch, to_torch
@@ -57,13 +58,13 @@ def test_modules_without_a_layer_are_refused() -> None:
 
     with one_line(ValueError, "module has max_norm=1.0", "expected max_norm=None"):
         from_torch(torch.nn.Embedding(7, 3, max_norm=1.0))
-    with one_line(TypeError, "MyLinear: expected torch.nn.RNN, LSTM or GRU", "Linear and Embedding"):
+    with one_line(TypeError, "MyLinear: expected torch.nn.RNN, LSTM, GRU, Linear or Embedding"):
         from_torch(MyLinear(2, 3))
     with one_line(TypeError, "weight of module has dtype torch.bfloat16: expected torch.float32"):
         from_torch(torch.nn.Linear(2, 3).bfloat16())
     with one_line(ValueError, "weight of module is on the device meta"):
         from_torch(torch.nn.Linear(2, 3, device="meta"))
-    pruned = torch.nn.utils.prune.random_unstructured(torch.nn.Linear(2, 3), "weight", 0.5)
+    pruned = prune.random_unstructured(torch.nn.Linear(2, 3), "weight", 0.5)
     with one_line(ValueError, "the state dict of module lacks weight", "remove parametrizations and pruning"):
         from_torch(pruned)
     wrong = torch.nn.Linear(2, 3)

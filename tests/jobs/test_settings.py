@@ -36,6 +36,14 @@ def test_the_defaults_of_a_classifier() -> None:
         "one_way": False,
         "dropout": 0.3,
         "noise": 0.3,
+        "mask": False,
+        "patience": 0,
+        "decimal": ".",
+        "skip_columns": "",
+        "id": "",
+        "time": "",
+        "label": "",
+        "balance": False,
     }
 
 

@@ -1,4 +1,4 @@
-"""The same module twice, PyTorch's own and xrnn's, and what both make of the same input."""
+"""The same module twice, PyTorch's own and xrnn's, and the results and gradients of both."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def states_of(module: Any, rows: int | None) -> Any:
 
 
 def everything(module: Any, x: Any, hx: Any = None) -> list[torch.Tensor]:
-    """All results and all gradients of a loss that looks at every element of every result."""
+    """All results, and all gradients of a loss that depends on every element of every result."""
     x, hx, leaves = _leaves(x, hx)
     h, final = module(x, hx)
     results = [h.data if isinstance(h, PackedSequence) else h, *(final if isinstance(final, tuple) else [final])]
@@ -48,7 +48,7 @@ def everything(module: Any, x: Any, hx: Any = None) -> list[torch.Tensor]:
 
 
 def _leaves(x: Any, hx: Any) -> tuple[Any, Any, list[torch.Tensor]]:
-    """Copies that gradients arrive at."""
+    """Copies that get gradients."""
     x, hx = copy.deepcopy((x, hx))
     leaves = [x.data if isinstance(x, PackedSequence) else x, *(hx if isinstance(hx, tuple) else [hx])]
     return x, hx, [leaf.requires_grad_() for leaf in leaves if leaf is not None]

@@ -39,7 +39,7 @@ def test_a_copy_has_weights_of_its_own(kind: str, make: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_has_nothing_wrapped(kind: str) -> None:
-    """Where a weight of the original lay, one of the copy may come to lie later on, with other values."""
+    """A weight of the copy may later get the address of one of the original, with other values."""
     parametrised = accelerated(kind, 3, 4)
     parametrizations.orthogonal(parametrised, "weight_hh_l0")  # with a deepcopy of its own
     for module in (parametrised, given(kind, 3, 4)):

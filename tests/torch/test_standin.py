@@ -1,4 +1,4 @@
-"""The arithmetic of the way over CuPy, on the stand-in: CuPy's backend between tensors and tensors."""
+"""CuPy's backend behind the modules, on the stand-in: its arithmetic, without a GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xrnn.typing import Array
 
 
 class Standin:
-    """A GPU's memory, as far as there is one: what PyTorch has is moved there and back."""
+    """In place of a GPU's memory: tensors are copied to the stand-in's arrays and back."""
 
     backend = STANDIN
 

@@ -1,4 +1,4 @@
-"""PyTorch's tools treat an accelerated module as the one that it was."""
+"""PyTorch's tools treat an accelerated module as before, and handle xrnn.torch's own modules."""
 
 from __future__ import annotations
 
@@ -31,12 +31,16 @@ class Net(nn.Module):
         return self.out(h)
 
 
-def pair_of_nets(kind: str) -> tuple[Net, Net, torch.Tensor]:
-    """PyTorch's, the accelerated one, and an input."""
+def pair_of_nets(kind: str, accelerate: bool = True) -> tuple[Net, Net, torch.Tensor]:
+    """PyTorch's, the same on the kernels, and an input."""
     torch.manual_seed(0)
     theirs = Net(kind)
     ours = copy.deepcopy(theirs)
-    assert xrnn.torch.accelerate(ours) == ["rnn"]
+    if accelerate:
+        assert xrnn.torch.accelerate(ours) == ["rnn"]
+    else:
+        ours.rnn = getattr(xrnn.torch, kind)(3, 4, 2)
+        ours.load_state_dict(theirs.state_dict())
     return theirs, ours, torch.randn(5, 2, 3)
 
 
@@ -61,17 +65,21 @@ def test_quantize_dynamic_replaces_it(kind: str) -> None:
     agree([quantized(x)], [want(x)])
 
 
+@pytest.mark.parametrize("accelerate", [False, True])
 @pytest.mark.parametrize("fullgraph", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_compile(kind: str, fullgraph: bool) -> None:
-    """By default PyTorch leaves such modules out of its graphs, and they run on the kernels; or all is one graph."""
+def test_compile(kind: str, fullgraph: bool, accelerate: bool) -> None:
+    """By default PyTorch leaves such modules out of its graphs, and they run on the kernels.
+
+    With `allow_rnn`, a full graph holds PyTorch's operations.
+    """
     graphs: list[list[str]] = []
 
     def backend(graph: Any, _: Any) -> Any:
         graphs[-1].append(graph.code)
         return graph.forward
 
-    theirs, ours, x = pair_of_nets(kind)
+    theirs, ours, x = pair_of_nets(kind, accelerate)
     results, first = [], nn.Linear(3, 3)
     for net in (nn.Sequential(first, theirs), nn.Sequential(first, ours)):
         torch.compiler.reset()
@@ -115,16 +123,18 @@ def test_fully_shard(kind: str, mesh: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_script_holds_pytorchs_own() -> None:
-    theirs, ours, x = pair_of_nets("LSTM")
+@pytest.mark.parametrize("accelerate", [False, True])
+def test_a_script_holds_pytorchs_own(accelerate: bool) -> None:
+    theirs, ours, x = pair_of_nets("LSTM", accelerate)
     parameter = ours.rnn.weight_ih_l0
     agree([torch.jit.script(ours)(x)], [theirs(x)])
     assert ours.rnn.weight_ih_l0 is parameter
 
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export")
-def test_an_exported_program_holds_pytorchs_own(fallbacks: Fallbacks) -> None:
-    theirs, ours, x = pair_of_nets("GRU")
+@pytest.mark.parametrize("accelerate", [False, True])
+def test_an_exported_program_holds_pytorchs_own(accelerate: bool, fallbacks: Fallbacks) -> None:
+    theirs, ours, x = pair_of_nets("GRU", accelerate)
     agree([torch.export.export(ours, (x,)).module()(x)], [theirs(x)])
     assert "the model is being traced, compiled or exported" in fallbacks.take()[0]
 

@@ -18,7 +18,7 @@ from xrnn.interop.description import Description, MakeCell, UnknownCellError, ca
 from xrnn.interop.files import check_cells, warn_of_nan
 from xrnn.optim import EMA, SGD, Adam
 from xrnn.select import backend_of, get_backend, kind_of, to_numpy
-from xrnn.sharing import shared_array
+from xrnn.sharing import refuse_shared
 from xrnn.typing import Array, HostArray
 
 _FORMAT: Final = "xrnn checkpoint"
@@ -128,14 +128,10 @@ def _described(layers: dict[str, Any], optimizer: Any, arrays: dict[str, Array])
         description, its_arrays = take_apart(layer)
         described.append([name, description])
         arrays |= {f"layers.{i}.{key}": array for key, array in its_arrays.items()}
-    shared = shared_array(layers.values())
-    if shared is not None:
-        i, k, first = shared
-        names = list(layers)
-        raise ValueError(
-            f"params[{k}] of layers[{names[i]!r}] is an array of layers[{names[first]!r}] too, and a file would "
-            "hold it twice: save one of the layers, and make the other from its arrays after loading"
-        )
+    refuse_shared(
+        layers,
+        "which a file would hold twice: save one of the two layers, and make the other from its arrays after loading",
+    )
     several = optimizer if isinstance(optimizer, Mapping) else {} if optimizer is None else {"": optimizer}
     optimizers = [
         [name, _described_optimizer(name, each, layers, f"optimizer.{i}.", arrays)]
@@ -282,4 +278,4 @@ def _decoded(value: Any, left: dict[str, HostArray], target: Backend, depth: int
         case {"array": str(name), "host": bool(host)} if len(value) == 2 and name in left:
             array = left.pop(name)
             return array if host else target.asarray(array)
-    raise ValueError("extra holds an object that is no dict, no tuple and no array")
+    raise ValueError("extra holds an unknown object: expected a dict, a tuple or an array")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, Self, TypeAlias
@@ -219,7 +220,11 @@ class RecurrentLayer(Layer):
     def _infer(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
         """The states of a run that keeps nothing."""
         if lengths is None:
-            states = self.backend.infer(self.cell, self.params, x, initial, self.reverse, self._dtype)
+            try:
+                states = self.backend.infer(self.cell, self.params, x, initial, self.reverse, self._dtype)
+            except TypeError:
+                self._accept_replaced()  # raises an error that names the parameter
+                raise
             if states is not None:
                 return states
         return self._run(x, initial, lengths, False).states
@@ -229,10 +234,14 @@ class RecurrentLayer(Layer):
             self._check_input(x, initial)
         if lengths is not None:
             lengths = self._checked_lengths(lengths, x)
-        p = self.params
+        p, known = self.params, self._registered
+        if p[0] is not known[0] or p[1] is not known[1] or p[2] is not known[2]:
+            self._accept_replaced()
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
         if self._has_extras:
             inputs.own = p[3:]
+            if any(map(operator.is_not, inputs.own, known[3:])):
+                self._accept_replaced()
             if self.cell.draws and training:
                 inputs.draws = Draws(self.backend.xp, (self.seed, self.step))
                 self.step += 1

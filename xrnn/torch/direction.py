@@ -52,16 +52,10 @@ class Direction:
         return cls(mode, memory, reverse, tensors, layouts_of(tensors), [memory.weight(t) for t in tensors])
 
     def with_weights(self, weights: Sequence[Tensor]) -> Direction:
-        """The same direction with these weights: itself if it views them."""
+        """The same direction with these weights: itself if its arrays view them."""
         if layouts_of(weights) == self.layouts:
             return self
         return self.of(self.mode, self.memory, self.reverse, weights)
-
-    def current(self) -> Direction:
-        """The same direction, with new arrays if the storage of its weights has moved: FSDP frees and refills it."""
-        if [t.data_ptr() for t in self.tensors] == [layout[0] for layout in self.layouts]:
-            return self
-        return self.of(self.mode, self.memory, self.reverse, self.tensors)
 
     @property
     def bias(self) -> Array:

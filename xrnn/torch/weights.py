@@ -52,9 +52,9 @@ def weights_of(module: nn.RNNBase) -> list[Tensor]:
         weights = [parameters[name] for name in module._flat_weights_names]
     except KeyError:  # parametrised, or a replica of nn.DataParallel
         weights = [getattr(module, name, None) for name in module._flat_weights_names]
-    for w in weights:
-        if type(w) not in PLAIN:
-            raise Unsupported(f"a weight is a {type(w).__name__}, not a plain tensor")
+    if not PLAIN.issuperset(map(type, weights)):
+        kind = next(type(w) for w in weights if type(w) not in PLAIN)
+        raise Unsupported(f"a weight is a {kind.__name__}, not a plain tensor")
     return weights
 
 

@@ -67,7 +67,16 @@ def test_the_checkpoints_of_one_job_are_none_of_the_other(tmp_path: Path) -> Non
     assert not CHARLM_CHECKPOINTS.wrote(tmp_path / "series")
 
 
-# ---- what was written to look right: the digest is ----
+def test_the_number_of_channels_has_a_limit() -> None:
+    text = '{{"channels": {}, "labels": ["a", "b"]}}'
+    for channels in (1, 2**20):
+        assert Facts.from_json(text.format(channels)).channels == channels
+    for channels in (0, 2**20 + 1):
+        with one_line(SettingsError, f"channels is {channels}: expected a whole number from 1 to 1048576"):
+            Facts.from_json(text.format(channels))
+
+
+# ---- forged files: their digest is right ----
 
 
 def settings(**changes: object) -> Callable[[dict[str, Any], dict[str, Any]], None]:
@@ -99,10 +108,32 @@ def array(name: str, values: object) -> Callable[[dict[str, Any], dict[str, Any]
         (facts('{"channels": 2, "labels": ["a", "a"]}'), "has facts of no run (labels holds fewer than two, or one"),
         (
             facts('{"channels": 2, "labels": [1, 2]}'),
-            "has facts of no run (labels is no list of strings: expected one)",
+            "has facts of no run (labels is not a list of strings: expected one)",
         ),
-        (facts('{"channels": 2, "labels": "ab"}'), "has facts of no run (labels is no list of strings: expected one)"),
-        (facts('{"channels": 2}'), "has facts of no run (they have other names: expected channels, labels)"),
+        (
+            facts('{"channels": 2, "labels": "ab"}'),
+            "has facts of no run (labels is not a list of strings: expected one)",
+        ),
+        (
+            facts('{"channels": 2}'),
+            "has facts of no run (they have other names: expected channels, labels,",
+        ),
+        (
+            facts('{"channels": 2, "labels": ["a", "b"], "channel_names": ["x"]}'),
+            "has facts of no run (channel_names are not 2 strings: expected one for each channel)",
+        ),
+        (
+            facts('{"channels": 2, "labels": ["a", "b"], "channel_names": "xy"}'),
+            "has facts of no run (channel_names are not 2 strings",
+        ),
+        (
+            facts('{"channels": 2, "labels": ["a", "b"], "channel_names": [1, 2]}'),
+            "has facts of no run (channel_names are not 2 strings",
+        ),
+        (settings(mask=True), "expected F32 (4, 18)"),
+        (settings(patience=3), "lacks an array best.gru0.0.Wh"),
+        (settings(patience=-1), "has settings of no run (--patience is -1: expected a whole number from 0 to"),
+        (settings(decimal=";"), "has settings of no run (--decimal is ;: expected . or ,)"),
         (facts("[]"), "has facts of no run (they are a list: expected an object)"),
         (facts(""), "has facts of no run (they are no JSON: expected an object)"),
         (array("scale.mean", [0.0, np.nan]), "holds scale.mean with NaN or infinity: expected finite numbers"),
@@ -114,7 +145,7 @@ def test_a_right_digest_is_no_excuse(
 ) -> None:
     snapshot, path = example(), tmp_path / "c"
 
-    def forged(path: Path, arrays: Any, metadata: Any, put: Any) -> None:
+    def forged(path: Path, arrays: Any, metadata: Any, write: Any) -> None:
         forge(metadata, arrays)
         write_arrays(path, arrays, metadata)
 

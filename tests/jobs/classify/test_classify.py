@@ -61,6 +61,8 @@ def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(capsys: p
         r"model: 1 bidirectional GRU layer of 6, 362 weights; batches of 4; dropout 0.3, noise 0.3, lr 0.02; seed 0",
         r"epoch 20: loss \d\.\d{3}, accuracy \d\.\d{3}, [\d,]+ series/s, took 0:\d\d",
         r"accuracy: 1.000 \(6 of 6\)",
+        r"balanced accuracy: 1.000",
+        r"macro F1: 1.000",
         r"label +series +right +recall +precision *",
         r"quick +3 +3 +1.000 +1.000 *",
         r"slow +3 +3 +1.000 +1.000 *",
@@ -69,7 +71,7 @@ def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(capsys: p
     ]:
         assert re.search(f"^{line}$", out, re.MULTILINE), line
     assert "\x1b" not in out
-    assert is_own_picture(Path("classifier.png"))
+    assert is_own_picture(Path("classifier.png").read_bytes())
 
 
 def test_a_folder_and_a_share_held_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,8 +128,8 @@ def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.Captur
         capsys.readouterr()
         assert main(["classify", "train.ts", "test.ts", "--resume", "c", "--epochs", "2"]) == 1
         assert capsys.readouterr().err == (
-            "error: c was trained on other series: expected the same TRAIN with the same content; give that, or train "
-            "anew without --resume\n"
+            "error: c was trained on other series: expected the same TRAIN with the same content; name that, or start "
+            "a new run without --resume\n"
         )
 
 
@@ -147,7 +149,7 @@ t.ClassifierTrainer.step = stopping
     done = subprocess.run([*command, "--epochs", "6", "--out", "c", "--plot", "p.svg"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
     last = "xrnn classify train.ts test.ts --resume c --epochs 6 --plot p.svg"
-    assert done.stdout.endswith(f"stopped at step 7 and saved c; go on with\n  {last}\n")
+    assert done.stdout.endswith(f"stopped at step 7 and saved c; continue with\n  {last}\n")
     assert main(shlex.split(last)[1:]) == 0
     assert run("--epochs", "6", "--out", "whole") == 0
     assert_same_arrays("c", "whole")
@@ -159,7 +161,7 @@ def test_an_interrupt_after_training_tells_what_is_saved(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xrnn.jobs.classify.classify.probabilities", interrupt)
+    monkeypatch.setattr("xrnn.jobs.series.model.SeriesModel.outputs", interrupt)
     assert run("--epochs", "1") == 130
     assert capsys.readouterr().out.endswith("interrupted after training; classifier.safetensors holds step 3\n")
 

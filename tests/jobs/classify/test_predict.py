@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import itertools
 import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,10 @@ import pytest
 from tests.jobs.classify.tiny import TINY_OPTIONS
 from tests.jobs.series.waves import waves, write_csv, write_ts
 from xrnn.cli import main
+from xrnn.jobs.classify.predict import LabelPredictor
+from xrnn.jobs.series.predict import PredictOptions, predict_stream
+from xrnn.jobs.terminal import CLOSED_PIPE, Terminal, status_of
+from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
@@ -93,6 +100,33 @@ def test_a_stream_is_predicted_row_by_row_and_ends_as_the_file(
     assert [running[2], running[-1]] == [line[:2] for line in whole]
 
 
+def test_a_stream_ends_when_its_output_is_closed() -> None:
+    """As by `predict --stream | head -1`."""
+    read: list[int] = []
+
+    def endless() -> Iterator[str]:
+        for i in itertools.count():
+            assert i < 10, "the stream is still read"
+            read.append(i)
+            yield "5,5.8\n"
+
+    output = io.StringIO()
+    terminal = Terminal(output)
+    written = output.write
+
+    def closed_after_a_line(text: str) -> int:
+        if output.getvalue():
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        return written(text)
+
+    output.write = closed_after_a_line  # type: ignore[method-assign]
+    predictor = LabelPredictor.load(Path("forward"), get_backend("numpy"))
+    predict_stream(predictor, endless(), ".", PredictOptions(), terminal)
+    assert read == [0, 1]
+    assert output.getvalue().count("\n") == 1
+    assert status_of(terminal.lost) == CLOSED_PIPE
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes are read as they fill there")
 def test_a_stream_is_answered_at_once() -> None:
     """Each answer is read before the next row is written."""
@@ -113,10 +147,10 @@ def test_a_stream_is_answered_at_once() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("1,2\n1,2,3\n", "row 2 has 3 values: expected 2, one a channel, with commas between them"),
+        ("1,2\n1,2,3\n", "row 2 has 3 values: expected 2, one for each channel, separated by commas"),
         (
             "1,2\n\n1,x\n",
-            "row 3: 'x' is not a finite number: expected numbers, or ? for a missing value; correct or remove",
+            "row 3: 'x' is not a finite number: expected numbers, or an empty cell for a missing value; correct or",
         ),
         ("1,\x1b[2J\n", "row 1: '�[2J' is not a finite number"),
         ("1,1e300\n", "row 1 holds 1e+300: expected numbers up to 1e+30; scale them"),
@@ -181,7 +215,7 @@ def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], mon
     def fail(*arguments: object) -> None:
         raise MemoryError("80 TiB")
 
-    monkeypatch.setattr("xrnn.jobs.classify.predict.probabilities", fail)
+    monkeypatch.setattr("xrnn.jobs.series.model.SeriesModel.outputs", fail)
     write_ts(Path("new.ts"), waves(1))
     assert main(["predict", "both", "new.ts"]) == 1
     assert (
@@ -199,7 +233,7 @@ def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], mon
             "predict f.csv f.csv",
             "f.csv is not a safetensors file: expected a checkpoint; name a file that `xrnn classify`",
         ),
-        ("predict both f.csv", "f.csv has 3 channels, but the model was trained on 2: expected as many; name other"),
+        ("predict both f.csv", "f.csv has 3 channels, but the model has 2: expected the same number in all; correct"),
         ("predict both .", ". is a folder: expected .ts, .csv or .npy files; name those in it"),
         ("predict both missing.npy", "missing.npy doesn't exist: expected a .ts, .csv or .npy file; check the path"),
         ("predict both f.txt", "f.txt is not a .ts, .csv or .npy file: expected a name with one of these"),
