@@ -1,7 +1,6 @@
-// Arrays that are read, overwritten and made.
+// NumPy arrays as inputs and outputs.
 //
-// NumPy's own C API reads the arrays, since a step of a small layer takes less time than the import of a few arrays
-// through DLPack.
+// They are read through NumPy's C API: importing a few arrays through DLPack takes longer than a step of a small layer.
 #pragma once
 
 #include <algorithm>
@@ -38,8 +37,8 @@ bool has_shape(PyArrayObject* array, std::initializer_list<int64_t> shape) {
     return PyArray_NDIM(array) == int(shape.size()) && std::equal(shape.begin(), shape.end(), PyArray_DIMS(array));
 }
 
-// An input, read through its strides. Copied only if its elements are misaligned. It keeps
-// its array alive: while an operation runs without the GIL, whoever else held it may let it go.
+// An input, read through its strides. It is copied only if its elements are misaligned. It holds a reference to its
+// array, which may lose all other references while an operation runs without the GIL.
 template <class S>
 class Input {
    public:
@@ -56,7 +55,8 @@ class Input {
         if (!PyArray_IS_C_CONTIGUOUS(array)) copy();
         return *this;
     }
-    // Of numbers that say which memory is read or written: another thread may change them while the kernel runs.
+    // For numbers that determine which memory is accessed: another thread may change the original while the kernel
+    // runs.
     Input& own_copy() {
         copy();
         return *this;
@@ -74,7 +74,7 @@ class Input {
         if (PyArray_TYPE(array) != TYPE<S> || !PyArray_ISNOTSWAPPED(array) || !has_shape(array, shape))
             throw nb::type_error("the arrays don't fit each other in dtype or shape");
     }
-    bool strides_are_whole() const {  // not so in a field of a packed record
+    bool strides_are_whole() const {  // false for a field of a packed record
         for (int axis = 0; axis < PyArray_NDIM(array); ++axis)
             if (PyArray_STRIDE(array, axis) % int64_t(sizeof(S))) return false;
         return true;
@@ -89,7 +89,7 @@ class Input {
     }
 };
 
-// An array to overwrite: contiguous, since the layer made it.
+// An array to overwrite. It is contiguous, since the layer made it.
 template <class S>
 S* output(nb::handle h, std::initializer_list<int64_t> shape) {
     Input<S> checked(h, shape);
@@ -98,7 +98,7 @@ S* output(nb::handle h, std::initializer_list<int64_t> shape) {
     return static_cast<S*>(PyArray_DATA(array));
 }
 
-// The same of a matrix that may also be the transpose of a contiguous one.
+// The same for a matrix that may also be the transpose of a contiguous one.
 template <class S>
 WeightGradient<S> weight_gradient(nb::handle h, std::initializer_list<int64_t> shape) {
     PyArrayObject* array = as_array(h);
@@ -121,7 +121,7 @@ S* data(const nb::object& made) {
 
 int ndim(nb::handle h) { return PyArray_NDIM(as_array(h)); }
 
-// The size of an axis, counted from the end where it is negative.
+// The size of an axis; a negative axis counts from the end.
 int64_t size(nb::handle h, int axis) {
     PyArrayObject* array = as_array(h);
     const int axes = PyArray_NDIM(array), at = axis < 0 ? axes + axis : axis;
