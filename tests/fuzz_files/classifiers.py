@@ -31,7 +31,7 @@ def whole(rng: random.Random) -> Forgery:
 
 
 def change(forgery: Forgery, rng: random.Random) -> None:
-    """Settings, facts, step, metadata or a tensor are others."""
+    """Change the settings, the facts, the step, the metadata or a tensor."""
 
     def other_settings(forgery: Forgery, rng: random.Random) -> None:
         change_json(forgery, rng, "settings", "facts", "step")
@@ -42,7 +42,7 @@ def change(forgery: Forgery, rng: random.Random) -> None:
 
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:
-    """What a checkpoint says, and its arrays, which are those that its settings, facts and step ask for."""
+    """The metadata and the arrays, after checking the arrays against the settings, the facts and the step."""
     loaded = CLASSIFIER_CHECKPOINTS.load(path)
     expected = specs(loaded.settings, loaded.facts, loaded.step)
     assert {name: array.shape for name, array in loaded.arrays.items()} == {n: s.shape for n, s in expected.items()}

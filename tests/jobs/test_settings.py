@@ -1,4 +1,4 @@
-"""The settings of both jobs: what they are where nothing is said. Figures in the documentation are of these."""
+"""The settings of both jobs: defaults and bounds. The figures in the documentation are for these defaults."""
 
 from __future__ import annotations
 

@@ -77,9 +77,14 @@ def test_each_series_gets_its_label_and_probability(capsys: pytest.CaptureFixtur
 def test_the_truth_need_not_be_known(capsys: pytest.CaptureFixture[str]) -> None:
     Path("new.ts").write_text("@classLabel false\n@data\n5,5.1:5.9,5.8\n")
     Path("other.ts").write_text("@classLabel true walk\n@data\n5,5.1:5.9,5.8:walk\n")
-    assert main(["predict", "both", "new.ts", "other.ts"]) == 0
-    first, second = predictions(capsys.readouterr().out)
-    assert first[:2] == second[:2]
+    Path("number.ts").write_text("@targetLabel true\n@data\n5,5.1:5.9,5.8:1.5\n")
+    Path("d/walk").mkdir(parents=True)
+    Path("d/walk/1.csv").write_text("5,5.9\n5.1,5.8\n")
+    assert main(["predict", "both", "new.ts", "other.ts", "number.ts", "d"]) == 0
+    first, *others = predictions(capsys.readouterr().out)
+    assert len(others) == 3
+    for each in others:
+        assert each[:2] == first[:2]
 
 
 def test_a_stream_is_predicted_row_by_row_and_ends_as_the_file(
@@ -234,7 +239,7 @@ def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], mon
             "f.csv is not a safetensors file: expected a checkpoint; name a file that `xrnn classify`",
         ),
         ("predict both f.csv", "f.csv has 3 channels, but the model has 2: expected the same number in all; correct"),
-        ("predict both .", ". is a folder: expected .ts, .csv or .npy files; name those in it"),
+        ("predict both .", ". holds no series: expected a folder for each label, with .csv or .npy files in it"),
         ("predict both missing.npy", "missing.npy doesn't exist: expected a .ts, .csv or .npy file; check the path"),
         ("predict both f.txt", "f.txt is not a .ts, .csv or .npy file: expected a name with one of these"),
     ],
