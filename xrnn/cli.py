@@ -281,7 +281,8 @@ def predict(
         typer.Argument(parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn classify` or `regress`."),
     ],
     files: Annotated[
-        list[Path] | None, typer.Argument(parser=path, metavar="FILE", help=".ts, .csv or .npy files.")
+        list[Path] | None,
+        typer.Argument(parser=path, metavar="FILE", help=".ts, .csv or .npy files, or folders LABEL/*.csv|*.npy."),
     ] = None,
     stream: Annotated[
         bool,
