@@ -19,20 +19,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, runs
 from benchmarks.ratios import ratio
-from benchmarks.runs import (
-    Run,
-    XrnnRun,
-    add_options,
-    check_data,
-    children,
-    rate_lines,
-    seconds,
-    time_updates,
-    torch_for,
-    with_weights,
-)
+from benchmarks.runs import Run, XrnnRun
 from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
@@ -58,7 +47,7 @@ def _xrnn(data: LabelledSeries, settings: ClassifierSettings) -> Run:
 
 class TorchRun:
     def __init__(self, data: LabelledSeries, settings: ClassifierSettings) -> None:
-        torch, self.version = torch_for(settings)
+        torch, self.version = runs.torch_for(settings)
         self._torch, self._settings, self._data = torch, settings, data
         self._batches = _batches(data, settings)
         module: Any = getattr(torch.nn, settings.cell.upper())
@@ -81,7 +70,7 @@ class TorchRun:
         self._optimizer.step()
         self._updates += 1
 
-    def model(self) -> Classifier:
+    def model(self) -> Any:
         settings, data = self._settings, self._data
         parameters = [p.detach().numpy() for p in self._rnn.parameters()]
         weights = (
@@ -91,7 +80,7 @@ class TorchRun:
             self._linear.bias.detach().numpy(),
         )
         model = Classifier.init(settings, data.channels, len(data.labels), get_backend("numpy"))
-        return with_weights(model, weights)
+        return runs.with_weights(model, weights)
 
 
 LIBRARIES: Final[dict[str, Callable[[LabelledSeries, ClassifierSettings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
@@ -100,7 +89,7 @@ LIBRARIES: Final[dict[str, Callable[[LabelledSeries, ClassifierSettings], Run]]]
 def compare(paths: Sequence[Path], rounds: int, updates: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
     """The results, as they go into the JSON file: seconds of a block of updates, one a round."""
     settings = replace(ClassifierSettings(), cell=cell)
-    with children(LIBRARIES, threads, _Job, settings, paths) as started:
+    with runs.children(LIBRARIES, threads, _Job, settings, paths) as started:
         results: dict[str, Any] = {
             "machine": machine.describe(threads),
             "versions": {library: child.ask("version") for library, child in started.items()},
@@ -113,7 +102,7 @@ def compare(paths: Sequence[Path], rounds: int, updates: int, threads: int, cell
             for child in started.values():
                 child.ask("seconds", case, 2)  # warm up
             results["series_per_block"][case] = updates * started["xrnn"].ask("batch", case)
-            results["seconds"][case] = seconds(started, rounds, "seconds", case, updates)
+            results["seconds"][case] = runs.seconds(started, rounds, "seconds", case, updates)
         results["accuracy"] = {
             library: [child.ask("train", seed) for seed in range(seeds)] for library, child in started.items()
         }
@@ -126,7 +115,7 @@ def report(results: dict[str, Any]) -> str:
     lines = [f"bidirectional {cell}: {about['cpu']}, {about['threads']} threads; {rounds} blocks of {updates} updates"]
     for case, of_case in times.items():
         rates = {library: [results["series_per_block"][case] / s for s in of_case[library]] for library in of_case}
-        lines += rate_lines(results["versions"], rates, "series", f"{case:15} ", 22)
+        lines += runs.rate_lines(results["versions"], rates, "series", f"{case:15} ", 22)
     for library, version in results["versions"].items():
         share = ratio(times[FULL][library], times[RAGGED][library]).median
         lines.append(f"{version:38} lengths 1 to 100 (0.505 of the steps) take {share:.2f} of the time of length 100")
@@ -159,7 +148,7 @@ def train(library: str, data: LabelledSeries, settings: ClassifierSettings) -> t
     """Train with the default number of updates → the accuracy, and the seconds."""
     start = time.perf_counter()
     run = LIBRARIES[library](data, settings)
-    time_updates(run, default_epochs(len(data.train)) * -(-len(data.train) // settings.batch))
+    runs.time_updates(run, default_epochs(len(data.train)) * -(-len(data.train) // settings.batch))
     return _accuracy(run.model(), data), time.perf_counter() - start
 
 
@@ -184,7 +173,7 @@ class _Job:
         return count / -(-count // self._settings.batch)
 
     def seconds(self, case: str, updates: int) -> float:
-        return time_updates(self._runs[case], updates)
+        return runs.time_updates(self._runs[case], updates)
 
     def train(self, seed: int) -> tuple[float, float]:
         return train(self._library, self._sets[GIVEN], replace(self._settings, seed=seed))
@@ -196,9 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=machine.positive, default=40, help="updates in a block (default: %(default)s)")
     parser.add_argument("--rounds", type=machine.positive, default=9, help="(default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=0, help="trainings of each library (default: %(default)s)")
-    add_options(parser, "gru")
+    runs.add_options(parser, "gru")
     options = parser.parse_args(arguments)
-    check_data(parser, lambda: load_labelled(options.paths, ClassifierSettings().seed))
+    runs.check_data(parser, lambda: load_labelled(options.paths, ClassifierSettings().seed))
     machine.print_version()
     results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
     if options.json:

@@ -77,9 +77,14 @@ def test_each_series_gets_its_label_and_probability(capsys: pytest.CaptureFixtur
 def test_the_truth_need_not_be_known(capsys: pytest.CaptureFixture[str]) -> None:
     Path("new.ts").write_text("@classLabel false\n@data\n5,5.1:5.9,5.8\n")
     Path("other.ts").write_text("@classLabel true walk\n@data\n5,5.1:5.9,5.8:walk\n")
-    assert main(["predict", "both", "new.ts", "other.ts"]) == 0
-    first, second = predictions(capsys.readouterr().out)
-    assert first[:2] == second[:2]
+    Path("number.ts").write_text("@targetLabel true\n@data\n5,5.1:5.9,5.8:1.5\n")
+    Path("d/walk").mkdir(parents=True)
+    Path("d/walk/1.csv").write_text("5,5.9\n5.1,5.8\n")
+    assert main(["predict", "both", "new.ts", "other.ts", "number.ts", "d"]) == 0
+    first, *others = predictions(capsys.readouterr().out)
+    assert len(others) == 3
+    for each in others:
+        assert each[:2] == first[:2]
 
 
 def test_a_stream_is_predicted_row_by_row_and_ends_as_the_file(
@@ -160,7 +165,7 @@ def test_a_stream_is_answered_at_once() -> None:
         ),
     ],
 )
-def test_what_is_no_row_gets_one_line(
+def test_bad_rows_get_one_line(
     lines: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert stream(lines, monkeypatch) == 1
@@ -173,14 +178,14 @@ def test_a_line_may_be_as_long_as_the_help_says(monkeypatch: pytest.MonkeyPatch)
     assert stream("1,2".ljust(2**20) + "\n" + "1,2".ljust(2**20), monkeypatch) == 0
 
 
-def test_bytes_that_are_no_text_get_one_line() -> None:
+def test_bytes_that_are_not_text_get_one_line() -> None:
     done = subprocess.run([*XRNN, "predict", "forward", "--stream"], input=b"\xff\xfe,1\n", capture_output=True)
     assert done.returncode == 1
     assert done.stderr.startswith(b"error: row 1: ")
     assert done.stderr.count(b"\n") == 1
 
 
-def test_a_byte_order_mark_is_none_of_the_values() -> None:
+def test_a_byte_order_mark_is_skipped() -> None:
     done = subprocess.run([*XRNN, "predict", "forward", "--stream"], input=b"\xef\xbb\xbf5,6\r\n", capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -201,7 +206,7 @@ def test_an_input_that_can_not_be_read_gets_one_line(redirected: str, message: s
     assert done.stderr.count("\n") == 1
 
 
-def test_a_model_of_both_directions_has_no_stream(
+def test_a_bidirectional_model_has_no_stream(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert stream("1,2\n", monkeypatch, "both") == 1
@@ -234,7 +239,7 @@ def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], mon
             "f.csv is not a safetensors file: expected a checkpoint; name a file that `xrnn classify`",
         ),
         ("predict both f.csv", "f.csv has 3 channels, but the model has 2: expected the same number in all; correct"),
-        ("predict both .", ". is a folder: expected .ts, .csv or .npy files; name those in it"),
+        ("predict both .", ". holds no series: expected a folder for each label, with .csv or .npy files in it"),
         ("predict both missing.npy", "missing.npy doesn't exist: expected a .ts, .csv or .npy file; check the path"),
         ("predict both f.txt", "f.txt is not a .ts, .csv or .npy file: expected a name with one of these"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -63,14 +62,14 @@ class Predictor:
 def predict(
     predictor: Predictor, paths: Sequence[Path], columns: Columns, options: PredictOptions, terminal: Terminal
 ) -> None:
-    """Print a line for each series in .ts, .csv and .npy files: the prediction and the name, separated by tabs.
+    """Print a line for each series in files and folders: the prediction and the name, separated by tabs.
 
     Raises DataError if a file can't be read or has other channels than the model, before the first line.
     """
     series: list[Series] = []
     for path in paths:
         try:
-            for each in _read(path, columns):
+            for each in read_path(path, columns):
                 try:
                     check_same(each, predictor.facts.channels, predictor.facts.channel_names, "the model")
                     series.append(each)
@@ -121,12 +120,6 @@ def predict_stream(
         _print(predictor, backend.to_numpy(y)[0], None, options, terminal)
         if terminal.lost:
             return
-
-
-def _read(path: Path, columns: Columns) -> list[Series]:
-    if os.path.isdir(path):
-        raise DataError(f"{path} is a folder: expected .ts, .csv or .npy files; name those in it")
-    return read_path(path, columns)
 
 
 def _row(line: str, decimal: str, channels: int, where: str) -> HostArray:

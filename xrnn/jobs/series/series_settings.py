@@ -82,7 +82,7 @@ class SeriesSettings(Settings):
         columns = replace(self, **given).columns
         needed = {name for option, value in given.items() if option != "decimal" for name in _names(value)}
         optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed)
-        return replace(columns, channels=channel_names, optional=optional)
+        return replace(columns, channels=channel_names, optional=optional, targets=True)  # labels are not used
 
 
 def _names(text: str) -> tuple[str, ...]:
