@@ -220,7 +220,7 @@ def test_a_file_of_the_first_version_loads(tmp_path: Path) -> None:
     leak = np.array([0.25, 0.5, 0.75, 1], "float32")
     gru, rnn = stack.layers
     assert_alike(rnn, RNN(*rnn.params, nonlinearity="relu", leak=leak))
-    assert (type(gru), gru.reset_after, stack.dropout[0].p, stack.dropout[0].step) == (GRU, True, 0.5, 9)
+    assert (type(gru), gru.reset_after, stack.dropout[0].p, stack.dropout[0].forward_calls) == (GRU, True, 0.5, 9)
     for name, param in stack.named_params.items():
         assert param.tobytes() == forgery.tensors[name].content
 
