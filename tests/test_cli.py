@@ -515,7 +515,7 @@ def nothing() -> None:
         (
             checkpoint,
             "train text.txt --resume c --steps 1",
-            "--steps is 1, but c is at step 2: expected the steps in all, including those of the run before; give more",
+            "--steps is 1, but c is at step 2: expected the total number of steps, with earlier ones; give more",
         ),
         (
             changed_text,

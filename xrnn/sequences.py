@@ -14,18 +14,18 @@ from xrnn.select import asarray, backend_of, kind_of
 from xrnn.typing import Array, HostArray
 
 Direction: TypeAlias = Literal["forward", "reverse", "both"]
-_SORTED_TOGETHER: Final = 4  # batches; more would make the batches of all epochs alike
+_SORTED_TOGETHER: Final = 4  # batches: with more, the batches of all epochs would be alike
 
 
 def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
     """Join sequences of different lengths into one batch.
 
-    sequences   N arrays (T_n, …) of one backend and dtype, alike but for their lengths, or nested lists of numbers
+    sequences   N arrays (T_n, …) of one backend and dtype, with the same axes after the first; or lists of numbers
 
-    → x (T, N, …), zero past the end of each row, with T the longest; lengths (N,), int64, on the same device. Of
-    sequences (T_n, D), x is what the recurrent layers take, and of integers (T_n,) it is what `Embedding` takes.
+    → x (T, N, …), zero past the end of each row, with T the greatest length; lengths (N,), int64, on the same device.
+    Sequences (T_n, D) give an input of the recurrent layers, and integers (T_n,) one of `Embedding`.
 
-    Raises TypeError for anything but a list of arrays, ValueError for none, or for shapes or devices that differ.
+    Raises TypeError for anything but a list of arrays, ValueError for an empty list, other shapes or other devices.
     """
     if not isinstance(sequences, Sequence) or isinstance(sequences, str):
         raise TypeError(f"sequences is a {kind_of(sequences)}: expected a list of arrays; use list(sequences)")
@@ -41,7 +41,7 @@ def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
             raise TypeError(f"{name} has {dtype_of(array)}, but sequences[0] has {dtype_of(first)}: make them alike")
         if not array.ndim or array.shape[1:] != first.shape[1:]:
             expected = ", ".join(["T", *map(str, first.shape[1:])])
-            raise ValueError(f"{name} has shape {array.shape}: expected ({expected}), as sequences[0] but for T")
+            raise ValueError(f"{name} has shape {array.shape}: expected ({expected}), like sequences[0], with any T")
     lengths = np.array([len(array) for array in arrays], np.int64)
     with backend.device_of(first):
         x = backend.xp.zeros((int(lengths.max()), len(arrays), *first.shape[1:]), first.dtype)
@@ -57,13 +57,13 @@ def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = 
             x, lengths = pad([sequences[i] for i in chosen])
 
     lengths   (count,) integers on the host, or a list
-    size      the most sequences in a batch; sizes differ by 1 at most
-    rng       a Generator draws another order in each epoch; a seed gives the same order again; None for a fresh one
+    size      the maximum number of sequences in a batch; batches differ by at most 1
+    rng       a Generator gives a new order at each call; a seed the same order at each call; None a random order
 
     → the indices of each batch.
 
-    The longest sequence determines the cost of a batch. So the sequences of a few random batches are sorted by length
-    and divided again.
+    The longest sequence of a batch determines its cost. So the sequences of a few random batches at a time are sorted
+    by length and divided into batches again.
 
     Raises TypeError and ValueError for lengths that are not integers (count,), or a size below 1.
     """
@@ -75,7 +75,7 @@ def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = 
     if not count:
         return []
     rng = as_generator(rng)
-    # With more than half an epoch at a time, every epoch would have much the same batches.
+    # If more than half an epoch were sorted at once, every epoch would have nearly the same batches.
     together = max(1, min(_SORTED_TOGETHER, count // 2))
     drawn = np.array_split(rng.permutation(len(on_host)), count)
     divided: list[HostArray] = []

@@ -256,7 +256,7 @@ def test_leaks_that_are_no_numbers(rnn: RNN, leak: Any) -> None:
 @pytest.mark.parametrize("shape", [(), (1,), (H + 1,), (1, H), (H, 1)], ids=str)
 def test_leaks_of_another_shape(backend: Backend, rnn: RNN, shape: tuple[int, ...]) -> None:
     for leak in (backend.xp.full(shape, 0.5), np.full(shape, 0.5)):
-        with one_line(ValueError, f"leak has shape {shape}", "an array of 5 such numbers, one a unit", "b is (5,)"):
+        with one_line(ValueError, f"leak has shape {shape}", "an array of 5 such numbers, one per unit", "b is (5,)"):
             RNN(*rnn.params, leak=leak)
     if len(shape) == 1:
         with one_line(ValueError, f"leak has shape {shape}", "an array of 5"):
@@ -288,7 +288,9 @@ def test_leaks_are_judged_as_the_layer_holds_them(rnn: RNN, kind: Any) -> None:
 
 
 def test_leaks_of_unequal_parts(rnn: RNN) -> None:
-    with one_line(TypeError, "leak is a list of unequal parts", "expected a number in (0, 1], or 5, one a unit"):
+    with one_line(
+        TypeError, "leak is a list of lists of unequal lengths", "expected a number in (0, 1], or 5, one per unit"
+    ):
         RNN(*rnn.params, leak=[[0.5], [0.5, 0.5]])
 
 
@@ -340,7 +342,9 @@ def test_lengths_that_are_no_array(backend: Backend, layer: Any, lengths: Any) -
 
 
 def test_lengths_of_unequal_parts(backend: Backend, layer: Any) -> None:
-    with one_line(TypeError, "lengths is a list of unequal parts", "expected integers, one for each row of x"):
+    with one_line(
+        TypeError, "lengths is a list of lists of unequal lengths", "expected integers, one for each row of x"
+    ):
         layer.forward(zeros(backend, T, N, D), lengths=[[1], [1, 2], 3, 4])
 
 

@@ -1,10 +1,10 @@
-"""A layer's description, which JSON can hold: its kind and options, without its arrays. And layers from descriptions.
+"""Layers to descriptions, and back. A description is JSON: the kind and options of a layer, without its arrays.
 
     {"kind": "LSTM", "options": {"reverse": false}}
     {"kind": "Stack", "layers": [{"kind": "LSTM", …}, {"kind": "LSTM", …}], "dropout": []}
 
-Shapes and dtypes are not in it, because the arrays have them. A description cannot import anything. It can only call
-the constructors named here, and the functions that the caller gives to make cells.
+Shapes and dtypes are not in it, because the arrays have them. To read a description imports nothing. It calls only the
+constructors named here, and the functions that the caller gives to make cells.
 """
 
 from __future__ import annotations
@@ -29,18 +29,20 @@ from xrnn.select import kind_of
 from xrnn.typing import Array
 
 Description: TypeAlias = dict[str, Any]
-MakeCell: TypeAlias = Callable[..., Cell]  # a class of cells, or a function of the cell's attributes, by name
+MakeCell: TypeAlias = Callable[
+    ..., Cell
+]  # a class of cells, or a function: it is called with the attributes as keywords
 
 _DEEPEST: Final = 16  # nested layers: a bound on the recursion below
 _ATTRIBUTES: Final = (bool, int, float, str, type(None))  # the types of a cell's attributes that JSON can hold
 
 
 class UnknownCellError(ValueError):
-    """The description holds a cell that `cells` does not make. The message is one line."""
+    """`cells` can't make a cell that the description names. The message is one line."""
 
 
 def _leaves() -> dict[str, Any]:
-    """The layers that are made of arrays and options alone, by the name in a description."""
+    """The layers that consist of arrays and options, without inner layers, by their name in a description."""
     recurrent = [row.layer for row in CELLS.values()]
     return {layer.__name__: layer for layer in (*recurrent, Linear, Embedding, LayerNorm, Dropout)}
 
@@ -50,7 +52,7 @@ def _kinds() -> tuple[str, ...]:
 
 
 def canonical(description: Description) -> str:
-    """The description as text: equal only for equal descriptions; `1`, `1.0` and `true` differ."""
+    """The description as text, for comparison. Unlike in Python, `1`, `1.0` and `true` differ."""
     return json.dumps(description, sort_keys=True)
 
 
@@ -68,7 +70,7 @@ def take_apart(layer: Any) -> tuple[Description, dict[str, Array]]:
 
 
 def _described(layer: Any, prefix: str, arrays: dict[str, Array], name: str, depth: int) -> Description:
-    """The description of a layer, which errors call `name`. Its arrays go to `arrays`, with `prefix` in their names."""
+    """The description of a layer. Adds its arrays to `arrays`, with `prefix` before their names.   name: for errors"""
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep: expected fewer; join inner Stacks to one")
     if type(layer) not in (Stack, Bidirectional):
@@ -120,25 +122,26 @@ def _attributes(cell: Cell) -> dict[str, Any]:
 def put_together(
     description: Description, arrays: Mapping[str, Array], cells: Mapping[str, MakeCell] | None = None
 ) -> Any:
-    """The layer of this description, which holds these arrays themselves.
+    """Make the layer of this description. It holds these arrays, not copies.
 
-    cells   for user-defined cells: from the name to the class, or to a function of the cell's attributes, by name
+    cells   for user-defined cells: a dict from the cell's name to its class, or to a function that makes the cell; both
+            are called with the saved attributes as keyword arguments
 
-    Raises UnknownCellError for a cell that `cells` does not make; TypeError or ValueError for a description that
-    `take_apart` does not give: another kind or option, a missing array, one too many, one of another shape.
+    Raises UnknownCellError for a cell that `cells` can't make; TypeError or ValueError for a description that
+    `take_apart` does not return, or if an array is missing, superfluous, or of another shape.
     """
     left = dict(arrays)
     layer = _made(description, "", left, cells or {}, 0)
     if left:
-        raise ValueError(f"there is an array {min(left)}: expected those of the described layers, and no other")
+        raise ValueError(f"there is an array {min(left)}: expected only those of the described layers")
     again, its_arrays = take_apart(layer)
     if canonical(again) != canonical(description) or any(a.dtype != arrays[n].dtype for n, a in its_arrays.items()):
-        raise ValueError(f"save would describe this {again['kind']} in other words: expected those")
+        raise ValueError(f"save writes a different description of this {again['kind']}: expected that one")
     return layer
 
 
 def _made(description: Any, prefix: str, left: dict[str, Array], cells: Mapping[str, MakeCell], depth: int) -> Any:
-    """The layer of a description. Removes its arrays from `left`."""
+    """Make the layer of a description. Removes its arrays from `left`."""
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep")
     kind = _entry(description, "kind", str)
@@ -171,7 +174,7 @@ def _stack(layers: list[Any], description: Description) -> Stack:
     stack = Stack(layers)
     stack.dropout = [_made(dropout, "", {}, {}, _DEEPEST) for dropout in _entry(description, "dropout", list)]
     if len(stack.dropout) not in (0, len(layers) - 1) or not all(isinstance(d, Dropout) for d in stack.dropout):
-        raise ValueError("dropout is none of a Stack: expected a Dropout between each two layers, or none")
+        raise ValueError("dropout does not fit the Stack: expected a Dropout between each two layers, or an empty list")
     return stack
 
 
@@ -183,17 +186,17 @@ def _cell(description: Description, cells: Mapping[str, MakeCell]) -> Cell:
             f"holds the cell '{shown}', which cells= lacks: expected its class; use cells={{'{shown}': …}}"
         )
     if not all(type(value) in _ATTRIBUTES for value in attributes.values()):
-        raise ValueError(f"the cell '{shown}' has attributes that are no numbers and no strings")
+        raise ValueError(f"the cell '{shown}' has other attributes than numbers and strings")
     held = quoted(", ".join(f"{key}={value!r}" for key, value in attributes.items()) or "nothing")
-    remedy = "use the class of the cell that was saved, or a function that takes what it held by name"
+    remedy = "use the class of the saved cell, or a function that takes these attributes as keywords"
     try:
         cell = cells[name](**attributes)
     except (TypeError, ValueError) as error:
         raise UnknownCellError(
-            f"holds a cell '{shown}' with {held}, but cells= makes none of that ({quoted(str(error))}): {remedy}"
+            f"holds a cell '{shown}' with {held}, but cells= can't make it ({quoted(str(error))}): {remedy}"
         ) from error
     if not isinstance(cell, Cell) or cell.name != name or vars(cell) != attributes:
-        raise UnknownCellError(f"holds a cell '{shown}' with {held}, but cells= makes another: {remedy}")
+        raise UnknownCellError(f"holds a cell '{shown}' with {held}, but cells= makes a different cell: {remedy}")
     return cell
 
 

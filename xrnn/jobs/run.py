@@ -30,7 +30,7 @@ from xrnn.jobs.trainer import Trainer
 from xrnn.select import Selection
 
 SAVE_EVERY: Final = 250  # steps
-_SECONDS_BETWEEN_READS: Final = 0.25  # how often the run waits for the device to read the losses
+_SECONDS_BETWEEN_READS: Final = 0.25  # between two reads of the losses, which wait for the device
 _MAX_UNITS: Final = 10**12  # steps or epochs
 
 T = TypeVar("T", bound=Trainer[Any])
@@ -66,9 +66,9 @@ class Job(Generic[T]):
     checkpoints: ClassVar[Checkpoints[Any]]
     default_out: ClassVar[Path]
     trainer: ClassVar[Any]  # T
-    unit: ClassVar[str]  # of `upto`: "steps"
+    unit: ClassVar[str]  # the unit of `upto`: "steps"
     data: ClassVar[str]  # the kind of data: "text"
-    argument: ClassVar[str]  # that names the data: "PATHs"
+    argument: ClassVar[str]  # the argument that names the data: "PATHs"
     picture: ClassVar[str]  # what the picture shows: "loss curve"
 
     def __post_init__(self) -> None:
@@ -97,9 +97,9 @@ class Job(Generic[T]):
 
 
 def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
-    """Run `job` → the exit status: 0, or the status of what stopped it, such as 128 + the number of a signal.
+    """Run `job` → the exit status: 0, or 128 + the number of the signal that stopped it, or that of a lost output.
 
-    Raises JobError for a user error. If it can be known by then, nothing was printed before.
+    Raises JobError for a user error. All errors that can be found before training are raised before any output.
     """
     settings, snapshot = _settings(job)
     lines, picture = selection_lines(selection), snapshot.picture if snapshot else None
@@ -148,7 +148,7 @@ def _settings(job: Job[T]) -> tuple[Settings, Snapshot[Any] | None]:
 
 
 def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> int | None:
-    """The step to stop at, counted from the first run; None: stop after a time.   Raises SettingsError."""
+    """The step at which to stop, counted from the first run; None to stop after a time.   Raises SettingsError."""
     if snapshot and (data.fingerprint, data.facts) != (snapshot.fingerprint, snapshot.facts):
         raise SettingsError(
             f"{job.options.resume} was trained on other {job.data}: expected the same {job.argument} with the same "
@@ -163,8 +163,8 @@ def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | 
     if last < first:
         end = f", which end at step {last:,}," if per_unit > 1 else ","
         raise SettingsError(
-            f"--{job.unit} is {job.upto:,}{end} but {job.options.resume} is at step {first:,}: expected the "
-            f"{job.unit} in all, including those of the run before; give more"
+            f"--{job.unit} is {job.upto:,}{end} but {job.options.resume} is at step {first:,}: expected the total "
+            f"number of {job.unit}, with earlier ones; give more"
         )
     return last
 
@@ -240,13 +240,14 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> No
     if content is None:
         terminal.result(f"{job.picture}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
     else:
-        # The record is saved first: a run that is killed in between leaves no picture that its checkpoint disowns.
+        # The record is saved before the picture is written. In the other order, a run that is killed in between would
+        # leave a picture that its checkpoint does not record, and a resumed run would refuse to replace it.
         snapshot = replace(trainer.snapshot(), picture=PictureRecord.of(path, content))
         job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
         try:
             outputs.picture.write(path, content)
         except OSError as error:
-            raise OutputError(f"can't write {path} ({error.strerror}): expected room and permission there") from error
+            raise OutputError(f"can't write {path} ({error.strerror}): expected free space and permission") from error
         terminal.result(f"{job.picture}: {outputs.picture.path}")
     if job.options.json:
         files = {
