@@ -246,7 +246,7 @@ def test_a_file_of_another_program_has_no_digest(tmp_path: Path) -> None:
     [
         (b"", ["is not a safetensors file", f"expected {WANTED}"]),
         (b"To be, or not to be", ["is not a safetensors file", f"expected {WANTED}"]),
-        (b"\xff" * 8 + b"{}", ["is truncated or damaged (", "): expected a whole file; use another copy"]),
+        (b"\xff" * 8 + b"{}", ["is truncated or damaged (", "): expected a complete file; use another copy"]),
         (b"\x02" + b"\0" * 7 + b"{", ["is truncated or damaged ("]),
     ],
 )
@@ -261,7 +261,7 @@ def test_a_special_file_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to("loop")
     for name, words in {
-        "fifo": "fifo is no regular file: expected weights; name a file of them",
+        "fifo": "fifo is not a regular file: expected weights; name a file of them",
         "": f"can't read {tmp_path} (Is a directory): expected weights",
         "loop": "loop (Too many levels of symbolic links): expected weights",
         "missing": "missing (No such file or directory): expected weights",

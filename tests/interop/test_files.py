@@ -269,14 +269,14 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
         tensor("1.leak", "F64", [4], np.ones(4).tobytes()),
         "save writes a different description of this Stack",
     ),
-    "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy can't hold ("),
-    "nothing of much": (tensor("0.b", "F32", [2**62, 0], b""), "holds an array that NumPy can't hold ("),
+    "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy does not support ("),
+    "nothing of much": (tensor("0.b", "F32", [2**62, 0], b""), "holds an array that NumPy does not support ("),
     "beyond memory": (tensor("0.b", "F32", [2**62], b""), "is truncated or damaged ("),
     "another shape": (tensor("0.b", "F32", [3, 4], bytes(48)), f"{NO_LAYER}b has shape (3, 4), but this GRU expects"),
     "sizes that don't fit": (tensor("1.Wx", "F32", [2, 4], bytes(32)), "layers[0] gives 3 features, but layers[1]"),
     "no hidden units": (tensor("1.Wh", "F32", [0, 0], b""), f"{NO_LAYER}Wh has shape (0, 0), but this RNN expects"),
     "a missing array": (without("1.b"), f"{NO_LAYER}there is no array 1.b: expected those of the described layers)"),
-    "an array too many": (tensor("2.b", "F32", [1], bytes(4)), f"{NO_LAYER}there is an array 2.b: expected those of"),
+    "an array too many": (tensor("2.b", "F32", [1], bytes(4)), f"{NO_LAYER}there is an array 2.b: expected only"),
     "an array named in colour": (tensor("\x1b[31m", "F32", [1], bytes(4)), "there is an array �[31m: expected"),
     "no arrays": (lambda forgery: forgery.tensors.clear(), "there is no array 0.Wx: expected those of the described"),
     "an unknown kind": (entry(kind="GRU4"), f"{NO_LAYER}the kind GRU4 is unknown: expected one of RNN, LSTM, GRU"),
@@ -338,7 +338,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     wanted = "expected a layer; name a file that xrnn.save wrote"
     whole = stack_file().to_bytes()
     for content, words in {
-        whole[:-1]: ["is truncated or damaged (", "expected a whole file; use another copy"],
+        whole[:-1]: ["is truncated or damaged (", "expected a complete file; use another copy"],
         whole + b"x": ["is truncated or damaged ("],
         whole[:-1] + bytes([whole[-1] ^ 1]): ["was changed after it was written: expected content that gives its"],
         whole.replace(b"relu", b"tanh"): ["was changed after it was written"],

@@ -291,7 +291,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a forward hook": (
         changed(lambda module: module.register_forward_hook(lambda *_: None)),
         ValueError,
-        "module has forward hooks: expected none, because a layer would not call them; remove them",
+        "module has forward hooks: expected none, because a layer would not call them; call remove()",
     ),
     "a hook before forward": (
         changed(lambda module: module.register_forward_pre_hook(lambda *_: None)),
@@ -463,7 +463,7 @@ def both(forward: Any, backward: Any) -> Any:
     return Bidirectional(forward, backward)
 
 
-KEPT = "PyTorch's modules have none; keep it in a file of xrnn.save"
+KEPT = "PyTorch has no such module; use xrnn.save to keep the layer"
 WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
     "nothing": (
         None,
@@ -478,7 +478,7 @@ WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
         TypeError,
         "stack.Stack: expected RNN, LSTM, GRU, a Bidirect",
     ),
-    "a leak": (RNN.init(2, 3, leak=0.5), ValueError, f"layer is a RNN with a leak: expected leak=None; {KEPT}"),
+    "a leak": (RNN.init(2, 3, leak=0.5), ValueError, f"layer is an RNN with a leak: expected leak=None; {KEPT}"),
     "reset before": (
         Stack([GRU.init(2, 3), GRU.init(3, 3, reset_after=False)]),
         ValueError,

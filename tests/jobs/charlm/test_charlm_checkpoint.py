@@ -118,7 +118,7 @@ def empty(path: Path) -> None:
         (
             truncate,
             "is truncated or damaged (Error while deserializing header: incomplete metadata, file not fully "
-            "covered): expected a whole file; use another copy",
+            "covered): expected a complete file; use another copy",
         ),
         (alter_a_weight, "was changed after it was written: expected content that gives its digest; use another copy"),
         (alter_a_setting, "was changed after it was written: expected content that gives its digest; use another copy"),
