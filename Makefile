@@ -1,27 +1,35 @@
-# make train    train the demonstration model: one minute, no data to fetch
-# make test     run the tests, one process a core; in a single one where ARGS say which tests
-# make check    formatting, lint, types, and the direction of imports
-# make bench    measure, and compare with the other libraries
-# make mutants  change the code in small ways, and list those that no test notices; ARGS="xrnn/gradcheck.py" says where;
-#               docs/mutants.md says how it is done, and what it found
-# make gpu-check   on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes
-# make clean    remove what the others made
+# `make` prints the targets. All but gpu-check and clean first create the environment in .venv, and update it after a
+# change of pyproject.toml or of C++ code.
 #
-# Each but gpu-check makes the environment it needs in .venv first, anew where pyproject.toml or C++ code changed.
-# ARGS are passed on: make train ARGS="--minutes 5", make test ARGS="-k rnn". PYTHON and VENV say which and where.
+# Variables: ARGS (passed on, as in make train ARGS="--minutes 5"), PYTHON (the interpreter), VENV (the environment).
 
 VENV ?= .venv
 
-# What the environment holds besides xrnn: extras of pyproject.toml, those of the goals unless you give them.
+# The extras of pyproject.toml to install. Default: those that the goals need.
 comma := ,
 goal_extras = test$(if $(filter check,$(MAKECMDGOALS)),$(comma)dev)$(if $(filter bench,$(MAKECMDGOALS)),$(comma)bench)$(if $(filter mutants,$(MAKECMDGOALS)),$(comma)mutants)
 EXTRAS ?= $(goal_extras)
 
+# The module that `make mutants` changes, and the tests that it runs.
+MODULE ?= xrnn/losses.py
+TESTS ?= tests/test_losses.py
+
 installed := $(VENV)/installed-$(EXTRAS)
 kernel_sources := CMakeLists.txt $(shell find backends/numpy -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
-.PHONY: train test check bench mutants gpu-check clean
+.PHONY: help train test check bench mutants gpu-check clean
 .DELETE_ON_ERROR:
+
+help:
+	@echo "make train      train the demonstration model: one minute, no data to fetch"
+	@echo "make test       run the tests, on all cores (on one with ARGS, as in make test ARGS='-k rnn')"
+	@echo "make check      check formatting, lint, types and the direction of imports"
+	@echo "make bench      benchmark xrnn beside the other libraries: some twenty minutes (ARGS=--quick: half a minute)"
+	@echo "make mutants    mutation tests of one module: MODULE=xrnn/losses.py TESTS=tests/test_losses.py"
+	@echo "make gpu-check  on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes"
+	@echo "make clean      remove the environment and build outputs"
+	@echo
+	@echo "The first target creates .venv and compiles the C++ kernels, which takes one to three minutes."
 
 train: $(installed)
 	$(VENV)/bin/xrnn train $(ARGS)
@@ -39,9 +47,13 @@ bench: $(installed)
 	$(VENV)/bin/python -m benchmarks $(ARGS)
 
 mutants: $(installed)
-	$(VENV)/bin/python .ci/mutants.py $(ARGS)
+	sed 's|xrnn/losses.py|$(MODULE)|; s|tests/test_losses.py|$(TESTS)|' .ci/mutants.toml > $(VENV)/mutants.toml
+	$(VENV)/bin/cosmic-ray init --force $(VENV)/mutants.toml $(VENV)/mutants.sqlite
+	$(VENV)/bin/cr-filter-operators $(VENV)/mutants.sqlite $(VENV)/mutants.toml
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/cosmic-ray exec $(VENV)/mutants.toml $(VENV)/mutants.sqlite
+	$(VENV)/bin/cr-report --surviving-only --show-diff $(VENV)/mutants.sqlite
 
-# On PYTHON as it is: nothing is fetched. make gpu-check ARGS="--out FOLDER --minutes 9"
+# Runs on the packages that PYTHON already has and downloads nothing. make gpu-check ARGS="--out FOLDER --minutes 9"
 gpu-check:
 	PYTHON=$(or $(PYTHON),python3) .ci/gpu-check $(ARGS)
 
@@ -49,14 +61,15 @@ clean:
 	rm -rf $(VENV) build dist
 
 $(installed): pyproject.toml $(kernel_sources) | $(VENV)/bin/activate
+	@echo "Installing the packages [$(EXTRAS)] and compiling the C++ kernels: one to three minutes the first time." >&2
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --config-settings=build-dir='$(VENV)/build/{wheel_tag}' -e '.[$(EXTRAS)]'
 	@$(VENV)/bin/python -c 'from xrnn.backends.numpy import _kernels' 2>/dev/null || echo \
-	  "No compiled kernels: xrnn runs on its plain forms. For the faster ones: apt-get install g++ python3-dev," \
-	  "then make clean and again (pip install -v -e . says what failed)."
+	  "The C++ kernels did not compile: xrnn runs on its slower plain forms. Remedy: apt-get install g++ python3-dev," \
+	  "then make clean and make again (pip install -v -e . shows the compiler's error)."
 	@touch $@
 
-# `activate` is the last file that venv writes: an interrupted one is made again.
+# `activate` is the last file that venv writes, so an interrupted venv is created again.
 $(VENV)/bin/activate:
 	@found=; for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
@@ -66,7 +79,7 @@ $(VENV)/bin/activate:
 	  exec "$$python" -m venv --clear $(VENV); \
 	done; \
 	if [ "$$found" ]; then \
-	  echo "$$found can't make virtual environments: apt-get install python3-venv, then make again." >&2; \
+	  echo "$$found can't create virtual environments: apt-get install python3-venv, then make again." >&2; \
 	else \
-	  echo "No Python 3.11 or newer here: apt-get install python3 python3-venv, or make PYTHON=/path/to/one." >&2; \
+	  echo "No Python 3.11 or newer found: apt-get install python3 python3-venv, or make PYTHON=/path/to/python." >&2; \
 	fi; exit 1

@@ -25,22 +25,22 @@ from benchmarks.runs import Run, XrnnRun, add_options, insist_on_data, rate_line
 from benchmarks.turns import in_turns, workers
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
+from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.model import EMBEDDING, VOCABULARY, CharLM
-from xrnn.jobs.charlm.settings import Settings
-from xrnn.jobs.charlm.trainer import Trainer
 from xrnn.select import get_backend
 
-SETTINGS: Final = Settings()
+SETTINGS: Final = CharLMSettings()
 
 
-def _xrnn(corpus: Corpus, settings: Settings) -> Run:
-    return XrnnRun(Trainer(settings, corpus, get_backend("numpy")))
+def _xrnn(corpus: Corpus, settings: CharLMSettings) -> Run:
+    return XrnnRun(CharLMTrainer(settings, corpus, get_backend("numpy")))
 
 
 class TorchRun:
-    def __init__(self, corpus: Corpus, settings: Settings) -> None:
+    def __init__(self, corpus: Corpus, settings: CharLMSettings) -> None:
         torch, self.version = torch_for(settings)
         self._torch, self._settings = torch, settings
         self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
@@ -80,13 +80,13 @@ class TorchRun:
 class AcceleratedRun(TorchRun):
     """By `xrnn.torch.accelerate(model)`."""
 
-    def __init__(self, corpus: Corpus, settings: Settings) -> None:
+    def __init__(self, corpus: Corpus, settings: CharLMSettings) -> None:
         super().__init__(corpus, settings)
         self.version += ", accelerated"
         importlib.import_module("xrnn.torch").accelerate(self._layers)
 
 
-LIBRARIES: Final[dict[str, Callable[[Corpus, Settings], Run]]] = {
+LIBRARIES: Final[dict[str, Callable[[Corpus, CharLMSettings], Run]]] = {
     "xrnn": _xrnn,
     "pytorch": TorchRun,
     "xrnn.torch": AcceleratedRun,
@@ -131,7 +131,7 @@ def report(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _work(library: str, settings: Settings, paths: Sequence[Path], pipe: Connection) -> None:
+def _work(library: str, settings: CharLMSettings, paths: Sequence[Path], pipe: Connection) -> None:
     """One library's process. A number is a request for so many steps, answered with the seconds they took."""
     corpus = load_corpus(paths)
     run = LIBRARIES[library](corpus, settings)

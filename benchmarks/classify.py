@@ -26,13 +26,13 @@ from benchmarks.runs import Run, XrnnRun, add_options, insist_on_data, rate_line
 from benchmarks.turns import in_turns, workers
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.cells import CELLS
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs
+from xrnn.jobs.classify.data import Dataset, load_dataset
+from xrnn.jobs.classify.evaluate import probabilities
+from xrnn.jobs.classify.model import Classifier
 from xrnn.jobs.series.batches import Batches, unpack
-from xrnn.jobs.series.data import Dataset, load_dataset
-from xrnn.jobs.series.evaluate import probabilities
-from xrnn.jobs.series.model import Classifier
 from xrnn.jobs.series.series import Series
-from xrnn.jobs.series.settings import Settings
-from xrnn.jobs.series.trainer import Trainer, default_epochs
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
@@ -42,12 +42,12 @@ _CHANNELS: Final = 12
 _LONGEST: Final = 100
 
 
-def _xrnn(data: Dataset, settings: Settings) -> Run:
-    return XrnnRun(Trainer(settings, data, get_backend("numpy")))
+def _xrnn(data: Dataset, settings: ClassifierSettings) -> Run:
+    return XrnnRun(ClassifierTrainer(settings, data, get_backend("numpy")))
 
 
 class TorchRun:
-    def __init__(self, data: Dataset, settings: Settings) -> None:
+    def __init__(self, data: Dataset, settings: ClassifierSettings) -> None:
         torch, self.version = torch_for(settings)
         self._torch, self._settings, self._data = torch, settings, data
         self._batches = _batches(data, settings)
@@ -84,12 +84,12 @@ class TorchRun:
         return with_weights(model, weights)
 
 
-LIBRARIES: Final[dict[str, Callable[[Dataset, Settings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
+LIBRARIES: Final[dict[str, Callable[[Dataset, ClassifierSettings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
 
 
 def compare(paths: Sequence[Path], rounds: int, steps: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
     """Everything that was measured, as it goes into the JSON file: seconds of a block of steps, one a round."""
-    settings = replace(Settings(), cell=cell)
+    settings = replace(ClassifierSettings(), cell=cell)
     libraries = list(LIBRARIES)
     with workers(libraries, _work, threads, settings, paths) as ask:
         results: dict[str, Any] = {
@@ -135,19 +135,19 @@ def noise_set(lengths: Sequence[int]) -> Dataset:
     return Dataset(series, series, [str(i) for i in range(9)], "noise")
 
 
-def _batches(data: Dataset, settings: Settings) -> Batches:
+def _batches(data: Dataset, settings: ClassifierSettings) -> Batches:
     """Those of xrnn's own trainer, which any library may learn from."""
-    return Trainer(settings, data, get_backend("numpy")).batches
+    return ClassifierTrainer(settings, data, get_backend("numpy")).batches
 
 
 def _accuracy(model: Classifier, data: Dataset) -> float:
-    trainer = Trainer(model.settings, data, get_backend("numpy"), model=model)
+    trainer = ClassifierTrainer(model.settings, data, get_backend("numpy"), model=model)
     scaled = [trainer.scale.apply(series.values) for series in data.test]
     predicted: HostArray = probabilities(model, scaled).argmax(axis=1)
     return float(np.mean([data.labels[i] == series.label for i, series in zip(predicted, data.test, strict=True)]))
 
 
-def _train(library: str, data: Dataset, settings: Settings) -> tuple[float, float]:
+def _train(library: str, data: Dataset, settings: ClassifierSettings) -> tuple[float, float]:
     """The accuracy after the steps of a run by default, and the seconds it took."""
     start = time.perf_counter()
     run = LIBRARIES[library](data, settings)
@@ -156,7 +156,7 @@ def _train(library: str, data: Dataset, settings: Settings) -> tuple[float, floa
     return _accuracy(run.model(), data), time.perf_counter() - start
 
 
-def _work(library: str, settings: Settings, paths: Sequence[Path], pipe: Connection) -> None:
+def _work(library: str, settings: ClassifierSettings, paths: Sequence[Path], pipe: Connection) -> None:
     """One library's process: (case, steps) is answered with the seconds they took, ("train", seed) as by `_train`."""
     sets = {
         GIVEN: load_dataset(paths, settings.seed),
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=0, help="whole trainings of each library (default: %(default)s)")
     add_options(parser, "gru")
     options = parser.parse_args(arguments)
-    insist_on_data(parser, lambda: load_dataset(options.paths, Settings().seed))
+    insist_on_data(parser, lambda: load_dataset(options.paths, ClassifierSettings().seed))
     results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
     if options.json:
         machine.write(results, options.json)

@@ -1,6 +1,6 @@
-"""The `backend` fixture: each numerical test is written once and runs on every backend.
+"""The `backend` fixture: a test that takes it runs on every backend.
 
-NumPy; CuPy's adapter on the stand-in; and, where there is a GPU, real CuPy, whose tests carry the mark `gpu`.
+These are NumPy, the CuPy backend on the stand-in, and CuPy itself if there is a GPU (those tests carry the mark `gpu`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.standin import counting
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.select import get_backend, register
 
-# A bare GPU machine may lack hypothesis; `make gpu-check` then leaves out the tests that need it.
+# `make gpu-check` may run on a machine without hypothesis. Tests that need it are then left out.
 pytest_plugins = ["tests.require_gpu", "tests.left_out", "tests.workers"]
 if find_spec("hypothesis"):
     pytest_plugins += ["tests.examples"]
@@ -37,20 +37,20 @@ else:
 
 @pytest.fixture(params=["numpy", "standin", *GPU_PARAMS])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Every backend in turn."""
+    """Each backend in turn."""
     return STANDIN if request.param == "standin" else get_backend(request.param)
 
 
 @pytest.fixture(params=["fused", "plain"])
 def form(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The fused forms, where the backend has them, then the plain form."""
+    """Runs the test with the fused forms, then with the plain forms."""
     with use_fused(request.param == "fused"):
         yield request.param
 
 
 @pytest.fixture
 def no_waiting(backend: Backend) -> Callable[[], AbstractContextManager[None]]:
-    """`with no_waiting():` fails on a copy between host and device, and on a read that waits for the device."""
+    """`with no_waiting():` raises an error on copies between host and device, and on synchronisation."""
     if backend is STANDIN:
         return counting.no_waiting
     if backend.reads_are_free:
@@ -60,7 +60,7 @@ def no_waiting(backend: Backend) -> Callable[[], AbstractContextManager[None]]:
 
 @pytest.fixture
 def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Matplotlib writes its files without drawing into them, which is most of the time of a small run."""
+    """Matplotlib writes blank files: drawing would take most of the time of a small run."""
     if find_spec("matplotlib"):
         monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
 
@@ -70,7 +70,7 @@ def _no_waiting_on_gpu() -> Iterator[None]:
     import cupyx
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # CuPy warns that it can't see every wait
+        warnings.simplefilter("ignore")  # CuPy warns that it does not detect every synchronisation
         forbidden = cupyx.allow_synchronize(False)
         forbidden.__enter__()
     try:
@@ -80,6 +80,6 @@ def _no_waiting_on_gpu() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    # One line in place of a skip for each test.
+    # One line instead of one skip per test.
     if NO_GPU:
         terminalreporter.write_line(f"left out: tests on a GPU: make gpu-check runs them where there is one ({NO_GPU})")

@@ -1,4 +1,4 @@
-"""An error of the project is one line and names what was expected, what came, and the remedy."""
+"""Errors of this project have one line: what was expected, what came, and the remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @contextlib.contextmanager
 def one_line(kind: type[Exception], *words: str) -> Iterator[None]:
-    """Expect an error of exactly this kind, on one line that holds all of the words."""
+    """Expect an error of exactly this type, with one line that contains all of `words`."""
     with pytest.raises(kind) as caught:
         yield
     message = str(caught.value)

@@ -1,6 +1,6 @@
-"""Safetensors files made by hand, byte for byte: as they were first written, and as nobody should write them.
+"""Writes safetensors files byte by byte: valid ones in the first version of the format, and forged ones.
 
-Nothing of the package is used here, so that a change to it can't make both sides agree on something new.
+This module uses nothing of the package: a change of the format there must not change these files too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64"}
 
 @dataclass
 class Tensor:
-    """An entry of the header, and the bytes it stands for."""
+    """An entry of the header, with its content."""
 
     dtype: str
     shape: list[int]
@@ -33,7 +33,7 @@ class Tensor:
 
 @dataclass
 class Forgery:
-    """A file to be changed and written; its digest is always right."""
+    """The content of a file, to be changed by a test. Its digest is always valid."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Forgery:
             sha.update(tensor.content)
         header: dict[str, Any] = {"__metadata__": metadata | {"digest": sha.hexdigest()}}
         content = b""
-        # The widest elements first, which keeps all of them aligned.
+        # The widest elements come first, so that all elements are aligned.
         for name, tensor in sorted(self.tensors.items(), key=lambda item: item[1].dtype != "F64"):
             start, content = len(content), content + tensor.content
             header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, len(content)]}
@@ -64,18 +64,18 @@ class Forgery:
 
 
 def tensor(name: str, dtype: str, shape: list[int], content: bytes) -> Callable[[Forgery], None]:
-    """A change: this tensor is there, or another in its place."""
+    """A change that adds or replaces this tensor."""
     return lambda forgery: forgery.tensors.update({name: Tensor(dtype, shape, content)})
 
 
 def without(name: str) -> Callable[[Forgery], None]:
-    """A change: this tensor is not there."""
+    """A change that removes this tensor."""
     return lambda forgery: forgery.tensors.__delitem__(name)
 
 
 @contextmanager
 def little_memory(path: Path, allowance: int) -> Iterator[None]:
-    """What is done here takes no more memory than three times the file's size, and so many bytes."""
+    """Fails if the block allocates more than three times the file's size plus `allowance` bytes."""
     tracemalloc.start()
     try:
         yield

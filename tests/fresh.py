@@ -1,4 +1,4 @@
-"""Python in a process of its own: for what is decided once a process."""
+"""Runs Python in a new process, for settings that are read once per process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# A finder in front of all others, which says that there is no such library.
+# An import finder that comes first and reports that the library is not installed.
 _WITHOUT = """
 import sys
 class Without:
@@ -18,7 +18,7 @@ sys.meta_path.insert(0, Without())
 """
 NO_CUPY, NO_TORCH = (_WITHOUT.format(library=library) for library in ("cupy", "torch"))
 
-# The stand-in in the place of real CuPy: a second backend that works without a GPU.
+# Replaces CuPy by the stand-in, so that there is a second backend without a GPU.
 STANDIN_AS_CUPY = """
 import sys
 import xrnn.select
@@ -30,7 +30,7 @@ xrnn.select._MODULES["cupy"] = "fake_cupy_backend"
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `code` with warnings as errors, and no XRNN_ variable but those in `environment`."""
+    """Run `code` with warnings as errors; of the XRNN_ variables only those in `environment` are set."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XRNN_", "CUDA_VISIBLE"))}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -43,7 +43,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def output_of(code: str, **environment: str) -> str:
-    """What `code` prints, which must run without an error."""
+    """The output of `code`. Fails if `code` ends with an error."""
     done = run_python(code, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

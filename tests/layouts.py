@@ -1,4 +1,4 @@
-"""The same values in memory in every way that a caller may hand them over."""
+"""The same values in each memory layout that a caller may pass."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ LAYOUTS: Final = ("C", "Fortran", "strided", "negative", "read-only")
 
 
 def lay_out(backend: Backend, values: np.ndarray[Any, np.dtype[Any]], layout: str) -> Array:
-    """A new array with these values: C or Fortran order, every second element of its last axis, or every axis
-    backwards. Read-only exists on NumPy only; elsewhere it is C order."""
+    """A new array with these values: in C or Fortran order, with a stride of two in the last axis, or with all axes
+    reversed. Read-only arrays exist only in NumPy; other backends get C order."""
     xp = backend.xp
     if layout == "Fortran":
         return backend.xp.asarray(np.array(values, order="F"), order="F")  # type: ignore[no-any-return]

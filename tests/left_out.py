@@ -1,4 +1,4 @@
-"""What a run can't do is not collected; at the end one line for each reason says how many tests, and what runs them.
+"""Leaves out tests that this machine can't run; the last lines give each reason, the number of tests, and the remedy.
 
 @pytest.mark.proof                      a long check: only with XRNN_PROOF=1
 @pytest.mark.needs("torch", "bench")    a library, and the extra of pyproject.toml that brings it
@@ -15,14 +15,13 @@ from typing import Any, Final
 
 import pytest
 
-# Files that need a library, which they don't import at their top.
+# Files that need a library but do not import it at the top.
 _FILES: Final = {
     "standin/test_names.py": ("cupy", "proof"),
     "benchmarks/test_char_lm.py": ("torch", "bench"),
     "benchmarks/test_classify.py": ("torch", "bench"),
 }
-# What may be missing, by what a file imports: a bare GPU machine lacks most of it. The gradients of the reference are
-# taken by autograd.
+# Libraries that a file needs, by what it imports at the top. tests.reference takes its gradients with autograd.
 _IMPORTS: Final = {
     **{name: (name, "test") for name in ("hypothesis", "autograd", "mpmath", "threadpoolctl")},
     **dict.fromkeys(("tests.reference", "tests.cuda.emulated"), ("autograd", "test")),
@@ -54,7 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _reason(item: pytest.Item) -> str:
-    """Why this run can't do it; empty where it can."""
+    """Why the test is left out; empty if it runs."""
     if item.get_closest_marker("proof") and os.environ.get("XRNN_PROOF") != "1":
         return "the long checks ({}): .ci/proof runs them"
     needs = item.get_closest_marker("needs")
@@ -72,9 +71,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """A worker of pytest-xdist has ended. All collect the same tests, so the largest number counts, not the sum."""
+    """Called when a worker of pytest-xdist ends. All workers collect the same tests: take the maximum, not the sum."""
     global _left_out
-    _left_out |= Counter(getattr(node, "workeroutput", {}).get("left_out", {}))  # a crash leaves no output
+    _left_out |= Counter(getattr(node, "workeroutput", {}).get("left_out", {}))  # a worker that crashed has no output
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

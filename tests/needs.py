@@ -1,4 +1,4 @@
-"""Which gradients a backward pass is asked for."""
+"""The combinations of gradients that a backward pass may be asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEITHER: Final[frozenset[str]] = frozenset()
 
 
 def noted(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> list[frozenset[str]]:
-    """A list that grows with each `recurrence_backward` of this backend, by what it was asked for."""
+    """A list to which each `recurrence_backward` of `backend` appends the gradients that were requested."""
     asked: list[frozenset[str]] = []
     run = backend.recurrence_backward
 

@@ -1,4 +1,4 @@
-"""With XRNN_REQUIRE_GPU=1, a session in which no test marked `gpu` passed is a failure, not a row of skips."""
+"""With XRNN_REQUIRE_GPU=1, a session fails if no test marked `gpu` passed."""
 
 from __future__ import annotations
 

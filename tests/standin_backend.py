@@ -1,4 +1,4 @@
-"""CuPy's adapter on the stand-in, with the emulator to run its kernels."""
+"""The CuPy backend on the stand-in; the emulator runs its kernels."""
 
 from __future__ import annotations
 

@@ -602,7 +602,7 @@ def test_a_backend_that_can_not_run_gets_one_line(
 
 def test_nan_in_the_loss_stops_the_run_and_keeps_the_last_good_checkpoint(text: str) -> None:
     """In a process of its own, where NumPy would print its warnings."""
-    program = "import xrnn.jobs.charlm.trainer as t; t.learning_rate = lambda *_: 1e38; " + XRNN[-1]
+    program = "import xrnn.jobs.charlm.charlm_trainer as t; t.learning_rate = lambda *_: 1e38; " + XRNN[-1]
     command = [
         sys.executable,
         "-c",

@@ -1,6 +1,6 @@
-"""Workers of pytest-xdist: there are as many as cores, so BLAS takes one thread in each.
+"""With pytest-xdist there is one worker per core, so BLAS uses one thread in each.
 
-The kernels keep their number of threads: some tests are about it, and most shapes here are too small for a second one.
+The kernels keep their number of threads: some tests check it, and most shapes in the tests use one thread anyway.
 """
 
 from __future__ import annotations
@@ -14,5 +14,5 @@ _VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", default=None):
-        for name in _VARIABLES:  # BLAS reads them once, when a worker imports NumPy
+        for name in _VARIABLES:  # BLAS reads them when a worker imports NumPy
             os.environ.setdefault(name, "1")

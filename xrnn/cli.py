@@ -20,25 +20,25 @@ from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.config import explain_sizes, selection_lines, show_config
 from xrnn.files import printable
 from xrnn.jobs.cells import CELLS
-from xrnn.jobs.charlm.checkpoint import CHECKPOINTS
+from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
-from xrnn.jobs.charlm.settings import Settings
-from xrnn.jobs.charlm.train import DEFAULT_OUT
-from xrnn.jobs.charlm.train import Job as TrainJob
+from xrnn.jobs.charlm.train import DEFAULT_OUT, TrainJob
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
+from xrnn.jobs.classify.classify import DEFAULT_OUT as CLASSIFIER_OUT
+from xrnn.jobs.classify.classify import ClassifyJob
+from xrnn.jobs.classify.predict import Predictor, predict_stream
+from xrnn.jobs.classify.predict import predict as predict_files
 from xrnn.jobs.errors import DataError, JobError, SettingsError
 from xrnn.jobs.results import Wanted
 from xrnn.jobs.run import SAVE_EVERY, Job, run
-from xrnn.jobs.series import classify as series
-from xrnn.jobs.series.predict import Predictor, predict_stream
-from xrnn.jobs.series.predict import predict as predict_files
-from xrnn.jobs.series.settings import Settings as SeriesSettings
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
 from xrnn.select import Selection, select
 
-_TEXT: Final = Settings()
-_SERIES: Final = SeriesSettings()
+_TEXT: Final = CharLMSettings()
+_SERIES: Final = ClassifierSettings()
 _LARGEST_SIZE: Final = 10**18  # the sum of two fits 64 bits
 _LONGEST_LINE: Final = 2**20  # characters of a stream's row
 
@@ -255,7 +255,7 @@ def classify(
     seed: Annotated[
         int | None, _setting(_SERIES, "seed", "Decides the first weights, what is held out, and all other draws.")
     ] = None,
-    out: Annotated[Path | None, _out(series.DEFAULT_OUT)] = None,
+    out: Annotated[Path | None, _out(CLASSIFIER_OUT)] = None,
     plot: _Plot = None,
     resume: _Resume = None,
     overwrite: _Overwrite = False,
@@ -265,7 +265,7 @@ def classify(
     Ctrl-C saves and stops; --resume goes on as if the run had never stopped.
     """
     given = _given(cell=cell, hidden=hidden, layers=layers, one_way=one_way, dropout=dropout, noise=noise, lr=lr)
-    job = series.Job(
+    job = ClassifyJob(
         paths=[path for path in (train, test) if path is not None],
         given=given | _given(batch=batch, seed=seed),
         minutes=minutes,
@@ -354,7 +354,7 @@ def _run_job(job: Job[Any]) -> int:
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
-    snapshot = CHECKPOINTS.load(checkpoint)
+    snapshot = CHARLM_CHECKPOINTS.load(checkpoint)
     params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
     return CharLM.of(params, snapshot.settings.cell, snapshot.settings.layers)
 

@@ -15,18 +15,18 @@ from benchmarks import char_lm
 from tests.benchmarks.training import assert_both_learn_alike
 from tests.jobs.charlm.texts import write_text
 from xrnn.jobs.cells import CELLS
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.corpus import load_corpus
-from xrnn.jobs.charlm.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
-    settings = Settings(cell=cell, hidden=16, seq_len=5, batch=3)
+    settings = CharLMSettings(cell=cell, hidden=16, seq_len=5, batch=3)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # Without xrnn's schedule, which PyTorch's user has not written.
-    monkeypatch.setattr("xrnn.jobs.charlm.trainer.learning_rate", lambda peak, step: peak)
+    monkeypatch.setattr("xrnn.jobs.charlm.charlm_trainer.learning_rate", lambda peak, step: peak)
     corpus = load_corpus([write_text(tmp_path / "text")])
     torch, ours = char_lm.TorchRun(corpus, settings), char_lm.LIBRARIES["xrnn"](corpus, settings)
     assert_both_learn_alike(cell, torch, ours, monkeypatch)
@@ -35,7 +35,7 @@ def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pyt
 def test_the_accelerated_model_runs_on_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     corpus = load_corpus([write_text(tmp_path / "text")])
-    run: Any = char_lm.AcceleratedRun(corpus, Settings(cell="gru", hidden=16, seq_len=5, batch=3))
+    run: Any = char_lm.AcceleratedRun(corpus, CharLMSettings(cell="gru", hidden=16, seq_len=5, batch=3))
     assert type(run._rnn) is xrnn.torch.GRU
     run.step()
     assert run.version.endswith(", accelerated")

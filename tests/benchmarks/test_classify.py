@@ -12,19 +12,20 @@ import pytest
 
 from benchmarks import classify
 from tests.benchmarks.training import assert_both_learn_alike
-from tests.jobs.series.waves import dataset, waves, write_ts
+from tests.jobs.classify.tiny import dataset
+from tests.jobs.series.waves import waves, write_ts
 from xrnn.jobs.cells import CELLS
-from xrnn.jobs.series.settings import Settings
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_both_learn_alike_from_the_same_weights(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
-    settings = Settings(cell=cell, hidden=6, batch=4, dropout=0.0)
+    settings = ClassifierSettings(cell=cell, hidden=6, batch=4, dropout=0.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # Without xrnn's schedule, which PyTorch's user has not written.
-    monkeypatch.setattr("xrnn.jobs.series.trainer.learning_rate", lambda peak, step, whole: peak)
+    monkeypatch.setattr("xrnn.jobs.classify.classifier_trainer.learning_rate", lambda peak, step, whole: peak)
     torch, xrnn = classify.TorchRun(dataset(), settings), classify.LIBRARIES["xrnn"](dataset(), settings)
     assert_both_learn_alike(cell, torch, xrnn, monkeypatch)
 
@@ -48,7 +49,7 @@ def test_the_figures_are_printed_and_written(tmp_path: Path, monkeypatch: pytest
 def test_a_training_is_measured_by_what_it_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(classify, "default_epochs", lambda count: 30)
-    settings = replace(Settings(), hidden=8, batch=4, lr=0.02)
+    settings = replace(ClassifierSettings(), hidden=8, batch=4, lr=0.02)
     for library in classify.LIBRARIES:
         accuracy, seconds = classify._train(library, dataset(), settings)
         assert accuracy == 1.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.fuzz_files.damage import VALUES, change_metadata, change_tensor
 from tests.jobs.charlm.forge import Forgery
-from xrnn.jobs.charlm.checkpoint import CHECKPOINTS, specs
+from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS, specs
 from xrnn.jobs.errors import CheckpointError
 
 Refusal = CheckpointError
@@ -33,7 +33,7 @@ def change(forgery: Forgery, rng: random.Random) -> None:
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:
     """What a checkpoint says, and its arrays, which are those that its settings and its step ask for."""
-    loaded = CHECKPOINTS.load(path)
+    loaded = CHARLM_CHECKPOINTS.load(path)
     expected = specs(loaded.settings, None, loaded.step)
     assert {name: array.shape for name, array in loaded.arrays.items()} == {n: s.shape for n, s in expected.items()}
     return f"{loaded.settings} {loaded.fingerprint} {loaded.step}", loaded.arrays

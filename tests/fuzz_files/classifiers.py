@@ -12,15 +12,15 @@ import numpy as np
 
 from tests.forge import Forgery, Tensor
 from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts, specs
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.errors import CheckpointError
-from xrnn.jobs.series.checkpoint import CHECKPOINTS, Facts, specs
-from xrnn.jobs.series.settings import Settings
 
 Refusal = CheckpointError
 
 
 def whole(rng: random.Random) -> Forgery:
-    settings, facts = Settings(hidden=3, one_way=rng.random() < 0.5), Facts(2, ("a", "b"))
+    settings, facts = ClassifierSettings(hidden=3, one_way=rng.random() < 0.5), Facts(2, ("a", "b"))
     metadata = {"format": "xrnn series classifier", "version": "1", "fingerprint": "f", "step": "2"}
     metadata |= {"settings": json.dumps(asdict(settings)), "facts": json.dumps(asdict(facts))}
     arrays = {name: np.ones(spec.shape, spec.dtype) for name, spec in specs(settings, facts, 2).items()}
@@ -40,7 +40,7 @@ def change(forgery: Forgery, rng: random.Random) -> None:
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:
     """What a checkpoint says, and its arrays, which are those that its settings, facts and step ask for."""
-    loaded = CHECKPOINTS.load(path)
+    loaded = CLASSIFIER_CHECKPOINTS.load(path)
     expected = specs(loaded.settings, loaded.facts, loaded.step)
     assert {name: array.shape for name, array in loaded.arrays.items()} == {n: s.shape for n, s in expected.items()}
     return f"{loaded.settings} {loaded.facts} {loaded.fingerprint} {loaded.step}", loaded.arrays

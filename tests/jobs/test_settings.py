@@ -8,13 +8,13 @@ from dataclasses import FrozenInstanceError, asdict, replace
 import pytest
 
 from tests.errors import one_line
-from xrnn.jobs.charlm import settings as charlm
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.errors import SettingsError
-from xrnn.jobs.series import settings as series
 
 
 def test_the_defaults_of_a_language_model() -> None:
-    assert asdict(charlm.Settings()) == {
+    assert asdict(CharLMSettings()) == {
         "cell": "rnn",
         "hidden": 256,
         "layers": 1,
@@ -26,7 +26,7 @@ def test_the_defaults_of_a_language_model() -> None:
 
 
 def test_the_defaults_of_a_classifier() -> None:
-    assert asdict(series.Settings()) == {
+    assert asdict(ClassifierSettings()) == {
         "cell": "gru",
         "hidden": 64,
         "layers": 1,
@@ -39,8 +39,8 @@ def test_the_defaults_of_a_classifier() -> None:
     }
 
 
-@pytest.mark.parametrize("settings", [charlm.Settings(), series.Settings()])
-def test_settings_do_not_change(settings: charlm.Settings | series.Settings) -> None:
+@pytest.mark.parametrize("settings", [CharLMSettings(), ClassifierSettings()])
+def test_settings_do_not_change(settings: CharLMSettings | ClassifierSettings) -> None:
     with pytest.raises(FrozenInstanceError):
         settings.hidden = 12  # type: ignore[misc]
     assert not hasattr(settings, "__dict__")
@@ -57,10 +57,10 @@ def test_settings_do_not_change(settings: charlm.Settings | series.Settings) -> 
 )
 def test_the_bounds_of_a_language_models_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
     for value in fitting:
-        assert getattr(replace(charlm.Settings(), **{name: value}), name) == value  # type: ignore[arg-type]
+        assert getattr(replace(CharLMSettings(), **{name: value}), name) == value  # type: ignore[arg-type]
     for value in beyond:
         with one_line(SettingsError, f"--{name.replace('_', '-')} is {value}: expected a "):
-            replace(charlm.Settings(), **{name: value})  # type: ignore[arg-type]
+            replace(CharLMSettings(), **{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_bounds_of_a_language_models_settings(name: str, fitting: list[float
 )
 def test_the_bounds_of_a_classifiers_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
     for value in fitting:
-        assert getattr(replace(series.Settings(), **{name: value}), name) == value  # type: ignore[arg-type]
+        assert getattr(replace(ClassifierSettings(), **{name: value}), name) == value  # type: ignore[arg-type]
     for value in beyond:
         with one_line(SettingsError, f"--{name} is {value}: expected a "):
-            replace(series.Settings(), **{name: value})  # type: ignore[arg-type]
+            replace(ClassifierSettings(), **{name: value})  # type: ignore[arg-type]

@@ -15,8 +15,8 @@ import safetensors.numpy
 from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from xrnn.cli import main
 from xrnn.files import reserved
+from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
-from xrnn.jobs.charlm.trainer import Trainer
 from xrnn.jobs.checkpoint import Checkpoints, Snapshot
 from xrnn.jobs.picture import is_own_picture
 from xrnn.jobs.progress import Goal
@@ -71,19 +71,19 @@ def test_losses_are_read_when_there_was_time_and_at_the_end(
     monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, reads: int
 ) -> None:
     seen: list[int] = []
-    really_step, really_read, now = Trainer.step, Trainer.read_losses, [0.0]
+    really_step, really_read, now = CharLMTrainer.step, CharLMTrainer.read_losses, [0.0]
 
-    def step(self: Trainer) -> None:
+    def step(self: CharLMTrainer) -> None:
         now[0] += seconds_a_step
         really_step(self)
 
-    def read_losses(self: Trainer) -> None:
+    def read_losses(self: CharLMTrainer) -> None:
         if self.steps not in seen:  # a snapshot reads what is left
             seen.append(self.steps)
         really_read(self)
 
-    monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr(Trainer, "read_losses", read_losses)
+    monkeypatch.setattr(CharLMTrainer, "step", step)
+    monkeypatch.setattr(CharLMTrainer, "read_losses", read_losses)
     monkeypatch.setattr("xrnn.jobs.run.time", SimpleNamespace(monotonic=lambda: now[0]))
     assert run(steps=5) == 0
     assert len(seen) == reads

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
-from xrnn.jobs.charlm.settings import Settings
 
-TINY = Settings(hidden=12, layers=2, seq_len=7, batch=3, lr=0.01)
+TINY = CharLMSettings(hidden=12, layers=2, seq_len=7, batch=3, lr=0.01)
 TINY_OPTIONS = ["--hidden", "12", "--layers", "2", "--seq-len", "7", "--batch", "3", "--lr", "0.01"]
 
 

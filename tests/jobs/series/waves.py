@@ -6,24 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from xrnn.jobs.series.data import Dataset
 from xrnn.jobs.series.series import Series
-from xrnn.jobs.series.settings import Settings
 from xrnn.typing import HostArray
 
 LABELS = ["slow", "quick"]
-TINY = Settings(hidden=6, batch=4, lr=0.02, layers=2)
-TINY_OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02"]
 
 
 def waves(count: int, seed: int = 0) -> list[Series]:
     """`count` series of 4 to 9 steps and 2 channels, the labels in turn."""
     rng = np.random.default_rng(seed)
     return [_wave(rng, LABELS[i % 2], f"wave {i}") for i in range(count)]
-
-
-def dataset(train: int = 10, test: int = 6) -> Dataset:
-    return Dataset(waves(train, 0), waves(test, 1), sorted(LABELS), "waves")
 
 
 def write_ts(path: Path, series: list[Series], labels: list[str] | None = None) -> Path:

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from xrnn.jobs import run
-from xrnn.jobs.charlm.checkpoint import CHECKPOINTS
+from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
+from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.sample import generate, readable
-from xrnn.jobs.charlm.settings import Settings
-from xrnn.jobs.charlm.trainer import Trainer
 from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.plot import plot_losses
 from xrnn.jobs.results import Results
@@ -25,20 +25,20 @@ _SAMPLE_LENGTH: Final = 400
 _SAMPLE_TEMPERATURE: Final = 0.8
 
 
-class Job(run.Job[Trainer]):
+class TrainJob(run.Job[CharLMTrainer]):
     """What was asked for: either `minutes` or `upto`."""
 
-    checkpoints: ClassVar[Checkpoints[Any]] = CHECKPOINTS
+    checkpoints: ClassVar[Checkpoints[Any]] = CHARLM_CHECKPOINTS
     default_out: ClassVar[Path] = DEFAULT_OUT
-    trainer: ClassVar[Any] = Trainer
+    trainer: ClassVar[Any] = CharLMTrainer
     unit: ClassVar[str] = "steps"
     data: ClassVar[str] = "text"
     argument: ClassVar[str] = "PATHs"
 
-    def load(self, settings: Settings) -> Corpus:
+    def load(self, settings: CharLMSettings) -> Corpus:
         return load_corpus(self.paths)
 
-    def report(self, trainer: Trainer, results: Results, terminal: Terminal) -> None:
+    def report(self, trainer: CharLMTrainer, results: Results, terminal: Terminal) -> None:
         """The held-out figures, a sample, the files."""
         text = trainer.corpus.held_out
         terminal.say(f"held-out text: {len(text):,} bytes …")

@@ -1,1 +1,1 @@
-"""The job behind `xrnn classify` and `xrnn predict`: a label for a time series of any length."""
+"""Time series: reading them from files, scaling them, and making batches of them. Jobs build on it."""

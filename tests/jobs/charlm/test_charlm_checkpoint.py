@@ -1,0 +1,249 @@
+"""Checkpoints come back as they were, or say what is wrong with them: before anything of their size is allocated."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+from tests.errors import one_line
+from tests.forge import Tensor, little_memory, tensor, without
+from tests.jobs.charlm.forge import Forgery
+from tests.jobs.charlm.texts import TINY, small_corpus
+from tests.jobs.snapshots import assert_equal
+from xrnn.jobs.cells import CELLS
+from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS, specs
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
+from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
+from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.errors import CheckpointError, OutputError
+from xrnn.select import get_backend
+
+
+def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot[CharLMSettings]:
+    trainer = CharLMTrainer(replace(TINY, cell=cell), small_corpus(folder), get_backend("numpy"))
+    for _ in range(steps):
+        trainer.step()
+    return trainer.snapshot()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, steps: int, cell: str) -> None:
+    path = tmp_path / "c.safetensors"
+    snapshot = example(tmp_path, steps, cell)
+    CHARLM_CHECKPOINTS.save(path, snapshot)
+    assert_equal(CHARLM_CHECKPOINTS.load(path), snapshot)
+    assert CHARLM_CHECKPOINTS.wrote(path)
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.safetensors"
+    snapshot = example(tmp_path)
+    CHARLM_CHECKPOINTS.save(path, snapshot)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError) as error:
+        CHARLM_CHECKPOINTS.save(path, Snapshot(TINY, "another", 3, {}))
+    assert str(error.value) == (
+        f"can't write {path} (No space left on device): expected room and permission there; what it held still stands"
+    )
+    assert_equal(CHARLM_CHECKPOINTS.load(path), snapshot)
+
+
+def test_a_checkpoint_of_the_first_writer_loads(tmp_path: Path) -> None:
+    """Without the settings that came later: they are as by default."""
+    forgery = Forgery()
+    snapshot = CHARLM_CHECKPOINTS.load(forgery.write(tmp_path / "c"))
+    assert snapshot.settings == CharLMSettings(hidden=3, layers=1, seq_len=4, batch=2, lr=0.01)
+    assert snapshot.step == 2
+    for name, written in forgery.tensors.items():
+        assert snapshot.arrays[name].tobytes() == written.content
+        assert list(snapshot.arrays[name].shape) == written.shape
+
+
+# ---- what changed on its way ----
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def alter_a_weight(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def rewrite(path: Path, **changes: str) -> None:
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = file.metadata() | changes
+    safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, metadata)
+
+
+def alter_a_setting(path: Path) -> None:
+    rewrite(path, settings=json.dumps({"hidden": 12, "layers": 2, "batch": 3, "seq_len": 8}))
+
+
+def of_another_version(path: Path) -> None:
+    rewrite(path, version="7")
+
+
+def of_another_program(path: Path) -> None:
+    safetensors.numpy.save_file({"weight": np.zeros(3)}, path)
+
+
+def text(path: Path) -> None:
+    path.write_text("To be, or not to be: that is the question")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            truncate,
+            "is truncated or damaged (Error while deserializing header: incomplete metadata, file not fully "
+            "covered): expected a whole file; use another copy",
+        ),
+        (alter_a_weight, "was changed after it was written: expected content that gives its digest; use another copy"),
+        (alter_a_setting, "was changed after it was written: expected content that gives its digest; use another copy"),
+        (of_another_version, "has version 7: expected 1; use the xrnn that wrote it"),
+        (
+            of_another_program,
+            "has no format of xrnn: expected a checkpoint; name a file that `xrnn train` wrote",
+        ),
+        (text, "is not a safetensors file: expected a checkpoint; name a file that `xrnn train` wrote"),
+        (empty, "is not a safetensors file: expected a checkpoint; name a file that `xrnn train` wrote"),
+    ],
+)
+def test_what_is_no_whole_checkpoint_is_refused(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
+    path = tmp_path / "c.safetensors"
+    CHARLM_CHECKPOINTS.save(path, example(tmp_path))
+    spoil(path)
+    with pytest.raises(CheckpointError) as error:
+        CHARLM_CHECKPOINTS.load(path)
+    assert str(error.value) == f"{path} {message}"
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as error:
+        CHARLM_CHECKPOINTS.load(tmp_path / "c")
+    assert str(error.value) == (
+        f"can't read {tmp_path / 'c'} (No such file or directory): expected a checkpoint; "
+        "name a file that `xrnn train` wrote"
+    )
+    assert not CHARLM_CHECKPOINTS.wrote(tmp_path / "c")
+
+
+# ---- what was written to look right: the digest is ----
+
+
+def settings(**changes: object) -> Callable[[Forgery], None]:
+    return lambda forgery: forgery.settings.update(changes)
+
+
+def settings_text(text: str) -> Callable[[Forgery], None]:
+    return lambda forgery: setattr(forgery, "settings", text)
+
+
+def step(text: str) -> Callable[[Forgery], None]:
+    return lambda forgery: setattr(forgery, "step", text)
+
+
+def array(name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Callable[[Forgery], None]:
+    return lambda forgery: forgery.tensors.update({name: Tensor.of(value.astype("float32"))})
+
+
+def losses(value: float) -> Callable[[Forgery], None]:
+    return lambda forgery: forgery.tensors.update(losses=Tensor.of(np.full(2, value)))
+
+
+FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
+    "BF16": (tensor("model.rnn0.b", "BF16", [3], bytes(6)), "holds model.rnn0.b as BF16 (3,): expected F32 (3,)"),
+    "F8": (tensor("model.rnn0.b", "F8_E4M3", [3], bytes(3)), "holds model.rnn0.b as F8_E4M3 (3,): expected F32"),
+    "F16": (tensor("model.rnn0.b", "F16", [3], bytes(6)), "holds model.rnn0.b as F16 (3,): expected F32 (3,)"),
+    "int32": (tensor("model.rnn0.b", "I32", [3], bytes(12)), "holds model.rnn0.b as I32 (3,): expected F32 (3,)"),
+    "float64": (tensor("model.rnn0.b", "F64", [3], bytes(24)), "holds model.rnn0.b as F64 (3,): expected F32 (3,)"),
+    "losses in float32": (tensor("losses", "F32", [2], bytes(8)), "holds losses as F32 (2,): expected F64 (2,)"),
+    "65 dimensions": (tensor("model.rnn0.b", "F32", [1] * 65, bytes(4)), "holds model.rnn0.b as F32 (1, 1"),
+    "beyond memory": (tensor("model.rnn0.b", "F32", [2**62], b""), "is truncated or damaged ("),
+    "nothing of much": (tensor("model.rnn0.b", "F32", [2**62, 0], b""), f"as F32 ({2**62}, 0): expected F32 (3,)"),
+    "Wx of (1, 1)": (tensor("model.rnn0.Wx", "F32", [1, 1], bytes(4)), "as F32 (1, 1): expected F32 (64, 3)"),
+    "a missing array": (without("adam.v.linear.b"), "lacks an array adam.v.linear.b: expected the 20 arrays"),
+    "an extra array": (tensor("model.rnn1.b", "F32", [3], bytes(12)), "has an array model.rnn1.b: expected the 20 "),
+    "no arrays": (lambda forgery: forgery.tensors.clear(), "lacks an array adam.m.embedding.W: expected the 20 arrays"),
+    "losses too short": (tensor("losses", "F64", [1], bytes(8)), "holds losses as F64 (1,): expected F64 (2,)"),
+    "NaN": (array("model.rnn0.b", np.array([0, math.nan, 0])), "holds model.rnn0.b with NaN or infinity: expected"),
+    "infinity": (array("adam.m.rnn0.b", np.array([0, math.inf, 0])), "holds adam.m.rnn0.b with NaN or infinity"),
+    "negative squares": (array("adam.v.rnn0.b", np.array([0, -1.0, 0])), "holds a negative adam.v.rnn0.b: expected a"),
+    "hidden=20000": (settings(hidden=20000), "(64, 3): expected F32 (64, 20000)"),
+    "more layers": (settings(layers=2), "lacks an array adam.m.rnn1.Wh: expected the 30 arrays"),
+    "another batch": (settings(batch=3), "holds state.0 as F32 (2, 3): expected F32 (3, 3)"),
+    "no such size": (settings(hidden=0), "has settings of no run (--hidden is 0: expected a whole number from 1"),
+    "an unknown cell": (settings(cell="lstn"), "has settings of no run (--cell is lstn: expected one of rnn, lstm"),
+    "another cell": (settings(cell="gru"), "lacks an array adam.m.gru0.Wh: expected the 20 arrays"),
+    "a million layers": (settings(layers=2**20), "has settings of no run (--layers is 1048576: expected a whole"),
+    "lr of NaN": (settings(lr=math.nan), "has settings of no run (--lr is nan: expected a positive number up to 1000"),
+    "a large lr": (settings(lr=1e300), "has settings of no run (--lr is 1e+300: expected a positive number up to 1000"),
+    "negative losses": (losses(-1.0), "holds losses of no run: expected 0 to 1e+39; name a file that"),
+    "losses beyond float32": (losses(1e300), "holds losses of no run: expected 0 to 1e+39"),
+    "a step with zeros in front": (step("002"), "has step 002: expected a whole number of at least 0"),
+    "lr beyond floats": (settings(lr=10**400), "has settings of no run (they hold a number that is too large"),
+    "a negative seed": (settings(seed=-1), "has settings of no run (--seed is -1: expected a whole number"),
+    "an unknown setting": (settings(colour="red"), "has settings of no run (colour is unknown: expected cell, hidden"),
+    "a size in words": (settings(hidden="3"), "has settings of no run (hidden is a str: expected int)"),
+    "a size in parts": (settings(hidden=3.0), "has settings of no run (hidden is a float: expected int)"),
+    "true": (settings(layers=True), "has settings of no run (layers is a bool: expected int)"),
+    "null": (settings(seed=None), "has settings of no run (seed is a NoneType: expected int)"),
+    "a list of sizes": (settings(hidden=[3]), "has settings of no run (hidden is a list: expected int)"),
+    "no JSON": (settings_text("{hidden: 3"), "has settings of no run (they are no JSON: expected an object)"),
+    "no settings": (settings_text(""), "has settings of no run (they are no JSON: expected an object)"),
+    "deep JSON": (settings_text("[" * 100_000), "has settings of no run (they are no JSON: expected an object)"),
+    "long JSON": (settings_text("9" * 5000), "has settings of no run (they are no JSON: expected an object)"),
+    "a list": (settings_text("[1, 2]"), "has settings of no run (they are a list: expected an object)"),
+    "a negative step": (step("-2"), "has step -2: expected a whole number of at least 0"),
+    "a step in words": (step("two"), "has step two: expected a whole number of at least 0"),
+    "a long step": (step("2" * 5000), f"has step {'2' * 80}…: expected a whole number of at least 0"),
+    "a step in other digits": (step("٢"), "has step ٢: expected a whole number of at least 0"),
+    "another step": (step("3"), "holds losses as F64 (2,): expected F64 (3,)"),
+    "a step beyond memory": (step("9" * 15), f"holds losses as F64 (2,): expected F64 ({'9' * 15},)"),
+    "a version that sets the title": (
+        lambda forgery: forgery.metadata.update(version="\x1b]0;title\x07"),
+        "has version �]0;title�: expected 1",
+    ),
+    "a name that clears the screen": (tensor("\x1b[2J", "F32", [], bytes(4)), "has an array �[2J: expected the 20 arr"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
+    forge, words = FORGED[name]
+    forgery = Forgery()
+    forge(forgery)
+    path = forgery.write(tmp_path / "c")
+    with little_memory(path, 50_000), one_line(CheckpointError, str(path), words):
+        CHARLM_CHECKPOINTS.load(path)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_specs_are_those_of_a_snapshot(tmp_path: Path, cell: str) -> None:
+    snapshot = example(tmp_path, cell=cell)
+    expected = specs(snapshot.settings, None, 2)
+    assert {name: (spec.shape, spec.dtype) for name, spec in expected.items()} == {
+        name: (array.shape, array.dtype.name) for name, array in snapshot.arrays.items()
+    }
