@@ -115,7 +115,6 @@ class Layout:
 
     rows: int
     held: int
-    outputs: int
     units: int
     column_threads: int
     slice: int
@@ -227,10 +226,8 @@ def layout(r: Request, form: Form, units: int, rows: int, held: int, share: int)
     """
     K, columns = r.weights(form, units)
     column_threads = math.ceil(columns / r.vector)
-    slices = math.ceil(K / share)
-    # Cells with one part of Wh have registers for two outputs a thread. It takes fewer slices than one output.
-    most = max_outputs(r.cell, form, rows)
-    slices = max(slices, math.ceil(math.ceil(rows * units / most) / column_threads))
+    finishing = math.ceil(rows * units / max_outputs(r.cell, form, rows))  # threads, for all outputs of a tile
+    slices = max(math.ceil(K / share), math.ceil(finishing / column_threads))
     threads = slices * column_threads
     if threads > THREADS:
         return None
@@ -238,12 +235,12 @@ def layout(r: Request, form: Form, units: int, rows: int, held: int, share: int)
     operands, partial = rows * slices * pitch, slices * rows * column_threads * r.vector
     gathered = threads if form == "group-partial" else 0
     shared_bytes = (share - held) * threads * VECTOR_BYTES + (operands + partial + gathered) * r.itemsize
-    outputs = math.ceil(rows * units / threads)
-    return Layout(rows, held, outputs, units, column_threads, share, pitch, threads, shared_bytes)
+    return Layout(rows, held, units, column_threads, share, pitch, threads, shared_bytes)
 
 
 def max_outputs(cell: CellKernel, form: Form, rows: int) -> int:
-    """The (row, unit) pairs of a tile that one thread may compute a step for."""
+    """The (row, unit) pairs of a tile that one thread computes a step for: cells with one part of Wh have registers for
+    two."""
     return 2 if cell.fed == 1 and form != "group-partial" and rows > 1 else 1
 
 
@@ -258,7 +255,7 @@ def _tile_cycles(device: Device, r: Request, form: Form, layout: Layout) -> floa
     partial = 2 * rows * threads * VECTOR_BYTES
     product = max(arithmetic, (weights + operands + partial) / SHARED_BYTES_PER_CYCLE)
     parts = 1 if r.backward else r.cell.fed
-    sums = (SLICE_CYCLES + PART_CYCLES * (parts - 1)) * slices * layout.outputs
+    sums = (SLICE_CYCLES + PART_CYCLES * (parts - 1)) * slices * math.ceil(rows * layout.units / threads)
     return product + sums + STEP_CYCLES + r.cell.cycles
 
 

@@ -59,18 +59,17 @@ class Variant:
     dtype: str
     rows: int = 1
     held: int = 8
-    outputs: int = 1
 
     @classmethod
     def of(cls, candidate: Candidate, cell: CellKernel, backward: bool, dtype: Any) -> Variant:
         name, m = np.dtype(dtype).name, candidate.layout
         if m is None:
             return cls(cell, candidate.form, backward, name)
-        return cls(cell, candidate.form, backward, name, m.rows, m.held, m.outputs)
+        return cls(cell, candidate.form, backward, name, m.rows, m.held)
 
     def __str__(self) -> str:
         direction = "backward" if self.backward else "forward"
-        tile = "" if self.form == "stepwise" else f" rows={self.rows} held={self.held} outputs={self.outputs}"
+        tile = "" if self.form == "stepwise" else f" rows={self.rows} held={self.held}"
         return f"{self.cell.template} {self.form} {direction} {self.dtype}{tile}"
 
     @property
@@ -88,8 +87,8 @@ class Variant:
         real = {"float32": "float", "float64": "double"}[self.dtype]
         defines = {"REAL": real, "CELL": self.cell.template, "THREADS": choice.THREADS}
         if self.form != "stepwise":
-            loads = choice.LOADS[self.form]
-            defines |= {"ROWS": self.rows, "HELD": self.held, "OUTPUTS": self.outputs, "LOADS": loads}
+            outputs, loads = choice.max_outputs(self.cell, self.form, self.rows), choice.LOADS[self.form]
+            defines |= {"ROWS": self.rows, "HELD": self.held, "OUTPUTS": outputs, "LOADS": loads}
         return ("--std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
 
     @property
@@ -105,8 +104,7 @@ def variants() -> Iterator[Variant]:
             if form == "group-partial" and not (backward and cell.fed > 1 and dtype == "float32"):
                 continue
             for rows, held in itertools.product(choice.ROWS[dtype], held_counts):
-                for outputs in range(1, choice.max_outputs(cell, form, rows) + 1):
-                    yield Variant(cell, form, backward, dtype, rows, held, outputs)
+                yield Variant(cell, form, backward, dtype, rows, held)
 
 
 @functools.cache
