@@ -73,7 +73,7 @@ def interrupted(name: str, say: Callable[[Any], None]) -> float:
             # Past the layer, whose backward needs a forward of the same length.
             states, dh = np.zeros((T + 1, N, H), np.float32), np.broadcast_to(np.zeros(H, np.float32), (T, N, H))
             (Wx, Wh, _), (dWx, dWh, db) = rnn.params, rnn.grads
-            kernels.backward("tanh", x, Wx, Wh, (states,), None, None, False, None, (dh,), dWx, dWh, db, True)
+            kernels.backward("tanh", x, Wx, Wh, (states,), None, None, False, (), (dh,), dWx, dWh, db, True)
     except KeyboardInterrupt:
         return time.monotonic()
     return float("inf")

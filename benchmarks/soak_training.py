@@ -46,7 +46,8 @@ class Run:
 
     @property
     def arrays(self) -> dict[str, HostArray]:
-        named = {"weight": self.optimizer.params, **self.optimizer.state}
+        state = {name: arrays for name, arrays in self.optimizer.state.items() if name != "count"}
+        named = {"weight": self.optimizer.params, **state}
         return {f"{name} {i}": array for name, arrays in named.items() for i, array in enumerate(arrays)}
 
     def save(self) -> None:

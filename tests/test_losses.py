@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,17 +16,26 @@ from tests.errors import one_line
 from tests.layouts import LAYOUTS, lay_out
 from tests.problems import Classification, classification
 from tests.reference import solve_classification
-from xrnn import gradcheck, mean_squared_error, softmax_cross_entropy
+from xrnn import (
+    balanced_weights,
+    binary_cross_entropy,
+    gradcheck,
+    huber,
+    mean_squared_error,
+    quantile,
+    softmax_cross_entropy,
+)
 from xrnn.backend import Backend
 from xrnn.typing import Array
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
+Loss = Callable[..., tuple[Array, Array]]
 C = 5
 LEADING = [(), (4,), (6, 4), (2, 3, 4)]
 
 
 def reference(logits: HostArray, targets: HostArray, mask: HostArray | None = None) -> tuple[float, HostArray]:
-    """The mean over the positions that count, 0 where none does."""
+    """The mean over the positions that count; 0 if there is none."""
     counts = np.ones(targets.size) if mask is None else mask.ravel().astype("float64")
     rows = logits.reshape(-1, logits.shape[-1])
     solution = solve_classification(Classification(rows, targets.ravel(), counts / max(counts.sum(), 1)))
@@ -87,7 +97,7 @@ def test_nan_and_infinity_come_out_as_nan(backend: Backend, value: float) -> Non
             assert_array_equal(rows.any(axis=1), [False, False, True, False])
 
 
-def test_a_masked_position_counts_as_a_class_that_there_is(backend: Backend) -> None:
+def test_a_masked_target_may_be_no_class(backend: Backend) -> None:
     logits, targets = np.array([[3.0], [5.0]]), np.array([0, -100])  # of one class: only 0 is a target
     arrays = (logits, targets, np.array([True, False]))
     loss, dlogits = softmax_cross_entropy(*(backend.asarray(a) for a in arrays))
@@ -160,10 +170,14 @@ def test_mean_squared_error_of_nothing(backend: Backend) -> None:
 
 def test_losses_do_not_wait_for_the_device(backend: Backend, no_waiting: Callable[[], Any]) -> None:
     logits, targets, mask = (backend.asarray(a) for a in problem((6, 4)))
+    targets_ = backend.xp.abs(backend.xp.sin(logits))
     with no_waiting():
         softmax_cross_entropy(logits, targets)
         softmax_cross_entropy(logits, targets, mask)
-        mean_squared_error(logits, logits)
+        softmax_cross_entropy(logits, targets, mask, weight=logits[..., 0] ** 2, class_weight=logits[0, 0] ** 2)
+        for loss in ELEMENTWISE.values():
+            loss(logits, targets_)
+            loss(logits, targets_, mask=mask, weight=targets_)
 
 
 def test_bad_input_to_softmax_cross_entropy(backend: Backend) -> None:
@@ -199,7 +213,7 @@ def test_bad_input_to_softmax_cross_entropy(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("bad", [-1, C])
-def test_a_target_outside_the_classes_where_reading_is_free(bad: int) -> None:
+def test_a_target_outside_the_classes(bad: int) -> None:
     targets = np.array([0, bad, 1, 1])
     with one_line(IndexError, "targets holds values from", str(bad), "expected 0 to 4"):
         softmax_cross_entropy(np.zeros((4, C)), targets)
@@ -228,3 +242,259 @@ def test_losses_of_two_devices() -> None:
         softmax_cross_entropy(logits, far[1])
     with one_line(ValueError, "mask is on device <CUDA Device 1>", "logits is on <CUDA Device 0>"):
         softmax_cross_entropy(logits, targets, far[2])
+
+
+# ---- losses of each element: y and target of one shape ----
+
+
+def formula(name: str, y: HostArray, target: HostArray) -> HostArray:
+    """The loss of each element, by its definition."""
+    error: HostArray = y - target
+    if name == "squared":
+        return np.asarray(error * error)
+    if name == "binary":
+        p: HostArray = 1 / (1 + np.exp(-y))
+        return np.asarray(-(target * np.log(p) + (1 - target) * np.log(1 - p)))
+    if name == "huber":
+        return np.where(np.abs(error) <= 0.7, error**2 / 2, 0.7 * (np.abs(error) - 0.35))
+    return np.where(error < 0, 0.9 * -error, 0.1 * error)
+
+
+ELEMENTWISE: dict[str, Loss] = {
+    "squared": mean_squared_error,
+    "binary": binary_cross_entropy,
+    "huber": functools.partial(huber, delta=0.7),
+    "quantile": functools.partial(quantile, q=0.9),
+}
+SHAPE = (6, 4, 2)
+PARTS = ["nothing", "mask", "short mask", "weight", "short weight", "both"]
+
+
+def elements(shape: tuple[int, ...] = SHAPE, dtype: str = "float64") -> tuple[HostArray, HostArray]:
+    """y around 0, and targets in [0, 1]."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal(shape).astype(dtype), rng.random(shape).astype(dtype)
+
+
+def parts_of(part: str, shape: tuple[int, ...]) -> dict[str, HostArray]:
+    """The mask and the weight for a test."""
+    rng = np.random.default_rng(1)
+    short = shape[:-1] if part.startswith("short") else shape
+    arrays = {"mask": rng.random(short) < 0.6, "weight": rng.random(short) * 3}
+    return {name: array for name, array in arrays.items() if name in part or part == "both"}
+
+
+def shares(parts: dict[str, HostArray], shape: tuple[int, ...]) -> HostArray:
+    w = np.ones(shape)
+    for part in parts.values():
+        w = w * (part if part.shape == shape else part[..., None])
+    normalized: HostArray = w / w.sum()
+    return normalized
+
+
+def moved(backend: Backend, arrays: dict[str, HostArray]) -> dict[str, Array]:
+    return {name: backend.asarray(array) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_losses_of_elements(backend: Backend, name: str, part: str, dtype: str) -> None:
+    y, target = elements(dtype=dtype)
+    parts = parts_of(part, SHAPE)
+    loss, dy = ELEMENTWISE[name](backend.asarray(y), backend.asarray(target), **moved(backend, parts))
+    assert backend.owns(loss)
+    assert (loss.shape, dy.shape) == ((), SHAPE)
+    assert loss.dtype == dy.dtype == dtype
+    expected = (formula(name, y.astype("float64"), target.astype("float64")) * shares(parts, SHAPE)).sum()
+    assert_allclose(float(loss), expected, rtol=1e-5 if dtype == "float32" else 1e-13)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_losses_of_elements_match_differences(backend: Backend, name: str, part: str) -> None:
+    y, target = (backend.asarray(a) for a in elements())
+    parts = moved(backend, parts_of(part, SHAPE))
+    check_scalar(lambda y: ELEMENTWISE[name](y, target, **parts), y)
+
+
+@pytest.mark.parametrize("part", ["mask", "short mask", "both"])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_a_masked_element_may_hold_anything(backend: Backend, name: str, part: str) -> None:
+    y, target = elements()
+    parts = parts_of(part, SHAPE)
+    expected_loss, expected_dy = ELEMENTWISE[name](y.copy(), target.copy(), **parts)
+    out = ~(parts["mask"] if parts["mask"].shape == SHAPE else parts["mask"][..., None] | np.zeros(SHAPE, bool))
+    y[out], target[out] = np.nan, np.inf
+    loss, dy = ELEMENTWISE[name](backend.asarray(y), backend.asarray(target), **moved(backend, parts))
+    assert_allclose(float(loss), float(expected_loss), rtol=1e-14)
+    assert_allclose(backend.to_numpy(dy), expected_dy, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_nan_of_an_element_comes_out(backend: Backend, name: str) -> None:
+    y, target = elements((5,))
+    y[2] = np.nan
+    loss, dy = ELEMENTWISE[name](backend.asarray(y), backend.asarray(target))
+    assert np.isnan(float(loss))
+    assert_array_equal(np.isnan(backend.to_numpy(dy)), [False, False, True, False, False])
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_without_weight_the_loss_is_zero(backend: Backend, name: str) -> None:
+    y, target = (backend.asarray(a) for a in elements((3, 2)))
+    xp = backend.xp
+    results = [
+        ELEMENTWISE[name](y, target, mask=xp.zeros(3, "bool")),
+        ELEMENTWISE[name](y, target, weight=xp.zeros((3, 2))),
+        ELEMENTWISE[name](xp.zeros((0, 3)), xp.zeros((0, 3))),
+    ]
+    for loss, dy in results:
+        assert float(loss) == 0
+        assert not backend.to_numpy(dy).any()
+
+
+def test_binary_cross_entropy_of_large_scores(backend: Backend) -> None:
+    z, t = np.array([1e4, -1e4, 1e4, -1e4], "float32"), np.array([1, 0, 0, 1], "float32")
+    loss, dz = binary_cross_entropy(backend.asarray(z), backend.asarray(t))
+    assert float(loss) == 5000
+    assert_array_equal(backend.to_numpy(dz), np.array([0, 0, 1, -1]) / 4)
+
+
+def test_quantile_without_an_error_has_no_slope(backend: Backend) -> None:
+    y = backend.xp.ones(3)
+    loss, dy = quantile(y, y.copy(), 0.3)
+    assert float(loss) == 0
+    assert not backend.to_numpy(dy).any()
+
+
+def test_the_best_constant_is_the_quantile() -> None:
+    target = np.random.default_rng(0).standard_normal(1001)
+    losses = [float(quantile(np.full(1001, y), target, 0.8)[0]) for y in np.sort(target)]
+    assert np.argmin(losses) == 800
+
+
+@pytest.mark.parametrize("weighted", ["elements", "classes", "both"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_weighted_cross_entropy(backend: Backend, masked: bool, weighted: str) -> None:
+    logits, targets, mask = problem((6, 4))
+    rng = np.random.default_rng(2)
+    w: HostArray = mask.astype("float64") if masked else np.ones(targets.shape)
+    options: dict[str, HostArray] = {}
+    if weighted != "classes":
+        options["weight"] = np.asarray(rng.random(targets.shape))
+        w = w * options["weight"]
+    if weighted != "elements":
+        options["class_weight"] = rng.random(C).astype("float32")
+        w = w * options["class_weight"][targets]
+    solution = solve_classification(Classification(logits.reshape(-1, C), targets.ravel(), (w / w.sum()).ravel()))
+    arguments: list[Any] = [backend.asarray(targets), backend.asarray(mask) if masked else None]
+    z, parts = backend.asarray(logits), moved(backend, options)
+    loss, dlogits = softmax_cross_entropy(z, *arguments, **parts)
+    assert_allclose(float(loss), solution["losses"].sum(), rtol=1e-13)
+    assert_allclose(backend.to_numpy(dlogits).reshape(-1, C), solution["dlogits"], rtol=0, atol=1e-14)
+    check_scalar(lambda z: softmax_cross_entropy(z, *arguments, **parts), z)
+
+
+def test_balanced_weights(backend: Backend) -> None:
+    labels = np.array([[0, 0, 3], [0, 1, 0]])
+    weights = balanced_weights(backend.asarray(labels))
+    assert backend.owns(weights)
+    assert weights.dtype == np.float32
+    assert_allclose(backend.to_numpy(weights), [0.5, 2, 0, 2])
+    assert_allclose(backend.to_numpy(balanced_weights(backend.asarray(labels), 6, dtype="float64"))[4:], 0)
+    unsigned = backend.asarray(np.array([0, 1, 1], "uint8"))
+    assert_allclose(backend.to_numpy(balanced_weights(unsigned)), [1.5, 0.75])
+    with one_line(TypeError, "labels has dtype float64", "expected integers"):
+        balanced_weights(backend.xp.zeros(3))
+    with one_line(TypeError, "labels is a list", "xrnn.asarray(labels)"):
+        balanced_weights([0, 1])  # type: ignore[arg-type]
+    with one_line(ValueError, "labels is empty: expected at least one label"):
+        balanced_weights(backend.xp.zeros(0, "int64"))
+    with one_line(IndexError, "labels holds values from 0 to 3: expected 0 to 2"):
+        balanced_weights(backend.asarray(labels), 3)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_bad_masks_and_weights(backend: Backend, name: str) -> None:
+    xp, loss = backend.xp, ELEMENTWISE[name]
+    y = xp.zeros((6, 4, 2))
+    with one_line(ValueError, "mask has shape (6,)", "expected (6, 4, 2) or (6, 4), one for each prediction"):
+        loss(y, y, mask=xp.ones(6, "bool"))
+    with one_line(TypeError, "mask has dtype float64", "expected bool"):
+        loss(y, y, mask=xp.ones((6, 4)))
+    with one_line(ValueError, "weight has shape (4, 6)", "expected (6, 4, 2) or (6, 4)", "weight.swapaxes(0, 1)"):
+        loss(y, y, weight=xp.ones((4, 6)))
+    with one_line(TypeError, "weight has dtype bool", "expected numbers"):
+        loss(y, y, weight=xp.ones((6, 4), "bool"))
+    with one_line(TypeError, "weight is a list", "use xrnn.asarray(weight)"):
+        loss(y, y, weight=[1.0])
+    with one_line(ValueError, "has shape (4, 6, 2)", "expected (6, 4, 2)", "time first", "x is (T, N, D)"):
+        loss(y, xp.zeros((4, 6, 2)))
+    with one_line(ValueError, "targets has shape (4, 6)", "targets.swapaxes(0, 1)"):
+        softmax_cross_entropy(y, xp.zeros((4, 6), "int64"))
+    with one_line(ValueError, "class_weight has shape (3,)", "expected (2,)"):
+        softmax_cross_entropy(y, xp.zeros((6, 4), "int64"), class_weight=xp.ones(3))
+
+
+def test_values_that_are_checked_on_numpy() -> None:
+    y = np.zeros((2, 3))
+    for bad in (-1, np.nan, np.inf):
+        with one_line(ValueError, "weight holds values from", "expected finite numbers from 0"):
+            mean_squared_error(y, y, weight=np.full((2, 3), bad))
+        with one_line(ValueError, "class_weight holds values from", "expected finite numbers from 0"):
+            softmax_cross_entropy(y, np.zeros(2, "int64"), class_weight=np.full(3, bad))
+    for bad in (-0.1, 1.1, np.nan):
+        with one_line(ValueError, "targets holds values from", "expected numbers in [0, 1]"):
+            binary_cross_entropy(y, np.full((2, 3), bad))
+    for delta in (0, -1, np.inf):
+        with one_line(ValueError, f"delta is {delta}", "expected a positive, finite number"):
+            huber(y, y, delta=delta)
+    for q in (0, 1, -0.5):
+        with one_line(ValueError, f"q is {q}", "expected a number in (0, 1)"):
+            quantile(y, y, q)
+
+
+@pytest.mark.needs("torch", "torch")
+def test_losses_are_those_of_pytorch(backend: Backend) -> None:
+    import torch
+    from torch.nn import functional as F
+
+    y, target = elements((6, 4))
+    logits, targets, _ = problem((24,))
+    w, of_class = np.random.default_rng(3).random((6, 4)), np.random.default_rng(4).random(C)
+
+    def pinball(z: Any, t: Any) -> Any:
+        return torch.maximum(0.9 * (t - z), -0.1 * (t - z)).mean()
+
+    cases: list[tuple[Loss, HostArray, HostArray, dict[str, HostArray], Callable[[Any, Any], Any]]] = [
+        (mean_squared_error, y, target, {}, F.mse_loss),
+        (ELEMENTWISE["huber"], y, target, {}, lambda z, t: F.huber_loss(z, t, delta=0.7)),
+        (ELEMENTWISE["quantile"], y, target, {}, pinball),
+        (binary_cross_entropy, y, target, {}, F.binary_cross_entropy_with_logits),
+        (
+            binary_cross_entropy,
+            y,
+            target,
+            {"weight": w},
+            lambda z, t: (
+                F.binary_cross_entropy_with_logits(z, t, torch.tensor(w), reduction="sum") / torch.tensor(w).sum()
+            ),
+        ),
+        (softmax_cross_entropy, logits, targets, {}, F.cross_entropy),
+        (
+            softmax_cross_entropy,
+            logits,
+            targets,
+            {"class_weight": of_class},
+            lambda z, t: F.cross_entropy(z, t, torch.tensor(of_class)),
+        ),
+    ]
+    for loss, first, second, parts, of_torch in cases:
+        z = torch.tensor(first, requires_grad=True)
+        expected = of_torch(z, torch.tensor(second))
+        expected.backward()
+        assert z.grad is not None
+        got, gradient = loss(backend.asarray(first), backend.asarray(second), **moved(backend, parts))
+        assert_allclose(float(got), expected.item(), rtol=1e-13)
+        assert_allclose(backend.to_numpy(gradient), z.grad.numpy(), rtol=0, atol=1e-15)

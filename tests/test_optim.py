@@ -1,4 +1,4 @@
-"""Optimizers against the formulas of their papers, in float64, one parameter at a time."""
+"""Optimizers against the formulas of their papers in float64, one parameter at a time, and against PyTorch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
-from xrnn import RNN, SGD, Adam, Dropout, Linear, clip_grad_norm, softmax_cross_entropy
+from xrnn import EMA, RNN, SGD, Adam, Dropout, Linear, clip_grad_norm, softmax_cross_entropy
 from xrnn.backend import Backend
-from xrnn.optim import Optimizer
+from xrnn.optim import Optimizer, cosine, linear
 from xrnn.select import get_backend
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
@@ -38,7 +38,7 @@ def test_an_optimizer_of_ones_own_holds_no_state_unless_it_says_so() -> None:
     optimizer.step()
     for got, want in zip(linear.params, expected, strict=True):
         assert_array_equal(got, want)
-    assert (optimizer.state, optimizer.steps, linear.updates) == ({}, 1, 1)
+    assert (optimizer.state, optimizer.steps, linear.updates) == ({"count": 1}, 1, 1)
     with pytest.raises(NotImplementedError):
         Optimizer([linear], 0.1).step()
 
@@ -103,10 +103,134 @@ def test_adam(backend: Backend, dtype: str) -> None:
         assert_allclose(got, theta, rtol=0, atol=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nesterov_and_weight_decay(backend: Backend, dtype: str) -> None:
+    """SGDW of Loshchilov & Hutter (2019), Algorithm 1, with the step of Sutskever et al. (2013)."""
+    found = run(backend, lambda layers: SGD(layers, 0.3, momentum=0.9, nesterov=True, weight_decay=0.2), dtype)
+    for i, (got, p) in enumerate(zip(found, start(dtype), strict=True)):
+        v = np.zeros_like(p)
+        for step in range(STEPS):
+            dp = gradients(step, dtype)[i].astype("float64")
+            v = 0.9 * v + dp
+            p = p - 0.3 * 0.2 * p - 0.3 * (dp + 0.9 * v)
+        assert_allclose(got, p, rtol=0, atol=TOLERANCE[dtype])
+
+
+def of_torch(make: Callable[[list[Any]], Any], dtype: str) -> list[HostArray]:
+    """As `run`, with an optimizer of PyTorch."""
+    import torch
+
+    params = [torch.nn.Parameter(torch.tensor(p, dtype=getattr(torch, dtype))) for p in start(dtype)]
+    optimizer = make(params)
+    for step in range(STEPS):
+        for p, dp in zip(params, gradients(step, dtype), strict=True):
+            p.grad = torch.tensor(dp)
+        optimizer.step()
+    return [p.detach().numpy() for p in params]
+
+
+@pytest.mark.needs("torch", "torch")
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "decay", "adam", "adamw"])
+def test_updates_are_those_of_pytorch(backend: Backend, name: str) -> None:
+    import torch
+
+    ours: dict[str, Callable[[list[Any]], Optimizer]] = {
+        "sgd": lambda layers: SGD(layers, 0.3),
+        "momentum": lambda layers: SGD(layers, 0.3, momentum=0.9),
+        "nesterov": lambda layers: SGD(layers, 0.3, momentum=0.9, nesterov=True),
+        "decay": lambda layers: SGD(
+            layers, 0.3, weight_decay=0.1
+        ),  # without momentum, PyTorch's decay is decoupled too
+        "adam": lambda layers: Adam(layers, 0.01),
+        "adamw": lambda layers: Adam(layers, 0.01, weight_decay=0.1),
+    }
+    theirs: dict[str, Callable[[list[Any]], Any]] = {
+        "sgd": lambda params: torch.optim.SGD(params, 0.3),
+        "momentum": lambda params: torch.optim.SGD(params, 0.3, momentum=0.9),
+        "nesterov": lambda params: torch.optim.SGD(params, 0.3, momentum=0.9, nesterov=True),
+        "decay": lambda params: torch.optim.SGD(params, 0.3, weight_decay=0.1),
+        "adam": lambda params: torch.optim.Adam(params, 0.01),
+        "adamw": lambda params: torch.optim.AdamW(params, 0.01, weight_decay=0.1),
+    }
+    for got, want in zip(run(backend, ours[name], "float64"), of_torch(theirs[name], "float64"), strict=True):
+        assert_allclose(got, want, rtol=0, atol=1e-14)
+
+
+@pytest.mark.needs("torch", "torch")
+def test_averaged_weights_are_those_of_pytorch(backend: Backend) -> None:
+    import torch
+    from torch.optim import swa_utils
+
+    linear, of_theirs = Linear.init(3, 2, rng=0, dtype="float64", backend=backend), torch.nn.Linear(3, 2).double()
+    average = EMA([linear], 0.8)
+    theirs = swa_utils.AveragedModel(of_theirs, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.8))
+    with one_line(RuntimeError, "the average has no weights yet", "call update() first"), average.applied():
+        pass
+    for step in range(4):
+        rng = np.random.default_rng(step)
+        W, b = rng.standard_normal((3, 2)), rng.standard_normal(2)
+        linear.W[...], linear.b[...] = backend.asarray(W), backend.asarray(b)
+        with torch.no_grad():
+            of_theirs.weight[...], of_theirs.bias[...] = torch.tensor(W.T), torch.tensor(b)
+        average.update()
+        theirs.update_parameters(of_theirs)
+    expected = [theirs.module.weight.detach().numpy().T, theirs.module.bias.detach().numpy()]
+    with average.applied():
+        for got, want in zip(linear.params, expected, strict=True):
+            assert_allclose(backend.to_numpy(got), want, rtol=0, atol=1e-14)
+    assert_array_equal(backend.to_numpy(linear.W), W)  # the training weights are back
+    for got, want in zip(average.params, expected, strict=True):
+        assert_allclose(backend.to_numpy(got), want, rtol=0, atol=1e-14)
+    resumed = EMA([linear], 0.8)
+    resumed.state["count"][...] = average.state["count"]
+    for array, kept in zip(resumed.state["average"], average.state["average"], strict=True):
+        array[...] = kept
+    for each in (average, resumed):
+        each.update()
+    assert_array_equal(backend.to_numpy(resumed.params[0]), backend.to_numpy(average.params[0]))
+
+
+@pytest.mark.needs("torch", "torch")
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_schedules_are_those_of_pytorch(warmup: int) -> None:
+    import torch
+    from torch.optim import lr_scheduler
+
+    total = 13
+    schedules: dict[Callable[..., float], Callable[[Any], Any]] = {
+        cosine: lambda o: lr_scheduler.CosineAnnealingLR(o, total - warmup),
+        linear: lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, total - warmup),
+    }
+    for ours, decay in schedules.items():
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+        schedule = decay(optimizer)
+        if warmup:
+            optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+            rise = lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1)
+            schedule = lr_scheduler.SequentialLR(optimizer, [rise, decay(optimizer)], [warmup])
+        for update in range(total):
+            assert ours(update, total, warmup) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-14)
+            optimizer.step()
+            schedule.step()
+        assert ours(total + 5, total, warmup) == 0
+
+
+def test_schedules_of_bad_numbers() -> None:
+    for schedule in (cosine, linear):
+        with one_line(ValueError, "update is -1", "at least 0"):
+            schedule(-1, 10)
+        with one_line(ValueError, "total is 4", "at least 5"):
+            schedule(0, 4, warmup=4)
+        with one_line(TypeError, "warmup is 0.5", "expected an integer"):
+            schedule(0, 4, warmup=0.5)  # type: ignore[arg-type]
+
+
 OPTIMIZERS: dict[str, Callable[[list[Any]], Optimizer]] = {
     "sgd": lambda layers: SGD(layers, 0.1),
     "momentum": lambda layers: SGD(layers, 0.1, momentum=0.9),
+    "nesterov": lambda layers: SGD(layers, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
     "adam": lambda layers: Adam(layers, 0.1),
+    "adamw": lambda layers: Adam(layers, 0.1, weight_decay=0.01),
 }
 
 
@@ -153,13 +277,17 @@ def test_state_restores(backend: Backend, make: Callable[[list[Any]], Optimizer]
     train(first, saved, range(4))
     second = Linear.init(3, 4, rng=9, backend=backend)
     resumed = make([second])
-    resumed.steps = saved.steps
     for p, kept in zip(second.params, first.params, strict=True):
         p[...] = kept
     assert resumed.state.keys() == saved.state.keys()
     for name, arrays in resumed.state.items():
+        if name == "count":
+            assert (arrays.shape, arrays.dtype) == ((), np.int64)
+            arrays[...] = saved.state["count"]
+            continue
         for array, kept in zip(arrays, saved.state[name], strict=True):
             array[...] = kept
+    assert resumed.steps == 4
     train(second, resumed, range(4, 6))
     for got, want in zip(second.params, straight.params, strict=True):
         assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
@@ -225,12 +353,17 @@ def test_clip_grad_norm_of_zeros(backend: Backend) -> None:
 
 def test_a_step_does_not_wait_for_the_device(backend: Backend, no_waiting: Callable[[], Any]) -> None:
     for make in OPTIMIZERS.values():
-        optimizer = make([RNN.init(2, 3, rng=0, backend=backend)])
+        layer = RNN.init(2, 3, rng=0, backend=backend)
+        optimizer = make([layer])
+        average = EMA([layer])
         with no_waiting():
             optimizer.accumulate()
             optimizer.accumulate()
             clip_grad_norm(optimizer.grads, 1.0)
             optimizer.step()
+            average.update()
+            with average.applied():
+                pass
 
 
 def test_accumulate_one_layer_that_is_used_twice(backend: Backend) -> None:
@@ -261,47 +394,57 @@ def test_accumulate_one_layer_that_is_used_twice(backend: Backend) -> None:
 
 
 def test_bad_input() -> None:
-    linear = Linear.init(2, 3, rng=0, backend=get_backend("numpy"))
+    layer = Linear.init(2, 3, rng=0, backend=get_backend("numpy"))
     for lr in (0, -0.1, float("nan"), float("inf")):
         with one_line(ValueError, f"lr is {lr}", "expected a positive, finite learning rate"):
-            SGD([linear], lr)
+            SGD([layer], lr)
         with one_line(ValueError, f"lr is {lr}", "expected a positive, finite learning rate"):
-            Adam([linear], lr)
+            Adam([layer], lr)
     for momentum in (-0.1, 1.0):
         with one_line(ValueError, f"momentum is {momentum}", "expected a number in [0, 1)"):
-            SGD([linear], momentum=momentum)
+            SGD([layer], momentum=momentum)
+    for decay in (-0.1, float("inf"), float("nan")):
+        with one_line(ValueError, f"weight_decay is {decay}", "expected a finite number of at least 0"):
+            Adam([layer], weight_decay=decay)
+    with one_line(ValueError, "nesterov is True, but momentum is 0", "momentum=0.9"):
+        SGD([layer], nesterov=True)
+    for decay in (-0.1, 1.0):
+        with one_line(ValueError, f"decay is {decay}", "expected a number in [0, 1)"):
+            EMA([layer], decay)
+    with one_line(TypeError, "layers[0] is a list", "expected a list of layers"):
+        EMA([layer.params])  # type: ignore[list-item]
     for betas in ((0.9, 1.0), (0.9, 0.99, 0.999), (0.9,), ("0.9", 0.99), 0.9):
         with one_line(ValueError, f"betas is {betas}", "expected two numbers in [0, 1)", "betas=(0.9, 0.999)"):
-            Adam([linear], betas=betas)  # type: ignore[arg-type]
+            Adam([layer], betas=betas)  # type: ignore[arg-type]
     for eps in (-1, float("nan")):
         with one_line(ValueError, f"eps is {eps}", "expected a small number of at least 0"):
-            Adam([linear], eps=eps)
+            Adam([layer], eps=eps)
     for junk in ("0.1", None, [0.1], True):
         with one_line(TypeError, f"lr is {junk!r}", "expected a positive, finite learning rate", "use float(lr)"):
-            SGD([linear], junk)  # type: ignore[arg-type]
+            SGD([layer], junk)  # type: ignore[arg-type]
         with one_line(TypeError, f"eps is {junk!r}", "use float(eps)"):
-            Adam([linear], eps=junk)  # type: ignore[arg-type]
+            Adam([layer], eps=junk)  # type: ignore[arg-type]
         with one_line(TypeError, f"max_norm is {junk!r}", "use float(max_norm)"):
-            clip_grad_norm(linear.grads, junk)  # type: ignore[arg-type]
+            clip_grad_norm(layer.grads, junk)  # type: ignore[arg-type]
     with one_line(ValueError, "layers holds a layer twice", "list each layer once"):
-        SGD([linear, Dropout(0.5), linear])
+        SGD([layer, Dropout(0.5), layer])
     with one_line(
         ValueError, "this optimizer does not hold this xrnn.layers.linear.Linear", "expected one of the layers"
     ):
-        SGD([linear]).accumulate(Linear.init(2, 3, rng=0, backend=get_backend("numpy")))
+        SGD([layer]).accumulate(Linear.init(2, 3, rng=0, backend=get_backend("numpy")))
     with one_line(TypeError, "layers[0] is a list", "expected a list of layers", "SGD([rnn, linear])"):
-        SGD([linear.params])  # type: ignore[list-item]
-    for half in (SimpleNamespace(params=linear.params), SimpleNamespace(grads=linear.grads)):
+        SGD([layer.params])  # type: ignore[list-item]
+    for half in (SimpleNamespace(params=layer.params), SimpleNamespace(grads=layer.grads)):
         with one_line(TypeError, "layers[0] is a types.SimpleNamespace", "expected a list of layers"):
             SGD([half])
     with one_line(TypeError, "layers is a xrnn.layers.linear.Linear", "expected a list of layers"):
-        Adam(linear)  # type: ignore[arg-type]
+        Adam(layer)  # type: ignore[arg-type]
     for max_norm in (0, -1, float("nan")):
         with one_line(ValueError, f"max_norm is {max_norm}", "expected a positive number"):
-            clip_grad_norm(linear.grads, max_norm)
+            clip_grad_norm(layer.grads, max_norm)
     with one_line(ValueError, "grads is empty", "pass optimizer.grads"):
         clip_grad_norm([], 1.0)
-    for grads, kind in ((linear.grads[0], "numpy.ndarray"), (iter(linear.grads), "list_iterator")):
+    for grads, kind in ((layer.grads[0], "numpy.ndarray"), (iter(layer.grads), "list_iterator")):
         with one_line(TypeError, f"grads is a {kind}", "use [grads] for one array, list(grads) for a generator"):
             clip_grad_norm(grads, 1.0)  # type: ignore[arg-type]
     with one_line(TypeError, "grads[0] is a float", "xrnn.asarray(grads[0])"):

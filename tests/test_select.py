@@ -299,6 +299,28 @@ def test_asarray_takes_numbers_and_lists(backend: Backend) -> None:
         np.testing.assert_array_equal(to_numpy(asarray(value, backend=backend)), np.asarray(value))
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "a NoneType"),
+        ("ab", "a str"),
+        (b"ab", "a bytes"),
+        ({}, "a dict"),
+        ({1, 2}, "a set"),
+        (["a", "b"], "a list"),
+        ([None], "a list"),
+        ([[1.0], [1.0, 2.0]], "a list"),
+        (object(), "a object"),
+        (iter([1]), "a list_iterator"),
+    ],
+)
+def test_asarray_of_what_holds_no_numbers(backend: Backend, value: Any, shown: str) -> None:
+    with one_line(
+        TypeError, f"array is {shown}: expected an array, a number, or nested lists", "convert it to numbers"
+    ):
+        asarray(value, backend=backend)
+
+
 def test_asarray_copies_nothing_that_is_there(backend: Backend) -> None:
     a = backend.xp.zeros((2, 3), "float32")
     assert asarray(a, backend=backend) is a

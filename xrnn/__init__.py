@@ -23,9 +23,16 @@ from xrnn.layers.lstm import LSTM
 from xrnn.layers.own import Recurrent, check_cell
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
-from xrnn.losses import mean_squared_error, softmax_cross_entropy
+from xrnn.losses import (
+    balanced_weights,
+    binary_cross_entropy,
+    huber,
+    mean_squared_error,
+    quantile,
+    softmax_cross_entropy,
+)
 from xrnn.ops.cell import Cell
-from xrnn.optim import SGD, Adam, clip_grad_norm
+from xrnn.optim import EMA, SGD, Adam, clip_grad_norm
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
 
@@ -58,6 +65,7 @@ __version__ = "0.1.0"
 __path__ = [folder for folder in __path__ if folder != _path.dirname(_path.dirname(__file__))]
 
 __all__ = [
+    "EMA",
     "GRU",
     "LSTM",
     "RNN",
@@ -75,13 +83,17 @@ __all__ = [
     "Stack",
     "asarray",
     "backend_of",
+    "balanced_weights",
+    "binary_cross_entropy",
     "check_cell",
     "clip_grad_norm",
     "from_torch",
     "get_backend",
     "gradcheck",
+    "huber",
     "load",
     "mean_squared_error",
+    "quantile",
     "save",
     "set_backend",
     "show_config",

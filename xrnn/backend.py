@@ -76,6 +76,10 @@ class Backend:
     name: ClassVar[str]
     # True where reading a value costs no wait, so that indices can be checked before use.
     reads_are_free: ClassVar[bool] = False
+    # True if all arrays are on one device, so that a call neither compares nor selects devices.
+    single_device: ClassVar[bool] = False
+    # The remedy in the error for arrays on two devices.
+    one_device_remedy: ClassVar[str] = "create both on one device"
     # DLPack's numbers of the devices whose memory `xp.from_dlpack` takes over.
     dlpack_devices: ClassVar[tuple[int, ...]] = ()
 
@@ -103,6 +107,10 @@ class Backend:
     def device_of(self, array: Array) -> AbstractContextManager[object]:
         """`with backend.device_of(x):` runs the block on the device of `x`; whoever calls an operation does this."""
         return _HOST
+
+    def address(self, array: Array) -> int:
+        """A number that is equal for arrays that start at the same place in memory."""
+        return id(array)
 
     def describe(self) -> dict[str, str]:
         """Facts for `xrnn info`: devices, libraries and their versions."""

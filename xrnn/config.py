@@ -1,4 +1,4 @@
-"""What `xrnn info` prints: which backend, who decided, and which form of each operation will run."""
+"""The text of `xrnn info`: the selected backend, the reason, and the form of each operation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
 
 
 def selection_lines(selection: Selection) -> list[str]:
-    """Which backend, who decided, and why others were passed over."""
+    """The backend, the source of the decision, and the reasons against other backends."""
     lines = [f"backend: {selection.backend.name} (decided by {selection.decided_by})"]
     return lines + [f"  not {name}: {why}" for name, why in selection.rejected.items()]
 
@@ -29,7 +29,9 @@ def config() -> str:
 def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None) -> str:
     """The text of `xrnn info --explain`: the forms at these sizes, in float32 and in float64.
 
-    device  a GPU by name, which need not be here; None: the selected backend. Raises ValueError for another name.
+    device   the name of a GPU, which need not be present; None for the selected backend
+
+    Raises ValueError for an unknown device.
     """
     if device is None:
         shapes = {"T": T, "N": N, "D": D, "H": H}
@@ -41,5 +43,5 @@ def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None) -> 
 
 
 def show_config() -> None:
-    """Print which backend is selected and why, its devices and libraries, and the form each operation takes."""
+    """Print the selected backend and the reason, its devices and libraries, and the form of each operation."""
     print(config())

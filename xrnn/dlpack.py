@@ -1,7 +1,7 @@
-"""Arrays of other libraries, by DLPack: taken over without a copy where their memory is the backend's own kind.
+"""Arrays of other libraries by DLPack, without a copy if the backend can use their memory.
 
-DLPack is the protocol by which array libraries hand each other memory: `__dlpack_device__` says where it lies,
-`__dlpack__` hands it over   (https://dmlc.github.io/dlpack/latest/python_spec.html).
+DLPack is a protocol between array libraries: `__dlpack_device__` tells the device of an array's memory, `__dlpack__`
+exports the memory   (https://dmlc.github.io/dlpack/latest/python_spec.html).
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ import numpy as np
 from xrnn.backend import Backend
 
 _HOST: Final = (1, 3)  # kDLCPU, kDLCUDAHost: memory that NumPy reads
-# Methods of PyTorch's tensors whose values are not those in their memory. It exports them without a word.
+# If one of these methods of a PyTorch tensor returns True, its memory does not hold its values. PyTorch exports such
+# tensors without an error.
 _NOT_IN_MEMORY: Final = ("is_neg", "_is_zerotensor")
 
 
 def exports(array: Any) -> bool:
-    """Whether `array` is another library's and can be taken over."""
+    """Whether `array` is of another library and has DLPack."""
     return hasattr(type(array), "__dlpack_device__") and not isinstance(array, np.ndarray | np.generic)
 
 
 def take_over(array: Any, kind: str, backend: Backend) -> Any:
-    """The backend's array on the memory of `array`; NumPy's, still to be moved, where that is the host's.
+    """An array of the backend that shares the memory of `array`, or a NumPy array if that is host memory.
 
-    kind   what an error calls its type
+    kind   the type of `array` for errors
 
-    It is read-only where `array` is. Raises TypeError for one that must not be shared or is of a dtype that is unknown
-    there, ValueError for one on a device that the backend doesn't reach.
+    The result is read-only if `array` is. Raises TypeError if the memory must not be shared or the dtype is unknown,
+    ValueError for a device that the backend can't reach.
     """
     if getattr(array, "requires_grad", False):
         raise TypeError(
@@ -46,7 +47,7 @@ def take_over(array: Any, kind: str, backend: Backend) -> Any:
             return backend.xp.from_dlpack(array)
         if where in _HOST:
             return np.from_dlpack(array)
-    except Exception as error:  # of whatever kind: it is the other library's
+    except Exception as error:  # each library raises its own types
         what = f" of dtype {array.dtype}" if hasattr(array, "dtype") else ""
         raise TypeError(
             f"array is a {kind}{what} that can't be taken over ({_first_line(error)}): expected a dense array of a "

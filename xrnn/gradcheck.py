@@ -1,4 +1,4 @@
-"""Checking a backward pass against its forward, along random directions."""
+"""Checks a backward pass against finite differences of its forward, along random directions."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ def gradcheck(
 ) -> None:
     """Compare ⟨u, f(a + εv) - f(a - εv)⟩ / 2ε with ⟨v, da⟩ for every argument a, with u and v random.
 
-    forward(*args) → y. backward(u), called once right after it, → the gradients of ⟨u, y⟩, one an argument, in
-    their order. Two evaluations an argument, however large it is (as autograd's check_vjp does). args are float64
-    arrays of one backend; neither function may change them.
+    forward    forward(*args) → y
+    backward   backward(u) → the gradients of ⟨u, y⟩, one for each argument; called once, right after a forward
+    args       float64 arrays of one backend; neither function may change them
+    names      of the arguments, for errors
 
-    Raises GradientMismatchError with both numbers, or where a gradient is missing, None or of another shape; TypeError
-    for arguments that are not float64; ValueError for another number of names than of arguments.
+    Each argument costs two evaluations of `forward`, whatever its size, as in autograd's check_vjp.
+
+    Raises GradientMismatchError with both numbers, and also if a gradient is missing, None or of another shape;
+    TypeError for arguments that are not float64; ValueError if the numbers of names and arguments differ.
     """
     names = names or [f"argument {i}" for i in range(len(args))]
     if len(names) != len(args):
@@ -48,7 +51,7 @@ def gradcheck(
     gradients = [None if gradient is None else gradient.copy() for gradient in backward(u)]
     if len(gradients) != len(args):
         raise GradientMismatchError(f"backward returned {len(gradients)} gradients for {len(args)} arguments")
-    # Each value of f carries a rounding error, which the division by 2ε magnifies.
+    # The division by 2ε amplifies the rounding errors of f.
     noise = 10 * np.finfo(np.float64).eps * float(backend.xp.abs(u * y).sum()) / eps
     for i, (name, arg, gradient) in enumerate(zip(names, args, gradients, strict=True)):
         if gradient is None:

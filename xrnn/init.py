@@ -1,4 +1,4 @@
-"""Initial weights, drawn on the host so that one seed gives the same weights on every backend."""
+"""Initial weights. They are drawn on the host, so that a seed gives the same weights on every backend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> HostA
 def orthogonal(rng: np.random.Generator, size: int) -> HostArray:
     """(size, size) float64 orthogonal matrix, uniform over the orthogonal group   (Saxe et al., 2014).
 
-    The signs of R's diagonal are moved into Q, without which QR would favour some rotations (Mezzadri, 2007).
+    The Q of a QR decomposition alone is not uniform: its columns take the signs of R's diagonal (Mezzadri, 2007).
     """
     q, r = np.linalg.qr(rng.standard_normal((size, size)))
     q *= np.where(np.diag(r) < 0, -1.0, 1.0)
@@ -26,7 +26,7 @@ def orthogonal(rng: np.random.Generator, size: int) -> HostArray:
 
 
 def as_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
-    """A Generator from a Generator, a seed, or None for fresh entropy.   Raises TypeError, ValueError."""
+    """A Generator from a Generator, a seed, or None for a fresh seed.   Raises TypeError, ValueError."""
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
@@ -36,7 +36,7 @@ def as_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:
-    """float32 or float64, from its name, type or dtype.   Raises TypeError for anything else."""
+    """float32 or float64, from a name, type or dtype.   Raises TypeError for any other value."""
     if isinstance(dtype, str | type | np.dtype):
         for allowed in (np.dtype("float32"), np.dtype("float64")):
             if allowed == dtype:

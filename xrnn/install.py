@@ -1,4 +1,4 @@
-"""The command that adds what is missing to this installation, for hints."""
+"""The command that installs a missing package, for error messages."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _DISTRIBUTION: Final = "xp-rnn"
 
 
 def in_checkout() -> bool:
-    """Whether the files that run are those of a checkout, which an editable install leaves where they are."""
+    """Whether xrnn runs from a checkout, as after an editable install."""
     return (Path(__file__).resolve().parents[1] / "pyproject.toml").exists()
 
 
 def install_hint(extra: str) -> str:
-    """The command that installs what the extra `extra` of pyproject.toml names.
+    """The command that installs an extra of pyproject.toml.
 
-    From a wheel it names the packages: the name xrnn on PyPI belongs to another project, and the wheel may be from
-    anywhere.
+    If xrnn was installed from a wheel, the command names the packages of the extra: `pip install xrnn[…]` would install
+    another project, and the source of the wheel is unknown.
     """
     if in_checkout():
         return f"`pip install -e '.[{extra}]'`"

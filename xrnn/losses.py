@@ -1,78 +1,274 @@
-"""Losses. Each returns (loss, gradient), averaged over the batch; the loss is a 0-d array, left on its device."""
+"""Losses. Each returns (loss, gradient): the mean over the elements, 0-d and on its device, and its gradient.
+
+All losses take a mask and weights. The loss is then Σ wᵢ lᵢ / Σ wᵢ, with wᵢ the weight, 0 if the mask is False.
+
+    mask     bool: the elements that count. The other elements may hold any values, NaN included.
+    weight   numbers of at least 0
+
+Both have the target's shape, or that shape without its last axis. Without any weight left, the loss is 0.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.checks import check_float, check_index, check_place, check_range, dtype_of
+from xrnn.checks import check_float, check_index, check_integer, check_number, check_place, check_range, dtype_of
+from xrnn.init import as_dtype
+from xrnn.select import backend_of
 from xrnn.typing import Array
 
+Shape: TypeAlias = tuple[int, ...]
+# (xp, y, target) → the loss of each element, and its derivative in a new array
+ElementLoss: TypeAlias = Callable[[Any, Array, Array], tuple[Array, Array]]
 
-def softmax_cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> tuple[Array, Array]:
+
+def softmax_cross_entropy(
+    logits: Array,
+    targets: Array,
+    mask: Array | None = None,
+    *,
+    weight: Array | None = None,
+    class_weight: Array | None = None,
+) -> tuple[Array, Array]:
     """loss = -mean log softmax(logits)[target];  dlogits = (softmax(logits) - onehot(target)) / count.
 
-    logits (..., C) float32 or float64, targets (...) integers in [0, C), mask (...) bool: the positions that
-    count, None for all → loss, 0-d, in nats; dlogits (..., C), zero where the mask is False. Logits and targets
-    may hold anything there. With nothing to average the loss is 0.
+    logits         (..., C), float32 or float64
+    targets        (...), integers in [0, C)
+    mask, weight   (...), see the module; a masked target may be any integer
+    class_weight   (C,): the weight of each class, such as `balanced_weights(labels)`
 
-    Raises TypeError for other dtypes or mixed backends, ValueError for shapes that don't fit or mixed devices,
-    IndexError for a target outside where reading is free.
+    → loss, 0-d, in nats; dlogits (..., C), zero where the mask is False.
+
+    Raises TypeError for other dtypes or mixed backends, ValueError for other shapes, mixed devices or negative weights,
+    IndexError for a target outside [0, C). On a GPU, values are not checked.
     """
     backend = check_float("logits", logits)
     if not logits.ndim or (logits.shape[-1] == 0 and math.prod(logits.shape[:-1])):
         raise ValueError(f"logits has shape {logits.shape}: expected (..., C), a row of C scores for each prediction")
     check_index("targets", targets, backend, logits.device, "logits")
-    _check_shape("targets", targets, logits.shape[:-1])
-    if mask is not None:
-        check_place("mask", mask, backend, logits.device, "logits")
-        if mask.dtype != bool:
-            raise TypeError(f"mask has dtype {mask.dtype}: expected bool; use mask.astype('bool')")
-        _check_shape("mask", mask, targets.shape)
-    with backend.device_of(logits):
-        if mask is not None:
-            logits = backend.xp.where(mask[..., None], logits, 0)
-            targets = backend.xp.where(mask, targets, 0)
-        check_range("targets", targets, logits.shape[-1], backend)
-        return _mean_cross_entropy(backend, logits, targets, mask)
-
-
-def _mean_cross_entropy(backend: Backend, logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
+    shape, C = logits.shape[:-1], logits.shape[-1]
+    _check_shape("targets", targets, shape)
     xp = backend.xp
-    if not logits.size:
-        return xp.zeros((), logits.dtype), xp.zeros_like(logits)
-    rows, C = math.prod(logits.shape[:-1]), logits.shape[-1]
-    if mask is None:
-        weight = xp.full(rows, 1 / rows, logits.dtype)
-    else:
-        weight = mask.reshape(rows).astype(logits.dtype)
-        weight /= xp.maximum(weight.sum(), 1)
-    loss, dlogits = backend.cross_entropy(logits.reshape(rows, C), targets.reshape(rows), weight)
+    with backend.device_of(logits):
+        w = _combined(backend, logits, "logits", (shape,), mask, weight)
+        if mask is not None:
+            logits, targets = xp.where(mask[..., None], logits, 0), xp.where(mask, targets, 0)
+        check_range("targets", targets, C, backend)
+        if class_weight is not None:
+            _check_weight("class_weight", class_weight, backend, logits, "logits", ((C,),))
+            of_target = class_weight.astype(logits.dtype)[targets]
+            w = of_target if w is None else w * of_target
+        if not logits.size:
+            return xp.zeros((), logits.dtype), xp.zeros_like(logits)
+        rows = math.prod(shape)
+        share = xp.full(rows, 1 / rows, logits.dtype) if w is None else _normalized(xp, w).reshape(rows)
+        loss, dlogits = backend.cross_entropy(logits.reshape(rows, C), targets.reshape(rows), share)
     return loss, dlogits.reshape(logits.shape)
 
 
-def mean_squared_error(y: Array, target: Array) -> tuple[Array, Array]:
+def mean_squared_error(
+    y: Array, target: Array, *, mask: Array | None = None, weight: Array | None = None
+) -> tuple[Array, Array]:
     """loss = mean (y - target)²;  dy = 2 (y - target) / size, the mean over every element.
 
-    y and target of one shape and dtype, float32 or float64 → loss, 0-d; dy in the shape of y. With nothing to
-    average the loss is 0.
+    y, target      (...), one shape and dtype, float32 or float64
+    mask, weight   see the module
 
-    Raises TypeError for other dtypes or mixed backends, ValueError for shapes that don't fit or mixed devices.
+    → loss, 0-d; dy in the shape of y.
+
+    Raises TypeError for other dtypes or mixed backends, ValueError for other shapes, mixed devices or negative weights.
     """
-    backend = check_float("y", y)
-    check_place("target", target, backend, y.device, "y")
+    return _mean(_squared, "y", y, "target", target, mask, weight)
+
+
+def binary_cross_entropy(
+    logits: Array, targets: Array, *, mask: Array | None = None, weight: Array | None = None
+) -> tuple[Array, Array]:
+    """loss = -mean (t log σ(z) + (1 - t) log(1 - σ(z)));  dz = (σ(z) - t) / size, with logits z and targets t.
+
+    logits         (...), float32 or float64: scores before the sigmoid σ
+    targets        (...), numbers in [0, 1] of the same dtype
+    mask, weight   see the module
+
+    → loss, 0-d, in nats; dlogits in the shape of logits. Computed as max(z, 0) - t z + log(1 + exp(-|z|)), so that no
+    exponential overflows.
+
+    Raises as `mean_squared_error`, and ValueError for a target outside [0, 1]. On a GPU, values are not checked.
+    """
+    return _mean(_binary, "logits", logits, "targets", targets, mask, weight)
+
+
+def huber(
+    y: Array, target: Array, *, delta: float = 1.0, mask: Array | None = None, weight: Array | None = None
+) -> tuple[Array, Array]:
+    """loss = mean e² / 2 if |e| ≤ δ, else δ (|e| - δ / 2);  dy = clip(e, -δ, δ) / size,  e = y - target.
+
+    Huber (1964). Arguments and errors as for `mean_squared_error`, and a positive `delta`.
+    """
+    check_number("delta", delta, "a positive, finite number", lambda delta: 0 < delta < math.inf)
+    limit = float(delta)
+
+    def loss(xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
+        error = xp.asarray(y - target)
+        clipped = xp.clip(error, -limit, limit)
+        return clipped * (error - clipped / 2), clipped
+
+    return _mean(loss, "y", y, "target", target, mask, weight)
+
+
+def quantile(
+    y: Array, target: Array, q: float = 0.5, *, mask: Array | None = None, weight: Array | None = None
+) -> tuple[Array, Array]:
+    """loss = mean max(q e, (q - 1) e);  dy = -q / size if e > 0, (1 - q) / size if e < 0,  e = target - y.
+
+    The pinball loss, whose minimum is the quantile q of the target   (Koenker & Bassett, 1978). Arguments and errors as
+    for `mean_squared_error`, and q in (0, 1). Several quantiles take a call each, on columns of y.
+    """
+    check_number("q", q, "a number in (0, 1)", lambda q: 0 < q < 1)
+    level = float(q)
+
+    def loss(xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
+        error = xp.asarray(target - y)
+        # 0 * error is 0 without an error, and NaN stays NaN.
+        slope = xp.where(error > 0, -level, xp.where(error < 0, 1 - level, 0 * error)).astype(y.dtype)
+        return xp.maximum(level * error, (level - 1) * error), slope
+
+    return _mean(loss, "y", y, "target", target, mask, weight)
+
+
+def balanced_weights(labels: Array, classes: int | None = None, *, dtype: Any = "float32") -> Array:
+    """Weights that give all classes the same sum over `labels`: count / (K · count of the class).
+
+    labels    integers from 0, of any shape, on any backend
+    classes   the number of classes C; None for the largest label + 1
+
+    → (C,), 0 for a class without a label; K is the number of classes with labels. For `class_weight` of
+    `softmax_cross_entropy`   (King & Zeng, 2001; scikit-learn's "balanced"). Reads the labels, and so waits for a GPU.
+
+    Raises TypeError for anything but integers, ValueError without a label, IndexError for a label outside [0, C).
+    """
+    backend = backend_of(labels, "labels")
+    check_index("labels", labels, backend, labels.device, "labels")
+    on_host = backend.to_numpy(labels).astype("int64").ravel()
+    if not on_host.size:
+        raise ValueError("labels is empty: expected at least one label; pass those of the training data")
+    C = int(on_host.max()) + 1 if classes is None else check_integer("classes", classes, least=1)
+    if not 0 <= on_host.min() <= on_host.max() < C:
+        raise IndexError(f"labels holds values from {on_host.min()} to {on_host.max()}: expected 0 to {C - 1}")
+    counts = np.bincount(on_host, minlength=C)
+    present = counts > 0
+    weights = np.where(present, on_host.size / (present.sum() * np.maximum(counts, 1)), 0)
+    with backend.device_of(labels):
+        return backend.asarray(weights, as_dtype(dtype))
+
+
+# ---- the loss of each element ----
+
+
+def _squared(xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
+    error = xp.asarray(y - target)
+    losses = error * error
+    error *= 2
+    return losses, error
+
+
+def _binary(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+    if backend_of(t).reads_are_free and t.size and not ((t >= 0) & (t <= 1)).all():
+        raise ValueError(f"targets holds values from {t.min()} to {t.max()}: expected numbers in [0, 1]")
+    small = xp.exp(-abs(z))
+    sigmoid = xp.where(z >= 0, 1, small) / (1 + small)
+    return xp.maximum(z, 0) - t * z + xp.log1p(small), xp.asarray(sigmoid - t)
+
+
+# ---- the mean ----
+
+
+def _mean(
+    loss_of: ElementLoss,
+    y_name: str,
+    y: Array,
+    target_name: str,
+    target: Array,
+    mask: Array | None,
+    weight: Array | None,
+) -> tuple[Array, Array]:
+    """The weighted mean of an element-wise loss, and its gradient."""
+    backend = check_float(y_name, y)
+    check_place(target_name, target, backend, y.device, y_name)
     if target.dtype != y.dtype:
-        raise TypeError(f"target has {dtype_of(target)}, but y has {dtype_of(y)}: use target.astype({y.dtype.name!r})")
-    _check_shape("target", target, y.shape)
-    xp, size = backend.xp, max(y.size, 1)
+        raise TypeError(
+            f"{target_name} has {dtype_of(target)}, but {y_name} has {dtype_of(y)}: "
+            f"use {target_name}.astype({y.dtype.name!r})"
+        )
+    _check_shape(target_name, target, y.shape)
+    xp = backend.xp
     with backend.device_of(y):
-        difference = xp.asarray(y - target)
-        loss = xp.asarray((difference * difference).sum() / size)
-        difference *= 2 / size
-    return loss, difference
+        w = _combined(backend, y, y_name, (y.shape, y.shape[:-1]), mask, weight)
+        if mask is not None:
+            counts = _expanded(mask, y.shape)
+            y, target = xp.where(counts, y, 0), xp.where(counts, target, 0)
+        losses, dy = loss_of(xp, y, target)
+        dy = xp.asarray(dy)
+        if w is None:
+            size = max(y.size, 1)
+            loss = losses.sum() / size
+            dy *= 1 / size
+        else:
+            share = _normalized(xp, xp.broadcast_to(w, y.shape))
+            loss = (losses * share).sum()
+            dy *= share
+        return xp.asarray(loss), dy
 
 
-def _check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}: expected {shape}, one for each prediction")
+def _combined(
+    backend: Backend, y: Array, beside: str, shapes: tuple[Shape, ...], mask: Array | None, weight: Array | None
+) -> Array | None:
+    """mask · weight in the dtype of y; None without both. Raises TypeError, ValueError for arrays that do not fit."""
+    w = None
+    if mask is not None:
+        check_place("mask", mask, backend, y.device, beside)
+        if mask.dtype != bool:
+            raise TypeError(f"mask has dtype {mask.dtype}: expected bool; use mask.astype('bool')")
+        _check_shape("mask", mask, *shapes)
+        w = _expanded(mask, shapes[0]).astype(y.dtype)
+    if weight is not None:
+        _check_weight("weight", weight, backend, y, beside, shapes)
+        given = _expanded(weight, shapes[0]).astype(y.dtype)
+        w = given if w is None else w * given
+    return w
+
+
+def _expanded(array: Array, shape: Shape) -> Array:
+    """`array`, with a last axis of size 1 if it lacks the last axis of `shape`."""
+    return array if array.shape == shape else array[..., None]
+
+
+def _normalized(xp: Any, w: Array) -> Array:
+    """w / Σ w; zeros if all are 0."""
+    total = w.sum()
+    share: Array = w / xp.where(total > 0, total, 1).astype(w.dtype)
+    return share
+
+
+def _check_weight(name: str, weight: Any, backend: Backend, y: Array, beside: str, shapes: tuple[Shape, ...]) -> None:
+    check_place(name, weight, backend, y.device, beside)
+    if weight.dtype.kind not in "fiu":
+        raise TypeError(f"{name} has dtype {weight.dtype}: expected numbers; use {name}.astype({y.dtype.name!r})")
+    _check_shape(name, weight, *shapes)
+    if backend.reads_are_free and not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError(f"{name} holds values from {weight.min()} to {weight.max()}: expected finite numbers from 0")
+
+
+def _check_shape(name: str, array: Any, *shapes: Shape) -> None:
+    """Raises ValueError unless `array` has one of the shapes."""
+    if array.shape in shapes:
+        return
+    expected, hint = " or ".join(map(str, dict.fromkeys(shapes))), "one for each prediction"
+    if any(len(s) > 1 and array.shape == (s[1], s[0], *s[2:]) for s in shapes):
+        hint = f"time first, as the layers' results; use {name}.swapaxes(0, 1), and check that x is (T, N, D) as well"
+    raise ValueError(f"{name} has shape {array.shape}: expected {expected}, {hint}")

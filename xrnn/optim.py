@@ -1,19 +1,23 @@
-"""Optimizers: built from a list of layers, they update the parameters in place. Nothing waits for the device."""
+"""Optimizers: they update the parameters of a list of layers in place. No update waits for the device."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
-from typing import Protocol
+from typing import Any, Protocol
 
-from xrnn.checks import check_float, check_number, check_place
+import numpy as np
+
+from xrnn.checks import check_float, check_integer, check_number, check_place
 from xrnn.select import backend_of, device_of, kind_of
+from xrnn.sharing import count_update, users_of
 from xrnn.typing import Array
 
 
 class HasParameters(Protocol):
-    """What an optimizer needs of a layer."""
+    """A layer, as an optimizer sees it."""
 
     @property
     def params(self) -> list[Array]: ...
@@ -22,62 +26,80 @@ class HasParameters(Protocol):
 
 
 class Optimizer:
-    """Parameters with the gradients that the next `step` will use.
+    """Updates the parameters of its layers from their gradients.
 
     params   the parameters of the layers, in order
-    grads    the layers' own gradients, or, between `accumulate` and `step`, their sums
-    steps    how many steps were taken
-    lr       the learning rate; set it between steps for a schedule
+    grads    the gradients for the next update: the layers' own, or the sums of `accumulate`
+    steps    the number of updates so far
+    lr       the learning rate; set it between updates for a schedule
 
-    Raises TypeError for what is no list of layers, ValueError for a layer that is listed twice, or whose parameters are
-    read-only, and for a bad `lr`.
+    Layers with different settings, such as no weight decay, take an optimizer each.
+
+    Raises TypeError if `layers` is not a list of layers; ValueError for a bad `lr`, for read-only parameters, and for
+    a layer or an array that is listed twice.
     """
 
-    def __init__(self, layers: Iterable[HasParameters], lr: float) -> None:
+    def __init__(self, layers: Iterable[HasParameters], lr: float, weight_decay: float = 0.0) -> None:
         check_number("lr", lr, "a positive, finite learning rate", lambda lr: 0 < lr < math.inf)
-        if not isinstance(layers, Iterable):
-            raise TypeError(f"layers is a {kind_of(layers)}: expected a list of layers, as in SGD([rnn, linear])")
-        layers = list(layers)
-        for i, layer in enumerate(layers):
-            if not (hasattr(layer, "params") and hasattr(layer, "grads")):
-                raise TypeError(
-                    f"layers[{i}] is a {kind_of(layer)}: expected a list of layers, as in SGD([rnn, linear])"
-                )
-            for k, param in enumerate(layer.params):
-                if not getattr(getattr(param, "flags", None), "writeable", True):
-                    raise ValueError(
-                        f"params[{k}] of layers[{i}] is read-only: expected parameters that can be updated in place; "
-                        "make the layer of copies"
-                    )
-        self.lr = lr
-        self.steps = 0
-        # Those that notice when a forward ran with other weights than its backward does.
-        self._counting = [layer for layer in layers if hasattr(layer, "updates")]
+        check_number("weight_decay", weight_decay, "a finite number of at least 0", lambda decay: 0 <= decay < math.inf)
+        layers = checked_layers(layers)
+        self.lr, self.weight_decay = lr, weight_decay
         self.params = [p for layer in layers for p in layer.params]
         self._layer_grads = [g for layer in layers for g in layer.grads]
+        self._count = np.zeros((), np.int64)
+        self._sums: list[Array] | None = None
         if len({id(g) for g in self._layer_grads}) < len(self._layer_grads):
             raise ValueError("layers holds a layer twice, which each step would update twice: list each layer once")
-        self._sums: list[Array] | None = None
+        self._refuse_shared(layers)
+        self._users = [users_of(p) for p in self.params]
+
+    @staticmethod
+    def _refuse_shared(layers: Sequence[HasParameters]) -> None:
+        """Raises ValueError if two layers hold the same array: each update would change it twice."""
+        owner: dict[Any, int] = {}
+        for i, layer in enumerate(layers):
+            for k, param in enumerate(layer.params):
+                first = owner.setdefault(users_of(param), i) if param.size else i
+                if first != i:
+                    raise ValueError(
+                        f"params[{k}] of layers[{i}] is an array of layers[{first}] too, which each step would update "
+                        f"twice: list one of the layers, and add the gradients of the other to its own before the step"
+                    )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_users"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._users = [users_of(p) for p in self.params]
+
+    @property
+    def steps(self) -> int:
+        return int(self._count)
+
+    @steps.setter
+    def steps(self, count: int) -> None:
+        self._count[...] = count
 
     @property
     def grads(self) -> list[Array]:
         return self._layer_grads if self._sums is None else self._sums
 
     def accumulate(self, layer: HasParameters | None = None) -> None:
-        """Add the gradients of `layer`, of all layers without one, to a sum that the next `step` uses and then drops.
+        """Add the gradients of `layer`, or of all layers, to a sum. The next `step` uses the sum and drops it.
 
-        Call it after every `backward` of a large batch taken in parts, the last one included. Losses average over
-        their part: scale each part's gradient by its share of the batch to get the gradient of the whole.
+        For a large batch in parts, call it after the `backward` of each part, including the last. A loss is the mean
+        over its part: multiply its gradient by the part's share of the batch.
 
-        A layer that is used twice in a graph has two backward passes: `accumulate(layer)` after each adds that layer
-        alone, and once after the backward pass of every other layer. What was not added counts as zero.
+        If a graph uses a layer twice, the layer has two backward passes: call `accumulate(layer)` after each of them,
+        and once after the backward pass of every other layer. A layer that was not added counts as zero.
 
-        Raises ValueError for a layer that this optimizer does not hold.
+        Raises ValueError for a layer that is not one of this optimizer's.
         """
         grads = self._layer_grads if layer is None else layer.grads
         places = range(len(grads)) if layer is None else [self._place_of(g, layer) for g in grads]
         if self._sums is None:
-            self._sums = self._zeros()
+            self._sums = zeros_like(self.params)
         for place, g in zip(places, grads, strict=True):
             with device_of(g):
                 self._sums[place] += g
@@ -92,26 +114,56 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter in place from `grads`."""
-        self.steps += 1
+        self._count += 1
+        if self.weight_decay:
+            kept = 1 - float(self.lr) * self.weight_decay
+            for p in self.params:
+                with device_of(p):
+                    p *= kept
         self._update()
         self._sums = None
-        for layer in self._counting:
-            layer.updates += 1
+        count_update(self._users)
 
     def _update(self) -> None:
         raise NotImplementedError
 
     @property
-    def state(self) -> dict[str, list[Array]]:
-        """The moments by name, one array a parameter, for a checkpoint; write into them to restore."""
+    def state(self) -> dict[str, Any]:
+        """The optimizer's arrays by name, for a checkpoint. Write into them to restore them.
+
+        `count` is a 0-d int64 array, the number of updates; each other entry is a list with an array a parameter.
+        """
+        return {"count": self._count} | self._moments()
+
+    def _moments(self) -> dict[str, list[Array]]:
+        """The arrays of a derived class, a list with an array for each parameter."""
         return {}
 
-    def _zeros(self) -> list[Array]:
-        zeros = []
-        for p in self.params:
-            with device_of(p):
-                zeros.append(backend_of(p).xp.zeros(p.shape, p.dtype))
-        return zeros
+
+def checked_layers(layers: Iterable[HasParameters]) -> list[HasParameters]:
+    """`layers` as a list.   Raises TypeError for other objects, ValueError for read-only parameters."""
+    example = "expected a list of layers, as in SGD([rnn, linear])"
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"layers is a {kind_of(layers)}: {example}")
+    layers = list(layers)
+    for i, layer in enumerate(layers):
+        if not (hasattr(layer, "params") and hasattr(layer, "grads")):
+            raise TypeError(f"layers[{i}] is a {kind_of(layer)}: {example}")
+        for k, param in enumerate(layer.params):
+            if not getattr(getattr(param, "flags", None), "writeable", True):
+                raise ValueError(
+                    f"params[{k}] of layers[{i}] is read-only: expected parameters that can be updated in place; "
+                    "make the layer of copies"
+                )
+    return layers
+
+
+def zeros_like(params: Iterable[Array]) -> list[Array]:
+    zeros = []
+    for p in params:
+        with device_of(p):
+            zeros.append(backend_of(p).xp.zeros(p.shape, p.dtype))
+    return zeros
 
 
 def _is_decay(value: object) -> bool:
@@ -119,13 +171,27 @@ def _is_decay(value: object) -> bool:
 
 
 class SGD(Optimizer):
-    """v = momentum · v + dp;  p -= lr · v   (Polyak, 1964; without momentum, plain gradient descent)."""
+    """v = momentum · v + dp;  p -= lr · v   (Polyak, 1964; without momentum, plain gradient descent).
 
-    def __init__(self, layers: Iterable[HasParameters], lr: float = 0.1, *, momentum: float = 0.0) -> None:
-        super().__init__(layers, lr)
+    nesterov       p -= lr · (dp + momentum · v)   (Sutskever et al., 2013)
+    weight_decay   p *= 1 - lr · weight_decay before each update   (SGDW: Loshchilov & Hutter, 2019)
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[HasParameters],
+        lr: float = 0.1,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(layers, lr, weight_decay)
         check_number("momentum", momentum, "a number in [0, 1)", _is_decay)
-        self.momentum = momentum
-        self._velocity = self._zeros() if momentum else []
+        if nesterov and not momentum:
+            raise ValueError("nesterov is True, but momentum is 0: expected a momentum, as in momentum=0.9")
+        self.momentum, self.nesterov = momentum, bool(nesterov)
+        self._velocity = zeros_like(self.params) if momentum else []
 
     def _update(self) -> None:
         lr = float(self.lr)  # a NumPy scalar from a schedule would promote float32 arrays
@@ -138,17 +204,18 @@ class SGD(Optimizer):
             with device_of(p):
                 v *= self.momentum
                 v += dp
-                p -= lr * v
+                p -= lr * (dp + self.momentum * v if self.nesterov else v)
 
-    @property
-    def state(self) -> dict[str, list[Array]]:
+    def _moments(self) -> dict[str, list[Array]]:
         return {"velocity": self._velocity} if self.momentum else {}
 
 
 class Adam(Optimizer):
     """m = β₁m + (1-β₁)dp;  v = β₂v + (1-β₂)dp²;  p -= lr · m̂ / (√v̂ + ε)   (Kingma & Ba, 2015).
 
-    m̂ = m / (1-β₁ᵏ), v̂ = v / (1-β₂ᵏ) at step k undo the bias of moments that start from zero.
+    m̂ = m / (1-β₁ᵏ), v̂ = v / (1-β₂ᵏ) at update k correct the bias of moments that start from zero.
+
+    weight_decay   p *= 1 - lr · weight_decay before each update   (AdamW: Loshchilov & Hutter, 2019)
     """
 
     def __init__(
@@ -158,13 +225,14 @@ class Adam(Optimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(layers, lr)
+        super().__init__(layers, lr, weight_decay)
         if not (isinstance(betas, Sequence) and len(betas) == 2 and all(map(_is_decay, betas))):
             raise ValueError(f"betas is {betas!r}: expected two numbers in [0, 1), as in betas=(0.9, 0.999)")
         check_number("eps", eps, "a small number of at least 0", lambda eps: eps >= 0)
         self.betas, self.eps = betas, eps
-        self._m, self._v = self._zeros(), self._zeros()
+        self._m, self._v = zeros_like(self.params), zeros_like(self.params)
 
     def _update(self) -> None:
         beta1, beta2 = self.betas
@@ -179,17 +247,93 @@ class Adam(Optimizer):
                 v += (1 - beta2) * (dp * dp)
                 p -= rate * m / (v**0.5 + self.eps * root)
 
-    @property
-    def state(self) -> dict[str, list[Array]]:
+    def _moments(self) -> dict[str, list[Array]]:
         return {"m": self._m, "v": self._v}
+
+
+class EMA:
+    """Exponential moving average of weights: a = decay · a + (1 - decay) · p   (Polyak & Juditsky, 1992).
+
+        average = EMA([rnn, linear], decay=0.99)
+        …; optimizer.step(); average.update()      # after each update
+        with average.applied():                     # evaluate with the averaged weights
+            y = rnn(x)
+
+    params   the averages, in the order of the layers' parameters; the first `update` copies the weights
+
+    Raises TypeError if `layers` is not a list of layers, ValueError for read-only parameters or a decay outside [0, 1).
+    """
+
+    def __init__(self, layers: Iterable[HasParameters], decay: float = 0.999) -> None:
+        check_number("decay", decay, "a number in [0, 1)", _is_decay)
+        self.decay = decay
+        self._weights = [p for layer in checked_layers(layers) for p in layer.params]
+        self.params = zeros_like(self._weights)
+        self._count = np.zeros((), np.int64)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The averages and their number of updates, as `Optimizer.state`."""
+        return {"count": self._count, "average": self.params}
+
+    def update(self) -> None:
+        """Take the current weights into the average."""
+        new = 1 - float(self.decay) if self._count else 1.0
+        self._count += 1
+        for average, p in zip(self.params, self._weights, strict=True):
+            with device_of(p):
+                average += new * (p - average)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block, the layers have the averaged weights.   Raises RuntimeError before the first `update`."""
+        if not self._count:
+            raise RuntimeError("the average has no weights yet: expected an update before; call update() first")
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for average, p in zip(self.params, self._weights, strict=True):
+            with device_of(p):
+                kept = p.copy()
+                p[...] = average
+                average[...] = kept
+        count_update(map(users_of, self._weights))  # a backward of an earlier forward is refused
+
+
+def _after_warmup(update: int, total: int, warmup: int) -> float | None:
+    """How much of the decay is over, in [0, 1]; None within the warm-up."""
+    update, warmup = check_integer("update", update, least=0), check_integer("warmup", warmup, least=0)
+    total = check_integer("total", total, least=warmup + 1)
+    return None if update < warmup else min((update - warmup) / (total - warmup), 1.0)
+
+
+def cosine(update: int, total: int, warmup: int = 0) -> float:
+    """A factor for the learning rate: `optimizer.lr = 1e-3 * cosine(optimizer.steps, 10_000, warmup=500)`.
+
+    (1 + cos πs) / 2, with s from 0 to 1 at `total` updates   (Loshchilov & Hutter, 2017). During the first `warmup`
+    updates the factor rises linearly: (update + 1) / warmup.
+    """
+    s = _after_warmup(update, total, warmup)
+    return (update + 1) / warmup if s is None else (1 + math.cos(math.pi * s)) / 2
+
+
+def linear(update: int, total: int, warmup: int = 0) -> float:
+    """A factor for the learning rate, as `cosine`: it falls linearly from 1 to 0 at `total` updates."""
+    s = _after_warmup(update, total, warmup)
+    return (update + 1) / warmup if s is None else 1 - s
 
 
 def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     """Scale `grads` in place so that their joint norm √Σg² is at most max_norm   (Pascanu et al., 2013).
 
-    Returns the norm before, 0-d on the device: nothing waits for it. A NaN makes the norm and every gradient NaN.
-    A max_norm of infinity leaves the gradients as they are.
-    `optimizer.grads` is what to pass.
+    grads   arrays on one device, such as `optimizer.grads`
+
+    Returns the norm before scaling, 0-d, on the device: nothing waits for it. NaN in any gradient makes the norm and
+    all gradients NaN. An infinite max_norm leaves the gradients unchanged.
 
     Raises ValueError unless max_norm is positive and there are gradients, TypeError and ValueError for arrays that
     are not float32 or float64 in one place.

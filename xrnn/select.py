@@ -1,7 +1,7 @@
 """Which backend new arrays come from, and which backend an array belongs to.
 
-Layers and losses follow the arrays they are given. Only creation asks here, in this order:
-argument `backend=` > `use_backend(...)` > `set_backend(...)` > `XRNN_BACKEND` > `auto`.
+Layers and losses run on the backend of their arrays. The selection below is for new arrays only. The first of these
+that is set decides: the argument `backend=`, `use_backend(...)`, `set_backend(...)`, `XRNN_BACKEND`, else `auto`.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ import numpy as np
 
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.dlpack import exports, take_over
-from xrnn.typing import Array
+from xrnn.typing import Array, HostArray
 
-# The only place that names backends. Each module has `load()`, which returns a Backend that was seen to work
-# or raises BackendUnavailableError. `auto` tries them in this order.
+# The only table of backends; `auto` tries them in this order. The `load()` of each module tests the backend and returns
+# it, or raises BackendUnavailableError.
 _MODULES: Final = {"cupy": "xrnn.backends.cupy", "numpy": "xrnn.backends.numpy"}
-# How forms are chosen on GPUs, also on those that aren't here (`xrnn info --explain … --device h100`).
+# Predicts the forms on a GPU by its name (`xrnn info --explain … --device h100`). The GPU need not be present.
 GPU_CHOICE: Final = "xrnn.backends.cupy.choice"
 _CHOICES: Final = ("auto", *_MODULES)
 
 _log = logging.getLogger("xrnn")
 _context: ContextVar[str | Backend | None] = ContextVar("xrnn_backend", default=None)
 _process: str | Backend | None = None
-_lock = threading.RLock()  # one probe and one message, also where threads ask at the same time
-_by_type: dict[type, Backend] = {}  # the array type of each backend in use → the backend
+_lock = threading.RLock()  # threads that select at the same time cause one probe and one log message
+_by_type: dict[type, Backend] = {}  # array type → backend, for each loaded backend
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A decision, and what `xrnn info` says about it."""
+    """The selected backend and the reasons, which `xrnn info` prints."""
 
     backend: Backend
     decided_by: str
-    rejected: dict[str, str]  # backend name → why not
+    rejected: dict[str, str]  # name of an unavailable backend → reason
 
 
 @functools.cache
 def _load(name: str) -> Backend | BackendUnavailableError:
-    # The failure is kept as well: a probe is paid for once.
+    # The cache keeps a failure too, so that each backend is probed once.
     try:
         backend: Backend = importlib.import_module(_MODULES[name]).load()
     except BackendUnavailableError as error:
@@ -59,21 +59,21 @@ def _load(name: str) -> Backend | BackendUnavailableError:
 
 
 def register(backend: Backend) -> None:
-    """Make `backend_of` know the arrays of `backend`: done for the table's own, to be called for any other."""
+    """Let `backend_of` recognize the arrays of `backend`. The backends of the table are registered when they load."""
     _by_type[backend.xp.ndarray] = backend
-    # What a backend holds (a module, compiled kernels) belongs to the process: a copy is the backend itself.
+    # A module and compiled kernels can't be pickled: a pickle holds the name, and a copy is the same backend.
     copyreg.pickle(type(backend), lambda backend: (_registered, (backend.name,)))
 
 
 def _registered(name: str) -> Backend:
-    """The backend in use under this name, loaded if there is none yet. Raises as `get_backend` does."""
+    """The loaded backend of this name, or else `get_backend(name)`, with its errors."""
     in_use = [backend for backend in _by_type.values() if backend.name == name]
     return in_use[-1] if in_use else get_backend(name)
 
 
 @functools.cache
 def _auto() -> tuple[Backend, dict[str, str]]:
-    """The first backend of the table that works, and why those before it don't, which the log gets once."""
+    """The first backend of the table that works, and the reasons against those before it. Logs the reasons once."""
     rejected: dict[str, str] = {}
     for name in _MODULES:
         found = _load(name)
@@ -86,7 +86,7 @@ def _auto() -> tuple[Backend, dict[str, str]]:
 
 
 def _requested() -> tuple[str | Backend, str]:
-    """The backend that was asked for, and by what."""
+    """The requested backend, and the source of the request."""
     if (choice := _context.get()) is not None:
         return choice, f"use_backend({choice!r})"
     if _process is not None:
@@ -97,7 +97,7 @@ def _requested() -> tuple[str | Backend, str]:
 
 
 def select(backend: str | Backend | None = None) -> Selection:
-    """The backend for new arrays, with who decided and why others were passed over."""
+    """The backend for new arrays, with the source of the decision and the reasons against others."""
     if backend is None:
         choice, decided_by = _requested()
     else:
@@ -121,18 +121,19 @@ def _resolve(choice: str | Backend, decided_by: str) -> Selection:
 
 
 def get_backend(backend: str | Backend | None = None) -> Backend:
-    """The backend new arrays come from: `backend` if given, else what was selected (see the module's first lines).
+    """The backend for new arrays: `backend` if given, else the selected one.
 
-    Raises ValueError for an unknown name, BackendUnavailableError where an explicit choice can't run.
+    Selected by, in this order: `use_backend(...)`, `set_backend(...)`, `XRNN_BACKEND`, or else the first that works.
+
+    Raises ValueError for an unknown name, BackendUnavailableError if the requested backend can't run.
     """
     return select(backend).backend
 
 
 def set_backend(backend: str | Backend | None) -> None:
-    """Choose for the whole process, every thread included. None takes the choice back.
+    """Select the backend for new arrays, in all threads of the process. None cancels the selection.
 
-    Raises ValueError for an unknown name and BackendUnavailableError where it can't run; the choice before it
-    then stands.
+    Raises ValueError for an unknown name and BackendUnavailableError if it can't run; the selection is then unchanged.
     """
     global _process
     if backend is not None:
@@ -142,9 +143,9 @@ def set_backend(backend: str | Backend | None) -> None:
 
 @contextlib.contextmanager
 def use_backend(backend: str | Backend) -> Iterator[Backend]:
-    """Choose within the block. A thread started inside does not inherit the choice (it is a ContextVar).
+    """`with use_backend("numpy"):` selects the backend for new arrays within the block.
 
-    Raises as `set_backend` does.
+    A thread that is started in the block does not inherit the selection (a ContextVar). Raises as `set_backend`.
     """
     selected = _resolve(backend, f"use_backend({backend!r})").backend
     token = _context.set(backend)
@@ -155,14 +156,14 @@ def use_backend(backend: str | Backend) -> Iterator[Backend]:
 
 
 def backend_of(array: Any, name: str = "array") -> Backend:
-    """The backend that `array` belongs to. `name` is what an error calls it.
+    """The backend of `array`. An error calls it `name`.
 
-    Raises TypeError where it is no backend's array.
+    Raises TypeError for any other object.
     """
     known = _by_type.get(type(array))
     if known is not None:
         return known
-    # A library is loaded only for an array that it made: so it is never imported just to find out.
+    # A backend's library is imported only if the array's type comes from it.
     module = type(array).__module__.partition(".")[0]
     if module in _MODULES:
         with _lock:
@@ -183,26 +184,28 @@ def device_of(array: Any) -> contextlib.AbstractContextManager[object]:
 
 
 def kind_of(value: object) -> str:
-    """The type of `value` as an error shows it: `list`, `numpy.ndarray`."""
+    """The type of `value` for an error message: `list`, `numpy.ndarray`."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = None) -> Array:
-    """`array` on the selected backend (or on `backend`): the one explicit move between host and device.
+    """`array` on the selected backend, or on `backend`. Nothing else moves data between host and device.
 
-    `array` is an array of any backend, one of another library by DLPack (PyTorch, JAX, …), or anything NumPy makes one
-    of. What lies there already is not copied: the result is on the same memory, and read-only where `array` is.
+    array   an array of any backend or of another library with DLPack (PyTorch, JAX, …), a number, or nested lists
 
-    Raises TypeError for a masked array, whose mask would be lost, and for another library's that requires grad or is of
-    a dtype that the backend lacks, ValueError for one on a device that the backend doesn't reach.
+    An array that is on that backend already is not copied: the result shares its memory, and is read-only if it is.
+
+    Raises TypeError for a masked array, whose mask would be lost, for a value without numbers (None, a string, a dict),
+    and for another library's array that requires grad or has a dtype that the backend lacks; ValueError for an array on
+    a device that the backend can't reach.
     """
     target = get_backend(backend)
     if not target.owns(array):
         on_host = None
         try:
             on_host = to_numpy(array)
-        except TypeError:  # it is no backend's
+        except TypeError:  # of another library, or not an array
             if isinstance(array, np.ma.MaskedArray):
                 raise
         if on_host is not None:
@@ -210,17 +213,29 @@ def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = No
         elif exports(array):
             array = take_over(array, kind_of(array), target)
         else:
-            array = np.asarray(array)  # a number, a list: NumPy knows
+            array = _numbers(array)
     return target.asarray(array, dtype)
 
 
+def _numbers(value: Any) -> HostArray:
+    """A NumPy array of a number or of nested lists.   Raises TypeError for anything else, such as None or a string."""
+    with contextlib.suppress(ValueError):  # lists of unequal lengths
+        array = np.asarray(value)
+        if array.dtype.kind in "biufc":
+            return array
+    raise TypeError(
+        f"array is a {kind_of(value)}: expected an array, a number, or nested lists of numbers of equal lengths; "
+        "convert it to numbers first"
+    )
+
+
 def to_numpy(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """`array` as a NumPy array; from a device this copies and waits. NumPy's own comes back as it is."""
+    """`array` as a NumPy array. From a GPU this copies and waits; a NumPy array is returned unchanged."""
     return backend_of(array).to_numpy(array)
 
 
 if TYPE_CHECKING:
-    xp = np  # for checkers and editors: the names are NumPy's
+    xp = np  # type checkers and editors see NumPy's names
 else:
 
     class _Namespace:

@@ -1,4 +1,4 @@
-"""The types that every module shares."""
+"""Types that all modules share."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-# An array of any backend. For type checkers it is NumPy's: the backends share the part of its interface used here.
+# An array of any backend. Type checkers take it as NumPy's, whose interface the other backends share.
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-# An array, or None where the caller said that it isn't needed. `Any` stands for the None: for type checkers, whoever
-# needs the array has one.
+# An array, or None if the caller does not need it. `Any` replaces the None, so that callers that need the array
+# can use it without a check.
 ArrayIfNeeded: TypeAlias = Array | Any
-# An array that is NumPy's on every backend.
+# A NumPy array, on every backend.
 HostArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]

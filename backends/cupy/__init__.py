@@ -32,6 +32,7 @@ class CupyBackend(Backend):
     """Arrays in the memory of a CUDA device. Takes the module it runs on, so that tests can hand it another."""
 
     name = "cupy"
+    one_device_remedy = "create both under the same cupy.cuda.Device"
     dlpack_devices = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
     def __init__(self, cupy: ModuleType) -> None:
@@ -51,6 +52,10 @@ class CupyBackend(Backend):
     def device_of(self, array: Array) -> AbstractContextManager[object]:
         device: Any = array.device  # for type checkers arrays are NumPy's, whose device is a string
         return device  # type: ignore[no-any-return]
+
+    def address(self, array: Array) -> int:
+        memory: Any = array.data
+        return int(memory.ptr)
 
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
         """out += a @ b in one cuBLAS call (beta = 1), which copies nothing as long as all three are contiguous."""

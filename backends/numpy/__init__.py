@@ -25,7 +25,7 @@ try:
 except ImportError:  # no compiler at install time, or a checkout that was never installed
     kernels = None  # type: ignore[assignment]
 
-# By which name the kernels know a cell: kernels/cells.h.
+# The name of a cell in kernels/cell_list.h.
 _KERNELS: Final[dict[type[Cell], str]] = {LSTMCell: "lstm", GRUCell: "gru"}
 
 
@@ -41,6 +41,7 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     reads_are_free = True
+    single_device = True
     dlpack_devices = (1, 3)  # kDLCPU, kDLCUDAHost
 
     def __init__(self) -> None:
@@ -53,20 +54,20 @@ class NumpyBackend(Backend):
         surely_fit = staticmethod(kernels.surely_fit)  # type: ignore[assignment]
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        name, leak = kernel_of(cell)
+        name, own = kernel_of(cell)
         if not name:
             return super().recurrence_forward(cell, inputs, training)
         lengths, reverse = _int64(inputs.lengths), inputs.reverse
         states, z = kernels.forward(
-            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, leak, training
+            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, own, training
         )
         return Trace(inputs, states, z)
 
     def infer(
         self, cell: Cell, params: list[Array], x: Array, initial: Sequence[Array | None], reverse: bool, dtype: Any
     ) -> Sequence[Array] | None:
-        name, leak = kernel_of(cell)
-        return kernels.infer(name, params, x, initial, reverse, leak, dtype) if name else None
+        name, own = kernel_of(cell)
+        return kernels.infer(name, params, x, initial, reverse, own, dtype) if name else None
 
     def recurrence_backward(
         self,
@@ -76,13 +77,13 @@ class NumpyBackend(Backend):
         grads: Sequence[Array] | None,
         needs_dx: bool = True,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
-        name, leak = kernel_of(cell)
+        name, own = kernel_of(cell)
         if not name:
             return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
         inputs, (dWx, dWh, db) = trace.inputs, grads or (None, None, None)
         x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, _int64(inputs.lengths), inputs.reverse
         return kernels.backward(
-            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, leak, dstates, dWx, dWh, db, needs_dx
+            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, own, dstates, dWx, dWh, db, needs_dx
         )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
@@ -136,6 +137,9 @@ class NumpyBackend(Backend):
                 why += ", x @ Wx first"
         return Explanation("fused", why)
 
+    def address(self, array: Array) -> int:
+        return array.ctypes.data
+
     def describe(self) -> dict[str, str]:
         if not kernels:
             return {**machine.describe(), "compiled kernels": not_built()}
@@ -147,16 +151,19 @@ class NumpyBackend(Backend):
         }
 
 
-def kernel_of(cell: Cell) -> tuple[str | None, Any]:
-    """The kernels' name for a cell, and its leak; None without kernels for it. A subclass may mean something else."""
+def kernel_of(cell: Cell) -> tuple[str | None, tuple[Any, ...]]:
+    """The name of a cell's kernels and its own parameters, such as its leak. The name is None if it has no kernels.
+
+    A subclass of a built-in cell has none: its step may differ.
+    """
     if not (kernels and fused_enabled()):
-        return None, None
+        return None, ()
     kind = type(cell)
     if kind is RNNCell:
-        return cell.nonlinearity, None  # type: ignore[attr-defined]
+        return cell.nonlinearity, ()  # type: ignore[attr-defined]
     if kind is LeakyRNNCell:
-        return cell.elman.nonlinearity, cell.leak  # type: ignore[attr-defined]
-    return _KERNELS.get(kind), None
+        return f"leaky_{cell.elman.nonlinearity}", (cell.leak,)  # type: ignore[attr-defined]
+    return _KERNELS.get(kind), ()
 
 
 def _int64(lengths: Array | None) -> Array | None:

@@ -96,17 +96,21 @@ def forward(
     initial: Sequence[Array | None] | None,
     lengths: Array | None,
     reverse: bool,
-    leak: Array | float | None,
+    own: tuple[Array | float, ...],
     training: bool,
     /,
 ) -> tuple[tuple[Array, ...], Array | None]:
-    """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64, leak (H,) or a number → states, z.
+    """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64 → states, z.
 
     One step may be x (N, D). A state is (T+1, N, H), `initial` gives (N, H) of each, None is zeros. State k before and
     after step t is states[k][t] and states[k][t+1], or the other way round with `reverse`. Past a row's end after =
     before. z (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); None without `training`, and where no
-    backward pass needs it. The cells are those of kernels/cells.h; `tanh` and `relu` are Elman's, with a leak or
-    without. ValueError for a leak of another cell and for an unknown one.
+    backward pass needs it.
+
+    cell  `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
+    own   the cell's own parameters, (H,) each, or a number that serves all units; () for a cell without
+
+    ValueError for an unknown cell, and for another number of own parameters.
     """
 
 def infer(
@@ -115,7 +119,7 @@ def infer(
     x: Array,
     initial: Sequence[Array | None],
     reverse: bool,
-    leak: Array | float | None,
+    own: tuple[Array | float, ...],
     dtype: Any,
     /,
 ) -> tuple[Array, ...] | None:
@@ -140,7 +144,7 @@ def backward(
     z: Array | None,
     lengths: Array | None,
     reverse: bool,
-    leak: Array | float | None,
+    own: tuple[Array | float, ...],
     dstates: Sequence[Array | None] | None,
     dWx: Array | None,
     dWh: Array | None,

@@ -133,6 +133,8 @@ class Trainer(Generic[S]):
         """Those of them that are no parameters: the moments, and what a job adds."""
         arrays: dict[str, Array] = {}
         for moment, values in self._optimizer.state.items():
+            if moment == "count":  # a snapshot has the number of steps
+                continue
             names = (f"adam.{moment}.{name}" for name in self._model.named_params)
             arrays |= dict(zip(names, values, strict=True))
         return arrays

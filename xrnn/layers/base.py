@@ -1,62 +1,124 @@
-"""What every layer shares: parameters by name, gradients that stay where they are, and the check at the door."""
+"""What every layer shares: parameters by name, gradients at fixed addresses, and the checks of its arguments."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_place, dtype_of
 from xrnn.select import backend_of, kind_of
+from xrnn.sharing import users_of
 from xrnn.typing import Array
+
+
+class _ByName:
+    """A parameter as an attribute: `linear.W`. It is updated in place, because optimizers hold the same array."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, layer: Layer | None, owner: type | None = None) -> Any:
+        return self if layer is None else layer.named_params[self._name]
+
+    def __set__(self, layer: Layer, value: Any) -> None:
+        if value is not layer.named_params[self._name]:  # `linear.W -= dW` assigns the same array
+            raise AttributeError(
+                f"{self._name} of this {layer.title} can't be replaced: expected an update in place, because "
+                f"optimizers hold the same array; use layer.{self._name}[...] = …"
+            )
 
 
 class Layer:
     """Parameters and their gradients, on the backend of the parameters.
 
-    params   the arrays, in the order of `names`; update them in place
-    grads    their gradients, overwritten in place by every `backward`: the same arrays at the same addresses
+    params    the arrays, in the order of `names`; update them in place
+    grads     their gradients: `backward` overwrites these arrays in place, their addresses never change
+    updates   counts the updates of these arrays by optimizers, through this layer or another one
+
+    Each parameter is an attribute as well: `linear.W`.
     """
 
     names: tuple[str, ...] = ()
-    updates: int = 0  # how often an optimizer has updated the parameters
+    updates: int = 0
     cache: Any = None
+    input_size: Any
+    output_size: Any
     _cache_type: type = object
     _forward_arguments: str = "x"  # for an error
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in vars(cls).get("names", ()):
+            setattr(cls, name, _ByName(name))
+
     def __init__(self, *params: Array) -> None:
-        first = params[0]
-        check_float(self.names[0], first)
-        self._take_place(first)
-        for name, param in zip(self.names, params, strict=True):
-            if not self._is_ours(param):
-                self._refuse(name, param)
+        check_float(self.names[0], params[0])
         self.params: list[Array] = list(params)
-        with self.backend.device_of(first):
+        self._bind_to(params[0])
+        self._check_kinds()
+        self._register()
+        with self.backend.device_of(params[0]):
             self.grads: list[Array] = [self.backend.xp.zeros(p.shape, p.dtype) for p in params]
 
-    def _take_place(self, first: Array) -> None:
-        """Compute where `first`, a parameter, lies."""
+    def _bind_to(self, first: Array) -> None:
+        """Use the backend, dtype and device of `first`."""
         self.backend: Backend = backend_of(first)
         self._array_type, self._dtype, self._device = type(first), first.dtype, first.device
-        self._on_host = self._device == "cpu"  # there is one host: nothing to compare at each call
+        self._single_device = self.backend.single_device
+
+    def _check_kinds(self) -> None:
+        for name, param in zip(self.names, self.params, strict=True):
+            if not self._is_ours(param):
+                self._refuse(name, param)
+
+    def _register(self) -> None:
+        """Have this layer's `updates` count the updates of its parameters."""
+        self._registered = tuple(self.params)
+        self._users = [users_of(param) for param in self.params]
+        for users in self._users:
+            users.add(self)
+
+    def _accept_replaced(self) -> None:
+        """Check parameters that were replaced in `params` since the last call.   Raises TypeError, ValueError."""
+        self._check_kinds()
+        for name, param, grad in zip(self.names, self.params, self.grads, strict=True):
+            if param.shape != grad.shape:
+                self._refuse(name, param, f"{grad.shape}", f"{name} was replaced; make another layer for other sizes")
+        self._register()
+
+    if not TYPE_CHECKING:  # type checkers would accept every name
+
+        def __getattr__(self, name: str) -> Array:
+            """A parameter of an own cell, by its name."""
+            if "params" in vars(self) and name in self.names:
+                return self.named_params[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        count = sum(param.size for param in self.params)
+        return (
+            f"{self.title}({self.input_size} → {self.output_size}, {count:,} parameters, {self._dtype.name}, "
+            f"{self.backend.name})"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: without the cache, and without what belongs to this process."""
-        here = {"backend", "_array_type", "_dtype", "_device", "_on_host"}
+        """For copies and pickles: without the cache and the references to backend and device."""
+        here = {"backend", "_array_type", "_dtype", "_device", "_single_device", "_users", "_registered"}
         return {name: value for name, value in vars(self).items() if name not in here} | {"cache": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._take_place(self.params[0])
+        self._bind_to(self.params[0])
+        self._register()
 
     @property
     def title(self) -> str:
-        """What an error calls this layer."""
+        """The layer's name in error messages."""
         return type(self).__name__
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the constructor takes by name: `type(layer)(*layer.params, **layer.options)` makes a layer alike."""
+        """The constructor's options: `type(layer)(*layer.params, **layer.options)` makes an equal layer."""
         return {}
 
     @property
@@ -64,18 +126,18 @@ class Layer:
         """The parameters by name."""
         return dict(zip(self.names, self.params, strict=True))
 
-    # The checks below run at every call, so they only compare. The message is built after a check has failed.
+    # These checks run at every call, so they only compare. The message is built after a check has failed.
 
     def _is_ours(self, array: Any) -> bool:
         """Whether `array` has this layer's type (no subclass), dtype and device."""
         return (
             type(array) is self._array_type
             and (array.dtype is self._dtype or array.dtype == self._dtype)
-            and (self._on_host or array.device == self._device)
+            and (self._single_device or array.device == self._device)
         )
 
     def _check(self, name: str, array: Any, shape: tuple[int | str, ...], remedy: str) -> None:
-        """Refuse an array that is not this layer's kind or not of `shape`: sizes, or letters where any size fits."""
+        """Refuse an array of another type, dtype, device or shape. A letter in `shape` allows any size."""
         if not (self._is_ours(array) and (array.shape == shape or _fits(array.shape, shape))):
             self._refuse(name, array, show_shape(shape), remedy)
 
@@ -83,7 +145,7 @@ class Layer:
         return given_or_last(cache, self.cache, self._cache_type, self._forward_arguments)
 
     def _refuse_changed(self, updates: int) -> NoReturn:
-        """Say that a backward's forward ran with other weights: updated ones, if `updates` counts fewer updates."""
+        """Report that the weights changed between a forward and its backward. `updates` is the count at the forward."""
         how = "updated" if updates != self.updates else "replaced"
         raise RuntimeError(
             f"the weights of this {self.title} have been {how} since that forward: expected the weights it ran with; "
@@ -91,9 +153,9 @@ class Layer:
         )
 
     def _refuse(self, name: str, array: Any, expected: str = "", remedy: str = "") -> NoReturn:
-        """Say in one line what `array` is, what was expected, and the remedy; the last two are for a wrong shape.
+        """Raise TypeError for a wrong type or dtype, ValueError for a wrong device or shape.
 
-        Raises TypeError for a wrong type or dtype, ValueError for a wrong device or shape.
+        `expected` and `remedy` are about the shape.
         """
         this = f"this {self.title}"
         check_place(name, array, self.backend, self._device, this)
@@ -116,7 +178,10 @@ def show_shape(shape: tuple[int | str, ...]) -> str:
 
 
 def given_or_last(cache: Any, last: Any, kind: type, arguments: str) -> Any:
-    """The cache that `backward` works with. Raises RuntimeError where there was no forward, TypeError for no cache."""
+    """The cache for `backward`: the given one, else the last forward's.
+
+    Raises RuntimeError if there was no forward, TypeError for another object.
+    """
     cache = last if cache is None else cache
     if cache is None:
         raise RuntimeError(f"backward needs a forward before it: call forward({arguments}) first")

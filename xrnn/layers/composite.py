@@ -97,6 +97,9 @@ class Composite:
         for layer in self.layers:
             layer.updates = count
 
+    def __repr__(self) -> str:
+        return f"{self.title}({', '.join(map(repr, self.layers))})"
+
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without the cache."""
         return vars(self) | {"cache": None}

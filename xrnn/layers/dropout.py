@@ -1,8 +1,10 @@
-"""Dropout with a mask that is a function of seed, layer, step and position."""
+"""Dropout. Seed, layer, forward call and position determine the mask."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
+
+import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_integer, check_number, check_place
@@ -15,17 +17,22 @@ from xrnn.typing import Array
 class Dropout:
     """y = x · m / (1 - p), each m 0 with probability p, else 1   (Srivastava et al., 2014). A call is the identity.
 
-    The mask hashes (seed, layer, step, position): it is the same on every backend, and a resumed run goes on
-    where it was. `layer` tells the dropout layers of a model apart; `step` counts the forwards and may be set.
+    seed    an integer from 0; None draws a fresh one
+    layer   an integer from 0, different for each dropout layer that has the same seed
+    step    the number of forward calls so far; set it to resume a run
 
-    Raises ValueError for p outside [0, 1), TypeError and ValueError for a seed or layer that is no integer from 0.
+    The mask is a hash of (seed, layer, step, position), so it is the same on every backend and in a resumed run.
+
+    Raises ValueError for p outside [0, 1), TypeError and ValueError if seed or layer is not an integer from 0.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, p: float, *, seed: int = 0, layer: int = 0) -> None:
+    def __init__(self, p: float, *, seed: int | None = None, layer: int = 0) -> None:
         check_number("p", p, "a probability in [0, 1)", lambda p: 0 <= p < 1)
         self.p = float(p)
+        if seed is None:
+            seed = int(np.random.default_rng().integers(2**63))
         self.seed, self.layer = check_integer("seed", seed, least=0), check_integer("layer", layer, least=0)
         self.step = 0
         self.params: list[Array] = []
@@ -38,13 +45,16 @@ class Dropout:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the constructor takes by name: `Dropout(**layer.options)` makes a layer alike, at step 0."""
+        """The constructor's arguments: `Dropout(**layer.options)` makes an equal layer at step 0."""
         return {"p": self.p, "seed": self.seed, "layer": self.layer}
 
     @property
     def named_params(self) -> dict[str, Array]:
-        """None: dropout has no parameters."""
+        """Empty: dropout has no parameters."""
         return {}
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.p}, seed={self.seed}, layer={self.layer})"
 
     def forward(self, x: Array) -> Array:
         """x (...), float32 or float64 → y of its shape and dtype; advances `step`."""
@@ -55,7 +65,7 @@ class Dropout:
             return x * self.cache
 
     def backward(self, dy: Array, *, cache: Array | None = None) -> Array:
-        """dx = dy · m / (1 - p), m of the last forward, or of the one that left this `cache`."""
+        """dx = dy · m / (1 - p), with the m of the last forward, or of the forward that left this `cache`."""
         m: Array = given_or_last(cache, self.cache, object, "x")
         backend = backend_of(m)
         check_place("dy", dy, backend, m.device, "what forward returned")

@@ -1,4 +1,4 @@
-"""The lookup table from integers to vectors."""
+"""The embedding layer: a table with a vector for each integer."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from xrnn.typing import Array
 
 
 class Embedding(Layer):
-    """Lookup: y[...] = W[index[...]].   index (...) of integers in [0, V), W (V, E) → y (..., E).
+    """Embedding: y[...] = W[index[...]].   index (...) of integers in [0, V), W (V, E) → y (..., E).
 
-    An index outside raises IndexError where reading values costs no wait (NumPy); on a GPU nothing is read, and
-    the caller answers for the range.
+    An index outside of [0, V) raises IndexError on NumPy. On a GPU the indices are not checked, because reading them
+    would wait for the device: the result is then undefined.
     """
 
+    W: Array
     names = ("W",)
     _forward_arguments = "index"
 
     def __init__(self, W: Array) -> None:
         super().__init__(W)
         self._check("W", W, ("V", "E"), "one row of size E for each of V integers")
+        self.input_size, self.output_size = W.shape
         self.cache: Array | None = None
 
     @classmethod
@@ -45,15 +47,15 @@ class Embedding(Layer):
         return cls(get_backend(backend).asarray(W, init.as_dtype(dtype)))
 
     def forward(self, index: Array) -> Array:
-        """index (...) → y (..., E); keeps index for `backward`."""
+        """index (...) → y (..., E); keeps the index for `backward`."""
         y = self(index)
         self.cache = index
         return y
 
     def backward(self, dy: Array, *, cache: Array | None = None) -> None:
-        """dW[v] = Σ dy over the places where index = v, in a fixed order.   dy (..., E). An index has no gradient.
+        """dW[v] = Σ dy over the positions with index = v, summed in a fixed order.   dy (..., E).
 
-        cache   of which forward: `layer.cache`, taken after it; None for the last
+        cache   `layer.cache` as it was after an earlier forward; None for the last forward
         """
         index, E = self._cached(cache), self.params[0].shape[1]
         check_index("cache", index, self.backend, self._device, "this Embedding")
@@ -62,8 +64,10 @@ class Embedding(Layer):
             self.backend.add_rows(dy.reshape(index.size, E), index.reshape(index.size), self.grads[0])
 
     def __call__(self, index: Array) -> Array:
-        """Inference: what `forward` returns, with nothing kept."""
+        """Inference: the result of `forward`, without a cache."""
         W = self.params[0]
+        if W is not self._registered[0]:
+            self._accept_replaced()
         check_index("index", index, self.backend, self._device, "this Embedding")
         check_range("index", index, W.shape[0], self.backend)
         with self.backend.device_of(W):

@@ -1,4 +1,4 @@
-"""The affine layer."""
+"""The linear (affine) layer."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from xrnn.typing import Array, ArrayIfNeeded
 
 
 class Cache(NamedTuple):
-    """What a forward keeps for `backward`."""
+    """The arrays that a forward keeps for `backward`."""
 
     x: Array
     W: Array
-    updates: int  # of the layer's weights, when the forward ran
+    updates: int  # the layer's count at the forward
 
 
 class Linear(Layer):
-    """Affine layer: y = x @ W + b.   x (..., D), W (D, C), b (C,) → y (..., C).
+    """Linear layer: y = x @ W + b.   x (..., D), W (D, C), b (C,) → y (..., C).
 
-    Raises TypeError and ValueError for arrays that don't fit, as RNN does.
+    Raises TypeError for another type or dtype of the arrays, ValueError for another shape or device.
     """
 
+    W: Array
+    b: Array
     names = ("W", "b")
     _cache_type = Cache
 
@@ -36,6 +38,7 @@ class Linear(Layer):
         super().__init__(W, b)
         self._check("W", W, ("D", "C"), "W takes an input of size D to an output of size C")
         self._check("b", b, (W.shape[1],), f"W is {W.shape}")
+        self.input_size, self.output_size = W.shape
         self.cache: Cache | None = None
 
     @classmethod
@@ -55,7 +58,7 @@ class Linear(Layer):
         return cls(asarray(init.glorot_uniform(rng, D, C), dtype), asarray(np.zeros(C), dtype))
 
     def forward(self, x: Array) -> Array:
-        """x (..., D) → y (..., C); keeps what `backward` needs."""
+        """x (..., D) → y (..., C); keeps x for `backward`."""
         y = self(x)
         self.cache = Cache(x, self.params[0], self.updates)
         return y
@@ -63,11 +66,11 @@ class Linear(Layer):
     def backward(self, dy: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> ArrayIfNeeded:
         """dW = Σ xᵀ @ dy, db = Σ dy, over all leading axes; returns dx = dy @ Wᵀ.   dy (..., C) → dx (..., D).
 
-        cache      of which forward: `layer.cache`, taken after it; None for the last
-        needs_dx   False where x is data: dx is then None, and its product isn't taken
+        cache      `layer.cache` as it was after an earlier forward; None for the last forward
+        needs_dx   False if x is data: dx is not computed, and None is returned
 
-        Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
-        since by an optimizer, or replaced.
+        Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
+        replaced since.
         """
         needs_dx = check_bool("needs_dx", needs_dx)
         x, W, updates = self._cached(cache)
@@ -81,12 +84,14 @@ class Linear(Layer):
         return None if dx is None else dx.reshape(x.shape)
 
     def __call__(self, x: Array) -> Array:
-        """Inference: what `forward` returns, with nothing kept."""
+        """Inference: the result of `forward`, without a cache."""
         W, b = self.params
+        if W is not self._registered[0] or b is not self._registered[1]:
+            self._accept_replaced()
         D, C = W.shape
         if not (self._is_ours(x) and x.ndim and x.shape[-1] == D):
             self._refuse("x", x, f"(..., {D})", f"W is {W.shape}")
         with self.backend.device_of(x):
-            # One product over all rows: a stack of products would run one after the other.
+            # One product over all rows is faster than a product for each leading index.
             y = self.backend.affine_forward(x.reshape(math.prod(x.shape[:-1]), D), W, b)
         return y.reshape(*x.shape[:-1], C)

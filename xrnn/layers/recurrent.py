@@ -37,6 +37,9 @@ class RecurrentLayer(Layer):
     seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws
     """
 
+    Wx: Array
+    Wh: Array
+    b: Array
     names: tuple[str, ...] = ("Wx", "Wh", "b")  # then those of the cell
     _cache_type = Cache
 
@@ -121,7 +124,7 @@ class RecurrentLayer(Layer):
         return tuple([self._copy(s[last]) for s in states])
 
     def _copy(self, array: Array) -> Array:
-        if self._on_host:
+        if self._single_device:
             return array.copy()
         with self.backend.device_of(array):
             return array.copy()
@@ -198,7 +201,7 @@ class RecurrentLayer(Layer):
             if self.cell.draws and training:
                 inputs.draws = Draws(self.backend.xp, (self.seed, self.step))
                 self.step += 1
-        if self._on_host:
+        if self._single_device:
             return self.backend.recurrence_forward(self.cell, inputs, training)
         with self.backend.device_of(x):
             return self.backend.recurrence_forward(self.cell, inputs, training)
@@ -217,7 +220,7 @@ class RecurrentLayer(Layer):
         if cache.updates != self.updates or inputs.Wx is not p[0] or inputs.Wh is not p[1] or inputs.b is not p[2]:
             self._refuse_changed(cache.updates)
         self._check_gradients(dstates, cache)
-        if self._on_host:
+        if self._single_device:
             dx, dinitial = self.backend.recurrence_backward(self.cell, trace, dstates, self.grads, needs_dx)
         else:
             with self.backend.device_of(inputs.x):
@@ -227,11 +230,11 @@ class RecurrentLayer(Layer):
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
         """Refuse gradients that aren't those of the results. That of h must be there; the others may be None."""
         shape = *cache.trace.inputs.x.shape[:-1], self.hidden_size
-        kind, dtype, on_host = self._array_type, self._dtype, self._on_host  # as in `_check_input`
+        kind, dtype, single_device = self._array_type, self._dtype, self._single_device  # as in `_check_input`
         for dstate in dstates:
             if dstate is None and dstates[0] is not None:
                 continue
-            ours = (type(dstate) is kind and dstate.dtype is dtype and on_host) or self._is_ours(dstate)
+            ours = (type(dstate) is kind and dstate.dtype is dtype and single_device) or self._is_ours(dstate)
             if not (ours and dstate.shape == shape):  # type: ignore[union-attr]
                 name = next(name for name, given in zip(self._gradient_names, dstates, strict=True) if given is dstate)
                 self._refuse(name, dstate, show_shape(shape), "the shape of what the last forward returned")
@@ -250,8 +253,8 @@ class RecurrentLayer(Layer):
 
     def _check_input(self, x: Array, initial: Sequence[Array | None]) -> None:
         # Calling `_is_ours` takes longer than its comparisons; two of them, written out, accept most host arrays.
-        kind, dtype, on_host = self._array_type, self._dtype, self._on_host
-        if not ((type(x) is kind and x.dtype is dtype and on_host) or self._is_ours(x)):
+        kind, dtype, single_device = self._array_type, self._dtype, self._single_device
+        if not ((type(x) is kind and x.dtype is dtype and single_device) or self._is_ours(x)):
             self._refuse_input(x)
         shape = x.shape
         if len(shape) not in (2, 3) or shape[-1] != self.input_size:
@@ -260,7 +263,7 @@ class RecurrentLayer(Layer):
         for state in initial:
             if state is None:
                 continue
-            ours = (type(state) is kind and state.dtype is dtype and on_host) or self._is_ours(state)
+            ours = (type(state) is kind and state.dtype is dtype and single_device) or self._is_ours(state)
             if not (ours and state.shape == expected):
                 name = next(name for name, given in zip(self._state_names, initial, strict=True) if given is state)
                 self._refuse(name, state, show_shape(expected), "N as in x, H as in Wh")

@@ -14,27 +14,17 @@
 
 namespace {
 
+// The kernels of the cell of this name.
 template <class S>
-[[noreturn]] void refuse_cell(const char* name) {
-    std::string names, with_leak;
-    bool known = false;
-    for (const Recurrence<S>* r = operations<S>().recurrences; r->name; ++r) {
-        std::string& list = r->leaks ? with_leak : names;
-        list += (list.empty() ? "" : ", ") + std::string(r->name);
-        known = known || std::strcmp(r->name, name) == 0;
-    }
-    if (known) throw nb::value_error(("only these cells have a leak: " + with_leak).c_str());
-    throw nb::value_error(("expected a cell that has kernels: " + names).c_str());
-}
-
-// The kernels of the cell of this name, with a leak or without.
-template <class S>
-const Recurrence<S>& recurrence(nb::handle cell, bool leaky) {
+const Recurrence<S>& recurrence(nb::handle cell) {
     const char* const name = PyUnicode_AsUTF8(cell.ptr());
     if (!name) throw nb::python_error();
     for (const Recurrence<S>* r = operations<S>().recurrences; r->name; ++r)
-        if (r->leaks == leaky && std::strcmp(r->name, name) == 0) return *r;
-    refuse_cell<S>(name);
+        if (std::strcmp(r->name, name) == 0) return *r;
+    std::string names;
+    for (const Recurrence<S>* r = operations<S>().recurrences; r->name; ++r)
+        names += (names.empty() ? "" : ", ") + std::string(r->name);
+    throw nb::value_error(("expected a cell that has kernels: " + names).c_str());
 }
 
 // One array a state, or None in its place, in a tuple or a list; None for all of them is as good.
@@ -46,6 +36,28 @@ nb::handle item(nb::handle arrays, int k) {
     return PySequence_Fast_GET_ITEM(all, k);
 }
 
+// An own parameter of a cell: an array (H,), or a number of any type that serves all units.
+template <class S>
+class OwnParameter {
+   public:
+    OwnParameter(nb::handle given, int64_t H) {
+        PyObject* const value = given.ptr();
+        if (!(PyFloat_Check(value) || PyLong_Check(value) || PyArray_CheckScalar(value))) {
+            array.emplace(given, std::initializer_list<int64_t>{H});
+            array->contiguous();
+            return;
+        }
+        const double number = PyFloat_AsDouble(value);
+        if (number == -1 && PyErr_Occurred()) throw nb::python_error();
+        repeated.assign(std::max<int64_t>(H, 1), S(number));
+    }
+    const S* data() const { return array ? array->data() : repeated.data(); }
+
+   private:
+    std::optional<Input<S>> array;
+    std::vector<S> repeated;
+};
+
 // What both directions read. It must outlive the call.
 template <class S>
 struct SequenceInputs {
@@ -53,11 +65,10 @@ struct SequenceInputs {
     int64_t T, N, D, H;
     Input<S> x, Wx, Wh;
     std::optional<Input<int64_t>> lengths;
-    std::optional<Input<S>> leak;
-    std::vector<S> equal_leaks;  // of a leak that is a number
+    std::optional<OwnParameter<S>> own[MOST_OWN];
 
     SequenceInputs(const Recurrence<S>& cell, nb::handle x_, nb::handle Wx_, nb::handle Wh_, nb::handle lengths_,
-                   nb::handle leak_)
+                   nb::handle own_)
         : one_step(ndim(x_) == 2),
           T(one_step ? 1 : size(x_, 0)),
           N(size(x_, -2)),
@@ -68,19 +79,15 @@ struct SequenceInputs {
           Wh(Wh_, {H, cell.h_gates * H}) {
         x.contiguous();
         if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->own_copy();
-        if (PyFloat_Check(leak_.ptr()) || PyLong_Check(leak_.ptr()) || PyArray_CheckScalar(leak_.ptr())) {
-            const double number = PyFloat_AsDouble(leak_.ptr());
-            if (number == -1 && PyErr_Occurred()) throw nb::python_error();
-            equal_leaks.assign(std::max<int64_t>(H, 1), S(number));
-        } else if (!leak_.is_none()) {
-            leak.emplace(leak_, std::initializer_list<int64_t>{H}), leak->contiguous();
-        }
+        if (!PyTuple_Check(own_.ptr()) || PyTuple_GET_SIZE(own_.ptr()) != cell.own)
+            throw nb::value_error(("expected a tuple of " + std::to_string(cell.own) + " own parameters of the cell " +
+                                   cell.name).c_str());
+        for (int k = 0; k < cell.own; ++k) own[k].emplace(PyTuple_GET_ITEM(own_.ptr(), k), H);
     }
 
-    bool leaky() const { return leak || !equal_leaks.empty(); }
-
     Sequence<S> sequence(bool reverse) const {
-        return {.reverse = reverse,
+        Sequence<S> of = {
+                .reverse = reverse,
                 .T = T,
                 .N = N,
                 .D = D,
@@ -89,17 +96,19 @@ struct SequenceInputs {
                 .Wx = Wx.matrix(),
                 .Wh = Wh.matrix(),
                 .lengths = lengths ? lengths->data() : nullptr,
-                .leak = leak ? leak->data() : leaky() ? equal_leaks.data() : nullptr};
+                .own = {}};
+        for (int k = 0; k < MOST_OWN; ++k) of.own[k] = own[k] ? own[k]->data() : nullptr;
+        return of;
     }
 };
 
 // → states, z
 template <class S>
 std::pair<nb::object, nb::object> forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b,
-                                          nb::handle initial, nb::handle lengths, bool reverse, nb::handle leak,
+                                          nb::handle initial, nb::handle lengths, bool reverse, nb::handle own,
                                           bool training) {
-    const Recurrence<S>& cell = recurrence<S>(name, !leak.is_none());
-    const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
+    const Recurrence<S>& cell = recurrence<S>(name);
+    const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     const Input<S> b_in(b, {cell.pre * in.H});
     std::optional<Input<S>> initial_in[MOST_STATES];
     Forward<S> f = {.of = in.sequence(reverse),
@@ -128,10 +137,10 @@ std::pair<nb::object, nb::object> forward(nb::handle name, nb::handle x, nb::han
 
 template <class S>
 nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
-                    nb::handle lengths, bool reverse, nb::handle leak, nb::handle dstates, nb::handle dWx,
+                    nb::handle lengths, bool reverse, nb::handle own, nb::handle dstates, nb::handle dWx,
                     nb::handle dWh, nb::handle db, bool needs_dx) {
-    const Recurrence<S>& cell = recurrence<S>(name, !leak.is_none());
-    const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, leak);
+    const Recurrence<S>& cell = recurrence<S>(name);
+    const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
     nb::object dx = !needs_dx     ? nb::none()
                     : in.one_step ? empty<S>({in.N, in.D})
@@ -175,20 +184,20 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
 
 PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, leak, training] = take<10>(arguments, count);
+        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training] = take<10>(arguments, count);
         const auto f = is_float32(x) ? forward<float> : forward<double>;
         const auto [states, z] =
-            f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), leak, training.is(Py_True));
+            f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True));
         return pair(states, z);
     });
 }
 
 PyObject* call_backward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, leak, dstates, dWx, dWh, db, needs_dx] =
+        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, own, dstates, dWx, dWh, db, needs_dx] =
             take<14>(arguments, count);
         const auto f = is_float32(x) ? backward<float> : backward<double>;
-        return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), leak, dstates, dWx, dWh, db,
+        return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), own, dstates, dWx, dWh, db,
                  needs_dx.is(Py_True));
     });
 }
@@ -207,7 +216,7 @@ bool surely_fit(nb::handle x, nb::handle initial, nb::handle dtype, int64_t D, i
 }
 
 // forward's states, without lengths; None where something doesn't fit, for the caller to say what.
-nb::object infer(nb::handle cell, nb::handle params, nb::handle x, nb::handle initial, bool reverse, nb::handle leak,
+nb::object infer(nb::handle cell, nb::handle params, nb::handle x, nb::handle initial, bool reverse, nb::handle own,
                  nb::handle dtype) {
     if (!PyList_CheckExact(params.ptr()) || PyList_GET_SIZE(params.ptr()) != 3) return nb::none();
     const nb::handle Wx = PyList_GET_ITEM(params.ptr(), 0), Wh = PyList_GET_ITEM(params.ptr(), 1),
@@ -215,7 +224,7 @@ nb::object infer(nb::handle cell, nb::handle params, nb::handle x, nb::handle in
     if (!is_plain(Wx, dtype) || !is_plain(Wh, dtype) || ndim(Wx) != 2 || ndim(Wh) != 2) return nb::none();
     if (!surely_fit(x, initial, dtype, size(Wx, 0), size(Wh, 0))) return nb::none();
     const auto f = is_float32(x) ? forward<float> : forward<double>;
-    return f(cell, x, Wx, Wh, b, initial, nb::none(), reverse, leak, false).first;
+    return f(cell, x, Wx, Wh, b, initial, nb::none(), reverse, own, false).first;
 }
 
 PyObject* call_surely_fit(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
@@ -227,8 +236,8 @@ PyObject* call_surely_fit(PyObject*, PyObject* const* arguments, Py_ssize_t coun
 
 PyObject* call_infer(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, params, x, initial, reverse, leak, dtype] = take<7>(arguments, count);
-        return infer(cell, params, x, initial, reverse.is(Py_True), leak, dtype);
+        const auto [cell, params, x, initial, reverse, own, dtype] = take<7>(arguments, count);
+        return infer(cell, params, x, initial, reverse.is(Py_True), own, dtype);
     });
 }
 

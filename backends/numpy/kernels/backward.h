@@ -209,7 +209,8 @@ struct BackwardPass {
     void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin, int64_t end,
                               int64_t active, S* out) const {
         const int64_t H = of.H, step = of.N * H, units = panels.padded();
-        const Vec<S> leak = of.leak ? load_columns<S>(of.leak + column, n) : Vec<S>{};
+        Vec<S> own[xrnn::MOST_OWN] = {};
+        for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
         const S *old_states[Cell::STATES], *new_states[Cell::STATES], *above[Cell::STATES];
         for (int k = 0; k < Cell::STATES; ++k) {
             old_states[k] = f.states[k] + (t + of.reverse) * step + column;
@@ -235,7 +236,7 @@ struct BackwardPass {
             }
             if (Cell::KEEPS_Z)
                 for (int g = 0; g < PRE; ++g) z[g] = load_columns<S, WHOLE>(z_of_step + (row * PRE + g) * H, n);
-            Cell::gradient(dafter, old, now, z, leak, dz, dbefore);
+            Cell::gradient(dafter, old, now, z, own, dz, dbefore);
             for (int g = 0; g < PRE; ++g) store_columns<S, WHOLE>(out + (slot * PRE + g) * H + column, dz[g], n);
             for (int k = Cell::DIRECT ? 0 : 1; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dbefore[k]);
         }

@@ -13,7 +13,7 @@
 // are copied side by side, and what is past its end takes no arithmetic at all.
 #pragma once
 
-#include "cell.h"
+#include "gates.h"
 #include "share.h"
 
 namespace {
@@ -370,13 +370,14 @@ struct ForwardPass {
     XRNN_INLINE void finish_vector(const Share<S>& mine, const Operands& in, int64_t column, int n, const S* sums,
                                    int64_t gate, int64_t begin, int64_t rows) const {
         const int64_t H = of.H, units = panels.padded();
-        const Vec<S> leak = of.leak ? load_columns<S, WHOLE>(of.leak + column, n) : Vec<S>{};
+        Vec<S> own[xrnn::MOST_OWN] = {};
+        for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
         for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
             const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
             Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES];
             for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * gate);
             for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
-            Cell::step(z, old, now, leak);
+            Cell::step(z, old, now, own);
             for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
             if (in.h_slots) store<S>(in.h_slots + slot * units + column, now[0]);
             if (in.z)

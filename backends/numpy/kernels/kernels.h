@@ -24,7 +24,7 @@ struct WeightGradient {
     bool transposed;
 };
 
-constexpr int MOST_CELLS = 16, MOST_STATES = 2;
+constexpr int MOST_CELLS = 16, MOST_STATES = 2, MOST_OWN = 4;
 
 // What a pass over a sequence is given in either direction. The cell (cells/*.h) says the number of its states, of its
 // pre-activations, PRE, and of those that x and that h feed, X and R.
@@ -36,7 +36,7 @@ struct Sequence {
     Matrix<S> Wx;            // (D, X·H)
     Matrix<S> Wh;            // (H, R·H)
     const int64_t* lengths;  // (N,) contiguous; from there on a row keeps its state. Null: all are T
-    const S* leak;           // (H,) contiguous; null for a cell without
+    const S* own[MOST_OWN];  // the cell's own parameters, (H,) contiguous each
 };
 
 // A cell's steps. states[k][t] is before and states[k][t+1] after step t, the other way round if reversed.
@@ -105,10 +105,10 @@ struct CrossEntropy {
 // scratch return false where no memory was left for it: nothing is written then.
 template <class S>
 struct Recurrence {
-    const char* name;      // the same for a cell with a leak and for that without
-    bool leaks;            // Sequence::leak is given
+    const char* name;
     int states, pre;       // how many states, and pre-activations a unit
     int x_gates, h_gates;  // how many of these x @ Wx feeds, and h @ Wh
+    int own;               // how many own parameters: Sequence::own
     bool keeps_z;          // the backward pass needs Forward::z
     bool (*forward)(const Forward<S>&, Partition);
     bool (*backward)(const Backward<S>&, Partition);

@@ -21,13 +21,13 @@ template <class S, template <class> class CellOf>
 constexpr xrnn::Recurrence<S> recurrence_of() {
     using Cell = CellOf<Vec<S>>;
     constexpr Gates GATES = gates_of<Cell>();
-    static_assert(Cell::STATES <= xrnn::MOST_STATES && Cell::PRE <= MOST_GATES);
+    static_assert(Cell::STATES <= xrnn::MOST_STATES && Cell::PRE <= MOST_GATES && Cell::OWN <= xrnn::MOST_OWN);
     return {.name = Cell::NAME,
-            .leaks = Cell::LEAKS,
             .states = Cell::STATES,
             .pre = Cell::PRE,
             .x_gates = GATES.x_count,
             .h_gates = GATES.h_count,
+            .own = Cell::OWN,
             .keeps_z = Cell::KEEPS_Z,
             .forward = forward<S, CellOf>,
             .backward = backward<S, CellOf>};

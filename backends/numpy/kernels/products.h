@@ -2,7 +2,7 @@
 // same gradients, of two maps that share dz.
 #pragma once
 
-#include "cell.h"
+#include "gates.h"
 #include "share.h"
 
 namespace {

@@ -116,7 +116,7 @@ struct Problem {
         const Array<S> Wx_columns = transposed(at("Wx"), D, X), Wh_columns = transposed(at("Wh"), H, R);
         Array<S> b_gaps;
         for (S value : at("b")) b_gaps.push_back(value), b_gaps.push_back(S(NOT_A_NUMBER));
-        const Sequence<S> of = {
+        Sequence<S> of = {
             .reverse = scalar("reverse") != 0,
             .T = T,
             .N = N,
@@ -126,8 +126,9 @@ struct Problem {
             .Wx = by_columns ? Matrix<S>{Wx_columns.data(), 1, D} : Matrix<S>{at("Wx").data(), X, 1},
             .Wh = by_columns ? Matrix<S>{Wh_columns.data(), 1, H} : Matrix<S>{at("Wh").data(), R, 1},
             .lengths = lengths.empty() ? nullptr : lengths.data(),
-            .leak = kernels.leaks ? at("leak").data() : nullptr,
+            .own = {},
         };
+        for (int k = 0; k < kernels.own; ++k) of.own[k] = at("own" + std::to_string(k)).data();
         Arrays<S> out = poisoned<S>(record.expected);
         Array<S> z(kernels.keeps_z ? T * N * kernels.pre * H : 0, S(NOT_A_NUMBER));
         Forward<S> forward = {.of = of,
@@ -233,9 +234,8 @@ void for_every_partition(const std::string& what, int most_threads, Check check)
 // The kernels of a cell in a level's table.
 template <class S>
 const Recurrence<S>& kernels_of(const Operations<S>& kernels, const Record& record) {
-    const bool leaks = !record.given.at("leak").empty();
     const Recurrence<S>* r = kernels.recurrences;
-    while (r->name && (r->name != record.name || r->leaks != leaks)) ++r;
+    while (r->name && r->name != record.name) ++r;
     if (r->name) return *r;
     std::printf("%s has no kernels\n", record.name.c_str());
     std::exit(1);
@@ -247,7 +247,6 @@ void check(const char* level, const Operations<S>& kernels, const Record& record
     std::string what = std::string(level) + " float" + std::to_string(8 * sizeof(S)) + " " + record.name;
     for (double size : record.given.at("sizes")) what += " " + std::to_string(int64_t(size));
     if (record.name != "products") {
-        if (!record.given.at("leak").empty()) what += ", leaky";
         if (!problem.lengths.empty()) what += ", ragged";
         if (problem.scalar("reverse")) what += ", reverse";
     }

@@ -59,11 +59,12 @@ def records() -> Iterator[Record]:
 def of_recurrence(p: Problem, most_threads: int) -> Record:
     """Slot 0 of a state is the initial one, the last slot with `reverse`."""
     (T, N, D), H, solution = p.x.shape, p.initial[0].shape[1], solve(p)
-    name, leak = kernel_of(p.case.layer(*problem(p.cell, (1, 1, 1, max(H, 1))).weights).cell)
+    name, own = kernel_of(p.case.layer(*problem(p.cell, (1, 1, 1, max(H, 1))).weights).cell)
     assert name is not None
     given = {
         **_header(p.dtype, most_threads),
-        **{"sizes": (T, N, D, H), "reverse": p.reverse, "leak": () if leak is None else leak},
+        **{"sizes": (T, N, D, H), "reverse": p.reverse},
+        **{f"own{k}": np.broadcast_to(value, H) for k, value in enumerate(own)},
         **{"x": p.x, "lengths": () if p.lengths is None else p.lengths},
         **dict(zip(("Wx", "Wh", "b"), p.weights, strict=True)),
         **{f"initial{k}": initial for k, initial in enumerate(p.initial)},

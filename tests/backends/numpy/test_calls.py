@@ -137,7 +137,7 @@ def test_inference_in_one_call_leaves_everything_unusual_to_the_other_way() -> N
     _, layer, x, (h, c) = made("lstm")
 
     def infer(x: Any = x, initial: Any = (h, c), params: Any = layer.params, dtype: Any = x.dtype) -> Any:
-        return kernels.infer("lstm", params, x, initial, False, None, dtype)
+        return kernels.infer("lstm", params, x, initial, False, (), dtype)
 
     assert infer() is not None
     assert infer(x[0]) is not None
@@ -274,11 +274,11 @@ def test_which_calls_keep_the_gil() -> None:
 
     def forward(T: int, N: int, H: int) -> Callable[[], object]:
         x, Wx, Wh = (np.zeros(shape, "float32", order="F") for shape in [(T, N, 1), (1, H), (H, H)])
-        return lambda: kernels.forward("tanh", x, Wx, Wh, np.zeros(H, "f4"), None, None, False, None, False)
+        return lambda: kernels.forward("tanh", x, Wx, Wh, np.zeros(H, "f4"), None, None, False, (), False)
 
     def backward(N: int, H: int) -> Callable[[], object]:
         x, h, dWx, dWh, db = (np.zeros(shape, "float32") for shape in [(1, N, 1), (2, N, H), (1, H), (H, H), H])
-        return lambda: kernels.backward("tanh", x, dWx, dWh, (h,), None, None, False, None, None, dWx, dWh, db, True)
+        return lambda: kernels.backward("tanh", x, dWx, dWh, (h,), None, None, False, (), None, dWx, dWh, db, True)
 
     def affine(D: int, C: int) -> Callable[[], object]:
         x, W, b = (np.zeros(shape, "float32") for shape in [(9, D), (D, C), C])

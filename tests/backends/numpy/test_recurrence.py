@@ -277,15 +277,29 @@ def test_what_no_kernel_can_run_is_refused() -> None:
     T, N, D, H = 3, 2, 4, 5
     x, Wx, Wh, b = (np.ones(shape, "float32") for shape in [(T, N, D), (D, 3 * H), (H, 3 * H), (4 * H,)])
 
-    def forward(name: Any = "gru", b: Any = b, initial: Any = None, lengths: Any = None, leak: Any = None) -> Any:
-        return kernels.forward(name, x, Wx, Wh, b, initial, lengths, False, leak, False)
+    def forward(name: Any = "gru", b: Any = b, initial: Any = None, lengths: Any = None, own: Any = ()) -> Any:
+        return kernels.forward(name, x, Wx, Wh, b, initial, lengths, False, own, False)
 
     forward()
-    with pytest.raises(ValueError, match="expected a cell that has kernels: tanh, relu, lstm, gru"):
+    with pytest.raises(
+        ValueError, match="expected a cell that has kernels: tanh, relu, leaky_tanh, leaky_relu, lstm, gru"
+    ):
         forward("peephole")
-    for leak in (np.ones(H, "float32"), 0.5, 1):
-        with pytest.raises(ValueError, match="only these cells have a leak: tanh, relu"):
-            forward(leak=leak)
+    wrong_own: list[Any] = [(np.ones(H, "float32"),), (0.5,), None, [], 1]
+    for own in wrong_own:
+        with pytest.raises(ValueError, match="expected a tuple of 0 own parameters of the cell gru"):
+            forward(own=own)
+
+    def leaky(*own: Any) -> Any:
+        return kernels.forward("leaky_tanh", x, Wx[:, :H], Wh[:, :H], b[:H], None, None, False, own, False)
+
+    leaky(np.ones(H, "float32"))
+    for given in ((), (0.5, 0.5)):
+        with pytest.raises(ValueError, match="expected a tuple of 1 own parameters of the cell leaky_tanh"):
+            leaky(*given)
+    for wrong in (np.ones(H + 1, "float32"), np.ones(H), np.ones((1, H), "float32")):
+        with pytest.raises(TypeError, match="the arrays don't fit each other in dtype or shape"):
+            leaky(wrong)
     empty: Any = ()
     for initial in (empty, "h"):
         with pytest.raises(TypeError, match="expected an array a state"):
@@ -294,4 +308,4 @@ def test_what_no_kernel_can_run_is_refused() -> None:
         with pytest.raises(TypeError, match="the arrays don't fit each other in dtype or shape"):
             forward(**options)
     with pytest.raises(OverflowError, match="too large to convert to float"):
-        kernels.forward("tanh", x, Wx[:, :H], Wh[:, :H], b[:H], None, None, False, 10**400, False)
+        leaky(10**400)

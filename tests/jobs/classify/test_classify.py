@@ -215,10 +215,13 @@ def test_a_resumed_run_may_be_tested_on_others(capsys: pytest.CaptureFixture[str
             "classify single.ts",
             "single.ts has a single series of the label slow, single.ts, line 7: expected at least two",
         ),
-        ("classify train.ts wide.ts", "wide.ts, line 5 has 3 channels, but TRAIN has 2: expected as many in all; mend"),
+        (
+            "classify train.ts wide.ts",
+            "wide.ts, line 5 has 3 channels, but TRAIN has 2: expected the same number in",
+        ),
         (
             "classify wide.ts",
-            "wide.ts, line 6 has 2 channels, but wide.ts, line 5 has 3: expected as many in all; mend",
+            "wide.ts, line 6 has 2 channels, but wide.ts, line 5 has 3: expected the same number in",
         ),
         (
             "classify cut.ts",
@@ -248,11 +251,25 @@ def test_bad_input_gets_one_line_before_training(
     assert sorted(os.listdir()) == before
 
 
+def test_labels_that_differ_in_unprintable_characters_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also bytes that are not UTF-8, and in errors and predictions."""
+    series = [Series(each.values, ("\udce9", "\udce8", "\x1b", "\x02")[i % 4], "") for i, each in enumerate(waves(16))]
+    write_folder(Path("waves"), series)
+    assert main(["classify", "waves", *TINY_OPTIONS, "--epochs", "1", "--out", "c"]) == 0
+    table = capsys.readouterr().out.partition("label ")[2].splitlines()[1:5]
+    assert sorted(line.split()[0] for line in table) == ["\\udce8", "\\udce9", "\\x02", "\\x1b"]
+    assert main(["predict", "c", *(str(path) for path in sorted(Path("waves").glob("*/*")))]) == 0
+    assert {line.split("\t")[0] for line in capsys.readouterr().out.splitlines()} <= {line.split()[0] for line in table}
+    write_ts(Path("test.ts"), [replace(waves(1)[0], label="\x03")], ["\x03"])
+    assert main(["classify", "waves", "test.ts"]) == 1
+    assert "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b, " in capsys.readouterr().err
+
+
 def test_labels_and_names_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(Path("waves"), [Series(each.values, f"\x1b[2J{each.label}", "") for each in waves(8)])
     assert main(["classify", "waves", *TINY_OPTIONS, "--epochs", "1", "--out", "c"]) == 0
     out = capsys.readouterr().out
-    assert "�[2Jslow" in out
+    assert "\\x1b[2Jslow" in out
     assert "\x1b" not in out
     name = next(name for name in sorted(os.listdir("waves/\x1b[2Jslow")) if name.endswith(".csv"))
     assert main(["predict", "c", f"waves/\x1b[2Jslow/{name}"]) == 0

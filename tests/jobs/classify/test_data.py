@@ -100,7 +100,7 @@ def test_the_fingerprint_is_that_of_what_is_trained_on() -> None:
         (
             [series("a"), series("b", D=3)],
             [],
-            "f.ts, line 6 has 3 channels, but f.ts, line 5 has 2: expected as many in all; mend or leave it out",
+            "f.ts, line 6 has 3 channels, but f.ts, line 5 has 2: expected the same number in all; correct",
         ),
         (
             [series("a"), series("b")],
@@ -110,7 +110,7 @@ def test_the_fingerprint_is_that_of_what_is_trained_on() -> None:
         (
             [series("a"), series("b")],
             [series("a", D=1)],
-            "g.ts, line 5 has 1 channels, but TRAIN has 2: expected as many in all",
+            "g.ts, line 5 has 1 channels, but TRAIN has 2: expected the same number in all",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_series_without_a_label_get_one_line() -> None:
 def test_another_kind_of_file_gets_one_line() -> None:
     for other in (Path("f.txt"), Path("f.dat")):
         other.touch()
-        with one_line(DataError, f"{other} is no .ts, .csv or .npy file: expected one, by its name, or a folder of"):
+        with one_line(DataError, f"{other} is not a .ts, .csv or .npy file: expected a name with one of these endings"):
             load_dataset([other], 0)
     with one_line(DataError, "can't read missing (No such file or directory): expected a .ts file; check the path"):
         load_dataset([Path("missing")], 0)

@@ -116,9 +116,9 @@ def test_a_stream_is_answered_at_once() -> None:
         ("1,2\n1,2,3\n", "row 2 has 3 values: expected 2, one a channel, with commas between them"),
         (
             "1,2\n\n1,x\n",
-            "row 3: 'x' is no finite number: expected numbers, or ? for a missing one; mend it, or remove",
+            "row 3: 'x' is not a finite number: expected numbers, or ? for a missing value; correct or remove",
         ),
-        ("1,\x1b[2J\n", "row 1: '�[2J' is no finite number"),
+        ("1,\x1b[2J\n", "row 1: '�[2J' is not a finite number"),
         ("1,1e300\n", "row 1 holds 1e+300: expected numbers up to 1e+30; scale them"),
         (
             "1,2\n" + "1" * (2**20 + 1),
@@ -177,6 +177,19 @@ def test_a_model_of_both_directions_has_no_stream(
     )
 
 
+def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError("80 TiB")
+
+    monkeypatch.setattr("xrnn.jobs.classify.predict.probabilities", fail)
+    write_ts(Path("new.ts"), waves(1))
+    assert main(["predict", "both", "new.ts"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "error: out of memory (80 TiB): expected series that fit; name fewer or shorter ones\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -189,7 +202,7 @@ def test_a_model_of_both_directions_has_no_stream(
         ("predict both f.csv", "f.csv has 3 channels, but the model was trained on 2: expected as many; name other"),
         ("predict both .", ". is a folder: expected .ts, .csv or .npy files; name those in it"),
         ("predict both missing.npy", "missing.npy doesn't exist: expected a .ts, .csv or .npy file; check the path"),
-        ("predict both f.txt", "f.txt is no .ts, .csv or .npy file: expected one, by its name, or a folder of labels"),
+        ("predict both f.txt", "f.txt is not a .ts, .csv or .npy file: expected a name with one of these"),
     ],
 )
 def test_bad_input_gets_one_line(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,9 @@
-"""Channels are standardised, and what is missing is what a stream would take it for."""
+"""Channels are standardised, and missing values are replaced."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from xrnn.jobs.series.scale import Scale
 
@@ -36,10 +37,19 @@ def test_a_channel_that_never_changes_is_only_shifted() -> None:
         np.testing.assert_allclose(scale.apply(values), 0, atol=1e-6)
 
 
-def test_what_lies_far_out_stays_finite() -> None:
+@pytest.mark.parametrize("size", [1e-310, 1e-300, 1e-160, 1e29])
+def test_tiny_and_huge_channels_are_scaled_like_others(size: float) -> None:
+    values = np.random.default_rng(0).normal(3, 1, (50, 2))
+    scaled, expected = (Scale.of([each]).apply(each) for each in (values * size, values))
+    np.testing.assert_allclose(scaled, expected, rtol=1e-5)
+
+
+def test_distant_values_stay_finite() -> None:
     scale = Scale.of([np.array([[1e-30], [-1e-30]])])
     np.testing.assert_array_equal(scale.apply(np.array([[1e30], [-1e30], [1e-30]])), [[1e6], [-1e6], [1]])
     largest = Scale.of([np.array([[1e30], [-1e30]])])
     np.testing.assert_array_equal(largest.apply(np.array([[1e30]])), [[1]])
+    tiny = Scale.of([np.array([[1e-300], [-1e-300]])])
+    np.testing.assert_array_equal(tiny.apply(np.array([[1e30], [-1e30]])), [[1e6], [-1e6]])
     zero = Scale(np.zeros(1), np.zeros(1))  # as a file might have it
     np.testing.assert_array_equal(zero.apply(np.array([[2.0]])), [[2]])

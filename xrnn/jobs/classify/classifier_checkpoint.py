@@ -10,9 +10,8 @@ from xrnn.jobs.checkpoint import Checkpoints, common_specs
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.model import Classifier
 from xrnn.jobs.errors import SettingsError
+from xrnn.jobs.series.read import MOST_CHANNELS
 from xrnn.jobs.settings import parse_metadata
-
-_MOST_CHANNELS: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +28,8 @@ class Facts:
         channels, labels = given.get("channels"), given.get("labels")
         if given.keys() != {"channels", "labels"}:
             raise SettingsError("they have other names: expected channels, labels")
-        if not isinstance(channels, int) or isinstance(channels, bool) or not 1 <= channels <= _MOST_CHANNELS:
-            raise SettingsError(f"channels is {channels}: expected a whole number from 1 to {_MOST_CHANNELS}")
+        if not isinstance(channels, int) or isinstance(channels, bool) or not 1 <= channels <= MOST_CHANNELS:
+            raise SettingsError(f"channels is {channels}: expected a whole number from 1 to {MOST_CHANNELS}")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise SettingsError("labels is no list of strings: expected one")
         if len(set(labels)) < max(2, len(labels)):

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from rich.table import Table
 
-from xrnn.files import printable
 from xrnn.jobs import run
 from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
@@ -19,6 +18,7 @@ from xrnn.jobs.classify.data import Dataset, load_dataset
 from xrnn.jobs.classify.evaluate import Confusion, probabilities
 from xrnn.jobs.classify.picture import plot_confusion
 from xrnn.jobs.results import Results
+from xrnn.jobs.series.series import escaped
 from xrnn.jobs.terminal import Terminal
 
 DEFAULT_OUT: Final = Path("classifier.safetensors")
@@ -67,5 +67,5 @@ def _table(labels: list[str], confusion: Confusion) -> Table:
         labels, confusion.of_label, confusion.right, confusion.taken_for, strict=True
     ):
         shares = (f"{right / of:.3f}" if of else "-" for of in (count, taken))
-        table.add_row(printable(label), f"{count:,}", f"{right:,}", *shares)
+        table.add_row(escaped(label), f"{count:,}", f"{right:,}", *shares)
     return table

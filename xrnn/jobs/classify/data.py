@@ -16,7 +16,7 @@ from xrnn.files import printable, quoted
 from xrnn.jobs.classify.classifier_checkpoint import Facts
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.series.read import check_channels, check_same, read_path
-from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.series import Series, escaped
 
 HELD_OUT: Final = 0.25  # of the series of each label, where no TEST is given
 _SPLIT: Final = 1  # tells the draws that part the series from the seed's others
@@ -65,7 +65,7 @@ def load_dataset(paths: Sequence[Path], seed: int) -> Dataset:
     channels = check_channels(train)
     if len(paths) > 1:
         test = read_path(paths[1])
-        _check_test(test, labels, channels)
+        _check_test(test, labels, train[0])
         how = ""
     else:
         train, test = _hold_out(paths[0], train, labels, seed)
@@ -105,7 +105,9 @@ def _labels(path: Path, train: Sequence[Series]) -> list[str]:
         )
     labels = {series.label for series in train if series.label is not None}
     if len(labels) < 2:
-        raise DataError(f"{path} has one label, {quoted(min(labels))}: expected at least two to tell apart; add series")
+        raise DataError(
+            f"{path} has one label, {quoted(escaped(min(labels)))}: expected at least two to tell apart; add series"
+        )
     try:
         return sorted(labels, key=lambda label: (_finite(label), label))
     except ValueError:
@@ -120,15 +122,15 @@ def _finite(label: str) -> float:
     return number
 
 
-def _check_test(test: Sequence[Series], labels: Sequence[str], channels: int) -> None:
+def _check_test(test: Sequence[Series], labels: Sequence[str], train: Series) -> None:
     for series in test:
         if series.label not in labels:
-            got = "no label" if series.label is None else f"the label {quoted(series.label)}"
+            got = "no label" if series.label is None else f"the label {quoted(escaped(series.label))}"
             raise DataError(
                 f"{printable(series.name)} has {got}: expected one that TRAIN has, "
-                f"{printable(', '.join(labels))[:200]}; leave the series out, or add some to TRAIN"
+                f"{', '.join(map(escaped, labels))[:200]}; leave the series out, or add some to TRAIN"
             )
-        check_same(series, channels, "TRAIN")
+        check_same(series, train.channels, train.channel_names, "TRAIN")
 
 
 def _hold_out(
@@ -141,8 +143,9 @@ def _hold_out(
         places = [i for i, each in enumerate(series) if each.label == label]
         if len(places) < 2:
             raise DataError(
-                f"{path} has a single series of the label {quoted(label)}, {printable(series[places[0]].name)}: "
-                "expected at least two, one of them to be held out; add some, leave the label out, or name a TEST"
+                f"{path} has a single series of the label {quoted(escaped(label))}, "
+                f"{printable(series[places[0]].name)}: expected at least two, one of them "
+                "to be held out; add some, leave the label out, or name a TEST"
             )
         held |= set(rng.permutation(places)[: max(1, round(len(places) * HELD_OUT))].tolist())
     return [s for i, s in enumerate(series) if i not in held], [s for i, s in enumerate(series) if i in held]

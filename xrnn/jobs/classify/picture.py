@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.files import printable
 from xrnn.jobs.classify.evaluate import Confusion
 from xrnn.jobs.picture import write_picture
 from xrnn.jobs.plot import draw_losses
+from xrnn.jobs.series.series import escaped
 
 _MOST_NUMBERS: Final = 20  # labels, beyond which numbers would overlap
 _LONGEST: Final = 16  # characters of a label
@@ -51,5 +51,5 @@ def _draw_confusion(axes: Any, labels: Sequence[str], confusion: Confusion) -> N
 
 def _short(label: str) -> str:
     """As a picture can show it: `$` would begin a formula."""
-    label = printable(label) if len(label) <= _LONGEST else f"{printable(label[:_LONGEST])}…"
-    return label.replace("$", r"\$")
+    label = escaped(label)
+    return (label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…").replace("$", r"\$")

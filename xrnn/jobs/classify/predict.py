@@ -19,7 +19,7 @@ from xrnn.jobs.classify.model import Classifier, Running
 from xrnn.jobs.errors import DataError, SettingsError
 from xrnn.jobs.series.read import read_path
 from xrnn.jobs.series.scale import Scale
-from xrnn.jobs.series.series import Series, check_sizes, parsed
+from xrnn.jobs.series.series import Series, check_sizes, escaped, parse_numbers
 from xrnn.jobs.terminal import Terminal
 from xrnn.jobs.trainer import on_device
 from xrnn.typing import HostArray
@@ -42,7 +42,7 @@ class Predictor:
     def likeliest(self, p: HostArray) -> tuple[str, str]:
         """The likeliest label and its probability.   p (labels,)."""
         best = int(p.argmax())
-        return self.facts.labels[best], f"{p[best]:.3f}"
+        return escaped(self.facts.labels[best]), f"{p[best]:.3f}"
 
 
 def predict(predictor: Predictor, paths: Sequence[Path], terminal: Terminal) -> None:
@@ -51,7 +51,10 @@ def predict(predictor: Predictor, paths: Sequence[Path], terminal: Terminal) -> 
     Raises DataError for what is no series or has other channels than the model, before the first line.
     """
     series = [each for path in paths for each in _read(path, predictor.facts.channels)]
-    p = probabilities(predictor.model, [predictor.scale.apply(each.values) for each in series])
+    try:
+        p = probabilities(predictor.model, [predictor.scale.apply(each.values) for each in series])
+    except MemoryError as error:
+        raise DataError(f"out of memory ({error}): expected series that fit; name fewer or shorter ones") from error
     for each, of_series in zip(series, p, strict=True):
         terminal.row(*predictor.likeliest(of_series), each.name)
 
@@ -72,7 +75,7 @@ def predict_stream(predictor: Predictor, rows: Iterable[str], terminal: Terminal
     for number, line in enumerate(rows, start=1):
         if not line.strip():
             continue
-        row = np.array(parsed(line.split(","), f"row {number}"))
+        row = np.array(parse_numbers(line.split(","), f"row {number}"))
         if len(row) != channels:
             raise DataError(
                 f"row {number} has {len(row)} values: expected {channels}, one a channel, with commas between them"

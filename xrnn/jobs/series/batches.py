@@ -1,4 +1,4 @@
-"""Batches of series of different lengths, each in one piece, so that it takes one transfer to the device."""
+"""Batches of series of different lengths. A batch is one array, so that it takes one transfer to the device."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 from xrnn.typing import Array, HostArray
 
-_ORDER: Final = 2  # tells the draws of an epoch's order, and those of a step's noise, from the seed's others
+_ORDER: Final = 2  # keys of independent random draws under one seed
 _NOISE: Final = 3
-_DRAWN_TOGETHER: Final = 4  # batches; with more, a batch would hold fewer kinds of series
+_SORTED_TOGETHER: Final = 4  # batches; with more, a batch would hold fewer kinds of series
 
 Shape = tuple[int, ...]
 
 
 class Batches:
-    """Every epoch takes each series once, in an order of its own, in batches of at most `batch`.
+    """Every epoch takes each series once, in a new order, in batches of at most `batch`.
 
-    series    (T, D) float32 each; targets (count,) int32, their labels' numbers
+    series    (T, D) float32 each; targets (count,) int32, the numbers of their labels, or float32
 
-    The seed and the step decide all that is drawn: a resumed run goes on in the middle of an epoch.
+    The seed and the number of the update determine all random draws, so a resumed run can start within an epoch.
     """
 
     def __init__(self, series: Sequence[HostArray], targets: HostArray, batch: int, seed: int) -> None:
@@ -31,28 +31,28 @@ class Batches:
         self.per_epoch = -(-len(series) // batch)
         self._epoch, self._places = -1, [np.zeros(0, np.int64)]
 
-    def packed(self, step: int, noise: float) -> tuple[HostArray, Shape]:
-        """The batch of `step`, with noise of that deviation added to its values, as `pack` gives it; T, N and D."""
-        epoch, place = divmod(step, self.per_epoch)
+    def packed(self, update: int, noise: float) -> tuple[HostArray, Shape]:
+        """The batch of an update, as `pack` returns it, and the shape of x.   noise: the deviation of added noise."""
+        epoch, place = divmod(update, self.per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._places = epoch, self._parted(self._rng(_ORDER, epoch))
+            self._epoch, self._places = epoch, self._divided(self._rng(_ORDER, epoch))
         chosen = self._places[place]
-        whole, x = pack([self._series[i] for i in chosen.tolist()], self._targets[chosen])
+        buffer, x = pack([self._series[i] for i in chosen.tolist()], self._targets[chosen])
         if noise:
-            x += np.float32(noise) * self._rng(_NOISE, step).standard_normal(x.shape, dtype=np.float32)
-        return whole, x.shape
+            x += np.float32(noise) * self._rng(_NOISE, update).standard_normal(x.shape, dtype=np.float32)
+        return buffer, x.shape
 
-    def items(self, step: int) -> int:
-        """How many series the steps before `step` took, within an epoch as if all batches were alike."""
-        return step * self.count // self.per_epoch
+    def items(self, updates: int) -> int:
+        """The number of series in the first `updates` batches, as if all batches of an epoch had the same size."""
+        return updates * self.count // self.per_epoch
 
-    def _parted(self, rng: np.random.Generator) -> list[HostArray]:
-        """The places of an epoch's series, a batch each.
+    def _divided(self, rng: np.random.Generator) -> list[HostArray]:
+        """The places of an epoch's series, one array for each batch.
 
-        A batch costs by its longest series. So a few batches are drawn at a time, and their series sorted by length
-        before they are dealt out. More than half an epoch at a time would give every epoch much the same batches.
+        The longest series determines the cost of a batch. So the series of a few random batches are sorted by length
+        and divided again. With more than half an epoch at a time, every epoch would have much the same batches.
         """
-        pool = max(1, min(_DRAWN_TOGETHER, self.per_epoch // 2))
+        pool = max(1, min(_SORTED_TOGETHER, self.per_epoch // 2))
         drawn = np.array_split(rng.permutation(self.count), self.per_epoch)
         batches: list[HostArray] = []
         for first in range(0, self.per_epoch, pool):
@@ -62,27 +62,27 @@ class Batches:
             batches += np.split(by_length, np.cumsum([len(batch) for batch in together])[:-1])
         return [batches[i] for i in rng.permutation(self.per_epoch)]
 
-    def _rng(self, *words: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=words))
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=key))
 
 
 def pack(series: Sequence[HostArray], targets: HostArray) -> tuple[HostArray, HostArray]:
-    """One float32 array: x (T, N, D), T the longest, then the bits of the lengths (N,) and targets (N,), int32.
+    """One float32 buffer: x (T, N, D) with T the longest length, then the bits of lengths and targets, (N,) each.
 
-    → that array, and the x in it.
+    → the buffer, and x, a view of it.   targets: int32 or float32
     """
     lengths = np.array([len(values) for values in series], np.int32)
-    T, N, D = int(lengths.max()), len(series), series[0].shape[1]  # T · N · D may be beyond int32
-    whole = np.zeros(T * N * D + 2 * N, np.float32)
-    x = whole[: T * N * D].reshape(T, N, D)
+    T, N, D = int(lengths.max()), len(series), series[0].shape[1]  # int: T · N · D may exceed int32
+    buffer = np.zeros(T * N * D + 2 * N, np.float32)
+    x = buffer[: T * N * D].reshape(T, N, D)
     for n, values in enumerate(series):
         x[: len(values), n] = values
-    whole[T * N * D :].view(np.int32)[:] = np.concatenate([lengths, targets])
-    return whole, x
+    buffer[T * N * D :].view(np.int32)[:] = np.concatenate([lengths, targets.view(np.int32)])
+    return buffer, x
 
 
-def unpack(whole: Array, shape: Shape) -> tuple[Array, Array, Array]:
-    """x (T, N, D), lengths (N,) and targets (N,) int32: views of what `pack` gave, on any device."""
+def unpack(buffer: Array, shape: Shape, dtype: str = "int32") -> tuple[Array, Array, Array]:
+    """x (T, N, D), lengths (N,) int32 and targets (N,) of `dtype`: views of a buffer from `pack`, on any device."""
     T, N, D = shape
-    index = whole[T * N * D :].view("int32")
-    return whole[: T * N * D].reshape(shape), index[:N], index[N:]
+    tail = buffer[T * N * D :]
+    return buffer[: T * N * D].reshape(shape), tail[:N].view("int32"), tail[N:].view(dtype)

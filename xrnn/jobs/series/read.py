@@ -5,37 +5,117 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from xrnn.files import printable
+from xrnn.files import printable, quoted
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.series.folders import SUFFIXES, read_file, read_folder
+from xrnn.jobs.series.npy import read_npy
 from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.tables import Columns, read_csv
 from xrnn.jobs.series.ts import read_ts
 
+MOST_CHANNELS: Final = 2**20  # a limit on what a checkpoint of unknown origin can make a reader allocate
+_SUFFIXES: Final = (".csv", ".npy")
 
-def read_path(path: Path) -> list[Series]:
+
+def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa: B008 (frozen)
     """The series in a folder, or in a .ts, .csv or .npy file.   Raises DataError."""
-    if os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long, or lies where nobody may look
-        return read_folder(path)
-    if path.suffix.lower() in SUFFIXES:
-        return [read_file(path)]
+    if os.path.isdir(path):  # unlike `Path.is_dir`, it does not raise for a name that is too long or not permitted
+        return _read_folder(path, columns)
+    if path.suffix.lower() in _SUFFIXES:
+        return _read_file(path, columns)
     if path.suffix.lower() != ".ts" and os.path.exists(path):
-        raise DataError(f"{path} is no .ts, .csv or .npy file: expected one, by its name, or a folder of labels")
+        raise DataError(
+            f"{path} is not a .ts, .csv or .npy file: expected a name with one of these endings, or a folder of labels"
+        )
+    _check_no_columns(path, columns)
     return read_ts(path)
 
 
 def check_channels(series: Sequence[Series]) -> int:
-    """The number of channels D, which all series must have.   Raises DataError."""
-    channels = series[0].channels
+    """The number of channels D, which must be the same in all series.   Raises DataError."""
+    first = series[0]
+    if first.channels > MOST_CHANNELS:
+        raise DataError(
+            f"{printable(first.name)} has {first.channels:,} channels: expected at most {MOST_CHANNELS:,}; if the file "
+            "is transposed, write a row for each step and a column for each channel"
+        )
     for each in series:
-        check_same(each, channels, printable(series[0].name))
-    return channels
+        check_same(each, first.channels, first.channel_names, printable(first.name))
+    return first.channels
 
 
-def check_same(series: Series, channels: int, others: str) -> None:
-    """Refuse a series whose number of channels differs from that of `others`.   Raises DataError."""
+def check_same(series: Series, channels: int, names: tuple[str, ...] | None, others: str) -> None:
+    """Refuse a series whose channels differ from those of `others` in number or in their names.   Raises DataError."""
     if series.channels != channels:
         raise DataError(
-            f"{printable(series.name)} has {series.channels} channels, but {others} has {channels}: expected as "
-            "many in all; mend or leave it out"
+            f"{printable(series.name)} has {series.channels} channels, but {others} has {channels}: expected the same "
+            "number in all; correct it or leave it out"
         )
+    if series.channel_names and names and series.channel_names != names:
+        i = next(i for i in range(channels) if series.channel_names[i] != names[i])
+        raise DataError(
+            f"{printable(series.name)} has the channel {quoted(series.channel_names[i])}, but {others} has "
+            f"{quoted(names[i])} there: expected the same names in the same order; correct the header"
+        )
+
+
+def _read_folder(folder: Path, columns: Columns) -> list[Series]:
+    """The series of every subfolder, whose name is their label. Hidden and other files are skipped."""
+    series: list[Series] = []
+    for label in _names(folder):
+        if not _is_folder(folder / label):
+            continue
+        names = [name for name in _names(folder / label) if name.lower().endswith(_SUFFIXES)]
+        if not names:
+            raise DataError(
+                f"{folder / label} holds no series: expected .csv or .npy files in the folder of a label; remove it, "
+                "or add some"
+            )
+        for name in names:
+            series += _read_file(folder / label / name, columns, label)
+    if not series:
+        raise DataError(f"{folder} holds no series: expected a folder for each label, with .csv or .npy files in it")
+    return series
+
+
+def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
+    try:
+        if not path.is_file():
+            got = "is not a file" if os.path.lexists(path) else "doesn't exist"
+            raise DataError(f"{path} {got}: expected a .ts, .csv or .npy file; check the path")
+        if path.suffix.lower() == ".csv":
+            return read_csv(path, columns, label)
+        _check_no_columns(path, columns)
+        return [read_npy(path, label)]
+    except OSError as error:
+        raise DataError(
+            f"can't read {path} ({error.strerror}): expected a readable file; change its permissions"
+        ) from error
+
+
+def _check_no_columns(path: Path, columns: Columns) -> None:
+    if not columns.optional and (columns.id or columns.time or columns.label or columns.skip):
+        raise DataError(
+            f"{path} has no columns to choose: expected a .csv file with --id, --time, --label and --skip-columns; "
+            "leave them out"
+        )
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise DataError(
+            f"can't list {folder} ({error.strerror}): expected a readable folder; change its permissions"
+        ) from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(
+            f"can't examine {path} ({error.strerror}): expected a folder that can be opened; change its permissions, "
+            "or remove it"
+        ) from error

@@ -1,4 +1,4 @@
-"""One time series: its values, checked, as every format gives them."""
+"""One time series with its values checked, the same for every file format."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from xrnn.jobs.errors import DataError
 from xrnn.typing import HostArray
 
 MISSING: Final = "?"
-_MOST: Final = 1e30  # squares of it fit float64, and what standardising makes of it fits float32
+_LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """values (T, D) float64, T ≥ 1, NaN where one is missing; name: how an error and a prediction call it."""
+    """values (T, D) float64 with T ≥ 1, NaN for a missing value; name: shown in errors and predictions."""
 
     values: HostArray
     label: str | None
     name: str
+    channel_names: tuple[str, ...] | None = None  # of a file with a header
 
     @property
     def channels(self) -> int:
@@ -31,8 +32,13 @@ class Series:
         return int(self.values.shape[1])
 
 
-def checked(values: HostArray, label: str | None, name: str) -> Series:
-    """A Series of `values` (T, D), without the steps at its end of which every value is missing: they are padding.
+def escaped(label: str) -> str:
+    """`label` with escapes such as \\x1b for characters that can't be shown. Different labels stay different."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in label)
+
+
+def checked(values: HostArray, label: str | None, name: str, channel_names: tuple[str, ...] | None = None) -> Series:
+    """A Series of `values` (T, D). Final steps without any value are padding and are removed.
 
     Raises DataError for no step, no channel, a channel without a value, infinity or numbers beyond 1e30.
     """
@@ -42,41 +48,44 @@ def checked(values: HostArray, label: str | None, name: str) -> Series:
     if not steps.size:
         raise DataError(f"{shown} has no values: expected at least one step; leave the series out")
     values, known = values[: steps[-1] + 1], known[: steps[-1] + 1]
-    lacking = np.flatnonzero(~known.any(axis=0))
-    if lacking.size:
+    empty = np.flatnonzero(~known.any(axis=0))
+    if empty.size:
+        channel = quoted(channel_names[empty[0]]) if channel_names else empty[0] + 1
         raise DataError(
-            f"{shown} lacks every value of channel {lacking[0] + 1}: expected at least one; leave the series or the "
-            "channel out"
+            f"{shown} has no value in channel {channel}: expected at least one; leave out the series or the channel"
         )
     check_sizes(values, name)
-    return Series(values, label, name)
+    return Series(values, label, name, channel_names)
 
 
 def check_sizes(values: HostArray, name: str) -> None:
     """Refuse infinity and numbers beyond 1e30.   Raises DataError."""
     sizes = np.abs(values)
-    if (sizes > _MOST).any():  # which NaN is not
+    if (sizes > _LARGEST).any():  # False for NaN
         raise DataError(
-            f"{printable(name)} holds {np.nanmax(sizes):g}: expected numbers up to {_MOST:g}; scale them, or leave it "
-            "out"
+            f"{printable(name)} holds {np.nanmax(sizes):g}: expected numbers up to {_LARGEST:g}; scale them, or leave "
+            "the series out"
         )
 
 
-def parsed(fields: Sequence[str], where: str) -> list[float]:
-    """The numbers in `fields`, NaN for `?`; `where` is what an error begins with.   Raises DataError."""
-    return [_number(field.strip(), where) for field in fields]
+def parse_numbers(fields: Sequence[str], where: str) -> list[float]:
+    """The numbers in `fields`, NaN for ?. Errors begin with `where`.   Raises DataError."""
+    values: list[float] = []
+    for field in map(str.strip, fields):
+        value = math.nan if field == MISSING else as_number(field)
+        if value is None:
+            raise DataError(
+                f"{printable(where)}: {quoted(field)!r} is not a finite number: expected numbers, or {MISSING} for a "
+                "missing value; correct or remove it"
+            )
+        values.append(value)
+    return values
 
 
-def _number(field: str, where: str) -> float:
-    if field == MISSING:
-        return math.nan
+def as_number(field: str) -> float | None:
+    """The finite number in `field`, or None."""
     try:
         value = float(field)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or "_" in field:  # Python's own literals may hold underscores
-        raise DataError(
-            f"{printable(where)}: {quoted(field)!r} is no finite number: expected numbers, or {MISSING} for a missing "
-            "one; mend it, or remove what is no data"
-        )
-    return value
+        return None
+    return value if math.isfinite(value) and "_" not in field else None  # float("1_0") is 10

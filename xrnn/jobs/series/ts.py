@@ -1,4 +1,4 @@
-"""`.ts` files of the UEA and UCR archives, the format of aeon and sktime.
+"""`.ts` files: the format of the UEA and UCR archives, aeon and sktime.
 
     # a comment, as is a line that begins with %
     @problemName Gestures
@@ -8,9 +8,9 @@
     1.2,1.4,?,1.9:0.1,0.1,0.2,0.2:walk
     1.1,1.0:0.3,0.2:run
 
-A line of data is a series: its channels, parted by colons, then its label; a channel is its values, parted by commas, ?
-for a missing one. With time stamps a value is a pair, (time,value); the times are passed over, and so the order counts.
-The other lines of the header say what the data say again.
+Each line after @data is one series: its channels and its label, separated by colons. A channel is a list of values,
+separated by commas; ? is a missing value. With @timeStamps true, a value is a pair (time,value). The times are not
+read: steps are taken in the order of the file. Other header lines repeat what the data show and are skipped.
 """
 
 from __future__ import annotations
@@ -19,35 +19,29 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.series.series import Series, checked, parsed
-
-_PAIR: Final = re.compile(r"\(([^()]*),([^(),]*)\)")
+from xrnn.jobs.series.series import MISSING, Series, as_number, checked, escaped, parse_numbers
 
 
 @dataclass(slots=True)
 class Header:
     time_stamps: bool = False
-    labelled: bool = True
-    labels: tuple[str, ...] = ()  # those that are declared; none: any
+    labelled: bool | None = None  # None: the header has no @classLabel
+    labels: tuple[str, ...] = ()  # the declared labels; empty: any label is allowed
 
     def declared(self, label: str) -> str | None:
-        """The label as it is declared: upper and lower case count only between declared ones."""
+        """The declared spelling of `label`. Upper and lower case are the same unless both are declared."""
         if not self.labels or label in self.labels:
             return label
         return next((each for each in self.labels if each.lower() == label.lower()), None)
 
 
 def read_ts(path: Path) -> list[Series]:
-    """The series in the file, which is text.
-
-    Raises DataError, with the number of the line, for what can't be read or is not in this format.
-    """
+    """The series in a text file.   Raises DataError, with the number of the line."""
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
@@ -56,24 +50,24 @@ def read_ts(path: Path) -> list[Series]:
     header = _header(path, lines)
     series = [_series(header, line, f"{path}, line {number}") for number, line in lines]
     if not series:
-        raise DataError(f"{path} has no series after @data: expected a line for each; use another copy")
+        raise DataError(f"{path} has no series after @data: expected one in each line; use another copy")
     return series
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that are neither empty nor a comment, with their numbers."""
+    """The lines that are not empty and not comments, with their numbers."""
     for number, line in enumerate(text.split("\n"), start=1):
         if (line := line.strip()) and line[0] not in "#%":
             yield number, line
 
 
 def _header(path: Path, lines: Iterator[tuple[int, str]]) -> Header:
-    """What stands up to @data."""
+    """Read the lines up to @data."""
     header = Header()
     for number, line in lines:
         if not line.startswith("@"):
             raise DataError(
-                f"{path}, line {number}: expected a tag, as @data, before the data, got {quoted(line)!r}; is this a "
+                f"{path}, line {number}: expected a tag such as @data before the data, got {quoted(line)!r}; is this a "
                 ".ts file?"
             )
         tag, *words = line.split()
@@ -81,59 +75,81 @@ def _header(path: Path, lines: Iterator[tuple[int, str]]) -> Header:
         if tag == "@data":
             return header
         if tag in ("@timestamps", "@classlabel", "@targetlabel"):
-            wanted = _boolean(f"{path}, line {number}", tag, words)
+            value = _boolean(f"{path}, line {number}", tag, words)
             if tag == "@timestamps":
-                header.time_stamps = wanted
+                header.time_stamps = value
             elif tag == "@classlabel":
-                header.labelled, header.labels = wanted, tuple(words[1:])
-            elif wanted:
+                header.labelled, header.labels = value, tuple(words[1:])
+            elif value:
                 raise DataError(
                     f"{path} has @targetLabel, a number to predict for each series: expected labels; name a file with "
                     "@classLabel"
                 )
     raise DataError(
-        f"{path} ends before its data: expected a line @data, then a line for each series; use a whole file"
+        f"{path} ends before its data: expected a line @data, then a line for each series; use a complete file"
     )
 
 
 def _boolean(where: str, tag: str, words: list[str]) -> bool:
     word = words[0].lower() if words else ""
     if word not in ("true", "false"):
-        raise DataError(f"{where}: {tag} is {quoted(word)!r}: expected true or false; mend the line")
+        raise DataError(f"{where}: {tag} is {quoted(word)!r}: expected true or false; correct the line")
     return word == "true"
 
 
 def _series(header: Header, line: str, where: str) -> Series:
-    channels = re.split(r"\)\s*:", line) if header.time_stamps else line.split(":")
-    label = _label(channels.pop().strip(), header, len(channels), where) if header.labelled else None
+    # A time may hold colons. A channel of pairs ends with a parenthesis.
+    channels = re.split(r"(?<=\))\s*:", line) if header.time_stamps else line.split(":")
+    label = None if header.labelled is False else _label(channels.pop().strip(), header, len(channels), where)
     columns = [_column(channel.strip(), header, f"{where}, channel {i}") for i, channel in enumerate(channels, start=1)]
     lengths = {len(column) for column in columns}
     if len(lengths) > 1:
         raise DataError(
-            f"{where}: the channels have {min(lengths)} to {max(lengths)} steps: expected one length in a series; mend "
-            "the line, or mark what is missing with ?"
+            f"{where}: the channels have {min(lengths)} to {max(lengths)} steps: expected one length in a series; "
+            "correct the line, or write ? for missing values"
         )
     return checked(np.array(columns, dtype=np.float64).reshape(len(columns), -1).T, label, where)
 
 
 def _label(label: str, header: Header, channels: int, where: str) -> str:
     declared = header.declared(label)
-    if not channels or not declared:
-        among = f" one of {printable(', '.join(header.labels))[:200]}," if header.labels else ""
+    could_be_channel = not header.labels and _could_be_channel(label, header.time_stamps)
+    if not channels or not declared or (could_be_channel and header.labelled and ("," in label or "(" in label)):
+        among = f" one of {printable(', '.join(map(escaped, header.labels)))[:200]}" if header.labels else " a label"
         raise DataError(
-            f"{where}: {quoted(label)!r} is no label:{among} expected values, a colon and a label; is the line cut off?"
+            f"{where}: {quoted(label)!r} is not a label: expected{among} after the values and a colon; is the line cut "
+            "off?"
+        )
+    if could_be_channel and header.labelled is None:
+        raise DataError(
+            f"{where}: {quoted(label)!r} could be a channel or a label: expected @classLabel true or @classLabel false "
+            "in the header; add that line"
         )
     return declared
+
+
+def _could_be_channel(text: str, time_stamps: bool) -> bool:
+    if time_stamps:
+        return text.startswith("(")
+    return all(field.strip() in ("", MISSING) or as_number(field) is not None for field in text.split(","))
 
 
 def _column(channel: str, header: Header, where: str) -> list[float]:
     if not channel:
         return []
-    if not header.time_stamps:
-        return parsed(channel.split(","), where)
-    # The line was split at each "):", which took the parenthesis with it.
-    channel = channel if channel.endswith(")") else f"{channel})"
-    pairs = list(_PAIR.finditer(channel))
-    if re.sub(r"[\s,]", "", _PAIR.sub("", channel)) or not pairs:
-        raise DataError(f"{printable(where)}: expected pairs, as (0,1.5),(1,1.7), got {quoted(channel)!r}; mend it")
-    return parsed([pair[2] for pair in pairs], where)
+    values = _untimed(channel, where) if header.time_stamps else channel.split(",")
+    return parse_numbers(values, where)
+
+
+def _untimed(channel: str, where: str) -> list[str]:
+    """(0,1.5),(1,1.7) → 1.5, 1.7"""
+    values: list[str] = []
+    if channel.startswith("(") and channel.endswith(")"):
+        for pair in re.split(r"\)\s*,\s*\(", channel[1:-1]):
+            time, comma, value = pair.partition(",")
+            if not time.strip() or not comma or re.search("[(),]", time + value):
+                break
+            values.append(value)
+        else:
+            return values
+    raise DataError(f"{printable(where)}: expected pairs such as (0,1.5),(1,1.7), got {quoted(channel)!r}; correct it")

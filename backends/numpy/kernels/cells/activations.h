@@ -1,7 +1,5 @@
-// What several cells apply to a pre-activation. V is a vector on the CPU; a scalar will do as well.
+// Functions of a pre-activation that several cells use.
 #pragma once
-
-#include "../exponential.h"
 
 namespace {
 

@@ -1,8 +1,8 @@
-// h[t] = n + u (h[t-1] - n);  r, u = σ(z₁, z₂),  n = tanh(z₀ + r z₃)
+// h[t] = n + u (h[t-1] - n);  r, u = σ(z₁), σ(z₂),  n = tanh(z₀ + r z₃)
 //                                    (Cho et al., 2014, with the reset gate after the product)
 //
-// The weights hold r, u, n. z₃ is the recurrent part of n, with a bias of its own. n comes first in z, so that what
-// h @ Wh feeds lies together.
+// The blocks of Wx and Wh are r, u, n. z₃ is the recurrent part of n, with a bias of its own. z₀ is the part of n that x
+// feeds: it comes first, so that the three blocks fed by h are neighbours.
 #pragma once
 
 #include "activations.h"
@@ -12,18 +12,19 @@ namespace {
 template <class V>
 struct Gru {
     static constexpr const char* NAME = "gru";
-    static constexpr int STATES = 1, PRE = 4;
+    static constexpr int STATES = 1, PRE = 4, OWN = 0;
     static constexpr int FROM_X[] = {1, 2, 0}, FROM_H[] = {1, 2, 3};
-    static constexpr bool KEEPS_Z = true, DIRECT = true, LEAKS = false;
+    static constexpr bool KEEPS_Z = true, DIRECT = true;
 
     // z becomes n, r, u, z₃.
-    static XRNN_INLINE void step(V* z, const V* before, V* after, V) {
+    static XRNN_INLINE void step(V* z, const V* before, V* after, const V*) {
         z[1] = sigmoid(z[1]), z[2] = sigmoid(z[2]);
         z[0] = tanh(multiply_add(z[1], z[3], z[0]));
         after[0] = multiply_add(z[2], before[0] - z[0], z[0]);
     }
 
-    static XRNN_INLINE void gradient(const V* dafter, const V* before, const V*, const V* z, V, V* dz, V* dbefore) {
+    static XRNN_INLINE void gradient(const V* dafter, const V* before, const V*, const V* z, const V*, V* dz,
+                                     V* dbefore) {
         const V n = z[0], r = z[1], u = z[2], m = z[3];
         const V dh = dafter[0], dn = dh * (1 - u) * (1 - n * n);
         dz[0] = dn;

@@ -1,4 +1,4 @@
-"""Folders of labels, and files of one series."""
+"""Folders of labels, .csv and .npy files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.series.folders import read_file, read_folder
+from xrnn.jobs.series.read import read_path
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_a_folder_gives_its_labels_in_order_and_passes_over_the_rest() -> None:
     file("d/walk/.hidden.csv", "text")
     file("d/.git/config.csv", "text")
     file("d/README.csv", "text")
-    series = read_folder(Path("d"))
+    series = read_path(Path("d"))
     assert [each.label for each in series] == ["run", "walk", "walk"]
     assert [each.name for each in series] == [
         os.path.join("d", *n) for n in (("run", "z.npy"), ("walk", "a.CSV"), ("walk", "b.csv"))
@@ -52,19 +52,19 @@ def test_a_folder_gives_its_labels_in_order_and_passes_over_the_rest() -> None:
 def test_an_empty_folder_gets_one_line() -> None:
     Path("d").mkdir()
     with one_line(DataError, "d holds no series: expected a folder for each label, with .csv or .npy files in it"):
-        read_folder(Path("d"))
+        read_path(Path("d"))
     file("d/a/1.csv", "1")
     Path("d/b").mkdir()
     with one_line(DataError, f"{Path('d/b')} holds no series: expected .csv or .npy files in the folder of a label"):
-        read_folder(Path("d"))
+        read_path(Path("d"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need no permission there")
 def test_what_can_not_be_looked_at_gets_one_line() -> None:
     file("d/a/1.csv", "1")
     Path("d/b").symlink_to("x" * 300)
-    with one_line(DataError, "can't look at d/b (File name too long): expected a folder that may be entered; mend its"):
-        read_folder(Path("d"))
+    with one_line(DataError, "can't examine d/b (File name too long): expected a folder that can be opened; change"):
+        read_path(Path("d"))
 
 
 @pytest.mark.parametrize(
@@ -74,21 +74,21 @@ def test_what_can_not_be_looked_at_gets_one_line() -> None:
         ("\n\n", "f.csv has no values"),
         (
             "1,2\n1\n",
-            "f.csv, line 2: a row of 1, after rows of 2: expected as many values, one a channel, in every row",
+            "f.csv, line 2: a row of 1, after rows of 2: expected the same number of values in every row; correct",
         ),
-        ("1,2\n3,x\n", "f.csv, line 2: 'x' is no finite number: expected numbers, or ? for a missing one; mend it, or"),
-        ("time,speed\n1,2\n", "f.csv, line 1: 'time' is no finite number"),
-        ("1,nan\n", "f.csv, line 1: 'nan' is no finite number"),
-        ("1,\n", "f.csv, line 1: '' is no finite number"),
-        (b"\x80\x04\0\xff", "f.csv, line 1: "),
-        ("1,2\n3,4\n5\n", "f.csv, line 3: a row of 1, after rows of 2: expected as many values, one a channel"),
-        ("1,?\n2,?\n", "f.csv lacks every value of channel 2: expected at least one"),
-        ("?,1\n?,2\n", "f.csv lacks every value of channel 1: expected at least one"),
+        ("1,2\n3,x\n", "f.csv, line 2, column 2: 'x' is not a finite number: expected numbers, or an empty cell for"),
+        ("1,nan\n", "f.csv has no value in channel 2: expected at least one"),
+        ("1,\n", "f.csv has no value in channel 2: expected at least one"),
+        (b"\x80\x04\0\xff", "f.csv has no values"),
+        (b"1\n\x80\x04\0\xff", "f.csv, line 2, column 1: '"),
+        ("1,2\n3,4\n5\n", "f.csv, line 3: a row of 1, after rows of 2: expected the same number of values"),
+        ("1,?\n2,?\n", "f.csv has no value in channel 2: expected at least one"),
+        ("?,1\n?,2\n", "f.csv has no value in channel 1: expected at least one"),
     ],
 )
 def test_what_is_no_csv_file_of_numbers_gets_one_line(content: str | bytes, words: str) -> None:
     with one_line(DataError, words):
-        read_file(file("f.csv", content))
+        read_path(file("f.csv", content))
 
 
 def npy_header(shape: str, kind: str = "<f8") -> bytes:
@@ -96,7 +96,7 @@ def npy_header(shape: str, kind: str = "<f8") -> bytes:
     return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text.encode()
 
 
-NOT_WHOLE = "f.npy is no whole .npy file of numbers ("
+NOT_WHOLE = "f.npy is not a complete .npy file of numbers ("
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,11 @@ NOT_WHOLE = "f.npy is no whole .npy file of numbers ("
         (lambda: saved([1.0, 2.0]), "f.npy holds float64 (2,): expected numbers, (time, channels); use array.reshape("),
         (lambda: saved([[1j]]), "f.npy holds complex128 (1, 1): expected numbers"),
         (lambda: saved([[True]]), "f.npy holds bool (1, 1): expected numbers"),
-        (lambda: saved([[1, 2], [3, np.nan]]), "f.npy holds NaN at step 2 of channel 2: expected finite numbers; fill"),
         (lambda: saved([[1, np.inf]]), "f.npy holds inf: expected numbers up to 1e+30; scale them, or leave"),
+        (
+            lambda: saved(np.array([["1e4000"]]).astype(np.longdouble)),
+            "f.npy holds inf: expected numbers up to 1e+30; scale them, or leave",
+        ),
         (lambda: saved(np.zeros((0, 2))), "f.npy has no values: expected at least one step"),
         (lambda: saved(np.zeros((2, 0))), "f.npy has no values: expected at least one step"),
         (lambda: file("f.npy", b""), NOT_WHOLE),
@@ -126,17 +129,22 @@ NOT_WHOLE = "f.npy is no whole .npy file of numbers ("
 )
 def test_what_is_no_npy_file_of_numbers_gets_one_line(make: Callable[[], Path], words: str) -> None:
     with one_line(DataError, words):
-        read_file(make())
+        read_path(make())
 
 
 def test_a_npy_file_of_python_2_is_read() -> None:
-    series = read_file(file("f.npy", npy_header("(1L, 2L)") + np.array([3.0, 4.0]).tobytes()))
+    (series,) = read_path(file("f.npy", npy_header("(1L, 2L)") + np.array([3.0, 4.0]).tobytes()))
     np.testing.assert_array_equal(series.values, [[3, 4]])
+
+
+def test_nan_in_a_npy_file_is_a_missing_value() -> None:
+    (series,) = read_path(saved([[1, np.nan], [3, 4], [np.nan, np.nan]]))
+    np.testing.assert_array_equal(series.values, [[1, np.nan], [3, 4]])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX's")
 def test_what_is_no_file_gets_one_line() -> None:
     os.mkfifo("fifo.csv")
-    for name, got in {"missing.csv": "doesn't exist", "fifo.csv": "is no file", ".": "is no file"}.items():
+    for name, got in {"missing.csv": "doesn't exist", "fifo.csv": "is not a file"}.items():
         with one_line(DataError, f"{name} {got}: expected a .ts, .csv or .npy file; check the path"):
-            read_file(Path(name))
+            read_path(Path(name))

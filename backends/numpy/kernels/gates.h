@@ -1,7 +1,7 @@
 // What the passes ask of a cell: which columns of the weights feed which pre-activation.
 #pragma once
 
-#include "cells.h"
+#include "cell_list.h"
 #include "weights.h"
 
 namespace {

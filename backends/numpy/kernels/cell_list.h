@@ -1,0 +1,37 @@
+// The cells that have kernels. A new cell is one header in cells/ and its name in the list below.
+//
+// A header in cells/ defines a template over V: a vector of units on the CPU, a single number on a GPU. It uses nothing
+// but XRNN_INLINE, multiply_add(V, V, V) and tanh(V), which must be declared before it is included. So CUDA compiles the
+// same headers.
+//
+//   NAME                 the name by which Python finds the kernels; no two cells share one
+//   STATES               states of a unit; the first is h, the factor of Wh
+//   PRE                  pre-activations z of a unit
+//   FROM_X, FROM_H       FROM_X[i] is the pre-activation that block i of x @ Wx feeds; FROM_H likewise for h @ Wh
+//   OWN                  own parameters of a unit, such as its leak: arrays (H,)
+//   KEEPS_Z              the gradient reads z, as `step` left it
+//   DIRECT               h depends on the previous h outside z too, so `gradient` writes dbefore[0]
+//   step(z, before, after, own)
+//                        the states after a step, from z and the states before it; it may change z
+//   gradient(dafter, before, after, z, own, dz, dbefore)
+//                        the gradients of z and of the states before a step, from those of the states after it
+//
+// Own parameters are constants: the kernels compute no gradient of them. For a cell that trains them, such as an LSTM with
+// peepholes, `gradient` would write OWN more blocks of dz, which neither x nor h feeds. products.h would then sum these
+// over rows and steps, as it does for db.
+#pragma once
+
+#include "exponential.h"
+
+#include "cells/elman.h"
+#include "cells/gru.h"
+#include "cells/lstm.h"
+
+namespace {
+
+template <template <class> class... CellOf>
+struct CellList {};
+
+using Cells = CellList<TanhElman, ReluElman, LeakyTanhElman, LeakyReluElman, Lstm, Gru>;
+
+}  // namespace

@@ -1,0 +1,219 @@
+"""CSV files as pandas and spreadsheets write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from xrnn.jobs.errors import DataError, SettingsError
+from xrnn.jobs.series.read import check_channels, read_path
+from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.tables import Columns
+
+n = np.nan
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  # noqa: B008
+    Path("f.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_path(Path("f.csv"), columns)
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "values"),
+    [
+        ("1,2\n3,4\n", None, [[1, 2], [3, 4]]),
+        ("x,y\n1,2\n3,4\n", ["x", "y"], [[1, 2], [3, 4]]),
+        (",x,y\n0,1.5,\n1,,4\n", ["x", "y"], [[1.5, n], [n, 4]]),  # df.to_csv(path)
+        (",0,1\n0,1.5,2\n1,3,4\n", ["0", "1"], [[1.5, 2], [3, 4]]),  # unnamed columns
+        ("Unnamed: 0,x\n0,1\n1,2\n", ["x"], [[1], [2]]),  # read back and written again
+        ("time,x\n0.5,1\n0.7,2\n", ["x"], [[1], [2]]),
+        ("date,x\n2024-01-01,1\n2024-01-02,2\n", ["x"], [[1], [2]]),
+        ("day,x\n2024-01-01 12:30:00+00:00,1\n2024-01-02 12:30:00+00:00,2\n", ["x"], [[1], [2]]),
+        ("2024-05,1\n2024-06,2\n", None, [[1], [2]]),
+        ("2024-05-01,0,1\n2024-06-02,2,3\n", None, [[0, 1], [2, 3]]),  # not the names 0 and 1
+        ("x;y\n1;2\n3;4\n", ["x", "y"], [[1, 2], [3, 4]]),
+        ("x\ty\n1\t2\n3\t4\n", ["x", "y"], [[1, 2], [3, 4]]),
+        ("x|y\n1|2\n3|4\n", ["x", "y"], [[1, 2], [3, 4]]),
+        ("x\n1\n2\n", ["x"], [[1], [2]]),
+        ("time\n1\n2\n", ["time"], [[1], [2]]),  # the only column
+        ('x\n1\n""\n3\n', ["x"], [[1], [n], [3]]),  # pandas writes "" for a missing value in a single column
+        ('"a, b","c ""d"""\n"1","2"\n', ["a, b", 'c "d"'], [[1, 2]]),
+        ("x,y\n1,NaN\nN/A,nan\n<NA>,2\nNULL,?\n5,none\n", ["x", "y"], [[1, n], [n, n], [n, 2], [n, n], [5, n]]),
+        ("x, y\n 1, 2\n\n3 ,4 \n\n", ["x", "y"], [[1, 2], [3, 4]]),
+        (b"\xef\xbb\xbfx,y\r\n1,2\r\n3,4\r\n", ["x", "y"], [[1, 2], [3, 4]]),
+        (b"\xef\xbb\xbf1;2\r3;4", None, [[1, 2], [3, 4]]),
+        ("?,x\n1,2\n", ["?", "x"], [[1, 2]]),
+        ("?,2\n1,2\n", None, [[n, 2], [1, 2]]),
+    ],
+)
+def test_what_pandas_and_spreadsheets_write(
+    content: str | bytes, names: list[str] | None, values: list[list[float]]
+) -> None:
+    (series,) = read(content)
+    assert series.channel_names == (tuple(names) if names else None)
+    np.testing.assert_array_equal(series.values, values)
+    assert series.label is None
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_decimal_comma(separator: str) -> None:
+    content = "x,y\n1,5,2\n-3,4\n".replace(",", separator).replace(f"1{separator}5", "1,5") + f"1e3{separator}0,25\n"
+    (series,) = read(content, Columns(decimal=","))
+    np.testing.assert_array_equal(series.values, [[1.5, 2], [-3, 4], [1000, 0.25]])
+
+
+@pytest.mark.parametrize(("skip", "left"), [(("x",), "yz"), (("z", "2"), "x"), (("1", "2"), "z")])
+def test_columns_to_skip_are_named_or_numbered(skip: tuple[str, ...], left: str) -> None:
+    (series,) = read("x,y,z\n1,2,3\n", Columns(skip=skip))
+    assert series.channel_names == tuple(left)
+
+
+def test_a_skipped_column_may_hold_text() -> None:
+    (series,) = read("x,note\n1,fine\n2,broken\n", Columns(skip=("note",)))
+    np.testing.assert_array_equal(series.values, [[1], [2]])
+
+
+LONG = "sensor,t,x,y,kind\nb,2,5,6,run\na,1,1,2,walk\nb,1,3,4,run\na,2,,8,walk\n"
+
+
+def test_the_long_form_is_split_by_the_id_and_sorted_by_time() -> None:
+    b, a = read(LONG, Columns(id="sensor", time="t", label="kind"))
+    assert (a.label, b.label, a.name, b.name) == ("walk", "run", "f.csv, sensor a", "f.csv, sensor b")
+    assert a.channel_names == b.channel_names == ("x", "y")
+    np.testing.assert_array_equal(a.values, [[1, 2], [n, 8]])
+    np.testing.assert_array_equal(b.values, [[3, 4], [5, 6]])
+    b, _ = read(LONG, Columns(id="1", label="5", skip=("t",)))  # by number, in the order of the file
+    np.testing.assert_array_equal(b.values, [[5, 6], [3, 4]])
+
+
+def test_times_may_be_dates() -> None:
+    content = "2024-03-01,1\n2024-02,2\n2024-02-01T01:00:00Z,3\n"
+    (series,) = read(content, Columns(time="1"))
+    np.testing.assert_array_equal(series.values, [[2], [3], [1]])
+
+
+def test_the_channels_of_a_model_are_found_among_others() -> None:
+    (series,) = read("y,note,x\n1,some,2\n", Columns(channels=("x", "y")))
+    np.testing.assert_array_equal(series.values, [[2, 1]])
+    with one_line(DataError, "f.csv has no column z: expected a name, or a number from 1 to 2; it has 2 columns x, y"):
+        read("x,y\n1,2\n", Columns(channels=("x", "z")))
+    (series,) = read("1,2\n", Columns(channels=("x", "y")))  # without a header, they are taken in order
+    np.testing.assert_array_equal(series.values, [[1, 2]])
+
+
+def test_optional_columns_may_be_absent() -> None:
+    columns = Columns(id="sensor", time="t", label="kind", skip=("note",), optional=True)
+    (series,) = read("x,y\n1,2\n", columns)
+    np.testing.assert_array_equal(series.values, [[1, 2]])
+    assert len(read(LONG, columns)) == 2
+    np.save("f.npy", np.ones((2, 1)))
+    assert len(read_path(Path("f.npy"), columns)) == 1
+
+
+def test_a_folder_of_such_files() -> None:
+    for label in ("walk", "run"):
+        Path(label).mkdir()
+        Path(label, "1.csv").write_text("time;x;y\n1;2,5;3\n")
+    run, walk = read_path(Path(), Columns(decimal=","))
+    assert (run.label, walk.label) == ("run", "walk")
+    np.testing.assert_array_equal(run.values, [[2.5, 3]])
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "words"),
+    [
+        ("", {}, "f.csv has no values: expected at least one step; leave the file out"),
+        ("x,y\n", {}, "f.csv has no values: expected at least one step"),
+        (
+            "x,y\n1,2\n3,x\n",
+            {},
+            "f.csv, line 3, column y: 'x' is not a finite number: expected numbers, or an empty cell for a missing "
+            "value; correct it, or leave the column out with --skip-columns y",
+        ),
+        ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a finite number"),
+        ("x,y\n1,1_0\n", {}, "f.csv, line 2, column y: '1_0' is not a finite number"),
+        (
+            "x;y\n1,5;2\n",
+            {},
+            "f.csv, line 2, column x: '1,5' is not a finite number: expected numbers, or an empty",
+        ),
+        ("x;y\n1,5;2\n", {}, "for a missing value; give --decimal ,"),
+        ("x;y\n1.5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.5' is not a finite number"),
+        ("x;y\n1.000,5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.000,5' is not a finite number"),
+        ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a finite number"),  # no header: it holds a number
+        ("x,\x1b[2J\n1,y\n", {}, "f.csv, line 2, column �[2J: 'y' is not a finite number"),
+        (
+            "x,y\n1,2\n1\n",
+            {},
+            "f.csv, line 3: a row of 1, after rows of 2: expected the same number of values",
+        ),
+        (",x,y\n0,,1\n", {}, "f.csv has no value in channel x: expected at least one; leave out the series or the"),
+        ("2024-01-01\n2024-01-02\n", {}, "f.csv has no channel: expected a column of numbers besides an index and"),
+        ("x\n1\n", {"skip": ("x",)}, "f.csv has no channel"),
+        (
+            "x,y\n1,2\n",
+            {"skip": ("z",)},
+            "f.csv has no column z: expected a name, or a number from 1 to 2; it has",
+        ),
+        (
+            "1,2\n",
+            {"skip": ("3",)},
+            "f.csv has no column 3: expected a name, or a number from 1 to 2; it has 2",
+        ),
+        ("x,x\n1,2\n", {"skip": ("x",)}, "f.csv has two columns x: expected a name, or a number from 1 to 2"),
+        (
+            "i,x\n1,2\n,3\n",
+            {"id": "i"},
+            "f.csv, line 3 has no value in column i, which --id names: expected the name",
+        ),
+        (LONG, {"id": "t", "label": "kind"}, "f.csv, t 2 has the labels run and walk: expected one for a series"),
+        (
+            LONG,
+            {"time": "t", "skip": ("sensor", "kind")},
+            "f.csv, line 4: the time 1 is also in line 3: expected different times in a series; remove a row, or give",
+        ),
+        ("t,x\n1,2\nx,3\n", {"time": "t"}, "f.csv, line 3: 'x' is not a time like the others: expected all numbers or"),
+        ("t,x\n1,2\n2024-01-01,3\n", {"time": "t"}, "f.csv, line 3: '2024-01-01' is not a time like the others"),
+        ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
+        ("t,x\n01/02/2024,2\n", {"time": "t"}, "f.csv, line 2: '01/02/2024' is not a time like the others"),
+        (
+            "x" * 200_000,
+            {},
+            "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is",
+        ),
+    ],
+)
+def test_bad_files_get_one_line(content: str, columns: dict[str, str], words: str) -> None:
+    with one_line(DataError, words):
+        read(content, Columns(**columns))  # type: ignore[arg-type]
+
+
+def test_bad_options_get_one_line() -> None:
+    with one_line(SettingsError, "--decimal is x: expected . or ,"):
+        Columns(decimal="x")
+    Path("f.ts").write_text("@classLabel true\n@data\n1:a\n")
+    np.save("f.npy", np.ones((2, 1)))
+    for name in ("f.ts", "f.npy"):
+        with one_line(DataError, f"{name} has no columns to choose: expected a .csv file with --id, --time, --label"):
+            read_path(Path(name), Columns(id="x"))
+
+
+def test_channels_with_other_names_get_one_line() -> None:
+    xy, yx, unnamed = (read(f"{header}1,2\n")[0] for header in ("x,y\n", "x,z\n", ""))
+    assert check_channels([xy, unnamed, xy]) == 2
+    with one_line(DataError, "f.csv has the channel z, but f.csv has y there: expected the same names in the same"):
+        check_channels([xy, yx])
+
+
+def test_more_channels_than_a_checkpoint_may_have_get_one_line() -> None:
+    series = Series(np.zeros((1, 2**20 + 1)), "a", "f.npy")
+    with one_line(DataError, "f.npy has 1,048,577 channels: expected at most 1,048,576; if the file is transposed"):
+        check_channels([series])

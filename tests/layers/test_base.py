@@ -1,0 +1,74 @@
+"""What every layer shares: how it is shown, its parameters by name, and parameters that were replaced."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests import standin
+from tests.errors import one_line
+from xrnn import GRU, LSTM, SGD, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack
+from xrnn.backend import Backend
+from xrnn.ops.cells.lstm import LSTMCell
+
+
+def test_a_layer_shows_its_sizes(backend: Backend) -> None:
+    lstm = LSTM.init(3, 8, backend=backend)
+    shown = f"LSTM(3 → 8, 384 parameters, float32, {backend.name})"
+    assert repr(lstm) == shown
+    assert repr(Linear.init(30, 50, dtype="float64", backend=backend)) == (
+        f"Linear(30 → 50, 1,550 parameters, float64, {backend.name})"
+    )
+    assert repr(Embedding.init(10, 3, backend=backend)) == f"Embedding(10 → 3, 30 parameters, float32, {backend.name})"
+    assert repr(Dropout(0.5, seed=3)) == "Dropout(0.5, seed=3, layer=0)"
+    assert repr(Stack([lstm, LSTM.init(8, 2, backend=backend)])).startswith(f"Stack({shown}, LSTM(8 → 2, ")
+    halves = Bidirectional.init(GRU, 3, 8, backend=backend)
+    assert repr(halves) == f"Bidirectional({halves.layers[0]!r}, {halves.layers[1]!r})"
+
+
+def test_parameters_by_name(backend: Backend) -> None:
+    linear = Linear.init(2, 3, rng=0, backend=backend)
+    assert linear.W is linear.params[0]
+    assert linear.b is linear.params[1]
+    linear.W -= 1  # in place: the same array is assigned
+    assert linear.W is linear.params[0]
+    with one_line(AttributeError, "W of this Linear can't be replaced", "use layer.W[...] = …"):
+        linear.W = linear.W + 1
+    for layer in (LSTM.init(2, 3, backend=backend), Recurrent.init(LSTMCell(), 2, 3, backend=backend)):
+        assert [layer.Wx, layer.Wh, layer.b] == layer.params
+    for again in (copy.deepcopy(linear), pickle.loads(pickle.dumps(linear))):
+        assert_array_equal(backend.to_numpy(again.W), backend.to_numpy(linear.W))
+    with pytest.raises(AttributeError, match="'Linear' object has no attribute 'Wx'"):
+        linear.Wx  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_replaced_parameter(backend: Backend) -> None:
+    xp, other = backend.xp, standin if backend.name == "numpy" else np
+    cases: list[tuple[Any, Any]] = [
+        (Linear.init(2, 3, backend=backend), xp.ones((4, 2), "float32")),
+        (Embedding.init(5, 3, backend=backend), xp.zeros(4, "int64")),
+    ]
+    for layer, x in cases:
+        shape, title = layer.params[0].shape, layer.title
+        with one_line(ValueError, "W has shape (7, 9)", f"this {title} expects {shape}", "make another layer"):
+            layer.params[0] = xp.zeros((7, 9), "float32")
+            layer.forward(x)
+        with one_line(TypeError, "W has dtype float64", f"this {title} computes in float32", "W.astype('float32')"):
+            layer.params[0] = xp.zeros(shape)
+            layer(x)
+        with one_line(TypeError, "W is a", f"this {title} is on the {backend.name} backend", "xrnn.asarray(W,"):
+            layer.params[0] = other.zeros(shape, "float32")
+            layer(x)
+        with one_line(TypeError, "W is a list", "use xrnn.asarray(W)"):
+            layer.params[0] = [[1.0]]
+            layer(x)
+        layer.params[0] = xp.ones(shape, "float32")
+        y = layer.forward(x)
+        assert_array_equal(backend.to_numpy(y), np.full((4, 3), 2 if title == "Linear" else 1))
+        layer.backward(y)
+        SGD([layer]).step()

@@ -1,0 +1,125 @@
+"""Layers on the same arrays: an update through one of them is noticed by all of them."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from xrnn import EMA, GRU, LSTM, RNN, SGD, Adam, Bidirectional, Embedding, Linear
+from xrnn.backend import Backend
+from xrnn.sharing import _users
+
+D, H = 2, 3
+MAKE: dict[str, Callable[[Backend], Any]] = {
+    "RNN": lambda backend: RNN.init(D, H, rng=0, backend=backend),
+    "LSTM": lambda backend: LSTM.init(D, H, rng=0, backend=backend),
+    "GRU": lambda backend: GRU.init(D, H, rng=0, backend=backend),
+    "Linear": lambda backend: Linear.init(D, H, rng=0, backend=backend),
+}
+CHANGED = "have been updated since that forward"
+
+
+def backward(layer: Any, y: Any) -> None:
+    layer.backward(y[0] if isinstance(y, tuple) else y)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_backward_after_an_update_through_another_layer(backend: Backend, kind: str) -> None:
+    one = MAKE[kind](backend)
+    other = type(one)(*one.params)
+    x = backend.xp.ones((4, 1, D), "float32")
+    y = one.forward(x)
+    SGD([other]).step()
+    with one_line(RuntimeError, CHANGED, "call backward before the update, or forward again"):
+        backward(one, y)
+    backward(one, one.forward(x))
+
+
+def test_one_shared_array_is_enough_and_a_view_counts(backend: Backend) -> None:
+    first = Linear.init(D, H, rng=0, backend=backend)
+    second = Linear(first.params[0][:], backend.xp.zeros(H, "float32"))
+    y = first.forward(backend.xp.ones((4, D), "float32"))
+    optimizer = SGD([second])
+    third = Linear(*second.params)  # made after the optimizer
+    third_y = third.forward(backend.xp.ones((4, D), "float32"))
+    optimizer.step()
+    for layer, dy in ((first, y), (third, third_y)):
+        with one_line(RuntimeError, CHANGED):
+            layer.backward(dy)
+
+
+def test_layers_on_arrays_of_their_own_do_not_notice(backend: Backend) -> None:
+    one, other = (Linear.init(D, H, rng=0, backend=backend) for _ in range(2))
+    y = one.forward(backend.xp.ones((4, D), "float32"))
+    SGD([other]).step()
+    one.backward(y)
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_an_optimizer_refuses_an_array_of_two_layers(backend: Backend, make: Callable[..., Any]) -> None:
+    one = RNN.init(D, H, rng=0, backend=backend)
+    remedy = "list one of the layers, and add the gradients of the other"
+    with one_line(ValueError, "params[0] of layers[2] is an array of layers[0] too", remedy):
+        make([one, Linear.init(D, H, backend=backend), RNN(*one.params)])
+    with one_line(ValueError, "params[3] of layers[1] is an array of layers[0] too", remedy):
+        make([one, Bidirectional(RNN.init(D, H, backend=backend), RNN(*one.params, reverse=True))])
+    embedding = Embedding.init(5, D, rng=0, backend=backend)
+    with one_line(ValueError, "params[0] of layers[1] is an array of layers[0] too", remedy):
+        make([embedding, Linear(embedding.params[0].T, backend.xp.zeros(5, "float32"))])
+
+
+def test_neighbours_in_one_buffer_are_different_arrays(backend: Backend) -> None:
+    buffer = backend.xp.zeros((D, 2 * H), "float32")
+    b = [backend.xp.zeros(H, "float32") for _ in range(2)]
+    SGD([Linear(buffer[:, :H], b[0]), Linear(buffer[:, H:], b[1])])
+    empty = [Linear(backend.xp.zeros((0, H), "float32"), b) for b in b]
+    SGD(empty)
+
+
+@pytest.mark.parametrize("through", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_copies_share_among_themselves(through: Callable[[Any], Any]) -> None:
+    layer = Linear.init(D, H, rng=0, backend="numpy")
+    copied, optimizer = through((layer, SGD([layer])))
+    x = np.ones((4, D), "float32")
+    y, of_copy = layer.forward(x), copied.forward(x)
+    optimizer.step()
+    layer.backward(y)
+    with one_line(RuntimeError, CHANGED):
+        copied.backward(of_copy)
+
+
+def test_a_replaced_parameter_is_watched_too() -> None:
+    one, other = (Linear.init(D, H, rng=0, backend="numpy") for _ in range(2))
+    one.params[0] = other.params[0]
+    y = one.forward(np.ones((4, D), "float32"))
+    SGD([other]).step()
+    with one_line(RuntimeError, CHANGED):
+        one.backward(y)
+
+
+def test_averaged_weights_end_an_earlier_forward(backend: Backend) -> None:
+    layer = Linear.init(D, H, rng=0, backend=backend)
+    average = EMA([layer])
+    average.update()
+    y = layer.forward(backend.xp.ones((4, D), "float32"))
+    with average.applied(), one_line(RuntimeError, CHANGED):
+        layer.backward(y)
+
+
+def test_nothing_stays_of_layers_that_are_gone() -> None:
+    layer = Linear.init(D, H, rng=0, backend="numpy")
+    gc.collect()
+    before = len(_users)
+    for _ in range(10):
+        Linear(*layer.params)
+        Linear.init(D, H, rng=0, backend="numpy")
+    gc.collect()
+    assert len(_users) == before
+    assert len(layer._users[0].layers) <= 2
