@@ -119,7 +119,8 @@ class CupyBackend(Backend):
         request = Request(kernel, backward, np.dtype(dtype).name, T, N, D, H)
         device = self.launcher.device()
         chosen, (unlimited, *_) = choose(device, request), candidates(device, request)
-        reasons, all_final = [], True
+        reasons: list[str] = []
+        all_final = True
         for candidate in dict.fromkeys((chosen, unlimited)):
             if candidate.form == "plain":
                 break

@@ -20,6 +20,7 @@ typedef CELL<Real> TheCell;
 constexpr int kPre = TheCell::PRE, kStates = TheCell::STATES;
 constexpr int kFed = sizeof(TheCell::FROM_H) / sizeof(int);  // parts of Wh
 constexpr int kFirstFed = TheCell::FROM_H[0];                // they feed neighbouring blocks of z, from this one on
+constexpr bool kLeaks = TheCell::OWN > 0;                    // the only parameter that a cell may have of its own
 constexpr int kVector = 16 / sizeof(Real);
 
 struct alignas(16) Vector {
@@ -48,7 +49,7 @@ struct Forward {
     XRNN_INLINE size_t step() const { return static_cast<size_t>(N) * H; }
     XRNN_INLINE size_t before(int i) const { return (t(i) + !!reverse) * step(); }
     XRNN_INLINE size_t after(int i) const { return (t(i) + !reverse) * step(); }
-    XRNN_INLINE Real leak(int unit) const { return TheCell::LEAKS && leaks ? leaks[unit] : leak_of_all; }
+    XRNN_INLINE Real leak(int unit) const { return kLeaks ? (leaks ? leaks[unit] : leak_of_all) : Real(0); }
     XRNN_INLINE Real* gates(int i, int row, int unit) const {
         return z + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
     }
@@ -84,7 +85,7 @@ struct Forward {
         Real next[kStates];
 #pragma unroll
         for (int g = 0; g < kFed; ++g) in.z[kFirstFed + g] += sum(g);
-        TheCell::step(in.z, states, next, leak);
+        TheCell::step(in.z, states, next, &leak);
         if (!in.idle) {
 #pragma unroll
             for (int k = 0; k < kStates; ++k) states[k] = next[k];
@@ -107,7 +108,7 @@ struct Backward {
 
     XRNN_INLINE int t(int i) const { return reverse ? i : T - 1 - i; }
     XRNN_INLINE size_t step() const { return static_cast<size_t>(N) * H; }
-    XRNN_INLINE Real leak(int unit) const { return TheCell::LEAKS && leaks ? leaks[unit] : leak_of_all; }
+    XRNN_INLINE Real leak(int unit) const { return kLeaks ? (leaks ? leaks[unit] : leak_of_all) : Real(0); }
     XRNN_INLINE Real* gates(int i, int row, int unit) const {
         return dz + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
     }
@@ -154,7 +155,7 @@ struct Backward {
         Real dafter[kStates], dbefore[kStates] = {};
 #pragma unroll
         for (int k = 0; k < kStates; ++k) dafter[k] = in.above[k] + carry[k];
-        TheCell::gradient(dafter, in.before, in.after, in.z, leak, d, dbefore);
+        TheCell::gradient(dafter, in.before, in.after, in.z, &leak, d, dbefore);
 #pragma unroll
         for (int g = 0; g < kPre; ++g) d[g] = in.idle ? Real(0) : d[g];
 #pragma unroll

@@ -25,7 +25,9 @@ class CellKernel:
     cycles: int  # clock cycles of a step's elementwise part beyond the Elman cell's, estimated
 
 
-_ELMAN: Final = {phi: CellKernel("rnn", f"{phi.title()}Elman", "elman.h", 1, 1, 1, False, 0) for phi in ("tanh", "relu")}
+_ELMAN: Final = {
+    phi: CellKernel("rnn", f"{phi.title()}Elman", "elman.h", 1, 1, 1, False, 0) for phi in ("tanh", "relu")
+}
 _LEAKY: Final = {
     phi: CellKernel("leak", f"Leaky{phi.title()}Elman", "elman.h", 1, 1, 1, True, 20) for phi in ("tanh", "relu")
 }

@@ -7,6 +7,7 @@ here needs CuPy or a GPU. T time steps, N batch, D input size, H hidden size.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +23,16 @@ Form: TypeAlias = Literal["plain", "stepwise", "one-block", "group", "group-part
 # make sure that none spills registers (tests/cuda/test_resources.py).
 THREADS: Final = 256  # of a block, at most: a thread may then have 255 registers
 ROWS: Final = {"float32": (1, 2, 4), "float64": (1, 2)}  # batch rows of a tile
-HELD: Final[dict[Form, tuple[int, ...]]] = {"one-block": (8, 16, 32), "group": (16, 32), "group-partial": (16, 32)}  # weight rows in registers
-LOADS: Final[dict[Form, int]] = {"one-block": 4, "group": 4, "group-partial": 8}  # requests that a thread has under way (exchange.cu)
+HELD: Final[dict[Form, tuple[int, ...]]] = {
+    "one-block": (8, 16, 32),
+    "group": (16, 32),
+    "group-partial": (16, 32),
+}  # weight rows in registers
+LOADS: Final[dict[Form, int]] = {
+    "one-block": 4,
+    "group": 4,
+    "group-partial": 8,
+}  # requests that a thread has under way (exchange.cu)
 VECTOR_BYTES: Final = 16  # the columns of a thread
 MAX_SIZE: Final = 2**30  # of T, N and H: the kernels count them, and a little beyond, in 32 bits
 MAX_PARTIAL_H: Final = 1024  # group-partial: a block computes all H columns
@@ -34,7 +43,7 @@ EXCHANGE: Final = 0.7e-6  # from a write in one block to its arrival in another,
 ROUND_TRIP: Final = 0.35e-6  # a read from L2
 TILE_GAP: Final = 0.1e-6  # group-partial: between two tiles of a step, whose sums have arrived
 HOST_STEP: Final = 12e-6  # stepwise: a product and a kernel, launched from Python
-DEVICE_STEP: Final = 5e-6  # stepwise: the shortest time that the device needs for the two
+DEVICE_STEP: Final = 2.5e-6  # stepwise: the kernel on the device, beside the product
 LAUNCH: Final = 8e-6  # a kernel, launched from Python
 WEIGHTS_BANDWIDTH: Final = 100e9  # bytes a second at which one block reads Wh in the beginning
 STEP_CYCLES: Final = 300  # two barriers of a block, the nonlinearity, and filling the pipelines
@@ -194,7 +203,9 @@ def _groups(device: Device, r: Request, form: Form, product: float) -> Iterator[
             layout = _best_layout(device, r, form, units, rows)
             if layout is None or (form == "group-partial" and 8 * r.N * S * r.H > MAX_PARTIAL_BYTES):
                 continue
-            tile = (_tile_cycles(device, r, form, layout) + _bring_cycles(device, r, form, layout, S * G)) / device.clock
+            tile = (
+                _tile_cycles(device, r, form, layout) + _bring_cycles(device, r, form, layout, S * G)
+            ) / device.clock
             gap = TILE_GAP if form == "group-partial" else ROUND_TRIP
             # The first tile of a step waits for the others' last step; the rest has arrived in the meantime.
             step = EXCHANGE + tile + (math.ceil(share / rows) - 1) * (gap + tile)
@@ -214,7 +225,8 @@ def _best_layout(device: Device, r: Request, form: Form, units: int, rows: int) 
         return None
     share = r.vector * math.ceil(K / slices / r.vector)
     # The most rows in registers come first: of layouts that take as long, the first is taken.
-    layouts = (layout(r, form, units, rows, held, max(share, held)) for held in sorted(HELD[form], reverse=True))
+    helds = sorted((held for of_tile, held in tiles(form, r.dtype) if of_tile == rows), reverse=True)
+    layouts = (layout(r, form, units, rows, held, max(share, held)) for held in helds)
     fitting = [one for one in layouts if one is not None and one.shared_bytes <= device.shared_bytes]
     return min(fitting, default=None, key=lambda one: _tile_cycles(device, r, form, one))
 
@@ -238,9 +250,18 @@ def layout(r: Request, form: Form, units: int, rows: int, held: int, share: int)
     return Layout(rows, held, units, column_threads, share, pitch, threads, shared_bytes)
 
 
+def tiles(form: Form, dtype: str) -> list[tuple[int, int]]:
+    """The pairs of ROWS and HELD that kernels are compiled for."""
+    pairs = itertools.product(ROWS[dtype], HELD[form])
+    # One block with four rows and 32 held is never the fastest: a block with so few slices has too few threads.
+    return [(rows, held) for rows, held in pairs if form != "one-block" or rows * held <= 64]
+
+
 def max_outputs(cell: CellKernel, form: Form, rows: int) -> int:
-    """The (row, unit) pairs of a tile that one thread computes a step for: cells with one part of Wh have registers for
-    two."""
+    """The (row, unit) pairs of a tile that one thread computes a step for.
+
+    Cells with one part of Wh have registers for two. They need them: else a block with many units would have few rows.
+    """
     return 2 if cell.fed == 1 and form != "group-partial" and rows > 1 else 1
 
 
@@ -262,7 +283,7 @@ def _tile_cycles(device: Device, r: Request, form: Form, layout: Layout) -> floa
 def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks: int) -> float:
     """Clock cycles to read a tile's operands from L2, the first of which have just arrived. All blocks read at once."""
     rate = min(L2_BYTES_PER_CYCLE, L2_BANDWIDTH / device.clock / blocks)
-    K, columns = r.weights(form, layout.units)
+    K, _ = r.weights(form, layout.units)
     if form == "group-partial":
         size = layout.rows * r.H * r.itemsize
         trips = math.ceil(layout.rows * r.H / (LOADS[form] * layout.threads))

@@ -12,8 +12,7 @@ group(const Real* W, BACKWARD_PARAMETERS, int units, int column_threads, int sli
     units = min(units, H - first);
     const int own = units;
     const size_t stride = static_cast<size_t>(kFed) * H, width = static_cast<size_t>(kPre) * H;
-    Tile tile({kFed * H, own, column_threads, slice, pitch}, shared, [=](int j) { return W + (first + j) * stride; },
-              [](int k) { return k; });
+    Tile tile({kFed * H, own, column_threads, slice, pitch}, shared, [=](int j, int k0) { return W + (first + j) * stride + k0; }, [](int, int k) { return k; });
     const int begin = first_row_of(N, blockIdx.y), end = first_row_of(N, blockIdx.y + 1);
     const bool wide = H % kVector == 0;
     Output out[OUTPUTS];
@@ -53,7 +52,8 @@ group(const Real* W, BACKWARD_PARAMETERS, int units, int column_threads, int sli
                         const int row = begin + owed / own, unit = first + owed % own;
                         for (int g = 0; g < kPre && i < T; ++g)
                             publish(run.gates(i, row, unit) + static_cast<size_t>(g) * H, nan());
-                        const Real lost[kStates] = {nan()};
+                        Real lost[kStates];
+                        for (Real& each : lost) each = nan();
                         if (i == T) run.store_carry(i, row, unit, lost);
                     }
                 return;

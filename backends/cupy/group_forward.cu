@@ -14,8 +14,8 @@ group(const Real* W, FORWARD_PARAMETERS, int units, int column_threads, int slic
     const int own = units;
     const size_t stride = static_cast<size_t>(kFed) * H;
     Tile tile({H, kFed * own, column_threads, slice, pitch}, shared,
-              [=](int j) { return W + static_cast<size_t>(j / own) * H + first + j % own; },
-              [=](int k) { return k * stride; });
+              [=](int j, int k0) { return W + k0 * stride + static_cast<size_t>(j / own) * H + first + j % own; },
+              [=](int, int k) { return k * stride; });
     const int begin = first_row_of(N, blockIdx.y), end = first_row_of(N, blockIdx.y + 1);
     const bool wide_slots = H % kVector == 0, wide_given = wide_slots && reinterpret_cast<size_t>(h_given) % 16 == 0;
     Output out[OUTPUTS];

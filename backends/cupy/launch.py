@@ -100,10 +100,10 @@ def variants() -> Iterator[Variant]:
     """Every variant that the selection can ask for, of one cell for each name (cells.py)."""
     for cell, dtype, backward in itertools.product(NAMED.values(), choice.ROWS, (False, True)):
         yield Variant(cell, "stepwise", backward, dtype)
-        for form, held_counts in choice.HELD.items():
+        for form in choice.HELD:
             if form == "group-partial" and not (backward and cell.fed > 1 and dtype == "float32"):
                 continue
-            for rows, held in itertools.product(choice.ROWS[dtype], held_counts):
+            for rows, held in choice.tiles(form, dtype):
                 yield Variant(cell, form, backward, dtype, rows, held)
 
 

@@ -8,8 +8,7 @@ one_block(const Real* W, BACKWARD_PARAMETERS, int column_threads, int slice, int
     SHARED_MEMORY(shared);
     const Backward run{BACKWARD_ARGUMENTS};
     const size_t stride = static_cast<size_t>(kFed) * H;
-    Tile tile({kFed * H, H, column_threads, slice, pitch}, shared, [=](int j) { return W + j * stride; },
-              [](int k) { return k; });
+    Tile tile({kFed * H, H, column_threads, slice, pitch}, shared, [=](int j, int k0) { return W + j * stride + k0; }, [](int, int k) { return k; });
     const int first_row = blockIdx.x * ROWS, rows = min(ROWS, N - first_row);
     Output out[OUTPUTS];
     Real carry[OUTPUTS][kStates] = {}, leak[OUTPUTS] = {};

@@ -7,8 +7,7 @@ one_block(const Real* W, FORWARD_PARAMETERS, int column_threads, int slice, int 
     SHARED_MEMORY(shared);
     const Forward run{FORWARD_ARGUMENTS};
     const size_t stride = static_cast<size_t>(kFed) * H;
-    Tile tile({H, kFed * H, column_threads, slice, pitch}, shared, [=](int j) { return W + j; },
-              [=](int k) { return k * stride; });
+    Tile tile({H, kFed * H, column_threads, slice, pitch}, shared, [=](int j, int k0) { return W + k0 * stride + j; }, [=](int, int k) { return k * stride; });
     const int first_row = blockIdx.x * ROWS, rows = min(ROWS, N - first_row);
     Output out[OUTPUTS];
     Real states[OUTPUTS][kStates] = {}, leak[OUTPUTS] = {};

@@ -26,8 +26,8 @@ partial(const Real* W, BACKWARD_PARAMETERS, int units, int column_threads, int s
     const int S = gridDim.x, first = blockIdx.x * units, outputs = ROWS * units;
     const int own = min(units, H - first);
     const size_t stride = static_cast<size_t>(kFed) * H;
-    Tile tile({kFed * own, H, column_threads, slice, pitch}, shared, [=](int j) { return W + j * stride + first; },
-              [=](int k) { return static_cast<size_t>(k / own) * H + k % own; });
+    Tile tile({kFed * own, H, column_threads, slice, pitch}, shared, [=](int j, int) { return W + j * stride + first; },
+              [=](int k0, int k) { return static_cast<size_t>((k0 + k) / own) * H + (k0 + k) % own; });
     // Several threads add for an output: helper h adds the partial sums h, h + helpers, …
     Real* const gathered = tile.remaining;  // (helpers, outputs)
     const int helpers = blockDim.x / outputs, helper = threadIdx.x / outputs, out = threadIdx.x % outputs;
@@ -83,7 +83,8 @@ partial(const Real* W, BACKWARD_PARAMETERS, int units, int column_threads, int s
                         const int row = begin + owed / own, unit = first + owed % own;
                         for (int g = 0; g < kPre && i < T; ++g)
                             run.gates(i, row, unit)[static_cast<size_t>(g) * H] = nan();
-                        const Real lost[kStates] = {nan()};
+                        Real lost[kStates];
+                        for (Real& each : lost) each = nan();
                         if (i == T) run.store_carry(i, row, unit, lost);
                     }
                 return;

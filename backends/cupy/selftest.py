@@ -134,7 +134,7 @@ class SelfTest:
     def _run(
         self, candidate: Candidate, variant: Variant, cell: Cell, plain: Any, dstates: list[Array]
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """The plain form's results and the kernel's. Both backwards follow the plain forward: at 0 relu's slope jumps."""
+        """The plain form's results, and the kernel's. Both backwards follow the plain form's forward."""
         xp, launcher, inputs = self._backend.xp, self._launcher, plain.inputs
         if not variant.backward:
             trace = launcher.forward(candidate, variant.cell, cell, inputs, True, SELF_TEST)

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from unittest import mock
 
-from xrnn.backends.cupy.choice import ROWS
+from xrnn.backends.cupy.choice import tiles
 from xrnn.backends.cupy.launch import Variant, variants
 
 ARCHITECTURES = ("80", "90", "100")
@@ -167,7 +167,7 @@ def compiled_variants() -> Iterator[tuple[Variant, str]]:
 
 def is_largest(variant: Variant) -> bool:
     """Whether the variant has the most registers to fill of its cell, form, direction and dtype."""
-    return variant.form == "stepwise" or (variant.rows == ROWS[variant.dtype][-1] and variant.held == 32)
+    return variant.form == "stepwise" or (variant.rows, variant.held) == tiles(variant.form, variant.dtype)[-1]
 
 
 def table() -> Iterator[str]:

@@ -125,7 +125,9 @@ def draw(variant: Variant, p: Problem) -> reference.Problem:
     if p.spoil is not None:
         dh = drawn.dstates[0]
         assert dh is not None
-        spoilt = {"x": drawn.x[1, 1], "h_prev": drawn.initial[0][1], "dh": dh[1, 1], "Wh": drawn.weights[1][:1, :1]}[p.spoilt]
+        spoilt = {"x": drawn.x[1, 1], "h_prev": drawn.initial[0][1], "dh": dh[1, 1], "Wh": drawn.weights[1][:1, :1]}[
+            p.spoilt
+        ]
         if p.spoil == "all bits set":
             spoilt.view(f"int{8 * spoilt.itemsize}")[...] = -1  # as an integer: a conversion would lose bits
         else:
@@ -146,10 +148,13 @@ def run(
     together show each element of dz, and the gradients of the initial states."""
     p, drawn, launcher = problem, draw(variant, problem), Launcher(standin)
     cell = make_cell(variant.cell.template, p.H, variant.dtype)
-    x, lengths, *weights = (None if a is None else standin.asarray(a) for a in (drawn.x, drawn.lengths, *drawn.weights))
+    arrays: list[Any] = [None if a is None else standin.asarray(a) for a in (drawn.lengths, drawn.x, *drawn.weights)]
+    lengths, x, Wx, Wh, b = arrays
     initial = [standin.asarray(state) if p.given else None for state in drawn.initial]
-    inputs = Inputs(x, *weights, initial, lengths, p.reverse)
-    candidate, solution = candidate_of(variant, p), reference.solve(drawn)
+    inputs = Inputs(x, Wx, Wh, b, initial, lengths, p.reverse)
+    candidate = candidate_of(variant, p)
+    with np.errstate(invalid="ignore"):
+        solution = reference.solve(drawn)
     plain = recurrence.forward(standin, _matmul_add, cell, inputs, True)
     compiler = functools.partial(_compile, seed=seed, sanitizer=sanitizer, edit=edit)
     with mock.patch.object(raw, "compiler", compiler), mock.patch.object(launch, "PATIENCE", p.patience):
@@ -164,7 +169,7 @@ def run(
         else:
             dstates = [None if d is None else standin.asarray(d) for d in drawn.dstates]
             dz, dinitial = launcher.backward(candidate, variant.cell, cell, plain, dstates)
-            grads = [standin.empty_like(w) for w in weights]
+            grads = [standin.empty_like(w) for w in (Wx, Wh, b)]
             dx = recurrence.products(standin, cell, plain, dz, grads)
             names = [*drawn.gradient_names, "dz"]
             found = {name: _host(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}
