@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Install xrnn in every way there is and train a step with each: one line a way, with its time.
+"""Install xrnn in every supported way and train one step with each; prints a line for each way, with its time.
 
-Arguments name some of the ways, as in `editable wheel`. What is packed is the last commit. Everything lies in a
-temporary folder, removed at the end; the pip that made this environment may fetch the dependencies. Python 3.11 or
-newer, git, make and a C++ compiler are needed.
+Arguments select ways, as in `editable wheel`. It installs the last commit, in a temporary folder that it removes at the
+end. pip downloads the dependencies. Needs Python 3.11 or newer, git, make and a C++ compiler.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KERNELS = {"XRNN_REQUIRE_KERNELS": "1"}
-# Compiled without optimization, in seconds: the ways differ in what is packed and built, not in how fast it runs.
+# Compiled without optimization, which takes seconds: these checks are about packaging, not about speed.
 QUICK_KERNELS = {**KERNELS, "SKBUILD_CMAKE_BUILD_TYPE": "Debug"}
 
 
 def run(*command: object, cwd: Path, env: Mapping[str, str]) -> str:
-    """What the command prints. Raises CalledProcessError, with it, where the command fails."""
+    """The output of the command. Raises CalledProcessError, with the output, if the command fails."""
     words = [str(word) for word in command]
     done = subprocess.run(words, cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
@@ -42,7 +41,7 @@ class Environment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.python = folder / "bin" / "python"
-        # Nothing of ours is inherited: neither the checkout on the path nor what this run requires.
+        # Without this run's own settings: the checkout on the path, and XRNN_REQUIRE_KERNELS.
         self.variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("XRNN_")}
         run(sys.executable, "-m", "venv", folder, cwd=folder.parent, env=self.variables)
 
@@ -51,7 +50,7 @@ class Environment:
         return run(*command, cwd=self.folder, env=self.variables | variables)
 
     def train(self, **variables: str) -> Path:
-        """Train a step away from the checkout → the folder that xrnn was imported from."""
+        """Train one step outside the checkout → the folder that xrnn was imported from."""
         command = (self.python, HERE / "training_step.py")
         return Path(run(*command, cwd=self.folder, env=self.variables | variables).splitlines()[-1])
 
@@ -60,7 +59,7 @@ class Environment:
 
 
 class Packaging:
-    """The ways to install, each a method; `work` is an empty folder for them."""
+    """One method for each way to install; they work in the empty folder `work`."""
 
     def __init__(self, work: Path) -> None:
         self.work = work
@@ -68,7 +67,7 @@ class Packaging:
         self._packing = threading.Lock()
 
     def sdist(self) -> Path:
-        """The source distribution, packed at the first call."""
+        """The source distribution, created by the first call."""
         with self._packing:
             if not [*self.work.glob("*.tar.gz")]:
                 environment = self.environment("build")
@@ -87,7 +86,7 @@ class Packaging:
         return Environment(self.work / f"env-{name}")
 
     def bare_checkout(self) -> None:
-        """NumPy, a checkout on PYTHONPATH and nothing installed: the plain forms."""
+        """NumPy and a checkout on PYTHONPATH, without installation: the plain forms."""
         environment = self.environment("checkout")
         environment.pip("install", "numpy")
         assert environment.train(PYTHONPATH=str(self.checkout)) == self.checkout / "xrnn"
@@ -97,8 +96,15 @@ class Packaging:
         self.check_editable(self.environment("editable"), self.checkout, **QUICK_KERNELS)
 
     def wheel(self) -> None:
-        """A wheel, installed away from the checkout; optimized, as those that are published."""
+        """A wheel, installed outside the checkout; optimized like the published wheels."""
         self.check_wheel("wheel", self.checkout, **KERNELS)
+
+    def git_url(self) -> None:
+        """pip install git+URL."""
+        environment = self.environment("git-url")
+        environment.pip("install", f"git+{self.checkout.as_uri()}", **QUICK_KERNELS)
+        assert environment.folder in environment.train().parents
+        assert "not built" not in environment.info(), environment.info()
 
     def source_distribution(self) -> None:
         """An sdist without links, and the wheel from it."""
@@ -115,7 +121,7 @@ class Packaging:
         self.check_editable(self.environment("without-links-editable"), clone, **QUICK_KERNELS)
 
     def no_compiler(self) -> None:
-        """No compiler: the plain forms, said by `xrnn info`; an error where the kernels are required."""
+        """No compiler: `xrnn info` reports the plain forms; if the kernels are required, it is an error."""
         environment = self.environment("no-compiler")
         missing = {"PATH": str(environment.folder / "bin"), "CC": "false", "CXX": "false"}
         environment.pip("install", self.sdist(), **missing)
@@ -135,9 +141,9 @@ class Packaging:
         assert (clone / "char-lm.safetensors").exists()
 
     def read_only_source(self) -> None:
-        """A wheel from a source and `make VENV=elsewhere` in it, neither of which writes there."""
+        """A wheel from a read-only source, and `make VENV=elsewhere` in it: neither writes into the source."""
         source, elsewhere = self.clone("read-only"), self.work / "env-of-make"
-        run("chmod", "-R", "a-w", source, cwd=self.work, env=os.environ)  # root may write all the same: looked at below
+        run("chmod", "-R", "a-w", source, cwd=self.work, env=os.environ)  # root can still write: checked below
         try:
             self.check_wheel("read-only", source, **QUICK_KERNELS)
             variables = {name: os.environ[name] for name in ("HOME", "PATH")}
@@ -186,6 +192,7 @@ def main() -> None:
             packaging.bare_checkout,
             packaging.editable,
             packaging.wheel,
+            packaging.git_url,
             packaging.source_distribution,
             packaging.clone_without_links,
             packaging.read_only_source,
@@ -196,7 +203,7 @@ def main() -> None:
         if unknown := set(sys.argv[1:]) - names:
             sys.exit(f"unknown: {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(names))}")
         chosen = [way for way in ways if not sys.argv[1:] or way.__name__ in sys.argv[1:]]
-        # Two at once: pip works in one thread, and waits for the network.
+        # Two at once: pip uses one thread, and waits for the network.
         with ThreadPoolExecutor(2) as pool:
             try:
                 for way, seconds in zip(chosen, pool.map(duration, chosen), strict=True):

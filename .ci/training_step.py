@@ -1,4 +1,4 @@
-"""One small training step on whichever xrnn is imported; prints where it lies. Fails if the loss does not fall."""
+"""One small training step with the imported xrnn; prints its folder. Fails if the loss does not decrease."""
 
 import os
 

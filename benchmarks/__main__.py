@@ -1,4 +1,4 @@
-"""Measure everything and render it: `python -m benchmarks [--quick] [--out FOLDER]`, what `make bench` runs."""
+"""Measure everything, print the tables and draw the pictures: `python -m benchmarks [--quick] [--out FOLDER]`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.worker import environment
+from benchmarks.processes import environment
 
 
 def commands(out: Path, threads: int, quick: bool) -> list[list[str]]:
-    """The arguments of Python, one list a command; the comparison goes first, while the machine is coolest."""
+    """The arguments of Python, a list for each command. The comparison comes first, while the machine is coolest."""
     common = ["--out", str(out), "--threads", str(threads)]
     own = ["pytest", "benchmarks", "-q", "-p", "no:cacheprovider", f"--benchmark-json={out / 'xrnn.json'}"]
     own += ["--benchmark-max-time=0.1", "--benchmark-min-rounds=5", "--benchmark-quiet"]
@@ -36,13 +37,16 @@ def commands(out: Path, threads: int, quick: bool) -> list[list[str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="measure everything and render it")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="measure everything and print it")
     parser.add_argument("--quick", action="store_true", help="a little of each, as a smoke test: half a minute")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
     options.out.mkdir(parents=True, exist_ok=True)
     for command in commands(options.out, options.threads, options.quick):
+        if command[0] == "pytest" and not find_spec("pytest_benchmark"):
+            print("left out pytest benchmarks: pytest-benchmark is not installed. Remedy: pip install -e '.[bench]'")
+            continue
         print(f"\n$ python -m {' '.join(command)}", flush=True)
         start = time.perf_counter()
         subprocess.run([sys.executable, "-m", *command], env=environment(options.threads), check=True)

@@ -1,4 +1,7 @@
-"""How exact each form is: `python -m benchmarks.accuracy`. tanh in ulp over all exponents; long sequences in RMS."""
+"""The rounding errors of each form: `python -m benchmarks.accuracy`.
+
+tanh in ulp, over all exponents; the hidden states of a long sequence, in RMS.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,13 @@ from typing import Any, Final
 
 import mpmath
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 import xrnn
 from benchmarks import machine
 from benchmarks.cases import COMMON, GATES, LAYERS, Case, Problem
+from benchmarks.tables import table, wide_console
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
 
@@ -29,7 +31,7 @@ _FORMS: Final = {"fused": True, "plain": False}
 def tanh_ulp(dtype: str, per_exponent: int) -> float:
     """The largest error of the layer's tanh, in units in the last place, over every exponent, subnormals included.
 
-    The layer computes tanh(x @ 1 + 0 @ 0 + 0), 1 the identity: each product and each sum is exact.
+    The layer computes tanh(x @ I + 0 @ 0 + 0), in which each product and each sum is exact.
     """
     H = 64
     values = _every_exponent(dtype, per_exponent)
@@ -46,21 +48,21 @@ def tanh_ulp(dtype: str, per_exponent: int) -> float:
 
 
 def _every_exponent(dtype: str, per_exponent: int) -> HostArray:
-    """Random numbers of either sign, `per_exponent` of each power of two that `dtype` has."""
+    """Random numbers of both signs, `per_exponent` for each exponent of `dtype`."""
     info = np.finfo(dtype)
     exponents = np.arange(info.minexp - info.nmant, info.maxexp)
     rng = np.random.default_rng(0)
     mantissas = rng.uniform(1, 2, (len(exponents), per_exponent)) * rng.choice((-1, 1), (len(exponents), per_exponent))
-    # A mantissa that rounds up to 2 is infinite at the last exponent: just below it, then.
+    # At the last exponent a mantissa that rounds up to 2 would give infinity.
     values = np.ldexp(np.clip(mantissas, -1.99999, 1.99999), exponents[:, None])
     flat: HostArray = values.astype(dtype).ravel()
     return flat
 
 
 def sequence_rms(cell: str, seed: int) -> dict[str, float]:
-    """By form, the RMS error of h over a long sequence, float32 against float64.
+    """The RMS error of h over a long sequence, float32 against float64, by form.
 
-    The spectral radius of Wh is 0.9; of a cell with gates, that of each gate's columns.
+    Wh has the spectral radius 0.9; in a cell with gates, each gate's columns have it.
     """
     problem = Problem(replace(SEQUENCE, cell=cell), seed)
     for of_gate in np.split(problem.Wh, GATES[cell][0], axis=1):
@@ -106,26 +108,23 @@ def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, A
 
 
 def print_accuracy(results: dict[str, Any], console: Console) -> None:
+    columns = ["", "runs as", "tanh float32, ulp", "tanh float64, ulp", *(f"RMS, {cell}" for cell in results["rms"])]
+    rows = [
+        [
+            form,
+            results["forms"][form],
+            *(f"{ulp[dtype]:.2f}" for dtype in ("float32", "float64")),
+            *(f"{statistics.geometric_mean(by_form[form]):.2e}" for by_form in results["rms"].values()),
+        ]
+        for form, ulp in results["tanh_ulp"].items()
+    ]
     title = f"accuracy against float64; sequence {results['case']}, spectral radius {results['spectral_radius']}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in (
-        "",
-        "runs as",
-        "tanh float32, ulp",
-        "tanh float64, ulp",
-        *(f"RMS, {cell}" for cell in results["rms"]),
-    ):
-        table.add_column(column, justify="left" if column in ("", "runs as") else "right")
-    for form, ulp in results["tanh_ulp"].items():
-        rms = (f"{statistics.geometric_mean(by_form[form]):.2e}" for by_form in results["rms"].values())
-        table.add_row(form, results["forms"][form], f"{ulp['float32']:.2f}", f"{ulp['float64']:.2f}", *rms)
-    console.print(table)
+    console.print(table(title, columns, rows, left=2))
     for cell, by_form in results["rms"].items():
         quotients = [fused / plain for fused, plain in zip(by_form["fused"], by_form["plain"], strict=True)]
         console.print(
             f"{cell}: RMS fused / plain, geometric mean over {len(quotients)} seeds: "
-            f"{statistics.geometric_mean(quotients):.3f} ({min(quotients):.3f}–{max(quotients):.3f})",
-            highlight=False,
+            f"{statistics.geometric_mean(quotients):.3f} ({min(quotients):.3f}–{max(quotients):.3f})"
         )
 
 
@@ -136,10 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
+    machine.print_version()
     with threadpool_limits(options.threads):
         results = measure_accuracy(options.seeds, options.per_exponent, options.threads)
     machine.write(results, options.out / "accuracy.json")
-    print_accuracy(results, Console())
+    print_accuracy(results, wide_console())
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What is left of the speed when others use the machine: `python -m benchmarks.busy`, some four minutes.
+"""The speed on a machine that other processes use: `python -m benchmarks.busy`, some four minutes.
 
-processes   1, 2, 4, 8 processes at once, each training with the threads that it takes by itself: the calls of all of
-            them a second, beside one thread and all threads each, which are held whoever waits, and beside PyTorch
-others      one process beside others that keep one CPU busy, and all
-recovery    how long after the others have gone the calls are as fast as before
+processes   1, 2, 4, 8 processes at once, each with the threads that it takes by itself: calls per second of all of
+            them, beside a fixed number of threads (one, and all CPUs) and beside PyTorch
+others      one process beside processes that keep one CPU busy, or all CPUs
+recovery    the time from the end of the other processes until the calls are fast again
 pause       a call after a pause of 20 ms
-interrupt   how long after a SIGINT in a long call Python raises KeyboardInterrupt
+interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 
 A call is a forward and a backward pass. Settings take turns, in the same processes.
 """
@@ -13,31 +13,30 @@ A call is a forward and a backward pass. Settings take turns, in the same proces
 from __future__ import annotations
 
 import argparse
+import bisect
 import contextlib
 import itertools
-import json
 import os
 import signal
 import statistics
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
-from rich import box
+import numpy as np
 from rich.console import Console
-from rich.table import Table
+from threadpoolctl import threadpool_limits
 
+import xrnn
 from benchmarks import machine
-from benchmarks.busy_training import AS_IT_COMES
-from benchmarks.cases import Case
-from benchmarks.peers import PEERS
+from benchmarks.cases import Case, Problem, check
+from benchmarks.peers import PEERS, Call, build
+from benchmarks.processes import Child, busy, environment
 from benchmarks.ratios import ratio
-from benchmarks.spinning import spin, stop
-from benchmarks.worker import environment
+from benchmarks.tables import table, wide_console
+from xrnn.backends.numpy import kernels
 
 CASES: Final = (
     Case(50, 1, 256, 256),
@@ -48,127 +47,142 @@ CASES: Final = (
     Case(50, 16, 256, 256, cell="lstm"),
     Case(50, 16, 64, 64, cell="gru"),
 )
+AS_IT_COMES: Final = 0  # threads: as many as the library takes by itself
 PAUSE: Final = 0.02
-CONSOLE: Final = Console(width=120)
-_SETTLE: Final = 0.25  # seconds before a measurement begins: what ran before is forgotten, and BLAS's threads sleep
-_OVERTIME: Final = 0.1  # seconds that all go on after it, so that no call at its end has the machine to itself
+CONSOLE: Final = wide_console()
+_SETTLE: Final = 0.25  # seconds before a measurement: wait statistics decay, and BLAS's threads fall asleep
+_OVERTIME: Final = 0.1  # seconds that all processes run after a measurement, so that the load is constant until its end
 
 
-class Child:
-    """A process that trains: `benchmarks.busy_training`, which says what it is asked and answers."""
+class Trainer:
+    """Forward and backward passes of one case at a time, in a child process. Times are those of time.monotonic."""
 
     def __init__(self, peer: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.busy_training", peer],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(None) | PEERS[peer].environment,
-        )
+        self._peer = peer
+        self._built: dict[Case, Call] = {}
 
     def prepare(self, case: Case, threads: int) -> None:
-        self.ask(prepare=list(case.sizes), cell=case.cell, threads=threads)
+        """threads   held at this number, or AS_IT_COMES"""
+        if case not in self._built:
+            problem = Problem(case)
+            self._built[case] = build(self._peer, problem, threads=0).calls["train"]
+            check("train", self._built[case](), problem)
+        self._call = self._built[case]
+        count = threads or os.cpu_count() or 1
+        if self._peer == "torch":
+            import torch
 
-    def ask(self, **request: Any) -> None:
-        assert self._process.stdin
-        print(json.dumps(request), file=self._process.stdin, flush=True)
+            torch.set_num_threads(count)
+        else:
+            threadpool_limits(count, user_api="openmp")
+            kernels.hold_threads(threads != AS_IT_COMES)
 
-    def answer(self) -> Any:
-        assert self._process.stdout
-        return json.loads(self._process.stdout.readline())
+    def bounds(self, start: float, stop: float) -> list[float]:
+        """Repeat the call until `stop` → the times between the calls, from the last one before `start`."""
+        bounds = [time.monotonic()]
+        while bounds[-1] < stop:
+            self._call()
+            bounds.append(time.monotonic())
+        return bounds[max(bisect.bisect(bounds, start) - 1, 0) :]
 
-    def interrupt(self) -> float:
-        """Send SIGINT → when it was sent."""
-        sent = time.monotonic()
-        self._process.send_signal(signal.SIGINT)
-        return sent
+    def after_pauses(self, count: int, pause: float) -> list[float]:
+        """Microseconds of `count` calls, each after a pause of this many seconds."""
+        times = []
+        for _ in range(count):
+            time.sleep(pause)
+            start = time.perf_counter()
+            self._call()
+            times.append(1e6 * (time.perf_counter() - start))
+        return times
 
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+    def interrupted(self, name: str) -> float:
+        """Seconds from a SIGINT to KeyboardInterrupt, in a call that would take half a minute; infinite without one."""
+        T, N, D, H = 20_000, 32, 1, 1024
+        rnn = xrnn.RNN.init(D, H, rng=np.random.default_rng(0), backend="numpy")
+        x = np.zeros((T, N, D), np.float32)
+        sent = []
+
+        def interrupt() -> None:
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+
+        timer = threading.Timer(0.5, interrupt)
+        timer.start()
+        try:
+            if name == "forward":
+                rnn(x)
+            else:
+                # Calls the kernel itself: the layer's backward needs a forward of the same length.
+                states, dh = np.zeros((T + 1, N, H), np.float32), np.broadcast_to(np.zeros(H, np.float32), (T, N, H))
+                (Wx, Wh, _), (dWx, dWh, db) = rnn.params, rnn.grads
+                kernels.backward("tanh", x, Wx, Wh, (states,), None, None, False, (), (dh,), dWx, dWh, db, True)
+        except KeyboardInterrupt:
+            return time.monotonic() - sent[0]
+        return float("inf")
 
 
 @contextlib.contextmanager
 def children(peer: str, count: int) -> Iterator[list[Child]]:
+    """`count` processes that train; each library takes as many threads as it takes by itself."""
+    variables = environment(None) | PEERS[peer].environment
     with contextlib.ExitStack() as stack:
-        started = []
-        for _ in range(count):
-            started.append(Child(peer))
-            stack.callback(started[-1].close)
-        yield started
-
-
-@contextlib.contextmanager
-def busy(count: int) -> Iterator[None]:
-    """Other processes, each of which keeps a CPU busy."""
-    spinning = spin(count)
-    try:
-        yield
-    finally:
-        stop(spinning)
+        yield [stack.enter_context(Child(Trainer, peer, environment=variables)) for _ in range(count)]
 
 
 def rate(workers: Sequence[Child], case: Case, threads: int, seconds: float) -> float:
-    """Calls a second of all workers at once."""
+    """Calls per second of all workers together."""
     for worker in workers:
-        worker.prepare(case, threads)
+        worker.send("prepare", case, threads)
     for worker in workers:
-        worker.answer()
+        worker.receive()
     start = time.monotonic() + _SETTLE
     for worker in workers:
-        worker.ask(start=start, stop=start + seconds + _OVERTIME)
-    return sum(count_calls(worker.answer(), start, start + seconds) for worker in workers) / seconds
+        worker.send("bounds", start, start + seconds + _OVERTIME)
+    return sum(count_calls(worker.receive(), start, start + seconds) for worker in workers) / seconds
 
 
 def count_calls(bounds: Sequence[float], start: float, stop: float) -> float:
-    """How many of the calls between these bounds lie between `start` and `stop`; of one that is cut, its share.
+    """The number of calls between `start` and `stop`, with the fractions of those that cross an end.
 
-    Whole calls alone would be too few where a call takes a good part of the time.
+    Without the fractions the number would be too small if a call takes a good part of the time.
     """
     return sum(
         max(min(end, stop) - max(begin, start), 0.0) / (end - begin) for begin, end in itertools.pairwise(bounds)
     )
 
 
-Measured = dict[str, dict[str, list[float]]]  # by what is beside it, by setting: calls a second, one a round
+Measured = dict[str, dict[str, list[float]]]  # number of processes → setting → calls per second, one a round
 
 
-def measure_processes(
-    workers: Sequence[Child], case: Case, counts: Sequence[int], settings: dict[str, int], rounds: int, seconds: float
+def measure_rates(
+    setups: Mapping[str, tuple[Sequence[Child], int]],
+    case: Case,
+    fixed: Mapping[str, int],
+    rounds: int,
+    seconds: float,
 ) -> Measured:
-    rates: Measured = {str(count): {name: [] for name in settings} for count in counts}
+    """setups   name → the workers, and the number of busy processes beside them"""
+    rates: Measured = {setup: {name: [] for name in fixed} for setup in setups}
     for _ in range(rounds):
-        for count in counts:
-            for name, threads in settings.items():
-                rates[str(count)][name].append(rate(workers[:count], case, threads, seconds))
-    return rates
-
-
-def measure_others(
-    worker: Child, case: Case, others: Sequence[int], settings: dict[str, int], rounds: int, seconds: float
-) -> Measured:
-    rates: Measured = {str(count): {name: [] for name in settings} for count in others}
-    for _ in range(rounds):
-        for count in others:
-            with busy(count):
-                for name, threads in settings.items():
-                    rates[str(count)][name].append(rate([worker], case, threads, seconds))
+        for setup, (workers, others) in setups.items():
+            with busy(others):
+                for name, threads in fixed.items():
+                    rates[setup][name].append(rate(workers, case, threads, seconds))
     return rates
 
 
 def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> float:
-    """Milliseconds from the end of the others until the calls are as fast as they are in the end.
+    """Milliseconds from the end of the other processes until the calls are as fast as at the end of the measurement.
 
-    As fast: from there on half of any ten calls in a row take no more than 1.2 times the median of the last ones.
+    The first ten consecutive calls count whose median is at most 1.2 times the median of the last calls.
     """
     with busy(others):
-        worker.prepare(case, AS_IT_COMES)
-        worker.answer()
+        worker.ask("prepare", case, AS_IT_COMES)
         start = time.monotonic()
-        worker.ask(start=start, stop=start + 2 * seconds)
+        worker.send("bounds", start, start + 2 * seconds)
         time.sleep(seconds)
         gone = time.monotonic() - start
-    ends = [end - start for end in worker.answer()[1:]]
+    ends = [end - start for end in worker.receive()[1:]]
     times = [after - before for before, after in itertools.pairwise(ends)]
     fast = 1.2 * statistics.median(times[-len(times) // 5 :])
     for i, end in enumerate(ends[:-10]):
@@ -178,75 +192,55 @@ def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> 
 
 
 def measure_pause(worker: Child, case: Case, calls: int) -> dict[str, list[float]]:
-    """Times of calls after a pause, in microseconds, as it comes and on one thread."""
+    """Microseconds of calls after a pause, as it comes and on one thread."""
     times: dict[str, list[float]] = {"as it comes": [], "one thread": []}
     for _ in range(3):
         for name, threads in zip(times, (AS_IT_COMES, 1), strict=True):
-            worker.prepare(case, threads)
-            worker.answer()
-            worker.ask(calls=calls, pause=PAUSE)
-            times[name] += worker.answer()
+            worker.ask("prepare", case, threads)
+            times[name] += worker.ask("after_pauses", calls, PAUSE)
     return times
 
 
-def measure_interrupt(worker: Child, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds from SIGINT to KeyboardInterrupt, in calls that would take seconds."""
-    waits: dict[str, list[float]] = {"forward": [], "backward": []}
-    for name, times in waits.items():
-        for _ in range(rounds):
-            worker.ask(long=name)
-            worker.answer()  # it is about to begin
-            time.sleep(0.5)
-            sent = worker.interrupt()
-            times.append(1e3 * (worker.answer() - sent))
-    return waits
-
-
-# ---- the command ----
-
-
 def print_rates(title: str, case_rates: dict[str, Measured], console: Console) -> None:
-    first = next(iter(case_rates.values()))
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("T, N, D, H")
-    for beside in first:
-        table.add_column(beside, justify="right")
+    rows = []
     for case, rates in case_rates.items():
         for name in next(iter(rates.values())):
             medians = (f"{statistics.median(by_setting[name]):,.0f}" for by_setting in rates.values())
-            table.add_row(f"{case} {name}", *medians)
-        table.add_row(f"{case} of the best fixed", *(f"{of_best(by_setting):.2f}" for by_setting in rates.values()))
-    console.print(table)
+            rows.append([f"{case} {name}", *medians])
+        rows.append([f"{case} of the best fixed", *(f"{of_best(by_setting):.2f}" for by_setting in rates.values())])
+    console.print(table(title, ["T, N, D, H", *next(iter(case_rates.values()))], rows))
 
 
 def of_best(by_setting: dict[str, list[float]]) -> float:
-    """What it reaches as it comes, of the held setting with the best median: the median over the rounds.
+    """The rate as it comes, divided by that of the fixed setting with the best median: the median over the rounds.
 
-    The rates of one round are a second apart, and a virtual machine's speed changes from minute to minute.
+    Ratios are taken within a round, whose rates are a second apart: a virtual machine's speed varies by the minute.
     """
-    held = (rates for name, rates in by_setting.items() if name not in ("as it comes", "torch"))
-    return ratio(max(held, key=statistics.median), by_setting["as it comes"]).median
+    fixed = (rates for name, rates in by_setting.items() if name not in ("as it comes", "torch"))
+    return ratio(max(fixed, key=statistics.median), by_setting["as it comes"]).median
 
 
 def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    counts, rounds, seconds = options.processes, options.rounds, options.seconds
-    settings = held_settings()
-    measured = {case.name: measure_processes(workers, case, counts, settings, rounds, seconds) for case in cases}
+    def setups(children: Sequence[Child]) -> dict[str, tuple[Sequence[Child], int]]:
+        return {str(count): (children[:count], 0) for count in options.processes}
+
+    rounds, seconds = options.rounds, options.seconds
+    measured = {case.name: measure_rates(setups(workers), case, settings(), rounds, seconds) for case in cases}
     if not options.alone and find_spec("torch"):
-        with children("torch", max(counts)) as peers:
+        with children("torch", max(options.processes)) as peers:
             for case in cases:
-                theirs = measure_processes(peers, case, counts, {"torch": AS_IT_COMES}, 1, seconds)
+                theirs = measure_rates(setups(peers), case, {"torch": AS_IT_COMES}, 1, seconds)
                 for count, rates in theirs.items():
                     measured[case.name][count] |= rates
-    print_rates("calls a second of so many processes", measured, CONSOLE)
+    print_rates("calls per second, by the number of processes", measured, CONSOLE)
     return measured
 
 
 def others(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    settings, counts = held_settings(), (1, cpus())
+    setups = {str(count): (workers[:1], count) for count in (1, cpus())}
     rounds, seconds = options.rounds, options.seconds
-    measured = {case.name: measure_others(workers[0], case, counts, settings, rounds, seconds) for case in cases}
-    print_rates("calls a second beside so many busy processes", measured, CONSOLE)
+    measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
+    print_rates("calls per second, by the number of busy processes beside it", measured, CONSOLE)
     return measured
 
 
@@ -266,14 +260,16 @@ def pause(
     for case in cases:
         times = measured[case.name] = measure_pause(workers[0], case, 10)
         ours, one = (statistics.median(t) for t in times.values())
-        CONSOLE.print(f"{case.name}: after a pause {ours:,.0f} µs, on one thread {one:,.0f}, {ours / one:.2f}")
+        CONSOLE.print(f"{case.name}: after a pause {ours:,.0f} µs, on one thread {one:,.0f} µs, ratio {ours / one:.2f}")
     return measured
 
 
 def interrupt(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, list[float]]:
-    measured = measure_interrupt(workers[0], options.rounds)
-    for name, waits in measured.items():
-        CONSOLE.print(f"{name}: KeyboardInterrupt after {', '.join(f'{wait:.0f}' for wait in waits)} ms")
+    measured = {}
+    for name in ("forward", "backward"):
+        measured[name] = [1e3 * workers[0].ask("interrupted", name) for _ in range(options.rounds)]
+        waits = ", ".join(f"{wait:.0f}" for wait in measured[name])
+        CONSOLE.print(f"{name}: KeyboardInterrupt {waits} ms after the SIGINT")
     return measured
 
 
@@ -286,8 +282,8 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def held_settings() -> dict[str, int]:
-    """Threads by the name of a setting: as it comes, and held at one and at all."""
+def settings() -> dict[str, int]:
+    """Threads by the name of a setting: as it comes, one thread, all CPUs."""
     all_of_them = {f"{cpus()} threads": cpus()} if cpus() > 1 else {}
     return {"as it comes": AS_IT_COMES, "one thread": 1} | all_of_them
 
@@ -295,19 +291,20 @@ def held_settings() -> dict[str, int]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description="speed on a busy machine")
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=",".join(PARTS), help="(default: %(default)s)")
-    parser.add_argument("--cases", default="", help="only the cases whose name contains this, such as N16-D256")
+    parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N16-D256")
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
     parser.add_argument(
         "--processes", type=machine.positive, nargs="+", default=[1, 2, 4, 8], help="(default: %(default)s)"
     )
     parser.add_argument("--rounds", type=machine.positive, default=3, help="(default: %(default)s)")
     parser.add_argument("--seconds", type=machine.amount, default=0.5, help="of a measurement (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
+    machine.add_out(parser)
     options = parser.parse_args(arguments)
 
-    cases = [case for case in CASES if options.cases in case.name]
-    if not cases:
-        parser.error(f"--cases is {options.cases}: expected a part of a name such as {CASES[0].name}")
+    cases = machine.cases_named(parser, CASES, options.cases)
+    if not kernels:
+        parser.error("xrnn has no compiled kernels here, and only they adapt to a busy machine: pip install -e .")
+    machine.print_version()
     results: dict[str, Any] = {"machine": machine.describe(cpus()), "dtype": "float32"}
     with children("xrnn", max(options.processes) if "processes" in options.parts else 1) as workers:
         results |= {name: part(workers, cases, options) for name, part in PARTS.items() if name in options.parts}

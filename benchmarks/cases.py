@@ -1,11 +1,10 @@
-"""The sizes that are measured, and the check against float64 that every result must pass before it is timed.
+"""The measured cases, and the check against float64 that every result must pass before it is timed.
 
 T time steps, N batch, D input size, H hidden size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any, Final
@@ -14,18 +13,19 @@ import numpy as np
 
 import xrnn
 from tests import problems
+from xrnn import cells
 from xrnn.backend import Backend
 from xrnn.typing import HostArray
 
 OPERATIONS: Final = ("step", "forward", "train")
-# By cell: how many gates' columns Wx and Wh have, and how many elements a unit has in b.
-GATES: Final = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4), "leak": (1, 1)}
-COMMON: Final = ("rnn", "lstm", "gru")  # those that PyTorch has as well
+# By cell: column blocks of Wx and Wh, and of b; a block has H columns.
+GATES: Final = {name: (len(cells.cell_of(name).from_x), cells.cell_of(name).pre) for name in cells.CELLS} | {
+    "leak": (1, 1)
+}
+COMMON: Final = tuple(name for name, row in cells.CELLS.items() if row.torch)  # the cells that PyTorch has too
 LEAK: Final = 0.3
 LAYERS: Final[dict[str, Any]] = {
-    "rnn": xrnn.RNN,
-    "lstm": xrnn.LSTM,
-    "gru": xrnn.GRU,
+    **{name: row.layer for name, row in cells.CELLS.items()},
     "leak": partial(xrnn.RNN, leak=LEAK),
 }
 
@@ -36,8 +36,8 @@ class Case:
     N: int
     D: int
     H: int
-    cell: str = field(default="rnn", kw_only=True)  # or another of GATES
-    ragged: bool = field(default=False, kw_only=True)  # whether the rows have lengths of their own
+    cell: str = field(default="rnn", kw_only=True)  # a key of GATES
+    ragged: bool = field(default=False, kw_only=True)  # True: each row has its own length
 
     @property
     def name(self) -> str:
@@ -46,14 +46,14 @@ class Case:
 
     @property
     def base(self) -> Case | None:
-        """What a case is compared with besides other libraries: the full batch; of a leaky RNN, the Elman layer."""
+        """xrnn's own case to compare with: for a ragged batch the full batch, for a leaky RNN the RNN without leak."""
         if self.ragged:
             return replace(self, ragged=False)
         return replace(self, cell="rnn") if self.cell == "leak" else None
 
     @property
     def lengths(self) -> HostArray:
-        """(N,), uniform in 1…T where the case is ragged."""
+        """(N,): T, or uniform in 1…T if the case is ragged."""
         if not self.ragged:
             return np.full(self.N, self.T)
         return np.random.default_rng((self.T, self.N)).integers(1, self.T, self.N, endpoint=True)
@@ -63,16 +63,28 @@ class Case:
         return self.T, self.N, self.D, self.H
 
     def flops(self, operation: str) -> int:
-        """Multiplications and additions of the matrix products; training does three times the forward's."""
+        """Multiplications and additions of the matrix products; training has three times those of a forward pass."""
         rows = self.N if operation == "step" else int(self.lengths.sum())
         gates = GATES[self.cell][0]
         return 2 * rows * self.H * gates * (self.D + self.H) * (3 if operation == "train" else 1)
 
 
-# The cells that figures are stated for.
-CELLS: Final = tuple(
-    Case(*sizes)
-    for sizes in (
+# T, N, D, H that the tables state, by cell.
+_GATED: Final = (
+    (1, 1, 64, 64),
+    (50, 1, 64, 64),
+    (50, 16, 64, 64),
+    (50, 1, 256, 256),
+    (50, 16, 256, 256),
+    (20, 1, 512, 1024),
+    (50, 64, 256, 256),
+    (35, 3, 40, 100),
+    (35, 48, 100, 200),
+    (20, 16, 512, 512),
+    (10, 256, 128, 256),
+)
+SIZES: Final = {
+    "rnn": (
         (50, 1, 16, 16),
         (50, 1, 64, 64),
         (50, 16, 64, 64),
@@ -92,68 +104,34 @@ CELLS: Final = tuple(
         (200, 32, 32, 96),
         (1, 1, 64, 64),
         (1, 256, 256, 256),
-    )
-)
-
-# The same for the cells with gates.
-GATED: Final = tuple(
-    Case(*sizes, cell=cell)
-    for cell in ("lstm", "gru")
-    for sizes in (
-        (1, 1, 64, 64),
-        (50, 1, 64, 64),
-        (50, 16, 64, 64),
-        (50, 1, 256, 256),
-        (50, 16, 256, 256),
-        (20, 1, 512, 1024),
-        (50, 64, 256, 256),
-        (35, 3, 40, 100),
-        (35, 48, 100, 200),
-        (20, 16, 512, 512),
-        (10, 256, 128, 256),
-    )
-)
-
-# Batches of different lengths, and the leaky RNN: also beside the full batch and the Elman layer.
-RAGGED: Final = tuple(
-    Case(*sizes, cell=cell, ragged=True)
-    for cell in COMMON
-    for sizes in ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))
-)
-LEAKY: Final = tuple(
-    Case(*sizes, cell="leak") for sizes in ((50, 1, 64, 64), (50, 16, 256, 256), (50, 64, 256, 256), (1000, 1, 1, 500))
-)
-
-# Series over the batch size at D = H, for the pictures: (T, H) → batch sizes. Some of them are cells as well.
+    ),
+    "lstm": _GATED,
+    "gru": _GATED,
+    "leak": ((50, 1, 64, 64), (50, 16, 256, 256), (50, 64, 256, 256), (1000, 1, 1, 500)),
+}
+RAGGED_SIZES: Final = ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))
+# Batch sizes of the pictures, at D = H, by (T, H). The pictures of cells with gates have two of the four panels.
 SWEEPS: Final = {
     (50, 16): (1, 16, 256, 1024),
     (50, 64): (1, 4, 16, 64, 256, 1024),
     (50, 256): (1, 4, 16, 64, 256, 1024),
     (20, 1024): (1, 16, 64, 256),
 }
+_SWEPT: Final = {"rnn": tuple(SWEEPS), "lstm": ((50, 64), (50, 256)), "gru": ((50, 64), (50, 256))}
 
-# The gated cells' pictures have fewer panels.
-_GATED_SWEEPS: Final = ((50, 64), (50, 256))
-
-
-def _swept(cell: str, sweeps: Iterable[tuple[int, int]], stated: tuple[Case, ...]) -> tuple[Case, ...]:
-    """The cases of these series that are not among `stated`."""
-    series = (Case(T, N, H, H, cell=cell) for T, H in sweeps for N in SWEEPS[T, H])
-    return tuple(case for case in series if case not in stated)
-
-
-CASES: Final = CELLS + _swept("rnn", SWEEPS, CELLS)
-STATED: Final = CELLS + GATED + RAGGED + LEAKY
-ALL: Final = (
-    *STATED,
-    *_swept("rnn", SWEEPS, STATED),
-    *(case for cell in ("lstm", "gru") for case in _swept(cell, _GATED_SWEEPS, STATED)),
+STATED: Final = (
+    *(Case(*sizes, cell=cell) for cell, of_cell in SIZES.items() for sizes in of_cell),
+    *(Case(*sizes, cell=cell, ragged=True) for cell in COMMON for sizes in RAGGED_SIZES),
 )
+_SWEEP: Final = (
+    Case(T, N, H, H, cell=cell) for cell, panels in _SWEPT.items() for T, H in panels for N in SWEEPS[T, H]
+)
+ALL: Final = tuple(dict.fromkeys((*STATED, *_SWEEP)))  # some cases are in both
 QUICK: Final = (Case(50, 1, 16, 16), Case(35, 3, 40, 100), Case(1, 1, 64, 64))
 
 
 class Problem:
-    """The arrays of one case, float32, the same in every process, and what float64 makes of them on a backend."""
+    """The float32 arrays of one case, equal in every process, and the expected results in float64."""
 
     def __init__(self, case: Case, seed: int = 0, *, backend: Backend | None = None) -> None:
         self.case, self.backend = case, backend or xrnn.get_backend("numpy")
@@ -164,12 +142,12 @@ class Problem:
         self.h_prev, self.c_prev = drawn.initial[0], drawn.initial[1] if states == 2 else None
         self.dh = drawn.dstates[0]
         self.lengths = case.lengths if case.ragged else None
-        self.within = np.arange(case.T)[:, None] < case.lengths  # (T, N): not past a row's end
-        self.dh[~self.within] = 0  # what a library returns there is its own affair
+        self.within = np.arange(case.T)[:, None] < case.lengths  # (T, N): False past a row's end
+        self.dh[~self.within] = 0  # results past a row's end differ between libraries and are ignored
 
     @property
     def states(self) -> tuple[HostArray, ...]:
-        """The initial states: h, and c for LSTM."""
+        """The initial states: h, and for an LSTM c."""
         return (self.h_prev,) if self.c_prev is None else (self.h_prev, self.c_prev)
 
     @property
@@ -178,9 +156,9 @@ class Problem:
 
     @cached_property
     def reference(self) -> dict[str, HostArray]:
-        """h and the gradients of Σ h·dh in the order in which "train" returns them, by the plain form in float64.
+        """h and the gradients of Σ h·dh, in the order of "train", computed by the plain form in float64.
 
-        The tests hold the plain form against textbook recurrences with the gradients of automatic differentiation.
+        The tests compare the plain form with textbook recurrences and with automatic differentiation.
         """
         x, dh, *states = (self.backend.asarray(a, "float64") for a in (self.x, self.dh, *self.states))
         layer = LAYERS[self.case.cell](*(self.backend.asarray(w, "float64") for w in self.weights))
@@ -200,17 +178,17 @@ SQUARE_FLOPS: Final = 2 * _SQUARE**3
 
 @cache
 def square() -> tuple[HostArray, HostArray]:
-    """Two large matrices, whose product gives the machine's own rate."""
+    """Two large matrices. The rate of their product is the machine's ceiling."""
     rng = np.random.default_rng(0)
     return rng.standard_normal((_SQUARE, _SQUARE), np.float32), rng.standard_normal((_SQUARE, _SQUARE), np.float32)
 
 
 def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4) -> float:
-    """Compare what a peer's call returned with float64 → the largest error, relative to each array's largest value.
+    """Compare the result of a peer's call with float64 → the largest error, relative to the array's largest value.
 
-    result  h (N, H) of "step" and "stream", h (T, N, H) of "forward", (h, dx, dh_prev, dWx, dWh, db) of "train", with
-            dc_prev after dh_prev for LSTM, and "train on data" without dx
-    Raises AssertionError naming the array that is wrong.
+    result  "step" and "stream": h (N, H); "forward": h (T, N, H); "train": (h, dx, dh_prev, dWx, dWh, db), for an LSTM
+            with dc_prev after dh_prev; "train on data": the same without dx
+    Raises AssertionError that names the wrong array.
     """
     reference = problem.reference
     if operation in ("step", "stream"):
@@ -237,7 +215,7 @@ def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4
 
 
 def to_numpy(array: Any) -> HostArray:
-    """A host array from what any of the libraries returns."""
+    """A host array from an array of any of the libraries."""
     if hasattr(array, "detach"):  # PyTorch
         array = array.detach().cpu()
     if hasattr(array, "get"):  # CuPy

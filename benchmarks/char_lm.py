@@ -1,30 +1,38 @@
-"""The main job beside PyTorch: `python -m benchmarks.char_lm [--cell lstm] [--rate-only] [--json FILE] [PATH...]`.
+"""`xrnn train` beside PyTorch: `python -m benchmarks.char_lm [--cell lstm] [--rate-only] [--json FILE] [PATH...]`.
 
 The same model (embedding 64, one layer of 256 units: tanh RNN, LSTM or GRU), the same chunks of the same text, the same
-number of steps and threads. xrnn trains as `xrnn train` does; PyTorch as its users would: its own initial weights, Adam
-at 0.003; and PyTorch once more, with the recurrent layer on xrnn's kernels by `xrnn.torch.accelerate`. Each runs in a
-process of its own; they take turns, a block of steps each, so that what else the machine does touches all alike. The
-whole takes as long as three trainings; --rate-only, a minute.
+number of updates and threads. Three runs: xrnn as in `xrnn train`; PyTorch as its users write it, with its own initial
+weights and Adam at 0.003; and that model after `xrnn.torch.accelerate`. Each runs in its own process. They take turns,
+a block of updates each, so that other load affects all of them. The command takes as long as three trainings; with
+--rate-only, a minute.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.runs import Run, XrnnRun, add_options, insist_on_data, rate_lines, torch_for, with_weights
-from benchmarks.turns import in_turns, workers
+from benchmarks.runs import (
+    Run,
+    XrnnRun,
+    add_options,
+    check_data,
+    children,
+    rate_lines,
+    seconds,
+    time_updates,
+    torch_for,
+    with_weights,
+)
+from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
@@ -52,10 +60,10 @@ class TorchRun:
         self._optimizer = torch.optim.Adam(self._layers.parameters(), lr=settings.lr)
         zeros = torch.zeros(1, settings.batch, settings.hidden)
         self._state: Any = (zeros, zeros) if settings.cell == "lstm" else zeros
-        self._steps = 0
+        self._updates = 0
 
     def step(self) -> None:
-        chunk = self._torch.from_numpy(self._streams.chunk(self._steps)).long()
+        chunk = self._torch.from_numpy(self._streams.chunk(self._updates)).long()
         hs, state = self._rnn(self._embedding(chunk[:-1]), self._state)
         logits = self._linear(hs)
         loss = self._torch.nn.functional.cross_entropy(logits.flatten(0, 1), chunk[1:].flatten())
@@ -63,13 +71,13 @@ class TorchRun:
         loss.backward()
         self._optimizer.step()
         self._state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
-        self._steps += 1
+        self._updates += 1
 
     def model(self) -> CharLM:
         settings = self._settings
         weights = (
             self._embedding.weight.detach().numpy(),
-            *from_torch(np, CELLS[settings.cell], *(p.detach().numpy() for p in self._rnn.parameters())),
+            *from_torch(np, cell_of(settings.cell), *(p.detach().numpy() for p in self._rnn.parameters())),
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )
@@ -78,7 +86,7 @@ class TorchRun:
 
 
 class AcceleratedRun(TorchRun):
-    """By `xrnn.torch.accelerate(model)`."""
+    """PyTorch's model after `xrnn.torch.accelerate(model)`."""
 
     def __init__(self, corpus: Corpus, settings: CharLMSettings) -> None:
         super().__init__(corpus, settings)
@@ -94,21 +102,21 @@ LIBRARIES: Final[dict[str, Callable[[Corpus, CharLMSettings], Run]]] = {
 
 
 def compare(
-    paths: Sequence[Path], steps: int, rounds: int, threads: int, *, cell: str = "rnn", evaluate: bool
+    paths: Sequence[Path], updates: int, rounds: int, threads: int, *, cell: str = "rnn", evaluate: bool
 ) -> dict[str, Any]:
-    """Everything that was measured, as it goes into the JSON file; seconds, one a block."""
+    """The results, as they go into the JSON file; seconds, one a block."""
     settings = replace(SETTINGS, cell=cell)
-    with workers(list(LIBRARIES), _work, threads, settings, paths) as ask:
+    with children(LIBRARIES, threads, _Job, settings, paths) as started:
         results: dict[str, Any] = {
             "machine": machine.describe(threads),
-            "versions": {library: ask(library, "version") for library in LIBRARIES},
-            "steps_per_block": steps // rounds,
+            "versions": {library: child.ask("version") for library, child in started.items()},
+            "steps_per_block": updates // rounds,
             "cell": cell,
             "characters_per_step": settings.seq_len * settings.batch,
-            "seconds": in_turns(list(LIBRARIES), rounds, lambda library: ask(library, steps // rounds)),
+            "seconds": seconds(started, rounds, "seconds", updates // rounds),
         }
         if evaluate:
-            results["bits_per_character"] = {library: ask(library, "evaluate") for library in LIBRARIES}
+            results["bits_per_character"] = {library: child.ask("evaluate") for library, child in started.items()}
             results["bits_per_character"]["zlib level 9"] = zlib_bits_per_character(load_corpus(paths).held_out)
     return results
 
@@ -116,13 +124,13 @@ def compare(
 def rates(results: dict[str, Any], library: str) -> list[float]:
     """Characters per second, one a block."""
     characters = results["steps_per_block"] * results["characters_per_step"]
-    return [characters / seconds for seconds in results["seconds"][library]]
+    return [characters / of_block for of_block in results["seconds"][library]]
 
 
 def report(results: dict[str, Any]) -> str:
     about, blocks = results["machine"], len(results["seconds"]["xrnn"])
-    steps = results["steps_per_block"] * blocks
-    lines = [f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {steps:,} steps in {blocks} blocks"]
+    updates = results["steps_per_block"] * blocks
+    lines = [f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {updates:,} updates in {blocks} blocks"]
     versions, rate = results["versions"], {name: rates(results, name) for name in results["seconds"]}
     width = max(map(len, versions.values()))
     lines += rate_lines(versions, rate, "characters", width=width)
@@ -131,39 +139,39 @@ def report(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _work(library: str, settings: CharLMSettings, paths: Sequence[Path], pipe: Connection) -> None:
-    """One library's process. A number is a request for so many steps, answered with the seconds they took."""
-    corpus = load_corpus(paths)
-    run = LIBRARIES[library](corpus, settings)
-    while (request := pipe.recv()) != "stop":
-        if request == "version":
-            pipe.send(run.version)
-        elif request == "evaluate":
-            pipe.send(bits_per_character(run.model(), corpus.held_out))
-        else:
-            start = time.perf_counter()
-            for _ in range(request):
-                run.step()
-            pipe.send(time.perf_counter() - start)
+class _Job:
+    """One library's run, in a child process."""
+
+    def __init__(self, library: str, settings: CharLMSettings, paths: Sequence[Path]) -> None:
+        self._corpus = load_corpus(paths)
+        self._run = LIBRARIES[library](self._corpus, settings)
+
+    def version(self) -> str:
+        return self._run.version
+
+    def seconds(self, updates: int) -> float:
+        return time_updates(self._run, updates)
+
+    def evaluate(self) -> float:
+        return bits_per_character(self._run.model(), self._corpus.held_out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.char_lm", description="The main job beside PyTorch")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.char_lm", description="xrnn train beside PyTorch")
     parser.add_argument("paths", nargs="*", type=Path, help="text (default: Python's own sources)")
-    parser.add_argument("--rate-only", action="store_true", help="few steps, and no held-out figures")
-    parser.add_argument("--steps", type=machine.positive, help="(default: 2500, or 175)")
-    parser.add_argument(
-        "--rounds", type=machine.positive, help="blocks that the steps are cut into (default: 25, or 7)"
-    )
+    parser.add_argument("--rate-only", action="store_true", help="few updates, and no held-out figures")
+    parser.add_argument("--steps", type=machine.positive, help="updates (default: 2500; with --rate-only 175)")
+    parser.add_argument("--rounds", type=machine.positive, help="blocks of updates (default: 25; with --rate-only 7)")
     add_options(parser, "rnn")
     options = parser.parse_args(arguments)
     steps = options.steps or (175 if options.rate_only else 2500)
     rounds = options.rounds or (7 if options.rate_only else 25)
     if steps < rounds:
         parser.error(
-            f"{steps} steps can't be cut into {rounds} blocks: expected a step or more for each; give more --steps"
+            f"{steps} steps can't be divided into {rounds} blocks: expected at least one for each; give more --steps"
         )
-    insist_on_data(parser, lambda: load_corpus(options.paths))
+    check_data(parser, lambda: load_corpus(options.paths))
+    machine.print_version()
     results = compare(options.paths, steps, rounds, options.threads, cell=options.cell, evaluate=not options.rate_only)
     if options.json:
         machine.write(results, options.json)

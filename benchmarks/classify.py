@@ -1,11 +1,11 @@
 """`xrnn classify` beside PyTorch: `python -m benchmarks.classify [--seeds 5] [--json FILE] [TRAIN TEST]`.
 
 The same model (a bidirectional layer of 64, the mean over each series' own length, dropout), the same batches with the
-same noise, the same number of threads. xrnn trains as `xrnn classify` does; PyTorch as its users would: packed
-sequences, its own initial weights, Adam at 0.003. Each library runs in a process of its own; they take turns, a block
-of steps each.
+same noise, the same number of threads. xrnn trains as in `xrnn classify`; PyTorch as its users write it, with packed
+sequences, its own initial weights and Adam at 0.003. Each library runs in its own process. They take turns, a block of
+updates each.
 
-Two more sets, made of noise, tell what lengths cost: in one every series has 100 steps, in the other 1 to 100.
+Two more sets, made of noise, show the cost of lengths: in one every series has 100 steps, in the other 1 to 100.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +21,20 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.ratios import ratio
-from benchmarks.runs import Run, XrnnRun, add_options, insist_on_data, rate_lines, torch_for, with_weights
-from benchmarks.turns import in_turns, workers
+from benchmarks.runs import (
+    Run,
+    XrnnRun,
+    add_options,
+    check_data,
+    children,
+    rate_lines,
+    seconds,
+    time_updates,
+    torch_for,
+    with_weights,
+)
+from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs
 from xrnn.jobs.classify.data import Dataset, load_dataset
@@ -57,11 +66,11 @@ class TorchRun:
         self._dropout = torch.nn.Dropout(settings.dropout)
         self._layers = torch.nn.ModuleList([self._rnn, self._linear])
         self._optimizer = torch.optim.Adam(self._layers.parameters(), lr=settings.lr)
-        self._steps = 0
+        self._updates = 0
 
     def step(self) -> None:
         torch, rnn = self._torch, self._torch.nn.utils.rnn
-        x, lengths, targets = map(torch.from_numpy, unpack(*self._batches.packed(self._steps, self._settings.noise)))
+        x, lengths, targets = map(torch.from_numpy, unpack(*self._batches.packed(self._updates, self._settings.noise)))
         packed = rnn.pack_padded_sequence(x, lengths.long(), enforce_sorted=False)
         h, _ = rnn.pad_packed_sequence(self._rnn(packed)[0])  # zeros past the end
         mean = h.sum(dim=0) / lengths[:, None]
@@ -69,14 +78,14 @@ class TorchRun:
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        self._steps += 1
+        self._updates += 1
 
     def model(self) -> Classifier:
         settings, data = self._settings, self._data
         parameters = [p.detach().numpy() for p in self._rnn.parameters()]
         weights = (
-            *from_torch(np, CELLS[settings.cell], *parameters[:4]),
-            *from_torch(np, CELLS[settings.cell], *parameters[4:]),
+            *from_torch(np, cell_of(settings.cell), *parameters[:4]),
+            *from_torch(np, cell_of(settings.cell), *parameters[4:]),
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )
@@ -87,40 +96,39 @@ class TorchRun:
 LIBRARIES: Final[dict[str, Callable[[Dataset, ClassifierSettings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
 
 
-def compare(paths: Sequence[Path], rounds: int, steps: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
-    """Everything that was measured, as it goes into the JSON file: seconds of a block of steps, one a round."""
+def compare(paths: Sequence[Path], rounds: int, updates: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
+    """The results, as they go into the JSON file: seconds of a block of updates, one a round."""
     settings = replace(ClassifierSettings(), cell=cell)
-    libraries = list(LIBRARIES)
-    with workers(libraries, _work, threads, settings, paths) as ask:
+    with children(LIBRARIES, threads, _Job, settings, paths) as started:
         results: dict[str, Any] = {
             "machine": machine.describe(threads),
-            "versions": {library: ask(library, "version") for library in libraries},
+            "versions": {library: child.ask("version") for library, child in started.items()},
             "cell": cell,
-            "steps_per_block": steps,
+            "steps_per_block": updates,
             "seconds": {},
             "series_per_block": {},
         }
         for case in (GIVEN, FULL, RAGGED):
-            for library in libraries:
-                ask(library, (case, 2))  # warm
-            results["series_per_block"][case] = steps * ask("xrnn", (case, "batch"))
-            results["seconds"][case] = in_turns(libraries, rounds, lambda library: ask(library, (case, steps)))  # noqa: B023
+            for child in started.values():
+                child.ask("seconds", case, 2)  # warm up
+            results["series_per_block"][case] = updates * started["xrnn"].ask("batch", case)
+            results["seconds"][case] = seconds(started, rounds, "seconds", case, updates)
         results["accuracy"] = {
-            library: [ask(library, ("train", seed)) for seed in range(seeds)] for library in libraries
+            library: [child.ask("train", seed) for seed in range(seeds)] for library, child in started.items()
         }
     return results
 
 
 def report(results: dict[str, Any]) -> str:
-    about, seconds, cell = results["machine"], results["seconds"], results["cell"]
-    steps, rounds = results["steps_per_block"], len(seconds[GIVEN]["xrnn"])
-    lines = [f"bidirectional {cell}: {about['cpu']}, {about['threads']} threads; {rounds} blocks of {steps} steps"]
-    for case, of_case in seconds.items():
+    about, times, cell = results["machine"], results["seconds"], results["cell"]
+    updates, rounds = results["steps_per_block"], len(times[GIVEN]["xrnn"])
+    lines = [f"bidirectional {cell}: {about['cpu']}, {about['threads']} threads; {rounds} blocks of {updates} updates"]
+    for case, of_case in times.items():
         rates = {library: [results["series_per_block"][case] / s for s in of_case[library]] for library in of_case}
         lines += rate_lines(results["versions"], rates, "series", f"{case:15} ", 22)
     for library, version in results["versions"].items():
-        share = ratio(seconds[FULL][library], seconds[RAGGED][library]).median
-        lines.append(f"{version:38} {share:.2f} of the time at 100 steps for 1 to 100, which have 0.505 of the steps")
+        share = ratio(times[FULL][library], times[RAGGED][library]).median
+        lines.append(f"{version:38} lengths 1 to 100 (0.505 of the steps) take {share:.2f} of the time of length 100")
     for library, trained in results["accuracy"].items():
         if trained:
             figures = ", ".join(f"{accuracy:.4f} in {took:.1f} s" for accuracy, took in trained)
@@ -129,14 +137,14 @@ def report(results: dict[str, Any]) -> str:
 
 
 def noise_set(lengths: Sequence[int]) -> Dataset:
-    """Series of these lengths, with nothing to learn."""
+    """Series of noise with these lengths."""
     rng = np.random.default_rng(0)
     series = [Series(rng.standard_normal((T, _CHANNELS)), str(i % 9), "noise") for i, T in enumerate(lengths)]
     return Dataset(series, series, [str(i) for i in range(9)], "noise")
 
 
 def _batches(data: Dataset, settings: ClassifierSettings) -> Batches:
-    """Those of xrnn's own trainer, which any library may learn from."""
+    """The batches of xrnn's trainer, for every library."""
     return ClassifierTrainer(settings, data, get_backend("numpy")).batches
 
 
@@ -147,48 +155,51 @@ def _accuracy(model: Classifier, data: Dataset) -> float:
     return float(np.mean([data.labels[i] == series.label for i, series in zip(predicted, data.test, strict=True)]))
 
 
-def _train(library: str, data: Dataset, settings: ClassifierSettings) -> tuple[float, float]:
-    """The accuracy after the steps of a run by default, and the seconds it took."""
+def train(library: str, data: Dataset, settings: ClassifierSettings) -> tuple[float, float]:
+    """Train with the default number of updates → the accuracy, and the seconds."""
     start = time.perf_counter()
     run = LIBRARIES[library](data, settings)
-    for _ in range(default_epochs(len(data.train)) * -(-len(data.train) // settings.batch)):
-        run.step()
+    time_updates(run, default_epochs(len(data.train)) * -(-len(data.train) // settings.batch))
     return _accuracy(run.model(), data), time.perf_counter() - start
 
 
-def _work(library: str, settings: ClassifierSettings, paths: Sequence[Path], pipe: Connection) -> None:
-    """One library's process: (case, steps) is answered with the seconds they took, ("train", seed) as by `_train`."""
-    sets = {
-        GIVEN: load_dataset(paths, settings.seed),
-        FULL: noise_set([_LONGEST] * _COUNT),
-        RAGGED: noise_set(np.random.default_rng(1).integers(1, _LONGEST + 1, _COUNT).tolist()),
-    }
-    runs = {case: LIBRARIES[library](data, settings) for case, data in sets.items()}
-    while (request := pipe.recv()) != "stop":
-        match request:
-            case "version":
-                pipe.send(runs[GIVEN].version)
-            case ("train", seed):
-                pipe.send(_train(library, sets[GIVEN], replace(settings, seed=seed)))
-            case (case, "batch"):
-                count = len(sets[case].train)
-                pipe.send(count / -(-count // settings.batch))
-            case (case, steps):
-                start = time.perf_counter()
-                for _ in range(steps):
-                    runs[case].step()
-                pipe.send(time.perf_counter() - start)
+class _Job:
+    """One library's runs, in a child process."""
+
+    def __init__(self, library: str, settings: ClassifierSettings, paths: Sequence[Path]) -> None:
+        self._library, self._settings = library, settings
+        self._sets = {
+            GIVEN: load_dataset(paths, settings.seed),
+            FULL: noise_set([_LONGEST] * _COUNT),
+            RAGGED: noise_set(np.random.default_rng(1).integers(1, _LONGEST + 1, _COUNT).tolist()),
+        }
+        self._runs = {case: LIBRARIES[library](data, settings) for case, data in self._sets.items()}
+
+    def version(self) -> str:
+        return self._runs[GIVEN].version
+
+    def batch(self, case: str) -> float:
+        """The mean number of series in a batch."""
+        count = len(self._sets[case].train)
+        return count / -(-count // self._settings.batch)
+
+    def seconds(self, case: str, updates: int) -> float:
+        return time_updates(self._runs[case], updates)
+
+    def train(self, seed: int) -> tuple[float, float]:
+        return train(self._library, self._sets[GIVEN], replace(self._settings, seed=seed))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.classify", description="xrnn classify beside PyTorch")
     parser.add_argument("paths", nargs="*", type=Path, help="TRAIN and TEST (default: JapaneseVowels)")
-    parser.add_argument("--steps", type=machine.positive, default=40, help="of a block (default: %(default)s)")
+    parser.add_argument("--steps", type=machine.positive, default=40, help="updates in a block (default: %(default)s)")
     parser.add_argument("--rounds", type=machine.positive, default=9, help="(default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=0, help="whole trainings of each library (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=0, help="trainings of each library (default: %(default)s)")
     add_options(parser, "gru")
     options = parser.parse_args(arguments)
-    insist_on_data(parser, lambda: load_dataset(options.paths, ClassifierSettings().seed))
+    check_data(parser, lambda: load_dataset(options.paths, ClassifierSettings().seed))
+    machine.print_version()
     results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
     if options.json:
         machine.write(results, options.json)

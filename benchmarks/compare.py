@@ -1,13 +1,12 @@
 """xrnn beside its peers: `python -m benchmarks.compare [--quick]`, some fifteen minutes, seconds with --quick.
 
-Each library runs in a process of its own, kept for the whole run. A round measures every library once, one after
-the other, the first of them a different one each time; a cell's figure is the median over the rounds.
+Each library runs in its own process. A round measures every library once, one after the other, each time starting with
+a different library; a case's figure is the median over the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,57 +16,42 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, Case
-from benchmarks.console import wide_console
 from benchmarks.peers import COMPARED, PEERS
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison
-from benchmarks.worker import Worker
+from benchmarks.tables import wide_console
+from benchmarks.worker import Worker, timed, workers
 
 
 def compare(
     cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: int, out: Path, console: Console
 ) -> dict[str, Any]:
-    """Everything that was measured, times in microseconds, one a round; also in `out`/compare.json, case by case."""
+    """All times in microseconds, one a round. `out`/compare.json is written after each case."""
     machine.pin(threads)
     results: dict[str, Any] = {"machine": machine.describe(threads), "dtype": "float32", "rounds": rounds}
     start = time.perf_counter()
-    with contextlib.ExitStack() as stack:
-        workers = [Worker(peer, threads) for peer in peers]
-        for worker in workers:
-            stack.callback(worker.close)
-        results["versions"] = {worker.peer: worker.about for worker in workers}
-        results["cells"] = []
+    with workers(peers, threads) as started:
+        results["versions"] = {worker.peer: worker.about for worker in started}
+        results["cases"] = []
         for number, case in enumerate(cases, 1):
             try:
-                results["cells"] += _cell(case, workers, rounds)
+                results["cases"] += _measure(case, started, rounds)
             except TimeoutError as error:
                 results.setdefault("left_out", []).append(f"{case.name}: {error}")
-                console.print(f"left out {results['left_out'][-1]}", highlight=False)
-                workers = [worker if worker.answers else _again(worker, threads, stack) for worker in workers]
+                console.print(f"left out {results['left_out'][-1]}")
+                started[:] = [worker if worker.is_alive else Worker(worker.peer, threads) for worker in started]
             results["seconds"] = round(time.perf_counter() - start)
             machine.write(results, out / "compare.json")
-            console.print(f"{number:3}/{len(cases)}  {case.name:24} {results['seconds']:5} s", highlight=False)
+            console.print(f"{number:3}/{len(cases)}  {case.name:24} {results['seconds']:5} s")
     return results
 
 
-def _again(worker: Worker, threads: int, stack: contextlib.ExitStack) -> Worker:
-    fresh = Worker(worker.peer, threads)
-    stack.callback(fresh.close)
-    return fresh
-
-
-def _cell(case: Case, workers: list[Worker], rounds: int) -> list[dict[str, Any]]:
+def _measure(case: Case, workers: Sequence[Worker], rounds: int) -> list[dict[str, Any]]:
     prepared = {worker.peer: worker.prepare(case) for worker in workers}
     operations = ("product", *OPERATIONS, *(f"base {operation}" for operation in OPERATIONS))
-    times: dict[str, dict[str, list[float]]] = {operation: {} for operation in operations}
-    for turn in range(rounds):
-        first = turn % len(workers)
-        for operation in operations:
-            for worker in workers[first:] + workers[:first]:
-                if operation in prepared[worker.peer]["operations"]:
-                    times[operation].setdefault(worker.peer, []).append(worker.time(operation))
-    # The machine's own rate is that of the library whose product is fastest, round by round.
-    ceiling = [gflops(SQUARE_FLOPS, min(turn)) for turn in zip(*times["product"].values(), strict=True)]
+    times = timed(workers, operations, rounds)
+    # The ceiling of a round is the rate of the library whose large product is fastest.
+    ceiling = [gflops(SQUARE_FLOPS, min(of_round)) for of_round in zip(*times["product"].values(), strict=True)]
     return [
         {
             "case": case.name,
@@ -93,8 +77,8 @@ def _cell(case: Case, workers: list[Worker], rounds: int) -> list[dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="xrnn beside its peers")
     parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
-    parser.add_argument("--cases", help="only the cases whose name contains this, such as N64-D256 or lstm")
-    parser.add_argument("--no-sweeps", action="store_true", help="the tables' cases, not the pictures'")
+    parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N64-D256 or lstm")
+    parser.add_argument("--no-sweeps", action="store_true", help="only the cases of the tables, not of the pictures")
     parser.add_argument(
         "--peers",
         type=machine.some_of(PEERS),
@@ -106,9 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     chosen = QUICK if options.quick else STATED if options.no_sweeps else ALL
-    cases = [case for case in chosen if (options.cases or "") in case.name]
-    if not cases:
-        parser.error(f"--cases is {options.cases}: expected a part of a name such as {ALL[0].name}")
+    cases = machine.cases_named(parser, chosen, options.cases)
+    machine.print_version()
     console = wide_console()
     results = compare(cases, options.peers, options.rounds, options.threads, options.out, console)
     print_comparison(results, console)

@@ -1,4 +1,4 @@
-"""What a result must say about where it comes from."""
+"""The machine, the common options, and the files of results."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import xrnn
+from benchmarks.cases import Case
+from xrnn.backends.numpy import kernels
 
 
 def describe(threads: int) -> dict[str, str | int]:
@@ -26,20 +30,20 @@ def describe(threads: int) -> dict[str, str | int]:
 
 
 def pin(threads: int) -> None:
-    """Keep this process and its children on `threads` of the cores: some libraries count cores and nothing else."""
+    """Restrict this process and its children to `threads` cores: some libraries look at nothing else."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def positive(text: str) -> int:
-    """The type of an option that counts something."""
+    """Option type: a count."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
     return int(text)
 
 
 def amount(text: str) -> float:
-    """The type of an option that measures something, such as minutes."""
+    """Option type: a quantity, such as minutes."""
     with contextlib.suppress(ValueError):
         if 0 < float(text) < math.inf:
             return float(text)
@@ -47,7 +51,7 @@ def amount(text: str) -> float:
 
 
 def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
-    """The type of an option that lists some of these names."""
+    """Option type: some of these names, separated by commas."""
 
     def names(text: str) -> list[str]:
         chosen = text.split(",")
@@ -61,23 +65,68 @@ def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What every command takes."""
+    """The options of every command that measures libraries."""
     threads = min(2, os.cpu_count() or 1)
-    parser.add_argument("--threads", type=positive, default=threads, help="(default: %(default)s)")
+    parser.add_argument("--threads", type=positive, default=threads, help="per library (default: %(default)s)")
+    add_out(parser)
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
 
 
+def cases_named(parser: argparse.ArgumentParser, cases: Sequence[Case], part: str) -> list[Case]:
+    """The cases whose name contains `part`; ends the program if there are none."""
+    chosen = [case for case in cases if part in case.name]
+    if not chosen:
+        parser.error(f"--cases is {part}: expected a part of a name such as {cases[0].name}")
+    return chosen
+
+
+def print_version() -> None:
+    """Print which xrnn is measured, and whether it has its compiled kernels. Every command prints this line first."""
+    where = f"xrnn {xrnn.__version__} in {Path(xrnn.__file__).parent}"
+    if not kernels:
+        print(f"{where}: NO compiled kernels, so this measures the slower plain forms. Remedy: pip install -e .")
+    elif not xrnn.backend.fused_enabled():
+        print(f"{where}: XRNN_FUSED=0")
+    else:
+        print(f"{where}: compiled kernels, {xrnn.get_backend('numpy').describe()['instruction set']}", flush=True)
+
+
 def write(results: Mapping[str, Any], path: Path) -> Path:
-    """As JSON, renamed when complete: an interrupted run leaves the file before it."""
+    """Write results as JSON, one line for each measured case.
+
+    The file is replaced only when the new one is complete, so an interrupted run leaves the old file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(results, indent=1) + "\n")
+    entries = (f"{json.dumps(key)}: {_lines(value)}" for key, value in results.items())
+    aside.write_text("{\n" + ",\n".join(entries) + "\n}\n")
     os.replace(aside, path)
     return path
 
 
+def _lines(value: Any) -> str:
+    """JSON with a line for each item of a list of cases, and for each entry of an object that has nested entries."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(f" {json.dumps(item)}" for item in value) + "\n]"
+    if isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):
+        entries = ((key, _lines(item) if isinstance(item, list) else json.dumps(item)) for key, item in value.items())
+        return "{\n" + ",\n".join(f" {json.dumps(key)}: {text}" for key, text in entries) + "\n}"
+    return json.dumps(value)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read results. Files from before "cells" was renamed to "cases" are accepted."""
+    results: dict[str, Any] = json.loads(path.read_text())
+    if "cells" in results:
+        results["cases"] = results.pop("cells")
+    return results
+
+
 def _cpu() -> str:
-    """The model, and the widest vector instructions it has."""
+    """The CPU's name and its widest vector instructions."""
     try:
         lines = dict(
             line.split(":", 1)

@@ -1,9 +1,9 @@
-"""How good the rule is that divides a recurrence among threads: `python -m benchmarks.partition`, a minute.
+"""How well xrnn divides a recurrence among threads: `python -m benchmarks.partition`, a minute.
 
-Every way to divide it is timed, in wall time and in the processors that it keeps busy, whichever the rule would take,
-for sizes on either side of each of its thresholds (backends/numpy/kernels/partition.cpp). `gain` is the fastest single
-thread's time over the chosen way's. The ways take turns, so that what else the machine does touches all alike; and each
-round goes through all sizes, since a virtual machine's second CPU is now and then worth little for seconds.
+Every division is timed, also those that xrnn does not choose, with cases on both sides of each threshold of
+backends/numpy/kernels/partition.cpp: in wall time, and in the number of processors that it keeps busy. `gain` is the
+fastest single thread's time over the chosen division's. The divisions take turns, so that other load affects all of
+them; each round measures all cases, because a virtual machine's second CPU is sometimes slow for seconds.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
-import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 import xrnn
 from benchmarks import machine
 from benchmarks.cases import GATES, LAYERS, Case, Problem
 from benchmarks.ratios import ratio
+from benchmarks.tables import table, wide_console
 from benchmarks.worker import measure
 from xrnn.backends.numpy import kernels
 
@@ -63,7 +61,7 @@ def forced(way: Way) -> Iterator[None]:
 
 
 class Timed:
-    """The times of one case's forward pass by each way, one a round."""
+    """The times of one case's forward pass, by division, one a round."""
 
     def __init__(self, case: Case, threads: int) -> None:
         problem = Problem(case)
@@ -96,8 +94,8 @@ def measure_partitions(cases: Sequence[Case], rounds: int, threads: int) -> dict
         for case in timed:
             case.time()
     versions = xrnn.get_backend("numpy").describe()
-    cells = [case.result() for case in timed]
-    return {"machine": machine.describe(threads), "versions": versions, "dtype": "float32", "cells": cells}
+    results = [case.result() for case in timed]
+    return {"machine": machine.describe(threads), "versions": versions, "dtype": "float32", "cases": results}
 
 
 def name(way: Way) -> str:
@@ -106,53 +104,40 @@ def name(way: Way) -> str:
 
 
 def print_partitions(results: dict[str, Any], console: Console) -> None:
-    names = list(results["cells"][0]["microseconds"])
-    table = Table(title="a forward pass, microseconds", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("", *names, "chosen", "chosen / best", "processors", "gain"):
-        table.add_column(column, justify="right" if column in names else "left")
-    losses, gains = [], []
-    for cell in results["cells"]:
-        times = cell["microseconds"]
-        loss = ratio(times[cell["best"]], times[cell["chosen"]])
+    names = list(results["cases"][0]["microseconds"])
+    columns = ["", "chosen", *names, "chosen / best", "processors", "gain"]
+    rows, losses, gains = [], [], []
+    for case in results["cases"]:
+        times, way = case["microseconds"], case["chosen"]
+        medians = {name: statistics.median(times[name]) for name in names}
+        one_thread = min((name for name in names if name.startswith("1 thread")), key=medians.__getitem__)
+        loss, gain = ratio(times[case["best"]], times[way]), ratio(times[way], times[one_thread]).median
         losses.append(loss.median)
-        medians = (f"{statistics.median(times[way]):,.1f}" for way in names)
-        best_alone = min(
-            (way for way in names if way.startswith("1 thread")), key=lambda way: statistics.median(times[way])
-        )
-        gain = ratio(times[cell["chosen"]], times[best_alone]).median
-        if not cell["chosen"].startswith("1 thread"):
+        if not way.startswith("1 thread"):
             gains.append(gain)
-        table.add_row(
-            cell["case"],
-            *medians,
-            cell["chosen"],
-            f"{loss.median:.2f} ({loss.low:.2f}–{loss.high:.2f})",
-            f"{cell['processors'][cell['chosen']]:.2f}",
-            f"{gain:.2f}",
-        )
-    console.print(table)
+        figures = [f"{median:,.1f}" for median in medians.values()]
+        rows.append([case["case"], way, *figures, str(loss), f"{case['processors'][way]:.2f}", f"{gain:.2f}"])
+    console.print(table("a forward pass, microseconds", columns, rows, left=2))
     console.print(
-        f"chosen / best over {len(losses)} cells: geometric mean {statistics.geometric_mean(losses):.3f}, "
-        f"largest {np.max(losses):.2f}; of {len(gains)} cells with several threads "
-        f"{sum(gain < 1.25 for gain in gains)} gain less than a quarter over one",
-        highlight=False,
+        f"chosen / best over {len(losses)} cases: geometric mean {statistics.geometric_mean(losses):.3f}, "
+        f"largest {max(losses):.2f}; of {len(gains)} cases with several threads, "
+        f"{sum(gain < 1.25 for gain in gains)} gain less than a quarter over one thread"
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.partition", description="the division among threads")
-    parser.add_argument("--cases", default="", help="only the cases whose name contains this, such as N16-D256")
+    parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N16-D256")
     parser.add_argument("--rounds", type=machine.positive, default=5, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
-    cases = [case for case in CASES if options.cases in case.name]
-    if not cases:
-        parser.error(f"--cases is {options.cases}: expected a part of a name such as {CASES[0].name}")
+    cases = machine.cases_named(parser, CASES, options.cases)
+    machine.print_version()
     with threadpool_limits(options.threads):
         results = measure_partitions(cases, options.rounds, options.threads)
     machine.write(results, options.out / "partition.json")
-    print_partitions(results, Console(width=180))
+    print_partitions(results, wide_console())
 
 
 if __name__ == "__main__":

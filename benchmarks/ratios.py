@@ -1,6 +1,6 @@
-"""How much faster, and how sure: the arithmetic of the comparison.
+"""The arithmetic of the comparison.
 
-Times come as one number a round; the rounds of two libraries belong together, since they ran side by side.
+Each library has one time a round. Ratios are taken round by round, because the libraries ran side by side.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Theirs over ours, round by round: above 1 we are ahead."""
+    """Their time over ours: above 1, ours is faster."""
 
     median: float
     low: float  # quartiles over the rounds
@@ -20,8 +20,11 @@ class Ratio:
 
     @property
     def verdict(self) -> str:
-        """ "ahead" or "behind" where the quartiles agree, else "tie"."""
+        """ "ahead" or "behind" if both quartiles are on the same side of 1, else "tie"."""
         return "ahead" if self.low > 1 else "behind" if self.high < 1 else "tie"
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
@@ -30,7 +33,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """The lower one, the median and the upper one; of a single value, that value."""
+    """The lower quartile, the median and the upper quartile."""
     if len(values) < 2:
         return (values[0],) * 3
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -43,7 +46,7 @@ def fastest(times: Mapping[str, Sequence[float]]) -> str:
 
 
 def share(flops: int, times: Sequence[float], ceiling: Sequence[float]) -> float:
-    """The median over the rounds of rate / ceiling; times in microseconds, ceiling in GFLOP/s."""
+    """The median over the rounds of rate / ceiling.   times: microseconds; ceiling: GFLOP/s"""
     return statistics.median(gflops(flops, t) / top for t, top in zip(times, ceiling, strict=True))
 
 

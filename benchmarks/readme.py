@@ -1,25 +1,22 @@
-"""The tables of docs/speed.md from what `benchmarks.compare` wrote: `python -m benchmarks.readme FOLDER/compare.json`.
+"""The tables and the picture of the README and of docs/speed.md, from a file that `benchmarks.compare` wrote:
 
-With `--short` those of the README: the same with some of the rows, for the cells without lengths or a leak.
+python -m benchmarks.readme benchmarks/results/2026-11-26-compare.json [--picture docs/speed.png]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import machine
 from benchmarks.cases import STATED, Case
-from benchmarks.ratios import share
-from benchmarks.report import KINDS, Cell, against_base, against_peers
+from benchmarks.pictures import draw_speed
+from benchmarks.report import KINDS, TITLES, Row, against_peers, mean
 
-_HEAD = "| T, N, D, H | forward, µs | best peer / xrnn | of ceiling | forward + backward, µs | best peer / xrnn |"
-_RULE = "|---|--:|--:|--:|--:|--:|"
-# T, N, D, H of the rows that the README has.
-_SHORT: Final = (
+_SIZES: Final = (
     (50, 1, 64, 64),
     (50, 16, 256, 256),
     (50, 64, 256, 256),
@@ -27,67 +24,57 @@ _SHORT: Final = (
     (20, 1, 512, 1024),
     (20, 1, 1024, 1024),
 )
+_COLUMNS: Final = ("T, N, D, H", "forward, µs", "best peer / xrnn", "forward + backward, µs", "best peer / xrnn")
+
+Rows = Mapping[tuple[str, str], Row]  # by case and operation
 
 
-def table(results: dict[str, Any], short: bool = False) -> str:
-    """A table for each kind of cell that was measured: a row for each case of `STATED`, and the geometric means."""
-    cells = {(cell["case"], cell["operation"]): cell for cell in results["cells"]}
-    tables = []
-    for (kind, ragged), name in KINDS.items():
-        of_kind = [case for case in STATED if (case.cell, case.ragged) == (kind, ragged)]
-        measured = [case for case in of_kind if (case.name, "train") in cells]
-        if measured and not (short and measured[0].base):
-            tables.append(f"{name}:\n\n" + "\n".join(_table(cells, measured, short)))
-    return "\n\n".join(tables)
+def tables(results: dict[str, Any]) -> str:
+    """A Markdown table for each cell with some sizes, and a table of the geometric means over all sizes."""
+    rows = {(row["case"], row["operation"]): row for row in results["cases"]}
+    found, means = [], [_line(("", *TITLES.values())), "|---" + "|--:" * len(TITLES) + "|"]
+    for kind, name in KINDS.items():
+        cases = [case for case in STATED if (case.cell, case.ragged) == kind and (case.name, "train") in rows]
+        if cases:
+            means.append(_line((name, *(_mean(rows, cases, operation) for operation in TITLES))))
+            if not cases[0].base:
+                found.append(f"{name}:\n\n" + "\n".join(_table(rows, cases)))
+    return "\n\n".join([*found, "\n".join(means)])
 
 
-def _table(cells: dict[tuple[str, str], Cell], cases: Sequence[Case], short: bool) -> list[str]:
-    beside = "" if cases[0].base is None else "of full batch" if cases[0].ragged else "of Elman"
-    lines = [(f"{_HEAD} {beside} |" if beside else _HEAD), f"{_RULE}--:|" if beside else _RULE]
-    for case in (case for case in cases if not short or case.sizes in _SHORT):
-        forward, train = cells[case.name, "forward"], cells[case.name, "train"]
-        rate = share(forward["flops"], forward["microseconds"]["xrnn"], forward["ceiling_gflops"])
-        sizes = f"{case.T}, {case.N}, {case.D}, {case.H}"
-        line = f"| {sizes} | {_time(forward)} | {_peer(forward)} | {rate:.0%} | {_time(train)} | {_peer(train)} |"
-        lines.append(f"{line} {_base(forward)}, {_base(train)} |" if beside else line)
-    for operation in ("step", "forward", "train"):
-        ratios = [
-            compared[1] for case in cases if (compared := against_peers(cells.get((case.name, operation), _NONE)))
-        ]
-        if ratios:
-            mean = statistics.geometric_mean(ratio.median for ratio in ratios)
-            ahead = sum(ratio.verdict == "ahead" for ratio in ratios)
-            lines.append(f"{operation}: geometric mean {mean:.2f}, ahead in {ahead} of {len(ratios)} cells")
+def _table(rows: Rows, cases: Sequence[Case]) -> list[str]:
+    lines = [_line(_COLUMNS), "|---" + "|--:" * (len(_COLUMNS) - 1) + "|"]
+    for case in cases:
+        if case.sizes in _SIZES:
+            cells = [", ".join(map(str, case.sizes))]
+            for operation in ("forward", "train"):
+                row = rows[case.name, operation]
+                median = statistics.median(row["microseconds"]["xrnn"])
+                cells.append(f"{median:,.1f}" if median < 100 else f"{median:,.0f}")
+                compared = against_peers(row)
+                cells.append(f"{compared[1].median:.2f} {compared[0].split('-')[0]}" if compared else "")
+            lines.append(_line(cells))
     return lines
 
 
-_NONE: Cell = {"microseconds": {}}
+def _mean(rows: Rows, cases: Sequence[Case], operation: str) -> str:
+    found = mean([row for case in cases if (row := rows.get((case.name, operation)))])
+    return f"{found[0]:.2f} ({found[1].count('ahead')} of {len(found[1])})" if found else ""
 
 
-def _time(cell: Cell) -> str:
-    median = statistics.median(cell["microseconds"]["xrnn"])
-    return f"{median:,.1f}" if median < 100 else f"{median:,.0f}"
-
-
-def _base(cell: Cell) -> str:
-    base = against_base(cell)
-    return f"{base.median:.2f}" if base else ""
-
-
-def _peer(cell: Cell) -> str:
-    compared = against_peers(cell)
-    if compared is None:
-        return ""
-    name, ratio = compared
-    return f"{ratio.median:.2f} ({ratio.low:.2f}–{ratio.high:.2f}) {name}"
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description="the tables of docs/speed.md")
-    parser.add_argument("results", type=Path, help="what benchmarks.compare wrote")
-    parser.add_argument("--short", action="store_true", help="those of the README, which have fewer rows")
+    parser.add_argument("results", type=Path, help="a file that benchmarks.compare wrote")
+    parser.add_argument("--picture", type=Path, help="draw the README's picture into this PNG file")
     options = parser.parse_args(arguments)
-    print(table(json.loads(options.results.read_text()), options.short))
+    results = machine.read(options.results)
+    if options.picture:
+        draw_speed(results, options.picture)
+    print(tables(results))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
-"""Training runs of a whole job, one a library: what `benchmarks.char_lm` and `benchmarks.classify` share."""
+"""Training runs of complete jobs, one a library: shared by `benchmarks.char_lm` and `benchmarks.classify`."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import xrnn
 from benchmarks import machine
+from benchmarks.processes import Child, MissingLibraryError, environment, rotated
 from benchmarks.ratios import quartiles, ratio
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.settings import Settings
 from xrnn.typing import HostArray
@@ -30,15 +33,17 @@ class Run(Protocol):
 
     version: str
 
-    def step(self) -> None: ...
+    def step(self) -> None:
+        """Make one update."""
+        ...
 
     def model(self) -> Any:
-        """What was learned, as xrnn's model: one evaluation measures all."""
+        """The trained weights in xrnn's model, so that all libraries are evaluated by the same code."""
         ...
 
 
 class XrnnRun:
-    """That of a job's own trainer."""
+    """The run of a job's own trainer."""
 
     version = f"xrnn {xrnn.__version__}"
 
@@ -49,8 +54,43 @@ class XrnnRun:
         return self._trainer.model
 
 
+@contextlib.contextmanager
+def children(
+    libraries: Iterable[str], threads: int, make: Callable[..., Any], *arguments: Any
+) -> Iterator[dict[str, Child]]:
+    """A child process `make(library, *arguments)` for each library that is installed, by library."""
+    machine.pin(threads)
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for library in libraries:
+            try:
+                child = Child(make, library, *arguments, environment=environment(threads))
+            except MissingLibraryError as error:
+                print(f"left out {error}. Remedy: pip install -e '.[bench]'", flush=True)
+            else:
+                started[library] = stack.enter_context(child)
+        yield started
+
+
+def seconds(children: Mapping[str, Child], rounds: int, method: str, *arguments: Any) -> dict[str, list[float]]:
+    """What the method returns in each round, by library. The libraries take turns."""
+    measured: dict[str, list[float]] = {library: [] for library in children}
+    for order in rotated(list(children), rounds):
+        for library in order:
+            measured[library].append(children[library].ask(method, *arguments))
+    return measured
+
+
+def time_updates(run: Run, count: int) -> float:
+    """The seconds that `count` updates take."""
+    start = time.perf_counter()
+    for _ in range(count):
+        run.step()
+    return time.perf_counter() - start
+
+
 def torch_for(settings: Settings) -> tuple[Any, str]:
-    """PyTorch, with this process's number of threads and the run's seed, and how it is called."""
+    """PyTorch, set to this process's number of threads and the run's seed, and its name with its version."""
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -59,7 +99,7 @@ def torch_for(settings: Settings) -> tuple[Any, str]:
 
 
 def with_weights(model: M, weights: Iterable[HostArray]) -> M:
-    """The model, holding these in place of its own."""
+    """The model, with its parameters replaced by these."""
     for param, weight in zip(model.named_params.values(), weights, strict=True):
         param[...] = weight
     return model
@@ -68,13 +108,16 @@ def with_weights(model: M, weights: Iterable[HostArray]) -> M:
 def rate_lines(
     versions: Mapping[str, str], rates: Mapping[str, Sequence[float]], unit: str, before: str = "", width: int = 24
 ) -> list[str]:
-    """A line a library, and one for each other rate over PyTorch's.   rates: items a second, one a block."""
+    """A line for each library's rate, and one for each rate divided by PyTorch's.
+
+    rates   items per second, one a block
+    """
     lines = []
     for library, version in versions.items():
         low, median, high = quartiles(rates[library])
         lines.append(f"{before}{version:{width}} {median:>9,.0f} {unit}/s ({low:,.0f} to {high:,.0f})")
     for library in versions:
-        if library == "pytorch" or len(rates[library]) < 2:
+        if library == "pytorch" or "pytorch" not in rates or len(rates[library]) < 2:
             continue
         r = ratio(rates["pytorch"], rates[library])
         name = f"{library} / PyTorch"
@@ -86,11 +129,11 @@ def add_options(parser: argparse.ArgumentParser, cell: str) -> None:
     threads = min(2, os.cpu_count() or 1)
     parser.add_argument("--cell", choices=CELLS, default=cell, help="(default: %(default)s)")
     parser.add_argument("--threads", type=machine.positive, default=threads, help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write what was measured to this file")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
 
 
-def insist_on_data(parser: argparse.ArgumentParser, load: Callable[[], Any]) -> None:
-    """Read the data once before any process does, which could only say by a traceback that they can't be read."""
+def check_data(parser: argparse.ArgumentParser, load: Callable[[], Any]) -> None:
+    """Read the data once before the child processes do, so that an error is one line and not a traceback."""
     try:
         load()
     except DataError as error:

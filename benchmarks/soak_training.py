@@ -1,18 +1,18 @@
-"""One life of a training run, which `benchmarks.soak` starts and kills: `python -m benchmarks.soak_training CELL FILE`.
+"""The training run that `benchmarks.soak` starts, kills and resumes.
 
-It goes on from the checkpoint in FILE, where there is one, on ragged batches that the step alone decides, and changes
-its number of threads at random. It prints a line at its start, after each step and after each checkpoint:
+It continues from its checkpoint, if there is one. Its ragged batches depend on the number of updates alone, and it
+changes its number of threads at random. It reports its start, each update and each checkpoint:
 
-    from STEP    STEP DIGEST (of the weights)    saved STEP RESIDENT_BYTES
+    ("from", updates)    ("step", updates, digest of the weights)    ("saved", updates, resident bytes)
 """
 
 from __future__ import annotations
 
 import os
 import random
-import sys
 import zlib
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +30,8 @@ CELLS: Final[dict[str, Any]] = {
     "gru": xrnn.GRU.init,
     "gru-reset-before": partial(xrnn.GRU.init, reset_after=False),
 }
-SAVE_EVERY: Final = 5  # steps
-# Large enough for a second thread.
+SAVE_EVERY: Final = 5  # updates
+# Large enough for a second thread
 T, N, D, H = 12, 32, 48, 96
 
 
@@ -62,7 +62,7 @@ class Run:
             array[...] = found[name]
 
     def step(self) -> None:
-        """To learn: the mean of the inputs so far. What lies past a row's end is NaN, and may not be looked at."""
+        """Make one update. The target is the mean of the inputs so far; x is NaN past a row's end."""
         rng = np.random.default_rng(self.optimizer.steps)
         lengths = rng.integers(0, T, N, endpoint=True)
         within = (np.arange(T)[:, None] < lengths)[..., None]
@@ -86,17 +86,14 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def main() -> None:
-    run, threads = Run(sys.argv[1], Path(sys.argv[2])), ThreadpoolController()
-    print("from", run.optimizer.steps, flush=True)
+def live(cell: str, path: Path, pipe: Connection) -> None:
+    """Train until the process is killed, and report what the module's docstring says."""
+    run, threads = Run(cell, path), ThreadpoolController()
+    pipe.send(("from", run.optimizer.steps))
     while True:
         with threads.limit(limits=random.randint(1, os.cpu_count() or 1), user_api="openmp"):
             for _ in range(SAVE_EVERY):
                 run.step()
-                print(run.optimizer.steps, run.digest(), flush=True)
+                pipe.send(("step", run.optimizer.steps, run.digest()))
         run.save()
-        print("saved", run.optimizer.steps, resident_bytes(), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        pipe.send(("saved", run.optimizer.steps, resident_bytes()))

@@ -1,14 +1,12 @@
-"""What one step costs at N = 1, H = 64, where it is all latency, and what makes it up: `python -m benchmarks.step`."""
+"""The latency of one step at N = 1, H = 64, and its parts: `python -m benchmarks.step`."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import statistics
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -16,10 +14,10 @@ from benchmarks import machine
 from benchmarks.cases import COMMON, Case
 from benchmarks.peers import PEERS
 from benchmarks.ratios import ratio
-from benchmarks.worker import Worker
+from benchmarks.tables import table, wide_console
+from benchmarks.worker import Worker, timed, workers
 
 _TITLES: Final = {"step": "call", "stream": "stream", "train": "forward + backward"}
-_PARTS: Final = ("total", "allocation", "kernel", "call")
 _SIZE: Final = 64  # D and H
 _OURS: Final = "xrnn"
 
@@ -27,29 +25,23 @@ _OURS: Final = "xrnn"
 def measure_step(peers: Sequence[str], rounds: int, threads: int, cells: Sequence[str] = COMMON) -> dict[str, Any]:
     """Times of each cell in microseconds, one a round: by operation and library, and of the parts of xrnn's call.
 
-    parts   "total" of a call; "allocation" of the buffers for the states; "kernel", taken as what one more step costs
-            in a sequence of a thousand; "call" is what is left: Python's and the compiled function's calls, the checks
-            of their arguments, views of arrays, what a sequence pays once
+    parts   "total": a call; "allocation": the buffers of the states; "kernel": the cost of one more step in a sequence
+            of a thousand; "call": the rest, which is Python, the binding, the checks, the fixed cost of a sequence
     """
     machine.pin(threads)
-    with contextlib.ExitStack() as stack:
-        workers = [Worker(peer, threads) for peer in peers]
-        ours, longer = Worker(_OURS, threads), Worker(_OURS, 1)  # one thread: as a single step takes
-        for worker in (*workers, ours, longer):
-            stack.callback(worker.close)
+    with workers(peers, threads) as started, Worker(_OURS, threads) as ours, Worker(_OURS, 1) as longer:
+        cases = []
+        for cell in cells:
+            for worker in started:
+                worker.prepare(_case(cell, 1))
+            times = timed(started, list(_TITLES), rounds)
+            cases.append({"cell": cell, "microseconds": times, "parts": _parts(cell, ours, longer, rounds)})
         return {
             "machine": machine.describe(threads),
-            "versions": {worker.peer: worker.about for worker in workers},
+            "versions": {worker.peer: worker.about for worker in started},
             "dtype": "float32",
             "rounds": rounds,
-            "cells": [
-                {
-                    "cell": cell,
-                    "microseconds": _time(_case(cell, 1), workers, rounds),
-                    "parts": _take_apart(cell, ours, longer, rounds),
-                }
-                for cell in cells
-            ],
+            "cases": cases,
         }
 
 
@@ -57,64 +49,36 @@ def _case(cell: str, T: int) -> Case:
     return Case(T=T, N=1, D=_SIZE, H=_SIZE, cell=cell)
 
 
-def _time(case: Case, workers: Sequence[Worker], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Operation → library → times."""
-    able = {worker.peer: worker.prepare(case)["operations"] for worker in workers}
-    times: dict[str, dict[str, list[float]]] = {operation: {} for operation in _TITLES}
-    for turn in range(rounds):
-        first = turn % len(workers)
-        for operation, of_operation in times.items():
-            for worker in (*workers[first:], *workers[:first]):
-                if operation in able[worker.peer]:
-                    of_operation.setdefault(worker.peer, []).append(worker.time(operation))
-    return times
-
-
-def _take_apart(cell: str, ours: Worker, longer: Worker, rounds: int) -> dict[str, list[float]]:
+def _parts(cell: str, ours: Worker, longer: Worker, rounds: int) -> dict[str, list[float]]:
+    """longer  a worker on one thread, as a single step uses"""
     more = 1000
     ours.prepare(_case(cell, 1))
     longer.prepare(_case(cell, 1 + more))
-    parts: dict[str, list[float]] = {part: [] for part in _PARTS}
+    parts: dict[str, list[float]] = {"total": [], "allocation": [], "kernel": [], "call": []}
     for _ in range(rounds):
         total, allocation = ours.time("step"), ours.time("allocation")
         kernel = (longer.time("forward") - total) / more
-        for part, time in zip(_PARTS, (total, allocation, kernel, total - allocation - kernel), strict=True):
-            parts[part].append(time)
+        for part, time in zip(parts.values(), (total, allocation, kernel, total - allocation - kernel), strict=True):
+            part.append(time)
     return parts
 
 
 def print_step(results: dict[str, Any], console: Console) -> None:
-    for found in results.get("cells") or [_of_the_only_cell(results)]:
-        console.print(_table(found["cell"], found["microseconds"]))
-        parts = (f"{part} {statistics.median(rounds):.2f} µs" for part, rounds in found["parts"].items())
-        console.print(f"of {_OURS}'s call: {', '.join(parts)}", highlight=False)
-
-
-def _of_the_only_cell(results: dict[str, Any]) -> dict[str, Any]:
-    """What a file holds that was written when there was one cell, and its calls alone were timed."""
-    return {"cell": "rnn", "microseconds": {"step": results["microseconds"]}, "parts": results["parts"]}
+    for case in results["cases"]:
+        console.print(_table(case["cell"], case["microseconds"]))
+        parts = (f"{part} {statistics.median(rounds):.2f} µs" for part, rounds in case["parts"].items())
+        console.print(f"parts of {_OURS}'s call: {', '.join(parts)}")
 
 
 def _table(cell: str, microseconds: dict[str, dict[str, list[float]]]) -> Table:
-    title = f"{cell.upper()}, one step, N=1, D=H={_SIZE}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    table.add_column("library")
-    table.add_column("microseconds", justify="right")
-    table.add_column(f"its time / {_OURS}'s", justify="right")
+    rows = []
     for operation, times in microseconds.items():
         for library, rounds in times.items():
-            first = library == next(iter(times))
-            compared = _OURS in times and library != _OURS
-            against = ratio(times[_OURS], rounds) if compared else None
-            table.add_row(
-                _TITLES[operation] if first else "",
-                library,
-                f"{statistics.median(rounds):.2f}",
-                f"{against.median:.2f} ({against.low:.2f}–{against.high:.2f})" if against else "",
-                end_section=library == list(times)[-1],
-            )
-    return table
+            compared = ratio(times[_OURS], rounds) if _OURS in times and library != _OURS else None
+            name = _TITLES[operation] if library == next(iter(times)) else ""
+            rows.append([name, library, f"{statistics.median(rounds):.2f}", str(compared or "")])
+    title = f"{cell.upper()}, one step, N=1, D=H={_SIZE}"
+    return table(title, ["", "library", "microseconds", f"its time / {_OURS}'s"], rows, left=2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -133,10 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     if _OURS not in options.peers:
-        parser.error(f"--peers has no {_OURS}: expected it among them, for the others to be compared with")
+        parser.error(f"--peers has no {_OURS}: expected it, to compare the others with")
+    machine.print_version()
     results = measure_step(options.peers, options.rounds, options.threads, options.cells)
     machine.write(results, options.out / "step.json")
-    print_step(results, Console())
+    print_step(results, wide_console())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The layer and the loss after the recurrence, by pytest-benchmark: `pytest benchmarks/test_output.py`.
+"""The output layer and the loss, by pytest-benchmark: `pytest benchmarks/test_output.py`.
 
-The sizes are those of `xrnn train`: 64 steps of 64 streams, 256 hidden units, 256 classes.
+Sizes of `xrnn train`: 64 steps of 64 streams, 256 hidden units, 256 classes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""xrnn by itself, by pytest-benchmark: `pytest benchmarks [-k "numpy and fused and H256"]`; a minute and a half.
+"""xrnn alone, by pytest-benchmark: `pytest benchmarks [-k "numpy and fused and H256"]`; a minute and a half.
 
-On a GPU each figure comes three times: pytest-benchmark's own is the time of a call and the wait for its result;
-`extra_info` has the device's time between two events, and the host's time to enqueue the call, in microseconds.
+On a GPU a time covers a call and the wait for its result. `benchmarks.gpu` measures the device's and the host's share.
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
-from benchmarks.cases import CASES, OPERATIONS, Case, Problem, check
+from benchmarks.cases import ALL, OPERATIONS, Case, Problem, check
 from benchmarks.peers import Call
 from xrnn import RNN, BackendUnavailableError, get_backend, use_fused
 from xrnn.backend import Backend
@@ -20,7 +18,8 @@ from xrnn.backend import Backend
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-problem_of = functools.lru_cache(maxsize=1)(Problem)  # cases vary slowest: each is made once
+CASES = [case for case in ALL if case.cell == "rnn" and not case.ragged]
+problem_of = functools.lru_cache(maxsize=1)(Problem)  # cases vary slowest, so each problem is made once
 
 
 @pytest.fixture(scope="module", params=["numpy", "cupy"])
@@ -39,12 +38,11 @@ def test_rnn(benchmark: BenchmarkFixture, backend: Backend, case: Case, operatio
     with use_fused(form == "fused"):
         call, runs = calls(backend, problem)[operation], form_of(backend, case, operation)
         if form == "fused" and runs == "plain":
-            pytest.skip(f"the {backend.name} backend has no fused form of it")
+            pytest.skip(f"the {backend.name} backend has no fused form for this case")
         check(operation, call(), problem)
         benchmark.group = f"{case.name} {operation}"
         benchmark.extra_info |= {"backend": backend.name, "case": case.name, "operation": operation, "form": runs}
         if backend.name == "cupy":
-            benchmark.extra_info |= device_times(call)
             benchmark.pedantic(waiting(backend, call), rounds=20, warmup_rounds=3)
         else:
             benchmark(call)
@@ -62,24 +60,13 @@ def calls(backend: Backend, problem: Problem) -> dict[str, Call]:
 
 
 def form_of(backend: Backend, case: Case, operation: str) -> str:
-    """The form that runs, those of both directions where training takes two: "fused", "one-block/group", "plain"."""
+    """The form that runs, such as "fused" or "plain"; for training both directions, such as "one-block/group"."""
     sizes = {"T": 1 if operation == "step" else case.T, "N": case.N, "D": case.D, "H": case.H}
     cell = RNN.init(1, 1, backend=backend).cell
     forms = [backend.explain("recurrence_forward", cell, sizes, "float32").form]
     if operation == "train":
         forms.append(backend.explain("recurrence_backward", cell, sizes, "float32").form)
     return "/".join(dict.fromkeys(forms))
-
-
-def device_times(call: Call, repeats: int = 20) -> dict[str, float]:
-    """The device's and the host's share of a call, medians in microseconds; waits for the device before each."""
-    from cupyx.profiler import benchmark as profile
-
-    times = profile(call, n_repeat=repeats, n_warmup=3)
-    return {
-        "event_us": float(np.median(times.gpu_times)) * 1e6,
-        "host_us": float(np.median(times.cpu_times)) * 1e6,
-    }
 
 
 def waiting(backend: Backend, call: Call) -> Call:

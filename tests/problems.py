@@ -18,7 +18,7 @@ from xrnn.typing import HostArray
 class Recurrence:
     x: HostArray  # (T, N, D)
     initial: list[HostArray]  # (N, H) a state
-    weights: list[HostArray]  # Wx, Wh, b
+    weights: list[HostArray]  # Wx, Wh, b, then the cell's own
     dstates: list[HostArray]  # (T, N, H) a state
 
 
@@ -38,9 +38,17 @@ class Classification:
 
 
 def recurrence(
-    sizes: tuple[int, int, int, int], parts: tuple[int, int, int], states: int, dtype: Any, seed: int = 0
+    sizes: tuple[int, int, int, int],
+    parts: tuple[int, int, int],
+    states: int,
+    dtype: Any,
+    seed: int = 0,
+    own: int = 0,
 ) -> Recurrence:
-    """Operands of these sizes T, N, D, H, for a cell with so many parts of Wx, of Wh and of b.
+    """Operands of these sizes T, N, D, H.
+
+    parts    the parts of Wx, of Wh and of b, H columns each
+    own      the number of the cell's own parameters, (H,) each
 
     Wh shrinks the state: its spectral radius is near 0.7, so that neither gradients nor rounding errors grow with T.
     """
@@ -53,7 +61,8 @@ def recurrence(
     b, dh = draw(in_b * H, scale=0.1), draw(T, N, H)
     others = [(draw(N, H, scale=0.5), draw(T, N, H)) for _ in range(1, states)]
     initial, dstates = [h_prev, *(s for s, _ in others)], [dh, *(d for _, d in others)]
-    return Recurrence(x, initial, [Wx, Wh, b], dstates)
+    weights = [Wx, Wh, b, *(draw(H, scale=0.3) for _ in range(own))]
+    return Recurrence(x, initial, weights, dstates)
 
 
 def affine(rows: int, D: int, C: int, dtype: Any, seed: int = 0) -> Affine:

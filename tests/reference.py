@@ -18,11 +18,13 @@ from autograd import grad
 
 from tests import problems
 from tests.layouts import lay_out
+from tests.min_gru import MinGRU
+from tests.peephole.layer import PeepholeLSTM
 from tests.problems import Affine, Classification
-from tests.ugrnn.layer import UGRNN
-from xrnn import GRU, LSTM, RNN
+from xrnn import GRU, LSTM, RNN, get_backend
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
+from xrnn.ops.cells import kernel_name
 from xrnn.typing import HostArray
 
 # (x (N, D), states (N, H) each, weights…) → the states after a step
@@ -70,6 +72,13 @@ def lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
     return sigmoid(o) * anp.tanh(c_next), c_next
 
 
+def peephole_lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, p_i: Any, p_f: Any, p_o: Any) -> tuple[Any, ...]:
+    (h, c), H = states, len(Wh)
+    i, f, g, o = ((x @ Wx + h @ Wh + b)[:, gate * H : (gate + 1) * H] for gate in range(4))
+    c_next = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * anp.tanh(g)
+    return sigmoid(o + p_o * c_next) * anp.tanh(c_next), c_next
+
+
 def gru(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
     (h,), H = states, len(Wh)
     from_x, from_h = x @ Wx, h @ Wh
@@ -86,11 +95,15 @@ def gru_reset_before(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any
     return ((1 - u) * n + u * h,)
 
 
-def ugrnn(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+def min_gru(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
     (h,), H = states, len(Wh)
-    z = x @ Wx + h @ Wh + b
-    u, y = sigmoid(z[:, :H]), anp.tanh(z[:, H:])
-    return ((1 - u) * y + u * h,)
+    z = x @ Wx + b
+    u = sigmoid(z[:, :H])
+    return ((1 - u) * h + u * z[:, H:] + 0 * anp.sum(Wh),)
+
+
+def has_kernel(cell: str) -> bool:
+    return kernel_name(problem(cell).layer(get_backend("numpy")).cell) is not None
 
 
 def leaks(H: int) -> HostArray:
@@ -106,6 +119,7 @@ class CellCase:
     layer: Callable[..., RecurrentLayer]  # of the parameters, reverse=
     of_weights: tuple[int, int, int] = (1, 1, 1)  # parts of Wx, of Wh, of b
     states: tuple[str, ...] = ("h",)
+    own: tuple[str, ...] = ()  # the cell's own parameters, (H,) each
     smooth: bool = True  # whether its slope never jumps
 
 
@@ -120,7 +134,8 @@ CELLS: Final = {
     "lstm": CellCase(lstm, LSTM, (4, 4, 4), ("h", "c")),
     "gru": CellCase(gru, GRU, (3, 3, 4)),
     "gru reset before": CellCase(gru_reset_before, lambda *p, **o: GRU(*p, reset_after=False, **o), (3, 3, 3)),
-    "ugrnn": CellCase(ugrnn, UGRNN, (2, 2, 2)),
+    "peephole lstm": CellCase(peephole_lstm, PeepholeLSTM, (4, 4, 4), ("h", "c"), ("p_i", "p_f", "p_o")),
+    "min gru": CellCase(min_gru, MinGRU, (2, 0, 2)),
 }
 
 
@@ -134,7 +149,7 @@ class Problem:
     lengths: HostArray | None
     x: HostArray  # (T, N, D)
     initial: list[HostArray]  # (N, H) a state
-    weights: list[HostArray]  # Wx, Wh, b
+    weights: list[HostArray]  # Wx, Wh, b, then the cell's own
     dstates: list[HostArray | None]  # (T, N, H) a state
     layouts: Sequence[str] = field(default_factory=lambda: ["C"] * 8)  # of x, the states, the weights, the gradients
 
@@ -143,8 +158,12 @@ class Problem:
         return CELLS[self.cell]
 
     @property
+    def weight_names(self) -> list[str]:
+        return ["Wx", "Wh", "b", *self.case.own]
+
+    @property
     def gradient_names(self) -> list[str]:
-        return ["dx", *(f"d{state}_prev" for state in self.case.states), "dWx", "dWh", "db"]
+        return ["dx", *(f"d{state}_prev" for state in self.case.states), *(f"d{name}" for name in self.weight_names)]
 
     @property
     def past_end(self) -> HostArray:
@@ -154,7 +173,8 @@ class Problem:
         return past
 
     def layer(self, backend: Backend) -> RecurrentLayer:
-        weights = [lay_out(backend, w, layout) for w, layout in zip(self.weights, self.layouts[3:6], strict=True)]
+        layouts = [*self.layouts[3:6], *("C" for _ in self.case.own)]
+        weights = [lay_out(backend, w, layout) for w, layout in zip(self.weights, layouts, strict=True)]
         return self.case.layer(*weights, reverse=self.reverse)
 
     def operands(self, backend: Backend) -> tuple[Any, list[Any], list[Any]]:
@@ -184,11 +204,11 @@ def problem(
     Past a row's end x is NaN: nobody may read it.
     """
     (T, N, _, _), case = sizes, CELLS[cell]
-    drawn = problems.recurrence(sizes, case.of_weights, len(case.states), dtype, seed)
+    drawn = problems.recurrence(sizes, case.of_weights, len(case.states), dtype, seed, own=len(case.own))
     if lengths == "ragged":
         lengths = [0, T, *np.random.default_rng(seed).integers(0, T + 1, max(N - 2, 0))][:N]
     if not case.smooth:  # no pre-activation may come near the jump, or rounding decides the gradient
-        _, Wh, b = drawn.weights
+        _, Wh, b, *_ = drawn.weights
         Wh *= np.asarray(0.1, dtype)
         b += np.where(b < 0, -6, 6).astype(dtype)
     p = Problem(
@@ -211,7 +231,7 @@ class Solution:
     """In float64."""
 
     states: list[HostArray]  # (T, N, H) a state
-    gradients: dict[str, HostArray]  # dx, dh_prev, …, dWx, dWh, db
+    gradients: dict[str, HostArray]  # dx, dh_prev, …, dWx, dWh, db, …
 
 
 def states_of(

@@ -1,4 +1,4 @@
-"""Whatever is passed where an array belongs, the error is the project's own, never one from inside an array library."""
+"""For any wrong argument in place of an array, the error comes from xrnn, not from inside an array library."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ JUNK: dict[str, Callable[[Backend], Any]] = {
 
 
 def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
-    """Every place where an array comes in, each with right arrays in all places but one."""
+    """All functions with array arguments: each takes one wrong argument, the others are valid."""
     xp = backend.xp
     rnn, step = (RNN.init(D, H, rng=0, dtype="float64", backend=backend) for _ in range(2))
     linear = Linear.init(D, H, rng=0, dtype="float64", backend=backend)
@@ -98,7 +98,7 @@ def test_no_junk_reaches_the_array_library(backend: Backend, junk: str) -> None:
         assert "\n" not in str(caught.value), name
 
 
-# Embeddings take integers and dropout any floats: some of the junk above is right there.
+# Embedding accepts integers and Dropout any floats, so some of the wrong arguments above are valid there.
 @pytest.mark.parametrize("junk", [name for name in JUNK if name not in ("integers",)])
 def test_no_junk_reaches_a_lookup(backend: Backend, junk: str) -> None:
     embedding = Embedding.init(6, D, rng=0, backend=backend)
@@ -116,8 +116,8 @@ def test_no_junk_reaches_dropout_and_clipping(backend: Backend, junk: str) -> No
             clip_grad_norm(grads, 1.0)
 
 
-def test_bytes_in_the_order_of_another_machine() -> None:
-    """NumPy reads them, from a file of another machine for one; the remedy keeps their width."""
+def test_another_byte_order() -> None:
+    """NumPy reads such arrays, for example from a file of another machine. The remedy keeps their width."""
     rnn = RNN.init(D, H, rng=0, dtype="float64", backend="numpy")
     for kind, native in {"f4": "float32", "f8": "float64"}.items():
         swapped = np.ones((N, D), np.dtype(kind).newbyteorder("S"))

@@ -31,6 +31,14 @@ from xrnn.jobs.charlm.model import CharLM
 from xrnn.typing import HostArray
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
+# A background job of a script ignores SIGINT, and `nohup` SIGHUP; a child process inherits that.
+DEFAULT_SIGNALS = """
+import signal
+for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
+    default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    signal.signal(getattr(signal, name), default)
+"""
+SIGNALLED = [sys.executable, "-c", DEFAULT_SIGNALS + XRNN[-1]]
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, FIFOs and /dev/full are POSIX's")
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -119,9 +127,21 @@ def test_info_prints_the_configuration(text: str, capsys: pytest.CaptureFixture[
 def test_info_explains_the_choice_on_a_gpu_that_is_not_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--explain", "100", "32", "1024", "1024", "--device", "h100"]) == 0
     out = capsys.readouterr().out
-    assert "NVIDIA H100, float32, T=100 N=32 D=1024 H=1024; times are predicted, not measured" in out
-    assert "NVIDIA H100, float64" in out
-    assert [line.split()[1] for line in out.splitlines() if line.startswith("→")] == ["group", "group"]
+    tail = "T=100 N=32 D=1024 H=1024, on NVIDIA H100; times are predicted, not measured"
+    heads = [line for line in out.splitlines() if line.endswith(tail)]
+    ways = [f"rnn {way}, {dtype}" for dtype in ("float32", "float64") for way in ("forward", "backward")]
+    assert heads == [f"{way}, {tail}" for way in ways]
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("→")] == ["group"] * 4
+
+
+@pytest.mark.parametrize("cell", ["rnn", "leak", "lstm", "gru"])
+def test_info_explains_each_cell(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--explain", "100", "16", "512", "512", "--device", "h100", "--cell", cell]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines if "predicted" in line] == [f"{cell} forward", f"{cell} backward"] * 2
+    chosen = [line.split()[1] for line in lines if line.startswith("→")]
+    assert chosen[:2] == ["group", "group" if cell in ("rnn", "leak") else "group-partial"]
+    assert main(["info", "--explain", "4", "3", "2", "5", "--cell", cell]) == 0
 
 
 def test_info_explains_the_choice_of_the_selected_backend(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,12 +175,22 @@ def test_info_needs_a_backend_unless_it_explains_a_gpu_that_is_not_here(
             ["--explain", "1", "1", "1", "1", "--device", "abacus"],
             "--device: unknown device 'abacus': expected one of a100, h100, h200, b200",
         ),
-        (["--explain", "1", "-1", "1", "1"], "--explain got 1 -1 1 1: expected T N D H, each from 0 to 10^18"),
+        (
+            ["--explain", "1", "1", "1", "1", "--cell", "x"],
+            "--cell: unknown cell 'x': expected one of rnn, leak, lstm, gru",
+        ),
+        (["--cell", "lstm"], "got --cell without --explain, or with --json: expected --explain T N D H --cell NAME"),
+        (["--explain", "0", "1", "1", "1"], "--explain got 0 1 1 1: expected T N D H, each from 1 to 10^18"),
+        (
+            ["--device", "h100", "--explain", "1", "1", "1", "1", "--json"],
+            "got both --device and --json: expected one",
+        ),
+        (["--explain", "1", "-1", "1", "1"], "--explain got 1 -1 1 1: expected T N D H, each from 1 to 10^18"),
         (
             ["--explain", "1", "1", "1", str(10**18 + 1)],
-            f"--explain got 1 1 1 {10**18 + 1}: expected T N D H, each from 0",
+            f"--explain got 1 1 1 {10**18 + 1}: expected T N D H, each from 1",
         ),
-        (["--explain", "1", str(2**70), "1", "1"], f"--explain got 1 {2**70} 1 1: expected T N D H, each from 0 to"),
+        (["--explain", "1", str(2**70), "1", "1"], f"--explain got 1 {2**70} 1 1: expected T N D H, each from 1 to"),
     ],
 )
 def test_info_refuses(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,8 +205,6 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     help_text = capsys.readouterr().out
     options = ("hidden", "layers", "seq-len", "batch", "lr", "minutes", "steps", "seed", "out", "plot", "resume")
     assert all(f"--{option}" in help_text for option in options)
-    assert main(["--help"]) == 0
-    assert "completion" not in capsys.readouterr().out
 
 
 def test_what_is_taken_where_nothing_is_said(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,8 +217,8 @@ def test_what_is_taken_where_nothing_is_said(text: str, monkeypatch: pytest.Monk
     monkeypatch.setattr("xrnn.cli.run", see)
     for given in ([], ["--steps", "7"], ["--steps", str(10**12)], ["--minutes", "3"]):
         assert main(["train", text, *given]) == 0
-    assert [(job.minutes, job.upto) for job in jobs] == [(1.0, None), (None, 7), (None, 10**12), (3.0, None)]
-    assert not any(job.wanted.overwrite for job in jobs)
+    assert [(job.options.minutes, job.upto) for job in jobs] == [(1.0, None), (None, 7), (None, 10**12), (3.0, None)]
+    assert not any(job.options.overwrite for job in jobs)
     commands = cast(Any, typer.main.get_command(app)).commands
     defaults = {name: {p.name: p.default for p in command.params} for name, command in commands.items()}
     said = {name: defaults["generate"][name] for name in ("length", "temperature", "seed")}
@@ -246,11 +274,11 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopp
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_saves_and_tells_how_to_go_on(text: str, whole: str, name: str) -> None:
     number = signal.Signals[name]
-    process = start(["train", text, *_RUN, "--out", "stopped"], Path("stopped"))
+    process = start(["train", text, *_RUN, "--out", "stopped"], Path("stopped"), SIGNALLED)
     process.send_signal(number)
     out, err = process.communicate()
     assert (process.returncode, err) == (128 + number, "")
-    said = re.search(r"^stopped at step ([\d,]+) and saved stopped; go on with\n  (.*)$", out, re.MULTILINE)
+    said = re.search(r"^stopped at step ([\d,]+) and saved stopped; continue with\n  (.*)$", out, re.MULTILINE)
     assert said
     assert len(arrays("stopped")["losses"]) == int(said[1].replace(",", "")) < 800
     program, *arguments = shlex.split(said[2])
@@ -283,7 +311,7 @@ def test_a_closed_pipe_saves_and_tells_on_stderr_how_to_go_on(text: str, whole: 
         process.stdout.close()  # as `| head -1` does
         err = process.stderr.read()
     assert process.returncode == 128 + signal.SIGPIPE
-    said = re.fullmatch(r"stopped at step ([\d,]+) and saved stopped; go on with\n  (.*)\n", err)
+    said = re.fullmatch(r"stopped at step ([\d,]+) and saved stopped; continue with\n  (.*)\n", err)
     assert said, err
     assert len(arrays("stopped")["losses"]) == int(said[1].replace(",", "")) < 800
     assert main(shlex.split(said[2])[1:]) == 0
@@ -296,7 +324,7 @@ def test_a_terminal_that_is_closed_saves_and_stops(text: str) -> None:
     import pty
 
     ours, theirs = pty.openpty()
-    command = [*XRNN, "train", text, *_RUN, "--out", "c", "--steps", "1000000"]
+    command = [*SIGNALLED, "train", text, *_RUN, "--out", "c", "--steps", "1000000"]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
     os.close(theirs)
     while not Path("c").exists():
@@ -338,7 +366,7 @@ def test_an_interrupt_before_training_gets_one_line(
     checkpoint()
     capsys.readouterr()
 
-    def interrupt() -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("xrnn.cli.select", interrupt)
@@ -450,7 +478,7 @@ def nothing() -> None:
         (
             nothing,
             "train text.txt --out .",
-            "can't write .: expected a file's name, but it is a folder; name a file in it",
+            "can't write .: expected the name of a file, but it is a folder; name a file in it",
         ),
         (
             notes,
@@ -494,23 +522,23 @@ def nothing() -> None:
         (
             checkpoint,
             "train text.txt --resume c --hidden 13",
-            "--hidden is 13, but c was trained with 12: leave the option out, or train anew without --resume",
+            "--hidden is 13, but c was trained with 12: leave the option out, or start a new run without --resume",
         ),
         (
             checkpoint,
             "train text.txt --resume c --lr 0.02",
-            "--lr is 0.02, but c was trained with 0.01: leave the option out, or train anew without --resume",
+            "--lr is 0.02, but c was trained with 0.01: leave the option out, or start a new run without --resume",
         ),
         (
             checkpoint,
             "train text.txt --resume c --steps 1",
-            "--steps is 1, but c is at step 2: expected the steps in all, those before it included; give more",
+            "--steps is 1, but c is at step 2: expected the steps in all, including those of the run before; give more",
         ),
         (
             changed_text,
             "train text.txt --resume c",
-            "c was trained on other text: expected the same PATHs with the same content; give that, or train anew "
-            "without --resume",
+            "c was trained on other text: expected the same PATHs with the same content; name that, or start a new "
+            "run without --resume",
         ),
         (
             nothing,
@@ -555,7 +583,6 @@ def test_an_empty_path_gets_one_line(text: str, capsys: pytest.CaptureFixture[st
         ("train --hiden 3", "o such option: --hiden"),
         ("generate", "issing argument"),
         ("fly", "o such command 'fly'; see `xrnn --help`"),
-        ("", "issing command; see `xrnn --help`"),
     ],
 )
 def test_a_wrong_command_line_gets_one_line(capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
@@ -589,7 +616,7 @@ def test_an_unknown_backend_gets_one_line(
 def test_a_backend_that_can_not_run_gets_one_line(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse() -> None:
+    def refuse(*_: object) -> None:
         raise BackendUnavailableError("XRNN_BACKEND=cupy asked for cupy, but CuPy is not installed:\n`pip install …`")
 
     monkeypatch.setattr("xrnn.cli.select", refuse)
@@ -702,7 +729,7 @@ def test_a_full_device_gets_one_line(text: str, command: list[str]) -> None:
         process = subprocess.run([*XRNN, *command], stdout=full, stderr=subprocess.PIPE, text=True, env=buffered)
         assert process.returncode == 1
         assert process.stderr == (
-            "error: can't write the output (No space left on device): expected room there; what was saved stands\n"
+            "error: can't write the output (No space left on device): expected free space; saved files are complete\n"
         )
         assert subprocess.run([*XRNN, "fly"], stdout=full, stderr=full, env=buffered).returncode == 2
     assert os.listdir() == ["text.txt"]
@@ -729,7 +756,7 @@ sys.exit(main())
     assert process.returncode == 1
     first, second, last = process.stderr.splitlines()
     steps = len(arrays("c")["losses"])
-    assert first == f"stopped at step {steps:,} and saved c; go on with"
+    assert first == f"stopped at step {steps:,} and saved c; continue with"
     assert second.startswith("  xrnn train text.txt --resume c")
     assert last.startswith("error: can't write the output (No space left on device): ")
 
@@ -775,7 +802,8 @@ def test_an_error_steers_no_terminal(text: str, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("module", ["numpy", "xrnn.backend", "typer", "rich.console", "xrnn.jobs.charlm.train"])
 def test_an_interrupt_of_the_imports_gets_one_line(module: str) -> None:
     code = f"""
-import os, signal, sys
+import os, sys
+{DEFAULT_SIGNALS}
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:

@@ -1,4 +1,4 @@
-"""What `show_config` prints: the backend, who decided, why not another, the machine, and the form of each operation."""
+"""The text of `show_config`: the backend and the reasons, the machine, and the form of each operation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from xrnn.config import config
 
 
 def lines_of(backend: Backend) -> dict[str, str]:
-    """The configuration with `backend` in use, by what stands before the colon of each line."""
+    """The configuration with `backend` selected: a dict from the part before the colon of each line."""
     with use_backend(backend):
         return dict(line.strip().split(": ", 1) for line in config().splitlines() if ": " in line)
 
 
-def test_the_backend_and_who_decided(backend: Backend) -> None:
+def test_the_backend_and_the_source_of_the_decision(backend: Backend) -> None:
     assert lines_of(backend)["backend"] == f"{backend.name} (decided by use_backend(<xrnn backend {backend.name}>))"
 
 
@@ -73,7 +73,7 @@ def test_the_devices_of_cupy() -> None:
     assert lines["matmul_add"] == "gemm (one cuBLAS call accumulates into its output)"
 
 
-def test_why_another_backend_was_passed_over() -> None:
+def test_the_reason_against_another_backend() -> None:
     assert output_of(NO_CUPY + "import xrnn; xrnn.show_config()").splitlines()[:2] == [
         "backend: numpy (decided by the default)",
         "  not cupy: CuPy is not installed: `pip install -e '.[cuda13]'` (or `pip install -e '.[cuda12]'`, "
@@ -81,7 +81,7 @@ def test_why_another_backend_was_passed_over() -> None:
     ]
 
 
-def test_show_config_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_config_prints_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     with use_backend("numpy"), use_fused(False):
         show_config()
         assert capsys.readouterr().out == config() + "\n"

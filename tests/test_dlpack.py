@@ -1,4 +1,4 @@
-"""`asarray` on arrays of other libraries: the same memory where it is the backend's kind, and one line where not."""
+"""`asarray` of arrays of other libraries: it shares their memory if the backend can use it, or raises one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xrnn.backend import Backend
 
 
 class Foreign:
-    """Another library's array, of which nothing is known but that it can be taken over."""
+    """Another library's array, which has DLPack and nothing else."""
 
     def __init__(self, array: Any) -> None:
         self._array = array
@@ -29,21 +29,21 @@ class Foreign:
 
 
 class Old(Foreign):
-    """Of a library that knows no DLPack 1.0, and so can't say that an array is read-only."""
+    """Of a library without DLPack 1.0, which can't mark an array as read-only."""
 
     def __dlpack__(self, *, stream: Any = None) -> Any:  # type: ignore[override]
         return self._array.__dlpack__()
 
 
 class Elsewhere(Foreign):
-    """On a device that nobody here knows: DLPack's kDLMetal."""
+    """On a device that no backend reaches: DLPack's kDLMetal."""
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 8, 0
 
 
 class Pinned(Foreign):
-    """In memory of the host that a GPU reaches: DLPack's kDLCUDAHost."""
+    """In pinned host memory: DLPack's kDLCUDAHost."""
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 3, 0
@@ -71,27 +71,25 @@ def test_memory_of_the_backends_kind_is_shared(backend: Backend, dtype: str) -> 
     assert asarray(Foreign(array), "float32", backend=backend).dtype == np.float32
 
 
-def test_memory_of_the_host_goes_to_the_device(backend: Backend) -> None:
+def test_host_memory_is_copied_to_the_device(backend: Backend) -> None:
     taken = asarray(Foreign(np.arange(3.0)), backend=backend)
     assert backend.owns(taken)
     np.testing.assert_array_equal(to_numpy(taken), np.arange(3.0))
 
 
-def test_pinned_memory_is_the_hosts(backend: Backend) -> None:
+def test_pinned_memory_counts_as_host_memory(backend: Backend) -> None:
     np.testing.assert_array_equal(to_numpy(asarray(Pinned(np.arange(3.0)), backend=backend)), np.arange(3.0))
 
 
-def test_a_device_that_is_out_of_reach() -> None:
+def test_an_unreachable_device() -> None:
     for array, backend in [(Foreign(cp.ones(3)), get_backend("numpy")), (Elsewhere(cp.ones(3)), STANDIN)]:
         where = array.__dlpack_device__()[0]
-        words = (
-            f"Foreign on the DLPack device {where}: expected one on the CPU, or where the arrays of the {backend.name}"
-        )
+        words = f"Foreign on the DLPack device {where}: expected one on the CPU or on a device of the {backend.name}"
         with one_line(ValueError, words.replace("Foreign", type(array).__name__), "copy it to the CPU with its own"):
             asarray(array, backend=backend)
 
 
-def test_what_is_read_only_stays_so() -> None:
+def test_a_read_only_array_stays_read_only() -> None:
     weights = [np.array(param) for param in RNN.init(2, 3, rng=0, backend="numpy").params]
     for weight in weights:
         weight.flags.writeable = False
@@ -106,7 +104,7 @@ def test_what_is_read_only_stays_so() -> None:
         asarray(Old(weights[0]), backend="numpy")
 
 
-def test_an_array_that_fails_does_so_in_one_line(backend: Backend) -> None:
+def test_an_error_of_the_other_library_is_shown_in_one_line(backend: Backend) -> None:
     with one_line(TypeError, "Broken that can't be taken over (this array has no device.): expected a dense array"):
         asarray(Broken(np.ones(3)), backend=backend)
 
@@ -149,7 +147,7 @@ def test_tensors_that_can_not_be_shared() -> None:
 
 @pytest.mark.needs("torch", "torch")
 def test_tensors_whose_values_are_not_in_memory() -> None:
-    """PyTorch hands the memory over nevertheless: the sign would be wrong, or the values whatever lay there."""
+    """PyTorch exports them anyway: the sign would be wrong, or the values undefined."""
     import torch
 
     negated = torch.tensor([1 + 2j]).conj().imag
@@ -189,7 +187,7 @@ if GPU_PARAMS:  # else conftest.py says that tests on a GPU are left out
             pytest.skip("this PyTorch has no CUDA: pip install torch, of PyTorch's index for CUDA")
         tensor = torch.arange(6.0, device="cuda").reshape(2, 3).T
         assert address(asarray(tensor, backend="cupy")) == tensor.data_ptr()
-        with one_line(ValueError, "array is a torch.Tensor on cuda:0: expected one on the CPU, or where the arrays of"):
+        with one_line(ValueError, "array is a torch.Tensor on cuda:0: expected one on the CPU or on a device of"):
             asarray(tensor, backend="numpy")
 
 

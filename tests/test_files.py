@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,13 @@ from tests.errors import one_line
 from xrnn import files
 from xrnn.files import (
     FileError,
-    OccupiedError,
     Spec,
     check_writable,
-    identity,
+    create_file,
     open_arrays,
     printable,
     quoted,
     replace_file,
-    replace_only,
-    reserved,
     write_arrays,
 )
 
@@ -120,27 +118,24 @@ def test_a_folder_that_may_not_be_listed_is_written_to(tmp_path: Path, monkeypat
 
 
 @POSIX
-def test_what_a_killed_writer_left_goes_with_the_next_one_and_a_living_writers_stays(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_a_file_that_a_later_one_removes(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "file")])
     assert killed.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert left.name.endswith(".partial")
-    waiting = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "print(flush=True) or input()")
-    command = [sys.executable, "-c", waiting, str(tmp_path / "other")]
-    writing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert writing.stdout
-    writing.stdout.readline()
-    replace_file(tmp_path / "third", b"whole")  # in the same folder, under another name
-    assert not left.exists()
-    assert len([name for name in os.listdir(tmp_path) if name.endswith(".partial")]) == 1
-    writing.communicate("\n\n")
-    assert sorted(os.listdir(tmp_path)) == ["other", "third"]
+    replace_file(tmp_path / "other", b"complete")  # in the same folder, under another name
+    assert left.exists()  # it could belong to a running writer
+    yesterday = time.time() - files._LEFTOVER_AGE - 1
+    os.utime(left, (yesterday, yesterday))
+    replace_file(tmp_path / "other", b"complete")
+    assert os.listdir(tmp_path) == ["other"]
 
 
 @POSIX
 def test_a_fifo_that_is_named_like_a_leftover_is_left_alone(tmp_path: Path) -> None:
     """In a process of its own, which would wait for ever."""
     os.mkfifo(tmp_path / ".x.xrnn.partial")
+    os.utime(tmp_path / ".x.xrnn.partial", (0, 0))
     code = "import sys, pathlib, xrnn.files; xrnn.files.replace_file(pathlib.Path(sys.argv[1]), b'')"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True, timeout=60)
     assert sorted(os.listdir(tmp_path)) == [".x.xrnn.partial", "file"]
@@ -148,13 +143,12 @@ def test_a_fifo_that_is_named_like_a_leftover_is_left_alone(tmp_path: Path) -> N
 
 def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 255 if os.name == "posix" else "x" * 100)
-    with reserved(path):
-        replace_file(path, b"content")
+    replace_file(path, b"content")
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_only_the_file_that_was_found_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+def test_a_new_file_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:  # as on a memory stick
 
         def refuse(*_: object) -> None:
@@ -162,83 +156,11 @@ def test_only_the_file_that_was_found_is_replaced(tmp_path: Path, monkeypatch: p
 
         monkeypatch.setattr("os.link", refuse)
     path = tmp_path / "file"
-    found = replace_only(path, b"one", None)
-    assert found == identity(path)
-    found = replace_only(path, b"other", found)
-    assert path.read_bytes() == b"other"
-    path.unlink()
-    found = replace_only(path, b"third", found)  # nothing is lost where there is nothing
-    path.unlink()
-    path.write_bytes(b"a stranger's")
-    for last_seen in (found, None):
-        with pytest.raises(OccupiedError):
-            replace_only(path, b"fourth", last_seen)
-    assert path.read_bytes() == b"a stranger's"
+    create_file(path, b"one")
+    with pytest.raises(FileExistsError):
+        create_file(path, b"other")
+    assert path.read_bytes() == b"one"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_what_appears_at_the_last_moment_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"a stranger's")
-    really_identity = identity
-    monkeypatch.setattr("xrnn.files.identity", lambda asked: None if asked == path else really_identity(asked))
-    with pytest.raises(OccupiedError):
-        replace_only(path, b"ours", None)
-    assert path.read_bytes() == b"a stranger's"
-
-
-def test_a_name_is_reserved_once(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    with reserved(path):
-        with pytest.raises(FileExistsError), reserved(path):
-            pass
-        with reserved(tmp_path / "other"):
-            pass
-        replace_file(tmp_path / "other", b"")  # which removes what killed processes left
-        with pytest.raises(FileExistsError), reserved(path):
-            pass
-    with reserved(path):
-        pass
-    assert os.listdir(tmp_path) == ["other"]
-
-
-@POSIX
-def test_another_writer_leaves_a_file_alone_until_it_is_renamed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really_replace = os.replace
-
-    def replace(aside: Path, path: Path) -> None:
-        check_writable(tmp_path / "other")  # removes what killed processes left
-        really_replace(aside, path)
-
-    monkeypatch.setattr("xrnn.files.os.replace", replace)
-    replace_file(tmp_path / "file", b"whole")
-    assert (tmp_path / "file").read_bytes() == b"whole"
-
-
-@POSIX
-@pytest.mark.parametrize("put_another", [False, True])
-def test_a_file_that_was_taken_for_a_leftover_before_it_was_locked_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, put_another: bool
-) -> None:
-    really_lock = files._lock
-    taken: list[str] = []
-
-    def lock(file: Any, *, wait: bool) -> None:
-        if wait and not taken:
-            taken.append(file.name)
-            os.unlink(file.name)
-            if put_another:
-                Path(file.name).touch()
-        really_lock(file, wait=wait)
-
-    monkeypatch.setattr("xrnn.files._lock", lock)
-    with reserved(tmp_path / "file"):
-        assert taken
-        with pytest.raises(FileExistsError), reserved(tmp_path / "file"):
-            pass
-    assert not os.listdir(tmp_path)
 
 
 def test_the_check_leaves_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""gradcheck passes what is right and catches what is wrong, with both numbers in its message."""
+"""gradcheck accepts correct gradients and refuses wrong ones; its message has both numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xrnn.typing import Array
 
 
 def check_product(backend: Backend, backward: Callable[[Array, Array, Array], list[Array]]) -> None:
-    """gradcheck of y = a @ b, with `backward(u, a, b)` on trial."""
+    """gradcheck of y = a @ b with the backward pass `backward(u, a, b)`."""
     a, b = (backend.asarray(np.random.default_rng(i).standard_normal(s)) for i, s in enumerate([(3, 4), (4, 2)]))
     gradcheck(lambda a, b: a @ b, lambda u: backward(u, a, b), [a, b], names=["a", "b"])
 
@@ -52,7 +52,7 @@ def test_nan_is_caught(backend: Backend) -> None:
         check_product(backend, lambda u, a, b: [np.nan * (u @ b.T), a.T @ u])
 
 
-def test_a_layer_whose_weight_gradient_was_never_written_is_caught(backend: Backend) -> None:
+def test_an_unwritten_weight_gradient_is_caught(backend: Backend) -> None:
     rnn = RNN.init(3, 4, rng=0, dtype="float64", backend=backend)
     x = backend.asarray(np.random.default_rng(0).standard_normal((5, 2, 3)))
 
@@ -75,7 +75,7 @@ def test_shapes_and_numbers_of_gradients(backend: Backend) -> None:
         check_product(backend, lambda u, a, b: [u @ b.T])
 
 
-def test_a_gradient_that_was_left_out_is_named(backend: Backend) -> None:
+def test_a_missing_gradient_is_named(backend: Backend) -> None:
     rnn = RNN.init(3, 4, rng=0, dtype="float64", backend=backend)
     x, h_prev = (backend.xp.ones(shape) for shape in [(5, 2, 3), (2, 4)])
     with one_line(GradientMismatchError, "the gradient of x is None", "expected an array of shape (5, 2, 3)"):
@@ -91,13 +91,13 @@ def test_the_tolerance_follows_the_size_of_the_values(backend: Backend, scale: f
         gradcheck(lambda a: a * a * a, lambda u: [2.99 * u * a * a], [a], eps=1e-6 * scale)
 
 
-def test_rounding_of_large_values_is_allowed_for(backend: Backend) -> None:
+def test_the_tolerance_covers_the_rounding_of_large_values(backend: Backend) -> None:
     """Differences of values near a million keep few digits of a gradient of 1."""
     gradcheck(lambda a: a + 1e6, lambda u: [u], [backend.asarray(np.random.default_rng(0).standard_normal(50))])
 
 
-def test_a_function_that_does_not_move_has_the_gradient_0(backend: Backend) -> None:
-    # Both numbers are 0 then, and only the room for the rounding of f is left: none where f is 0.
+def test_a_constant_function_has_gradient_zero(backend: Backend) -> None:
+    # Both numbers are 0. The tolerance is then only that for the rounding of f, which is 0 if f is 0.
     for value in (1, 0):
         gradcheck(lambda a: 0 * a + value, lambda u: [0 * u], [backend.xp.ones(3)])  # noqa: B023
 

@@ -1,4 +1,4 @@
-"""Initial weights: their distributions, and that a seed decides them."""
+"""Initial weights: their distributions, and equal weights from equal seeds."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_orthogonal(size: int) -> None:
     assert_allclose(q @ q.T, np.eye(size), atol=1e-14)
 
 
-def test_orthogonal_favours_no_rotation() -> None:
-    """Uniform over the group: every element has mean 0 and variance 1/n. QR alone makes q[0, 0] negative always."""
+def test_orthogonal_is_uniform() -> None:
+    """Uniform over the group: every element has mean 0 and variance 1/n. After QR alone, q[0, 0] is always negative."""
     qs = np.stack([init.orthogonal(np.random.default_rng(i), 3) for i in range(2000)])
     assert_allclose(qs.mean(axis=0), 0, atol=5 / np.sqrt(3 * 2000))
     assert_allclose((qs**2).mean(axis=0), 1 / 3, atol=0.04)
@@ -40,19 +40,19 @@ def test_orthogonal_favours_no_rotation() -> None:
 
 
 @pytest.mark.parametrize("draw", [lambda rng: init.glorot_uniform(rng, 3, 4), lambda rng: init.orthogonal(rng, 4)])
-def test_a_seed_decides(draw: Callable[[np.random.Generator], HostArray]) -> None:
+def test_a_seed_determines_the_weights(draw: Callable[[np.random.Generator], HostArray]) -> None:
     first = draw(init.as_generator(5))
     assert_array_equal(draw(init.as_generator(np.random.default_rng(5))), first)
     assert (draw(init.as_generator(6)) != first).any()
     assert (draw(init.as_generator(None)) != draw(init.as_generator(None))).any()
 
 
-def test_a_generator_goes_on_where_it_was() -> None:
+def test_a_generator_advances() -> None:
     rng = np.random.default_rng(0)
     assert init.as_generator(rng) is rng
     assert (init.orthogonal(rng, 4) != init.orthogonal(rng, 4)).any()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "f4", np.float32, np.dtype("float32")])
-def test_every_name_of_a_dtype(dtype: object) -> None:
+def test_all_spellings_of_a_dtype(dtype: object) -> None:
     assert init.as_dtype(dtype) == np.float32

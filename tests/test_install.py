@@ -1,4 +1,4 @@
-"""What an installation says of itself, and what it leaves out."""
+"""Installation hints, and the modules that an installation must not have."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ REQUIRES = [
 ]
 
 
-def test_a_checkout_is_told_to_install_its_extra() -> None:
+def test_the_hint_in_a_checkout() -> None:
     assert install.in_checkout()
     assert install.install_hint("plot") == "`pip install -e '.[plot]'`"
 
 
-def test_a_wheel_is_told_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hint_after_an_install_from_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "in_checkout", lambda: False)
     monkeypatch.setattr(metadata, "requires", lambda name: REQUIRES)
     assert install.install_hint("cuda13") == "`pip install 'cupy-cuda13x[ctk]>=14'`"
@@ -51,17 +51,17 @@ def test_kernels_that_were_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["xrnn.tests", "xrnn.xrnn", "xrnn.benchmarks"])
-def test_what_lies_beside_the_package_is_no_part_of_it(name: str) -> None:
+def test_folders_beside_the_package_can_not_be_imported_from_it(name: str) -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module(name)
 
 
-def test_the_packages_own_folders_are_all_that_it_searches() -> None:
+def test_the_package_searches_its_own_folders_only() -> None:
     assert {Path(folder).name for folder in xrnn.__path__} == {"xrnn"}
     assert str(Path(xrnn.__file__).parents[1]) not in xrnn.__path__
 
 
-def test_a_folder_above_the_checkout_has_no_say(tmp_path: Path) -> None:
+def test_the_folder_above_the_checkout_is_not_imported(tmp_path: Path) -> None:
     code = "import xrnn, xrnn.backends.numpy; print(xrnn.backends.__name__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.strip() == "xrnn.backends", done.stderr

@@ -23,14 +23,14 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 
 
 class SignDescent(Optimizer):
-    """An optimizer of one's own: p -= lr · sign(dp)."""
+    """A user-defined optimizer: p -= lr · sign(dp)."""
 
     def _update(self) -> None:
         for p, dp in zip(self.params, self.grads, strict=True):
             p -= self.lr * np.sign(dp)
 
 
-def test_an_optimizer_of_ones_own_holds_no_state_unless_it_says_so() -> None:
+def test_a_user_defined_optimizer_has_no_state_but_its_count() -> None:
     linear = Linear.init(3, 2, rng=0, dtype="float64", backend="numpy")
     linear.backward(linear.forward(np.ones((4, 3))))
     optimizer = SignDescent([linear], 0.25)
@@ -235,10 +235,14 @@ OPTIMIZERS: dict[str, Callable[[list[Any]], Optimizer]] = {
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_accumulated_parts_make_one_large_batch(backend: Backend, make: Callable[[list[Any]], Optimizer]) -> None:
+def test_accumulated_parts_equal_one_large_batch(backend: Backend, make: Callable[[list[Any]], Optimizer]) -> None:
     rng = np.random.default_rng(0)
     x, targets = backend.asarray(rng.standard_normal((10, 3))), backend.asarray(rng.integers(0, 4, 10))
-    parts = [slice(0, 3), slice(3, 4), slice(4, 10)]  # unequal, so that a plain mean of means would be wrong
+    parts = [
+        slice(0, 3),
+        slice(3, 4),
+        slice(4, 10),
+    ]  # of different sizes, so that the mean of the parts' means would be wrong
     whole, in_parts = (Linear.init(3, 4, rng=1, dtype="float64", backend=backend) for _ in range(2))
     of_whole, of_parts = make([whole]), make([in_parts])
     for _ in range(3):
@@ -261,7 +265,7 @@ def test_accumulated_parts_make_one_large_batch(backend: Backend, make: Callable
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_state_restores(backend: Backend, make: Callable[[list[Any]], Optimizer]) -> None:
-    """A fresh optimizer with the parameters, state and step count of another goes on bit for bit."""
+    """A new optimizer with the parameters and state of another continues bit for bit."""
 
     def train(linear: Linear, optimizer: Optimizer, steps: range) -> None:
         for step in steps:
@@ -293,7 +297,7 @@ def test_state_restores(backend: Backend, make: Callable[[list[Any]], Optimizer]
         assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
 
 
-def test_a_schedule_may_set_numpy_numbers(backend: Backend) -> None:
+def test_the_learning_rate_may_be_a_numpy_number(backend: Backend) -> None:
     for make in OPTIMIZERS.values():
         linear, expected = (Linear.init(3, 4, rng=0, backend=backend) for _ in range(2))
         for layer, lr in [(linear, np.float64(0.1)), (expected, 0.1)]:
@@ -325,7 +329,7 @@ def test_clip_grad_norm(backend: Backend, max_norm: float, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_clip_grad_norm_shows_what_is_not_finite(backend: Backend, bad: float) -> None:
+def test_clip_grad_norm_keeps_nan_and_infinity(backend: Backend, bad: float) -> None:
     grads = [backend.asarray(np.array([1.0, bad])), backend.asarray(np.ones(3))]
     with np.errstate(invalid="ignore"):
         norm = clip_grad_norm(grads, 1.0)

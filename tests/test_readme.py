@@ -58,7 +58,7 @@ def test_an_existing_model_is_accelerated() -> None:
 
     model = torch.nn.ModuleList([torch.nn.LSTM(2, 3), torch.nn.Linear(3, 1)])
     exec(blocks("python")[0], {"model": model})
-    assert type(model[0]) is xrnn.torch.LSTM
+    assert xrnn.torch.explain(model) == {"0": "kernels"}
 
 
 def test_make_commands_are_targets() -> None:

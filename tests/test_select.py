@@ -1,4 +1,4 @@
-"""Which backend is selected. Each rung of the precedence in a process of its own, as selection is made once.
+"""The selection of a backend. Each source of it is tested in a new process, because a process selects once.
 
 argument > use_backend > set_backend > XRNN_BACKEND > auto
 """
@@ -28,10 +28,10 @@ print(selection.backend.name, '|', selection.decided_by)
 """
 
 
-# ---- the rungs ----
+# ---- the order of precedence ----
 
 
-def test_auto_takes_the_gpu() -> None:
+def test_auto_selects_the_gpu() -> None:
     assert output_of(STANDIN_AS_CUPY + SELECTED) == "cupy | the default"
     assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND="") == "cupy | the default"
     assert output_of(STANDIN_AS_CUPY + SELECTED, XRNN_BACKEND="auto") == "cupy | XRNN_BACKEND=auto"
@@ -93,7 +93,7 @@ print("set_backend:", seen())
     assert lines == ["use_backend: numpy", "set_backend: cupy"]
 
 
-def test_use_backend_is_undone_by_an_error() -> None:
+def test_an_error_ends_use_backend() -> None:
     before = get_backend()
     with pytest.raises(ZeroDivisionError), use_backend(STANDIN):
         raise ZeroDivisionError
@@ -130,7 +130,7 @@ def numpy_for_the_process() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("numpy_for_the_process")
-def test_a_choice_that_fails_leaves_the_one_before_it() -> None:
+def test_a_failed_set_backend_changes_nothing() -> None:
     for name in ("nunpy", "cupy") if select("auto").rejected else ("nunpy",):
         with pytest.raises((ValueError, BackendUnavailableError)):
             set_backend(name)
@@ -138,7 +138,7 @@ def test_a_choice_that_fails_leaves_the_one_before_it() -> None:
 
 
 @pytest.mark.usefixtures("numpy_for_the_process")
-def test_set_backend_takes_a_backend() -> None:
+def test_set_backend_accepts_a_backend_object() -> None:
     set_backend(STANDIN)
     assert get_backend() is STANDIN
 
@@ -192,7 +192,7 @@ print("\\n".join(records))
 
 
 @pytest.mark.parametrize("environment", [{}, {"XRNN_BACKEND": "auto"}])
-def test_auto_falls_back_and_says_once_why(environment: dict[str, str]) -> None:
+def test_auto_falls_back_and_logs_the_reason_once(environment: dict[str, str]) -> None:
     lines = output_of(NO_CUPY + FALLBACK, **environment).splitlines()
     assert lines == [
         "WARNING xrnn runs on numpy, not on cupy: CuPy is not installed: `pip install -e '.[cuda13]'` "
@@ -208,7 +208,7 @@ def test_auto_falls_back_with_cupy_installed() -> None:
     assert "nvidia-smi" in line
 
 
-def test_numpy_by_choice_says_nothing() -> None:
+def test_an_explicit_numpy_logs_nothing() -> None:
     assert output_of(NO_CUPY + FALLBACK, XRNN_BACKEND="numpy") == ""
 
 
@@ -277,7 +277,7 @@ def test_backend_of(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("thing", [[1.0, 2.0], 3.0, None, "words", np.float32(1)])
-def test_backend_of_what_is_no_array(thing: Any) -> None:
+def test_backend_of_other_objects(thing: Any) -> None:
     with one_line(TypeError, "x is a ", type(thing).__name__, "expected an array of cupy or numpy", "xrnn.asarray(x)"):
         backend_of(thing, "x")
 
@@ -314,14 +314,14 @@ def test_asarray_takes_numbers_and_lists(backend: Backend) -> None:
         (iter([1]), "a list_iterator"),
     ],
 )
-def test_asarray_of_what_holds_no_numbers(backend: Backend, value: Any, shown: str) -> None:
+def test_asarray_of_values_without_numbers(backend: Backend, value: Any, shown: str) -> None:
     with one_line(
         TypeError, f"array is {shown}: expected an array, a number, or nested lists", "convert it to numbers"
     ):
         asarray(value, backend=backend)
 
 
-def test_asarray_copies_nothing_that_is_there(backend: Backend) -> None:
+def test_asarray_copies_no_array_of_its_backend(backend: Backend) -> None:
     a = backend.xp.zeros((2, 3), "float32")
     assert asarray(a, backend=backend) is a
     assert asarray(a, "float32", backend=backend) is a
@@ -340,7 +340,7 @@ def test_asarray_moves_between_backends() -> None:
         assert STANDIN.owns(asarray(back))
 
 
-# ---- mixing: names the argument and the fix ----
+# ---- arrays of two backends: the error names the argument and the remedy ----
 
 
 def test_mixing_backends() -> None:
@@ -361,7 +361,7 @@ def test_mixing_backends() -> None:
         xrnn.mean_squared_error(device, host)
 
 
-def test_what_a_backend_lacks_is_found_out_once() -> None:
+def test_an_unavailable_backend_is_probed_once() -> None:
     code = """
 import sys, types, xrnn, xrnn.select
 from xrnn.backend import BackendUnavailableError

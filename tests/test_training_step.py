@@ -1,4 +1,4 @@
-"""A whole training step: Embedding → RNN → Dropout → Linear → softmax_cross_entropy → clip_grad_norm → update."""
+"""A complete training step: Embedding → RNN → Dropout → Linear → softmax_cross_entropy → clip_grad_norm → update."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Model:
 def train(
     backend: Backend, optimizer: Callable[..., Any], no_waiting: Callable[[], AbstractContextManager[None]]
 ) -> Any:
-    """Two steps with h carried over → the losses and the parameters, on the host."""
+    """Two steps, the second from the final h of the first → the losses and the parameters, on the host."""
     model = Model(backend, optimizer)
     index, targets, mask = (backend.asarray(a) for a in (INDEX, TARGETS, MASK))
-    Model(backend, optimizer).step(index, targets, mask, None)  # a kernel's first use on a GPU is checked, and waits
+    Model(backend, optimizer).step(index, targets, mask, None)  # the self-test before a kernel's first use waits
     with no_waiting():
         first, h = model.step(index, targets, None, None)
         second, h = model.step(index, targets, mask, h)
@@ -87,9 +87,11 @@ def test_no_step_copies_or_waits(
         np.testing.assert_allclose(p, e, rtol=1e-10, atol=1e-12)
 
 
-def test_the_batch_is_moved_and_the_loss_is_read_and_that_is_all() -> None:
+def test_only_the_batch_is_copied_and_only_the_loss_is_read() -> None:
     model = Model(STANDIN, Adam)
-    model.step(STANDIN.asarray(INDEX), STANDIN.asarray(TARGETS), None, None)  # a kernel's first use is checked
+    model.step(
+        STANDIN.asarray(INDEX), STANDIN.asarray(TARGETS), None, None
+    )  # the self-test before a kernel's first use copies
     with counted() as counters:
         index, targets = STANDIN.asarray(INDEX), STANDIN.asarray(TARGETS)
         loss, _ = model.step(index, targets, None, None)

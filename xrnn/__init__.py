@@ -18,6 +18,7 @@ from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.gru import GRU
+from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.own import Recurrent, check_cell
@@ -35,16 +36,20 @@ from xrnn.ops.cell import Cell
 from xrnn.optim import EMA, SGD, Adam, clip_grad_norm
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
+from xrnn.sequences import batches, last, last_gradient, pad
 
 # Names whose modules are imported at the first use: `import xrnn` alone imports none of what these need.
 _AT_FIRST_USE = {
     "from_torch": "xrnn.interop.torch",
     "load": "xrnn.interop.files",
+    "load_checkpoint": "xrnn.interop.checkpoint",
     "save": "xrnn.interop.files",
+    "save_checkpoint": "xrnn.interop.checkpoint",
     "to_torch": "xrnn.interop.torch",
 }
 
 if _typing.TYPE_CHECKING:
+    from xrnn.interop.checkpoint import load_checkpoint, save_checkpoint
     from xrnn.interop.files import load, save
     from xrnn.interop.torch import from_torch, to_torch
 else:
@@ -78,12 +83,14 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GradientMismatchError",
+    "LayerNorm",
     "Linear",
     "Recurrent",
     "Stack",
     "asarray",
     "backend_of",
     "balanced_weights",
+    "batches",
     "binary_cross_entropy",
     "check_cell",
     "clip_grad_norm",
@@ -91,10 +98,15 @@ __all__ = [
     "get_backend",
     "gradcheck",
     "huber",
+    "last",
+    "last_gradient",
     "load",
+    "load_checkpoint",
     "mean_squared_error",
+    "pad",
     "quantile",
     "save",
+    "save_checkpoint",
     "set_backend",
     "show_config",
     "softmax_cross_entropy",

@@ -19,7 +19,6 @@ import numpy as np
 
 from xrnn.ops import affine, cross_entropy, recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.rnn import RNNCell
 from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
@@ -186,11 +185,11 @@ class Backend:
             return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
         return Explanation("plain", f"the {self.name} backend has no other form of it")
 
-    def explain_sizes(self, shapes: Mapping[str, int], dtype: Any) -> str:
-        """What `xrnn info` prints of these sizes (keys T, N, D, H): the form that each operation takes."""
+    def explain_sizes(self, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
+        """The text of `xrnn info` for these sizes (keys T, N, D, H): the form of each operation."""
         sizes = ", ".join(f"{letter}={size}" for letter, size in shapes.items())
         lines = [f"forms at {sizes}, {np.dtype(dtype).name}:"]
         for operation in OPERATIONS:
-            explanation = self.explain(operation, RNNCell(), shapes, dtype)
+            explanation = self.explain(operation, cell, shapes, dtype)
             lines.append(f"  {operation}: {explanation.form} ({explanation.why})")
         return "\n".join(lines)

@@ -1,10 +1,11 @@
-"""The command line: `xrnn train`, `generate`, `classify`, `predict` and `info`."""
+"""The command line: the commands with their arguments, and their errors."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import io
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -17,37 +18,35 @@ import typer.core
 
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
-from xrnn.config import explain_sizes, selection_lines, show_config
+from xrnn.config import EXPLAINED, config, config_data, explain_sizes
 from xrnn.files import printable
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
-from xrnn.jobs.charlm.train import DEFAULT_OUT, TrainJob
+from xrnn.jobs.charlm.train import TrainJob
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
-from xrnn.jobs.classify.classify import DEFAULT_OUT as CLASSIFIER_OUT
 from xrnn.jobs.classify.classify import ClassifyJob
 from xrnn.jobs.classify.predict import Predictor, predict_stream
 from xrnn.jobs.classify.predict import predict as predict_files
 from xrnn.jobs.errors import DataError, JobError, SettingsError
-from xrnn.jobs.results import Wanted
+from xrnn.jobs.options import OptionsOf, path, with_options
 from xrnn.jobs.run import SAVE_EVERY, Job, run
+from xrnn.jobs.run_options import RunOptions
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
-from xrnn.select import Selection, select
+from xrnn.select import CHOICES, Selection, select
 
-_TEXT: Final = CharLMSettings()
-_SERIES: Final = ClassifierSettings()
-_LARGEST_SIZE: Final = 10**18  # the sum of two fits 64 bits
-_LONGEST_LINE: Final = 2**20  # characters of a stream's row
+_ABOUT: Final = "Recurrent layers on NumPy and CuPy, for text and time series."
+_MAX_SIZE: Final = 10**18  # the sum of two fits 64 bits
+_MAX_LINE: Final = 2**20  # characters of a row in a stream
 
-# Typer carries its own copy of click in some versions and not in others: this is its base of what it raises.
+# Some versions of Typer contain a copy of click, others use click: this is the base class of both copies' errors.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
 
 
 class _InterruptedError(Exception):
-    """Ctrl-C, as an exception that no version of Typer makes into a status of its own."""
+    """Ctrl-C, as an exception that no version of Typer turns into an exit status."""
 
 
 class _Commands(typer.core.TyperGroup):
@@ -59,23 +58,26 @@ class _Commands(typer.core.TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Commands, help="Recurrent layers on NumPy and CuPy, at work on text and time series.", add_completion=False
+    cls=_Commands,
+    help=_ABOUT,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The entry point → the exit status. What the user can mend is printed as one line on stderr."""
+    """The entry point → the exit status. A user error is printed to stderr, in one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that can't show a character shows a mark instead
-    # Python has no stdout where the descriptor was closed (`>&-`).
+            stream.reconfigure(errors="replace")  # a character that the terminal can't show becomes a "?"
+    # sys.stdout is None if the descriptor is closed (`>&-`).
     output = SafeStream(sys.stdout if sys.stdout is not None else io.StringIO())
     with contextlib.redirect_stdout(cast(TextIO, output)):
         status = _run(arguments)
     output.flush()
     if output.lost and output.lost.errno != errno.EPIPE:
-        _fail(f"can't write the output ({output.lost.strerror}): expected room there; what was saved stands", 1)
+        _fail(f"can't write the output ({output.lost.strerror}): expected free space; saved files are complete", 1)
     return status or status_of(output.lost)
 
 
@@ -88,14 +90,14 @@ def _run(arguments: list[str]) -> int:
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
     except (JobError, BackendUnavailableError) as error:
         return _fail(str(error), 1)
-    except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # the others come from Typer's own code
+    except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # Typer's own code raises the last two
         return _fail("interrupted", 130)
     except MemoryError as error:
         return _fail(f"out of memory ({error}): lower --hidden or --batch", 1)
 
 
 def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> str:
-    """The command whose help explains the error. It names none where an option lacks its value, or comes too early."""
+    """The command whose help explains the error. Some errors do not name it: an option without a value, or first."""
     if error.ctx and error.ctx.parent:
         return str(error.ctx.command_path)
     option = getattr(error, "option_name", None)
@@ -105,9 +107,9 @@ def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> s
 
 
 def _fail(message: str, status: int) -> int:
-    if sys.stderr is None:  # its descriptor was closed (`2>&-`), and `print` would take stdout
+    if sys.stderr is None:  # a closed descriptor (`2>&-`); `print` would use stdout instead
         return status
-    stderr = cast(TextIO, SafeStream(sys.stderr))  # where it is lost as well, the status remains
+    stderr = cast(TextIO, SafeStream(sys.stderr))  # if stderr can't be written to, the status still tells
     print(f"error: {printable(' '.join(message.split()))}", file=stderr, flush=True)
     return status
 
@@ -118,182 +120,144 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Recurrent layers on NumPy and CuPy, at work on text and time series."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
-def _path(text: str) -> Path:
-    if not text:  # a shell's variable that is not set; `Path` would make it the working directory
-        raise typer.BadParameter("it is empty: expected a path")
-    return Path(text)
-
-
-def _setting(defaults: Any, name: str, help: str) -> Any:
-    return typer.Option(f"--{name.replace('_', '-')}", help=help, show_default=str(getattr(defaults, name)))
-
-
-def _out(default: Path) -> Any:
-    shown = f"{default} or a free name like it; or the resumed one"
-    return typer.Option(parser=_path, metavar="PATH", help="The checkpoint to write.", show_default=shown)
-
-
-def _given(**settings: Any) -> dict[str, Any]:
-    """The settings that were given; the others are None."""
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-_Cell = Annotated[str | None, _setting(_TEXT, "cell", f"What the recurrent layers are: {', '.join(CELLS)}.")]
-_SeriesCell = Annotated[str | None, _setting(_SERIES, "cell", f"What the recurrent layers are: {', '.join(CELLS)}.")]
-_Plot = Annotated[
-    Path | None,
+_Backend = Annotated[
+    str | None,
     typer.Option(
-        parser=_path, metavar="PATH", help="The picture to write.", show_default="beside the checkpoint, .png"
+        "--backend",
+        parser=str.lower,
+        metavar="|".join(CHOICES),
+        autocompletion=lambda: list(CHOICES),
+        help="Where to compute. Default: XRNN_BACKEND, or auto.",
     ),
 ]
-_Resume = Annotated[
-    Path | None, typer.Option(parser=_path, metavar="PATH", help="Go on from this checkpoint, on the same data.")
-]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there already.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()
+@with_options
 def train(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(parser=_path, metavar="PATH...", help="Text files or folders; none: Python's own sources."),
+        typer.Argument(
+            parser=path, metavar="PATH", help="Text files or folders of them. Default: Python's standard library."
+        ),
     ] = None,
-    cell: _Cell = None,
-    hidden: Annotated[int | None, _setting(_TEXT, "hidden", "Size of the hidden state.")] = None,
-    layers: Annotated[int | None, _setting(_TEXT, "layers", "How many recurrent layers.")] = None,
-    seq_len: Annotated[int | None, _setting(_TEXT, "seq_len", "Steps that the gradient goes back.")] = None,
-    batch: Annotated[int | None, _setting(_TEXT, "batch", "Places in the text that are read side by side.")] = None,
-    lr: Annotated[float | None, _setting(_TEXT, "lr", "Adam's learning rate at its highest.")] = None,
-    seed: Annotated[int | None, _setting(_TEXT, "seed", "Decides the first weights and the sample.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Train so long, from now.", show_default="1, unless --steps is given")
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(CharLMSettings)],
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Train up to this step, including the steps before a resume.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Train up to this step, resumed ones included.")] = None,
-    out: Annotated[Path | None, _out(DEFAULT_OUT)] = None,
-    plot: _Plot = None,
-    resume: _Resume = None,
-    overwrite: _Overwrite = False,
-    save_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = SAVE_EVERY,
+    save_every: Annotated[int, typer.Option(metavar="N", help="Steps between two checkpoints.")] = SAVE_EVERY,
+    options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
+    backend: _Backend = None,
 ) -> int:
     """Train a character-level language model, then test it on held-out text.
 
-    Ctrl-C saves and stops; --resume goes on as if the run had never stopped.
+    It trains for one minute unless --minutes or --steps says otherwise, and writes char-lm.safetensors and char-lm.png.
+    If the run is interrupted, it saves a checkpoint first; with --resume, it ends as if it had not been interrupted.
     """
-    job = TrainJob(
-        paths=paths or [],
-        given=_given(cell=cell, hidden=hidden, layers=layers, seq_len=seq_len, batch=batch, lr=lr, seed=seed),
-        minutes=1.0 if minutes is None and steps is None else minutes,
-        upto=steps,
-        save_every=save_every,
-        wanted=Wanted(out, plot, resume, overwrite),
-    )
-    return _run_job(job)
+    if "minutes" not in options and steps is None:
+        options["minutes"] = 1.0
+    job = TrainJob(paths=paths or [], given=given, upto=steps, save_every=save_every, options=RunOptions(**options))
+    return _run_job(job, backend)
 
 
 @app.command()
 def generate(
-    checkpoint: Annotated[Path, typer.Argument(parser=_path, help="What `xrnn train` wrote.")],
-    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "",
-    length: Annotated[int, typer.Option(help="Bytes to write.")] = 400,
-    temperature: Annotated[float, typer.Option(help="Below 1: likelier text; 0: always the likeliest byte.")] = 0.8,
-    seed: Annotated[int, typer.Option(help="One seed, one text.")] = 0,
+    checkpoint: Annotated[
+        Path, typer.Argument(parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn train`.")
+    ],
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="The text to continue.", show_default=False)] = "",
+    length: Annotated[int, typer.Option(metavar="N", help="Number of bytes to generate.")] = 400,
+    temperature: Annotated[
+        float, typer.Option(metavar="X", help="Below 1: likelier text; 0: always the likeliest byte.")
+    ] = 0.8,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random draws.")] = 0,
+    backend: _Backend = None,
 ) -> None:
-    """Write text with a trained model."""
+    """Generate text with a trained model."""
     if seed < 0:
         raise SettingsError(f"--seed is {seed}: expected a whole number of at least 0")
     try:
-        text = prompt.encode("utf-8", "surrogateescape")  # bytes that are no text come as surrogates, and go back
+        text = prompt.encode("utf-8", "surrogateescape")  # Python decodes arguments that are not UTF-8 to surrogates
     except UnicodeEncodeError as error:
         raise SettingsError("--prompt holds half a surrogate pair: expected text; leave it out") from error
-    model = _load_model(checkpoint, _select().backend)
+    model = _load_model(checkpoint, _select(backend).backend)
     text += draw(model, text, length, temperature, np.random.default_rng(seed))
     print(readable(text))
 
 
 @app.command()
+@with_options
 def classify(
     train: Annotated[
         Path | None,
         typer.Argument(
-            parser=_path,
+            parser=path,
             metavar="TRAIN",
-            help="A .ts file, or a folder LABEL/*.csv|*.npy.",
-            show_default="JapaneseVowels, of aeon",
+            help="Series to train on: a .ts file, or a folder LABEL/*.csv|*.npy. Default: JapaneseVowels, from aeon.",
         ),
     ] = None,
     test: Annotated[
         Path | None,
-        typer.Argument(parser=_path, metavar="TEST", help="Another to test on.", show_default="a share held out"),
+        typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),
     ] = None,
-    cell: _SeriesCell = None,
-    hidden: Annotated[int | None, _setting(_SERIES, "hidden", "Size of the hidden state, in each direction.")] = None,
-    layers: Annotated[int | None, _setting(_SERIES, "layers", "How many recurrent layers.")] = None,
-    one_way: Annotated[
-        bool | None, typer.Option("--one-way", help="Run forward only, as `xrnn predict --stream` needs it.")
-    ] = None,
-    dropout: Annotated[float | None, _setting(_SERIES, "dropout", "Of the mean over time, and between layers.")] = None,
-    noise: Annotated[float | None, _setting(_SERIES, "noise", "Added in training, in deviations of a channel.")] = None,
-    lr: Annotated[float | None, _setting(_SERIES, "lr", "Adam's learning rate at its highest.")] = None,
-    batch: Annotated[int | None, _setting(_SERIES, "batch", "Series that a step learns from.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Train so long, from now.")] = None,
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(ClassifierSettings)],
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Train so many times on each series, resumed ones included.",
-            show_default="1600 / √series, at least 10",
+            metavar="N",
+            help="Passes over the training series, including those before a resume. "
+            "Default: 1600 / √series, at least 10.",
         ),
     ] = None,
-    seed: Annotated[
-        int | None, _setting(_SERIES, "seed", "Decides the first weights, what is held out, and all other draws.")
-    ] = None,
-    out: Annotated[Path | None, _out(CLASSIFIER_OUT)] = None,
-    plot: _Plot = None,
-    resume: _Resume = None,
-    overwrite: _Overwrite = False,
+    options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
+    backend: _Backend = None,
 ) -> int:
     """Train a classifier of time series of any length, then test it on others.
 
-    Ctrl-C saves and stops; --resume goes on as if the run had never stopped.
+    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves a checkpoint first; with
+    --resume, it ends as if it had not been interrupted.
     """
-    given = _given(cell=cell, hidden=hidden, layers=layers, one_way=one_way, dropout=dropout, noise=noise, lr=lr)
-    job = ClassifyJob(
-        paths=[path for path in (train, test) if path is not None],
-        given=given | _given(batch=batch, seed=seed),
-        minutes=minutes,
-        upto=epochs,
-        wanted=Wanted(out, plot, resume, overwrite),
-    )
-    return _run_job(job)
+    paths = [each for each in (train, test) if each is not None]
+    return _run_job(ClassifyJob(paths=paths, given=given, upto=epochs, options=RunOptions(**options)), backend)
 
 
 @app.command()
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(parser=_path, help="What `xrnn classify` wrote.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn classify`.")
+    ],
     files: Annotated[
-        list[Path] | None, typer.Argument(parser=_path, metavar="FILE...", help=".ts, .csv or .npy files.")
+        list[Path] | None, typer.Argument(parser=path, metavar="FILE", help=".ts, .csv or .npy files.")
     ] = None,
     stream: Annotated[
         bool,
         typer.Option(
             "--stream",
-            help=f"Read a row of values a line, up to {_LONGEST_LINE:,} characters, from standard input, not files.",
+            help=f"Read one series from standard input: a row of values per line, at most {_MAX_LINE:,} characters.",
         ),
     ] = False,
+    backend: _Backend = None,
 ) -> int:
-    """Print the label and its probability for each series in files, or after each row of a stream, for those so far."""
+    """Print the label and its probability for each series in files, or after each row of a stream."""
     if stream == bool(files):
         got = "both --stream and files" if stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
-    predictor = Predictor.load(checkpoint, _select().backend)
+    predictor = Predictor.load(checkpoint, _select(backend).backend)
     terminal = Terminal()
     if stream:
         predict_stream(predictor, _input_lines(), terminal)
@@ -306,51 +270,65 @@ def predict(
 def info(
     explain: Annotated[
         tuple[int, int, int, int] | None,
-        typer.Option(metavar="T N D H", help="Print the forms that compete at these sizes, and the one chosen."),
+        typer.Option(metavar="T N D H", help="Print the forms that compete at these sizes, and the chosen one."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="With --explain: a GPU that need not be here, as a100, h100, h200 or b200.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            parser=str.lower,
+            help="With --explain: for this GPU (a100, h100, h200, b200), which need not be in this machine.",
+        ),
     ] = None,
+    cell: Annotated[
+        str, typer.Option(metavar="NAME", parser=str.lower, help="With --explain: of this cell (rnn, leak, lstm, gru).")
+    ] = "rnn",
+    as_json: _Json = False,
+    backend: _Backend = None,
 ) -> None:
-    """Print which backend is selected and why, and the form each operation takes."""
+    """Print which backend is selected and why, and the form that each operation takes."""
     if device is not None and explain is None:
         raise SettingsError("got --device without --explain: expected both; add --explain T N D H")
-    if explain is not None and not 0 <= min(explain) <= max(explain) <= _LARGEST_SIZE:
-        raise SettingsError(f"--explain got {' '.join(map(str, explain))}: expected T N D H, each from 0 to 10^18")
-    if explain is None or device is None:
-        _select()
-    if explain is None:
-        show_config()
-        return
-    try:
-        print(explain_sizes(*explain, device))
-    except ValueError as error:  # an unknown device
-        raise SettingsError(f"--device: {error}") from error
+    if cell not in EXPLAINED:
+        raise SettingsError(f"--cell: unknown cell {cell!r}: expected one of {', '.join(EXPLAINED)}")
+    if cell != "rnn" and (explain is None or as_json):
+        raise SettingsError("got --cell without --explain, or with --json: expected --explain T N D H --cell NAME")
+    if device is not None and as_json:
+        raise SettingsError("got both --device and --json: expected one of them; leave one out")
+    if explain is not None and not 1 <= min(explain) <= max(explain) <= _MAX_SIZE:
+        raise SettingsError(f"--explain got {' '.join(map(str, explain))}: expected T N D H, each from 1 to 10^18")
+    selection = None if device else _select(backend)
+    if selection and as_json:
+        shapes = dict(zip("TNDH", explain, strict=True)) if explain else None
+        print(json.dumps({"version": xrnn.__version__} | config_data(selection, shapes)))
+    elif explain is None:
+        print(config(selection))
+    else:
+        try:
+            print(explain_sizes(*explain, device, selection, cell))
+        except ValueError as error:  # an unknown device
+            raise SettingsError(f"--device: {error}") from error
 
 
 def _input_lines() -> Iterator[str]:
-    """The lines of standard input, each as soon as it is there.   Raises DataError."""
+    """The lines of standard input, each as soon as it arrives.   Raises DataError."""
     expected = "expected a row of values a line; pipe them in, or name a file with <"
-    if sys.stdin is None:  # its descriptor was closed (`<&-`)
+    if sys.stdin is None:  # a closed descriptor (`<&-`)
         raise DataError(f"standard input is closed: {expected}")
     if isinstance(sys.stdin, io.TextIOWrapper):
-        # As files are read: a byte order mark is none of the first value. What is no text is no number either.
+        # As for files: a byte order mark is skipped, and bytes that are not UTF-8 become characters of no number.
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
     try:
-        while line := sys.stdin.readline(_LONGEST_LINE + 1):
-            if len(line) > _LONGEST_LINE and not line.endswith("\n"):
-                raise DataError(f"a line of standard input is longer than {_LONGEST_LINE:,} characters: {expected}")
+        while line := sys.stdin.readline(_MAX_LINE + 1):
+            if len(line) > _MAX_LINE and not line.endswith("\n"):
+                raise DataError(f"a line of standard input is longer than {_MAX_LINE:,} characters: {expected}")
             yield line
     except OSError as error:
         raise DataError(f"can't read standard input ({error.strerror or error}): {expected}") from error
 
 
-def _run_job(job: Job[Any]) -> int:
-    selection = _select()
-    terminal = Terminal()
-    for line in selection_lines(selection):
-        terminal.say(line)
-    return run(job, selection.backend, terminal)
+def _run_job(job: Job[Any], backend: str | None) -> int:
+    return run(job, _select(backend), Terminal(quiet=job.options.quiet, json=job.options.json))
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
@@ -359,14 +337,14 @@ def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
     return CharLM.of(params, snapshot.settings.cell, snapshot.settings.layers)
 
 
-def _select() -> Selection:
-    """The selection for this command. `xrnn info` explains it, so that a fallback need not be logged at each call."""
+def _select(backend: str | None) -> Selection:
+    """The selected backend. A fallback is not logged, since the output of `xrnn info` explains it."""
     log = logging.getLogger("xrnn")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        return select()
-    except ValueError as error:  # an unknown name in XRNN_BACKEND
+        return select(backend, f"--backend {backend}")
+    except ValueError as error:  # an unknown name
         raise SettingsError(str(error)) from error
     finally:
         log.setLevel(level)

@@ -54,8 +54,8 @@ def take_over(array: Any, kind: str, backend: Backend) -> Any:
             "dtype that NumPy has, on the CPU or on the backend's device; convert or copy it with its own library first"
         ) from error
     raise ValueError(
-        f"array is a {kind} on {getattr(array, 'device', f'the DLPack device {where}')}: expected one on the CPU, or "
-        f"where the arrays of the {backend.name} backend lie; copy it to the CPU with its own library first"
+        f"array is a {kind} on {getattr(array, 'device', f'the DLPack device {where}')}: expected one on the CPU or "
+        f"on a device of the {backend.name} backend; copy it to the CPU with its own library first"
     )
 
 

@@ -1,50 +1,42 @@
-"""Files that are checked before anything is allocated, and replaced whole or not at all.
+"""Reading and writing files: a header is checked before its arrays are read, and a file is replaced atomically.
 
-Arrays lie in safetensors files: a header that names them, with a shape and a dtype each, and their bytes.
+Arrays are stored in safetensors files: a header with the name, shape and dtype of each array, then their bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 
 from xrnn.typing import HostArray
 
-try:
-    import fcntl
-except ImportError:  # Windows, where an open file can't be removed: that is lock enough
-    fcntl = None  # type: ignore[assignment]
-
-# NumPy's name of a dtype → safetensors'. Files with others are read by nobody here, and so refused.
+# NumPy's name of a dtype → safetensors' name. Other dtypes are rejected.
 _DTYPES: Final = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64"}
 _PARTIAL: Final = ".xrnn.partial"
-_DIGEST: Final = "digest"  # of the arrays and the rest of the metadata, in the metadata
-
-Identity = tuple[int, int, int]  # device, inode, and when it was written: the inode may be used again
+_DIGEST: Final = "digest"  # the metadata key of the SHA-256 of the arrays and of the other metadata
+_LEFTOVER_AGE: Final = 24 * 3600.0  # seconds
 
 
 class FileError(ValueError):
-    """A file can't be read, or holds something else than what was expected. The message is one line."""
-
-
-class OccupiedError(Exception):
-    """Another file lies where one was to be written."""
+    """A file can't be read, or its content is not the expected one. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What an array must be."""
+    """The shape and dtype that an array must have."""
 
     shape: tuple[int, ...]
     dtype: str = "float32"
@@ -54,17 +46,17 @@ class Spec:
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """`text` with � for each character that a terminal would obey or can't show, but for those in `keep`."""
+    """`text` with � for each unprintable character (terminal control sequences too) that is not in `keep`."""
     return "".join(c if c.isprintable() or c in keep else "�" for c in text)
 
 
 def quoted(text: str) -> str:
-    """A string out of a file, as an error shows it: printable, and of a length that fits into a line."""
+    """A string from a file, for an error message: printable, and cut to 80 characters."""
     return printable(text if len(text) <= 80 else f"{text[:80]}…")
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """The object in JSON out of a file.   Raises ValueError, with what the text is instead."""
+    """The JSON object that `text` holds.   Raises ValueError, with the kind of `text`, if it holds none."""
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -78,10 +70,10 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 class ArrayFile:
-    """An open safetensors file. Its header was read, its arrays were not: the checks come before `read`.
+    """An open safetensors file. Only its header was read: call the checks before `read`.
 
-    name       of the file, as an error shows it
-    metadata   strings by name, written by whoever wrote the file: quote them before they are shown
+    name       of the file, printable
+    metadata   strings by name. They are not trusted: quote them before they are shown
     """
 
     def __init__(self, path: Path, opened: Any, wanted: str) -> None:
@@ -89,21 +81,23 @@ class ArrayFile:
         self.metadata: dict[str, str] = opened.metadata() or {}
 
     def check_format(self, expected: str, version: str) -> None:
-        """Compare what the metadata call the format and its version.   Raises FileError."""
+        """Compare the format and version in the metadata.   Raises FileError."""
         if (found := self.metadata.get("format")) != expected:
             got = "no format of xrnn" if found is None else f"format {quoted(found)}"
             raise FileError(f"{self.name} has {got}: expected {self._wanted}")
         if (found := self.metadata.get("version", "none")) != version:
             raise FileError(f"{self.name} has version {quoted(found)}: expected {version}; use the xrnn that wrote it")
 
-    def check_floats(self) -> None:
-        """Refuse arrays that are not float32 or float64.   Raises FileError."""
+    def check_dtypes(self, *allowed: str) -> None:
+        """Raises FileError for an array of another dtype than these, by their names in safetensors files."""
         for name in self._opened.keys():  # noqa: SIM118
-            if (dtype := str(self._opened.get_slice(name).get_dtype())) not in ("F32", "F64"):
-                raise FileError(f"{self.name} holds {quoted(name)} as {dtype}: expected F32 or F64; use another copy")
+            if (dtype := str(self._opened.get_slice(name).get_dtype())) not in allowed:
+                raise FileError(
+                    f"{self.name} holds {quoted(name)} as {dtype}: expected {' or '.join(allowed)}; use another copy"
+                )
 
     def check(self, expected: Mapping[str, Spec]) -> None:
-        """Compare the header with `expected`: the same names, each of its shape and dtype.   Raises FileError."""
+        """Compare the names, shapes and dtypes in the header with `expected`.   Raises FileError."""
         names = set(self._opened.keys())
         for name in [*sorted(expected.keys() - names)[:1], *sorted(names - expected.keys())[:1]]:
             got = "has an array" if name in names else "lacks an array"
@@ -121,10 +115,10 @@ class ArrayFile:
                 )
 
     def read(self) -> dict[str, HostArray]:
-        """The arrays by name.   Raises FileError where they or the metadata don't give the digest beside them."""
+        """The arrays by name.   Raises FileError if the arrays and the metadata do not match the digest."""
         try:
             arrays = {name: self._opened.get_tensor(name) for name in self._opened.keys()}  # noqa: SIM118
-        except (TypeError, ValueError) as error:  # more dimensions than NumPy has, or a dtype that it lacks
+        except (TypeError, ValueError) as error:  # more dimensions than NumPy allows, or an unsupported dtype
             raise FileError(
                 f"{self.name} holds an array that NumPy can't hold ({quoted(str(error))}): expected float32 or "
                 "float64 of few dimensions; use another copy"
@@ -140,14 +134,16 @@ class ArrayFile:
 
 @contextlib.contextmanager
 def open_arrays(path: Path, wanted: str) -> Iterator[ArrayFile]:
-    """`with open_arrays(path, "weights; name a file that …") as file:` `wanted` is what errors expect, and a remedy.
+    """`with open_arrays(path, "weights; name a file that …") as file:` reads the header.
 
-    No more than the header is read. Raises FileError for what can't be read, is no regular file or no safetensors
-    file, or is damaged: also from within the block, for what shows only there.
+    wanted   for errors: the expected content and the remedy
+
+    Raises FileError if the file can't be read, is no regular file, is no safetensors file, or is damaged; damage can
+    also show, and raise, within the block.
     """
-    import safetensors  # here, since a program that saves nothing need not load it
+    import safetensors  # here, so that `import xrnn` does not load it
 
-    _look(path, wanted)
+    _check_start(path, wanted)
     try:
         with safetensors.safe_open(path, "numpy") as opened:
             yield ArrayFile(path, opened, wanted)
@@ -158,23 +154,23 @@ def open_arrays(path: Path, wanted: str) -> Iterator[ArrayFile]:
         ) from error
 
 
-def _look(path: Path, wanted: str) -> None:
-    """Refuse, from its first bytes, what can't be a safetensors file.   Raises FileError."""
+def _check_start(path: Path, wanted: str) -> None:
+    """Reject a file whose first bytes show that it is no safetensors file.   Raises FileError."""
     name = printable(str(path))
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=_open_nonblocking) as file:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             start = file.read(9) if regular else b""
     except OSError as error:
         raise FileError(f"can't read {name} ({error.strerror}): expected {wanted}") from error
     if not regular:
         raise FileError(f"{name} is no regular file: expected {wanted}")
-    if start[8:] != b"{":  # eight bytes of the header's length, then the header, which is JSON
+    if start[8:] != b"{":  # 8 bytes for the length of the header, then the header, a JSON object
         raise FileError(f"{name} is not a safetensors file: expected {wanted}")
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """A FIFO would otherwise be waited for until somebody writes to it."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Without O_NONBLOCK, opening a FIFO blocks until another process writes to it."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -190,114 +186,90 @@ def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> str
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one piece, on the disk before the name points at it; a link or a mode stays.
+    """Write `content` to `path`: at any moment, the file there is complete. A link and the file's mode are kept.
 
-    Raises OSError, with what was there before untouched and nothing left beside it.
+    The content is on the disk before the file gets its name. Raises OSError, with the old file unchanged.
     """
     path = real_path(path)
-    with _written_aside(path, content) as aside:
+    with _aside(path) as aside:
+        _write(aside, content)
+        if path.exists():
+            shutil.copymode(path, aside)
         os.replace(aside, path)
     _sync_folder(path)
 
 
-def replace_only(path: Path, content: bytes, found: Identity | None) -> Identity:
-    """As `replace_file`, over nothing but the file `found`, or nothing at all → the identity of what is there then.
-
-    Raises OccupiedError where another file is there by now, and OSError as `replace_file` does.
-    """
+def create_file(path: Path, content: bytes) -> None:
+    """As `replace_file`, but for a new file.   Raises FileExistsError if `path` exists, whenever it was made."""
     path = real_path(path)
-    with _written_aside(path, content) as aside:
-        written = identity(aside)
-        assert written
-        there = identity(path)
-        if there is None:
-            _link(aside, path)
-        elif there == found:
+    with _aside(path) as aside:
+        _write(aside, content)
+        try:
+            os.link(aside, path)  # unlike a rename, it fails if the name exists
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
             os.replace(aside, path)
-        else:
-            raise OccupiedError
     _sync_folder(path)
-    return written
-
-
-def identity(path: Path) -> Identity | None:
-    """Which file `path` leads to, None where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def write_arrays(
     path: Path,
     arrays: Mapping[str, HostArray],
     metadata: Mapping[str, str],
-    put: Callable[[Path, bytes], None] = replace_file,
+    write: Callable[[Path, bytes], None] = replace_file,
 ) -> None:
-    """`put` the arrays and the metadata, with a digest of both, at `path`.   Raises as `put` does."""
+    """`write` the arrays and the metadata, with a digest of both, to `path`.   Raises as `write` does."""
     import safetensors.numpy
 
-    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    digested = {**metadata, _DIGEST: _digest(whole, metadata)}
-    put(path, safetensors.numpy.save(whole, digested))
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    digested = {**metadata, _DIGEST: _digest(contiguous, metadata)}
+    write(path, safetensors.numpy.save(contiguous, digested))
 
 
 def check_writable(path: Path) -> None:
-    """Raises OSError where `replace_file` could not write to `path`."""
+    """Raises OSError if `replace_file` could not write to `path`."""
     path = real_path(path)
     with contextlib.suppress(FileNotFoundError):
-        os.lstat(path)  # which fails for a name that is too long, as the one beside it is not
+        os.lstat(path)  # fails for a name that is too long; the name of the file aside is short
     with _aside(path):
         pass
 
 
-@contextlib.contextmanager
-def reserved(path: Path) -> Iterator[None]:
-    """Within the block, no other process can reserve `path`. The file that says so ends with this process.
-
-    Raises FileExistsError where another has reserved it, OSError as `check_writable` does.
-    """
-    path = real_path(path)
-    name = hashlib.sha256(os.fsencode(os.path.normcase(path.name))).hexdigest()[:16]
-    with _created(path.with_name(f".{name}{_PARTIAL}")):
-        yield
-
-
 def real_path(path: Path) -> Path:
-    """`path` with every link followed; a link that leads nowhere or to itself is left as it is."""
+    """`path` with all links followed; a link to nothing or to itself is returned unchanged."""
     return Path(os.path.realpath(path))
 
 
 @contextlib.contextmanager
-def _written_aside(path: Path, content: bytes) -> Iterator[Path]:
-    """A file beside `path` that holds `content` and has its mode, on the disk, and gone at the end of the block."""
-    with _aside(path) as file:
+def _aside(path: Path) -> Iterator[Path]:
+    """A new, empty file in the folder of `path`. It is removed at the end of the block unless it was renamed."""
+    _remove_leftovers(path.parent)
+    aside = path.with_name(f".{secrets.token_hex(8)}{_PARTIAL}")
+    try:
+        aside.open("xb").close()
+    except OSError as error:  # its message would name the file aside, which the user does not know
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    try:
+        yield aside
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, file.name)
-        if os.name == "nt":  # which renames no open file
-            file.close()
-        yield Path(file.name)
-
-
-def _link(aside: Path, path: Path) -> None:
-    """Give the file a second name, which must be new.   Raises OccupiedError."""
-    try:
-        os.link(aside, path)
-    except FileExistsError as error:
-        raise OccupiedError from error
-    except OSError:  # this file system has no hard links, and so no way to rename over nothing only
-        os.replace(aside, path)
 
 
 def _sync_folder(path: Path) -> None:
-    """Bring a rename to the disk, where the system lets a folder be opened. The file itself is there already."""
+    """Make a rename durable, on systems that can open a folder. The file's content is on the disk already."""
     if os.name != "posix":
         return
-    with contextlib.suppress(OSError):  # a folder may be written to that may not be read
+    with contextlib.suppress(OSError):  # a folder can be writable but not readable
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -305,76 +277,12 @@ def _sync_folder(path: Path) -> None:
             os.close(folder)
 
 
-@contextlib.contextmanager
-def _aside(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path`, gone at the end of the block unless it was renamed. Its name fits where `path` does.
-
-    What killed processes left in the folder goes first.
-    """
-    _remove_leftovers(path.parent)
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(_created(path.with_name(f".{secrets.token_hex(8)}{_PARTIAL}")))
-        except OSError as error:  # which names the file beside, of which nobody knows
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        yield file
-
-
-@contextlib.contextmanager
-def _created(path: Path) -> Iterator[BinaryIO]:
-    """A new file at `path`, gone at the end of the block unless it was renamed.   Raises FileExistsError.
-
-    The lock tells the file from what a killed process left: it ends with the process that holds it, in whatever way
-    that ends.
-    """
-    while True:
-        _remove_leftover(path)
-        file = path.open("xb")
-        _lock(file, wait=True)
-        if _lies_at(path, file):  # nobody took it for a leftover before it was locked
-            break
-        file.close()
-    try:
-        with file:
-            try:
-                yield file
-            finally:
-                if os.name == "posix":  # while it is locked, so that nobody puts another there in between
-                    path.unlink(missing_ok=True)
-    finally:
-        if os.name != "posix":  # which removes no open file
-            path.unlink(missing_ok=True)
-
-
-def _lies_at(path: Path, file: BinaryIO) -> bool:
-    return os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(file.fileno()))
-
-
 def _remove_leftovers(folder: Path) -> None:
-    names: list[str] = []
-    with contextlib.suppress(OSError):  # a folder may be written to that may not be listed
-        names = os.listdir(folder)
-    for name in names:
-        if name.startswith(".") and name.endswith(_PARTIAL):
-            _remove_leftover(folder / name)
-
-
-def _remove_leftover(path: Path) -> None:
-    # It may be missing, being written, removed by another process, or not ours to remove.
-    with contextlib.suppress(OSError):
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return
-            _lock(file, wait=False)
-            if os.name == "posix" and _lies_at(path, file):
-                path.unlink()
-        if os.name != "posix":
-            path.unlink()
-
-
-def _lock(file: BinaryIO, *, wait: bool) -> None:
-    """Raises OSError where another process holds the lock, or the file system has none, and `wait` is False."""
-    if fcntl is None:
-        return
-    with contextlib.suppress(OSError) if wait else contextlib.nullcontext():
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Remove the files that killed processes left. A file that is being written is younger than _LEFTOVER_AGE."""
+    with contextlib.suppress(OSError):  # a folder can be writable but not listable
+        for name in os.listdir(folder):
+            if name.startswith(".") and name.endswith(_PARTIAL):
+                with contextlib.suppress(OSError):  # another process removed it, or this one may not
+                    status = os.lstat(folder / name)
+                    if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _LEFTOVER_AGE:
+                        os.unlink(folder / name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from xrnn.checks import check_float, check_index, check_integer, check_number, c
 from xrnn.init import as_dtype
 from xrnn.select import backend_of
 from xrnn.typing import Array
+
+_ONE_EACH: Final = "one for each prediction"
 
 Shape: TypeAlias = tuple[int, ...]
 # (xp, y, target) → the loss of each element, and its derivative in a new array
@@ -42,7 +44,7 @@ def softmax_cross_entropy(
     mask, weight   (...), see the module; a masked target may be any integer
     class_weight   (C,): the weight of each class, such as `balanced_weights(labels)`
 
-    → loss, 0-d, in nats; dlogits (..., C), zero where the mask is False.
+    → loss, 0-d, in nats; dlogits (..., C), zero if the mask is False.
 
     Raises TypeError for other dtypes or mixed backends, ValueError for other shapes, mixed devices or negative weights,
     IndexError for a target outside [0, C). On a GPU, values are not checked.
@@ -55,12 +57,13 @@ def softmax_cross_entropy(
     _check_shape("targets", targets, shape)
     xp = backend.xp
     with backend.device_of(logits):
-        w = _combined(backend, logits, "logits", (shape,), mask, weight)
+        hint = "one for each prediction; use class_weight= for one for each class"
+        w = _combined(backend, logits, "logits", (shape,), mask, weight, hint)
         if mask is not None:
             logits, targets = xp.where(mask[..., None], logits, 0), xp.where(mask, targets, 0)
         check_range("targets", targets, C, backend)
         if class_weight is not None:
-            _check_weight("class_weight", class_weight, backend, logits, "logits", ((C,),))
+            _check_weight("class_weight", class_weight, backend, logits, "logits", ((C,),), "one for each class")
             of_target = class_weight.astype(logits.dtype)[targets]
             w = of_target if w is None else w * of_target
         if not logits.size:
@@ -226,7 +229,13 @@ def _mean(
 
 
 def _combined(
-    backend: Backend, y: Array, beside: str, shapes: tuple[Shape, ...], mask: Array | None, weight: Array | None
+    backend: Backend,
+    y: Array,
+    beside: str,
+    shapes: tuple[Shape, ...],
+    mask: Array | None,
+    weight: Array | None,
+    hint: str = _ONE_EACH,
 ) -> Array | None:
     """mask · weight in the dtype of y; None without both. Raises TypeError, ValueError for arrays that do not fit."""
     w = None
@@ -237,7 +246,7 @@ def _combined(
         _check_shape("mask", mask, *shapes)
         w = _expanded(mask, shapes[0]).astype(y.dtype)
     if weight is not None:
-        _check_weight("weight", weight, backend, y, beside, shapes)
+        _check_weight("weight", weight, backend, y, beside, shapes, hint)
         given = _expanded(weight, shapes[0]).astype(y.dtype)
         w = given if w is None else w * given
     return w
@@ -255,20 +264,22 @@ def _normalized(xp: Any, w: Array) -> Array:
     return share
 
 
-def _check_weight(name: str, weight: Any, backend: Backend, y: Array, beside: str, shapes: tuple[Shape, ...]) -> None:
+def _check_weight(
+    name: str, weight: Any, backend: Backend, y: Array, beside: str, shapes: tuple[Shape, ...], hint: str
+) -> None:
     check_place(name, weight, backend, y.device, beside)
     if weight.dtype.kind not in "fiu":
         raise TypeError(f"{name} has dtype {weight.dtype}: expected numbers; use {name}.astype({y.dtype.name!r})")
-    _check_shape(name, weight, *shapes)
+    _check_shape(name, weight, *shapes, hint=hint)
     if backend.reads_are_free and not (np.isfinite(weight) & (weight >= 0)).all():
         raise ValueError(f"{name} holds values from {weight.min()} to {weight.max()}: expected finite numbers from 0")
 
 
-def _check_shape(name: str, array: Any, *shapes: Shape) -> None:
+def _check_shape(name: str, array: Any, *shapes: Shape, hint: str = _ONE_EACH) -> None:
     """Raises ValueError unless `array` has one of the shapes."""
     if array.shape in shapes:
         return
-    expected, hint = " or ".join(map(str, dict.fromkeys(shapes))), "one for each prediction"
+    expected = " or ".join(map(str, dict.fromkeys(shapes)))
     if any(len(s) > 1 and array.shape == (s[1], s[0], *s[2:]) for s in shapes):
         hint = f"time first, as the layers' results; use {name}.swapaxes(0, 1), and check that x is (T, N, D) as well"
     raise ValueError(f"{name} has shape {array.shape}: expected {expected}, {hint}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from xrnn.checks import check_float, check_integer, check_number, check_place
 from xrnn.select import backend_of, device_of, kind_of
-from xrnn.sharing import count_update, users_of
+from xrnn.sharing import count_update, refuse_shared, users_of
 from xrnn.typing import Array
 
 
@@ -28,7 +28,8 @@ class HasParameters(Protocol):
 class Optimizer:
     """Updates the parameters of its layers from their gradients.
 
-    params   the parameters of the layers, in order
+    layers   the layers, in order
+    params   their parameters, in order
     grads    the gradients for the next update: the layers' own, or the sums of `accumulate`
     steps    the number of updates so far
     lr       the learning rate; set it between updates for a schedule
@@ -42,29 +43,20 @@ class Optimizer:
     def __init__(self, layers: Iterable[HasParameters], lr: float, weight_decay: float = 0.0) -> None:
         check_number("lr", lr, "a positive, finite learning rate", lambda lr: 0 < lr < math.inf)
         check_number("weight_decay", weight_decay, "a finite number of at least 0", lambda decay: 0 <= decay < math.inf)
-        layers = checked_layers(layers)
+        self.layers = checked_layers(layers)
         self.lr, self.weight_decay = lr, weight_decay
-        self.params = [p for layer in layers for p in layer.params]
-        self._layer_grads = [g for layer in layers for g in layer.grads]
+        self.params = [p for layer in self.layers for p in layer.params]
+        self._layer_grads = [g for layer in self.layers for g in layer.grads]
         self._count = np.zeros((), np.int64)
         self._sums: list[Array] | None = None
         if len({id(g) for g in self._layer_grads}) < len(self._layer_grads):
             raise ValueError("layers holds a layer twice, which each step would update twice: list each layer once")
-        self._refuse_shared(layers)
+        refuse_shared(
+            dict(enumerate(self.layers)),
+            "which each step would update twice: list one of the two layers, and add the gradients of the other to its "
+            "own before the step",
+        )
         self._users = [users_of(p) for p in self.params]
-
-    @staticmethod
-    def _refuse_shared(layers: Sequence[HasParameters]) -> None:
-        """Raises ValueError if two layers hold the same array: each update would change it twice."""
-        owner: dict[Any, int] = {}
-        for i, layer in enumerate(layers):
-            for k, param in enumerate(layer.params):
-                first = owner.setdefault(users_of(param), i) if param.size else i
-                if first != i:
-                    raise ValueError(
-                        f"params[{k}] of layers[{i}] is an array of layers[{first}] too, which each step would update "
-                        f"twice: list one of the layers, and add the gradients of the other to its own before the step"
-                    )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_users"}
@@ -126,6 +118,16 @@ class Optimizer:
 
     def _update(self) -> None:
         raise NotImplementedError
+
+    @property
+    def accumulated(self) -> bool:
+        """Whether `grads` are sums of `accumulate`."""
+        return self._sums is not None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The constructor's options: `type(optimizer)(layers, **optimizer.options)` makes an equal optimizer."""
+        return {"lr": float(self.lr), "weight_decay": float(self.weight_decay)}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -209,6 +211,10 @@ class SGD(Optimizer):
     def _moments(self) -> dict[str, list[Array]]:
         return {"velocity": self._velocity} if self.momentum else {}
 
+    @property
+    def options(self) -> dict[str, Any]:
+        return super().options | {"momentum": float(self.momentum), "nesterov": self.nesterov}
+
 
 class Adam(Optimizer):
     """m = β₁m + (1-β₁)dp;  v = β₂v + (1-β₂)dp²;  p -= lr · m̂ / (√v̂ + ε)   (Kingma & Ba, 2015).
@@ -231,7 +237,7 @@ class Adam(Optimizer):
         if not (isinstance(betas, Sequence) and len(betas) == 2 and all(map(_is_decay, betas))):
             raise ValueError(f"betas is {betas!r}: expected two numbers in [0, 1), as in betas=(0.9, 0.999)")
         check_number("eps", eps, "a small number of at least 0", lambda eps: eps >= 0)
-        self.betas, self.eps = betas, eps
+        self.betas, self.eps = (betas[0], betas[1]), eps
         self._m, self._v = zeros_like(self.params), zeros_like(self.params)
 
     def _update(self) -> None:
@@ -250,6 +256,10 @@ class Adam(Optimizer):
     def _moments(self) -> dict[str, list[Array]]:
         return {"m": self._m, "v": self._v}
 
+    @property
+    def options(self) -> dict[str, Any]:
+        return super().options | {"betas": [float(beta) for beta in self.betas], "eps": float(self.eps)}
+
 
 class EMA:
     """Exponential moving average of weights: a = decay · a + (1 - decay) · p   (Polyak & Juditsky, 1992).
@@ -259,6 +269,7 @@ class EMA:
         with average.applied():                     # evaluate with the averaged weights
             y = rnn(x)
 
+    layers   the layers, in order
     params   the averages, in the order of the layers' parameters; the first `update` copies the weights
 
     Raises TypeError if `layers` is not a list of layers, ValueError for read-only parameters or a decay outside [0, 1).
@@ -266,10 +277,15 @@ class EMA:
 
     def __init__(self, layers: Iterable[HasParameters], decay: float = 0.999) -> None:
         check_number("decay", decay, "a number in [0, 1)", _is_decay)
-        self.decay = decay
-        self._weights = [p for layer in checked_layers(layers) for p in layer.params]
+        self.decay, self.layers = decay, checked_layers(layers)
+        self._weights = [p for layer in self.layers for p in layer.params]
         self.params = zeros_like(self._weights)
         self._count = np.zeros((), np.int64)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The constructor's options."""
+        return {"decay": float(self.decay)}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -335,8 +351,8 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     Returns the norm before scaling, 0-d, on the device: nothing waits for it. NaN in any gradient makes the norm and
     all gradients NaN. An infinite max_norm leaves the gradients unchanged.
 
-    Raises ValueError unless max_norm is positive and there are gradients, TypeError and ValueError for arrays that
-    are not float32 or float64 in one place.
+    Raises ValueError if max_norm is not positive or there are no gradients, TypeError for other arrays than float32 and
+    float64 of one backend, ValueError for two devices.
     """
     check_number("max_norm", max_norm, "a positive number", lambda max_norm: max_norm > 0)
     if not isinstance(grads, Sequence):

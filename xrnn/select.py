@@ -29,7 +29,7 @@ from xrnn.typing import Array, HostArray
 _MODULES: Final = {"cupy": "xrnn.backends.cupy", "numpy": "xrnn.backends.numpy"}
 # Predicts the forms on a GPU by its name (`xrnn info --explain … --device h100`). The GPU need not be present.
 GPU_CHOICE: Final = "xrnn.backends.cupy.choice"
-_CHOICES: Final = ("auto", *_MODULES)
+CHOICES: Final = ("auto", *_MODULES)
 
 _log = logging.getLogger("xrnn")
 _context: ContextVar[str | Backend | None] = ContextVar("xrnn_backend", default=None)
@@ -96,20 +96,21 @@ def _requested() -> tuple[str | Backend, str]:
     return "auto", "the default"
 
 
-def select(backend: str | Backend | None = None) -> Selection:
-    """The backend for new arrays, with the source of the decision and the reasons against others."""
+def select(backend: str | Backend | None = None, decided_by: str | None = None) -> Selection:
+    """The backend for new arrays, with the source of the decision and the reasons against others.
+
+    decided_by   names the source of `backend`, for messages; by default the argument itself
+    """
     if backend is None:
-        choice, decided_by = _requested()
-    else:
-        choice, decided_by = backend, f"the argument backend={backend!r}"
-    return _resolve(choice, decided_by)
+        return _resolve(*_requested())
+    return _resolve(backend, decided_by or f"the argument backend={backend!r}")
 
 
 def _resolve(choice: str | Backend, decided_by: str) -> Selection:
     if isinstance(choice, Backend):
         return Selection(choice, decided_by, {})
-    if choice not in _CHOICES:
-        raise ValueError(f"unknown backend {choice!r} ({decided_by}): expected one of {', '.join(_CHOICES)}")
+    if choice not in CHOICES:
+        raise ValueError(f"unknown backend {choice!r} ({decided_by}): expected one of {', '.join(CHOICES)}")
     with _lock:
         if choice == "auto":
             found, rejected = _auto()

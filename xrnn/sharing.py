@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from xrnn.select import backend_of
@@ -17,9 +18,10 @@ class Users:
         self.layers: list[weakref.ref[Any]] = []
 
     def add(self, layer: Any) -> None:
-        self.layers = [ref for ref in self.layers if ref() is not None] + [weakref.ref(layer)]
+        self.layers.append(weakref.ref(layer, self.layers.remove))
 
 
+_lock: Final = threading.Lock()
 # An entry lasts as long as a layer or an optimizer refers to it.
 _users: Final[weakref.WeakValueDictionary[tuple[str, int], Users]] = weakref.WeakValueDictionary()
 
@@ -27,10 +29,22 @@ _users: Final[weakref.WeakValueDictionary[tuple[str, int], Users]] = weakref.Wea
 def users_of(array: Array) -> Users:
     """The layers that use `array`."""
     backend = backend_of(array)
-    return _users.setdefault((backend.name, backend.address(array)), Users())
+    with _lock:
+        return _users.setdefault((backend.name, backend.address(array)), Users())
 
 
 def count_update(updated: Iterable[Users]) -> None:
     """Add one to the `updates` of each layer that uses an updated array. A `backward` compares this count."""
-    for layer in {layer for users in updated for ref in users.layers if (layer := ref()) is not None}:
+    for layer in {layer for users in updated for ref in tuple(users.layers) if (layer := ref()) is not None}:
         layer.updates += 1
+
+
+def refuse_shared(layers: Mapping[Any, Any], problem: str) -> None:
+    """Raises ValueError, with the problem and its remedy, if two parameters of the layers are the same array."""
+    owner: dict[Users, str] = {}
+    for key, layer in layers.items():
+        for k, param in enumerate(layer.params):
+            name = f"params[{k}] of layers[{key!r}]"
+            first = owner.setdefault(users_of(param), name) if param.size else name
+            if first is not name:
+                raise ValueError(f"{name} is the same array as {first}, {problem}")

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_enabled
-from xrnn.backends.cupy.cells import NAMED, CellKernel, kernel_of
+from xrnn.backends.cupy.cells import CellKernel, kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.probe import import_cupy, probe
@@ -161,9 +161,10 @@ class CupyBackend(Backend):
         step = f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction"
         return Explanation(chosen.form, f"{step}, the best of {len(found)} candidates")
 
-    def explain_sizes(self, shapes: Mapping[str, int], dtype: Any) -> str:
-        forms = super().explain_sizes(shapes, dtype)
-        return f"{forms}\n{tables(self.launcher.device(), NAMED['rnn'], shapes, dtype)}"
+    def explain_sizes(self, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
+        forms = super().explain_sizes(cell, shapes, dtype)
+        kernel = kernel_of(cell)
+        return forms if kernel is None else f"{forms}\n{tables(self.launcher.device(), kernel.name, shapes, dtype)}"
 
     def describe(self) -> dict[str, str]:
         runtime = self.xp.cuda.runtime

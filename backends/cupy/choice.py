@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from xrnn.backends.cupy.cells import CellKernel
+from xrnn.backends.cupy.cells import NAMED, CellKernel
 
 Form: TypeAlias = Literal["plain", "stepwise", "one-block", "group", "group-partial"]
 
@@ -312,7 +312,7 @@ def table(device: Device, request: Request) -> str:
     return "\n".join(lines)
 
 
-def tables(device: Device, cell: CellKernel, shapes: Any, dtype: Any) -> str:
-    """A table for each direction."""
+def tables(device: Device, cell: str, shapes: Mapping[str, int], dtype: Any) -> str:
+    """A table for each direction of a cell, named as in cells.py."""
     sizes = (np.dtype(dtype).name, *(shapes[letter] for letter in "TNDH"))
-    return "\n".join(table(device, Request(cell, backward, *sizes)) for backward in (False, True))
+    return "\n".join(table(device, Request(NAMED[cell], backward, *sizes)) for backward in (False, True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,7 @@ from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_ena
 from xrnn.backends.numpy import machine
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.gru import GRUCell
-from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
+from xrnn.ops.cells import kernel_name
 from xrnn.ops.recurrence import Inputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
@@ -24,9 +22,6 @@ try:
     from xrnn.backends.numpy import _kernels as kernels
 except ImportError:  # no compiler at install time, or a checkout that was never installed
     kernels = None  # type: ignore[assignment]
-
-# The name of a cell in kernels/cell_list.h.
-_KERNELS: Final[dict[type[Cell], str]] = {LSTMCell: "lstm", GRUCell: "gru"}
 
 
 class NumpyBackend(Backend):
@@ -152,18 +147,10 @@ class NumpyBackend(Backend):
 
 
 def kernel_of(cell: Cell) -> tuple[str | None, tuple[Any, ...]]:
-    """The name of a cell's kernels and its own parameters, such as its leak. The name is None if it has no kernels.
-
-    A subclass of a built-in cell has none: its step may differ.
-    """
+    """The name of a cell's kernel and its per-unit parameters, such as its leak. The name is None without a kernel."""
     if not (kernels and fused_enabled()):
         return None, ()
-    kind = type(cell)
-    if kind is RNNCell:
-        return cell.nonlinearity, ()  # type: ignore[attr-defined]
-    if kind is LeakyRNNCell:
-        return f"leaky_{cell.elman.nonlinearity}", (cell.leak,)  # type: ignore[attr-defined]
-    return _KERNELS.get(kind), ()
+    return kernel_name(cell), cell.per_unit
 
 
 def _int64(lengths: Array | None) -> Array | None:
@@ -211,7 +198,8 @@ def _number_of_threads() -> str:
         return f"{threads} ({asked} asked for, but by affinity and quota this process may use {_cpus(cap)})"
     if threads == 1:
         return "1 (no more are asked for)"
-    return f"{threads} (as asked for; fewer while others use the CPUs)"
+    why = "one per CPU" if threads == cap else f"as set; this process may use {_cpus(cap)}"
+    return f"{threads} ({why}; fewer while other processes use the CPUs)"
 
 
 def _cpus(count: int) -> str:

@@ -1,21 +1,21 @@
-"""The libraries that are compared, one short module each, each run in a process of its own.
+"""The compared libraries, one short module each. Each library runs in its own process.
 
 A peer's module has two functions:
 
-    about() -> dict of facts: versions, devices
-    build(problem, threads, **options) -> Built    (threads 0: as many as the library takes by itself)
+    about() → versions and devices, by name
+    build(problem, threads, **options) → Built    (threads 0: as many as the library takes by itself)
 
-where the calls in `Built` take no arguments and leave their results in the library's own arrays:
+The calls in `Built` take no arguments. Their results stay in the library's own arrays:
 
-    "step"     one step, nothing recorded → h (N, H)
-    "stream"   the same, which also gives the states for the next step
-    "forward"  the whole sequence, as a user calls it for inference → h (T, N, H)
+    "step"     one step of inference → h (N, H)
+    "stream"   a step that also returns the states for the next step
+    "forward"  a sequence, as in inference → h (T, N, H)
     "train"    forward and backward → h, dx, dh_prev, dWx, dWh, db
-    "train on data"  the same without dx: nobody needs the gradient of a first layer's input
-    "product"  a large matrix product, which gives the machine's own rate
+    "train on data"  the same without dx, as for a model's first layer
+    "product"  a large matrix product, whose rate is the machine's ceiling
     "base forward", "base train"  those of `Case.base`
 
-and others that one of the commands asks for by name. A library that has no such cell, or no lengths, leaves them out.
+A library leaves out the calls that it does not support, such as those of a cell or of lengths that it lacks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Call = Callable[[], Any]
 @dataclass(frozen=True, slots=True)
 class Built:
     calls: dict[str, Call]
-    form: str = ""  # which of the library's forms runs, where it has several
+    form: str = ""  # the form that runs, if the library has several
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ PEERS: Final = {
 }
 MODULES: Final = "xrnn.torch"
 OURS: Final = ("xrnn", "xrnn-plain", MODULES)
-# What a comparison measures unless it is told. `benchmarks.torch_modules` compares xrnn.torch, with PyTorch alone.
+# The default peers of a comparison. `benchmarks.torch_modules` compares xrnn.torch with PyTorch.
 COMPARED: Final = tuple(peer for peer in PEERS if peer != MODULES)
 
 
 def load(peer: str) -> Any:
-    """The module of `peer`; raises ImportError where its library isn't installed (extra `bench`)."""
+    """The module of `peer`; raises ImportError if its library is not installed (extra `bench`)."""
     return importlib.import_module(f"benchmarks.peers.{PEERS[peer].module}")
 
 

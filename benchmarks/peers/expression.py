@@ -1,4 +1,4 @@
-"""One step of an RNN as the bare expression: what a layer costs beyond it is its own."""
+"""One step of an RNN as the bare expression. The rest of a layer's time is its overhead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""jax.lax.scan under jit, the input's projection before it; gradients by vjp, in one jitted call with the forward."""
+"""jax.lax.scan under jit, after one product for the inputs; gradients by vjp, in the same jitted call."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _CELLS: Final[dict[str, Callable[..., States]]] = {"rnn": rnn, "lstm": lstm, "gr
 def build(problem: Problem, threads: int, unroll: int) -> Built:
     if problem.case.ragged:
         return Built({})
-    # `threads` came through the environment and the affinity: XLA sizes its pool when it starts.
+    # XLA takes its number of threads from the environment and the affinity when it starts.
     cell = _CELLS[problem.case.cell]
 
     def step(x: jax.Array, states: States, Wx: jax.Array, Wh: jax.Array, b: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The recurrence as one writes it by hand in NumPy with care: see `loops/`."""
+"""The recurrence written by hand in NumPy with care: see `loops/`."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def about() -> dict[str, str]:
     return {"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__}
 
 
-# What the operators need to compute what the others do: GRU's reset gate after the product is not their default.
+# For the same result as the other libraries: by default GRU applies its reset gate before the product.
 _ATTRIBUTES: Final[dict[str, dict[str, Any]]] = {
     "rnn": {"activations": ["Tanh"]},
     "lstm": {},

@@ -1,4 +1,4 @@
-"""torch.nn.RNN on the GPU, which is cuDNN's."""
+"""torch.nn.RNN on the GPU, which runs cuDNN."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build(problem: Problem, threads: int) -> Built:
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Within the block cuDNN and cuBLAS may, or must not, round float32 factors to TF32."""
+    """A block in which cuDNN and cuBLAS may, or must not, round float32 factors to TF32."""
     flags = torch.backends.cudnn, torch.backends.cuda.matmul
     before = [flag.allow_tf32 for flag in flags]
     for flag in flags:

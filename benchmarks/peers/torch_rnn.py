@@ -1,6 +1,6 @@
-"""torch.nn.RNN, LSTM and GRU, or xrnn.torch's; a step by PyTorch's cells; training by autograd, as a user calls it.
+"""torch.nn.RNN, LSTM and GRU, or xrnn.torch's; one step with PyTorch's cells; training by autograd.
 
-Rows of different lengths are packed, and the result is padded again, in each call.
+With lengths, each call packs the rows and pads the result.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def build(problem: Problem, threads: int, device: str = "cpu", library: str = "t
     x, dh, *states = (torch.from_numpy(a).to(device) for a in (problem.x, problem.dh, *problem.states))
     x_leaf, *state_leaves = (a.clone().requires_grad_() for a in (x, *(state[None] for state in states)))
     leaves = [*state_leaves, *module.parameters()]
-    # nn.LSTM takes the pair of its states, and gives it back; the others take one tensor.
+    # nn.LSTM takes and returns a pair of states; the others take and return one tensor.
     paired = case.cell == "lstm"
 
     def step() -> torch.Tensor:
@@ -49,7 +49,7 @@ def build(problem: Problem, threads: int, device: str = "cpu", library: str = "t
             return cell(x[0], tuple(states))[0] if paired else cell(x[0], states[0])
 
     initial = tuple(state[None] for state in states)
-    # On the CPU also where x is not: packing takes them there.
+    # Packing needs the lengths on the CPU, also if x is on a GPU.
     lengths = None if problem.lengths is None else torch.from_numpy(problem.lengths)
 
     def run(x: torch.Tensor, initial: tuple[torch.Tensor, ...]) -> torch.Tensor:

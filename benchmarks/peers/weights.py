@@ -1,7 +1,6 @@
-"""xrnn's weights as the other libraries lay them out, and PyTorch's gradients as xrnn does.
+"""xrnn's weights in the layouts of the other libraries, and PyTorch's gradients in xrnn's layout.
 
-PyTorch's layout is that of `xrnn.interop.torch_weights`. ONNX has the same matrices and biases, and an order of its own
-for the gates.
+`xrnn.interop.torch_weights` defines PyTorch's layout. ONNX has the same arrays with another order of the gates.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.cases import Problem
+from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import TorchWeights, to_torch
-from xrnn.jobs.cells import CELLS
 from xrnn.typing import HostArray
 
-# By cell, where ONNX's gates are among ours: i o f c, and z r h.
+# The positions of ONNX's gates among xrnn's: i o f c for LSTM, z r h for GRU.
 _ONNX_ORDER: Final = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
 
 
 def for_torch(problem: Problem) -> TorchWeights:
     """weight_ih (G·H, D), weight_hh (G·H, H), bias_ih, bias_hh (G·H,), in the order of a module's parameters."""
-    return to_torch(np, CELLS[problem.case.cell], *problem.weights)
+    return to_torch(np, cell_of(problem.case.cell), *problem.weights)
 
 
 def gradients_of_torch(problem: Problem, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
     """The gradients of those four, tensors → dWx, dWh, db."""
-    import torch  # here: ONNX Runtime's weights need none of it
+    import torch  # imported here: ONNX Runtime's weights do not need it
 
     dWx, dWh, db_ih, db_hh = gradients
     db = torch.cat([db_ih, db_hh[2 * problem.case.H :]]) if problem.case.cell == "gru" else db_ih

@@ -1,4 +1,4 @@
-"""The recurrent layers; XRNN_FUSED decides between its fused forms and the plain one."""
+"""The recurrent layers. XRNN_FUSED selects the fused forms or the plain form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measure of error itself: it must see an error where there is one."""
+"""The measures of error find an error that is there."""
 
 from __future__ import annotations
 

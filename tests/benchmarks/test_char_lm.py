@@ -1,4 +1,4 @@
-"""The two libraries train the same model on the same chunks."""
+"""Both libraries train the same model on the same chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import xrnn.torch
 from benchmarks import char_lm
 from tests.benchmarks.training import assert_both_learn_alike
 from tests.jobs.charlm.texts import write_text
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.corpus import load_corpus
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
     settings = CharLMSettings(cell=cell, hidden=16, seq_len=5, batch=3)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    # Without xrnn's schedule, which PyTorch's user has not written.
+    # xrnn's schedule is switched off: the PyTorch code has none.
     monkeypatch.setattr("xrnn.jobs.charlm.charlm_trainer.learning_rate", lambda peak, step: peak)
     corpus = load_corpus([write_text(tmp_path / "text")])
     torch, ours = char_lm.TorchRun(corpus, settings), char_lm.LIBRARIES["xrnn"](corpus, settings)
@@ -56,18 +56,3 @@ def test_the_figures_are_printed_and_written(tmp_path: Path) -> None:
     for library in results["seconds"]:
         assert 3 < results["bits_per_character"][library] < 9  # two steps from a uniform guess
     assert "characters/s" in printed
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["nowhere.txt"], "nowhere.txt doesn't exist: expected a text file or a folder of them"),
-        (["--steps", "4", "--rounds", "9"], "4 steps can't be cut into 9 blocks: expected a step or more for each"),
-    ],
-)
-def test_what_cannot_be_measured_is_said_before_a_process_starts(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        char_lm.main(arguments)
-    assert words in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A whole comparison in miniature: real worker processes, the JSON file, the tables and the pictures."""
+"""A comparison in miniature: real worker processes, the JSON file, the tables and the pictures."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import compare, report
+import xrnn
+from benchmarks import compare, machine, report
 from benchmarks.cases import Case
-from benchmarks.worker import Worker
+from benchmarks.worker import Worker, workers
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stopping idle workers needs POSIX signals")
 
@@ -25,32 +26,55 @@ def test_quick_comparison_writes_what_the_report_renders(tmp_path: Path, capsys:
     assert results["machine"]["threads"] == 1
     assert results["dtype"] == "float32"
     assert results["versions"]["numpy"]["numpy"]
-    assert {cell["operation"] for cell in results["cells"]} == {"step", "forward", "train"}
-    for cell in results["cells"]:
-        assert set(cell["microseconds"]) == {"xrnn", "xrnn-plain", "numpy"}
-        assert all(len(times) == 2 and min(times) > 0 for times in cell["microseconds"].values())
-        assert max(cell["errors"].values()) < 1e-5
-        assert len(cell["ceiling_gflops"]) == 2
+    assert {row["operation"] for row in results["cases"]} == {"step", "forward", "train"}
+    for row in results["cases"]:
+        assert set(row["microseconds"]) == {"xrnn", "xrnn-plain", "numpy"}
+        assert all(len(times) == 2 and min(times) > 0 for times in row["microseconds"].values())
+        assert max(row["errors"].values()) < 1e-5
+        assert len(row["ceiling_gflops"]) == 2
 
-    capsys.readouterr()  # what compare itself printed
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(f"xrnn {xrnn.__version__} in {Path(xrnn.__file__).parent}: ")
     report.main([str(tmp_path)])
     printed = capsys.readouterr().out
     assert "forward + backward, microseconds" in printed
     assert "50, 1, 16, 16" in printed
     assert "geometric mean" in printed
-    for name in ("gflops.png", "sequences.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_kernels_it_says_so_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("benchmarks.machine.kernels", None)
+    machine.print_version()
+    assert "NO compiled kernels, so this measures the slower plain forms" in capsys.readouterr().out
 
 
 @posix
-def test_a_workers_error_arrives_with_its_name() -> None:
-    worker = Worker("numpy", threads=1)
-    try:
-        with pytest.raises(AssertionError, match="numpy: KeyError: 'no such operation'"):
+def test_a_workers_error_has_its_name() -> None:
+    with Worker("numpy", threads=1) as worker:
+        with pytest.raises(RuntimeError, match="numpy: KeyError: 'no such operation'"):
             worker.time("no such operation")
         assert worker.prepare(Case(1, 1, 2, 3))["operations"] == ["step", "forward", "train", "product"]
-    finally:
+
+
+@posix
+def test_a_process_that_dies_is_named() -> None:
+    with Worker("numpy", threads=1) as worker:
         worker.close()
+        with pytest.raises(RuntimeError, match="the process of numpy ended with status -9"):
+            worker.receive()
+
+
+@posix
+def test_a_missing_library_costs_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reservoirpy.py").write_text("raise ImportError('a part of it is missing')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with workers(["numpy", "reservoirpy"], threads=1) as started:
+        assert [worker.peer for worker in started] == ["numpy"]
+    assert capsys.readouterr().out == (
+        "left out reservoirpy: a part of it is missing. Remedy: pip install -e '.[bench]'\n"
+    )
 
 
 @posix
@@ -61,15 +85,12 @@ def test_a_library_that_hangs_costs_its_case_only(
 
     def hang_once(self: Worker, case: Case) -> dict[str, Any]:
         if self.peer == "numpy" and case.H == 16:
-            monkeypatch.setattr("benchmarks.worker._LIMIT", 0.0)
-        try:
-            return prepare(self, case)
-        finally:
-            monkeypatch.setattr("benchmarks.worker._LIMIT", 60.0)
+            self.limit = 0.0
+        return prepare(self, case)
 
     monkeypatch.setattr(Worker, "prepare", hang_once)
     compare.main(["--quick", "--peers", "xrnn,numpy", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)])
     results = json.loads((tmp_path / "compare.json").read_text())
-    assert results["left_out"] == ["T50-N1-D16-H16: numpy gave no answer for 0.0 seconds"]
-    assert {cell["case"] for cell in results["cells"]} == {"T35-N3-D40-H100", "T1-N1-D64-H64"}
+    assert results["left_out"] == ["T50-N1-D16-H16: numpy did not answer within 0.0 seconds"]
+    assert {row["case"] for row in results["cases"]} == {"T35-N3-D40-H100", "T1-N1-D64-H64"}
     assert "left out T50-N1-D16-H16" in capsys.readouterr().out

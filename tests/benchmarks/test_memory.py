@@ -1,4 +1,4 @@
-"""The peak that is measured is the peak of the call."""
+"""The measured peak is the peak of the call."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is rea
 def test_a_forward_pass_takes_at_least_its_result_and_training_more() -> None:
     case = Case(T=100, N=64, D=64, H=256)
     results = memory.measure_memory(["numpy", "expression"], [case], threads=1)
-    (cell,) = results["cells"]
+    (cell,) = results["cases"]
     hs = 4 * 101 * 64 * 256
     assert (cell["h_bytes"], cell["x_bytes"]) == (4 * 100 * 64 * 256, 4 * 100 * 64 * 64)
     assert cell["kept_bytes"] == cell["h_bytes"] + cell["x_bytes"]
     assert set(cell["peak_bytes"]["forward"]) == {"numpy"}  # the expression runs one step and no sequence
     forward, train = (cell["peak_bytes"][operation]["numpy"] for operation in ("forward", "train"))
-    # All the numbers the loop holds at once: hs; in training dz and dx besides. And BLAS's own buffers.
+    # The loop holds hs, in training also dz and dx; BLAS has buffers of its own.
     assert hs <= forward < hs + 64e6
     assert hs + 4 * 100 * 64 * (256 + 64) <= train < forward + 64e6
 
     console = Console(file=io.StringIO(), width=120)
     memory.print_memory(results, console)
-    assert "h is 6.6 MB; what is kept for backward, 8.2 MB" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "h: 6.6 MB; kept for the backward pass: 8.2 MB" in console.file.getvalue()  # type: ignore[attr-defined]

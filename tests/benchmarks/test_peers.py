@@ -1,4 +1,4 @@
-"""Each peer computes what the float64 reference says, on odd sizes."""
+"""Each peer agrees with the float64 reference, on odd sizes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ NEEDS = {
 
 
 def of_peer(peer: str) -> Any:
-    """A test of one peer, where its library is installed."""
+    """A test of one peer, if its library is installed."""
     return pytest.param(peer, marks=[pytest.mark.needs(NEEDS[peer], "bench")] if peer in NEEDS else [])
 
 
-# The cells of those that have not all of them, and who takes rows of different lengths.
+# The cells of peers that do not have all of them, and the peers that support lengths.
 CELLS = {
     "torch": {"rnn", "lstm", "gru"},
     "xrnn.torch": {"rnn", "lstm", "gru"},
@@ -41,7 +41,7 @@ LENGTHS = {"xrnn", "xrnn-plain", "torch", "xrnn.torch", "onnxruntime"}
 def test_peer_agrees_with_float64(peer: str, cell: str) -> None:
     batch = 1 if peer == "reservoirpy" else 3
     cases = [Case(7, batch, 5, 11, cell=cell)]
-    if "jax" not in peer:  # which compiles for seconds, and for each shape anew
+    if "jax" not in peer:  # JAX compiles for seconds, for each shape
         cases += [Case(1, 1, 4, 3, cell=cell), Case(9, 6, 5, 11, cell=cell, ragged=True)]
     for case in cases:
         problem = Problem(case)
@@ -49,13 +49,13 @@ def test_peer_agrees_with_float64(peer: str, cell: str) -> None:
         checked = {name: check(name, call(), problem) for name, call in calls.items() if name in CHECKED}
         assert all(error < 1e-5 for error in checked.values())
         assert bool(checked) == (cell in CELLS.get(peer, GATES) and (not case.ragged or peer in LENGTHS))
-        if "train" in calls:  # a call leaves nothing behind that the next one would add to
+        if "train" in calls:  # gradients do not accumulate from call to call
             check("train", calls["train"](), problem)
     assert all(isinstance(fact, str) for fact in load(peer).about().values())
 
 
 @pytest.mark.parametrize("case", [Case(9, 6, 5, 11, cell="gru", ragged=True), Case(9, 6, 5, 11, cell="leak")], ids=str)
-def test_what_a_case_is_compared_with_is_built_beside_it(case: Case) -> None:
+def test_the_base_of_a_case_is_built_beside_it(case: Case) -> None:
     assert case.base
     calls, base = build("xrnn", Problem(case), threads=1).calls, Problem(case.base)
     for operation in ("forward", "train"):

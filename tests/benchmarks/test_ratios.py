@@ -8,7 +8,7 @@ from benchmarks.ratios import fastest, gflops, ratio, share
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
-    # Both slow down together, as when the machine is shared: round by round the ratio is 2 all the same.
+    # Both slow down together, as on a shared machine: the ratio of each round is still 2.
     r = ratio([1, 10, 3, 7, 2], [2, 20, 6, 14, 4])
     assert (r.median, r.low, r.high) == (2, 2, 2)
 
@@ -27,7 +27,7 @@ def test_a_spread_that_straddles_one_is_a_tie(theirs: list[float], verdict: str)
     assert ratio([1.0] * 5, theirs).verdict == verdict
 
 
-def test_rounds_must_belong_together() -> None:
+def test_both_need_the_same_number_of_rounds() -> None:
     with pytest.raises(ValueError, match="shorter"):
         ratio([1.0, 2.0], [1.0])
 

@@ -1,4 +1,4 @@
-"""What the benchmarks compare with, the plain form in float64, is the tests' reference: on the host and on a device."""
+"""The benchmarks' reference (the plain form in float64) agrees with the tests', on the host and on a device."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_both_references_agree(cell: str, ragged: bool, sizes: tuple[int, int, i
         dstates=dstates,
     )
     solution = reference.solve(same)
-    # That of the tests keeps a row's state past its end.
+    # The tests' reference keeps a row's state past its end.
     expected = {"h": np.where(p.within[..., None], solution.states[0], 0), **solution.gradients}
     assert expected.keys() == p.reference.keys()
     for name, want in expected.items():

@@ -1,4 +1,4 @@
-"""What the soak hears from the lives of a run, and what it makes of it; and two real lives."""
+"""The checks of the soak on made-up reports; and two real lives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from benchmarks.soak import Record
 from benchmarks.soak_training import CELLS, SAVE_EVERY, Run
 
 
-def lines(text: str) -> list[str]:
-    return text.replace(", ", "\n").splitlines(keepends=True)
+def reports(text: str) -> list[tuple[Any, ...]]:
+    """What a life reports, from "from 0, 1 aa, saved 2 1000"."""
+    words = (report.split() for report in text.split(", "))
+    return [(w[0], *map(int, w[1:])) if w[0].isalpha() else ("step", int(w[0]), w[1]) for w in words]
 
 
 def reported(record: Record) -> tuple[bool, str]:
@@ -26,30 +29,30 @@ def reported(record: Record) -> tuple[bool, str]:
     return sound, console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_a_step_that_is_done_again_must_give_the_same_weights() -> None:
+def test_a_repeated_step_must_give_the_same_weights() -> None:
     record = Record("rnn")
-    record.hear(lines("from 0, 1 aa, 2 bb, saved 2 1000, 3 cc, 4 dd, 5 e"))  # killed within a line
-    record.hear(lines("from 2, 3 cc, 4 dd, 5 ee, saved 5 1000, "))
+    record.hear(reports("from 0, 1 aa, 2 bb, saved 2 1000, 3 cc, 4 dd"))
+    record.hear(reports("from 2, 3 cc, 4 dd, 5 ee, saved 5 1000"))
     assert (record.steps, record.saved, record.lives, record.again, record.lost) == (5, 5, 2, 2, [])
     assert reported(record)[0]
-    record.hear(lines("from 5, 6 ff, "))
-    record.hear(lines("from 5, 6 00, "))
+    record.hear(reports("from 5, 6 ff"))
+    record.hear(reports("from 5, 6 00"))
     sound, text = reported(record)
     assert not sound
     assert "lost: rnn: step 6: its weights were ff before the kill and 00 after it\ngrew: nothing" in text
 
 
 @pytest.mark.parametrize(("at", "lost"), [(10, 0), (10 + SAVE_EVERY, 0), (5, 1), (0, 1)])
-def test_a_checkpoint_that_was_announced_must_be_there(at: int, lost: int) -> None:
+def test_a_reported_checkpoint_must_exist(at: int, lost: int) -> None:
     record = Record("rnn", saved=10)
-    record.hear(lines(f"from {at}, "))
+    record.hear(reports(f"from {at}"))
     assert len(record.lost) == lost
 
 
-def test_memory_must_not_grow_once_a_life_is_warm() -> None:
+def test_memory_must_not_grow_after_the_first_checkpoints() -> None:
     def after(*resident: float) -> Record:
         record = Record("lstm")
-        record.hear([f"saved {i} {int(at)}\n" for i, at in enumerate(resident)])
+        record.hear([("saved", i, at) for i, at in enumerate(resident)])
         return record
 
     warming, flat, rising = [1e6] * 5, [60e6] * 30, [60e6 + i * 1e6 for i in range(30)]
@@ -59,7 +62,7 @@ def test_memory_must_not_grow_once_a_life_is_warm() -> None:
     assert "grew: lstm: 25.0 MB of memory in one life" in text
 
 
-def test_a_run_that_goes_on_from_its_checkpoint_is_the_one_that_never_stopped(tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, half = Run("lstm", tmp_path / "none"), Run("lstm", tmp_path / "c")
     for _ in range(2):
         whole.step()
@@ -73,20 +76,20 @@ def test_a_run_that_goes_on_from_its_checkpoint_is_the_one_that_never_stopped(tm
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_first_steps_are_taken_once_more(tmp_path: Path, cell: str) -> None:
+def test_the_first_steps_are_repeated_without_a_kill(tmp_path: Path, cell: str) -> None:
     record, run = Record(cell), Run(cell, tmp_path / "none")
     for _ in range(3):
         run.step()
-        record.hear([f"{run.optimizer.steps} {run.digest()}\n"])
+        record.hear([("step", run.optimizer.steps, run.digest())])
     soak.replay(record, tmp_path)
     assert not record.lost
     record.first[2] = "00"
     soak.replay(record, tmp_path)
     assert len(record.lost) == 1
-    assert record.lost[0].startswith("step 2: its weights were 00, and ")
+    assert record.lost[0].startswith("step 2: its weights were 00, and without a kill ")
 
 
-def test_a_run_that_ends_by_itself_is_a_loss_and_the_others_go_on(
+def test_a_run_that_ends_by_itself_is_lost_and_the_others_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def live(record: Record, folder: Path, seconds: float, load: soak.Load) -> None:
@@ -101,14 +104,7 @@ def test_a_run_that_ends_by_itself_is_a_loss_and_the_others_go_on(
     assert records["lstm"].lives > 1
 
 
-@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "some"])
-def test_minutes_in_which_nothing_is_tried_are_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        soak.main([f"--minutes={minutes}"])
-    assert f"argument --minutes: '{minutes}': expected a number above 0" in capsys.readouterr().err
-
-
-def test_it_ends_where_all_runs_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_when_all_runs_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def live(record: Record, *_: object) -> None:
         raise RuntimeError(f"{record.cell} ended")
 
@@ -116,7 +112,7 @@ def test_it_ends_where_all_runs_are_lost(tmp_path: Path, monkeypatch: pytest.Mon
     assert [record.lost for record in soak.soak(10**6, tmp_path, 0)] == [[f"{cell} ended"] for cell in CELLS]
 
 
-def test_files_that_killed_runs_leave_may_not_pile_up(tmp_path: Path) -> None:
+def test_files_of_killed_runs_must_not_accumulate(tmp_path: Path) -> None:
     for i in range(len(CELLS)):
         (tmp_path / f"left{i}").touch()
     for cell in CELLS:
@@ -128,16 +124,17 @@ def test_files_that_killed_runs_leave_may_not_pile_up(tmp_path: Path) -> None:
     assert not soak.report([], soak.left_behind(tmp_path), console)
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the soak reads Linux's /proc, and pipes by select")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the soak reads Linux's /proc")
 
 
 @linux
 def test_two_real_lives(tmp_path: Path) -> None:
     record = Record("rnn")
     with soak.Load(random.Random(0)) as load:
-        for _ in range(2):
-            soak.live(record, tmp_path, 0.2, load)
-    assert record.lives == 2
+        for life in range(8):
+            soak.live(record, tmp_path, 0.1 * 2**life, load)
+            if record.saved and life:  # on a busy machine a short life makes no update
+                break
     assert record.steps > record.again >= 0
     assert record.saved > 0
     assert record.resident > 1e6

@@ -1,4 +1,4 @@
-"""Each setting of OMP_NUM_THREADS reaches a process of its own, and is named in the table."""
+"""Each setting of OMP_NUM_THREADS reaches its own process and has a row in the table."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.console import Console
 
 from benchmarks import threads
 from benchmarks.cases import Case
-from benchmarks.worker import environment
+from benchmarks.processes import environment
 
 
 def test_the_table_has_a_row_for_each_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # must not reach the setting without the variable
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # must not reach the process without the variable
     settings = [threads.AS_IT_COMES, "64"]
     results = threads.measure_threads(["xrnn", "numpy"], settings, Case(T=3, N=1, D=4, H=8), rounds=2)
     assert list(results["microseconds"]) == settings
@@ -26,17 +26,17 @@ def test_the_table_has_a_row_for_each_setting(monkeypatch: pytest.MonkeyPatch) -
     assert [line.split()[0] for line in printed.splitlines()[-3:-1]] == settings
 
 
-def test_no_round_begins_after_the_time_is_up() -> None:
+def test_no_round_starts_after_the_time_limit() -> None:
     results = threads.measure_threads(["numpy"], [threads.AS_IT_COMES], Case(T=3, N=1, D=4, H=8), rounds=9, seconds=0.0)
     assert len(results["microseconds"][threads.AS_IT_COMES]["numpy"]) == 1
 
 
-def test_settings_go_beyond_the_cpus() -> None:
+def test_settings_include_more_threads_than_cpus() -> None:
     cpus = os.cpu_count() or 1
     assert {threads.AS_IT_COMES, "1", str(cpus), str(cpus + 1), "64"} <= set(threads.settings())
 
 
-def test_without_a_number_each_library_takes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_number_each_library_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert "OMP_NUM_THREADS" not in environment(None)
     assert environment(2)["OMP_NUM_THREADS"] == "2"

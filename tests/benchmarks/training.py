@@ -1,4 +1,4 @@
-"""Training by PyTorch and by xrnn, made alike."""
+"""Compares training by PyTorch with training by xrnn."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 
 def assert_both_learn_alike(cell: str, torch: Any, xrnn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty steps of two runs, from PyTorch's weights, end at the same ones.
+    """Assert that twenty updates of both runs, from PyTorch's initial weights, give the same weights.
 
-    Without xrnn's clipping, which PyTorch's user has not written.
+    xrnn's clipping is switched off: the PyTorch code has none.
     """
     monkeypatch.setattr("xrnn.jobs.trainer._MAX_NORM", 1e9)
     for mine, theirs in zip(xrnn.model().named_params.values(), torch.model().named_params.values(), strict=True):
@@ -30,7 +30,7 @@ def assert_both_learn_alike(cell: str, torch: Any, xrnn: Any, monkeypatch: pytes
 
 
 def _without_second_bias(cell: str, gradient: Any) -> Any:
-    """A second bias would make their sum learn twice as fast. GRU's n, the last gate, has two that are no sum."""
+    """Freeze the second bias: with two, their sum would learn twice as fast. GRU's n, the last gate, needs both."""
     kept = gradient.clone().zero_()
     if cell == "gru":
         own = slice(len(gradient) * 2 // 3, None)

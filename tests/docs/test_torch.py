@@ -18,5 +18,5 @@ def test_the_code_runs_and_takes_what_it_says() -> None:
     names: dict[str, Any] = {}
     exec(block.replace("print(", "names = ("), names)
     assert names["names"] == ["rnn"]
-    assert isinstance(names["model"]["rnn"], xrnn.torch.GRU)
+    assert xrnn.torch.explain(names["model"]) == {"rnn": "kernels"}
     assert isinstance(names["model"]["rnn"].weight_hh_l1.grad, torch.Tensor)

@@ -17,10 +17,15 @@ from typing import Any
 import numpy as np
 
 from tests.forge import little_memory
-from tests.fuzz_files import checkpoints, classifiers, layers
+from tests.fuzz_files import checkpoints, classifiers, layers, training
 from tests.fuzz_files.damage import damaged
 
-SUBJECTS: dict[str, Any] = {"checkpoints": checkpoints, "classifiers": classifiers, "layers": layers}
+SUBJECTS: dict[str, Any] = {
+    "checkpoints": checkpoints,
+    "classifiers": classifiers,
+    "layers": layers,
+    "training": training,
+}
 ALLOWANCE = 200_000  # bytes: for headers of any kind, as Python objects
 
 

@@ -64,3 +64,25 @@ def cell_file(**changes: Any) -> Forgery:
         {name: Tensor.of(np.ones(shape, "float32")) for name, shape in shapes.items()},
         {"format": "xrnn layer", "version": "1", "layer": json.dumps(description)},
     )
+
+
+def checkpoint_file() -> Forgery:
+    """A Linear with its Adam and other values, as version 1 was first written."""
+    rng = np.random.default_rng(0)
+    shapes = {"W": (2, 3), "b": (3,)}
+    arrays = {f"layers.0.{name}": rng.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
+    for moment in "mv":
+        for k, shape in enumerate(shapes.values()):
+            arrays[f"optimizer.0.{moment}.{k}"] = rng.random(shape).astype("float32")
+    arrays["extra.0"] = np.arange(4)
+    options = {"lr": 0.001, "weight_decay": 0.0, "betas": [0.9, 0.999], "eps": 1e-08}
+    description = {
+        "layers": [["readout", {"kind": "Linear", "options": {}}]],
+        "optimizers": [["", {"kind": "Adam", "layers": ["readout"], "options": options, "count": 9}]],
+        "several": False,
+        "extra": {"dict": {"epoch": 6, "states": {"tuple": [{"array": "extra.0", "host": True}]}}},
+    }
+    return Forgery(
+        {name: Tensor.of(array) for name, array in arrays.items()},
+        {"format": "xrnn checkpoint", "version": "1", "checkpoint": json.dumps(description)},
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,21 @@ from torch.nn.utils import parametrizations, parametrize, prune
 import xrnn.torch
 from tests.errors import one_line
 from tests.interop.alike import assert_alike
-from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Recurrent, Stack, from_torch, get_backend, to_numpy, to_torch
+from tests.torch.pairs import accelerated
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Linear,
+    Recurrent,
+    Stack,
+    from_torch,
+    get_backend,
+    to_numpy,
+    to_torch,
+)
 from xrnn.backend import Backend
 from xrnn.interop import torch_weights
 from xrnn.ops.cells.lstm import LSTMCell
@@ -164,8 +179,10 @@ def test_a_module_computes_what_its_layer_computes(backend: Backend, configurati
 
 
 def test_the_modules_of_xrnn_torch_are_taken() -> None:
+    options = {"num_layers": 2, "bidirectional": True, "dtype": torch.float64}
     for kind in ("RNN", "LSTM", "GRU"):
-        module = getattr(xrnn.torch, kind)(2, 3, 2, bidirectional=True, dtype=torch.float64)
+        given, module = getattr(xrnn.torch, kind)(2, 3, **options), accelerated(kind, 2, 3, **options)
+        assert_same_function(given, from_torch(given, backend="numpy"), get_backend("numpy"))
         layer = from_torch(module, backend="numpy")
         assert_same_function(module, layer, get_backend("numpy"))
         assert type(to_torch(layer)) is getattr(torch.nn, kind)
@@ -221,6 +238,15 @@ class MyLSTM(torch.nn.LSTM):  # type: ignore[misc]
     """A subclass, which may compute something else."""
 
 
+class MyTensor(torch.Tensor):  # type: ignore[misc]
+    """A subclass, whose operations may compute something else."""
+
+
+def hooked(module: Any) -> Any:
+    module.register_forward_hook(lambda *_: None)
+    return module
+
+
 def changed(change: Callable[[Any], object], **options: Any) -> Callable[[], Any]:
     def make() -> Any:
         module = Configuration(**options).module()
@@ -239,14 +265,67 @@ def replaced(name: str, shape: tuple[int, ...], dtype: Any = torch.float64) -> C
 
 KEYS = "expected the 4 keys of a plain module; remove parametrizations and pruning first"
 REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "nothing": (lambda: None, TypeError, "module is a NoneType: expected torch.nn.RNN, LSTM or GRU; pick these out"),
+    "nothing": (
+        lambda: None,
+        TypeError,
+        "module is a NoneType: expected torch.nn.RNN, LSTM, GRU, Linear or Embedding; convert",
+    ),
     "a state dict": (lambda: Configuration().module().state_dict(), TypeError, "OrderedDict: expected torch.nn.RNN"),
     "a model": (lambda: torch.nn.Sequential(torch.nn.GRU(2, 3)), TypeError, "container.Sequential: expected torch.nn"),
-    "a cell": (lambda: torch.nn.LSTMCell(2, 3), TypeError, "LSTMCell: expected torch.nn.RNN, LSTM or GRU; pick these"),
+    "a cell": (lambda: torch.nn.LSTMCell(2, 3), TypeError, "LSTMCell: expected torch.nn.RNN, LSTM, GRU, Linear or Em"),
     "a subclass": (
         lambda: MyLSTM(2, 3),
         TypeError,
         "MyLSTM: expected torch.nn.RNN, LSTM or GRU themselves; a subclass",
+    ),
+    "its own forward": (
+        changed(lambda module: setattr(module, "forward", lambda x: x)),
+        ValueError,
+        "module has a forward of its own: expected PyTorch's; delete it",
+    ),
+    "the forward of another accelerated module": (
+        changed(lambda module: setattr(module, "forward", accelerated("LSTM", 2, 3).forward)),
+        ValueError,
+        "module has a forward of its own",
+    ),
+    "a forward hook": (
+        changed(lambda module: module.register_forward_hook(lambda *_: None)),
+        ValueError,
+        "module has forward hooks: expected none, because a layer would not call them; remove them",
+    ),
+    "a hook before forward": (
+        changed(lambda module: module.register_forward_pre_hook(lambda *_: None)),
+        ValueError,
+        "module has forward pre hooks: expected none",
+    ),
+    "a backward hook": (
+        changed(lambda module: module.register_full_backward_hook(lambda *_: None)),
+        ValueError,
+        "module has backward hooks: expected none",
+    ),
+    "a hook before backward": (
+        changed(lambda module: module.register_full_backward_pre_hook(lambda *_: None)),
+        ValueError,
+        "module has backward pre hooks: expected none",
+    ),
+    "a hook of a Linear": (
+        lambda: hooked(torch.nn.Linear(2, 3)),
+        ValueError,
+        "module has forward hooks: expected none",
+    ),
+    "a sparse weight": (
+        changed(
+            lambda module: module._parameters.update(
+                {"weight_hh_l0": torch.nn.Parameter(module.weight_hh_l0.detach().to_sparse())}
+            )
+        ),
+        ValueError,
+        "weight_hh_l0 of module has the layout torch.sparse_coo: expected a dense tensor; use its to_dense()",
+    ),
+    "a weight of another class": (
+        changed(lambda module: module._parameters.update({"weight_hh_l0": module.weight_hh_l0.as_subclass(MyTensor)})),
+        TypeError,
+        "MyTensor: expected a plain tensor; assign a torch.nn.Parameter of its values",
     ),
     "a projection": (lambda: torch.nn.LSTM(2, 3, proj_size=2), ValueError, "proj_size=2: expected proj_size=0; no"),
     "float16": (
@@ -322,6 +401,39 @@ def test_a_module_whose_parametrization_was_removed_is_taken() -> None:
     assert_same_function(module, from_torch(module, backend="numpy"), get_backend("numpy"))
 
 
+@pytest.mark.parametrize("kind", ["GRU", "Linear"])
+def test_a_forward_replaced_on_the_class_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = getattr(torch.nn, kind).forward
+    monkeypatch.setattr(getattr(torch.nn, kind), "forward", functools.wraps(original)(lambda *_: None))
+    with one_line(ValueError, "module has a forward of its own: expected PyTorch's; delete it"):
+        from_torch(getattr(torch.nn, kind)(2, 3), backend="numpy")
+
+
+def test_negated_values_are_taken() -> None:
+    module = Configuration().module()
+    want = module.weight_hh_l0.detach().numpy().copy()
+    module.weight_hh_l0.data = torch._neg_view(module.weight_hh_l0.data)
+    np.testing.assert_array_equal(from_torch(module, backend="numpy").params[1].T, -want)
+
+
+@pytest.mark.parametrize("layer", [GRU.init(2, 3), Linear.init(2, 3)])
+def test_read_only_arrays_give_a_module_that_can_be_trained(layer: Any) -> None:
+    for param in layer.params:
+        param.flags.writeable = False
+    module = to_torch(layer)  # without PyTorch's warning of memory that is not writable
+    with torch.no_grad():
+        for param in module.parameters():
+            param.zero_()
+    assert all(param.any() for param in layer.params[:2:2])
+
+
+def test_a_replaced_parameter_of_another_shape_is_refused() -> None:
+    layer = GRU.init(2, 3, backend="numpy")
+    layer.params[1] = np.zeros((3, 3), "float32")
+    with one_line(ValueError, "Wh has shape (3, 3), but this GRU expects (3, 9)", "Wh was replaced"):
+        to_torch(layer)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_nan_is_taken_with_a_warning(value: float) -> None:
     module = Configuration().module()
@@ -358,7 +470,7 @@ WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
         TypeError,
         "layer is a NoneType: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of the",
     ),
-    "linear": (Linear.init(2, 3), TypeError, "layer is a xrnn.layers.linear.Linear: expected RNN, LSTM, GRU"),
+    "dropout": (Dropout(0.5), TypeError, "layer is a xrnn.layers.dropout.Dropout: expected RNN, LSTM, GRU"),
     "a subclass": (MyGRU.init(2, 3), TypeError, "MyGRU: expected RNN, LSTM, GRU"),
     "a cell": (Recurrent.init(LSTMCell(), 2, 3), TypeError, "Recurrent: expected RNN, LSTM, GRU"),
     "a Stack of Stacks": (

@@ -1,8 +1,9 @@
-"""What a run will write harms nothing that is there, which is found out before it begins."""
+"""A run replaces no foreign file: outputs are checked before the run, and again when they are written."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def output(path: str, option: str = "--out") -> Output:
-    return Output(option, Path(path), "note of ours", lambda path: path.read_bytes() == OURS)
+def output(path: str, option: str = "--out", say: Callable[[str], None] = print) -> Output:
+    def refusal(path: Path, written: bool) -> str:
+        return "" if path.read_bytes() == OURS else f"is foreign; name another with {option}"
+
+    return Output(option, Path(path), refusal, say)
 
 
 def check(*paths: str, inputs: tuple[str, ...] = ()) -> None:
@@ -47,8 +51,7 @@ def test_a_strangers_file_is_never_replaced(folder: Path) -> None:
     for name in ("notes", "link", "./notes", str(folder / "notes")):
         with one_line(
             OutputError,
-            f"{name.removeprefix('./')} exists and is no note of ours: expected a new name, or a note of ours to "
-            "replace; name another with --plot",
+            f"{name.removeprefix('./')} is foreign; name another with --plot",
         ):
             check("new", name)
     assert (folder / "notes").read_text() == "mine"
@@ -86,12 +89,12 @@ def test_what_is_no_file_is_refused(folder: Path) -> None:
     (folder / "other").symlink_to("one")
     os.mkfifo(folder / "fifo")
     for name, words in {
-        ".": "can't write .: expected a file's name, but it is a folder; name a file in it",
+        ".": "can't write .: expected the name of a file, but it is a folder; name a file in it",
         "dangling": f"but it is a link to {folder / 'nowhere'}, which doesn't exist; remove the link, or name another",
-        "loop": "can't write loop: expected a file's name, but it is a link to itself; remove the link, or name",
-        "one": "can't write one: expected a file's name, but it is a link to itself",
-        "fifo": "can't write fifo: expected a file's name, but it is a device, a pipe or a socket; name another with",
-        os.devnull: f"can't write {os.devnull}: expected a file's name, but it is a device",
+        "loop": "can't write loop: expected the name of a file, but it is a link to itself; remove the link, or name",
+        "one": "can't write one: expected the name of a file, but it is a link to itself",
+        "fifo": "can't write fifo: expected the name of a file, but it is a device, a pipe or a socket; name",
+        os.devnull: f"can't write {os.devnull}: expected the name of a file, but it is a device",
         "nowhere/new": "can't write nowhere/new (No such file or directory): expected an existing folder that may be",
         "loop/new": "can't write loop/new (Too many levels of symbolic links): expected an existing folder",
         "fifo/new": "can't write fifo/new (Not a directory): expected an existing folder",
@@ -104,9 +107,7 @@ def test_what_is_no_file_is_refused(folder: Path) -> None:
 def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "old").write_bytes(OURS)
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # the tests may run as root, who may all
-    with one_line(
-        OutputError, "can't write old: expected a file that may be replaced, but it is read-only; make it writable, or"
-    ):
+    with one_line(OutputError, "can't write old: expected a writable file, but it is read-only; make it writable, or"):
         check("old")
 
 
@@ -114,3 +115,25 @@ def test_the_next_free_name_is_counted() -> None:
     path, taken = Path("folder/name.ext"), {Path("folder/name.ext"), Path("folder/name-2.ext")}
     assert next_free(path, lambda path: False) == path
     assert next_free(path, lambda path: path in taken) == Path("folder/name-3.ext")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_foreign_file_that_appears_during_the_run_is_kept(folder: Path, before: bool) -> None:
+    said: list[str] = []
+    written = output("c", say=said.append)
+    if before:
+        written.write(written.path, OURS)
+    (folder / "c").write_bytes(b"foreign")
+    written.write(written.path, OURS)
+    written.write(written.path, OURS)  # over its own file
+    assert (folder / "c").read_bytes() == b"foreign"
+    assert (folder / "c-2").read_bytes() == OURS
+    assert said == ["another program wrote c during this run: it is kept, and this run writes c-2"]
+
+
+def test_a_removed_file_is_written_again(folder: Path) -> None:
+    written = output("c")
+    written.write(written.path, OURS)
+    (folder / "c").unlink()
+    written.write(written.path, OURS)
+    assert os.listdir(folder) == ["c"]

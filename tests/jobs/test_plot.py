@@ -1,4 +1,4 @@
-"""The picture is drawn and knows who drew it, or its absence is told."""
+"""The picture of a run: its content, and how a run recognizes it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from xrnn.jobs import plot
 from xrnn.jobs.errors import OutputError
-from xrnn.jobs.picture import check_format, holds_own_picture, is_own_picture
-from xrnn.jobs.plot import plot_losses
+from xrnn.jobs.picture import check_format, is_own_picture
+from xrnn.jobs.plot import loss_curve
 
 LEVELS = {"held out": 2.0, "held out, zlib level 9": 2.5}
 
 
-@pytest.mark.parametrize(("name", "start"), [("loss.png", b"\x89PNG"), ("loss.svg", b"<?xml"), ("loss.pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("loss.png", b"\x89PNG"), ("loss.PNG", b"\x89PNG"), ("loss.svg", b"<?xml"), ("loss.pdf", b"%PDF")],
+)
 @pytest.mark.parametrize("steps", [1, 300])
 def test_a_picture_is_written_and_known_again(tmp_path: Path, name: str, start: bytes, steps: int) -> None:
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     path = tmp_path / name
-    assert plot_losses(path, [8.0] * steps, "bits per character", LEVELS)
-    assert path.read_bytes().startswith(start)
-    assert is_own_picture(path)
-    assert holds_own_picture(path.read_bytes())
+    check_format(path)
+    content = loss_curve([8.0] * steps, "bits per character", LEVELS).content(path)
+    assert content
+    assert content.startswith(start)
+    assert is_own_picture(content)
 
 
 @pytest.mark.parametrize(("steps", "window"), [(1, 1), (99, 1), (100, 2), (300, 6)])
-def test_what_a_picture_shows(monkeypatch: pytest.MonkeyPatch, steps: int, window: int) -> None:
+def test_the_picture_shows_the_losses_and_their_average(steps: int, window: int) -> None:
     figure = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'").Figure()
-    monkeypatch.setattr(plot, "write_picture", lambda path, size, draw, put: draw(figure) or True)
     losses = list(np.random.default_rng(0).uniform(1, 8, steps))
-    assert plot_losses(Path("loss.svg"), losses, "bits per character", LEVELS)
+    loss_curve(losses, "bits per character", LEVELS).draw(figure)
     (axes,) = figure.axes
     (each, *means, ours, zlib) = axes.get_lines()
     assert_array_equal(each.get_xydata(), np.transpose([np.arange(1, steps + 1), losses]))
@@ -54,23 +56,20 @@ def test_what_a_picture_shows(monkeypatch: pytest.MonkeyPatch, steps: int, windo
 
 
 @pytest.mark.parametrize("name", ["theirs.png", "theirs.svg", "theirs.pdf"])
-def test_a_strangers_picture_is_not_taken_for_ours(tmp_path: Path, name: str) -> None:
+def test_a_foreign_picture_is_not_recognized(tmp_path: Path, name: str) -> None:
     figure = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'").Figure()
     figure.add_subplot().set_title("xrnn")
     figure.savefig(tmp_path / name)
-    assert not is_own_picture(tmp_path / name)
+    assert not is_own_picture((tmp_path / name).read_bytes())
 
 
-def test_text_about_our_pictures_is_not_one(tmp_path: Path) -> None:
-    (tmp_path / "plot.py").write_bytes(Path(sys.modules["xrnn.jobs.picture"].__file__ or "").read_bytes())
-    for path in (tmp_path / "plot.py", tmp_path / "missing", tmp_path):
-        assert not is_own_picture(path)
+def test_the_source_code_of_pictures_is_no_picture() -> None:
+    assert not is_own_picture(Path(sys.modules["xrnn.jobs.picture"].__file__ or "").read_bytes())
 
 
 def test_without_matplotlib_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert not plot_losses(tmp_path / "loss.png", [8.0], "bits per character", LEVELS)
-    assert not (tmp_path / "loss.png").exists()
+    assert loss_curve([8.0], "bits per character", LEVELS).content(tmp_path / "loss.png") is None
 
 
 def test_a_name_that_no_picture_can_have_is_refused(tmp_path: Path) -> None:

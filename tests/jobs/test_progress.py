@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import ClassVar
 
 import pytest
 
@@ -33,8 +34,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Counted:
     """A run with a loss of 4.25 and 21 characters a step."""
 
-    item = "characters"
+    item: ClassVar[str] = "characters"
     figures = ("4.250 bits per character", "4.250 bits")
+    measures = (4.25,)
 
     def __init__(self, steps: int = 0) -> None:
         self.steps = steps

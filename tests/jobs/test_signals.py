@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop are noted; those that are ignored stay so."""
+"""Signals that stop a run are recorded; ignored signals stay ignored."""
 
 from __future__ import annotations
 

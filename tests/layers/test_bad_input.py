@@ -1,4 +1,4 @@
-"""Whatever is passed where a recurrent layer takes an array, the error is the project's own, and one line."""
+"""For any wrong argument to a recurrent layer, the error comes from xrnn, in one line."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from xrnn.ops.cells.lstm import LSTMCell
 
 T, N, D, H = 3, 4, 2, 5
 PACKAGE = Path(xrnn.__file__).parent
-# What is right in some places: None where an argument may be left out, a number where it is a leak.
+# Valid in some places: None for an optional argument, a number for a leak.
 RIGHT = {"None": ("_prev)", "lengths", "states", "leak", "dc)"), "a scalar": ("leak",)}
 
 
 def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
-    """Every place where an array comes in, each with right arrays in all places but one."""
+    """All functions with array arguments: each takes one wrong argument, the others are valid."""
     options: dict[str, Any] = {"rng": 0, "dtype": "float64", "backend": backend}
     x, state = backend.xp.zeros((T, N, D)), backend.xp.zeros((N, H))
     rnn, lstm = RNN.init(D, H, **options), LSTM.init(D, H, **options)

@@ -12,7 +12,8 @@ from numpy.testing import assert_array_equal
 
 from tests import standin
 from tests.errors import one_line
-from xrnn import GRU, LSTM, SGD, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack
+from tests.interop.forge import Scaled
+from xrnn import GRU, LSTM, RNN, SGD, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
 
@@ -72,3 +73,37 @@ def test_a_replaced_parameter(backend: Backend) -> None:
         assert_array_equal(backend.to_numpy(y), np.full((4, 3), 2 if title == "Linear" else 1))
         layer.backward(y)
         SGD([layer]).step()
+
+
+@pytest.mark.parametrize("length", [None, 5], ids=["one step", "sequence"])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "own"])
+def test_a_replaced_parameter_of_a_recurrent_layer(backend: Backend, kind: str, length: int | None) -> None:
+    xp, other = backend.xp, standin if backend.name == "numpy" else np
+    x = xp.ones((4, 2) if length is None else (length, 4, 2), "float32")
+
+    def made() -> Any:
+        options: dict[str, Any] = {"rng": 0, "backend": backend}
+        if kind == "own":
+            return Recurrent.init(Scaled(0.5), 2, 3, **options)
+        layers: dict[str, Any] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
+        return layers[kind].init(2, 3, **options)
+
+    for k, name in enumerate(made().names):
+        shape = made().params[k].shape
+        for call in ("forward", "__call__", "stream"):
+            layer = made()
+            run = getattr(layer, call)
+            with one_line(ValueError, f"{name} has shape {(*shape, 2)}", f"this {kind}" if kind != "own" else "this"):
+                layer.params[k] = xp.ones((*shape, 2), "float32")
+                run(x)
+            with one_line(TypeError, f"{name} has dtype float64", "computes in float32"):
+                layer.params[k] = xp.ones(shape)
+                run(x)
+            with one_line(TypeError, f"{name} is a", f"xrnn.asarray({name},"):
+                layer.params[k] = other.ones(shape, "float32")
+                run(x)
+            with one_line(TypeError, f"{name} is a list", f"use xrnn.asarray({name})"):
+                layer.params[k] = [[1.0]]
+                run(x)
+        layer.params[k] = xp.ones(shape, "float32")
+        layer.forward(x)

@@ -1,4 +1,4 @@
-"""Dropout: its rate and scale, and a mask that depends on seed, layer, step and position alone."""
+"""Dropout: its rate and scale, and a mask that depends only on seed, layer, step and position."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kept(backend: Backend, dropout: Dropout, size: int = SIZE) -> np.ndarray[Any
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.93])
 def test_rate_and_scale(backend: Backend, p: float, dtype: str) -> None:
     x = np.random.default_rng(0).standard_normal((100, SIZE // 100)).astype(dtype)
-    dropout = Dropout(p)
+    dropout = Dropout(p, seed=0)
     y = backend.to_numpy(dropout.forward(backend.asarray(x)))
     assert y.dtype == dtype
     assert y.shape == x.shape
@@ -44,12 +44,12 @@ def test_backward_uses_the_mask_of_forward(backend: Backend) -> None:
 def test_the_mask_is_the_same_on_every_backend(backend: Backend) -> None:
     host = Dropout(0.3, seed=5, layer=2).forward(np.ones(SIZE, "float32")) > 0
     assert_array_equal(kept(backend, Dropout(0.3, seed=5, layer=2)), host)
-    # and in every version of xrnn and NumPy, for checkpoints to go on as they were
+    # The same in all versions of xrnn and NumPy, because checkpoints depend on it.
     assert_array_equal(host[:16], [1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 1, 0, 1, 1, 1])
 
 
-def test_masks_share_nothing(backend: Backend) -> None:
-    """Over neighbouring seeds, layers and steps two masks agree no more often than independent ones do."""
+def test_masks_are_independent(backend: Backend) -> None:
+    """Masks of neighbouring seeds, layers and steps agree as often as independent masks do."""
     masks = []
     for seed, layer, step in itertools.product((0, 1, 2**32), (0, 1), (0, 1, 2)):
         dropout = Dropout(0.5, seed=seed, layer=layer)
@@ -58,8 +58,16 @@ def test_masks_share_nothing(backend: Backend) -> None:
     for one, other in itertools.combinations(masks, 2):
         assert abs((one == other).mean() - 0.5) < 5 * 0.5 / np.sqrt(SIZE)
     for mask in masks:
-        for lag in (1, 2, 64, 256):  # nor do the positions of one mask depend on each other
+        for lag in (1, 2, 64, 256):  # the positions of one mask are independent too
             assert abs((mask[lag:] == mask[:-lag]).mean() - 0.5) < 5 * 0.5 / np.sqrt(SIZE)
+
+
+def test_layers_without_a_seed_draw_different_masks(backend: Backend) -> None:
+    one, other = Dropout(0.5), Dropout(0.5)
+    assert (kept(backend, one) != kept(backend, other)).any()
+    again = Dropout(**one.options)
+    again.step = 1
+    assert_array_equal(kept(backend, again), kept(backend, one))
 
 
 def test_step_resumes(backend: Backend) -> None:

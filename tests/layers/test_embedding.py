@@ -1,4 +1,4 @@
-"""Embedding: lookup forward, sums over equal indices backward, in an order that is always the same."""
+"""Embedding: the lookup, and its backward pass, which sums over equal indices in a fixed order."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_strided_index_and_gradient(backend: Backend) -> None:
     assert_allclose(backend.to_numpy(embedding.grads[0]), expected_dW(index[:, ::2].T, dy, V), atol=1e-13)
 
 
-def test_an_output_is_a_copy_and_a_call_keeps_nothing(backend: Backend) -> None:
+def test_the_output_is_a_copy_and_a_call_keeps_no_cache(backend: Backend) -> None:
     embedding = Embedding.init(V, E, rng=0, backend=backend)
     for index in (np.array(2), np.array([2, 2])):
         y = embedding(backend.asarray(index))
@@ -142,7 +142,7 @@ def test_bad_input(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("bad", [-1, V, 10**9])
-def test_an_index_outside_the_table_where_reading_is_free(bad: int) -> None:
+def test_an_index_outside_the_table(bad: int) -> None:
     embedding = Embedding.init(V, E, rng=0, backend="numpy")
     with one_line(IndexError, "index holds values from", str(bad), "expected 0 to 6", "make the table larger"):
         embedding.forward(np.array([2, bad, 3]))

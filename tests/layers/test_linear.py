@@ -71,15 +71,15 @@ def test_gradients_match_differences(backend: Backend, linear: Linear, leading: 
     gradcheck(forward, lambda u: [linear.backward(u), *linear.grads], [x, *weights])
 
 
-def test_an_equal_dtype_is_the_layers_own() -> None:
-    """A dtype that carries metadata equals the one without, and is another object."""
+def test_an_equal_dtype_is_accepted() -> None:
+    """A dtype with metadata is another object than the equal dtype without."""
     linear = Linear.init(D, C, rng=0, backend="numpy")
     x = np.ones((4, D), np.dtype("float32", metadata={"unit": "V"}))
     assert x.dtype is not linear.params[0].dtype
     assert_array_equal(linear(x), linear(np.ones((4, D), "float32")))
 
 
-def test_an_equal_device_is_the_layers_own() -> None:
+def test_an_equal_device_is_accepted() -> None:
     linear = Linear.init(D, C, rng=0, backend=STANDIN)
     with standin.cuda.Device(0):
         x = standin.ones((4, D), "float32")
@@ -98,7 +98,7 @@ def test_any_memory_layout(backend: Backend, layout: str) -> None:
     assert_allclose(backend.to_numpy(linear.grads[0]), np.tensordot(x, dy, ((0, 1), (0, 1))), atol=1e-13)
 
 
-def test_a_call_gives_what_forward_gives_and_keeps_nothing(backend: Backend, linear: Linear) -> None:
+def test_a_call_equals_forward_and_keeps_no_cache(backend: Backend, linear: Linear) -> None:
     x = backend.asarray(np.random.default_rng(0).standard_normal((4, D)))
     called = backend.to_numpy(linear(x))
     assert linear.cache is None

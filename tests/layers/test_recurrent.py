@@ -102,7 +102,7 @@ def test_gradients_match_differences(backend: Backend, lengths: str | None, reve
         poison(layer)
         return [*layer.backward(*(u[..., i * H : (i + 1) * H] for i in range(states))), *layer.grads]
 
-    names = ["x", *(f"{state}_prev" for state in run.p.case.states), "Wx", "Wh", "b"]
+    names = ["x", *(f"{state}_prev" for state in run.p.case.states), *layer.names]
     gradcheck(forward, backward, [run.x, *run.initial, *(w.copy() for w in layer.params)], names=names)
 
 
@@ -393,13 +393,13 @@ def test_parameters_by_name(backend: Backend) -> None:
 def test_nan_comes_out_where_it_should(backend: Backend, where: str, cell: str) -> None:
     p = problem(cell, (4, 3, 2, 5))
     names = ("x", "h_prev", "dh", "Wx", "Wh", "b")
-    spoiled = dict(zip(names, (p.x, p.initial[0], p.dstates[0], *p.weights), strict=True))[where]
+    spoiled = dict(zip(names, (p.x, p.initial[0], p.dstates[0], *p.weights[:3]), strict=True))[where]
     assert spoiled is not None
-    spoiled[(1,) * spoiled.ndim] = np.nan
+    spoiled.reshape(-1)[1:2] = np.nan
     run = Run(p, backend)
     with np.errstate(invalid="ignore"):
         results, found, expected = run.forward(), run.backward(), solve(p)
-    assert np.isnan(results[0]).any() == (where != "dh")
+    assert np.isnan(results[0]).any() == (where != "dh" and spoiled.size > 0)
     for got, want in zip(results, expected.states, strict=True):
         assert_allclose(got, want, rtol=0, atol=1e-12)  # NaN equals NaN here
     if cell in ("rnn", "lstm", "gru"):  # elsewhere the reference's own `where` multiplies a NaN by 0
@@ -480,6 +480,6 @@ def test_its_parameters_and_options_make_a_layer_alike(backend: Backend, cell: s
     run = Run(p, backend)
     results = run.forward()
     run.layer = type(run.layer)(*run.layer.params, **run.layer.options)
-    assert run.layer.options.keys() == inspect.signature(type(run.layer)).parameters.keys() - {"Wx", "Wh", "b"}
+    assert run.layer.options.keys() == inspect.signature(type(run.layer)).parameters.keys() - run.layer.names
     for again, result in zip(run.forward(), results, strict=True):
         assert_array_equal(again, result)

@@ -7,6 +7,7 @@ somewhere. The forms agree to rounding, and in what is finite. A case that fails
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -72,13 +73,14 @@ def recurrences(draw: st.DrawFn) -> Callable[[], Results]:
         note(f"{p.cell}, T, N, D, H = {T}, {N}, {D}, {H}, {p.dtype}, reverse={p.reverse}, lengths={p.lengths}")
         note(f"needs_dx={needs_dx}, needs_dweights={needs_dweights}")
         layer, (x, initial, dstates) = p.layer(BACKEND), p.operands(BACKEND)
-        Wx, Wh, b = layer.params
-        trace = BACKEND.recurrence_forward(layer.cell, Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse), True)
+        Wx, Wh, b, *own = layer.params
+        inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse, own)
+        trace = BACKEND.recurrence_forward(layer.cell, inputs, True)
         grads = [np.full(w.shape, 7, p.dtype) for w in p.weights] if needs_dweights else None
         dx, dinitial = BACKEND.recurrence_backward(layer.cell, trace, dstates, grads, needs_dx)
         states = trace.after(slice(0, T))
-        names = (*p.case.states, "dx", *(f"d{state}_prev" for state in p.case.states), "dWx", "dWh", "db")
-        return _there(zip(names, (*states, dx, *dinitial, *(grads or (None, None, None))), strict=True))
+        names, dweights = (*p.case.states, *p.gradient_names), grads or itertools.repeat(None, len(p.weights))
+        return _there(zip(names, (*states, dx, *dinitial, *dweights), strict=True))
 
     return run
 

@@ -1,4 +1,4 @@
-"""The same module twice, PyTorch's own and xrnn's, and what both make of the same input."""
+"""The same module twice, PyTorch's own and xrnn's, and the results and gradients of both."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def pair(kind: str, *sizes: int, **options: Any) -> tuple[Any, Any]:
     return theirs, ours
 
 
+def accelerated(kind: str, *sizes: int, **options: Any) -> Any:
+    """PyTorch's module, accelerated."""
+    module = getattr(nn, kind)(*sizes, **options)
+    assert xrnn.torch.accelerate(module) == [""]
+    return module
+
+
 def states_of(module: Any, rows: int | None) -> Any:
     """Random initial states for a batch, or, for None, unbatched."""
     count = module.num_layers * (2 if module.bidirectional else 1)
@@ -32,7 +39,7 @@ def states_of(module: Any, rows: int | None) -> Any:
 
 
 def everything(module: Any, x: Any, hx: Any = None) -> list[torch.Tensor]:
-    """All results and all gradients of a loss that looks at every element of every result."""
+    """All results, and all gradients of a loss that depends on every element of every result."""
     x, hx, leaves = _leaves(x, hx)
     h, final = module(x, hx)
     results = [h.data if isinstance(h, PackedSequence) else h, *(final if isinstance(final, tuple) else [final])]
@@ -41,7 +48,7 @@ def everything(module: Any, x: Any, hx: Any = None) -> list[torch.Tensor]:
 
 
 def _leaves(x: Any, hx: Any) -> tuple[Any, Any, list[torch.Tensor]]:
-    """Copies that gradients arrive at."""
+    """Copies that get gradients."""
     x, hx = copy.deepcopy((x, hx))
     leaves = [x.data if isinstance(x, PackedSequence) else x, *(hx if isinstance(hx, tuple) else [hx])]
     return x, hx, [leaf.requires_grad_() for leaf in leaves if leaf is not None]

@@ -1,8 +1,13 @@
-"""An existing model made faster in place."""
+"""An existing model made faster in place, explained and restored."""
 
 from __future__ import annotations
 
 import copy
+import functools
+import gc
+import threading
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +17,8 @@ from torch.nn.utils import parametrizations, parametrize
 
 import xrnn.torch
 from tests.errors import one_line
-from tests.torch.pairs import KINDS, agree, everything, pair
+from tests.torch.conftest import Fallbacks
+from tests.torch.pairs import KINDS, accelerated, agree, everything, pair
 
 
 class Tagger(nn.Module):
@@ -45,7 +51,7 @@ def test_a_model_keeps_all_but_its_speed() -> None:
     assert all(a is b for a, b in zip(model.modules(), modules, strict=True))
     assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
     assert model.same is model.layers[1]
-    assert isinstance(model.same, xrnn.torch.GRU)
+    assert type(model.same) is nn.GRU
     assert not model.layers[0].training
     assert repr(model) == text
     after = model(tokens)
@@ -53,6 +59,7 @@ def test_a_model_keeps_all_but_its_speed() -> None:
     after.sum().backward()
     assert calls == ["forward", "backward"]
     assert xrnn.torch.accelerate(model) == []  # nothing is left to do
+    assert xrnn.torch.explain(model) == {"layers.0": "kernels", "layers.1": "kernels"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -60,9 +67,9 @@ def test_the_model_itself(kind: str) -> None:
     theirs, _ = pair(kind, 3, 4)
     ours = copy.deepcopy(theirs)
     assert xrnn.torch.accelerate(ours) == [""]
-    assert type(ours) is getattr(xrnn.torch, kind)
     x = torch.randn(5, 2, 3)
     agree(everything(ours, x), everything(theirs, x))
+    assert "_xrnn_wrapped" in vars(ours)  # it did run on the kernels
 
 
 class Own(nn.LSTM):
@@ -74,9 +81,60 @@ def test_subclasses_and_what_has_no_kernel_are_left() -> None:
     patched = nn.GRU(3, 4)
     patched.forward = lambda x: x
     model = nn.ModuleList([Own(3, 4), nn.LSTM(3, 4, proj_size=2), nn.LSTMCell(3, 4), patched, nn.RNN(3, 4)])
-    kinds = [type(module) for module in model]
     assert xrnn.torch.accelerate(model) == ["4"]
-    assert [type(module) for module in model] == [*kinds[:4], xrnn.torch.RNN]
+    assert xrnn.torch.explain(model) == {
+        "0": "PyTorch: its type is tests.torch.test_accelerate.Own, not torch.nn.RNN, LSTM or GRU itself",
+        "1": "PyTorch: it has proj_size=2",
+        "2": "PyTorch: its type is torch.nn.modules.rnn.LSTMCell, not torch.nn.RNN, LSTM or GRU itself",
+        "3": "PyTorch: its forward was replaced",
+        "4": "kernels",
+    }
+    assert xrnn.torch.restore(model) == ["4"]
+    assert patched.forward(1) == 1
+
+
+def test_a_forward_replaced_on_the_class_runs(monkeypatch: pytest.MonkeyPatch, fallbacks: Fallbacks) -> None:
+    x, before, given = torch.randn(5, 2, 3), accelerated("GRU", 3, 4), xrnn.torch.GRU(3, 4)
+    original = nn.GRU.forward
+
+    @functools.wraps(original)  # it has the name and the module of the original
+    def negated(self: Any, *arguments: Any) -> Any:
+        return -original(self, *arguments)[0], None
+
+    want = [-before(x)[0], -given(x)[0]]
+    monkeypatch.setattr(nn.GRU, "forward", negated)
+    assert xrnn.torch.accelerate(nn.GRU(3, 4)) == []
+    agree([before(x)[0], given(x)[0]], want)
+    assert fallbacks.take() == ["GRU runs in PyTorch: its forward was replaced"] * 2
+
+
+def test_explain_gives_the_reason() -> None:
+    models: dict[str, tuple[Callable[[], nn.Module], str]] = {
+        "not asked": (lambda: nn.GRU(3, 4), "PyTorch: call xrnn.torch.accelerate(model) first"),
+        "class": (lambda: xrnn.torch.GRU(3, 4), "kernels"),
+        "dtype": (lambda: accelerated("GRU", 3, 4).bfloat16(), "PyTorch: no kernel computes in torch.bfloat16"),
+        "meta": (lambda: accelerated("GRU", 3, 4).to("meta"), "PyTorch: xrnn has no backend for the device meta"),
+        "proj_size": (lambda: xrnn.torch.LSTM(3, 4, proj_size=2), "PyTorch: it has proj_size=2"),
+    }
+    for name, (make, says) in models.items():
+        assert xrnn.torch.explain(make()) == {"": says}, name
+    with torch.autocast("cpu", torch.bfloat16):
+        assert xrnn.torch.explain(accelerated("GRU", 3, 4)) == {"": "PyTorch: autocast is on"}
+    assert xrnn.torch.explain(nn.Linear(3, 4)) == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_restore_undoes_accelerate(kind: str) -> None:
+    theirs, _ = pair(kind, 3, 4)
+    attributes = set(vars(theirs))
+    ours, x = nn.Sequential(copy.deepcopy(theirs)), torch.randn(5, 2, 3)
+    xrnn.torch.accelerate(ours)
+    ours(x)
+    assert xrnn.torch.restore(ours) == ["0"]
+    assert set(vars(ours[0])) == attributes
+    assert torch.equal(ours(x)[0], theirs(x)[0])
+    assert xrnn.torch.restore(ours) == []
+    assert xrnn.torch.accelerate(ours) == ["0"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,18 +143,58 @@ def test_parametrisations_are_kept(kind: str) -> None:
     theirs, _ = pair(kind, 3, 4)
     parametrizations.weight_norm(theirs, "weight_hh_l0")
     ours = copy.deepcopy(theirs)
-    other = copy.deepcopy(theirs)  # of the same class
     assert xrnn.torch.accelerate(ours) == [""]
-    assert isinstance(ours, getattr(xrnn.torch, kind))
-    assert not isinstance(other, getattr(xrnn.torch, kind))
     assert parametrize.is_parametrized(ours, "weight_hh_l0")
+    assert xrnn.torch.explain(ours) == {"": "kernels"}
     x = torch.randn(5, 2, 3)
     agree(everything(ours, x), everything(theirs, x))
     parametrize.remove_parametrizations(ours, "weight_hh_l0")
-    assert type(ours) is getattr(xrnn.torch, kind)
+    assert type(ours) is getattr(nn, kind)
     agree([ours(x)[0]], [theirs(x)[0]])
 
 
-def test_what_is_no_module_is_refused() -> None:
+def test_a_module_is_freed_as_soon_as_it_is_deleted() -> None:
+    module = accelerated("GRU", 3, 4)
+    module(torch.randn(5, 2, 3))
+    forward, weight = module.forward, weakref.ref(module.weight_hh_l0)
+    gc.disable()
+    try:
+        del module
+        assert weight() is None
+    finally:
+        gc.enable()
+    with one_line(ReferenceError, "the module of this method was deleted", "keep a reference to it"):
+        forward(torch.randn(5, 2, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_accelerate_and_restore_while_other_threads_run_the_model(kind: str) -> None:
+    theirs, _ = pair(kind, 3, 4)
+    ours, x, errors, done = copy.deepcopy(theirs), torch.randn(3, 2, 3), [], threading.Event()
+    with torch.no_grad():
+        want = theirs(x)[0]
+
+    def run() -> None:
+        try:
+            while not done.is_set():
+                with torch.no_grad():
+                    agree([ours(x)[0]], [want])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        xrnn.torch.accelerate(ours)
+        xrnn.torch.restore(ours)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+@pytest.mark.parametrize("function", [xrnn.torch.accelerate, xrnn.torch.restore, xrnn.torch.explain])
+def test_what_is_no_module_is_refused(function: Callable[[Any], object]) -> None:
     with one_line(TypeError, "model is a Tensor", "expected a torch.nn.Module", "pass the model"):
-        xrnn.torch.accelerate(torch.ones(3))
+        function(torch.ones(3))

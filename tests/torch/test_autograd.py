@@ -1,4 +1,4 @@
-"""The node in PyTorch's graph: its gradients, what it refuses, and how it shares its memory."""
+"""The node in PyTorch's graph: its gradients, its refusals, and the memory that it shares."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 import xrnn.torch
+from tests.errors import one_line
 from tests.needs import DWEIGHTS, DX, NEITHER, noted
 from tests.torch.conftest import Fallbacks
 from tests.torch.pairs import KINDS, agree, everything, pair, states_of
@@ -60,15 +61,15 @@ def test_a_gradient_is_differentiated_again_by_pytorch(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_without_memory_of_their_own_are_taken_by_pytorch(kind: str, fallbacks: Fallbacks) -> None:
-    """Many at once, as of a Jacobian; negated when they are read; zeros that lie nowhere."""
+def test_unsupported_gradients_run_in_pytorch(kind: str, fallbacks: Fallbacks) -> None:
+    """Batched gradients, as for a Jacobian; values that are negated when read; zeros without memory."""
     theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     negated = torch.randn(5, 2, 4, dtype=torch.complex128).conj().imag
     for dh, batched, why in [
-        (torch.randn(3, 5, 2, 4, dtype=torch.float64), True, "many gradients are taken at once"),
-        (negated, False, "what arrives is not laid out as it reads"),
-        (torch._efficientzerotensor((5, 2, 4), dtype=torch.float64), False, "what arrives is zeros without memory"),
+        (torch.randn(3, 5, 2, 4, dtype=torch.float64), True, "many gradients are computed at once"),
+        (negated, False, "the gradient is sparse, or its values in memory are negated"),
+        (torch._efficientzerotensor((5, 2, 4), dtype=torch.float64), False, "the gradient is zeros without memory"),
     ]:
         got, want = (
             torch.autograd.grad(m(x)[0], [x, *m.parameters()], dh, is_grads_batched=batched) for m in (ours, theirs)
@@ -76,11 +77,11 @@ def test_gradients_without_memory_of_their_own_are_taken_by_pytorch(kind: str, f
         agree(list(got), list(want))
         assert not any(g.requires_grad for g in got)
         assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: {why}"]
-    finals = [final if kind != "LSTM" else final[1] for _, final in (ours(x), theirs(x))]  # none arrives at h
+    finals = [final if kind != "LSTM" else final[1] for _, final in (ours(x), theirs(x))]  # h gets no gradient
     many = torch.randn(3, 1, 2, 4, dtype=torch.float64)
     got, want = (torch.autograd.grad(final, x, many, is_grads_batched=True) for final in finals)
     agree(list(got), list(want))
-    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: many gradients are taken at once"]
+    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: many gradients are computed at once"]
     many = torch.randn(3, 5, 2, 4, dtype=torch.float64)
     got, want = (torch.vmap(functools.partial(torch.autograd.grad, m(x)[0], x))(many) for m in (ours, theirs))
     agree(list(got), list(want))
@@ -94,7 +95,7 @@ def test_gradients_of_some_results_only(kind: str) -> None:
     for pick in (
         lambda h, final: h.sum(),  # an expanded gradient
         lambda h, final: h[-1].pow(2).sum(),
-        lambda h, final: final.pow(2).sum(),  # none of h
+        lambda h, final: final.pow(2).sum(),  # h has no gradient
         lambda h, final: final.pow(2).sum() + h.mean(),
     ):
         got, want = (_gradients(module, x, pick) for module in (ours, theirs))
@@ -149,7 +150,7 @@ def test_what_needs_no_gradient_is_not_computed(kind: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("frozen", ["", "_reverse"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_a_frozen_direction_no_gradients_of_weights_are_computed(
+def test_a_frozen_direction_computes_no_gradients_of_weights(
     kind: str, frozen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modules = pair(kind, 3, 4, bidirectional=True, dtype=torch.float64)
@@ -169,7 +170,7 @@ def test_of_a_frozen_direction_no_gradients_of_weights_are_computed(
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_of_weights_are_differentiated_again_where_the_input_needs_none(
+def test_gradients_of_weights_are_differentiated_again_if_the_input_needs_none(
     kind: str, packed: bool, fallbacks: Fallbacks
 ) -> None:
     theirs, ours = pair(kind, 2, 3, dtype=torch.float64)
@@ -196,7 +197,7 @@ def test_gradgradcheck(kind: str, fallbacks: Fallbacks) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_accumulate_and_do_not_share_memory(kind: str) -> None:
-    """Clipping, which works in place, must not reach one bias by way of the other."""
+    """Clipping works in place: of one bias, it must not change the other."""
     theirs, ours = pair(kind, 3, 4)
     x = torch.randn(5, 2, 3)
     for module in (theirs, ours):
@@ -212,7 +213,7 @@ def test_gradients_accumulate_and_do_not_share_memory(kind: str) -> None:
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_taken_over_without_a_copy(kind: str, rows: int) -> None:
-    """PyTorch copies a gradient whose strides are not those of what it belongs to, large ones by its own threads."""
+    """PyTorch copies a gradient whose strides are not those of its tensor, large ones on its own threads."""
     module = getattr(xrnn.torch, kind)(3, 4)
     x, hx = torch.randn(5, rows, 3), states_of(module, rows)
     leaves = [x, *(hx if isinstance(hx, tuple) else [hx]), *module.parameters()]
@@ -225,7 +226,7 @@ def test_gradients_are_taken_over_without_a_copy(kind: str, rows: int) -> None:
 
 @pytest.mark.parametrize("what", ["x", "weight_ih_l0", "weight_hh_l0", "h"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_changed_since_the_forward_is_refused(kind: str, what: str) -> None:
+def test_changes_in_place_since_the_forward_are_refused(kind: str, what: str) -> None:
     module = getattr(xrnn.torch, kind)(3, 4)
     x = torch.randn(5, 2, 3)
     h, _ = module(x)
@@ -237,8 +238,8 @@ def test_what_was_changed_since_the_forward_is_refused(kind: str, what: str) -> 
 
 @pytest.mark.parametrize("what", ["x", "weight_ih_l0"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_change_is_refused_also_of_what_no_gradient_needs(kind: str, what: str) -> None:
-    """Of x where all weights are frozen, of weight_ih where x needs no gradient: PyTorch's RNN and GRU allow it."""
+def test_changes_that_affect_no_gradient_are_refused_too(kind: str, what: str) -> None:
+    """Of x if all weights are frozen, of weight_ih if x needs no gradient: PyTorch's RNN and GRU allow these."""
     for module in pair(kind, 3, 4):
         x, hx = torch.randn(5, 2, 3), states_of(module, 2)
         if what == "x":
@@ -251,13 +252,13 @@ def test_a_change_is_refused_also_of_what_no_gradient_needs(kind: str, what: str
         if isinstance(module, getattr(xrnn.torch, kind)):
             with pytest.raises(RuntimeError, match="modified by an inplace operation"):
                 h.sum().backward()
-        elif kind != "LSTM":  # its own kernels, where it has them, keep all
+        elif kind != "LSTM":  # LSTM's own kernels may keep all
             h.sum().backward()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_results_are_apart(kind: str) -> None:
-    """A change of the final states is none of h, nor of the gradient."""
+    """A change of the final states changes neither h nor the gradients."""
     theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
     grads = []
@@ -293,7 +294,7 @@ def test_checkpointing_and_hooks_on_what_is_saved(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_backward_reads_the_weights_that_hooks_have_kept(kind: str) -> None:
-    """Copies, as of `save_on_cpu`: a change of the weights since is none of theirs."""
+    """Copies, as of `save_on_cpu`: later changes of the weights do not change them."""
     _, ours = pair(kind, 3, 4, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     (want,) = torch.autograd.grad(ours(x)[0].pow(2).sum(), x)
@@ -305,6 +306,49 @@ def test_backward_reads_the_weights_that_hooks_have_kept(kind: str) -> None:
     agree([torch.autograd.grad(h, x)[0]], [want])
 
 
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_backward_reads_the_values_of_the_forward(kind: str, again: bool, fallbacks: Fallbacks) -> None:
+    """`leaf.data = …` gives a leaf other storage; PyTorch counts no change of the old one."""
+    theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
+    values = torch.randn(5, 2, 3, dtype=torch.float64)
+
+    def grads(module: Any, change: bool) -> list[torch.Tensor]:
+        x = values.clone().requires_grad_()
+        leaves = [x, *module.parameters()]
+        loss = module(x)[0].pow(2).sum()
+        if change:
+            for leaf in leaves:
+                leaf.data = leaf.data * 2
+        first = torch.autograd.grad(loss, leaves, create_graph=again)
+        return [*first, *torch.autograd.grad(sum(g.pow(2).sum() for g in first), leaves)] if again else list(first)
+
+    want = grads(theirs, change=False)
+    agree(grads(ours, change=False), want)
+    agree(grads(ours, change=True), want)
+    assert len(fallbacks.take()) == (2 if again else 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_too_little_memory_is_a_runtime_error_as_in_pytorch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that then try a smaller batch catch RuntimeError and look for PyTorch's words."""
+    module, x = getattr(xrnn.torch, kind)(3, 4), torch.randn(5, 2, 3)
+    h = module(x)[0].sum()
+
+    def full(*arguments: Any) -> Any:
+        raise MemoryError("Unable to allocate 8 EiB")
+
+    for name in ("infer", "recurrence_forward", "recurrence_backward"):
+        monkeypatch.setattr(get_backend("numpy"), name, full)
+    words = ("DefaultCPUAllocator: can't allocate memory for", "Unable to allocate 8 EiB", "use a smaller batch")
+    with one_line(RuntimeError, *words):
+        module(x)
+    with torch.no_grad(), one_line(RuntimeError, *words):
+        module(x)
+    with one_line(RuntimeError, *words):
+        h.backward()
+
+
 def test_a_graph_that_is_kept_gives_its_gradients_twice() -> None:
     _, ours = pair("LSTM", 3, 4)
     h = ours(torch.randn(5, 2, 3))[0].pow(2).sum()
@@ -312,8 +356,8 @@ def test_a_graph_that_is_kept_gives_its_gradients_twice() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_the_input_is_read_where_it_lies() -> None:
-    """Any strides, expanded ones too, and no copy that outlives the call."""
+def test_inputs_of_any_layout() -> None:
+    """With any strides, also expanded ones."""
     theirs, ours = pair("GRU", 3, 4, dtype=torch.float64)
     wide = torch.randn(5, 2, 6, dtype=torch.float64)
     for x in (wide[..., ::2], wide[:, :1, :3].expand(5, 4, 3), wide[..., :3].transpose(0, 1), wide[..., :3].flip(0)):

@@ -12,18 +12,25 @@ import torch
 from torch.nn.utils import parametrizations
 
 import xrnn.torch
-from tests.torch.pairs import KINDS, agree, everything, pair
+from tests.torch.pairs import KINDS, accelerated, agree, everything, pair
 from xrnn.torch.weights import WRAPPED
 
 
+def given(kind: str, *sizes: int) -> Any:
+    return getattr(xrnn.torch, kind)(*sizes)
+
+
+@pytest.mark.parametrize("make", [given, accelerated])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_copy_has_weights_of_its_own(kind: str) -> None:
-    _, ours = pair(kind, 3, 4)
+def test_a_copy_has_weights_of_its_own(kind: str, make: Any) -> None:
+    ours = make(kind, 3, 4)
     x = torch.randn(5, 2, 3)
     before = ours(x)[0]
     for other in (copy.deepcopy(ours), through_a_file(ours)):
         assert type(other) is type(ours)
+        assert xrnn.torch.explain(other) == {"": "kernels"}
         agree([other(x)[0]], [before])
+        assert vars(other)[WRAPPED] is not vars(ours)[WRAPPED]
         with torch.no_grad():
             other.weight_hh_l0.zero_()
         agree([ours(x)[0]], [before])
@@ -32,14 +39,36 @@ def test_a_copy_has_weights_of_its_own(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_has_nothing_wrapped(kind: str) -> None:
-    """Where a weight of the original lay, one of the copy may come to lie later on, with other values."""
-    theirs, _ = pair(kind, 3, 4)
-    parametrizations.orthogonal(theirs, "weight_hh_l0")  # with a deepcopy of its own
-    xrnn.torch.accelerate(theirs)
-    for module in (theirs, pair(kind, 3, 4)[1]):
+    """A weight of the copy may later get the address of one of the original, with other values."""
+    parametrised = accelerated(kind, 3, 4)
+    parametrizations.orthogonal(parametrised, "weight_hh_l0")  # with a deepcopy of its own
+    for module in (parametrised, given(kind, 3, 4)):
         module(torch.ones(2, 1, 3))
         assert vars(module)[WRAPPED] is not None
-        assert vars(copy.deepcopy(module))[WRAPPED] is None
+        other = copy.deepcopy(module)
+        assert vars(other)[WRAPPED] is None
+        other(torch.ones(2, 1, 3))
+        assert vars(other)[WRAPPED] is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shallow_copy_has_attributes_of_its_own(kind: str) -> None:
+    """It shares the Parameters, and outlives the original."""
+    ours = accelerated(kind, 3, 4)
+    x = torch.randn(5, 2, 3)
+    want, other = ours(x)[0], copy.copy(ours)
+    other.batch_first = True
+    del ours
+    agree([other(x.transpose(0, 1))[0].transpose(0, 1)], [want])
+    assert vars(other)[WRAPPED] is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attributes_copied_by_hand_are_not_the_copys_own(kind: str) -> None:
+    ours, other = accelerated(kind, 3, 4), getattr(torch.nn, kind)(3, 4)
+    vars(other).update(vars(ours))
+    assert xrnn.torch.explain(other) == {"": "PyTorch: its forward was replaced"}
+    assert xrnn.torch.accelerate(other) == []
 
 
 def through_a_file(module: Any) -> Any:
@@ -70,19 +99,28 @@ def test_many_threads_share_a_module(kind: str) -> None:
             agree(got, expected)
 
 
+@pytest.mark.parametrize("make", [given, accelerated])
 @pytest.mark.parametrize("kind", KINDS)
-def test_replicas_in_threads(kind: str) -> None:
-    """As nn.DataParallel makes them: copies of the module whose weights are no Parameters, each in a thread."""
-    theirs, ours = pair(kind, 3, 4)
+def test_replicas_in_threads(kind: str, make: Any) -> None:
+    """As nn.DataParallel makes them: copies of the module whose weights are not Parameters, each in a thread."""
+    theirs, _ = pair(kind, 3, 4)
+    ours = make(kind, 3, 4)
+    ours.load_state_dict(theirs.state_dict())
     x = torch.randn(5, 2, 3)
     want = everything(theirs, x)[0]
     ours(x)
-    replicas = []
+    replicas: list[Any] = []
     for _ in range(3):
         replica = ours._replicate_for_data_parallel()
         for name, parameter in ours.named_parameters():
-            setattr(replica, name, parameter.detach().clone())
+            setattr(replica, name, parameter.detach() * (len(replicas) + 1))
         replicas.append(replica)
     with ThreadPoolExecutor(3) as pool:
-        agree(list(pool.map(lambda m: m(x)[0], replicas)), [want] * 3)
-    assert isinstance(ours, getattr(xrnn.torch, kind))
+        got = list(pool.map(lambda m: m(x)[0], replicas))
+    agree([got[0]], [want])
+    for k, result in enumerate(got, 1):
+        with torch.no_grad():
+            for mine, parameter in zip(theirs.parameters(), ours.parameters(), strict=True):
+                mine.copy_(parameter * k)
+        agree([result], [theirs(x)[0]])
+    assert all(vars(replica)[WRAPPED] is not vars(ours)[WRAPPED] for replica in replicas)

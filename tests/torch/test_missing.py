@@ -1,4 +1,4 @@
-"""Without PyTorch: `import xrnn` works, and its door says what to install."""
+"""Without PyTorch, `import xrnn` works, and `import xrnn.torch` says what to install."""
 
 from __future__ import annotations
 

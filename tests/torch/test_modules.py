@@ -96,7 +96,7 @@ def test_dropout_between_the_layers(kind: str) -> None:
     ours.train(), theirs.train()
     h_ours, h_theirs = ours(x)[0].detach(), theirs(x)[0].detach()
     assert not torch.equal(ours(x)[0], h_ours)
-    # Over 2,000 draws a unit the means and spreads of both are the same to a few standard errors.
+    # Of 2,000 draws for each unit, the means and standard deviations agree to a few standard errors.
     assert float((h_ours.mean((0, 1)) - h_theirs.mean((0, 1))).abs().max()) < 0.03
     assert float((h_ours.std((0, 1)) - h_theirs.std((0, 1))).abs().max()) < 0.03
     torch.manual_seed(1)
@@ -113,8 +113,8 @@ def test_all_dropped(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_takes_the_same_course(kind: str) -> None:
-    """A dozen steps of Adam on the sum of a sequence, from the same weights: the same losses."""
+def test_training_gives_the_same_losses(kind: str) -> None:
+    """A dozen updates of Adam on the sum of a sequence, from the same weights, give the same losses."""
     torch.manual_seed(0)
     x = torch.randn(6, 4, 3)
     curves = []
@@ -136,7 +136,7 @@ def test_training_takes_the_same_course(kind: str) -> None:
 
 
 def _without_the_last_units(module: Any) -> None:
-    """As after structured pruning: views that begin where the whole weights do, with their strides."""
+    """As after structured pruning: views at the address of the complete weights, with their strides."""
     module.hidden_size = 2
     for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
         weight = module.get_parameter(name)
@@ -144,7 +144,7 @@ def _without_the_last_units(module: Any) -> None:
 
 
 def test_weights_of_every_layout_and_any_change_of_them_show() -> None:
-    """By whatever way the values of a weight are changed, the next call sees it."""
+    """The next call sees every change of a weight's values."""
     theirs, ours = pair("RNN", 4, 4, dtype=torch.float64)
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     changes: list[Any] = [

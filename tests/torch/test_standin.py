@@ -1,4 +1,4 @@
-"""The arithmetic of the way over CuPy, on the stand-in: CuPy's backend between tensors and tensors."""
+"""CuPy's backend behind the modules, on the stand-in: its arithmetic, without a GPU."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from xrnn.typing import Array
 
 
 class Standin:
-    """A GPU's memory, as far as there is one: what PyTorch has is moved there and back."""
+    """In place of a GPU's memory: tensors are copied to the stand-in's arrays and back."""
 
     backend = STANDIN
 
     def array(self, tensor: torch.Tensor) -> Array:
         return STANDIN.asarray(tensor.detach().numpy())
+
+    weight = array
 
     def tensor(self, array: Array) -> torch.Tensor:
         return torch.from_numpy(np.array(STANDIN.to_numpy(array)))

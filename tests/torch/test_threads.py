@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
     not torch.backends.openmp.is_available(), reason="this PyTorch was built without OpenMP"
 )
 
-# A training step whose results are the same on any number of threads: PyTorch's part of it adds no two products.
+# A training call. Its results are the same on any number of threads, because PyTorch's part sums no products.
 STEP = """
 import torch, xrnn.torch
 from xrnn.backends.numpy import kernels
@@ -42,7 +42,7 @@ def test_they_are_as_many_as_pytorch_has() -> None:
 
 
 def test_they_are_as_many_in_a_new_python_thread() -> None:
-    """Where PyTorch has computed nothing yet."""
+    """PyTorch has computed nothing in it yet."""
     code = f"""{STEP}
 import threading
 
@@ -65,7 +65,7 @@ def test_any_number_of_them_gives_the_same_bits() -> None:
 
 
 def test_a_forked_child_computes() -> None:
-    """With NumPy's comparison: PyTorch's own would wait for the parent's threads for ever."""
+    """NumPy compares the results, because PyTorch's comparison would wait for the parent's threads for ever."""
     code = f"""{STEP}
 import os
 step(2)

@@ -1,1 +1,1 @@
-"""Layers to and from files and other libraries, one a module; each imports its library when it is used."""
+"""Layers to and from files and other libraries, one module each, which imports its library at its first use."""

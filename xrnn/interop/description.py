@@ -13,16 +13,16 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from xrnn.cells import CELLS
 from xrnn.checks import check_integer
 from xrnn.files import quoted
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
-from xrnn.layers.gru import GRU
+from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
-from xrnn.layers.lstm import LSTM
 from xrnn.layers.own import Recurrent
-from xrnn.layers.rnn import RNN
+from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.layers.stack import Stack
 from xrnn.ops.cell import Cell
 from xrnn.select import kind_of
@@ -31,14 +31,22 @@ from xrnn.typing import Array
 Description: TypeAlias = dict[str, Any]
 MakeCell: TypeAlias = Callable[..., Cell]  # a class of cells, or a function that takes what its cell holds, by name
 
-_LEAVES: Final[dict[str, Any]] = {cls.__name__: cls for cls in (RNN, LSTM, GRU, Linear, Embedding, Dropout)}
-_KINDS: Final = (*_LEAVES, "Recurrent", "Bidirectional", "Stack")
 _DEEPEST: Final = 16  # layers in layers in layers: a bound on the recursion below
 _ATTRIBUTES: Final = (bool, int, float, str, type(None))  # what a cell may hold to be described
 
 
 class UnknownCellError(ValueError):
     """The description holds a cell that the caller gave no right maker for. The message is one line."""
+
+
+def _leaves() -> dict[str, Any]:
+    """The layers that are made of arrays and options alone, by the name in a description."""
+    recurrent = [row.layer for row in CELLS.values()]
+    return {layer.__name__: layer for layer in (*recurrent, Linear, Embedding, LayerNorm, Dropout)}
+
+
+def _kinds() -> tuple[str, ...]:
+    return (*_leaves(), "Recurrent", "Bidirectional", "Stack")
 
 
 def canonical(description: Description) -> str:
@@ -77,9 +85,9 @@ def _described(layer: Any, prefix: str, arrays: dict[str, Array], name: str, dep
 
 def _described_leaf(layer: Any, prefix: str, arrays: dict[str, Array], name: str) -> Description:
     kind = type(layer).__name__
-    if type(layer) is not _LEAVES.get(kind) and type(layer) is not Recurrent:
+    if type(layer) is not _leaves().get(kind) and type(layer) is not Recurrent:
         raise TypeError(
-            f"{name} is a {kind_of(layer)}: expected one of xrnn's own layers, {', '.join(_KINDS)}; for other "
+            f"{name} is a {kind_of(layer)}: expected one of xrnn's own layers, {', '.join(_kinds())}; for other "
             "equations use Recurrent with a cell"
         )
     arrays |= {f"{prefix}{key}": param for key, param in layer.named_params.items()}
@@ -134,8 +142,8 @@ def _made(description: Any, prefix: str, left: dict[str, Array], cells: Mapping[
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep")
     kind = _entry(description, "kind", str)
-    if kind not in _KINDS:
-        raise ValueError(f"the kind {quoted(kind)} is unknown: expected one of {', '.join(_KINDS)}")
+    if kind not in _kinds():
+        raise ValueError(f"the kind {quoted(kind)} is unknown: expected one of {', '.join(_kinds())}")
     if kind in ("Stack", "Bidirectional"):
         layers = [
             _made(part, f"{prefix}{i}.", left, cells, depth + 1)
@@ -151,7 +159,9 @@ def _made(description: Any, prefix: str, left: dict[str, Array], cells: Mapping[
         params = [_taken(left, prefix + name) for name in (*Recurrent.names, *cell.params)]
         layer: Any = Recurrent(cell, *params, **options)
     else:
-        layer = _LEAVES[kind](*(_taken(left, prefix + name) for name in _LEAVES[kind].names), **options)
+        cls = _leaves()[kind]
+        names = cls.names_with(options) if issubclass(cls, RecurrentLayer) else cls.names
+        layer = cls(*(_taken(left, prefix + name) for name in names), **options)
     if kind in ("Recurrent", "Dropout"):
         layer.step = check_integer("step", description.get("step"), least=0)
     return layer

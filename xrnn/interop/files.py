@@ -1,4 +1,4 @@
-"""Layers in safetensors files, which hold arrays and a description, and nothing that is executed."""
+"""Layers in safetensors files, which hold arrays and a description, and no code."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _LONGEST: Final = 2**16  # characters of a description: some 500 layers
 
 
 def save(path: str | os.PathLike[str], layer: Any) -> None:
-    """Write a layer to a file, which `load` reads: its arrays, what kind it is, and its options.
+    """Write a layer to a file that `load` reads: its arrays, its kind and its options.
 
-    layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding or Dropout, on any backend. Of dropout
-            the seed and the step are kept, so that its masks go on. A cell of your own is kept by its name and the
-            numbers and strings that it holds.
+    layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout, on any backend.
+            The file keeps the seed and the step of a Dropout, so that its masks continue. It keeps a cell of your own
+            as its name and the numbers and strings that it holds.
 
-    The file is a safetensors file. It is written aside and renamed: whoever looks at `path` finds the old file or the
-    new one, whole.
+    The file is a safetensors file. It is written under another name and renamed: `path` holds the old file or the
+    complete new one at any time.
 
-    Raises TypeError for what is no such layer, ValueError for more layers in layers than a description holds, OSError
-    where the file can't be written; what was at `path` then still stands.
+    Raises TypeError for other layers; ValueError for more nested layers than a description holds; OSError if the file
+    cannot be written; `path` then still holds the old file.
     """
     description, arrays = take_apart(layer)
     text = canonical(description)
@@ -53,26 +53,22 @@ def load(
 ) -> Any:
     """The layer in a file that `save` wrote, on the selected backend or on `backend`.
 
-    cells     for cells of your own: by name, the class, which is called with what the saved cell held, by name
+    cells     for cells of your own: from the name to the class, which is called with the saved attributes, by name
 
-    What a file names is never imported, and no more memory taken than the file is large, once for the parameters and
-    once for their gradients. Warns where a parameter holds NaN or infinity.
+    Nothing that the file names is imported. It takes the memory of the file's size, once for the parameters and once
+    for their gradients. Warns if a parameter holds NaN or infinity.
 
-    Raises ValueError for a file that can't be read, is damaged or of another kind, or holds anything else than the
-    arrays of the layer that it describes, and for a cell that `cells` doesn't make; TypeError where `cells` is no dict.
+    Raises ValueError if the file cannot be read, is damaged or of another kind, or holds other arrays than those of the
+    layer that it describes, and if `cells` does not make its cell; TypeError if `cells` is not a dict.
     """
-    if not isinstance(cells, Mapping | None):
-        raise TypeError(
-            f"cells is a {kind_of(cells)}: expected a dict from the name of a cell to its class, as "
-            "{'MyCell': MyCell}"
-        )
+    check_cells(cells)
     target = get_backend(backend)
     with open_arrays(Path(path), _WANTED) as file:
         file.check_format(_FORMAT, _VERSION)
-        file.check_floats()
+        file.check_dtypes("F32", "F64")
         arrays = file.read()
         text = file.metadata.get("layer", "")
-    _warn_of_nan(file.name, arrays)
+    warn_of_nan(file.name, arrays)
     moved = {name: target.asarray(array) for name, array in arrays.items()}
     try:
         if len(text) > _LONGEST:
@@ -86,7 +82,16 @@ def load(
         ) from error
 
 
-def _warn_of_nan(name: str, arrays: Mapping[str, HostArray]) -> None:
+def check_cells(cells: Any) -> None:
+    """Raises TypeError unless `cells` is a dict or None."""
+    if not isinstance(cells, Mapping | None):
+        raise TypeError(
+            f"cells is a {kind_of(cells)}: expected a dict from the name of a cell to its class, as "
+            "{'MyCell': MyCell}"
+        )
+
+
+def warn_of_nan(name: str, arrays: Mapping[str, HostArray]) -> None:
     for array_name, array in arrays.items():
         if not np.isfinite(array).all():
             warnings.warn(

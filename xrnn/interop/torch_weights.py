@@ -1,9 +1,9 @@
-"""Where PyTorch's weights of a recurrent layer lie in xrnn's, and back. On any array namespace, without PyTorch.
+"""PyTorch's weights of a recurrent layer as xrnn's, and back. On any array namespace, without PyTorch.
 
-PyTorch keeps weight_ih (G·H, D), weight_hh (G·H, H), bias_ih (G·H,) and bias_hh (G·H,), gates in the order i f g o and
-r z n. xrnn has the same order, the transposed matrices Wx (D, G·H) and Wh (H, G·H), and one bias for each
-pre-activation. Each block of z has the sum of what PyTorch adds to it: both biases, or, in GRU's candidate, where the
-reset gate stands between them, one of them.
+PyTorch has weight_ih (G·H, D), weight_hh (G·H, H), bias_ih (G·H,) and bias_hh (G·H,), with the gates in the order
+i f g o and r z n. xrnn has the same order, the transposed matrices Wx (D, G·H) and Wh (H, G·H), and one bias for each
+pre-activation: the sum of PyTorch's two. GRU's candidate has two pre-activations, with the reset gate between them,
+and so one bias for each.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+from xrnn import cells
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.gru import GRUCell
-from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import Array
 
 Weights: TypeAlias = tuple[Array, Array, Array]  # Wx, Wh, b
@@ -24,10 +22,7 @@ TorchWeights: TypeAlias = tuple[Array, Array, Array, Array]  # weight_ih, weight
 
 # The cell of each `mode` that a module of PyTorch has.
 CELLS: Final[Mapping[str, Cell]] = {
-    "RNN_TANH": RNNCell("tanh"),
-    "RNN_RELU": RNNCell("relu"),
-    "LSTM": LSTMCell(),
-    "GRU": GRUCell(),
+    mode: cells.cell_of(name, **options) for name, row in cells.CELLS.items() for mode, options in row.torch.items()
 }
 
 
@@ -40,12 +35,12 @@ def parameter_names(layer: int, reverse: bool, bias: bool = True) -> tuple[str, 
 def from_torch(
     xp: Any, cell: Cell, weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
 ) -> Weights:
-    """PyTorch's weights → xrnn's: Wx and Wh as transposed views, b as a new array. No biases are zeros."""
+    """PyTorch's weights → xrnn's: Wx and Wh as transposed views, b as a new array, of zeros without biases."""
     return weight_ih.T, weight_hh.T, merged_bias(xp, cell, weight_hh, bias_ih, bias_hh)
 
 
 def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None) -> Array:
-    """b: in each block of z the sum of PyTorch's biases there, as a new array."""
+    """b: for each block of z the sum of PyTorch's biases in it, as a new array."""
     if bias_ih is None or bias_hh is None:
         zeros: Array = xp.zeros(cell.pre * weight_hh.shape[1], weight_hh.dtype)
         return zeros
@@ -58,7 +53,7 @@ def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bi
 
 
 def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeights:
-    """xrnn's weights → PyTorch's: matrices as transposed views, biases new. What could be in either is in bias_ih."""
+    """xrnn's weights → PyTorch's: matrices as transposed views, biases new. bias_ih holds common biases."""
     H = Wh.shape[0]
     of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
     bias_ih, bias_hh = b[:of_x].copy(), xp.zeros(len(cell.from_h) * H, b.dtype)
@@ -67,9 +62,9 @@ def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeight
 
 
 def bias_gradients(xp: Any, cell: Cell, db: Array) -> tuple[Array, Array]:
-    """The gradients of bias_ih and bias_hh: each that of the blocks which it is added to.
+    """The gradients of bias_ih and bias_hh: for each, those of the blocks that it is added to.
 
-    The first is a view of db, the second is apart: a gradient may be clipped in place.
+    The first is a view of db. The second is a copy, because gradients may be clipped in place.
     """
     if cell.from_x == cell.from_h:
         return db, db.copy()
@@ -80,5 +75,5 @@ def bias_gradients(xp: Any, cell: Cell, db: Array) -> tuple[Array, Array]:
 
 @functools.cache
 def _common(from_x: tuple[int, ...], from_h: tuple[int, ...]) -> int:
-    """How many of the first gates add both of their biases to the same block; each of the others has two blocks."""
+    """The number of leading gates with one block, to which both biases are added. The other gates have two blocks."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(from_x, from_h, strict=True)))

@@ -1,1 +1,1 @@
-"""The jobs behind the commands. What they share lies here, what only one of them needs in a folder of its own."""
+"""The jobs behind the commands: shared modules here, and a folder for each job."""

@@ -1,35 +1,57 @@
-"""Checkpoints: a Snapshot in a safetensors file, checked against its own settings before its arrays are read."""
+"""Checkpoints: a Snapshot in a safetensors file, whose header is checked before its arrays are read."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import numpy as np
 
 from xrnn.files import ArrayFile, FileError, Spec, open_arrays, quoted, replace_file, write_arrays
 from xrnn.jobs.errors import CheckpointError, OutputError, SettingsError
-from xrnn.jobs.settings import Settings
+from xrnn.jobs.settings import Settings, parse_metadata
 from xrnn.typing import HostArray
 
 _VERSION: Final = "1"
-_MOST_LOSS: Final = 1e39  # the largest float32, in nats, comes to half of that in bits
-_ROUNDING: Final = 1e-5  # how far below 0 the loss of a perfect prediction may be
+_MAX_LOSS: Final = 1e39  # above the largest float32
+_MIN_LOSS: Final = -1e-5  # rounding can bring the loss of a perfect prediction below 0
 
 S = TypeVar("S", bound=Settings)
 
 
+@dataclass(frozen=True, slots=True)
+class PictureRecord:
+    """The picture that a run drew: another run may replace that file, and no other."""
+
+    name: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, content: bytes) -> Self:
+        return cls(path.name, hashlib.sha256(content).hexdigest())
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `json.dumps(asdict(record))`.   Raises SettingsError for any other text."""
+        given = parse_metadata(text)
+        if given.keys() != {"name", "sha256"} or not all(isinstance(value, str) for value in given.values()):
+            raise SettingsError("they are another object: expected the strings name, sha256")
+        return cls(**given)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot(Generic[S]):
-    """Everything that the rest of a run depends on.
+    """The complete state of a run.
 
-    facts    what the model had to know of its data before it was made, as a dataclass; None where there is nothing
-    arrays   on the host: `model.*` the weights, `adam.m.*` and `adam.v.*` their moments, `losses` of every step so far,
-             and what else the job carries from step to step
+    facts    a dataclass of the properties of the data that the model depends on; None if there are none
+    arrays   on the host: `model.*` the weights, `adam.m.*` and `adam.v.*` their moments, `losses` one per update,
+             and the job's own state
+    picture  the picture that the run drew last
     """
 
     settings: S
@@ -37,6 +59,7 @@ class Snapshot(Generic[S]):
     step: int
     arrays: dict[str, HostArray]
     facts: Any = None
+    picture: PictureRecord | None = None
 
     @property
     def params(self) -> dict[str, HostArray]:
@@ -45,7 +68,7 @@ class Snapshot(Generic[S]):
 
 
 def common_specs(shapes: dict[str, tuple[int, ...]], step: int) -> dict[str, Spec]:
-    """What every job's snapshot holds at that step, by the shapes of its parameters."""
+    """The arrays that every job's snapshot holds at that step.   shapes: of the model's parameters."""
     kinds = ("model", "adam.m", "adam.v")
     specs = {f"{kind}.{name}": Spec(shape) for kind in kinds for name, shape in shapes.items()}
     return specs | {"losses": Spec((step,), "float64")}
@@ -53,19 +76,16 @@ def common_specs(shapes: dict[str, tuple[int, ...]], step: int) -> dict[str, Spe
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints(Generic[S]):
-    """The checkpoints that one job writes, and how they are told from others."""
+    """Writes and reads the checkpoints of one job."""
 
-    format: str  # in their metadata: "xrnn character model"
-    command: str  # that writes them: "xrnn train"
+    format: str  # in the metadata: "xrnn character model"
+    command: str  # that writes the checkpoints: "xrnn train"
     settings: type[S]
-    specs: Callable[[S, Any, int], dict[str, Spec]]  # of the settings, the facts and the step
-    facts: Callable[[str], Any] | None = None  # of their JSON; raises SettingsError
+    specs: Callable[[S, Any, int], dict[str, Spec]]  # (settings, facts, step) → the arrays of a snapshot
+    facts: Callable[[str], Any] | None = None  # JSON → the facts; raises SettingsError
 
-    def save(self, path: Path, snapshot: Snapshot[S], put: Callable[[Path, bytes], None] = replace_file) -> None:
-        """`put` `snapshot` at `path`: whoever looks there, at any moment, finds the last whole checkpoint or this one.
-
-        Raises OutputError where it can't be written.
-        """
+    def save(self, path: Path, snapshot: Snapshot[S], write: Callable[[Path, bytes], None] = replace_file) -> None:
+        """`write` `snapshot` to `path`.   Raises OutputError if it can't be written."""
         metadata = {
             "format": self.format,
             "version": _VERSION,
@@ -75,8 +95,10 @@ class Checkpoints(Generic[S]):
         }
         if self.facts:
             metadata["facts"] = json.dumps(asdict(snapshot.facts))
+        if snapshot.picture:
+            metadata["picture"] = json.dumps(asdict(snapshot.picture))
         try:
-            write_arrays(path, snapshot.arrays, metadata, put)
+            write_arrays(path, snapshot.arrays, metadata, write)
         except OSError as error:
             raise OutputError(
                 f"can't write {path} ({error.strerror}): expected room and permission there; what it held still stands"
@@ -85,9 +107,8 @@ class Checkpoints(Generic[S]):
     def load(self, path: Path) -> Snapshot[S]:
         """The snapshot in `path`.
 
-        Raises CheckpointError for a file that can't be read, is truncated, altered, of another version or no
-        checkpoint of this job, and for one whose arrays are not those that its settings, facts and step ask for,
-        whoever wrote it.
+        Raises CheckpointError if the file can't be read, is truncated, altered, of another version or no checkpoint of
+        this job, or if its arrays do not fit its settings, facts and step.
         """
         try:
             with open_arrays(path, self._wanted) as file:
@@ -96,7 +117,7 @@ class Checkpoints(Generic[S]):
             raise CheckpointError(str(error)) from error
 
     def wrote(self, path: Path) -> bool:
-        """Whether `save` wrote what is at `path`, by its header."""
+        """Whether `path` is a checkpoint of this job, according to its header."""
         try:
             with open_arrays(path, self._wanted) as file:
                 return file.metadata.get("format") == self.format
@@ -116,6 +137,7 @@ class Checkpoints(Generic[S]):
         file.check_format(self.format, _VERSION)
         settings = self._parsed(name, "settings", metadata, self.settings.from_json)
         facts = self._parsed(name, "facts", metadata, self.facts) if self.facts else None
+        picture = self._parsed(name, "picture", metadata, PictureRecord.from_json) if "picture" in metadata else None
         step = metadata.get("step", "none")
         if not re.fullmatch("0|[1-9][0-9]{0,14}", step):
             raise CheckpointError(
@@ -124,7 +146,7 @@ class Checkpoints(Generic[S]):
         file.check(self.specs(settings, facts, int(step)))
         arrays = file.read()
         self._check(name, arrays)
-        return Snapshot(settings, metadata.get("fingerprint", ""), int(step), arrays, facts)
+        return Snapshot(settings, metadata.get("fingerprint", ""), int(step), arrays, facts, picture)
 
     def _parsed(self, name: str, part: str, metadata: dict[str, str], parse: Callable[[str], Any]) -> Any:
         try:
@@ -133,14 +155,14 @@ class Checkpoints(Generic[S]):
             raise CheckpointError(f"{name} has {part} of no run ({quoted(str(error))}); {self._remedy}") from error
 
     def _check(self, name: str, arrays: dict[str, HostArray]) -> None:
-        """Refuse values that no run can have.   Raises CheckpointError."""
+        """Reject values that no run can produce.   Raises CheckpointError."""
         for array_name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise CheckpointError(
                     f"{name} holds {array_name} with NaN or infinity: expected finite numbers; {self._remedy}"
                 )
-            if array_name == "losses" and not ((array >= -_ROUNDING) & (array <= _MOST_LOSS)).all():
-                raise CheckpointError(f"{name} holds losses of no run: expected 0 to {_MOST_LOSS:g}; {self._remedy}")
+            if array_name == "losses" and not ((array >= _MIN_LOSS) & (array <= _MAX_LOSS)).all():
+                raise CheckpointError(f"{name} holds losses of no run: expected 0 to {_MAX_LOSS:g}; {self._remedy}")
             if array_name.startswith("adam.v.") and (array < 0).any():
                 raise CheckpointError(
                     f"{name} holds a negative {array_name}: expected a mean of squares; {self._remedy}"

@@ -1,55 +1,76 @@
-"""The files that a run will write: checked before it begins, so that nothing a user has is lost at its end."""
+"""The files that a run writes: checked before the run, and written without replacing a file that is not the run's."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from xrnn.files import OccupiedError, check_writable, identity, real_path, replace_only
+from xrnn.files import check_writable, create_file, real_path, replace_file
 from xrnn.jobs.errors import OutputError
 
+Refusal = Callable[[Path, bool], str]
 
-@dataclass(frozen=True, slots=True)
+
 class Output:
-    """A file to write. What lies there already is replaced only if `is_ours`, which xrnn wrote."""
+    """A file to write.
 
-    option: str  # that names it: --out
-    path: Path
-    kind: str  # as an error calls it: "checkpoint"
-    is_ours: Callable[[Path], bool]
-
-
-class Destination:
-    """Where an output goes, and which file lies there: over that one alone it is written.
-
-    path   changes to the next free name where somebody else has put a file there meanwhile; `say` tells
+    option    names it: "--out"
+    path      changes if a foreign file appears there during the run
+    refusal   (path, written by this run) → the reason why the existing file must not be replaced, empty if it may be
+    say       prints a line
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        self.path = path
-        self._say = say
-        self._found = identity(path)
+    def __init__(self, option: str, path: Path, refusal: Refusal, say: Callable[[str], None]) -> None:
+        self.option, self.path, self._refusal, self._say = option, path, refusal, say
+        self._written = False
 
-    def put(self, path: Path, content: bytes) -> None:
-        """As `xrnn.files.replace_file`, for the present `path`."""
+    def write(self, path: Path, content: bytes) -> None:
+        """Write `content` to `self.path`, which is `path`.   Raises OSError."""
         try:
-            self._found = replace_only(path, content, self._found)
-        except OccupiedError:
-            self.path, self._found = next_free(path, os.path.lexists), None
-            self._say(f"{path} was written by another program meanwhile: it stays, and this run writes {self.path}")
-            self.put(self.path, content)
+            if os.path.lexists(path) and not self._refusal(path, self._written):
+                replace_file(path, content)
+            else:
+                create_file(path, content)
+            self._written = True
+        except FileExistsError:
+            self.path = next_free(path, os.path.lexists)
+            self._say(f"another program wrote {path} during this run: it is kept, and this run writes {self.path}")
+            self.write(self.path, content)
+
+    def check(self) -> None:
+        """Raises OutputError if the file can't be written, or if a foreign file exists there. Links are followed."""
+        path, other = self.path, f"name another with {self.option}"
+        expected = f"can't write {path}: expected the name of a file, but it is"
+        if os.path.isdir(path):
+            raise OutputError(f"{expected} a folder; name a file in it")
+        if os.path.islink(path) and not os.path.exists(path):
+            where = "itself" if os.path.lexists(real_path(path)) else f"{real_path(path)}, which doesn't exist"
+            raise OutputError(f"{expected} a link to {where}; remove the link, or {other}")
+        if os.path.exists(path):
+            if not os.path.isfile(path):
+                raise OutputError(f"{expected} a device, a pipe or a socket; {other}")
+            if refusal := self._refusal(path, False):
+                raise OutputError(f"{path} {refusal}")
+            if not os.access(path, os.W_OK):
+                raise OutputError(
+                    f"can't write {path}: expected a writable file, but it is read-only; make it writable, or {other}"
+                )
+        try:
+            check_writable(path)
+        except OSError as error:
+            raise OutputError(
+                f"can't write {path} ({error.strerror}): expected an existing folder that may be written to; "
+                "make it or name another"
+            ) from error
 
 
 def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
-    """Find out whether every output can be written, harming none of the others, no input and no file of a stranger.
-
-    Links are followed. Raises OutputError.
-    """
+    """Check each output, and that no two of them, and no input, are one file.   Raises OutputError."""
     for output in outputs:
-        _check(output)
+        output.check()
     for one, other in itertools.combinations(outputs, 2):
         if same_file(one.path, other.path):
             raise OutputError(
@@ -70,46 +91,16 @@ def next_free(path: Path, taken: Callable[[Path], bool]) -> Path:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, or would if it existed."""
+    """Whether two paths lead to the same file, or would if it existed."""
     if os.path.exists(one) and os.path.exists(other):
         return os.path.samefile(one, other)
     return os.path.normcase(real_path(one)) == os.path.normcase(real_path(other))
 
 
-def _check(output: Output) -> None:
-    path = output.path
-    if os.path.isdir(path):
-        raise OutputError(f"can't write {path}: expected a file's name, but it is a folder; name a file in it")
-    if os.path.lexists(real_path(path)):
-        if not os.path.exists(path):
-            raise OutputError(
-                f"can't write {path}: expected a file's name, but it is a link to itself; remove the link, or name "
-                f"another with {output.option}"
-            )
-        if not os.path.isfile(path):
-            raise OutputError(
-                f"can't write {path}: expected a file's name, but it is a device, a pipe or a socket; "
-                f"name another with {output.option}"
-            )
-        if not output.is_ours(path):
-            raise OutputError(
-                f"{path} exists and is no {output.kind}: expected a new name, or a {output.kind} to replace; "
-                f"name another with {output.option}"
-            )
-        if not os.access(path, os.W_OK):
-            raise OutputError(
-                f"can't write {path}: expected a file that may be replaced, but it is read-only; make it writable, or "
-                f"name another with {output.option}"
-            )
-    elif os.path.islink(path):
-        raise OutputError(
-            f"can't write {path}: expected a file's name, but it is a link to {real_path(path)}, which doesn't exist; "
-            f"remove the link, or name another with {output.option}"
-        )
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex; empty if it can't be read."""
     try:
-        check_writable(path)
-    except OSError as error:
-        raise OutputError(
-            f"can't write {path} ({error.strerror}): expected an existing folder that may be written to; "
-            "make it or name another"
-        ) from error
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

@@ -1,15 +1,13 @@
-"""The curve of a run: its loss, step by step, beside what it reached on held-out data."""
+"""The curve of a run: the loss of each update, and the loss on held-out data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from xrnn.files import replace_file
-from xrnn.jobs.picture import write_picture
+from xrnn.jobs.picture import Picture
 
 _STYLES: Final[tuple[dict[str, Any], ...]] = (
     {"color": "tab:green", "linestyle": "--"},
@@ -17,17 +15,8 @@ _STYLES: Final[tuple[dict[str, Any], ...]] = (
 )
 
 
-def plot_losses(
-    path: Path,
-    losses: Sequence[float],
-    unit: str,
-    levels: Mapping[str, float],
-    put: Callable[[Path, bytes], None] = replace_file,
-) -> bool:
-    """Draw the losses of all steps, in `unit`, and a level line for each label of `levels` (two at most); `put` that.
-
-    False, and nothing drawn, without Matplotlib. Raises OutputError where it can't be written.
-    """
+def loss_curve(losses: Sequence[float], unit: str, levels: Mapping[str, float]) -> Picture:
+    """The losses of all updates, in `unit`, and a horizontal line for each label of `levels` (two at most)."""
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -36,11 +25,11 @@ def plot_losses(
             axes.axhline(level, label=f"{label}: {level:.3f}", **style)
         axes.legend()
 
-    return write_picture(path, (7, 4.2), draw, put)
+    return Picture((7, 4.2), draw)
 
 
 def draw_losses(axes: Any, losses: Sequence[float], unit: str) -> None:
-    """The losses of all steps, and their moving average."""
+    """The losses of all updates, and their moving average."""
     steps = np.arange(1, len(losses) + 1)
     axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="each step")
     window = max(1, len(losses) // 50)

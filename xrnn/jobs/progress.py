@@ -1,15 +1,16 @@
-"""How a run shows itself: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of a run: a bar on a terminal, else a line every ten seconds; and a row in its log."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import ClassVar, Final, Protocol, Self
 
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from xrnn.jobs.log import Log
 from xrnn.jobs.terminal import Terminal
 
 _SECONDS_BETWEEN_LINES: Final = 10.0
@@ -19,7 +20,7 @@ _NARROWEST_BAR: Final = 6  # with the spaces around it
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """When to stop: after `steps` in all, or, with None, `seconds` from now."""
+    """When to stop: after `steps` in all, or, if that is None, after `seconds` from now."""
 
     steps: int | None
     seconds: float
@@ -29,7 +30,7 @@ class Goal:
         return self.elapsed >= self.seconds if self.steps is None else steps >= self.steps
 
     def fraction(self, first: int, steps: int) -> float:
-        """How much of the way is behind, having begun at step `first`."""
+        """The completed fraction of a run that began at step `first`."""
         if self.steps is None:
             return self.elapsed / self.seconds
         return (steps - first) / max(self.steps - first, 1)
@@ -41,43 +42,51 @@ class Goal:
 
 
 class Run(Protocol):
-    """What is shown of a run."""
+    """The part of a trainer that is shown."""
 
-    item: str  # what it learns from, in the plural: "characters"
+    item: ClassVar[str]  # the samples, in the plural: "characters"
 
     @property
     def steps(self) -> int: ...
     @property
     def items(self) -> int:
-        """How many it has learned from so far."""
+        """The number of samples so far."""
         ...
 
     @property
     def standing(self) -> str:
-        """How far it is: "step 1,200"."""
+        """The position in the run: "step 1,200"."""
         ...
 
     @property
     def figures(self) -> tuple[str, str]:
-        """How well it does, in full and for narrow terminals: "1.234 bits per character", "1.234 bits"."""
+        """As text for a wide and for a narrow terminal: "1.234 bits per character", "1.234 bits"."""
+        ...
+
+    @property
+    def measures(self) -> tuple[float, ...]:
+        """The same as numbers."""
         ...
 
 
 class TrainingProgress:
-    """Shows the run's figures, the items per second and the time left."""
+    """Shows the run's figures, the samples per second and the time left, unless the terminal is quiet.
 
-    def __init__(self, terminal: Terminal, goal: Goal, run: Run) -> None:
-        self._terminal, self._goal, self._run = terminal, goal, run
+    A row of `log`: the step, the seconds since the run began, the number of samples, the run's measures.
+    """
+
+    def __init__(self, terminal: Terminal, goal: Goal, run: Run, log: Log | None = None) -> None:
+        self._terminal, self._goal, self._run, self._log = terminal, goal, run, log
         self._first, self._first_items = run.steps, run.items
         self._last_line = goal.started
-        # A dumb terminal (TERM=dumb) can't move back over a bar.
-        self._has_bar = terminal.is_terminal and not terminal.is_dumb_terminal
+        # A dumb terminal (TERM=dumb) can't redraw a bar.
+        self._has_bar = terminal.is_terminal and not terminal.is_dumb_terminal and terminal.shows_notes
         self._bar = Progress(
             TextColumn("{task.fields[step]}", table_column=Column(no_wrap=True)),
             BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=_WIDEST_BAR)),
             TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             console=terminal,
-            auto_refresh=False,  # its thread would take time from the arithmetic
+            auto_refresh=False,  # its thread would slow the training
             transient=True,
             expand=True,
             disable=not self._has_bar,
@@ -92,7 +101,8 @@ class TrainingProgress:
         self._bar.stop()
 
     def show(self) -> None:
-        """Draw the bar anew; where there can be none, print a line every ten seconds."""
+        """Log the figures, and redraw the bar; without a bar, print a line every ten seconds."""
+        self._write_row()
         done = self._goal.fraction(self._first, self._run.steps)
         left = f"{_clock(self._goal.elapsed * (1 / done - 1))} left"
         step = self._run.standing
@@ -101,18 +111,23 @@ class TrainingProgress:
             self._bar.update(self._task, completed=done, description=self._fitting(left, room), step=step, refresh=True)
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self._terminal.say(f"{step}: {self._figures_and_rate()}, {left}")
+            self._terminal.note(f"{step}: {self._figures_and_rate()}, {left}")
 
     def finish(self) -> None:
-        """Print where the run stands, in a line that stays."""
+        """Log and print the final figures."""
         if self._run.steps > self._first:
+            self._write_row()
             took = _clock(self._goal.elapsed)
-            self._terminal.say(f"{self._run.standing}: {self._figures_and_rate()}, took {took}")
+            self._terminal.note(f"{self._run.standing}: {self._figures_and_rate()}, took {took}")
 
     def _fitting(self, left: str, room: int) -> str:
-        """As much as there is room for, what matters most last to go: the time left, the figures, the rate."""
+        """The longest text that fits: the time left, with the figures and the rate if there is room."""
         choices = [f"{self._figures_and_rate()}, {left}", f"{self._run.figures[1]}, {left}", left]
         return next((text for text in choices if len(text) <= room), left)
+
+    def _write_row(self) -> None:
+        if self._log:
+            self._log.row([self._run.steps, self._goal.elapsed, self._run.items, *self._run.measures])
 
     def _figures_and_rate(self) -> str:
         rate = (self._run.items - self._first_items) / self._goal.elapsed

@@ -1,43 +1,47 @@
-"""A training run from what was asked for to what it leaves: the part that is the same for every job."""
+"""A training run, from its options to its results: the part that all jobs share."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import os
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
-from xrnn.backend import Backend
+from xrnn.config import selection_lines
 from xrnn.install import install_hint
-from xrnn.jobs.checkpoint import Checkpoints, Snapshot
-from xrnn.jobs.errors import DivergedError, SettingsError
+from xrnn.jobs.checkpoint import Checkpoints, PictureRecord, Snapshot
+from xrnn.jobs.errors import DivergedError, OutputError, SettingsError
+from xrnn.jobs.log import Log
+from xrnn.jobs.picture import Picture
 from xrnn.jobs.progress import Goal, TrainingProgress
-from xrnn.jobs.results import Results, Wanted, choose
+from xrnn.jobs.run_options import Outputs, RunOptions
 from xrnn.jobs.settings import Settings, option
 from xrnn.jobs.signals import noted_signals
 from xrnn.jobs.terminal import Terminal, status_of
 from xrnn.jobs.trainer import Trainer
+from xrnn.select import Selection
 
 SAVE_EVERY: Final = 250  # steps
-_SECONDS_BETWEEN_READS: Final = 0.25  # how often the run waits for the device, to show the loss
-_MOST_MINUTES: Final = 365 * 24 * 60
-_MOST: Final = 10**12  # steps or epochs
+_SECONDS_BETWEEN_READS: Final = 0.25  # how often the run waits for the device to read the losses
+_MAX_UNITS: Final = 10**12  # steps or epochs
 
 T = TypeVar("T", bound=Trainer[Any])
 
 
 class Data(Protocol):
-    """What a run learns from."""
+    """The data that a run learns from."""
 
     @property
     def source(self) -> str:
-        """One line for people."""
+        """A description in one line."""
         ...
 
     @property
@@ -45,37 +49,33 @@ class Data(Protocol):
 
     @property
     def facts(self) -> Any:
-        """What the model has to know of them: see `Snapshot`."""
+        """The properties that the model depends on: see `Snapshot`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Generic[T]):
-    """What was asked for, and what one job does in its own way: the class variables, `load` and `report`."""
+    """A command with its options. A job sets the class variables, and defines `load` and `report`."""
 
     paths: Sequence[Path]  # of the data
-    given: dict[str, Any]  # the settings that were given; the others are the defaults, or the checkpoint's
-    minutes: float | None = None  # from the first step of this run
-    upto: int | None = None  # so many steps or epochs in all, those before a resume included
+    given: dict[str, Any]  # the settings on the command line; the others are the checkpoint's, or the defaults
+    upto: int | None = None  # steps or epochs in all, including those before a resume
     save_every: int = SAVE_EVERY  # steps
-    wanted: Wanted
+    options: RunOptions
 
     checkpoints: ClassVar[Checkpoints[Any]]
     default_out: ClassVar[Path]
     trainer: ClassVar[Any]  # T
-    unit: ClassVar[str]  # what `upto` counts: "steps"
-    data: ClassVar[str]  # as people call them: "text"
-    argument: ClassVar[str]  # that names them: "PATHs"
+    unit: ClassVar[str]  # of `upto`: "steps"
+    data: ClassVar[str]  # the kind of data: "text"
+    argument: ClassVar[str]  # that names the data: "PATHs"
+    picture: ClassVar[str]  # what the picture shows: "loss curve"
 
     def __post_init__(self) -> None:
-        if self.minutes is not None and self.upto is not None:
+        if self.options.minutes is not None and self.upto is not None:
             raise SettingsError(f"got both --minutes and --{self.unit}: expected one of them; leave one out")
-        if self.upto is not None and not 1 <= self.upto <= _MOST:
-            raise SettingsError(f"--{self.unit} is {self.upto}: expected a whole number from 1 to {_MOST}")
-        if self.minutes is not None and not 0 < self.minutes <= _MOST_MINUTES:
-            raise SettingsError(
-                f"--minutes is {self.minutes}: expected a positive number up to {_MOST_MINUTES}, which is a year"
-            )
+        if self.upto is not None and not 1 <= self.upto <= _MAX_UNITS:
+            raise SettingsError(f"--{self.unit} is {self.upto}: expected a whole number from 1 to {_MAX_UNITS}")
         if self.save_every < 1:
             raise SettingsError(f"--save-every is {self.save_every}: expected a whole number of at least 1")
 
@@ -83,49 +83,58 @@ class Job(Generic[T]):
         """Read the data at `paths`.   Raises DataError."""
         raise NotImplementedError
 
-    def default_upto(self, trainer: T) -> int:
-        """How many steps or epochs there are where neither `upto` nor `minutes` is given."""
+    def default_upto(self, data: Any) -> int:
+        """The number of steps or epochs if neither `upto` nor `minutes` is given."""
         raise NotImplementedError
 
-    def report(self, trainer: T, results: Results, terminal: Terminal) -> None:
-        """Test what was learned, say the figures, draw the picture."""
+    def steps_per_unit(self, settings: Any, data: Any) -> int:
+        """The number of steps in one of the units of `upto`."""
+        return 1
+
+    def report(self, trainer: T, checkpoint: Path, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+        """Test the model on held-out data and print the results → the results for `--json`, the picture to draw."""
         raise NotImplementedError
 
 
-def run(job: Job[T], backend: Backend, terminal: Terminal) -> int:
-    """Run `job` and print what it does → the exit status: 0, or that of what stopped it, 128 + the number of a signal.
+def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
+    """Run `job` → the exit status: 0, or the status of what stopped it, such as 128 + the number of a signal.
 
-    Raises JobError for what the user can mend: before the first step wherever it can be known by then.
+    Raises JobError for a user error. If it can be known by then, nothing was printed before.
     """
-    with contextlib.ExitStack() as reservation:
-        wrote = job.checkpoints.wrote
-        results = choose(job.wanted, job.default_out, wrote, job.paths, terminal.say, reservation)
-        settings, snapshot = _settings(job)
-        trainer = _trainer(job, settings, snapshot, backend, terminal)
-        if terminal.lost:
-            return status_of(terminal.lost)
-        status = _train(trainer, job, _last_step(job, trainer), results, terminal)
-        if status:
-            return status
-        try:
-            job.report(trainer, results, terminal)
-        except KeyboardInterrupt:
-            terminal.say(f"interrupted after training; {results.checkpoint.path} holds step {trainer.steps:,}")
-            return 128 + signal.SIGINT
-        return 0
-
-
-def say_whether_drawn(drawn: bool, name: str, path: Path, terminal: Terminal) -> None:
-    """Tell where the picture is, or what it would take to have one."""
-    if drawn:
-        terminal.say(f"{name}: {path}")
-    else:
-        terminal.say(f"{name}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
+    settings, snapshot = _settings(job)
+    lines, picture = selection_lines(selection), snapshot.picture if snapshot else None
+    outputs = Outputs.choose(
+        job.options,
+        job.default_out,
+        job.checkpoints.wrote,
+        picture.sha256 if picture else "",
+        job.trainer.columns(),
+        job.paths,
+        lines.append,
+        terminal.note,
+    )
+    data = job.load(settings)
+    last = _last_step(job, settings, data, snapshot)
+    for line in [*lines, *_description(job, settings, data, snapshot)]:
+        terminal.note(line)
+    if terminal.lost:
+        return status_of(terminal.lost)
+    backend = selection.backend
+    trainer: T = job.trainer.resume(snapshot, data, backend) if snapshot else job.trainer(settings, data, backend)
+    status = _train(trainer, job, last, outputs, picture, terminal)
+    if status:
+        return status
+    try:
+        _report(trainer, job, outputs, terminal)
+    except KeyboardInterrupt:
+        terminal.say(f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}")
+        return 128 + signal.SIGINT
+    return 0
 
 
 def _settings(job: Job[T]) -> tuple[Settings, Snapshot[Any] | None]:
-    """The settings of the run, and what it goes on from."""
-    resume = job.wanted.resume
+    """The settings of the run, and the snapshot that it continues."""
+    resume = job.options.resume
     if resume is None:
         return job.checkpoints.settings(**job.given), None
     snapshot = job.checkpoints.load(resume)
@@ -133,58 +142,63 @@ def _settings(job: Job[T]) -> tuple[Settings, Snapshot[Any] | None]:
         if value != (kept := getattr(snapshot.settings, name)):
             raise SettingsError(
                 f"{option(name)} is {value}, but {resume} was trained with {kept}: leave the option out, or "
-                "train anew without --resume"
+                "start a new run without --resume"
             )
     return snapshot.settings, snapshot
 
 
-def _trainer(job: Job[T], settings: Any, snapshot: Snapshot[Any] | None, backend: Backend, terminal: Terminal) -> T:
-    """Read the data, say what will be trained on what, and make the trainer."""
-    data = job.load(settings)
+def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> int | None:
+    """The step to stop at, counted from the first run; None: stop after a time.   Raises SettingsError."""
     if snapshot and (data.fingerprint, data.facts) != (snapshot.fingerprint, snapshot.facts):
         raise SettingsError(
-            f"{job.wanted.resume} was trained on other {job.data}: expected the same {job.argument} with the same "
-            "content; give that, or train anew without --resume"
+            f"{job.options.resume} was trained on other {job.data}: expected the same {job.argument} with the same "
+            "content; name that, or start a new run without --resume"
         )
-    specs = job.checkpoints.specs(settings, data.facts, 0)
-    weights = sum(math.prod(spec.shape) for name, spec in specs.items() if name.startswith("model."))
-    resumed = f"; resumed at step {snapshot.step:,}" if snapshot and snapshot.step else ""
-    terminal.say(f"{job.data}: {data.source}")
-    terminal.say(f"model: {settings.model}, {weights:,} weights; {settings.training}; seed {settings.seed}{resumed}")
-    trainer: T = job.trainer.resume(snapshot, data, backend) if snapshot else job.trainer(settings, data, backend)
-    return trainer
-
-
-def _last_step(job: Job[T], trainer: T) -> int | None:
-    """The step to stop at, those before this run included; None: stop by the clock."""
-    if job.minutes is not None:
+    if job.options.minutes is not None:
         return None
+    first, per_unit = snapshot.step if snapshot else 0, job.steps_per_unit(settings, data)
     if job.upto is None:
-        return max(trainer.steps, job.default_upto(trainer) * trainer.per_unit)
-    last = job.upto * trainer.per_unit
-    if last < trainer.steps:
-        end = f", which end at step {last:,}," if trainer.per_unit > 1 else ","
+        return max(first, job.default_upto(data) * per_unit)
+    last = job.upto * per_unit
+    if last < first:
+        end = f", which end at step {last:,}," if per_unit > 1 else ","
         raise SettingsError(
-            f"--{job.unit} is {job.upto:,}{end} but {job.wanted.resume} is at step {trainer.steps:,}: expected the "
-            f"{job.unit} in all, those before it included; give more"
+            f"--{job.unit} is {job.upto:,}{end} but {job.options.resume} is at step {first:,}: expected the "
+            f"{job.unit} in all, including those of the run before; give more"
         )
     return last
 
 
-def _train(trainer: T, job: Job[T], last: int | None, results: Results, terminal: Terminal) -> int:
-    """Train until the goal → 0, or until a signal or the loss of the output → its status. The end is saved."""
-    goal = Goal(last, (job.minutes or 0.0) * 60)
-    out = results.checkpoint
+def _description(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> list[str]:
+    specs = job.checkpoints.specs(settings, data.facts, 0)
+    weights = sum(math.prod(spec.shape) for name, spec in specs.items() if name.startswith("model."))
+    resumed = f"; resumed at step {snapshot.step:,}" if snapshot and snapshot.step else ""
+    return [
+        f"{job.data}: {data.source}",
+        f"model: {settings.model}, {weights:,} weights; {settings.training}; seed {settings.seed}{resumed}",
+    ]
+
+
+def _train(
+    trainer: T, job: Job[T], last: int | None, outputs: Outputs, picture: PictureRecord | None, terminal: Terminal
+) -> int:
+    """Train and save → 0, or the status of the signal or the lost output that stopped the run."""
+    goal = Goal(last, (job.options.minutes or 0.0) * 60)
+    out = outputs.checkpoint
     last_read = time.monotonic()
     saved: int | None = None
 
     def save() -> None:
         nonlocal saved
-        job.checkpoints.save(out.path, trainer.snapshot(), out.put)
+        job.checkpoints.save(out.path, replace(trainer.snapshot(), picture=picture), out.write)
         saved = trainer.steps
 
     try:
-        with noted_signals() as noted, TrainingProgress(terminal, goal, trainer) as progress:
+        with (
+            _log(job, trainer, outputs, terminal) as log,
+            noted_signals() as noted,
+            TrainingProgress(terminal, goal, trainer, log) as progress,
+        ):
             while not (goal.reached(trainer.steps) or noted or terminal.lost):
                 trainer.step()
                 if trainer.steps % job.save_every == 0:
@@ -199,20 +213,56 @@ def _train(trainer: T, job: Job[T], last: int | None, results: Results, terminal
         kept = f"{out.path} holds step {saved:,}" if saved is not None else "no checkpoint was written"
         raise DivergedError(f"{error}; {kept}") from error
     status = 128 + noted[0] if noted else status_of(terminal.lost)
-    if not status:
-        return 0
-    line = f"stopped at step {trainer.steps:,} and saved {out.path}; go on with\n  {_resume_command(job, out.path)}"
-    terminal.say(line)
-    if terminal.lost and sys.stderr is not None:  # nobody reads there any more
-        Terminal(sys.stderr).say(line)
+    if status:
+        line = f"stopped at step {trainer.steps:,} and saved {out.path}; continue with"
+        line += f"\n  {_resume_command(job, out.path)}"
+        terminal.say(line)
+        if terminal.lost and sys.stderr is not None:
+            Terminal(sys.stderr).say(line)
     return status
 
 
+def _log(
+    job: Job[T], trainer: T, outputs: Outputs, terminal: Terminal
+) -> contextlib.AbstractContextManager[Log | None]:
+    if outputs.log is None:
+        return contextlib.nullcontext()
+    append = job.options.resume is not None and not job.options.overwrite
+    append = append and os.path.exists(outputs.log.path)
+    return Log(outputs.log.path, trainer.columns(), terminal.say, append=append)
+
+
+def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> None:
+    """Print the results, and draw the picture.   Raises OutputError."""
+    results, picture = job.report(trainer, outputs.checkpoint.path, terminal)
+    path = outputs.picture.path
+    content = picture.content(path)
+    if content is None:
+        terminal.result(f"{job.picture}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
+    else:
+        # The record is saved first: a run that is killed in between leaves no picture that its checkpoint disowns.
+        snapshot = replace(trainer.snapshot(), picture=PictureRecord.of(path, content))
+        job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
+        try:
+            outputs.picture.write(path, content)
+        except OSError as error:
+            raise OutputError(f"can't write {path} ({error.strerror}): expected room and permission there") from error
+        terminal.result(f"{job.picture}: {outputs.picture.path}")
+    if job.options.json:
+        files = {
+            "checkpoint": str(outputs.checkpoint.path),
+            "picture": str(outputs.picture.path) if content is not None else None,
+        }
+        terminal.row(json.dumps(results | {"steps": trainer.steps} | files))
+
+
 def _resume_command(job: Job[T], out: Path) -> str:
-    """The command that goes on from what was saved."""
+    """The command that continues the saved run."""
+    options = job.options
     words = [*job.checkpoints.command.split(), *map(str, job.paths), "--resume", str(out)]
-    words += ["--minutes", f"{job.minutes:g}"] if job.minutes is not None else []
+    words += ["--minutes", f"{options.minutes:g}"] if options.minutes is not None else []
     words += [f"--{job.unit}", str(job.upto)] if job.upto is not None else []
     words += ["--save-every", str(job.save_every)] if job.save_every != SAVE_EVERY else []
-    words += ["--plot", str(job.wanted.plot)] if job.wanted.plot else []
+    words += ["--plot", str(options.plot)] if options.plot else []
+    words += ["--log", str(options.log)] if options.log else []
     return shlex.join(words)

@@ -1,64 +1,89 @@
-"""The settings of a training run: what a resumed run must share with the one it continues."""
+"""The settings of a training run: a resumed run has the same settings as the run that it continues."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Final, Self
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Self
 
+from xrnn.cells import CELLS
 from xrnn.files import parse_object, quoted
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.errors import SettingsError
 
-_MOST: Final = 2**20
-_MOST_LAYERS: Final = 100  # far beyond what still learns; with more, the first step would be long in coming
-_MOST_LR: Final = 1000  # far beyond what still learns; float32 holds what a step makes of it
+_MAX_SIZE: Final = 2**20
+_MAX_LAYERS: Final = 100  # far more than can be trained; with more, the first step would take very long
+_MAX_LR: Final = 1000  # far more than can be trained with; an update of this size still fits float32
 _KINDS: Final[dict[str, Any]] = {"int": int, "float": int | float, "str": str, "bool": bool}
+
+
+def setting(default: Any, help: str, expected: str, valid: Callable[[Any], bool], metavar: str | None = None) -> Any:
+    """A dataclass field that is a setting and its command-line option.
+
+    help      one line for `--help`
+    expected  the valid values in words, for an error: "a positive number"
+    valid     tells whether a value of the field's type is valid
+    metavar   what stands for the value in `--help`, for other types than int and float
+    """
+    return field(default=default, metadata={"help": help, "expected": expected, "valid": valid, "metavar": metavar})
+
+
+def size(default: int, help: str, most: int = _MAX_SIZE) -> Any:
+    """A setting that is a whole number from 1 to `most`."""
+    return setting(default, help, f"a whole number from 1 to {most}", lambda value: 1 <= value <= most)
+
+
+def cell(default: str) -> Any:
+    """The setting that names the recurrent layers."""
+    help, names = "Type of the recurrent layers.", ", ".join(CELLS)
+    return setting(default, help, f"one of {names}", lambda value: value in CELLS, "|".join(CELLS))
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Cell, sizes, learning rate and seed, which every job has. Raises SettingsError for values that make no sense."""
+    """The settings that every job has. A job adds its own, and may give these another default or help.
 
-    cell: str  # one of CELLS
-    hidden: int  # H, of every layer
-    layers: int
-    batch: int  # N
-    lr: float  # Adam's, at its highest
-    seed: int
+    Each field is made by `setting`, which holds its default, its valid values and the help of its option.
+    Raises SettingsError for invalid values.
+    """
 
-    sizes: ClassVar[tuple[str, ...]] = ("hidden", "layers", "batch")  # whole numbers of at least 1
+    cell: str = cell("gru")
+    hidden: int = size(64, "Size of the hidden state, H.")
+    layers: int = size(1, "Number of recurrent layers.", _MAX_LAYERS)
+    batch: int = size(32, "Batch size, N.")
+    lr: float = setting(
+        0.003,
+        "Highest learning rate of Adam.",
+        f"a positive number up to {_MAX_LR}, such as 0.003",
+        lambda value: math.isfinite(value) and 0 < value <= _MAX_LR,
+    )
+    seed: int = setting(0, "Seed of all random draws.", "a whole number of at least 0", lambda value: bool(value >= 0))
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise SettingsError(f"--cell is {quoted(self.cell)}: expected one of {', '.join(CELLS)}")
-        for name in self.sizes:
-            most = _MOST_LAYERS if name == "layers" else _MOST
-            if not 1 <= (value := getattr(self, name)) <= most:
-                raise SettingsError(f"{option(name)} is {value}: expected a whole number from 1 to {most}")
-        if not (math.isfinite(self.lr) and 0 < self.lr <= _MOST_LR):
-            raise SettingsError(f"--lr is {self.lr}: expected a positive number up to {_MOST_LR}, such as 0.003")
-        if self.seed < 0:
-            raise SettingsError(f"--seed is {self.seed}: expected a whole number of at least 0")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not each.metadata["valid"](value):
+                got = quoted(value) if isinstance(value, str) else value
+                raise SettingsError(f"{option(each.name)} is {got}: expected {each.metadata['expected']}")
 
     @property
     def model(self) -> str:
-        """The model, for people: "2 GRU layers of 64"."""
+        """A description of the model: "2 GRU layers of 64"."""
         return f"{self.layers} {self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
 
     @property
     def training(self) -> str:
-        """How it is trained, for people: "batches of 32; lr 0.003"."""
+        """A description of its training: "batches of 32; lr 0.003"."""
         raise NotImplementedError
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """What `json.dumps(asdict(settings))` gave, of this version or one before: what it lacks is as by default.
+        """The inverse of `json.dumps(asdict(settings))`. A setting that an older version did not have gets its default.
 
-        Raises SettingsError for anything else.
+        Raises SettingsError for any other text.
         """
         given = parse_metadata(text)
-        kinds = {field.name: str(field.type) for field in fields(cls)}
+        kinds = {each.name: str(each.type) for each in fields(cls)}
         for name, value in given.items():
             if name not in kinds:
                 raise SettingsError(f"{name} is unknown: expected {', '.join(kinds)}")
@@ -71,7 +96,7 @@ class Settings:
 
 
 def parse_metadata(text: str) -> dict[str, Any]:
-    """The object in JSON out of a checkpoint's metadata: `parse_object`.   Raises SettingsError."""
+    """The JSON object in a checkpoint's metadata.   Raises SettingsError."""
     try:
         return parse_object(text)
     except ValueError as error:

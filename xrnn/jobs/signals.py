@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noted, so that it stops between two steps."""
+"""Signals that stop a run are recorded, and the run stops between two steps."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
-_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, `kill`, a terminal that was closed; Windows lacks the last
+_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, `kill`, a closed terminal; Windows has no SIGHUP
 
 
 @contextlib.contextmanager
 def noted_signals() -> Iterator[list[signal.Signals]]:
-    """Within the block, the signals that ask to stop are noted in the list: a step is never left half done.
+    """Within the block, the first signal is recorded in the list; a second one has its normal effect.
 
-    Those that are ignored stay so (SIGHUP under `nohup`). A second one acts as if none of this were here.
+    An ignored signal stays ignored (SIGHUP under `nohup`).
     """
     noted: list[signal.Signals] = []
     numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
-    # None: a handler that was not set from Python, and could not be put back.
+    # None: a handler that was not set from Python, and can't be restored.
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def note(number: int, frame: FrameType | None) -> None:

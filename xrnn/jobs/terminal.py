@@ -1,4 +1,4 @@
-"""Where commands say what they do: a stream that never raises, and a console that obeys no string it prints."""
+"""The output of commands: a stream that never raises, and a console that prints no control characters."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import sys
 from typing import Any, Final, TextIO, cast
 
 from rich.console import Console
+from rich.table import Table
 
 from xrnn.files import printable
 
-CLOSED_PIPE: Final = 128 + getattr(signal, "SIGPIPE", 13)  # the exit status of what a closed pipe ends
+CLOSED_PIPE: Final = 128 + getattr(signal, "SIGPIPE", 13)  # the exit status of a program that SIGPIPE ends
 
 
 class SafeStream:
-    """A text stream in which an error is noted once, and what comes after it is dropped.
+    """A text stream that keeps its first error instead of raising it, and drops all later output.
 
-    So a closed pipe, a full device or a terminal that is gone can be looked for where it is time to stop.
+    A run can then check, between two steps, for a closed pipe, a full device or a closed terminal.
 
     lost   the error, or None
     """
@@ -45,7 +46,7 @@ class SafeStream:
                 self._lose(error)
 
     def isatty(self) -> bool:
-        # One that was closed says no: a bar would no longer be drawn, and nobody find out that the terminal is gone.
+        # A closed terminal would return False: the bar would stop, and no write would show that the terminal is gone.
         return self._isatty
 
     def __getattr__(self, name: str) -> Any:
@@ -53,40 +54,58 @@ class SafeStream:
 
     def _lose(self, error: OSError) -> None:
         self.lost = error
-        # Python writes the rest of the buffer when it ends, and would fail again: nothing takes it without an error.
+        # Python flushes the buffer at exit, which would fail again: send it to the null device.
         with contextlib.suppress(OSError, ValueError):
             descriptor = self._stream.fileno()
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, descriptor)
-            os.close(nothing)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
 
 
 class Terminal(Console):
-    """Standard output, or `file`."""
+    """Standard output, or `file`.
 
-    def __init__(self, file: TextIO | None = None, **options: Any) -> None:
+    quiet   drop notes, which tell the progress of a run
+    json    drop results as text, since they are printed as JSON
+    """
+
+    def __init__(self, file: TextIO | None = None, *, quiet: bool = False, json: bool = False, **options: Any) -> None:
         stream = file or sys.stdout
         safe = stream if isinstance(stream, SafeStream) else SafeStream(stream)
         super().__init__(file=cast(TextIO, safe), highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
-        self._safe = safe
+        self._safe, self.shows_notes, self._json = safe, not quiet, json  # `Console.quiet` drops all output
 
     def say(self, text: str) -> None:
-        """Print `text`, without what a terminal would obey."""
+        """Print `text` without control characters."""
         self.print(printable(text, keep="\n\t"))
 
+    def note(self, text: str) -> None:
+        """Print `text` unless the terminal is quiet."""
+        if self.shows_notes:
+            self.say(text)
+
+    def result(self, result: str | Table) -> None:
+        """Print a result unless results are printed as JSON."""
+        if self._json:
+            return
+        if isinstance(result, str):
+            self.say(result)
+        else:
+            self.print(result)
+
     def row(self, *fields: str) -> None:
-        """Print a line for other programs, at once: the fields with tabs between them, printable."""
+        """Print a line for other programs, and flush it: the fields with tabs between them, printable."""
         self.file.write("\t".join(map(printable, fields)) + "\n")
         self.file.flush()
 
     @property
     def lost(self) -> OSError | None:
-        """Why nothing printed arrives any more, if so."""
+        """The error that ended the output, or None."""
         return self._safe.lost
 
 
 def status_of(lost: OSError | None) -> int:
-    """The exit status of a command whose output was lost: as after SIGPIPE, or 1; 0 where it was not."""
+    """The exit status of a command whose output failed with `lost`: as after SIGPIPE, or 1; 0 if it did not fail."""
     if lost is None:
         return 0
     return CLOSED_PIPE if lost.errno == errno.EPIPE else 1

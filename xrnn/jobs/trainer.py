@@ -1,9 +1,9 @@
-"""Steps of Adam with clipped gradients, their losses, and the state that a checkpoint must hold."""
+"""Updates by Adam with clipped gradients, their losses, and the state that a checkpoint must hold."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Generic, Protocol
+from typing import Any, ClassVar, Final, Generic, Protocol
 
 import numpy as np
 
@@ -14,11 +14,11 @@ from xrnn.optim import Adam, clip_grad_norm
 from xrnn.typing import Array
 
 _MAX_NORM: Final = 1.0
-_SMOOTH: Final = 100  # steps that the figures shown are a mean of
+_AVERAGED: Final = 100  # updates: the reported figures are means over the last ones
 
 
 class Model(Protocol):
-    """What a trainer needs of a model."""
+    """A model that a trainer can train."""
 
     backend: Backend
 
@@ -29,14 +29,16 @@ class Model(Protocol):
 
 
 class Trainer(Generic[S]):
-    """What the trainers of all jobs share. A job adds `step`, which ends in `_update`, and what is shown of it.
+    """The base of all trainers. A job defines `step`, which ends in `_update`, and the reported figures.
 
-    losses   of every step up to the last `read_losses`, in `nats_per_loss`
-    item     what it learns from, in the plural, for people
+    losses          one per update up to the last `read_losses`; a unit is `nats_per_loss` nats
+    item            the samples that it learns from, in the plural: "characters"
+    measure_names   of `measures`
     """
 
-    nats_per_loss: float = 1.0
-    item: str
+    nats_per_loss: ClassVar[float] = 1.0
+    item: ClassVar[str]
+    measure_names: ClassVar[tuple[str, ...]] = ("loss",)
     facts: Any = None  # see `Snapshot`
 
     def __init__(self, settings: S, model: Model, fingerprint: str) -> None:
@@ -44,39 +46,44 @@ class Trainer(Generic[S]):
         self.losses: list[float] = []
         self._model, self._backend = model, model.backend
         self._optimizer = Adam(model.layers, settings.lr)
-        self._unread: list[Array] = []  # what `_update` was given, still on the device
+        self._unread: list[Array] = []  # losses that are still on the device
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """The columns of a log: see `TrainingProgress`."""
+        return ["step", "seconds", cls.item, *cls.measure_names]
 
     def step(self) -> None:
-        """Forward, backward, update. Nothing waits for the device: a batch goes there, the loss stays there."""
+        """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
         raise NotImplementedError
 
     @property
     def items(self) -> int:
-        """How many it has learned from so far."""
+        """The number of samples so far."""
         raise NotImplementedError
 
     @property
+    def measures(self) -> tuple[float, ...]:
+        """The reported figures, for a log."""
+        return (self.recent_loss,)
+
+    @property
     def figures(self) -> tuple[str, str]:
-        """How well it does, in full and for narrow terminals."""
+        """The reported figures, as text for a wide and for a narrow terminal."""
         raise NotImplementedError
 
     @property
     def standing(self) -> str:
-        """How far it is."""
+        """The position in the run: "step 1,200"."""
         return f"step {self.steps:,}"
 
     @property
     def steps(self) -> int:
-        """How many steps were taken."""
+        """The number of updates so far."""
         return self._optimizer.steps
 
-    @property
-    def per_unit(self) -> int:
-        """How many steps one of those has that the command counts in: steps, or epochs."""
-        return 1
-
     def _update(self, loss: Array, lr: float) -> None:
-        """Clip the gradients, take the step, and note the loss, 0-d, in nats."""
+        """Clip the gradients, update the parameters, and keep the loss, 0-d, in nats."""
         clip_grad_norm(self._optimizer.grads, _MAX_NORM)
         self._optimizer.lr = lr
         self._optimizer.step()
@@ -100,13 +107,13 @@ class Trainer(Generic[S]):
 
     @property
     def recent_loss(self) -> float:
-        """The mean over the last steps."""
-        return float(np.mean(self.losses[-_SMOOTH:]))
+        """The mean over the last updates."""
+        return float(np.mean(self.losses[-_AVERAGED:]))
 
     def snapshot(self) -> Snapshot[S]:
-        """The run as it stands: to be used before the next step, which writes into the same arrays.
+        """The state of the run. Use it before the next step, which overwrites its arrays.
 
-        Raises DivergedError where a loss or a weight is not finite, so that such a state is never kept.
+        Raises DivergedError if a loss or a weight is not finite: such a state is never saved.
         """
         self.read_losses()
         arrays = {name: self._backend.to_numpy(array) for name, array in self._arrays().items()}
@@ -119,21 +126,21 @@ class Trainer(Generic[S]):
         return Snapshot(self.settings, self.fingerprint, self.steps, arrays, self.facts)
 
     def _restore(self, snapshot: Snapshot[S]) -> None:
-        """Go on from `snapshot`, whose weights the model has already: on the same backend bit for bit the same."""
-        for name, array in self._carried().items():
+        """Continue from `snapshot`, whose weights the model holds. On the same backend, results are bitwise equal."""
+        for name, array in self._state_arrays().items():
             array[...] = self._backend.asarray(snapshot.arrays[name])
         self._optimizer.steps = snapshot.step
         self.losses = snapshot.arrays["losses"].tolist()
 
     def _arrays(self) -> dict[str, Array]:
         """The arrays that a step changes, on the device."""
-        return {f"model.{name}": param for name, param in self._model.named_params.items()} | self._carried()
+        return {f"model.{name}": param for name, param in self._model.named_params.items()} | self._state_arrays()
 
-    def _carried(self) -> dict[str, Array]:
-        """Those of them that are no parameters: the moments, and what a job adds."""
+    def _state_arrays(self) -> dict[str, Array]:
+        """Those that are no parameters: the moments, and the job's own state."""
         arrays: dict[str, Array] = {}
         for moment, values in self._optimizer.state.items():
-            if moment == "count":  # a snapshot has the number of steps
+            if moment == "count":  # the snapshot has the number of updates
                 continue
             names = (f"adam.{moment}.{name}" for name in self._model.named_params)
             arrays |= dict(zip(names, values, strict=True))
@@ -141,5 +148,5 @@ class Trainer(Generic[S]):
 
 
 def on_device(snapshot: Snapshot[Any], backend: Backend) -> dict[str, Array]:
-    """The weights, on `backend`. Copies: a step writes into them, and the snapshot stays as it is."""
+    """Copies of the weights on `backend`: an update overwrites them, and the snapshot stays unchanged."""
     return {name: backend.asarray(array.copy()) for name, array in snapshot.params.items()}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-
-from xrnn.backend import Backend
 from xrnn.checks import check_bool
-from xrnn.layers.recurrent import SingleStateLayer, fresh_params
+from xrnn.layers.recurrent import SingleStateLayer
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.typing import Array
@@ -45,26 +43,8 @@ class GRU(SingleStateLayer):
         self.reset_after = reset_after
 
     @classmethod
-    def init(
-        cls,
-        input_size: int,
-        hidden_size: int,
-        *,
-        reset_after: bool = True,
-        reverse: bool = False,
-        rng: np.random.Generator | int | None = None,
-        dtype: Any = "float32",
-        backend: str | Backend | None = None,
-    ) -> Self:
-        """A layer with Glorot uniform Wx and orthogonal Wh a gate, and zero b, on the selected backend.
-
-        rng    a seed or a Generator: the same weights on every backend; None for fresh ones
-        dtype  float32 or float64
-
-        Raises TypeError and ValueError for sizes, rng or dtype that are something else.
-        """
-        params = fresh_params(_cell(reset_after), input_size, hidden_size, rng, dtype, backend)
-        return cls(*params, reset_after=reset_after, reverse=reverse)
+    def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
+        return _cell(options.get("reset_after", True))
 
     @property
     def options(self) -> dict[str, Any]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-
-from xrnn.backend import Backend
-from xrnn.layers.recurrent import Cache, RecurrentLayer, fresh_params
+from xrnn.layers.recurrent import Cache, RecurrentLayer
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.typing import Array, ArrayIfNeeded
 
@@ -28,28 +25,10 @@ class LSTM(RecurrentLayer):
     Raises TypeError for arrays of other kinds, dtypes or backends, ValueError for shapes that don't fit.
     """
 
+    _cell_type = LSTMCell
+
     def __init__(self, Wx: Array, Wh: Array, b: Array, *, reverse: bool = False) -> None:
         super().__init__(LSTMCell(), Wx, Wh, b, reverse=reverse)
-
-    @classmethod
-    def init(
-        cls,
-        input_size: int,
-        hidden_size: int,
-        *,
-        reverse: bool = False,
-        rng: np.random.Generator | int | None = None,
-        dtype: Any = "float32",
-        backend: str | Backend | None = None,
-    ) -> Self:
-        """A layer with Glorot uniform Wx and orthogonal Wh a gate, and a b of 1 for the forget gate, else 0.
-
-        rng    a seed or a Generator: the same weights on every backend; None for fresh ones
-        dtype  float32 or float64
-
-        Raises TypeError and ValueError for sizes, rng or dtype that are something else.
-        """
-        return cls(*fresh_params(LSTMCell(), input_size, hidden_size, rng, dtype, backend), reverse=reverse)
 
     def forward(
         self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Any = None

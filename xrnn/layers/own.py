@@ -34,7 +34,7 @@ class Recurrent(RecurrentLayer):
     """
 
     @classmethod
-    def init(
+    def init(  # type: ignore[override]  # takes the cell
         cls,
         cell: Cell,
         input_size: int,

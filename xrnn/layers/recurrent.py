@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, ClassVar, NoReturn, Self, TypeAlias
 
 import numpy as np
 
@@ -40,7 +41,8 @@ class RecurrentLayer(Layer):
     Wx: Array
     Wh: Array
     b: Array
-    names: tuple[str, ...] = ("Wx", "Wh", "b")  # then those of the cell
+    names: tuple[str, ...] = ("Wx", "Wh", "b")  # of a layer: then the cell's own parameters
+    _cell_type: ClassVar[type[Cell]]
     _cache_type = Cache
 
     def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int | None = None) -> None:
@@ -57,7 +59,8 @@ class RecurrentLayer(Layer):
         Wx, Wh, b = params[:3]
         H = Wh.shape[0] if Wh.ndim else 0
         if not H or Wh.shape != (H, len(cell.from_h) * H):
-            self._refuse("Wh", Wh, f"(H, {_times(len(cell.from_h))}H)", "it takes a hidden state of size H to the next")
+            parts = len(cell.from_h)
+            self._refuse("Wh", Wh, f"(H, {f'{_times(parts)}H' if parts else 0})", "H is the hidden size")
         self._check("Wx", Wx, ("D", len(cell.from_x) * H), f"Wh is {Wh.shape}")
         self._check("b", b, (cell.pre * H,), f"Wh is {Wh.shape}")
         self.input_size: int = Wx.shape[0]
@@ -75,6 +78,39 @@ class RecurrentLayer(Layer):
         self._forward_arguments = ", ".join(["x", *(f"{state}_prev" for state in cell.states)])
         self._state_names = [f"{state}_prev" for state in cell.states]
         self._gradient_names = [f"d{state}" for state in cell.states]
+
+    @classmethod
+    def init(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        rng: np.random.Generator | int | None = None,
+        dtype: Any = "float32",
+        backend: str | Backend | None = None,
+        **options: Any,
+    ) -> Self:
+        """A layer with fresh weights: Glorot uniform Wx, Wh orthogonal by gate, and the initial bias of the cell.
+
+        rng      a seed or a Generator: the same weights on every backend; None for other weights at each call
+        dtype    float32 or float64
+        options  those of the constructor, as reverse
+
+        Raises TypeError or ValueError for other sizes, rng, dtype or options.
+        """
+        params = fresh_params(cls._cell_with(options), input_size, hidden_size, rng, dtype, backend)
+        make: Any = cls  # the constructor of a subclass takes the parameters alone
+        return make(*params, **options)  # type: ignore[no-any-return]
+
+    @classmethod
+    def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
+        """A cell with the parameters of a layer with these options."""
+        return cls._cell_type()
+
+    @classmethod
+    def names_with(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names of the parameters of a layer with these options."""
+        return (*cls.names, *cls._cell_with(options).params)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -184,7 +220,11 @@ class RecurrentLayer(Layer):
     def _infer(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
         """The states of a run that keeps nothing."""
         if lengths is None:
-            states = self.backend.infer(self.cell, self.params, x, initial, self.reverse, self._dtype)
+            try:
+                states = self.backend.infer(self.cell, self.params, x, initial, self.reverse, self._dtype)
+            except TypeError:
+                self._accept_replaced()  # raises an error that names the parameter
+                raise
             if states is not None:
                 return states
         return self._run(x, initial, lengths, False).states
@@ -194,10 +234,14 @@ class RecurrentLayer(Layer):
             self._check_input(x, initial)
         if lengths is not None:
             lengths = self._checked_lengths(lengths, x)
-        p = self.params
+        p, known = self.params, self._registered
+        if p[0] is not known[0] or p[1] is not known[1] or p[2] is not known[2]:
+            self._accept_replaced()
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
         if self._has_extras:
             inputs.own = p[3:]
+            if any(map(operator.is_not, inputs.own, known[3:])):
+                self._accept_replaced()
             if self.cell.draws and training:
                 inputs.draws = Draws(self.backend.xp, (self.seed, self.step))
                 self.step += 1
@@ -335,13 +379,13 @@ def check_blocks(cell: Cell) -> None:
     """Refuse a cell whose parts of Wx or Wh feed blocks that the driver can't.   Raises ValueError."""
     from_h, every = cell.from_h, range(cell.pre)
     for name, fed in (("from_x", cell.from_x), ("from_h", from_h)):
-        if not fed or not set(fed) <= set(every) or len(set(fed)) < len(fed):
+        if not set(fed) <= set(every) or len(set(fed)) < len(fed) or (name == "from_x" and not fed):
             raise ValueError(
                 f"the cell {cell.name!r} has {name} = {fed} and pre = {cell.pre}: expected blocks from 0 to "
                 f"{cell.pre - 1}, none of them twice; change {name} or pre"
             )
     # One product a step writes all that h feeds; a cell with a recurrent term of its own takes its own products.
-    if not cell.recurs and from_h != tuple(range(from_h[0], from_h[0] + len(from_h))):
+    if from_h and not cell.recurs and from_h != tuple(range(from_h[0], from_h[0] + len(from_h))):
         raise ValueError(
             f"the cell {cell.name!r} has from_h = {from_h}: expected neighbouring blocks in their order, as (1, 2, 3); "
             "number the blocks of z so that those which h feeds lie together"
@@ -367,9 +411,21 @@ def fresh_params(
     D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
     rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
     Wx = np.concatenate([init.glorot_uniform(rng, D, H) for _ in cell.from_x], axis=1)
-    Wh = np.concatenate([init.orthogonal(rng, H) for _ in cell.from_h], axis=1)
+    Wh = np.concatenate([np.empty((H, 0)), *(init.orthogonal(rng, H) for _ in cell.from_h)], axis=1)
     asarray = get_backend(backend).asarray
     return [asarray(w, dtype) for w in (Wx, Wh, cell.initial_bias(H), *cell.initial_params(rng, H))]
+
+
+def shapes_of(cell: Cell, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter, by name."""
+    D, H = input_size, hidden_size
+    own = cell.initial_params(np.random.default_rng(0), H)
+    return {
+        "Wx": (D, len(cell.from_x) * H),
+        "Wh": (H, len(cell.from_h) * H),
+        "b": (cell.pre * H,),
+        **{name: np.shape(param) for name, param in zip(cell.params, own, strict=True)},
+    }
 
 
 def single(states: Sequence[Array]) -> Any:

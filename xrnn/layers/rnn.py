@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-
-from xrnn.backend import Backend
 from xrnn.checks import check_leak
-from xrnn.layers.recurrent import Cache, SingleStateLayer, fresh_params
+from xrnn.layers.recurrent import Cache, SingleStateLayer
 from xrnn.ops.cells.rnn import NONLINEARITIES, LeakyRNNCell, Nonlinearity, RNNCell
 from xrnn.typing import Array, ArrayIfNeeded
 
@@ -29,6 +26,8 @@ class RNN(SingleStateLayer):
     nonlinearity or a leak outside (0, 1].
     """
 
+    _cell_type = RNNCell
+
     def __init__(
         self,
         Wx: Array,
@@ -48,29 +47,6 @@ class RNN(SingleStateLayer):
         if self.leak is not None:
             with self.backend.device_of(b):
                 self.cell = LeakyRNNCell(self.leak, nonlinearity)
-
-    @classmethod
-    def init(
-        cls,
-        input_size: int,
-        hidden_size: int,
-        *,
-        nonlinearity: Nonlinearity = "tanh",
-        leak: Any = None,
-        reverse: bool = False,
-        rng: np.random.Generator | int | None = None,
-        dtype: Any = "float32",
-        backend: str | Backend | None = None,
-    ) -> Self:
-        """A layer with Glorot uniform Wx, orthogonal Wh and zero b, on the selected backend.
-
-        rng    a seed or a Generator: the same weights on every backend; None for fresh ones
-        dtype  float32 or float64
-
-        Raises TypeError and ValueError for sizes, rng or dtype that are something else.
-        """
-        params = fresh_params(RNNCell(), input_size, hidden_size, rng, dtype, backend)
-        return cls(*params, nonlinearity=nonlinearity, leak=leak, reverse=reverse)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class Cell:
     direct: bool = True  # whether h depends on the h before also past z, so that `gradient` writes dbefore[0]
     params: tuple[str, ...] = ()  # the cell's own, beyond Wx, Wh and b
     draws: bool = False  # whether a step draws random numbers
+    per_unit: tuple[float | Array, ...] = ()  # constants of a built-in cell for its kernel: numbers, or arrays (H,)
 
     # The block of z that each part of x @ Wx feeds, and each part of h @ Wh: those of h are neighbours, in their order,
     # so that one product a step is enough. Left out: all.

@@ -165,9 +165,12 @@ def through_time(
     run = Run(xp=xp, matmul_add=matmul_add, W=W, params=inputs.own, dparams=dparams, training=True, draws=inputs.draws)
     dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # what arrives at the states after the step at hand
     for steps in chunks:
-        chunk = Step(cut(trace.z, steps), trace.before(steps), trace.after(steps), cut(trace.kept, steps))
+        z, kept, idle_of_chunk = blocks(cut(trace.z, steps), H), cut(trace.kept, steps), cut(idle, steps)
+        chunk = Step(z, trace.before(steps), trace.after(steps), kept)
+        if dparams:
+            chunk = _masked_step(xp, chunk, idle_of_chunk)
         given = cut(dstates, steps)
-        dstate = gradient_steps(run, cell, chunk, given, dz[steps], dstate, cut(idle, steps), backwards)
+        dstate = gradient_steps(run, cell, chunk, given, dz[steps], dstate, idle_of_chunk, backwards)
     return dz, tuple(dstate)
 
 
@@ -205,7 +208,7 @@ def _dweights(
     if cell.recurs:
         at = Step(blocks(trace.z, H), trace.before(steps), trace.after(steps), trace.kept)
         cell.recur_weights(xp, _masked_step(xp, at, idle), blocks(dz.reshape(T, N, cell.pre * H), H), dWh)
-    else:
+    elif cell.from_h:
         h = _masked(xp, trace.before(steps)[0], idle)
         _weight_gradient(xp, h.reshape(T * N, H), fed_by_h(cell, dz, H), dWh)
     dz_of_x.sum(axis=0, out=db[: len(cell.from_x) * H])
@@ -243,7 +246,7 @@ def _masked(xp: Any, operand: Any, idle: Any) -> Any:
 
 
 def _masked_step(xp: Any, at: Step, idle: Any) -> Step:
-    """The same of all that `at` holds of the whole sequence."""
+    """The same for all operands of a cell, so that an idle row adds nothing to the gradients of weights."""
     if idle is None:
         return at
     of_blocks = idle[:, None]

@@ -43,7 +43,7 @@ def forward_steps(
 def _forward_step(run: Run, cell: Cell, at: Step, z_of_h: Any, idle: Any) -> None:
     if cell.recurs:
         cell.recur(run, at)
-    else:
+    elif z_of_h is not None:
         run.matmul_add(at.before[0], run.W, z_of_h)
     cell.step(run, at)
     if idle is not None:
@@ -66,7 +66,7 @@ def gradient_steps(
     dafter   what arrives at the states after the chunk from later steps (N, H) → the same for the states before it
     """
     xp, W, matmul_add, H = run.xp, run.W, run.matmul_add, run.W.shape[1]
-    at = Step(blocks(chunk.z, H), chunk.before, chunk.after, chunk.kept)
+    at = Step(chunk.z, chunk.before, chunk.after, chunk.kept)
     dz_blocks = blocks(dz, H)
     cell.prepare(run, at, dz_blocks)
     dbefore = [xp.empty_like(d) for d in dafter]
@@ -86,6 +86,9 @@ def gradient_steps(
             xp.copyto(dz_t, 0, where=idle_t)
         if cell.recurs:
             cell.recur_gradient(run, at, dz_t, dbefore[0])
+        elif dz_of_h is None:
+            if not cell.direct:
+                dbefore[0][...] = 0
         elif cell.direct:
             matmul_add(dz_of_h, W, dbefore[0])
         else:
@@ -180,8 +183,8 @@ def _each(operand: Any, backwards: bool) -> Any:
 
 
 def fed_by_h(cell: Cell, z: Array, H: int) -> Any:
-    """The blocks of z that h @ Wh feeds, side by side as in z; None for a cell that takes its own products."""
-    if cell.recurs:
+    """The blocks of z that h @ Wh feeds, side by side as in z; None if the driver takes no product with Wh."""
+    if cell.recurs or not cell.from_h:
         return None
     ((_, block),) = segments(cell.from_h, cell.pre, H)
     return columns(z, block)

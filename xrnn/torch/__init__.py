@@ -2,16 +2,18 @@
 
     import xrnn.torch
     xrnn.torch.accelerate(model)                      # every nn.RNN, nn.LSTM and nn.GRU in an existing model
+    xrnn.torch.explain(model)                         # for each of them: kernels, or PyTorch and why
+    xrnn.torch.restore(model)                         # undo accelerate
     layer = xrnn.torch.GRU(32, 64, num_layers=2)      # or in place of torch.nn.GRU
 
-What the kernels can't do runs in PyTorch as before; the logger `xrnn.torch` says so, and why, at level DEBUG.
+Calls that the kernels do not support run in PyTorch as before; the logger `xrnn.torch` gives the reason at level DEBUG.
 """
 
 from xrnn.interop.torch import import_torch as _import_torch
 
-_import_torch("xrnn.torch")  # before the modules below import it
+_import_torch("xrnn.torch")  # first: without PyTorch the imports below would fail with a less helpful error
 
-from xrnn.torch.accelerate import accelerate  # noqa: E402
+from xrnn.torch.accelerate import accelerate, explain, restore  # noqa: E402
 from xrnn.torch.modules import GRU, LSTM, RNN  # noqa: E402
 
-__all__ = ["GRU", "LSTM", "RNN", "accelerate"]
+__all__ = ["GRU", "LSTM", "RNN", "accelerate", "explain", "restore"]

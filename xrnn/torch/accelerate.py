@@ -1,41 +1,91 @@
-"""An existing model, faster."""
+"""Run the recurrent modules of an existing model on the kernels, explain which of them do, and undo it."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from torch import nn
 from torch.nn.utils import parametrize
 
-from xrnn.torch.modules import GRU, LSTM, RNN, KernelModule
+from xrnn.torch.forward import PYTORCH_FORWARDS
+from xrnn.torch.methods import bind, is_bound, unbind
+from xrnn.torch.modules import KernelModule
+from xrnn.torch.unsupported import Unsupported, check_mode
+from xrnn.torch.weights import directions_of, weights_of
 
-_FASTER: Final[dict[type[nn.Module], type[KernelModule]]] = {nn.RNN: RNN, nn.LSTM: LSTM, nn.GRU: GRU}
+_TYPES: Final = (nn.RNN, nn.LSTM, nn.GRU)
 
 
 def accelerate(model: nn.Module) -> list[str]:
     """Let every nn.RNN, nn.LSTM and nn.GRU in `model` run xrnn's kernels, in place → their names in the model.
 
-    The modules stay the same objects, with the same Parameters, hooks, parametrisations, mode and device: only what
-    `forward` runs is another. The model itself may be such a module; its name is then empty. Subclasses and modules
-    with a `forward` of their own are left alone, since it may mean something else, and so are modules with proj_size,
-    which has no kernel.
+    The modules keep their type, Parameters, hooks, parametrisations, mode and device; only `forward` changes, as an
+    attribute of the module. The model itself may be such a module; its name is then empty. Subclasses, modules whose
+    `forward` was replaced (on the module or on its class), and modules with proj_size are left alone.
 
-    Raises TypeError for what is no module.
+    Raises TypeError if `model` is not a module.
     """
+    accelerated = []
+    for name, module in _named_modules(model):
+        if not is_bound(module) and _obstacle(module) is None:
+            bind(module)
+            accelerated.append(name)
+    return accelerated
+
+
+def restore(model: nn.Module) -> list[str]:
+    """Undo `accelerate`, in place → the names of the modules that run PyTorch's own `forward` again.
+
+    Raises TypeError if `model` is not a module.
+    """
+    restored = []
+    for name, module in _named_modules(model):
+        if is_bound(module):
+            unbind(module)
+            restored.append(name)
+    return restored
+
+
+def explain(model: nn.Module) -> dict[str, str]:
+    """What each recurrent module in `model` runs, by name: "kernels", or "PyTorch: " and the reason.
+
+    It depends on the module, its weights and the current mode (autocast, tracing, …). A call may still run in PyTorch
+    for a reason of its own, such as its input's dtype: the logger `xrnn.torch` gives it at level DEBUG.
+
+    Raises TypeError if `model` is not a module.
+    """
+    recurrent = (nn.RNNBase, nn.RNNCellBase)
+    obstacles = {name: _why_pytorch(m) for name, m in _named_modules(model) if isinstance(m, recurrent)}
+    return {name: "kernels" if why is None else f"PyTorch: {why}" for name, why in obstacles.items()}
+
+
+def _named_modules(model: nn.Module) -> Iterator[tuple[str, Any]]:
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model is a {type(model).__name__}: expected a torch.nn.Module; pass the model, not its output"
         )
-    replaced = []
-    for name, module in model.named_modules():
-        faster = _FASTER.get(parametrize.type_before_parametrizations(module))
-        if faster and not module.proj_size and "forward" not in vars(module):
-            module.__class__ = _parametrised(type(module), faster) if parametrize.is_parametrized(module) else faster
-            replaced.append(name)
-    return replaced
+    modules: Iterator[tuple[str, Any]] = model.named_modules()
+    return modules
 
 
-def _parametrised(own: type[nn.Module], faster: type[KernelModule]) -> type[nn.Module]:
-    """What PyTorch made of the module's class, with the parametrised weights as properties, made of the faster one."""
-    attributes = {name: value for name, value in vars(own).items() if name not in ("__dict__", "__weakref__")}
-    return type(own.__name__, (faster,), attributes)
+def _obstacle(module: nn.Module) -> str | None:
+    """The reason why `accelerate` leaves this module alone; None if it does not."""
+    kind: Any = parametrize.type_before_parametrizations(module)
+    if kind not in _TYPES:
+        return f"its type is {kind.__module__}.{kind.__qualname__}, not torch.nn.RNN, LSTM or GRU itself"
+    if "forward" in vars(module) or type(module).forward not in PYTORCH_FORWARDS:
+        return "its forward was replaced"
+    return f"it has proj_size={module.proj_size}" if module.proj_size else None
+
+
+def _why_pytorch(module: Any) -> str | None:
+    if not isinstance(module, KernelModule) and not is_bound(module):
+        return _obstacle(module) or "call xrnn.torch.accelerate(model) first"
+    try:
+        check_mode()
+        weights = weights_of(module)
+        directions_of(module, weights, weights[0])
+    except Unsupported as why:
+        return str(why)
+    return None

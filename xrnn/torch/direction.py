@@ -14,25 +14,23 @@ from xrnn.ops.cell import Cell
 from xrnn.torch.memory import Memory
 from xrnn.typing import Array
 
-# Where the values of each tensor lie, its shape and its strides: all that a view depends on, but for the dtype.
-Storage: TypeAlias = list[tuple[int, tuple[int, ...], tuple[int, ...]]]
+# The address, shape, strides, dtype and negative bit of each tensor: all that an array viewing it depends on.
+Layouts: TypeAlias = list[tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype, bool]]
 
 
-def storage_of(tensors: Sequence[Tensor]) -> Storage:
-    return [(t.data_ptr(), t.shape, t.stride()) for t in tensors]
+def layouts_of(tensors: Sequence[Tensor]) -> Layouts:
+    return [(t.data_ptr(), t.shape, t.stride(), t.dtype, t.is_neg()) for t in tensors]
 
 
 @dataclass(slots=True, eq=False)
 class Direction:
-    """A change of the weights shows here, by whatever way it was made: the arrays are views.
-
-    They keep the storage alive, so that no other one can take its address.
-    """
+    """The arrays are views: a change of the weights in place shows in them."""
 
     mode: str  # PyTorch's name of the cell
     memory: Memory
     reverse: bool
-    storage: Storage
+    tensors: list[Tensor]  # the weights, detached: they keep the old values if `weight.data = …` assigns new ones
+    layouts: Layouts  # of the tensors when the arrays were made
     arrays: list[Array]  # weight_ih (G·H, D), weight_hh (G·H, H), and bias_ih, bias_hh (G·H,) unless bias=False
     cell: Cell = field(init=False)
     Wx: Array = field(init=False)  # (D, G·H), a view of the same
@@ -50,39 +48,17 @@ class Direction:
 
     @classmethod
     def of(cls, mode: str, memory: Memory, reverse: bool, weights: Sequence[Tensor]) -> Direction:
-        return cls(mode, memory, reverse, storage_of(weights), [memory.array(w) for w in weights])
+        tensors = [w.detach() for w in weights]
+        return cls(mode, memory, reverse, tensors, layouts_of(tensors), [memory.weight(t) for t in tensors])
 
     def with_weights(self, weights: Sequence[Tensor]) -> Direction:
-        """The same direction with these weights: a hook on saved tensors may have put copies in their place."""
-        return self if storage_of(weights) == self.storage else self.of(self.mode, self.memory, self.reverse, weights)
+        """The same direction with these weights: itself if its arrays view them."""
+        if layouts_of(weights) == self.layouts:
+            return self
+        return self.of(self.mode, self.memory, self.reverse, weights)
 
     @property
     def bias(self) -> Array:
-        """b, summed at each call: it takes a microsecond, and of a change through `.data` PyTorch would not tell."""
+        """b, summed at each call: it takes a microsecond, and PyTorch does not report changes through `.data`."""
         xp: Any = self.memory.backend.xp
         return merged_bias(xp, self.cell, self.arrays[1], *(self.arrays[2:] or (None, None)))
-
-
-@dataclass(slots=True, eq=False)
-class Wrapped:
-    """The directions of all layers of a module, as long as the weights lie where they lay.
-
-    A copy of the module has weights of its own: there, and in a file, None takes the place of this.
-    """
-
-    mode: str
-    dtype: torch.dtype
-    device: torch.device
-    storage: Storage
-    directions: list[Direction]
-
-    def fits(self, mode: str, x: Tensor, weights: Sequence[Tensor]) -> bool:
-        return (
-            mode == self.mode
-            and x.dtype is self.dtype
-            and x.device == self.device
-            and storage_of(weights) == self.storage
-        )
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        return type(None), ()

@@ -1,4 +1,4 @@
-"""Tensors as arrays and back, over shared memory: by NumPy's views on the CPU, by DLPack and CuPy on a GPU."""
+"""Tensors as arrays and arrays as tensors, over shared memory: NumPy on the CPU, CuPy on a GPU."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from xrnn.typing import Array
 
 
 class Memory(Protocol):
-    """Where tensors lie, and the backend that computes there."""
+    """The memory that tensors are in, and the backend that computes there."""
 
     backend: Backend
 
     def array(self, tensor: Tensor) -> Array: ...  # a view
+    def weight(self, tensor: Tensor) -> Array: ...  # a view that may outlive a call
     def tensor(self, array: Array) -> Tensor: ...  # a view
-    def entered(self) -> AbstractContextManager[object]: ...  # what the backend does within, PyTorch would do there
+    def entered(self) -> AbstractContextManager[object]: ...  # what the backend must run in
 
 
 class Host:
@@ -46,6 +47,11 @@ class Host:
         array: Array = (tensor.detach() if tensor.requires_grad else tensor).numpy()
         return array
 
+    def weight(self, tensor: Tensor) -> Array:
+        # DLPack takes longer than Tensor.numpy, but that one forbids to resize the storage, as FSDP does.
+        array: Array = self.backend.xp.from_dlpack(tensor)
+        return array
+
     def entered(self) -> AbstractContextManager[object]:
         # In a new thread OpenMP has its own default number until PyTorch is asked, which then sets the process's.
         torch.get_num_threads()
@@ -65,6 +71,8 @@ class Cuda:
         array: Array = self.backend.xp.from_dlpack(tensor.detach())
         return array
 
+    weight = array
+
     def entered(self) -> AbstractContextManager[object]:
         cuda: Any = self.backend.xp.cuda
         stream = torch.cuda.current_stream(self._device).cuda_stream
@@ -73,7 +81,7 @@ class Cuda:
 
 @functools.cache
 def _memory(device: torch.device) -> Memory | str:
-    """The memory of a device, or why no backend computes there."""
+    """The memory of a device, or the reason why no backend computes there."""
     try:
         if device.type == "cpu":
             return Host()
@@ -85,7 +93,7 @@ def _memory(device: torch.device) -> Memory | str:
 
 
 def memory_of(device: torch.device) -> Memory:
-    """Raises Unsupported where no backend computes on this device."""
+    """Raises Unsupported if no backend computes on this device."""
     memory = _memory(device)
     if isinstance(memory, str):
         raise Unsupported(memory)

@@ -1,4 +1,4 @@
-"""One direction of one layer by PyTorch's own operations, for gradients that the kernels can't compute."""
+"""One direction of one layer in PyTorch's own operations, for gradients that the kernels do not support."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def gradients(
 ) -> list[Tensor | None]:
     """The gradients of x, the initial states and the weights; None where not `needed`.
 
-    They have a graph of their own where gradients are enabled, as in a `backward` with create_graph=True.
+    They can be differentiated again if gradients are enabled, as in a `backward` with create_graph=True.
     """
     inputs, again = [x, *initial, *weights], torch.is_grad_enabled()
     with torch.enable_grad():
@@ -47,10 +47,25 @@ def gradients(
     return [next(found) if need else None for need in needed]
 
 
+class _Value(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def with_value(tensor: Tensor, value: Tensor) -> Tensor:
+    """`tensor` in its graph, but with the value that it had before `tensor.data = …`."""
+    return tensor if tensor.data_ptr() == value.data_ptr() else _Value.apply(tensor, value)
+
+
 def _run(
     direction: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> list[Tensor]:
-    """h (T, N, H), and the final states (1, N, H). What h holds past a row's length is zero here."""
+    """h (T, N, H), zero past the length of a row, and the final states (1, N, H)."""
     operation = _OPERATIONS[direction.mode]
     (T, N, _), H = x.shape, weights[1].shape[1]
     if direction.reverse:
@@ -68,7 +83,7 @@ def _run(
 
 
 def _turn(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Each row from its last step to its first; what is past its length stays."""
+    """Each row from its last step to its first; steps past its length stay in place."""
     if lengths is None:
         return x.flip(0)
     steps, ends = torch.arange(len(x), device=x.device)[:, None], lengths.to(x.device)

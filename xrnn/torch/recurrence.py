@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from operator import is_not
+from typing import Any, Final, NoReturn
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def recurrence(
 ) -> Any:
     """x (T, N, D), initial states (1, N, H) each or none → h (T, N, H), final states (1, N, H) each.
 
-    lengths   (N,) int64 on the CPU, none greater than the one before; None where every row has all T steps
+    lengths   (N,) int64 on the CPU, in descending order; None if all rows have T steps
     """
     if torch.is_grad_enabled():
         tensors = (x, *initial, *weights)
@@ -36,7 +37,7 @@ def recurrence(
 
 
 class _Recurrence(torch.autograd.Function):
-    """Saved as tensors, so that PyTorch refuses what was changed since, and its hooks see all that is kept."""
+    """Keeps tensors by save_for_backward, so that PyTorch refuses inputs changed in place and its hooks see all."""
 
     @staticmethod
     def forward(ctx: Any, direction: Direction, lengths: Tensor | None, states: int, x: Tensor, *others: Tensor) -> Any:
@@ -47,8 +48,9 @@ class _Recurrence(torch.autograd.Function):
             kept = [tensor(array) for array in trace.states]
             if trace.z is not None:
                 kept.append(tensor(trace.z))
-        ctx.direction, ctx.lengths, ctx.states = direction, lengths, states
-        # h lies in the first of what is kept: whoever changes the result changes that, and PyTorch then refuses.
+        ctx.direction, ctx.lengths, ctx.states, ctx.weights = direction, lengths, states, others[states:]
+        ctx.leaf = (x, trace.inputs.x) if x.is_leaf else (None, None)
+        # h is a view of the first of `kept`: if the caller changes it in place, PyTorch refuses `backward`.
         ctx.save_for_backward(x, *others, results[0], *kept)
         ctx.set_materialize_grads(False)
         return results
@@ -57,29 +59,48 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, dh: Tensor | None, *dfinal: Tensor | None) -> Any:
         needed = ctx.needs_input_grad[3:]
         x, *saved = ctx.saved_tensors
-        states, others = ctx.states, len(needed) - 1
+        states, others, direction = ctx.states, len(needed) - 1, ctx.direction
         initial, weights, kept = saved[:states], saved[states:others], saved[others + 1 :]
+        # Hooks on saved tensors may have put other tensors in place of the weights and x: then their values count.
+        # If not, those of the forward do, although `weight.data = …` may have given the same tensor new values since.
+        values = weights if any(map(is_not, weights, ctx.weights)) else direction.tensors
+        leaf, of_leaf = ctx.leaf
         try:
             check_gradients((dh, *dfinal))
         except Unsupported as why:
-            _log.debug("%s: the gradient runs in PyTorch: %s", ctx.direction.mode, why)
-            gradients = original.gradients(ctx.direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
+            _log.debug("%s: the gradient runs in PyTorch: %s", direction.mode, why)
+            if x is leaf:
+                x = original.with_value(x, direction.memory.tensor(of_leaf))
+            weights = list(map(original.with_value, weights, values))
+            gradients = original.gradients(direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
             return None, None, None, *gradients
-        with ctx.direction.memory.entered():
-            direction = ctx.direction.with_weights(weights)
-            found = _backward(direction, x, ctx.lengths, states, kept, dh, dfinal, needed)
+        try:
+            with direction.memory.entered():
+                direction = direction.with_weights(values)
+                x = of_leaf if x is leaf else direction.memory.array(x)
+                found = _backward(direction, x, ctx.lengths, states, kept, dh, dfinal, needed)
+        except MemoryError as error:
+            refuse_memory(direction.mode, error)
         return None, None, None, *found
 
 
+def refuse_memory(mode: str, error: MemoryError) -> NoReturn:
+    """Raises RuntimeError in PyTorch's words: programs that then try a smaller batch look for them."""
+    raise RuntimeError(
+        f"DefaultCPUAllocator: can't allocate memory for {mode} ({error}): use a smaller batch or shorter sequences"
+    ) from error
+
+
 def _forward(d: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], training: bool) -> Trace:
-    return d.memory.backend.recurrence_forward(d.cell, _inputs(d, x, d.bias, lengths, initial), training)
-
-
-def _inputs(d: Direction, x: Tensor, b: Array, lengths: Tensor | None, initial: Sequence[Tensor]) -> Inputs:
     array = d.memory.array
-    inputs = Inputs(array(x), d.Wx, d.Wh, b, d.initial)
+    inputs = _inputs(d, array(x), d.bias, lengths)
     if initial:
         inputs.initial = [array(state)[0] for state in initial]
+    return d.memory.backend.recurrence_forward(d.cell, inputs, training)
+
+
+def _inputs(d: Direction, x: Array, b: Array, lengths: Tensor | None) -> Inputs:
+    inputs = Inputs(x, d.Wx, d.Wh, b, d.initial)
     if lengths is not None:
         inputs.lengths = d.memory.backend.asarray(lengths.numpy())
     inputs.reverse = d.reverse
@@ -88,13 +109,13 @@ def _inputs(d: Direction, x: Tensor, b: Array, lengths: Tensor | None, initial: 
 
 def _results(d: Direction, trace: Trace) -> tuple[Tensor, ...]:
     tensor = d.memory.tensor
-    # The final states are copies, as in PyTorch: a change of one result is none of the other.
+    # The final states are copies, as in PyTorch: changing one result must not change the other.
     return tensor(trace.states[0][d.after]), *[tensor(state[d.last].copy()) for state in trace.states]
 
 
 def _backward(
     d: Direction,
-    x: Tensor,
+    x: Array,
     lengths: Tensor | None,
     initial: int,
     kept: Sequence[Tensor],
@@ -102,18 +123,18 @@ def _backward(
     dfinal: Sequence[Tensor | None],
     needed: Sequence[bool],
 ) -> list[Tensor | None]:
-    """The gradients of x, of the states, of which there are `initial` or none, and of the 2 or 4 weights.
+    """The gradients of x, of `initial` initial states, and of the 2 or 4 weights.
 
-    None for an x that needs none, and for the weights where none of them does: these products aren't taken.
+    None for x if it needs none, and for all weights if none of them needs one: these products are left out.
     """
     memory, states = d.memory, len(d.initial)
     xp, array, tensor = memory.backend.xp, memory.array, memory.tensor
     needs_dx, needs_dweights = needed[0], needed[1 + initial :]
-    # In the memory order of PyTorch's weights, so that their gradients need no copy.
+    # In the layout of PyTorch's weights, so that PyTorch takes these arrays as gradients without a copy.
     dweights = [xp.empty(w.shape, w.dtype) for w in d.arrays[:2]] if any(needs_dweights) else []
     db = xp.empty(d.cell.pre * len(d.Wh), d.Wh.dtype)
-    # No gradient reads b, for which db stands in, nor the initial states: the trace has those.
-    inputs, arrays = _inputs(d, x, db, lengths, ()), [array(t) for t in kept]
+    # No gradient reads b: db fills its place. The trace has the initial states.
+    inputs, arrays = _inputs(d, x, db, lengths), [array(t) for t in kept]
     trace = Trace(inputs, arrays[:states])
     if len(arrays) > states:
         trace.z = arrays[states]
@@ -121,14 +142,14 @@ def _backward(
     dx, dinitial = memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads, needs_dx)
     if dweights and len(needs_dweights) > 2:
         dweights += bias_gradients(xp, d.cell, db)
-    # Not by g[None], whose stride is 0 there: PyTorch would copy that into a gradient with strides of its own.
+    # g[None] would have a stride of 0, and PyTorch copies a gradient whose strides are not those of its tensor.
     dstates = [tensor(g.reshape(1, *g.shape)) for g in dinitial[:initial]]
     found = [tensor(g) for g in dweights] or [None] * len(needs_dweights)
     return [tensor(dx) if needs_dx else None, *dstates, *found]
 
 
 def _dstates(d: Direction, trace: Trace, dh: Tensor | None, dfinal: Sequence[Tensor | None]) -> list[Array | None]:
-    """The gradients of all states of all steps, None for zeros; the final ones are those of the last step taken."""
+    """The gradients of all states after each step, None for zeros. Those of the final states add to the last step."""
     xp, array = d.memory.backend.xp, d.memory.array
     gradients = [None if dh is None else array(dh), *d.initial[1:]]
     for k, last in enumerate(dfinal):

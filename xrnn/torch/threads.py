@@ -16,7 +16,7 @@ _log: Final = logging.getLogger("xrnn.torch")
 
 
 def share_threads() -> None:
-    """Compute on the threads of the OpenMP library that PyTorch is linked to; on one's own where there is none."""
+    """Let the kernels compute on the threads of PyTorch's OpenMP library; on their own threads if there is none."""
     name = "libtorch_cpu.dylib" if sys.platform == "darwin" else "libtorch_cpu.so"
     try:
         use_threads_of(ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name)))

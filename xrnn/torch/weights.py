@@ -1,59 +1,100 @@
-"""A module's weights, wrapped once and kept while their storage is the same."""
+"""A module's weights, wrapped as arrays once and kept until their layout or the module's sizes change."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
 from xrnn.interop.torch_weights import CELLS
-from xrnn.torch.direction import Direction, Wrapped, storage_of
+from xrnn.torch.direction import Direction, Layouts, layouts_of
 from xrnn.torch.memory import memory_of
 from xrnn.torch.unsupported import DTYPES, PLAIN, Unsupported, check_tensor
 
-# The attribute of a module that holds what was wrapped.
+# The attribute of a module that holds its wrapped weights.
 WRAPPED: Final = "_xrnn_wrapped"
+
+# Of a module's attributes, those that decide which weights it has, and their shapes.
+_sizes_of: Final = itemgetter(
+    "mode", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "_flat_weights_names"
+)
+
+
+@dataclass(slots=True, eq=False)
+class Wrapped:
+    """The directions of all layers of a module. In copies and pickles of the module, None takes its place."""
+
+    sizes: tuple[Any, ...]
+    dtype: torch.dtype
+    device: torch.device
+    layouts: Layouts
+    directions: list[Direction]
+
+    def fits(self, module: nn.RNNBase, x: Tensor, weights: list[Tensor]) -> bool:
+        return (
+            _sizes_of(module.__dict__) == self.sizes
+            and x.dtype is self.dtype
+            and x.device == self.device
+            and layouts_of(weights) == self.layouts
+        )
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
 
 
 def weights_of(module: nn.RNNBase) -> list[Tensor]:
-    """The weights of all directions of all layers, as they are now.   Raises Unsupported for what is no tensor."""
+    """The current weights of all directions of all layers.   Raises Unsupported if one is not a plain tensor."""
     parameters = module._parameters
     try:
         weights = [parameters[name] for name in module._flat_weights_names]
     except KeyError:  # parametrised, or a replica of nn.DataParallel
         weights = [getattr(module, name, None) for name in module._flat_weights_names]
-    for w in weights:
-        if type(w) not in PLAIN:
-            raise Unsupported(f"a weight is a {type(w).__name__}, no plain tensor")
+    if not PLAIN.issuperset(map(type, weights)):
+        kind = next(type(w) for w in weights if type(w) not in PLAIN)
+        raise Unsupported(f"a weight is a {kind.__name__}, not a plain tensor")
     return weights
 
 
 def directions_of(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> list[Direction]:
-    """The directions of all layers.   Raises Unsupported where they don't fit x, or the kernels don't fit them."""
-    kept: Wrapped | None = module.__dict__.get(WRAPPED)
-    if kept and kept.fits(module.mode, x, weights):
-        return kept.directions
-    made = _wrap(module, weights, x)
-    module.__dict__[WRAPPED] = made  # replaced whole, never changed: another thread may be reading the old one
-    return made.directions
+    """The directions of all layers.   Raises Unsupported if the weights do not fit x or have no kernel."""
+    wrapped: Wrapped | None = module.__dict__.get(WRAPPED)
+    if wrapped and wrapped.fits(module, x, weights):
+        return wrapped.directions
+    drop_wrapped(module)  # also if the new weights have no kernel: the old ones would stay in memory
+    wrapped = _wrap(module, weights, x)
+    module.__dict__[WRAPPED] = wrapped  # never changed in place: another thread may be reading the old one
+    return wrapped.directions
+
+
+def drop_wrapped(module: nn.Module) -> None:
+    module.__dict__.pop(WRAPPED, None)
 
 
 def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
     if module.proj_size:
-        raise Unsupported("it has proj_size")
+        raise Unsupported(f"it has proj_size={module.proj_size}")
     if x.dtype not in DTYPES:
-        raise Unsupported(f"the input is {x.dtype}")
-    memory, directions = memory_of(x.device), 2 if module.bidirectional else 1
-    each, made = len(weights) // (directions * module.num_layers), []
-    for k in range(directions * module.num_layers):
-        own = slice(k * each, (k + 1) * each)
-        shapes = _shapes(module, module.input_size if k < directions else directions * module.hidden_size)
+        raise Unsupported(f"no kernel computes in {x.dtype}")
+    memory, count, width = memory_of(x.device), 2 if module.bidirectional else 1, 4 if module.bias else 2
+    expected = width * count * module.num_layers
+    if len(weights) != expected:
+        raise Unsupported(
+            f"it has {len(weights)} weights, but num_layers={module.num_layers}, bidirectional={module.bidirectional} "
+            f"and bias={module.bias} need {expected}"
+        )
+    made = []
+    for k in range(count * module.num_layers):
+        own = slice(k * width, (k + 1) * width)
+        shapes = _shapes(module, module.input_size if k < count else count * module.hidden_size)
         for name, w, shape in zip(module._flat_weights_names[own], weights[own], shapes, strict=False):
             check_tensor(name, w, x)
             if w.shape != shape:
                 raise Unsupported(f"{name} is {tuple(w.shape)}, not {shape}")
-        made.append(Direction.of(module.mode, memory, k % directions == 1, weights[own]))
-    return Wrapped(module.mode, x.dtype, x.device, storage_of(weights), made)
+        made.append(Direction.of(module.mode, memory, k % count == 1, weights[own]))
+    return Wrapped(_sizes_of(module.__dict__), x.dtype, x.device, layouts_of(weights), made)
 
 
 def _shapes(module: nn.RNNBase, D: int) -> list[tuple[int, ...]]:

@@ -1,8 +1,8 @@
-"""The recurrences as one writes them by hand in NumPy with care, a file a cell:
+"""The recurrences written by hand in NumPy with care, a file for each cell:
 
-    forward(x, *states, Wx, Wh, b) -> hs (T+1, N, H), which begin with the initial state, and what backward needs
-    backward(dh, hs, kept, x, Wx, Wh) -> dx, the gradient of each state, dWx, dWh, db
+    forward(x, *states, Wx, Wh, b) → hs (T+1, N, H), whose first is the initial state, and the arrays for backward
+    backward(dh, hs, kept, x, Wx, Wh) → dx, the gradient of each state, dWx, dWh, db
 
-The input's projection in one product before the loop, `out=` wherever there is one, σ by tanh, the derivatives of all
-steps at once, the weight gradients in one product each after the loop.
+One product for all inputs before the loop, `out=` where possible, σ computed by tanh, the derivatives of all steps at
+once, and one product for each weight gradient after the loop.
 """

@@ -46,7 +46,7 @@ def backward(
     H = len(Wh)
     WhT = np.ascontiguousarray(Wh.T)
     r, u, n = gates[:, :, :H], gates[:, :, H : 2 * H], gates[:, :, 2 * H :]
-    # What each step multiplies dn by for r, dh for u and n: dz once the loop has been through.
+    # The factors of dn (for r) and of dh (for u and n). The loop turns them into dz.
     dz = np.multiply(gates, gates)
     dz_ru, dz_n = dz[:, :, : 2 * H], dz[:, :, 2 * H :]
     np.subtract(gates[:, :, : 2 * H], dz_ru, out=dz_ru)  # σ' = σ - σ²
@@ -54,7 +54,7 @@ def backward(
     dz[:, :, :H] *= z_h
     dz[:, :, H : 2 * H] *= hs[:-1] - n
     dz_n *= 1 - u
-    of_h = np.empty_like(dz)  # dz of what h is multiplied by: dn·r in the place of dn
+    of_h = np.empty_like(dz)  # the gradient of h @ Wh + b_h: dz with dn·r instead of dn
     dh_prev, direct = np.zeros((N, H), x.dtype), np.empty((N, H), x.dtype)
     for t in reversed(range(T)):
         dh_prev += dh[t]

@@ -46,7 +46,7 @@ def backward(
     H = len(Wh)
     WhT = np.ascontiguousarray(Wh.T)
     i, f, g, o = (gates[:, :, gate] for gate in range(4))
-    # What each step multiplies dc by for i, f, g, and dh for o: dz once the loop has been through.
+    # The factors of dc (for i, f, g) and of dh (for o). The loop turns them into dz.
     dz = np.empty_like(gates)
     np.multiply(gates, gates, out=dz)
     np.subtract(gates, dz, out=dz)  # σ' = σ - σ²
@@ -56,7 +56,7 @@ def backward(
     np.subtract(1, dz[:, :, 2], out=dz[:, :, 2])
     dz[:, :, 2] *= i
     dz[:, :, 3] *= s
-    of_c = np.multiply(s, s)  # what dh adds to dc: o·(1 - s²)
+    of_c = np.multiply(s, s)  # the factor of dh in dc: o·(1 - s²)
     np.subtract(1, of_c, out=of_c)
     of_c *= o
     dh_prev, dc, added = (np.zeros((N, H), x.dtype) for _ in range(3))

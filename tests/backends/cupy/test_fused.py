@@ -194,4 +194,6 @@ def test_explain_what_was_turned_off_and_all_candidates(backend: CupyBackend) ->
     with use_fused(False):
         explained = backend.explain("recurrence_backward", RNNCell(), sizes, "float32")
     assert (explained.form, explained.why) == ("plain", "XRNN_FUSED=0 or use_fused(False)")
-    assert "rnn forward, float32, T=4" in backend.explain_sizes(sizes, "float32")
+    text = backend.explain_sizes(RNNCell(), sizes, "float32")
+    assert "rnn forward, float32, T=4" in text
+    assert "rnn backward, float32, T=4" in text

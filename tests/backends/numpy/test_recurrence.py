@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import problems
 from tests.layouts import LAYOUTS
-from tests.reference import CELLS, Problem, problem, solve, solve_affine, solve_classification
+from tests.reference import CELLS, Problem, has_kernel, problem, solve, solve_affine, solve_classification
 from xrnn import Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
@@ -23,8 +23,7 @@ from xrnn.typing import HostArray
 
 TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
 
-WITHOUT_KERNELS = ("gru reset before", "ugrnn")
-FUSED_CELLS = [name for name in CELLS if name not in WITHOUT_KERNELS]
+FUSED_CELLS = [name for name in CELLS if has_kernel(name)]
 
 # One row and many, one unit and many, and every remainder of a vector and of a tile of some level.
 SIZES = [

@@ -172,6 +172,15 @@ def test_info_says_that_one_is_all_that_is_asked_for() -> None:
     assert in_fresh_process(QUOTA, OMP_NUM_THREADS="1") == "1 1 (no more are asked for)"
 
 
+def test_info_says_where_the_number_of_threads_comes_from() -> None:
+    code = "import xrnn.backends.numpy as n; b = n.load(); n.kernels.set_thread_cap({}); print(b.describe()['threads'])"
+    said = [in_fresh_process(code.format(cap), OMP_NUM_THREADS="2") for cap in (2, 3)]
+    assert said == [
+        "2 (one per CPU; fewer while other processes use the CPUs)",
+        "2 (as set; this process may use 3 CPUs; fewer while other processes use the CPUs)",
+    ]
+
+
 def test_a_cap_of_ones_own_takes_the_place_of_the_cpus() -> None:
     code = "kernels.set_thread_cap(7); print(kernels.max_threads()); kernels.set_thread_cap(None)"
     lifted, back = in_fresh_process(f"{MAX_THREADS}; {code}; {MAX_THREADS}", OMP_NUM_THREADS="64").split()[1:]

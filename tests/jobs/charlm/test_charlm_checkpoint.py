@@ -19,7 +19,7 @@ from tests.forge import Tensor, little_memory, tensor, without
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.jobs.snapshots import assert_equal
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS, specs
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
@@ -150,7 +150,7 @@ def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     assert not CHARLM_CHECKPOINTS.wrote(tmp_path / "c")
 
 
-# ---- what was written to look right: the digest is ----
+# ---- forged files: their digest is right ----
 
 
 def settings(**changes: object) -> Callable[[Forgery], None]:
@@ -163,6 +163,10 @@ def settings_text(text: str) -> Callable[[Forgery], None]:
 
 def step(text: str) -> Callable[[Forgery], None]:
     return lambda forgery: setattr(forgery, "step", text)
+
+
+def picture(text: str) -> Callable[[Forgery], None]:
+    return lambda forgery: forgery.metadata.update(picture=text)
 
 
 def array(name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Callable[[Forgery], None]:
@@ -215,6 +219,9 @@ FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
     "no settings": (settings_text(""), "has settings of no run (they are no JSON: expected an object)"),
     "deep JSON": (settings_text("[" * 100_000), "has settings of no run (they are no JSON: expected an object)"),
     "long JSON": (settings_text("9" * 5000), "has settings of no run (they are no JSON: expected an object)"),
+    "a picture of no strings": (picture('{"name": "p.png", "sha256": 7}'), "has picture of no run (they are another"),
+    "half a picture": (picture('{"name": "p.png"}'), "has picture of no run (they are another object: expected the"),
+    "a picture without JSON": (picture("p.png"), "has picture of no run (they are no JSON: expected an object)"),
     "a list": (settings_text("[1, 2]"), "has settings of no run (they are a list: expected an object)"),
     "a negative step": (step("-2"), "has step -2: expected a whole number of at least 0"),
     "a step in words": (step("two"), "has step two: expected a whole number of at least 0"),
@@ -238,6 +245,21 @@ def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
     path = forgery.write(tmp_path / "c")
     with little_memory(path, 50_000), one_line(CheckpointError, str(path), words):
         CHARLM_CHECKPOINTS.load(path)
+
+
+@pytest.mark.parametrize("value", [-1e-5, 0.0, 1e39])
+def test_the_lowest_and_the_highest_loss_are_read(tmp_path: Path, value: float) -> None:
+    forgery = Forgery()
+    losses(value)(forgery)
+    assert (CHARLM_CHECKPOINTS.load(forgery.write(tmp_path / "c")).arrays["losses"] == value).all()
+
+
+@pytest.mark.parametrize("value", [np.nextafter(-1e-5, -1), np.nextafter(1e39, 2e39)])
+def test_a_loss_beyond_them_is_refused(tmp_path: Path, value: float) -> None:
+    forgery = Forgery()
+    losses(value)(forgery)
+    with one_line(CheckpointError, "holds losses of no run: expected 0 to 1e+39"):
+        CHARLM_CHECKPOINTS.load(forgery.write(tmp_path / "c"))
 
 
 @pytest.mark.parametrize("cell", CELLS)

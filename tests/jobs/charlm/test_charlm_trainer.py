@@ -14,7 +14,7 @@ from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.jobs.models import check_transfers
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer, learning_rate
 from xrnn.jobs.errors import DivergedError

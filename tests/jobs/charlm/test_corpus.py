@@ -14,7 +14,7 @@ from tests.errors import one_line
 from tests.jobs.charlm.texts import write_text
 from xrnn.jobs.charlm.corpus import Streams, load_corpus
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.plot import plot_losses
+from xrnn.jobs.plot import loss_curve
 
 
 def make_files(root: Path, contents: dict[str, bytes]) -> Path:
@@ -184,7 +184,9 @@ def test_a_picture_that_a_run_drew_is_no_text(tmp_path: Path, name: str) -> None
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     write_text(tmp_path / "text")
     before = load_corpus([tmp_path])
-    plot_losses(tmp_path / name, [8.0], "bits per character", {})
+    content = loss_curve([8.0], "bits per character", {}).content(tmp_path / name)
+    assert content
+    (tmp_path / name).write_bytes(content)
     after = load_corpus([tmp_path])
     assert after.fingerprint == before.fingerprint
     with one_line(DataError, str(tmp_path / name), ": expected text; name a text file"):

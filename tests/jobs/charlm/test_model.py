@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.jobs.models import check_gradients
-from xrnn import GRU, LSTM, RNN, Embedding, Linear, Stack
+from xrnn import Embedding, Linear, Stack
 from xrnn.backend import Backend
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.charlm.model import CharLM, State
 from xrnn.losses import softmax_cross_entropy
 
-LAYERS: dict[str, Any] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 def small_model(backend: Backend, cell: str, layers: int) -> CharLM:
     """float64, embedding 4, hidden 5, 6 characters."""
     rng = np.random.default_rng(0)
-    stack = Stack.init(LAYERS[cell], 4, 5, layers, rng=rng, dtype="float64", backend=backend)
+    stack = Stack.init(CELLS[cell].layer, 4, 5, layers, rng=rng, dtype="float64", backend=backend)
     embedding = Embedding.init(6, 4, rng=rng, dtype="float64", backend=backend)
     return CharLM(cell, embedding, stack, Linear.init(5, 6, rng=rng, dtype="float64", backend=backend))
 

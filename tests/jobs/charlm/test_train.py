@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,10 @@ import safetensors.numpy
 
 from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from xrnn.cli import main
-from xrnn.files import reserved
+from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.charlm.corpus import Corpus, load_corpus
-from xrnn.jobs.checkpoint import Checkpoints, Snapshot
+from xrnn.jobs.checkpoint import Checkpoints, PictureRecord, Snapshot
 from xrnn.jobs.picture import is_own_picture
 from xrnn.jobs.progress import Goal
 
@@ -63,7 +64,7 @@ def test_it_saves_every_so_many_steps_and_at_the_end(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Checkpoints, "save", save)
     assert run("--save-every", "4", steps=10) == 0
-    assert saved == [4, 8, 10]
+    assert saved == [4, 8, 10, 10]  # the last one records the picture
 
 
 @pytest.mark.parametrize(("seconds_a_step", "reads"), [(0.0, 1), (60.0, 5)])
@@ -118,7 +119,7 @@ def test_the_same_command_given_twice_takes_the_next_free_name(capsys: pytest.Ca
     assert said.format("char-lm-3.safetensors") in capsys.readouterr().out.splitlines()
     assert contents().items() > before.items()
     assert [steps_in(f"char-lm{i}.safetensors") for i in ("", "-2", "-3")] == [2, 3, 4]
-    assert all(is_own_picture(Path(f"char-lm{i}.png")) for i in ("", "-2", "-3"))
+    assert all(is_own_picture(Path(f"char-lm{i}.png").read_bytes()) for i in ("", "-2", "-3"))
 
 
 def test_a_strangers_picture_makes_the_name_taken() -> None:
@@ -130,31 +131,23 @@ def test_a_strangers_picture_makes_the_name_taken() -> None:
     assert Path("char-lm.png").read_bytes() == b"mine"
 
 
-def test_runs_at_the_same_time_take_different_names(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("out", [[], ["--out", "c"]])
+def test_runs_at_the_same_time_write_different_files(monkeypatch: pytest.MonkeyPatch, out: list[str]) -> None:
+    """The run that saves first gets the name."""
     statuses: list[int | None] = []
 
     def run_another(paths: Sequence[Path]) -> Corpus:
         if not statuses:
             statuses.append(None)
-            statuses[0] = run(steps=3)
+            statuses[0] = run(*out, steps=3)
         return load_corpus(paths)
 
     monkeypatch.setattr("xrnn.jobs.charlm.train.load_corpus", run_another)
-    assert run(steps=2) == 0
+    assert run(*out, steps=2) == 0
     assert statuses == [0]
-    assert steps_in("char-lm.safetensors") == 2
-    assert steps_in("char-lm-2.safetensors") == 3
-
-
-def test_a_name_that_is_given_is_written_by_one_run_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with reserved(Path("c")):
-        assert run("--out", "c") == 1
-    assert capsys.readouterr().err == (
-        "error: another run is writing c: expected a name of this run's own; name another with --out\n"
-    )
-    assert run("--out", "c") == 0
+    first, second = ("c", "c-2") if out else ("char-lm.safetensors", "char-lm-2.safetensors")
+    assert (steps_in(first), steps_in(second)) == (3, 2)
+    assert len(contents()) == 4
 
 
 @pytest.mark.parametrize("before", [False, True])
@@ -175,12 +168,12 @@ def test_what_appears_during_training_is_not_replaced(
     assert run("--out", "c", "--overwrite", steps=3) == 0
     out = capsys.readouterr().out.splitlines()
     for name, other in {"c": "c-2", "c.png": "c-2.png"}.items():
-        assert f"{name} was written by another program meanwhile: it stays, and this run writes {other}" in out
+        assert f"another program wrote {name} during this run: it is kept, and this run writes {other}" in out
         assert Path(name).read_bytes() == b"a stranger's"
     assert any(line.startswith("checkpoint: c-2 ") for line in out)
     assert "loss curve: c-2.png" in out
     assert steps_in("c-2") == 3
-    assert is_own_picture(Path("c-2.png"))
+    assert is_own_picture(Path("c-2.png").read_bytes())
     assert sorted(contents()) == ["c", "c-2", "c-2.png", "c.png"]
 
 
@@ -193,8 +186,8 @@ def test_a_checkpoint_is_replaced_only_when_that_is_said(capsys: pytest.CaptureF
     out, err = capsys.readouterr()
     assert "bits per character" not in out
     assert err == "".join(
-        f"error: {name} is a checkpoint already: expected --resume {name} to go on from it, --overwrite to lose it, or "
-        "another --out\n"
+        f"error: {name} is a checkpoint already: expected --resume {name} to continue it, --overwrite to replace "
+        "it, or another --out\n"
         for name in ("c", "d")
     )
     assert contents() == before
@@ -221,13 +214,11 @@ def test_without_a_name_overwrite_replaces_the_first() -> None:
         ),
         (
             ["--out", "mine.safetensors"],
-            "mine.png exists and is no picture that xrnn drew: expected a new name, or a picture that xrnn drew to "
-            "replace; name another with --plot",
+            "mine.png exists: expected a new name; name another with --plot, or replace it with --overwrite",
         ),
         (
             ["--out", "c", "--plot", "mine.svg"],
-            "mine.svg exists and is no picture that xrnn drew: expected a new name, or a picture that xrnn drew to "
-            "replace; name another with --plot",
+            "mine.svg exists: expected a new name; name another with --plot, or replace it with --overwrite",
         ),
         (
             ["--out", "mine.png", "--overwrite", "--plot", "other.png"],
@@ -241,16 +232,19 @@ def test_without_a_name_overwrite_replaces_the_first() -> None:
         ),
         (
             ["--out", "loop"],
-            "can't write loop: expected a file's name, but it is a link to itself; remove the link, or name another "
-            "with --out",
+            "can't write loop: expected the name of a file, but it is a link to itself; remove the link, or name "
+            "another with --out",
         ),
         (
             ["--out", "c", "--plot", "loop.png"],
-            "can't write loop.png: expected a file's name, but it is a link to itself; remove the link, or name "
+            "can't write loop.png: expected the name of a file, but it is a link to itself; remove the link, or name "
             "another with --plot",
         ),
-        (["--out", "dangling"], "can't write dangling: expected a file's name, but it is a link to "),
-        (["--out", "fifo"], "can't write fifo: expected a file's name, but it is a device, a pipe or a socket; name"),
+        (["--out", "dangling"], "can't write dangling: expected the name of a file, but it is a link to "),
+        (
+            ["--out", "fifo"],
+            "can't write fifo: expected the name of a file, but it is a device, a pipe or a socket; name",
+        ),
     ],
 )
 def test_what_would_be_lost_is_found_before_training(
@@ -275,16 +269,64 @@ def test_a_picture_never_goes_over_the_checkpoint_that_is_resumed(capsys: pytest
     assert run("--out", "c.svg", "--plot", "p.svg") == 0
     before = Path("c.svg").read_bytes()
     assert resume("c.svg", "--out", "d", "--plot", "c.svg") == 1
-    assert "c.svg exists and is no picture that xrnn drew" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "error: c.svg exists and is not the picture that c.svg records: expected that one or a new name; name another "
+        "with --plot, or replace it with --overwrite\n"
+    )
+    assert resume("c.svg", "--out", "d", "--plot", "c.svg", "--overwrite") == 1
+    assert (
+        capsys.readouterr().err == "error: --plot is c.svg, which this run reads: expected another file; name another\n"
+    )
     assert Path("c.svg").read_bytes() == before
 
 
 def test_an_output_is_none_of_the_texts(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--out", "c", "--plot", "p.svg") == 0
-    assert main(["train", "p.svg", "texts", "--out", "d", "--plot", "p.svg"]) == 1
+    assert main(["train", "p.svg", "texts", "--out", "d", "--plot", "p.svg", "--overwrite"]) == 1
     assert (
         capsys.readouterr().err == "error: --plot is p.svg, which this run reads: expected another file; name another\n"
     )
+
+
+def test_a_picture_is_replaced_only_by_its_own_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--out", "c") == 0
+    assert resume("c", steps=4) == 0  # its checkpoint records the picture
+    Path("c.png").write_bytes(b"foreign")
+    capsys.readouterr()
+    assert resume("c", steps=5) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        "error: c.png exists and is not the picture that c records: expected that one or a new name; name another "
+        "with --plot, or replace it with --overwrite\n"
+    )
+    assert Path("c.png").read_bytes() == b"foreign"
+    assert steps_in("c") == 4
+    assert resume("c", "--overwrite", steps=5) == 0
+    assert is_own_picture(Path("c.png").read_bytes())
+    assert resume("c", steps=6) == 0
+
+
+def test_an_interrupted_run_keeps_the_record_of_its_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--out", "c") == 0
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xrnn.jobs.charlm.train.bits_per_character", interrupt)
+        assert resume("c", steps=4) == 130
+    assert resume("c", steps=5) == 0
+
+
+def test_a_checkpoint_without_a_picture_can_be_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As version 0.1 wrote them, and as a run without Matplotlib does."""
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib.figure", None)
+        assert run("--out", "c") == 0
+    assert CHARLM_CHECKPOINTS.load(Path("c")).picture is None
+    assert resume("c") == 0
+    assert CHARLM_CHECKPOINTS.load(Path("c")).picture == PictureRecord.of(Path("c.png"), Path("c.png").read_bytes())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
@@ -306,7 +348,6 @@ def test_a_run_goes_on_beside_its_own_files(name: str, capsys: pytest.CaptureFix
     assert re.search("^text: 1 file, ", capsys.readouterr().out, re.MULTILINE)
     assert resume("texts/model", "--plot", f"texts/{name}") == 0
     assert resume("texts/model", "--plot", "texts/another.svg", steps=4) == 0
-    assert resume("texts/model", steps=5) == 0
     assert re.search("^text: 1 file, ", capsys.readouterr().out, re.MULTILINE)
 
 

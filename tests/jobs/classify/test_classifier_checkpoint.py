@@ -15,8 +15,8 @@ from tests.errors import one_line
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.classify.tiny import TINY, dataset
 from tests.jobs.snapshots import assert_equal
+from xrnn.cells import CELLS
 from xrnn.files import write_arrays
-from xrnn.jobs.cells import CELLS
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts, specs
@@ -67,7 +67,16 @@ def test_the_checkpoints_of_one_job_are_none_of_the_other(tmp_path: Path) -> Non
     assert not CHARLM_CHECKPOINTS.wrote(tmp_path / "series")
 
 
-# ---- what was written to look right: the digest is ----
+def test_the_number_of_channels_has_a_limit() -> None:
+    text = '{{"channels": {}, "labels": ["a", "b"]}}'
+    for channels in (1, 2**20):
+        assert Facts.from_json(text.format(channels)).channels == channels
+    for channels in (0, 2**20 + 1):
+        with one_line(SettingsError, f"channels is {channels}: expected a whole number from 1 to 1048576"):
+            Facts.from_json(text.format(channels))
+
+
+# ---- forged files: their digest is right ----
 
 
 def settings(**changes: object) -> Callable[[dict[str, Any], dict[str, Any]], None]:
@@ -114,7 +123,7 @@ def test_a_right_digest_is_no_excuse(
 ) -> None:
     snapshot, path = example(), tmp_path / "c"
 
-    def forged(path: Path, arrays: Any, metadata: Any, put: Any) -> None:
+    def forged(path: Path, arrays: Any, metadata: Any, write: Any) -> None:
         forge(metadata, arrays)
         write_arrays(path, arrays, metadata)
 

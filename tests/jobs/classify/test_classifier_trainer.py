@@ -13,7 +13,7 @@ from tests.jobs.classify.tiny import TINY, dataset
 from tests.jobs.models import check_transfers
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs, learning_rate
 from xrnn.jobs.errors import DivergedError
 from xrnn.select import get_backend

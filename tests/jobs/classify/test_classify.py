@@ -69,7 +69,7 @@ def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(capsys: p
     ]:
         assert re.search(f"^{line}$", out, re.MULTILINE), line
     assert "\x1b" not in out
-    assert is_own_picture(Path("classifier.png"))
+    assert is_own_picture(Path("classifier.png").read_bytes())
 
 
 def test_a_folder_and_a_share_held_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,8 +126,8 @@ def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.Captur
         capsys.readouterr()
         assert main(["classify", "train.ts", "test.ts", "--resume", "c", "--epochs", "2"]) == 1
         assert capsys.readouterr().err == (
-            "error: c was trained on other series: expected the same TRAIN with the same content; give that, or train "
-            "anew without --resume\n"
+            "error: c was trained on other series: expected the same TRAIN with the same content; name that, or start "
+            "a new run without --resume\n"
         )
 
 
@@ -147,7 +147,7 @@ t.ClassifierTrainer.step = stopping
     done = subprocess.run([*command, "--epochs", "6", "--out", "c", "--plot", "p.svg"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
     last = "xrnn classify train.ts test.ts --resume c --epochs 6 --plot p.svg"
-    assert done.stdout.endswith(f"stopped at step 7 and saved c; go on with\n  {last}\n")
+    assert done.stdout.endswith(f"stopped at step 7 and saved c; continue with\n  {last}\n")
     assert main(shlex.split(last)[1:]) == 0
     assert run("--epochs", "6", "--out", "whole") == 0
     assert_same_arrays("c", "whole")

@@ -11,7 +11,7 @@ import pytest
 from tests.jobs.models import check_gradients
 from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn.backend import Backend
-from xrnn.jobs.cells import CELLS
+from xrnn.cells import CELLS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.model import Classifier, Running
 from xrnn.select import get_backend

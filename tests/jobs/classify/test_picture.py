@@ -8,28 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xrnn.files import replace_file
-from xrnn.jobs.classify import picture
 from xrnn.jobs.classify.evaluate import Confusion
-from xrnn.jobs.classify.picture import plot_confusion
+from xrnn.jobs.classify.picture import confusion_picture
 from xrnn.jobs.picture import is_own_picture
 
 Figure = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'").Figure
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, labels: list[str], true: list[int], taken: list[int]) -> Any:
+def shown(labels: list[str], true: list[int], taken: list[int]) -> Any:
     """The axes of the confusion matrix."""
     figure = Figure()
-    monkeypatch.setattr(picture, "write_picture", lambda path, size, draw, put: draw(figure) or True)
     confusion = Confusion.of(np.array(true), np.array(taken), len(labels))
-    assert plot_confusion(Path("p.svg"), [1.0, 0.5], labels, confusion, replace_file)
+    confusion_picture([1.0, 0.5], labels, confusion).draw(figure)
     losses, matrix = figure.axes
     assert len(losses.get_lines()) == 1
     return matrix
 
 
-def test_what_a_picture_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    axes = shown(monkeypatch, ["a", "b$" + "x" * 14, "c" * 17], [0, 0, 0, 1, 1], [0, 0, 1, 1, 0])
+def test_what_a_picture_shows() -> None:
+    axes = shown(["a", "b$" + "x" * 14, "c" * 17], [0, 0, 0, 1, 1], [0, 0, 1, 1, 0])
     np.testing.assert_allclose(
         axes.get_images()[0].get_array(), np.array([[2 / 3, 1 / 3, 0], [0.5, 0.5, 0], [0.0, 0, 0]])
     )
@@ -45,8 +42,8 @@ def test_what_a_picture_shows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 20, 21])
-def test_numbers_where_there_is_room(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    axes = shown(monkeypatch, [str(i) for i in range(count)], list(range(count)), list(range(count)))
+def test_numbers_where_there_is_room(count: int) -> None:
+    axes = shown([str(i) for i in range(count)], list(range(count)), list(range(count)))
     assert len(axes.texts) == (count if count <= 20 else 0)
     if count <= 20:
         assert {tick.get_rotation() for tick in axes.get_xticklabels()} == {0}
@@ -55,8 +52,9 @@ def test_numbers_where_there_is_room(monkeypatch: pytest.MonkeyPatch, count: int
 @pytest.mark.parametrize(
     "labels", [["a", "猫"], ["$x^{$", "\x1b[2J" + "y" * 100, "\\frac"], [str(i) for i in range(30)]], ids=len
 )
-def test_a_picture_is_written_and_known_again(tmp_path: Path, labels: list[str]) -> None:
+def test_a_picture_is_written_and_known_again(labels: list[str]) -> None:
     count = len(labels)
     confusion = Confusion.of(np.arange(count), np.arange(count)[::-1].copy(), count)
-    assert plot_confusion(tmp_path / "p.svg", [1.0, 0.5], labels, confusion, replace_file)
-    assert is_own_picture(tmp_path / "p.svg")
+    content = confusion_picture([1.0, 0.5], labels, confusion).content(Path("p.svg"))
+    assert content
+    assert is_own_picture(content)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import itertools
 import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,9 @@ import pytest
 from tests.jobs.classify.tiny import TINY_OPTIONS
 from tests.jobs.series.waves import waves, write_csv, write_ts
 from xrnn.cli import main
+from xrnn.jobs.classify.predict import Predictor, predict_stream
+from xrnn.jobs.terminal import CLOSED_PIPE, Terminal, status_of
+from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
@@ -91,6 +97,32 @@ def test_a_stream_is_predicted_row_by_row_and_ends_as_the_file(
     assert main(["predict", "forward", "3.csv", f"{T}.csv"]) == 0
     whole = predictions(capsys.readouterr().out)
     assert [running[2], running[-1]] == [line[:2] for line in whole]
+
+
+def test_a_stream_ends_when_its_output_is_closed() -> None:
+    """As by `predict --stream | head -1`."""
+    read: list[int] = []
+
+    def endless() -> Iterator[str]:
+        for i in itertools.count():
+            assert i < 10, "the stream is still read"
+            read.append(i)
+            yield "5,5.8\n"
+
+    output = io.StringIO()
+    terminal = Terminal(output)
+    written = output.write
+
+    def closed_after_a_line(text: str) -> int:
+        if output.getvalue():
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        return written(text)
+
+    output.write = closed_after_a_line  # type: ignore[method-assign]
+    predict_stream(Predictor.load(Path("forward"), get_backend("numpy")), endless(), terminal)
+    assert read == [0, 1]
+    assert output.getvalue().count("\n") == 1
+    assert status_of(terminal.lost) == CLOSED_PIPE
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are read as they fill there")

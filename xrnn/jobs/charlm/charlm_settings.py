@@ -1,26 +1,20 @@
-"""The settings of a language model's run."""
+"""The settings of a character-level language model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from xrnn.jobs import settings
+from xrnn.jobs.settings import Settings, cell, size
 
 
 @dataclass(frozen=True, slots=True)
-class CharLMSettings(settings.Settings):
-    """Raises SettingsError for values that make no sense."""
+class CharLMSettings(Settings):
+    """Raises SettingsError for invalid values."""
 
-    cell: str = "rnn"
-    hidden: int = 256
-    layers: int = 1
-    batch: int = 64  # the streams that are read side by side
-    lr: float = 0.003  # see `trainer.learning_rate`
-    seed: int = 0
-    seq_len: int = 64  # T, the steps that the gradient goes back
-
-    sizes: ClassVar[tuple[str, ...]] = ("hidden", "layers", "seq_len", "batch")
+    cell: str = cell("rnn")
+    hidden: int = size(256, "Size of the hidden state, H.")
+    batch: int = size(64, "Number of places in the text that are read in parallel, N.")
+    seq_len: int = size(64, "Number of time steps that the gradient goes back, T.")
 
     @property
     def training(self) -> str:

@@ -1,4 +1,4 @@
-"""Truncated BPTT, step by step."""
+"""Training of the language model by truncated BPTT."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ _CONSTANT: Final = 1000  # steps
 
 
 def learning_rate(peak: float, step: int) -> float:
-    """peak / √max(1, step / 1000), steps counted from 1: constant, then as the inverse square root.
+    """peak / √max(1, step / 1000), steps counted from 1: constant, then the inverse square root.
 
-    It needs no last step, so that a run can be stopped by the clock, and continued for longer.
+    It does not depend on the last step, so a run can be stopped after a time, and continued.
     """
     return peak / math.sqrt(max(1.0, step / _CONSTANT))
 
 
 class CharLMTrainer(trainer.Trainer[CharLMSettings]):
-    """Step k reads chunk k and carries the hidden state on from chunk k - 1.
+    """Step k reads chunk k. Its initial hidden state is the final one of chunk k - 1.
 
-    The position in the data and the learning rate follow from the step, and nothing but the first weights is drawn
-    at random: beside the seed there is no random state.
+    The position in the data and the learning rate are functions of the step, and only the initial weights are random:
+    there is no random state to save.
 
     losses   in bits per character
     """
 
     nats_per_loss = math.log(2)
     item = "characters"
+    measure_names = ("bits_per_character",)
 
     def __init__(
         self, settings: CharLMSettings, corpus: Corpus, backend: Backend, *, model: CharLM | None = None
     ) -> None:
-        """A run at its beginning, with fresh weights unless a model is given.
+        """A new run, with new weights unless a model is given.
 
-        Raises DataError where the text is shorter than one chunk.
+        Raises DataError if the text is shorter than one chunk.
         """
         self.corpus = corpus
         self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
@@ -55,7 +56,7 @@ class CharLMTrainer(trainer.Trainer[CharLMSettings]):
 
     @classmethod
     def resume(cls, snapshot: Snapshot[CharLMSettings], corpus: Corpus, backend: Backend) -> Self:
-        """A run as `snapshot` found it: on the same backend, what follows is the same, bit for bit."""
+        """Continue from `snapshot`. On the same backend the results are bitwise equal."""
         settings = snapshot.settings
         model = CharLM.of(trainer.on_device(snapshot, backend), settings.cell, settings.layers)
         resumed = cls(settings, corpus, backend, model=model)
@@ -64,7 +65,7 @@ class CharLMTrainer(trainer.Trainer[CharLMSettings]):
 
     def step(self) -> None:
         chunk = self.model.backend.asarray(self._streams.chunk(self.steps))
-        # What overflows shows in the loss, and `read_losses` says so.
+        # An overflow makes the loss infinite or NaN, which `read_losses` reports.
         with np.errstate(over="ignore", invalid="ignore"):
             loss, self._state = self.model.train_step(chunk, self._state)
             self._update(loss, learning_rate(self.settings.lr, self.steps + 1))
@@ -78,9 +79,9 @@ class CharLMTrainer(trainer.Trainer[CharLMSettings]):
         loss = f"{self.recent_loss:.3f}"
         return f"{loss} bits per character", f"{loss} bits"
 
-    def _carried(self) -> dict[str, Array]:
+    def _state_arrays(self) -> dict[str, Array]:
         """The moments and the hidden states."""
-        arrays = super()._carried()
+        arrays = super()._state_arrays()
         state_names = CharLM.state_names(self.settings.cell, self.settings.layers)
         for of_layer, states in zip(state_names, self._state, strict=True):
             arrays |= {f"state.{name}": state for name, state in zip(of_layer, states, strict=True)}

@@ -14,7 +14,7 @@ import numpy as np
 
 from xrnn.files import real_path
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.picture import holds_own_picture
+from xrnn.jobs.picture import is_own_picture
 from xrnn.typing import HostArray
 
 HELD_OUT: Final = 0.05  # of the files, or of the bytes where the files are few
@@ -124,7 +124,7 @@ def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
             seen.add(real)
             content = _read(file) if os.path.isfile(file) else None
             # A picture that a run drew beside the text would change that text for the run that goes on from it.
-            if content is not None and not holds_own_picture(content):
+            if content is not None and not is_own_picture(content):
                 files.append(TextFile(name, content))
             elif named:
                 got = "is binary (it has a NUL byte)" if content is None else "is a picture that xrnn drew"

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from xrnn import cells
 from xrnn.backend import Backend
-from xrnn.jobs import cells
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
@@ -37,14 +37,16 @@ class CharLM:
     def init(cls, cell: str, hidden: int, layers: int, *, rng: np.random.Generator, backend: Backend) -> CharLM:
         """Fresh weights, float32: the same on every backend."""
         embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend=backend)
-        stack = Stack.init(cells.LAYERS[cell], EMBEDDING, hidden, layers, rng=rng, backend=backend)
+        stack = Stack.init(cells.CELLS[cell].layer, EMBEDDING, hidden, layers, rng=rng, backend=backend)
         return cls(cell, embedding, stack, Linear.init(hidden, VOCABULARY, rng=rng, backend=backend))
 
     @classmethod
     def of(cls, params: Mapping[str, Array], cell: str, layers: int) -> CharLM:
         """The model that holds these very arrays, named as in `named_params`."""
-        names = ("Wx", "Wh", "b")
-        stack = Stack([cells.LAYERS[cell](*(params[f"{cell}{i}.{name}"] for name in names)) for i in range(layers)])
+        names = cells.param_names(cell)
+        stack = Stack(
+            [cells.CELLS[cell].layer(*(params[f"{cell}{i}.{name}"] for name in names)) for i in range(layers)]
+        )
         linear = Linear(*(params[f"linear.{name}"] for name in Linear.names))
         return cls(cell, Embedding(params["embedding.W"]), stack, linear)
 
@@ -61,7 +63,7 @@ class CharLM:
     def state_names(cell: str, layers: int) -> list[list[str]]:
         """A name for each state of each layer: `0` for its h, `0.c` for a c."""
         return [
-            [f"{i}" if state == "h" else f"{i}.{state}" for state in cells.CELLS[cell].states] for i in range(layers)
+            [f"{i}" if state == "h" else f"{i}.{state}" for state in cells.cell_of(cell).states] for i in range(layers)
         ]
 
     @property
@@ -78,7 +80,7 @@ class CharLM:
     def zero_state(self, batch: int) -> State:
         xp, dtype = self.backend.xp, self.embedding.params[0].dtype
         return tuple(
-            tuple(xp.zeros((batch, self.stack.output_size), dtype) for _ in cells.CELLS[self.cell].states)
+            tuple(xp.zeros((batch, self.stack.output_size), dtype) for _ in cells.cell_of(self.cell).states)
             for _ in self.stack.layers
         )
 

@@ -1,4 +1,4 @@
-"""What `xrnn train` does, from the paths it is given to the picture it leaves."""
+"""`xrnn train`: train a language model, test it on held-out text, and print a sample."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from xrnn.jobs import run
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
-from xrnn.jobs.charlm.corpus import Corpus, load_corpus
+from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.sample import generate, readable
 from xrnn.jobs.checkpoint import Checkpoints
-from xrnn.jobs.plot import plot_losses
-from xrnn.jobs.results import Results
+from xrnn.jobs.picture import Picture
+from xrnn.jobs.plot import loss_curve
+from xrnn.jobs.run import Job
 from xrnn.jobs.terminal import Terminal
 
 DEFAULT_OUT: Final = Path("char-lm.safetensors")
@@ -25,8 +25,8 @@ _SAMPLE_LENGTH: Final = 400
 _SAMPLE_TEMPERATURE: Final = 0.8
 
 
-class TrainJob(run.Job[CharLMTrainer]):
-    """What was asked for: either `minutes` or `upto`."""
+class TrainJob(Job[CharLMTrainer]):
+    """`xrnn train` with its options: either `minutes` or `upto`."""
 
     checkpoints: ClassVar[Checkpoints[Any]] = CHARLM_CHECKPOINTS
     default_out: ClassVar[Path] = DEFAULT_OUT
@@ -34,22 +34,23 @@ class TrainJob(run.Job[CharLMTrainer]):
     unit: ClassVar[str] = "steps"
     data: ClassVar[str] = "text"
     argument: ClassVar[str] = "PATHs"
+    picture: ClassVar[str] = "loss curve"
 
     def load(self, settings: CharLMSettings) -> Corpus:
-        return load_corpus(self.paths)
+        corpus = load_corpus(self.paths)
+        Streams(corpus.train, settings.seq_len, settings.batch)  # raises DataError if the text is too short
+        return corpus
 
-    def report(self, trainer: CharLMTrainer, results: Results, terminal: Terminal) -> None:
-        """The held-out figures, a sample, the files."""
+    def report(self, trainer: CharLMTrainer, checkpoint: Path, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+        """The loss on held-out text, and a sample."""
         text = trainer.corpus.held_out
-        terminal.say(f"held-out text: {len(text):,} bytes …")
-        held_out = bits_per_character(trainer.model, text)
-        zlib = zlib_bits_per_character(text)
-        terminal.say(f"held out: {held_out:.3f} bits per character (zlib level 9: {zlib:.3f})")
+        terminal.note(f"held-out text: {len(text):,} bytes …")
+        held_out, zlib = bits_per_character(trainer.model, text), zlib_bits_per_character(text)
+        terminal.result(f"held out: {held_out:.3f} bits per character (zlib level 9: {zlib:.3f})")
         rng = np.random.default_rng(trainer.settings.seed)
-        sample = generate(trainer.model, b"", _SAMPLE_LENGTH, _SAMPLE_TEMPERATURE, rng)
-        terminal.say(f"a sample at temperature {_SAMPLE_TEMPERATURE}:\n{readable(sample)}\n")
-        checkpoint, picture = results.checkpoint.path, results.picture
-        terminal.say(f"checkpoint: {checkpoint} (xrnn generate {shlex.quote(str(checkpoint))} --prompt 'def ')")
+        sample = readable(generate(trainer.model, b"", _SAMPLE_LENGTH, _SAMPLE_TEMPERATURE, rng))
+        terminal.note(f"a sample at temperature {_SAMPLE_TEMPERATURE}:\n{sample}\n")
+        terminal.result(f"checkpoint: {checkpoint} (xrnn generate {shlex.quote(str(checkpoint))} --prompt 'def ')")
+        results = {"held_out_bits_per_character": held_out, "zlib_bits_per_character": zlib}
         levels = {"held out": held_out, "held out, zlib level 9": zlib}
-        drawn = plot_losses(picture.path, trainer.losses, "bits per character", levels, picture.put)
-        run.say_whether_drawn(drawn, "loss curve", picture.path, terminal)
+        return results, loss_curve(trainer.losses, "bits per character", levels)

@@ -1,4 +1,4 @@
-"""The settings of a classifier's run."""
+"""The settings of a classifier of series."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from xrnn.jobs import settings
-from xrnn.jobs.errors import SettingsError
+from xrnn.jobs.settings import Settings, setting, size
 
-_MOST_NOISE: Final = 1000
+_MAX_NOISE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierSettings(settings.Settings):
-    """Raises SettingsError for values that make no sense."""
+class ClassifierSettings(Settings):
+    """Raises SettingsError for invalid values."""
 
-    cell: str = "gru"
-    hidden: int = 64
-    layers: int = 1
-    batch: int = 32  # series
-    lr: float = 0.003  # see `trainer.learning_rate`
-    seed: int = 0
-    one_way: bool = False  # else each layer runs in both directions
-    dropout: float = 0.3  # of what one layer hands to the next, and of the mean over time
-    noise: float = 0.3  # added to the values in training, in deviations of their channel
-
-    def __post_init__(self) -> None:
-        settings.Settings.__post_init__(self)  # super() knows the class from before `slots` made another of it
-        if not 0 <= self.dropout < 1:
-            raise SettingsError(f"--dropout is {self.dropout}: expected a probability in [0, 1), such as 0.3")
-        if not (math.isfinite(self.noise) and 0 <= self.noise <= _MOST_NOISE):
-            raise SettingsError(f"--noise is {self.noise}: expected a number from 0 to {_MOST_NOISE}, such as 0.3")
+    hidden: int = size(64, "Size of the hidden state in each direction, H.")
+    batch: int = size(32, "Series per update.")
+    one_way: bool = setting(
+        False, "Run forward only, which `xrnn predict --stream` needs.", "true or false", lambda value: True
+    )
+    dropout: float = setting(
+        0.3,
+        "Dropout probability, between layers and after the mean over time.",
+        "a probability in [0, 1), such as 0.3",
+        lambda value: 0 <= value < 1,
+    )
+    noise: float = setting(
+        0.3,
+        "Noise added to the training series, in standard deviations of each channel.",
+        f"a number from 0 to {_MAX_NOISE}, such as 0.3",
+        lambda value: math.isfinite(value) and 0 <= value <= _MAX_NOISE,
+    )
 
     @property
     def model(self) -> str:

@@ -18,7 +18,7 @@ from xrnn.jobs.series.scale import Scale
 from xrnn.typing import Array
 
 _LEAST: Final = 0.05  # of the highest learning rate
-_SMOOTH: Final = 100  # steps that the accuracy shown is a mean of
+_AVERAGED: Final = 100  # updates: the reported accuracy is a mean over the last ones
 
 
 def default_epochs(count: int) -> int:
@@ -45,6 +45,7 @@ class ClassifierTrainer(trainer.Trainer[ClassifierSettings]):
     """
 
     item = "series"
+    measure_names = ("loss", "accuracy")
 
     def __init__(
         self, settings: ClassifierSettings, data: Dataset, backend: Backend, *, model: Classifier | None = None
@@ -77,10 +78,6 @@ class ClassifierTrainer(trainer.Trainer[ClassifierSettings]):
         """How many steps an epoch has."""
         return self.batches.per_epoch
 
-    @property
-    def per_unit(self) -> int:
-        return self.per_epoch
-
     def step(self) -> None:
         whole, shape = self.batches.packed(self.steps, self.settings.noise)
         x, lengths, targets = unpack(self.model.backend.asarray(whole), shape)
@@ -98,7 +95,7 @@ class ClassifierTrainer(trainer.Trainer[ClassifierSettings]):
         hits, sizes = zip(*self._unread_hits, strict=True)
         self._unread_hits = []
         read = backend.to_numpy(backend.xp.stack(hits)).tolist()
-        self._hits = [*self._hits, *zip(read, sizes, strict=True)][-_SMOOTH:]
+        self._hits = [*self._hits, *zip(read, sizes, strict=True)][-_AVERAGED:]
 
     @property
     def items(self) -> int:
@@ -109,10 +106,14 @@ class ClassifierTrainer(trainer.Trainer[ClassifierSettings]):
         return f"epoch {self.steps // self.per_epoch:,}"
 
     @property
-    def figures(self) -> tuple[str, str]:
+    def measures(self) -> tuple[float, ...]:
         right, seen = (sum(column) for column in zip(*self._hits, strict=True))
-        accuracy = f"accuracy {right / seen:.3f}"
-        return f"loss {self.recent_loss:.3f}, {accuracy}", accuracy
+        return self.recent_loss, right / seen
+
+    @property
+    def figures(self) -> tuple[str, str]:
+        loss, accuracy = self.measures
+        return f"loss {loss:.3f}, accuracy {accuracy:.3f}", f"accuracy {accuracy:.3f}"
 
     def snapshot(self) -> Snapshot[ClassifierSettings]:
         taken = super().snapshot()

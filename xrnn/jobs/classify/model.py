@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from xrnn import cells
 from xrnn.backend import Backend
-from xrnn.jobs import cells
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.pooling import MeanPool
 from xrnn.layers.bidirectional import Bidirectional
@@ -44,7 +44,7 @@ class Classifier:
     @classmethod
     def init(cls, settings: ClassifierSettings, channels: int, labels: int, backend: Backend) -> Self:
         """Fresh weights, float32: the same on every backend."""
-        rng, kind = np.random.default_rng(settings.seed), cells.LAYERS[settings.cell]
+        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell].layer
         layers: list[Any] = []
         for size in _input_sizes(settings, channels):
             make = kind.init if settings.one_way else _both_ways(kind)
@@ -57,8 +57,8 @@ class Classifier:
         """The model that holds these very arrays, named as in `named_params`."""
 
         def layer(name: str, reverse: bool = False) -> Any:
-            return cells.LAYERS[settings.cell](
-                *(params[f"{name}.{part}"] for part in ("Wx", "Wh", "b")), reverse=reverse
+            return cells.CELLS[settings.cell].layer(
+                *(params[f"{name}.{part}"] for part in cells.param_names(settings.cell)), reverse=reverse
             )
 
         layers: list[Any] = []

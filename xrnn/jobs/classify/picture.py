@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from xrnn.jobs.classify.evaluate import Confusion
-from xrnn.jobs.picture import write_picture
+from xrnn.jobs.picture import Picture
 from xrnn.jobs.plot import draw_losses
 from xrnn.jobs.series.series import escaped
 
@@ -18,13 +17,8 @@ _LONGEST: Final = 16  # characters of a label
 _SIZE: Final = (10.5, 4.2)  # inches
 
 
-def plot_confusion(
-    path: Path, losses: Sequence[float], labels: Sequence[str], confusion: Confusion, put: Callable[[Path, bytes], None]
-) -> bool:
-    """Draw the losses of all steps beside the confusion matrix; `put` that.
-
-    False, and nothing drawn, without Matplotlib. Raises OutputError where it can't be written.
-    """
+def confusion_picture(losses: Sequence[float], labels: Sequence[str], confusion: Confusion) -> Picture:
+    """The losses of all updates beside the confusion matrix."""
 
     def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
@@ -32,7 +26,7 @@ def plot_confusion(
         left.legend()
         _draw_confusion(right, [_short(label) for label in labels], confusion)
 
-    return write_picture(path, _SIZE, draw, put)
+    return Picture(_SIZE, draw)
 
 
 def _draw_confusion(axes: Any, labels: Sequence[str], confusion: Confusion) -> None:

@@ -7,13 +7,17 @@ from typing import Final
 
 import numpy as np
 
+from xrnn.sequences import batches
 from xrnn.typing import Array, HostArray
 
 _ORDER: Final = 2  # keys of independent random draws under one seed
 _NOISE: Final = 3
-_SORTED_TOGETHER: Final = 4  # batches; with more, a batch would hold fewer kinds of series
 
 Shape = tuple[int, ...]
+
+
+def updates_per_epoch(series: int, batch: int) -> int:
+    return -(-series // batch)
 
 
 class Batches:
@@ -26,16 +30,16 @@ class Batches:
 
     def __init__(self, series: Sequence[HostArray], targets: HostArray, batch: int, seed: int) -> None:
         self._series, self._targets, self._seed = series, targets, seed
-        self.count = len(series)
+        self.count, self._batch = len(series), batch
         self._lengths = np.array([len(values) for values in series])
-        self.per_epoch = -(-len(series) // batch)
+        self.per_epoch = updates_per_epoch(len(series), batch)
         self._epoch, self._places = -1, [np.zeros(0, np.int64)]
 
     def packed(self, update: int, noise: float) -> tuple[HostArray, Shape]:
         """The batch of an update, as `pack` returns it, and the shape of x.   noise: the deviation of added noise."""
         epoch, place = divmod(update, self.per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._places = epoch, self._divided(self._rng(_ORDER, epoch))
+            self._epoch, self._places = epoch, batches(self._lengths, self._batch, rng=self._rng(_ORDER, epoch))
         chosen = self._places[place]
         buffer, x = pack([self._series[i] for i in chosen.tolist()], self._targets[chosen])
         if noise:
@@ -45,22 +49,6 @@ class Batches:
     def items(self, updates: int) -> int:
         """The number of series in the first `updates` batches, as if all batches of an epoch had the same size."""
         return updates * self.count // self.per_epoch
-
-    def _divided(self, rng: np.random.Generator) -> list[HostArray]:
-        """The places of an epoch's series, one array for each batch.
-
-        The longest series determines the cost of a batch. So the series of a few random batches are sorted by length
-        and divided again. With more than half an epoch at a time, every epoch would have much the same batches.
-        """
-        pool = max(1, min(_SORTED_TOGETHER, self.per_epoch // 2))
-        drawn = np.array_split(rng.permutation(self.count), self.per_epoch)
-        batches: list[HostArray] = []
-        for first in range(0, self.per_epoch, pool):
-            together = drawn[first : first + pool]
-            by_length = np.concatenate(together)
-            by_length = by_length[np.argsort(self._lengths[by_length], kind="stable")]
-            batches += np.split(by_length, np.cumsum([len(batch) for batch in together])[:-1])
-        return [batches[i] for i in rng.permutation(self.per_epoch)]
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=key))

@@ -1,1 +1,39 @@
-"""The cells, one file each."""
+"""The built-in cells, one file each, and their table. Backends read it to find the kernel of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
+
+
+class Row(NamedTuple):
+    cell: type[Cell]
+    kernel: str | Callable[[Any], str] | None = (
+        None  # the kernels' name for it, fixed or by its options; None: no kernel
+    )
+
+
+# By `Cell.name`.
+CELLS: Final[dict[str, Row]] = {
+    "rnn": Row(RNNCell, attrgetter("nonlinearity")),
+    "leaky_rnn": Row(LeakyRNNCell, lambda cell: f"leaky_{cell.nonlinearity}"),
+    "lstm": Row(LSTMCell, "lstm"),
+    "gru": Row(GRUCell, "gru"),
+    "gru_reset_before": Row(GRUResetBeforeCell),
+}
+
+
+def kernel_name(cell: Cell) -> str | None:
+    """The name that the kernels know a cell by. None if the cell is not in the table: a subclass may compute
+    something else than its base."""
+    row = CELLS.get(cell.name)
+    if row is None or row.cell is not type(cell):
+        return None
+    kernel = row.kernel
+    return kernel if kernel is None or isinstance(kernel, str) else kernel(cell)

@@ -61,6 +61,8 @@ class LeakyRNNCell(Cell):
 
     def __init__(self, leak: float | Array, nonlinearity: Nonlinearity = "tanh") -> None:
         self.leak, self.rest = leak, 1 - leak
+        self.per_unit = (leak,)
+        self.nonlinearity: Nonlinearity = nonlinearity
         self.elman = RNNCell(nonlinearity)
 
     def constants(self, xp: Any, dtype: Any) -> tuple[Array, Array]:

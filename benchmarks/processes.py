@@ -1,0 +1,155 @@
+"""Child processes of the benchmarks: each measured library runs in one of its own."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, Final, Self, TypeVar
+
+T = TypeVar("T")
+
+_SPAWN: Final = multiprocessing.get_context("spawn")
+_BUSY: Final = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # ends with its parent
+
+
+class MissingLibraryError(Exception):
+    """The child could not import the library that it should measure."""
+
+
+class Child:
+    """A process that holds the object `make(*arguments)` and calls its methods.
+
+    environment  the child's environment variables (default: those of this process)
+    suspend      stop the process (SIGSTOP) whenever it has no request. Its idle threads, some of which spin for a
+                 while, then take no CPU time from the process that is measured.
+    limit        seconds to wait for an answer; a library that hangs does not block the others
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Any],
+        *arguments: Any,
+        environment: Mapping[str, str] | None = None,
+        suspend: bool = False,
+        limit: float | None = None,
+    ) -> None:
+        self._suspend, self.limit = suspend, limit
+        self._name = str(arguments[0]) if arguments else "child"
+        self._pipe, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+        with _variables(environment or os.environ):
+            self._process.start()
+        atexit.register(self._process.kill)  # at exit multiprocessing sends SIGTERM, which a stopped process ignores
+        theirs.close()  # the child now holds the only copy: if it dies, reading fails
+        self.receive()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        self.send(method, *arguments)
+        return self.receive()
+
+    def send(self, method: str, *arguments: Any) -> None:
+        if self._suspend:
+            os.kill(self._process.pid or 0, signal.SIGCONT)
+        self._pipe.send((method, arguments))
+
+    def receive(self) -> Any:
+        """The result of the method that was sent. Its exceptions are raised as RuntimeError."""
+        if not self._pipe.poll(self.limit):
+            self.close()
+            raise TimeoutError(f"{self._name} did not answer within {self.limit} seconds")
+        try:
+            outcome, value = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise RuntimeError(
+                f"the process of {self._name} ended with status {self._process.exitcode}: see its output above"
+            ) from None
+        if self._suspend:
+            os.kill(self._process.pid or 0, signal.SIGSTOP)
+        if outcome == "result":
+            return value
+        raise (MissingLibraryError if outcome == "missing" else RuntimeError)(f"{self._name}: {value}")
+
+    def close(self) -> None:
+        self._process.kill()  # also ends a stopped process
+        self._process.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _variables(environment: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped process must not outlive its parent
+    try:
+        served = make(*arguments)
+        pipe.send(("result", None))
+    except ImportError as error:
+        pipe.send(("missing", str(error)))
+        return
+    except Exception as error:
+        pipe.send(("error", f"{type(error).__name__}: {error}"))
+        return
+    while True:
+        method, given = pipe.recv()
+        try:
+            pipe.send(("result", getattr(served, method)(*given)))
+        except Exception as error:
+            pipe.send(("error", f"{type(error).__name__}: {error}"))
+
+
+def environment(threads: int | None) -> dict[str, str]:
+    """Environment variables that give every library the same number of threads, and no GPU.
+
+    threads  None: each library chooses
+    """
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC is XLA's
+    inherited = {name: value for name, value in os.environ.items() if name not in names}
+    fixed = {"XRNN_BACKEND": "numpy", "JAX_PLATFORMS": "cpu"}
+    return inherited | (dict.fromkeys(names, str(threads)) if threads else {}) | fixed
+
+
+def rotated(items: Sequence[T], rounds: int) -> Iterator[tuple[T, ...]]:
+    """The items of each round in order; the first item changes from round to round."""
+    for number in range(rounds):
+        first = number % len(items)
+        yield (*items[first:], *items[:first])
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[None]:
+    """`count` other processes, each of which keeps one CPU busy."""
+    processes = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

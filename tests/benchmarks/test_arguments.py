@@ -1,0 +1,50 @@
+"""Bad arguments of the benchmarks' commands end in one line that says what was expected."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("busy", "--cases H7777", "--cases is H7777: expected a part of a name"),
+        ("busy", "--parts pause,lunch", "argument --parts: lunch: expected some of processes, others"),
+        ("busy", "--processes 1 0", "argument --processes: '0': expected a whole number of at least 1"),
+        ("busy", "--seconds nan", "argument --seconds: 'nan': expected a number above 0"),
+        ("char_lm", "nowhere.txt", "nowhere.txt doesn't exist: expected a text file or a folder of them"),
+        ("char_lm", "--steps 4 --rounds 9", "4 steps can't be divided into 9 blocks: expected at least one for each"),
+        ("classify", "nowhere.ts", "nowhere.ts"),
+        ("compare", "--cases H7777", "--cases is H7777: expected a part of a name"),
+        ("partition", "--cases H7777", "--cases is H7777: expected a part of a name"),
+        ("partition", "--rounds 0", "expected a whole number of at least 1"),
+        *(
+            ("soak", f"--minutes={minutes}", f"argument --minutes: '{minutes}': expected a number above 0")
+            for minutes in ("0", "-1", "nan", "inf", "some")
+        ),
+        ("step", "--peers xrnn,theirs", "argument --peers: theirs: expected some of xrnn, "),
+        ("step", "--peers numpy", "--peers has no xrnn: expected it, to compare the others with"),
+        (
+            "step",
+            "--cells lstm,cell",
+            "argument --cells: cell: expected some of rnn, lstm, gru, with commas between them",
+        ),
+        ("torch_modules", "--quick --cell gru", "--quick has no case of --cell gru: leave out one of the two options"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    command: str, arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        import_module(f"benchmarks.{command}").main(arguments.split())
+    assert words in capsys.readouterr().err
+
+
+def test_a_report_of_nothing_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"holds no results: expected compare.json, .*; run make bench"):
+        import_module("benchmarks.report").main([str(tmp_path)])

@@ -1,0 +1,54 @@
+"""The files of results: one line for each measured case, and older files can be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
+
+from benchmarks import machine
+from benchmarks.accuracy import print_accuracy
+from benchmarks.memory import print_memory
+from benchmarks.report import print_comparison
+from benchmarks.step import print_step
+from benchmarks.tables import wide_console
+from benchmarks.torch_modules import print_modules
+
+RESULTS = Path(machine.__file__).parent / "results"
+
+
+def test_each_measured_case_has_a_line(tmp_path: Path) -> None:
+    cases = [{"case": "a", "microseconds": {"xrnn": [1.0, 2.0]}}, {"case": "b", "microseconds": {}}]
+    results = {"machine": {"cpu": "some CPU", "threads": 2}, "cases": cases, "forms": {"cases": cases, "dropped": []}}
+    path = machine.write(results, tmp_path / "new" / "results.json")
+    assert machine.read(path) == results
+    lines = [line.strip().rstrip(",") for line in path.read_text().splitlines()]
+    assert [json.loads(line) for line in lines if line.startswith('{"case"')] == 2 * cases
+    assert len(lines) == 14
+    assert not list(path.parent.glob("*.new"))
+
+
+def test_files_that_name_their_cases_cells_are_read(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text('{"cells": [{"case": "a"}]}')
+    assert machine.read(tmp_path / "old.json") == {"cases": [{"case": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "printer"),
+    [
+        ("compare", print_comparison),
+        ("compare-avx2", print_comparison),
+        ("step", print_step),
+        ("memory", print_memory),
+        ("accuracy", print_accuracy),
+        ("torch-modules", print_modules),
+    ],
+)
+def test_committed_results_are_printed(name: str, printer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = RESULTS.glob(f"*-{name}.json")
+    printer(machine.read(path), wide_console())
+    assert len(capsys.readouterr().out.splitlines()) > 5

@@ -1,0 +1,177 @@
+"""LayerNorm, alone and in a Stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.errors import one_line
+from xrnn import GRU, LSTM, SGD, LayerNorm, Stack, gradcheck, load, save
+from xrnn.backend import Backend
+from xrnn.typing import Array, HostArray
+
+D, H = 5, 4
+LEADING = [(), (4,), (6, 4), (0,), (2, 3, 4)]
+
+
+def made(backend: Backend, size: int = D, dtype: str = "float64") -> LayerNorm:
+    rng = np.random.default_rng(7)
+    gamma, beta = (backend.asarray(rng.standard_normal(size), dtype) for _ in range(2))
+    return LayerNorm(gamma, beta, eps=1e-3)
+
+
+def formula(norm: LayerNorm, x: HostArray) -> HostArray:
+    gamma, beta = (norm.backend.to_numpy(p).astype("float64") for p in norm.params)
+    y: HostArray = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3) * gamma + beta
+    return y
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("leading", LEADING, ids=str)
+def test_values(backend: Backend, leading: tuple[int, ...], dtype: str) -> None:
+    norm = made(backend, dtype=dtype)
+    x = np.random.default_rng(0).standard_normal((*leading, D)).astype(dtype) + 3
+    y = norm.forward(backend.asarray(x))
+    assert y.shape == x.shape
+    assert y.dtype == dtype
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    assert_allclose(backend.to_numpy(y), formula(norm, x.astype("float64")), rtol=0, atol=tolerance)
+    assert_array_equal(backend.to_numpy(norm(backend.asarray(x))), backend.to_numpy(y))
+
+
+@pytest.mark.parametrize("leading", LEADING, ids=str)
+def test_gradients_match_differences(backend: Backend, leading: tuple[int, ...]) -> None:
+    norm = made(backend)
+    x = backend.asarray(np.random.default_rng(0).standard_normal((*leading, D)))
+    weights = [p.copy() for p in norm.params]
+
+    def forward(x: Array, *weights: Array) -> Array:
+        for param, weight in zip(norm.params, weights, strict=True):
+            param[...] = weight
+        return norm.forward(x)
+
+    for grad in norm.grads:
+        grad[...] = np.nan
+    gradcheck(forward, lambda u: [norm.backward(u), *norm.grads], [x, *weights])
+
+
+@pytest.mark.needs("torch", "torch")
+def test_values_and_gradients_are_those_of_pytorch(backend: Backend) -> None:
+    import torch
+
+    norm, x = made(backend), np.random.default_rng(0).standard_normal((6, 4, D))
+    theirs = torch.nn.LayerNorm(D, eps=1e-3, dtype=torch.float64)
+    with torch.no_grad():
+        theirs.weight[...], theirs.bias[...] = (torch.tensor(backend.to_numpy(p)) for p in norm.params)
+    z = torch.tensor(x, requires_grad=True)
+    y = theirs(z)
+    y.backward(torch.tensor(x**2))
+    assert_allclose(backend.to_numpy(norm.forward(backend.asarray(x))), y.detach().numpy(), rtol=0, atol=1e-13)
+    dx = norm.backward(backend.asarray(x**2))
+    assert norm.backward(backend.asarray(x**2), needs_dx=False) is None
+    assert theirs.weight.grad is not None
+    assert theirs.bias.grad is not None
+    assert z.grad is not None
+    for got, want in [(dx, z.grad), (norm.grads[0], theirs.weight.grad), (norm.grads[1], theirs.bias.grad)]:
+        assert_allclose(backend.to_numpy(got), want.numpy(), rtol=0, atol=1e-12)
+
+
+def stack(backend: Backend, *, first: bool = False) -> Stack:
+    options: dict[str, Any] = {"rng": 0, "dtype": "float64", "backend": backend}
+    layers: list[Any] = [LSTM.init(D, H, **options), made(backend, H), GRU.init(H, H, **options), made(backend, H)]
+    return Stack([made(backend, D), *layers] if first else layers)
+
+
+@pytest.mark.parametrize("lengths", [None, [3, 6, 1, 5]], ids=["all", "lengths"])
+def test_a_stack_with_it_matches_differences(backend: Backend, lengths: list[int] | None) -> None:
+    deep = stack(backend, first=True)
+    x = backend.asarray(np.random.default_rng(0).standard_normal((6, 4, D)))
+    weights = [p.copy() for p in deep.params]
+
+    def forward(x: Array, *weights: Array) -> Array:
+        for param, weight in zip(deep.params, weights, strict=True):
+            param[...] = weight
+        return deep.forward(x, lengths=lengths)[0]
+
+    gradcheck(forward, lambda u: [deep.backward(u)[0], *deep.grads], [x, *weights])
+
+
+def test_a_stack_goes_on_from_its_states(backend: Backend) -> None:
+    deep = stack(backend)
+    x = backend.asarray(np.random.default_rng(0).standard_normal((6, 4, D)))
+    whole, _ = deep(x)
+    _, states = deep.stream(x[:2])
+    assert [len(state) for state in states] == [2, 0, 1, 0]
+    second, states = deep.stream(x[2:], states)
+    assert_allclose(backend.to_numpy(second), backend.to_numpy(whole[2:]), rtol=0, atol=1e-14)
+    h, final = deep.forward(x, states)
+    deep.backward(h, final)
+    for bad in (3, h, (h[0],)):
+        with one_line(ValueError, "got a state for a LayerNorm: expected () or None"):
+            deep.forward(x, (None, bad, None, None))
+        with one_line(ValueError, "got a state's gradient for a LayerNorm: expected () or None"):
+            deep.backward(h, (final[0], bad, final[2], ()))
+
+
+def test_nan_past_the_end_of_a_row_reaches_no_gradient(backend: Backend) -> None:
+    deep = stack(backend, first=True)
+    x = np.random.default_rng(0).standard_normal((6, 4, D))
+    inside = (np.arange(6)[:, None] < np.array([3, 6, 1, 5]))[..., None]
+    found = []
+    for value in (0, np.nan):
+        deep.forward(backend.asarray(np.where(inside, x, value)), lengths=[3, 6, 1, 5])
+        dx, _ = deep.backward(backend.asarray(np.where(inside, x[..., :H], 0)))
+        found.append([backend.to_numpy(g).copy() for g in (dx, *deep.grads)])
+    for got, want in zip(*found, strict=True):
+        assert_array_equal(got, want)
+        assert np.isfinite(got).all()
+
+
+def test_it_is_saved_and_loaded(backend: Backend, tmp_path: Path) -> None:
+    deep = stack(backend)
+    save(tmp_path / "a", deep)
+    again = load(tmp_path / "a", backend=backend)
+    assert again.layers[1].eps == 1e-3
+    for got, want in zip(again.params, deep.params, strict=True):
+        assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
+
+
+def test_init(backend: Backend) -> None:
+    norm = LayerNorm.init(3, backend=backend)
+    assert_array_equal(backend.to_numpy(norm.gamma), np.ones(3, "float32"))
+    assert_array_equal(backend.to_numpy(norm.beta), np.zeros(3, "float32"))
+    assert norm.eps == 1e-5
+    assert repr(norm) == f"LayerNorm(3 → 3, 6 parameters, float32, {backend.name})"
+
+
+def test_bad_input(backend: Backend) -> None:
+    xp = backend.xp
+    norm = made(backend)
+    with one_line(RuntimeError, "backward needs a forward before it"):
+        norm.backward(xp.zeros(D))
+    for shape in [(), (4, D + 1)]:
+        with one_line(ValueError, f"x has shape {shape}", "expects (..., 5)", "gamma is (5,)"):
+            norm(xp.zeros(shape))
+    with one_line(TypeError, "x has dtype float32", "computes in float64"):
+        norm(xp.zeros((4, D), "float32"))
+    with one_line(ValueError, "gamma has shape (2, 3)", "expects (D,)"):
+        LayerNorm(xp.zeros((2, 3)), xp.zeros(3))
+    with one_line(ValueError, "beta has shape (2,)", "expects (3,)"):
+        LayerNorm(xp.zeros(3), xp.zeros(2))
+    with one_line(ValueError, "eps is 0", "expected a positive number"):
+        LayerNorm.init(3, eps=0, backend=backend)
+    y = norm.forward(xp.ones((4, D)))
+    with one_line(ValueError, "dy has shape (4, 2)", "expects (4, 5)"):
+        norm.backward(xp.zeros((4, 2)))
+    SGD([norm]).step()
+    with one_line(RuntimeError, "have been updated since that forward"):
+        norm.backward(y)
+    norm.params[0] = xp.ones(D + 1)
+    with one_line(ValueError, "gamma has shape (6,)", "expects (5,)", "make another layer"):
+        norm(y)
+    with one_line(ValueError, "got lengths for x of shape (4, 5)", "expected a sequence"):
+        Stack([made(backend)]).forward(y, lengths=[1] * 4)

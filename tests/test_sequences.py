@@ -1,0 +1,180 @@
+"""Padding, batches of similar lengths, and the state at the end of each row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests import standin
+from tests.errors import one_line
+from xrnn import GRU, LSTM, RNN, Bidirectional, Embedding, batches, gradcheck, last, last_gradient, pad
+from xrnn.backend import Backend
+
+D, H = 2, 3
+LENGTHS = [3, 5, 1, 4]
+
+
+# ---- pad ----
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_pad(backend: Backend, dtype: str) -> None:
+    arrays = [(np.arange(n * D).reshape(n, D) + 1).astype(dtype) for n in LENGTHS]
+    x, lengths = pad([backend.asarray(a) for a in arrays])
+    assert backend.owns(x)
+    assert backend.owns(lengths)
+    assert x.shape == (5, 4, D)
+    assert x.dtype == dtype
+    assert lengths.dtype == np.int64
+    assert_array_equal(backend.to_numpy(lengths), LENGTHS)
+    for n, array in enumerate(arrays):
+        column = backend.to_numpy(x)[:, n]
+        assert_array_equal(column[: len(array)], array)
+        assert not column[len(array) :].any()
+
+
+def test_pad_for_an_embedding_and_of_lists(backend: Backend) -> None:
+    index, lengths = pad([backend.asarray(np.array(row, "int64")) for row in ([1, 2], [3], [])])
+    assert_array_equal(backend.to_numpy(index), [[1, 3, 0], [2, 0, 0]])
+    assert_array_equal(backend.to_numpy(lengths), [2, 1, 0])
+    assert Embedding.init(4, D, backend=backend)(index).shape == (2, 3, D)
+    x, _ = pad([[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]])
+    assert_array_equal(x, [[[1, 2], [3, 4]], [[0, 0], [5, 6]]])
+
+
+def test_padding_changes_no_result(backend: Backend) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [backend.asarray(rng.standard_normal((n, D))) for n in LENGTHS]
+    gru = GRU.init(D, H, rng=0, dtype="float64", backend=backend)
+    x, lengths = pad(arrays)
+    y = backend.to_numpy(last(gru(x, lengths=lengths), lengths))
+    for n, array in enumerate(arrays):
+        np.testing.assert_allclose(y[n], backend.to_numpy(gru(array[:, None])[-1, 0]), atol=1e-14)
+
+
+def test_bad_sequences(backend: Backend) -> None:
+    xp = backend.xp
+    good = xp.zeros((3, D))
+    with one_line(TypeError, "sequences is a ", "expected a list of arrays"):
+        pad(good)
+    with one_line(ValueError, "sequences is empty"):
+        pad([])
+    with one_line(ValueError, "sequences[1] has shape (3, 5)", "expected (T, 2), as sequences[0]"):
+        pad([good, xp.zeros((3, 5))])
+    with one_line(ValueError, "sequences[0] has shape ()", "expected (T)"):
+        pad([xp.zeros(())])
+    with one_line(TypeError, "sequences[1] has dtype float32, but sequences[0] has dtype float64"):
+        pad([good, good.astype("float32")])
+    with one_line(TypeError, "sequences[1] is a ", f"sequences[0] is on the {backend.name} backend"):
+        pad([good, (standin if backend.name == "numpy" else np).zeros((3, D))])
+    with one_line(TypeError, "sequences[0] is a NoneType", "xrnn.asarray(sequences[0])"):
+        pad([None])
+
+
+# ---- batches ----
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (7, 3), (64, 8), (100, 16), (5, 100), (0, 4)])
+def test_each_sequence_is_taken_once(count: int, size: int) -> None:
+    lengths = np.random.default_rng(0).integers(1, 50, count)
+    found = batches(lengths, size, rng=0)
+    assert len(found) == -(-count // size)
+    assert sorted(np.concatenate([*found, []])) == list(range(count))
+    assert all(len(batch) in (count // len(found), -(-count // len(found))) for batch in found)
+    assert all(len(batch) <= size for batch in found)
+
+
+def test_sequences_of_a_batch_have_similar_lengths() -> None:
+    lengths = np.random.default_rng(0).integers(1, 1000, 1024)
+
+    def padded(found: list[Any]) -> float:
+        return float(sum(lengths[batch].max() * len(batch) for batch in found) / lengths.sum())
+
+    assert padded(batches(lengths, 32, rng=0)) < 1.35
+    assert padded(np.split(np.random.default_rng(0).permutation(1024), 32)) > 1.8
+
+
+def test_a_seed_repeats_an_order_and_a_generator_goes_on() -> None:
+    lengths = list(range(1, 41))
+    rng = np.random.default_rng(3)
+    first, second = batches(lengths, 4, rng=rng), batches(lengths, 4, rng=rng)
+    for got, want in zip(batches(lengths, 4, rng=3), first, strict=True):
+        assert_array_equal(got, want)
+    assert any(set(a) != set(b) for a, b in zip(first, second, strict=True))
+    assert [b.tolist() for b in batches(lengths, 4)] != [b.tolist() for b in batches(lengths, 4)]
+
+
+def test_bad_batches() -> None:
+    with one_line(TypeError, "lengths has dtype float64", "expected integers"):
+        batches([1.5], 2)
+    with one_line(ValueError, "lengths has shape (1, 2)", "expected (count,)"):
+        batches([[1, 2]], 2)
+    with one_line(ValueError, "size is 0", "at least 1"):
+        batches([1, 2], 0)
+
+
+# ---- last ----
+
+LAYERS: dict[str, Any] = {
+    "forward": lambda **options: RNN.init(D, H, **options),
+    "reverse": lambda **options: RNN.init(D, H, reverse=True, **options),
+    "both": lambda **options: Bidirectional.init(LSTM, D, H, **options),
+}
+
+
+@pytest.mark.parametrize("lengths", [None, [3, 5, 0, 4]], ids=["all", "lengths"])
+@pytest.mark.parametrize("direction", LAYERS)
+def test_last(backend: Backend, direction: Any, lengths: Any) -> None:
+    layer = LAYERS[direction](rng=0, dtype="float64", backend=backend)
+    x = backend.asarray(np.random.default_rng(0).standard_normal((5, 4, D)))
+    result = layer.forward(x, lengths=lengths)
+    h = result[0] if isinstance(result, tuple) else result
+    y = last(h, lengths, direction=direction)
+    assert backend.owns(y)
+    for n, length in enumerate(lengths or [5] * 4):
+        ends = {"forward": backend.to_numpy(h)[max(length - 1, 0), n], "reverse": backend.to_numpy(h)[0, n]}
+        half = np.concatenate([ends["forward"][:H], ends["reverse"][H:]])
+        assert_array_equal(backend.to_numpy(y[n]), half if direction == "both" else ends[direction])
+    if direction == "both":  # the states that the layer itself returns
+        final = [backend.to_numpy(states[0]) for states in result[1]]
+        assert_array_equal(backend.to_numpy(y), np.concatenate(final, axis=1))
+
+
+@pytest.mark.parametrize("lengths", [None, [3, 5, 0, 4]], ids=["all", "lengths"])
+@pytest.mark.parametrize("direction", LAYERS)
+def test_last_gradient_matches_differences(backend: Backend, direction: Any, lengths: Any) -> None:
+    h = backend.asarray(np.random.default_rng(0).standard_normal((5, 4, 2 * H)))
+    gradcheck(
+        lambda h: last(h, lengths, direction=direction),
+        lambda dy: [last_gradient(dy, h, lengths, direction=direction)],
+        [h],
+    )
+
+
+def test_last_does_not_wait_for_the_device(backend: Backend, no_waiting: Any) -> None:
+    h, lengths = backend.xp.zeros((5, 4, H)), backend.asarray(np.array(LENGTHS))
+    with no_waiting():
+        last_gradient(last(h, lengths), h, lengths)
+
+
+def test_bad_last(backend: Backend) -> None:
+    xp = backend.xp
+    h = xp.zeros((5, 4, H))
+    for shape in [(4, H), (0, 4, H)]:
+        with one_line(ValueError, f"h has shape {shape}", "expected (T, N, H) with T > 0"):
+            last(xp.zeros(shape))
+    with one_line(TypeError, "h is a tuple", "use xrnn.asarray(h)"):
+        last((h, h))  # type: ignore[arg-type]
+    with one_line(ValueError, "lengths has shape (3,)", "expected (4,)"):
+        last(h, [1, 2, 3])
+    with one_line(ValueError, "unknown direction 'back'", "expected one of forward, reverse, both"):
+        last(h, direction="back")  # type: ignore[arg-type]
+    with one_line(ValueError, "h has 3 features", "expected an even number"):
+        last(h, direction="both")
+    with one_line(ValueError, "dy is float64 (5, 4)", "last returned float64 (4, 3)"):
+        last_gradient(xp.zeros((5, 4)), h)
+    with one_line(TypeError, "dy is a list", "use xrnn.asarray(dy)"):
+        last_gradient([1.0], h)  # type: ignore[arg-type]

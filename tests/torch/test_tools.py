@@ -1,0 +1,149 @@
+"""PyTorch's tools treat an accelerated module as before, and handle xrnn.torch's own modules."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed import destroy_process_group, init_process_group
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+import xrnn.torch
+from tests.torch.conftest import Fallbacks
+from tests.torch.pairs import KINDS, accelerated, agree
+
+
+class Net(nn.Module):
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.rnn = getattr(nn, kind)(3, 4, 2)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, _ = self.rnn(x)
+        return self.out(h)
+
+
+def pair_of_nets(kind: str, accelerate: bool = True) -> tuple[Net, Net, torch.Tensor]:
+    """PyTorch's, the same on the kernels, and an input."""
+    torch.manual_seed(0)
+    theirs = Net(kind)
+    ours = copy.deepcopy(theirs)
+    if accelerate:
+        assert xrnn.torch.accelerate(ours) == ["rnn"]
+    else:
+        ours.rnn = getattr(xrnn.torch, kind)(3, 4, 2)
+        ours.load_state_dict(theirs.state_dict())
+    return theirs, ours, torch.randn(5, 2, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_symbolic_trace_keeps_it_as_a_leaf(kind: str) -> None:
+    theirs, ours, x = pair_of_nets(kind)
+    traced = torch.fx.symbolic_trace(ours)
+    assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["rnn", "out"]
+    agree([traced(x)], [theirs(x)])
+    assert xrnn.torch.explain(traced) == {"rnn": "kernels"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])  # PyTorch has no quantised RNN
+def test_quantize_dynamic_replaces_it(kind: str) -> None:
+    theirs, ours, x = pair_of_nets(kind)
+    quantized, want = (
+        torch.ao.quantization.quantize_dynamic(net, {getattr(nn, kind)}, torch.qint8) for net in (ours, theirs)
+    )
+    assert type(quantized.rnn) is type(want.rnn)
+    assert type(quantized.rnn) is not getattr(nn, kind)
+    agree([quantized(x)], [want(x)])
+
+
+@pytest.mark.parametrize("accelerate", [False, True])
+@pytest.mark.parametrize("fullgraph", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_compile(kind: str, fullgraph: bool, accelerate: bool) -> None:
+    """By default PyTorch leaves such modules out of its graphs, and they run on the kernels.
+
+    With `allow_rnn`, a full graph holds PyTorch's operations.
+    """
+    graphs: list[list[str]] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs[-1].append(graph.code)
+        return graph.forward
+
+    theirs, ours, x = pair_of_nets(kind, accelerate)
+    results, first = [], nn.Linear(3, 3)
+    for net in (nn.Sequential(first, theirs), nn.Sequential(first, ours)):
+        torch.compiler.reset()
+        graphs.append([])
+        with torch._dynamo.config.patch(allow_rnn=fullgraph):
+            results.append(torch.compile(net, backend=backend, fullgraph=fullgraph)(x))
+    agree([results[1]], [results[0]])
+    assert len(graphs[1]) == len(graphs[0])
+    assert len(graphs[1]) == 1 or not fullgraph
+    assert ("_xrnn_wrapped" in vars(ours.rnn)) == (not fullgraph)
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[Any]:
+    init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_fully_shard(kind: str, mesh: Any) -> None:
+    """FSDP frees the gathered weights after each forward and each backward, and gathers them again."""
+    theirs, ours, x = pair_of_nets(kind)
+    curves = []
+    for net in (theirs, ours):
+        fully_shard(net.rnn, mesh=mesh)
+        fully_shard(net, mesh=mesh)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        losses = []
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = net(x).pow(2).mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        curves.append(losses)
+    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+    assert curves[1][-1] < curves[1][0]
+    assert "_xrnn_wrapped" in vars(ours.rnn)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("accelerate", [False, True])
+def test_a_script_holds_pytorchs_own(accelerate: bool) -> None:
+    theirs, ours, x = pair_of_nets("LSTM", accelerate)
+    parameter = ours.rnn.weight_ih_l0
+    agree([torch.jit.script(ours)(x)], [theirs(x)])
+    assert ours.rnn.weight_ih_l0 is parameter
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export")
+@pytest.mark.parametrize("accelerate", [False, True])
+def test_an_exported_program_holds_pytorchs_own(accelerate: bool, fallbacks: Fallbacks) -> None:
+    theirs, ours, x = pair_of_nets("GRU", accelerate)
+    agree([torch.export.export(ours, (x,)).module()(x)], [theirs(x)])
+    assert "the model is being traced, compiled or exported" in fallbacks.take()[0]
+
+
+@pytest.mark.parametrize("convert", [lambda m: m.bfloat16(), lambda m: m.to("meta"), lambda m: m.double()])
+@pytest.mark.parametrize("make", [accelerated, lambda kind, *sizes: getattr(xrnn.torch, kind)(*sizes)])
+def test_a_conversion_frees_the_old_weights(make: Any, convert: Any) -> None:
+    module = make("GRU", 3, 4)
+    module(torch.randn(5, 2, 3))
+    array = weakref.ref(vars(module)["_xrnn_wrapped"].directions[0].arrays[0])
+    convert(nn.Sequential(module))
+    assert array() is None

@@ -1,0 +1,85 @@
+"""Command-line options made from the fields of a dataclass, so that each is defined once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Final, get_args, get_type_hints
+
+import typer
+
+from xrnn.jobs.settings import option
+
+METAVARS: Final[dict[Any, str]] = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsOf:
+    """In `given: Annotated[dict[str, Any], OptionsOf(Settings)]`: one option for each field of `Settings`.
+
+    A field's metadata hold `help`, and may hold `metavar` and `flags` (further names of the option: "-q").
+    """
+
+    kind: type[Any]
+
+    def parameters(self) -> Iterator[inspect.Parameter]:
+        hints = get_type_hints(self.kind)
+        for field in fields(self.kind):
+            yield inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=Annotated[hints[field.name], _option(field, hints[field.name])],
+            )
+
+
+def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`command` for Typer, with each parameter annotated with OptionsOf replaced by those options.
+
+    The parameter gets a dict of the options that the command line names: the others are left out.
+    """
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, list[str]] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        group = next((each for each in get_args(parameter.annotation)[1:] if isinstance(each, OptionsOf)), None)
+        made = list(group.parameters()) if group else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+        parameters += made
+        if group:
+            groups[parameter.name] = [each.name for each in made]
+
+    @functools.wraps(command)
+    def run(context: Any, **values: Any) -> Any:
+        for name, options in groups.items():
+            given = {each: values.pop(each) for each in options}
+            values[name] = {
+                each: value for each, value in given.items() if context.get_parameter_source(each).name == "COMMANDLINE"
+            }
+        return command(**values)
+
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in [context, *parameters]}
+    return run
+
+
+def path(text: str) -> Path:
+    """The path that an option or argument names.   Raises typer.BadParameter for an empty one."""
+    if not text:  # an unset shell variable; `Path` would make it the working directory
+        raise typer.BadParameter("it is empty: expected a path")
+    return Path(text)
+
+
+def _option(field: Field[Any], hint: Any) -> Any:
+    names = [option(field.name), *field.metadata.get("flags", ())]
+    kind = next((each for each in get_args(hint) if each is not type(None)), hint)
+    if kind is bool:
+        return typer.Option(*names, help=field.metadata["help"], show_default=False)
+    metavar = field.metadata.get("metavar") or METAVARS[kind]
+    more: dict[str, Any] = {"parser": path} if kind is Path else {}
+    if "|" in metavar:
+        names_of = metavar.split("|")
+        more = {"parser": str.lower, "autocompletion": lambda: names_of}
+    return typer.Option(*names, help=field.metadata["help"], metavar=metavar, **more)

@@ -1,0 +1,148 @@
+"""Sequences of different lengths: padding, batches of similar lengths, and the state at the end of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.checks import check_index, check_integer, check_lengths, check_place, dtype_of
+from xrnn.init import as_generator
+from xrnn.select import asarray, backend_of, kind_of
+from xrnn.typing import Array, HostArray
+
+Direction: TypeAlias = Literal["forward", "reverse", "both"]
+_SORTED_TOGETHER: Final = 4  # batches; more would make the batches of all epochs alike
+
+
+def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
+    """Join sequences of different lengths into one batch.
+
+    sequences   N arrays (T_n, …) of one backend and dtype, alike but for their lengths, or nested lists of numbers
+
+    → x (T, N, …), zero past the end of each row, with T the longest; lengths (N,), int64, on the same device. Of
+    sequences (T_n, D), x is what the recurrent layers take, and of integers (T_n,) it is what `Embedding` takes.
+
+    Raises TypeError for anything but a list of arrays, ValueError for none, or for shapes or devices that differ.
+    """
+    if not isinstance(sequences, Sequence) or isinstance(sequences, str):
+        raise TypeError(f"sequences is a {kind_of(sequences)}: expected a list of arrays; use list(sequences)")
+    if not sequences:
+        raise ValueError("sequences is empty: expected at least one sequence")
+    arrays = [asarray(s, backend="numpy") if isinstance(s, list | tuple) else s for s in sequences]
+    first = arrays[0]
+    backend = backend_of(first, "sequences[0]")
+    for n, array in enumerate(arrays):
+        name = f"sequences[{n}]"
+        check_place(name, array, backend, first.device, "sequences[0]")
+        if array.dtype != first.dtype:
+            raise TypeError(f"{name} has {dtype_of(array)}, but sequences[0] has {dtype_of(first)}: make them alike")
+        if not array.ndim or array.shape[1:] != first.shape[1:]:
+            expected = ", ".join(["T", *map(str, first.shape[1:])])
+            raise ValueError(f"{name} has shape {array.shape}: expected ({expected}), as sequences[0] but for T")
+    lengths = np.array([len(array) for array in arrays], np.int64)
+    with backend.device_of(first):
+        x = backend.xp.zeros((int(lengths.max()), len(arrays), *first.shape[1:]), first.dtype)
+        for n, array in enumerate(arrays):
+            x[: len(array), n] = array
+        return x, backend.asarray(lengths)
+
+
+def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = None) -> list[HostArray]:
+    """One epoch: each sequence once, in batches of sequences of similar lengths, in random order.
+
+        for chosen in batches([len(s) for s in sequences], 32, rng=rng):
+            x, lengths = pad([sequences[i] for i in chosen])
+
+    lengths   (count,) integers on the host, or a list
+    size      the most sequences in a batch; sizes differ by 1 at most
+    rng       a Generator draws another order in each epoch; a seed gives the same order again; None for a fresh one
+
+    → the indices of each batch.
+
+    The longest sequence determines the cost of a batch. So the sequences of a few random batches are sorted by length
+    and divided again.
+
+    Raises TypeError and ValueError for lengths that are not integers (count,), or a size below 1.
+    """
+    on_host = asarray(lengths if len(lengths) else np.zeros(0, np.int64), backend="numpy")
+    check_index("lengths", on_host, backend_of(on_host), on_host.device, "lengths")
+    if on_host.ndim != 1:
+        raise ValueError(f"lengths has shape {on_host.shape}: expected (count,), one for each sequence")
+    count = -(-len(on_host) // check_integer("size", size, least=1))
+    if not count:
+        return []
+    rng = as_generator(rng)
+    # With more than half an epoch at a time, every epoch would have much the same batches.
+    together = max(1, min(_SORTED_TOGETHER, count // 2))
+    drawn = np.array_split(rng.permutation(len(on_host)), count)
+    divided: list[HostArray] = []
+    for first in range(0, count, together):
+        group = drawn[first : first + together]
+        by_length = np.concatenate(group)
+        by_length = by_length[np.argsort(on_host[by_length], kind="stable")]
+        divided += np.split(by_length, np.cumsum([len(batch) for batch in group])[:-1])
+    return [divided[i] for i in rng.permutation(count)]
+
+
+def last(h: Array, lengths: Any = None, *, direction: Direction = "forward") -> Array:
+    """The state at the end of each row: y[n] = h[length[n] - 1, n], or h[0, n] of a layer that runs in reverse.
+
+    h           (T, N, H), the result of a layer
+    lengths     (N,), the lengths that the layer was called with; None if it was called without
+    direction   "forward"; "reverse" for a layer with `reverse=True`; "both" for a Bidirectional, whose first half of
+                the features runs forward and second half in reverse
+
+    → (N, H), a copy. A row of length 0 has its initial state. `last_gradient` is the backward pass.
+
+    Raises TypeError and ValueError for arrays of other kinds or shapes, or another direction.
+    """
+    backend, index = _ends(h, lengths, direction)
+    with backend.device_of(h):
+        y: Array = backend.xp.empty(h.shape[1:], h.dtype)
+        for features, at in _halves(h.shape[2], index, direction):
+            y[:, features] = h[..., features][at]
+    return y
+
+
+def last_gradient(dy: Array, h: Array, lengths: Any = None, *, direction: Direction = "forward") -> Array:
+    """The backward pass of `last`: dh (T, N, H), zero except at the end of each row.   dy (N, H)
+
+    The other arguments are those of `last`, and so are the errors.
+    """
+    backend, index = _ends(h, lengths, direction)
+    check_place("dy", dy, backend, h.device, "h")
+    if dy.shape != h.shape[1:] or dy.dtype != h.dtype:
+        raise ValueError(f"dy is {dy.dtype} {dy.shape}, but last returned {h.dtype} {h.shape[1:]}: match it")
+    with backend.device_of(h):
+        dh: Array = backend.xp.zeros(h.shape, h.dtype)
+        for features, at in _halves(h.shape[2], index, direction):
+            dh[..., features][at] = dy[:, features]
+    return dh
+
+
+def _ends(h: Array, lengths: Any, direction: str) -> tuple[Backend, Any]:
+    """The backend of h, and the index of the last step of each row."""
+    backend = backend_of(h, "h")
+    if h.ndim != 3 or not len(h):
+        raise ValueError(f"h has shape {h.shape}: expected (T, N, H) with T > 0, the result of a recurrent layer")
+    if direction not in get_args(Direction):
+        raise ValueError(f"unknown direction {direction!r}: expected one of {', '.join(get_args(Direction))}")
+    if direction == "both" and h.shape[2] % 2:
+        raise ValueError(f"h has {h.shape[2]} features: expected an even number, two halves; use another direction")
+    T, N, _ = h.shape
+    with backend.device_of(h):
+        rows = backend.xp.arange(N)
+        if lengths is None:
+            return backend, (backend.xp.full(N, T - 1), rows)
+        lengths = check_lengths(lengths, N, T, backend, h.device, "h")
+        return backend, (backend.xp.maximum(lengths - 1, 0), rows)
+
+
+def _halves(H: int, forward: Any, direction: str) -> list[tuple[slice, Any]]:
+    """Slices of the features, each with the index of its final states in (T, N)."""
+    if direction == "forward":
+        return [(slice(H), forward)]
+    return [(slice(H), 0)] if direction == "reverse" else [(slice(H // 2), forward), (slice(H // 2, H), 0)]

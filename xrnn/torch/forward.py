@@ -1,0 +1,137 @@
+"""A call of a recurrent module, on the kernels or in PyTorch."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import _VF, Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from xrnn.torch.recurrence import recurrence, refuse_memory
+from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor, dynamo_callback
+from xrnn.torch.weights import directions_of, weights_of
+
+_log: Final = logging.getLogger("xrnn.torch")
+# Bound to a name here, as in unsupported.py: under torch.compile it is the constant True.
+_in_dynamo: Final = torch.compiler.is_dynamo_compiling
+
+# A replaced forward has other globals, also if it copies the name and module of the original by functools.wraps.
+_FORWARDS: Final[list[Any]] = [nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward]
+PYTORCH_FORWARDS: Final = {f for f in _FORWARDS if getattr(f, "__globals__", None) is vars(nn.modules.rnn)}
+
+
+@functools.cache
+def _uncompiled() -> Any:
+    """Calls a function that torch.compile must not translate: it would turn NumPy code into PyTorch operations."""
+    return torch.compiler.disable(lambda function, *arguments: function(*arguments))
+
+
+def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
+    """The results of `module` for this input. `original`, PyTorch's forward, computes what the kernels do not support.
+
+    Wrong calls are among these, so that PyTorch raises its own errors.
+    """
+    if _in_dynamo():
+        return original(module, input, hx)  # without the log: a logging call breaks the graph
+    try:
+        check_mode()
+        if original not in PYTORCH_FORWARDS:
+            raise Unsupported("its forward was replaced")
+        call, states = _packed if isinstance(input, PackedSequence) else _padded, _given(module, hx)
+        if dynamo_callback() is not None:
+            return _uncompiled()(call, module, input, states)
+        return call(module, input, states)
+    except Unsupported as found:
+        why = found
+    except MemoryError as error:
+        refuse_memory(module.mode, error)
+    # After the `except` block, so that an error of PyTorch's has no context.
+    _log.debug("%s runs in PyTorch: %s", type(module).__name__, why)
+    return original(module, input, hx)
+
+
+def _given(module: Any, hx: Any) -> list[Any]:
+    """The initial states: none, or one for each state of the cell."""
+    if hx is None:
+        return []
+    if module.mode != "LSTM":
+        return [hx]
+    if not isinstance(hx, tuple | list) or len(hx) != 2:
+        raise Unsupported("the initial states are not a pair")
+    return list(hx)
+
+
+def _padded(module: Any, x: Tensor, states: list[Tensor]) -> Any:
+    """x (T, N, D), with batch_first (N, T, D), or unbatched (T, D)."""
+    check_tensor("the input", x)
+    if x.dim() == 2:
+        x = x.unsqueeze(1)
+        states = _checked_states(module, x, states, unbatched=True)
+        h, final = _layers(module, x, states, None)
+        return h.squeeze(1), _returned(module, [state.squeeze(1) for state in final])
+    if x.dim() != 3:
+        raise Unsupported(f"the input has {x.dim()} dimensions")
+    if module.batch_first:
+        x = x.transpose(0, 1)
+    h, final = _layers(module, x, _checked_states(module, x, states), None)
+    return h.transpose(0, 1) if module.batch_first else h, _returned(module, final)
+
+
+def _packed(module: Any, packed: PackedSequence, states: list[Tensor]) -> Any:
+    data, sizes, order, back = packed
+    check_tensor("the input", data)
+    if data.dim() != 2:
+        raise Unsupported(f"the packed input has {data.dim()} dimensions")
+    x, lengths = _VF._pad_packed_sequence(data, sizes, False, 0.0, -1)
+    states = _checked_states(module, x, states)
+    if order is not None:
+        states = [state.index_select(1, order) for state in states]
+    h, final = _layers(module, x, states, lengths)
+    h, _ = _VF._pack_padded_sequence(h, lengths, False)
+    if back is not None:
+        final = [state.index_select(1, back) for state in final]
+    return PackedSequence(h, sizes, order, back), _returned(module, final)
+
+
+def _checked_states(module: Any, x: Tensor, states: list[Tensor], unbatched: bool = False) -> list[Tensor]:
+    """The initial states, (layers · directions, N, H) each.   Raises Unsupported for other shapes or kinds."""
+    if not states:
+        return states
+    count = module.num_layers * (2 if module.bidirectional else 1)
+    shape = (count, module.hidden_size) if unbatched else (count, x.shape[1], module.hidden_size)
+    for state in states:
+        check_tensor("an initial state", state, x)
+        if state.shape != shape:
+            raise Unsupported(f"an initial state is {tuple(state.shape)}")
+    return [state.unsqueeze(1) for state in states] if unbatched else states
+
+
+def _layers(module: Any, x: Tensor, states: list[Tensor], lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    """x (T, N, D), states (layers · directions, N, H) → h (T, N, directions · H), the final states alike."""
+    if not x.numel() or x.shape[2] != module.input_size:
+        raise Unsupported(f"the input is {tuple(x.shape)}")
+    weights = weights_of(module)
+    each = directions_of(module, weights, x)
+    if len(each) == 1:
+        h, *final = recurrence(each[0], x, lengths, states, weights)
+        return h, final
+    count, width, finals = 2 if module.bidirectional else 1, len(weights) // len(each), []
+    for first in range(0, len(each), count):
+        results: list[Tensor] = []
+        for k in range(first, first + count):
+            initial, own = [state[k : k + 1] for state in states], weights[k * width : (k + 1) * width]
+            h, *final = recurrence(each[k], x, lengths, initial, own)
+            results.append(h)
+            finals.append(final)
+        x = results[0] if count == 1 else torch.cat(results, dim=2)
+        if module.dropout and module.training and first + count < len(each):
+            x = nn.functional.dropout(x, module.dropout)
+    return x, [torch.cat(each) for each in zip(*finals, strict=True)]
+
+
+def _returned(module: Any, final: list[Tensor]) -> Any:
+    return tuple(final) if module.mode == "LSTM" else final[0]
