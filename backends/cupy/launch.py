@@ -199,12 +199,13 @@ class Launcher:
             )
 
     def fits(self, candidate: Candidate, variant: Variant) -> bool:
-        """Whether the driver, too, says that all blocks of a group can be resident at once."""
+        """Whether the driver, too, says that all blocks of a group can be resident at once. Compiles the kernel."""
+        kernel = self._compiled(variant)
         if not variant.cooperative:
             return True
         assert candidate.layout is not None
         resident = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
-            self._compiled(variant).kernel.ptr, candidate.layout.threads, candidate.layout.shared_bytes
+            kernel.kernel.ptr, candidate.layout.threads, candidate.layout.shared_bytes
         )
         return bool(math.prod(candidate.grid) <= resident * self.device().multiprocessors)
 

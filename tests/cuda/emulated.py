@@ -156,7 +156,7 @@ def run(
     with np.errstate(invalid="ignore"):
         solution = reference.solve(drawn)
     plain = recurrence.forward(standin, _matmul_add, cell, inputs, True)
-    compiler = functools.partial(_compile, seed=seed, sanitizer=sanitizer, edit=edit)
+    compiler = functools.partial(compile_seeded, seed=seed, sanitizer=sanitizer, edit=edit)
     with mock.patch.object(raw, "compiler", compiler), mock.patch.object(launch, "PATIENCE", p.patience):
         if not variant.backward:
             trace = launcher.forward(candidate, variant.cell, cell, inputs, training)
@@ -186,7 +186,7 @@ def _matmul_add(a: Any, b: Any, out: Any) -> None:
     out += a.dot(b)
 
 
-def _compile(*, code: str, options: Any, seed: int, sanitizer: Any, edit: Edit | None, **others: Any) -> Any:
+def compile_seeded(*, code: str, options: Any, seed: int, sanitizer: Any, edit: Edit | None, **others: Any) -> Any:
     """A module of the emulator, as the stand-in's RawModule takes it."""
     if callable(edit):
         code = edit(code)

@@ -22,9 +22,6 @@ pytestmark = pytest.mark.proof
 
 REGISTER_FILE = 65_536  # of a multiprocessor, on every architecture here
 REGISTER_UNIT = 8  # a thread's registers are allocated in units
-# The Elman cell's kernels had these before there were other cells (sm_80, sm_90, sm_100), and may take a few more.
-ELMAN_REGISTERS: dict[str, tuple[int, int, int]] = {}
-FEW_MORE = 8
 
 
 @pytest.fixture(autouse=True)

@@ -106,7 +106,7 @@ def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
 ) -> None:
     rnn = layer(backend, GROUP, "float32")
     x = cp.ones(GROUP[:3], "float32")
-    rnn(x)  # the form is believed
+    rnn(x)  # the form has passed its test
     monkeypatch.setattr(launch, "PATIENCE", -1)  # it gives up as soon as it has to wait
     h = rnn.forward(x)
     assert np.isnan(h.get()[1:]).any()
@@ -123,7 +123,7 @@ def test_a_group_that_gives_up_is_reported_on_its_own_stream(
     backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rnn, x = layer(backend, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
-    expected = rnn(x)  # the form is believed
+    expected = rnn(x)  # the form has passed its test
     mine, other = cp.cuda.Stream(), cp.cuda.Stream()
     with mine, monkeypatch.context() as patched:
         patched.setattr(launch, "PATIENCE", -1)
