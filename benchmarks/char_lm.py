@@ -18,19 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks import machine
-from benchmarks.runs import (
-    Run,
-    XrnnRun,
-    add_options,
-    check_data,
-    children,
-    rate_lines,
-    seconds,
-    time_updates,
-    torch_for,
-    with_weights,
-)
+from benchmarks import machine, runs
+from benchmarks.runs import Run, XrnnRun
 from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
@@ -49,7 +38,7 @@ def _xrnn(corpus: Corpus, settings: CharLMSettings) -> Run:
 
 class TorchRun:
     def __init__(self, corpus: Corpus, settings: CharLMSettings) -> None:
-        torch, self.version = torch_for(settings)
+        torch, self.version = runs.torch_for(settings)
         self._torch, self._settings = torch, settings
         self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
         self._embedding = torch.nn.Embedding(VOCABULARY, EMBEDDING)
@@ -73,7 +62,7 @@ class TorchRun:
         self._state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         self._updates += 1
 
-    def model(self) -> CharLM:
+    def model(self) -> Any:
         settings = self._settings
         weights = (
             self._embedding.weight.detach().numpy(),
@@ -82,7 +71,7 @@ class TorchRun:
             self._linear.bias.detach().numpy(),
         )
         rng, backend = np.random.default_rng(), get_backend("numpy")
-        return with_weights(CharLM.init(settings.cell, settings.hidden, 1, rng=rng, backend=backend), weights)
+        return runs.with_weights(CharLM.init(settings.cell, settings.hidden, 1, rng=rng, backend=backend), weights)
 
 
 class AcceleratedRun(TorchRun):
@@ -106,14 +95,14 @@ def compare(
 ) -> dict[str, Any]:
     """The results, as they go into the JSON file; seconds, one a block."""
     settings = replace(SETTINGS, cell=cell)
-    with children(LIBRARIES, threads, _Job, settings, paths) as started:
+    with runs.children(LIBRARIES, threads, _Job, settings, paths) as started:
         results: dict[str, Any] = {
             "machine": machine.describe(threads),
             "versions": {library: child.ask("version") for library, child in started.items()},
             "steps_per_block": updates // rounds,
             "cell": cell,
             "characters_per_step": settings.seq_len * settings.batch,
-            "seconds": seconds(started, rounds, "seconds", updates // rounds),
+            "seconds": runs.seconds(started, rounds, "seconds", updates // rounds),
         }
         if evaluate:
             results["bits_per_character"] = {library: child.ask("evaluate") for library, child in started.items()}
@@ -133,7 +122,7 @@ def report(results: dict[str, Any]) -> str:
     lines = [f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {updates:,} updates in {blocks} blocks"]
     versions, rate = results["versions"], {name: rates(results, name) for name in results["seconds"]}
     width = max(map(len, versions.values()))
-    lines += rate_lines(versions, rate, "characters", width=width)
+    lines += runs.rate_lines(versions, rate, "characters", width=width)
     for name, bits in results.get("bits_per_character", {}).items():
         lines.append(f"{versions.get(name, name):{width}} {bits:.3f} bits per character, held out")
     return "\n".join(lines)
@@ -150,7 +139,7 @@ class _Job:
         return self._run.version
 
     def seconds(self, updates: int) -> float:
-        return time_updates(self._run, updates)
+        return runs.time_updates(self._run, updates)
 
     def evaluate(self) -> float:
         return bits_per_character(self._run.model(), self._corpus.held_out)
@@ -162,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate-only", action="store_true", help="few updates, and no held-out figures")
     parser.add_argument("--steps", type=machine.positive, help="updates (default: 2500; with --rate-only 175)")
     parser.add_argument("--rounds", type=machine.positive, help="blocks of updates (default: 25; with --rate-only 7)")
-    add_options(parser, "rnn")
+    runs.add_options(parser, "rnn")
     options = parser.parse_args(arguments)
     steps = options.steps or (175 if options.rate_only else 2500)
     rounds = options.rounds or (7 if options.rate_only else 25)
@@ -170,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(
             f"{steps} steps can't be divided into {rounds} blocks: expected at least one for each; give more --steps"
         )
-    check_data(parser, lambda: load_corpus(options.paths))
+    runs.check_data(parser, lambda: load_corpus(options.paths))
     machine.print_version()
     results = compare(options.paths, steps, rounds, options.threads, cell=options.cell, evaluate=not options.rate_only)
     if options.json:

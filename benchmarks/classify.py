@@ -19,29 +19,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, runs
 from benchmarks.ratios import ratio
-from benchmarks.runs import (
-    Run,
-    XrnnRun,
-    add_options,
-    check_data,
-    children,
-    rate_lines,
-    seconds,
-    time_updates,
-    torch_for,
-    with_weights,
-)
+from benchmarks.runs import Run, XrnnRun
 from xrnn.cells import cell_of
 from xrnn.interop.torch_weights import from_torch
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
-from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs
-from xrnn.jobs.classify.data import Dataset, load_dataset
-from xrnn.jobs.classify.evaluate import probabilities
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
+from xrnn.jobs.classify.data import LabelledSeries, load_labelled
 from xrnn.jobs.classify.model import Classifier
 from xrnn.jobs.series.batches import Batches, unpack
+from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.series_trainer import default_epochs
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
@@ -51,13 +41,13 @@ _CHANNELS: Final = 12
 _LONGEST: Final = 100
 
 
-def _xrnn(data: Dataset, settings: ClassifierSettings) -> Run:
+def _xrnn(data: LabelledSeries, settings: ClassifierSettings) -> Run:
     return XrnnRun(ClassifierTrainer(settings, data, get_backend("numpy")))
 
 
 class TorchRun:
-    def __init__(self, data: Dataset, settings: ClassifierSettings) -> None:
-        torch, self.version = torch_for(settings)
+    def __init__(self, data: LabelledSeries, settings: ClassifierSettings) -> None:
+        torch, self.version = runs.torch_for(settings)
         self._torch, self._settings, self._data = torch, settings, data
         self._batches = _batches(data, settings)
         module: Any = getattr(torch.nn, settings.cell.upper())
@@ -80,7 +70,7 @@ class TorchRun:
         self._optimizer.step()
         self._updates += 1
 
-    def model(self) -> Classifier:
+    def model(self) -> Any:
         settings, data = self._settings, self._data
         parameters = [p.detach().numpy() for p in self._rnn.parameters()]
         weights = (
@@ -90,16 +80,16 @@ class TorchRun:
             self._linear.bias.detach().numpy(),
         )
         model = Classifier.init(settings, data.channels, len(data.labels), get_backend("numpy"))
-        return with_weights(model, weights)
+        return runs.with_weights(model, weights)
 
 
-LIBRARIES: Final[dict[str, Callable[[Dataset, ClassifierSettings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
+LIBRARIES: Final[dict[str, Callable[[LabelledSeries, ClassifierSettings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
 
 
 def compare(paths: Sequence[Path], rounds: int, updates: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
     """The results, as they go into the JSON file: seconds of a block of updates, one a round."""
     settings = replace(ClassifierSettings(), cell=cell)
-    with children(LIBRARIES, threads, _Job, settings, paths) as started:
+    with runs.children(LIBRARIES, threads, _Job, settings, paths) as started:
         results: dict[str, Any] = {
             "machine": machine.describe(threads),
             "versions": {library: child.ask("version") for library, child in started.items()},
@@ -112,7 +102,7 @@ def compare(paths: Sequence[Path], rounds: int, updates: int, threads: int, cell
             for child in started.values():
                 child.ask("seconds", case, 2)  # warm up
             results["series_per_block"][case] = updates * started["xrnn"].ask("batch", case)
-            results["seconds"][case] = seconds(started, rounds, "seconds", case, updates)
+            results["seconds"][case] = runs.seconds(started, rounds, "seconds", case, updates)
         results["accuracy"] = {
             library: [child.ask("train", seed) for seed in range(seeds)] for library, child in started.items()
         }
@@ -125,7 +115,7 @@ def report(results: dict[str, Any]) -> str:
     lines = [f"bidirectional {cell}: {about['cpu']}, {about['threads']} threads; {rounds} blocks of {updates} updates"]
     for case, of_case in times.items():
         rates = {library: [results["series_per_block"][case] / s for s in of_case[library]] for library in of_case}
-        lines += rate_lines(results["versions"], rates, "series", f"{case:15} ", 22)
+        lines += runs.rate_lines(results["versions"], rates, "series", f"{case:15} ", 22)
     for library, version in results["versions"].items():
         share = ratio(times[FULL][library], times[RAGGED][library]).median
         lines.append(f"{version:38} lengths 1 to 100 (0.505 of the steps) take {share:.2f} of the time of length 100")
@@ -136,30 +126,29 @@ def report(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def noise_set(lengths: Sequence[int]) -> Dataset:
+def noise_set(lengths: Sequence[int]) -> LabelledSeries:
     """Series of noise with these lengths."""
     rng = np.random.default_rng(0)
     series = [Series(rng.standard_normal((T, _CHANNELS)), str(i % 9), "noise") for i, T in enumerate(lengths)]
-    return Dataset(series, series, [str(i) for i in range(9)], "noise")
+    return LabelledSeries(series, series, [], [str(i) for i in range(9)], "noise")
 
 
-def _batches(data: Dataset, settings: ClassifierSettings) -> Batches:
+def _batches(data: LabelledSeries, settings: ClassifierSettings) -> Batches:
     """The batches of xrnn's trainer, for every library."""
     return ClassifierTrainer(settings, data, get_backend("numpy")).batches
 
 
-def _accuracy(model: Classifier, data: Dataset) -> float:
-    trainer = ClassifierTrainer(model.settings, data, get_backend("numpy"), model=model)
-    scaled = [trainer.scale.apply(series.values) for series in data.test]
-    predicted: HostArray = probabilities(model, scaled).argmax(axis=1)
-    return float(np.mean([data.labels[i] == series.label for i, series in zip(predicted, data.test, strict=True)]))
+def _accuracy(model: Classifier, data: LabelledSeries) -> float:
+    scale = Scale.of(series.values for series in data.train)
+    predicted: HostArray = model.outputs([scale.apply(series.values) for series in data.test]).argmax(axis=1)
+    return float(np.mean(predicted == data.targets(data.test)))
 
 
-def train(library: str, data: Dataset, settings: ClassifierSettings) -> tuple[float, float]:
+def train(library: str, data: LabelledSeries, settings: ClassifierSettings) -> tuple[float, float]:
     """Train with the default number of updates → the accuracy, and the seconds."""
     start = time.perf_counter()
     run = LIBRARIES[library](data, settings)
-    time_updates(run, default_epochs(len(data.train)) * -(-len(data.train) // settings.batch))
+    runs.time_updates(run, default_epochs(len(data.train)) * -(-len(data.train) // settings.batch))
     return _accuracy(run.model(), data), time.perf_counter() - start
 
 
@@ -169,7 +158,7 @@ class _Job:
     def __init__(self, library: str, settings: ClassifierSettings, paths: Sequence[Path]) -> None:
         self._library, self._settings = library, settings
         self._sets = {
-            GIVEN: load_dataset(paths, settings.seed),
+            GIVEN: load_labelled(paths, settings.seed),
             FULL: noise_set([_LONGEST] * _COUNT),
             RAGGED: noise_set(np.random.default_rng(1).integers(1, _LONGEST + 1, _COUNT).tolist()),
         }
@@ -184,7 +173,7 @@ class _Job:
         return count / -(-count // self._settings.batch)
 
     def seconds(self, case: str, updates: int) -> float:
-        return time_updates(self._runs[case], updates)
+        return runs.time_updates(self._runs[case], updates)
 
     def train(self, seed: int) -> tuple[float, float]:
         return train(self._library, self._sets[GIVEN], replace(self._settings, seed=seed))
@@ -196,9 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=machine.positive, default=40, help="updates in a block (default: %(default)s)")
     parser.add_argument("--rounds", type=machine.positive, default=9, help="(default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=0, help="trainings of each library (default: %(default)s)")
-    add_options(parser, "gru")
+    runs.add_options(parser, "gru")
     options = parser.parse_args(arguments)
-    check_data(parser, lambda: load_dataset(options.paths, ClassifierSettings().seed))
+    runs.check_data(parser, lambda: load_labelled(options.paths, ClassifierSettings().seed))
     machine.print_version()
     results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
     if options.json:

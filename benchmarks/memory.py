@@ -80,7 +80,7 @@ def _status(field: str) -> int:
 
 
 def print_memory(results: dict[str, Any], console: Console) -> None:
-    columns = ["", "forward", "of h", "forward + backward", "beyond what is kept and dx", "of torch's"]
+    columns = ["", "forward", "of h", "forward + backward", "beyond kept arrays and dx", "of torch's"]
     for case in results["cases"]:
         h, kept, peaks = case["h_bytes"], case["kept_bytes"], case["peak_bytes"]
         torch = peaks["train"].get("torch")

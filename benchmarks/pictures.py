@@ -135,7 +135,7 @@ def _draw_panels(
         axes.set_xlabel("batch size N")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=9, frameon=False)
-    _caption(figure, results, cell.upper())
+    _caption(figure, results, f"{cell.upper()};")
     figure.savefig(path, dpi=100, metadata={"Software": None})
     pyplot.close(figure)
 

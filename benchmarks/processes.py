@@ -49,7 +49,11 @@ class Child:
             self._process.start()
         atexit.register(self._process.kill)  # at exit multiprocessing sends SIGTERM, which a stopped process ignores
         theirs.close()  # the child now holds the only copy: if it dies, reading fails
-        self.receive()
+        try:
+            self.receive()
+        except Exception:
+            self.close()
+            raise
 
     @property
     def is_alive(self) -> bool:
@@ -61,7 +65,7 @@ class Child:
 
     def send(self, method: str, *arguments: Any) -> None:
         if self._suspend:
-            os.kill(self._process.pid or 0, signal.SIGCONT)
+            self._signal(signal.SIGCONT)
         self._pipe.send((method, arguments))
 
     def receive(self) -> Any:
@@ -77,10 +81,14 @@ class Child:
                 f"the process of {self._name} ended with status {self._process.exitcode}: see its output above"
             ) from None
         if self._suspend:
-            os.kill(self._process.pid or 0, signal.SIGSTOP)
+            self._signal(signal.SIGSTOP)
         if outcome == "result":
             return value
         raise (MissingLibraryError if outcome == "missing" else RuntimeError)(f"{self._name}: {value}")
+
+    def _signal(self, number: int) -> None:
+        if self._process.pid and self._process.is_alive():
+            os.kill(self._process.pid, number)
 
     def close(self) -> None:
         self._process.kill()  # also ends a stopped process
@@ -117,12 +125,13 @@ def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any])
     except Exception as error:
         pipe.send(("error", f"{type(error).__name__}: {error}"))
         return
-    while True:
-        method, given = pipe.recv()
-        try:
-            pipe.send(("result", getattr(served, method)(*given)))
-        except Exception as error:
-            pipe.send(("error", f"{type(error).__name__}: {error}"))
+    with contextlib.suppress(EOFError, KeyboardInterrupt):  # the parent ended, or Ctrl-C, which it reports itself
+        while True:
+            method, given = pipe.recv()
+            try:
+                pipe.send(("result", getattr(served, method)(*given)))
+            except Exception as error:
+                pipe.send(("error", f"{type(error).__name__}: {error}"))
 
 
 def environment(threads: int | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import xrnn
 from benchmarks import machine
@@ -18,14 +18,6 @@ from xrnn.cells import CELLS
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.settings import Settings
 from xrnn.typing import HostArray
-
-
-class Model(Protocol):
-    @property
-    def named_params(self) -> dict[str, Any]: ...
-
-
-M = TypeVar("M", bound=Model)
 
 
 class Run(Protocol):
@@ -98,7 +90,7 @@ def torch_for(settings: Settings) -> tuple[Any, str]:
     return torch, f"PyTorch {torch.__version__}"
 
 
-def with_weights(model: M, weights: Iterable[HostArray]) -> M:
+def with_weights(model: Any, weights: Iterable[HostArray]) -> Any:
     """The model, with its parameters replaced by these."""
     for param, weight in zip(model.named_params.values(), weights, strict=True):
         param[...] = weight

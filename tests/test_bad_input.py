@@ -13,7 +13,22 @@ import pytest
 import xrnn
 from tests import standin
 from tests.errors import one_line
-from xrnn import RNN, SGD, Dropout, Embedding, Linear, clip_grad_norm, mean_squared_error, softmax_cross_entropy
+from xrnn import (
+    RNN,
+    SGD,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    binary_cross_entropy,
+    clip_grad_norm,
+    huber,
+    last,
+    last_gradient,
+    mean_squared_error,
+    quantile,
+    softmax_cross_entropy,
+)
 from xrnn.backend import Backend
 
 T, N, D, H = 3, 4, 2, 5
@@ -48,13 +63,14 @@ def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
     rnn, step = (RNN.init(D, H, rng=0, dtype="float64", backend=backend) for _ in range(2))
     linear = Linear.init(D, H, rng=0, dtype="float64", backend=backend)
     embedding = Embedding.init(6, D, rng=0, dtype="float64", backend=backend)
-    dropout = Dropout(0.5)
+    dropout, norm = Dropout(0.5), LayerNorm.init(D, dtype="float64", backend=backend)
     x, index = xp.zeros((T, N, D)), xp.zeros((T, N), "int64")
     rnn.forward(x)
     step.forward(x[0])
     linear.forward(x)
     embedding.forward(index)
     dropout.forward(x)
+    norm.forward(x)
     Wx, Wh, b = rnn.params
     logits, targets = xp.zeros((N, H)), xp.zeros(N, "int64")
     return {
@@ -79,6 +95,18 @@ def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
         ),
         "mean_squared_error(y)": lambda junk: mean_squared_error(junk, x),
         "mean_squared_error(target)": lambda junk: mean_squared_error(x, junk),
+        "mean_squared_error(mask)": lambda junk: mean_squared_error(x, x, mask=junk) if junk is not None else refuse(),
+        "huber(weight)": lambda junk: huber(x, x, weight=junk) if junk is not None else refuse(),
+        "quantile(y)": lambda junk: quantile(junk, x),
+        "binary_cross_entropy(targets)": lambda junk: binary_cross_entropy(x, junk),
+        "softmax_cross_entropy(class_weight)": lambda junk: (
+            softmax_cross_entropy(logits, targets, class_weight=junk) if junk is not None else refuse()
+        ),
+        "LayerNorm(beta)": lambda junk: LayerNorm(b, junk),
+        "LayerNorm.forward": lambda junk: norm.forward(junk),
+        "LayerNorm.backward": lambda junk: norm.backward(junk),
+        "last": lambda junk: last(junk),
+        "last_gradient": lambda junk: last_gradient(junk, x),
         "SGD": lambda junk: SGD([junk]),
         "Adam": lambda junk: xrnn.Adam([junk]),
     }

@@ -1,4 +1,4 @@
-"""`xrnn` as its users run it: the whole of a run, what stops it, and what it says to bad input."""
+"""The commands as users run them: complete runs, interrupted runs, and errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 @pytest.fixture
 def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a small text in the working directory, where the results go as well."""
+    """The name of a small text in the working directory. The outputs are written there too."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
     return write_text(tmp_path / "text.txt").name
@@ -63,7 +63,7 @@ def assert_same_arrays(checkpoint: str, expected: str) -> None:
         np.testing.assert_array_equal(got[name], want[name], err_msg=name)
 
 
-# ---- whole runs ----
+# ---- complete runs ----
 
 
 def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(
@@ -75,7 +75,7 @@ def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(
     assert err == ""
     for line in [
         r"backend: numpy \(decided by XRNN_BACKEND=numpy\)",
-        r"text: 1 file, 4,000 bytes; held out: the last 200 bytes \(5 %, the files being few\)",
+        r"text: 1 file, 4,000 bytes; held out: the last 200 bytes \(5 %, since there are few files\)",
         r"model: 2 RNN layers of 12, 20,936 weights; 3 streams × 7 steps; lr 0.01; seed 0",
         r"step 60: \d\.\d{3} bits per character, [\d,]+ characters/s, took 0:\d\d",
         r"held out: \d\.\d{3} bits per character \(zlib level 9: \d\.\d{3}\)",
@@ -88,7 +88,7 @@ def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(
     assert Path("char-lm.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_matplotlib_a_run_says_so_and_goes_on(
+def test_without_matplotlib_a_run_draws_no_picture(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -98,14 +98,14 @@ def test_without_matplotlib_a_run_says_so_and_goes_on(
     assert not Path("char-lm.png").exists()
 
 
-def test_the_clock_can_say_when_to_stop(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_can_stop_after_a_time(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()
     assert main(["train", text, *TINY_OPTIONS, "--minutes", "0.01"]) == 0
     assert time.monotonic() - started >= 0.6
     assert len(arrays("char-lm.safetensors")["losses"]) > 1
 
 
-def test_generate_writes_the_prompt_and_what_follows(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_prints_the_prompt_and_its_continuation(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", text, *TINY_OPTIONS, "--steps", "150", "--out", "c"])
     capsys.readouterr()
     options = ["generate", "c", "--prompt", "def ", "--length", "20"]
@@ -124,7 +124,7 @@ def test_info_prints_the_configuration(text: str, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == config() + "\n"
 
 
-def test_info_explains_the_choice_on_a_gpu_that_is_not_here(capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_explains_the_choice_on_an_absent_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--explain", "100", "32", "1024", "1024", "--device", "h100"]) == 0
     out = capsys.readouterr().out
     tail = "T=100 N=32 D=1024 H=1024, on NVIDIA H100; times are predicted, not measured"
@@ -157,7 +157,7 @@ def test_info_explains_the_choice_of_the_selected_backend(capsys: pytest.Capture
         (["--explain", "4", "3", "2", "5", "--device", "h100"], False),
     ],
 )
-def test_info_needs_a_backend_unless_it_explains_a_gpu_that_is_not_here(
+def test_info_needs_a_backend_unless_it_explains_an_absent_gpu(
     options: list[str], needs_it: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XRNN_BACKEND", "abacus")
@@ -207,7 +207,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"--{option}" in help_text for option in options)
 
 
-def test_what_is_taken_where_nothing_is_said(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_defaults_of_the_commands(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[Any] = []
 
     def see(job: Any, *_: Any) -> int:
@@ -226,7 +226,7 @@ def test_what_is_taken_where_nothing_is_said(text: str, monkeypatch: pytest.Monk
     assert defaults["classify"]["overwrite"] is False
 
 
-# ---- stopping and going on ----
+# ---- interrupted and resumed runs ----
 
 # About a millisecond a step, and a checkpoint every 20.
 _RUN = ["--hidden", "32", "--seq-len", "16", "--batch", "8", "--save-every", "20", "--steps", "800"]
@@ -234,7 +234,7 @@ _RUN = ["--hidden", "32", "--seq-len", "16", "--batch", "8", "--save-every", "20
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The checkpoint of a run that nothing stopped, on the text of the fixture `text`."""
+    """The checkpoint of a run that was not interrupted, on the text of the fixture `text`."""
     folder = tmp_path_factory.mktemp("whole")
     text = write_text(folder / "text.txt")
     with pytest.MonkeyPatch.context() as patch:
@@ -244,7 +244,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def start(arguments: list[str], checkpoint: Path, command: list[str] = XRNN) -> subprocess.Popen[str]:
-    """A run in a process of its own, which has written a checkpoint since it began."""
+    """A run in its own process, which has written a checkpoint."""
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
@@ -252,7 +252,7 @@ def start(arguments: list[str], checkpoint: Path, command: list[str] = XRNN) -> 
     return process
 
 
-def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopped(text: str, whole: str) -> None:
+def test_a_killed_and_resumed_run_equals_one_that_was_not_interrupted(text: str, whole: str) -> None:
     rng = random.Random(0)
     checkpoint = Path("killed")
     resume: list[str] = []
@@ -272,7 +272,7 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_that_never_stopp
 
 @POSIX
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_saves_and_tells_how_to_go_on(text: str, whole: str, name: str) -> None:
+def test_a_signal_saves_and_prints_the_command_to_continue(text: str, whole: str, name: str) -> None:
     number = signal.Signals[name]
     process = start(["train", text, *_RUN, "--out", "stopped"], Path("stopped"), SIGNALLED)
     process.send_signal(number)
@@ -289,7 +289,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(text: str, whole: str, name: str)
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
-def test_a_signal_that_is_ignored_stops_nothing(text: str, number: signal.Signals) -> None:
+def test_an_ignored_signal_does_not_stop_a_run(text: str, number: signal.Signals) -> None:
     """As under `nohup`, or in the background of a script."""
     ignore = f"import signal; signal.signal({number:d}, signal.SIG_IGN); "
     command = [sys.executable, "-c", ignore + XRNN[-1], "train", text, *_RUN, "--out", "c"]
@@ -301,7 +301,7 @@ def test_a_signal_that_is_ignored_stops_nothing(text: str, number: signal.Signal
 
 
 @POSIX
-def test_a_closed_pipe_saves_and_tells_on_stderr_how_to_go_on(text: str, whole: str) -> None:
+def test_a_closed_pipe_saves_and_prints_the_command_to_stderr(text: str, whole: str) -> None:
     often = "import xrnn.jobs.progress as p; p._SECONDS_BETWEEN_LINES = 0.0; "
     command = [sys.executable, "-c", often + XRNN[-1], "train", text, *_RUN, "--out", "stopped"]
     process = start([], Path("stopped"), command)
@@ -319,8 +319,8 @@ def test_a_closed_pipe_saves_and_tells_on_stderr_how_to_go_on(text: str, whole: 
 
 
 @POSIX
-def test_a_terminal_that_is_closed_saves_and_stops(text: str) -> None:
-    """Nothing can be said any more, and the bar can't be drawn."""
+def test_a_closed_terminal_saves_and_stops(text: str) -> None:
+    """Neither a line nor the bar can be printed any more."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -336,7 +336,7 @@ def test_a_terminal_that_is_closed_saves_and_stops(text: str) -> None:
 
 @POSIX
 def test_a_pipe_that_is_closed_before_training_ends_the_run(text: str) -> None:
-    """Nothing was learned, and nothing is written."""
+    """Nothing was trained, so nothing is written."""
     reading, writing = os.pipe()
     os.close(reading)
     process = subprocess.run([*XRNN, "train", text, *_RUN], stdout=writing, stderr=subprocess.PIPE, text=True)
@@ -345,7 +345,7 @@ def test_a_pipe_that_is_closed_before_training_ends_the_run(text: str) -> None:
     assert os.listdir() == ["text.txt"]
 
 
-def test_an_interrupt_after_training_tells_what_is_saved(
+def test_an_interrupt_after_training_names_the_checkpoint(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(model: CharLM, text: HostArray) -> float:
@@ -374,7 +374,7 @@ def test_an_interrupt_before_training_gets_one_line(
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
-def test_resuming_at_the_last_step_reports_only(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_at_the_last_step_only_reports(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", text, *TINY_OPTIONS, "--steps", "5", "--out", "c"])
     before = arrays("c")
     assert main(["train", text, *TINY_OPTIONS, "--steps", "5", "--resume", "c"]) == 0
@@ -383,7 +383,7 @@ def test_resuming_at_the_last_step_reports_only(text: str, capsys: pytest.Captur
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_a_longer_run_begins_as_the_shorter_one(text: str) -> None:
+def test_a_resumed_shorter_run_equals_the_longer_one(text: str) -> None:
     main(["train", text, *TINY_OPTIONS, "--steps", "8", "--out", "long"])
     main(["train", text, *TINY_OPTIONS, "--steps", "3", "--out", "short"])
     main(["train", text, "--steps", "8", "--resume", "short"])
@@ -432,7 +432,7 @@ def nothing() -> None:
             empty_file,
             "train empty",
             "found no text in empty (1 empty files, 0 binary): expected text files; name others, or none for "
-            "Python's own sources",
+            "Python's standard library",
         ),
         (
             nothing,
@@ -568,7 +568,7 @@ def test_bad_input_gets_one_line(
     [["train", ""], *(["train", option, ""] for option in ("--out", "--plot", "--resume")), ["generate", ""]],
 )
 def test_an_empty_path_gets_one_line(text: str, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    """It would be the working directory, from a shell's variable that is not set."""
+    """An unset shell variable gives an empty path, which would mean the working directory."""
     assert main(arguments) == 2
     err = capsys.readouterr().err
     assert re.fullmatch(
@@ -628,7 +628,7 @@ def test_a_backend_that_can_not_run_gets_one_line(
 
 
 def test_nan_in_the_loss_stops_the_run_and_keeps_the_last_good_checkpoint(text: str) -> None:
-    """In a process of its own, where NumPy would print its warnings."""
+    """In its own process, where NumPy's warnings would be printed."""
     program = "import xrnn.jobs.charlm.charlm_trainer as t; t.learning_rate = lambda *_: 1e38; " + XRNN[-1]
     command = [
         sys.executable,
@@ -667,7 +667,7 @@ def test_an_output_that_can_not_be_written_is_found_before_training(
     assert "bits per character" not in capsys.readouterr().out
 
 
-# ---- what surrounds it ----
+# ---- the environment ----
 
 
 @pytest.mark.parametrize(
@@ -724,7 +724,7 @@ def test_a_full_device_gets_one_line(text: str, command: list[str]) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "w") as full:
-        # As from a shell: what is buffered is written again, and lost again, when Python ends.
+        # As from a shell: Python flushes the buffer again when it exits.
         buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         process = subprocess.run([*XRNN, *command], stdout=full, stderr=subprocess.PIPE, text=True, env=buffered)
         assert process.returncode == 1
@@ -737,7 +737,7 @@ def test_a_full_device_gets_one_line(text: str, command: list[str]) -> None:
 
 @POSIX
 def test_a_full_device_in_the_middle_of_a_run_saves_and_stops(text: str) -> None:
-    """The device gets full once the run has begun to train."""
+    """The device is full from the first progress line on."""
     code = """
 import sys
 import xrnn.jobs.progress as progress
@@ -763,7 +763,7 @@ sys.exit(main())
 
 @POSIX
 @pytest.mark.parametrize("stream", [1, 2])
-def test_a_stream_that_was_closed_from_the_start_is_missed_by_nobody(text: str, stream: int) -> None:
+def test_a_run_needs_no_open_output(text: str, stream: int) -> None:
     command = shlex.join([*XRNN, "train", text, *TINY_OPTIONS, "--steps", "2"])
     process = subprocess.run(["sh", "-c", f"{command} {stream}>&-"], capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
@@ -786,7 +786,7 @@ def test_a_fifo_is_no_checkpoint(text: str, capsys: pytest.CaptureFixture[str]) 
         )
 
 
-def test_an_error_steers_no_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_prints_no_control_characters(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     Forgery(metadata={"version": "\x1b]0;title\x07"}).write(Path("c"))
     assert main(["generate", "c"]) == 1
     assert capsys.readouterr().err == ("error: c has version �]0;title�: expected 1; use the xrnn that wrote it\n")
@@ -816,14 +816,14 @@ sys.exit(main())
     assert (process.returncode, process.stdout, process.stderr) == (130, "", "error: interrupted\n")
 
 
-def test_the_command_is_the_one_that_is_installed(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_installed_command_runs_main(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     scripts = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
     module, name = scripts["xrnn"].split(":")
     code = f"import sys; from {module} import {name}; sys.argv[1:] = ['--version']; sys.exit({name}())"
     assert run_python(code).stdout == f"xrnn {xrnn.__version__}\n"
 
 
-def test_a_setting_that_is_none_gets_one_line() -> None:
+def test_an_invalid_environment_variable_gets_one_line() -> None:
     for name, value in {"XRNN_FUSED": "2", "XRNN_ISA": "abacus"}.items():
         environment = {**os.environ, "XRNN_BACKEND": "numpy", name: value}
         done = subprocess.run([*XRNN, "info"], env=environment, capture_output=True, text=True)
@@ -838,6 +838,6 @@ def test_info_explains_sizes_beyond_64_bits_when_multiplied(capsys: pytest.Captu
         assert f"T={int(size)}" in capsys.readouterr().out
 
 
-def test_importing_the_package_leaves_the_command_line_out() -> None:
+def test_importing_the_package_does_not_import_the_command_line() -> None:
     code = "import sys, xrnn; sys.exit(bool({'typer', 'rich', 'safetensors', 'matplotlib', 'cupy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,4 +1,4 @@
-"""Files are checked before they are read, and replaced whole or not at all."""
+"""Files are checked before they are read, and replaced atomically."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from xrnn.files import (
 POSIX = pytest.mark.skipif(os.name != "posix", reason="modes, links, locks and FIFOs are POSIX's")
 WANTED = "weights; name a file of them"
 
-# A writer that is killed between writing aside and renaming.
+# A writer that is killed before it renames the file aside.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_content_is_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before")
 
@@ -69,7 +69,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path, monkey
 
 
 @POSIX
-def test_the_content_is_on_the_disk_before_the_rename_and_the_rename_before_the_end(
+def test_the_content_is_synced_before_the_rename_and_the_folder_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = []
@@ -89,7 +89,7 @@ def test_the_content_is_on_the_disk_before_the_rename_and_the_rename_before_the_
 
 
 @POSIX
-def test_a_link_and_a_mode_stay(tmp_path: Path) -> None:
+def test_links_and_modes_are_kept(tmp_path: Path) -> None:
     path, link = tmp_path / "file", tmp_path / "link"
     path.write_bytes(b"before")
     path.chmod(0o600)
@@ -111,7 +111,7 @@ def test_a_folder_that_may_not_be_listed_is_written_to(tmp_path: Path, monkeypat
             refuse(Path(path))
         return really_open(path, flags, mode, **options)
 
-    monkeypatch.setattr("os.listdir", refuse)  # the tests may run as root, who may all
+    monkeypatch.setattr("os.listdir", refuse)  # tests that run as root have all permissions
     monkeypatch.setattr("os.open", open_no_folder)
     replace_file(tmp_path / "file", b"content")
     assert (tmp_path / "file").read_bytes() == b"content"
@@ -133,7 +133,7 @@ def test_a_killed_writer_leaves_a_file_that_a_later_one_removes(tmp_path: Path) 
 
 @POSIX
 def test_a_fifo_that_is_named_like_a_leftover_is_left_alone(tmp_path: Path) -> None:
-    """In a process of its own, which would wait for ever."""
+    """In its own process, since a defect would block it."""
     os.mkfifo(tmp_path / ".x.xrnn.partial")
     os.utime(tmp_path / ".x.xrnn.partial", (0, 0))
     code = "import sys, pathlib, xrnn.files; xrnn.files.replace_file(pathlib.Path(sys.argv[1]), b'')"
@@ -141,7 +141,7 @@ def test_a_fifo_that_is_named_like_a_leftover_is_left_alone(tmp_path: Path) -> N
     assert sorted(os.listdir(tmp_path)) == [".x.xrnn.partial", "file"]
 
 
-def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+def test_the_longest_name_of_the_file_system_is_possible(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 255 if os.name == "posix" else "x" * 100)
     replace_file(path, b"content")
     assert list(tmp_path.iterdir()) == [path]
@@ -163,7 +163,7 @@ def test_a_new_file_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_check_leaves_nothing(tmp_path: Path) -> None:
+def test_the_check_leaves_no_file(tmp_path: Path) -> None:
     strangers = tmp_path / ".download.1f2e.partial"
     strangers.touch()
     check_writable(tmp_path / "file")
@@ -186,7 +186,7 @@ def example(path: Path) -> Path:
 SPECS = {"a": Spec((2, 3)), "b": Spec((2,), "float64")}
 
 
-def test_arrays_come_back(tmp_path: Path) -> None:
+def test_arrays_are_read_back(tmp_path: Path) -> None:
     with open_arrays(example(tmp_path / "file"), WANTED) as file:
         assert file.metadata["about"] == "an example"
         file.check(SPECS)
@@ -215,7 +215,7 @@ def test_arrays_that_were_not_expected_are_refused(
 def test_the_check_reads_no_array(tmp_path: Path) -> None:
     large = np.zeros(2_000_000, "float32")
     write_arrays(tmp_path / "file", {"large": large}, {})
-    with open_arrays(tmp_path / "file", WANTED):  # what is loaded at the first use
+    with open_arrays(tmp_path / "file", WANTED):  # so that imports of the first call are not measured
         pass
     tracemalloc.start()
     try:
@@ -226,7 +226,7 @@ def test_the_check_reads_no_array(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_changed_content_does_not_give_the_digest(tmp_path: Path) -> None:
+def test_changed_content_does_not_match_the_digest(tmp_path: Path) -> None:
     path = example(tmp_path / "file")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -257,7 +257,7 @@ def test_other_content_is_refused(tmp_path: Path, content: bytes, words: list[st
 
 
 @POSIX
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_special_file_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to("loop")
     for name, words in {
@@ -270,10 +270,10 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
             pass
 
 
-# ---- what is shown ----
+# ---- printable text ----
 
 
-def test_what_is_shown_steers_no_terminal(tmp_path: Path) -> None:
+def test_printed_names_have_no_control_characters(tmp_path: Path) -> None:
     assert printable("a\x1b]0;title\x07\u202eé\udcff\n") == "a�]0;title��é��"
     assert printable("a\n\tb\r", keep="\n\t") == "a\n\tb�"
     assert quoted("x" * 100 + "\x1b") == "x" * 80 + "…"

@@ -107,6 +107,13 @@ def test_a_seed_repeats_an_order_and_a_generator_goes_on() -> None:
     assert [b.tolist() for b in batches(lengths, 4)] != [b.tolist() for b in batches(lengths, 4)]
 
 
+def test_the_order_is_the_same_in_every_version() -> None:
+    """A resumed run within an epoch depends on it."""
+    found = [batch.tolist() for batch in batches([7 * i % 20 + 1 for i in range(20)], 2, rng=0)]
+    expected = [[16, 19], [10, 5], [2, 11], [18, 7], [8, 17], [0, 12], [4, 13], [3, 6], [9, 15], [1, 14]]
+    assert found == expected
+
+
 def test_bad_batches() -> None:
     with one_line(TypeError, "lengths has dtype float64", "expected integers"):
         batches([1.5], 2)

@@ -37,6 +37,7 @@ def test_backward_after_an_update_through_another_layer(backend: Backend, kind: 
     x = backend.xp.ones((4, 1, D), "float32")
     y = one.forward(x)
     SGD([other]).step()
+    assert (one.updates, other.updates) == (1, 1)
     with one_line(RuntimeError, CHANGED, "call backward before the update, or forward again"):
         backward(one, y)
     backward(one, one.forward(x))

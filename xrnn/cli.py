@@ -28,12 +28,18 @@ from xrnn.jobs.charlm.sample import readable
 from xrnn.jobs.charlm.train import TrainJob
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classify import ClassifyJob
-from xrnn.jobs.classify.predict import Predictor, predict_stream
-from xrnn.jobs.classify.predict import predict as predict_files
+from xrnn.jobs.classify.predict import LabelPredictor
 from xrnn.jobs.errors import DataError, JobError, SettingsError
 from xrnn.jobs.options import OptionsOf, path, with_options
+from xrnn.jobs.regress.predict import NumberPredictor
+from xrnn.jobs.regress.regress import RegressJob
+from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
+from xrnn.jobs.regress.regression_settings import RegressionSettings
 from xrnn.jobs.run import SAVE_EVERY, Job, run
 from xrnn.jobs.run_options import RunOptions
+from xrnn.jobs.series.predict import PredictOptions, predict_stream
+from xrnn.jobs.series.predict import predict as predict_files
+from xrnn.jobs.series.series_settings import TABLE_OPTIONS
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
 from xrnn.select import CHOICES, Selection, select
 
@@ -142,6 +148,17 @@ _Backend = Annotated[
         help="Where to compute. Default: XRNN_BACKEND, or auto.",
     ),
 ]
+_Test = Annotated[
+    Path | None,
+    typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),
+]
+_Epochs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Passes over the training series, including those before a resume. Default: 1600 / √series, at least 10.",
+    ),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -207,23 +224,14 @@ def classify(
         typer.Argument(
             parser=path,
             metavar="TRAIN",
-            help="Series to train on: a .ts file, or a folder LABEL/*.csv|*.npy. Default: JapaneseVowels, from aeon.",
+            help="Series to train on: a .ts file, a .csv file with --id and --label, or a folder LABEL/*.csv|*.npy. "
+            "Default: JapaneseVowels, from aeon.",
         ),
     ] = None,
-    test: Annotated[
-        Path | None,
-        typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),
-    ] = None,
+    test: _Test = None,
     *,
     given: Annotated[dict[str, Any], OptionsOf(ClassifierSettings)],
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Passes over the training series, including those before a resume. "
-            "Default: 1600 / √series, at least 10.",
-        ),
-    ] = None,
+    epochs: _Epochs = None,
     options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
     backend: _Backend = None,
 ) -> int:
@@ -237,12 +245,43 @@ def classify(
 
 
 @app.command()
+@with_options
+def regress(
+    train: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=path,
+            metavar="TRAIN",
+            help="Series to train on: a .ts file with @targetLabel, a .csv file with --id and --label, or a folder "
+            "NUMBER/*.csv|*.npy.",
+        ),
+    ] = None,
+    test: _Test = None,
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(RegressionSettings)],
+    epochs: _Epochs = None,
+    options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
+    backend: _Backend = None,
+) -> int:
+    """Train a model that predicts a number for a time series of any length, then test it on others.
+
+    It writes regression.safetensors and regression.png. If the run is interrupted, it saves a checkpoint first; with
+    --resume, it ends as if it had not been interrupted.
+    """
+    paths = [each for each in (train, test) if each is not None]
+    return _run_job(RegressJob(paths=paths, given=given, upto=epochs, options=RunOptions(**options)), backend)
+
+
+@app.command()
+@with_options
 def predict(
     checkpoint: Annotated[
-        Path, typer.Argument(parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn classify`.")
+        Path,
+        typer.Argument(parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn classify` or `regress`."),
     ],
     files: Annotated[
-        list[Path] | None, typer.Argument(parser=path, metavar="FILE", help=".ts, .csv or .npy files.")
+        list[Path] | None,
+        typer.Argument(parser=path, metavar="FILE", help=".ts, .csv or .npy files, or folders LABEL/*.csv|*.npy."),
     ] = None,
     stream: Annotated[
         bool,
@@ -251,18 +290,28 @@ def predict(
             help=f"Read one series from standard input: a row of values per line, at most {_MAX_LINE:,} characters.",
         ),
     ] = False,
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(ClassifierSettings, TABLE_OPTIONS)],
+    options: Annotated[dict[str, Any], OptionsOf(PredictOptions)],
     backend: _Backend = None,
 ) -> int:
-    """Print the label and its probability for each series in files, or after each row of a stream."""
+    """Print the label and its probability, or the number, for each series in files, or after each row of a stream.
+
+    .csv files are read as in training, except for the given options; columns without a channel may be absent.
+    """
     if stream == bool(files):
         got = "both --stream and files" if stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
-    predictor = Predictor.load(checkpoint, _select(backend).backend)
-    terminal = Terminal()
+    kind = NumberPredictor if REGRESSION_CHECKPOINTS.wrote(checkpoint) else LabelPredictor
+    predictor = kind.load(checkpoint, _select(backend).backend)
+    how, terminal = PredictOptions(**options), Terminal()
+    if how.proba and kind is NumberPredictor:
+        raise SettingsError(f"got --proba, but {checkpoint} predicts numbers: expected a classifier; leave --proba out")
+    columns = predictor.settings.columns_for(given, predictor.facts.channel_names)
     if stream:
-        predict_stream(predictor, _input_lines(), terminal)
+        predict_stream(predictor, _input_lines(), columns.decimal, how, terminal)
     else:
-        predict_files(predictor, files or [], terminal)
+        predict_files(predictor, files or [], columns, how, terminal)
     return status_of(terminal.lost)
 
 

@@ -1,6 +1,6 @@
-"""The `xrnn` command: Ctrl-C during its imports ends in one line as well.
+"""The `xrnn` command. If Ctrl-C interrupts its imports, it prints one line and no traceback.
 
-It lies outside the package, since importing anything of that imports NumPy first, which takes most of the time.
+It is not part of the package `xrnn`, since importing that package imports NumPy, which takes most of the time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ def main() -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    # An exception could be lost within an import, and nothing has begun that must be ended well.
+    # An import could swallow an exception, and there is nothing to clean up yet.
     os.write(2, b"error: interrupted\n")
     os._exit(128 + number)

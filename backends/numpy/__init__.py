@@ -1,4 +1,4 @@
-"""The NumPy backend: the CPU, always there."""
+"""The NumPy backend: arrays on the CPU, with compiled kernels."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ except ImportError:  # no compiler at install time, or a checkout that was never
 
 
 class NumpyBackend(Backend):
-    """Arrays in host memory. Its fused forms run the whole sequence in one compiled call.
+    """Arrays in host memory. A fused form runs a complete sequence in one compiled call.
 
-    They use OpenMP's number of threads, up to the CPUs that the process may use: its affinity, and its quota as it was
-    when the backend was loaded; and fewer while these wait for each other, where other programs take the CPUs.
+    The kernels use OpenMP's number of threads, up to the number of CPUs that the process may use: by its affinity, and
+    by its quota at the time when the backend was loaded. They use fewer threads while other programs take the CPUs.
 
-    `XRNN_ISA` names the instruction-set level to use: `baseline`, `avx2` or `avx512` on x86-64, else `baseline`; by
-    default the highest that the CPU has. Read when the backend is loaded.
+    `XRNN_ISA` names the instruction-set level: `baseline`, `avx2` or `avx512` on x86-64, elsewhere `baseline`. The
+    default is the highest level of the CPU. It is read when the backend is loaded.
     """
 
     name = "numpy"
@@ -100,7 +100,7 @@ class NumpyBackend(Backend):
         return np.asarray(losses.sum()), dlogits
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
-        """out[v] = Σ rows[i] over the i with index[i] = v: sort once, then sum each run of equal indices."""
+        """out[v] = Σ rows[i] over all i with index[i] = v: sorts once, then sums each run of equal indices."""
         if not fused_enabled():
             return super().add_rows(rows, index, out)
         order = np.argsort(index, kind="stable")
@@ -158,21 +158,21 @@ def _int64(lengths: Array | None) -> Array | None:
 
 
 def not_built() -> str:
-    """That there are no kernels, and how to find out why."""
+    """The reason why there are no kernels, and the command that shows more."""
     if install.in_checkout():
         return "the kernels were not built: `pip install -v -e .` says why"
     return "the kernels were not built: `XRNN_REQUIRE_KERNELS=1 pip install -v` of the sources says why"
 
 
 def use_threads_of(library: ctypes.CDLL) -> None:
-    """Compute on the threads of an OpenMP library that the process has already, and on its number of them.
+    """From now on run the kernels on the threads of an OpenMP library, and on its number of threads.
 
-    Its threads and the kernels' own would take the CPUs from each other: both look out for work for a while after each
-    operation. It counts for the whole process, from now on.
+    Otherwise its threads and the kernels' own threads would take the CPUs from each other: both poll for work for a
+    while after each operation. The setting is that of the process.
 
     library   libgomp, or LLVM's or Intel's OpenMP, or a library that is linked to one of them
 
-    Raises AttributeError where it has no such functions; the kernels then compute on their own threads, as before.
+    Raises AttributeError if the library has no OpenMP functions; the kernels then keep their own threads.
     """
 
     def address(name: str) -> int:
@@ -182,7 +182,7 @@ def use_threads_of(library: ctypes.CDLL) -> None:
 
 
 def _threads() -> str:
-    """How many threads a call may use now, and why, and whose they are."""
+    """The number of threads that a call may use now, the reason, and the library that they belong to."""
     return _number_of_threads() + (", of another library in this process" if kernels.uses_openmp() else "")
 
 

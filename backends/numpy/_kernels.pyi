@@ -1,8 +1,8 @@
 """The compiled kernels of the NumPy backend.
 
-Arrays of one call are all float32 or all float64, of any strides unless said otherwise; else TypeError. The operations
-release the GIL, unless they end within some microseconds. On the main thread they let Python handle signals every
-50 ms; where a handler raises, they end early with its exception, and the arrays that they were to overwrite are NaN.
+The arrays of one call are all float32 or all float64, otherwise TypeError; they may have any strides unless stated. The
+operations release the GIL, except calls of a few microseconds. On the main thread they let Python handle signals every
+50 ms. If a handler raises, they end early with its exception, and the arrays that they were overwriting become NaN.
 """
 
 from collections.abc import Sequence
@@ -14,78 +14,78 @@ def compiler() -> str:
     """The compiler that built this module, with its version."""
 
 def levels() -> list[str]:
-    """The instruction-set levels that this CPU runs, lowest first: `baseline`, on x86-64 also `avx2`, `avx512`."""
+    """The instruction-set levels of this CPU, lowest first: `baseline`, on x86-64 also `avx2`, `avx512`."""
 
 def level() -> str:
     """The level in use."""
 
 def set_level(name: str) -> None:
-    """Use this level from now on. Not for use while another thread computes. ValueError where it doesn't run."""
+    """Use this level from now on; no other thread may be computing. ValueError if this CPU does not have it."""
 
 def max_threads() -> int:
-    """How many threads a call may use: OpenMP's number up to `thread_cap()`; fewer while `load()` says so."""
+    """The number of threads that a call may use: `asked_threads()` up to `thread_cap()`. `load()` may limit it."""
 
 def load() -> tuple[int | None, int]:
-    """What other processes leave: the most threads of a call, None for any number, and how this came about.
+    """The limit on threads while other processes use the CPUs (None: no limit), and the reason for the limit.
 
-    That is the percentage of the time for which threads had waited for one that had lost its CPU.
+    The reason is the share of the time, in percent, that threads had waited for a thread that had lost its CPU.
     """
 
 def hold_threads(held: bool) -> None:
-    """For tests and measurements: always as many threads as are asked for, however long they wait for each other."""
+    """For tests and measurements: always use all threads that are asked for, however long they wait for each other."""
 
 def threads_after(threads: int, calls: list[tuple[int, int]]) -> int:
-    """The rule: how many threads the next call may use after calls on so many, each (nanoseconds, of them waited)."""
+    """The policy: the threads of the next call after calls with `threads`, each (nanoseconds, nanoseconds waited)."""
 
 def more_threads(threads: int) -> int:
-    """The rule: how many threads calls may use next where a CPU was found to be free."""
+    """The policy: the next higher limit, if a CPU is free."""
 
-def naps_needed(naps: int, held: bool) -> int:
-    """The rule: how often in a row a CPU must be found free before calls use more threads.
+def next_back_off(wake_ups: int, held: bool) -> int:
+    """The policy: how often in a row the probe must wake up on time before calls use more threads.
 
-    After a number that was enough the last time; `held`: those calls then didn't have to wait.
+    It doubles if the raised limit had to be lowered at once, and is reset if it `held`.
     """
 
 def asked_threads() -> int:
-    """OpenMP's number, which OMP_NUM_THREADS and threadpoolctl set, up to 64."""
+    """OpenMP's number of threads, set by OMP_NUM_THREADS and threadpoolctl, up to 64."""
 
 def thread_cap() -> int:
-    """The CPUs that the process may use, by its affinity and its quota; 1 in a forked child, 64 at most."""
+    """The number of CPUs that the process may use, by affinity and quota, up to 64; 1 in a forked child."""
 
 def use_openmp(functions: tuple[int, int, int] | None) -> None:
-    """Compute on the threads of an OpenMP library, and on its number of them, from now on; None: on one's own.
+    """From now on use the threads of an OpenMP library, and its number of threads; None: the kernels' own threads.
 
-    The addresses of its GOMP_parallel, omp_get_max_threads and omp_get_num_threads. It is to stay loaded.
+    functions  the addresses of its GOMP_parallel, omp_get_max_threads, omp_get_num_threads; it must stay loaded
     """
 
 def uses_openmp() -> bool:
-    """Whether the threads are those of an OpenMP library."""
+    """Whether the threads belong to an OpenMP library."""
 
 def set_quota(cpus: int | None) -> None:
-    """Use no more threads than this from now on; None: as many as the affinity allows."""
+    """Use at most this number of threads from now on; None: the number that the affinity allows."""
 
 def set_thread_cap(threads: int | None) -> None:
-    """For tests: this cap in place of the CPUs that the process may use; None: those again."""
+    """For tests: use this cap in place of the CPUs that the process may use; None: these CPUs again."""
 
 def partition(
     T: int, N: int, K: int, H: int, itemsize: int, max_threads: int
 ) -> tuple[int, Literal["rows", "columns"], bool]:
     """How a pass is divided → threads, the split, whether the input is projected before the first step.
 
-    K terms in a sum: D + H for the recurrence. The rule itself is documented in kernels/partition.cpp.
+    K is the number of terms in a sum: D + H for the recurrence. kernels/partition.cpp explains the choice.
     """
 
 def is_worth_waking(multiply_adds: int, itemsize: int, weight_bytes: int) -> bool:
-    """Whether a call of so many multiply-adds, which reads weights of so many bytes, wakes threads that sleep."""
+    """Whether a call with these multiply-adds and bytes of weights wakes threads that sleep."""
 
 def force_partition(threads: int, split: Literal["rows", "columns"], project_first: bool) -> None:
-    """Divide every pass like this from now on, for tests and measurements; 0 threads: by the rule again.
+    """For tests and measurements: divide every pass like this from now on; 0 threads: by the usual choice again.
 
-    ValueError for more threads than can meet, or another split.
+    ValueError for more threads than the kernels can have, or another split.
     """
 
 def tanh(x: Array) -> Array:
-    """tanh of x (n,), by the function that the recurrence applies."""
+    """tanh of x (n,), by the function that the cells use."""
 
 def forward(
     cell: str,
@@ -102,13 +102,13 @@ def forward(
 ) -> tuple[tuple[Array, ...], Array | None]:
     """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64 → states, z.
 
-    One step may be x (N, D). A state is (T+1, N, H), `initial` gives (N, H) of each, None is zeros. State k before and
-    after step t is states[k][t] and states[k][t+1], or the other way round with `reverse`. Past a row's end after =
-    before. z (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); None without `training`, and where no
-    backward pass needs it.
+    A single step may have x (N, D). A state is (T+1, N, H); `initial` has (N, H) for each, None for zeros. State k
+    before step t is states[k][t], after it states[k][t+1]; with `reverse` the other way round. Past the end of a row
+    its states do not change. z (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); it is None without
+    `training`, and if the backward pass does not need it.
 
     cell  `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
-    own   the cell's own parameters, (H,) each, or a number that serves all units; () for a cell without
+    own   the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none
 
     ValueError for an unknown cell, and for another number of own parameters.
     """
@@ -152,10 +152,10 @@ def backward(
     needs_dx: bool,
     /,
 ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
-    """The gradients of `forward`, from dstates (T, N, H), of each state after each step, None for zeros.
+    """The gradients of `forward`, from dstates, those of each state after each step: (T, N, H), None for zeros.
 
-    → dx (T, N, D), None unless `needs_dx`, and dinitial (N, H) of each state; after x (N, D) they are (N, H), and dx
-    (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None.
+    → dx (T, N, D), None unless `needs_dx`, and dinitial, (N, H) for each state. If x is (N, D), dstates are (N, H) and
+    dx is (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None.
     """
 
 def affine(x: Array, W: Array, b: Array) -> Array:
@@ -167,5 +167,5 @@ def affine_gradients(x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_
 def cross_entropy(logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
     """logits (M, C), C ≥ 1, targets (M,) int64 in [0, C), weights (M,) → losses (M,), dlogits (M, C).
 
-    ValueError where C is 0, IndexError for a target outside.
+    ValueError if C is 0, IndexError for a target outside [0, C).
     """

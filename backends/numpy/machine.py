@@ -1,4 +1,4 @@
-"""What `xrnn info` says about the CPU and the BLAS that NumPy calls."""
+"""The description of the CPU and of NumPy's BLAS for `xrnn info`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-# What BLAS libraries read their number of threads from, when they are loaded.
+# BLAS libraries read their number of threads from these variables when they are loaded.
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
 
 
 def describe() -> dict[str, str]:
-    """The CPU, the instruction sets NumPy found on it, and BLAS with its threads."""
+    """The CPU, the instruction sets that NumPy found on it, and BLAS with its threads."""
     built: Any = np.show_config(mode="dicts")
     blas = built["Build Dependencies"]["blas"]
     simd = built.get("SIMD Extensions", {})
@@ -26,7 +26,7 @@ def describe() -> dict[str, str]:
 
 
 def _threads() -> str:
-    """How many threads BLAS uses: asked of the library where threadpoolctl is installed, else of the environment."""
+    """The number of BLAS threads: from the library if threadpoolctl is installed, otherwise from the environment."""
     try:
         import threadpoolctl
     except ImportError:

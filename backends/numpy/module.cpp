@@ -1,4 +1,4 @@
-// The Python face of the CPU kernels. The shapes of the arrays stand in _kernels.pyi.
+// The Python interface of the CPU kernels. _kernels.pyi describes the functions and the shapes of their arrays.
 #include <array>
 #include <optional>
 #include <string>
@@ -17,7 +17,7 @@
 #include "binding/levels.h"
 #include "binding/outputs.h"
 #include "binding/recurrences.h"
-#include "kernels/openmp.h"
+#include "kernels/threads/openmp.h"
 
 #if defined(__clang__)
 #define XRNN_COMPILER "Clang " __clang_version__
@@ -47,7 +47,7 @@ NB_MODULE(_kernels, m) {
     m.def("use_openmp", [](std::optional<std::array<uintptr_t, 3>> addresses) {
         if (!addresses) return use_openmp(nullptr);
         const auto [parallel, max_threads, num_threads] = *addresses;
-        // Never deleted: a call may be computing on its threads.
+        // Never deleted: a call may be using its threads.
         use_openmp(new OpenMP{.GOMP_parallel = reinterpret_cast<decltype(OpenMP::GOMP_parallel)>(parallel),
                               .omp_get_max_threads = reinterpret_cast<int (*)()>(max_threads),
                               .omp_get_num_threads = reinterpret_cast<int (*)()>(num_threads)});
@@ -56,12 +56,12 @@ NB_MODULE(_kernels, m) {
     set_interrupt(interrupted);
     m.def("hold_threads", hold_threads);
     m.def("threads_after", [](int n, const std::vector<std::pair<int64_t, int64_t>>& calls) {
-        Waits waits;
-        for (const auto& [elapsed, waited] : calls) waits = waits.and_then(elapsed, waited);
-        return waits.too_long(false) ? fewer_threads(n) : n;
+        WaitStatistics recent;
+        for (const auto& [elapsed, waited] : calls) recent = recent.after(elapsed, waited);
+        return recent.too_long(false) ? fewer_threads(n) : n;
     });
     m.def("more_threads", more_threads);
-    m.def("naps_needed", naps_needed);
+    m.def("next_back_off", next_back_off);
     m.def("load", [] {
         const int limit = load_limit();
         return nb::make_tuple(limit == MOST_THREADS ? nb::none() : nb::object(nb::int_(limit)), waited_percent());

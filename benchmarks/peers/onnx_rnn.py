@@ -59,21 +59,21 @@ def build(problem: Problem, threads: int) -> Built:
         return Built({})
     x = problem.x
     states = dict(zip(_STATES, (state[None] for state in problem.states), strict=False))
-    whole = _session(problem, len(x), threads)
+    sequence = _session(problem, len(x), threads)
     if problem.lengths is not None:
         states["lengths"] = problem.lengths.astype(np.int32)
 
     def forward() -> HostArray:
-        (h,) = whole.run(["h"], {"x": x, **states})
+        (h,) = sequence.run(["h"], {"x": x, **states})
         result: HostArray = h[:, 0]
         return result
 
     if problem.case.ragged:
         return Built({"forward": forward})
-    one = _session(problem, 1, threads)
+    step_session = _session(problem, 1, threads)
 
     def step() -> HostArray:
-        (h,) = one.run(["h"], {"x": x[:1], **states})
+        (h,) = step_session.run(["h"], {"x": x[:1], **states})
         result: HostArray = h[0, 0]
         return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.console import Console
 from benchmarks import threads
 from benchmarks.cases import Case
 from benchmarks.processes import environment
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stopping idle workers needs POSIX signals")
 
 
 def test_the_table_has_a_row_for_each_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
-"""`python -m tests.fuzz_files [--seed 0] [--files 10000]`: so many files of each kind.
+"""`python -m tests.fuzz_files [--seed 0] [--files 10000]`: reads random files of each kind.
 
-Reading one gives what it says, or a refusal on one line, and takes no memory beyond the file's size. A damaged file
-gives what was written, if anything. A file for which that does not hold is kept, and its name printed.
+A file must give its content or a refusal of one line, and take no more memory than its size. A damaged file must give
+the original content or a refusal. A file that fails this check is kept, and its name is printed.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from typing import Any
 import numpy as np
 
 from tests.forge import little_memory
-from tests.fuzz_files import checkpoints, classifiers, layers, training
+from tests.fuzz_files import checkpoints, classifiers, layers, regressions, training
 from tests.fuzz_files.damage import damaged
 
 SUBJECTS: dict[str, Any] = {
     "checkpoints": checkpoints,
     "classifiers": classifiers,
     "layers": layers,
+    "regressions": regressions,
     "training": training,
 }
 ALLOWANCE = 200_000  # bytes: for headers of any kind, as Python objects
 
 
 def check(subject: Any, path: Path) -> Any:
-    """What is read from `path`, None where it is refused.   Raises AssertionError where neither is right."""
+    """The content of `path`, or None if it is refused.   Raises AssertionError for a refusal of more than one line."""
     with little_memory(path, ALLOWANCE):
         try:
             return subject.load(path)
@@ -41,9 +42,9 @@ def check(subject: Any, path: Path) -> Any:
 
 
 def run(subject: Any, folder: Path, seed: int, files: int) -> Counter[str]:
-    """Check so many files in `folder`, where one that fails the check stays → how often each outcome was."""
+    """Check `files` files in `folder` → the count of each outcome. A file that fails the check stays there."""
     outcomes: Counter[str] = Counter()
-    # What is imported by the first read is no memory of a file's.
+    # So that imports of the first read are not measured.
     subject.load(subject.whole(random.Random(0)).write(folder / "whole"))
     (folder / "whole").unlink()
     for i in range(files):

@@ -19,7 +19,7 @@ def whole(rng: random.Random) -> Forgery:
 
 
 def change(forgery: Forgery, rng: random.Random) -> None:
-    """Settings, step, metadata or a tensor are others."""
+    """Change the settings, the step, the metadata or a tensor."""
 
     def other_setting(forgery: Forgery, rng: random.Random) -> None:
         forgery.settings[rng.choice([*forgery.settings, "seed", "cell", "x"])] = rng.choice(VALUES)
@@ -32,7 +32,7 @@ def change(forgery: Forgery, rng: random.Random) -> None:
 
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:
-    """What a checkpoint says, and its arrays, which are those that its settings and its step ask for."""
+    """The metadata and the arrays, after checking the arrays against the settings and the step."""
     loaded = CHARLM_CHECKPOINTS.load(path)
     expected = specs(loaded.settings, None, loaded.step)
     assert {name: array.shape for name, array in loaded.arrays.items()} == {n: s.shape for n, s in expected.items()}

@@ -20,7 +20,10 @@ Refusal = CheckpointError
 
 
 def whole(rng: random.Random) -> Forgery:
-    settings, facts = ClassifierSettings(hidden=3, one_way=rng.random() < 0.5), Facts(2, ("a", "b"))
+    settings = ClassifierSettings(
+        hidden=3, one_way=rng.random() < 0.5, mask=rng.random() < 0.5, patience=rng.choice([0, 4])
+    )
+    facts = Facts(2, ("a", "b"), rng.choice([None, ("x", "y")]))
     metadata = {"format": "xrnn series classifier", "version": "1", "fingerprint": "f", "step": "2"}
     metadata |= {"settings": json.dumps(asdict(settings)), "facts": json.dumps(asdict(facts))}
     arrays = {name: np.ones(spec.shape, spec.dtype) for name, spec in specs(settings, facts, 2).items()}
@@ -28,7 +31,7 @@ def whole(rng: random.Random) -> Forgery:
 
 
 def change(forgery: Forgery, rng: random.Random) -> None:
-    """Settings, facts, step, metadata or a tensor are others."""
+    """Change the settings, the facts, the step, the metadata or a tensor."""
 
     def other_settings(forgery: Forgery, rng: random.Random) -> None:
         change_json(forgery, rng, "settings", "facts", "step")
@@ -39,7 +42,7 @@ def change(forgery: Forgery, rng: random.Random) -> None:
 
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:
-    """What a checkpoint says, and its arrays, which are those that its settings, facts and step ask for."""
+    """The metadata and the arrays, after checking the arrays against the settings, the facts and the step."""
     loaded = CLASSIFIER_CHECKPOINTS.load(path)
     expected = specs(loaded.settings, loaded.facts, loaded.step)
     assert {name: array.shape for name, array in loaded.arrays.items()} == {n: s.shape for n, s in expected.items()}

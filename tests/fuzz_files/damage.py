@@ -1,4 +1,4 @@
-"""What can happen to a file on its way, and what somebody may write who wants it to be read."""
+"""Random damage to the bytes of a file, and random changes to a file whose digest is right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.forge import Forgery, Tensor
 
-# What stands in a file where another of its kind was.
+# Replacements for a value.
 VALUES: list[Any] = [
     *(0, 1, -1, 2, 3, 255, 256, 2**31, 2**63, 2**64, 10**30, 0.5, 1e999, True, None),
     *("", "3", "\x1b[2J", [], {}),
@@ -18,11 +18,11 @@ VALUES: list[Any] = [
 DTYPES = ["F32", "F64", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I8", "U8", "I32", "I64", "BOOL", "C64", "F4", "", "f32"]
 
 
-# ---- of the bytes ----
+# ---- damage ----
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """The content, changed in one way or another; its digest is as it was."""
+    """The content, changed in a random way; the digest in it is not updated."""
     ways: list[Callable[[], bytes]] = [
         lambda: bytes_changed(content, rng, len(content)),
         lambda: bytes_changed(content, rng, 3000),
@@ -34,7 +34,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 
 
 def bytes_changed(content: bytes, rng: random.Random, where: int) -> bytes:
-    """A few bytes before `where` take another value."""
+    """A few bytes before `where` get another value."""
     changed = bytearray(content)
     for _ in range(rng.randint(1, 4)):
         changed[rng.randrange(min(where, len(changed)))] = rng.randrange(256)
@@ -42,13 +42,13 @@ def bytes_changed(content: bytes, rng: random.Random, where: int) -> bytes:
 
 
 def cut(content: bytes, rng: random.Random) -> bytes:
-    """The end, or a part of the middle, is missing, or stands there twice."""
+    """The end or a part of the middle is missing, or is repeated."""
     start, end = sorted(rng.randrange(len(content)) for _ in range(2))
     return rng.choice([content[:start], content[:start] + content[end:], content[:end] + content[start:]])
 
 
 def header_changed(content: bytes, rng: random.Random) -> bytes:
-    """A piece of the header's JSON is another one, of whatever length; the length before it may follow."""
+    """A piece of the header's JSON is replaced by one of any length; the length field may be updated."""
     size = struct.unpack("<Q", content[:8])[0]
     header = content[8 : 8 + size]
     start = rng.randrange(size)
@@ -57,11 +57,11 @@ def header_changed(content: bytes, rng: random.Random) -> bytes:
     return struct.pack("<Q", rng.choice([size, len(header), 2**63, 0])) + header + content[8 + size :]
 
 
-# ---- of a forgery, whose digest is right ----
+# ---- forgeries, whose digest is right ----
 
 
 def change_tensor(forgery: Forgery, rng: random.Random) -> None:
-    """A tensor has another shape, dtype, content or name."""
+    """Give a tensor another shape, dtype, content or name."""
     name = rng.choice(list(forgery.tensors))
     tensor = forgery.tensors[name]
 
@@ -89,21 +89,21 @@ def change_tensor(forgery: Forgery, rng: random.Random) -> None:
 
 
 def change_metadata(forgery: Forgery, rng: random.Random) -> None:
-    """One of the metadata is another text."""
+    """Replace the value of a metadata key."""
     forgery.metadata[rng.choice(list(forgery.whole_metadata()))] = str(rng.choice(VALUES))
 
 
 def change_json(forgery: Forgery, rng: random.Random, *names: str) -> None:
-    """Something in the JSON under one of these names is another thing."""
+    """Change a random value in the JSON under one of these names."""
     name = rng.choice(names)
     try:
         forgery.metadata[name] = json.dumps(change_value(json.loads(forgery.metadata[name]), rng))
-    except (ValueError, RecursionError):  # an earlier change left no JSON, or this one a tree that holds itself
+    except (ValueError, RecursionError):  # an earlier change left no JSON, or this change made a cycle
         forgery.metadata[name] = "[" * 1000
 
 
 def change_value(tree: Any, rng: random.Random) -> Any:
-    """A tree of JSON in which something is another thing: at the top, or anywhere below."""
+    """The JSON tree with one value changed, at any depth."""
     if not isinstance(tree, dict | list) or not tree or rng.random() < 0.1:
         return rng.choice(VALUES)
     key = rng.choice(list(tree) if isinstance(tree, dict) else range(len(tree)))

@@ -26,7 +26,7 @@ def whole(rng: random.Random) -> Forgery:
 
 
 def change(forgery: Forgery, rng: random.Random) -> None:
-    """The description, metadata or a tensor are others."""
+    """Change the description, the metadata or a tensor."""
 
     def other_description(forgery: Forgery, rng: random.Random) -> None:
         change_json(forgery, rng, "layer")
@@ -37,7 +37,7 @@ def change(forgery: Forgery, rng: random.Random) -> None:
 
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:
-    """The description and the arrays of what was loaded, which are those of the file."""
+    """The description and the arrays of the loaded layer, which are those of the file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of NaN
         layer = xrnn.load(path, cells={"Scaled": Scaled}, backend="numpy")

@@ -1,4 +1,4 @@
-"""No file makes reading fail in any way but its own; `python -m tests.fuzz_files` tries as many as one likes."""
+"""Any file is read or refused; `python -m tests.fuzz_files` tries more files."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def test_files_are_read_as_written_or_refused(tmp_path: Path, name: str) -> None
     outcomes = run(SUBJECTS[name], tmp_path, seed=0, files=300)
     assert outcomes["damaged and refused"] > 150
     assert outcomes["forged and refused"] > 60
-    assert outcomes["forged and read"] > 0  # harmless changes, of a weight and its digest: not all is nonsense
+    assert outcomes["forged and read"] > 0  # harmless changes, such as another weight
     assert not list(tmp_path.iterdir())

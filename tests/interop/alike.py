@@ -1,4 +1,4 @@
-"""Two layers that are the same: kind, options, counters, and every array bit for bit."""
+"""Compares two layers: kind, options, counters, and every array bit for bit."""
 
 from __future__ import annotations
 

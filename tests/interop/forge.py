@@ -1,4 +1,4 @@
-"""Files of layers made by hand: as version 1 was first written, for tests to change; and a cell of one's own in one."""
+"""Files made by hand in the first form of version 1, for tests to change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ D, H = 2, 3
 
 
 class Scaled(Cell):
-    """h' = tanh(scale · gain · z), with a trained gain; a cell of one's own, with something to remember."""
+    """h' = tanh(scale · gain · z), with a trained gain: a user-defined cell with attributes."""
 
     params = ("gain",)
     draws = True
@@ -51,7 +51,7 @@ def stack_file() -> Forgery:
 
 
 def cell_file(**changes: Any) -> Forgery:
-    """A cell of one's own, whatever that is."""
+    """A user-defined cell, with these changes of its description."""
     shapes = {"Wx": (D, H), "Wh": (H, H), "b": (H,), "gain": (H,)}
     description = {
         "kind": "Recurrent",

@@ -1,4 +1,4 @@
-"""Layers come back from files as they were; what is no whole file of a layer is refused before it can do anything."""
+"""Saved layers are loaded as they were; other, damaged and forged files are refused."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from xrnn.interop.description import canonical, take_apart
 
 
 class ScaledByOne(Scaled):
-    """One gain for all units, in an array of no dimensions."""
+    """One gain for all units: an array with no dimensions."""
 
     def initial_params(self, rng: np.random.Generator, H: int) -> list[Any]:
         return [np.array(1.5)]
 
 
 def layers(**options: Any) -> Iterator[tuple[str, Any]]:
-    """Every kind, with every option somewhere."""
+    """Every kind, and every option at least once."""
     options |= {"rng": 0}
     sized = {"input_size": D, "hidden_size": H} | options
     for dtype in ("float32", "float64"):
@@ -72,7 +72,7 @@ NAMES = [name for name, _ in layers(backend="numpy")]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_layer_comes_back(backend: Backend, tmp_path: Path, name: str) -> None:
+def test_a_saved_layer_is_loaded_as_it_was(backend: Backend, tmp_path: Path, name: str) -> None:
     layer = dict(layers(backend=backend))[name]
     save(tmp_path / "layer", layer)
     again = load(tmp_path / "layer", cells={"Scaled": Scaled, "ScaledByOne": ScaledByOne}, backend=backend)
@@ -92,7 +92,7 @@ def flat(results: Any) -> Iterator[Any]:
         yield results
 
 
-def test_dropout_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_dropout_continues_with_the_next_step(tmp_path: Path) -> None:
     stack = Stack.init(RNN, D, H, dropout=0.5, rng=0)
     x = np.ones((3, 2, D), "float32")
     stack.forward(x)
@@ -105,7 +105,7 @@ def test_dropout_goes_on_where_it_was(tmp_path: Path) -> None:
     assert load(tmp_path / "own", cells={"Scaled": Scaled}).step == 1
 
 
-def test_what_is_loaded_can_be_trained(tmp_path: Path) -> None:
+def test_a_loaded_layer_can_be_trained(tmp_path: Path) -> None:
     rnn = RNN.init(D, H, rng=0)
     save(tmp_path / "rnn", rnn)
     rnn.params[0][...] = 0  # the file has its own
@@ -174,7 +174,7 @@ def nested(depth: int) -> Any:
         ),
     ],
 )
-def test_what_can_not_be_described_is_not_saved(
+def test_layers_without_a_description_are_not_saved(
     tmp_path: Path, layer: Any, kind: type[Exception], words: list[str]
 ) -> None:
     with one_line(kind, *words):
@@ -182,12 +182,12 @@ def test_what_can_not_be_described_is_not_saved(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_deepest_layer_comes_back(tmp_path: Path) -> None:
+def test_the_deepest_layer_can_be_loaded(tmp_path: Path) -> None:
     save(tmp_path / "file", nested(16))
     assert load(tmp_path / "file").output_size == H
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, layer = tmp_path / "file", RNN.init(D, H, rng=0)
     save(path, layer)
 
@@ -202,14 +202,14 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+def test_errors_of_writing_name_the_file(tmp_path: Path) -> None:
     for path in (tmp_path / "missing" / "layer", tmp_path):
         with pytest.raises(OSError, match=re.escape(f"'{path}'")):
             save(path, RNN.init(D, H))
     assert not list(tmp_path.iterdir())
 
 
-# ---- files that save did not write so ----
+# ---- files that save did not write ----
 
 GRU_IN_STACK = {"kind": "Stack", "layers": [{"kind": "GRU", "options": {"reset_after": True, "reverse": False}}]}
 
@@ -320,12 +320,12 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
+def test_forged_files_with_a_right_digest_are_refused(tmp_path: Path, name: str) -> None:
     forge, words = FORGED[name]
     forgery = stack_file()
     forge(forgery)
     path = forgery.write(tmp_path / "file")
-    # Of a fixed part most is the frames of a parser that goes as deep as the recursion limit lets it.
+    # The fixed part is mostly stack frames of a JSON parser at the recursion limit.
     with little_memory(path, 2**20), one_line(FileError, str(path), words):
         load(path)
 
@@ -364,10 +364,10 @@ def test_nan_is_loaded_with_a_warning(tmp_path: Path) -> None:
     assert len(caught) == 1
 
 
-# ---- cells of one's own ----
+# ---- user-defined cells ----
 
 
-def test_a_cell_is_made_by_whom_the_caller_names(tmp_path: Path) -> None:
+def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -> None:
     path = cell_file().write(tmp_path / "file")
     for make in (Scaled, lambda **held: Scaled(**held)):
         assert load(path, cells={"Scaled": make, "other": Cell}).cell.scale == 0.5
@@ -400,13 +400,13 @@ def test_a_cell_is_made_by_whom_the_caller_names(tmp_path: Path) -> None:
         ({"step": "0"}, "step is '0': expected an integer, at least 0"),
     ],
 )
-def test_a_cell_that_is_described_wrongly_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_wrong_descriptions_of_cells_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     path = cell_file(**changes).write(tmp_path / "file")
     with one_line(FileError, str(path), NO_LAYER, words):
         load(path, cells={"Scaled": Scaled})
 
 
-def test_nothing_is_imported_that_a_file_names() -> None:
+def test_names_in_a_file_are_not_imported() -> None:
     code = """
 import sys, tempfile, pathlib, xrnn
 from tests.interop.test_files import cell_file

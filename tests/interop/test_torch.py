@@ -1,4 +1,4 @@
-"""PyTorch's modules and the layers made of them compute the same, both ways; what has no counterpart is refused."""
+"""PyTorch's modules and layers compute the same after a conversion; those without a counterpart are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ROUNDING: Any = {"rtol": 1e-10, "atol": 1e-12}
 
 @dataclass(frozen=True)
 class Configuration:
-    """What PyTorch's modules can be told."""
+    """The options of PyTorch's modules."""
 
     mode: str = "LSTM"
     D: int = 2
@@ -98,7 +98,7 @@ def flat(states: Any) -> Iterator[Any]:
 
 
 def nested(layer: Any, rows: Iterator[list[Any]]) -> Any:
-    """The states of each leaf, in the shape that a layer of layers takes them."""
+    """The states of each leaf, nested as the layers are."""
     return tuple(nested(part, rows) if hasattr(part, "layers") else tuple(next(rows)) for part in layer.layers)
 
 
@@ -178,7 +178,7 @@ def test_a_module_computes_what_its_layer_computes(backend: Backend, configurati
     assert_alike(from_torch(module, backend=backend), layer)  # nothing is rounded on the way
 
 
-def test_the_modules_of_xrnn_torch_are_taken() -> None:
+def test_modules_on_the_kernels_are_converted() -> None:
     options = {"num_layers": 2, "bidirectional": True, "dtype": torch.float64}
     for kind in ("RNN", "LSTM", "GRU"):
         given, module = getattr(xrnn.torch, kind)(2, 3, **options), accelerated(kind, 2, 3, **options)
@@ -188,7 +188,7 @@ def test_the_modules_of_xrnn_torch_are_taken() -> None:
         assert type(to_torch(layer)) is getattr(torch.nn, kind)
 
 
-def test_float32_stays() -> None:
+def test_float32_is_kept() -> None:
     module = Configuration(num_layers=2).module(torch.float32)
     layer = from_torch(module, backend="numpy")
     assert {param.dtype.name for param in layer.params} == {"float32"}
@@ -198,7 +198,7 @@ def test_float32_stays() -> None:
         assert torch.equal(getattr(again, name), getattr(module, name))
 
 
-def test_each_kind_has_its_class_and_its_dropout() -> None:
+def test_layer_classes_and_dropout() -> None:
     def made(**options: Any) -> Any:
         return from_torch(Configuration(dropout=0.25, **options).module(), backend="numpy")
 
@@ -257,7 +257,7 @@ def changed(change: Callable[[Any], object], **options: Any) -> Callable[[], Any
 
 
 def replaced(name: str, shape: tuple[int, ...], dtype: Any = torch.float64) -> Callable[[], Any]:
-    """A weight of another shape or dtype: through the registry, past the checks of `flatten_parameters`."""
+    """A weight of another shape or dtype, set without the checks of `flatten_parameters`."""
     return changed(
         lambda module: module._parameters.update({name: torch.nn.Parameter(torch.zeros(shape, dtype=dtype))})
     )

@@ -72,7 +72,7 @@ def test_without_biases_they_are_zeros(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", CELLS)
 def test_gradients_are_those_of_the_map(mode: str) -> None:
-    """⟨gradients, a change of PyTorch's weights⟩ = ⟨gradients of ours, what the change makes of ours⟩: it is linear."""
+    """The map M of PyTorch's weights to xrnn's is linear, so ⟨gradients, c⟩ = ⟨xrnn's gradients, M c⟩."""
     _, _, change = draw(mode)
     cell, rng = CELLS[mode], np.random.default_rng(2)
     made = from_torch(np, cell, *change)

@@ -1,4 +1,4 @@
-"""What tests of several jobs ask of their models and trainers."""
+"""Checks of models and trainers, for the tests of several jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xrnn.typing import Array
 
 
 def check_gradients(model: Any, forward: Callable[[], Array]) -> None:
-    """The gradients of all parameters of `model` against differences of `forward`, which runs it."""
+    """Compare the gradients of all parameters of `model` with differences of `forward`, which runs it."""
     params = list(model.named_params.values())
 
     def of_weights(*weights: Array) -> Array:
@@ -27,7 +27,7 @@ def check_gradients(model: Any, forward: Callable[[], Array]) -> None:
 
 
 def check_transfers(trainer: Any, reads: int) -> None:
-    """On the stand-in: one transfer a step and no wait; then `reads` transfers back for what the steps have lost."""
+    """On the stand-in: one transfer per step and no wait; then `reads` transfers back for the losses."""
     trainer.step()
     with counted() as counters:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What tests of several jobs do with snapshots."""
+"""Comparing and copying snapshots, for the tests of several jobs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def assert_equal(got: Snapshot[Any], expected: Snapshot[Any]) -> None:
 
 
 def copied(snapshot: Snapshot[S]) -> Snapshot[S]:
-    """Before the next step, which writes into the same weights."""
+    """A copy that the next step does not overwrite."""
     arrays = {name: array.copy() for name, array in snapshot.arrays.items()}
     return replace(snapshot, arrays=arrays)

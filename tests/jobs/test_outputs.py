@@ -36,7 +36,7 @@ def check(*paths: str, inputs: tuple[str, ...] = ()) -> None:
     check_outputs([output(path, options[i]) for i, path in enumerate(paths)], [Path(path) for path in inputs])
 
 
-def test_new_names_and_files_of_ours_may_be_written(folder: Path) -> None:
+def test_new_names_and_own_files_may_be_written(folder: Path) -> None:
     (folder / "old").write_bytes(OURS)
     (folder / "link").symlink_to("old")
     check("new", "old")
@@ -45,7 +45,7 @@ def test_new_names_and_files_of_ours_may_be_written(folder: Path) -> None:
     assert sorted(os.listdir(folder)) == ["link", "old"]
 
 
-def test_a_strangers_file_is_never_replaced(folder: Path) -> None:
+def test_a_foreign_file_is_never_replaced(folder: Path) -> None:
     (folder / "notes").write_text("mine")
     (folder / "link").symlink_to("notes")
     for name in ("notes", "link", "./notes", str(folder / "notes")):
@@ -82,7 +82,7 @@ def test_an_output_is_no_input(folder: Path) -> None:
             check("new", "old", inputs=("text", read))
 
 
-def test_what_is_no_file_is_refused(folder: Path) -> None:
+def test_a_special_file_is_refused(folder: Path) -> None:
     (folder / "dangling").symlink_to("nowhere")
     (folder / "loop").symlink_to("loop")
     (folder / "one").symlink_to("other")
@@ -106,7 +106,7 @@ def test_what_is_no_file_is_refused(folder: Path) -> None:
 
 def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "old").write_bytes(OURS)
-    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # the tests may run as root, who may all
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
     with one_line(OutputError, "can't write old: expected a writable file, but it is read-only; make it writable, or"):
         check("old")
 

@@ -21,7 +21,7 @@ LEVELS = {"held out": 2.0, "held out, zlib level 9": 2.5}
     [("loss.png", b"\x89PNG"), ("loss.PNG", b"\x89PNG"), ("loss.svg", b"<?xml"), ("loss.pdf", b"%PDF")],
 )
 @pytest.mark.parametrize("steps", [1, 300])
-def test_a_picture_is_written_and_known_again(tmp_path: Path, name: str, start: bytes, steps: int) -> None:
+def test_an_own_picture_is_recognized(tmp_path: Path, name: str, start: bytes, steps: int) -> None:
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     path = tmp_path / name
     check_format(path)

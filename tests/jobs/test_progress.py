@@ -1,4 +1,4 @@
-"""What a run shows, on a terminal and elsewhere."""
+"""The progress of a run, on a terminal and elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIGURES = r"step {step}:? .*\d\.\d{{3}} bits per character, [\d,]+ characters/s,
 
 
 class Clock:
-    """Stands in for the time module: moves when it is told."""
+    """Replaces the time module; the tests set the time."""
 
     now = 100.0
 
@@ -51,7 +51,7 @@ class Counted:
 
 
 def run(clock: Clock, *, terminal: str, goal: Goal, width: int = 120, first: int = 0) -> str:
-    """What is shown by 30 steps of half a second, each shown; `terminal` is its TERM, or empty for none."""
+    """The output of 30 steps of half a second. terminal: TERM, or empty for no terminal."""
     output = io.StringIO()
     shown_on = Terminal(output, force_terminal=bool(terminal), width=width, _environ={"TERM": terminal})
     counted = Counted(first)
@@ -73,7 +73,7 @@ def test_a_terminal_gets_a_bar_and_a_line_that_stays(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1000])
-def test_a_run_without_a_step_says_nothing(clock: Clock, first: int) -> None:
+def test_a_run_without_a_step_prints_nothing(clock: Clock, first: int) -> None:
     output = io.StringIO()
     with TrainingProgress(Terminal(output), Goal(5, 0.0, clock.now), Counted(first)) as shown:
         shown.finish()
@@ -98,16 +98,16 @@ def test_a_narrow_terminal_shows_the_step_and_the_time_left(clock: Clock, width:
 
 
 @pytest.mark.parametrize("terminal", ["", "dumb"])
-def test_elsewhere_there_is_a_line_every_ten_seconds(clock: Clock, terminal: str) -> None:
+def test_without_a_bar_there_is_a_line_every_ten_seconds(clock: Clock, terminal: str) -> None:
     first, last = run(clock, terminal=terminal, goal=Goal(None, 60.0, clock.now)).splitlines()
     assert re.fullmatch(FIGURES.format(step=20, time="0:50 left"), first)
     assert re.fullmatch(FIGURES.format(step=30, time="took 0:15"), last)
     assert " 42 characters/s" in last  # 21 characters every half second
 
 
-def test_a_goal_is_a_step_or_a_moment(clock: Clock) -> None:
+def test_a_goal_is_a_step_or_a_time(clock: Clock) -> None:
     by_step, by_clock = Goal(5, 1.0, clock.now), Goal(None, 10.0, clock.now)
-    assert by_step.fraction(5, 5) == 0  # of a run that was there already
+    assert by_step.fraction(5, 5) == 0  # of a run that began at its goal
     clock.now += 9.9
     assert [by_step.reached(steps) for steps in (4, 5, 6)] == [False, True, True]
     assert not by_clock.reached(10**9)

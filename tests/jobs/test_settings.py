@@ -1,4 +1,4 @@
-"""The settings of both jobs: what they are where nothing is said. Figures in the documentation are of these."""
+"""The settings of both jobs: defaults and bounds. The figures in the documentation are for these defaults."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ def test_the_defaults_of_a_classifier() -> None:
         "one_way": False,
         "dropout": 0.3,
         "noise": 0.3,
+        "mask": False,
+        "patience": 0,
+        "decimal": ".",
+        "skip_columns": "",
+        "id": "",
+        "time": "",
+        "label": "",
+        "balance": False,
     }
 
 

@@ -18,7 +18,7 @@ STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.fixture
 def before() -> Iterator[list[signal.Signals]]:
-    """The signals that came to the handlers from before, which are put back in the end."""
+    """The signals that reach the previous handlers. The test's own handlers are restored at the end."""
     came: list[signal.Signals] = []
     handlers = {number: signal.signal(number, lambda n, _: came.append(signal.Signals(n))) for number in STOPPING}
     yield came
@@ -27,7 +27,7 @@ def before() -> Iterator[list[signal.Signals]]:
 
 
 @pytest.mark.parametrize("number", STOPPING)
-def test_the_first_signal_is_noted_and_the_second_acts_as_before(
+def test_the_first_signal_is_recorded_and_the_second_has_its_normal_effect(
     number: signal.Signals, before: list[signal.Signals]
 ) -> None:
     with noted_signals() as noted:
@@ -38,7 +38,7 @@ def test_the_first_signal_is_noted_and_the_second_acts_as_before(
 
 
 @pytest.mark.parametrize("number", STOPPING)
-def test_afterwards_signals_act_as_before(number: signal.Signals, before: list[signal.Signals]) -> None:
+def test_after_the_block_signals_have_their_normal_effect(number: signal.Signals, before: list[signal.Signals]) -> None:
     with noted_signals() as noted:
         pass
     signal.raise_signal(number)
@@ -46,7 +46,7 @@ def test_afterwards_signals_act_as_before(number: signal.Signals, before: list[s
 
 
 @pytest.mark.parametrize("number", STOPPING)
-def test_what_is_ignored_stays_ignored(number: signal.Signals, before: list[signal.Signals]) -> None:
+def test_an_ignored_signal_stays_ignored(number: signal.Signals, before: list[signal.Signals]) -> None:
     signal.signal(number, signal.SIG_IGN)
     with noted_signals() as noted:
         signal.raise_signal(number)

@@ -1,4 +1,4 @@
-"""A stream that is lost is noted, and what is printed steers no terminal."""
+"""A stream keeps its first error, and no control characters are printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xrnn.jobs.terminal import CLOSED_PIPE, SafeStream, Terminal, status_of
 
 
 class Failing(io.StringIO):
-    """Takes so many writes, then fails."""
+    """Fails after `writes` writes."""
 
     def __init__(self, writes: int, number: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Failing(io.StringIO):
 
 
 @pytest.mark.parametrize(("number", "status"), [(errno.EPIPE, CLOSED_PIPE), (errno.ENOSPC, 1), (errno.EIO, 1)])
-def test_a_lost_stream_is_noted_once_and_silent_from_then_on(number: int, status: int) -> None:
+def test_the_first_error_is_kept_and_later_output_dropped(number: int, status: int) -> None:
     stream = Failing(1, number)
     terminal = Terminal(stream)
     terminal.say("one")
@@ -39,7 +39,7 @@ def test_a_lost_stream_is_noted_once_and_silent_from_then_on(number: int, status
     assert stream.writes == -1
 
 
-def test_what_fails_only_when_it_is_flushed_is_noted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_flush_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -52,13 +52,13 @@ def test_what_fails_only_when_it_is_flushed_is_noted_too(monkeypatch: pytest.Mon
     safe.flush()
 
 
-def test_what_is_said_steers_no_terminal() -> None:
+def test_control_characters_are_replaced() -> None:
     stream = io.StringIO()
     Terminal(stream, force_terminal=True).say("checkpoint: \x1b]0;title\x07[bold]c\n\tof it")
     assert stream.getvalue() == "checkpoint: �]0;title�[bold]c\n\tof it\n".expandtabs(8)
 
 
-def test_a_row_for_other_programs_keeps_its_fields_apart() -> None:
+def test_a_row_has_one_tab_between_its_fields() -> None:
     stream = io.StringIO()
     Terminal(stream, force_terminal=True, width=10).row("a label\twith a tab", "\x1b[2J", "a name longer than the line")
     assert stream.getvalue() == "a label�with a tab\t�[2J\ta name longer than the line\n"

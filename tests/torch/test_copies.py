@@ -63,6 +63,30 @@ def test_a_shallow_copy_has_attributes_of_its_own(kind: str) -> None:
     assert vars(other)[WRAPPED] is not None
 
 
+class Doubled:
+    """Wraps a module's forward, as hooks of other libraries do."""
+
+    def __init__(self, forward: Any) -> None:
+        self.forward = forward
+
+    def __call__(self, *arguments: Any) -> Any:
+        return 2 * self.forward(*arguments)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_keeps_a_forward_that_was_set_after_accelerate(kind: str) -> None:
+    ours, x = accelerated(kind, 3, 4), torch.randn(5, 2, 3)
+    ours.forward = Doubled(ours.forward)
+    want = ours(x)
+    for other in (copy.deepcopy(ours), through_a_file(ours)):
+        agree([other(x)], [want])
+        with torch.no_grad():
+            other.weight_hh_l0.zero_()
+        agree([ours(x)], [want])
+        assert not torch.equal(other(x), want)
+    assert xrnn.torch.accelerate(ours) == xrnn.torch.restore(ours) == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_attributes_copied_by_hand_are_not_the_copys_own(kind: str) -> None:
     ours, other = accelerated(kind, 3, 4), getattr(torch.nn, kind)(3, 4)

@@ -1,10 +1,10 @@
-"""What a layer is beside its numbers: a description that JSON holds, and the layer that a description stands for.
+"""A layer's description, which JSON can hold: its kind and options, without its arrays. And layers from descriptions.
 
     {"kind": "LSTM", "options": {"reverse": false}}
     {"kind": "Stack", "layers": [{"kind": "LSTM", …}, {"kind": "LSTM", …}], "dropout": []}
 
-Shapes and dtypes are not in it: those of the arrays say them. Whatever a description says, nothing is imported, and
-nothing called but the constructors named here and the makers of cells that the caller gives.
+Shapes and dtypes are not in it, because the arrays have them. A description cannot import anything. It can only call
+the constructors named here, and the functions that the caller gives to make cells.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from xrnn.select import kind_of
 from xrnn.typing import Array
 
 Description: TypeAlias = dict[str, Any]
-MakeCell: TypeAlias = Callable[..., Cell]  # a class of cells, or a function that takes what its cell holds, by name
+MakeCell: TypeAlias = Callable[..., Cell]  # a class of cells, or a function of the cell's attributes, by name
 
-_DEEPEST: Final = 16  # layers in layers in layers: a bound on the recursion below
-_ATTRIBUTES: Final = (bool, int, float, str, type(None))  # what a cell may hold to be described
+_DEEPEST: Final = 16  # nested layers: a bound on the recursion below
+_ATTRIBUTES: Final = (bool, int, float, str, type(None))  # the types of a cell's attributes that JSON can hold
 
 
 class UnknownCellError(ValueError):
-    """The description holds a cell that the caller gave no right maker for. The message is one line."""
+    """The description holds a cell that `cells` does not make. The message is one line."""
 
 
 def _leaves() -> dict[str, Any]:
@@ -50,7 +50,7 @@ def _kinds() -> tuple[str, ...]:
 
 
 def canonical(description: Description) -> str:
-    """The same text for equal descriptions, and another one for `1`, `1.0` and `true`."""
+    """The description as text: equal only for equal descriptions; `1`, `1.0` and `true` differ."""
     return json.dumps(description, sort_keys=True)
 
 
@@ -58,17 +58,17 @@ def canonical(description: Description) -> str:
 
 
 def take_apart(layer: Any) -> tuple[Description, dict[str, Array]]:
-    """The description of a layer, and its arrays by name: `Wx`, or `0.1.Wx` in a layer of layers.
+    """The description of a layer, and its arrays by name: `Wx`, or `0.1.Wx` in nested layers.
 
-    Raises TypeError for what is no layer of xrnn's own, or a cell that holds more than numbers and strings, ValueError
-    for layers that are nested too deep.
+    Raises TypeError unless it is one of xrnn's own layers, and for a cell with attributes other than numbers and
+    strings; ValueError for layers that are nested too deep.
     """
     arrays: dict[str, Array] = {}
     return _described(layer, "", arrays, "layer", 0), arrays
 
 
 def _described(layer: Any, prefix: str, arrays: dict[str, Array], name: str, depth: int) -> Description:
-    """The description of what an error calls `name`; the arrays go into `arrays`, `prefix` before their names."""
+    """The description of a layer, which errors call `name`. Its arrays go to `arrays`, with `prefix` in their names."""
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep: expected fewer; join inner Stacks to one")
     if type(layer) not in (Stack, Bidirectional):
@@ -120,12 +120,12 @@ def _attributes(cell: Cell) -> dict[str, Any]:
 def put_together(
     description: Description, arrays: Mapping[str, Array], cells: Mapping[str, MakeCell] | None = None
 ) -> Any:
-    """The layer that holds these very arrays.
+    """The layer of this description, which holds these arrays themselves.
 
-    cells   by name, what makes a cell of one's own from what it held, given by name: its class, as a rule
+    cells   for user-defined cells: from the name to the class, or to a function of the cell's attributes, by name
 
-    Raises UnknownCellError for a cell that `cells` doesn't make, TypeError or ValueError for whatever `take_apart`
-    would not have given: another kind or option, a missing array, one too many, one of another shape.
+    Raises UnknownCellError for a cell that `cells` does not make; TypeError or ValueError for a description that
+    `take_apart` does not give: another kind or option, a missing array, one too many, one of another shape.
     """
     left = dict(arrays)
     layer = _made(description, "", left, cells or {}, 0)
@@ -138,7 +138,7 @@ def put_together(
 
 
 def _made(description: Any, prefix: str, left: dict[str, Array], cells: Mapping[str, MakeCell], depth: int) -> Any:
-    """The layer described; its arrays are taken out of `left`."""
+    """The layer of a description. Removes its arrays from `left`."""
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep")
     kind = _entry(description, "kind", str)
@@ -198,7 +198,7 @@ def _cell(description: Description, cells: Mapping[str, MakeCell]) -> Cell:
 
 
 def _entry(description: Any, name: str, kind: type) -> Any:
-    """An entry of a description.   Raises ValueError where it is missing or of another kind."""
+    """An entry of a description.   Raises ValueError if it is missing or of another kind."""
     entry = description.get(name) if isinstance(description, dict) else None
     if not isinstance(entry, kind):
         raise ValueError(f"{name} is a {kind_of(entry)} in the description: expected a {kind.__name__}")

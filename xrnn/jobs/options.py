@@ -21,13 +21,18 @@ class OptionsOf:
     """In `given: Annotated[dict[str, Any], OptionsOf(Settings)]`: one option for each field of `Settings`.
 
     A field's metadata hold `help`, and may hold `metavar` and `flags` (further names of the option: "-q").
+
+    only   the names of the fields that become options; empty for all
     """
 
     kind: type[Any]
+    only: tuple[str, ...] = ()
 
     def parameters(self) -> Iterator[inspect.Parameter]:
         hints = get_type_hints(self.kind)
         for field in fields(self.kind):
+            if self.only and field.name not in self.only:
+                continue
             yield inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,

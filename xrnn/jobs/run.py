@@ -199,7 +199,7 @@ def _train(
             noted_signals() as noted,
             TrainingProgress(terminal, goal, trainer, log) as progress,
         ):
-            while not (goal.reached(trainer.steps) or noted or terminal.lost):
+            while not (goal.reached(trainer.steps) or trainer.finished or noted or terminal.lost):
                 trainer.step()
                 if trainer.steps % job.save_every == 0:
                     save()

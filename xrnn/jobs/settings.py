@@ -28,6 +28,11 @@ def setting(default: Any, help: str, expected: str, valid: Callable[[Any], bool]
     return field(default=default, metadata={"help": help, "expected": expected, "valid": valid, "metavar": metavar})
 
 
+def switch(help: str) -> Any:
+    """A setting that is off unless its option is given."""
+    return setting(False, help, "true or false", lambda value: True)
+
+
 def size(default: int, help: str, most: int = _MAX_SIZE) -> Any:
     """A setting that is a whole number from 1 to `most`."""
     return setting(default, help, f"a whole number from 1 to {most}", lambda value: 1 <= value <= most)

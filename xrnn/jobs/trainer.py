@@ -73,6 +73,11 @@ class Trainer(Generic[S]):
         raise NotImplementedError
 
     @property
+    def finished(self) -> bool:
+        """Whether more updates would not help."""
+        return False
+
+    @property
     def standing(self) -> str:
         """The position in the run: "step 1,200"."""
         return f"step {self.steps:,}"

@@ -12,12 +12,10 @@ from torch import _VF, Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from xrnn.torch.recurrence import recurrence, refuse_memory
-from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor, dynamo_callback
+from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor, dynamo_callback, in_dynamo
 from xrnn.torch.weights import directions_of, weights_of
 
 _log: Final = logging.getLogger("xrnn.torch")
-# Bound to a name here, as in unsupported.py: under torch.compile it is the constant True.
-_in_dynamo: Final = torch.compiler.is_dynamo_compiling
 
 # A replaced forward has other globals, also if it copies the name and module of the original by functools.wraps.
 _FORWARDS: Final[list[Any]] = [nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward]
@@ -35,8 +33,6 @@ def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
 
     Wrong calls are among these, so that PyTorch raises its own errors.
     """
-    if _in_dynamo():
-        return original(module, input, hx)  # without the log: a logging call breaks the graph
     try:
         check_mode()
         if original not in PYTORCH_FORWARDS:
@@ -50,7 +46,8 @@ def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
     except MemoryError as error:
         refuse_memory(module.mode, error)
     # After the `except` block, so that an error of PyTorch's has no context.
-    _log.debug("%s runs in PyTorch: %s", type(module).__name__, why)
+    if not in_dynamo():  # a logging call would break the graph of torch.compile
+        _log.debug("%s runs in PyTorch: %s", type(module).__name__, why)
     return original(module, input, hx)
 
 

@@ -24,8 +24,15 @@ class _Bound(functools.partial[Any]):
         return self.args[0]()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
-        # PyTorch copies a parametrised module by its attributes; the copy of the module is then in `memo`.
-        return _Bound(self.func, weakref.ref(memo.get(id(self.module), self.module)))
+        # Within a copy of the module, which is then in `memo`.
+        return _bound(self.func, memo.get(id(self.module), self.module))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _bound, (self.func, self.module)
+
+
+def _bound(function: Callable[..., Any], module: nn.Module) -> _Bound:
+    return _Bound(function, weakref.ref(module))
 
 
 def _module(ref: Callable[[], Any]) -> Any:
@@ -62,7 +69,7 @@ def _reduce(ref: Any, protocol: Any) -> tuple[Any, ...]:
     """For copies and pickles: the new module gets methods of its own."""
     module = _module(ref)
     make, arguments, state, *rest = module.__class__.__reduce_ex__(module, protocol)
-    return (remade, (make, arguments), {name: v for name, v in state.items() if name not in _METHODS}, *rest)
+    return (remade, (make, arguments), _without_methods(state), *rest)
 
 
 def remade(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -82,14 +89,18 @@ _METHODS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def bind(module: nn.Module) -> None:
-    ref = weakref.ref(module)
-    vars(module).update({name: _Bound(function, ref) for name, function in _METHODS.items()})
+    vars(module).update({name: _bound(function, module) for name, function in _METHODS.items()})
 
 
 def unbind(module: nn.Module) -> None:
     for name in _METHODS:
         vars(module).pop(name, None)
     drop_wrapped(module)
+
+
+def _without_methods(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of a module without these methods, but with those that the user has set in their place."""
+    return {name: v for name, v in attributes.items() if name not in _METHODS or not isinstance(v, _Bound)}
 
 
 def is_bound(module: nn.Module) -> bool:
@@ -101,5 +112,5 @@ def is_bound(module: nn.Module) -> bool:
 def plain_copy(module: Any, kind: Any = None) -> Any:
     """A module of the same Parameters without kernels: torch.jit.script cannot compile them."""
     copy = nn.Module.__new__(kind or type(module))
-    vars(copy).update({name: value for name, value in vars(module).items() if name not in _METHODS})
+    vars(copy).update(_without_methods(vars(module)))
     return copy

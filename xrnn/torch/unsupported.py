@@ -16,6 +16,7 @@ PLAIN: Final = frozenset((torch.Tensor, torch.nn.Parameter))
 _casts: Final = torch._C._is_any_autocast_enabled
 _traced: Final = torch._C._get_tracing_state
 _compiled: Final = torch.compiler.is_compiling
+in_dynamo: Final = torch.compiler.is_dynamo_compiling
 _transformed: Final = torch._C._are_functorch_transforms_active
 dynamo_callback: Final = torch._C._dynamo.eval_frame.get_eval_frame_callback  # None outside torch.compile
 _dispatched: Final = torch._C._len_torch_dispatch_stack
@@ -28,10 +29,11 @@ class Unsupported(Exception):
 
 def check_mode() -> None:
     """Raises Unsupported in modes that act on PyTorch's operations, which a kernel would bypass."""
+    # First, because torch.compile knows this call, and would break its graph at the others.
+    if _compiled() or _traced() is not None:
+        raise Unsupported("the model is being traced, compiled or exported")
     if _casts():
         raise Unsupported("autocast is on")
-    if _traced() is not None or _compiled():
-        raise Unsupported("the model is being traced, compiled or exported")
     if _transformed():
         raise Unsupported("a transform of torch.func (vmap, grad, …) is active")
     if _dispatched():

@@ -1,7 +1,6 @@
-// Arrays that are read, overwritten and made.
+// NumPy arrays as inputs and outputs.
 //
-// NumPy's own C API reads the arrays, since a step of a small layer takes less time than the import of a few arrays
-// through DLPack.
+// They are read through NumPy's C API: importing a few arrays through DLPack takes longer than a step of a small layer.
 #pragma once
 
 #include <algorithm>
@@ -37,8 +36,8 @@ bool has_shape(PyArrayObject* array, std::initializer_list<int64_t> shape) {
     return PyArray_NDIM(array) == int(shape.size()) && std::equal(shape.begin(), shape.end(), PyArray_DIMS(array));
 }
 
-// An input, read through its strides. Copied only where its elements are misaligned or in the other byte order. It keeps
-// its array alive: while an operation runs without the GIL, whoever else held it may let it go.
+// An input, read through its strides. It is copied only if its elements are misaligned or in the other byte order. It
+// holds a reference to its array, which may lose all other references while an operation runs without the GIL.
 template <class S>
 class Input {
    public:
@@ -55,7 +54,8 @@ class Input {
         if (!PyArray_IS_C_CONTIGUOUS(array)) copy();
         return *this;
     }
-    // Of numbers that say which memory is read or written: another thread may change them while the kernel runs.
+    // For numbers that determine which memory is accessed: another thread may change the original while the kernel
+    // runs.
     Input& own_copy() {
         copy();
         return *this;
@@ -73,7 +73,7 @@ class Input {
         if (PyArray_TYPE(array) != TYPE<S> || !has_shape(array, shape))
             throw nb::type_error("the arrays don't fit each other in dtype or shape");
     }
-    bool strides_are_whole() const {  // not so in a field of a packed record
+    bool strides_are_whole() const {  // false for a field of a packed record
         for (int axis = 0; axis < PyArray_NDIM(array); ++axis)
             if (PyArray_STRIDE(array, axis) % int64_t(sizeof(S))) return false;
         return true;
@@ -88,7 +88,7 @@ class Input {
     }
 };
 
-// An array to overwrite: contiguous, since the layer made it.
+// An array to overwrite. It is contiguous, since the layer made it.
 template <class S>
 S* output(nb::handle h, std::initializer_list<int64_t> shape) {
     Input<S> checked(h, shape);
@@ -97,7 +97,7 @@ S* output(nb::handle h, std::initializer_list<int64_t> shape) {
     return static_cast<S*>(PyArray_DATA(array));
 }
 
-// The same of a matrix that may also be the transpose of a contiguous one.
+// The same for a matrix that may also be the transpose of a contiguous one.
 template <class S>
 WeightGradient<S> weight_gradient(nb::handle h, std::initializer_list<int64_t> shape) {
     PyArrayObject* array = as_array(h);
@@ -120,7 +120,7 @@ S* data(const nb::object& made) {
 
 int ndim(nb::handle h) { return PyArray_NDIM(as_array(h)); }
 
-// The size of an axis, counted from the end where it is negative.
+// The size of an axis; a negative axis counts from the end.
 int64_t size(nb::handle h, int axis) {
     PyArrayObject* array = as_array(h);
     const int axes = PyArray_NDIM(array), at = axis < 0 ? axes + axis : axis;
@@ -128,8 +128,8 @@ int64_t size(nb::handle h, int axis) {
     return PyArray_DIM(array, at);
 }
 
-// Whether it is an array, of no subclass, of this dtype in the machine's byte order. Equal dtypes may be several objects:
-// an array that was pickled comes back with one of its own.
+// Whether it is an array, of no subclass, of this dtype in the machine's byte order. Equal dtypes may be several
+// objects: an array that was pickled comes back with one of its own.
 bool is_plain(nb::handle h, nb::handle dtype) {
     if (!PyArray_CheckExact(h.ptr()) || !PyArray_DescrCheck(dtype.ptr())) return false;
     const auto* const wanted = reinterpret_cast<PyArray_Descr*>(dtype.ptr());

@@ -1,4 +1,4 @@
-// A call of an operation: how many threads it has, who holds the GIL meanwhile, and what signals do to it.
+// A call of an operation: its number of threads, the GIL, and signals.
 #pragma once
 
 #include <algorithm>
@@ -11,57 +11,56 @@
 
 #include <nanobind/nanobind.h>
 
-#include "../kernels/load.h"
-#include "../kernels/parallel.h"
 #include "../kernels/partition.h"
-#include "../kernels/pool.h"
-#include "../kernels/threads.h"
+#include "../kernels/threads/job.h"
+#include "../kernels/threads/load.h"
+#include "../kernels/threads/parallel.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
 
 namespace {
 
-// The partition that is used in place of the rule's, for tests and measurements; no threads: none.
+// For tests and measurements: the partition to use in place of the usual choice; 0 threads: none.
 Partition forced = {0, Split::ROWS, false, false};
 
 void hold_threads(bool hold) {
-    insist_on_threads(hold);
+    require_all_threads(hold);
     ignore_load(hold);
 }
 
-// How many threads there may be, and are at once. Asking takes as long as a small operation: only for work that is worth
-// two.
+// The number of threads of a call. Asking takes as long as a small operation, so it is done only for work that repays a
+// second thread.
 int threads_for(int64_t multiply_adds, int64_t size, int64_t weight_bytes, bool once) {
     if (choose_threads(multiply_adds, size, 2, once) == 1) return 1;
     int most = max_threads();
     if (const int limit = load_limit(); limit < most) {
-        report_wish(most);
+        report_demand(most);
         most = limit;
     }
     return ready_threads(most, is_worth_waking(multiply_adds, size, weight_bytes));
 }
 
-// Multiply-adds (of 4 bytes) of a call that keeps the GIL: some 5 µs. Beside a thread that computes in Python a call that
-// gives the GIL up waits for it far longer than that.
+// A call with fewer multiply-adds of 4 bytes, some 5 µs, keeps the GIL. Beside another thread that runs Python code, a
+// call that releases the GIL waits far longer than that to get it back.
 constexpr int64_t BRIEF = 200'000;
-// How many of them a step counts for besides its own, and each of its rows: 0.1 µs, and some nanoseconds.
+// Fixed costs of a step and of each of its rows, in multiply-adds: 0.1 µs, and some nanoseconds.
 constexpr int64_t STEP = 4'000, ROW = 200;
 
-// How a call is divided among threads, and whether it keeps the GIL.
+// The threads or the partition of a call, and whether it keeps the GIL.
 template <class Threads>
 struct Division {
     Threads threads;
     bool brief;
 };
 
-// Of a recurrence or of a product, for which T = 1; K terms in a sum, H columns.
+// For a recurrence, or for a product with T = 1; K terms in a sum, H columns.
 template <class S>
 Division<Partition> divide(int64_t T, int64_t N, int64_t K, int64_t H) {
     if (forced.threads) return {forced, false};
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
     const int most = threads_for(multiply_adds, sizeof(S), count_weight_bytes(K, H, sizeof(S)), T == 1);
-    // An empty axis counts as one: the weights are packed or their gradients zeroed, or y is filled, all the same.
+    // An empty axis counts as 1: the call still packs the weights, zeroes their gradients, or fills y.
     const auto at_least_one = [](int64_t n) { return std::max<int64_t>(n, 1); };
     const int64_t work = count_multiply_adds(at_least_one(T), at_least_one(N), at_least_one(K), H);
     const bool brief = work < BRIEF * 4 / int64_t(sizeof(S)) && N < BRIEF && T < BRIEF / (STEP + ROW * N);
@@ -75,11 +74,11 @@ Division<int> divide(int64_t multiply_adds) {
     return {choose_threads(multiply_adds, sizeof(S), most, false), false};
 }
 
-// Whether the calling thread is the one that runs Python's signal handlers. The others need not ask for the GIL.
+// Whether the calling thread runs Python's signal handlers. Other threads need not take the GIL to ask.
 bool is_main_thread() {
     thread_local int is_main = -1;
     thread_local bool forked = false;
-    if (is_main < 0 || forked != in_forked_child()) {  // in a forked child the thread that forked is the main one
+    if (is_main < 0 || forked != in_forked_child()) {  // in a forked child the thread that forked is the main thread
         forked = in_forked_child();
         nb::object main = nb::module_::import_("threading").attr("main_thread")().attr("ident");
         is_main = nb::cast<unsigned long>(main) == PyThread_get_thread_ident();
@@ -89,16 +88,16 @@ bool is_main_thread() {
 
 thread_local bool asks_python = false;
 
-// A signal's handler has raised: its exception waits in the thread's state until `run` finds it. A handler that forks
-// returns twice. In the child the operation can't go on, since the other threads are the parent's.
+// Whether a signal handler has raised. Its exception stays in the thread's state until `run` finds it. A handler that
+// forks returns twice. In the child the operation cannot continue, since the other threads exist in the parent only.
 bool interrupted() {
     if (!asks_python) return false;
     nb::gil_scoped_acquire acquire;
     const bool was_forked = in_forked_child();
-    asks_python = false;  // a brief operation of the handler's would not look for the exception
+    asks_python = false;  // a brief operation in the handler would not notice the exception
     bool raised = PyErr_CheckSignals() != 0;
     if (!raised && in_forked_child() != was_forked) {
-        PyErr_SetString(PyExc_RuntimeError, "a signal handler forked during a fused call: the child can't end the call, "
+        PyErr_SetString(PyExc_RuntimeError, "a signal handler forked during a fused call: the child cannot end it, "
                                             "expected it to end by os._exit() in the handler");
         raised = true;
     }
@@ -106,9 +105,9 @@ bool interrupted() {
     return raised;
 }
 
-// Take the GIL again. Before version 3.14 an exiting Python ends the daemon threads that ask for it by pthread_exit, which
-// unwinds the stack as an exception does, and nanobind's functions would answer that by aborting the process. Such a
-// thread never leaves this function: it sleeps until the process is gone.
+// Take the GIL again. Before version 3.14 an exiting Python ends the daemon threads that ask for it by pthread_exit.
+// This unwinds the stack like an exception, and nanobind's functions would then abort the process. So such a thread
+// never leaves this function: it sleeps until the process ends.
 void take_gil(PyThreadState* state) {
     struct SleepIfUnwound {
         bool unwound = true;
@@ -120,7 +119,7 @@ void take_gil(PyThreadState* state) {
     guard.unwound = false;
 }
 
-// False where the operation had no memory.
+// False if the operation had no memory.
 template <class Operation, class Arguments, class Threads>
 bool apply(Operation operation, const Arguments& arguments, Threads threads) {
     if constexpr (std::is_void_v<decltype(operation(arguments, threads))>)
@@ -129,7 +128,7 @@ bool apply(Operation operation, const Arguments& arguments, Threads threads) {
         return operation(arguments, threads);
 }
 
-// Run an operation, without the GIL unless it is brief. False where a signal's handler raised meanwhile.
+// Run an operation, without the GIL unless it is brief. False if a signal handler raised in the meantime.
 template <class Operation, class Arguments, class Threads>
 bool run(Operation operation, const Arguments& arguments, Division<Threads> division) {
     if (division.brief) {
@@ -145,7 +144,7 @@ bool run(Operation operation, const Arguments& arguments, Division<Threads> divi
     return !PyErr_Occurred();
 }
 
-// The same; what was half written when a signal's handler raised becomes NaN.
+// The same. If a signal handler raises, the outputs become NaN and the exception is passed on.
 struct Output {
     void* data;  // null: not computed
     int64_t size;
@@ -159,11 +158,11 @@ void run_into(std::initializer_list<Output> outputs, Operation operation, const 
     throw nb::python_error();
 }
 
-// ---- functions by CPython's own convention ----
+// ---- functions by CPython's own calling convention ----
 //
-// It hands over the ten arguments of a recurrence in half the time of nanobind's, a fiftieth of a small step.
+// It passes the ten arguments of a recurrence in half the time of nanobind, which saves a fiftieth of a small step.
 
-// What a function returns to Python: what f does, or null, after an exception has become Python's.
+// The result of f for Python, or null after setting Python's exception.
 template <class F>
 PyObject* answer(const F& f) noexcept {
     try {
@@ -181,7 +180,7 @@ PyObject* answer(const F& f) noexcept {
     return nullptr;
 }
 
-// The arguments, which must be so many.
+// The arguments of a function, exactly COUNT.
 template <size_t COUNT>
 std::array<nb::handle, COUNT> take(PyObject* const* arguments, Py_ssize_t count) {
     if (count != COUNT) throw nb::type_error(("expected " + std::to_string(COUNT) + " arguments by position").c_str());

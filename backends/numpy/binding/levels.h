@@ -15,19 +15,20 @@ namespace {
 
 struct Level {
     const char* name;
-    const Kernels& (*kernels)();
+    const Operations<float>& (*f32)();
+    const Operations<double>& (*f64)();
     bool runs_here;
 };
 
 std::vector<Level> all_levels() {
-    std::vector<Level> levels = {{"baseline", kernels_baseline, true}};
+    std::vector<Level> levels = {{"baseline", baseline_float, baseline_double, true}};
 #if defined(__x86_64__)
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-    levels.push_back({"avx2", kernels_avx2, avx2});
-    levels.push_back({"avx512", kernels_avx512, avx512});
+    levels.push_back({"avx2", avx2_float, avx2_double, avx2});
+    levels.push_back({"avx512", avx512_float, avx512_double, avx512});
 #endif
     return levels;
 }
@@ -50,9 +51,9 @@ void set_level(const std::string& name) {
 template <class S>
 const Operations<S>& operations() {
     if constexpr (sizeof(S) == 4)
-        return level.kernels().f32;
+        return level.f32();
     else
-        return level.kernels().f64;
+        return level.f64();
 }
 
 }  // namespace

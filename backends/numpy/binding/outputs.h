@@ -1,4 +1,4 @@
-// What stands between the states and the loss: the affine map, the cross-entropy; and tanh, for its test.
+// The affine map, the cross-entropy, and tanh for its test.
 #pragma once
 
 #include "arrays.h"
@@ -43,7 +43,7 @@ nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handl
     return dx;
 }
 
-// An exponential takes about as long as this many multiply-adds.
+// The multiply-adds that take about the time of an exponential.
 constexpr int64_t EXPONENTIAL = 16;
 
 template <class S>

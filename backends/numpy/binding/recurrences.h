@@ -1,4 +1,4 @@
-// The recurrences of the cells; shapes in _kernels.pyi.
+// The recurrences of the cells. _kernels.pyi describes the shapes.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +27,7 @@ const Recurrence<S>& recurrence(nb::handle cell) {
     throw nb::value_error(("expected a cell that has kernels: " + names).c_str());
 }
 
-// One array a state, or None in its place, in a tuple or a list; None for all of them is as good.
+// The array of state k, or None, from a tuple or a list with one item a state, or from None for all states.
 nb::handle item(nb::handle arrays, int k) {
     PyObject* all = arrays.ptr();
     if (arrays.is_none()) return arrays;
@@ -58,7 +58,7 @@ class OwnParameter {
     std::vector<S> repeated;
 };
 
-// What both directions read. It must outlive the call.
+// The inputs of both directions. It must outlive the call.
 template <class S>
 struct SequenceInputs {
     bool one_step;  // x is (N, D)

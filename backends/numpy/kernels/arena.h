@@ -1,13 +1,15 @@
-// Scratch memory of one pass: what its parts take, one after another.
+// The scratch memory of one pass, and its run on the threads.
 #pragma once
 
-#include "parallel.h"
 #include "simd.h"
+#include "threads/barrier.h"
+#include "threads/parallel.h"
+#include "threads/scratch.h"
 
 namespace {
 
-// It may turn out to take more than there is. Its pass is then constructed again, by the same lines, on as much as it
-// took; so a pass's constructor must not write to what it takes.
+// Memory that a pass takes piece by piece in its constructor. If it takes more than there is, `used` tells the size
+// that it needs, and the pass is constructed again with that size. So the constructor must not write to the pieces.
 template <class S>
 struct Arena {
     S* memory;
@@ -25,10 +27,11 @@ struct Arena {
     }
 };
 
-// Construct Pass(f, partition, arena) and run its thread(id, n) on the partition's threads; false without memory.
+// Construct Pass(f, partition, arena) and run its thread(id, n) on the partition's threads. False if there is no
+// memory.
 template <class Pass, class S, class F, class P>
 bool run_pass(const F& f, P partition, int threads) {
-    // What most small passes need, which are thus constructed once. It takes them longer than their arithmetic.
+    // Enough for most small passes. Constructing such a pass a second time would take longer than its arithmetic.
     constexpr int64_t FIRST = 64 << 10;
     S* memory = static_cast<S*>(xrnn::scratch(FIRST));
     if (!memory) return false;

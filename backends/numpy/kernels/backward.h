@@ -1,16 +1,17 @@
-// The gradients of the recurrence, last step first: the cell's gradient of what came from above and from the step
-// after; then dz @ Whᵀ for the step before; and the products of dz.
+// The gradients of the recurrence, last step first. A step of this pass adds dz @ Whᵀ of the step after to the gradient
+// that came from above, and computes the cell's gradient from it. The products of dz follow in chunks of steps.
 //
-// The steps are taken in chunks. Once a chunk has its dz, the products take it from the cache, so that dz is never held
-// as a whole. Threads own rows, panels and steps as in the forward pass.
+// Once a chunk has its dz, the products read it from the cache, so that dz of the complete sequence never exists.
+// Threads own rows, panels and steps as in the forward pass.
 //
-// Two buffers hold dz, of this chunk and of the last one. The first step of a chunk still reads the last chunk's dz, and
-// slower threads may still be in the products of it; so a new chunk never overwrites it. One barrier a chunk is enough,
-// between its dz and its products.
+// Two buffers hold dz of this chunk and of the last one. The first step of a chunk still reads dz of the last chunk,
+// and slower threads may still be in its products, so a new chunk must not overwrite it. Then one barrier a chunk is
+// enough, between its dz and its products.
 //
-// With lengths a chunk holds the rows that are running, and no others: they are copied side by side for the products.
+// With lengths a chunk holds the running rows only. They are copied side by side for the products.
 #pragma once
 
+#include "chains.h"
 #include "products.h"
 
 namespace {
@@ -29,16 +30,16 @@ struct BackwardPass {
     const Partition partition;
     const Panels<S> panels;
     const Order order;
-    const bool own_first, fetches;
+    const bool local_first, fetches;
     const int64_t steps;  // of a chunk
     Slots slots;
-    S* carry[Cell::STATES];  // (N, units) in slots: the gradient of the states after a step, from the steps behind it
+    S* carry[Cell::STATES];  // (N, units) in slots: the gradient of the states after a step, from all later steps
     S* dz[2];                // (steps · N, PRE · H) each
-    S* own_chains;           // (OwnChains::MOST, N, units)
+    S* local_chains;           // (LocalChains::MOST, N, units)
     Weights<S> WhT;
     GradientProducts<S> products;
-    S *x_rows, *h_rows, *dx_rows;  // with lengths: of the rows of a chunk
-    int64_t* places;               // with lengths, for each thread: t · N + row of each row of a chunk
+    S *x_rows, *h_rows, *dx_rows;  // with lengths: x, h and dx of the rows of a chunk
+    int64_t* places;               // with lengths, for each thread: t · N + row for each row of a chunk
     Barrier barrier;
 
     BackwardPass(const xrnn::Backward<S>& f, Partition partition, Arena<S>& arena)
@@ -47,14 +48,14 @@ struct BackwardPass {
           partition(partition),
           panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
           order(order_of_recurrence<S>(of.N, of.H, GATES.h_count)),
-          // Not with several gates: a thread's own terms are then a range of each gate, not a single one, and a step is
-          // long beside its barrier.
-          own_first(GATES.h_count == 1 && partition.own_first && partition.threads > 1 && !of.lengths),
+          // Not with several gates: the terms of a thread's own units are then several ranges, and a step is long
+          // compared with its barrier.
+          local_first(GATES.h_count == 1 && partition.local_first && partition.threads > 1 && !of.lengths),
           fetches(is_worth_fetching<S>(of, Cell::STATES + PRE)),
           steps(chunk_steps(of.T, of.N)),
           slots(of.lengths, of.T, of.N, arena),
           dz{arena.take(steps * of.N * PRE * of.H), arena.take(of.T > steps ? steps * of.N * PRE * of.H : 0)},
-          own_chains(arena.take(own_first ? OwnChains::MOST * of.N * panels.padded() : 0)),
+          local_chains(arena.take(local_first ? LocalChains::MOST * of.N * panels.padded() : 0)),
           WhT({of.Wh.data, of.Wh.col, of.Wh.row}, GATES.h_count * of.H, 1, panels, of.T, of.N, false, arena),
           products(of.H, GATES, of.D, f.dWx, of.H, f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
                    partition.threads, arena),
@@ -86,97 +87,103 @@ struct BackwardPass {
             for (S* c : carry) fill_zeros(c + m * panels.padded(), panels.padded());
         barrier.wait(id, n);
 
-        Look look(barrier.stop, id);
-        Behind behind = {nullptr, 0};
+        StopPoll poll(barrier.stop, id);
+        Later later = {nullptr, 0};
         int64_t done = 0;
         for (int chunk = 0; done < of.T; ++chunk) {
             const int64_t count = of.T - done < steps ? of.T - done : steps;
             const int64_t begin = of.reverse ? done : of.T - done - count;
             int64_t rows = 0;
             for (int64_t t = begin; t < begin + count; ++t) rows += slots.active(t);
-            int64_t row = of.reverse ? 0 : rows;  // where the current step's rows are among the chunk's
+            int64_t row = of.reverse ? 0 : rows;  // the first row of the current step among those of the chunk
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t t = of.reverse ? begin + i : begin + count - 1 - i, active = slots.active(t);
                 if (!of.reverse) row -= active;
                 S* const out = dz[chunk % 2] + row * PRE * of.H;
                 if (of.reverse) row += active;
                 step(
-                    mine, done + i, behind, id, n, look,
+                    mine, done + i, later, id, n, poll,
                     [&](Piece p, int64_t begin, int64_t end) { fetch_ahead(mine, t, p, begin, end, out); },
                     [&](Piece p, int64_t begin, int64_t end) { differentiate(mine, t, p, begin, end, active, out); });
-                if (look.has_stopped()) return;
+                if (poll.has_stopped()) return;
                 barrier.arrive(id);
-                behind = {out, active};
+                later = {out, active};
             }
             barrier.await(id, n);
-            add_products(dz[chunk % 2], begin, count, rows, chunk == 0, id, n, look);
-            if (look.has_stopped()) return;
+            add_products(dz[chunk % 2], begin, count, rows, chunk == 0, id, n, poll);
+            if (poll.has_stopped()) return;
             done += count;
         }
         step(
-            mine, done, behind, id, n, look, [](Piece, int64_t, int64_t) {},
+            mine, done, later, id, n, poll, [](Piece, int64_t, int64_t) {},
             [&](Piece p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
     }
 
    private:
-    // dz of the step that was taken last, (rows, PRE · H) in slots; before the first step, none.
-    struct Behind {
+    // dz of the step after, (rows, PRE · H) in slots; none at the last step.
+    struct Later {
         const S* dz;
         int64_t rows;
     };
 
-    // carry[h] += dz @ Whᵀ of what lies behind, then `use`, for each of my panels and some of my slots at a time; `ahead`
-    // comes before, to fetch what `use` needs.
+    // carry[h] += dz @ Whᵀ of the later step, then `use`, for each of my panels and some of my slots at a time. `ahead`
+    // runs before, to prefetch the arrays that `use` needs.
     template <class Ahead, class Use>
-    void step(const Share<S>& mine, int64_t i, Behind behind, int id, int n, Look& look, Ahead ahead, Use use) {
+    void step(const Share<S>& mine, int64_t i, Later later, int id, int n, StopPoll& poll, Ahead ahead, Use use) {
         const int64_t width = PRE * of.H;
-        const S* a = behind.dz ? behind.dz + mine.first * width : nullptr;
-        const int64_t a_row = mine.stride * width, rows = mine.below(behind.rows);
-        const OwnChains own = own_first && behind.dz ? OwnChains(mine.column0, mine.column1, of.H, order.chain)
-                                                     : OwnChains();
-        for (int c = 0; c < own.count; ++c)
-            for (int64_t j = 0; j < mine.pieces(); ++j) {
-                const Piece p = mine.piece(0, j);
-                Tile<S> tile(order);
-                WhT.add_to(tile, p, 0, a + own.chain_begin(c), a_row, own.chain_begin(c), own.chain_end(c));
-                tile.out = own_chain(c, mine.first) + p.begin, tile.out_row = panels.padded();
-                run_rows(tile, p.width, rows);
-            }
+        const S* a = later.dz ? later.dz + mine.first * width : nullptr;
+        const int64_t a_row = mine.stride * width, rows = mine.below(later.rows);
+        const LocalChains local = local_first && later.dz
+                                      ? LocalChains(mine.column0, mine.column1, of.H, order.chain)
+                                      : LocalChains();
+        sum_local_chains(mine, local, a, a_row, rows);
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(i, j);
             for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
                 end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
-                if (look.stops((end - begin) * PRE * of.H * p.width * W)) return;
+                if (poll.stops((end - begin) * PRE * of.H * p.width * W)) return;
                 if (fetches && begin < rows) ahead(p, begin, end < rows ? end : rows);
-                if (begin < rows) propagate(mine, own, p, a, a_row, begin, end < rows ? end : rows);
+                if (begin < rows) propagate(mine, local, p, a, a_row, begin, end < rows ? end : rows);
                 use(p, begin, end);
             }
         }
     }
 
-    S* own_chain(int c, int64_t row) const { return own_chains + (c * of.N + row) * panels.padded(); }
+    void sum_local_chains(const Share<S>& mine, const LocalChains& local, const S* a, int64_t a_row,
+                          int64_t rows) const {
+        for (int c = 0; c < local.count; ++c)
+            for (int64_t j = 0; j < mine.pieces(); ++j) {
+                const Piece p = mine.piece(0, j);
+                Tile<S> tile(order);
+                WhT.add_to(tile, p, 0, a + local.chain_begin(c), a_row, local.chain_begin(c), local.chain_end(c));
+                tile.out = local_chain(c, mine.first) + p.begin, tile.out_row = panels.padded();
+                run_rows(tile, p.width, rows);
+            }
+    }
 
-    // For my slots number begin … end - 1.
-    void propagate(const Share<S>& mine, const OwnChains& own, Piece p, const S* a, int64_t a_row, int64_t begin,
+    S* local_chain(int c, int64_t row) const { return local_chains + (c * of.N + row) * panels.padded(); }
+
+    // carry[h] += dz @ Whᵀ of panel p for my slots number begin … end - 1; a are the rows of dz.
+    void propagate(const Share<S>& mine, const LocalChains& local, Piece p, const S* a, int64_t a_row, int64_t begin,
                    int64_t end) const {
         Tile<S> tile(order);
         tile.out_row = mine.stride * panels.padded();
         tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + p.begin;
         if (Cell::DIRECT) tile.init = tile.out, tile.init_row = tile.out_row;
         a += begin * a_row;
-        if (own.count == 0) {
+        if (local.count == 0) {
             add_gates(tile, WhT, p, PRE, GATES.h_of, of.H, a, a_row);
         } else {
-            WhT.add_to(tile, p, 0, a, a_row, 0, own.begin);
-            for (int c = 0; c < own.count; ++c)
-                add_chain(tile, own_chain(c, mine.first + begin) + p.begin, panels.padded());
-            WhT.add_to(tile, p, 0, a + own.end, a_row, own.end, of.H);
+            WhT.add_to(tile, p, 0, a, a_row, 0, local.begin);
+            for (int c = 0; c < local.count; ++c)
+                add_chain(tile, local_chain(c, mine.first + begin) + p.begin, panels.padded());
+            WhT.add_to(tile, p, 0, a + local.end, a_row, local.end, of.H);
         }
         run_rows(tile, p.width, end - begin);
     }
 
-    // What `differentiate` reads and writes.
+    // Prefetch the arrays that `differentiate` reads and writes.
     void fetch_ahead(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, const S* out) const {
         const int64_t H = of.H, n = (p.width - 1) * W + p.last;
         for (int64_t m = begin; m < end; ++m) {
@@ -194,7 +201,7 @@ struct BackwardPass {
         }
     }
 
-    // The cell's gradient of step t for panel p of my rows → dz of those that are `active`, and the carry.
+    // The cell's gradient of step t for panel p of my rows: the carry, and dz of the `active` slots.
     void differentiate(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, int64_t active,
                        S* out) const {
         for (int v = 0; v < p.width; ++v)
@@ -204,7 +211,7 @@ struct BackwardPass {
                 differentiate_vector<false>(mine, t, p.begin + v * W, p.last, begin, end, active, out);
     }
 
-    // The same of the n units from `column` on.
+    // The same for the n units from `column` on.
     template <bool WHOLE>
     void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin, int64_t end,
                               int64_t active, S* out) const {
@@ -225,7 +232,7 @@ struct BackwardPass {
                 dafter[k] = load<S>(carry[k] + carried);
                 if (above[k]) dafter[k] += load_columns<S, WHOLE>(above[k] + row * f.dstates[k].row, n);
             }
-            if (slot >= active) {  // past its end the row kept its states
+            if (slot >= active) {  // past its end a row keeps its states
                 for (int k = 0; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dafter[k]);
                 continue;
             }
@@ -250,26 +257,32 @@ struct BackwardPass {
     }
 
     // The products of a chunk's `rows` rows of dz, of `count` steps from `begin` on.
-    void add_products(const S* dz, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n, Look& look) {
-        const int64_t N = of.N, D = of.D, H = of.H;
-        const S *x = of.x, *h = f.states[0] + of.reverse * N * H;  // h before each step
-        if (!of.lengths) {
-            S* const dx = f.dx ? f.dx + begin * N * D : nullptr;
-            return products.add(dz, rows, {x + begin * N * D, h + begin * N * H}, dx, first, id, n, look);
-        }
+    void add_products(const S* dz, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n,
+                      StopPoll& poll) {
+        if (of.lengths) return add_ragged_products(dz, begin, count, rows, first, id, n, poll);
+        S* const dx = f.dx ? f.dx + begin * of.N * of.D : nullptr;
+        products.add(dz, rows, {of.x + begin * of.N * of.D, h_before() + begin * of.N * of.H}, dx, first, id, n, poll);
+    }
 
+    // h before each step.
+    const S* h_before() const { return f.states[0] + of.reverse * of.N * of.H; }
+
+    // With lengths: x and h of the running rows are copied side by side for the products, and dx is copied back.
+    void add_ragged_products(const S* dz, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n,
+                             StopPoll& poll) {
+        const int64_t N = of.N, D = of.D, H = of.H;
         int64_t *const my_places = places + id * steps * N, *place = my_places;
         for (int64_t t = begin; t < begin + count; ++t)
             for (int64_t slot = 0; slot < slots.active(t); ++slot) *place++ = t * N + slots.row(slot);
         const int64_t row0 = share(rows, id, n), row1 = share(rows, id + 1, n);
         if (f.db)
             for (int64_t i = row0; i < row1; ++i) {
-                copy(x + my_places[i] * D, 1, D, x_rows + i * D);
-                copy(h + my_places[i] * H, 1, H, h_rows + i * H);
+                copy(of.x + my_places[i] * D, 1, D, x_rows + i * D);
+                copy(h_before() + my_places[i] * H, 1, H, h_rows + i * H);
             }
         barrier.wait(id, n);
-        products.add(dz, rows, {x_rows, h_rows}, dx_rows, first, id, n, look);
-        if (!f.dx || look.has_stopped()) return;
+        products.add(dz, rows, {x_rows, h_rows}, dx_rows, first, id, n, poll);
+        if (!f.dx || poll.has_stopped()) return;
         for (int64_t i = row0; i < row1; ++i) copy(dx_rows + i * D, 1, D, f.dx + my_places[i] * D);
         for (int64_t t = begin; t < begin + count; ++t)
             for (int64_t slot = slots.active(t) + id; slot < N; slot += n)
@@ -282,7 +295,7 @@ bool backward(const xrnn::Backward<S>& f, Partition partition) {
     using Cell = CellOf<Vec<S>>;
     constexpr Gates GATES = gates_of<Cell>();
     const xrnn::Sequence<S>& of = f.of;
-    if (of.T == 0 || of.N == 0 || of.H == 0) {  // sums of nothing
+    if (of.T == 0 || of.N == 0 || of.H == 0) {  // all sums are empty
         if (f.db) {
             fill_zeros(f.dWx.data, of.D * GATES.x_count * of.H), fill_zeros(f.dWh.data, of.H * GATES.h_count * of.H);
             fill_zeros(f.db, Cell::PRE * of.H);

@@ -1,8 +1,8 @@
 // The cells that have kernels. A new cell is one header in cells/ and its name in the list below.
 //
 // A header in cells/ defines a template over V: a vector of units on the CPU, a single number on a GPU. It uses nothing
-// but XRNN_INLINE, multiply_add(V, V, V) and tanh(V), which must be declared before it is included. So CUDA compiles the
-// same headers.
+// but XRNN_INLINE, multiply_add(V, V, V) and tanh(V), which must be declared before it is included. So CUDA compiles
+// the same headers.
 //
 //   NAME                 the name by which Python finds the kernels; no two cells share one
 //   STATES               states of a unit; the first is h, the factor of Wh
@@ -16,9 +16,9 @@
 //   gradient(dafter, before, after, z, own, dz, dbefore)
 //                        the gradients of z and of the states before a step, from those of the states after it
 //
-// Own parameters are constants: the kernels compute no gradient of them. For a cell that trains them, such as an LSTM with
-// peepholes, `gradient` would write OWN more blocks of dz, which neither x nor h feeds. products.h would then sum these
-// over rows and steps, as it does for db.
+// Own parameters are constants: the kernels compute no gradient of them. For a cell that trains them, such as an LSTM
+// with peepholes, `gradient` would write OWN more blocks of dz, which neither x nor h feeds. products.h would then sum
+// these over rows and steps, as it does for db.
 #pragma once
 
 #include "exponential.h"

@@ -1,7 +1,7 @@
 // Softmax cross-entropy: loss = -weight · log p[target], dlogits = (p - onehot(target)) · weight, p = softmax(logits).
 //
-// Threads divide the rows. A row takes three passes: its maximum, its exponentials and their sum, and the scaling of the
-// exponentials. Only the first reads from memory; after it the row is in the nearest cache.
+// Threads divide the rows. A row takes three passes: its maximum, its exponentials and their sum, and the scaling of
+// the exponentials. Only the first one reads from memory; then the row is in the nearest cache.
 #pragma once
 
 #include "share.h"
@@ -10,14 +10,14 @@ namespace {
 
 template <class S>
 struct CrossEntropyPass {
-    static constexpr int64_t EXPONENTIAL = 16;  // multiply-adds that take about as long
+    static constexpr int64_t EXPONENTIAL = 16;  // the multiply-adds that take about the time of one
 
     const xrnn::CrossEntropy<S>& f;
     xrnn::Stop stop;
 
     void thread(int id, int n) {
-        Look look(stop, id);
-        for (int64_t r = share(f.rows, id, n); r < share(f.rows, id + 1, n) && !look.stops(f.C * EXPONENTIAL); ++r)
+        StopPoll poll(stop, id);
+        for (int64_t r = share(f.rows, id, n); r < share(f.rows, id + 1, n) && !poll.stops(f.C * EXPONENTIAL); ++r)
             f.losses[r] = row(f.logits + r * f.C, f.targets[r], f.weights[r], f.dlogits + r * f.C);
     }
 
@@ -34,7 +34,7 @@ struct CrossEntropyPass {
         return loss;
     }
 
-    // dz = exp(z - highest) → its sum. A long row is summed in several chains, as in a tile.
+    // dz = exp(z - highest) → the sum of dz. A long row is summed in several chains, as in a tile.
     S exponentials(const S* z, S highest, S* dz) const {
         constexpr int W = Simd<S>::LANES;
         Vec<S> sums = {}, chain = {};
@@ -48,7 +48,7 @@ struct CrossEntropyPass {
         sums += chain;
         if (const int rest = int(f.C - c)) {
             store_part<S>(dz + c, exp_negative<S>(load_part<S>(z + c, rest) - highest), rest);
-            // Loaded again, with zeros past the row's end: the exponentials of those lanes don't belong to the sum.
+            // Loaded again, with zeros past the end of the row: the other lanes do not belong to the sum.
             sums += load_part<S>(dz + c, rest);
         }
         S total = 0;

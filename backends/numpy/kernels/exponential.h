@@ -3,7 +3,7 @@
 //   2a = k·ln2 + 2s,  |2s| ≤ ln2/2,  k an integer        exp(2a) = 2ᵏ + 2ᵏ·p,  p = exp(2s) - 1
 //
 // p = 2s + s²·q(s): q is the minimax polynomial, relative to p, on |s| ≤ ln2/4 (Remez exchange in 50 digits); its
-// own error is 2^-26 in float32 and 2^-55 in float64.
+// error is 2^-26 in float32 and 2^-55 in float64.
 #pragma once
 
 #include "simd.h"
@@ -16,9 +16,9 @@ struct Constants;
 template <>
 struct Constants<float> {
     static constexpr float SATURATED = 10.0f;  // from 9.02 on tanh rounds to 1
-    static constexpr float LEAST = -87.0f;     // below, exp is no normal number
+    static constexpr float LEAST = -87.0f;     // below, exp is subnormal
     static constexpr float LOG2_E_TIMES_2 = 2.88539008f;
-    // ln2/2 in two parts; the first has zeros at its end, so that k times it is exact even without fused operations.
+    // ln2/2 in two parts. The first ends in zeros, so that k times it is exact even without fused operations.
     static constexpr float HALF_LN2_HIGH = 0.3465728759765625f, HALF_LN2_LOW = 7.1430341e-7f;
     static constexpr float Q[] = {1.9999999259858952f, 1.3333234739968276f, 0.6666752114080955f, 0.2677295062383413f,
                                   0.08884810367554853f};
@@ -64,8 +64,8 @@ XRNN_INLINE PowerOfTwo<S> reduce(Vec<S> a) {
 
 // tanh(x) = sign(x) · e / (e + 2),  e = exp(2|x|) - 1 = 2ᵏ·p + (2ᵏ - 1): within 4 units in the last place.
 //
-// e is accurate relative to itself for every k, k = 0 included, where e = p ≈ 2s: a tiny x comes back as it is, and
-// what is lost in the subtraction at k = 1 is small beside e + 2. The result never exceeds 1, since e ≤ e + 2.
+// The relative error of e is small for every k. For k = 0, e = p ≈ 2s, so that tanh of a tiny x is x; for k = 1 the
+// rounding error of the subtraction is small compared with e + 2. The result never exceeds 1, since e ≤ e + 2.
 template <class S>
 XRNN_INLINE Vec<S> tanh(Vec<S> x) {
     using C = Constants<S>;
@@ -80,11 +80,11 @@ XRNN_INLINE Vec<S> tanh(Vec<S> x) {
     return (V)((I)y | ((I)x & ~C::MAGNITUDE));
 }
 
-// By these names a cell calls it, whose template knows its vector (or, on a GPU, its scalar) but not the element.
+// For the cells: their templates know the type V of a vector, but not that of its elements.
 XRNN_INLINE Vec<float> tanh(Vec<float> x) { return tanh<float>(x); }
 XRNN_INLINE Vec<double> tanh(Vec<double> x) { return tanh<double>(x); }
 
-// exp(x) for x ≤ 0, and 0 where it would be no normal number; NaN stays.
+// exp(x) for x ≤ 0, and 0 where it would be subnormal; NaN stays NaN.
 template <class S>
 XRNN_INLINE Vec<S> exp_negative(Vec<S> x) {
     using V = Vec<S>;

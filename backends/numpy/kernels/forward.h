@@ -1,18 +1,31 @@
 // The recurrence: z = x[t] @ Wx + h[t-1] @ Wh + b, then one step of the cell.
 //
-// Who owns what. A thread owns the same rows (Split::ROWS) or units (Split::COLUMNS) of every step. By rows it reads
-// only what it wrote itself. By columns it reads whole rows of the step before, hence the barrier between two steps;
-// while the others are on their way there, it can take the terms of its own units. Where weights are read in strips, a
-// thread sums a range of all gates' columns, and takes its units' sums from the others at a barrier within the step.
+// A thread owns the same rows or units at every step. By rows it reads only values that it wrote itself. By columns it
+// reads complete rows of the step before, so all threads meet at a barrier between two steps.
 //
-// Why it is fast. The weights are packed once for the whole sequence. The pre-activations of a few rows and of one
-// panel of units, all gates of them, go from the registers to a block in the nearest cache, from which the cell's step
-// takes them at once. A thread's share of the weights stays in its own cache where it fits.
+// The weights are packed once for the sequence. The pre-activations of a few rows and of one panel of units, with all
+// gates of them, go from the registers to a block in the nearest cache; the cell's step reads them there at once. A
+// thread's share of the weights stays in its own cache if it fits.
 //
-// Lengths. The rows are taken in order of decreasing length, so that those still running are a prefix: x and h of them
-// are copied side by side, and what is past its end takes no arithmetic at all.
+// The modes of a pass. All of them give the same bits.
+//
+//   mode           used if                               effect
+//   by rows        Split::ROWS                           no barrier
+//   by columns     Split::COLUMNS                        a barrier between two steps
+//   project_first  asked for, and no lengths             xz = x @ Wx + b of many steps is one product before them;
+//                                                        otherwise the terms of x are added in each step
+//   local_first    asked for, by columns, no lengths,    a step sums the chains of the thread's own units before the
+//                  h not in strips                       barrier (chains.h)
+//   in strips      project_first, and one or two rows    Wx or Wh, each for itself, is read in the user's matrix
+//                  for few steps: suits_strips           (strip.h); threads exchange sums at one more barrier
+//   one by one     project_first for all steps at once,  a panel of Wx is packed right before its only use
+//                  panels divided among all threads
+//   lengths        Sequence::lengths                     rows in order of decreasing length, so that the running rows
+//                                                        are a prefix; their x and h are copied side by side
+//   training       Forward::z                            z is kept
 #pragma once
 
+#include "chains.h"
 #include "gates.h"
 #include "share.h"
 
@@ -24,11 +37,11 @@ struct ForwardPass {
     static constexpr int W = Simd<S>::LANES, PRE = Cell::PRE;
     static constexpr Gates GATES = gates_of<Cell>();
 
-    // Rows whose pre-activations are held at a time: the height of two tiles. With many more, what the cell's step
-    // writes comes in a burst longer than the CPU's queue of stores (48 rows took 4 % longer at N = 256, H = 64); with
-    // few, the queue drains while the next tile adds.
+    // Rows whose pre-activations are held at a time: the height of two tiles. With many more rows the cell's step
+    // writes more at once than the CPU's store queue holds (48 rows took 4 % longer at N = 256, H = 64). With few rows
+    // the queue drains during the next tile.
     static constexpr int64_t ROWS = 12;
-    // Rows of x, over all steps, that are projected at a time: many enough to share the reading of Wx.
+    // Rows of x, over several steps, that are projected at a time: enough of them to share the reading of Wx.
     static constexpr int64_t PROJECTED_ROWS = 96;
 
     const xrnn::Forward<S>& f;
@@ -36,17 +49,16 @@ struct ForwardPass {
     const Partition partition;
     const Panels<S> panels;
     const Order x_order, h_order;
-    const bool project_first, own_first;  // see Partition
-    const bool fetches;
-    const int64_t projected_steps;        // how many at a time
+    const bool project_first, local_first, fetches;
+    const int64_t projected_steps;  // projected at a time
     Slots slots;
-    S* bias;  // PRE rows of b, each filled up with zeros
+    S* bias;          // (PRE, units): b, each row filled up with zeros
     Weights<S> Wx, Wh;
-    S* z;               // for each thread: (ROWS, PRE, a panel); in strips (N, PRE, H) for all
-    S* x_panel;         // for each thread: (D, a panel), where the panels of Wx are packed one by one
-    S* xz;              // (projected_steps, N, X, units): x @ Wx + b, where that is made first
-    S* own_chains;      // (OwnChains::MOST, R, N, units)
-    S *x_slots[2], *h_slots[2];  // with lengths: x (N, D) and h (N, units) of the slots; this step's and the next one's
+    S* z;             // a block (ROWS, PRE, a panel) for each thread; in strips (N, PRE, H) for all threads
+    S* x_panel;       // one by one: (D, a panel) for each thread
+    S* xz;            // project_first: (projected_steps, N, X, units)
+    S* local_chains;  // local_first: (LocalChains::MOST, R, N, units)
+    S *x_slots[2], *h_slots[2];  // lengths: x (N, D) and h (N, units) of the slots, of this step and the next
     Barrier barrier;
 
     ForwardPass(const xrnn::Forward<S>& f, Partition partition, Arena<S>& arena)
@@ -54,21 +66,21 @@ struct ForwardPass {
           of(f.of),
           partition(partition),
           panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
-          x_order(x_order_of(of)),
+          x_order(order_of_x(of)),
           h_order(order_of_recurrence<S>(of.N, of.H, GATES.h_count)),
           project_first(partition.project_first && !of.lengths),
-          own_first(partition.own_first && partition.threads > 1 && !of.lengths && !h_in_strips()),
+          local_first(partition.local_first && partition.threads > 1 && !of.lengths && !h_in_strips()),
           fetches(is_worth_fetching<S>(of, Cell::STATES + PRE)),
           projected_steps(project_first ? steps_of(of.T, of.N, PROJECTED_ROWS) : 0),
           slots(of.lengths, of.T, of.N, arena),
           bias(arena.take(PRE * panels.padded())),
           Wx(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena,
-             panels_of_x_are_single_use()),
+             x_one_by_one()),
           Wh(of.Wh, of.H, GATES.h_count, panels, of.T, of.N, h_in_strips(), arena),
           z(arena.take(Wh.in_strips ? of.N * PRE * of.H : partition.threads * block())),
           x_panel(arena.take(Wx.one_by_one ? partition.threads * of.D * panels.width(0) * W : 0)),
           xz(arena.take(projected_steps * of.N * GATES.x_count * panels.padded())),
-          own_chains(arena.take(own_first ? OwnChains::MOST * GATES.h_count * of.N * panels.padded() : 0)),
+          local_chains(arena.take(local_first ? LocalChains::MOST * GATES.h_count * of.N * panels.padded() : 0)),
           barrier(partition.threads) {
         for (int i = 0; i < 2; ++i) {
             x_slots[i] = arena.take(of.lengths ? of.N * of.D : 0);
@@ -85,33 +97,33 @@ struct ForwardPass {
 
     void thread(int id, int n) {
         const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
-            packing(panels, of.N, false, Split::COLUMNS, id, n), moving(panels, of.N, true, Split::ROWS, id, n);
+            packing(panels, of.N, false, Split::COLUMNS, id, n), my_rows(panels, of.N, true, Split::ROWS, id, n);
         Wx.pack(packing.panel0, packing.panel1);
         Wh.pack(packing.panel0, packing.panel1);
-        start(moving);
+        write_initial_states(my_rows);
         barrier.wait(id, n);
-        Look look(barrier.stop, id);
-        int64_t projected = 0;  // steps so far; xz holds the last `projected_steps` of them, or fewer
+        StopPoll poll(barrier.stop, id);
+        int64_t projected = 0;  // steps so far; xz holds at most the last `projected_steps` of them
         for (int64_t i = 0; i < of.T; ++i) {
             if (project_first && i == projected) {
-                projected += project(mine, i, x_panel + id * of.D * panels.width(0) * W, look);
+                projected += project(mine, i, x_panel + id * of.D * panels.width(0) * W, poll);
                 if (Wx.in_strips || Wh.in_strips) exchange(id, n);
             }
-            step(mine, i, projected, id, n, look);
-            if (look.has_stopped()) return;
-            if (of.lengths) idle(moving, i);
+            step(mine, i, projected, id, n, poll);
+            if (poll.has_stopped()) return;
+            if (of.lengths) keep_finished_rows(my_rows, i);
             if (partition.split == Split::COLUMNS) barrier.arrive(id);
         }
     }
 
    private:
-    // The order of the sums over x. It must not depend on the partition that is in force, so it goes by the rule's: where
-    // that projects first, a tile's rows are those of all steps; elsewhere x and h are terms of the same sums.
-    static Order x_order_of(const xrnn::Sequence<S>& of) {
+    // The order of the sums over x. It must be the same for every partition, so it follows the policy's choice for N:
+    // if that projects first, a tile has rows of all steps; otherwise x and h are terms of the same sums.
+    static Order order_of_x(const xrnn::Sequence<S>& of) {
         if (xrnn::projects_first(of.N)) return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
         return order_of_recurrence<S>(of.N, of.H, GATES.h_count);
     }
-    // Wx is read in one pass where all steps are projected first.
+    // project_first reads Wx in one pass.
     int64_t x_passes() const { return project_first ? 1 : of.T; }
     int64_t x_rows() const { return project_first ? of.T * of.N : of.N; }
     bool h_in_strips() const {
@@ -120,8 +132,7 @@ struct ForwardPass {
     bool x_in_strips() const {
         return project_first && Weights<S>::suits_strips(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows());
     }
-    // Where each panel of Wx is needed once and by one thread, it is packed right then, into the nearer caches.
-    bool panels_of_x_are_single_use() const {
+    bool x_one_by_one() const {
         return project_first && projected_steps == of.T && panel_threads(partition) == partition.threads;
     }
     static int64_t steps_of(int64_t T, int64_t N, int64_t rows) {
@@ -134,10 +145,10 @@ struct ForwardPass {
     S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
     S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
 
-    // The initial states of these slots, and the first step's x.
-    void start(const Share<S>& moving) const {
+    // The initial states of my rows, and with lengths the first step's h and x in slots.
+    void write_initial_states(const Share<S>& my_rows) const {
         const int64_t H = of.H;
-        for (int64_t slot = moving.first; slot < moving.end; slot += moving.stride) {
+        for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
             const int64_t row = slots.row(slot);
             for (int k = 0; k < Cell::STATES; ++k) {
                 const Matrix<S>& from = f.initial[k];
@@ -150,50 +161,61 @@ struct ForwardPass {
             if (!of.lengths) continue;
             for (S* h : h_slots) copy(before(0, time(0)) + row * H, 1, H, h + slot * panels.padded());
         }
-        if (of.lengths && of.T > 0) gather_x(moving, 0);
+        if (of.lengths && of.T > 0) gather_x(my_rows, 0);
     }
 
-    void gather_x(const Share<S>& moving, int64_t i) const {
+    void gather_x(const Share<S>& my_rows, int64_t i) const {
         const int64_t D = of.D, active = slots.active(time(i));
-        for (int64_t slot = moving.first; slot < active; slot += moving.stride)
+        for (int64_t slot = my_rows.first; slot < active; slot += my_rows.stride)
             copy(of.x + (time(i) * of.N + slots.row(slot)) * D, 1, D, x_slots[i % 2] + slot * D);
     }
 
-    // Rows past their end keep their states; and x of the next step is gathered. z becomes 0 for those rows: the plain
-    // backward pass computes with their z before it drops the result, and stale memory could hold a NaN.
-    void idle(const Share<S>& moving, int64_t i) const {
+    // Rows past their end keep their states; then x of the next step is gathered. z of these rows becomes 0: the plain
+    // backward pass computes with it before it drops the result, and old memory could hold a NaN.
+    void keep_finished_rows(const Share<S>& my_rows, int64_t i) const {
         const int64_t t = time(i), H = of.H;
-        for (int64_t slot = moving.first; slot < moving.end; slot += moving.stride) {
+        for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
             if (slot < slots.active(t)) continue;
             const int64_t row = slots.row(slot);
             for (int k = 0; k < Cell::STATES; ++k) copy(before(k, t) + row * H, 1, H, after(k, t) + row * H);
             if (f.z) fill_zeros(f.z + (t * of.N + row) * PRE * H, PRE * H);
         }
-        if (i + 1 < of.T) gather_x(moving, i + 1);
+        if (i + 1 < of.T) gather_x(my_rows, i + 1);
     }
 
-    // x @ Wx + b of my rows and units, for some steps from number i on → how many steps. `panel` is memory for one.
-    int64_t project(const Share<S>& mine, int64_t i, S* panel, Look& look) const {
-        const int64_t N = of.N, D = of.D;
-        const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps, rows = mine.end - mine.first;
+    // x @ Wx + b of my rows and units, for the next steps from number i on → the number of steps. `panel` is memory for
+    // one panel of Wx.
+    int64_t project(const Share<S>& mine, int64_t i, S* panel, StopPoll& poll) const {
+        const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps;
         const int64_t begin = of.reverse ? of.T - i - steps : i;
-        // Where the rows of all steps lie one after another, they are one product.
+        if (Wx.in_strips)
+            project_in_strips(mine, begin, steps, poll);
+        else
+            project_in_panels(mine, begin, steps, panel, poll);
+        return steps;
+    }
+
+    // x has at most two rows over all steps: they belong to one step, or to one row of the batch, and lie side by side.
+    void project_in_strips(const Share<S>& mine, int64_t begin, int64_t steps, StopPoll& poll) const {
+        const auto output = [&](int64_t c) {
+            const int64_t r = c / of.H, left = (r + 1) * of.H - c;
+            S* const out = xz + mine.first * xz_row() + c;
+            return StripOutput<S>{bias + Cell::FROM_X[r] * of.H + of.H - left, 0, out, xz_row(), left};
+        };
+        multiply_in_strips(Wx, mine, x_order, of.x + (begin * of.N + mine.first) * of.D, of.D,
+                           steps * (mine.end - mine.first), 0, poll, output);
+    }
+
+    void project_in_panels(const Share<S>& mine, int64_t begin, int64_t steps, S* panel, StopPoll& poll) const {
+        const int64_t N = of.N, D = of.D, rows = mine.end - mine.first;
+        // If my rows are all rows, the rows of several steps are one product.
         const int64_t passes = rows == N ? 1 : steps, together = rows == N ? steps * N : rows;
-        if (Wx.in_strips) {
-            const auto output = [&](int64_t c) {
-                const int64_t r = c / of.H, left = (r + 1) * of.H - c;
-                S* const out = xz + mine.first * xz_row() + c;
-                return StripOutput<S>{bias + Cell::FROM_X[r] * of.H + of.H - left, 0, out, xz_row(), left};
-            };
-            multiply_in_strips(Wx, mine, x_order, of.x + (begin * N + mine.first) * D, D, together, 0, look, output);
-            return steps;
-        }
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(0, j);
             for (int g = 0; g < PRE; ++g) {
                 const int x_gate = GATES.x_of[g];
                 if (x_gate < 0) continue;
-                if (look.stops(passes * together * D * p.width * W)) return steps;
+                if (poll.stops(passes * together * D * p.width * W)) return;
                 if (Wx.one_by_one) Wx.copy_panel(p, x_gate, 0, D, panel);
                 for (int64_t s = 0; s < passes; ++s) {
                     Tile<S> tile(x_order);
@@ -209,28 +231,27 @@ struct ForwardPass {
                 }
             }
         }
-        return steps;
     }
 
     int64_t xz_row() const { return GATES.x_count * panels.padded(); }
 
-    // Rows of an operand, from my first on.
+    // Rows of an operand, from my first row on.
     struct Operand {
         const S* data;
         int64_t row;
     };
-    // What a step reads and writes.
+    // The operands and results of a step.
     struct Operands {
-        Operand x, xz, h;  // xz: x @ Wx + b, where it is made first; else x counts
+        Operand x, xz, h;  // with project_first xz is used, otherwise x
         S* sums;           // my block of pre-activations
         const S* before[Cell::STATES];
         S* after[Cell::STATES];
-        S* z;        // (N, PRE · H); null where it isn't kept
-        S* h_slots;  // with lengths the next step's h in slots, else null
+        S* z;        // (N, PRE · H); null if it is not kept
+        S* h_slots;  // with lengths the next step's h in slots, otherwise null
     };
 
-    void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n, Look& look) {
-        const int64_t t = time(i), rows = mine.below(slots.active(t)), units = panels.padded();
+    Operands operands(const Share<S>& mine, int64_t i, int64_t projected, int id) const {
+        const int64_t t = time(i), units = panels.padded();
         Operands in = {.x = {of.x + (t * of.N + mine.first) * of.D, of.D},
                        .xz = {nullptr, xz_row()},
                        .h = {before(0, t) + mine.first * of.H, of.H},
@@ -248,29 +269,37 @@ struct ForwardPass {
             const int64_t begin = (projected - 1) / projected_steps * projected_steps;
             in.xz.data = xz + ((of.reverse ? projected - 1 - i : i - begin) * of.N + mine.first) * xz_row();
         }
-        const OwnChains own = own_first ? OwnChains(mine.column0, mine.column1, of.H, h_order.chain) : OwnChains();
-        sum_own(mine, own, in.h);
+        return in;
+    }
+
+    void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n, StopPoll& poll) {
+        const Operands in = operands(mine, i, projected, id);
+        const LocalChains local =
+            local_first ? LocalChains(mine.column0, mine.column1, of.H, h_order.chain) : LocalChains();
+        sum_local_chains(mine, local, in.h);
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
-        if (Wh.in_strips) return step_in_strips(mine, in, i, id, n, look);
+        if (Wh.in_strips) return step_in_strips(mine, in, i, id, n, poll);
+        const int64_t rows = mine.below(slots.active(time(i)));
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(i, j);
             for (int64_t begin = 0; begin < rows; begin += ROWS) {
                 const int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
-                if (look.stops(count * PRE * (of.D + of.H) * p.width * W)) return;
+                if (poll.stops(count * PRE * (of.D + of.H) * p.width * W)) return;
                 if (fetches) fetch_ahead(mine, in, p, begin, count);
-                for (int g = 0; g < PRE; ++g) sum(mine, own, in, p, g, begin, count);
-                finish(mine, in, p, in.sums, p.width * W, begin, count);
+                for (int g = 0; g < PRE; ++g) sum_gate(mine, local, in, p, g, begin, count);
+                step_cell(mine, in, p, in.sums, p.width * W, begin, count);
             }
         }
     }
 
-    // What the threads have summed in strips becomes visible to all. A cell with one gate has its sums already.
+    // Make the sums that the threads have made in strips visible to all. With one gate each thread has the sums of its
+    // own units already.
     void exchange(int id, int n) {
         if (PRE > 1 && partition.split == Split::COLUMNS) barrier.wait(id, n);
     }
 
-    // The same in strips: the sums of all gates' columns by whoever has them, then the cell's step for my units.
-    void step_in_strips(const Share<S>& mine, const Operands& in, int64_t i, int id, int n, Look& look) {
+    // A step in strips: the sums of my range of all gates' columns, then the cell's step for my units.
+    void step_in_strips(const Share<S>& mine, const Operands& in, int64_t i, int id, int n, StopPoll& poll) {
         const int64_t H = of.H, row = PRE * H, rows = mine.count();
         S* const sums = z + mine.first * row;
         const auto output = [&](int64_t c) {
@@ -279,8 +308,8 @@ struct ForwardPass {
             if (x_gate < 0) return StripOutput<S>{bias + at, 0, sums + at, row, left};
             return StripOutput<S>{in.xz.data + x_gate * H + H - left, in.xz.row, sums + at, row, left};
         };
-        multiply_in_strips(Wh, mine, h_order, in.h.data, in.h.row, rows, i, look, output);
-        if (look.has_stopped()) return;
+        multiply_in_strips(Wh, mine, h_order, in.h.data, in.h.row, rows, i, poll, output);
+        if (poll.has_stopped()) return;
         exchange(id, n);
         for (int g = 0; g < PRE; ++g)
             for (int64_t m = 0; m < rows && GATES.h_of[g] < 0; ++m)
@@ -288,30 +317,30 @@ struct ForwardPass {
                      sums + m * row + g * H + mine.column0);
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(i, j);
-            finish(mine, in, p, sums + p.begin, H, 0, rows);
+            step_cell(mine, in, p, sums + p.begin, H, 0, rows);
         }
     }
 
-    // The chains of h @ Wh that need only my own units.
-    void sum_own(const Share<S>& mine, const OwnChains& own, Operand h) const {
-        for (int c = 0; c < own.count; ++c)
+    void sum_local_chains(const Share<S>& mine, const LocalChains& local, Operand h) const {
+        for (int c = 0; c < local.count; ++c)
             for (int64_t j = 0; j < mine.pieces(); ++j) {
                 const Piece p = mine.piece(0, j);
                 for (int r = 0; r < GATES.h_count; ++r) {
+                    const int64_t begin = local.chain_begin(c);
                     Tile<S> tile(h_order);
-                    Wh.add_to(tile, p, r, h.data + own.chain_begin(c), h.row, own.chain_begin(c), own.chain_end(c));
-                    tile.out = own_chain(c, r, mine.first) + p.begin, tile.out_row = panels.padded();
+                    Wh.add_to(tile, p, r, h.data + begin, h.row, begin, local.chain_end(c));
+                    tile.out = local_chain(c, r, mine.first) + p.begin, tile.out_row = panels.padded();
                     run_rows(tile, p.width, mine.end - mine.first);
                 }
             }
     }
 
-    S* own_chain(int c, int r, int64_t row) const {
-        return own_chains + ((c * GATES.h_count + r) * of.N + row) * panels.padded();
+    S* local_chain(int c, int r, int64_t row) const {
+        return local_chains + ((c * GATES.h_count + r) * of.N + row) * panels.padded();
     }
 
-    // Gate g of panel p: x @ Wx + h @ Wh + b of `rows` of my rows, from number `begin` on, → sums.
-    void sum(const Share<S>& mine, const OwnChains& own, const Operands& in, Piece p, int g, int64_t begin,
+    // sums = x @ Wx + h @ Wh + b of gate g and panel p, for `rows` of my rows from number `begin` on.
+    void sum_gate(const Share<S>& mine, const LocalChains& local, const Operands& in, Piece p, int g, int64_t begin,
              int64_t rows) const {
         const int x_gate = GATES.x_of[g], h_gate = GATES.h_of[g], width = p.width;
         S* const out = in.sums + g * width * W;
@@ -324,7 +353,7 @@ struct ForwardPass {
             tile.init_row = in.xz.row;
         } else if (x_gate >= 0) {
             Wx.add_to(tile, p, x_gate, in.x.data + begin * in.x.row, in.x.row);
-            if (h_gate < 0 || !(x_order == h_order)) {  // x's sums are made by themselves
+            if (h_gate < 0 || !(x_order == h_order)) {  // two separate sums
                 tile.order = x_order;
                 run_rows(tile, width, rows);
                 if (h_gate < 0) return;
@@ -335,15 +364,15 @@ struct ForwardPass {
         }
         if (h_gate >= 0) {
             const S* h = in.h.data + begin * in.h.row;
-            Wh.add_to(tile, p, h_gate, h, in.h.row, 0, own.begin);
-            for (int c = 0; c < own.count; ++c)
-                add_chain(tile, own_chain(c, h_gate, mine.first + begin) + p.begin, panels.padded());
-            Wh.add_to(tile, p, h_gate, h + own.end, in.h.row, own.end, of.H);
+            Wh.add_to(tile, p, h_gate, h, in.h.row, 0, local.begin);
+            for (int c = 0; c < local.count; ++c)
+                add_chain(tile, local_chain(c, h_gate, mine.first + begin) + p.begin, panels.padded());
+            Wh.add_to(tile, p, h_gate, h + local.end, in.h.row, local.end, of.H);
         }
         run_rows(tile, width, rows);
     }
 
-    // What `finish` will write, and the states that no sum reads.
+    // Prefetch the arrays that step_cell writes, and the states that no sum reads.
     void fetch_ahead(const Share<S>& mine, const Operands& in, Piece p, int64_t begin, int64_t rows) const {
         const int64_t n = (p.width - 1) * W + p.last;
         for (int64_t m = begin; m < begin + rows; ++m) {
@@ -354,20 +383,19 @@ struct ForwardPass {
         }
     }
 
-    // The cell's step for panel p of the same rows: sums, whose gates lie `gate` apart, → the states after it, and z if
-    // it is kept.
-    void finish(const Share<S>& mine, const Operands& in, Piece p, const S* sums, int64_t gate, int64_t begin,
+    // The cell's step for panel p of the same rows, from sums whose gates lie `gate` apart.
+    void step_cell(const Share<S>& mine, const Operands& in, Piece p, const S* sums, int64_t gate, int64_t begin,
                 int64_t rows) const {
         for (int v = 0; v < p.width; ++v)
             if (v + 1 < p.width || p.last == W)
-                finish_vector<true>(mine, in, p.begin + v * W, W, sums + v * W, gate, begin, rows);
+                step_vector<true>(mine, in, p.begin + v * W, W, sums + v * W, gate, begin, rows);
             else
-                finish_vector<false>(mine, in, p.begin + v * W, p.last, sums + v * W, gate, begin, rows);
+                step_vector<false>(mine, in, p.begin + v * W, p.last, sums + v * W, gate, begin, rows);
     }
 
-    // The same of the n units from `column` on.
+    // The same for the n units from `column` on.
     template <bool WHOLE>
-    XRNN_INLINE void finish_vector(const Share<S>& mine, const Operands& in, int64_t column, int n, const S* sums,
+    XRNN_INLINE void step_vector(const Share<S>& mine, const Operands& in, int64_t column, int n, const S* sums,
                                    int64_t gate, int64_t begin, int64_t rows) const {
         const int64_t H = of.H, units = panels.padded();
         Vec<S> own[xrnn::MOST_OWN] = {};

@@ -1,4 +1,4 @@
-// What the passes ask of a cell: which columns of the weights feed which pre-activation.
+// The gates of a cell: which columns of the weights feed which pre-activation.
 #pragma once
 
 #include "cell_list.h"
@@ -6,20 +6,26 @@
 
 namespace {
 
-// Gate g is pre-activation number g. x_of[g] and h_of[g] are the numbers of the blocks of H columns in Wx and in Wh
-// that feed it, or -1; b_of[g] is that of its bias: the gates that x feeds, in their order, then the others.
 constexpr int MOST_GATES = 4;
 
+// A gate is one pre-activation of a unit. Wx consists of a block of H columns for each gate that x feeds, Wh of one for
+// each gate that h feeds, and b of one for each gate.
 struct Gates {
-    int count;  // PRE
-    int x_count, h_count;
-    int x_of[MOST_GATES], h_of[MOST_GATES], b_of[MOST_GATES];
+    int count;             // PRE
+    int x_count, h_count;  // blocks in Wx and in Wh
+    int x_of[MOST_GATES];  // the block of Wx that feeds gate g, or -1
+    int h_of[MOST_GATES];  // the block of Wh that feeds it, or -1
+    int b_of[MOST_GATES];  // its block of b: the gates that x feeds come first, in the order of Wx, then the others
 };
 
 template <class Cell>
 constexpr Gates gates_of() {
-    Gates gates = {Cell::PRE, sizeof(Cell::FROM_X) / sizeof(int), sizeof(Cell::FROM_H) / sizeof(int),
-                   {-1, -1, -1, -1}, {-1, -1, -1, -1}, {}};
+    Gates gates = {.count = Cell::PRE,
+                   .x_count = sizeof(Cell::FROM_X) / sizeof(int),
+                   .h_count = sizeof(Cell::FROM_H) / sizeof(int),
+                   .x_of = {-1, -1, -1, -1},
+                   .h_of = {-1, -1, -1, -1},
+                   .b_of = {}};
     for (int i = 0; i < gates.x_count; ++i) gates.x_of[Cell::FROM_X[i]] = i;
     for (int i = 0; i < gates.h_count; ++i) gates.h_of[Cell::FROM_H[i]] = i;
     for (int g = 0, others = gates.x_count; g < gates.count; ++g)
@@ -27,11 +33,12 @@ constexpr Gates gates_of() {
     return gates;
 }
 
-// A linear map alone.
-constexpr Gates ONE_GATE = {1, 1, 0, {0, -1, -1, -1}, {-1, -1, -1, -1}, {}};
+// A linear map, which has no recurrent part.
+constexpr Gates ONE_GATE = {
+    .count = 1, .x_count = 1, .h_count = 0, .x_of = {0, -1, -1, -1}, .h_of = {-1, -1, -1, -1}, .b_of = {}};
 
-// The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, of the gates that W, transposed, has. Gates that follow each
-// other in both are one segment.
+// The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, over the gates that W feeds; `of` is x_of or h_of.
+// Neighbouring gates with neighbouring blocks make one segment.
 template <class S>
 XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, Piece p, int gates, const int (&of)[MOST_GATES],
                            int64_t H, const S* dz, int64_t dz_row) {
@@ -42,34 +49,5 @@ XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, Piece p, int gates,
         WT.add_to(t, p, 0, dz + g * H, dz_row, of[g] * H, (of[g] + end - g) * H);
     }
 }
-
-// How the sums over the hidden units are made. Where rows are few, threads are likely to divide the columns; then the
-// chains are short enough for each of up to four threads to have one of its own, which it can sum before the others
-// have finished the step before.
-template <class S>
-Order order_of_recurrence(int64_t N, int64_t H, int gates) {
-    constexpr int64_t MANY_ROWS = 8, SHORTEST = 64;
-    const int64_t quarter = (H / 4 + 31) / 32 * 32;
-    const int64_t chain = N >= MANY_ROWS || quarter > CHAIN ? CHAIN : quarter < SHORTEST ? SHORTEST : quarter;
-    // Where the time is that of reading the weights, further partial sums only take room in a strip.
-    return {is_wide<S>(N, H, gates * H) ? 1 : partials<S>(N, H, widest(N)), chain};
-}
-
-// The chains of a sum over the H units whose units all lie in [first, last).
-struct OwnChains {
-    static constexpr int MOST = 2;  // a tile has room for so many segments
-    int64_t begin = 0, end = 0, chain = 0;
-    int count = 0;
-
-    OwnChains() = default;
-    OwnChains(int64_t first, int64_t last, int64_t H, int64_t chain) : chain(chain) {
-        const int64_t from = (first + chain - 1) / chain * chain;
-        int64_t to = last == H ? H : last / chain * chain;
-        if (to > from + MOST * chain) to = from + MOST * chain;
-        if (from < to) begin = from, end = to, count = int((to - from + chain - 1) / chain);
-    }
-    int64_t chain_begin(int i) const { return begin + i * chain; }
-    int64_t chain_end(int i) const { return i + 1 < count ? begin + (i + 1) * chain : end; }
-};
 
 }  // namespace

@@ -1,8 +1,9 @@
-// What the kernels are given, and the table of them that each instruction-set level has.
+// The arguments of the kernels, and the table of kernels of each instruction-set level.
 //
-// T time steps, N batch, D input size, H hidden size; `d` in front means gradient. All strides are in elements. Every
-// pointer is lent for the call; inputs are only read and may overlap each other, outputs overlap nothing. An array
-// without elements may be a null pointer, to which nothing may be added: the operations return before they would.
+// T time steps, N batch, D input size, H hidden size; `d` in front means gradient. All strides are in elements.
+// Pointers are valid for the call. Inputs are only read and may overlap each other; outputs overlap nothing. An array
+// without elements may be a null pointer. Adding to a null pointer is undefined, so the operations return early for
+// empty sizes.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@ struct WeightGradient {
 
 constexpr int MOST_CELLS = 16, MOST_STATES = 2, MOST_OWN = 4;
 
-// What a pass over a sequence is given in either direction. The cell (cells/*.h) says the number of its states, of its
-// pre-activations, PRE, and of those that x and that h feed, X and R.
+// The arguments of both directions. The cell defines the number of its states, of its pre-activations (PRE), and of the
+// pre-activations that x and h feed (X and R): cell_list.h.
 template <class S>
 struct Sequence {
     bool reverse;            // the recurrence runs from the last step to the first
@@ -35,11 +36,11 @@ struct Sequence {
     const S* x;              // (T, N, D) contiguous
     Matrix<S> Wx;            // (D, X·H)
     Matrix<S> Wh;            // (H, R·H)
-    const int64_t* lengths;  // (N,) contiguous; from there on a row keeps its state. Null: all are T
+    const int64_t* lengths;  // (N,) contiguous; from its length on a row keeps its state. Null: all lengths are T
     const S* own[MOST_OWN];  // the cell's own parameters, (H,) contiguous each
 };
 
-// A cell's steps. states[k][t] is before and states[k][t+1] after step t, the other way round if reversed.
+// State k before step t is states[k][t], after it states[k][t+1]; the other way round if reversed.
 template <class S>
 struct Forward {
     Sequence<S> of;
@@ -48,7 +49,7 @@ struct Forward {
     Matrix<S> initial[MOST_STATES];  // (N, H) each, or null data for zeros
     S* states[MOST_STATES];          // out (T+1, N, H) each, contiguous
     S* z;                            // out (T, N, PRE·H) contiguous, as the cell's step leaves it, 0 past a row's end;
-                                     // null: it isn't kept
+                                     // null: not kept
 };
 
 // dz[t], dbefore[t] = the cell's gradient of dstates[t] + dafter[t];  dbefore[h] += dz[t] @ Whᵀ
@@ -57,14 +58,14 @@ template <class S>
 struct Backward {
     Sequence<S> of;
     const S* states[MOST_STATES];  // as Forward wrote them
-    const S* z;                    // the same; null where the cell doesn't need it
-    struct Above {                 // (T, N, H), 1 apart within a row; null data for zeros
+    const S* z;                    // as Forward wrote it; null if the cell does not need it
+    struct Above {                 // (T, N, H), contiguous within a row; null data for zeros
         const S* data;
         int64_t step, row;
     } dstates[MOST_STATES];
     WeightGradient<S> dWx, dWh;    // of (D, X·H), (H, R·H)
-    S* db;                         // out (PRE·H,) contiguous; null: neither this nor dWx and dWh are computed
-    S* dx;                         // out (T, N, D) contiguous; null: it isn't computed
+    S* db;                         // out (PRE·H,) contiguous; null: neither db nor dWx and dWh are computed
+    S* dx;                         // out (T, N, D) contiguous; null: not computed
     S* dinitial[MOST_STATES];      // out (N, H) each, contiguous
 };
 
@@ -87,10 +88,10 @@ struct AffineGradients {
     Matrix<S> W;       // (D, C)
     const S* dy;       // (rows, C) contiguous
     S *dW, *db;        // out (D, C), (C,) contiguous
-    S* dx;             // out (rows, D) contiguous; null: it isn't computed
+    S* dx;             // out (rows, D) contiguous; null: not computed
 };
 
-// loss = -weight · log softmax(logits)[target],   dlogits = (softmax(logits) - onehot(target)) · weight, of each row
+// For each row: loss = -weight · log softmax(logits)[target],  dlogits = (softmax(logits) - onehot(target)) · weight
 template <class S>
 struct CrossEntropy {
     int64_t rows, C;         // C ≥ 1
@@ -101,14 +102,14 @@ struct CrossEntropy {
     S* losses;               // out (rows,)
 };
 
-// The kernels of a cell, and what they ask of its arrays, both as its template says (cells/*.h). Operations that need
-// scratch return false where no memory was left for it: nothing is written then.
+// The kernels of a cell, and its numbers that determine the shapes of the arrays. Operations that need scratch memory
+// return false if there is none; nothing is written then.
 template <class S>
 struct Recurrence {
     const char* name;
-    int states, pre;       // how many states, and pre-activations a unit
-    int x_gates, h_gates;  // how many of these x @ Wx feeds, and h @ Wh
-    int own;               // how many own parameters: Sequence::own
+    int states, pre;       // states and pre-activations of a unit
+    int x_gates, h_gates;  // the numbers of pre-activations that x @ Wx and h @ Wh feed
+    int own;               // own parameters: Sequence::own
     bool keeps_z;          // the backward pass needs Forward::z
     bool (*forward)(const Forward<S>&, Partition);
     bool (*backward)(const Backward<S>&, Partition);
@@ -116,23 +117,21 @@ struct Recurrence {
 
 template <class S>
 struct Operations {
-    Recurrence<S> recurrences[MOST_CELLS];  // the last one is followed by one without a name
+    Recurrence<S> recurrences[MOST_CELLS];  // the entry after the last one has no name
     bool (*affine)(const Affine<S>&, Partition);
     bool (*affine_gradients)(const AffineGradients<S>&, int threads);
     void (*cross_entropy)(const CrossEntropy<S>&, int threads);
     void (*tanh)(const S* x, S* y, int64_t size);  // y = tanh(x), for the test of its accuracy
 };
 
-struct Kernels {
-    int vector_bytes;
-    Operations<float> f32;
-    Operations<double> f64;
-};
-
-const Kernels& kernels_baseline();
+// The operations of each instruction-set level on each element type: level.cpp.
+const Operations<float>& baseline_float();
+const Operations<double>& baseline_double();
 #if defined(__x86_64__)
-const Kernels& kernels_avx2();
-const Kernels& kernels_avx512();
+const Operations<float>& avx2_float();
+const Operations<double>& avx2_double();
+const Operations<float>& avx512_float();
+const Operations<double>& avx512_double();
 #endif
 
 }  // namespace xrnn

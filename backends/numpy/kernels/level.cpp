@@ -1,7 +1,8 @@
-// The kernels at one instruction-set level.
+// The kernels of one instruction-set level and one element type.
 //
-// Compiled once a level, with XRNN_LEVEL naming it; everything but the table at the end is in an anonymous namespace
-// and uses no `std::` template, so that no symbol of a higher level can stand in for one of a lower.
+// Compiled once for each pair, with XRNN_LEVEL and XRNN_TYPE naming it. Everything but the function at the end is in an
+// anonymous namespace and uses no `std::` template, so that no symbol of a higher level can replace one of a lower
+// level.
 #include "backward.h"
 #include "cross_entropy.h"
 #include "forward.h"
@@ -45,10 +46,10 @@ constexpr xrnn::Operations<S> operations_of(CellList<CellOf...>) {
 
 }  // namespace
 
-#define XRNN_JOIN_(a, b) a##b
+#define XRNN_JOIN_(a, b) a##_##b
 #define XRNN_JOIN(a, b) XRNN_JOIN_(a, b)
 
-const xrnn::Kernels& xrnn::XRNN_JOIN(kernels_, XRNN_LEVEL)() {
-    static constexpr Kernels table = {VECTOR_BYTES, operations_of<float>(Cells()), operations_of<double>(Cells())};
-    return table;
+const xrnn::Operations<XRNN_TYPE>& xrnn::XRNN_JOIN(XRNN_LEVEL, XRNN_TYPE)() {
+    static constexpr Operations<XRNN_TYPE> operations = operations_of<XRNN_TYPE>(Cells());
+    return operations;
 }

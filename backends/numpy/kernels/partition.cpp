@@ -4,23 +4,24 @@ namespace xrnn {
 
 namespace {
 
-// Measured by `python -m benchmarks.partition` on two cores, which shows how far the choice is from the best.
+// Thresholds, measured by `python -m benchmarks.partition` on two cores. It shows how far each choice is from the best.
 
-// Multiply-adds (of 4 bytes) for each thread below which another one costs more than it saves: about 10 µs of work.
-// Just above it (T = 50, N = 16, D = H = 32) two threads need 0.66 of one thread's time for forward and backward.
+// Multiply-adds of 4 bytes for each thread. With fewer, another thread costs more than it saves: about 10 µs of work.
+// Just above it (T = 50, N = 16, D = H = 32) two threads take 0.66 of one thread's time for forward and backward.
 constexpr int64_t WORTH_A_THREAD = 500'000;
-// The same for a single step, after which no others make up for the start of a thread.
+// The same for a single step, where no later steps repay the start of a thread.
 constexpr int64_t WORTH_A_THREAD_ONCE = 1'000'000;
-// The same where the other thread is asleep: some 0.5 ms of work.
+// The same if the other thread is asleep: some 0.5 ms of work.
 constexpr int64_t WORTH_WAKING = 25'000'000;
-// The same in bytes of weights. So many come from memory rather than from a cache, at 17 to 32 GB/s.
+// The same in bytes of weights. This many come from memory rather than from a cache, at 17 to 32 GB/s.
 constexpr int64_t WEIGHTS_WORTH_WAKING = 16 << 20;
-// Multiply-adds of one step between two barriers for each thread. In a virtual machine a barrier can take a microsecond.
-// Just above it (T = 50, N = 2, D = H = 96) two threads need 0.74 of one thread's time for forward and backward.
+// Multiply-adds of one step for each thread, between two barriers. In a virtual machine a barrier can take a
+// microsecond. Just above it (T = 50, N = 2, D = H = 96) two threads take 0.74 of one thread's time for forward and
+// backward.
 constexpr int64_t WORTH_A_BARRIER = 25'000;
-// Rows with which a tile runs near its best rate; with fewer, the weights are streamed for too little work.
+// Rows with which a tile runs near its best rate. With fewer rows, reading the weights takes most of the time.
 constexpr int64_t GOOD_ROWS = 4;
-// The same for the bytes of its columns.
+// Bytes of a row of columns with which a tile runs near its best rate.
 constexpr int64_t GOOD_COLUMNS = 256;
 // Bytes of weights that stay in a core's own cache from step to step.
 constexpr int64_t NEAR_CACHE = 768 << 10;
@@ -28,13 +29,13 @@ constexpr int64_t NEAR_CACHE = 768 << 10;
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// a · b for numbers that aren't negative, or the largest number: sizes that are only asked about may be any.
+// a · b for numbers ≥ 0, or the largest number if that is less: `xrnn info` may ask about sizes that no machine holds.
 int64_t product(int64_t a, int64_t b) {
     int64_t result;
     return __builtin_mul_overflow(a, b, &result) ? INT64_MAX : result;
 }
 
-// A row alone pays for streaming the weights, about as much as for its arithmetic: hence N + 1.
+// Streaming the weights costs about as much as the arithmetic of one row: hence N + 1.
 int64_t multiply_adds_of_a_step(int64_t N, int64_t K, int64_t H) {
     return N > 0 ? product(N < INT64_MAX ? N + 1 : N, product(H, K)) : 0;
 }
@@ -64,15 +65,15 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
     const int64_t by_columns = min(by_work, product(multiply_adds_of_a_step(N, K, H), size) / 4 / WORTH_A_BARRIER);
     const int64_t weight_bytes = count_weight_bytes(K, H, size);
 
-    // By rows each thread goes through all weights: they must fit its cache, or be used by many rows. In a single step
-    // it also fetches what the others have packed, which pays only where the columns are too few to divide.
+    // By rows each thread reads all weights. They must fit its cache, or be used for many rows. In a single step it
+    // also reads the weights that other threads have packed. This pays only if there are too few columns to divide.
     const bool weights_fit = weight_bytes <= NEAR_CACHE || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
     const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || product(H, size) / by_work < GOOD_COLUMNS);
     const int64_t threads = max(1, rows ? by_rows : by_columns);
-    // Going through the weights in two halves costs a second look at the sums, and, where they don't fit, what the step
-    // before has left in the cache.
-    const bool own_first = !rows && threads > 1 && weight_bytes / threads <= NEAR_CACHE;
-    return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, projects_first(N), own_first};
+    // local_first reads the weights in two parts. That costs a second load of the sums and, if the weights do not fit
+    // the cache, the parts of them that the step before has left there.
+    const bool local_first = !rows && threads > 1 && weight_bytes / threads <= NEAR_CACHE;
+    return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, projects_first(N), local_first};
 }
 
 }  // namespace xrnn

@@ -1,5 +1,5 @@
-// The products of a linear map y = x @ W + b and of its gradients, over any number of rows. The recurrence ends in the
-// same gradients, of two maps that share dz.
+// A linear map y = x @ W + b and its gradients, over any number of rows. The weight gradients of the recurrence are the
+// same products, for two maps that share dz.
 #pragma once
 
 #include "gates.h"
@@ -11,7 +11,7 @@ namespace {
 
 template <class S>
 struct AffinePass {
-    // Rows between two looks at whether to stop.
+    // Rows between two polls of the stop.
     static constexpr int64_t ROWS = 4096;
 
     const xrnn::Affine<S>& f;
@@ -38,19 +38,19 @@ struct AffinePass {
             packing(panels, f.rows, false, Split::COLUMNS, id, n);
         W.pack(packing.panel0, packing.panel1);
         barrier.wait(id, n);
-        Look look(barrier.stop, id);
+        StopPoll poll(barrier.stop, id);
         if (W.in_strips) {
             const auto output = [&](int64_t c) {
                 return StripOutput<S>{bias + c, 0, f.y + mine.first * f.C + c, f.C, f.C - c};
             };
-            multiply_in_strips(W, mine, order, f.x + mine.first * f.D, f.D, mine.count(), 0, look, output);
+            multiply_in_strips(W, mine, order, f.x + mine.first * f.D, f.D, mine.count(), 0, poll, output);
             return;
         }
         for (int64_t i = 0; i < mine.pieces(); ++i) {
             const Piece p = mine.piece(0, i);
             for (int64_t begin = mine.first, end; begin < mine.end; begin = end) {
                 end = begin + ROWS < mine.end ? begin + ROWS : mine.end;
-                if (look.stops((end - begin) * f.D * p.width * Simd<S>::LANES)) return;
+                if (poll.stops((end - begin) * f.D * p.width * Simd<S>::LANES)) return;
                 Tile<S> t(order);
                 W.add_to(t, p, 0, f.x + begin * f.D, f.D);
                 t.init = bias + p.begin;
@@ -64,18 +64,18 @@ struct AffinePass {
 
 // ---- its gradients ----
 
-// Rows of dz that are multiplied at a time: as many as a chain has terms, so that they make one chain of each sum. A
-// panel of dz with so many rows stays in the cache while every column of x is multiplied by it.
+// Rows of dz that are multiplied at a time. They make one chain of each sum. A panel of dz with this number of rows
+// stays in the cache while every column of x is multiplied by it.
 constexpr int64_t CHUNK = CHAIN;
 
-// What rows of dz, PRE · H wide, give: dW = xᵀ @ dz for each map, of the gates that it feeds; db = Σ dz; dx = dz @ Wᵀ
-// of the first map. Where db is null, neither it nor dW is computed; where dx isn't needed, its weights aren't packed.
+// The gradients from rows of dz (rows, PRE · H): dW = xᵀ @ dz for each map and the gates that it feeds; db = Σ dz;
+// dx = dz @ Wᵀ of the first map. If db is null, neither it nor dW is computed. If dx is not needed, W is not packed.
 template <class S>
 struct GradientProducts {
     struct Map {
         int64_t D;
         xrnn::WeightGradient<S> dW;  // of (D, its gates · H)
-        int gates;                   // that it feeds
+        int gates;                   // the number of gates that it feeds
         const int (&of)[MOST_GATES];
         const Panels<S> columns;     // of x
     };
@@ -115,11 +115,12 @@ struct GradientProducts {
         WT.pack(share(dx_columns.count, id, n), share(dx_columns.count, id + 1, n));
     }
 
-    // Thread id's part of the products of `rows` rows of dz. x (rows, D) is the input of each map, dx (rows, D) the
-    // gradient of the first map's, null where it isn't needed. The `first` call overwrites dW and db, the others add to
-    // them. Before it, a barrier must have made dz and the packed weights visible to all threads.
-    void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n, Look& look) const {
-        add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx, look);
+    // Thread id's part of the products of `rows` rows of dz. x (rows, D) are the inputs of the two maps, dx (rows, D)
+    // is the first map's input gradient, or null. The first call overwrites dW and db, later calls add to them. Before
+    // the call, a barrier must have made dz and the packed weights visible to all threads.
+    void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n,
+             StopPoll& poll) const {
+        add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx, poll);
         if (!db) return;
         S* b = packed + id * PACKED;
         const int64_t my_begin = first_panel(id, n), my_end = first_panel(id + 1, n);
@@ -128,7 +129,7 @@ struct GradientProducts {
             for (int64_t i = my_begin; i < my_end; ++i) {
                 const int g = int(i / columns.count);
                 const int64_t p = i % columns.count, c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
-                if (look.stops(K * (maps[0].D + maps[1].D) * b_row)) return;
+                if (poll.stops(K * (maps[0].D + maps[1].D) * b_row)) return;
                 copy_rows(dz + begin * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
@@ -141,16 +142,16 @@ struct GradientProducts {
             }
             for (int m = 0; m < 2; ++m)
                 if (maps[m].dW.transposed)
-                    add_transposed(maps[m], dz + begin * width, x[m] + begin * maps[m].D, K, b, first, id, n, look);
+                    add_transposed(maps[m], dz + begin * width, x[m] + begin * maps[m].D, K, b, first, id, n, poll);
         }
     }
 
    private:
     static constexpr int64_t PACKED = CHUNK * WIDEST * Simd<S>::LANES;
 
-    // The first of thread id's panels of dz, those of all gates in a row. A panel takes as many rows of products as there
-    // are columns in the maps that its gate feeds: not as many in each gate of a GRU. Threads that had equally many panels
-    // would wait for each other after every chunk.
+    // The first of thread id's panels of dz, counted over all gates. A panel takes as many rows of products as there
+    // are columns in the maps that its gate feeds, and the gates of a GRU differ in that. With equal numbers of panels,
+    // threads would wait for each other after every chunk.
     int64_t first_panel(int id, int n) const {
         int64_t rows[MOST_GATES] = {}, all = 0;
         for (int g = 0; g < gates.count; ++g) {
@@ -165,12 +166,12 @@ struct GradientProducts {
         return g * columns.count + (before + rows[g] / 2) / rows[g];
     }
 
-    void add_dx(const S* dz, int64_t row0, int64_t row1, S* dx, Look& look) const {
+    void add_dx(const S* dz, int64_t row0, int64_t row1, S* dx, StopPoll& poll) const {
         const int64_t D = maps[0].D;
         for (int64_t begin = row0; begin < row1; begin += CHUNK)
             for (int64_t i = 0; i < dx_columns.count; ++i) {
                 const Piece p = dx_columns.piece(i);
-                if (look.stops(CHUNK * width * p.width * Simd<S>::LANES)) return;
+                if (poll.stops(CHUNK * width * p.width * Simd<S>::LANES)) return;
                 Tile<S> t(dx_order);
                 add_gates(t, WT, p, gates.count, gates.x_of, H, dz + begin * width, width);
                 t.out = dx + begin * D + p.begin, t.out_row = D;
@@ -179,10 +180,10 @@ struct GradientProducts {
             }
     }
 
-    // dWᵀ += dzᵀ @ x of K rows of both: panels of x, where dW takes panels of dz. Of x there may be few panels, or one
-    // wider than the other; so the threads divide the vectors of dWᵀ, panel after panel, and a panel's rows among them.
+    // dWᵀ += dzᵀ @ x for K rows of both. It uses panels of x, where dW uses panels of dz. There may be few panels of x,
+    // of different widths, so the threads divide the vectors of dWᵀ: panel after panel, and within a panel by rows.
     void add_transposed(const Map& map, const S* dz, const S* x, int64_t K, S* b, bool first, int id, int n,
-                        Look& look) const {
+                        StopPoll& poll) const {
         const Panels<S>& columns = map.columns;
         const int64_t rows = map.gates * H, begin = share(columns.vectors * rows, id, n),
                       end = share(columns.vectors * rows, id + 1, n);
@@ -195,7 +196,7 @@ struct GradientProducts {
             const int64_t c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
             const int64_t row0 = row_of(begin, before, columns.width(p)), row1 = row_of(end, before, columns.width(p));
             if (row0 == row1) continue;
-            if (look.stops(K * (row1 - row0) * b_row)) return;
+            if (poll.stops(K * (row1 - row0) * b_row)) return;
             copy_rows(x + c, map.D, K, columns.valid(p), int(b_row), b);
             for (int g = 0; g < gates.count; ++g) {
                 if (map.of[g] < 0) continue;
@@ -208,7 +209,7 @@ struct GradientProducts {
         }
     }
 
-    // The order of the sums of a whole product of so many rows, whoever computes which of them.
+    // The order of the sums of a product with this number of rows. It is the same for every division among threads.
     static Order order_of(int64_t rows, const Panels<S>& columns) {
         return order_of_product<S>(rows, columns.columns, WIDEST);
     }
@@ -242,8 +243,8 @@ struct AffineGradientPass {
     void thread(int id, int n) {
         products.pack(id, n);
         barrier.wait(id, n);
-        Look look(barrier.stop, id);
-        products.add(f.dy, f.rows, {f.x, nullptr}, f.dx, true, id, n, look);
+        StopPoll poll(barrier.stop, id);
+        products.add(f.dy, f.rows, {f.x, nullptr}, f.dx, true, id, n, poll);
     }
 };
 
@@ -255,7 +256,7 @@ bool affine(const xrnn::Affine<S>& f, Partition partition) {
 
 template <class S>
 bool affine_gradients(const xrnn::AffineGradients<S>& f, int threads) {
-    if (f.rows == 0 || f.C == 0) {  // sums of nothing
+    if (f.rows == 0 || f.C == 0) {  // all sums are empty
         fill_zeros(f.dW, f.D * f.C), fill_zeros(f.db, f.C);
         if (f.dx) fill_zeros(f.dx, f.rows * f.D);
         return true;

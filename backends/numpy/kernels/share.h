@@ -1,4 +1,4 @@
-// Who owns what: the rows of the batch and the panels of columns that a thread computes at every step.
+// Which rows of the batch and which panels of columns a thread computes at every step.
 #pragma once
 
 #include "weights.h"
@@ -9,52 +9,52 @@ using xrnn::Barrier;
 using xrnn::Partition;
 using xrnn::Split;
 
-// One thread's view of a Stop, which it asks once in some 20 µs of work.
-class Look {
+// One thread's polling of a Stop, once in some 20 µs of work.
+class StopPoll {
    public:
-    Look(xrnn::Stop& stop, int id) : stop(stop), id(id) {}
+    StopPoll(xrnn::Stop& stop, int id) : stop(stop), id(id) {}
 
-    // To be called before so many multiply-adds; true: return.
+    // Call this before some multiply-adds. True: return.
     XRNN_INLINE bool stops(int64_t multiply_adds) {
         left -= multiply_adds;
-        return left < 0 ? ask() : stopped;
+        return left < 0 ? check() : stopped;
     }
     bool has_stopped() const { return stopped; }
 
    private:
-    static constexpr int64_t BETWEEN = 1'000'000;
+    static constexpr int64_t INTERVAL = 1'000'000;  // multiply-adds
     xrnn::Stop& stop;
     const int id;
     int64_t left = 0;
     bool stopped = false;
 
-    bool ask() {
-        left = BETWEEN;
-        if (!stopped) stopped = stop.ask(id);
+    bool check() {
+        left = INTERVAL;
+        if (!stopped) stopped = stop.check(id);
         return stopped;
     }
 };
 
-// The rows of the batch in slots, in order of decreasing length: at step t the first active(t) slots are still running,
-// the rest are past their ends. Without lengths slot s is row s, and all run at every step.
+// The rows of the batch in slots, in order of decreasing length. At step t the first active(t) slots are running, and
+// the others are past their ends. Without lengths slot s is row s, and all slots run at every step.
 struct Slots {
     const int64_t* const lengths;
     const int64_t T, N;
     int64_t* order = nullptr;  // (N,): the row of each slot
-    int64_t* ends = nullptr;   // (T+1,): how many rows are at least so long
+    int64_t* ends = nullptr;   // (T+2,): the number of rows that are at least this long
 
     template <class S>
     Slots(const int64_t* lengths, int64_t T, int64_t N, Arena<S>& arena) : lengths(lengths), T(T), N(N) {
         if (lengths) order = arena.take_integers(N), ends = arena.take_integers(T + 2);
     }
 
-    // Counting sort. A length outside [0, T] counts as the nearer end: nothing beyond an array is ever touched.
+    // Counting sort. A length outside [0, T] counts as the nearer end, so that all indices stay within the arrays.
     void sort() const {
         if (!lengths) return;
         for (int64_t t = 0; t <= T + 1; ++t) ends[t] = 0;
         for (int64_t n = 0; n < N; ++n) ++ends[length(n)];
-        for (int64_t t = T; t >= 0; --t) ends[t] += ends[t + 1];  // ends[t]: as long as t, or longer
-        for (int64_t t = 0; t <= T; ++t) ends[t] = ends[t + 1];   // longer than t: where those of length t begin
+        for (int64_t t = T; t >= 0; --t) ends[t] += ends[t + 1];  // rows of length t or more
+        for (int64_t t = 0; t <= T; ++t) ends[t] = ends[t + 1];   // rows longer than t: the first slot of length t
         for (int64_t n = 0; n < N; ++n) order[ends[length(n)]++] = n;
     }
 
@@ -65,16 +65,16 @@ struct Slots {
     int64_t length(int64_t n) const { return lengths[n] < 0 ? 0 : lengths[n] > T ? T : lengths[n]; }
 };
 
-// Whether the arrays of all steps, so many elements for each unit, exceed what the cores' own caches hold, so that a step
-// waits for its part of them. Smaller ones were up to 12 % slower with the instructions to fetch them.
+// Whether a pass prefetches: if the arrays of all steps, with this number of elements for each unit, exceed the cores'
+// own caches. Smaller problems were up to 12 % slower with the prefetch instructions.
 template <class S>
 bool is_worth_fetching(const xrnn::Sequence<S>& of, int64_t elements) {
     constexpr int64_t MUCH = 2 << 20;  // bytes
     return of.N > FEW_ROWS && of.T * of.N * of.H * elements * int64_t(sizeof(S)) > MUCH;
 }
 
-// The slots first, first + stride, … below `end`, and the panels, of thread `id` of n. By rows with lengths the slots
-// take turns, so that all threads have about as many at every step.
+// The share of thread `id` of n: the slots first, first + stride, … below `end`, and the panels [panel0, panel1). If
+// rows with lengths are divided, the threads take turns slot by slot, so that all have about as many at every step.
 template <class S>
 struct Share {
     const Panels<S>& panels;
@@ -95,7 +95,7 @@ struct Share {
 
     int64_t slot(int64_t m) const { return first + m * stride; }
     int64_t count() const { return slot_count; }
-    // How many of its slots are among the first `active`.
+    // The number of its slots among the first `active` slots.
     int64_t below(int64_t active) const {
         const int64_t limit = active < end ? active : end;
         if (limit <= first) return 0;
@@ -103,32 +103,32 @@ struct Share {
     }
     int64_t pieces() const { return panel1 - panel0; }
 
-    // Panel number i in the order of step t, which is the reverse of the last step's: where the weights don't fit the
-    // cache, each step finds the end of the last one still there.
+    // Panel number i at step t. Each step reverses the order of the step before: if the weights do not fit the cache,
+    // the panels that were used last are still there.
     Piece piece(int64_t t, int64_t i) const { return panels.piece(t % 2 ? panel1 - 1 - i : panel0 + i); }
 
    private:
     int64_t slot_count;
 };
 
-// a (rows, K) @ weights that are read in strips. The columns of all gates, side by side as they lie, are divided as the
-// units are: so each thread reads long pieces of their rows, though of several gates these aren't its own units.
-// `output(c)` is the StripOutput of column c; t is as for Share::piece.
+// a (rows, K) @ weights that are read in strips. The columns of all gates lie side by side; each thread has one range
+// of them, in proportion to its units. So it reads long pieces of the rows, but with several gates these are not the
+// columns of its own units. `output(c)` is the StripOutput of column c; t as for Share::piece.
 template <class S, class Output>
 void multiply_in_strips(const Weights<S>& weights, const Share<S>& mine, Order order, const S* a, int64_t a_row,
-                        int64_t rows, int64_t t, Look& look, const Output& output) {
+                        int64_t rows, int64_t t, StopPoll& poll, const Output& output) {
     const int64_t first = weights.gates * mine.column0;
     const Panels<S> strips(weights.gates * mine.column1 - first, 1, STRIP);
     for (int64_t i = 0; i < strips.count; ++i) {
         const Piece p = strips.piece(t % 2 ? strips.count - 1 - i : i);
-        if (look.stops(rows * weights.K * p.width * Simd<S>::LANES)) return;
+        if (poll.stops(rows * weights.K * p.width * Simd<S>::LANES)) return;
         const int64_t column = first + p.begin;
         run_strip<S>(order, a, a_row, rows, weights.matrix.data + column, weights.matrix.row, weights.K, p.width,
                      [&](int64_t c) { return output(column + c); });
     }
 }
 
-// The most rows that a thread has of N.
+// The most rows of N that one thread has.
 inline int64_t rows_of_thread(Partition partition, int64_t N) {
     return partition.split == Split::ROWS ? (N + partition.threads - 1) / partition.threads : N;
 }

@@ -1,8 +1,7 @@
-// Vectors of the widest kind that the instruction-set level of this translation unit has, by the vector extensions
-// of GCC and Clang.
+// Vectors of the widest kind of an instruction-set level, by the vector extensions of GCC and Clang.
 //
-// Everything here is inlined into the one file that includes it and lives in its anonymous namespace: the same names
-// mean other instructions in another level's file, so none of them may become a symbol that the linker merges.
+// All code here is inlined into the one file that includes it, in its anonymous namespace. The same names mean other
+// instructions at another level, so none of them may become a symbol that the linker merges.
 #pragma once
 
 #include <cstddef>
@@ -62,14 +61,14 @@ XRNN_INLINE void store(S* p, Vec<S> v) {
     *reinterpret_cast<typename Simd<S>::Unaligned*>(p) = v;
 }
 
-// a in every lane. Subtracting zero leaves every a as it is, -0 too, so that the compiler leaves it out.
+// a in every lane. Subtracting zero changes no a, not even -0, so the compiler drops the subtraction.
 template <class S>
 XRNN_INLINE Vec<S> broadcast(S a) {
     return a - Vec<S>{};
 }
 
-// a · b + c, rounded once where the level has fused operations. Compilers fuse a product and a sum by their own
-// estimate of what is faster, in one tile and not in another, and so change bits. So they are told not to
+// a · b + c, rounded once if the level has fused operations. A compiler fuses a product and a sum by its own estimate
+// of what is faster, in one tile and not in another, which changes bits. So the compiler may not fuse
 // (-ffp-contract=off), and every fused operation is written out.
 #if defined(__AVX512F__)
 XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
@@ -92,12 +91,12 @@ XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
 XRNN_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
     return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
-#else  // this level has no fused operations to choose from
+#else  // this level has no fused operations
 XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) { return a * b + c; }
 XRNN_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) { return a * b + c; }
 #endif
 
-// The first n < LANES elements, the rest zero: nothing beyond them is read.
+// The first n < LANES elements, then zeros. It reads nothing beyond the n elements.
 template <class S>
 XRNN_INLINE Vec<S> load_part(const S* p, int n) {
     Vec<S> v = {};
@@ -112,7 +111,7 @@ XRNN_INLINE Vec<S> load_part(const S* p, int n) {
     return v;
 }
 
-// Writes the first n < LANES elements and touches nothing beyond them.
+// Writes the first n < LANES elements and nothing beyond them.
 template <class S>
 XRNN_INLINE void store_part(S* p, Vec<S> v, int n) {
 #if defined(__AVX512F__)
@@ -125,7 +124,7 @@ XRNN_INLINE void store_part(S* p, Vec<S> v, int n) {
 #endif
 }
 
-// Columns of which the last vector may have only n ≤ LANES; WHOLE where it is known that all n are there.
+// The n ≤ LANES columns of a vector. WHOLE: n = LANES, known at compile time.
 template <class S, bool WHOLE = false>
 XRNN_INLINE Vec<S> load_columns(const S* p, int n) {
     return WHOLE || n == Simd<S>::LANES ? load<S>(p) : load_part<S>(p, n);
@@ -136,7 +135,7 @@ XRNN_INLINE void store_columns(S* p, Vec<S> v, int n) {
     WHOLE || n == Simd<S>::LANES ? store<S>(p, v) : store_part<S>(p, v, n);
 }
 
-// Bring n elements near that will be read or written after some work, which would wait for them otherwise.
+// Prefetch n elements that will be read or written after some other work.
 template <class S>
 XRNN_INLINE void fetch(const S* p, int64_t n) {
     constexpr int LINE = 64 / sizeof(S);

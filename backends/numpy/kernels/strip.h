@@ -1,11 +1,11 @@
-// The product of one row or two with wide weights that are read where they lie.
+// The product of one row or two with wide weights, read in the user's matrix.
 //
-//   out[m, j] = start[m, j] + Σ_k a[m, k] · b[k, j]        as in tile.h, in the same order: the same bits
+//   out[m, j] = start[m, j] + Σ_k a[m, k] · b[k, j]        in the order of tile.h: the same bits
 //
-// So few rows use each weight once or twice, and the time is that of reading them. Memory is fast along a row: the tile's
-// narrow panel would touch another page with every row of b. A strip is up to STRIP vectors wide, whichever gates these
-// columns belong to, takes a few rows of b at a time, and keeps its sums in the nearest cache, since they are too many
-// for the registers.
+// One row or two use each weight once or twice, so the time is that of reading the weights. Memory is fast along a row;
+// the narrow panels of tile.h would change to another page with every row of b. A strip is up to STRIP vectors wide,
+// over columns of any gates, and takes a few rows of b at a time. Its sums are too many for the registers and stay in
+// the nearest cache.
 #pragma once
 
 #include "tile.h"
@@ -38,10 +38,10 @@ XRNN_INLINE void add_to_strip(S* sums, int NV, const S* a, int64_t a_row, const 
     }
 }
 
-// sums (U, MR, NV vectors) = a chain of k terms; what is left at its end goes to the first partial sum.
+// sums (U, MR, NV vectors) = a chain of k terms. The remainder at its end goes to the first partial sum.
 template <class S, int MR, int U>
 void sum_strip(S* sums, int NV, const S* a, int64_t a_row, const S* b, int64_t b_row, int64_t k) {
-    constexpr int R = 8 / MR;  // of which the broadcast elements of a leave registers for the sums
+    constexpr int R = 8 / MR;  // terms at a time, so that the broadcast elements of a leave registers for the sums
     __builtin_memset(sums, 0, sizeof(Vec<S>) * U * MR * NV);
     for (; k >= R; k -= R, a += R, b += R * b_row)
         add_to_strip<S, R, MR, U>(sums, NV, a, a_row, b, b_row);
@@ -50,17 +50,17 @@ void sum_strip(S* sums, int NV, const S* a, int64_t a_row, const S* b, int64_t b
     if (k > 0) add_to_strip<S, 1, MR, 1>(sums, NV, a, a_row, b, b_row);
 }
 
-// Where columns of a strip go. Those of different gates may go to different places.
+// The destination of some columns of a strip. Columns of different gates may have different destinations.
 template <class S>
 struct StripOutput {
     const S* start;  // null for zeros; may be `out` itself
     int64_t start_row;
     S* out;
     int64_t out_row;
-    int64_t columns;  // how many lie beside this one, a multiple of LANES
+    int64_t columns;  // the number of neighbouring columns with this destination, a multiple of LANES
 };
 
-// n columns of out = the folded sums, whose rows are `width` apart, + start.
+// n columns of out = start + the folded sums, whose rows are `width` apart.
 template <class S, int MR, int U>
 XRNN_INLINE void close_strip(const StripOutput<S>& to, int64_t n, const S* sums, int64_t width) {
     constexpr int W = Simd<S>::LANES;
@@ -90,7 +90,7 @@ void strip(Order order, const S* a, int64_t a_row, const S* b, int64_t b_row, in
     }
 }
 
-// The same of one row or two.
+// The same for one row or two.
 template <class S, class Output>
 void run_strip(Order order, const S* a, int64_t a_row, int64_t rows, const S* b, int64_t b_row, int64_t K, int NV,
                const Output& output) {

@@ -2,19 +2,19 @@
 //
 //   out[m, j] = init[m, j] + Σ_segments Σ_k a[m, k] · b[k, j]
 //
-// A row's elements of a are broadcast, hence a may have any strides; the columns of b and out are contiguous.
+// The elements of a are broadcast, so a may have any strides; the columns of b and out are contiguous.
 //
-// The order of a sum depends on the problem and the instruction-set level alone. The terms of a segment form chains of
-// a fixed length. A chain is summed by itself, from zero, as a fixed number of interleaved partial sums that are then
-// folded; and the chains are added to `init` one after another. So neither the number of threads, nor which of them
-// computes a row or a column, nor a tile's height or width changes a bit of the result.
+// The order of a sum depends only on the problem and the instruction-set level. The terms of a segment form chains of a
+// fixed length. Each chain is summed from zero, as a fixed number of interleaved partial sums, which are then folded.
+// The chains are added to `init` one after another. So no bit of the result depends on the number of threads, on the
+// thread that computes a row or a column, or on the height and width of a tile.
 #pragma once
 
 #include "simd.h"
 
 namespace {
 
-// How a sum is made: the partial sums of a chain (1, 2, 4 or 8) and the terms of a chain, a multiple of them.
+// The order of a sum: the number of partial sums of a chain (1, 2, 4 or 8), and the terms of a chain, a multiple of it.
 struct Order {
     int partials;
     int64_t chain;
@@ -22,7 +22,7 @@ struct Order {
     bool operator==(const Order& other) const { return partials == other.partials && chain == other.chain; }
 };
 
-// The next terms of a sum: a (rows, K) @ b (K, columns); or one chain that was summed before.
+// The next terms of a sum: a (rows, K) @ b (K, columns), or one chain that was summed before.
 template <class S>
 struct Segment {
     const S* a;
@@ -30,7 +30,7 @@ struct Segment {
     const S* b;            // readable in whole vectors, see Panels
     int64_t b_row;
     int64_t K;
-    const S* chain;  // null for a product; else the chain's sums (rows, columns), with stride chain_row
+    const S* chain;  // null for a product; otherwise the chain's sums (rows, columns), with stride chain_row
     int64_t chain_row;
 };
 
@@ -41,9 +41,9 @@ struct Tile {
     Segment<S> segments[MOST_SEGMENTS];
     int count = 0;            // of segments
     Order order;
-    const S* init = nullptr;  // (rows, columns) with stride init_row, 0 where one row serves all; null for zeros
+    const S* init = nullptr;  // (rows, columns) with stride init_row, 0 if all rows have one init; null for zeros
     int64_t init_row = 0;
-    S* out;  // (rows, columns) with stride out_row; may be init itself, and overlaps nothing else
+    S* out;  // (rows, columns) with stride out_row; may be init, and overlaps nothing else
     int64_t out_row;
     int last = Simd<S>::LANES;  // valid columns in the last vector of out, 1 … LANES
 
@@ -60,23 +60,23 @@ XRNN_INLINE void add_product(Tile<S>& t, const S* a, int64_t a_row, int64_t a_co
     segment.K = K, segment.chain = nullptr;
 }
 
-// A chain's error grows with its length. 256 terms are as many as a product by blocks adds one after another.
+// The error of a chain grows with its length. A product by blocks adds about 256 terms one after another, too.
 constexpr int64_t CHAIN = 256;
 
-// Rows of the tallest tile with NV vectors. Its sums leave as many registers free as a and b need for one term.
+// Rows of the tallest tile with NV vectors. Its sums leave the registers free that a and b need for one term.
 constexpr int tallest(int NV) { return (REGISTERS == 32 ? 24 : 12) / (NV < 2 ? 2 : NV); }
 
-// Vectors in the widest tile of many rows, and in that of few. Many rows share what is loaded of b; for few rows the time
-// is that of reading b, and long pieces of its rows are read faster than short ones.
+// Vectors in the widest tile of many rows, and in that of few rows. Many rows share each load of b. With few rows the
+// time is that of reading b, and long pieces of its rows are read faster than short ones.
 constexpr int WIDEST = REGISTERS == 32 ? 4 : 2, WIDEST_OF_FEW = 2 * WIDEST;
 constexpr int FEW_ROWS = 2;
 
-// A multiply-add takes about four cycles, in which eight of them can start. A tile with fewer sums than these leaves the
-// units idle, since the next term of a sum waits for the one before.
+// A multiply-add takes about four cycles, in which eight of them can start. A tile with fewer sums leaves the units
+// idle, since the next term of a sum waits for the one before.
 constexpr int ENOUGH_SUMS = 8;
 
-// Vectors in the widest tile for so many rows, which are cut into tiles of equal height: rows that leave too few sums,
-// such as 3 or 7 where 6 fit a tile, make up for it by width.
+// Vectors in the widest tile for this number of rows, which are cut into tiles of equal height. Some numbers leave low
+// tiles, such as 3 or 7 rows if a tile takes 6: these tiles are wider instead.
 inline int widest(int64_t rows) {
     if (rows <= FEW_ROWS) return WIDEST_OF_FEW;
     for (int width = WIDEST; width < WIDEST_OF_FEW; ++width) {
@@ -86,8 +86,8 @@ inline int widest(int64_t rows) {
     return WIDEST_OF_FEW;
 }
 
-// The partial sums of a product with so many rows and columns, whose panels have at most `widest` vectors: a tile with
-// fewer sums than enough takes several partial ones.
+// The number of partial sums for a product of this size with panels of at most `widest` vectors. A tile with fewer than
+// ENOUGH_SUMS sums takes several partial sums.
 template <class S>
 int partials(int64_t rows, int64_t columns, int widest) {
     const int64_t vectors = (columns + Simd<S>::LANES - 1) / Simd<S>::LANES;
@@ -97,7 +97,7 @@ int partials(int64_t rows, int64_t columns, int widest) {
     return sums >= ENOUGH_SUMS ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
 }
 
-// Whether few rows meet weights (K, columns) that no core's own cache holds.
+// Whether few rows are multiplied by weights (K, columns) that fit no core's own cache.
 template <class S>
 bool is_wide(int64_t rows, int64_t K, int64_t columns) {
     constexpr int64_t WIDE = 2 << 20;  // bytes: more than two cores of 512 KiB to 1 MiB hold
@@ -109,7 +109,7 @@ Order order_of_product(int64_t rows, int64_t columns, int widest) {
     return {partials<S>(rows, columns, widest), CHAIN};
 }
 
-// sums += a @ b for one k. Whichever of the two needs fewer registers is loaded as a whole.
+// sums += a @ b for one k. The operand that needs fewer registers is loaded completely.
 template <class S, int MR, int NV>
 XRNN_INLINE void add_term(Vec<S> (&sums)[MR][NV], const S* a, int64_t a_row, const S* b) {
     constexpr int W = Simd<S>::LANES;
@@ -136,7 +136,7 @@ XRNN_INLINE void add_term(Vec<S> (&sums)[MR][NV], const S* a, int64_t a_row, con
     }
 }
 
-// sums = a chain of k terms in U partial sums: term i goes to partial sum i mod U, what is left at the end to the
+// sums = a chain of k terms in U partial sums: term i goes to partial sum i mod U, the remainder at the end to the
 // first.
 template <class S, int MR, int NV, int U>
 XRNN_INLINE void accumulate(Vec<S> (&sums)[U][MR][NV], const S* a, int64_t a_row, int64_t a_col, const S* b,
@@ -167,8 +167,7 @@ XRNN_INLINE void fold(Vec<S> (&sums)[U][MR][NV]) {
                 for (int v = 0; v < NV; ++v) sums[u][m][v] += sums[u + half][m][v];
 }
 
-// out = sums + start. `start` is init for the first chain, and for each further one out, which holds the chains so far;
-// null stands for zeros.
+// out = start + sums. `start` is init for the first chain and out for the others; null stands for zeros.
 template <class S, int MR, int NV>
 XRNN_INLINE void close(const Tile<S>& t, const Vec<S> (&sums)[MR][NV], const S* start, int64_t start_row) {
     constexpr int W = Simd<S>::LANES;
@@ -222,7 +221,7 @@ void tile(const Tile<S>& t) {
     add();
 }
 
-// The tiles of U partial sums by number of vectors and of rows: those that `partials` may ask for.
+// The tiles of U partial sums by number of vectors and of rows, for all shapes that `partials` may choose U for.
 template <class S, int U>
 struct Tiles {
     using Function = void (*)(const Tile<S>&);
@@ -252,10 +251,10 @@ XRNN_INLINE const typename Tiles<S, 1>::Function* tiles(int partials, int NV) {
     }
 }
 
-// The tallest of the tiles above. More rows than `partials` was asked about can come with an order of several partial
-// sums, so that they take lower tiles.
+// The heights of the tallest of these tiles. More rows than `partials` was given may come with an order of several
+// partial sums; they take lower tiles.
 struct Heights {
-    int by_shape[9][WIDEST_OF_FEW] = {};  // of so many partial sums, and by number of vectors
+    int by_shape[9][WIDEST_OF_FEW] = {};  // by number of partial sums and of vectors
     constexpr Heights() {
         for (int U = 1; U <= 8; U *= 2)
             for (int NV = 1; NV <= WIDEST_OF_FEW; ++NV) {
@@ -266,9 +265,9 @@ struct Heights {
 };
 constexpr Heights TALLEST;
 
-// Run `t` over `rows` rows of NV vectors, in tiles as tall and as equal in height as they can be. The pointers in `t`
-// move on with the rows, so that it is used up. A copy of it would stall: its fields were stored a moment ago one by one,
-// and the wide loads of a copy would wait until those stores have reached the cache.
+// Run t over `rows` rows of NV vectors, in tiles as tall and as equal in height as possible. This moves the pointers of
+// t. A copy of t would stall: its fields were stored a moment ago one by one, and the wide loads of a copy would wait
+// until those stores have reached the cache.
 template <class S>
 void run_rows(Tile<S>& t, int NV, int64_t rows) {
     const auto* by_height = tiles<S>(t.order.partials, NV);

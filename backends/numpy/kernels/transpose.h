@@ -1,7 +1,7 @@
-// The transpose of a square of vectors, in registers.
+// The transpose of W vectors of W lanes, in registers.
 //
-// W rows of W lanes take log2(W) rounds. Round d = 1, 2, 4, … looks at blocks of 2d × 2d and exchanges the upper right
-// quarter of each with its lower left one.
+// It takes log2(W) rounds. Round d = 1, 2, 4, … exchanges the upper right quarter of each block of 2d × 2d with its
+// lower left quarter.
 #pragma once
 
 #include "simd.h"
@@ -14,7 +14,7 @@
 
 namespace {
 
-#if defined(XRNN_SHUFFLES)  // GCC from 12 on, Clang
+#if defined(XRNN_SHUFFLES)  // GCC 12 or later, Clang
 
 template <int... j>
 struct Lanes {};
@@ -27,7 +27,7 @@ struct LanesBelow<0, j...> {
     using Type = Lanes<j...>;
 };
 
-// One round for rows a and b, which are d apart: in every 2d lanes, the last d of a change places with the first d of b.
+// One round for rows a and b, which are d apart: in every 2d lanes, exchange the last d of a with the first d of b.
 template <class S, int d, int... j>
 XRNN_INLINE void exchange(Vec<S>& a, Vec<S>& b, Lanes<j...>) {
     constexpr int W = Simd<S>::LANES;

@@ -1,9 +1,9 @@
-// A weight matrix as the tiles read it.
+// A weight matrix in the form in which the tiles read it.
 //
-// The columns of an output are cut into panels of a few vectors. A matrix is packed panel by panel, the K rows of a panel
-// one after another: the inner loop then reads one stream of whole vectors, and the last panel is filled up with zeros.
-// Where a panel is used too rarely to pay for that, or streams as well where it is, it is read where it lies. For one row
-// or two, wide weights are then read in strips, which are wider than a panel: see strip.h.
+// The columns of an output are cut into panels of a few vectors. A matrix is packed panel by panel, with the K rows of
+// a panel one after another. The inner loop then reads one stream of whole vectors; the last panel is filled up with
+// zeros. If a panel is used too rarely to repay packing, or streams as well in the user's matrix, it is read there. For
+// one row or two, wide weights are read in strips, which are wider than a panel: see strip.h.
 #pragma once
 
 #include "arena.h"
@@ -15,10 +15,11 @@ namespace {
 
 using xrnn::Matrix;
 
-// Where the part of thread `id` of n begins. One thread divides nothing: a division takes longer than a small pass's step.
+// The beginning of thread id's part of `total`. It avoids the division for one thread, since a division takes longer
+// than a step of a small pass.
 XRNN_INLINE int64_t share(int64_t total, int id, int n) { return n == 1 ? total * id : total * id / n; }
 
-// n elements, `stride` apart → contiguous.
+// Copy n elements that lie `stride` apart.
 template <class S>
 void copy(const S* from, int64_t stride, int64_t n, S* to) {
     if (stride == 1 && n > 0) {  // memcpy from a null pointer is undefined, even for 0 bytes
@@ -47,8 +48,8 @@ struct Piece {
     int last;       // valid columns in the last of them
 };
 
-// The columns of an output, cut into panels of nearly equal width; a multiple of `threads` panels, so that each
-// thread has as many.
+// The columns of an output, cut into panels of nearly equal width. There is a multiple of `threads` panels, so that all
+// threads have the same number, unless there are fewer vectors.
 template <class S>
 struct Panels {
     static constexpr int W = Simd<S>::LANES;
@@ -69,10 +70,10 @@ struct Panels {
     Piece piece(int64_t p) const { return {begin(p), width(p), last(p)}; }
 
    private:
-    int64_t narrow, wide;  // vectors of a panel; how many of the first panels have one more
+    int64_t narrow, wide;  // vectors of a panel; the number of panels, the first ones, that have one more
 };
 
-// K rows of `valid` contiguous columns each → rows of `width` columns, filled up with zeros.
+// Copy K rows of `valid` contiguous columns to rows of `width` columns, filled up with zeros.
 template <class S>
 void copy_rows(const S* from, int64_t from_row, int64_t K, int valid, int width, S* to) {
     constexpr int W = Simd<S>::LANES;
@@ -83,7 +84,7 @@ void copy_rows(const S* from, int64_t from_row, int64_t K, int valid, int width,
     }
 }
 
-// The same of a matrix whose columns are contiguous, `from_col` apart.
+// The same for a matrix whose columns are contiguous and lie `from_col` apart.
 template <class S>
 void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int width, S* to) {
     constexpr int W = Simd<S>::LANES;
@@ -100,8 +101,8 @@ void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int wid
         }
 }
 
-// The weights of all gates that x feeds, or h. The gates lie beside each other in one matrix: gate g has the columns from
-// g · panels.columns on, and each is cut into the same panels.
+// The weights of all gates that x feeds, or of those that h feeds. The gates lie side by side in one matrix: gate g has
+// panels.columns columns from g · panels.columns on. Each gate is cut into the same panels.
 template <class S>
 struct Weights {
     static constexpr int W = Simd<S>::LANES;
@@ -110,19 +111,19 @@ struct Weights {
     int gates;
     const Panels<S>& panels;
     S* packed;
-    const bool in_strips;  // read in strips where they lie
-    bool in_place;         // read in panels where they lie, those of whole vectors
-    bool one_by_one;       // the caller packs each panel when it needs it, by `copy_panel`
+    const bool in_strips;  // read in strips in the user's matrix
+    bool in_place;         // panels of whole vectors are read in the user's matrix
+    bool one_by_one;       // the caller packs each panel right before its use, by `copy_panel`
 
-    // `rows` rows are multiplied by them in each of `passes` passes; in_strips as `suits_strips` allows; single_use: each
-    // panel is needed once and by one thread.
+    // `rows` rows are multiplied by the weights in each of `passes` passes. in_strips: only if suits_strips.
+    // single_use: each panel is used once and by one thread.
     Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes, int64_t rows,
             bool in_strips, Arena<S>& arena, bool single_use = false)
         : matrix(matrix), K(K), gates(gates), panels(panels), in_strips(in_strips) {
         const bool whole = panels.columns == panels.padded();
         const int64_t tiles = (rows + tallest(WIDEST) - 1) / tallest(WIDEST), uses = passes * tiles;
-        // With one gate of at most 2 KiB a row, the pieces of a panel lie near enough for the CPU to fetch them ahead.
-        // With several gates they lie a whole row of gates apart.
+        // With one gate of at most 2 KiB a row, the rows of a panel are close enough for the CPU's prefetcher. With
+        // several gates they are a row of all gates apart.
         const bool streams = gates == 1 && (panels.count == 1 ? matrix.row == panels.padded()
                                                               : (rows <= FEW_ROWS || uses <= FEW_USES) &&
                                                                     whole_vectors() && matrix.row * sizeof(S) <= 2048);
@@ -131,9 +132,9 @@ struct Weights {
         packed = arena.take((in_place && whole) || in_strips || one_by_one ? 0 : gates * K * panels.padded());
     }
 
-    // Strips save the packing, and packed panels save a part of every pass: much of it where they stay in the cores' own
-    // caches, and less where they don't, least where several gates make long pieces of a row. Measured on two cores at H
-    // from 256 to 1024.
+    // Strips save the packing; packed panels save a part of every pass. They save much of it if they stay in the cores'
+    // own caches, less if they do not, and least if several gates make long rows. Measured on two cores at H from 256
+    // to 1024.
     static bool suits_strips(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes,
                              int64_t rows) {
         constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
@@ -143,8 +144,8 @@ struct Weights {
                panels.vectors >= NARROWEST;
     }
 
-    // Pack panels [first, end) of every gate, a few rows of all of them at a time: a row goes on in the next panel, and
-    // memory is fast along it, while the next row may lie in another page.
+    // Pack panels [first, end) of every gate, a few rows of all these panels at a time. Memory is fast along a row, and
+    // the next row may lie in another page.
     void pack(int64_t first, int64_t end) const {
         constexpr int64_t ROWS = 8;
         if (in_strips || one_by_one) return;
@@ -171,13 +172,14 @@ struct Weights {
         }
     }
 
-    // The next terms of t's sums: a @ piece p of gate g, of all K, or of those in [begin, end), which a holds.
+    // The next terms of t's sums: a @ piece p of gate g, for all K terms, or for the terms [begin, end), for which a
+    // has the elements.
     XRNN_INLINE void add_to(Tile<S>& t, Piece p, int g, const S* a, int64_t a_row) const {
         add_to(t, p, g, a, a_row, 0, K);
     }
 
     XRNN_INLINE void add_to(Tile<S>& t, Piece p, int g, const S* a, int64_t a_row, int64_t begin, int64_t end) const {
-        if (begin == end) return;  // a matrix without rows may have no address to count from
+        if (begin == end) return;  // a matrix without rows may be a null pointer
         const bool is_packed = lies_packed(p);
         const S* b = is_packed ? packed_panel(p, g) : matrix.data + g * panels.columns + p.begin;
         const int64_t b_row = is_packed ? p.width * W : matrix.row;
@@ -185,7 +187,7 @@ struct Weights {
     }
 
    private:
-    // Tiles that may read a panel where it lies though its rows are many.
+    // The most uses of a panel that is read in the user's matrix though there are many rows.
     static constexpr int64_t FEW_USES = 32;
 
     // Rows [k, k + rows) of panel number `number` of every gate.
@@ -197,7 +199,7 @@ struct Weights {
 
     S* packed_panel(Piece p, int g) const { return packed + K * (g * panels.padded() + p.begin); }
     bool lies_packed(Piece p) const { return !in_strips && (!in_place || p.last != W); }
-    bool whole_vectors() const {  // of which none crosses a cache line
+    bool whole_vectors() const {  // no vector crosses a cache line
         return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0;
     }
 };

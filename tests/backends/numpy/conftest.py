@@ -1,4 +1,4 @@
-"""Fixtures of the compiled kernels: every instruction-set level that this CPU has."""
+"""Fixtures for the compiled kernels: every instruction-set level of this CPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _built() -> None:
 
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each level in turn, in use while the test runs."""
+    """Each level in turn; the test runs on it."""
     before = kernels.level()
     kernels.set_level(request.param)
     yield request.param

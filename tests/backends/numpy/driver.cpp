@@ -1,11 +1,11 @@
-// The CPU kernels without Python, for the sanitizers: every level of this CPU, every cell, every partition and thread
-// count, over sizes that are no multiple of anything, with lengths, in both directions. Values are compared with the
-// float64 solutions in the file of problems (driver_file.py), and every division with the first, bit for bit.
+// The CPU kernels without Python, for the sanitizers: every level of this CPU, every cell, every partition and number of
+// threads, over odd sizes, with lengths, in both directions. Values are compared with the float64 solutions in the file of
+// problems (driver_file.py), and the bits of every partition with those of the first one.
 //
-// Every other division takes the gradients in two passes: dx is left out of one, those of the weights out of the other.
+// Every other partition computes the gradients in two passes: one without dx, the other without those of the weights.
 //
-// Built by .ci/sanitize. Each array is a heap block of exactly its size, so that AddressSanitizer sees a read or a
-// write beside it; every output starts as NaN, so that what was not written shows.
+// Built by .ci/sanitize. Each array is a heap block of its exact size, so that AddressSanitizer detects an access beyond
+// it. Every output starts as NaN, so that elements that were not written show.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -19,8 +19,7 @@
 
 #include "driver_file.h"
 #include "kernels.h"
-#include "openmp.h"
-#include "pool.h"
+#include "threads/openmp.h"
 
 using namespace xrnn;
 
@@ -43,7 +42,7 @@ Arrays<S> converted(const Numbers& numbers) {
     return arrays;
 }
 
-// NaN in place of what is expected.
+// Arrays of NaN in the shapes of the expected results.
 template <class S>
 Arrays<S> poisoned(const Numbers& expected) {
     Arrays<S> arrays;
@@ -51,7 +50,6 @@ Arrays<S> poisoned(const Numbers& expected) {
     return arrays;
 }
 
-// rows × columns → columns × rows.
 template <class S>
 Array<S> transposed(const Array<S>& values, int64_t rows, int64_t columns) {
     Array<S> result(values.size());
@@ -75,15 +73,15 @@ void compare(const char* what, const char* where, const Array<S>& got, const Arr
     ++failures;
 }
 
-// In every bit, the sign of a zero too.
+// Compares every bit, the sign of a zero too.
 template <class S>
 void same_bits(const char* what, const char* where, const Array<S>& got, const Array<S>& want) {
     if (want.empty() || std::memcmp(got.data(), want.data(), want.size() * sizeof(S)) == 0) return;
-    std::printf("%s: %s has other bits than with the first division\n", where, what);
+    std::printf("%s: %s has other bits than with the first partition\n", where, what);
     ++failures;
 }
 
-// One record, as the kernels of a dtype take it.
+// One record, converted to the kernels' element type.
 template <class S>
 struct Problem {
     const Record& record;
@@ -106,10 +104,11 @@ struct Problem {
     int64_t scalar(const char* name) const { return int64_t(record.given.at(name).at(0)); }
     int64_t size(int axis) const { return int64_t(record.given.at("sizes").at(axis)); }
 
-    // Whether this division has dx apart from the gradients of the weights: project_first is of the forward pass alone.
+    // Whether dx and the gradients of the weights are computed in two passes. Any property of the partition will do that
+    // the backward pass does not use.
     static bool takes_dx_apart(Partition partition) { return partition.project_first; }
 
-    // The weights lie by columns, and b with gaps, or all as usual.
+    // by_columns: the weights are stored by columns, and b with gaps.
     Arrays<S> recurrence(const Recurrence<S>& kernels, const char* where, Partition partition, bool by_columns) const {
         const int64_t T = size(0), N = size(1), D = size(2), H = size(3), X = kernels.x_gates * H,
                       R = kernels.h_gates * H;
@@ -157,7 +156,7 @@ struct Problem {
         bool had_memory = kernels.forward(forward, partition);
         if (takes_dx_apart(partition)) {
             Backward<S> without = backward;
-            without.dx = nullptr, without.of.Wx = {nullptr, 0, 0};  // which only dx needs
+            without.dx = nullptr, without.of.Wx = {nullptr, 0, 0};  // only dx needs it
             had_memory = had_memory && kernels.backward(without, partition);
             backward.dWx = backward.dWh = {nullptr, false}, backward.db = nullptr;
         }
@@ -165,7 +164,7 @@ struct Problem {
         return out;
     }
 
-    // y = x @ W + b, its gradients from dy, and the loss of the logits where there are classes.
+    // y = x @ W + b, its gradients from dy, and the loss of the logits if there are classes.
     Arrays<S> products(const Operations<S>& kernels, const char* where, Partition partition, bool by_columns) const {
         const int64_t rows = size(0), D = size(1), C = size(2);
         const Array<S> W_columns = transposed(at("W"), D, C);
@@ -196,7 +195,8 @@ struct Problem {
     }
 };
 
-// Stands for an OpenMP library: the sanitizers know nothing of the real ones' barriers. Its threads come in any order.
+// A replacement for an OpenMP library, since the sanitizers do not know the barriers of the real ones. Its threads arrive
+// in any order.
 constexpr int TEAM = 5;
 thread_local int team = 1;
 
@@ -213,20 +213,20 @@ constexpr OpenMP LIBRARY = {.GOMP_parallel = run_team,
                             .omp_get_max_threads = [] { return TEAM; },
                             .omp_get_num_threads = [] { return team; }};
 
-// Call check(partition, where) for every kind of division among one thread, two, and `most_threads`. One thread has
-// everything, by rows as by columns; x @ Wx comes before or within the loop whichever thread begins with its own.
+// Call check(partition, where) for every kind of partition among one thread, two, and `most_threads`. With one thread,
+// rows and columns are the same. local_first makes no difference to projecting, so it is combined with one of the two.
 template <class Check>
 void for_every_partition(const std::string& what, int most_threads, Check check) {
     for (int threads : {1, 2, most_threads})
-        for (const auto& [name, split, own_first] :
+        for (const auto& [name, split, local_first] :
              {std::tuple("rows", Split::ROWS, false), std::tuple("columns", Split::COLUMNS, false),
-              std::tuple("columns, own first", Split::COLUMNS, true)})
+              std::tuple("columns, local first", Split::COLUMNS, true)})
             for (bool project_first : {false, true}) {
-                if ((threads == 1 && split == Split::COLUMNS) || (project_first && own_first)) continue;
+                if ((threads == 1 && split == Split::COLUMNS) || (project_first && local_first)) continue;
                 const std::string where = what + ", " + std::to_string(threads) + " threads by " + name +
                                           (project_first ? ", x @ Wx first" : "");
                 check(Partition{.threads = threads, .split = split, .project_first = project_first,
-                                .own_first = own_first},
+                                .local_first = local_first},
                       where.c_str());
             }
 }
@@ -267,26 +267,27 @@ void check(const char* level, const Operations<S>& kernels, const Record& record
 
 int main(int count, char** arguments) {
     if (count != 2) {
-        std::printf("expected the file that `python -m tests.backends.numpy.driver_file FILE` writes\n");
+        std::printf("expected one argument, the file that `python -m tests.backends.numpy.driver_file FILE` writes\n");
         return 2;
     }
-    insist_on_threads(true);
+    require_all_threads(true);
     const std::vector<Record> records = read_records(arguments[1]);
-    const auto check_level = [&](const char* name, const Kernels& kernels) {
+    const auto check_level = [&](const char* name, const Operations<float>& f32, const Operations<double>& f64) {
         int number = 0;
         for (const Record& record : records) {
             use_openmp(number++ % 7 ? nullptr : &LIBRARY);
-            record.given.at("bits").at(0) == 32 ? check(name, kernels.f32, record) : check(name, kernels.f64, record);
+            record.given.at("bits").at(0) == 32 ? check(name, f32, record) : check(name, f64, record);
         }
         std::printf("%s: checked\n", name);
     };
-    check_level("baseline", kernels_baseline());
+    check_level("baseline", baseline_float(), baseline_double());
 #if defined(__x86_64__) && !defined(XRNN_BASELINE_ONLY)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_level("avx2", kernels_avx2());
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        check_level("avx2", avx2_float(), avx2_double());
 #ifndef XRNN_WITHOUT_AVX512
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw"))
-        check_level("avx512", kernels_avx512());
+        check_level("avx512", avx512_float(), avx512_double());
 #endif
 #endif
     return failures != 0;

@@ -1,4 +1,4 @@
-// Reads what driver_file.py writes, which has the format.
+// Reads the file of problems; driver_file.py describes its format.
 #pragma once
 
 #include <cstdint>

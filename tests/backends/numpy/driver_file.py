@@ -1,11 +1,11 @@
-"""Writes the problems that driver.cpp solves, with their solutions by tests/reference.py, for driver_file.h to read.
+"""Writes the problems for driver.cpp, with their solutions by tests/reference.py. driver_file.h reads the file.
 
 `python -m tests.backends.numpy.driver_file FILE`
 
-The file is a sequence of records, the last of which is `end 0 0`: a file that was cut off has none. A record is a line
-`NAME GIVEN EXPECTED`, then so many arrays that are given and so many that are expected. An array is a line `NAME SIZE`,
-then SIZE float64 in the machine's byte order. A scalar is an array of one element. NAME is a cell's in the kernels'
-table, or `products`.
+The file is a sequence of records. The last one is `end 0 0`, so that a truncated file is detected. A record is a line
+`NAME GIVEN EXPECTED`, followed by GIVEN input arrays and EXPECTED result arrays. NAME is the name of a cell's kernels,
+or `products`. An array is a line `NAME SIZE`, followed by SIZE float64 in the machine's byte order. A scalar is an
+array of one element.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from xrnn.backends.numpy import kernel_of
 from xrnn.typing import HostArray
 
 Sizes: TypeAlias = tuple[int, int, int, int]
-# Name, what is given, what is expected.
+# Name, inputs, expected results.
 Record: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, HostArray]]
 
 SIZES: Final[tuple[Sizes, ...]] = (
     *((1, 1, 1, 1), (2, 1, 3, 5), (3, 4, 2, 33), (2, 7, 5, 15), (5, 3, 9, 70), (4, 13, 1, 17), (3, 26, 31, 100)),
     *((300, 1, 4, 37), (2, 3, 66, 130), (3, 2, 0, 5), (2, 300, 3, 9), (0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 4, 0)),
-    *((2, 1, 5, 256), (1, 2, 70, 264), (5, 1, 5, 256)),  # weights in strips: all, all, and all but Wx
+    *((2, 1, 5, 256), (1, 2, 70, 264), (5, 1, 5, 256)),  # weights in strips: Wx and Wh, the same, Wh only
 )
 FEW_SIZES: Final[tuple[Sizes, ...]] = (
     *((5, 3, 4, 19), (7, 14, 3, 6), (90, 4, 2, 9), (2, 2, 0, 3), (0, 2, 3, 4), (2, 0, 3, 4)),
 )
 DTYPES: Final = ("float32", "float64")
-# Without lengths, forward in time, over all sizes; then every cell with lengths and without, once in each direction.
+# These cells run over all sizes, without lengths, forward in time. Then every cell runs with and without lengths, once
+# in each direction.
 COMMON: Final = ("rnn", "lstm", "gru")
 WITH_KERNELS: Final = ("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu")
 MOST_THREADS, FEW_THREADS = 4, 3
@@ -57,7 +58,7 @@ def records() -> Iterator[Record]:
 
 
 def of_recurrence(p: Problem, most_threads: int) -> Record:
-    """Slot 0 of a state is the initial one, the last slot with `reverse`."""
+    """Slot 0 of a state is the initial state; with `reverse` it is the last slot."""
     (T, N, D), H, solution = p.x.shape, p.initial[0].shape[1], solve(p)
     name, own = kernel_of(p.case.layer(*problem(p.cell, (1, 1, 1, max(H, 1))).weights).cell)
     assert name is not None

@@ -1,5 +1,5 @@
-"""What a call looks at anew each time: arrays that the caller has changed, replaced or taken the memory from, also
-while it runs; and which calls let other threads run meanwhile."""
+"""What each call checks again: arrays that were changed, replaced or resized, also during a call; and which calls let
+other threads run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ways(layer: Any, x: HostArray, initial: tuple[HostArray, ...]) -> dict[str, 
 
 @every_param
 @every_cell
-def test_weights_that_were_changed_or_replaced_count_from_the_next_call_on(cell: str, number: int) -> None:
+def test_changed_and_replaced_weights_are_used_from_the_next_call_on(cell: str, number: int) -> None:
     _, layer, x, initial = made(cell)
     for way, run in ways(layer, x, initial).items():
         before = run().copy()
@@ -98,7 +98,7 @@ def test_weights_that_no_longer_fit_are_refused_and_never_read(
 
 
 @every_cell
-def test_memory_that_moved_is_read_where_it_is(cell: str) -> None:
+def test_memory_that_has_moved_is_read_at_its_new_address(cell: str) -> None:
     _, layer, x, initial = made(cell)
     for way, run in ways(layer, x, initial).items():
         before = run().copy()
@@ -191,8 +191,8 @@ def test_what_was_pickled_is_as_plain_as_before(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_the_results_of_a_stream_are_the_callers(cell: str) -> None:
-    """A caller may write over h, and over a state that was used: neither changes what comes next."""
+def test_the_results_of_a_stream_belong_to_the_caller(cell: str) -> None:
+    """A caller may overwrite h, and a state that was used: neither changes later results."""
     _, layer, x, _ = made(cell)
     xs, expected = (x[0], x[1], x[0]), []
     state: Any = None
@@ -209,7 +209,7 @@ def test_the_results_of_a_stream_are_the_callers(cell: str) -> None:
 
 
 def test_small_calls_from_many_threads() -> None:
-    """They keep the GIL, and give the same bits as alone."""
+    """They keep the GIL, and give the same bits as in a single thread."""
     _, layer, x, initial = made("gru")
     expected = layer(x, *initial)
     found: list[bool] = []
@@ -226,7 +226,7 @@ def test_small_calls_from_many_threads() -> None:
 
 
 def runs_meanwhile(call: Callable[[], object], act: Callable[[], object], calls: int = 1000) -> bool:
-    """Whether another thread comes to `act` during one of so many calls: it has the GIL only if a call gives it up."""
+    """Whether another thread runs `act` during one of these calls. It gets the GIL only if a call releases it."""
     done: list[object] = []
     gate = threading.Lock()
 
@@ -252,8 +252,8 @@ def runs_meanwhile(call: Callable[[], object], act: Callable[[], object], calls:
 
 @pytest.mark.parametrize("way", ["call", "forward", "stream"])
 @every_cell
-def test_weights_that_are_replaced_while_a_call_runs_live_until_its_end(cell: str, way: str) -> None:
-    _, layer, x, initial = made(cell, sizes=(60, 12, D, 32))  # NumPy gives the GIL up to copy a larger final state
+def test_weights_that_are_replaced_during_a_call_live_until_its_end(cell: str, way: str) -> None:
+    _, layer, x, initial = made(cell, sizes=(60, 12, D, 32))  # NumPy releases the GIL to copy a larger final state
     run = ways(layer, x, initial)[way]
     results, alive, expected = list[HostArray](), list[bool](), run()
     layer.cache = None
@@ -270,7 +270,7 @@ def test_weights_that_are_replaced_while_a_call_runs_live_until_its_end(cell: st
 
 
 def test_which_calls_keep_the_gil() -> None:
-    """Those that end within microseconds; not those that handle large weights for nothing, of an empty input."""
+    """Calls of a few microseconds; not calls with an empty input that read or write large weights."""
 
     def forward(T: int, N: int, H: int) -> Callable[[], object]:
         x, Wx, Wh = (np.zeros(shape, "float32", order="F") for shape in [(T, N, 1), (1, H), (H, H)])

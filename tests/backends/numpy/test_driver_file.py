@@ -1,4 +1,4 @@
-"""The sanitizers' driver is given every cell that has kernels, in both directions, with lengths and without."""
+"""The sanitizers' driver gets every cell with kernels, in both directions, with and without lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fused forms of the NumPy backend: when they are taken, what is said of them, and what they refuse."""
+"""The fused forms of the NumPy backend: when they run, what `explain` says, and the arguments that they refuse."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_plain_forms_call_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
         def __getattr__(self, name: str) -> Any:
             raise AssertionError(f"kernels.{name} was called")
 
-    get_backend("numpy")  # which sets the kernels up when it loads
+    get_backend("numpy")  # loading it sets the kernels up
     monkeypatch.setattr(numpy, "kernels", Untouchable())
     with use_fused(False):
         train()
@@ -95,7 +95,7 @@ def test_a_new_backend_takes_the_highest_level_and_the_quota(monkeypatch: pytest
         kernels.set_quota(cpu_quota())
 
 
-def test_fused_form_is_taken_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fused_form_runs_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("the plain form ran")
 
@@ -107,7 +107,7 @@ def test_fused_form_is_taken_by_default(monkeypatch: pytest.MonkeyPatch) -> None
         train()
 
 
-def test_explain_says_which_form_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explain_gives_the_form_and_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def explain(operation: Any = "recurrence_forward") -> str:
         explanation = get_backend("numpy").explain(operation, RNNCell(), {"T": 2, "N": 1, "D": 3, "H": 4}, "float32")
         return f"{explanation.form}: {explanation.why}"
@@ -149,7 +149,7 @@ def test_xrnn_isa_chooses_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
         kernels.set_level(before)
 
 
-def test_a_kernel_refuses_what_would_reach_beyond_its_arrays() -> None:
+def test_a_kernel_refuses_indices_and_shapes_beyond_its_arrays() -> None:
     logits, weight = np.ones((2, 3), "float32"), np.ones(2, "float32")
     for target in (3, -1, 10**9):
         with pytest.raises(IndexError, match="a target is no column"):

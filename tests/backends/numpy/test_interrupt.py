@@ -1,6 +1,6 @@
-"""Signals during a long fused call: it ends early, its gradients are NaN, and the next call is right.
+"""Signals during a long fused call: it ends early, its gradients are NaN, and the next call is correct.
 
-On the kernels' own threads, and on those of the OpenMP library that they are linked to.
+Each test runs on the kernels' own threads, and on those of the OpenMP library that they are linked to.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xrnn.backends.numpy import kernels
 from tests.backends.numpy.test_threads import train
 
 expected = train(0)
-T, N, H = 10_000, 32, 1024  # seconds of work, in memory most of which is never touched
+T, N, H = 10_000, 32, 1024  # seconds of work; most of the memory is never used
 rnn = xrnn.RNN(np.ones((1, H), np.float32), np.eye(H, dtype=np.float32) / 2, np.zeros(H, np.float32))
 x = np.ones((T, N, 1), np.float32)
 dh = np.broadcast_to(np.ones(H, np.float32), (T, N, H))
@@ -55,7 +55,7 @@ except KeyboardInterrupt:
 
 
 @on_each_kind_of_threads
-def test_an_interrupted_forward_ends_and_touches_no_gradient(threads: str) -> None:
+def test_an_interrupted_forward_pass_ends_and_writes_no_gradient(threads: str) -> None:
     assert (
         in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call="forward()"))
         == "interrupted [False, False, False]"
@@ -63,18 +63,18 @@ def test_an_interrupted_forward_ends_and_touches_no_gradient(threads: str) -> No
 
 
 @on_each_kind_of_threads
-def test_an_interrupted_backward_leaves_nan(threads: str) -> None:
+def test_an_interrupted_backward_pass_leaves_nan(threads: str) -> None:
     for call in ("backward()", "backward(needs_dx=False)"):
         assert in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call=call)) == "interrupted [True, True, True]"
 
 
 @on_each_kind_of_threads
-def test_an_interrupted_backward_touches_no_gradient_that_it_was_not_given(threads: str) -> None:
+def test_an_interrupted_backward_pass_without_weight_gradients_writes_none(threads: str) -> None:
     call = "backward([None] * 3)"
     assert in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call=call)) == "interrupted [False, False, False]"
 
 
-# A handler that runs twice before the call has returned has run within it: else it would run once, at its end.
+# A handler that runs twice before the call returns has run within the call: otherwise it would run once, at the end.
 HANDLED = """
 class Enough(Exception):
     pass
@@ -104,7 +104,7 @@ def test_a_handler_may_compute_and_raise(threads: str) -> None:
     assert in_fresh_process(threads + PRELUDE + HANDLED) == "enough"
 
 
-# Of one row the calling thread has none: all it does is to wait for the other thread.
+# With a single row the calling thread has no work: it only waits for the other thread.
 WAITING = """
 kernels.force_partition(2, "rows", False)
 x = x[:, :1]
@@ -136,7 +136,7 @@ def test_a_handler_that_returns_changes_nothing(threads: str) -> None:
     assert in_fresh_process(threads + PRELUDE + RETURNS) == "same True"
 
 
-# The child has the caller alone: without an error it would wait for the parent's other thread for ever.
+# The child has the calling thread only. Without an error it would wait for the parent's other thread for ever.
 FORKS = """
 kernels.set_thread_cap(2)
 kernels.hold_threads(True)

@@ -1,4 +1,4 @@
-"""The rule by which calls take fewer threads where these wait for each other, and more again."""
+"""The policy for the number of threads: fewer if they wait for each other, then more again."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MILLISECOND = 1_000_000  # nanoseconds
     ("calls", "after"),
     [
         ([(10, 0)] * 50, 4),
-        ([(10, 2.9)] * 50, 4),  # less than 30 % of the time: a second thread still gains a quarter
+        ([(10, 2.9)] * 50, 4),  # below 30 % of the time: a second thread still gains a quarter
         ([(10, 3.1)] * 3, 3),
-        ([(10, 9)] * 2, 4),  # one stop of a virtual CPU is no busy machine
+        ([(10, 9)] * 2, 4),  # a single pause of a virtual CPU is no busy machine
         ([(0.5, 0.4)] * 59, 4),
         ([(0.5, 0.4)] * 60, 3),
         ([(40, 13)], 3),
-        ([(10, 0)] * 50 + [(10, 9)] * 4, 3),  # what was long ago doesn't count
-        ([(1, 5)] * 30, 3),  # several threads may have waited at once
+        ([(10, 0)] * 50 + [(10, 9)] * 4, 3),  # old calls have little weight
+        ([(1, 5)] * 30, 3),  # several threads may have waited at the same time
     ],
 )
 def test_fewer_threads_after_waiting(calls: list[tuple[float, float]], after: int) -> None:
@@ -42,12 +42,12 @@ def test_down_by_a_quarter_and_up_by_half() -> None:
     assert up == [1, 2, 3, 5, 8, 12, 18, 27, 41, 62, 93]
 
 
-def test_more_patience_where_more_threads_did_not_hold() -> None:
-    naps = [4]
+def test_the_back_off_doubles_while_more_threads_do_not_hold() -> None:
+    wake_ups = [4]
     for _ in range(6):
-        naps.append(kernels.naps_needed(naps[-1], False))
-    assert naps == [4, 8, 16, 32, 64, 128, 128]
-    assert kernels.naps_needed(16, True) == 4
+        wake_ups.append(kernels.next_back_off(wake_ups[-1], False))
+    assert wake_ups == [4, 8, 16, 32, 64, 128, 128]
+    assert kernels.next_back_off(16, True) == 4
 
 
 def test_same_bits_with_threads_held_or_not() -> None:
@@ -70,7 +70,7 @@ from xrnn.backends.numpy import kernels, load
 kernels.set_thread_cap(64)
 rnn, x = RNN.init(64, 256, backend="numpy"), np.ones((50, 32, 64), np.float32)
 said = ""
-while "once a CPU is free" not in said:  # it may be free again by the next look
+while "once a CPU is free" not in said:  # the limit may be raised again between two calls
     rnn(x)
     said = load().describe()["threads"]
 print(said)

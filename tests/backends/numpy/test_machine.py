@@ -1,4 +1,4 @@
-"""What `xrnn info` says about the CPU."""
+"""The description of the CPU in `xrnn info`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xrnn import get_backend
         (None, "with no SIMD known to NumPy, "),
     ],
 )
-def test_the_instruction_sets_that_numpy_found(monkeypatch: pytest.MonkeyPatch, extensions: Any, said: str) -> None:
+def test_the_instruction_sets_by_numpy(monkeypatch: pytest.MonkeyPatch, extensions: Any, said: str) -> None:
     built: dict[str, Any] = {"Build Dependencies": {"blas": {"name": "blas"}}}
     if extensions is not None:
         built["SIMD Extensions"] = extensions
@@ -27,7 +27,7 @@ def test_the_instruction_sets_that_numpy_found(monkeypatch: pytest.MonkeyPatch, 
     assert said in get_backend("numpy").describe()["device"]
 
 
-def test_the_machine_is_described_without_kernels_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     with_kernels = get_backend("numpy").describe()
     monkeypatch.setattr("xrnn.backends.numpy.kernels", None)
     facts = get_backend("numpy").describe()

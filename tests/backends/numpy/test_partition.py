@@ -1,4 +1,4 @@
-"""The rule that divides a recurrence among threads."""
+"""How a recurrence is divided among threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_few_rows_and_wide_weights_are_divided_by_columns() -> None:
     assert partition(20, 16, 1024, 1024, max_threads=2)[:2] == (2, "columns")
 
 
-def test_input_is_projected_first_where_rows_are_few() -> None:
+def test_the_input_is_projected_first_with_few_rows() -> None:
     assert partition(50, 1, 64, 64)[2]
     assert not partition(50, 16, 64, 64)[2]
 
@@ -42,7 +42,7 @@ def test_never_more_threads_than_allowed_or_than_rows(max_threads: int) -> None:
         assert split == "columns" or threads <= max(N, 1)
 
 
-def test_a_thread_is_woken_for_much_arithmetic_or_for_weights_beyond_the_caches() -> None:
+def test_a_thread_is_woken_for_much_arithmetic_or_for_weights_larger_than_the_caches() -> None:
     assert not kernels.is_worth_waking(24_999_999, 4, 16 * 2**20 - 1)
     assert kernels.is_worth_waking(25_000_000, 4, 0)
     assert kernels.is_worth_waking(12_500_000, 8, 0)
@@ -50,8 +50,8 @@ def test_a_thread_is_woken_for_much_arithmetic_or_for_weights_beyond_the_caches(
 
 
 @pytest.mark.parametrize("size", [3 * 10**9, 10**18])
-def test_sizes_that_no_machine_holds_are_divided_as_well(size: int) -> None:
-    """They may be asked about; their product is beyond 64 bits."""
+def test_sizes_that_no_machine_holds(size: int) -> None:
+    """`xrnn info` may ask about them. Their product exceeds 64 bits."""
     assert partition(size, size, size, size)[:2] == (8, "rows")
     assert partition(size, 1, 1, size)[:2] == (8, "columns")
     assert partition(1, 1, 1, size)[0] == 8

@@ -1,4 +1,4 @@
-"""The CPU quota of a process, from the files of cgroups as they lie on hosts and in containers."""
+"""The CPU quota of a process, from the cgroup files of hosts and of containers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from xrnn.backends.numpy.quota import cpu_quota
 
 V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct"
-# What a process in a container sees without a namespace for cgroups: the group's own folder, mounted as the root.
+# In a container without a cgroup namespace: the group's own folder is mounted as the root.
 V1_OF_A_CONTAINER = V1.replace("0:30 /", "0:30 /docker/4f2a")
 NO_CGROUP = "21 24 0:20 / /proc rw,nosuid - proc proc rw"
 
 
 def machine(root: Path, groups: str, mounts: str, files: dict[str, str]) -> Path:
-    """A root folder with these lines in /proc, and these files below /sys/fs/cgroup."""
+    """A root folder with these contents of /proc, and these files below /sys/fs/cgroup."""
     for name, text in {"proc/self/cgroup": groups, "proc/self/mountinfo": mounts}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text + "\n")
@@ -41,7 +41,7 @@ def v1(folder: str, quota: int, period: int = 100_000) -> dict[str, str]:
         pytest.param("0::/../../host", V2, {"cpu.max": "500000 100000"}, 5, id="v2, outside the namespace's root"),
         pytest.param("0::/", V2, {"cpu.max": "290000 100000"}, 2, id="rounded down"),
         pytest.param("0::/", V2, {"cpu.max": "20000 100000"}, 1, id="at least one"),
-        pytest.param("0::/", V2, {"cpu.max": "nonsense"}, None, id="v2, a file that says something else"),
+        pytest.param("0::/", V2, {"cpu.max": "nonsense"}, None, id="v2, another content"),
         pytest.param("0::/", V2, {}, None, id="v2, the host's root has no such file"),
         pytest.param("4:cpu,cpuacct:/pod/c", V1, v1("cpu,cpuacct/pod/c", 300_000), 3, id="v1"),
         pytest.param("4:cpu,cpuacct:/pod/c", V1, v1("cpu,cpuacct/pod", 50_000, 10_000), 5, id="v1, above"),
@@ -55,7 +55,7 @@ def v1(folder: str, quota: int, period: int = 100_000) -> dict[str, str]:
         pytest.param("0::/", NO_CGROUP + "\n" + V2, {"cpu.max": "200000 100000"}, 2, id="after other file systems"),
         pytest.param("0::/", V2, {"cpu.max": "200000 100000 5"}, None, id="v2, more than two words"),
         pytest.param(
-            "4:cpu,cpuacct:/other", V1_OF_A_CONTAINER, v1("cpu,cpuacct", 200_000), 2, id="v1, outside what is mounted"
+            "4:cpu,cpuacct:/other", V1_OF_A_CONTAINER, v1("cpu,cpuacct", 200_000), 2, id="v1, outside the mounted group"
         ),
         pytest.param("", NO_CGROUP, {}, None, id="no cgroups"),
     ],

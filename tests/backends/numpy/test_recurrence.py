@@ -1,4 +1,4 @@
-"""The fused recurrences of every cell: right at every level, and the same bits however they are divided."""
+"""The fused recurrences of every cell: correct at every level, and the same bits for every division among threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
 
 FUSED_CELLS = [name for name in CELLS if has_kernel(name)]
 
-# One row and many, one unit and many, and every remainder of a vector and of a tile of some level.
+# One row and many, one unit and many, and every remainder of a vector and of a tile at some level.
 SIZES = [
     (1, 1, 1, 1),
     (5, 1, 16, 64),
@@ -49,10 +49,10 @@ def _no_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True) -> dict[str, HostArray]:
-    """Every result of both passes, gradients written over NaN in this order.
+    """Every result of both passes. The gradients are written over NaN in arrays of this order.
 
-    Inference gives the bits of training, and, if `left_out`, a backward pass that leaves out gradients those of one
-    that doesn't.
+    It also checks that inference gives the bits of training and, if `left_out`, that a backward pass without dx, or
+    without the gradients of the weights, gives the bits of a complete one.
     """
     backend = get_backend("numpy")
     layer = p.layer(backend)
@@ -114,14 +114,14 @@ def test_every_level_agrees_with_the_reference(
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", FUSED_CELLS)
 def test_lengths_and_direction(level: str, cell: str, reverse: bool, dtype: str) -> None:
-    for sizes in [(1, 3, 2, 5), (9, 13, 7, 20), (130, 3, 3, 9)]:  # the last: several chunks of the backward pass
+    for sizes in [(1, 3, 2, 5), (9, 13, 7, 20), (130, 3, 3, 9)]:  # the last one has several chunks in the backward pass
         check(problem(cell, sizes, dtype, reverse=reverse, lengths="ragged"))
     check(problem(cell, (9, 13, 7, 20), dtype, reverse=reverse))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", FUSED_CELLS)
-def test_what_lies_past_a_rows_end_is_never_read(cell: str, reverse: bool) -> None:
+def test_x_past_the_end_of_a_row_is_never_read(cell: str, reverse: bool) -> None:
     p = problem(cell, (7, 9, 4, 20), "float32", lengths="ragged", reverse=reverse)
     poisoned = results(p)
     p.x[p.past_end] = 0
@@ -134,7 +134,7 @@ def test_what_lies_past_a_rows_end_is_never_read(cell: str, reverse: bool) -> No
 @pytest.mark.parametrize(("sizes", "lengths"), [((5, 3, 6, 21), "ragged"), ((2, 1, 6, 256), None)])
 @pytest.mark.parametrize("cell", FUSED_CELLS)
 def test_any_strides_and_order(level: str, cell: str, sizes: tuple[int, int, int, int], lengths: str | None) -> None:
-    """The second size reads weights by rows in strips, and those that lie otherwise in packed panels."""
+    """At the second size, weights in C order are read in strips, all others in packed panels."""
     options: dict[str, Any] = {"sizes": sizes, "dtype": "float32", "lengths": lengths}
     expected = results(problem(cell, **options))
     for layout in LAYOUTS[1:]:
@@ -146,7 +146,7 @@ def test_any_strides_and_order(level: str, cell: str, sizes: tuple[int, int, int
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("cell", FUSED_CELLS)
 def test_gradients_in_the_other_order(cell: str, sizes: tuple[int, int, int, int]) -> None:
-    """dWx and dWh as transposes of contiguous arrays, as PyTorch keeps them."""
+    """dWx and dWh are transposes of contiguous arrays, as in PyTorch."""
     check(problem(cell, sizes, "float32"), order="F")
     check(problem(cell, sizes, "float64", lengths="ragged"), order="F")
 
@@ -156,7 +156,7 @@ def test_gradients_in_the_other_order(cell: str, sizes: tuple[int, int, int, int
 def test_gradients_in_the_other_order_have_the_same_bits(
     level: str, cell: str, sizes: tuple[int, int, int, int]
 ) -> None:
-    """Threads divide dWᵀ within a panel of few columns too."""
+    """Threads divide dWᵀ within a panel too, if there are few columns."""
     p = problem(cell, sizes, "float32")
     with divided(1, "rows", False):
         expected = results(p, order="F")
@@ -167,7 +167,7 @@ def test_gradients_in_the_other_order_have_the_same_bits(
             assert_array_equal(got[key], value, err_msg=f"{key}, {threads} threads")
 
 
-def test_a_length_outside_counts_as_the_nearer_end() -> None:
+def test_a_length_outside_its_range_counts_as_the_nearer_end() -> None:
     beyond, clipped = ([-3, 9, 2, 10**12], [0, 4, 2, 4])
     got, expected = (results(problem("gru", (4, 4, 2, 6), lengths=lengths)) for lengths in (beyond, clipped))
     for key, value in expected.items():
@@ -182,9 +182,9 @@ BITS_SIZES = [
     (4, 7, 20, 33),
     (3, 29, 17, 40),
     (2, 130, 5, 19),
-    (24, 4, 3, 9),  # several partial sums, and many rows where x @ Wx comes first
+    (24, 4, 3, 9),  # several partial sums, and many rows when x @ Wx comes first
     (2, 1, 9, 256),  # from here on weights are read in strips
-    (5, 1, 9, 256),  # but for Wx here, which is packed: its sums are divided among threads in another way
+    (5, 1, 9, 256),  # except Wx here, which is packed: its sums are divided in another way
     (1, 2, 17, 256),
 ]
 WAYS = [
@@ -193,14 +193,14 @@ WAYS = [
     for split in ("rows", "columns")
     for project_first in (False, True)
 ]
-# On more threads than cores a call waits for the scheduler, some ms: .ci/proof takes every way with each problem.
+# With more threads than cores a call waits some ms for the scheduler. So only .ci/proof runs all ways.
 every_way = pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.proof)])
 
 
 def check_same_bits(run: Callable[[], dict[str, HostArray]], turn: int, turns: int) -> dict[str, HostArray]:
-    """The results of `run` on one thread, which all ways on two give too, and of the others those whose turn it is.
+    """Compare the results of `run` on one thread with all ways on two threads and with every `turns`-th other way.
 
-    turns  odd: an even number would deal the same split, and x @ Wx first or not, to the same problems each time
+    turns  odd: with an even number, a problem would always get the same split and the same order of x @ Wx
     """
     with divided(1, "rows", False):
         expected = run()
@@ -220,10 +220,10 @@ BITS_PROBLEMS = [(sizes, lengths) for sizes in BITS_SIZES for lengths in (None, 
 @pytest.mark.parametrize("turn", range(len(BITS_PROBLEMS)))
 @pytest.mark.parametrize("cell", FUSED_CELLS)
 def test_same_bits_however_divided(level: str, cell: str, turn: int, every: bool) -> None:
-    """Each way in turn, over the problems of a cell at a level; another cell begins with another way."""
+    """The problems of a cell at a level take turns with the ways; each cell starts with another way."""
     sizes, lengths = BITS_PROBLEMS[turn]
     p = problem(cell, sizes, "float32", lengths=lengths, reverse=lengths is not None)
-    run = partial(results, p, left_out=not every)  # every way would take twice as long
+    run = partial(results, p, left_out=not every)  # it would double the time of every way
     check_same_bits(run, turn + FUSED_CELLS.index(cell), 1 if every else 11)
 
 
@@ -272,7 +272,7 @@ def test_a_leak_is_a_number_of_any_type(leak: Any) -> None:
 # ---- bad input ----
 
 
-def test_what_no_kernel_can_run_is_refused() -> None:
+def test_wrong_arguments_are_refused() -> None:
     T, N, D, H = 3, 2, 4, 5
     x, Wx, Wh, b = (np.ones(shape, "float32") for shape in [(T, N, D), (D, 3 * H), (H, 3 * H), (4 * H,)])
 

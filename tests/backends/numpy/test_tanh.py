@@ -15,7 +15,7 @@ DTYPES = ["float32", "float64"]
 
 
 def samples(dtype: str, per_exponent: int) -> np.ndarray[Any, np.dtype[Any]]:
-    """Both signs of random values in every binade down to the smallest subnormal and beyond saturation."""
+    """Random values of both signs in every binade, from the smallest subnormal to beyond saturation."""
     info = np.finfo(dtype)
     lowest = int(np.log2(info.smallest_subnormal))
     rng = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def exact(x: np.ndarray[Any, np.dtype[Any]]) -> list[Any]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_within_4_ulp_of_mpmath(level: str, dtype: str) -> None:
-    # Most of the error is made where the polynomial does its work, so that is sampled more densely.
+    # The error is largest where the polynomial matters, so that range has more samples.
     x = np.concatenate([samples(dtype, 4), np.random.default_rng(1).uniform(-12, 12, 4000).astype(dtype)])
     y = kernels.tanh(x)
     truth = exact(x)
@@ -54,6 +54,6 @@ def test_is_odd_and_never_beyond_one(level: str, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_special_values(level: str, dtype: str) -> None:
     x = np.array([np.inf, -np.inf, 0.0, -0.0, np.nan, np.finfo(dtype).smallest_subnormal], dtype)
-    y = kernels.tanh(np.tile(x, 9))  # in whole vectors and in the rest
+    y = kernels.tanh(np.tile(x, 9))  # in complete vectors and in the remainder
     assert_array_equal(y.reshape(9, 6), np.tile([1, -1, 0, 0, np.nan, x[-1]], (9, 1)).astype(dtype))
     assert_array_equal(np.signbit(y.reshape(9, 6)[:, 2:4]), [[False, True]] * 9)

@@ -1,4 +1,4 @@
-"""The fused forms and threads: from several at once, in a forked child, and under every limit that people set."""
+"""The fused forms and threads: calls from several threads, forked children, and every limit on threads."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def in_fresh_process(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-# Compute on the threads of the OpenMP library that the kernels are linked to.
+# Run the kernels on the threads of the OpenMP library that they are linked to.
 BORROWED = """
 import ctypes
 from xrnn.backends.numpy import kernels, use_threads_of
@@ -79,7 +79,7 @@ MAX_THREADS = "from xrnn.backends.numpy import kernels; print(kernels.max_thread
 
 def test_training_gives_the_same_checkpoint_on_any_number_of_threads(tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
-    for name in "abcdefgh":  # some of them are held out, by a hash of their path
+    for name in "abcdefgh":  # some files are held out, by a hash of their path
         (tmp_path / "text" / f"{name}.txt").write_text("the quick brown fox jumps over the lazy dog. " * 90)
     cells = ["rnn", "lstm", "gru"]
     for threads in ("1", "3"):
@@ -101,7 +101,7 @@ for cell in {cells}:
             assert_array_equal(several[name], array, err_msg=f"{cell}: {name}")
 
 
-def test_omp_num_threads_is_heard() -> None:
+def test_omp_num_threads_is_respected() -> None:
     assert in_fresh_process(MAX_THREADS, OMP_NUM_THREADS="1") == "1"
 
 
@@ -112,12 +112,12 @@ pinned = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this s
 def test_no_more_threads_than_the_affinity_allows() -> None:
     cpus = len(os.sched_getaffinity(0))
     assert in_fresh_process(MAX_THREADS, OMP_NUM_THREADS="64") == str(min(cpus, 64))
-    # Also where a process is pinned after OpenMP has counted the CPUs, as the workers of a pool are.
+    # The same if the process is pinned after OpenMP has counted the CPUs, like the workers of a pool.
     pin = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]); "
     assert in_fresh_process("import xrnn.backends.numpy; " + pin + MAX_THREADS, OMP_NUM_THREADS="64") == "1"
 
 
-# Calls so close that the worker stays awake between them. It takes the affinity within 10 ms all the same.
+# The calls follow so closely that the worker stays awake. It takes over the affinity within 10 ms all the same.
 SHRINKING = """
 import os, time
 import numpy as np
@@ -148,8 +148,8 @@ def test_a_worker_that_is_awake_follows_the_affinity() -> None:
 
 
 @pinned
-def test_binding_threads_to_places_leaves_them_all() -> None:
-    """OpenMP then binds the calling thread to one place, which must not count as the affinity of the process."""
+def test_binding_to_places_leaves_all_threads() -> None:
+    """OpenMP binds the calling thread to one place. This must not count as the affinity of the process."""
     code = "from tests.backends.numpy.test_threads import kernels, train; train(0); print(kernels.max_threads())"
     cpus = len(os.sched_getaffinity(0))
     assert in_fresh_process(code, OMP_NUM_THREADS="64", OMP_PROC_BIND="true") == str(min(cpus, 64))
@@ -168,7 +168,7 @@ def test_no_more_threads_than_the_quota_and_info_says_so() -> None:
     assert said == "1 1 (64 asked for, but by affinity and quota this process may use 1 CPU)"
 
 
-def test_info_says_that_one_is_all_that_is_asked_for() -> None:
+def test_info_says_that_one_thread_is_asked_for() -> None:
     assert in_fresh_process(QUOTA, OMP_NUM_THREADS="1") == "1 1 (no more are asked for)"
 
 
@@ -181,7 +181,7 @@ def test_info_says_where_the_number_of_threads_comes_from() -> None:
     ]
 
 
-def test_a_cap_of_ones_own_takes_the_place_of_the_cpus() -> None:
+def test_a_cap_for_tests_replaces_the_number_of_cpus() -> None:
     code = "kernels.set_thread_cap(7); print(kernels.max_threads()); kernels.set_thread_cap(None)"
     lifted, back = in_fresh_process(f"{MAX_THREADS}; {code}; {MAX_THREADS}", OMP_NUM_THREADS="64").split()[1:]
     assert lifted == "7"
@@ -206,7 +206,7 @@ print(len(os.listdir("/proc/self/task")) - before, min(kernels.thread_cap(), 2) 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @on_each_kind_of_threads
 def test_forked_child_of_a_process_with_threads_computes_on_one(threads: str) -> None:
-    # In a process of its own: the child must hold no lock of pytest's.
+    # In a fresh process, so that the child cannot hold a lock of pytest.
     code = (
         threads
         + """
@@ -227,7 +227,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert in_fresh_process(code, OMP_NUM_THREADS="2") == "0"
 
 
-# The workers of a library have computed for the kernels: there are no others, and their processors' time has grown.
+# The library's worker has run the kernels: there is no other worker, and its CPU time has grown.
 SHARED = f"""
 import os, time
 from tests.backends.numpy.test_threads import kernels, train
@@ -256,12 +256,12 @@ print(len(tasks() - before), kernels.uses_openmp())
 
 @needs_openmp
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system lists no process's threads in /proc")
-def test_threads_of_another_library_take_the_place_of_ones_own() -> None:
+def test_threads_of_another_library_replace_the_kernels_own() -> None:
     lines = in_fresh_process(SHARED, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1").splitlines()
     assert lines == ["True True True", "2 False"]
 
 
-# With more threads than the call has, those that are left over have nothing to do. Sleeping ones are woken.
+# The library may have more threads than the call: the others do nothing. Sleeping threads are woken.
 SAME_BITS = f"""
 import time
 from tests.backends.numpy.test_threads import kernels, train
@@ -306,7 +306,7 @@ def test_info_says_that_threads_are_another_librarys() -> None:
     assert said == "1 (no more are asked for), of another library in this process"
 
 
-# Python ends daemon threads when they come back from a call. The process must not end with them in an abort.
+# An exiting Python ends daemon threads when they return from a call. This must not abort the process.
 EXITING = """
 import threading, time
 import numpy as np

@@ -1,4 +1,4 @@
-"""Checkpoints made by hand, byte for byte: as version 1 was first written, and as nobody should write them."""
+"""Handmade checkpoints: one as the first version wrote it, to be changed into invalid ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ V, E, H, N = 256, 64, 3, 2
 
 @dataclass
 class Forgery(forge.Forgery):
-    """A whole checkpoint of a small model, to be changed and written.
+    """A valid checkpoint of a small model, to be changed and written.
 
     metadata   in place of what it would hold
     """

@@ -1,4 +1,4 @@
-"""Checkpoints come back as they were, or say what is wrong with them: before anything of their size is allocated."""
+"""Checkpoints are read back unchanged, or refused before their arrays are allocated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def example(folder: Path, steps: int = 2, cell: str = "rnn") -> Snapshot[CharLMS
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("steps", [0, 2])
-def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, steps: int, cell: str) -> None:
+def test_a_checkpoint_is_read_back_bit_for_bit(tmp_path: Path, steps: int, cell: str) -> None:
     path = tmp_path / "c.safetensors"
     snapshot = example(tmp_path, steps, cell)
     CHARLM_CHECKPOINTS.save(path, snapshot)
@@ -62,8 +62,8 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     assert_equal(CHARLM_CHECKPOINTS.load(path), snapshot)
 
 
-def test_a_checkpoint_of_the_first_writer_loads(tmp_path: Path) -> None:
-    """Without the settings that came later: they are as by default."""
+def test_a_checkpoint_of_the_first_version_loads(tmp_path: Path) -> None:
+    """It lacks the later settings, which get their defaults."""
     forgery = Forgery()
     snapshot = CHARLM_CHECKPOINTS.load(forgery.write(tmp_path / "c"))
     assert snapshot.settings == CharLMSettings(hidden=3, layers=1, seq_len=4, batch=2, lr=0.01)
@@ -73,7 +73,7 @@ def test_a_checkpoint_of_the_first_writer_loads(tmp_path: Path) -> None:
         assert list(snapshot.arrays[name].shape) == written.shape
 
 
-# ---- what changed on its way ----
+# ---- damaged files ----
 
 
 def truncate(path: Path) -> None:
@@ -131,7 +131,7 @@ def empty(path: Path) -> None:
         (empty, "is not a safetensors file: expected a checkpoint; name a file that `xrnn train` wrote"),
     ],
 )
-def test_what_is_no_whole_checkpoint_is_refused(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     path = tmp_path / "c.safetensors"
     CHARLM_CHECKPOINTS.save(path, example(tmp_path))
     spoil(path)
@@ -238,7 +238,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
+def test_a_forged_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
     forge, words = FORGED[name]
     forgery = Forgery()
     forge(forgery)

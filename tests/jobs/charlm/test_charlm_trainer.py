@@ -1,4 +1,4 @@
-"""Training steps: what they compute, what they cost, and that a snapshot holds all of their state."""
+"""Training steps: their results and transfers, and that a snapshot holds their complete state."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_training_agrees_on_every_backend(backend: Backend, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_resumed_run_goes_on_bit_for_bit(backend: Backend, tmp_path: Path, cell: str) -> None:
+def test_a_resumed_run_is_bitwise_equal(backend: Backend, tmp_path: Path, cell: str) -> None:
     corpus = small_corpus(tmp_path)
     whole = CharLMTrainer(replace(TINY, cell=cell), corpus, backend)
     for _ in range(4):
@@ -77,7 +77,7 @@ def test_the_first_loss_that_is_not_finite_is_named(backend: Backend, tmp_path: 
     assert len(trainer.losses) == 2
 
 
-def test_a_weight_that_is_not_finite_is_never_kept(backend: Backend, tmp_path: Path) -> None:
+def test_a_weight_that_is_not_finite_is_never_saved(backend: Backend, tmp_path: Path) -> None:
     trainer = CharLMTrainer(TINY, small_corpus(tmp_path), backend)
     trainer.step()
     trainer.model.linear.params[1][0] = math.inf
@@ -86,7 +86,7 @@ def test_a_weight_that_is_not_finite_is_never_kept(backend: Backend, tmp_path: P
     assert str(error.value) == "model.linear.b is not finite after step 1: expected finite numbers; lower --lr"
 
 
-def test_the_learning_rate_holds_and_then_falls_by_steps(tmp_path: Path, backend: Backend) -> None:
+def test_the_learning_rate_is_constant_and_then_falls(tmp_path: Path, backend: Backend) -> None:
     rates = [learning_rate(0.4, step) for step in (1, 1000, 4000, 9000)]
     np.testing.assert_allclose(rates, [0.4, 0.4, 0.2, 0.4 / 3])
     trainer = CharLMTrainer(TINY, small_corpus(tmp_path), backend)

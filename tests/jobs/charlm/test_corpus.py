@@ -1,4 +1,4 @@
-"""What is read, what is held out, and which byte each reader sees."""
+"""The files that are read, the held-out part, and the chunks of each stream."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_few_files_hold_out_the_last_bytes(tmp_path: Path) -> None:
     assert (corpus.train.tobytes(), corpus.held_out.tobytes()) == (text[:190], text[190:])
 
 
-def test_many_files_hold_out_whole_files_wherever_they_lie(tmp_path: Path) -> None:
+def test_many_files_hold_out_complete_files_independent_of_their_folder(tmp_path: Path) -> None:
     contents = {f"{i:03}.txt": bytes([33 + i]) * 10 for i in range(60)}
     here, there = (load_corpus([make_files(tmp_path / place, contents)]) for place in ("here", "there/and/deeper"))
     held_out = here.held_out.tobytes()
@@ -56,9 +56,7 @@ def test_many_files_hold_out_whole_files_wherever_they_lie(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("count", "held_out"), [(19, "the last 9 bytes (5 %"), (20, "1 files of 10 bytes")])
-def test_files_are_many_where_one_of_them_is_no_more_than_five_percent(
-    tmp_path: Path, count: int, held_out: str
-) -> None:
+def test_twenty_files_are_many(tmp_path: Path, count: int, held_out: str) -> None:
     corpus = load_corpus([make_files(tmp_path, {f"{i:02}": bytes([65 + i]) * 10 for i in range(count)})])
     assert f"held out: {held_out}" in corpus.source
 
@@ -74,7 +72,7 @@ def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
     file = write_text(tmp_path / "text", size=100)
     corpus = load_corpus([file, tmp_path, tmp_path / ".." / tmp_path.name / "text"])
     assert len(corpus.train) + len(corpus.held_out) == 100
-    write_text(tmp_path / "z", size=50)  # what comes after it in the folder is read
+    write_text(tmp_path / "z", size=50)  # a file after it in the folder is read
     corpus = load_corpus([file, tmp_path])
     assert len(corpus.train) + len(corpus.held_out) == 150
 
@@ -135,12 +133,12 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     def refuse(self: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, who reads anything
+    monkeypatch.setattr(Path, "open", refuse)  # tests that run as root can read any file
     with pytest.raises(DataError) as error:
         load_corpus([tmp_path])
     assert str(error.value) == (
         f"can't read {tmp_path / 'text'} (Permission denied): expected a readable text file; "
-        "mend its permissions or leave it out"
+        "change its permissions or leave it out"
     )
 
 
@@ -148,7 +146,7 @@ def test_a_large_binary_file_is_not_read_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "text", size=100)
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(2**31)
-    load_corpus([tmp_path])  # what is loaded at the first use
+    load_corpus([tmp_path])  # so that imports of the first call are not measured
     tracemalloc.start()
     try:
         corpus = load_corpus([tmp_path])
@@ -159,7 +157,7 @@ def test_a_large_binary_file_is_not_read_whole(tmp_path: Path) -> None:
     assert corpus.source.endswith("skipped 1 binary or special files")
 
 
-def test_a_long_text_is_read_whole(tmp_path: Path) -> None:
+def test_a_long_text_is_read_completely(tmp_path: Path) -> None:
     write_text(tmp_path / "text", size=3_000_000)
     corpus = load_corpus([tmp_path / "text"])
     assert np.concatenate([corpus.train, corpus.held_out]).tobytes() == (tmp_path / "text").read_bytes()
@@ -193,7 +191,7 @@ def test_a_picture_that_a_run_drew_is_no_text(tmp_path: Path, name: str) -> None
         load_corpus([tmp_path / name])
 
 
-def test_every_reader_goes_round_the_text() -> None:
+def test_each_stream_reads_the_text_cyclically() -> None:
     text = np.arange(100, dtype=np.uint8)
     T, N = 7, 3
     streams = Streams(text, T, N)

@@ -1,4 +1,4 @@
-"""Bits per character, against a model read byte by byte."""
+"""Bits per character, compared with an evaluation byte by byte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xrnn.jobs.charlm.model import CharLM
 def test_every_byte_but_the_first_is_predicted_once(backend: Backend, size: int) -> None:
     model = CharLM.init("rnn", 8, 1, rng=np.random.default_rng(0), backend=backend)
     text = np.random.default_rng(1).integers(0, 256, size).astype(np.uint8)
-    for layer in model.layers[1:]:  # a state that says nothing, so that where the text is cut does not matter
+    for layer in model.layers[1:]:  # the state has no effect, so the cuts of the text have none
         for param in layer.params:
             param[...] = 0
     bias = np.random.default_rng(2).standard_normal(256).astype(np.float32)
@@ -30,7 +30,7 @@ def test_every_byte_but_the_first_is_predicted_once(backend: Backend, size: int)
 
 def test_the_state_is_carried_through_the_text(backend: Backend) -> None:
     model = CharLM.init("rnn", 8, 2, rng=np.random.default_rng(0), backend=backend)
-    text = np.random.default_rng(1).integers(0, 256, 250).astype(np.uint8)  # one reader, two chunks
+    text = np.random.default_rng(1).integers(0, 256, 250).astype(np.uint8)  # one piece, two chunks
     logits, _ = model(backend.asarray(text[:-1, None].astype(np.int32)), model.zero_state(1))
     scores = backend.to_numpy(logits)[:, 0].astype(np.float64)
     log_p = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""The model's gradients by differences, and its two ways of computing."""
+"""The model's gradients compared with differences, and training compared with inference."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_training_step_is_forward_loss_and_backward(backend: Backend, cell: st
 
 @every_cell
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_names_and_shapes_are_known_before_there_is_a_model(backend: Backend, cell: str, layers: int) -> None:
+def test_the_names_and_shapes_are_known_without_a_model(backend: Backend, cell: str, layers: int) -> None:
     model = CharLM.init(cell, 8, layers, rng=np.random.default_rng(0), backend=backend)
     named = model.named_params
     assert {name: param.shape for name, param in named.items()} == CharLM.shapes(cell, 8, layers)
@@ -73,7 +73,7 @@ def test_the_names_and_shapes_are_known_before_there_is_a_model(backend: Backend
 
 
 @every_cell
-def test_the_state_carries_the_text_before(backend: Backend, cell: str) -> None:
+def test_the_state_carries_the_earlier_text(backend: Backend, cell: str) -> None:
     model = small_model(backend, cell, 2)
     index = backend.asarray(np.random.default_rng(1).integers(0, 6, (7, 2)))
     whole, _ = model(index, model.zero_state(2))
@@ -83,7 +83,7 @@ def test_the_state_carries_the_text_before(backend: Backend, cell: str) -> None:
     np.testing.assert_allclose(parts, backend.to_numpy(whole), rtol=1e-12)
 
 
-def test_fresh_weights_are_the_same_on_every_backend_and_predict_nothing_yet(backend: Backend) -> None:
+def test_new_weights_are_the_same_on_every_backend_and_predict_about_uniformly(backend: Backend) -> None:
     def fresh(which: Backend | str) -> CharLM:
         from xrnn.select import get_backend
 

@@ -1,4 +1,4 @@
-"""Drawing text: by seed, by temperature, and fit for a terminal."""
+"""Generated text: seed, temperature, and no control characters."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_draws_follow_the_softmax(backend: Backend, other: int) -> None:
 @pytest.mark.parametrize(
     ("length", "temperature"), [(-1, 1.0), (2**20 + 1, 1.0), (5, -0.1), (5, float("nan")), (5, float("inf"))]
 )
-def test_nonsense_is_refused(backend: Backend, length: int, temperature: float) -> None:
+def test_invalid_values_are_refused(backend: Backend, length: int, temperature: float) -> None:
     with pytest.raises(
         SettingsError, match=r"^--(length is (-1|1048577): expected a whole|temperature is .*: expected a finite)"
     ):
         draw(model_on(backend), temperature, length=length)
 
 
-def test_readable_text_can_not_steer_a_terminal() -> None:
+def test_readable_text_has_no_control_characters() -> None:
     assert readable(b"a\n\tb\x1b[2J\xff\x00\xc3\xa9") == "a\n\tb�[2J��é"

@@ -1,4 +1,4 @@
-"""What a run writes, and that nothing a user has is lost by it."""
+"""The outputs of a run, and that a run replaces no file of the user's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory but for a folder `texts` with a text in it."""
+    """A working directory with nothing but a folder `texts`, which holds a text."""
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
@@ -55,7 +55,7 @@ def contents() -> dict[str, bytes]:
 # ---- the course of a run ----
 
 
-def test_it_saves_every_so_many_steps_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_saves_at_the_given_interval_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     saved, really_save = [], Checkpoints.save
 
     def save(self: Checkpoints[Any], path: Path, snapshot: Snapshot[Any], *put: Any) -> None:
@@ -68,7 +68,7 @@ def test_it_saves_every_so_many_steps_and_at_the_end(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("seconds_a_step", "reads"), [(0.0, 1), (60.0, 5)])
-def test_losses_are_read_when_there_was_time_and_at_the_end(
+def test_losses_are_read_at_an_interval_of_time_and_at_the_end(
     monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, reads: int
 ) -> None:
     seen: list[int] = []
@@ -79,7 +79,7 @@ def test_losses_are_read_when_there_was_time_and_at_the_end(
         really_step(self)
 
     def read_losses(self: CharLMTrainer) -> None:
-        if self.steps not in seen:  # a snapshot reads what is left
+        if self.steps not in seen:  # a snapshot reads the remaining losses
             seen.append(self.steps)
         really_read(self)
 
@@ -91,7 +91,7 @@ def test_losses_are_read_when_there_was_time_and_at_the_end(
     assert seen[-1] == 5
 
 
-def test_minutes_have_sixty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minutes_are_converted_to_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     goals: list[tuple[int | None, float]] = []
 
     def after_two_steps(last_step: int | None, seconds: float) -> Goal:
@@ -106,7 +106,7 @@ def test_minutes_have_sixty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- names ----
 
 
-def test_the_same_command_given_twice_takes_the_next_free_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_command_again_takes_the_next_free_name(capsys: pytest.CaptureFixture[str]) -> None:
     said = "char-lm.safetensors or its picture is taken: this run writes {}"
     assert run() == 0
     assert "is taken" not in capsys.readouterr().out
@@ -122,11 +122,11 @@ def test_the_same_command_given_twice_takes_the_next_free_name(capsys: pytest.Ca
     assert all(is_own_picture(Path(f"char-lm{i}.png").read_bytes()) for i in ("", "-2", "-3"))
 
 
-def test_a_strangers_picture_makes_the_name_taken() -> None:
+def test_a_name_with_a_foreign_picture_is_taken() -> None:
     Path("char-lm.png").write_bytes(b"mine")
     assert run() == 0
     assert sorted(contents()) == ["char-lm-2.png", "char-lm-2.safetensors", "char-lm.png"]
-    assert run("--plot", "loss.svg") == 0  # beside which the name is free
+    assert run("--plot", "loss.svg") == 0  # the picture has another name, so the checkpoint's is free
     assert "char-lm.safetensors" in contents()
     assert Path("char-lm.png").read_bytes() == b"mine"
 
@@ -151,16 +151,16 @@ def test_runs_at_the_same_time_write_different_files(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_what_appears_during_training_is_not_replaced(
+def test_a_foreign_file_that_appears_during_training_is_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], before: bool
 ) -> None:
-    """Also in the place of the checkpoint and the picture that the run was to replace."""
+    """Also if it appears at the name of the checkpoint or picture that the run may replace."""
     if before:
         assert run("--out", "c") == 0
 
     def appear(paths: Sequence[Path]) -> Corpus:
         for name in ("c", "c.png"):
-            Path("theirs").write_bytes(b"a stranger's")
+            Path("theirs").write_bytes(b"foreign")
             Path("theirs").replace(name)
         return load_corpus(paths)
 
@@ -169,7 +169,7 @@ def test_what_appears_during_training_is_not_replaced(
     out = capsys.readouterr().out.splitlines()
     for name, other in {"c": "c-2", "c.png": "c-2.png"}.items():
         assert f"another program wrote {name} during this run: it is kept, and this run writes {other}" in out
-        assert Path(name).read_bytes() == b"a stranger's"
+        assert Path(name).read_bytes() == b"foreign"
     assert any(line.startswith("checkpoint: c-2 ") for line in out)
     assert "loss curve: c-2.png" in out
     assert steps_in("c-2") == 3
@@ -177,7 +177,7 @@ def test_what_appears_during_training_is_not_replaced(
     assert sorted(contents()) == ["c", "c-2", "c-2.png", "c.png"]
 
 
-def test_a_checkpoint_is_replaced_only_when_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_is_replaced_only_with_overwrite(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--out", "c") == run("--out", "d") == 0
     capsys.readouterr()
     before = contents()
@@ -194,11 +194,11 @@ def test_a_checkpoint_is_replaced_only_when_that_is_said(capsys: pytest.CaptureF
     assert run("--out", "c", "--overwrite", steps=5) == 0
     assert resume("c", "--out", "d", "--overwrite", steps=6) == 0
     assert (steps_in("c"), steps_in("d")) == (5, 6)
-    assert resume("d", "--out", "./d", steps=7) == 0  # the same file: it goes on
+    assert resume("d", "--out", "./d", steps=7) == 0  # the same file: the run continues
     assert steps_in("d") == 7
 
 
-def test_without_a_name_overwrite_replaces_the_first() -> None:
+def test_overwrite_without_a_name_replaces_the_default() -> None:
     assert run() == run("--overwrite", steps=3) == 0
     assert sorted(contents()) == ["char-lm.png", "char-lm.safetensors"]
     assert steps_in("char-lm.safetensors") == 3
@@ -247,7 +247,7 @@ def test_without_a_name_overwrite_replaces_the_first() -> None:
         ),
     ],
 )
-def test_what_would_be_lost_is_found_before_training(
+def test_an_output_that_may_not_be_written_is_found_before_training(
     folder: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("mine.png", "mine.svg"):
@@ -265,7 +265,7 @@ def test_what_would_be_lost_is_found_before_training(
     assert (sorted(os.listdir()), Path("texts/text.txt").read_bytes(), Path("mine.png").read_bytes()) == before
 
 
-def test_a_picture_never_goes_over_the_checkpoint_that_is_resumed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_picture_never_replaces_the_resumed_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--out", "c.svg", "--plot", "p.svg") == 0
     before = Path("c.svg").read_bytes()
     assert resume("c.svg", "--out", "d", "--plot", "c.svg") == 1
@@ -280,7 +280,7 @@ def test_a_picture_never_goes_over_the_checkpoint_that_is_resumed(capsys: pytest
     assert Path("c.svg").read_bytes() == before
 
 
-def test_an_output_is_none_of_the_texts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_is_no_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--out", "c", "--plot", "p.svg") == 0
     assert main(["train", "p.svg", "texts", "--out", "d", "--plot", "p.svg", "--overwrite"]) == 1
     assert (
@@ -320,7 +320,7 @@ def test_an_interrupted_run_keeps_the_record_of_its_picture(monkeypatch: pytest.
 
 
 def test_a_checkpoint_without_a_picture_can_be_continued(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As version 0.1 wrote them, and as a run without Matplotlib does."""
+    """Earlier versions wrote no record of the picture, and a run without Matplotlib writes none."""
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib.figure", None)
         assert run("--out", "c") == 0
@@ -330,7 +330,7 @@ def test_a_checkpoint_without_a_picture_can_be_continued(monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
-def test_through_a_link_the_file_behind_it_is_written() -> None:
+def test_the_target_of_a_link_is_written() -> None:
     assert run("--out", "c") == 0
     Path("link").symlink_to("c")
     assert resume("link", steps=4) == 0
@@ -338,11 +338,11 @@ def test_through_a_link_the_file_behind_it_is_written() -> None:
     assert steps_in("c") == 4
 
 
-# ---- the run's own files beside its text ----
+# ---- outputs in the folder of the text ----
 
 
 @pytest.mark.parametrize("name", ["loss.svg", "loss.png", "loss.pdf"])
-def test_a_run_goes_on_beside_its_own_files(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_does_not_read_its_own_outputs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["--out", "texts/model", "--plot", f"texts/{name}"]
     assert run(*files) == 0
     assert re.search("^text: 1 file, ", capsys.readouterr().out, re.MULTILINE)
@@ -354,7 +354,7 @@ def test_a_run_goes_on_beside_its_own_files(name: str, capsys: pytest.CaptureFix
 # ---- weights ----
 
 
-def test_weights_that_are_read_are_not_drawn_first(
+def test_loaded_weights_are_not_initialized_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--out", "c") == 0

@@ -1,4 +1,4 @@
-"""Small texts and sizes, for runs that take a moment."""
+"""Small texts and sizes, for short runs."""
 
 from __future__ import annotations
 

@@ -108,10 +108,32 @@ def array(name: str, values: object) -> Callable[[dict[str, Any], dict[str, Any]
         (facts('{"channels": 2, "labels": ["a", "a"]}'), "has facts of no run (labels holds fewer than two, or one"),
         (
             facts('{"channels": 2, "labels": [1, 2]}'),
-            "has facts of no run (labels is no list of strings: expected one)",
+            "has facts of no run (labels is not a list of strings: expected one)",
         ),
-        (facts('{"channels": 2, "labels": "ab"}'), "has facts of no run (labels is no list of strings: expected one)"),
-        (facts('{"channels": 2}'), "has facts of no run (they have other names: expected channels, labels)"),
+        (
+            facts('{"channels": 2, "labels": "ab"}'),
+            "has facts of no run (labels is not a list of strings: expected one)",
+        ),
+        (
+            facts('{"channels": 2}'),
+            "has facts of no run (they have other names: expected channels, labels,",
+        ),
+        (
+            facts('{"channels": 2, "labels": ["a", "b"], "channel_names": ["x"]}'),
+            "has facts of no run (channel_names are not 2 strings: expected one for each channel)",
+        ),
+        (
+            facts('{"channels": 2, "labels": ["a", "b"], "channel_names": "xy"}'),
+            "has facts of no run (channel_names are not 2 strings",
+        ),
+        (
+            facts('{"channels": 2, "labels": ["a", "b"], "channel_names": [1, 2]}'),
+            "has facts of no run (channel_names are not 2 strings",
+        ),
+        (settings(mask=True), "expected F32 (4, 18)"),
+        (settings(patience=3), "lacks an array best.gru0.0.Wh"),
+        (settings(patience=-1), "has settings of no run (--patience is -1: expected a whole number from 0 to"),
+        (settings(decimal=";"), "has settings of no run (--decimal is ;: expected . or ,)"),
         (facts("[]"), "has facts of no run (they are a list: expected an object)"),
         (facts(""), "has facts of no run (they are no JSON: expected an object)"),
         (array("scale.mean", [0.0, np.nan]), "holds scale.mean with NaN or infinity: expected finite numbers"),

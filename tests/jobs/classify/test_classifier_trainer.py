@@ -14,8 +14,9 @@ from tests.jobs.models import check_transfers
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs, learning_rate
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
 from xrnn.jobs.errors import DivergedError
+from xrnn.jobs.series.series_trainer import default_epochs, learning_rate
 from xrnn.select import get_backend
 
 

@@ -61,6 +61,8 @@ def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(capsys: p
         r"model: 1 bidirectional GRU layer of 6, 362 weights; batches of 4; dropout 0.3, noise 0.3, lr 0.02; seed 0",
         r"epoch 20: loss \d\.\d{3}, accuracy \d\.\d{3}, [\d,]+ series/s, took 0:\d\d",
         r"accuracy: 1.000 \(6 of 6\)",
+        r"balanced accuracy: 1.000",
+        r"macro F1: 1.000",
         r"label +series +right +recall +precision *",
         r"quick +3 +3 +1.000 +1.000 *",
         r"slow +3 +3 +1.000 +1.000 *",
@@ -159,7 +161,7 @@ def test_an_interrupt_after_training_tells_what_is_saved(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xrnn.jobs.classify.classify.probabilities", interrupt)
+    monkeypatch.setattr("xrnn.jobs.series.model.SeriesModel.outputs", interrupt)
     assert run("--epochs", "1") == 130
     assert capsys.readouterr().out.endswith("interrupted after training; classifier.safetensors holds step 3\n")
 

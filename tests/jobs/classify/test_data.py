@@ -11,7 +11,7 @@ import pytest
 
 from tests.errors import one_line
 from tests.jobs.series.waves import waves, write_csv, write_folder, write_ts
-from xrnn.jobs.classify.data import load_dataset
+from xrnn.jobs.classify.data import load_labelled
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.series.series import Series
 
@@ -33,7 +33,7 @@ def ts(name: str, *of: Series) -> Path:
 def test_train_and_test_are_read_as_they_are(kind: str) -> None:
     write = write_ts if kind == "ts" else write_folder
     paths = [write(Path(f"{i}.{kind}"), waves(8, seed)) for i, seed in enumerate((0, 1))]
-    data = load_dataset(paths, 0)
+    data = load_labelled(paths, 0)
     for got, expected in ((data.train, waves(8, 0)), (data.test, waves(8, 1))):
         key = lambda each: (each.label, each.values[0, 0])  # noqa: E731
         for a, b in zip(sorted(got, key=key), sorted(expected, key=key), strict=True):
@@ -46,37 +46,37 @@ def test_train_and_test_are_read_as_they_are(kind: str) -> None:
 
 def test_a_share_of_each_label_is_held_out_by_the_seed() -> None:
     path = ts("f.ts", *[series("a")] * 12, *[series("b", 4)] * 2)
-    data = load_dataset([path], 0)
+    data = load_labelled([path], 0)
     assert Counter(each.label for each in data.test) == {"a": 3, "b": 1}
     assert Counter(each.label for each in data.train) == {"a": 9, "b": 1}
-    names = {frozenset(each.name for each in load_dataset([path], seed).test) for seed in (0, 0, 1, 2)}
+    names = {frozenset(each.name for each in load_labelled([path], seed).test) for seed in (0, 0, 1, 2)}
     assert len(names) == 3
     assert not {each.name for each in data.test} & {each.name for each in data.train}
 
 
 def test_the_facts_of_series_with_a_single_channel_of_a_single_length() -> None:
     paths = [ts(name, series("a", D=1), series("b", D=1)) for name in ("f.ts", "g.ts")]
-    assert load_dataset(paths, 0).source == "2 to train on, 2 to test on; 2 labels, 1 channel, 3 steps"
+    assert load_labelled(paths, 0).source == "2 to train on, 2 to test on; 2 labels, 1 channel, 3 steps"
 
 
 def test_labels_are_in_the_order_of_numbers_if_they_are_some() -> None:
-    assert load_dataset([ts("f.ts", *(series(n) for n in ("10", "9", "9", "10", "-1", "-1")))], 0).labels == [
+    assert load_labelled([ts("f.ts", *(series(n) for n in ("10", "9", "9", "10", "-1", "-1")))], 0).labels == [
         "-1",
         "9",
         "10",
     ]
-    assert load_dataset([ts("g.ts", *(series(n) for n in ("b10", "b9", "b9", "b10")))], 0).labels == ["b10", "b9"]
+    assert load_labelled([ts("g.ts", *(series(n) for n in ("b10", "b9", "b9", "b10")))], 0).labels == ["b10", "b9"]
     # NaN has no place among numbers: the order would be that of a set, another in each process.
     names = ["nan", *map(str, range(9))]
-    assert load_dataset([ts("h.ts", *map(series, names * 2))], 0).labels == sorted(names)
+    assert load_labelled([ts("h.ts", *map(series, names * 2))], 0).labels == sorted(names)
 
 
 def test_the_fingerprint_is_that_of_what_is_trained_on() -> None:
     train, test = waves(8, 0), waves(4, 1)
     paths = [write_ts(Path("train.ts"), train), write_ts(Path("test.ts"), test)]
-    before = load_dataset(paths, 0).fingerprint
+    before = load_labelled(paths, 0).fingerprint
     write_ts(paths[1], waves(4, 2))
-    assert load_dataset(paths, 1).fingerprint == before
+    assert load_labelled(paths, 1).fingerprint == before
     for changed in (
         train[::-1],
         [replace(train[0], label={"quick": "slow", "slow": "quick"}[str(train[0].label)]), *train[1:]],
@@ -84,7 +84,7 @@ def test_the_fingerprint_is_that_of_what_is_trained_on() -> None:
         [*train[:-1], series("slow")],
     ):
         write_ts(paths[0], changed)
-        assert load_dataset(paths, 0).fingerprint != before
+        assert load_labelled(paths, 0).fingerprint != before
 
 
 @pytest.mark.parametrize(
@@ -117,45 +117,43 @@ def test_the_fingerprint_is_that_of_what_is_trained_on() -> None:
 def test_series_that_do_not_fit_get_one_line(train: list[Series], test: list[Series], words: str) -> None:
     paths = [ts("f.ts", *train)] + ([ts("g.ts", *test)] if test else [])
     with one_line(DataError, words):
-        load_dataset(paths, 0)
+        load_labelled(paths, 0)
 
 
 def test_a_train_of_one_label_is_named_beside_a_test() -> None:
     with one_line(DataError, "f.ts has one label, a: expected at least two to tell apart; add series"):
-        load_dataset([ts("f.ts", series("a")), ts("g.ts", series("a"), series("b"))], 0)
+        load_labelled([ts("f.ts", series("a")), ts("g.ts", series("a"), series("b"))], 0)
 
 
 def test_one_series_of_a_label_is_enough_beside_a_test() -> None:
-    data = load_dataset([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a"))], 0)
+    data = load_labelled([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a"))], 0)
     assert (len(data.train), len(data.test)) == (2, 1)
 
 
 def test_series_without_a_label_get_one_line() -> None:
     Path("f.ts").write_text("@classLabel false\n@data\n1,2\n")
-    with one_line(
-        DataError, "f.ts, line 3 has no label: expected one for each series; name a .ts file with labels, or"
-    ):
-        load_dataset([Path("f.ts")], 0)
+    with one_line(DataError, "f.ts, line 3 has no label: expected one for each series; name a .ts file with labels,"):
+        load_labelled([Path("f.ts")], 0)
     with one_line(DataError, "g.csv has no label: expected one for each series"):
-        load_dataset([write_csv(Path("g.csv"), np.ones((2, 2)))], 0)
-    ts("h.ts", series("a"), series("b"))
+        load_labelled([write_csv(Path("g.csv"), np.ones((2, 2)))], 0)
+    ts("h.ts", series("a", D=1), series("b", D=1))
     with one_line(DataError, "f.ts, line 3 has no label: expected one that TRAIN has, a, b"):
-        load_dataset([Path("h.ts"), Path("f.ts")], 0)
+        load_labelled([Path("h.ts"), Path("f.ts")], 0)
 
 
 def test_another_kind_of_file_gets_one_line() -> None:
     for other in (Path("f.txt"), Path("f.dat")):
         other.touch()
         with one_line(DataError, f"{other} is not a .ts, .csv or .npy file: expected a name with one of these endings"):
-            load_dataset([other], 0)
+            load_labelled([other], 0)
     with one_line(DataError, "can't read missing (No such file or directory): expected a .ts file; check the path"):
-        load_dataset([Path("missing")], 0)
+        load_labelled([Path("missing")], 0)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".ts", "x" * 300 + ".csv"], ids=lambda name: name[300:])
 def test_a_name_that_is_too_long_gets_one_line(name: str) -> None:
     with one_line(DataError, f"can't read {name} ("):
-        load_dataset([Path(name)], 0)
+        load_labelled([Path(name)], 0)
 
 
 # ---- the series that come with another package ----
@@ -171,16 +169,16 @@ def test_without_a_path_the_files_of_aeon_are_taken(tmp_path: Path, monkeypatch:
     (site / "aeon-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: aeon\nVersion: 1.0\n")
     monkeypatch.syspath_prepend(str(site))
     with one_line(
-        DataError, "comes with the package aeon, which is not here: expected TRAIN, or `pip install --no-deps"
+        DataError, "comes with the package aeon, which is not installed: expected TRAIN, or `pip install --no-deps"
     ):
-        load_dataset([], 0)
+        load_labelled([], 0)
     for part, seed in (("TRAIN", 0), ("TEST", 1)):
         write_ts(folder / f"JapaneseVowels_{part}.ts", waves(4, seed))
-    data = load_dataset([], 0)
+    data = load_labelled([], 0)
     assert (len(data.train), len(data.test)) == (4, 4)
 
 
 def test_without_aeon_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.path", [])
-    with one_line(DataError, "expected TRAIN, or `pip install --no-deps aeon` (what it depends on is large, and not"):
-        load_dataset([], 0)
+    with one_line(DataError, "expected TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not"):
+        load_labelled([], 0)

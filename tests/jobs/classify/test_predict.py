@@ -18,7 +18,8 @@ import pytest
 from tests.jobs.classify.tiny import TINY_OPTIONS
 from tests.jobs.series.waves import waves, write_csv, write_ts
 from xrnn.cli import main
-from xrnn.jobs.classify.predict import Predictor, predict_stream
+from xrnn.jobs.classify.predict import LabelPredictor
+from xrnn.jobs.series.predict import PredictOptions, predict_stream
 from xrnn.jobs.terminal import CLOSED_PIPE, Terminal, status_of
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
@@ -76,9 +77,14 @@ def test_each_series_gets_its_label_and_probability(capsys: pytest.CaptureFixtur
 def test_the_truth_need_not_be_known(capsys: pytest.CaptureFixture[str]) -> None:
     Path("new.ts").write_text("@classLabel false\n@data\n5,5.1:5.9,5.8\n")
     Path("other.ts").write_text("@classLabel true walk\n@data\n5,5.1:5.9,5.8:walk\n")
-    assert main(["predict", "both", "new.ts", "other.ts"]) == 0
-    first, second = predictions(capsys.readouterr().out)
-    assert first[:2] == second[:2]
+    Path("number.ts").write_text("@targetLabel true\n@data\n5,5.1:5.9,5.8:1.5\n")
+    Path("d/walk").mkdir(parents=True)
+    Path("d/walk/1.csv").write_text("5,5.9\n5.1,5.8\n")
+    assert main(["predict", "both", "new.ts", "other.ts", "number.ts", "d"]) == 0
+    first, *others = predictions(capsys.readouterr().out)
+    assert len(others) == 3
+    for each in others:
+        assert each[:2] == first[:2]
 
 
 def test_a_stream_is_predicted_row_by_row_and_ends_as_the_file(
@@ -119,7 +125,8 @@ def test_a_stream_ends_when_its_output_is_closed() -> None:
         return written(text)
 
     output.write = closed_after_a_line  # type: ignore[method-assign]
-    predict_stream(Predictor.load(Path("forward"), get_backend("numpy")), endless(), terminal)
+    predictor = LabelPredictor.load(Path("forward"), get_backend("numpy"))
+    predict_stream(predictor, endless(), ".", PredictOptions(), terminal)
     assert read == [0, 1]
     assert output.getvalue().count("\n") == 1
     assert status_of(terminal.lost) == CLOSED_PIPE
@@ -145,10 +152,10 @@ def test_a_stream_is_answered_at_once() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("1,2\n1,2,3\n", "row 2 has 3 values: expected 2, one a channel, with commas between them"),
+        ("1,2\n1,2,3\n", "row 2 has 3 values: expected 2, one for each channel, separated by commas"),
         (
             "1,2\n\n1,x\n",
-            "row 3: 'x' is not a finite number: expected numbers, or ? for a missing value; correct or remove",
+            "row 3: 'x' is not a finite number: expected numbers, or an empty cell for a missing value; correct or",
         ),
         ("1,\x1b[2J\n", "row 1: '�[2J' is not a finite number"),
         ("1,1e300\n", "row 1 holds 1e+300: expected numbers up to 1e+30; scale them"),
@@ -213,7 +220,7 @@ def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], mon
     def fail(*arguments: object) -> None:
         raise MemoryError("80 TiB")
 
-    monkeypatch.setattr("xrnn.jobs.classify.predict.probabilities", fail)
+    monkeypatch.setattr("xrnn.jobs.series.model.SeriesModel.outputs", fail)
     write_ts(Path("new.ts"), waves(1))
     assert main(["predict", "both", "new.ts"]) == 1
     assert (
@@ -231,8 +238,8 @@ def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], mon
             "predict f.csv f.csv",
             "f.csv is not a safetensors file: expected a checkpoint; name a file that `xrnn classify`",
         ),
-        ("predict both f.csv", "f.csv has 3 channels, but the model was trained on 2: expected as many; name other"),
-        ("predict both .", ". is a folder: expected .ts, .csv or .npy files; name those in it"),
+        ("predict both f.csv", "f.csv has 3 channels, but the model has 2: expected the same number in all; correct"),
+        ("predict both .", ". holds no series: expected a folder for each label, with .csv or .npy files in it"),
         ("predict both missing.npy", "missing.npy doesn't exist: expected a .ts, .csv or .npy file; check the path"),
         ("predict both f.txt", "f.txt is not a .ts, .csv or .npy file: expected a name with one of these"),
     ],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.jobs.series.waves import LABELS, waves
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
-from xrnn.jobs.classify.data import Dataset
+from xrnn.jobs.classify.data import LabelledSeries
 
 TINY = ClassifierSettings(hidden=6, batch=4, lr=0.02, layers=2)
 TINY_OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02"]
 
 
-def dataset(train: int = 10, test: int = 6) -> Dataset:
-    return Dataset(waves(train, 0), waves(test, 1), sorted(LABELS), "waves")
+def dataset(train: int = 10, test: int = 6) -> LabelledSeries:
+    return LabelledSeries(waves(train, 0), waves(test, 1), [], sorted(LABELS), "waves")

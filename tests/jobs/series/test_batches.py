@@ -18,7 +18,7 @@ def some(count: int) -> list[HostArray]:
 
 
 def batches(count: int = 10, batch: int = 4, seed: int = 0) -> Batches:
-    return Batches(some(count), np.arange(count, dtype=np.int32), batch, seed)
+    return Batches(some(count), np.arange(count, dtype=np.int32), batch, seed, 3)
 
 
 def targets(batches: Batches, step: int) -> list[int]:
@@ -56,7 +56,7 @@ def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int
 def test_series_of_a_batch_are_of_like_lengths() -> None:
     """Four batches are drawn together and parted by length: eight series make no batch with both extremes."""
     lengths = np.random.default_rng(0).permutation(64) + 1
-    of = Batches([np.zeros((T, 1), np.float32) for T in lengths], np.zeros(64, np.int32), 8, 0)
+    of = Batches([np.zeros((T, 1), np.float32) for T in lengths], np.zeros(64, np.int32), 8, 0, 1)
     longest = [of.packed(step, 0)[1][0] for step in range(16)]
     assert sum(longest[:8]) < 0.75 * 8 * 64
     assert longest[:8] != longest[8:]
@@ -65,7 +65,7 @@ def test_series_of_a_batch_are_of_like_lengths() -> None:
 
 def test_no_more_than_half_an_epoch_is_parted_by_length_together() -> None:
     """Of four batches two at a time: all four would be the same in each epoch."""
-    of = Batches([np.zeros((T, 1), np.float32) for T in range(1, 17)], np.arange(16, dtype=np.int32), 4, 0)
+    of = Batches([np.zeros((T, 1), np.float32) for T in range(1, 17)], np.arange(16, dtype=np.int32), 4, 0, 1)
     epochs = [sorted(of.packed(4 * e + k, 0)[1][0] for k in range(4)) for e in range(8)]
     assert any(longest != [4, 8, 12, 16] for longest in epochs)
     for e in range(8):  # and no fewer than two: of each pair of batches one has the shorter half
@@ -83,7 +83,7 @@ def test_the_seed_and_the_step_decide_what_is_drawn() -> None:
 
 def test_noise_has_the_deviation_asked_for_and_leaves_the_series_alone() -> None:
     series = [np.zeros((500, 3), np.float32), np.zeros((500, 3), np.float32)]
-    of = Batches(series, np.zeros(2, np.int32), 2, 0)
+    of = Batches(series, np.zeros(2, np.int32), 2, 0, 3)
     x, lengths, numbers = unpack(*of.packed(0, 0.5))
     assert abs(x.std() - 0.5) < 0.02
     assert abs(x.mean()) < 0.05

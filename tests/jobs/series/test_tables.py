@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.jobs.errors import DataError, SettingsError
+from xrnn.jobs.errors import DataError
 from xrnn.jobs.series.read import check_channels, read_path
 from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.tables import Columns
@@ -110,7 +110,8 @@ def test_the_channels_of_a_model_are_found_among_others() -> None:
 
 
 def test_optional_columns_may_be_absent() -> None:
-    columns = Columns(id="sensor", time="t", label="kind", skip=("note",), optional=True)
+    optional = frozenset(["sensor", "t", "kind", "note"])
+    columns = Columns(id="sensor", time="t", label="kind", skip=("note",), optional=optional)
     (series,) = read("x,y\n1,2\n", columns)
     np.testing.assert_array_equal(series.values, [[1, 2]])
     assert len(read(LONG, columns)) == 2
@@ -196,9 +197,7 @@ def test_bad_files_get_one_line(content: str, columns: dict[str, str], words: st
         read(content, Columns(**columns))  # type: ignore[arg-type]
 
 
-def test_bad_options_get_one_line() -> None:
-    with one_line(SettingsError, "--decimal is x: expected . or ,"):
-        Columns(decimal="x")
+def test_files_without_named_columns_get_one_line() -> None:
     Path("f.ts").write_text("@classLabel true\n@data\n1:a\n")
     np.save("f.npy", np.ones((2, 1)))
     for name in ("f.ts", "f.npy"):

@@ -11,7 +11,7 @@ from xrnn.jobs.checkpoint import Checkpoints, common_specs
 
 
 def specs(settings: CharLMSettings, facts: Any, step: int) -> dict[str, Spec]:
-    """What a snapshot holds at that step of a run with those settings: the carried states, `state.*`, as well."""
+    """The arrays of a snapshot at that step. `state.*` are the hidden states."""
     names = [name for of_layer in CharLM.state_names(settings.cell, settings.layers) for name in of_layer]
     states = {f"state.{name}": Spec((settings.batch, settings.hidden)) for name in names}
     return common_specs(CharLM.shapes(settings.cell, settings.hidden, settings.layers), step) | states

@@ -1,4 +1,4 @@
-"""Finding the text, holding a part of it out, and cutting the rest into chunks."""
+"""Find the text, hold out a part of it, and cut the rest into chunks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from xrnn.jobs.errors import DataError
 from xrnn.jobs.picture import is_own_picture
 from xrnn.typing import HostArray
 
-HELD_OUT: Final = 0.05  # of the files, or of the bytes where the files are few
+HELD_OUT: Final = 0.05  # of the files, or of the bytes if there are few files
 _PIECE: Final = 2**20  # bytes read at a time
-_FEW: Final = 20  # with fewer files, 5 % of them would be less than one
+_FEW: Final = 20  # 5 % of fewer files is less than one
 _OUTSIDE_THE_LIBRARY: Final = {"site-packages", "test", "tests"}
 
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A file of the corpus. Its name is relative to the folder it was found in, so it travels with the folder."""
+    """A file of the corpus. Its name is relative to the given folder, so it does not change if the folder moves."""
 
     name: str
     content: bytes
@@ -33,27 +33,27 @@ class TextFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corpus:
-    """Bytes to train on and bytes held out, each (size,) uint8, and how they were come by."""
+    """Bytes to train on and held-out bytes, each (size,) uint8, and their origin."""
 
     train: HostArray
     held_out: HostArray
-    source: str  # one line for people
+    source: str  # a description in one line
     fingerprint: str  # equal for equal bytes, split the same way
-    facts: None = None  # the model has to know nothing of them
+    facts: None = None  # the model depends on no property of the text
 
 
 def load_corpus(paths: Sequence[Path] = ()) -> Corpus:
-    """The text of files and folders; without any, the sources of Python's standard library.
+    """The text of files and folders; without any, the source code of Python's standard library.
 
-    A folder gives its files at any depth, sorted by name, but for hidden and binary ones (binary: with a NUL byte).
-    Raises DataError for what is missing, unreadable, binary though named, empty or too short to hold out from.
+    A folder gives its files at any depth, sorted by name, except hidden and binary ones (those with a NUL byte).
+    Raises DataError for a missing path, an unreadable file, a named file that is binary, and too little text.
     """
     files, skipped = _read_paths(paths) if paths else (_standard_library(), 0)
     if not any(file.content for file in files):
         where = ", ".join(map(str, paths)) or "the standard library"
         raise DataError(
             f"found no text in {where} ({len(files)} empty files, {skipped} binary): expected text files; "
-            "name others, or none for Python's own sources"
+            "name others, or none for Python's standard library"
         )
     train, held_out, split = _hold_out(files)
     if len(held_out) < 2:
@@ -69,12 +69,12 @@ def load_corpus(paths: Sequence[Path] = ()) -> Corpus:
 
 
 class Streams:
-    """N readers spread evenly over a text that is read round and round, T bytes a step.
+    """N streams start at N evenly spaced places of a text, and read it cyclically, T bytes per step.
 
     chunk(k)[t, n] = text[(n · size // N + k · T + t) mod size],  0 ≤ t ≤ T: inputs [:-1] and targets [1:].
 
-    So the step alone says where everyone is, every reader's chunks follow on, and no byte is left out.
-    Raises DataError where the readers' first chunks would overlap.
+    The positions are a function of the step, the chunks of a stream are contiguous, and no byte is left out.
+    Raises DataError if the first chunks would overlap.
     """
 
     def __init__(self, text: HostArray, seq_len: int, batch: int) -> None:
@@ -107,7 +107,7 @@ def _standard_library() -> list[TextFile]:
 
 
 def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
-    """The text files under `paths`, each once, and how many others were passed over."""
+    """The text files under `paths`, each once, and the number of skipped ones."""
     files: list[TextFile] = []
     seen: set[Path] = set()
     skipped = 0
@@ -119,11 +119,11 @@ def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
         for name in [path.name] if named else _names_under(path):
             file = path if named else path / name
             real = real_path(file)
-            if real in seen:  # a file named beside its folder must not be trained on and held out too
+            if real in seen:  # a file can be named together with its folder; it must not be in both parts
                 continue
             seen.add(real)
             content = _read(file) if os.path.isfile(file) else None
-            # A picture that a run drew beside the text would change that text for the run that goes on from it.
+            # Without this, a picture that a run draws beside the text would change the text of a resumed run.
             if content is not None and not is_own_picture(content):
                 files.append(TextFile(name, content))
             elif named:
@@ -135,11 +135,11 @@ def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
 
 
 def _names_under(root: Path) -> list[str]:
-    """The files at any depth under `root`, as sorted relative names with `/`; hidden ones are passed over."""
+    """The files at any depth under `root`, as sorted relative names with `/`, without hidden ones."""
 
     def refuse(error: OSError) -> None:
         raise DataError(
-            f"can't list {error.filename} ({error.strerror}): expected a readable folder; mend its "
+            f"can't list {error.filename} ({error.strerror}): expected a readable folder; change its "
             "permissions or leave it out"
         ) from error
 
@@ -152,7 +152,7 @@ def _names_under(root: Path) -> list[str]:
 
 
 def _read(file: Path) -> bytes | None:
-    """What is in `file`, or None where it is binary: it has a NUL byte, and no more is read than up to there."""
+    """The content of `file`, or None if it is binary: reading stops at the first piece with a NUL byte."""
     pieces: list[bytes] = []
     try:
         with file.open("rb") as opened:
@@ -162,18 +162,19 @@ def _read(file: Path) -> bytes | None:
                 pieces.append(piece)
     except OSError as error:
         raise DataError(
-            f"can't read {file} ({error.strerror}): expected a readable text file; mend its permissions or leave it out"
+            f"can't read {file} ({error.strerror}): expected a readable text file; change its permissions or "
+            "leave it out"
         ) from error
     return b"".join(pieces)
 
 
 def _hold_out(files: Sequence[TextFile]) -> tuple[HostArray, HostArray, str]:
-    """Bytes to train on, bytes held out, and the line that says how they were parted."""
+    """Bytes to train on, held-out bytes, and a description of the split."""
     if len(files) < _FEW:
         text = _joined(files)
         cut = len(text) - int(len(text) * HELD_OUT)
-        return text[:cut], text[cut:], f"held out: the last {len(text) - cut:,} bytes (5 %, the files being few)"
-    # By rank, not by threshold: exactly 5 %, and never none.
+        return text[:cut], text[cut:], f"held out: the last {len(text) - cut:,} bytes (5 %, since there are few files)"
+    # By the rank of the hash, not by a threshold, so that it is exactly 5 % and never no file.
     by_hash = sorted(files, key=lambda file: hashlib.blake2b(os.fsencode(file.name)).digest())
     chosen = {file.name for file in by_hash[: round(len(files) * HELD_OUT)]}
     held = [file for file in files if file.name in chosen]

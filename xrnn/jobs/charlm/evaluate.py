@@ -1,4 +1,4 @@
-"""How many bits a character of unseen text takes: by the model, and by zlib."""
+"""Bits per character on unseen text: the model, and zlib."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from xrnn.jobs.charlm.model import CharLM
 from xrnn.losses import softmax_cross_entropy
 from xrnn.typing import HostArray
 
-_CHUNK: Final = 128  # steps at a time, so that memory does not grow with the text
+_CHUNK: Final = 128  # steps per call, so that memory does not grow with the text
 _READERS: Final = 64
 
 
 def bits_per_character(model: CharLM, text: HostArray) -> float:
-    """-mean log₂ p(text[i] | what comes before), i ≥ 1.   text (size,) uint8, size ≥ 2.
+    """-mean log₂ p(text[i] | text[:i]), i ≥ 1.   text (size,) uint8, size ≥ 2.
 
-    The text is cut into 64 pieces read side by side, each from a zero state (fewer where it is short).
+    The text is cut into 64 pieces that are read in parallel, each from a zero state; fewer if it is short.
     """
     backend = model.backend
     predicted = len(text) - 1
@@ -31,7 +31,7 @@ def bits_per_character(model: CharLM, text: HostArray) -> float:
     for t in range(0, lengths.max(), _CHUNK):
         steps = np.arange(t, min(t + _CHUNK, lengths.max()))[:, None]
         index = np.minimum(starts[:-1] + steps, predicted - 1)
-        inside = steps < lengths  # pieces differ by at most one byte
+        inside = steps < lengths  # the lengths of the pieces differ by at most one byte
         inputs, targets = (backend.asarray(text[i].astype(np.int32)) for i in (index, index + 1))
         logits, state = model(inputs, state)
         loss, _ = softmax_cross_entropy(logits, targets, backend.asarray(inside))
@@ -40,5 +40,5 @@ def bits_per_character(model: CharLM, text: HostArray) -> float:
 
 
 def zlib_bits_per_character(text: HostArray) -> float:
-    """What zlib at its best (level 9) takes for the whole text, in bits per byte."""
+    """The size of the text compressed by zlib at level 9, in bits per byte."""
     return 8 * len(zlib.compress(text.tobytes(), level=9)) / len(text)

@@ -1,4 +1,4 @@
-"""The model: embedding, recurrent layers, scores for the next byte."""
+"""The model: an embedding, recurrent layers, and logits for the next byte."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ State = tuple[tuple[Array, ...], ...]  # the states of each recurrent layer, (N,
 class CharLM:
     """p(byte[t+1] | byte[0..t]) = softmax(h[t] @ W + b), h = layer(… layer(E[byte]))   (Mikolov et al., 2010).
 
-    cell     "rnn", "lstm" or "gru": what the recurrent layers are
+    cell     "rnn", "lstm" or "gru": the type of the recurrent layers
     layers   embedding, the stack of recurrent layers, linear
     """
 
@@ -35,14 +35,14 @@ class CharLM:
 
     @classmethod
     def init(cls, cell: str, hidden: int, layers: int, *, rng: np.random.Generator, backend: Backend) -> CharLM:
-        """Fresh weights, float32: the same on every backend."""
+        """New weights, float32: the same on every backend."""
         embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend=backend)
         stack = Stack.init(cells.CELLS[cell].layer, EMBEDDING, hidden, layers, rng=rng, backend=backend)
         return cls(cell, embedding, stack, Linear.init(hidden, VOCABULARY, rng=rng, backend=backend))
 
     @classmethod
     def of(cls, params: Mapping[str, Array], cell: str, layers: int) -> CharLM:
-        """The model that holds these very arrays, named as in `named_params`."""
+        """The model that holds these arrays, without copying them; named as in `named_params`."""
         names = cells.param_names(cell)
         stack = Stack(
             [cells.CELLS[cell].layer(*(params[f"{cell}{i}.{name}"] for name in names)) for i in range(layers)]
@@ -52,7 +52,7 @@ class CharLM:
 
     @staticmethod
     def shapes(cell: str, hidden: int, layers: int) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter, known before there is a model."""
+        """The shape of each parameter, without making a model."""
         V, E, H = VOCABULARY, EMBEDDING, hidden
         shapes: dict[str, tuple[int, ...]] = {"embedding.W": (V, E)}
         for i, D in enumerate([E] + [H] * (layers - 1)):
@@ -61,7 +61,7 @@ class CharLM:
 
     @staticmethod
     def state_names(cell: str, layers: int) -> list[list[str]]:
-        """A name for each state of each layer: `0` for its h, `0.c` for a c."""
+        """A name for each state of each layer: `0` for h of layer 0, `0.c` for its c."""
         return [
             [f"{i}" if state == "h" else f"{i}.{state}" for state in cells.cell_of(cell).states] for i in range(layers)
         ]
@@ -85,22 +85,22 @@ class CharLM:
         )
 
     def forward(self, index: Array, state: State) -> tuple[Array, State]:
-        """index (T, N), state before it → logits (T, N, 256), state after it; keeps what `backward` needs."""
+        """index (T, N), initial state → logits (T, N, 256), final state. Keeps a cache for `backward`."""
         h, state = self.stack.forward(self.embedding.forward(index), state)
         return self.linear.forward(h), state
 
     def backward(self, dlogits: Array) -> None:
-        """dlogits (T, N, 256) → the gradients of every layer. It ends at the first step: truncated BPTT."""
+        """dlogits (T, N, 256) → the gradients of all layers. It stops at the first step: truncated BPTT."""
         dx, _ = self.stack.backward(self.linear.backward(dlogits))
         self.embedding.backward(dx)
 
     def __call__(self, index: Array, state: State) -> tuple[Array, State]:
-        """Inference: what `forward` returns, with nothing kept."""
+        """Inference: as `forward`, without a cache."""
         h, state = self.stack(self.embedding(index), state)
         return self.linear(h), state
 
     def train_step(self, chunk: Array, state: State) -> tuple[Array, State]:
-        """chunk (T+1, N) of integers → mean loss of predicting each from those before, 0-d, in nats; state after."""
+        """chunk (T+1, N) int32 → mean loss of predicting chunk[1:], 0-d, in nats; final state."""
         logits, state = self.forward(chunk[:-1], state)
         loss, dlogits = softmax_cross_entropy(logits, chunk[1:])
         self.backward(dlogits)

@@ -1,4 +1,4 @@
-"""Text from the model."""
+"""Generate text with the model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from xrnn.files import printable
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.errors import SettingsError
 
-_MOST: Final = 2**20  # bytes, which are printed at the end only
+_MOST: Final = 2**20  # bytes; they are printed only at the end
 
 
 def generate(model: CharLM, prompt: bytes, length: int, temperature: float, rng: np.random.Generator) -> bytes:
-    """`length` bytes drawn one by one from softmax(logits / temperature), the prompt before them.
+    """`length` bytes after `prompt`, drawn one by one from softmax(logits / temperature).
 
-    Temperature 0 always takes the likeliest. An empty prompt stands for a new line. Each byte is drawn on the host.
-    Raises SettingsError for a length below 0 or beyond 2²⁰, or a temperature that is negative or not finite.
+    Temperature 0 takes the likeliest byte. An empty prompt means a line break. Each byte is drawn on the host.
+    Raises SettingsError for a length below 0 or above 2²⁰, or a temperature that is negative or not finite.
     """
     if not 0 <= length <= _MOST:
         raise SettingsError(f"--length is {length}: expected a whole number from 0 to {_MOST}")
@@ -37,15 +37,15 @@ def generate(model: CharLM, prompt: bytes, length: int, temperature: float, rng:
 
 
 def readable(text: bytes) -> str:
-    """`text` as UTF-8, with � for what is not, and for control characters, which a terminal would obey."""
+    """`text` decoded as UTF-8, with � for invalid bytes and for control characters."""
     return printable(text.decode("utf-8", errors="replace"), keep="\n\t")
 
 
 def _draw(logits: np.ndarray[tuple[int], np.dtype[np.float32]], temperature: float, rng: np.random.Generator) -> int:
     if temperature == 0:
         return int(logits.argmax())
-    with np.errstate(over="ignore"):  # a temperature near 0: all but the likeliest get exp(-inf) = 0
+    with np.errstate(over="ignore"):  # at a temperature near 0, all but the likeliest get exp(-inf) = 0
         scores = (logits - logits.max()).astype(np.float64) / temperature
     cumulative = np.exp(scores).cumsum()
     drawn = cumulative.searchsorted(rng.random() * cumulative[-1], side="right")
-    return min(int(drawn), len(logits) - 1)  # past them all where the logits are NaN
+    return min(int(drawn), len(logits) - 1)  # beyond the end if the logits are NaN

@@ -6,20 +6,20 @@ import shlex
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-import numpy as np
 from rich.table import Table
 
 from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
-from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer, default_epochs
-from xrnn.jobs.classify.data import Dataset, load_dataset
-from xrnn.jobs.classify.evaluate import Confusion, probabilities
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
+from xrnn.jobs.classify.data import LabelledSeries, load_labelled
+from xrnn.jobs.classify.evaluate import Confusion
 from xrnn.jobs.classify.picture import confusion_picture
 from xrnn.jobs.picture import Picture
 from xrnn.jobs.run import Job
 from xrnn.jobs.series.batches import updates_per_epoch
 from xrnn.jobs.series.series import escaped
+from xrnn.jobs.series.series_trainer import default_epochs
 from xrnn.jobs.terminal import Terminal
 
 DEFAULT_OUT: Final = Path("classifier.safetensors")
@@ -37,13 +37,13 @@ class ClassifyJob(Job[ClassifierTrainer]):
     argument: ClassVar[str] = "TRAIN"
     picture: ClassVar[str] = "picture"
 
-    def load(self, settings: ClassifierSettings) -> Dataset:
-        return load_dataset(self.paths, settings.seed)
+    def load(self, settings: ClassifierSettings) -> LabelledSeries:
+        return load_labelled(self.paths, settings.seed, settings.columns, validate=settings.patience > 0)
 
-    def default_upto(self, data: Dataset) -> int:
+    def default_upto(self, data: LabelledSeries) -> int:
         return default_epochs(len(data.train))
 
-    def steps_per_unit(self, settings: ClassifierSettings, data: Dataset) -> int:
+    def steps_per_unit(self, settings: ClassifierSettings, data: LabelledSeries) -> int:
         return updates_per_epoch(len(data.train), settings.batch)
 
     def report(
@@ -51,43 +51,54 @@ class ClassifyJob(Job[ClassifierTrainer]):
     ) -> tuple[dict[str, Any], Picture]:
         """The accuracy on TEST, in all and by label."""
         data = trainer.data
-        number = {label: i for i, label in enumerate(data.labels)}
-        truth = np.array([number[series.label or ""] for series in data.test])
-        scaled = [trainer.scale.apply(series.values) for series in data.test]
-        predicted = probabilities(trainer.model, scaled).argmax(axis=1)
-        confusion = Confusion.of(truth, predicted, len(data.labels))
+        predicted = trainer.best.outputs(trainer.inputs(data.test)).argmax(axis=1)
+        confusion = Confusion.of(data.targets(data.test), predicted, len(data.labels))
+        trainer.report_best(terminal)
         terminal.result(f"accuracy: {confusion}")
+        terminal.result(f"balanced accuracy: {confusion.balanced_accuracy:.3f}")
+        terminal.result(f"macro F1: {confusion.macro_f1:.3f}")
+        if never := [escaped(data.labels[i]) for i in confusion.never_predicted]:
+            hint = "" if trainer.settings.balance else "; if such series are rare, try --balance"
+            terminal.result(f"never predicted: {', '.join(never)}{hint}")
         terminal.result(_table(data.labels, confusion))
         terminal.result(f"checkpoint: {checkpoint} (xrnn predict {shlex.quote(str(checkpoint))} FILE...)")
-        return _results(data.labels, confusion), confusion_picture(trainer.losses, data.labels, confusion)
+        return _results(data.labels, confusion), confusion_picture(trainer, data.labels, confusion)
 
 
 def _results(labels: list[str], confusion: Confusion) -> dict[str, Any]:
     """For `--json`. A share without a series is None."""
 
     def by_label(i: int) -> dict[str, Any]:
-        series, right, predicted = (int(of[i]) for of in (confusion.of_label, confusion.right, confusion.taken_for))
+        series, correct, predicted = (
+            int(counts[i]) for counts in (confusion.support, confusion.correct, confusion.predicted)
+        )
         return {
             "series": series,
-            "right": right,
-            "recall": right / series if series else None,
-            "precision": right / predicted if predicted else None,
+            "right": correct,
+            "recall": correct / series if series else None,
+            "precision": correct / predicted if predicted else None,
         }
 
-    right, count = int(confusion.right.sum()), int(confusion.counts.sum())
-    by_labels = {label: by_label(i) for i, label in enumerate(labels)}
-    return {"accuracy": right / count, "right": right, "series": count, "labels": by_labels}
+    return {
+        "accuracy": confusion.accuracy,
+        "balanced_accuracy": confusion.balanced_accuracy,
+        "macro_f1": confusion.macro_f1,
+        "right": int(confusion.correct.sum()),
+        "series": int(confusion.counts.sum()),
+        "labels": {label: by_label(i) for i, label in enumerate(labels)},
+        "never_predicted": [labels[i] for i in confusion.never_predicted],
+    }
 
 
 def _table(labels: list[str], confusion: Confusion) -> Table:
-    """By label: how many series have it, how many of them were found, and how many of those taken for it have it."""
+    """For each label: the number of series, of correct ones, recall and precision."""
     table = Table(box=None, pad_edge=False)
     table.add_column("label", max_width=_LONGEST, overflow="ellipsis", no_wrap=True)
     for name in ("series", "right", "recall", "precision"):
         table.add_column(name, justify="right")
-    for label, count, right, taken in zip(
-        labels, confusion.of_label, confusion.right, confusion.taken_for, strict=True
+    for label, count, correct, predicted in zip(
+        labels, confusion.support, confusion.correct, confusion.predicted, strict=True
     ):
-        shares = (f"{right / of:.3f}" if of else "-" for of in (count, taken))
-        table.add_row(escaped(label), f"{count:,}", f"{right:,}", *shares)
+        shares = (f"{correct / of:.3f}" if of else "-" for of in (count, predicted))
+        table.add_row(escaped(label), f"{count:,}", f"{correct:,}", *shares)
     return table

@@ -1,49 +1,17 @@
-"""What a trained model makes of series: probabilities, and how often they were right."""
+"""How often a classifier is right."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from xrnn.jobs.classify.model import Classifier
-from xrnn.jobs.series.batches import pack, unpack
 from xrnn.typing import HostArray
-
-_TOGETHER: Final = 64  # series at a time, so that memory does not grow with their number
-
-
-def probabilities(model: Classifier, series: Sequence[HostArray]) -> HostArray:
-    """p(label | series).   series: scaled, (T, D) float32 each → (count, labels) float64."""
-    # A batch costs by its longest series, in time and in memory: so those of like lengths form one.
-    by_length = np.argsort([len(values) for values in series], kind="stable")
-    sorted_p = np.concatenate([softmax(logits) for logits in _logits(model, [series[i] for i in by_length])])
-    p = np.empty_like(sorted_p)
-    p[by_length] = sorted_p
-    return p
-
-
-def softmax(logits: HostArray) -> HostArray:
-    """By row, in float64."""
-    e = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    whole: HostArray = e / e.sum(axis=-1, keepdims=True)
-    return whole
-
-
-def _logits(model: Classifier, series: Sequence[HostArray]) -> Iterator[HostArray]:
-    backend = model.backend
-    for first in range(0, len(series), _TOGETHER):
-        part = series[first : first + _TOGETHER]
-        whole, x = pack(part, np.zeros(len(part), np.int32))
-        batch, lengths, _ = unpack(backend.asarray(whole), x.shape)
-        yield backend.to_numpy(model(batch, lengths))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Confusion:
-    """counts[i, j]: how many series of label i were taken for j."""
+    """counts[i, j]: the number of series with label i that were predicted as j."""
 
     counts: HostArray  # (labels, labels) int64
 
@@ -54,22 +22,49 @@ class Confusion:
         return cls(counts)
 
     @property
-    def right(self) -> HostArray:
-        """Of each label, (labels,)."""
+    def correct(self) -> HostArray:
+        """For each label, (labels,)."""
         return self.counts.diagonal()
 
     @property
-    def of_label(self) -> HostArray:
-        """How many series have each label."""
+    def support(self) -> HostArray:
+        """The number of series with each label."""
         count: HostArray = self.counts.sum(axis=1)
         return count
 
     @property
-    def taken_for(self) -> HostArray:
-        """How many series were taken for each label."""
+    def predicted(self) -> HostArray:
+        """The number of series that were predicted as each label."""
         count: HostArray = self.counts.sum(axis=0)
         return count
 
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct.sum() / self.counts.sum())
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall, over the labels that occur."""
+        occurs = self.support > 0
+        return float((self.correct[occurs] / self.support[occurs]).mean())
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean of 2 · correct / (support + predicted), over the labels that occur or were predicted."""
+        total = self.support + self.predicted
+        return float((2 * self.correct[total > 0] / total[total > 0]).mean())
+
+    @property
+    def never_predicted(self) -> list[int]:
+        """The labels that occur and were never predicted."""
+        return np.flatnonzero((self.support > 0) & (self.predicted == 0)).tolist()
+
+    def most_confused(self, most: int) -> list[tuple[int, int, int]]:
+        """Up to `most` pairs (true, predicted, count), the largest count first."""
+        wrong = self.counts - np.diag(self.correct)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+        pairs = ((*map(int, np.unravel_index(place, wrong.shape)), int(wrong.flat[place])) for place in order)
+        return [(i, j, count) for i, j, count in pairs if count]
+
     def __str__(self) -> str:
-        right, count = int(self.right.sum()), int(self.counts.sum())
-        return f"{right / count:.3f} ({right:,} of {count:,})"
+        return f"{self.accuracy:.3f} ({int(self.correct.sum()):,} of {int(self.counts.sum()):,})"

@@ -1,4 +1,4 @@
-"""The picture of a classifier: the loss of its training, and which labels it takes for which."""
+"""The picture of a classifier: the losses of its training, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -9,41 +9,57 @@ import numpy as np
 
 from xrnn.jobs.classify.evaluate import Confusion
 from xrnn.jobs.picture import Picture
-from xrnn.jobs.plot import draw_losses
+from xrnn.jobs.series.curves import draw_training
 from xrnn.jobs.series.series import escaped
+from xrnn.jobs.series.series_trainer import SeriesTrainer
 
-_MOST_NUMBERS: Final = 20  # labels, beyond which numbers would overlap
+_MOST_COUNTS: Final = 30  # labels; with more, the counts would overlap
+_MOST_NAMES: Final = 60  # labels
+_MOST_PAIRS: Final = 5
 _LONGEST: Final = 16  # characters of a label
-_SIZE: Final = (10.5, 4.2)  # inches
 
 
-def confusion_picture(losses: Sequence[float], labels: Sequence[str], confusion: Confusion) -> Picture:
-    """The losses of all updates beside the confusion matrix."""
+def confusion_picture(trainer: SeriesTrainer[Any], labels: Sequence[str], confusion: Confusion) -> Picture:
+    """The losses of all updates beside the confusion matrix. It grows with the number of labels."""
+    side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
 
     def draw(figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        draw_losses(left, losses, "nats a series, in training")
-        left.legend()
-        _draw_confusion(right, [_short(label) for label in labels], confusion)
+        axes = figure.subplot_mosaic([["losses", "matrix"], ["pairs", "matrix"]], height_ratios=(4, 1.6))
+        names = [_short(label) for label in labels]
+        draw_training(axes["losses"], trainer, "nats per series")
+        _draw_confusion(figure, axes["matrix"], names, confusion)
+        _write_pairs(axes["pairs"], names, confusion)
 
-    return Picture(_SIZE, draw)
+    return Picture((2.4 * side, side), draw)
 
 
-def _draw_confusion(axes: Any, labels: Sequence[str], confusion: Confusion) -> None:
-    shares = confusion.counts / np.maximum(confusion.of_label, 1)[:, None]
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="taken for", ylabel="label", title=f"accuracy {confusion}")
-    if len(labels) > _MOST_NUMBERS:
+def _draw_confusion(figure: Any, axes: Any, labels: Sequence[str], confusion: Confusion) -> None:
+    shares = confusion.counts / np.maximum(confusion.support, 1)[:, None]
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the row")
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {confusion}")
+    if len(labels) > _MOST_NAMES:
         return
+    size = min(10.0, 240 / len(labels))  # points
     places = range(len(labels))
-    axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 2 else 0)
-    axes.set_yticks(places, labels)
+    axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 2 else 0, fontsize=size)
+    axes.set_yticks(places, labels, fontsize=size)
+    if len(labels) > _MOST_COUNTS:
+        return
     for (i, j), count in np.ndenumerate(confusion.counts):
         if count:
-            axes.text(j, i, f"{count:,}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
+            color = "white" if shares[i, j] > 0.5 else "black"
+            axes.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
+
+
+def _write_pairs(axes: Any, labels: Sequence[str], confusion: Confusion) -> None:
+    axes.axis("off")
+    pairs = confusion.most_confused(_MOST_PAIRS)
+    lines = [f"{count:,} × {labels[i]} predicted as {labels[j]}" for i, j, count in pairs]
+    axes.text(0, 1, "\n".join(["most confused:", *lines] if lines else ["no series confused"]), va="top")
 
 
 def _short(label: str) -> str:
-    """As a picture can show it: `$` would begin a formula."""
+    """Shortened, and without `$`, which would begin a formula."""
     label = escaped(label)
     return (label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…").replace("$", r"\$")

@@ -16,20 +16,22 @@ _NOISE: Final = 3
 Shape = tuple[int, ...]
 
 
-def updates_per_epoch(series: int, batch: int) -> int:
-    return -(-series // batch)
+def updates_per_epoch(count: int, batch: int) -> int:
+    """The number of batches that `count` series are divided into."""
+    return -(-count // batch)
 
 
 class Batches:
     """Every epoch takes each series once, in a new order, in batches of at most `batch`.
 
     series    (T, D) float32 each; targets (count,) int32, the numbers of their labels, or float32
+    noisy     the number of channels that noise is added to: the first ones
 
     The seed and the number of the update determine all random draws, so a resumed run can start within an epoch.
     """
 
-    def __init__(self, series: Sequence[HostArray], targets: HostArray, batch: int, seed: int) -> None:
-        self._series, self._targets, self._seed = series, targets, seed
+    def __init__(self, series: Sequence[HostArray], targets: HostArray, batch: int, seed: int, noisy: int) -> None:
+        self._series, self._targets, self._seed, self._noisy = series, targets, seed, noisy
         self.count, self._batch = len(series), batch
         self._lengths = np.array([len(values) for values in series])
         self.per_epoch = updates_per_epoch(len(series), batch)
@@ -43,7 +45,8 @@ class Batches:
         chosen = self._places[place]
         buffer, x = pack([self._series[i] for i in chosen.tolist()], self._targets[chosen])
         if noise:
-            x += np.float32(noise) * self._rng(_NOISE, update).standard_normal(x.shape, dtype=np.float32)
+            values = x[..., : self._noisy]
+            values += np.float32(noise) * self._rng(_NOISE, update).standard_normal(values.shape, dtype=np.float32)
         return buffer, x.shape
 
     def items(self, updates: int) -> int:

@@ -29,7 +29,7 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
             f"{path} is not a .ts, .csv or .npy file: expected a name with one of these endings, or a folder of labels"
         )
     _check_no_columns(path, columns)
-    return read_ts(path)
+    return read_ts(path, targets=columns.targets)
 
 
 def check_channels(series: Sequence[Series]) -> int:
@@ -95,7 +95,7 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
 
 
 def _check_no_columns(path: Path, columns: Columns) -> None:
-    if not columns.optional and (columns.id or columns.time or columns.label or columns.skip):
+    if {columns.id, columns.time, columns.label, *columns.skip} - columns.optional - {""}:
         raise DataError(
             f"{path} has no columns to choose: expected a .csv file with --id, --time, --label and --skip-columns; "
             "leave them out"

@@ -37,8 +37,11 @@ class Scale:
         deviation = np.ldexp(np.nanstd(np.ldexp(steps, -exponent), axis=0), exponent)
         return cls(mean, np.where(deviation > _ROUNDING * largest, deviation, 1.0))
 
-    def apply(self, values: HostArray) -> HostArray:
-        """values (T, D), NaN for a missing value → (T, D) float32."""
+    def apply(self, values: HostArray, *, mask: bool = False) -> HostArray:
+        """values (T, D), NaN for a missing value → (T, D) float32.
+
+        With `mask`, D more channels are 1 where a value is known and 0 where it is missing.
+        """
         known = ~np.isnan(values)
         last = np.maximum.accumulate(np.where(known, np.arange(len(values))[:, None], 0))
         filled = np.take_along_axis(values, last, axis=0)
@@ -46,4 +49,5 @@ class Scale:
         deviation = np.where(self.deviation > 0, self.deviation, 1.0)
         with np.errstate(over="ignore"):  # infinity is clipped
             scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / deviation
-        return scaled.clip(-_FAR, _FAR).astype(np.float32)
+        channels = [scaled.clip(-_FAR, _FAR), known] if mask else [scaled.clip(-_FAR, _FAR)]
+        return np.concatenate(channels, axis=1, dtype=np.float32)

@@ -14,7 +14,7 @@ from xrnn.jobs.errors import DataError
 from xrnn.typing import HostArray
 
 MISSING: Final = "?"
-_LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
+LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +61,9 @@ def checked(values: HostArray, label: str | None, name: str, channel_names: tupl
 def check_sizes(values: HostArray, name: str) -> None:
     """Refuse infinity and numbers beyond 1e30.   Raises DataError."""
     sizes = np.abs(values)
-    if (sizes > _LARGEST).any():  # False for NaN
+    if (sizes > LARGEST).any():  # False for NaN
         raise DataError(
-            f"{printable(name)} holds {np.nanmax(sizes):g}: expected numbers up to {_LARGEST:g}; scale them, or leave "
+            f"{printable(name)} holds {np.nanmax(sizes):g}: expected numbers up to {LARGEST:g}; scale them, or leave "
             "the series out"
         )
 

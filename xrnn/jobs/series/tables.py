@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.jobs.errors import DataError, SettingsError
+from xrnn.jobs.errors import DataError
 from xrnn.jobs.series.series import Series, as_number, checked
 
 MISSING: Final = ("", "?", "nan", "na", "n/a", "<na>", "null", "none")  # what pandas writes or reads, in lower case
@@ -39,7 +39,7 @@ Time = float | datetime
 class Columns:
     """How to read a CSV file. A column is given by its name or by its number, counted from 1.
 
-    optional   id, time, label and skipped columns may be absent: those of the training file, not of this one
+    optional   the columns among id, time, label and skip that a file may lack
     """
 
     decimal: str = "."
@@ -47,12 +47,9 @@ class Columns:
     id: str = ""  # the column that identifies a series; empty: the file holds one series
     time: str = ""  # the column to sort the steps of a series by; empty: they are in the order of the file
     label: str = ""
+    targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] | None = None  # the names of the channels to use; None: all other columns
-    optional: bool = False
-
-    def __post_init__(self) -> None:
-        if self.decimal not in (".", ","):
-            raise SettingsError(f"--decimal is {quoted(self.decimal)}: expected . or ,")
+    optional: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +132,7 @@ def _time(cell: str) -> datetime | None:
 
 def _optional(table: _Table, column: str, columns: Columns) -> int | None:
     """The place of a column that an option names; None if there is no such option."""
-    if not column or (columns.optional and table.header and column not in table.header):
+    if not column or (column in columns.optional and table.header and column not in table.header):
         return None
     return _place(table, column)
 
@@ -225,19 +222,38 @@ def _label(table: _Table, places: list[int], label_at: int, name: str) -> str | 
 
 def _number(table: _Table, row: int, place: int, decimal: str) -> float:
     cell = table.rows[row][place]
-    if cell.lower() in MISSING:
-        return math.nan
-    value = as_number(cell if decimal == "." else cell.translate({ord(","): ".", ord("."): ","}))
+    value = _parsed(cell, decimal)
     if value is None:
         column = _shown(table, place)
         remedy = f"correct it, or leave the column out with --skip-columns {shlex.quote(quoted(column))}"
-        if decimal == "." and as_number(cell.replace(",", ".")) is not None:
-            remedy = "give --decimal ,"
-        raise DataError(
-            f"{printable(table.name)}, line {table.lines[row]}, column {quoted(column)}: {quoted(cell)!r} is not a "
-            f"finite number: expected numbers, or an empty cell for a missing value; {remedy}"
-        )
+        where = f"{table.name}, line {table.lines[row]}, column {quoted(column)}"
+        raise _not_a_number(cell, decimal, where, remedy)
     return value
+
+
+def read_row(line: str, decimal: str, where: str) -> list[float]:
+    """The numbers in one row, NaN for a missing value. Errors begin with `where`.   Raises DataError."""
+    cells = [cell.strip() for cell in line.split(_separator(line, decimal))]
+    values = [_parsed(cell, decimal) for cell in cells]
+    if None in values:
+        raise _not_a_number(cells[values.index(None)], decimal, where, "correct or remove it")
+    return [value for value in values if value is not None]
+
+
+def _parsed(cell: str, decimal: str) -> float | None:
+    """The number in a cell, NaN for a missing value, None for text."""
+    if cell.lower() in MISSING:
+        return math.nan
+    return as_number(cell if decimal == "." else cell.translate({ord(","): ".", ord("."): ","}))
+
+
+def _not_a_number(cell: str, decimal: str, where: str, remedy: str) -> DataError:
+    if decimal == "." and as_number(cell.replace(",", ".")) is not None:
+        remedy = "give --decimal ,"
+    return DataError(
+        f"{printable(where)}: {quoted(cell)!r} is not a finite number: expected numbers, or an empty cell for a "
+        f"missing value; {remedy}"
+    )
 
 
 def _shown(table: _Table, place: int) -> str:

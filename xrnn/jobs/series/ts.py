@@ -40,14 +40,17 @@ class Header:
         return next((each for each in self.labels if each.lower() == label.lower()), None)
 
 
-def read_ts(path: Path) -> list[Series]:
-    """The series in a text file.   Raises DataError, with the number of the line."""
+def read_ts(path: Path, *, targets: bool = False) -> list[Series]:
+    """The series in a text file. With `targets`, labels may be numbers to predict: @targetLabel.
+
+    Raises DataError, with the number of the line.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise DataError(f"can't read {path} ({error.strerror}): expected a .ts file; check the path") from error
     lines = _lines(text)
-    header = _header(path, lines)
+    header = _header(path, lines, targets)
     series = [_series(header, line, f"{path}, line {number}") for number, line in lines]
     if not series:
         raise DataError(f"{path} has no series after @data: expected one in each line; use another copy")
@@ -61,7 +64,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _header(path: Path, lines: Iterator[tuple[int, str]]) -> Header:
+def _header(path: Path, lines: Iterator[tuple[int, str]], targets: bool) -> Header:
     """Read the lines up to @data."""
     header = Header()
     for number, line in lines:
@@ -80,11 +83,13 @@ def _header(path: Path, lines: Iterator[tuple[int, str]]) -> Header:
                 header.time_stamps = value
             elif tag == "@classlabel":
                 header.labelled, header.labels = value, tuple(words[1:])
-            elif value:
+            elif value and not targets:
                 raise DataError(
-                    f"{path} has @targetLabel, a number to predict for each series: expected labels; name a file with "
-                    "@classLabel"
+                    f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn "
+                    "regress`, or name a file with @classLabel"
                 )
+            elif value:
+                header.labelled = True
     raise DataError(
         f"{path} ends before its data: expected a line @data, then a line for each series; use a complete file"
     )

@@ -1,4 +1,4 @@
-#include "threads.h"
+#include "system.h"
 
 #include <chrono>
 #include <thread>
@@ -14,6 +14,12 @@
 
 namespace xrnn {
 
+static bool forked = false;
+
+[[maybe_unused]] static const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+bool in_forked_child() { return forked; }
+
 #if defined(__linux__)
 
 static_assert(sizeof(Cpus) == sizeof(cpu_set_t));
@@ -24,7 +30,7 @@ static cpu_set_t set_of(const Cpus& cpus) {
     return set;
 }
 
-// The only one where the caller is on it.
+// All of `cpus` if the caller's CPU is the only one.
 static cpu_set_t without_this_cpu(const Cpus& cpus) {
     cpu_set_t set = set_of(cpus);
     if (const int here = sched_getcpu(); here >= 0) CPU_CLR(here, &set);
@@ -33,9 +39,9 @@ static cpu_set_t without_this_cpu(const Cpus& cpus) {
 
 Cpus all_cpus() {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set)) CPU_ZERO(&set);  // there are more than a set holds
+    if (sched_getaffinity(0, sizeof set, &set)) CPU_ZERO(&set);  // more CPUs than a set holds
 #if defined(_OPENMP)
-    if (omp_get_proc_bind() != omp_proc_bind_false)  // it may have bound the caller to one of its places
+    if (omp_get_proc_bind() != omp_proc_bind_false)  // the caller may be bound to one of OpenMP's places
         for (int place = 0; place < omp_get_num_places(); ++place) {
             int ids[CPU_SETSIZE];
             const int count = omp_get_place_num_procs(place);
@@ -64,17 +70,17 @@ void leave_this_cpu() {
     __builtin_memcpy(&cpus, &before, sizeof cpus);
     const cpu_set_t others = without_this_cpu(cpus);
     move(pthread_self(), others);
-    // Where somebody else has set this thread's affinity meanwhile, theirs counts.
+    // Another thread may have set this thread's affinity in the meantime: then that setting stays.
     if (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others)) move(pthread_self(), before);
 }
 
 #if defined(__GLIBC__)
-static void begin_elsewhere(pthread_attr_t* attributes) {
+static void start_on_another_cpu(pthread_attr_t* attributes) {
     const cpu_set_t others = without_this_cpu(all_cpus());
     if (CPU_COUNT(&others)) pthread_attr_setaffinity_np(attributes, sizeof others, &others);
 }
-#else  // musl has no such attribute: a new thread begins where Linux puts it, and a call may go without it at first
-static void begin_elsewhere(pthread_attr_t*) {}
+#else  // musl has no such attribute: Linux chooses the CPU, and the first calls may run without the new thread
+static void start_on_another_cpu(pthread_attr_t*) {}
 #endif
 
 #else
@@ -83,7 +89,7 @@ Cpus all_cpus() { return {}; }
 void keep_off_this_cpu(pthread_t, const Cpus&) {}
 void run_on(const Cpus&) {}
 void leave_this_cpu() {}
-static void begin_elsewhere(pthread_attr_t*) {}
+static void start_on_another_cpu(pthread_attr_t*) {}
 
 #endif
 
@@ -93,8 +99,8 @@ bool start_thread(void* (*f)(void*), void* argument, pthread_t* thread) {
     pthread_attr_t detached;
     if (pthread_attr_init(&detached)) return false;
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    begin_elsewhere(&detached);
-    pthread_sigmask(SIG_SETMASK, &all, &before);  // a thread inherits its creator's mask
+    start_on_another_cpu(&detached);
+    pthread_sigmask(SIG_SETMASK, &all, &before);  // the new thread inherits this mask
     const bool started = pthread_create(thread, &detached, f, argument) == 0;
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     pthread_attr_destroy(&detached);

@@ -9,7 +9,7 @@ import numpy as np
 
 from xrnn import gradcheck
 from xrnn.backend import Backend
-from xrnn.jobs.classify.pooling import MeanPool
+from xrnn.jobs.series.pooling import MeanPool
 
 LENGTHS = [5, 1, 3]
 

@@ -1,14 +1,14 @@
 #include "waiting.h"
 
-#include "threads.h"
+#include "system.h"
 
 namespace xrnn {
 
 namespace {
 
-// A look at the clock takes as long as a few spins.
-constexpr int SPINS_BEFORE_THE_CLOCK = 256, SPINS_BETWEEN_LOOKS = 32;
-constexpr int64_t NAP = 50'000;  // nanoseconds; waking from it takes as long again
+// Reading the clock takes as long as a few spins.
+constexpr int SPINS_BEFORE_THE_CLOCK = 256, SPINS_BETWEEN_READINGS = 32;
+constexpr int64_t SLEEP = 50'000;  // nanoseconds; waking up takes as long again
 
 thread_local int64_t waited = 0;
 
@@ -19,11 +19,11 @@ void Waiting::once() {
     if (!slept) {
         if (++spins < SPINS_BEFORE_THE_CLOCK) return;
         if (!began) began = clock_now();
-        if (spins % SPINS_BETWEEN_LOOKS || clock_now() - began < limit) return;
-        leave_this_cpu();  // the other may be waiting for it
+        if (spins % SPINS_BETWEEN_READINGS || clock_now() - began < limit) return;
+        leave_this_cpu();  // the other thread may be queued for this CPU
         slept = true;
     }
-    sleep_for(NAP);
+    sleep_for(SLEEP);
 }
 
 Waiting::~Waiting() {

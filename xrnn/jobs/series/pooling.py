@@ -10,24 +10,24 @@ from xrnn.typing import Array
 class MeanPool:
     """y[n] = Σ h[t, n] / length[n], over t < length[n].
 
-    It has no parameters, and nothing of it waits for the device.
+    It has no parameters and never waits for the device.
     """
 
     def __init__(self, xp: Any) -> None:
         self._xp = xp
-        self.weights: Array | None = None  # (T, N, 1), of the last forward
+        self.weights: Array | None = None  # (T, N, 1), of the last forward call
 
     def forward(self, h: Array, lengths: Array) -> Array:
-        """h (T, N, H), lengths (N,) integers in [1, T] → y (N, H); keeps what `backward` needs."""
+        """h (T, N, H), lengths (N,) integers in [1, T] → y (N, H); keeps the weights for `backward`."""
         self.weights = self._weights(h, lengths)
         return self._mean(h, self.weights)
 
     def backward(self, dy: Array) -> Array:
-        """dh[t, n] = dy[n] / length[n] for t < length[n], and 0 past it.   dy (N, H) → dh (T, N, H)."""
+        """dh[t, n] = dy[n] / length[n] for t < length[n], else 0.   dy (N, H) → dh (T, N, H)."""
         return dy * self.weights
 
     def __call__(self, h: Array, lengths: Array) -> Array:
-        """Inference: what `forward` returns, with nothing kept."""
+        """Inference: the result of `forward`, without keeping the weights."""
         return self._mean(h, self._weights(h, lengths))
 
     def _mean(self, h: Array, weights: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The model's gradients by differences, and its ways of computing."""
+"""The model of a series: its gradients, inference, streams, and a training step of the classifier."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
-from xrnn.jobs.classify.model import Classifier, Running
+from xrnn.jobs.classify.model import Classifier
+from xrnn.jobs.series.model import Running
 from xrnn.select import get_backend
 from xrnn.typing import Array
 
@@ -40,7 +41,7 @@ def test_gradients_match_differences(backend: Backend, cell: str, one_way: bool)
     x, lengths = some_batch(backend)
 
     def forward() -> Array:
-        model.take_up(7)  # one mask for all evaluations
+        model.start_at(7)  # one mask for all evaluations
         return model.forward(x, lengths)
 
     check_gradients(model, forward)
@@ -80,10 +81,10 @@ def test_dropout_is_of_training_alone_and_follows_the_step(backend: Backend) -> 
     x, lengths = some_batch(backend)
     inferred = backend.to_numpy(model(x, lengths))
     np.testing.assert_array_equal(backend.to_numpy(model(x, lengths)), inferred)
-    model.take_up(3)
+    model.start_at(3)
     trained = [backend.to_numpy(model.forward(x, lengths)) for _ in range(2)]
     assert not np.array_equal(trained[0], trained[1])
-    model.take_up(3)
+    model.start_at(3)
     np.testing.assert_array_equal(backend.to_numpy(model.forward(x, lengths)), trained[0])
     still = in_float64(replace(SMALL, dropout=0.0), backend)
     np.testing.assert_allclose(backend.to_numpy(still.forward(x, lengths)), inferred, rtol=1e-12)

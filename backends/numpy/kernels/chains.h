@@ -1,0 +1,37 @@
+// How the sums over the hidden units are cut into chains.
+#pragma once
+
+#include "weights.h"
+
+namespace {
+
+// The order of the sums over the hidden units. With few rows, threads probably divide the columns. The chains are then
+// short enough that each of up to four threads has a chain of its own units, which it can sum before the other threads
+// have finished the step before.
+template <class S>
+Order order_of_recurrence(int64_t N, int64_t H, int gates) {
+    constexpr int64_t MANY_ROWS = 8, SHORTEST = 64;
+    const int64_t quarter = (H / 4 + 31) / 32 * 32;
+    const int64_t chain = N >= MANY_ROWS || quarter > CHAIN ? CHAIN : quarter < SHORTEST ? SHORTEST : quarter;
+    // If the time is that of reading the weights, more partial sums only take room in a strip.
+    return {is_wide<S>(N, H, gates * H) ? 1 : partials<S>(N, H, widest(N)), chain};
+}
+
+// The chains whose units all lie in [first, last): a thread that owns these units can sum them without the others.
+struct LocalChains {
+    static constexpr int MOST = 2;  // a tile has room for this number of segments
+    int64_t begin = 0, end = 0, chain = 0;
+    int count = 0;
+
+    LocalChains() = default;
+    LocalChains(int64_t first, int64_t last, int64_t H, int64_t chain) : chain(chain) {
+        const int64_t from = (first + chain - 1) / chain * chain;
+        int64_t to = last == H ? H : last / chain * chain;
+        if (to > from + MOST * chain) to = from + MOST * chain;
+        if (from < to) begin = from, end = to, count = int((to - from + chain - 1) / chain);
+    }
+    int64_t chain_begin(int i) const { return begin + i * chain; }
+    int64_t chain_end(int i) const { return i + 1 < count ? begin + (i + 1) * chain : end; }
+};
+
+}  // namespace

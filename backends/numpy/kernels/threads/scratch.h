@@ -1,0 +1,29 @@
+// Scratch memory of an operation.
+#pragma once
+
+#include <cstddef>
+
+namespace xrnn {
+
+// Memory of the calling thread, aligned to 64 bytes; its contents are lost at the next call. Null if there is no
+// memory.
+void* scratch(size_t bytes);
+
+// Call this after an operation. Small scratch memory is kept for the next operation, since fresh pages cost more than
+// the arithmetic of a small one; large memory is released.
+void trim_scratch();
+
+// While this object lives, `scratch` gives other memory. For a signal handler that runs operations in the middle of
+// one.
+class ScratchSetAside {
+   public:
+    ScratchSetAside();
+    ~ScratchSetAside();
+    ScratchSetAside(const ScratchSetAside&) = delete;
+
+   private:
+    void* data;
+    size_t size;
+};
+
+}  // namespace xrnn

@@ -1,0 +1,45 @@
+// What the threads use of the operating system: threads, CPU affinity, forks, time.
+#pragma once
+
+#include <cstdint>
+
+#include <pthread.h>
+
+namespace xrnn {
+
+// The most threads of one call.
+constexpr int MOST_THREADS = 64;
+
+// A set of CPUs, in the operating system's format.
+struct Cpus {
+    alignas(8) unsigned char bits[128];
+
+    bool operator==(const Cpus& other) const { return __builtin_memcmp(bits, other.bits, sizeof bits) == 0; }
+};
+
+// The CPUs that the calling thread may use. Its workers use the same ones: Python sets the affinity of single threads.
+Cpus all_cpus();
+
+// Start a thread that runs until the process ends. It blocks all signals, so that they reach Python's own threads.
+// False if the system has no more threads.
+bool start_thread(void* (*f)(void*), void* argument, pthread_t* thread);
+
+// Linux often starts or wakes a thread on the CPU of the thread that does so. Two threads that wait for each other may
+// then take turns on one CPU for milliseconds, beside an idle CPU. Therefore:
+// - a thread that is about to be woken is kept off the caller's CPU, until it calls run_on itself;
+// - a new thread starts on another CPU than its creator's;
+// - a thread that waits for long leaves its CPU.
+// If only one CPU is allowed, all threads stay on it.
+void keep_off_this_cpu(pthread_t thread, const Cpus& of);
+void run_on(const Cpus& cpus);
+void leave_this_cpu();
+
+bool in_forked_child();
+
+int64_t clock_now();  // nanoseconds
+void sleep_for(int64_t nanoseconds);
+
+// For loops that wait: leaves the core's resources to its other hardware thread.
+void relax();
+
+}  // namespace xrnn

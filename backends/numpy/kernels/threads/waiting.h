@@ -1,0 +1,32 @@
+// Waiting for another thread: spinning at first, then in short sleeps.
+#pragma once
+
+#include <cstdint>
+
+namespace xrnn {
+
+// One wait: call `once` in a loop until the other thread is there.
+//
+// Threads that meet are microseconds apart, or as much as their shares of the work differ. After 0.2 ms, or `at_least`
+// nanoseconds if that is more, the other thread has probably lost its CPU to another program. The waiting thread then
+// moves to another CPU and sleeps, and the wait counts as waited.
+class Waiting {
+   public:
+    explicit Waiting(int64_t at_least = 0) : limit(at_least > LONG ? at_least : LONG) {}
+    ~Waiting();
+    void once();
+    bool is_long() const { return slept; }
+
+   private:
+    static constexpr int64_t LONG = 200'000;  // nanoseconds
+    const int64_t limit;
+    int64_t began = 0;
+    int spins = 0;
+    bool slept = false;
+};
+
+// The nanoseconds that the calling thread has spent in long waits since the last call of take_waited.
+int64_t take_waited();
+void add_waited(int64_t nanoseconds);
+
+}  // namespace xrnn

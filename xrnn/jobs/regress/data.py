@@ -1,0 +1,94 @@
+"""Series with a number each, to learn the numbers from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xrnn.files import printable, quoted
+from xrnn.jobs.errors import DataError
+from xrnn.jobs.regress.regression_checkpoint import Facts
+from xrnn.jobs.series.dataset import (
+    TEST_DRAW,
+    TEST_SHARE,
+    VALIDATION_DRAW,
+    VALIDATION_SHARE,
+    Dataset,
+    hold_out,
+    read_series,
+)
+from xrnn.jobs.series.series import LARGEST, Series, as_number
+from xrnn.jobs.series.tables import Columns
+from xrnn.typing import HostArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeriesWithTargets(Dataset):
+    mean: float  # of the targets to train on
+    deviation: float
+    source: str  # a description in one line
+
+    @property
+    def facts(self) -> Facts:
+        """The properties that the model depends on."""
+        return Facts(self.channels, self.mean, self.deviation, self.channel_names)
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    def targets(self, series: Sequence[Series]) -> HostArray:
+        """(target - mean) / deviation, (count,) float32."""
+        return ((numbers(series) - self.mean) / self.deviation).astype(np.float32)
+
+
+def numbers(series: Sequence[Series]) -> HostArray:
+    """The targets, (count,) float64.   Raises DataError for another label than a number up to 1e30."""
+    for each in series:
+        number = None if each.label is None else as_number(each.label)
+        if number is None or abs(number) > LARGEST:
+            got = "no target" if each.label is None else f"the target {quoted(each.label)!r}"
+            raise DataError(
+                f"{printable(each.name)} has {got}: expected a number up to {LARGEST:g}; name a .ts file with "
+                "@targetLabel, a .csv file with --id and --label, or folders named by numbers"
+            )
+    return np.array([float(each.label or "") for each in series])
+
+
+def load_with_targets(
+    paths: Sequence[Path],
+    seed: int,
+    columns: Columns = Columns(targets=True),  # noqa: B008 (frozen)
+    *,
+    validate: bool = False,
+) -> SeriesWithTargets:
+    """The series of TRAIN and TEST.
+
+    Without TEST, a quarter of the series is held out; with `validate`, a fifth of the rest for validation. The seed
+    decides which. Raises DataError if a file can't be read, or if the series do not fit together.
+    """
+    if not paths:
+        raise DataError("got no TRAIN: expected series with a number each; name a file or a folder")
+    train, test = read_series(paths, columns)
+    numbers(train + test)  # raises DataError
+    held_out = not test
+    if held_out:
+        train, test = hold_out(train, [range(len(train))], TEST_SHARE, seed, TEST_DRAW)
+    validation: list[Series] = []
+    if validate:
+        train, validation = hold_out(train, [range(len(train))], VALIDATION_SHARE, seed, VALIDATION_DRAW)
+    if not test or len(train) < 2 or (validate and not validation):
+        raise DataError(
+            f"{paths[0]} leaves {len(train)} series to train on: expected at least two, besides those held out to test "
+            "on and to validate on; add some"
+        )
+    targets = numbers(train)
+    mean, deviation = float(targets.mean()), float(targets.std())
+    if deviation <= abs(mean) * 1e-12:
+        raise DataError(f"{paths[0]} has the same target {targets[0]:g} for all series: expected different ones")
+    span = f"targets {targets.min():g} to {targets.max():g}"
+    data = SeriesWithTargets(train, test, validation, mean, deviation, "")
+    return SeriesWithTargets(train, test, validation, mean, deviation, data.describe(span, held_out))

@@ -1,0 +1,76 @@
+"""`xrnn regress`: train a regression on series, and test it on others."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from xrnn.jobs.checkpoint import Checkpoints
+from xrnn.jobs.picture import Picture
+from xrnn.jobs.regress.data import SeriesWithTargets, load_with_targets, numbers
+from xrnn.jobs.regress.evaluate import Scores
+from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
+from xrnn.jobs.regress.regression_settings import RegressionSettings
+from xrnn.jobs.regress.regression_trainer import RegressionTrainer
+from xrnn.jobs.run import Job
+from xrnn.jobs.series.batches import updates_per_epoch
+from xrnn.jobs.series.curves import draw_training
+from xrnn.jobs.series.series_trainer import default_epochs
+from xrnn.jobs.terminal import Terminal
+from xrnn.typing import HostArray
+
+DEFAULT_OUT: Final = Path("regression.safetensors")
+
+
+class RegressJob(Job[RegressionTrainer]):
+    """`xrnn regress` with its options."""
+
+    checkpoints: ClassVar[Checkpoints[Any]] = REGRESSION_CHECKPOINTS
+    default_out: ClassVar[Path] = DEFAULT_OUT
+    trainer: ClassVar[Any] = RegressionTrainer
+    unit: ClassVar[str] = "epochs"
+    data: ClassVar[str] = "series"
+    argument: ClassVar[str] = "TRAIN"
+    picture: ClassVar[str] = "picture"
+
+    def load(self, settings: RegressionSettings) -> SeriesWithTargets:
+        return load_with_targets(self.paths, settings.seed, settings.columns, validate=settings.patience > 0)
+
+    def default_upto(self, data: SeriesWithTargets) -> int:
+        return default_epochs(len(data.train))
+
+    def steps_per_unit(self, settings: RegressionSettings, data: SeriesWithTargets) -> int:
+        return updates_per_epoch(len(data.train), settings.batch)
+
+    def report(
+        self, trainer: RegressionTrainer, checkpoint: Path, terminal: Terminal
+    ) -> tuple[dict[str, Any], Picture]:
+        """The errors on TEST, beside those of a predictor that always says the mean of TRAIN."""
+        data, targets = trainer.data, numbers(trainer.data.test)
+        predicted: HostArray = data.mean + data.deviation * trainer.best.outputs(trainer.inputs(data.test))[:, 0]
+        model, mean = Scores.of(targets, predicted), Scores.of(targets, np.full(len(targets), data.mean))
+        trainer.report_best(terminal)
+        terminal.result(f"mean absolute error: {model.mae:.4g} (mean predictor: {mean.mae:.4g})")
+        if model.r2 is not None:
+            terminal.result(f"R²: {model.r2:.3f} (mean predictor: {mean.r2:.3f})")
+        terminal.result(f"checkpoint: {checkpoint} (xrnn predict {shlex.quote(str(checkpoint))} FILE...)")
+        results = {"mae": model.mae, "r2": model.r2, "mean_predictor": mean._asdict(), "series": len(targets)}
+        return results, _picture(trainer, targets, predicted, model)
+
+
+def _picture(trainer: RegressionTrainer, targets: HostArray, predicted: HostArray, scores: Scores) -> Picture:
+    """The losses of all updates beside predicted and true numbers."""
+
+    def draw(figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        draw_training(left, trainer, "mean squared error / variance")
+        ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
+        right.plot(ends, ends, color="tab:gray", linewidth=0.8)
+        right.scatter(targets, predicted, s=12, alpha=0.6)
+        right.set(xlabel="true", ylabel="predicted", title=f"mean absolute error {scores.mae:.4g}")
+        right.grid(alpha=0.3)
+
+    return Picture((10.5, 4.2), draw)

@@ -1,0 +1,52 @@
+"""The checkpoints of `xrnn regress`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from xrnn.files import Spec, quoted
+from xrnn.jobs.checkpoint import Checkpoints
+from xrnn.jobs.errors import SettingsError
+from xrnn.jobs.regress.regression_settings import RegressionSettings
+from xrnn.jobs.series.series_checkpoint import check_channels_fact, series_specs
+from xrnn.jobs.settings import parse_metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The properties of the data that the model depends on: target = mean + deviation · y, y the model's output."""
+
+    channels: int  # D
+    mean: float
+    deviation: float
+    channel_names: tuple[str, ...] | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `json.dumps(asdict(facts))`.   Raises SettingsError for any other text."""
+        given = parse_metadata(text)
+        if given.keys() != {"channels", "mean", "deviation", "channel_names"}:
+            raise SettingsError("they have other names: expected channels, mean, deviation, channel_names")
+        names = check_channels_fact(given["channels"], given["channel_names"])
+        mean, deviation = _finite("mean", given["mean"]), _finite("deviation", given["deviation"])
+        if deviation <= 0:
+            raise SettingsError(f"deviation is {deviation}: expected a positive number")
+        return cls(int(given["channels"]), mean, deviation, names)
+
+
+def _finite(name: str, value: Any) -> float:
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise SettingsError(f"{name} is {quoted(str(value))}: expected a finite number")
+    return value
+
+
+def specs(settings: RegressionSettings, facts: Facts, step: int) -> dict[str, Spec]:
+    """The arrays of a snapshot at that step of a run."""
+    return series_specs(settings, facts.channels, 1, step)
+
+
+REGRESSION_CHECKPOINTS: Final = Checkpoints(
+    "xrnn series regression", "xrnn regress", RegressionSettings, specs, Facts.from_json
+)

@@ -1,0 +1,39 @@
+"""Training a regression on series."""
+
+from __future__ import annotations
+
+from xrnn.jobs.regress.regression_settings import RegressionSettings
+from xrnn.jobs.series.batches import Shape, unpack
+from xrnn.jobs.series.model import SeriesModel
+from xrnn.jobs.series.series_trainer import SeriesTrainer
+from xrnn.losses import mean_squared_error
+from xrnn.typing import Array, HostArray
+
+
+class Regression(SeriesModel):
+    """target = mean + deviation · y, with y as in SeriesModel."""
+
+    def train_step(self, x: Array, lengths: Array, targets: Array) -> Array:
+        """Forward and backward → the mean squared error, 0-d on the device.   targets (N,)"""
+        loss, dy = mean_squared_error(self.forward(x, lengths), targets[:, None])
+        self.backward(dy)
+        return loss
+
+
+class RegressionTrainer(SeriesTrainer[RegressionSettings]):
+    """losses   mean squared errors, in units of the targets' variance"""
+
+    model_class = Regression
+
+    def _train(self, packed: Array, shape: Shape) -> Array:
+        loss: Array = self.model.train_step(*unpack(packed, shape, "float32"))
+        return loss
+
+    def _validation_loss(self, outputs: HostArray) -> float:
+        error: HostArray = outputs[:, 0] - self.data.targets(self.data.validation)
+        return float((error * error).mean())
+
+    @property
+    def figures(self) -> tuple[str, str]:
+        loss = f"loss {self.recent_loss:.3f}"
+        return f"{loss}{self.validation_figure}", loss

@@ -1,0 +1,87 @@
+"""Series to train on, to validate on and to test on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from xrnn.jobs.series.read import check_channels, check_same, read_path
+from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.tables import Columns
+
+TEST_SHARE: Final = 0.25  # held out if there is no TEST
+VALIDATION_SHARE: Final = 0.2
+TEST_DRAW: Final = 1  # keys of independent random draws under one seed
+VALIDATION_DRAW: Final = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Series with the same channels. Validation series are held out of the training series for early stopping."""
+
+    train: list[Series]
+    test: list[Series]
+    validation: list[Series]
+
+    @property
+    def channels(self) -> int:
+        """D."""
+        return self.train[0].channels
+
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        return next((each.channel_names for each in self.train if each.channel_names), None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal series to train and to validate on, in the same order."""
+        sha = hashlib.sha256()
+        for series in self.train + self.validation:
+            label = (series.label or "").encode("utf-8", "surrogateescape")
+            sha.update(repr((label, series.values.shape)).encode())
+            sha.update(np.ascontiguousarray(series.values).data)
+        return sha.hexdigest()
+
+    def describe(self, kinds: str, held_out: bool) -> str:
+        """The counts and lengths, and the names of the channels.   kinds: of the labels, "9 labels"."""
+        steps = [len(series.values) for series in self.train + self.validation + self.test]
+        span = f"{min(steps):,}" if min(steps) == max(steps) else f"{min(steps):,} to {max(steps):,}"
+        validation = f"{len(self.validation):,} to validate on, " if self.validation else ""
+        names = f"\nchannels: {', '.join(self.channel_names)}" if self.channel_names else ""
+        return (
+            f"{len(self.train):,} to train on, {validation}{len(self.test):,} to test on{', held out' * held_out}; "
+            f"{kinds}, {self.channels} channel{'s' * (self.channels > 1)}, {span} steps{names}"
+        )
+
+
+def read_series(paths: Sequence[Path], columns: Columns) -> tuple[list[Series], list[Series]]:
+    """The series of TRAIN and of TEST; no TEST gives an empty list.
+
+    Raises DataError if a file can't be read, or if series have different channels.
+    """
+    train = read_path(paths[0], columns)
+    check_channels(train)
+    test = read_path(paths[1], columns) if len(paths) > 1 else []
+    for series in test:
+        check_same(series, train[0].channels, train[0].channel_names, "TRAIN")
+    return train, test
+
+
+def hold_out(
+    series: Sequence[Series], groups: Sequence[Sequence[int]], share: float, seed: int, draw: int
+) -> tuple[list[Series], list[Series]]:
+    """Divide `series` into the rest and a random `share` of each group, at least one, both in their order.
+
+    groups: the places in `series` that belong together. A group of one is not divided.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(draw,)))
+    held: set[int] = set()
+    for places in groups:
+        if len(places) > 1:
+            held |= set(rng.permutation(places)[: max(1, round(len(places) * share))].tolist())
+    return [s for i, s in enumerate(series) if i not in held], [s for i, s in enumerate(series) if i in held]

@@ -1,0 +1,169 @@
+"""The model of a series: recurrent layers, the mean over time, a linear layer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol, Self
+
+import numpy as np
+
+from xrnn import cells
+from xrnn.backend import Backend
+from xrnn.jobs.series.batches import pack, unpack
+from xrnn.jobs.series.pooling import MeanPool
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.dropout import Dropout
+from xrnn.layers.linear import Linear
+from xrnn.layers.stack import Stack
+from xrnn.typing import Array, HostArray
+
+_INFERENCE_BATCH: Final = 64  # series, so that memory does not grow with their number
+
+
+class ModelSettings(Protocol):
+    """The settings that decide the layers."""
+
+    @property
+    def cell(self) -> str: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def one_way(self) -> bool: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Running(NamedTuple):
+    """The state of the model within a stream."""
+
+    state: Any = None  # of the layers
+    total: Any = 0.0  # Σ h[t] so far, (1, H)
+    steps: int = 0
+
+
+class SeriesModel:
+    """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005).
+
+    layers   the stack of recurrent layers, linear
+    """
+
+    def __init__(self, settings: ModelSettings, stack: Stack, linear: Linear) -> None:
+        self.settings = settings
+        self.stack, self.linear = stack, linear
+        self.backend = linear.backend
+        self._pool = MeanPool(self.backend.xp)
+        self._dropout = Dropout(settings.dropout, seed=settings.seed, layer=settings.layers)
+
+    @classmethod
+    def init(cls, settings: ModelSettings, inputs: int, outputs: int, backend: Backend) -> Self:
+        """New float32 weights, the same on every backend."""
+        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell].layer
+        layers: list[Any] = []
+        for size in _input_sizes(settings, inputs):
+            make = kind.init if settings.one_way else _bidirectional(kind)
+            layers.append(make(size, settings.hidden, rng=rng, backend=backend))
+        linear = Linear.init(layers[-1].output_size, outputs, rng=rng, backend=backend)
+        return cls(settings, _stacked(settings, layers), linear)
+
+    @classmethod
+    def of(cls, params: Mapping[str, Array], settings: ModelSettings) -> Self:
+        """The model on these arrays, with the names of `named_params`. They are not copied."""
+
+        def layer(name: str, reverse: bool = False) -> Any:
+            return cells.CELLS[settings.cell].layer(
+                *(params[f"{name}.{part}"] for part in cells.param_names(settings.cell)), reverse=reverse
+            )
+
+        layers: list[Any] = []
+        for i in range(settings.layers):
+            name = f"{settings.cell}{i}"
+            layers.append(
+                layer(name) if settings.one_way else Bidirectional(layer(f"{name}.0"), layer(f"{name}.1", True))
+            )
+        return cls(settings, _stacked(settings, layers), Linear(*(params[f"linear.{part}"] for part in Linear.names)))
+
+    @staticmethod
+    def shapes(settings: ModelSettings, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, without making the model."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, size in enumerate(_input_sizes(settings, inputs)):
+            for direction in ("",) if settings.one_way else (".0", ".1"):
+                of_layer = cells.shapes(settings.cell, size, settings.hidden)
+                shapes |= {f"{settings.cell}{i}{direction}.{name}": shape for name, shape in of_layer.items()}
+        return shapes | {"linear.W": (_output_size(settings), outputs), "linear.b": (outputs,)}
+
+    @property
+    def layers(self) -> list[Any]:
+        return [self.stack, self.linear]
+
+    @property
+    def named_params(self) -> dict[str, Array]:
+        """The parameters in the order of the layers. `gru0.1.Wx` belongs to the reverse direction of the first."""
+        named = {f"{self.settings.cell}{name}": param for name, param in self.stack.named_params.items()}
+        return named | {f"linear.{name}": param for name, param in self.linear.named_params.items()}
+
+    def start_at(self, update: int) -> None:
+        """Let dropout draw the masks of this update next."""
+        for dropout in (*self.stack.dropout, self._dropout):
+            dropout.step = update
+
+    def forward(self, x: Array, lengths: Array) -> Array:
+        """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs); keeps the arrays for `backward`."""
+        h, _ = self.stack.forward(x, lengths=lengths)
+        return self.linear.forward(self._dropout.forward(self._pool.forward(h, lengths)))
+
+    def backward(self, dy: Array) -> None:
+        """dy (N, outputs) → the gradients of every layer."""
+        dh = self._pool.backward(self._dropout.backward(self.linear.backward(dy)))
+        self.stack.backward(dh, needs_dx=False)
+
+    def __call__(self, x: Array, lengths: Array) -> Array:
+        """Inference: y without dropout; nothing is kept."""
+        h, _ = self.stack(x, lengths=lengths)
+        return self.linear(self._pool(h, lengths))
+
+    def follow(self, x: Array, running: Running) -> tuple[Array, Running]:
+        """The next step of one series, x (1, D) → y (1, outputs) for the steps so far.
+
+        Raises ValueError for bidirectional layers.
+        """
+        h, state = self.stack.stream(x, running.state)
+        total, steps = running.total + h, running.steps + 1
+        return self.linear(total / steps), Running(state, total, steps)
+
+    def outputs(self, series: Sequence[HostArray]) -> HostArray:
+        """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64."""
+        # The longest series determines the cost of a batch, so series of similar lengths form one.
+        by_length = np.argsort([len(values) for values in series], kind="stable")
+        sorted_y = np.concatenate([y.astype(np.float64) for y in self._batched([series[i] for i in by_length])])
+        y = np.empty_like(sorted_y)
+        y[by_length] = sorted_y
+        return y
+
+    def _batched(self, series: Sequence[HostArray]) -> Iterator[HostArray]:
+        for first in range(0, len(series), _INFERENCE_BATCH):
+            part = series[first : first + _INFERENCE_BATCH]
+            buffer, x = pack(part, np.zeros(len(part), np.int32))
+            batch, lengths, _ = unpack(self.backend.asarray(buffer), x.shape)
+            yield self.backend.to_numpy(self(batch, lengths))
+
+
+def _bidirectional(kind: Any) -> Any:
+    return lambda size, hidden, **options: Bidirectional.init(kind, size, hidden, **options)
+
+
+def _stacked(settings: ModelSettings, layers: list[Any]) -> Stack:
+    return Stack(layers, dropout=settings.dropout, rng=settings.seed)
+
+
+def _output_size(settings: ModelSettings) -> int:
+    return settings.hidden if settings.one_way else 2 * settings.hidden
+
+
+def _input_sizes(settings: ModelSettings, inputs: int) -> list[int]:
+    return [inputs, *itertools.repeat(_output_size(settings), settings.layers - 1)]

@@ -1,0 +1,150 @@
+"""Predictions for new series, from files or row by row from a stream: the part that all jobs on series share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.errors import DataError, SettingsError
+from xrnn.jobs.series.model import Running, SeriesModel
+from xrnn.jobs.series.read import check_same, read_path
+from xrnn.jobs.series.scale import Scale
+from xrnn.jobs.series.series import Series, check_sizes
+from xrnn.jobs.series.tables import Columns, read_row
+from xrnn.jobs.settings import switch
+from xrnn.jobs.terminal import Terminal
+from xrnn.typing import HostArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions:
+    """Each field is an option."""
+
+    proba: bool = switch("Print the probability of every label too.")
+    json: bool = switch("Print each prediction as a line of JSON.")
+    skip_bad: bool = switch("Skip unusable series and rows, and report them on stderr, instead of stopping.")
+
+
+class Predictor:
+    """A trained model, with the scale of its series. A job adds `fields` and `values`."""
+
+    model_class: ClassVar[type[SeriesModel]]
+    command: ClassVar[str]  # that trains such models
+
+    def __init__(self, snapshot: Snapshot[Any], backend: Backend) -> None:
+        self.facts, self.settings = snapshot.facts, snapshot.settings
+        self.scale = Scale(snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"])
+        prefix = "best." if self.settings.patience else "model."
+        params = {
+            name.removeprefix(prefix): backend.asarray(array)
+            for name, array in snapshot.arrays.items()
+            if name.startswith(prefix)
+        }
+        self.model = self.model_class.of(params, self.settings)
+
+    def fields(self, y: HostArray, proba: bool) -> tuple[list[str], list[str]]:
+        """The fields of a printed prediction before and after the name of its series.   y (outputs,)."""
+        raise NotImplementedError
+
+    def values(self, y: HostArray, proba: bool) -> dict[str, Any]:
+        """The prediction for `--json`.   y (outputs,)."""
+        raise NotImplementedError
+
+
+def predict(
+    predictor: Predictor, paths: Sequence[Path], columns: Columns, options: PredictOptions, terminal: Terminal
+) -> None:
+    """Print a line for each series in files and folders: the prediction and the name, separated by tabs.
+
+    Raises DataError if a file can't be read or has other channels than the model, before the first line.
+    """
+    series: list[Series] = []
+    for path in paths:
+        try:
+            for each in read_path(path, columns):
+                try:
+                    check_same(each, predictor.facts.channels, predictor.facts.channel_names, "the model")
+                    series.append(each)
+                except DataError as error:
+                    _skip(error, options)
+        except DataError as error:
+            _skip(error, options)
+    if not series:
+        return
+    mask = predictor.settings.mask
+    try:
+        outputs = predictor.model.outputs([predictor.scale.apply(each.values, mask=mask) for each in series])
+    except MemoryError as error:
+        raise DataError(f"out of memory ({error}): expected series that fit; name fewer or shorter ones") from error
+    for each, y in zip(series, outputs, strict=True):
+        _print(predictor, y, each.name, options, terminal)
+
+
+def predict_stream(
+    predictor: Predictor, rows: Iterable[str], decimal: str, options: PredictOptions, terminal: Terminal
+) -> None:
+    """Print a line for each row of values, one per channel: the prediction for the rows so far.
+
+    The last line is the prediction for all rows as one series. Empty rows are skipped.
+    Raises SettingsError for a bidirectional model, DataError for an unusable row.
+    """
+    if not predictor.settings.one_way:
+        raise SettingsError(
+            "--stream needs a model that runs forward only, and this one runs in both directions: train one with "
+            f"`{predictor.command} --one-way`"
+        )
+    backend, channels = predictor.model.backend, predictor.facts.channels
+    last, running = np.full(channels, np.nan), Running()
+    for number, line in enumerate(rows, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = _row(line, decimal, channels, f"row {number}")
+        except DataError as error:
+            _skip(error, options)
+            continue
+        known = ~np.isnan(row)
+        last = np.where(known, row, last)
+        x = predictor.scale.apply(last[None])
+        if predictor.settings.mask:
+            x = np.concatenate([x, known[None]], axis=1, dtype=np.float32)
+        y, running = predictor.model.follow(backend.asarray(x), running)
+        _print(predictor, backend.to_numpy(y)[0], None, options, terminal)
+        if terminal.lost:
+            return
+
+
+def _row(line: str, decimal: str, channels: int, where: str) -> HostArray:
+    row = np.array(read_row(line, decimal, where))
+    if len(row) != channels:
+        raise DataError(
+            f"{where} has {len(row)} values: expected {channels}, one for each channel, separated by commas, "
+            "semicolons or tabs"
+        )
+    check_sizes(row, where)
+    return row
+
+
+def _print(predictor: Predictor, y: HostArray, name: str | None, options: PredictOptions, terminal: Terminal) -> None:
+    if options.json:
+        named = {} if name is None else {"name": name}
+        terminal.row(json.dumps(predictor.values(y, options.proba) | named))
+        return
+    before, after = predictor.fields(y, options.proba)
+    terminal.row(*before, *([] if name is None else [name]), *after)
+
+
+def _skip(error: DataError, options: PredictOptions) -> None:
+    """Report a skipped series or row, if the options ask for it.   Else raises `error`."""
+    if not options.skip_bad:
+        raise error
+    if sys.stderr is not None:  # None: a closed descriptor
+        Terminal(sys.stderr).say(f"skipped: {error}")

@@ -1,0 +1,89 @@
+"""The settings of all jobs on series."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
+
+from xrnn.jobs.series.tables import Columns
+from xrnn.jobs.settings import Settings, setting, size, switch
+
+TABLE_OPTIONS: Final = ("decimal", "skip_columns", "id", "time", "label")  # how to read .csv files
+_MAX_NOISE: Final = 1000
+
+
+def _column(help: str, metavar: str = "COLUMN") -> Any:
+    return setting("", help, "a column", lambda value: True, metavar)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSettings(Settings):
+    """Raises SettingsError for invalid values."""
+
+    targets: ClassVar[bool] = False  # True: labels are numbers to predict
+
+    hidden: int = size(64, "Size of the hidden state in each direction, H.")
+    batch: int = size(32, "Series per update.")
+    one_way: bool = switch("Run forward only, which `xrnn predict --stream` needs.")
+    dropout: float = setting(
+        0.3,
+        "Dropout probability, between layers and after the mean over time.",
+        "a probability in [0, 1), such as 0.3",
+        lambda value: 0 <= value < 1,
+    )
+    noise: float = setting(
+        0.3,
+        "Noise added to the training series, in standard deviations of each channel.",
+        f"a number from 0 to {_MAX_NOISE}, such as 0.3",
+        lambda value: math.isfinite(value) and 0 <= value <= _MAX_NOISE,
+    )
+    mask: bool = switch("Add a channel for each channel: 1 if its value is known, 0 if it is missing.")
+    patience: int = setting(
+        0,
+        "Stop after this number of epochs without a lower loss on validation series, a fifth of the training series, "
+        "and keep the best epoch. 0: train to the end, on all series.",
+        "a whole number from 0 to 1000000",
+        lambda value: 0 <= value <= 10**6,
+    )
+    decimal: str = setting(".", "Decimal point in .csv files.", ". or ,", lambda value: value in (".", ","), ".|,")
+    skip_columns: str = _column("Columns of .csv files that are not channels.", "COLUMN,COLUMN,…")
+    id: str = _column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
+    time: str = _column("Column of .csv files to sort the steps by.")
+    label: str = _column("Column of .csv files with the label of a series, or its number.")
+
+    @property
+    def columns(self) -> Columns:
+        """How to read .csv files."""
+        return Columns(self.decimal, _names(self.skip_columns), self.id, self.time, self.label, self.targets)
+
+    def inputs(self, channels: int) -> int:
+        """The number of the model's inputs."""
+        return channels * (1 + self.mask)
+
+    @property
+    def model(self) -> str:
+        direction = "" if self.one_way else "bidirectional "
+        return f"{self.layers} {direction}{self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
+
+    @property
+    def training(self) -> str:
+        more = [f"patience {self.patience}"] if self.patience else []
+        return ", ".join(
+            [f"batches of {self.batch}; dropout {self.dropout:g}", f"noise {self.noise:g}", f"lr {self.lr:g}", *more]
+        )
+
+    def columns_for(self, given: dict[str, Any], channel_names: tuple[str, ...] | None) -> Columns:
+        """How to read new .csv files with a trained model: as in training, except for the given options.
+
+        Columns that are not given may be absent: labels usually are.
+        """
+        kept = self.columns
+        columns = replace(self, **given).columns
+        needed = {name for option, value in given.items() if option != "decimal" for name in _names(value)}
+        optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed)
+        return replace(columns, channels=channel_names, optional=optional, targets=True)  # labels are not used
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in map(str.strip, text.split(",")) if name)
