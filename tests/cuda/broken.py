@@ -100,7 +100,11 @@ def broken(variant: Variant) -> Iterator[Broken]:
     if not variant.cooperative:
         return
     if not variant.backward:
-        yield Broken("an idle row that is not published", ("publish(h +", "if (!in[e].idle) publish(h +"), "livelock")
+        yield Broken(
+            "an idle row that is not published",
+            ("publish(h + run.after(i) + at[e]", "if (!in[e].idle) publish(h + run.after(i) + at[e]"),
+            "livelock",
+        )
     load = ("if (wanted) v = emulator::load(p);", "if (wanted) emulator::look(p), v = *p;")
     yield Broken("an ordinary load", load, "race")
     yield Broken("an ordinary store", ("emulator::store(p, value);", "*p = value;"), "race")
