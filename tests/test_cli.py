@@ -603,6 +603,19 @@ def test_too_little_memory_gets_one_line(
     assert capsys.readouterr().err == ("error: out of memory (Unable to allocate 7 TiB): lower --hidden or --batch\n")
 
 
+def test_generate_without_memory_names_a_remedy_that_it_has(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def allocate(*_: object) -> None:
+        raise MemoryError("7 TiB")
+
+    checkpoint()
+    capsys.readouterr()
+    monkeypatch.setattr("xrnn.cli.draw", allocate)
+    assert main(["generate", "c"]) == 1
+    assert capsys.readouterr().err == "error: out of memory (7 TiB): give less text or fewer bytes\n"
+
+
 def test_an_unknown_backend_gets_one_line(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

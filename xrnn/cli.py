@@ -99,7 +99,8 @@ def _run(arguments: list[str]) -> int:
     except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # Typer's own code raises the last two
         return _fail("interrupted", 130)
     except MemoryError as error:
-        return _fail(f"out of memory ({error}): lower --hidden or --batch", 1)
+        remedy = "give less text or fewer bytes" if "generate" in arguments[:1] else "lower --hidden or --batch"
+        return _fail(f"out of memory ({error}): {remedy}", 1)
 
 
 def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> str:

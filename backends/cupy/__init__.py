@@ -22,7 +22,7 @@ from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.selftest import SelfTest
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
 _DECISIONS: Final = 1024  # that are remembered: a batch of another length is another decision

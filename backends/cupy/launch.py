@@ -23,7 +23,7 @@ from xrnn.backends.cupy.cells import NAMED, CellKernel
 from xrnn.backends.cupy.choice import Candidate, Device, Form
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array
 
 # Clock cycles that a block polls before it gives up: some seconds.

@@ -24,7 +24,7 @@ from xrnn.backends.cupy.choice import Candidate
 from xrnn.backends.cupy.launch import SELF_TEST, Launcher, LaunchError, Variant
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.recurrence import Inputs
+from xrnn.ops.inputs import Inputs
 from xrnn.typing import Array
 
 # Of the largest value: far above the rounding errors of three steps, far below any mistake.

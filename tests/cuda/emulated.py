@@ -31,7 +31,7 @@ from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, Nonlinearity, RNNCell
-from xrnn.ops.recurrence import Inputs
+from xrnn.ops.inputs import Inputs
 from xrnn.typing import HostArray
 
 Edit: TypeAlias = Callable[[str], str] | tuple[str, str]

@@ -21,7 +21,7 @@ from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose
 from xrnn.backends.cupy.launch import Variant, variants
-from xrnn.ops.recurrence import Inputs
+from xrnn.ops.inputs import Inputs
 
 LAYERS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 BIG = (5, 2**20 + 1, 1, 512)  # T, N, D, H: 2.7e9 elements, so that the last steps begin beyond 2³¹

@@ -16,7 +16,7 @@ from tests.cuda_emulator import Module
 from tests.reference import problem, solve
 from xrnn.backends.cupy.launch import Variant, variants
 from xrnn.ops import recurrence
-from xrnn.ops.recurrence import Inputs
+from xrnn.ops.inputs import Inputs
 from xrnn.typing import HostArray
 
 pytestmark = pytest.mark.usefixtures("emulator")

@@ -65,6 +65,7 @@ def test_it_saves_at_the_given_interval_and_at_the_end(monkeypatch: pytest.Monke
     monkeypatch.setattr(Checkpoints, "save", save)
     assert run("--save-every", "4", steps=10) == 0
     assert saved == [4, 8, 10, 10]  # the last one records the picture
+    assert sorted(contents()) == ["char-lm.png", "char-lm.safetensors"]
 
 
 @pytest.mark.parametrize(("seconds_a_step", "reads"), [(0.0, 1), (60.0, 5)])

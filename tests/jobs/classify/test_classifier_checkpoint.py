@@ -1,4 +1,4 @@
-"""Checkpoints come back as they were, or say what is wrong with them."""
+"""Checkpoints are read as they were written, or refused in one line."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, cell: str, one_way:
     }
 
 
-def test_labels_of_any_kind_come_back(tmp_path: Path) -> None:
+def test_any_labels_are_read_as_written(tmp_path: Path) -> None:
     snapshot = replace(example(), facts=Facts(2, ("\x1b[2J", "\udce9")))
     CLASSIFIER_CHECKPOINTS.save(tmp_path / "c", snapshot)
     assert CLASSIFIER_CHECKPOINTS.load(tmp_path / "c").facts == snapshot.facts
 
 
-def test_the_checkpoints_of_one_job_are_none_of_the_other(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_job_is_refused(tmp_path: Path) -> None:
     CLASSIFIER_CHECKPOINTS.save(tmp_path / "series", example())
     Forgery().write(tmp_path / "text")
     with one_line(
@@ -140,7 +140,7 @@ def array(name: str, values: object) -> Callable[[dict[str, Any], dict[str, Any]
         (array("scale.mean", [0.0]), "holds scale.mean as F64 (1,): expected F64 (2,)"),
     ],
 )
-def test_a_right_digest_is_no_excuse(
+def test_invalid_contents_with_a_valid_digest_are_refused(
     tmp_path: Path, forge: Callable[[dict[str, Any], dict[str, Any]], None], words: str
 ) -> None:
     snapshot, path = example(), tmp_path / "c"
@@ -166,6 +166,6 @@ def test_a_right_digest_is_no_excuse(
         ({"batch": 0}, "--batch is 0: expected a whole number from 1 to 1048576"),
     ],
 )
-def test_settings_that_make_no_sense_get_one_line(setting: dict[str, Any], words: str) -> None:
+def test_invalid_settings_get_one_line(setting: dict[str, Any], words: str) -> None:
     with one_line(SettingsError, words):
         ClassifierSettings(**setting)

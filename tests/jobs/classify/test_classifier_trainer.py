@@ -35,7 +35,7 @@ def test_training_learns(backend: Backend) -> None:
     assert short.startswith("accuracy 0.")
 
 
-def test_the_accuracy_that_is_shown_is_that_of_the_last_hundred_steps(backend: Backend) -> None:
+def test_the_reported_accuracy_is_that_of_the_last_hundred_updates(backend: Backend) -> None:
     trainer = ClassifierTrainer(TINY, dataset(), backend)
     trainer._hits = [(0, 1000)] * 100  # steps before these, all wrong
     for _ in range(100):
@@ -58,25 +58,25 @@ def test_training_agrees_on_every_backend(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_resumed_run_goes_on_bit_for_bit(backend: Backend, cell: str) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(backend: Backend, cell: str) -> None:
     """Also from the middle of an epoch, which has three steps here."""
     settings = replace(TINY, cell=cell)
-    whole = ClassifierTrainer(settings, dataset(), backend)
+    uninterrupted = ClassifierTrainer(settings, dataset(), backend)
     for _ in range(4):
-        whole.step()
-    half = copied(whole.snapshot())
+        uninterrupted.step()
+    half = copied(uninterrupted.snapshot())
     for _ in range(5):
-        whole.step()
+        uninterrupted.step()
     resumed = ClassifierTrainer.resume(half, dataset(), backend)
     assert resumed.steps == 4
     for _ in range(5):
         resumed.step()
-    assert_equal(resumed.snapshot(), whole.snapshot())
+    assert_equal(resumed.snapshot(), uninterrupted.snapshot())
 
 
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:
     trainer = ClassifierTrainer(TINY, dataset(), STANDIN)
-    check_transfers(trainer, reads=2)  # four losses, four counts of what was right
+    check_transfers(trainer, reads=2)  # four losses, four counts of correct labels
 
 
 def test_the_first_loss_that_is_not_finite_is_named(backend: Backend) -> None:
@@ -93,10 +93,10 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
     rates = [learning_rate(0.4, step, 1000) for step in (0, 500, 750, 1000, 5000)]
     np.testing.assert_allclose(rates, [0.4, 0.2, 0.2 * (1 - math.sqrt(0.5)), 0.02, 0.02])
     trainer = ClassifierTrainer(TINY, dataset(), backend)
-    whole = default_epochs(10) * 3
-    trainer._optimizer.steps = whole // 2 - 1
+    total = default_epochs(10) * 3
+    trainer._optimizer.steps = total // 2 - 1
     trainer.step()
-    assert trainer._optimizer.lr == learning_rate(TINY.lr, whole // 2, whole) == pytest.approx(TINY.lr / 2, rel=1e-2)
+    assert trainer._optimizer.lr == learning_rate(TINY.lr, total // 2, total) == pytest.approx(TINY.lr / 2, rel=1e-2)
 
 
 def test_the_epochs_follow_from_the_count_of_series() -> None:

@@ -92,7 +92,7 @@ def test_the_epochs_follow_from_the_count_of_series(
     assert "epoch 5: loss " in capsys.readouterr().out
 
 
-def test_the_clock_can_say_when_to_stop() -> None:
+def test_a_run_can_stop_after_a_time() -> None:
     started = time.monotonic()
     assert run("--minutes", "0.005") == 0
     assert time.monotonic() - started >= 0.3
@@ -111,10 +111,10 @@ def test_it_runs_on_another_backend() -> None:
         np.testing.assert_allclose(on_device[name], array, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-# ---- stopping and going on ----
+# ---- stopping and resuming ----
 
 
-def test_a_resumed_run_ends_as_one_that_never_stopped() -> None:
+def test_a_resumed_run_ends_as_an_uninterrupted_one() -> None:
     assert run("--epochs", "6", "--out", "whole") == run("--epochs", "2", "--out", "half") == 0
     assert main(["classify", "train.ts", "test.ts", "--resume", "half", "--epochs", "6"]) == 0
     assert_same_arrays("half", "whole")
@@ -134,7 +134,7 @@ def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.Captur
 
 
 @POSIX
-def test_a_signal_saves_and_tells_how_to_go_on() -> None:
+def test_a_signal_saves_and_prints_the_command_to_continue() -> None:
     """In the middle of an epoch of three steps."""
     signalled = f"""
 import os, xrnn.jobs.classify.classifier_trainer as t
@@ -267,7 +267,7 @@ def test_labels_that_differ_in_unprintable_characters_are_told_apart(capsys: pyt
     assert "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b, " in capsys.readouterr().err
 
 
-def test_labels_and_names_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_and_names_print_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(Path("waves"), [Series(each.values, f"\x1b[2J{each.label}", "") for each in waves(8)])
     assert main(["classify", "waves", *TINY_OPTIONS, "--epochs", "1", "--out", "c"]) == 0
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Series that fit together are parted by label and seed; those that don't are refused."""
+"""Series with labels are divided by label and seed; series that do not fit together are refused."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_a_share_of_each_label_is_held_out_by_the_seed() -> None:
     assert not {each.name for each in data.test} & {each.name for each in data.train}
 
 
-def test_the_facts_of_series_with_a_single_channel_of_a_single_length() -> None:
+def test_the_description_of_series_with_one_channel_and_one_length() -> None:
     paths = [ts(name, series("a", D=1), series("b", D=1)) for name in ("f.ts", "g.ts")]
     assert load_labelled(paths, 0).source == "2 to train on, 2 to test on; 2 labels, 1 channel, 3 steps"
 
 
-def test_labels_are_in_the_order_of_numbers_if_they_are_some() -> None:
+def test_labels_that_are_numbers_are_in_their_order() -> None:
     assert load_labelled([ts("f.ts", *(series(n) for n in ("10", "9", "9", "10", "-1", "-1")))], 0).labels == [
         "-1",
         "9",
@@ -71,7 +71,7 @@ def test_labels_are_in_the_order_of_numbers_if_they_are_some() -> None:
     assert load_labelled([ts("h.ts", *map(series, names * 2))], 0).labels == sorted(names)
 
 
-def test_the_fingerprint_is_that_of_what_is_trained_on() -> None:
+def test_the_fingerprint_depends_on_the_training_series() -> None:
     train, test = waves(8, 0), waves(4, 1)
     paths = [write_ts(Path("train.ts"), train), write_ts(Path("test.ts"), test)]
     before = load_labelled(paths, 0).fingerprint
@@ -159,8 +159,8 @@ def test_a_name_that_is_too_long_gets_one_line(name: str) -> None:
 # ---- the series that come with another package ----
 
 
-def test_without_a_path_the_files_of_aeon_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of a package that is found and not imported: this one could not be."""
+def test_without_a_path_the_files_of_aeon_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is not imported: importing this one would fail."""
     site = tmp_path / "site"
     folder = site / "aeon" / "datasets" / "data" / "JapaneseVowels"
     folder.mkdir(parents=True)

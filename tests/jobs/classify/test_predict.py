@@ -165,7 +165,7 @@ def test_a_stream_is_answered_at_once() -> None:
         ),
     ],
 )
-def test_what_is_no_row_gets_one_line(
+def test_bad_rows_get_one_line(
     lines: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert stream(lines, monkeypatch) == 1
@@ -178,14 +178,14 @@ def test_a_line_may_be_as_long_as_the_help_says(monkeypatch: pytest.MonkeyPatch)
     assert stream("1,2".ljust(2**20) + "\n" + "1,2".ljust(2**20), monkeypatch) == 0
 
 
-def test_bytes_that_are_no_text_get_one_line() -> None:
+def test_bytes_that_are_not_text_get_one_line() -> None:
     done = subprocess.run([*XRNN, "predict", "forward", "--stream"], input=b"\xff\xfe,1\n", capture_output=True)
     assert done.returncode == 1
     assert done.stderr.startswith(b"error: row 1: ")
     assert done.stderr.count(b"\n") == 1
 
 
-def test_a_byte_order_mark_is_none_of_the_values() -> None:
+def test_a_byte_order_mark_is_skipped() -> None:
     done = subprocess.run([*XRNN, "predict", "forward", "--stream"], input=b"\xef\xbb\xbf5,6\r\n", capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -206,7 +206,7 @@ def test_an_input_that_can_not_be_read_gets_one_line(redirected: str, message: s
     assert done.stderr.count("\n") == 1
 
 
-def test_a_model_of_both_directions_has_no_stream(
+def test_a_bidirectional_model_has_no_stream(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert stream("1,2\n", monkeypatch, "both") == 1

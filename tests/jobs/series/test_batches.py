@@ -1,4 +1,4 @@
-"""An epoch takes every series once; a batch is one array, and follows from the seed and the step."""
+"""Batches: an epoch takes every series once; the seed and the number of the update determine a batch."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def batches(count: int = 10, batch: int = 4, seed: int = 0) -> Batches:
     return Batches(some(count), np.arange(count, dtype=np.int32), batch, seed, 3)
 
 
-def targets(batches: Batches, step: int) -> list[int]:
-    whole, shape = batches.packed(step, 0)
-    return list(map(int, unpack(whole, shape)[2]))
+def targets(batches: Batches, update: int) -> list[int]:
+    buffer, shape = batches.packed(update, 0)
+    return list(map(int, unpack(buffer, shape)[2]))
 
 
-def test_a_batch_comes_back_as_it_was(backend: Backend) -> None:
+def test_unpack_is_the_inverse_of_pack(backend: Backend) -> None:
     series = some(5)
-    whole, x = pack(series, np.arange(5, dtype=np.int32))
-    got, lengths, numbers = (backend.to_numpy(a) for a in unpack(backend.asarray(whole), x.shape))
+    buffer, x = pack(series, np.arange(5, dtype=np.int32))
+    got, lengths, numbers = (backend.to_numpy(a) for a in unpack(backend.asarray(buffer), x.shape))
     assert got.shape == (4, 5, 3)
     np.testing.assert_array_equal(lengths, [1, 2, 3, 4, 1])
     np.testing.assert_array_equal(numbers, range(5))
@@ -53,8 +53,8 @@ def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int
     assert 0 <= of.items(len(sizes) * 7 + 1) - 7 * count <= batch
 
 
-def test_series_of_a_batch_are_of_like_lengths() -> None:
-    """Four batches are drawn together and parted by length: eight series make no batch with both extremes."""
+def test_the_series_of_a_batch_have_similar_lengths() -> None:
+    """The series of four batches are sorted by length: no batch holds both a shortest and a longest one."""
     lengths = np.random.default_rng(0).permutation(64) + 1
     of = Batches([np.zeros((T, 1), np.float32) for T in lengths], np.zeros(64, np.int32), 8, 0, 1)
     longest = [of.packed(step, 0)[1][0] for step in range(16)]
@@ -63,25 +63,27 @@ def test_series_of_a_batch_are_of_like_lengths() -> None:
     assert longest[:8] != sorted(longest[:8])
 
 
-def test_no_more_than_half_an_epoch_is_parted_by_length_together() -> None:
-    """Of four batches two at a time: all four would be the same in each epoch."""
+def test_at_most_half_an_epoch_is_sorted_by_length_together() -> None:
+    """Two of four batches at a time. With all four, every epoch would have the same batches."""
     of = Batches([np.zeros((T, 1), np.float32) for T in range(1, 17)], np.arange(16, dtype=np.int32), 4, 0, 1)
     epochs = [sorted(of.packed(4 * e + k, 0)[1][0] for k in range(4)) for e in range(8)]
     assert any(longest != [4, 8, 12, 16] for longest in epochs)
-    for e in range(8):  # and no fewer than two: of each pair of batches one has the shorter half
+    for e in range(8):  # and not fewer than two: in each pair, one batch has the shorter series
         spans = [(min(taken), max(taken)) for taken in (targets(of, 4 * e + k) for k in range(4))]
         pairs = [((spans[0], spans[k]), [spans[j] for j in (1, 2, 3) if j != k]) for k in (1, 2, 3)]
         assert any(all(min(a[1], b[1]) < max(a[0], b[0]) for a, b in both) for both in pairs)
 
 
-def test_the_seed_and_the_step_decide_what_is_drawn() -> None:
-    whole = [batches().packed(step, 0.5)[0] for step in range(7)]
-    for step in (5, 2, 6):  # in any order
-        np.testing.assert_array_equal(batches().packed(step, 0.5)[0], whole[step])
-    assert [targets(batches(seed=1), step) for step in range(3)] != [targets(batches(), step) for step in range(3)]
+def test_the_seed_and_the_update_determine_the_random_draws() -> None:
+    buffers = [batches().packed(update, 0.5)[0] for update in range(7)]
+    for update in (5, 2, 6):  # in any order
+        np.testing.assert_array_equal(batches().packed(update, 0.5)[0], buffers[update])
+    assert [targets(batches(seed=1), update) for update in range(3)] != [
+        targets(batches(), update) for update in range(3)
+    ]
 
 
-def test_noise_has_the_deviation_asked_for_and_leaves_the_series_alone() -> None:
+def test_noise_has_the_given_deviation_and_does_not_change_the_series() -> None:
     series = [np.zeros((500, 3), np.float32), np.zeros((500, 3), np.float32)]
     of = Batches(series, np.zeros(2, np.int32), 2, 0, 3)
     x, lengths, numbers = unpack(*of.packed(0, 0.5))
@@ -90,3 +92,12 @@ def test_noise_has_the_deviation_asked_for_and_leaves_the_series_alone() -> None
     np.testing.assert_array_equal([lengths, numbers], [[500, 500], [0, 0]])
     assert not np.array_equal(x, unpack(*of.packed(1, 0.5))[0])
     assert not any(each.any() for each in series)
+    x, _, _ = unpack(*Batches(series, np.zeros(2, np.int32), 2, 0, 1).packed(0, 0.5))
+    assert x[..., 0].any()
+    assert not x[..., 1:].any()  # noise on the first channel only
+
+
+def test_targets_may_be_numbers(backend: Backend) -> None:
+    buffer, x = pack(some(3), np.array([0.5, -1e30, 3], np.float32))
+    _, _, got = unpack(backend.asarray(buffer), x.shape, "float32")
+    np.testing.assert_array_equal(backend.to_numpy(got), np.array([0.5, -1e30, 3], np.float32))

@@ -56,7 +56,7 @@ def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.Monke
 
 
 @every_way
-def test_a_series_has_its_scores_in_any_company(backend: Backend, one_way: bool) -> None:
+def test_the_output_of_a_series_does_not_depend_on_its_batch(backend: Backend, one_way: bool) -> None:
     model = in_float64(replace(SMALL, one_way=one_way), backend)
     x, lengths = some_batch(backend)
     together = backend.to_numpy(model(x, lengths))
@@ -66,17 +66,17 @@ def test_a_series_has_its_scores_in_any_company(backend: Backend, one_way: bool)
 
 
 @every_cell
-def test_a_stream_ends_in_the_scores_of_the_whole_series(backend: Backend, cell: str) -> None:
+def test_a_stream_ends_in_the_output_of_the_complete_series(backend: Backend, cell: str) -> None:
     model = in_float64(replace(SMALL, cell=cell, one_way=True), backend)
     x, _ = some_batch(backend)
     running = Running()
     for T in (1, 2, 3, 4):
         logits, running = model.follow(x[T - 1, :1], running)
-        whole = model(x[:T, :1].copy(), backend.asarray(np.array([T])))
-        np.testing.assert_allclose(backend.to_numpy(logits), backend.to_numpy(whole), rtol=1e-9)
+        complete = model(x[:T, :1].copy(), backend.asarray(np.array([T])))
+        np.testing.assert_allclose(backend.to_numpy(logits), backend.to_numpy(complete), rtol=1e-9)
 
 
-def test_dropout_is_of_training_alone_and_follows_the_step(backend: Backend) -> None:
+def test_dropout_is_for_training_only_and_depends_on_the_update(backend: Backend) -> None:
     model = in_float64(SMALL, backend)
     x, lengths = some_batch(backend)
     inferred = backend.to_numpy(model(x, lengths))
@@ -90,7 +90,7 @@ def test_dropout_is_of_training_alone_and_follows_the_step(backend: Backend) -> 
     np.testing.assert_allclose(backend.to_numpy(still.forward(x, lengths)), inferred, rtol=1e-12)
 
 
-def test_a_training_step_gives_the_loss_and_what_was_right(backend: Backend) -> None:
+def test_a_training_step_returns_the_loss_and_the_number_of_correct_labels(backend: Backend) -> None:
     model = in_float64(replace(SMALL, dropout=0.0), backend)
     x, lengths = some_batch(backend)
     logits = backend.to_numpy(model(x, lengths))
@@ -103,7 +103,7 @@ def test_a_training_step_gives_the_loss_and_what_was_right(backend: Backend) -> 
 
 @every_cell
 @every_way
-def test_the_names_and_shapes_are_known_before_there_is_a_model(backend: Backend, cell: str, one_way: bool) -> None:
+def test_the_names_and_shapes_are_known_without_a_model(backend: Backend, cell: str, one_way: bool) -> None:
     settings = replace(SMALL, cell=cell, one_way=one_way)
     model = Classifier.init(settings, D, C, backend)
     named = model.named_params
@@ -112,7 +112,7 @@ def test_the_names_and_shapes_are_known_before_there_is_a_model(backend: Backend
         assert param is same
 
 
-def test_fresh_weights_are_the_same_on_every_backend_and_predict_nothing_yet(backend: Backend) -> None:
+def test_new_weights_are_the_same_on_every_backend_and_predict_nothing_yet(backend: Backend) -> None:
     model, on_numpy = (Classifier.init(SMALL, D, C, each) for each in (backend, get_backend("numpy")))
     for name, param in model.named_params.items():
         assert param.dtype == np.float32

@@ -31,7 +31,7 @@ def saved(array: object) -> Path:
     return Path("f.npy")
 
 
-def test_a_folder_gives_its_labels_in_order_and_passes_over_the_rest() -> None:
+def test_a_folder_gives_its_labels_in_order_and_other_files_are_skipped() -> None:
     file("d/walk/b.csv", "1,2\n?,4\n\n")
     file("d/walk/a.CSV", "5,6")
     file("d/run/z.npy", b"")
@@ -60,7 +60,7 @@ def test_an_empty_folder_gets_one_line() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need no permission there")
-def test_what_can_not_be_looked_at_gets_one_line() -> None:
+def test_a_broken_link_gets_one_line() -> None:
     file("d/a/1.csv", "1")
     Path("d/b").symlink_to("x" * 300)
     with one_line(DataError, "can't examine d/b (File name too long): expected a folder that can be opened; change"):
@@ -86,7 +86,7 @@ def test_what_can_not_be_looked_at_gets_one_line() -> None:
         ("?,1\n?,2\n", "f.csv has no value in channel 1: expected at least one"),
     ],
 )
-def test_what_is_no_csv_file_of_numbers_gets_one_line(content: str | bytes, words: str) -> None:
+def test_bad_csv_files_get_one_line(content: str | bytes, words: str) -> None:
     with one_line(DataError, words):
         read_path(file("f.csv", content))
 
@@ -127,7 +127,7 @@ NOT_WHOLE = "f.npy is not a complete .npy file of numbers ("
         (lambda: file("f.npy", npy_header("(1, 1)", "|O") + b"\x80\x04K\x01."), NOT_WHOLE),
     ],
 )
-def test_what_is_no_npy_file_of_numbers_gets_one_line(make: Callable[[], Path], words: str) -> None:
+def test_bad_npy_files_get_one_line(make: Callable[[], Path], words: str) -> None:
     with one_line(DataError, words):
         read_path(make())
 
@@ -143,7 +143,7 @@ def test_nan_in_a_npy_file_is_a_missing_value() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX's")
-def test_what_is_no_file_gets_one_line() -> None:
+def test_missing_files_get_one_line() -> None:
     os.mkfifo("fifo.csv")
     for name, got in {"missing.csv": "doesn't exist", "fifo.csv": "is not a file"}.items():
         with one_line(DataError, f"{name} {got}: expected a .ts, .csv or .npy file; check the path"):

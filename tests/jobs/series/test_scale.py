@@ -17,8 +17,8 @@ def test_channels_get_mean_0_and_deviation_1() -> None:
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-6)
     new = rng.normal(size=(4, 2))
-    whole = np.concatenate(series)
-    np.testing.assert_allclose(scale.apply(new), (new - whole.mean(0)) / whole.std(0), rtol=1e-5)
+    every = np.concatenate(series)
+    np.testing.assert_allclose(scale.apply(new), (new - every.mean(0)) / every.std(0), rtol=1e-5)
 
 
 def test_a_missing_value_is_the_last_before_it_or_the_mean() -> None:
@@ -27,6 +27,15 @@ def test_a_missing_value_is_the_last_before_it_or_the_mean() -> None:
     np.testing.assert_array_equal([scale.mean, scale.deviation], [[2, 12], [1, 2]])
     scaled = scale.apply(np.array([[n, 14], [3, n], [n, n], [1, 10]]))
     np.testing.assert_array_equal(scaled, [[0, 1], [1, 1], [1, 1], [-1, -1]])
+
+
+def test_a_mask_shows_which_values_are_known() -> None:
+    scale = Scale.of([np.array([[1.0, 10.0], [3.0, 14.0]])])
+    values = np.array([[np.nan, 14], [3, np.nan]])
+    y = scale.apply(values, mask=True)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y[:, :2], scale.apply(values))
+    np.testing.assert_array_equal(y[:, 2:], [[0, 1], [1, 0]])
 
 
 def test_a_channel_that_never_changes_is_only_shifted() -> None:

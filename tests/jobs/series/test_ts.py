@@ -47,7 +47,7 @@ def test_missing_values_are_nan_and_padding_is_left_out() -> None:
     assert_values(second, [1, 2, np.nan], [1, 2, 3])
 
 
-def test_time_stamps_are_passed_over() -> None:
+def test_time_stamps_are_not_read() -> None:
     text = "@timeStamps true\n@classLabel true a b\n@data\n"
     text += (
         "(2007-01-01 00:00:00,1.5),(2007-01-01 00:01:00,?),(x,2):(0,7),(1,8),(2,9):a\n(0,1) , (1,2) : (0,3),(1,4) : b\n"
