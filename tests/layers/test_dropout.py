@@ -82,8 +82,10 @@ def test_step_resumes(backend: Backend) -> None:
 
 def test_the_old_name_of_forward_calls() -> None:
     dropout = Dropout(0.5, seed=3)
-    dropout.step = 4
-    assert dropout.forward_calls == dropout.step == 4
+    with pytest.warns(DeprecationWarning, match="Dropout.step is now forward_calls"):
+        dropout.step = 4
+    with pytest.warns(DeprecationWarning, match="Dropout.step is now forward_calls"):
+        assert dropout.forward_calls == dropout.step == 4
     old = Dropout(0.5)
     old.__setstate__({"p": 0.5, "seed": 3, "layer": 0, "step": 7})  # a pickle from before the renaming
     assert old.forward_calls == 7

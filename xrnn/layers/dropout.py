@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,11 +52,16 @@ class Dropout:
     @property
     def step(self) -> int:
         """The old name of `forward_calls`."""
+        self._warn_of_step()
         return self.forward_calls
 
     @step.setter
     def step(self, count: int) -> None:
+        self._warn_of_step()
         self.forward_calls = count
+
+    def _warn_of_step(self) -> None:
+        warnings.warn("Dropout.step is now forward_calls: use the new name", DeprecationWarning, stacklevel=3)
 
     @property
     def options(self) -> dict[str, Any]:
