@@ -19,7 +19,7 @@ import numpy as np
 
 from xrnn.ops import affine, cross_entropy, recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
 Operation: TypeAlias = Literal[
@@ -122,25 +122,12 @@ class Backend:
         out += a.dot(b)
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        """The whole sequence; see `xrnn.ops.recurrence.forward`."""
+        """The states after each step, and what `recurrence_backward` needs; see `xrnn.ops.recurrence.forward`.
+
+        Raises TypeError if the inputs do not fit each other. A layer relies on it, and then reports which one is wrong.
+        """
+        inputs.check()
         return recurrence.forward(self.xp, self.matmul_add, cell, inputs, training)
-
-    def infer(
-        self, cell: Cell, params: list[Array], x: Array, initial: Sequence[Array | None], reverse: bool, dtype: Any
-    ) -> Sequence[Array] | None:
-        """The states of `recurrence_forward`, of x (T, N, D) or (N, D), where one call of a fused form gives them.
-
-        None where the backend has none, and for arguments that don't fit or aren't of `dtype`: what then runs is
-        `recurrence_forward`, after the caller's checks.
-        """
-        return None
-
-    def surely_fit(self, x: Any, initial: Any, dtype: Any, input_size: int, hidden_size: int) -> bool:
-        """Whether x (T, N, D) or (N, D) and the states in the tuple `initial`, (N, H) or None, are what a layer takes.
-
-        A quick yes, where a backend has one. After a no the caller looks closer, and says what is wrong.
-        """
-        return False
 
     def recurrence_backward(
         self,

@@ -15,7 +15,7 @@ from xrnn.backends.numpy import machine
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells import kernel_name
-from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
 try:
@@ -45,9 +45,6 @@ class NumpyBackend(Backend):
             kernels.set_level(os.environ.get("XRNN_ISA", "").strip().lower() or kernels.levels()[-1])
             kernels.set_quota(cpu_quota())
 
-    if kernels:
-        surely_fit = staticmethod(kernels.surely_fit)  # type: ignore[assignment]
-
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
         name, own = kernel_of(cell)
         if not name:
@@ -57,12 +54,6 @@ class NumpyBackend(Backend):
             name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, own, training
         )
         return Trace(inputs, states, z)
-
-    def infer(
-        self, cell: Cell, params: list[Array], x: Array, initial: Sequence[Array | None], reverse: bool, dtype: Any
-    ) -> Sequence[Array] | None:
-        name, own = kernel_of(cell)
-        return kernels.infer(name, params, x, initial, reverse, own, dtype) if name else None
 
     def recurrence_backward(
         self,

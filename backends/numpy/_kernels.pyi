@@ -6,7 +6,7 @@ operations release the GIL, except calls of a few microseconds. On the main thre
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from xrnn.typing import Array, ArrayIfNeeded
 
@@ -110,29 +110,8 @@ def forward(
     cell  `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
     own   the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none
 
-    ValueError for an unknown cell, and for another number of own parameters.
-    """
-
-def infer(
-    cell: str,
-    params: list[Array],
-    x: Array,
-    initial: Sequence[Array | None],
-    reverse: bool,
-    own: tuple[Array | float, ...],
-    dtype: Any,
-    /,
-) -> tuple[Array, ...] | None:
-    """The states that `forward` gives without lengths.
-
-    None unless x, the initial states and both weight matrices are plain arrays of this dtype, and x and the states fit
-    the matrices. TypeError, as from `forward`, where the weights don't fit each other.
-    """
-
-def surely_fit(x: Any, initial: Any, dtype: Any, input_size: int, hidden_size: int, /) -> bool:
-    """Whether x is (T, N, D) or (N, D), and each state in the tuple `initial` (N, H) or None, plain and of this dtype.
-
-    Never true of what doesn't fit.
+    TypeError for arrays that do not fit each other in type, dtype or shape, ValueError for an unknown cell and for
+    another number of own parameters; both before anything is read.
     """
 
 def backward(

@@ -282,6 +282,12 @@ def extra(value: Any) -> Callable[[Forgery], None]:
     return described(lambda d: d.update(extra=value))
 
 
+def deep(opened: str, closed: str, innermost: str = "") -> Callable[[Forgery], None]:
+    """An extra of 100 levels."""
+    text = '{"layers": [], "optimizers": [], "extra": ' + opened * 100 + innermost + closed * 100 + "}"
+    return lambda forgery: forgery.metadata.update(checkpoint=text)
+
+
 FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "another format": (
         lambda f: f.metadata.update(format="xrnn layer"),
@@ -337,12 +343,9 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
         "extra holds an unknown object",
     ),
     "an array left out": (extra({"dict": {}}), "there is an array extra.0: expected those of the description"),
-    "deep": (
-        lambda f: f.metadata.update(
-            checkpoint=json.dumps({"layers": [], "optimizers": [], "extra": "@"}).replace('"@"', "[" * 300 + "]" * 300)
-        ),
-        "extra is nested more than 32 deep",
-    ),
+    "deep lists": (deep("[", "]"), "extra is nested more than 32 deep"),
+    "deep tuples": (deep('{"tuple": [', "]}"), "extra is nested more than 32 deep"),
+    "deep dicts": (deep('{"dict": {"a": ', "}}", "1"), "extra is nested more than 32 deep"),
 }
 
 

@@ -102,7 +102,7 @@ def test_dropout_continues_with_the_next_step(tmp_path: Path) -> None:
     own = Recurrent.init(Scaled(1), D, H, rng=0)
     own.forward(x)
     save(tmp_path / "own", own)
-    assert load(tmp_path / "own", cells={"Scaled": Scaled}).step == 1
+    assert load(tmp_path / "own", cells={"Scaled": Scaled}).forward_calls == 1
 
 
 def test_a_loaded_layer_can_be_trained(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_file_of_the_first_version_loads(tmp_path: Path) -> None:
     leak = np.array([0.25, 0.5, 0.75, 1], "float32")
     gru, rnn = stack.layers
     assert_alike(rnn, RNN(*rnn.params, nonlinearity="relu", leak=leak))
-    assert (type(gru), gru.reset_after, stack.dropout[0].p, stack.dropout[0].step) == (GRU, True, 0.5, 9)
+    assert (type(gru), gru.reset_after, stack.dropout[0].p, stack.dropout[0].forward_calls) == (GRU, True, 0.5, 9)
     for name, param in stack.named_params.items():
         assert param.tobytes() == forgery.tensors[name].content
 

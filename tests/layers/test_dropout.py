@@ -53,7 +53,7 @@ def test_masks_are_independent(backend: Backend) -> None:
     masks = []
     for seed, layer, step in itertools.product((0, 1, 2**32), (0, 1), (0, 1, 2)):
         dropout = Dropout(0.5, seed=seed, layer=layer)
-        dropout.step = step
+        dropout.forward_calls = step
         masks.append(kept(backend, dropout))
     for one, other in itertools.combinations(masks, 2):
         assert abs((one == other).mean() - 0.5) < 5 * 0.5 / np.sqrt(SIZE)
@@ -66,18 +66,29 @@ def test_layers_without_a_seed_draw_different_masks(backend: Backend) -> None:
     one, other = Dropout(0.5), Dropout(0.5)
     assert (kept(backend, one) != kept(backend, other)).any()
     again = Dropout(**one.options)
-    again.step = 1
+    again.forward_calls = 1
     assert_array_equal(kept(backend, again), kept(backend, one))
 
 
 def test_step_resumes(backend: Backend) -> None:
     straight = Dropout(0.5, seed=3)
     masks = [kept(backend, straight, 100) for _ in range(4)]
-    assert straight.step == 4
+    assert straight.forward_calls == 4
     resumed = Dropout(0.5, seed=3)
-    resumed.step = 2
+    resumed.forward_calls = 2
     assert_array_equal(kept(backend, resumed, 100), masks[2])
     assert_array_equal(kept(backend, resumed, 100), masks[3])
+
+
+def test_the_old_name_of_forward_calls() -> None:
+    dropout = Dropout(0.5, seed=3)
+    with pytest.warns(DeprecationWarning, match="Dropout.step is now forward_calls"):
+        dropout.step = 4
+    with pytest.warns(DeprecationWarning, match="Dropout.step is now forward_calls"):
+        assert dropout.forward_calls == dropout.step == 4
+    old = Dropout(0.5)
+    old.__setstate__({"p": 0.5, "seed": 3, "layer": 0, "step": 7})  # a pickle from before the renaming
+    assert old.forward_calls == 7
 
 
 def test_without_a_rate_nothing_changes(backend: Backend) -> None:
@@ -91,7 +102,7 @@ def test_a_call_is_the_identity(backend: Backend) -> None:
     dropout = Dropout(0.9)
     x = backend.xp.ones((3, 4))
     assert dropout(x) is x
-    assert dropout.step == 0
+    assert dropout.forward_calls == 0
     assert dropout.cache is None
     assert dropout.params == dropout.grads == []
     assert dropout.named_params == {}

@@ -144,7 +144,7 @@ def test_init(backend: Backend) -> None:
     norm = LayerNorm.init(3, backend=backend)
     assert_array_equal(backend.to_numpy(norm.gamma), np.ones(3, "float32"))
     assert_array_equal(backend.to_numpy(norm.beta), np.zeros(3, "float32"))
-    assert norm.eps == 1e-5
+    assert norm.eps == LayerNorm(*norm.params).eps == 1e-5
     assert repr(norm) == f"LayerNorm(3 → 3, 6 parameters, float32, {backend.name})"
 
 

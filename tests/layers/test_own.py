@@ -18,6 +18,7 @@ from tests.errors import one_line
 from tests.reference import lstm, problem
 from xrnn import (
     LSTM,
+    RNN,
     Cell,
     GradientMismatchError,
     Recurrent,
@@ -148,7 +149,7 @@ def test_draws_repeat_by_seed_and_step(backend: Backend) -> None:
     one, two = (backend.to_numpy(layer.forward(x)).copy() for _ in range(2))
     assert (one != two).any()
     assert (one != backend.to_numpy(other.forward(x))).any()
-    layer.step = 0
+    layer.forward_calls = 0
     assert_array_equal(backend.to_numpy(layer.forward(x)), one)
     on_host = layer_of(zoneout, get_backend("numpy"), seed=5)  # the same masks on every backend
     assert_allclose(on_host.forward(backend.to_numpy(x)), one, rtol=0, atol=1e-12)
@@ -158,7 +159,7 @@ def test_draws_repeat_by_seed_and_step(backend: Backend) -> None:
 
 
 def gradients(layer: Recurrent, backend: Backend, x: Any, dh: Any, **options: Any) -> list[HostArray]:
-    layer.step = 0
+    layer.forward_calls = 0
     layer.forward(x, **options)
     found = layer.backward(dh)
     return [backend.to_numpy(a).copy() for a in (found[0], *found[1:], *layer.grads)]
@@ -199,7 +200,7 @@ def test_gradients_with_lengths_match_differences(backend: Backend, cell: Cell, 
     def forward(x: Any, *arguments: Any) -> Any:
         for param, value in zip(layer.params, arguments[len(states) :], strict=True):
             param[...] = value
-        layer.step = 0  # the same draws each time
+        layer.forward_calls = 0  # the same draws each time
         results = layer.forward(x, *arguments[: len(states)], lengths=[6, 0, 2, 5])
         return backend.xp.concatenate(results if isinstance(results, tuple) else (results,), axis=-1)
 
@@ -608,10 +609,10 @@ def test_masks_differ_from_step_to_step_and_a_call_draws_nothing(backend: Backen
     kept: Any = layer.cache.trace.kept
     masks = backend.to_numpy(kept)[:, 0]
     assert all((masks[0] != mask).any() for mask in masks[1:])
-    before = layer.step
+    before = layer.forward_calls
     layer(draw(backend, T, 50, D))
     layer.stream(draw(backend, T, 50, D))
-    assert layer.step == before
+    assert layer.forward_calls == before
 
 
 def test_layers_draw_apart_from_one_another(backend: Backend) -> None:
@@ -658,3 +659,43 @@ class ZoneoutLSTM(LSTMCell):
 
 def test_a_cell_that_derives_from_lstm_has_its_own_kept(backend: Backend) -> None:
     check_cell(ZoneoutLSTM(), backend=backend)
+
+
+# ---- the cache, and the count of forward calls ----
+
+
+def test_a_cache_of_another_layer_is_refused(backend: Backend) -> None:
+    """Also if that layer has the same weights: its cell or its direction is another."""
+    layer = RNN.init(D, H, rng=0, dtype="float64", backend=backend)
+    x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
+    layer.forward(x)
+    for options in ({"nonlinearity": "relu"}, {"leak": 0.5}, {"reverse": True}, {}):
+        other: Any = RNN(*layer.params, **options)
+        other.forward(x)
+        with one_line(ValueError, "cache is of another layer", "take layer.cache after its forward"):
+            layer.backward(dh, cache=other.cache)
+    layer.backward(dh)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"), [("pre", 0, ValueError), ("pre", "x", TypeError), ("kept", -1, ValueError)]
+)
+def test_numbers_of_blocks_that_are_none(name: str, value: Any, kind: type[Exception]) -> None:
+    cell = RNNCell()
+    setattr(cell, name, value)
+    with one_line(kind, f"{name} of the cell 'rnn' is {value!r}", "expected an integer, at least"):
+        Recurrent(cell, np.zeros((D, H)), np.zeros((H, H)), np.zeros(H))
+
+
+def test_the_old_name_of_the_count_still_works(backend: Backend) -> None:
+    layer = layer_of(RNNCell(), backend)
+    with pytest.warns(DeprecationWarning, match="Recurrent.step is now forward_calls"):
+        layer.step = 3
+    assert layer.forward_calls == 3
+    with pytest.warns(DeprecationWarning, match="use the new name"):
+        assert layer.step == 3
+    state = layer.__getstate__()
+    state["step"] = state.pop("forward_calls")
+    again = Recurrent.__new__(Recurrent)
+    again.__setstate__(state)
+    assert again.forward_calls == 3

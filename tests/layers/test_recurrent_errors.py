@@ -507,7 +507,9 @@ def test_a_cache_of_another_layer(backend: Backend, layer: Any) -> None:
     other = type(layer).init(D, H, rng=1, backend=backend)
     results = other.forward(zeros(backend, T, N, D))
     h = results[0] if isinstance(results, tuple) else results
-    with one_line(RuntimeError, f"the weights of this {type(layer).__name__} have been replaced", "it ran with"):
+    with one_line(
+        ValueError, f"cache is of another layer: expected one of this {type(layer).__name__}", "take layer.cache"
+    ):
         layer.backward(h, cache=other.cache)
 
 

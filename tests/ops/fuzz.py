@@ -20,7 +20,7 @@ from tests import problems
 from tests.layouts import LAYOUTS, lay_out
 from tests.reference import CELLS, problem
 from xrnn import get_backend, use_fused
-from xrnn.ops.recurrence import Inputs
+from xrnn.ops.inputs import Inputs
 from xrnn.typing import HostArray
 
 BACKEND: Final = get_backend("numpy")

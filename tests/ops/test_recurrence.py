@@ -19,7 +19,7 @@ from tests.reference import CELLS, Problem, problem, solve
 from xrnn import GRU, LSTM, RNN, use_fused
 from xrnn.backend import Backend
 from xrnn.ops import recurrence
-from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import HostArray
 
 # float32 sums of up to a few hundred terms of size one, over a few steps.

@@ -100,7 +100,7 @@ def _described_leaf(layer: Any, prefix: str, arrays: dict[str, Array], name: str
     if kind == "Recurrent":
         description |= {"cell": layer.cell.name, "attributes": _attributes(layer.cell)}
     if kind in ("Recurrent", "Dropout"):
-        description["step"] = int(layer.step)
+        description["step"] = int(layer.forward_calls)
     return description
 
 
@@ -163,7 +163,7 @@ def _made(description: Any, prefix: str, left: dict[str, Array], cells: Mapping[
         names = cls.names_with(options) if issubclass(cls, RecurrentLayer) else cls.names
         layer = cls(*(_taken(left, prefix + name) for name in names), **options)
     if kind in ("Recurrent", "Dropout"):
-        layer.step = check_integer("step", description.get("step"), least=0)
+        layer.forward_calls = check_integer("step", description.get("step"), least=0)
     return layer
 
 

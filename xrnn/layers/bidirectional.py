@@ -77,9 +77,9 @@ class Bidirectional(Composite):
             "stream with one of them"
         )
 
-    def through(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
+    def forward_part(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
         results = [
-            layer.through(x, state, lengths, training=training)
+            layer.forward_part(x, state, lengths, training=training)
             for layer, state in zip(self.layers, self._each_state("states", states), strict=True)
         ]
         if training:
@@ -88,7 +88,7 @@ class Bidirectional(Composite):
         with device_of(x):
             return backend_of(x).xp.concatenate(halves, axis=-1), final
 
-    def back(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
+    def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
         caches, split = self._cached(cache), self.layers[0].output_size
         if len(caches) != 2 or None in caches:
             raise ValueError("cache is no Bidirectional's: expected this one's own; take layer.cache after the forward")
@@ -100,7 +100,7 @@ class Bidirectional(Composite):
             )
         each = self._each_state("dstates", dfinal)
         (dx, dstate), (dx_reverse, dstate_reverse) = (
-            layer.back(half, dstates, layer_cache, needs_dx)
+            layer.backward_part(half, dstates, layer_cache, needs_dx)
             for layer, half, dstates, layer_cache in zip(
                 self.layers, (dh[..., :split], dh[..., split:]), each, caches, strict=True
             )

@@ -34,8 +34,8 @@ class Part(Protocol):
     @property
     def named_params(self) -> dict[str, Array]: ...
     def checked_lengths(self, lengths: Any, x: Array) -> Array: ...
-    def through(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Any]: ...
-    def back(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, Any]: ...
+    def forward_part(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Any]: ...
+    def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, Any]: ...
 
 
 class Composite:
@@ -52,7 +52,7 @@ class Composite:
         if not isinstance(layers, Sequence):
             raise TypeError(f"layers is a {kind_of(layers)}: expected a list of recurrent layers, as in Stack([a, b])")
         for i, layer in enumerate(layers):
-            if not hasattr(layer, "through"):
+            if not hasattr(layer, "forward_part"):
                 raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, as RNN, LSTM or GRU")
         self.layers = list(layers)
         if self.layers:
@@ -114,7 +114,7 @@ class Composite:
 
         Keeps what `backward` needs.
         """
-        return self.through(x, states, self._moved(lengths, x), training=True)
+        return self.forward_part(x, states, self._moved(lengths, x), training=True)
 
     def backward(
         self, dh: Array, dstates: States | None = None, *, cache: Any = None, needs_dx: bool = True
@@ -127,11 +127,11 @@ class Composite:
 
         Overwrites `grads`. Raises RuntimeError without a `forward` before it.
         """
-        return self.back(dh, dstates, cache, check_bool("needs_dx", needs_dx))
+        return self.backward_part(dh, dstates, cache, check_bool("needs_dx", needs_dx))
 
     def __call__(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
         """Inference: what `forward` returns without dropout, with nothing kept."""
-        return self.through(x, states, self._moved(lengths, x), training=False)
+        return self.forward_part(x, states, self._moved(lengths, x), training=False)
 
     def _moved(self, lengths: Any, x: Array) -> Array | None:
         """`lengths` on the layers' device, moved once for all of them."""
@@ -142,10 +142,10 @@ class Composite:
     def checked_lengths(self, lengths: Any, x: Array) -> Array:
         return self.layers[0].checked_lengths(lengths, x)
 
-    def through(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
+    def forward_part(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
         raise NotImplementedError
 
-    def back(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
+    def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
         raise NotImplementedError
 
     def _cached(self, cache: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,9 +20,9 @@ class Dropout:
 
     seed    an integer from 0; None draws a fresh one
     layer   an integer from 0, different for each dropout layer that has the same seed
-    step    the number of forward calls so far; set it to resume a run
 
-    The mask is a hash of (seed, layer, step, position), so it is the same on every backend and in a resumed run.
+    `forward_calls` counts the forward calls; set it to resume a run. The mask is a hash of (seed, layer, forward_calls,
+    position), so it is the same on every backend and in a resumed run.
 
     Raises ValueError for p outside [0, 1), TypeError and ValueError if seed or layer is not an integer from 0.
     """
@@ -34,7 +35,7 @@ class Dropout:
         if seed is None:
             seed = int(np.random.default_rng().integers(2**63))
         self.seed, self.layer = check_integer("seed", seed, least=0), check_integer("layer", layer, least=0)
-        self.step = 0
+        self.forward_calls = 0
         self.params: list[Array] = []
         self.grads: list[Array] = []
         self.cache: Array | None = None  # m / (1 - p)
@@ -43,9 +44,28 @@ class Dropout:
         """For copies and pickles: without the cache."""
         return vars(self) | {"cache": None}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "step" in state:  # a pickle from before the attribute was renamed
+            state = {name: value for name, value in state.items() if name != "step"} | {"forward_calls": state["step"]}
+        vars(self).update(state)
+
+    @property
+    def step(self) -> int:
+        """The old name of `forward_calls`."""
+        self._warn_of_step()
+        return self.forward_calls
+
+    @step.setter
+    def step(self, count: int) -> None:
+        self._warn_of_step()
+        self.forward_calls = count
+
+    def _warn_of_step(self) -> None:
+        warnings.warn("Dropout.step is now forward_calls: use the new name", DeprecationWarning, stacklevel=3)
+
     @property
     def options(self) -> dict[str, Any]:
-        """The constructor's arguments: `Dropout(**layer.options)` makes an equal layer at step 0."""
+        """The constructor's arguments: `Dropout(**layer.options)` makes an equal layer without forward calls."""
         return {"p": self.p, "seed": self.seed, "layer": self.layer}
 
     @property
@@ -57,11 +77,11 @@ class Dropout:
         return f"Dropout({self.p}, seed={self.seed}, layer={self.layer})"
 
     def forward(self, x: Array) -> Array:
-        """x (...), float32 or float64 → y of its shape and dtype; advances `step`."""
+        """x (...), float32 or float64 → y of its shape and dtype; advances `forward_calls`."""
         backend = check_float("x", x)
         with backend.device_of(x):
             self.cache = self._scaled_mask(backend, x)
-            self.step += 1
+            self.forward_calls += 1
             return x * self.cache
 
     def backward(self, dy: Array, *, cache: Array | None = None) -> Array:
@@ -80,6 +100,6 @@ class Dropout:
 
     def _scaled_mask(self, backend: Backend, x: Array) -> Array:
         """m / (1 - p)."""
-        kept = keep(backend.xp, x.shape, self.p, (self.seed, self.layer, self.step))
+        kept = keep(backend.xp, x.shape, self.p, (self.seed, self.layer, self.forward_calls))
         scaled: Array = kept.astype(x.dtype) / (1 - self.p)
         return scaled

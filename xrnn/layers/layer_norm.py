@@ -126,12 +126,12 @@ class LayerNorm(Layer):
         with self.backend.device_of(x):
             return check_lengths(lengths, N, T, self.backend, self._device, f"this {self.title}")
 
-    def through(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, tuple[()]]:
+    def forward_part(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, tuple[()]]:
         if not _is_empty(state):
             raise ValueError("got a state for a LayerNorm: expected () or None; pass on what the Stack returned")
         return self._run(x, training=training, padded=lengths is not None), ()
 
-    def back(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, tuple[()]]:
+    def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, tuple[()]]:
         if not _is_empty(dfinal):
             raise ValueError("got a state's gradient for a LayerNorm: expected () or None; leave it out")
         return self.backward(dh, cache=cache, needs_dx=needs_dx), ()

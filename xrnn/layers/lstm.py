@@ -41,8 +41,8 @@ class LSTM(RecurrentLayer):
         Keeps what `backward` needs. The results are views of buffers that the layer never writes again; don't change
         them, `x` or the weights before `backward`.
         """
-        h, c = self._forward(x, (h_prev, c_prev), lengths)
-        return h, c
+        h, c = self._run(x, (h_prev, c_prev), lengths, training=True)
+        return self._result(h, x), self._result(c, x)
 
     def backward(
         self, dh: Array, dc: Array | None = None, *, cache: Cache | None = None, needs_dx: bool = True
@@ -63,6 +63,5 @@ class LSTM(RecurrentLayer):
         self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Any = None
     ) -> tuple[Array, Array]:
         """Inference: what `forward` returns, with nothing kept."""
-        h, c = self._infer(x, (h_prev, c_prev), lengths)
-        slots = self._slot if x.ndim == 2 else self._slots
-        return h[slots], c[slots]
+        h, c = self._run(x, (h_prev, c_prev), lengths, training=False)
+        return self._result(h, x), self._result(c, x)

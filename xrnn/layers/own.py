@@ -10,7 +10,7 @@ import numpy as np
 from xrnn import init
 from xrnn.backend import Backend
 from xrnn.gradcheck import GradientMismatchError, gradcheck
-from xrnn.layers.recurrent import Cache, RecurrentLayer, fresh_params, single
+from xrnn.layers.recurrent import Cache, RecurrentLayer, as_tuple, fresh_params, single
 from xrnn.ops.cell import Cell, Run, Step
 from xrnn.ops.random import Draws
 from xrnn.select import get_backend
@@ -73,7 +73,7 @@ class Recurrent(RecurrentLayer):
         Keeps what `backward` needs. The result is a view of a buffer that the layer never writes again; don't change
         it, `x` or the weights before `backward`.
         """
-        return single(self._forward(x, self._padded(initial), lengths))
+        return self._results(x, initial, lengths, training=True)
 
     def backward(self, *dstates: Array | None, cache: Cache | None = None, needs_dx: bool = True) -> Any:
         """The gradient of what a `forward` returned → dx, in the shape of its x, and that of each initial state.
@@ -89,17 +89,21 @@ class Recurrent(RecurrentLayer):
 
     def __call__(self, x: Array, *initial: Array | None, lengths: Any = None) -> Any:
         """Inference: what `forward` returns, with nothing kept."""
-        return single(self._call(x, self._padded(initial), lengths))
+        return self._results(x, initial, lengths, training=False)
+
+    def _results(self, x: Array, initial: Sequence[Array | None], lengths: Any, *, training: bool) -> Any:
+        states = self._run(x, self._padded(initial), lengths, training=training)
+        return single([self._result(state, x) for state in states])
 
     def _padded(self, given: Sequence[Array | None]) -> tuple[Array | None, ...]:
         """As many as the cell has states, None for those left out. Raises TypeError for more."""
-        missing = len(self._none) - len(given)
+        missing = len(self._no_states) - len(given)
         if missing < 0:
             raise TypeError(
-                f"got {len(given)} states, but the cell {self.cell.name!r} has {len(self._none)}, "
+                f"got {len(given)} states, but the cell {self.cell.name!r} has {len(self._no_states)}, "
                 f"{' and '.join(self.cell.states)}: leave the others out"
             )
-        return (*given, *self._none[:missing])
+        return (*given, *self._no_states[:missing])
 
 
 def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
@@ -121,9 +125,9 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     def forward(x: Array, *arguments: Array) -> Array:
         for param, value in zip(layer.params, arguments[len(states) :], strict=True):
             param[...] = value
-        layer.step = 0  # the same draws each time
-        results = layer._forward(x, arguments[: len(states)], None)
-        return backend.xp.concatenate(results, axis=-1)  # type: ignore[no-any-return]
+        layer.forward_calls = 0  # the same draws each time
+        results = layer.forward(x, *arguments[: len(states)])
+        return backend.xp.concatenate(as_tuple(results), axis=-1)  # type: ignore[no-any-return]
 
     def backward(u: Array) -> list[Array]:
         for gradient in layer.grads:
@@ -133,7 +137,7 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
 
     if not cell.draws:
         for name, got, want in zip(
-            cell.states, layer._call(x, states, None), layer._forward(x, states, None), strict=True
+            cell.states, as_tuple(layer(x, *states)), as_tuple(layer.forward(x, *states)), strict=True
         ):
             if not bool((got == want).all()):
                 raise GradientMismatchError(

@@ -109,20 +109,20 @@ class Stack(Composite):
                 f"layers[{i}] of this Stack, a {layer.title}, runs in reverse, from the last step on: expected layers "
                 "that run forward; stream with others"
             )
-        return self.through(x, state, None, training=False)
+        return self.forward_part(x, state, None, training=False)
 
-    def through(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
+    def forward_part(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
         final = []
         for i, (layer, state) in enumerate(zip(self.layers, self._each_state("states", states), strict=True)):
             if i and training and self.dropout:
                 x = self.dropout[i - 1].forward(x)
-            x, after = layer.through(x, state, lengths, training=training)
+            x, after = layer.forward_part(x, state, lengths, training=training)
             final.append(after)
         if training:
             self.cache = Cache([layer.cache for layer in self.layers], [dropout.cache for dropout in self.dropout])
         return x, tuple(final)
 
-    def back(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
+    def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
         caches = self._cached(cache)
         if (len(caches.layers), len(caches.dropouts)) != (len(self.layers), len(self.dropout)):
             raise ValueError("cache is another Stack's: expected this one's own; take stack.cache after the forward")
@@ -130,7 +130,7 @@ class Stack(Composite):
         dinitial = []
         for i in reversed(range(len(self.layers))):
             # Only the first layer's dx is that of x: another's is the gradient that the layer before it takes.
-            dh, dstate = self.layers[i].back(dh, each[i], caches.layers[i], needs_dx or i > 0)
+            dh, dstate = self.layers[i].backward_part(dh, each[i], caches.layers[i], needs_dx or i > 0)
             dinitial.append(dstate)
             if i and self.dropout:
                 dh = self.dropout[i - 1].backward(dh, cache=caches.dropouts[i - 1])

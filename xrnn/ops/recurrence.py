@@ -7,12 +7,11 @@ once before the loop over time; direction and lengths; the weight gradients afte
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from xrnn.ops.cell import Cell, MatmulAdd, Run, Step
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.parts import ALL, columns, segments
-from xrnn.ops.random import Draws
 from xrnn.ops.steps import (
     blocks,
     cut,
@@ -28,53 +27,6 @@ from xrnn.typing import Array, ArrayIfNeeded
 # another order. It bounds what inference needs beyond its result. A training forward takes the same chunks, so that
 # both give the same bits.
 CHUNK: Final = 2**20
-
-
-# Not frozen: a frozen dataclass of nine fields takes 0.6 µs longer to make, a quarter of a small layer's step.
-@dataclass(slots=True, eq=False)
-class Inputs:
-    """What a recurrence is computed from."""
-
-    x: Array  # (T, N, D), or (N, D): one step
-    Wx: Array  # (D, parts · H), a part for each block in cell.from_x
-    Wh: Array  # (H, parts · H), a part for each block in cell.from_h
-    b: Array  # (pre · H,), a part for each block in cell.from_b
-    initial: Sequence[Array | None]  # (N, H) a state, None for zeros
-    lengths: Array | None = None  # (N,) integers in [0, T], None where every row has all T steps
-    reverse: bool = False  # from the last step to the first
-    own: Sequence[Array] = ()  # the cell's own parameters
-    draws: Draws | None = None
-
-    def sizes(self) -> tuple[int, int, int]:
-        """T, N, D."""
-        shape: Any = self.x.shape
-        return shape if len(shape) == 3 else (1, *shape)
-
-
-@dataclass(slots=True, eq=False)
-class Trace:
-    """What every form of the forward recurrence gives, so that any form of the backward one accepts it.
-
-    The initial state lies in slot 0 of a state, the state after step t in slot t + 1; with `reverse`, in slot T and in
-    slot t. What a row holds in `z` and `kept` past its length is not defined.
-    """
-
-    inputs: Inputs
-    states: Sequence[Array]  # (T+1, N, H) a state, C-contiguous
-    z: Array | None = None  # (T, N, pre · H), C-contiguous, as `step` left it: in training, where `cell.keeps_z`
-    kept: Array | None = None  # (T, kept, N, H), C-contiguous: in training, where `cell.kept`
-
-    def before(self, steps: slice) -> list[Array]:
-        """The states before each of these steps, (steps, N, H) a state."""
-        return self._shifted(steps, self.inputs.reverse)
-
-    def after(self, steps: slice) -> list[Array]:
-        """Those after each."""
-        return self._shifted(steps, not self.inputs.reverse)
-
-    def _shifted(self, steps: slice, slots: int) -> list[Array]:
-        shifted = slice(steps.start + slots, steps.stop + slots)
-        return [s[shifted] for s in self.states]
 
 
 def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training: bool) -> Trace:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xrnn.interop.torch_weights import bias_gradients
-from xrnn.ops.recurrence import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.torch import original
 from xrnn.torch.direction import Direction
 from xrnn.torch.unsupported import Unsupported, check_gradients

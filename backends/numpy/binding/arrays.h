@@ -21,7 +21,8 @@ using namespace xrnn;
 namespace {
 
 PyArrayObject* as_array(nb::handle h) {
-    if (!PyArray_Check(h.ptr())) throw nb::type_error("expected NumPy arrays");
+    // Not of a subclass: its operators may mean something else.
+    if (!PyArray_CheckExact(h.ptr())) throw nb::type_error("expected NumPy arrays");
     return reinterpret_cast<PyArrayObject*>(h.ptr());
 }
 
@@ -36,8 +37,8 @@ bool has_shape(PyArrayObject* array, std::initializer_list<int64_t> shape) {
     return PyArray_NDIM(array) == int(shape.size()) && std::equal(shape.begin(), shape.end(), PyArray_DIMS(array));
 }
 
-// An input, read through its strides. It is copied only if its elements are misaligned or in the other byte order. It
-// holds a reference to its array, which may lose all other references while an operation runs without the GIL.
+// An input, read through its strides. It is copied only if its elements are misaligned. It holds a reference to its
+// array, which may lose all other references while an operation runs without the GIL.
 template <class S>
 class Input {
    public:
@@ -70,7 +71,7 @@ class Input {
     nb::object kept;
 
     void check(std::initializer_list<int64_t> shape) const {
-        if (PyArray_TYPE(array) != TYPE<S> || !has_shape(array, shape))
+        if (PyArray_TYPE(array) != TYPE<S> || !PyArray_ISNOTSWAPPED(array) || !has_shape(array, shape))
             throw nb::type_error("the arrays don't fit each other in dtype or shape");
     }
     bool strides_are_whole() const {  // false for a field of a packed record
@@ -126,16 +127,6 @@ int64_t size(nb::handle h, int axis) {
     const int axes = PyArray_NDIM(array), at = axis < 0 ? axes + axis : axis;
     if (at < 0 || at >= axes) throw nb::type_error("the arrays don't fit each other in dtype or shape");
     return PyArray_DIM(array, at);
-}
-
-// Whether it is an array, of no subclass, of this dtype in the machine's byte order. Equal dtypes may be several
-// objects: an array that was pickled comes back with one of its own.
-bool is_plain(nb::handle h, nb::handle dtype) {
-    if (!PyArray_CheckExact(h.ptr()) || !PyArray_DescrCheck(dtype.ptr())) return false;
-    const auto* const wanted = reinterpret_cast<PyArray_Descr*>(dtype.ptr());
-    PyArrayObject* const array = as_array(h);
-    return PyArray_DESCR(array) == wanted ||
-           (PyArray_TYPE(array) == wanted->type_num && PyArray_ISNOTSWAPPED(array) && PyArray_ISNBO(wanted->byteorder));
 }
 
 nb::object pair(const nb::object& first, const nb::object& second) {

@@ -202,51 +202,11 @@ PyObject* call_backward(PyObject*, PyObject* const* arguments, Py_ssize_t count)
     });
 }
 
-// Whether x (T, N, D) or (N, D) and the initial states, (N, H) each or None, are plain arrays of this dtype.
-bool surely_fit(nb::handle x, nb::handle initial, nb::handle dtype, int64_t D, int64_t H) {
-    if (!PyTuple_CheckExact(initial.ptr()) || !is_plain(x, dtype)) return false;
-    const int axes = ndim(x);
-    if ((axes != 2 && axes != 3) || size(x, -1) != D) return false;
-    const int64_t N = size(x, -2);
-    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(initial.ptr()); ++k) {
-        const nb::handle state = PyTuple_GET_ITEM(initial.ptr(), k);
-        if (!state.is_none() && !(is_plain(state, dtype) && has_shape(as_array(state), {N, H}))) return false;
-    }
-    return true;
-}
-
-// forward's states, without lengths; None where something doesn't fit, for the caller to say what.
-nb::object infer(nb::handle cell, nb::handle params, nb::handle x, nb::handle initial, bool reverse, nb::handle own,
-                 nb::handle dtype) {
-    if (!PyList_CheckExact(params.ptr()) || PyList_GET_SIZE(params.ptr()) != 3) return nb::none();
-    const nb::handle Wx = PyList_GET_ITEM(params.ptr(), 0), Wh = PyList_GET_ITEM(params.ptr(), 1),
-                     b = PyList_GET_ITEM(params.ptr(), 2);
-    if (!is_plain(Wx, dtype) || !is_plain(Wh, dtype) || ndim(Wx) != 2 || ndim(Wh) != 2) return nb::none();
-    if (!surely_fit(x, initial, dtype, size(Wx, 0), size(Wh, 0))) return nb::none();
-    const auto f = is_float32(x) ? forward<float> : forward<double>;
-    return f(cell, x, Wx, Wh, b, initial, nb::none(), reverse, own, false).first;
-}
-
-PyObject* call_surely_fit(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-    return answer([&] {
-        const auto [x, initial, dtype, D, H] = take<5>(arguments, count);
-        return nb::object(nb::bool_(surely_fit(x, initial, dtype, nb::cast<int64_t>(D), nb::cast<int64_t>(H))));
-    });
-}
-
-PyObject* call_infer(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-    return answer([&] {
-        const auto [cell, params, x, initial, reverse, own, dtype] = take<7>(arguments, count);
-        return infer(cell, params, x, initial, reverse.is(Py_True), own, dtype);
-    });
-}
-
 template <class F>
 PyMethodDef method(const char* name, F* f) {
     return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f)), METH_FASTCALL, nullptr};
 }
 
-PyMethodDef RECURRENCES[] = {method("forward", call_forward), method("backward", call_backward),
-                             method("infer", call_infer), method("surely_fit", call_surely_fit), {}};
+PyMethodDef RECURRENCES[] = {method("forward", call_forward), method("backward", call_backward), {}};
 
 }  // namespace

@@ -33,16 +33,16 @@ inline std::vector<Record> read_records(const char* path) {
     std::FILE* file = std::fopen(path, "rb");
     char name[64];
     int given, expected;
-    bool whole = false;
+    bool complete = false;
     while (file && std::fscanf(file, "%63s %d %d", name, &given, &expected) == 3 && std::fgetc(file) == '\n') {
-        if ((whole = std::strcmp(name, "end") == 0)) break;
+        if ((complete = std::strcmp(name, "end") == 0)) break;
         Record& record = records.emplace_back();
         record.name = name;
         for (int i = 0; i < given; ++i) read_array(file, record.given);
         for (int i = 0; i < expected; ++i) read_array(file, record.expected);
     }
-    if (records.empty() || !whole) {
-        std::printf("%s has no problems, or is cut off: expected what driver_file.py wrote\n", path);
+    if (records.empty() || !complete) {
+        std::printf("%s has no problems, or is truncated: expected what driver_file.py wrote\n", path);
         std::exit(2);
     }
     std::fclose(file);

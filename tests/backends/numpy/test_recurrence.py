@@ -18,7 +18,7 @@ from xrnn import Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
 from xrnn.ops.cells.rnn import LeakyRNNCell
-from xrnn.ops.recurrence import Inputs
+from xrnn.ops.inputs import Inputs
 from xrnn.typing import HostArray
 
 TOLERANCE = {"float32": 6e-5, "float64": 2e-12}

@@ -110,7 +110,7 @@ class SeriesModel:
     def start_at(self, update: int) -> None:
         """Let dropout draw the masks of this update next."""
         for dropout in (*self.stack.dropout, self._dropout):
-            dropout.step = update
+            dropout.forward_calls = update
 
     def forward(self, x: Array, lengths: Array) -> Array:
         """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs); keeps the arrays for `backward`."""
