@@ -174,13 +174,13 @@ def test_caches_of_other_layers(backend: Backend) -> None:
     both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
     h, _ = both.forward(x)
     for cache in ([], both.cache[:1], [*both.cache, both.cache[0]], [both.cache[0], None]):
-        with one_line(ValueError, "cache is no Bidirectional's", "take layer.cache after the forward"):
+        with one_line(ValueError, "cache is not of this Bidirectional", "take layer.cache after its forward"):
             both.backward(h, cache=cache)
 
 
 def test_a_stream(backend: Backend) -> None:
     both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
-    with one_line(ValueError, "a Bidirectional has a half that runs in reverse", "expected layers that run forward"):
+    with one_line(ValueError, "a Bidirectional has a layer that runs in reverse", "expected layers that run forward"):
         both.stream(x)
     assert not both.streams
 

@@ -516,12 +516,12 @@ class WrongAwayFromZero(Right):
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        (LeavesDz, ["gradient of the cell 'LeavesDz' leaves dz[1] unwritten", "fill all blocks of dz"]),
-        (LeavesBefore, ["the cell 'LeavesBefore' leaves dbefore[0] unwritten", "say direct = False"]),
+        (LeavesDz, ["gradient of the cell 'LeavesDz' leaves dz[1] unwritten", "write all blocks of dz"]),
+        (LeavesBefore, ["the cell 'LeavesBefore' leaves dbefore[0] unwritten", "set direct = False"]),
         (LeavesC, ["gradient of the cell 'LeavesC' leaves dbefore[1] unwritten", "expected numbers everywhere"]),
-        (LeavesAfter, ["the step of the cell 'LeavesAfter' leaves after[0] unwritten", "fill what it computes"]),
-        (LeavesKept, ["the step of the cell 'LeavesKept' leaves kept unwritten", "fill what it computes"]),
-        (Differs, ["a call of the cell 'Differs' gives another h than forward", "say draws = True"]),
+        (LeavesAfter, ["the step of the cell 'LeavesAfter' leaves after[0] unwritten", "write all of it"]),
+        (LeavesKept, ["the step of the cell 'LeavesKept' leaves kept unwritten", "write all of it"]),
+        (Differs, ["a call of the cell 'Differs' gives another h than forward", "set draws = True"]),
         (WrongDz, ["the gradient of x along a random direction is", "by differences of forward"]),
         (WrongBefore, ["along a random direction is", "by differences of forward"]),
         (WrongAwayFromZero, ["the gradient of x along a random direction is 0 by backward"]),

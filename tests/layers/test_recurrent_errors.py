@@ -555,12 +555,12 @@ def test_a_cache_of_something_else(backend: Backend) -> None:
     deep, shallow = (Stack.init(RNN, D, H, depth, backend=backend) for depth in (3, 2))
     h, _ = deep.forward(x)
     shallow.forward(x)
-    with one_line(ValueError, "cache is another Stack's", "take stack.cache"):
+    with one_line(ValueError, "cache is of another Stack", "take stack.cache"):
         deep.backward(h, cache=shallow.cache)
     both = Bidirectional.init(GRU, D, H, backend=backend)
     h, _ = both.forward(x)
     for cache in ([], [None, None]):
-        with one_line(ValueError, "cache is no Bidirectional's", "take layer.cache"):
+        with one_line(ValueError, "cache is not of this Bidirectional", "take layer.cache"):
             both.backward(h, cache=cache)
     embedding = Embedding.init(5, 2, backend=backend)
     y = embedding.forward(backend.asarray(np.zeros((3,), "int64")))

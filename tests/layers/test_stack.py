@@ -474,11 +474,11 @@ def test_a_copy_of_a_backend_is_the_backend(backend: Backend) -> None:
 def test_layers_that_do_not_fit(backend: Backend) -> None:
     a: Any = RNN.init(D, 5, backend=backend)
     b = LSTM.init(6, 3, backend=backend)
-    with one_line(ValueError, "layers[0] gives 5 features", "layers[1] takes 6", "expected each to take what the one"):
+    with one_line(ValueError, "layers[0] gives 5 features", "layers[1] takes 6", "expected equal sizes"):
         Stack([a, b])
     with one_line(ValueError, "layers is empty", "expected at least one recurrent layer", "Stack([LSTM.init("):
         Stack([])
-    with one_line(TypeError, "layers[1] is a xrnn.layers.linear.Linear", "expected a recurrent layer, as RNN"):
+    with one_line(TypeError, "layers[1] is a xrnn.layers.linear.Linear", "expected a recurrent layer, such as an LSTM"):
         Stack([a, Linear.init(5, 5, backend=backend)])  # type: ignore[list-item]
     with one_line(TypeError, "layers is a xrnn.layers.rnn.RNN", "expected a list of recurrent layers"):
         Stack(a)
@@ -496,7 +496,7 @@ def test_a_layer_given_twice(backend: Backend) -> None:
 def test_states_of_another_number_or_length(backend: Backend) -> None:
     stack = Stack(make(backend))
     x, states = draw(backend, T, N, D), draw_states(backend, stack.layers)
-    with one_line(ValueError, "states has 3 entries", "expected a tuple of 4, one for each layer", "pass on what"):
+    with one_line(ValueError, "states has 3 entries", "expected a tuple of 4, one for each layer", "pass the states"):
         stack.forward(x, states[:3])
     with one_line(ValueError, "states has a ", "expected a tuple of 4, one for each layer of this Stack"):
         stack.forward(x, states[0][0])
