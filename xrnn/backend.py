@@ -58,8 +58,8 @@ _fused: ContextVar[bool] = ContextVar("xrnn_fused", default=_SETTING == "1")
 def use_fused(enabled: bool) -> Iterator[None]:
     """Within the block, use the fused forms (True), or only the plain forms (False).
 
-    Outside such a block `XRNN_FUSED` decides: `0` for the plain forms, `1` (the default) for the fused forms. It is read
-    once, when xrnn is imported.
+    Outside such a block `XRNN_FUSED` decides: `0` for the plain forms, `1` (the default) for the fused forms. It is
+    read once, when xrnn is imported.
     """
     token = _fused.set(bool(enabled))
     try:

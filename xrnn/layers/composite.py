@@ -54,9 +54,7 @@ class Composite:
             raise TypeError(f"layers is a {kind_of(layers)}: expected a list of recurrent layers, as in Stack([a, b])")
         for i, layer in enumerate(layers):
             if not hasattr(layer, "forward_part"):
-                raise TypeError(
-                    f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, such as RNN, LSTM or GRU"
-                )
+                raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, such as an LSTM")
         self.layers = list(layers)
         if self.layers:
             self._check_alike()
