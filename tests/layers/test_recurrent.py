@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from tests.errors import one_line
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, problem, solve
 from xrnn import GRU, LSTM, RNN, gradcheck, use_fused
@@ -472,6 +473,17 @@ def test_options_of_init(backend: Backend) -> None:
     assert GRU.init(3, 5, backend=backend).params[2].shape == (20,)
     assert GRU.init(3, 5, reset_after=False, backend=backend).params[2].shape == (15,)
     assert RNN.init(3, 5, leak=1.0, backend=backend).cell.name == "rnn"  # no leak at all: the fused form stays
+
+
+@pytest.mark.parametrize("layer", [RNN, LSTM, GRU])
+def test_init_names_every_option_of_the_constructor(layer: Any) -> None:
+    options = inspect.signature(layer).parameters.keys() - set(layer.names)
+    shared = {"input_size", "hidden_size", "rng", "dtype", "backend"}
+    assert inspect.signature(layer.init).parameters.keys() == shared | options
+    for name in options:
+        assert inspect.signature(layer.init).parameters[name] == inspect.signature(layer).parameters[name]
+    with one_line(TypeError, "unexpected keyword argument 'reversed'"):
+        layer.init(3, 5, reversed=True, backend="numpy")
 
 
 @every_cell

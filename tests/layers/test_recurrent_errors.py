@@ -202,7 +202,7 @@ def test_unknown_nonlinearity(backend: Backend, rnn: RNN) -> None:
     with one_line(ValueError, "unknown nonlinearity 'sigmoid'", "expected one of tanh, relu"):
         RNN(*rnn.params, nonlinearity="sigmoid")  # type: ignore[arg-type]
     with one_line(ValueError, "unknown nonlinearity 'Tanh'", "expected one of tanh, relu"):
-        RNN.init(D, H, nonlinearity="Tanh", backend=backend)
+        RNN.init(D, H, nonlinearity="Tanh", backend=backend)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [1.5, 3.0, "3", None, True, np.float32(2)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, Self, TypeAlias
@@ -14,6 +13,7 @@ from xrnn import init
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_integer, check_lengths, check_size
 from xrnn.layers.base import ByName, Layer, show_shape
+from xrnn.layers.forward_calls import CountsForwardCalls
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.random import Draws
@@ -32,7 +32,7 @@ class Cache:
     updates: int  # the number of updates of the layer's weights when the forward ran
 
 
-class RecurrentLayer(Layer):
+class RecurrentLayer(CountsForwardCalls, Layer):
     """A layer that runs a cell over time. Subclasses add `forward`, `backward` and a call, with their states by name.
 
     cache          what the last `forward` keeps for `backward`; None before the first
@@ -91,26 +91,31 @@ class RecurrentLayer(Layer):
         input_size: int,
         hidden_size: int,
         *,
+        reverse: bool = False,
         rng: np.random.Generator | int | None = None,
         dtype: Any = "float32",
         backend: str | Backend | None = None,
-        **options: Any,
     ) -> Self:
-        """A layer with fresh weights: Glorot uniform Wx, Wh orthogonal by gate, and the initial bias of the cell.
+        """A layer with new weights: Glorot uniform Wx, orthogonal Wh for each gate, and the cell's initial bias.
 
-        rng      a seed or a Generator: the same weights on every backend; None for other weights at each call
-        dtype    float32 or float64
-        options  those of the constructor, as reverse
+        rng    a seed or a Generator, which gives the same weights on every backend; None for random weights
+        dtype  float32 or float64
 
-        Raises TypeError or ValueError for other sizes, rng, dtype or options.
+        All other arguments are those of the constructor. Raises TypeError or ValueError for wrong arguments.
         """
+        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, reverse=reverse)
+
+    @classmethod
+    def _with_new_weights(
+        cls, input_size: int, hidden_size: int, rng: Any, dtype: Any, backend: str | Backend | None, **options: Any
+    ) -> Self:
         params = fresh_params(cls._cell_with(options), input_size, hidden_size, rng, dtype, backend)
-        make: Any = cls  # the constructor of a subclass takes the parameters alone
+        make: Any = cls  # unlike this class, its subclasses take no cell
         return make(*params, **options)  # type: ignore[no-any-return]
 
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
-        """A cell with the parameters of a layer with these options."""
+        """A cell with the same parameters as the cell of a layer with these options."""
         return cls._cell_type()
 
     @classmethod
@@ -122,25 +127,8 @@ class RecurrentLayer(Layer):
     def options(self) -> dict[str, Any]:
         return {"reverse": self.reverse}
 
-    @property
-    def step(self) -> int:
-        """The old name of `forward_calls`."""
-        self._warn_of_step()
-        return self.forward_calls
-
-    @step.setter
-    def step(self, count: int) -> None:
-        self._warn_of_step()
-        self.forward_calls = count
-
-    def _warn_of_step(self) -> None:
-        warnings.warn(f"{self.title}.step is now forward_calls: use the new name", DeprecationWarning, stacklevel=3)
-
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "step" in state:  # a pickle from before the attribute was renamed
-            state = {**state, "forward_calls": state["step"]}
-            del state["step"]
-        super().__setstate__(state)
+        super().__setstate__(self._with_new_name(state))
 
     def stream(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Inference on the next step (N, D), or the next steps (T, N, D), of a signal without end → h, state.
