@@ -49,11 +49,11 @@ class NumpyBackend(Backend):
         name = kernel_of(cell)
         if not name:
             return super().recurrence_forward(cell, inputs, training)
-        lengths = inputs.lengths
+        x, lengths, reverse = inputs.x, inputs.lengths, inputs.reverse
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
         states, z = kernels.forward(
-            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, inputs.reverse, cell.per_unit, training
+            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training
         )
         return Trace(inputs, states, z)
 
