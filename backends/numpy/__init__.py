@@ -47,12 +47,14 @@ class NumpyBackend(Backend):
             kernels.set_quota(cpu_quota())
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        name, own = kernel_of(cell)
+        name = kernel_of(cell)
         if not name:
             return super().recurrence_forward(cell, inputs, training)
-        lengths, reverse = _int64(inputs.lengths), inputs.reverse
+        x, lengths, reverse = inputs.x, inputs.lengths, inputs.reverse
+        if lengths is not None:
+            lengths = lengths.astype(np.int64, copy=False)
         states, z = kernels.forward(
-            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, own, training
+            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training
         )
         return Trace(inputs, states, z)
 
@@ -64,13 +66,15 @@ class NumpyBackend(Backend):
         grads: Sequence[Array] | None,
         needs_dx: bool = True,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
-        name, own = kernel_of(cell)
+        name = kernel_of(cell)
         if not name:
             return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
         inputs, (dWx, dWh, db) = trace.inputs, grads or (None, None, None)
-        x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, _int64(inputs.lengths), inputs.reverse
+        x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.lengths, inputs.reverse
+        if lengths is not None:
+            lengths = lengths.astype(np.int64, copy=False)
         return kernels.backward(
-            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, own, dstates, dWx, dWh, db, needs_dx
+            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, cell.per_unit, dstates, dWx, dWh, db, needs_dx
         )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
@@ -111,7 +115,7 @@ class NumpyBackend(Backend):
             return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
         if not kernels:
             return Explanation("plain", not_built())
-        if operation in RECURRENCES and not kernel_of(cell)[0]:
+        if operation in RECURRENCES and not kernel_of(cell):
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         why = kernels.level()
         if operation in RECURRENCES:
@@ -138,15 +142,9 @@ class NumpyBackend(Backend):
         }
 
 
-def kernel_of(cell: Cell) -> tuple[str | None, tuple[Any, ...]]:
-    """The name of a cell's kernel, None if there is none, and the cell's per-unit constants, such as its leak."""
-    if not (kernels and fused_enabled()):
-        return None, ()
-    return kernel_name(cell), cell.per_unit
-
-
-def _int64(lengths: Array | None) -> Array | None:
-    return None if lengths is None else lengths.astype(np.int64, copy=False)
+def kernel_of(cell: Cell) -> str | None:
+    """The name of a cell's kernel; None if it has none, or if the kernels are switched off or were not built."""
+    return kernel_name(cell) if kernels and fused_enabled() else None
 
 
 def not_built() -> str:

@@ -13,7 +13,7 @@ from tests.errors import one_line
 from tests.standin.counting import no_waiting
 from xrnn import GRU, LSTM, RNN, SGD, Adam, Bidirectional, Cell, Embedding, Linear, Recurrent, Stack, asarray
 from xrnn.backend import Backend
-from xrnn.ops.cell import Step
+from xrnn.ops.cell import StepArrays
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 
@@ -52,7 +52,7 @@ class TwoMemories(LSTMCell):
 
     def step(self, run: Any, at: Any) -> None:
         at.after[2][...] = at.before[2]
-        super().step(run, Step(at.z, at.before[:2], at.after[:2], at.kept))
+        super().step(run, StepArrays(at.z, at.before[:2], at.after[:2], at.kept))
 
 
 def test_states_after_a_missing_one_are_checked(backend: Backend) -> None:

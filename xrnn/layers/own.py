@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from xrnn import init
 from xrnn.backend import Backend
 from xrnn.gradcheck import GradientMismatchError, gradcheck
 from xrnn.layers.recurrent import Cache, RecurrentLayer, as_tuple, fresh_params, single
-from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.random import Draws
 from xrnn.select import get_backend
 from xrnn.typing import Array
@@ -60,6 +60,16 @@ class Recurrent(RecurrentLayer):
         if seed is None and cell.draws:
             seed = int(rng.integers(2**63))
         return cls(cell, *params, reverse=reverse, seed=seed)
+
+    # Only here: Python reads all attributes of a class with `__getattr__` in a slower way, which would cost a step of
+    # a small built-in layer a tenth.
+    if not TYPE_CHECKING:  # type checkers would accept every name
+
+        def __getattr__(self, name: str) -> Array:
+            """A parameter of the cell, by its name."""
+            if "params" in vars(self) and name in self.names:
+                return self.named_params[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -173,16 +183,16 @@ def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend:
     z += backend.asarray(np.random.default_rng(1).standard_normal(z.shape))
     after = [z[0] if cell.pointwise and i == 0 else unwritten(N, H) for i in range(len(states))]
     kept = unwritten(cell.kept, N, H) if cell.kept else None
-    cell.step(run, Step(z, states, after, kept))
+    cell.step(run, StepArrays(z, states, after, kept))
     written = {f"after[{i}]": array for i, array in enumerate(after)} | ({} if kept is None else {"kept": kept})
     _refuse_unwritten(xp, cell, "step", written, "write all of it")
 
     run.W, dz, dbefore = Wh.T, unwritten(1, cell.pre, N, H), [unwritten(N, H) for _ in states]
     many = [None if part is None else part[None] for part in (z if cell.keeps_z else None, kept)]
-    at = Step(many[0], [s[None] for s in states], [s[None] for s in after], many[1])
+    at = StepArrays(many[0], [s[None] for s in states], [s[None] for s in after], many[1])
     cell.prepare(run, at, dz)
     one = [None if part is None else part[0] for part in (at.z, at.kept, at.prepared)]
-    at = Step(one[0], states, after, one[1], one[2])
+    at = StepArrays(one[0], states, after, one[1], one[2])
     cell.gradient(run, at, [xp.ones((N, H)) for _ in states], dz[0], dbefore)
     if cell.recurs:
         cell.recur_gradient(run, at, dz[0], dbefore[0])

@@ -12,7 +12,7 @@ import numpy as np
 from xrnn import init
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_integer, check_lengths, check_size
-from xrnn.layers.base import Layer, show_shape
+from xrnn.layers.base import ByName, Layer, show_shape
 from xrnn.layers.forward_calls import CountsForwardCalls
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Trace
@@ -47,6 +47,11 @@ class RecurrentLayer(CountsForwardCalls, Layer):
     names: tuple[str, ...] = ("Wx", "Wh", "b")  # an instance adds the parameters of its cell
     _cell_type: ClassVar[type[Cell]]
     _cache_type = Cache
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in cls._cell_type.params if "_cell_type" in vars(cls) else ():
+            setattr(cls, name, ByName(name))
 
     def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int | None = None) -> None:
         check_cell_type(cell)
@@ -137,7 +142,8 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         if self.reverse:
             self._refuse_stream()
         states = self._run(x, self._all_states(state), None, training=False)
-        return self._result(states[0], x), single(self._final(states))
+        final = self._final(states)
+        return self._result(states[0], x), final[0] if len(final) == 1 else final
 
     # ---- one run and one backward, for all public methods ----
 
@@ -187,7 +193,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         """Copies of the final states: the caller may change the result, and a view would keep its buffer alive."""
         last = 0 if self.reverse else -1
         if self._single_device:
-            return tuple([s[last].copy() for s in states])
+            return (states[0][last].copy(),) if len(states) == 1 else tuple([s[last].copy() for s in states])
         with self.backend.device_of(states[0]):
             return tuple([s[last].copy() for s in states])
 
@@ -214,7 +220,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             or inputs.Wx is not p[0]
             or inputs.Wh is not p[1]
             or inputs.b is not p[2]
-            or any(map(operator.is_not, inputs.own, p[3:]))
+            or (len(p) > 3 and any(map(operator.is_not, inputs.own, p[3:])))
         ):
             self._refuse_changed(cache.updates)
 
@@ -358,7 +364,9 @@ class SingleStateLayer(RecurrentLayer):
 
     def __call__(self, x: Array, h_prev: Array | None = None, *, lengths: Any = None) -> Array:
         """Inference: the result of `forward`, without a cache."""
-        return self._result(self._run(x, (h_prev,), lengths, training=False)[0], x)
+        hs = self._run(x, (h_prev,), lengths, training=False)[0]
+        h: Array = hs[self._slot if x.ndim == 2 else self._slots]  # `_result`, without a call
+        return h
 
 
 def check_cell_type(cell: Any) -> None:
