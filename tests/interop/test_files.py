@@ -267,7 +267,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "float64 among float32": (tensor("0.b", "F64", [12], bytes(96)), f"{NO_LAYER}b has dtype float64, but this GRU"),
     "a float64 leak": (
         tensor("1.leak", "F64", [4], np.ones(4).tobytes()),
-        "save writes a different description of this Stack",
+        "save would describe this Stack differently",
     ),
     "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy does not support ("),
     "nothing of much": (tensor("0.b", "F32", [2**62, 0], b""), "holds an array that NumPy does not support ("),
@@ -276,7 +276,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "sizes that don't fit": (tensor("1.Wx", "F32", [2, 4], bytes(32)), "layers[0] gives 3 features, but layers[1]"),
     "no hidden units": (tensor("1.Wh", "F32", [0, 0], b""), f"{NO_LAYER}Wh has shape (0, 0), but this RNN expects"),
     "a missing array": (without("1.b"), f"{NO_LAYER}there is no array 1.b: expected those of the described layers)"),
-    "an array too many": (tensor("2.b", "F32", [1], bytes(4)), f"{NO_LAYER}there is an array 2.b: expected only"),
+    "an array too many": (tensor("2.b", "F32", [1], bytes(4)), f"{NO_LAYER}there is an array 2.b: expected those of"),
     "an array named in colour": (tensor("\x1b[31m", "F32", [1], bytes(4)), "there is an array �[31m: expected"),
     "no arrays": (lambda forgery: forgery.tensors.clear(), "there is no array 0.Wx: expected those of the described"),
     "an unknown kind": (entry(kind="GRU4"), f"{NO_LAYER}the kind GRU4 is unknown: expected one of RNN, LSTM, GRU"),
@@ -291,19 +291,16 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "1 for true": (option(0, reset_after=1), f"{NO_LAYER}reset_after is 1: expected True or False"),
     "an option left out": (
         described(lambda d: d["layers"][0]["options"].pop("reverse")),
-        f"{NO_LAYER}save writes a different description of this Stack: expected that one)",
+        f"{NO_LAYER}save would describe this Stack differently: expected its description)",
     ),
     "an unknown nonlinearity": (option(1, nonlinearity="eval"), "unknown nonlinearity 'eval': expected one of tanh"),
     "a leak of NaN": (option(1, leak=math.nan), f"{NO_LAYER}leak is nan: expected a number in (0, 1]"),
     "a leak beyond floats": (option(1, leak=10**400), NO_LAYER),
     "a leak in a list": (option(1, leak=[0.25, 0.5, 0.75, 1]), f"{NO_LAYER}there is an array 1.leak"),
-    "a leak of another name": (option(1, leak={"array": "0.b"}), "save writes a different description of this Stack"),
+    "a leak of another name": (option(1, leak={"array": "0.b"}), "save would describe this Stack differently"),
     "p of 1": (entry(dropout=[DROPOUT | {"options": {"p": 1, "seed": 3, "layer": 0}}]), "p is 1: expected a probabil"),
     "no step": (entry(dropout=[DROPOUT | {"step": None}]), f"{NO_LAYER}step is None: expected an integer, at least 0"),
-    "two dropouts": (
-        entry(dropout=[DROPOUT, DROPOUT]),
-        f"{NO_LAYER}dropout does not fit the Stack: expected a Dropout",
-    ),
+    "two dropouts": (entry(dropout=[DROPOUT, DROPOUT]), f"{NO_LAYER}dropout does not fit a Stack: expected a Dropout"),
     "a dropout of layers": (entry(dropout=[GRU_IN_STACK]), f"{NO_LAYER}layers are nested more than 16 deep"),
     "a reverse layer in place of the forward one": (
         entry(kind="Bidirectional"),
@@ -375,15 +372,15 @@ def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -
     for make in (Scaled, lambda **held: Scaled(**held)):
         assert load(path, cells={"Scaled": make, "other": Cell}).cell.scale == 0.5
     holds = f"{path} holds "
-    with one_line(FileError, holds + "the cell 'Scaled', which cells= lacks", "use cells={'Scaled': …}"):
+    with one_line(FileError, holds + "the cell 'Scaled', which is not in cells=", "use cells={'Scaled': …}"):
         load(path)
     with one_line(TypeError, "cells is a type: expected a dict from the name of a cell to its class, as {'MyCell': "):
         load(path, cells=Scaled)  # type: ignore[arg-type]
-    remedy = "use the class of the saved cell, or a function that takes these attributes as keywords"
+    remedy = "use the class of the saved cell, or a function that takes its attributes as keyword arguments"
     wrong: dict[str, Any] = {
-        "cells= makes a different cell": lambda **held: Scaled(0.25),
-        "makes a different cell: ": lambda **held: object(),
-        "cells= can't make it (": lambda scale: Scaled(scale),
+        "cells= makes a different one": lambda **held: Scaled(0.25),
+        "makes a different one": lambda **held: object(),
+        "cells= cannot make it (": lambda scale: Scaled(scale),
         "object is not callable": "Scaled",
         "invalid literal": lambda **held: int("none"),  # a ValueError
     }
@@ -395,7 +392,7 @@ def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"attributes": {"scale": [1]}}, "the cell 'Scaled' has other attributes than numbers and strings"),
+        ({"attributes": {"scale": [1]}}, "the cell 'Scaled' has attributes other than numbers and strings"),
         ({"attributes": [0.5]}, "attributes is a list in the description: expected a dict"),
         ({"cell": None}, "cell is a NoneType in the description: expected a str"),
         ({"options": {"reverse": False, "seed": -1}}, "seed is -1: expected an integer, at least 0"),
