@@ -102,8 +102,8 @@ class ArrayFile:
         for name in [*sorted(expected.keys() - names)[:1], *sorted(names - expected.keys())[:1]]:
             got = "has an array" if name in names else "lacks an array"
             raise FileError(
-                f"{self.name} {got} {quoted(name)}: expected exactly the {len(expected)} arrays "
-                "that its metadata describe; use another copy"
+                f"{self.name} {got} {quoted(name)}: expected the {len(expected)} arrays "
+                "that its metadata describe, and no others; use another copy"
             )
         for name, spec in expected.items():
             found = self._opened.get_slice(name)
