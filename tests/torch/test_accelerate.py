@@ -163,7 +163,7 @@ def test_a_module_is_freed_as_soon_as_it_is_deleted() -> None:
         assert weight() is None
     finally:
         gc.enable()
-    with one_line(ReferenceError, "the module of this method was deleted", "keep a reference to it"):
+    with one_line(ReferenceError, "the module of this method was deleted", "keep a reference to the module"):
         forward(torch.randn(5, 2, 3))
 
 

@@ -341,7 +341,7 @@ def test_too_little_memory_is_a_runtime_error_as_in_pytorch(kind: str, monkeypat
     def full(*arguments: Any) -> Any:
         raise MemoryError("Unable to allocate 8 EiB")
 
-    for name in ("infer", "recurrence_forward", "recurrence_backward"):
+    for name in ("recurrence_forward", "recurrence_backward"):
         monkeypatch.setattr(get_backend("numpy"), name, full)
     words = ("DefaultCPUAllocator: can't allocate memory for", "Unable to allocate 8 EiB", "use a smaller batch")
     with one_line(RuntimeError, *words):
