@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xrnn.layers.recurrent import SingleStateLayer
-from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.cells.gates import sigmoid
 from xrnn.typing import Array
 
@@ -16,12 +16,12 @@ class MinGRUCell(Cell):
     pre = 2
     from_h = ()
 
-    def step(self, run: Run, at: Step) -> None:
+    def step(self, run: Run, at: StepArrays) -> None:
         (u, y), (h,), (h_next,) = at.z, at.before, at.after
         sigmoid(run.xp, u)
         h_next[...] = h + u * (y - h)
 
-    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+    def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         (u, y), (h,), (dh,) = at.z, at.before, dafter
         dz[0] = dh * (y - h) * u * (1 - u)
         dz[1] = dh * u

@@ -17,7 +17,7 @@ from tests import peephole
 from tests.errors import one_line
 from tests.peephole.cell import PeepholeLSTMCell
 from tests.peephole.layer import PeepholeLSTM
-from xrnn import Bidirectional, Stack, check_cell
+from xrnn import Bidirectional, Recurrent, Stack, check_cell
 from xrnn.backend import Backend
 from xrnn.cells import CELLS, cell_of, param_names, shapes
 from xrnn.files import FileError
@@ -65,6 +65,13 @@ def test_a_subclass_of_a_built_in_cell_has_no_kernel() -> None:
 @pytest.fixture
 def built_in(monkeypatch: pytest.MonkeyPatch) -> None:
     peephole.build_in(monkeypatch)
+
+
+def test_its_parameters_are_attributes(built_in: None, backend: Backend) -> None:
+    for layer in (PeepholeLSTM.init(2, 3, backend=backend), Recurrent.init(PeepholeLSTMCell(), 2, 3, backend=backend)):
+        assert [getattr(layer, name) for name in ("p_i", "p_f", "p_o")] == layer.params[3:]
+        with pytest.raises(AttributeError, match=f"'{layer.title}' object has no attribute 'p_g'"):
+            layer.p_g  # type: ignore[union-attr]  # noqa: B018
 
 
 def test_its_gradient_is_right(backend: Backend) -> None:

@@ -127,9 +127,21 @@ def test_info_prints_the_configuration(text: str, capsys: pytest.CaptureFixture[
 def test_info_explains_the_choice_on_an_absent_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--explain", "100", "32", "1024", "1024", "--device", "h100"]) == 0
     out = capsys.readouterr().out
-    assert "NVIDIA H100, float32, T=100 N=32 D=1024 H=1024; times are predicted, not measured" in out
-    assert "NVIDIA H100, float64" in out
-    assert [line.split()[1] for line in out.splitlines() if line.startswith("→")] == ["group", "group"]
+    tail = "T=100 N=32 D=1024 H=1024, on NVIDIA H100; times are predicted, not measured"
+    heads = [line for line in out.splitlines() if line.endswith(tail)]
+    ways = [f"rnn {way}, {dtype}" for dtype in ("float32", "float64") for way in ("forward", "backward")]
+    assert heads == [f"{way}, {tail}" for way in ways]
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("→")] == ["group"] * 4
+
+
+@pytest.mark.parametrize("cell", ["rnn", "leak", "lstm", "gru"])
+def test_info_explains_each_cell(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--explain", "100", "16", "512", "512", "--device", "h100", "--cell", cell]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines if "predicted" in line] == [f"{cell} forward", f"{cell} backward"] * 2
+    chosen = [line.split()[1] for line in lines if line.startswith("→")]
+    assert chosen[:2] == ["group", "group" if cell in ("rnn", "leak") else "group-partial"]
+    assert main(["info", "--explain", "4", "3", "2", "5", "--cell", cell]) == 0
 
 
 def test_info_explains_the_choice_of_the_selected_backend(capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,6 +175,11 @@ def test_info_needs_a_backend_unless_it_explains_an_absent_gpu(
             ["--explain", "1", "1", "1", "1", "--device", "abacus"],
             "--device: unknown device 'abacus': expected one of a100, h100, h200, b200",
         ),
+        (
+            ["--explain", "1", "1", "1", "1", "--cell", "x"],
+            "--cell: unknown cell 'x': expected one of rnn, leak, lstm, gru",
+        ),
+        (["--cell", "lstm"], "got --cell without --explain, or with --json: expected --explain T N D H --cell NAME"),
         (["--explain", "0", "1", "1", "1"], "--explain got 0 1 1 1: expected T N D H, each from 1 to 10^18"),
         (
             ["--device", "h100", "--explain", "1", "1", "1", "1", "--json"],

@@ -18,7 +18,7 @@ import typer.core
 
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
-from xrnn.config import config, config_data, explain_sizes
+from xrnn.config import EXPLAINED, config, config_data, explain_sizes
 from xrnn.files import printable
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
@@ -394,12 +394,19 @@ def info(
             help="With --explain: for this GPU (a100, h100, h200, b200), which need not be in this machine.",
         ),
     ] = None,
+    cell: Annotated[
+        str, typer.Option(metavar="NAME", parser=str.lower, help="With --explain: of this cell (rnn, leak, lstm, gru).")
+    ] = "rnn",
     as_json: _Json = False,
     backend: _Backend = None,
 ) -> None:
     """Print which backend is selected and why, and the form that each operation takes."""
     if device is not None and explain is None:
         raise SettingsError("got --device without --explain: expected both; add --explain T N D H")
+    if cell not in EXPLAINED:
+        raise SettingsError(f"--cell: unknown cell {cell!r}: expected one of {', '.join(EXPLAINED)}")
+    if cell != "rnn" and (explain is None or as_json):
+        raise SettingsError("got --cell without --explain, or with --json: expected --explain T N D H --cell NAME")
     if device is not None and as_json:
         raise SettingsError("got both --device and --json: expected one of them; leave one out")
     if explain is not None and not 1 <= min(explain) <= max(explain) <= _MAX_SIZE:
@@ -412,7 +419,7 @@ def info(
         print(config(selection))
     else:
         try:
-            print(explain_sizes(*explain, device, selection))
+            print(explain_sizes(*explain, device, selection, cell))
         except ValueError as error:  # an unknown device
             raise SettingsError(f"--device: {error}") from error
 

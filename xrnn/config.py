@@ -5,13 +5,22 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from xrnn.backend import OPERATIONS, fused_enabled
+from xrnn.ops.cell import Cell
 from xrnn.ops.cells import CELLS
+from xrnn.ops.cells.rnn import LeakyRNNCell
 from xrnn.select import GPU_CHOICE, Selection, select
 
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
+# The cells of `xrnn info --cell`, by the name that the tables of kernels use.
+EXPLAINED: Final[dict[str, Cell]] = {
+    "rnn": CELLS["rnn"].cell(),
+    "leak": LeakyRNNCell(0.5),
+    "lstm": CELLS["lstm"].cell(),
+    "gru": CELLS["gru"].cell(),
+}
 
 
 def selection_lines(selection: Selection) -> list[str]:
@@ -48,21 +57,30 @@ def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -
     }
 
 
-def explain_sizes(T: int, N: int, D: int, H: int, device: str | None = None, selection: Selection | None = None) -> str:
+def explain_sizes(
+    T: int,
+    N: int,
+    D: int,
+    H: int,
+    device: str | None = None,
+    selection: Selection | None = None,
+    cell: str = "rnn",
+) -> str:
     """The text of `xrnn info --explain`: the forms at these sizes, in float32 and in float64.
 
     device   the name of a GPU, which need not be present; None for the selected backend
+    cell     one of EXPLAINED
 
     Raises ValueError for an unknown device.
     """
+    shapes = {"T": T, "N": N, "D": D, "H": H}
     if device is None:
-        shapes, backend = {"T": T, "N": N, "D": D, "H": H}, (selection or select()).backend
-        cell = CELLS["rnn"].cell()
-        return "\n".join(backend.explain_sizes(cell, shapes, dtype) for dtype in ("float32", "float64"))
+        backend = (selection or select()).backend
+        return "\n".join(backend.explain_sizes(EXPLAINED[cell], shapes, dtype) for dtype in ("float32", "float64"))
     gpu = importlib.import_module(GPU_CHOICE)
     if device not in gpu.DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")
-    return "\n".join(gpu.table(gpu.DEVICES[device], dtype, T, N, D, H) for dtype in ("float32", "float64"))
+    return "\n".join(gpu.tables(gpu.DEVICES[device], cell, shapes, dtype) for dtype in ("float32", "float64"))
 
 
 def show_config() -> None:

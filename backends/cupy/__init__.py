@@ -5,24 +5,27 @@ Everything runs on the current stream and on the device of its arrays; nothing w
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_enabled
-from xrnn.backends.cupy.choice import Candidate, candidates, choose, table
+from xrnn.backends.cupy.cells import CellKernel, kernel_of
+from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
 from xrnn.backends.cupy.launch import Launcher
 from xrnn.backends.cupy.probe import import_cupy, probe
-from xrnn.backends.cupy.trust import Trust, not_resident
+from xrnn.backends.cupy.selftest import SelfTest
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.rnn import RNNCell
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
+
+_DECISIONS: Final = 1024  # that are remembered: a batch of another length is another decision
 
 
 class CupyBackend(Backend):
@@ -36,7 +39,9 @@ class CupyBackend(Backend):
         super().__init__(cupy)
         self._gemm = importlib.import_module(f"{cupy.__name__}.cublas").gemm
         self.launcher = Launcher(cupy)
-        self.trust = Trust(self, self.launcher)
+        self.selftest = SelfTest(self, self.launcher)
+        # (device, kernel, backward, dtype, T, N, D, H) → the candidate that runs, None for the plain form.
+        self._decisions: dict[tuple[Any, ...], Candidate | None] = {}
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         copy: np.ndarray[Any, np.dtype[Any]] = self.xp.asnumpy(array)
@@ -61,10 +66,10 @@ class CupyBackend(Backend):
         return None
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        chosen = self._choose(cell, inputs, backward=False)
-        if chosen is not None and type(cell) is RNNCell:
-            with self.trust.noting(chosen, inputs.x.dtype, inputs.Wh.shape[0]):
-                return self.launcher.forward(chosen, cell, inputs)
+        kernel = self._kernel_of(cell)
+        if kernel is not None and (chosen := self._decide(kernel, cell, inputs, backward=False)):
+            with self._noting(chosen, kernel, inputs, backward=False):
+                return self.launcher.forward(chosen, kernel, cell, inputs, training)
         return super().recurrence_forward(cell, inputs, training)
 
     def recurrence_backward(
@@ -75,30 +80,66 @@ class CupyBackend(Backend):
         grads: Sequence[Array] | None,
         needs_dx: bool = True,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
-        inputs, dh = trace.inputs, dstates[0]
-        chosen = self._choose(cell, inputs, backward=True)
-        if chosen is not None and type(cell) is RNNCell and dh is not None:
-            with self.trust.noting(chosen, inputs.x.dtype, inputs.Wh.shape[0]):
-                dz, dh_prev = self.launcher.backward(chosen, cell, trace, dh[None] if inputs.x.ndim == 2 else dh)
-                return recurrence.products(self.xp, cell, trace, dz, grads, needs_dx), (dh_prev,)
+        kernel, inputs = self._kernel_of(cell), trace.inputs
+        if kernel is not None and (chosen := self._decide(kernel, cell, inputs, backward=True)):
+            one_step = inputs.x.ndim == 2
+            above = [d[None] if one_step and d is not None else d for d in dstates]
+            with self._noting(chosen, kernel, inputs, backward=True):
+                dz, dinitial = self.launcher.backward(chosen, kernel, cell, trace, above)
+                return recurrence.products(self.xp, cell, trace, dz, grads, needs_dx), dinitial
         return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
 
-    def _choose(self, cell: Cell, inputs: Inputs, *, backward: bool) -> Candidate | None:
-        """The kernel to launch on the current device, None for the plain form."""
+    def _kernel_of(self, cell: Cell) -> CellKernel | None:
         self.launcher.raise_if_gave_up()
-        if not fused_enabled() or type(cell) is not RNNCell or inputs.lengths is not None or inputs.reverse:
-            return None
-        (T, N, D), dtype, H = inputs.sizes(), inputs.x.dtype, inputs.Wh.shape[0]
-        chosen = choose(self.launcher.device(), dtype, T, N, D, H)
-        return None if chosen.form == "plain" or self.against(chosen, dtype, H, backward) else chosen
+        return kernel_of(cell) if fused_enabled() else None
 
-    def against(self, chosen: Candidate, dtype: Any, H: int, backward: bool) -> str | None:
-        """Why the chosen kernel can't run here after all, None where it can."""
-        if doubts := self.trust.doubts(chosen, dtype, H):
-            return doubts
-        if self.launcher.fits(chosen, dtype, backward):
-            return None
-        return not_resident(chosen)
+    def _decide(self, kernel: CellKernel, cell: Cell, inputs: Inputs, *, backward: bool) -> Candidate | None:
+        """The candidate that runs on the current device, None for the plain form. The first time it is tested there."""
+        device, dtype = self.xp.cuda.runtime.getDevice(), inputs.x.dtype
+        sizes = (*inputs.sizes(), inputs.Wh.shape[0])
+        key = device, kernel, backward, dtype.char, *sizes
+        try:
+            return self._decisions[key]
+        except KeyError:
+            pass
+        chosen, _, final = self._test(kernel, cell, backward, dtype, *sizes)
+        if final:
+            if len(self._decisions) >= _DECISIONS:
+                self._decisions.clear()
+            self._decisions[key] = chosen
+        return chosen
+
+    def _test(
+        self, kernel: CellKernel, cell: Cell, backward: bool, dtype: Any, T: int, N: int, D: int, H: int
+    ) -> tuple[Candidate | None, str, bool]:
+        """→ the fastest candidate; if its self-test fails, the stepwise form; if that fails too, None, the plain form.
+
+        Also why a faster one is not used, "" if none is, and whether the answer stays the same.
+        """
+        request = Request(kernel, backward, np.dtype(dtype).name, T, N, D, H)
+        device = self.launcher.device()
+        chosen, (unlimited, *_) = choose(device, request), candidates(device, request)
+        reasons: list[str] = []
+        all_final = True
+        for candidate in dict.fromkeys((chosen, unlimited)):
+            if candidate.form == "plain":
+                break
+            failure, final = self.selftest.failure(candidate, kernel, cell, backward, dtype, H)
+            all_final = all_final and final
+            if failure is None:
+                return candidate, "; ".join(reasons), all_final
+            reasons.append(f"not {candidate.form}: {failure}")
+        return None, "; ".join(reasons), all_final
+
+    @contextlib.contextmanager
+    def _noting(self, chosen: Candidate, kernel: CellKernel, inputs: Inputs, *, backward: bool) -> Iterator[None]:
+        """If the launch in the block fails, the plain form runs, and the decisions are made again."""
+        done = False
+        with self.selftest.noting(chosen, kernel, backward, inputs.x.dtype, inputs.Wh.shape[0]):
+            yield
+            done = True
+        if not done:
+            self._decisions.clear()
 
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         dtype = np.dtype(dtype)
@@ -106,20 +147,24 @@ class CupyBackend(Backend):
             return Explanation("gemm", "one cuBLAS call accumulates into its output")
         if operation not in RECURRENCES or not fused_enabled():
             return super().explain(operation, cell, shapes, dtype)
-        if type(cell) is not RNNCell:
+        kernel = kernel_of(cell)
+        if kernel is None:
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
-        sizes = self.launcher.device(), dtype, *(shapes[letter] for letter in "TNDH")
-        chosen, count = choose(*sizes), len(candidates(*sizes))
-        backward = operation == "recurrence_backward"
-        if chosen.form != "plain" and (against := self.against(chosen, dtype, shapes["H"], backward)):
-            return Explanation("plain", f"not {chosen.form}: {against}")
-        return Explanation(
-            chosen.form, f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction, the best of {count} candidates"
-        )
+        sizes, backward = [shapes[letter] for letter in "TNDH"], operation == "recurrence_backward"
+        chosen, reasons, _ = self._test(kernel, cell, backward, dtype, *sizes)
+        if reasons:
+            return Explanation("plain" if chosen is None else chosen.form, reasons)
+        request = Request(kernel, backward, dtype.name, *sizes)
+        found = candidates(self.launcher.device(), request)
+        if chosen is None:
+            return Explanation("plain", f"there is no kernel for {dtype.name} or for empty or gigantic arrays")
+        step = f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction"
+        return Explanation(chosen.form, f"{step}, the best of {len(found)} candidates")
 
     def explain_sizes(self, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
         forms = super().explain_sizes(cell, shapes, dtype)
-        return f"{forms}\n{table(self.launcher.device(), dtype, *(shapes[letter] for letter in 'TNDH'))}"
+        kernel = kernel_of(cell)
+        return forms if kernel is None else f"{forms}\n{tables(self.launcher.device(), kernel.name, shapes, dtype)}"
 
     def describe(self) -> dict[str, str]:
         runtime = self.xp.cuda.runtime

@@ -1,57 +1,76 @@
-"""Which form of the recurrence runs on a GPU: a function of the device and the sizes, and of nothing else.
+"""Which form of a recurrence runs on a GPU: a function of the device, the cell, the direction and the sizes.
 
-`candidates` enumerates every form that fits, with its resources and a predicted time; `choose` takes the fastest.
-Nothing here needs CuPy or a GPU.
-
-T time steps, N batch, D input size, H hidden size.
+`candidates` lists every form that fits, with its resources and a predicted time; `choose` takes the fastest. Nothing
+here needs CuPy or a GPU. T time steps, N batch, D input size, H hidden size.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-MAX_THREADS: Final = 256  # a block's, as the kernels are compiled: a thread may then have 255 registers
-VECTOR_BYTES: Final = 16  # the columns of a thread
-MAX_SIZE: Final = 2**30  # T, N and H are 32 bits wide in the kernels, which count a little beyond them
-# What the kernels are compiled for: batch rows of a tile, and rows of W that a thread keeps in registers. The
-# combinations are those that ptxas compiles without spilling (tests/cuda/test_resources.py).
-ROWS: Final = {"float32": (1, 2, 4), "float64": (1, 2)}
-KEPT: Final = {"one-block": (8, 16, 32), "group": (16, 32)}
-LOADS: Final = 4  # vectors of the others' states that a thread asks for at a time (group.cu)
+from xrnn.backends.cupy.cells import NAMED, CellKernel
 
-# What the prediction is made of, in seconds or clock cycles. Estimates: none of them has been measured yet.
-EXCHANGE: Final = 0.7e-6  # from the write of a state in one block to its arrival in another, through L2
-ROUND_TRIP: Final = 0.35e-6  # a read of L2
-PLAIN_STEP: Final = 12e-6  # a product and an elementwise kernel, launched from Python
+Form: TypeAlias = Literal["plain", "stepwise", "one-block", "group", "group-partial"]
+
+# What the kernels are compiled for; launch.py hands these numbers to the compiler. Tests compile the combinations and
+# make sure that none spills registers (tests/cuda/test_resources.py).
+THREADS: Final = 256  # of a block, at most: a thread may then have 255 registers
+ROWS: Final = {"float32": (1, 2, 4), "float64": (1, 2)}  # batch rows of a tile
+HELD: Final[dict[Form, tuple[int, ...]]] = {
+    "one-block": (8, 16, 32),
+    "group": (16, 32),
+    "group-partial": (16, 32),
+}  # weight rows in registers
+LOADS: Final[dict[Form, int]] = {
+    "one-block": 4,
+    "group": 4,
+    "group-partial": 8,
+}  # requests that a thread has under way (exchange.cu)
+VECTOR_BYTES: Final = 16  # the columns of a thread
+MAX_SIZE: Final = 2**30  # of T, N and H: the kernels count them, and a little beyond, in 32 bits
+MAX_PARTIAL_H: Final = 1024  # group-partial: a block computes all H columns
+MAX_PARTIAL_BYTES: Final = 24 * 10**6  # the partial sums must stay in L2
+
+# Costs of the prediction, in seconds or clock cycles: estimates, none of them measured yet.
+EXCHANGE: Final = 0.7e-6  # from a write in one block to its arrival in another, through L2
+ROUND_TRIP: Final = 0.35e-6  # a read from L2
+TILE_GAP: Final = 0.1e-6  # group-partial: between two tiles of a step, whose sums have arrived
+HOST_STEP: Final = 12e-6  # stepwise: a product and a kernel, launched from Python
+DEVICE_STEP: Final = 2.5e-6  # stepwise: the kernel on the device, beside the product
 LAUNCH: Final = 8e-6  # a kernel, launched from Python
-WEIGHTS_BANDWIDTH: Final = 100e9  # bytes a second that one block reads W with, at the start
+WEIGHTS_BANDWIDTH: Final = 100e9  # bytes a second at which one block reads Wh in the beginning
 STEP_CYCLES: Final = 300  # two barriers of a block, the nonlinearity, and filling the pipelines
-SLICE_CYCLES: Final = 12  # adding one more slice's sum to an output: it waits for the last addition, and for its read
+SLICE_CYCLES: Final = 12  # adding one more slice's sum to an output: an addition that waits for a read
+PART_CYCLES: Final = 4  # the same for each further part of Wh: the sums of the parts overlap
 SHARED_BYTES_PER_CYCLE: Final = 128
-L2_BYTES_PER_CYCLE: Final = 64
+L2_BYTES_PER_CYCLE: Final = 64  # of one multiprocessor
+L2_BANDWIDTH: Final = 5.5e12  # bytes a second, of all multiprocessors together
+SCATTERED_BYTES_PER_CYCLE: Final = 32  # group-partial: 4-byte reads, of one multiprocessor
 PRODUCT_EFFICIENCY: Final = 0.5  # of the peak rate, for large products
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What the choice needs to know of a GPU."""
+    """What the choice needs to know about a GPU."""
 
     name: str
     multiprocessors: int
     shared_bytes: int  # of one block, at most
     clock: float  # cycles a second
-    float32_rate: int  # multiplications with addition of one multiprocessor in a cycle
+    float32_rate: int  # multiply-adds of one multiprocessor in a cycle
     float64_rate: int
     cooperative: bool = True  # can launch a grid whose blocks are all resident
     broadcast_wavefronts: int = 1  # of shared memory, for 16 bytes that all threads of a warp read
 
     def rate(self, dtype: str) -> int:
-        return self.float32_rate if dtype == "float32" else self.float64_rate
+        return self.float64_rate if dtype == "float64" else self.float32_rate
 
 
 # For `xrnn info --explain … --device NAME`, from the vendor's data sheets.
@@ -64,168 +83,236 @@ DEVICES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """A recurrence to choose a form for."""
+
+    cell: CellKernel
+    backward: bool
+    dtype: str
+    T: int
+    N: int
+    D: int
+    H: int
+
+    @property
+    def itemsize(self) -> int:
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def vector(self) -> int:
+        return VECTOR_BYTES // self.itemsize
+
+    def weights(self, form: Form, units: int) -> tuple[int, int]:
+        """K and the columns of the matrix that a block of `units` units multiplies by (tile.cu)."""
+        fed = self.cell.fed
+        if not self.backward:
+            return self.H, fed * units
+        return (fed * units, self.H) if form == "group-partial" else (fed * self.H, units)
+
+    def product_seconds(self, device: Device, M: int, K: int, P: int) -> float:
+        """A product (M, K) @ (K, P) of the library."""
+        return M * K * P / (device.rate(self.dtype) * device.multiprocessors * device.clock * PRODUCT_EFFICIENCY)
+
+    def title(self) -> str:
+        direction = "backward" if self.backward else "forward"
+        return f"{self.cell.name} {direction}, {self.dtype}, T={self.T} N={self.N} D={self.D} H={self.H}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a block holds its weights (tile.cu), and what the kernel is compiled for."""
+
+    rows: int
+    held: int
+    units: int
+    column_threads: int
+    slice: int
+    pitch: int
+    threads: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A form with its launch: what the kernel is compiled for, how its blocks are laid out, what it costs.
+    """A form with its launch and its predicted cost."""
 
-    See tile.cu for `columns`, `column_threads`, `slice` and `pitch`.
-    """
-
-    form: str  # plain, one-block or group
-    seconds: float  # predicted: the whole forward recurrence with the input's product
+    form: Form
+    seconds: float  # predicted: the complete loop over time; forward with the input's product
     step_seconds: float  # predicted: one step
-    rows: int = 0
-    kept: int = 0
-    columns: int = 0
-    column_threads: int = 0
-    slice: int = 0
-    pitch: int = 0
-    threads: int = 0
-    grid: tuple[int, int] = (0, 0)  # group: (blocks that share W, groups that split the batch)
-    shared_bytes: int = 0
+    grid: tuple[int, int] = (0, 0)  # group: (blocks that share Wh, groups that split the batch)
+    layout: Layout | None = None  # None for plain and stepwise
 
 
-def choose(device: Device, dtype: Any, T: int, N: int, D: int, H: int) -> Candidate:
-    """The candidate with the smallest predicted time; the plain form where nothing else fits."""
-    return min(candidates(device, dtype, T, N, D, H), key=lambda candidate: candidate.seconds)
+def choose(device: Device, request: Request) -> Candidate:
+    """The candidate with the smallest predicted time."""
+    return min(candidates(device, request), key=lambda candidate: candidate.seconds)
 
 
 @functools.lru_cache(maxsize=256)
-def candidates(device: Device, dtype: Any, T: int, N: int, D: int, H: int) -> tuple[Candidate, ...]:
-    """Every form that fits, the plain one first.
+def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
+    """Every form that fits, the one without limits first.
 
-    plain      any size, any dtype
-    one-block  where a block holds all of W (H, H): its columns are at most its threads, and its share of W beyond the
-               registers fits into shared memory, beside the states and the slices' sums
-    group      where S blocks hold W, and S · G blocks are resident at once. A block leaves no room for a second one on
-               its multiprocessor (256 threads with up to 255 registers), so that is S · G ≤ multiprocessors. For each S
-               the batch is split as finely as that allows.
+    plain          the array library's operations; the only form for other dtypes and empty arrays
+    stepwise       a product of the library and one kernel a step: every size
+    one-block      if a block can hold all of Wh
+    group          if S blocks can hold Wh, and S · G blocks are resident at once. A block leaves no room for a second
+                   one on its multiprocessor (256 threads of up to 255 registers), so S · G ≤ multiprocessors. The
+                   batch is split as finely as that allows.
+    group-partial  backward of cells with several parts of Wh, in float32: a group that exchanges less
     """
-    dtype = np.dtype(dtype).name
-    product = product_seconds(device, dtype, T * N, D, H)
-    plain_step = max(PLAIN_STEP, product_seconds(device, dtype, N, H, H))
-    found = [Candidate("plain", 2 * LAUNCH + product + T * plain_step, plain_step)]
-    if dtype in ROWS and min(T, N, H) > 0 and max(T, N, H) <= MAX_SIZE:
-        found += _one_block(device, dtype, T, N, H, product)
-        if device.cooperative:
-            found += _groups(device, dtype, T, N, H, product)
+    r = request
+    product = 0.0 if r.backward else r.product_seconds(device, r.T * r.N, r.D, r.cell.pre * r.H)
+    step = r.product_seconds(device, r.N, r.H, r.cell.fed * r.H) + DEVICE_STEP
+    step = max(HOST_STEP, step)
+    form: Form = "stepwise"
+    if r.dtype not in ROWS or not 0 < min(r.T, r.N, r.H) <= max(r.T, r.N, r.H) <= MAX_SIZE:
+        return (Candidate("plain", 2 * LAUNCH + product + r.T * step, step),)
+    found = [Candidate(form, 2 * LAUNCH + product + r.T * step, step), *_one_block(device, r, product)]
+    if device.cooperative:
+        found += _groups(device, r, "group", product)
+        if r.backward and r.cell.fed > 1 and r.dtype == "float32" and r.H <= MAX_PARTIAL_H:
+            found += _groups(device, r, "group-partial", product)
     return tuple(found)
 
 
-def _one_block(device: Device, dtype: str, T: int, N: int, H: int, product: float) -> list[Candidate]:
-    found = []
-    for rows in ROWS[dtype]:
-        block = _best_layout(device, "one-block", dtype, H, H, rows)
-        if block is None:
+def _one_block(device: Device, r: Request, product: float) -> Iterator[Candidate]:
+    for rows in ROWS[r.dtype]:
+        layout = _best_layout(device, r, "one-block", r.H, rows)
+        if layout is None:
             continue
-        blocks = math.ceil(N / rows)
-        step = _tile_cycles(device, "one-block", dtype, H, rows, block) / device.clock
-        weights = H * H * np.dtype(dtype).itemsize / WEIGHTS_BANDWIDTH
+        blocks = math.ceil(r.N / rows)
         waves = math.ceil(blocks / device.multiprocessors)
-        seconds = 3 * LAUNCH + product + waves * (weights + T * step)
-        found.append(Candidate("one-block", seconds, waves * step, rows=rows, grid=(blocks, 1), **block))
-    return found
+        step = waves * _tile_cycles(device, r, "one-block", layout) / device.clock
+        weights = waves * r.cell.fed * r.H * r.H * r.itemsize / WEIGHTS_BANDWIDTH
+        yield Candidate("one-block", 3 * LAUNCH + product + weights + r.T * step, step, (blocks, 1), layout)
 
 
-def _groups(device: Device, dtype: str, T: int, N: int, H: int, product: float) -> list[Candidate]:
-    itemsize = np.dtype(dtype).itemsize
-    vector = VECTOR_BYTES // itemsize
-    found = []
-    # Several S round to the same number of whole vectors of columns: the fewest blocks for each.
-    for columns in sorted({vector * math.ceil(H / S / vector) for S in range(2, device.multiprocessors + 1)}):
-        S = math.ceil(H / columns)
-        G = min(device.multiprocessors // S, N)
-        share = math.ceil(N / G)
-        rows = min((r for r in ROWS[dtype] if r >= share), default=ROWS[dtype][-1])
-        block = _best_layout(device, "group", dtype, H, columns, rows)
-        if S < 2 or block is None:
+def _groups(device: Device, r: Request, form: Form, product: float) -> Iterator[Candidate]:
+    # Units that fill Vectors. Several S round to the same number of units: the fewest blocks for each.
+    per_unit = r.weights(form, 1)[1]
+    grain = 1 if form == "group-partial" else r.vector // math.gcd(r.vector, per_unit)
+    for units in sorted({grain * math.ceil(r.H / S / grain) for S in range(2, device.multiprocessors + 1)}):
+        S = math.ceil(r.H / units)
+        if S < 2:
             continue
-        tile = _tile_cycles(device, "group", dtype, H, rows, block) / device.clock
-        # The first tile of a step waits for the others' last step; the rest has arrived meanwhile.
-        step = EXCHANGE + tile + (math.ceil(share / rows) - 1) * (ROUND_TRIP + tile)
-        seconds = 4 * LAUNCH + product + H * columns * itemsize / WEIGHTS_BANDWIDTH + T * step
-        found.append(Candidate("group", seconds, step, rows=rows, grid=(S, G), **block))
-    return found
+        G = min(device.multiprocessors // S, r.N)
+        share = math.ceil(r.N / G)
+        fitting = [rows for rows in ROWS[r.dtype] if rows >= share]
+        # A tile that holds the share, or smaller ones: they need fewer threads and less shared memory.
+        for rows in ROWS[r.dtype][: ROWS[r.dtype].index(fitting[0]) + 1] if fitting else ROWS[r.dtype]:
+            layout = _best_layout(device, r, form, units, rows)
+            if layout is None or (form == "group-partial" and 8 * r.N * S * r.H > MAX_PARTIAL_BYTES):
+                continue
+            tile = (
+                _tile_cycles(device, r, form, layout) + _bring_cycles(device, r, form, layout, S * G)
+            ) / device.clock
+            gap = TILE_GAP if form == "group-partial" else ROUND_TRIP
+            # The first tile of a step waits for the others' last step; the rest has arrived in the meantime.
+            step = EXCHANGE + tile + (math.ceil(share / rows) - 1) * (gap + tile)
+            weights = r.cell.fed * r.H * units * r.itemsize / WEIGHTS_BANDWIDTH
+            yield Candidate(form, 4 * LAUNCH + product + weights + r.T * step, step, (S, G), layout)
 
 
-def _best_layout(device: Device, form: str, dtype: str, H: int, columns: int, rows: int) -> dict[str, int] | None:
-    """The fastest layout for `columns` of W (H, H); None where the threads or the shared memory are too few for it.
+def _best_layout(device: Device, r: Request, form: Form, units: int, rows: int) -> Layout | None:
+    """The fastest layout; None if the threads or the shared memory are too few.
 
-    The most threads have the smallest shares of W. Fewer, with a share that the registers hold, may still be faster.
+    The most threads have the smallest shares of the weights. Fewer threads, with a share that the registers hold, may
+    still be faster.
     """
-    itemsize = np.dtype(dtype).itemsize
-    vector = VECTOR_BYTES // itemsize
-    column_threads = math.ceil(columns / vector)
-    slices = MAX_THREADS // column_threads
-    if slices < vector:
+    K, columns = r.weights(form, units)
+    slices = THREADS // math.ceil(columns / r.vector)
+    if slices < 1:
         return None
-    share = vector * math.ceil(H / slices / vector)
-    # The most rows in registers come first: where two take as long, the first is taken.
-    layouts = (layout(dtype, H, columns, rows, kept, max(share, kept)) for kept in sorted(KEPT[form], reverse=True))
-    fitting = [block for block in layouts if block["shared_bytes"] <= device.shared_bytes]
-    return min(fitting, default=None, key=lambda b: _tile_cycles(device, form, dtype, H, rows, b))
+    share = r.vector * math.ceil(K / slices / r.vector)
+    # The most rows in registers come first: of layouts that take as long, the first is taken.
+    helds = sorted((held for of_tile, held in tiles(form, r.dtype) if of_tile == rows), reverse=True)
+    layouts = (layout(r, form, units, rows, held, max(share, held)) for held in helds)
+    fitting = [one for one in layouts if one is not None and one.shared_bytes <= device.shared_bytes]
+    return min(fitting, default=None, key=lambda one: _tile_cycles(device, r, form, one))
 
 
-def layout(dtype: str, H: int, columns: int, rows: int, kept: int, share: int) -> dict[str, int]:
-    """A block's threads and shared memory (see tile.cu), each thread having `share` rows of W, `kept` in registers."""
-    itemsize = np.dtype(dtype).itemsize
-    vector = VECTOR_BYTES // itemsize
-    column_threads = math.ceil(columns / vector)
-    slices = max(math.ceil(H / share), vector)  # at least as many threads as columns
-    threads = slices * column_threads
-    pitch = share + vector * (share // vector % 2 == 0)  # an odd number of vectors
-    states, partial = rows * slices * pitch, slices * rows * column_threads * vector
-    return {
-        "kept": kept,
-        "columns": columns,
-        "column_threads": column_threads,
-        "slice": share,
-        "pitch": pitch,
-        "threads": threads,
-        "shared_bytes": (share - kept) * threads * VECTOR_BYTES + (states + partial) * itemsize,
-    }
+def layout(r: Request, form: Form, units: int, rows: int, held: int, share: int) -> Layout | None:
+    """A block's threads and shared memory, if each thread has `share` rows of the weights, `held` of them in registers.
 
-
-def _tile_cycles(device: Device, form: str, dtype: str, H: int, rows: int, block: dict[str, int]) -> float:
-    """Clock cycles from a tile's states to its outputs: arithmetic or shared memory, the slices' sums, and waits.
-
-    The states are in shared memory (one-block), or the first of them have just arrived in L2 (group).
+    None if that takes too many threads.
     """
-    threads, share, slices = block["threads"], block["slice"], block["threads"] // block["column_threads"]
-    itemsize = np.dtype(dtype).itemsize
-    vector = VECTOR_BYTES // itemsize
-    arithmetic = rows * share * threads * vector / device.rate(dtype)
-    weights = (share - block["kept"]) * threads * VECTOR_BYTES
+    K, columns = r.weights(form, units)
+    column_threads = math.ceil(columns / r.vector)
+    finishing = math.ceil(rows * units / max_outputs(r.cell, form, rows))  # threads, for all outputs of a tile
+    slices = max(math.ceil(K / share), math.ceil(finishing / column_threads))
+    threads = slices * column_threads
+    if threads > THREADS:
+        return None
+    pitch = share + r.vector * (share // r.vector % 2 == 0)  # an odd number of vectors
+    operands, partial = rows * slices * pitch, slices * rows * column_threads * r.vector
+    gathered = threads if form == "group-partial" else 0
+    shared_bytes = (share - held) * threads * VECTOR_BYTES + (operands + partial + gathered) * r.itemsize
+    return Layout(rows, held, units, column_threads, share, pitch, threads, shared_bytes)
+
+
+def tiles(form: Form, dtype: str) -> list[tuple[int, int]]:
+    """The pairs of ROWS and HELD that kernels are compiled for."""
+    pairs = itertools.product(ROWS[dtype], HELD[form])
+    # One block with four rows and 32 held is never the fastest: a block with so few slices has too few threads.
+    return [(rows, held) for rows, held in pairs if form != "one-block" or rows * held <= 64]
+
+
+def max_outputs(cell: CellKernel, form: Form, rows: int) -> int:
+    """The (row, unit) pairs of a tile that one thread computes a step for.
+
+    Cells with one part of Wh have registers for two. They need them: else a block with many units would have few rows.
+    """
+    return 2 if cell.fed == 1 and form != "group-partial" and rows > 1 else 1
+
+
+def _tile_cycles(device: Device, r: Request, form: Form, layout: Layout) -> float:
+    """Clock cycles from a tile's operands in shared memory to its outputs: arithmetic or shared memory, sums, waits."""
+    rows, threads, share, vector = layout.rows, layout.threads, layout.slice, r.vector
+    slices = threads // layout.column_threads
+    arithmetic = rows * share * threads * vector / device.rate(r.dtype)
+    weights = (share - layout.held) * threads * VECTOR_BYTES
     broadcasts = rows * share // vector * math.ceil(threads / 32)  # one a warp, of 16 bytes
-    states = broadcasts * device.broadcast_wavefronts * SHARED_BYTES_PER_CYCLE
+    operands = broadcasts * device.broadcast_wavefronts * SHARED_BYTES_PER_CYCLE
     partial = 2 * rows * threads * VECTOR_BYTES
-    shared = (weights + states + partial) / SHARED_BYTES_PER_CYCLE
-    outputs = math.ceil(rows / (threads // block["columns"]))  # of one thread, each a chain of additions
-    product = max(arithmetic, shared) + STEP_CYCLES + SLICE_CYCLES * slices * outputs
-    if form == "one-block":
-        return product
-    trips = math.ceil(H / (threads * vector * (LOADS // rows)))  # the fewer threads, the more
-    bring = rows * H * itemsize / L2_BYTES_PER_CYCLE + (trips - 1) * ROUND_TRIP * device.clock
-    return bring + product
+    product = max(arithmetic, (weights + operands + partial) / SHARED_BYTES_PER_CYCLE)
+    parts = 1 if r.backward else r.cell.fed
+    sums = (SLICE_CYCLES + PART_CYCLES * (parts - 1)) * slices * math.ceil(rows * layout.units / threads)
+    return product + sums + STEP_CYCLES + r.cell.cycles
 
 
-def product_seconds(device: Device, dtype: str, M: int, K: int, P: int) -> float:
-    """A product (M, K) @ (K, P) of the library."""
-    rate = device.rate(dtype if dtype in ROWS else "float32") * device.multiprocessors * device.clock
-    return M * K * P / (rate * PRODUCT_EFFICIENCY)
+def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks: int) -> float:
+    """Clock cycles to read a tile's operands from L2, the first of which have just arrived. All blocks read at once."""
+    rate = min(L2_BYTES_PER_CYCLE, L2_BANDWIDTH / device.clock / blocks)
+    K, _ = r.weights(form, layout.units)
+    if form == "group-partial":
+        size = layout.rows * r.H * r.itemsize
+        trips = math.ceil(layout.rows * r.H / (LOADS[form] * layout.threads))
+        cycles = size / rate + size / min(SCATTERED_BYTES_PER_CYCLE, rate)
+    else:
+        trips = math.ceil(K / (layout.threads * r.vector * (LOADS[form] // layout.rows)))
+        cycles = layout.rows * K * r.itemsize / rate
+    return cycles + (trips - 1) * ROUND_TRIP * device.clock
 
 
-def table(device: Device, dtype: Any, T: int, N: int, D: int, H: int) -> str:
-    """The candidates with their resources and predicted times, a mark at the chosen one."""
-    found = candidates(device, dtype, T, N, D, H)
-    chosen = choose(device, dtype, T, N, D, H)
+def table(device: Device, request: Request) -> str:
+    """The candidates with their resources and predicted times; → marks the chosen one."""
+    chosen = choose(device, request)
     lines = [
-        f"{device.name}, {np.dtype(dtype).name}, T={T} N={N} D={D} H={H}; times are predicted, not measured",
-        f"  {'form':10} {'grid':>9} {'threads':>7} {'rows':>4} {'kept':>4} {'shared':>9} {'µs a step':>9} {'µs':>9}",
+        f"{request.title()}, on {device.name}; times are predicted, not measured",
+        f"  {'form':13} {'grid':>9} {'threads':>7} {'rows':>4} {'held':>4} {'shared':>9} {'µs a step':>9} {'µs':>9}",
     ]
-    for c in found:
-        grid = f"{c.grid[0]} × {c.grid[1]}" if c.threads else "-"
-        lines.append(
-            f"{'→' if c is chosen else ' '} {c.form:10} {grid:>9} {c.threads or '-':>7} {c.rows or '-':>4} "
-            f"{c.kept or '-':>4} {c.shared_bytes / 1024:>6.1f} KB {c.step_seconds * 1e6:>9.2f} {c.seconds * 1e6:>9.1f}"
-        )
+    for c in candidates(device, request):
+        where = f"{'→' if c is chosen else ' '} {c.form:13} "
+        if c.layout is None:
+            where += f"{'-':>9} {'-':>7} {'-':>4} {'-':>4} {'-':>9}"
+        else:
+            grid, m = f"{c.grid[0]} × {c.grid[1]}", c.layout
+            where += f"{grid:>9} {m.threads:>7} {m.rows:>4} {m.held:>4} {m.shared_bytes / 1024:>6.1f} KB"
+        lines.append(f"{where} {c.step_seconds * 1e6:>9.2f} {c.seconds * 1e6:>9.1f}")
     return "\n".join(lines)
+
+
+def tables(device: Device, cell: str, shapes: Mapping[str, int], dtype: Any) -> str:
+    """A table for each direction of a cell, named as in cells.py."""
+    sizes = (np.dtype(dtype).name, *(shapes[letter] for letter in "TNDH"))
+    return "\n".join(table(device, Request(NAMED[cell], backward, *sizes)) for backward in (False, True))

@@ -6,49 +6,139 @@ Everything runs on the current stream and on the current device; nothing waits f
 from __future__ import annotations
 
 import functools
+import importlib
+import itertools
 import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from xrnn.backends.cupy.choice import Candidate, Device
-from xrnn.ops.cells.rnn import RNNCell
+from xrnn.backends.cupy import choice
+from xrnn.backends.cupy.cells import NAMED, CellKernel
+from xrnn.backends.cupy.choice import Candidate, Device, Form
+from xrnn.ops import recurrence
+from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array
 
-# Clock cycles that a block waits for another's states before it gives up: some seconds.
+# Clock cycles that a block polls before it gives up: some seconds.
 PATIENCE: Final = 1 << 33
-# Whose launch it is: which word in host memory says that a kernel has given up. A comparison with the plain form
-# (trust.py) leaves the user's alone.
+# Elements of z that are computed at once, if z is not kept for backward: 128 MB in float32.
+CHUNK: Final = 2**25
+# Who launches: which word in host memory says that a kernel has given up. A self-test leaves the user's alone.
 USER: Final = 0
-COMPARISON: Final = 1
-_KERNELS: Final = {"one-block": "one_block", "group": "group"}
-# Multiplications with addition in a cycle, float32 and float64, of a multiprocessor by compute capability (CUDA C
-# programming guide, throughput of arithmetic instructions). Elsewhere: what the smaller GPUs have.
+SELF_TEST: Final = 1
+# Multiply-adds in a cycle, float32 and float64, of a multiprocessor by compute capability (CUDA C programming guide,
+# throughput of arithmetic instructions). Elsewhere: those of the smaller GPUs.
 _RATES: Final = {"80": (64, 32), "90": (128, 64), "100": (128, 64)}
 _OTHER_RATES: Final = (128, 2)
 # Of shared memory, for 16 bytes that all threads of a warp read, by compute capability; elsewhere one.
 _BROADCAST_WAVEFRONTS: Final = {"90": 2}
+_HERE: Final = Path(__file__).parent
+_CELLS: Final = _HERE.parent / "numpy" / "kernels" / "cells"
+_INCLUDE: Final = re.compile(r'^#(?:pragma once|include ".*")$', re.MULTILINE)
+_NULL: Final = np.uint64(0)
 
 
 class LaunchError(RuntimeError):
     """A kernel could not be launched; the message is the driver's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A kernel and what it is compiled for."""
+
+    cell: CellKernel
+    form: Form
+    backward: bool
+    dtype: str
+    rows: int = 1
+    held: int = 8
+
+    @classmethod
+    def of(cls, candidate: Candidate, cell: CellKernel, backward: bool, dtype: Any) -> Variant:
+        name, m = np.dtype(dtype).name, candidate.layout
+        if m is None:
+            return cls(cell, candidate.form, backward, name)
+        return cls(cell, candidate.form, backward, name, m.rows, m.held)
+
+    def __str__(self) -> str:
+        direction = "backward" if self.backward else "forward"
+        tile = "" if self.form == "stepwise" else f" rows={self.rows} held={self.held}"
+        return f"{self.cell.template} {self.form} {direction} {self.dtype}{tile}"
+
+    @property
+    def name(self) -> str:
+        """The kernel's in the source."""
+        stepwise = "step_backward" if self.backward else "step_forward"
+        return {"stepwise": stepwise, "one-block": "one_block", "group": "group", "group-partial": "partial"}[self.form]
+
+    @property
+    def cooperative(self) -> bool:
+        return self.form in ("group", "group-partial")
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        real = {"float32": "float", "float64": "double"}[self.dtype]
+        defines = {"REAL": real, "CELL": self.cell.template, "THREADS": choice.THREADS}
+        if self.form != "stepwise":
+            outputs, loads = choice.max_outputs(self.cell, self.form, self.rows), choice.LOADS[self.form]
+            defines |= {"ROWS": self.rows, "HELD": self.held, "OUTPUTS": outputs, "LOADS": loads}
+        return ("--std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
+
+    @property
+    def source(self) -> str:
+        return source(self.form, self.cell.header, self.backward)
+
+
+def variants() -> Iterator[Variant]:
+    """Every variant that the selection can ask for, of one cell for each name (cells.py)."""
+    for cell, dtype, backward in itertools.product(NAMED.values(), choice.ROWS, (False, True)):
+        yield Variant(cell, "stepwise", backward, dtype)
+        for form in choice.HELD:
+            if form == "group-partial" and not (backward and cell.fed > 1 and dtype == "float32"):
+                continue
+            for rows, held in choice.tiles(form, dtype):
+                yield Variant(cell, form, backward, dtype, rows, held)
+
+
 @functools.cache
-def source(form: str) -> str:
-    """The CUDA source of a form's kernel, as one text: CuPy's cache of compiled code doesn't see included files."""
-    folder = Path(__file__).parent
-    names = ("tile.cu", "device.cu", f"{_KERNELS[form]}.cu")
-    return "".join(f'#line 1 "{name}"\n{(folder / name).read_text()}' for name in names)
+def source(form: Form, header: str, backward: bool) -> str:
+    """The CUDA source of a kernel as one text: CuPy's cache of compiled code doesn't see included files.
+
+    The equations are those of the CPU's kernels: their cell headers as they are, without the lines that include.
+    """
+    direction = "backward" if backward else "forward"
+    tiled = ("device.cu", "tile.cu")
+    files = {
+        "stepwise": (f"step_{direction}.cu",),
+        "one-block": (*tiled, f"one_block_{direction}.cu"),
+        "group": (*tiled, "exchange.cu", f"group_{direction}.cu"),
+        "group-partial": (*tiled, "exchange.cu", f"partial_{direction}.cu"),
+    }[form]
+    headers = (_CELLS / "activations.h", _CELLS / header)
+    paths = (_HERE / "prelude.cu", *headers, _HERE / "cell.cu", *(_HERE / file for file in files))
+    return "".join(f'#line 1 "{path.name}"\n{_INCLUDE.sub("", path.read_text())}' for path in paths)
 
 
-def options(dtype: Any, rows: int, kept: int, backward: bool) -> tuple[str, ...]:
-    """The compiler options that make one variant of a kernel (see tile.cu)."""
-    real = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
-    return ("--std=c++17", f"-DREAL={real}", f"-DROWS={rows}", f"-DKEPT={kept}", f"-DBACKWARD={int(backward)}")
+class _Kernel(NamedTuple):
+    """A compiled kernel with its launch."""
+
+    launch: Any
+    grid: tuple[int, ...]
+    threads: int
+    shared_bytes: int
+
+    def __call__(self, *args: Any) -> None:
+        try:
+            self.launch(self.grid, (self.threads,), args, shared_mem=self.shared_bytes)
+        except Exception as error:
+            raise LaunchError(f"{type(error).__name__}: {error}") from error
 
 
 class Launcher:
@@ -56,19 +146,23 @@ class Launcher:
 
     def __init__(self, cupy: ModuleType) -> None:
         self.xp: Any = cupy
-        self._kernels: dict[tuple[Any, ...], Any] = {}
+        self._gemm = importlib.import_module(f"{cupy.__name__}.cublas").gemm
+        self._kernels: dict[tuple[Variant, int], Any] = {}
         self._devices: dict[int, Device] = {}
-        # A word in pinned memory for each device, stream and USER or COMPARISON. Kernels write it at any time, so it
-        # stays where it is for good.
+        # A word in pinned memory for each device, stream and USER or SELF_TEST. Kernels write it at any time, so it is
+        # never freed.
         self._gave_up: dict[tuple[int, int, int], np.ndarray[Any, np.dtype[np.uint32]]] = {}
 
+    # ---- the device ----
+
     def device(self) -> Device:
-        """What `choose` needs to know of the current device."""
-        current = self.xp.cuda.Device()
-        if current.id not in self._devices:
+        """What `choose` needs to know about the current device."""
+        number = self.xp.cuda.runtime.getDevice()
+        if number not in self._devices:
+            current = self.xp.cuda.Device(number)
             attributes = current.attributes
-            self._devices[current.id] = Device(
-                self.xp.cuda.runtime.getDeviceProperties(current.id)["name"].decode(),
+            self._devices[number] = Device(
+                self.xp.cuda.runtime.getDeviceProperties(number)["name"].decode(),
                 attributes["MultiProcessorCount"],
                 attributes["MaxSharedMemoryPerBlockOptin"],
                 attributes["ClockRate"] * 1e3,
@@ -76,13 +170,10 @@ class Launcher:
                 cooperative=bool(attributes["CooperativeLaunch"]),
                 broadcast_wavefronts=_BROADCAST_WAVEFRONTS.get(current.compute_capability, 1),
             )
-        return self._devices[current.id]
+        return self._devices[number]
 
     def gave_up(self, whose: int) -> bool:
-        """Whether a kernel of the current stream has given up waiting since this was last asked.
-
-        It looks at host memory: no wait.
-        """
+        """Whether a kernel of the current stream has given up since the last question. Reads host memory: no wait."""
         word = self._word(whose)
         if not word[0]:
             return False
@@ -90,98 +181,178 @@ class Launcher:
         return True
 
     def _word(self, whose: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-        """By which the current stream's kernels say that they gave up: whoever uses another stream doesn't see it."""
+        """The current stream's: callers on another stream don't see it."""
         cuda = self.xp.cuda
         key = cuda.runtime.getDevice(), cuda.get_current_stream().ptr, whose
         if key not in self._gave_up:
             word = np.frombuffer(cuda.alloc_pinned_memory(4), np.uint32, 1)
             word[0] = 0
-            self._gave_up.setdefault(key, word)  # another thread on this stream may have made it meanwhile
+            self._gave_up.setdefault(key, word)  # another thread on this stream may have been faster
         return self._gave_up[key]
 
     def raise_if_gave_up(self) -> None:
-        """Raise RuntimeError once after a kernel that the user launched on the current stream has given up waiting."""
+        """Raise RuntimeError, once, if a kernel that the user launched on the current stream has given up."""
         if self.gave_up(USER):
             raise RuntimeError(
                 "a recurrence launched earlier gave up waiting for its own blocks, and its results are NaN: expected "
                 "all of them to run at once; run it again, or with XRNN_FUSED=0, which takes the plain form"
             )
 
-    def fits(self, candidate: Candidate, dtype: Any, backward: bool) -> bool:
-        """Whether the driver, too, says that all blocks of a group can be resident at once."""
-        if candidate.form != "group":
+    def fits(self, candidate: Candidate, variant: Variant) -> bool:
+        """Whether the driver, too, says that all blocks of a group can be resident at once. Compiles the kernel."""
+        kernel = self._compiled(variant)
+        if not variant.cooperative:
             return True
+        assert candidate.layout is not None
         resident = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
-            self._kernel(candidate, dtype, backward).kernel.ptr, candidate.threads, candidate.shared_bytes
+            kernel.kernel.ptr, candidate.layout.threads, candidate.layout.shared_bytes
         )
         return bool(math.prod(candidate.grid) <= resident * self.device().multiprocessors)
 
-    def forward(self, candidate: Candidate, cell: RNNCell, inputs: Inputs, whose: int = USER) -> Trace:
-        """h[t] = φ(x[t] @ Wx + h[t-1] @ Wh + b), the loop over time in one kernel."""
-        xp = self.xp
-        x, (h_prev,) = inputs.x, inputs.initial
-        (T, N, D), H = inputs.sizes(), inputs.b.shape[0]
-        Wh = xp.ascontiguousarray(inputs.Wh)
+    # ---- forward and backward ----
 
-        hs = xp.empty((T + 1, N, H), dtype=x.dtype)
-        hs[0] = 0 if h_prev is None else h_prev
-        # In a group hs tells what has arrived, and can't hold the input's share as well.
-        start = xp.empty((T, N, H), dtype=x.dtype) if candidate.form == "group" else hs[1:]
-        z = start.reshape(T * N, H)
-        xp.matmul(x.reshape(T * N, D), inputs.Wx, out=z)
-        z += inputs.b
-        self._launch(candidate, cell, Wh, start, hs, hs, hs[1:], backward=False, whose=whose)
-        return Trace(inputs, (hs,))
+    def forward(
+        self, candidate: Candidate, kernel: CellKernel, cell: Cell, inputs: Inputs, training: bool, whose: int = USER
+    ) -> Trace:
+        """The states after each step, and z if `training` and the cell keeps it: as `recurrence.forward`."""
+        xp, dtype = self.xp, inputs.x.dtype
+        (T, N, _), H = inputs.sizes(), inputs.Wh.shape[0]
+        variant = Variant.of(candidate, kernel, False, dtype)
+        Wh = xp.ascontiguousarray(inputs.Wh)
+        x = inputs.x if inputs.x.ndim == 3 else inputs.x[None]
+        states = [xp.empty((T + 1, N, H), dtype) for _ in cell.states]
+        if variant.form == "group":
+            _empty(states[0])
+        keeps = training and cell.keeps_z
+        length = T if keeps else max(1, min(T, CHUNK // (N * cell.pre * H)))
+        z = xp.empty((length, N, cell.pre * H), dtype)
+        given = [None if initial is None else xp.ascontiguousarray(initial) for initial in inputs.initial]
+        tail = *self._leak(cell, dtype), self._lengths(inputs)
+        launch = self._prepare(candidate, variant, N, H)
+        if variant.form == "stepwise":
+            for state, initial in zip(states, given, strict=True):
+                state[-1 if inputs.reverse else 0] = 0 if initial is None else initial
+        for steps in _chunks(T, length, inputs.reverse):
+            count = steps.stop - steps.start
+            recurrence._project(xp, cell, inputs, x[steps], z[:count])
+            around = [state[steps.start : steps.stop + 1] for state in states]
+            # The lengths count from step 0 of the sequence.
+            lengths = tail[-1] if steps.start == 0 or tail[-1] is _NULL else tail[-1] - np.int32(steps.start)
+            sizes = map(np.int32, (count, N, H, inputs.reverse, keeps))
+            args = (z, *_two(around), *_two(given), *tail[:-1], lengths, *sizes)
+            if variant.form == "stepwise":
+                self._forward_steps(launch, Wh, around[0], args, reverse=inputs.reverse)
+            else:
+                launch(Wh, *args, *self._layout(candidate, variant, whose))
+            given = [state[0 if inputs.reverse else -1] for state in around]
+        return Trace(inputs, states, z if keeps else None)
 
     def backward(
-        self, candidate: Candidate, cell: RNNCell, trace: Trace, dh: Array, whose: int = USER
-    ) -> tuple[Array, Array]:
-        """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]), the loop over time in one kernel → dz, dh_prev."""
-        xp = self.xp
-        (hs,) = trace.states
-        WhT = xp.ascontiguousarray(trace.inputs.Wh.T)
-
-        dz = xp.empty(dh.shape, dtype=dh.dtype)
-        self._launch(candidate, cell, WhT, xp.ascontiguousarray(dh), hs, dz, dz, backward=True, whose=whose)
-        return dz, xp.matmul(dz[0], WhT)
-
-    def _launch(
         self,
         candidate: Candidate,
-        cell: RNNCell,
-        W: Array,
-        start: Array,
-        hs: Array,
-        state: Array,
-        to_fill: Array,
-        *,
-        backward: bool,
-        whose: int,
-    ) -> None:
-        """Fill the part `to_fill` of `state`; the arrays are those of tile.cu."""
-        T, N, H = start.shape
-        sizes = T, N, H, cell.nonlinearity == "relu"
-        layout = candidate.columns, candidate.column_threads, candidate.slice, candidate.pitch
-        # NumPy scalars: CuPy would send a Python int as 8 bytes.
-        args = [W, start, hs, state, *map(np.int32, (*sizes, *layout))]
-        if candidate.form == "group":
-            to_fill.view(f"int{8 * state.itemsize}").fill(-1)  # all bits set: empty
-            args += [np.int64(PATIENCE), np.uint64(self._word(whose).ctypes.data)]
-        # CuPy refuses a cooperative grid that is too large, but it shrinks one of a single group, with a warning:
-        # `fits` is asked before.
-        kernel = self._kernel(candidate, state.dtype, backward)
-        try:
-            kernel(candidate.grid, (candidate.threads,), tuple(args), shared_mem=candidate.shared_bytes)
-        except Exception as error:
-            raise LaunchError(f"{type(error).__name__}: {error}") from error
+        kernel: CellKernel,
+        cell: Cell,
+        trace: Trace,
+        dstates: Sequence[Array | None],
+        whose: int = USER,
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """→ dz (T, N, pre · H), dinitial (N, H) a state: as `recurrence.through_time`."""
+        xp, inputs = self.xp, trace.inputs
+        (T, N, _), H, dtype = inputs.sizes(), inputs.Wh.shape[0], inputs.x.dtype
+        variant = Variant.of(candidate, kernel, True, dtype)
+        Wh = xp.ascontiguousarray(inputs.Wh)
+        dz = xp.empty((T, N, cell.pre * H), dtype)
+        if variant.form == "group":
+            _empty(dz)
+        dinitial = [xp.empty((N, H), dtype) for _ in cell.states]
+        dabove = [None if d is None else xp.ascontiguousarray(d) for d in dstates]
+        z = _NULL if trace.z is None else trace.z
+        sizes = map(np.int32, (T, N, H, inputs.reverse))
+        args = (z, *_two(trace.states), *_two(dabove), dz, *_two(dinitial), *self._leak(cell, dtype))
+        args = (*args, self._lengths(inputs), *sizes)
+        launch = self._prepare(candidate, variant, N, H)
+        if variant.form == "stepwise":
+            self._backward_steps(launch, kernel, Wh, dz, args, reverse=inputs.reverse)
+        else:
+            parts = (xp.zeros((2, N, candidate.grid[0], H), dtype),) if variant.form == "group-partial" else ()
+            launch(Wh, *args, *self._layout(candidate, variant, whose), *parts)
+        return dz, tuple(dinitial)
 
-    def _kernel(self, candidate: Candidate, dtype: Any, backward: bool) -> Any:
-        form, variant = candidate.form, options(dtype, candidate.rows, candidate.kept, backward)
-        key = (form, variant, self.xp.cuda.runtime.getDevice())
+    def _forward_steps(self, launch: _Kernel, Wh: Array, h: Array, args: Any, reverse: bool) -> None:
+        """A product and a kernel for each step."""
+        T = len(h) - 1
+        rec = self.xp.empty((h.shape[1], Wh.shape[1]), h.dtype)
+        for i in range(T):
+            self._gemm("N", "N", h[T - i if reverse else i], Wh, out=rec, alpha=1.0, beta=0.0)
+            launch(rec, *args, np.int32(i))
+
+    def _backward_steps(
+        self, launch: _Kernel, kernel: CellKernel, Wh: Array, dz: Array, args: Any, reverse: bool
+    ) -> None:
+        """A kernel and a product for each step, and a kernel that completes the gradient of the initial h."""
+        (T, N, _), (H, width) = dz.shape, Wh.shape
+        arrived = self.xp.empty((N, H), dz.dtype)
+        fed = None if kernel.fed == kernel.pre else self.xp.empty((N, width), dz.dtype)
+        for i in range(T + 1):
+            if i > 0:
+                multiplied = dz[i - 1 if reverse else T - i] if fed is None else fed
+                self._gemm("N", "T", multiplied, Wh, out=arrived, alpha=1.0, beta=0.0)
+            launch(arrived, _NULL if fed is None else fed, *args, np.int32(i))
+
+    # ---- arguments: NumPy scalars, since CuPy would send a Python int as 8 bytes ----
+
+    def _leak(self, cell: Cell, dtype: Any) -> tuple[Any, Any]:
+        """The leaks (H,), or null and one for all units."""
+        leak: Any = getattr(cell, "leak", 0.0)
+        if isinstance(leak, (int, float)):
+            return _NULL, dtype.type(leak)
+        return self.xp.ascontiguousarray(leak), dtype.type(0)
+
+    def _lengths(self, inputs: Inputs) -> Any:
+        return _NULL if inputs.lengths is None else inputs.lengths.astype(np.int32)
+
+    def _layout(self, candidate: Candidate, variant: Variant, whose: int) -> tuple[Any, ...]:
+        m = candidate.layout
+        assert m is not None
+        layout = tuple(map(np.int32, (m.column_threads, m.slice, m.pitch)))
+        if not variant.cooperative:
+            return layout
+        return np.int32(m.units), *layout, np.int64(PATIENCE), np.uint64(self._word(whose).ctypes.data)
+
+    def _prepare(self, candidate: Candidate, variant: Variant, N: int, H: int) -> _Kernel:
+        """The kernel with its grid. CuPy would shrink a one-dimensional cooperative grid that is too large."""
+        m = candidate.layout
+        if m is not None:
+            return _Kernel(self._compiled(variant), candidate.grid, m.threads, m.shared_bytes)
+        threads = min(choice.THREADS, 32 * math.ceil(H / 32))
+        return _Kernel(self._compiled(variant), (N * math.ceil(H / threads),), threads, 0)
+
+    def _compiled(self, variant: Variant) -> Any:
+        key = variant, self.xp.cuda.runtime.getDevice()
         if key not in self._kernels:
-            module = self.xp.RawModule(code=source(form), options=variant, enable_cooperative_groups=form == "group")
-            kernel = module.get_function(_KERNELS[form])
-            # More than 48 KB have to be asked for. It is a bound: each launch says what it takes.
+            module = self.xp.RawModule(
+                code=variant.source, options=variant.options, enable_cooperative_groups=variant.cooperative
+            )
+            kernel = module.get_function(variant.name)
+            # More than 48 KB must be asked for. It is a bound: each launch says how much it takes.
             kernel.max_dynamic_shared_size_bytes = self.device().shared_bytes
             self._kernels[key] = kernel
         return self._kernels[key]
+
+
+def _empty(array: Array) -> None:
+    """Set all bits: what the blocks of a group wait for (exchange.cu)."""
+    array.view(f"int{8 * array.itemsize}").fill(-1)
+
+
+def _two(arrays: Sequence[Any]) -> tuple[Any, Any]:
+    """The arrays of h and of c; null for one that is None or missing."""
+    h, c = (*arrays, None)[:2]
+    return (_NULL if h is None else h), (_NULL if c is None else c)
+
+
+def _chunks(T: int, length: int, reverse: bool) -> Iterator[slice]:
+    """The steps in the order of the run."""
+    starts = range(0, T, length)
+    for start in reversed(starts) if reverse else starts:
+        yield slice(start, min(start + length, T))

@@ -38,7 +38,7 @@ _ENVIRONMENT: Final = {
 _TOOLKITS: Final = "/usr/local/cuda*"
 _UNFINISHED: Final = "begun, and ended with the run"
 # Of each sanitizer: how many variants, of which the first differ most. None: all that its time is enough for.
-_SANITIZERS: Final = {"memcheck": None, "racecheck": 12, "synccheck": 4}
+_SANITIZERS: Final = {"memcheck": None, "racecheck": 24, "synccheck": 12}
 
 
 def parts(out: Path, rehearse: bool = False) -> list[Part]:
@@ -71,7 +71,8 @@ def _few(number: int | None) -> tuple[str, ...]:
 def _sanitizer(tool: str) -> tuple[str, ...]:
     """Of xrnn's kernels only. An error that CUDA returns is an exception in Python already."""
     program = _cuda_program("compute-sanitizer")
-    kernels = ("--kernel-name", "kns=one_block", "--kernel-name", "kns=group")
+    names = ("step_forward", "step_backward", "one_block", "group", "partial")
+    kernels = tuple(word for name in names for word in ("--kernel-name", f"kns={name}"))
     return (program, "--tool", tool, "--error-exitcode", "9", "--report-api-errors", "no", *kernels)
 
 

@@ -1,4 +1,4 @@
-// What the selection's prediction is made of, one kernel each, which does it `times` times. device.cu comes before it.
+// What the selection's prediction is made of, one kernel each, which does it `times` times. device.cu precedes it.
 //
 // grid_barriers     a barrier over all blocks, by a counter in L2; cooperative  → the time of the launch
 // exchanges         an element from block to block and back; cooperative, two blocks: 2 · times hand-overs
@@ -14,13 +14,20 @@ struct alignas(16) Vector {
     Real at[4];
 };
 
-#ifndef XRNN_EMULATOR
+#ifdef XRNN_EMULATOR
+inline unsigned look(const unsigned* p) { return emulator::load(p); }
+#else
 __device__ __forceinline__ unsigned look(const unsigned* p) {
     unsigned v;
     asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(__cvta_generic_to_global(p)) : "memory");
     return v;
 }
 #endif
+XRNN_INLINE float look(const float* p) {
+    float v = 0;
+    look_if(true, p, v);
+    return v;
+}
 
 extern "C" __global__ void grid_barriers(int times, unsigned* arrived, long long patience, unsigned* gave_up) {
     const long long since = clock64();
@@ -72,7 +79,7 @@ extern "C" __global__ void wide_reads(int times, const float* from, int n, long 
             float v[kReads][4];
             // The mask in place of a comparison: a branch between the reads would make each wait.
 #pragma unroll
-            for (int e = 0; e < kReads; ++e) look_wide(from + ((k + 4 * e * blockDim.x) & (n - 1)), v[e]);
+            for (int e = 0; e < kReads; ++e) look_wide_if(true, from + ((k + 4 * e * blockDim.x) & (n - 1)), v[e]);
 #pragma unroll
             for (int e = 0; e < kReads; ++e) sum += v[e][0] + v[e][1] + v[e][2] + v[e][3];
         }

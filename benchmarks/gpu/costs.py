@@ -25,7 +25,7 @@ PATIENCE: Final = 1 << 32  # clock cycles that a kernel waits for another block:
 UNITS: Final = {
     "EXCHANGE": ("µs", 1e6),
     "ROUND_TRIP": ("µs", 1e6),
-    "PLAIN_STEP": ("µs", 1e6),
+    "HOST_STEP": ("µs", 1e6),
     "LAUNCH": ("µs", 1e6),
     "L2_BYTES_PER_CYCLE": ("bytes", 1.0),
     "PRODUCT_EFFICIENCY": ("of the peak", 1.0),
@@ -34,7 +34,8 @@ UNITS: Final = {
 
 def source() -> str:
     """The kernels of costs.cu, with the accesses that the recurrence's kernels use."""
-    return "\n".join(path.read_text() for path in (Path(choice.__file__).with_name("device.cu"), FOLDER / "costs.cu"))
+    files = (Path(choice.__file__).with_name("device.cu"), FOLDER / "costs.cu")
+    return "\n".join(["#define XRNN_INLINE __device__ __forceinline__", *(path.read_text() for path in files)])
 
 
 class Costs:
@@ -75,7 +76,7 @@ class Costs:
     def grid_barrier_seconds(self) -> float:
         """Over all multiprocessors, one block on each."""
         arrived, kernel = self.xp.zeros(1, "uint32"), self._kernel("grid_barriers", cooperative=True)
-        return self._waiting(kernel, (self.device.multiprocessors, 1), choice.MAX_THREADS, arrived, each=1)
+        return self._waiting(kernel, (self.device.multiprocessors, 1), choice.THREADS, arrived, each=1)
 
     def exchange_seconds(self) -> float:
         """EXCHANGE: an element from one block to another."""
@@ -109,15 +110,15 @@ class Costs:
         n = self.elements
         values = self.xp.zeros(n, "float32")
         kernel, blocks = self._kernel("wide_reads"), self.device.multiprocessors
-        return 4 * n / self._cycles(kernel, blocks, choice.MAX_THREADS, values, np.int32(n))
+        return 4 * n / self._cycles(kernel, blocks, choice.THREADS, values, np.int32(n))
 
     def cluster_barrier_cycles(self) -> float:
         """Of eight blocks; sm_90 and up."""
         module = self.xp.RawModule(code=(FOLDER / "cluster.cu").read_text(), options=("--std=c++17",))
-        return self._cycles(module.get_function("cluster_barriers"), 8, choice.MAX_THREADS)
+        return self._cycles(module.get_function("cluster_barriers"), 8, choice.THREADS)
 
-    def plain_step_seconds(self) -> float:
-        """PLAIN_STEP: one more step of the plain form, launched from Python."""
+    def host_step_seconds(self) -> float:
+        """HOST_STEP: one more step of the plain form, launched from Python."""
         rnn = xrnn.RNN.init(64, 64, rng=0, backend=self.backend)
 
         def call(T: int) -> Callable[[], Any]:
@@ -150,7 +151,7 @@ class Costs:
         measurements: dict[str, Callable[[], float]] = {
             "EXCHANGE": self.exchange_seconds,
             "ROUND_TRIP": self.round_trip_seconds,
-            "PLAIN_STEP": self.plain_step_seconds,
+            "HOST_STEP": self.host_step_seconds,
             "LAUNCH": self.launch_seconds,
             "L2_BYTES_PER_CYCLE": self.l2_bytes_per_cycle,
             "PRODUCT_EFFICIENCY": self.product_efficiency,

@@ -1,4 +1,4 @@
-"""Every form of the recurrence beside torch.nn.RNN on cuDNN: `python -m benchmarks.gpu.forms FILE [--seconds S]`.
+"""Every form of each cell's recurrence beside cuDNN: `python -m benchmarks.gpu.forms FILE [--seconds S]`.
 
 All in one process, on one stream, by events around a whole call: a round measures each, one after the other. What each
 returns is compared with the plain form in float64, on the device, before it is timed.
@@ -13,38 +13,61 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from unittest import mock
 
 import numpy as np
 
 import xrnn
-from benchmarks.cases import Case, Problem, check
+from benchmarks.cases import COMMON, GATES, LAYERS, Case, Problem, check
 from benchmarks.gpu import results
 from benchmarks.gpu.timing import microseconds
 from benchmarks.peers import Call
-from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend
-from xrnn.backends.cupy.choice import Candidate, candidates, choose
+from xrnn.backends.cupy.cells import NAMED
+from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose
+from xrnn.ops.cell import Cell
 
 OPERATIONS: Final = ("forward", "train")
 HIDDEN: Final = (64, 128, 256, 512, 1024, 2048)
 BATCHES: Final = (1, 4, 16, 64, 256)
-CASES: Final = tuple(Case(50, N, H, H) for H in HIDDEN for N in BATCHES)
-REHEARSED: Final = (Case(3, 3, 5, 20),)
+# Should time run out: the Elman cell, then LSTM and GRU at fewer sizes, then ragged batches.
+CASES: Final = (
+    *(Case(50, N, H, H) for H in HIDDEN for N in BATCHES),
+    *(Case(50, N, H, H, cell=cell) for cell in ("lstm", "gru") for H in HIDDEN[:5] for N in (1, 16, 64)),
+    *(Case(50, N, H, H, cell="lstm", ragged=True) for H in (256, 512) for N in (16, 64)),
+    *(Case(50, N, H, H, cell="leak") for H in (256, 512) for N in (1, 64)),
+)
+REHEARSED: Final = (Case(3, 3, 5, 20), Case(3, 3, 5, 20, cell="lstm"))
+Pair: TypeAlias = tuple[Candidate, Candidate]  # forward, backward
 GROUPS: Final = 3  # layouts of a group, those predicted to be the fastest
 TF32_TOLERANCE: Final = 3e-2  # ten bits of a factor, through fifty steps
 
 
 @contextmanager
-def forced(candidate: Candidate) -> Iterator[None]:
-    """Within the block the recurrence takes `candidate`, whatever the selection says."""
+def forced(forward: Candidate, backward: Candidate) -> Iterator[None]:
+    """Within the block the recurrence takes these, whatever the selection says. No self-test runs."""
 
-    def always(*sizes: Any) -> Candidate:
-        return candidate
+    def decide(backend: CupyBackend, kernel: Any, cell: Any, inputs: Any, *, backward: bool) -> Candidate:
+        return pair[backward]
 
-    with mock.patch.object(adapter, "choose", always):
+    pair = forward, backward
+    with mock.patch.object(CupyBackend, "_decide", decide):
         yield
+
+
+def cell_of(name: str) -> Cell:
+    """The cell of a benchmark's cell name."""
+    gates, bias = GATES[name]
+    cell: Cell = LAYERS[name](*(np.zeros(shape, "float32") for shape in ((1, gates), (1, gates), (bias,)))).cell
+    return cell
+
+
+def requests_of(case: Case) -> tuple[Request, Request]:
+    """Forward and backward."""
+    kernel = NAMED[case.cell]
+    forward, backward = (Request(kernel, way, "float32", *case.sizes) for way in (False, True))
+    return forward, backward
 
 
 @dataclass(frozen=True)
@@ -57,56 +80,91 @@ class Contestant:
 
 
 def label(candidate: Candidate) -> str:
-    """As in the results: `plain`, `one-block rows=2`, `group 16x8 rows=4`."""
-    if candidate.form == "plain":
-        return "plain"
+    """As in the results: `stepwise`, `one-block rows=2`, `group 16x8 rows=4`."""
+    if candidate.layout is None:
+        return candidate.form
     grid = "" if candidate.form == "one-block" else f" {candidate.grid[0]}x{candidate.grid[1]}"
-    return f"{candidate.form}{grid} rows={candidate.rows}"
+    return f"{candidate.form}{grid} rows={candidate.layout.rows}"
 
 
-def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Candidate], dict[str, str]]:
-    """Plain, every one-block and the most promising groups → by label; why some are not used."""
-    found = candidates(backend.launcher.device(), np.dtype("float32"), case.T, case.N, case.D, case.H)
-    groups = sorted((c for c in found if c.form == "group"), key=lambda c: c.seconds)[:GROUPS]
+def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Pair], dict[str, str]]:
+    """Stepwise, every one-block and the most promising groups → by label; why some are not used.
+
+    Each form of forward is paired with the chosen backward, and each other form of backward with the chosen forward.
+    """
+    found = [_promising(backend, request) for request in requests_of(case)]
+    chosen = chosen_pair(backend, case)
+    named = {label(c): (c, chosen[1]) for c in found[0]}
+    named |= {f"{label(chosen[0])} + {label(c)}": (chosen[0], c) for c in found[1] if c.form != chosen[1].form}
     used, refused = {}, {}
-    for candidate in [*(c for c in found if c.form != "group"), *groups]:
-        if why := None if candidate.form == "plain" else _against(backend, candidate, case.H):
-            refused[label(candidate)] = why
+    for name, pair in named.items():
+        if why := _against(backend, case, pair):
+            refused[name] = why
         else:
-            used[label(candidate)] = candidate
+            used[name] = pair
     return used, refused
 
 
-def chosen_of(backend: CupyBackend, case: Case, used: Mapping[str, Candidate]) -> str:
-    """What the selection takes."""
-    chosen = label(choose(backend.launcher.device(), np.dtype("float32"), case.T, case.N, case.D, case.H))
+def _promising(backend: CupyBackend, request: Request) -> list[Candidate]:
+    found = sorted(candidates(backend.launcher.device(), request), key=lambda c: c.seconds)
+    groups = [c for c in found if c.form == "group"]
+    partial = [c for c in found if c.form == "group-partial"]
+    return [c for c in found if c.form in ("stepwise", "one-block")] + groups[:GROUPS] + partial[:1]
+
+
+def chosen_pair(backend: CupyBackend, case: Case) -> Pair:
+    forward, backward = (choose(backend.launcher.device(), request) for request in requests_of(case))
+    return forward, backward
+
+
+def chosen_of(backend: CupyBackend, case: Case, used: Mapping[str, Pair]) -> str:
+    """The label of the selection's choice."""
+    chosen = label(chosen_pair(backend, case)[0])
     return chosen if chosen in used else "plain"
 
 
-def ours(backend: CupyBackend, problem: Problem, used: Mapping[str, Candidate]) -> dict[str, Contestant]:
-    """The layer, with each of these candidates forced."""
-    x, h_prev, dh = (backend.asarray(a) for a in (problem.x, problem.h_prev, problem.dh))
-    rnn = xrnn.RNN(*(backend.asarray(a) for a in (problem.Wx, problem.Wh, problem.b)))
-
-    def train() -> tuple[Any, ...]:
-        h = rnn.forward(x, h_prev)
-        return h, *rnn.backward(dh), *rnn.grads
-
-    longer = backend.xp.concatenate([x, x])
-    calls: dict[str, Call] = {"forward": lambda: rnn(x, h_prev), "train": train, "longer": lambda: rnn(longer, h_prev)}
-    return {
-        name: Contestant(calls, lambda candidate=candidate: forced(candidate))  # type: ignore[misc]
-        for name, candidate in used.items()
+def ours(backend: CupyBackend, problem: Problem, used: Mapping[str, Pair]) -> dict[str, Contestant]:
+    """The layer in the plain form, and with each of these pairs forced."""
+    calls = _calls(backend, problem)
+    found = {"plain": Contestant(calls, lambda: xrnn.use_fused(False))}
+    return found | {
+        name: Contestant(calls, lambda pair=pair: forced(*pair))  # type: ignore[misc]
+        for name, pair in used.items()
     }
 
 
-def _against(backend: CupyBackend, candidate: Candidate, H: int) -> str | None:
-    return next(filter(None, (backend.against(candidate, "float32", H, backward) for backward in (False, True))), None)
+def _calls(backend: CupyBackend, problem: Problem) -> dict[str, Call]:
+    x, dh, *initial = (backend.asarray(a) for a in (problem.x, problem.dh, *problem.states))
+    layer = LAYERS[problem.case.cell](*(backend.asarray(w) for w in problem.weights))
+    lengths = None if problem.lengths is None else backend.asarray(problem.lengths.astype("int32"))
+    longer = backend.xp.concatenate([x, x])
+
+    def first(states: Any) -> Any:
+        return states[0] if isinstance(states, tuple) else states
+
+    def train() -> tuple[Any, ...]:
+        h = first(layer.forward(x, *initial, lengths=lengths))
+        return h, *layer.backward(dh), *layer.grads
+
+    return {
+        "forward": lambda: first(layer(x, *initial, lengths=lengths)),
+        "train": train,
+        "longer": lambda: first(layer(longer, *initial, lengths=lengths)),
+    }
+
+
+def _against(backend: CupyBackend, case: Case, pair: Pair) -> str | None:
+    cell = cell_of(case.cell)
+    for candidate, request in zip(pair, requests_of(case), strict=True):
+        why, _ = backend.selftest.failure(candidate, request.cell, cell, request.backward, request.dtype, request.H)
+        if why is not None:
+            return str(why)
+    return None
 
 
 def theirs(problem: Problem) -> dict[str, Contestant]:
-    """torch.nn.RNN without and with TF32; nothing where PyTorch or its GPU isn't there."""
-    if importlib.util.find_spec("torch") is None:
+    """PyTorch's layer without and with TF32; nothing for a cell that it doesn't have, or without its GPU."""
+    if importlib.util.find_spec("torch") is None or problem.case.cell not in COMMON:
         return {}
     import torch
 
@@ -172,7 +230,7 @@ def measure(backend: CupyBackend, case: Case, rounds: int) -> list[dict[str, Any
             "errors": errors,
             "wrong": wrong,
             "chosen": best,
-            "candidates": {name: asdict(candidate) for name, candidate in used.items()},
+            "candidates": {name: [asdict(c) for c in pair] for name, pair in used.items()},
             "not_used": refused,
         }
         if operation == "forward":  # the chosen form's, of twice the steps

@@ -22,9 +22,9 @@ def lines(results: Results) -> list[str]:
     if not results["complete"]:
         text.append("  incomplete: not every part has run")
     if "variants" in results:
-        doubts = {variant: why for variant, why in results["variants"].items() if why}
-        text += ["", f"variants: {len(results['variants'])} compared with the plain form, {len(doubts)} not believed"]
-        text += [f"  {variant}: {why}" for variant, why in doubts.items()]
+        failed = {variant: why for variant, why in results["variants"].items() if why}
+        text += ["", f"variants: {len(results['variants'])} compared with the plain form, {len(failed)} disagree"]
+        text += [f"  {variant}: {why}" for variant, why in failed.items()]
     if "steps" in results:
         from benchmarks.gpu.steps import lines as step_lines
 
@@ -97,6 +97,7 @@ def draw(results: Results, folder: Path, stem: str) -> list[Path]:
     from matplotlib import pyplot
 
     cells = results["forms"]["cells"]
+    cells = [cell for cell in cells if cell["cell"] == cells[0]["cell"]]  # the pictures show the first cell
     sizes = sorted({cell["H"] for cell in cells})
     paths = []
     for operation, title in (("forward", "forward"), ("train", "forward + backward")):
@@ -125,7 +126,7 @@ def draw(results: Results, folder: Path, stem: str) -> list[Path]:
 def _series(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
     """The fastest of each form, cuDNN's two, over the batch sizes; every panel has the same lines in the same order."""
     series: dict[str, tuple[list[int], list[float]]] = {
-        name: ([], []) for name in ("plain", "one-block", "group", "torch", "torch tf32")
+        name: ([], []) for name in ("plain", "stepwise", "one-block", "group", "torch", "torch tf32")
     }
     for cell in cells:
         for name, (batches, times) in series.items():

@@ -47,11 +47,16 @@ class Lengths:
 
 LENGTHS: Final = Lengths()
 # Should time run out: a middle batch and one row of every hidden size come before the large ones.
-CASES: Final = tuple(Case(LENGTHS.long, N, H, H) for N in BATCHES for H in HIDDEN)
+_CELLS: Final = ("lstm", "gru", "rnn")
+CASES: Final = (
+    *(Case(LENGTHS.long, N, H, H, cell=cell) for N in BATCHES for H in HIDDEN for cell in _CELLS),
+    *(Case(LENGTHS.long, N, 512, 512, cell=cell, ragged=True) for cell in _CELLS[:2] for N in (16, 64)),
+)
 REHEARSED_LENGTHS: Final = Lengths(2, 4, 8)
-REHEARSED: Final = (Case(8, 3, 5, 20),)
+REHEARSED: Final = (Case(8, 3, 5, 20), Case(8, 3, 5, 20, cell="lstm"))
 _COLUMNS: Final = {
     "plain": "plain",
+    "stepwise": "stepwise",
     "one-block": "one-block",
     "group": "group",
     "cuDNN": "torch",
@@ -65,7 +70,9 @@ class Repeated(Problem):
     def __init__(self, problem: Problem, times: int) -> None:
         self.case = replace(problem.case, T=times * problem.case.T)
         self.x, self.dh = (np.tile(a, (times, 1, 1)) for a in (problem.x, problem.dh))
-        self.h_prev, self.Wx, self.Wh, self.b = problem.h_prev, problem.Wx, problem.Wh, problem.b
+        self.h_prev, self.c_prev = problem.h_prev, problem.c_prev
+        self.Wx, self.Wh, self.b = problem.Wx, problem.Wh, problem.b
+        self.lengths = None if problem.lengths is None else problem.lengths * times
 
 
 def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LENGTHS) -> list[dict[str, Any]]:
@@ -104,7 +111,7 @@ def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LE
                 "errors": errors,
                 "wrong": wrong,
                 "chosen": chosen if chosen in errors else "plain",
-                "candidates": {name: asdict(candidate) for name, candidate in used.items()},
+                "candidates": {name: [asdict(c) for c in pair] for name, pair in used.items()},
                 "not_used": refused,
             }
         )

@@ -1,7 +1,7 @@
-"""Every variant of the CUDA kernels, both ways, beside the plain form: `python -m benchmarks.gpu.variants FILE`.
+"""Every variant of the CUDA kernels beside the plain form: `python -m benchmarks.gpu.variants FILE`.
 
-Each on the whole grid of a layout that the selection has for it. With --sanitized few of them, for compute-sanitizer,
-which slows a kernel down a hundred times.
+Each on the complete grid of a layout that the selection has for it. With --sanitized few of them, for
+compute-sanitizer, which slows a kernel down a hundred times.
 """
 
 from __future__ import annotations
@@ -15,38 +15,37 @@ from typing import Final
 
 import xrnn
 from benchmarks.gpu import results
+from benchmarks.gpu.forms import cell_of
 from xrnn.backends.cupy import CupyBackend, launch
-from xrnn.backends.cupy.choice import KEPT, ROWS, Candidate, Device, candidates
+from xrnn.backends.cupy.choice import Candidate, Device, Request, candidates
+from xrnn.backends.cupy.launch import Variant, variants
 
-# Sizes at which every variant is a candidate, on a GPU with few multiprocessors or many: H decides how many rows of Wh
-# a thread keeps in registers, N the rows of a tile.
-SIZES: Final = [(H, N) for H in (13, 21, 37, 100, 131, 250, 300) for N in (1, 2, 9, 100, 250)]
+# Sizes at which every variant is a candidate, on a GPU with few multiprocessors or many: H decides the number of weight
+# rows in registers, N the rows of a tile.
+SIZES: Final = [(H, N) for H in (3, 5, 9, 14, 18, 21, 37, 50, 54, 66, 100, 131, 250, 300) for N in (1, 2, 9, 100, 250)]
 SANITIZED_PATIENCE: Final = 1 << 40  # clock cycles: minutes
 
 
-def variants(device: Device) -> Iterator[tuple[Candidate, str, int]]:
-    """One candidate with its dtype and H for each variant that these sizes have on `device`.
-
-    One of each form and dtype in turn, so that the first few differ most.
-    """
-    kinds = [_of_kind(device, form, dtype) for form in KEPT for dtype in ROWS]
-    for turn in itertools.zip_longest(*kinds):
-        yield from filter(None, turn)
-
-
-def _of_kind(device: Device, form: str, dtype: str) -> Iterator[tuple[Candidate, str, int]]:
-    seen = set()
-    for H, N in SIZES:
-        for candidate in candidates(device, dtype, 3, N, 5, H):
-            variant = candidate.rows, candidate.kept
-            if candidate.form == form and variant not in seen:
-                seen.add(variant)
-                yield candidate, dtype, H
+def compared(device: Device) -> Iterator[tuple[Candidate, Request]]:
+    """A candidate for each variant that these sizes have on `device`: of all kernels one, then the next of each."""
+    kernels: dict[tuple[object, ...], list[Variant]] = {}
+    for variant in variants():
+        kernels.setdefault((variant.form, variant.backward, variant.cell, variant.dtype), []).append(variant)
+    first = {Variant.of(c, r.cell, r.backward, r.dtype): (c, r) for c, r in reversed(list(_everything(device)))}
+    for turn in itertools.zip_longest(*kernels.values()):
+        yield from (first[variant] for variant in turn if variant in first)
 
 
-def describe(candidate: Candidate, dtype: str, H: int) -> str:
+def _everything(device: Device) -> Iterator[tuple[Candidate, Request]]:
+    kinds = dict.fromkeys((v.cell, v.backward, v.dtype) for v in variants())
+    for (cell, backward, dtype), (H, N) in itertools.product(kinds, SIZES):
+        request = Request(cell, backward, dtype, 3, N, 5, H)
+        yield from ((candidate, request) for candidate in candidates(device, request))
+
+
+def describe(candidate: Candidate, request: Request) -> str:
     grid = " × ".join(map(str, candidate.grid))
-    return f"{candidate.form} {dtype} rows={candidate.rows} kept={candidate.kept}, H={H}, grid {grid}"
+    return f"{Variant.of(candidate, request.cell, request.backward, request.dtype)}, H={request.H}, grid {grid}"
 
 
 def compare(
@@ -55,18 +54,19 @@ def compare(
     seconds: float = 600,
     tell: Callable[[dict[str, str | None]], None] = print,
 ) -> dict[str, str | None]:
-    """→ why each variant is not to be believed, None where it agrees with the plain form; `tell` gets it each time.
+    """→ why each variant is not used, None if it agrees with the plain form; `tell` gets it each time.
 
     The first `few`, those that fit into `seconds`.
     """
     end = time.monotonic() + seconds
     found: dict[str, str | None] = {}
-    for candidate, dtype, H in itertools.islice(variants(backend.launcher.device()), few):
+    for candidate, request in itertools.islice(compared(backend.launcher.device()), few):
         if time.monotonic() > end:
             found["the others"] = "no time was left for them"
             tell(found)
             break
-        found[describe(candidate, dtype, H)] = backend.trust.doubts(candidate, dtype, H)
+        of = request.cell, cell_of(request.cell.name), request.backward, request.dtype, request.H
+        found[describe(candidate, request)], _ = backend.selftest.failure(candidate, *of)
         tell(found)
     return found
 
@@ -81,13 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     backend = xrnn.get_backend("cupy")
     assert isinstance(backend, CupyBackend)
     if options.sanitized:
-        # Each array in an allocation of its own: within a pool nobody would see a write beyond the end.
+        # Each array in an allocation of its own: within a pool a write beyond the end would not be noticed.
         backend.xp.cuda.set_allocator(None)
         launch.PATIENCE = SANITIZED_PATIENCE  # type: ignore[misc]
 
     def tell(found: dict[str, str | None]) -> None:
-        variant, doubts = list(found.items())[-1]
-        print(f"{variant}: {doubts or 'agrees'}", flush=True)
+        variant, why = list(found.items())[-1]
+        print(f"{variant}: {why or 'agrees'}", flush=True)
         results.put(options.out, **{options.sanitized or "variants": found})
 
     found = compare(backend, options.few, options.seconds, tell)

@@ -20,6 +20,7 @@ from tests import standin_backend
 from xrnn.backends.cupy import CupyBackend, choice, launch
 
 ONE_BLOCK, GROUP = Case(3, 3, 5, 20), Case(3, 2, 3, 260)
+LSTM = Case(3, 3, 5, 20, cell="lstm", ragged=True)
 
 
 @pytest.fixture
@@ -28,14 +29,14 @@ def small_gpu() -> Iterator[CupyBackend]:
         yield backend
 
 
-@pytest.mark.parametrize(("case", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
+@pytest.mark.parametrize(("case", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group"), (LSTM, "one-block")])
 def test_every_form_is_measured_and_checked(small_gpu: CupyBackend, case: Case, form: str) -> None:
     cells = measure(small_gpu, case, 2)
     assert [cell["operation"] for cell in cells] == ["forward", "train"]
     for cell in cells:
         names = {name for name in cell["microseconds"] if not name.startswith("torch")}
-        assert {name.split()[0] for name in names} >= {"plain", form}
-        assert names == set(cell["candidates"])
+        assert {name.split()[0] for name in names} >= {"plain", "stepwise", form}
+        assert names == {"plain", *cell["candidates"]}
         assert cell["chosen"] in names
         assert cell["chosen"].startswith(form)
         assert all(len(times) == 2 and min(times) > 0 for times in cell["microseconds"].values())
@@ -49,8 +50,8 @@ def test_every_form_is_measured_and_checked(small_gpu: CupyBackend, case: Case, 
 def test_a_form_that_is_not_believed_is_named_not_timed(
     small_gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = launch.source("one-block")
-    monkeypatch.setattr(launch, "source", lambda form: source.replace("return tanh(z);", "return z;"))
+    source = launch.source
+    monkeypatch.setattr(launch, "source", lambda *of: source(*of).replace("return tanh(z);", "return z;"))
     (forward, _) = measure(small_gpu, ONE_BLOCK, 1)
     assert [name for name in forward["microseconds"] if not name.startswith("torch")] == ["plain"]
     assert forward["chosen"] == "plain"
@@ -65,7 +66,7 @@ def test_a_result_that_is_off_takes_only_itself_out(small_gpu: CupyBackend, monk
     monkeypatch.setattr(forms, "theirs", stranger)
     for cell in measure(small_gpu, ONE_BLOCK, 1):
         assert list(cell["wrong"]) == ["torch"]
-        assert set(cell["microseconds"]) == set(cell["errors"]) == set(cell["candidates"])
+        assert set(cell["microseconds"]) == set(cell["errors"]) == {"plain", *cell["candidates"]}
         assert cell["chosen"].startswith("one-block")
 
 
@@ -146,8 +147,8 @@ def test_a_step_is_the_difference_of_two_lengths(small_gpu: CupyBackend, monkeyp
     cells = steps.measure(small_gpu, Case(8, 3, 5, 20), 2, lengths)
     assert [cell["operation"] for cell in cells] == ["forward", "train"]
     for cell in cells:
-        own = set(cell["candidates"])
-        assert {name.split()[0] for name in own} == {"plain", "one-block", "group"}
+        own = {"plain", *cell["candidates"]}
+        assert {name.split()[0] for name in own} == {"plain", "stepwise", "one-block", "group"}
         assert own <= cell["step_microseconds"].keys()
         for name in own:
             assert cell["step_microseconds"][name] == [30 / 4] * 2
@@ -157,16 +158,16 @@ def test_a_step_is_the_difference_of_two_lengths(small_gpu: CupyBackend, monkeyp
     found = {"lengths": {"short": 4, "long": 8}, "cells": cells, "failed": {"x": "y"}, "dropped": ["z"]}
     text = steps.lines(found)
     assert text[0].startswith("µs a step, float32, from 8 steps less 4")
-    assert text[1].split() == ["plain", "one-block", "group", "cuDNN", "TF32", "chosen", "host"]
-    assert text[2].split()[:5] == ["T8-N3-D5-H20", "forward", "7.50", "7.50", "7.50"]
+    assert text[1].split() == ["plain", "stepwise", "one-block", "group", "cuDNN", "TF32", "chosen", "host"]
+    assert text[2].split()[:6] == ["T8-N3-D5-H20", "forward", *["7.50"] * 4]
     assert text[2].split()[-1] == "80.0"
     assert text[-2:] == ["x failed: y", "no time was left for z"]
 
 
 def test_the_steps_that_are_measured() -> None:
-    assert {(case.H, case.N) for case in steps.CASES} == {
-        (H, N) for H in (64, 256, 512, 1024) for N in (1, 16, 64, 256)
-    }
+    every = {(H, N) for H in (64, 256, 512, 1024) for N in (1, 16, 64, 256)}
+    for cell in ("rnn", "lstm", "gru"):
+        assert {(case.H, case.N) for case in steps.CASES if case.cell == cell} == every
     assert (steps.LENGTHS.short, steps.LENGTHS.long) == (200, 1000)
     assert {case.T for case in steps.CASES} == {1000}
 

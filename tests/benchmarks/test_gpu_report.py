@@ -18,7 +18,8 @@ from benchmarks.gpu.budget import Part
 from benchmarks.gpu.choices import judge, measured, predicted
 from benchmarks.gpu.forms import label
 from xrnn.backends.cupy import choice
-from xrnn.backends.cupy.choice import DEVICES, candidates, choose
+from xrnn.backends.cupy.cells import NAMED
+from xrnn.backends.cupy.choice import DEVICES, Candidate, Request, candidates, choose
 
 H100 = DEVICES["h100"]
 COSTS = {"EXCHANGE": 1.4e-6, "ROUND_TRIP": 0.7e-6, "grid barrier, µs": 1.5}
@@ -28,10 +29,17 @@ SMALL, LARGE = Case(50, 1, 64, 64), Case(50, 16, 1024, 1024)
 FORWARD = {SMALL: 20.0, LARGE: 900.0}  # microseconds of the chosen form
 
 
+def request(case: Case) -> Request:
+    return Request(NAMED[case.cell], False, "float32", *case.sizes)
+
+
+def chosen_of(case: Case) -> Candidate:
+    return choose(H100, request(case))
+
+
 def made_up_cell(case: Case, operation: str, chosen_us: float, plain_us: float, torch_us: float) -> dict[str, Any]:
-    sizes = (case.T, case.N, case.D, case.H)
-    found = {label(c): c for c in candidates(H100, "float32", *sizes)}
-    chosen = label(choose(H100, "float32", *sizes))
+    found = {label(c): c for c in candidates(H100, request(case))}
+    chosen = label(chosen_of(case))
     cell = {
         "case": case.name,
         **asdict(case),
@@ -39,7 +47,7 @@ def made_up_cell(case: Case, operation: str, chosen_us: float, plain_us: float, 
         "microseconds": {"plain": [plain_us] * 3, chosen: [chosen_us] * 3, "torch": [torch_us] * 3},
         "errors": {},
         "chosen": chosen,
-        "candidates": {name: asdict(found[name]) for name in ("plain", chosen)},
+        "candidates": {chosen: [asdict(found[chosen])] * 2},
         "not_used": {"group 2x2 rows=1": "its h is off by 0.5 of the plain form's largest value"},
         "wrong": {"torch tf32": "AssertionError: h is off by 0.04"},
     }
@@ -57,8 +65,8 @@ def made_up() -> dict[str, Any]:
         "device": {"device 0": "Made-up GPU, compute capability 9.0"},
         "costs": COSTS,
         "variants": {
-            **{f"one-block float32 rows=1 kept={kept}, H=13, grid 1 × 1": "" for kept in range(7)},
-            "group float32 rows=2 kept=16, H=300, grid 4 × 2": "its h is off by 0.5",
+            **{f"Lstm one-block forward float32 rows=1 held={held}, H=13, grid 1 × 1": "" for held in range(7)},
+            "Gru group forward float32 rows=2 held=16, H=300, grid 4 × 2": "its h is off by 0.5",
         },
         "steps": {
             "lengths": {"checked": 20, "short": 200, "long": 1000},
@@ -110,10 +118,10 @@ def test_the_text() -> None:
     assert "incomplete" not in text
     assert "µs a step, float32, from 1000 steps less 200; host: µs to hand over a call of 1000" in text
     (line,) = [line for line in text.splitlines() if line.startswith("T1000-N1-D64-H64")]
-    assert line.split()[1:7] == ["forward", "12.00", "0.30", "-", "1.10", "-"]
+    assert line.split()[1:8] == ["forward", "12.00", "-", "0.30", "-", "1.10", "-"]
     assert line.endswith(f"one-block rows=1 {50.0:>15}")
-    assert "variants: 8 compared with the plain form, 1 not believed\n" in text
-    assert "  group float32 rows=2 kept=16, H=300, grid 4 × 2: its h is off by 0.5" in text
+    assert "variants: 8 compared with the plain form, 1 disagree\n" in text
+    assert "  Gru group forward float32 rows=2 held=16, H=300, grid 4 × 2: its h is off by 0.5" in text
     assert text.endswith("no time was left for T50-N256-D2048-H2048")
 
 
@@ -150,27 +158,27 @@ def test_the_verdicts() -> None:
     assert large.best == "plain"
     assert (large.time, large.best_time, large.torch_time) == (900, 700, 400)
     assert (small.step, large.step) == (10 / 50, 450 / 50)  # of the fifty steps more
-    before = choose(H100, "float32", *LARGE.sizes).step_seconds
-    product = choice.product_seconds(H100, "float32", 16, 1024, 1024)
+    before = chosen_of(LARGE).step_seconds
+    product = request(LARGE).product_seconds(H100, 16, 1024, 1024)
     assert large.floor == pytest.approx((before + product + 0.7e-6) * 1e6)  # its one exchange takes 0.7 µs longer
     assert not large.near_floor
 
 
 def test_measured_costs_are_taken_for_the_block_only() -> None:
-    sizes = (H100, "float32", 50, 16, 1024, 1024)
-    before = choose(*sizes).step_seconds
+    before = chosen_of(LARGE).step_seconds
     with measured(COSTS):
         assert COSTS["EXCHANGE"] == choice.EXCHANGE
-        assert choose(*sizes).step_seconds > before
-    assert choose(*sizes).step_seconds == before
+        assert chosen_of(LARGE).step_seconds > before
+    assert chosen_of(LARGE).step_seconds == before
 
 
 def test_the_prediction_is_a_line_a_hidden_size(capsys: pytest.CaptureFixture[str]) -> None:
-    choices.main(["--device", "a100", "-T", "20"])
+    choices.main(["--device", "a100", "-T", "20", "--cell", "gru"])
     printed = capsys.readouterr().out.splitlines()
-    assert printed == predicted(DEVICES["a100"], "float32", 20)
-    assert printed[0] == "NVIDIA A100, float32, T=20, D=H: the choice and its µs a step, predicted, not measured"
-    assert [line.split()[0] for line in printed[2:]] == ["64", "128", "256", "512", "1024", "2048"]
+    assert printed == predicted(DEVICES["a100"], "float32", 20, "gru")
+    assert printed[0] == "gru on NVIDIA A100, float32, T=20, D=H: the choice and its µs a step, predicted, not measured"
+    rows = [f"H={H}" for H in (64, 128, 256, 512, 1024, 2048)]
+    assert [line.split()[0] for line in printed[1:]] == ["forward", *rows, "backward", *rows]
 
 
 def writing(name: str, content: dict[str, Any], out: Path, status: int = 0) -> Part:

@@ -5,30 +5,39 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from tests.cuda.emulated import Job, Problem
-from tests.cuda.variants import Variant
 from tests.cuda_emulator import MISSING
 from tests.cuda_emulator.module import Sanitizer
-from xrnn.backends.cupy import choice, launch
+from xrnn.backends.cupy.launch import Variant, variants
 
 Outcome: TypeAlias = Literal["clean", "race", "wrong", "livelock", "overflow"]
+SANITIZERS: Final[tuple[Sanitizer, ...]] = ("thread", "address,undefined")
+LENGTHS: Final = (0, 4, 2, 3, 1)
+# Sizes that no tile divides, with lengths and in reverse; and at least two helpers an output, and two slices.
+ODD: Final = Problem(lengths=LENGTHS, reverse=True)
+SHARING: Final = Problem(T=5, N=3, H=64, units=6, extra=0)
+# The kernels that share memory between threads: each cell's in float32, LSTM's also in float64.
 KERNELS: Final = [
-    Variant(form, dtype, 2, 16, backward)
-    for form, dtype, backward in itertools.product(choice.KEPT, choice.ROWS, (False, True))
+    v
+    for v in variants()
+    if (v.rows, v.held) == (2, 16) and v.form != "stepwise" and (v.dtype == "float32" or v.cell.name == "lstm")
 ]
 _BARRIER: Final = re.compile(r"__syncthreads(?:_or)?\(")
 
 
+def problems_of(variant: Variant) -> tuple[Problem, ...]:
+    return (ODD,) if variant.form == "one-block" else (ODD, SHARING)
+
+
 def outcome_of(job: Job) -> Outcome:
-    """What the sanitizer, the emulator or the comparison with float64 says. Raises RuntimeError for anything else."""
+    """The verdict of the sanitizer, the emulator or the comparison with float64. Raises RuntimeError for others."""
     done = job.start()
     for outcome, status, words in (
         ("clean", 0, ""),
@@ -44,73 +53,93 @@ def outcome_of(job: Job) -> Outcome:
 
 @dataclass(frozen=True)
 class Broken:
-    """A kernel with one part of its source taken away or replaced, and what must come of it."""
+    """A kernel with one part of its source removed or replaced, and the outcome that is expected."""
 
     what: str
-    form: str
     edit: tuple[str, str]
     expected: Outcome
-    problem: Problem = field(default_factory=Problem)
+    problems: tuple[Problem, ...] | None = None
     sanitizer: Sanitizer = "thread"
 
     def job(self, variant: Variant) -> Job:
-        return Job(variant, self.problem, sanitizer=self.sanitizer, edit=self.edit)
+        problems = problems_of(variant) if self.problems is None else self.problems
+        return Job(variant, problems, sanitizer=self.sanitizer, edit=self.edit)
 
 
-def barriers(form: str) -> list[str]:
-    """The lines of the source that have a barrier."""
-    return [line for line in launch.source(form).splitlines() if _BARRIER.search(line) and line.strip()[:2] != "//"]
-
-
-def _purpose(line: str) -> str:
-    """What the comment behind a barrier says first; the one without is of a group's states."""
-    return line.partition("//")[2].partition(",")[0].strip() or "the states are in place"
+def barriers(variant: Variant) -> list[str]:
+    """The statements of the kernel's own file that contain a barrier, from it to the end of the line."""
+    source = variant.source[variant.source.rindex("#line") :]
+    lines = [line for line in source.splitlines() if line.strip()[:2] != "//"]
+    return [line[line.index(found[0]) :] for line in lines if (found := _BARRIER.search(line))]
 
 
 def _without_barrier(line: str) -> str:
-    """The line doing the same without one."""
     return line.replace("__syncthreads_or", "bool") if "_or" in line else line.replace("__syncthreads();", "")
 
 
-def broken(form: str) -> Iterator[Broken]:
-    """Each barrier of the kernel removed in turn, and each other thing that its results rest on."""
-    for line in barriers(form):
-        yield Broken(f"no barrier: {_purpose(line)}", form, (line, _without_barrier(line)), "race")
-    yield Broken("shared memory that is not cleared", form, ("state[i] = 0;", ";"), "wrong")
-    too_far = "i <= ROWS * slices * g.pitch + slices * ROWS * g.column_threads * kVector;"
-    edit = ("i < ROWS * slices * g.pitch;", too_far)
-    yield Broken("a write beyond shared memory", form, edit, "overflow", sanitizer="address,undefined")
-    next_step = {"one-block": ("ask(i + 1)", "ask(i)"), "group": ("ask_inputs(i + last,", "ask_inputs(i,")}
-    yield Broken("inputs of the wrong step", form, next_step[form], "wrong")
-    if form == "group":
-        wide = Problem(H=24, columns=12)
-        yield Broken("an exchange that doesn't wait", form, ("while (waiting && !gave_up)", "while (false)"), "wrong")
-        edit = ("waiting |= missing[e];", "waiting = missing[e];")
-        yield Broken("a wait for the last vector only", form, edit, "wrong", problem=Problem(H=150, columns=32, N=2))
-        yield Broken("an ordinary store", form, ("emulator::store(p, value);", "*p = value;"), "race")
-        load = ("return emulator::load(p);", "return emulator::look(p), *p;")
-        yield Broken("an ordinary load", form, load, "race")
-        load = ("v[c] = emulator::load(p + c);", "emulator::look(p + c), v[c] = p[c];")
-        yield Broken("an ordinary load of 16 bytes", form, load, "race", problem=wide)
-        empty = ("is_empty(value) ? nan : value", "value == value ? value : emulator::bits<Real>(~bits_of(Real(0)))")
-        yield Broken("a NaN that looks empty", form, empty, "livelock", problem=Problem(spoil=float("nan")))
+def broken(variant: Variant) -> Iterator[Broken]:
+    """Each barrier of the kernel removed in turn, and each other part that its results rest on."""
+    source = variant.source
+    for line in barriers(variant):
+        if not (variant.backward and variant.form != "group-partial" and "the zeros" in line):
+            # (Elsewhere backward reads the operands only after another barrier.)
+            what = line.partition("//")[2].partition(",")[0].strip() or "operands in place"
+            yield Broken(f"no barrier: {what}", (line, _without_barrier(line)), "race")
+    yield Broken("shared memory that is not cleared", ("operand[i] = 0;", ";"), "wrong")
+    beyond = "i <= ROWS * slices * g.pitch + slices * ROWS * g.column_threads * kVector + int(blockDim.x);"
+    yield Broken(
+        "a write beyond shared memory", ("i < ROWS * slices * g.pitch;", beyond), "overflow", None, SANITIZERS[1]
+    )
+    late = {"one-block": ("run.ask(i + 1,", "run.ask(i,")}.get(variant.form, ("ask(i + last,", "ask(i,"))
+    yield Broken("inputs of the wrong step", late, "wrong")
+    if variant.backward:
+        yield Broken("an idle row that drops its carry", ("in.idle ? dafter[k] : dbefore[k]", "dbefore[k]"), "wrong")
+        yield Broken("dz of an idle row", ("in.idle ? Real(0) : d[g]", "d[g]"), "wrong")
+    else:
+        yield Broken("an idle row that changes", ("if (!in.idle) {", "{"), "wrong")
+    if not variant.cooperative:
+        return
+    if not variant.backward:
+        yield Broken(
+            "an idle row that is not published",
+            ("publish(h + run.after(i) + at[e]", "if (!in[e].idle) publish(h + run.after(i) + at[e]"),
+            "livelock",
+        )
+    load = ("if (wanted) v = emulator::load(p);", "if (wanted) emulator::look(p), v = *p;")
+    yield Broken("an ordinary load", load, "race")
+    yield Broken("an ordinary store", ("emulator::store(p, value);", "*p = value;"), "race")
+    if variant.form == "group-partial":
+        yield Broken("an exchange that doesn't wait", ("while (waiting && !lost)", "while (false)"), "wrong")
+        yield Broken("the flag of another use", ("return (i / 2 + 1) & 1;", "return (i / 2) & 1;"), "wrong")
+        one_slot = ("(i & 1) * static_cast<size_t>(N) + first_row + m", "static_cast<size_t>(0) + first_row + m")
+        yield Broken("one slot where there must be two", one_slot, "livelock")
+        return
+    wide = (Problem(H=24, units=12),)
+    yield Broken("an exchange that doesn't wait", ("while (waiting && !gave_up)", "while (false)"), "wrong")
+    edit = ("waiting |= missing[e];", "waiting = missing[e];")
+    yield Broken("a wait for the last vector only", edit, "wrong", (Problem(H=150, units=10, N=2, extra=0),))
+    load = ("wanted; ++e) v[e] = emulator::load(p + e);", "wanted; ++e) emulator::look(p + e), v[e] = p[e];")
+    yield Broken("an ordinary load of 16 bytes", load, "race", wide)
+    empty = ("is_empty(x) ? nan() : x", "x == x ? x : emulator::bits<Real>(~bits_of(Real(0)))")
+    spoilt: Literal["dh", "x"] = "dh" if variant.backward else "x"
+    yield Broken("a NaN that looks empty", empty, "livelock", (Problem(spoil=float("nan"), spoilt=spoilt),))
+    assert all(part in source for part in ("is_empty(x) ? nan() : x", "waiting |= missing[e];"))
 
 
-def applies(case: Broken, variant: Variant) -> bool:
-    """Backward's first step reads no states: what clears them is ordered by the next barrier as well."""
-    return case.form == variant.form and not (variant.backward and "the zeros are" in case.what)
+CASES: Final = [(variant, case) for variant in KERNELS if variant.cell.name != "leak" for case in broken(variant)]
 
 
 def table() -> Iterator[str]:
-    """A line for each sanitizer and each broken kernel; a column for each direction and dtype."""
-    for form in choice.KEPT:
-        kernels = [variant for variant in KERNELS if variant.form == form]
-        yield _line(form, (f"{'backward' if v.backward else 'forward'} {v.dtype}" for v in kernels))
-        sanitizers: tuple[Sanitizer, ...] = ("thread", "address,undefined")
-        for sanitizer in sanitizers:
-            yield _outcomes(f"as it is, -fsanitize={sanitizer}", [Job(v, sanitizer=sanitizer) for v in kernels])
-        for case in broken(form):
-            yield _outcomes(case.what, [case.job(v) if applies(case, v) else None for v in kernels])
+    """A line for each sanitizer and each broken kernel; a column for each cell."""
+    for form, backward in dict.fromkeys((v.form, v.backward) for v in KERNELS):
+        columns = [v for v in KERNELS if (v.form, v.backward) == (form, backward) and v.dtype == "float32"]
+        yield _line(f"{form} {'backward' if backward else 'forward'}", (v.cell.name for v in columns))
+        for sanitizer in SANITIZERS:
+            jobs = (Job(v, problems_of(v), sanitizer=sanitizer) for v in columns)
+            yield _outcomes(f"as it is, -fsanitize={sanitizer}", jobs)
+        cases = {v: {case.what: case for case in broken(v)} for v in columns}
+        for what in dict.fromkeys(what for found in cases.values() for what in found):
+            yield _outcomes(what, (cases[v][what].job(v) if what in cases[v] else None for v in columns))
 
 
 def _outcomes(what: str, jobs: Iterable[Job | None]) -> str:
@@ -119,7 +148,7 @@ def _outcomes(what: str, jobs: Iterable[Job | None]) -> str:
 
 
 def _line(what: str, cells: Iterable[str]) -> str:
-    return f"{what:42}" + "".join(f"{cell:>18}" for cell in cells)
+    return f"{what:42}" + "".join(f"{cell:>11}" for cell in cells)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import itertools
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,14 +18,16 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from unittest import mock
 
-from tests.cuda.variants import Variant, variants
-from xrnn.backends.cupy import launch
+from xrnn.backends.cupy.choice import tiles
+from xrnn.backends.cupy.launch import Variant, variants
 
 ARCHITECTURES = ("80", "90", "100")
+EVERY_VARIANT = "90"  # of the others only the largest variant of each kernel is compiled
+CACHE = Path(tempfile.gettempdir()) / f"xrnn-cuda-compiled-{os.getuid()}"
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)|^\.L\w+:", re.MULTILINE)
 _BRANCH = re.compile(r"$|(BRA|BRX|BSYNC|BREAK|CALL|EXIT|JMP|RET)\b")
 
@@ -111,8 +116,26 @@ def compile_source(code: str, options: tuple[str, ...], arch: str, cooperative: 
 
 
 def compile_variant(variant: Variant, arch: str) -> Resources:
-    """Raises RuntimeError with the compiler's words."""
-    log, cubin = compile_source(launch.source(variant.form), variant.options, arch, variant.form == "group")
+    """Raises RuntimeError with the compiler's words.
+
+    Results are cached by source, options, architecture and compiler version: a change of one cell compiles that cell.
+    """
+    from cupy.cuda import nvrtc
+
+    parts = (variant.source, *variant.options, arch, *map(str, nvrtc.getVersion()), Path(__file__).read_text())
+    CACHE.mkdir(exist_ok=True)
+    file = CACHE / (hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20] + ".json")
+    if not file.exists():
+        found = _compile_variant(variant, arch)
+        fresh = file.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(asdict(found)))
+        fresh.replace(file)  # at once: another process may read it
+    cached = json.loads(file.read_text())
+    return Resources(**{**cached, "instructions": tuple(cached["instructions"])})
+
+
+def _compile_variant(variant: Variant, arch: str) -> Resources:
+    log, cubin = compile_source(variant.source, variant.options, arch, variant.cooperative)
     stack, stores, loads = _numbers(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
     (registers,) = _numbers(r"Used (\d+) registers", log)
     shared = re.search(r"(\d+) bytes smem", log)
@@ -134,12 +157,25 @@ def _instructions(cubin: bytes) -> tuple[str, ...]:
     return tuple(_INSTRUCTION.findall(text))
 
 
-def table() -> Iterator[str]:
-    """The resources of every variant, a line for each."""
-    yield "registers of a thread, bytes spilled or on a stack, 16-byte loads from shared and from global memory"
-    yield f"{'':46}" + "".join(f"{'sm_' + arch:>20}" for arch in ARCHITECTURES)
+def compiled_variants() -> Iterator[tuple[Variant, str]]:
+    """All variants for one architecture, and for the others the largest of each kernel."""
     for variant in variants():
-        line = f"{variant!s:46}"
+        for arch in ARCHITECTURES:
+            if arch == EVERY_VARIANT or is_largest(variant):
+                yield variant, arch
+
+
+def is_largest(variant: Variant) -> bool:
+    """Whether the variant has the most registers to fill of its cell, form, direction and dtype."""
+    return variant.form == "stepwise" or (variant.rows, variant.held) == tiles(variant.form, variant.dtype)[-1]
+
+
+def table() -> Iterator[str]:
+    """The resources of the largest variants, a line for each."""
+    yield "registers of a thread; bytes spilled or on a stack; 16-byte loads from shared and from global memory"
+    yield f"{'':64}" + "".join(f"{'sm_' + arch:>20}" for arch in ARCHITECTURES)
+    for variant in filter(is_largest, variants()):
+        line = f"{variant!s:64}"
         for arch in ARCHITECTURES:
             found = compile_variant(variant, arch)
             wide = found.count("LDS.128"), found.count("LDG.E.128")

@@ -1,82 +1,138 @@
-"""Runs a CUDA kernel of the recurrence in the emulator, beside the solution of tests/reference.py."""
+"""Runs a CUDA kernel of a recurrence in the emulator, beside the solution of tests/reference.py.
+
+The launch code that runs on a GPU launches it, on the stand-in for CuPy.
+"""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, TypeAlias
+from unittest import mock
 
-import autograd.numpy as anp
 import numpy as np
 
-from tests import problems, reference
-from tests.cuda.variants import Variant
+from tests import reference, standin
 from tests.cuda_emulator import Module, sanitizer_environment
 from tests.cuda_emulator.module import Sanitizer
+from tests.standin import raw
 from xrnn.backends.cupy import choice, launch
+from xrnn.backends.cupy.choice import Candidate, Request
+from xrnn.backends.cupy.launch import Launcher, Variant
+from xrnn.ops import recurrence
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, Nonlinearity, RNNCell
+from xrnn.ops.inputs import Inputs
 from xrnn.typing import HostArray
+
+Edit: TypeAlias = Callable[[str], str] | tuple[str, str]
+
+# The cell of tests/reference.py for each template.
+CELLS = {
+    "TanhElman": "rnn",
+    "ReluElman": "relu",
+    "LeakyTanhElman": "leak by unit",
+    "LeakyReluElman": "leaky relu",
+    "Lstm": "lstm",
+    "Gru": "gru",
+}
+D = 3
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A recurrence to run: sizes, nonlinearity, and how a group shares it. By default no size is a multiple of a tile.
+    """A recurrence, and how a group shares it. By default no size is a multiple of a tile.
 
-    spoil  put this value (a NaN, say) into batch row 1 of `spoilt`, which is the input at step 1, or h_prev
+    spoil   put this value (a NaN, say) into batch row 1: of h_prev, of the input or dh at step 1; or in Wh
     """
 
     T: int = 4
     N: int = 5
     H: int = 21
-    relu: bool = False
-    columns: int = 8  # of a group's block
+    lengths: tuple[int, ...] | None = None
+    reverse: bool = False
+    units: int = 8  # of a group's block
     groups: int = 2
+    extra: int = 8  # rows of the weights that a thread has beyond its registers
+    given: bool = True  # whether there is an initial state
+    dc: bool = True  # whether a gradient of c is given
     spoil: float | Literal["all bits set"] | None = None
-    spoilt: Literal["input", "h_prev"] = "input"
-    missing_blocks: int = 0  # of those that share W: launched without them
+    spoilt: Literal["x", "h_prev", "dh", "Wh"] = "x"
+    missing_blocks: int = 0  # of those that share Wh: launched without them
     patience: int = 1 << 40
 
 
+def candidate_of(variant: Variant, p: Problem) -> Candidate:
+    """The variant with the problem's layout."""
+    if variant.form == "stepwise":
+        return Candidate("stepwise", 0, 0)
+    request = Request(variant.cell, variant.backward, variant.dtype, p.T, p.N, D, p.H)
+    units = p.H if variant.form == "one-block" else p.units
+    layout = choice.layout(request, variant.form, units, variant.rows, variant.held, variant.held + p.extra)
+    assert layout is not None, "this needs more threads than a block has"
+    blocks = math.ceil(p.N / variant.rows) if variant.form == "one-block" else math.ceil(p.H / p.units)
+    grid = (blocks - p.missing_blocks, 1 if variant.form == "one-block" else p.groups)
+    return Candidate(variant.form, 0, 0, grid, layout)
+
+
 @dataclass
-class Operands:
-    """What tile.cu is given for one direction. The input's product is taken before: x is what it adds to h @ Wh.
+class Outcome:
+    """Results by name with what is right in float64, and whether the kernel gave up."""
 
-    forward    h[t] = φ(start[t] + h[t-1] @ W), h[-1] = given;    start = x, W = Wh
-    backward   dz[t] = (start[t] + dz[t+1] @ W) · φ'(hs[t+1]);    start = dh, W = Whᵀ
-    """
+    found: dict[str, HostArray]
+    expected: dict[str, HostArray]
+    gave_up: bool
 
-    backward: bool
-    relu: bool
-    x: HostArray  # (T, N, H)
-    given: HostArray  # (N, H)
-    Wh: HostArray  # (H, H)
-    dh: HostArray  # (T, N, H)
+    def assert_right(self, dtype: str, what: str = "") -> None:
+        """Raises AssertionError with both."""
+        assert not self.gave_up
+        tolerance = 5e-6 if dtype == "float32" else 1e-13  # some tens of roundings
+        for name, expected in self.expected.items():
+            scale = max(1.0, np.nanmax(abs(expected), initial=0))
+            np.testing.assert_allclose(
+                self.found[name] / scale, expected / scale, rtol=0, atol=tolerance, err_msg=f"{name}: {what}"
+            )
 
-    @classmethod
-    def draw(cls, variant: Variant, T: int, N: int, H: int, relu: bool) -> Operands:
-        drawn = problems.recurrence((T, N, H, H), (1, 1, 1), 1, variant.dtype)
-        return cls(variant.backward, relu, drawn.x, drawn.initial[0], drawn.weights[1], drawn.dstates[0])
+    def bits(self) -> bytes:
+        return b"".join(array.tobytes() for array in self.found.values())
 
-    def step(self, x: Any, states: Any, Wh: Any) -> tuple[Any, ...]:
-        (h,), phi = states, reference.relu if self.relu else anp.tanh
-        return (phi(x + h @ Wh),)
 
-    def solve(self) -> tuple[HostArray, HostArray]:
-        """→ hs (T+1, N, H), of which backward takes φ' and forward reads nothing, and what is right in float64
-        (T, N, H): h, or dz, which is the gradient in x."""
-        (h,), (dx, *_) = reference.solve_steps(self.step, self.x, [self.given], [self.Wh], [self.dh])
-        hs = np.concatenate([self.given[None], h.astype(self.x.dtype)])
-        return hs, dx if self.backward else h
+def make_cell(template: str, H: int, dtype: str) -> Cell:
+    if template in ("Lstm", "Gru"):
+        return LSTMCell() if template == "Lstm" else GRUCell()
+    nonlinearity: Nonlinearity = "relu" if "Relu" in template else "tanh"
+    if "Leaky" not in template:
+        return RNNCell(nonlinearity)
+    return LeakyRNNCell(standin.asarray(reference.leaks(H).astype(dtype)), nonlinearity)
 
-    @property
-    def start(self) -> HostArray:
-        return self.dh if self.backward else self.x
 
-    @property
-    def W(self) -> HostArray:
-        return np.ascontiguousarray(self.Wh.T) if self.backward else self.Wh
+def draw(variant: Variant, p: Problem) -> reference.Problem:
+    lengths = None if p.lengths is None else [min(length, p.T) for length in p.lengths][: p.N]
+    drawn = reference.problem(
+        CELLS[variant.cell.template], (p.T, p.N, D, p.H), variant.dtype, reverse=p.reverse, lengths=lengths, dc=p.dc
+    )
+    if not p.given:
+        drawn.initial = [np.zeros_like(state) for state in drawn.initial]
+    if p.spoil is not None:
+        dh = drawn.dstates[0]
+        assert dh is not None
+        spoilt = {"x": drawn.x[1, 1], "h_prev": drawn.initial[0][1], "dh": dh[1, 1], "Wh": drawn.weights[1][:1, :1]}[
+            p.spoilt
+        ]
+        if p.spoil == "all bits set":
+            spoilt.view(f"int{8 * spoilt.itemsize}")[...] = -1  # as an integer: a conversion would lose bits
+        else:
+            spoilt[...] = p.spoil
+    return drawn
 
 
 def run(
@@ -85,80 +141,65 @@ def run(
     *,
     seed: int = 0,
     sanitizer: Sanitizer | None = None,
-    code: str | None = None,
-) -> tuple[HostArray, HostArray, bool]:
-    """→ what the kernel filled (T, N, H), what is right in float64, and whether it gave up."""
-    p, o = problem, Operands.draw(variant, problem.T, problem.N, problem.H, problem.relu)
-    T, N, H = p.T, p.N, p.H
-    spoilt = o.start[1:2] if p.spoilt == "input" else o.given
-    if p.spoil == "all bits set":
-        spoilt.view(f"int{8 * spoilt.itemsize}")[..., 1, H // 2] = -1  # as an integer: a conversion would lose bits
-    elif p.spoil is not None:
-        spoilt[..., 1, H // 2] = p.spoil
-    hs, expected = o.solve()
-
-    # Poisoned: all bits set is a NaN, and means empty to a group.
-    state = np.empty((T + (not variant.backward), N, H), variant.dtype)
-    state.view(f"int{8 * state.itemsize}")[...] = -1
-    filled = state if variant.backward else state[1:]
-    if not variant.backward:
-        state[0] = o.given
-
-    groups = p.groups if variant.form == "group" else 1
-    gave_up = launch_kernel(
-        variant,
-        (o.W, o.start, hs, state),
-        p,
-        (blocks(variant, N, H, p) - p.missing_blocks, groups),
-        code or launch.source(variant.form),
-        seed=seed,
-        sanitizer=sanitizer,
-    )
-    return filled, expected, gave_up
-
-
-def blocks(variant: Variant, N: int, H: int, p: Problem) -> int:
-    """Those that split the batch (one-block), or the columns of W (group)."""
-    return math.ceil(N / variant.rows) if variant.form == "one-block" else math.ceil(H / p.columns)
-
-
-def launch_kernel(
-    variant: Variant,
-    arrays: tuple[HostArray, HostArray, HostArray, HostArray],
-    p: Problem,
-    grid: tuple[int, int],
-    code: str,
-    *,
-    seed: int = 0,
-    sanitizer: Sanitizer | None = None,
-) -> bool:
-    """Run `code` on W, start, hs and state (tile.cu) → whether it gave up."""
-    one_block = variant.form == "one-block"
-    T, N, H = arrays[1].shape
-    columns = H if one_block else p.columns
-    block = choice.layout(variant.dtype, H, columns, variant.rows, variant.kept, variant.kept + 8)
-    sizes = (T, N, H, p.relu, block["columns"], block["column_threads"], block["slice"], block["pitch"])
-    args: list[Any] = [*arrays, *map(np.int32, sizes)]
-    gave_up = np.zeros(1, np.uint32)
-    if not one_block:
-        args += [np.int64(p.patience), np.uint64(gave_up.ctypes.data)]
-    module = Module(code, variant.options, sanitizer=sanitizer)
-    module.get_function("one_block" if one_block else "group")(
-        grid, (block["threads"],), args, shared_mem=block["shared_bytes"], seed=seed
-    )
-    return bool(gave_up[0])
+    edit: Edit | None = None,
+    training: bool = True,
+) -> Outcome:
+    """Forward: the states, and z if it is kept. Backward, from the plain form's forward: dx, dWx, dWh and db, which
+    together show each element of dz, and the gradients of the initial states."""
+    p, drawn, launcher = problem, draw(variant, problem), Launcher(standin)
+    cell = make_cell(variant.cell.template, p.H, variant.dtype)
+    arrays: list[Any] = [None if a is None else standin.asarray(a) for a in (drawn.lengths, drawn.x, *drawn.weights)]
+    lengths, x, Wx, Wh, b = arrays
+    initial = [standin.asarray(state) if p.given else None for state in drawn.initial]
+    inputs = Inputs(x, Wx, Wh, b, initial, lengths, p.reverse)
+    candidate = candidate_of(variant, p)
+    with np.errstate(invalid="ignore"):
+        solution = reference.solve(drawn)
+    plain = recurrence.forward(standin, _matmul_add, cell, inputs, True)
+    compiler = functools.partial(compile_seeded, seed=seed, sanitizer=sanitizer, edit=edit)
+    with mock.patch.object(raw, "compiler", compiler), mock.patch.object(launch, "PATIENCE", p.patience):
+        if not variant.backward:
+            trace = launcher.forward(candidate, variant.cell, cell, inputs, training)
+            slots = slice(0, p.T) if p.reverse else slice(1, p.T + 1)
+            found = {name: _host(state[slots]) for name, state in zip(cell.states, trace.states, strict=True)}
+            expected = dict(zip(cell.states, solution.states, strict=True))
+            assert (trace.z is not None) == (training and cell.keeps_z)
+            if trace.z is not None and not p.missing_blocks:
+                found["z"], expected["z"] = (np.where(drawn.past_end[..., None], 0, _host(t.z)) for t in (trace, plain))
+        else:
+            dstates = [None if d is None else standin.asarray(d) for d in drawn.dstates]
+            dz, dinitial = launcher.backward(candidate, variant.cell, cell, plain, dstates)
+            grads = [standin.empty_like(w) for w in (Wx, Wh, b)]
+            dx = recurrence.products(standin, cell, plain, dz, grads)
+            names = [*drawn.gradient_names, "dz"]
+            found = {name: _host(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}
+            expected = solution.gradients
+    return Outcome(found, dict(expected), launcher.gave_up(launch.USER))
 
 
-def tolerance(dtype: str) -> float:
-    """For values near 1 after a few steps: some tens of roundings."""
-    return 5e-6 if dtype == "float32" else 1e-13
+def _host(array: Any) -> HostArray:
+    host: HostArray = array.get()
+    return host
+
+
+def _matmul_add(a: Any, b: Any, out: Any) -> None:
+    out += a.dot(b)
+
+
+def compile_seeded(*, code: str, options: Any, seed: int, sanitizer: Any, edit: Edit | None, **others: Any) -> Any:
+    """A module of the emulator, as the stand-in's RawModule takes it."""
+    if callable(edit):
+        code = edit(code)
+    elif edit is not None:
+        assert edit[0] in code, f"the source has no {edit[0]!r}"
+        code = code.replace(*edit)
+    module = Module(code, options, sanitizer=sanitizer)
+    return SimpleNamespace(get_function=lambda name: functools.partial(module.get_function(name), seed=seed))
 
 
 def check(variant: Variant, problem: Problem, **how: Any) -> None:
     """Run, and compare with float64. Raises AssertionError with both."""
-    got, expected, gave_up = run(variant, problem, **how)
-    assert not gave_up
-    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance(variant.dtype), err_msg=str(variant))
+    run(variant, problem, **how).assert_right(variant.dtype, f"{variant}, {problem}")
 
 
 @dataclass(frozen=True)
@@ -166,7 +207,7 @@ class Job:
     """`check` in a process of its own, which has a sanitizer. `edit` replaces a part of the source."""
 
     variant: Variant
-    problem: Problem = Problem()
+    problems: tuple[Problem, ...] = (Problem(),)
     seeds: tuple[int, ...] = (0, 5)
     sanitizer: Sanitizer = "thread"
     edit: tuple[str, str] | None = None
@@ -177,17 +218,13 @@ class Job:
             env=sanitizer_environment(self.sanitizer),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
     def run_here(self) -> None:
-        code = launch.source(self.variant.form)
-        if self.edit is not None:
-            assert self.edit[0] in code, f"the source has no {self.edit[0]!r}"
-            code = code.replace(*self.edit)
-        for seed in self.seeds:
-            check(self.variant, self.problem, seed=seed, sanitizer=self.sanitizer, code=code)
+        for problem, seed in itertools.product(self.problems, self.seeds):
+            check(self.variant, problem, seed=seed, sanitizer=self.sanitizer, edit=self.edit)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The selection: what it chooses stays within the device, and follows the rules that it states."""
+"""The selection: its choices stay within the device, and follow the rules that it states."""
 
 from __future__ import annotations
 
@@ -9,121 +9,165 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import variants as sanitized
+from benchmarks.gpu import variants as compared
 from benchmarks.gpu.choices import predicted
-from tests.cuda.variants import variants
-from xrnn.backends.cupy.choice import DEVICES, KEPT, MAX_THREADS, ROWS, Candidate, Device, candidates, choose, table
+from xrnn.backends.cupy.cells import NAMED
+from xrnn.backends.cupy.choice import (
+    DEVICES,
+    HELD,
+    ROWS,
+    THREADS,
+    Candidate,
+    Device,
+    Request,
+    candidates,
+    choose,
+    max_outputs,
+    table,
+)
+from xrnn.backends.cupy.launch import Variant, variants
 
 H100 = DEVICES["h100"]
 SIZES = [1, 3, 16, 63, 64, 100, 256, 257, 300, 512, 1000, 1024, 1536, 2048, 4000]
 
 
-def found(form: str, device: Device, dtype: str, T: int, N: int, H: int) -> list[Candidate]:
-    return [c for c in candidates(device, dtype, T, N, H, H) if c.form == form]
+def request(
+    T: int, N: int, H: int, cell: str = "rnn", dtype: str = "float32", *, backward: bool = False, D: int | None = None
+) -> Request:
+    return Request(NAMED[cell], backward, dtype, T, N, H if D is None else D, H)
+
+
+def found(form: str, r: Request, device: Device = H100) -> list[Candidate]:
+    return [c for c in candidates(device, r) if c.form == form]
 
 
 @pytest.mark.parametrize("dtype", ROWS)
+@pytest.mark.parametrize("cell", NAMED)
 @pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
-def test_every_candidate_stays_within_the_device(device: Device, dtype: str) -> None:
-    vector = 4 if dtype == "float32" else 2
-    for N, H in itertools.product([1, 2, 5, 32, 133, 1000], SIZES):
-        kernels = [c for c in candidates(device, dtype, 50, N, H, H) if c.form != "plain"]
-        for c in kernels:
-            assert c.rows in ROWS[dtype]
-            assert c.kept in KEPT[c.form]
-            assert c.columns <= c.threads <= MAX_THREADS
-            assert c.shared_bytes <= device.shared_bytes
-            assert c.slice >= c.kept
-            assert c.slice % vector == 0
-            assert c.pitch // vector % 2 == 1
-            slices, left = divmod(c.threads, c.column_threads)
+def test_every_candidate_stays_within_the_device(device: Device, cell: str, dtype: str) -> None:
+    for N, H, backward in itertools.product([1, 5, 133], SIZES, [False, True]):
+        r = request(50, N, H, cell, dtype, backward=backward)
+        for c in candidates(device, r):
+            if (m := c.layout) is None:
+                assert c.form == "stepwise"
+                continue
+            K, columns = r.weights(c.form, m.units)
+            assert m.rows in ROWS[dtype]
+            assert m.held in HELD[c.form]
+            assert m.threads <= THREADS
+            assert m.rows * m.units <= m.threads * max_outputs(r.cell, c.form, m.rows)
+            assert m.shared_bytes <= device.shared_bytes
+            assert m.slice >= m.held
+            assert m.slice % r.vector == 0
+            assert m.pitch // r.vector % 2 == 1
+            slices, left = divmod(m.threads, m.column_threads)
             assert left == 0
-            assert c.column_threads * vector >= c.columns  # all columns, and all of the sum
-            assert slices * c.slice >= H
+            assert m.column_threads * r.vector >= columns  # all columns, and all of the sum
+            assert slices * m.slice >= K
             S, G = c.grid
-            if c.form == "group":
-                assert 2 <= S * G <= device.multiprocessors  # one block to each
-                assert (S - 1) * c.columns < H <= S * c.columns
-                assert G <= N
-            else:
-                assert c.columns == H
-                assert (S - 1) * c.rows < N <= S * c.rows
+            if c.form == "one-block":
+                assert m.units == H
+                assert (S - 1) * m.rows < N <= S * m.rows
                 assert G == 1
-
-
-def test_the_forms_reach_as_far_as_the_design_says() -> None:
-    assert found("one-block", H100, "float32", 100, 1, 256)
-    assert not found("one-block", H100, "float32", 100, 1, 257)
-    assert found("one-block", H100, "float64", 100, 1, 128)
-    assert found("group", H100, "float32", 100, 32, 2048)
-    assert found("group", H100, "float64", 100, 32, 1024)
-    assert not found("group", H100, "float32", 100, 32, 4000)
+            else:
+                assert 2 <= S * G <= device.multiprocessors  # one block to each
+                assert (S - 1) * m.units < H <= S * m.units
+                assert G <= N
 
 
 @pytest.mark.parametrize(
-    ("sizes", "form"),
+    ("form", "cell", "backward", "largest"),
     [
-        ((50, 1, 64, 64), "one-block"),
-        ((50, 64, 256, 256), "one-block"),
-        ((100, 8, 512, 512), "group"),
-        ((100, 32, 1024, 1024), "group"),
-        ((100, 32, 4000, 4000), "plain"),  # nothing fits
-        ((1, 256, 1024, 1024), "plain"),  # too short to bring W in for
-        ((0, 8, 64, 64), "plain"),
-        ((8, 0, 64, 64), "plain"),
-        ((8, 8, 64, 0), "plain"),
-        ((2**31, 8, 64, 64), "plain"),  # more steps than a kernel can count
-        ((8, 8, 0, 64), "one-block"),
+        ("one-block", "rnn", False, 256),
+        ("one-block", "lstm", False, 136),
+        ("one-block", "lstm", True, 144),
+        ("one-block", "gru", False, 168),
+        ("group", "lstm", False, 1672),
+        ("group", "lstm", True, 1584),
+        ("group", "gru", False, 1760),
+        ("group-partial", "lstm", True, 1024),
+        ("group-partial", "gru", True, 1024),
     ],
 )
-def test_the_choice(sizes: tuple[int, int, int, int], form: str) -> None:
-    assert choose(H100, "float32", *sizes).form == form
+def test_how_far_the_forms_reach(form: str, cell: str, backward: bool, largest: int) -> None:
+    assert found(form, request(100, 1, largest, cell, backward=backward))
+    assert not found(form, request(100, 1, largest + 16, cell, backward=backward))
 
 
-def test_a_share_of_w_may_be_padded_to_what_the_registers_hold() -> None:
-    (c,) = [c for c in found("one-block", H100, "float32", 50, 1, 144) if c.rows == 1]
-    assert (c.kept, c.slice, c.threads) == (32, 32, 180)  # 216 threads have 24 rows, 8 of them in shared memory
+@pytest.mark.parametrize(
+    ("sizes", "cell", "form"),
+    [
+        ((50, 1, 64), "rnn", "one-block"),
+        ((50, 64, 256), "rnn", "one-block"),
+        ((100, 8, 512), "rnn", "group"),
+        ((100, 32, 1024), "leak", "group"),
+        ((100, 64, 128), "lstm", "one-block"),
+        ((100, 16, 512), "lstm", "group"),
+        ((100, 256, 1024), "gru", "stepwise"),  # the library's product is faster
+        ((100, 32, 4000), "rnn", "stepwise"),  # nothing else fits
+        ((1, 256, 1024), "rnn", "stepwise"),  # too short to read Wh for
+        ((0, 8, 64), "rnn", "plain"),
+        ((8, 0, 64), "rnn", "plain"),
+        ((8, 8, 0), "rnn", "plain"),
+        ((2**31, 8, 64), "rnn", "plain"),  # more steps than a kernel can count
+    ],
+)
+def test_the_choice(sizes: tuple[int, int, int], cell: str, form: str) -> None:
+    assert choose(H100, request(*sizes, cell)).form == form
+
+
+def test_an_input_without_features() -> None:
+    assert choose(H100, request(8, 8, 64, D=0)).form == "one-block"
 
 
 def test_a_candidate_stays_as_it_is() -> None:
-    # They are kept, and handed to whoever asks for the same sizes again.
-    chosen = choose(H100, "float32", 50, 1, 64, 64)
+    # Candidates are cached, and returned again for the same sizes.
+    chosen = choose(H100, request(50, 1, 64))
     with pytest.raises(FrozenInstanceError):
-        chosen.rows = 2  # type: ignore[misc]
+        chosen.seconds = 2  # type: ignore[misc]
 
 
 def test_other_dtypes_take_the_plain_form() -> None:
-    assert [c.form for c in candidates(H100, "float16", 50, 8, 64, 64)] == ["plain"]
+    assert [c.form for c in candidates(H100, request(50, 8, 64, dtype="float16"))] == ["plain"]
 
 
 def test_a_device_without_cooperative_launch_has_no_groups() -> None:
     device = Device("old", 132, 232_448, 1.8e9, 128, 64, cooperative=False)
-    assert {c.form for c in candidates(device, "float32", 50, 8, 512, 512)} == {"plain"}
+    assert {c.form for c in candidates(device, request(50, 8, 512, "lstm", backward=True))} == {"stepwise"}
 
 
-def test_the_chosen_one_is_predicted_to_be_the_fastest() -> None:
-    for N, H in itertools.product([1, 32, 256], SIZES):
-        all_of_them = candidates(H100, "float32", 50, N, H, H)
-        assert choose(H100, "float32", 50, N, H, H).seconds == min(c.seconds for c in all_of_them)
-        assert all(math.isfinite(c.seconds) and c.seconds >= 50 * c.step_seconds for c in all_of_them)
+@pytest.mark.parametrize("cell", NAMED)
+def test_the_chosen_one_is_predicted_to_be_the_fastest(cell: str) -> None:
+    for N, H, backward in itertools.product([1, 256], SIZES, [False, True]):
+        r = request(50, N, H, cell, backward=backward)
+        assert choose(H100, r).seconds == min(c.seconds for c in candidates(H100, r))
+        assert all(math.isfinite(c.seconds) and c.seconds >= 50 * c.step_seconds for c in candidates(H100, r))
 
 
 def test_the_table_has_a_line_for_each_and_marks_one() -> None:
-    text = table(H100, "float32", 100, 32, 1024, 1024)
-    lines = text.splitlines()
-    assert lines[0] == "NVIDIA H100, float32, T=100 N=32 D=1024 H=1024; times are predicted, not measured"
-    assert len(lines) == 2 + len(candidates(H100, "float32", 100, 32, 1024, 1024))
+    r = request(100, 32, 1024, "lstm", backward=True)
+    lines = table(H100, r).splitlines()
+    head = "lstm backward, float32, T=100 N=32 D=1024 H=1024, on NVIDIA H100; times are predicted, not measured"
+    assert lines[0] == head
+    assert len(lines) == 2 + len(candidates(H100, r))
     (marked,) = [line for line in lines if line.startswith("→")]
-    assert "group" in marked
+    assert choose(H100, r).form in marked
 
 
 def test_the_tables_of_the_documentation_are_those_that_the_commands_print() -> None:
     page = (Path(__file__).parents[2] / "docs" / "cuda.md").read_text()
-    for lines in (predicted(H100, "float32", 50), table(H100, "float32", 50, 16, 1024, 1024).splitlines()):
+    blocks = [predicted(H100, "float32", 50, cell) for cell in NAMED]
+    blocks.append(table(H100, request(50, 16, 1024, "lstm")).splitlines())
+    for lines in blocks:
         assert "\n".join(["```text", *lines, "```"]) in page
 
 
-@pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
-def test_the_sizes_that_are_compared_reach_every_variant(device: Device) -> None:
-    found = {(c.form, dtype, c.rows, c.kept) for c, dtype, _ in sanitized.variants(device)}
-    assert found == {(v.form, v.dtype, v.rows, v.kept) for v in variants()}
+def test_the_sizes_that_are_compared_reach_every_variant() -> None:
+    every = set(variants())
+    for name, device in DEVICES.items():
+        found = {Variant.of(c, r.cell, r.backward, r.dtype) for c, r in compared.compared(device)}
+        if name in ("h100", "h200"):
+            assert found == every
+        assert {(v.cell, v.form, v.backward, v.dtype) for v in found} == {
+            (v.cell, v.form, v.backward, v.dtype) for v in every
+        }

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
 
 from benchmarks.gpu.forms import forced
-from benchmarks.gpu.variants import compare, variants
+from benchmarks.gpu.variants import compare, compared
 from tests import standin_backend
 from tests.conftest import GPU_PARAMS
-from xrnn import RNN, get_backend, use_fused
+from xrnn import GRU, LSTM, RNN, get_backend, use_fused
 from xrnn.backends.cupy import CupyBackend, launch
-from xrnn.backends.cupy.choice import Candidate, candidates
-from xrnn.ops.cells.rnn import RNNCell
+from xrnn.backends.cupy.cells import kernel_of
+from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose
+from xrnn.backends.cupy.launch import Variant, variants
 from xrnn.ops.inputs import Inputs
 
+LAYERS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 BIG = (5, 2**20 + 1, 1, 512)  # T, N, D, H: 2.7e9 elements, so that the last steps begin beyond 2³¹
 BIG_BYTES = 40e9
 
@@ -41,9 +43,15 @@ def on_gpu(device: CupyBackend) -> bool:
     return bool(device.xp.__name__ == "cupy")
 
 
-def largest_group(device: CupyBackend, T: int, N: int, H: int) -> Candidate:
+def request(rnn: Any, T: int, N: int, *, backward: bool = False) -> Request:
+    kernel, D, H = kernel_of(rnn.cell), rnn.input_size, rnn.hidden_size
+    assert kernel is not None
+    return Request(kernel, backward, "float32", T, N, D, H)
+
+
+def largest_group(device: CupyBackend, request: Request, form: str = "group") -> Candidate:
     """The layout with the most blocks."""
-    groups = [c for c in candidates(device.launcher.device(), np.dtype("float32"), T, N, H, H) if c.form == "group"]
+    groups = [c for c in candidates(device.launcher.device(), request) if c.form == form]
     return max(groups, key=lambda c: c.grid[0] * c.grid[1])
 
 
@@ -52,50 +60,61 @@ def arrays(device: CupyBackend, *shapes: tuple[int, ...]) -> list[Any]:
     return [device.asarray(rng.standard_normal(shape).astype("float32") * 0.5) for shape in shapes]
 
 
-def training_step(rnn: RNN, x: Any, dh: Any) -> list[np.ndarray[Any, np.dtype[Any]]]:
+def training_step(rnn: Any, x: Any, dh: Any) -> list[np.ndarray[Any, np.dtype[Any]]]:
     h = rnn.forward(x)
-    return [rnn.backend.to_numpy(a) for a in (h, *rnn.backward(dh), *rnn.grads)]
+    states = h if isinstance(h, tuple) else (h,)
+    return [rnn.backend.to_numpy(a) for a in (*states, *rnn.backward(dh), *rnn.grads)]
 
 
 def test_every_variant_agrees_with_the_plain_form(device: CupyBackend) -> None:
-    found = compare(device)
+    few = None if on_gpu(device) else 30  # one variant of each kernel in float32, and of the first cells in float64
+    found = compare(device, few, tell=lambda found: None)
     assert set(found.values()) == {None}, found
-    assert {c.form for c, _, _ in variants(device.launcher.device())} == {"one-block", "group"}
+    every = {Variant.of(c, r.cell, r.backward, r.dtype) for c, r in compared(device.launcher.device())}
+    assert every == set(variants()) or not on_gpu(device)
 
 
-def test_all_blocks_of_the_largest_group_are_resident(device: CupyBackend) -> None:
+@pytest.mark.parametrize(("cell", "form"), [("rnn", "group"), ("lstm", "group"), ("lstm", "group-partial")])
+def test_all_blocks_of_the_largest_group_are_resident(device: CupyBackend, cell: str, form: str) -> None:
     T, N, H = (200, 33, 1024) if on_gpu(device) else (3, 3, 260)
-    chosen, rnn = largest_group(device, T, N, H), RNN.init(H, H, rng=0, backend=device)
-    blocks = chosen.grid[0] * chosen.grid[1]
-    assert blocks > 0.9 * device.launcher.device().multiprocessors - 1
+    rnn = LAYERS[cell].init(H, H, rng=0, backend=device)
+    forward = largest_group(device, request(rnn, T, N))
+    backward = largest_group(device, request(rnn, T, N, backward=True), form)
+    for chosen in (forward, backward):
+        assert chosen.grid[0] * chosen.grid[1] > 0.9 * device.launcher.device().multiprocessors - 1
     x, dh = arrays(device, (T, N, H), (T, N, H))
     with use_fused(False):
         expected = training_step(rnn, x, dh)
-    with forced(chosen):
-        assert device.explain("recurrence_backward", RNNCell(), {"T": T, "N": N, "D": H, "H": H}, "float32").form == (
-            "group"
-        )
+    with forced(forward, backward):
         found = training_step(rnn, x, dh)
     for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-3 * abs(want).max())
 
 
-def test_a_hang_ends_and_the_next_call_raises(device: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_a_hang_ends_and_the_next_call_raises(device: CupyBackend, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     T, N, H = 5, 3, 260
-    chosen, rnn = largest_group(device, T, N, H), RNN.init(H, H, rng=0, backend=device)
+    rnn = LAYERS[cell].init(H, H, rng=0, backend=device)
+    chosen = largest_group(device, request(rnn, T, N))
+    assert chosen.layout is not None
     (x,) = arrays(device, (T, N, H))
-    expected = rnn(x)
     one_missing = replace(chosen, grid=(chosen.grid[0] - 1, chosen.grid[1]))
-    Wx, Wh, b = rnn.params
+    kernel = kernel_of(rnn.cell)
+    assert kernel is not None
+    expected = rnn(x)
     with monkeypatch.context() as patched:
         patched.setattr(launch, "PATIENCE", 1 << 22 if on_gpu(device) else 500)  # some milliseconds on a GPU
-        trace = device.launcher.forward(one_missing, RNNCell(), Inputs(x, Wx, Wh, b, (None,)))
-        hs = device.xp.asnumpy(trace.states[0])  # waits: it ends
-    assert np.isfinite(hs[1, :, : chosen.columns]).all()
-    assert np.isnan(hs[2:]).all()
+        Wx, Wh, b = rnn.params
+        inputs = Inputs(x, Wx, Wh, b, [None] * len(rnn.cell.states))
+        trace = device.launcher.forward(one_missing, kernel, rnn.cell, inputs, True)
+        hs, *_ = states = [device.xp.asnumpy(state) for state in trace.states]  # waits: it ends
+    assert np.isfinite(hs[1, :, : chosen.layout.units]).all()
+    present = one_missing.grid[0] * chosen.layout.units
+    assert all(np.isnan(state[2:, :, :present]).all() for state in states)
     with pytest.raises(RuntimeError, match="gave up waiting"):
         rnn(x)
-    np.testing.assert_allclose(device.to_numpy(rnn(x)), device.to_numpy(expected), rtol=0, atol=1e-5)
+    for got, want in zip(*((h if isinstance(h, tuple) else (h,)) for h in (rnn(x), expected)), strict=True):
+        np.testing.assert_allclose(device.to_numpy(got), device.to_numpy(want), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("H", [37, 260])
@@ -123,19 +142,20 @@ def test_a_nan_comes_out_as_nan_and_stays_in_its_row(device: CupyBackend, H: int
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("form", ["one-block", "group"])
+@pytest.mark.parametrize("form", ["stepwise", "one-block", "group"])
 def test_results_beyond_two_billion_elements(device: CupyBackend, form: str) -> None:
     if not on_gpu(device):
         pytest.skip("needs the memory of a GPU; test_offsets.py does the last rows of it")
     free, _ = device.xp.cuda.runtime.memGetInfo()
     if free < BIG_BYTES:
         pytest.skip(f"needs {BIG_BYTES / 1e9:.0f} GB of free GPU memory, and {free / 1e9:.0f} GB are")
-    T, N, D, H = BIG if form == "group" else (BIG[0], 4 * BIG[1], 1, BIG[3] // 4)
+    T, N, D, H = BIG if form != "one-block" else (BIG[0], 4 * BIG[1], 1, BIG[3] // 4)
     rnn = RNN.init(D, H, rng=0, backend=device)
     x = device.xp.ones((T, N, D), "float32")
     x[:, -3:] = device.xp.asarray(np.random.default_rng(0).standard_normal((T, 3, D)).astype("float32"))
-    found = [c for c in candidates(device.launcher.device(), np.dtype("float32"), T, N, D, H) if c.form == form]
-    with forced(min(found, key=lambda c: c.seconds)):
+    gpu, forward = device.launcher.device(), request(rnn, T, N)
+    found = [c for c in candidates(gpu, forward) if c.form == form]
+    with forced(min(found, key=lambda c: c.seconds), choose(gpu, request(rnn, T, N, backward=True))):
         h = device.to_numpy(rnn(x)[:, -3:])
     with use_fused(False):
         expected = device.to_numpy(rnn(x[:, -3:]))

@@ -1,4 +1,4 @@
-"""On the stand-in: what the launch code asks CuPy for, and which variants are compared before they are believed."""
+"""On the stand-in: what the launch code asks CuPy for, and which layouts are compared before their first use."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ import numpy as np
 import pytest
 
 from tests import standin, standin_backend
+from tests.cuda.emulated import make_cell
 from tests.standin import _device
-from xrnn.backends.cupy import launch
-from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, candidates
-from xrnn.backends.cupy.launch import Launcher
-from xrnn.backends.cupy.trust import Trust
-from xrnn.ops.inputs import Inputs
+from xrnn.backends.cupy import CupyBackend, launch
+from xrnn.backends.cupy.cells import NAMED
+from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, Layout, Request, candidates
+from xrnn.backends.cupy.launch import Launcher, LaunchError, Variant
+from xrnn.backends.cupy.selftest import SelfTest
 
 
-def candidate(launcher: Launcher, form: str, H: int, dtype: str = "float32") -> Candidate:
-    return next(c for c in candidates(launcher.device(), dtype, 4, 5, 3, H) if c.form == form)
+def candidate(launcher: Launcher, form: str, H: int, cell: str = "rnn", *, backward: bool = False) -> Candidate:
+    request = Request(NAMED[cell], backward, "float32", 4, 5, 3, H)
+    return next(c for c in candidates(launcher.device(), request) if c.form == form)
 
 
-def changed(candidate: Candidate, **fields: Any) -> Candidate:
-    return replace(candidate, **fields)
+def failure(backend: CupyBackend, c: Candidate, H: int, cell: str = "rnn", *, backward: bool = False) -> Any:
+    kernel = NAMED[cell]
+    why, final = backend.selftest.failure(c, kernel, make_cell(kernel.template, H, "float32"), backward, "float32", H)
+    assert final
+    return why
 
 
 def test_the_blocks_of_a_group_are_launched_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,38 +35,33 @@ def test_the_blocks_of_a_group_are_launched_together(monkeypatch: pytest.MonkeyP
     make = standin.RawModule
 
     def spy(code: str, options: Any, enable_cooperative_groups: bool) -> Any:
-        asked[code] = enable_cooperative_groups
+        asked[code.rsplit("#line 1 ")[-1].split()[0]] = enable_cooperative_groups
         return make(code=code, options=options, enable_cooperative_groups=enable_cooperative_groups)
 
     with standin_backend.small() as backend:
         monkeypatch.setattr(standin, "RawModule", spy)
-        for form, H in (("one-block", 20), ("group", 260)):
-            assert backend.trust.doubts(candidate(backend.launcher, form, H), "float32", H) is None
-    assert asked == {launch.source("one-block"): False, launch.source("group"): True}
+        for form, H in (("stepwise", 20), ("one-block", 20), ("group", 60), ("group-partial", 60)):
+            c = candidate(backend.launcher, form, H, "gru", backward=True)
+            assert failure(backend, c, H, "gru", backward=True) is None
+    assert asked == {
+        '"step_backward.cu"': False,
+        '"one_block_backward.cu"': False,
+        '"group_backward.cu"': True,
+        '"partial_backward.cu"': True,
+    }
 
 
-@pytest.mark.parametrize("resident", [False, True])
-def test_each_direction_must_fit_by_itself(monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
+def test_the_source_is_the_cpus_cells_and_includes_nothing() -> None:
+    for variant in launch.variants():
+        assert "#include" not in variant.source
+        assert f"struct {variant.cell.template}" in variant.source or "Elman" in variant.cell.template
+
+
+def test_a_grid_that_the_driver_refuses_is_not_even_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     with standin_backend.small() as backend:
-        launcher = backend.launcher
-        group = candidate(launcher, "group", 260)
-        only = launcher._kernel(group, "float32", resident).kernel.ptr
-        monkeypatch.setattr(
-            standin.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda kernel, *_: int(kernel == only)
-        )
-        assert [launcher.fits(group, "float32", backward) for backward in (False, True)] == [not resident, resident]
-
-
-@pytest.mark.parametrize("backward", [False, True])
-def test_a_group_of_which_one_direction_does_not_fit_is_not_believed(
-    monkeypatch: pytest.MonkeyPatch, backward: bool
-) -> None:
-    with standin_backend.small() as backend:
-        fits = backend.launcher.fits
-        monkeypatch.setattr(
-            backend.launcher, "fits", lambda c, dtype, which: which != backward and fits(c, dtype, which)
-        )
-        why = backend.trust.doubts(candidate(backend.launcher, "group", 260), "float32", 260)
+        monkeypatch.setattr(standin.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
+        monkeypatch.setattr(backend.launcher, "forward", lambda *_, **__: pytest.fail("it was launched"))
+        why = failure(backend, candidate(backend.launcher, "group", 260), 260)
         assert why == "the driver can't keep all 5 blocks of a group resident at once"
 
 
@@ -106,17 +106,21 @@ def test_a_wrong_gradient_of_the_given_state_is_noticed(monkeypatch: pytest.Monk
         right = backend.launcher.backward
 
         def wrong(*arguments: Any) -> Any:
-            dz, dh_prev = right(*arguments)
-            return dz, 2 * dh_prev
+            dz, (dh_prev,) = right(*arguments)
+            return dz, (2 * dh_prev,)
 
         monkeypatch.setattr(backend.launcher, "backward", wrong)
-        doubts = backend.trust.doubts(candidate(backend.launcher, "one-block", 20), "float32", 20)
-        assert doubts is not None
-        assert doubts.startswith("its dh_prev is off by ")
+        why = failure(backend, candidate(backend.launcher, "one-block", 20, backward=True), 20, backward=True)
+        assert why.startswith("its dh_prev is off by ")
 
 
-BLOCK = Candidate("one-block", 1.0, 1.0, 1, 8, 20, 5, 8, 12, 15, (9, 1))
-BLOCKS = Candidate("group", 1.0, 1.0, 2, 16, 8, 2, 16, 20, 32, (3, 2))
+BLOCK = Candidate("one-block", 1.0, 1.0, (9, 1), Layout(1, 8, 20, 5, 8, 12, 15, 4000))
+BLOCKS = Candidate("group", 1.0, 1.0, (3, 2), Layout(2, 16, 8, 2, 16, 20, 32, 4000))
+
+
+def changed(candidate: Candidate, **fields: Any) -> Candidate:
+    assert candidate.layout is not None
+    return replace(candidate, layout=replace(candidate.layout, **fields))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,7 @@ BLOCKS = Candidate("group", 1.0, 1.0, 2, 16, 8, 2, 16, 20, 32, (3, 2))
         (BLOCK, replace(BLOCK, seconds=2.0, step_seconds=2.0), 1),
         (BLOCK, replace(BLOCK, grid=(1000, 1)), 1),  # both have more blocks than the GPU has multiprocessors
         (BLOCK, replace(BLOCK, grid=(3, 1)), 2),
-        *((BLOCKS, changed(BLOCKS, **{name: 4}), 2) for name in ("rows", "kept", "columns", "column_threads")),
+        *((BLOCKS, changed(BLOCKS, **{name: 4}), 2) for name in ("rows", "held", "units", "column_threads")),
         *((BLOCKS, changed(BLOCKS, **{name: 4}), 2) for name in ("slice", "pitch", "threads")),
         (BLOCKS, replace(BLOCKS, form="one-block"), 2),
         (BLOCKS, replace(BLOCKS, grid=(3, 1)), 2),
@@ -136,31 +140,28 @@ def test_each_layout_is_compared_by_itself(
     monkeypatch: pytest.MonkeyPatch, one: Candidate, other: Candidate, times: int
 ) -> None:
     compared = []
-
-    def compare(self: Trust, *layout: Any) -> None:
-        compared.append(layout)
-
-    monkeypatch.setattr(Trust, "_compare", compare)
+    monkeypatch.setattr(SelfTest, "_compare", lambda self, *what: compared.append(what))
     with standin_backend.small() as backend:
-        for candidate in (one, other, one, other):
-            assert backend.trust.doubts(candidate, "float32", 20) is None
+        for each in (one, other, one, other):
+            assert failure(backend, each, 20) is None
         assert len(compared) == times
-        backend.trust.doubts(one, "float64", 20)
-        backend.trust.doubts(one, "float32", 21)
+        failure(backend, one, 20, backward=True)
+        failure(backend, one, 20, "lstm")
+        failure(backend, one, 21)
         with standin.cuda.Device(1):
-            backend.trust.doubts(one, "float32", 20)
-        assert len(compared) == times + 3
+            failure(backend, one, 20)
+        assert len(compared) == times + 4
 
 
 @pytest.mark.parametrize(
     ("candidate", "grid", "N"),
     [
         (BLOCKS, (3, 2), 5),  # two tiles of two rows, and a row
-        (replace(BLOCKS, rows=4, grid=(32, 4)), (32, 4), 17),
-        (replace(BLOCKS, rows=1, grid=(3, 3)), (3, 3), 4),
+        (changed(replace(BLOCKS, grid=(32, 4)), rows=4), (32, 4), 17),
+        (changed(replace(BLOCKS, grid=(3, 3)), rows=1), (3, 3), 4),
         (BLOCK, (6, 1), 6),  # five multiprocessors, and one more
-        (replace(BLOCK, rows=4, grid=(3, 1)), (3, 1), 9),
-        (replace(BLOCK, rows=2, grid=(1, 1)), (2, 1), 3),
+        (changed(replace(BLOCK, grid=(3, 1)), rows=4), (3, 1), 9),
+        (changed(replace(BLOCK, grid=(1, 1)), rows=2), (2, 1), 3),
     ],
 )
 def test_the_comparison_has_the_grid_that_will_run(
@@ -168,23 +169,15 @@ def test_the_comparison_has_the_grid_that_will_run(
 ) -> None:
     launched = []
 
-    def forward(candidate: Candidate, cell: Any, inputs: Inputs, whose: int) -> None:
+    def forward(candidate: Candidate, kernel: Any, cell: Any, inputs: Any, *others: Any) -> None:
         launched.append((candidate, inputs.x.shape))
-        raise ValueError("seen enough")
+        raise LaunchError("seen enough")
 
     with standin_backend.small() as backend:
         monkeypatch.setattr(backend.launcher, "forward", forward)
         monkeypatch.setattr(backend.launcher, "fits", lambda *_: True)
-        assert backend.trust.doubts(candidate, "float32", 20) == "ValueError: seen enough"
+        assert failure(backend, candidate, 20) == "seen enough"
     assert launched == [(replace(candidate, grid=grid), (3, N, 5))]
-
-
-def test_a_grid_that_the_driver_refuses_is_not_even_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    with standin_backend.small() as backend:
-        monkeypatch.setattr(standin.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
-        monkeypatch.setattr(backend.launcher, "_launch", lambda *_, **__: pytest.fail("it was launched"))
-        why = backend.trust.doubts(candidate(backend.launcher, "group", 260), "float32", 260)
-        assert why == "the driver can't keep all 5 blocks of a group resident at once"
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-3), ("float64", 1e-9)])
@@ -193,40 +186,37 @@ def test_how_far_off_a_form_may_be(
     monkeypatch: pytest.MonkeyPatch, dtype: str, tolerance: float, share: float, agrees: bool
 ) -> None:
     with standin_backend.small() as backend:
-        right = backend.launcher.backward
+        right, kernel = backend.launcher.backward, NAMED["rnn"]
 
         def nearly(*arguments: Any) -> Any:
-            dz, dh_prev = right(*arguments)
+            dz, (dh_prev,) = right(*arguments)
             at = standin.asnumpy(abs(dh_prev)).argmax()
             dh_prev.reshape(-1)[int(at)] *= 1 + share * tolerance
-            return dz, dh_prev
+            return dz, (dh_prev,)
 
         monkeypatch.setattr(backend.launcher, "backward", nearly)
-        doubts = backend.trust.doubts(candidate(backend.launcher, "one-block", 20, dtype), dtype, 20)
-    assert (doubts is None) is agrees
-    assert doubts is None or doubts.startswith(f"its dh_prev is off by {share * tolerance:.2g} of")
+        stepwise, cell = Candidate("stepwise", 1.0, 1.0), make_cell(kernel.template, 20, dtype)
+        why, _ = backend.selftest.failure(stepwise, kernel, cell, True, dtype, 20)
+    assert (why is None) is agrees
+    assert why is None or why.startswith(f"its dh_prev is off by {share * tolerance:.2g} of")
 
 
-def test_the_problem_that_is_compared_is_of_moderate_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_problem_that_is_compared_is_of_moderate_size() -> None:
     # Standard normal, Wx and Wh so scaled that a state's sums are near 1: neither 0 nor saturated.
-    seen: dict[str, Any] = {}
     with standin_backend.small() as backend:
-        forward, backward = backend.launcher.forward, backend.launcher.backward
-
-        def see_forward(candidate: Candidate, cell: Any, inputs: Inputs, whose: int) -> Any:
-            seen.update(x=inputs.x, Wx=inputs.Wx, Wh=inputs.Wh, b=inputs.b, h_prev=inputs.initial[0])
-            return forward(candidate, cell, inputs, whose)
-
-        def see_backward(candidate: Candidate, cell: Any, trace: Any, dh: Any, whose: int) -> Any:
-            seen["dh"] = dh
-            return backward(candidate, cell, trace, dh, whose)
-
-        monkeypatch.setattr(backend.launcher, "forward", see_forward)
-        monkeypatch.setattr(backend.launcher, "backward", see_backward)
-        assert backend.trust.doubts(candidate(backend.launcher, "one-block", 100), "float32", 100) is None
-    spread = {name: float(standin.asnumpy(array).std()) for name, array in seen.items()}
-    scales = {"x": 1, "Wx": 5**-0.5, "Wh": 0.05, "b": 1, "h_prev": 1, "dh": 1}
-    assert {name: spread[name] / scales[name] for name in scales} == pytest.approx(dict.fromkeys(scales, 1), rel=0.2)
-    assert float(standin.asnumpy(seen["Wh"]).max()) < 0.3  # of ten thousand: no quotient of normal numbers
-    again = np.random.default_rng(0).standard_normal(seen["x"].shape).astype("float32")
-    np.testing.assert_array_equal(standin.asnumpy(seen["x"]), again)
+        variant, cell = Variant(NAMED["lstm"], "stepwise", False, "float32"), make_cell("Lstm", 100, "float32")
+        inputs, dstates = backend.selftest._problem(cell, variant, 8, 100, True)
+    arrays: dict[str, Any] = {
+        "x": inputs.x,
+        "Wx": inputs.Wx,
+        "Wh": inputs.Wh,
+        "b": inputs.b,
+        "h": inputs.initial[0],
+        "dh": dstates[0],
+    }
+    scales = {"x": 1, "Wx": 5**-0.5, "Wh": 0.05, "b": 1, "h": 1, "dh": 1}
+    spread = {name: float(standin.asnumpy(array).std()) / scales[name] for name, array in arrays.items()}
+    assert spread == pytest.approx(dict.fromkeys(scales, 1), rel=0.2)
+    assert sorted(set(standin.asnumpy(inputs.lengths).tolist())) == [0, 1, 2, 3]
+    again = np.asarray(np.random.default_rng(0).standard_normal(inputs.x.shape), "float32")
+    np.testing.assert_array_equal(standin.asnumpy(inputs.x), again)

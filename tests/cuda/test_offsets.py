@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.cuda.emulated import Operands, Problem, launch_kernel, tolerance
-from tests.cuda.variants import Variant
-from xrnn.backends.cupy import launch
+from tests import standin
+from tests.cuda.emulated import CELLS, D, Problem, candidate_of, make_cell
+from tests.cuda_emulator import Module
+from tests.reference import problem, solve
+from xrnn.backends.cupy.launch import Variant, variants
+from xrnn.ops import recurrence
+from xrnn.ops.inputs import Inputs
 from xrnn.typing import HostArray
 
 pytestmark = pytest.mark.usefixtures("emulator")
 
-H = 21
 SIZES = [
     (3, 2**26 + 1),  # T, N: one step is below 2³¹, the second ends above it
     (2, 2**27 + 1),  # the last row begins above it in each step
@@ -23,9 +28,12 @@ SIZES = [
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names Linux's from 3.13 on
 # One block does the last rows, where the whole grid would fill all of it.
 LAST_ROW = {
+    "stepwise": {"blockIdx.x / blocks": "N - 1"},
     "one-block": {"blockIdx.x": "(N / ROWS)"},
     "group": {"blockIdx.y": "(N - 1)", "gridDim.y": "N"},
 }
+H = 21
+NULL = np.uint64(0)
 
 
 def sparse(*shape: int) -> HostArray:
@@ -38,22 +46,87 @@ def sparse(*shape: int) -> HostArray:
 
 
 @pytest.mark.parametrize(("T", "N"), SIZES)
-@pytest.mark.parametrize("backward", [False, True])
-@pytest.mark.parametrize("form", LAST_ROW)
-def test_rows_beyond_two_billion_elements(form: str, backward: bool, T: int, N: int) -> None:
-    variant, problem = Variant(form, "float32", 2, 16, backward), Problem()
-    last = Operands.draw(variant, T, 1, H, relu=False)
-    start, hs = sparse(T, N, H), sparse(T + 1, N, H)
-    state = sparse(T, N, H) if backward else hs
-    start[:, -1:] = last.start
-    hs[:, -1:], expected = last.solve()
-    filled = state[:, -1] if backward else state[1:, -1]
-    filled.view("int32")[...] = -1  # empty, to a group
+@pytest.mark.parametrize(
+    "variant",
+    [
+        v
+        for v in variants()
+        if (v.cell.name, v.dtype) == ("rnn", "float32")
+        and (v.rows, v.held) in ((2, 16), (1, 8))
+        and v.form in LAST_ROW
+        and (v.form != "one-block" or v.rows == 2)
+    ],
+    ids=str,
+)
+def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> None:
+    drawn = problem(CELLS["TanhElman"], (T, 1, D, H), "float32")
+    solution = solve(drawn)
+    # The plain form gives what the kernel reads, for the last row.
+    x, Wx, Wh_device, b = (standin.asarray(a) for a in (drawn.x, *drawn.weights))
+    initial = standin.asarray(drawn.initial[0])
+    plain = recurrence.forward(
+        standin, _matmul_add, make_cell("TanhElman", H, "float32"), Inputs(x, Wx, Wh_device, b, [initial]), True
+    )
+    Wh, given = drawn.weights[1], sparse(N, H)
+    h, z = sparse(T + 1, N, H), sparse(T, N, H)
+    given[-1] = drawn.initial[0][0]
+    z[:, -1] = drawn.x[:, 0] @ drawn.weights[0] + drawn.weights[2]
+    step: Any = np.int32
+    tail = (NULL, np.float32(0), NULL, step(T), step(N), step(H), step(0))
+    code, candidate = variant.source, candidate_of(variant, Problem(T, 1, H))
+    kernel_file = code.rindex("#line")
+    for name, value in LAST_ROW[variant.form].items():
+        where = code if name.startswith(("blockIdx.y", "gridDim")) else code[kernel_file:]
+        assert name in where
+        code = code.replace(name, value) if where is code else code[:kernel_file] + where.replace(name, value)
+    m, grid, threads = candidate.layout, (1, 1), 32
+    layout: tuple[Any, ...] = ()
+    if m is not None:
+        threads = m.threads
+        layout = tuple(map(step, (m.column_threads, m.slice, m.pitch)))
+        if variant.form == "group":
+            grid, gave_up = (math.ceil(H / m.units), 1), np.zeros(1, "uint32")
+            layout = (step(m.units), *layout, np.int64(1 << 40), np.uint64(gave_up.ctypes.data))
+    kernel = Module(code, variant.options).get_function(variant.name)
 
-    code = launch.source(form)
-    for name, value in LAST_ROW[form].items():
-        assert name in code
-        code = code.replace(name, value)
-    grid = (1, 1) if form == "one-block" else (math.ceil(H / problem.columns), 1)
-    assert not launch_kernel(variant, (last.W, start, hs, state), problem, grid, code)
-    np.testing.assert_allclose(filled, expected[:, 0], rtol=0, atol=tolerance("float32"))
+    def run(prepare: Callable[[int], None], *args: Any, rounds: int) -> None:
+        steps = [(step(i),) for i in range(rounds)] if variant.form == "stepwise" else [layout]
+        for last in steps:
+            if variant.form == "stepwise":
+                prepare(int(last[0]))
+            kernel(grid, (threads,), [*args, *last], shared_mem=0 if m is None else m.shared_bytes)
+
+    if not variant.backward:
+        rec = sparse(N, H)
+
+        def multiply(i: int) -> None:
+            if i == 0:
+                h[0, -1] = given[-1]
+            rec[-1] = h[i, -1] @ Wh
+
+        if variant.form == "group":
+            h[1:, -1].view("int32")[...] = -1
+        arrays = (z, h, NULL, given, NULL, *tail, step(1))
+        run(multiply, rec if variant.form == "stepwise" else Wh, *arrays, rounds=T)
+        np.testing.assert_allclose(h[1:, -1], solution.states[0][:, 0], rtol=0, atol=5e-6)
+        return
+
+    h[:, -1] = plain.states[0].get()[:, 0]  # type: ignore[attr-defined]
+    dh, dz, dh_prev, arrived = sparse(T, N, H), sparse(T, N, H), sparse(N, H), sparse(N, H)
+    assert drawn.dstates[0] is not None
+    dh[:, -1] = drawn.dstates[0][:, 0]
+
+    def multiply_gradient(i: int) -> None:
+        if i > 0:
+            arrived[-1] = dz[T - i, -1] @ Wh.T
+
+    if variant.form == "group":
+        dz[:, -1].view("int32")[...] = -1
+    first = (arrived, NULL) if variant.form == "stepwise" else (Wh,)
+    run(multiply_gradient, *first, NULL, h, NULL, dh, NULL, dz, dh_prev, NULL, *tail, rounds=T + 1)
+    np.testing.assert_allclose(dz[:, -1] @ drawn.weights[0].T, solution.gradients["dx"][:, 0], rtol=0, atol=5e-6)
+    np.testing.assert_allclose(dh_prev[-1], solution.gradients["dh_prev"][0], rtol=0, atol=5e-6)
+
+
+def _matmul_add(a: Any, b: Any, out: Any) -> None:
+    out += a.dot(b)

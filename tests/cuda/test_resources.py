@@ -5,15 +5,23 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.gpu.costs import FOLDER, source
-from tests.cuda.compiled import ARCHITECTURES, compile_source, compile_variant, missing, options_of_cupy
+from tests.cuda.compiled import (
+    ARCHITECTURES,
+    compile_source,
+    compile_variant,
+    compiled_variants,
+    missing,
+    options_of_cupy,
+)
 from tests.cuda.conftest import REQUIRED
-from tests.cuda.variants import Variant, variants
-from xrnn.backends.cupy.choice import MAX_THREADS
+from xrnn.backends.cupy import choice
+from xrnn.backends.cupy.choice import THREADS
+from xrnn.backends.cupy.launch import Variant
 
 pytestmark = pytest.mark.proof
 
 REGISTER_FILE = 65_536  # of a multiprocessor, on every architecture here
-REGISTER_UNIT = 8  # a thread's registers are handed out by so many
+REGISTER_UNIT = 8  # a thread's registers are allocated in units
 
 
 @pytest.fixture(autouse=True)
@@ -28,30 +36,37 @@ def test_the_options_are_those_of_cupy() -> None:
     assert ours == ["--std=c++17", "-DREAL=float", "-ftz=true", "-arch=sm_90", "--device-as-default-execution-space"]
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("variant", list(variants()), ids=str)
+@pytest.mark.parametrize(("variant", "arch"), list(compiled_variants()), ids=str)
 def test_a_variant_fits(variant: Variant, arch: str) -> None:
     found = compile_variant(variant, arch)
     assert (found.stack, found.spilled) == (0, 0)
     assert (found.count("LDL"), found.count("STL")) == (0, 0)  # registers stay registers
     registers = -(-found.registers // REGISTER_UNIT) * REGISTER_UNIT
-    assert registers * MAX_THREADS <= REGISTER_FILE
-    assert found.static_shared == 0  # so the selection's dynamic shared memory is all there is
-    # Of each row of the tile, the states that meet the rows of W in registers, 16 bytes at a time; the rest of W.
-    vector = 4 if variant.dtype == "float32" else 2
-    assert found.count("LDS.128") >= variant.rows * variant.kept // vector + variant.rows + vector
-    if variant.form == "group":
-        # The states of other blocks: four vectors asked for before the first is waited for, whole or by their elements.
-        element = "" if variant.dtype == "float32" else ".64"
-        assert found.together("LDG.E.128.STRONG.GPU") == [4]
-        assert found.together(f"LDG.E{element}.STRONG.GPU") == [4 * vector]
-        # What others wait for goes to L2: the outputs, and what a block owes that gives up.
-        assert found.count(f"STG.E{element}.STRONG.GPU") == variant.rows + 1
-        assert found.count("STG.E.STRONG.SYS") == 1
-        assert found.count("STG") == variant.rows + 2
-        assert found.count("ST.") == 0
+    assert registers * THREADS <= REGISTER_FILE
+    assert found.static_shared == 0  # so all shared memory is dynamic, as the selection counts it
     # Sums in a fixed order, and tanh to its full precision.
     assert found.count("ATOM") + found.count("RED.") + found.count("MUFU.TANH") == 0
+    assert found.count("ST.") == 0
+    if variant.form == "stepwise":
+        return
+    # Of each row of the tile, the operands that meet the weights in registers, 16 bytes at a time; the other weights.
+    vector = 4 if variant.dtype == "float32" else 2
+    assert found.count("LDS.128") >= variant.rows * variant.held // vector + variant.rows + vector
+    if not variant.cooperative:
+        return
+    assert found.count("STG.E.STRONG.SYS") == 1
+    element = "" if variant.dtype == "float32" else ".64"
+    loads = choice.LOADS[variant.form]
+    if variant.form == "group-partial":  # all partial sums requested before the first is waited for
+        assert loads in found.together("LDG.E.STRONG.GPU")
+        assert found.count("STG.E.128.STRONG.GPU") == 1
+        return
+    # The states of other blocks: four vectors requested before the first is waited for, whole or by their elements.
+    assert set(found.together("LDG.E.128.STRONG.GPU")) == {loads}
+    assert set(found.together(f"LDG.E{element}.STRONG.GPU")) == {loads * vector}
+    # What others wait for goes to L2: the outputs, and what a block owes that gives up.
+    outputs = choice.max_outputs(variant.cell, variant.form, variant.rows)
+    assert found.count(f"STG.E{element}.STRONG.GPU") >= outputs + 1
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

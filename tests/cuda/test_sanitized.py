@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cuda.broken import KERNELS, Broken, applies, barriers, broken, outcome_of
-from tests.cuda.emulated import Job, Problem
-from tests.cuda.variants import Variant, variants
+from tests.cuda.broken import CASES, KERNELS, SANITIZERS, Broken, barriers, broken, outcome_of, problems_of
+from tests.cuda.emulated import Job
 from tests.cuda_emulator.module import Sanitizer
-from xrnn.backends.cupy import choice
+from xrnn.backends.cupy.launch import Variant
 
 pytestmark = [pytest.mark.proof, pytest.mark.usefixtures("emulator")]
 
-# What a thread keeps in registers changes the length of two loops, and nothing that is shared.
-SANITIZED = [variant for variant in variants() if variant.kept == 16]
-BROKEN = [(case, variant) for variant in KERNELS for case in broken(variant.form) if applies(case, variant)]
 
-
-@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
-@pytest.mark.parametrize("variant", SANITIZED, ids=str)
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("variant", KERNELS, ids=str)
 def test_sanitizers_find_nothing(variant: Variant, sanitizer: Sanitizer) -> None:
-    for problem in (Problem(), Problem(T=3, N=7, H=24, columns=12, relu=True)):
-        assert outcome_of(Job(variant, problem, sanitizer=sanitizer)) == "clean"
+    assert outcome_of(Job(variant, problems_of(variant), sanitizer=sanitizer)) == "clean"
 
 
-@pytest.mark.parametrize(("case", "variant"), BROKEN, ids=[f"{variant}: {case.what}" for case, variant in BROKEN])
-def test_a_broken_kernel_is_noticed(case: Broken, variant: Variant) -> None:
+@pytest.mark.parametrize(("variant", "case"), CASES, ids=[f"{variant}: {case.what}" for variant, case in CASES])
+def test_a_broken_kernel_is_noticed(variant: Variant, case: Broken) -> None:
     assert outcome_of(case.job(variant)) == case.expected
 
 
-@pytest.mark.parametrize("form", choice.KEPT)
-def test_each_barrier_is_removed_in_turn(form: str) -> None:
-    assert len(barriers(form)) == 3
-    assert len({case.edit for case in broken(form) if case.what.startswith("no barrier")}) == 3
+@pytest.mark.parametrize("variant", KERNELS, ids=str)
+def test_each_barrier_is_removed_in_turn(variant: Variant) -> None:
+    found = barriers(variant)
+    assert len(found) == len(set(found)) == (4 if variant.form == "group-partial" else 3)
+    removed = [case for case in broken(variant) if case.what.startswith("no barrier")]
+    skipped = variant.backward and variant.form != "group-partial"
+    assert len({case.edit for case in removed}) == len(found) - skipped

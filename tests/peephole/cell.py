@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xrnn.ops.cell import Run, Step
+from xrnn.ops.cell import Run, StepArrays
 from xrnn.ops.cells.gates import sigmoid
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.typing import Array, HostArray
@@ -24,7 +24,7 @@ class PeepholeLSTMCell(LSTMCell):
     def initial_params(self, rng: np.random.Generator, H: int) -> Sequence[HostArray]:
         return tuple(rng.uniform(-0.1, 0.1, (3, H)))
 
-    def step(self, run: Run, at: Step) -> None:
+    def step(self, run: Run, at: StepArrays) -> None:
         (i, f, g, o), (_, c), (h_next, c_next), (p_i, p_f, p_o) = at.z, at.before, at.after, run.params
         i += p_i * c
         f += p_f * c
@@ -35,10 +35,10 @@ class PeepholeLSTMCell(LSTMCell):
         sigmoid(run.xp, o)
         h_next[...] = o * run.xp.tanh(c_next)
 
-    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+    def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         pass  # that of the LSTM is for other gates
 
-    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+    def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         (i, f, g, o), (_, c), (_, c_next), (p_i, p_f, p_o) = at.z, at.before, at.after, run.params
         (dh, dc), (dp_i, dp_f, dp_o), s = dafter, run.dparams, run.xp.tanh(c_next)
         dz[3] = dh * s * o * (1 - o)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tests.standin._device import launch
 from tests.standin._memory import DeviceMemory, device_arrays, host
+from tests.standin.counting import count
 
 _SCALARS = (bool, int, float, complex, np.generic)
 
@@ -27,6 +28,8 @@ def run(function: Any, event: str, args: Sequence[Any], kwargs: Mapping[str, Any
     _check_out(kwargs.get("out"))
     if event != "views":
         launch(event, *(array.device for array in arrays))
+    if event == "products":
+        _count_copies(args)
     with np.errstate(all="ignore"):  # a GPU reports neither overflow nor division by zero
         result = function(*host(tuple(args)), **host(dict(kwargs)))
     if event == "views" and not np.shares_memory(result, arrays[0]._host) and result.size:
@@ -47,9 +50,19 @@ def call_ufunc(ufunc: np.ufunc, *inputs: Any, out: Any = None, dtype: Any = None
     if ufunc is np.matmul and out is not None and not out._host.flags.c_contiguous:
         raise ValueError("Output array must be C-contiguous")
     launch("products" if ufunc is np.matmul else "kernels", *(array.device for array in arrays))
+    if ufunc is np.matmul:
+        _count_copies(inputs)
     with np.errstate(all="ignore"):
         result = ufunc(*host(inputs), out=host(out), dtype=dtype, casting=casting)
     return _wrap(result, arrays)
+
+
+def _count_copies(operands: Sequence[Any]) -> None:
+    """A product first copies each matrix that is contiguous in neither order: `gemm` takes a leading dimension."""
+    for operand in operands:
+        flags = operand._host.flags
+        if operand._host.ndim == 2 and not (flags.c_contiguous or flags.f_contiguous):
+            count("operand_copies")
 
 
 def _check_out(out: Any) -> None:

@@ -103,6 +103,9 @@ def test_launches(a: Any) -> None:
     assert events(lambda: cp.take(a, index, axis=0)) == {"kernels": 1}
     assert events(lambda: a.T @ a) == {"products": 1}
     assert events(lambda: cp.dot(a.T, a)) == {"products": 1}
+    wide = cp.ones((4, 8), "float32")
+    assert events(lambda: wide[:, ::2] @ wide) == {"products": 1, "operand_copies": 1}
+    assert events(lambda: wide[:, 2:6].dot(wide[:, :4])) == {"products": 1, "operand_copies": 2}
     assert events(lambda: gemm("T", "N", a, a, out=square, beta=1.0)) == {"gemms": 1}
 
 

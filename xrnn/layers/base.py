@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_place, dtype_of
@@ -11,7 +11,7 @@ from xrnn.sharing import users_of
 from xrnn.typing import Array
 
 
-class _ByName:
+class ByName:
     """A parameter as an attribute: `linear.W`. It is updated in place, because optimizers hold the same array."""
 
     def __init__(self, name: str) -> None:
@@ -49,7 +49,7 @@ class Layer:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name in vars(cls).get("names", ()):
-            setattr(cls, name, _ByName(name))
+            setattr(cls, name, ByName(name))
 
     def __init__(self, *params: Array) -> None:
         check_float(self.names[0], params[0])
@@ -85,14 +85,6 @@ class Layer:
             if param.shape != grad.shape:
                 self._refuse(name, param, f"{grad.shape}", f"{name} was replaced; make another layer for other sizes")
         self._register()
-
-    if not TYPE_CHECKING:  # type checkers would accept every name
-
-        def __getattr__(self, name: str) -> Array:
-            """A parameter of an own cell, by its name."""
-            if "params" in vars(self) and name in self.names:
-                return self.named_params[name]
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         count = sum(param.size for param in self.params)

@@ -9,18 +9,21 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_integer, check_number, check_place
 from xrnn.layers.base import given_or_last
+from xrnn.layers.forward_calls import CountsForwardCalls
 from xrnn.ops.random import keep
 from xrnn.select import backend_of
 from xrnn.typing import Array
 
 
-class Dropout:
-    """y = x · m / (1 - p), each m 0 with probability p, else 1   (Srivastava et al., 2014). A call is the identity.
+class Dropout(CountsForwardCalls):
+    """y = x · m / (1 - p), where each m is 0 with probability p, else 1   (Srivastava et al., 2014).
+
+    A call is the identity.
 
     seed    an integer from 0; None draws a fresh one
     layer   an integer from 0, different for each dropout layer that has the same seed
 
-    `forward_calls` counts the forward calls; set it to resume a run. The mask is a hash of (seed, layer, forward_calls,
+    `forward_calls` counts the forward calls. Set it to resume a run. The mask is a hash of (seed, layer, forward_calls,
     position), so it is the same on every backend and in a resumed run.
 
     Raises ValueError for p outside [0, 1), TypeError and ValueError if seed or layer is not an integer from 0.
@@ -44,18 +47,7 @@ class Dropout:
         return vars(self) | {"cache": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "step" in state:  # a pickle from before the attribute was renamed
-            state = {name: value for name, value in state.items() if name != "step"} | {"forward_calls": state["step"]}
-        vars(self).update(state)
-
-    @property
-    def step(self) -> int:
-        """The old name of `forward_calls`."""
-        return self.forward_calls
-
-    @step.setter
-    def step(self, count: int) -> None:
-        self.forward_calls = count
+        vars(self).update(self._with_new_name(state))
 
     @property
     def options(self) -> dict[str, Any]:

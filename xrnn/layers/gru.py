@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
+
+from xrnn.backend import Backend
 from xrnn.checks import check_bool
 from xrnn.layers.recurrent import SingleStateLayer
 from xrnn.ops.cell import Cell
@@ -15,20 +18,21 @@ from xrnn.typing import Array
 class GRU(SingleStateLayer):
     """Gated recurrent unit   (Cho et al., 2014).
 
-    r, z = σ of x[t] @ Wx + h[t-1] @ Wh + b
+    r, u = σ of x[t] @ Wx + h[t-1] @ Wh + b
     n = tanh(x[t] @ Wx_n + b_n + r · (h[t-1] @ Wh_n + b_hn))
-    h[t] = (1 - z) · n + z · h[t-1]
+    h[t] = (1 - u) · n + u · h[t-1]
 
-    With reset_after=False, n = tanh(x[t] @ Wx_n + b_n + (r · h[t-1]) @ Wh_n), as the paper has it.
+    With reset_after=False, as in the paper: n = tanh(x[t] @ Wx_n + b_n + (r · h[t-1]) @ Wh_n).
 
-    Wx (D, 3H), Wh (H, 3H), in the order r z n; b (4H,): b_r, b_z, b_n, b_hn, or (3H,) without reset_after: arrays of
-    one backend, float32 or float64; the layer runs on that backend, and holds these very arrays. T time steps, N batch,
-    D input size, H hidden size; time comes first. A 2-d input is one step of a batch, (N, D).
+    Wx (D, 3H), Wh (H, 3H), gates in the order r u n; b (4H,): b_r, b_u, b_n, b_hn, or (3H,) with reset_after=False:
+    arrays of one backend, float32 or float64. The layer runs on that backend and uses these arrays without a copy. D is
+    the input size, H the hidden size. Inputs are time-major, (T, N, D), for T time steps of a batch of N. An input
+    (N, D) is one step of a batch.
 
-    reset_after  apply the reset gate after the recurrent product; the other way has no fused form
-    reverse      take the last step first
+    reset_after  multiply by the reset gate after the recurrent product; False has no fused form
+    reverse      run from the last step to the first
 
-    Raises TypeError for arrays of other kinds, dtypes or backends, ValueError for shapes that don't fit.
+    Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit.
     """
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, *, reset_after: bool = True, reverse: bool = False) -> None:
@@ -36,11 +40,26 @@ class GRU(SingleStateLayer):
         H = (getattr(Wh, "shape", ()) or (0,))[0]
         if reset_after and H and getattr(b, "shape", ()) == (3 * H,):
             raise ValueError(
-                f"b has shape {b.shape}, but this GRU expects ({4 * H},): b_r, b_z, b_n and b_hn, that of the "
-                "recurrent part of n; append b_hn, zeros for none, or say reset_after=False"
+                f"b has shape {b.shape}, but this GRU expects ({4 * H},): b_r, b_u, b_n, and b_hn for the recurrent "
+                "part of n; append b_hn, for example zeros, or use reset_after=False"
             )
         super().__init__(_cell(reset_after), Wx, Wh, b, reverse=reverse)
         self.reset_after = reset_after
+
+    @classmethod
+    def init(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reset_after: bool = True,
+        reverse: bool = False,
+        rng: np.random.Generator | int | None = None,
+        dtype: Any = "float32",
+        backend: str | Backend | None = None,
+    ) -> Self:
+        options = {"reset_after": reset_after, "reverse": reverse}
+        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, **options)
 
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:

@@ -16,13 +16,13 @@ class LSTM(RecurrentLayer):
     c[t] = f · c[t-1] + i · g
     h[t] = o · tanh(c[t])
 
-    Wx (D, 4H), Wh (H, 4H), b (4H,), in the order i f g o: arrays of one backend, float32 or float64; the layer runs on
-    that backend, and holds these very arrays. T time steps, N batch, D input size, H hidden size; time comes first. A
-    2-d input is one step of a batch, (N, D).
+    Wx (D, 4H), Wh (H, 4H), b (4H,), gates in the order i f g o: arrays of one backend, float32 or float64. The layer
+    runs on that backend and uses these arrays without a copy. D is the input size, H the hidden size. Inputs are
+    time-major, (T, N, D), for T time steps of a batch of N. An input (N, D) is one step of a batch.
 
-    reverse  take the last step first
+    reverse  run from the last step to the first
 
-    Raises TypeError for arrays of other kinds, dtypes or backends, ValueError for shapes that don't fit.
+    Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit.
     """
 
     _cell_type = LSTMCell
@@ -33,13 +33,13 @@ class LSTM(RecurrentLayer):
     def forward(
         self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Any = None
     ) -> tuple[Array, Array]:
-        """One step, x (N, D) → h, c (N, H), or a sequence, x (T, N, D) → h, c (T, N, H), c of every step.
+        """One step, x (N, D) → h and c (N, H), or a sequence, x (T, N, D) → h and c after every step (T, N, H).
 
         h_prev, c_prev   (N, H), None for zeros
-        lengths          (N,) integers in [0, T]: past its own length a row keeps its states, whatever x holds there
+        lengths          (N,) integers in [0, T]: past its length a row keeps its states, and x is not read there
 
-        Keeps what `backward` needs. The results are views of buffers that the layer never writes again; don't change
-        them, `x` or the weights before `backward`.
+        Keeps a cache for `backward`. The results are views of buffers that the layer does not write again. Do not
+        change them, `x` or the weights before `backward`.
         """
         h, c = self._run(x, (h_prev, c_prev), lengths, training=True)
         return self._result(h, x), self._result(c, x)
@@ -47,14 +47,14 @@ class LSTM(RecurrentLayer):
     def backward(
         self, dh: Array, dc: Array | None = None, *, cache: Cache | None = None, needs_dx: bool = True
     ) -> tuple[ArrayIfNeeded, Array, Array]:
-        """The gradient of what a `forward` returned → dx, in the shape of its x, dh_prev and dc_prev (N, H).
+        """The gradients dh and dc of the results of a `forward` → dx, in the shape of x, dh_prev and dc_prev (N, H).
 
-        dc         None where the loss does not look at c
-        cache      of which forward: `layer.cache`, taken after it; None for the last
-        needs_dx   False where x is data: dx is then None, and its product isn't taken
+        dc         None if the loss does not depend on c
+        cache      `layer.cache` as it was after an earlier forward; None for the last forward
+        needs_dx   False if the gradient of x is not needed: dx is then None
 
-        Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
-        since by an optimizer, or replaced.
+        Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
+        replaced since; ValueError for the cache of another layer.
         """
         dx, dh_prev, dc_prev = self._backward((dh, dc), cache, needs_dx)
         return dx, dh_prev, dc_prev
@@ -62,6 +62,6 @@ class LSTM(RecurrentLayer):
     def __call__(
         self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Any = None
     ) -> tuple[Array, Array]:
-        """Inference: what `forward` returns, with nothing kept."""
+        """Inference: the results of `forward`, without a cache."""
         h, c = self._run(x, (h_prev, c_prev), lengths, training=False)
         return self._result(h, x), self._result(c, x)

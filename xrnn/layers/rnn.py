@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
+
+from xrnn.backend import Backend
 from xrnn.checks import check_leak
 from xrnn.layers.recurrent import Cache, SingleStateLayer
 from xrnn.ops.cells.rnn import NONLINEARITIES, LeakyRNNCell, Nonlinearity, RNNCell
@@ -15,15 +18,16 @@ class RNN(SingleStateLayer):
 
     With a leak: h[t] = (1 - leak) · h[t-1] + leak · φ(x[t] @ Wx + h[t-1] @ Wh + b)   (Jaeger et al., 2007).
 
-    Wx (D, H), Wh (H, H), b (H,): arrays of one backend, float32 or float64; the layer runs on that backend, and holds
-    these very arrays. T time steps, N batch, D input size, H hidden size; time comes first. A 2-d input is one step of
-    a batch, (N, D).
+    Wx (D, H), Wh (H, H), b (H,): arrays of one backend, float32 or float64. The layer runs on that backend and uses
+    these arrays without a copy. D is the input size, H the hidden size. Inputs are time-major, (T, N, D), for T time
+    steps of a batch of N. An input (N, D) is one step of a batch.
 
-    leak     a number in (0, 1], or one a unit, (H,): dt/τ of a leaky unit; None for 1. It is not trained.
-    reverse  take the last step first
+    leak     a number in (0, 1], or an array (H,) with one for each unit: dt/τ of a leaky unit. None means 1. The leak
+             is not trained.
+    reverse  run from the last step to the first
 
-    Raises TypeError for arrays of other kinds, dtypes or backends, ValueError for shapes that don't fit, an unknown
-    nonlinearity or a leak outside (0, 1].
+    Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit, an unknown
+    nonlinearity, or a leak outside (0, 1].
     """
 
     _cell_type = RNNCell
@@ -48,6 +52,22 @@ class RNN(SingleStateLayer):
             with self.backend.device_of(b):
                 self.cell = LeakyRNNCell(self.leak, nonlinearity)
 
+    @classmethod
+    def init(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: Nonlinearity = "tanh",
+        leak: Any = None,
+        reverse: bool = False,
+        rng: np.random.Generator | int | None = None,
+        dtype: Any = "float32",
+        backend: str | Backend | None = None,
+    ) -> Self:
+        options = {"nonlinearity": nonlinearity, "leak": leak, "reverse": reverse}
+        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, **options)
+
     @property
     def options(self) -> dict[str, Any]:
         return {"nonlinearity": self.nonlinearity, "leak": self.leak, "reverse": self.reverse}
@@ -55,6 +75,5 @@ class RNN(SingleStateLayer):
     def backward(
         self, dh_next: Array, *, cache: Cache | None = None, needs_dx: bool = True
     ) -> tuple[ArrayIfNeeded, Array]:
-        """As every layer's with a single state, but for the name of what it takes."""
-        dx, dh_prev = self._backward((dh_next,), cache, needs_dx)
-        return dx, dh_prev
+        """The same as `SingleStateLayer.backward`. Only the name of the first argument differs."""
+        return super().backward(dh_next, cache=cache, needs_dx=needs_dx)

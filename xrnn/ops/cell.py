@@ -34,7 +34,7 @@ class Run:
 
 
 @dataclass(slots=True, eq=False)
-class Step:
+class StepArrays:
     """The operands of one step. For `Cell.prepare`: of many, each with an axis of steps in front."""
 
     z: Any  # (pre, N, H); in a gradient None unless the cell keeps it
@@ -101,18 +101,18 @@ class Cell:
 
     # ---- one step ----
 
-    def step(self, run: Run, at: Step) -> None:
+    def step(self, run: Run, at: StepArrays) -> None:
         """Fill `at.after` and `at.kept` from `at.z`, which may be changed, and `at.before`."""
         raise NotImplementedError(f"the cell {self.name!r} has no step: write its method `step`")
 
-    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+    def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         """Compute what of the gradient doesn't depend on dafter, for many steps at once: optional, and faster.
 
         dz (steps, pre, N, H), and an array (steps, ·, N, H) that it leaves in `at.prepared`, reach `gradient` step by
         step.
         """
 
-    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+    def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         """Fill dz (pre, N, H), and dbefore with what does not pass through z; add to `run.dparams`.
 
         `at.z` is as `step` left it, None unless `keeps_z`. dafter may be changed. Where `direct` is False, dbefore[0]
@@ -137,14 +137,14 @@ class Cell:
 
     recurs: bool = False  # True where the three below are the cell's own
 
-    def recur(self, run: Run, at: Step) -> None:
+    def recur(self, run: Run, at: StepArrays) -> None:
         """Add the recurrent term to `at.z`."""
         raise NotImplementedError
 
-    def recur_gradient(self, run: Run, at: Step, dz: Array, dh: Array) -> None:
+    def recur_gradient(self, run: Run, at: StepArrays, dz: Array, dh: Array) -> None:
         """Add to dh (N, H) what comes by way of the recurrent term, and complete dz (pre, N, H)."""
         raise NotImplementedError
 
-    def recur_weights(self, xp: Any, at: Step, dz: Array, dWh: Array) -> None:
+    def recur_weights(self, xp: Any, at: StepArrays, dz: Array, dWh: Array) -> None:
         """Overwrite dWh.   `at` and dz (steps, pre, N, H) are those of the whole sequence, 0 past a row's end."""
         raise NotImplementedError

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from xrnn.ops.cell import Cell, MatmulAdd, Run, Step
+from xrnn.ops.cell import Cell, MatmulAdd, Run, StepArrays
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.parts import ALL, columns, segments
 from xrnn.ops.steps import (
@@ -118,7 +118,7 @@ def through_time(
     dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # what arrives at the states after the step at hand
     for steps in chunks:
         z, kept, idle_of_chunk = blocks(cut(trace.z, steps), H), cut(trace.kept, steps), cut(idle, steps)
-        chunk = Step(z, trace.before(steps), trace.after(steps), kept)
+        chunk = StepArrays(z, trace.before(steps), trace.after(steps), kept)
         if dparams:
             chunk = _masked_step(xp, chunk, idle_of_chunk)
         given = cut(dstates, steps)
@@ -158,7 +158,7 @@ def _dweights(
     steps = slice(0, T)
     _weight_gradient(xp, _masked(xp, inputs.x, idle).reshape(T * N, D), dz_of_x, dWx)
     if cell.recurs:
-        at = Step(blocks(trace.z, H), trace.before(steps), trace.after(steps), trace.kept)
+        at = StepArrays(blocks(trace.z, H), trace.before(steps), trace.after(steps), trace.kept)
         cell.recur_weights(xp, _masked_step(xp, at, idle), blocks(dz.reshape(T, N, cell.pre * H), H), dWh)
     elif cell.from_h:
         h = _masked(xp, trace.before(steps)[0], idle)
@@ -197,14 +197,14 @@ def _masked(xp: Any, operand: Any, idle: Any) -> Any:
     return operand if idle is None else xp.where(idle, operand.dtype.type(0), operand)
 
 
-def _masked_step(xp: Any, at: Step, idle: Any) -> Step:
+def _masked_step(xp: Any, at: StepArrays, idle: Any) -> StepArrays:
     """The same for all operands of a cell, so that an idle row adds nothing to the gradients of weights."""
     if idle is None:
         return at
     of_blocks = idle[:, None]
     z, kept = (None if each is None else _masked(xp, each, of_blocks) for each in (at.z, at.kept))
     before, after = ([_masked(xp, state, idle) for state in states] for states in (at.before, at.after))
-    return Step(z, before, after, kept)
+    return StepArrays(z, before, after, kept)
 
 
 def _allocate(xp: Any, cell: Cell, inputs: Inputs, T: int, N: int, length: int, training: bool) -> Trace:

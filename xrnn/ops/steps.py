@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from xrnn.ops.cell import Cell, MatmulAdd, Run, Step
+from xrnn.ops.cell import Cell, MatmulAdd, Run, StepArrays
 from xrnn.ops.parts import columns, segments
 from xrnn.typing import Array
 
@@ -29,18 +29,18 @@ def forward_steps(
     if len(z) == 1:  # to set up the iterators below takes as long as a small step
         slots = [s[0] for s in states], [s[1] for s in states]
         before, after = slots[::-1] if backwards else slots
-        at = Step(z[0], before, after, _first(kept))
+        at = StepArrays(z[0], before, after, _first(kept))
         _forward_step(run, cell, at, _first(z_of_h), _first(idle))
         return
 
-    at = Step(None, (), (), None)
+    at = StepArrays(None, (), (), None)
     operands = in_turn(z, z_of_h, kept, idle, backwards=backwards)
     around = itertools.pairwise(in_turn(*states, backwards=backwards))
     for (at.z, z_of_h_t, at.kept, idle_t), (at.before, at.after) in zip(operands, around, strict=False):
         _forward_step(run, cell, at, z_of_h_t, idle_t)
 
 
-def _forward_step(run: Run, cell: Cell, at: Step, z_of_h: Any, idle: Any) -> None:
+def _forward_step(run: Run, cell: Cell, at: StepArrays, z_of_h: Any, idle: Any) -> None:
     if cell.recurs:
         cell.recur(run, at)
     elif z_of_h is not None:
@@ -53,7 +53,7 @@ def _forward_step(run: Run, cell: Cell, at: Step, z_of_h: Any, idle: Any) -> Non
 def gradient_steps(
     run: Run,
     cell: Cell,
-    chunk: Step,
+    chunk: StepArrays,
     given: Sequence[Array | None],
     dz: Array,
     dafter: list[Array],
@@ -66,7 +66,7 @@ def gradient_steps(
     dafter   what arrives at the states after the chunk from later steps (N, H) → the same for the states before it
     """
     xp, W, matmul_add, H = run.xp, run.W, run.matmul_add, run.W.shape[1]
-    at = Step(chunk.z, chunk.before, chunk.after, chunk.kept)
+    at = StepArrays(chunk.z, chunk.before, chunk.after, chunk.kept)
     dz_blocks = blocks(dz, H)
     cell.prepare(run, at, dz_blocks)
     dbefore = [xp.empty_like(d) for d in dafter]

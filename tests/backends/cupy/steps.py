@@ -1,28 +1,52 @@
-"""Sizes that each fused form is chosen for on the small GPU of conftest.py, and a training step at them."""
+"""A training step of each cell in a form of choice, on the small GPU of conftest.py."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from unittest import mock
 
 import numpy as np
 
 from tests import standin as cp
-from xrnn import RNN
+from tests.reference import problem
+from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend
-from xrnn.ops.cells.rnn import Nonlinearity
+from xrnn.backends.cupy.choice import Candidate, Device, Request, candidates
 
-ONE_BLOCK = (6, 3, 5, 20)  # T, N, D, H
-GROUP = (4, 5, 3, 260)  # just too large for one block
+ONE_BLOCK = (6, 3, 5, 20)  # T, N, D, H; each form is chosen at its size, for the Elman cell
+GROUP = (4, 3, 3, 260)  # just too large for one block
+SMALL_GROUP = (4, 3, 3, 60)  # fits the group forms of all cells in float64
+FORMS: Final = {"stepwise": ONE_BLOCK, "one-block": ONE_BLOCK, "group": SMALL_GROUP, "group-partial": SMALL_GROUP}
+KERNEL_CELLS: Final = ("rnn", "leak", "lstm", "gru")
 
 
-def layer(backend: CupyBackend, sizes: tuple[int, ...], dtype: str, nonlinearity: Nonlinearity = "tanh") -> RNN:
-    return RNN.init(sizes[2], sizes[3], rng=0, dtype=dtype, backend=backend, nonlinearity=nonlinearity)
+@contextmanager
+def taking(form: str) -> Iterator[None]:
+    """Within the block the recurrence takes this form; a cell or direction that doesn't have it, the chosen one."""
+
+    def choose(device: Device, request: Request) -> Candidate:
+        found = candidates(device, request)
+        having = [c for c in found if c.form == form] or found
+        return min(having, key=lambda c: c.step_seconds)  # the same for each T
+
+    with mock.patch.object(adapter, "choose", choose):
+        yield
 
 
-def step(rnn: RNN, sizes: tuple[int, ...], dtype: str) -> list[Any]:
-    """h, dx, dh_prev and the weights' gradients, on the host."""
+def layer(backend: CupyBackend, sizes: tuple[int, ...], dtype: str, cell: str = "rnn") -> Any:
+    T, N, D, H = sizes
+    return problem(cell, (T, N, D, H), dtype).layer(backend)
+
+
+def step(layer: Any, sizes: tuple[int, ...], dtype: str) -> list[Any]:
+    """The results, dx, the gradients of the initial states and the weights' gradients, on the host."""
     T, N, D, H = sizes
     rng = np.random.default_rng(1)
-    x, h_prev, dh = (cp.asarray(rng.standard_normal(s).astype(dtype)) for s in [(T, N, D), (N, H), (T, N, H)])
-    h = rnn.forward(x, h_prev)
-    return [a.get() for a in (h, *rnn.backward(dh), *rnn.grads)]  # type: ignore[union-attr]
+    states = len(layer.cell.states)
+    shapes = [(T, N, D), *[(N, H)] * states, *[(T, N, H)] * states]
+    x, *rest = (cp.asarray(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
+    found = layer.forward(x, *rest[:states])
+    found = found if isinstance(found, tuple) else (found,)
+    return [a.get() for a in (*found, *layer.backward(*rest[states:]), *layer.grads)]

@@ -58,7 +58,7 @@ def test_matmul_add_of_dtypes_that_gemm_refuses() -> None:
 def test_a_plain_step_is_one_product_and_one_elementwise_kernel(
     nonlinearity: Any, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CupyBackend, "_choose", lambda *_, **__: None)  # no kernel: the plain form, on cuBLAS' product
+    monkeypatch.setattr(CupyBackend, "_decide", lambda *_, **__: None)  # no kernel: the plain form, on cuBLAS' product
     rnn = RNN.init(D, H, rng=0, backend=STANDIN, nonlinearity=nonlinearity)
     if layout == "F":
         rnn.params[1] = cp.asarray(np.asfortranarray(rnn.params[1].get()))  # type: ignore[attr-defined]
@@ -115,7 +115,8 @@ def test_everything_runs_on_the_device_of_its_arrays(optimizer: Any) -> None:
     error, dy = mean_squared_error(logits, dlogits)
     called = [embedding(index), rnn(dx), linear(hidden)]
     assert all_on(1, [hidden, logits, loss, dlogits, dx, dh_prev, norm, error, dy, *called])
-    assert all_on(1, [*rnn.params, *rnn.grads, *(moment for name in update.state for moment in update.state[name])])
+    moments = [moment for value in update.state.values() if isinstance(value, list) for moment in value]
+    assert all_on(1, [*rnn.params, *rnn.grads, *moments])
     assert cp.cuda.Device().id == 0
 
 

@@ -9,64 +9,73 @@ import pytest
 
 from tests import cuda_emulator
 from tests import standin as cp
-from tests.backends.cupy.steps import GROUP, ONE_BLOCK, layer, step
+from tests.backends.cupy.steps import FORMS, GROUP, KERNEL_CELLS, ONE_BLOCK, layer, step, taking
 from tests.standin import raw
 from tests.standin.counting import Counters, counted, no_waiting
 from xrnn import use_fused
 from xrnn.backend import Operation
 from xrnn.backends.cupy import CupyBackend, launch
-from xrnn.backends.cupy.choice import candidates
-from xrnn.ops.cells.rnn import Nonlinearity, RNNCell
+from xrnn.backends.cupy.cells import NAMED
+from xrnn.backends.cupy.choice import Request, candidates
+from xrnn.ops.cells.rnn import RNNCell
 
 DIRECTIONS: Final[dict[str, Operation]] = {"forward": "recurrence_forward", "backward": "recurrence_backward"}
 
 
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
-def test_the_form_agrees_with_the_plain_one(
-    backend: CupyBackend, sizes: tuple[int, ...], form: str, dtype: str, nonlinearity: Nonlinearity
-) -> None:
-    rnn = layer(backend, sizes, dtype, nonlinearity)
-    explained = backend.explain("recurrence_forward", RNNCell(), dict(zip("TNDH", sizes, strict=True)), dtype)
-    assert explained.form == form  # which has compared them already
-    with counted() as counters:
-        fused = step(rnn, sizes, dtype)
-    assert counters.raw_kernels == 2
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("cell", [*KERNEL_CELLS, "relu", "leak by unit", "leaky relu"])
+def test_the_form_agrees_with_the_plain_one(backend: CupyBackend, cell: str, form: str, dtype: str) -> None:
+    sizes = FORMS[form]
+    fused_layer = layer(backend, sizes, dtype, cell)
+    with taking(form):
+        step(fused_layer, sizes, dtype)  # tests the form itself
+        with counted() as counters:
+            fused = step(fused_layer, sizes, dtype)
+    assert counters.raw_kernels == (2 * sizes[0] + 1 if form == "stepwise" else 2)
     with use_fused(False), counted() as counters:
-        plain = step(rnn, sizes, dtype)
+        plain = step(fused_layer, sizes, dtype)
     assert counters.raw_kernels == 0
     for got, want in zip(fused, plain, strict=True):
         scale = max(1.0, float(abs(want).max()))
         np.testing.assert_allclose(got / scale, want / scale, rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "kernels"),
-    [
-        (ONE_BLOCK, 5),  # h_prev, += b; Whᵀ, Σ db, and what backward copies
-        (GROUP, 7),  # and what both directions fill with 'empty'
-    ],
-)
-def test_the_launches_of_a_training_step(backend: CupyBackend, sizes: tuple[int, ...], kernels: int) -> None:
-    T, N, D, H = sizes
-    rnn = layer(backend, sizes, "float32")
-    x, dh = cp.ones((T, N, D), "float32"), cp.ones((T, N, H), "float32")
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("form", ["one-block", "group", "group-partial"])
+@pytest.mark.parametrize("cell", KERNEL_CELLS)
+def test_the_launches_of_a_training_step(backend: CupyBackend, cell: str, form: str, lengths: bool) -> None:
+    """Forward at most two besides the input's product and bias, backward at most two besides the weights' products."""
+    T, N, D, H = FORMS[form]
+    rnn = layer(backend, FORMS[form], "float32", cell)
+    states = len(rnn.cell.states)
     mine = cp.cuda.Stream(non_blocking=True)
 
-    def training_step(x: Any, dh: Any) -> Counters:
-        with counted() as counters, no_waiting(), mine:
-            rnn.forward(x)
-            rnn.backward(dh)
-        return counters
+    def training_step(T: int) -> tuple[Counters, Counters]:
+        x, initial = cp.ones((T, N, D), "float32"), [cp.ones((N, H), "float32")] * states
+        above = [cp.ones((T, N, H), "float32")] * states
+        given = cp.asarray(np.arange(N, dtype="int32") % (T + 1)) if lengths else None
+        with taking(form):
+            with counted() as forward, no_waiting(), mine:
+                rnn.forward(x, *initial, lengths=given)
+            with counted() as backward, no_waiting(), mine:
+                rnn.backward(*above)
+        return forward, backward
 
-    rnn(x)  # compares the form with the plain one, and waits
-    counters = training_step(x, dh)
-    # x @ Wx; dh_prev, dWx, dWh and dx. Nothing is copied between host and device, and nothing waits.
-    assert counters == Counters(raw_kernels=2, products=5, kernels=counters.kernels, streams={mine})
-    assert counters.kernels <= kernels
-    longer = training_step(cp.ones((2 * T, N, D), "float32"), cp.ones((2 * T, N, H), "float32"))
-    assert longer == counters  # however long the sequence
+    with taking(form):
+        step(rnn, FORMS[form], "float32")  # tests the form, and waits
+    with use_fused(False):
+        plain = training_step(T)
+    forward, backward = training_step(T)
+    assert training_step(2 * T) == (forward, backward)  # however long the sequence
+    # x @ Wx, and what adds the bias; dWx, dWh, dx, and what sums db. No operand of a product is copied.
+    assert (forward.products, backward.products, forward.gemms, backward.gemms) == (1, 3, 0, 0)
+    assert (forward.raw_kernels, backward.raw_kernels) == (1, 1)
+    bias = {"gru": 3}.get(cell, 1)
+    assert forward.kernels - bias - 2 * lengths <= 1
+    assert backward.kernels < plain[1].kernels
+    assert (forward.host_to_device, forward.device_to_host, forward.waits) == (0, 0, 0)
+    assert forward.streams == backward.streams == {mine}
 
 
 def test_a_module_is_compiled_once_for_a_variant(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +89,8 @@ def test_a_module_is_compiled_once_for_a_variant(backend: CupyBackend, monkeypat
     rnn = layer(backend, ONE_BLOCK, "float32")
     for _ in range(3):
         step(rnn, ONE_BLOCK, "float32")
-    assert compiled == [launch.options("float32", 1, 8, backward) for backward in (False, True)]
+    variants = [launch.Variant(NAMED["rnn"], "one-block", backward, "float32", 1, 8) for backward in (False, True)]
+    assert compiled == [variant.options for variant in variants]
 
 
 def test_a_kernel_runs_on_the_device_of_its_arrays(backend: CupyBackend) -> None:
@@ -96,10 +106,10 @@ def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
 ) -> None:
     rnn = layer(backend, GROUP, "float32")
     x = cp.ones(GROUP[:3], "float32")
-    rnn(x)  # the form is believed
+    rnn(x)  # the form has passed its test
     monkeypatch.setattr(launch, "PATIENCE", -1)  # it gives up as soon as it has to wait
     h = rnn.forward(x)
-    assert np.isnan(h.get()[1:]).any()  # type: ignore[attr-defined]
+    assert np.isnan(h.get()[1:]).any()
     with pytest.raises(RuntimeError, match="gave up waiting for its own blocks, and its results are NaN"):
         rnn.forward(x)
     monkeypatch.undo()
@@ -113,7 +123,7 @@ def test_a_group_that_gives_up_is_reported_on_its_own_stream(
     backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rnn, x = layer(backend, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
-    expected = rnn(x)  # the form is believed
+    expected = rnn(x)  # the form has passed its test
     mine, other = cp.cuda.Stream(), cp.cuda.Stream()
     with mine, monkeypatch.context() as patched:
         patched.setattr(launch, "PATIENCE", -1)
@@ -129,56 +139,54 @@ def test_a_group_that_gives_up_is_reported_on_its_own_stream(
         rnn(x)
 
 
-def test_what_the_driver_says_can_not_be_resident_takes_the_plain_form(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rnn = layer(backend, GROUP, "float32")
-    step(rnn, GROUP, "float32")
-    monkeypatch.setattr(cp.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
-    with counted() as counters:
-        step(rnn, GROUP, "float32")
-    assert counters.raw_kernels == 0
-    sizes = dict(zip("TNDH", GROUP, strict=True))
-    explained = backend.explain("recurrence_forward", RNNCell(), sizes, "float32")
-    why = "not group: the driver can't keep all 4 blocks of a group resident at once"
-    assert (explained.form, explained.why) == ("plain", why)
-
-
-@pytest.mark.parametrize("resident", ["forward", "backward"])
-def test_each_direction_that_can_not_be_resident_takes_the_plain_form_by_itself(
-    backend: CupyBackend, resident: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("resident", [None, "forward", "backward"])
+def test_a_direction_that_can_not_be_resident_takes_the_stepwise_form(
+    backend: CupyBackend, resident: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rnn, (T, N, D, H) = layer(backend, GROUP, "float32"), GROUP
     x, dh = cp.ones((T, N, D), "float32"), cp.ones((T, N, H), "float32")
-    rnn(x)  # the form is believed
     fits = backend.launcher.fits
-    monkeypatch.setattr(
-        backend.launcher,
-        "fits",
-        lambda c, dtype, backward: backward == (resident == "backward") and fits(c, dtype, backward),
-    )
+
+    def only(candidate: Any, variant: launch.Variant) -> bool:
+        direction = "backward" if variant.backward else "forward"
+        return fits(candidate, variant) and (not variant.cooperative or direction == resident)
+
+    monkeypatch.setattr(backend.launcher, "fits", only)
+    rnn.forward(x)
+    rnn.backward(dh)
     with counted() as forward:
         rnn.forward(x)
     with counted() as backward:
         rnn.backward(dh)
-    assert {"forward": forward.raw_kernels, "backward": backward.raw_kernels} == {
-        direction: int(direction == resident) for direction in ("forward", "backward")
-    }
-    forms = {
-        direction: backend.explain(operation, RNNCell(), {"T": T, "N": N, "D": D, "H": H}, "float32").form
-        for direction, operation in DIRECTIONS.items()
-    }
-    assert forms == {direction: "group" if direction == resident else "plain" for direction in forms}
+    assert forward.raw_kernels == (1 if resident == "forward" else T)
+    assert backward.raw_kernels == (1 if resident == "backward" else T + 1)
+    for direction, operation in DIRECTIONS.items():
+        explained = backend.explain(operation, RNNCell(), {"T": T, "N": N, "D": D, "H": H}, "float32")
+        if direction == resident:
+            assert explained.form == "group"
+        else:
+            why = "not group: the driver can't keep all 5 blocks of a group resident at once"
+            assert (explained.form, explained.why) == ("stepwise", why)
 
 
-@pytest.mark.parametrize("sizes", [ONE_BLOCK, GROUP, (1, 2**20, 1, 2**14)])
-def test_explain(backend: CupyBackend, sizes: tuple[int, ...]) -> None:
-    found = candidates(backend.launcher.device(), "float32", *sizes)
+@pytest.mark.parametrize("sizes", [ONE_BLOCK, GROUP])
+@pytest.mark.parametrize("backward", [False, True])
+def test_explain(backend: CupyBackend, sizes: tuple[int, int, int, int], backward: bool) -> None:
+    request = Request(NAMED["rnn"], backward, "float32", *sizes)
+    found = candidates(backend.launcher.device(), request)
     chosen = min(found, key=lambda c: c.seconds)
-    explained = backend.explain("recurrence_backward", RNNCell(), dict(zip("TNDH", sizes, strict=True)), "float32")
+    operation = DIRECTIONS["backward" if backward else "forward"]
+    explained = backend.explain(operation, RNNCell(), dict(zip("TNDH", sizes, strict=True)), "float32")
     microseconds = f"{chosen.step_seconds / 1e-6:.1f}"
     assert explained.form == chosen.form
     assert explained.why == f"{microseconds} µs a step by prediction, the best of {len(found)} candidates"
+
+
+def test_explain_what_has_no_kernel(backend: CupyBackend) -> None:
+    sizes = dict(zip("TNDH", ONE_BLOCK, strict=True))
+    explained = backend.explain("recurrence_forward", RNNCell(), sizes, "float16")
+    assert explained.form == "plain"
+    assert explained.why.startswith("there is no kernel for float16")
 
 
 def test_explain_what_was_turned_off_and_all_candidates(backend: CupyBackend) -> None:
@@ -186,4 +194,6 @@ def test_explain_what_was_turned_off_and_all_candidates(backend: CupyBackend) ->
     with use_fused(False):
         explained = backend.explain("recurrence_backward", RNNCell(), sizes, "float32")
     assert (explained.form, explained.why) == ("plain", "XRNN_FUSED=0 or use_fused(False)")
-    assert "pretend GPU, float32" in backend.explain_sizes(RNNCell(), sizes, "float32")
+    text = backend.explain_sizes(RNNCell(), sizes, "float32")
+    assert "rnn forward, float32, T=4" in text
+    assert "rnn backward, float32, T=4" in text

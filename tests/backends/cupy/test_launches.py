@@ -1,21 +1,25 @@
-"""What a training step of each cell launches in its plain form: per time step a product and a few other kernels."""
+"""What a training step of each cell launches per time step, in the plain form and in the stepwise form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from tests import standin as cp
 from tests import standin_backend
+from tests.backends.cupy.steps import taking
 from tests.reference import CELLS, problem
 from tests.standin.counting import Counters, counted, no_waiting
 from xrnn import SGD
 from xrnn.backends.cupy import CupyBackend
 
-# Per time step: products forward and backward, and all other launches forward and backward.
+# The plain form, per time step: products forward and backward, and all other launches forward and backward. GRU's
+# backward product copies an operand, the part of dz that Wh feeds.
 PER_STEP: Final = {
     "rnn": (1, 1, 1, 1),
     "relu": (1, 1, 1, 1),
@@ -36,11 +40,13 @@ LENGTHS: Final = {
     "rnn": (1, 4),
     "relu": (1, 4),
 }
+STEPWISE: Final = ("rnn", "relu", "leak", "leak by unit", "leaky relu", "lstm", "gru")
 
 
-@pytest.fixture
-def backend() -> Iterator[CupyBackend]:
-    with standin_backend.without_kernels() as backend:
+@contextmanager
+def in_the_plain_form() -> Iterator[CupyBackend]:
+    """A backend whose recurrences take the plain form, with products that accumulate."""
+    with standin_backend.small() as backend, mock.patch.object(CupyBackend, "_decide", return_value=None):
         yield backend
 
 
@@ -62,8 +68,7 @@ def training_step(backend: CupyBackend, cell: str, T: int, *, lengths: bool) -> 
 
 def launches(counters: Counters) -> tuple[int, int]:
     """Products, and everything else."""
-    assert counters.raw_kernels == 0
-    return counters.products + counters.gemms, counters.kernels + counters.operand_copies
+    return counters.products + counters.gemms, counters.kernels + counters.raw_kernels
 
 
 def test_every_registered_cell_is_counted() -> None:
@@ -72,25 +77,43 @@ def test_every_registered_cell_is_counted() -> None:
 
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("cell", PER_STEP)
-def test_launches_per_time_step(backend: CupyBackend, cell: str, lengths: bool) -> None:
+def test_launches_per_time_step_of_the_plain_form(cell: str, lengths: bool) -> None:
     products_forward, products_backward, others_forward, others_backward = PER_STEP[cell]
     if lengths:
         others_forward += LENGTHS[cell][0]
         others_backward += LENGTHS[cell][1]
+    with in_the_plain_form() as backend:
+        assert_per_step(
+            backend, cell, lengths, (products_forward, others_forward), (products_backward, others_backward)
+        )
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("cell", STEPWISE)
+def test_the_stepwise_form_is_a_product_and_a_kernel_a_step(cell: str, lengths: bool) -> None:
+    with standin_backend.small() as backend, taking("stepwise"), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(backend.selftest, "failure", lambda *_: (None, True))  # which waits
+        copies = assert_per_step(backend, cell, lengths, (1, 1), (1, 1))
+    assert copies == 0
+
+
+def assert_per_step(
+    backend: CupyBackend, cell: str, lengths: bool, forward: tuple[int, int], backward: tuple[int, int]
+) -> int:
+    """→ the operands that a step's products copied, forward and backward."""
     counts = [training_step(backend, cell, T, lengths=lengths) for T in (5, 6, 9, 25)]
-    for T, (forward, backward) in zip((5, 6, 9, 25), counts, strict=True):
-        for found, first, product, others in (
-            (forward, counts[0][0], products_forward, others_forward),
-            (backward, counts[0][1], products_backward, others_backward),
-        ):
+    for T, found in zip((5, 6, 9, 25), counts, strict=True):
+        for counters, first, (products, others) in zip(found, counts[0], (forward, backward), strict=True):
             base = launches(first)
-            assert launches(found) == (base[0] + (T - 5) * product, base[1] + (T - 5) * others)
+            assert launches(counters) == (base[0] + (T - 5) * products, base[1] + (T - 5) * others)
+    return sum(last.operand_copies - first.operand_copies for first, last in zip(counts[0], counts[1], strict=True))
 
 
 @pytest.mark.parametrize("cell", PER_STEP)
-def test_launches_beside_the_loop_are_few(backend: CupyBackend, cell: str) -> None:
+def test_launches_beside_the_loop_are_few(cell: str) -> None:
     """The input's product, the weights' gradients, the update: a number that T has no part in."""
-    none = training_step(backend, cell, 1, lengths=False)
+    with in_the_plain_form() as backend:
+        none = training_step(backend, cell, 1, lengths=False)
     products, others = (sum(pair) for pair in zip(*map(launches, none), strict=True))
     assert products <= 12
     assert others - sum(PER_STEP[cell][2:]) <= 40

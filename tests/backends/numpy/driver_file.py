@@ -60,12 +60,13 @@ def records() -> Iterator[Record]:
 def of_recurrence(p: Problem, most_threads: int) -> Record:
     """Slot 0 of a state is the initial state; with `reverse` it is the last slot."""
     (T, N, D), H, solution = p.x.shape, p.initial[0].shape[1], solve(p)
-    name, own = kernel_of(p.case.layer(*problem(p.cell, (1, 1, 1, max(H, 1))).weights).cell)
+    cell = p.case.layer(*problem(p.cell, (1, 1, 1, max(H, 1))).weights).cell
+    name = kernel_of(cell)
     assert name is not None
     given = {
         **_header(p.dtype, most_threads),
         **{"sizes": (T, N, D, H), "reverse": p.reverse},
-        **{f"own{k}": np.broadcast_to(value, H) for k, value in enumerate(own)},
+        **{f"own{k}": np.broadcast_to(value, H) for k, value in enumerate(cell.per_unit)},
         **{"x": p.x, "lengths": () if p.lengths is None else p.lengths},
         **dict(zip(("Wx", "Wh", "b"), p.weights, strict=True)),
         **{f"initial{k}": initial for k, initial in enumerate(p.initial)},

@@ -30,8 +30,14 @@ CELLS: Final[dict[str, Row]] = {
 
 
 def kernel_name(cell: Cell) -> str | None:
-    """The name that the kernels know a cell by. None if the cell is not in the table: a subclass may compute
-    something else than its base."""
+    """The kernels' name of a cell. None if the table does not list its class: a subclass may compute something else."""
+    known = cell.__dict__
+    if "_kernel" not in known:  # looked up once for each cell, since it would be a tenth of a small layer's step
+        known["_kernel"] = _look_up(cell)
+    return known["_kernel"]  # type: ignore[no-any-return]
+
+
+def _look_up(cell: Cell) -> str | None:
     row = CELLS.get(cell.name)
     if row is None or row.cell is not type(cell):
         return None

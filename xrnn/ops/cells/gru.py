@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.cells.gates import half, sigmoid
 from xrnn.typing import Array
 
@@ -25,7 +25,7 @@ class GRUCell(Cell):
     def constants(self, xp: Any, dtype: Any) -> Array:
         return half(xp, dtype)
 
-    def step(self, run: Run, at: Step) -> None:
+    def step(self, run: Run, at: StepArrays) -> None:
         xp = run.xp
         (h,), (h_next,) = at.before, at.after
         z = at.z
@@ -36,7 +36,7 @@ class GRUCell(Cell):
         xp.tanh(n, out=n)
         _mix(run, n, u, h, h_next)
 
-    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+    def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         """dz = (q, q · m · r(1-r), (h-n) · u(1-u), q · r), with q = (1-u)(1-n²)."""
         xp = run.xp
         (h,) = at.before
@@ -48,7 +48,7 @@ class GRUCell(Cell):
         dr *= dm
         dr *= m
 
-    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+    def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         """dz = dh' · what was prepared;  dh = dh' · u past z."""
         dz *= dafter[0]
         run.xp.multiply(dafter[0], at.z[2], out=dbefore[0])
@@ -67,7 +67,7 @@ class GRUResetBeforeCell(Cell):
     def constants(self, xp: Any, dtype: Any) -> Array:
         return half(xp, dtype)
 
-    def recur(self, run: Run, at: Step) -> None:
+    def recur(self, run: Run, at: StepArrays) -> None:
         (h,), (r, u, n), Wh = at.before, at.z, run.W
         H = len(Wh)
         gates = h @ Wh[:, : 2 * H]
@@ -76,12 +76,12 @@ class GRUResetBeforeCell(Cell):
         sigmoid(run.xp, at.z[:2], run.constants)
         n += (r * h) @ Wh[:, 2 * H :]
 
-    def step(self, run: Run, at: Step) -> None:
+    def step(self, run: Run, at: StepArrays) -> None:
         (_, u, n), (h,), (h_next,) = at.z, at.before, at.after
         run.xp.tanh(n, out=n)
         _mix(run, n, u, h, h_next)
 
-    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+    def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         """dz = (h · r(1-r), (h-n) · u(1-u), (1-u)(1-n²))."""
         xp = run.xp
         (h,) = at.before
@@ -92,12 +92,12 @@ class GRUResetBeforeCell(Cell):
         dr *= r
         dr *= h
 
-    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+    def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         """dz₁, dz₂ = dh' · what was prepared;  dh = dh' · u past z. dz₀ waits for the product: see `recur_gradient`."""
         dz[1:] *= dafter[0]
         run.xp.multiply(dafter[0], at.z[1], out=dbefore[0])
 
-    def recur_gradient(self, run: Run, at: Step, dz: Array, dh: Array) -> None:
+    def recur_gradient(self, run: Run, at: StepArrays, dz: Array, dh: Array) -> None:
         """d(r·h) = dz₂ @ Wh_nᵀ;  dz₀ = d(r·h) · what was prepared;  dh += d(r·h) · r + (dz₀, dz₁) @ (Wh_r, Wh_u)ᵀ."""
         WhT, H = run.W, dh.shape[1]
         drh = dz[2] @ WhT[2 * H :]
@@ -107,7 +107,7 @@ class GRUResetBeforeCell(Cell):
         dh += dz[0] @ WhT[:H]
         dh += dz[1] @ WhT[H : 2 * H]
 
-    def recur_weights(self, xp: Any, at: Step, dz: Array, dWh: Array) -> None:
+    def recur_weights(self, xp: Any, at: StepArrays, dz: Array, dWh: Array) -> None:
         """dWh = (hᵀ @ dz₀, hᵀ @ dz₁, (r · h)ᵀ @ dz₂), summed over steps and rows."""
         h = at.before[0]
         H = h.shape[-1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.typing import Array, HostArray
 
 
@@ -30,7 +30,7 @@ class LSTMCell(Cell):
         both[0, 2, 0, 0], both[1, 2, 0, 0] = 1, 0
         return both[0], both[1]
 
-    def step(self, run: Run, at: Step) -> None:
+    def step(self, run: Run, at: StepArrays) -> None:
         xp = run.xp
         (_, c), (h_next, c_next) = at.before, at.after
         z, (scale, shift) = at.z, run.constants
@@ -45,7 +45,7 @@ class LSTMCell(Cell):
         xp.tanh(c_next, out=h_next)
         h_next *= o
 
-    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+    def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         """dz = (g · i(1-i), c · f(1-f), i · (1-g²), s · o(1-o)), prepared = o · (1-s²), with s = tanh(c')."""
         xp = run.xp
         (_, c), (_, c_next) = at.before, at.after
@@ -67,7 +67,7 @@ class LSTMCell(Cell):
         s *= o
         at.prepared = s[:, None]
 
-    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+    def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         """dc' += dh' · o(1-s²);  dz = (dc', dc', dc', dh') · what was prepared;  dc = dc' · f."""
         xp = run.xp
         dh, dc = dafter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from xrnn.ops.cell import Cell, Run, Step
+from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.cells.gates import scalar
 from xrnn.typing import Array
 
@@ -30,10 +30,10 @@ class RNNCell(Cell):
         else:
             xp.maximum(z, 0, out=z)
 
-    def step(self, run: Run, at: Step) -> None:
+    def step(self, run: Run, at: StepArrays) -> None:
         self.activate(run.xp, at.after[0])  # z lies there
 
-    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+    def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         self.slope(run.xp, at.after[0], dz[:, 0])
 
     def slope(self, xp: Any, y: Array, dz: Array) -> None:
@@ -44,7 +44,7 @@ class RNNCell(Cell):
         else:
             dz[...] = y > 0
 
-    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+    def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         """dz = dh' · φ'(z)."""
         dz *= dafter[0]
 
@@ -70,17 +70,17 @@ class LeakyRNNCell(Cell):
         leak, rest = (scalar(xp, dtype, a) if isinstance(a, int | float) else a for a in (self.leak, self.rest))
         return leak, rest
 
-    def step(self, run: Run, at: Step) -> None:
+    def step(self, run: Run, at: StepArrays) -> None:
         (y,), (h,), (h_next,), (leak, rest) = at.z, at.before, at.after, run.constants
         self.elman.activate(run.xp, y)
         run.xp.multiply(h, rest, out=h_next)
         h_next += run.xp.multiply(y, leak, out=None if run.training else y)
 
-    def prepare(self, run: Run, at: Step, dz: Array) -> None:
+    def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         self.elman.slope(run.xp, at.z, dz)
         dz *= self.leak
 
-    def gradient(self, run: Run, at: Step, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+    def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         """dz = dh' · leak · φ'(z);  dh = dh' · (1 - leak) past z."""
         dz *= dafter[0]
         run.xp.multiply(dafter[0], self.rest, out=dbefore[0])

@@ -1,4 +1,4 @@
-"""A fused form is used on a device once it agreed there with the plain form: agreeing, disagreeing, raising."""
+"""Each kernel is compared with the plain form before its first use: agreeing, disagreeing, raising."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import standin as cp
-from tests.backends.cupy.steps import GROUP, ONE_BLOCK, layer, step
+from tests.backends.cupy.steps import FORMS, GROUP, ONE_BLOCK, layer, step, taking
 from tests.standin import raw
 from tests.standin.counting import counted
 from xrnn import use_fused
@@ -19,8 +19,8 @@ from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.ops.cells.rnn import RNNCell
 
 
-def explained(backend: CupyBackend, sizes: tuple[int, ...]) -> Explanation:
-    return backend.explain("recurrence_forward", RNNCell(), dict(zip("TNDH", sizes, strict=True)), "float32")
+def explained(backend: CupyBackend, sizes: tuple[int, ...], operation: Any = "recurrence_forward") -> Explanation:
+    return backend.explain(operation, RNNCell(), dict(zip("TNDH", sizes, strict=True)), "float32")
 
 
 @pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
@@ -32,8 +32,8 @@ def test_the_first_use_on_a_device_compares_and_no_later_one_does(
         rnn.forward(x)
     with counted() as second:
         rnn.forward(x)
-    # Forward and backward of the comparison, with tanh and relu, then the call.
-    assert (first.raw_kernels, second.raw_kernels) == (5, 1)
+    # The test runs without lengths, and in reverse with them; then the call.
+    assert (first.raw_kernels, second.raw_kernels) == (3, 1)
     assert (second.host_to_device, second.device_to_host, second.waits) == (0, 0, 0)
     assert explained(backend, sizes).form == form
     assert not caplog.records
@@ -41,40 +41,64 @@ def test_the_first_use_on_a_device_compares_and_no_later_one_does(
         rnn, x = layer(backend, sizes, "float32"), cp.ones(sizes[:3], "float32")
     with counted() as elsewhere:
         rnn.forward(x)
-    assert elsewhere.raw_kernels == 5
+    assert elsewhere.raw_kernels == 3
 
 
-def test_no_comparison_where_the_plain_form_was_asked_for(backend: CupyBackend) -> None:
+def test_no_comparison_if_the_plain_form_was_asked_for(backend: CupyBackend) -> None:
     with use_fused(False), counted() as counters:
         step(layer(backend, ONE_BLOCK, "float32"), ONE_BLOCK, "float32")
     assert counters.raw_kernels == 0
 
 
 SPOILED = {
-    "a forward that is wrong": ("return tanh(z);", "return z;", "its h is off by "),
-    "a backward that is wrong": ("z * (relu ? Real(h > 0) : 1 - h * h)", "z", "its dz is off by "),
-    "a relu that is wrong": ("return z < 0 ? Real(0) : z;", "return z;", "its h is off by "),
-    "a slope of relu that is wrong": ("Real(h > 0)", "Real(1)", "its dz is off by "),
-    "NaN": ("return tanh(z);", "return z - z / (z - z);", "its h is off by nan"),
+    "rnn": {
+        "a wrong forward": ("return tanh(z);", "return z;", "its h is off by "),
+        "a wrong backward": ("return 1 - y * y;", "return 1 - y;", "its dz is off by "),
+        "NaN": ("return tanh(z);", "return z - z / (z - z);", "its h is off by nan"),
+        "idle rows that change": ("if (!in.idle) {", "{", "its h is off by "),
+        "a wrong direction": ("return reverse ? T - 1 - i : i;", "return i;", "its h is off by "),
+    },
+    "relu": {
+        "a wrong forward": ("return z < V{} ? V{} : z;", "return z;", "its h is off by "),
+        "a wrong slope": ("return y > V{} ? V{} + 1 : V{};", "return V{} + 1;", "its dz is off by "),
+    },
+    "lstm": {
+        "a wrong c": ("after[1] = multiply_add(z[1]", "after[1] = multiply_add(z[0]", "its h is off by "),
+        "gates that are not kept": ("out[static_cast<size_t>(g) * H] = in.z[g];", ";", "its z is off by "),
+        "a wrong gradient of c": ("dbefore[1] = f * dc;", "dbefore[1] = dc;", "its dz is off by "),
+    },
 }
 
 
-@pytest.mark.parametrize(("right", "wrong", "why"), SPOILED.values(), ids=SPOILED)
-@pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
+@pytest.mark.parametrize("form", ["stepwise", "one-block", "group"])
+@pytest.mark.parametrize(
+    ("cell", "spoiled"), [(cell, what) for cell, found in SPOILED.items() for what in found], ids=str
+)
 def test_a_form_that_disagrees_is_not_used(
     backend: CupyBackend,
-    sizes: tuple[int, ...],
     form: str,
-    right: str,
-    wrong: str,
-    why: str,
+    cell: str,
+    spoiled: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    source = launch.source(form)
-    assert source.count(right) == 1
-    monkeypatch.setattr(launch, "source", lambda form: source.replace(right, wrong))
-    assert_plain(backend, sizes, form, why, caplog)
+    right, wrong, why = SPOILED[cell][spoiled]
+    source, sizes = launch.source, FORMS[form]
+
+    def spoil(form: Any, header: str, backward: bool) -> str:
+        code = source(form, header, backward)
+        assert code.count(right) >= 1
+        return code.replace(right, wrong)
+
+    monkeypatch.setattr(launch, "source", spoil)
+    rnn = layer(backend, sizes, "float32", cell)
+    with use_fused(False):
+        expected = step(rnn, sizes, "float32")
+    with taking(form):
+        step(rnn, sizes, "float32")
+        found = step(rnn, sizes, "float32")
+    assert any(why in record.getMessage() for record in caplog.records)
+    assert_close(found, expected)
 
 
 def test_a_form_that_can_not_be_compiled_is_not_used(
@@ -84,21 +108,22 @@ def test_a_form_that_can_not_be_compiled_is_not_used(
         raise NotImplementedError("no compiler\nfor this one")
 
     monkeypatch.setattr(raw, "compiler", refuse)
-    assert_plain(backend, ONE_BLOCK, "one-block", "NotImplementedError: no compiler for this one", caplog)
+    assert_other(backend, ONE_BLOCK, "one-block", "NotImplementedError: no compiler for this one", caplog)
 
 
 def test_a_form_that_gives_up_is_not_used(
     backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(launch, "PATIENCE", -1)  # it gives up as soon as it has to wait
-    assert_plain(backend, GROUP, "group", "its blocks gave up waiting for one another", caplog)
+    monkeypatch.setattr(launch, "PATIENCE", 500)
+    monkeypatch.setattr(backend.selftest, "_grid", lambda candidate: (candidate.grid[0] - 1, 1))  # a block is missing
+    assert_other(backend, GROUP, "group", "its blocks gave up waiting for one another", caplog)
 
 
-def test_an_earlier_recurrence_that_gives_up_meanwhile_is_reported_and_nobody_else_doubted(
+def test_an_earlier_recurrence_that_gives_up_during_a_test_is_reported_by_itself(
     backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     earlier, x = layer(backend, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
-    earlier(x)  # the form is believed
+    earlier(x)  # the form has passed its test
     forward = backend.launcher.forward
 
     def gives_up_first(*arguments: Any) -> Any:
@@ -115,11 +140,9 @@ def test_an_earlier_recurrence_that_gives_up_meanwhile_is_reported_and_nobody_el
         backend.to_numpy(h)
 
 
-def test_a_comparison_takes_up_nothing_that_the_user_is_to_be_told(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_self_test_leaves_what_the_user_is_to_be_told(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     rnn, x = layer(backend, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
-    rnn(x)  # the form is believed
+    rnn(x)  # the form has passed its test
     with monkeypatch.context() as patched:
         patched.setattr(launch, "PATIENCE", -1)
         h = rnn(x)
@@ -153,53 +176,54 @@ def capture(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(cp.cuda.Stream, "is_capturing", lambda stream: True)
 
 
-PASSING = {
+TEMPORARY = {
     "memory": (refuse_memory, "MemoryError: "),
     "memory for the module": (refuse_module, "RuntimeError: CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
     "a copy to the host": (refuse_copies, "RuntimeError: cudaErrorUnknown: unknown error"),
-    "a capture": (capture, "RuntimeError: the stream is being captured, and a comparison waits: run a step before"),
+    "a capture": (capture, "RuntimeError: the stream is being captured, and a self-test waits: run a step before"),
 }
 
 
-@pytest.mark.parametrize(("spoil", "why"), PASSING.values(), ids=PASSING)
-def test_what_passes_is_not_held_against_a_form(
+@pytest.mark.parametrize(("spoil", "why"), TEMPORARY.values(), ids=TEMPORARY)
+def test_a_temporary_failure_says_nothing_about_a_form(
     backend: CupyBackend, spoil: Callable[[pytest.MonkeyPatch], None], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
     with pytest.MonkeyPatch.context() as patched, counted() as plain:
-        patched.setattr(CupyBackend, "_choose", lambda *_, **__: None)
+        patched.setattr(CupyBackend, "_decide", lambda *_, **__: None)
         expected = rnn(x)
     with pytest.MonkeyPatch.context() as patched, counted() as counters:
         spoil(patched)
         h = rnn(x)
-    np.testing.assert_array_equal(h.get(), expected.get())  # type: ignore[attr-defined]
-    if spoil is capture:  # nothing of the comparison gets into it, and it isn't disturbed
+    np.testing.assert_array_equal(h.get(), expected.get())
+    if spoil is capture:  # the self-test launches nothing
         assert counters == plain
-    (record,) = caplog.records
-    start = "the one-block form (float32) is not used on pretend GPU, the plain form runs this time: not compared yet, "
+    record, *_ = caplog.records  # then that of the stepwise form
+    start = "the one-block form (rnn forward, float32) is not used on pretend GPU, another form runs this time: "
+    why = f"not compared yet, {why}"
     assert record.getMessage().startswith(start + why)
     assert explained(backend, ONE_BLOCK).form == "one-block"  # the next time
 
 
 @pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
-def test_a_launch_that_fails_takes_the_plain_form_from_then_on(
+def test_a_launch_that_fails_takes_another_form_from_then_on(
     backend: CupyBackend,
     sizes: tuple[int, ...],
     form: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    step(layer(backend, sizes, "float32"), sizes, "float32")  # the form is believed
+    step(layer(backend, sizes, "float32"), sizes, "float32")  # the form has passed its test
 
     def refuse(*arguments: Any, **keywords: Any) -> None:
         raise RuntimeError("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks\nin cooperative launch")
 
     monkeypatch.setattr(raw.RawFunction, "__call__", refuse)
     why = "RuntimeError: CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch"
-    assert_plain(backend, sizes, form, why, caplog)
+    assert_other(backend, sizes, form, why, caplog)
 
 
-def test_a_backward_whose_launch_fails_is_the_plain_one(
+def test_a_backward_whose_launch_fails_takes_another_form(
     backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
@@ -217,11 +241,10 @@ def test_a_backward_whose_launch_fails_is_the_plain_one(
         rnn.forward(x)
         expected, _ = rnn.backward(dh)
     np.testing.assert_allclose(backend.to_numpy(dx), backend.to_numpy(expected), rtol=0, atol=1e-5)
-    assert explained(backend, ONE_BLOCK).form == "plain"
-    (record,) = caplog.records
-    assert record.getMessage().endswith(
-        "the plain form runs in its place: RuntimeError: invalid configuration argument"
-    )
+    assert explained(backend, ONE_BLOCK).form == "one-block"
+    assert explained(backend, ONE_BLOCK, "recurrence_backward").form == "plain"  # nor is the stepwise form launched
+    record, *_ = caplog.records
+    assert record.getMessage().endswith("another form runs instead: RuntimeError: invalid configuration argument")
 
 
 def test_a_launch_without_memory_is_tried_again(
@@ -237,28 +260,30 @@ def test_a_launch_without_memory_is_tried_again(
         patched.setattr(raw.RawFunction, "__call__", refuse)
         h = rnn(x)
     np.testing.assert_allclose(backend.to_numpy(h), backend.to_numpy(expected), rtol=0, atol=1e-5)
-    assert "the plain form runs this time: RuntimeError: CUDA_ERROR_OUT_OF_MEMORY" in caplog.text
+    assert "another form runs this time: RuntimeError: CUDA_ERROR_OUT_OF_MEMORY" in caplog.text
     assert explained(backend, ONE_BLOCK).form == "one-block"
 
 
-def assert_plain(
+def assert_close(found: list[Any], expected: list[Any]) -> None:
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * max(1, abs(want).max()))
+
+
+def assert_other(
     backend: CupyBackend, sizes: tuple[int, ...], form: str, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two training steps run on the plain form, with its results, and one warning says why."""
+    """Two training steps agree with the plain form, and a warning for each direction says why it is not `form`."""
     rnn = layer(backend, sizes, "float32")
     with use_fused(False):
         expected = step(rnn, sizes, "float32")
     for _ in range(2):
-        for got, want in zip(step(rnn, sizes, "float32"), expected, strict=True):
-            np.testing.assert_array_equal(got, want)
-    with counted() as counters:
-        step(rnn, sizes, "float32")
-    assert counters.raw_kernels == 0
-    (record,) = caplog.records
-    assert (record.name, record.levelno) == ("xrnn", logging.WARNING)
-    message = record.getMessage()
-    start = f"the {form} form (float32) is not used on pretend GPU, the plain form runs in its place: "
-    assert message.startswith(start + why)
-    assert "\n" not in message
-    assert explained(backend, sizes).form == "plain"
-    assert explained(backend, sizes).why.startswith(f"not {form}: {why}")
+        assert_close(step(rnn, sizes, "float32"), expected)
+    messages = [record.getMessage() for record in caplog.records if f"the {form} form" in record.getMessage()]
+    assert all((record.name, record.levelno) == ("xrnn", logging.WARNING) for record in caplog.records)
+    for direction, message in zip(("forward", "backward"), messages, strict=True):
+        start = f"the {form} form (rnn {direction}, float32) is not used on pretend GPU, another form runs instead: "
+        assert message.startswith(start + why)
+        assert "\n" not in message
+    for operation in ("recurrence_forward", "recurrence_backward"):
+        assert explained(backend, sizes, operation).form in ("plain", "stepwise")
+        assert explained(backend, sizes, operation).why.startswith(f"not {form}: {why}")

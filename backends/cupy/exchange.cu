@@ -1,0 +1,73 @@
+// How the blocks of a group hand each other what they computed, through L2, without a barrier over the grid.
+//
+// The arrival flag is the data. Before the launch every element that is exchanged is empty: a NaN with all bits set,
+// which no result may be. It is written once, and a block that needs it polls until it is there. So nothing has to be
+// ordered: there is no counter, no fence, and no buffer that could be reused too early.
+// (After Diamos et al., 2016: Persistent RNNs.) A result that happens to be this NaN is replaced by another NaN.
+//
+// It can't hang. A block that has polled for longer than `patience` clock cycles sets *gave_up, which is pinned host
+// memory, writes NaN to everything that it still owes, so that others don't wait for it, and ends.
+
+XRNN_INLINE bool is_empty(Real x) { return bits_of(x) == ~decltype(bits_of(x))(0); }
+XRNN_INLINE Real never_empty(Real x) { return is_empty(x) ? nan() : x; }
+
+// Requests the 16 bytes from p on, of which `left` elements belong to the row, if they are missing; v keeps the others.
+// wide: all rows are 16-byte aligned.
+template <bool wide>
+XRNN_INLINE void request(Vector& v, const Real* p, int left, bool missing) {
+    if (wide) {
+        look_wide_if(missing, p, v.at);
+    } else {
+#pragma unroll
+        for (int c = 0; c < kVector; ++c) look_if(missing && c < left, p + c, v.at[c]);
+    }
+}
+
+// Copies K elements of `rows` rows, from `from` on and `pitch` elements apart, into the tile; polls for those that are
+// empty unless they are given. Returns whether it gave up.
+//
+// A thread has LOADS requests under way at a time: one round trip to L2 for all of them. A branch between two loads
+// would make the second wait for the first, so each load is predicated instead. A poll requests only the vectors that
+// are still missing: L2 has to serve the others' first requests at the same time.
+template <bool wide>
+XRNN_INLINE bool bring(const Tile& tile, const Real* from, size_t pitch, int rows, bool given, long long patience) {
+    const int K = tile.g.K, stride = blockDim.x * kVector;
+    const long long since = clock64();
+    bool gave_up = false;
+    for (int start = threadIdx.x * kVector; start < K && rows > 0 && !gave_up; start += stride * (LOADS / ROWS)) {
+        Vector v[LOADS] = {};  // elements past the row's end stay zero
+        const Real* p[LOADS];
+        int left[LOADS];
+        bool missing[LOADS];
+#pragma unroll
+        for (int e = 0; e < LOADS; ++e) {
+            const int n = e % ROWS, k = start + e / ROWS * stride;
+            left[e] = n < rows ? K - k : 0;
+            p[e] = from + n * pitch + k;
+            missing[e] = left[e] > 0;
+        }
+        bool waiting;
+        do {
+            waiting = false;
+#pragma unroll
+            for (int e = 0; e < LOADS; ++e) request<wide>(v[e], p[e], left[e], missing[e]);
+#pragma unroll
+            for (int e = 0; e < LOADS; ++e) {
+                missing[e] = false;
+#pragma unroll
+                for (int c = 0; c < kVector; ++c) missing[e] |= !given && is_empty(v[e].at[c]);
+                waiting |= missing[e];
+            }
+            gave_up |= waiting && clock64() - since > patience;
+        } while (waiting && !gave_up);
+#pragma unroll
+        for (int e = 0; e < LOADS; ++e) {
+            const int n = e % ROWS, k = start + e / ROWS * stride;
+            if (left[e] > 0) *reinterpret_cast<Vector*>(tile.operand_at(n, k)) = v[e];
+        }
+    }
+    return gave_up;
+}
+
+// The rows of the batch that a group has: blockIdx.y of gridDim.y.
+XRNN_INLINE int first_row_of(int N, unsigned group) { return static_cast<long long>(N) * group / gridDim.y; }

@@ -1,0 +1,184 @@
+"""Each kernel is compared with the plain form once per device, before its first use.
+
+Development proves the kernels without a GPU (docs/cuda.md). So the first use of a layout on a device runs three steps
+with it beside the plain form: on its own grid, without lengths, and in reverse with lengths. Only this comparison waits
+for the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.backends.cupy.cells import CellKernel
+from xrnn.backends.cupy.choice import Candidate
+from xrnn.backends.cupy.launch import SELF_TEST, Launcher, LaunchError, Variant
+from xrnn.ops import recurrence
+from xrnn.ops.cell import Cell
+from xrnn.ops.inputs import Inputs
+from xrnn.typing import Array
+
+# Of the largest value: far above the rounding errors of three steps, far below any mistake.
+TOLERANCE: Final = {"float32": 1e-3, "float64": 1e-9}
+# Errors that say nothing about the kernel: "cudaErrorMemoryAllocation: out of memory", CUDA_ERROR_OUT_OF_MEMORY,
+# CUBLAS_STATUS_ALLOC_FAILED, cudaErrorStreamCaptureUnsupported.
+_TRANSIENT: Final = re.compile("out.of.memory|alloc_failed|captur", re.IGNORECASE)
+_STEPS: Final = 3
+
+_log = logging.getLogger("xrnn")
+
+
+class SelfTest:
+    """The results of the comparisons so far."""
+
+    def __init__(self, backend: Backend, launcher: Launcher) -> None:
+        self._backend, self._launcher = backend, launcher
+        # (device, H, variant, grid and layout) → why the kernel is not used, None if it agreed.
+        self._results: dict[tuple[Any, ...], str | None] = {}
+        self._running = threading.Lock()  # one at a time: they share the word by which a kernel gives up
+
+    def failure(self, candidate: Candidate, kernel: CellKernel, cell: Cell, backward: bool, dtype: Any, H: int) -> Any:
+        """→ why `candidate` must not run on the current device, None if it may; and whether that is final."""
+        variant = Variant.of(candidate, kernel, backward, dtype)
+        key = self._key(candidate, variant, H)
+        if key in self._results:
+            return self._results[key], True
+        with self._running:
+            if key not in self._results:
+                try:
+                    self._results[key] = self._compare(candidate, variant, cell, H)
+                except Exception as error:  # it says nothing about the kernel, and the plain form may still work
+                    return self._warn(variant, f"not compared yet, {_line(error)}", "this time"), False
+                if why := self._results[key]:
+                    self._warn(variant, why, "instead")
+            return self._results[key], True
+
+    @contextlib.contextmanager
+    def noting(self, candidate: Candidate, kernel: CellKernel, backward: bool, dtype: Any, H: int) -> Iterator[None]:
+        """The block launches `candidate`. If that fails, the block ends without an exception, and the reason is noted.
+
+        A GPU that is shared or partitioned may refuse a grid although the driver said that it fits.
+        """
+        try:
+            yield
+        except LaunchError as error:
+            variant, why = Variant.of(candidate, kernel, backward, dtype), _line(error)
+            if not is_transient(error):
+                self._results[self._key(candidate, variant, H)] = why
+            self._warn(variant, why, "this time" if is_transient(error) else "instead")
+
+    def _key(self, candidate: Candidate, variant: Variant, H: int) -> tuple[Any, ...]:
+        device = self._backend.xp.cuda.runtime.getDevice()
+        return device, H, variant, self._grid(candidate), candidate.layout
+
+    def _grid(self, candidate: Candidate) -> tuple[int, int]:
+        """The grid that is compared: a group's own.
+
+        The blocks of one-block are alike and never meet: two at least, one full and one not; and at most one more than
+        there are multiprocessors, so that one waits for its turn.
+        """
+        if candidate.form != "one-block":
+            return candidate.grid
+        return min(max(candidate.grid[0], 2), self._launcher.device().multiprocessors + 1), 1
+
+    def _warn(self, variant: Variant, why: str, how: str) -> str:
+        direction, device = "backward" if variant.backward else "forward", self._launcher.device().name
+        _log.warning(
+            "the %s form (%s %s, %s) is not used on %s, another form runs %s: %s",
+            *(variant.form, variant.cell.name, direction, variant.dtype, device, how, why),
+        )
+        return why
+
+    def _compare(self, candidate: Candidate, variant: Variant, cell: Cell, H: int) -> str | None:
+        """→ what is wrong, None if the kernel agrees with the plain form. Raises if nothing can be said."""
+        xp = self._backend.xp
+        if xp.cuda.get_current_stream().is_capturing():
+            raise RuntimeError("the stream is being captured, and a self-test waits: run a step before the capture")
+        candidate = replace(candidate, grid=self._grid(candidate))
+        self._launcher.gave_up(SELF_TEST)  # forgets an earlier test's
+        try:
+            if not self._launcher.fits(candidate, variant):
+                return f"the driver can't keep all {math.prod(candidate.grid)} blocks of a group resident at once"
+        except Exception as error:
+            if is_transient(error):
+                raise
+            return _line(error)
+        for reverse in (False, True):
+            inputs, dstates = self._problem(cell, variant, batch(candidate), H, reverse)
+            plain = recurrence.forward(xp, self._backend.matmul_add, cell, inputs, True)
+            try:
+                expected, found = self._run(candidate, variant, cell, plain, dstates)
+            except Exception as error:
+                if not isinstance(error, LaunchError) or is_transient(error):
+                    raise
+                return _line(error)
+            for name, array in expected.items():
+                want, got = xp.asnumpy(array), xp.asnumpy(found[name])  # `to_numpy` would report to the user
+                off = abs(got - want).max() / abs(want).max()
+                if not off <= TOLERANCE[variant.dtype]:  # a NaN fails too
+                    if self._launcher.gave_up(SELF_TEST):
+                        return "its blocks gave up waiting for one another"
+                    lengths = ", in reverse and with lengths" if reverse else ""
+                    return f"its {name} is off by {off:.2g} of the plain form's largest value{lengths}"
+        return None
+
+    def _run(
+        self, candidate: Candidate, variant: Variant, cell: Cell, plain: Any, dstates: list[Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """The plain form's results, and the kernel's. Both backwards follow the plain form's forward."""
+        xp, launcher, inputs = self._backend.xp, self._launcher, plain.inputs
+        if not variant.backward:
+            trace = launcher.forward(candidate, variant.cell, cell, inputs, True, SELF_TEST)
+            active = xp.arange(_STEPS)[:, None] < (_STEPS if inputs.lengths is None else inputs.lengths[None])
+            both = []
+            for one in (plain, trace):
+                results = dict(zip(cell.states, one.states, strict=True))
+                if cell.keeps_z:  # past a row's length it is not defined
+                    results["z"] = xp.where(active[..., None], one.z, xp.zeros_like(one.z))
+                both.append(results)
+            return both[0], both[1]
+        names = ["dz", *(f"d{state}_prev" for state in cell.states)]
+        dz, dinitial = recurrence.through_time(xp, self._backend.matmul_add, cell, plain, dstates)
+        dz_found, found = launcher.backward(candidate, variant.cell, cell, plain, dstates, SELF_TEST)
+        return dict(zip(names, (dz, *dinitial), strict=True)), dict(zip(names, (dz_found, *found), strict=True))
+
+    def _problem(self, cell: Cell, variant: Variant, N: int, H: int, reverse: bool) -> tuple[Inputs, list[Array]]:
+        T, D, xp = _STEPS, 5, self._backend.xp
+        rng = np.random.default_rng(0)
+
+        def draw(*shape: int, scale: float = 1.0) -> Array:
+            drawn: Array = xp.asarray((scale * rng.standard_normal(shape)).astype(variant.dtype))
+            return drawn
+
+        x, Wx = draw(T, N, D), draw(D, len(cell.from_x) * H, scale=D**-0.5)
+        Wh, b = draw(H, len(cell.from_h) * H, scale=0.5 * H**-0.5), draw(cell.pre * H)
+        initial, dstates = [draw(N, H) for _ in cell.states], [draw(T, N, H) for _ in cell.states]
+        lengths = xp.asarray(np.arange(N)[::-1] % (T + 1)) if reverse else None
+        return Inputs(x, Wx, Wh, b, initial, lengths, reverse), dstates
+
+
+def batch(candidate: Candidate) -> int:
+    """A number of rows with which each block of the grid has some: full tiles, and one with a single row."""
+    if candidate.layout is None:
+        return 3
+    (S, G), rows = candidate.grid, candidate.layout.rows
+    return (S - 1) * rows + 1 if candidate.form == "one-block" else G * rows + 1
+
+
+def is_transient(error: Exception) -> bool:
+    """True for a temporary failure that says nothing about the kernel."""
+    return isinstance(error, MemoryError) or bool(_TRANSIENT.search(str(error)))
+
+
+def _line(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return words if isinstance(error, LaunchError) else f"{type(error).__name__}: {words}"
