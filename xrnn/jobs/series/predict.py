@@ -74,9 +74,9 @@ def predict(
                     check_same(each, predictor.facts.channels, predictor.facts.channel_names, "the model")
                     series.append(each)
                 except DataError as error:
-                    _skip(error, options)
+                    skip(error, options)
         except DataError as error:
-            _skip(error, options)
+            skip(error, options)
     if not series:
         return
     mask = predictor.settings.mask
@@ -109,7 +109,7 @@ def predict_stream(
         try:
             row = _row(line, decimal, channels, f"row {number}")
         except DataError as error:
-            _skip(error, options)
+            skip(error, options)
             continue
         known = ~np.isnan(row)
         last = np.where(known, row, last)
@@ -142,7 +142,7 @@ def _print(predictor: Predictor, y: HostArray, name: str | None, options: Predic
     terminal.row(*before, *([] if name is None else [name]), *after)
 
 
-def _skip(error: DataError, options: PredictOptions) -> None:
+def skip(error: DataError, options: PredictOptions) -> None:
     """With --skip-bad, report the series or row that is skipped; otherwise, raise `error`."""
     if not options.skip_bad:
         raise error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,8 @@ from xrnn.typing import HostArray
 MISSING: Final = "?"
 LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
 
+Time = float | datetime
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
@@ -23,6 +26,7 @@ class Series:
     label: str | None
     name: str  # shown in errors and predictions
     channel_names: tuple[str, ...] | None = None  # from the header of the file, if it has one
+    times: tuple[Time, ...] | None = None  # of the steps, in a file with a column of times
 
     @property
     def channels(self) -> int:

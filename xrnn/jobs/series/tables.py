@@ -16,7 +16,7 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -25,14 +25,12 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.series.series import Series, as_number, checked
+from xrnn.jobs.series.series import Series, Time, as_number, checked
 
 MISSING: Final = ("", "?", "nan", "na", "n/a", "<na>", "null", "none")  # what pandas writes or reads, in lower case
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", "time", "timestamp", "date", "datetime")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
-
-Time = float | datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,7 @@ class Columns:
     targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] | None = None  # the names of the channels to use; None: all other columns
     optional: frozenset[str] = frozenset()
+    used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,8 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
             places = _by_time(table, places, time_at)
         of_series = label if label_at is None else _label(table, places, label_at, name)
         values = [[_number(table, i, j, columns.decimal) for j in used] for i in places]
-        series.append(checked(np.array(values), of_series, name, names))
+        each = checked(np.array(values), of_series, name, names)
+        series.append(replace(each, times=_times(table, places[: len(each.values)], time_at)))
     return series
 
 
@@ -156,6 +156,8 @@ def _place(table: _Table, column: str) -> int:
 
 def _channels(table: _Table, columns: Columns, others: set[int | None]) -> list[int]:
     """The indices of the columns that are channels."""
+    if columns.used:
+        return [_place(table, name) for name in columns.used]
     if columns.channels is not None and table.header:
         return [_place(table, name) for name in columns.channels]
     skipped = others | {_optional(table, name, columns) for name in columns.skip}
@@ -213,6 +215,17 @@ def _by_time(table: _Table, places: list[int], time_at: int) -> list[int]:
             )
         times[time] = i
     return [times[time] for time in sorted(times)]
+
+
+def _times(table: _Table, places: list[int], time_at: int | None) -> tuple[Time, ...] | None:
+    """The times in the time column, or in an index of dates; None without such a column."""
+    if time_at is None:
+        time_at = 0 if _is_index(table) else None
+    cells = [] if time_at is None else [table.rows[i][time_at] for i in places]
+    numbers: list[Time | None] = [as_number(cell) for cell in cells]
+    dates: list[Time | None] = [_time(cell) for cell in cells]
+    of_all = next((tuple(t for t in times if t is not None) for times in (numbers, dates) if None not in times), ())
+    return of_all or None
 
 
 def _label(table: _Table, places: list[int], label_at: int, name: str) -> str | None:
