@@ -1,10 +1,10 @@
-"""Recurrent layers on NumPy and CuPy, written once: hand-derived backward passes, in-place gradients, fused kernels.
+"""Recurrent layers on NumPy and CuPy, with hand-derived backward passes and fused kernels.
 
     from xrnn import RNN, xp
     rnn = RNN.init(input_size=32, hidden_size=128, rng=0)
     h = rnn.forward(xp.ones((10, 4, 32), dtype="float32"))  # (T, N, D) → (T, N, H)
 
-`XRNN_BACKEND` (auto, numpy, cupy) chooses where new arrays lie; layers run on the backend of their weights.
+`XRNN_BACKEND` (auto, numpy, cupy) chooses the backend of new arrays. A layer runs on the backend of its weights.
 """
 
 import importlib as _importlib
@@ -38,7 +38,7 @@ from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy,
 from xrnn.select import xp as xp
 from xrnn.sequences import batches, last, last_gradient, pad
 
-# Names whose modules are imported at the first use: `import xrnn` alone imports none of what these need.
+# Names whose modules are imported at their first use, so that `import xrnn` does not import the modules' dependencies.
 _AT_FIRST_USE = {
     "from_torch": "xrnn.interop.torch",
     "load": "xrnn.interop.files",
@@ -65,8 +65,8 @@ else:
 
 __version__ = "0.1.0"
 
-# An editable install adds the checkout itself, where `backends` lies: everything else there would import as well, such
-# as `xrnn.tests`, and `xrnn.xrnn`, a second copy.
+# An editable install adds the checkout to the path of the package, because `backends` is there. Without this line, the
+# other folders of the checkout could be imported too: `xrnn.tests`, and `xrnn.xrnn`, a second copy.
 __path__ = [folder for folder in __path__ if folder != _path.dirname(_path.dirname(__file__))]
 
 __all__ = [

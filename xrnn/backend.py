@@ -1,7 +1,8 @@
-"""A backend: an array library and the few operations it can do faster than the plain form.
+"""The base class of the backends: an array namespace, and the operations that a backend may replace by faster ones.
 
-An operation is a method here only when some backend overrides it; everything else is `backend.xp`. Each method calls
-its plain form in `xrnn.ops`, on any `xp`, so that a backend overrides only what it speeds up.
+An operation is a method of `Backend` only if some backend overrides it. All other operations use `backend.xp`. Each
+method calls the plain form in `xrnn.ops`, which runs on any `xp`. A backend overrides only the operations that it
+speeds up.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ Operation: TypeAlias = Literal[
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 RECURRENCES: Final[tuple[Operation, ...]] = ("recurrence_forward", "recurrence_backward")
 
-_HOST: Final = contextlib.nullcontext()  # there is one host, nothing to choose
+_HOST: Final = contextlib.nullcontext()  # `device_of` of a backend with a single device
 
 
 class BackendUnavailableError(RuntimeError):
-    """The backend that was asked for can't run here; the message names the missing piece and what mends it."""
+    """The requested backend cannot run here. The message names the missing piece and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Which form of an operation runs, and why."""
 
-    form: str  # "plain", or the backend's own: "fused", "gemm", "one-block", …
+    form: str  # "plain", or a form of the backend: "fused", "gemm", "one-block", …
     why: str
 
 
@@ -55,9 +56,10 @@ _fused: ContextVar[bool] = ContextVar("xrnn_fused", default=_SETTING == "1")
 
 @contextlib.contextmanager
 def use_fused(enabled: bool) -> Iterator[None]:
-    """Within the block, take the fused forms (True) or the plain form everywhere (False).
+    """Within the block, use the fused forms (True), or only the plain forms (False).
 
-    Outside any block `XRNN_FUSED` decides, as it was when xrnn was imported (`0`: plain; the default is fused).
+    Outside such a block `XRNN_FUSED` decides: `0` for the plain forms, `1` (the default) for the fused forms. It is
+    read once, when xrnn is imported.
     """
     token = _fused.set(bool(enabled))
     try:
@@ -66,24 +68,24 @@ def use_fused(enabled: bool) -> Iterator[None]:
         _fused.reset(token)
 
 
-fused_enabled: Final = _fused.get  # by itself: a function around it would cost a small layer's step 2 %
+fused_enabled: Final = _fused.get  # no function around it: that would make a step of a small layer 2 % slower
 
 
 class Backend:
-    """An array namespace `xp` and the operations of the seam, in their plain form."""
+    """An array namespace `xp`, and the plain forms of the operations that a backend may override."""
 
     name: ClassVar[str]
-    # True where reading a value costs no wait, so that indices can be checked before use.
+    # True if the host can read an array without waiting for a device. Then indices are checked before use.
     reads_are_free: ClassVar[bool] = False
-    # True if all arrays are on one device, so that a call neither compares nor selects devices.
+    # True if all arrays are on one device. Then calls do not compare or select devices.
     single_device: ClassVar[bool] = False
     # The remedy in the error for arrays on two devices.
     one_device_remedy: ClassVar[str] = "create both on one device"
-    # DLPack's numbers of the devices whose memory `xp.from_dlpack` takes over.
+    # DLPack's numbers of the devices that `xp.from_dlpack` accepts.
     dlpack_devices: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, xp: ModuleType) -> None:
-        if _SETTING not in ("0", "1"):  # said here, not at import, so that a command can say it in one line
+        if _SETTING not in ("0", "1"):  # raised here, not on import, so that commands can report it in one line
             raise ValueError(f"XRNN_FUSED is {_SETTING!r}: expected 0 for the plain forms, or 1; set one of them")
         self.xp: Any = xp
 
@@ -91,31 +93,31 @@ class Backend:
         return f"<xrnn backend {self.name}>"
 
     def owns(self, array: object) -> bool:
-        """Whether `array` is a plain array of this backend: no subclass, whose operators may mean something else."""
+        """Whether `array` is an array of this backend. Subclasses are not: their operators may mean something else."""
         return type(array) is self.xp.ndarray
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
-        """`array`, moved to this backend if it lies elsewhere: the one explicit move to a device."""
+        """`array` on this backend. This is the only operation that moves data between backends."""
         moved: Array = self.xp.asarray(array, dtype=dtype)
         return moved
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
-        """A host copy of `array` (NumPy's own arrays come back as they are)."""
+        """A copy of `array` on the host. A NumPy array is returned without a copy."""
         return np.asarray(array)
 
     def device_of(self, array: Array) -> AbstractContextManager[object]:
-        """`with backend.device_of(x):` runs the block on the device of `x`; whoever calls an operation does this."""
+        """`with backend.device_of(x):` runs the block on the device of `x`. Callers of operations do this."""
         return _HOST
 
     def address(self, array: Array) -> int:
-        """A number that is equal for arrays that start at the same place in memory."""
+        """A number that is equal for two arrays if they start at the same place in memory."""
         return id(array)
 
     def describe(self) -> dict[str, str]:
         """Facts for `xrnn info`: devices, libraries and their versions."""
         return {}
 
-    # ---- the seam ----
+    # ---- the operations ----
 
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
         """out += a @ b.   a (M, K), b (K, P), out (M, P)."""
@@ -124,7 +126,7 @@ class Backend:
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
         """The states after each step, and what `recurrence_backward` needs; see `xrnn.ops.recurrence.forward`.
 
-        Raises TypeError if the inputs do not fit each other. A layer relies on it, and then reports which one is wrong.
+        Raises TypeError if the inputs do not fit each other. The layer then finds the wrong input and reports it.
         """
         inputs.check()
         return recurrence.forward(self.xp, self.matmul_add, cell, inputs, training)
@@ -139,10 +141,11 @@ class Backend:
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         """The gradients of `recurrence_forward` → dx, dinitial; see `xrnn.ops.recurrence.backward`.
 
-        What isn't needed takes neither time nor memory: `grads` may be None, and dx is, unless `needs_dx`. The other
-        gradients have the same bits.
+        If `grads` is None, the gradients of the weights are not computed. Without `needs_dx`, dx is not computed, and
+        None is returned for it. The other gradients have the same bits in all cases.
 
-        Whole, not only the loop over time: a form that takes the products of dz while it goes never holds all of dz.
+        The operation includes the products after the loop over time, so that a form may compute them chunk by chunk and
+        need not store dz for all steps.
         """
         return recurrence.backward(self.xp, self.matmul_add, cell, trace, dstates, grads, needs_dx)
 

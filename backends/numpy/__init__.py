@@ -20,17 +20,18 @@ from xrnn.typing import Array, ArrayIfNeeded
 
 try:
     from xrnn.backends.numpy import _kernels as kernels
-except ImportError:  # no compiler at install time, or a checkout that was never installed
+except ImportError:  # no compiler during the installation, or a checkout without an installation
     kernels = None  # type: ignore[assignment]
 
 
 class NumpyBackend(Backend):
     """Arrays in host memory. A fused form runs a complete sequence in one compiled call.
 
-    The kernels use OpenMP's number of threads, up to the number of CPUs that the process may use: by its affinity, and
-    by its quota at the time when the backend was loaded. They use fewer threads while other programs take the CPUs.
+    The kernels use OpenMP's number of threads, but at most the number of CPUs in the affinity and the quota of the
+    process. The quota is read when the backend is loaded. While other programs use the CPUs, the kernels use fewer
+    threads.
 
-    `XRNN_ISA` names the instruction-set level: `baseline`, `avx2` or `avx512` on x86-64, elsewhere `baseline`. The
+    `XRNN_ISA` sets the instruction-set level: `baseline`, `avx2` or `avx512` on x86-64, elsewhere `baseline`. The
     default is the highest level of the CPU. It is read when the backend is loaded.
     """
 
@@ -142,22 +143,22 @@ class NumpyBackend(Backend):
 
 
 def kernel_of(cell: Cell) -> str | None:
-    """The name of a cell's kernel. None if it has none, if the kernels were not built, or if they are switched off."""
+    """The name of a cell's kernel; None if it has none, or if the kernels are switched off or were not built."""
     return kernel_name(cell) if kernels and fused_enabled() else None
 
 
 def not_built() -> str:
-    """The reason why there are no kernels, and the command that shows more."""
+    """Why there are no kernels, and the command that shows the error of the compiler."""
     if install.in_checkout():
         return "the kernels were not built: `pip install -v -e .` says why"
     return "the kernels were not built: `XRNN_REQUIRE_KERNELS=1 pip install -v` of the sources says why"
 
 
 def use_threads_of(library: ctypes.CDLL) -> None:
-    """From now on run the kernels on the threads of an OpenMP library, and on its number of threads.
+    """Run the kernels on the threads of an OpenMP library from now on. This applies to the process.
 
-    Otherwise its threads and the kernels' own threads would take the CPUs from each other: both poll for work for a
-    while after each operation. The setting is that of the process.
+    Separate threads would compete for the CPUs: the library's threads and the kernels' own threads both poll for work
+    for some time after each operation.
 
     library   libgomp, or LLVM's or Intel's OpenMP, or a library that is linked to one of them
 
@@ -171,7 +172,7 @@ def use_threads_of(library: ctypes.CDLL) -> None:
 
 
 def _threads() -> str:
-    """The number of threads that a call may use now, the reason, and the library that they belong to."""
+    """The number of threads that a call may use now, the reason, and whether they belong to another library."""
     return _number_of_threads() + (", of another library in this process" if kernels.uses_openmp() else "")
 
 

@@ -130,7 +130,7 @@ def test_own_cells(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "file", {"rnn": layer}, optimizer=Adam([layer]))
     c = load_checkpoint(tmp_path / "file", cells={"Scaled": Scaled}, backend="numpy")
     assert_alike(c.layers["rnn"], layer)
-    with one_line(FileError, "holds the cell 'Scaled', which cells= lacks"):
+    with one_line(FileError, "holds the cell 'Scaled', which is not in cells="):
         load_checkpoint(tmp_path / "file")
     with one_line(TypeError, "cells is a type: expected a dict"):
         load_checkpoint(tmp_path / "file", cells=Scaled)  # type: ignore[arg-type]

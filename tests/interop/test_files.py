@@ -267,7 +267,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "float64 among float32": (tensor("0.b", "F64", [12], bytes(96)), f"{NO_LAYER}b has dtype float64, but this GRU"),
     "a float64 leak": (
         tensor("1.leak", "F64", [4], np.ones(4).tobytes()),
-        "save would describe this Stack in other words",
+        "save would describe this Stack differently",
     ),
     "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy can't hold ("),
     "nothing of much": (tensor("0.b", "F32", [2**62, 0], b""), "holds an array that NumPy can't hold ("),
@@ -291,16 +291,16 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "1 for true": (option(0, reset_after=1), f"{NO_LAYER}reset_after is 1: expected True or False"),
     "an option left out": (
         described(lambda d: d["layers"][0]["options"].pop("reverse")),
-        f"{NO_LAYER}save would describe this Stack in other words: expected those)",
+        f"{NO_LAYER}save would describe this Stack differently: expected its description)",
     ),
     "an unknown nonlinearity": (option(1, nonlinearity="eval"), "unknown nonlinearity 'eval': expected one of tanh"),
     "a leak of NaN": (option(1, leak=math.nan), f"{NO_LAYER}leak is nan: expected a number in (0, 1]"),
     "a leak beyond floats": (option(1, leak=10**400), NO_LAYER),
     "a leak in a list": (option(1, leak=[0.25, 0.5, 0.75, 1]), f"{NO_LAYER}there is an array 1.leak"),
-    "a leak of another name": (option(1, leak={"array": "0.b"}), "save would describe this Stack in other words"),
+    "a leak of another name": (option(1, leak={"array": "0.b"}), "save would describe this Stack differently"),
     "p of 1": (entry(dropout=[DROPOUT | {"options": {"p": 1, "seed": 3, "layer": 0}}]), "p is 1: expected a probabil"),
     "no step": (entry(dropout=[DROPOUT | {"step": None}]), f"{NO_LAYER}step is None: expected an integer, at least 0"),
-    "two dropouts": (entry(dropout=[DROPOUT, DROPOUT]), f"{NO_LAYER}dropout is none of a Stack: expected a Dropout"),
+    "two dropouts": (entry(dropout=[DROPOUT, DROPOUT]), f"{NO_LAYER}dropout does not fit a Stack: expected a Dropout"),
     "a dropout of layers": (entry(dropout=[GRU_IN_STACK]), f"{NO_LAYER}layers are nested more than 16 deep"),
     "a reverse layer in place of the forward one": (
         entry(kind="Bidirectional"),
@@ -372,15 +372,15 @@ def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -
     for make in (Scaled, lambda **held: Scaled(**held)):
         assert load(path, cells={"Scaled": make, "other": Cell}).cell.scale == 0.5
     holds = f"{path} holds "
-    with one_line(FileError, holds + "the cell 'Scaled', which cells= lacks", "use cells={'Scaled': …}"):
+    with one_line(FileError, holds + "the cell 'Scaled', which is not in cells=", "use cells={'Scaled': …}"):
         load(path)
     with one_line(TypeError, "cells is a type: expected a dict from the name of a cell to its class, as {'MyCell': "):
         load(path, cells=Scaled)  # type: ignore[arg-type]
-    remedy = "use the class of the cell that was saved, or a function that takes what it held by name"
+    remedy = "use the class of the saved cell, or a function that takes its attributes as keyword arguments"
     wrong: dict[str, Any] = {
-        "cells= makes another": lambda **held: Scaled(0.25),
-        "makes another": lambda **held: object(),
-        "cells= makes none of that (": lambda scale: Scaled(scale),
+        "cells= makes a different one": lambda **held: Scaled(0.25),
+        "makes a different one": lambda **held: object(),
+        "cells= cannot make it (": lambda scale: Scaled(scale),
         "object is not callable": "Scaled",
         "invalid literal": lambda **held: int("none"),  # a ValueError
     }
@@ -392,7 +392,7 @@ def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"attributes": {"scale": [1]}}, "the cell 'Scaled' has attributes that are no numbers and no strings"),
+        ({"attributes": {"scale": [1]}}, "the cell 'Scaled' has attributes other than numbers and strings"),
         ({"attributes": [0.5]}, "attributes is a list in the description: expected a dict"),
         ({"cell": None}, "cell is a NoneType in the description: expected a str"),
         ({"options": {"reverse": False, "seed": -1}}, "seed is -1: expected an integer, at least 0"),

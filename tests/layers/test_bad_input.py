@@ -18,11 +18,11 @@ from xrnn.ops.cells.lstm import LSTMCell
 
 T, N, D, H = 3, 4, 2, 5
 PACKAGE = Path(xrnn.__file__).parent
-# Valid in some places: None for an optional argument, a number for a leak.
-RIGHT = {"None": ("_prev)", "lengths", "states", "leak", "dc)"), "a scalar": ("leak",)}
+# Valid arguments of some calls: None for an optional argument, a number for a leak.
+VALID = {"None": ("_prev)", "lengths", "states", "leak", "dc)"), "a scalar": ("leak",)}
 
 
-def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
+def entry_points(backend: Backend) -> dict[str, Callable[[Any], object]]:
     """All functions with array arguments: each takes one wrong argument, the others are valid."""
     options: dict[str, Any] = {"rng": 0, "dtype": "float64", "backend": backend}
     x, state = backend.xp.zeros((T, N, D)), backend.xp.zeros((N, H))
@@ -35,7 +35,7 @@ def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
         "Bidirectional": Bidirectional.init(LSTM, D, H, **options),
         "Stack": Stack.init(GRU, D, H, 2, dropout=0.5, **options),
     }
-    places: dict[str, Callable[[Any], object]] = {
+    calls: dict[str, Callable[[Any], object]] = {
         "RNN(leak)": lambda junk: RNN(*rnn.params, leak=junk),
         "LSTM(Wx)": lambda junk: LSTM(junk, Wh, b),
         "LSTM(Wh)": lambda junk: LSTM(Wx, junk, b),
@@ -50,15 +50,15 @@ def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
         "Stack(layers)": lambda junk: Stack([lstm, junk]),
     }
     for name, layer in layers.items():
-        places |= arguments(name, layer, x)
+        calls |= arguments(name, layer, x)
     for name in ("Bidirectional", "Stack"):
-        places |= states_of(name, layers[name], x)
-    return places
+        calls |= states_of(name, layers[name], x)
+    return calls
 
 
 def arguments(name: str, layer: Any, x: Any) -> dict[str, Callable[[Any], object]]:
     layer.forward(x)
-    places: dict[str, Callable[[Any], object]] = {
+    calls: dict[str, Callable[[Any], object]] = {
         f"{name}.forward(x)": lambda junk: layer.forward(junk),
         f"{name}.forward(x) with a list": lambda junk: layer.forward(junk, lengths=[1] * N),
         f"{name}(x)": lambda junk: layer(junk),
@@ -66,9 +66,9 @@ def arguments(name: str, layer: Any, x: Any) -> dict[str, Callable[[Any], object
         f"{name}.backward(dh)": lambda junk: layer.backward(junk),
     }
     if name != "Bidirectional":
-        places[f"{name}.stream(x)"] = lambda junk: layer.stream(junk)
-        places[f"{name}.stream(states)"] = lambda junk: layer.stream(x, junk)
-    return places
+        calls[f"{name}.stream(x)"] = lambda junk: layer.stream(junk)
+        calls[f"{name}.stream(states)"] = lambda junk: layer.stream(x, junk)
+    return calls
 
 
 def states_of(name: str, layer: Any, x: Any) -> dict[str, Callable[[Any], object]]:
@@ -82,12 +82,12 @@ def states_of(name: str, layer: Any, x: Any) -> dict[str, Callable[[Any], object
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_no_junk_reaches_the_array_library(backend: Backend, junk: str) -> None:
-    for name, enter in entrances(backend).items():
-        if any(words in name for words in RIGHT.get(junk, ())):
+def test_every_wrong_argument_is_refused_by_xrnn(backend: Backend, junk: str) -> None:
+    for name, call in entry_points(backend).items():
+        if any(part in name for part in VALID.get(junk, ())):
             continue
         with pytest.raises((TypeError, ValueError)) as caught:
-            enter(JUNK[junk](backend))
+            call(JUNK[junk](backend))
         message, raised_in = str(caught.value), Path(traceback.extract_tb(caught.tb)[-1].filename)
         assert raised_in.is_relative_to(PACKAGE), f"{name} of {junk}: raised in {raised_in}: {message}"
         assert re.search("expected|expects|use ", message), f"{name} of {junk}: {message}"

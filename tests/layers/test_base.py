@@ -1,4 +1,4 @@
-"""What every layer shares: how it is shown, its parameters by name, and parameters that were replaced."""
+"""The features of every layer: its repr, its parameters by name, and errors for replaced parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
 
 
-def test_a_layer_shows_its_sizes(backend: Backend) -> None:
+def test_repr(backend: Backend) -> None:
     lstm = LSTM.init(3, 8, backend=backend)
     shown = f"LSTM(3 → 8, 384 parameters, float32, {backend.name})"
     assert repr(lstm) == shown

@@ -1,4 +1,4 @@
-"""Two layers side by side give what the same two give by hand: values, gradients, states."""
+"""A Bidirectional gives the same results as its two layers: values, gradients, states."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def make(backend: Backend) -> tuple[Any, Any]:
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("lengths", [None, RAGGED])
 @pytest.mark.parametrize("shape", [(T, N, D), (1, N, D), (N, D), (0, N, D)], ids=str)
-def test_layers_by_hand(backend: Backend, shape: tuple[int, ...], lengths: Any) -> None:
+def test_it_equals_its_two_layers_one_by_one(backend: Backend, shape: tuple[int, ...], lengths: Any) -> None:
     if lengths is not None:
         if len(shape) == 2:
-            return  # lengths belong to sequences
+            return  # a single step has no lengths
         lengths = np.minimum(lengths, shape[0])
     ahead, back = make(backend)
     both = Bidirectional(*make(backend))
@@ -51,7 +51,7 @@ def test_layers_by_hand(backend: Backend, shape: tuple[int, ...], lengths: Any) 
     dx, dinitial = both.backward(dh, dstates)
     assert dx.shape == x.shape
     assert_same(host(backend, *called), host(backend, *found))
-    if shape[0] == 0:  # without a step the states pass through
+    if shape[0] == 0:  # without steps the final states are the initial ones
         assert_same(host(backend, found[1], dinitial), host(backend, states, dstates))
         assert not any(g.any() for g in host(backend, both.grads))
         return
@@ -69,14 +69,14 @@ def test_layers_by_hand(backend: Backend, shape: tuple[int, ...], lengths: Any) 
     assert_same(host(backend, both.grads), host(backend, ahead.grads, back.grads))
 
 
-def test_each_backward_half_starts_at_its_rows_end(backend: Backend) -> None:
+def test_the_backward_layer_starts_each_row_at_its_own_end(backend: Backend) -> None:
     ahead, back = make(backend)
     both, x = Bidirectional(ahead, back), draw(backend, T, N, D)
     h = backend.to_numpy(both(x, lengths=RAGGED)[0])
     for row, length in enumerate(RAGGED):
         alone = backend.to_numpy(both(x[:length, row : row + 1].copy())[0])
         assert_same([h[:length, row]], [alone[:, 0]], atol=1e-13)
-        x[length:, row] = np.nan  # and what lies past it is never read
+        x[length:, row] = np.nan  # x past the length of a row is not read
     assert_array_equal(backend.to_numpy(both(x, lengths=RAGGED)[0]), h)
 
 
@@ -134,7 +134,7 @@ def test_init(backend: Backend, kind: Any) -> None:
     assert [layer.cell.name for layer in relu.layers] == ["leaky_rnn"] * 2
 
 
-def test_an_optimizer_updates_both_halves(backend: Backend) -> None:
+def test_an_optimizer_updates_both_layers(backend: Backend) -> None:
     both = Bidirectional(*make(backend))
     linear = Linear.init(7, 2, rng=0, dtype="float64", backend=backend)
     h, _ = both.forward(draw(backend, T, N, D))
@@ -165,7 +165,7 @@ def test_directions_and_sizes_that_do_not_fit(backend: Backend) -> None:
 
 
 def test_sizes_are_compared_by_value(backend: Backend) -> None:
-    """Python holds each integer up to 256 once, and larger ones as often as they come up."""
+    """`is` would be wrong: equal integers above 256 may be different objects."""
     both = Bidirectional(RNN.init(300, 2, backend=backend), GRU.init(300, 2, reverse=True, backend=backend))
     assert both.input_size == 300
 
@@ -174,13 +174,13 @@ def test_caches_of_other_layers(backend: Backend) -> None:
     both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
     h, _ = both.forward(x)
     for cache in ([], both.cache[:1], [*both.cache, both.cache[0]], [both.cache[0], None]):
-        with one_line(ValueError, "cache is no Bidirectional's", "take layer.cache after the forward"):
+        with one_line(ValueError, "cache is not of this Bidirectional", "take layer.cache after its forward"):
             both.backward(h, cache=cache)
 
 
 def test_a_stream(backend: Backend) -> None:
     both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
-    with one_line(ValueError, "a Bidirectional has a half that runs in reverse", "expected layers that run forward"):
+    with one_line(ValueError, "a Bidirectional has a layer that runs in reverse", "expected layers that run forward"):
         both.stream(x)
     assert not both.streams
 

@@ -1,4 +1,4 @@
-"""Dropout: its rate and scale, and a mask that depends only on seed, layer, step and position."""
+"""Dropout: its rate and scale, and a mask that depends only on seed, layer, forward call and position."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_the_mask_is_the_same_on_every_backend(backend: Backend) -> None:
 
 
 def test_masks_are_independent(backend: Backend) -> None:
-    """Masks of neighbouring seeds, layers and steps agree as often as independent masks do."""
+    """Masks of neighbouring seeds, layers and forward calls agree as often as independent masks do."""
     masks = []
-    for seed, layer, step in itertools.product((0, 1, 2**32), (0, 1), (0, 1, 2)):
+    for seed, layer, forward_calls in itertools.product((0, 1, 2**32), (0, 1), (0, 1, 2)):
         dropout = Dropout(0.5, seed=seed, layer=layer)
-        dropout.forward_calls = step
+        dropout.forward_calls = forward_calls
         masks.append(kept(backend, dropout))
     for one, other in itertools.combinations(masks, 2):
         assert abs((one == other).mean() - 0.5) < 5 * 0.5 / np.sqrt(SIZE)
@@ -70,7 +70,7 @@ def test_layers_without_a_seed_draw_different_masks(backend: Backend) -> None:
     assert_array_equal(kept(backend, again), kept(backend, one))
 
 
-def test_step_resumes(backend: Backend) -> None:
+def test_forward_calls_resumes_a_run(backend: Backend) -> None:
     straight = Dropout(0.5, seed=3)
     masks = [kept(backend, straight, 100) for _ in range(4)]
     assert straight.forward_calls == 4
@@ -92,7 +92,7 @@ def test_the_old_name_of_forward_calls() -> None:
     assert old.forward_calls == 7
 
 
-def test_without_a_rate_nothing_changes(backend: Backend) -> None:
+def test_dropout_of_zero_changes_nothing(backend: Backend) -> None:
     x = backend.asarray(np.random.default_rng(0).standard_normal((3, 4)))
     dropout = Dropout(0)
     assert_array_equal(backend.to_numpy(dropout.forward(x)), backend.to_numpy(x))

@@ -1,4 +1,4 @@
-"""A cell of one's own: the examples of docs/cells.md run and have the gradients they should, and mistakes are named."""
+"""User-defined cells: the examples of docs/cells.md run and have correct gradients, and errors name the mistake."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
 
 
 def example(number: int) -> dict[str, Any]:
-    """What the code of docs/cells.md defines. It checks its own gradient as it runs."""
+    """The names that an example of docs/cells.md defines. The example also checks its gradient."""
     names: dict[str, Any] = {}
     exec(EXAMPLES[number], names)
     return names
@@ -57,7 +57,7 @@ def cell(request: pytest.FixtureRequest) -> Any:
 
 
 def layer_of(cell: Cell, backend: Backend, **options: Any) -> Recurrent:
-    """Of random weights, in float64."""
+    """A layer with random weights, in float64."""
     layer = Recurrent.init(cell, D, H, rng=0, dtype="float64", backend=backend, **options)
     rng = np.random.default_rng(1)
     for param in layer.params:
@@ -94,13 +94,13 @@ def test_each_example_is_short() -> None:
 
 
 def textbook_layer_norm(x: Any, states: Any, *weights: Any) -> tuple[Any, ...]:
-    """The LSTM of the reference, whose b takes what is left once z is normalised."""
+    """The LSTM of the reference with a normalised z."""
     Wx, Wh, b, gain, shift = weights
     z = (x @ Wx + states[0] @ Wh + b).reshape(len(x), 4, -1)
     centred = z - anp.mean(z, axis=-1, keepdims=True)
     y = centred / anp.sqrt(anp.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
     normalised = anp.transpose(gain, (1, 0, 2)) * y + anp.transpose(shift, (1, 0, 2))
-    # The reference's step, of weights that let its input through.
+    # Wx = 1, Wh = 0, b = 0: the step of the reference then has z = `width`.
     width = normalised.reshape(len(x), -1)
     return lstm(width, states, anp.eye(width.shape[1]), anp.zeros(Wh.shape), anp.zeros(b.shape))
 
@@ -132,7 +132,7 @@ def example_on(backend: Backend, number: int) -> dict[str, Any]:
         return example(number)
 
 
-def test_zoneout_keeps_states_in_training_and_takes_the_mean_in_a_call(backend: Backend) -> None:
+def test_zoneout_keeps_states_in_training_and_uses_the_mean_in_a_call(backend: Backend) -> None:
     layer = layer_of(example_on(backend, 0)["Zoneout"](0.3), backend, seed=5)
     x, h_prev = draw(backend, 1, 200, D), draw(backend, 200, H)
     trained, called = backend.to_numpy(layer.forward(x, h_prev))[0], backend.to_numpy(layer(x, h_prev))[0]
@@ -143,7 +143,7 @@ def test_zoneout_keeps_states_in_training_and_takes_the_mean_in_a_call(backend: 
     assert_allclose(called, 0.3 * before + 0.7 * new, rtol=0, atol=1e-12)
 
 
-def test_draws_repeat_by_seed_and_step(backend: Backend) -> None:
+def test_random_numbers_depend_on_the_seed_and_the_forward_call(backend: Backend) -> None:
     zoneout = example_on(backend, 0)["Zoneout"](0.5)
     layer, other = layer_of(zoneout, backend, seed=5), layer_of(zoneout, backend, seed=6)
     x = draw(backend, T, N, D)
@@ -156,7 +156,7 @@ def test_draws_repeat_by_seed_and_step(backend: Backend) -> None:
     assert_allclose(on_host.forward(backend.to_numpy(x)), one, rtol=0, atol=1e-12)
 
 
-# ---- what every layer has ----
+# ---- the features of every layer ----
 
 
 def gradients(layer: Recurrent, backend: Backend, x: Any, dh: Any, **options: Any) -> list[HostArray]:
@@ -166,9 +166,9 @@ def gradients(layer: Recurrent, backend: Backend, x: Any, dh: Any, **options: An
     return [backend.to_numpy(a).copy() for a in (found[0], *found[1:], *layer.grads)]
 
 
-def test_lengths_are_rows_run_alone(backend: Backend, cell: Cell) -> None:
+def test_each_row_is_as_if_it_ran_alone(backend: Backend, cell: Cell) -> None:
     lengths = [6, 0, 2, 5]
-    if cell.draws:  # its masks depend on the number of rows: no zoneout at all is what compares
+    if cell.draws:  # the masks depend on the number of rows, so that a row alone has others: compare without zoneout
         cell.p = 0.0  # type: ignore[attr-defined]
     for reverse in (False, True):
         layer = layer_of(cell, backend, reverse=reverse)
@@ -184,7 +184,7 @@ def test_lengths_are_rows_run_alone(backend: Backend, cell: Cell) -> None:
             assert_allclose(h[mine], alone, rtol=0, atol=1e-12)
             given = dh[mine].copy()
             if not reverse and length:
-                given[-1] += dh[length:, row : row + 1].sum(axis=0)  # what it keeps past its end
+                given[-1] += dh[length:, row : row + 1].sum(axis=0)  # the row keeps its state past its length
             each = gradients(layer, backend, x[mine].copy(), given)
             assert_allclose(found[0][mine], each[0], rtol=0, atol=1e-12)
             total = [sum_ + g for sum_, g in zip(total, each[-len(layer.params) :], strict=True)]
@@ -201,7 +201,7 @@ def test_gradients_with_lengths_match_differences(backend: Backend, cell: Cell, 
     def forward(x: Any, *arguments: Any) -> Any:
         for param, value in zip(layer.params, arguments[len(states) :], strict=True):
             param[...] = value
-        layer.forward_calls = 0  # the same draws each time
+        layer.forward_calls = 0  # the same random numbers in each run
         results = layer.forward(x, *arguments[: len(states)], lengths=[6, 0, 2, 5])
         return backend.xp.concatenate(results if isinstance(results, tuple) else (results,), axis=-1)
 
@@ -223,7 +223,7 @@ def test_without_a_step_there_is_no_gradient(backend: Backend, cell: Cell) -> No
     assert not any(backend.to_numpy(gradient).any() for gradient in layer.grads)
 
 
-def test_reverse_is_the_sequence_backwards(backend: Backend, cell: Cell) -> None:
+def test_reverse_equals_forward_on_the_reversed_sequence(backend: Backend, cell: Cell) -> None:
     x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
     ahead, reverse = layer_of(cell, backend), layer_of(cell, backend, reverse=True)
     h = backend.to_numpy(first(ahead.forward(x[::-1].copy())))
@@ -251,7 +251,7 @@ def test_in_a_stack(backend: Backend, cell: Cell) -> None:
     assert_array_equal(backend.to_numpy(h), backend.to_numpy(above(first(layer(x)))[0]))
 
 
-def test_results_and_states_of_a_cell_with_several(backend: Backend) -> None:
+def test_a_cell_with_two_states(backend: Backend) -> None:
     layer = layer_of(LSTMCell(), backend)
     twin = LSTM(*layer.params)
     p = problem("lstm", (T, N, D, H))
@@ -269,17 +269,17 @@ def test_the_built_in_cells_pass_the_check(backend: Backend, cell: Callable[[], 
     check_cell(cell(), backend=backend)
 
 
-# ---- what feeds which block ----
+# ---- the blocks of z ----
 
 
 class Wide(Cell):
-    """Two blocks more than what it derives from, which names none: all of its own are fed."""
+    """More blocks than its base. Neither sets from_x or from_h, so that they default to all blocks."""
 
     pre = 3
 
 
 class OneMore(GRUCell):
-    """A block more than what it derives from, which names those that are fed: the new one gets the bias alone."""
+    """One more block than its base, which sets from_x and from_h: the new block only has a bias."""
 
     pre = 5
 
@@ -288,19 +288,19 @@ class Changed(Wide):
     from_x = (0,)
 
 
-def test_a_subclass_names_its_blocks_or_has_those_of_its_base() -> None:
+def test_a_subclass_sets_its_blocks_or_inherits_them() -> None:
     assert (RNNCell.from_x, RNNCell.from_h, RNNCell.from_b) == ((0,), (0,), (0,))
     assert (Wide.from_x, Wide.from_h, Wide.from_b) == ((0, 1, 2),) * 3
     assert (OneMore.from_x, OneMore.from_h, OneMore.from_b) == ((1, 2, 0), (1, 2, 3), (1, 2, 0, 3, 4))
     assert (Changed.from_x, Changed.from_h, Changed.from_b) == ((0,), (0, 1, 2), (0, 1, 2))
 
-    class Fourth(Wide):  # what a class names itself stays, also where it is all that its base has
+    class Fourth(Wide):  # its own from_x stays as it is, although it has all blocks of the base
         pre = 4
         from_x = (0, 1, 2)
 
     assert (Fourth.from_x, Fourth.from_h, Fourth.from_b) == ((0, 1, 2), (0, 1, 2, 3), (0, 1, 2, 3))
 
-    class Fewer(Changed):  # what a base names stays, in a class with as many blocks or more
+    class Fewer(Changed):  # the from_x of its base stays as it is
         pre = 3
 
     assert (Fewer.from_x, Fewer.from_h) == ((0,), (0, 1, 2))
@@ -309,11 +309,14 @@ def test_a_subclass_names_its_blocks_or_has_those_of_its_base() -> None:
         pass
 
     assert (Same.from_x, Same.from_h, Same.from_b) == (LSTMCell.from_x, LSTMCell.from_h, LSTMCell.from_b)
-    assert (LSTMCell.name, Same.name) == ("lstm", "Same")  # a kernel of the base would compute another step
+    assert (LSTMCell.name, Same.name) == (
+        "lstm",
+        "Same",
+    )  # with the name of the base it would run the kernel of the base
 
 
 class FromX(GRUCell):
-    """The GRU's step, which it does not say again, on the blocks that its base names."""
+    """A GRU that inherits everything."""
 
 
 def test_a_cell_with_an_inherited_from_x(backend: Backend) -> None:
@@ -326,7 +329,7 @@ def test_a_cell_with_an_inherited_from_x(backend: Backend) -> None:
 
 
 class Halved(RNNCell):
-    """φ(z) = tanh(z) / 2: a kernel of its base would compute another."""
+    """φ(z) = tanh(z) / 2. The kernel of its base computes tanh(z)."""
 
     def activate(self, xp: Any, z: Any) -> None:
         super().activate(xp, z)
@@ -338,7 +341,7 @@ class Halved(RNNCell):
 
 
 @pytest.mark.usefixtures("form")
-def test_a_cell_that_derives_from_one_with_kernels_runs_plain(backend: Backend) -> None:
+def test_a_subclass_of_a_cell_with_kernels_runs_in_the_plain_form(backend: Backend) -> None:
     check_cell(Halved(), backend=backend)
     layer = Recurrent.init(Halved(), D, H, rng=0, backend=backend)
     x = backend.asarray(np.random.default_rng(0).standard_normal((1, N, D)).astype("float32"))
@@ -351,7 +354,7 @@ def test_a_cell_that_derives_from_one_with_kernels_runs_plain(backend: Backend) 
 
 
 @pytest.mark.parametrize("from_h_", [(0, 2), (1, 0), (2, 1, 0)])
-def test_blocks_of_h_that_are_no_neighbours(from_h_: tuple[int, ...]) -> None:
+def test_blocks_of_h_must_be_neighbours(from_h_: tuple[int, ...]) -> None:
     class Scattered(Cell):
         pre = 3
         from_h = from_h_
@@ -365,7 +368,7 @@ def test_blocks_of_h_that_are_no_neighbours(from_h_: tuple[int, ...]) -> None:
     ("name", "fed"),
     [("from_x", ()), *itertools.product(["from_x", "from_h"], [(0, 3), (1, 1), (-1,)])],
 )
-def test_blocks_that_are_none(name: str, fed: tuple[int, ...]) -> None:
+def test_invalid_blocks(name: str, fed: tuple[int, ...]) -> None:
     class Beyond(GRUCell):
         pre = 3
 
@@ -387,7 +390,7 @@ def test_a_pointwise_cell_has_one_state_and_one_block_fed_by_h(name: str, value:
 
 
 class Integrator(Cell):
-    """m' = m / 2 + tanh(z), h' = 0.3 h + m': h acts past z beside another state."""
+    """m' = m / 2 + tanh(z), h' = 0.3 h + m': two states, and h' depends on h outside z too."""
 
     states = ("h", "m")
     kept = 1  # tanh(z)
@@ -405,7 +408,7 @@ class Integrator(Cell):
 
 
 class IntegratorByItself(Integrator):
-    """The same with a recurrent term of its own."""
+    """The same cell, which computes the recurrent term itself."""
 
     recurs = True
 
@@ -420,7 +423,7 @@ class IntegratorByItself(Integrator):
         dWh[...] = at.before[0].reshape(-1, H).T @ dz[:, 0].reshape(-1, H)
 
 
-def test_h_past_z_beside_another_state(backend: Backend) -> None:
+def test_a_second_state_and_a_direct_use_of_h(backend: Backend) -> None:
     layers = []
     for cell in (Integrator(), IntegratorByItself()):
         check_cell(cell, backend=backend)
@@ -431,7 +434,7 @@ def test_h_past_z_beside_another_state(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_what_a_cell_keeps_lasts_over_chunks(backend: Backend, monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
+def test_kept_arrays_are_right_in_chunks(backend: Backend, monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
     layer = layer_of(Integrator(), backend, reverse=reverse)
     x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
     whole = gradients(layer, backend, x, dh)
@@ -440,7 +443,7 @@ def test_what_a_cell_keeps_lasts_over_chunks(backend: Backend, monkeypatch: pyte
         assert_allclose(got, want, rtol=0, atol=1e-12)
 
 
-# ---- gradients that are wrong ----
+# ---- wrong gradients ----
 
 
 class Right(Cell):
@@ -511,11 +514,11 @@ class WrongBefore(Right):
 class WrongGain(Right):
     def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
         super().gradient(run, at, dafter, dz, dbefore)
-        run.dparams[0][...] = (dafter[0] * run.xp.sin(at.z[0]) * at.z[1]).sum(axis=0)  # of the last step only
+        run.dparams[0][...] = (dafter[0] * run.xp.sin(at.z[0]) * at.z[1]).sum(axis=0)  # of one step only: = for +=
 
 
 class WrongAwayFromZero(Right):
-    """Right where its parameter begins, at zero: there all of dz is zero."""
+    """Correct only for a gain of zero, its initial value: all of dz is zero there."""
 
     def initial_params(self, rng: np.random.Generator, H: int) -> list[HostArray]:
         return [np.zeros(H)]
@@ -528,25 +531,25 @@ class WrongAwayFromZero(Right):
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        (LeavesDz, ["gradient of the cell 'LeavesDz' leaves dz[1] unwritten", "fill all blocks of dz"]),
-        (LeavesBefore, ["the cell 'LeavesBefore' leaves dbefore[0] unwritten", "say direct = False"]),
+        (LeavesDz, ["gradient of the cell 'LeavesDz' leaves dz[1] unwritten", "write all blocks of dz"]),
+        (LeavesBefore, ["the cell 'LeavesBefore' leaves dbefore[0] unwritten", "set direct = False"]),
         (LeavesC, ["gradient of the cell 'LeavesC' leaves dbefore[1] unwritten", "expected numbers everywhere"]),
-        (LeavesAfter, ["the step of the cell 'LeavesAfter' leaves after[0] unwritten", "fill what it computes"]),
-        (LeavesKept, ["the step of the cell 'LeavesKept' leaves kept unwritten", "fill what it computes"]),
-        (Differs, ["a call of the cell 'Differs' gives another h than forward", "say draws = True"]),
+        (LeavesAfter, ["the step of the cell 'LeavesAfter' leaves after[0] unwritten", "write all of it"]),
+        (LeavesKept, ["the step of the cell 'LeavesKept' leaves kept unwritten", "write all of it"]),
+        (Differs, ["a call of the cell 'Differs' gives another h than forward", "set draws = True"]),
         (WrongDz, ["the gradient of x along a random direction is", "by differences of forward"]),
         (WrongBefore, ["along a random direction is", "by differences of forward"]),
         (WrongAwayFromZero, ["the gradient of x along a random direction is 0 by backward"]),
         (WrongGain, ["the gradient of gain along a random direction is", "by differences of forward"]),
     ],
 )
-def test_a_wrong_gradient_is_caught(backend: Backend, cell: type[Cell], words: list[str]) -> None:
+def test_check_cell_finds_wrong_gradients(backend: Backend, cell: type[Cell], words: list[str]) -> None:
     check_cell(Right(), backend=backend)
     with one_line(GradientMismatchError, *words):
         check_cell(cell(), backend=backend)
 
 
-def test_own_gradients_are_overwritten_not_added_to(backend: Backend) -> None:
+def test_gradients_of_own_parameters_are_overwritten(backend: Backend) -> None:
     layer, x, dh = layer_of(Right(), backend), draw(backend, T, N, D), draw(backend, T, N, H)
     once, twice = (gradients(layer, backend, x, dh) for _ in range(2))
     for got, want in zip(twice, once, strict=True):
@@ -554,26 +557,26 @@ def test_own_gradients_are_overwritten_not_added_to(backend: Backend) -> None:
 
 
 class Training(Right):
-    """Notes what `run.training` says."""
+    """Records `run.training`."""
 
     def __init__(self) -> None:
-        self.said: list[tuple[str, bool]] = []
+        self.seen: list[tuple[str, bool]] = []
 
     def step(self, run: Any, at: Any) -> None:
-        self.said.append(("step", run.training))
+        self.seen.append(("step", run.training))
         super().step(run, at)
 
     def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
-        self.said.append(("gradient", run.training))
+        self.seen.append(("gradient", run.training))
         super().gradient(run, at, dafter, dz, dbefore)
 
 
-def test_a_cell_is_told_whether_it_is_in_training(backend: Backend) -> None:
+def test_run_training_is_true_in_forward_and_backward_only(backend: Backend) -> None:
     layer, x = layer_of(Training(), backend), draw(backend, 1, N, D)
     layer.backward(layer.forward(x))
     layer(x)
     layer.stream(x)
-    assert layer.cell.said == [  # type: ignore[attr-defined]
+    assert layer.cell.seen == [  # type: ignore[attr-defined]
         ("step", True),
         ("gradient", True),
         ("step", False),
@@ -584,7 +587,7 @@ def test_a_cell_is_told_whether_it_is_in_training(backend: Backend) -> None:
 # ---- bad input ----
 
 
-def test_what_is_no_cell() -> None:
+def test_objects_that_are_not_cells() -> None:
     weights = [np.zeros(s) for s in [(D, H), (H, H), (H,)]]
     with one_line(TypeError, "cell is a type", "expected an instance of a subclass of xrnn.Cell"):
         Recurrent(RNNCell, *weights)  # type: ignore[arg-type]
@@ -594,7 +597,7 @@ def test_what_is_no_cell() -> None:
         Recurrent(RNNCell(), *weights[:2])
 
 
-def test_seeds_that_are_none() -> None:
+def test_invalid_seeds() -> None:
     weights = [np.zeros(s) for s in [(D, H), (H, H), (H,)]]
     assert Recurrent(RNNCell(), *weights, seed=0).seed == 0
     with one_line(ValueError, "seed is -1", "expected an integer, at least 0"):
@@ -611,10 +614,10 @@ def test_more_states_than_the_cell_has(backend: Backend) -> None:
         layer.backward(dh, dh)
 
 
-# ---- what a cell draws, and what it may derive from ----
+# ---- random numbers, and subclasses of built-in cells ----
 
 
-def test_masks_differ_from_step_to_step_and_a_call_draws_nothing(backend: Backend) -> None:
+def test_masks_differ_between_steps_and_a_call_draws_none(backend: Backend) -> None:
     layer = layer_of(example_on(backend, 0)["Zoneout"](0.5), backend, seed=5)
     layer.forward(draw(backend, T, 50, D))
     assert layer.cache is not None
@@ -627,7 +630,7 @@ def test_masks_differ_from_step_to_step_and_a_call_draws_nothing(backend: Backen
     assert layer.forward_calls == before
 
 
-def test_layers_draw_apart_from_one_another(backend: Backend) -> None:
+def test_each_layer_has_another_seed(backend: Backend) -> None:
     zoneout = example_on(backend, 0)["Zoneout"](0.5)
     rng = np.random.default_rng(0)
     layers = [Recurrent.init(zoneout, D, H, rng=rng, backend=backend) for _ in range(2)]
@@ -669,7 +672,7 @@ class ZoneoutLSTM(LSTMCell):
         dbefore[1][...] = dc * at.z[1] + passed
 
 
-def test_a_cell_that_derives_from_lstm_has_its_own_kept(backend: Backend) -> None:
+def test_a_subclass_of_the_lstm_cell_may_keep_arrays(backend: Backend) -> None:
     check_cell(ZoneoutLSTM(), backend=backend)
 
 
@@ -677,7 +680,7 @@ def test_a_cell_that_derives_from_lstm_has_its_own_kept(backend: Backend) -> Non
 
 
 def test_a_cache_of_another_layer_is_refused(backend: Backend) -> None:
-    """Also if that layer has the same weights: its cell or its direction is another."""
+    """It is refused even if the layers share their weights, because their cells or directions may differ."""
     layer = RNN.init(D, H, rng=0, dtype="float64", backend=backend)
     x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
     layer.forward(x)
@@ -692,14 +695,14 @@ def test_a_cache_of_another_layer_is_refused(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "kind"), [("pre", 0, ValueError), ("pre", "x", TypeError), ("kept", -1, ValueError)]
 )
-def test_numbers_of_blocks_that_are_none(name: str, value: Any, kind: type[Exception]) -> None:
+def test_invalid_numbers_of_blocks(name: str, value: Any, kind: type[Exception]) -> None:
     cell = RNNCell()
     setattr(cell, name, value)
     with one_line(kind, f"{name} of the cell 'rnn' is {value!r}", "expected an integer, at least"):
         Recurrent(cell, np.zeros((D, H)), np.zeros((H, H)), np.zeros(H))
 
 
-def test_the_old_name_of_the_count_still_works(backend: Backend) -> None:
+def test_the_old_name_of_forward_calls(backend: Backend) -> None:
     layer = layer_of(RNNCell(), backend)
     with pytest.warns(DeprecationWarning, match="Recurrent.step is now forward_calls"):
         layer.step = 3

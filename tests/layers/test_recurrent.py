@@ -1,4 +1,4 @@
-"""The recurrent layers: values, gradients, and who owns which memory; every cell, on every backend, in every form."""
+"""The recurrent layers: values, gradients, and ownership of memory; every cell, on every backend, in every form."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ every_form = pytest.mark.usefixtures("form")
 
 
 class Run:
-    """A layer on a problem, by the names that its users have: forward, backward and the call."""
+    """A layer and the operands of a problem. The results are on the host."""
 
     def __init__(self, p: Problem, backend: Backend) -> None:
         self.p, self.backend = p, backend
@@ -165,7 +165,7 @@ def test_no_state_means_zeros(backend: Backend, cell: str) -> None:
 
 @every_form
 @every_cell
-def test_chunks_carry_the_state(backend: Backend, cell: str) -> None:
+def test_chunks_with_the_state_of_the_chunk_before(backend: Backend, cell: str) -> None:
     run = Run(problem(cell, (6, 2, 3, 4)), backend)
     whole = run.call()
     first = run.layer(run.x[:4], *run.initial)
@@ -189,14 +189,14 @@ def test_each_row_is_as_if_it_ran_alone(backend: Backend, cell: str, reverse: bo
         for got, want, initial in zip(results, run.host(alone), p.initial, strict=True):
             assert_allclose(got[:length, row], want[:, 0], rtol=0, atol=1e-13)
             final = initial[row] if reverse or not length else want[-1, 0]
-            for t in range(length, 6):  # past its end a row keeps its state; in reverse it has not begun there
+            for t in range(length, 6):  # past its length a row has its final state; in reverse, its initial state
                 assert_allclose(got[t, row], final, rtol=0, atol=1e-13)
 
 
 @every_form
 @every_cell
 @pytest.mark.parametrize("reverse", [False, True])
-def test_what_lies_past_the_end_of_a_row_is_never_read(backend: Backend, cell: str, reverse: bool) -> None:
+def test_x_past_the_length_of_a_row_is_not_read(backend: Backend, cell: str, reverse: bool) -> None:
     clean, spoiled = (Run(problem(cell, lengths=[3, 7, 0, 5], reverse=reverse), backend) for _ in range(2))
     for row, length in enumerate([3, 7, 0, 5]):
         clean.x[length:, row] = 0
@@ -210,7 +210,7 @@ def test_what_lies_past_the_end_of_a_row_is_never_read(backend: Backend, cell: s
 
 
 @every_form
-def test_lengths_from_anywhere(backend: Backend) -> None:
+def test_lengths_as_lists_and_arrays(backend: Backend) -> None:
     run = Run(problem("gru"), backend)
     expected = backend.to_numpy(run.layer(run.x, lengths=[3, 7, 0, 5]))
     for lengths in ((3, 7, 0, 5), np.array([3, 7, 0, 5], "uint8"), backend.asarray(np.array([3, 7, 0, 5], "int32"))):
@@ -228,7 +228,7 @@ def test_an_earlier_forward_by_its_cache(backend: Backend, cell: str) -> None:
     run, other = Run(problem(cell), backend), Run(problem(cell, (3, 2, 3, 5), seed=1), backend)
     run.forward()
     expected, cache = run.backward(), run.layer.cache
-    run.layer.forward(other.x[0])  # another sequence, one step, through the same layer
+    run.layer.forward(other.x[0])  # one step of another sequence
     found = run.backward(cache=cache)
     for name, want in expected.items():
         assert_array_equal(found[name], want)
@@ -236,7 +236,7 @@ def test_an_earlier_forward_by_its_cache(backend: Backend, cell: str) -> None:
 
 @every_form
 @every_cell
-def test_a_stream_goes_on_where_it_was(backend: Backend, cell: str) -> None:
+def test_a_stream_in_chunks_equals_one_call(backend: Backend, cell: str) -> None:
     run = Run(problem(cell, (6, 2, 3, 4)), backend)
     whole = run.host(run.layer(run.x))[0]
     h, state = run.layer.stream(run.x[:3])
@@ -247,7 +247,7 @@ def test_a_stream_goes_on_where_it_was(backend: Backend, cell: str) -> None:
     assert_allclose(np.concatenate(pieces), whole, rtol=0, atol=1e-13)
     assert isinstance(state, tuple) == (len(run.p.case.states) > 1)
     assert run.layer.cache is None
-    _, same = run.layer.stream(run.x[:0], state)  # nothing came: the state stays
+    _, same = run.layer.stream(run.x[:0], state)  # without a step the state does not change
     for got, want in zip(run.host(same), run.host(state), strict=True):
         assert_array_equal(got, want)
 
@@ -271,7 +271,7 @@ def test_an_input_that_is_data_needs_no_gradient(backend: Backend, cell: str, T:
     assert run.layer.backward(*run.dstates, needs_dx=np.bool_(True))[0].shape == run.x.shape
 
 
-def test_an_lstm_whose_loss_looks_at_h_only(backend: Backend) -> None:
+def test_an_lstm_with_a_loss_of_h_only(backend: Backend) -> None:
     run = Run(problem("lstm", dc=False), backend)
     assert run.dstates[1] is None
     assert_solved(run, run.forward(), run.backward())
@@ -280,12 +280,12 @@ def test_an_lstm_whose_loss_looks_at_h_only(backend: Backend) -> None:
     assert len(run.layer.backward(h)) == 3
 
 
-# ---- whose memory it is ----
+# ---- ownership of memory ----
 
 
 @every_form
 @every_cell
-def test_gradients_stay_where_they_are(backend: Backend, cell: str) -> None:
+def test_gradients_keep_their_addresses(backend: Backend, cell: str) -> None:
     run = Run(problem(cell), backend)
     before = [(id(g), address(g)) for g in run.layer.grads]
     for _ in range(2):
@@ -337,14 +337,14 @@ def test_a_call_gives_what_forward_gives_and_keeps_nothing(backend: Backend, cel
         assert_array_equal(got, want)
     cache = run.layer.cache
     expected = run.backward()
-    run.layer(run.x[0])  # of another rank, between forward and backward
+    run.layer(run.x[0])  # one step, between forward and backward
     assert run.layer.cache is cache
     for name, got in run.backward().items():
-        assert_array_equal(got, expected[name])  # and so a second backward gives the same as the first
+        assert_array_equal(got, expected[name])  # a second backward gives the same gradients
 
 
 @every_form
-def test_a_refused_input_leaves_the_last_forward_in_place(backend: Backend) -> None:
+def test_a_refused_input_keeps_the_cache(backend: Backend) -> None:
     run = Run(problem(), backend)
     run.forward()
     expected = run.backward()
@@ -391,7 +391,7 @@ def test_parameters_by_name(backend: Backend) -> None:
 @every_form
 @every_cell
 @pytest.mark.parametrize("where", ["x", "h_prev", "dh", "Wx", "Wh", "b"])
-def test_nan_comes_out_where_it_should(backend: Backend, where: str, cell: str) -> None:
+def test_nan_propagates_as_in_the_reference(backend: Backend, where: str, cell: str) -> None:
     p = problem(cell, (4, 3, 2, 5))
     names = ("x", "h_prev", "dh", "Wx", "Wh", "b")
     spoiled = dict(zip(names, (p.x, p.initial[0], p.dstates[0], *p.weights[:3]), strict=True))[where]
@@ -403,7 +403,7 @@ def test_nan_comes_out_where_it_should(backend: Backend, where: str, cell: str) 
     assert np.isnan(results[0]).any() == (where != "dh" and spoiled.size > 0)
     for got, want in zip(results, expected.states, strict=True):
         assert_allclose(got, want, rtol=0, atol=1e-12)  # NaN equals NaN here
-    if cell in ("rnn", "lstm", "gru"):  # elsewhere the reference's own `where` multiplies a NaN by 0
+    if cell in ("rnn", "lstm", "gru"):  # in the others, `where` in the reference multiplies NaN by 0
         for name, want in expected.gradients.items():
             assert_allclose(found[name], want, rtol=0, atol=1e-12, err_msg=name)
 
@@ -428,7 +428,7 @@ def test_infinity_passes_relu(backend: Backend) -> None:
     assert_array_equal(h[:, 0], [[np.inf, 0], [np.inf, 0]])
 
 
-# ---- making one ----
+# ---- constructors and init ----
 
 
 @pytest.mark.parametrize("layer", [RNN, LSTM, GRU])
@@ -452,7 +452,7 @@ def test_the_first_bias(backend: Backend) -> None:
     assert_array_equal(b, np.repeat([0, 1, 0, 0], 5))  # the forget gate's is 1
 
 
-def test_a_leak_is_the_layers_own(backend: Backend) -> None:
+def test_a_layer_copies_its_leak(backend: Backend) -> None:
     leak = backend.xp.full(5, 0.3)
     layer = RNN.init(3, 5, leak=leak, rng=0, dtype="float64", backend=backend)
     x = backend.xp.ones((4, 2, 3))
@@ -462,7 +462,7 @@ def test_a_leak_is_the_layers_own(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
-def test_a_layer_runs_forward_unless_it_is_told_otherwise(backend: Backend, kind: Any) -> None:
+def test_layers_run_forward_by_default(backend: Backend, kind: Any) -> None:
     layer = kind.init(3, 5, rng=0, backend=backend)
     assert not layer.reverse
     assert not kind(*layer.params).reverse
@@ -472,7 +472,7 @@ def test_options_of_init(backend: Backend) -> None:
     assert RNN.init(3, 5, nonlinearity="relu", backend=backend).cell.nonlinearity == "relu"  # type: ignore[attr-defined]
     assert GRU.init(3, 5, backend=backend).params[2].shape == (20,)
     assert GRU.init(3, 5, reset_after=False, backend=backend).params[2].shape == (15,)
-    assert RNN.init(3, 5, leak=1.0, backend=backend).cell.name == "rnn"  # no leak at all: the fused form stays
+    assert RNN.init(3, 5, leak=1.0, backend=backend).cell.name == "rnn"  # a leak of 1 is no leak
 
 
 @pytest.mark.parametrize("layer", [RNN, LSTM, GRU])
@@ -487,7 +487,7 @@ def test_init_names_every_option_of_the_constructor(layer: Any) -> None:
 
 
 @every_cell
-def test_its_parameters_and_options_make_a_layer_alike(backend: Backend, cell: str) -> None:
+def test_params_and_options_make_an_equal_layer(backend: Backend, cell: str) -> None:
     p = problem(cell, (3, 2, 3, 4), reverse=True)
     run = Run(p, backend)
     results = run.forward()

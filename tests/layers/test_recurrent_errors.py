@@ -1,4 +1,4 @@
-"""The recurrent layers refuse bad input at their door, in one line: what came, what was expected, the remedy."""
+"""The recurrent layers refuse wrong arguments on entry. The error says in one line: got, expected, remedy."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_wrong_shape_of_h_prev(backend: Backend, rnn: RNN, shape: tuple[int, ...
 
 
 class TwoMemories(LSTMCell):
-    """An LSTM with a third state, which stays as it is."""
+    """An LSTM with a third state, which never changes."""
 
     states: tuple[str, ...] = ("h", "c", "m")  # type: ignore[assignment]
 
@@ -55,7 +55,7 @@ class TwoMemories(LSTMCell):
         super().step(run, StepArrays(at.z, at.before[:2], at.after[:2], at.kept))
 
 
-def test_every_state_is_checked_also_after_one_that_is_left_out(backend: Backend) -> None:
+def test_states_after_a_missing_one_are_checked(backend: Backend) -> None:
     lstm, wide = LSTM.init(D, H, rng=0, backend=backend), Recurrent.init(TwoMemories(), D, H, rng=0, backend=backend)
     x, h, bad = zeros(backend, T, N, D), zeros(backend, T, N, H), zeros(backend, N, H + 1)
     with one_line(ValueError, "c_prev has shape (4, 6)", "expects (4, 5)"):
@@ -81,7 +81,7 @@ def test_wrong_shape_of_dh_next_after_one_step(backend: Backend, rnn: RNN) -> No
 
 
 def test_backward_before_forward(backend: Backend, rnn: RNN) -> None:
-    rnn(zeros(backend, N, D))  # a call keeps nothing
+    rnn(zeros(backend, N, D))  # a call keeps no cache
     with one_line(RuntimeError, "backward needs a forward before it", "call forward(x, h_prev) first"):
         rnn.backward(zeros(backend, N, H))
 
@@ -105,7 +105,7 @@ def test_wrong_dtype(backend: Backend, rnn: RNN, dtype: str) -> None:
     ("value", "kind"),
     [([[0.0] * D] * N, "list"), (None, "NoneType"), (1.5, "float"), ("x", "str"), (np.float32(1), "numpy.float32")],
 )
-def test_what_is_no_array(backend: Backend, rnn: RNN, value: Any, kind: str) -> None:
+def test_objects_that_are_not_arrays(backend: Backend, rnn: RNN, value: Any, kind: str) -> None:
     with one_line(TypeError, f"x is a {kind}", "expected an array of", "use xrnn.asarray(x)"):
         rnn.forward(value)
     with one_line(TypeError, f"dh_next is a {kind}", "expected an array of", "use xrnn.asarray(dh_next)"):
@@ -206,7 +206,7 @@ def test_unknown_nonlinearity(backend: Backend, rnn: RNN) -> None:
 
 
 @pytest.mark.parametrize("size", [1.5, 3.0, "3", None, True, np.float32(2)])
-def test_sizes_that_are_no_integers(size: Any) -> None:
+def test_sizes_that_are_not_integers(size: Any) -> None:
     with one_line(TypeError, f"input_size is {size!r}", "expected an integer, at least 1", "int(input_size)"):
         RNN.init(size, H, backend="numpy")
     with one_line(TypeError, f"hidden_size is {size!r}", "expected an integer, at least 1"):
@@ -247,7 +247,7 @@ def test_leaks_outside_their_range(backend: Backend, rnn: RNN, leak: Any) -> Non
 
 
 @pytest.mark.parametrize("leak", [True, "0.5", object, {0.5}, 0.5j])
-def test_leaks_that_are_no_numbers(rnn: RNN, leak: Any) -> None:
+def test_leaks_that_are_not_numbers(rnn: RNN, leak: Any) -> None:
     words = f"leak is {leak!r}", "expected a number in (0, 1], or an array of 5", "use float(leak)"
     with one_line(TypeError, *words):
         RNN(*rnn.params, leak=leak)
@@ -272,7 +272,7 @@ def test_leaks_of_another_dtype(rnn: RNN, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [0, -0.1, 1.001, np.nan])
-def test_leaks_of_which_one_is_out_of_range(rnn: RNN, bad: float) -> None:
+def test_arrays_of_leaks_with_one_out_of_range(rnn: RNN, bad: float) -> None:
     leak = [0.5, 0.5, bad, 0.5, 1]
     for given in (leak, tuple(leak), np.array(leak)):
         with one_line(ValueError, "leak holds values from", "expected numbers in (0, 1]", "check them"):
@@ -280,19 +280,19 @@ def test_leaks_of_which_one_is_out_of_range(rnn: RNN, bad: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [list, np.array])
-def test_leaks_are_judged_as_the_layer_holds_them(rnn: RNN, kind: Any) -> None:
+def test_the_range_of_leaks_is_checked_in_the_dtype_of_the_layer(rnn: RNN, kind: Any) -> None:
     """In float32, 1e-50 is 0 and 1 + 1e-9 is 1."""
     with one_line(ValueError, "leak holds values from 0.0 to", "expected numbers in (0, 1]"):
         RNN(*rnn.params, leak=kind([0.5, 0.5, 1e-50, 0.5, 1]))
     RNN(*rnn.params, leak=kind([0.5, 0.5, 1 + 1e-9, 0.5, 1]))
 
 
-def test_leaks_of_unequal_parts(rnn: RNN) -> None:
+def test_ragged_lists_of_leaks(rnn: RNN) -> None:
     with one_line(TypeError, "leak is a list of unequal parts", "expected a number in (0, 1], or 5, one a unit"):
         RNN(*rnn.params, leak=[[0.5], [0.5, 0.5]])
 
 
-def test_leaks_of_another_place() -> None:
+def test_leaks_on_another_backend_or_device() -> None:
     with one_line(TypeError, "leak is a cupy.ndarray", "but b is on the numpy backend", "xrnn.asarray(leak,"):
         RNN(*RNN.init(D, H, backend="numpy").params, leak=standin.ones(H))
     with one_line(TypeError, "leak is a numpy.ma.MaskedArray", "leak.filled(0)"):
@@ -302,9 +302,9 @@ def test_leaks_of_another_place() -> None:
         elsewhere, others = standin.ones(H), [standin.zeros(s) for s in [(D, H), (H, H), (H,)]]
     with one_line(ValueError, "leak is on device <CUDA Device 1>, but b is on <CUDA Device 0>"):
         RNN(*on_device.params, leak=elsewhere)
-    layer: Any = RNN(*others, leak=[0.5] * H)  # from the host it goes where the weights are
+    layer: Any = RNN(*others, leak=[0.5] * H)  # a leak on the host is copied to the device of the weights
     assert layer.cell.leak.device == standin.cuda.Device(1)
-    with no_waiting():  # what lies on a GPU is not read
+    with no_waiting():  # a leak on a GPU is not read
         RNN(*on_device.params, leak=standin.ones(H))
 
 
@@ -334,12 +334,12 @@ def test_lengths_of_another_dtype(backend: Backend, layer: Any, dtype: str) -> N
 
 
 @pytest.mark.parametrize("lengths", [5, 1.5, "3", None.__class__, {1, 2}])
-def test_lengths_that_are_no_array(backend: Backend, layer: Any, lengths: Any) -> None:
+def test_lengths_that_are_not_arrays(backend: Backend, layer: Any, lengths: Any) -> None:
     with one_line(TypeError, "lengths is a ", "expected an array of", "use xrnn.asarray(lengths)"):
         layer.forward(zeros(backend, T, N, D), lengths=lengths)
 
 
-def test_lengths_of_unequal_parts(backend: Backend, layer: Any) -> None:
+def test_ragged_lists_of_lengths(backend: Backend, layer: Any) -> None:
     with one_line(TypeError, "lengths is a list of unequal parts", "expected integers, one for each row of x"):
         layer.forward(zeros(backend, T, N, D), lengths=[[1], [1, 2], 3, 4])
 
@@ -358,7 +358,7 @@ def test_lengths_out_of_range(backend: Backend, layer: Any, bad: int) -> None:
 
 
 @pytest.mark.parametrize(("bad", "clamped"), [(-3, 0), (T + 9, T)])
-def test_lengths_on_a_device_are_not_read_and_count_as_the_nearest_in_range(bad: int, clamped: int) -> None:
+def test_lengths_on_a_device_are_clamped_without_a_read(bad: int, clamped: int) -> None:
     for kind in (RNN, LSTM, GRU):
         layer: Any = kind.init(D, H, rng=0, backend=STANDIN)
         x = STANDIN.asarray(np.random.default_rng(0).standard_normal((T, N, D)).astype("float32"))
@@ -372,7 +372,7 @@ def test_lengths_on_a_device_are_not_read_and_count_as_the_nearest_in_range(bad:
         np.testing.assert_array_equal(STANDIN.to_numpy(h), STANDIN.to_numpy(want))
 
 
-def test_lengths_of_another_place() -> None:
+def test_lengths_on_another_backend_or_device() -> None:
     x = np.zeros((T, N, D), "float32")
     with one_line(TypeError, "lengths is a cupy.ndarray", "this LSTM is on the numpy backend", "asarray(lengths,"):
         LSTM.init(D, H, backend="numpy").forward(x, lengths=standin.zeros(N, "int64"))
@@ -383,7 +383,7 @@ def test_lengths_of_another_place() -> None:
         on_other = standin.zeros((T, N, D), "float32")
     with one_line(ValueError, "lengths is on device <CUDA Device 1>", "this LSTM is on <CUDA Device 0>"):
         layer.forward(STANDIN.asarray(x), lengths=lengths)
-    h, _ = other.forward(on_other, lengths=[1] * N)  # from the host they go where the layer is
+    h, _ = other.forward(on_other, lengths=[1] * N)  # lengths on the host are copied to the device of the layer
     assert h.device == standin.cuda.Device(1)
 
 
@@ -409,10 +409,10 @@ def test_states_of_another_length(backend: Backend) -> None:
     with one_line(ValueError, "h_prev has shape (3, 5), but this LSTM expects (4, 5)"):
         lstm.stream(x, (short, h))
     for state in (h, (h,), (h, h, h)):
-        with one_line(ValueError, "state", "this LSTM expects 2, h and c", "pass on what it returned"):
+        with one_line(ValueError, "state", "this LSTM expects 2, h and c", "pass the state that it returned"):
             lstm.stream(x, state)
     gru = GRU.init(D, H, rng=0, backend=backend)
-    with one_line(ValueError, "got 2 states", "this GRU expects 1, h", "pass on what it returned"):
+    with one_line(ValueError, "got 2 states", "this GRU expects 1, h", "pass the state that it returned"):
         gru.stream(x, (h, h))
 
 
@@ -476,7 +476,7 @@ def test_an_update_between_forward_and_backward(backend: Backend, layer: Any, op
         layer.backward(h, cache=kept)
 
 
-def test_an_update_by_way_of_a_stack(backend: Backend) -> None:
+def test_an_update_through_a_stack(backend: Backend) -> None:
     inner, outer = (LSTM.init(H, H, rng=i, backend=backend) for i in range(2))
     stack, linear = Stack([inner, Stack([outer])]), Linear.init(H, 2, rng=0, backend=backend)
     optimizer = SGD([stack, linear])
@@ -494,7 +494,7 @@ def test_an_update_by_way_of_a_stack(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("cache", [5, "x", (1, 2)])
-def test_what_is_no_cache(backend: Backend, layer: Any, cache: Any) -> None:
+def test_objects_that_are_not_caches(backend: Backend, layer: Any, cache: Any) -> None:
     both = Bidirectional.init(RNN, D, H, rng=0, backend=backend)
     for owner in (layer, Stack([layer]), both, Linear.init(D, H, rng=0, backend=backend)):
         results = owner.forward(zeros(backend, T, N, D))
@@ -523,10 +523,10 @@ def test_weights_replaced_between_forward_and_backward(backend: Backend, layer: 
         layer.backward(h)
 
 
-# ---- what is likely to be mistaken ----
+# ---- likely mistakes ----
 
 
-def test_a_gru_without_the_second_bias_of_n(backend: Backend) -> None:
+def test_a_gru_without_b_hn(backend: Backend) -> None:
     weights = [zeros(backend, *shape) for shape in [(D, 3 * H), (H, 3 * H), (3 * H,)]]
     with one_line(ValueError, "b has shape (15,)", "expects (20,)", "append b_hn", "reset_after=False"):
         GRU(*weights)
@@ -534,7 +534,7 @@ def test_a_gru_without_the_second_bias_of_n(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("value", ["no", 1, None])
-def test_flags_that_are_none(backend: Backend, value: Any) -> None:
+def test_invalid_flags(backend: Backend, value: Any) -> None:
     with one_line(TypeError, f"reverse is {value!r}", "expected True or False"):
         LSTM.init(D, H, reverse=value, backend=backend)
     gru = GRU.init(D, H, backend=backend)
@@ -550,17 +550,17 @@ def test_flags_that_are_none(backend: Backend, value: Any) -> None:
         assert not any(backend.to_numpy(g).any() for g in layer.grads)
 
 
-def test_a_cache_of_something_else(backend: Backend) -> None:
+def test_caches_of_other_stacks_and_layers(backend: Backend) -> None:
     x = zeros(backend, T, N, D)
     deep, shallow = (Stack.init(RNN, D, H, depth, backend=backend) for depth in (3, 2))
     h, _ = deep.forward(x)
     shallow.forward(x)
-    with one_line(ValueError, "cache is another Stack's", "take stack.cache"):
+    with one_line(ValueError, "cache is of another Stack", "take stack.cache"):
         deep.backward(h, cache=shallow.cache)
     both = Bidirectional.init(GRU, D, H, backend=backend)
     h, _ = both.forward(x)
     for cache in ([], [None, None]):
-        with one_line(ValueError, "cache is no Bidirectional's", "take layer.cache"):
+        with one_line(ValueError, "cache is not of this Bidirectional", "take layer.cache"):
             both.backward(h, cache=cache)
     embedding = Embedding.init(5, 2, backend=backend)
     y = embedding.forward(backend.asarray(np.zeros((3,), "int64")))
@@ -568,12 +568,12 @@ def test_a_cache_of_something_else(backend: Backend) -> None:
         embedding.backward(y, cache="junk")  # type: ignore[arg-type]
 
 
-def test_dropout_of_a_single_layer_is_checked_as_well(backend: Backend) -> None:
+def test_the_dropout_of_a_stack_of_one_layer_is_checked(backend: Backend) -> None:
     with one_line(ValueError, "dropout is 7", "expected a probability in [0, 1)"):
         Stack([RNN.init(D, H, backend=backend)], dropout=7)
 
 
-def test_a_class_in_place_of_a_cell() -> None:
+def test_a_class_instead_of_a_cell() -> None:
     wrong: Any = GRUCell
     with one_line(TypeError, "cell is a type", "expected an instance of a subclass of xrnn.Cell"):
         Recurrent.init(wrong, D, H, backend="numpy")

@@ -1,4 +1,4 @@
-"""Layers one after the other give what the same layers give by hand: values, gradients, states, copies."""
+"""A Stack gives the same results as its layers called one by one: values, gradients, states, copies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RAGGED = [2, 5, 0]
 
 
 def make(backend: Backend, dtype: str = "float64") -> list[Any]:
-    """Layers of every kind, of different widths, with weights that no two share."""
+    """One layer of each kind, with different sizes and weights."""
     options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": dtype, "backend": backend}
     return [
         RNN.init(D, 5, leak=0.4, **options),
@@ -87,7 +87,7 @@ def backward_by_hand(layers: Sequence[Any], dh: Any, dstates: Any) -> tuple[Any,
 
 
 def flat(value: Any) -> list[Any]:
-    """The arrays in nested tuples, None left out."""
+    """The arrays in nested tuples, without None."""
     if isinstance(value, tuple | list):
         return [a for part in value for a in flat(part)]
     return [] if value is None else [value]
@@ -109,16 +109,16 @@ def poison(layer: Any) -> None:
         gradient[...] = np.nan
 
 
-# ---- against the same layers by hand ----
+# ---- against the layers one by one ----
 
 
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("lengths", [None, RAGGED])
 @pytest.mark.parametrize("shape", [(T, N, D), (1, N, D), (N, D)], ids=str)
-def test_layers_by_hand(backend: Backend, shape: tuple[int, ...], lengths: Any) -> None:
+def test_a_stack_equals_its_layers_one_by_one(backend: Backend, shape: tuple[int, ...], lengths: Any) -> None:
     if lengths is not None:
         if len(shape) == 2:
-            return  # lengths belong to sequences
+            return  # a single step has no lengths
         lengths = np.minimum(lengths, shape[0])
     layers, by_hand = make(backend), make(backend)
     stack = Stack(layers)
@@ -149,7 +149,7 @@ def test_no_states_mean_zeros(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("lengths", [None, [0] * N])
-def test_without_a_step_the_states_pass_through(backend: Backend, lengths: Any) -> None:
+def test_without_steps_the_final_states_are_the_initial_ones(backend: Backend, lengths: Any) -> None:
     stack = Stack(make(backend))
     steps = 0 if lengths is None else T
     states, dstates = draw_states(backend, stack.layers), draw_states(backend, stack.layers, seed=100)
@@ -168,13 +168,13 @@ def test_an_earlier_forward_by_its_cache(backend: Backend) -> None:
     x, dh = draw(backend, T, N, D), draw(backend, T, N, stack.output_size, seed=3)
     stack.forward(x)
     expected, cache = host(backend, *stack.backward(dh), stack.grads), stack.cache
-    stack.forward(draw(backend, N, D))  # one step, of other masks
+    stack.forward(draw(backend, N, D))  # one step, with other masks
     poison(stack)
     assert_same(host(backend, *stack.backward(dh, cache=cache), stack.grads), expected)
 
 
-def test_truncated_bptt_is_one_long_sequence(backend: Backend) -> None:
-    """Two chunks whose states, and on the way back their gradients, are handed over, are the whole."""
+def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend) -> None:
+    """The second of two chunks starts from the states of the first. Its gradients of them go to the first backward."""
     options: dict[str, Any] = {"dtype": "float64", "backend": backend}
     whole = Stack([make(backend)[0], LSTM.init(5, 3, rng=9, **options)])
     parts = copy.deepcopy(whole)
@@ -199,7 +199,7 @@ def test_truncated_bptt_is_one_long_sequence(backend: Backend) -> None:
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("steps", [T, 0])
 def test_an_input_that_is_data_needs_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """Of the first layer's product alone: the others' dx is the gradient of the layer before."""
+    """Only the first layer leaves out dx. The other layers need it for the layer before them."""
     stack = Stack(make(backend), dropout=0.4, rng=0)
     x, dh = draw(backend, steps, N, D), draw(backend, steps, N, stack.output_size, seed=3)
     dstates = draw_states(backend, stack.layers, seed=100)
@@ -213,9 +213,7 @@ def test_an_input_that_is_data_needs_no_gradient(backend: Backend, monkeypatch: 
     assert_same(host(backend, dinitial, stack.grads), expected)
 
 
-def test_a_stack_within_a_stack_leaves_out_the_dx_of_its_first_layer(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_nested_stack_leaves_out_dx_of_its_first_layer(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, *others = make(backend)
     stack = Stack([Stack([first, second]), *others])
     stack.forward(draw(backend, T, N, D))
@@ -255,7 +253,7 @@ def test_dropout_lies_between_the_layers(backend: Backend) -> None:
     stack, by_hand = Stack(make(backend)[:3], dropout=0.5, rng=3), make(backend)[:3]
     between = [Dropout(0.5, seed=stack.dropout[0].seed, layer=i) for i in range(2)]
     x, dh = draw(backend, T, N, D), draw(backend, T, N, 3, seed=3)
-    for _ in range(2):  # other masks each time
+    for _ in range(2):  # each forward has other masks
         h, d = x, dh
         for i, layer in enumerate(by_hand):
             h = as_tuple(layer.forward(between[i - 1].forward(h) if i else h))[0]
@@ -267,13 +265,13 @@ def test_dropout_lies_between_the_layers(backend: Backend) -> None:
         assert_same(host(backend, stack.grads), host(backend, [layer.grads for layer in by_hand]))
 
 
-def test_masks_repeat_by_seed_and_a_call_has_none(backend: Backend) -> None:
+def test_masks_depend_on_the_seed_and_a_call_has_none(backend: Backend) -> None:
     x = draw(backend, T, N, D)
     one, same, other = (Stack(make(backend), dropout=0.5, rng=seed) for seed in (3, 3, 4))
     first = host(backend, one.forward(x)[0])[0]
     assert_array_equal(first, host(backend, same.forward(x)[0])[0])
     assert (first != host(backend, other.forward(x)[0])[0]).any()
-    assert (first != host(backend, one.forward(x)[0])[0]).any()  # of the next step
+    assert (first != host(backend, one.forward(x)[0])[0]).any()  # the next forward has other masks
     plain = Stack(make(backend))
     assert plain.dropout == []
     assert_same(host(backend, *one(x)), host(backend, *plain(x)))
@@ -293,7 +291,7 @@ def layer_on_host(layer: Any, backend: Backend) -> Any:
 # ---- streams ----
 
 
-def test_a_stream_in_chunks_is_the_whole(backend: Backend) -> None:
+def test_a_stream_in_chunks_equals_one_call(backend: Backend) -> None:
     stack = Stack([Stack(make(backend)[:1]), LSTM.init(5, 3, rng=9, dtype="float64", backend=backend)], dropout=0.5)
     assert stack.streams
     x = draw(backend, 6, N, D)
@@ -307,7 +305,7 @@ def test_a_stream_in_chunks_is_the_whole(backend: Backend) -> None:
     assert_same(host(backend, stack.stream(x[:0], state)[1]), host(backend, state))
 
 
-# ---- making one, and training it ----
+# ---- init and training ----
 
 
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
@@ -346,7 +344,7 @@ def test_an_optimizer_over_a_stack_trains_it(backend: Backend, optimizer: Callab
     assert stack.updates == 30
 
 
-def test_an_update_is_the_one_by_hand(backend: Backend) -> None:
+def test_an_update_matches_the_formula(backend: Backend) -> None:
     stack, x = Stack(make(backend)), draw(backend, T, N, D)
     stack.forward(x)
     stack.backward(draw(backend, T, N, stack.output_size))
@@ -355,7 +353,7 @@ def test_an_update_is_the_one_by_hand(backend: Backend) -> None:
     assert_same(host(backend, stack.params), expected, atol=1e-15)
 
 
-def test_a_stack_used_twice_adds_its_gradients_up(backend: Backend) -> None:
+def test_gradients_of_two_forward_calls_add_up(backend: Backend) -> None:
     stack, other = Stack(make(backend), dropout=0.4, rng=0), Linear.init(3, 2, rng=0, dtype="float64", backend=backend)
     optimizer = SGD([other, stack], 0.1)
     h_first, _ = stack.forward(draw(backend, T, N, D))
@@ -414,9 +412,9 @@ def every_layer(backend: Backend) -> dict[str, tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("name", every_layer(STANDIN))
-def test_a_copy_goes_on_as_the_layer_would(backend: Backend, name: str) -> None:
+def test_a_copy_gives_the_same_results_as_the_layer(backend: Backend, name: str) -> None:
     layer, x = every_layer(backend)[name]
-    dy = 0 * flat(layer.forward(x))[0] + 1  # what copies must not carry: its cache
+    dy = 0 * flat(layer.forward(x))[0] + 1  # now the layer has a cache, which copies must not have
     layer.backward(dy)
     made = copies(layer)
     for other in made:
@@ -434,9 +432,7 @@ def test_a_copy_goes_on_as_the_layer_would(backend: Backend, name: str) -> None:
 @pytest.mark.parametrize(
     "optimizer", [lambda layers: SGD(layers, 0.2, momentum=0.5), lambda layers: Adam(layers, 0.01)]
 )
-def test_copies_of_layers_with_their_optimizer_belong_together(
-    backend: Backend, optimizer: Callable[[Any], Any]
-) -> None:
+def test_copies_of_layers_and_their_optimizer_share_arrays(backend: Backend, optimizer: Callable[[Any], Any]) -> None:
     embedding = Embedding.init(7, 4, rng=0, backend=backend)
     stack = Stack.init(LSTM, 4, 5, 2, dropout=0.3, rng=0, backend=backend)
     linear = Linear.init(5, 7, rng=1, backend=backend)
@@ -474,11 +470,11 @@ def test_a_copy_of_a_backend_is_the_backend(backend: Backend) -> None:
 def test_layers_that_do_not_fit(backend: Backend) -> None:
     a: Any = RNN.init(D, 5, backend=backend)
     b = LSTM.init(6, 3, backend=backend)
-    with one_line(ValueError, "layers[0] gives 5 features", "layers[1] takes 6", "expected each to take what the one"):
+    with one_line(ValueError, "layers[0] gives 5 features", "layers[1] takes 6", "expected equal sizes"):
         Stack([a, b])
     with one_line(ValueError, "layers is empty", "expected at least one recurrent layer", "Stack([LSTM.init("):
         Stack([])
-    with one_line(TypeError, "layers[1] is a xrnn.layers.linear.Linear", "expected a recurrent layer, as RNN"):
+    with one_line(TypeError, "layers[1] is a xrnn.layers.linear.Linear", "expected a recurrent layer, such as an LSTM"):
         Stack([a, Linear.init(5, 5, backend=backend)])  # type: ignore[list-item]
     with one_line(TypeError, "layers is a xrnn.layers.rnn.RNN", "expected a list of recurrent layers"):
         Stack(a)
@@ -493,14 +489,14 @@ def test_a_layer_given_twice(backend: Backend) -> None:
     Stack([square, copy.deepcopy(square)])
 
 
-def test_states_of_another_number_or_length(backend: Backend) -> None:
+def test_wrong_numbers_and_shapes_of_states(backend: Backend) -> None:
     stack = Stack(make(backend))
     x, states = draw(backend, T, N, D), draw_states(backend, stack.layers)
-    with one_line(ValueError, "states has 3 entries", "expected a tuple of 4, one for each layer", "pass on what"):
+    with one_line(ValueError, "states has 3 entries", "expected a tuple of 4, one for each layer", "pass the states"):
         stack.forward(x, states[:3])
     with one_line(ValueError, "states has a ", "expected a tuple of 4, one for each layer of this Stack"):
         stack.forward(x, states[0][0])
-    with one_line(ValueError, "got 1 state", "this LSTM expects 2, h and c", "pass on what it returned"):
+    with one_line(ValueError, "got 1 state", "this LSTM expects 2, h and c", "pass the state that it returned"):
         stack.forward(x, (states[0], states[1][:1], *states[2:]))
     with one_line(ValueError, "got 2 states", "this RNN expects 1, h"):
         stack(x, (states[1], *states[1:]))
@@ -513,7 +509,7 @@ def test_states_of_another_number_or_length(backend: Backend) -> None:
         stack.backward(h, (*states[:3], tuple(s[:2] for s in states[3])))
 
 
-def test_a_gradient_of_another_shape(backend: Backend) -> None:
+def test_wrong_shapes_of_gradients(backend: Backend) -> None:
     stack = Stack(make(backend))
     h, states = stack.forward(draw(backend, T, N, D))
     for dstates in (None, states):
@@ -538,20 +534,20 @@ def test_a_stream_through_a_layer_that_runs_in_reverse(backend: Backend) -> None
     ("depth", "error", "words"),
     [(0, ValueError, "depth is 0"), (1.5, TypeError, "depth is 1.5"), (None, TypeError, "depth is None")],
 )
-def test_depths_that_are_none(depth: Any, error: type[Exception], words: str) -> None:
+def test_invalid_depths(depth: Any, error: type[Exception], words: str) -> None:
     with one_line(error, words, "expected an integer, at least 1"):
         Stack.init(LSTM, D, 5, depth, backend="numpy")
 
 
-def test_dropouts_that_are_none(backend: Backend) -> None:
+def test_invalid_dropout(backend: Backend) -> None:
     with one_line(ValueError, "dropout is 1.0", "expected a probability in [0, 1)"):
         Stack(make(backend), dropout=1.0)
 
 
-# ---- whose memory it is ----
+# ---- ownership of memory ----
 
 
-def test_a_result_may_be_changed_without_harm_to_the_states(backend: Backend) -> None:
+def test_a_change_of_the_result_does_not_change_the_states(backend: Backend) -> None:
     for layer in (RNN.init(D, 5, rng=0, backend=backend), LSTM.init(D, 5, rng=0, backend=backend)):
         x = draw(backend, T, N, D).astype("float32")
         expected = host(backend, [layer.stream(x, layer.stream(x)[1])[0]])
@@ -565,7 +561,7 @@ def test_a_result_may_be_changed_without_harm_to_the_states(backend: Backend) ->
     assert_same(host(backend, [s for of_layer in states for s in of_layer]), kept)
 
 
-def test_lengths_may_be_filled_anew_before_backward(backend: Backend) -> None:
+def test_lengths_may_change_before_backward(backend: Backend) -> None:
     layer, x = GRU.init(D, 5, rng=0, dtype="float64", backend=backend), draw(backend, T, N, D)
     lengths = backend.asarray(np.arange(N))
     h = layer.forward(x, lengths=lengths)

@@ -1,10 +1,10 @@
-"""A layer's description, which JSON can hold: its kind and options, without its arrays. And layers from descriptions.
+"""Descriptions of layers for JSON: the kind and options of a layer, without its arrays. And layers from descriptions.
 
     {"kind": "LSTM", "options": {"reverse": false}}
     {"kind": "Stack", "layers": [{"kind": "LSTM", …}, {"kind": "LSTM", …}], "dropout": []}
 
-Shapes and dtypes are not in it, because the arrays have them. A description cannot import anything. It can only call
-the constructors named here, and the functions that the caller gives to make cells.
+A description has no shapes and dtypes, because the arrays have them. It cannot import anything. It can only call the
+constructors named here, and the functions in `cells`, which the caller gives.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from xrnn.select import kind_of
 from xrnn.typing import Array
 
 Description: TypeAlias = dict[str, Any]
-MakeCell: TypeAlias = Callable[..., Cell]  # a class of cells, or a function of the cell's attributes, by name
+MakeCell: TypeAlias = Callable[..., Cell]  # called with the cell's attributes as keyword arguments; often its class
 
-_DEEPEST: Final = 16  # nested layers: a bound on the recursion below
+_DEEPEST: Final = 16  # the deepest nesting of layers: bounds the recursion below
 _ATTRIBUTES: Final = (bool, int, float, str, type(None))  # the types of a cell's attributes that JSON can hold
 
 
 class UnknownCellError(ValueError):
-    """The description holds a cell that `cells` does not make. The message is one line."""
+    """The description has a cell that `cells` cannot make. The message is one line."""
 
 
 def _leaves() -> dict[str, Any]:
-    """The layers that are made of arrays and options alone, by the name in a description."""
+    """The classes of layers that need only arrays and options, by their name in a description."""
     recurrent = [row.layer for row in CELLS.values()]
     return {layer.__name__: layer for layer in (*recurrent, Linear, Embedding, LayerNorm, Dropout)}
 
@@ -50,7 +50,7 @@ def _kinds() -> tuple[str, ...]:
 
 
 def canonical(description: Description) -> str:
-    """The description as text: equal only for equal descriptions; `1`, `1.0` and `true` differ."""
+    """The description as text, for comparisons: unlike in Python, `1`, `1.0` and `true` differ."""
     return json.dumps(description, sort_keys=True)
 
 
@@ -60,8 +60,8 @@ def canonical(description: Description) -> str:
 def take_apart(layer: Any) -> tuple[Description, dict[str, Array]]:
     """The description of a layer, and its arrays by name: `Wx`, or `0.1.Wx` in nested layers.
 
-    Raises TypeError unless it is one of xrnn's own layers, and for a cell with attributes other than numbers and
-    strings; ValueError for layers that are nested too deep.
+    Raises TypeError for another layer than those of xrnn, and for a cell with attributes other than numbers and
+    strings; ValueError for layers that are nested too deeply.
     """
     arrays: dict[str, Array] = {}
     return _described(layer, "", arrays, "layer", 0), arrays
@@ -108,8 +108,8 @@ def _attributes(cell: Cell) -> dict[str, Any]:
     for name, value in vars(cell).items():
         if type(value) not in _ATTRIBUTES:
             raise TypeError(
-                f"the cell {cell.name!r} holds {name}, a {kind_of(value)}: expected numbers and strings, which a file "
-                f"can describe; use float({name}) for a number, and `params` of the cell for arrays"
+                f"the cell {cell.name!r} holds {name}, a {kind_of(value)}: expected numbers and strings, "
+                f"which a file can store; use float({name}) for a number, and `params` of the cell for arrays"
             )
     return dict(vars(cell))
 
@@ -120,25 +120,28 @@ def _attributes(cell: Cell) -> dict[str, Any]:
 def put_together(
     description: Description, arrays: Mapping[str, Array], cells: Mapping[str, MakeCell] | None = None
 ) -> Any:
-    """The layer of this description, which holds these arrays themselves.
+    """The layer of this description. It uses these arrays without a copy.
 
-    cells   for user-defined cells: from the name to the class, or to a function of the cell's attributes, by name
+    cells   for user-defined cells, by name: the class, or a function that takes the cell's attributes as keyword
+            arguments
 
-    Raises UnknownCellError for a cell that `cells` does not make; TypeError or ValueError for a description that
-    `take_apart` does not give: another kind or option, a missing array, one too many, one of another shape.
+    Raises UnknownCellError for a cell that `cells` cannot make; TypeError or ValueError for a description that
+    `take_apart` would not write: another kind or option, a missing or additional array, or a wrong shape.
     """
-    left = dict(arrays)
-    layer = _made(description, "", left, cells or {}, 0)
-    if left:
-        raise ValueError(f"there is an array {min(left)}: expected those of the described layers, and no other")
+    remaining = dict(arrays)
+    layer = _build(description, "", remaining, cells or {}, 0)
+    if remaining:
+        raise ValueError(f"there is an array {min(remaining)}: expected those of the described layers and no others")
     again, its_arrays = take_apart(layer)
     if canonical(again) != canonical(description) or any(a.dtype != arrays[n].dtype for n, a in its_arrays.items()):
-        raise ValueError(f"save would describe this {again['kind']} in other words: expected those")
+        raise ValueError(f"save would describe this {again['kind']} differently: expected its description")
     return layer
 
 
-def _made(description: Any, prefix: str, left: dict[str, Array], cells: Mapping[str, MakeCell], depth: int) -> Any:
-    """The layer of a description. Removes its arrays from `left`."""
+def _build(
+    description: Any, prefix: str, remaining: dict[str, Array], cells: Mapping[str, MakeCell], depth: int
+) -> Any:
+    """The layer of a description. Removes its arrays from `remaining`."""
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep")
     kind = _entry(description, "kind", str)
@@ -146,22 +149,22 @@ def _made(description: Any, prefix: str, left: dict[str, Array], cells: Mapping[
         raise ValueError(f"the kind {quoted(kind)} is unknown: expected one of {', '.join(_kinds())}")
     if kind in ("Stack", "Bidirectional"):
         layers = [
-            _made(part, f"{prefix}{i}.", left, cells, depth + 1)
+            _build(part, f"{prefix}{i}.", remaining, cells, depth + 1)
             for i, part in enumerate(_entry(description, "layers", list))
         ]
         return _stack(layers, description) if kind == "Stack" else Bidirectional(*layers)
     options: dict[str, Any] = {
-        key: _taken(left, prefix + key) if isinstance(option, dict) else option
+        key: _pop(remaining, prefix + key) if isinstance(option, dict) else option
         for key, option in _entry(description, "options", dict).items()
     }
     if kind == "Recurrent":
         cell = _cell(description, cells)
-        params = [_taken(left, prefix + name) for name in (*Recurrent.names, *cell.params)]
+        params = [_pop(remaining, prefix + name) for name in (*Recurrent.names, *cell.params)]
         layer: Any = Recurrent(cell, *params, **options)
     else:
         cls = _leaves()[kind]
         names = cls.names_with(options) if issubclass(cls, RecurrentLayer) else cls.names
-        layer = cls(*(_taken(left, prefix + name) for name in names), **options)
+        layer = cls(*(_pop(remaining, prefix + name) for name in names), **options)
     if kind in ("Recurrent", "Dropout"):
         layer.forward_calls = check_integer("step", description.get("step"), least=0)
     return layer
@@ -169,9 +172,9 @@ def _made(description: Any, prefix: str, left: dict[str, Array], cells: Mapping[
 
 def _stack(layers: list[Any], description: Description) -> Stack:
     stack = Stack(layers)
-    stack.dropout = [_made(dropout, "", {}, {}, _DEEPEST) for dropout in _entry(description, "dropout", list)]
+    stack.dropout = [_build(dropout, "", {}, {}, _DEEPEST) for dropout in _entry(description, "dropout", list)]
     if len(stack.dropout) not in (0, len(layers) - 1) or not all(isinstance(d, Dropout) for d in stack.dropout):
-        raise ValueError("dropout is none of a Stack: expected a Dropout between each two layers, or none")
+        raise ValueError("dropout does not fit a Stack: expected a Dropout between each two layers, or an empty list")
     return stack
 
 
@@ -180,20 +183,20 @@ def _cell(description: Description, cells: Mapping[str, MakeCell]) -> Cell:
     shown = quoted(name)
     if name not in cells:
         raise UnknownCellError(
-            f"holds the cell '{shown}', which cells= lacks: expected its class; use cells={{'{shown}': …}}"
+            f"holds the cell '{shown}', which is not in cells=: expected its class; use cells={{'{shown}': …}}"
         )
     if not all(type(value) in _ATTRIBUTES for value in attributes.values()):
-        raise ValueError(f"the cell '{shown}' has attributes that are no numbers and no strings")
+        raise ValueError(f"the cell '{shown}' has attributes other than numbers and strings")
     held = quoted(", ".join(f"{key}={value!r}" for key, value in attributes.items()) or "nothing")
-    remedy = "use the class of the cell that was saved, or a function that takes what it held by name"
+    remedy = "use the class of the saved cell, or a function that takes its attributes as keyword arguments"
     try:
         cell = cells[name](**attributes)
     except (TypeError, ValueError) as error:
         raise UnknownCellError(
-            f"holds a cell '{shown}' with {held}, but cells= makes none of that ({quoted(str(error))}): {remedy}"
+            f"holds a cell '{shown}' with {held}, but cells= cannot make it ({quoted(str(error))}): {remedy}"
         ) from error
     if not isinstance(cell, Cell) or cell.name != name or vars(cell) != attributes:
-        raise UnknownCellError(f"holds a cell '{shown}' with {held}, but cells= makes another: {remedy}")
+        raise UnknownCellError(f"holds a cell '{shown}' with {held}, but cells= makes a different one: {remedy}")
     return cell
 
 
@@ -205,7 +208,7 @@ def _entry(description: Any, name: str, kind: type) -> Any:
     return entry
 
 
-def _taken(left: dict[str, Array], name: str) -> Array:
-    if name not in left:
+def _pop(remaining: dict[str, Array], name: str) -> Array:
+    if name not in remaining:
         raise ValueError(f"there is no array {quoted(name)}: expected those of the described layers")
-    return left.pop(name)
+    return remaining.pop(name)

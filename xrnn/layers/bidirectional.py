@@ -1,4 +1,4 @@
-"""Two layers, one in each direction, side by side."""
+"""Two recurrent layers that read the same sequence in opposite directions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from xrnn.typing import Array, ArrayIfNeeded
 
 
 class Bidirectional(Composite):
-    """h[t] = (forward's h[t], backward's h[t]), joined along the features   (Schuster & Paliwal, 1997).
+    """h[t] = (h[t] of forward, h[t] of backward), concatenated along the features   (Schuster & Paliwal, 1997).
 
-    forward    a layer that runs from the first step on
-    backward   one made with `reverse=True`, of the same input size
+    forward    a layer that runs from the first step to the last
+    backward   a layer made with `reverse=True`, with the same input size
 
-    With `lengths` each row's backward half starts at the row's own end.
+    With `lengths`, the backward layer starts each row at the last step of that row.
 
-    Raises TypeError for what is no recurrent layer, ValueError for a direction or a size that doesn't fit.
+    Raises TypeError if a layer is not a recurrent one; ValueError for a wrong direction, or if sizes do not fit.
     """
 
     _cache_type = list
@@ -49,9 +49,9 @@ class Bidirectional(Composite):
         rng: np.random.Generator | int | None = None,
         **options: Any,
     ) -> Self:
-        """Two layers of this class, RNN, LSTM or GRU, of `hidden_size` each, with fresh weights.
+        """Two layers of the class `layer`, RNN, LSTM or GRU, of `hidden_size` each, with new weights.
 
-        options   as the class' own `init` takes: dtype, backend, nonlinearity, …
+        options   more arguments of `layer.init`: dtype, backend, nonlinearity, …
         """
         rng = init.as_generator(rng)
         return cls(
@@ -71,10 +71,10 @@ class Bidirectional(Composite):
         return False
 
     def stream(self, x: Array, state: States | None = None) -> NoReturn:
-        """Raises ValueError: the backward half starts at the end, and a stream has none."""
+        """Raises ValueError: the backward layer starts at the last step, and a stream has no last step."""
         raise ValueError(
-            "a Bidirectional has a half that runs in reverse, from the last step on: expected layers that run forward; "
-            "stream with one of them"
+            "a Bidirectional has a layer that runs in reverse, from the last step to the first: expected layers that "
+            "run forward; stream with its forward layer alone, layers[0]"
         )
 
     def forward_part(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
@@ -91,8 +91,8 @@ class Bidirectional(Composite):
     def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
         caches, split = self._cached(cache), self.layers[0].output_size
         if len(caches) != 2 or None in caches:
-            raise ValueError("cache is no Bidirectional's: expected this one's own; take layer.cache after the forward")
-        backend_of(dh, "dh")  # has its own words for what is no array
+            raise ValueError("cache is not of this Bidirectional: expected its own; take layer.cache after its forward")
+        backend_of(dh, "dh")  # raises TypeError if dh is not an array
         if dh.shape[-1:] != (self.output_size,):
             raise ValueError(
                 f"dh has shape {dh.shape}, but this Bidirectional expects {self.output_size} features: "

@@ -1,4 +1,4 @@
-"""What layers made of layers share: parameters, gradients and copies of all of them, and streams."""
+"""The base class of layers that consist of layers: parameters, gradients, states and copies of all of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from xrnn.layers.base import given_or_last
 from xrnn.select import backend_of, kind_of
 from xrnn.typing import Array, ArrayIfNeeded
 
-States: TypeAlias = tuple[Any, ...]  # a tuple for each layer: of arrays (N, H), or again of such tuples
+States: TypeAlias = tuple[Any, ...]  # one entry for each layer: a tuple of arrays (N, H), or nested States
 
 
 class Part(Protocol):
-    """What a composite needs of a layer: of a recurrent one, and of another composite."""
+    """A layer that a composite may contain: a recurrent layer, or another composite."""
 
     cache: Any
     updates: int
@@ -39,11 +39,12 @@ class Part(Protocol):
 
 
 class Composite:
-    """Layers that act as one.
+    """Several layers with the interface of one.
 
-    layers   the parts, in order
-    params   all their parameters, grads all their gradients, in the order of the layers
-    cache    what the last `forward` keeps for `backward`: None before
+    layers   the layers, in order
+    params   the parameters of all layers, in their order
+    grads    the gradients of all parameters, in the same order
+    cache    what the last `forward` keeps for `backward`; None before the first
     """
 
     _cache_type: type = object
@@ -53,16 +54,16 @@ class Composite:
             raise TypeError(f"layers is a {kind_of(layers)}: expected a list of recurrent layers, as in Stack([a, b])")
         for i, layer in enumerate(layers):
             if not hasattr(layer, "forward_part"):
-                raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, as RNN, LSTM or GRU")
+                raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, such as an LSTM")
         self.layers = list(layers)
         if self.layers:
             self._check_alike()
-        if len({id(grad) for grad in self.grads}) < len(self.grads):  # by gradients: also one within another composite
-            raise ValueError("a layer is given twice: expected layers of their own; make another, or copy.deepcopy it")
+        if len({id(grad) for grad in self.grads}) < len(self.grads):  # finds layers in nested composites too
+            raise ValueError("a layer is given twice: expected different layers; make another, or copy.deepcopy it")
         self.cache: Any = None
 
     def _check_alike(self) -> None:
-        """Refuse layers that don't compute in one dtype on one device.   Raises ValueError."""
+        """Refuse layers of different dtypes, backends or devices.   Raises ValueError."""
         first, *others = (f"{layer.params[0].dtype} on {_place(layer.params[0])}" for layer in self.layers)
         for i, other in enumerate(others, start=1):
             if other != first:
@@ -81,7 +82,7 @@ class Composite:
 
     @property
     def named_params(self) -> dict[str, Array]:
-        """The parameters by the number of their layer and their name: `0.Wx`."""
+        """The parameters by name, with the index of their layer in front: `0.Wx`."""
         return {f"{i}.{name}": p for i, layer in enumerate(self.layers) for name, p in layer.named_params.items()}
 
     @property
@@ -104,40 +105,41 @@ class Composite:
         """For copies and pickles: without the cache."""
         return vars(self) | {"cache": None}
 
-    # ---- for people ----
+    # ---- for users ----
 
     def forward(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
-        """A sequence x (T, N, D), or one step (N, D) → h of the same rank, and the states after the last step.
+        """A sequence x (T, N, D) or one step (N, D) → h of the same rank, and the states after the last step.
 
-        states    what a call before returned, to go on from there: a tuple for each layer; None for zeros
-        lengths   (N,) integers in [0, T]: past its own length a row keeps its states, whatever x holds there
+        states    the initial states, such as those that an earlier call returned: a tuple for each layer; None for
+                  zeros
+        lengths   (N,) integers in [0, T]: past its length a row keeps its states, and x is not read there
 
-        Keeps what `backward` needs.
+        Keeps a cache for `backward`.
         """
         return self.forward_part(x, states, self._moved(lengths, x), training=True)
 
     def backward(
         self, dh: Array, dstates: States | None = None, *, cache: Any = None, needs_dx: bool = True
     ) -> tuple[ArrayIfNeeded, States]:
-        """The gradient of what a `forward` returned → dx, and that of the states that it was given.
+        """The gradients of the results of a `forward` → dx, and the gradients of its initial states.
 
-        dstates    the gradient of the states that it returned; None for zeros
-        cache      of which forward: `layer.cache`, taken after it; None for the last
-        needs_dx   False where x is data: dx is then None, and its product isn't taken
+        dstates    the gradients of the returned states; None for zeros
+        cache      `layer.cache` as it was after an earlier forward; None for the last forward
+        needs_dx   False if the gradient of x is not needed: dx is then None
 
-        Overwrites `grads`. Raises RuntimeError without a `forward` before it.
+        Overwrites `grads`. Raises RuntimeError if there was no `forward`.
         """
         return self.backward_part(dh, dstates, cache, check_bool("needs_dx", needs_dx))
 
     def __call__(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
-        """Inference: what `forward` returns without dropout, with nothing kept."""
+        """Inference: the results of `forward` without dropout, and without a cache."""
         return self.forward_part(x, states, self._moved(lengths, x), training=False)
 
     def _moved(self, lengths: Any, x: Array) -> Array | None:
-        """`lengths` on the layers' device, moved once for all of them."""
+        """`lengths` on the layers' device, moved there once for all layers."""
         return None if lengths is None else self.checked_lengths(lengths, x)
 
-    # ---- for composites of composites ----
+    # ---- as a part of another composite ----
 
     def checked_lengths(self, lengths: Any, x: Array) -> Array:
         return self.layers[0].checked_lengths(lengths, x)
@@ -152,18 +154,18 @@ class Composite:
         return given_or_last(cache, self.cache, self._cache_type, "x, states")
 
     def _each_state(self, name: str, states: Any) -> Iterator[Any]:
-        """The states of each layer; None for each where there are none. Raises ValueError for another number."""
+        """The states of each layer; None for each if `states` is None.   Raises ValueError for a wrong number."""
         if states is None:
             return iter([None] * len(self.layers))
         if not isinstance(states, tuple | list) or len(states) != len(self.layers):
             got = f"{len(states)} entries" if isinstance(states, tuple | list) else f"a {kind_of(states)}"
             raise ValueError(
                 f"{name} has {got}: expected a tuple of {len(self.layers)}, one for each layer of this "
-                f"{self.title}; pass on what it returned"
+                f"{self.title}; pass the states that it returned"
             )
         return iter(states)
 
 
 def _place(array: Array) -> str:
-    """Whose array it is, and on which device."""
+    """The backend and the device of an array."""
     return f"{backend_of(array).name}'s {array.device}"

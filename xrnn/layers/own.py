@@ -1,4 +1,4 @@
-"""The layer for a cell of one's own, and the check of such a cell."""
+"""The layer for a user-defined cell, and the check of such a cell."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from xrnn.typing import Array
 
 
 class Recurrent(RecurrentLayer):
-    """A layer that runs a `Cell` of your own over time, in its plain form, on any backend.
+    """A layer that runs a user-defined `Cell` over time. It runs in the plain form, on any backend.
 
-    Wx (D, parts · H), Wh (H, parts · H), b (pre · H,), then the cell's own parameters: arrays of one backend, float32
-    or float64. The layer runs on that backend, and holds these very arrays. T time steps, N batch, D input size, H
-    hidden size; time comes first. A 2-d input is one step of a batch, (N, D).
+    Wx (D, len(from_x) · H), Wh (H, len(from_h) · H), b (pre · H,), then the cell's own parameters: arrays of one
+    backend, float32 or float64. The layer runs on that backend and uses these arrays without a copy. D is the input
+    size, H the hidden size. Inputs are time-major, (T, N, D), for T time steps of a batch of N. An input (N, D) is one
+    step of a batch.
 
-    reverse  take the last step first
-    seed     with `step`, which counts the forwards and may be set, decides what a cell with `draws` draws; None for
-             another one for each layer
+    reverse  run from the last step to the first
+    seed     decides, together with `forward_calls`, the random numbers of a cell with `draws`; None for a random seed
 
-    `check_cell` tells whether the cell's gradient is right.
+    `check_cell` checks the cell's gradient.
 
-    Raises TypeError for arrays of other kinds, dtypes or backends, ValueError for shapes that don't fit.
+    Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit.
     """
 
     @classmethod
@@ -46,12 +46,14 @@ class Recurrent(RecurrentLayer):
         dtype: Any = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
-        """A layer with Glorot uniform Wx and orthogonal Wh a gate; bias and own parameters as the cell asks for.
+        """A layer with new weights: Glorot uniform Wx and orthogonal Wh for each gate.
 
-        rng    a seed or a Generator: the same weights on every backend; None for fresh ones
+        The cell gives the bias and its own parameters: `initial_bias` and `initial_params`.
+
+        rng    a seed or a Generator, which gives the same weights on every backend; None for random weights
         dtype  float32 or float64
 
-        Raises TypeError and ValueError for sizes, rng or dtype that are something else.
+        Raises TypeError or ValueError for wrong arguments.
         """
         rng = init.as_generator(rng)
         params = fresh_params(cell, input_size, hidden_size, rng, dtype, backend)
@@ -71,34 +73,34 @@ class Recurrent(RecurrentLayer):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the constructor takes by name, after the cell and the parameters."""
+        """The keyword arguments of the constructor."""
         return {"reverse": self.reverse, "seed": self.seed}
 
     def forward(self, x: Array, *initial: Array | None, lengths: Any = None) -> Any:
         """One step, x (N, D) → (N, H), or a sequence, x (T, N, D) → (T, N, H), for each state of the cell.
 
-        initial   the states before, (N, H) each; None, or left out, for zeros
-        lengths   (N,) integers in [0, T]: past its own length a row keeps its state, whatever x holds there
+        initial   the initial states, (N, H) each; None or a missing one means zeros
+        lengths   (N,) integers in [0, T]: past its length a row keeps its states, and x is not read there
 
-        Keeps what `backward` needs. The result is a view of a buffer that the layer never writes again; don't change
-        it, `x` or the weights before `backward`.
+        Keeps a cache for `backward`. The results are views of buffers that the layer does not write again. Do not
+        change them, `x` or the weights before `backward`.
         """
         return self._results(x, initial, lengths, training=True)
 
     def backward(self, *dstates: Array | None, cache: Cache | None = None, needs_dx: bool = True) -> Any:
-        """The gradient of what a `forward` returned → dx, in the shape of its x, and that of each initial state.
+        """The gradients of the results of a `forward` → dx, in the shape of x, and that of each initial state.
 
-        dstates    the gradient of each result; None, or left out, for zeros, but not of the first
-        cache      of which forward: `layer.cache`, taken after it; None for the last
-        needs_dx   False where x is data: dx is then None, and its product isn't taken
+        dstates    the gradient of each result; None or a missing one means zeros; the first one is required
+        cache      `layer.cache` as it was after an earlier forward; None for the last forward
+        needs_dx   False if the gradient of x is not needed: dx is then None
 
-        Overwrites `grads`. Raises RuntimeError without a `forward` before it, or where the weights have been updated
-        since by an optimizer, or replaced.
+        Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
+        replaced since; ValueError for the cache of another layer.
         """
         return self._backward(self._padded(dstates), cache, needs_dx)
 
     def __call__(self, x: Array, *initial: Array | None, lengths: Any = None) -> Any:
-        """Inference: what `forward` returns, with nothing kept."""
+        """Inference: the results of `forward`, without a cache."""
         return self._results(x, initial, lengths, training=False)
 
     def _results(self, x: Array, initial: Sequence[Array | None], lengths: Any, *, training: bool) -> Any:
@@ -106,7 +108,7 @@ class Recurrent(RecurrentLayer):
         return single([self._result(state, x) for state in states])
 
     def _padded(self, given: Sequence[Array | None]) -> tuple[Array | None, ...]:
-        """As many as the cell has states, None for those left out. Raises TypeError for more."""
+        """One entry for each state of the cell: None for the missing ones. Raises TypeError if there are too many."""
         missing = len(self._no_states) - len(given)
         if missing < 0:
             raise TypeError(
@@ -117,10 +119,10 @@ class Recurrent(RecurrentLayer):
 
 
 def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
-    """Check that a cell's gradient belongs to its step: in float64, at random points, for every argument.
+    """Compare a cell's gradient with finite differences of its step: in float64, at random points, for every argument.
 
-    Raises GradientMismatchError for what `step` or `gradient` leaves unwritten, what `gradient` gets wrong, and where a
-    call does not give what `forward` gives, though the cell draws nothing.
+    Raises GradientMismatchError if the gradient is wrong, if `step` or `gradient` leaves a part of its results
+    unwritten, or if a call and `forward` give different results although the cell has no `draws`.
     """
     backend = get_backend(backend)
     T, N, D, H = 4, 3, 2, 5
@@ -135,7 +137,7 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     def forward(x: Array, *arguments: Array) -> Array:
         for param, value in zip(layer.params, arguments[len(states) :], strict=True):
             param[...] = value
-        layer.forward_calls = 0  # the same draws each time
+        layer.forward_calls = 0  # the same random numbers in each run
         results = layer.forward(x, *arguments[: len(states)])
         return backend.xp.concatenate(as_tuple(results), axis=-1)  # type: ignore[no-any-return]
 
@@ -152,14 +154,14 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
             if not bool((got == want).all()):
                 raise GradientMismatchError(
                     f"a call of the cell {cell.name!r} gives another {name} than forward: expected the same bits; "
-                    "say draws = True for a cell that is random in training"
+                    "set draws = True if the cell is random in training"
                 )
     names = ["x", *(f"{state}_prev" for state in cell.states), *layer.names]
     gradcheck(forward, backward, [x, *states, *(param.copy() for param in layer.params)], names=names)
 
 
 def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend: Backend) -> None:
-    """Take one step, and its gradient, into NaNs: what is left of them was not written."""
+    """Run one step and its gradient on outputs that are full of NaN. A NaN that is left was not written."""
     xp, cell = backend.xp, layer.cell
     (N, H), Wh, own = states[0].shape, layer.params[1], layer.params[3:]
 
@@ -183,7 +185,7 @@ def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend:
     kept = unwritten(cell.kept, N, H) if cell.kept else None
     cell.step(run, StepArrays(z, states, after, kept))
     written = {f"after[{i}]": array for i, array in enumerate(after)} | ({} if kept is None else {"kept": kept})
-    _refuse_unwritten(xp, cell, "step", written, "fill what it computes")
+    _refuse_unwritten(xp, cell, "step", written, "write all of it")
 
     run.W, dz, dbefore = Wh.T, unwritten(1, cell.pre, N, H), [unwritten(N, H) for _ in states]
     many = [None if part is None else part[None] for part in (z if cell.keeps_z else None, kept)]
@@ -195,9 +197,9 @@ def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend:
     if cell.recurs:
         cell.recur_gradient(run, at, dz[0], dbefore[0])
     written = {f"dz[{block}]": dz[0, block] for block in range(cell.pre)}
-    _refuse_unwritten(xp, cell, "gradient", written, "fill all blocks of dz")
+    _refuse_unwritten(xp, cell, "gradient", written, "write all blocks of dz")
     written = {f"dbefore[{i}]": d for i, d in enumerate(dbefore) if i or cell.direct}
-    remedy = "fill it, or say direct = False where h acts through z alone"
+    remedy = "write it, or set direct = False if the step uses the previous h only inside z"
     _refuse_unwritten(xp, cell, "gradient", written, remedy)
 
 

@@ -33,10 +33,10 @@ class Cache:
 
 
 class RecurrentLayer(CountsForwardCalls, Layer):
-    """A layer that runs a cell over time. Subclasses add `forward`, `backward` and a call, with their states by name.
+    """A layer that runs a cell over time. Subclasses add `forward`, `backward` and `__call__` with named states.
 
     cache          what the last `forward` keeps for `backward`; None before the first
-    reverse        True if the layer starts at the last step; slot 0 of the result is then the final state
+    reverse        True if the layer starts at the last step; element 0 of the result is then the final state
     seed           decides, together with `forward_calls`, the random numbers of a cell with `draws`
     forward_calls  the number of forward calls with such a cell; it may be set
     """
@@ -77,7 +77,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             seed = int(np.random.default_rng().integers(2**63)) if cell.draws else 0
         self.seed, self.forward_calls = check_integer("seed", seed, least=0), 0
         self.cache: Cache | None = None
-        # The results among the T + 1 slots of a state, for one step and for a sequence (see `Trace`).
+        # The slots with the results, of the T + 1 slots of a state: for one step, and for a sequence (see `Trace`).
         self._slot: int = 0 if reverse else 1
         self._slots: slice = slice(None, -1) if reverse else slice(1, None)
         self._no_states: tuple[None, ...] = (None,) * len(cell.states)
@@ -131,10 +131,11 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         super().__setstate__(self._with_new_name(state))
 
     def stream(self, x: Array, state: Any = None) -> tuple[Array, Any]:
-        """Inference on the next step (N, D), or the next steps (T, N, D), of a signal without end → h, state.
+        """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
 
-        state   the state that the previous call returned, None at the beginning: (N, H), or a tuple of these for a cell
-                with several. The layer does not keep it, so one layer may serve many signals, from many threads.
+        state   the state that the previous call returned; None at the beginning. It is (N, H), or a tuple of such
+                arrays if the cell has several states. The layer does not keep it, so one layer may process many
+                signals, also in several threads.
 
         Raises ValueError for a layer that runs in reverse.
         """
@@ -172,7 +173,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
                 self.cache = Cache(trace, self.cell, self.updates)
                 self.forward_calls += self.cell.draws
             return trace.states
-        # Outside `except`, so that the error is not chained to the one of the backend.
+        # This is outside `except`, so that the error is not chained to the error of the backend.
         self._check_input(x, initial)
         self._accept_replaced()
         raise failure
@@ -223,7 +224,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         ):
             self._refuse_changed(cache.updates)
 
-    # ---- as a part of a Stack or a Bidirectional: the same arguments and results for every cell ----
+    # ---- as a part of a Stack or a Bidirectional, with the same arguments and results for every cell ----
 
     @property
     def output_size(self) -> int:
@@ -252,12 +253,12 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             if len(cache.trace.states[0]) > 1:
                 dstates = self._with_final(dstates, dfinal, cache.trace.inputs.x.ndim == 2)
         dx, *dinitial = self._backward(dstates, cache, needs_dx)
-        if dfinal is not None and dh.ndim == 3 and not len(dh):  # without a step the final states are the initial ones
+        if dfinal is not None and dh.ndim == 3 and not len(dh):  # T = 0: the final states are the initial states
             dinitial = list(dfinal)
         return dx, tuple(dinitial)
 
     def _with_final(self, dstates: Sequence[Array | None], dfinal: State, one_step: bool) -> list[Array]:
-        """Copies of the gradients of all states, with those of the final states added."""
+        """Copies of the gradients of all states, with the gradients of the final states added."""
         totals = []
         with self.backend.device_of(dfinal[0]):
             for dstate, d in zip(dstates, dfinal, strict=True):
@@ -279,7 +280,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
     # ---- checks ----
 
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
-        """Refuse gradients of another type, dtype, device or shape than the results. Only that of h may not be None."""
+        """Refuse gradients of another type, dtype, device or shape than the results. The gradient of h is required."""
         shape = *cache.trace.inputs.x.shape[:-1], self.hidden_size
         kind, dtype, single_device = self._array_type, self._dtype, self._single_device  # as in `_check_input`
         for dstate in dstates:
@@ -298,12 +299,12 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         if len(states) != len(self._no_states):
             raise ValueError(
                 f"got {len(states)} state{'s' * (len(states) != 1)}, but this {self.title} expects "
-                f"{len(self._no_states)}, {' and '.join(self.cell.states)}: pass on what it returned"
+                f"{len(self._no_states)}, {' and '.join(self.cell.states)}: pass the state that it returned"
             )
         return states
 
     def _check_input(self, x: Array, initial: Sequence[Array | None]) -> None:
-        # These comparisons accept most host arrays in less time than a call of `_is_ours` takes.
+        # For most host arrays these comparisons are enough. They take less time than a call of `_is_ours`.
         kind, dtype, single_device = self._array_type, self._dtype, self._single_device
         if not ((type(x) is kind and x.dtype is dtype and single_device) or self._is_ours(x)):
             self._refuse_input(x)
@@ -330,7 +331,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
 
     def _refuse_stream(self) -> NoReturn:
         raise ValueError(
-            f"this {self.title} runs in reverse, from the last step on: expected a layer that runs forward; "
+            f"this {self.title} runs in reverse, from the last step to the first: expected a layer that runs forward; "
             "stream with one made without reverse=True"
         )
 
@@ -339,20 +340,21 @@ class SingleStateLayer(RecurrentLayer):
     """A recurrent layer whose cell has one state, h."""
 
     def forward(self, x: Array, h_prev: Array | None = None, *, lengths: Any = None) -> Array:
-        """One step, x (N, D) → h (N, H), or a sequence, x (T, N, D) → h (T, N, H); h_prev (N, H), None for zeros.
+        """One step, x (N, D) → h (N, H), or a sequence, x (T, N, D) → h after every step (T, N, H).
 
+        h_prev    (N, H), None for zeros
         lengths   (N,) integers in [0, T]: past its length a row keeps its state, and x is not read there
 
-        Keeps what `backward` needs. The result is a view of a buffer that the layer does not write again. Do not change
-        it, `x` or the weights before `backward`.
+        Keeps a cache for `backward`. The result is a view of a buffer that the layer does not write again. Do not
+        change it, `x` or the weights before `backward`.
         """
         return self._result(self._run(x, (h_prev,), lengths, training=True)[0], x)
 
     def backward(self, dh: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> tuple[ArrayIfNeeded, Array]:
-        """The gradient of the result of a `forward` → dx, in the shape of x, and dh_prev (N, H).
+        """The gradient dh of the result of a `forward` → dx, in the shape of x, and dh_prev (N, H).
 
         cache      `layer.cache` as it was after an earlier forward; None for the last forward
-        needs_dx   False if x is data: dx is not computed, and None is returned
+        needs_dx   False if the gradient of x is not needed: dx is then None
 
         Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
         replaced since; ValueError for the cache of another layer.
@@ -374,10 +376,7 @@ def check_cell_type(cell: Any) -> None:
 
 
 def check_blocks(cell: Cell) -> None:
-    """Refuse a cell with an impossible number of blocks, or with parts of Wx or Wh for impossible blocks.
-
-    Raises TypeError, ValueError.
-    """
+    """Check `pre`, `kept`, `from_x` and `from_h` of a cell.   Raises TypeError, ValueError."""
     for name, least in (("pre", 1), ("kept", 0)):
         check_integer(f"{name} of the cell {cell.name!r}", getattr(cell, name), least=least)
     from_h, every = cell.from_h, range(cell.pre)
@@ -385,18 +384,18 @@ def check_blocks(cell: Cell) -> None:
         if not set(fed) <= set(every) or len(set(fed)) < len(fed) or (name == "from_x" and not fed):
             raise ValueError(
                 f"the cell {cell.name!r} has {name} = {fed} and pre = {cell.pre}: expected blocks from 0 to "
-                f"{cell.pre - 1}, none of them twice; change {name} or pre"
+                f"{cell.pre - 1}, each at most once; change {name} or pre"
             )
     if cell.pointwise and (cell.pre, from_h, len(cell.states)) != (1, (0,), 1):
         raise ValueError(
             f"the cell {cell.name!r} is pointwise and has pre = {cell.pre}, from_h = {from_h} and "
             f"{len(cell.states)} states: expected one block, fed by h, and one state; write step and gradient instead"
         )
-    # One product a step feeds all of these blocks. A cell with a recurrent term of its own takes its own products.
+    # One product per step feeds all of these blocks. A cell with `recurs` computes its own products.
     if from_h and not cell.recurs and from_h != tuple(range(from_h[0], from_h[0] + len(from_h))):
         raise ValueError(
-            f"the cell {cell.name!r} has from_h = {from_h}: expected neighbouring blocks in their order, as (1, 2, 3); "
-            "number the blocks of z so that those which h feeds lie together"
+            f"the cell {cell.name!r} has from_h = {from_h}: expected neighbouring blocks in ascending order, "
+            "such as (1, 2, 3); number the blocks of z so that the blocks of h are neighbours"
         )
 
 
@@ -408,12 +407,12 @@ def fresh_params(
     dtype: Any,
     backend: str | Backend | None,
 ) -> list[Array]:
-    """Glorot uniform Wx and orthogonal Wh, each gate by itself; the bias and own parameters from the cell.
+    """New parameters: Glorot uniform Wx and orthogonal Wh for each gate; the bias and own parameters from the cell.
 
-    rng    a seed or a Generator: the same weights on every backend; None for other weights at each call
+    rng    a seed or a Generator, which gives the same weights on every backend; None for random weights
     dtype  float32 or float64
 
-    Raises TypeError or ValueError for another cell, size, rng or dtype.
+    Raises TypeError or ValueError for wrong arguments.
     """
     check_cell_type(cell)
     D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
@@ -442,7 +441,7 @@ def single(states: Sequence[Array]) -> Any:
 
 
 def _times(parts: int) -> str:
-    """The number of columns of that number of parts, for an error."""
+    """The number of columns of `parts` parts, for an error message."""
     return {0: "0", 1: "H"}.get(parts, f"{parts}H")
 
 

@@ -1,4 +1,4 @@
-"""Recurrent layers one after the other."""
+"""A stack of recurrent layers."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from xrnn.typing import Array, ArrayIfNeeded
 
 
 class Cache(NamedTuple):
-    """What a forward keeps for `backward`: the caches of the parts."""
+    """What a forward keeps for `backward`: the caches of all layers."""
 
     layers: list[Any]
     dropouts: list[Any]
 
 
 class Stack(Composite):
-    """Layer i + 1 runs on the h of layer i, with dropout between them in training   (Zaremba et al., 2014).
+    """The input of each layer is the h of the layer before, with dropout between them   (Zaremba et al., 2014).
 
         stack = Stack.init(LSTM, input_size=32, hidden_size=128, depth=2, dropout=0.3, rng=0)
         h, states = stack.forward(x)                # x (T, N, D)
-        h, states = stack.forward(x_next, states)   # truncated BPTT goes on from there
+        h, states = stack.forward(x_next, states)   # truncated BPTT: the next chunk
 
-    layers    RNN, LSTM, GRU, Recurrent, Bidirectional or Stack, each taking what the one before gives
-    dropout   the probability in [0, 1) that an element between two layers is dropped, in `forward`
-    rng       a seed or a Generator for the dropout; None for a fresh one
+    layers    RNN, LSTM, GRU, Recurrent, Bidirectional or Stack, each with the output size of the layer before as its
+              input size
+    dropout   the probability in [0, 1) that `forward` drops an element between two layers
+    rng       a seed or a Generator for the dropout; None for a random seed
 
-    Raises TypeError for what is no recurrent layer, ValueError for none, or for sizes that don't fit.
+    Raises TypeError if a layer is not a recurrent one; ValueError if there is none, or if sizes do not fit.
     """
 
     _cache_type = Cache
@@ -48,11 +49,11 @@ class Stack(Composite):
             if layer.output_size != after.input_size:
                 raise ValueError(
                     f"layers[{i}] gives {layer.output_size} features, but layers[{i + 1}] takes {after.input_size}: "
-                    "expected each to take what the one before gives"
+                    "expected equal sizes"
                 )
         check_number("dropout", dropout, "a probability in [0, 1)", lambda p: 0 <= p < 1)
         self.dropout: list[Dropout] = []
-        if dropout:  # else nothing is drawn: the weights that the same generator gives next stay as they were
+        if dropout:  # without dropout nothing is drawn, so that the generator's next weights stay the same
             seed = int(init.as_generator(rng).integers(2**63))
             self.dropout = [Dropout(dropout, seed=seed, layer=i) for i in range(len(self.layers) - 1)]
 
@@ -69,10 +70,10 @@ class Stack(Composite):
         rng: np.random.Generator | int | None = None,
         **options: Any,
     ) -> Self:
-        """A stack of `depth` layers of this class, RNN, LSTM or GRU, with fresh weights.
+        """A stack of `depth` layers of the class `layer`, RNN, LSTM or GRU, with new weights.
 
-        bidirectional   make each a `Bidirectional` of two
-        options         as the class' own `init` takes: dtype, backend, nonlinearity, …
+        bidirectional   make each layer a `Bidirectional` of two
+        options         more arguments of `layer.init`: dtype, backend, nonlinearity, …
         """
         size, rng = check_size("input_size", input_size), init.as_generator(rng)
         layers: list[Any] = []
@@ -97,17 +98,17 @@ class Stack(Composite):
         return all(layer.streams for layer in self.layers)
 
     def stream(self, x: Array, state: States | None = None) -> tuple[Array, States]:
-        """Inference on the next step (N, D), or the next steps (T, N, D), of a signal without end → h, state.
+        """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
 
-        state   what the call before returned, None at the beginning. None of it stays in the layers.
+        state   the state that the previous call returned; None at the beginning. The layers do not keep it.
 
-        Raises ValueError where one of them runs in reverse.
+        Raises ValueError if a layer runs in reverse.
         """
         if not self.streams:
             i, layer = next((i, layer) for i, layer in enumerate(self.layers) if not layer.streams)
             raise ValueError(
-                f"layers[{i}] of this Stack, a {layer.title}, runs in reverse, from the last step on: expected layers "
-                "that run forward; stream with others"
+                f"layers[{i}] of this Stack, a {layer.title}, runs in reverse, from the last step to the first: "
+                "expected layers that run forward; stream with others"
             )
         return self.forward_part(x, state, None, training=False)
 
@@ -125,11 +126,11 @@ class Stack(Composite):
     def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
         caches = self._cached(cache)
         if (len(caches.layers), len(caches.dropouts)) != (len(self.layers), len(self.dropout)):
-            raise ValueError("cache is another Stack's: expected this one's own; take stack.cache after the forward")
+            raise ValueError("cache is of another Stack: expected one of this one; take stack.cache after its forward")
         each = list(self._each_state("dstates", dfinal))
         dinitial = []
         for i in reversed(range(len(self.layers))):
-            # Only the first layer's dx is that of x: another's is the gradient that the layer before it takes.
+            # Every layer but the first needs its dx, which is the gradient of the layer before.
             dh, dstate = self.layers[i].backward_part(dh, each[i], caches.layers[i], needs_dx or i > 0)
             dinitial.append(dstate)
             if i and self.dropout:
