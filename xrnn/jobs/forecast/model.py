@@ -77,7 +77,7 @@ class ForecastModel:
     def start_at(self, update: int) -> None:
         """Let dropout draw the masks of this update next."""
         for dropout in (*self.stack.dropout, self._dropout):
-            dropout.step = update
+            dropout.forward_calls = update
 
     def forward(self, x: Array, known: Array) -> Array:
         """x (C, N, 2 + K), known (N, F · K) → y (N, F · Q); keeps the arrays for `backward`."""
