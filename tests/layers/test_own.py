@@ -48,10 +48,12 @@ def example(number: int) -> dict[str, Any]:
     return names
 
 
-@pytest.fixture(params=["zoneout", "layer norm"])
+@pytest.fixture(params=["zoneout", "layer norm", "minGRU"])
 def cell(request: pytest.FixtureRequest) -> Any:
     with use_backend("numpy"):
-        return example(0)["Zoneout"](0.3) if request.param == "zoneout" else example(1)["LayerNormLSTM"]()
+        if request.param == "zoneout":
+            return example(0)["Zoneout"](0.3)
+        return example(1)["LayerNormLSTM"]() if request.param == "layer norm" else example(2)["MinGRU"]()
 
 
 def layer_of(cell: Cell, backend: Backend, **options: Any) -> Recurrent:
@@ -86,10 +88,9 @@ def test_the_examples_run_and_check_their_own_gradients(backend: Backend, number
 
 
 def test_each_example_is_short() -> None:
-    assert len(EXAMPLES) == 2
-    for text in EXAMPLES:
+    for text, most in zip(EXAMPLES, (30, 30, 15), strict=True):
         cell = text[text.index("class ") : text.index("check_cell(", text.index("class "))]
-        assert len([line for line in cell.splitlines() if line]) <= 30
+        assert len([line for line in cell.splitlines() if line]) <= most
 
 
 def textbook_layer_norm(x: Any, states: Any, *weights: Any) -> tuple[Any, ...]:
@@ -375,6 +376,17 @@ def test_invalid_blocks(name: str, fed: tuple[int, ...]) -> None:
     setattr(cell, name, fed)
     with one_line(ValueError, f"the cell 'Beyond' has {name} = {fed} and pre = 3", "expected blocks from 0 to 2"):
         Recurrent(cell, *(np.zeros(s) for s in [(D, 3 * H), (H, 3 * H), (3 * H,)]))
+
+
+@pytest.mark.parametrize(("name", "value"), [("from_h", ()), ("pre", 2), ("states", ("h", "c"))])
+def test_a_pointwise_cell_has_one_state_and_one_block_fed_by_h(name: str, value: Any) -> None:
+    class Pointwise(RNNCell):
+        pass
+
+    cell = Pointwise()
+    setattr(cell, name, value)
+    with one_line(ValueError, "the cell 'Pointwise' is pointwise", "expected one block, fed by h, and one state"):
+        Recurrent.init(cell, D, H, backend="numpy")
 
 
 class Integrator(Cell):
