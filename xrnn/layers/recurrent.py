@@ -386,6 +386,11 @@ def check_blocks(cell: Cell) -> None:
                 f"the cell {cell.name!r} has {name} = {fed} and pre = {cell.pre}: expected blocks from 0 to "
                 f"{cell.pre - 1}, each at most once; change {name} or pre"
             )
+    if cell.pointwise and (cell.pre, from_h, len(cell.states)) != (1, (0,), 1):
+        raise ValueError(
+            f"the cell {cell.name!r} is pointwise and has pre = {cell.pre}, from_h = {from_h} and "
+            f"{len(cell.states)} states: expected one block, fed by h, and one state; write step and gradient instead"
+        )
     # One product per step feeds all of these blocks. A cell with `recurs` computes its own products.
     if from_h and not cell.recurs and from_h != tuple(range(from_h[0], from_h[0] + len(from_h))):
         raise ValueError(

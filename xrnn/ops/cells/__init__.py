@@ -30,7 +30,7 @@ CELLS: Final[dict[str, Row]] = {
 
 
 def kernel_name(cell: Cell) -> str | None:
-    """The kernels' name of a cell. None if the table does not list its class: a subclass may compute something else."""
+    """The kernels' name of a cell, or None. A subclass of a built-in cell has none: it may compute other values."""
     known = cell.__dict__
     if "_kernel" not in known:  # looked up once for each cell, since it would be a tenth of a small layer's step
         known["_kernel"] = _look_up(cell)
