@@ -526,7 +526,9 @@ def test_a_stream_through_a_layer_that_runs_in_reverse(backend: Backend) -> None
     with one_line(ValueError, "layers[1] of this Stack, a LSTM, runs in reverse", "expected layers that run forward"):
         stack.stream(x)
     both = Stack([Bidirectional.init(RNN, D, 5, dtype="float64", backend=backend)])
-    with one_line(ValueError, "layers[0] of this Stack, a Bidirectional, runs in reverse", "stream with others"):
+    with one_line(
+        ValueError, "layers[0] of this Stack, a Bidirectional, runs in reverse", "use layers made without reverse=True"
+    ):
         both.stream(x)
 
 
