@@ -41,7 +41,7 @@ def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
             raise TypeError(f"{name} has {dtype_of(array)}, but sequences[0] has {dtype_of(first)}: make them alike")
         if not array.ndim or array.shape[1:] != first.shape[1:]:
             expected = ", ".join(["T", *map(str, first.shape[1:])])
-            raise ValueError(f"{name} has shape {array.shape}: expected ({expected}), with any T, as sequences[0]")
+            raise ValueError(f"{name} has shape {array.shape}: expected ({expected}), as sequences[0], with any T")
     lengths = np.array([len(array) for array in arrays], np.int64)
     with backend.device_of(first):
         x = backend.xp.zeros((int(lengths.max()), len(arrays), *first.shape[1:]), first.dtype)
