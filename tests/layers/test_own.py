@@ -237,11 +237,11 @@ def test_reverse_equals_forward_on_the_reversed_sequence(backend: Backend, cell:
 
 def test_streams(backend: Backend, cell: Cell) -> None:
     layer, x = layer_of(cell, backend), draw(backend, T, N, D)
-    whole = backend.to_numpy(first(layer(x)))
+    complete = backend.to_numpy(first(layer(x)))
     h, state = layer.stream(x[:4])
     rest, _ = layer.stream(x[4:], state)
     got = np.concatenate([backend.to_numpy(h), backend.to_numpy(rest)])
-    assert_allclose(got, whole, rtol=0, atol=1e-13)
+    assert_allclose(got, complete, rtol=0, atol=1e-13)
 
 
 def test_in_a_stack(backend: Backend, cell: Cell) -> None:
@@ -437,9 +437,9 @@ def test_a_second_state_and_a_direct_use_of_h(backend: Backend) -> None:
 def test_kept_arrays_are_right_in_chunks(backend: Backend, monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
     layer = layer_of(Integrator(), backend, reverse=reverse)
     x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
-    whole = gradients(layer, backend, x, dh)
+    complete = gradients(layer, backend, x, dh)
     monkeypatch.setattr(recurrence, "CHUNK", 2 * N * H)
-    for got, want in zip(gradients(layer, backend, x, dh), whole, strict=True):
+    for got, want in zip(gradients(layer, backend, x, dh), complete, strict=True):
         assert_allclose(got, want, rtol=0, atol=1e-12)
 
 
