@@ -37,7 +37,7 @@ def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training
     if cell.pointwise and inputs.lengths is None:
         trace = _allocate(xp, cell, inputs, T, N, 0, training)
         (h,) = trace.states
-        _project(xp, cell, inputs, inputs.x, h[:-1] if inputs.reverse else h[1:])
+        project_input(xp, cell, inputs, inputs.x, h[:-1] if inputs.reverse else h[1:])
         pointwise_steps(xp, matmul_add, cell, W, h, backwards=inputs.reverse)
         return trace
 
@@ -55,7 +55,7 @@ def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training
     for states, x_of_chunk, z, kept, idle_of_chunk in _operands(trace, x, idle, T, length):
         if cell.pointwise:
             z = states[0][:-1] if inputs.reverse else states[0][1:]
-        _project(xp, cell, inputs, x_of_chunk, z)
+        project_input(xp, cell, inputs, x_of_chunk, z)
         forward_steps(run, cell, states, z, kept, idle_of_chunk, backwards=inputs.reverse)
     if not training or not cell.keeps_z:
         trace.z = None
@@ -255,7 +255,7 @@ def _chunks(T: int, length: int, reverse: bool) -> list[slice]:
     return chunks[::-1] if reverse else chunks
 
 
-def _project(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
+def project_input(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
     """z = x @ Wx + b.   x (steps, N, D), or (N, D) of one step, z (steps, N, pre · H)."""
     H, (steps, N, width) = inputs.Wh.shape[0], z.shape
     rows = () if steps * N == 1 else (steps * N,)  # NumPy adds two vectors twice as fast as (1, n) and (n,)
