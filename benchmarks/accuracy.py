@@ -1,6 +1,7 @@
 """The rounding errors of each form: `python -m benchmarks.accuracy`.
 
-tanh in ulp, over all exponents; the hidden states of a long sequence, in RMS.
+It measures the largest error of tanh over all exponents, in ulp, and the RMS error of the hidden states of a long
+sequence.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ def _every_exponent(dtype: str, per_exponent: int) -> HostArray:
 
 
 def sequence_rms(cell: str, seed: int) -> dict[str, float]:
-    """The RMS error of h over a long sequence, float32 against float64, by form.
+    """The RMS error of h in float32 over a long sequence, by form. The reference is the plain form in float64.
 
-    Wh has the spectral radius 0.9; in a cell with gates, each gate's columns have it.
+    Wh is scaled to a spectral radius of 0.9; in a cell with gates, so is each gate's block of columns.
     """
     problem = Problem(replace(SEQUENCE, cell=cell), seed)
     for of_gate in np.split(problem.Wh, GATES[cell][0], axis=1):

@@ -1,13 +1,14 @@
 """The speed on a machine that other processes use: `python -m benchmarks.busy`, some four minutes.
 
-processes   1, 2, 4, 8 processes at once, each with the threads that it takes by itself: calls per second of all of
-            them, beside a fixed number of threads (one, and all CPUs) and beside PyTorch
-others      one process beside processes that keep one CPU busy, or all CPUs
+processes   calls per second of 1, 2, 4 or 8 training processes together
+others      calls per second of one training process, while other processes keep one CPU busy, or all CPUs
 recovery    the time from the end of the other processes until the calls are fast again
-pause       a call after a pause of 20 ms
+pause       the time of a call after a pause of 20 ms
 interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 
-A call is a forward and a backward pass. Settings take turns, in the same processes.
+A call is a forward and a backward pass. `processes` and `others` compare three settings of xrnn, in turns and in the
+same processes: "as it comes", in which xrnn chooses its number of threads for each call; one thread; as many threads as
+CPUs. `processes` also measures PyTorch.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ CASES: Final = (
     Case(50, 16, 256, 256, cell="lstm"),
     Case(50, 16, 64, 64, cell="gru"),
 )
-AS_IT_COMES: Final = 0  # threads: as many as the library takes by itself
+AS_IT_COMES: Final = 0  # a number of threads that means: the library chooses it
 PAUSE: Final = 0.02
 CONSOLE: Final = wide_console()
 _SETTLE: Final = 0.25  # seconds before a measurement: wait statistics decay, and BLAS's threads fall asleep
@@ -55,14 +56,14 @@ _OVERTIME: Final = 0.1  # seconds that all processes run after a measurement, so
 
 
 class Trainer:
-    """Forward and backward passes of one case at a time, in a child process. Times are those of time.monotonic."""
+    """Forward and backward passes of one case at a time, in a child process. Times are from `time.monotonic`."""
 
     def __init__(self, peer: str) -> None:
         self._peer = peer
         self._built: dict[Case, Call] = {}
 
     def prepare(self, case: Case, threads: int) -> None:
-        """threads   held at this number, or AS_IT_COMES"""
+        """Build and check the call.   threads: a fixed number, or AS_IT_COMES"""
         if case not in self._built:
             problem = Problem(case)
             self._built[case] = build(self._peer, problem, threads=0).calls["train"]
@@ -78,7 +79,7 @@ class Trainer:
             kernels.hold_threads(threads != AS_IT_COMES)
 
     def bounds(self, start: float, stop: float) -> list[float]:
-        """Repeat the call until `stop` → the times between the calls, from the last one before `start`."""
+        """Repeat the call until `stop` → the times at which calls end, from the last one before `start`."""
         bounds = [time.monotonic()]
         while bounds[-1] < stop:
             self._call()
@@ -96,7 +97,7 @@ class Trainer:
         return times
 
     def interrupted(self, name: str) -> float:
-        """Seconds from a SIGINT to KeyboardInterrupt, in a call that would take half a minute; infinite without one."""
+        """Seconds from a SIGINT to KeyboardInterrupt in a call of half a minute. Infinite if none is raised."""
         T, N, D, H = 20_000, 32, 1, 1024
         rnn = xrnn.RNN.init(D, H, rng=np.random.default_rng(0), backend="numpy")
         x = np.zeros((T, N, D), np.float32)
@@ -123,7 +124,7 @@ class Trainer:
 
 @contextlib.contextmanager
 def children(peer: str, count: int) -> Iterator[list[Child]]:
-    """`count` processes that train; each library takes as many threads as it takes by itself."""
+    """`count` processes that train. The environment sets no number of threads: each library chooses it."""
     variables = environment(None) | PEERS[peer].environment
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Child(Trainer, peer, environment=variables)) for _ in range(count)]
@@ -142,9 +143,9 @@ def rate(workers: Sequence[Child], case: Case, threads: int, seconds: float) -> 
 
 
 def count_calls(bounds: Sequence[float], start: float, stop: float) -> float:
-    """The number of calls between `start` and `stop`, with the fractions of those that cross an end.
+    """The number of calls between `start` and `stop`. A call that is partly inside counts with that fraction.
 
-    Without the fractions the number would be too small if a call takes a good part of the time.
+    The number of complete calls alone would be too small if a call is not much shorter than the measurement.
     """
     return sum(
         max(min(end, stop) - max(begin, start), 0.0) / (end - begin) for begin, end in itertools.pairwise(bounds)
@@ -174,7 +175,7 @@ def measure_rates(
 def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> float:
     """Milliseconds from the end of the other processes until the calls are as fast as at the end of the measurement.
 
-    The first ten consecutive calls count whose median is at most 1.2 times the median of the last calls.
+    Calls are fast again from the first ten consecutive calls whose median is at most 1.2 times that of the last calls.
     """
     with busy(others):
         worker.ask("prepare", case, AS_IT_COMES)
@@ -212,9 +213,10 @@ def print_rates(title: str, case_rates: dict[str, Measured], console: Console) -
 
 
 def of_best(by_setting: dict[str, list[float]]) -> float:
-    """The rate as it comes, divided by that of the fixed setting with the best median: the median over the rounds.
+    """The median over the rounds of: the rate "as it comes", divided by the rate of the best fixed setting.
 
-    Ratios are taken within a round, whose rates are a second apart: a virtual machine's speed varies by the minute.
+    Best is the fixed setting with the highest median. A ratio divides rates of the same round, which were measured
+    within seconds, since the speed of a virtual machine varies from minute to minute.
     """
     fixed = (rates for name, rates in by_setting.items() if name not in ("as it comes", "torch"))
     return ratio(max(fixed, key=statistics.median), by_setting["as it comes"]).median
@@ -283,7 +285,7 @@ def cpus() -> int:
 
 
 def settings() -> dict[str, int]:
-    """Threads by the name of a setting: as it comes, one thread, all CPUs."""
+    """The number of threads, by the name of a setting."""
     all_of_them = {f"{cpus()} threads": cpus()} if cpus() > 1 else {}
     return {"as it comes": AS_IT_COMES, "one thread": 1} | all_of_them
 

@@ -18,7 +18,7 @@ from xrnn.backend import Backend
 from xrnn.typing import HostArray
 
 OPERATIONS: Final = ("step", "forward", "train")
-# By cell: column blocks of Wx and Wh, and of b; a block has H columns.
+# By cell: the number of blocks in Wx and in Wh, and the number in b. A block has H columns.
 GATES: Final = {name: (len(cells.cell_of(name).from_x), cells.cell_of(name).pre) for name in cells.CELLS} | {
     "leak": (1, 1)
 }
@@ -69,7 +69,7 @@ class Case:
         return 2 * rows * self.H * gates * (self.D + self.H) * (3 if operation == "train" else 1)
 
 
-# T, N, D, H that the tables state, by cell.
+# By cell: the sizes T, N, D, H in the tables of the documentation.
 _GATED: Final = (
     (1, 1, 64, 64),
     (50, 1, 64, 64),
@@ -110,7 +110,7 @@ SIZES: Final = {
     "leak": ((50, 1, 64, 64), (50, 16, 256, 256), (50, 64, 256, 256), (1000, 1, 1, 500)),
 }
 RAGGED_SIZES: Final = ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))
-# Batch sizes of the pictures, at D = H, by (T, H). The pictures of cells with gates have two of the four panels.
+# By (T, H): the batch sizes N of a panel of the pictures, at D = H. LSTM and GRU have two of the four panels.
 SWEEPS: Final = {
     (50, 16): (1, 16, 256, 1024),
     (50, 64): (1, 4, 16, 64, 256, 1024),
@@ -158,7 +158,7 @@ class Problem:
     def reference(self) -> dict[str, HostArray]:
         """h and the gradients of Σ h·dh, in the order of "train", computed by the plain form in float64.
 
-        The tests compare the plain form with textbook recurrences and with automatic differentiation.
+        The plain form itself is tested against textbook recurrences and automatic differentiation.
         """
         x, dh, *states = (self.backend.asarray(a, "float64") for a in (self.x, self.dh, *self.states))
         layer = LAYERS[self.case.cell](*(self.backend.asarray(w, "float64") for w in self.weights))
@@ -178,13 +178,16 @@ SQUARE_FLOPS: Final = 2 * _SQUARE**3
 
 @cache
 def square() -> tuple[HostArray, HostArray]:
-    """Two large matrices. The rate of their product is the machine's ceiling."""
+    """Two large matrices. The rate of their product, in operations per second, is the machine's ceiling."""
     rng = np.random.default_rng(0)
     return rng.standard_normal((_SQUARE, _SQUARE), np.float32), rng.standard_normal((_SQUARE, _SQUARE), np.float32)
 
 
 def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4) -> float:
-    """Compare the result of a peer's call with float64 → the largest error, relative to the array's largest value.
+    """Compare the result of a peer's call with the float64 reference → the largest error of its arrays.
+
+    An error is relative to the largest value of its array.
+
 
     result  "step" and "stream": h (N, H); "forward": h (T, N, H); "train": (h, dx, dh_prev, dWx, dWh, db), for an LSTM
             with dc_prev after dh_prev; "train on data": the same without dx

@@ -1,10 +1,14 @@
-"""`xrnn train` beside PyTorch: `python -m benchmarks.char_lm [--cell lstm] [--rate-only] [--json FILE] [PATH...]`.
+"""`xrnn train` and PyTorch: `python -m benchmarks.char_lm [--cell lstm] [--rate-only] [--json FILE] [PATH...]`.
 
-The same model (embedding 64, one layer of 256 units: tanh RNN, LSTM or GRU), the same chunks of the same text, the same
-number of updates and threads. Three runs: xrnn as in `xrnn train`; PyTorch as its users write it, with its own initial
-weights and Adam at 0.003; and that model after `xrnn.torch.accelerate`. Each runs in its own process. They take turns,
-a block of updates each, so that other load affects all of them. The command takes as long as three trainings; with
---rate-only, a minute.
+Three runs train the same model (embedding 64, one layer of 256 units: tanh RNN, LSTM or GRU) on the same chunks of the
+same text, with the same number of updates and threads:
+
+xrnn         as in `xrnn train`
+pytorch      a usual PyTorch training loop, with PyTorch's own initial weights and Adam at 0.003
+xrnn.torch   the same loop after `xrnn.torch.accelerate`
+
+Each runs in its own process. They take turns, a block of updates each, so that other load affects all of them. The
+command takes as long as three trainings; with --rate-only, a minute.
 """
 
 from __future__ import annotations
@@ -93,7 +97,7 @@ LIBRARIES: Final[dict[str, Callable[[Corpus, CharLMSettings], Run]]] = {
 def compare(
     paths: Sequence[Path], updates: int, rounds: int, threads: int, *, cell: str = "rnn", evaluate: bool
 ) -> dict[str, Any]:
-    """The results, as they go into the JSON file; seconds, one a block."""
+    """The results, as written to the JSON file. `seconds` has a time for each block."""
     settings = replace(SETTINGS, cell=cell)
     with runs.children(LIBRARIES, threads, _Job, settings, paths) as started:
         results: dict[str, Any] = {
@@ -111,7 +115,7 @@ def compare(
 
 
 def rates(results: dict[str, Any], library: str) -> list[float]:
-    """Characters per second, one a block."""
+    """Characters per second, for each block."""
     characters = results["steps_per_block"] * results["characters_per_step"]
     return [characters / of_block for of_block in results["seconds"][library]]
 

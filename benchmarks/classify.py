@@ -1,11 +1,12 @@
-"""`xrnn classify` beside PyTorch: `python -m benchmarks.classify [--seeds 5] [--json FILE] [TRAIN TEST]`.
+"""`xrnn classify` and PyTorch: `python -m benchmarks.classify [--seeds 5] [--json FILE] [TRAIN TEST]`.
 
-The same model (a bidirectional layer of 64, the mean over each series' own length, dropout), the same batches with the
-same noise, the same number of threads. xrnn trains as in `xrnn classify`; PyTorch as its users write it, with packed
-sequences, its own initial weights and Adam at 0.003. Each library runs in its own process. They take turns, a block of
-updates each.
+Both train the same model (a bidirectional layer of 64, the mean over the length of each series, dropout) on the same
+batches with the same noise, with the same number of threads. xrnn trains as in `xrnn classify`. PyTorch runs a usual
+training loop with packed sequences, its own initial weights and Adam at 0.003. Each library runs in its own process.
+They take turns, a block of updates each.
 
-Two more sets, made of noise, show the cost of lengths: in one every series has 100 steps, in the other 1 to 100.
+Two more sets, made of noise, show the cost of different lengths: in one, every series has 100 steps; in the other, 1 to
+100.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
 from xrnn.jobs.classify.data import LabelledSeries, load_labelled
 from xrnn.jobs.classify.model import Classifier
-from xrnn.jobs.series.batches import Batches, unpack
+from xrnn.jobs.series.batches import Batches, unpack, updates_per_epoch
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.series_trainer import default_epochs
@@ -87,7 +88,7 @@ LIBRARIES: Final[dict[str, Callable[[LabelledSeries, ClassifierSettings], Run]]]
 
 
 def compare(paths: Sequence[Path], rounds: int, updates: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
-    """The results, as they go into the JSON file: seconds of a block of updates, one a round."""
+    """The results, as written to the JSON file. `seconds` has the time of a block of updates for each round."""
     settings = replace(ClassifierSettings(), cell=cell)
     with runs.children(LIBRARIES, threads, _Job, settings, paths) as started:
         results: dict[str, Any] = {
@@ -148,7 +149,7 @@ def train(library: str, data: LabelledSeries, settings: ClassifierSettings) -> t
     """Train with the default number of updates → the accuracy, and the seconds."""
     start = time.perf_counter()
     run = LIBRARIES[library](data, settings)
-    runs.time_updates(run, default_epochs(len(data.train)) * -(-len(data.train) // settings.batch))
+    runs.time_updates(run, default_epochs(len(data.train)) * updates_per_epoch(len(data.train), settings.batch))
     return _accuracy(run.model(), data), time.perf_counter() - start
 
 
@@ -170,7 +171,7 @@ class _Job:
     def batch(self, case: str) -> float:
         """The mean number of series in a batch."""
         count = len(self._sets[case].train)
-        return count / -(-count // self._settings.batch)
+        return count / updates_per_epoch(count, self._settings.batch)
 
     def seconds(self, case: str, updates: int) -> float:
         return runs.time_updates(self._runs[case], updates)

@@ -1,7 +1,7 @@
-"""xrnn beside its peers: `python -m benchmarks.compare [--quick]`, some fifteen minutes, seconds with --quick.
+"""The speed of xrnn and its peers: `python -m benchmarks.compare [--quick]`, fifteen minutes, seconds with --quick.
 
-Each library runs in its own process. A round measures every library once, one after the other, each time starting with
-a different library; a case's figure is the median over the rounds.
+Each library runs in its own process. A round measures every library once, one after the other; each round starts with
+another library. A case's figure is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.worker import Worker, timed, workers
 def compare(
     cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: int, out: Path, console: Console
 ) -> dict[str, Any]:
-    """All times in microseconds, one a round. `out`/compare.json is written after each case."""
+    """The results: times in microseconds, one for each round. Writes `out`/compare.json after each case."""
     machine.pin(threads)
     results: dict[str, Any] = {"machine": machine.describe(threads), "dtype": "float32", "rounds": rounds}
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The machine, the common options, and the files of results."""
+"""What all benchmarks share: the description of the machine, common options, and the files of results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def describe(threads: int) -> dict[str, str | int]:
 
 
 def pin(threads: int) -> None:
-    """Restrict this process and its children to `threads` cores: some libraries look at nothing else."""
+    """Restrict this process and its children to `threads` cores: only this limits the threads of some libraries."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
@@ -51,7 +51,7 @@ def amount(text: str) -> float:
 
 
 def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
-    """Option type: some of these names, separated by commas."""
+    """Option type: a list of names in `known`, separated by commas."""
 
     def names(text: str) -> list[str]:
         chosen = text.split(",")
@@ -108,7 +108,7 @@ def write(results: Mapping[str, Any], path: Path) -> Path:
 
 
 def _lines(value: Any) -> str:
-    """JSON with a line for each item of a list of cases, and for each entry of an object that has nested entries."""
+    """JSON of a value. A list of objects, and an object with nested values, get a line for each of their entries."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n" + ",\n".join(f" {json.dumps(item)}" for item in value) + "\n]"
     if isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):

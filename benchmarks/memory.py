@@ -23,9 +23,10 @@ from benchmarks.tables import table, wide_console
 from benchmarks.worker import workers
 
 CASES: Final = tuple(Case(T=1000, N=64, D=256, H=256, cell=cell) for cell in COMMON)
-# Arrays (T, N, H) that the backward pass needs: h; h, c, i, f, g, o; h, r, u, n, z_h.
+# By cell: the number of arrays (T, N, H) kept for the backward pass: h (RNN); h, c and the gates i, f, g, o (LSTM);
+# h, r, u, n and z_h (GRU).
 _KEPT: Final = {"rnn": 1, "lstm": 6, "gru": 5}
-# Without JAX: it compiles within a call, and its compiler's memory would be counted.
+# JAX is left out: it compiles during the first call, so its compiler's memory would be counted.
 _PEERS: Final = ("xrnn", "xrnn-plain", "numpy", "torch", "onnxruntime")
 
 
@@ -88,7 +89,8 @@ def print_memory(results: dict[str, Any], console: Console) -> None:
         for name, forward in peaks["forward"].items():
             row = [name, f"{forward / 1e6:.1f}", f"{forward / h:.0%}"]
             if train := peaks["train"].get(name):
-                row += [f"{train / 1e6:.1f}", f"{(train - kept) / kept:.1%}"]  # x is an input, and dx has its size
+                # `kept` contains x, which is not in the peak, as an input; dx, which is in the peak, has the same size.
+                row += [f"{train / 1e6:.1f}", f"{(train - kept) / kept:.1%}"]
                 row += [f"{train / torch:.0%}"] if torch else []
             rows.append(row)
         console.print(table(f"peak memory above the inputs, MB, {case['case']}", columns, rows))

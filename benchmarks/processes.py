@@ -1,4 +1,4 @@
-"""Child processes of the benchmarks: each measured library runs in one of its own."""
+"""Child processes of the benchmarks: each measured library runs in its own process."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _BUSY: Final = "import os; parent = os.getppid()\nwhile os.getppid() == parent: 
 
 
 class MissingLibraryError(Exception):
-    """The child could not import the library that it should measure."""
+    """The library to measure is not installed."""
 
 
 class Child:
     """A process that holds the object `make(*arguments)` and calls its methods.
 
     environment  the child's environment variables (default: those of this process)
-    suspend      stop the process (SIGSTOP) whenever it has no request. Its idle threads, some of which spin for a
-                 while, then take no CPU time from the process that is measured.
-    limit        seconds to wait for an answer; a library that hangs does not block the others
+    suspend      True: stop the process (SIGSTOP) whenever it has no request. Some libraries' idle threads spin for a
+                 while; stopped, they take no CPU time from the process that is measured.
+    limit        timeout for an answer, in seconds (default: none), so that a hanging library does not block the others
     """
 
     def __init__(
@@ -115,7 +115,8 @@ def _variables(environment: Mapping[str, str]) -> Iterator[None]:
 
 def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any]) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped process must not outlive its parent
+        # PR_SET_PDEATHSIG: the kernel kills this process when its parent ends, even if it is stopped.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     try:
         served = make(*arguments)
         pipe.send(("result", None))
@@ -125,7 +126,8 @@ def _serve(pipe: Connection, make: Callable[..., Any], arguments: Sequence[Any])
     except Exception as error:
         pipe.send(("error", f"{type(error).__name__}: {error}"))
         return
-    with contextlib.suppress(EOFError, KeyboardInterrupt):  # the parent ended, or Ctrl-C, which it reports itself
+    # EOFError: the parent ended. KeyboardInterrupt: Ctrl-C reaches the parent too, which reports it.
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
             method, given = pipe.recv()
             try:

@@ -66,13 +66,13 @@ def base_title(row: Row) -> str:
 
 
 def against_base(row: Row) -> Ratio | None:
-    """xrnn's time over that of the full batch, or of the RNN without leak."""
+    """xrnn's time divided by that of its base: the full batch, or the RNN without leak. None without a base."""
     base = row.get("base_microseconds", {}).get("xrnn")
     return ratio(base, row["microseconds"]["xrnn"]) if base else None
 
 
 def against_peers(row: Row) -> tuple[str, Ratio] | None:
-    """The fastest other library, and its time over xrnn's; None if one of them was not measured."""
+    """The fastest other library, and its time divided by xrnn's. None if xrnn or all others were not measured."""
     times = row["microseconds"]
     peers = {name: rounds for name, rounds in times.items() if name not in OURS}
     if "xrnn" not in times or not peers:
@@ -118,7 +118,7 @@ def _coloured(r: Ratio) -> str:
 
 
 def _print_mean(rows: Sequence[Row], console: Console) -> None:
-    """Over the stated cases, without those that only the pictures have."""
+    """Print the mean over the cases of the tables. Cases that only the pictures have are left out."""
     stated = {case.name for case in STATED}
     if found := mean([row for row in rows if row["case"] in stated]):
         value, verdicts = found

@@ -1,14 +1,15 @@
 """Training for hours with kills and resumes: `python -m benchmarks.soak --minutes M` (Linux).
 
-Each cell trains in its own process, one cell after the other. The process is killed (SIGKILL) at a random moment and
-later resumed from its checkpoint; its number of threads and the load of the machine change. The command checks:
+Each cell is trained in its own process, one cell after the other. A *life* of a training run lasts from the start of
+its process to a kill (SIGKILL) at a random moment. The next life resumes from the checkpoint. The number of threads and
+the load of the machine change at random. The command checks:
 
-- A step that is repeated after a kill gives the same weights, bit for bit. So do the first steps on one thread without
-  a kill.
-- A reported checkpoint exists.
+- If an update is repeated after a kill, it gives the same weights, bit for bit. So do the first updates when they are
+  repeated at the end on one thread, without a kill.
+- Each checkpoint that was reported exists.
 - Neither memory nor the number of files grows.
 
-It prints what was lost and what grew, and ends with status 1 if anything was.
+It prints what was lost and what grew, and ends with status 1 if the list is not empty.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ from benchmarks.soak_training import CELLS, SAVE_EVERY, Run
 from benchmarks.tables import table, wide_console
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
-# Bytes that the resident memory may grow in one life after its first checkpoints: malloc has an arena for each thread.
+# Bytes that the resident memory may grow in one life after its first checkpoints. Some growth is normal: malloc makes
+# an arena for each new thread.
 _ALLOWED: Final = 8e6
-_WARM: Final = 5  # checkpoints before memory is compared
-_REPLAYED: Final = 500  # steps
+_WARM: Final = 5  # memory is compared after this number of checkpoints
+_REPLAYED: Final = 500  # updates repeated at the end
 
 
 @dataclass
@@ -50,21 +52,21 @@ class Record:
     steps: int = 0
     saved: int = 0
     lives: int = 0
-    again: int = 0  # steps that were repeated after a kill, with the same weights
-    grown: float = 0.0  # bytes: the most that memory grew in one life
+    again: int = 0  # updates that were repeated after a kill, with the same weights
+    grown: float = 0.0  # bytes: the largest growth of memory in one life
     resident: float = 0.0  # bytes, at the last checkpoint
-    lost: list[str] = field(default_factory=list)
-    first: dict[int, str] = field(default_factory=dict)  # digests of the steps up to _REPLAYED
-    _digests: dict[int, str] = field(default_factory=dict)  # of the steps since the last checkpoint
+    lost: list[str] = field(default_factory=list)  # descriptions of the failures
+    first: dict[int, str] = field(default_factory=dict)  # digests of the weights after the updates up to _REPLAYED
+    _digests: dict[int, str] = field(default_factory=dict)  # the same for the updates since the last checkpoint
 
-    def hear(self, reports: Iterable[tuple[Any, ...]]) -> None:
-        """The reports of one life, from `benchmarks.soak_training`."""
+    def add(self, reports: Iterable[tuple[Any, ...]]) -> None:
+        """Add the reports of one life, from `benchmarks.soak_training`."""
         self.lives += 1
         memory = []
         for report in reports:
             match report:
                 case ("from", step):
-                    # If a life is killed between writing a checkpoint and reporting it, the checkpoint is one further.
+                    # A kill may come after a checkpoint is written and before it is reported.
                     if step not in (self.saved, self.saved + SAVE_EVERY):
                         self.lost.append(f"the checkpoint of step {self.saved}: the run continued from {step}")
                 case ("saved", step, resident):
@@ -130,11 +132,11 @@ def live(record: Record, folder: Path, seconds: float, load: Load) -> None:
     with contextlib.suppress(EOFError, OSError):  # the last report may be incomplete
         while True:
             reports.append(pipe.recv())
-    record.hear(reports)
+    record.add(reports)
 
 
 def replay(record: Record, folder: Path) -> None:
-    """Repeat the first steps on one thread without a kill."""
+    """Repeat the first updates on one thread without a kill, and compare the weights."""
     run = Run(record.cell, folder / f"{record.cell} again")
     with ThreadpoolController().limit(limits=1, user_api="openmp"):
         for step, digest in sorted(record.first.items()):
@@ -164,7 +166,7 @@ def soak(minutes: float, folder: Path, seed: int) -> list[Record]:
 
 
 def left_behind(folder: Path) -> list[str]:
-    """The files that killed runs left beside their checkpoints, if there are more than one for each cell."""
+    """A message if killed runs left more files beside the checkpoints than one for each cell; otherwise empty."""
     left = sorted(name for name in os.listdir(folder) if name not in CELLS)
     return [f"the folder, by {len(left)} files: {', '.join(left[:3])}, …"] if len(left) > len(CELLS) else []
 

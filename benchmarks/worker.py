@@ -14,9 +14,9 @@ from benchmarks.processes import Child, MissingLibraryError, environment, rotate
 
 CHECKED: Final = (*OPERATIONS, "train on data", "stream")
 _LIMIT: Final = 120.0  # seconds for one answer
-# The reference uses NumPy's products, whose threads keep polling for a while. They slowed down the first measured
-# library: xrnn then took one thread instead of two.
-_SETTLING: Final = 0.05  # seconds
+# Seconds to wait between the check and the first measurement. The check's reference uses NumPy's matrix products, whose
+# threads poll for a while after a product. Without the wait, they slowed down the library that was measured first.
+_SETTLING: Final = 0.05
 
 
 class Worker(Child):
@@ -57,9 +57,9 @@ def workers(peers: Sequence[str], threads: int, variables: Mapping[str, str] | N
 
 
 def timed(workers: Sequence[Worker], operations: Sequence[str], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Times in microseconds, one a round, of the prepared case: operation → library → times.
+    """Times of the prepared case in microseconds, one for each round: operation → library → times.
 
-    A round times each operation with all libraries that have it, one right after the other.
+    In a round, all libraries that have an operation are timed one right after the other, then the next operation.
     """
     times: dict[str, dict[str, list[float]]] = {operation: {} for operation in operations}
     for order in rotated(workers, rounds):
@@ -73,8 +73,8 @@ def timed(workers: Sequence[Worker], operations: Sequence[str], rounds: int) -> 
 def measure(call: Call, at_least: float = 5e-3, at_most: float = 50e-3, calls: int = 3) -> float:
     """The median time of a call in seconds.
 
-    Calls are repeated until they took `at_least` seconds and there were `calls` of them, or until they took `at_most`
-    seconds. A first call, which wakes the threads and fills the caches, is not counted.
+    The call is repeated until there were `calls` calls that took `at_least` seconds together, or until the calls took
+    `at_most` seconds. The first call wakes the threads and fills the caches; it is not counted.
     """
     call()
     times: list[float] = []

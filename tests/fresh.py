@@ -18,6 +18,14 @@ sys.meta_path.insert(0, Without())
 """
 NO_CUPY, NO_TORCH = (_WITHOUT.format(library=library) for library in ("cupy", "torch"))
 
+# A background job of a script ignores SIGINT, and `nohup` SIGHUP; a child process inherits that.
+DEFAULT_SIGNALS = """
+import signal
+for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
+    default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    signal.signal(getattr(signal, name), default)
+"""
+
 # Replaces CuPy by the stand-in, so that there is a second backend without a GPU.
 STANDIN_AS_CUPY = """
 import sys

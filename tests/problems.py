@@ -1,5 +1,5 @@
-"""The operands of every operation, drawn in one place: for the tests, the fuzz, the sanitizers' driver, the emulator
-and the benchmarks. `tests.reference` says in float64 what is right for them.
+"""Random operands for every operation. The tests, the fuzz, the emulator, the driver of the sanitizers and the
+benchmarks use them. `tests.reference` computes the expected results.
 
 T time steps, N batch, D input size, H hidden size; rows and C columns of an affine map.
 """
@@ -17,9 +17,9 @@ from xrnn.typing import HostArray
 @dataclass
 class Recurrence:
     x: HostArray  # (T, N, D)
-    initial: list[HostArray]  # (N, H) a state
-    weights: list[HostArray]  # Wx, Wh, b, then the cell's own
-    dstates: list[HostArray]  # (T, N, H) a state
+    initial: list[HostArray]  # (N, H) for each state
+    weights: list[HostArray]  # Wx, Wh, b, then the cell's own parameters
+    dstates: list[HostArray]  # (T, N, H) for each state
 
 
 @dataclass
@@ -45,12 +45,12 @@ def recurrence(
     seed: int = 0,
     own: int = 0,
 ) -> Recurrence:
-    """Operands of these sizes T, N, D, H.
+    """Operands with these sizes T, N, D, H.
 
-    parts    the parts of Wx, of Wh and of b, H columns each
+    parts    the number of parts of Wx, of Wh and of b, H columns each
     own      the number of the cell's own parameters, (H,) each
 
-    Wh shrinks the state: its spectral radius is near 0.7, so that neither gradients nor rounding errors grow with T.
+    The spectral radius of Wh is near 0.7, so that gradients and rounding errors do not grow with T.
     """
     T, N, D, H = sizes
     in_x, in_h, in_b = parts
@@ -71,14 +71,14 @@ def affine(rows: int, D: int, C: int, dtype: Any, seed: int = 0) -> Affine:
 
 
 def classification(rows: int, C: int, dtype: Any, seed: int = 0, scale: float = 1) -> Classification:
-    """Logits of this scale: at 30 most rows are certain of a class, often a wrong one."""
+    """Logits with this standard deviation. At 30, softmax is nearly 1 for one class in most rows, often a wrong one."""
     draw = _Draw(dtype, seed, rows, C)
     targets = draw.rng.integers(0, C, rows)
     return Classification(draw(rows, C, scale=scale), targets, draw.rng.uniform(0.1, 1, rows).astype(dtype))
 
 
 class _Draw:
-    """Normal numbers of a dtype; other sizes are other numbers."""
+    """Normally distributed arrays of a dtype. The sizes are a part of the seed."""
 
     def __init__(self, dtype: Any, seed: int, *sizes: int) -> None:
         self.dtype, self.rng = dtype, np.random.default_rng((seed, *sizes))

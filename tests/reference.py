@@ -1,8 +1,8 @@
-"""What is right in float64, for the operands of `tests.problems`: the tests, the sanitizers' driver, the emulator and
-the fuzz are compared with this.
+"""Reference results in float64 for the operands of `tests.problems`.
 
-Each operation is written as the textbook writes it, forward only: nothing hoisted, nothing fused, nothing reused. The
-gradients are autograd's. A cell is tested by being registered in `CELLS`.
+The tests, the fuzz, the emulator and the driver of the sanitizers compare their results with these. Each operation is
+the textbook formula, forward only and without optimizations. autograd computes the gradients. To test a cell, add it to
+`CELLS`.
 """
 
 from __future__ import annotations
@@ -107,20 +107,20 @@ def has_kernel(cell: str) -> bool:
 
 
 def leaks(H: int) -> HostArray:
-    """A leak for each unit, 1 among them."""
+    """A leak for each unit. The last one is 1."""
     return np.linspace(0.1, 1, H)
 
 
 @dataclass(frozen=True)
 class CellCase:
-    """A cell as the tests know it: its textbook step, and the layer that runs it."""
+    """A cell: its textbook step, and the layer under test."""
 
     step: StepFunction
-    layer: Callable[..., RecurrentLayer]  # of the parameters, reverse=
-    of_weights: tuple[int, int, int] = (1, 1, 1)  # parts of Wx, of Wh, of b
+    layer: Callable[..., RecurrentLayer]  # (*params, reverse=…) → the layer
+    parts: tuple[int, int, int] = (1, 1, 1)  # the number of parts of Wx, of Wh and of b, H columns each
     states: tuple[str, ...] = ("h",)
     own: tuple[str, ...] = ()  # the cell's own parameters, (H,) each
-    smooth: bool = True  # whether its slope never jumps
+    smooth: bool = True  # False if its derivative is not continuous
 
 
 CELLS: Final = {
@@ -141,16 +141,16 @@ CELLS: Final = {
 
 @dataclass
 class Problem:
-    """A cell and its operands, forward and backward."""
+    """A cell, and the operands of its forward and backward pass."""
 
     cell: str
     dtype: str
     reverse: bool
     lengths: HostArray | None
     x: HostArray  # (T, N, D)
-    initial: list[HostArray]  # (N, H) a state
-    weights: list[HostArray]  # Wx, Wh, b, then the cell's own
-    dstates: list[HostArray | None]  # (T, N, H) a state
+    initial: list[HostArray]  # (N, H) for each state
+    weights: list[HostArray]  # Wx, Wh, b, then the cell's own parameters
+    dstates: list[HostArray | None]  # (T, N, H) for each state
     layouts: Sequence[str] = field(default_factory=lambda: ["C"] * 8)  # of x, the states, the weights, the gradients
 
     @property
@@ -167,7 +167,7 @@ class Problem:
 
     @property
     def past_end(self) -> HostArray:
-        """(T, N), whether a row has ended before a step."""
+        """(T, N): True at the steps past the length of a row."""
         T, N, _ = self.x.shape
         past: HostArray = np.arange(T)[:, None] >= (np.full(N, T) if self.lengths is None else self.lengths)
         return past
@@ -178,7 +178,7 @@ class Problem:
         return self.case.layer(*weights, reverse=self.reverse)
 
     def operands(self, backend: Backend) -> tuple[Any, list[Any], list[Any]]:
-        """x, the initial states and the gradients of the results, laid out on the backend."""
+        """x, the initial states and the gradients of the results, on the backend and in their layouts."""
         x = lay_out(backend, self.x, self.layouts[0])
         initial = [lay_out(backend, s, layout) for s, layout in zip(self.initial, self.layouts[1:3], strict=False)]
         dstates = [
@@ -199,15 +199,17 @@ def problem(
     layouts: Sequence[str] | None = None,
     dc: bool = True,
 ) -> Problem:
-    """A problem of these sizes T, N, D, H. lengths="ragged" draws some, 0 and T among them where there is room.
+    """A problem with these sizes T, N, D, H.
 
-    Past a row's end x is NaN: nobody may read it.
+    lengths   a list, or "ragged" for random lengths, which include 0 and T if N allows
+
+    x is NaN past the length of a row, because it must not be read there.
     """
     (T, N, _, _), case = sizes, CELLS[cell]
-    drawn = problems.recurrence(sizes, case.of_weights, len(case.states), dtype, seed, own=len(case.own))
+    drawn = problems.recurrence(sizes, case.parts, len(case.states), dtype, seed, own=len(case.own))
     if lengths == "ragged":
         lengths = [0, T, *np.random.default_rng(seed).integers(0, T + 1, max(N - 2, 0))][:N]
-    if not case.smooth:  # no pre-activation may come near the jump, or rounding decides the gradient
+    if not case.smooth:  # keep the pre-activations away from the jump, where rounding would decide the gradient
         _, Wh, b, *_ = drawn.weights
         Wh *= np.asarray(0.1, dtype)
         b += np.where(b < 0, -6, 6).astype(dtype)
@@ -228,18 +230,19 @@ def problem(
 
 @dataclass
 class Solution:
-    """In float64."""
+    """The results of a problem, in float64."""
 
-    states: list[HostArray]  # (T, N, H) a state
+    states: list[HostArray]  # (T, N, H) for each state
     gradients: dict[str, HostArray]  # dx, dh_prev, …, dWx, dWh, db, …
 
 
 def states_of(
     step: StepFunction, x: Any, initial: Any, weights: Any, past_end: HostArray | None = None, reverse: bool = False
 ) -> list[list[Any]]:
-    """The states after each step, a list of T for each state.
+    """The states after each step, a list of T arrays for each state.
 
-    past_end   (T, N), where a step changes nothing; x is finite there, for a NaN would poison the gradient of `where`
+    past_end   (T, N): True if a step does not change the states of a row. x must be finite there: a NaN would make
+               autograd's gradient of `where` NaN.
     """
     T = len(x)
     results: list[list[Any]] = [[None] * T for _ in initial]
@@ -263,15 +266,15 @@ def solve_steps(
     past_end: HostArray | None = None,
     reverse: bool = False,
 ) -> tuple[list[HostArray], list[HostArray]]:
-    """→ the states after each step, (T, N, H) each, and the gradients of ⟨dstates, these⟩ in x, the initial states and
-    the weights; all in float64."""
+    """→ the states after each step, (T, N, H) each, and the gradients of ⟨dstates, states⟩ by x, the initial states and
+    the weights, all in float64."""
     x, *rest = (np.asarray(a, "float64") for a in (x, *initial, *weights))
     S, shape = len(initial), (*x.shape[:2], initial[0].shape[1])
     if past_end is not None:
         x = np.where(past_end[..., None], 0, x)
 
     def total(x: Any, *rest: Any) -> Any:
-        loss = 0.0 * sum(anp.sum(a) for a in (x, *rest))  # depends on every argument, also without a step
+        loss = 0.0 * sum(anp.sum(a) for a in (x, *rest))  # depends on every argument, even if T = 0
         for d, result in zip(dstates, states_of(step, x, rest[:S], rest[S:], past_end, reverse), strict=True):
             for d_t, state in zip([] if d is None else np.asarray(d, "float64"), result, strict=d is not None):
                 loss = loss + anp.sum(d_t * state)
@@ -286,7 +289,7 @@ _solved: dict[bytes, Solution] = {}
 
 
 def solve(p: Problem) -> Solution:
-    """The solution, read-only: each backend and each form is compared with the same one, which is computed once."""
+    """The solution of a problem. It is cached and read-only, because all backends and forms are compared with it."""
     digest = hashlib.blake2b(repr((p.cell, p.reverse)).encode())
     for array in (p.lengths, p.x, *p.initial, *p.weights, *p.dstates):
         digest.update(repr(array is not None and (array.dtype, array.shape)).encode())
@@ -305,7 +308,7 @@ def solve(p: Problem) -> Solution:
 
 
 def solve_affine(p: Affine) -> dict[str, HostArray]:
-    """y = x @ W + b, and the gradients of ⟨dy, y⟩: y, dx, dW, db in float64."""
+    """y = x @ W + b and the gradients of ⟨dy, y⟩, in float64: y, dx, dW, db."""
     x, W, b, dy = (np.asarray(a, "float64") for a in (p.x, p.W, p.b, p.dy))
 
     def y(x: Any, W: Any, b: Any) -> Any:
@@ -316,7 +319,7 @@ def solve_affine(p: Affine) -> dict[str, HostArray]:
 
 
 def solve_classification(p: Classification) -> dict[str, HostArray]:
-    """-weight · log softmax(logits)[target], and the gradient of their sum: losses (rows,), dlogits in float64."""
+    """losses (rows,) = -weight · log softmax(logits)[target], and dlogits of their sum, in float64."""
     logits, weight = (np.asarray(a, "float64") for a in (p.logits, p.weight))
     rows = np.arange(len(logits))
 

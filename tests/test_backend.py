@@ -1,4 +1,4 @@
-"""The seam: each operation on each backend against a plain formula in float64, and which form `explain` names."""
+"""The operations of each backend against plain formulas in float64, and the forms that `explain` names."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_one_hot_matrix_stays_within_its_size(
 
 
 def test_add_rows_in_blocks(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xrnn.ops.affine.ONE_HOT_SIZE", 7)  # blocks of two rows and a rest of one
+    monkeypatch.setattr("xrnn.ops.affine.ONE_HOT_SIZE", 7)  # blocks of two rows, and one of the last row
     rng = np.random.default_rng(0)
     index, rows = np.array([4, 1, 4]), rng.standard_normal((3, 2))
     out = backend.xp.full((5, 2), np.nan)
@@ -140,7 +140,7 @@ def test_explain_the_plain_form() -> None:
     assert NumpyBackend().explain("matmul_add", RNNCell(), SIZES, "float32") == expected
 
 
-def test_use_fused_nests_and_is_undone() -> None:
+def test_use_fused_nests_and_is_restored() -> None:
     before = fused_enabled()
     with use_fused(False):
         assert not fused_enabled()
@@ -175,7 +175,7 @@ with use_fused(not fused_enabled()):
     assert out.split() == [str(enabled), str(not enabled)]
 
 
-def test_xrnn_fused_that_is_neither() -> None:
+def test_an_invalid_xrnn_fused() -> None:
     failed = run_python("import numpy, xrnn; xrnn.Linear(numpy.ones((2, 3)), numpy.ones(3))", XRNN_FUSED="false")
     assert failed.stderr.endswith(
         "ValueError: XRNN_FUSED is 'false': expected 0 for the plain forms, or 1; set one of them\n"
@@ -185,7 +185,7 @@ def test_xrnn_fused_that_is_neither() -> None:
 # ---- the rest ----
 
 
-def test_owns_its_own_arrays_only(backend: Backend) -> None:
+def test_owns(backend: Backend) -> None:
     assert backend.owns(backend.xp.zeros(3))
     other = STANDIN if backend.name == "numpy" else NumpyBackend()
     assert not backend.owns(other.xp.zeros(3))
@@ -199,7 +199,7 @@ def test_device_of(backend: Backend) -> None:
     assert inside.device == backend.xp.zeros(3).device
 
 
-def test_values_are_read_where_that_costs_no_wait() -> None:
+def test_reads_are_free_on_the_host_only() -> None:
     assert NumpyBackend().reads_are_free
     assert not STANDIN.reads_are_free
 

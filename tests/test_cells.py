@@ -1,4 +1,4 @@
-"""The tables of the built-in cells and layers, and a cell that is added to them."""
+"""The tables of the built-in cells and layers, and a cell that the tests add to them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_subclass_of_a_built_in_cell_has_no_kernel() -> None:
     assert ops_cells.kernel_name(Other()) is None
 
 
-# ---- a cell with parameters of its own ----
+# ---- a built-in cell with own parameters ----
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_it_can_be_saved_and_loaded(tmp_path: Path, backend: Backend) -> None:
         assert_array_equal(backend.to_numpy(loaded(x)[0]), backend.to_numpy(layer(x)[0]))
 
 
-def test_a_file_of_it_is_refused_if_it_is_not_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_file_is_refused_if_it_is_not_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         peephole.build_in(patched)
         xrnn.save(tmp_path / "layer", PeepholeLSTM.init(3, 4, rng=0, backend="numpy"))
@@ -103,7 +103,7 @@ def test_a_file_of_it_is_refused_if_it_is_not_built_in(tmp_path: Path, monkeypat
 
 
 @pytest.mark.usefixtures("built_in")
-def test_a_model_of_the_command_line_can_have_it() -> None:
+def test_a_model_of_the_command_line_can_use_it() -> None:
     rng, backend = np.random.default_rng(0), xrnn.get_backend("numpy")
     model = CharLM.init("peephole_lstm", 8, 2, rng=rng, backend=backend)
     assert {name: param.shape for name, param in model.named_params.items()} == CharLM.shapes("peephole_lstm", 8, 2)

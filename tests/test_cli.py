@@ -21,7 +21,7 @@ import safetensors.numpy
 import typer
 
 import xrnn
-from tests.fresh import NO_CUPY, run_python
+from tests.fresh import DEFAULT_SIGNALS, NO_CUPY, run_python
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from xrnn.backend import BackendUnavailableError
@@ -31,13 +31,6 @@ from xrnn.jobs.charlm.model import CharLM
 from xrnn.typing import HostArray
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
-# A background job of a script ignores SIGINT, and `nohup` SIGHUP; a child process inherits that.
-DEFAULT_SIGNALS = """
-import signal
-for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
-    default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
-    signal.signal(getattr(signal, name), default)
-"""
 SIGNALLED = [sys.executable, "-c", DEFAULT_SIGNALS + XRNN[-1]]
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, FIFOs and /dev/full are POSIX's")

@@ -134,13 +134,13 @@ def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
     None for the number 1, which means no leak. Raises TypeError for other objects, ValueError for another shape or
     range.
     """
-    expected = f"expected a number in (0, 1], or an array of {len(b)} such numbers, one per unit"
+    expected = f"expected a number in (0, 1], or an array of {len(b)} such numbers, one for each unit"
     if isinstance(leak, Real) and not isinstance(leak, bool):
         if not 0 < b.dtype.type(leak) <= 1:
             raise ValueError(f"leak is {leak}: {expected}; leave it out for a layer without leak")
         return None if leak == 1 else float(leak)
     if isinstance(leak, list | tuple):
-        leak = _host_array("leak", leak, f"a number in (0, 1], or {len(b)}, one per unit")
+        leak = _host_array("leak", leak, f"a number in (0, 1], or {len(b)}, one for each unit")
     if not hasattr(leak, "shape"):
         raise TypeError(f"leak is {leak!r}: {expected}; use float(leak)")
     if type(leak) is not np.ndarray:

@@ -30,6 +30,12 @@ from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classify import ClassifyJob
 from xrnn.jobs.classify.predict import LabelPredictor
 from xrnn.jobs.errors import DataError, JobError, SettingsError
+from xrnn.jobs.forecast.forecast import ForecastJob
+from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
+from xrnn.jobs.forecast.forecast_settings import ForecastSettings
+from xrnn.jobs.forecast.predict import Forecasting
+from xrnn.jobs.forecast.predict import predict as continue_files
+from xrnn.jobs.forecast.predict import predict_stream as continue_stream
 from xrnn.jobs.options import OptionsOf, path, with_options
 from xrnn.jobs.regress.predict import NumberPredictor
 from xrnn.jobs.regress.regress import RegressJob
@@ -40,6 +46,7 @@ from xrnn.jobs.run_options import RunOptions
 from xrnn.jobs.series.predict import PredictOptions, predict_stream
 from xrnn.jobs.series.predict import predict as predict_files
 from xrnn.jobs.series.series_settings import TABLE_OPTIONS
+from xrnn.jobs.settings import option
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
 from xrnn.select import CHOICES, Selection, select
 
@@ -275,10 +282,41 @@ def regress(
 
 @app.command()
 @with_options
+def forecast(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            parser=path,
+            metavar="FILE",
+            help=".csv or .npy files of series: a row for each step. Default: a chaotic series.",
+        ),
+    ] = None,
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(ForecastSettings)],
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Updates, including those before a resume. Default: 500."),
+    ] = None,
+    options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
+    backend: _Backend = None,
+) -> int:
+    """Train a forecaster of time series, test it on their last rows, and forecast the next ones.
+
+    It writes forecaster.safetensors and forecaster.png. If the run is interrupted, it saves a checkpoint first; with
+    --resume, it ends as if it had not been interrupted.
+    """
+    job = ForecastJob(paths=files or [], given=given, upto=steps, options=RunOptions(**options))
+    return _run_job(job, backend)
+
+
+@app.command()
+@with_options
 def predict(
     checkpoint: Annotated[
         Path,
-        typer.Argument(parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn classify` or `regress`."),
+        typer.Argument(
+            parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn classify`, `regress` or `forecast`."
+        ),
     ],
     files: Annotated[
         list[Path] | None,
@@ -296,7 +334,7 @@ def predict(
     options: Annotated[dict[str, Any], OptionsOf(PredictOptions)],
     backend: _Backend = None,
 ) -> int:
-    """Print the label and its probability, or the number, for each series in files, or after each row of a stream.
+    """Print the label and its probability, the number, or the next values, for each series or after each row.
 
     .csv files are read as in training, except for options given here. They must have the channels, and the columns that
     these options name.
@@ -304,9 +342,12 @@ def predict(
     if stream == bool(files):
         got = "both --stream and files" if stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
+    how, terminal = PredictOptions(**options), Terminal()
+    if FORECAST_CHECKPOINTS.wrote(checkpoint):
+        _continue(checkpoint, files or [], stream, given, how, terminal, backend)
+        return status_of(terminal.lost)
     kind = NumberPredictor if REGRESSION_CHECKPOINTS.wrote(checkpoint) else LabelPredictor
     predictor = kind.load(checkpoint, _select(backend).backend)
-    how, terminal = PredictOptions(**options), Terminal()
     if how.proba and kind is NumberPredictor:
         raise SettingsError(f"got --proba, but {checkpoint} predicts numbers: expected a classifier; leave --proba out")
     columns = predictor.settings.columns_for(given, predictor.facts.channel_names)
@@ -315,6 +356,29 @@ def predict(
     else:
         predict_files(predictor, files or [], columns, how, terminal)
     return status_of(terminal.lost)
+
+
+def _continue(
+    checkpoint: Path,
+    files: list[Path],
+    stream: bool,
+    given: dict[str, Any],
+    options: PredictOptions,
+    terminal: Terminal,
+    backend: str | None,
+) -> None:
+    """`xrnn predict` with a forecaster."""
+    refused = [option(name) for name in given if name != "decimal"] + ["--proba"] * options.proba
+    if refused:
+        raise SettingsError(
+            f"got {refused[0]}, but {checkpoint} forecasts: expected --decimal, --json or --skip-bad; leave it out"
+        )
+    forecasting = Forecasting.load(checkpoint, _select(backend).backend)
+    decimal = given.get("decimal", forecasting.settings.decimal)
+    if stream:
+        continue_stream(forecasting, _input_lines(), decimal, options, terminal)
+    else:
+        continue_files(forecasting, files, decimal, options, terminal)
 
 
 @app.command()

@@ -260,9 +260,12 @@ def tiles(form: Form, dtype: str) -> list[tuple[int, int]]:
 def max_outputs(cell: CellKernel, form: Form, rows: int) -> int:
     """The (row, unit) pairs of a tile that one thread computes a step for.
 
-    Cells with one part of Wh have registers for two. They need them: else a block with many units would have few rows.
+    Cells with one part of Wh have registers for several. They need them: else a block with many units would have few
+    rows. In the one-block form, whose states stay in registers, there is room for two.
     """
-    return 2 if cell.fed == 1 and form != "group-partial" and rows > 1 else 1
+    if cell.fed > 1 or form == "group-partial":
+        return 1
+    return rows if form == "group" else min(rows, 2)
 
 
 def _tile_cycles(device: Device, r: Request, form: Form, layout: Layout) -> float:

@@ -28,7 +28,6 @@ group(const Real* W, BACKWARD_PARAMETERS, int units, int column_threads, int sli
 #pragma unroll
     for (int e = 0; e < OUTPUTS; ++e) out[e] = output(e, own), leak[e] = run.leak(first + out[e].u);
     ask(0, begin);
-    __syncthreads();  // the zeros are in place
 
     for (int i = 0; i <= T; ++i) {
         for (int first_row = begin; first_row < end; first_row += ROWS) {

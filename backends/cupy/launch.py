@@ -234,7 +234,7 @@ class Launcher:
                 state[-1 if inputs.reverse else 0] = 0 if initial is None else initial
         for steps in _chunks(T, length, inputs.reverse):
             count = steps.stop - steps.start
-            recurrence._project(xp, cell, inputs, x[steps], z[:count])
+            recurrence.project_input(xp, cell, inputs, x[steps], z[:count])
             around = [state[steps.start : steps.stop + 1] for state in states]
             # The lengths count from step 0 of the sequence.
             lengths = tail[-1] if steps.start == 0 or tail[-1] is _NULL else tail[-1] - np.int32(steps.start)

@@ -19,7 +19,6 @@ one_block(const Real* W, BACKWARD_PARAMETERS, int column_threads, int slice, int
         ahead[e] = run.ask(0, first_row + out[e].n, out[e].u, out[e].n < rows);
         if (out[e].n < rows) leak[e] = run.leak(out[e].u);
     }
-    __syncthreads();  // the zeros are in place
     for (int i = 0; i <= T; ++i) {
         Backward::Inputs in[OUTPUTS];
 #pragma unroll

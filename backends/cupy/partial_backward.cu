@@ -39,7 +39,6 @@ partial(const Real* W, BACKWARD_PARAMETERS, int units, int column_threads, int s
         return run.ask(i, first_row + n, first + u, wanted);
     };
     Backward::Inputs ahead = ask(0, begin);
-    __syncthreads();  // the zeros are in place
 
     for (int i = 0; i <= T; ++i) {
         for (int first_row = begin; first_row < end; first_row += ROWS) {

@@ -83,7 +83,7 @@ def test_the_sanitizers_see_our_kernels_and_fewer_variants_each_time() -> None:
         assert "--kernel-name kns=one_block --kernel-name kns=group" in command
         assert each.at_most == 150
         few.append(int(command.partition("--few ")[2] or 1000))
-    assert few == [1000, 12, 4]
+    assert few == [1000, 24, 12]
 
 
 def test_warnings_are_no_errors_there_and_plugins_are_off() -> None:

@@ -31,12 +31,12 @@ def reported(record: Record) -> tuple[bool, str]:
 
 def test_a_repeated_step_must_give_the_same_weights() -> None:
     record = Record("rnn")
-    record.hear(reports("from 0, 1 aa, 2 bb, saved 2 1000, 3 cc, 4 dd"))
-    record.hear(reports("from 2, 3 cc, 4 dd, 5 ee, saved 5 1000"))
+    record.add(reports("from 0, 1 aa, 2 bb, saved 2 1000, 3 cc, 4 dd"))
+    record.add(reports("from 2, 3 cc, 4 dd, 5 ee, saved 5 1000"))
     assert (record.steps, record.saved, record.lives, record.again, record.lost) == (5, 5, 2, 2, [])
     assert reported(record)[0]
-    record.hear(reports("from 5, 6 ff"))
-    record.hear(reports("from 5, 6 00"))
+    record.add(reports("from 5, 6 ff"))
+    record.add(reports("from 5, 6 00"))
     sound, text = reported(record)
     assert not sound
     assert "lost: rnn: step 6: its weights were ff before the kill and 00 after it\ngrew: nothing" in text
@@ -45,14 +45,14 @@ def test_a_repeated_step_must_give_the_same_weights() -> None:
 @pytest.mark.parametrize(("at", "lost"), [(10, 0), (10 + SAVE_EVERY, 0), (5, 1), (0, 1)])
 def test_a_reported_checkpoint_must_exist(at: int, lost: int) -> None:
     record = Record("rnn", saved=10)
-    record.hear(reports(f"from {at}"))
+    record.add(reports(f"from {at}"))
     assert len(record.lost) == lost
 
 
 def test_memory_must_not_grow_after_the_first_checkpoints() -> None:
     def after(*resident: float) -> Record:
         record = Record("lstm")
-        record.hear([("saved", i, at) for i, at in enumerate(resident)])
+        record.add([("saved", i, at) for i, at in enumerate(resident)])
         return record
 
     warming, flat, rising = [1e6] * 5, [60e6] * 30, [60e6 + i * 1e6 for i in range(30)]
@@ -80,7 +80,7 @@ def test_the_first_steps_are_repeated_without_a_kill(tmp_path: Path, cell: str) 
     record, run = Record(cell), Run(cell, tmp_path / "none")
     for _ in range(3):
         run.step()
-        record.hear([("step", run.optimizer.steps, run.digest())])
+        record.add([("step", run.optimizer.steps, run.digest())])
     soak.replay(record, tmp_path)
     assert not record.lost
     record.first[2] = "00"

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from tests.forge import little_memory
-from tests.fuzz_files import checkpoints, classifiers, layers, regressions, training
+from tests.fuzz_files import checkpoints, classifiers, forecasters, layers, regressions, training
 from tests.fuzz_files.damage import damaged
 
 SUBJECTS: dict[str, Any] = {
     "checkpoints": checkpoints,
     "classifiers": classifiers,
+    "forecasters": forecasters,
     "layers": layers,
     "regressions": regressions,
     "training": training,

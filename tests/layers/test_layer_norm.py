@@ -103,11 +103,11 @@ def test_a_stack_with_it_matches_differences(backend: Backend, lengths: list[int
 def test_a_stack_goes_on_from_its_states(backend: Backend) -> None:
     deep = stack(backend)
     x = backend.asarray(np.random.default_rng(0).standard_normal((6, 4, D)))
-    whole, _ = deep(x)
+    complete, _ = deep(x)
     _, states = deep.stream(x[:2])
     assert [len(state) for state in states] == [2, 0, 1, 0]
     second, states = deep.stream(x[2:], states)
-    assert_allclose(backend.to_numpy(second), backend.to_numpy(whole[2:]), rtol=0, atol=1e-14)
+    assert_allclose(backend.to_numpy(second), backend.to_numpy(complete[2:]), rtol=0, atol=1e-14)
     h, final = deep.forward(x, states)
     deep.backward(h, final)
     for bad in (3, h, (h[0],)):

@@ -48,10 +48,12 @@ def example(number: int) -> dict[str, Any]:
     return names
 
 
-@pytest.fixture(params=["zoneout", "layer norm"])
+@pytest.fixture(params=["zoneout", "layer norm", "minGRU"])
 def cell(request: pytest.FixtureRequest) -> Any:
     with use_backend("numpy"):
-        return example(0)["Zoneout"](0.3) if request.param == "zoneout" else example(1)["LayerNormLSTM"]()
+        if request.param == "zoneout":
+            return example(0)["Zoneout"](0.3)
+        return example(1)["LayerNormLSTM"]() if request.param == "layer norm" else example(2)["MinGRU"]()
 
 
 def layer_of(cell: Cell, backend: Backend, **options: Any) -> Recurrent:
@@ -86,10 +88,9 @@ def test_the_examples_run_and_check_their_own_gradients(backend: Backend, number
 
 
 def test_each_example_is_short() -> None:
-    assert len(EXAMPLES) == 2
-    for text in EXAMPLES:
+    for text, most in zip(EXAMPLES, (30, 30, 15), strict=True):
         cell = text[text.index("class ") : text.index("check_cell(", text.index("class "))]
-        assert len([line for line in cell.splitlines() if line]) <= 30
+        assert len([line for line in cell.splitlines() if line]) <= most
 
 
 def textbook_layer_norm(x: Any, states: Any, *weights: Any) -> tuple[Any, ...]:
@@ -236,11 +237,11 @@ def test_reverse_equals_forward_on_the_reversed_sequence(backend: Backend, cell:
 
 def test_streams(backend: Backend, cell: Cell) -> None:
     layer, x = layer_of(cell, backend), draw(backend, T, N, D)
-    whole = backend.to_numpy(first(layer(x)))
+    complete = backend.to_numpy(first(layer(x)))
     h, state = layer.stream(x[:4])
     rest, _ = layer.stream(x[4:], state)
     got = np.concatenate([backend.to_numpy(h), backend.to_numpy(rest)])
-    assert_allclose(got, whole, rtol=0, atol=1e-13)
+    assert_allclose(got, complete, rtol=0, atol=1e-13)
 
 
 def test_in_a_stack(backend: Backend, cell: Cell) -> None:
@@ -377,6 +378,17 @@ def test_invalid_blocks(name: str, fed: tuple[int, ...]) -> None:
         Recurrent(cell, *(np.zeros(s) for s in [(D, 3 * H), (H, 3 * H), (3 * H,)]))
 
 
+@pytest.mark.parametrize(("name", "value"), [("from_h", ()), ("pre", 2), ("states", ("h", "c"))])
+def test_a_pointwise_cell_has_one_state_and_one_block_fed_by_h(name: str, value: Any) -> None:
+    class Pointwise(RNNCell):
+        pass
+
+    cell = Pointwise()
+    setattr(cell, name, value)
+    with one_line(ValueError, "the cell 'Pointwise' is pointwise", "expected one block, fed by h, and one state"):
+        Recurrent.init(cell, D, H, backend="numpy")
+
+
 class Integrator(Cell):
     """m' = m / 2 + tanh(z), h' = 0.3 h + m': two states, and h' depends on h outside z too."""
 
@@ -425,9 +437,9 @@ def test_a_second_state_and_a_direct_use_of_h(backend: Backend) -> None:
 def test_kept_arrays_are_right_in_chunks(backend: Backend, monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
     layer = layer_of(Integrator(), backend, reverse=reverse)
     x, dh = draw(backend, T, N, D), draw(backend, T, N, H, seed=3)
-    whole = gradients(layer, backend, x, dh)
+    complete = gradients(layer, backend, x, dh)
     monkeypatch.setattr(recurrence, "CHUNK", 2 * N * H)
-    for got, want in zip(gradients(layer, backend, x, dh), whole, strict=True):
+    for got, want in zip(gradients(layer, backend, x, dh), complete, strict=True):
         assert_allclose(got, want, rtol=0, atol=1e-12)
 
 

@@ -167,10 +167,10 @@ def test_no_state_means_zeros(backend: Backend, cell: str) -> None:
 @every_cell
 def test_chunks_with_the_state_of_the_chunk_before(backend: Backend, cell: str) -> None:
     run = Run(problem(cell, (6, 2, 3, 4)), backend)
-    whole = run.call()
+    complete = run.call()
     first = run.layer(run.x[:4], *run.initial)
     carried = [s[-1] for s in first] if isinstance(first, tuple) else [first[-1]]
-    for got, want in zip(run.host(run.layer(run.x[4:], *carried)), whole, strict=True):
+    for got, want in zip(run.host(run.layer(run.x[4:], *carried)), complete, strict=True):
         assert_allclose(got, want[4:], rtol=0, atol=1e-14)
 
 
@@ -238,13 +238,13 @@ def test_an_earlier_forward_by_its_cache(backend: Backend, cell: str) -> None:
 @every_cell
 def test_a_stream_in_chunks_equals_one_call(backend: Backend, cell: str) -> None:
     run = Run(problem(cell, (6, 2, 3, 4)), backend)
-    whole = run.host(run.layer(run.x))[0]
+    complete = run.host(run.layer(run.x))[0]
     h, state = run.layer.stream(run.x[:3])
     pieces = [backend.to_numpy(h)]
     h, state = run.layer.stream(run.x[3], state)  # a single step
     pieces.append(backend.to_numpy(h)[None])
     pieces.append(backend.to_numpy(run.layer.stream(run.x[4:], state)[0]))
-    assert_allclose(np.concatenate(pieces), whole, rtol=0, atol=1e-13)
+    assert_allclose(np.concatenate(pieces), complete, rtol=0, atol=1e-13)
     assert isinstance(state, tuple) == (len(run.p.case.states) > 1)
     assert run.layer.cache is None
     _, same = run.layer.stream(run.x[:0], state)  # without a step the state does not change

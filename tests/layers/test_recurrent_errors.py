@@ -256,7 +256,9 @@ def test_leaks_that_are_not_numbers(rnn: RNN, leak: Any) -> None:
 @pytest.mark.parametrize("shape", [(), (1,), (H + 1,), (1, H), (H, 1)], ids=str)
 def test_leaks_of_another_shape(backend: Backend, rnn: RNN, shape: tuple[int, ...]) -> None:
     for leak in (backend.xp.full(shape, 0.5), np.full(shape, 0.5)):
-        with one_line(ValueError, f"leak has shape {shape}", "an array of 5 such numbers, one per unit", "b is (5,)"):
+        with one_line(
+            ValueError, f"leak has shape {shape}", "an array of 5 such numbers, one for each unit", "b is (5,)"
+        ):
             RNN(*rnn.params, leak=leak)
     if len(shape) == 1:
         with one_line(ValueError, f"leak has shape {shape}", "an array of 5"):
@@ -289,7 +291,7 @@ def test_the_range_of_leaks_is_checked_in_the_dtype_of_the_layer(rnn: RNN, kind:
 
 def test_ragged_lists_of_leaks(rnn: RNN) -> None:
     with one_line(
-        TypeError, "leak is a list of lists of unequal lengths", "expected a number in (0, 1], or 5, one per unit"
+        TypeError, "leak is a list of lists of unequal lengths", "expected a number in (0, 1], or 5, one for each unit"
     ):
         RNN(*rnn.params, leak=[[0.5], [0.5, 0.5]])
 

@@ -176,13 +176,13 @@ def test_an_earlier_forward_by_its_cache(backend: Backend) -> None:
 def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend) -> None:
     """The second of two chunks starts from the states of the first. Its gradients of them go to the first backward."""
     options: dict[str, Any] = {"dtype": "float64", "backend": backend}
-    whole = Stack([make(backend)[0], LSTM.init(5, 3, rng=9, **options)])
-    parts = copy.deepcopy(whole)
+    complete = Stack([make(backend)[0], LSTM.init(5, 3, rng=9, **options)])
+    parts = copy.deepcopy(complete)
     x, dh = draw(backend, 2 * T, N, D), draw(backend, 2 * T, N, 3, seed=3)
-    states = draw_states(backend, whole.layers)
+    states = draw_states(backend, complete.layers)
 
-    expected = host(backend, *whole.forward(x, states))
-    expected_gradients = host(backend, *whole.backward(dh), whole.grads)
+    expected = host(backend, *complete.forward(x, states))
+    expected_gradients = host(backend, *complete.backward(dh), complete.grads)
 
     h_first, between = parts.forward(x[:T], states)
     first = parts.cache
@@ -295,12 +295,12 @@ def test_a_stream_in_chunks_equals_one_call(backend: Backend) -> None:
     stack = Stack([Stack(make(backend)[:1]), LSTM.init(5, 3, rng=9, dtype="float64", backend=backend)], dropout=0.5)
     assert stack.streams
     x = draw(backend, 6, N, D)
-    whole, final = stack(x)
+    complete, final = stack(x)
     pieces, state = [], None
     for chunk in (x[:3], x[3], x[4:]):  # a chunk, a single step, a chunk
         h, state = stack.stream(chunk, state)
         pieces.append(h if h.ndim == 3 else h[None])
-    assert_same(host(backend, backend.xp.concatenate(pieces), state), host(backend, whole, final), atol=1e-13)
+    assert_same(host(backend, backend.xp.concatenate(pieces), state), host(backend, complete, final), atol=1e-13)
     assert stack.cache is None
     assert_same(host(backend, stack.stream(x[:0], state)[1]), host(backend, state))
 
@@ -526,7 +526,7 @@ def test_a_stream_through_a_layer_that_runs_in_reverse(backend: Backend) -> None
     with one_line(ValueError, "layers[1] of this Stack, a LSTM, runs in reverse", "expected layers that run forward"):
         stack.stream(x)
     both = Stack([Bidirectional.init(RNN, D, 5, dtype="float64", backend=backend)])
-    with one_line(ValueError, "layers[0] of this Stack, a Bidirectional, runs in reverse", "stream with others"):
+    with one_line(ValueError, "layers[0] of this Stack, a Bidirectional, runs in reverse", "stream with other layers"):
         both.stream(x)
 
 

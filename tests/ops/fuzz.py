@@ -1,7 +1,8 @@
-"""Every operation on the CPU, fused against plain, without end: `python -m tests.ops.fuzz [--cases 100000] [--seed 0]`.
+"""Compare the fused and the plain form of every operation on the CPU, for random operands.
 
-Shapes, strides, dtypes, lengths and directions are drawn, and in half of the cases a NaN or an infinity is put
-somewhere. The forms agree to rounding, and in what is finite. A case that fails is made small.
+Run it with `python -m tests.ops.fuzz [--cases 100000] [--seed 0]`. Shapes, strides, dtypes, lengths and directions are
+random; half of the cases have a NaN or an infinity in one operand. Both forms must agree to rounding, and in which
+elements are finite. Hypothesis reduces a failing case to a small one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from xrnn.ops.inputs import Inputs
 from xrnn.typing import HostArray
 
 BACKEND: Final = get_backend("numpy")
-# Sums of a few hundred terms of size one, over a few steps, in another order.
+# The forms sum a few hundred terms of size one in different orders, over a few steps.
 TOLERANCE: Final = {"float32": 1e-4, "float64": 1e-12}
 SPOILERS: Final = (None, None, None, np.nan, np.inf, -np.inf)
 
@@ -32,7 +33,7 @@ Results = dict[str, HostArray]
 
 
 def sizes(least: int, most: int) -> st.SearchStrategy[int]:
-    """Small ones, and some beyond a vector register, a tile and a thread's share of rows."""
+    """Small sizes, and some larger than a vector register, a tile and a thread's share of rows."""
     return st.integers(least, 5) | st.integers(6, most)
 
 
@@ -41,7 +42,7 @@ needs = st.sampled_from([True, True, False])
 
 
 def spoil(draw: st.DrawFn, *arrays: HostArray | None, values: Sequence[float | None] = SPOILERS) -> None:
-    """Put one of the values, where it is not None, into one element of one of the arrays."""
+    """Put one of `values` into a random element of one of the arrays. If the chosen value is None, change nothing."""
     value = draw(st.sampled_from(values))
     array = draw(st.sampled_from(arrays))
     if value is not None and array is not None and array.size:
@@ -66,7 +67,7 @@ def recurrences(draw: st.DrawFn) -> Callable[[], Results]:
         dc=draw(st.booleans()),
     )
     needs_dx, needs_dweights = draw(needs), draw(needs)
-    if N * H != 1:  # NumPy multiplies by an array of one element with BLAS' axpy, to which 0 · NaN and 0 · ∞ are 0
+    if N * H != 1:  # with one element NumPy calls BLAS' axpy, in which 0 · NaN and 0 · ∞ are 0
         spoil(draw, p.x, *p.initial, *p.weights, *p.dstates)
 
     def run() -> Results:
@@ -80,7 +81,7 @@ def recurrences(draw: st.DrawFn) -> Callable[[], Results]:
         dx, dinitial = BACKEND.recurrence_backward(layer.cell, trace, dstates, grads, needs_dx)
         states = trace.after(slice(0, T))
         names, dweights = (*p.case.states, *p.gradient_names), grads or itertools.repeat(None, len(p.weights))
-        return _there(zip(names, (*states, dx, *dinitial, *dweights), strict=True))
+        return _computed(zip(names, (*states, dx, *dinitial, *dweights), strict=True))
 
     return run
 
@@ -97,7 +98,7 @@ def affines(draw: st.DrawFn) -> Callable[[], Results]:
         dW, db = np.full((D, C), 7, dtype), np.full(C, 7, dtype)
         y = BACKEND.affine_forward(x, W, b)
         dx = BACKEND.affine_backward(x, W, dy, dW, db, needs_dx)
-        return _there({"y": y, "dx": dx, "dW": dW, "db": db}.items())
+        return _computed({"y": y, "dx": dx, "dW": dW, "db": db}.items())
 
     return run
 
@@ -130,8 +131,8 @@ def sums_of_rows(draw: st.DrawFn) -> Callable[[], Results]:
     return run
 
 
-def _there(results: Iterable[tuple[str, HostArray | None]]) -> Results:
-    """Those that are not None."""
+def _computed(results: Iterable[tuple[str, HostArray | None]]) -> Results:
+    """The results that are not None."""
     return {name: array for name, array in results if array is not None}
 
 
@@ -143,7 +144,7 @@ def check(run: Callable[[], Results]) -> None:
             found = run()
     assert found.keys() == expected.keys()
     for name, want in expected.items():
-        # Whether it is NaN or infinite may depend on the form's algebra: (1 - a)·h is not h - a·h there.
+        # One form may give NaN and another infinity: (1 - a)·h and h - a·h differ for an infinite h.
         finite = np.isfinite(want)
         assert_array_equal(np.isfinite(found[name]), finite, err_msg=f"which elements of {name} are finite")
         size = np.abs(want[finite]).max(initial=1)
@@ -151,7 +152,7 @@ def check(run: Callable[[], Results]) -> None:
 
 
 def fuzz(cases: int, of: int | None = None) -> None:
-    """Check so many cases, of the seed `of`; of the same ones every time where it is None."""
+    """Check this number of random cases. `of` is the seed; None gives the same cases in each run."""
 
     @settings(
         max_examples=cases,
@@ -168,7 +169,7 @@ def fuzz(cases: int, of: int | None = None) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.ops.fuzz", description="fused against plain")
+    parser = argparse.ArgumentParser(prog="python -m tests.ops.fuzz", description="compare fused with plain")
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The affine map and softmax cross-entropy of the seam: every form against float64."""
+"""Every form of the affine map and of softmax cross-entropy agrees with float64."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HostArray = np.ndarray[Any, np.dtype[Any]]
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
-# Zero sizes, single ones, and some beyond a vector register, a tile, a chunk of rows and a thread's share.
+# Sizes 0 and 1, and some larger than a vector register, a tile, a chunk of rows and a thread's share.
 ROWS = st.integers(0, 9) | st.integers(10, 600)
 COLUMNS = st.integers(1, 5) | st.integers(6, 150)
 DTYPES = st.sampled_from(["float32", "float64"])
@@ -75,9 +75,9 @@ def test_cross_entropy(backend: Backend, sizes: tuple[int, int], dtype: str, lay
 @pytest.mark.parametrize("C", [5, 40])
 def test_cross_entropy_of_infinities_and_nan(backend: Backend, C: int, fused: bool) -> None:
     logits = np.zeros((3, C), "float32")
-    logits[0, 1] = -np.inf  # a forbidden class has no probability
+    logits[0, 1] = -np.inf  # a class of probability 0
     logits[1, C - 1] = np.nan
-    logits[2] = 1e30  # equal and huge: the differences count
+    logits[2] = 1e30  # equal logits: all classes have the same probability
     targets, weight = backend.asarray(np.zeros(3, int)), backend.asarray(np.ones(3, "float32"))
     with use_fused(fused):
         loss, dlogits = backend.cross_entropy(backend.asarray(logits), targets, weight)
@@ -99,6 +99,6 @@ def test_the_error_of_a_long_row_does_not_grow(backend: Backend) -> None:
         with use_fused(fused):
             _, dlogits = backend.cross_entropy(*(backend.asarray(a) for a in (logits, targets, weight)))
         found = backend.to_numpy(dlogits)
-        largest = z[:, 1:].argmax(axis=-1) + 1  # of those that are not the target
+        largest = z[:, 1:].argmax(axis=-1) + 1  # among the classes that are not the target
         p = np.exp(z - z.max(axis=-1, keepdims=True))[np.arange(8), largest] / total
         assert_allclose(found[np.arange(8), largest], p, rtol=1e-6)

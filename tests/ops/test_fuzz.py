@@ -1,4 +1,4 @@
-"""Fused and plain agree on whatever is drawn; `python -m tests.ops.fuzz` tries as many cases as one likes."""
+"""Fused and plain agree for random operands. `python -m tests.ops.fuzz` runs more cases."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tests.ops import fuzz
 from xrnn.backend import fused_enabled
 
 
-def test_the_forms_agree() -> None:
+def test_fused_and_plain_agree() -> None:
     fuzz.fuzz(cases=60)
 
 
-def test_a_form_that_disagrees_is_found() -> None:
+def test_a_form_that_disagrees_fails_the_check() -> None:
     def run(spoilt: float) -> fuzz.Results:
         h = np.ones(3)
         h[1] += spoilt if fused_enabled() else 0

@@ -1,4 +1,4 @@
-"""Segments say which columns of the weights feed which columns of z, in as few pieces as there are."""
+"""Segments map the columns of the weights to the columns of z that they feed, in the least number of pieces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_each_part_feeds_its_block(pre: int, H: int) -> None:
                 parts, fed = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
                 assert_array_equal(parts, np.arange(first * H, count * H))
                 assert_array_equal(fed, [block * H + unit for block in blocks[first:] for unit in range(H)])
-                # A new piece only where the next block is not the neighbour.
+                # There is one more piece for each block that is not the neighbour of the one before.
                 gaps = sum(
                     after != before + 1 for before, after in zip(blocks[first:], blocks[first + 1 :], strict=False)
                 )

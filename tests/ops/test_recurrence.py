@@ -1,4 +1,4 @@
-"""The recurrence on every backend and of every cell: each form agrees with a float64 reference, and with the others."""
+"""The recurrence of every cell on every backend: each form agrees with a float64 reference and with the other forms."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from xrnn.ops import recurrence
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import HostArray
 
-# float32 sums of up to a few hundred terms of size one, over a few steps.
+# For float32 sums of up to a few hundred terms of size one, over a few steps.
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
 
 
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
-    # Zero sizes, single ones, and some beyond a vector register, a tile and a thread's share of rows.
+    # Sizes 0 and 1, and some larger than a vector register, a tile and a thread's share of rows.
     T, N = draw(st.integers(0, 5)), draw(st.integers(0, 5) | st.integers(6, 70))
     D, H = draw(st.integers(1, 40)), draw(st.integers(1, 5) | st.integers(6, 70))
     lengths = draw(st.none() | st.lists(st.integers(0, T), min_size=N, max_size=N))
@@ -45,7 +45,7 @@ def problems(draw: st.DrawFn) -> Problem:
 
 
 class Run:
-    """The operations of a problem on a backend, in whichever form is on."""
+    """The operations of a problem on a backend, in the form that is switched on."""
 
     def __init__(self, p: Problem, backend: Backend) -> None:
         self.p, self.backend, layer = p, backend, p.layer(backend)
@@ -97,7 +97,7 @@ def test_every_form_agrees_with_the_reference_and_any_backward_accepts_any_forwa
 
 
 @given(p=problems(), fused=st.booleans())
-def test_a_gradient_has_the_same_bits_whichever_others_are_left_out(backend: Backend, p: Problem, fused: bool) -> None:
+def test_a_gradient_has_the_same_bits_if_others_are_left_out(backend: Backend, p: Problem, fused: bool) -> None:
     run = Run(p, backend)
     with use_fused(fused):
         trace = run.forward()
@@ -112,7 +112,7 @@ def test_a_gradient_has_the_same_bits_whichever_others_are_left_out(backend: Bac
 
 
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
-def test_dx_takes_no_memory_where_it_is_not_needed(form: str, kind: Any) -> None:
+def test_dx_takes_no_memory_if_it_is_not_needed(form: str, kind: Any) -> None:
     T, N, D = 100, 16, 1000
     layer = kind.init(D, 4, rng=0, backend="numpy")
     results = layer.forward(np.ones((T, N, D), "float32"))
@@ -132,7 +132,7 @@ def test_dx_takes_no_memory_where_it_is_not_needed(form: str, kind: Any) -> None
 
 
 @given(p=problems(), fused=st.booleans())
-def test_inference_gives_the_bits_of_training_and_keeps_the_states_only(
+def test_inference_has_the_bits_of_training_and_keeps_only_the_states(
     backend: Backend, p: Problem, fused: bool
 ) -> None:
     run = Run(p, backend)
@@ -148,19 +148,19 @@ def test_inference_gives_the_bits_of_training_and_keeps_the_states_only(
 @example(p=problem("rnn", (5, 3, 2, 4), "float64", reverse=True))
 @example(p=problem("lstm", (5, 3, 2, 4), "float64", lengths=[5, 2, 4]))
 @given(p=problems())
-def test_chunks_change_nothing_but_the_memory(backend: Backend, p: Problem) -> None:
-    """Chunks of one or two steps: values to rounding, since a product of fewer rows may sum in another order."""
+def test_chunks_change_only_the_memory(backend: Backend, p: Problem) -> None:
+    """Small chunks give the same values to rounding: a product of fewer rows may sum in another order."""
     run, before = Run(p, backend), recurrence.CHUNK
     with use_fused(False):
-        whole = run.forward()
-        gradients = run.backward(whole)
+        at_once = run.forward()
+        gradients = run.backward(at_once)
         recurrence.CHUNK = 2 * p.x.shape[1] * len(p.weights[2])  # type: ignore[misc]
         try:
             chunked = run.forward()
             found = run.backward(chunked)
         finally:
             recurrence.CHUNK = before  # type: ignore[misc]
-    for got, want in zip(run.results(chunked), run.results(whole), strict=True):
+    for got, want in zip(run.results(chunked), run.results(at_once), strict=True):
         assert_close(got, want, p.dtype)
     for name, want in gradients.items():
         assert_close(found[name], want, p.dtype, name)
@@ -169,9 +169,7 @@ def test_chunks_change_nothing_but_the_memory(backend: Backend, p: Problem) -> N
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_past_its_end_a_row_adds_nothing_whatever_it_holds(
-    backend: Backend, form: str, cell: str, reverse: bool, value: float
-) -> None:
+def test_a_row_adds_nothing_past_its_end(backend: Backend, form: str, cell: str, reverse: bool, value: float) -> None:
     p = problem(cell, (6, 3, 4, 5), lengths=[6, 0, 2], reverse=reverse)
 
     def gradients() -> dict[str, HostArray]:
@@ -181,7 +179,7 @@ def test_past_its_end_a_row_adds_nothing_whatever_it_holds(
 
     expected = gradients()
     for state in p.initial:
-        state[1] = value  # of the row without a step
+        state[1] = value  # row 1 has no steps
     for name, got in gradients().items():
         assert_array_equal(got, expected[name], err_msg=name)
     for weights in p.weights:
@@ -202,7 +200,9 @@ def test_without_an_initial_state_it_starts_from_zeros(backend: Backend) -> None
             assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize(("kind", "states", "chunks"), [(LSTM, 2, 1.1), (GRU, 1, 2)])  # GRU's x @ Wx is apart from z
+@pytest.mark.parametrize(
+    ("kind", "states", "chunks"), [(LSTM, 2, 1.1), (GRU, 1, 2)]
+)  # GRU needs a second array for x @ Wx
 def test_inference_needs_little_memory_beyond_its_result(kind: Any, states: int, chunks: float) -> None:
     T, N, H = 2000, 16, 64
     layer, x = kind.init(8, H, rng=0, backend="numpy"), np.ones((T, N, 8), "float32")

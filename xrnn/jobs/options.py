@@ -56,17 +56,20 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
             groups[parameter.name] = [each.name for each in made]
 
     @functools.wraps(command)
-    def run(context: Any, **values: Any) -> Any:
+    def run(of_command: Any, **values: Any) -> Any:
         for name, options in groups.items():
             given = {each: values.pop(each) for each in options}
             values[name] = {
-                each: value for each, value in given.items() if context.get_parameter_source(each).name == "COMMANDLINE"
+                each: value
+                for each, value in given.items()
+                if of_command.get_parameter_source(each).name == "COMMANDLINE"
             }
         return command(**values)
 
-    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in [context, *parameters]}
+    # Not "context", which is an option of `xrnn forecast`.
+    of_command = inspect.Parameter("of_command", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    run.__signature__ = inspect.Signature([of_command, *parameters])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in [of_command, *parameters]}
     return run
 
 

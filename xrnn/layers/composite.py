@@ -14,7 +14,7 @@ States: TypeAlias = tuple[Any, ...]  # one entry for each layer: a tuple of arra
 
 
 class Part(Protocol):
-    """A layer that a composite may contain: a recurrent layer, or another composite."""
+    """A layer that a composite may contain: a recurrent layer, a LayerNorm, or another composite."""
 
     cache: Any
     updates: int

@@ -29,12 +29,12 @@ class Stack(Composite):
         h, states = stack.forward(x)                # x (T, N, D)
         h, states = stack.forward(x_next, states)   # truncated BPTT: the next chunk
 
-    layers    RNN, LSTM, GRU, Recurrent, Bidirectional or Stack, each with the output size of the layer before as its
-              input size
+    layers    RNN, LSTM, GRU, Recurrent, Bidirectional, Stack or LayerNorm; the input size of each is the output size of
+              the layer before
     dropout   the probability in [0, 1) that `forward` drops an element between two layers
     rng       a seed or a Generator for the dropout; None for a random seed
 
-    Raises TypeError if a layer is not a recurrent one; ValueError if there is none, or if sizes do not fit.
+    Raises TypeError for other layers; ValueError if there is no layer, or if sizes do not fit.
     """
 
     _cache_type = Cache
@@ -53,7 +53,7 @@ class Stack(Composite):
                 )
         check_number("dropout", dropout, "a probability in [0, 1)", lambda p: 0 <= p < 1)
         self.dropout: list[Dropout] = []
-        if dropout:  # without dropout nothing is drawn, so that the generator's next weights stay the same
+        if dropout:  # without dropout the generator is not used: it then gives the next layer the same weights
             seed = int(init.as_generator(rng).integers(2**63))
             self.dropout = [Dropout(dropout, seed=seed, layer=i) for i in range(len(self.layers) - 1)]
 
@@ -108,7 +108,7 @@ class Stack(Composite):
             i, layer = next((i, layer) for i, layer in enumerate(self.layers) if not layer.streams)
             raise ValueError(
                 f"layers[{i}] of this Stack, a {layer.title}, runs in reverse, from the last step to the first: "
-                "expected layers that run forward; stream with others"
+                "expected layers that run forward; stream with other layers"
             )
         return self.forward_part(x, state, None, training=False)
 
@@ -130,7 +130,7 @@ class Stack(Composite):
         each = list(self._each_state("dstates", dfinal))
         dinitial = []
         for i in reversed(range(len(self.layers))):
-            # Every layer but the first needs its dx, which is the gradient of the layer before.
+            # dx of a layer is the gradient of the layer before it. Only the dx of the first layer may be left out.
             dh, dstate = self.layers[i].backward_part(dh, each[i], caches.layers[i], needs_dx or i > 0)
             dinitial.append(dstate)
             if i and self.dropout:

@@ -1,4 +1,4 @@
-"""y = x @ W + b, its gradient, and the sums of rows and products that other operations are made of."""
+"""y = x @ W + b and its gradient, and sums of rows by index."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def forward(xp: Any, x: Array, W: Array, b: Array) -> Array:
 
 
 def backward(xp: Any, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True) -> ArrayIfNeeded:
-    """dW = xᵀ @ dy, db = Σ dy, overwritten; dx = dy @ Wᵀ, None unless `needs_dx`.   dy (M, C) → dx (M, D)."""
+    """dW = xᵀ @ dy, db = Σ dy, overwritten; dx = dy @ Wᵀ, or None without `needs_dx`.   dy (M, C) → dx (M, D)."""
     xp.matmul(x.T, dy, out=dW)
     xp.sum(dy, axis=0, out=db)
     return xp.matmul(dy, W.T) if needs_dx else None
 
 
 def add_rows(xp: Any, rows: Array, index: Array, out: Array) -> None:
-    """out[v] = Σ rows[i] over the i with index[i] = v.   rows (M, E), index (M,), out (V, E) is overwritten.
+    """out[v] = Σ rows[i] over all i with index[i] = v.   rows (M, E), index (M,), out (V, E) is overwritten.
 
-    Products with the one-hot matrix, which sum in a fixed order, without float atomics; in blocks of rows of `out`,
-    so that a large V needs no large memory.
+    Computed as products with the one-hot matrix: they sum in a fixed order, without float atomics. Each product fills a
+    block of rows of `out`, so that the one-hot matrix stays small for a large V.
     """
     block = max(ONE_HOT_SIZE // max(len(index), 1), 1)
     for start in range(0, len(out), block):

@@ -1,8 +1,7 @@
-"""What a recurrent cell has to say: one step forward, and the gradient of that step.
+"""The interface of a recurrent cell: one time step, and the gradient of that step.
 
-The loop over time, the products with the weights, lengths and direction are the driver's (`recurrence.py`), once for
-all cells. Letters, here and everywhere: T time steps, N batch, D input size, H hidden size; `d` in front means
-gradient.
+The driver (`recurrence.py`) does the rest for all cells: the loop over time, the products with the weights, lengths and
+direction. T time steps, N batch, D input size, H hidden size; a name with `d` in front is a gradient.
 """
 
 from __future__ import annotations
@@ -21,51 +20,57 @@ MatmulAdd: TypeAlias = Callable[[Array, Array, Array], None]  # (a, b, out): out
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """What a cell may use beside its operands."""
+    """What stays the same for all steps of a run."""
 
     xp: Any  # the array namespace
     matmul_add: MatmulAdd
-    W: Array  # Wh (H, parts · H) in a step; its transpose in a gradient
+    W: Array  # Wh (H, parts · H) in `step`; its transpose in `gradient`
     params: Sequence[Array] = ()  # the cell's own parameters, in the order of `Cell.params`
-    dparams: Sequence[Array] = ()  # their gradients: zero before the first step, for `gradient` to add to
+    dparams: Sequence[Array] = ()  # the gradients of `params`: zeros at first; `gradient` adds to them
     training: bool = False
-    constants: Any = None  # in a step, what the cell's `constants` gave
-    draws: Draws | None = None  # random numbers, for a cell with `draws = True`
+    constants: Any = None  # the result of `Cell.constants`; None in `gradient`
+    draws: Draws | None = None  # random numbers for a cell with `draws = True`, in training
 
 
 @dataclass(slots=True, eq=False)
 class StepArrays:
-    """The operands of one step. For `Cell.prepare`: of many, each with an axis of steps in front."""
+    """The arrays of one time step. In `Cell.prepare` they are those of many steps, with an axis of steps in front."""
 
-    z: Any  # (pre, N, H); in a gradient None unless the cell keeps it
-    before: Sequence[Array]  # (N, H) a state
-    after: Sequence[Array]  # likewise
-    kept: Any  # (kept, N, H), None where the cell keeps nothing
-    prepared: Any = None  # what `prepare` left here for the gradient: (·, N, H)
+    z: Any  # pre-activations (pre, N, H); in `gradient` None if the cell has keeps_z = False
+    before: Sequence[Array]  # the states before the step, (N, H) each
+    after: Sequence[Array]  # the states after it
+    kept: Any  # (kept, N, H), None if the cell has kept = 0
+    prepared: Any = None  # an optional result of `prepare`, (·, N, H)
 
 
 class Cell:
-    """One step of a recurrence. From the pre-activations z and the states before, a cell computes the states after.
+    """One time step: a cell computes the states after it from the pre-activations z and the states before it.
 
-    z has `pre` blocks of (N, H). The driver fills them: block from_x[i] with part i of x @ Wx, block from_h[i] with
-    part i of h @ Wh, and all with the bias, whose parts follow `from_b`.
+    z has `pre` blocks of (N, H). The driver computes them: part i of x @ Wx is added to block from_x[i], part i of
+    h @ Wh to block from_h[i], and the bias to all blocks.
+
+    Every cell has `step` and `gradient`, and may have `prepare` and `constants`. Two kinds of cells have more methods:
+
+    pointwise   h' = φ(z): `activate` and `slope`. Without lengths the driver calls them in place of `step` and
+                `gradient`, which would take 1.6 times as long at T = 1.
+    recurs      the recurrent term is not a product of h: `recur`, `recur_gradient` and `recur_weights`
     """
 
-    name: str = "cell"  # in errors and explanations; left out: the name of the class
-    states: tuple[str, ...] = ("h",)  # the first is the output, and what Wh multiplies
+    name: str = "cell"  # for errors and `explain`; default: the name of the class
+    states: tuple[str, ...] = ("h",)  # the first is the output; Wh multiplies it
     pre: int = 1  # blocks of z
-    kept: int = 0  # (N, H) arrays that a step saves for the gradient, besides z
-    keeps_z: bool = True  # whether the gradient needs z, as `step` left it
-    direct: bool = True  # whether h depends on the h before also past z, so that `gradient` writes dbefore[0]
-    params: tuple[str, ...] = ()  # the cell's own, beyond Wx, Wh and b
-    draws: bool = False  # whether a step draws random numbers
-    per_unit: tuple[float | Array, ...] = ()  # constants of a built-in cell for its kernel: numbers, or arrays (H,)
+    kept: int = 0  # the number of (N, H) arrays that `step` saves for `gradient`, besides z
+    keeps_z: bool = True  # False if `gradient` does not read z
+    direct: bool = True  # False if h depends on the previous h only through z; the driver then fills dbefore[0]
+    params: tuple[str, ...] = ()  # the names of the cell's own parameters, besides Wx, Wh and b
+    draws: bool = False  # True if a step draws random numbers
+    per_unit: tuple[float | Array, ...] = ()  # for the kernel of a built-in cell: its constants, numbers or arrays (H,)
 
-    # The block of z that each part of x @ Wx feeds, and each part of h @ Wh: those of h are neighbours, in their order,
-    # so that one product a step is enough. Left out: all.
+    # The block of z for each part of x @ Wx, and for each part of h @ Wh. Default: all blocks. The blocks in from_h
+    # must be neighbours in ascending order, so that each step needs one product.
     from_x: tuple[int, ...] = (0,)
     from_h: tuple[int, ...] = (0,)
-    # The block that each part of b feeds: those that x feeds, in their order, then the others. Never to be given.
+    # The block for each part of b: first the blocks in from_x, in that order, then the others. This class sets it.
     from_b: tuple[int, ...] = (0,)
 
     def __init_subclass__(cls) -> None:
@@ -80,49 +85,50 @@ class Cell:
 
     @classmethod
     def _fed(cls, name: str) -> tuple[int, ...]:
-        """`from_x` or `from_h`, all blocks where neither this class nor one that it derives from names some."""
+        """`from_x` or `from_h`. Defaults to all blocks if no class in the hierarchy sets it."""
         base: Any = super(cls, cls)
         fed: tuple[int, ...] = getattr(cls, name)
-        # All of the blocks that a base has: all of those that this class has.
+        # This class does not set it, and the base feeds all of its blocks: then this class, too, feeds all of its own.
         left_out = name not in vars(cls) and fed == tuple(range(base.pre))
         return tuple(range(cls.pre)) if left_out else fed
 
     def initial_bias(self, H: int) -> HostArray:
-        """(pre · H,) on the host, in float64."""
+        """The initial b, (pre · H,), on the host, in float64."""
         return np.zeros(self.pre * H)
 
     def initial_params(self, rng: np.random.Generator, H: int) -> Sequence[HostArray]:
-        """The first values of `params`, on the host, in float64."""
+        """The initial values of `params`, on the host, in float64."""
         return ()
 
     def constants(self, xp: Any, dtype: Any) -> Any:
-        """Arrays that every `step` reads: made once a sequence, on the device, and found in `run.constants`."""
+        """Arrays that every `step` reads from `run.constants`. They are made once for each sequence, on its device."""
         return None
 
     # ---- one step ----
 
     def step(self, run: Run, at: StepArrays) -> None:
-        """Fill `at.after` and `at.kept` from `at.z`, which may be changed, and `at.before`."""
+        """Compute `at.after` and `at.kept` from `at.z` and `at.before`. It may change `at.z`."""
         raise NotImplementedError(f"the cell {self.name!r} has no step: write its method `step`")
 
     def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
-        """Compute what of the gradient doesn't depend on dafter, for many steps at once: optional, and faster.
+        """Optional speed-up: precompute, for many steps at once, the factors that do not depend on dafter.
 
-        dz (steps, pre, N, H), and an array (steps, ·, N, H) that it leaves in `at.prepared`, reach `gradient` step by
-        step.
+        Write them to dz (steps, pre, N, H), and more of them to a new array (steps, ·, N, H) in `at.prepared`.
+        `gradient` then gets both, step by step.
         """
 
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """Fill dz (pre, N, H), and dbefore with what does not pass through z; add to `run.dparams`.
+        """Compute dz (pre, N, H) and dbefore from dafter, the gradients of the states; add to `run.dparams`.
 
-        `at.z` is as `step` left it, None unless `keeps_z`. dafter may be changed. Where `direct` is False, dbefore[0]
-        is the driver's to write.
+        dbefore is the gradient of the states before, without the part through z, which the driver adds. If `direct` is
+        False, leave out dbefore[0]. `at.z` has the values that `step` left there. It may change dafter.
         """
         raise NotImplementedError(f"the cell {self.name!r} has no gradient: write its method `gradient`")
 
     # ---- a pointwise cell: h' = φ(z) ----
 
-    # z then lies where h' will, and two calls a step are all that the loop needs.
+    # The driver computes z in the array for h', and `activate` overwrites it with h'. So a step takes two calls: the
+    # product and `activate`. Such a cell has one state, and pre = 1.
     pointwise: bool = False
 
     def activate(self, xp: Any, z: Array) -> None:
@@ -130,21 +136,21 @@ class Cell:
         raise NotImplementedError
 
     def slope(self, xp: Any, h: Array, dz: Array) -> None:
-        """dz = φ'(z), from h = φ(z)."""
+        """dz = φ'(z), computed from h = φ(z)."""
         raise NotImplementedError
 
-    # ---- the recurrent term: for a cell in which it is no product of h alone ----
+    # ---- a cell whose recurrent term is not a product of h ----
 
-    recurs: bool = False  # True where the three below are the cell's own
+    recurs: bool = False  # True: the cell has the three methods below, and the driver takes no product with Wh
 
     def recur(self, run: Run, at: StepArrays) -> None:
         """Add the recurrent term to `at.z`."""
         raise NotImplementedError
 
     def recur_gradient(self, run: Run, at: StepArrays, dz: Array, dh: Array) -> None:
-        """Add to dh (N, H) what comes by way of the recurrent term, and complete dz (pre, N, H)."""
+        """Add the gradient through the recurrent term to dh (N, H), and complete dz (pre, N, H)."""
         raise NotImplementedError
 
     def recur_weights(self, xp: Any, at: StepArrays, dz: Array, dWh: Array) -> None:
-        """Overwrite dWh.   `at` and dz (steps, pre, N, H) are those of the whole sequence, 0 past a row's end."""
+        """Overwrite dWh.   `at` and dz (steps, pre, N, H) have all steps of a sequence, and zeros past a row's end."""
         raise NotImplementedError

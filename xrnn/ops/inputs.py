@@ -1,4 +1,4 @@
-"""The operands of a recurrence, and what its forward pass keeps for the backward pass.
+"""The operands of a recurrence, and the arrays that its forward pass keeps for the backward pass.
 
 T time steps, N batch, D input size, H hidden size.
 """
@@ -19,14 +19,14 @@ class Inputs:
     """The operands of a recurrence."""
 
     x: Array  # (T, N, D), or (N, D) for one step
-    Wx: Array  # (D, parts · H), a part for each block in cell.from_x
-    Wh: Array  # (H, parts · H), a part for each block in cell.from_h
-    b: Array  # (pre · H,), a part for each block in cell.from_b
+    Wx: Array  # (D, parts · H), one part for each block in cell.from_x
+    Wh: Array  # (H, parts · H), one part for each block in cell.from_h
+    b: Array  # (pre · H,), one part for each block in cell.from_b
     initial: Sequence[Array | None]  # (N, H) for each state, None for zeros
     lengths: Array | None = None  # (N,) integers in [0, T], None if all rows have T steps
     reverse: bool = False  # from the last step to the first
     own: Sequence[Array] = ()  # the cell's own parameters
-    draws: Draws | None = None
+    draws: Draws | None = None  # random numbers, for a cell with `draws = True`
 
     def sizes(self) -> tuple[int, int, int]:
         """T, N, D."""
@@ -47,10 +47,11 @@ class Inputs:
 
 @dataclass(slots=True, eq=False)
 class Trace:
-    """What a forward recurrence keeps. Every form returns the same, so that every backward form accepts it.
+    """The result of a forward recurrence. It is the same for every form, so that every form of backward accepts it.
 
-    Slot 0 of a state holds the initial state, slot t + 1 the state after step t; with `reverse`, slot T and slot t. The
-    values of `z` and `kept` past the length of a row are not defined.
+    Slot 0 of a state holds the initial state, and slot t + 1 the state after step t. With `reverse`, slot T holds the
+    initial state, and slot t the state after step t. Past the length of a row, the values of `z` and `kept` are not
+    defined.
     """
 
     inputs: Inputs

@@ -12,14 +12,17 @@ Segment: TypeAlias = tuple[slice, slice]  # columns of the weights, columns of z
 ALL: Final = slice(None)
 
 
-@functools.lru_cache(maxsize=256)  # a small step's products take less time than this
+@functools.lru_cache(maxsize=256)  # computing them takes longer than a small step's products
 def segments(blocks: tuple[int, ...], pre: int, H: int, first: int = 0) -> list[Segment]:
-    """A segment for each run of parts, from number `first` on, that feed neighbouring blocks of z.
+    """The columns of parts `first`, `first` + 1, … of the weights, and the columns of z that they feed.
 
-    blocks   the block that each part feeds, those before `first` included
-    pre      blocks of z; where all parts feed all blocks in their order, the one segment says ALL
+    Neighbouring parts that feed neighbouring blocks share a segment. If all parts feed all blocks in their order, the
+    one segment is ALL.
+
+    blocks   the block that each part feeds, from part 0 on
+    pre      the number of blocks of z
     """
-    runs: list[list[int]] = []  # first part, first block, how many
+    runs: list[list[int]] = []  # first part, first block, number of parts
     for part, block in enumerate(blocks[first:], first):
         if runs and block == runs[-1][1] + runs[-1][2]:
             runs[-1][2] += 1
@@ -31,7 +34,7 @@ def segments(blocks: tuple[int, ...], pre: int, H: int, first: int = 0) -> list[
 
 
 def columns(array: Array, part: slice) -> Array:
-    """array[..., part]; the array itself for ALL, since making a view takes longer than adding up a small array."""
+    """array[..., part]. For ALL the array itself, since a view takes longer to make than a small sum."""
     if part is ALL:
         return array
     some: Array = array[..., part]

@@ -11,7 +11,7 @@ from xrnn.typing import Array
 
 
 class Draws:
-    """A stream of random arrays. Its words (a seed, a layer, a step, …) and the number of the draw decide each."""
+    """A stream of random arrays: each is a function of `words`, such as a seed and a count, and of its number."""
 
     def __init__(self, xp: Any, words: Sequence[int]) -> None:
         self._xp, self._words = xp, tuple(words)
@@ -24,12 +24,12 @@ class Draws:
 
 
 def keep(xp: Any, shape: tuple[int, ...], p: float, words: Sequence[int]) -> Array:
-    """A bool array, each element False with probability p: where the hash of (words, position) is below p · 2³²."""
+    """A bool array. An element is False if the hash of (words, position) is below p · 2³²: with probability p."""
     size = 1
     for length in shape:
         size *= length
     keys = xp.arange(size, dtype=xp.uint32)
-    # The host mixes the words, so that neighbouring values share nothing.
+    # SeedSequence hashes the words on the host, so that neighbouring words give unrelated keys.
     seed, *rest = words
     for word in np.random.SeedSequence(seed, spawn_key=tuple(rest)).generate_state(2):
         keys ^= word

@@ -1,7 +1,8 @@
 """The recurrence of every cell, forward and backward side by side, on any array namespace.
 
-A cell says what one step is (`cell.py`). Here is what all cells share: the input's product, taken for many steps at
-once before the loop over time; direction and lengths; the weight gradients after the loop. The loop is in `steps.py`.
+A cell defines one step (`cell.py`). This file has the parts that all cells share: the product with the inputs, for many
+steps at once before the loop over time; direction and lengths; the weight gradients after the loop. `steps.py` has the
+loop.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from xrnn.ops.steps import (
 )
 from xrnn.typing import Array, ArrayIfNeeded
 
-# Elements of z that are computed at once: 4 MB in float32, and nearly as much for a product whose parts feed blocks in
-# another order. It bounds what inference needs beyond its result. A training forward takes the same chunks, so that
-# both give the same bits.
+# The number of elements of z in a chunk of steps: 4 MB in float32. If the parts of x @ Wx are in another order than the
+# blocks of z, x @ Wx takes nearly the same memory again. The chunks limit the memory of inference, beside its result.
+# Training uses the same chunks, so that both give the same bits.
 CHUNK: Final = 2**20
 
 
 def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-    """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, and from each z[t] a step of the cell. Only `training` keeps z and kept."""
+    """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, then one step of the cell for each t. Keeps z and kept only in training."""
     T, N, _ = inputs.sizes()
-    W = inputs.Wh if T == 1 else xp.ascontiguousarray(inputs.Wh)  # one step's product takes less time than the copy
+    W = inputs.Wh if T == 1 else xp.ascontiguousarray(inputs.Wh)  # for one step the copy takes longer than the product
     if cell.pointwise and inputs.lengths is None:
         trace = _allocate(xp, cell, inputs, T, N, 0, training)
         (h,) = trace.states
-        _project(xp, cell, inputs, inputs.x, h[:-1] if inputs.reverse else h[1:])
+        project_input(xp, cell, inputs, inputs.x, h[:-1] if inputs.reverse else h[1:])
         pointwise_steps(xp, matmul_add, cell, W, h, backwards=inputs.reverse)
         return trace
 
@@ -54,7 +55,7 @@ def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training
     for states, x_of_chunk, z, kept, idle_of_chunk in _operands(trace, x, idle, T, length):
         if cell.pointwise:
             z = states[0][:-1] if inputs.reverse else states[0][1:]
-        _project(xp, cell, inputs, x_of_chunk, z)
+        project_input(xp, cell, inputs, x_of_chunk, z)
         forward_steps(run, cell, states, z, kept, idle_of_chunk, backwards=inputs.reverse)
     if not training or not cell.keeps_z:
         trace.z = None
@@ -72,11 +73,12 @@ def backward(
     grads: Sequence[Array] | None,
     needs_dx: bool = True,
 ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
-    """The gradients of ⟨dstates, states after each step⟩.
+    """The gradients of Σ dstates · states after each step → dx, dinitial.
 
-    dstates (T, N, H) a state, None for zeros → dx (T, N, D), dinitial (N, H) a state; of one step, x (N, D), dstates
-    (N, H) → dx (N, D), and None unless `needs_dx`. `grads`, in the order of the parameters, are overwritten; None where
-    they aren't needed.
+    dstates    (T, N, H) for each state, or (N, H) if x is one step; None for zeros
+    grads      the gradients of the parameters, in their order, overwritten; None if they are not needed
+    dx         in the shape of x; None without `needs_dx`
+    dinitial   (N, H) for each state
     """
     if trace.inputs.x.ndim == 2:
         dstates = [None if dstate is None else dstate[None] for dstate in dstates]
@@ -95,9 +97,10 @@ def through_time(
     dstates: Sequence[Array | None],
     dparams: Sequence[Array] = (),
 ) -> tuple[Array, tuple[Array, ...]]:
-    """dz[t] from what arrives at step t: from above, dstates[t], and from step t + 1, by dz[t+1] @ Whᵀ and past z.
+    """The loop of the backward pass → dz (T, N, pre · H), dinitial.
 
-    → dz (T, N, pre · H), dinitial. The gradients of the cell's own parameters are added to `dparams`.
+    The gradient of the states after step t is dstates[t], plus two parts from step t + 1: dz[t+1] @ Whᵀ, and the part
+    that does not pass through z. The gradients of the cell's own parameters are added to `dparams`.
     """
     inputs = trace.inputs
     (T, N, _), H, dtype = inputs.sizes(), inputs.Wh.shape[0], inputs.x.dtype
@@ -115,7 +118,7 @@ def through_time(
 
     idle = _idle(xp, inputs)
     run = Run(xp=xp, matmul_add=matmul_add, W=W, params=inputs.own, dparams=dparams, training=True, draws=inputs.draws)
-    dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # what arrives at the states after the step at hand
+    dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # the gradient of the states after the current step
     for steps in chunks:
         z, kept, idle_of_chunk = blocks(cut(trace.z, steps), H), cut(trace.kept, steps), cut(idle, steps)
         chunk = StepArrays(z, trace.before(steps), trace.after(steps), kept)
@@ -131,7 +134,7 @@ def products(
 ) -> ArrayIfNeeded:
     """dWx = Σ x[t]ᵀ @ dz[t], dWh = Σ h[t-1]ᵀ @ dz[t], db = Σ dz[t], overwritten; dx[t] = dz[t] @ Wxᵀ, returned.
 
-    One product each, over all steps, and none for what isn't needed: see `backward`.
+    One product each, over all steps, and only for the gradients that `backward` needs.
     """
     if grads is None and not needs_dx:
         return None
@@ -145,14 +148,14 @@ def products(
         return None
     dx: Array = dz_of_x.dot(inputs.Wx.T).reshape(inputs.x.shape)
     if idle is not None:
-        xp.copyto(dx, 0, where=idle)  # 0 · ∞ is NaN, where Wx has an infinity
+        xp.copyto(dx, 0, where=idle)  # if Wx has an infinity, the product is 0 · ∞ = NaN there
     return dx
 
 
 def _dweights(
     xp: Any, cell: Cell, trace: Trace, dz: Array, dz_of_x: Array, idle: Array | None, grads: Sequence[Array]
 ) -> None:
-    """dWx, dWh, db, overwritten.   dz (T · N, pre · H), dz_of_x what of it x feeds, in the order of Wx's parts."""
+    """Overwrite dWx, dWh, db.   dz (T · N, pre · H); dz_of_x: the blocks that x feeds, in the order of Wx's parts."""
     inputs, (dWx, dWh, db) = trace.inputs, grads[:3]
     (T, N, D), H = inputs.sizes(), inputs.Wh.shape[0]
     steps = slice(0, T)
@@ -169,7 +172,7 @@ def _dweights(
 
 
 def _weight_gradient(xp: Any, left: Array, dz: Array, dW: Array) -> None:
-    """dW = leftᵀ @ dz; where dW is the transpose of a contiguous array, dWᵀ = dzᵀ @ left."""
+    """dW = leftᵀ @ dz. If dW is the transpose of a contiguous array: dWᵀ = dzᵀ @ left."""
     if not dW.flags.c_contiguous:
         left, dz, dW = dz, left, dW.T
     if left.flags.c_contiguous and dz.flags.c_contiguous:
@@ -182,7 +185,7 @@ def _weight_gradient(xp: Any, left: Array, dz: Array, dW: Array) -> None:
 
 
 def _idle(xp: Any, inputs: Inputs) -> Array | None:
-    """Where a row is past its length, (T, N, 1) bool; None where none ever is."""
+    """True where a row is past its length, (T, N, 1); None without lengths."""
     if inputs.lengths is None:
         return None
     idle: Array = xp.arange(len(inputs.x))[:, None] >= inputs.lengths
@@ -190,15 +193,15 @@ def _idle(xp: Any, inputs: Inputs) -> Array | None:
 
 
 def _masked(xp: Any, operand: Any, idle: Any) -> Any:
-    """An operand of a product, (T, N, ·), with zeros past each row's length: a NaN or an infinity there is not read.
+    """An operand of a product, (T, N, ·), with zeros past each row's length.
 
-    It is not enough that the other operand is 0 there, for 0 · NaN is NaN.
+    dz is 0 there, but that is not enough: 0 · NaN and 0 · ∞ are NaN.
     """
     return operand if idle is None else xp.where(idle, operand.dtype.type(0), operand)
 
 
 def _masked_step(xp: Any, at: StepArrays, idle: Any) -> StepArrays:
-    """The same for all operands of a cell, so that an idle row adds nothing to the gradients of weights."""
+    """The same for all arrays of a cell's steps, so that an idle row adds nothing to the gradients of parameters."""
     if idle is None:
         return at
     of_blocks = idle[:, None]
@@ -208,7 +211,7 @@ def _masked_step(xp: Any, at: StepArrays, idle: Any) -> StepArrays:
 
 
 def _allocate(xp: Any, cell: Cell, inputs: Inputs, T: int, N: int, length: int, training: bool) -> Trace:
-    """A trace that holds the initial states so far. Of what it won't keep it has room for `length` steps."""
+    """A trace with the initial states. Arrays that are not kept after the run have room for `length` steps only."""
     H, dtype = inputs.Wh.shape[0], inputs.x.dtype
     states, slot = [], -1 if inputs.reverse else 0
     for initial in inputs.initial:
@@ -224,8 +227,8 @@ def _allocate(xp: Any, cell: Cell, inputs: Inputs, T: int, N: int, length: int, 
 
 
 def _operands(trace: Trace, x: Array, idle: Array | None, T: int, length: int) -> Iterator[tuple[Any, ...]]:
-    """The states around each chunk, x, z, kept and idle of its steps, in the order of the run."""
-    if length == T:  # as a rule. Taking views, though of everything, would take as long as a small layer's step
+    """For each chunk of steps, in the order of the run: the states around them, x, z, kept and idle."""
+    if length == T:  # one chunk, the usual case: making the views below would take as long as a small layer's step
         yield trace.states, x, trace.z, trace.kept, idle
         return
     for steps in _chunks(T, length, trace.inputs.reverse):
@@ -234,7 +237,7 @@ def _operands(trace: Trace, x: Array, idle: Array | None, T: int, length: int) -
 
 
 def _place(room: Array | None, steps: slice) -> Any:
-    """Where what is computed at these steps goes: if there is room for all steps, to theirs; else to the beginning."""
+    """The part of `room` for these steps: room[steps] if `room` has all steps of the run, otherwise its beginning."""
     if room is None:
         return None
     return room[steps] if len(room) >= steps.stop else room[: steps.stop - steps.start]
@@ -252,10 +255,10 @@ def _chunks(T: int, length: int, reverse: bool) -> list[slice]:
     return chunks[::-1] if reverse else chunks
 
 
-def _project(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
+def project_input(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
     """z = x @ Wx + b.   x (steps, N, D), or (N, D) of one step, z (steps, N, pre · H)."""
     H, (steps, N, width) = inputs.Wh.shape[0], z.shape
-    rows = () if steps * N == 1 else (steps * N,)  # two vectors are added in half the time of a row and a vector
+    rows = () if steps * N == 1 else (steps * N,)  # NumPy adds two vectors twice as fast as (1, n) and (n,)
     x, z = x.reshape(*rows, x.shape[-1]), z.reshape(*rows, width)
     from_x = segments(cell.from_x, cell.pre, H)
     if from_x[0][0] is ALL:

@@ -1,7 +1,7 @@
 """The loop over time: the recurrent product and a cell's step, forward and backward side by side.
 
-Each takes a chunk of steps, whose operands have an axis of steps in front; z and dz are as the products have them,
-(steps, N, pre · H).
+Each function runs a chunk of steps. Its operands have an axis of steps in front; z and dz are (steps, N, pre · H), the
+layout of the products.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _NOTHING: Final = itertools.repeat(None)
 def forward_steps(
     run: Run, cell: Cell, states: Sequence[Array], z: Array, kept: Any, idle: Any, *, backwards: bool
 ) -> None:
-    """z[t] += h[t-1] @ Wh, and a step of the cell. Rows that are idle keep their states.
+    """z[t] += h[t-1] @ Wh, then a step of the cell. Idle rows keep their states.
 
-    states   (steps + 1, N, H) each, the states before, between and after the steps
+    states   (steps + 1, N, H) each: before the first step, and after each step
     """
     H = run.W.shape[0]
     z_of_h, z = fed_by_h(cell, z, H), blocks(z, H)
-    if len(z) == 1:  # to set up the iterators below takes as long as a small step
+    if len(z) == 1:  # the iterators below take as long to set up as a small step
         slots = [s[0] for s in states], [s[1] for s in states]
         before, after = slots[::-1] if backwards else slots
         at = StepArrays(z[0], before, after, _first(kept))
@@ -60,10 +60,12 @@ def gradient_steps(
     idle: Array | None,
     backwards: bool,
 ) -> list[Array]:
-    """dz[t], and what arrives at the states before: by dz[t] @ Whᵀ and past z. A row that is idle passes it on.
+    """Compute dz[t] and the gradients of the states before step t. Those of idle rows stay the same.
 
-    given    the gradients of the results, (steps, N, H) a state, None for zeros
-    dafter   what arrives at the states after the chunk from later steps (N, H) → the same for the states before it
+    given    the gradients of the results, (steps, N, H) for each state, None for zeros
+    dafter   the gradients of the states after the chunk, from later steps, (N, H); overwritten
+
+    → the gradients of the states before the chunk.
     """
     xp, W, matmul_add, H = run.xp, run.W, run.matmul_add, run.W.shape[1]
     at = StepArrays(chunk.z, chunk.before, chunk.after, chunk.kept)
@@ -103,11 +105,11 @@ def gradient_steps(
 
 
 def pointwise_steps(xp: Any, matmul_add: MatmulAdd, cell: Cell, W: Array, h: Array, *, backwards: bool) -> None:
-    """h[t] = φ(z[t] + h[t-1] @ Wh), where z[t] lies in the place of h[t].   h (T+1, N, H)."""
+    """h[t] = φ(z[t] + h[t-1] @ Wh).   h (T+1, N, H) holds z[t] in the place of h[t]."""
     if backwards:
         h = h[::-1]
     before, activate = h[0], cell.activate
-    for t in range(1, len(h)):  # an array's iterator ends with an IndexError, which takes as long as a small product
+    for t in range(1, len(h)):  # an array's iterator ends by an internal IndexError, which is slow
         after = h[t]
         matmul_add(before, W, after)
         activate(xp, after)
@@ -126,10 +128,12 @@ def pointwise_gradient_steps(
     *,
     backwards: bool,
 ) -> Array:
-    """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]): dz begins as dh, and each step adds to the next one's.
+    """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]). At first dz is dh; each step adds its product to the next dz.
 
     h, dh, dz   (steps, N, H)
-    dafter      what arrives at the state after them from later steps, (N, H), None for zeros → the same before them
+    dafter      the gradient of the state after the chunk, from later steps, (N, H), None for zeros
+
+    → the gradient of the state before the chunk.
     """
     slope = xp.empty(dz.shape, dz.dtype)
     cell.slope(xp, h, slope)
@@ -138,9 +142,9 @@ def pointwise_gradient_steps(
         dz, slope = dz[::-1], slope[::-1]
     if dafter is not None:
         dz[0] += dafter
-    for dz_t, slope_t, next_in_line in zip(dz, slope, dz[1:], strict=False):
+    for dz_t, slope_t, next_dz in zip(dz, slope, dz[1:], strict=False):
         dz_t *= slope_t
-        matmul_add(dz_t, WT, next_in_line)
+        matmul_add(dz_t, WT, next_dz)
     last = dz[-1]
     last *= slope[-1]
     dbefore: Array = last.dot(WT)
@@ -170,7 +174,7 @@ def cut(operand: Any, steps: slice) -> Any:
 
 
 def in_turn(*operands: Any, backwards: bool) -> Iterator[Any]:
-    """The steps one by one, of all operands side by side: arrays, sequences of arrays, or None, which yields None."""
+    """Iterate over the steps of all operands together. An operand is an array, a sequence of arrays, or None."""
     return zip(*[_each(operand, backwards) for operand in operands], strict=False)
 
 
@@ -183,7 +187,7 @@ def _each(operand: Any, backwards: bool) -> Any:
 
 
 def fed_by_h(cell: Cell, z: Array, H: int) -> Any:
-    """The blocks of z that h @ Wh feeds, side by side as in z; None if the driver takes no product with Wh."""
+    """The columns of z that h @ Wh feeds; None if the driver takes no product with Wh."""
     if cell.recurs or not cell.from_h:
         return None
     ((_, block),) = segments(cell.from_h, cell.pre, H)

@@ -150,13 +150,13 @@ def _backward(
 
 
 def _dstates(d: Direction, trace: Trace, dh: Tensor | None, dfinal: Sequence[Tensor | None]) -> list[Array | None]:
-    """The gradients of all states after each step, None for zeros. The final states' are added at the last step."""
+    """The gradients of all states after each step, None for zeros. Adds those of the final states to the last step."""
     xp, array = d.memory.backend.xp, d.memory.array
     gradients = [None if dh is None else array(dh), *d.initial[1:]]
     for k, last in enumerate(dfinal):
         if last is not None:
-            above = gradients[k]
-            total = xp.zeros_like(trace.states[k][d.after]) if above is None else xp.array(above)
+            given = gradients[k]
+            total = xp.zeros_like(trace.states[k][d.after]) if given is None else xp.array(given)
             total[0 if d.reverse else -1] += array(last)[0]
             gradients[k] = total
     if gradients[0] is None:

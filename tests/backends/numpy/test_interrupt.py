@@ -10,12 +10,15 @@ import os
 import pytest
 
 from tests.backends.numpy.test_threads import in_fresh_process, on_each_kind_of_threads
+from tests.fresh import DEFAULT_SIGNALS
 from xrnn.backends.numpy import kernels
 
 if not kernels:
     pytest.skip("the kernels were not built: `pip install -v -e .` says why", allow_module_level=True)
 
-PRELUDE = """
+PRELUDE = (
+    DEFAULT_SIGNALS
+    + """
 import os, signal, threading
 import numpy as np
 import xrnn
@@ -41,6 +44,7 @@ def check():
     for array, wanted in zip(train(0), expected, strict=True):
         np.testing.assert_array_equal(array, wanted)
 """
+)
 
 INTERRUPTED = """
 rnn.forward(x[:2])

@@ -154,7 +154,7 @@ def test_a_folder_of_such_files() -> None:
         (
             "x,y\n1,2\n1\n",
             {},
-            "f.csv, line 3: a row of 1, after rows of 2: expected the same number of values",
+            "f.csv, line 3 has 1 values, but the rows before have 2: expected the same number of values",
         ),
         (",x,y\n0,,1\n", {}, "f.csv has no value in channel x: expected at least one; leave out the series or the"),
         ("2024-01-01\n2024-01-02\n", {}, "f.csv has no channel: expected a column of numbers besides an index and"),
@@ -169,7 +169,11 @@ def test_a_folder_of_such_files() -> None:
             {"skip": ("3",)},
             "f.csv has no column 3: expected a name, or a number from 1 to 2; it has 2",
         ),
-        ("x,x\n1,2\n", {"skip": ("x",)}, "f.csv has two columns x: expected a name, or a number from 1 to 2"),
+        (
+            "x,x\n1,2\n",
+            {"skip": ("x",)},
+            "f.csv has two columns x: expected a name, or a number from 1 to 2",
+        ),
         (
             "i,x\n1,2\n,3\n",
             {"id": "i"},

@@ -32,12 +32,12 @@ class Facts:
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise SettingsError("labels is not a list of strings: expected one")
         if len(set(labels)) < max(2, len(labels)):
-            raise SettingsError("labels holds fewer than two, or one twice: expected different ones")
+            raise SettingsError("labels holds fewer than two, or one twice: expected at least two different labels")
         return cls(int(given["channels"]), tuple(labels), names)
 
 
 def specs(settings: ClassifierSettings, facts: Facts, step: int) -> dict[str, Spec]:
-    """The arrays of a snapshot at that step of a run."""
+    """The arrays of a snapshot after `step` updates of a run."""
     return series_specs(settings, facts.channels, len(facts.labels), step)
 
 

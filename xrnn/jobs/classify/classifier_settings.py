@@ -12,4 +12,4 @@ from xrnn.jobs.settings import switch
 class ClassifierSettings(SeriesSettings):
     """Raises SettingsError for invalid values."""
 
-    balance: bool = switch("Give all labels the same total weight in training, so that rare ones count too.")
+    balance: bool = switch("Give all labels the same total weight in the loss, so that rare ones count as much.")

@@ -15,8 +15,8 @@ from xrnn.jobs.series.series_trainer import SeriesTrainer
 from xrnn.losses import balanced_weights
 from xrnn.typing import Array, HostArray
 
-_AVERAGED: Final = 100  # updates: the reported accuracy is a mean over the last ones
-_SMALLEST: Final = 1e-300  # probabilities, so that a loss stays finite
+_AVERAGED: Final = 100  # the reported accuracy is the mean over this number of last updates
+_SMALLEST: Final = 1e-300  # probabilities are at least this in the validation loss, which so stays finite
 
 
 class ClassifierTrainer(SeriesTrainer[ClassifierSettings]):

@@ -49,7 +49,7 @@ class ClassifyJob(Job[ClassifierTrainer]):
     def report(
         self, trainer: ClassifierTrainer, checkpoint: Path, terminal: Terminal
     ) -> tuple[dict[str, Any], Picture]:
-        """The accuracy on TEST, in all and by label."""
+        """Print the accuracy on TEST, for all series together and by label."""
         data = trainer.data
         predicted = trainer.best.outputs(trainer.inputs(data.test)).argmax(axis=1)
         confusion = Confusion.of(data.targets(data.test), predicted, len(data.labels))
@@ -66,7 +66,7 @@ class ClassifyJob(Job[ClassifierTrainer]):
 
 
 def _results(labels: list[str], confusion: Confusion) -> dict[str, Any]:
-    """For `--json`. A share without a series is None."""
+    """The results for `--json`. A recall or precision is None if its denominator is 0."""
 
     def by_label(i: int) -> dict[str, Any]:
         series, correct, predicted = (
@@ -91,7 +91,7 @@ def _results(labels: list[str], confusion: Confusion) -> dict[str, Any]:
 
 
 def _table(labels: list[str], confusion: Confusion) -> Table:
-    """For each label: the number of series, of correct ones, recall and precision."""
+    """A row for each label: its number of series, how many were predicted right, recall and precision."""
     table = Table(box=None, pad_edge=False)
     table.add_column("label", max_width=_LONGEST, overflow="ellipsis", no_wrap=True)
     for name in ("series", "right", "recall", "precision"):

@@ -1,4 +1,4 @@
-"""Series with labels, to learn the labels from."""
+"""Labelled series: the data of `xrnn classify`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _DEFAULT: Final = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledSeries(Dataset):
-    labels: list[str]  # of the series to train on
-    source: str  # a description in one line
+    labels: list[str]  # the different labels of TRAIN, sorted
+    source: str  # a description of the series, from `describe`
 
     @property
     def facts(self) -> Facts:
@@ -46,9 +46,9 @@ class LabelledSeries(Dataset):
         return len(self.labels)
 
     def targets(self, series: Sequence[Series]) -> HostArray:
-        """The number of each series' label, (count,) int32."""
-        number = {label: i for i, label in enumerate(self.labels)}
-        return np.array([number[each.label or ""] for each in series], np.int32)
+        """The index in `labels` of each series' label, (count,) int32."""
+        index = {label: i for i, label in enumerate(self.labels)}
+        return np.array([index[each.label or ""] for each in series], np.int32)
 
 
 def load_labelled(
@@ -60,8 +60,10 @@ def load_labelled(
 ) -> LabelledSeries:
     """The series of TRAIN and TEST. Without a path: JapaneseVowels, from the package aeon.
 
-    Without TEST, a quarter of each label's series is held out; with `validate`, a fifth of the rest for validation.
-    The seed decides which. Raises DataError if a file can't be read, or if series or labels do not fit together.
+    Without TEST, a quarter of each label's series is held out for the test. With `validate`, a fifth of the remaining
+    series is held out for validation. The seed decides which series.
+
+    Raises DataError if a file can't be read, if series have different channels, or if TEST has other labels than TRAIN.
     """
     paths = list(paths) or _default_paths()
     train, test = read_series(paths, columns)
@@ -85,7 +87,7 @@ def load_labelled(
 
 
 def _default_paths() -> list[Path]:
-    """The files in aeon's package, which is not imported."""
+    """The paths of JapaneseVowels in the installed package aeon, which is not imported.   Raises DataError."""
     try:
         found = importlib.metadata.distribution("aeon")
     except importlib.metadata.PackageNotFoundError:
@@ -94,14 +96,14 @@ def _default_paths() -> list[Path]:
         paths = [Path(str(found.locate_file(_DEFAULT.format(part)))) for part in ("TRAIN", "TEST")]
     if not paths or not all(path.is_file() for path in paths):
         raise DataError(
-            "JapaneseVowels, the series without a path, comes with the package aeon, which is not installed: expected "
-            "TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not needed)"
+            "got no path, and JapaneseVowels, the default, comes with the package aeon, which is not installed: "
+            "expected TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not needed)"
         )
     return paths
 
 
 def _labels(path: Path, train: Sequence[Series]) -> list[str]:
-    """The labels, in the order of numbers if all are numbers."""
+    """The different labels, sorted: as numbers if all are numbers, otherwise as text.   Raises DataError."""
     unlabelled = next((series for series in train if series.label is None), None)
     if unlabelled:
         raise DataError(
@@ -119,7 +121,7 @@ def _labels(path: Path, train: Sequence[Series]) -> list[str]:
 
 
 def _finite(label: str) -> float:
-    """The number.   Raises ValueError for text, and for NaN, which can't be sorted."""
+    """The number in `label`.   Raises ValueError for text, infinity and NaN, which can't be sorted."""
     number = float(label)
     if not math.isfinite(number):
         raise ValueError(label)
@@ -127,7 +129,7 @@ def _finite(label: str) -> float:
 
 
 def _places(series: Sequence[Series], labels: Sequence[str]) -> list[list[int]]:
-    """The places of the series of each label."""
+    """For each label: the indices of its series."""
     return [[i for i, each in enumerate(series) if each.label == label] for label in labels]
 
 

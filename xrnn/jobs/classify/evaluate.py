@@ -1,4 +1,4 @@
-"""How often a classifier is right."""
+"""The scores of a classifier, computed from its confusion matrix."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Confusion:
 
     @property
     def correct(self) -> HostArray:
-        """For each label, (labels,)."""
+        """The number of correctly predicted series with each label, (labels,)."""
         return self.counts.diagonal()
 
     @property
     def support(self) -> HostArray:
-        """The number of series with each label."""
+        """The number of series with each label, (labels,)."""
         count: HostArray = self.counts.sum(axis=1)
         return count
 
     @property
     def predicted(self) -> HostArray:
-        """The number of series that were predicted as each label."""
+        """The number of series that were predicted as each label, (labels,)."""
         count: HostArray = self.counts.sum(axis=0)
         return count
 
@@ -56,11 +56,11 @@ class Confusion:
 
     @property
     def never_predicted(self) -> list[int]:
-        """The labels that occur and were never predicted."""
+        """The indices of labels that occur but were never predicted."""
         return np.flatnonzero((self.support > 0) & (self.predicted == 0)).tolist()
 
     def most_confused(self, most: int) -> list[tuple[int, int, int]]:
-        """Up to `most` pairs (true, predicted, count), the largest count first."""
+        """Up to `most` wrong pairs (true label, predicted label, count), the largest count first."""
         wrong = self.counts - np.diag(self.correct)
         order = np.argsort(-wrong, axis=None, kind="stable")[:most]
         pairs = ((*map(int, np.unravel_index(place, wrong.shape)), int(wrong.flat[place])) for place in order)

@@ -15,7 +15,7 @@ class Classifier(SeriesModel):
     def train_step(
         self, x: Array, lengths: Array, targets: Array, class_weight: Array | None = None
     ) -> tuple[Array, Array]:
-        """Forward and backward → the mean loss in nats and the number of correct labels, both 0-d on the device."""
+        """Forward and backward pass → the mean loss in nats and the number of correct labels, 0-d on the device."""
         logits = self.forward(x, lengths)
         loss, dlogits = softmax_cross_entropy(logits, targets, class_weight=class_weight)
         self.backward(dlogits)
@@ -23,7 +23,7 @@ class Classifier(SeriesModel):
 
 
 def softmax(logits: HostArray) -> HostArray:
-    """By row, in float64."""
+    """The softmax of each row, in float64."""
     e = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     p: HostArray = e / e.sum(axis=-1, keepdims=True)
     return p

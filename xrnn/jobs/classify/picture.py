@@ -1,4 +1,4 @@
-"""The picture of a classifier: the losses of its training, and the confusion matrix."""
+"""The picture of a classifier: the losses of its training, its confusion matrix, and the most confused labels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from xrnn.jobs.series.curves import draw_training
 from xrnn.jobs.series.series import escaped
 from xrnn.jobs.series.series_trainer import SeriesTrainer
 
-_MOST_COUNTS: Final = 30  # labels; with more, the counts would overlap
-_MOST_NAMES: Final = 60  # labels
+_MOST_COUNTS: Final = 30  # with more labels, the cells show no counts, which would overlap
+_MOST_NAMES: Final = 60  # with more labels, the axes show no names
 _MOST_PAIRS: Final = 5
 _LONGEST: Final = 16  # characters of a label
 
 
 def confusion_picture(trainer: SeriesTrainer[Any], labels: Sequence[str], confusion: Confusion) -> Picture:
-    """The losses of all updates beside the confusion matrix. It grows with the number of labels."""
+    """The losses of all updates beside the confusion matrix. The picture grows with the number of labels."""
     side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
 
     def draw(figure: Any) -> None:
@@ -60,6 +60,6 @@ def _write_pairs(axes: Any, labels: Sequence[str], confusion: Confusion) -> None
 
 
 def _short(label: str) -> str:
-    """Shortened, and without `$`, which would begin a formula."""
+    """The label, shortened, with `$` escaped: Matplotlib would read a formula."""
     label = escaped(label)
     return (label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…").replace("$", r"\$")

@@ -1,1 +1,1 @@
-"""The job behind `xrnn regress`: a number for a time series of any length."""
+"""The job behind `xrnn regress`: it learns to predict a number for a time series of any length."""

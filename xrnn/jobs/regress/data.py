@@ -1,4 +1,4 @@
-"""Series with a number each, to learn the numbers from."""
+"""Series with a number to predict for each: the data of `xrnn regress`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from xrnn.typing import HostArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeriesWithTargets(Dataset):
-    mean: float  # of the targets to train on
-    deviation: float
-    source: str  # a description in one line
+    mean: float  # of the training targets
+    deviation: float  # their standard deviation
+    source: str  # a description of the series, from `describe`
 
     @property
     def facts(self) -> Facts:
@@ -46,7 +46,7 @@ class SeriesWithTargets(Dataset):
 
 
 def numbers(series: Sequence[Series]) -> HostArray:
-    """The targets, (count,) float64.   Raises DataError for another label than a number up to 1e30."""
+    """The targets, (count,) float64.   Raises DataError unless each label is a number between -1e30 and 1e30."""
     for each in series:
         number = None if each.label is None else as_number(each.label)
         if number is None or abs(number) > LARGEST:
@@ -67,8 +67,10 @@ def load_with_targets(
 ) -> SeriesWithTargets:
     """The series of TRAIN and TEST.
 
-    Without TEST, a quarter of the series is held out; with `validate`, a fifth of the rest for validation. The seed
-    decides which. Raises DataError if a file can't be read, or if the series do not fit together.
+    Without TEST, a quarter of the series is held out for the test. With `validate`, a fifth of the remaining series is
+    held out for validation. The seed decides which series.
+
+    Raises DataError if a file can't be read, if series have different channels, or if there are too few.
     """
     if not paths:
         raise DataError("got no TRAIN: expected series with a number each; name a file or a folder")

@@ -1,4 +1,4 @@
-"""How close predicted numbers are."""
+"""The scores of a regression."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from xrnn.typing import HostArray
 
 
 class Scores(NamedTuple):
-    """mae: the mean absolute error; r2: 1 - Σ error² / Σ (target - mean target)², None if all targets are equal."""
-
-    mae: float
-    r2: float | None
+    mae: float  # mean absolute error
+    r2: float | None  # 1 - Σ error² / Σ (target - mean target)²; None if all targets are equal
 
     @classmethod
     def of(cls, targets: HostArray, predicted: HostArray) -> Self:

@@ -13,7 +13,7 @@ from xrnn.typing import HostArray
 
 
 class NumberPredictor(Predictor):
-    """A trained regression. It has no probabilities."""
+    """A trained regression. It has no probabilities, so `proba` has no effect."""
 
     model_class = Regression
     command = "xrnn regress"

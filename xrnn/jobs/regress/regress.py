@@ -48,7 +48,7 @@ class RegressJob(Job[RegressionTrainer]):
     def report(
         self, trainer: RegressionTrainer, checkpoint: Path, terminal: Terminal
     ) -> tuple[dict[str, Any], Picture]:
-        """The errors on TEST, beside those of a predictor that always says the mean of TRAIN."""
+        """Print the errors on TEST, and those of a predictor that always predicts the mean of TRAIN."""
         data, targets = trainer.data, numbers(trainer.data.test)
         predicted: HostArray = data.mean + data.deviation * trainer.best.outputs(trainer.inputs(data.test))[:, 0]
         model, mean = Scores.of(targets, predicted), Scores.of(targets, np.full(len(targets), data.mean))
@@ -62,7 +62,7 @@ class RegressJob(Job[RegressionTrainer]):
 
 
 def _picture(trainer: RegressionTrainer, targets: HostArray, predicted: HostArray, scores: Scores) -> Picture:
-    """The losses of all updates beside predicted and true numbers."""
+    """The losses of all updates beside a plot of the predicted numbers against the true ones."""
 
     def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)

@@ -43,7 +43,7 @@ def _finite(name: str, value: Any) -> float:
 
 
 def specs(settings: RegressionSettings, facts: Facts, step: int) -> dict[str, Spec]:
-    """The arrays of a snapshot at that step of a run."""
+    """The arrays of a snapshot after `step` updates of a run."""
     return series_specs(settings, facts.channels, 1, step)
 
 

@@ -14,14 +14,14 @@ class Regression(SeriesModel):
     """target = mean + deviation · y, with y as in SeriesModel."""
 
     def train_step(self, x: Array, lengths: Array, targets: Array) -> Array:
-        """Forward and backward → the mean squared error, 0-d on the device.   targets (N,)"""
+        """Forward and backward pass → the mean squared error, 0-d on the device.   targets (N,)"""
         loss, dy = mean_squared_error(self.forward(x, lengths), targets[:, None])
         self.backward(dy)
         return loss
 
 
 class RegressionTrainer(SeriesTrainer[RegressionSettings]):
-    """losses   mean squared errors, in units of the targets' variance"""
+    """losses   mean squared errors, divided by the variance of the training targets"""
 
     model_class = Regression
 

@@ -10,7 +10,7 @@ import numpy as np
 from xrnn.sequences import batches
 from xrnn.typing import Array, HostArray
 
-_ORDER: Final = 2  # keys of independent random draws under one seed
+_ORDER: Final = 2  # spawn keys: each gives an independent random stream of the seed
 _NOISE: Final = 3
 
 Shape = tuple[int, ...]
@@ -24,8 +24,8 @@ def updates_per_epoch(count: int, batch: int) -> int:
 class Batches:
     """Every epoch takes each series once, in a new order, in batches of at most `batch`.
 
-    series    (T, D) float32 each; targets (count,) int32, the numbers of their labels, or float32
-    noisy     the number of channels that noise is added to: the first ones
+    series    (T, D) float32 each; targets (count,): int32 indices of labels, or float32
+    noisy     noise is added to this number of channels, the first ones; the others are mask channels
 
     The seed and the number of the update determine all random draws, so a resumed run can start within an epoch.
     """
@@ -35,14 +35,17 @@ class Batches:
         self.count, self._batch = len(series), batch
         self._lengths = np.array([len(values) for values in series])
         self.per_epoch = updates_per_epoch(len(series), batch)
-        self._epoch, self._places = -1, [np.zeros(0, np.int64)]
+        self._epoch, self._chosen = -1, [np.zeros(0, np.int64)]  # the series of each batch of the epoch
 
     def packed(self, update: int, noise: float) -> tuple[HostArray, Shape]:
-        """The batch of an update, as `pack` returns it, and the shape of x.   noise: the deviation of added noise."""
-        epoch, place = divmod(update, self.per_epoch)
+        """The buffer that `pack` makes of an update's batch, and the shape of x.
+
+        noise   standard deviation of the added noise
+        """
+        epoch, number = divmod(update, self.per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._places = epoch, batches(self._lengths, self._batch, rng=self._rng(_ORDER, epoch))
-        chosen = self._places[place]
+            self._epoch, self._chosen = epoch, batches(self._lengths, self._batch, rng=self._rng(_ORDER, epoch))
+        chosen = self._chosen[number]
         buffer, x = pack([self._series[i] for i in chosen.tolist()], self._targets[chosen])
         if noise:
             values = x[..., : self._noisy]
@@ -50,7 +53,7 @@ class Batches:
         return buffer, x.shape
 
     def items(self, updates: int) -> int:
-        """The number of series in the first `updates` batches, as if all batches of an epoch had the same size."""
+        """The approximate number of series in the first `updates` batches: all batches count with their mean size."""
         return updates * self.count // self.per_epoch
 
     def _rng(self, *key: int) -> np.random.Generator:
@@ -58,9 +61,11 @@ class Batches:
 
 
 def pack(series: Sequence[HostArray], targets: HostArray) -> tuple[HostArray, HostArray]:
-    """One float32 buffer: x (T, N, D) with T the longest length, then the bits of lengths and targets, (N,) each.
+    """Put a batch into one float32 buffer: x (T, N, D), then the bits of the lengths and of the targets, (N,) each.
 
-    → the buffer, and x, a view of it.   targets: int32 or float32
+    T is the longest length; x is 0 past the end of a series. targets: int32 or float32.
+
+    → the buffer, and x, a view of it
     """
     lengths = np.array([len(values) for values in series], np.int32)
     T, N, D = int(lengths.max()), len(series), series[0].shape[1]  # int: T · N · D may exceed int32

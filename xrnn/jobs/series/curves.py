@@ -1,4 +1,4 @@
-"""The curve of a training run on series."""
+"""The loss curves of a training run on series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xrnn.jobs.series.series_trainer import SeriesTrainer
 
 
 def draw_training(axes: Any, trainer: SeriesTrainer[Any], unit: str) -> None:
-    """The losses of all updates; with early stopping, also the validation loss of each epoch."""
+    """Draw the losses of all updates; with early stopping, also the validation loss of each epoch."""
     draw_losses(axes, trainer.losses, unit)
     if trainer.stopping and trainer.stopping.losses:
         losses, best = trainer.stopping.losses, trainer.stopping.best_epoch

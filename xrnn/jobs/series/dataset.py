@@ -1,4 +1,4 @@
-"""Series to train on, to validate on and to test on."""
+"""The series of a job, divided into those for training, for validation and for the test."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from xrnn.jobs.series.read import check_channels, check_same, read_path
 from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.tables import Columns
 
-TEST_SHARE: Final = 0.25  # held out if there is no TEST
-VALIDATION_SHARE: Final = 0.2
-TEST_DRAW: Final = 1  # keys of independent random draws under one seed
+TEST_SHARE: Final = 0.25  # of TRAIN: held out for the test if there is no TEST
+VALIDATION_SHARE: Final = 0.2  # of the training series
+TEST_DRAW: Final = 1  # spawn keys, as in batches.py: each gives an independent random stream of the seed
 VALIDATION_DRAW: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Series with the same channels. Validation series are held out of the training series for early stopping."""
+    """Series with the same channels. `validation`, for early stopping, is held out of the training series."""
 
     train: list[Series]
     test: list[Series]
@@ -30,7 +30,7 @@ class Dataset:
 
     @property
     def channels(self) -> int:
-        """D."""
+        """The number of channels, D."""
         return self.train[0].channels
 
     @property
@@ -39,7 +39,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal series to train and to validate on, in the same order."""
+        """A hash of the training and validation series. A run continues only on data with the same fingerprint."""
         sha = hashlib.sha256()
         for series in self.train + self.validation:
             label = (series.label or "").encode("utf-8", "surrogateescape")
@@ -48,7 +48,11 @@ class Dataset:
         return sha.hexdigest()
 
     def describe(self, kinds: str, held_out: bool) -> str:
-        """The counts and lengths, and the names of the channels.   kinds: of the labels, "9 labels"."""
+        """The numbers of series, channels and steps, and the names of the channels, as text.
+
+        kinds      a description of the labels or targets, such as "9 labels"
+        held_out   True: the test series were held out of TRAIN
+        """
         steps = [len(series.values) for series in self.train + self.validation + self.test]
         span = f"{min(steps):,}" if min(steps) == max(steps) else f"{min(steps):,} to {max(steps):,}"
         validation = f"{len(self.validation):,} to validate on, " if self.validation else ""
@@ -60,7 +64,7 @@ class Dataset:
 
 
 def read_series(paths: Sequence[Path], columns: Columns) -> tuple[list[Series], list[Series]]:
-    """The series of TRAIN and of TEST; no TEST gives an empty list.
+    """The series of TRAIN, and those of TEST. Without TEST, the second list is empty.
 
     Raises DataError if a file can't be read, or if series have different channels.
     """
@@ -75,13 +79,16 @@ def read_series(paths: Sequence[Path], columns: Columns) -> tuple[list[Series], 
 def hold_out(
     series: Sequence[Series], groups: Sequence[Sequence[int]], share: float, seed: int, draw: int
 ) -> tuple[list[Series], list[Series]]:
-    """Divide `series` into the rest and a random `share` of each group, at least one, both in their order.
+    """Hold out a random `share` of each group, at least one series → the remaining and the held-out series.
 
-    groups: the places in `series` that belong together. A group of one is not divided.
+    Both lists keep the order of `series`. Nothing is held out of a group of one.
+
+    groups   indices into `series`, a sequence for each group
+    draw     spawn key of the random draw
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(draw,)))
     held: set[int] = set()
-    for places in groups:
-        if len(places) > 1:
-            held |= set(rng.permutation(places)[: max(1, round(len(places) * share))].tolist())
+    for group in groups:
+        if len(group) > 1:
+            held |= set(rng.permutation(group)[: max(1, round(len(group) * share))].tolist())
     return [s for i, s in enumerate(series) if i not in held], [s for i, s in enumerate(series) if i in held]

@@ -1,4 +1,4 @@
-"""The model of a series: recurrent layers, the mean over time, a linear layer."""
+"""The model of all jobs on series: recurrent layers, the mean over time, a linear layer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
 from xrnn.typing import Array, HostArray
 
-_INFERENCE_BATCH: Final = 64  # series, so that memory does not grow with their number
+_INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
 
 
 class ModelSettings(Protocol):
-    """The settings that decide the layers."""
+    """The settings that determine the layers."""
 
     @property
     def cell(self) -> str: ...
@@ -39,9 +39,9 @@ class ModelSettings(Protocol):
 
 
 class Running(NamedTuple):
-    """The state of the model within a stream."""
+    """The state of the model after some steps of a stream."""
 
-    state: Any = None  # of the layers
+    state: Any = None  # of the recurrent layers
     total: Any = 0.0  # Σ h[t] so far, (1, H)
     steps: int = 0
 
@@ -49,7 +49,7 @@ class Running(NamedTuple):
 class SeriesModel:
     """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005).
 
-    layers   the stack of recurrent layers, linear
+    layers   [stack of recurrent layers, linear layer]
     """
 
     def __init__(self, settings: ModelSettings, stack: Stack, linear: Linear) -> None:
@@ -72,7 +72,7 @@ class SeriesModel:
 
     @classmethod
     def of(cls, params: Mapping[str, Array], settings: ModelSettings) -> Self:
-        """The model on these arrays, with the names of `named_params`. They are not copied."""
+        """A model that uses these arrays without copying them.   params: named as in `named_params`."""
 
         def layer(name: str, reverse: bool = False) -> Any:
             return cells.CELLS[settings.cell].layer(
@@ -103,12 +103,12 @@ class SeriesModel:
 
     @property
     def named_params(self) -> dict[str, Array]:
-        """The parameters in the order of the layers. `gru0.1.Wx` belongs to the reverse direction of the first."""
+        """The parameters in the order of the layers. `gru0.1.Wx` is that of the first layer's reverse direction."""
         named = {f"{self.settings.cell}{name}": param for name, param in self.stack.named_params.items()}
         return named | {f"linear.{name}": param for name, param in self.linear.named_params.items()}
 
     def start_at(self, update: int) -> None:
-        """Let dropout draw the masks of this update next."""
+        """Set the number of the next update, which determines the masks of dropout."""
         for dropout in (*self.stack.dropout, self._dropout):
             dropout.forward_calls = update
 
@@ -123,7 +123,7 @@ class SeriesModel:
         self.stack.backward(dh, needs_dx=False)
 
     def __call__(self, x: Array, lengths: Array) -> Array:
-        """Inference: y without dropout; nothing is kept."""
+        """Inference: y without dropout. Nothing is kept for `backward`."""
         h, _ = self.stack(x, lengths=lengths)
         return self.linear(self._pool(h, lengths))
 
@@ -138,7 +138,7 @@ class SeriesModel:
 
     def outputs(self, series: Sequence[HostArray]) -> HostArray:
         """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64."""
-        # The longest series determines the cost of a batch, so series of similar lengths form one.
+        # The longest series determines the cost of a batch, so batches are made of series of similar lengths.
         by_length = np.argsort([len(values) for values in series], kind="stable")
         sorted_y = np.concatenate([y.astype(np.float64) for y in self._batched([series[i] for i in by_length])])
         y = np.empty_like(sorted_y)

@@ -15,8 +15,8 @@ from xrnn.jobs.series.series import Series, checked
 def read_npy(path: Path, label: str | None = None) -> Series:
     """The series in a file written by `numpy.save`. NaN is a missing value.   Raises DataError and OSError."""
     try:
-        # A memory map compares the size in the header with that of the file before anything is allocated.
-        # NumPy warns about a size beyond 64 bits, which then fails, and about headers written by Python 2.
+        # open_memmap compares the size in the header with the size of the file before it allocates memory.
+        # The ignored warnings: a size beyond 64 bits, which then raises an error, and a header from Python 2.
         with np.errstate(over="ignore"), warnings.catch_warnings(action="ignore"):
             array = np.lib.format.open_memmap(path, mode="r")
     except OSError:

@@ -10,12 +10,12 @@ from xrnn.typing import Array
 class MeanPool:
     """y[n] = Σ h[t, n] / length[n], over t < length[n].
 
-    It has no parameters and never waits for the device.
+    It has no parameters, and it never makes the host wait for the device.
     """
 
     def __init__(self, xp: Any) -> None:
         self._xp = xp
-        self.weights: Array | None = None  # (T, N, 1), of the last forward call
+        self.weights: Array | None = None  # (T, N, 1): dy[n] / dh[t, n], of the last forward call
 
     def forward(self, h: Array, lengths: Array) -> Array:
         """h (T, N, H), lengths (N,) integers in [1, T] → y (N, H); keeps the weights for `backward`."""

@@ -26,7 +26,7 @@ from xrnn.typing import HostArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictOptions:
-    """Each field is an option."""
+    """The options of `xrnn predict`: each field is an option."""
 
     proba: bool = switch("Print the probability of every label too.")
     json: bool = switch("Print each prediction as a line of JSON.")
@@ -34,10 +34,10 @@ class PredictOptions:
 
 
 class Predictor:
-    """A trained model, with the scale of its series. A job adds `fields` and `values`."""
+    """A trained model and the scale of its series. Each job has a subclass with `fields` and `values`."""
 
     model_class: ClassVar[type[SeriesModel]]
-    command: ClassVar[str]  # that trains such models
+    command: ClassVar[str]  # the command that trains such models
 
     def __init__(self, snapshot: Snapshot[Any], backend: Backend) -> None:
         self.facts, self.settings = snapshot.facts, snapshot.settings
@@ -51,7 +51,7 @@ class Predictor:
         self.model = self.model_class.of(params, self.settings)
 
     def fields(self, y: HostArray, proba: bool) -> tuple[list[str], list[str]]:
-        """The fields of a printed prediction before and after the name of its series.   y (outputs,)."""
+        """A prediction to print: the fields before the name of the series, and those after it.   y (outputs,)."""
         raise NotImplementedError
 
     def values(self, y: HostArray, proba: bool) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def predict(
 ) -> None:
     """Print a line for each series in files and folders: the prediction and the name, separated by tabs.
 
-    Raises DataError if a file can't be read or has other channels than the model, before the first line.
+    Raises DataError if a file can't be read or has other channels than the model. Nothing is printed then.
     """
     series: list[Series] = []
     for path in paths:
@@ -74,9 +74,9 @@ def predict(
                     check_same(each, predictor.facts.channels, predictor.facts.channel_names, "the model")
                     series.append(each)
                 except DataError as error:
-                    _skip(error, options)
+                    skip(error, options)
         except DataError as error:
-            _skip(error, options)
+            skip(error, options)
     if not series:
         return
     mask = predictor.settings.mask
@@ -109,7 +109,7 @@ def predict_stream(
         try:
             row = _row(line, decimal, channels, f"row {number}")
         except DataError as error:
-            _skip(error, options)
+            skip(error, options)
             continue
         known = ~np.isnan(row)
         last = np.where(known, row, last)
@@ -142,9 +142,9 @@ def _print(predictor: Predictor, y: HostArray, name: str | None, options: Predic
     terminal.row(*before, *([] if name is None else [name]), *after)
 
 
-def _skip(error: DataError, options: PredictOptions) -> None:
-    """Report a skipped series or row, if the options ask for it.   Else raises `error`."""
+def skip(error: DataError, options: PredictOptions) -> None:
+    """With --skip-bad, report the series or row that is skipped; otherwise, raise `error`."""
     if not options.skip_bad:
         raise error
-    if sys.stderr is not None:  # None: a closed descriptor
+    if sys.stderr is not None:  # None: its descriptor is closed
         Terminal(sys.stderr).say(f"skipped: {error}")

@@ -14,13 +14,13 @@ from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.tables import Columns, read_csv
 from xrnn.jobs.series.ts import read_ts
 
-MOST_CHANNELS: Final = 2**20  # a limit on what a checkpoint of unknown origin can make a reader allocate
+MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
 _SUFFIXES: Final = (".csv", ".npy")
 
 
 def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa: B008 (frozen)
     """The series in a folder, or in a .ts, .csv or .npy file.   Raises DataError."""
-    if os.path.isdir(path):  # unlike `Path.is_dir`, it does not raise for a name that is too long or not permitted
+    if os.path.isdir(path):  # unlike `Path.is_dir`, it returns False if the name is too long or access is denied
         return _read_folder(path, columns)
     if path.suffix.lower() in _SUFFIXES:
         return _read_file(path, columns)
@@ -61,7 +61,7 @@ def check_same(series: Series, channels: int, names: tuple[str, ...] | None, oth
 
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
-    """The series of every subfolder, whose name is their label. Hidden and other files are skipped."""
+    """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
     series: list[Series] = []
     for label in _names(folder):
         if not _is_folder(folder / label):

@@ -1,4 +1,4 @@
-"""Standardised channels without missing values."""
+"""The scale of the channels: standardises them and replaces missing values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from xrnn.typing import HostArray
 
 _ROUNDING: Final = 1e-9  # a channel is constant if its deviation is below this share of its largest value
-_FAR: Final = 1e6  # deviations from the mean: values are clipped here, so that the model does not overflow float32
+_FAR: Final = 1e6  # values are clipped to this number of deviations, so that the model does not overflow float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scale:
     """y = (x - mean) / deviation by channel, with mean 0 and deviation 1 over the series to train on.
 
-    A missing value is replaced by the last value before it, or by the mean if there is none: the same as in a stream,
-    whose next values are unknown.
+    A missing value is replaced by the last value before it, or by the mean if there is none. Later values are not used,
+    so a stream gives the same result.
 
     mean, deviation   (D,) float64
     """
@@ -29,7 +29,7 @@ class Scale:
 
     @classmethod
     def of(cls, series: Iterable[HostArray]) -> Self:
-        """The scale of series (T, D), NaN for a missing value. The deviation of a constant channel is set to 1."""
+        """The scale computed from series (T, D), NaN for a missing value. A constant channel gets the deviation 1."""
         steps = np.concatenate(list(series))
         mean, largest = np.nanmean(steps, axis=0), np.nanmax(np.abs(steps), axis=0)
         # Squares of numbers below 1e-160 are 0 in float64. Scaling by a power of two avoids this without rounding.
@@ -40,12 +40,12 @@ class Scale:
     def apply(self, values: HostArray, *, mask: bool = False) -> HostArray:
         """values (T, D), NaN for a missing value → (T, D) float32.
 
-        With `mask`, D more channels are 1 where a value is known and 0 where it is missing.
+        With `mask` (T, 2D): the last D channels are 1 for a known value and 0 for a missing one.
         """
         known = ~np.isnan(values)
         last = np.maximum.accumulate(np.where(known, np.arange(len(values))[:, None], 0))
         filled = np.take_along_axis(values, last, axis=0)
-        # `of` gives no deviation of 0, but a checkpoint made by another program may hold one.
+        # `of` never gives a deviation of 0, but a checkpoint made by another program may contain one.
         deviation = np.where(self.deviation > 0, self.deviation, 1.0)
         with np.errstate(over="ignore"):  # infinity is clipped
             scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / deviation

@@ -1,10 +1,11 @@
-"""One time series with its values checked, the same for every file format."""
+"""One time series, and the checks of its values that all file formats share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -16,19 +17,20 @@ from xrnn.typing import HostArray
 MISSING: Final = "?"
 LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
 
+Time = float | datetime
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """values (T, D) float64 with T ≥ 1, NaN for a missing value; name: shown in errors and predictions."""
-
-    values: HostArray
+    values: HostArray  # (T, D) float64, T ≥ 1; NaN for a missing value
     label: str | None
-    name: str
-    channel_names: tuple[str, ...] | None = None  # of a file with a header
+    name: str  # shown in errors and predictions
+    channel_names: tuple[str, ...] | None = None  # from the header of the file, if it has one
+    times: tuple[Time, ...] | None = None  # of the steps, in a file with a column of times
 
     @property
     def channels(self) -> int:
-        """D."""
+        """The number of channels, D."""
         return int(self.values.shape[1])
 
 
@@ -40,7 +42,7 @@ def escaped(label: str) -> str:
 def checked(values: HostArray, label: str | None, name: str, channel_names: tuple[str, ...] | None = None) -> Series:
     """A Series of `values` (T, D). Final steps without any value are padding and are removed.
 
-    Raises DataError for no step, no channel, a channel without a value, infinity or numbers beyond 1e30.
+    Raises DataError if there is no step, no channel, a channel without any value, infinity, or a number beyond 1e30.
     """
     shown = printable(name)
     known = ~np.isnan(values)

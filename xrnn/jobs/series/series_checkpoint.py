@@ -12,7 +12,7 @@ from xrnn.jobs.series.read import MOST_CHANNELS
 
 
 def series_specs(settings: Any, channels: int, outputs: int, step: int) -> dict[str, Spec]:
-    """The arrays of a snapshot at that step of a run: see SeriesTrainer.snapshot."""
+    """The arrays of a snapshot after `step` updates of a run: see SeriesTrainer.snapshot."""
     shapes = SeriesModel.shapes(settings, settings.inputs(channels), outputs)
     scale = Spec((channels,), "float64")
     specs = common_specs(shapes, step) | {"scale.mean": scale, "scale.deviation": scale}
@@ -23,7 +23,10 @@ def series_specs(settings: Any, channels: int, outputs: int, step: int) -> dict[
 
 
 def check_channels_fact(channels: Any, names: Any) -> tuple[str, ...] | None:
-    """Check a checkpoint's number of channels and their names, or None → the names.   Raises SettingsError."""
+    """Check the number of channels in a checkpoint, and their names, a list or None → the names.
+
+    Raises SettingsError.
+    """
     if not isinstance(channels, int) or isinstance(channels, bool) or not 1 <= channels <= MOST_CHANNELS:
         got = quoted(str(channels))
         raise SettingsError(f"channels is {got}: expected a whole number from 1 to {MOST_CHANNELS}")

@@ -38,7 +38,7 @@ class SeriesSettings(Settings):
         f"a number from 0 to {_MAX_NOISE}, such as 0.3",
         lambda value: math.isfinite(value) and 0 <= value <= _MAX_NOISE,
     )
-    mask: bool = switch("Add a channel for each channel: 1 if its value is known, 0 if it is missing.")
+    mask: bool = switch("Add a mask channel for each channel: 1 if its value is known, 0 if it is missing.")
     patience: int = setting(
         0,
         "Stop after this number of epochs without a lower loss on validation series, a fifth of the training series, "
@@ -50,7 +50,7 @@ class SeriesSettings(Settings):
     skip_columns: str = _column("Columns of .csv files that are not channels.", "COLUMN,COLUMN,…")
     id: str = _column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
     time: str = _column("Column of .csv files to sort the steps by.")
-    label: str = _column("Column of .csv files with the label of a series, or its number.")
+    label: str = _column("Column of .csv files with the label of a series; for `xrnn regress`, with its target.")
 
     @property
     def columns(self) -> Columns:
@@ -76,7 +76,7 @@ class SeriesSettings(Settings):
     def columns_for(self, given: dict[str, Any], channel_names: tuple[str, ...] | None) -> Columns:
         """How to read new .csv files with a trained model: as in training, except for the given options.
 
-        Columns that are not given may be absent: labels usually are.
+        Columns that only the training named may be absent: new files usually have no labels.
         """
         kept = self.columns
         columns = replace(self, **given).columns

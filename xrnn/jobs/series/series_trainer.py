@@ -21,7 +21,7 @@ from xrnn.jobs.series.validation import EarlyStopping
 from xrnn.jobs.terminal import Terminal
 from xrnn.typing import Array, HostArray
 
-_LOWEST: Final = 0.05  # of the highest learning rate
+_LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest
 
 T = TypeVar("T", bound=SeriesSettings)
 
@@ -29,7 +29,7 @@ T = TypeVar("T", bound=SeriesSettings)
 def default_epochs(count: int) -> int:
     """1600 / √count, at least 10: about a hundred for 270 series, more for fewer.
 
-    Found on sets of 40 to 270 series. The number of updates grows with the square root of their count.
+    Found on sets of 40 to 270 series. The number of updates grows with the square root of the number of series.
     """
     return max(10, round(1600 / math.sqrt(count)))
 
@@ -38,7 +38,7 @@ def learning_rate(peak: float, update: int, total: int) -> float:
     """peak · max(1/20, (1 + cos(π · update / total)) / 2), updates counted from 1   (after Loshchilov & Hutter, 2017).
 
     After update `total`, it stays at the lowest rate. `total` is the default length of a run, even if --epochs or
-    --minutes sets another length: a run can then be stopped and continued for longer without a change.
+    --minutes sets another length. So a run that is stopped and continued makes the same updates as a longer run.
     """
     return peak * max(_LOWEST, (1 + math.cos(math.pi * min(update / total, 1))) / 2)
 
@@ -46,14 +46,14 @@ def learning_rate(peak: float, update: int, total: int) -> float:
 class SeriesTrainer(trainer.Trainer[T]):
     """Update k learns from batch k. The seed and k determine its random draws, so no random state is saved.
 
-    A job adds `make_model`, `outputs`, `targets`, `_train`, `_validation_loss` and the figures.
+    A job's subclass has `model_class`, `_train`, `_validation_loss` and `figures`.
     """
 
     item = "series"
     model_class: ClassVar[type[SeriesModel]]
 
     def __init__(self, settings: Any, data: Any, backend: Backend, *, model: Any = None) -> None:
-        """A new run. Without a model, its weights are new."""
+        """A new run.   data: a Dataset of the job; model: None for new weights."""
         self.data, self.facts = data, data.facts
         self.scale = Scale.of(series.values for series in data.train)
         inputs, outputs = settings.inputs(data.channels), data.outputs
@@ -79,7 +79,7 @@ class SeriesTrainer(trainer.Trainer[T]):
         return resumed
 
     def inputs(self, series: Sequence[Series]) -> list[HostArray]:
-        """The scaled values, with the mask channels if the settings ask for them."""
+        """The model's inputs for these series: scaled values and, with --mask, the mask channels."""
         return [self.scale.apply(each.values, mask=self.settings.mask) for each in series]
 
     @property
@@ -97,7 +97,7 @@ class SeriesTrainer(trainer.Trainer[T]):
             self._validate(self.stopping)
 
     def _train(self, packed: Array, shape: tuple[int, ...]) -> Array:
-        """Forward and backward of a packed batch → the loss, 0-d on the device."""
+        """Forward and backward pass of a packed batch → the loss, 0-d on the device."""
         raise NotImplementedError
 
     def _validation_loss(self, outputs: HostArray) -> float:
@@ -114,7 +114,7 @@ class SeriesTrainer(trainer.Trainer[T]):
 
     @property
     def validation_figure(self) -> str:
-        """The last validation loss, if there is one."""
+        """The last validation loss as text; empty if there is none."""
         return f", validation loss {self.stopping.losses[-1]:.3f}" if self.stopping and self.stopping.losses else ""
 
     @property
@@ -124,7 +124,7 @@ class SeriesTrainer(trainer.Trainer[T]):
 
     @property
     def best(self) -> Any:
-        """The model to test: the one with the lowest validation loss, or the last one without early stopping."""
+        """The model to test: with early stopping, that with the lowest validation loss; otherwise, the last one."""
         return self.model_class.of(self.stopping.best, self.settings) if self.stopping else self.model
 
     def report_best(self, terminal: Terminal) -> None:
@@ -145,7 +145,7 @@ class SeriesTrainer(trainer.Trainer[T]):
         snapshot = super().snapshot()
         snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"] = self.scale.mean, self.scale.deviation
         if self.stopping:
-            # One value per update, as `losses` has, so that the size follows from the number of updates.
+            # One value per update, as in `losses`, so that the number of updates determines the size of the array.
             snapshot.arrays["validation"] = np.zeros(self.steps)
             snapshot.arrays["validation"][self.per_epoch - 1 :: self.per_epoch] = self.stopping.losses
         return snapshot

@@ -1,11 +1,11 @@
 """CSV files as pandas and spreadsheets write them.
 
-    time,x,y,kind          an optional header: a first row without numbers
+    time,x,y,kind          an optional header: a first row without numbers and times
     2024-01-01,1.5,,walk   an empty cell or NaN is a missing value
     2024-01-02,1.7,2,walk  commas, semicolons, tabs or bars separate the cells
 
-A file holds one series, a row a step, or many series in long form, with a column that identifies the series of a row.
-A first column without a name, or of times, is an index: it is not a channel.
+A file holds one series, with a row for each step, or many series in long form: a column then names the series of a row.
+The first column is an index, not a channel, if it has no name or holds times.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -25,21 +25,19 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.series.series import Series, as_number, checked
+from xrnn.jobs.series.series import Series, Time, as_number, checked
 
 MISSING: Final = ("", "?", "nan", "na", "n/a", "<na>", "null", "none")  # what pandas writes or reads, in lower case
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", "time", "timestamp", "date", "datetime")
-_SEPARATORS: Final = "\t;|,"  # the first that is in every line; a comma is last, since it may be in numbers or text
-_SAMPLE: Final = 20  # lines that the separator is looked for in
-
-Time = float | datetime
+_SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
+_SAMPLE: Final = 20  # number of lines in which the separator is searched
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """How to read a CSV file. A column is given by its name or by its number, counted from 1.
 
-    optional   the columns among id, time, label and skip that a file may lack
+    optional   columns named in id, time, label and skip that may be absent from a file
     """
 
     decimal: str = "."
@@ -50,14 +48,15 @@ class Columns:
     targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] | None = None  # the names of the channels to use; None: all other columns
     optional: frozenset[str] = frozenset()
+    used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    name: str  # of the file
+    name: str  # the path of the file
     header: tuple[str, ...] | None
     rows: list[list[str]]
-    lines: list[int]  # the number of each row's line in the file
+    lines: list[int]  # the line number of each row
 
 
 def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
@@ -75,7 +74,8 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
             places = _by_time(table, places, time_at)
         of_series = label if label_at is None else _label(table, places, label_at, name)
         values = [[_number(table, i, j, columns.decimal) for j in used] for i in places]
-        series.append(checked(np.array(values), of_series, name, names))
+        each = checked(np.array(values), of_series, name, names)
+        series.append(replace(each, times=_times(table, places[: len(each.values)], time_at)))
     return series
 
 
@@ -86,7 +86,9 @@ def _read(path: Path, decimal: str) -> _Table:
     lines: list[int] = []
     try:
         for row in reader:
-            if row and not (row == [""] and len(rows[:1] and rows[0]) != 1):
+            # A blank line is skipped. In a file with one column, however, an empty cell is a missing value.
+            is_blank = not row or (row == [""] and (not rows or len(rows[0]) != 1))
+            if not is_blank:
                 rows.append([cell.strip() for cell in row])
                 lines.append(reader.line_num)
     except csv.Error as error:
@@ -94,8 +96,8 @@ def _read(path: Path, decimal: str) -> _Table:
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(rows[0]):
             raise DataError(
-                f"{path}, line {line}: a row of {len(row)}, after rows of {len(rows[0])}: expected the same number of "
-                "values in every row; correct the row"
+                f"{path}, line {line} has {len(row)} values, but the rows before have {len(rows[0])}: expected the "
+                "same number of values in every row; correct the row"
             )
     if rows and _is_header(rows[0]):
         return _Table(str(path), tuple(rows[0]), rows[1:], lines[1:])
@@ -103,6 +105,7 @@ def _read(path: Path, decimal: str) -> _Table:
 
 
 def _separator(text: str, decimal: str) -> str:
+    """The first of _SEPARATORS that is in every line; if there is none, the most frequent one in the first line."""
     lines = [line for line in text[: 2**20].splitlines()[:_SAMPLE] if line.strip()]
     candidates = _SEPARATORS.replace(decimal, "")
     in_all = (each for each in candidates if lines and all(each in line for line in lines))
@@ -110,7 +113,7 @@ def _separator(text: str, decimal: str) -> str:
 
 
 def _is_header(row: Sequence[str]) -> bool:
-    """True for a row of names. pandas names unnamed columns 0, 1, 2, … after the index."""
+    """True for a row of names. The columns of an unnamed pandas frame are 0, 1, 2, …, after that of the index."""
     if len(row) > 1 and not _is_value(row[0]) and [*row[1:]] == [str(i) for i in range(len(row) - 1)]:
         return True
     return not any(map(_is_value, row)) and any(cell.lower() not in MISSING for cell in row)
@@ -121,7 +124,7 @@ def _is_value(cell: str) -> bool:
 
 
 def _time(cell: str) -> datetime | None:
-    """An ISO date or time stamp, also one without a day, as in 2024-05."""
+    """The time in an ISO date or time stamp, which may lack the day, as in 2024-05. None for other text."""
     cell = f"{cell}-01" if re.fullmatch(r"\d{4}-\d{2}", cell) else cell
     try:
         time = datetime.fromisoformat(cell) if re.match(r"\d{4}-", cell) else None
@@ -131,13 +134,14 @@ def _time(cell: str) -> datetime | None:
 
 
 def _optional(table: _Table, column: str, columns: Columns) -> int | None:
-    """The place of a column that an option names; None if there is no such option."""
+    """The index of a column that an option names; None without the option, or if the file may lack the column."""
     if not column or (column in columns.optional and table.header and column not in table.header):
         return None
     return _place(table, column)
 
 
 def _place(table: _Table, column: str) -> int:
+    """The index of a column that is given by its name or number.   Raises DataError."""
     names, width = table.header or (), len(table.rows[0])
     if names.count(column) == 1:
         return names.index(column)
@@ -151,7 +155,9 @@ def _place(table: _Table, column: str) -> int:
 
 
 def _channels(table: _Table, columns: Columns, others: set[int | None]) -> list[int]:
-    """The places of the columns that are channels."""
+    """The indices of the columns that are channels."""
+    if columns.used:
+        return [_place(table, name) for name in columns.used]
     if columns.channels is not None and table.header:
         return [_place(table, name) for name in columns.channels]
     skipped = others | {_optional(table, name, columns) for name in columns.skip}
@@ -159,19 +165,22 @@ def _channels(table: _Table, columns: Columns, others: set[int | None]) -> list[
         skipped.add(0)
     used = [i for i in range(len(table.rows[0])) if i not in skipped]
     if not used:
-        raise DataError(f"{table.name} has no channel: expected a column of numbers besides an index and named columns")
+        raise DataError(
+            f"{table.name} has no channel: expected a column of numbers besides an index and the columns that options "
+            "name"
+        )
     return used
 
 
 def _is_index(table: _Table) -> bool:
-    """Whether the first column holds names or times of the rows, not values."""
+    """True if the first column holds the names or times of the rows instead of values."""
     if table.header and table.header[0].lower() in _INDEX_NAMES:
         return len(table.header) > 1
     return _time(table.rows[0][0]) is not None
 
 
 def _groups(table: _Table, id_at: int | None) -> dict[str, list[int]]:
-    """The rows of each series, in the order of the file."""
+    """By the identifier of a series: the indices of its rows, in the order of the file."""
     if id_at is None:
         return {"": list(range(len(table.rows)))}
     groups: dict[str, list[int]] = {}
@@ -186,7 +195,7 @@ def _groups(table: _Table, id_at: int | None) -> dict[str, list[int]]:
 
 
 def _by_time(table: _Table, places: list[int], time_at: int) -> list[int]:
-    """`places` in the order of their times, which must differ."""
+    """The row indices `places`, sorted by time.   Raises DataError if a time is unreadable or occurs twice."""
     times: dict[Time, int] = {}
     for i in places:
         cell = table.rows[i][time_at]
@@ -206,6 +215,17 @@ def _by_time(table: _Table, places: list[int], time_at: int) -> list[int]:
             )
         times[time] = i
     return [times[time] for time in sorted(times)]
+
+
+def _times(table: _Table, places: list[int], time_at: int | None) -> tuple[Time, ...] | None:
+    """The times in the time column, or in an index of dates; None without such a column."""
+    if time_at is None:
+        time_at = 0 if _is_index(table) else None
+    cells = [] if time_at is None else [table.rows[i][time_at] for i in places]
+    numbers: list[Time | None] = [as_number(cell) for cell in cells]
+    dates: list[Time | None] = [_time(cell) for cell in cells]
+    of_all = next((tuple(t for t in times if t is not None) for times in (numbers, dates) if None not in times), ())
+    return of_all or None
 
 
 def _label(table: _Table, places: list[int], label_at: int, name: str) -> str | None:

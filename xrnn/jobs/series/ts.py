@@ -1,6 +1,6 @@
 """`.ts` files: the format of the UEA and UCR archives, aeon and sktime.
 
-    # a comment, as is a line that begins with %
+    # a comment; a line that begins with % is one too
     @problemName Gestures
     @timeStamps false
     @classLabel true walk run
@@ -9,8 +9,9 @@
     1.1,1.0:0.3,0.2:run
 
 Each line after @data is one series: its channels and its label, separated by colons. A channel is a list of values,
-separated by commas; ? is a missing value. With @timeStamps true, a value is a pair (time,value). The times are not
-read: steps are taken in the order of the file. Other header lines repeat what the data show and are skipped.
+separated by commas; ? is a missing value. With @timeStamps true, a value is a pair (time,value). The times are
+ignored: steps are taken in the order of the file. Other header lines contain nothing that the data does not show, and
+are skipped.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ class Header:
     labels: tuple[str, ...] = ()  # the declared labels; empty: any label is allowed
 
     def declared(self, label: str) -> str | None:
-        """The declared spelling of `label`. Upper and lower case are the same unless both are declared."""
+        """The declared spelling of `label`, or None. Case is ignored unless `label` itself is declared."""
         if not self.labels or label in self.labels:
             return label
         return next((each for each in self.labels if each.lower() == label.lower()), None)
 
 
 def read_ts(path: Path, *, targets: bool = False) -> list[Series]:
-    """The series in a text file. With `targets`, labels may be numbers to predict: @targetLabel.
+    """The series in a text file. With `targets`, @targetLabel is allowed: labels are then numbers to predict.
 
     Raises DataError, with the number of the line.
     """
@@ -65,7 +66,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _header(path: Path, lines: Iterator[tuple[int, str]], targets: bool) -> Header:
-    """Read the lines up to @data."""
+    """Read the header: the lines up to @data."""
     header = Header()
     for number, line in lines:
         if not line.startswith("@"):
@@ -103,7 +104,7 @@ def _boolean(where: str, tag: str, words: list[str]) -> bool:
 
 
 def _series(header: Header, line: str, where: str) -> Series:
-    # A time may hold colons. A channel of pairs ends with a parenthesis.
+    # A time may contain colons, but a channel of pairs ends with a parenthesis, so only the colon after that separates.
     channels = re.split(r"(?<=\))\s*:", line) if header.time_stamps else line.split(":")
     label = None if header.labelled is False else _label(channels.pop().strip(), header, len(channels), where)
     columns = [_column(channel.strip(), header, f"{where}, channel {i}") for i, channel in enumerate(channels, start=1)]
@@ -134,6 +135,7 @@ def _label(label: str, header: Header, channels: int, where: str) -> str:
 
 
 def _could_be_channel(text: str, time_stamps: bool) -> bool:
+    """True if the last part of a line could be a channel as well as a label."""
     if time_stamps:
         return text.startswith("(")
     return all(field.strip() in ("", MISSING) or as_number(field) is not None for field in text.split(","))

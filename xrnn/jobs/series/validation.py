@@ -11,10 +11,10 @@ from xrnn.typing import Array
 
 
 class EarlyStopping:
-    """Keeps a copy of the weights whose validation loss is lowest.
+    """Keeps a copy of the weights with the lowest validation loss.
 
-    losses   one per epoch
-    best     the weights, on the device
+    losses   validation losses, one per epoch
+    best     that copy, on the device
     """
 
     def __init__(self, params: Mapping[str, Array], patience: int) -> None:
@@ -24,7 +24,7 @@ class EarlyStopping:
 
     @property
     def best_epoch(self) -> int:
-        """Counted from 1; 0 before the first."""
+        """The epoch with the lowest loss, counted from 1; 0 before the first epoch."""
         return int(np.argmin(self.losses)) + 1 if self.losses else 0
 
     @property
@@ -33,7 +33,7 @@ class EarlyStopping:
         return len(self.losses) - self.best_epoch >= self._patience
 
     def add(self, loss: float, params: Mapping[str, Array]) -> None:
-        """Note the loss of an epoch, and keep a copy of its weights if the loss is the lowest."""
+        """Record the loss of an epoch. If it is the lowest so far, copy the weights."""
         self.losses.append(loss)
         if self.best_epoch == len(self.losses) and math.isfinite(loss):
             for name, param in params.items():

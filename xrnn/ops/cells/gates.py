@@ -1,4 +1,4 @@
-"""What cells share."""
+"""Functions that several cells use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xrnn.typing import Array
 
 
 def scalar(xp: Any, dtype: Any, value: float) -> Array:
-    """A 0-d array, for every step: NumPy converts a number at each use, which takes longer than a small gate."""
+    """A 0-d array. NumPy converts a Python number at each use, which takes longer than a small gate."""
     made: Array = xp.empty((), dtype)
     made.fill(value)
     return made
@@ -19,7 +19,7 @@ def half(xp: Any, dtype: Any) -> Array:
 
 
 def sigmoid(xp: Any, z: Array, half: Any = 0.5) -> None:
-    """z = σ(z) = (1 + tanh(z / 2)) / 2, in place. By tanh nothing overflows, and no exponential is divided by."""
+    """z = σ(z) = (1 + tanh(z / 2)) / 2, in place. Unlike an exponential, tanh cannot overflow."""
     z *= half
     xp.tanh(z, out=z)
     z *= half

@@ -13,8 +13,8 @@ from xrnn.typing import Array
 class GRUCell(Cell):
     """r, u = σ(z₁, z₂), n = tanh(z₀ + r · z₃);  h' = n + u · (h - n)   (Cho et al., 2014; reset after the product).
 
-    The weights hold r, u, n. z₃ is the recurrent part of n, with a bias of its own. n comes first in z, so that what
-    h @ Wh feeds lies together: one product a step.
+    The weights have the gates in the order r, u, n. z₃ is the recurrent part of n, and has its own bias. n is the first
+    block of z, so that the blocks that h @ Wh feeds are neighbours: one product for each step.
     """
 
     name = "gru"
@@ -49,7 +49,7 @@ class GRUCell(Cell):
         dr *= m
 
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """dz = dh' · what was prepared;  dh = dh' · u past z."""
+        """dz = dh' · prepared dz;  dh = dh' · u, without the part through z."""
         dz *= dafter[0]
         run.xp.multiply(dafter[0], at.z[2], out=dbefore[0])
 
@@ -57,7 +57,7 @@ class GRUCell(Cell):
 class GRUResetBeforeCell(Cell):
     """r, u = σ(z₀, z₁), n = tanh(x @ Wx_n + (r · h) @ Wh_n + b_n);  h' = n + u · (h - n)   (Cho et al., 2014).
 
-    Its recurrent term is no single product of h: that of n has to wait for r.
+    The recurrent term is not one product of h: the product for n needs r.
     """
 
     name = "gru_reset_before"
@@ -93,12 +93,12 @@ class GRUResetBeforeCell(Cell):
         dr *= h
 
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """dz₁, dz₂ = dh' · what was prepared;  dh = dh' · u past z. dz₀ waits for the product: see `recur_gradient`."""
+        """dz₁, dz₂ = dh' · prepared dz;  dh = dh' · u, without the part through z. `recur_gradient` completes dz₀."""
         dz[1:] *= dafter[0]
         run.xp.multiply(dafter[0], at.z[1], out=dbefore[0])
 
     def recur_gradient(self, run: Run, at: StepArrays, dz: Array, dh: Array) -> None:
-        """d(r·h) = dz₂ @ Wh_nᵀ;  dz₀ = d(r·h) · what was prepared;  dh += d(r·h) · r + (dz₀, dz₁) @ (Wh_r, Wh_u)ᵀ."""
+        """d(r·h) = dz₂ @ Wh_nᵀ;  dz₀ = d(r·h) · prepared dz₀;  dh += d(r·h) · r + (dz₀, dz₁) @ (Wh_r, Wh_u)ᵀ."""
         WhT, H = run.W, dh.shape[1]
         drh = dz[2] @ WhT[2 * H :]
         dz[0] *= drh
@@ -123,7 +123,7 @@ def _mix(run: Run, n: Array, u: Array, h: Array, h_next: Array) -> None:
 
 
 def _prepare_new(run: Run, n: Array, u: Array, h: Array, q: Array, du: Array, scratch: Array) -> None:
-    """q = (1-u)(1-n²), the slope of h' in n's pre-activation; du = (h-n) · u(1-u), that in u's."""
+    """q = (1-u)(1-n²) and du = (h-n) · u(1-u): the derivatives of h' by the pre-activations of n and u."""
     xp = run.xp
     xp.subtract(1, u, out=scratch)
     xp.multiply(n, n, out=q)

@@ -20,11 +20,11 @@ class LSTMCell(Cell):
     direct = False
 
     def initial_bias(self, H: int) -> HostArray:
-        """1 for the forget gate, so that at first the state is kept (Jozefowicz et al., 2015); else 0."""
+        """1 for the forget gate, so that c decays slowly at first (Jozefowicz et al., 2015); 0 for the others."""
         return np.repeat([0.0, 1.0, 0.0, 0.0], H)
 
     def constants(self, xp: Any, dtype: Any) -> tuple[Array, Array]:
-        """The factor of each gate before and after its tanh, and what is added then: (4, 1, 1) each."""
+        """For each gate the factor before and after its tanh, and the number to add last: (4, 1, 1) each."""
         both = xp.empty((2, 4, 1, 1), dtype)
         both.fill(0.5)
         both[0, 2, 0, 0], both[1, 2, 0, 0] = 1, 0
@@ -39,7 +39,7 @@ class LSTMCell(Cell):
         xp.tanh(z, out=z)
         z *= scale
         z += shift
-        xp.multiply(i, g, out=h_next)  # h_next holds i · g until c' is there
+        xp.multiply(i, g, out=h_next)  # h_next holds i · g until c' is computed
         xp.multiply(f, c, out=c_next)
         c_next += h_next
         xp.tanh(c_next, out=h_next)
@@ -54,7 +54,7 @@ class LSTMCell(Cell):
         s = xp.tanh(c_next)
 
         xp.multiply(at.z, at.z, out=dz)
-        xp.subtract(at.z, dz, out=dz)  # σ' = σ(1 - σ) of all, before g's is overwritten
+        xp.subtract(at.z, dz, out=dz)  # σ' = σ(1 - σ) for all gates; that of g is overwritten below
         di *= g
         df *= c
         do *= s
@@ -68,7 +68,7 @@ class LSTMCell(Cell):
         at.prepared = s[:, None]
 
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """dc' += dh' · o(1-s²);  dz = (dc', dc', dc', dh') · what was prepared;  dc = dc' · f."""
+        """dc' += dh' · prepared;  dz = (dc', dc', dc', dh') · prepared dz;  dc = dc' · f."""
         xp = run.xp
         dh, dc = dafter
         into_c = at.prepared[0]

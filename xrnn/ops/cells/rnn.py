@@ -17,7 +17,7 @@ class RNNCell(Cell):
     """h' = φ(z)   (Elman, 1990)."""
 
     name = "rnn"
-    keeps_z = False  # φ' comes from the output
+    keeps_z = False  # φ' is computed from the output
     direct = False
     pointwise = True
 
@@ -31,7 +31,7 @@ class RNNCell(Cell):
             xp.maximum(z, 0, out=z)
 
     def step(self, run: Run, at: StepArrays) -> None:
-        self.activate(run.xp, at.after[0])  # z lies there
+        self.activate(run.xp, at.after[0])  # it holds z: see `Cell.pointwise`
 
     def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         self.slope(run.xp, at.after[0], dz[:, 0])
@@ -52,9 +52,9 @@ class RNNCell(Cell):
 class LeakyRNNCell(Cell):
     """h' = (1 - leak) · h + leak · y,  y = φ(z)   (Jaeger et al., 2007).
 
-    leak   a number in (0, 1], or an array (H,), one a unit
+    leak   a number in (0, 1], or an array (H,) with one for each unit
 
-    y is kept: taken back out of h', its rounding error would be divided by the leak.
+    y is kept for the gradient. Computing y from h' would divide the rounding error of h' by the leak.
     """
 
     name = "leaky_rnn"
@@ -66,7 +66,7 @@ class LeakyRNNCell(Cell):
         self.elman = RNNCell(nonlinearity)
 
     def constants(self, xp: Any, dtype: Any) -> tuple[Array, Array]:
-        """leak and 1 - leak, (H,) or without dimensions."""
+        """leak and 1 - leak, each 0-d or (H,)."""
         leak, rest = (scalar(xp, dtype, a) if isinstance(a, int | float) else a for a in (self.leak, self.rest))
         return leak, rest
 
@@ -81,6 +81,6 @@ class LeakyRNNCell(Cell):
         dz *= self.leak
 
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """dz = dh' · leak · φ'(z);  dh = dh' · (1 - leak) past z."""
+        """dz = dh' · leak · φ'(z);  dh = dh' · (1 - leak), without the part through z."""
         dz *= dafter[0]
         run.xp.multiply(dafter[0], self.rest, out=dbefore[0])

@@ -1,0 +1,423 @@
+"""`xrnn forecast`, and `xrnn predict` with its checkpoints."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests.conftest import STANDIN
+from tests.errors import one_line
+from tests.jobs.models import check_gradients, check_transfers
+from tests.jobs.snapshots import assert_equal, copied
+from xrnn.backend import Backend
+from xrnn.cells import CELLS
+from xrnn.cli import main
+from xrnn.jobs.errors import CheckpointError, DataError, SettingsError
+from xrnn.jobs.forecast.chaos import mackey_glass
+from xrnn.jobs.forecast.data import check_target, load_series, prepare
+from xrnn.jobs.forecast.evaluate import Scores, naive_quantiles, seasonal_differences
+from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS, Facts, specs
+from xrnn.jobs.forecast.forecast_settings import ForecastSettings, parse_quantiles
+from xrnn.jobs.forecast.forecast_trainer import ForecastTrainer
+from xrnn.jobs.forecast.model import ForecastModel
+from xrnn.jobs.forecast.times import show, step_of
+from xrnn.jobs.forecast.windows import Shape, fill, pack, unpack
+from xrnn.jobs.picture import is_own_picture
+from xrnn.jobs.series.series import Series
+from xrnn.typing import Array, HostArray
+
+TINY = ForecastSettings(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0)
+OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6"]
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+
+
+def growth(rows: int = 60) -> HostArray:
+    """A season of 4 steps whose level and amplitude grow."""
+    t = np.arange(rows)
+    return (10 + 0.5 * t) * (1 + 0.3 * np.sin(np.pi * t / 2))
+
+
+def series(values: HostArray, **more: Any) -> Series:
+    return Series(values[:, None] if values.ndim == 1 else values, None, "s", **more)
+
+
+def write(path: str, values: HostArray, start: str = "2001-01-01") -> None:
+    """Quarters."""
+    year = int(start[:4])
+    dates = [f"{year + i // 4}-{3 * (i % 4) + 1:02}-01" for i in range(len(values))]
+    Path(path).write_text("date,v\n" + "".join(f"{d},{v}\n" for d, v in zip(dates, values, strict=True)))
+
+
+def results(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+# ---- the command ----
+
+
+def test_a_run_beats_the_naive_forecasts(capsys: pytest.CaptureFixture[str]) -> None:
+    write("f.csv", growth())
+    got = results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "150", "--dropout", "0", "--noise", "0")
+    scores = got["backtest"]
+    assert scores.keys() == {"model", "naive", "seasonal_naive"}
+    assert scores["model"]["mase"] < 0.5 * scores["seasonal_naive"]["mase"]
+    assert scores["model"].keys() == {"mase", "smape", "coverage"}
+    assert [each["time"] for each in got["forecast"]] == ["2016-01-01", "2016-04-01", "2016-07-01"]
+    truth = growth(63)[60:]
+    np.testing.assert_allclose([each["value"] for each in got["forecast"]], truth, rtol=0.1)
+    assert main(["forecast", "f.csv", *OPTIONS, "--steps", "2", "--overwrite"]) == 0
+    out = capsys.readouterr().out
+    for line in [
+        r"series: f.csv, 60 rows, season 4; 3 steps ahead from 6",
+        r"channels: v",
+        r"backtest: 10 forecasts of 3 steps",
+        r" +MASE +sMAPE +coverage of 80%",
+        r"seasonal naive +\d\.\d{3} +\d+\.\d\d% +\d+%",
+        r"2016-01-01 +[\d.]+ +[\d.]+ +[\d.]+",
+        r"checkpoint: forecaster.safetensors \(xrnn predict forecaster.safetensors FILE...\)",
+    ]:
+        assert re.search(f"^{line} *$", out, re.MULTILINE), line
+
+
+def test_without_a_file_the_series_is_chaotic(capsys: pytest.CaptureFixture[str]) -> None:
+    got = results(capsys, "forecast", "--steps", "2", "--hidden", "4")
+    assert len(got["forecast"]) == 12
+    values = mackey_glass().values[:, 0]
+    assert len(values) == 800
+    assert (values.min() > 0.2, values.max() < 1.5, values.std() > 0.2) == (True, True, True)
+
+
+def test_predict_continues_a_series_as_the_training_did(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("f.csv", growth())
+    trained = results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "5")["forecast"]
+    got = results(capsys, "predict", "forecaster.safetensors", "f.csv")
+    assert got["name"] == "f.csv"
+    assert [{"name": "f.csv"} | each for each in got["forecast"]] == trained
+    assert main(["predict", "forecaster.safetensors", "f.csv"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == [f"{each['value']:.6g}" for each in trained]
+    assert rows[0][1:] == [f"{q}:{trained[0]['quantiles'][q]:.6g}" for q in ("0.1", "0.9")] + ["2016-01-01", "f.csv"]
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{v}\n" for v in growth())))
+    assert main(["predict", "forecaster.safetensors", "--stream"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 60 - 5  # the first at the end of the first context
+    np.testing.assert_allclose([*map(float, lines[-1].split("\t"))], [float(row[0]) for row in rows], rtol=1e-4)
+
+
+def test_a_stream_fills_missing_values_and_skips_bad_rows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("f.csv", growth())
+    results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "2")
+    rows = ["1", "2", "3", "4", "?", "2", "x", "3"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(rows)))
+    assert main(["predict", "forecaster.safetensors", "--stream", "--skip-bad"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert "skipped: row 7: 'x' is not a finite number" in err
+    monkeypatch.setattr("sys.stdin", io.StringIO("1,2"))
+    assert main(["predict", "forecaster.safetensors", "--stream"]) == 1
+    assert "row 1 has 2 values: expected one" in capsys.readouterr().err
+
+
+def test_known_columns_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """The value depends on a random covariate of the same step, which nothing else tells."""
+    known = np.random.default_rng(0).normal(size=123)
+    rows = [f"{i},{5 * k if i < 120 else ''},{k},text" for i, k in enumerate(known)]
+    Path("f.csv").write_text("\n".join(["t,v,k,note", *rows]))
+    named = ["--target", "v", "--known", "k", "--time", "t"]
+    quiet = ["--dropout", "0", "--noise", "0", "--steps", "300"]
+    got = results(capsys, "forecast", "f.csv", *OPTIONS, *named, *quiet)
+    assert got["backtest"]["model"]["mase"] < 0.3
+    assert [each["time"] for each in got["forecast"]] == ["120", "121", "122"]
+    again = results(capsys, "predict", "forecaster.safetensors", "f.csv")
+    assert [each["value"] for each in again["forecast"]] == [each["value"] for each in got["forecast"]]
+    Path("short.csv").write_text("\n".join(["t,v,k,note", *rows[:121]]))
+    assert main(["predict", "forecaster.safetensors", "short.csv"]) == 1
+    assert "short.csv has 1 rows after the last value to forecast: expected 3" in capsys.readouterr().err
+    assert main(["predict", "forecaster.safetensors", "--stream"]) == 1
+    assert "--stream has no known columns of the steps ahead" in capsys.readouterr().err
+
+
+def test_many_series_in_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{name},{v * scale}" for name, scale in (("a", 1), ("b", 100)) for v in growth()]
+    Path("f.csv").write_text("\n".join(["id,v", *rows]))
+    got = results(capsys, "forecast", "f.csv", *OPTIONS, "--id", "id", "--steps", "20", "--season", "4")
+    assert [each["name"] for each in got["forecast"]] == ["f.csv, id a"] * 3 + ["f.csv, id b"] * 3
+    a, b = ([each["value"] for each in got["forecast"][i : i + 3]] for i in (0, 3))
+    np.testing.assert_allclose(np.array(b) / a, 100, rtol=1e-4)  # the scale of a window is its own
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one() -> None:
+    write("f.csv", growth())
+    run = ["forecast", "f.csv", *OPTIONS, "--layers", "2"]
+    assert main([*run, "--steps", "6", "--out", "whole"]) == main([*run, "--steps", "2", "--out", "half"]) == 0
+    assert main(["forecast", "f.csv", "--resume", "half", "--steps", "6"]) == 0
+    half, whole = (safetensors.numpy.load_file(path) for path in ("half", "whole"))
+    assert half.keys() == whole.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(half[name], array, err_msg=name)
+
+
+def test_the_picture_is_drawn() -> None:
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    write("f.csv", growth())
+    assert main(["forecast", "f.csv", *OPTIONS, "--steps", "1"]) == 0
+    assert is_own_picture(Path("forecaster.png").read_bytes())
+
+
+# ---- the model and its trainer ----
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_match_differences(backend: Backend, cell: str) -> None:
+    settings, shape = replace(TINY, cell=cell, layers=2), Shape(4, 2, 1, 1)
+    model = ForecastModel.init(settings, shape, backend)
+    rng = np.random.default_rng(1)
+    params = {n: backend.asarray(rng.normal(0, 0.5, p.shape)) for n, p in model.named_params.items()}
+    model = ForecastModel.of(params, settings, shape)
+    x, known = backend.asarray(rng.standard_normal((4, 3, 3))), backend.asarray(rng.standard_normal((3, 2)))
+
+    def forward() -> Array:
+        return model.forward(x, known)
+
+    check_gradients(model, forward)
+
+
+def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
+    data = prepare([series(growth())], TINY)
+    model = ForecastModel.init(TINY, data.shape, backend)
+    windows = data.train(np.arange(5))
+    target = windows.scaled_target.astype(np.float64)
+    assert windows.target is not None
+    windows.target[0, 1] = target[0, 1] = np.nan
+    loss = model.train_step(*unpack(backend.asarray(pack(windows)), data.shape, 5))
+    expected = np.mean([np.nanmean(np.maximum(q * target, (q - 1) * target)) for q in (0.1, 0.5, 0.9)])  # y is 0
+    assert float(backend.to_numpy(loss)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_first_forecast_is_the_seasonal_naive_one(backend: Backend) -> None:
+    data = prepare([series(growth())], TINY)
+    forecast = ForecastModel.init(TINY, data.shape, backend).forecast(data.test)
+    for n, origin in enumerate(data.test_origins(0)):
+        np.testing.assert_allclose(forecast[n, :, 1], growth()[origin - 4 : origin - 1])
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend) -> None:
+    data = prepare([series(growth())], replace(TINY, dropout=0.3, noise=0.1))
+    trainer = ForecastTrainer(replace(TINY, dropout=0.3, noise=0.1), data, backend)
+    for _ in range(3):
+        trainer.step()
+    snapshot = copied(trainer.snapshot())
+    FORECAST_CHECKPOINTS.save(tmp_path / "c", snapshot)
+    loaded = FORECAST_CHECKPOINTS.load(tmp_path / "c")
+    assert_equal(loaded, snapshot)
+    assert {*specs(TINY, data.facts, 3)} == {*snapshot.arrays}
+    resumed = ForecastTrainer.resume(loaded, data, backend)
+    for each in (trainer, resumed):
+        each.step()
+    assert_equal(resumed.snapshot(), trainer.snapshot())
+
+
+def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:
+    check_transfers(ForecastTrainer(TINY, prepare([series(growth())], TINY), STANDIN), reads=1)
+
+
+def test_training_sees_no_row_of_the_backtest() -> None:
+    values = growth()
+    one = prepare([series(values)], TINY)
+    values[one.cuts[0] :] = 1e6
+    other = prepare([series(values)], TINY)
+    places = np.arange(one.train_count)
+    assert one.train_count == other.train_count == one.cuts[0] - 6 - 3 + 1
+    np.testing.assert_array_equal(pack(one.train(places)), pack(other.train(places)))
+
+
+# ---- the parts ----
+
+
+def test_scores() -> None:
+    target = np.array([[1.0, 2, np.nan]])
+    forecast = np.stack([target - 1, target + 1, target + 2], axis=-1)
+    forecast[0, 1] = [3, 3, 3]
+    scores = Scores.of(target, forecast, 1, np.array([[2.0]]))
+    assert scores == pytest.approx((0.5, (200 / 3 + 200 / 5) / 2, 0.5))
+    assert seasonal_differences(np.array([1.0, 2, 4, np.nan, 9]), 2) == 4
+
+
+def test_the_naive_forecast_repeats_the_last_season() -> None:
+    values = np.arange(10.0)
+    quantiles = naive_quantiles(values, np.array([8]), np.array([4, 5, 6]), 3, 2, (0.1, 0.5, 0.9))
+    np.testing.assert_array_equal(quantiles[0, :, 1], [6, 7, 6])
+    np.testing.assert_allclose(quantiles[0, :, 0], [8, 9, 10])  # all errors were 2, 2 and 4
+
+
+def test_missing_values_are_filled_from_the_past() -> None:
+    nan = np.nan
+    np.testing.assert_array_equal(fill(np.array([nan, 1, 2, nan, 4, nan]), 2), [1, 1, 2, 1, 4, 1])
+    values = growth()
+    values[20:22] = nan
+    data = prepare([series(values)], TINY)
+    assert not {18, 19, 20, 21} & {*data.training_origins(0).tolist()}
+
+
+@pytest.mark.parametrize(
+    ("times", "season", "after"),
+    [
+        (["2020-01-31", "2020-02-29", "2020-03-31"], 12, ["2020-04-30", "2020-05-31"]),
+        (["2020-10-01", "2021-01-01", "2021-04-01"], 4, ["2021-07-01", "2021-10-01"]),
+        (["2024-02-27", "2024-02-28", "2024-02-29"], 7, ["2024-03-01", "2024-03-02"]),
+        (["2024-05-02", "2024-05-03", "2024-05-06"], 5, ["2024-05-07", "2024-05-08"]),
+        (["2024-05-01 22:00", "2024-05-01 23:00"], 24, ["2024-05-02", "2024-05-02 01:00:00"]),
+        (["2020-01-01", "2021-01-01", "2022-01-01"], 1, ["2023-01-01", "2024-01-01"]),
+        ([1.0, 3.0, 5.0], 1, ["7", "9"]),
+    ],
+)
+def test_times_continue(times: list[Any], season: int, after: list[str]) -> None:
+    parsed = [t if isinstance(t, float) else datetime.fromisoformat(t) for t in times]
+    step = step_of(parsed, "f")
+    assert step is not None
+    assert (step.season, [show(t) for t in step.after(parsed[-1], 2)]) == (season, after)
+
+
+def test_quantiles() -> None:
+    assert parse_quantiles("0.9, 0.05") == (0.05, 0.5, 0.9)
+    assert parse_quantiles("0.5") == (0.5,)
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize("quantiles", ["0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", ",".join(["0.1"] * 101)])
+def test_quantiles_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
+    with one_line(SettingsError, "--quantiles is ", ": expected numbers between 0 and 1"):
+        ForecastSettings(quantiles=quantiles)
+
+
+def day(i: int) -> str:
+    return (datetime(2024, 1, 1) + timedelta(days=i)).date().isoformat()
+
+
+DAYS = [f"{day(i)},{i % 5}" for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "words"),
+    [
+        ([], [], "f.csv has no values: expected at least one step"),
+        (["v"], [], "f.csv has no values"),
+        (["date,note", f"{day(0)},a", f"{day(1)},b"], [], "line 2, column note: 'a' is not a finite number"),
+        (["v", *map(str, range(10)), "x"], [], "line 12, column v: 'x' is not a finite number"),
+        (
+            ["v,w", *["1,2", "2,1"] * 20],
+            [],
+            "f.csv has 2 columns of numbers: v, w: expected the one to forecast; add --",
+        ),
+        (["v", *["1", "2"] * 20], ["--target", "u"], "f.csv has no column u: expected a name, or a number from 1 to 1"),
+        (["v", *["1", "2"] * 20], ["--known", "v"], "got --known without --target"),
+        (
+            ["v,k", *["1,2", "2,1"] * 20],
+            ["--target", "v", "--known", "k"],
+            "has 0 rows after the last value to forecast",
+        ),
+        (["v", *["1", "2"] * 20], ["--horizon", "50"], "f.csv has 40 rows: expected at least"),
+        (["v", *["1", "2"] * 20], ["--context", "50"], "f.csv has 40 rows: expected at least"),
+        (["v", *["1", "2"] * 20], ["--season", "7"], "the context of 6 is shorter than the season of 7"),
+        (["v", "1", "2", "3"], [], "f.csv has 3 rows: expected at least"),
+        (["v", *["1"] * 40], [], "f.csv has the same value 1 in all rows to train on: expected values that change"),
+        (["date,v", *DAYS[:9], *DAYS[10:]], [], "f.csv has a gap in its times between 2024-01-09 and 2024-01-11"),
+        (["date,v", *DAYS[:9], *DAYS[8:]], [], "f.csv has the time 2024-01-09 twice: expected one row for each"),
+        (["date,v", *DAYS[5:], *DAYS[:5]], [], "f.csv has the time 2024-01-01 after 2024-02-09: expected rows in the"),
+    ],
+)
+def test_bad_input_gets_one_line_and_writes_nothing(
+    rows: list[str], options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("f.csv").write_text("\n".join(rows))
+    assert main(["forecast", "f.csv", *OPTIONS, *options]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert words in err
+    assert sorted(path.name for path in Path().iterdir()) == ["f.csv"]
+
+
+def test_a_million_columns_get_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("f.npy", np.zeros((2, 1_000_000)))
+    assert main(["forecast", "f.npy", *OPTIONS]) == 1
+    err = capsys.readouterr().err
+    assert "f.npy has 1000000 columns of numbers: expected the one to forecast" in err
+    assert len(err) < 500
+
+
+def test_unsorted_times_are_sorted_by_an_option() -> None:
+    Path("f.csv").write_text("\n".join(["date,v", *DAYS[5:], *DAYS[:5]]))
+    data = prepare(load_series([Path("f.csv")], replace(TINY, time="date")), replace(TINY, time="date"))
+    np.testing.assert_array_equal(data.series[0].target, np.arange(40) % 5)
+
+
+def test_the_times_of_every_series_are_checked() -> None:
+    one, other = (series(growth(), times=tuple(np.delete(np.arange(61.0), i))) for i in (60, 9))
+    with one_line(DataError, "s has a gap in its times between 8 and 10"):
+        prepare([one, other], TINY)
+
+
+def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str]) -> None:
+    write("f.csv", growth())
+    write("short.csv", growth()[:4])
+    results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "1")
+    assert main(["predict", "forecaster.safetensors", "short.csv"]) == 1
+    assert "short.csv has 4 rows: expected at least the context of 6" in capsys.readouterr().err
+    assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "--skip-bad"]) == 0
+    out, err = capsys.readouterr()
+    assert (len(out.splitlines()), err.count("skipped: short.csv")) == (3, 1)
+    assert main(["predict", "forecaster.safetensors", "f.csv", "--proba"]) == 1
+    assert "got --proba, but forecaster.safetensors forecasts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"context": 0}, "context is 0: expected a whole number from 1"),
+        ({"season": 7}, "season is larger than context"),
+        ({"horizon": True}, "horizon is True: expected a whole number"),
+        ({"channel_names": ["a", "b"]}, "channel_names has 2 names: expected 1"),
+        ({"channel_names": "a"}, "channel_names is not a list of strings"),
+        ({"more": 1}, "they have other names: expected context, horizon"),
+    ],
+)
+def test_forged_facts_are_refused(changes: dict[str, Any], words: str) -> None:
+    facts = {"context": 6, "horizon": 3, "season": 4, "known": 0, "channel_names": None}
+    assert Facts.from_json(json.dumps(facts)) == Facts(6, 3, 4, 0)
+    with one_line(SettingsError, words):
+        Facts.from_json(json.dumps(facts | changes))
+
+
+def test_other_files_are_no_checkpoints() -> None:
+    Path("c").write_bytes(b"nothing")
+    with one_line(CheckpointError, "name a file that `xrnn forecast` wrote"):
+        FORECAST_CHECKPOINTS.load(Path("c"))
+
+
+def test_a_series_without_a_value_gets_one_line() -> None:
+    with one_line(DataError, "s has no value to forecast"):
+        check_target([series(np.array([[np.nan, 1.0]] * 9))], replace(TINY, target="v", known="k"))

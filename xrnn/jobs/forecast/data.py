@@ -1,0 +1,245 @@
+"""Series to forecast, and the windows to learn from and to test on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from xrnn.files import printable
+from xrnn.jobs.errors import DataError
+from xrnn.jobs.forecast.chaos import mackey_glass
+from xrnn.jobs.forecast.forecast_checkpoint import Facts
+from xrnn.jobs.forecast.forecast_settings import ForecastSettings
+from xrnn.jobs.forecast.times import step_of
+from xrnn.jobs.forecast.windows import Shape, Windows, fill, joined, make_windows
+from xrnn.jobs.series.read import check_channels, read_path
+from xrnn.jobs.series.scale import Scale
+from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.tables import Columns
+from xrnn.typing import HostArray
+
+_TEST_SHARE: Final = 0.2  # of the rows, for the backtest
+_LEAST_WINDOWS: Final = 8  # to train on
+
+
+class ForecastSeries:
+    """One series, ready for windows.
+
+    target      (T,), NaN for a missing value; its last value is known
+    filled      (T,), without missing values
+    covariates  (T or more, K), standardised and filled
+    deviation   of the target
+    """
+
+    def __init__(
+        self, series: Series, season: int, known: Scale, train: int | None = None, *, constant: bool = False
+    ) -> None:
+        """known: the scale of the covariates.   train: the number of rows to train on; None for all.
+
+        Raises DataError for values that are all equal, unless `constant` allows them.
+        """
+        exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
+        self.name, self.times = series.name, series.times
+        self.target: HostArray = series.values[: exists[-1] + 1, 0]
+        seen = self.target[:train][~np.isnan(self.target[:train])]
+        if seen.size == 0 or (seen.min() == seen.max() and not constant):
+            got = "no value" if seen.size == 0 else f"the same value {seen[0]:g} in all rows"
+            raise DataError(f"{printable(self.name)} has {got} to train on: expected values that change; leave it out")
+        self.deviation = float(seen.std()) or 1.0
+        self.filled = fill(self.target, season)
+        self.covariates = known.apply(series.values[:, 1:])
+
+    @property
+    def rows(self) -> int:
+        """T."""
+        return len(self.target)
+
+    def windows(self, origins: HostArray, shape: Shape, *, targets: bool = True) -> Windows:
+        of_windows = self.target if targets else None
+        return make_windows(self.filled, origins, shape, self.deviation, self.covariates, of_windows)
+
+    def next_window(self, shape: Shape) -> Windows:
+        """The window after the last value.   Raises DataError if the series is too short or lacks known covariates."""
+        self.check_length(shape)
+        future = len(self.covariates) - self.rows
+        if shape.known and future < shape.horizon:
+            raise DataError(
+                f"{printable(self.name)} has {future} rows after the last value to forecast: expected {shape.horizon} "
+                "with the known columns; add the rows, or lower --horizon"
+            )
+        return self.windows(np.array([self.rows]), shape, targets=False)
+
+    def check_length(self, shape: Shape) -> None:
+        if self.rows < shape.context:
+            raise DataError(
+                f"{printable(self.name)} has {self.rows} rows: expected at least the context of {shape.context}; add "
+                "rows, or train with a smaller --context"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class ForecastData:
+    """Each series is trained on up to its row `cuts[i]`; the rows after it are for the backtest."""
+
+    series: list[ForecastSeries]
+    cuts: list[int]
+    shape: Shape
+    known: Scale  # of the covariates, from the rows to train on
+    facts: Facts
+    fingerprint: str
+    source: str  # a description in one line
+
+    def training_origins(self, i: int) -> HostArray:
+        return self._origins(i, self.shape.context, self.cuts[i] - self.shape.horizon)
+
+    def test_origins(self, i: int) -> HostArray:
+        return self._origins(i, self.cuts[i], self.series[i].rows - self.shape.horizon)
+
+    def _origins(self, i: int, first: int, last: int) -> HostArray:
+        """The origins from `first` to `last` whose steps ahead have a known value."""
+        origins = np.arange(first, last + 1)
+        known = ~np.isnan(self.series[i].target[origins[:, None] + np.arange(self.shape.horizon)]).any(axis=1)
+        complete: HostArray = origins[known]
+        return complete
+
+    @cached_property
+    def test(self) -> Windows:
+        """The windows of the backtest: a forecast from every row (rolling origin)."""
+        return joined([each.windows(self.test_origins(i), self.shape) for i, each in enumerate(self.series)])
+
+    def train(self, places: HostArray) -> Windows:
+        """The windows at `places` among all windows to train on."""
+        ends = np.cumsum([len(origins) for origins in self._training])
+        of_series = np.searchsorted(ends, places, side="right")
+        parts = []
+        for i in np.unique(of_series):
+            origins = self._training[i]
+            parts.append(self.series[i].windows(origins[places[of_series == i] - (ends[i] - len(origins))], self.shape))
+        return joined(parts)
+
+    @cached_property
+    def train_count(self) -> int:
+        return sum(map(len, self._training))
+
+    @cached_property
+    def _training(self) -> list[HostArray]:
+        return [self.training_origins(i) for i in range(len(self.series))]
+
+
+def load_series(paths: Sequence[Path], settings: ForecastSettings) -> list[Series]:
+    """The series in the files, the target first; without a file, a chaotic one.   Raises DataError."""
+    series = [each for path in paths for each in read_path(path, settings.columns)] if paths else [mackey_glass()]
+    check_target(series, settings)
+    return series
+
+
+def check_target(series: Sequence[Series], settings: ForecastSettings) -> None:
+    """Raises DataError if the series do not have the target and the known covariates as their channels."""
+    channels = check_channels(series)
+    if settings.known and not settings.target:
+        raise DataError("got --known without --target: expected the column to forecast too; add --target COLUMN")
+    if channels > 1 and not settings.target:
+        names = series[0].channel_names
+        have = f": {', '.join(map(printable, names))}"[:200] if names else ""
+        raise DataError(
+            f"{printable(series[0].name)} has {channels} columns of numbers{have}: expected the one to forecast; add "
+            "--target COLUMN"
+        )
+    for each in series:
+        if np.isnan(each.values[:, 0]).all():
+            raise DataError(f"{printable(each.name)} has no value to forecast: expected some; leave it out")
+
+
+def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: bool = True) -> ForecastData:
+    """The data of a run.   backtest: hold out the last fifth of each series.   Raises DataError."""
+    steps = [step_of(each.times, each.name) if each.times else None for each in series]
+    step = steps[0]
+    season = settings.season or (step.season if step else 1)
+    K, F = series[0].channels - 1, settings.horizon
+    rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
+    cuts = [n - max(F, round(_TEST_SHARE * n)) if backtest else n for n in rows]
+    context = settings.context or _context(max(cuts), F, season)
+    if context < season:
+        raise DataError(
+            f"the context of {context} is shorter than the season of {season}: expected at least a season; give a "
+            "larger --context, more rows, or another --season"
+        )
+    shape = Shape(context, F, season, K)
+    fits = [cut - context - F >= 0 for cut in cuts]
+    if sum(max(cut - context - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
+        longest = int(np.argmax(rows))
+        held = rows[longest] - cuts[longest]
+        raise DataError(
+            f"{printable(series[longest].name)} has {rows[longest]} rows: expected at least "
+            f"{context + F + held + _LEAST_WINDOWS - 1} for a context of {context}, a horizon of {F}"
+            f"{f' and {held} held out' if held else ''}; lower --horizon or --context, or add rows"
+        )
+    for each, fit, n in zip(series, fits, rows, strict=True):
+        if not fit:
+            raise DataError(
+                f"{printable(each.name)} has {n} rows, fewer than a context of {context} and a horizon of {F} take: "
+                "leave the series out, or lower --context or --horizon"
+            )
+    known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True))
+    made = [ForecastSeries(each, season, known, cut) for each, cut in zip(series, cuts, strict=True)]
+    for one in made:
+        one.next_window(shape)  # raises DataError
+    facts = Facts(*shape, series[0].channel_names)
+    data = ForecastData(made, cuts, shape, known, facts, _fingerprint(series), _describe(series, made, shape))
+    if not data.train_count or (backtest and not len(data.test.known)):
+        raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
+    return data
+
+
+def _training_covariates(series: Series, cut: int) -> HostArray:
+    covariates = series.values[:cut, 1:]
+    if np.isnan(covariates).all(axis=0).any():
+        raise DataError(
+            f"{printable(series.name)} has a known column without a value in its first {cut} rows, which are trained "
+            "on: expected some; leave the column out of --known"
+        )
+    return covariates
+
+
+def _context(rows: int, horizon: int, season: int) -> int:
+    """Three seasons or two horizons, at least 24 steps; less in a short series."""
+    wanted = max(3 * season if season > 1 else 0, 2 * horizon, 24)
+    return max(min(wanted, (rows - horizon) // 2), min(season, rows))
+
+
+def _fingerprint(series: Sequence[Series]) -> str:
+    sha = hashlib.sha256()
+    for each in series:
+        sha.update(repr((each.values.shape, each.channel_names)).encode())
+        sha.update(np.ascontiguousarray(each.values).data)
+    return sha.hexdigest()
+
+
+def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], shape: Shape) -> str:
+    rows = [each.rows for each in made]
+    span = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
+    name = series[0].name if len(series) == 1 else f"{len(series):,} series"
+    names = series[0].channel_names
+    channels = f"\nchannels: {', '.join(names)}" if names else ""
+    return (
+        f"{printable(name)}, {span} rows, season {shape.season}; {shape.horizon} steps ahead from {shape.context}"
+        f"{printable(channels, keep=chr(10))}"
+    )
+
+
+def columns_for(settings: ForecastSettings, facts: Facts, decimal: str) -> Columns:
+    """How to read new .csv files with a trained model."""
+    columns = settings.columns
+    return Columns(
+        decimal,
+        id=columns.id,
+        time=columns.time,
+        used=columns.used or (facts.channel_names or ()),
+        optional=frozenset({columns.id, columns.time}),
+    )

@@ -1,0 +1,60 @@
+"""How good forecasts are, and the naive forecasts to compare them with."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xrnn.typing import HostArray
+
+
+class Scores(NamedTuple):
+    """Means over all forecast values that are known (Hyndman & Koehler, 2006).
+
+    mase       |error| / the mean |v[t] - v[t - season]| of the training rows
+    smape      200 |error| / (|value| + |forecast|), in percent
+    coverage   the share of values between the lowest and the highest quantile
+    """
+
+    mase: float
+    smape: float
+    coverage: float
+
+    @classmethod
+    def of(cls, target: HostArray, forecast: HostArray, median: int, unit: HostArray) -> Scores:
+        """target (N, F), NaN for a missing value; forecast (N, F, Q); unit (N, 1): the divisor of the MASE."""
+        exists = ~np.isnan(target)
+        error, size = np.abs(target - forecast[..., median]), np.abs(target) + np.abs(forecast[..., median])
+        relative = np.divide(200 * error, size, out=np.zeros_like(error), where=size > 0)
+        inside = (forecast[..., 0] <= target) & (target <= forecast[..., -1])
+        return cls(*(float(each[exists].mean()) for each in (error / unit, relative, inside)))
+
+    def results(self) -> dict[str, Any]:
+        return self._asdict()
+
+
+def seasonal_differences(values: HostArray, season: int) -> float:
+    """The mean |v[t] - v[t - season]| of values (T,), NaN for a missing value; 0 if there is none."""
+    changes = np.abs(values[season:] - values[:-season])
+    changes = changes[~np.isnan(changes)]
+    return float(changes.mean()) if changes.size else 0.0
+
+
+def naive_quantiles(
+    values: HostArray, origins: HostArray, past: HostArray, horizon: int, season: int, levels: tuple[float, ...]
+) -> HostArray:
+    """The forecast that repeats the last `season` steps, with the quantiles of its errors at `past` → (N, F, Q).
+
+    values   (T,), filled; origins, past: places of first steps to forecast
+    """
+
+    def repeat(at: HostArray) -> HostArray:
+        repeated: HostArray = values[at[:, None] - season + np.arange(horizon) % season]
+        return repeated
+
+    errors = values[past[:, None] + np.arange(horizon)] - repeat(past)
+    spread = np.quantile(errors, levels, axis=0).T  # (F, Q)
+    spread[:, levels.index(0.5)] = 0  # the forecast itself
+    forecast: HostArray = repeat(origins)[..., None] + spread
+    return forecast

@@ -1,0 +1,111 @@
+"""`xrnn forecast`: train a forecaster, test it on the last rows, and forecast the next ones."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from rich.table import Table
+
+from xrnn.files import printable
+from xrnn.jobs.checkpoint import Checkpoints
+from xrnn.jobs.forecast.data import ForecastData, load_series, prepare
+from xrnn.jobs.forecast.evaluate import Scores, naive_quantiles, seasonal_differences
+from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
+from xrnn.jobs.forecast.forecast_settings import ForecastSettings
+from xrnn.jobs.forecast.forecast_trainer import DEFAULT_STEPS, ForecastTrainer
+from xrnn.jobs.forecast.picture import forecast_picture
+from xrnn.jobs.forecast.predict import Forecast, forecast_series
+from xrnn.jobs.picture import Picture
+from xrnn.jobs.run import Job
+from xrnn.jobs.terminal import Terminal
+from xrnn.typing import HostArray
+
+DEFAULT_OUT: Final = Path("forecaster.safetensors")
+_MOST_PRINTED: Final = 40  # steps ahead
+
+
+class ForecastJob(Job[ForecastTrainer]):
+    """`xrnn forecast` with its options."""
+
+    checkpoints: ClassVar[Checkpoints[Any]] = FORECAST_CHECKPOINTS
+    default_out: ClassVar[Path] = DEFAULT_OUT
+    trainer: ClassVar[Any] = ForecastTrainer
+    unit: ClassVar[str] = "steps"
+    data: ClassVar[str] = "series"
+    argument: ClassVar[str] = "FILEs"
+    picture: ClassVar[str] = "picture"
+
+    def load(self, settings: ForecastSettings) -> ForecastData:
+        return prepare(load_series(self.paths, settings), settings)
+
+    def default_upto(self, data: ForecastData) -> int:
+        return DEFAULT_STEPS
+
+    def report(self, trainer: ForecastTrainer, checkpoint: Path, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+        """The backtest beside the naive forecasts, and the forecast of the steps after the last row."""
+        data = trainer.data
+        tested: HostArray = trainer.model.forecast(data.test)
+        scores = backtest(data, tested, trainer.settings.levels)
+        forecasts = [forecast_series(trainer.model, series) for series in data.series]
+        terminal.result(f"backtest: {len(tested):,} forecasts of {data.shape.horizon} steps")
+        terminal.result(_scores_table(scores, trainer.settings.levels))
+        terminal.result(_forecast_table(forecasts[0]))
+        terminal.result(f"checkpoint: {checkpoint} (xrnn predict {shlex.quote(str(checkpoint))} FILE...)")
+        steps = [{"name": each.name} | step for each in forecasts for step in each.steps()]
+        results = {"backtest": {name: each.results() for name, each in scores.items()}, "forecast": steps}
+        return results, forecast_picture(data, tested, forecasts[0], scores)
+
+
+def backtest(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, Scores]:
+    """The scores of the model's forecasts `tested` of the windows `data.test`, and of the naive forecasts."""
+    shape, median = data.shape, levels.index(0.5)
+    unit = np.concatenate(
+        [
+            np.full((len(data.test_origins(i)), 1), _unit(each.target[: data.cuts[i]], shape.season))
+            for i, each in enumerate(data.series)
+        ]
+    )
+
+    def naive(season: int) -> HostArray:
+        return np.concatenate(
+            [
+                naive_quantiles(
+                    each.filled, data.test_origins(i), data.training_origins(i), shape.horizon, season, levels
+                )
+                for i, each in enumerate(data.series)
+                if len(data.test_origins(i))
+            ]
+        )
+
+    forecasts = {"model": tested, "naive": naive(1), "seasonal_naive": naive(shape.season)}
+    target: Any = data.test.target
+    return {name: Scores.of(target, each, median, unit) for name, each in forecasts.items()}
+
+
+def _unit(target: HostArray, season: int) -> float:
+    """The mean seasonal difference; that of a strictly periodic series is 0, so its mean change stands in for it."""
+    return seasonal_differences(target, season) or seasonal_differences(target, 1) or 1.0
+
+
+def _scores_table(scores: dict[str, Scores], levels: tuple[float, ...]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in ("MASE", "sMAPE", f"coverage of {levels[-1] - levels[0]:.0%}"):
+        table.add_column(name, justify="right")
+    for name, each in scores.items():
+        table.add_row(name.replace("_", " "), f"{each.mase:.3f}", f"{each.smape:.2f}%", f"{each.coverage:.0%}")
+    return table
+
+
+def _forecast_table(forecast: Forecast) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("time")
+    for name in ("forecast", *(f"{q:g}" for q in forecast.levels if q != 0.5)):
+        table.add_column(name, justify="right")
+    for step in forecast.steps()[:_MOST_PRINTED]:
+        others = [f"{value:.6g}" for q, value in step["quantiles"].items() if q != "0.5"]
+        table.add_row(printable(step["time"]), f"{step['value']:.6g}", *others)
+    return table

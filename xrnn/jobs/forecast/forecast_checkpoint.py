@@ -1,0 +1,69 @@
+"""The checkpoints of `xrnn forecast`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from xrnn.files import Spec, quoted
+from xrnn.jobs.checkpoint import Checkpoints, common_specs
+from xrnn.jobs.errors import SettingsError
+from xrnn.jobs.forecast.forecast_settings import MOST_STEPS, ForecastSettings
+from xrnn.jobs.forecast.model import ForecastModel
+from xrnn.jobs.forecast.windows import Shape
+from xrnn.jobs.series.read import MOST_CHANNELS
+from xrnn.jobs.settings import parse_metadata
+
+_SIZES: Final = ("context", "horizon", "season", "known")
+_MOST_OUTPUTS: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The properties of the data that the model depends on: see `Shape`."""
+
+    context: int
+    horizon: int
+    season: int
+    known: int
+    channel_names: tuple[str, ...] | None = None  # the target, then the known covariates
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.context, self.horizon, self.season, self.known)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `json.dumps(asdict(facts))`.   Raises SettingsError for any other text."""
+        given = parse_metadata(text)
+        if given.keys() != {*_SIZES, "channel_names"}:
+            raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names")
+        for name in _SIZES:
+            least, most = (0, MOST_CHANNELS) if name == "known" else (1, MOST_STEPS)
+            if type(given[name]) is not int or not least <= given[name] <= most:
+                got = quoted(str(given[name]))
+                raise SettingsError(f"{name} is {got}: expected a whole number from {least} to {most}")
+        if given["season"] > given["context"]:
+            raise SettingsError("season is larger than context: expected at most that")
+        names: Any = given["channel_names"]
+        if names is None:
+            return cls(**given)
+        if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+            raise SettingsError("channel_names is not a list of strings: expected one, or null")
+        if len(names) != 1 + given["known"]:
+            raise SettingsError(f"channel_names has {len(names)} names: expected {1 + given['known']}")
+        return cls(**given | {"channel_names": tuple(names)})
+
+
+def specs(settings: ForecastSettings, facts: Facts, step: int) -> dict[str, Spec]:
+    """The arrays of a snapshot at that step of a run."""
+    if facts.horizon * max(facts.known, len(settings.levels)) > _MOST_OUTPUTS:
+        raise SettingsError(f"horizon is {facts.horizon}: expected at most {_MOST_OUTPUTS} outputs")
+    scale = Spec((facts.known,), "float64")
+    return common_specs(ForecastModel.shapes(settings, facts.shape), step) | {
+        "known.mean": scale,
+        "known.deviation": scale,
+    }
+
+
+FORECAST_CHECKPOINTS: Final = Checkpoints("xrnn forecaster", "xrnn forecast", ForecastSettings, specs, Facts.from_json)

@@ -1,0 +1,100 @@
+"""The settings of a forecaster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from xrnn.jobs.series.series import as_number
+from xrnn.jobs.series.tables import Columns
+from xrnn.jobs.settings import Settings, setting, size
+
+MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
+_MOST_QUANTILES: Final = 100
+
+
+def _column(help: str, metavar: str = "COLUMN") -> Any:
+    return setting("", help, "a column", lambda value: True, metavar)
+
+
+def _steps(help: str) -> Any:
+    return setting(0, help, f"a whole number from 0 to {MOST_STEPS}", lambda value: 0 <= value <= MOST_STEPS)
+
+
+def parse_quantiles(text: str) -> tuple[float, ...]:
+    """The quantiles in "0.1,0.9", in order, with the median.   Raises ValueError unless all are in (0, 1)."""
+    numbers = [as_number(each.strip()) for each in text.split(",")]
+    quantiles = {number for number in numbers if number is not None and 0 < number < 1} | {0.5}
+    if len(numbers) > _MOST_QUANTILES or any(number not in quantiles for number in numbers):
+        raise ValueError(text)
+    return tuple(sorted(quantiles))
+
+
+def _are_quantiles(text: str) -> bool:
+    try:
+        return len(parse_quantiles(text)) > 0
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastSettings(Settings):
+    """Raises SettingsError for invalid values."""
+
+    hidden: int = size(32, "Size of the hidden state, H.")
+    batch: int = size(64, "Windows per update.")
+    lr: float = setting(
+        0.001,
+        "Highest learning rate of Adam.",
+        "a positive number up to 1000, such as 0.001",
+        lambda value: 0 < value <= 1000,
+    )
+    target: str = _column("Column to forecast: its name, or its number from 1. Default: the only one.")
+    known: str = _column("Columns whose future is known: rows after the last value hold it.", "COLUMN,COLUMN,…")
+    horizon: int = size(12, "Number of steps to forecast.", MOST_STEPS)
+    context: int = _steps("Number of steps that a forecast is made from. 0: three seasons, or two horizons if longer.")
+    season: int = _steps("Steps in a season. 0: from the time stamps (12 if monthly, 7 if daily, …), else 1.")
+    quantiles: str = setting(
+        "0.1,0.9",
+        "Quantiles to forecast besides the median.",
+        "numbers between 0 and 1 with commas between them, such as 0.1,0.9",
+        _are_quantiles,
+        "Q,Q,…",
+    )
+    dropout: float = setting(
+        0.2,
+        "Dropout probability, between layers and after the last one.",
+        "a probability in [0, 1), such as 0.2",
+        lambda value: 0 <= value < 1,
+    )
+    noise: float = setting(
+        0.2,
+        "Noise added to the context in training, in standard deviations of the window.",
+        "a number from 0 to 1000, such as 0.2",
+        lambda value: 0 <= value <= 1000,
+    )
+    decay: float = setting(
+        0.03, "Weight decay.", "a number from 0 to 1000, such as 0.03", lambda value: 0 <= value <= 1000
+    )
+    decimal: str = setting(".", "Decimal point in .csv files.", ". or ,", lambda value: value in (".", ","), ".|,")
+    id: str = _column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
+    time: str = _column("Column of times. Default: a first column of dates, or without a name.")
+
+    @property
+    def columns(self) -> Columns:
+        """How to read .csv files."""
+        known = tuple(name for name in map(str.strip, self.known.split(",")) if name)
+        used = (self.target, *known) if self.target else ()
+        return Columns(self.decimal, id=self.id, time=self.time, used=used)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The quantiles in order, with the median."""
+        return parse_quantiles(self.quantiles)
+
+    @property
+    def training(self) -> str:
+        return (
+            f"batches of {self.batch}; dropout {self.dropout:g}, noise {self.noise:g}, decay {self.decay:g}, "
+            f"lr {self.lr:g}"
+        )

@@ -1,0 +1,134 @@
+"""The model of a forecaster: recurrent layers over the context, then one linear layer for all steps ahead."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
+
+import numpy as np
+
+from xrnn import cells
+from xrnn.backend import Backend
+from xrnn.jobs.forecast.forecast_settings import ForecastSettings
+from xrnn.jobs.forecast.windows import Shape, Windows
+from xrnn.layers.dropout import Dropout
+from xrnn.layers.linear import Linear
+from xrnn.layers.stack import Stack
+from xrnn.losses import quantile
+from xrnn.typing import Array, HostArray
+
+_INFERENCE_BATCH: Final = 256  # windows, so that memory does not grow with their number
+
+
+class ForecastModel:
+    """y = [dropout(h[C]); z; known] @ W + b,   h = stack(x)   (after Lai et al., 2018).
+
+    h[C] is the last hidden state, z (C,) the scaled context, known the covariates of the steps ahead. W begins at 0:
+    the first forecast is the seasonal naive one.
+    """
+
+    def __init__(self, settings: ForecastSettings, shape: Shape, stack: Stack, linear: Linear) -> None:
+        self.settings, self.shape, self.stack, self.linear = settings, shape, stack, linear
+        self.backend = linear.backend
+        self._dropout = Dropout(settings.dropout, seed=settings.seed, layer=settings.layers)
+
+    @classmethod
+    def init(cls, settings: ForecastSettings, shape: Shape, backend: Backend) -> Self:
+        """New float32 weights, the same on every backend."""
+        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell].layer
+        layers = [kind.init(D, settings.hidden, rng=rng, backend=backend) for D in _input_sizes(settings, shape)]
+        W, b = cls.shapes(settings, shape)["linear.W"], cls.shapes(settings, shape)["linear.b"]
+        zeros = (backend.asarray(np.zeros(each, np.float32)) for each in (W, b))
+        return cls(settings, shape, _stacked(settings, layers), Linear(*zeros))
+
+    @classmethod
+    def of(cls, params: Mapping[str, Array], settings: ForecastSettings, shape: Shape) -> Self:
+        """The model on these arrays, with the names of `named_params`. They are not copied."""
+        layers = [
+            cells.CELLS[settings.cell].layer(
+                *(params[f"{settings.cell}{i}.{part}"] for part in cells.param_names(settings.cell))
+            )
+            for i in range(settings.layers)
+        ]
+        return cls(settings, shape, _stacked(settings, layers), Linear(params["linear.W"], params["linear.b"]))
+
+    @staticmethod
+    def shapes(settings: ForecastSettings, shape: Shape) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, without making the model."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, size in enumerate(_input_sizes(settings, shape)):
+            of_layer = cells.shapes(settings.cell, size, settings.hidden)
+            shapes |= {f"{settings.cell}{i}.{name}": each for name, each in of_layer.items()}
+        inputs = settings.hidden + shape.context + shape.horizon * shape.known
+        outputs = shape.horizon * len(settings.levels)
+        return shapes | {"linear.W": (inputs, outputs), "linear.b": (outputs,)}
+
+    @property
+    def layers(self) -> list[Any]:
+        return [self.stack, self.linear]
+
+    @property
+    def named_params(self) -> dict[str, Array]:
+        """The parameters in the order of the layers."""
+        named = {f"{self.settings.cell}{name}": param for name, param in self.stack.named_params.items()}
+        return named | {f"linear.{name}": param for name, param in self.linear.named_params.items()}
+
+    def start_at(self, update: int) -> None:
+        """Let dropout draw the masks of this update next."""
+        for dropout in (*self.stack.dropout, self._dropout):
+            dropout.forward_calls = update
+
+    def forward(self, x: Array, known: Array) -> Array:
+        """x (C, N, 2 + K), known (N, F · K) → y (N, F · Q); keeps the arrays for `backward`."""
+        h, _ = self.stack.forward(x)
+        self._h_shape = h.shape
+        return self.linear.forward(self._features(self._dropout.forward(h[-1]), x, known))
+
+    def backward(self, dy: Array) -> None:
+        """dy (N, F · Q) → the gradients of every layer."""
+        dfeatures = self.linear.backward(dy)
+        dh = self.backend.xp.zeros(self._h_shape, dy.dtype)
+        dh[-1] = self._dropout.backward(self.backend.xp.ascontiguousarray(dfeatures[:, : self._h_shape[-1]]))
+        self.stack.backward(dh, needs_dx=False)
+
+    def __call__(self, x: Array, known: Array) -> Array:
+        """Inference: y without dropout; nothing is kept."""
+        h, _ = self.stack(x)
+        return self.linear(self._features(h[-1], x, known))
+
+    def train_step(self, x: Array, known: Array, target: Array) -> Array:
+        """Forward and backward → the mean pinball loss, 0-d on the device.   target (N, F), NaN for a missing value."""
+        xp, levels = self.backend.xp, self.settings.levels
+        y = self.forward(x, known).reshape(*target.shape, len(levels))
+        dy, exists = xp.empty_like(y), target == target
+        loss: Any = 0.0
+        for i, level in enumerate(levels):
+            of_level, dy[..., i] = quantile(xp.ascontiguousarray(y[..., i]), target, level, mask=exists)
+            loss = loss + of_level
+        self.backward((dy / len(levels)).reshape(len(dy), -1))
+        mean: Array = loss / len(levels)
+        return mean
+
+    def forecast(self, windows: Windows) -> HostArray:
+        """The quantiles of the steps ahead, (N, F, Q) float64. Higher quantiles are never below lower ones."""
+        asarray, parts = self.backend.asarray, []
+        for first in range(0, len(windows.known), _INFERENCE_BATCH):
+            part = slice(first, first + _INFERENCE_BATCH)
+            x = asarray(np.ascontiguousarray(windows.x[:, part]))
+            parts.append(self.backend.to_numpy(self(x, asarray(windows.known[part]))))
+        y = np.concatenate(parts).astype(np.float64).reshape(*windows.base.shape, -1)
+        quantiles: HostArray = np.sort(windows.unscaled(y), axis=-1)
+        return quantiles
+
+    def _features(self, h: Array, x: Array, known: Array) -> Array:
+        features: Array = self.backend.xp.concatenate([h, x[..., 0].T, known], axis=1)
+        return features
+
+
+def _stacked(settings: ForecastSettings, layers: Sequence[Any]) -> Stack:
+    return Stack(layers, dropout=settings.dropout, rng=settings.seed)
+
+
+def _input_sizes(settings: ForecastSettings, shape: Shape) -> list[int]:
+    return [shape.inputs, *itertools.repeat(settings.hidden, settings.layers - 1)]

@@ -1,0 +1,165 @@
+"""Forecasts by a trained model: the next values of series in files, or after each row of a stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.errors import DataError, SettingsError
+from xrnn.jobs.forecast.data import ForecastSeries, columns_for
+from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS, Facts
+from xrnn.jobs.forecast.forecast_settings import ForecastSettings
+from xrnn.jobs.forecast.model import ForecastModel
+from xrnn.jobs.forecast.times import show, step_of
+from xrnn.jobs.forecast.windows import Shape
+from xrnn.jobs.series.predict import PredictOptions, skip
+from xrnn.jobs.series.read import check_same, read_path
+from xrnn.jobs.series.scale import Scale
+from xrnn.jobs.series.series import Series, check_sizes
+from xrnn.jobs.series.tables import read_row
+from xrnn.jobs.terminal import Terminal
+from xrnn.typing import HostArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecast:
+    """The forecast of one series.
+
+    name        of the series
+    times       of the steps ahead, as text; their numbers 1, 2, … without a column of times
+    levels      the quantiles; values (F, Q)
+    """
+
+    name: str
+    times: list[str]
+    levels: tuple[float, ...]
+    values: HostArray
+
+    @property
+    def median(self) -> HostArray:
+        """(F,)"""
+        median: HostArray = self.values[:, self.levels.index(0.5)]
+        return median
+
+    def steps(self) -> list[dict[str, Any]]:
+        """For `--json`: an object for each step ahead."""
+        return [
+            {"time": time, "value": value, "quantiles": {f"{q:g}": v for q, v in zip(self.levels, row, strict=True)}}
+            for time, value, row in zip(self.times, self.median.tolist(), self.values.tolist(), strict=True)
+        ]
+
+    def rows(self) -> list[list[str]]:
+        """The printed fields of each step ahead: the value, QUANTILE:VALUE for the others, the time, the name."""
+        others = [i for i, q in enumerate(self.levels) if q != 0.5]
+        return [
+            [f"{value:.6g}", *(f"{self.levels[i]:g}:{row[i]:.6g}" for i in others), time, self.name]
+            for time, value, row in zip(self.times, self.median, self.values, strict=True)
+        ]
+
+
+def forecast_series(model: ForecastModel, series: ForecastSeries) -> Forecast:
+    """The steps after the last value of `series`.   Raises DataError."""
+    shape = model.shape
+    step = step_of(series.times, series.name) if series.times else None
+    if step and series.times:
+        times = [show(time) for time in step.after(series.times[series.rows - 1], shape.horizon)]
+    else:
+        times = [str(i) for i in range(1, shape.horizon + 1)]
+    (values,) = model.forecast(series.next_window(shape))
+    return Forecast(series.name, times, model.settings.levels, values)
+
+
+class Forecasting:
+    """A trained model."""
+
+    def __init__(self, snapshot: Snapshot[ForecastSettings], backend: Backend) -> None:
+        self.settings = snapshot.settings
+        self.facts: Facts = snapshot.facts
+        params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
+        self.model = ForecastModel.of(params, self.settings, self.shape)
+        self.known = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
+
+    @classmethod
+    def load(cls, checkpoint: Path, backend: Backend) -> Self:
+        """Raises CheckpointError."""
+        return cls(FORECAST_CHECKPOINTS.load(checkpoint), backend)
+
+    @property
+    def shape(self) -> Shape:
+        return self.facts.shape
+
+    def forecast(self, series: Series) -> Forecast:
+        """Raises DataError if the series is too short, constant, or lacks known covariates."""
+        check_same(series, 1 + self.shape.known, self.facts.channel_names, "the model")
+        if np.isnan(series.values[:, 0]).all():
+            raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
+        return forecast_series(self.model, ForecastSeries(series, self.shape.season, self.known))
+
+
+def predict(
+    forecasting: Forecasting, paths: Sequence[Path], decimal: str, options: PredictOptions, terminal: Terminal
+) -> None:
+    """Print a line for each step ahead of each series.   Raises DataError before the first line."""
+    columns = columns_for(forecasting.settings, forecasting.facts, decimal)
+    forecasts: list[Forecast] = []
+    for path in paths:
+        try:
+            for series in read_path(path, columns):
+                try:
+                    forecasts.append(forecasting.forecast(series))
+                except DataError as error:
+                    skip(error, options)
+        except DataError as error:
+            skip(error, options)
+    for forecast in forecasts:
+        if options.json:
+            terminal.row(json.dumps({"name": forecast.name, "forecast": forecast.steps()}))
+        else:
+            for row in forecast.rows():
+                terminal.row(*row)
+
+
+def predict_stream(
+    forecasting: Forecasting, rows: Iterable[str], decimal: str, options: PredictOptions, terminal: Terminal
+) -> None:
+    """Print the medians of the steps ahead after each row of a stream, once there are enough rows for a context.
+
+    Raises SettingsError for a model with known covariates, DataError for an unusable row.
+    """
+    C, _, season, known = forecasting.shape
+    if known:
+        raise SettingsError("--stream has no known columns of the steps ahead: expected a model without --known")
+    values: list[float] = []
+    for number, line in enumerate(rows, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = np.array(read_row(line, decimal, f"row {number}"))
+            if len(row) != 1:
+                raise DataError(f"row {number} has {len(row)} values: expected one, the next value of the series")
+            check_sizes(row, f"row {number}")
+        except DataError as error:
+            skip(error, options)
+            continue
+        # A missing value is that of a season before: here, because rows beyond the context are not kept.
+        value = float(row[0])
+        if np.isnan(value):
+            value = values[-season] if len(values) >= season else values[-1] if values else value
+        values = [*values, value][-C:]
+        if len(values) < C or np.isnan(values).all():
+            continue
+        window = Series(np.array(values)[:, None], None, f"row {number}")
+        forecast = forecast_series(forecasting.model, ForecastSeries(window, season, forecasting.known, constant=True))
+        if options.json:
+            terminal.row(json.dumps({"row": number, "forecast": forecast.steps()}))
+        else:
+            terminal.row(*(f"{value:.6g}" for value in forecast.median))
+        if terminal.lost:
+            return
