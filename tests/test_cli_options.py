@@ -155,7 +155,7 @@ def test_classify_counts_the_epochs_before_anything_is_printed(capsys: pytest.Ca
     assert main(["classify", "train.ts", "test.ts", "--resume", "s", "--epochs", "1"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("error: --epochs is 1, which end at step 3, but s is at step 6: expected the epochs in all")
+    assert err.startswith("error: --epochs is 1, which end at step 3, but s is at step 6: expected the total number")
 
 
 # ---- results ----

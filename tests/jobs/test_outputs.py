@@ -59,7 +59,7 @@ def test_a_foreign_file_is_never_replaced(folder: Path) -> None:
 
 def test_a_name_that_no_file_can_have_is_refused(folder: Path) -> None:
     name = "x" * 300
-    with one_line(OutputError, f"can't write {name} (File name too long): expected an existing folder that may be"):
+    with one_line(OutputError, f"can't write {name} (File name too long): expected an existing folder with"):
         check("new", name)
     assert os.listdir(folder) == []
 
@@ -95,7 +95,7 @@ def test_a_special_file_is_refused(folder: Path) -> None:
         "one": "can't write one: expected the name of a file, but it is a link to itself",
         "fifo": "can't write fifo: expected the name of a file, but it is a device, a pipe or a socket; name",
         os.devnull: f"can't write {os.devnull}: expected the name of a file, but it is a device",
-        "nowhere/new": "can't write nowhere/new (No such file or directory): expected an existing folder that may be",
+        "nowhere/new": "can't write nowhere/new (No such file or directory): expected an existing folder with",
         "loop/new": "can't write loop/new (Too many levels of symbolic links): expected an existing folder",
         "fifo/new": "can't write fifo/new (Not a directory): expected an existing folder",
     }.items():
