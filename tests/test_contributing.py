@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says of a new cell is all that it takes: the one of tests/peephole was added so."""
+"""A new cell needs only the steps that CONTRIBUTING.md lists. tests/peephole has a cell that was added in this way."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SECTION = re.findall(r"## Add a cell\n(.*?)\n## ", CONTRIBUTING, re.DOTALL)[0]
 FILES = re.findall(r"^\d\. `([^`]*NAME[^`]*)`", SECTION, re.MULTILINE)
 
 
-def test_sources_that_are_read_only_can_be_tested(tmp_path: Path) -> None:
-    """Where pytest can't keep its cache, it warns."""
+def test_read_only_sources_can_be_tested(tmp_path: Path) -> None:
+    """pytest cannot write its cache there. This must be a warning, not an error."""
     (tmp_path / "test_one.py").write_text("def test_one(): pass")
     (tmp_path / "file").touch()
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
@@ -35,25 +35,25 @@ def test_sources_that_are_read_only_can_be_tested(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_section_names_three_files_and_a_row() -> None:
+def test_the_section_lists_three_files_and_a_table_row() -> None:
     assert [Path(file).suffix for file in FILES] == [".py", ".py", ".h"]
     assert "`CELLS` of `tests/reference.py`" in SECTION
     assert reference.CELLS
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
-def test_the_built_in_cells_lie_where_it_says(name: str) -> None:
+def test_the_built_in_cells_are_in_the_files_that_the_section_lists(name: str) -> None:
     cell, layer, _ = (ROOT / file.replace("NAME", name) for file in FILES)
     assert f'name = "{name}"' in cell.read_text(encoding="utf-8")
     assert f"class {name.upper()}(" in layer.read_text(encoding="utf-8")
     assert name.upper() in xrnn.__all__
 
 
-def test_a_cell_takes_no_more_than_its_files_and_its_row(backend: Backend) -> None:
+def test_a_cell_needs_only_its_files_and_its_table_row(backend: Backend) -> None:
     folder = Path(peephole.__file__).parent
     assert sorted(path.name for path in folder.glob("*.py")) == ["__init__.py", "cell.py", "layer.py"]
     assert reference.CELLS["peephole lstm"].layer is PeepholeLSTM
-    # Nothing else knows it, and the plain form runs it on every backend.
+    # No kernel and no other table has this cell, so every backend runs it in the plain form.
     sizes = {"T": 5, "N": 3, "D": 4, "H": 6}
     for operation in RECURRENCES:
         explanation = backend.explain(operation, PeepholeLSTMCell(), sizes, "float32")
@@ -61,7 +61,7 @@ def test_a_cell_takes_no_more_than_its_files_and_its_row(backend: Backend) -> No
         assert "'peephole_lstm'" in explanation.why or "not built" in explanation.why
 
 
-def test_it_has_what_every_layer_has(backend: Backend) -> None:
+def test_the_layer_works_in_stacks_with_lengths_and_as_a_stream(backend: Backend) -> None:
     check_cell(PeepholeLSTMCell(), backend=backend)
     stack = Stack.init(PeepholeLSTM, 4, 5, 2, bidirectional=True, rng=0, backend=backend)
     x = backend.asarray(np.ones((6, 3, 4), "float32"))
@@ -71,6 +71,6 @@ def test_it_has_what_every_layer_has(backend: Backend) -> None:
     assert len(dstates) == 2
     first: Any = stack.layers[0]
     assert isinstance(first, Bidirectional)
-    ahead: Any = first.layers[0]
-    (whole, _), (rest, _) = ahead(x), ahead.stream(x[3:], ahead.stream(x[:3])[1])
-    np.testing.assert_allclose(backend.to_numpy(rest), backend.to_numpy(whole[3:]), rtol=1e-6)
+    layer: Any = first.layers[0]
+    (h, _), (rest, _) = layer(x), layer.stream(x[3:], layer.stream(x[:3])[1])
+    np.testing.assert_allclose(backend.to_numpy(rest), backend.to_numpy(h[3:]), rtol=1e-6)

@@ -14,18 +14,18 @@ from xrnn.select import asarray, backend_of, kind_of
 from xrnn.typing import Array, HostArray
 
 Direction: TypeAlias = Literal["forward", "reverse", "both"]
-_SORTED_TOGETHER: Final = 4  # batches; more would make the batches of all epochs alike
+_SORTED_TOGETHER: Final = 4  # the number of batches whose sequences are sorted together
 
 
 def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
     """Join sequences of different lengths into one batch.
 
-    sequences   N arrays (T_n, …) of one backend and dtype, alike but for their lengths, or nested lists of numbers
+    sequences   N arrays (T_n, …) that differ only in T_n, on one backend and of one dtype, or nested lists of numbers
 
-    → x (T, N, …), zero past the end of each row, with T the longest; lengths (N,), int64, on the same device. Of
-    sequences (T_n, D), x is what the recurrent layers take, and of integers (T_n,) it is what `Embedding` takes.
+    → x (T, N, …) with T the largest T_n, and zeros past the end of each row; lengths (N,), int64, on the same device.
+    Sequences (T_n, D) give an input of the recurrent layers, and sequences (T_n,) of integers an input of `Embedding`.
 
-    Raises TypeError for anything but a list of arrays, ValueError for none, or for shapes or devices that differ.
+    Raises TypeError if the argument is not a list of arrays; ValueError if it is empty, or if shapes or devices differ.
     """
     if not isinstance(sequences, Sequence) or isinstance(sequences, str):
         raise TypeError(f"sequences is a {kind_of(sequences)}: expected a list of arrays; use list(sequences)")
@@ -41,7 +41,7 @@ def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
             raise TypeError(f"{name} has {dtype_of(array)}, but sequences[0] has {dtype_of(first)}: make them alike")
         if not array.ndim or array.shape[1:] != first.shape[1:]:
             expected = ", ".join(["T", *map(str, first.shape[1:])])
-            raise ValueError(f"{name} has shape {array.shape}: expected ({expected}), as sequences[0] but for T")
+            raise ValueError(f"{name} has shape {array.shape}: expected ({expected}), as sequences[0], with any T")
     lengths = np.array([len(array) for array in arrays], np.int64)
     with backend.device_of(first):
         x = backend.xp.zeros((int(lengths.max()), len(arrays), *first.shape[1:]), first.dtype)
@@ -57,8 +57,8 @@ def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = 
             x, lengths = pad([sequences[i] for i in chosen])
 
     lengths   (count,) integers on the host, or a list
-    size      the most sequences in a batch; sizes differ by 1 at most
-    rng       a Generator draws another order in each epoch; a seed gives the same order again; None for a fresh one
+    size      the largest number of sequences in a batch; the sizes of the batches differ by 1 at most
+    rng       a Generator gives another order in each epoch, a seed the same order again, None a random order
 
     → the indices of each batch.
 
@@ -75,7 +75,7 @@ def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = 
     if not count:
         return []
     rng = as_generator(rng)
-    # With more than half an epoch at a time, every epoch would have much the same batches.
+    # Sorting more than half of all sequences together would give nearly the same batches in every epoch.
     together = max(1, min(_SORTED_TOGETHER, count // 2))
     drawn = np.array_split(rng.permutation(len(on_host)), count)
     divided: list[HostArray] = []
@@ -88,7 +88,7 @@ def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = 
 
 
 def last(h: Array, lengths: Any = None, *, direction: Direction = "forward") -> Array:
-    """The state at the end of each row: y[n] = h[length[n] - 1, n], or h[0, n] of a layer that runs in reverse.
+    """The state at the end of each row: y[n] = h[lengths[n] - 1, n], or h[0, n] for a layer that runs in reverse.
 
     h           (T, N, H), the result of a layer
     lengths     (N,), the lengths that the layer was called with; None if it was called without
@@ -110,7 +110,7 @@ def last(h: Array, lengths: Any = None, *, direction: Direction = "forward") -> 
 def last_gradient(dy: Array, h: Array, lengths: Any = None, *, direction: Direction = "forward") -> Array:
     """The backward pass of `last`: dh (T, N, H), zero except at the end of each row.   dy (N, H)
 
-    The other arguments are those of `last`, and so are the errors.
+    The other arguments and the errors are those of `last`.
     """
     backend, index = _ends(h, lengths, direction)
     check_place("dy", dy, backend, h.device, "h")

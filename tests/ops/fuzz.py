@@ -42,7 +42,7 @@ needs = st.sampled_from([True, True, False])
 
 
 def spoil(draw: st.DrawFn, *arrays: HostArray | None, values: Sequence[float | None] = SPOILERS) -> None:
-    """Put a random one of `values` into a random element of one of the arrays. For None, change nothing."""
+    """Put one of `values` into a random element of one of the arrays. If the chosen value is None, change nothing."""
     value = draw(st.sampled_from(values))
     array = draw(st.sampled_from(arrays))
     if value is not None and array is not None and array.size:
@@ -152,7 +152,7 @@ def check(run: Callable[[], Results]) -> None:
 
 
 def fuzz(cases: int, of: int | None = None) -> None:
-    """Check that number of cases. `of` is the seed; with None the cases are the same in each run."""
+    """Check this number of random cases. `of` is the seed; None gives the same cases in each run."""
 
     @settings(
         max_examples=cases,

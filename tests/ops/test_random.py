@@ -1,4 +1,4 @@
-"""Random masks are a function of the words and of the number of the draw. They are the same on every backend."""
+"""A random mask depends only on its words and on its number in the stream. It is the same on every backend."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_element_is_kept_if_its_hash_reaches_p(backend: Backend, p: float) ->
     assert_array_equal(backend.to_numpy(keep(backend.xp, SHAPE, p, (7, 1, 5))), expected)
 
 
-def test_the_number_of_the_draw_is_the_last_word(backend: Backend) -> None:
+def test_the_number_of_the_mask_is_the_last_word(backend: Backend) -> None:
     draws = Draws(backend.xp, (7, 1))
     for number in range(3):
         expected = keep(backend.xp, SHAPE, 0.5, (7, 1, number))

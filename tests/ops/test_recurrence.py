@@ -149,7 +149,7 @@ def test_inference_has_the_bits_of_training_and_keeps_only_the_states(
 @example(p=problem("lstm", (5, 3, 2, 4), "float64", lengths=[5, 2, 4]))
 @given(p=problems())
 def test_chunks_change_only_the_memory(backend: Backend, p: Problem) -> None:
-    """Chunks of one or two steps give the values to rounding: a product of fewer rows may sum in another order."""
+    """Small chunks give the same values to rounding: a product of fewer rows may sum in another order."""
     run, before = Run(p, backend), recurrence.CHUNK
     with use_fused(False):
         at_once = run.forward()
@@ -202,7 +202,7 @@ def test_without_an_initial_state_it_starts_from_zeros(backend: Backend) -> None
 
 @pytest.mark.parametrize(
     ("kind", "states", "chunks"), [(LSTM, 2, 1.1), (GRU, 1, 2)]
-)  # GRU's x @ Wx is not computed in z
+)  # GRU needs a second array for x @ Wx
 def test_inference_needs_little_memory_beyond_its_result(kind: Any, states: int, chunks: float) -> None:
     T, N, H = 2000, 16, 64
     layer, x = kind.init(8, H, rng=0, backend="numpy"), np.ones((T, N, 8), "float32")

@@ -28,7 +28,10 @@ class Output:
         self._written = False
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write `content` to `self.path`, which is `path`.   Raises OSError."""
+        """Write `content` to `path`, or to a free name if a foreign file has appeared there.   Raises OSError.
+
+        `path` is `self.path`. It is an argument because `Checkpoints.save` takes a function of a path and a content.
+        """
         try:
             if os.path.lexists(path) and not self._refusal(path, self._written):
                 replace_file(path, content)
@@ -68,7 +71,7 @@ class Output:
 
 
 def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
-    """Check each output, and that no two of them, and no input, are one file.   Raises OutputError."""
+    """Check each output, and that outputs and inputs are all different files.   Raises OutputError."""
     for output in outputs:
         output.check()
     for one, other in itertools.combinations(outputs, 2):

@@ -30,7 +30,7 @@ from xrnn.jobs.trainer import Trainer
 from xrnn.select import Selection
 
 SAVE_EVERY: Final = 250  # steps
-_SECONDS_BETWEEN_READS: Final = 0.25  # how often the run waits for the device to read the losses
+_SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
 _MAX_UNITS: Final = 10**12  # steps or epochs
 
 T = TypeVar("T", bound=Trainer[Any])
@@ -57,19 +57,19 @@ class Data(Protocol):
 class Job(Generic[T]):
     """A command with its options. A job sets the class variables, and defines `load` and `report`."""
 
-    paths: Sequence[Path]  # of the data
+    paths: Sequence[Path]  # the data files and folders
     given: dict[str, Any]  # the settings on the command line; the others are the checkpoint's, or the defaults
-    upto: int | None = None  # steps or epochs in all, including those before a resume
-    save_every: int = SAVE_EVERY  # steps
+    upto: int | None = None  # the last step or epoch, counted from the start of the first run
+    save_every: int = SAVE_EVERY  # the number of steps between two checkpoints
     options: RunOptions
 
     checkpoints: ClassVar[Checkpoints[Any]]
     default_out: ClassVar[Path]
-    trainer: ClassVar[Any]  # T
-    unit: ClassVar[str]  # of `upto`: "steps"
-    data: ClassVar[str]  # the kind of data: "text"
-    argument: ClassVar[str]  # that names the data: "PATHs"
-    picture: ClassVar[str]  # what the picture shows: "loss curve"
+    trainer: ClassVar[Any]  # the class T
+    unit: ClassVar[str]  # the unit of `upto`, such as "steps"
+    data: ClassVar[str]  # the kind of data, such as "text"
+    argument: ClassVar[str]  # the command-line argument with the data, such as "PATHs"
+    picture: ClassVar[str]  # the subject of the picture, such as "loss curve"
 
     def __post_init__(self) -> None:
         if self.options.minutes is not None and self.upto is not None:
@@ -99,7 +99,7 @@ class Job(Generic[T]):
 def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
     """Run `job` → the exit status: 0, or the status of what stopped it, such as 128 + the number of a signal.
 
-    Raises JobError for a user error. If it can be known by then, nothing was printed before.
+    Raises JobError for a user error. Errors that can be found before training are raised before anything is printed.
     """
     settings, snapshot = _settings(job)
     lines, picture = selection_lines(selection), snapshot.picture if snapshot else None
@@ -240,7 +240,8 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> No
     if content is None:
         terminal.result(f"{job.picture}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
     else:
-        # The record is saved first: a run that is killed in between leaves no picture that its checkpoint disowns.
+        # The checkpoint with the picture's SHA-256 is saved first. If the run is killed between the two writes, a later
+        # run finds no picture that looks like a foreign file.
         snapshot = replace(trainer.snapshot(), picture=PictureRecord.of(path, content))
         job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
         try:

@@ -61,8 +61,8 @@ class Recurrent(RecurrentLayer):
             seed = int(rng.integers(2**63))
         return cls(cell, *params, reverse=reverse, seed=seed)
 
-    # Only here: Python reads all attributes of a class with `__getattr__` in a slower way, which would cost a step of
-    # a small built-in layer a tenth.
+    # The built-in layers have no `__getattr__`: in a class with this method every attribute is read more slowly, and a
+    # step of a small layer would take a tenth longer.
     if not TYPE_CHECKING:  # type checkers would accept every name
 
         def __getattr__(self, name: str) -> Array:
@@ -161,7 +161,7 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
 
 
 def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend: Backend) -> None:
-    """Run one step and its gradient on outputs that are full of NaN. A NaN that is left was not written."""
+    """Run one step and its gradient on outputs full of NaN. An element that is still NaN afterwards was not written."""
     xp, cell = backend.xp, layer.cell
     (N, H), Wh, own = states[0].shape, layer.params[1], layer.params[3:]
 

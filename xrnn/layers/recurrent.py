@@ -77,7 +77,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             seed = int(np.random.default_rng().integers(2**63)) if cell.draws else 0
         self.seed, self.forward_calls = check_integer("seed", seed, least=0), 0
         self.cache: Cache | None = None
-        # The slots with the results, of the T + 1 slots of a state: for one step, and for a sequence (see `Trace`).
+        # A state has T + 1 slots (see `Trace`). The results are in this slot for one step, in these for a sequence.
         self._slot: int = 0 if reverse else 1
         self._slots: slice = slice(None, -1) if reverse else slice(1, None)
         self._no_states: tuple[None, ...] = (None,) * len(cell.states)
@@ -224,7 +224,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         ):
             self._refuse_changed(cache.updates)
 
-    # ---- as a part of a Stack or a Bidirectional, with the same arguments and results for every cell ----
+    # ---- the interface for Stack and Bidirectional: the same arguments and results for every cell ----
 
     @property
     def output_size(self) -> int:
@@ -326,13 +326,13 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             "x",
             x,
             f"(N, {D}) for one step of a batch or (T, N, {D}) for a sequence",
-            f"Wx is {self.params[0].shape}; x[None] makes a batch of one vector, x[:, None] one of one sequence",
+            f"Wx is {self.params[0].shape}; x[None] makes a batch of one vector, x[:, None] a batch of one sequence",
         )
 
     def _refuse_stream(self) -> NoReturn:
         raise ValueError(
             f"this {self.title} runs in reverse, from the last step to the first: expected a layer that runs forward; "
-            "stream with one made without reverse=True"
+            "use a layer made without reverse=True"
         )
 
 

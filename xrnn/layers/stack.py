@@ -53,7 +53,7 @@ class Stack(Composite):
                 )
         check_number("dropout", dropout, "a probability in [0, 1)", lambda p: 0 <= p < 1)
         self.dropout: list[Dropout] = []
-        if dropout:  # without dropout nothing is drawn, so that the generator's next weights stay the same
+        if dropout:  # without dropout the generator is not used: it then gives the next layer the same weights
             seed = int(init.as_generator(rng).integers(2**63))
             self.dropout = [Dropout(dropout, seed=seed, layer=i) for i in range(len(self.layers) - 1)]
 
@@ -130,7 +130,7 @@ class Stack(Composite):
         each = list(self._each_state("dstates", dfinal))
         dinitial = []
         for i in reversed(range(len(self.layers))):
-            # Every layer but the first needs its dx, which is the gradient of the layer before.
+            # dx of a layer is the gradient of the layer before it. Only the dx of the first layer may be left out.
             dh, dstate = self.layers[i].backward_part(dh, each[i], caches.layers[i], needs_dx or i > 0)
             dinitial.append(dstate)
             if i and self.dropout:

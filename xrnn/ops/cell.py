@@ -56,8 +56,8 @@ class Cell:
 
     Every cell has `step` and `gradient`, and may have `prepare` and `constants`. Two kinds of cells have more methods:
 
-    pointwise   h' = φ(z): `activate` and `slope`, which the driver calls if there are no lengths. At T = 1 `step` and
-                `gradient` would take 1.6 times as long.
+    pointwise   h' = φ(z): `activate` and `slope`. Without lengths the driver calls them in place of `step` and
+                `gradient`, which would take 1.6 times as long at T = 1.
     recurs      the recurrent term is not a product of h: `recur`, `recur_gradient` and `recur_weights`
     """
 
@@ -69,13 +69,13 @@ class Cell:
     direct: bool = True  # False if h depends on the previous h only through z; the driver then fills dbefore[0]
     params: tuple[str, ...] = ()  # the names of the cell's own parameters, besides Wx, Wh and b
     draws: bool = False  # True if a step draws random numbers
-    per_unit: tuple[float | Array, ...] = ()  # constants of a built-in cell for its kernel: numbers, or arrays (H,)
+    per_unit: tuple[float | Array, ...] = ()  # for the kernel of a built-in cell: its constants, numbers or arrays (H,)
 
-    # The block of z for each part of x @ Wx, and for each part of h @ Wh. Default: all blocks. Those of h are
-    # neighbours in their order, so that each step needs one product.
+    # The block of z for each part of x @ Wx, and for each part of h @ Wh. Default: all blocks. The blocks in from_h
+    # must be neighbours in ascending order, so that each step needs one product.
     from_x: tuple[int, ...] = (0,)
     from_h: tuple[int, ...] = (0,)
-    # The block for each part of b: those in from_x, in their order, then the others. Set by this class.
+    # The block for each part of b: first the blocks in from_x, in that order, then the others. This class sets it.
     from_b: tuple[int, ...] = (0,)
 
     def __init_subclass__(cls) -> None:
@@ -93,7 +93,7 @@ class Cell:
         """`from_x` or `from_h`. Defaults to all blocks if no class in the hierarchy sets it."""
         base: Any = super(cls, cls)
         fed: tuple[int, ...] = getattr(cls, name)
-        # The base has all of its blocks, so this class, which may have more of them, has all of its own.
+        # This class does not set it, and the base feeds all of its blocks: then this class, too, feeds all of its own.
         left_out = name not in vars(cls) and fed == _blocks(base.pre)
         return _blocks(cls.pre) if left_out else fed
 
@@ -132,7 +132,8 @@ class Cell:
 
     # ---- a pointwise cell: h' = φ(z) ----
 
-    # z then is in the place of h', and the loop over time has two calls for each step. One state, pre = 1.
+    # The driver computes z in the array for h', and `activate` overwrites it with h'. So a step takes two calls: the
+    # product and `activate`. Such a cell has one state, and pre = 1.
     pointwise: bool = False
 
     def activate(self, xp: Any, z: Array) -> None:

@@ -49,8 +49,9 @@ class Inputs:
 class Trace:
     """The result of a forward recurrence. It is the same for every form, so that every form of backward accepts it.
 
-    Slot 0 of a state holds the initial state, slot t + 1 the state after step t; with `reverse`, slot T and slot t. The
-    values of `z` and `kept` past the length of a row are not defined.
+    Slot 0 of a state holds the initial state, and slot t + 1 the state after step t. With `reverse`, slot T holds the
+    initial state, and slot t the state after step t. Past the length of a row, the values of `z` and `kept` are not
+    defined.
     """
 
     inputs: Inputs

@@ -24,9 +24,9 @@ from xrnn.ops.steps import (
 )
 from xrnn.typing import Array, ArrayIfNeeded
 
-# The number of elements of z in a chunk of steps: 4 MB in float32, and nearly as much again for x @ Wx if its parts are
-# in another order than the blocks. It bounds the memory of inference besides its result. A training forward has the
-# same chunks, so that both give the same bits.
+# The number of elements of z in a chunk of steps: 4 MB in float32. If the parts of x @ Wx are in another order than the
+# blocks of z, x @ Wx takes nearly the same memory again. The chunks limit the memory of inference, beside its result.
+# Training uses the same chunks, so that both give the same bits.
 CHUNK: Final = 2**20
 
 
@@ -99,8 +99,8 @@ def through_time(
 ) -> tuple[Array, tuple[Array, ...]]:
     """The loop of the backward pass → dz (T, N, pre · H), dinitial.
 
-    The gradient of the states after step t is dstates[t], plus dz[t+1] @ Whᵀ and the part past z from step t + 1. The
-    gradients of the cell's own parameters are added to `dparams`.
+    The gradient of the states after step t is dstates[t], plus two parts from step t + 1: dz[t+1] @ Whᵀ, and the part
+    that does not pass through z. The gradients of the cell's own parameters are added to `dparams`.
     """
     inputs = trace.inputs
     (T, N, _), H, dtype = inputs.sizes(), inputs.Wh.shape[0], inputs.x.dtype
@@ -148,7 +148,7 @@ def products(
         return None
     dx: Array = dz_of_x.dot(inputs.Wx.T).reshape(inputs.x.shape)
     if idle is not None:
-        xp.copyto(dx, 0, where=idle)  # 0 · ∞ is NaN, where Wx has an infinity
+        xp.copyto(dx, 0, where=idle)  # if Wx has an infinity, the product is 0 · ∞ = NaN there
     return dx
 
 
@@ -228,7 +228,7 @@ def _allocate(xp: Any, cell: Cell, inputs: Inputs, T: int, N: int, length: int, 
 
 def _operands(trace: Trace, x: Array, idle: Array | None, T: int, length: int) -> Iterator[tuple[Any, ...]]:
     """For each chunk of steps, in the order of the run: the states around them, x, z, kept and idle."""
-    if length == T:  # the usual case. The views below would take as long as a small layer's step
+    if length == T:  # one chunk, the usual case: making the views below would take as long as a small layer's step
         yield trace.states, x, trace.z, trace.kept, idle
         return
     for steps in _chunks(T, length, trace.inputs.reverse):
@@ -237,7 +237,7 @@ def _operands(trace: Trace, x: Array, idle: Array | None, T: int, length: int) -
 
 
 def _place(room: Array | None, steps: slice) -> Any:
-    """The part of `room` for the results of these steps: their own part if it has all steps, else its beginning."""
+    """The part of `room` for these steps: room[steps] if `room` has all steps of the run, otherwise its beginning."""
     if room is None:
         return None
     return room[steps] if len(room) >= steps.stop else room[: steps.stop - steps.start]

@@ -60,10 +60,12 @@ def gradient_steps(
     idle: Array | None,
     backwards: bool,
 ) -> list[Array]:
-    """Compute dz[t], and the gradients of the states before: dz[t] @ Whᵀ, and the part past z. Idle rows keep theirs.
+    """Compute dz[t] and the gradients of the states before step t. Those of idle rows stay the same.
 
     given    the gradients of the results, (steps, N, H) for each state, None for zeros
-    dafter   the gradients of the states after the chunk, from later steps, (N, H) → those of the states before it
+    dafter   the gradients of the states after the chunk, from later steps, (N, H); overwritten
+
+    → the gradients of the states before the chunk.
     """
     xp, W, matmul_add, H = run.xp, run.W, run.matmul_add, run.W.shape[1]
     at = StepArrays(chunk.z, chunk.before, chunk.after, chunk.kept)
@@ -107,7 +109,7 @@ def pointwise_steps(xp: Any, matmul_add: MatmulAdd, cell: Cell, W: Array, h: Arr
     if backwards:
         h = h[::-1]
     before, activate = h[0], cell.activate
-    for t in range(1, len(h)):  # an array's iterator ends with an IndexError, as slow as a small product
+    for t in range(1, len(h)):  # an array's iterator ends by an internal IndexError, which is slow
         after = h[t]
         matmul_add(before, W, after)
         activate(xp, after)
@@ -129,7 +131,9 @@ def pointwise_gradient_steps(
     """dz[t] = (dh[t] + dz[t+1] @ Whᵀ) · φ'(z[t]). At first dz is dh; each step adds its product to the next dz.
 
     h, dh, dz   (steps, N, H)
-    dafter      the gradient of the state after them, from later steps, (N, H), None for zeros → that of the one before
+    dafter      the gradient of the state after the chunk, from later steps, (N, H), None for zeros
+
+    → the gradient of the state before the chunk.
     """
     slope = xp.empty(dz.shape, dz.dtype)
     cell.slope(xp, h, slope)

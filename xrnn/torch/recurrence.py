@@ -37,7 +37,7 @@ def recurrence(
 
 
 class _Recurrence(torch.autograd.Function):
-    """Keeps tensors by save_for_backward, so that PyTorch refuses inputs changed in place and its hooks see all."""
+    """Saves its tensors by save_for_backward, so that PyTorch detects changes in place and calls its hooks."""
 
     @staticmethod
     def forward(ctx: Any, direction: Direction, lengths: Tensor | None, states: int, x: Tensor, *others: Tensor) -> Any:
@@ -61,8 +61,8 @@ class _Recurrence(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         states, others, direction = ctx.states, len(needed) - 1, ctx.direction
         initial, weights, kept = saved[:states], saved[states:others], saved[others + 1 :]
-        # Hooks on saved tensors may have put other tensors in place of the weights and x: then their values count.
-        # If not, those of the forward do, although `weight.data = …` may have given the same tensor new values since.
+        # A hook on saved tensors may have replaced the weights or x. Then the replacements are used. Otherwise the
+        # arrays of the forward are used, because `weight.data = …` may have given the same tensor new values since.
         values = weights if any(map(is_not, weights, ctx.weights)) else direction.tensors
         leaf, of_leaf = ctx.leaf
         try:
@@ -149,15 +149,15 @@ def _backward(
 
 
 def _dstates(d: Direction, trace: Trace, dh: Tensor | None, dfinal: Sequence[Tensor | None]) -> list[Array | None]:
-    """The gradients of all states after each step, None for zeros. Those of the final states add to the last step."""
+    """The gradients of all states after each step, None for zeros. Adds those of the final states to the last step."""
     xp, array = d.memory.backend.xp, d.memory.array
     gradients = [None if dh is None else array(dh), *d.initial[1:]]
     for k, last in enumerate(dfinal):
         if last is not None:
-            above = gradients[k]
-            whole = xp.zeros_like(trace.states[k][d.after]) if above is None else xp.array(above)
-            whole[0 if d.reverse else -1] += array(last)[0]
-            gradients[k] = whole
+            given = gradients[k]
+            total = xp.zeros_like(trace.states[k][d.after]) if given is None else xp.array(given)
+            total[0 if d.reverse else -1] += array(last)[0]
+            gradients[k] = total
     if gradients[0] is None:
         gradients[0] = xp.zeros_like(trace.states[0][d.after])
     return gradients

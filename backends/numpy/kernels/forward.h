@@ -3,21 +3,21 @@
 // A thread owns the same rows or units at every step. By rows it reads only values that it wrote itself. By columns it
 // reads complete rows of the step before, so all threads meet at a barrier between two steps.
 //
-// The weights are packed once for the sequence. The pre-activations of a few rows and of one panel of units, with all
-// gates of them, go from the registers to a block in the nearest cache; the cell's step reads them there at once. A
-// thread's share of the weights stays in its own cache if it fits.
+// The weights are packed once for the sequence. The tiles compute a block of pre-activations: a few rows, one panel of
+// units, and all gates of these units. The block stays in the nearest cache, and the cell's step reads it there right
+// away. A thread's share of the weights stays in its own cache if it fits.
 //
-// The modes of a pass. All of them give the same bits.
+// The modes of a pass. All of them give the same bits. "Requested" means: set in the Partition.
 //
 //   mode           used if                               effect
 //   by rows        Split::ROWS                           no barrier
 //   by columns     Split::COLUMNS                        a barrier between two steps
-//   project_first  asked for, and no lengths             xz = x @ Wx + b of many steps is one product before them;
+//   project_first  requested, and no lengths             xz = x @ Wx + b of many steps is one product before them;
 //                                                        otherwise the terms of x are added in each step
-//   local_first    asked for, by columns, no lengths,    a step sums the chains of the thread's own units before the
+//   local_first    requested, by columns, no lengths,    a step sums the chains of the thread's own units before the
 //                  h not in strips                       barrier (chains.h)
-//   in strips      project_first, and one or two rows    Wx or Wh, each for itself, is read in the user's matrix
-//                  for few steps: suits_strips           (strip.h); threads exchange sums at one more barrier
+//   in strips      project_first, and one or two rows    Wx, Wh or both are read in the user's matrix (strip.h), not
+//                  for few steps: suits_strips           packed; threads exchange sums at one more barrier
 //   one by one     project_first for all steps at once,  a panel of Wx is packed right before its only use
 //                  panels divided among all threads
 //   lengths        Sequence::lengths                     rows in order of decreasing length, so that the running rows
@@ -41,7 +41,7 @@ struct ForwardPass {
     // writes more at once than the CPU's store queue holds (48 rows took 4 % longer at N = 256, H = 64). With few rows
     // the queue drains during the next tile.
     static constexpr int64_t ROWS = 12;
-    // Rows of x, over several steps, that are projected at a time: enough of them to share the reading of Wx.
+    // project_first: the rows of x in one product, from several steps. They share each load of Wx.
     static constexpr int64_t PROJECTED_ROWS = 96;
 
     const xrnn::Forward<S>& f;
@@ -50,7 +50,7 @@ struct ForwardPass {
     const Panels<S> panels;
     const Order x_order, h_order;
     const bool project_first, local_first, fetches;
-    const int64_t projected_steps;  // projected at a time
+    const int64_t projected_steps;  // project_first: the steps of one product; otherwise 0
     Slots slots;
     S* bias;          // (PRE, units): b, each row filled up with zeros
     Weights<S> Wx, Wh;
@@ -117,8 +117,9 @@ struct ForwardPass {
     }
 
    private:
-    // The order of the sums over x. It must be the same for every partition, so it follows the policy's choice for N:
-    // if that projects first, a tile has rows of all steps; otherwise x and h are terms of the same sums.
+    // The order of the sums over x. It must not depend on the partition. So it follows from N alone, by the choice that
+    // choose_partition makes for N. If that choice is to project first, a tile has rows of all steps. Otherwise x and h
+    // are terms of the same sums.
     static Order order_of_x(const xrnn::Sequence<S>& of) {
         if (xrnn::projects_first(of.N)) return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
         return order_of_recurrence<S>(of.N, of.H, GATES.h_count);
@@ -145,7 +146,7 @@ struct ForwardPass {
     S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
     S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
 
-    // The initial states of my rows, and with lengths the first step's h and x in slots.
+    // Write the initial states of my rows. With lengths, also copy the first step's h and x to the slots.
     void write_initial_states(const Share<S>& my_rows) const {
         const int64_t H = of.H;
         for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
@@ -183,8 +184,8 @@ struct ForwardPass {
         if (i + 1 < of.T) gather_x(my_rows, i + 1);
     }
 
-    // x @ Wx + b of my rows and units, for the next steps from number i on → the number of steps. `panel` is memory for
-    // one panel of Wx.
+    // xz = x @ Wx + b for my rows and units, for a number of steps from step i on → that number. `panel` is scratch
+    // memory for one panel of Wx.
     int64_t project(const Share<S>& mine, int64_t i, S* panel, StopPoll& poll) const {
         const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps;
         const int64_t begin = of.reverse ? of.T - i - steps : i;
@@ -195,7 +196,8 @@ struct ForwardPass {
         return steps;
     }
 
-    // x has at most two rows over all steps: they belong to one step, or to one row of the batch, and lie side by side.
+    // Over all steps x has one or two rows: the rows of one step, or one row at two steps. In both cases they are
+    // neighbours in memory.
     void project_in_strips(const Share<S>& mine, int64_t begin, int64_t steps, StopPoll& poll) const {
         const auto output = [&](int64_t c) {
             const int64_t r = c / of.H, left = (r + 1) * of.H - c;
@@ -292,13 +294,13 @@ struct ForwardPass {
         }
     }
 
-    // Make the sums that the threads have made in strips visible to all. With one gate each thread has the sums of its
-    // own units already.
+    // Wait until all threads have computed their sums in strips. With one gate this is not needed: each thread has
+    // computed the sums of its own units.
     void exchange(int id, int n) {
         if (PRE > 1 && partition.split == Split::COLUMNS) barrier.wait(id, n);
     }
 
-    // A step in strips: the sums of my range of all gates' columns, then the cell's step for my units.
+    // A step in strips: first the sums for my share of the columns of all gates, then the cell's step for my units.
     void step_in_strips(const Share<S>& mine, const Operands& in, int64_t i, int id, int n, StopPoll& poll) {
         const int64_t H = of.H, row = PRE * H, rows = mine.count();
         S* const sums = z + mine.first * row;

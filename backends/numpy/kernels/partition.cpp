@@ -4,24 +4,25 @@ namespace xrnn {
 
 namespace {
 
-// Thresholds, measured by `python -m benchmarks.partition` on two cores. It shows how far each choice is from the best.
+// Thresholds, measured on two cores. `python -m benchmarks.partition` shows how far each choice is from the best one.
 
-// Multiply-adds of 4 bytes for each thread. With fewer, another thread costs more than it saves: about 10 µs of work.
+// float32 multiply-adds for each thread: about 10 µs of work. With fewer, another thread costs more than it saves.
 // Just above it (T = 50, N = 16, D = H = 32) two threads take 0.66 of one thread's time for forward and backward.
 constexpr int64_t WORTH_A_THREAD = 500'000;
 // The same for a single step, where no later steps repay the start of a thread.
 constexpr int64_t WORTH_A_THREAD_ONCE = 1'000'000;
-// The same if the other thread is asleep: some 0.5 ms of work.
+// The same if the other thread is asleep: about 0.5 ms of work.
 constexpr int64_t WORTH_WAKING = 25'000'000;
-// The same in bytes of weights. This many come from memory rather than from a cache, at 17 to 32 GB/s.
+// Bytes of weights for which a sleeping thread is woken even if there is less work. So many bytes are read from memory,
+// not from a cache, at 17 to 32 GB/s.
 constexpr int64_t WEIGHTS_WORTH_WAKING = 16 << 20;
-// Multiply-adds of one step for each thread, between two barriers. In a virtual machine a barrier can take a
+// float32 multiply-adds of each thread in one step, between two barriers. In a virtual machine a barrier can take a
 // microsecond. Just above it (T = 50, N = 2, D = H = 96) two threads take 0.74 of one thread's time for forward and
 // backward.
 constexpr int64_t WORTH_A_BARRIER = 25'000;
 // Rows with which a tile runs near its best rate. With fewer rows, reading the weights takes most of the time.
 constexpr int64_t GOOD_ROWS = 4;
-// Bytes of a row of columns with which a tile runs near its best rate.
+// Bytes of a row of a thread's columns with which a tile runs near its best rate.
 constexpr int64_t GOOD_COLUMNS = 256;
 // Bytes of weights that stay in a core's own cache from step to step.
 constexpr int64_t NEAR_CACHE = 768 << 10;
@@ -70,8 +71,8 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
     const bool weights_fit = weight_bytes <= NEAR_CACHE || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
     const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || product(H, size) / by_work < GOOD_COLUMNS);
     const int64_t threads = max(1, rows ? by_rows : by_columns);
-    // local_first reads the weights in two parts. That costs a second load of the sums and, if the weights do not fit
-    // the cache, the parts of them that the step before has left there.
+    // local_first reads the weights in two parts, so the sums are loaded twice. If the weights do not fit the cache, it
+    // also uses less of what the step before has left in the cache. Then it does not pay.
     const bool local_first = !rows && threads > 1 && weight_bytes / threads <= NEAR_CACHE;
     return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, projects_first(N), local_first};
 }

@@ -75,8 +75,9 @@ constexpr int FEW_ROWS = 2;
 // idle, since the next term of a sum waits for the one before.
 constexpr int ENOUGH_SUMS = 8;
 
-// Vectors in the widest tile for this number of rows, which are cut into tiles of equal height. Some numbers leave low
-// tiles, such as 3 or 7 rows if a tile takes 6: these tiles are wider instead.
+// Vectors in the widest tile for this number of rows. The rows are cut into tiles of about equal height. For some
+// numbers of rows the tiles are low: 7 rows with at most 6 in a tile make tiles of 3 and 4 rows. Low tiles are made
+// wider.
 inline int widest(int64_t rows) {
     if (rows <= FEW_ROWS) return WIDEST_OF_FEW;
     for (int width = WIDEST; width < WIDEST_OF_FEW; ++width) {
@@ -97,10 +98,10 @@ int partials(int64_t rows, int64_t columns, int widest) {
     return sums >= ENOUGH_SUMS ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
 }
 
-// Whether few rows are multiplied by weights (K, columns) that fit no core's own cache.
+// True for few rows and weights (K, columns) that are too large for the cores' own caches.
 template <class S>
 bool is_wide(int64_t rows, int64_t K, int64_t columns) {
-    constexpr int64_t WIDE = 2 << 20;  // bytes: more than two cores of 512 KiB to 1 MiB hold
+    constexpr int64_t WIDE = 2 << 20;  // bytes: as much as two caches of 1 MiB each
     return rows <= FEW_ROWS && K > 0 && columns >= WIDE / int64_t(sizeof(S)) / K;
 }
 
@@ -251,8 +252,9 @@ XRNN_INLINE const typename Tiles<S, 1>::Function* tiles(int partials, int NV) {
     }
 }
 
-// The heights of the tallest of these tiles. More rows than `partials` was given may come with an order of several
-// partial sums; they take lower tiles.
+// The heights of the tallest of these tiles. `partials` chooses several partial sums only for low tiles, so there are
+// no tall tiles with several. If a product with such an order has more rows than `partials` was called with, it is
+// computed in more tiles of a lower height.
 struct Heights {
     int by_shape[9][WIDEST_OF_FEW] = {};  // by number of partial sums and of vectors
     constexpr Heights() {

@@ -14,9 +14,7 @@ from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 
 class Row(NamedTuple):
     cell: type[Cell]
-    kernel: str | Callable[[Any], str] | None = (
-        None  # the kernels' name for it, fixed or by its options; None: no kernel
-    )
+    kernel: str | Callable[[Any], str] | None = None  # the kernels' name for the cell, or a function that gives it
 
 
 # By `Cell.name`.
@@ -32,7 +30,7 @@ CELLS: Final[dict[str, Row]] = {
 def kernel_name(cell: Cell) -> str | None:
     """The kernels' name of a cell, or None. A subclass of a built-in cell has none: it may compute other values."""
     known = cell.__dict__
-    if "_kernel" not in known:  # looked up once for each cell, since it would be a tenth of a small layer's step
+    if "_kernel" not in known:  # kept in the cell: the look-up takes a tenth of a small layer's step
         known["_kernel"] = _look_up(cell)
     return known["_kernel"]  # type: ignore[no-any-return]
 

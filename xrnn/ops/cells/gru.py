@@ -49,7 +49,7 @@ class GRUCell(Cell):
         dr *= m
 
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """dz = dh' · prepared dz;  dh = dh' · u, the part past z."""
+        """dz = dh' · prepared dz;  dh = dh' · u, without the part through z."""
         dz *= dafter[0]
         run.xp.multiply(dafter[0], at.z[2], out=dbefore[0])
 
@@ -93,7 +93,7 @@ class GRUResetBeforeCell(Cell):
         dr *= h
 
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """dz₁, dz₂ = dh' · prepared dz;  dh = dh' · u, the part past z. `recur_gradient` completes dz₀."""
+        """dz₁, dz₂ = dh' · prepared dz;  dh = dh' · u, without the part through z. `recur_gradient` completes dz₀."""
         dz[1:] *= dafter[0]
         run.xp.multiply(dafter[0], at.z[1], out=dbefore[0])
 

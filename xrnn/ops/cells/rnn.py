@@ -31,7 +31,7 @@ class RNNCell(Cell):
             xp.maximum(z, 0, out=z)
 
     def step(self, run: Run, at: StepArrays) -> None:
-        self.activate(run.xp, at.after[0])  # the driver has put z there
+        self.activate(run.xp, at.after[0])  # it holds z: see `Cell.pointwise`
 
     def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         self.slope(run.xp, at.after[0], dz[:, 0])
@@ -54,7 +54,7 @@ class LeakyRNNCell(Cell):
 
     leak   a number in (0, 1], or an array (H,) with one for each unit
 
-    y is kept for the gradient. Computing it from h' would divide the rounding error by the leak.
+    y is kept for the gradient. Computing y from h' would divide the rounding error of h' by the leak.
     """
 
     name = "leaky_rnn"
@@ -81,6 +81,6 @@ class LeakyRNNCell(Cell):
         dz *= self.leak
 
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """dz = dh' · leak · φ'(z);  dh = dh' · (1 - leak), the part past z."""
+        """dz = dh' · leak · φ'(z);  dh = dh' · (1 - leak), without the part through z."""
         dz *= dafter[0]
         run.xp.multiply(dafter[0], self.rest, out=dbefore[0])

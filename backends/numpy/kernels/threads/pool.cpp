@@ -6,7 +6,8 @@ namespace xrnn {
 
 namespace {
 
-// The age at which a worker's CPUs are compared with the caller's affinity again, which is a system call.
+// A worker's CPUs are compared with the caller's affinity only if they were read longer ago than this: reading the
+// affinity is a system call.
 constexpr int64_t AFFINITY_AGE = 10'000'000;  // nanoseconds
 
 enum State : int {
@@ -28,7 +29,7 @@ struct Task {
 struct alignas(64) Worker {
     std::atomic<int> state;
     Task task;
-    Cpus cpus;        // that it may use while it is awake
+    Cpus cpus;        // the CPUs that it may use while it is awake
     int64_t cpus_at;  // when they were read
     pthread_t thread;
 
@@ -36,7 +37,8 @@ struct alignas(64) Worker {
         int expected = from;
         return state.compare_exchange_strong(expected, to);
     }
-    // Only for the thread that has set the worker to PLACED or has its answer. → whether the CPUs have changed.
+    // Read the caller's affinity → whether it has changed. Only the thread that has set the worker to PLACED, or that
+    // has its answer, may call this.
     bool update_cpus(int64_t now) {
         const Cpus before = cpus;
         cpus = all_cpus(), cpus_at = now;
@@ -54,8 +56,8 @@ void await_change(Worker& worker, State from) {
     for (Waiting waiting; worker.state.load(std::memory_order_acquire) == from;) waiting.once();
 }
 
-// The waking thread has kept the worker off a CPU, whatever its state is by now: so it always sets its own CPUs at
-// last.
+// To wake a worker, the waking thread takes one CPU from the worker's affinity. So the worker sets its full affinity
+// once it runs, in whatever state it is by then.
 void sleep(Worker& worker) {
     worker.state.wait(ASLEEP);
     await_change(worker, PLACED);
@@ -91,7 +93,7 @@ void* work(void* argument) {
     return nullptr;
 }
 
-// Wake a worker that sleeps, to this state. False if it does not sleep.
+// Wake a worker and put it in this state. False if it does not sleep.
 bool wake(Worker& worker, State to) {
     if (!worker.change(ASLEEP, PLACED)) return false;
     worker.update_cpus(clock_now());
