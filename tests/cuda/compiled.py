@@ -64,7 +64,7 @@ class Resources:
     stack: int  # bytes, as the next two
     spilled: int
     static_shared: int
-    instructions: tuple[str, ...]  # in their order, "" where a branch leads to
+    instructions: tuple[str, ...]  # in their order, "" where a branch leads to; read for the largest variants only
 
     def count(self, prefix: str) -> int:
         """How many instructions start so."""
@@ -139,7 +139,8 @@ def _compile_variant(variant: Variant, arch: str) -> Resources:
     stack, stores, loads = _numbers(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
     (registers,) = _numbers(r"Used (\d+) registers", log)
     shared = re.search(r"(\d+) bytes smem", log)
-    return Resources(registers, stack, stores + loads, int(shared[1]) if shared else 0, _instructions(cubin))
+    instructions = _instructions(cubin) if is_largest(variant) else ()  # reading them takes as long as compiling
+    return Resources(registers, stack, stores + loads, int(shared[1]) if shared else 0, instructions)
 
 
 def _numbers(pattern: str, log: str) -> list[int]:
