@@ -465,8 +465,8 @@ def nothing() -> None:
         (
             nothing,
             "train text.txt --out nowhere/c",
-            "can't write nowhere/c (No such file or directory): expected an existing folder that may be written "
-            "to; make it or name another",
+            "can't write nowhere/c (No such file or directory): expected an existing folder with write "
+            "permission; make it or name another",
         ),
         (
             nothing,
@@ -482,8 +482,8 @@ def nothing() -> None:
         (
             nothing,
             "train text.txt --plot nowhere/p.png",
-            "can't write nowhere/p.png (No such file or directory): expected an existing folder that may be "
-            "written to; make it or name another",
+            "can't write nowhere/p.png (No such file or directory): expected an existing folder with write "
+            "permission; make it or name another",
         ),
         (
             nothing,
@@ -499,13 +499,13 @@ def nothing() -> None:
             truncated_checkpoint,
             "train text.txt --resume c --out d",
             "c is truncated or damaged (Error while deserializing header: incomplete metadata, file not fully "
-            "covered): expected a whole file; use another copy",
+            "covered): expected a complete file; use another copy",
         ),
         (
             truncated_checkpoint,
             "train text.txt --resume c",
             "c is truncated or damaged (Error while deserializing header: incomplete metadata, file not fully "
-            "covered): expected a whole file; use another copy",
+            "covered): expected a complete file; use another copy",
         ),
         (
             notes,
@@ -525,7 +525,7 @@ def nothing() -> None:
         (
             checkpoint,
             "train text.txt --resume c --steps 1",
-            "--steps is 1, but c is at step 2: expected the steps in all, including those of the run before; give more",
+            "--steps is 1, but c is at step 2: expected the total number of steps, with earlier ones; give more",
         ),
         (
             changed_text,
@@ -788,7 +788,7 @@ def test_a_fifo_is_no_checkpoint(text: str, capsys: pytest.CaptureFixture[str]) 
     for command in (["generate", "fifo"], ["train", text, "--resume", "fifo", "--out", "c"]):
         assert main(command) == 1
         assert capsys.readouterr().err == (
-            "error: fifo is no regular file: expected a checkpoint; name a file that `xrnn train` wrote\n"
+            "error: fifo is not a regular file: expected a checkpoint; name a file that `xrnn train` wrote\n"
         )
 
 

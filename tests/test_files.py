@@ -200,7 +200,7 @@ def test_arrays_are_read_back(tmp_path: Path) -> None:
     [
         ({"a": Spec((3, 2))}, ["holds a as F32 (2, 3): expected F32 (3, 2)", "use another copy"]),
         ({"b": Spec((2,))}, ["holds b as F64 (2,): expected F32 (2,)"]),
-        ({"c": Spec(())}, ["lacks an array c: expected the 3 arrays that its metadata ask for, and no other"]),
+        ({"c": Spec(())}, ["lacks an array c: expected the 3 arrays that its metadata describe, and no others"]),
         ({"b": None}, ["has an array b: expected the 1 arrays"]),
     ],
 )
@@ -246,7 +246,7 @@ def test_a_file_of_another_program_has_no_digest(tmp_path: Path) -> None:
     [
         (b"", ["is not a safetensors file", f"expected {WANTED}"]),
         (b"To be, or not to be", ["is not a safetensors file", f"expected {WANTED}"]),
-        (b"\xff" * 8 + b"{}", ["is truncated or damaged (", "): expected a whole file; use another copy"]),
+        (b"\xff" * 8 + b"{}", ["is truncated or damaged (", "): expected a complete file; use another copy"]),
         (b"\x02" + b"\0" * 7 + b"{", ["is truncated or damaged ("]),
     ],
 )
@@ -261,7 +261,7 @@ def test_a_special_file_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to("loop")
     for name, words in {
-        "fifo": "fifo is no regular file: expected weights; name a file of them",
+        "fifo": "fifo is not a regular file: expected weights; name a file of them",
         "": f"can't read {tmp_path} (Is a directory): expected weights",
         "loop": "loop (Too many levels of symbolic links): expected weights",
         "missing": "missing (No such file or directory): expected weights",

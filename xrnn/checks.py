@@ -31,9 +31,9 @@ def dtype_of(array: Any) -> str:
 
 
 def check_place(name: str, array: Any, backend: Backend, device: Any, beside: str) -> None:
-    """Refuse an array on another backend or device than `beside`, the name of something for the error.
+    """Raises TypeError unless `array` is on this backend, ValueError unless it is on this device.
 
-    Raises TypeError for another backend, ValueError for another device.
+    beside   the name, for the error, of an array that is there
     """
     if not backend.owns(array):
         backend_of(array, name)  # raises a clearer error if it is not an array
@@ -122,7 +122,9 @@ def check_lengths(lengths: Any, N: int, T: int, backend: Backend, device: Any, b
         raise ValueError(f"lengths has shape {lengths.shape}: expected ({N},), one for each row of x")
     if backend.reads_are_free:
         _check_lengths_range(lengths, N, T)
-    copied: Array = lengths.astype("int64")  # backward reads them again, and the caller may change its array before
+    copied: Array = lengths.astype(
+        "int64"
+    )  # a copy: `backward` reads it later, when the caller may have changed its array
     return copied
 
 
@@ -152,9 +154,8 @@ def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
     if (isinstance(leak, np.ndarray) or backend.reads_are_free) and not ((leak > 0) & (leak <= 1)).all():
         raise ValueError(f"leak holds values from {leak.min()} to {leak.max()}: expected numbers in (0, 1]; check them")
     with backend.device_of(b):
-        return backend.asarray(
-            leak, b.dtype
-        ).copy()  # the layer computes 1 - leak once, and the caller may change its array
+        # A copy, because the layer computes 1 - leak only once, and the caller may change its array later.
+        return backend.asarray(leak, b.dtype).copy()
 
 
 def _host_array(name: str, values: Any, expected: str) -> HostArray:
@@ -162,4 +163,4 @@ def _host_array(name: str, values: Any, expected: str) -> HostArray:
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise TypeError(f"{name} is a {kind_of(values)} of unequal parts: expected {expected}") from error
+        raise TypeError(f"{name} is a {kind_of(values)} of lists of unequal lengths: expected {expected}") from error

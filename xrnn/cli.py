@@ -54,7 +54,7 @@ _ABOUT: Final = "Recurrent layers on NumPy and CuPy, for text and time series."
 _MAX_SIZE: Final = 10**18  # the sum of two fits 64 bits
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
 
-# Some versions of Typer contain a copy of click, others use click: this is the base class of both copies' errors.
+# The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
 
 
@@ -111,7 +111,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> str:
-    """The command whose help explains the error. Some errors do not name it: an option without a value, or first."""
+    """The command whose help explains the error. It is guessed if an option lacks its value or precedes the command."""
     if error.ctx and error.ctx.parent:
         return str(error.ctx.command_path)
     option = getattr(error, "option_name", None)
@@ -123,7 +123,7 @@ def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> s
 def _fail(message: str, status: int) -> int:
     if sys.stderr is None:  # a closed descriptor (`2>&-`); `print` would use stdout instead
         return status
-    stderr = cast(TextIO, SafeStream(sys.stderr))  # if stderr can't be written to, the status still tells
+    stderr = cast(TextIO, SafeStream(sys.stderr))  # if stderr is lost too, the exit status shows the error
     print(f"error: {printable(' '.join(message.split()))}", file=stderr, flush=True)
     return status
 
@@ -336,7 +336,8 @@ def predict(
 ) -> int:
     """Print the label and its probability, the number, or the next values, for each series or after each row.
 
-    .csv files are read as in training, except for the given options; columns without a channel may be absent.
+    .csv files are read as in training, except for options given here. They must have the channels, and the columns that
+    these options name.
     """
     if stream == bool(files):
         got = "both --stream and files" if stream else "neither a file nor --stream"
@@ -426,11 +427,11 @@ def info(
 
 def _input_lines() -> Iterator[str]:
     """The lines of standard input, each as soon as it arrives.   Raises DataError."""
-    expected = "expected a row of values a line; pipe them in, or name a file with <"
+    expected = "expected a row of values per line; pipe them in, or name a file with <"
     if sys.stdin is None:  # a closed descriptor (`<&-`)
         raise DataError(f"standard input is closed: {expected}")
     if isinstance(sys.stdin, io.TextIOWrapper):
-        # As for files: a byte order mark is skipped, and bytes that are not UTF-8 become characters of no number.
+        # As in files: a byte order mark is skipped, and bytes that are not UTF-8 become �, which is in no number.
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
     try:
         while line := sys.stdin.readline(_MAX_LINE + 1):
@@ -452,7 +453,7 @@ def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
 
 
 def _select(backend: str | None) -> Selection:
-    """The selected backend. A fallback is not logged, since the output of `xrnn info` explains it."""
+    """The selected backend. A fallback to NumPy is not logged: training commands print it, as does `xrnn info`."""
     log = logging.getLogger("xrnn")
     level = log.level
     log.setLevel(logging.ERROR)

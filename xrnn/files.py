@@ -1,4 +1,4 @@
-"""Reading and writing files: a header is checked before its arrays are read, and a file is replaced atomically.
+"""Reading and writing files. The header is checked before the arrays are read, and files are replaced atomically.
 
 Arrays are stored in safetensors files: a header with the name, shape and dtype of each array, then their bytes.
 """
@@ -31,7 +31,7 @@ _LEFTOVER_AGE: Final = 24 * 3600.0  # seconds
 
 
 class FileError(ValueError):
-    """A file can't be read, or its content is not the expected one. The message is one line."""
+    """A file can't be read, or has unexpected content. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def quoted(text: str) -> str:
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """The JSON object that `text` holds.   Raises ValueError, with the kind of `text`, if it holds none."""
+    """The JSON object that `text` holds.   Raises ValueError, which says what it holds instead."""
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -73,7 +73,7 @@ class ArrayFile:
     """An open safetensors file. Only its header was read: call the checks before `read`.
 
     name       of the file, printable
-    metadata   strings by name. They are not trusted: quote them before they are shown
+    metadata   strings by name, from the file: use `quoted` to show them
     """
 
     def __init__(self, path: Path, opened: Any, wanted: str) -> None:
@@ -102,8 +102,8 @@ class ArrayFile:
         for name in [*sorted(expected.keys() - names)[:1], *sorted(names - expected.keys())[:1]]:
             got = "has an array" if name in names else "lacks an array"
             raise FileError(
-                f"{self.name} {got} {quoted(name)}: expected the {len(expected)} arrays that its "
-                "metadata ask for, and no other; use another copy"
+                f"{self.name} {got} {quoted(name)}: expected the {len(expected)} arrays "
+                "that its metadata describe, and no others; use another copy"
             )
         for name, spec in expected.items():
             found = self._opened.get_slice(name)
@@ -111,7 +111,7 @@ class ArrayFile:
             if (dtype, shape) != (_DTYPES[spec.dtype], spec.shape):
                 raise FileError(
                     f"{self.name} holds {quoted(name)} as {dtype} {quoted(str(shape))}: expected "
-                    f"{spec}, which its metadata ask for; use another copy"
+                    f"{spec}, as its metadata describe; use another copy"
                 )
 
     def read(self) -> dict[str, HostArray]:
@@ -120,7 +120,7 @@ class ArrayFile:
             arrays = {name: self._opened.get_tensor(name) for name in self._opened.keys()}  # noqa: SIM118
         except (TypeError, ValueError) as error:  # more dimensions than NumPy allows, or an unsupported dtype
             raise FileError(
-                f"{self.name} holds an array that NumPy can't hold ({quoted(str(error))}): expected float32 or "
+                f"{self.name} holds an array that NumPy does not support ({quoted(str(error))}): expected float32 or "
                 "float64 of few dimensions; use another copy"
             ) from error
         others = {name: value for name, value in self.metadata.items() if name != _DIGEST}
@@ -138,8 +138,8 @@ def open_arrays(path: Path, wanted: str) -> Iterator[ArrayFile]:
 
     wanted   for errors: the expected content and the remedy
 
-    Raises FileError if the file can't be read, is no regular file, is no safetensors file, or is damaged; damage can
-    also show, and raise, within the block.
+    Raises FileError if the file can't be read, is not a regular file or not a safetensors file, or is damaged. Some
+    damage appears, and raises it, only in the block.
     """
     import safetensors  # here, so that `import xrnn` does not load it
 
@@ -149,13 +149,13 @@ def open_arrays(path: Path, wanted: str) -> Iterator[ArrayFile]:
             yield ArrayFile(path, opened, wanted)
     except safetensors.SafetensorError as error:
         raise FileError(
-            f"{printable(str(path))} is truncated or damaged ({quoted(str(error))}): expected a whole file; "
+            f"{printable(str(path))} is truncated or damaged ({quoted(str(error))}): expected a complete file; "
             "use another copy"
         ) from error
 
 
 def _check_start(path: Path, wanted: str) -> None:
-    """Reject a file whose first bytes show that it is no safetensors file.   Raises FileError."""
+    """Reject a file that does not begin as a safetensors file.   Raises FileError."""
     name = printable(str(path))
     try:
         with open(path, "rb", opener=_open_nonblocking) as file:
@@ -164,7 +164,7 @@ def _check_start(path: Path, wanted: str) -> None:
     except OSError as error:
         raise FileError(f"can't read {name} ({error.strerror}): expected {wanted}") from error
     if not regular:
-        raise FileError(f"{name} is no regular file: expected {wanted}")
+        raise FileError(f"{name} is not a regular file: expected {wanted}")
     if start[8:] != b"{":  # 8 bytes for the length of the header, then the header, a JSON object
         raise FileError(f"{name} is not a safetensors file: expected {wanted}")
 
@@ -186,32 +186,33 @@ def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> str
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` to `path`: at any moment, the file there is complete. A link and the file's mode are kept.
+    """Write `content` to `path`. At any moment, `path` is the old file or the complete new one.
 
-    The content is on the disk before the file gets its name. Raises OSError, with the old file unchanged.
+    Links are followed, and the mode of the old file is kept. The content is on the disk before the file gets its name.
+    Raises OSError, with the old file unchanged.
     """
     path = real_path(path)
-    with _aside(path) as aside:
-        _write(aside, content)
+    with _temporary_file(path) as temporary:
+        _write(temporary, content)
         if path.exists():
-            shutil.copymode(path, aside)
-        os.replace(aside, path)
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
     _sync_folder(path)
 
 
 def create_file(path: Path, content: bytes) -> None:
-    """As `replace_file`, but for a new file.   Raises FileExistsError if `path` exists, whenever it was made."""
+    """As `replace_file`, but never replaces a file.   Raises FileExistsError if `path` exists, however new it is."""
     path = real_path(path)
-    with _aside(path) as aside:
-        _write(aside, content)
+    with _temporary_file(path) as temporary:
+        _write(temporary, content)
         try:
-            os.link(aside, path)  # unlike a rename, it fails if the name exists
+            os.link(temporary, path)  # unlike a rename, it fails if the name exists
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links
             if os.path.lexists(path):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-            os.replace(aside, path)
+            os.replace(temporary, path)
     _sync_folder(path)
 
 
@@ -221,7 +222,7 @@ def write_arrays(
     metadata: Mapping[str, str],
     write: Callable[[Path, bytes], None] = replace_file,
 ) -> None:
-    """`write` the arrays and the metadata, with a digest of both, to `path`.   Raises as `write` does."""
+    """Write the arrays and the metadata, with a digest of both, to `path` by `write`, whose errors it raises."""
     import safetensors.numpy
 
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -233,29 +234,29 @@ def check_writable(path: Path) -> None:
     """Raises OSError if `replace_file` could not write to `path`."""
     path = real_path(path)
     with contextlib.suppress(FileNotFoundError):
-        os.lstat(path)  # fails for a name that is too long; the name of the file aside is short
-    with _aside(path):
+        os.lstat(path)  # fails if the name is too long; the name of the temporary file is short
+    with _temporary_file(path):
         pass
 
 
 def real_path(path: Path) -> Path:
-    """`path` with all links followed; a link to nothing or to itself is returned unchanged."""
+    """`path` with all links followed, except a link to nothing or to itself."""
     return Path(os.path.realpath(path))
 
 
 @contextlib.contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """A new, empty file in the folder of `path`. It is removed at the end of the block unless it was renamed."""
+def _temporary_file(path: Path) -> Iterator[Path]:
+    """A new, empty file in the folder of `path`. At the end of the block it is removed, unless it was renamed."""
     _remove_leftovers(path.parent)
-    aside = path.with_name(f".{secrets.token_hex(8)}{_PARTIAL}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}{_PARTIAL}")
     try:
-        aside.open("xb").close()
-    except OSError as error:  # its message would name the file aside, which the user does not know
+        temporary.open("xb").close()
+    except OSError as error:  # its message would name the temporary file
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
-        yield aside
+        yield temporary
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -266,7 +267,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make a rename durable, on systems that can open a folder. The file's content is on the disk already."""
+    """Write a rename to the disk, on systems that can open a folder. The file's content is there already."""
     if os.name != "posix":
         return
     with contextlib.suppress(OSError):  # a folder can be writable but not readable
@@ -278,11 +279,11 @@ def _sync_folder(path: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the files that killed processes left. A file that is being written is younger than _LEFTOVER_AGE."""
+    """Remove temporary files older than _LEFTOVER_AGE: killed processes left them. Younger ones may be in use."""
     with contextlib.suppress(OSError):  # a folder can be writable but not listable
         for name in os.listdir(folder):
             if name.startswith(".") and name.endswith(_PARTIAL):
-                with contextlib.suppress(OSError):  # another process removed it, or this one may not
+                with contextlib.suppress(OSError):  # another process removed it, or this one lacks permission
                     status = os.lstat(folder / name)
                     if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _LEFTOVER_AGE:
                         os.unlink(folder / name)

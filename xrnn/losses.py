@@ -1,11 +1,11 @@
-"""Losses. Each returns (loss, gradient): the mean over the elements, 0-d and on its device, and its gradient.
+"""Losses. Each returns (loss, gradient): the mean over the elements, 0-d on their device, and the gradient of it.
 
 All losses take a mask and weights. The loss is then Σ wᵢ lᵢ / Σ wᵢ, with wᵢ the weight, 0 if the mask is False.
 
     mask     bool: the elements that count. The other elements may hold any values, NaN included.
     weight   numbers of at least 0
 
-Both have the target's shape, or that shape without its last axis. Without any weight left, the loss is 0.
+Both have the target's shape, or that shape without its last axis. If all wᵢ are 0, the loss is 0.
 """
 
 from __future__ import annotations
@@ -130,14 +130,14 @@ def quantile(
     """loss = mean max(q e, (q - 1) e);  dy = -q / size if e > 0, (1 - q) / size if e < 0,  e = target - y.
 
     The pinball loss, whose minimum is the quantile q of the target   (Koenker & Bassett, 1978). Arguments and errors as
-    for `mean_squared_error`, and q in (0, 1). Several quantiles take a call each, on columns of y.
+    for `mean_squared_error`, and q in (0, 1). For several quantiles, call it once for each, on its own column of y.
     """
     check_number("q", q, "a number in (0, 1)", lambda q: 0 < q < 1)
     level = float(q)
 
     def loss(xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
         error = xp.asarray(target - y)
-        # 0 * error is 0 without an error, and NaN stays NaN.
+        # If the error is 0, so is the slope; if it is NaN, so is the slope.
         slope = xp.where(error > 0, -level, xp.where(error < 0, 1 - level, 0 * error)).astype(y.dtype)
         return xp.maximum(level * error, (level - 1) * error), slope
 
@@ -151,7 +151,8 @@ def balanced_weights(labels: Array, classes: int | None = None, *, dtype: Any = 
     classes   the number of classes C; None for the largest label + 1
 
     → (C,), 0 for a class without a label; K is the number of classes with labels. For `class_weight` of
-    `softmax_cross_entropy`   (King & Zeng, 2001; scikit-learn's "balanced"). Reads the labels, and so waits for a GPU.
+    `softmax_cross_entropy`   (King & Zeng, 2001; scikit-learn's "balanced"). It copies the labels to the host, so it
+    waits for a GPU.
 
     Raises TypeError for anything but integers, ValueError without a label, IndexError for a label outside [0, C).
     """
@@ -237,7 +238,7 @@ def _combined(
     weight: Array | None,
     hint: str = _ONE_EACH,
 ) -> Array | None:
-    """mask · weight in the dtype of y; None without both. Raises TypeError, ValueError for arrays that do not fit."""
+    """mask · weight in the dtype of y; None if both are None.   Raises TypeError, ValueError for unsuitable arrays."""
     w = None
     if mask is not None:
         check_place("mask", mask, backend, y.device, beside)

@@ -34,7 +34,7 @@ class Optimizer:
     steps    the number of updates so far
     lr       the learning rate; set it between updates for a schedule
 
-    Layers with different settings, such as no weight decay, take an optimizer each.
+    For layers with other settings, such as no weight decay, use another optimizer.
 
     Raises TypeError if `layers` is not a list of layers; ValueError for a bad `lr`, for read-only parameters, and for
     a layer or an array that is listed twice.
@@ -80,8 +80,8 @@ class Optimizer:
     def accumulate(self, layer: HasParameters | None = None) -> None:
         """Add the gradients of `layer`, or of all layers, to a sum. The next `step` uses the sum and drops it.
 
-        For a large batch in parts, call it after the `backward` of each part, including the last. A loss is the mean
-        over its part: multiply its gradient by the part's share of the batch.
+        To compute a large batch in parts, call it after the `backward` of each part, including the last. Each loss is
+        the mean over its part, so multiply its gradient by the part's share of the batch.
 
         If a graph uses a layer twice, the layer has two backward passes: call `accumulate(layer)` after each of them,
         and once after the backward pass of every other layer. A layer that was not added counts as zero.
@@ -108,10 +108,10 @@ class Optimizer:
         """Update every parameter in place from `grads`."""
         self._count += 1
         if self.weight_decay:
-            kept = 1 - float(self.lr) * self.weight_decay
+            factor = 1 - float(self.lr) * self.weight_decay
             for p in self.params:
                 with device_of(p):
-                    p *= kept
+                    p *= factor
         self._update()
         self._sums = None
         count_update(self._users)
@@ -133,12 +133,12 @@ class Optimizer:
     def state(self) -> dict[str, Any]:
         """The optimizer's arrays by name, for a checkpoint. Write into them to restore them.
 
-        `count` is a 0-d int64 array, the number of updates; each other entry is a list with an array a parameter.
+        `count` is a 0-d int64 array, the number of updates. Each other entry is a list of one array per parameter.
         """
         return {"count": self._count} | self._moments()
 
     def _moments(self) -> dict[str, list[Array]]:
-        """The arrays of a derived class, a list with an array for each parameter."""
+        """The entries of `state` that a subclass adds: lists of one array per parameter."""
         return {}
 
 
@@ -293,7 +293,7 @@ class EMA:
         return {"count": self._count, "average": self.params}
 
     def update(self) -> None:
-        """Take the current weights into the average."""
+        """Update the averages with the current weights."""
         new = 1 - float(self.decay) if self._count else 1.0
         self._count += 1
         for average, p in zip(self.params, self._weights, strict=True):
@@ -304,7 +304,7 @@ class EMA:
     def applied(self) -> Iterator[None]:
         """Within the block, the layers have the averaged weights.   Raises RuntimeError before the first `update`."""
         if not self._count:
-            raise RuntimeError("the average has no weights yet: expected an update before; call update() first")
+            raise RuntimeError("the average has no weights yet: expected an update; call update() first")
         self._swap()
         try:
             yield
@@ -314,14 +314,14 @@ class EMA:
     def _swap(self) -> None:
         for average, p in zip(self.params, self._weights, strict=True):
             with device_of(p):
-                kept = p.copy()
+                weights = p.copy()
                 p[...] = average
-                average[...] = kept
-        count_update(map(users_of, self._weights))  # a backward of an earlier forward is refused
+                average[...] = weights
+        count_update(map(users_of, self._weights))  # so that layers refuse the backward of an earlier forward
 
 
 def _after_warmup(update: int, total: int, warmup: int) -> float | None:
-    """How much of the decay is over, in [0, 1]; None within the warm-up."""
+    """The completed fraction of the decay, in [0, 1]; None during the warm-up."""
     update, warmup = check_integer("update", update, least=0), check_integer("warmup", warmup, least=0)
     total = check_integer("total", total, least=warmup + 1)
     return None if update < warmup else min((update - warmup) / (total - warmup), 1.0)
@@ -351,8 +351,8 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     Returns the norm before scaling, 0-d, on the device: nothing waits for it. NaN in any gradient makes the norm and
     all gradients NaN. An infinite max_norm leaves the gradients unchanged.
 
-    Raises ValueError if max_norm is not positive or there are no gradients, TypeError for other arrays than float32 and
-    float64 of one backend, ValueError for two devices.
+    Raises TypeError unless all gradients are float32 or float64 arrays of one backend; ValueError if they are on
+    several devices, if there are none, or if max_norm is not positive.
     """
     check_number("max_norm", max_norm, "a positive number", lambda max_norm: max_norm > 0)
     if not isinstance(grads, Sequence):

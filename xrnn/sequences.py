@@ -62,8 +62,8 @@ def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = 
 
     → the indices of each batch.
 
-    The longest sequence determines the cost of a batch. So the sequences of a few random batches are sorted by length
-    and divided again.
+    The longest sequence of a batch determines its cost. So the sequences of a few random batches at a time are sorted
+    by length and divided into batches again.
 
     Raises TypeError and ValueError for lengths that are not integers (count,), or a size below 1.
     """

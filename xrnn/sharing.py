@@ -1,4 +1,4 @@
-"""Which layers use an array, so that an update through one of them is noticed by all of them."""
+"""Records which layers use an array: if it is updated through one of them, the others know."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Users:
 
 
 _lock: Final = threading.Lock()
-# An entry lasts as long as a layer or an optimizer refers to it.
+# Layers and optimizers refer to the entries of their arrays. An entry is removed with its last reference.
 _users: Final[weakref.WeakValueDictionary[tuple[str, int], Users]] = weakref.WeakValueDictionary()
 
 
@@ -34,7 +34,7 @@ def users_of(array: Array) -> Users:
 
 
 def count_update(updated: Iterable[Users]) -> None:
-    """Add one to the `updates` of each layer that uses an updated array. A `backward` compares this count."""
+    """Add one to `updates` of each layer that uses an updated array. `backward` detects updates by this count."""
     for layer in {layer for users in updated for ref in tuple(users.layers) if (layer := ref()) is not None}:
         layer.updates += 1
 

@@ -1,4 +1,4 @@
-"""Files made by hand in the first form of version 1, for tests to change."""
+"""Files as the first version of xrnn wrote them. Tests change them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Scaled(Cell):
 
 
 def stack_file() -> Forgery:
-    """A Stack of a GRU and a leaky RNN, as version 1 was first written."""
+    """A Stack of a GRU and a leaky RNN."""
     rng = np.random.default_rng(0)
     shapes = {"0.Wx": (D, 3 * H), "0.Wh": (H, 3 * H), "0.b": (4 * H,), "1.Wx": (H, 4), "1.Wh": (4, 4), "1.b": (4,)}
     arrays = {name: rng.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
@@ -51,7 +51,7 @@ def stack_file() -> Forgery:
 
 
 def cell_file(**changes: Any) -> Forgery:
-    """A user-defined cell, with these changes of its description."""
+    """A layer with a user-defined cell. `changes` replace entries of its description."""
     shapes = {"Wx": (D, H), "Wh": (H, H), "b": (H,), "gain": (H,)}
     description = {
         "kind": "Recurrent",
@@ -67,7 +67,7 @@ def cell_file(**changes: Any) -> Forgery:
 
 
 def checkpoint_file() -> Forgery:
-    """A Linear with its Adam and other values, as version 1 was first written."""
+    """A checkpoint of a Linear, its Adam and other values."""
     rng = np.random.default_rng(0)
     shapes = {"W": (2, 3), "b": (3,)}
     arrays = {f"layers.0.{name}": rng.standard_normal(shape).astype("float32") for name, shape in shapes.items()}

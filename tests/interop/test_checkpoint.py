@@ -215,11 +215,11 @@ def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
         "tied": ({"layers": {"a": layer, "b": tied}}, ValueError, "make the other from its arrays after loading"),
         "own optimizer": ({"optimizer": Own([layer], 0.1)}, TypeError, "expected SGD, Adam, EMA, or a dict of them"),
         "no optimizer": ({"optimizer": {"a": 3}}, TypeError, "optimizer['a'] is a int: expected SGD, Adam, EMA"),
-        "other layers": ({"optimizer": SGD([layer, other])}, ValueError, "Linear that is not in layers: expected each"),
+        "other layers": ({"optimizer": SGD([layer, other])}, ValueError, "Linear that is not in layers: expected all"),
         "pending": (
             {"optimizer": pending},
             ValueError,
-            "accumulated gradients, which are not saved: call step() before",
+            "accumulated gradients, which are not saved: call step() first",
         ),
         "a list of values": ({"extra": [1]}, TypeError, "extra is a list: expected a dict of values by name"),
         "an object": ({"extra": {"a": [object()]}}, TypeError, "extra['a'][0] is a object: expected JSON values"),
@@ -235,7 +235,7 @@ def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
 
 
 @pytest.mark.parametrize("name", refused())
-def test_what_can_not_be_saved(tmp_path: Path, name: str) -> None:
+def test_unsupported_content_is_not_saved(tmp_path: Path, name: str) -> None:
     options, kind, words = refused()[name]
     layers = options.pop("layers", None)
     if layers is None:
@@ -247,7 +247,7 @@ def test_what_can_not_be_saved(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# ---- files that save_checkpoint did not write so ----
+# ---- old, damaged and forged files ----
 
 
 def test_a_file_of_the_first_version_loads(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def extra(value: Any) -> Callable[[Forgery], None]:
 
 
 def deep(opened: str, closed: str, innermost: str = "") -> Callable[[Forgery], None]:
-    """An extra of 100 levels."""
+    """Nest `extra` 100 levels deep."""
     text = '{"layers": [], "optimizers": [], "extra": ' + opened * 100 + innermost + closed * 100 + "}"
     return lambda forgery: forgery.metadata.update(checkpoint=text)
 
@@ -297,18 +297,21 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "no JSON": (lambda f: f.metadata.update(checkpoint="{"), "no JSON"),
     "nothing": (lambda f: f.metadata.pop("checkpoint"), "no JSON"),
     "a list": (lambda f: f.metadata.update(checkpoint="[]"), "a list"),
-    "no layers": (described(lambda d: d.pop("layers")), "layers is no list of names and descriptions"),
-    "layers by number": (described(lambda d: d["layers"][0].__setitem__(0, 3)), "layers is no list of names"),
+    "no layers": (described(lambda d: d.pop("layers")), "layers is not a list of names and descriptions"),
+    "layers by number": (described(lambda d: d["layers"][0].__setitem__(0, 3)), "layers is not a list of names"),
     "a layer of no kind": (described(lambda d: d["layers"][0].__setitem__(1, 3)), "kind is a NoneType"),
-    "no optimizers": (described(lambda d: d.pop("optimizers")), "optimizers is no list of names"),
-    "several in words": (described(lambda d: d.update(several="no")), "in other words"),
-    "an unknown entry": (described(lambda d: d.update(more=1)), "in other words"),
-    "an unknown optimizer": (of_optimizer(kind="Lion"), "an optimizer is of no known kind: expected one of SGD, Adam"),
+    "no optimizers": (described(lambda d: d.pop("optimizers")), "optimizers is not a list of names"),
+    "several in words": (described(lambda d: d.update(several="no")), "save_checkpoint writes a different description"),
+    "an unknown entry": (described(lambda d: d.update(more=1)), "save_checkpoint writes a different description"),
+    "an unknown optimizer": (
+        of_optimizer(kind="Lion"),
+        "the kind of an optimizer is unknown: expected one of SGD, Adam",
+    ),
     "a kind that is a list": (of_optimizer(kind=["Adam"]), "unhashable"),
     "another optimizer": (of_optimizer(kind="EMA"), "unexpected keyword argument"),
-    "another name": (of_optimizer(layers=["embedding"]), "an optimizer has layers that are missing"),
+    "another name": (of_optimizer(layers=["embedding"]), "an optimizer has layers that the file lacks"),
     "the layer twice": (of_optimizer(layers=["readout", "readout"]), "layers holds a layer twice"),
-    "layers in words": (of_optimizer(layers="readout"), "an optimizer has layers that are missing"),
+    "layers in words": (of_optimizer(layers="readout"), "an optimizer has layers that the file lacks"),
     "no options": (of_optimizer(options=None), "not iterable"),
     "an unknown option": (option(amsgrad=True), "unexpected keyword argument 'amsgrad'"),
     "an option in words": (option(eps="small"), "eps is 'small'"),
@@ -317,7 +320,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "beta of 1": (option(betas=[0.9, 1]), "betas is [0.9, 1]: expected two numbers in [0, 1)"),
     "a left-out option": (
         described(lambda d: d["optimizers"][0][1]["options"].pop("eps")),
-        "save_checkpoint would describe it in other words",
+        "save_checkpoint writes a different description",
     ),
     "a negative count": (of_optimizer(count=-1), "count is -1: expected an integer, at least 0"),
     "no count": (of_optimizer(count=None), "count is None: expected an integer"),
@@ -329,7 +332,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "a moment of another dtype": (tensor("optimizer.0.v.1", "F64", [3], bytes(24)), "is missing or does not fit"),
     "a weight of integers": (tensor("layers.0.W", "I32", [2, 3], bytes(24)), "W has dtype int32"),
     "a missing weight": (without("layers.0.W"), "there is no array W"),
-    "an array too many": (tensor("more", "F32", [1], bytes(4)), "there is an array more: expected those of the descr"),
+    "an array too many": (tensor("more", "F32", [1], bytes(4)), "there is an array more: expected only those"),
     "BF16": (tensor("extra.0", "BF16", [4], bytes(8)), "holds extra.0 as BF16: expected F16 or F32"),
     "extra is a number": (extra(3), "extra is a int: expected a dict"),
     "extra is missing": (described(lambda d: d.pop("extra")), "extra is a NoneType: expected a dict"),
@@ -342,7 +345,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
         extra({"dict": {"a": {"array": "layers.0.W", "host": True}}}),
         "extra holds an unknown object",
     ),
-    "an array left out": (extra({"dict": {}}), "there is an array extra.0: expected those of the description"),
+    "an array left out": (extra({"dict": {}}), "there is an array extra.0: expected only those that the description"),
     "deep lists": (deep("[", "]"), "extra is nested more than 32 deep"),
     "deep tuples": (deep('{"tuple": [', "]}"), "extra is nested more than 32 deep"),
     "deep dicts": (deep('{"dict": {"a": ', "}}", "1"), "extra is nested more than 32 deep"),
@@ -350,7 +353,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_right_digest_is_no_excuse(tmp_path: Path, name: str) -> None:
+def test_forged_files_with_a_right_digest_are_refused(tmp_path: Path, name: str) -> None:
     forge, words = FORGED[name]
     forgery = checkpoint_file()
     forge(forgery)

@@ -39,14 +39,14 @@ from xrnn.interop.description import canonical, take_apart
 
 
 class ScaledByOne(Scaled):
-    """One gain for all units: an array with no dimensions."""
+    """A cell with one gain for all units: a 0-d parameter."""
 
     def initial_params(self, rng: np.random.Generator, H: int) -> list[Any]:
         return [np.array(1.5)]
 
 
 def layers(**options: Any) -> Iterator[tuple[str, Any]]:
-    """Every kind, and every option at least once."""
+    """Layers with every kind, and every option at least once."""
     options |= {"rng": 0}
     sized = {"input_size": D, "hidden_size": H} | options
     for dtype in ("float32", "float64"):
@@ -209,7 +209,7 @@ def test_errors_of_writing_name_the_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# ---- files that save did not write ----
+# ---- old, damaged and forged files ----
 
 GRU_IN_STACK = {"kind": "Stack", "layers": [{"kind": "GRU", "options": {"reset_after": True, "reverse": False}}]}
 
@@ -269,8 +269,8 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
         tensor("1.leak", "F64", [4], np.ones(4).tobytes()),
         "save would describe this Stack differently",
     ),
-    "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy can't hold ("),
-    "nothing of much": (tensor("0.b", "F32", [2**62, 0], b""), "holds an array that NumPy can't hold ("),
+    "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy does not support ("),
+    "nothing of much": (tensor("0.b", "F32", [2**62, 0], b""), "holds an array that NumPy does not support ("),
     "beyond memory": (tensor("0.b", "F32", [2**62], b""), "is truncated or damaged ("),
     "another shape": (tensor("0.b", "F32", [3, 4], bytes(48)), f"{NO_LAYER}b has shape (3, 4), but this GRU expects"),
     "sizes that don't fit": (tensor("1.Wx", "F32", [2, 4], bytes(32)), "layers[0] gives 3 features, but layers[1]"),
@@ -335,7 +335,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     wanted = "expected a layer; name a file that xrnn.save wrote"
     whole = stack_file().to_bytes()
     for content, words in {
-        whole[:-1]: ["is truncated or damaged (", "expected a whole file; use another copy"],
+        whole[:-1]: ["is truncated or damaged (", "expected a complete file; use another copy"],
         whole + b"x": ["is truncated or damaged ("],
         whole[:-1] + bytes([whole[-1] ^ 1]): ["was changed after it was written: expected content that gives its"],
         whole.replace(b"relu", b"tanh"): ["was changed after it was written"],

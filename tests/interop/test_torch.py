@@ -175,7 +175,7 @@ def test_a_module_computes_what_its_layer_computes(backend: Backend, configurati
     assert type(module).__module__.startswith("torch.nn")
     assert not module.batch_first
     assert_same_function(module, layer, backend, configuration.seed)
-    assert_alike(from_torch(module, backend=backend), layer)  # nothing is rounded on the way
+    assert_alike(from_torch(module, backend=backend), layer)  # no value is rounded
 
 
 def test_modules_on_the_kernels_are_converted() -> None:
@@ -194,7 +194,7 @@ def test_float32_is_kept() -> None:
     assert {param.dtype.name for param in layer.params} == {"float32"}
     again = to_torch(layer)
     assert {param.dtype for param in again.parameters()} == {torch.float32}
-    for name in ("weight_ih_l1", "weight_hh_l0"):  # of the biases there is only the sum
+    for name in ("weight_ih_l1", "weight_hh_l0"):  # not the biases: a layer has only their sum
         assert torch.equal(getattr(again, name), getattr(module, name))
 
 
@@ -291,7 +291,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a forward hook": (
         changed(lambda module: module.register_forward_hook(lambda *_: None)),
         ValueError,
-        "module has forward hooks: expected none, because a layer would not call them; remove them",
+        "module has forward hooks: expected none, because a layer would not call them; call remove()",
     ),
     "a hook before forward": (
         changed(lambda module: module.register_forward_pre_hook(lambda *_: None)),
@@ -420,7 +420,7 @@ def test_negated_values_are_taken() -> None:
 def test_read_only_arrays_give_a_module_that_can_be_trained(layer: Any) -> None:
     for param in layer.params:
         param.flags.writeable = False
-    module = to_torch(layer)  # without PyTorch's warning of memory that is not writable
+    module = to_torch(layer)  # PyTorch must not warn of read-only memory
     with torch.no_grad():
         for param in module.parameters():
             param.zero_()
@@ -463,7 +463,7 @@ def both(forward: Any, backward: Any) -> Any:
     return Bidirectional(forward, backward)
 
 
-KEPT = "PyTorch's modules have none; keep it in a file of xrnn.save"
+KEPT = "PyTorch has no such module; use xrnn.save to keep the layer"
 WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
     "nothing": (
         None,
@@ -478,7 +478,7 @@ WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
         TypeError,
         "stack.Stack: expected RNN, LSTM, GRU, a Bidirect",
     ),
-    "a leak": (RNN.init(2, 3, leak=0.5), ValueError, f"layer is a RNN with a leak: expected leak=None; {KEPT}"),
+    "a leak": (RNN.init(2, 3, leak=0.5), ValueError, f"layer is an RNN with a leak: expected leak=None; {KEPT}"),
     "reset before": (
         Stack([GRU.init(2, 3), GRU.init(3, 3, reset_after=False)]),
         ValueError,

@@ -50,7 +50,7 @@ def test_both_equations_give_the_same_step(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", CELLS)
-def test_there_and_back(mode: str) -> None:
+def test_a_round_trip(mode: str) -> None:
     x, states, weights = draw(mode)
     ours = from_torch(np, CELLS[mode], *weights)
     back = to_torch(np, CELLS[mode], *ours)
@@ -63,7 +63,7 @@ def test_there_and_back(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", CELLS)
-def test_without_biases_they_are_zeros(mode: str) -> None:
+def test_without_biases_b_is_zero(mode: str) -> None:
     _, _, weights = draw(mode)
     cell = CELLS[mode]
     bias = from_torch(np, cell, *weights[:2])[2]
@@ -71,8 +71,8 @@ def test_without_biases_they_are_zeros(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", CELLS)
-def test_gradients_are_those_of_the_map(mode: str) -> None:
-    """The map M of PyTorch's weights to xrnn's is linear, so ⟨gradients, c⟩ = ⟨xrnn's gradients, M c⟩."""
+def test_bias_gradients_are_those_of_the_conversion(mode: str) -> None:
+    """The conversion M of PyTorch's weights to xrnn's is linear: ⟨gradients, c⟩ = ⟨xrnn's gradients, M c⟩."""
     _, _, change = draw(mode)
     cell, rng = CELLS[mode], np.random.default_rng(2)
     made = from_torch(np, cell, *change)
@@ -83,6 +83,6 @@ def test_gradients_are_those_of_the_map(mode: str) -> None:
     assert_allclose(sum(np.vdot(g, w) for g, w in zip(theirs, change, strict=True)), want, rtol=1e-12)
 
 
-def test_names() -> None:
+def test_parameter_names() -> None:
     assert parameter_names(0, False) == ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     assert parameter_names(2, True, bias=False) == ("weight_ih_l2_reverse", "weight_hh_l2_reverse")

@@ -290,7 +290,9 @@ def test_the_range_of_leaks_is_checked_in_the_dtype_of_the_layer(rnn: RNN, kind:
 
 
 def test_ragged_lists_of_leaks(rnn: RNN) -> None:
-    with one_line(TypeError, "leak is a list of unequal parts", "expected a number in (0, 1], or 5, one for each unit"):
+    with one_line(
+        TypeError, "leak is a list of lists of unequal lengths", "expected a number in (0, 1], or 5, one for each unit"
+    ):
         RNN(*rnn.params, leak=[[0.5], [0.5, 0.5]])
 
 
@@ -342,7 +344,9 @@ def test_lengths_that_are_not_arrays(backend: Backend, layer: Any, lengths: Any)
 
 
 def test_ragged_lists_of_lengths(backend: Backend, layer: Any) -> None:
-    with one_line(TypeError, "lengths is a list of unequal parts", "expected integers, one for each row of x"):
+    with one_line(
+        TypeError, "lengths is a list of lists of unequal lengths", "expected integers, one for each row of x"
+    ):
         layer.forward(zeros(backend, T, N, D), lengths=[[1], [1, 2], 3, 4])
 
 

@@ -1,4 +1,4 @@
-"""The calls that ran in PyTorch, and one thread for all tests."""
+"""Fixtures: `fallbacks`, the calls that ran in PyTorch; and one thread for all tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 class Fallbacks(logging.Handler):
-    """The reasons, one for each call that ran in PyTorch."""
+    """Collects the reason of each call that ran in PyTorch."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -26,7 +26,7 @@ class Fallbacks(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def fallbacks() -> Iterator[Fallbacks]:
-    """A test fails if calls ran in PyTorch and it did not take the reasons: it would compare PyTorch with itself."""
+    """The test fails if a call ran in PyTorch, unless it takes the reason: it would compare PyTorch with itself."""
     handler, logger = Fallbacks(), logging.getLogger("xrnn.torch")
     level = logger.level
     logger.addHandler(handler)
@@ -39,7 +39,7 @@ def fallbacks() -> Iterator[Fallbacks]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """The sizes are small, and on a busy machine threads would wait for each other."""
+    """With small sizes on a busy machine, several threads would wait for each other."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield

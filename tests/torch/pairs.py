@@ -1,4 +1,4 @@
-"""The same module twice, PyTorch's own and xrnn's, and the results and gradients of both."""
+"""Pairs of equal modules, PyTorch's and xrnn's, and the comparison of their results and gradients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def accelerated(kind: str, *sizes: int, **options: Any) -> Any:
 
 
 def states_of(module: Any, rows: int | None) -> Any:
-    """Random initial states for a batch, or, for None, unbatched."""
+    """Random initial states, for a batch of `rows`, or without a batch axis for None."""
     count = module.num_layers * (2 if module.bidirectional else 1)
     shape = (count, *((rows,) if rows else ()), module.hidden_size)
     drawn = [torch.randn(shape, dtype=module.weight_hh_l0.dtype) for _ in range(2 if module.mode == "LSTM" else 1)]
@@ -48,14 +48,14 @@ def everything(module: Any, x: Any, hx: Any = None) -> list[torch.Tensor]:
 
 
 def _leaves(x: Any, hx: Any) -> tuple[Any, Any, list[torch.Tensor]]:
-    """Copies that get gradients."""
+    """Copies of x and hx that require gradients, and the list of their tensors."""
     x, hx = copy.deepcopy((x, hx))
     leaves = [x.data if isinstance(x, PackedSequence) else x, *(hx if isinstance(hx, tuple) else [hx])]
     return x, hx, [leaf.requires_grad_() for leaf in leaves if leaf is not None]
 
 
 def agree(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
-    """The same shapes and dtypes, and values to rounding."""
+    """Shapes and dtypes are the same, and values agree to rounding."""
     for k, (got, want) in enumerate(zip(ours, theirs, strict=True)):
         assert got.shape == want.shape, k
         assert got.dtype == want.dtype, k

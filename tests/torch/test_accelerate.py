@@ -1,4 +1,4 @@
-"""An existing model made faster in place, explained and restored."""
+"""accelerate, explain and restore of an existing model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tagger(nn.Module):
         self.embed = nn.Embedding(11, 4)
         self.layers = nn.ModuleList([nn.LSTM(4, 5, batch_first=True), nn.GRU(5, 6, batch_first=True)])
         self.last = nn.Sequential(nn.ReLU(), nn.Linear(6, 2))
-        self.same = self.layers[1]  # under two names
+        self.same = self.layers[1]  # a module with two names
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.embed(tokens)
@@ -36,7 +36,7 @@ class Tagger(nn.Module):
         return self.last(x)
 
 
-def test_a_model_keeps_all_but_its_speed() -> None:
+def test_an_accelerated_model_is_otherwise_unchanged() -> None:
     torch.manual_seed(0)
     model, tokens = Tagger().eval(), torch.randint(11, (3, 7))
     calls: list[str] = []
@@ -63,7 +63,7 @@ def test_a_model_keeps_all_but_its_speed() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_model_itself(kind: str) -> None:
+def test_the_model_itself_can_be_accelerated(kind: str) -> None:
     theirs, _ = pair(kind, 3, 4)
     ours = copy.deepcopy(theirs)
     assert xrnn.torch.accelerate(ours) == [""]
@@ -77,7 +77,7 @@ class Own(nn.LSTM):
         return super().forward(*arguments)
 
 
-def test_subclasses_and_what_has_no_kernel_are_left() -> None:
+def test_subclasses_and_unsupported_modules_are_unchanged() -> None:
     patched = nn.GRU(3, 4)
     patched.forward = lambda x: x
     model = nn.ModuleList([Own(3, 4), nn.LSTM(3, 4, proj_size=2), nn.LSTMCell(3, 4), patched, nn.RNN(3, 4)])
@@ -163,7 +163,7 @@ def test_a_module_is_freed_as_soon_as_it_is_deleted() -> None:
         assert weight() is None
     finally:
         gc.enable()
-    with one_line(ReferenceError, "the module of this method was deleted", "keep a reference to it"):
+    with one_line(ReferenceError, "the module of this method was deleted", "keep a reference to the module"):
         forward(torch.randn(5, 2, 3))
 
 
@@ -195,6 +195,6 @@ def test_accelerate_and_restore_while_other_threads_run_the_model(kind: str) -> 
 
 
 @pytest.mark.parametrize("function", [xrnn.torch.accelerate, xrnn.torch.restore, xrnn.torch.explain])
-def test_what_is_no_module_is_refused(function: Callable[[Any], object]) -> None:
+def test_other_objects_than_modules_are_refused(function: Callable[[Any], object]) -> None:
     with one_line(TypeError, "model is a Tensor", "expected a torch.nn.Module", "pass the model"):
         function(torch.ones(3))

@@ -57,7 +57,10 @@ def test_a_gradient_is_differentiated_again_by_pytorch(
         return [dx, *torch.autograd.grad(dx.pow(2).sum(), [x, *module.parameters()])]
 
     agree(penalty(ours), penalty(theirs))
-    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: it is to be differentiated again"] * 4
+    assert (
+        fallbacks.take()
+        == [f"{ours.mode}: the gradient runs in PyTorch: the gradient will be differentiated again"] * 4
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,7 +70,7 @@ def test_unsupported_gradients_run_in_pytorch(kind: str, fallbacks: Fallbacks) -
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     negated = torch.randn(5, 2, 4, dtype=torch.complex128).conj().imag
     for dh, batched, why in [
-        (torch.randn(3, 5, 2, 4, dtype=torch.float64), True, "many gradients are computed at once"),
+        (torch.randn(3, 5, 2, 4, dtype=torch.float64), True, "several gradients are computed at once"),
         (negated, False, "the gradient is sparse, or its values in memory are negated"),
         (torch._efficientzerotensor((5, 2, 4), dtype=torch.float64), False, "the gradient is zeros without memory"),
     ]:
@@ -81,7 +84,7 @@ def test_unsupported_gradients_run_in_pytorch(kind: str, fallbacks: Fallbacks) -
     many = torch.randn(3, 1, 2, 4, dtype=torch.float64)
     got, want = (torch.autograd.grad(final, x, many, is_grads_batched=True) for final in finals)
     agree(list(got), list(want))
-    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: many gradients are computed at once"]
+    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: several gradients are computed at once"]
     many = torch.randn(3, 5, 2, 4, dtype=torch.float64)
     got, want = (torch.vmap(functools.partial(torch.autograd.grad, m(x)[0], x))(many) for m in (ours, theirs))
     agree(list(got), list(want))
@@ -120,7 +123,7 @@ def test_frozen_weights_and_inputs_get_no_gradient(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_needs_no_gradient_is_not_computed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unneeded_gradients_are_not_computed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = pair(kind, 3, 4, 2, bidirectional=True, dtype=torch.float64)
     x, hx = torch.randn(5, 2, 3, dtype=torch.float64), states_of(theirs, 2)
     asked = noted(monkeypatch, get_backend("numpy"))
@@ -182,7 +185,7 @@ def test_gradients_of_weights_are_differentiated_again_if_the_input_needs_none(
         return [*first, *torch.autograd.grad(sum(g.pow(2).sum() for g in first), weights)]
 
     agree(penalty(ours), penalty(theirs))
-    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: it is to be differentiated again"]
+    assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: the gradient will be differentiated again"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,7 +200,7 @@ def test_gradgradcheck(kind: str, fallbacks: Fallbacks) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_accumulate_and_do_not_share_memory(kind: str) -> None:
-    """Clipping works in place: of one bias, it must not change the other."""
+    """Clipping changes gradients in place: of one bias, it must not change that of the other."""
     theirs, ours = pair(kind, 3, 4)
     x = torch.randn(5, 2, 3)
     for module in (theirs, ours):
@@ -212,7 +215,7 @@ def test_gradients_accumulate_and_do_not_share_memory(kind: str) -> None:
 
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_are_taken_over_without_a_copy(kind: str, rows: int) -> None:
+def test_pytorch_takes_the_gradients_without_a_copy(kind: str, rows: int) -> None:
     """PyTorch copies a gradient whose strides are not those of its tensor, large ones on its own threads."""
     module = getattr(xrnn.torch, kind)(3, 4)
     x, hx = torch.randn(5, rows, 3), states_of(module, rows)
@@ -239,7 +242,7 @@ def test_changes_in_place_since_the_forward_are_refused(kind: str, what: str) ->
 @pytest.mark.parametrize("what", ["x", "weight_ih_l0"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_changes_that_affect_no_gradient_are_refused_too(kind: str, what: str) -> None:
-    """Of x if all weights are frozen, of weight_ih if x needs no gradient: PyTorch's RNN and GRU allow these."""
+    """PyTorch's RNN and GRU allow changes of x if all weights are frozen, and of weight_ih if x needs no gradient."""
     for module in pair(kind, 3, 4):
         x, hx = torch.randn(5, 2, 3), states_of(module, 2)
         if what == "x":
@@ -252,12 +255,12 @@ def test_changes_that_affect_no_gradient_are_refused_too(kind: str, what: str) -
         if isinstance(module, getattr(xrnn.torch, kind)):
             with pytest.raises(RuntimeError, match="modified by an inplace operation"):
                 h.sum().backward()
-        elif kind != "LSTM":  # LSTM's own kernels may keep all
+        elif kind != "LSTM":  # PyTorch's LSTM kernels may save all tensors
             h.sum().backward()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_results_are_apart(kind: str) -> None:
+def test_the_results_share_no_memory(kind: str) -> None:
     """A change of the final states changes neither h nor the gradients."""
     theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
@@ -274,7 +277,7 @@ def test_the_results_are_apart(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_checkpointing_and_hooks_on_what_is_saved(kind: str) -> None:
+def test_checkpointing_and_hooks_on_saved_tensors(kind: str) -> None:
     theirs, ours = pair(kind, 3, 4, bidirectional=True, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     want = torch.autograd.grad(theirs(x)[0].pow(2).sum(), [x, *theirs.parameters()])
@@ -293,8 +296,8 @@ def test_checkpointing_and_hooks_on_what_is_saved(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_backward_reads_the_weights_that_hooks_have_kept(kind: str) -> None:
-    """Copies, as of `save_on_cpu`: later changes of the weights do not change them."""
+def test_backward_reads_the_weights_that_hooks_saved(kind: str) -> None:
+    """Hooks such as `save_on_cpu` keep copies, which later changes of the weights do not affect."""
     _, ours = pair(kind, 3, 4, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     (want,) = torch.autograd.grad(ours(x)[0].pow(2).sum(), x)
@@ -309,7 +312,7 @@ def test_backward_reads_the_weights_that_hooks_have_kept(kind: str) -> None:
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_backward_reads_the_values_of_the_forward(kind: str, again: bool, fallbacks: Fallbacks) -> None:
-    """`leaf.data = …` gives a leaf other storage; PyTorch counts no change of the old one."""
+    """`leaf.data = …` gives a leaf new storage. PyTorch does not detect it, because the old storage is unchanged."""
     theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
     values = torch.randn(5, 2, 3, dtype=torch.float64)
 
@@ -331,14 +334,14 @@ def test_backward_reads_the_values_of_the_forward(kind: str, again: bool, fallba
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_too_little_memory_is_a_runtime_error_as_in_pytorch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs that then try a smaller batch catch RuntimeError and look for PyTorch's words."""
+    """Programs that retry with a smaller batch catch RuntimeError and search for PyTorch's words."""
     module, x = getattr(xrnn.torch, kind)(3, 4), torch.randn(5, 2, 3)
     h = module(x)[0].sum()
 
     def full(*arguments: Any) -> Any:
         raise MemoryError("Unable to allocate 8 EiB")
 
-    for name in ("infer", "recurrence_forward", "recurrence_backward"):
+    for name in ("recurrence_forward", "recurrence_backward"):
         monkeypatch.setattr(get_backend("numpy"), name, full)
     words = ("DefaultCPUAllocator: can't allocate memory for", "Unable to allocate 8 EiB", "use a smaller batch")
     with one_line(RuntimeError, *words):
@@ -349,7 +352,7 @@ def test_too_little_memory_is_a_runtime_error_as_in_pytorch(kind: str, monkeypat
         h.backward()
 
 
-def test_a_graph_that_is_kept_gives_its_gradients_twice() -> None:
+def test_a_retained_graph_gives_its_gradients_twice() -> None:
     _, ours = pair("LSTM", 3, 4)
     h = ours(torch.randn(5, 2, 3))[0].pow(2).sum()
     first, second = (torch.autograd.grad(h, list(ours.parameters()), retain_graph=True) for _ in range(2))
@@ -357,7 +360,7 @@ def test_a_graph_that_is_kept_gives_its_gradients_twice() -> None:
 
 
 def test_inputs_of_any_layout() -> None:
-    """With any strides, also expanded ones."""
+    """Inputs with any strides, and expanded inputs."""
     theirs, ours = pair("GRU", 3, 4, dtype=torch.float64)
     wide = torch.randn(5, 2, 6, dtype=torch.float64)
     for x in (wide[..., ::2], wide[:, :1, :3].expand(5, 4, 3), wide[..., :3].transpose(0, 1), wide[..., :3].flip(0)):

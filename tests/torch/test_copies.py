@@ -1,4 +1,4 @@
-"""Copies, files and threads."""
+"""Copies, state dicts and threads of modules on the kernels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_copy_has_weights_of_its_own(kind: str, make: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_copy_has_nothing_wrapped(kind: str) -> None:
+def test_a_copy_has_no_wrapped_weights(kind: str) -> None:
     """A weight of the copy may later get the address of one of the original, with other values."""
     parametrised = accelerated(kind, 3, 4)
     parametrizations.orthogonal(parametrised, "weight_hh_l0")  # with a deepcopy of its own

@@ -36,13 +36,13 @@ before = step(1)
 """
 
 
-def test_they_are_as_many_as_pytorch_has() -> None:
+def test_the_kernels_have_as_many_threads_as_pytorch() -> None:
     code = STEP + "for n in (1, 3, 2): torch.set_num_threads(n); print(kernels.asked_threads(), kernels.uses_openmp())"
     assert in_fresh_process(code).splitlines() == ["1 True", "3 True", "2 True"]
 
 
-def test_they_are_as_many_in_a_new_python_thread() -> None:
-    """PyTorch has computed nothing in it yet."""
+def test_the_kernels_have_as_many_threads_in_a_new_python_thread() -> None:
+    """PyTorch has not computed in the new thread before."""
     code = f"""{STEP}
 import threading
 
@@ -59,13 +59,13 @@ thread.join()
     assert in_fresh_process(code, OMP_NUM_THREADS="2") == "1"
 
 
-def test_any_number_of_them_gives_the_same_bits() -> None:
+def test_any_number_of_threads_gives_the_same_bits() -> None:
     code = STEP + "print([all(map(torch.equal, before, step(n))) for n in (2, 1, 2)])"
     assert in_fresh_process(code) == "[True, True, True]"
 
 
 def test_a_forked_child_computes() -> None:
-    """NumPy compares the results, because PyTorch's comparison would wait for the parent's threads for ever."""
+    """NumPy compares the results: PyTorch's comparison would hang, waiting for threads that the child lacks."""
     code = f"""{STEP}
 import os
 step(2)
@@ -78,13 +78,13 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert in_fresh_process(code) == "0"
 
 
-def test_without_them_the_kernels_have_their_own(
+def test_without_pytorchs_threads_the_kernels_use_their_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fallbacks: Fallbacks
 ) -> None:
     used = kernels.uses_openmp()
     monkeypatch.setattr(torch, "__file__", str(tmp_path / "__init__.py"))
     threads.share_threads()
     (said,) = fallbacks.take()
-    assert said.startswith("the kernels compute on threads of their own: ")
+    assert said.startswith("the kernels run on their own threads: ")
     assert "libtorch_cpu" in said
     assert kernels.uses_openmp() == used

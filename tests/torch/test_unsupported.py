@@ -49,7 +49,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("call", CALLS)
-def test_it_runs_in_pytorch(call: str, fallbacks: Fallbacks) -> None:
+def test_an_unsupported_call_runs_in_pytorch(call: str, fallbacks: Fallbacks) -> None:
     run, why = CALLS[call]
     theirs, ours = pair("GRU", 3, 4)
     with torch.no_grad() if call != "grad" else torch.enable_grad():
@@ -61,7 +61,7 @@ def test_it_runs_in_pytorch(call: str, fallbacks: Fallbacks) -> None:
 
 
 def test_a_weight_that_has_become_a_subclass(fallbacks: Fallbacks) -> None:
-    """It has the same memory: the arrays of the calls before it still fit."""
+    """The subclass shares the weight's memory, so the arrays of earlier calls still fit it."""
     theirs, ours = pair("GRU", 3, 4)
     with torch.no_grad():
         ours(X)
@@ -92,7 +92,7 @@ CHANGED: dict[str, tuple[Callable[[Any], object], str]] = {
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_change_after_the_first_call_is_seen(name: str, fallbacks: Fallbacks) -> None:
-    """PyTorch computes with what changed, or refuses it with an error of its own."""
+    """After a change, PyTorch computes with the new values, or raises its own error."""
     change, why = CHANGED[name]
     outcomes = []
     for module in pair("GRU", 3, 4, 2):
@@ -110,7 +110,7 @@ def test_a_change_after_the_first_call_is_seen(name: str, fallbacks: Fallbacks) 
 
 @pytest.mark.parametrize("freed", ["the input", "weight_hh_l0"])
 def test_freed_storage(freed: str, fallbacks: Fallbacks) -> None:
-    """PyTorch refuses it; an array of it would have no address."""
+    """PyTorch raises an error; an array of freed storage would have no address."""
     theirs, ours = pair("GRU", 3, 4)
     for module in (theirs, ours):
         x = X.clone()

@@ -1,1 +1,1 @@
-"""Layers to and from files and other libraries, one module each, which imports its library at its first use."""
+"""Layers to and from files and other libraries. Each has a module, which imports its library at the first call."""

@@ -35,8 +35,8 @@ class Checkpoint:
     """The content of a checkpoint.
 
     layers      by name
-    optimizer   one, a dict of several, or None, as saved; they update the layers above
-    extra       the other values
+    optimizer   an optimizer, a dict of them, or None, as it was saved; they update the layers above
+    extra       the other values, by name
     """
 
     layers: dict[str, Any]
@@ -53,16 +53,16 @@ def save_checkpoint(
 ) -> None:
     """Write layers, optimizers and other values to one file, which `load_checkpoint` reads.
 
-    layers      by name, each as `save` takes it
-    optimizer   SGD, Adam or EMA, each over some of these layers; or a dict of several by name
+    layers      by name, of the kinds that `save` takes
+    optimizer   SGD, Adam or EMA, of some or all of these layers; or a dict of them by name
     extra       values by name: None, bool, int, float, str, arrays, and lists, tuples and dicts of them, such as the
                 number of the epoch, `rng.bit_generator.state` of a NumPy Generator, and the states of a stream
 
     An earlier file at `path` is replaced in one step: a reader finds the old file or the new one.
 
-    Raises TypeError for other kinds of layers, optimizers or values; ValueError for layers that share arrays, for an
-    optimizer of other layers or between `accumulate` and `step`, and for a description that is too long; OSError if the
-    file can't be written. The earlier file then remains.
+    Raises TypeError for other kinds of layers, optimizers or values; ValueError if layers share arrays, if an optimizer
+    has a layer that is not in `layers` or has accumulated gradients, or if the description is too long; OSError if the
+    file can't be written. After any of these errors, the earlier file is unchanged.
     """
     if not isinstance(layers, Mapping) or not layers or not all(isinstance(name, str) for name in layers):
         raise TypeError(f"layers is a {kind_of(layers)}: expected a dict of layers by name, as {{'rnn': rnn}}")
@@ -88,14 +88,14 @@ def load_checkpoint(
 ) -> Checkpoint:
     """The content of a file that `save_checkpoint` wrote.
 
-    cells     for your own cells: their classes by name, as `load` takes them
-    backend   the backend for the layers; None for the selected one
+    cells     the classes of your own cells by name, as for `load`
+    backend   where to put layers and optimizers; None for the selected backend
 
-    Layers and optimizers are on `backend`. An array in `extra` is a NumPy array if it was one, and otherwise on
-    `backend`. Nothing in the file is executed or imported. Warns if a parameter holds NaN or infinity.
+    An array in `extra` is a NumPy array if it was one when it was saved; otherwise it is put on `backend` too. Nothing
+    in the file is executed or imported. Warns if a parameter holds NaN or infinity.
 
-    Raises ValueError for a file that can't be read, is damaged or of another kind, or has any content that
-    `save_checkpoint` would not have written, and for a cell that `cells` doesn't make; TypeError if `cells` is no dict.
+    Raises ValueError if the file can't be read, is damaged or of another kind, or holds anything that `save_checkpoint`
+    does not write, and if `cells` can't make one of its cells; TypeError if `cells` is not a dict.
     """
     check_cells(cells)
     target = get_backend(backend)
@@ -122,7 +122,7 @@ def load_checkpoint(
 
 
 def _described(layers: dict[str, Any], optimizer: Any, arrays: dict[str, Array]) -> Description:
-    """The description of layers and optimizers. Their arrays go into `arrays`."""
+    """The description of layers and optimizers. Adds their arrays to `arrays`."""
     described = []
     for i, (name, layer) in enumerate(layers.items()):
         description, its_arrays = take_apart(layer)
@@ -147,15 +147,17 @@ def _described_optimizer(
     kind = type(optimizer).__name__
     if type(optimizer) is not _OPTIMIZERS.get(kind) or not isinstance(name, str):
         raise TypeError(
-            f"{shown} is a {kind_of(optimizer)}: expected {', '.join(_OPTIMIZERS)}, or a dict of them by name; put the "
-            "arrays of another one into extra"
+            f"{shown} is a {kind_of(optimizer)}: expected {', '.join(_OPTIMIZERS)}, or a dict of them by name; for "
+            "another kind, put its arrays into extra"
         )
     by_id = {id(layer): name for name, layer in layers.items()}
     for layer in optimizer.layers:
         if id(layer) not in by_id:
-            raise ValueError(f"{shown} updates a {kind_of(layer)} that is not in layers: expected each; add it there")
+            raise ValueError(
+                f"{shown} updates a {kind_of(layer)} that is not in layers: expected all its layers; add this one"
+            )
     if getattr(optimizer, "accumulated", False):
-        raise ValueError(f"{shown} has accumulated gradients, which are not saved: call step() before")
+        raise ValueError(f"{shown} has accumulated gradients, which are not saved: call step() first")
     state = optimizer.state
     count = int(state.pop("count"))
     for moment, values in state.items():
@@ -167,7 +169,7 @@ def _described_optimizer(
 def _made(
     description: Description, arrays: dict[str, HostArray], cells: Mapping[str, MakeCell] | None, target: Backend
 ) -> Checkpoint:
-    """The described checkpoint.   Raises TypeError, ValueError for anything that `save_checkpoint` would not write."""
+    """Make the described checkpoint.   Raises TypeError, ValueError unless `save_checkpoint` would write this."""
     left = dict(arrays)
     layers: dict[str, Any] = {}
     for i, (name, of_layer) in enumerate(_pairs(description, "layers")):
@@ -181,10 +183,10 @@ def _made(
     if not isinstance(extra, dict):
         raise ValueError(f"extra is a {kind_of(extra)}: expected a dict")
     if left:
-        raise ValueError(f"there is an array {quoted(min(left))}: expected those of the description, and no other")
+        raise ValueError(f"there is an array {quoted(min(left))}: expected only those that the description names")
     again: dict[str, Array] = {}
     if canonical(_described(layers, optimizer, again)) != canonical(description):
-        raise ValueError("save_checkpoint would describe it in other words: expected those")
+        raise ValueError("save_checkpoint writes a different description of this content: expected that one")
     if any(array.dtype != arrays[name].dtype or array.shape != arrays[name].shape for name, array in again.items()):
         raise ValueError("an array has another dtype or shape than save_checkpoint would write")
     return Checkpoint(layers, optimizer, extra)
@@ -192,10 +194,10 @@ def _made(
 
 def _made_optimizer(description: Any, layers: dict[str, Any], arrays: dict[str, HostArray]) -> Any:
     if not isinstance(description, dict) or description.get("kind") not in _OPTIMIZERS:
-        raise ValueError(f"an optimizer is of no known kind: expected one of {', '.join(_OPTIMIZERS)}")
+        raise ValueError(f"the kind of an optimizer is unknown: expected one of {', '.join(_OPTIMIZERS)}")
     options, names = dict(description.get("options", ())), description.get("layers")
     if not isinstance(names, list) or not all(isinstance(name, str) and name in layers for name in names):
-        raise ValueError("an optimizer has layers that are missing: expected names of layers in the file")
+        raise ValueError("an optimizer has layers that the file lacks: expected names of layers in the file")
     lr = options.get("lr")
     if "lr" in options:
         options["lr"] = 1.0  # a schedule may have ended at 0, which the constructor refuses
@@ -208,7 +210,9 @@ def _made_optimizer(description: Any, layers: dict[str, Any], arrays: dict[str, 
         for k, value in enumerate(values):
             _restore(value, arrays.pop(f"{moment}.{k}", None))
     if arrays:
-        raise ValueError(f"there is an array {quoted(min(arrays))} of an optimizer: expected those of its layers")
+        raise ValueError(
+            f"there is an array {quoted(min(arrays))} of an optimizer: expected only those of its parameters"
+        )
     return optimizer
 
 
@@ -221,26 +225,28 @@ def _restore(value: Array, saved: HostArray | None) -> None:
 
 
 def _pairs(description: Description, key: str) -> list[tuple[str, Any]]:
-    """A list of names and descriptions."""
+    """The pairs of a name and a description in `description[key]`."""
     pairs = description.get(key)
     if not isinstance(pairs, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
     ):
-        raise ValueError(f"{key} is no list of names and descriptions")
+        raise ValueError(f"{key} is not a list of names and descriptions")
     return [(name, each) for name, each in pairs]
 
 
 def _taken(left: dict[str, HostArray], prefix: str) -> dict[str, HostArray]:
-    """The arrays whose names start with `prefix`, without it; they are removed from `left`."""
+    """Remove from `left` the arrays whose names start with `prefix` → these arrays, with names without the prefix."""
     return {name[len(prefix) :]: left.pop(name) for name in [name for name in left if name.startswith(prefix)]}
 
 
-# ---- other values: JSON, with {"dict": …}, {"tuple": …} and {"array": name, "host": …} for what it lacks ----
+# ---- other values, as JSON. A dict is {"dict": …}, a tuple {"tuple": …}, an array {"array": name, "host": …} ----
 
 
 def _encoded(value: Any, name: str, arrays: dict[str, Array], depth: int) -> Any:
     if depth > _DEEPEST:
-        raise ValueError(f"{name[:80]} is nested more than {_DEEPEST} deep: expected fewer lists and dicts in extra")
+        raise ValueError(
+            f"{name[:80]} is nested more than {_DEEPEST} deep: expected fewer lists and dicts; flatten extra"
+        )
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):

@@ -1,4 +1,4 @@
-"""Layers in safetensors files, which hold arrays and a description, and no code."""
+"""Save layers to safetensors files and load them. A file holds arrays and a description, and no code."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from xrnn.typing import HostArray
 _FORMAT: Final = "xrnn layer"
 _VERSION: Final = "1"
 _WANTED: Final = "a layer; name a file that xrnn.save wrote"
-_LONGEST: Final = 2**16  # characters of a description: some 500 layers
+_LONGEST: Final = 2**16  # characters of a description, enough for about 500 layers
 
 
 def save(path: str | os.PathLike[str], layer: Any) -> None:
     """Write a layer to a file that `load` reads: its arrays, its kind and its options.
 
     layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout, on any backend.
-            The file keeps the seed and the step of a Dropout, so that its masks continue. It keeps a cell of your own
-            as its name and the numbers and strings that it holds.
+            The file keeps the seed of a Dropout and its count of forward calls, so that its masks continue. Of a cell
+            of your own it keeps the name and the attributes, which must be numbers and strings.
 
-    The file is a safetensors file. It is written under another name and renamed: `path` holds the old file or the
-    complete new one at any time.
+    The file is a safetensors file. It is written under a temporary name and renamed, so that `path` is at any time the
+    old file or the complete new one.
 
-    Raises TypeError for other layers; ValueError for more nested layers than a description holds; OSError if the file
-    cannot be written; `path` then still holds the old file.
+    Raises TypeError for other layers; ValueError if there are too many layers or they are nested too deep; OSError if
+    the file cannot be written. After any of these errors, the old file is unchanged.
     """
     description, arrays = take_apart(layer)
     text = canonical(description)
@@ -53,13 +53,14 @@ def load(
 ) -> Any:
     """The layer in a file that `save` wrote, on the selected backend or on `backend`.
 
-    cells     for cells of your own: from the name to the class, which is called with the saved attributes, by name
+    cells     for cells of your own: a dict from the cell's name to its class. The class is called with the saved
+              attributes as keyword arguments
 
-    Nothing that the file names is imported. It takes the memory of the file's size, once for the parameters and once
-    for their gradients. Warns if a parameter holds NaN or infinity.
+    Nothing that the file names is imported. Loading takes twice the file's size in memory: for the parameters and for
+    their gradients. Warns if a parameter holds NaN or infinity.
 
-    Raises ValueError if the file cannot be read, is damaged or of another kind, or holds other arrays than those of the
-    layer that it describes, and if `cells` does not make its cell; TypeError if `cells` is not a dict.
+    Raises ValueError if the file cannot be read, is damaged or of another kind, or if its arrays do not fit the layer
+    that it describes, or if `cells` can't make its cell; TypeError if `cells` is not a dict.
     """
     check_cells(cells)
     target = get_backend(backend)

@@ -1,4 +1,4 @@
-"""Layers from PyTorch's modules, and PyTorch's modules from layers: recurrent ones, Linear and Embedding."""
+"""Convert PyTorch's modules to layers and back: recurrent ones, Linear and Embedding."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def import_torch(user: str) -> ModuleType:
     try:
         import torch
     except ImportError as error:
-        if error.name != "torch":  # PyTorch is installed, but broken: its own message says how
+        if error.name != "torch":  # PyTorch is installed, but broken: its own error says why
             raise
         raise ImportError(f"{user} needs PyTorch, which is not installed: {install_hint('torch')}") from error
     return torch  # type: ignore[no-any-return]
@@ -50,13 +50,13 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
     backend   the backend of the layer's arrays, which are copies: by default the selected one
 
     One layer of one direction becomes an RNN, LSTM or GRU, both directions a Bidirectional, several layers a Stack,
-    with the module's dropout between them. Layers are time-first whatever `batch_first` was, and always have a bias:
-    the sum of PyTorch's two, or zeros if the module has none. An Embedding has no `padding_idx`: training changes that
-    row too. Warns if a weight holds NaN or infinity.
+    with the module's dropout between them. Layers are time-first even if the module is `batch_first`. They always have
+    a bias: the sum of PyTorch's two, or zeros if the module has none. An Embedding has no `padding_idx`: training
+    changes that row too. Warns if a weight holds NaN or infinity.
 
-    Raises TypeError for another module, or weights that are not plain float32 or float64; ValueError for a `proj_size`,
-    a replaced `forward`, hooks, a state dict with other keys than such a module's, and weights that are sparse, have
-    other shapes or no values; ImportError without PyTorch.
+    Raises TypeError for other modules, or weights that are not plain float32 or float64 tensors; ValueError for a
+    `proj_size`, a replaced `forward`, hooks, unusual keys in the state dict, and weights that are sparse, have other
+    shapes or no values; ImportError without PyTorch.
     """
     torch = import_torch("xrnn.from_torch")
     if type(module) in (torch.nn.Linear, torch.nn.Embedding):
@@ -100,7 +100,7 @@ def _is_ours(kind: type) -> bool:
 
 
 def _check_calls(module: Any) -> None:
-    """Raises ValueError if a call of `module` computes something else than a plain module of its type."""
+    """Raises ValueError if `module` may compute something else than a plain module of its type."""
     own = vars(module).get("forward")
     accelerated = _is_ours(type(own)) and own.module is module
     # functools.wraps copies the name and the module of a function, but not its globals.
@@ -112,8 +112,8 @@ def _check_calls(module: Any) -> None:
     for hooks in _HOOKS:
         if getattr(module, hooks):
             raise ValueError(
-                f"module has {hooks[1:].replace('_', ' ')}: expected none, because a layer would not call them; remove "
-                "them by the handles that registering them returned"
+                f"module has {hooks[1:].replace('_', ' ')}: expected none, because a layer would not call them; call "
+                "remove() of each handle that registering a hook returned"
             )
 
 
@@ -123,12 +123,12 @@ def _check_keys(state: Mapping[str, Any], expected: list[str]) -> None:
         got = " and ".join([*(f"lacks {name}" for name in missing[:1]), *(f"has {name}" for name in extra[:1])])
         raise ValueError(
             f"the state dict of module {got}: expected the {len(expected)} keys of a plain module; remove "
-            "parametrizations and pruning first, as by torch.nn.utils.parametrize.remove_parametrizations"
+            "parametrizations and pruning first, for example by torch.nn.utils.parametrize.remove_parametrizations"
         )
 
 
 def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Array]) -> Linear | Embedding:
-    """A Linear or an Embedding."""
+    """The Linear or Embedding of a module."""
     if not is_linear and module.max_norm is not None:
         raise ValueError(
             f"module has max_norm={module.max_norm}: expected max_norm=None; no layer of xrnn scales its rows"
@@ -187,10 +187,10 @@ def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> 
 def to_torch(layer: Any) -> Any:
     """PyTorch's module that computes the same as the layer, with copies of its weights, on the CPU.
 
-    layer   RNN, LSTM, GRU, a Bidirectional of two, a Stack of such of one kind and hidden size, Linear, or Embedding
+    layer   RNN, LSTM, GRU, a Bidirectional, a Stack of layers of one kind and hidden size, Linear, or Embedding
 
-    The module is time-first. Of PyTorch's two biases one is the layer's, the other zeros, except in GRU's candidate,
-    which has both. Its dropout is the Stack's.
+    The module is time-first, and has the Stack's dropout. Its bias_ih is the layer's bias, and its bias_hh is zero.
+    Only GRU's candidate has two biases in a layer too.
 
     Raises TypeError for other layers; ValueError for layers that PyTorch's modules cannot express: a leak,
     reset_after=False, a reverse layer alone, layers of several kinds or sizes; ImportError without PyTorch.
@@ -203,7 +203,7 @@ def to_torch(layer: Any) -> Any:
     mode = _common_mode(rows)
     first, dropouts = rows[0][0], {d.p for d in layer.dropout} if type(layer) is Stack else set()
     if len(dropouts) > 1:
-        raise ValueError(f"layer has dropouts of {sorted(dropouts)}: expected one for all; set them alike")
+        raise ValueError(f"layer has dropouts of {sorted(dropouts)}: expected one for all; set them to the same p")
     state: dict[str, Any] = {}
     for at, row in enumerate(rows):
         for one in row:
@@ -234,7 +234,7 @@ def _module(
 ) -> Any:
     """PyTorch's module of the layer's name and dtype."""
     dtype = getattr(torch, layer.params[0].dtype.name)
-    # On the device meta no initial weights are drawn: the state of PyTorch's generator stays the same.
+    # On the device meta, PyTorch draws no initial weights, so the state of its generator stays the same.
     module = getattr(torch.nn, type(layer).__name__)(*sizes, **options, dtype=dtype, device="meta")
     module = module.to_empty(device="cpu")
     module.load_state_dict(state)
@@ -242,7 +242,10 @@ def _module(
 
 
 def _common_mode(rows: list[list[Any]]) -> str:
-    """PyTorch's `mode` of all these layers, each row of one direction or of both.   Raises TypeError, ValueError."""
+    """PyTorch's `mode` that all these layers have.   rows: for each layer its one or two directions
+
+    Raises TypeError, ValueError for layers that have no common mode.
+    """
     first: tuple[str, int, int] | None = None
     for at, row in enumerate(rows):
         for one in row:
@@ -258,15 +261,15 @@ def _common_mode(rows: list[list[Any]]) -> str:
             if this != first:
                 got, of_first = (f"{mode} of {H} units in {ways} directions" for mode, H, ways in (this, first))
                 raise ValueError(
-                    f"{name} is a {got}, but the first is a {of_first}: expected layers alike, as in PyTorch's "
-                    "modules; convert them one by one"
+                    f"{name} is a {got}, but the first is a {of_first}: expected layers of one kind and size, as "
+                    "PyTorch's modules have; convert them one by one"
                 )
     assert first is not None  # a layer has at least one part
     return first[0]
 
 
 def _mode(name: str, one: Any) -> str:
-    remedy = "PyTorch's modules have none; keep it in a file of xrnn.save"
+    remedy = "PyTorch has no such module; use xrnn.save to keep the layer"
     if type(one) not in [row.layer for row in CELLS.values() if row.torch]:
         raise TypeError(
             f"{name} is a {kind_of(one)}: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of these, Linear or "
@@ -277,5 +280,5 @@ def _mode(name: str, one: Any) -> str:
     if type(one) is not RNN:
         return type(one).__name__
     if one.leak is not None:
-        raise ValueError(f"{name} is a RNN with a leak: expected leak=None; {remedy}")
+        raise ValueError(f"{name} is an RNN with a leak: expected leak=None; {remedy}")
     return f"RNN_{one.nonlinearity.upper()}"

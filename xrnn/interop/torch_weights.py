@@ -1,9 +1,9 @@
-"""PyTorch's weights of a recurrent layer as xrnn's, and back. On any array namespace, without PyTorch.
+"""Convert a recurrent layer's weights from PyTorch's layout to xrnn's and back. It needs arrays, but not PyTorch.
 
 PyTorch has weight_ih (G·H, D), weight_hh (G·H, H), bias_ih (G·H,) and bias_hh (G·H,), with the gates in the order
 i f g o and r z n. xrnn has the same order, the transposed matrices Wx (D, G·H) and Wh (H, G·H), and one bias for each
-pre-activation: the sum of PyTorch's two. GRU's candidate has two pre-activations, with the reset gate between them,
-and so one bias for each.
+pre-activation: the sum of PyTorch's two. GRU's candidate has two pre-activations, because the reset gate is
+applied between them, and so it has two biases here too.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def parameter_names(layer: int, reverse: bool, bias: bool = True) -> tuple[str, 
 def from_torch(
     xp: Any, cell: Cell, weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
 ) -> Weights:
-    """PyTorch's weights → xrnn's: Wx and Wh as transposed views, b as a new array, of zeros without biases."""
+    """PyTorch's weights → xrnn's: Wx and Wh as transposed views, b as a new array: zeros if biases are None."""
     return weight_ih.T, weight_hh.T, merged_bias(xp, cell, weight_hh, bias_ih, bias_hh)
 
 
 def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None) -> Array:
-    """b: for each block of z the sum of PyTorch's biases in it, as a new array."""
+    """b as a new array: for each block of z, the sum of PyTorch's biases in this block."""
     if bias_ih is None or bias_hh is None:
         zeros: Array = xp.zeros(cell.pre * weight_hh.shape[1], weight_hh.dtype)
         return zeros
@@ -53,7 +53,10 @@ def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bi
 
 
 def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeights:
-    """xrnn's weights → PyTorch's: matrices as transposed views, biases new. bias_ih holds common biases."""
+    """xrnn's weights → PyTorch's: matrices as transposed views, biases as new arrays.
+
+    If PyTorch has two biases for one of xrnn's, bias_ih is that one, and bias_hh is 0.
+    """
     H = Wh.shape[0]
     of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
     bias_ih, bias_hh = b[:of_x].copy(), xp.zeros(len(cell.from_h) * H, b.dtype)
@@ -62,7 +65,7 @@ def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeight
 
 
 def bias_gradients(xp: Any, cell: Cell, db: Array) -> tuple[Array, Array]:
-    """The gradients of bias_ih and bias_hh: for each, those of the blocks that it is added to.
+    """The gradients of bias_ih and bias_hh: for each, the blocks of db to which it was added.
 
     The first is a view of db. The second is a copy, because gradients may be clipped in place.
     """

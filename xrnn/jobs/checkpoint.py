@@ -26,7 +26,7 @@ S = TypeVar("S", bound=Settings)
 
 @dataclass(frozen=True, slots=True)
 class PictureRecord:
-    """The picture that a run drew: another run may replace that file, and no other."""
+    """Name and hash of the picture that a run drew. A resumed run may replace only this file."""
 
     name: str
     sha256: str
@@ -40,7 +40,7 @@ class PictureRecord:
         """The inverse of `json.dumps(asdict(record))`.   Raises SettingsError for any other text."""
         given = parse_metadata(text)
         if given.keys() != {"name", "sha256"} or not all(isinstance(value, str) for value in given.values()):
-            raise SettingsError("they are another object: expected the strings name, sha256")
+            raise SettingsError("another object: expected the strings name, sha256")
         return cls(**given)
 
 
@@ -51,7 +51,7 @@ class Snapshot(Generic[S]):
     facts    a dataclass of the properties of the data that the model depends on; None if there are none
     arrays   on the host: `model.*` the weights, `adam.m.*` and `adam.v.*` their moments, `losses` one per update,
              and the job's own state
-    picture  the picture that the run drew last
+    picture  the last picture that the run drew
     """
 
     settings: S
@@ -68,7 +68,7 @@ class Snapshot(Generic[S]):
 
 
 def common_specs(shapes: dict[str, tuple[int, ...]], step: int) -> dict[str, Spec]:
-    """The arrays that every job's snapshot holds at that step.   shapes: of the model's parameters."""
+    """The arrays that the snapshot of every job holds at that step.   shapes: those of the model's parameters."""
     kinds = ("model", "adam.m", "adam.v")
     specs = {f"{kind}.{name}": Spec(shape) for kind in kinds for name, shape in shapes.items()}
     return specs | {"losses": Spec((step,), "float64")}
@@ -85,7 +85,7 @@ class Checkpoints(Generic[S]):
     facts: Callable[[str], Any] | None = None  # JSON → the facts; raises SettingsError
 
     def save(self, path: Path, snapshot: Snapshot[S], write: Callable[[Path, bytes], None] = replace_file) -> None:
-        """`write` `snapshot` to `path`.   Raises OutputError if it can't be written."""
+        """Write `snapshot` to `path` by `write`.   Raises OutputError."""
         metadata = {
             "format": self.format,
             "version": _VERSION,
@@ -101,14 +101,14 @@ class Checkpoints(Generic[S]):
             write_arrays(path, snapshot.arrays, metadata, write)
         except OSError as error:
             raise OutputError(
-                f"can't write {path} ({error.strerror}): expected room and permission there; what it held still stands"
+                f"can't write {path} ({error.strerror}): expected free space and permission; the old file is unchanged"
             ) from error
 
     def load(self, path: Path) -> Snapshot[S]:
         """The snapshot in `path`.
 
-        Raises CheckpointError if the file can't be read, is truncated, altered, of another version or no checkpoint of
-        this job, or if its arrays do not fit its settings, facts and step.
+        Raises CheckpointError if the file can't be read, is truncated, altered, of another version or of another job,
+        or if its arrays do not fit its settings, facts and step.
         """
         try:
             with open_arrays(path, self._wanted) as file:
@@ -152,7 +152,7 @@ class Checkpoints(Generic[S]):
         try:
             return parse(metadata.get(part, ""))
         except SettingsError as error:
-            raise CheckpointError(f"{name} has {part} of no run ({quoted(str(error))}); {self._remedy}") from error
+            raise CheckpointError(f"{name} has invalid {part} ({quoted(str(error))}); {self._remedy}") from error
 
     def _check(self, name: str, arrays: dict[str, HostArray]) -> None:
         """Reject values that no run can produce.   Raises CheckpointError."""
@@ -162,7 +162,7 @@ class Checkpoints(Generic[S]):
                     f"{name} holds {array_name} with NaN or infinity: expected finite numbers; {self._remedy}"
                 )
             if array_name == "losses" and not ((array >= _MIN_LOSS) & (array <= _MAX_LOSS)).all():
-                raise CheckpointError(f"{name} holds losses of no run: expected 0 to {_MAX_LOSS:g}; {self._remedy}")
+                raise CheckpointError(f"{name} holds losses out of range: expected 0 to {_MAX_LOSS:g}; {self._remedy}")
             if array_name.startswith("adam.v.") and (array < 0).any():
                 raise CheckpointError(
                     f"{name} holds a negative {array_name}: expected a mean of squares; {self._remedy}"

@@ -20,7 +20,7 @@ def is_log(path: Path, columns: Sequence[str]) -> bool:
 
 
 class Log:
-    """Writes rows of numbers. If a write fails, the run continues without a log; `say` tells why."""
+    """Writes rows of numbers. If a write fails, the run continues without a log, and `say` prints why."""
 
     def __init__(self, path: Path, columns: Sequence[str], say: Callable[[str], None], *, append: bool) -> None:
         """Raises OutputError if the file can't be opened."""
@@ -28,7 +28,7 @@ class Log:
         try:
             self._file = path.open("ab" if append else "wb", buffering=0)
         except OSError as error:
-            raise OutputError(f"can't write {path} ({error.strerror}): expected room and permission there") from error
+            raise OutputError(f"can't write {path} ({error.strerror}): expected free space and permission") from error
         if not append:
             self._write(columns)
 

@@ -20,7 +20,7 @@ METAVARS: Final[dict[Any, str]] = {int: "N", float: "X", str: "NAME", Path: "PAT
 class OptionsOf:
     """In `given: Annotated[dict[str, Any], OptionsOf(Settings)]`: one option for each field of `Settings`.
 
-    A field's metadata hold `help`, and may hold `metavar` and `flags` (further names of the option: "-q").
+    The metadata of a field have `help`, and may have `metavar` and `flags` (other names of the option: "-q").
 
     only   the names of the fields that become options; empty for all
     """
@@ -42,9 +42,9 @@ class OptionsOf:
 
 
 def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`command` for Typer, with each parameter annotated with OptionsOf replaced by those options.
+    """A form of `command` for Typer: options replace each parameter that is annotated with OptionsOf.
 
-    The parameter gets a dict of the options that the command line names: the others are left out.
+    `command` gets a dict in that parameter. The dict holds only the options that are on the command line.
     """
     parameters: list[inspect.Parameter] = []
     groups: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""The files that a run writes: checked before the run, and written without replacing a file that is not the run's."""
+"""The files that a run writes. They are checked before the run, and a run never replaces a foreign file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Refusal = Callable[[Path, bool], str]
 class Output:
     """A file to write.
 
-    option    names it: "--out"
+    option    the command-line option for it: "--out"
     path      changes if a foreign file appears there during the run
-    refusal   (path, written by this run) → the reason why the existing file must not be replaced, empty if it may be
+    refusal   (path, written by this run) → why the existing file at `path` must not be replaced; empty if it may be
     say       prints a line
     """
 
@@ -65,7 +65,7 @@ class Output:
             check_writable(path)
         except OSError as error:
             raise OutputError(
-                f"can't write {path} ({error.strerror}): expected an existing folder that may be written to; "
+                f"can't write {path} ({error.strerror}): expected an existing folder with write permission; "
                 "make it or name another"
             ) from error
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from xrnn.jobs.errors import OutputError
 
-# Suffix → the format's first bytes, and the metadata key for the name of the program.
+# Suffix → the first bytes of such a file, and its metadata key for the name of the program.
 _FORMATS: Final = {".png": (b"\x89PNG", "Software"), ".svg": (b"<?xml", "Creator"), ".pdf": (b"%PDF", "Creator")}
 _PROGRAM: Final = "xrnn: the loss of a training run"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that is not drawn yet."""
+    """A picture to draw."""
 
     size: tuple[float, float]  # inches
     draw: Callable[[Any], None]  # fills a Matplotlib figure
@@ -44,7 +44,7 @@ class Picture:
 
 
 def check_format(path: Path) -> None:
-    """Raises OutputError if the suffix of `path` is none of a picture."""
+    """Raises OutputError unless the suffix of `path` is that of a picture format."""
     if path.suffix.lower() not in _FORMATS:
         raise OutputError(f"--plot is {path}: expected a name that ends in {', '.join(_FORMATS)}; add one of them")
 

@@ -20,7 +20,7 @@ _NARROWEST_BAR: Final = 6  # with the spaces around it
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """When to stop: after `steps` in all, or, if that is None, after `seconds` from now."""
+    """When to stop: at `steps`, counted from the first run, or, if that is None, `seconds` from now."""
 
     steps: int | None
     seconds: float
@@ -42,7 +42,7 @@ class Goal:
 
 
 class Run(Protocol):
-    """The part of a trainer that is shown."""
+    """The part of a trainer that the progress needs."""
 
     item: ClassVar[str]  # the samples, in the plural: "characters"
 
@@ -60,12 +60,12 @@ class Run(Protocol):
 
     @property
     def figures(self) -> tuple[str, str]:
-        """As text for a wide and for a narrow terminal: "1.234 bits per character", "1.234 bits"."""
+        """The figures, as text for a wide and for a narrow terminal: "1.234 bits per character", "1.234 bits"."""
         ...
 
     @property
     def measures(self) -> tuple[float, ...]:
-        """The same as numbers."""
+        """The figures, as numbers."""
         ...
 
 

@@ -97,7 +97,7 @@ class Job(Generic[T]):
 
 
 def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
-    """Run `job` → the exit status: 0, or the status of what stopped it, such as 128 + the number of a signal.
+    """Run `job` → the exit status: 0, or 128 + the number of the signal that stopped it, or that of a lost output.
 
     Raises JobError for a user error. Errors that can be found before training are raised before anything is printed.
     """
@@ -148,7 +148,7 @@ def _settings(job: Job[T]) -> tuple[Settings, Snapshot[Any] | None]:
 
 
 def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> int | None:
-    """The step to stop at, counted from the first run; None: stop after a time.   Raises SettingsError."""
+    """The step at which to stop, counted from the first run; None to stop after a time.   Raises SettingsError."""
     if snapshot and (data.fingerprint, data.facts) != (snapshot.fingerprint, snapshot.facts):
         raise SettingsError(
             f"{job.options.resume} was trained on other {job.data}: expected the same {job.argument} with the same "
@@ -163,8 +163,8 @@ def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | 
     if last < first:
         end = f", which end at step {last:,}," if per_unit > 1 else ","
         raise SettingsError(
-            f"--{job.unit} is {job.upto:,}{end} but {job.options.resume} is at step {first:,}: expected the "
-            f"{job.unit} in all, including those of the run before; give more"
+            f"--{job.unit} is {job.upto:,}{end} but {job.options.resume} is at step {first:,}: expected the total "
+            f"number of {job.unit}, with earlier ones; give more"
         )
     return last
 
@@ -247,7 +247,7 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> No
         try:
             outputs.picture.write(path, content)
         except OSError as error:
-            raise OutputError(f"can't write {path} ({error.strerror}): expected room and permission there") from error
+            raise OutputError(f"can't write {path} ({error.strerror}): expected free space and permission") from error
         terminal.result(f"{job.picture}: {outputs.picture.path}")
     if job.options.json:
         files = {

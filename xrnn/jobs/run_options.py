@@ -1,4 +1,4 @@
-"""The options that the training commands share, and the files that they choose."""
+"""The options that all training commands have, and the choice of the files that a run writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunOptions:
     resume: Path | None = field(default=None, metadata=_help("Continue from this checkpoint, on the same data."))
     overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture and log."))
     quiet: bool = field(default=False, metadata=_help("Print the results only.", "-q"))
-    json: bool = field(default=False, metadata=_help("Print the results as one line of JSON, the last one."))
+    json: bool = field(default=False, metadata=_help("Print the results as JSON, in the last line."))
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes <= _MAX_MINUTES:
@@ -62,11 +62,11 @@ class Outputs:
     ) -> Outputs:
         """Choose the names that `options` leave open, and check all outputs.   Raises OutputError.
 
-        default         name of the checkpoint, or the first of `default-2`, `default-3`, … that is free
+        default         the name of the checkpoint; if it is taken, `default-2`, `default-3`, … are tried
         is_checkpoint   tells whether a file is a checkpoint of this job
-        picture_sha256  of the picture that the resumed checkpoint records, or empty
+        picture_sha256  the hash of the picture that the resumed checkpoint records, or empty
         inputs          the files that the run reads
-        note            prints a line that tells the chosen name
+        note            prints a line with the chosen name
         say             prints a line during the run
         """
         out, plot, resume, overwrite = options.out or options.resume, options.plot, options.resume, options.overwrite

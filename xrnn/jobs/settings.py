@@ -23,7 +23,7 @@ def setting(default: Any, help: str, expected: str, valid: Callable[[Any], bool]
     help      one line for `--help`
     expected  the valid values in words, for an error: "a positive number"
     valid     tells whether a value of the field's type is valid
-    metavar   what stands for the value in `--help`, for other types than int and float
+    metavar   the placeholder for the value in `--help`, for other types than int and float
     """
     return field(default=default, metadata={"help": help, "expected": expected, "valid": valid, "metavar": metavar})
 
@@ -97,7 +97,7 @@ class Settings:
         try:
             return cls(**given)
         except OverflowError as error:  # JSON has integers that no float holds
-            raise SettingsError(f"they hold a number that is too large ({error}): expected a float") from error
+            raise SettingsError(f"a number is too large ({error}): expected a float") from error
 
 
 def parse_metadata(text: str) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def parse_metadata(text: str) -> dict[str, Any]:
     try:
         return parse_object(text)
     except ValueError as error:
-        raise SettingsError(f"they are {error}: expected an object") from error
+        raise SettingsError(f"{error}: expected an object") from error
 
 
 def option(name: str) -> str:

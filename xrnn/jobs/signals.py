@@ -1,4 +1,4 @@
-"""Signals that stop a run are recorded, and the run stops between two steps."""
+"""Records signals that stop a run, so that the run stops between two steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def noted_signals() -> Iterator[list[signal.Signals]]:
     noted: list[signal.Signals] = []
     numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
-    # None: a handler that was not set from Python, and can't be restored.
+    # A handler of None was not set from Python, and can't be restored.
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from xrnn.files import printable
 
-CLOSED_PIPE: Final = 128 + getattr(signal, "SIGPIPE", 13)  # the exit status of a program that SIGPIPE ends
+CLOSED_PIPE: Final = 128 + getattr(signal, "SIGPIPE", 13)  # the exit status of a program that SIGPIPE has ended
 
 
 class SafeStream:
@@ -65,8 +65,8 @@ class SafeStream:
 class Terminal(Console):
     """Standard output, or `file`.
 
-    quiet   drop notes, which tell the progress of a run
-    json    drop results as text, since they are printed as JSON
+    quiet   print no notes, which report the progress of a run
+    json    print no results as text, because they will be printed as JSON
     """
 
     def __init__(self, file: TextIO | None = None, *, quiet: bool = False, json: bool = False, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Updates by Adam with clipped gradients, their losses, and the state that a checkpoint must hold."""
+"""The base of all trainers: updates by Adam with clipped gradients, their losses, and the state for a checkpoint."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Model(Protocol):
 class Trainer(Generic[S]):
     """The base of all trainers. A job defines `step`, which ends in `_update`, and the reported figures.
 
-    losses          one per update up to the last `read_losses`; a unit is `nats_per_loss` nats
-    item            the samples that it learns from, in the plural: "characters"
-    measure_names   of `measures`
+    losses          one per update, up to the last `read_losses`, in units of `nats_per_loss` nats
+    item            the name of the samples, in the plural: "characters"
+    measure_names   the names of `measures`
     """
 
     nats_per_loss: ClassVar[float] = 1.0
@@ -74,7 +74,7 @@ class Trainer(Generic[S]):
 
     @property
     def finished(self) -> bool:
-        """Whether more updates would not help."""
+        """True if further updates would not help."""
         return False
 
     @property
@@ -142,7 +142,7 @@ class Trainer(Generic[S]):
         return {f"model.{name}": param for name, param in self._model.named_params.items()} | self._state_arrays()
 
     def _state_arrays(self) -> dict[str, Array]:
-        """Those that are no parameters: the moments, and the job's own state."""
+        """The arrays that a step changes beside the parameters: the moments, and the job's own state."""
         arrays: dict[str, Array] = {}
         for moment, values in self._optimizer.state.items():
             if moment == "count":  # the snapshot has the number of updates

@@ -18,7 +18,7 @@ _TYPES: Final = (nn.RNN, nn.LSTM, nn.GRU)
 
 
 def accelerate(model: nn.Module) -> list[str]:
-    """Let every nn.RNN, nn.LSTM and nn.GRU in `model` run xrnn's kernels, in place → their names in the model.
+    """Make every nn.RNN, nn.LSTM and nn.GRU in `model` run on xrnn's kernels, in place → their names in the model.
 
     The modules keep their type, Parameters, hooks, parametrisations, mode and device; only `forward` changes, as an
     attribute of the module. The model itself may be such a module; its name is then empty. Subclasses, modules whose
@@ -48,10 +48,11 @@ def restore(model: nn.Module) -> list[str]:
 
 
 def explain(model: nn.Module) -> dict[str, str]:
-    """What each recurrent module in `model` runs, by name: "kernels", or "PyTorch: " and the reason.
+    """Where each recurrent module in `model` runs, by its name: "kernels", or "PyTorch: " and the reason.
 
-    It depends on the module, its weights and the current mode (autocast, tracing, …). A call may still run in PyTorch
-    for a reason of its own, such as its input's dtype: the logger `xrnn.torch` gives it at level DEBUG.
+    The answer depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still
+    run in PyTorch, for example because of the dtype of its input; the logger `xrnn.torch` then gives the reason at
+    level DEBUG.
 
     Raises TypeError if `model` is not a module.
     """
@@ -70,7 +71,7 @@ def _named_modules(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _obstacle(module: nn.Module) -> str | None:
-    """The reason why `accelerate` leaves this module alone; None if it does not."""
+    """The reason why `accelerate` leaves this module unchanged, or None."""
     kind: Any = parametrize.type_before_parametrizations(module)
     if kind not in _TYPES:
         return f"its type is {kind.__module__}.{kind.__qualname__}, not torch.nn.RNN, LSTM or GRU itself"

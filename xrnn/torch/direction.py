@@ -14,7 +14,8 @@ from xrnn.ops.cell import Cell
 from xrnn.torch.memory import Memory
 from xrnn.typing import Array
 
-# The address, shape, strides, dtype and negative bit of each tensor: all that an array viewing it depends on.
+# The address, shape, strides, dtype and negative bit of each tensor. An array that views a tensor depends on nothing
+# else: it stays valid as long as these are the same.
 Layouts: TypeAlias = list[tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype, bool]]
 
 
@@ -24,20 +25,20 @@ def layouts_of(tensors: Sequence[Tensor]) -> Layouts:
 
 @dataclass(slots=True, eq=False)
 class Direction:
-    """The arrays are views: a change of the weights in place shows in them."""
+    """The arrays are views, so they show in-place changes of the weights."""
 
     mode: str  # PyTorch's name of the cell
     memory: Memory
     reverse: bool
-    tensors: list[Tensor]  # the weights, detached: they keep the old values if `weight.data = …` assigns new ones
-    layouts: Layouts  # of the tensors when the arrays were made
+    tensors: list[Tensor]  # the weights, detached: after `weight.data = …` they still have the old values
+    layouts: Layouts  # of `tensors`, when the arrays were made
     arrays: list[Array]  # weight_ih (G·H, D), weight_hh (G·H, H), and bias_ih, bias_hh (G·H,) unless bias=False
     cell: Cell = field(init=False)
-    Wx: Array = field(init=False)  # (D, G·H), a view of the same
-    Wh: Array = field(init=False)  # (H, G·H)
-    initial: tuple[None, ...] = field(init=False)  # states of zeros
-    after: slice = field(init=False)  # of the states, those after each step
-    last: slice = field(init=False)  # the final one
+    Wx: Array = field(init=False)  # (D, G·H), a view of weight_ih
+    Wh: Array = field(init=False)  # (H, G·H), a view of weight_hh
+    initial: tuple[None, ...] = field(init=False)  # initial states of zeros: None for each
+    after: slice = field(init=False)  # the index of the states after each step
+    last: slice = field(init=False)  # the index of the final state
 
     def __post_init__(self) -> None:
         self.cell = CELLS[self.mode]
@@ -52,13 +53,13 @@ class Direction:
         return cls(mode, memory, reverse, tensors, layouts_of(tensors), [memory.weight(t) for t in tensors])
 
     def with_weights(self, weights: Sequence[Tensor]) -> Direction:
-        """The same direction with these weights: itself if its arrays view them."""
+        """This direction with other weights. Returns `self` if its arrays are views of these weights already."""
         if layouts_of(weights) == self.layouts:
             return self
         return self.of(self.mode, self.memory, self.reverse, weights)
 
     @property
     def bias(self) -> Array:
-        """b, summed at each call: it takes a microsecond, and PyTorch does not report changes through `.data`."""
+        """b, the sum of PyTorch's two. It is not cached: PyTorch does not report changes through `.data`."""
         xp: Any = self.memory.backend.xp
         return merged_bias(xp, self.cell, self.arrays[1], *(self.arrays[2:] or (None, None)))

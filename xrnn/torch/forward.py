@@ -17,21 +17,24 @@ from xrnn.torch.weights import directions_of, weights_of
 
 _log: Final = logging.getLogger("xrnn.torch")
 
-# A replaced forward has other globals, also if it copies the name and module of the original by functools.wraps.
+# A replaced forward has other globals, even if functools.wraps gave it the name and module of the original.
 _FORWARDS: Final[list[Any]] = [nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward]
 PYTORCH_FORWARDS: Final = {f for f in _FORWARDS if getattr(f, "__globals__", None) is vars(nn.modules.rnn)}
 
 
 @functools.cache
 def _uncompiled() -> Any:
-    """Calls a function that torch.compile must not translate: it would turn NumPy code into PyTorch operations."""
+    """A function that calls another one, which torch.compile then leaves alone.
+
+    It would translate NumPy code into PyTorch operations.
+    """
     return torch.compiler.disable(lambda function, *arguments: function(*arguments))
 
 
 def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
-    """The results of `module` for this input. `original`, PyTorch's forward, computes what the kernels do not support.
+    """Run `module` on the kernels, or by PyTorch's forward, `original`, if the kernels do not support the call.
 
-    Wrong calls are among these, so that PyTorch raises its own errors.
+    Invalid calls run in PyTorch too, so that it raises its own errors.
     """
     try:
         check_mode()
@@ -45,14 +48,14 @@ def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
         why = found
     except MemoryError as error:
         refuse_memory(module.mode, error)
-    # After the `except` block, so that an error of PyTorch's has no context.
+    # Outside the `except` block, so that an error from PyTorch does not have Unsupported as its context.
     if not in_dynamo():  # a logging call would break the graph of torch.compile
         _log.debug("%s runs in PyTorch: %s", type(module).__name__, why)
     return original(module, input, hx)
 
 
 def _given(module: Any, hx: Any) -> list[Any]:
-    """The initial states: none, or one for each state of the cell."""
+    """The initial states as a list: empty if none are given, or one for each state of the cell."""
     if hx is None:
         return []
     if module.mode != "LSTM":
@@ -95,7 +98,7 @@ def _packed(module: Any, packed: PackedSequence, states: list[Tensor]) -> Any:
 
 
 def _checked_states(module: Any, x: Tensor, states: list[Tensor], unbatched: bool = False) -> list[Tensor]:
-    """The initial states, (layers · directions, N, H) each.   Raises Unsupported for other shapes or kinds."""
+    """The initial states, (layers · directions, N, H) each.   Raises Unsupported for other shapes or tensors."""
     if not states:
         return states
     count = module.num_layers * (2 if module.bidirectional else 1)
@@ -108,7 +111,7 @@ def _checked_states(module: Any, x: Tensor, states: list[Tensor], unbatched: boo
 
 
 def _layers(module: Any, x: Tensor, states: list[Tensor], lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-    """x (T, N, D), states (layers · directions, N, H) → h (T, N, directions · H), the final states alike."""
+    """x (T, N, D), states (layers · directions, N, H) → h (T, N, directions · H), final states of the same shape."""
     if not x.numel() or x.shape[2] != module.input_size:
         raise Unsupported(f"the input is {tuple(x.shape)}")
     weights = weights_of(module)

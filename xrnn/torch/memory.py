@@ -1,4 +1,4 @@
-"""Tensors as arrays and arrays as tensors, over shared memory: NumPy on the CPU, CuPy on a GPU."""
+"""Arrays that view tensors, and tensors that view arrays, without copies: NumPy on the CPU, CuPy on a GPU."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from xrnn.typing import Array
 
 
 class Memory(Protocol):
-    """The memory that tensors are in, and the backend that computes there."""
+    """The memory of a device, and the backend that computes there."""
 
     backend: Backend
 
     def array(self, tensor: Tensor) -> Array: ...  # a view
     def weight(self, tensor: Tensor) -> Array: ...  # a view that may outlive a call
     def tensor(self, array: Array) -> Tensor: ...  # a view
-    def entered(self) -> AbstractContextManager[object]: ...  # what the backend must run in
+    def entered(self) -> AbstractContextManager[object]: ...  # the context in which the backend runs
 
 
 class Host:
@@ -48,18 +48,18 @@ class Host:
         return array
 
     def weight(self, tensor: Tensor) -> Array:
-        # DLPack takes longer than Tensor.numpy, but that one forbids to resize the storage, as FSDP does.
+        # Tensor.numpy is faster, but a tensor's storage can't be resized after it, and FSDP resizes weights.
         array: Array = self.backend.xp.from_dlpack(tensor)
         return array
 
     def entered(self) -> AbstractContextManager[object]:
-        # In a new thread OpenMP has its own default number until PyTorch is asked, which then sets the process's.
+        # A new Python thread starts with OpenMP's default number of threads. This call sets PyTorch's number.
         torch.get_num_threads()
         return self._nothing
 
 
 class Cuda:
-    """A GPU's memory. CuPy computes on PyTorch's current stream, so that neither waits for the other."""
+    """A GPU's memory. CuPy computes on PyTorch's current stream, so no synchronization is needed."""
 
     def __init__(self, device: torch.device) -> None:
         self.backend = get_backend("cupy")

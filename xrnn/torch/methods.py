@@ -1,4 +1,4 @@
-"""The methods that `accelerate` gives a module, as attributes of the instance: its type stays torch.nn's own.
+"""The methods that `accelerate` gives a module. They are attributes of the instance, so its type stays the same.
 
 `forward` runs the kernels. The others keep it correct when PyTorch copies, converts or scripts the module.
 """
@@ -17,14 +17,14 @@ from xrnn.torch.weights import drop_wrapped
 
 
 class _Bound(functools.partial[Any]):
-    """A function of a module, bound to it by a weak reference, so that a deleted module is freed at once."""
+    """A method of one module. It holds the module by a weak reference, so that a deleted module is freed at once."""
 
     @property
     def module(self) -> Any:
         return self.args[0]()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
-        # Within a copy of the module, which is then in `memo`.
+        # If the module itself is being copied, `memo` has the copy: the new method belongs to that.
         return _bound(self.func, memo.get(id(self.module), self.module))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -38,7 +38,9 @@ def _bound(function: Callable[..., Any], module: nn.Module) -> _Bound:
 def _module(ref: Callable[[], Any]) -> Any:
     module = ref()
     if module is None:
-        raise ReferenceError("the module of this method was deleted: expected it to exist; keep a reference to it")
+        raise ReferenceError(
+            "the module of this method was deleted: expected a living one; keep a reference to the module"
+        )
     return module
 
 
@@ -48,7 +50,7 @@ def _forward(ref: Any, input: Any, hx: Any = None) -> Any:
 
 
 def _apply(ref: Any, *arguments: Any, **options: Any) -> Any:
-    """Conversions, as by `.to(…)`: the old weights must not stay in memory."""
+    """PyTorch calls it for conversions, such as `.to(…)`. The wrapped weights would keep the old ones in memory."""
     module = _module(ref)
     drop_wrapped(module)
     return type(module)._apply(module, *arguments, **options)
@@ -66,14 +68,14 @@ def _prepare_scriptable(ref: Any) -> Any:
 
 
 def _reduce(ref: Any, protocol: Any) -> tuple[Any, ...]:
-    """For copies and pickles: the new module gets methods of its own."""
+    """For copies and pickles: `remade` gives the new module methods of its own."""
     module = _module(ref)
     make, arguments, state, *rest = module.__class__.__reduce_ex__(module, protocol)
     return (remade, (make, arguments), _without_methods(state), *rest)
 
 
 def remade(make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """An accelerated module without its state: pickles name this function."""
+    """Make an accelerated module, without its state, for a copy or a pickle. Pickles hold the name of this function."""
     module = make(*arguments)
     bind(module)
     return module
@@ -99,18 +101,18 @@ def unbind(module: nn.Module) -> None:
 
 
 def _without_methods(attributes: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of a module without these methods, but with those that the user has set in their place."""
+    """The attributes of a module without these methods. If the user has replaced a method, it stays."""
     return {name: v for name, v in attributes.items() if name not in _METHODS or not isinstance(v, _Bound)}
 
 
 def is_bound(module: nn.Module) -> bool:
-    """Whether `module` has these methods, and they are its own: a copied `__dict__` holds those of the original."""
+    """Whether `module` has these methods. A copied `__dict__` does not count: it holds those of the original."""
     forward = vars(module).get("forward")
     return isinstance(forward, _Bound) and forward.module is module
 
 
 def plain_copy(module: Any, kind: Any = None) -> Any:
-    """A module of the same Parameters without kernels: torch.jit.script cannot compile them."""
+    """A module that runs in PyTorch, with the same Parameters, for torch.jit.script: it cannot compile the kernels."""
     copy = nn.Module.__new__(kind or type(module))
     vars(copy).update(_without_methods(vars(module)))
     return copy

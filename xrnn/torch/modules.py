@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU: PyTorch's own modules, with another `forward`."""
+"""RNN, LSTM and GRU: subclasses of PyTorch's modules whose `forward` runs on the kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xrnn.torch.weights import drop_wrapped
 
 
 class KernelModule(nn.RNNBase):
-    """`forward` on the kernels."""
+    """The base class of the three: `forward`, and what PyTorch's conversions and torch.jit.script need."""
 
     _original: ClassVar[type[nn.RNNBase]]
 
@@ -34,7 +34,7 @@ class RNN(KernelModule, nn.RNN):
 
 
 class LSTM(KernelModule, nn.LSTM):
-    """`torch.nn.LSTM`, faster: the same arguments, parameters, state_dict and results. proj_size runs in PyTorch."""
+    """`torch.nn.LSTM`, faster: the same arguments, parameters, state_dict and results. PyTorch runs proj_size."""
 
     _original = nn.LSTM
 

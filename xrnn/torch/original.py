@@ -27,9 +27,9 @@ def gradients(
     dresults: Sequence[Tensor | None],
     needed: Sequence[bool],
 ) -> list[Tensor | None]:
-    """The gradients of x, the initial states and the weights; None where not `needed`.
+    """The gradients of x, the initial states and the weights; None for those that are not `needed`.
 
-    They can be differentiated again if gradients are enabled, as in a `backward` with create_graph=True.
+    If gradients are enabled, as in a `backward` with create_graph=True, they can be differentiated again.
     """
     inputs, again = [x, *initial, *weights], torch.is_grad_enabled()
     with torch.enable_grad():
@@ -58,7 +58,7 @@ class _Value(torch.autograd.Function):
 
 
 def with_value(tensor: Tensor, value: Tensor) -> Tensor:
-    """`tensor` in its graph, but with the value that it had before `tensor.data = …`."""
+    """`value`, connected to the graph of `tensor`. It is the old value if `tensor.data = …` set another one."""
     return tensor if tensor.data_ptr() == value.data_ptr() else _Value.apply(tensor, value)
 
 
@@ -83,7 +83,7 @@ def _run(
 
 
 def _turn(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Each row from its last step to its first; steps past its length stay in place."""
+    """Reverse each row in time. Steps past its length stay in place."""
     if lengths is None:
         return x.flip(0)
     steps, ends = torch.arange(len(x), device=x.device)[:, None], lengths.to(x.device)

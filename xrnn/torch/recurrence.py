@@ -37,7 +37,7 @@ def recurrence(
 
 
 class _Recurrence(torch.autograd.Function):
-    """Saves its tensors by save_for_backward, so that PyTorch detects changes in place and calls its hooks."""
+    """Saves tensors by save_for_backward: PyTorch then refuses in-place changes, and hooks on saved tensors see all."""
 
     @staticmethod
     def forward(ctx: Any, direction: Direction, lengths: Tensor | None, states: int, x: Tensor, *others: Tensor) -> Any:
@@ -50,7 +50,7 @@ class _Recurrence(torch.autograd.Function):
                 kept.append(tensor(trace.z))
         ctx.direction, ctx.lengths, ctx.states, ctx.weights = direction, lengths, states, others[states:]
         ctx.leaf = (x, trace.inputs.x) if x.is_leaf else (None, None)
-        # h is a view of the first of `kept`: if the caller changes it in place, PyTorch refuses `backward`.
+        # The result h is a view of kept[0]. It is saved so that PyTorch refuses `backward` if the caller changes it.
         ctx.save_for_backward(x, *others, results[0], *kept)
         ctx.set_materialize_grads(False)
         return results
@@ -61,23 +61,24 @@ class _Recurrence(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         states, others, direction = ctx.states, len(needed) - 1, ctx.direction
         initial, weights, kept = saved[:states], saved[states:others], saved[others + 1 :]
-        # A hook on saved tensors may have replaced the weights or x. Then the replacements are used. Otherwise the
-        # arrays of the forward are used, because `weight.data = …` may have given the same tensor new values since.
+        # The gradients need the values of the forward. After `weight.data = …` a saved weight has other values, but
+        # direction.tensors still has the old ones. If hooks on saved tensors replaced the weights, theirs are used.
+        # Likewise for x: `leaf_array` has its old values if it is a leaf and no hook replaced it.
         values = weights if any(map(is_not, weights, ctx.weights)) else direction.tensors
-        leaf, of_leaf = ctx.leaf
+        leaf, leaf_array = ctx.leaf
         try:
             check_gradients((dh, *dfinal))
         except Unsupported as why:
             _log.debug("%s: the gradient runs in PyTorch: %s", direction.mode, why)
             if x is leaf:
-                x = original.with_value(x, direction.memory.tensor(of_leaf))
+                x = original.with_value(x, direction.memory.tensor(leaf_array))
             weights = list(map(original.with_value, weights, values))
             gradients = original.gradients(direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
             return None, None, None, *gradients
         try:
             with direction.memory.entered():
                 direction = direction.with_weights(values)
-                x = of_leaf if x is leaf else direction.memory.array(x)
+                x = leaf_array if x is leaf else direction.memory.array(x)
                 found = _backward(direction, x, ctx.lengths, states, kept, dh, dfinal, needed)
         except MemoryError as error:
             refuse_memory(direction.mode, error)
@@ -85,7 +86,7 @@ class _Recurrence(torch.autograd.Function):
 
 
 def refuse_memory(mode: str, error: MemoryError) -> NoReturn:
-    """Raises RuntimeError in PyTorch's words: programs that then try a smaller batch look for them."""
+    """Raises RuntimeError with PyTorch's words, because programs search for them and retry with a smaller batch."""
     raise RuntimeError(
         f"DefaultCPUAllocator: can't allocate memory for {mode} ({error}): use a smaller batch or shorter sequences"
     ) from error
@@ -125,7 +126,7 @@ def _backward(
 ) -> list[Tensor | None]:
     """The gradients of x, of `initial` initial states, and of the 2 or 4 weights.
 
-    None for x if it needs none, and for all weights if none of them needs one: these products are left out.
+    If x needs none, its gradient is None and not computed; so are those of the weights if no weight needs one.
     """
     memory, states = d.memory, len(d.initial)
     xp, array, tensor = memory.backend.xp, memory.array, memory.tensor
@@ -133,7 +134,7 @@ def _backward(
     # In the layout of PyTorch's weights, so that PyTorch takes these arrays as gradients without a copy.
     dweights = [xp.empty(w.shape, w.dtype) for w in d.arrays[:2]] if any(needs_dweights) else []
     db = xp.empty(d.cell.pre * len(d.Wh), d.Wh.dtype)
-    # No gradient reads b: db fills its place. The trace has the initial states.
+    # The backward pass does not read b, so db stands in for it. The initial states are in the trace.
     inputs, arrays = _inputs(d, x, db, lengths), [array(t) for t in kept]
     trace = Trace(inputs, arrays[:states])
     if len(arrays) > states:
@@ -142,7 +143,7 @@ def _backward(
     dx, dinitial = memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads, needs_dx)
     if dweights and len(needs_dweights) > 2:
         dweights += bias_gradients(xp, d.cell, db)
-    # g[None] would have a stride of 0, and PyTorch copies a gradient whose strides are not those of its tensor.
+    # PyTorch copies a gradient if its strides differ from its tensor's, and g[None] would have a stride of 0.
     dstates = [tensor(g.reshape(1, *g.shape)) for g in dinitial[:initial]]
     found = [tensor(g) for g in dweights] or [None] * len(needs_dweights)
     return [tensor(dx) if needs_dx else None, *dstates, *found]

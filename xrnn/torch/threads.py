@@ -1,4 +1,4 @@
-"""PyTorch's threads for the kernels: two sets of threads would take the CPUs from each other."""
+"""The kernels run on PyTorch's threads, because two sets of threads would compete for the CPUs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _log: Final = logging.getLogger("xrnn.torch")
 
 
 def share_threads() -> None:
-    """Let the kernels compute on the threads of PyTorch's OpenMP library; on their own threads if there is none."""
+    """Run the kernels on the threads of PyTorch's OpenMP library, or on their own threads if it has none."""
     name = "libtorch_cpu.dylib" if sys.platform == "darwin" else "libtorch_cpu.so"
     try:
         use_threads_of(ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name)))
     except (OSError, AttributeError) as error:
-        _log.debug("the kernels compute on threads of their own: %s", error)
+        _log.debug("the kernels run on their own threads: %s", error)

@@ -1,4 +1,4 @@
-"""Checks for what the kernels do not support, before they start: PyTorch's own implementation then runs."""
+"""Checks that run before the kernels. If one of them raises Unsupported, the call runs in PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DTYPES: Final = (torch.float32, torch.float64)
 PLAIN: Final = frozenset((torch.Tensor, torch.nn.Parameter))
 
 
-# Bound to names here: looking them up in PyTorch's modules at each call would take as long as the calls.
+# Names for PyTorch's functions: to look them up in its modules would take as long as to call them.
 _casts: Final = torch._C._is_any_autocast_enabled
 _traced: Final = torch._C._get_tracing_state
 _compiled: Final = torch.compiler.is_compiling
@@ -20,7 +20,7 @@ in_dynamo: Final = torch.compiler.is_dynamo_compiling
 _transformed: Final = torch._C._are_functorch_transforms_active
 dynamo_callback: Final = torch._C._dynamo.eval_frame.get_eval_frame_callback  # None outside torch.compile
 _dispatched: Final = torch._C._len_torch_dispatch_stack
-_batched: Final = torch._C._functorch.is_legacy_batchedtensor  # by is_grads_batched; torch.vmap is a transform
+_batched: Final = torch._C._functorch.is_legacy_batchedtensor  # with is_grads_batched; torch.vmap is a transform
 
 
 class Unsupported(Exception):
@@ -28,8 +28,8 @@ class Unsupported(Exception):
 
 
 def check_mode() -> None:
-    """Raises Unsupported in modes that act on PyTorch's operations, which a kernel would bypass."""
-    # First, because torch.compile knows this call, and would break its graph at the others.
+    """Raises Unsupported in modes that change or record PyTorch's operations, since kernels bypass these."""
+    # This check is first: torch.compile knows it, and would break its graph at the others.
     if _compiled() or _traced() is not None:
         raise Unsupported("the model is being traced, compiled or exported")
     if _casts():
@@ -55,16 +55,16 @@ def check_tensor(name: str, tensor: Any, like: torch.Tensor | None = None) -> No
 
 
 def check_gradients(gradients: Iterable[torch.Tensor | None]) -> None:
-    """Raises Unsupported if they are differentiated again, batched, or not plain tensors in memory."""
+    """Raises Unsupported unless these are plain tensors in memory that will not be differentiated again."""
     if torch.is_grad_enabled():
-        raise Unsupported("it is to be differentiated again")
+        raise Unsupported("the gradient will be differentiated again")
     if _transformed():
         raise Unsupported("a transform of torch.func (vmap, grad, …) is active")
     for g in gradients:
         if g is None:
             continue
         if _batched(g):
-            raise Unsupported("many gradients are computed at once")
+            raise Unsupported("several gradients are computed at once")
         if g._is_zerotensor():
             raise Unsupported("the gradient is zeros without memory")
         check_tensor("the gradient", g)

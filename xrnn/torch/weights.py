@@ -1,4 +1,4 @@
-"""A module's weights, wrapped as arrays once and kept until their layout or the module's sizes change."""
+"""A module's weights as arrays. They are wrapped once, and again if their layout or the module's sizes change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xrnn.torch.unsupported import DTYPES, PLAIN, Unsupported, check_tensor
 # The attribute of a module that holds its wrapped weights.
 WRAPPED: Final = "_xrnn_wrapped"
 
-# Of a module's attributes, those that decide which weights it has, and their shapes.
+# The attributes of a module that determine its weights and their shapes.
 _sizes_of: Final = itemgetter(
     "mode", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "_flat_weights_names"
 )
@@ -25,7 +25,7 @@ _sizes_of: Final = itemgetter(
 
 @dataclass(slots=True, eq=False)
 class Wrapped:
-    """The directions of all layers of a module. In copies and pickles of the module, None takes its place."""
+    """The directions of all layers of a module. Copies and pickles of the module hold None instead."""
 
     sizes: tuple[Any, ...]
     dtype: torch.dtype
@@ -63,9 +63,9 @@ def directions_of(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> list[
     wrapped: Wrapped | None = module.__dict__.get(WRAPPED)
     if wrapped and wrapped.fits(module, x, weights):
         return wrapped.directions
-    drop_wrapped(module)  # also if the new weights have no kernel: the old ones would stay in memory
+    drop_wrapped(module)  # before `_wrap`, which may raise: the old weights must not stay in memory
     wrapped = _wrap(module, weights, x)
-    module.__dict__[WRAPPED] = wrapped  # never changed in place: another thread may be reading the old one
+    module.__dict__[WRAPPED] = wrapped  # replaced, not changed: another thread may be reading the old one
     return wrapped.directions
 
 
@@ -98,6 +98,6 @@ def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
 
 
 def _shapes(module: nn.RNNBase, D: int) -> list[tuple[int, ...]]:
-    """Those of weight_ih, weight_hh, bias_ih and bias_hh."""
+    """The shapes of weight_ih, weight_hh, bias_ih and bias_hh."""
     H, rows = module.hidden_size, len(CELLS[module.mode].from_x) * module.hidden_size
     return [(rows, D), (rows, H), (rows,), (rows,)]

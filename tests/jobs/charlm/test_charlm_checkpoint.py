@@ -57,7 +57,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     with pytest.raises(OutputError) as error:
         CHARLM_CHECKPOINTS.save(path, Snapshot(TINY, "another", 3, {}))
     assert str(error.value) == (
-        f"can't write {path} (No space left on device): expected room and permission there; what it held still stands"
+        f"can't write {path} (No space left on device): expected free space and permission; the old file is unchanged"
     )
     assert_equal(CHARLM_CHECKPOINTS.load(path), snapshot)
 
@@ -118,7 +118,7 @@ def empty(path: Path) -> None:
         (
             truncate,
             "is truncated or damaged (Error while deserializing header: incomplete metadata, file not fully "
-            "covered): expected a whole file; use another copy",
+            "covered): expected a complete file; use another copy",
         ),
         (alter_a_weight, "was changed after it was written: expected content that gives its digest; use another copy"),
         (alter_a_setting, "was changed after it was written: expected content that gives its digest; use another copy"),
@@ -198,31 +198,31 @@ FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
     "hidden=20000": (settings(hidden=20000), "(64, 3): expected F32 (64, 20000)"),
     "more layers": (settings(layers=2), "lacks an array adam.m.rnn1.Wh: expected the 30 arrays"),
     "another batch": (settings(batch=3), "holds state.0 as F32 (2, 3): expected F32 (3, 3)"),
-    "no such size": (settings(hidden=0), "has settings of no run (--hidden is 0: expected a whole number from 1"),
-    "an unknown cell": (settings(cell="lstn"), "has settings of no run (--cell is lstn: expected one of rnn, lstm"),
+    "no such size": (settings(hidden=0), "has invalid settings (--hidden is 0: expected a whole number from 1"),
+    "an unknown cell": (settings(cell="lstn"), "has invalid settings (--cell is lstn: expected one of rnn, lstm"),
     "another cell": (settings(cell="gru"), "lacks an array adam.m.gru0.Wh: expected the 20 arrays"),
-    "a million layers": (settings(layers=2**20), "has settings of no run (--layers is 1048576: expected a whole"),
-    "lr of NaN": (settings(lr=math.nan), "has settings of no run (--lr is nan: expected a positive number up to 1000"),
-    "a large lr": (settings(lr=1e300), "has settings of no run (--lr is 1e+300: expected a positive number up to 1000"),
-    "negative losses": (losses(-1.0), "holds losses of no run: expected 0 to 1e+39; name a file that"),
-    "losses beyond float32": (losses(1e300), "holds losses of no run: expected 0 to 1e+39"),
+    "a million layers": (settings(layers=2**20), "has invalid settings (--layers is 1048576: expected a whole"),
+    "lr of NaN": (settings(lr=math.nan), "has invalid settings (--lr is nan: expected a positive number up to 1000"),
+    "a large lr": (settings(lr=1e300), "has invalid settings (--lr is 1e+300: expected a positive number up to 1000"),
+    "negative losses": (losses(-1.0), "holds losses out of range: expected 0 to 1e+39; name a file that"),
+    "losses beyond float32": (losses(1e300), "holds losses out of range: expected 0 to 1e+39"),
     "a step with zeros in front": (step("002"), "has step 002: expected a whole number of at least 0"),
-    "lr beyond floats": (settings(lr=10**400), "has settings of no run (they hold a number that is too large"),
-    "a negative seed": (settings(seed=-1), "has settings of no run (--seed is -1: expected a whole number"),
-    "an unknown setting": (settings(colour="red"), "has settings of no run (colour is unknown: expected cell, hidden"),
-    "a size in words": (settings(hidden="3"), "has settings of no run (hidden is a str: expected int)"),
-    "a size in parts": (settings(hidden=3.0), "has settings of no run (hidden is a float: expected int)"),
-    "true": (settings(layers=True), "has settings of no run (layers is a bool: expected int)"),
-    "null": (settings(seed=None), "has settings of no run (seed is a NoneType: expected int)"),
-    "a list of sizes": (settings(hidden=[3]), "has settings of no run (hidden is a list: expected int)"),
-    "no JSON": (settings_text("{hidden: 3"), "has settings of no run (they are no JSON: expected an object)"),
-    "no settings": (settings_text(""), "has settings of no run (they are no JSON: expected an object)"),
-    "deep JSON": (settings_text("[" * 100_000), "has settings of no run (they are no JSON: expected an object)"),
-    "long JSON": (settings_text("9" * 5000), "has settings of no run (they are no JSON: expected an object)"),
-    "a picture of no strings": (picture('{"name": "p.png", "sha256": 7}'), "has picture of no run (they are another"),
-    "half a picture": (picture('{"name": "p.png"}'), "has picture of no run (they are another object: expected the"),
-    "a picture without JSON": (picture("p.png"), "has picture of no run (they are no JSON: expected an object)"),
-    "a list": (settings_text("[1, 2]"), "has settings of no run (they are a list: expected an object)"),
+    "lr beyond floats": (settings(lr=10**400), "has invalid settings (a number is too large"),
+    "a negative seed": (settings(seed=-1), "has invalid settings (--seed is -1: expected a whole number"),
+    "an unknown setting": (settings(colour="red"), "has invalid settings (colour is unknown: expected cell, hidden"),
+    "a size in words": (settings(hidden="3"), "has invalid settings (hidden is a str: expected int)"),
+    "a size in parts": (settings(hidden=3.0), "has invalid settings (hidden is a float: expected int)"),
+    "true": (settings(layers=True), "has invalid settings (layers is a bool: expected int)"),
+    "null": (settings(seed=None), "has invalid settings (seed is a NoneType: expected int)"),
+    "a list of sizes": (settings(hidden=[3]), "has invalid settings (hidden is a list: expected int)"),
+    "no JSON": (settings_text("{hidden: 3"), "has invalid settings (no JSON: expected an object)"),
+    "no settings": (settings_text(""), "has invalid settings (no JSON: expected an object)"),
+    "deep JSON": (settings_text("[" * 100_000), "has invalid settings (no JSON: expected an object)"),
+    "long JSON": (settings_text("9" * 5000), "has invalid settings (no JSON: expected an object)"),
+    "a picture of no strings": (picture('{"name": "p.png", "sha256": 7}'), "has invalid picture (another"),
+    "half a picture": (picture('{"name": "p.png"}'), "has invalid picture (another object: expected the"),
+    "a picture without JSON": (picture("p.png"), "has invalid picture (no JSON: expected an object)"),
+    "a list": (settings_text("[1, 2]"), "has invalid settings (a list: expected an object)"),
     "a negative step": (step("-2"), "has step -2: expected a whole number of at least 0"),
     "a step in words": (step("two"), "has step two: expected a whole number of at least 0"),
     "a long step": (step("2" * 5000), f"has step {'2' * 80}…: expected a whole number of at least 0"),
@@ -258,7 +258,7 @@ def test_the_lowest_and_the_highest_loss_are_read(tmp_path: Path, value: float) 
 def test_a_loss_beyond_them_is_refused(tmp_path: Path, value: float) -> None:
     forgery = Forgery()
     losses(value)(forgery)
-    with one_line(CheckpointError, "holds losses of no run: expected 0 to 1e+39"):
+    with one_line(CheckpointError, "holds losses out of range: expected 0 to 1e+39"):
         CHARLM_CHECKPOINTS.load(forgery.write(tmp_path / "c"))
 
 

@@ -161,7 +161,7 @@ def test_a_stream_is_answered_at_once() -> None:
         ("1,1e300\n", "row 1 holds 1e+300: expected numbers up to 1e+30; scale them"),
         (
             "1,2\n" + "1" * (2**20 + 1),
-            "a line of standard input is longer than 1,048,576 characters: expected a row of values a line; pipe",
+            "a line of standard input is longer than 1,048,576 characters: expected a row of values per line; pipe",
         ),
     ],
 )
@@ -194,8 +194,8 @@ def test_a_byte_order_mark_is_skipped() -> None:
 @pytest.mark.parametrize(
     ("redirected", "message"),
     [
-        ("<&-", "standard input is closed: expected a row of values a line; pipe them in, or name a file with <"),
-        ("0>written", "can't read standard input (Bad file descriptor): expected a row of values a line"),
+        ("<&-", "standard input is closed: expected a row of values per line; pipe them in, or name a file with <"),
+        ("0>written", "can't read standard input (Bad file descriptor): expected a row of values per line"),
     ],
 )
 def test_an_input_that_can_not_be_read_gets_one_line(redirected: str, message: str) -> None:

@@ -243,11 +243,11 @@ def test_series_without_a_target_get_one_line(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mean": 1}, "has facts of no run (mean is 1: expected a finite number)"),
-        ({"mean": float("nan")}, "has facts of no run (mean is nan: expected a finite number)"),
-        ({"deviation": 0.0}, "has facts of no run (deviation is 0.0: expected a positive number)"),
-        ({"channels": 0}, "has facts of no run (channels is 0: expected a whole number from 1"),
-        ({"more": 0}, "has facts of no run (they have other names: expected channels, mean, deviation, channel_names)"),
+        ({"mean": 1}, "has invalid facts (mean is 1: expected a finite number)"),
+        ({"mean": float("nan")}, "has invalid facts (mean is nan: expected a finite number)"),
+        ({"deviation": 0.0}, "has invalid facts (deviation is 0.0: expected a positive number)"),
+        ({"channels": 0}, "has invalid facts (channels is 0: expected a whole number from 1"),
+        ({"more": 0}, "has invalid facts (they have other names: expected channels, mean, deviation, channel_names)"),
     ],
 )
 def test_forged_facts_get_one_line(changes: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ class CharLMSettings(Settings):
 
     cell: str = cell("rnn")
     hidden: int = size(256, "Size of the hidden state, H.")
-    batch: int = size(64, "Number of places in the text that are read in parallel, N.")
-    seq_len: int = size(64, "Number of time steps that the gradient goes back, T.")
+    batch: int = size(64, "Batch size, N: places in the text that are read in parallel.")
+    seq_len: int = size(64, "Number of time steps of truncated BPTT, T.")
 
     @property
     def training(self) -> str:

@@ -38,7 +38,7 @@ class Corpus:
     train: HostArray
     held_out: HostArray
     source: str  # a description in one line
-    fingerprint: str  # equal for equal bytes, split the same way
+    fingerprint: str  # the same if the bytes and their split are the same
     facts: None = None  # the model depends on no property of the text
 
 
@@ -119,7 +119,7 @@ def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
         for name in [path.name] if named else _names_under(path):
             file = path if named else path / name
             real = real_path(file)
-            if real in seen:  # a file can be named together with its folder; it must not be in both parts
+            if real in seen:  # named twice, or with its folder: held-out text must not be in the training text
                 continue
             seen.add(real)
             content = _read(file) if os.path.isfile(file) else None
@@ -174,7 +174,7 @@ def _hold_out(files: Sequence[TextFile]) -> tuple[HostArray, HostArray, str]:
         text = _joined(files)
         cut = len(text) - int(len(text) * HELD_OUT)
         return text[:cut], text[cut:], f"held out: the last {len(text) - cut:,} bytes (5 %, since there are few files)"
-    # By the rank of the hash, not by a threshold, so that it is exactly 5 % and never no file.
+    # The files with the lowest hashes, and not those below a threshold: it is always 5 %, and at least one file.
     by_hash = sorted(files, key=lambda file: hashlib.blake2b(os.fsencode(file.name)).digest())
     chosen = {file.name for file in by_hash[: round(len(files) * HELD_OUT)]}
     held = [file for file in files if file.name in chosen]

@@ -19,7 +19,7 @@ _READERS: Final = 64
 def bits_per_character(model: CharLM, text: HostArray) -> float:
     """-mean log₂ p(text[i] | text[:i]), i ≥ 1.   text (size,) uint8, size ≥ 2.
 
-    The text is cut into 64 pieces that are read in parallel, each from a zero state; fewer if it is short.
+    The text is cut into 64 pieces, or fewer if it is short. They are read in parallel, each from a zero state.
     """
     backend = model.backend
     predicted = len(text) - 1

@@ -11,13 +11,13 @@ from xrnn.files import printable
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.errors import SettingsError
 
-_MOST: Final = 2**20  # bytes; they are printed only at the end
+_MOST: Final = 2**20  # bytes; all are printed at the end
 
 
 def generate(model: CharLM, prompt: bytes, length: int, temperature: float, rng: np.random.Generator) -> bytes:
     """`length` bytes after `prompt`, drawn one by one from softmax(logits / temperature).
 
-    Temperature 0 takes the likeliest byte. An empty prompt means a line break. Each byte is drawn on the host.
+    Temperature 0 takes the likeliest byte. An empty prompt stands for a line break. Bytes are drawn on the host.
     Raises SettingsError for a length below 0 or above 2²⁰, or a temperature that is negative or not finite.
     """
     if not 0 <= length <= _MOST:
@@ -48,4 +48,4 @@ def _draw(logits: np.ndarray[tuple[int], np.dtype[np.float32]], temperature: flo
         scores = (logits - logits.max()).astype(np.float64) / temperature
     cumulative = np.exp(scores).cumsum()
     drawn = cumulative.searchsorted(rng.random() * cumulative[-1], side="right")
-    return min(int(drawn), len(logits) - 1)  # beyond the end if the logits are NaN
+    return min(int(drawn), len(logits) - 1)  # if the logits are NaN, `drawn` is len(logits)

@@ -10,7 +10,7 @@ from tests.fresh import NO_TORCH, output_of
 FUNCTIONS = ["from_torch", "load", "save", "to_torch"]
 
 
-def test_they_are_listed_before_their_modules_are_imported() -> None:
+def test_functions_are_listed_before_their_modules_are_imported() -> None:
     code = f"""
 import sys, xrnn
 print(set({FUNCTIONS}) <= set(dir(xrnn)) & set(xrnn.__all__))
