@@ -190,6 +190,23 @@ def test_averaged_weights_are_those_of_pytorch(backend: Backend) -> None:
     assert_array_equal(backend.to_numpy(resumed.params[0]), backend.to_numpy(average.params[0]))
 
 
+def test_an_average_refuses_to_mix_its_weights_with_those_of_training() -> None:
+    linear = Linear.init(3, 2, rng=0)
+    average = EMA([linear], 0.5)
+    average.update()
+    linear.W += 1
+    trained, averaged = linear.W.copy(), average.params[0].copy()
+    with average.applied():
+        for use in (average.update, average.applied().__enter__, lambda: average.state):
+            with one_line(RuntimeError, "the layers have the averaged weights", "leave the block of applied() first"):
+                use()
+        assert_array_equal(linear.W, averaged)
+    assert_array_equal(linear.W, trained)
+    for layers in ([linear, linear], [linear, Linear(*linear.params)]):
+        with one_line(ValueError, "params[0] of layers[1] is the same array as params[0] of layers[0]"):
+            EMA(layers)
+
+
 @pytest.mark.needs("torch", "torch")
 @pytest.mark.parametrize("warmup", [0, 4])
 def test_schedules_are_those_of_pytorch(warmup: int) -> None:

@@ -272,15 +272,18 @@ class EMA:
     layers   the layers, in order
     params   the averages, in the order of the layers' parameters; the first `update` copies the weights
 
-    Raises TypeError if `layers` is not a list of layers, ValueError for read-only parameters or a decay outside [0, 1).
+    Raises TypeError if `layers` is not a list of layers; ValueError for read-only parameters, an array that is listed
+    twice, or a decay outside [0, 1).
     """
 
     def __init__(self, layers: Iterable[HasParameters], decay: float = 0.999) -> None:
         check_number("decay", decay, "a number in [0, 1)", _is_decay)
         self.decay, self.layers = decay, checked_layers(layers)
+        refuse_shared(dict(enumerate(self.layers)), "which `applied` would exchange twice: list one of the two layers")
         self._weights = [p for layer in self.layers for p in layer.params]
         self.params = zeros_like(self._weights)
         self._count = np.zeros((), np.int64)
+        self._is_applied = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -289,11 +292,13 @@ class EMA:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The averages and their number of updates, as `Optimizer.state`."""
+        """The averages and their number of updates, as `Optimizer.state`.   Raises RuntimeError within `applied`."""
+        self._refuse_applied()
         return {"count": self._count, "average": self.params}
 
     def update(self) -> None:
-        """Update the averages with the current weights."""
+        """Update the averages with the current weights.   Raises RuntimeError within `applied`."""
+        self._refuse_applied()
         new = 1 - float(self.decay) if self._count else 1.0
         self._count += 1
         for average, p in zip(self.params, self._weights, strict=True):
@@ -302,14 +307,27 @@ class EMA:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the block, the layers have the averaged weights.   Raises RuntimeError before the first `update`."""
+        """Within the block, the layers have the averaged weights.
+
+        Raises RuntimeError before the first `update`, and within another such block.
+        """
+        self._refuse_applied()
         if not self._count:
             raise RuntimeError("the average has no weights yet: expected an update; call update() first")
         self._swap()
+        self._is_applied = True
         try:
             yield
         finally:
+            self._is_applied = False
             self._swap()
+
+    def _refuse_applied(self) -> None:
+        if self._is_applied:
+            raise RuntimeError(
+                "the layers have the averaged weights: expected the weights of training; leave the block of applied() "
+                "first"
+            )
 
     def _swap(self) -> None:
         for average, p in zip(self.params, self._weights, strict=True):

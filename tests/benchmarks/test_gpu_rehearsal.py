@@ -83,12 +83,13 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     for name in ("variants", "memcheck", "racecheck", "synccheck"):
         assert len(found[name]) == 4
         assert set(found[name].values()) == {None}
-    (forward, train) = found["steps"]["cells"]
-    assert {name.split()[0] for name in forward["step_microseconds"]} >= {"plain", "one-block", "group"}
-    assert forward["host_microseconds"].keys() == forward["step_microseconds"].keys()
-    assert train["operation"] == "train"
+    cells = found["steps"]["cells"]  # of the Elman cell and of LSTM
+    assert [cell["operation"] for cell in cells] == ["forward", "train"] * 2
+    for cell in cells:
+        assert {name.split()[0] for name in cell["step_microseconds"]} >= {"plain", "one-block", "group"}
+        assert cell["host_microseconds"].keys() == cell["step_microseconds"].keys()
     assert {"EXCHANGE", "grid barrier, µs"} <= found["costs"].keys()
-    assert len(found["forms"]["cells"]) == 2
+    assert len(found["forms"]["cells"]) == 4
     log = path.with_suffix(".log").read_text()
     assert f"== device (60 s at most): {sys.executable} -m benchmarks.gpu.device" in log  # that Python, no environment
     assert "sanitizer: --tool racecheck" in log

@@ -700,6 +700,10 @@ def test_invalid_numbers_of_blocks(name: str, value: Any, kind: type[Exception])
     setattr(cell, name, value)
     with one_line(kind, f"{name} of the cell 'rnn' is {value!r}", "expected an integer, at least"):
         Recurrent(cell, np.zeros((D, H)), np.zeros((H, H)), np.zeros(H))
+    with one_line(kind, f"{name} of the cell 'rnn' is {value!r}", "expected an integer, at least"):
+        Recurrent.init(cell, D, H, rng=0)
+    with one_line(kind, f"{name} of the cell 'Bad' is {value!r}", "expected an integer, at least"):
+        Recurrent.init(type("Bad", (Cell,), {name: value})(), D, H, rng=0)
 
 
 def test_the_old_name_of_forward_calls(backend: Backend) -> None:

@@ -415,6 +415,7 @@ def fresh_params(
     Raises TypeError or ValueError for wrong arguments.
     """
     check_cell_type(cell)
+    check_blocks(cell)
     D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
     rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
     Wx = np.concatenate([init.glorot_uniform(rng, D, H) for _ in cell.from_x], axis=1)

@@ -43,6 +43,11 @@ class StepArrays:
     prepared: Any = None  # an optional result of `prepare`, (·, N, H)
 
 
+def _blocks(pre: Any) -> tuple[int, ...]:
+    """All blocks of z; none if `pre` is no integer, which the layer refuses."""
+    return tuple(range(pre)) if isinstance(pre, int) else ()
+
+
 class Cell:
     """One time step: a cell computes the states after it from the pre-activations z and the states before it.
 
@@ -81,7 +86,7 @@ class Cell:
                 f"params of {cls.__name__} is {cls.params!r}: expected a tuple of names, none of them Wx, Wh or b"
             )
         cls.from_x, cls.from_h = cls._fed("from_x"), cls._fed("from_h")
-        cls.from_b = cls.from_x + tuple(block for block in range(cls.pre) if block not in cls.from_x)
+        cls.from_b = cls.from_x + tuple(block for block in _blocks(cls.pre) if block not in cls.from_x)
 
     @classmethod
     def _fed(cls, name: str) -> tuple[int, ...]:
@@ -89,8 +94,8 @@ class Cell:
         base: Any = super(cls, cls)
         fed: tuple[int, ...] = getattr(cls, name)
         # This class does not set it, and the base feeds all of its blocks: then this class, too, feeds all of its own.
-        left_out = name not in vars(cls) and fed == tuple(range(base.pre))
-        return tuple(range(cls.pre)) if left_out else fed
+        left_out = name not in vars(cls) and fed == _blocks(base.pre)
+        return _blocks(cls.pre) if left_out else fed
 
     def initial_bias(self, H: int) -> HostArray:
         """The initial b, (pre · H,), on the host, in float64."""

@@ -343,6 +343,11 @@ DAYS = [f"{day(i)},{i % 5}" for i in range(40)]
         (["v", *["1", "2"] * 20], ["--context", "50"], "f.csv has 40 rows: expected at least"),
         (["v", *["1", "2"] * 20], ["--season", "7"], "the context of 6 is shorter than the season of 7"),
         (["v", "1", "2", "3"], [], "f.csv has 3 rows: expected at least"),
+        (
+            ["date,v", *DAYS],
+            ["--horizon", "500", "--context", "0"],
+            f"f.csv has {len(DAYS)} rows: expected at least 1014 for a context of 7, a horizon of 500 and 500 held out",
+        ),
         (["v", *["1"] * 40], [], "f.csv has the same value 1 in all rows to train on: expected values that change"),
         (["date,v", *DAYS[:9], *DAYS[10:]], [], "f.csv has a gap in its times between 2024-01-09 and 2024-01-11"),
         (["date,v", *DAYS[:9], *DAYS[8:]], [], "f.csv has the time 2024-01-09 twice: expected one row for each"),

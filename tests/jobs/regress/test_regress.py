@@ -25,12 +25,13 @@ from xrnn.cli import main
 from xrnn.files import write_arrays
 from xrnn.jobs.errors import CheckpointError, DataError
 from xrnn.jobs.picture import is_own_picture
-from xrnn.jobs.regress.data import load_with_targets
+from xrnn.jobs.regress.data import load_with_targets, numbers
 from xrnn.jobs.regress.evaluate import Scores
 from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS, specs
 from xrnn.jobs.regress.regression_settings import RegressionSettings
 from xrnn.jobs.regress.regression_trainer import Regression, RegressionTrainer
 from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.tables import Columns
 from xrnn.select import get_backend
 from xrnn.typing import Array
 
@@ -130,6 +131,13 @@ def test_a_table_and_folders_named_by_numbers() -> None:
     assert {s.label for s in folders.train + folders.test} == {s.label for s in made}
     y = table.targets(table.train)
     np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-6)
+
+
+def test_targets_with_a_decimal_comma() -> None:
+    rows = [f"{i};{i},5;{t},25;{t}" for i in range(8) for t in range(4)]
+    Path("t.csv").write_text("\n".join(["id;level;x;y", *rows]))
+    data = load_with_targets([Path("t.csv")], 0, Columns(decimal=",", id="id", label="level", targets=True))
+    assert {*numbers(data.train), *numbers(data.test)} == {i + 0.5 for i in range(8)}
 
 
 def test_a_picture_shows_the_predicted_beside_the_true_numbers() -> None:

@@ -208,7 +208,9 @@ def _training_covariates(series: Series, cut: int) -> HostArray:
 
 
 def _context(rows: int, horizon: int, season: int) -> int:
-    """Three seasons or two horizons, at least 24 steps; less in a short series."""
+    """Three seasons or two horizons, at least 24 steps; less in a short series, a season if no row is left to train."""
+    if rows < 1:  # the horizon that is held out is longer than the series, which `prepare` refuses
+        return season
     wanted = max(3 * season if season > 1 else 0, 2 * horizon, 24)
     return max(min(wanted, (rows - horizon) // 2), min(season, rows))
 

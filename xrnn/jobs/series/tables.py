@@ -73,6 +73,8 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
         if time_at is not None:
             places = _by_time(table, places, time_at)
         of_series = label if label_at is None else _label(table, places, label_at, name)
+        if columns.targets and label_at is not None and of_series is not None:
+            of_series = _with_point(of_series, columns.decimal)
         values = [[_number(table, i, j, columns.decimal) for j in used] for i in places]
         each = checked(np.array(values), of_series, name, names)
         series.append(replace(each, times=_times(table, places[: len(each.values)], time_at)))
@@ -264,7 +266,12 @@ def _parsed(cell: str, decimal: str) -> float | None:
     """The number in a cell, NaN for a missing value, None for text."""
     if cell.lower() in MISSING:
         return math.nan
-    return as_number(cell if decimal == "." else cell.translate({ord(","): ".", ord("."): ","}))
+    return as_number(_with_point(cell, decimal))
+
+
+def _with_point(number: str, decimal: str) -> str:
+    """The text of a number with `decimal` as its decimal point, with a point instead."""
+    return number if decimal == "." else number.translate({ord(","): ".", ord("."): ","})
 
 
 def _not_a_number(cell: str, decimal: str, where: str, remedy: str) -> DataError:
