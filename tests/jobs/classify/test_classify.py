@@ -204,7 +204,7 @@ def test_a_resumed_run_may_be_tested_on_others(capsys: pytest.CaptureFixture[str
         ),
         (
             "classify train.ts test.ts --resume c --epochs 1",
-            "--epochs is 1, which end at step 3, but c is at step 6: expected the epochs in all",
+            "--epochs is 1, which end at step 3, but c is at step 6: expected the total number of epochs",
         ),
         (
             "classify train.ts test.ts --resume c --one-way",
