@@ -62,8 +62,10 @@ def test_files_are_those_of_the_command(tmp_path: Path, capsys: pytest.CaptureFi
     np.testing.assert_array_equal([each["value"] for each in got], forecaster.predict()[0])
 
 
+@pytest.mark.needs("sklearn", "sklearn")
 def test_scikit_learn_clones_it() -> None:
-    base = pytest.importorskip("sklearn.base", reason="needs scikit-learn: pip install scikit-learn")
+    from sklearn import base
+
     forecaster = Forecaster(**SMALL, steps=1)
     assert base.clone(forecaster).get_params() == forecaster.get_params()
 

@@ -27,17 +27,10 @@ CELLS: Final[dict[str, Row]] = {
 }
 
 
+_KERNELS: Final = {row.cell: row.kernel for row in CELLS.values()}
+
+
 def kernel_name(cell: Cell) -> str | None:
     """The kernels' name of a cell, or None. A subclass of a built-in cell has none: it may compute other values."""
-    known = cell.__dict__
-    if "_kernel" not in known:  # kept in the cell: the look-up takes a tenth of a small layer's step
-        known["_kernel"] = _look_up(cell)
-    return known["_kernel"]  # type: ignore[no-any-return]
-
-
-def _look_up(cell: Cell) -> str | None:
-    row = CELLS.get(cell.name)
-    if row is None or row.cell is not type(cell):
-        return None
-    kernel = row.kernel
-    return kernel if kernel is None or isinstance(kernel, str) else kernel(cell)
+    kernel = _KERNELS.get(type(cell))
+    return kernel if kernel is None or type(kernel) is str else kernel(cell)  # type: ignore[operator]
