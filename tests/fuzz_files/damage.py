@@ -72,7 +72,8 @@ def change_tensor(forgery: Forgery, rng: random.Random) -> None:
         tensor.dtype = rng.choice(DTYPES)
 
     def other_content() -> None:
-        tensor.content = bytes_changed(tensor.content, rng, len(tensor.content))
+        if tensor.content:
+            tensor.content = bytes_changed(tensor.content, rng, len(tensor.content))
 
     def another_name() -> None:
         other = forgery.tensors.pop(name)
