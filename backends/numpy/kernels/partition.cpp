@@ -13,8 +13,8 @@ constexpr int64_t WORTH_A_THREAD = 500'000;
 constexpr int64_t WORTH_A_THREAD_ONCE = 1'000'000;
 // The same if the other thread is asleep: about 0.5 ms of work.
 constexpr int64_t WORTH_WAKING = 25'000'000;
-// Bytes of weights for which a sleeping thread is woken even if there is less work. So many bytes are read from memory,
-// not from a cache, at 17 to 32 GB/s.
+// Bytes of weights for which a sleeping thread is woken even if there is less work. Weights of this size are read
+// from memory, not from a cache, at 17 to 32 GB/s.
 constexpr int64_t WEIGHTS_WORTH_WAKING = 16 << 20;
 // float32 multiply-adds of each thread in one step, between two barriers. In a virtual machine a barrier can take a
 // microsecond. Just above it (T = 50, N = 2, D = H = 96) two threads take 0.74 of one thread's time for forward and
