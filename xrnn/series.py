@@ -149,7 +149,7 @@ class Forecaster(_Base):  # type: ignore[misc]
     def _use(self, snapshot: Any) -> None:
         from xrnn.jobs.forecast.predict import Forecasting
 
-        self._snapshot, self.forecasting_ = snapshot, Forecasting(snapshot, get_backend())
+        self._snapshot, self.forecasting_ = snapshot, Forecasting(snapshot)
         self.levels_ = self.forecasting_.settings.levels
 
     def _fitted(self) -> Any:

@@ -22,7 +22,7 @@ class LabelPredictor(Predictor):
     @classmethod
     def load(cls, checkpoint: Path, backend: Backend) -> Self:
         """Raises CheckpointError."""
-        return cls(CLASSIFIER_CHECKPOINTS.load(checkpoint), backend)
+        return cls(CLASSIFIER_CHECKPOINTS.load(checkpoint, backend))
 
     def fields(self, y: HostArray, proba: bool) -> tuple[list[str], list[str]]:
         """The likeliest label, its probability | LABEL:PROBABILITY for each label."""

@@ -21,7 +21,7 @@ class NumberPredictor(Predictor):
     @classmethod
     def load(cls, checkpoint: Path, backend: Backend) -> Self:
         """Raises CheckpointError."""
-        return cls(REGRESSION_CHECKPOINTS.load(checkpoint), backend)
+        return cls(REGRESSION_CHECKPOINTS.load(checkpoint, backend))
 
     def fields(self, y: HostArray, proba: bool) -> tuple[list[str], list[str]]:
         return [f"{self._number(y):.6g}"], []

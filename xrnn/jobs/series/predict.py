@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xrnn.backend import Backend
 from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.errors import DataError, SettingsError
 from xrnn.jobs.series.model import Running, SeriesModel
@@ -19,6 +18,7 @@ from xrnn.jobs.series.read import check_same, read_path
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series, check_sizes
 from xrnn.jobs.series.tables import Columns, read_row
+from xrnn.jobs.series.validation import split_best
 from xrnn.jobs.settings import switch
 from xrnn.jobs.terminal import Terminal
 from xrnn.typing import HostArray
@@ -39,16 +39,11 @@ class Predictor:
     model_class: ClassVar[type[SeriesModel]]
     command: ClassVar[str]  # the command that trains such models
 
-    def __init__(self, snapshot: Snapshot[Any], backend: Backend) -> None:
+    def __init__(self, snapshot: Snapshot[Any]) -> None:
         self.facts, self.settings = snapshot.facts, snapshot.settings
         self.scale = Scale(snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"])
-        prefix = "best." if self.settings.patience else "model."
-        params = {
-            name.removeprefix(prefix): backend.asarray(array)
-            for name, array in snapshot.arrays.items()
-            if name.startswith(prefix)
-        }
-        self.model = self.model_class.of(params, self.settings)
+        of_model, best = split_best(snapshot.layers)
+        self.model = self.model_class(self.settings, best or of_model)
 
     def fields(self, y: HostArray, proba: bool) -> tuple[list[str], list[str]]:
         """A prediction to print: the fields before the name of the series, and those after it.   y (outputs,)."""
