@@ -47,7 +47,7 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def arrays(checkpoint: str) -> dict[str, HostArray]:
     c = xrnn.load_checkpoint(checkpoint, backend="numpy")
-    return safetensors.numpy.load_file(checkpoint) | c.extra["arrays"]
+    return {**safetensors.numpy.load_file(checkpoint), **c.extra["arrays"]}
 
 
 def assert_same_arrays(checkpoint: str, expected: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
@@ -92,7 +92,11 @@ class Settings:
 
         Raises SettingsError for any other value.
         """
-        given = parse_metadata(value)
+        return cls.of(parse_metadata(value))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The settings with these values, whose types are checked.   Raises SettingsError."""
         kinds = {each.name: str(each.type) for each in fields(cls)}
         for name, value in given.items():
             if name not in kinds:
