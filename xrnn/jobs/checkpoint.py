@@ -133,7 +133,10 @@ class Checkpoints(Generic[S]):
 
     def wrote(self, path: Path) -> bool:
         """Whether `path` is a checkpoint of this job, according to its header."""
-        return job_of(path) == self.format
+        try:
+            return job_of(path, self._wanted) == self.format
+        except CheckpointError:
+            return False
 
     @property
     def _remedy(self) -> str:
@@ -234,10 +237,13 @@ def _job(file: ArrayFile) -> str:
     return str(peek(file, "job") or file.metadata.get("format", ""))
 
 
-def job_of(path: Path) -> str:
-    """The job that wrote the checkpoint at `path`, according to its header; empty if the file can't be read."""
+def job_of(path: Path, wanted: str) -> str:
+    """The job that wrote the checkpoint at `path`, according to its header.
+
+    Raises CheckpointError if the file can't be read; `wanted` is the expected content and the remedy.
+    """
     try:
-        with open_arrays(path, "a checkpoint") as file:
+        with open_arrays(path, wanted) as file:
             return _job(file)
-    except FileError:
-        return ""
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
