@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sybil import Sybil
-from sybil.parsers.myst import PythonCodeBlockParser
+from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
 
 import xrnn
 from xrnn import LSTM, Stack, use_backend
@@ -25,7 +25,7 @@ def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.importorskip("torch", reason="the page needs PyTorch: pip install -e '.[torch]'")
     monkeypatch.chdir(tmp_path)  # where the code writes its files
     with use_backend("numpy"):
-        for example in Sybil([PythonCodeBlockParser()]).parse(DOCS / page).examples():
+        for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(DOCS / page).examples():
             example.evaluate()
 
 

@@ -193,20 +193,22 @@ def _train(
         job.checkpoints.save(out.path, replace(trainer.snapshot(), picture=picture), out.write)
         saved = trainer.steps
 
+    def after_step() -> None:
+        nonlocal last_read
+        if trainer.steps % job.save_every == 0:
+            save()
+        if time.monotonic() - last_read >= _SECONDS_BETWEEN_READS:
+            trainer.read_losses()
+            progress.show()
+            last_read = time.monotonic()
+
     try:
         with (
             _log(job, trainer, outputs, terminal) as log,
             noted_signals() as noted,
             TrainingProgress(terminal, goal, trainer, log) as progress,
         ):
-            while not (goal.reached(trainer.steps) or trainer.finished or noted or terminal.lost):
-                trainer.step()
-                if trainer.steps % job.save_every == 0:
-                    save()
-                if time.monotonic() - last_read >= _SECONDS_BETWEEN_READS:
-                    trainer.read_losses()
-                    progress.show()
-                    last_read = time.monotonic()
+            trainer.run(lambda: bool(goal.reached(trainer.steps) or noted or terminal.lost), after_step)
             save()
             progress.finish()
     except DivergedError as error:
