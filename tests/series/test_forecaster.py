@@ -1,10 +1,8 @@
-"""Estimators of series from Python."""
+"""Forecaster, from Python."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +60,6 @@ def test_files_are_those_of_the_command(tmp_path: Path, capsys: pytest.CaptureFi
     np.testing.assert_array_equal([each["value"] for each in got], forecaster.predict()[0])
 
 
-@pytest.mark.needs("sklearn", "sklearn")
-def test_scikit_learn_clones_it() -> None:
-    from sklearn import base
-
-    forecaster = Forecaster(**SMALL, steps=1)
-    assert base.clone(forecaster).get_params() == forecaster.get_params()
-
-
 def test_errors() -> None:
     with pytest.raises(ValueError, match="this Forecaster is not fitted"):
         Forecaster().predict()
@@ -77,15 +67,9 @@ def test_errors() -> None:
         Forecaster(**SMALL).fit([growth(5)])
     with pytest.raises(ValueError, match=r"X\[0\] has the same value 1 in all rows"):
         Forecaster(**SMALL).fit(np.ones((1, 40)))
-    with pytest.raises(ValueError, match=r"X\[0\] has shape \(40, 2\): expected \(T,\)"):
+    with pytest.raises(ValueError, match=r"X\[0\] has 2 channels: expected one"):
         Forecaster(**SMALL).fit(np.ones((1, 40, 2)))
-    with pytest.raises(ValueError, match="--hidden is 0: expected a whole number from 1"):
+    with pytest.raises(ValueError, match=r"^hidden is 0: expected a whole number from 1"):
         Forecaster(hidden=0).fit([growth()])
     with pytest.raises(ValueError, match="size is no parameter of Forecaster: expected horizon"):
         Forecaster().set_params(size=1)
-
-
-def test_the_import_needs_numpy_only() -> None:
-    code = "import sys; sys.modules['sklearn'] = None; import xrnn.series; print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"rich", "typer", "safetensors"} & {*modules}
