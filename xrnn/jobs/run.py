@@ -108,7 +108,7 @@ def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
         job.default_out,
         job.checkpoints.wrote,
         picture.sha256 if picture else "",
-        job.trainer.columns(),
+        job.trainer.columns(settings),
         job.paths,
         lines.append,
         terminal.note,
@@ -231,7 +231,7 @@ def _log(
         return contextlib.nullcontext()
     append = job.options.resume is not None and not job.options.overwrite
     append = append and os.path.exists(outputs.log.path)
-    return Log(outputs.log.path, trainer.columns(), terminal.say, append=append)
+    return Log(outputs.log.path, trainer.columns(trainer.settings), terminal.say, append=append)
 
 
 def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> None:

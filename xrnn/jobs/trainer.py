@@ -50,7 +50,7 @@ class Trainer(Generic[S]):
         self._unread: list[Array] = []  # losses that are still on the device
 
     @classmethod
-    def columns(cls) -> list[str]:
+    def columns(cls, settings: S) -> list[str]:
         """The columns of a log: see `TrainingProgress`."""
         return ["step", "seconds", cls.item, *cls.measure_names]
 

@@ -114,6 +114,19 @@ class SeriesTrainer(trainer.Trainer[T]):
             )
         stopping.add(loss, self.model.named_params)
 
+    @classmethod
+    def columns(cls, settings: Any) -> list[str]:
+        return [*super().columns(settings), *["validation_loss"] * (settings.patience > 0)]
+
+    @property
+    def measures(self) -> tuple[float, ...]:
+        return (self.recent_loss, *self.validation_measure)
+
+    @property
+    def validation_measure(self) -> tuple[float, ...]:
+        """With early stopping, the last validation loss, for a log; NaN before the first one."""
+        return (self.stopping.losses[-1] if self.stopping.losses else math.nan,) if self.stopping else ()
+
     @property
     def validation_figure(self) -> str:
         """The last validation loss as text; empty if there is none."""
