@@ -250,6 +250,7 @@ def test_schedules_are_those_of_pytorch(warmup: int) -> None:
             optimizer.step()
             schedule.step()
         assert ours(total + 5, total, warmup) == 0
+        assert ours(5, total) == ours(5, total, 0)
 
 
 def test_schedules_of_bad_numbers() -> None:

@@ -86,6 +86,29 @@ class Snapshot(Generic[S]):
     def step(self) -> int:
         return self.optimizer.steps
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and pickles, which are portable: the arrays are stored on the host."""
+        saved: dict[str, Array] = {}
+        description = describe_all(self.layers, self.optimizer, saved)
+        on_host = {name: to_numpy(array) for name, array in saved.items()}
+        rest = (self.settings, self.fingerprint, self.arrays, self.facts, self.picture)
+        return _unpickled, (description, on_host, *rest)
+
+
+def _unpickled(
+    description: dict[str, Any],
+    saved: dict[str, HostArray],
+    settings: S,
+    fingerprint: str,
+    arrays: dict[str, HostArray],
+    *others: Any,
+) -> Snapshot[S]:
+    """The snapshot of a pickle, on the selected backend."""
+    # joblib may give views of its file, numpy.memmap, in place of arrays.
+    plain = {name: np.array(array) for name, array in saved.items()}
+    c = make_checkpoint(description | {"extra": {"dict": {}}}, plain, get_backend())
+    return Snapshot(settings, fingerprint, c.layers, c.optimizer, arrays, *others)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints(Generic[S]):
