@@ -24,7 +24,6 @@ from tests.problems import Affine, Classification
 from xrnn import GRU, LSTM, RNN, get_backend
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
-from xrnn.ops.cells import kernel_name
 from xrnn.typing import HostArray
 
 # (x (N, D), states (N, H) each, weights…) → the states after a step
@@ -103,7 +102,7 @@ def min_gru(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
 
 
 def has_kernel(cell: str) -> bool:
-    return kernel_name(problem(cell).layer(get_backend("numpy")).cell) is not None
+    return problem(cell).layer(get_backend("numpy")).cell.kernel_name is not None
 
 
 def leaks(H: int) -> HostArray:

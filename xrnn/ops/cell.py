@@ -69,6 +69,7 @@ class Cell:
     direct: bool = True  # False if h depends on the previous h only through z; the driver then fills dbefore[0]
     params: tuple[str, ...] = ()  # the names of the cell's own parameters, besides Wx, Wh and b
     draws: bool = False  # True if a step draws random numbers
+    kernel_name: str | None = None  # of a built-in cell's kernel; not inherited: a subclass may compute other values
     per_unit: tuple[float | Array, ...] = ()  # for the kernel of a built-in cell: its constants, numbers or arrays (H,)
 
     # The block of z for each part of x @ Wx, and for each part of h @ Wh. Default: all blocks. The blocks in from_h
@@ -81,6 +82,8 @@ class Cell:
     def __init_subclass__(cls) -> None:
         if "name" not in vars(cls):
             cls.name = cls.__name__
+        if "kernel_name" not in vars(cls):
+            cls.kernel_name = None
         if not isinstance(cls.params, tuple) or {"Wx", "Wh", "b"} & set(cls.params):
             raise TypeError(
                 f"params of {cls.__name__} is {cls.params!r}: expected a tuple of names, none of them Wx, Wh or b"
