@@ -14,7 +14,7 @@ from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_integer, check_lengths, check_size
 from xrnn.layers.base import ByName, Layer, given_or_last, show_shape
 from xrnn.layers.forward_calls import CountsForwardCalls
-from xrnn.ops.cell import Cell
+from xrnn.ops.cell import Cell, check_tuples
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.random import Draws
 from xrnn.select import get_backend, kind_of
@@ -379,7 +379,8 @@ def check_cell_type(cell: Any) -> None:
 
 
 def check_blocks(cell: Cell) -> None:
-    """Check `pre`, `kept`, `from_x` and `from_h` of a cell.   Raises TypeError, ValueError."""
+    """Check `states`, `pre`, `kept`, `from_x` and `from_h` of a cell.   Raises TypeError, ValueError."""
+    check_tuples(cell, f"the cell {cell.name!r}")
     for name, least in (("pre", 1), ("kept", 0)):
         check_integer(f"{name} of the cell {cell.name!r}", getattr(cell, name), least=least)
     from_h, every = cell.from_h, range(cell.pre)

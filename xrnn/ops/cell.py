@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -48,6 +48,23 @@ def _blocks(pre: Any) -> tuple[int, ...]:
     return tuple(range(pre)) if isinstance(pre, int) else ()
 
 
+_TUPLES: Final = {
+    "states": (str, "at least one name"),
+    "params": (str, "names, none of them Wx, Wh or b"),
+    "from_x": (int, "numbers of blocks"),
+    "from_h": (int, "numbers of blocks"),
+}
+
+
+def check_tuples(cell: type[Cell] | Cell, title: str) -> None:
+    """Raises TypeError if an attribute of a cell is not a tuple as it must be."""
+    for name, (kind, content) in _TUPLES.items():
+        value = getattr(cell, name)
+        fits = isinstance(value, tuple) and all(isinstance(item, kind) for item in value)
+        if not fits or (name == "states" and not value) or (name == "params" and {"Wx", "Wh", "b"} & set(value)):
+            raise TypeError(f"{name} of {title} is {value!r}: expected a tuple of {content}; set {name} of the class")
+
+
 class Cell:
     """One time step: a cell computes the states after it from the pre-activations z and the states before it.
 
@@ -84,10 +101,7 @@ class Cell:
             cls.name = cls.__name__
         if "kernel_name" not in vars(cls):
             cls.kernel_name = None
-        if not isinstance(cls.params, tuple) or {"Wx", "Wh", "b"} & set(cls.params):
-            raise TypeError(
-                f"params of {cls.__name__} is {cls.params!r}: expected a tuple of names, none of them Wx, Wh or b"
-            )
+        check_tuples(cls, cls.__name__)
         cls.from_x, cls.from_h = cls._fed("from_x"), cls._fed("from_h")
         cls.from_b = cls.from_x + tuple(block for block in _blocks(cls.pre) if block not in cls.from_x)
 

@@ -17,7 +17,8 @@ class GRUCell(Cell):
     block of z, so that the blocks that h @ Wh feeds are neighbours: one product for each step.
     """
 
-    name = kernel_name = "gru"
+    name = "gru"
+    kernel_name = "gru"
     pre = 4
     from_x = (1, 2, 0)
     from_h = (1, 2, 3)
