@@ -1,4 +1,4 @@
-"""Reference results in float64 for the operands of `tests.problems`.
+"""Reference results in float64 for the operands of `benchmarks.problems`.
 
 The tests, the fuzz, the emulator and the driver of the sanitizers compare their results with these. Each operation is
 the textbook formula, forward only and without optimizations. autograd computes the gradients. To test a cell, add it to
@@ -16,11 +16,11 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import grad
 
-from tests import problems
+from benchmarks import problems
+from benchmarks.problems import Affine, Classification
 from tests.layouts import lay_out
 from tests.min_gru import MinGRU
 from tests.peephole.layer import PeepholeLSTM
-from tests.problems import Affine, Classification
 from xrnn import GRU, LSTM, RNN, get_backend
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests import problems
+from benchmarks import problems
 from tests.layouts import LAYOUTS, lay_out
 from tests.reference import CELLS, problem
 from xrnn import get_backend, use_fused

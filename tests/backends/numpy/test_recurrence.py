@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests import problems
+from benchmarks import problems
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, has_kernel, problem, solve, solve_affine, solve_classification
 from xrnn import Recurrent, get_backend
