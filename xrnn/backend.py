@@ -113,6 +113,10 @@ class Backend:
         """A number that is equal for two arrays if they start at the same place in memory."""
         return id(array)
 
+    def connect(self, rank: int, size: int) -> Any:
+        """The connection for `sum` and `broadcast` of arrays over the ranks of `xrnn.parallel`; None to use MPI."""
+        return None
+
     def describe(self) -> dict[str, str]:
         """Facts for `xrnn info`: devices, libraries and their versions."""
         return {}

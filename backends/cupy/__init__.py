@@ -18,6 +18,7 @@ from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_ena
 from xrnn.backends.cupy.cells import CellKernel, kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
 from xrnn.backends.cupy.launch import Launcher
+from xrnn.backends.cupy.nccl import NCCL
 from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.selftest import SelfTest
 from xrnn.ops import recurrence
@@ -165,6 +166,9 @@ class CupyBackend(Backend):
         forms = super().explain_sizes(cell, shapes, dtype)
         kernel = kernel_of(cell)
         return forms if kernel is None else f"{forms}\n{tables(self.launcher.device(), kernel.name, shapes, dtype)}"
+
+    def connect(self, rank: int, size: int) -> NCCL:
+        return NCCL(self.xp, rank, size)
 
     def describe(self) -> dict[str, str]:
         runtime = self.xp.cuda.runtime

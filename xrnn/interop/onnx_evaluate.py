@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,36 +13,21 @@ from xrnn.interop.onnx_file import DEEPEST, Constants, refused
 from xrnn.typing import HostArray
 
 MOST_ELEMENTS: Final = 2**22  # of an array that is computed
-_SMALL: Final = 1024  # elements of an operand of integer arithmetic, which computes shapes
+FIRST: Final = 2**40  # of the numbers that layers give: far from those in a model
+_SMALL: Final = 1024  # elements of an operand of arithmetic
 
-_MOVES: Final = frozenset(
-    {
-        *(
-            "Cast",
-            "Concat",
-            "Constant",
-            "ConstantOfShape",
-            "Dropout",
-            "Expand",
-            "Flatten",
-            "Gather",
-            "Identity",
-            "Reshape",
-        ),
-        *("ReverseSequence", "Shape", "Size", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
-    }
+_MOVES: Final = re.compile(
+    "Cast|Concat|Constant|ConstantOfShape|Dropout|Expand|Flatten|Gather|Identity|Reshape|ReverseSequence|Shape|Size|Slice"
+    "|Split|Squeeze|Tile|Transpose|Unsqueeze"
 )
-_SHAPE_ARITHMETIC: Final = frozenset(
-    {
-        *("Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mod", "Mul", "Not", "Or", "Sub", "Where"),
-    }
-)
+_SHAPE_ARITHMETIC: Final = re.compile("Add|And|Div|Equal|Greater|Less|Max|Min|Mod|Mul|Not|Or|Sub|Where")
 
 
 def supports(node: Any, inputs: Sequence[HostArray | None]) -> bool:
-    """Whether the node moves elements, or computes a shape."""
-    small = all(array is not None and array.dtype.kind in "ib" and array.size <= _SMALL for array in inputs)
-    return node.domain in ("", "ai.onnx") and (node.op_type in _MOVES or (node.op_type in _SHAPE_ARITHMETIC and small))
+    """Whether the node moves elements, or computes a shape from numbers that no layer gave."""
+    op = node.op_type
+    known = all(array is not None and array.size <= _SMALL and (array < FIRST).all() for array in inputs)
+    return node.domain in ("", "ai.onnx") and bool(_MOVES.fullmatch(op) or (known and _SHAPE_ARITHMETIC.fullmatch(op)))
 
 
 class Evaluator:
@@ -56,7 +42,12 @@ class Evaluator:
         if node.op_type == "Constant" and "value" in attributes:
             return [self._constants.array(attributes["value"].t)]
         try:
-            if node.op_type == "Dropout":  # in inference it is the identity
+            to = attributes["to"].i if node.op_type == "Cast" else 0
+            if to and to not in self._constants.kinds:
+                raise ValueError(f"type {to} is not supported")
+            of_kind = inputs[0].dtype.kind if to and inputs[0] is not None else ""
+            if node.op_type == "Dropout" or (of_kind and of_kind == self._constants.dtype(to).kind):
+                # In inference, Dropout is the identity. Other sizes of floats and integers could not hold all numbers.
                 node = self._onnx.helper.make_node("Identity", node.input[:1], node.output[:1])
                 inputs = inputs[:1]
             elements = self._size(node, attributes, [array for array in inputs if array is not None])
@@ -80,12 +71,10 @@ class Evaluator:
         if op == "Gather":
             axis = attributes["axis"].i if "axis" in attributes else 0
             return int(arrays[1].size * (arrays[0].size // max(1, arrays[0].shape[axis])))
-        if op in _SHAPE_ARITHMETIC:
+        if _SHAPE_ARITHMETIC.fullmatch(op):
             return math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
         if op == "Split" and "num_outputs" in attributes and attributes["num_outputs"].i != len(node.output):
             raise ValueError("num_outputs is not the number of outputs")
-        if op == "Cast" and attributes["to"].i not in self._constants.kinds:
-            raise ValueError("the type is not supported")
         return total
 
     def _results(self, node: Any, inputs: Sequence[HostArray | None]) -> list[HostArray]:

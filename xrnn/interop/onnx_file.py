@@ -83,7 +83,7 @@ class Constants:
                 f"{the} has the type {tensor.data_type}: expected float32 (1), float64 (11), int64 (7), int32 "
                 "(6) or bool (9); convert it before the export"
             )
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).newbyteorder("<")
+        dtype = self.dtype(tensor.data_type).newbyteorder("<")
         count = math.prod(dims)
         if len(dims) > DEEPEST or any(size < 0 for size in dims):
             raise FileError(f"{the} has the shape {quoted(str(dims))}: expected at most {DEEPEST} sizes of at least 0")
@@ -99,6 +99,11 @@ class Constants:
             raise FileError(f"{the} holds {got}: expected those of its shape, {quoted(str(dims))}; use another copy")
         array = np.frombuffer(content, dtype) if raw else np.array(content, dtype)
         return array.reshape(dims).astype(dtype.newbyteorder("="), copy=False)
+
+    def dtype(self, kind: int) -> np.dtype[Any]:
+        """NumPy's dtype for one of ONNX's `kinds`."""
+        dtype: np.dtype[Any] = np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(kind))
+        return dtype
 
     def _external(self, tensor: Any, the: str, size: int) -> bytes:
         """Data in another file, which must be beside the model, and no link."""

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xrnn.files import FileError, quoted
-from xrnn.interop.onnx_evaluate import MOST_ELEMENTS
+from xrnn.interop.onnx_evaluate import FIRST, MOST_ELEMENTS
 from xrnn.typing import HostArray
 
 
@@ -83,13 +83,13 @@ class Flows:
     """All flows, with the numbers of each."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self._count = FIRST
         self._owners: list[tuple[int, int, Flow]] = []  # the numbers [from, to) of a flow
         self._inputs: list[tuple[int, int]] = []  # the numbers of each input of the graph
         self._both: dict[tuple[int, int], Flow] = {}
 
     def fresh(self, *shape: int) -> HostArray:
-        """Numbers that no other array has. 0 is none of them.   Raises FileError for a large shape."""
+        """Numbers that no other array has. None of them is small.   Raises FileError for a large shape."""
         size = math.prod(shape)
         if min(shape, default=1) < 1 or size > MOST_ELEMENTS:
             raise FileError(

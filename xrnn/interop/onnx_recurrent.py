@@ -113,14 +113,14 @@ class RecurrentNode:
     def _part(self, k: int, reverse: bool) -> Part:
         """The layer of direction k."""
         defaults, options = self._operator.activations, {"reverse": reverse}
-        names = [_text(name).capitalize() for name in self._attributes.get("activations", ())]
-        names = names or [*defaults] * len(self._ways)
-        mine = tuple(names[k * len(defaults) : (k + 1) * len(defaults)])
+        names = [_text(name) for name in self._attributes.get("activations", ())] or [*defaults] * len(self._ways)
+        mine = tuple(name.capitalize() for name in names[k * len(defaults) : (k + 1) * len(defaults)])
         more: dict[str, Any] = {}
-        if self._node.op_type == "RNN" and mine in (("Tanh",), ("Relu",)):
-            more["nonlinearity"] = mine[0].lower()
-        elif mine != defaults or len(names) != len(defaults) * len(self._ways):
+        is_rnn = self._node.op_type == "RNN" and mine in (("Tanh",), ("Relu",))
+        if len(names) != len(defaults) * len(self._ways) or not (is_rnn or mine == defaults):
             raise self._refused(f"the activations {', '.join(names)}", ", ".join(defaults * len(self._ways)))
+        if is_rnn:
+            more["nonlinearity"] = mine[0].lower()
         if self._node.op_type == "GRU":
             more["reset_after"] = bool(self._attributes.get("linear_before_reset", 0))
         B = self._given.get("B")

@@ -108,7 +108,7 @@ def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
         job.default_out,
         job.checkpoints.wrote,
         picture.sha256 if picture else "",
-        job.trainer.columns(),
+        job.trainer.columns(settings),
         job.paths,
         lines.append,
         terminal.note,
@@ -193,20 +193,22 @@ def _train(
         job.checkpoints.save(out.path, replace(trainer.snapshot(), picture=picture), out.write)
         saved = trainer.steps
 
+    def after_step() -> None:
+        nonlocal last_read
+        if trainer.steps % job.save_every == 0:
+            save()
+        if time.monotonic() - last_read >= _SECONDS_BETWEEN_READS:
+            trainer.read_losses()
+            progress.show()
+            last_read = time.monotonic()
+
     try:
         with (
             _log(job, trainer, outputs, terminal) as log,
             noted_signals() as noted,
             TrainingProgress(terminal, goal, trainer, log) as progress,
         ):
-            while not (goal.reached(trainer.steps) or trainer.finished or noted or terminal.lost):
-                trainer.step()
-                if trainer.steps % job.save_every == 0:
-                    save()
-                if time.monotonic() - last_read >= _SECONDS_BETWEEN_READS:
-                    trainer.read_losses()
-                    progress.show()
-                    last_read = time.monotonic()
+            trainer.run(lambda: bool(goal.reached(trainer.steps) or noted or terminal.lost), after_step)
             save()
             progress.finish()
     except DivergedError as error:
@@ -229,7 +231,7 @@ def _log(
         return contextlib.nullcontext()
     append = job.options.resume is not None and not job.options.overwrite
     append = append and os.path.exists(outputs.log.path)
-    return Log(outputs.log.path, trainer.columns(), terminal.say, append=append)
+    return Log(outputs.log.path, trainer.columns(trainer.settings), terminal.say, append=append)
 
 
 def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> None:

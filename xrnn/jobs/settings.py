@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
@@ -87,7 +87,11 @@ class Settings:
 
         Raises SettingsError for any other text.
         """
-        given = parse_metadata(text)
+        return cls.of(parse_metadata(text))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The settings with these values, whose types are checked.   Raises SettingsError."""
         kinds = {each.name: str(each.type) for each in fields(cls)}
         for name, value in given.items():
             if name not in kinds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, Generic, Protocol
 
 import numpy as np
@@ -49,13 +50,19 @@ class Trainer(Generic[S]):
         self._unread: list[Array] = []  # losses that are still on the device
 
     @classmethod
-    def columns(cls) -> list[str]:
+    def columns(cls, settings: S) -> list[str]:
         """The columns of a log: see `TrainingProgress`."""
         return ["step", "seconds", cls.item, *cls.measure_names]
 
     def step(self) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
         raise NotImplementedError
+
+    def run(self, stop: Callable[[], bool], after_step: Callable[[], None] = lambda: None) -> None:
+        """Make updates until `stop` is true or further updates would not help."""
+        while not (self.finished or stop()):
+            self.step()
+            after_step()
 
     @property
     def items(self) -> int:

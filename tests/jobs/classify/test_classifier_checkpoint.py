@@ -107,12 +107,12 @@ def array(name: str, values: object) -> Callable[[dict[str, Any], dict[str, Any]
         (facts('{"channels": 2, "labels": ["a"]}'), "has invalid facts (labels holds fewer than two, or one twice"),
         (facts('{"channels": 2, "labels": ["a", "a"]}'), "has invalid facts (labels holds fewer than two, or one"),
         (
-            facts('{"channels": 2, "labels": [1, 2]}'),
-            "has invalid facts (labels is not a list of strings: expected one)",
+            facts('{"channels": 2, "labels": [[1], 2]}'),
+            "has invalid facts (labels is not a list of strings or numbers: expected one)",
         ),
         (
             facts('{"channels": 2, "labels": "ab"}'),
-            "has invalid facts (labels is not a list of strings: expected one)",
+            "has invalid facts (labels is not a list of strings or numbers: expected one)",
         ),
         (
             facts('{"channels": 2}'),

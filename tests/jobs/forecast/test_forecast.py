@@ -307,9 +307,12 @@ def test_quantiles() -> None:
 # ---- bad input ----
 
 
-@pytest.mark.parametrize("quantiles", ["0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", ",".join(["0.1"] * 101)])
+@pytest.mark.parametrize(
+    "quantiles",
+    ["0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", ",".join(f"0.{i}" for i in range(1001, 1102))],
+)
 def test_quantiles_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
-    with one_line(SettingsError, "--quantiles is ", ": expected numbers between 0 and 1"):
+    with one_line(SettingsError, "--quantiles is ", ": expected different numbers between 0 and 1"):
         ForecastSettings(quantiles=quantiles)
 
 
@@ -338,6 +341,17 @@ DAYS = [f"{day(i)},{i % 5}" for i in range(40)]
             ["v,k", *["1,2", "2,1"] * 20],
             ["--target", "v", "--known", "k"],
             "has 0 rows after the last value to forecast",
+        ),
+        (
+            ["v,k", *["1,2", "2,1"] * 20],
+            ["--target", "v", "--known", "k,v"],
+            "got the column v twice in --target and --known: expected different columns; leave one out",
+        ),
+        (
+            ["v", "1", "x"],
+            [],
+            "line 3, column v: 'x' is not a finite number: expected numbers, or an empty cell for a "
+            "missing value; correct it, or name the column to forecast with --target",
         ),
         (["v", *["1", "2"] * 20], ["--horizon", "50"], "f.csv has 40 rows: expected at least"),
         (["v", *["1", "2"] * 20], ["--context", "50"], "f.csv has 40 rows: expected at least"),
@@ -372,6 +386,22 @@ def test_a_million_columns_get_one_line(capsys: pytest.CaptureFixture[str]) -> N
     err = capsys.readouterr().err
     assert "f.npy has 1000000 columns of numbers: expected the one to forecast" in err
     assert len(err) < 500
+
+
+def test_a_file_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    write("f.csv", growth())
+    assert main(["forecast", "f.csv", "./f.csv", *OPTIONS]) == 1
+    assert "got f.csv twice: expected different files; name it once" in capsys.readouterr().err
+
+
+def test_the_columns_of_a_npy_file_have_numbers() -> None:
+    values = np.stack([np.arange(40) % 5, growth(40), growth(40) ** 2], axis=1)
+    np.save("f.npy", values)
+    settings = replace(TINY, target="2", known="1")
+    (got,) = load_series([Path("f.npy")], settings)
+    np.testing.assert_array_equal(got.values, values[:, [1, 0]])
+    with one_line(DataError, "f.npy lacks one of the columns 4, 1: expected numbers from 1 to 3"):
+        load_series([Path("f.npy")], replace(settings, target="4"))
 
 
 def test_unsorted_times_are_sorted_by_an_option() -> None:

@@ -12,13 +12,15 @@ from xrnn.jobs.errors import SettingsError
 from xrnn.jobs.series.series_checkpoint import check_channels_fact, series_specs
 from xrnn.jobs.settings import parse_metadata
 
+Label = str | int | float  # that of a file; an estimator can be trained with others, but not saved
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The properties of the data that the model depends on."""
 
     channels: int  # D
-    labels: tuple[str, ...]  # in the order of the model's outputs
+    labels: tuple[Label, ...]  # in the order of the model's outputs; text if they come from a file
     channel_names: tuple[str, ...] | None = None
 
     @classmethod
@@ -29,8 +31,8 @@ class Facts:
         if given.keys() | {"channel_names"} != {"channels", "labels", "channel_names"}:
             raise SettingsError("they have other names: expected channels, labels, channel_names")
         names = check_channels_fact(channels, given.get("channel_names"))
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise SettingsError("labels is not a list of strings: expected one")
+        if not isinstance(labels, list) or not all(isinstance(label, Label) for label in labels):
+            raise SettingsError("labels is not a list of strings or numbers: expected one")
         if len(set(labels)) < max(2, len(labels)):
             raise SettingsError("labels holds fewer than two, or one twice: expected at least two different labels")
         return cls(int(given["channels"]), tuple(labels), names)

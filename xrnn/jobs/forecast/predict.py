@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from xrnn.jobs.series.read import check_same, read_path
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series, check_sizes
 from xrnn.jobs.series.tables import read_row
-from xrnn.jobs.terminal import Terminal
 from xrnn.typing import HostArray
+
+if TYPE_CHECKING:
+    from xrnn.jobs.terminal import Terminal
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.series_settings import SeriesSettings
 from xrnn.jobs.series.validation import EarlyStopping
-from xrnn.jobs.terminal import Terminal
 from xrnn.typing import Array, HostArray
+
+if TYPE_CHECKING:
+    from xrnn.jobs.terminal import Terminal
 
 _LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest
 
@@ -62,7 +64,7 @@ class SeriesTrainer(trainer.Trainer[T]):
         self.batches = Batches(
             self.inputs(data.train), data.targets(data.train), settings.batch, settings.seed, data.channels
         )
-        self._total = default_epochs(len(data.train)) * self.per_epoch
+        self.total = default_epochs(len(data.train)) * self.per_epoch
         self._validation = self.inputs(data.validation)
         self.stopping = EarlyStopping(self.model.named_params, settings.patience) if settings.patience else None
 
@@ -92,7 +94,7 @@ class SeriesTrainer(trainer.Trainer[T]):
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
             loss = self._train(self.model.backend.asarray(packed), shape)
-            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, self._total))
+            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, self.total))
         if self.stopping and self.steps % self.per_epoch == 0:
             self._validate(self.stopping)
 
@@ -111,6 +113,19 @@ class SeriesTrainer(trainer.Trainer[T]):
                 f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower --lr"
             )
         stopping.add(loss, self.model.named_params)
+
+    @classmethod
+    def columns(cls, settings: Any) -> list[str]:
+        return [*super().columns(settings), *["validation_loss"] * (settings.patience > 0)]
+
+    @property
+    def measures(self) -> tuple[float, ...]:
+        return (self.recent_loss, *self.validation_measure)
+
+    @property
+    def validation_measure(self) -> tuple[float, ...]:
+        """With early stopping, the last validation loss, for a log; NaN before the first one."""
+        return (self.stopping.losses[-1] if self.stopping.losses else math.nan,) if self.stopping else ()
 
     @property
     def validation_figure(self) -> str:
