@@ -418,6 +418,8 @@ def test_directions_in_another_order() -> None:
         lambda: (make("Expand", "h0 n", "z"), make("Identity", "h0", "h1")),
         lambda: (make("Tile", "h0 m", "z"), make("Identity", "h0", "h1")),
         lambda: (make("Gather", "h0 many", "z"), make("Gather", "z many", "h1")),
+        lambda: (make("Range", "zero far one0", "z"), make("Identity", "h0", "h1")),
+        lambda: (make("Range", "zero far zero", "z"), make("Identity", "h0", "h1")),
         lambda: (make("Split", "h0", "z", num_outputs=2**40), make("Identity", "h0", "h1")),
         lambda: (make("Cast", "h0", "z", to=8), make("Identity", "h0", "h1")),
         lambda: (make("Reshape", "h0 n", "z"), make("Identity", "h0", "h1")),
@@ -430,6 +432,7 @@ def test_nodes_that_would_take_much_memory_or_are_invalid(between: Callable[[], 
         "m": np.array([2**20] * 3),
         "many": np.zeros(2**21, "int64"),
         "d0": np.zeros(1),
+        **{name: np.array(value) for name, value in (("zero", 0), ("one0", 1), ("far", 2**40 - 1))},
     }
     refused(chained(*between(), **constants), "can't be evaluated", "expected a valid model of moderate size")
 

@@ -139,7 +139,7 @@ def test_weights_of_every_backend(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "nested"])
-@pytest.mark.parametrize("options", [{}, {"lengths": False, "states": True}])
+@pytest.mark.parametrize("options", [{}, {"lengths": True, "states": True}, {"lengths": True}])
 def test_from_onnx_reads_them_back(name: str, options: Any) -> None:
     layer, x = made(name), random(4, 2, D)
     again = from_onnx(to_onnx(layer, **options), backend="numpy")

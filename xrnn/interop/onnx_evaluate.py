@@ -18,16 +18,24 @@ _SMALL: Final = 1024  # elements of an operand of arithmetic
 
 _MOVES: Final = re.compile(
     "Cast|Concat|Constant|ConstantOfShape|Dropout|Expand|Flatten|Gather|Identity|Reshape|ReverseSequence|Shape|Size|Slice"
-    "|Split|Squeeze|Tile|Transpose|Unsqueeze"
+    "|Split|Squeeze|Tile|Transpose|Unsqueeze|Where"
 )
-_SHAPE_ARITHMETIC: Final = re.compile("Add|And|Div|Equal|Greater|Less|Max|Min|Mod|Mul|Not|Or|Sub|Where")
+_SHAPE_ARITHMETIC: Final = re.compile("Add|And|Div|Equal|Greater|Less|Max|Min|Mod|Mul|Not|Or|Range|Sub")
+_LENGTHS: Final = re.compile("Greater|Less|Max")  # of lengths too: the numbers of inputs count as very long rows
 
 
 def supports(node: Any, inputs: Sequence[HostArray | None]) -> bool:
     """Whether the node moves elements, or computes a shape from numbers that no layer gave."""
     op = node.op_type
-    known = all(array is not None and array.size <= _SMALL and (array < FIRST).all() for array in inputs)
-    return node.domain in ("", "ai.onnx") and bool(_MOVES.fullmatch(op) or (known and _SHAPE_ARITHMETIC.fullmatch(op)))
+
+    def known(array: HostArray | None) -> bool:
+        if array is None or array.size > _SMALL:
+            return False
+        lengths = array.ndim < 2 and array.dtype.kind == "i" and _LENGTHS.fullmatch(op)
+        return bool(lengths or (array < FIRST).all())
+
+    computes = _SHAPE_ARITHMETIC.fullmatch(op) and all(map(known, inputs))
+    return node.domain in ("", "ai.onnx") and bool(_MOVES.fullmatch(op) or computes)
 
 
 class Evaluator:
@@ -71,7 +79,10 @@ class Evaluator:
         if op == "Gather":
             axis = attributes["axis"].i if "axis" in attributes else 0
             return int(arrays[1].size * (arrays[0].size // max(1, arrays[0].shape[axis])))
-        if _SHAPE_ARITHMETIC.fullmatch(op):
+        if op == "Range":
+            start, limit, delta = (float(array) for array in arrays)
+            return max(0, math.ceil((limit - start) / delta))
+        if op == "Where" or _SHAPE_ARITHMETIC.fullmatch(op):
             return math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
         if op == "Split" and "num_outputs" in attributes and attributes["num_outputs"].i != len(node.output):
             raise ValueError("num_outputs is not the number of outputs")
@@ -82,6 +93,9 @@ class Evaluator:
 
         value, helper = self._onnx.ValueInfoProto, self._onnx.helper
         given = {name: array for name, array in zip(node.input, inputs, strict=True) if array is not None}
+        if node.op_type == "Where" or not _MOVES.fullmatch(node.op_type):  # all operands need one type
+            wide = {"i": np.int64, "f": np.float64, "b": np.bool_}
+            given = {name: array.astype(wide[array.dtype.kind]) for name, array in given.items()}
         described = ([value(name=name) for name in names if name] for names in (given, node.output))
         model = helper.make_model(helper.make_graph([node], "node", *described), opset_imports=self._opsets)
         named = zip([name for name in node.output if name], ReferenceEvaluator(model).run(None, given), strict=True)
