@@ -45,10 +45,12 @@ _AT_FIRST_USE = {
     "load_checkpoint": "xrnn.interop.checkpoint",
     "save": "xrnn.interop.files",
     "save_checkpoint": "xrnn.interop.checkpoint",
+    "to_c": "xrnn.interop.c",
     "to_torch": "xrnn.interop.torch",
 }
 
 if _typing.TYPE_CHECKING:
+    from xrnn.interop.c import to_c
     from xrnn.interop.checkpoint import load_checkpoint, save_checkpoint
     from xrnn.interop.files import load, save
     from xrnn.interop.torch import from_torch, to_torch
@@ -110,6 +112,7 @@ __all__ = [
     "set_backend",
     "show_config",
     "softmax_cross_entropy",
+    "to_c",
     "to_numpy",
     "to_torch",
     "use_backend",

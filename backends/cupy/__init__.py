@@ -17,11 +17,12 @@ from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_ena
 from xrnn.backends.cupy.cells import kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
 from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError
+from xrnn.backends.cupy.nccl import NCCL
 from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.selftest import SelfTest
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
 _DECISIONS: Final = 1024  # that are remembered: a batch of another length is another decision
@@ -64,7 +65,7 @@ class CupyBackend(Backend):
         self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=1.0)
         return None
 
-    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
+    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:
         if bound := self._decide(cell, inputs, False):
             try:
                 return self.launcher.forward(bound, cell, inputs, training)
@@ -162,6 +163,9 @@ class CupyBackend(Backend):
         forms = super().explain_sizes(cell, shapes, dtype)
         kernel = kernel_of(cell)
         return forms if kernel is None else f"{forms}\n{tables(self.launcher.device(), kernel.name, shapes, dtype)}"
+
+    def connect(self, rank: int, size: int) -> NCCL:
+        return NCCL(self.xp, rank, size)
 
     def describe(self) -> dict[str, str]:
         runtime = self.xp.cuda.runtime

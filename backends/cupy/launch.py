@@ -23,7 +23,7 @@ from xrnn.backends.cupy.cells import NAMED, CellKernel
 from xrnn.backends.cupy.choice import Candidate, Device, Form, Request
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.typing import Array
 
 # Clock cycles that a block polls before it gives up: some seconds.
@@ -244,7 +244,7 @@ class Launcher:
 
     # ---- forward and backward ----
 
-    def forward(self, bound: Bound, cell: Cell, inputs: Inputs, training: bool, whose: int = USER) -> Trace:
+    def forward(self, bound: Bound, cell: Cell, inputs: Inputs, training: bool, whose: int = USER) -> Outputs:
         """The states after each step, and z if `training` and the cell keeps it: as `recurrence.forward`."""
         xp, dtype, form = self.xp, inputs.x.dtype, bound.candidate.form
         T, N, H, reverse = bound.request.T, bound.request.N, bound.request.H, inputs.reverse
@@ -277,7 +277,7 @@ class Launcher:
             else:
                 bound(Wh, *args, *bound.layout, *self._waiting(form, whose))
             given = [state[0 if reverse else -1] for state in around]
-        return Trace(inputs, states, z if keeps else None)
+        return states, z if keeps else None, None
 
     def backward(
         self, bound: Bound, cell: Cell, trace: Trace, dstates: Sequence[Array | None], whose: int = USER

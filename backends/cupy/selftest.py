@@ -1,8 +1,8 @@
 """Each kernel is compared with the plain form once per device, before its first use.
 
-Development proves the kernels without a GPU (docs/cuda.md). So the first use of a layout on a device runs three steps
-with it beside the plain form: on its own grid, without lengths, and in reverse with lengths. Only this comparison waits
-for the device.
+Development proves the kernels without a GPU (docs/internals/cuda.md). So the first use of a layout on a device runs
+three steps with it beside the plain form: on its own grid, without lengths, and in reverse with lengths. Only this
+comparison waits for the device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xrnn.backends.cupy.choice import Candidate, Request
 from xrnn.backends.cupy.launch import SELF_TEST, Bound, Launcher, LaunchError, Variant
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Inputs
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array
 
 # Of the largest value: far above the rounding errors of three steps, far below any mistake.
@@ -129,7 +129,7 @@ class SelfTest:
         """The plain form's results, and the kernel's. Both backwards follow the plain form's forward."""
         xp, launcher, inputs = self._backend.xp, self._launcher, plain.inputs
         if not bound.request.backward:
-            trace = launcher.forward(bound, cell, inputs, True, SELF_TEST)
+            trace = Trace(inputs, *launcher.forward(bound, cell, inputs, True, SELF_TEST))
             active = xp.arange(_STEPS)[:, None] < (_STEPS if inputs.lengths is None else inputs.lengths[None])
             both = []
             for one in (plain, trace):

@@ -31,7 +31,7 @@ from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, Nonlinearity, RNNCell
-from xrnn.ops.inputs import Inputs
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import HostArray
 
 Edit: TypeAlias = Callable[[str], str] | tuple[str, str]
@@ -162,7 +162,7 @@ def run(
     with mock.patch.object(raw, "compiler", compiler), mock.patch.object(launch, "PATIENCE", p.patience):
         bound = launcher.bind(candidate_of(variant, p), request)
         if not variant.backward:
-            trace = launcher.forward(bound, cell, inputs, training)
+            trace = Trace(inputs, *launcher.forward(bound, cell, inputs, training))
             slots = slice(0, p.T) if p.reverse else slice(1, p.T + 1)
             found = {name: _host(state[slots]) for name, state in zip(cell.states, trace.states, strict=True)}
             expected = dict(zip(cell.states, solution.states, strict=True))

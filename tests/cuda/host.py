@@ -66,7 +66,8 @@ def microseconds(name: str, form: str, backward: bool) -> float | None:
         mock.patch.object(backend.selftest, "failure", return_value=(None, True)),
         mock.patch.object(cupy, "choose", return_value=chosen),
     ):
-        trace = Trace(inputs, [np.zeros((T + 1, N, H), "float32")] * len(above), np.zeros((T, N, len(b)), "float32"))
+        states = [np.zeros((T + 1, N, H), "float32")] * len(above)
+        trace = Trace(inputs, states, np.zeros((T, N, len(b)), "float32"), None)
         for _ in range(CALLS):
             xp.launched, start = 0.0, time.perf_counter()
             if backward:

@@ -104,8 +104,9 @@ def test_a_hang_ends_and_the_next_call_raises(device: CupyBackend, cell: str, mo
         patched.setattr(launch, "PATIENCE", 1 << 22 if on_gpu(device) else 500)  # some milliseconds on a GPU
         Wx, Wh, b = rnn.params
         inputs = Inputs(x, Wx, Wh, b, [None] * len(rnn.cell.states))
-        trace = device.launcher.forward(device.launcher.bind(one_missing, request(rnn, T, N)), rnn.cell, inputs, True)
-        hs, *_ = states = [device.xp.asnumpy(state) for state in trace.states]  # waits: it ends
+        bound = device.launcher.bind(one_missing, request(rnn, T, N))
+        outputs, *_ = device.launcher.forward(bound, rnn.cell, inputs, True)
+        hs, *_ = states = [device.xp.asnumpy(state) for state in outputs]  # waits: it ends
     assert np.isfinite(hs[1, :, : chosen.layout.units]).all()
     present = one_missing.grid[0] * chosen.layout.units
     assert all(np.isnan(state[2:, :, :present]).all() for state in states)

@@ -7,7 +7,7 @@ import pytest
 import xrnn
 from tests.fresh import NO_TORCH, output_of
 
-FUNCTIONS = ["from_torch", "load", "save", "to_torch"]
+FUNCTIONS = ["from_torch", "load", "save", "to_c", "to_torch"]
 
 
 def test_functions_are_listed_before_their_modules_are_imported() -> None:
@@ -22,7 +22,7 @@ print([name for name in ("safetensors", "torch") if name in sys.modules])
     assert output_of(code).splitlines() == [
         "True",
         "[]",
-        "['xrnn.interop.torch', 'xrnn.interop.files', 'xrnn.interop.files', 'xrnn.interop.torch']",
+        "['xrnn.interop.torch', 'xrnn.interop.files', 'xrnn.interop.files', 'xrnn.interop.c', 'xrnn.interop.torch']",
         "[]",
     ]
 

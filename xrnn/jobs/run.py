@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
+from xrnn.backend import Backend
 from xrnn.config import selection_lines
 from xrnn.install import install_hint
 from xrnn.jobs.checkpoint import Checkpoints, PictureRecord, Snapshot
@@ -101,14 +102,14 @@ def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
 
     Raises JobError for a user error. Errors that can be found before training are raised before anything is printed.
     """
-    settings, snapshot = _settings(job)
+    settings, snapshot = _settings(job, selection.backend)
     lines, picture = selection_lines(selection), snapshot.picture if snapshot else None
     outputs = Outputs.choose(
         job.options,
         job.default_out,
         job.checkpoints.wrote,
         picture.sha256 if picture else "",
-        job.trainer.columns(),
+        job.trainer.columns(settings),
         job.paths,
         lines.append,
         terminal.note,
@@ -132,12 +133,12 @@ def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
     return 0
 
 
-def _settings(job: Job[T]) -> tuple[Settings, Snapshot[Any] | None]:
+def _settings(job: Job[T], backend: Backend) -> tuple[Settings, Snapshot[Any] | None]:
     """The settings of the run, and the snapshot that it continues."""
     resume = job.options.resume
     if resume is None:
         return job.checkpoints.settings(**job.given), None
-    snapshot = job.checkpoints.load(resume)
+    snapshot = job.checkpoints.load(resume, backend)
     for name, value in job.given.items():
         if value != (kept := getattr(snapshot.settings, name)):
             raise SettingsError(
@@ -170,8 +171,7 @@ def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | 
 
 
 def _description(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> list[str]:
-    specs = job.checkpoints.specs(settings, data.facts, 0)
-    weights = sum(math.prod(spec.shape) for name, spec in specs.items() if name.startswith("model."))
+    weights = sum(math.prod(shape) for shape in job.checkpoints.shapes(settings, data.facts).values())
     resumed = f"; resumed at step {snapshot.step:,}" if snapshot and snapshot.step else ""
     return [
         f"{job.data}: {data.source}",
@@ -193,20 +193,22 @@ def _train(
         job.checkpoints.save(out.path, replace(trainer.snapshot(), picture=picture), out.write)
         saved = trainer.steps
 
+    def after_step() -> None:
+        nonlocal last_read
+        if trainer.steps % job.save_every == 0:
+            save()
+        if time.monotonic() - last_read >= _SECONDS_BETWEEN_READS:
+            trainer.read_losses()
+            progress.show()
+            last_read = time.monotonic()
+
     try:
         with (
             _log(job, trainer, outputs, terminal) as log,
             noted_signals() as noted,
             TrainingProgress(terminal, goal, trainer, log) as progress,
         ):
-            while not (goal.reached(trainer.steps) or trainer.finished or noted or terminal.lost):
-                trainer.step()
-                if trainer.steps % job.save_every == 0:
-                    save()
-                if time.monotonic() - last_read >= _SECONDS_BETWEEN_READS:
-                    trainer.read_losses()
-                    progress.show()
-                    last_read = time.monotonic()
+            trainer.run(lambda: bool(goal.reached(trainer.steps) or noted or terminal.lost), after_step)
             save()
             progress.finish()
     except DivergedError as error:
@@ -229,7 +231,7 @@ def _log(
         return contextlib.nullcontext()
     append = job.options.resume is not None and not job.options.overwrite
     append = append and os.path.exists(outputs.log.path)
-    return Log(outputs.log.path, trainer.columns(), terminal.say, append=append)
+    return Log(outputs.log.path, trainer.columns(trainer.settings), terminal.say, append=append)
 
 
 def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> None:
@@ -245,7 +247,7 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> No
         snapshot = replace(trainer.snapshot(), picture=PictureRecord.of(path, content))
         job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
         try:
-            outputs.picture.write(path, content)
+            outputs.picture.write(content)
         except OSError as error:
             raise OutputError(f"can't write {path} ({error.strerror}): expected free space and permission") from error
         terminal.result(f"{job.picture}: {outputs.picture.path}")

@@ -50,6 +50,14 @@ def assert_same_arrays(checkpoint: str, expected: str) -> None:
         np.testing.assert_array_equal(got[name], want[name], err_msg=name)
 
 
+def test_the_log_of_early_stopping_has_the_validation_loss() -> None:
+    assert run("--epochs", "3", "--patience", "2", "--log", "log.csv") == 0
+    header, *rows = Path("log.csv").read_text().splitlines()
+    assert header == "step,seconds,series,loss,accuracy,validation_loss"
+    loaded = CLASSIFIER_CHECKPOINTS.load(Path("classifier.safetensors"))
+    assert float(rows[-1].split(",")[-1]) == pytest.approx(loaded.arrays["validation"][-1])
+
+
 def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     assert run("--epochs", "20") == 0

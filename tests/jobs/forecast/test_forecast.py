@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from tests.conftest import STANDIN
 from tests.errors import one_line
-from tests.jobs.models import check_gradients, check_transfers
+from tests.jobs.models import check_gradients, check_transfers, in_float64
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
@@ -193,8 +193,9 @@ def test_gradients_match_differences(backend: Backend, cell: str) -> None:
     settings, shape = replace(TINY, cell=cell, layers=2), Shape(4, 2, 1, 1)
     model = ForecastModel.init(settings, shape, backend)
     rng = np.random.default_rng(1)
-    params = {n: backend.asarray(rng.normal(0, 0.5, p.shape)) for n, p in model.named_params.items()}
-    model = ForecastModel.of(params, settings, shape)
+    model = ForecastModel(settings, shape, in_float64(model.layers))
+    for param in model.params:
+        param[...] = backend.asarray(rng.normal(0, 0.5, param.shape))
     x, known = backend.asarray(rng.standard_normal((4, 3, 3))), backend.asarray(rng.standard_normal((3, 2)))
 
     def forward() -> Array:
@@ -229,7 +230,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend) -
         trainer.step()
     snapshot = copied(trainer.snapshot())
     FORECAST_CHECKPOINTS.save(tmp_path / "c", snapshot)
-    loaded = FORECAST_CHECKPOINTS.load(tmp_path / "c")
+    loaded = FORECAST_CHECKPOINTS.load(tmp_path / "c", backend)
     assert_equal(loaded, snapshot)
     assert {*specs(TINY, data.facts, 3)} == {*snapshot.arrays}
     resumed = ForecastTrainer.resume(loaded, data, backend)
@@ -307,9 +308,12 @@ def test_quantiles() -> None:
 # ---- bad input ----
 
 
-@pytest.mark.parametrize("quantiles", ["0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", ",".join(["0.1"] * 101)])
+@pytest.mark.parametrize(
+    "quantiles",
+    ["0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", ",".join(f"0.{i}" for i in range(1001, 1102))],
+)
 def test_quantiles_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
-    with one_line(SettingsError, "--quantiles is ", ": expected numbers between 0 and 1"):
+    with one_line(SettingsError, "--quantiles is ", ": expected different numbers between 0 and 1"):
         ForecastSettings(quantiles=quantiles)
 
 
@@ -338,6 +342,17 @@ DAYS = [f"{day(i)},{i % 5}" for i in range(40)]
             ["v,k", *["1,2", "2,1"] * 20],
             ["--target", "v", "--known", "k"],
             "has 0 rows after the last value to forecast",
+        ),
+        (
+            ["v,k", *["1,2", "2,1"] * 20],
+            ["--target", "v", "--known", "k,v"],
+            "got the column v twice in --target and --known: expected different columns; leave one out",
+        ),
+        (
+            ["v", "1", "x"],
+            [],
+            "line 3, column v: 'x' is not a finite number: expected numbers, or an empty cell for a "
+            "missing value; correct it, or name the column to forecast with --target",
         ),
         (["v", *["1", "2"] * 20], ["--horizon", "50"], "f.csv has 40 rows: expected at least"),
         (["v", *["1", "2"] * 20], ["--context", "50"], "f.csv has 40 rows: expected at least"),
@@ -372,6 +387,22 @@ def test_a_million_columns_get_one_line(capsys: pytest.CaptureFixture[str]) -> N
     err = capsys.readouterr().err
     assert "f.npy has 1000000 columns of numbers: expected the one to forecast" in err
     assert len(err) < 500
+
+
+def test_a_file_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    write("f.csv", growth())
+    assert main(["forecast", "f.csv", "./f.csv", *OPTIONS]) == 1
+    assert "got f.csv twice: expected different files; name it once" in capsys.readouterr().err
+
+
+def test_the_columns_of_a_npy_file_have_numbers() -> None:
+    values = np.stack([np.arange(40) % 5, growth(40), growth(40) ** 2], axis=1)
+    np.save("f.npy", values)
+    settings = replace(TINY, target="2", known="1")
+    (got,) = load_series([Path("f.npy")], settings)
+    np.testing.assert_array_equal(got.values, values[:, [1, 0]])
+    with one_line(DataError, "f.npy lacks one of the columns 4, 1: expected numbers from 1 to 3"):
+        load_series([Path("f.npy")], replace(settings, target="4"))
 
 
 def test_unsorted_times_are_sorted_by_an_option() -> None:

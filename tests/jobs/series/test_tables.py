@@ -9,6 +9,7 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.jobs.errors import DataError
+from xrnn.jobs.forecast.times import show
 from xrnn.jobs.series.read import check_channels, read_path
 from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.tables import Columns
@@ -38,6 +39,8 @@ def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  #
         ("date,x\n2024-01-01,1\n2024-01-02,2\n", ["x"], [[1], [2]]),
         ("day,x\n2024-01-01 12:30:00+00:00,1\n2024-01-02 12:30:00+00:00,2\n", ["x"], [[1], [2]]),
         ("2024-05,1\n2024-06,2\n", None, [[1], [2]]),
+        ("31.12.2024,1\n01.01.2025,2\n", None, [[1], [2]]),
+        ("when,x\n1948 Jan,1\n1948 Feb,2\n", ["x"], [[1], [2]]),
         ("2024-05-01,0,1\n2024-06-02,2,3\n", None, [[0, 1], [2, 3]]),  # not the names 0 and 1
         ("x;y\n1;2\n3;4\n", ["x", "y"], [[1, 2], [3, 4]]),
         ("x\ty\n1\t2\n3\t4\n", ["x", "y"], [[1, 2], [3, 4]]),
@@ -98,6 +101,20 @@ def test_times_may_be_dates() -> None:
     content = "2024-03-01,1\n2024-02,2\n2024-02-01T01:00:00Z,3\n"
     (series,) = read(content, Columns(time="1"))
     np.testing.assert_array_equal(series.values, [[2], [3], [1]])
+
+
+@pytest.mark.parametrize(
+    "date", ["2024-07-01", "2024-07", "2024/07/01", "01.07.2024", "1 Jul 2024", "01-Jul-2024", "Jul 1, 2024", "2024Q3"]
+)
+def test_the_forms_of_dates(date: str) -> None:
+    (series,) = read(f'"{date}",1\n')
+    assert series.times is not None
+    assert show(series.times[0]) == "2024-07-01"
+
+
+def test_a_date_whose_month_is_unclear_is_text() -> None:
+    with one_line(DataError, "column 1: '3/4/2024' is not a finite number"):
+        read("3/4/2024,1\n")
 
 
 def test_the_channels_of_a_model_are_found_among_others() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from xrnn.files import Spec
 from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.errors import SettingsError
-from xrnn.jobs.series.series_checkpoint import check_channels_fact, series_specs
+from xrnn.jobs.series.model import SeriesModel
+from xrnn.jobs.series.series_checkpoint import check_channels_fact, like, specs
 from xrnn.jobs.settings import parse_metadata
+
+Label = str | int | float  # that of a file; an estimator can be trained with others, but not saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,29 +20,30 @@ class Facts:
     """The properties of the data that the model depends on."""
 
     channels: int  # D
-    labels: tuple[str, ...]  # in the order of the model's outputs
+    labels: tuple[Label, ...]  # in the order of the model's outputs; text if they come from a file
     channel_names: tuple[str, ...] | None = None
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `json.dumps(asdict(facts))`.   Raises SettingsError for any other text."""
-        given = parse_metadata(text)
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
+        given = parse_metadata(value)
         channels, labels = given.get("channels"), given.get("labels")
         if given.keys() | {"channel_names"} != {"channels", "labels", "channel_names"}:
             raise SettingsError("they have other names: expected channels, labels, channel_names")
         names = check_channels_fact(channels, given.get("channel_names"))
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise SettingsError("labels is not a list of strings: expected one")
+        if not isinstance(labels, list) or not all(isinstance(label, Label) for label in labels):
+            raise SettingsError("labels is not a list of strings or numbers: expected one")
         if len(set(labels)) < max(2, len(labels)):
             raise SettingsError("labels holds fewer than two, or one twice: expected at least two different labels")
         return cls(int(given["channels"]), tuple(labels), names)
 
 
-def specs(settings: ClassifierSettings, facts: Facts, step: int) -> dict[str, Spec]:
-    """The arrays of a snapshot after `step` updates of a run."""
-    return series_specs(settings, facts.channels, len(facts.labels), step)
-
-
 CLASSIFIER_CHECKPOINTS: Final = Checkpoints(
-    "xrnn series classifier", "xrnn classify", ClassifierSettings, specs, Facts.from_json
+    "xrnn series classifier",
+    "xrnn classify",
+    ClassifierSettings,
+    like,
+    lambda settings, facts: SeriesModel.shapes(settings, settings.inputs(facts.channels), len(facts.labels)),
+    specs,
+    Facts.from_json,
 )

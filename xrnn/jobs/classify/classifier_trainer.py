@@ -61,9 +61,9 @@ class ClassifierTrainer(SeriesTrainer[ClassifierSettings]):
     @property
     def measures(self) -> tuple[float, ...]:
         correct, seen = (sum(column) for column in zip(*self._hits, strict=True))
-        return self.recent_loss, correct / seen
+        return self.recent_loss, correct / seen, *self.validation_measure
 
     @property
     def figures(self) -> tuple[str, str]:
-        loss, accuracy = self.measures
+        loss, accuracy, *_ = self.measures
         return f"loss {loss:.3f}, accuracy {accuracy:.3f}{self.validation_figure}", f"accuracy {accuracy:.3f}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -32,8 +32,8 @@ _DEFAULT: Final = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledSeries(Dataset):
-    labels: list[str]  # the different labels of TRAIN, sorted
-    source: str  # a description of the series, from `describe`
+    labels: list[Any]  # the different labels of TRAIN, sorted
+    source: str = ""  # a description of the series, from `describe`
 
     @property
     def facts(self) -> Facts:
@@ -45,10 +45,25 @@ class LabelledSeries(Dataset):
         """The number of labels."""
         return len(self.labels)
 
+    @classmethod
+    def of(
+        cls, train: list[Series], test: list[Series], labels: list[Any], seed: int, *, validate: bool, name: str
+    ) -> Self:
+        """With `validate`, a fifth of each label's training series is held out.   name: of the data, in errors"""
+        validation: list[Series] = []
+        if validate:
+            train, validation = hold_out(train, _places(train, labels), VALIDATION_SHARE, seed, VALIDATION_DRAW)
+            if not validation:
+                raise DataError(
+                    f"{name} has one series of each label to train on: --patience needs two of some label; add series, "
+                    "or leave --patience out"
+                )
+        return cls(train, test, validation, labels)
+
     def targets(self, series: Sequence[Series]) -> HostArray:
         """The index in `labels` of each series' label, (count,) int32."""
         index = {label: i for i, label in enumerate(self.labels)}
-        return np.array([index[each.label or ""] for each in series], np.int32)
+        return np.array([index[each.label] for each in series], np.int32)
 
 
 def load_labelled(
@@ -74,16 +89,8 @@ def load_labelled(
         train, test = hold_out(train, _places(train, labels), TEST_SHARE, seed, TEST_DRAW)
     else:
         _check_test(test, labels)
-    validation: list[Series] = []
-    if validate:
-        train, validation = hold_out(train, _places(train, labels), VALIDATION_SHARE, seed, VALIDATION_DRAW)
-        if not validation:
-            raise DataError(
-                f"{paths[0]} has one series of each label to train on: --patience needs two of some label; add series, "
-                "or leave --patience out"
-            )
-    data = LabelledSeries(train, test, validation, labels, "")
-    return LabelledSeries(train, test, validation, labels, data.describe(f"{len(labels)} labels", held_out))
+    data = LabelledSeries.of(train, test, labels, seed, validate=validate, name=str(paths[0]))
+    return replace(data, source=data.describe(f"{len(labels)} labels", held_out))
 
 
 def _default_paths() -> list[Path]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from xrnn.backend import Backend
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.model import Classifier, softmax
 from xrnn.jobs.series.predict import Predictor
@@ -17,12 +15,7 @@ class LabelPredictor(Predictor):
     """A trained classifier."""
 
     model_class = Classifier
-    command = "xrnn classify"
-
-    @classmethod
-    def load(cls, checkpoint: Path, backend: Backend) -> Self:
-        """Raises CheckpointError."""
-        return cls(CLASSIFIER_CHECKPOINTS.load(checkpoint), backend)
+    checkpoints = CLASSIFIER_CHECKPOINTS
 
     def fields(self, y: HostArray, proba: bool) -> tuple[list[str], list[str]]:
         """The likeliest label, its probability | LABEL:PROBABILITY for each label."""
@@ -36,5 +29,5 @@ class LabelPredictor(Predictor):
         best = int(p.argmax())
         values: dict[str, Any] = {"label": self.facts.labels[best], "probability": float(p[best])}
         if proba:
-            values["probabilities"] = dict(zip(self.facts.labels, p.tolist(), strict=True))
+            values["probabilities"] = dict(zip(map(str, self.facts.labels), p.tolist(), strict=True))
         return values

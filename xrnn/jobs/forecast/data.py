@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +12,14 @@ from typing import Final
 
 import numpy as np
 
-from xrnn.files import printable
+from xrnn.files import printable, quoted
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.forecast.chaos import mackey_glass
 from xrnn.jobs.forecast.forecast_checkpoint import Facts
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.times import step_of
 from xrnn.jobs.forecast.windows import Shape, Windows, fill, joined, make_windows
+from xrnn.jobs.outputs import same_file
 from xrnn.jobs.series.read import check_channels, read_path
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series
@@ -134,6 +136,14 @@ class ForecastData:
 
 def load_series(paths: Sequence[Path], settings: ForecastSettings) -> list[Series]:
     """The series in the files, the target first; without a file, a chaotic one.   Raises DataError."""
+    for one, other in itertools.combinations(paths, 2):
+        if same_file(one, other):
+            raise DataError(f"got {other} twice: expected different files; name it once")
+    names = settings.columns.used
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(
+            f"got the column {quoted(twice)} twice in --target and --known: expected different columns; leave one out"
+        )
     series = [each for path in paths for each in read_path(path, settings.columns)] if paths else [mackey_glass()]
     check_target(series, settings)
     return series

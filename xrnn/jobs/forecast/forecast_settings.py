@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from xrnn.jobs.series.series import as_number
-from xrnn.jobs.series.tables import Columns
+from xrnn.jobs.series.tables import Columns, names_in
 from xrnn.jobs.settings import Settings, setting, size
+from xrnn.optim import Adam
 
 MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
 _MOST_QUANTILES: Final = 100
@@ -22,12 +24,12 @@ def _steps(help: str) -> Any:
 
 
 def parse_quantiles(text: str) -> tuple[float, ...]:
-    """The quantiles in "0.1,0.9", in order, with the median.   Raises ValueError unless all are in (0, 1)."""
+    """The quantiles in "0.1,0.9", in order, with the median.   Raises ValueError for equal ones, and outside (0, 1)."""
     numbers = [as_number(each.strip()) for each in text.split(",")]
-    quantiles = {number for number in numbers if number is not None and 0 < number < 1} | {0.5}
-    if len(numbers) > _MOST_QUANTILES or any(number not in quantiles for number in numbers):
+    quantiles = {number for number in numbers if number is not None and 0 < number < 1}
+    if len(numbers) > _MOST_QUANTILES or len(quantiles) < len(numbers):
         raise ValueError(text)
-    return tuple(sorted(quantiles))
+    return tuple(sorted(quantiles | {0.5}))
 
 
 def _are_quantiles(text: str) -> bool:
@@ -57,7 +59,7 @@ class ForecastSettings(Settings):
     quantiles: str = setting(
         "0.1,0.9",
         "Quantiles to forecast besides the median.",
-        "numbers between 0 and 1 with commas between them, such as 0.1,0.9",
+        "different numbers between 0 and 1 with commas between them, such as 0.1,0.9",
         _are_quantiles,
         "Q,Q,…",
     )
@@ -80,12 +82,15 @@ class ForecastSettings(Settings):
     id: str = _column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
     time: str = _column("Column of times. Default: a first column of dates, or without a name.")
 
+    def optimizer(self, layers: Iterable[Any]) -> Adam:
+        return Adam(layers, self.lr, weight_decay=self.decay)
+
     @property
     def columns(self) -> Columns:
         """How to read .csv files."""
-        known = tuple(name for name in map(str.strip, self.known.split(",")) if name)
-        used = (self.target, *known) if self.target else ()
-        return Columns(self.decimal, id=self.id, time=self.time, used=used)
+        used = (self.target, *names_in(self.known)) if self.target else ()
+        remedy = "correct it, or name the column to forecast with --target"
+        return Columns(self.decimal, id=self.id, time=self.time, used=used, remedy=remedy)
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from xrnn.jobs.series.read import check_same, read_path
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series, check_sizes
 from xrnn.jobs.series.tables import read_row
-from xrnn.jobs.terminal import Terminal
 from xrnn.typing import HostArray
+
+if TYPE_CHECKING:
+    from xrnn.jobs.terminal import Terminal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,17 +81,16 @@ def forecast_series(model: ForecastModel, series: ForecastSeries) -> Forecast:
 class Forecasting:
     """A trained model."""
 
-    def __init__(self, snapshot: Snapshot[ForecastSettings], backend: Backend) -> None:
+    def __init__(self, snapshot: Snapshot[ForecastSettings]) -> None:
         self.settings = snapshot.settings
         self.facts: Facts = snapshot.facts
-        params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
-        self.model = ForecastModel.of(params, self.settings, self.shape)
+        self.model = ForecastModel(self.settings, self.shape, snapshot.layers)
         self.known = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
 
     @classmethod
     def load(cls, checkpoint: Path, backend: Backend) -> Self:
         """Raises CheckpointError."""
-        return cls(FORECAST_CHECKPOINTS.load(checkpoint), backend)
+        return cls(FORECAST_CHECKPOINTS.load(checkpoint, backend))
 
     @property
     def shape(self) -> Shape:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -29,7 +30,24 @@ from xrnn.typing import HostArray
 class SeriesWithTargets(Dataset):
     mean: float  # of the training targets
     deviation: float  # their standard deviation
-    source: str  # a description of the series, from `describe`
+    source: str = ""  # a description of the series, from `describe`
+
+    @classmethod
+    def of(cls, train: list[Series], test: list[Series], seed: int, *, validate: bool, name: str) -> Self:
+        """With `validate`, a fifth of the training series is held out.   name: of the data, in errors"""
+        validation: list[Series] = []
+        if validate:
+            train, validation = hold_out(train, [range(len(train))], VALIDATION_SHARE, seed, VALIDATION_DRAW)
+        if len(train) < 2 or (validate and not validation):
+            raise DataError(
+                f"{name} leaves {len(train)} series to train on: expected at least two, besides those held out to "
+                "test on and to validate on; add some"
+            )
+        targets = numbers(train)
+        mean, deviation = float(targets.mean()), float(targets.std())
+        if deviation <= abs(mean) * 1e-12:
+            raise DataError(f"{name} has the same target {targets[0]:g} for all series: expected different ones")
+        return cls(train, test, validation, mean, deviation)
 
     @property
     def facts(self) -> Facts:
@@ -79,18 +97,7 @@ def load_with_targets(
     held_out = not test
     if held_out:
         train, test = hold_out(train, [range(len(train))], TEST_SHARE, seed, TEST_DRAW)
-    validation: list[Series] = []
-    if validate:
-        train, validation = hold_out(train, [range(len(train))], VALIDATION_SHARE, seed, VALIDATION_DRAW)
-    if not test or len(train) < 2 or (validate and not validation):
-        raise DataError(
-            f"{paths[0]} leaves {len(train)} series to train on: expected at least two, besides those held out to test "
-            "on and to validate on; add some"
-        )
-    targets = numbers(train)
-    mean, deviation = float(targets.mean()), float(targets.std())
-    if deviation <= abs(mean) * 1e-12:
-        raise DataError(f"{paths[0]} has the same target {targets[0]:g} for all series: expected different ones")
+    data = SeriesWithTargets.of(train, test, seed, validate=validate, name=str(paths[0]))
+    targets = numbers(data.train)
     span = f"targets {targets.min():g} to {targets.max():g}"
-    data = SeriesWithTargets(train, test, validation, mean, deviation, "")
-    return SeriesWithTargets(train, test, validation, mean, deviation, data.describe(span, held_out))
+    return replace(data, source=data.describe(span, held_out))

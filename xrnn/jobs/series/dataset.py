@@ -42,7 +42,7 @@ class Dataset:
         """A hash of the training and validation series. A run continues only on data with the same fingerprint."""
         sha = hashlib.sha256()
         for series in self.train + self.validation:
-            label = (series.label or "").encode("utf-8", "surrogateescape")
+            label = ("" if series.label is None else str(series.label)).encode("utf-8", "surrogateescape")
             sha.update(repr((label, series.values.shape)).encode())
             sha.update(np.ascontiguousarray(series.values).data)
         return sha.hexdigest()

@@ -7,21 +7,24 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.checkpoint import Checkpoints, Snapshot
 from xrnn.jobs.errors import DataError, SettingsError
 from xrnn.jobs.series.model import Running, SeriesModel
 from xrnn.jobs.series.read import check_same, read_path
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series, check_sizes
 from xrnn.jobs.series.tables import Columns, read_row
+from xrnn.jobs.series.validation import split_best
 from xrnn.jobs.settings import switch
-from xrnn.jobs.terminal import Terminal
 from xrnn.typing import HostArray
+
+if TYPE_CHECKING:
+    from xrnn.jobs.terminal import Terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +40,29 @@ class Predictor:
     """A trained model and the scale of its series. Each job has a subclass with `fields` and `values`."""
 
     model_class: ClassVar[type[SeriesModel]]
-    command: ClassVar[str]  # the command that trains such models
+    checkpoints: ClassVar[Checkpoints[Any]]
 
-    def __init__(self, snapshot: Snapshot[Any], backend: Backend) -> None:
+    def __init__(self, snapshot: Snapshot[Any]) -> None:
         self.facts, self.settings = snapshot.facts, snapshot.settings
         self.scale = Scale(snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"])
-        prefix = "best." if self.settings.patience else "model."
-        params = {
-            name.removeprefix(prefix): backend.asarray(array)
-            for name, array in snapshot.arrays.items()
-            if name.startswith(prefix)
-        }
-        self.model = self.model_class.of(params, self.settings)
+        of_model, best = split_best(snapshot.layers)
+        self.model = self.model_class(self.settings, best or of_model)
+
+    @classmethod
+    def load(cls, checkpoint: Path, backend: Backend) -> Self:
+        """Raises CheckpointError."""
+        return cls(cls.checkpoints.load(checkpoint, backend))
+
+    def outputs(self, series: Sequence[Series]) -> HostArray:
+        """The model's outputs for series with its channels, (count, outputs) float64.   Raises DataError."""
+        try:
+            return self.model.outputs([self.scale.apply(each.values, mask=self.settings.mask) for each in series])
+        except MemoryError as error:
+            raise DataError(f"out of memory ({error}): expected series that fit; name fewer or shorter ones") from error
+
+    def check(self, series: Series) -> None:
+        """Raises DataError if `series` has other channels than the model."""
+        check_same(series, self.facts.channels, self.facts.channel_names, "the model")
 
     def fields(self, y: HostArray, proba: bool) -> tuple[list[str], list[str]]:
         """A prediction to print: the fields before the name of the series, and those after it.   y (outputs,)."""
@@ -71,7 +85,7 @@ def predict(
         try:
             for each in read_path(path, columns):
                 try:
-                    check_same(each, predictor.facts.channels, predictor.facts.channel_names, "the model")
+                    predictor.check(each)
                     series.append(each)
                 except DataError as error:
                     skip(error, options)
@@ -79,12 +93,7 @@ def predict(
             skip(error, options)
     if not series:
         return
-    mask = predictor.settings.mask
-    try:
-        outputs = predictor.model.outputs([predictor.scale.apply(each.values, mask=mask) for each in series])
-    except MemoryError as error:
-        raise DataError(f"out of memory ({error}): expected series that fit; name fewer or shorter ones") from error
-    for each, y in zip(series, outputs, strict=True):
+    for each, y in zip(series, predictor.outputs(series), strict=True):
         _print(predictor, y, each.name, options, terminal)
 
 
@@ -99,7 +108,7 @@ def predict_stream(
     if not predictor.settings.one_way:
         raise SettingsError(
             "--stream needs a model that runs forward only, and this one runs in both directions: train one with "
-            f"`{predictor.command} --one-way`"
+            f"`{predictor.checkpoints.command} --one-way`"
         )
     backend, channels = predictor.model.backend, predictor.facts.channels
     last, running = np.full(channels, np.nan), Running()
@@ -147,4 +156,6 @@ def skip(error: DataError, options: PredictOptions) -> None:
     if not options.skip_bad:
         raise error
     if sys.stderr is not None:  # None: its descriptor is closed
+        from xrnn.jobs.terminal import Terminal  # here, because it loads Rich, which estimators do not need
+
         Terminal(sys.stderr).say(f"skipped: {error}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -87,11 +89,24 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
         if path.suffix.lower() == ".csv":
             return read_csv(path, columns, label)
         _check_no_columns(path, columns)
-        return [read_npy(path, label)]
+        return [_only(read_npy(path, label), columns.used)]
     except OSError as error:
         raise DataError(
             f"can't read {path} ({error.strerror}): expected a readable file; change its permissions"
         ) from error
+
+
+def _only(series: Series, used: Sequence[str]) -> Series:
+    """`series` with the channels that have these numbers, from 1; all if there are none."""
+    if not used:
+        return series
+    numbers = [int(each) for each in used if re.fullmatch("[0-9]{1,7}", each) and 1 <= int(each) <= series.channels]
+    if len(numbers) < len(used):
+        raise DataError(
+            f"{printable(series.name)} lacks one of the columns {quoted(', '.join(used))}: expected numbers from 1 to "
+            f"{series.channels}, because a .npy file has no names"
+        )
+    return replace(series, values=series.values[:, [number - 1 for number in numbers]])
 
 
 def _check_no_columns(path: Path, columns: Columns) -> None:

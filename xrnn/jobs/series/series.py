@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,7 +23,7 @@ Time = float | datetime
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
     values: HostArray  # (T, D) float64, T ≥ 1; NaN for a missing value
-    label: str | None
+    label: Any  # a string from a file, any hashable value from Python; None if there is none
     name: str  # shown in errors and predictions
     channel_names: tuple[str, ...] | None = None  # from the header of the file, if it has one
     times: tuple[Time, ...] | None = None  # of the steps, in a file with a column of times
@@ -34,12 +34,12 @@ class Series:
         return int(self.values.shape[1])
 
 
-def escaped(label: str) -> str:
-    """`label` with escapes such as \\x1b for characters that can't be shown. Different labels stay different."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in label)
+def escaped(label: Any) -> str:
+    """The text of `label`, with escapes such as \\x1b for characters that can't be shown."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(label))
 
 
-def checked(values: HostArray, label: str | None, name: str, channel_names: tuple[str, ...] | None = None) -> Series:
+def checked(values: HostArray, label: Any, name: str, channel_names: tuple[str, ...] | None = None) -> Series:
     """A Series of `values` (T, D). Final steps without any value are padding and are removed.
 
     Raises DataError if there is no step, no channel, a channel without any value, infinity, or a number beyond 1e30.

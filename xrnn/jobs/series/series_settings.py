@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
-from xrnn.jobs.series.tables import Columns
+from xrnn.jobs.series.tables import Columns, names_in
 from xrnn.jobs.settings import Settings, setting, size, switch
 
 TABLE_OPTIONS: Final = ("decimal", "skip_columns", "id", "time", "label")  # how to read .csv files
@@ -55,7 +55,7 @@ class SeriesSettings(Settings):
     @property
     def columns(self) -> Columns:
         """How to read .csv files."""
-        return Columns(self.decimal, _names(self.skip_columns), self.id, self.time, self.label, self.targets)
+        return Columns(self.decimal, names_in(self.skip_columns), self.id, self.time, self.label, self.targets)
 
     def inputs(self, channels: int) -> int:
         """The number of the model's inputs."""
@@ -80,10 +80,6 @@ class SeriesSettings(Settings):
         """
         kept = self.columns
         columns = replace(self, **given).columns
-        needed = {name for option, value in given.items() if option != "decimal" for name in _names(value)}
+        needed = {name for option, value in given.items() if option != "decimal" for name in names_in(value)}
         optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed)
         return replace(columns, channels=channel_names, optional=optional, targets=True)  # labels are not used
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in map(str.strip, text.split(",")) if name)

@@ -10,6 +10,7 @@ The first column is an index, not a channel, if it has no name or holds times.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -28,6 +29,7 @@ from xrnn.jobs.errors import DataError
 from xrnn.jobs.series.series import Series, Time, as_number, checked
 
 MISSING: Final = ("", "?", "nan", "na", "n/a", "<na>", "null", "none")  # what pandas writes or reads, in lower case
+_FORMATS: Final = ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%Y %b", "%b %Y", "%b-%Y")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", "time", "timestamp", "date", "datetime")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
@@ -49,6 +51,12 @@ class Columns:
     channels: tuple[str, ...] | None = None  # the names of the channels to use; None: all other columns
     optional: frozenset[str] = frozenset()
     used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
+    remedy: str = "correct it, or leave the column out with --skip-columns {}"  # for text in a column of numbers
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names in a list with commas."""
+    return tuple(name for name in map(str.strip, text.split(",")) if name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
         of_series = label if label_at is None else _label(table, places, label_at, name)
         if columns.targets and label_at is not None and of_series is not None:
             of_series = _with_point(of_series, columns.decimal)
-        values = [[_number(table, i, j, columns.decimal) for j in used] for i in places]
+        values = [[_number(table, i, j, columns) for j in used] for i in places]
         each = checked(np.array(values), of_series, name, names)
         series.append(replace(each, times=_times(table, places[: len(each.values)], time_at)))
     return series
@@ -122,10 +130,10 @@ def _is_header(row: Sequence[str]) -> bool:
 
 
 def _is_value(cell: str) -> bool:
-    return as_number(cell.replace(",", ".")) is not None or _time(cell) is not None
+    return as_number(cell.replace(",", ".")) is not None or _iso_time(cell) is not None
 
 
-def _time(cell: str) -> datetime | None:
+def _iso_time(cell: str) -> datetime | None:
     """The time in an ISO date or time stamp, which may lack the day, as in 2024-05. None for other text."""
     cell = f"{cell}-01" if re.fullmatch(r"\d{4}-\d{2}", cell) else cell
     try:
@@ -133,6 +141,20 @@ def _time(cell: str) -> datetime | None:
     except ValueError:
         return None
     return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _time(cell: str) -> datetime | None:
+    """The time in an ISO time stamp, a date in one of _FORMATS, or a quarter as 2024Q1.
+
+    None for other text, such as 3/4/2024, which is a day in March or in April.
+    """
+    if quarter := re.fullmatch(r"(\d{4})[ -]?Q([1-4])", cell):
+        return datetime(int(quarter[1]), 3 * int(quarter[2]) - 2, 1, tzinfo=UTC)
+    time = _iso_time(cell)
+    for form in _FORMATS if time is None and re.search(r"\d{4}", cell) else ():
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(cell, form).replace(tzinfo=UTC)
+    return time
 
 
 def _optional(table: _Table, column: str, columns: Columns) -> int | None:
@@ -242,14 +264,13 @@ def _label(table: _Table, places: list[int], label_at: int, name: str) -> str | 
     return None if label.lower() in MISSING else label
 
 
-def _number(table: _Table, row: int, place: int, decimal: str) -> float:
+def _number(table: _Table, row: int, place: int, columns: Columns) -> float:
     cell = table.rows[row][place]
-    value = _parsed(cell, decimal)
+    value = _parsed(cell, columns.decimal)
     if value is None:
-        column = _shown(table, place)
-        remedy = f"correct it, or leave the column out with --skip-columns {shlex.quote(quoted(column))}"
-        where = f"{table.name}, line {table.lines[row]}, column {quoted(column)}"
-        raise _not_a_number(cell, decimal, where, remedy)
+        column = quoted(_shown(table, place))
+        where = f"{table.name}, line {table.lines[row]}, column {column}"
+        raise _not_a_number(cell, columns.decimal, where, columns.remedy.format(shlex.quote(column)))
     return value
 
 

@@ -1,0 +1,134 @@
+"""A rank that fails, is killed or stopped, in a run of real MPI."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.parallel.launch import NEEDS_MPI, command, environment, mpiexec
+
+pytestmark = [NEEDS_MPI, pytest.mark.skipif(os.name != "posix", reason="needs signals")]
+
+_SECONDS_TO_END = 10
+# Each rank writes its process id into a file, and then averages without end.
+_LOOP = """
+import os, sys, time
+import numpy as np
+from xrnn.parallel import world
+comm = world()
+with open(f"rank{comm.rank}.tmp", "w") as file:
+    file.write(str(os.getpid()))
+os.rename(f"rank{comm.rank}.tmp", f"rank{comm.rank}")
+count = np.zeros(1)
+while True:
+    count += 1
+    comm.mean([count])
+    time.sleep(0.005)
+    if comm.rank == 0:
+        with open("count.tmp", "w") as file:
+            file.write(str(int(count[0])))
+        os.rename("count.tmp", "count")
+"""
+
+
+class Run:
+    """`_LOOP` in two ranks, in a folder."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            command(2, "-c", _LOOP),
+            env=environment(**variables),
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.pids = [int(self.read(f"rank{rank}")) for rank in range(2)]
+        self.read("count")
+
+    def read(self, name: str) -> str:
+        """The content of a file, once it exists."""
+        while not (self.folder / name).exists():
+            assert self.process.poll() is None, self.process.communicate()[0]
+            time.sleep(0.01)
+        return (self.folder / name).read_text()
+
+    def ends(self) -> str:
+        """Wait for the end of all ranks, with a status other than 0 → the output."""
+        started = time.monotonic()
+        output: str = self.process.communicate()[0]
+        assert self.process.returncode != 0
+        while any(map(_runs, self.pids)):
+            time.sleep(0.01)
+        assert time.monotonic() - started < _SECONDS_TO_END
+        return output
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_rank_ends_all(tmp_path: Path, rank: int, number: int) -> None:
+    run = Run(tmp_path)
+    os.kill(run.pids[rank], number)
+    run.ends()
+
+
+def test_a_stopped_rank_is_waited_for(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    os.kill(run.pids[1], signal.SIGSTOP)
+    time.sleep(0.5)
+    before = run.read("count")
+    time.sleep(0.5)
+    assert run.read("count") == before
+    os.kill(run.pids[1], signal.SIGCONT)
+    while run.read("count") == before:
+        assert run.process.poll() is None
+        time.sleep(0.01)
+    run.process.terminate()
+    run.process.communicate()
+
+
+def test_a_stopped_rank_ends_all_after_the_timeout(tmp_path: Path) -> None:
+    run = Run(tmp_path, XRNN_PARALLEL_TIMEOUT="3")
+    os.kill(run.pids[1], signal.SIGSTOP)
+    assert "error: rank 0 waited 3 s for the other ranks in mean (XRNN_PARALLEL_TIMEOUT)" in run.ends()
+
+
+def test_an_exception_in_one_rank_ends_all() -> None:
+    started = time.monotonic()
+    done = mpiexec(3, "-c", _EXCEPTION)
+    assert time.monotonic() - started < _SECONDS_TO_END
+    assert done.returncode == 1
+    assert "rank 1 of 3 failed:" in done.stderr
+    assert "OSError: disk full" in done.stderr
+
+
+_EXCEPTION = """
+import numpy as np
+from xrnn.parallel import world
+comm = world()
+comm.mean([np.ones(2)])
+if comm.rank == 1:
+    raise OSError("disk full")
+comm.mean([np.ones(2)])
+"""
+
+
+def test_an_error_of_all_ranks_is_printed_once() -> None:
+    done: Any = mpiexec(3, "-c", "from xrnn.parallel import world; world(); raise OSError('disk full')")
+    assert done.returncode == 1
+    assert done.stderr.count("OSError: disk full") == 1

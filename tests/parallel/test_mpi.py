@@ -1,0 +1,137 @@
+"""`xrnn.parallel` under mpiexec, with real MPI."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.fresh import run_python
+from tests.parallel.launch import NEEDS_MPI, mpiexec, output_of
+
+pytestmark = NEEDS_MPI
+
+_OPERATIONS = """
+import numpy as np
+from xrnn.parallel import world
+comm = world()
+rng = np.random.default_rng(comm.rank)
+arrays = [rng.standard_normal((3, 4), dtype=np.float32), rng.standard_normal(5, dtype=np.float32)]
+given = np.concatenate([a.ravel() for a in arrays])
+comm.mean(arrays, comm.rank + 1)
+weights = np.asfortranarray(np.full((2, 3), comm.rank + 1.0))
+comm.broadcast([weights, count := np.array(comm.rank)])
+assert weights.tolist() == [[1, 1, 1], [1, 1, 1]] and count == 0
+comm.barrier()
+gathered = comm.gather(np.full((comm.rank, 2), comm.rank, np.int16))
+assert [part.tolist() for part in gathered] == [[[rank] * 2] * rank for rank in range(comm.size)] * (comm.rank == 0)
+inputs, means = comm.gather(given), comm.gather(np.concatenate([a.ravel() for a in arrays]))
+if comm.rank == 0:
+    expected = sum((rank + 1) * x.astype(float) for rank, x in enumerate(inputs)) / sum(range(1, comm.size + 1))
+    np.testing.assert_allclose(means[0], expected, rtol=1e-5, atol=1e-6)
+    for mean in means:
+        np.testing.assert_array_equal(mean, means[0])
+    print(means[0].tobytes().hex())
+"""
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_operations(size: int) -> None:
+    """The means are right, the same in each rank, and the same bits in a second run."""
+    assert output_of(size, _OPERATIONS) == output_of(size, _OPERATIONS) != ""
+
+
+_TRAINING = """
+import numpy as np
+from xrnn import RNN, Linear, SGD, clip_grad_norm, softmax_cross_entropy
+from xrnn.parallel import world
+comm = world()
+rng = np.random.default_rng(0)
+x, y = rng.standard_normal((7, 11, 3)), rng.integers(0, 4, (7, 11))
+rnn, linear = RNN.init(3, 5, rng=comm.rank, dtype="float64"), Linear.init(5, 4, rng=comm.rank, dtype="float64")
+optimizer = SGD([rnn, linear], lr=0.5)
+comm.broadcast(optimizer.params)
+mine = slice(comm.rank * 11 // comm.size, (comm.rank + 1) * 11 // comm.size)
+for _ in range(5):
+    h = rnn.forward(x[:, mine])
+    loss, dlogits = softmax_cross_entropy(linear.forward(h), y[:, mine])
+    rnn.backward(linear.backward(dlogits))
+    comm.mean(optimizer.grads, weight=mine.stop - mine.start)
+    clip_grad_norm(optimizer.grads, 0.3)
+    optimizer.step()
+if comm.rank == 0:
+    print(" ".join(f"{float(value):.14f}" for p in optimizer.params for value in p.ravel()))
+"""
+
+
+def test_training_equals_one_process() -> None:
+    """11 sequences on 1, 2 and 3 ranks: the same weights after 5 updates, to rounding."""
+    one, two, three = (np.array(output_of(size, _TRAINING).split(), float) for size in (1, 2, 3))
+    np.testing.assert_allclose(two, one, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(three, one, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPU affinity")
+def test_ranks_divide_the_cpus() -> None:
+    code = """if True:
+        import os
+        import numpy as np
+        from xrnn.parallel import world
+        cpus = world().gather(np.array(sorted(os.sched_getaffinity(0))))
+        print([part.tolist() for part in cpus] or "")
+    """
+    both = [set(part) for part in eval(output_of(2, code))]
+    assert both[0] | both[1] == os.sched_getaffinity(0)
+    assert len(both[0] & both[1]) == (len(both[0] | both[1]) == 1)
+
+
+def test_sizes_that_differ_end_all_ranks_with_one_message() -> None:
+    code = "import numpy as np; from xrnn.parallel import world; c = world(); c.mean([np.zeros(2 + c.rank)])"
+    done = mpiexec(3, "-c", code)
+    assert done.returncode
+    assert done.stderr.count("ValueError: arrays differ between ranks: rank 0 has 1 arrays with 2 numbers") == 1
+
+
+_WORLD = "from xrnn.parallel import world; print(world().size)"
+_NO_MPI4PY = """
+import sys
+sys.modules["mpi4py"] = None
+"""
+
+
+def refusal(code: str, **environment: str) -> str:
+    """The last line of a Python process that fails."""
+    done = run_python(code, **environment)
+    assert done.returncode == 1
+    return done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("variable", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_a_launcher_without_mpi4py_is_refused(variable: str) -> None:
+    line = refusal(_NO_MPI4PY + _WORLD, **{variable: "2"})
+    assert "started 2 processes, but mpi4py does not work" in line
+    assert "[mpi]" in line
+
+
+def test_a_launcher_of_another_mpi_is_refused() -> None:
+    """Its processes do not find each other: each would be rank 0 of 1, and write the same files."""
+    assert "started 4 processes, but mpi4py connects 1" in refusal(_WORLD, OMPI_COMM_WORLD_SIZE="4")
+
+
+def test_torchrun_is_refused() -> None:
+    assert "DistributedDataParallel" in refusal(_WORLD, TORCHELASTIC_RUN_ID="x", WORLD_SIZE="2")
+
+
+@pytest.mark.parametrize("variables", [{}, {"PMI_SIZE": "1"}, {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}])
+def test_one_process_needs_no_mpi4py(variables: dict[str, str]) -> None:
+    """The last one is a batch script of SLURM, which srun did not start."""
+    done = run_python(_NO_MPI4PY + _WORLD, **variables)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+@pytest.mark.parametrize("timeout", ["soon", "-1", "inf", "nan"])
+def test_invalid_timeout(timeout: str) -> None:
+    done = mpiexec(2, "-c", _WORLD, XRNN_PARALLEL_TIMEOUT=timeout)
+    assert done.returncode
+    assert f"XRNN_PARALLEL_TIMEOUT is '{timeout}': expected seconds" in done.stderr

@@ -1,0 +1,172 @@
+"""`World` between threads: on NumPy, and on the stand-in for CuPy and NCCL with a device for each rank."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import standin
+from tests.errors import one_line
+from tests.parallel.threads import Group, ThreadRanks
+from tests.standin import counting, distributed
+from xrnn import RNN, SGD
+from xrnn.backend import Backend, BackendUnavailableError
+from xrnn.parallel import World, world
+
+SHAPES: list[tuple[int, ...]] = [(3, 4), (5,), ()]
+
+
+@pytest.fixture(params=[2, 3])
+def group(request: pytest.FixtureRequest, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Group:
+    """Groups of 2 and 3 ranks, with that number of devices."""
+    if backend.name == "cupy" and backend.xp is not standin:
+        pytest.skip("the ranks of one process share its GPU")
+    group = Group(request.param)
+    monkeypatch.setattr(distributed, "group", group)
+    for module in ("_device", "cuda.runtime"):
+        monkeypatch.setattr(f"tests.standin.{module}.DEVICE_COUNT", group.size)
+    return group
+
+
+def on_device_of(rank: int, backend: Backend) -> contextlib.AbstractContextManager[Any]:
+    return standin.cuda.Device(rank) if backend.xp is standin else contextlib.nullcontext()
+
+
+def gradients(rank: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+    rng = np.random.default_rng(rank)
+    return [rng.standard_normal(shape, dtype=np.float32) for shape in SHAPES]
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1), (64, 64, 63), (0, 2, 1)])
+def test_mean_is_the_weighted_mean(backend: Backend, group: Group, weights: tuple[int, ...]) -> None:
+    def work(ranks: ThreadRanks) -> list[Any]:
+        with on_device_of(ranks.rank, backend):
+            comm = World(ranks)
+            arrays = [backend.asarray(g) for g in gradients(ranks.rank)]
+            given = [array[...] for array in arrays]
+            comm.mean(arrays, weights[ranks.rank])
+            comm.mean([backend.asarray(g) for g in gradients(9)])  # the buffer is used again: results must not change
+            return [backend.to_numpy(array) for array in given]
+
+    used = np.array(weights[: group.size], float)
+    each = [gradients(rank) for rank in range(group.size)]
+    for result in group.run(work):
+        for i, array in enumerate(result):
+            expected = sum(w * g[i].astype(float) for w, g in zip(used, each, strict=True)) / used.sum()
+            np.testing.assert_allclose(array, expected, rtol=1e-6, atol=1e-7)
+            assert array.dtype == np.float32
+
+
+def test_broadcast_copies_the_weights_of_rank_0(backend: Backend, group: Group) -> None:
+    def work(ranks: ThreadRanks) -> list[Any]:
+        with on_device_of(ranks.rank, backend):
+            layer = RNN.init(3, 4, rng=ranks.rank, backend=backend)
+            h = layer.forward(backend.asarray(np.ones((2, 1, 3), np.float32)))
+            World(ranks).broadcast(SGD([layer]).params)
+            with pytest.raises(RuntimeError, match="weights"):  # the layer has noticed that its weights changed
+                layer.backward(h)
+            return [backend.to_numpy(p) for p in layer.params]
+
+    expected = [backend.to_numpy(p) for p in RNN.init(3, 4, rng=0, backend=backend).params]
+    for result in group.run(work):
+        for array, of_rank_0 in zip(result, expected, strict=True):
+            np.testing.assert_array_equal(array, of_rank_0)
+
+
+def test_gather_gives_rank_0_the_arrays_of_all(backend: Backend, group: Group) -> None:
+    def work(ranks: ThreadRanks) -> list[Any]:
+        with on_device_of(ranks.rank, backend):
+            comm = World(ranks)
+            comm.barrier()
+            return comm.gather(backend.asarray(np.full((ranks.rank, 2), ranks.rank, np.int32)))
+
+    first, *others = group.run(work)
+    assert others == [[]] * (group.size - 1)
+    for rank, array in enumerate(first):
+        np.testing.assert_array_equal(array, np.full((rank, 2), rank, np.int32))
+        assert array.dtype == np.int32
+
+
+def test_gradients_on_a_gpu_are_averaged_on_the_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One all-reduce, on the stream of the caller, and the host does not wait."""
+    group = Group(2)
+    monkeypatch.setattr(distributed, "group", group)
+    streams = [standin.cuda.Stream(), standin.cuda.Stream()]
+
+    def prepare(ranks: ThreadRanks) -> tuple[World, list[Any]]:
+        with standin.cuda.Device(ranks.rank):
+            return World(ranks), [standin.asarray(g) for g in gradients(ranks.rank)]
+
+    prepared = group.run(prepare)
+
+    def work(ranks: ThreadRanks) -> None:
+        comm, arrays = prepared[ranks.rank]
+        with standin.cuda.Device(ranks.rank), streams[ranks.rank]:
+            comm.mean(arrays, 3)
+
+    with counting.no_waiting(), counting.counted() as counted:
+        group.run(work)
+    assert counted.streams == set(streams)
+    calls = sorted(group.calls, key=lambda call: call[0])
+    assert calls == [(rank, "all_reduce", stream) for rank, stream in enumerate(streams)]
+
+
+def test_no_nccl(backend: Backend, group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend.xp is not standin:
+        return
+    monkeypatch.setattr("tests.standin.cuda.nccl.available", False)
+    with one_line(BackendUnavailableError, "NCCL", "nccl", "XRNN_BACKEND=numpy"):
+        group.run(lambda ranks: World(ranks).mean([standin.zeros(2)]))
+
+
+def test_one_process(backend: Backend) -> None:
+    comm = world()
+    x = backend.xp.ones(3)
+    comm.mean([x], 5)
+    comm.broadcast([x])
+    comm.barrier()
+    assert (comm.rank, comm.size, comm.local_rank) == (0, 1, 0)
+    np.testing.assert_array_equal(comm.gather(x)[0], np.ones(3))
+    assert repr(comm) == "<xrnn.parallel: rank 0 of 1>"
+
+
+def fails(kind: type[Exception], arrays: Any, *words: str, weight: Any = 1.0) -> None:
+    """`mean` of `arrays(rank)` in two ranks raises this error in both."""
+
+    def work(ranks: ThreadRanks) -> bool:
+        with one_line(kind, *words):
+            World(ranks).mean(arrays(ranks.rank), weight)
+        return True
+
+    assert Group(2).run(work) == [True, True]
+
+
+def test_sizes_that_differ_between_ranks() -> None:
+    fails(ValueError, lambda rank: [np.zeros(2 + rank)], "rank 0 has", "(2,)", "rank 1 has", "(3,)")
+    many = [np.zeros(2)] * 100  # the text of all sizes is too long for the message
+    fails(ValueError, lambda rank: [*many, np.zeros((2 + rank, 1))], "202 numbers", "203 numbers")
+
+
+def test_backends_that_differ_between_ranks() -> None:
+    fails(ValueError, lambda rank: [[np, standin][rank].zeros(2)], "numpy", "cupy")
+
+
+def test_arrays_that_mean_refuses() -> None:
+    fails(TypeError, lambda rank: np.zeros(2), "optimizer.grads")
+    fails(ValueError, lambda rank: [], "empty")
+    fails(TypeError, lambda rank: [np.zeros(2, int)], "int64", "float32")
+    fails(TypeError, lambda rank: [np.zeros(2), np.zeros(2, np.float32)], "one dtype", "arrays[1]")
+    fails(TypeError, lambda rank: [np.zeros(2), standin.zeros(2)], "arrays[1]", "xrnn.asarray")
+    fails(ValueError, lambda rank: [np.zeros(2)], "weight", weight=-1.0)
+    fails(ValueError, lambda rank: [np.zeros(2)], "weight is 0 in all ranks", weight=0)
+
+
+def test_gather_of_other_columns() -> None:
+    def work(ranks: ThreadRanks) -> None:
+        with one_line(ValueError, "(·, 2)", "(·, 3)"):
+            World(ranks).gather(np.zeros((1, 2 + ranks.rank)))
+
+    Group(2).run(work)

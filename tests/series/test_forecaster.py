@@ -1,0 +1,75 @@
+"""Forecaster, from Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xrnn.cli import main
+from xrnn.series import Forecaster
+from xrnn.typing import HostArray
+
+SMALL: dict[str, Any] = {
+    "hidden": 4,
+    "horizon": 3,
+    "context": 6,
+    "season": 4,
+    "batch": 8,
+    "lr": 0.02,
+    "dropout": 0.0,
+    "noise": 0.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+
+
+def growth(rows: int = 40) -> HostArray:
+    t = np.arange(rows)
+    return (10 + 0.5 * t) * (1 + 0.3 * np.sin(np.pi * t / 2))
+
+
+def test_a_forecaster_learns_and_continues() -> None:
+    X = np.stack([growth(), 3 * growth()])
+    forecaster = Forecaster(**SMALL, steps=200).fit(X)
+    assert forecaster.predict().shape == (2, 3)
+    np.testing.assert_allclose(forecaster.predict(), np.stack([growth(43)[40:], 3 * growth(43)[40:]]), rtol=0.1)
+    np.testing.assert_array_equal(forecaster.predict([*X]), forecaster.predict(X[..., None]))
+    quantiles = forecaster.predict_quantiles()
+    assert quantiles.shape == (2, 3, 3)
+    assert (np.diff(quantiles) >= 0).all()
+    assert forecaster.levels_ == (0.1, 0.5, 0.9)
+    assert -0.5 < forecaster.score(X) < 0
+
+
+def test_files_are_those_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    forecaster = Forecaster(**SMALL, steps=3).fit([growth()])
+    forecaster.save(tmp_path / "c")
+    loaded = Forecaster.load(tmp_path / "c")
+    assert loaded.get_params() == forecaster.get_params()
+    np.testing.assert_array_equal(loaded.predict([growth()]), forecaster.predict())
+    (tmp_path / "f.csv").write_text("".join(f"{v}\n" for v in growth()))
+    assert main(["predict", str(tmp_path / "c"), str(tmp_path / "f.csv"), "--json"]) == 0
+    got = json.loads(capsys.readouterr().out)["forecast"]
+    np.testing.assert_array_equal([each["value"] for each in got], forecaster.predict()[0])
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="this Forecaster is not fitted"):
+        Forecaster().predict()
+    with pytest.raises(ValueError, match=r"X\[0\] has 5 rows: expected at least"):
+        Forecaster(**SMALL).fit([growth(5)])
+    with pytest.raises(ValueError, match=r"X\[0\] has the same value 1 in all rows"):
+        Forecaster(**SMALL).fit(np.ones((1, 40)))
+    with pytest.raises(ValueError, match=r"X\[0\] has 2 channels: expected one"):
+        Forecaster(**SMALL).fit(np.ones((1, 40, 2)))
+    with pytest.raises(ValueError, match=r"^hidden is 0: expected a whole number from 1"):
+        Forecaster(hidden=0).fit([growth()])
+    with pytest.raises(ValueError, match="size is no parameter of Forecaster: expected horizon"):
+        Forecaster().set_params(size=1)

@@ -1,0 +1,207 @@
+"""Classifier and Regressor, from Python."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.jobs.series.waves import waves, write_folder, write_ts
+from xrnn.cli import main
+from xrnn.jobs.series.read import read_path
+from xrnn.series import Classifier, Forecaster, NotFittedError, Regressor
+from xrnn.typing import HostArray
+
+SMALL: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "epochs": 20}
+COMMAND = ["--hidden", "6", "--batch", "4", "--lr", "0.02", "--epochs", "2"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+    monkeypatch.chdir(tmp_path)
+
+
+def data(count: int = 20, seed: int = 0) -> tuple[list[HostArray], list[str]]:
+    series = waves(count, seed)
+    return [each.values for each in series], [each.label for each in series]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("quick", "slow"),
+        (1, 0),
+        (True, False),
+        (("a", 1), ("b", 2)),
+        (None, "x"),  # these can't be sorted
+        (frozenset({1}), 3.0),
+    ],
+)
+def test_a_classifier_takes_labels_of_any_hashable_type(names: tuple[Any, Any]) -> None:
+    X, y = data()
+    labels = [names[label == "slow"] for label in y]
+    classifier = Classifier(**SMALL).fit(X, labels)
+    assert set(classifier.classes_.tolist()) == set(names)
+    assert classifier.score(X, labels) == 1
+    assert classifier.predict(X).tolist() == labels
+    p = classifier.predict_proba(X)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    np.testing.assert_array_equal(classifier.classes_[p.argmax(axis=1)], classifier.predict(X))
+    assert len(classifier.losses_) == 20 * 5
+
+
+def test_x_may_be_an_array_or_a_list() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(10, 5, 2)), np.arange(10) % 2
+    one = Classifier(**SMALL).fit(X, y)
+    np.testing.assert_array_equal(Classifier(**SMALL).fit([*X], y.tolist()).predict_proba(X), one.predict_proba(X))
+    flat = Regressor(**SMALL).fit(X[..., 0], y)
+    np.testing.assert_array_equal(Regressor(**SMALL).fit(X[..., :1], y).predict(X[..., 0]), flat.predict([*X[..., 0]]))
+    padded = np.pad(X[..., 0], ((0, 0), (0, 3)), constant_values=np.nan)  # NaN at the end is padding
+    np.testing.assert_array_equal(flat.predict(padded), flat.predict(X[..., 0]))
+
+
+def test_a_regressor_learns_a_number() -> None:
+    X, y = data()
+    targets = [100.0 if label == "slow" else 200.0 for label in y]
+    regressor = Regressor(**SMALL | {"noise": 0.0, "dropout": 0.0}).fit(X, targets)
+    assert regressor.score(X, targets) > 0.95
+    np.testing.assert_allclose(regressor.predict(X), targets, atol=30)
+    assert np.isnan(regressor.score(X, np.ones(20)))
+
+
+@pytest.mark.parametrize("patience", [0, 3])
+def test_an_estimator_trains_as_the_command_does(patience: int) -> None:
+    X, y = data()
+    write_ts(Path("f.ts"), waves(20))
+    assert main(["classify", "f.ts", "f.ts", *COMMAND, "--patience", str(patience)]) == 0
+    loaded = Classifier.load("classifier.safetensors")
+    fitted = Classifier(**SMALL | {"epochs": 2, "patience": patience}).fit(X, y)
+    assert loaded.get_params() | {"epochs": 2} == fitted.get_params()
+    np.testing.assert_array_equal(fitted.predict_proba(X), loaded.predict_proba(X))
+    assert loaded.classes_.tolist() == ["quick", "slow"]
+
+    folder = write_folder(Path("numbers"), [replace(each, label=i % 2) for i, each in enumerate(waves(20))])
+    assert main(["regress", "numbers", "numbers", *COMMAND, "--patience", str(patience)]) == 0
+    read = read_path(folder)  # in the order of the names
+    regressor = Regressor(**SMALL | {"epochs": 2, "patience": patience})
+    regressor.fit([each.values for each in read], [float(each.label) for each in read])
+    np.testing.assert_array_equal(regressor.predict(X), Regressor.load("regression.safetensors").predict(X))
+
+
+@pytest.mark.parametrize("labels", [["slow", "quick"], [3, 4], [False, True], [1.0, 2.0]])
+def test_the_command_reads_the_file_of_an_estimator(labels: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    X, y = data()
+    classifier = Classifier(**SMALL).fit(X, [labels[label == "quick"] for label in y])
+    classifier.save("c")
+    loaded = Classifier.load("c")
+    assert loaded.classes_.tolist() == sorted(labels)
+    np.testing.assert_array_equal(loaded.predict_proba(X), classifier.predict_proba(X))
+    np.save("x.npy", X[0])
+    assert main(["predict", "c", "x.npy", "--json", "--proba"]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert (got["label"], [*got["probabilities"]]) == (labels[0], [*map(str, sorted(labels))])
+    np.testing.assert_allclose([*got["probabilities"].values()], classifier.predict_proba(X[:1])[0])
+    assert main(["predict", "c", "x.npy"]) == 0
+    assert capsys.readouterr().out.startswith(f"{labels[0]}\t")
+
+
+def test_an_estimator_can_be_pickled() -> None:
+    X, y = data()
+    classifier = Classifier(**SMALL).fit(X, y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(classifier)).predict(X), classifier.predict(X))
+
+
+def test_the_defaults_are_those_of_the_commands() -> None:
+    for kind in (Classifier, Regressor, Forecaster):
+        settings = kind.checkpoints.settings()
+        params = kind().get_params()
+        shared = {each.name for each in fields(settings)} & params.keys()
+        files = {"decimal", "skip_columns", "id", "time", "label", "target", "known"}
+        assert {each.name for each in fields(settings)} - shared == {n for n in files if hasattr(settings, n)}
+        for name in shared - {"season"}:  # without time stamps, it is 1
+            assert getattr(settings, name) == params[name]
+
+
+@pytest.mark.parametrize(
+    ("params", "X", "y", "words"),
+    [
+        ({}, np.ones((2, 3)), [1, 1], r"y holds one class, \[1\]: expected at least two"),
+        ({}, np.ones((2, 3)), None, "requires y to be passed"),
+        ({}, np.ones((2, 3)), [1, 2, 3], "y has 3 values: expected one for each of the 2 series in X"),
+        ({}, np.ones((2, 3)), [0.5, 1.5], r"Unknown label type: y\[0\] is 0.5"),
+        ({}, np.ones((2, 3)), np.ones((2, 2)), r"y has shape \(2, 2\): expected one value for each series"),
+        ({}, np.ones(3), [1, 2], r"X has shape \(3,\): expected \(n, T\) or \(n, T, D\). Reshape your data"),
+        ({}, [1.0, 2.0], [1, 2], r"X\[0\] has shape \(\): expected \(T,\) or \(T, D\)"),
+        ({}, [np.ones((3, 2)), np.ones((3, 1))], [1, 2], r"X\[1\] has 1 channels"),
+        ({}, np.full((2, 3), np.inf), [1, 2], r"X\[0\] holds inf: expected numbers up to 1e\+30"),
+        ({}, np.full((2, 3), np.nan), [1, 2], r"X\[0\] has no values"),
+        ({}, np.ones((2, 3)) * 1j, [1, 2], "Complex data not supported"),
+        ({"hidden": 0}, np.ones((2, 3)), [1, 2], "^hidden is 0: expected a whole number from 1"),
+        ({"hidden": 2.5}, np.ones((2, 3)), [1, 2], "^hidden is a float: expected int"),
+        ({"one_way": 1}, np.ones((2, 3)), [1, 2], "^one_way is a int: expected bool"),
+        ({"epochs": 0}, np.ones((2, 3)), [1, 2], "^epochs is 0: expected a whole number of at least 1, or None"),
+        ({"patience": 1}, np.ones((2, 3)), [1, 2], "^X has one series of each label to train on: patience needs two"),
+    ],
+)
+def test_errors(params: dict[str, Any], X: Any, y: Any, words: str) -> None:
+    classifier = Classifier(**SMALL | params)
+    with pytest.raises(ValueError, match=words):
+        classifier.fit(X, y)
+    with pytest.raises(NotFittedError, match="this Classifier is not fitted: expected `fit` first"):
+        classifier.predict(np.ones((2, 3)))
+
+
+def test_other_errors(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="size is no parameter of Classifier: expected cell, hidden"):
+        Classifier().set_params(size=1)
+    with pytest.raises(ValueError, match="Input y contains NaN, infinity"):
+        Regressor().fit(np.ones((2, 3)), [1.0, np.nan])
+    with pytest.raises(ValueError, match="X has the same target 1 for all series"):
+        Regressor().fit(np.ones((2, 3)), [1, 1])
+    X, y = data()
+    classifier = Classifier(**SMALL | {"epochs": 1}).fit(X, [(label,) for label in y])
+    with pytest.raises(ValueError, match="labels of type tuple can't be saved: expected text or numbers"):
+        classifier.save("c")
+    with pytest.raises(ValueError, match=r"X\[0\] has 1 channels, but the model has 2"):
+        classifier.predict(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"can't read c .*: expected a checkpoint"):
+        Classifier.load("c")
+    with pytest.raises(OSError, match="can't write missing/c"):
+        Regressor(**SMALL | {"epochs": 1}).fit(X, np.arange(20)).save("missing/c")
+
+
+def test_a_model_of_two_directions_sees_channels_that_are_missing_with_a_mask() -> None:
+    X, y = data()
+    X = [np.where(np.arange(len(each))[:, None] == 1, np.nan, each) for each in X]
+    assert Classifier(**SMALL | {"mask": True}).fit(X, y).score(X, y) == 1
+
+
+def test_the_import_needs_numpy_only() -> None:
+    code = "import sys; sys.modules['sklearn'] = None; from xrnn.series import Classifier; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"rich", "typer", "safetensors"} & {*modules}
+
+
+def test_without_scikit_learn_the_estimators_are_the_same() -> None:
+    code = """
+import sys; sys.modules["sklearn"] = None
+import numpy as np
+from xrnn.series import Classifier, NotFittedError
+X = np.random.default_rng(0).normal(size=(8, 4))
+classifier = Classifier(hidden=4, epochs=1)
+try: classifier.predict(X)
+except NotFittedError as error: print(error)
+classifier.fit(X, np.arange(8) % 2).predict(X)
+print(classifier.get_params()["hidden"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["this Classifier is not fitted: expected `fit` first; call fit with data", "4"]

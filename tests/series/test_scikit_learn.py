@@ -1,0 +1,98 @@
+"""The estimators with scikit-learn: its own checks, clones, pipelines and searches."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xrnn.series import Classifier, Forecaster, Regressor
+
+pytestmark = pytest.mark.needs("sklearn", "sklearn")
+
+_LENGTH = "a series of another length than those of fit is valid: features are steps"
+_SHORT = "scikit-learn's series of 1 or 2 steps are too short or constant, and refused"
+_FLOAT32 = "the model computes in float32: the last bits depend on the other series of the batch"
+EXPECTED: dict[type, dict[str, str]] = {
+    Classifier: {"check_n_features_in_after_fitting": _LENGTH, "check_classifiers_train": _LENGTH},
+    Regressor: {"check_n_features_in_after_fitting": _LENGTH, "check_methods_subset_invariance": _FLOAT32},
+    Forecaster: {
+        "check_n_features_in_after_fitting": _LENGTH,
+        "check_estimators_dtypes": _SHORT,
+        "check_estimators_pickle": _SHORT,
+        "check_fit2d_1feature": _SHORT,
+    },
+}
+_QUIET: dict[str, Any] = {"hidden": 8, "noise": 0.0, "dropout": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "passed"),
+    [
+        (Classifier(**_QUIET, epochs=8, lr=0.03), 49),
+        (Regressor(**_QUIET, epochs=25, lr=0.05, one_way=True), 48),
+        (Forecaster(**_QUIET, horizon=1, context=1, steps=5), 34),
+    ],
+)
+def test_the_checks_of_scikit_learn(estimator: Any, passed: int) -> None:
+    from sklearn.utils.estimator_checks import check_estimator
+
+    expected = EXPECTED[type(estimator)]
+    with warnings.catch_warnings(action="ignore"):  # the checks ignore most warnings themselves
+        done = check_estimator(estimator, expected_failed_checks=expected, on_fail=None, on_skip=None)
+    failed = {each["check_name"]: each["exception"] for each in done if each["status"] == "failed"}
+    assert not failed
+    assert {each["check_name"] for each in done if each["status"] == "xfail"} <= expected.keys()
+    counts = Counter(each["status"] for each in done)
+    print(f"{type(estimator).__name__}: {counts['passed']} passed, {counts['xfail']} failed as expected")
+    assert counts["passed"] >= passed
+
+
+@pytest.mark.parametrize("kind", [Classifier, Regressor, Forecaster])
+def test_clones(kind: Any) -> None:
+    from sklearn import base
+
+    estimator = kind(hidden=5, seed=3)
+    clone = base.clone(estimator)
+    assert clone is not estimator
+    assert clone.get_params() == estimator.get_params()
+    assert (base.is_classifier(clone), base.is_regressor(clone)) == (kind is Classifier, kind is Regressor)
+
+
+def series() -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    y = np.arange(24) % 2
+    return np.sin(np.arange(8) * np.where(y, 1.5, 0.3)[:, None]) + rng.normal(0, 0.05, (24, 8)), y
+
+
+def test_a_pipeline() -> None:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X, y = series()
+    pipeline = make_pipeline(StandardScaler(), Classifier(hidden=6, batch=8, lr=0.02, epochs=30))
+    assert pipeline.fit(X, y).score(X, y) == 1
+    assert pipeline.predict_proba(X).shape == (24, 2)
+    assert pipeline.classes_.tolist() == [0, 1]
+
+
+def test_searches() -> None:
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+
+    X, y = series()
+    grid = {"hidden": np.array([4, 6]), "cell": ["gru", "lstm"]}  # the values are NumPy's
+    search = GridSearchCV(Classifier(batch=8, lr=0.02, epochs=20), grid, cv=2).fit(X, y)
+    assert search.best_score_ > 0.9
+    assert search.best_params_.keys() == grid.keys()
+    assert cross_val_score(Regressor(hidden=4, batch=8, lr=0.02, epochs=20), X, y.astype(float), cv=2).min() > 0.5
+    values = np.add.outer(np.arange(3.0), np.arange(20) % 4)
+    quick = Forecaster(horizon=2, season=4, context=4, steps=2, hidden=4)
+    assert GridSearchCV(quick, {"hidden": [2, 3]}, cv=3).fit(values).best_score_ <= 0

@@ -1,0 +1,3 @@
+"""`cupy.cuda.nccl`."""
+
+available = True

@@ -1,0 +1,320 @@
+"""Write a model as one C99 file, for microcontrollers and for programs without Python."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.files import replace_file
+from xrnn.interop.model import Model, host, is_recurrent, model_of
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.embedding import Embedding
+from xrnn.layers.gru import GRU
+from xrnn.layers.layer_norm import LayerNorm
+from xrnn.layers.linear import Linear
+from xrnn.layers.lstm import LSTM
+from xrnn.layers.rnn import RNN
+from xrnn.typing import HostArray
+
+_LARGEST: Final = 2**20  # of a size: products of sizes and indices then fit C's int, which may have 32 bits
+
+
+def to_c(
+    layers: Any,
+    path: str | os.PathLike[str],
+    name: str = "model",
+    *,
+    scale: tuple[Any, Any] | None = None,
+    mean: bool = False,
+    softmax: bool = False,
+) -> None:
+    """Write a C99 file that computes one time step of the model per call. It needs only the C library (and -lm).
+
+    layers    RNN, LSTM, GRU, LayerNorm, Linear, Embedding, a Stack, or a list or dict of these in the order in which
+              they run. Recurrent layers must run forward
+    name      the first part of each identifier in the file; characters that C does not allow become _
+    scale     (mean, deviation): standardise each feature of x; a missing value, NaN, becomes the last one before it
+    mean      give the next layer the mean of the last recurrent layer's h over the steps so far
+    softmax   the result is the softmax of the last layer
+
+    The file defines, for the name `model`:
+
+        enum { model_INPUT = 3, model_OUTPUT = 5 };
+        typedef struct model_state model_state;
+        void model_init(model_state *state);
+        void model_step(model_state *state, const float *x, float *y);
+
+    With an Embedding as the first layer, x is a `const int *`. The weights are float32. Nothing is allocated, and no
+    variable changes outside of `state`, so each thread or signal may have its own state.
+
+    Raises TypeError for other layers; ValueError for layers that run in reverse, sizes above 2²⁰, weights that are not
+    finite float32 numbers, and a name without a letter or digit; OSError if the file can't be written.
+    """
+    content = source(model_of(layers, scale=scale, mean=mean, softmax=softmax), identifier(name))
+    replace_file(Path(path), content.encode("ascii"))
+
+
+def identifier(name: str) -> str:
+    """`name` as the beginning of identifiers that C and the C library leave to programs."""
+    made = re.sub("[^0-9A-Za-z]+", "_", name).strip("_")
+    if not made:
+        raise ValueError(f"name is {name!r}: expected a letter or digit, as in name='gesture'")
+    return made if made[0].isalpha() else f"m{made}"
+
+
+def source(model: Model, name: str) -> str:
+    """The content of the file."""
+    for i, layer in enumerate(model.layers):
+        if type(layer) is Bidirectional or getattr(layer, "reverse", False):
+            raise ValueError(
+                f"layers[{i}] is a {layer.title} that runs in reverse, from the last step to the first: expected "
+                "layers that run forward, because a step knows no later one; train the model with `--one-way`"
+            )
+        if max(layer.input_size, layer.output_size) > _LARGEST:
+            raise ValueError(f"layers[{i}] has a size above {_LARGEST:,}: expected smaller layers for a C program")
+    main = "\n".join([*_constants(model), *_state(model), *_step(model)])
+    helpers: list[str] = []
+    for helper, code in reversed(_HELPERS.items()):  # a helper calls only earlier ones; an unused one is a warning
+        if f"@_{helper}(" in main + "".join(helpers):
+            helpers.insert(0, code.strip() + "\n\n")
+    return f"{_HEAD.strip()}\n\n{''.join(helpers)}{main}\n".replace("@_", f"{name}_")
+
+
+def _sizes(model: Model) -> tuple[int, int]:
+    """The number of values that a step reads, and that it writes."""
+    first = model.layers[0]
+    inputs = 1 if type(first) is Embedding else first.input_size // (1 + model.mask)
+    return inputs, model.layers[-1].output_size
+
+
+def _constants(model: Model) -> Iterator[str]:
+    """The arrays of the model."""
+    if model.scale is not None:
+        for part, values in zip(("mean", "deviation"), model.scale, strict=True):
+            yield _array(f"scale_{part}", values, "double")
+    for i, layer in enumerate(model.layers):
+        arrays = layer.named_params
+        if getattr(layer, "leak", None) is not None:
+            arrays |= {"leak": np.broadcast_to(host(layer.leak), layer.hidden_size)}
+        for part, values in arrays.items():
+            with np.errstate(over="ignore"):  # infinity is refused
+                single = host(values).astype(np.float32)
+            if not np.isfinite(single).all():
+                raise ValueError(
+                    f"{part} of layers[{i}] holds NaN, infinity or a number above float32's range: expected finite "
+                    "weights; train again with a lower learning rate"
+                )
+            yield _array(f"{part}{i}", single, "float")
+
+
+def _array(name: str, values: HostArray, kind: str) -> str:
+    suffix = "f" if kind == "float" else ""
+    # Hexadecimal: exact, and independent of the compiler's rounding.
+    texts = [re.sub(r"\.?0*p", "p", value.hex()) + suffix for value in values.ravel().tolist()]
+    rows = ",\n".join("    " + ", ".join(texts[at : at + 8]) for at in range(0, len(texts), 8))
+    return f"static const {kind} @_{name}[{len(texts)}] = {{\n{rows}\n}};\n"
+
+
+def _state(model: Model) -> Iterator[str]:
+    """The sizes, the labels, the type of the state, and the function that initialises it."""
+    inputs, outputs = _sizes(model)
+    yield f"enum {{ @_INPUT = {inputs}, @_OUTPUT = {outputs} }};\n"
+    if model.labels:
+        labels = ",\n".join(f"    {_literal(label)}" for label in model.labels)
+        yield f"/* The names of the outputs, in UTF-8. */\nconst char *const @_labels[@_OUTPUT] = {{\n{labels}\n}};\n"
+    fields = {"x": model.layers[0].input_size} if model.scale is not None else {}
+    for i, layer in enumerate(model.layers):
+        if is_recurrent(layer):
+            fields |= {f"{state}{i}": layer.hidden_size for state in layer.cell.states}
+        elif type(layer) is not Embedding and i < len(model.layers) - 1:
+            fields[f"y{i}"] = layer.output_size
+    if model.mean:
+        width = model.layers[model.last_recurrent].hidden_size
+        fields |= {"total": width, "mean": width}
+    fields["z"] = max((4 * layer.hidden_size for layer in model.layers if is_recurrent(layer)), default=1)
+    lines = "".join(f"    float {field}[{size}];\n" for field, size in fields.items())
+    yield (
+        "/* The state of one signal, and scratch memory. */\n"
+        f"typedef struct @_state {{\n    unsigned long steps;\n{lines}}} @_state;\n"
+    )
+    yield "/* To call before the first step of a signal. */\nvoid @_init(@_state *state);"
+    yield "void @_init(@_state *state) { memset(state, 0, sizeof *state); }\n"
+
+
+def _literal(text: str) -> str:
+    """A string literal: every byte that may have a meaning in C as an octal escape."""
+    plain = b" ._-+:/()%#" + bytes(byte for byte in range(128) if chr(byte).isalnum())
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
+
+
+def _step(model: Model) -> Iterator[str]:
+    """The function that runs one step."""
+    inputs, outputs = _sizes(model)
+    first = model.layers[0]
+    if type(first) is Embedding:
+        meaning = f"one index in 0 to {first.input_size - 1}; another number counts as 0"
+    else:
+        meaning = f"{inputs} numbers" + ("; NaN for a missing one" if model.scale is not None else "")
+    signature = f"void @_step(@_state *state, const {'int' if type(first) is Embedding else 'float'} *x, float *y)"
+    yield f"/* The next step.   x: {meaning}; y: {outputs} numbers */\n{signature};\n{signature} {{"
+    yield "    state->steps++;"
+    x = "x"
+    if model.scale is not None:
+        masks = str(int(model.mask))
+        yield f"    @_scaled({inputs}, @_scale_mean, @_scale_deviation, {masks}, x, state->x);"
+        x = "state->x"
+    for i, layer in enumerate(model.layers):
+        y = "y" if i == len(model.layers) - 1 else f"state->y{i}"
+        calls, x = _call(layer, i, x, y)
+        yield from calls
+        if model.mean and i == model.last_recurrent:
+            yield f"    @_average({layer.hidden_size}, state->steps, {x}, state->total, state->mean);"
+            x = "state->mean"
+    if x != "y":
+        yield f"    memcpy(y, {x}, {outputs} * sizeof *y);"
+    if model.softmax:
+        yield f"    @_softmax({outputs}, y);"
+    yield "}"
+
+
+def _call(layer: Any, i: int, x: str, y: str) -> tuple[list[str], str]:
+    """The statements of a layer, and its result as an expression.   x: its input; y: where a result may be written"""
+    D, C = layer.input_size, layer.output_size
+    match layer:
+        case Embedding():
+            return [], f"(@_W{i} + {C} * (*x >= 0 && *x < {D} ? *x : 0))"
+        case Linear():
+            return [f"    @_affine({D}, {C}, {C}, @_W{i}, @_b{i}, {x}, {y});"], y
+        case LayerNorm():
+            return [
+                f"    @_normalized({D}, {float(np.float32(layer.eps)).hex()}f, @_gamma{i}, @_beta{i}, {x}, {y});"
+            ], y
+    weights = f"@_Wx{i}, @_Wh{i}, @_b{i}, {x}, state->h{i}"
+    match layer:
+        case RNN():
+            leak, relu = "0" if layer.leak is None else f"@_leak{i}", int(layer.nonlinearity == "relu")
+            call = f"@_rnn({D}, {C}, {leak}, {relu}, {weights}, state->z);"
+        case LSTM():
+            call = f"@_lstm({D}, {C}, {weights}, state->c{i}, state->z);"
+        case GRU():
+            call = f"@_gru({D}, {C}, {int(layer.reset_after)}, {weights}, state->z);"
+    return [f"    {call}"], f"state->h{i}"
+
+
+_HEAD: Final = """
+/* A recurrent model, written by xrnn. C99; link with -lm.
+
+   Call @_init(&state) first, then @_step(&state, x, y) for each step. x and y are different arrays. */
+
+#include <math.h>
+#include <string.h>
+"""
+
+# Functions by name. Each calls only those before it.
+_HELPERS: Final = {
+    "add": """
+/* y += x @ W,   x (rows,), y (columns,); W has `stride` columns, of which the first `columns` are used */
+static void @_add(int rows, int columns, int stride, const float *W, const float *x, float *y) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) y[j] += x[i] * W[(size_t)i * (size_t)stride + (size_t)j];
+}
+""",
+    "affine": """
+/* y = x @ W + b */
+static void @_affine(int rows, int columns, int stride, const float *W, const float *b, const float *x, float *y) {
+    memcpy(y, b, (size_t)columns * sizeof *y);
+    @_add(rows, columns, stride, W, x, y);
+}
+""",
+    "sigmoid": """
+static float @_sigmoid(float z) { return 0.5f + 0.5f * tanhf(0.5f * z); }
+""",
+    "rnn": """
+/* h = (1 - leak) h + leak f(x @ Wx + h @ Wh + b),   f = relu or tanh; without a leak h = f(...) */
+static void @_rnn(int D, int H, const float *leak, int relu, const float *Wx, const float *Wh, const float *b,
+                  const float *x, float *h, float *z) {
+    @_affine(D, H, H, Wx, b, x, z);
+    @_add(H, H, H, Wh, h, z);
+    for (int j = 0; j < H; j++) {
+        const float y = relu ? (z[j] < 0 ? 0 : z[j]) : tanhf(z[j]);
+        h[j] = leak ? (1 - leak[j]) * h[j] + leak[j] * y : y;
+    }
+}
+""",
+    "lstm": """
+/* i, f, g, o = x @ Wx + h @ Wh + b;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c) */
+static void @_lstm(int D, int H, const float *Wx, const float *Wh, const float *b, const float *x, float *h, float *c,
+                   float *z) {
+    @_affine(D, 4 * H, 4 * H, Wx, b, x, z);
+    @_add(H, 4 * H, 4 * H, Wh, h, z);
+    for (int j = 0; j < H; j++) {
+        c[j] = @_sigmoid(z[H + j]) * c[j] + @_sigmoid(z[j]) * tanhf(z[2 * H + j]);
+        h[j] = @_sigmoid(z[3 * H + j]) * tanhf(c[j]);
+    }
+}
+""",
+    "gru": """
+/* r, u = sigmoid(x @ Wx + h @ Wh + b);  h = n + u (h - n)
+   reset_after:  n = tanh(x @ Wx_n + b_n + r (h @ Wh_n + b_hn));  otherwise  n = tanh(x @ Wx_n + b_n + (r h) @ Wh_n) */
+static void @_gru(int D, int H, int reset_after, const float *Wx, const float *Wh, const float *b, const float *x,
+                  float *h, float *z) {
+    float *r = z, *u = z + H, *n = z + 2 * H, *m = z + 3 * H;
+    @_affine(D, 3 * H, 3 * H, Wx, b, x, z);
+    @_add(H, 2 * H, 3 * H, Wh, h, z);
+    for (int j = 0; j < 2 * H; j++) z[j] = @_sigmoid(z[j]);
+    if (reset_after) {
+        @_affine(H, H, 3 * H, Wh + 2 * H, b + 3 * H, h, m);
+        for (int j = 0; j < H; j++) n[j] += r[j] * m[j];
+    } else {
+        for (int j = 0; j < H; j++) m[j] = r[j] * h[j];
+        @_add(H, H, 3 * H, Wh + 2 * H, m, n);
+    }
+    for (int j = 0; j < H; j++) {
+        const float new = tanhf(n[j]);
+        h[j] = new + u[j] * (h[j] - new);
+    }
+}
+""",
+    "normalized": """
+/* y = gamma (x - mean) / sqrt(variance + eps) + beta */
+static void @_normalized(int D, float eps, const float *gamma, const float *beta, const float *x, float *y) {
+    float mean = 0, variance = 0;
+    for (int i = 0; i < D; i++) mean += x[i] / (float)D;
+    for (int i = 0; i < D; i++) variance += (x[i] - mean) * (x[i] - mean) / (float)D;
+    for (int i = 0; i < D; i++) y[i] = gamma[i] * (x[i] - mean) / sqrtf(variance + eps) + beta[i];
+}
+""",
+    "scaled": """
+/* y = (x - mean) / deviation, limited to 1e6; for a missing value y stays as it was, at first 0, the mean.
+   With `masks`: y[D + i] = 1 if x[i] is known, else 0. */
+static void @_scaled(int D, const double *mean, const double *deviation, int masks, const float *x, float *y) {
+    for (int i = 0; i < D; i++) {
+        const int known = !isnan(x[i]);
+        if (known) y[i] = (float)fmin(fmax((x[i] - mean[i]) / deviation[i], -1e6), 1e6);
+        if (masks) y[D + i] = (float)known;
+    }
+}
+""",
+    "average": """
+/* mean = the mean of h over all steps so far */
+static void @_average(int H, unsigned long steps, const float *h, float *total, float *mean) {
+    for (int j = 0; j < H; j++) {
+        total[j] += h[j];
+        mean[j] = total[j] / (float)steps;
+    }
+}
+""",
+    "softmax": """
+static void @_softmax(int C, float *y) {
+    float largest = y[0], sum = 0;
+    for (int i = 1; i < C; i++) largest = fmaxf(largest, y[i]);
+    for (int i = 0; i < C; i++) sum += y[i] = expf(y[i] - largest);
+    for (int i = 0; i < C; i++) y[i] /= sum;
+}
+""",
+}

@@ -1,0 +1,11 @@
+"""Estimators of time series in scikit-learn's conventions: the models and the training of the commands.
+
+Importing this package needs NumPy only. If scikit-learn is installed, the estimators derive from its base classes.
+"""
+
+from xrnn.series.classifier import Classifier
+from xrnn.series.forecaster import Forecaster
+from xrnn.series.regressor import Regressor
+from xrnn.series.scikit import NotFittedError
+
+__all__ = ["Classifier", "Forecaster", "NotFittedError", "Regressor"]

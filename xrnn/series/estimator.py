@@ -1,0 +1,110 @@
+"""The base class of the estimators: parameters, training, files."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from xrnn.jobs.checkpoint import Checkpoints, Snapshot
+from xrnn.jobs.errors import JobError, OutputError
+from xrnn.select import get_backend
+from xrnn.series.scikit import BaseEstimator, NotFittedError
+
+
+@contextlib.contextmanager
+def value_errors() -> Iterator[None]:
+    """Turn a JobError into a ValueError or OSError. Options in its text become parameters: --one-way, one_way."""
+    try:
+        yield
+    except JobError as error:
+        text = re.sub("--([a-z-]+)", lambda found: found[1].replace("-", "_"), str(error))
+        raise (OSError if isinstance(error, OutputError) else ValueError)(text) from error
+
+
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """The parameters are the fields of the class: the command's settings and the length of the training.
+
+    losses_   the training loss of every update
+    """
+
+    checkpoints: ClassVar[Checkpoints[Any]]
+    trainer: ClassVar[Any]  # the class of the trainer
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> Self:
+        """Raises ValueError for an unknown name."""
+        names = list(self.get_params())
+        for name, value in params.items():
+            if name not in names:
+                raise ValueError(f"{name} is no parameter of {type(self).__name__}: expected {', '.join(names)}")
+            setattr(self, name, value)
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint, which the commands can read.   Raises OSError and ValueError."""
+        with value_errors():
+            self.checkpoints.save(Path(path), self._fitted())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
+        with value_errors():
+            snapshot = cls.checkpoints.load(Path(path))
+        loaded = cls()
+        settings = {name: getattr(snapshot.settings, name) for name in loaded._setting_names}
+        loaded.set_params(**settings)
+        loaded._snapshot = snapshot
+        return loaded
+
+    @property
+    def losses_(self) -> list[float]:
+        losses: list[float] = self._fitted().arrays["losses"].tolist()
+        return losses
+
+    def _settings(self) -> Any:
+        """The command's settings with the values of the parameters.   Raises SettingsError."""
+        given = {name: getattr(self, name) for name in self._setting_names}
+        return self.checkpoints.settings.of(
+            {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        )
+
+    def _train(self, settings: Any, data: Any, updates: Callable[[Any], int]) -> None:
+        """updates: the trainer → the number of updates.   Raises JobError."""
+        trainer = self.trainer(settings, data, get_backend())
+        last = updates(trainer)
+        trainer.run(lambda: trainer.steps >= last)
+        self._snapshot: Snapshot[Any] = trainer.snapshot()
+
+    def _record_features(self, X: Any) -> None:
+        """scikit-learn's convention for arrays, whose second axis is time here."""
+        if hasattr(X, "__array__"):
+            self.n_features_in_ = np.asarray(X).shape[1]
+
+    def _fitted(self) -> Snapshot[Any]:
+        if not self.__sklearn_is_fitted__():
+            name = type(self).__name__
+            raise NotFittedError(f"this {name} is not fitted: expected `fit` first; call fit with data")
+        return self._snapshot
+
+    @property
+    def _setting_names(self) -> list[str]:
+        """The parameters that are settings of the command."""
+        return [each.name for each in fields(self.checkpoints.settings) if each.name in self.get_params()]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_snapshot" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.three_d_array = True
+        return tags

@@ -1,0 +1,103 @@
+"""A forecaster of series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from xrnn.jobs.forecast.data import prepare
+from xrnn.jobs.forecast.evaluate import seasonal_differences
+from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
+from xrnn.jobs.forecast.forecast_trainer import ForecastTrainer
+from xrnn.jobs.forecast.predict import Forecasting
+from xrnn.jobs.series.series import Series
+from xrnn.series.arrays import as_series
+from xrnn.series.estimator import Estimator, value_errors
+from xrnn.typing import HostArray
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Forecaster(Estimator):
+    """The next `horizon` values of series: the model and the training of `xrnn forecast`, whose settings these are.
+
+        forecaster = Forecaster(horizon=12, season=12).fit(X)      # X (n, T), (n, T, 1), or a list of (Tᵢ,)
+        forecaster.predict()                                       # (n, 12), after the last values of X
+        forecaster.predict(X_new)                                  # of other series
+        forecaster.predict_quantiles(X_new)                        # (n, 12, Q); the quantiles are in levels_
+
+    NaN is a missing value. All rows are trained on. `save` writes the files of `xrnn forecast`. Raises ValueError for
+    invalid parameters, and for series that are too short or constant.
+    """
+
+    horizon: int = 12
+    context: int = 0
+    season: int = 1
+    quantiles: str = "0.1,0.9"
+    cell: str = "gru"
+    hidden: int = 32
+    layers: int = 1
+    dropout: float = 0.2
+    noise: float = 0.2
+    decay: float = 0.03
+    lr: float = 0.001
+    batch: int = 64
+    steps: int = 500
+    seed: int = 0
+
+    checkpoints = FORECAST_CHECKPOINTS
+    trainer = ForecastTrainer
+
+    def fit(self, X: Any, y: None = None) -> Self:
+        """Learn from series.   X (n, T), (n, T, 1), or a list of (Tᵢ,) or (Tᵢ, 1)"""
+        with value_errors():
+            settings, series = self._settings(), _one_channel(X)
+            self._train(settings, prepare(series, settings, backtest=False), lambda trainer: self.steps)
+        self._series = series  # for `predict` without X
+        self._record_features(X)
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        loaded = super().load(path)
+        return loaded.set_params(steps=loaded._fitted().step)
+
+    @property
+    def levels_(self) -> tuple[float, ...]:
+        """The quantiles, with the median."""
+        levels: tuple[float, ...] = self._fitted().settings.levels
+        return levels
+
+    def predict(self, X: Any = None) -> HostArray:
+        """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64."""
+        medians: HostArray = self.predict_quantiles(X)[..., self.levels_.index(0.5)]
+        return medians
+
+    def predict_quantiles(self, X: Any = None) -> HostArray:
+        """The quantiles of the next steps → (n, horizon, Q) float64."""
+        forecasting = Forecasting(self._fitted())
+        with value_errors():
+            series = vars(self).get("_series") if X is None else _one_channel(X)
+            if series is None:
+                raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
+            return np.stack([forecasting.forecast(each).values for each in series])
+
+    def score(self, X: Any, y: None = None) -> float:
+        """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect."""
+        F, season = self._fitted().facts.horizon, self._fitted().facts.season
+        with value_errors():
+            values = [each.values[:, 0] for each in _one_channel(X)]
+        if min(map(len, values)) <= F:
+            raise ValueError(f"X has series of {min(map(len, values))} steps: expected more than the horizon of {F}")
+        errors = np.abs(self.predict([each[:-F] for each in values]) - [each[-F:] for each in values])
+        units = [seasonal_differences(each[:-F], season) or 1.0 for each in values]
+        return -float(np.nanmean(errors / np.array(units)[:, None]))
+
+
+def _one_channel(X: Any) -> list[Series]:
+    series = as_series(X)
+    if series[0].channels > 1:
+        raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
+    return series

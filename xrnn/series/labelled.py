@@ -1,0 +1,51 @@
+"""What the estimators of one value per series share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from xrnn.jobs.series.predict import Predictor
+from xrnn.series.arrays import as_series
+from xrnn.series.estimator import Estimator, value_errors
+from xrnn.typing import HostArray
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class LabelledEstimator(Estimator):
+    """A dataclass of the parameters."""
+
+    cell: str = "gru"
+    hidden: int = 64
+    layers: int = 1
+    one_way: bool = False
+    dropout: float = 0.3
+    noise: float = 0.3
+    mask: bool = False
+    patience: int = 0
+    lr: float = 0.003
+    batch: int = 32
+    epochs: int | None = None
+    seed: int = 0
+
+    predictor: ClassVar[type[Predictor]]
+
+    def _learn(self, X: Any, labels: Sequence[Any], data_of: Callable[..., Any]) -> None:
+        """data_of: (series, seed, validate) → the data of the command."""
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs is {self.epochs}: expected a whole number of at least 1, or None")
+        with value_errors():
+            settings = self._settings()
+            data = data_of(as_series(X, labels), settings.seed, self.patience > 0)
+            self._train(settings, data, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch)
+        self._record_features(X)
+
+    def _outputs(self, X: Any) -> HostArray:
+        """The model's outputs, (n, outputs) float64."""
+        predictor = self.predictor(self._fitted())
+        with value_errors():
+            series = as_series(X)
+            for each in series:
+                predictor.check(each)
+            return predictor.outputs(series)
