@@ -26,6 +26,7 @@ from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
 from xrnn.jobs.charlm.train import TrainJob
+from xrnn.jobs.checkpoint import job_of
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classify import ClassifyJob
 from xrnn.jobs.classify.predict import LabelPredictor
@@ -343,10 +344,11 @@ def predict(
         got = "both --stream and files" if stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
     how, terminal = PredictOptions(**options), Terminal()
-    if FORECAST_CHECKPOINTS.wrote(checkpoint):
+    job = job_of(checkpoint)
+    if job == FORECAST_CHECKPOINTS.format:
         _continue(checkpoint, files or [], stream, given, how, terminal, backend)
         return status_of(terminal.lost)
-    kind = NumberPredictor if REGRESSION_CHECKPOINTS.wrote(checkpoint) else LabelPredictor
+    kind = NumberPredictor if job == REGRESSION_CHECKPOINTS.format else LabelPredictor
     predictor = kind.load(checkpoint, _select(backend).backend)
     if how.proba and kind is NumberPredictor:
         raise SettingsError(f"got --proba, but {checkpoint} predicts numbers: expected a classifier; leave --proba out")
@@ -447,9 +449,8 @@ def _run_job(job: Job[Any], backend: str | None) -> int:
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
-    snapshot = CHARLM_CHECKPOINTS.load(checkpoint)
-    params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
-    return CharLM.of(params, snapshot.settings.cell, snapshot.settings.layers)
+    snapshot = CHARLM_CHECKPOINTS.load(checkpoint, backend)
+    return CharLM(snapshot.settings.cell, snapshot.layers)
 
 
 def _select(backend: str | None) -> Selection:
