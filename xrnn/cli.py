@@ -49,6 +49,7 @@ from xrnn.jobs.series.predict import predict as predict_files
 from xrnn.jobs.series.series_settings import TABLE_OPTIONS
 from xrnn.jobs.settings import option
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
+from xrnn.parallel import ParallelError, end_all, let_rank_0_report, world
 from xrnn.select import CHOICES, Selection, select
 
 _ABOUT: Final = "Recurrent layers on NumPy and CuPy, for text and time series."
@@ -102,7 +103,7 @@ def _run(arguments: list[str]) -> int:
     except _CommandLineError as error:
         command = _explaining(error, arguments, commands.commands)
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
-    except (JobError, BackendUnavailableError) as error:
+    except (JobError, BackendUnavailableError, ParallelError) as error:
         return _fail(str(error), 1)
     except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # Typer's own code raises the last two
         return _fail("interrupted", 130)
@@ -124,8 +125,10 @@ def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> s
 def _fail(message: str, status: int) -> int:
     if sys.stderr is None:  # a closed descriptor (`2>&-`); `print` would use stdout instead
         return status
+    let_rank_0_report()
     stderr = cast(TextIO, SafeStream(sys.stderr))  # if stderr is lost too, the exit status shows the error
     print(f"error: {printable(' '.join(message.split()))}", file=stderr, flush=True)
+    end_all(status)
     return status
 
 
@@ -445,7 +448,10 @@ def _input_lines() -> Iterator[str]:
 
 
 def _run_job(job: Job[Any], backend: str | None) -> int:
-    return run(job, _select(backend), Terminal(quiet=job.options.quiet, json=job.options.json))
+    comm, selection = world(), _select(backend)
+    selection.backend.use_device(comm.local_rank)
+    output = io.StringIO() if comm.rank else None  # rank 0 prints
+    return run(job, selection, Terminal(output, quiet=job.options.quiet, json=job.options.json), comm)
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
