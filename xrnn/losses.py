@@ -98,8 +98,8 @@ def binary_cross_entropy(
     targets        (...), numbers in [0, 1] of the same dtype
     mask, weight   see the module
 
-    → loss, 0-d, in nats; dlogits in the shape of logits. Computed as max(z, 0) - t z + log(1 + exp(-|z|)), so that no
-    exponential overflows.
+    → loss, 0-d, in nats; dlogits in the shape of logits. Computed as max(z, 0) - t z + log(1 + exp(-abs(z))), so that
+    no exponential overflows.
 
     Raises as `mean_squared_error`, and ValueError for a target outside [0, 1]. On a GPU, values are not checked.
     """

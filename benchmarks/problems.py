@@ -1,0 +1,87 @@
+"""Random operands for every operation, for benchmarks and tests. `tests.reference` computes the expected results.
+
+T time steps, N batch, D input size, H hidden size; rows and C columns of an affine map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xrnn.typing import HostArray
+
+
+@dataclass
+class Recurrence:
+    x: HostArray  # (T, N, D)
+    initial: list[HostArray]  # (N, H) for each state
+    weights: list[HostArray]  # Wx, Wh, b, then the cell's own parameters
+    dstates: list[HostArray]  # (T, N, H) for each state
+
+
+@dataclass
+class Affine:
+    x: HostArray  # (rows, D)
+    W: HostArray  # (D, C)
+    b: HostArray  # (C,)
+    dy: HostArray  # (rows, C)
+
+
+@dataclass
+class Classification:
+    logits: HostArray  # (rows, C)
+    targets: HostArray  # (rows,), each in [0, C)
+    weight: HostArray  # (rows,), positive
+
+
+def recurrence(
+    sizes: tuple[int, int, int, int],
+    parts: tuple[int, int, int],
+    states: int,
+    dtype: Any,
+    seed: int = 0,
+    own: int = 0,
+) -> Recurrence:
+    """Operands with these sizes T, N, D, H.
+
+    parts    the number of parts of Wx, of Wh and of b, H columns each
+    own      the number of the cell's own parameters, (H,) each
+
+    The spectral radius of Wh is near 0.7, so that gradients and rounding errors do not grow with T.
+    """
+    T, N, D, H = sizes
+    in_x, in_h, in_b = parts
+    draw = _Draw(dtype, seed, *sizes)
+    x, h_prev = draw(T, N, D), draw(N, H, scale=0.5)
+    Wx = draw(D, in_x * H, scale=0.7 / max(D, 1) ** 0.5)
+    Wh = draw(H, in_h * H, scale=0.7 / max(H, 1) ** 0.5)
+    b, dh = draw(in_b * H, scale=0.1), draw(T, N, H)
+    others = [(draw(N, H, scale=0.5), draw(T, N, H)) for _ in range(1, states)]
+    initial, dstates = [h_prev, *(s for s, _ in others)], [dh, *(d for _, d in others)]
+    weights = [Wx, Wh, b, *(draw(H, scale=0.3) for _ in range(own))]
+    return Recurrence(x, initial, weights, dstates)
+
+
+def affine(rows: int, D: int, C: int, dtype: Any, seed: int = 0) -> Affine:
+    draw = _Draw(dtype, seed, rows, D, C)
+    return Affine(draw(rows, D), draw(D, C, scale=max(D, 1) ** -0.5), draw(C), draw(rows, C))
+
+
+def classification(rows: int, C: int, dtype: Any, seed: int = 0, scale: float = 1) -> Classification:
+    """Logits with this standard deviation. At 30, softmax is nearly 1 for one class in most rows, often a wrong one."""
+    draw = _Draw(dtype, seed, rows, C)
+    targets = draw.rng.integers(0, C, rows)
+    return Classification(draw(rows, C, scale=scale), targets, draw.rng.uniform(0.1, 1, rows).astype(dtype))
+
+
+class _Draw:
+    """Normally distributed arrays of a dtype. The sizes are a part of the seed."""
+
+    def __init__(self, dtype: Any, seed: int, *sizes: int) -> None:
+        self.dtype, self.rng = dtype, np.random.default_rng((seed, *sizes))
+
+    def __call__(self, *shape: int, scale: float = 1) -> HostArray:
+        drawn: HostArray = (self.rng.standard_normal(shape) * scale).astype(self.dtype)
+        return drawn
