@@ -8,15 +8,20 @@ import re
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
+from tests.jobs.series.waves import waves, write_ts
 from tests.parallel.launch import NEEDS_MPI, command, environment
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
-from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.checkpoint import Checkpoints, Snapshot
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
+from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
 from xrnn.select import get_backend
 
 pytestmark = [NEEDS_MPI, pytest.mark.skipif(os.name != "posix", reason="needs signals")]
@@ -55,13 +60,13 @@ def train(size: int, out: str, *options: str) -> str:
     return printed
 
 
-def saved(file: str) -> Snapshot[object]:
-    return CHARLM_CHECKPOINTS.load(Path(file), get_backend("numpy"))
+def saved(file: str, checkpoints: Checkpoints[Any] = CHARLM_CHECKPOINTS) -> Snapshot[Any]:
+    return checkpoints.load(Path(file), get_backend("numpy"))
 
 
-def assert_equal_runs(file: str, other: str, rtol: float) -> None:
-    """The losses, weights and hidden states of two checkpoints."""
-    ours, theirs = saved(file), saved(other)
+def assert_equal_runs(file: str, other: str, rtol: float, checkpoints: Checkpoints[Any] = CHARLM_CHECKPOINTS) -> None:
+    """The losses, weights and other arrays of two checkpoints."""
+    ours, theirs = saved(file, checkpoints), saved(other, checkpoints)
     params = [[p for layer in each.layers.values() for p in layer.params] for each in (ours, theirs)]
     for a, b in zip(*params, strict=True):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
@@ -81,9 +86,9 @@ def test_train_on_1_2_and_3_ranks() -> None:
     figures = [json.loads(printed.splitlines()[-1])["held_out_bits_per_character"] for printed in results]
     np.testing.assert_allclose(figures, figures[0], rtol=1e-4)
     assert figures[1] == figures[2]
-    for printed, size in zip(results, ("1", "2", "again", "3"), strict=True):
+    for printed, name in zip(results, ("1", "2", "again", "3"), strict=True):
         assert printed.count("held-out text") == 1  # only rank 0 prints
-        rows = Path(f"{size}.csv").read_text().splitlines()
+        rows = Path(f"{name}.csv").read_text().splitlines()
         assert rows[-1].split(",")[0] == "20"
         assert rows[-1].split(",")[2] == str(20 * 7 * 3)  # the characters of all ranks
 
@@ -94,6 +99,39 @@ def test_a_checkpoint_resumes_on_another_number_of_ranks() -> None:
     resumed = start(3, "train", "text", "--resume", "divided", "--steps", "12")
     assert outcome(resumed)[0] == 0
     assert_equal_runs("divided", "straight", rtol=1e-4)
+
+
+_HARD = ["--dropout", "0.3", "--noise", "0.2", "--layers", "2", "--patience", "30", "--epochs", "6"]
+
+
+@pytest.mark.parametrize(
+    ("job", "checkpoints", "options"),
+    [
+        ("classify", CLASSIFIER_CHECKPOINTS, [*_HARD, "--balance"]),
+        ("classify", CLASSIFIER_CHECKPOINTS, [*_HARD, "--one-way"]),
+        ("regress", REGRESSION_CHECKPOINTS, _HARD),
+    ],
+)
+def test_series_on_1_2_and_3_ranks(job: str, checkpoints: Checkpoints[Any], options: list[str], folder: Path) -> None:
+    """Ragged batches, of which the last of an epoch has 2 series, with dropout, noise and early stopping."""
+    series = [replace(each, label=str(i % 4) if job == "regress" else each.label) for i, each in enumerate(waves(24))]
+    for name, some in (("train.ts", series[:18]), ("test.ts", series[18:])):
+        write_ts(folder / name, some, ["0", "1", "2", "3"] if job == "regress" else None)
+    if job == "regress":
+        for file in ("train.ts", "test.ts"):
+            text = (folder / file).read_text()
+            (folder / file).write_text(re.sub("@classLabel.*", "@targetLabel true", text))
+    for size in (1, 2, 3):
+        arguments = [job, "train.ts", "test.ts", "--hidden", "6", "--batch", "4", *options, "--out", str(size)]
+        status, printed, error = outcome(start(size, *arguments))
+        assert (status, error) == (0, ""), printed
+    assert_equal_runs("2", "1", 1e-3, checkpoints)
+    assert_equal_runs("3", "1", 1e-3, checkpoints)
+
+
+def test_forecast_runs_in_one_process(folder: Path) -> None:
+    np.save(folder / "series.npy", np.sin(np.arange(400)[:, None] / 5))
+    assert "this command got 2 ranks: expected one process" in refused(*[["forecast", "series.npy"]] * 2)
 
 
 def test_ctrl_c_saves_and_stops_all() -> None:

@@ -8,11 +8,24 @@ import numpy as np
 
 from xrnn.jobs.errors import SettingsError
 from xrnn.parallel import World
+from xrnn.typing import HostArray
 
 
 def share(comm: World, count: int) -> slice:
     """The part of `count` samples, or places in a text, that this rank computes."""
     return slice(comm.rank * count // comm.size, (comm.rank + 1) * count // comm.size)
+
+
+def share_by_cost(comm: World, costs: HostArray) -> HostArray:
+    """The indices of the samples that this rank computes, so that the sums of the costs of the ranks are similar.
+
+    The most expensive sample goes first, each to the rank with the lowest sum so far   (Graham, 1969).
+    """
+    sums, rank_of = np.zeros(comm.size), np.zeros(len(costs), np.int64)
+    for sample in np.argsort(-costs, kind="stable"):
+        rank_of[sample] = sums.argmin()
+        sums[rank_of[sample]] += costs[sample]
+    return np.flatnonzero(rank_of == comm.rank)
 
 
 def any_rank(comm: World, flag: bool) -> bool:
