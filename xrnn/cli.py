@@ -19,7 +19,7 @@ import typer.core
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.config import EXPLAINED, config, config_data, explain_sizes
-from xrnn.files import printable
+from xrnn.files import printable, quoted
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.model import CharLM
@@ -27,10 +27,11 @@ from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
 from xrnn.jobs.charlm.train import TrainJob
 from xrnn.jobs.checkpoint import job_of
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classify import ClassifyJob
 from xrnn.jobs.classify.predict import LabelPredictor
-from xrnn.jobs.errors import DataError, JobError, SettingsError
+from xrnn.jobs.errors import CheckpointError, DataError, JobError, SettingsError
 from xrnn.jobs.forecast.forecast import ForecastJob
 from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
@@ -347,7 +348,11 @@ def predict(
         got = "both --stream and files" if stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
     how, terminal = PredictOptions(**options), Terminal()
-    job = job_of(checkpoint)
+    wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
+    job = job_of(checkpoint, wanted)
+    if job not in {each.format for each in (CLASSIFIER_CHECKPOINTS, REGRESSION_CHECKPOINTS, FORECAST_CHECKPOINTS)}:
+        got = f"format {quoted(job)}" if job else "no format of xrnn"
+        raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
     if job == FORECAST_CHECKPOINTS.format:
         _continue(checkpoint, files or [], stream, given, how, terminal, backend)
         return status_of(terminal.lost)
