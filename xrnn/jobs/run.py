@@ -31,7 +31,7 @@ from xrnn.jobs.settings import Settings, option
 from xrnn.jobs.signals import noted_signals
 from xrnn.jobs.terminal import Terminal, status_of
 from xrnn.jobs.trainer import Trainer
-from xrnn.parallel import World
+from xrnn.parallel import World, end_all, let_rank_0_report
 from xrnn.select import Selection
 
 SAVE_EVERY: Final = 250  # steps
@@ -140,6 +140,8 @@ def run(job: Job[T], selection: Selection, terminal: Terminal, comm: World | Non
         _report(trainer, job, outputs, terminal)
     except KeyboardInterrupt:
         terminal.say(f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}")
+        let_rank_0_report()
+        end_all(128 + signal.SIGINT)
         return 128 + signal.SIGINT
     return 0
 
