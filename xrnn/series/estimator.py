@@ -84,6 +84,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         trainer = self.trainer(settings, data, get_backend())
         last = updates(trainer)
         trainer.run(lambda: trainer.steps >= last)
+        trainer.calibrate()
         self._snapshot: Snapshot[Any] = trainer.snapshot()
 
     def _record_features(self, X: Any) -> None:
@@ -108,7 +109,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return state | {"_snapshot": pickle.dumps(self._snapshot)} if "_snapshot" in state else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.__dict__.update(state)
         if "_snapshot" in state:
             self._snapshot = pickle.loads(state["_snapshot"])
 

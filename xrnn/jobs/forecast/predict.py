@@ -86,6 +86,9 @@ class Forecasting:
         self.facts: Facts = snapshot.facts
         self.model = ForecastModel(self.settings, self.shape, snapshot.layers)
         self.known = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
+        self.model.offsets = snapshot.arrays.get("offsets", self.model.offsets)
+        # By the id of a series: its scale in the training, which a short file or a stream does not show.
+        self._deviations = dict(zip(self.facts.series or (), snapshot.arrays.get("deviation", ()), strict=True))
 
     @classmethod
     def load(cls, checkpoint: Path, backend: Backend) -> Self:
@@ -101,7 +104,14 @@ class Forecasting:
         check_same(series, 1 + self.shape.known, self.facts.channel_names, "the model")
         if np.isnan(series.values[:, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        return forecast_series(self.model, ForecastSeries(series, self.shape.season, self.known))
+        deviation = self._deviations.get(series.id) if series.id else None
+        return forecast_series(self.model, ForecastSeries(series, self.shape.season, self.known, deviation=deviation))
+
+    def continue_stream(self, values: HostArray, name: str) -> Forecast:
+        """values (C,): the last ones of a stream."""
+        deviation = float(np.median([*self._deviations.values()])) if self._deviations else float(values.std()) or 1.0
+        window = Series(values[:, None], None, name)
+        return forecast_series(self.model, ForecastSeries(window, self.shape.season, self.known, deviation=deviation))
 
 
 def predict(
@@ -156,8 +166,7 @@ def predict_stream(
         values = [*values, value][-C:]
         if len(values) < C or np.isnan(values).all():
             continue
-        window = Series(np.array(values)[:, None], None, f"row {number}")
-        forecast = forecast_series(forecasting.model, ForecastSeries(window, season, forecasting.known, constant=True))
+        forecast = forecasting.continue_stream(np.array(values), f"row {number}")
         if options.json:
             terminal.row(json.dumps({"row": number, "forecast": forecast.steps()}))
         else:
