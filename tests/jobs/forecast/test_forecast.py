@@ -138,7 +138,7 @@ def test_a_stream_fills_missing_values_and_skips_bad_rows(
     assert "skipped: row 7: 'x' is not a finite number" in err
     monkeypatch.setattr("sys.stdin", io.StringIO("1,2"))
     assert main(["predict", "forecaster.safetensors", "--stream"]) == 1
-    assert "row 1 has 2 values: expected one" in capsys.readouterr().err
+    assert "row 1 has 2 values: expected 1, one for each channel" in capsys.readouterr().err
 
 
 def test_the_scale_of_a_series_is_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -499,7 +499,7 @@ def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert (len(out.splitlines()), err.count("skipped: short.csv")) == (3, 1)
     assert main(["predict", "forecaster.safetensors", "f.csv", "--proba"]) == 1
-    assert "got --proba, but forecaster.safetensors forecasts" in capsys.readouterr().err
+    assert "got --proba for a forecaster: expected --decimal, --json or --skip-bad" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
