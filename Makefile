@@ -7,7 +7,7 @@ VENV ?= .venv
 
 # The extras of pyproject.toml to install. Default: those that the goals need.
 comma := ,
-goal_extras = test$(if $(filter check,$(MAKECMDGOALS)),$(comma)dev)$(if $(filter bench,$(MAKECMDGOALS)),$(comma)bench)$(if $(filter mutants,$(MAKECMDGOALS)),$(comma)mutants)
+goal_extras = test$(if $(filter check,$(MAKECMDGOALS)),$(comma)dev)$(if $(filter bench,$(MAKECMDGOALS)),$(comma)bench)$(if $(filter docs,$(MAKECMDGOALS)),$(comma)docs)$(if $(filter mutants,$(MAKECMDGOALS)),$(comma)mutants)
 EXTRAS ?= $(goal_extras)
 
 # The module that `make mutants` changes, and the tests that it runs.
@@ -17,7 +17,7 @@ TESTS ?= tests/test_losses.py
 installed := $(VENV)/installed-$(EXTRAS)
 kernel_sources := CMakeLists.txt $(shell find backends/numpy -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
-.PHONY: help train test check bench mutants gpu-check clean
+.PHONY: help train test check bench docs mutants gpu-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make test       run the tests, on all cores (on one with ARGS, as in make test ARGS='-k rnn')"
 	@echo "make check      check formatting, lint, types and the direction of imports"
 	@echo "make bench      benchmark xrnn beside the other libraries: some twenty minutes (ARGS=--quick: half a minute)"
+	@echo "make docs       build the documentation site: build/docs/index.html"
 	@echo "make mutants    mutation tests of one module: MODULE=xrnn/losses.py TESTS=tests/test_losses.py"
 	@echo "make gpu-check  on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes"
 	@echo "make clean      remove the environment and build outputs"
@@ -45,6 +46,10 @@ check: $(installed)
 
 bench: $(installed)
 	$(VENV)/bin/python -m benchmarks $(ARGS)
+
+docs: $(installed)
+	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 mutants: $(installed)
 	sed 's|xrnn/losses.py|$(MODULE)|; s|tests/test_losses.py|$(TESTS)|' .ci/mutants.toml > $(VENV)/mutants.toml

@@ -79,4 +79,4 @@ def test_environment_page_lists_the_variables() -> None:
     for folder in ("xrnn", "backends", "tests"):
         texts += [path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py")]
     used = {name for text in texts for name in re.findall(r"(?:\"|env\.)(XRNN_[A-Z_]+)\b", text)}
-    assert used == set(re.findall(r"^\| `(XRNN_\w+)`", read("docs/environment.md"), re.MULTILINE))
+    assert used == set(re.findall(r"^\| `(XRNN_\w+)`", read("docs/reference/environment.md"), re.MULTILINE))

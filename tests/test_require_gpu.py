@@ -1,4 +1,4 @@
-"""XRNN_REQUIRE_GPU=1: a session that passed no test on a GPU fails. The same of what docs/ci.md gives to others."""
+"""XRNN_REQUIRE_GPU=1: a session that passed no test on a GPU fails; so does the code of docs/how-to/ci.md."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_deselected_gpu_tests_fail_the_session(tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project made of the files in docs/ci.md."""
-    text = (ROOT / "docs" / "ci.md").read_text()
+    """A project made of the files in docs/how-to/ci.md."""
+    text = (ROOT / "docs" / "how-to" / "ci.md").read_text()
     files = re.findall(r"```python\n# (\S+)\n(.*?)```", text, flags=re.DOTALL)
     assert [name for name, _ in files] == ["conftest.py", "test_model.py"]
     for name, content in files:

@@ -19,7 +19,7 @@ import typer.core
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.config import EXPLAINED, config, config_data, explain_sizes
-from xrnn.files import printable
+from xrnn.files import printable, quoted
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.model import CharLM
@@ -27,10 +27,11 @@ from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
 from xrnn.jobs.charlm.train import TrainJob
 from xrnn.jobs.checkpoint import job_of
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classify import ClassifyJob
 from xrnn.jobs.classify.predict import LabelPredictor
-from xrnn.jobs.errors import DataError, JobError, SettingsError
+from xrnn.jobs.errors import CheckpointError, DataError, JobError, SettingsError
 from xrnn.jobs.forecast.forecast import ForecastJob
 from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
@@ -51,8 +52,9 @@ _ABOUT: Final = "Recurrent layers on NumPy and CuPy, for text and time series."
 _MAX_SIZE: Final = 10**18  # the sum of two fits 64 bits
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
 _PREDICTORS: Final[dict[str, Any]] = {
-    FORECAST_CHECKPOINTS.format: Forecasting,
+    CLASSIFIER_CHECKPOINTS.format: LabelPredictor,
     REGRESSION_CHECKPOINTS.format: NumberPredictor,
+    FORECAST_CHECKPOINTS.format: Forecasting,
 }
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
@@ -344,7 +346,12 @@ def predict(
         got = "both --stream and files" if stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
     how, terminal = PredictOptions(**options), Terminal()
-    predictor = _PREDICTORS.get(job_of(checkpoint), LabelPredictor).load(checkpoint, _select(backend).backend)
+    wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
+    job = job_of(checkpoint, wanted)
+    if job not in _PREDICTORS:
+        got = f"format {quoted(job)}" if job else "no format of xrnn"
+        raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
+    predictor = _PREDICTORS[job].load(checkpoint, _select(backend).backend)
     columns = predictor.columns_for(given, how)
     if stream:
         predictor.stream(_input_lines(), columns.decimal, how, terminal)

@@ -1,8 +1,8 @@
 """Each kernel is compared with the plain form once per device, before its first use.
 
-Development proves the kernels without a GPU (docs/cuda.md). So the first use of a layout on a device runs three steps
-with it beside the plain form: on its own grid, without lengths, and in reverse with lengths. Only this comparison waits
-for the device.
+Development proves the kernels without a GPU (docs/internals/cuda.md). So the first use of a layout on a device runs
+three steps with it beside the plain form: on its own grid, without lengths, and in reverse with lengths. Only this
+comparison waits for the device.
 """
 
 from __future__ import annotations

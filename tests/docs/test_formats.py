@@ -1,4 +1,4 @@
-"""The code of docs/formats.md runs as it stands."""
+"""The code of docs/how-to/formats.md runs as it stands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from xrnn import GRU, Linear, Stack, use_backend
 
-PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "formats.md").read_text(encoding="utf-8")
 
 
 def blocks(part: str, language: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The script of docs/parallel.md runs as it stands, in one process and in two."""
+"""The script of docs/how-to/parallel.md runs as it stands, in one process and in two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.parallel.launch import NEEDS_MPI, output_of
 from xrnn.parallel import World
 
-PAGE = (Path(__file__).parents[2] / "docs" / "parallel.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "parallel.md").read_text(encoding="utf-8")
 
 
 @NEEDS_MPI

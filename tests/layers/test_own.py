@@ -1,4 +1,4 @@
-"""User-defined cells: the examples of docs/cells.md run and have correct gradients, and errors name the mistake."""
+"""User-defined cells: the examples of docs/how-to/own-cell.md run with correct gradients; errors name the mistake."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
 
 T, N, D, H = 6, 4, 3, 5
-DOCS = (Path(__file__).parents[2] / "docs" / "cells.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[2] / "docs" / "how-to" / "own-cell.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
 
 
 def example(number: int) -> dict[str, Any]:
-    """The names that an example of docs/cells.md defines. The example also checks its gradient."""
+    """The names that an example of docs/how-to/own-cell.md defines. The example also checks its gradient."""
     names: dict[str, Any] = {}
     exec(EXAMPLES[number], names)
     return names

@@ -86,6 +86,29 @@ class Snapshot(Generic[S]):
     def step(self) -> int:
         return self.optimizer.steps
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and pickles, which are portable: the arrays are stored on the host."""
+        saved: dict[str, Array] = {}
+        description = describe_all(self.layers, self.optimizer, saved)
+        on_host = {name: to_numpy(array) for name, array in saved.items()}
+        rest = (self.settings, self.fingerprint, self.arrays, self.facts, self.picture)
+        return _unpickled, (description, on_host, *rest)
+
+
+def _unpickled(
+    description: dict[str, Any],
+    saved: dict[str, HostArray],
+    settings: S,
+    fingerprint: str,
+    arrays: dict[str, HostArray],
+    *others: Any,
+) -> Snapshot[S]:
+    """The snapshot of a pickle, on the selected backend."""
+    # joblib may give views of its file, numpy.memmap, in place of arrays.
+    plain = {name: np.array(array) for name, array in saved.items()}
+    c = make_checkpoint(description | {"extra": {"dict": {}}}, plain, get_backend())
+    return Snapshot(settings, fingerprint, c.layers, c.optimizer, arrays, *others)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints(Generic[S]):
@@ -133,7 +156,10 @@ class Checkpoints(Generic[S]):
 
     def wrote(self, path: Path) -> bool:
         """Whether `path` is a checkpoint of this job, according to its header."""
-        return job_of(path) == self.format
+        try:
+            return job_of(path, self._wanted) == self.format
+        except CheckpointError:
+            return False
 
     @property
     def _remedy(self) -> str:
@@ -234,10 +260,13 @@ def _job(file: ArrayFile) -> str:
     return str(peek(file, "job") or file.metadata.get("format", ""))
 
 
-def job_of(path: Path) -> str:
-    """The job that wrote the checkpoint at `path`, according to its header; empty if the file can't be read."""
+def job_of(path: Path, wanted: str) -> str:
+    """The job that wrote the checkpoint at `path`, according to its header.
+
+    Raises CheckpointError if the file can't be read; `wanted` is the expected content and the remedy.
+    """
     try:
-        with open_arrays(path, "a checkpoint") as file:
+        with open_arrays(path, wanted) as file:
             return _job(file)
-    except FileError:
-        return ""
+    except FileError as error:
+        raise CheckpointError(str(error)) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import pickle
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -102,16 +101,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _setting_names(self) -> list[str]:
         """The parameters that are settings of the command."""
         return [each.name for each in fields(self.checkpoints.settings) if each.name in self.get_params()]
-
-    # joblib maps the arrays of a pickled object from its file. The layers refuse such arrays, so they are pickled here.
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        return state | {"_snapshot": pickle.dumps(self._snapshot)} if "_snapshot" in state else state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if "_snapshot" in state:
-            self._snapshot = pickle.loads(state["_snapshot"])
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_snapshot" in vars(self)

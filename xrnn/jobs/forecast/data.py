@@ -119,9 +119,13 @@ class ForecastData:
     def folds(self) -> list[tuple[ForecastData, Windows]]:
         """For each third of every series: the data without it, and its windows.   [] if the series are too short."""
         thirds = [np.array_split(origins, _FOLDS) for origins in self._training]
+        # The few windows of short series are divided among the folds.
+        thirds = [of[-i % _FOLDS :] + of[: -i % _FOLDS] if len(of[-1]) == 0 else of for i, of in enumerate(thirds)]
         folds = []
         for k in range(_FOLDS):
             held = [(i, of_series[k]) for i, of_series in enumerate(thirds) if len(of_series[k])]
+            if not held:
+                continue
             gaps = [(int(of[k][0]), int(of[k][-1])) if len(of[k]) else (MOST_STEPS**2, 0) for of in thirds]
             part = replace(self, gaps=gaps)
             if part.train_count < _LEAST_WINDOWS:

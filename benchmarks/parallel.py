@@ -1,0 +1,251 @@
+"""Data-parallel training beside PyTorch's DistributedDataParallel: `python -m benchmarks.parallel`.
+
+Trains the character model with xrnn on MPI, with PyTorch on gloo, and with PyTorch after `xrnn.torch.accelerate`: each
+in one process and in several, with one thread for each process, and the same batch for each rank. The runs take turns,
+and the processes of the others are stopped.
+
+The efficiencies of larger runs are predicted by a cost model:
+
+    update of K ranks = c + 2 ⌈log₂ K⌉ · latency + 2 (K - 1) / K · bytes / bandwidth
+
+c is the time of an update in one process, measured at two batch sizes. The model assumes a reduce-scatter followed by
+an all-gather (Rabenseifner, 2004). The row "shared memory" takes its figures from messages between two processes here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import machine
+from benchmarks.parallel_rank import HIDDEN
+from benchmarks.processes import environment, rotated
+from benchmarks.ratios import quartiles, ratio
+from xrnn.cells import CELLS
+
+LIBRARIES: Final = {"xrnn": "xrnn", "torch": "PyTorch", "xrnn.torch": "PyTorch, accelerated"}
+# Typical latency in seconds and bandwidth in bytes per second.
+NETWORKS: Final = {
+    "1 Gbit/s Ethernet": (50e-6, 0.118e9),
+    "10 Gbit/s Ethernet": (20e-6, 1.18e9),
+    "100 Gbit/s InfiniBand": (2e-6, 12e9),
+}
+_PREDICTED: Final = (2, 4, 8, 16, 64, 256, 1024)  # ranks
+_EFFICIENT: Final = 0.9
+
+
+@dataclass(frozen=True)
+class Group:
+    """The ranks that train one model."""
+
+    library: str
+    size: int
+    batch: int  # of each rank
+
+    @property
+    def name(self) -> str:
+        return f"{self.library} {self.size} × {self.batch}"
+
+
+class Started:
+    """The running processes of a group. They are stopped except in `ask`, because waiting ranks use their CPUs."""
+
+    def __init__(self, group: Group, cell: str, steps: int, folder: Path) -> None:
+        rank = [sys.executable, "-m", "benchmarks.parallel_rank", group.library, cell, str(group.batch), str(steps)]
+        rank.append(str(folder))
+        if group.library == "xrnn":
+            mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec"
+            commands = [[mpiexec, "-n", str(group.size), *rank] if group.size > 1 else rank]
+        else:
+            commands = [[*rank, str(number), str(group.size)] for number in range(group.size)]
+        self._processes = [
+            subprocess.Popen(
+                command,
+                env=environment(1),
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if k == 0 else None,
+            )
+            for k, command in enumerate(commands)
+        ]
+        files = [folder / str(number) for number in range(group.size)]
+        while not all(file.exists() for file in files):
+            if any(process.poll() is not None for process in self._processes):
+                raise SystemExit(f"{group.name} ended before its first update: see its error above")
+            time.sleep(0.01)
+        self._pids = [int(file.read_text()) for file in files]
+        self.first: dict[str, Any] = self.ask(1)
+
+    def ask(self, updates: int) -> dict[str, Any]:
+        """The times and counts of that number of updates."""
+        self._signal(signal.SIGCONT)
+        stdin, stdout = self._processes[0].stdin, self._processes[0].stdout
+        assert stdin
+        assert stdout
+        stdin.write(f"{updates}\n")
+        stdin.flush()
+        line = stdout.readline()
+        self._signal(signal.SIGSTOP)
+        result: dict[str, Any] = json.loads(line)
+        return result
+
+    def close(self) -> None:
+        self._signal(signal.SIGCONT)
+        for process in self._processes:
+            process.communicate("0\n" if process is self._processes[0] else None)
+
+    def _signal(self, number: int) -> None:
+        for pid in self._pids:
+            os.kill(pid, number)
+
+
+@contextlib.contextmanager
+def started(groups: Sequence[Group], cell: str, steps: int) -> Iterator[dict[str, Started]]:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        running: dict[str, Started] = {}
+        for number, group in enumerate(groups):
+            (of_group := Path(folder, str(number))).mkdir()
+            running[group.name] = Started(group, cell, steps, of_group)
+            stack.callback(running[group.name].close)
+        yield running
+
+
+def measure(cell: str, size: int, batch: int, steps: int, rounds: int, updates: int) -> dict[str, Any]:
+    """The results of one cell, as written to the JSON file."""
+    libraries = [library for library in LIBRARIES if library == "xrnn" or find_spec("torch")]
+    groups = [Group(library, count, batch) for library in libraries for count in (1, size)]
+    groups.append(Group("xrnn", 1, max(1, batch // 4)))
+    with started(groups, cell, steps) as running:
+        asked: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
+        for group in running.values():
+            group.ask(updates)
+        for order in rotated(list(running), rounds):
+            for name in order:
+                asked[name].append(running[name].ask(updates))
+        first = running[groups[1].name].first
+    sent: dict[str, dict[str, float]] = {}
+    for count in sorted({size, 3, 4}):
+        with started([Group("xrnn", count, 1)], cell, steps) as running:
+            (one,) = running.values()
+            sent[str(count)] = {name: one.first[f"mean_{name}"] for name in ("calls", "bytes")}
+    return {
+        "cell": cell,
+        "groups": [asdict(group) for group in groups],
+        "seconds": {name: [each["seconds"] / updates for each in results] for name, results in asked.items()},
+        "mean_seconds": [each["mean_seconds"] / updates for each in asked[groups[1].name]],
+        "seconds_of_one_number": first["latency"],
+        "seconds_of_all": first["all"],
+        "sent": sent,
+    }
+
+
+def seconds_of_mean(size: int, sent: float, latency: float, bandwidth: float) -> float:
+    """The model's time to average `sent` bytes over `size` ranks."""
+    return 2 * math.ceil(math.log2(size)) * latency + 2 * (size - 1) / size * sent / bandwidth
+
+
+def report(results: dict[str, Any]) -> str:
+    size, batch, steps = results["processes"], results["batch"], results["steps"]
+    about = results["machine"]
+    lines = [
+        f"{about['cpu']}: embedding 64, {HIDDEN} units, {steps} steps, {batch} sequences for each rank, "
+        f"{size} processes of one thread; medians and quartiles of {results['rounds']} rounds"
+    ]
+    for of_cell in results["cells"]:
+        lines += ["", *_report(of_cell, size, batch, steps)]
+    return "\n".join(lines)
+
+
+def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[str]:
+    cell, seconds = results["cell"], results["seconds"]
+    lines, of = [f"{cell}"], {(each["library"], each["size"], each["batch"]): each for each in results["groups"]}
+
+    def times(library: str, count: int, N: int = batch) -> list[float]:
+        times: list[float] = seconds[Group(library, count, N).name]
+        return times
+
+    for library, name in LIBRARIES.items():
+        if (library, 1, batch) not in of:
+            continue
+        rate = steps * batch * size / statistics.median(times(library, size))
+        low, speedup, high = (size * each for each in quartiles(_divided(times(library, 1), times(library, size))))
+        lines.append(f"  {name:22} {rate:>9,.0f} characters/s, {speedup:.2f} ({low:.2f}–{high:.2f}) times one process")
+        if library != "xrnn":
+            lines.append(f"  {'xrnn / ' + name:33} {ratio(times('xrnn', size), times(library, size))}")
+    update = statistics.median(times("xrnn", size))
+    share = statistics.median(results["mean_seconds"]) / update
+    sent = results["sent"][str(size)]["bytes"]
+    counts = "; ".join(f"{k} ranks: {v['calls']:g} calls, {v['bytes']:,.0f} bytes" for k, v in results["sent"].items())
+    lines += [f"  in mean, with waiting: {share:.1%} of an update", f"  sent by an update: {counts}"]
+
+    fast, slow = max(1, batch // 4), batch
+    c_fast, c_slow = (statistics.median(times("xrnn", 1, N)) for N in (fast, slow))
+    per_sequence = (c_slow - c_fast) / max(slow - fast, 1)
+    fixed = c_slow - per_sequence * slow
+    latency = results["seconds_of_one_number"] / 2
+    bandwidth = sent / max(results["seconds_of_all"] - results["seconds_of_one_number"], 1e-9)
+    efficiency = statistics.median(times("xrnn", 1)) / update
+    predicted = c_slow / (c_slow + seconds_of_mean(size, sent, latency, bandwidth))
+    lines.append(f"  efficiency of {size} processes: {efficiency:.3f} measured, {predicted:.3f} predicted")
+    networks = {"shared memory": (latency, bandwidth)} | NETWORKS
+    header = "".join(f"{count:>7}" for count in _PREDICTED)
+    lines.append(f"  {'efficiency by number of ranks':30}{header}   batch for {_EFFICIENT:.0%} at {_PREDICTED[-1]}")
+    for network, (alpha, beta) in networks.items():
+        waits = [seconds_of_mean(count, sent, alpha, beta) for count in _PREDICTED]
+        row = "".join(f"{c_slow / (c_slow + wait):>7.2f}" for wait in waits)
+        needed = (_EFFICIENT / (1 - _EFFICIENT) * waits[-1] - fixed) / per_sequence if per_sequence > 0 else math.nan
+        lines.append(f"  {network:30}{row}   {max(1, math.ceil(needed)) if math.isfinite(needed) else '?'}")
+    return lines
+
+
+def _divided(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.parallel", description="data-parallel training")
+    parser.add_argument("--cells", type=machine.some_of(list(CELLS)), default=list(CELLS), help="(default: all)")
+    parser.add_argument("--processes", type=machine.positive, default=2, help="(default: %(default)s)")
+    parser.add_argument("--batch", type=machine.positive, default=64, help="of each rank (default: %(default)s)")
+    parser.add_argument("--steps", type=machine.positive, default=64, help="time steps (default: %(default)s)")
+    parser.add_argument("--rounds", type=machine.positive, default=15, help="(default: %(default)s)")
+    parser.add_argument("--updates", type=machine.positive, default=5, help="in a round (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    options = parser.parse_args(arguments)
+    if options.processes < 2:
+        parser.error("--processes is 1: expected at least 2, to compare with one process")
+    if not find_spec("mpi4py"):
+        parser.error("mpi4py is not installed: expected it to connect the processes; pip install -e '.[mpi]'")
+    machine.print_version()
+    size, batch, steps = options.processes, options.batch, options.steps
+    cells = [measure(cell, size, batch, steps, options.rounds, options.updates) for cell in options.cells]
+    about = {
+        "machine": machine.describe(1),
+        "processes": size,
+        "batch": batch,
+        "steps": steps,
+        "rounds": options.rounds,
+    }
+    results = about | {"cells": cells}
+    if options.json:
+        machine.write(results, options.json)
+    print(report(results))
+
+
+if __name__ == "__main__":
+    main()

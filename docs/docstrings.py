@@ -1,0 +1,41 @@
+"""Shows the docstrings of xrnn, which are written for `help()`, as reStructuredText.
+
+A paragraph of equations becomes a literal block, and a paragraph of arguments (`name   meaning`) a definition list.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+ARGUMENT = re.compile(r"([\w`, ]{1,30}?) {2,}(\S.*)")
+
+
+def converted(lines: list[str]) -> list[str]:
+    paragraphs = "\n".join(lines).strip("\n").split("\n\n")
+    return [line for paragraph in paragraphs for line in [*_paragraph(paragraph.split("\n")), ""]]
+
+
+def _paragraph(lines: list[str]) -> list[str]:
+    starts = [line for line in lines if not line.startswith(" ")]
+    if all(" = " in line and ". " not in line for line in starts) or lines[0].startswith("    "):
+        return ["::", "", *(f"    {line}" for line in lines)]
+    lines = [re.sub(r"[*|]", r"\\\g<0>", line) for line in lines]  # not as marks of emphasis and substitution
+    if not all(ARGUMENT.fullmatch(line) for line in starts):
+        return lines
+    items: list[str] = []
+    for line in lines:
+        if match := ARGUMENT.fullmatch(line):
+            items += ["", f"``{match[1].strip('`')}``", f"    {match[2]}"]
+        else:
+            items.append(f"    {line.strip()}")
+    return items
+
+
+def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = converted(lines)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("autodoc-process-docstring", _process)
+    return {"parallel_read_safe": True}

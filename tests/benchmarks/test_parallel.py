@@ -1,0 +1,41 @@
+"""The benchmark of several processes, at a tiny size, and its cost model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import parallel
+from tests.parallel.launch import NEEDS_MPI
+
+
+@NEEDS_MPI
+def test_the_figures_are_printed_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parallel, "LIBRARIES", {"xrnn": "xrnn"})
+    options = ["--cells", "rnn", "--batch", "4", "--steps", "3", "--rounds", "2", "--updates", "2"]
+    parallel.main([*options, "--json", str(tmp_path / "out.json")])
+    printed = capfd.readouterr().out
+    (results,) = json.loads((tmp_path / "out.json").read_text())["cells"]
+    assert set(results["seconds"]) == {"xrnn 1 × 4", "xrnn 2 × 4", "xrnn 1 × 1"}
+    E, H, V = 64, 256, 256
+    numbers = V * E + E * H + H * H + H + H * V + V  # of the model
+    sent = {"calls": 1, "bytes": 4 * (numbers + 1)}
+    assert results["sent"] == {"2": sent, "3": sent, "4": sent}
+    assert "times one process" in printed
+    assert "shared memory" in printed
+
+
+def test_the_cost_model() -> None:
+    assert parallel.seconds_of_mean(2, 1000, 0, 1000) == 1
+    assert parallel.seconds_of_mean(4, 1000, 1, 1000) == 4 + 1.5
+    assert parallel.seconds_of_mean(1024, 0, 1, 1) == 20
+
+
+def test_one_process_has_nothing_to_compare(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parallel.main(["--processes", "1"])
+    assert "--processes is 1: expected at least 2" in capsys.readouterr().err
