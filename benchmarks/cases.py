@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 import xrnn
-from tests import problems
+from benchmarks import problems
 from xrnn import cells
 from xrnn.backend import Backend
 from xrnn.typing import HostArray

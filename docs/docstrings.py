@@ -19,7 +19,7 @@ def converted(lines: list[str]) -> list[str]:
 def _paragraph(lines: list[str]) -> list[str]:
     starts = [line for line in lines if not line.startswith(" ")]
     if all(" = " in line and ". " not in line for line in starts) or lines[0].startswith("    "):
-        return ["::", "", *(f"    {line}" for line in lines)]
+        return ["::", "", *(f"    {part}" for line in lines for part in line.split(";  "))]
     lines = [re.sub(r"[*|]", r"\\\g<0>", line) for line in lines]  # not as marks of emphasis and substitution
     if not all(ARGUMENT.fullmatch(line) for line in starts):
         return lines

@@ -1,4 +1,4 @@
-"""Reference results in float64 for the operands of `tests.problems`.
+"""Reference results in float64 for the operands of `benchmarks.problems`.
 
 The tests, the fuzz, the emulator and the driver of the sanitizers compare their results with these. Each operation is
 the textbook formula, forward only and without optimizations. autograd computes the gradients. To test a cell, add it to
@@ -16,15 +16,14 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import grad
 
-from tests import problems
+from benchmarks import problems
+from benchmarks.problems import Affine, Classification
 from tests.layouts import lay_out
 from tests.min_gru import MinGRU
 from tests.peephole.layer import PeepholeLSTM
-from tests.problems import Affine, Classification
 from xrnn import GRU, LSTM, RNN, get_backend
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
-from xrnn.ops.cells import kernel_name
 from xrnn.typing import HostArray
 
 # (x (N, D), states (N, H) each, weights…) → the states after a step
@@ -103,7 +102,7 @@ def min_gru(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
 
 
 def has_kernel(cell: str) -> bool:
-    return kernel_name(problem(cell).layer(get_backend("numpy")).cell) is not None
+    return problem(cell).layer(get_backend("numpy")).cell.kernel_name is not None
 
 
 def leaks(H: int) -> HostArray:

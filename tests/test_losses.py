@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from benchmarks.problems import Classification, classification
 from tests import standin
 from tests.errors import one_line
 from tests.layouts import LAYOUTS, lay_out
-from tests.problems import Classification, classification
 from tests.reference import solve_classification
 from xrnn import (
     balanced_weights,

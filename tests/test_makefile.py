@@ -1,10 +1,11 @@
-"""`make` alone prints its targets, and compiling is announced."""
+"""`make` alone prints its targets, compiling is announced, and the sources may be read-only."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,14 @@ def test_mutants_runs_the_given_tests_on_the_given_module(tmp_path: Path) -> Non
     configuration = (ROOT / ".ci" / "mutants.toml").read_text(encoding="utf-8")
     assert configuration.count("xrnn/losses.py") == 1
     assert configuration.count("tests/test_losses.py") == 1
+
+
+def test_read_only_sources_can_be_tested(tmp_path: Path) -> None:
+    """pytest cannot write its cache there. This must be a warning, not an error."""
+    (tmp_path / "test_one.py").write_text("def test_one(): pass")
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
+    options = ["-o", f"cache_dir={tmp_path / 'file' / 'cache'}", "--strict-config", str(tmp_path / "test_one.py")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path)
+    assert "PytestCacheWarning" in done.stdout
+    assert done.returncode == 0, done.stdout

@@ -20,7 +20,7 @@ import numpy as np
 
 from xrnn.ops import affine, cross_entropy, recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
 Operation: TypeAlias = Literal[
@@ -127,13 +127,14 @@ class Backend:
         """out += a @ b.   a (M, K), b (K, P), out (M, P)."""
         out += a.dot(b)
 
-    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-        """The states after each step, and what `recurrence_backward` needs; see `xrnn.ops.recurrence.forward`.
+    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:
+        """→ states, z, kept: the arrays of a `Trace`; see `xrnn.ops.recurrence.forward`.
 
         Raises TypeError if the inputs do not fit each other. The layer then finds the wrong input and reports it.
         """
         inputs.check()
-        return recurrence.forward(self.xp, self.matmul_add, cell, inputs, training)
+        trace = recurrence.forward(self.xp, self.matmul_add, cell, inputs, training)
+        return trace.states, trace.z, trace.kept
 
     def recurrence_backward(
         self,
@@ -150,7 +151,10 @@ class Backend:
 
         The operation includes the products after the loop over time, so that a form may compute them chunk by chunk and
         need not store dz for all steps.
+
+        Raises TypeError if a gradient does not fit the trace, as `recurrence_forward`.
         """
+        trace.check(dstates)
         return recurrence.backward(self.xp, self.matmul_add, cell, trace, dstates, grads, needs_dx)
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:

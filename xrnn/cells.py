@@ -32,7 +32,7 @@ CELLS: Final[dict[str, Row]] = {
 
 def cell_of(name: str, **options: Any) -> Cell:
     """A cell of the table."""
-    return cells.CELLS[name].cell(**options)
+    return cells.CELLS[name](**options)
 
 
 def param_names(name: str) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def _check_lengths_range(lengths: Any, N: int, T: int) -> None:
 
 def check_bool(name: str, value: Any) -> bool:
     """`value` as a bool.   Raises TypeError unless it is True or False, of Python or NumPy."""
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, (bool, np.bool_)):  # a union is made at each call, and that takes longer
         raise TypeError(f"{name} is {value!r}: expected True or False; use bool({name})")
     return bool(value)
 

@@ -16,10 +16,10 @@ from xrnn.select import GPU_CHOICE, Selection, select
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
 # The cells of `xrnn info --cell`, by the name that the tables of kernels use.
 EXPLAINED: Final[dict[str, Cell]] = {
-    "rnn": CELLS["rnn"].cell(),
+    "rnn": CELLS["rnn"](),
     "leak": LeakyRNNCell(0.5),
-    "lstm": CELLS["lstm"].cell(),
-    "gru": CELLS["gru"].cell(),
+    "lstm": CELLS["lstm"](),
+    "gru": CELLS["gru"](),
 }
 
 
@@ -36,12 +36,12 @@ def config(selection: Selection | None = None) -> str:
     lines = selection_lines(selection)
     lines += [f"{what}: {value}" for what, value in backend.describe().items()]
     lines += [f"fused forms: {'on' if fused_enabled() else 'off (XRNN_FUSED=0 or use_fused(False))'}"]
-    return "\n".join([*lines, backend.explain_sizes(CELLS["rnn"].cell(), _EXAMPLE, "float32")])
+    return "\n".join([*lines, backend.explain_sizes(CELLS["rnn"](), _EXAMPLE, "float32")])
 
 
 def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -> dict[str, Any]:
     """`config` as data for JSON.   shapes: the sizes T, N, D and H of its forms."""
-    backend, shapes, cell = selection.backend, shapes or _EXAMPLE, CELLS["rnn"].cell()
+    backend, shapes, cell = selection.backend, shapes or _EXAMPLE, CELLS["rnn"]()
     forms = {
         dtype: {operation: asdict(backend.explain(operation, cell, shapes, dtype)) for operation in OPERATIONS}
         for dtype in ("float32", "float64")

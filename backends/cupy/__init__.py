@@ -23,7 +23,7 @@ from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.selftest import SelfTest
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
 _DECISIONS: Final = 1024  # that are remembered: a batch of another length is another decision
@@ -66,11 +66,12 @@ class CupyBackend(Backend):
         self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=1.0)
         return None
 
-    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
+    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:
         kernel = self._kernel_of(cell)
         if kernel is not None and (chosen := self._decide(kernel, cell, inputs, backward=False)):
             with self._noting(chosen, kernel, inputs, backward=False):
-                return self.launcher.forward(chosen, kernel, cell, inputs, training)
+                trace = self.launcher.forward(chosen, kernel, cell, inputs, training)
+                return trace.states, trace.z, None
         return super().recurrence_forward(cell, inputs, training)
 
     def recurrence_backward(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells import kernel_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +41,4 @@ NAMED: Final = {_KERNELS[key].name: _KERNELS[key] for key in ("tanh", "leaky_tan
 
 def kernel_of(cell: Cell) -> CellKernel | None:
     """The kernel for `cell`; None for a cell that has none, a subclass of a built-in cell included."""
-    name = kernel_name(cell)
-    return None if name is None else _KERNELS.get(name)
+    return None if cell.kernel_name is None else _KERNELS.get(cell.kernel_name)

@@ -245,7 +245,7 @@ class Launcher:
             else:
                 launch(Wh, *args, *self._layout(candidate, variant, whose))
             given = [state[0 if inputs.reverse else -1] for state in around]
-        return Trace(inputs, states, z if keeps else None)
+        return Trace(inputs, states, z if keeps else None, None)
 
     def backward(
         self,

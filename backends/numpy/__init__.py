@@ -14,8 +14,7 @@ from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_ena
 from xrnn.backends.numpy import machine
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells import kernel_name
-from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded
 
 try:
@@ -46,17 +45,16 @@ class NumpyBackend(Backend):
             kernels.set_level(os.environ.get("XRNN_ISA", "").strip().lower() or kernels.levels()[-1])
             kernels.set_quota(cpu_quota())
 
-    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Trace:
+    def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:
         name = kernel_of(cell)
         if not name:
             return super().recurrence_forward(cell, inputs, training)
         x, lengths, reverse = inputs.x, inputs.lengths, inputs.reverse
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
-        states, z = kernels.forward(
+        return kernels.forward(
             name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training
         )
-        return Trace(inputs, states, z)
 
     def recurrence_backward(
         self,
@@ -144,7 +142,7 @@ class NumpyBackend(Backend):
 
 def kernel_of(cell: Cell) -> str | None:
     """The name of a cell's kernel; None if it has none, or if the kernels are switched off or were not built."""
-    return kernel_name(cell) if kernels and fused_enabled() else None
+    return cell.kernel_name if kernels and fused_enabled() else None
 
 
 def not_built() -> str:

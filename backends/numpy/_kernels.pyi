@@ -99,13 +99,13 @@ def forward(
     own: tuple[Array | float, ...],
     training: bool,
     /,
-) -> tuple[tuple[Array, ...], Array | None]:
-    """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64 → states, z.
+) -> tuple[tuple[Array, ...], Array | None, None]:
+    """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64 → states, z, kept.
 
     A single step may have x (N, D). A state is (T+1, N, H); `initial` has (N, H) for each, None for zeros. State k
     before step t is states[k][t], after it states[k][t+1]; with `reverse` the other way round. Past the end of a row
     its states do not change. z (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); it is None without
-    `training`, and if the backward pass does not need it.
+    `training`, and if the backward pass does not need it. The kernels keep nothing else: kept is None.
 
     cell  `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
     own   the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests import problems, standin
+from benchmarks import problems
+from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.layouts import LAYOUTS, lay_out

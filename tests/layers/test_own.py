@@ -378,6 +378,20 @@ def test_invalid_blocks(name: str, fed: tuple[int, ...]) -> None:
         Recurrent(cell, *(np.zeros(s) for s in [(D, 3 * H), (H, 3 * H), (3 * H,)]))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("states", 0), ("states", "h"), ("states", ()), ("params", ["p"]), ("from_x", 5), ("from_h", 5), ("from_h", "0")],
+)
+def test_attributes_that_must_be_tuples(name: str, value: Any) -> None:
+    words = f"is {value!r}: expected a tuple of", f"set {name}"
+    with one_line(TypeError, f"{name} of Wrong", *words):
+        type("Wrong", (RNNCell,), {name: value})
+    cell = RNNCell()
+    setattr(cell, name, value)
+    with one_line(TypeError, f"{name} of the cell 'rnn'", *words):
+        Recurrent.init(cell, D, H, backend="numpy")
+
+
 @pytest.mark.parametrize(("name", "value"), [("from_h", ()), ("pre", 2), ("states", ("h", "c"))])
 def test_a_pointwise_cell_has_one_state_and_one_block_fed_by_h(name: str, value: Any) -> None:
     class Pointwise(RNNCell):
@@ -621,7 +635,7 @@ def test_masks_differ_between_steps_and_a_call_draws_none(backend: Backend) -> N
     layer = layer_of(example_on(backend, 0)["Zoneout"](0.5), backend, seed=5)
     layer.forward(draw(backend, T, 50, D))
     assert layer.cache is not None
-    kept: Any = layer.cache.trace.kept
+    kept: Any = layer.cache.kept
     masks = backend.to_numpy(kept)[:, 0]
     assert all((masks[0] != mask).any() for mask in masks[1:])
     before = layer.forward_calls

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests import problems
+from benchmarks import problems
 from tests.layouts import LAYOUTS, lay_out
 from tests.reference import CELLS, problem
 from xrnn import get_backend, use_fused
-from xrnn.ops.inputs import Inputs
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import HostArray
 
 BACKEND: Final = get_backend("numpy")
@@ -76,7 +76,7 @@ def recurrences(draw: st.DrawFn) -> Callable[[], Results]:
         layer, (x, initial, dstates) = p.layer(BACKEND), p.operands(BACKEND)
         Wx, Wh, b, *own = layer.params
         inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse, own)
-        trace = BACKEND.recurrence_forward(layer.cell, inputs, True)
+        trace = Trace(inputs, *BACKEND.recurrence_forward(layer.cell, inputs, True))
         grads = [np.full(w.shape, 7, p.dtype) for w in p.weights] if needs_dweights else None
         dx, dinitial = BACKEND.recurrence_backward(layer.cell, trace, dstates, grads, needs_dx)
         states = trace.after(slice(0, T))

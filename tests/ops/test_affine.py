@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests import problems
+from benchmarks import problems
 from tests.layouts import LAYOUTS, lay_out
 from tests.reference import solve_affine, solve_classification
 from xrnn import use_fused

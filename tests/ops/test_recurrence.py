@@ -55,7 +55,7 @@ class Run:
         self.cell, self.inputs = layer.cell, Inputs(x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own)
 
     def forward(self, *, training: bool = True) -> Trace:
-        return self.backend.recurrence_forward(self.cell, self.inputs, training)
+        return Trace(self.inputs, *self.backend.recurrence_forward(self.cell, self.inputs, training))
 
     def results(self, trace: Trace) -> list[HostArray]:
         return [self.backend.to_numpy(s) for s in trace.after(slice(0, len(self.p.x)))]
@@ -190,12 +190,12 @@ def test_a_row_adds_nothing_past_its_end(backend: Backend, form: str, cell: str,
 def test_without_an_initial_state_it_starts_from_zeros(backend: Backend) -> None:
     for cell in CELLS:
         run = Run(problem(cell), backend)
-        xp, inputs = backend.xp, run.inputs
 
-        def with_initial(states: Any, run: Run = run, inputs: Inputs = inputs) -> list[HostArray]:
-            return run.results(backend.recurrence_forward(run.cell, replace(inputs, initial=states), True))
+        def with_initial(states: Any, run: Run = run) -> list[HostArray]:
+            inputs = replace(run.inputs, initial=states)
+            return run.results(Trace(inputs, *backend.recurrence_forward(run.cell, inputs, True)))
 
-        zeros = tuple(xp.zeros_like(s) for s in inputs.initial)
+        zeros = tuple(backend.xp.zeros_like(s) for s in run.inputs.initial)
         for got, want in zip(with_initial((None,) * len(zeros)), with_initial(zeros), strict=True):
             assert_array_equal(got, want)
 

@@ -14,5 +14,5 @@ from xrnn.ops import cells as ops_cells
 
 
 def build_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ops_cells.CELLS, "peephole_lstm", ops_cells.Row(PeepholeLSTMCell))
+    monkeypatch.setitem(ops_cells.CELLS, "peephole_lstm", PeepholeLSTMCell)
     monkeypatch.setitem(cells.CELLS, "peephole_lstm", cells.Row(PeepholeLSTM, {}))

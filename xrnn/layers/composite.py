@@ -17,8 +17,9 @@ class Part(Protocol):
     """A layer that a composite may contain: a recurrent layer, a LayerNorm, or another composite."""
 
     cache: Any
-    updates: int
 
+    @property
+    def updates(self) -> int: ...
     @property
     def params(self) -> list[Array]: ...
     @property
@@ -92,11 +93,6 @@ class Composite:
     @property
     def updates(self) -> int:
         return max(layer.updates for layer in self.layers)
-
-    @updates.setter
-    def updates(self, count: int) -> None:
-        for layer in self.layers:
-            layer.updates = count
 
     def __repr__(self) -> str:
         return f"{self.title}({', '.join(map(repr, self.layers))})"

@@ -42,7 +42,8 @@ class LSTM(RecurrentLayer):
         change them, `x` or the weights before `backward`.
         """
         h, c = self._run(x, (h_prev, c_prev), lengths, training=True)
-        return self._result(h, x), self._result(c, x)
+        slots = self._slots[x.ndim]
+        return h[slots], c[slots]
 
     def backward(
         self, dh: Array, dc: Array | None = None, *, cache: Cache | None = None, needs_dx: bool = True
@@ -64,4 +65,5 @@ class LSTM(RecurrentLayer):
     ) -> tuple[Array, Array]:
         """Inference: the results of `forward`, without a cache."""
         h, c = self._run(x, (h_prev, c_prev), lengths, training=False)
-        return self._result(h, x), self._result(c, x)
+        slots = self._slots[x.ndim]
+        return h[slots], c[slots]

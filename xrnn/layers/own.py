@@ -105,7 +105,7 @@ class Recurrent(RecurrentLayer):
 
     def _results(self, x: Array, initial: Sequence[Array | None], lengths: Any, *, training: bool) -> Any:
         states = self._run(x, self._padded(initial), lengths, training=training)
-        return single([self._result(state, x) for state in states])
+        return single([state[self._slots[x.ndim]] for state in states])
 
     def _padded(self, given: Sequence[Array | None]) -> tuple[Array | None, ...]:
         """One entry for each state of the cell: None for the missing ones. Raises TypeError if there are too many."""

@@ -12,9 +12,9 @@ import numpy as np
 from xrnn import init
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_integer, check_lengths, check_size
-from xrnn.layers.base import ByName, Layer, show_shape
+from xrnn.layers.base import ByName, Layer, given_or_last, show_shape
 from xrnn.layers.forward_calls import CountsForwardCalls
-from xrnn.ops.cell import Cell
+from xrnn.ops.cell import Cell, check_tuples
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.random import Draws
 from xrnn.select import get_backend, kind_of
@@ -24,10 +24,9 @@ State: TypeAlias = tuple[Array, ...]  # (N, H) for each state of the cell
 
 
 @dataclass(slots=True, eq=False)
-class Cache:
+class Cache(Trace):
     """What a forward keeps for `backward`."""
 
-    trace: Trace
     cell: Cell
     updates: int  # the number of updates of the layer's weights when the forward ran
 
@@ -77,9 +76,8 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             seed = int(np.random.default_rng().integers(2**63)) if cell.draws else 0
         self.seed, self.forward_calls = check_integer("seed", seed, least=0), 0
         self.cache: Cache | None = None
-        # A state has T + 1 slots (see `Trace`). The results are in this slot for one step, in these for a sequence.
-        self._slot: int = 0 if reverse else 1
-        self._slots: slice = slice(None, -1) if reverse else slice(1, None)
+        # A state has T + 1 slots (see `Trace`). Those of the results, by the rank of x: of one step, of a sequence.
+        self._slots: dict[int, Any] = {2: 0, 3: slice(None, -1)} if reverse else {2: 1, 3: slice(1, None)}
         self._no_states: tuple[None, ...] = (None,) * len(cell.states)
         self._forward_arguments = ", ".join(["x", *(f"{state}_prev" for state in cell.states)])
         self._state_names = [f"{state}_prev" for state in cell.states]
@@ -143,7 +141,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             self._refuse_stream()
         states = self._run(x, self._all_states(state), None, training=False)
         final = self._final(states)
-        return self._result(states[0], x), final[0] if len(final) == 1 else final
+        return states[0][self._slots[x.ndim]], final[0] if len(final) == 1 else final
 
     # ---- one run and one backward, for all public methods ----
 
@@ -161,18 +159,18 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             inputs.draws = Draws(self.backend.xp, (self.seed, self.forward_calls))
         try:
             if self._single_device:
-                trace = self.backend.recurrence_forward(self.cell, inputs, training)
+                states, z, kept = self.backend.recurrence_forward(self.cell, inputs, training)
             else:
                 self._check_input(x, initial)
                 with self.backend.device_of(x):
-                    trace = self.backend.recurrence_forward(self.cell, inputs, training)
+                    states, z, kept = self.backend.recurrence_forward(self.cell, inputs, training)
         except TypeError as error:
             failure = error
         else:
             if training:
-                self.cache = Cache(trace, self.cell, self.updates)
+                self.cache = Cache(inputs, states, z, kept, self.cell, self.updates)
                 self.forward_calls += self.cell.draws
-            return trace.states
+            return states
         # This is outside `except`, so that the error is not chained to the error of the backend.
         self._check_input(x, initial)
         self._accept_replaced()
@@ -184,33 +182,38 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             self._accept_replaced()
         return own
 
-    def _result(self, state: Array, x: Array) -> Array:
-        """A state after each step (T, N, H), or after the one step of x (N, D): (N, H)."""
-        result: Array = state[self._slot if x.ndim == 2 else self._slots]
-        return result
-
     def _final(self, states: Sequence[Array]) -> State:
         """Copies of the final states: the caller may change the result, and a view would keep its buffer alive."""
         last = 0 if self.reverse else -1
-        if self._single_device:
-            return (states[0][last].copy(),) if len(states) == 1 else tuple([s[last].copy() for s in states])
-        with self.backend.device_of(states[0]):
-            return tuple([s[last].copy() for s in states])
+        if not self._single_device:
+            with self.backend.device_of(states[0]):
+                return tuple([s[last].copy() for s in states])
+        final: State = (states[0][last].copy(),)
+        for state in states[1:]:  # these are not in the result: after one step a view is enough
+            final += (state[last] if len(state) == 2 else state[last].copy(),)
+        return final
 
     def _backward(
         self, dstates: Sequence[Array | None], cache: Cache | None, needs_dx: bool
     ) -> tuple[ArrayIfNeeded, ...]:
         needs_dx = check_bool("needs_dx", needs_dx)
-        cache = self._cached(cache)
+        cache = given_or_last(cache, self.cache, Cache, self._forward_arguments)
         self._check_cache(cache)
-        self._check_gradients(dstates, cache)
-        with self.backend.device_of(cache.trace.inputs.x):
-            dx, dinitial = self.backend.recurrence_backward(self.cell, cache.trace, dstates, self.grads, needs_dx)
-        return dx, *dinitial
+        if dstates[0] is None or not self._single_device:
+            self._check_gradients(dstates, cache)
+        try:
+            with self.backend.device_of(cache.inputs.x):
+                dx, dinitial = self.backend.recurrence_backward(self.cell, cache, dstates, self.grads, needs_dx)
+        except TypeError as error:
+            failure = error
+        else:
+            return dx, *dinitial
+        self._check_gradients(dstates, cache)  # outside `except`, as in `_run`
+        raise failure
 
     def _check_cache(self, cache: Cache) -> None:
         """Refuse the cache of another layer, or of a forward with other weights.   Raises ValueError, RuntimeError."""
-        inputs, p = cache.trace.inputs, self.params
+        inputs, p = cache.inputs, self.params
         if cache.cell is not self.cell or inputs.reverse is not self.reverse:
             raise ValueError(
                 f"cache is of another layer: expected one of this {self.title}; take layer.cache after its forward"
@@ -237,7 +240,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
     def forward_part(self, x: Array, state: State | None, lengths: Any, *, training: bool) -> tuple[Array, State]:
         """→ h and the final states. With `training`, keeps the cache."""
         states = self._run(x, self._all_states(state), lengths, training=training)
-        return self._result(states[0], x), self._final(states)
+        return states[0][self._slots[x.ndim]], self._final(states)
 
     def backward_part(
         self, dh: Array, dfinal: State | None, cache: Cache | None, needs_dx: bool
@@ -250,8 +253,8 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             dfinal = self._all_states(dfinal)
             for name, d in zip(self._gradient_names, dfinal, strict=True):
                 self._check(name, d, (dh.shape[-2], self.hidden_size), "the shape of a final state")
-            if len(cache.trace.states[0]) > 1:
-                dstates = self._with_final(dstates, dfinal, cache.trace.inputs.x.ndim == 2)
+            if len(cache.states[0]) > 1:
+                dstates = self._with_final(dstates, dfinal, cache.inputs.x.ndim == 2)
         dx, *dinitial = self._backward(dstates, cache, needs_dx)
         if dfinal is not None and dh.ndim == 3 and not len(dh):  # T = 0: the final states are the initial states
             dinitial = list(dfinal)
@@ -281,7 +284,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
 
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
         """Refuse gradients of another type, dtype, device or shape than the results. The gradient of h is required."""
-        shape = *cache.trace.inputs.x.shape[:-1], self.hidden_size
+        shape = *cache.inputs.x.shape[:-1], self.hidden_size
         kind, dtype, single_device = self._array_type, self._dtype, self._single_device  # as in `_check_input`
         for dstate in dstates:
             if dstate is None and dstates[0] is not None:
@@ -348,7 +351,8 @@ class SingleStateLayer(RecurrentLayer):
         Keeps a cache for `backward`. The result is a view of a buffer that the layer does not write again. Do not
         change it, `x` or the weights before `backward`.
         """
-        return self._result(self._run(x, (h_prev,), lengths, training=True)[0], x)
+        h: Array = self._run(x, (h_prev,), lengths, training=True)[0][self._slots[x.ndim]]
+        return h
 
     def backward(self, dh: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> tuple[ArrayIfNeeded, Array]:
         """The gradient dh of the result of a `forward` → dx, in the shape of x, and dh_prev (N, H).
@@ -364,8 +368,7 @@ class SingleStateLayer(RecurrentLayer):
 
     def __call__(self, x: Array, h_prev: Array | None = None, *, lengths: Any = None) -> Array:
         """Inference: the result of `forward`, without a cache."""
-        hs = self._run(x, (h_prev,), lengths, training=False)[0]
-        h: Array = hs[self._slot if x.ndim == 2 else self._slots]  # `_result`, without a call
+        h: Array = self._run(x, (h_prev,), lengths, training=False)[0][self._slots[x.ndim]]
         return h
 
 
@@ -376,7 +379,8 @@ def check_cell_type(cell: Any) -> None:
 
 
 def check_blocks(cell: Cell) -> None:
-    """Check `pre`, `kept`, `from_x` and `from_h` of a cell.   Raises TypeError, ValueError."""
+    """Check `states`, `pre`, `kept`, `from_x` and `from_h` of a cell.   Raises TypeError, ValueError."""
+    check_tuples(cell, f"the cell {cell.name!r}")
     for name, least in (("pre", 1), ("kept", 0)):
         check_integer(f"{name} of the cell {cell.name!r}", getattr(cell, name), least=least)
     from_h, every = cell.from_h, range(cell.pre)

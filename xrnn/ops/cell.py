@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -48,6 +48,23 @@ def _blocks(pre: Any) -> tuple[int, ...]:
     return tuple(range(pre)) if isinstance(pre, int) else ()
 
 
+_TUPLES: Final = {
+    "states": (str, "at least one name"),
+    "params": (str, "names, none of them Wx, Wh or b"),
+    "from_x": (int, "numbers of blocks"),
+    "from_h": (int, "numbers of blocks"),
+}
+
+
+def check_tuples(cell: type[Cell] | Cell, title: str) -> None:
+    """Raises TypeError if an attribute of a cell is not a tuple as it must be."""
+    for name, (kind, content) in _TUPLES.items():
+        value = getattr(cell, name)
+        fits = isinstance(value, tuple) and all(isinstance(item, kind) for item in value)
+        if not fits or (name == "states" and not value) or (name == "params" and {"Wx", "Wh", "b"} & set(value)):
+            raise TypeError(f"{name} of {title} is {value!r}: expected a tuple of {content}; set {name} of the class")
+
+
 class Cell:
     """One time step: a cell computes the states after it from the pre-activations z and the states before it.
 
@@ -69,6 +86,7 @@ class Cell:
     direct: bool = True  # False if h depends on the previous h only through z; the driver then fills dbefore[0]
     params: tuple[str, ...] = ()  # the names of the cell's own parameters, besides Wx, Wh and b
     draws: bool = False  # True if a step draws random numbers
+    kernel_name: str | None = None  # of a built-in cell's kernel; not inherited: a subclass may compute other values
     per_unit: tuple[float | Array, ...] = ()  # for the kernel of a built-in cell: its constants, numbers or arrays (H,)
 
     # The block of z for each part of x @ Wx, and for each part of h @ Wh. Default: all blocks. The blocks in from_h
@@ -81,10 +99,9 @@ class Cell:
     def __init_subclass__(cls) -> None:
         if "name" not in vars(cls):
             cls.name = cls.__name__
-        if not isinstance(cls.params, tuple) or {"Wx", "Wh", "b"} & set(cls.params):
-            raise TypeError(
-                f"params of {cls.__name__} is {cls.params!r}: expected a tuple of names, none of them Wx, Wh or b"
-            )
+        if "kernel_name" not in vars(cls):
+            cls.kernel_name = None
+        check_tuples(cls, cls.__name__)
         cls.from_x, cls.from_h = cls._fed("from_x"), cls._fed("from_h")
         cls.from_b = cls.from_x + tuple(block for block in _blocks(cls.pre) if block not in cls.from_x)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from xrnn.ops.random import Draws
 from xrnn.typing import Array
@@ -47,7 +47,7 @@ class Inputs:
 
 @dataclass(slots=True, eq=False)
 class Trace:
-    """The result of a forward recurrence. It is the same for every form, so that every form of backward accepts it.
+    """A forward recurrence: its inputs and outputs. It is the same for every form, and every form of backward takes it.
 
     Slot 0 of a state holds the initial state, and slot t + 1 the state after step t. With `reverse`, slot T holds the
     initial state, and slot t the state after step t. Past the length of a row, the values of `z` and `kept` are not
@@ -56,8 +56,15 @@ class Trace:
 
     inputs: Inputs
     states: Sequence[Array]  # (T+1, N, H) for each state, C-contiguous
-    z: Array | None = None  # (T, N, pre · H), C-contiguous, as `step` left it; only in training, if `cell.keeps_z`
-    kept: Array | None = None  # (T, kept, N, H), C-contiguous; only in training, if `cell.kept`
+    z: Array | None  # (T, N, pre · H), C-contiguous, as `step` left it; only in training, if `cell.keeps_z`
+    kept: Array | None  # (T, kept, N, H), C-contiguous; only in training, if `cell.kept`
+
+    def check(self, dstates: Sequence[Array | None]) -> None:
+        """Raise TypeError unless the gradients of the states have their type, dtype and number of rows."""
+        like, shape = self.states[0], (*self.inputs.x.shape[:-1], len(self.inputs.Wh))
+        for d in dstates:
+            if d is not None and not (type(d) is type(like) and d.dtype == like.dtype and d.shape == shape):
+                raise TypeError("the gradient of a state does not fit the trace in type, dtype or shape")
 
     def before(self, steps: slice) -> list[Array]:
         """The states before each of these steps, (steps, N, H) for each state."""
@@ -70,3 +77,6 @@ class Trace:
     def _shifted(self, steps: slice, slots: int) -> list[Array]:
         shifted = slice(steps.start + slots, steps.stop + slots)
         return [s[shifted] for s in self.states]
+
+
+Outputs: TypeAlias = tuple[Sequence[Array], Array | None, Array | None]  # the states, z and kept of a `Trace`

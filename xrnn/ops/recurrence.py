@@ -218,7 +218,7 @@ def _allocate(xp: Any, cell: Cell, inputs: Inputs, T: int, N: int, length: int, 
         state = xp.empty((T + 1, N, H), dtype)
         state[slot] = 0 if initial is None else initial
         states.append(state)
-    trace = Trace(inputs, states)
+    trace = Trace(inputs, states, None, None)
     if not cell.pointwise:
         trace.z = xp.empty((T if training and cell.keeps_z else length, N, cell.pre * H), dtype)
     if cell.kept:

@@ -97,7 +97,7 @@ def _forward(d: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[
     inputs = _inputs(d, array(x), d.bias, lengths)
     if initial:
         inputs.initial = [array(state)[0] for state in initial]
-    return d.memory.backend.recurrence_forward(d.cell, inputs, training)
+    return Trace(inputs, *d.memory.backend.recurrence_forward(d.cell, inputs, training))
 
 
 def _inputs(d: Direction, x: Array, b: Array, lengths: Tensor | None) -> Inputs:
@@ -136,9 +136,7 @@ def _backward(
     db = xp.empty(d.cell.pre * len(d.Wh), d.Wh.dtype)
     # The backward pass does not read b, so db stands in for it. The initial states are in the trace.
     inputs, arrays = _inputs(d, x, db, lengths), [array(t) for t in kept]
-    trace = Trace(inputs, arrays[:states])
-    if len(arrays) > states:
-        trace.z = arrays[states]
+    trace = Trace(inputs, arrays[:states], arrays[states] if len(arrays) > states else None, None)
     grads = [*[dW.T for dW in dweights], db] if dweights else None
     dx, dinitial = memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads, needs_dx)
     if dweights and len(needs_dweights) > 2:

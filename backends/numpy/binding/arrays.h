@@ -129,8 +129,9 @@ int64_t size(nb::handle h, int axis) {
     return PyArray_DIM(array, at);
 }
 
-nb::object pair(const nb::object& first, const nb::object& second) {
-    PyObject* made = PyTuple_Pack(2, first.ptr(), second.ptr());
+template <class... Items>
+nb::object tuple_of(const Items&... items) {
+    PyObject* made = PyTuple_Pack(sizeof...(items), items.ptr()...);
     if (!made) throw nb::python_error();
     return nb::steal(made);
 }

@@ -102,11 +102,10 @@ struct SequenceInputs {
     }
 };
 
-// → states, z
+// → states, z, kept, which is None
 template <class S>
-std::pair<nb::object, nb::object> forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b,
-                                          nb::handle initial, nb::handle lengths, bool reverse, nb::handle own,
-                                          bool training) {
+nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
+                   nb::handle lengths, bool reverse, nb::handle own, bool training) {
     const Recurrence<S>& cell = recurrence<S>(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     const Input<S> b_in(b, {cell.pre * in.H});
@@ -132,7 +131,7 @@ std::pair<nb::object, nb::object> forward(nb::handle name, nb::handle x, nb::han
         f.z = data<S>(z);
     }
     run_into<S>({}, cell.forward, f, divide<S>(in.T, in.N, in.D + in.H, cell.h_gates * in.H));
-    return {states, z};
+    return tuple_of(states, z, nb::none());
 }
 
 template <class S>
@@ -179,16 +178,14 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
     }
     run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}}, cell.backward, f,
                 divide<S>(in.T, in.N, in.D + in.H, R));
-    return pair(dx, dinitial);
+    return tuple_of(dx, dinitial);
 }
 
 PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
         const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training] = take<10>(arguments, count);
         const auto f = is_float32(x) ? forward<float> : forward<double>;
-        const auto [states, z] =
-            f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True));
-        return pair(states, z);
+        return f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True));
     });
 }
 

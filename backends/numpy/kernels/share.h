@@ -25,7 +25,7 @@ class StopPoll {
     static constexpr int64_t INTERVAL = 1'000'000;  // multiply-adds
     xrnn::Stop& stop;
     const int id;
-    int64_t left = 0;
+    int64_t left = INTERVAL;
     bool stopped = false;
 
     bool check() {

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from tests import problems
+from benchmarks import problems
 from tests.reference import Problem, problem, solve, solve_affine, solve_classification
 from xrnn.backends.numpy import kernel_of
 from xrnn.typing import HostArray

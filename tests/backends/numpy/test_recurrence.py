@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests import problems
+from benchmarks import problems
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, has_kernel, problem, solve, solve_affine, solve_classification
 from xrnn import Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
 from xrnn.ops.cells.rnn import LeakyRNNCell
-from xrnn.ops.inputs import Inputs
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import HostArray
 
 TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
@@ -59,8 +59,8 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
     x, initial, dstates = p.operands(backend)
     Wx, Wh, b = layer.params
     inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse)
-    trace = backend.recurrence_forward(layer.cell, inputs, True)
-    inferred = backend.recurrence_forward(layer.cell, inputs, False)
+    trace = Trace(inputs, *backend.recurrence_forward(layer.cell, inputs, True))
+    inferred = Trace(inputs, *backend.recurrence_forward(layer.cell, inputs, False))
     assert inferred.z is None
     if trace.z is not None and p.lengths is not None:
         assert_array_equal(trace.z[p.past_end], 0)

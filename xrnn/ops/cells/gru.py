@@ -18,6 +18,7 @@ class GRUCell(Cell):
     """
 
     name = "gru"
+    kernel_name = "gru"
     pre = 4
     from_x = (1, 2, 0)
     from_h = (1, 2, 3)

@@ -15,6 +15,7 @@ class LSTMCell(Cell):
     """i, f, o = σ(z₀, z₁, z₃), g = tanh(z₂);  c' = f · c + i · g,  h' = o · tanh(c')   (Gers et al., 2000)."""
 
     name = "lstm"
+    kernel_name = "lstm"
     states = ("h", "c")
     pre = 4
     direct = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from xrnn.ops.cell import Cell, Run, StepArrays
@@ -17,6 +18,7 @@ class RNNCell(Cell):
     """h' = φ(z)   (Elman, 1990)."""
 
     name = "rnn"
+    kernel_name = property(attrgetter("nonlinearity"))
     keeps_z = False  # φ' is computed from the output
     direct = False
     pointwise = True
@@ -58,6 +60,7 @@ class LeakyRNNCell(Cell):
     """
 
     name = "leaky_rnn"
+    kernel_name = property(lambda cell: f"leaky_{cell.nonlinearity}")
 
     def __init__(self, leak: float | Array, nonlinearity: Nonlinearity = "tanh") -> None:
         self.leak, self.rest = leak, 1 - leak

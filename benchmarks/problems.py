@@ -1,5 +1,4 @@
-"""Random operands for every operation. The tests, the fuzz, the emulator, the driver of the sanitizers and the
-benchmarks use them. `tests.reference` computes the expected results.
+"""Random operands for every operation, for benchmarks and tests. `tests.reference` computes the expected results.
 
 T time steps, N batch, D input size, H hidden size; rows and C columns of an affine map.
 """
