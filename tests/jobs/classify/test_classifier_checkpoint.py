@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +47,15 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, cell: str, one_way:
     assert list(c.layers) == ["stack", "linear"]
     assert (type(c.optimizer), c.optimizer.steps, c.extra["job"]) == (xrnn.Adam, 2, "xrnn series classifier")
     assert c.extra["facts"]["labels"] == ["quick", "slow"]
+
+
+@pytest.mark.parametrize("patience", [0, 3])
+def test_a_snapshot_can_be_copied_and_pickled(patience: int) -> None:
+    snapshot = example(replace(TINY, patience=patience))
+    for again in (copy.deepcopy(snapshot), pickle.loads(pickle.dumps(snapshot))):
+        assert_equal(again, snapshot)
+        assert again.layers["linear"].W is not snapshot.layers["linear"].W
+        assert again.optimizer.layers == [again.layers["stack"], again.layers["linear"]]
 
 
 def test_any_labels_are_read_as_written(tmp_path: Path) -> None:
