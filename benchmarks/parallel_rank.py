@@ -47,7 +47,7 @@ class XrnnRank:
         self._comm = world()
         self.rank, self.sent = self._comm.rank, dict.fromkeys(("seconds", "calls", "bytes"), 0.0)
         self._model = CharLM.init(cell, HIDDEN, 1, rng=np.random.default_rng(0), backend=get_backend("numpy"))
-        self._optimizer = Adam(self._model.layers, 0.003)
+        self._optimizer = Adam(list(self._model.layers.values()), 0.003)
         self._state = self._model.zero_state(batch)
         ranks: Any = self._comm._ranks
         if ranks:

@@ -92,7 +92,7 @@ def torch_for(settings: Settings) -> tuple[Any, str]:
 
 def with_weights(model: Any, weights: Iterable[HostArray]) -> Any:
     """The model, with its parameters replaced by these."""
-    for param, weight in zip(model.named_params.values(), weights, strict=True):
+    for param, weight in zip(model.params, weights, strict=True):
         param[...] = weight
     return model
 

@@ -20,8 +20,6 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 import xrnn
-from xrnn.files import Spec, open_arrays, write_arrays
-from xrnn.typing import HostArray
 
 CELLS: Final[dict[str, Any]] = {
     "rnn": xrnn.RNN.init,
@@ -42,24 +40,12 @@ class Run:
         self.readout = xrnn.Linear.init(H, 1, rng=rng, backend="numpy")
         self.optimizer = xrnn.Adam([self.layer, self.readout])
         if path.exists():
-            self.restore()
-
-    @property
-    def arrays(self) -> dict[str, HostArray]:
-        state = {name: arrays for name, arrays in self.optimizer.state.items() if name != "count"}
-        named = {"weight": self.optimizer.params, **state}
-        return {f"{name} {i}": array for name, arrays in named.items() for i, array in enumerate(arrays)}
+            c = xrnn.load_checkpoint(path, backend="numpy")
+            self.layer, self.readout, self.optimizer = *c.layers.values(), c.optimizer
 
     def save(self) -> None:
-        write_arrays(self.path, self.arrays, {"step": str(self.optimizer.steps)})
-
-    def restore(self) -> None:
-        arrays = self.arrays
-        with open_arrays(self.path, "a checkpoint of this run") as file:
-            file.check({name: Spec(array.shape) for name, array in arrays.items()})
-            found, self.optimizer.steps = file.read(), int(file.metadata["step"])
-        for name, array in arrays.items():
-            array[...] = found[name]
+        layers = {"layer": self.layer, "readout": self.readout}
+        xrnn.save_checkpoint(self.path, layers, optimizer=self.optimizer)
 
     def step(self) -> None:
         """Make one update. The target is the mean of the inputs so far; x is NaN past a row's end."""

@@ -38,6 +38,19 @@ class Forgery:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, content: bytes) -> Forgery:
+        """The content of a valid file."""
+        start = 8 + struct.unpack("<Q", content[:8])[0]
+        header = json.loads(content[8:start])
+        metadata = header.pop("__metadata__")
+        del metadata["digest"]
+        tensors = {
+            name: Tensor(each["dtype"], each["shape"], content[start:][slice(*each["data_offsets"])])
+            for name, each in header.items()
+        }
+        return cls(tensors, metadata)
+
     def whole_metadata(self) -> dict[str, str]:
         return self.metadata
 

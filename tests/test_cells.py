@@ -107,7 +107,7 @@ def test_its_file_is_refused_if_it_is_not_built_in(tmp_path: Path, monkeypatch: 
 def test_a_model_of_the_command_line_can_use_it() -> None:
     rng, backend = np.random.default_rng(0), xrnn.get_backend("numpy")
     model = CharLM.init("peephole_lstm", 8, 2, rng=rng, backend=backend)
-    assert {name: param.shape for name, param in model.named_params.items()} == CharLM.shapes("peephole_lstm", 8, 2)
-    again, index = CharLM.of(model.named_params, "peephole_lstm", 2), np.zeros((4, 3), "int64")
+    assert [param.shape for param in model.params] == list(CharLM.shapes("peephole_lstm", 8, 2).values())
+    again, index = CharLM("peephole_lstm", model.layers), np.zeros((4, 3), "int64")
     state = model.zero_state(3)
     assert_array_equal(again(index, state)[0], model(index, state)[0])

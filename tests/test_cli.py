@@ -46,7 +46,8 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def arrays(checkpoint: str) -> dict[str, HostArray]:
-    return safetensors.numpy.load_file(checkpoint)
+    c = xrnn.load_checkpoint(checkpoint, backend="numpy")
+    return {**safetensors.numpy.load_file(checkpoint), **c.extra["arrays"]}
 
 
 def assert_same_arrays(checkpoint: str, expected: str) -> None:

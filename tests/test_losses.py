@@ -329,6 +329,16 @@ def test_nan_of_an_element_gives_nan(backend: Backend, name: str) -> None:
     assert_array_equal(np.isnan(backend.to_numpy(dy)), [False, False, True, False, False])
 
 
+def test_weights_whose_sum_overflows_are_refused() -> None:
+    y, target = (a.astype("float32") for a in elements((3, 2)))
+    large = np.full((3, 2), 3e38, "float32")
+    with one_line(ValueError, "the weights sum to inf in float32: expected a finite sum; divide them by the largest"):
+        mean_squared_error(y, target, weight=large)
+    with one_line(ValueError, "the weights sum to inf in float32"):
+        softmax_cross_entropy(y, np.zeros(3, "int64"), weight=large[:, 0])
+    mean_squared_error(y.astype("float64"), target.astype("float64"), weight=large)
+
+
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_without_weight_the_loss_is_zero(backend: Backend, name: str) -> None:
     y, target = (backend.asarray(a) for a in elements((3, 2)))

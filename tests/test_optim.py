@@ -190,6 +190,26 @@ def test_averaged_weights_are_those_of_pytorch(backend: Backend) -> None:
     assert_array_equal(backend.to_numpy(resumed.params[0]), backend.to_numpy(average.params[0]))
 
 
+def test_an_average_may_forget_quickly() -> None:
+    linear = Linear.init(2, 3, rng=0, backend="numpy")
+    average, first = EMA([linear], 0.25), linear.W.copy()
+    average.update()
+    linear.W[...] = 8 * first
+    average.update()
+    assert_allclose(average.params[0], 0.25 * first + 0.75 * 8 * first, rtol=1e-6)
+
+
+def test_defaults_and_keywords() -> None:
+    layer = Linear.init(2, 3, backend="numpy")
+    assert SGD([layer]).options == {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
+    assert Adam(layers=[layer]).options == {"lr": 0.001, "weight_decay": 0.0, "betas": [0.9, 0.999], "eps": 1e-8}
+    assert EMA([layer]).options == {"decay": 0.999}
+    makers: list[tuple[Any, Any]] = [(SGD, 0.9), (Adam, (0.9, 0.99))]
+    for make, option in makers:
+        with pytest.raises(TypeError, match="positional"):
+            make([layer], 0.1, option)
+
+
 def test_an_average_refuses_to_mix_its_weights_with_those_of_training() -> None:
     linear = Linear.init(3, 2, rng=0)
     average = EMA([linear], 0.5)
@@ -230,6 +250,7 @@ def test_schedules_are_those_of_pytorch(warmup: int) -> None:
             optimizer.step()
             schedule.step()
         assert ours(total + 5, total, warmup) == 0
+        assert ours(5, total) == ours(5, total, 0)
 
 
 def test_schedules_of_bad_numbers() -> None:

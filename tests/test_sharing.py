@@ -14,7 +14,7 @@ import pytest
 from tests.errors import one_line
 from xrnn import EMA, GRU, LSTM, RNN, SGD, Adam, Bidirectional, Embedding, Linear
 from xrnn.backend import Backend
-from xrnn.sharing import _users
+from xrnn.sharing import _users, refuse_shared
 
 D, H = 2, 3
 MAKE: dict[str, Callable[[Backend], Any]] = {
@@ -76,6 +76,12 @@ def test_an_optimizer_refuses_an_array_of_two_layers(backend: Backend, make: Cal
     embedding = Embedding.init(5, D, rng=0, backend=backend)
     with one_line(ValueError, "params[0] of layers[1] is the same array as params[0] of layers[0]", remedy):
         make([embedding, Linear(embedding.params[0].T, backend.xp.zeros(5, "float32"))])
+
+
+def test_names_of_shared_arrays_need_no_order(backend: Backend) -> None:
+    one = RNN.init(D, H, rng=0, backend=backend)
+    with one_line(ValueError, "params[0] of layers['a'] is the same array as params[0] of layers['b'], remedy"):
+        refuse_shared({"b": one, "a": RNN(*one.params)}, "remedy")
 
 
 def test_neighbours_in_one_buffer_are_different_arrays(backend: Backend) -> None:

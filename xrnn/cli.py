@@ -19,17 +19,19 @@ import typer.core
 import xrnn
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.config import EXPLAINED, config, config_data, explain_sizes
-from xrnn.files import printable
+from xrnn.files import printable, quoted
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.charlm.sample import generate as draw
 from xrnn.jobs.charlm.sample import readable
 from xrnn.jobs.charlm.train import TrainJob
+from xrnn.jobs.checkpoint import job_of
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classify import ClassifyJob
 from xrnn.jobs.classify.predict import LabelPredictor
-from xrnn.jobs.errors import DataError, JobError, SettingsError
+from xrnn.jobs.errors import CheckpointError, DataError, JobError, SettingsError
 from xrnn.jobs.forecast.forecast import ForecastJob
 from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
@@ -343,10 +345,15 @@ def predict(
         got = "both --stream and files" if stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
     how, terminal = PredictOptions(**options), Terminal()
-    if FORECAST_CHECKPOINTS.wrote(checkpoint):
+    wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
+    job = job_of(checkpoint, wanted)
+    if job not in {each.format for each in (CLASSIFIER_CHECKPOINTS, REGRESSION_CHECKPOINTS, FORECAST_CHECKPOINTS)}:
+        got = f"format {quoted(job)}" if job else "no format of xrnn"
+        raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
+    if job == FORECAST_CHECKPOINTS.format:
         _continue(checkpoint, files or [], stream, given, how, terminal, backend)
         return status_of(terminal.lost)
-    kind = NumberPredictor if REGRESSION_CHECKPOINTS.wrote(checkpoint) else LabelPredictor
+    kind = NumberPredictor if job == REGRESSION_CHECKPOINTS.format else LabelPredictor
     predictor = kind.load(checkpoint, _select(backend).backend)
     if how.proba and kind is NumberPredictor:
         raise SettingsError(f"got --proba, but {checkpoint} predicts numbers: expected a classifier; leave --proba out")
@@ -447,9 +454,8 @@ def _run_job(job: Job[Any], backend: str | None) -> int:
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:
-    snapshot = CHARLM_CHECKPOINTS.load(checkpoint)
-    params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
-    return CharLM.of(params, snapshot.settings.cell, snapshot.settings.layers)
+    snapshot = CHARLM_CHECKPOINTS.load(checkpoint, backend)
+    return CharLM(snapshot.settings.cell, snapshot.layers)
 
 
 def _select(backend: str | None) -> Selection:

@@ -14,8 +14,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +22,6 @@ import numpy as np
 
 from xrnn.typing import HostArray
 
-# NumPy's name of a dtype → safetensors' name. Other dtypes are rejected.
-_DTYPES: Final = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64"}
 _PARTIAL: Final = ".xrnn.partial"
 _DIGEST: Final = "digest"  # the metadata key of the SHA-256 of the arrays and of the other metadata
 _LEFTOVER_AGE: Final = 24 * 3600.0  # seconds
@@ -32,17 +29,6 @@ _LEFTOVER_AGE: Final = 24 * 3600.0  # seconds
 
 class FileError(ValueError):
     """A file can't be read, or has unexpected content. The message is one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """The shape and dtype that an array must have."""
-
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-
-    def __str__(self) -> str:
-        return f"{_DTYPES[self.dtype]} {self.shape}"
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -73,18 +59,19 @@ class ArrayFile:
     """An open safetensors file. Only its header was read: call the checks before `read`.
 
     name       of the file, printable
+    wanted     for errors: see `open_arrays`
     metadata   strings by name, from the file: use `quoted` to show them
     """
 
     def __init__(self, path: Path, opened: Any, wanted: str) -> None:
-        self.name, self._opened, self._wanted = printable(str(path)), opened, wanted
+        self.name, self.wanted, self._opened = printable(str(path)), wanted, opened
         self.metadata: dict[str, str] = opened.metadata() or {}
 
     def check_format(self, expected: str, version: str) -> None:
         """Compare the format and version in the metadata.   Raises FileError."""
         if (found := self.metadata.get("format")) != expected:
             got = "no format of xrnn" if found is None else f"format {quoted(found)}"
-            raise FileError(f"{self.name} has {got}: expected {self._wanted}")
+            raise FileError(f"{self.name} has {got}: expected {self.wanted}")
         if (found := self.metadata.get("version", "none")) != version:
             raise FileError(f"{self.name} has version {quoted(found)}: expected {version}; use the xrnn that wrote it")
 
@@ -94,24 +81,6 @@ class ArrayFile:
             if (dtype := str(self._opened.get_slice(name).get_dtype())) not in allowed:
                 raise FileError(
                     f"{self.name} holds {quoted(name)} as {dtype}: expected {' or '.join(allowed)}; use another copy"
-                )
-
-    def check(self, expected: Mapping[str, Spec]) -> None:
-        """Compare the names, shapes and dtypes in the header with `expected`.   Raises FileError."""
-        names = set(self._opened.keys())
-        for name in [*sorted(expected.keys() - names)[:1], *sorted(names - expected.keys())[:1]]:
-            got = "has an array" if name in names else "lacks an array"
-            raise FileError(
-                f"{self.name} {got} {quoted(name)}: expected the {len(expected)} arrays "
-                "that its metadata describe, and no others; use another copy"
-            )
-        for name, spec in expected.items():
-            found = self._opened.get_slice(name)
-            dtype, shape = str(found.get_dtype()), tuple(found.get_shape())
-            if (dtype, shape) != (_DTYPES[spec.dtype], spec.shape):
-                raise FileError(
-                    f"{self.name} holds {quoted(name)} as {dtype} {quoted(str(shape))}: expected "
-                    f"{spec}, as its metadata describe; use another copy"
                 )
 
     def read(self) -> dict[str, HostArray]:
@@ -216,18 +185,12 @@ def create_file(path: Path, content: bytes) -> None:
     _sync_folder(path)
 
 
-def write_arrays(
-    path: Path,
-    arrays: Mapping[str, HostArray],
-    metadata: Mapping[str, str],
-    write: Callable[[Path, bytes], None] = replace_file,
-) -> None:
-    """Write the arrays and the metadata, with a digest of both, to `path` by `write`, whose errors it raises."""
+def arrays_content(arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> bytes:
+    """The content of a safetensors file with the arrays and the metadata, and a digest of both."""
     import safetensors.numpy
 
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    digested = {**metadata, _DIGEST: _digest(contiguous, metadata)}
-    write(path, safetensors.numpy.save(contiguous, digested))
+    return safetensors.numpy.save(contiguous, {**metadata, _DIGEST: _digest(contiguous, metadata)})
 
 
 def check_writable(path: Path) -> None:

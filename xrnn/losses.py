@@ -69,7 +69,7 @@ def softmax_cross_entropy(
         if not logits.size:
             return xp.zeros((), logits.dtype), xp.zeros_like(logits)
         rows = math.prod(shape)
-        share = xp.full(rows, 1 / rows, logits.dtype) if w is None else _normalized(xp, w).reshape(rows)
+        share = xp.full(rows, 1 / rows, logits.dtype) if w is None else _normalized(backend, w).reshape(rows)
         loss, dlogits = backend.cross_entropy(logits.reshape(rows, C), targets.reshape(rows), share)
     return loss, dlogits.reshape(logits.shape)
 
@@ -223,7 +223,7 @@ def _mean(
             loss = losses.sum() / size
             dy *= 1 / size
         else:
-            share = _normalized(xp, xp.broadcast_to(w, y.shape))
+            share = _normalized(backend, xp.broadcast_to(w, y.shape))
             loss = (losses * share).sum()
             dy *= share
         return xp.asarray(loss), dy
@@ -258,9 +258,13 @@ def _expanded(array: Array, shape: Shape) -> Array:
     return array if array.shape == shape else array[..., None]
 
 
-def _normalized(xp: Any, w: Array) -> Array:
-    """w / Σ w; zeros if all are 0."""
-    total = w.sum()
+def _normalized(backend: Backend, w: Array) -> Array:
+    """w / Σ w; zeros if all are 0.   Raises ValueError if the sum overflows, unless the array is on a GPU."""
+    xp = backend.xp
+    with np.errstate(over="ignore"):
+        total = w.sum()
+    if backend.reads_are_free and not np.isfinite(total):
+        raise ValueError(f"the weights sum to {total} in {w.dtype}: expected a finite sum; divide them by the largest")
     share: Array = w / xp.where(total > 0, total, 1).astype(w.dtype)
     return share
 

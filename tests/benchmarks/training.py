@@ -15,7 +15,7 @@ def assert_both_learn_alike(cell: str, torch: Any, xrnn: Any, monkeypatch: pytes
     xrnn's clipping is switched off: the PyTorch code has none.
     """
     monkeypatch.setattr("xrnn.jobs.trainer._MAX_NORM", 1e9)
-    for mine, theirs in zip(xrnn.model().named_params.values(), torch.model().named_params.values(), strict=True):
+    for mine, theirs in zip(xrnn.model().params, torch.model().params, strict=True):
         mine[...] = theirs
     for name, parameter in torch._rnn.named_parameters():
         if name.startswith("bias_hh"):
@@ -23,10 +23,8 @@ def assert_both_learn_alike(cell: str, torch: Any, xrnn: Any, monkeypatch: pytes
     for _ in range(20):
         torch.step()
         xrnn.step()
-    for (name, mine), theirs in zip(
-        xrnn.model().named_params.items(), torch.model().named_params.values(), strict=True
-    ):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4, err_msg=name)
+    for mine, theirs in zip(xrnn.model().params, torch.model().params, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
 def _without_second_bias(cell: str, gradient: Any) -> Any:

@@ -17,16 +17,14 @@ from typing import Any
 import numpy as np
 
 from tests.forge import little_memory
-from tests.fuzz_files import checkpoints, classifiers, forecasters, layers, regressions, training
+from tests.fuzz_files import checkpoints, layers
 from tests.fuzz_files.damage import damaged
+from tests.fuzz_files.jobs import JOBS
 
 SUBJECTS: dict[str, Any] = {
+    **JOBS,
     "checkpoints": checkpoints,
-    "classifiers": classifiers,
-    "forecasters": forecasters,
     "layers": layers,
-    "regressions": regressions,
-    "training": training,
 }
 ALLOWANCE = 200_000  # bytes: for headers of any kind, as Python objects
 

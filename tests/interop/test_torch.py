@@ -484,26 +484,26 @@ WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         f"layers[1] is a GRU with reset_after=False: expected reset_after=True; {KEPT}",
     ),
-    "reverse alone": (LSTM.init(2, 3, reverse=True), ValueError, "layer is a LSTM with reverse=True alone: expected a"),
+    "reverse alone": (LSTM.init(2, 3, reverse=True), ValueError, "layer has reverse=True alone: expected a"),
     "two kinds": (
         Stack([GRU.init(2, 3), LSTM.init(3, 3)]),
         ValueError,
-        "layers[1] is a LSTM of 3 units in 1 directions, but the first is a GRU of 3 units in 1 directions: expected",
+        "layers[1] differs from the first layer (LSTM, 3 units, directions: 1; first GRU, 3 units, directions: 1): exp",
     ),
     "two nonlinearities": (
         both(RNN.init(2, 3), RNN.init(2, 3, nonlinearity="relu", reverse=True)),
         ValueError,
-        "layer is a RNN_RELU of 3 units in 2 directions, but the first is a RNN_TANH",
+        "layer differs from the first layer (RNN_RELU, 3 units, directions: 2; first RNN_TANH, 3 units",
     ),
     "two sizes": (
         Stack([RNN.init(2, 3), RNN.init(3, 4)]),
         ValueError,
-        "layers[1] is a RNN_TANH of 4 units in 1 direct",
+        "layers[1] differs from the first layer (RNN_TANH, 4 units, directions: 1",
     ),
     "one way, then both": (
         Stack([GRU.init(2, 4), Bidirectional.init(GRU, 4, 4)]),
         ValueError,
-        "layers[1] is a GRU of 4 units in 2 directions, but the first is a GRU of 4 units in 1 directions",
+        "layers[1] differs from the first layer (GRU, 4 units, directions: 2; first GRU, 4 units, directions: 1)",
     ),
     "two dropouts": (with_dropouts(0.5, 0.25), ValueError, "layer has dropouts of [0.25, 0.5]: expected one for all"),
 }

@@ -38,7 +38,7 @@ def test_linear(backend: Backend, bias: bool, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_embedding(backend: Backend, dtype: str) -> None:
-    module = torch.nn.Embedding(7, 3, padding_idx=0, dtype=DTYPES[dtype])
+    module = torch.nn.Embedding(7, 3, dtype=DTYPES[dtype])
     layer = from_torch(module, backend=backend)
     assert type(layer) is Embedding
     index = np.array([[0, 6], [2, 2]])
@@ -58,6 +58,15 @@ def test_modules_without_a_layer_are_refused() -> None:
 
     with one_line(ValueError, "module has max_norm=1.0", "expected max_norm=None"):
         from_torch(torch.nn.Embedding(7, 3, max_norm=1.0))
+    padded = torch.nn.Embedding(7, 3, padding_idx=0)
+    with one_line(ValueError, "module has padding_idx=0: expected None", "set module.padding_idx = None"):
+        from_torch(padded)
+    padded.padding_idx = None
+    assert type(from_torch(padded, backend="numpy")) is Embedding
+    module = torch.nn.GRU(2, 3)
+    module.mode = "FOO"
+    with one_line(ValueError, "module has mode='FOO': expected one of RNN_TANH, RNN_RELU, LSTM, GRU"):
+        from_torch(module)
     with one_line(TypeError, "MyLinear: expected torch.nn.RNN, LSTM, GRU, Linear or Embedding"):
         from_torch(MyLinear(2, 3))
     with one_line(TypeError, "weight of module has dtype torch.bfloat16: expected torch.float32"):

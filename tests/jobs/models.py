@@ -7,12 +7,13 @@ from typing import Any
 
 from tests.standin.counting import counted
 from xrnn import gradcheck
+from xrnn.interop.description import put_together, take_apart
 from xrnn.typing import Array
 
 
 def check_gradients(model: Any, forward: Callable[[], Array]) -> None:
     """Compare the gradients of all parameters of `model` with differences of `forward`, which runs it."""
-    params = list(model.named_params.values())
+    params = model.params
 
     def of_weights(*weights: Array) -> Array:
         for param, weight in zip(params, weights, strict=True):
@@ -21,9 +22,18 @@ def check_gradients(model: Any, forward: Callable[[], Array]) -> None:
 
     def backward(u: Array) -> list[Array]:
         model.backward(u)
-        return [grad for layer in model.layers for grad in layer.grads]
+        return [grad for layer in model.layers.values() for grad in layer.grads]
 
-    gradcheck(of_weights, backward, [param.copy() for param in params], names=list(model.named_params))
+    gradcheck(of_weights, backward, [param.copy() for param in params])
+
+
+def in_float64(layers: dict[str, Any]) -> dict[str, Any]:
+    """Copies of the layers of a model, in float64."""
+    parts = {name: take_apart(layer) for name, layer in layers.items()}
+    return {
+        name: put_together(description, {key: array.astype("float64") for key, array in arrays.items()})
+        for name, (description, arrays) in parts.items()
+    }
 
 
 def check_transfers(trainer: Any, reads: int) -> None:

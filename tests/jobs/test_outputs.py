@@ -122,10 +122,10 @@ def test_a_foreign_file_that_appears_during_the_run_is_kept(folder: Path, before
     said: list[str] = []
     written = output("c", say=said.append)
     if before:
-        written.write(written.path, OURS)
+        written.write(OURS)
     (folder / "c").write_bytes(b"foreign")
-    written.write(written.path, OURS)
-    written.write(written.path, OURS)  # over its own file
+    written.write(OURS)
+    written.write(OURS)  # over its own file
     assert (folder / "c").read_bytes() == b"foreign"
     assert (folder / "c-2").read_bytes() == OURS
     assert said == ["another program wrote c during this run: it is kept, and this run writes c-2"]
@@ -133,7 +133,7 @@ def test_a_foreign_file_that_appears_during_the_run_is_kept(folder: Path, before
 
 def test_a_removed_file_is_written_again(folder: Path) -> None:
     written = output("c")
-    written.write(written.path, OURS)
+    written.write(OURS)
     (folder / "c").unlink()
-    written.write(written.path, OURS)
+    written.write(OURS)
     assert os.listdir(folder) == ["c"]

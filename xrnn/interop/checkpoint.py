@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,17 +13,22 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.checks import check_integer
-from xrnn.files import FileError, open_arrays, parse_object, quoted, write_arrays
-from xrnn.interop.description import Description, MakeCell, UnknownCellError, canonical, put_together, take_apart
-from xrnn.interop.files import check_cells, warn_of_nan
+from xrnn.checks import check_integer, check_number
+from xrnn.files import ArrayFile, open_arrays, quoted, replace_file
+from xrnn.interop.description import Description, MakeCell, build, canonical, describe, entry, pop, take_apart
+from xrnn.interop.files import (
+    check_cells,
+    described_by,
+    described_content,
+    parse_description,
+    read_arrays,
+    warn_of_nan,
+)
 from xrnn.optim import EMA, SGD, Adam
-from xrnn.select import backend_of, get_backend, kind_of, to_numpy
+from xrnn.select import backend_of, get_backend, kind_of
 from xrnn.sharing import refuse_shared
 from xrnn.typing import Array, HostArray
 
-_FORMAT: Final = "xrnn checkpoint"
-_VERSION: Final = "1"
 _WANTED: Final = "a checkpoint; name a file that xrnn.save_checkpoint wrote"
 _LONGEST: Final = 2**24  # characters of a description
 _DEEPEST: Final = 32  # lists and dicts within each other in `extra`
@@ -64,20 +70,19 @@ def save_checkpoint(
     has a layer that is not in `layers` or has accumulated gradients, or if the description is too long; OSError if the
     file can't be written. After any of these errors, the earlier file is unchanged.
     """
+    replace_file(Path(path), checkpoint_content(layers, optimizer, extra))
+
+
+def checkpoint_content(layers: Mapping[str, Any], optimizer: Any, extra: Mapping[str, Any] | None) -> bytes:
+    """The content of the file that `save_checkpoint` writes.   Raises as `save_checkpoint`."""
     if not isinstance(layers, Mapping) or not layers or not all(isinstance(name, str) for name in layers):
         raise TypeError(f"layers is a {kind_of(layers)}: expected a dict of layers by name, as {{'rnn': rnn}}")
     arrays: dict[str, Array] = {}
-    description = _described(dict(layers), optimizer, arrays)
+    description = describe_all(layers, optimizer, arrays)
     if not isinstance(extra, Mapping | None):
         raise TypeError(f"extra is a {kind_of(extra)}: expected a dict of values by name, as {{'epoch': 6}}")
-    description["extra"] = _encoded({} if extra is None else extra, "extra", arrays, 0)
-    text = json.dumps(description)
-    if len(text) > _LONGEST:
-        raise ValueError(
-            f"the description has {len(text):,} characters: expected at most {_LONGEST:,}; put long lists into arrays"
-        )
-    on_host = {name: to_numpy(array) for name, array in arrays.items()}
-    write_arrays(Path(path), on_host, {"format": _FORMAT, "version": _VERSION, "checkpoint": text})
+    description["extra"] = encoded({} if extra is None else extra, "extra", arrays, 0)
+    return described_content("checkpoint", json.dumps(description), arrays, _LONGEST, "put long lists into arrays")
 
 
 def load_checkpoint(
@@ -100,48 +105,47 @@ def load_checkpoint(
     check_cells(cells)
     target = get_backend(backend)
     with open_arrays(Path(path), _WANTED) as file:
-        file.check_format(_FORMAT, _VERSION)
-        file.check_dtypes(*_DTYPES)
-        text = file.metadata.get("checkpoint", "")
-        arrays = file.read()
-    try:
-        if len(text) > _LONGEST:
-            raise ValueError(f"{len(text):,} characters: expected at most {_LONGEST:,}")
-        checkpoint = _made(parse_object(text), arrays, cells, target)
-    except UnknownCellError as error:
-        raise FileError(f"{file.name} {error}") from error
-    except (TypeError, ValueError, OverflowError) as error:
-        raise FileError(
-            f"{file.name} describes no checkpoint that fits its arrays ({quoted(str(error))}): expected {_WANTED}"
-        ) from error
-    warn_of_nan(file.name, {name: array for name, array in arrays.items() if name.startswith("layers.")})
+        checkpoint = read_checkpoint(file, target, cells)
+    for name, layer in checkpoint.layers.items():
+        warn_of_nan(file.name, {f"layers.{name}.{key}": p for key, p in take_apart(layer)[1].items()})
     return checkpoint
+
+
+def read_checkpoint(file: ArrayFile, target: Backend, cells: Mapping[str, MakeCell] | None = None) -> Checkpoint:
+    """The checkpoint in an open file.   Raises FileError."""
+    arrays = read_arrays(file, "checkpoint", *_DTYPES)
+    with described_by(file, "checkpoint"):
+        return make_checkpoint(parse_description(file, "checkpoint", _LONGEST), arrays, target, cells)
+
+
+def peek(file: ArrayFile, name: str) -> Any:
+    """A value of `extra`, without reading the arrays; None if the file has none."""
+    try:
+        return parse_description(file, "checkpoint", _LONGEST)["extra"]["dict"].get(name)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 # ---- layers and optimizers ----
 
 
-def _described(layers: dict[str, Any], optimizer: Any, arrays: dict[str, Array]) -> Description:
+def describe_all(layers: Mapping[str, Any], optimizer: Any, arrays: dict[str, Array]) -> Description:
     """The description of layers and optimizers. Adds their arrays to `arrays`."""
-    described = []
-    for i, (name, layer) in enumerate(layers.items()):
-        description, its_arrays = take_apart(layer)
-        described.append([name, description])
-        arrays |= {f"layers.{i}.{key}": array for key, array in its_arrays.items()}
+    described = [[name, describe(layer, f"layers.{i}.", arrays)] for i, (name, layer) in enumerate(layers.items())]
     refuse_shared(
         layers,
         "which a file would hold twice: save one of the two layers, and make the other from its arrays after loading",
     )
     several = optimizer if isinstance(optimizer, Mapping) else {} if optimizer is None else {"": optimizer}
     optimizers = [
-        [name, _described_optimizer(name, each, layers, f"optimizer.{i}.", arrays)]
+        [name, _describe_optimizer(name, each, layers, f"optimizer.{i}.", arrays)]
         for i, (name, each) in enumerate(several.items())
     ]
     return {"layers": described, "optimizers": optimizers, "several": isinstance(optimizer, Mapping)}
 
 
-def _described_optimizer(
-    name: str, optimizer: Any, layers: dict[str, Any], prefix: str, arrays: dict[str, Array]
+def _describe_optimizer(
+    name: str, optimizer: Any, layers: Mapping[str, Any], prefix: str, arrays: dict[str, Array]
 ) -> Description:
     shown = f"optimizer[{name!r}]" if name else "optimizer"
     kind = type(optimizer).__name__
@@ -158,26 +162,33 @@ def _described_optimizer(
             )
     if getattr(optimizer, "accumulated", False):
         raise ValueError(f"{shown} has accumulated gradients, which are not saved: call step() first")
+    _make_optimizer(kind, [], optimizer.options)  # refuses attributes that the constructor would refuse
     state = optimizer.state
-    count = int(state.pop("count"))
+    count = check_integer("count", int(state.pop("count")), least=0)
     for moment, values in state.items():
         arrays |= {f"{prefix}{moment}.{k}": value for k, value in enumerate(values)}
     names = [by_id[id(layer)] for layer in optimizer.layers]
     return {"kind": kind, "layers": names, "options": optimizer.options, "count": count}
 
 
-def _made(
-    description: Description, arrays: dict[str, HostArray], cells: Mapping[str, MakeCell] | None, target: Backend
+def make_checkpoint(
+    description: Description,
+    arrays: Mapping[str, HostArray],
+    target: Backend,
+    cells: Mapping[str, MakeCell] | None = None,
 ) -> Checkpoint:
     """Make the described checkpoint.   Raises TypeError, ValueError unless `save_checkpoint` would write this."""
-    left = dict(arrays)
-    layers: dict[str, Any] = {}
-    for i, (name, of_layer) in enumerate(_pairs(description, "layers")):
-        own = _taken(left, f"layers.{i}.")
-        layers[name] = put_together(of_layer, {key: target.asarray(array) for key, array in own.items()}, cells)
-    optimizers: dict[str, Any] = {}
-    for i, (name, of_optimizer) in enumerate(_pairs(description, "optimizers")):
-        optimizers[name] = _made_optimizer(of_optimizer, layers, _taken(left, f"optimizer.{i}."))
+    left: dict[str, Any] = {
+        name: target.asarray(array) if name.startswith("layers.") else array for name, array in arrays.items()
+    }
+    layers: dict[str, Any] = {
+        name: build(each, f"layers.{i}.", left, cells or {})
+        for i, (name, each) in enumerate(_pairs(description, "layers"))
+    }
+    optimizers: dict[str, Any] = {
+        name: _restored(each, layers, f"optimizer.{i}.", left)
+        for i, (name, each) in enumerate(_pairs(description, "optimizers"))
+    }
     optimizer: Any = optimizers if description.get("several") else optimizers.get("")
     extra = _decoded(description.pop("extra", None), left, target, 0)
     if not isinstance(extra, dict):
@@ -185,40 +196,42 @@ def _made(
     if left:
         raise ValueError(f"there is an array {quoted(min(left))}: expected only those that the description names")
     again: dict[str, Array] = {}
-    if canonical(_described(layers, optimizer, again)) != canonical(description):
+    if canonical(describe_all(layers, optimizer, again)) != canonical(description):
         raise ValueError("save_checkpoint writes a different description of this content: expected that one")
     if any(array.dtype != arrays[name].dtype or array.shape != arrays[name].shape for name, array in again.items()):
         raise ValueError("an array has another dtype or shape than save_checkpoint would write")
     return Checkpoint(layers, optimizer, extra)
 
 
-def _made_optimizer(description: Any, layers: dict[str, Any], arrays: dict[str, HostArray]) -> Any:
-    if not isinstance(description, dict) or description.get("kind") not in _OPTIMIZERS:
-        raise ValueError(f"the kind of an optimizer is unknown: expected one of {', '.join(_OPTIMIZERS)}")
-    options, names = dict(description.get("options", ())), description.get("layers")
-    if not isinstance(names, list) or not all(isinstance(name, str) and name in layers for name in names):
+def _restored(description: Any, layers: dict[str, Any], prefix: str, left: dict[str, Any]) -> Any:
+    """The optimizer of a description. Removes its arrays from `left`."""
+    kind, names = entry(description, "kind", str), entry(description, "layers", list)
+    if kind not in _OPTIMIZERS:
+        raise ValueError(f"the kind of an optimizer is {quoted(kind)}: expected one of {', '.join(_OPTIMIZERS)}")
+    if not all(isinstance(name, str) and name in layers for name in names):
         raise ValueError("an optimizer has layers that the file lacks: expected names of layers in the file")
-    lr = options.get("lr")
-    if "lr" in options:
-        options["lr"] = 1.0  # a schedule may have ended at 0, which the constructor refuses
-    optimizer = _OPTIMIZERS[description["kind"]]([layers[name] for name in names], **options)
-    if "lr" in options:
-        optimizer.lr = lr
+    optimizer = _make_optimizer(kind, [layers[name] for name in names], entry(description, "options", dict))
     state = optimizer.state
     state.pop("count")[...] = check_integer("count", description.get("count"), least=0)
     for moment, values in state.items():
         for k, value in enumerate(values):
-            _restore(value, arrays.pop(f"{moment}.{k}", None))
-    if arrays:
-        raise ValueError(
-            f"there is an array {quoted(min(arrays))} of an optimizer: expected only those of its parameters"
-        )
+            _restore(value, pop(left, f"{prefix}{moment}.{k}"))
     return optimizer
 
 
-def _restore(value: Array, saved: HostArray | None) -> None:
-    if saved is None or (saved.shape, saved.dtype) != (value.shape, value.dtype):
-        raise ValueError(f"an array of an optimizer is missing or does not fit: expected {value.dtype} {value.shape}")
+def _make_optimizer(kind: str, layers: list[Any], options: Description) -> Any:
+    """An optimizer whose learning rate may be 0, unlike in its constructor, because a schedule may have ended at 0."""
+    lr = options.get("lr", 1.0)
+    check_number("lr", lr, "a finite learning rate of at least 0", lambda lr: 0 <= lr < math.inf)
+    optimizer = _OPTIMIZERS[kind](layers, **options | ({"lr": lr or 1.0} if "lr" in options else {}))
+    if "lr" in options:
+        optimizer.lr = lr
+    return optimizer
+
+
+def _restore(value: Array, saved: HostArray) -> None:
+    if (saved.shape, saved.dtype) != (value.shape, value.dtype):
+        raise ValueError(f"an array of an optimizer does not fit: expected {value.dtype} {value.shape}")
     backend = backend_of(value)
     with backend.device_of(value):
         value[...] = backend.asarray(saved)
@@ -234,15 +247,10 @@ def _pairs(description: Description, key: str) -> list[tuple[str, Any]]:
     return [(name, each) for name, each in pairs]
 
 
-def _taken(left: dict[str, HostArray], prefix: str) -> dict[str, HostArray]:
-    """Remove from `left` the arrays whose names start with `prefix` → these arrays, with names without the prefix."""
-    return {name[len(prefix) :]: left.pop(name) for name in [name for name in left if name.startswith(prefix)]}
-
-
 # ---- other values, as JSON. A dict is {"dict": …}, a tuple {"tuple": …}, an array {"array": name, "host": …} ----
 
 
-def _encoded(value: Any, name: str, arrays: dict[str, Array], depth: int) -> Any:
+def encoded(value: Any, name: str, arrays: dict[str, Array], depth: int) -> Any:
     if depth > _DEEPEST:
         raise ValueError(
             f"{name[:80]} is nested more than {_DEEPEST} deep: expected fewer lists and dicts; flatten extra"
@@ -255,9 +263,9 @@ def _encoded(value: Any, name: str, arrays: dict[str, Array], depth: int) -> Any
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"{name} has the key {key!r}: expected strings; use str({key!r})")
-        return {"dict": {key: _encoded(v, f"{name}[{key!r}]", arrays, depth + 1) for key, v in value.items()}}
+        return {"dict": {key: encoded(v, f"{name}[{key!r}]", arrays, depth + 1) for key, v in value.items()}}
     if isinstance(value, list | tuple):
-        items = [_encoded(v, f"{name}[{i}]", arrays, depth + 1) for i, v in enumerate(value)]
+        items = [encoded(v, f"{name}[{i}]", arrays, depth + 1) for i, v in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         raise TypeError(f"{name} is a {kind_of(value)}: expected JSON values and arrays; convert it to them")

@@ -64,18 +64,17 @@ def take_apart(layer: Any) -> tuple[Description, dict[str, Array]]:
     strings; ValueError for layers that are nested too deeply.
     """
     arrays: dict[str, Array] = {}
-    return _described(layer, "", arrays, "layer", 0), arrays
+    return describe(layer, "", arrays), arrays
 
 
-def _described(layer: Any, prefix: str, arrays: dict[str, Array], name: str, depth: int) -> Description:
-    """The description of a layer, which errors call `name`. Its arrays go to `arrays`, with `prefix` in their names."""
+def describe(layer: Any, prefix: str, arrays: dict[str, Array], name: str = "layer", depth: int = 0) -> Description:
+    """As `take_apart`. The arrays go to `arrays`, with `prefix` before their names. Errors call the layer `name`."""
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep: expected fewer; join inner Stacks to one")
     if type(layer) not in (Stack, Bidirectional):
         return _described_leaf(layer, prefix, arrays, name)
     inner = [
-        _described(part, f"{prefix}{i}.", arrays, f"{name}.layers[{i}]", depth + 1)
-        for i, part in enumerate(layer.layers)
+        describe(part, f"{prefix}{i}.", arrays, f"{name}.layers[{i}]", depth + 1) for i, part in enumerate(layer.layers)
     ]
     description: Description = {"kind": type(layer).__name__, "layers": inner}
     if type(layer) is Stack:
@@ -129,7 +128,7 @@ def put_together(
     `take_apart` would not write: another kind or option, a missing or additional array, or a wrong shape.
     """
     remaining = dict(arrays)
-    layer = _build(description, "", remaining, cells or {}, 0)
+    layer = build(description, "", remaining, cells or {})
     if remaining:
         raise ValueError(f"there is an array {min(remaining)}: expected those of the described layers and no others")
     again, its_arrays = take_apart(layer)
@@ -138,33 +137,36 @@ def put_together(
     return layer
 
 
-def _build(
-    description: Any, prefix: str, remaining: dict[str, Array], cells: Mapping[str, MakeCell], depth: int
+def build(
+    description: Any, prefix: str, remaining: dict[str, Array], cells: Mapping[str, MakeCell], depth: int = 0
 ) -> Any:
-    """The layer of a description. Removes its arrays from `remaining`."""
+    """The layer of a description. Removes its arrays, whose names start with `prefix`, from `remaining`.
+
+    Raises as `put_together`, except that it accepts descriptions that `describe` would write in another way.
+    """
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep")
-    kind = _entry(description, "kind", str)
+    kind = entry(description, "kind", str)
     if kind not in _kinds():
         raise ValueError(f"the kind {quoted(kind)} is unknown: expected one of {', '.join(_kinds())}")
     if kind in ("Stack", "Bidirectional"):
         layers = [
-            _build(part, f"{prefix}{i}.", remaining, cells, depth + 1)
-            for i, part in enumerate(_entry(description, "layers", list))
+            build(part, f"{prefix}{i}.", remaining, cells, depth + 1)
+            for i, part in enumerate(entry(description, "layers", list))
         ]
         return _stack(layers, description) if kind == "Stack" else Bidirectional(*layers)
     options: dict[str, Any] = {
-        key: _pop(remaining, prefix + key) if isinstance(option, dict) else option
-        for key, option in _entry(description, "options", dict).items()
+        key: pop(remaining, prefix + key) if isinstance(option, dict) else option
+        for key, option in entry(description, "options", dict).items()
     }
     if kind == "Recurrent":
         cell = _cell(description, cells)
-        params = [_pop(remaining, prefix + name) for name in (*Recurrent.names, *cell.params)]
+        params = [pop(remaining, prefix + name) for name in (*Recurrent.names, *cell.params)]
         layer: Any = Recurrent(cell, *params, **options)
     else:
         cls = _leaves()[kind]
         names = cls.names_with(options) if issubclass(cls, RecurrentLayer) else cls.names
-        layer = cls(*(_pop(remaining, prefix + name) for name in names), **options)
+        layer = cls(*(pop(remaining, prefix + name) for name in names), **options)
     if kind in ("Recurrent", "Dropout"):
         layer.forward_calls = check_integer("step", description.get("step"), least=0)
     return layer
@@ -172,14 +174,14 @@ def _build(
 
 def _stack(layers: list[Any], description: Description) -> Stack:
     stack = Stack(layers)
-    stack.dropout = [_build(dropout, "", {}, {}, _DEEPEST) for dropout in _entry(description, "dropout", list)]
+    stack.dropout = [build(dropout, "", {}, {}, _DEEPEST) for dropout in entry(description, "dropout", list)]
     if len(stack.dropout) not in (0, len(layers) - 1) or not all(isinstance(d, Dropout) for d in stack.dropout):
         raise ValueError("dropout does not fit a Stack: expected a Dropout between each two layers, or an empty list")
     return stack
 
 
 def _cell(description: Description, cells: Mapping[str, MakeCell]) -> Cell:
-    name, attributes = _entry(description, "cell", str), _entry(description, "attributes", dict)
+    name, attributes = entry(description, "cell", str), entry(description, "attributes", dict)
     shown = quoted(name)
     if name not in cells:
         raise UnknownCellError(
@@ -200,7 +202,7 @@ def _cell(description: Description, cells: Mapping[str, MakeCell]) -> Cell:
     return cell
 
 
-def _entry(description: Any, name: str, kind: type) -> Any:
+def entry(description: Any, name: str, kind: type) -> Any:
     """An entry of a description.   Raises ValueError if it is missing or of another kind."""
     entry = description.get(name) if isinstance(description, dict) else None
     if not isinstance(entry, kind):
@@ -208,7 +210,7 @@ def _entry(description: Any, name: str, kind: type) -> Any:
     return entry
 
 
-def _pop(remaining: dict[str, Array], name: str) -> Array:
+def pop(remaining: dict[str, Array], name: str) -> Array:
     if name not in remaining:
         raise ValueError(f"there is no array {quoted(name)}: expected those of the described layers")
     return remaining.pop(name)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.files import FileError, open_arrays, parse_object, quoted, write_arrays
-from xrnn.interop.description import MakeCell, UnknownCellError, canonical, put_together, take_apart
+from xrnn.files import ArrayFile, FileError, arrays_content, open_arrays, parse_object, quoted, replace_file
+from xrnn.interop.description import Description, MakeCell, UnknownCellError, canonical, put_together, take_apart
 from xrnn.select import get_backend, kind_of, to_numpy
-from xrnn.typing import HostArray
+from xrnn.typing import Array, HostArray
 
-_FORMAT: Final = "xrnn layer"
-_VERSION: Final = "1"
 _WANTED: Final = "a layer; name a file that xrnn.save wrote"
+_VERSION: Final = "1"
 _LONGEST: Final = 2**16  # characters of a description, enough for about 500 layers
 
 
@@ -36,13 +36,8 @@ def save(path: str | os.PathLike[str], layer: Any) -> None:
     the file cannot be written. After any of these errors, the old file is unchanged.
     """
     description, arrays = take_apart(layer)
-    text = canonical(description)
-    if len(text) > _LONGEST:
-        raise ValueError(
-            f"the description of layer has {len(text):,} characters: expected at most {_LONGEST:,}; save it in parts"
-        )
-    on_host = {name: to_numpy(array) for name, array in arrays.items()}
-    write_arrays(Path(path), on_host, {"format": _FORMAT, "version": _VERSION, "layer": text})
+    content = described_content("layer", canonical(description), arrays, _LONGEST, "save it in parts")
+    replace_file(Path(path), content)
 
 
 def load(
@@ -65,21 +60,51 @@ def load(
     check_cells(cells)
     target = get_backend(backend)
     with open_arrays(Path(path), _WANTED) as file:
-        file.check_format(_FORMAT, _VERSION)
-        file.check_dtypes("F32", "F64")
-        arrays = file.read()
-        text = file.metadata.get("layer", "")
+        arrays = read_arrays(file, "layer", "F32", "F64")
     warn_of_nan(file.name, arrays)
     moved = {name: target.asarray(array) for name, array in arrays.items()}
+    with described_by(file, "layer"):
+        return put_together(parse_description(file, "layer", _LONGEST), moved, cells)
+
+
+# ---- files with a description: the metadata hold it under the name of the kind, "layer" or "checkpoint" ----
+
+
+def described_content(kind: str, text: str, arrays: Mapping[str, Array], longest: int, remedy: str) -> bytes:
+    """The content of a file with this description and these arrays.   Raises ValueError for a longer description."""
+    if len(text) > longest:
+        raise ValueError(
+            f"the description of {kind} has {len(text):,} characters: expected at most {longest:,}; {remedy}"
+        )
+    on_host = {name: to_numpy(array) for name, array in arrays.items()}
+    return arrays_content(on_host, {"format": f"xrnn {kind}", "version": _VERSION, kind: text})
+
+
+def read_arrays(file: ArrayFile, kind: str, *dtypes: str) -> dict[str, HostArray]:
+    """The arrays of a file of this kind, if their dtypes are allowed.   Raises FileError."""
+    file.check_format(f"xrnn {kind}", _VERSION)
+    file.check_dtypes(*dtypes)
+    return file.read()
+
+
+def parse_description(file: ArrayFile, kind: str, longest: int) -> Description:
+    """Raises ValueError if the description is longer, or no JSON object."""
+    text = file.metadata.get(kind, "")
+    if len(text) > longest:
+        raise ValueError(f"{len(text):,} characters: expected at most {longest:,}")
+    return parse_object(text)
+
+
+@contextlib.contextmanager
+def described_by(file: ArrayFile, kind: str) -> Iterator[None]:
+    """In the block, errors about a description become FileErrors, which name the file."""
     try:
-        if len(text) > _LONGEST:
-            raise ValueError(f"{len(text):,} characters: expected at most {_LONGEST:,}")
-        return put_together(parse_object(text), moved, cells)
+        yield
     except UnknownCellError as error:
         raise FileError(f"{file.name} {error}") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise FileError(
-            f"{file.name} describes no layer that fits its arrays ({quoted(str(error))}): expected {_WANTED}"
+            f"{file.name} describes no {kind} that fits its arrays ({quoted(str(error))}): expected {file.wanted}"
         ) from error
 
 

@@ -51,12 +51,11 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
 
     One layer of one direction becomes an RNN, LSTM or GRU, both directions a Bidirectional, several layers a Stack,
     with the module's dropout between them. Layers are time-first even if the module is `batch_first`. They always have
-    a bias: the sum of PyTorch's two, or zeros if the module has none. An Embedding has no `padding_idx`: training
-    changes that row too. Warns if a weight holds NaN or infinity.
+    a bias: the sum of PyTorch's two, or zeros if the module has none. Warns if a weight holds NaN or infinity.
 
     Raises TypeError for other modules, or weights that are not plain float32 or float64 tensors; ValueError for a
-    `proj_size`, a replaced `forward`, hooks, unusual keys in the state dict, and weights that are sparse, have other
-    shapes or no values; ImportError without PyTorch.
+    `proj_size`, `max_norm` or `padding_idx`, a replaced `forward`, hooks, unusual keys in the state dict, and weights
+    that are sparse, have other shapes or no values; ImportError without PyTorch.
     """
     torch = import_torch("xrnn.from_torch")
     if type(module) in (torch.nn.Linear, torch.nn.Embedding):
@@ -79,6 +78,8 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
             "something else"
         )
     _check_calls(module)
+    if module.mode not in _LAYERS:
+        raise ValueError(f"module has mode={module.mode!r}: expected one of {', '.join(_LAYERS)}")
     cls, options = _LAYERS[module.mode]
     cell, target = torch_weights.CELLS[module.mode], get_backend(backend)
     layers: list[Any] = []
@@ -132,6 +133,11 @@ def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Arr
     if not is_linear and module.max_norm is not None:
         raise ValueError(
             f"module has max_norm={module.max_norm}: expected max_norm=None; no layer of xrnn scales its rows"
+        )
+    if not is_linear and module.padding_idx is not None:
+        raise ValueError(
+            f"module has padding_idx={module.padding_idx}: expected None, because training a layer of xrnn changes "
+            "all rows; set module.padding_idx = None if it may change this one"
         )
     rows = (module.out_features, module.in_features) if is_linear else (module.num_embeddings, module.embedding_dim)
     shapes: dict[str, tuple[int, ...]] = {"weight": rows}
@@ -253,16 +259,16 @@ def _common_mode(rows: list[list[Any]]) -> str:
             mode = _mode(name, one)
             if len(row) == 1 and one.reverse:
                 raise ValueError(
-                    f"{name} is a {one.title} with reverse=True alone: expected a Bidirectional, or one that runs "
+                    f"{name} has reverse=True alone: expected a Bidirectional, or one that runs "
                     "forward; PyTorch has no module that only runs in reverse"
                 )
             this = mode, one.hidden_size, len(row)
             first = first or this
             if this != first:
-                got, of_first = (f"{mode} of {H} units in {ways} directions" for mode, H, ways in (this, first))
+                got, of_first = (f"{mode}, {H} units, directions: {ways}" for mode, H, ways in (this, first))
                 raise ValueError(
-                    f"{name} is a {got}, but the first is a {of_first}: expected layers of one kind and size, as "
-                    "PyTorch's modules have; convert them one by one"
+                    f"{name} differs from the first layer ({got}; first {of_first}): expected layers of one kind and "
+                    "size, as PyTorch's modules have; convert them one by one"
                 )
     assert first is not None  # a layer has at least one part
     return first[0]

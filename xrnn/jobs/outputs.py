@@ -27,11 +27,9 @@ class Output:
         self.option, self.path, self._refusal, self._say = option, path, refusal, say
         self._written = False
 
-    def write(self, path: Path, content: bytes) -> None:
-        """Write `content` to `path`, or to a free name if a foreign file has appeared there.   Raises OSError.
-
-        `path` is `self.path`. It is an argument because `Checkpoints.save` takes a function of a path and a content.
-        """
+    def write(self, content: bytes) -> None:
+        """Write `content` to `path`, or to a free name if a foreign file has appeared there.   Raises OSError."""
+        path = self.path
         try:
             if os.path.lexists(path) and not self._refusal(path, self._written):
                 replace_file(path, content)
@@ -41,7 +39,7 @@ class Output:
         except FileExistsError:
             self.path = next_free(path, os.path.lexists)
             self._say(f"another program wrote {path} during this run: it is kept, and this run writes {self.path}")
-            self.write(self.path, content)
+            self.write(content)
 
     def check(self) -> None:
         """Raises OutputError if the file can't be written, or if a foreign file exists there. Links are followed."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
+from xrnn.backend import Backend
 from xrnn.config import selection_lines
 from xrnn.install import install_hint
 from xrnn.jobs.checkpoint import Checkpoints, PictureRecord, Snapshot
@@ -101,7 +102,7 @@ def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
 
     Raises JobError for a user error. Errors that can be found before training are raised before anything is printed.
     """
-    settings, snapshot = _settings(job)
+    settings, snapshot = _settings(job, selection.backend)
     lines, picture = selection_lines(selection), snapshot.picture if snapshot else None
     outputs = Outputs.choose(
         job.options,
@@ -132,12 +133,12 @@ def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
     return 0
 
 
-def _settings(job: Job[T]) -> tuple[Settings, Snapshot[Any] | None]:
+def _settings(job: Job[T], backend: Backend) -> tuple[Settings, Snapshot[Any] | None]:
     """The settings of the run, and the snapshot that it continues."""
     resume = job.options.resume
     if resume is None:
         return job.checkpoints.settings(**job.given), None
-    snapshot = job.checkpoints.load(resume)
+    snapshot = job.checkpoints.load(resume, backend)
     for name, value in job.given.items():
         if value != (kept := getattr(snapshot.settings, name)):
             raise SettingsError(
@@ -170,8 +171,7 @@ def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | 
 
 
 def _description(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> list[str]:
-    specs = job.checkpoints.specs(settings, data.facts, 0)
-    weights = sum(math.prod(spec.shape) for name, spec in specs.items() if name.startswith("model."))
+    weights = sum(math.prod(shape) for shape in job.checkpoints.shapes(settings, data.facts).values())
     resumed = f"; resumed at step {snapshot.step:,}" if snapshot and snapshot.step else ""
     return [
         f"{job.data}: {data.source}",
@@ -247,7 +247,7 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> No
         snapshot = replace(trainer.snapshot(), picture=PictureRecord.of(path, content))
         job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
         try:
-            outputs.picture.write(path, content)
+            outputs.picture.write(content)
         except OSError as error:
             raise OutputError(f"can't write {path} ({error.strerror}): expected free space and permission") from error
         terminal.result(f"{job.picture}: {outputs.picture.path}")

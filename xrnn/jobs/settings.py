@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
 from xrnn.cells import CELLS
 from xrnn.files import parse_object, quoted
 from xrnn.jobs.errors import SettingsError
+from xrnn.optim import Adam
 
 _MAX_SIZE: Final = 2**20
 _MAX_LAYERS: Final = 100  # far more than can be trained; with more, the first step would take very long
@@ -81,13 +82,17 @@ class Settings:
         """A description of its training: "batches of 32; lr 0.003"."""
         raise NotImplementedError
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `json.dumps(asdict(settings))`. A setting that an older version did not have gets its default.
+    def optimizer(self, layers: Iterable[Any]) -> Adam:
+        """The optimizer of the training."""
+        return Adam(layers, self.lr)
 
-        Raises SettingsError for any other text.
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `asdict`, or of its JSON. A setting that an older version did not have gets its default.
+
+        Raises SettingsError for any other value.
         """
-        return cls.of(parse_metadata(text))
+        return cls.of(parse_metadata(value))
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -104,10 +109,12 @@ class Settings:
             raise SettingsError(f"a number is too large ({error}): expected a float") from error
 
 
-def parse_metadata(text: str) -> dict[str, Any]:
-    """The JSON object in a checkpoint's metadata.   Raises SettingsError."""
+def parse_metadata(value: Any) -> dict[str, Any]:
+    """A JSON object, from its text if it is not parsed.   Raises SettingsError."""
+    if not isinstance(value, dict | str):
+        raise SettingsError(f"a {type(value).__name__}: expected an object")
     try:
-        return parse_object(text)
+        return parse_object(value) if isinstance(value, str) else value
     except ValueError as error:
         raise SettingsError(f"{error}: expected an object") from error
 

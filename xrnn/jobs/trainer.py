@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Generic, Protocol
+from typing import Any, ClassVar, Final, Generic
 
 import numpy as np
 
-from xrnn.backend import Backend
 from xrnn.jobs.checkpoint import S, Snapshot
 from xrnn.jobs.errors import DivergedError
-from xrnn.optim import Adam, clip_grad_norm
-from xrnn.typing import Array
+from xrnn.jobs.model import Model
+from xrnn.optim import clip_grad_norm
+from xrnn.select import to_numpy
+from xrnn.typing import Array, HostArray
 
 _MAX_NORM: Final = 1.0
 _AVERAGED: Final = 100  # updates: the reported figures are means over the last ones
-
-
-class Model(Protocol):
-    """A model that a trainer can train."""
-
-    backend: Backend
-
-    @property
-    def layers(self) -> list[Any]: ...
-    @property
-    def named_params(self) -> dict[str, Array]: ...
 
 
 class Trainer(Generic[S]):
@@ -46,7 +36,7 @@ class Trainer(Generic[S]):
         self.settings, self.fingerprint = settings, fingerprint
         self.losses: list[float] = []
         self._model, self._backend = model, model.backend
-        self._optimizer = Adam(model.layers, settings.lr)
+        self._optimizer = settings.optimizer(model.layers.values())
         self._unread: list[Array] = []  # losses that are still on the device
 
     @classmethod
@@ -123,42 +113,32 @@ class Trainer(Generic[S]):
         return float(np.mean(self.losses[-_AVERAGED:]))
 
     def snapshot(self) -> Snapshot[S]:
-        """The state of the run. Use it before the next step, which overwrites its arrays.
+        """The state of the run. Use it before the next step, which changes it.
 
         Raises DivergedError if a loss or a weight is not finite: such a state is never saved.
         """
         self.read_losses()
-        arrays = {name: self._backend.to_numpy(array) for name, array in self._arrays().items()}
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
+        layers, arrays = self._layers(), self._arrays()
+        held = {f"{name}.{key}": param for name, each in layers.items() for key, param in each.named_params.items()}
+        held |= {f"{name}.{k}": each for name in "mv" for k, each in enumerate(self._optimizer.state[name])} | arrays
+        for name, array in held.items():
+            if not np.isfinite(to_numpy(array)).all():
                 raise DivergedError(
                     f"{name} is not finite after step {self.steps:,}: expected finite numbers; lower --lr"
                 )
         arrays["losses"] = np.array(self.losses)
-        return Snapshot(self.settings, self.fingerprint, self.steps, arrays, self.facts)
+        return Snapshot(self.settings, self.fingerprint, layers, self._optimizer, arrays, self.facts)
 
     def _restore(self, snapshot: Snapshot[S]) -> None:
-        """Continue from `snapshot`, whose weights the model holds. On the same backend, results are bitwise equal."""
-        for name, array in self._state_arrays().items():
-            array[...] = self._backend.asarray(snapshot.arrays[name])
-        self._optimizer.steps = snapshot.step
+        """Continue from `snapshot`, whose layers the model has. On the same backend, results are bitwise equal."""
+        self._optimizer = snapshot.optimizer
+        self._model.start_at(snapshot.step)
         self.losses = snapshot.arrays["losses"].tolist()
 
-    def _arrays(self) -> dict[str, Array]:
-        """The arrays that a step changes, on the device."""
-        return {f"model.{name}": param for name, param in self._model.named_params.items()} | self._state_arrays()
+    def _layers(self) -> dict[str, Any]:
+        """The layers of a snapshot."""
+        return self._model.layers
 
-    def _state_arrays(self) -> dict[str, Array]:
-        """The arrays that a step changes beside the parameters: the moments, and the job's own state."""
-        arrays: dict[str, Array] = {}
-        for moment, values in self._optimizer.state.items():
-            if moment == "count":  # the snapshot has the number of updates
-                continue
-            names = (f"adam.{moment}.{name}" for name in self._model.named_params)
-            arrays |= dict(zip(names, values, strict=True))
-        return arrays
-
-
-def on_device(snapshot: Snapshot[Any], backend: Backend) -> dict[str, Array]:
-    """Copies of the weights on `backend`: an update overwrites them, and the snapshot stays unchanged."""
-    return {name: backend.asarray(array.copy()) for name, array in snapshot.params.items()}
+    def _arrays(self) -> dict[str, HostArray]:
+        """The job's own arrays of a snapshot."""
+        return {}

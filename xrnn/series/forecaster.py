@@ -14,7 +14,6 @@ from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.forecast.forecast_trainer import ForecastTrainer
 from xrnn.jobs.forecast.predict import Forecasting
 from xrnn.jobs.series.series import Series
-from xrnn.select import get_backend
 from xrnn.series.arrays import as_series
 from xrnn.series.estimator import Estimator, value_errors
 from xrnn.typing import HostArray
@@ -78,7 +77,7 @@ class Forecaster(Estimator):
 
     def predict_quantiles(self, X: Any = None) -> HostArray:
         """The quantiles of the next steps → (n, horizon, Q) float64."""
-        forecasting = Forecasting(self._fitted(), get_backend())
+        forecasting = Forecasting(self._fitted())
         with value_errors():
             series = vars(self).get("_series") if X is None else _one_channel(X)
             if series is None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from xrnn.jobs.series.predict import Predictor
-from xrnn.select import get_backend
 from xrnn.series.arrays import as_series
 from xrnn.series.estimator import Estimator, value_errors
 from xrnn.typing import HostArray
@@ -44,7 +43,7 @@ class LabelledEstimator(Estimator):
 
     def _outputs(self, X: Any) -> HostArray:
         """The model's outputs, (n, outputs) float64."""
-        predictor = self.predictor(self._fitted(), get_backend())
+        predictor = self.predictor(self._fitted())
         with value_errors():
             series = as_series(X)
             for each in series:

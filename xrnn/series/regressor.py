@@ -12,7 +12,6 @@ from xrnn.jobs.regress.evaluate import Scores
 from xrnn.jobs.regress.predict import NumberPredictor
 from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
 from xrnn.jobs.regress.regression_trainer import RegressionTrainer
-from xrnn.select import get_backend
 from xrnn.series.arrays import as_targets
 from xrnn.series.labelled import LabelledEstimator
 from xrnn.series.scikit import RegressorMixin
@@ -45,7 +44,7 @@ class Regressor(RegressorMixin, LabelledEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> HostArray:
         """The number of each series, (n,) float64."""
-        return NumberPredictor(self._fitted(), get_backend()).numbers(self._outputs(X)[:, 0])
+        return NumberPredictor(self._fitted()).numbers(self._outputs(X)[:, 0])
 
     def score(self, X: Any, y: Any) -> float:
         """R²; nan if all numbers in y are equal."""

@@ -83,7 +83,7 @@ def test_a_weight_that_is_not_finite_is_never_saved(backend: Backend, tmp_path: 
     trainer.model.linear.params[1][0] = math.inf
     with pytest.raises(DivergedError) as error:
         trainer.snapshot()
-    assert str(error.value) == "model.linear.b is not finite after step 1: expected finite numbers; lower --lr"
+    assert str(error.value) == "linear.b is not finite after step 1: expected finite numbers; lower --lr"
 
 
 def test_the_learning_rate_is_constant_and_then_falls(tmp_path: Path, backend: Backend) -> None:

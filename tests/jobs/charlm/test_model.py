@@ -22,7 +22,8 @@ def small_model(backend: Backend, cell: str, layers: int) -> CharLM:
     rng = np.random.default_rng(0)
     stack = Stack.init(CELLS[cell].layer, 4, 5, layers, rng=rng, dtype="float64", backend=backend)
     embedding = Embedding.init(6, 4, rng=rng, dtype="float64", backend=backend)
-    return CharLM(cell, embedding, stack, Linear.init(5, 6, rng=rng, dtype="float64", backend=backend))
+    linear = Linear.init(5, 6, rng=rng, dtype="float64", backend=backend)
+    return CharLM(cell, {"embedding": embedding, "stack": stack, "linear": linear})
 
 
 def some_state(model: CharLM, N: int) -> State:
@@ -50,13 +51,13 @@ def test_a_training_step_is_forward_loss_and_backward(backend: Backend, cell: st
     logits, after = model(chunk[:-1], state)
     expected, dlogits = softmax_cross_entropy(logits, chunk[1:])
     loss, state_after = model.train_step(chunk, state)
-    grads = [backend.to_numpy(grad).copy() for layer in model.layers for grad in layer.grads]
+    grads = [backend.to_numpy(grad).copy() for layer in model.layers.values() for grad in layer.grads]
     model.backward(dlogits)
     np.testing.assert_array_equal(backend.to_numpy(loss), backend.to_numpy(expected))
     for states, others in zip(state_after, after, strict=True):
         for a, b in zip(states, others, strict=True):
             np.testing.assert_array_equal(backend.to_numpy(a), backend.to_numpy(b))
-    for got, layer_grad in zip(grads, (grad for layer in model.layers for grad in layer.grads), strict=True):
+    for got, layer_grad in zip(grads, (grad for layer in model.layers.values() for grad in layer.grads), strict=True):
         np.testing.assert_array_equal(got, backend.to_numpy(layer_grad))
 
 
@@ -64,10 +65,7 @@ def test_a_training_step_is_forward_loss_and_backward(backend: Backend, cell: st
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_the_names_and_shapes_are_known_without_a_model(backend: Backend, cell: str, layers: int) -> None:
     model = CharLM.init(cell, 8, layers, rng=np.random.default_rng(0), backend=backend)
-    named = model.named_params
-    assert {name: param.shape for name, param in named.items()} == CharLM.shapes(cell, 8, layers)
-    for param, same in zip(named.values(), CharLM.of(named, cell, layers).named_params.values(), strict=True):
-        assert param is same
+    assert [param.shape for param in model.params] == list(CharLM.shapes(cell, 8, layers).values())
     names = CharLM.state_names(cell, layers)
     assert [len(states) for states in names] == [len(states) for states in model.zero_state(3)]
 
@@ -90,13 +88,10 @@ def test_new_weights_are_the_same_on_every_backend_and_predict_about_uniformly(b
         return CharLM.init("rnn", 8, 2, rng=np.random.default_rng(3), backend=get_backend(which))
 
     model, on_numpy = fresh(backend), fresh("numpy")
-    assert list(model.named_params) == [
-        *("embedding.W", "rnn0.Wx", "rnn0.Wh", "rnn0.b", "rnn1.Wx", "rnn1.Wh", "rnn1.b"),
-        *("linear.W", "linear.b"),
-    ]
-    for name, param in model.named_params.items():
+    assert list(model.layers) == ["embedding", "stack", "linear"]
+    for param, same in zip(model.params, on_numpy.params, strict=True):
         assert param.dtype == np.float32
-        np.testing.assert_array_equal(backend.to_numpy(param), on_numpy.named_params[name])
+        np.testing.assert_array_equal(backend.to_numpy(param), same)
     chunk = backend.asarray(np.random.default_rng(4).integers(0, 256, (40, 20)))
     loss, _ = model.train_step(chunk, model.zero_state(20))
     assert abs(float(loss) / math.log(2) - 8) < 0.5  # about a uniform guess among 256

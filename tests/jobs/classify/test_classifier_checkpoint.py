@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import xrnn
 from tests.errors import one_line
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.classify.tiny import TINY, dataset
-from tests.jobs.snapshots import assert_equal
+from tests.jobs.snapshots import assert_equal, save_forged
 from xrnn.cells import CELLS
-from xrnn.files import write_arrays
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.checkpoint import Snapshot
-from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts, specs
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
 from xrnn.jobs.errors import CheckpointError, SettingsError
@@ -41,10 +43,19 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, cell: str, one_way:
     CLASSIFIER_CHECKPOINTS.save(path, snapshot)
     assert_equal(CLASSIFIER_CHECKPOINTS.load(path), snapshot)
     assert CLASSIFIER_CHECKPOINTS.wrote(path)
-    expected = specs(snapshot.settings, snapshot.facts, 2)
-    assert {name: (spec.shape, spec.dtype) for name, spec in expected.items()} == {
-        name: (array.shape, array.dtype.name) for name, array in snapshot.arrays.items()
-    }
+    c = xrnn.load_checkpoint(path, backend="numpy")
+    assert list(c.layers) == ["stack", "linear"]
+    assert (type(c.optimizer), c.optimizer.steps, c.extra["job"]) == (xrnn.Adam, 2, "xrnn series classifier")
+    assert c.extra["facts"]["labels"] == ["quick", "slow"]
+
+
+@pytest.mark.parametrize("patience", [0, 3])
+def test_a_snapshot_can_be_copied_and_pickled(patience: int) -> None:
+    snapshot = example(replace(TINY, patience=patience))
+    for again in (copy.deepcopy(snapshot), pickle.loads(pickle.dumps(snapshot))):
+        assert_equal(again, snapshot)
+        assert again.layers["linear"].W is not snapshot.layers["linear"].W
+        assert again.optimizer.layers == [again.layers["stack"], again.layers["linear"]]
 
 
 def test_any_labels_are_read_as_written(tmp_path: Path) -> None:
@@ -79,29 +90,35 @@ def test_the_number_of_channels_has_a_limit() -> None:
 # ---- forged files: their digest is right ----
 
 
-def settings(**changes: object) -> Callable[[dict[str, Any], dict[str, Any]], None]:
-    return lambda metadata, arrays: metadata.update(settings=json.dumps(json.loads(metadata["settings"]) | changes))
+Change = Callable[[dict[str, Any]], object]
 
 
-def facts(text: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
-    return lambda metadata, arrays: metadata.update(facts=text)
+def settings(**changes: object) -> Change:
+    return lambda extra: extra["settings"].update(changes)
 
 
-def array(name: str, values: object) -> Callable[[dict[str, Any], dict[str, Any]], None]:
-    return lambda metadata, arrays: arrays.update({name: np.array(values)})
+def facts(text: str) -> Change:
+    return lambda extra: extra.update(facts=json.loads(text))
+
+
+def array(name: str, values: object) -> Change:
+    return lambda extra: extra["arrays"].update({name: np.array(values)})
 
 
 @pytest.mark.parametrize(
     ("forge", "words"),
     [
-        (settings(one_way=True), "lacks an array adam.m.gru0.Wh: expected the"),
+        (settings(one_way=True), "holds other layers or another optimizer than its settings describe: expected those"),
         (settings(one_way=1), "has invalid settings (one_way is a int: expected bool)"),
         (settings(hidden=True), "has invalid settings (hidden is a bool: expected int)"),
         (settings(dropout=1.0), "has invalid settings (--dropout is 1.0: expected a probability in [0, 1)"),
         (settings(noise=-1), "has invalid settings (--noise is -1: expected a number from 0 to 1000"),
-        (settings(hidden=20000), "expected F32 (2, 60000)"),
-        (facts('{"channels": 3, "labels": ["a", "b"]}'), ": expected F32 (3, 18)"),
-        (facts('{"channels": 2, "labels": ["a", "b", "c"]}'), ": expected F32 (12, 3)"),
+        (
+            settings(hidden=20000),
+            "holds layers.0.0.0.Wx as float32 (2, 18): expected float32 (2, 60000) by its settings",
+        ),
+        (facts('{"channels": 3, "labels": ["a", "b"]}'), "expected float32 (3, 18) by its settings"),
+        (facts('{"channels": 2, "labels": ["a", "b", "c"]}'), "expected float32 (12, 3) by its settings"),
         (facts('{"channels": 0, "labels": ["a", "b"]}'), "has invalid facts (channels is 0: expected a whole number"),
         (facts('{"channels": true, "labels": ["a", "b"]}'), "has invalid facts (channels is True: expected"),
         (facts('{"channels": 2, "labels": ["a"]}'), "has invalid facts (labels holds fewer than two, or one twice"),
@@ -130,30 +147,69 @@ def array(name: str, values: object) -> Callable[[dict[str, Any], dict[str, Any]
             facts('{"channels": 2, "labels": ["a", "b"], "channel_names": [1, 2]}'),
             "has invalid facts (channel_names are not 2 strings",
         ),
-        (settings(mask=True), "expected F32 (4, 18)"),
-        (settings(patience=3), "lacks an array best.gru0.0.Wh"),
+        (settings(mask=True), "expected float32 (4, 18) by its settings"),
+        (settings(patience=3), "holds other layers or another optimizer"),
         (settings(patience=-1), "has invalid settings (--patience is -1: expected a whole number from 0 to"),
         (settings(decimal=";"), "has invalid settings (--decimal is ;: expected . or ,)"),
         (facts("[]"), "has invalid facts (a list: expected an object)"),
-        (facts(""), "has invalid facts (no JSON: expected an object)"),
+        (facts("null"), "has invalid facts (a NoneType: expected an object)"),
+        (lambda extra: extra.pop("facts"), "has invalid facts (a NoneType: expected an object)"),
+        (lambda extra: extra.pop("arrays"), "lacks an array losses: expected losses, scale.mean, scale.deviation"),
+        (lambda extra: extra.update(arrays=3), "lacks an array losses"),
+        (lambda extra: extra["arrays"].pop("scale.mean"), "lacks an array scale.mean: expected losses"),
+        (array("more", [1.0]), "has an array more: expected losses, scale.mean, scale.deviation"),
+        (lambda extra: extra["arrays"].update(losses=[1.0, 2.0]), "holds losses as  (2,): expected float64 (2,)"),
+        (array("losses", [1.0]), "holds losses as float64 (1,): expected float64 (2,), as its settings describe"),
+        (lambda extra: extra.pop("job"), "has format xrnn checkpoint: expected a checkpoint; name a file that `xrnn"),
+        (lambda extra: extra.update(job=["x"]), "has format ['x']: expected a checkpoint; name a file that `xrnn"),
         (array("scale.mean", [0.0, np.nan]), "holds scale.mean with NaN or infinity: expected finite numbers"),
-        (array("scale.mean", [0.0]), "holds scale.mean as F64 (1,): expected F64 (2,)"),
+        (array("scale.mean", [0.0]), "holds scale.mean as float64 (1,): expected float64 (2,)"),
     ],
 )
-def test_invalid_contents_with_a_valid_digest_are_refused(
-    tmp_path: Path, forge: Callable[[dict[str, Any], dict[str, Any]], None], words: str
-) -> None:
-    snapshot, path = example(), tmp_path / "c"
+def test_invalid_contents_with_a_valid_digest_are_refused(tmp_path: Path, forge: Change, words: str) -> None:
+    save_forged(CLASSIFIER_CHECKPOINTS, tmp_path / "c", example(), forge)
+    with one_line(CheckpointError, str(tmp_path / "c"), words):
+        CLASSIFIER_CHECKPOINTS.load(tmp_path / "c")
 
-    def forged(path: Path, arrays: Any, metadata: Any, write: Any) -> None:
-        forge(metadata, arrays)
-        write_arrays(path, arrays, metadata)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xrnn.jobs.checkpoint.write_arrays", forged)
-        CLASSIFIER_CHECKPOINTS.save(path, snapshot)
-    with one_line(CheckpointError, str(path), words):
-        CLASSIFIER_CHECKPOINTS.load(path)
+def with_sgd(snapshot: Snapshot[Any]) -> Any:
+    return xrnn.SGD(list(snapshot.layers.values()))
+
+
+def with_one_layer(snapshot: Snapshot[Any]) -> Any:
+    return xrnn.Adam([snapshot.layers["linear"]])
+
+
+def with_decay(snapshot: Snapshot[Any]) -> Any:
+    return xrnn.Adam(list(snapshot.layers.values()), weight_decay=0.1)
+
+
+@pytest.mark.parametrize("optimizer", [lambda snapshot: None, with_sgd, with_one_layer, with_decay])
+def test_another_optimizer_is_refused(tmp_path: Path, optimizer: Callable[[Snapshot[Any]], Any]) -> None:
+    snapshot = example()
+    other = optimizer(snapshot)
+    CLASSIFIER_CHECKPOINTS.save(tmp_path / "c", snapshot)
+    c = xrnn.load_checkpoint(tmp_path / "c", backend="numpy")
+    xrnn.save_checkpoint(tmp_path / "c", snapshot.layers, optimizer=other, extra=c.extra)
+    with one_line(CheckpointError, "c holds other layers or another optimizer than its settings describe"):
+        CLASSIFIER_CHECKPOINTS.load(tmp_path / "c")
+
+
+def test_a_negative_mean_of_squares_is_refused(tmp_path: Path) -> None:
+    snapshot = example()
+    snapshot.optimizer.state["v"][0][0, 0] = -1
+    CLASSIFIER_CHECKPOINTS.save(tmp_path / "c", snapshot)
+    with one_line(CheckpointError, "c holds a negative optimizer.0.v.0: expected a mean of squares"):
+        CLASSIFIER_CHECKPOINTS.load(tmp_path / "c")
+
+
+def test_a_layer_of_another_kind_is_refused(tmp_path: Path) -> None:
+    snapshot = example(replace(TINY, layers=1, cell="rnn"))
+    for layer in snapshot.layers["stack"].layers[0].layers:
+        layer.nonlinearity = "relu"
+    CLASSIFIER_CHECKPOINTS.save(tmp_path / "c", snapshot)
+    with one_line(CheckpointError, "holds other layers or another optimizer"):
+        CLASSIFIER_CHECKPOINTS.load(tmp_path / "c")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import xrnn
 from tests.jobs.classify.tiny import TINY_OPTIONS
 from tests.jobs.series.waves import waves, write_csv, write_ts
 from xrnn.cli import main
@@ -236,7 +237,17 @@ def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], mon
         ("predict both f.csv --stream", "got both --stream and files: expected one of them; name files, or give"),
         (
             "predict f.csv f.csv",
-            "f.csv is not a safetensors file: expected a checkpoint; name a file that `xrnn classify`",
+            "f.csv is not a safetensors file: expected a checkpoint; name a file that `xrnn classify`, "
+            "`xrnn regress` or `xrnn forecast` wrote",
+        ),
+        (
+            "predict missing f.csv",
+            "can't read missing (No such file or directory): expected a checkpoint; name a file that `xrnn classify`, "
+            "`xrnn regress` or `xrnn forecast` wrote",
+        ),
+        (
+            "predict weights f.csv",
+            "weights has format xrnn layer: expected a checkpoint; name a file that `xrnn classify`, ",
         ),
         ("predict both f.csv", "f.csv has 3 channels, but the model has 2: expected the same number in all; correct"),
         ("predict both .", ". holds no series: expected a folder for each label, with .csv or .npy files in it"),
@@ -247,6 +258,7 @@ def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], mon
 def test_bad_input_gets_one_line(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_csv(Path("f.csv"), np.ones((2, 3)))
     Path("f.txt").touch()
+    xrnn.save("weights", xrnn.Linear.init(2, 3, backend="numpy"))
     assert main(arguments.split()) == 1
     out, err = capsys.readouterr()
     assert err.startswith(f"error: {message}")

@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from tests.conftest import STANDIN
 from tests.errors import one_line
-from tests.jobs.models import check_gradients, check_transfers
+from tests.jobs.models import check_gradients, check_transfers, in_float64
 from tests.jobs.snapshots import assert_equal, copied
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
@@ -193,8 +193,9 @@ def test_gradients_match_differences(backend: Backend, cell: str) -> None:
     settings, shape = replace(TINY, cell=cell, layers=2), Shape(4, 2, 1, 1)
     model = ForecastModel.init(settings, shape, backend)
     rng = np.random.default_rng(1)
-    params = {n: backend.asarray(rng.normal(0, 0.5, p.shape)) for n, p in model.named_params.items()}
-    model = ForecastModel.of(params, settings, shape)
+    model = ForecastModel(settings, shape, in_float64(model.layers))
+    for param in model.params:
+        param[...] = backend.asarray(rng.normal(0, 0.5, param.shape))
     x, known = backend.asarray(rng.standard_normal((4, 3, 3))), backend.asarray(rng.standard_normal((3, 2)))
 
     def forward() -> Array:
@@ -229,7 +230,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend) -
         trainer.step()
     snapshot = copied(trainer.snapshot())
     FORECAST_CHECKPOINTS.save(tmp_path / "c", snapshot)
-    loaded = FORECAST_CHECKPOINTS.load(tmp_path / "c")
+    loaded = FORECAST_CHECKPOINTS.load(tmp_path / "c", backend)
     assert_equal(loaded, snapshot)
     assert {*specs(TINY, data.facts, 3)} == {*snapshot.arrays}
     resumed = ForecastTrainer.resume(loaded, data, backend)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,17 @@ import safetensors.numpy
 
 from tests.conftest import STANDIN
 from tests.errors import one_line
-from tests.jobs.models import check_gradients, check_transfers
+from tests.jobs.models import check_gradients, check_transfers, in_float64
 from tests.jobs.series.waves import write_csv
-from tests.jobs.snapshots import assert_equal, copied
+from tests.jobs.snapshots import assert_equal, copied, save_forged
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.cli import main
-from xrnn.files import write_arrays
 from xrnn.jobs.errors import CheckpointError, DataError
 from xrnn.jobs.picture import is_own_picture
 from xrnn.jobs.regress.data import load_with_targets, numbers
 from xrnn.jobs.regress.evaluate import Scores
-from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS, specs
+from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
 from xrnn.jobs.regress.regression_settings import RegressionSettings
 from xrnn.jobs.regress.regression_trainer import Regression, RegressionTrainer
 from xrnn.jobs.series.series import Series
@@ -166,7 +164,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(options: list[str]) -> None:
 def test_gradients_match_differences(backend: Backend, cell: str) -> None:
     settings = replace(TINY, cell=cell)
     model = Regression.init(settings, 3, 1, backend)
-    model = Regression.of({name: p.astype("float64") for name, p in model.named_params.items()}, settings)
+    model = Regression(settings, in_float64(model.layers))
     x = backend.asarray(np.random.default_rng(1).standard_normal((4, 3, 3)))
     lengths = backend.asarray(np.array([4, 1, 3]))
 
@@ -195,9 +193,9 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend, p
         trainer.step()
     snapshot = copied(trainer.snapshot())
     REGRESSION_CHECKPOINTS.save(tmp_path / "c", snapshot)
-    loaded = REGRESSION_CHECKPOINTS.load(tmp_path / "c")
+    loaded = REGRESSION_CHECKPOINTS.load(tmp_path / "c", backend)
     assert_equal(loaded, snapshot)
-    assert {*specs(settings, every.facts, 6)} == {*snapshot.arrays}
+    assert {*REGRESSION_CHECKPOINTS.specs(settings, every.facts, 6)} == {*snapshot.arrays}
     resumed = RegressionTrainer.resume(loaded, every, backend)
     for each in (trainer, resumed):
         each.step()
@@ -258,15 +256,9 @@ def test_series_without_a_target_get_one_line(capsys: pytest.CaptureFixture[str]
         ({"more": 0}, "has invalid facts (they have other names: expected channels, mean, deviation, channel_names)"),
     ],
 )
-def test_forged_facts_get_one_line(changes: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forged_facts_get_one_line(changes: dict[str, Any], words: str) -> None:
     trainer = RegressionTrainer(TINY, data(), get_backend("numpy"))
     trainer.step()
-    write: Callable[..., None] = write_arrays
-
-    def forged(path: Path, arrays: Any, metadata: dict[str, str], put: Any) -> None:
-        write(path, arrays, metadata | {"facts": json.dumps(json.loads(metadata["facts"]) | changes)})
-
-    monkeypatch.setattr("xrnn.jobs.checkpoint.write_arrays", forged)
-    REGRESSION_CHECKPOINTS.save(Path("c"), trainer.snapshot())
+    save_forged(REGRESSION_CHECKPOINTS, Path("c"), trainer.snapshot(), lambda extra: extra["facts"].update(changes))
     with one_line(CheckpointError, words):
         REGRESSION_CHECKPOINTS.load(Path("c"))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.jobs import models
 from tests.jobs.models import check_gradients
 from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn.backend import Backend
@@ -26,7 +27,7 @@ every_way = pytest.mark.parametrize("one_way", [False, True])
 
 def in_float64(settings: ClassifierSettings, backend: Backend) -> Classifier:
     model = Classifier.init(settings, D, C, backend)
-    return Classifier.of({name: p.astype("float64") for name, p in model.named_params.items()}, settings)
+    return Classifier(settings, models.in_float64(model.layers))
 
 
 def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
@@ -106,17 +107,14 @@ def test_a_training_step_returns_the_loss_and_the_number_of_correct_labels(backe
 def test_the_names_and_shapes_are_known_without_a_model(backend: Backend, cell: str, one_way: bool) -> None:
     settings = replace(SMALL, cell=cell, one_way=one_way)
     model = Classifier.init(settings, D, C, backend)
-    named = model.named_params
-    assert {name: param.shape for name, param in named.items()} == Classifier.shapes(settings, D, C)
-    for param, same in zip(named.values(), Classifier.of(named, settings).named_params.values(), strict=True):
-        assert param is same
+    assert [param.shape for param in model.params] == list(Classifier.shapes(settings, D, C).values())
 
 
 def test_new_weights_are_the_same_on_every_backend_and_predict_nothing_yet(backend: Backend) -> None:
     model, on_numpy = (Classifier.init(SMALL, D, C, each) for each in (backend, get_backend("numpy")))
-    for name, param in model.named_params.items():
+    for param, same in zip(model.params, on_numpy.params, strict=True):
         assert param.dtype == np.float32
-        np.testing.assert_array_equal(backend.to_numpy(param), on_numpy.named_params[name])
+        np.testing.assert_array_equal(backend.to_numpy(param), same)
     x, lengths = some_batch(backend, "float32")
     loss, _ = model.train_step(x, lengths, backend.asarray(np.array([0, 1, 2])))
     assert abs(float(loss) - math.log(C)) < 0.7

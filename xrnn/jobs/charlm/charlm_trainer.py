@@ -13,7 +13,8 @@ from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.corpus import Corpus, Streams
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.checkpoint import Snapshot
-from xrnn.typing import Array
+from xrnn.select import to_numpy
+from xrnn.typing import HostArray
 
 _CONSTANT: Final = 1000  # steps
 
@@ -58,9 +59,12 @@ class CharLMTrainer(trainer.Trainer[CharLMSettings]):
     def resume(cls, snapshot: Snapshot[CharLMSettings], corpus: Corpus, backend: Backend) -> Self:
         """Continue from `snapshot`. On the same backend the results are bitwise equal."""
         settings = snapshot.settings
-        model = CharLM.of(trainer.on_device(snapshot, backend), settings.cell, settings.layers)
-        resumed = cls(settings, corpus, backend, model=model)
+        resumed = cls(settings, corpus, backend, model=CharLM(settings.cell, snapshot.layers))
         resumed._restore(snapshot)
+        resumed._state = tuple(
+            tuple(backend.asarray(snapshot.arrays[f"state.{name}"]) for name in of_layer)
+            for of_layer in CharLM.state_names(settings.cell, settings.layers)
+        )
         return resumed
 
     def step(self) -> None:
@@ -79,10 +83,11 @@ class CharLMTrainer(trainer.Trainer[CharLMSettings]):
         loss = f"{self.recent_loss:.3f}"
         return f"{loss} bits per character", f"{loss} bits"
 
-    def _state_arrays(self) -> dict[str, Array]:
-        """The moments and the hidden states."""
-        arrays = super()._state_arrays()
-        state_names = CharLM.state_names(self.settings.cell, self.settings.layers)
-        for of_layer, states in zip(state_names, self._state, strict=True):
-            arrays |= {f"state.{name}": state for name, state in zip(of_layer, states, strict=True)}
-        return arrays
+    def _arrays(self) -> dict[str, HostArray]:
+        """The hidden states."""
+        names = CharLM.state_names(self.settings.cell, self.settings.layers)
+        return {
+            f"state.{name}": to_numpy(state)
+            for of_layer, states in zip(names, self._state, strict=True)
+            for name, state in zip(of_layer, states, strict=True)
+        }

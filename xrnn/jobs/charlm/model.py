@@ -9,6 +9,7 @@ import numpy as np
 
 from xrnn import cells
 from xrnn.backend import Backend
+from xrnn.jobs.model import Model
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
@@ -21,34 +22,24 @@ EMBEDDING: Final = 64
 State = tuple[tuple[Array, ...], ...]  # the states of each recurrent layer, (N, H) each
 
 
-class CharLM:
+class CharLM(Model):
     """p(byte[t+1] | byte[0..t]) = softmax(h[t] @ W + b), h = layer(… layer(E[byte]))   (Mikolov et al., 2010).
 
     cell     "rnn", "lstm" or "gru": the type of the recurrent layers
-    layers   embedding, the stack of recurrent layers, linear
+    layers   embedding, stack, linear
     """
 
-    def __init__(self, cell: str, embedding: Embedding, stack: Stack, linear: Linear) -> None:
-        self.cell = cell
-        self.embedding, self.stack, self.linear = embedding, stack, linear
-        self.backend = embedding.backend
+    def __init__(self, cell: str, layers: Mapping[str, Any]) -> None:
+        super().__init__(layers)
+        self.cell, self.embedding = cell, layers["embedding"]
 
     @classmethod
     def init(cls, cell: str, hidden: int, layers: int, *, rng: np.random.Generator, backend: Backend) -> CharLM:
         """New weights, float32: the same on every backend."""
         embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend=backend)
         stack = Stack.init(cells.CELLS[cell].layer, EMBEDDING, hidden, layers, rng=rng, backend=backend)
-        return cls(cell, embedding, stack, Linear.init(hidden, VOCABULARY, rng=rng, backend=backend))
-
-    @classmethod
-    def of(cls, params: Mapping[str, Array], cell: str, layers: int) -> CharLM:
-        """The model that holds these arrays, without copying them; named as in `named_params`."""
-        names = cells.param_names(cell)
-        stack = Stack(
-            [cells.CELLS[cell].layer(*(params[f"{cell}{i}.{name}"] for name in names)) for i in range(layers)]
-        )
-        linear = Linear(*(params[f"linear.{name}"] for name in Linear.names))
-        return cls(cell, Embedding(params["embedding.W"]), stack, linear)
+        linear = Linear.init(hidden, VOCABULARY, rng=rng, backend=backend)
+        return cls(cell, {"embedding": embedding, "stack": stack, "linear": linear})
 
     @staticmethod
     def shapes(cell: str, hidden: int, layers: int) -> dict[str, tuple[int, ...]]:
@@ -65,17 +56,6 @@ class CharLM:
         return [
             [f"{i}" if state == "h" else f"{i}.{state}" for state in cells.cell_of(cell).states] for i in range(layers)
         ]
-
-    @property
-    def layers(self) -> list[Any]:
-        return [self.embedding, self.stack, self.linear]
-
-    @property
-    def named_params(self) -> dict[str, Array]:
-        """The parameters, in the order of the layers, as `rnn0.Wx`."""
-        named = {f"embedding.{name}": param for name, param in self.embedding.named_params.items()}
-        named |= {f"{self.cell}{name}": param for name, param in self.stack.named_params.items()}
-        return named | {f"linear.{name}": param for name, param in self.linear.named_params.items()}
 
     def zero_state(self, batch: int) -> State:
         xp, dtype = self.backend.xp, self.embedding.params[0].dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.sample import generate, readable
-from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.picture import Picture
 from xrnn.jobs.plot import loss_curve
 from xrnn.jobs.run import Job
@@ -28,13 +27,13 @@ _SAMPLE_TEMPERATURE: Final = 0.8
 class TrainJob(Job[CharLMTrainer]):
     """`xrnn train` with its options: either `minutes` or `upto`."""
 
-    checkpoints: ClassVar[Checkpoints[Any]] = CHARLM_CHECKPOINTS
-    default_out: ClassVar[Path] = DEFAULT_OUT
-    trainer: ClassVar[Any] = CharLMTrainer
-    unit: ClassVar[str] = "steps"
-    data: ClassVar[str] = "text"
-    argument: ClassVar[str] = "PATHs"
-    picture: ClassVar[str] = "loss curve"
+    checkpoints = CHARLM_CHECKPOINTS
+    default_out = DEFAULT_OUT
+    trainer = CharLMTrainer
+    unit = "steps"
+    data = "text"
+    argument = "PATHs"
+    picture = "loss curve"
 
     def load(self, settings: CharLMSettings) -> Corpus:
         corpus = load_corpus(self.paths)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from xrnn.files import Spec
 from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.errors import SettingsError
-from xrnn.jobs.series.series_checkpoint import check_channels_fact, series_specs
+from xrnn.jobs.series.model import SeriesModel
+from xrnn.jobs.series.series_checkpoint import check_channels_fact, like, specs
 from xrnn.jobs.settings import parse_metadata
 
 Label = str | int | float  # that of a file; an estimator can be trained with others, but not saved
@@ -24,9 +24,9 @@ class Facts:
     channel_names: tuple[str, ...] | None = None
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `json.dumps(asdict(facts))`.   Raises SettingsError for any other text."""
-        given = parse_metadata(text)
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
+        given = parse_metadata(value)
         channels, labels = given.get("channels"), given.get("labels")
         if given.keys() | {"channel_names"} != {"channels", "labels", "channel_names"}:
             raise SettingsError("they have other names: expected channels, labels, channel_names")
@@ -38,11 +38,12 @@ class Facts:
         return cls(int(given["channels"]), tuple(labels), names)
 
 
-def specs(settings: ClassifierSettings, facts: Facts, step: int) -> dict[str, Spec]:
-    """The arrays of a snapshot after `step` updates of a run."""
-    return series_specs(settings, facts.channels, len(facts.labels), step)
-
-
 CLASSIFIER_CHECKPOINTS: Final = Checkpoints(
-    "xrnn series classifier", "xrnn classify", ClassifierSettings, specs, Facts.from_json
+    "xrnn series classifier",
+    "xrnn classify",
+    ClassifierSettings,
+    like,
+    lambda settings, facts: SeriesModel.shapes(settings, settings.inputs(facts.channels), len(facts.labels)),
+    specs,
+    Facts.from_json,
 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from rich.table import Table
 
-from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
@@ -29,13 +28,13 @@ _LONGEST: Final = 40  # characters of a label, in the table
 class ClassifyJob(Job[ClassifierTrainer]):
     """`xrnn classify` with its options."""
 
-    checkpoints: ClassVar[Checkpoints[Any]] = CLASSIFIER_CHECKPOINTS
-    default_out: ClassVar[Path] = DEFAULT_OUT
-    trainer: ClassVar[Any] = ClassifierTrainer
-    unit: ClassVar[str] = "epochs"
-    data: ClassVar[str] = "series"
-    argument: ClassVar[str] = "TRAIN"
-    picture: ClassVar[str] = "picture"
+    checkpoints = CLASSIFIER_CHECKPOINTS
+    default_out = DEFAULT_OUT
+    trainer = ClassifierTrainer
+    unit = "epochs"
+    data = "series"
+    argument = "TRAIN"
+    picture = "picture"
 
     def load(self, settings: ClassifierSettings) -> LabelledSeries:
         return load_labelled(self.paths, settings.seed, settings.columns, validate=settings.patience > 0)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 from rich.table import Table
 
 from xrnn.files import printable
-from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.forecast.data import ForecastData, load_series, prepare
 from xrnn.jobs.forecast.evaluate import Scores, naive_quantiles, seasonal_differences
 from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
@@ -30,13 +29,13 @@ _MOST_PRINTED: Final = 40  # steps ahead
 class ForecastJob(Job[ForecastTrainer]):
     """`xrnn forecast` with its options."""
 
-    checkpoints: ClassVar[Checkpoints[Any]] = FORECAST_CHECKPOINTS
-    default_out: ClassVar[Path] = DEFAULT_OUT
-    trainer: ClassVar[Any] = ForecastTrainer
-    unit: ClassVar[str] = "steps"
-    data: ClassVar[str] = "series"
-    argument: ClassVar[str] = "FILEs"
-    picture: ClassVar[str] = "picture"
+    checkpoints = FORECAST_CHECKPOINTS
+    default_out = DEFAULT_OUT
+    trainer = ForecastTrainer
+    unit = "steps"
+    data = "series"
+    argument = "FILEs"
+    picture = "picture"
 
     def load(self, settings: ForecastSettings) -> ForecastData:
         return prepare(load_series(self.paths, settings), settings)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
-from xrnn.files import Spec, quoted
-from xrnn.jobs.checkpoint import Checkpoints, common_specs
+from xrnn.files import quoted
+from xrnn.jobs.checkpoint import Checkpoints, Spec
 from xrnn.jobs.errors import SettingsError
 from xrnn.jobs.forecast.forecast_settings import MOST_STEPS, ForecastSettings
 from xrnn.jobs.forecast.model import ForecastModel
 from xrnn.jobs.forecast.windows import Shape
 from xrnn.jobs.series.read import MOST_CHANNELS
 from xrnn.jobs.settings import parse_metadata
+from xrnn.select import get_backend
 
 _SIZES: Final = ("context", "horizon", "season", "known")
 _MOST_OUTPUTS: Final = 2**20
@@ -33,9 +34,9 @@ class Facts:
         return Shape(self.context, self.horizon, self.season, self.known)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `json.dumps(asdict(facts))`.   Raises SettingsError for any other text."""
-        given = parse_metadata(text)
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
+        given = parse_metadata(value)
         if given.keys() != {*_SIZES, "channel_names"}:
             raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names")
         for name in _SIZES:
@@ -55,15 +56,23 @@ class Facts:
         return cls(**given | {"channel_names": tuple(names)})
 
 
-def specs(settings: ForecastSettings, facts: Facts, step: int) -> dict[str, Spec]:
-    """The arrays of a snapshot at that step of a run."""
+def like(settings: ForecastSettings, step: int) -> dict[str, Any]:
+    model = ForecastModel.init(replace(settings, hidden=1), Shape(1, 1, 1, 0), get_backend("numpy"))
+    model.start_at(step)
+    return model.layers
+
+
+def shapes(settings: ForecastSettings, facts: Facts) -> dict[str, tuple[int, ...]]:
     if facts.horizon * max(facts.known, len(settings.levels)) > _MOST_OUTPUTS:
         raise SettingsError(f"horizon is {facts.horizon}: expected at most {_MOST_OUTPUTS} outputs")
-    scale = Spec((facts.known,), "float64")
-    return common_specs(ForecastModel.shapes(settings, facts.shape), step) | {
-        "known.mean": scale,
-        "known.deviation": scale,
-    }
+    return ForecastModel.shapes(settings, facts.shape)
 
 
-FORECAST_CHECKPOINTS: Final = Checkpoints("xrnn forecaster", "xrnn forecast", ForecastSettings, specs, Facts.from_json)
+def specs(settings: ForecastSettings, facts: Facts, step: int) -> dict[str, Spec]:
+    known = ((facts.known,), "float64")
+    return {"losses": ((step,), "float64"), "known.mean": known, "known.deviation": known}
+
+
+FORECAST_CHECKPOINTS: Final = Checkpoints(
+    "xrnn forecaster", "xrnn forecast", ForecastSettings, like, shapes, specs, Facts.from_json
+)

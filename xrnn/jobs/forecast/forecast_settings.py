@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from xrnn.jobs.series.series import as_number
 from xrnn.jobs.series.tables import Columns, names_in
 from xrnn.jobs.settings import Settings, setting, size
+from xrnn.optim import Adam
 
 MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
 _MOST_QUANTILES: Final = 100
@@ -79,6 +81,9 @@ class ForecastSettings(Settings):
     decimal: str = setting(".", "Decimal point in .csv files.", ". or ,", lambda value: value in (".", ","), ".|,")
     id: str = _column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
     time: str = _column("Column of times. Default: a first column of dates, or without a name.")
+
+    def optimizer(self, layers: Iterable[Any]) -> Adam:
+        return Adam(layers, self.lr, weight_decay=self.decay)
 
     @property
     def columns(self) -> Columns:

@@ -14,7 +14,7 @@ from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.model import ForecastModel
 from xrnn.jobs.forecast.windows import pack, unpack
 from xrnn.jobs.series.series_trainer import learning_rate
-from xrnn.optim import Adam
+from xrnn.typing import HostArray
 
 DEFAULT_STEPS: Final = 500
 
@@ -34,15 +34,13 @@ class ForecastTrainer(trainer.Trainer[ForecastSettings]):
         self.data, self.facts = data, data.facts
         self.model = model or ForecastModel.init(settings, data.shape, backend)
         super().__init__(settings, self.model, data.fingerprint)
-        self._optimizer = Adam(self.model.layers, settings.lr, weight_decay=settings.decay)
 
     @classmethod
     def resume(cls, snapshot: Snapshot[ForecastSettings], data: ForecastData, backend: Backend) -> Self:
         """Continue from `snapshot`. On the same backend, the rest of the run is the same bit for bit."""
-        model = ForecastModel.of(trainer.on_device(snapshot, backend), snapshot.settings, data.shape)
+        model = ForecastModel(snapshot.settings, data.shape, snapshot.layers)
         resumed = cls(snapshot.settings, data, backend, model=model)
         resumed._restore(snapshot)
-        model.start_at(snapshot.step)
         return resumed
 
     def step(self) -> None:
@@ -66,8 +64,5 @@ class ForecastTrainer(trainer.Trainer[ForecastSettings]):
         loss = f"loss {self.recent_loss:.3f}"
         return loss, loss
 
-    def snapshot(self) -> Snapshot[ForecastSettings]:
-        snapshot = super().snapshot()
-        known = self.data.known
-        snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"] = known.mean, known.deviation
-        return snapshot
+    def _arrays(self) -> dict[str, HostArray]:
+        return {"known.mean": self.data.known.mean, "known.deviation": self.data.known.deviation}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from xrnn import cells
 from xrnn.backend import Backend
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.windows import Shape, Windows
+from xrnn.jobs.model import Model
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
@@ -21,17 +22,18 @@ from xrnn.typing import Array, HostArray
 _INFERENCE_BATCH: Final = 256  # windows, so that memory does not grow with their number
 
 
-class ForecastModel:
+class ForecastModel(Model):
     """y = [dropout(h[C]); z; known] @ W + b,   h = stack(x)   (after Lai et al., 2018).
 
     h[C] is the last hidden state, z (C,) the scaled context, known the covariates of the steps ahead. W begins at 0:
     the first forecast is the seasonal naive one.
     """
 
-    def __init__(self, settings: ForecastSettings, shape: Shape, stack: Stack, linear: Linear) -> None:
-        self.settings, self.shape, self.stack, self.linear = settings, shape, stack, linear
-        self.backend = linear.backend
+    def __init__(self, settings: ForecastSettings, shape: Shape, layers: Mapping[str, Any]) -> None:
+        super().__init__(layers)
+        self.settings, self.shape = settings, shape
         self._dropout = Dropout(settings.dropout, seed=settings.seed, layer=settings.layers)
+        self.dropouts.append(self._dropout)
 
     @classmethod
     def init(cls, settings: ForecastSettings, shape: Shape, backend: Backend) -> Self:
@@ -40,18 +42,8 @@ class ForecastModel:
         layers = [kind.init(D, settings.hidden, rng=rng, backend=backend) for D in _input_sizes(settings, shape)]
         W, b = cls.shapes(settings, shape)["linear.W"], cls.shapes(settings, shape)["linear.b"]
         zeros = (backend.asarray(np.zeros(each, np.float32)) for each in (W, b))
-        return cls(settings, shape, _stacked(settings, layers), Linear(*zeros))
-
-    @classmethod
-    def of(cls, params: Mapping[str, Array], settings: ForecastSettings, shape: Shape) -> Self:
-        """The model on these arrays, with the names of `named_params`. They are not copied."""
-        layers = [
-            cells.CELLS[settings.cell].layer(
-                *(params[f"{settings.cell}{i}.{part}"] for part in cells.param_names(settings.cell))
-            )
-            for i in range(settings.layers)
-        ]
-        return cls(settings, shape, _stacked(settings, layers), Linear(params["linear.W"], params["linear.b"]))
+        stack = Stack(layers, dropout=settings.dropout, rng=settings.seed)
+        return cls(settings, shape, {"stack": stack, "linear": Linear(*zeros)})
 
     @staticmethod
     def shapes(settings: ForecastSettings, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -63,21 +55,6 @@ class ForecastModel:
         inputs = settings.hidden + shape.context + shape.horizon * shape.known
         outputs = shape.horizon * len(settings.levels)
         return shapes | {"linear.W": (inputs, outputs), "linear.b": (outputs,)}
-
-    @property
-    def layers(self) -> list[Any]:
-        return [self.stack, self.linear]
-
-    @property
-    def named_params(self) -> dict[str, Array]:
-        """The parameters in the order of the layers."""
-        named = {f"{self.settings.cell}{name}": param for name, param in self.stack.named_params.items()}
-        return named | {f"linear.{name}": param for name, param in self.linear.named_params.items()}
-
-    def start_at(self, update: int) -> None:
-        """Let dropout draw the masks of this update next."""
-        for dropout in (*self.stack.dropout, self._dropout):
-            dropout.forward_calls = update
 
     def forward(self, x: Array, known: Array) -> Array:
         """x (C, N, 2 + K), known (N, F · K) → y (N, F · Q); keeps the arrays for `backward`."""
@@ -124,10 +101,6 @@ class ForecastModel:
     def _features(self, h: Array, x: Array, known: Array) -> Array:
         features: Array = self.backend.xp.concatenate([h, x[..., 0].T, known], axis=1)
         return features
-
-
-def _stacked(settings: ForecastSettings, layers: Sequence[Any]) -> Stack:
-    return Stack(layers, dropout=settings.dropout, rng=settings.seed)
 
 
 def _input_sizes(settings: ForecastSettings, shape: Shape) -> list[int]:

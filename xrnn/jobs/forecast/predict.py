@@ -81,17 +81,16 @@ def forecast_series(model: ForecastModel, series: ForecastSeries) -> Forecast:
 class Forecasting:
     """A trained model."""
 
-    def __init__(self, snapshot: Snapshot[ForecastSettings], backend: Backend) -> None:
+    def __init__(self, snapshot: Snapshot[ForecastSettings]) -> None:
         self.settings = snapshot.settings
         self.facts: Facts = snapshot.facts
-        params = {name: backend.asarray(array) for name, array in snapshot.params.items()}
-        self.model = ForecastModel.of(params, self.settings, self.shape)
+        self.model = ForecastModel(self.settings, self.shape, snapshot.layers)
         self.known = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
 
     @classmethod
     def load(cls, checkpoint: Path, backend: Backend) -> Self:
         """Raises CheckpointError."""
-        return cls(FORECAST_CHECKPOINTS.load(checkpoint), backend)
+        return cls(FORECAST_CHECKPOINTS.load(checkpoint, backend))
 
     @property
     def shape(self) -> Shape:

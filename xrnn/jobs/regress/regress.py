@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 
-from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.picture import Picture
 from xrnn.jobs.regress.data import SeriesWithTargets, load_with_targets, numbers
 from xrnn.jobs.regress.evaluate import Scores
@@ -28,13 +27,13 @@ DEFAULT_OUT: Final = Path("regression.safetensors")
 class RegressJob(Job[RegressionTrainer]):
     """`xrnn regress` with its options."""
 
-    checkpoints: ClassVar[Checkpoints[Any]] = REGRESSION_CHECKPOINTS
-    default_out: ClassVar[Path] = DEFAULT_OUT
-    trainer: ClassVar[Any] = RegressionTrainer
-    unit: ClassVar[str] = "epochs"
-    data: ClassVar[str] = "series"
-    argument: ClassVar[str] = "TRAIN"
-    picture: ClassVar[str] = "picture"
+    checkpoints = REGRESSION_CHECKPOINTS
+    default_out = DEFAULT_OUT
+    trainer = RegressionTrainer
+    unit = "epochs"
+    data = "series"
+    argument = "TRAIN"
+    picture = "picture"
 
     def load(self, settings: RegressionSettings) -> SeriesWithTargets:
         return load_with_targets(self.paths, settings.seed, settings.columns, validate=settings.patience > 0)

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from xrnn.files import Spec, quoted
+from xrnn.files import quoted
 from xrnn.jobs.checkpoint import Checkpoints
 from xrnn.jobs.errors import SettingsError
 from xrnn.jobs.regress.regression_settings import RegressionSettings
-from xrnn.jobs.series.series_checkpoint import check_channels_fact, series_specs
+from xrnn.jobs.series.model import SeriesModel
+from xrnn.jobs.series.series_checkpoint import check_channels_fact, like, specs
 from xrnn.jobs.settings import parse_metadata
 
 
@@ -24,9 +25,9 @@ class Facts:
     channel_names: tuple[str, ...] | None = None
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `json.dumps(asdict(facts))`.   Raises SettingsError for any other text."""
-        given = parse_metadata(text)
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
+        given = parse_metadata(value)
         if given.keys() != {"channels", "mean", "deviation", "channel_names"}:
             raise SettingsError("they have other names: expected channels, mean, deviation, channel_names")
         names = check_channels_fact(given["channels"], given["channel_names"])
@@ -42,11 +43,12 @@ def _finite(name: str, value: Any) -> float:
     return value
 
 
-def specs(settings: RegressionSettings, facts: Facts, step: int) -> dict[str, Spec]:
-    """The arrays of a snapshot after `step` updates of a run."""
-    return series_specs(settings, facts.channels, 1, step)
-
-
 REGRESSION_CHECKPOINTS: Final = Checkpoints(
-    "xrnn series regression", "xrnn regress", RegressionSettings, specs, Facts.from_json
+    "xrnn series regression",
+    "xrnn regress",
+    RegressionSettings,
+    like,
+    lambda settings, facts: SeriesModel.shapes(settings, settings.inputs(facts.channels), 1),
+    specs,
+    Facts.from_json,
 )

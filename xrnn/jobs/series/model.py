@@ -10,6 +10,7 @@ import numpy as np
 
 from xrnn import cells
 from xrnn.backend import Backend
+from xrnn.jobs.model import Model
 from xrnn.jobs.series.batches import pack, unpack
 from xrnn.jobs.series.pooling import MeanPool
 from xrnn.layers.bidirectional import Bidirectional
@@ -46,18 +47,15 @@ class Running(NamedTuple):
     steps: int = 0
 
 
-class SeriesModel:
-    """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005).
+class SeriesModel(Model):
+    """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005)."""
 
-    layers   [stack of recurrent layers, linear layer]
-    """
-
-    def __init__(self, settings: ModelSettings, stack: Stack, linear: Linear) -> None:
+    def __init__(self, settings: ModelSettings, layers: Mapping[str, Any]) -> None:
+        super().__init__(layers)
         self.settings = settings
-        self.stack, self.linear = stack, linear
-        self.backend = linear.backend
         self._pool = MeanPool(self.backend.xp)
         self._dropout = Dropout(settings.dropout, seed=settings.seed, layer=settings.layers)
+        self.dropouts.append(self._dropout)
 
     @classmethod
     def init(cls, settings: ModelSettings, inputs: int, outputs: int, backend: Backend) -> Self:
@@ -68,24 +66,7 @@ class SeriesModel:
             make = kind.init if settings.one_way else _bidirectional(kind)
             layers.append(make(size, settings.hidden, rng=rng, backend=backend))
         linear = Linear.init(layers[-1].output_size, outputs, rng=rng, backend=backend)
-        return cls(settings, _stacked(settings, layers), linear)
-
-    @classmethod
-    def of(cls, params: Mapping[str, Array], settings: ModelSettings) -> Self:
-        """A model that uses these arrays without copying them.   params: named as in `named_params`."""
-
-        def layer(name: str, reverse: bool = False) -> Any:
-            return cells.CELLS[settings.cell].layer(
-                *(params[f"{name}.{part}"] for part in cells.param_names(settings.cell)), reverse=reverse
-            )
-
-        layers: list[Any] = []
-        for i in range(settings.layers):
-            name = f"{settings.cell}{i}"
-            layers.append(
-                layer(name) if settings.one_way else Bidirectional(layer(f"{name}.0"), layer(f"{name}.1", True))
-            )
-        return cls(settings, _stacked(settings, layers), Linear(*(params[f"linear.{part}"] for part in Linear.names)))
+        return cls(settings, {"stack": Stack(layers, dropout=settings.dropout, rng=settings.seed), "linear": linear})
 
     @staticmethod
     def shapes(settings: ModelSettings, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
@@ -96,21 +77,6 @@ class SeriesModel:
                 of_layer = cells.shapes(settings.cell, size, settings.hidden)
                 shapes |= {f"{settings.cell}{i}{direction}.{name}": shape for name, shape in of_layer.items()}
         return shapes | {"linear.W": (_output_size(settings), outputs), "linear.b": (outputs,)}
-
-    @property
-    def layers(self) -> list[Any]:
-        return [self.stack, self.linear]
-
-    @property
-    def named_params(self) -> dict[str, Array]:
-        """The parameters in the order of the layers. `gru0.1.Wx` is that of the first layer's reverse direction."""
-        named = {f"{self.settings.cell}{name}": param for name, param in self.stack.named_params.items()}
-        return named | {f"linear.{name}": param for name, param in self.linear.named_params.items()}
-
-    def start_at(self, update: int) -> None:
-        """Set the number of the next update, which determines the masks of dropout."""
-        for dropout in (*self.stack.dropout, self._dropout):
-            dropout.forward_calls = update
 
     def forward(self, x: Array, lengths: Array) -> Array:
         """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs); keeps the arrays for `backward`."""
@@ -155,10 +121,6 @@ class SeriesModel:
 
 def _bidirectional(kind: Any) -> Any:
     return lambda size, hidden, **options: Bidirectional.init(kind, size, hidden, **options)
-
-
-def _stacked(settings: ModelSettings, layers: list[Any]) -> Stack:
-    return Stack(layers, dropout=settings.dropout, rng=settings.seed)
 
 
 def _output_size(settings: ModelSettings) -> int:

@@ -19,6 +19,7 @@ from xrnn.jobs.series.read import check_same, read_path
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series, check_sizes
 from xrnn.jobs.series.tables import Columns, read_row
+from xrnn.jobs.series.validation import split_best
 from xrnn.jobs.settings import switch
 from xrnn.typing import HostArray
 
@@ -41,21 +42,16 @@ class Predictor:
     model_class: ClassVar[type[SeriesModel]]
     checkpoints: ClassVar[Checkpoints[Any]]
 
-    def __init__(self, snapshot: Snapshot[Any], backend: Backend) -> None:
+    def __init__(self, snapshot: Snapshot[Any]) -> None:
         self.facts, self.settings = snapshot.facts, snapshot.settings
         self.scale = Scale(snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"])
-        prefix = "best." if self.settings.patience else "model."
-        params = {
-            name.removeprefix(prefix): backend.asarray(array)
-            for name, array in snapshot.arrays.items()
-            if name.startswith(prefix)
-        }
-        self.model = self.model_class.of(params, self.settings)
+        of_model, best = split_best(snapshot.layers)
+        self.model = self.model_class(self.settings, best or of_model)
 
     @classmethod
     def load(cls, checkpoint: Path, backend: Backend) -> Self:
         """Raises CheckpointError."""
-        return cls(cls.checkpoints.load(checkpoint), backend)
+        return cls(cls.checkpoints.load(checkpoint, backend))
 
     def outputs(self, series: Sequence[Series]) -> HostArray:
         """The model's outputs for series with its channels, (count, outputs) float64.   Raises DataError."""

@@ -1,24 +1,33 @@
-"""The arrays in the checkpoints of all jobs on series."""
+"""The content of the checkpoints of all jobs on series."""
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 
-from xrnn.files import Spec, quoted
-from xrnn.jobs.checkpoint import common_specs
+from xrnn.files import quoted
+from xrnn.jobs.checkpoint import Spec
 from xrnn.jobs.errors import SettingsError
 from xrnn.jobs.series.model import SeriesModel
 from xrnn.jobs.series.read import MOST_CHANNELS
+from xrnn.select import get_backend
 
 
-def series_specs(settings: Any, channels: int, outputs: int, step: int) -> dict[str, Spec]:
+def like(settings: Any, step: int) -> dict[str, Any]:
+    """See `Checkpoints`."""
+    model = SeriesModel.init(replace(settings, hidden=1), 1, 1, get_backend("numpy"))
+    best = {f"best.{name}": copy.deepcopy(layer) for name, layer in model.layers.items()} if settings.patience else {}
+    model.start_at(step)
+    return model.layers | best
+
+
+def specs(settings: Any, facts: Any, step: int) -> dict[str, Spec]:
     """The arrays of a snapshot after `step` updates of a run: see SeriesTrainer.snapshot."""
-    shapes = SeriesModel.shapes(settings, settings.inputs(channels), outputs)
-    scale = Spec((channels,), "float64")
-    specs = common_specs(shapes, step) | {"scale.mean": scale, "scale.deviation": scale}
+    of_steps, of_channels = ((step,), "float64"), ((facts.channels,), "float64")
+    specs: dict[str, Spec] = {"losses": of_steps, "scale.mean": of_channels, "scale.deviation": of_channels}
     if settings.patience:
-        specs |= {f"best.{name}": Spec(shape) for name, shape in shapes.items()}
-        specs["validation"] = Spec((step,), "float64")
+        specs["validation"] = of_steps
     return specs
 
 

@@ -17,7 +17,7 @@ from xrnn.jobs.series.model import SeriesModel
 from xrnn.jobs.series.scale import Scale
 from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.series_settings import SeriesSettings
-from xrnn.jobs.series.validation import EarlyStopping
+from xrnn.jobs.series.validation import EarlyStopping, split_best
 from xrnn.typing import Array, HostArray
 
 if TYPE_CHECKING:
@@ -66,16 +66,16 @@ class SeriesTrainer(trainer.Trainer[T]):
         )
         self.total = default_epochs(len(data.train)) * self.per_epoch
         self._validation = self.inputs(data.validation)
-        self.stopping = EarlyStopping(self.model.named_params, settings.patience) if settings.patience else None
+        self.stopping = EarlyStopping(self.model.layers, settings.patience) if settings.patience else None
 
     @classmethod
     def resume(cls, snapshot: Snapshot[T], data: Any, backend: Backend) -> Self:
         """Continue from `snapshot`. On the same backend, the rest of the run is the same bit for bit."""
-        model = cls.model_class.of(trainer.on_device(snapshot, backend), snapshot.settings)
-        resumed = cls(snapshot.settings, data, backend, model=model)
+        of_model, best = split_best(snapshot.layers)
+        resumed = cls(snapshot.settings, data, backend, model=cls.model_class(snapshot.settings, of_model))
         resumed._restore(snapshot)
-        model.start_at(snapshot.step)
         if resumed.stopping:
+            resumed.stopping.best = best
             ends = snapshot.arrays["validation"][resumed.per_epoch - 1 :: resumed.per_epoch]
             resumed.stopping.losses = ends.tolist()
         return resumed
@@ -112,7 +112,7 @@ class SeriesTrainer(trainer.Trainer[T]):
             raise DivergedError(
                 f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower --lr"
             )
-        stopping.add(loss, self.model.named_params)
+        stopping.add(loss, self.model.layers)
 
     @classmethod
     def columns(cls, settings: Any) -> list[str]:
@@ -140,7 +140,7 @@ class SeriesTrainer(trainer.Trainer[T]):
     @property
     def best(self) -> Any:
         """The model to test: with early stopping, that with the lowest validation loss; otherwise, the last one."""
-        return self.model_class.of(self.stopping.best, self.settings) if self.stopping else self.model
+        return self.model_class(self.settings, self.stopping.best) if self.stopping else self.model
 
     def report_best(self, terminal: Terminal) -> None:
         """With early stopping, print the epoch of the model to test."""
@@ -156,15 +156,14 @@ class SeriesTrainer(trainer.Trainer[T]):
     def standing(self) -> str:
         return f"epoch {self.steps // self.per_epoch:,}"
 
-    def snapshot(self) -> Snapshot[T]:
-        snapshot = super().snapshot()
-        snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"] = self.scale.mean, self.scale.deviation
+    def _layers(self) -> dict[str, Any]:
+        best = {f"best.{name}": layer for name, layer in self.stopping.best.items()} if self.stopping else {}
+        return super()._layers() | best
+
+    def _arrays(self) -> dict[str, HostArray]:
+        arrays = {"scale.mean": self.scale.mean, "scale.deviation": self.scale.deviation}
         if self.stopping:
             # One value per update, as in `losses`, so that the number of updates determines the size of the array.
-            snapshot.arrays["validation"] = np.zeros(self.steps)
-            snapshot.arrays["validation"][self.per_epoch - 1 :: self.per_epoch] = self.stopping.losses
-        return snapshot
-
-    def _state_arrays(self) -> dict[str, Array]:
-        best = {f"best.{name}": array for name, array in self.stopping.best.items()} if self.stopping else {}
-        return super()._state_arrays() | best
+            arrays["validation"] = np.zeros(self.steps)
+            arrays["validation"][self.per_epoch - 1 :: self.per_epoch] = self.stopping.losses
+        return arrays

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-
-from xrnn.typing import Array
 
 
 class EarlyStopping:
     """Keeps a copy of the weights with the lowest validation loss.
 
     losses   validation losses, one per epoch
-    best     that copy, on the device
+    best     that copy: layers by name
     """
 
-    def __init__(self, params: Mapping[str, Array], patience: int) -> None:
+    def __init__(self, layers: Mapping[str, Any], patience: int) -> None:
         self.losses: list[float] = []
-        self.best = {name: param.copy() for name, param in params.items()}
+        self.best = copy.deepcopy(dict(layers))
         self._patience = patience
 
     @property
@@ -32,9 +32,16 @@ class EarlyStopping:
         """Whether the loss has not fallen for `patience` epochs."""
         return len(self.losses) - self.best_epoch >= self._patience
 
-    def add(self, loss: float, params: Mapping[str, Array]) -> None:
+    def add(self, loss: float, layers: Mapping[str, Any]) -> None:
         """Record the loss of an epoch. If it is the lowest so far, copy the weights."""
         self.losses.append(loss)
         if self.best_epoch == len(self.losses) and math.isfinite(loss):
-            for name, param in params.items():
-                self.best[name][...] = param
+            for name, layer in layers.items():
+                for kept, param in zip(self.best[name].params, layer.params, strict=True):
+                    kept[...] = param
+
+
+def split_best(layers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The layers of a snapshot → those of the model, and those of the best epoch, empty without early stopping."""
+    best = {name.removeprefix("best."): layer for name, layer in layers.items() if name.startswith("best.")}
+    return {name: layer for name, layer in layers.items() if not name.startswith("best.")}, best

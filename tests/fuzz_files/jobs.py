@@ -1,0 +1,96 @@
+"""Checkpoints of the training commands, in the present and in the earlier format."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.forge import Forgery, Tensor
+from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
+from tests.jobs.snapshots import content
+from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
+from xrnn.jobs.charlm.charlm_settings import CharLMSettings
+from xrnn.jobs.checkpoint import Checkpoints
+from xrnn.jobs.classify import classifier_checkpoint
+from xrnn.jobs.classify.classifier_settings import ClassifierSettings
+from xrnn.jobs.errors import CheckpointError
+from xrnn.jobs.forecast import forecast_checkpoint
+from xrnn.jobs.forecast.forecast_settings import ForecastSettings
+from xrnn.jobs.regress import regression_checkpoint
+from xrnn.jobs.regress.regression_settings import RegressionSettings
+
+
+@dataclass(frozen=True)
+class Job:
+    checkpoints: Checkpoints[Any]
+    example: Callable[[random.Random], tuple[Any, Any]]  # → settings, facts
+    Refusal: type[CheckpointError] = CheckpointError
+
+    def whole(self, rng: random.Random) -> Forgery:
+        old = self.old(rng)
+        if rng.random() < 0.5:
+            return old
+        with tempfile.TemporaryDirectory() as folder:
+            return Forgery.of(self.checkpoints.content(self.checkpoints.load(old.write(Path(folder) / "old"))))
+
+    def old(self, rng: random.Random) -> Forgery:
+        """A file in the earlier format, after two updates."""
+        settings, facts = self.example(rng)
+        metadata = {"format": self.checkpoints.format, "version": "1", "fingerprint": "f", "step": "2"}
+        metadata["settings"] = json.dumps(asdict(settings))
+        if facts:
+            metadata["facts"] = json.dumps(asdict(facts))
+        kinds = ["model", "adam.m", "adam.v", *(["best"] if getattr(settings, "patience", 0) else [])]
+        shapes = self.checkpoints.shapes(settings, facts).items()
+        arrays = {f"{kind}.{name}": np.ones(shape, "float32") for kind in kinds for name, shape in shapes}
+        arrays |= {name: np.ones(*spec) for name, spec in self.checkpoints.specs(settings, facts, 2).items()}
+        return Forgery({name: Tensor.of(array) for name, array in arrays.items()}, metadata)
+
+    def change(self, forgery: Forgery, rng: random.Random) -> None:
+        """Change the settings, the facts, the step, the description, the metadata or a tensor."""
+        names = [name for name in ("checkpoint", "settings", "facts", "step") if name in forgery.metadata]
+
+        def other_json(forgery: Forgery, rng: random.Random) -> None:
+            change_json(forgery, rng, *names)
+
+        for way in rng.choices([other_json, other_json, change_metadata, change_tensor], k=rng.choice([1, 1, 2])):
+            way(forgery, rng)
+
+    def load(self, path: Path) -> tuple[str, dict[str, Any]]:
+        return content(self.checkpoints.load(path))
+
+
+def _classifier(rng: random.Random) -> tuple[Any, Any]:
+    settings = ClassifierSettings(
+        hidden=3, one_way=rng.random() < 0.5, mask=rng.random() < 0.5, patience=rng.choice([0, 4])
+    )
+    return settings, classifier_checkpoint.Facts(2, ("a", "b"), rng.choice([None, ("x", "y")]))
+
+
+def _regression(rng: random.Random) -> tuple[Any, Any]:
+    settings = RegressionSettings(hidden=3, mask=rng.random() < 0.5, patience=rng.choice([0, 4]))
+    return settings, regression_checkpoint.Facts(2, 1.5, 0.5, rng.choice([None, ("x", "y")]))
+
+
+def _forecaster(rng: random.Random) -> tuple[Any, Any]:
+    settings = ForecastSettings(hidden=3, quantiles=rng.choice(["0.1", "0.2,0.8"]))
+    return settings, forecast_checkpoint.Facts(6, 3, 2, 1, rng.choice([None, ("x", "y")]))
+
+
+def _charlm(rng: random.Random) -> tuple[Any, None]:
+    return CharLMSettings(hidden=3, layers=1, seq_len=4, batch=2), None
+
+
+JOBS = {
+    "character models": Job(CHARLM_CHECKPOINTS, _charlm),
+    "classifiers": Job(classifier_checkpoint.CLASSIFIER_CHECKPOINTS, _classifier),
+    "forecasters": Job(forecast_checkpoint.FORECAST_CHECKPOINTS, _forecaster),
+    "regressions": Job(regression_checkpoint.REGRESSION_CHECKPOINTS, _regression),
+}
