@@ -137,7 +137,7 @@ def run(job: Job[T], selection: Selection, terminal: Terminal, comm: World | Non
     if status:
         return status
     try:
-        _report(trainer, job, outputs, terminal)
+        _report(trainer, job, outputs, picture, terminal)
     except KeyboardInterrupt:
         terminal.say(f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}")
         let_rank_0_report()
@@ -255,18 +255,19 @@ def _log(
     return Log(outputs.log.path, trainer.columns(trainer.settings), terminal.say, append=append)
 
 
-def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> None:
-    """Print the results, and draw the picture.   Raises OutputError."""
+def _report(trainer: T, job: Job[T], outputs: Outputs, drawn: PictureRecord | None, terminal: Terminal) -> None:
+    """Print the results, and draw the picture.   drawn: by an earlier run.   Raises OutputError."""
     results, picture = job.report(trainer, outputs.checkpoint.path, terminal)
     path = outputs.picture.path
     content = picture.content(path)
+    # The checkpoint with the picture's SHA-256 is saved first. If the run is killed between the two writes, a later run
+    # finds no picture that looks like a foreign file.
+    record = PictureRecord.of(path, content) if content is not None else drawn
+    snapshot = replace(trainer.snapshot(), picture=record)
+    job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
     if content is None:
         terminal.result(f"{job.picture}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
     else:
-        # The checkpoint with the picture's SHA-256 is saved first. If the run is killed between the two writes, a later
-        # run finds no picture that looks like a foreign file.
-        snapshot = replace(trainer.snapshot(), picture=PictureRecord.of(path, content))
-        job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
         try:
             outputs.picture.write(content)
         except OSError as error:

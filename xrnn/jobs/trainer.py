@@ -71,6 +71,9 @@ class Trainer(Generic[S]):
             self.step()
             after_step()
 
+    def calibrate(self) -> None:
+        """Finish a model whose training has ended; it may train others. By default, nothing is left to do."""
+
     @property
     def items(self) -> int:
         """The number of samples so far."""
