@@ -5,7 +5,9 @@ import sys
 import zlib
 from pathlib import Path
 
-import xrnn
+os.environ.setdefault("XRNN_BACKEND", "numpy")  # the same pages on machines with and without a GPU
+
+import xrnn  # noqa: E402
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # for docstrings.py
