@@ -40,12 +40,14 @@ from xrnn.sequences import batches, last, last_gradient, pad
 
 # Names whose modules are imported at their first use, so that `import xrnn` does not import the modules' dependencies.
 _AT_FIRST_USE = {
+    "from_onnx": "xrnn.interop.onnx_read",
     "from_torch": "xrnn.interop.torch",
     "load": "xrnn.interop.files",
     "load_checkpoint": "xrnn.interop.checkpoint",
     "save": "xrnn.interop.files",
     "save_checkpoint": "xrnn.interop.checkpoint",
     "to_c": "xrnn.interop.c",
+    "to_onnx": "xrnn.interop.onnx_write",
     "to_torch": "xrnn.interop.torch",
 }
 
@@ -53,6 +55,8 @@ if _typing.TYPE_CHECKING:
     from xrnn.interop.c import to_c
     from xrnn.interop.checkpoint import load_checkpoint, save_checkpoint
     from xrnn.interop.files import load, save
+    from xrnn.interop.onnx_read import from_onnx
+    from xrnn.interop.onnx_write import to_onnx
     from xrnn.interop.torch import from_torch, to_torch
 else:
 
@@ -96,6 +100,7 @@ __all__ = [
     "binary_cross_entropy",
     "check_cell",
     "clip_grad_norm",
+    "from_onnx",
     "from_torch",
     "get_backend",
     "gradcheck",
@@ -114,6 +119,7 @@ __all__ = [
     "softmax_cross_entropy",
     "to_c",
     "to_numpy",
+    "to_onnx",
     "to_torch",
     "use_backend",
     "use_fused",

@@ -5,9 +5,8 @@ Everything runs on the current stream and on the device of its arrays; nothing w
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any, Final
@@ -15,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_enabled
-from xrnn.backends.cupy.cells import CellKernel, kernel_of
+from xrnn.backends.cupy.cells import kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
-from xrnn.backends.cupy.launch import Launcher
+from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError
 from xrnn.backends.cupy.nccl import NCCL
 from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.selftest import SelfTest
@@ -41,8 +40,8 @@ class CupyBackend(Backend):
         self._gemm = importlib.import_module(f"{cupy.__name__}.cublas").gemm
         self.launcher = Launcher(cupy)
         self.selftest = SelfTest(self, self.launcher)
-        # (device, kernel, backward, dtype, T, N, D, H) → the candidate that runs, None for the plain form.
-        self._decisions: dict[tuple[Any, ...], Candidate | None] = {}
+        # (device, cell, backward, dtype, T, N, D, H) → the kernel that runs, None for the plain form.
+        self._decisions: dict[tuple[Any, ...], Bound | None] = {}
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         copy: np.ndarray[Any, np.dtype[Any]] = self.xp.asnumpy(array)
@@ -67,11 +66,11 @@ class CupyBackend(Backend):
         return None
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:
-        kernel = self._kernel_of(cell)
-        if kernel is not None and (chosen := self._decide(kernel, cell, inputs, backward=False)):
-            with self._noting(chosen, kernel, inputs, backward=False):
-                trace = self.launcher.forward(chosen, kernel, cell, inputs, training)
-                return trace.states, trace.z, None
+        if bound := self._decide(cell, inputs, False):
+            try:
+                return self.launcher.forward(bound, cell, inputs, training)
+            except LaunchError as error:
+                self._note(bound, error)
         return super().recurrence_forward(cell, inputs, training)
 
     def recurrence_backward(
@@ -82,43 +81,45 @@ class CupyBackend(Backend):
         grads: Sequence[Array] | None,
         needs_dx: bool = True,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
-        kernel, inputs = self._kernel_of(cell), trace.inputs
-        if kernel is not None and (chosen := self._decide(kernel, cell, inputs, backward=True)):
-            one_step = inputs.x.ndim == 2
+        if bound := self._decide(cell, trace.inputs, True):
+            one_step = trace.inputs.x.ndim == 2
             above = [d[None] if one_step and d is not None else d for d in dstates]
-            with self._noting(chosen, kernel, inputs, backward=True):
-                dz, dinitial = self.launcher.backward(chosen, kernel, cell, trace, above)
+            try:
+                dz, dinitial = self.launcher.backward(bound, cell, trace, above)
+            except LaunchError as error:
+                self._note(bound, error)
+            else:
                 return recurrence.products(self.xp, cell, trace, dz, grads, needs_dx), dinitial
         return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
 
-    def _kernel_of(self, cell: Cell) -> CellKernel | None:
-        self.launcher.raise_if_gave_up()
-        return kernel_of(cell) if fused_enabled() else None
+    def _decide(self, cell: Cell, inputs: Inputs, backward: bool) -> Bound | None:
+        """The kernel that runs on the current device, None for the plain form. The first time it is tested there.
 
-    def _decide(self, kernel: CellKernel, cell: Cell, inputs: Inputs, *, backward: bool) -> Candidate | None:
-        """The candidate that runs on the current device, None for the plain form. The first time it is tested there."""
+        Later calls take at most 15 µs of Python before their launch (tests/cuda/host.py).
+        """
+        self.launcher.raise_if_gave_up()
+        kernel = kernel_of(cell) if fused_enabled() else None
+        if kernel is None:
+            return None
         device, dtype = self.xp.cuda.runtime.getDevice(), inputs.x.dtype
-        sizes = (*inputs.sizes(), inputs.Wh.shape[0])
-        key = device, kernel, backward, dtype.char, *sizes
-        try:
+        sizes = *inputs.sizes(), len(inputs.Wh)
+        key = device, kernel.template, backward, dtype.char, *sizes
+        if key in self._decisions:
             return self._decisions[key]
-        except KeyError:
-            pass
-        chosen, _, final = self._test(kernel, cell, backward, dtype, *sizes)
+        request = Request(kernel, backward, dtype.name, *sizes)
+        chosen, _, final = self._test(request, cell)
+        bound = None if chosen is None else self.launcher.bind(chosen, request)
         if final:
             if len(self._decisions) >= _DECISIONS:
                 self._decisions.clear()
-            self._decisions[key] = chosen
-        return chosen
+            self._decisions[key] = bound
+        return bound
 
-    def _test(
-        self, kernel: CellKernel, cell: Cell, backward: bool, dtype: Any, T: int, N: int, D: int, H: int
-    ) -> tuple[Candidate | None, str, bool]:
+    def _test(self, request: Request, cell: Cell) -> tuple[Candidate | None, str, bool]:
         """→ the fastest candidate; if its self-test fails, the stepwise form; if that fails too, None, the plain form.
 
         Also why a faster one is not used, "" if none is, and whether the answer stays the same.
         """
-        request = Request(kernel, backward, np.dtype(dtype).name, T, N, D, H)
         device = self.launcher.device()
         chosen, (unlimited, *_) = choose(device, request), candidates(device, request)
         reasons: list[str] = []
@@ -126,22 +127,17 @@ class CupyBackend(Backend):
         for candidate in dict.fromkeys((chosen, unlimited)):
             if candidate.form == "plain":
                 break
-            failure, final = self.selftest.failure(candidate, kernel, cell, backward, dtype, H)
+            failure, final = self.selftest.failure(candidate, request, cell)
             all_final = all_final and final
             if failure is None:
                 return candidate, "; ".join(reasons), all_final
             reasons.append(f"not {candidate.form}: {failure}")
         return None, "; ".join(reasons), all_final
 
-    @contextlib.contextmanager
-    def _noting(self, chosen: Candidate, kernel: CellKernel, inputs: Inputs, *, backward: bool) -> Iterator[None]:
-        """If the launch in the block fails, the plain form runs, and the decisions are made again."""
-        done = False
-        with self.selftest.noting(chosen, kernel, backward, inputs.x.dtype, inputs.Wh.shape[0]):
-            yield
-            done = True
-        if not done:
-            self._decisions.clear()
+    def _note(self, bound: Bound, error: LaunchError) -> None:
+        """The launch failed: the plain form runs, and the decisions are made again."""
+        self.selftest.note(bound, error)
+        self._decisions.clear()
 
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         dtype = np.dtype(dtype)
@@ -153,10 +149,10 @@ class CupyBackend(Backend):
         if kernel is None:
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
         sizes, backward = [shapes[letter] for letter in "TNDH"], operation == "recurrence_backward"
-        chosen, reasons, _ = self._test(kernel, cell, backward, dtype, *sizes)
+        request = Request(kernel, backward, dtype.name, *sizes)
+        chosen, reasons, _ = self._test(request, cell)
         if reasons:
             return Explanation("plain" if chosen is None else chosen.form, reasons)
-        request = Request(kernel, backward, dtype.name, *sizes)
         found = candidates(self.launcher.device(), request)
         if chosen is None:
             return Explanation("plain", f"there is no kernel for {dtype.name} or for empty or gigantic arrays")

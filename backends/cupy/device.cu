@@ -15,6 +15,7 @@ void look_if(bool wanted, const T* p, T& v) {
 }
 template <class T, int n>
 void look_wide_if(bool wanted, const T* p, T (&v)[n]) {
+    if (wanted) emulator::require_aligned(p);
     for (int e = 0; e < n && wanted; ++e) v[e] = emulator::load(p + e);
 }
 template <class T>
@@ -23,6 +24,7 @@ void publish(T* p, T value) {
 }
 template <class T, int n>
 void publish_wide(T* p, const T (&v)[n]) {
+    emulator::require_aligned(p);
     for (int e = 0; e < n; ++e) publish(p + e, v[e]);
 }
 inline void tell_host(unsigned* word) { emulator::store(word, 1u); }

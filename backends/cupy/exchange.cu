@@ -23,18 +23,18 @@ XRNN_INLINE void request(Vector& v, const Real* p, int left, bool missing) {
     }
 }
 
-// Copies K elements of `rows` rows, from `from` on and `pitch` elements apart, into the tile; polls for those that are
-// empty unless they are given. Returns whether it gave up.
+// Copies the K elements of each row into the tile; polls for those that are empty, unless they are ready. Returns
+// whether it gave up.
 //
 // A thread has LOADS requests under way at a time: one round trip to L2 for all of them. A branch between two loads
 // would make the second wait for the first, so each load is predicated instead. A poll requests only the vectors that
 // are still missing: L2 has to serve the others' first requests at the same time.
 template <bool wide>
-XRNN_INLINE bool bring(const Tile& tile, const Real* from, size_t pitch, int rows, bool given, long long patience) {
+XRNN_INLINE bool bring_as(const Tile& tile, const Operands& o, long long patience) {
     const int K = tile.g.K, stride = blockDim.x * kVector;
     const long long since = clock64();
     bool gave_up = false;
-    for (int start = threadIdx.x * kVector; start < K && rows > 0 && !gave_up; start += stride * (LOADS / ROWS)) {
+    for (int start = threadIdx.x * kVector; start < K && o.rows > 0 && !gave_up; start += stride * (LOADS / ROWS)) {
         Vector v[LOADS] = {};  // elements past the row's end stay zero
         const Real* p[LOADS];
         int left[LOADS];
@@ -42,8 +42,8 @@ XRNN_INLINE bool bring(const Tile& tile, const Real* from, size_t pitch, int row
 #pragma unroll
         for (int e = 0; e < LOADS; ++e) {
             const int n = e % ROWS, k = start + e / ROWS * stride;
-            left[e] = n < rows ? K - k : 0;
-            p[e] = from + n * pitch + k;
+            left[e] = n < o.rows ? K - k : 0;
+            p[e] = o.from + n * o.pitch + k;
             missing[e] = left[e] > 0;
         }
         bool waiting;
@@ -55,7 +55,7 @@ XRNN_INLINE bool bring(const Tile& tile, const Real* from, size_t pitch, int row
             for (int e = 0; e < LOADS; ++e) {
                 missing[e] = false;
 #pragma unroll
-                for (int c = 0; c < kVector; ++c) missing[e] |= !given && is_empty(v[e].at[c]);
+                for (int c = 0; c < kVector; ++c) missing[e] |= !o.ready && is_empty(v[e].at[c]);
                 waiting |= missing[e];
             }
             gave_up |= waiting && clock64() - since > patience;
@@ -67,6 +67,9 @@ XRNN_INLINE bool bring(const Tile& tile, const Real* from, size_t pitch, int row
         }
     }
     return gave_up;
+}
+XRNN_INLINE bool bring(const Tile& tile, const Operands& o, long long patience) {
+    return o.wide ? bring_as<true>(tile, o, patience) : bring_as<false>(tile, o, patience);
 }
 
 // The rows of the batch that a group has: blockIdx.y of gridDim.y.

@@ -14,16 +14,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from xrnn.backends.cupy import choice
 from xrnn.backends.cupy.cells import NAMED, CellKernel
-from xrnn.backends.cupy.choice import Candidate, Device, Form
+from xrnn.backends.cupy.choice import Candidate, Device, Form, Request
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.typing import Array
 
 # Clock cycles that a block polls before it gives up: some seconds.
@@ -39,10 +39,19 @@ _RATES: Final = {"80": (64, 32), "90": (128, 64), "100": (128, 64)}
 _OTHER_RATES: Final = (128, 2)
 # Of shared memory, for 16 bytes that all threads of a warp read, by compute capability; elsewhere one.
 _BROADCAST_WAVEFRONTS: Final = {"90": 2}
+# The kernel of each form, and its file.
+KERNELS: Final[dict[Form, str]] = {
+    "stepwise": "stepwise",
+    "one-block": "one_block",
+    "group": "group",
+    "group-partial": "partial",
+}
+COOPERATIVE: Final = ("group", "group-partial")  # forms whose blocks must all be resident
 _HERE: Final = Path(__file__).parent
 _CELLS: Final = _HERE.parent / "numpy" / "kernels" / "cells"
 _INCLUDE: Final = re.compile(r'^#(?:pragma once|include ".*")$', re.MULTILINE)
 _NULL: Final = np.uint64(0)
+_FLAGS: Final = np.int32(0), np.int32(1)
 
 
 class LaunchError(RuntimeError):
@@ -61,11 +70,9 @@ class Variant:
     held: int = 8
 
     @classmethod
-    def of(cls, candidate: Candidate, cell: CellKernel, backward: bool, dtype: Any) -> Variant:
-        name, m = np.dtype(dtype).name, candidate.layout
-        if m is None:
-            return cls(cell, candidate.form, backward, name)
-        return cls(cell, candidate.form, backward, name, m.rows, m.held)
+    def of(cls, candidate: Candidate, request: Request) -> Variant:
+        tile = () if candidate.layout is None else (candidate.layout.rows, candidate.layout.held)
+        return cls(request.cell, candidate.form, request.backward, request.dtype, *tile)
 
     def __str__(self) -> str:
         direction = "backward" if self.backward else "forward"
@@ -74,13 +81,12 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The kernel's in the source."""
-        stepwise = "step_backward" if self.backward else "step_forward"
-        return {"stepwise": stepwise, "one-block": "one_block", "group": "group", "group-partial": "partial"}[self.form]
+        """The kernel's in the source, and its file's."""
+        return KERNELS[self.form]
 
     @property
     def cooperative(self) -> bool:
-        return self.form in ("group", "group-partial")
+        return self.form in COOPERATIVE
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -113,30 +119,29 @@ def source(form: Form, header: str, backward: bool) -> str:
 
     The equations are those of the CPU's kernels: their cell headers as they are, without the lines that include.
     """
-    direction = "backward" if backward else "forward"
-    tiled = ("device.cu", "tile.cu")
-    files = {
-        "stepwise": (f"step_{direction}.cu",),
-        "one-block": (*tiled, f"one_block_{direction}.cu"),
-        "group": (*tiled, "exchange.cu", f"group_{direction}.cu"),
-        "group-partial": (*tiled, "exchange.cu", f"partial_{direction}.cu"),
-    }[form]
+    tiled = () if form == "stepwise" else ("tile.cu", "exchange.cu") if form in COOPERATIVE else ("tile.cu",)
+    files = ("cell.cu", "device.cu", "backward.cu" if backward else "forward.cu", *tiled, f"{KERNELS[form]}.cu")
     headers = (_CELLS / "activations.h", _CELLS / header)
-    paths = (_HERE / "prelude.cu", *headers, _HERE / "cell.cu", *(_HERE / file for file in files))
+    paths = (_HERE / "prelude.cu", *headers, *(_HERE / file for file in files))
     return "".join(f'#line 1 "{path.name}"\n{_INCLUDE.sub("", path.read_text())}' for path in paths)
 
 
-class _Kernel(NamedTuple):
-    """A compiled kernel with its launch."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """A compiled kernel with its grid, and those of its arguments that are the same in each call."""
 
-    launch: Any
-    grid: tuple[int, ...]
+    candidate: Candidate
+    request: Request
+    kernel: Any
+    grid: tuple[int, int]
     threads: int
     shared_bytes: int
+    sizes: tuple[Any, ...]  # T, N, H. NumPy scalars, as all arguments: CuPy would send a Python int as 8 bytes
+    layout: tuple[Any, ...]  # of the tile
 
     def __call__(self, *args: Any) -> None:
         try:
-            self.launch(self.grid, (self.threads,), args, shared_mem=self.shared_bytes)
+            self.kernel(self.grid, (self.threads,), args, shared_mem=self.shared_bytes)
         except Exception as error:
             raise LaunchError(f"{type(error).__name__}: {error}") from error
 
@@ -151,7 +156,7 @@ class Launcher:
         self._devices: dict[int, Device] = {}
         # A word in pinned memory for each device, stream and USER or SELF_TEST. Kernels write it at any time, so it is
         # never freed.
-        self._gave_up: dict[tuple[int, int, int], np.ndarray[Any, np.dtype[np.uint32]]] = {}
+        self._gave_up: dict[tuple[int, int, int], tuple[np.ndarray[Any, np.dtype[np.uint32]], np.uint64]] = {}
 
     # ---- the device ----
 
@@ -174,20 +179,21 @@ class Launcher:
 
     def gave_up(self, whose: int) -> bool:
         """Whether a kernel of the current stream has given up since the last question. Reads host memory: no wait."""
-        word = self._word(whose)
+        word, _ = self._word(whose)
         if not word[0]:
             return False
         word[0] = 0
         return True
 
-    def _word(self, whose: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-        """The current stream's: callers on another stream don't see it."""
+    def _word(self, whose: int) -> tuple[np.ndarray[Any, np.dtype[np.uint32]], np.uint64]:
+        """The current stream's word, and its address. Callers on another stream don't see it."""
         cuda = self.xp.cuda
         key = cuda.runtime.getDevice(), cuda.get_current_stream().ptr, whose
         if key not in self._gave_up:
             word = np.frombuffer(cuda.alloc_pinned_memory(4), np.uint32, 1)
             word[0] = 0
-            self._gave_up.setdefault(key, word)  # another thread on this stream may have been faster
+            # Another thread on this stream may have been faster.
+            self._gave_up.setdefault(key, (word, np.uint64(word.ctypes.data)))
         return self._gave_up[key]
 
     def raise_if_gave_up(self) -> None:
@@ -198,134 +204,31 @@ class Launcher:
                 "all of them to run at once; run it again, or with XRNN_FUSED=0, which takes the plain form"
             )
 
-    def fits(self, candidate: Candidate, variant: Variant) -> bool:
-        """Whether the driver, too, says that all blocks of a group can be resident at once. Compiles the kernel."""
-        kernel = self._compiled(variant)
-        if not variant.cooperative:
-            return True
-        assert candidate.layout is not None
-        resident = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
-            kernel.kernel.ptr, candidate.layout.threads, candidate.layout.shared_bytes
+    # ---- kernels ----
+
+    def bind(self, candidate: Candidate, request: Request) -> Bound:
+        """The kernel of `candidate` for T steps of N rows. Compiles it at its first use on a device."""
+        variant, m = Variant.of(candidate, request), candidate.layout
+        sizes = tuple(map(np.int32, (request.T, request.N, request.H)))
+        if m is None:
+            threads = min(choice.THREADS, 32 * math.ceil(request.H / 32))
+            grid = request.N * math.ceil(request.H / threads), 1
+            return Bound(candidate, request, self._compiled(variant), grid, threads, 0, sizes, ())
+        units = (m.units,) if variant.cooperative else ()
+        layout = tuple(map(np.int32, (*units, m.column_threads, m.slice, m.pitch)))
+        # CuPy would shrink a cooperative grid of one dimension that is too large.
+        return Bound(
+            candidate, request, self._compiled(variant), candidate.grid, m.threads, m.shared_bytes, sizes, layout
         )
-        return bool(math.prod(candidate.grid) <= resident * self.device().multiprocessors)
 
-    # ---- forward and backward ----
-
-    def forward(
-        self, candidate: Candidate, kernel: CellKernel, cell: Cell, inputs: Inputs, training: bool, whose: int = USER
-    ) -> Trace:
-        """The states after each step, and z if `training` and the cell keeps it: as `recurrence.forward`."""
-        xp, dtype = self.xp, inputs.x.dtype
-        (T, N, _), H = inputs.sizes(), inputs.Wh.shape[0]
-        variant = Variant.of(candidate, kernel, False, dtype)
-        Wh = xp.ascontiguousarray(inputs.Wh)
-        x = inputs.x if inputs.x.ndim == 3 else inputs.x[None]
-        states = [xp.empty((T + 1, N, H), dtype) for _ in cell.states]
-        if variant.form == "group":
-            _empty(states[0])
-        keeps = training and cell.keeps_z
-        length = T if keeps else max(1, min(T, CHUNK // (N * cell.pre * H)))
-        z = xp.empty((length, N, cell.pre * H), dtype)
-        given = [None if initial is None else xp.ascontiguousarray(initial) for initial in inputs.initial]
-        tail = *self._leak(cell, dtype), self._lengths(inputs)
-        launch = self._prepare(candidate, variant, N, H)
-        if variant.form == "stepwise":
-            for state, initial in zip(states, given, strict=True):
-                state[-1 if inputs.reverse else 0] = 0 if initial is None else initial
-        for steps in _chunks(T, length, inputs.reverse):
-            count = steps.stop - steps.start
-            recurrence.project_input(xp, cell, inputs, x[steps], z[:count])
-            around = [state[steps.start : steps.stop + 1] for state in states]
-            # The lengths count from step 0 of the sequence.
-            lengths = tail[-1] if steps.start == 0 or tail[-1] is _NULL else tail[-1] - np.int32(steps.start)
-            sizes = map(np.int32, (count, N, H, inputs.reverse, keeps))
-            args = (z, *_two(around), *_two(given), *tail[:-1], lengths, *sizes)
-            if variant.form == "stepwise":
-                self._forward_steps(launch, Wh, around[0], args, reverse=inputs.reverse)
-            else:
-                launch(Wh, *args, *self._layout(candidate, variant, whose))
-            given = [state[0 if inputs.reverse else -1] for state in around]
-        return Trace(inputs, states, z if keeps else None, None)
-
-    def backward(
-        self,
-        candidate: Candidate,
-        kernel: CellKernel,
-        cell: Cell,
-        trace: Trace,
-        dstates: Sequence[Array | None],
-        whose: int = USER,
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """→ dz (T, N, pre · H), dinitial (N, H) a state: as `recurrence.through_time`."""
-        xp, inputs = self.xp, trace.inputs
-        (T, N, _), H, dtype = inputs.sizes(), inputs.Wh.shape[0], inputs.x.dtype
-        variant = Variant.of(candidate, kernel, True, dtype)
-        Wh = xp.ascontiguousarray(inputs.Wh)
-        dz = xp.empty((T, N, cell.pre * H), dtype)
-        if variant.form == "group":
-            _empty(dz)
-        dinitial = [xp.empty((N, H), dtype) for _ in cell.states]
-        dabove = [None if d is None else xp.ascontiguousarray(d) for d in dstates]
-        z = _NULL if trace.z is None else trace.z
-        sizes = map(np.int32, (T, N, H, inputs.reverse))
-        args = (z, *_two(trace.states), *_two(dabove), dz, *_two(dinitial), *self._leak(cell, dtype))
-        args = (*args, self._lengths(inputs), *sizes)
-        launch = self._prepare(candidate, variant, N, H)
-        if variant.form == "stepwise":
-            self._backward_steps(launch, kernel, Wh, dz, args, reverse=inputs.reverse)
-        else:
-            parts = (xp.zeros((2, N, candidate.grid[0], H), dtype),) if variant.form == "group-partial" else ()
-            launch(Wh, *args, *self._layout(candidate, variant, whose), *parts)
-        return dz, tuple(dinitial)
-
-    def _forward_steps(self, launch: _Kernel, Wh: Array, h: Array, args: Any, reverse: bool) -> None:
-        """A product and a kernel for each step."""
-        T = len(h) - 1
-        rec = self.xp.empty((h.shape[1], Wh.shape[1]), h.dtype)
-        for i in range(T):
-            self._gemm("N", "N", h[T - i if reverse else i], Wh, out=rec, alpha=1.0, beta=0.0)
-            launch(rec, *args, np.int32(i))
-
-    def _backward_steps(
-        self, launch: _Kernel, kernel: CellKernel, Wh: Array, dz: Array, args: Any, reverse: bool
-    ) -> None:
-        """A kernel and a product for each step, and a kernel that completes the gradient of the initial h."""
-        (T, N, _), (H, width) = dz.shape, Wh.shape
-        arrived = self.xp.empty((N, H), dz.dtype)
-        fed = None if kernel.fed == kernel.pre else self.xp.empty((N, width), dz.dtype)
-        for i in range(T + 1):
-            if i > 0:
-                multiplied = dz[i - 1 if reverse else T - i] if fed is None else fed
-                self._gemm("N", "T", multiplied, Wh, out=arrived, alpha=1.0, beta=0.0)
-            launch(arrived, _NULL if fed is None else fed, *args, np.int32(i))
-
-    # ---- arguments: NumPy scalars, since CuPy would send a Python int as 8 bytes ----
-
-    def _leak(self, cell: Cell, dtype: Any) -> tuple[Any, Any]:
-        """The leaks (H,), or null and one for all units."""
-        leak: Any = getattr(cell, "leak", 0.0)
-        if isinstance(leak, (int, float)):
-            return _NULL, dtype.type(leak)
-        return self.xp.ascontiguousarray(leak), dtype.type(0)
-
-    def _lengths(self, inputs: Inputs) -> Any:
-        return _NULL if inputs.lengths is None else inputs.lengths.astype(np.int32)
-
-    def _layout(self, candidate: Candidate, variant: Variant, whose: int) -> tuple[Any, ...]:
-        m = candidate.layout
-        assert m is not None
-        layout = tuple(map(np.int32, (m.column_threads, m.slice, m.pitch)))
-        if not variant.cooperative:
-            return layout
-        return np.int32(m.units), *layout, np.int64(PATIENCE), np.uint64(self._word(whose).ctypes.data)
-
-    def _prepare(self, candidate: Candidate, variant: Variant, N: int, H: int) -> _Kernel:
-        """The kernel with its grid. CuPy would shrink a one-dimensional cooperative grid that is too large."""
-        m = candidate.layout
-        if m is not None:
-            return _Kernel(self._compiled(variant), candidate.grid, m.threads, m.shared_bytes)
-        threads = min(choice.THREADS, 32 * math.ceil(H / 32))
-        return _Kernel(self._compiled(variant), (N * math.ceil(H / threads),), threads, 0)
+    def fits(self, bound: Bound) -> bool:
+        """Whether the driver, too, says that all blocks of a group can be resident at once."""
+        if bound.candidate.form not in COOPERATIVE:
+            return True
+        resident = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
+            bound.kernel.kernel.ptr, bound.threads, bound.shared_bytes
+        )
+        return bool(math.prod(bound.grid) <= resident * self.device().multiprocessors)
 
     def _compiled(self, variant: Variant) -> Any:
         key = variant, self.xp.cuda.runtime.getDevice()
@@ -339,6 +242,100 @@ class Launcher:
             self._kernels[key] = kernel
         return self._kernels[key]
 
+    # ---- forward and backward ----
+
+    def forward(self, bound: Bound, cell: Cell, inputs: Inputs, training: bool, whose: int = USER) -> Outputs:
+        """The states after each step, and z if `training` and the cell keeps it: as `recurrence.forward`."""
+        xp, dtype, form = self.xp, inputs.x.dtype, bound.candidate.form
+        T, N, H, reverse = bound.request.T, bound.request.N, bound.request.H, inputs.reverse
+        Wh = xp.ascontiguousarray(inputs.Wh)
+        x = inputs.x if inputs.x.ndim == 3 else inputs.x[None]
+        states = [xp.empty((T + 1, N, H), dtype) for _ in cell.states]
+        if form == "group":
+            _empty(states[0])
+        keeps = training and cell.keeps_z
+        length = T if keeps else max(1, min(T, CHUNK // (N * cell.pre * H)))
+        z = xp.empty((length, N, cell.pre * H), dtype)
+        given = [None if initial is None else xp.ascontiguousarray(initial) for initial in inputs.initial]
+        if form == "stepwise":
+            for state, initial in zip(states, given, strict=True):
+                state[-1 if reverse else 0] = 0 if initial is None else initial
+        leak, lengths = self._leak(cell, dtype), self._lengths(inputs)
+        end = *bound.sizes[1:], _FLAGS[reverse], _FLAGS[keeps]
+        for steps in _chunks(T, length, reverse):
+            x_here, z_here, around, lengths_here, count = x, z, states, lengths, bound.sizes[0]
+            if length < T:
+                count = np.int32(steps.stop - steps.start)
+                x_here, z_here = x[steps], z[:count]
+                around = [state[steps.start : steps.stop + 1] for state in states]
+                # They count from step 0.
+                lengths_here = lengths if lengths is _NULL else lengths - np.int32(steps.start)
+            recurrence.project_input(xp, cell, inputs, x_here, z_here)
+            args = z, *_two(around), *_two(given), *leak, lengths_here, count, *end
+            if form == "stepwise":
+                self._forward_steps(bound, Wh, around[0], args, reverse)
+            else:
+                bound(Wh, *args, *bound.layout, *self._waiting(form, whose))
+            given = [state[0 if reverse else -1] for state in around]
+        return states, z if keeps else None, None
+
+    def backward(
+        self, bound: Bound, cell: Cell, trace: Trace, dstates: Sequence[Array | None], whose: int = USER
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """→ dz (T, N, pre · H), dinitial (N, H) a state: as `recurrence.through_time`."""
+        xp, inputs, form = self.xp, trace.inputs, bound.candidate.form
+        T, N, H, dtype = bound.request.T, bound.request.N, bound.request.H, inputs.x.dtype
+        Wh = xp.ascontiguousarray(inputs.Wh)
+        dz = xp.empty((T, N, cell.pre * H), dtype)
+        if form == "group":
+            _empty(dz)
+        dinitial = [xp.empty((N, H), dtype) for _ in cell.states]
+        dabove = [None if d is None else xp.ascontiguousarray(d) for d in dstates]
+        z = _NULL if trace.z is None else trace.z
+        args = z, *_two(trace.states), *_two(dabove), dz, *_two(dinitial), *self._leak(cell, dtype)
+        args = *args, self._lengths(inputs), *bound.sizes, _FLAGS[inputs.reverse]
+        if form == "stepwise":
+            self._backward_steps(bound, Wh, dz, args, inputs.reverse)
+        else:
+            parts = (xp.zeros((2, N, bound.grid[0], H), dtype),) if form == "group-partial" else ()
+            bound(Wh, *args, *bound.layout, *self._waiting(form, whose), *parts)
+        return dz, tuple(dinitial)
+
+    def _forward_steps(self, launch: Bound, Wh: Array, h: Array, args: Any, reverse: bool) -> None:
+        """A product and a kernel for each step."""
+        T = len(h) - 1
+        sums = self.xp.empty((h.shape[1], Wh.shape[1]), h.dtype)
+        for i in range(T):
+            self._gemm("N", "N", h[T - i if reverse else i], Wh, out=sums, alpha=1.0, beta=0.0)
+            launch(sums, _NULL, *args, np.int32(i))
+
+    def _backward_steps(self, launch: Bound, Wh: Array, dz: Array, args: Any, reverse: bool) -> None:
+        """A kernel and a product for each step, and a kernel that completes the gradient of the initial h."""
+        (T, N, z_width), (H, width) = dz.shape, Wh.shape
+        sums = self.xp.empty((N, H), dz.dtype)
+        fed = None if width == z_width else self.xp.empty((N, width), dz.dtype)
+        for i in range(T + 1):
+            if i > 0:
+                multiplied = dz[i - 1 if reverse else T - i] if fed is None else fed
+                self._gemm("N", "T", multiplied, Wh, out=sums, alpha=1.0, beta=0.0)
+            launch(sums, _NULL if fed is None else fed, *args, np.int32(i))
+
+    # ---- arguments ----
+
+    def _leak(self, cell: Cell, dtype: Any) -> tuple[Any, Any]:
+        """The leaks (H,), or null and one for all units."""
+        leak: Any = getattr(cell, "leak", 0.0)
+        if isinstance(leak, (int, float)):
+            return _NULL, dtype.type(leak)
+        return self.xp.ascontiguousarray(leak), dtype.type(0)
+
+    def _lengths(self, inputs: Inputs) -> Any:
+        return _NULL if inputs.lengths is None else inputs.lengths.astype(np.int32)
+
+    def _waiting(self, form: Form, whose: int) -> tuple[Any, ...]:
+        """How long a block waits for others, and where it notes that it gave up."""
+        return (np.int64(PATIENCE), self._word(whose)[1]) if form in COOPERATIVE else ()
+
 
 def _empty(array: Array) -> None:
     """Set all bits: what the blocks of a group wait for (exchange.cu)."""
@@ -351,8 +348,7 @@ def _two(arrays: Sequence[Any]) -> tuple[Any, Any]:
     return (_NULL if h is None else h), (_NULL if c is None else c)
 
 
-def _chunks(T: int, length: int, reverse: bool) -> Iterator[slice]:
+def _chunks(T: int, length: int, reverse: bool) -> list[slice]:
     """The steps in the order of the run."""
-    starts = range(0, T, length)
-    for start in reversed(starts) if reverse else starts:
-        yield slice(start, min(start + length, T))
+    chunks = [slice(start, min(start + length, T)) for start in range(0, T, length)]
+    return chunks[::-1] if reverse else chunks

@@ -7,24 +7,21 @@ comparison waits for the device.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import re
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.backends.cupy.cells import CellKernel
-from xrnn.backends.cupy.choice import Candidate
-from xrnn.backends.cupy.launch import SELF_TEST, Launcher, LaunchError, Variant
+from xrnn.backends.cupy.choice import Candidate, Request
+from xrnn.backends.cupy.launch import SELF_TEST, Bound, Launcher, LaunchError, Variant
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Inputs
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import Array
 
 # Of the largest value: far above the rounding errors of three steps, far below any mistake.
@@ -46,35 +43,28 @@ class SelfTest:
         self._results: dict[tuple[Any, ...], str | None] = {}
         self._running = threading.Lock()  # one at a time: they share the word by which a kernel gives up
 
-    def failure(self, candidate: Candidate, kernel: CellKernel, cell: Cell, backward: bool, dtype: Any, H: int) -> Any:
+    def failure(self, candidate: Candidate, request: Request, cell: Cell) -> tuple[str | None, bool]:
         """→ why `candidate` must not run on the current device, None if it may; and whether that is final."""
-        variant = Variant.of(candidate, kernel, backward, dtype)
-        key = self._key(candidate, variant, H)
+        variant = Variant.of(candidate, request)
+        key = self._key(candidate, variant, request.H)
         if key in self._results:
             return self._results[key], True
         with self._running:
             if key not in self._results:
                 try:
-                    self._results[key] = self._compare(candidate, variant, cell, H)
+                    self._results[key] = self._compare(candidate, request, cell)
                 except Exception as error:  # it says nothing about the kernel, and the plain form may still work
                     return self._warn(variant, f"not compared yet, {_line(error)}", "this time"), False
                 if why := self._results[key]:
                     self._warn(variant, why, "instead")
             return self._results[key], True
 
-    @contextlib.contextmanager
-    def noting(self, candidate: Candidate, kernel: CellKernel, backward: bool, dtype: Any, H: int) -> Iterator[None]:
-        """The block launches `candidate`. If that fails, the block ends without an exception, and the reason is noted.
-
-        A GPU that is shared or partitioned may refuse a grid although the driver said that it fits.
-        """
-        try:
-            yield
-        except LaunchError as error:
-            variant, why = Variant.of(candidate, kernel, backward, dtype), _line(error)
-            if not is_transient(error):
-                self._results[self._key(candidate, variant, H)] = why
-            self._warn(variant, why, "this time" if is_transient(error) else "instead")
+    def note(self, bound: Bound, error: LaunchError) -> None:
+        """Record why a later launch failed: a GPU that is shared or partitioned may refuse a grid that fits."""
+        variant, why = Variant.of(bound.candidate, bound.request), _line(error)
+        if not is_transient(error):
+            self._results[self._key(bound.candidate, variant, bound.request.H)] = why
+        self._warn(variant, why, "this time" if is_transient(error) else "instead")
 
     def _key(self, candidate: Candidate, variant: Variant, H: int) -> tuple[Any, ...]:
         device = self._backend.xp.cuda.runtime.getDevice()
@@ -98,25 +88,27 @@ class SelfTest:
         )
         return why
 
-    def _compare(self, candidate: Candidate, variant: Variant, cell: Cell, H: int) -> str | None:
+    def _compare(self, candidate: Candidate, request: Request, cell: Cell) -> str | None:
         """→ what is wrong, None if the kernel agrees with the plain form. Raises if nothing can be said."""
         xp = self._backend.xp
         if xp.cuda.get_current_stream().is_capturing():
             raise RuntimeError("the stream is being captured, and a self-test waits: run a step before the capture")
         candidate = replace(candidate, grid=self._grid(candidate))
+        request = replace(request, T=_STEPS, N=batch(candidate), D=5)
         self._launcher.gave_up(SELF_TEST)  # forgets an earlier test's
         try:
-            if not self._launcher.fits(candidate, variant):
+            bound = self._launcher.bind(candidate, request)
+            if not self._launcher.fits(bound):
                 return f"the driver can't keep all {math.prod(candidate.grid)} blocks of a group resident at once"
         except Exception as error:
             if is_transient(error):
                 raise
             return _line(error)
         for reverse in (False, True):
-            inputs, dstates = self._problem(cell, variant, batch(candidate), H, reverse)
+            inputs, dstates = self._problem(cell, request, reverse)
             plain = recurrence.forward(xp, self._backend.matmul_add, cell, inputs, True)
             try:
-                expected, found = self._run(candidate, variant, cell, plain, dstates)
+                expected, found = self._run(bound, cell, plain, dstates)
             except Exception as error:
                 if not isinstance(error, LaunchError) or is_transient(error):
                     raise
@@ -124,7 +116,7 @@ class SelfTest:
             for name, array in expected.items():
                 want, got = xp.asnumpy(array), xp.asnumpy(found[name])  # `to_numpy` would report to the user
                 off = abs(got - want).max() / abs(want).max()
-                if not off <= TOLERANCE[variant.dtype]:  # a NaN fails too
+                if not off <= TOLERANCE[request.dtype]:  # a NaN fails too
                     if self._launcher.gave_up(SELF_TEST):
                         return "its blocks gave up waiting for one another"
                     lengths = ", in reverse and with lengths" if reverse else ""
@@ -132,12 +124,12 @@ class SelfTest:
         return None
 
     def _run(
-        self, candidate: Candidate, variant: Variant, cell: Cell, plain: Any, dstates: list[Array]
+        self, bound: Bound, cell: Cell, plain: Any, dstates: list[Array]
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """The plain form's results, and the kernel's. Both backwards follow the plain form's forward."""
         xp, launcher, inputs = self._backend.xp, self._launcher, plain.inputs
-        if not variant.backward:
-            trace = launcher.forward(candidate, variant.cell, cell, inputs, True, SELF_TEST)
+        if not bound.request.backward:
+            trace = Trace(inputs, *launcher.forward(bound, cell, inputs, True, SELF_TEST))
             active = xp.arange(_STEPS)[:, None] < (_STEPS if inputs.lengths is None else inputs.lengths[None])
             both = []
             for one in (plain, trace):
@@ -148,15 +140,15 @@ class SelfTest:
             return both[0], both[1]
         names = ["dz", *(f"d{state}_prev" for state in cell.states)]
         dz, dinitial = recurrence.through_time(xp, self._backend.matmul_add, cell, plain, dstates)
-        dz_found, found = launcher.backward(candidate, variant.cell, cell, plain, dstates, SELF_TEST)
+        dz_found, found = launcher.backward(bound, cell, plain, dstates, SELF_TEST)
         return dict(zip(names, (dz, *dinitial), strict=True)), dict(zip(names, (dz_found, *found), strict=True))
 
-    def _problem(self, cell: Cell, variant: Variant, N: int, H: int, reverse: bool) -> tuple[Inputs, list[Array]]:
-        T, D, xp = _STEPS, 5, self._backend.xp
+    def _problem(self, cell: Cell, request: Request, reverse: bool) -> tuple[Inputs, list[Array]]:
+        T, N, D, H, xp = request.T, request.N, request.D, request.H, self._backend.xp
         rng = np.random.default_rng(0)
 
         def draw(*shape: int, scale: float = 1.0) -> Array:
-            drawn: Array = xp.asarray((scale * rng.standard_normal(shape)).astype(variant.dtype))
+            drawn: Array = xp.asarray((scale * rng.standard_normal(shape)).astype(request.dtype))
             return drawn
 
         x, Wx = draw(T, N, D), draw(D, len(cell.from_x) * H, scale=D**-0.5)

@@ -4,10 +4,8 @@
 //     HELD      rows of the block's weights that a thread holds in registers
 //     OUTPUTS   (row, unit) pairs of a tile that a thread computes the cell's step for: ROWS · units ≤ OUTPUTS · threads
 //
-// A block's weights are a matrix (K, columns):
-//     forward                      K = H, columns = FED · units       the columns of its units, part by part
-//     backward, one block, group   K = FED · H, columns = units       the transpose of its units' rows of Wh
-//     backward, group-partial      K = FED · units, columns = H       the transpose of its units' columns of Wh
+// A block's weights are a matrix (K, columns), described by Run::Weights. In group-partial they are those of forward,
+// transposed.
 //
 // A thread has 16 bytes of columns, a Vector, and one slice of the sum over k:
 //     thread = slice_index · column_threads + column_index
@@ -36,10 +34,12 @@ struct Tile {
     Real* partial;    // (slices, ROWS, column_threads · kVector)
     Real* remaining;  // shared memory behind the tile
 
-    // Lays out the block's shared memory and loads the weights. Of a slice from row k0 on, element (k0 + k, j) lies at
-    // column(j, k0) + row(k0, k). (Offsets from a slice's begin are constants to the compiler, which saves registers.)
-    template <class Column, class Row>
-    XRNN_INLINE Tile(const Geometry& geometry, void* shared, Column column, Row row) : g(geometry) {
+    // Lays out the block's shared memory, loads the weights and clears the operands. Of a slice from row k0 on, element
+    // (k0 + k, j) lies at w.column(j, k0) + w.row(k0, k). (Offsets from a slice's begin are constants to the compiler,
+    // which saves registers.)
+    template <class Weights>
+    XRNN_INLINE Tile(const Weights& w, int column_threads, int slice, int pitch, void* shared)
+        : g{w.K(), w.columns(), column_threads, slice, pitch} {
         slices = blockDim.x / g.column_threads;
         column_index = threadIdx.x % g.column_threads;
         slice_index = threadIdx.x / g.column_threads;
@@ -52,23 +52,24 @@ struct Tile {
 #pragma unroll
         for (int c = 0; c < kVector; ++c) {
             const int j = column_index * kVector + c;
-            columns[c] = j < g.columns ? column(j, slice_index * g.slice) : nullptr;
+            columns[c] = j < g.columns ? w.column(j, slice_index * g.slice) : nullptr;
         }
 #pragma unroll
-        for (int k = 0; k < HELD; ++k) held[k] = weights(columns, row, k);
+        for (int k = 0; k < HELD; ++k) held[k] = weights(w, columns, k);
 #pragma unroll 1
-        for (int k = HELD; k < g.slice; ++k) rest[(k - HELD) * blockDim.x + threadIdx.x] = weights(columns, row, k);
+        for (int k = HELD; k < g.slice; ++k) rest[(k - HELD) * blockDim.x + threadIdx.x] = weights(w, columns, k);
         for (int i = threadIdx.x; i < ROWS * slices * g.pitch; i += blockDim.x) operand[i] = 0;
+        __syncthreads();  // the zeros are in place
     }
 
     // Row k of this thread's share, with zeros where the weights end.
-    template <class Row>
-    XRNN_INLINE Vector weights(const Real* const (&columns)[kVector], Row row, int k) const {
+    template <class Weights>
+    XRNN_INLINE Vector weights(const Weights& w, const Real* const (&columns)[kVector], int k) const {
         const int k0 = slice_index * g.slice;
-        Vector w;
+        Vector v;
 #pragma unroll
-        for (int c = 0; c < kVector; ++c) w.at[c] = k0 + k < g.K && columns[c] ? columns[c][row(k0, k)] : Real(0);
-        return w;
+        for (int c = 0; c < kVector; ++c) v.at[c] = k0 + k < g.K && columns[c] ? columns[c][w.row(k0, k)] : Real(0);
+        return v;
     }
 
     // Where element k of the tile's row n lies.

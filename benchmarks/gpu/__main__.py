@@ -1,7 +1,7 @@
 """Everything that needs a GPU, within its time: `python -m benchmarks.gpu`, what `make gpu-check` runs.
 
-Each part in a process of its own, so that one that hangs takes nothing with it, the most valuable first. What came of
-them is one JSON file, which grows part by part, with the log beside it, and in the end pictures.
+Each part has a process of its own, so that one that hangs takes nothing with it; the most valuable run first. The
+results are one JSON file, which grows part by part, with the log beside it, and at the end pictures.
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import glob
-import math
 import os
 import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.gpu import results
-from benchmarks.gpu.budget import Budget, Log, Part, plan, run
+from benchmarks.gpu.part import Log, Part, run
 from benchmarks.gpu.report import draw
 from benchmarks.gpu.report import lines as report_lines
-from benchmarks.gpu.suite import PYTEST, ROOT
+from xrnn.backends.cupy.launch import KERNELS
 
+ROOT: Final = Path(__file__).parents[2]
+# Warnings are no errors here: a warning of a newer library must not hide the result of a test.
+PYTEST: Final = ("-m", "pytest", "-q", "-o", "filterwarnings=default", "-p", "no:cacheprovider")
 MINUTES: Final = 9.0
 _ENVIRONMENT: Final = {
     "XRNN_REQUIRE_GPU": "1",
@@ -35,9 +37,8 @@ _ENVIRONMENT: Final = {
     "PYTHONDONTWRITEBYTECODE": "1",  # the sources stay as they are
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # no others than the tests ask for
 }
-_TOOLKITS: Final = "/usr/local/cuda*"
 _UNFINISHED: Final = "begun, and ended with the run"
-# Of each sanitizer: how many variants, of which the first differ most. None: all that its time is enough for.
+# For each sanitizer: the number of variants, of which the first differ most. None: as many as its time is enough for.
 _SANITIZERS: Final = {"memcheck": None, "racecheck": 24, "synccheck": 12}
 
 
@@ -48,19 +49,18 @@ def parts(out: Path, rehearse: bool = False) -> list[Part]:
     few = 4 if rehearse else None
     timed = (file, "--seconds", "{seconds}")
     device_tests = (sys.executable, *PYTEST, "-m", "gpu", "tests/cuda/test_device.py", "-k", "resident or hang")
-    suite = ("--no-kernels", "tests/ops/test_affine.py") if rehearse else ("tests",)
+    suite = (sys.executable, *PYTEST, "tests/ops/test_affine.py" if rehearse else "tests")
     return [
-        Part("device", (*own, "benchmarks.gpu.device", file), 5, 15, 60),
-        Part("residency", device_tests, 10, 25, 180 if rehearse else 60),  # the emulator compiles with g++
-        Part("variants", (*own, "benchmarks.gpu.variants", *timed, *_few(few)), 20, 60, 150),
-        Part("steps", (*own, "benchmarks.gpu.steps", *timed, *tiny), 20, 90, 150),
-        Part("costs", (*own, "benchmarks.gpu.costs", file, *tiny[:1]), 10, 15, 40),
-        Part("forms", (*own, "benchmarks.gpu.forms", *timed, *tiny), 20, 150, 210),
+        Part("device", (*own, "benchmarks.gpu.device", file), 5, 60),
+        Part("residency", device_tests, 10, 180 if rehearse else 60),  # the emulator compiles with g++
+        Part("variants", (*own, "benchmarks.gpu.variants", *timed, *_few(few)), 20, 90),
+        Part("costs", (*own, "benchmarks.gpu.costs", file, *tiny[:1]), 10, 30),
+        Part("forms", (*own, "benchmarks.gpu.forms", *timed, *tiny), 20, 240),
         *(
             Part(tool, (*_sanitizer(tool), *own, "benchmarks.gpu.variants", *timed, "--sanitized", tool, *_few(n)), *t)
-            for tool, n, t in ((tool, few or number, (60, 150, 150)) for tool, number in _SANITIZERS.items())
+            for tool, n, t in ((tool, few or number, (60, 150)) for tool, number in _SANITIZERS.items())
         ),
-        Part("tests", (*own, "benchmarks.gpu.suite", *suite), 60, 150, 600),
+        Part("tests", suite, 60, 600),
     ]
 
 
@@ -70,24 +70,13 @@ def _few(number: int | None) -> tuple[str, ...]:
 
 def _sanitizer(tool: str) -> tuple[str, ...]:
     """Of xrnn's kernels only. An error that CUDA returns is an exception in Python already."""
-    program = _cuda_program("compute-sanitizer")
-    names = ("step_forward", "step_backward", "one_block", "group", "partial")
-    kernels = tuple(word for name in names for word in ("--kernel-name", f"kns={name}"))
-    return (program, "--tool", tool, "--error-exitcode", "9", "--report-api-errors", "no", *kernels)
-
-
-def _cuda_program(name: str) -> str:
-    """Where it is: PATH, or the toolkit's own folders, which many machines don't have in PATH. `name` if nowhere."""
-    toolkits = [os.environ[variable] for variable in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(variable)]
-    toolkits += sorted(glob.glob(_TOOLKITS), reverse=True)
-    folders = os.pathsep.join(str(Path(toolkit, "bin")) for toolkit in toolkits)
-    return shutil.which(name) or shutil.which(name, path=folders) or name
+    kernels = tuple(word for name in KERNELS.values() for word in ("--kernel-name", f"kns={name}"))
+    return ("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", "--report-api-errors", "no", *kernels)
 
 
 def check(everything: Sequence[Part], only: Sequence[str], seconds: float, out: Path, log: Log, **more: str) -> None:
-    """Run the parts that fit, then those for which time is left after all. What came of each is in the file `out`."""
-    budget = Budget(seconds)
-    planned, left_out = plan([part for part in everything if not only or part.name in only], seconds)
+    """Run one part after the other while time is left. The outcome of each is in the file `out`."""
+    end, stretch = time.monotonic() + seconds, max(1.0, seconds / (60 * MINUTES))
     outcomes: dict[str, Any] = {}
 
     def note(name: str, outcome: Mapping[str, Any]) -> None:
@@ -95,24 +84,15 @@ def check(everything: Sequence[Part], only: Sequence[str], seconds: float, out: 
         ran = [name for name, outcome in outcomes.items() if outcome["ran"]]
         results.put(out, parts=outcomes, complete=ran == [part.name for part in everything])
 
-    log.say(f"planned for {seconds / 60:.1f} minutes: {', '.join(part.name for part in planned)}")
-    if left_out:
-        names = ",".join(part.name for part in left_out)
-        needed = math.ceil(sum(part.expected for part in (*planned, *left_out)) / 60)
-        log.say(
-            f"not planned, taken up if time is left: {names}; "
-            f"--minutes {needed} is enough for all, --only {names} for these"
-        )
-    for number, part in enumerate(queue := [*planned, *left_out]):
-        later = [other for other in queue[number + 1 :] if other in planned]
-        granted = budget.grant(part, later)
-        if part in left_out and budget.left() < part.expected:
-            granted = 0
-        if not granted:
-            note(part.name, {"outcome": f"left out: {budget.left():.0f} s were left", "ran": False, "failed": False})
+    for part in everything:
+        if only and part.name not in only:
+            continue
+        left = end - time.monotonic()
+        if left < part.at_least:
+            note(part.name, {"outcome": f"left out: {left:.0f} s were left", "ran": False, "failed": False})
             continue
         note(part.name, {"outcome": _UNFINISHED, "ran": False, "failed": True})
-        note(part.name, outcome := perform(part, granted, log, more))
+        note(part.name, outcome := perform(part, min(left, stretch * part.at_most), log, more))
         log.say(f"== {part.name}: {outcome['outcome']}")
         if part.name == "device" and outcome["outcome"] != "passed":
             break
@@ -140,6 +120,8 @@ def conclude(out: Path, log: Log) -> int:
         return 1
     pictures = draw(found, out.parent, out.stem)
     log.say("", *report_lines(found), *(f"wrote {path}" for path in (out, out.with_suffix(".log"), *pictures)))
+    if left_out := [name for name, part in found["parts"].items() if not (part["ran"] or part["failed"])]:
+        log.say(f"no time was left for some parts: give more --minutes, or run them with --only {','.join(left_out)}")
     if failed := [name for name, part in found["parts"].items() if part["failed"]]:
         log.say(f"failed or not run: {', '.join(failed)}")
     return int(bool(failed))

@@ -1,13 +1,11 @@
 // What the selection's prediction is made of, one kernel each, which does it `times` times. device.cu precedes it.
 //
-// grid_barriers     a barrier over all blocks, by a counter in L2; cooperative  → the time of the launch
-// exchanges         an element from block to block and back; cooperative, two blocks: 2 · times hand-overs
+// exchanges         an element from block to block and back; cooperative, two blocks: 2 · times hand-overs. A block that
+//                   waits for longer than `patience` clock cycles gives up, and writes 1 to *gave_up
 // round_trips       reads of L2, each at the address that the last one gave     → clock cycles
 // wide_reads        16 bytes a thread, n elements in all, by each block         → clock cycles; four reads of a thread
 //                   are under way at a time, as in group.cu: one by one they would wait for L2, not for its bandwidth.
 //                   n is a power of two, a multiple of the 16 elements of each thread.
-//
-// Those that wait for another block give up after `patience` clock cycles, and write 1 to *gave_up.
 
 typedef float Real;
 struct alignas(16) Vector {
@@ -27,23 +25,6 @@ XRNN_INLINE float look(const float* p) {
     float v = 0;
     look_if(true, p, v);
     return v;
-}
-
-extern "C" __global__ void grid_barriers(int times, unsigned* arrived, long long patience, unsigned* gave_up) {
-    const long long since = clock64();
-    for (unsigned i = 1; i <= unsigned(times); ++i) {
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            __threadfence();
-            atomicAdd(arrived, 1u);
-            while (look(arrived) < i * gridDim.x && clock64() - since <= patience) {
-            }
-            if (clock64() - since > patience) *gave_up = 1;
-            __threadfence();
-        }
-        __syncthreads();
-        if (clock64() - since > patience) return;
-    }
 }
 
 extern "C" __global__ void exchanges(int times, float* mail, long long patience, unsigned* gave_up) {

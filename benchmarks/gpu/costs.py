@@ -73,31 +73,22 @@ class Costs:
             kernel((grid,), (block,), (self.times, *args, cycles))
         return float(self.backend.to_numpy(cycles)[:grid].max()) / int(self.times)
 
-    def grid_barrier_seconds(self) -> float:
-        """Over all multiprocessors, one block on each."""
-        arrived, kernel = self.xp.zeros(1, "uint32"), self._kernel("grid_barriers", cooperative=True)
-        return self._waiting(kernel, (self.device.multiprocessors, 1), choice.THREADS, arrived, each=1)
-
     def exchange_seconds(self) -> float:
-        """EXCHANGE: an element from one block to another."""
-        mail, kernel = self.xp.zeros(2 * _LINE, "float32"), self._kernel("exchanges", cooperative=True)
-        return self._waiting(kernel, (2, 1), 1, mail, each=2)
+        """EXCHANGE: an element from one block to another, by the time of one more: the launch itself falls out.
 
-    def _waiting(self, kernel: Any, grid: tuple[int, int], threads: int, meeting: Any, each: int) -> float:
-        """What one more of `times` takes, each being so many: the launch itself falls out.
-
-        Raises RuntimeError where the blocks gave up waiting for one another.
+        Raises RuntimeError if the blocks gave up waiting for each other.
         """
-        gave_up = self.xp.zeros(1, "uint32")
+        mail, gave_up = self.xp.zeros(2 * _LINE, "float32"), self.xp.zeros(1, "uint32")
+        kernel = self._kernel("exchanges", cooperative=True)
 
         def call(times: np.int32) -> None:
-            meeting.fill(0)
-            kernel(grid, (threads,), (times, meeting, np.int64(PATIENCE), gave_up))
+            mail.fill(0)
+            kernel((2, 1), (1,), (times, mail, np.int64(PATIENCE), gave_up))
 
         many, one = self._seconds(lambda: call(self.times)), self._seconds(lambda: call(np.int32(1)))
         if self.backend.to_numpy(gave_up)[0]:
             raise RuntimeError("its blocks gave up waiting for one another: they don't all run at once")
-        return (many - one) / ((int(self.times) - 1) * each)
+        return (many - one) / ((int(self.times) - 1) * 2)
 
     def round_trip_seconds(self) -> float:
         """ROUND_TRIP: a read of L2."""
@@ -111,11 +102,6 @@ class Costs:
         values = self.xp.zeros(n, "float32")
         kernel, blocks = self._kernel("wide_reads"), self.device.multiprocessors
         return 4 * n / self._cycles(kernel, blocks, choice.THREADS, values, np.int32(n))
-
-    def cluster_barrier_cycles(self) -> float:
-        """Of eight blocks; sm_90 and up."""
-        module = self.xp.RawModule(code=(FOLDER / "cluster.cu").read_text(), options=("--std=c++17",))
-        return self._cycles(module.get_function("cluster_barriers"), 8, choice.THREADS)
 
     def host_step_seconds(self) -> float:
         """HOST_STEP: one more step of the plain form, launched from Python."""
@@ -147,7 +133,7 @@ class Costs:
         return size**3 / self._seconds(lambda: self.xp.matmul(a, a, out=out)) / peak
 
     def measure(self) -> Iterator[tuple[str, float | str]]:
-        """Each under its name in choice.py, in its units, where it has one; words in place of one that failed."""
+        """Each under its name in choice.py, in its units; words in place of one that failed."""
         measurements: dict[str, Callable[[], float]] = {
             "EXCHANGE": self.exchange_seconds,
             "ROUND_TRIP": self.round_trip_seconds,
@@ -155,10 +141,7 @@ class Costs:
             "LAUNCH": self.launch_seconds,
             "L2_BYTES_PER_CYCLE": self.l2_bytes_per_cycle,
             "PRODUCT_EFFICIENCY": self.product_efficiency,
-            "grid barrier, µs": lambda: self.grid_barrier_seconds() * 1e6,
         }
-        if self.xp.__name__ == "cupy" and int(self.xp.cuda.Device().compute_capability) >= 90:
-            measurements["cluster barrier, cycles"] = self.cluster_barrier_cycles
         for name, measurement in measurements.items():
             try:
                 yield name, measurement()
@@ -173,11 +156,8 @@ def lines(measured: dict[str, float | str]) -> list[str]:
         if isinstance(value, str):
             text.append(f"{name:24} {value}")
             continue
-        if name in UNITS:
-            unit, scale = UNITS[name]
-            text.append(f"{name:24} {value * scale:10.3g} {unit:12} estimate {getattr(choice, name) * scale:.3g}")
-        else:
-            text.append(f"{name:24} {value:10.3g}")
+        unit, scale = UNITS[name]
+        text.append(f"{name:24} {value * scale:10.3g} {unit:12} estimate {getattr(choice, name) * scale:.3g}")
     return text
 
 

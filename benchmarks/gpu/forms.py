@@ -1,7 +1,9 @@
 """Every form of each cell's recurrence beside cuDNN: `python -m benchmarks.gpu.forms FILE [--seconds S]`.
 
-All in one process, on one stream, by events around a whole call: a round measures each, one after the other. What each
-returns is compared with the plain form in float64, on the device, before it is timed.
+All in one process, on one stream. Each result is compared with the plain form in float64 on the device; then a round
+measures each form, one after the other. A step is the difference of two sequences, for launches and products with many
+rows take a time of their own. The host's part of a call is beside it: where the host is slower than the device, the
+events around a call measure the host.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from unittest import mock
@@ -21,35 +24,84 @@ import numpy as np
 import xrnn
 from benchmarks.cases import COMMON, GATES, LAYERS, Case, Problem, check
 from benchmarks.gpu import results
-from benchmarks.gpu.timing import microseconds
 from benchmarks.peers import Call
 from xrnn.backends.cupy import CupyBackend
-from xrnn.backends.cupy.cells import NAMED
+from xrnn.backends.cupy.cells import NAMED, kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose
+from xrnn.backends.cupy.launch import Bound
 from xrnn.ops.cell import Cell
+from xrnn.ops.inputs import Inputs
 
 OPERATIONS: Final = ("forward", "train")
 HIDDEN: Final = (64, 128, 256, 512, 1024, 2048)
 BATCHES: Final = (1, 4, 16, 64, 256)
-# Should time run out: the Elman cell, then LSTM and GRU at fewer sizes, then ragged batches.
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """T: of the sequence that is compared with float64, and of the two that are timed, multiples of it."""
+
+    checked: int = 20
+    short: int = 200
+    long: int = 1000
+
+
+LENGTHS: Final = Lengths()
+# Should time run out: a middle batch and one row of every hidden size come before the large ones.
 CASES: Final = (
-    *(Case(50, N, H, H) for H in HIDDEN for N in BATCHES),
-    *(Case(50, N, H, H, cell=cell) for cell in ("lstm", "gru") for H in HIDDEN[:5] for N in (1, 16, 64)),
-    *(Case(50, N, H, H, cell="lstm", ragged=True) for H in (256, 512) for N in (16, 64)),
-    *(Case(50, N, H, H, cell="leak") for H in (256, 512) for N in (1, 64)),
+    *(
+        Case(1000, N, H, H, cell=c)
+        for N in (16, 1, 64, 256)
+        for H in (512, 256, 1024, 64)
+        for c in ("lstm", "gru", "rnn")
+    ),
+    *(Case(1000, N, 512, 512, cell=cell, ragged=True) for cell in ("lstm", "gru") for N in (16, 64)),
+    *(Case(1000, N, H, H, cell="leak") for H in (256, 512) for N in (1, 64)),
 )
-REHEARSED: Final = (Case(3, 3, 5, 20), Case(3, 3, 5, 20, cell="lstm"))
+REHEARSED_LENGTHS: Final = Lengths(2, 4, 8)
+REHEARSED: Final = (Case(8, 3, 5, 20), Case(8, 3, 5, 20, cell="lstm"))
 Pair: TypeAlias = tuple[Candidate, Candidate]  # forward, backward
 GROUPS: Final = 3  # layouts of a group, those predicted to be the fastest
-TF32_TOLERANCE: Final = 3e-2  # ten bits of a factor, through fifty steps
+TF32_TOLERANCE: Final = 3e-2  # ten bits of a factor, through many steps
+_CALLS: Final = 5  # after one that isn't counted
+
+
+class Repeated(Problem):
+    """A problem whose sequence is another's, several times over."""
+
+    def __init__(self, problem: Problem, times: int) -> None:
+        self.case = replace(problem.case, T=times * problem.case.T)
+        self.x, self.dh = (np.tile(a, (times, 1, 1)) for a in (problem.x, problem.dh))
+        self.h_prev, self.c_prev = problem.h_prev, problem.c_prev
+        self.Wx, self.Wh, self.b = problem.Wx, problem.Wh, problem.b
+        self.lengths = None if problem.lengths is None else problem.lengths * times
+
+
+def microseconds(xp: Any, call: Call) -> tuple[float, float]:
+    """The medians between two events around a call, and on the host until it returns. Each waits for the device."""
+    start, end = xp.cuda.Event(), xp.cuda.Event()
+    device, host = [], []
+    for _ in range(1 + _CALLS):
+        end.record()
+        end.synchronize()
+        start.record()
+        before = time.perf_counter()
+        call()
+        host.append((time.perf_counter() - before) * 1e6)
+        end.record()
+        end.synchronize()
+        device.append(xp.cuda.get_elapsed_time(start, end) * 1e3)
+    return statistics.median(device[1:]), statistics.median(host[1:])
 
 
 @contextmanager
 def forced(forward: Candidate, backward: Candidate) -> Iterator[None]:
     """Within the block the recurrence takes these, whatever the selection says. No self-test runs."""
 
-    def decide(backend: CupyBackend, kernel: Any, cell: Any, inputs: Any, *, backward: bool) -> Candidate:
-        return pair[backward]
+    def decide(backend: CupyBackend, cell: Cell, inputs: Inputs, backward: bool) -> Bound:
+        kernel, dtype, H = kernel_of(cell), np.dtype(inputs.x.dtype).name, len(inputs.Wh)
+        assert kernel is not None
+        return backend.launcher.bind(pair[backward], Request(kernel, backward, dtype, *inputs.sizes(), H))
 
     pair = forward, backward
     with mock.patch.object(CupyBackend, "_decide", decide):
@@ -87,40 +139,30 @@ def label(candidate: Candidate) -> str:
     return f"{candidate.form}{grid} rows={candidate.layout.rows}"
 
 
-def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Pair], dict[str, str]]:
-    """Stepwise, every one-block and the most promising groups → by label; why some are not used.
+def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Pair], dict[str, str], str]:
+    """Stepwise, every one-block and the most promising groups → by label; why some are not used; the choice's label.
 
     Each form of forward is paired with the chosen backward, and each other form of backward with the chosen forward.
     """
-    found = [_promising(backend, request) for request in requests_of(case)]
-    chosen = chosen_pair(backend, case)
-    named = {label(c): (c, chosen[1]) for c in found[0]}
-    named |= {f"{label(chosen[0])} + {label(c)}": (chosen[0], c) for c in found[1] if c.form != chosen[1].form}
+    device, requests, cell = backend.launcher.device(), requests_of(case), cell_of(case.cell)
+    forward, backward = (choose(device, request) for request in requests)
+    found = [_promising(sorted(candidates(device, request), key=lambda c: c.seconds)) for request in requests]
+    named = {label(c): (c, backward) for c in found[0]}
+    named |= {f"{label(forward)} + {label(c)}": (forward, c) for c in found[1] if c.form != backward.form}
     used, refused = {}, {}
     for name, pair in named.items():
-        if why := _against(backend, case, pair):
+        tested = [backend.selftest.failure(c, request, cell)[0] for c, request in zip(pair, requests, strict=True)]
+        if why := next(filter(None, tested), None):
             refused[name] = why
         else:
             used[name] = pair
-    return used, refused
+    return used, refused, label(forward) if label(forward) in used else "plain"
 
 
-def _promising(backend: CupyBackend, request: Request) -> list[Candidate]:
-    found = sorted(candidates(backend.launcher.device(), request), key=lambda c: c.seconds)
+def _promising(found: list[Candidate]) -> list[Candidate]:
     groups = [c for c in found if c.form == "group"]
     partial = [c for c in found if c.form == "group-partial"]
     return [c for c in found if c.form in ("stepwise", "one-block")] + groups[:GROUPS] + partial[:1]
-
-
-def chosen_pair(backend: CupyBackend, case: Case) -> Pair:
-    forward, backward = (choose(backend.launcher.device(), request) for request in requests_of(case))
-    return forward, backward
-
-
-def chosen_of(backend: CupyBackend, case: Case, used: Mapping[str, Pair]) -> str:
-    """The label of the selection's choice."""
-    chosen = label(chosen_pair(backend, case)[0])
-    return chosen if chosen in used else "plain"
 
 
 def ours(backend: CupyBackend, problem: Problem, used: Mapping[str, Pair]) -> dict[str, Contestant]:
@@ -137,7 +179,6 @@ def _calls(backend: CupyBackend, problem: Problem) -> dict[str, Call]:
     x, dh, *initial = (backend.asarray(a) for a in (problem.x, problem.dh, *problem.states))
     layer = LAYERS[problem.case.cell](*(backend.asarray(w) for w in problem.weights))
     lengths = None if problem.lengths is None else backend.asarray(problem.lengths.astype("int32"))
-    longer = backend.xp.concatenate([x, x])
 
     def first(states: Any) -> Any:
         return states[0] if isinstance(states, tuple) else states
@@ -149,17 +190,7 @@ def _calls(backend: CupyBackend, problem: Problem) -> dict[str, Call]:
     return {
         "forward": lambda: first(layer(x, *initial, lengths=lengths)),
         "train": train,
-        "longer": lambda: first(layer(longer, *initial, lengths=lengths)),
     }
-
-
-def _against(backend: CupyBackend, case: Case, pair: Pair) -> str | None:
-    cell = cell_of(case.cell)
-    for candidate, request in zip(pair, requests_of(case), strict=True):
-        why, _ = backend.selftest.failure(candidate, request.cell, cell, request.backward, request.dtype, request.H)
-        if why is not None:
-            return str(why)
-    return None
 
 
 def theirs(problem: Problem) -> dict[str, Contestant]:
@@ -203,70 +234,74 @@ def in_turn(names: list[str], rounds: int) -> Iterator[str]:
         yield from names[at:] + names[:at]
 
 
-def measure(backend: CupyBackend, case: Case, rounds: int) -> list[dict[str, Any]]:
-    """A cell for each operation: times in microseconds, one a round, and what took part."""
-    xp, problem = backend.xp, Problem(case, backend=backend)
-    used, refused = usable(backend, case)
-    everybody = {**ours(backend, problem, used), **theirs(problem)}
-    chosen = chosen_of(backend, case, used)
+def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LENGTHS) -> list[dict[str, Any]]:
+    """A cell for each operation: microseconds of a step, of a call of the short sequence, and of the host."""
+    used, refused, chosen = usable(backend, case)
+
+    def everybody(problem: Problem) -> Mapping[str, Contestant]:
+        return {**ours(backend, problem, used), **theirs(problem)}
+
+    problem = Problem(replace(case, T=lengths.checked), backend=backend)
+    first = everybody(problem)
+    timed = {T: everybody(Repeated(problem, T // lengths.checked)) for T in (lengths.short, lengths.long)}
     cells = []
     for operation in OPERATIONS:
-        errors, wrong = checked(everybody, operation, problem)
-        best = chosen if chosen in errors else "plain"
-        device: dict[str, list[float]] = {name: [] for name in errors}
-        host: dict[str, list[float]] = {name: [] for name in errors}
+        errors, wrong = checked(first, operation, problem)
+        device: dict[str, dict[int, list[float]]] = {name: {T: [] for T in timed} for name in errors}
+        host: dict[str, dict[int, list[float]]] = {name: {T: [] for T in timed} for name in errors}
         for name in in_turn([*errors], rounds):
-            with everybody[name].context():
-                times = microseconds(xp, everybody[name].calls[operation])
-            device[name].append(times[0])
-            host[name].append(times[1])
-        cell = {
-            "case": case.name,
-            **asdict(case),
-            "operation": operation,
-            "flops": case.flops(operation),
-            "microseconds": device,
-            "host_microseconds": {name: statistics.median(times) for name, times in host.items()},
-            "errors": errors,
-            "wrong": wrong,
-            "chosen": best,
-            "candidates": {name: [asdict(c) for c in pair] for name, pair in used.items()},
-            "not_used": refused,
-        }
-        if operation == "forward":  # the chosen form's, of twice the steps
-            with everybody[best].context():
-                longer = everybody[best].calls["longer"]
-                cell["longer_microseconds"] = [microseconds(xp, longer)[0] for _ in range(rounds)]
-        cells.append(cell)
+            for T, contestants in timed.items():
+                with contestants[name].context():
+                    of_device, of_host = microseconds(backend.xp, contestants[name].calls[operation])
+                device[name][T].append(of_device)
+                host[name][T].append(of_host)
+        cells.append(
+            {
+                "case": case.name,
+                **asdict(case),
+                "operation": operation,
+                "microseconds": {name: times[lengths.short] for name, times in device.items()},
+                "step_microseconds": {
+                    name: [
+                        (long - short) / (lengths.long - lengths.short)
+                        for short, long in zip(*both.values(), strict=True)
+                    ]
+                    for name, both in device.items()
+                },
+                "host_microseconds": {
+                    name: {str(T): statistics.median(times) for T, times in by_length.items()}
+                    for name, by_length in host.items()
+                },
+                "errors": errors,
+                "wrong": wrong,
+                "chosen": chosen if chosen in errors else "plain",
+                "candidates": {name: [asdict(c) for c in pair] for name, pair in used.items()},
+                "not_used": refused,
+            }
+        )
     return cells
 
 
-def compete(backend: CupyBackend, cases: Sequence[Case], seconds: float, rounds: int, out: Path) -> dict[str, Any]:
-    """All cases that fit into `seconds`, as `forms` in the file `out`, which grows case by case."""
-    about = {"dtype": "float32", "rounds": rounds, "device": asdict(backend.launcher.device())}
-    return results.case_by_case(out, "forms", about, cases, seconds, lambda case: measure(backend, case, rounds))
-
-
-def options_of(name: str, description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Of a command that measures case by case."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.gpu.{name}", description=description)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.forms", description="all forms, beside cuDNN")
     parser.add_argument("out", type=Path, help="the JSON file to add to")
-    parser.add_argument(
-        "--seconds", type=float, default=600, help="what is left then is dropped (default: %(default)s)"
-    )
+    parser.add_argument("--seconds", type=float, default=600, help="what doesn't fit is dropped (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--cases", default="", help="only the cases whose name contains this, such as N16-D256")
     parser.add_argument("--rehearse", action="store_true", help="tiny cases, to try the program out")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = options_of("forms", "all forms, beside cuDNN", arguments)
+    options = parser.parse_args(arguments)
     backend = xrnn.get_backend("cupy")
     assert isinstance(backend, CupyBackend)
-    cases = [case for case in (REHEARSED if options.rehearse else CASES) if options.cases in case.name]
-    # Its own start and end take some of the time that it was given.
-    found = compete(backend, cases, options.seconds - 15, options.rounds, options.out)
+    cases, lengths = (REHEARSED, REHEARSED_LENGTHS) if options.rehearse else (CASES, LENGTHS)
+    about = {"rounds": options.rounds, "lengths": asdict(lengths), "device": asdict(backend.launcher.device())}
+    found = results.case_by_case(
+        options.out,
+        "forms",
+        about,
+        [case for case in cases if options.cases in case.name],
+        options.seconds - 15,  # its own start and end take some of the time that it was given
+        lambda case: measure(backend, case, options.rounds, lengths),
+    )
     return int(bool(found["failed"]))
 
 

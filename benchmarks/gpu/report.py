@@ -8,11 +8,21 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.ratios import Ratio, ratio
 
 Results = Mapping[str, Any]
+NEAR: Final = 1.1  # a choice is good if no form is faster by more
+# What a line and a picture show: the forms, and cuDNN's two.
+FORMS: Final = {
+    "plain": "plain",
+    "stepwise": "stepwise",
+    "one-block": "one-block",
+    "group": "group",
+    "torch": "cuDNN",
+    "torch tf32": "TF32",
+}
 
 
 def lines(results: Results) -> list[str]:
@@ -25,10 +35,6 @@ def lines(results: Results) -> list[str]:
         failed = {variant: why for variant, why in results["variants"].items() if why}
         text += ["", f"variants: {len(results['variants'])} compared with the plain form, {len(failed)} disagree"]
         text += [f"  {variant}: {why}" for variant, why in failed.items()]
-    if "steps" in results:
-        from benchmarks.gpu.steps import lines as step_lines
-
-        text += ["", *step_lines(results["steps"])]
     if "costs" in results:
         from benchmarks.gpu.costs import lines as cost_lines
 
@@ -39,27 +45,28 @@ def lines(results: Results) -> list[str]:
 
 
 def form_lines(results: Results) -> list[str]:
-    """A line a cell, then the sums, then what is missing."""
-    from benchmarks.gpu.choices import FLOOR, NEAR, judge
-    from xrnn.backends.cupy.choice import Device
-
+    """A line a cell: the fastest layout of each form, cuDNN, the choice; then the sums, then what is missing."""
     forms = results["forms"]
-    text = []
-    verdicts = judge(forms["cells"], Device(**forms["device"]), results.get("costs", {}))
-    head = f"{'':22} {'chosen':22} {'µs':>9} {'of best':>8} {'step/floor':>10}  {'cuDNN/ours':>22}  {'TF32/ours':>22}"
-    for operation, title in (("forward", "forward"), ("train", "forward + backward")):
-        text += [f"{title}, {forms['dtype']}, medians of {forms['rounds']} rounds", head]
-        for cell, verdict in zip(forms["cells"], verdicts, strict=True):
-            if cell["operation"] == operation:
-                floor = f"{verdict.step / verdict.floor:.2f}" if operation == "forward" else ""
-                text.append(
-                    f"{cell['case']:22} {verdict.chosen:22} {verdict.time:9.1f} "
-                    f"{verdict.time / verdict.best_time:8.2f} {floor:>10}  {_against(cell, 'torch'):>22}  "
-                    f"{_against(cell, 'torch tf32'):>22}"
-                )
-    good, near = sum(v.good for v in verdicts), [v.near_floor for v in verdicts if v.operation == "forward"]
-    text.append(f"the choice is within {NEAR:g} times the best measured form in {good} of {len(verdicts)} cells")
-    text.append(f"a forward step is within {FLOOR:g} times its floor in {sum(near)} of {len(near)} cells")
+    lengths = forms["lengths"]
+    of_best = [_of_best(cell) for cell in forms["cells"]]
+    columns = "".join(f" {name:>9}" for name in FORMS.values())
+    text = [
+        f"µs a step, float32, from {lengths['long']} steps less {lengths['short']}, {forms['rounds']} rounds; "
+        f"of best: a call of {lengths['short']}; host: µs to hand over a call of {lengths['long']}",
+        f"{'':31}{columns}   {'chosen':22} {'of best':>7} {'predicted':>9} {'cuDNN/ours':>24} {'host':>9}",
+    ]
+    for cell, ratio_to_best in zip(forms["cells"], of_best, strict=True):
+        fastest = {form: times for form in FORMS if (times := _of_form(cell["step_microseconds"], form))}
+        columns = "".join(f" {min(fastest[form]):9.2f}" if form in fastest else f" {'-':>9}" for form in FORMS)
+        forward = cell["operation"] == "forward" and cell["candidates"].get(cell["chosen"])
+        predicted = f"{forward[0]['step_seconds'] * 1e6:.2f}" if forward else ""
+        host = cell["host_microseconds"][cell["chosen"]][str(lengths["long"])]
+        text.append(
+            f"{cell['case']:22} {cell['operation']:8}{columns}   {cell['chosen']:22} "
+            f"{ratio_to_best:7.2f} {predicted:>9} {_against(cell, 'torch'):>24} {host:9.1f}"
+        )
+    good = sum(ratio_to_best <= NEAR for ratio_to_best in of_best)
+    text.append(f"the choice is within {NEAR:g} times the best measured form in {good} of {len(of_best)} cells")
     ratios = [r for cell in forms["cells"] if (r := against(cell, "torch"))]
     if ratios:
         verdict_counts = [r.verdict for r in ratios]
@@ -73,9 +80,16 @@ def form_lines(results: Results) -> list[str]:
     return text
 
 
+def _of_best(cell: Mapping[str, Any]) -> float:
+    """A call of the chosen form over one of the fastest of ours."""
+    times = {name: statistics.median(rounds) for name, rounds in cell["microseconds"].items()}
+    own = [time for name, time in times.items() if name in cell["candidates"] or name == "plain"]
+    return float(times[cell["chosen"]] / min(own))
+
+
 def against(cell: Mapping[str, Any], peer: str) -> Ratio | None:
-    """The peer's time over the chosen form's; None where the peer wasn't there."""
-    times = cell["microseconds"]
+    """The peer's step over the chosen form's; None where the peer wasn't there."""
+    times = cell["step_microseconds"]
     return ratio(times[cell["chosen"]], times[peer]) if peer in times else None
 
 
@@ -85,7 +99,7 @@ def _against(cell: Mapping[str, Any], peer: str) -> str:
 
 
 def draw(results: Results, folder: Path, stem: str) -> list[Path]:
-    """A panel for each hidden size: microseconds over batch sizes, a line a form → the files that were written."""
+    """A panel for each hidden size: microseconds a step over batch sizes, a line a form → the written files."""
     if "forms" not in results or not results["forms"]["cells"]:
         return []
     if importlib.util.find_spec("matplotlib") is None:
@@ -113,7 +127,7 @@ def draw(results: Results, folder: Path, stem: str) -> list[Path]:
             axes.set_xticks(batches, [str(batch) for batch in batches])
             axes.set_xticks([], minor=True)
             axes.grid(True, alpha=0.3)
-        row[0][0].set_ylabel("microseconds")
+        row[0][0].set_ylabel("microseconds a step")
         handles, labels = row[0][-1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
         figure.suptitle(f"{title}, {results['device'].get('device 0', 'GPU').split(',')[0]}, float32", fontsize=10)
@@ -123,19 +137,19 @@ def draw(results: Results, folder: Path, stem: str) -> list[Path]:
     return paths
 
 
+def _of_form(times: Mapping[str, Sequence[float]], form: str) -> list[float]:
+    """The medians of a form's layouts."""
+    several = form in ("one-block", "group")
+    labels = [name for name in times if name == form or (several and name.startswith(f"{form} "))]
+    return [statistics.median(times[name]) for name in labels]
+
+
 def _series(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
     """The fastest of each form, cuDNN's two, over the batch sizes; every panel has the same lines in the same order."""
-    series: dict[str, tuple[list[int], list[float]]] = {
-        name: ([], []) for name in ("plain", "stepwise", "one-block", "group", "torch", "torch tf32")
-    }
+    series: dict[str, tuple[list[int], list[float]]] = {name: ([], []) for name in FORMS}
     for cell in cells:
         for name, (batches, times) in series.items():
-            found = [
-                statistics.median(rounds)
-                for other, rounds in cell["microseconds"].items()
-                if other == name or (name in ("one-block", "group") and other.startswith(f"{name} "))
-            ]
-            if found:
+            if found := _of_form(cell["step_microseconds"], name):
                 batches.append(cell["N"])
                 times.append(min(found))
     return series

@@ -31,7 +31,7 @@ def compared(device: Device) -> Iterator[tuple[Candidate, Request]]:
     kernels: dict[tuple[object, ...], list[Variant]] = {}
     for variant in variants():
         kernels.setdefault((variant.form, variant.backward, variant.cell, variant.dtype), []).append(variant)
-    first = {Variant.of(c, r.cell, r.backward, r.dtype): (c, r) for c, r in reversed(list(_everything(device)))}
+    first = {Variant.of(c, r): (c, r) for c, r in reversed(list(_everything(device)))}
     for turn in itertools.zip_longest(*kernels.values()):
         yield from (first[variant] for variant in turn if variant in first)
 
@@ -45,7 +45,7 @@ def _everything(device: Device) -> Iterator[tuple[Candidate, Request]]:
 
 def describe(candidate: Candidate, request: Request) -> str:
     grid = " × ".join(map(str, candidate.grid))
-    return f"{Variant.of(candidate, request.cell, request.backward, request.dtype)}, H={request.H}, grid {grid}"
+    return f"{Variant.of(candidate, request)}, H={request.H}, grid {grid}"
 
 
 def compare(
@@ -65,8 +65,8 @@ def compare(
             found["the others"] = "no time was left for them"
             tell(found)
             break
-        of = request.cell, cell_of(request.cell.name), request.backward, request.dtype, request.H
-        found[describe(candidate, request)], _ = backend.selftest.failure(candidate, *of)
+        why, _ = backend.selftest.failure(candidate, request, cell_of(request.cell.name))
+        found[describe(candidate, request)] = why
         tell(found)
     return found
 

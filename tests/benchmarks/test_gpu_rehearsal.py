@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import report
-from benchmarks.gpu.suite import copy_sources
+from benchmarks.gpu.__main__ import ROOT
 from tests.cuda_emulator import MISSING
 
 pytestmark = [pytest.mark.proof, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
@@ -34,7 +35,8 @@ exec "$@"
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     """A copy in which nothing may appear."""
-    return copy_sources(tmp_path)
+    left_behind = shutil.ignore_patterns(".*venv*", ".git", "build", "dist", "__pycache__", ".*_cache")
+    return Path(shutil.copytree(ROOT, tmp_path / "sources", symlinks=True, ignore=left_behind))
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     path, found = result(tmp_path / "run")
     assert {name: part["outcome"] for name, part in found["parts"].items()} == dict.fromkeys(
         (
-            *("device", "residency", "variants", "steps", "costs", "forms"),
+            *("device", "residency", "variants", "costs", "forms"),
             *("memcheck", "racecheck", "synccheck", "tests"),
         ),
         "passed",
@@ -83,19 +85,17 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     for name in ("variants", "memcheck", "racecheck", "synccheck"):
         assert len(found[name]) == 4
         assert set(found[name].values()) == {None}
-    cells = found["steps"]["cells"]  # of the Elman cell and of LSTM
+    cells = found["forms"]["cells"]  # of the Elman cell and of LSTM
     assert [cell["operation"] for cell in cells] == ["forward", "train"] * 2
     for cell in cells:
         assert {name.split()[0] for name in cell["step_microseconds"]} >= {"plain", "one-block", "group"}
         assert cell["host_microseconds"].keys() == cell["step_microseconds"].keys()
-    assert {"EXCHANGE", "grid barrier, µs"} <= found["costs"].keys()
-    assert len(found["forms"]["cells"]) == 4
+    assert "EXCHANGE" in found["costs"]
     log = path.with_suffix(".log").read_text()
-    assert f"== device (60 s at most): {sys.executable} -m benchmarks.gpu.device" in log  # that Python, no environment
+    assert f"== device (200 s at most): {sys.executable} -m benchmarks.gpu.device" in log  # that Python, no environment
     assert "sanitizer: --tool racecheck" in log
     assert "5 passed" in log  # the residency of all blocks, and a hang that ends
     assert log == (tmp_path / "run" / "printed").read_text()
-    assert log.splitlines()[0].startswith("planned for 30.0 minutes: device, residency, variants, steps, costs, forms,")
     assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".log", ".png", ".png"]
     assert list(files(sources)) == before
     assert "µs a step" in "\n".join(report.lines(found))

@@ -52,3 +52,14 @@ def test_committed_results_are_printed(name: str, printer: Any, capsys: pytest.C
     (path,) = RESULTS.glob(f"*-{name}.json")
     printer(machine.read(path), wide_console())
     assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_the_file_is_renamed_when_complete(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text("the one before")
+    with pytest.raises(TypeError):
+        machine.write({"not": object()}, path)
+    assert path.read_text() == "the one before"
+    assert machine.write({"a": 1}, path) == path
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]

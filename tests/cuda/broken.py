@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,18 +18,14 @@ from tests.cuda_emulator import MISSING
 from tests.cuda_emulator.module import Sanitizer
 from xrnn.backends.cupy.launch import Variant, variants
 
-Outcome: TypeAlias = Literal["clean", "race", "wrong", "livelock", "overflow"]
+Outcome: TypeAlias = Literal["clean", "race", "wrong", "livelock", "overflow", "misaligned"]
 SANITIZERS: Final[tuple[Sanitizer, ...]] = ("thread", "address,undefined")
 LENGTHS: Final = (0, 4, 2, 3, 1)
 # Sizes that no tile divides, with lengths and in reverse; and at least two helpers an output, and two slices.
-ODD: Final = Problem(lengths=LENGTHS, reverse=True)
+ODD: Final = Problem(lengths=LENGTHS, reverse=True, unaligned=True)
 SHARING: Final = Problem(T=5, N=3, H=64, units=6, extra=0)
-# The kernels that share memory between threads: each cell's in float32, LSTM's also in float64.
-KERNELS: Final = [
-    v
-    for v in variants()
-    if (v.rows, v.held) == (2, 16) and v.form != "stepwise" and (v.dtype == "float32" or v.cell.name == "lstm")
-]
+# The kernels that share memory between threads.
+KERNELS: Final = [v for v in variants() if (v.rows, v.held) == (2, 16) and v.form != "stepwise"]
 _BARRIER: Final = re.compile(r"__syncthreads(?:_or)?\(")
 
 
@@ -45,6 +42,7 @@ def outcome_of(job: Job) -> Outcome:
         ("overflow", 67, "heap-buffer-overflow"),
         ("wrong", 1, "Not equal to tolerance"),
         ("livelock", 1, "livelock"),
+        ("misaligned", 1, "misaligned"),
     ):
         if done.returncode == status and words in done.stderr:
             return outcome  # type: ignore[return-value]
@@ -59,7 +57,11 @@ class Broken:
     edit: tuple[str, str]
     expected: Outcome
     problems: tuple[Problem, ...] | None = None
-    sanitizer: Sanitizer = "thread"
+
+    @property
+    def sanitizer(self) -> Sanitizer | None:
+        """The one that reports it. The emulator and the comparison with float64 need none."""
+        return {"race": SANITIZERS[0], "overflow": SANITIZERS[1]}.get(self.expected)
 
     def job(self, variant: Variant) -> Job:
         problems = problems_of(variant) if self.problems is None else self.problems
@@ -83,11 +85,11 @@ def broken(variant: Variant) -> Iterator[Broken]:
     for line in barriers(variant):
         what = line.partition("//")[2].partition(",")[0].strip() or "operands in place"
         yield Broken(f"no barrier: {what}", (line, _without_barrier(line)), "race")
+    if not variant.backward:
+        yield Broken("no barrier: the zeros are in place", ("__syncthreads();  // the zeros are in place", ""), "race")
     yield Broken("shared memory that is not cleared", ("operand[i] = 0;", ";"), "wrong")
     beyond = "i <= ROWS * slices * g.pitch + slices * ROWS * g.column_threads * kVector + int(blockDim.x);"
-    yield Broken(
-        "a write beyond shared memory", ("i < ROWS * slices * g.pitch;", beyond), "overflow", None, SANITIZERS[1]
-    )
+    yield Broken("a write beyond shared memory", ("i < ROWS * slices * g.pitch;", beyond), "overflow")
     late = {"one-block": ("run.ask(i + 1,", "run.ask(i,")}.get(variant.form, ("ask(i + last,", "ask(i,"))
     yield Broken("inputs of the wrong step", late, "wrong")
     if variant.backward:
@@ -100,10 +102,12 @@ def broken(variant: Variant) -> Iterator[Broken]:
     if not variant.backward:
         yield Broken(
             "an idle row that is not published",
-            ("publish(h + run.after(i) + at[e]", "if (!in[e].idle) publish(h + run.after(i) + at[e]"),
+            ("publish(h + slot, 0, states[0]);", "if (!in.idle) publish(h + slot, 0, states[0]);"),
             "livelock",
         )
-    load = ("if (wanted) v = emulator::load(p);", "if (wanted) emulator::look(p), v = *p;")
+        trusting = ("whole && reinterpret_cast<size_t>(h_given) % 16 == 0", "whole")
+        yield Broken("an unaligned h_prev", trusting, "misaligned", (Problem(H=24, units=12, unaligned=True),))
+    load = ("if (wanted) v = emulator::load(p);", "if (wanted) emulator::look(), v = *p;")
     yield Broken("an ordinary load", load, "race")
     yield Broken("an ordinary store", ("emulator::store(p, value);", "*p = value;"), "race")
     if variant.form == "group-partial":
@@ -116,7 +120,7 @@ def broken(variant: Variant) -> Iterator[Broken]:
     yield Broken("an exchange that doesn't wait", ("while (waiting && !gave_up)", "while (false)"), "wrong")
     edit = ("waiting |= missing[e];", "waiting = missing[e];")
     yield Broken("a wait for the last vector only", edit, "wrong", (Problem(H=150, units=10, N=2, extra=0),))
-    load = ("wanted; ++e) v[e] = emulator::load(p + e);", "wanted; ++e) emulator::look(p + e), v[e] = p[e];")
+    load = ("wanted; ++e) v[e] = emulator::load(p + e);", "wanted; ++e) emulator::look(), v[e] = p[e];")
     yield Broken("an ordinary load of 16 bytes", load, "race", wide)
     empty = ("is_empty(x) ? nan() : x", "x == x ? x : emulator::bits<Real>(~bits_of(Real(0)))")
     spoilt: Literal["dh", "x"] = "dh" if variant.backward else "x"
@@ -125,42 +129,43 @@ def broken(variant: Variant) -> Iterator[Broken]:
 
 
 def dealt() -> Iterator[tuple[Variant, Broken]]:
-    """All cases of LSTM in float32. Each case of a kernel once more, for one of the other cells in turn."""
-    kernels: dict[tuple[str, bool], list[Variant]] = {}
-    for variant in KERNELS:
-        if variant.cell.name != "leak":
-            kernels.setdefault((variant.form, variant.backward), []).append(variant)
-    for variants_of in kernels.values():
-        lstm = next(v for v in variants_of if (v.cell.name, v.dtype) == ("lstm", "float32"))
-        yield from ((lstm, case) for case in broken(lstm))
-        others = [v for v in variants_of if v is not lstm]
-        for turn, cases in enumerate(zip(*map(broken, others), strict=True)):
-            yield others[turn % len(others)], cases[turn % len(others)]
+    """Each broken kernel, for one of the cells in turn."""
+    for form, backward in dict.fromkeys((v.form, v.backward) for v in KERNELS):
+        cells = [v for v in KERNELS if (v.form, v.backward, v.dtype) == (form, backward, "float32")]
+        for turn, cases in enumerate(zip(*map(broken, cells), strict=True)):
+            yield cells[turn % len(cells)], cases[turn % len(cells)]
 
 
 CASES: Final = [*dealt()]
+# Every kernel as it is: the cells in float32 under one sanitizer, in float64 under the other, LSTM under both.
+CLEAN: Final = [
+    (v, s)
+    for v, (s, dtype) in itertools.product(KERNELS, zip(SANITIZERS, ("float32", "float64"), strict=True))
+    if v.dtype == dtype or v.cell.name == "lstm" or v.form == "group-partial"
+]
 
 
 def table() -> Iterator[str]:
     """A line for each sanitizer and each broken kernel; a column for each cell."""
     for form, backward in dict.fromkeys((v.form, v.backward) for v in KERNELS):
-        columns = [v for v in KERNELS if (v.form, v.backward) == (form, backward) and v.dtype == "float32"]
-        yield _line(f"{form} {'backward' if backward else 'forward'}", (v.cell.name for v in columns))
+        columns = [v for v in KERNELS if (v.form, v.backward) == (form, backward)]
+        yield _line(
+            f"{form} {'backward' if backward else 'forward'}", (f"{v.cell.name} {v.dtype[-2:]}" for v in columns)
+        )
         for sanitizer in SANITIZERS:
             jobs = (Job(v, problems_of(v), sanitizer=sanitizer) for v in columns)
             yield _outcomes(f"as it is, -fsanitize={sanitizer}", jobs)
-        cases = {v: {case.what: case for case in broken(v)} for v in columns}
-        for what in dict.fromkeys(what for found in cases.values() for what in found):
-            yield _outcomes(what, (cases[v][what].job(v) if what in cases[v] else None for v in columns))
+        for cases in zip(*map(broken, columns), strict=True):
+            yield _outcomes(cases[0].what, (case.job(v) for v, case in zip(columns, cases, strict=True)))
 
 
-def _outcomes(what: str, jobs: Iterable[Job | None]) -> str:
+def _outcomes(what: str, jobs: Iterable[Job]) -> str:
     with ThreadPoolExecutor(2) as pool:
-        return _line(what, pool.map(lambda job: outcome_of(job) if job else "-", jobs))
+        return _line(what, pool.map(outcome_of, jobs))
 
 
 def _line(what: str, cells: Iterable[str]) -> str:
-    return f"{what:42}" + "".join(f"{cell:>11}" for cell in cells)
+    return f"{what:42}" + "".join(f"{cell:>10}" for cell in cells)
 
 
 if __name__ == "__main__":

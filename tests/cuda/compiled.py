@@ -22,11 +22,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from unittest import mock
 
+from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import tiles
 from xrnn.backends.cupy.launch import Variant, variants
 
 ARCHITECTURES = ("80", "90", "100")
 EVERY_VARIANT = "90"  # of the others only the largest variant of each kernel is compiled
+_READING = "1"  # changes with what is read from the machine code
 CACHE = Path(tempfile.gettempdir()) / f"xrnn-cuda-compiled-{os.getuid()}"
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)|^\.L\w+:", re.MULTILINE)
 _BRANCH = re.compile(r"$|(BRA|BRX|BSYNC|BREAK|CALL|EXIT|JMP|RET)\b")
@@ -122,7 +124,7 @@ def compile_variant(variant: Variant, arch: str) -> Resources:
     """
     from cupy.cuda import nvrtc
 
-    parts = (variant.source, *variant.options, arch, *map(str, nvrtc.getVersion()), Path(__file__).read_text())
+    parts = (variant.source, *variant.options, arch, *map(str, nvrtc.getVersion()), _READING)
     CACHE.mkdir(exist_ok=True)
     file = CACHE / (hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20] + ".json")
     if not file.exists():
@@ -172,16 +174,23 @@ def is_largest(variant: Variant) -> bool:
 
 
 def table() -> Iterator[str]:
-    """The resources of the largest variants, a line for each."""
-    yield "registers of a thread; bytes spilled or on a stack; 16-byte loads from shared and from global memory"
-    yield f"{'':64}" + "".join(f"{'sm_' + arch:>20}" for arch in ARCHITECTURES)
-    for variant in filter(is_largest, variants()):
-        line = f"{variant!s:64}"
-        for arch in ARCHITECTURES:
-            found = compile_variant(variant, arch)
-            wide = found.count("LDS.128"), found.count("LDG.E.128")
-            line += f"{found.registers:>8} {found.spilled + found.stack:>3} {wide[0]:>4} {wide[1]:>2}"
-        yield line
+    """The largest variants: a line for each form, direction and dtype, a column for each cell."""
+    yield f"registers of a thread on {', '.join(f'sm_{arch}' for arch in ARCHITECTURES)}; + bytes spilled or on a stack"
+    yield f"{'':36}" + "".join(f"{cell:>14}" for cell in NAMED)
+    largest = [*filter(is_largest, variants())]
+    for kind in dict.fromkeys((v.form, v.backward, v.dtype) for v in largest):
+        of_cell = {v.cell.name: v for v in largest if (v.form, v.backward, v.dtype) == kind}
+        form, backward, dtype = kind
+        line = f"{form} {'backward' if backward else 'forward'} {dtype}"
+        yield f"{line:36}" + "".join(f"{_registers(of_cell.get(cell)):>14}" for cell in NAMED)
+
+
+def _registers(variant: Variant | None) -> str:
+    if variant is None:
+        return "-"
+    found = [compile_variant(variant, arch) for arch in ARCHITECTURES]
+    lost = sum(resources.spilled + resources.stack for resources in found)
+    return " ".join(f"{resources.registers:3}" for resources in found) + (f"+{lost}" if lost else "")
 
 
 if __name__ == "__main__":

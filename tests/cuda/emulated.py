@@ -31,7 +31,7 @@ from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, Nonlinearity, RNNCell
-from xrnn.ops.inputs import Inputs
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import HostArray
 
 Edit: TypeAlias = Callable[[str], str] | tuple[str, str]
@@ -65,6 +65,7 @@ class Problem:
     extra: int = 8  # rows of the weights that a thread has beyond its registers
     given: bool = True  # whether there is an initial state
     dc: bool = True  # whether a gradient of c is given
+    unaligned: bool = False  # whether the operands lie at addresses that are no multiples of 16 bytes
     spoil: float | Literal["all bits set"] | None = None
     spoilt: Literal["x", "h_prev", "dh", "Wh"] = "x"
     missing_blocks: int = 0  # of those that share Wh: launched without them
@@ -90,7 +91,7 @@ class Outcome:
 
     found: dict[str, HostArray]
     expected: dict[str, HostArray]
-    gave_up: bool
+    gave_up: int  # the word that a kernel writes when it gives up
 
     def assert_right(self, dtype: str, what: str = "") -> None:
         """Raises AssertionError with both."""
@@ -148,18 +149,20 @@ def run(
     together show each element of dz, and the gradients of the initial states."""
     p, drawn, launcher = problem, draw(variant, problem), Launcher(standin)
     cell = make_cell(variant.cell.template, p.H, variant.dtype)
-    arrays: list[Any] = [None if a is None else standin.asarray(a) for a in (drawn.lengths, drawn.x, *drawn.weights)]
-    lengths, x, Wx, Wh, b = arrays
-    initial = [standin.asarray(state) if p.given else None for state in drawn.initial]
+    place = unaligned if p.unaligned else standin.asarray
+    x, Wx, Wh, b = (place(a) for a in (drawn.x, *drawn.weights))
+    lengths = None if drawn.lengths is None else standin.asarray(drawn.lengths)
+    initial = [place(state) if p.given else None for state in drawn.initial]
     inputs = Inputs(x, Wx, Wh, b, initial, lengths, p.reverse)
-    candidate = candidate_of(variant, p)
+    request = Request(variant.cell, variant.backward, variant.dtype, p.T, p.N, D, p.H)
     with np.errstate(invalid="ignore"):
         solution = reference.solve(drawn)
     plain = recurrence.forward(standin, _matmul_add, cell, inputs, True)
     compiler = functools.partial(compile_seeded, seed=seed, sanitizer=sanitizer, edit=edit)
     with mock.patch.object(raw, "compiler", compiler), mock.patch.object(launch, "PATIENCE", p.patience):
+        bound = launcher.bind(candidate_of(variant, p), request)
         if not variant.backward:
-            trace = launcher.forward(candidate, variant.cell, cell, inputs, training)
+            trace = Trace(inputs, *launcher.forward(bound, cell, inputs, training))
             slots = slice(0, p.T) if p.reverse else slice(1, p.T + 1)
             found = {name: _host(state[slots]) for name, state in zip(cell.states, trace.states, strict=True)}
             expected = dict(zip(cell.states, solution.states, strict=True))
@@ -167,14 +170,21 @@ def run(
             if trace.z is not None and not p.missing_blocks:
                 found["z"], expected["z"] = (np.where(drawn.past_end[..., None], 0, _host(t.z)) for t in (trace, plain))
         else:
-            dstates = [None if d is None else standin.asarray(d) for d in drawn.dstates]
-            dz, dinitial = launcher.backward(candidate, variant.cell, cell, plain, dstates)
+            dstates = [None if d is None else place(d) for d in drawn.dstates]
+            dz, dinitial = launcher.backward(bound, cell, plain, dstates)
             grads = [standin.empty_like(w) for w in (Wx, Wh, b)]
             dx = recurrence.products(standin, cell, plain, dz, grads)
             names = [*drawn.gradient_names, "dz"]
             found = {name: _host(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}
             expected = solution.gradients
-    return Outcome(found, dict(expected), launcher.gave_up(launch.USER))
+    return Outcome(found, dict(expected), int(launcher._word(launch.USER)[0][0]))
+
+
+def unaligned(host: HostArray) -> Any:
+    """A device array that begins one element after an aligned address."""
+    array = standin.empty(host.size + 1, host.dtype)[1:].reshape(host.shape)
+    array.set(host)
+    return array
 
 
 def _host(array: Any) -> HostArray:
@@ -209,13 +219,13 @@ class Job:
     variant: Variant
     problems: tuple[Problem, ...] = (Problem(),)
     seeds: tuple[int, ...] = (0, 5)
-    sanitizer: Sanitizer = "thread"
+    sanitizer: Sanitizer | None = "thread"
     edit: tuple[str, str] | None = None
 
     def start(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "tests.cuda.emulated", pickle.dumps(self).hex()],
-            env=sanitizer_environment(self.sanitizer),
+            env=sanitizer_environment(self.sanitizer) if self.sanitizer else None,
             capture_output=True,
             text=True,
             timeout=300,

@@ -70,7 +70,7 @@ def test_every_variant_agrees_with_the_plain_form(device: CupyBackend) -> None:
     few = None if on_gpu(device) else 30  # one variant of each kernel in float32, and of the first cells in float64
     found = compare(device, few, tell=lambda found: None)
     assert set(found.values()) == {None}, found
-    every = {Variant.of(c, r.cell, r.backward, r.dtype) for c, r in compared(device.launcher.device())}
+    every = {Variant.of(c, r) for c, r in compared(device.launcher.device())}
     assert every == set(variants()) or not on_gpu(device)
 
 
@@ -99,15 +99,14 @@ def test_a_hang_ends_and_the_next_call_raises(device: CupyBackend, cell: str, mo
     assert chosen.layout is not None
     (x,) = arrays(device, (T, N, H))
     one_missing = replace(chosen, grid=(chosen.grid[0] - 1, chosen.grid[1]))
-    kernel = kernel_of(rnn.cell)
-    assert kernel is not None
     expected = rnn(x)
     with monkeypatch.context() as patched:
         patched.setattr(launch, "PATIENCE", 1 << 22 if on_gpu(device) else 500)  # some milliseconds on a GPU
         Wx, Wh, b = rnn.params
         inputs = Inputs(x, Wx, Wh, b, [None] * len(rnn.cell.states))
-        trace = device.launcher.forward(one_missing, kernel, rnn.cell, inputs, True)
-        hs, *_ = states = [device.xp.asnumpy(state) for state in trace.states]  # waits: it ends
+        bound = device.launcher.bind(one_missing, request(rnn, T, N))
+        outputs, *_ = device.launcher.forward(bound, rnn.cell, inputs, True)
+        hs, *_ = states = [device.xp.asnumpy(state) for state in outputs]  # waits: it ends
     assert np.isfinite(hs[1, :, : chosen.layout.units]).all()
     present = one_missing.grid[0] * chosen.layout.units
     assert all(np.isnan(state[2:, :, :present]).all() for state in states)

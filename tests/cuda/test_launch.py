@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.standin import _device
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, Layout, Request, candidates
-from xrnn.backends.cupy.launch import Launcher, LaunchError, Variant
+from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError
 from xrnn.backends.cupy.selftest import SelfTest
 
 
@@ -23,9 +24,11 @@ def candidate(launcher: Launcher, form: str, H: int, cell: str = "rnn", *, backw
     return next(c for c in candidates(launcher.device(), request) if c.form == form)
 
 
-def failure(backend: CupyBackend, c: Candidate, H: int, cell: str = "rnn", *, backward: bool = False) -> Any:
-    kernel = NAMED[cell]
-    why, final = backend.selftest.failure(c, kernel, make_cell(kernel.template, H, "float32"), backward, "float32", H)
+def failure(
+    backend: CupyBackend, c: Candidate, H: int, cell: str = "rnn", dtype: str = "float32", *, backward: bool = False
+) -> Any:
+    request = Request(NAMED[cell], backward, dtype, 4, 5, 3, H)
+    why, final = backend.selftest.failure(c, request, make_cell(request.cell.template, H, dtype))
     assert final
     return why
 
@@ -35,7 +38,7 @@ def test_the_blocks_of_a_group_are_launched_together(monkeypatch: pytest.MonkeyP
     make = standin.RawModule
 
     def spy(code: str, options: Any, enable_cooperative_groups: bool) -> Any:
-        asked[code.rsplit("#line 1 ")[-1].split()[0]] = enable_cooperative_groups
+        asked[re.search(r"(\w+)\(const Real\*", code)[1]] = enable_cooperative_groups  # type: ignore[index]
         return make(code=code, options=options, enable_cooperative_groups=enable_cooperative_groups)
 
     with standin_backend.small() as backend:
@@ -43,12 +46,7 @@ def test_the_blocks_of_a_group_are_launched_together(monkeypatch: pytest.MonkeyP
         for form, H in (("stepwise", 20), ("one-block", 20), ("group", 60), ("group-partial", 60)):
             c = candidate(backend.launcher, form, H, "gru", backward=True)
             assert failure(backend, c, H, "gru", backward=True) is None
-    assert asked == {
-        '"step_backward.cu"': False,
-        '"one_block_backward.cu"': False,
-        '"group_backward.cu"': True,
-        '"partial_backward.cu"': True,
-    }
+    assert asked == {"stepwise": False, "one_block": False, "group": True, "partial": True}
 
 
 def test_the_source_is_the_cpus_cells_and_includes_nothing() -> None:
@@ -169,15 +167,15 @@ def test_the_comparison_has_the_grid_that_will_run(
 ) -> None:
     launched = []
 
-    def forward(candidate: Candidate, kernel: Any, cell: Any, inputs: Any, *others: Any) -> None:
-        launched.append((candidate, inputs.x.shape))
+    def forward(bound: Bound, cell: Any, inputs: Any, *others: Any) -> None:
+        launched.append((bound.candidate, bound.grid, inputs.x.shape))
         raise LaunchError("seen enough")
 
     with standin_backend.small() as backend:
         monkeypatch.setattr(backend.launcher, "forward", forward)
         monkeypatch.setattr(backend.launcher, "fits", lambda *_: True)
         assert failure(backend, candidate, 20) == "seen enough"
-    assert launched == [(replace(candidate, grid=grid), (3, N, 5))]
+    assert launched == [(replace(candidate, grid=grid), grid, (3, N, 5))]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-3), ("float64", 1e-9)])
@@ -186,7 +184,7 @@ def test_how_far_off_a_form_may_be(
     monkeypatch: pytest.MonkeyPatch, dtype: str, tolerance: float, share: float, agrees: bool
 ) -> None:
     with standin_backend.small() as backend:
-        right, kernel = backend.launcher.backward, NAMED["rnn"]
+        right = backend.launcher.backward
 
         def nearly(*arguments: Any) -> Any:
             dz, (dh_prev,) = right(*arguments)
@@ -195,8 +193,7 @@ def test_how_far_off_a_form_may_be(
             return dz, (dh_prev,)
 
         monkeypatch.setattr(backend.launcher, "backward", nearly)
-        stepwise, cell = Candidate("stepwise", 1.0, 1.0), make_cell(kernel.template, 20, dtype)
-        why, _ = backend.selftest.failure(stepwise, kernel, cell, True, dtype, 20)
+        why = failure(backend, Candidate("stepwise", 1.0, 1.0), 20, dtype=dtype, backward=True)
     assert (why is None) is agrees
     assert why is None or why.startswith(f"its dh_prev is off by {share * tolerance:.2g} of")
 
@@ -204,8 +201,8 @@ def test_how_far_off_a_form_may_be(
 def test_the_problem_that_is_compared_is_of_moderate_size() -> None:
     # Standard normal, Wx and Wh so scaled that a state's sums are near 1: neither 0 nor saturated.
     with standin_backend.small() as backend:
-        variant, cell = Variant(NAMED["lstm"], "stepwise", False, "float32"), make_cell("Lstm", 100, "float32")
-        inputs, dstates = backend.selftest._problem(cell, variant, 8, 100, True)
+        request, cell = Request(NAMED["lstm"], False, "float32", 3, 8, 5, 100), make_cell("Lstm", 100, "float32")
+        inputs, dstates = backend.selftest._problem(cell, request, True)
     arrays: dict[str, Any] = {
         "x": inputs.x,
         "Wx": inputs.Wx,

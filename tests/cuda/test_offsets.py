@@ -107,7 +107,7 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
         if variant.form == "group":
             h[1:, -1].view("int32")[...] = -1
         arrays = (z, h, NULL, given, NULL, *tail, step(1))
-        run(multiply, rec if variant.form == "stepwise" else Wh, *arrays, rounds=T)
+        run(multiply, *((rec, NULL) if variant.form == "stepwise" else (Wh,)), *arrays, rounds=T)
         np.testing.assert_allclose(h[1:, -1], solution.states[0][:, 0], rtol=0, atol=5e-6)
         return
 

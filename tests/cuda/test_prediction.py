@@ -10,7 +10,7 @@ import pytest
 
 from xrnn.backends.cupy import choice
 from xrnn.backends.cupy.cells import NAMED
-from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, Request, candidates, choose
+from xrnn.backends.cupy.choice import Candidate, Device, Request, candidates, choose
 
 ROUND = Device("round", 20, 150_000, 1e9, 128, 64, broadcast_wavefronts=2)
 
@@ -35,37 +35,6 @@ def layout_of(c: Candidate) -> tuple[int, ...]:
     """held, units, column_threads, slice, pitch, threads, shared bytes"""
     assert c.layout is not None
     return astuple(c.layout)[1:]
-
-
-def test_the_costs_of_the_examples() -> None:
-    microseconds = (
-        choice.EXCHANGE,
-        choice.ROUND_TRIP,
-        choice.TILE_GAP,
-        choice.HOST_STEP,
-        choice.DEVICE_STEP,
-        choice.LAUNCH,
-    )
-    assert microseconds == (0.7e-6, 0.35e-6, 0.1e-6, 12e-6, 2.5e-6, 8e-6)
-    assert (choice.STEP_CYCLES, choice.SLICE_CYCLES, choice.PART_CYCLES) == (300, 12, 4)
-    assert (choice.SHARED_BYTES_PER_CYCLE, choice.L2_BYTES_PER_CYCLE, choice.SCATTERED_BYTES_PER_CYCLE) == (128, 64, 32)
-    assert (choice.WEIGHTS_BANDWIDTH, choice.L2_BANDWIDTH, choice.PRODUCT_EFFICIENCY) == (100e9, 5.5e12, 0.5)
-    assert (choice.THREADS, choice.VECTOR_BYTES, choice.MAX_SIZE) == (256, 16, 1_073_741_824)
-    assert [cell.cycles for cell in NAMED.values()] == [0, 20, 200, 150]
-
-
-def test_the_devices() -> None:
-    figures = {
-        name: (d.multiprocessors, d.shared_bytes, d.clock, d.float32_rate, d.float64_rate, d.broadcast_wavefronts)
-        for name, d in DEVICES.items()
-    }
-    assert figures == {
-        "a100": (108, 166_912, 1.41e9, 64, 32, 1),
-        "h100": (132, 232_448, 1.83e9, 128, 64, 2),
-        "h200": (132, 232_448, 1.83e9, 128, 64, 2),
-        "b200": (148, 232_448, 1.85e9, 128, 64, 1),
-    }
-    assert all(device.cooperative for device in DEVICES.values())
 
 
 def test_a_product() -> None:

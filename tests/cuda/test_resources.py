@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.gpu.costs import FOLDER, source
+from benchmarks.gpu.costs import source
 from tests.cuda.compiled import (
     ARCHITECTURES,
     compile_source,
@@ -76,5 +76,3 @@ def test_a_variant_fits(variant: Variant, arch: str) -> None:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_kernels_that_measure_costs_compile(arch: str) -> None:
     assert compile_source(source(), ("--std=c++17",), arch)
-    if int(arch) >= 90:
-        assert compile_source((FOLDER / "cluster.cu").read_text(), ("--std=c++17",), arch)

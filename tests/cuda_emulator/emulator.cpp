@@ -1,4 +1,4 @@
-// The emulator's runtime: fibers, the schedule, barriers, warp operations. See emulator.h for the idea.
+// The emulator's runtime: fibers, the schedule, barriers. See emulator.h for the idea.
 //
 // Compiled without sanitizers; with -DEMULATOR_TSAN each fiber is a ThreadSanitizer "thread".
 #include "emulator.h"
@@ -47,35 +47,22 @@ struct Queue {
     }
 };
 
-// A barrier: threads wait until all of them have arrived. Two generations take turns, because a fast thread arrives at
-// the next barrier while a slow one is still leaving this one.
-struct Meeting {
-    unsigned expected = 0, arrived = 0, generation = 0;
-    int line = 0;
-    char order[2];  // by generation: the address at which ThreadSanitizer is told of releases and acquires
-    Queue waiting;
-};
-
-struct Warp {
-    Meeting meeting;
-    unsigned live = 0, mask = 0;  // lanes that exist; those of the warp operation that is going on
-    uint64_t value[2][32];  // by generation
-};
-
+// A block and its barrier: threads wait until all of them have arrived. Two generations take turns, because a fast thread
+// arrives at the next barrier while a slow one is still leaving this one.
 struct Block {
-    Meeting meeting;
+    unsigned arrived = 0, generation = 0;
+    int line = 0;
     int any[2] = {0, 0};  // by generation: __syncthreads_or
+    char order[2];        // by generation: the address at which ThreadSanitizer is told of releases and acquires
+    Queue waiting;
     void* shared = nullptr;
-    std::vector<Warp> warps;
 };
 
 struct Fiber : View {
     ucontext_t context;
     Block* owner;
-    Warp* warp;
     bool done = false;
     void* tsan = nullptr;
-    std::vector<const void*> looks;  // the addresses looked at since the last fence
 };
 
 ucontext_t scheduler;
@@ -107,43 +94,10 @@ void wait_for_others() {
     abort();
 }
 
-// Waits until all that are expected have arrived; returns the generation.
-unsigned meet(Meeting& m, unsigned expected, int line, const char* divergence, bool orders_memory) {
-    const unsigned generation = m.generation & 1;
-    idle_looks = 0;
-    if (orders_memory) TSAN(__tsan_release(&m.order[generation]));
-    if (m.arrived == 0) {
-        m.line = line;
-        m.expected = expected;
-    } else if (m.line != line || m.expected != expected) {
-        fail(divergence, line);
-    }
-    if (++m.arrived == expected) {
-        m.arrived = 0;
-        m.generation++;
-        while (m.waiting.count) ready.push(m.waiting.take(0));
-    } else {
-        m.waiting.push(me());
-        wait_for_others();
-    }
-    if (orders_memory) TSAN(__tsan_acquire(&m.order[generation]));
-    return generation;
-}
-
-unsigned meet_warp(unsigned mask, int line, bool orders_memory) {
-    Warp& warp = *me()->warp;
-    mask &= warp.live;
-    if (!(mask >> current->lane & 1)) fail("a lane calls a warp operation without being in its mask", line);
-    if (warp.meeting.arrived && warp.mask != mask) fail("the lanes of a warp operation disagree on its mask", line);
-    warp.mask = mask;
-    return meet(warp.meeting, unsigned(__builtin_popcount(mask)), line, "lanes of a warp wait at different operations",
-                orders_memory);
-}
-
 void run_thread() {
     kernel(kernel_arguments);
     TSAN(__tsan_release(&end_of_launch));
-    if (me()->owner->meeting.arrived) fail("a thread ends while others of its block wait at __syncthreads");
+    if (me()->owner->arrived) fail("a thread ends while others of its block wait at __syncthreads");
     me()->done = true;
     live--;
     idle_looks = 0;
@@ -162,38 +116,37 @@ dim3 grid_size, block_size;
 
 int barrier(int line, int predicate) {
     Block& block = *me()->owner;
-    current->fenced = false;  // what others wrote before this barrier is covered by a fence after it, by none before
-    // The first to arrive clears the predicate: nobody reads that of the same generation, two barriers ago, any more.
-    int& any = block.any[block.meeting.generation & 1];
-    any = (block.meeting.arrived ? any : 0) | predicate;
-    meet(block.meeting, block_size.x, line, "threads of one block wait at different __syncthreads", true);
-    return any;
+    const unsigned generation = block.generation & 1;
+    idle_looks = 0;
+    TSAN(__tsan_release(&block.order[generation]));
+    if (block.arrived == 0) {
+        block.line = line;
+        block.any[generation] = 0;  // no thread reads that of two barriers ago any more
+    } else if (block.line != line) {
+        fail("threads of one block wait at different __syncthreads", line);
+    }
+    block.any[generation] |= predicate;
+    if (++block.arrived == block_size.x) {
+        block.arrived = 0;
+        block.generation++;
+        while (block.waiting.count) ready.push(block.waiting.take(0));
+    } else {
+        block.waiting.push(me());
+        wait_for_others();
+    }
+    TSAN(__tsan_acquire(&block.order[generation]));
+    return block.any[generation];
 }
 
-uint64_t warp_exchange(unsigned mask, uint64_t value, unsigned source, int line) {
-    Warp& warp = *me()->warp;
-    warp.value[warp.meeting.generation & 1][current->lane] = value;
-    if (!((mask & warp.live) >> (source & 31) & 1)) fail("a shuffle reads a lane outside its mask", line);
-    return warp.value[meet_warp(mask, line, false)][source & 31];
-}
-
-void warp_barrier(unsigned mask, int line) { meet_warp(mask, line, true); }
-
-void fence() {
-    for ([[maybe_unused]] const void* address : me()->looks) TSAN(__tsan_acquire(const_cast<void*>(address)));
-    me()->looks.clear();
-    current->fenced = true;
-}
-
-void look(const void* address) {
+void look() {
     if (++idle_looks > 2000 + 100 * live)
         fail("livelock: every thread that can run is polling for something that nobody writes");
-    Fiber* fiber = me();
-    bool known = false;
-    for (const void* seen : fiber->looks) known |= seen == address;
-    if (!known && fiber->looks.size() < 64) fiber->looks.push_back(address);
-    ready.push(fiber);
+    ready.push(me());
     wait_for_others();
+}
+
+void require_aligned(const void* address) {
+    if (reinterpret_cast<uintptr_t>(address) % 16) fail("a 16-byte access is misaligned");
 }
 
 void publish() { idle_looks = 0; }
@@ -217,19 +170,14 @@ const char* run(const Launch& launch, void (*thread)(void* const*)) {
     std::vector<Block> block(blocks);
     std::vector<Fiber> fiber(blocks * threads);
     for (size_t b = 0; b < blocks; b++) {
-        block[b].meeting.waiting.resize(threads);
-        block[b].warps.resize((threads + 31) / 32);
-        for (Warp& warp : block[b].warps) warp.meeting.waiting.resize(32);
+        block[b].waiting.resize(threads);
         if (posix_memalign(&block[b].shared, 128, launch.shared_bytes + !launch.shared_bytes)) abort();
         memset(block[b].shared, 0xff, launch.shared_bytes);  // NaN, as float and as double: nothing may rely on it
         for (size_t t = 0; t < threads; t++) {
             Fiber& f = fiber[b * threads + t];
             f.thread = {unsigned(t), 0, 0};
             f.block = {unsigned(b % launch.grid.x), unsigned(b / launch.grid.x), 0};
-            f.lane = t % 32, f.fenced = false, f.shared = block[b].shared;
-            f.owner = &block[b], f.warp = &block[b].warps[t / 32];
-            f.warp->live |= 1u << f.lane;
-            f.looks.reserve(64);
+            f.shared = block[b].shared, f.owner = &block[b];
             getcontext(&f.context);
             f.context.uc_stack = {stacks + (b * threads + t) * kStack, 0, kStack};
             f.context.uc_link = nullptr;
@@ -250,7 +198,7 @@ const char* run(const Launch& launch, void (*thread)(void* const*)) {
     }
     current = nullptr;
     if (!error[0] && live)
-        snprintf(error, sizeof error, "deadlock: threads wait at a barrier or warp operation that others never reach");
+        snprintf(error, sizeof error, "deadlock: threads wait at a barrier that others never reach");
     for ([[maybe_unused]] Fiber& f : fiber) {  // those that had not ended when there was an error
         if (f.done) continue;
         TSAN(__tsan_switch_to_fiber(f.tsan, kNoOrder));

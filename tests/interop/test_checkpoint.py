@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from numpy.testing import assert_array_equal
 from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line
-from tests.forge import Forgery, little_memory, tensor, without
+from tests.forge import Forgery, Tensor, little_memory, tensor, without
 from tests.interop.alike import assert_alike
 from tests.interop.forge import Scaled, checkpoint_file
 from xrnn import (
     EMA,
     GRU,
     LSTM,
+    RNN,
     SGD,
     Adam,
     Dropout,
@@ -185,6 +187,38 @@ def test_nan_is_loaded_with_a_warning(tmp_path: Path) -> None:
     assert caught[0].filename == __file__
 
 
+def test_extra_may_be_nested_32_deep(tmp_path: Path) -> None:
+    def nested(levels: int) -> Any:
+        value: Any = 1
+        for _ in range(levels):
+            value = [value]
+        return value
+
+    layers = {"a": Linear.init(2, 3, backend="numpy")}
+    save_checkpoint(tmp_path / "file", layers, extra={"a": nested(31)})
+    assert load_checkpoint(tmp_path / "file", backend="numpy").extra == {"a": nested(31)}
+    with one_line(ValueError, "nested more than 32 deep"):
+        save_checkpoint(tmp_path / "file", layers, extra={"a": nested(32)})
+
+
+def test_a_leak_of_another_dtype_is_refused(tmp_path: Path) -> None:
+    layer = RNN.init(2, 3, leak=np.full(3, 0.5, "float32"), backend="numpy")
+    save_checkpoint(tmp_path / "file", {"a": layer})
+    forgery = Forgery.of((tmp_path / "file").read_bytes())
+    forgery.tensors["layers.0.leak"] = Tensor.of(np.full(3, 0.5))
+    with one_line(FileError, "dtype"):
+        load_checkpoint(forgery.write(tmp_path / "file"), backend="numpy")
+
+
+def test_options_are_keywords(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="positional"):
+        save_checkpoint(tmp_path / "file", {"a": Linear.init(2, 3)}, None)  # type: ignore[call-arg]
+    save_checkpoint(path=tmp_path / "file", layers={"a": Linear.init(2, 3, backend="numpy")})
+    with pytest.raises(TypeError, match="positional"):
+        load_checkpoint(tmp_path / "file", None)  # type: ignore[call-arg]
+    load_checkpoint(path=tmp_path / "file")
+
+
 # ---- what save_checkpoint refuses ----
 
 
@@ -241,6 +275,7 @@ def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
         "complex": ({"extra": {"a": np.zeros(2, complex)}}, TypeError, "extra['a'] has dtype complex128: expected num"),
         "objects": ({"extra": {"a": np.array([None])}}, TypeError, "extra['a'] has dtype object"),
         "big endian": ({"extra": {"a": np.zeros(2, ">f4")}}, TypeError, "extra['a'] has dtype >f4"),
+        "half an array": ({"extra": {"a": SimpleNamespace(dtype=np.dtype("f4"))}}, TypeError, "expected JSON values"),
         "a complex number": ({"extra": {"a": 1j}}, TypeError, "extra['a'] is a complex: expected JSON values"),
         "deep": ({"extra": {"a": deep}}, ValueError, "nested more than 32 deep"),
         "endless": ({"extra": endless}, ValueError, "nested more than 32 deep"),
@@ -359,6 +394,12 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "extra is a number": (extra(3), "extra is a int: expected a dict"),
     "extra is missing": (described(lambda d: d.pop("extra")), "extra is a NoneType: expected a dict"),
     "an unknown object": (extra({"dict": {"a": {"pickle": "x"}}}), "extra holds an unknown object"),
+    "a dict and more": (extra({"dict": {}, "more": 1}), "extra holds an unknown object"),
+    "a tuple and more": (extra({"dict": {"a": {"tuple": [], "more": 1}}}), "extra holds an unknown object"),
+    "an array and more": (
+        extra({"dict": {"a": {"array": "extra.0", "host": True, "more": 1}}}),
+        "extra holds an unknown object",
+    ),
     "an array twice": (
         extra({"dict": {name: {"array": "extra.0", "host": True} for name in "ab"}}),
         "extra holds an unknown object",

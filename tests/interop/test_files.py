@@ -379,6 +379,8 @@ def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -
     remedy = "use the class of the saved cell, or a function that takes its attributes as keyword arguments"
     wrong: dict[str, Any] = {
         "cells= makes a different one": lambda **held: Scaled(0.25),
+        "but cells= makes a different one": lambda **held: type("Zoomed", (Scaled,), {})(**held),
+        "with scale=0.5, note='', but cells= makes a different": lambda **held: type("Plain", (Scaled,), {})(**held),
         "makes a different one": lambda **held: object(),
         "cells= cannot make it (": lambda scale: Scaled(scale),
         "object is not callable": "Scaled",

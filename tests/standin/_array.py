@@ -130,10 +130,6 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
         wait("waits", "int()")
         return int(self._only())
 
-    def __complex__(self) -> complex:
-        wait("waits", "complex()")
-        return complex(self._only())
-
     def __bool__(self) -> bool:
         wait("waits", "bool()")
         return bool(self._host)
@@ -178,10 +174,6 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
         wait("device_to_host", "str()")
         return str(self._host)
 
-    def __format__(self, spec: str) -> str:
-        wait("device_to_host", "format()")
-        return format(self._host if self.ndim else self._host[()], spec)
-
     # ---- copies: a deep one stays on the device, a pickle goes by way of the host ----
 
     def __deepcopy__(self, memo: Any) -> Self:
@@ -204,11 +196,6 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
 
     def dot(self, b: Any, out: Any = None) -> Any:
         return run(np.dot, "products", (self, b), {} if out is None else {"out": out})
-
-    def nonzero(self) -> Any:
-        launch("kernels", self.device)
-        wait("waits", "nonzero()")
-        return tuple(self._of(axis, self.device) for axis in self._host.nonzero())
 
 
 def _from_host(values: Any) -> ndarray:

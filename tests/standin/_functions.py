@@ -11,7 +11,7 @@ from tests.standin._array import ndarray
 from tests.standin._calls import call_ufunc, run, signature
 from tests.standin._device import launch
 from tests.standin._memory import device_arrays, host
-from tests.standin._signatures import CREATION, DATA_DEPENDENT, DTYPES, KERNELS, UFUNCS, VIEWS
+from tests.standin._signatures import CREATION, DTYPES, KERNELS, UFUNCS, VIEWS
 from tests.standin.counting import wait
 
 
@@ -59,12 +59,6 @@ def from_dlpack(array: Any, *, device: Any = None, copy: bool | None = None) -> 
     return taken
 
 
-def where(condition: Any, x: Any = None, y: Any = None) -> Any:
-    if x is None or y is None:
-        return condition.nonzero()
-    return run(np.where, "kernels", (condition, x, y), {})
-
-
 def dot(a: Any, b: Any, out: Any = None) -> Any:
     return a.dot(b, out)
 
@@ -86,9 +80,7 @@ def _from_table(name: str, parameters: str, event: str) -> Callable[..., Any]:
 
     def function(*args: Any, **kwargs: Any) -> Any:
         arguments = bound.bind(*args, **kwargs)
-        if event == "waits":
-            wait("waits", f"{name}()")
-        return run(getattr(np, name), "kernels" if event == "waits" else event, arguments.args, arguments.kwargs)
+        return run(getattr(np, name), event, arguments.args, arguments.kwargs)
 
     function.__name__ = name
     function.__signature__ = bound  # type: ignore[attr-defined]
@@ -131,7 +123,6 @@ def _ufunc(name: str) -> Callable[..., Any]:
 NAMESPACE: dict[str, Any] = {
     **{name: _from_table(name, parameters, "kernels") for name, parameters in KERNELS.items()},
     **{name: _from_table(name, parameters, "views") for name, parameters in VIEWS.items()},
-    **{name: _from_table(name, parameters, "waits") for name, parameters in DATA_DEPENDENT.items()},
     **{name: _creation(name, parameters) for name, parameters in CREATION.items()},
     **{name: _ufunc(name) for name in (*UFUNCS, "matmul")},
     **{name: getattr(np, name) for name in DTYPES},
@@ -147,5 +138,4 @@ NAMESPACE: dict[str, Any] = {
     "newaxis": None,
     "pi": np.pi,
     "take": take,
-    "where": where,
 }

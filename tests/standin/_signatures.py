@@ -10,50 +10,22 @@ from typing import Final
 
 # One kernel each: elementwise over arrays that exist, or a reduction.
 KERNELS: Final = {
-    "all": "a, axis=None, out=None, keepdims=False",
-    "allclose": "a, b, rtol=1e-05, atol=1e-08, equal_nan=False",
-    "any": "a, axis=None, out=None, keepdims=False",
-    "argmax": "a, axis=None, dtype=None, out=None, keepdims=False",
-    "argmin": "a, axis=None, dtype=None, out=None, keepdims=False",
-    "argsort": "a, axis=-1, kind=None",
-    "array_equal": "a1, a2, equal_nan=False",
     "clip": "a, a_min, a_max, out=None",
     "concatenate": "tup, axis=0, out=None, *, dtype=None, casting='same_kind'",
     "copyto": "dst, src, casting='same_kind', where=None",
-    "count_nonzero": "a, axis=None",
-    "cumsum": "a, axis=None, dtype=None, out=None",
     "max": "a, axis=None, out=None, keepdims=False",
     "mean": "a, axis=None, dtype=None, out=None, keepdims=False",
     "min": "a, axis=None, out=None, keepdims=False",
-    "prod": "a, axis=None, dtype=None, out=None, keepdims=False",
-    "repeat": "a, repeats, axis=None",
-    "sort": "a, axis=-1, kind=None",
     "stack": "tup, axis=0, out=None, *, dtype=None, casting='same_kind'",
     "sum": "a, axis=None, dtype=None, out=None, keepdims=False",
-    "take_along_axis": "a, indices, axis",
-    "tril": "m, k=0",
-    "triu": "m, k=0",
     "where": "condition, x=None, y=None",
 }
 
 # No kernel, unless the result can only be a copy.
 VIEWS: Final = {
     "broadcast_to": "array, shape",
-    "expand_dims": "a, axis",
-    "flip": "a, axis=None",
-    "moveaxis": "a, source, destination",
     "reshape": "a, newshape, order='C', *, copy=None",
-    "squeeze": "a, axis=None",
-    "swapaxes": "a, axis1, axis2",
     "transpose": "a, axes=None",
-}
-
-# The shape of the result depends on values, so the host waits for it.
-DATA_DEPENDENT: Final = {
-    "argwhere": "a",
-    "flatnonzero": "a",
-    "nonzero": "a",
-    "unique": "ar, return_index=False, return_inverse=False, return_counts=False, axis=None, *, equal_nan=True",
 }
 
 # New arrays, on the current device.
@@ -61,10 +33,7 @@ CREATION: Final = {
     "arange": "start, stop=None, step=1, dtype=None",
     "empty": "shape, dtype=float, order='C'",
     "empty_like": "prototype, dtype=None, order='K', subok=None, shape=None",
-    "eye": "N, M=None, k=0, dtype=float, order='C'",
     "full": "shape, fill_value, dtype=None, order='C'",
-    "full_like": "a, fill_value, dtype=None, order='K', subok=None, shape=None",
-    "linspace": "start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0",
     "ones": "shape, dtype=float, order='C'",
     "ones_like": "a, dtype=None, order='K', subok=None, shape=None",
     "zeros": "shape, dtype=float, order='C'",

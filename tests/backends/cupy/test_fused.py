@@ -113,7 +113,7 @@ def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
     with pytest.raises(RuntimeError, match="gave up waiting for its own blocks, and its results are NaN"):
         rnn.forward(x)
     monkeypatch.undo()
-    backend.launcher._word(launch.USER)[0] = 1
+    backend.launcher._word(launch.USER)[0][0] = 1
     with pytest.raises(RuntimeError, match="gave up"):
         backend.to_numpy(h)
     backend.to_numpy(h)
@@ -147,9 +147,9 @@ def test_a_direction_that_can_not_be_resident_takes_the_stepwise_form(
     x, dh = cp.ones((T, N, D), "float32"), cp.ones((T, N, H), "float32")
     fits = backend.launcher.fits
 
-    def only(candidate: Any, variant: launch.Variant) -> bool:
-        direction = "backward" if variant.backward else "forward"
-        return fits(candidate, variant) and (not variant.cooperative or direction == resident)
+    def only(bound: launch.Bound) -> bool:
+        direction = "backward" if bound.request.backward else "forward"
+        return fits(bound) and (bound.candidate.form not in launch.COOPERATIVE or direction == resident)
 
     monkeypatch.setattr(backend.launcher, "fits", only)
     rnn.forward(x)

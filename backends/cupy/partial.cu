@@ -1,6 +1,6 @@
 // The sequence in one cooperative launch: blocks that share Wh exchange partial sums of dh. For float.
 //
-// grid (blocks that split the units, groups that split the batch), all of them resident at once; see group_forward.cu.
+// grid (blocks that split the units, groups that split the batch), all of them resident at once; see group.cu.
 // A block holds the same columns of Wh as forward. From dz of its units it computes what these add to dh of all H units,
 // and the block that owns a unit adds the S partial sums of it, in a fixed order.
 //
@@ -8,7 +8,7 @@
 // arrival flag is the last bit of the mantissa: the number of times that the element was written, mod 2. So the buffer
 // is never reset, and no fence is needed: a block writes step i + 2 only after all partial sums of step i + 1 arrived,
 // and each of these depends on its block having read step i. A partial sum is off by at most one unit in the last place;
-// one that is not finite becomes NaN. One more round than there are steps completes dh_given.
+// one that is not finite becomes NaN.
 
 XRNN_INLINE float flagged(float x, unsigned use) {
     const unsigned bits = bits_of(x);
@@ -18,16 +18,23 @@ XRNN_INLINE float flagged(float x, unsigned use) {
 XRNN_INLINE bool arrived(float x, unsigned use) { return (bits_of(x) & 1u) == use; }
 XRNN_INLINE unsigned use_of(int i) { return (i / 2 + 1) & 1; }  // of the slot of step i
 
+struct Weights {  // (FED · own, H): the transpose of the columns of the units from `first` on
+    const Real* W;
+    int H, first, own;
+    XRNN_INLINE int K() const { return kFed * own; }
+    XRNN_INLINE int columns() const { return H; }
+    XRNN_INLINE const Real* column(int j, int) const { return W + j * (static_cast<size_t>(kFed) * H) + first; }
+    XRNN_INLINE size_t row(int k0, int k) const { return static_cast<size_t>((k0 + k) / own) * H + (k0 + k) % own; }
+};
+
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-partial(const Real* W, BACKWARD_PARAMETERS, int units, int column_threads, int slice, int pitch, long long patience,
+partial(const Real* W, PARAMETERS, int units, int column_threads, int slice, int pitch, long long patience,
         unsigned* gave_up, Real* parts) {
     SHARED_MEMORY(shared);
-    const Backward run{BACKWARD_ARGUMENTS};
+    const Run run{ARGUMENTS};
     const int S = gridDim.x, first = blockIdx.x * units, outputs = ROWS * units;
     const int own = min(units, H - first);
-    const size_t stride = static_cast<size_t>(kFed) * H;
-    Tile tile({kFed * own, H, column_threads, slice, pitch}, shared, [=](int j, int) { return W + j * stride + first; },
-              [=](int k0, int k) { return static_cast<size_t>((k0 + k) / own) * H + (k0 + k) % own; });
+    Tile tile(Weights{W, H, first, own}, column_threads, slice, pitch, shared);
     // Several threads add for an output: helper h adds the partial sums h, h + helpers, …
     Real* const gathered = tile.remaining;  // (helpers, outputs)
     const int helpers = blockDim.x / outputs, helper = threadIdx.x / outputs, out = threadIdx.x % outputs;
@@ -35,20 +42,20 @@ partial(const Real* W, BACKWARD_PARAMETERS, int units, int column_threads, int s
     const int begin = first_row_of(N, blockIdx.y), end = first_row_of(N, blockIdx.y + 1);
     const Real leak = u < own ? run.leak(first + u) : Real(0);
     const auto ask = [&](int i, int first_row) {
-        const bool wanted = i <= T && helper == 0 && u < own && first_row + n < end;
-        return run.ask(i, first_row + n, first + u, wanted);
+        return run.ask(i, first_row + n, first + u, helper == 0 && u < own && first_row + n < end);
     };
-    Backward::Inputs ahead = ask(0, begin);
+    Run::Inputs ahead = ask(0, begin);
 
-    for (int i = 0; i <= T; ++i) {
+    for (int i = 0; i < run.rounds(); ++i) {
         for (int first_row = begin; first_row < end; first_row += ROWS) {
             const int rows = min(ROWS, end - first_row), row = first_row + n;
             const bool here = n < rows && u < own && helper < helpers, mine = here && helper == 0;
             const bool last = first_row + ROWS >= end;
-            const Backward::Inputs in = ahead;
+            Run::Inputs in = ahead;
             ahead = ask(i + last, last ? begin : first_row + ROWS);
-            Real carry[kStates] = {}, sum = 0;
-            if (mine) run.load_carry(i, row, first + u, carry);
+            State carry = {};
+            Real sum = 0;
+            if (mine) run.load(i, row, first + u, carry);
             bool lost = false;
             if (i > 0 && here) {
                 const Real* p = parts + (((i - 1) & 1) * static_cast<size_t>(N) + row) * S * H + first + u;
@@ -77,29 +84,20 @@ partial(const Real* W, BACKWARD_PARAMETERS, int units, int column_threads, int s
             }
             if (__syncthreads_or(lost)) {  // the helpers' sums are in place
                 if (threadIdx.x == 0) tell_host(gave_up);
-                for (; i <= T; ++i)  // its partial sums are left out: blocks that need them give up as well
-                    for (int owed = threadIdx.x; owed < own * (end - begin); owed += blockDim.x) {
-                        const int row = begin + owed / own, unit = first + owed % own;
-                        for (int g = 0; g < kPre && i < T; ++g)
-                            run.gates(i, row, unit)[static_cast<size_t>(g) * H] = nan();
-                        Real lost[kStates];
-                        for (Real& each : lost) each = nan();
-                        if (i == T) run.store_carry(i, row, unit, lost);
-                    }
+                for (; i < run.rounds(); ++i)  // its partial sums are left out: blocks that need them give up as well
+                    for (int owed = threadIdx.x; owed < own * (end - begin); owed += blockDim.x)
+                        run.give_up(i, begin + owed / own, first + owed % own);
                 return;
             }
             if (mine) {
-                for (int s = 0; s < helpers && in.fed; ++s) carry[0] += gathered[s * outputs + out];
-                if (i < T) {
-                    Real d[kPre];
-                    run.gradient(in, leak, carry, d);
-                    Real* to = run.gates(i, row, first + u);
-#pragma unroll
-                    for (int g = 0; g < kPre; ++g) to[static_cast<size_t>(g) * H] = d[g];
-#pragma unroll
-                    for (int g = 0; g < kFed; ++g) *tile.operand_at(n, g * own + u) = d[kFirstFed + g];
-                }
-                run.store_carry(i, row, first + u, carry);
+                const auto total = [&](int) {
+                    Real dh = 0;
+                    for (int s = 0; s < helpers; ++s) dh += gathered[s * outputs + out];
+                    return dh;
+                };
+                const auto publish = [&](Real* p, int g, Real x) { *p = *tile.operand_at(n, g * own + u) = x; };
+                run.finish(i, row, first + u, in, leak, carry, total, publish);
+                run.store(i, row, first + u, carry);
             }
             __syncthreads();  // dz is in place, and the helpers' sums are no longer read
             if (i == T) continue;

@@ -1,4 +1,4 @@
-"""Sharing out a run's time: parts are planned by their value, and one that doesn't end is stopped."""
+"""A part of a run: a command with a time limit, in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -26,39 +26,7 @@ class Part:
     name: str
     command: tuple[str, ...]  # "{seconds}" in it becomes the time it has
     at_least: float  # seconds; with less left it isn't worth starting
-    expected: float  # what a plan sets aside for it
     at_most: float  # then it is stopped
-
-
-def plan(parts: Sequence[Part], seconds: float) -> tuple[list[Part], list[Part]]:
-    """→ the parts that fit, the more valuable first, and those that are left out."""
-    planned: list[Part] = []
-    left_out: list[Part] = []
-    for part in parts:
-        fits = sum(other.expected for other in planned) + part.expected <= seconds
-        (planned if fits else left_out).append(part)
-    return planned, left_out
-
-
-class Budget:
-    """`seconds` from now on."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._end = clock, clock() + seconds
-
-    def left(self) -> float:
-        return self._end - self._clock()
-
-    def grant(self, part: Part, later: Sequence[Part]) -> float:
-        """The seconds that `part` may take, 0 where too few are left for it.
-
-        Of what it isn't expected to need, those planned after it keep what they are.
-        """
-        left = self.left()
-        if left < part.at_least:
-            return 0
-        spare = left - sum(other.expected for other in later)
-        return min(part.at_most, left, max(part.expected, spare))
 
 
 class Log:
@@ -73,7 +41,7 @@ class Log:
             sys.stdout.write(data.decode(errors="replace"))
             sys.stdout.flush()
         except OSError:
-            pass  # the terminal is gone; the file goes on
+            pass  # the terminal is gone; the file remains
 
     def say(self, *lines: str) -> None:
         self.write("".join(f"{line}\n" for line in lines).encode())
@@ -87,8 +55,8 @@ def run(
 ) -> tuple[int | None, float]:
     """Run in `folder` → the exit status, None where it had to be stopped; the seconds it took.
 
-    It is stopped with all processes it started, also where this process is interrupted or killed: a GPU must not go
-    on with what nobody waits for. It stays in this POSIX session, so that ending the session ends it too.
+    It is stopped with all processes that it started, also if this process is interrupted or killed, so that none of
+    them keeps the GPU busy. It stays in this POSIX session, so that ending the session ends it too.
     """
     start = time.monotonic()
     process = subprocess.Popen(

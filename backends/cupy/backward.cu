@@ -1,0 +1,104 @@
+// One time step of one unit, backward (cell.cu). One more round than there are steps completes dh_given.
+
+#define PARAMETERS                                                                                         \
+    const Real *z, const Real *h, const Real *c, const Real *dh, const Real *dc, Real *dz, Real *dh_given, \
+        Real *dc_given, const Real *leaks, Real leak_of_all, const int *lengths, int T, int N, int H, int reverse
+#define ARGUMENTS z, h, c, dh, dc, dz, dh_given, dc_given, leaks, leak_of_all, lengths, T, N, H, reverse
+
+constexpr int kSums = 1;
+
+struct Run {
+    const Real *z, *h, *c, *dh, *dc;
+    Real *dz, *dh_given, *dc_given;
+    const Real* leaks;
+    Real leak_of_all;
+    const int* lengths;
+    int T, N, H, reverse;
+
+    XRNN_INLINE int rounds() const { return T + 1; }
+    XRNN_INLINE bool multiplies(int i) const { return i > 0; }
+    XRNN_INLINE int t(int i) const { return reverse ? i : T - 1 - i; }
+    XRNN_INLINE size_t step() const { return static_cast<size_t>(N) * H; }
+    XRNN_INLINE Real leak(int unit) const { return kLeaks ? (leaks ? leaks[unit] : leak_of_all) : Real(0); }
+    XRNN_INLINE Real* gates(int i, int row, int unit) const {
+        return dz + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
+    }
+
+    struct Weights {  // (FED · H, own): the transpose of the rows of the units from `first` on
+        const Real* W;
+        int H, first, own;
+        XRNN_INLINE int K() const { return kFed * H; }
+        XRNN_INLINE int columns() const { return own; }
+        XRNN_INLINE const Real* column(int j, int k0) const { return W + (first + j) * (static_cast<size_t>(kFed) * H) + k0; }
+        XRNN_INLINE size_t row(int, int k) const { return k; }
+    };
+    XRNN_INLINE Operands operands(int i, int row, int rows) const {
+        const Real* from = i > 0 ? gates(i - 1, row, kFirstFed * H) : dz;
+        return {from, static_cast<size_t>(kPre) * H, i > 0 ? rows : 0, false, H % kVector == 0};
+    }
+
+    struct Inputs {
+        Real z[kPre];
+        State before, after, above;
+        bool idle;
+        bool fed;  // whether dz of the step taken before reaches h through Wh. (0 · ∞ is NaN: an idle row adds nothing.)
+    };
+    XRNN_INLINE Inputs ask(int i, int row, int unit, bool wanted) const {
+        Inputs in = {};
+        if (!wanted || i > T) return in;
+        const int length = lengths ? lengths[row] : T;
+        in.fed = i > 0 && t(i - 1) < length;
+        if (i == T) return in;
+        in.idle = t(i) >= length;
+        const size_t unit_at = static_cast<size_t>(row) * H + unit, at = t(i) * step() + unit_at;
+        const size_t before = at + (reverse ? step() : 0), after = at + (reverse ? 0 : step());
+        if (TheCell::KEEPS_Z) {
+            const Real* p = z + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
+#pragma unroll
+            for (int g = 0; g < kPre; ++g) in.z[g] = p[static_cast<size_t>(g) * H];
+        }
+        in.before[0] = h[before], in.after[0] = h[after], in.above[0] = dh ? dh[at] : Real(0);
+        if (kStates > 1) {
+            in.before[kStates - 1] = c[before], in.after[kStates - 1] = c[after];
+            in.above[kStates - 1] = dc ? dc[at] : Real(0);
+        }
+        return in;
+    }
+    // What is known to be 0 isn't read.
+    XRNN_INLINE void load(int i, int row, int unit, State& carry) const {
+        const size_t at = static_cast<size_t>(row) * H + unit;
+        carry[0] = i > 0 && (TheCell::DIRECT || lengths) ? dh_given[at] : Real(0);
+        if (kStates > 1) carry[kStates - 1] = i > 0 ? dc_given[at] : Real(0);
+    }
+    XRNN_INLINE void store(int i, int row, int unit, const State& carry) const {
+        const size_t at = static_cast<size_t>(row) * H + unit;
+        if (i == T || TheCell::DIRECT || lengths) dh_given[at] = carry[0];
+        if (kStates > 1) dc_given[at] = carry[kStates - 1];
+    }
+    template <class Sum, class Publish>
+    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, Real leak, State& carry, Sum sum, Publish publish) const {
+        if (in.fed) carry[0] += sum(0);
+        if (i == T) return;
+        State dafter, dbefore = {};
+        Real d[kPre];
+#pragma unroll
+        for (int k = 0; k < kStates; ++k) dafter[k] = in.above[k] + carry[k];
+        TheCell::gradient(dafter, in.before, in.after, in.z, &leak, d, dbefore);
+#pragma unroll
+        for (int k = 0; k < kStates; ++k) carry[k] = in.idle ? dafter[k] : dbefore[k];
+        Real* to = gates(i, row, unit);
+#pragma unroll
+        for (int g = 0; g < kPre; ++g) {
+            Real* const element = to + static_cast<size_t>(g) * H;
+            const Real dz = in.idle ? Real(0) : d[g];
+            if (g >= kFirstFed && g < kFirstFed + kFed) publish(element, g - kFirstFed, dz);
+            else *element = dz;
+        }
+    }
+    XRNN_INLINE void give_up(int i, int row, int unit) const {
+        State lost;
+        for (Real& each : lost) each = nan();
+        for (int g = 0; g < kPre && i < T; ++g) publish(gates(i, row, unit) + static_cast<size_t>(g) * H, nan());
+        if (i == T) store(i, row, unit, lost);
+    }
+};

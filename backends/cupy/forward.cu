@@ -1,0 +1,101 @@
+// One time step of one unit, forward (cell.cu).
+
+#define PARAMETERS                                                                                            \
+    Real *z, Real *h, Real *c, const Real *h_given, const Real *c_given, const Real *leaks, Real leak_of_all, \
+        const int *lengths, int T, int N, int H, int reverse, int training
+#define ARGUMENTS z, h, c, h_given, c_given, leaks, leak_of_all, lengths, T, N, H, reverse, training
+
+constexpr int kSums = kFed;
+
+struct Run {
+    Real *z, *h, *c;
+    const Real *h_given, *c_given, *leaks;
+    Real leak_of_all;
+    const int* lengths;
+    int T, N, H, reverse, training;
+
+    XRNN_INLINE int rounds() const { return T; }
+    XRNN_INLINE bool multiplies(int) const { return true; }
+    XRNN_INLINE int t(int i) const { return reverse ? T - 1 - i : i; }
+    XRNN_INLINE size_t step() const { return static_cast<size_t>(N) * H; }
+    XRNN_INLINE size_t before(int i) const { return (t(i) + !!reverse) * step(); }
+    XRNN_INLINE size_t after(int i) const { return (t(i) + !reverse) * step(); }
+    XRNN_INLINE Real leak(int unit) const { return kLeaks ? (leaks ? leaks[unit] : leak_of_all) : Real(0); }
+    XRNN_INLINE Real* gates(int i, int row, int unit) const {
+        return z + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
+    }
+
+    struct Weights {  // (H, FED · own): the columns of the units from `first` on, part by part
+        const Real* W;
+        int H, first, own;
+        XRNN_INLINE int K() const { return H; }
+        XRNN_INLINE int columns() const { return kFed * own; }
+        XRNN_INLINE const Real* column(int j, int k0) const {
+            return W + row(0, k0) + static_cast<size_t>(j / own) * H + first + j % own;
+        }
+        XRNN_INLINE size_t row(int, int k) const { return k * (static_cast<size_t>(kFed) * H); }
+    };
+    XRNN_INLINE Operands operands(int i, int row, int rows) const {
+        const size_t at = static_cast<size_t>(row) * H;
+        const bool whole = H % kVector == 0, given = h_given;
+        if (i > 0) return {h + before(i) + at, size_t(H), rows, false, whole};
+        return {given ? h_given + at : h, size_t(H), given ? rows : 0, true,
+                whole && reinterpret_cast<size_t>(h_given) % 16 == 0};
+    }
+
+    struct Inputs {
+        Real z[kPre];
+        bool idle;
+    };
+    XRNN_INLINE Inputs ask(int i, int row, int unit, bool wanted) const {
+        Inputs in = {};
+        if (wanted && i < T) {
+            const Real* p = gates(i, row, unit);
+#pragma unroll
+            for (int g = 0; g < kPre; ++g) in.z[g] = p[static_cast<size_t>(g) * H];
+            in.idle = lengths && t(i) >= lengths[row];
+        }
+        return in;
+    }
+    // The states before a step; the initial ones are also copied to their slot.
+    XRNN_INLINE void load(int i, int row, int unit, State& states) const {
+        const size_t at = static_cast<size_t>(row) * H + unit, slot = before(i) + at;
+        if (i > 0) {
+            states[0] = h[slot];
+            if (kStates > 1) states[kStates - 1] = c[slot];
+            return;
+        }
+        states[0] = h_given ? h_given[at] : Real(0);
+        if (h_given != h + before(0)) h[slot] = states[0];
+        if (kStates > 1) {
+            states[kStates - 1] = c_given ? c_given[at] : Real(0);
+            if (c_given != c + before(0)) c[slot] = states[kStates - 1];
+        }
+    }
+    XRNN_INLINE void store(int, int, int, const State&) const {}  // they are results, which `finish` writes
+    template <class Sum, class Publish>
+    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, Real leak, State& states, Sum sum, Publish publish) const {
+        State next;
+#pragma unroll
+        for (int g = 0; g < kFed; ++g) in.z[kFirstFed + g] += sum(g);
+        TheCell::step(in.z, states, next, &leak);
+        if (!in.idle) {
+#pragma unroll
+            for (int k = 0; k < kStates; ++k) states[k] = next[k];
+        }
+        if (TheCell::KEEPS_Z && training) {
+            Real* out = gates(i, row, unit);
+#pragma unroll
+            for (int g = 0; g < kPre; ++g) out[static_cast<size_t>(g) * H] = in.z[g];
+        }
+        const size_t slot = after(i) + static_cast<size_t>(row) * H + unit;
+        publish(h + slot, 0, states[0]);
+        if (kStates > 1) c[slot] = states[kStates - 1];
+    }
+    XRNN_INLINE void give_up(int i, int row, int unit) const {
+        const size_t slot = after(i) + static_cast<size_t>(row) * H + unit;
+        publish(h + slot, nan());
+        if (kStates > 1) c[slot] = nan();
+        for (int g = 0; g < kPre; ++g) gates(i, row, unit)[static_cast<size_t>(g) * H] = nan();
+    }
+};
