@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("XRNN_BACKEND", "numpy")  # the same pages on machines with and without a GPU
 
-import xrnn  # noqa: E402
+import xrnn
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # for docstrings.py
