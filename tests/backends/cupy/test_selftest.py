@@ -209,9 +209,7 @@ def test_a_launch_that_fails_takes_another_form_from_then_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     step(layer(backend, sizes, "float32"), sizes, "float32")  # the form has passed its test
-
     refuse = raising(RuntimeError("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks\nin cooperative launch"))
-
     monkeypatch.setattr(raw.RawFunction, "__call__", refuse)
     why = "RuntimeError: CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch"
     assert_other(backend, sizes, form, why, caplog)
@@ -224,9 +222,7 @@ def test_a_backward_whose_launch_fails_takes_another_form(
     rnn(x)
     dh = cp.ones((*ONE_BLOCK[:2], ONE_BLOCK[3]), "float32")
     rnn.forward(x)
-
     refuse = raising(RuntimeError("invalid configuration argument"))
-
     with monkeypatch.context() as patched:
         patched.setattr(raw.RawFunction, "__call__", refuse)
         dx, _ = rnn.backward(dh)
@@ -245,9 +241,7 @@ def test_a_launch_without_memory_is_tried_again(
 ) -> None:
     rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
     expected = rnn(x)
-
     refuse = raising(RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"))
-
     with monkeypatch.context() as patched:
         patched.setattr(raw.RawFunction, "__call__", refuse)
         h = rnn(x)
