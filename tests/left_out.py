@@ -26,6 +26,8 @@ _IMPORTS: Final = {
     **{name: (name, "test") for name in ("hypothesis", "autograd", "mpmath", "threadpoolctl")},
     **dict.fromkeys(("tests.reference", "tests.cuda.emulated"), ("autograd", "test")),
     "torch": ("torch", "torch"),
+    "onnx": ("onnx", "onnx"),
+    "tests.interop.onnx_models": ("onnxruntime", "bench"),
 }
 _HERE: Final = Path(__file__).parent
 

@@ -379,6 +379,8 @@ def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -
     remedy = "use the class of the saved cell, or a function that takes its attributes as keyword arguments"
     wrong: dict[str, Any] = {
         "cells= makes a different one": lambda **held: Scaled(0.25),
+        "but cells= makes a different one": lambda **held: type("Zoomed", (Scaled,), {})(**held),
+        "with scale=0.5, note='', but cells= makes a different": lambda **held: type("Plain", (Scaled,), {})(**held),
         "makes a different one": lambda **held: object(),
         "cells= cannot make it (": lambda scale: Scaled(scale),
         "object is not callable": "Scaled",
@@ -404,6 +406,13 @@ def test_wrong_descriptions_of_cells_are_refused(tmp_path: Path, changes: dict[s
     path = cell_file(**changes).write(tmp_path / "file")
     with one_line(FileError, str(path), NO_LAYER, words):
         load(path, cells={"Scaled": Scaled})
+
+
+def test_options_are_keywords(tmp_path: Path) -> None:
+    save(path=tmp_path / "file", layer=RNN.init(D, H, backend="numpy"))
+    with pytest.raises(TypeError, match="positional"):
+        load(tmp_path / "file", None)  # type: ignore[call-arg]
+    load(path=tmp_path / "file", backend="numpy")
 
 
 def test_names_in_a_file_are_not_imported() -> None:

@@ -7,7 +7,7 @@ import pytest
 import xrnn
 from tests.fresh import NO_TORCH, output_of
 
-FUNCTIONS = ["from_torch", "load", "save", "to_c", "to_torch"]
+FUNCTIONS = ["from_onnx", "from_torch", "load", "save", "to_c", "to_onnx", "to_torch"]
 
 
 def test_functions_are_listed_before_their_modules_are_imported() -> None:
@@ -17,12 +17,12 @@ print(set({FUNCTIONS}) <= set(dir(xrnn)) & set(xrnn.__all__))
 print([name for name in ("xrnn.interop", "xrnn.files", "safetensors", "torch") if name in sys.modules])
 from xrnn import {", ".join(FUNCTIONS)}
 print([f.__module__ for f in ({", ".join(FUNCTIONS)})])
-print([name for name in ("safetensors", "torch") if name in sys.modules])
+print([name for name in ("onnx", "safetensors", "torch") if name in sys.modules])
 """
     assert output_of(code).splitlines() == [
         "True",
         "[]",
-        "['xrnn.interop.torch', 'xrnn.interop.files', 'xrnn.interop.files', 'xrnn.interop.c', 'xrnn.interop.torch']",
+        str([f"xrnn.interop.{name}" for name in ("onnx_read", "torch", "files", "files", "c", "onnx_write", "torch")]),
         "[]",
     ]
 

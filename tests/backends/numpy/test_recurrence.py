@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks import problems
+from tests.backends.numpy.conftest import LEVELS
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, has_kernel, problem, solve, solve_affine, solve_classification
 from xrnn import Recurrent, get_backend
@@ -192,7 +193,7 @@ WAYS = [
     for threads in range(1, 9)
     for split in ("rows", "columns")
     for project_first in (False, True)
-]
+][1:]  # the first one is the one to compare with
 # With more threads than cores a call waits some ms for the scheduler. So only .ci/proof runs all ways.
 every_way = pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.proof)])
 
@@ -214,13 +215,19 @@ def check_same_bits(run: Callable[[], dict[str, HostArray]], turn: int, turns: i
 
 
 BITS_PROBLEMS = [(sizes, lengths) for sizes in BITS_SIZES for lengths in (None, "ragged")]
+# Level, cell, number of the problem, and whether to try every way, which only .ci/proof does. Otherwise a problem takes
+# one level and some ways, each in turn, and each cell starts with another one.
+SAME_BITS = [
+    pytest.param(level, cell, turn, every, marks=[pytest.mark.proof] * every)
+    for c, cell in enumerate(FUSED_CELLS)
+    for turn in range(len(BITS_PROBLEMS))
+    for every in (False, True)
+    for level in (LEVELS if every else LEVELS[(turn + c) % len(LEVELS) :][:1])
+]
 
 
-@every_way
-@pytest.mark.parametrize("turn", range(len(BITS_PROBLEMS)))
-@pytest.mark.parametrize("cell", FUSED_CELLS)
+@pytest.mark.parametrize(("level", "cell", "turn", "every"), SAME_BITS, indirect=["level"])
 def test_same_bits_however_divided(level: str, cell: str, turn: int, every: bool) -> None:
-    """The problems of a cell at a level take turns with the ways; each cell starts with another way."""
     sizes, lengths = BITS_PROBLEMS[turn]
     p = problem(cell, sizes, "float32", lengths=lengths, reverse=lengths is not None)
     run = partial(results, p, left_out=not every)  # it would double the time of every way
