@@ -117,6 +117,9 @@ class Backend:
         """A number that is equal for two arrays if they start at the same place in memory."""
         return id(array)
 
+    def use_device(self, number: int) -> None:
+        """Create new arrays of this thread on the device of this number, modulo the number of devices."""
+
     def connect(self, rank: int, size: int) -> Any:
         """The connection for `sum` and `broadcast` of arrays over the ranks of `xrnn.parallel`; None to use MPI."""
         return None
