@@ -38,8 +38,6 @@ from xrnn.jobs.forecast.forecast import ForecastJob
 from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.predict import Forecasting
-from xrnn.jobs.forecast.predict import predict as continue_files
-from xrnn.jobs.forecast.predict import predict_stream as continue_stream
 from xrnn.jobs.options import OptionsOf, path, with_options
 from xrnn.jobs.regress.predict import NumberPredictor
 from xrnn.jobs.regress.regress import RegressJob
@@ -47,16 +45,20 @@ from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
 from xrnn.jobs.regress.regression_settings import RegressionSettings
 from xrnn.jobs.run import SAVE_EVERY, Job, run
 from xrnn.jobs.run_options import RunOptions
-from xrnn.jobs.series.predict import PredictOptions, predict_stream
-from xrnn.jobs.series.predict import predict as predict_files
+from xrnn.jobs.series.predict import PredictOptions
 from xrnn.jobs.series.series_settings import TABLE_OPTIONS
-from xrnn.jobs.settings import option
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
+from xrnn.parallel import ParallelError, end_all, let_rank_0_report, world
 from xrnn.select import CHOICES, Selection, select
 
 _ABOUT: Final = "Recurrent layers on NumPy and CuPy, for text and time series."
 _MAX_SIZE: Final = 10**18  # the sum of two fits 64 bits
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
+_PREDICTORS: Final[dict[str, Any]] = {
+    CLASSIFIER_CHECKPOINTS.format: LabelPredictor,
+    REGRESSION_CHECKPOINTS.format: NumberPredictor,
+    FORECAST_CHECKPOINTS.format: Forecasting,
+}
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
@@ -105,7 +107,7 @@ def _run(arguments: list[str]) -> int:
     except _CommandLineError as error:
         command = _explaining(error, arguments, commands.commands)
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
-    except (JobError, BackendUnavailableError) as error:
+    except (JobError, BackendUnavailableError, ParallelError) as error:
         return _fail(str(error), 1)
     except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # Typer's own code raises the last two
         return _fail("interrupted", 130)
@@ -127,8 +129,10 @@ def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> s
 def _fail(message: str, status: int) -> int:
     if sys.stderr is None:  # a closed descriptor (`2>&-`); `print` would use stdout instead
         return status
+    let_rank_0_report()
     stderr = cast(TextIO, SafeStream(sys.stderr))  # if stderr is lost too, the exit status shows the error
     print(f"error: {printable(' '.join(message.split()))}", file=stderr, flush=True)
+    end_all(status)
     return status
 
 
@@ -349,45 +353,16 @@ def predict(
     how, terminal = PredictOptions(**options), Terminal()
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     job = job_of(checkpoint, wanted)
-    if job not in {each.format for each in (CLASSIFIER_CHECKPOINTS, REGRESSION_CHECKPOINTS, FORECAST_CHECKPOINTS)}:
+    if job not in _PREDICTORS:
         got = f"format {quoted(job)}" if job else "no format of xrnn"
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
-    if job == FORECAST_CHECKPOINTS.format:
-        _continue(checkpoint, files or [], stream, given, how, terminal, backend)
-        return status_of(terminal.lost)
-    kind = NumberPredictor if job == REGRESSION_CHECKPOINTS.format else LabelPredictor
-    predictor = kind.load(checkpoint, _select(backend).backend)
-    if how.proba and kind is NumberPredictor:
-        raise SettingsError(f"got --proba, but {checkpoint} predicts numbers: expected a classifier; leave --proba out")
-    columns = predictor.settings.columns_for(given, predictor.facts.channel_names)
+    predictor = _PREDICTORS[job].load(checkpoint, _select(backend).backend)
+    columns = predictor.columns_for(given, how)
     if stream:
-        predict_stream(predictor, _input_lines(), columns.decimal, how, terminal)
+        predictor.stream(_input_lines(), columns.decimal, how, terminal)
     else:
-        predict_files(predictor, files or [], columns, how, terminal)
+        predictor.predict(files or [], columns, how, terminal)
     return status_of(terminal.lost)
-
-
-def _continue(
-    checkpoint: Path,
-    files: list[Path],
-    stream: bool,
-    given: dict[str, Any],
-    options: PredictOptions,
-    terminal: Terminal,
-    backend: str | None,
-) -> None:
-    """`xrnn predict` with a forecaster."""
-    refused = [option(name) for name in given if name != "decimal"] + ["--proba"] * options.proba
-    if refused:
-        raise SettingsError(
-            f"got {refused[0]}, but {checkpoint} forecasts: expected --decimal, --json or --skip-bad; leave it out"
-        )
-    forecasting = Forecasting.load(checkpoint, _select(backend).backend)
-    decimal = given.get("decimal", forecasting.settings.decimal)
-    if stream:
-        continue_stream(forecasting, _input_lines(), decimal, options, terminal)
-    else:
-        continue_files(forecasting, files, decimal, options, terminal)
 
 
 _Prefix = Annotated[
@@ -506,7 +481,10 @@ def _input_lines() -> Iterator[str]:
 
 
 def _run_job(job: Job[Any], backend: str | None) -> int:
-    return run(job, _select(backend), Terminal(quiet=job.options.quiet, json=job.options.json))
+    comm, selection = world(), _select(backend)
+    selection.backend.use_device(comm.local_rank)
+    output = io.StringIO() if comm.rank else None  # rank 0 prints
+    return run(job, selection, Terminal(output, quiet=job.options.quiet, json=job.options.json), comm)
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:

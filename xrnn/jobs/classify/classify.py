@@ -50,7 +50,7 @@ class ClassifyJob(Job[ClassifierTrainer]):
     ) -> tuple[dict[str, Any], Picture]:
         """Print the accuracy on TEST, for all series together and by label."""
         data = trainer.data
-        predicted = trainer.best.outputs(trainer.inputs(data.test)).argmax(axis=1)
+        predicted = trainer.best.outputs(trainer.inputs(data.test), trainer.comm).argmax(axis=1)
         confusion = Confusion.of(data.targets(data.test), predicted, len(data.labels))
         trainer.report_best(terminal)
         terminal.result(f"accuracy: {confusion}")

@@ -49,7 +49,9 @@ class RegressJob(Job[RegressionTrainer]):
     ) -> tuple[dict[str, Any], Picture]:
         """Print the errors on TEST, and those of a predictor that always predicts the mean of TRAIN."""
         data, targets = trainer.data, numbers(trainer.data.test)
-        predicted: HostArray = data.mean + data.deviation * trainer.best.outputs(trainer.inputs(data.test))[:, 0]
+        predicted: HostArray = (
+            data.mean + data.deviation * trainer.best.outputs(trainer.inputs(data.test), trainer.comm)[:, 0]
+        )
         model, mean = Scores.of(targets, predicted), Scores.of(targets, np.full(len(targets), data.mean))
         trainer.report_best(terminal)
         terminal.result(f"mean absolute error: {model.mae:.4g} (mean predictor: {mean.mae:.4g})")
