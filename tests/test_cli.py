@@ -28,6 +28,7 @@ from xrnn.backend import BackendUnavailableError
 from xrnn.cli import app, main
 from xrnn.config import config
 from xrnn.jobs.charlm.model import CharLM
+from xrnn.parallel import World
 from xrnn.typing import HostArray
 
 XRNN = [sys.executable, "-c", "import sys; from xrnn.cli import main; sys.exit(main())"]
@@ -342,7 +343,7 @@ def test_a_pipe_that_is_closed_before_training_ends_the_run(text: str) -> None:
 def test_an_interrupt_after_training_names_the_checkpoint(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(model: CharLM, text: HostArray) -> float:
+    def interrupt(model: CharLM, text: HostArray, comm: World) -> float:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("xrnn.jobs.charlm.train.bits_per_character", interrupt)

@@ -40,6 +40,7 @@ from xrnn.sequences import batches, last, last_gradient, pad
 
 # Names whose modules are imported at their first use, so that `import xrnn` does not import the modules' dependencies.
 _AT_FIRST_USE = {
+    "from_keras": "xrnn.interop.keras",
     "from_onnx": "xrnn.interop.onnx_read",
     "from_torch": "xrnn.interop.torch",
     "load": "xrnn.interop.files",
@@ -47,6 +48,7 @@ _AT_FIRST_USE = {
     "save": "xrnn.interop.files",
     "save_checkpoint": "xrnn.interop.checkpoint",
     "to_c": "xrnn.interop.c",
+    "to_keras": "xrnn.interop.keras",
     "to_onnx": "xrnn.interop.onnx_write",
     "to_torch": "xrnn.interop.torch",
 }
@@ -55,6 +57,7 @@ if _typing.TYPE_CHECKING:
     from xrnn.interop.c import to_c
     from xrnn.interop.checkpoint import load_checkpoint, save_checkpoint
     from xrnn.interop.files import load, save
+    from xrnn.interop.keras import from_keras, to_keras
     from xrnn.interop.onnx_read import from_onnx
     from xrnn.interop.onnx_write import to_onnx
     from xrnn.interop.torch import from_torch, to_torch
@@ -100,6 +103,7 @@ __all__ = [
     "binary_cross_entropy",
     "check_cell",
     "clip_grad_norm",
+    "from_keras",
     "from_onnx",
     "from_torch",
     "get_backend",
@@ -118,6 +122,7 @@ __all__ = [
     "show_config",
     "softmax_cross_entropy",
     "to_c",
+    "to_keras",
     "to_numpy",
     "to_onnx",
     "to_torch",

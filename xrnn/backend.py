@@ -60,6 +60,10 @@ def use_fused(enabled: bool) -> Iterator[None]:
 
     Outside such a block `XRNN_FUSED` decides: `0` for the plain forms, `1` (the default) for the fused forms. It is
     read once, when xrnn is imported.
+
+    >>> rnn, x = RNN.init(3, 8, rng=0), np.zeros((20, 4, 3), "float32")
+    >>> with use_fused(False):
+    ...     h = rnn(x)
     """
     token = _fused.set(bool(enabled))
     try:
@@ -112,6 +116,9 @@ class Backend:
     def address(self, array: Array) -> int:
         """A number that is equal for two arrays if they start at the same place in memory."""
         return id(array)
+
+    def use_device(self, number: int) -> None:
+        """Create new arrays of this thread on the device of this number, modulo the number of devices."""
 
     def connect(self, rank: int, size: int) -> Any:
         """The connection for `sum` and `broadcast` of arrays over the ranks of `xrnn.parallel`; None to use MPI."""

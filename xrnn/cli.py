@@ -31,13 +31,13 @@ from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classify import ClassifyJob
 from xrnn.jobs.classify.predict import LabelPredictor
+from xrnn.jobs.convert import ConvertOptions, describe
+from xrnn.jobs.convert import convert as convert_file
 from xrnn.jobs.errors import CheckpointError, DataError, JobError, SettingsError
 from xrnn.jobs.forecast.forecast import ForecastJob
 from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.predict import Forecasting
-from xrnn.jobs.forecast.predict import predict as continue_files
-from xrnn.jobs.forecast.predict import predict_stream as continue_stream
 from xrnn.jobs.options import OptionsOf, path, with_options
 from xrnn.jobs.regress.predict import NumberPredictor
 from xrnn.jobs.regress.regress import RegressJob
@@ -45,16 +45,20 @@ from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
 from xrnn.jobs.regress.regression_settings import RegressionSettings
 from xrnn.jobs.run import SAVE_EVERY, Job, run
 from xrnn.jobs.run_options import RunOptions
-from xrnn.jobs.series.predict import PredictOptions, predict_stream
-from xrnn.jobs.series.predict import predict as predict_files
+from xrnn.jobs.series.predict import PredictOptions
 from xrnn.jobs.series.series_settings import TABLE_OPTIONS
-from xrnn.jobs.settings import option
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
+from xrnn.parallel import ParallelError, end_all, let_rank_0_report, world
 from xrnn.select import CHOICES, Selection, select
 
 _ABOUT: Final = "Recurrent layers on NumPy and CuPy, for text and time series."
 _MAX_SIZE: Final = 10**18  # the sum of two fits 64 bits
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
+_PREDICTORS: Final[dict[str, Any]] = {
+    CLASSIFIER_CHECKPOINTS.format: LabelPredictor,
+    REGRESSION_CHECKPOINTS.format: NumberPredictor,
+    FORECAST_CHECKPOINTS.format: Forecasting,
+}
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
@@ -103,7 +107,7 @@ def _run(arguments: list[str]) -> int:
     except _CommandLineError as error:
         command = _explaining(error, arguments, commands.commands)
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
-    except (JobError, BackendUnavailableError) as error:
+    except (JobError, BackendUnavailableError, ParallelError) as error:
         return _fail(str(error), 1)
     except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # Typer's own code raises the last two
         return _fail("interrupted", 130)
@@ -125,8 +129,10 @@ def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> s
 def _fail(message: str, status: int) -> int:
     if sys.stderr is None:  # a closed descriptor (`2>&-`); `print` would use stdout instead
         return status
+    let_rank_0_report()
     stderr = cast(TextIO, SafeStream(sys.stderr))  # if stderr is lost too, the exit status shows the error
     print(f"error: {printable(' '.join(message.split()))}", file=stderr, flush=True)
+    end_all(status)
     return status
 
 
@@ -347,49 +353,58 @@ def predict(
     how, terminal = PredictOptions(**options), Terminal()
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     job = job_of(checkpoint, wanted)
-    if job not in {each.format for each in (CLASSIFIER_CHECKPOINTS, REGRESSION_CHECKPOINTS, FORECAST_CHECKPOINTS)}:
+    if job not in _PREDICTORS:
         got = f"format {quoted(job)}" if job else "no format of xrnn"
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
-    if job == FORECAST_CHECKPOINTS.format:
-        _continue(checkpoint, files or [], stream, given, how, terminal, backend)
-        return status_of(terminal.lost)
-    kind = NumberPredictor if job == REGRESSION_CHECKPOINTS.format else LabelPredictor
-    predictor = kind.load(checkpoint, _select(backend).backend)
-    if how.proba and kind is NumberPredictor:
-        raise SettingsError(f"got --proba, but {checkpoint} predicts numbers: expected a classifier; leave --proba out")
-    columns = predictor.settings.columns_for(given, predictor.facts.channel_names)
+    predictor = _PREDICTORS[job].load(checkpoint, _select(backend).backend)
+    columns = predictor.columns_for(given, how)
     if stream:
-        predict_stream(predictor, _input_lines(), columns.decimal, how, terminal)
+        predictor.stream(_input_lines(), columns.decimal, how, terminal)
     else:
-        predict_files(predictor, files or [], columns, how, terminal)
+        predictor.predict(files or [], columns, how, terminal)
     return status_of(terminal.lost)
 
 
-def _continue(
-    checkpoint: Path,
-    files: list[Path],
-    stream: bool,
-    given: dict[str, Any],
-    options: PredictOptions,
-    terminal: Terminal,
-    backend: str | None,
+_Prefix = Annotated[
+    str, typer.Option(metavar="TEXT", help="Of .pt: the beginning of the keys of one module.", show_default=False)
+]
+_Nonlinearity = Annotated[str, typer.Option(metavar="tanh|relu", help="Of .pt: of an RNN.")]
+
+
+@app.command()
+@with_options
+def convert(
+    source: Annotated[
+        Path, typer.Argument(parser=path, metavar="IN", help="A .onnx, .keras, .pt or .safetensors file.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(parser=path, metavar="OUT", help="A .onnx, .keras, .pt, .safetensors or .c file.")
+    ],
+    *,
+    prefix: _Prefix = "",
+    nonlinearity: _Nonlinearity = "tanh",
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="To .c: of its functions. Default: that of OUT.", show_default=False)
+    ] = "",
+    options: Annotated[dict[str, Any], OptionsOf(ConvertOptions)],
 ) -> None:
-    """`xrnn predict` with a forecaster."""
-    refused = [option(name) for name in given if name != "decimal"] + ["--proba"] * options.proba
-    if refused:
-        raise SettingsError(
-            f"got {refused[0]}, but {checkpoint} forecasts: expected --decimal, --json or --skip-bad; leave it out"
-        )
-    forecasting = Forecasting.load(checkpoint, _select(backend).backend)
-    decimal = given.get("decimal", forecasting.settings.decimal)
-    if stream:
-        continue_stream(forecasting, _input_lines(), decimal, options, terminal)
-    else:
-        continue_files(forecasting, files, decimal, options, terminal)
+    """Convert a model to another format.
+
+    .safetensors files are those of xrnn.save, xrnn.save_checkpoint, `xrnn train`, `classify` and `regress`. .pt files
+    hold the state dict of an RNN, LSTM or GRU. To .onnx and .c, the model of `classify` contains its scale.
+    """
+    how = ConvertOptions(**options)
+    print(convert_file(source, target, prefix, nonlinearity, name, how, _select("numpy").backend))
 
 
 @app.command()
 def info(
+    file: Annotated[
+        Path | None,
+        typer.Argument(parser=path, metavar="FILE", help="A .onnx, .keras, .pt or .safetensors file to describe."),
+    ] = None,
+    prefix: _Prefix = "",
+    nonlinearity: _Nonlinearity = "tanh",
     explain: Annotated[
         tuple[int, int, int, int] | None,
         typer.Option(metavar="T N D H", help="Print the forms that compete at these sizes, and the chosen one."),
@@ -408,7 +423,16 @@ def info(
     as_json: _Json = False,
     backend: _Backend = None,
 ) -> None:
-    """Print which backend is selected and why, and the form that each operation takes."""
+    """Print which backend is selected and why, and the form that each operation takes.
+
+    With FILE, print what it holds.
+    """
+    if file is not None:
+        if explain is not None:
+            raise SettingsError("got both FILE and --explain: expected one of them; leave one out")
+        described = describe(file, prefix, nonlinearity, _select("numpy").backend)
+        print(json.dumps(described) if as_json else "\n".join(_lines(described)))
+        return
     if device is not None and explain is None:
         raise SettingsError("got --device without --explain: expected both; add --explain T N D H")
     if cell not in EXPLAINED:
@@ -432,6 +456,13 @@ def info(
             raise SettingsError(f"--device: {error}") from error
 
 
+def _lines(described: dict[str, Any]) -> Iterator[str]:
+    """`name: value` for each entry."""
+    for name, value in described.items():
+        shown = f"{value:,}" if isinstance(value, int) else value
+        yield f"{name}: {printable(', '.join(map(str, value)) if isinstance(value, list) else str(shown))}"
+
+
 def _input_lines() -> Iterator[str]:
     """The lines of standard input, each as soon as it arrives.   Raises DataError."""
     expected = "expected a row of values per line; pipe them in, or name a file with <"
@@ -450,7 +481,10 @@ def _input_lines() -> Iterator[str]:
 
 
 def _run_job(job: Job[Any], backend: str | None) -> int:
-    return run(job, _select(backend), Terminal(quiet=job.options.quiet, json=job.options.json))
+    comm, selection = world(), _select(backend)
+    selection.backend.use_device(comm.local_rank)
+    output = io.StringIO() if comm.rank else None  # rank 0 prints
+    return run(job, selection, Terminal(output, quiet=job.options.quiet, json=job.options.json), comm)
 
 
 def _load_model(checkpoint: Path, backend: Backend) -> CharLM:

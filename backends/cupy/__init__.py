@@ -164,6 +164,9 @@ class CupyBackend(Backend):
         kernel = kernel_of(cell)
         return forms if kernel is None else f"{forms}\n{tables(self.launcher.device(), kernel.name, shapes, dtype)}"
 
+    def use_device(self, number: int) -> None:
+        self.xp.cuda.Device(number % self.xp.cuda.runtime.getDeviceCount()).use()
+
     def connect(self, rank: int, size: int) -> NCCL:
         return NCCL(self.xp, rank, size)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -145,27 +145,21 @@ CLEAN: Final = [
 ]
 
 
-def table() -> Iterator[str]:
-    """A line for each sanitizer and each broken kernel; a column for each cell."""
-    for form, backward in dict.fromkeys((v.form, v.backward) for v in KERNELS):
-        columns = [v for v in KERNELS if (v.form, v.backward) == (form, backward)]
-        yield _line(
-            f"{form} {'backward' if backward else 'forward'}", (f"{v.cell.name} {v.dtype[-2:]}" for v in columns)
-        )
-        for sanitizer in SANITIZERS:
-            jobs = (Job(v, problems_of(v), sanitizer=sanitizer) for v in columns)
-            yield _outcomes(f"as it is, -fsanitize={sanitizer}", jobs)
-        for cases in zip(*map(broken, columns), strict=True):
-            yield _outcomes(cases[0].what, (case.job(v) for v, case in zip(columns, cases, strict=True)))
-
-
-def _outcomes(what: str, jobs: Iterable[Job]) -> str:
+def table(run: Callable[[Job], str] = outcome_of) -> Iterator[str]:
+    """A line for each sanitizer and each broken kernel, a column for each form and direction."""
+    kinds = [*dict.fromkeys((v.form, v.backward) for v in KERNELS)]
+    jobs = {(f"as it is, -fsanitize={s}", v): Job(v, problems_of(v), sanitizer=s) for v, s in CLEAN}
+    jobs |= {(case.what, v): case.job(v) for v, case in CASES}
     with ThreadPoolExecutor(2) as pool:
-        return _line(what, pool.map(outcome_of, jobs))
-
-
-def _line(what: str, cells: Iterable[str]) -> str:
-    return f"{what:42}" + "".join(f"{cell:>10}" for cell in cells)
+        outcomes = dict(zip(jobs, pool.map(run, jobs.values()), strict=True))
+    yield f"{'':42}" + "".join(f"{form:>14}" for form, _ in kinds)
+    yield f"{'':42}" + "".join(f"{'backward' if backward else 'forward':>14}" for _, backward in kinds)
+    for what in dict.fromkeys(what for what, _ in jobs):
+        columns = []
+        for kind in kinds:
+            found = {o for (name, v), o in outcomes.items() if name == what and (v.form, v.backward) == kind}
+            columns.append(", ".join(sorted(found)) or "-")
+        yield f"{what:42}" + "".join(f"{column:>14}" for column in columns)
 
 
 if __name__ == "__main__":

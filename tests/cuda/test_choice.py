@@ -1,10 +1,13 @@
-"""The selection: its choices stay within the device, and follow the rules that it states."""
+"""The selection: its choices stay within the device, and follow the rules that it states.
+
+The documentation's tables hold the predicted times: a change of the arithmetic changes them.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,7 @@ from xrnn.backends.cupy.choice import (
 from xrnn.backends.cupy.launch import Variant, variants
 
 H100 = DEVICES["h100"]
+ROUND = Device("round", 20, 150_000, 1e9, 128, 64, broadcast_wavefronts=2)  # its clock ticks in nanoseconds
 SIZES = [1, 3, 16, 63, 64, 100, 256, 257, 300, 512, 1000, 1024, 1536, 2048, 4000]
 
 
@@ -39,6 +43,12 @@ def request(
 
 def found(form: str, r: Request, device: Device = H100) -> list[Candidate]:
     return [c for c in candidates(device, r) if c.form == form]
+
+
+def one_of(form: str, r: Request, device: Device = ROUND, **fields: object) -> Candidate:
+    """The one candidate of this form whose layout has these fields."""
+    (one,) = [c for c in found(form, r, device) if all(getattr(c.layout, n) == value for n, value in fields.items())]
+    return one
 
 
 @pytest.mark.parametrize("dtype", ROWS)
@@ -171,3 +181,74 @@ def test_the_sizes_that_are_compared_reach_every_variant() -> None:
         assert {(v.cell, v.form, v.backward, v.dtype) for v in found} == {
             (v.cell, v.form, v.backward, v.dtype) for v in every
         }
+
+
+def test_a_product() -> None:
+    # 6 · 7 · 8 = 336 multiplications, at half of 128 · 20 a nanosecond; float64 at half of that; others as float32.
+    for dtype, nanoseconds in (("float32", 0.2625), ("float64", 0.525), ("float16", 0.2625)):
+        r = request(1, 1, 1, dtype=dtype)
+        assert r.product_seconds(ROUND, 6, 7, 8) == pytest.approx(nanoseconds * 1e-9, rel=1e-12)
+
+
+def test_how_blocks_and_groups_are_enumerated() -> None:
+    groups = [c for c in candidates(ROUND, request(10, 100, 40, D=8)) if c.form == "group"]
+    # 40 units are 10 vectors: 1, 2, 3, 4 or 5 of them a block. (S from 2 to 20 gives no others.)
+    assert list(dict.fromkeys((c.layout.units, c.grid) for c in groups if c.layout)) == [
+        (4, (10, 2)),
+        (8, (5, 4)),
+        (12, (4, 5)),
+        (16, (3, 6)),
+        (20, (2, 10)),
+    ]
+    # No more groups than rows; tiles of no more rows than it takes to hold a group's share.
+    few = [c for c in candidates(ROUND, request(10, 3, 40, D=8)) if c.form == "group"]
+    shares = [(c.grid[1], c.layout.rows) for c in few if c.layout]
+    assert shares == [(2, 1), (2, 2), (3, 1), (3, 1), (3, 1), (3, 1)]
+    # LSTM's four parts fill a vector with one unit.
+    assert one_of("group", request(10, 1, 20, "lstm", D=8), units=1).grid == (20, 1)
+
+
+@pytest.mark.parametrize("name", ["T", "N", "D", "H"])
+def test_what_a_kernel_can_count(name: str) -> None:
+    sizes = {"T": 5, "N": 5, "D": 5, "H": 5}
+    forms = {
+        n: {c.form for c in candidates(ROUND, Request(NAMED["rnn"], False, "float32", *{**sizes, name: n}.values()))}
+        for n in (0, 1, 2**30, 2**30 + 1)
+    }
+    if name == "D":  # the input's product is the library's
+        assert forms[0] == forms[1] == forms[2**30 + 1] == {"stepwise", "one-block", "group"}
+    else:
+        assert forms[0] == forms[2**30 + 1] == {"plain"}
+        assert "one-block" in forms[1]
+        assert name == "H" or "one-block" in forms[2**30]
+
+
+@pytest.mark.parametrize(("form", "H"), [("one-block", 256), ("group", 1024)])
+def test_shared_memory_to_the_last_byte(form: str, H: int) -> None:
+    r = request(10, 99, H, D=8)
+    c = next(c for c in candidates(ROUND, r) if c.form == form)
+    assert c.layout is not None
+    same = {"rows": c.layout.rows, "units": c.layout.units, "held": c.layout.held}
+    assert one_of(form, r, replace(ROUND, shared_bytes=c.layout.shared_bytes), **same) == c
+    with pytest.raises(ValueError, match="not enough values"):
+        one_of(form, r, replace(ROUND, shared_bytes=c.layout.shared_bytes - 1), **same)
+
+
+def test_the_partial_sums_must_stay_in_l2() -> None:
+    # Two slots of N · S · H floats: S = 10 blocks of 32 units, H = 320.
+    limit = 24 * 10**6 // (8 * 10 * 320)
+    fits = [
+        any(
+            c.form == "group-partial" and c.grid[0] == 10
+            for c in candidates(ROUND, request(10, N, 320, "gru", backward=True, D=8))
+        )
+        for N in (limit, limit + 1)
+    ]
+    assert fits == [True, False]
+
+
+def test_the_choice_is_by_the_complete_time_not_by_a_step() -> None:
+    # A single step, for which Wh has to be read: the stepwise form's takes longer, its launches less.
+    stepwise, *others = candidates(ROUND, request(1, 1, 64))
+    assert stepwise.step_seconds > min(c.step_seconds for c in others)
+    assert choose(ROUND, request(1, 1, 64)).seconds == min(c.seconds for c in (stepwise, *others))

@@ -99,19 +99,6 @@ def test_the_device_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launcher.device().multiprocessors == 7
 
 
-def test_a_wrong_gradient_of_the_given_state_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with standin_backend.small() as backend:
-        right = backend.launcher.backward
-
-        def wrong(*arguments: Any) -> Any:
-            dz, (dh_prev,) = right(*arguments)
-            return dz, (2 * dh_prev,)
-
-        monkeypatch.setattr(backend.launcher, "backward", wrong)
-        why = failure(backend, candidate(backend.launcher, "one-block", 20, backward=True), 20, backward=True)
-        assert why.startswith("its dh_prev is off by ")
-
-
 BLOCK = Candidate("one-block", 1.0, 1.0, (9, 1), Layout(1, 8, 20, 5, 8, 12, 15, 4000))
 BLOCKS = Candidate("group", 1.0, 1.0, (3, 2), Layout(2, 16, 8, 2, 16, 20, 32, 4000))
 

@@ -408,6 +408,13 @@ def test_wrong_descriptions_of_cells_are_refused(tmp_path: Path, changes: dict[s
         load(path, cells={"Scaled": Scaled})
 
 
+def test_options_are_keywords(tmp_path: Path) -> None:
+    save(path=tmp_path / "file", layer=RNN.init(D, H, backend="numpy"))
+    with pytest.raises(TypeError, match="positional"):
+        load(tmp_path / "file", None)  # type: ignore[call-arg]
+    load(path=tmp_path / "file", backend="numpy")
+
+
 def test_names_in_a_file_are_not_imported() -> None:
     code = """
 import sys, tempfile, pathlib, xrnn

@@ -409,6 +409,13 @@ def test_a_forward_replaced_on_the_class_is_refused(kind: str, monkeypatch: pyte
         from_torch(getattr(torch.nn, kind)(2, 3), backend="numpy")
 
 
+def test_the_backend_is_a_keyword() -> None:
+    module = Configuration().module()
+    with pytest.raises(TypeError, match="positional"):
+        from_torch(module, "numpy")  # type: ignore[call-arg]
+    assert type(to_torch(layer=from_torch(module=module, backend="numpy"))) is torch.nn.LSTM
+
+
 def test_negated_values_are_taken() -> None:
     module = Configuration().module()
     want = module.weight_hh_l0.detach().numpy().copy()

@@ -141,3 +141,16 @@ def test_bad_input(backend: Backend) -> None:
         dropout.backward(xp.ones((3, 2), "float32"))
     with one_line(TypeError, "dy is a", f"what forward returned is on the {backend.name} backend"):
         dropout.backward((standin if backend.name == "numpy" else np).ones((3, 2)))
+
+
+def test_rows_of_a_batch_have_the_masks_of_the_batch(backend: Backend) -> None:
+    """Also if the other rows are longer."""
+    xp, rows = backend.xp, np.array([4, 1])
+    for shape, part in [((3, 5, 2), (2, 2, 2)), ((5, 2), (2, 2))]:
+        of_batch, of_rows = Dropout(0.5, seed=1, layer=2), Dropout(0.5, seed=1, layer=2)
+        of_rows.rows = 5, backend.asarray(rows)
+        for _ in range(2):
+            expected = backend.to_numpy(of_batch.forward(xp.ones(shape)))[..., rows, :]
+            found = of_rows.forward(xp.ones(part))
+            np.testing.assert_array_equal(backend.to_numpy(found), expected[: part[0]] if len(shape) == 3 else expected)
+            np.testing.assert_array_equal(backend.to_numpy(of_rows.backward(xp.ones(part))), backend.to_numpy(found))

@@ -15,10 +15,10 @@ from typing import Any
 from tests.standin import cublas, cuda
 from tests.standin._array import ndarray
 from tests.standin._functions import NAMESPACE
-from tests.standin.raw import RawKernel, RawModule
+from tests.standin.raw import RawModule
 
 __version__ = "14.0.0"
-__all__ = [*NAMESPACE, "RawKernel", "RawModule", "cublas", "cuda", "ndarray"]
+__all__ = [*NAMESPACE, "RawModule", "cublas", "cuda", "ndarray"]
 
 globals().update(NAMESPACE)
 

@@ -28,12 +28,8 @@ class Device:
     attributes: ClassVar[dict[str, int]] = {
         "MultiProcessorCount": 132,
         "MaxSharedMemoryPerBlockOptin": 232_448,
-        "MaxSharedMemoryPerMultiprocessor": 233_472,
-        "MaxRegistersPerMultiprocessor": 65_536,
-        "MaxThreadsPerMultiProcessor": 2048,
         "ClockRate": 1_980_000,
         "CooperativeLaunch": 1,
-        "WarpSize": 32,
     }
 
     def __init__(self, device: int | None = None) -> None:

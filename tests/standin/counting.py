@@ -22,7 +22,7 @@ class Counters:
     products: int = 0  # matmul, dot
     gemms: int = 0  # cublas.gemm
     operand_copies: int = 0  # operands of a product that were copied because they were not contiguous
-    raw_kernels: int = 0  # launches of a RawModule's or RawKernel's function
+    raw_kernels: int = 0  # launches of a RawModule's function
     streams: set[Stream] = field(default_factory=set)  # those that something was launched on
 
 

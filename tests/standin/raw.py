@@ -1,4 +1,4 @@
-"""`RawModule` and `RawKernel`: CuPy's way to CUDA source, run by whatever is plugged in."""
+"""`RawModule`: CuPy's way to CUDA source, run by whatever is plugged in."""
 
 from __future__ import annotations
 
@@ -82,17 +82,3 @@ class RawFunction:
         launch("raw_kernels", *(array.device for array in arrays))
         hosts = [arg._host if isinstance(arg, DeviceMemory) else arg for arg in args]
         self._run(grid, block, hosts, shared_mem=shared_mem)
-
-
-def RawKernel(
-    code: str,
-    name: str,
-    options: tuple[str, ...] = (),
-    backend: str = "nvrtc",
-    translate_cucomplex: bool = False,
-    *,
-    enable_cooperative_groups: bool = False,
-    jitify: bool | None = None,
-) -> RawFunction:
-    """The kernel `name` of `code`."""
-    return RawModule(code, options=options, enable_cooperative_groups=enable_cooperative_groups).get_function(name)

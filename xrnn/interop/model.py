@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,3 +120,10 @@ def warn_of_nan(model: Model) -> None:
 def host(value: Any) -> HostArray:
     """A number or an array of any backend, on the host."""
     return np.asarray(to_numpy(value) if hasattr(value, "shape") else value)
+
+
+def unflattened(layers: Sequence[Any]) -> Any:
+    """One layer, or a list of layers, in which neighbouring recurrent layers became a Stack."""
+    groups = [(key, list(group)) for key, group in itertools.groupby(layers, is_recurrent)]
+    made = [part for key, group in groups for part in ([Stack(group)] if key and len(group) > 1 else group)]
+    return made[0] if len(made) == 1 else made

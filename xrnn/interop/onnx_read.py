@@ -17,6 +17,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.files import FileError, quoted
+from xrnn.interop.model import unflattened
 from xrnn.interop.onnx_evaluate import MOST_ELEMENTS, Evaluator, supports
 from xrnn.interop.onnx_file import Constants, read_model, refused
 from xrnn.interop.onnx_flows import Flows, Part, flat, same, swapped
@@ -25,7 +26,6 @@ from xrnn.interop.onnx_weights import OPERATORS, import_onnx
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
-from xrnn.layers.stack import Stack
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
@@ -50,6 +50,9 @@ def from_onnx(source: str | os.PathLike[str] | Any, *, backend: str | Backend | 
     Raises ValueError for files that can't be read and for models of another kind: it names the first unsupported
     operator, activation or attribute, such as clip, input_forget and peepholes; TypeError for other objects;
     ImportError without onnx.
+
+    >>> from_onnx(to_onnx(GRU.init(3, 8, rng=0)))
+    GRU(3 → 8, 296 parameters, float32, numpy)
     """
     onnx = import_onnx("xrnn.from_onnx")
     model, name, folder = read_model(onnx, source)
@@ -64,19 +67,13 @@ def from_onnx(source: str | os.PathLike[str] | Any, *, backend: str | Backend | 
 
 
 def _made(chain: Sequence[Sequence[Part]], target: Backend) -> Any:
-    """The layers; neighbouring recurrent ones as a Stack."""
-    made: list[Any] = []
+    layers = []
     for i, parts in enumerate(chain):
         if not all(np.isfinite(param).all() for part in parts for param in part.params):
             warnings.warn(f"the weights of layer {i} hold NaN or infinity: the layer computes NaN", stacklevel=3)
         each = [part.layer(*map(target.asarray, map(np.array, part.params)), **part.options) for part in parts]
-        layer = Bidirectional(*each) if len(each) == 2 else each[0]
-        if parts[0].recurrent and made and isinstance(made[-1], list):
-            made[-1].append(layer)
-        else:
-            made.append([layer] if parts[0].recurrent else layer)
-    layers = [(Stack(each) if len(each) > 1 else each[0]) if isinstance(each, list) else each for each in made]
-    return layers[0] if len(layers) == 1 else layers
+        layers.append(Bidirectional(*each) if len(each) == 2 else each[0])
+    return unflattened(layers)
 
 
 class _Run:

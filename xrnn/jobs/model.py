@@ -8,7 +8,7 @@ from typing import Any
 from xrnn.backend import Backend
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
-from xrnn.typing import Array
+from xrnn.typing import Array, HostArray
 
 
 class Model:
@@ -28,6 +28,11 @@ class Model:
     def params(self) -> list[Array]:
         """The parameters, in the order of the layers."""
         return [param for layer in self.layers.values() for param in layer.params]
+
+    def take_rows(self, batch: int, rows: HostArray) -> None:
+        """The next forward gets these rows of a batch: its masks of dropout are those of the rows."""
+        for dropout in self.dropouts:
+            dropout.rows = batch, self.backend.asarray(rows)
 
     def start_at(self, update: int) -> None:
         """Set the number of the next update, which determines the masks of dropout."""

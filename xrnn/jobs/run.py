@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
+import numpy as np
+
 from xrnn.backend import Backend
 from xrnn.config import selection_lines
 from xrnn.install import install_hint
@@ -23,11 +25,13 @@ from xrnn.jobs.errors import DivergedError, OutputError, SettingsError
 from xrnn.jobs.log import Log
 from xrnn.jobs.picture import Picture
 from xrnn.jobs.progress import Goal, TrainingProgress
+from xrnn.jobs.ranks import any_rank, check_same
 from xrnn.jobs.run_options import Outputs, RunOptions
 from xrnn.jobs.settings import Settings, option
 from xrnn.jobs.signals import noted_signals
 from xrnn.jobs.terminal import Terminal, status_of
 from xrnn.jobs.trainer import Trainer
+from xrnn.parallel import World, end_all, let_rank_0_report
 from xrnn.select import Selection
 
 SAVE_EVERY: Final = 250  # steps
@@ -97,8 +101,10 @@ class Job(Generic[T]):
         raise NotImplementedError
 
 
-def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
+def run(job: Job[T], selection: Selection, terminal: Terminal, comm: World | None = None) -> int:
     """Run `job` → the exit status: 0, or 128 + the number of the signal that stopped it, or that of a lost output.
+
+    comm   the ranks that divide the training; None for this process alone
 
     Raises JobError for a user error. Errors that can be found before training are raised before anything is printed.
     """
@@ -114,21 +120,28 @@ def run(job: Job[T], selection: Selection, terminal: Terminal) -> int:
         lines.append,
         terminal.note,
     )
+    comm = comm or World()
+    outputs.checkpoint.enabled = outputs.picture.enabled = comm.rank == 0
     data = job.load(settings)
     last = _last_step(job, settings, data, snapshot)
     for line in [*lines, *_description(job, settings, data, snapshot)]:
         terminal.note(line)
-    if terminal.lost:
+    if any_rank(comm, bool(terminal.lost)):
         return status_of(terminal.lost)
     backend = selection.backend
+    end = last, job.options.minutes, job.save_every, snapshot and snapshot.step
+    check_same(comm, backend=backend.name, options=(settings, end, outputs.checkpoint.path), data=data.fingerprint)
     trainer: T = job.trainer.resume(snapshot, data, backend) if snapshot else job.trainer(settings, data, backend)
+    trainer.divide(comm)
     status = _train(trainer, job, last, outputs, picture, terminal)
     if status:
         return status
     try:
-        _report(trainer, job, outputs, terminal)
+        _report(trainer, job, outputs, picture, terminal)
     except KeyboardInterrupt:
         terminal.say(f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}")
+        let_rank_0_report()
+        end_all(128 + signal.SIGINT)
         return 128 + signal.SIGINT
     return 0
 
@@ -214,38 +227,47 @@ def _train(
     except DivergedError as error:
         kept = f"{out.path} holds step {saved:,}" if saved is not None else "no checkpoint was written"
         raise DivergedError(f"{error}; {kept}") from error
-    status = 128 + noted[0] if noted else status_of(terminal.lost)
+    trainer.comm.barrier()  # rank 0 has saved
+    status = _agreed(trainer.comm, 128 + noted[0] if noted else status_of(terminal.lost))
     if status:
         line = f"stopped at step {trainer.steps:,} and saved {out.path}; continue with"
-        line += f"\n  {_resume_command(job, out.path)}"
+        line += f"\n  {_resume_command(job, out.path, trainer.comm.size)}"
         terminal.say(line)
         if terminal.lost and sys.stderr is not None:
             Terminal(sys.stderr).say(line)
     return status
 
 
+def _agreed(comm: World, status: int) -> int:
+    """The status of the first rank that does not have 0."""
+    statuses = [part[0] for part in comm.gather(np.array([status]))]
+    comm.broadcast([agreed := np.array(next(filter(None, statuses), 0))])
+    return int(agreed)
+
+
 def _log(
     job: Job[T], trainer: T, outputs: Outputs, terminal: Terminal
 ) -> contextlib.AbstractContextManager[Log | None]:
-    if outputs.log is None:
+    if outputs.log is None or trainer.comm.rank:
         return contextlib.nullcontext()
     append = job.options.resume is not None and not job.options.overwrite
     append = append and os.path.exists(outputs.log.path)
     return Log(outputs.log.path, trainer.columns(trainer.settings), terminal.say, append=append)
 
 
-def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> None:
-    """Print the results, and draw the picture.   Raises OutputError."""
+def _report(trainer: T, job: Job[T], outputs: Outputs, drawn: PictureRecord | None, terminal: Terminal) -> None:
+    """Print the results, and draw the picture.   drawn: by an earlier run.   Raises OutputError."""
     results, picture = job.report(trainer, outputs.checkpoint.path, terminal)
     path = outputs.picture.path
     content = picture.content(path)
+    # The checkpoint with the picture's SHA-256 is saved first. If the run is killed between the two writes, a later run
+    # finds no picture that looks like a foreign file.
+    record = PictureRecord.of(path, content) if content is not None else drawn
+    snapshot = replace(trainer.snapshot(), picture=record)
+    job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
     if content is None:
         terminal.result(f"{job.picture}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
     else:
-        # The checkpoint with the picture's SHA-256 is saved first. If the run is killed between the two writes, a later
-        # run finds no picture that looks like a foreign file.
-        snapshot = replace(trainer.snapshot(), picture=PictureRecord.of(path, content))
-        job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
         try:
             outputs.picture.write(content)
         except OSError as error:
@@ -259,10 +281,11 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> No
         terminal.row(json.dumps(results | {"steps": trainer.steps} | files))
 
 
-def _resume_command(job: Job[T], out: Path) -> str:
+def _resume_command(job: Job[T], out: Path, ranks: int) -> str:
     """The command that continues the saved run."""
     options = job.options
-    words = [*job.checkpoints.command.split(), *map(str, job.paths), "--resume", str(out)]
+    words = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    words += [*job.checkpoints.command.split(), *map(str, job.paths), "--resume", str(out)]
     words += ["--minutes", f"{options.minutes:g}"] if options.minutes is not None else []
     words += [f"--{job.unit}", str(job.upto)] if job.upto is not None else []
     words += ["--save-every", str(job.save_every)] if job.save_every != SAVE_EVERY else []

@@ -9,9 +9,11 @@ from typing import Any, ClassVar, Final, Generic
 import numpy as np
 
 from xrnn.jobs.checkpoint import S, Snapshot
-from xrnn.jobs.errors import DivergedError
+from xrnn.jobs.errors import DivergedError, SettingsError
 from xrnn.jobs.model import Model
+from xrnn.jobs.ranks import any_rank
 from xrnn.optim import clip_grad_norm
+from xrnn.parallel import World
 from xrnn.select import to_numpy
 from xrnn.typing import Array, HostArray
 
@@ -23,14 +25,17 @@ class Trainer(Generic[S]):
     """The base of all trainers. A job defines `step`, which ends in `_update`, and the reported figures.
 
     losses          one per update, up to the last `read_losses`, in units of `nats_per_loss` nats
+    part            the name of a part of a batch, such as "stream"; empty if ranks can't divide a batch
     item            the name of the samples, in the plural: "characters"
     measure_names   the names of `measures`
     """
 
     nats_per_loss: ClassVar[float] = 1.0
+    part: ClassVar[str] = ""
     item: ClassVar[str]
     measure_names: ClassVar[tuple[str, ...]] = ("loss",)
     facts: Any = None  # see `Snapshot`
+    comm: World = World()  # a single process
 
     def __init__(self, settings: S, model: Model, fingerprint: str) -> None:
         self.settings, self.fingerprint = settings, fingerprint
@@ -44,15 +49,30 @@ class Trainer(Generic[S]):
         """The columns of a log: see `TrainingProgress`."""
         return ["step", "seconds", cls.item, *cls.measure_names]
 
+    def divide(self, comm: World) -> None:
+        """From now on, compute a share of each batch in each rank.   Raises SettingsError for too many ranks."""
+        if comm.size > 1 and not self.part:
+            raise SettingsError(f"this command got {comm.size} ranks: expected one process; start it without mpiexec")
+        if comm.size > self.settings.batch:
+            raise SettingsError(
+                f"--batch is {self.settings.batch}, and there are {comm.size} ranks: expected at least one {self.part} "
+                "for each rank; start fewer, or raise --batch"
+            )
+        self.comm = comm
+        comm.broadcast(self._optimizer.params)
+
     def step(self) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
         raise NotImplementedError
 
     def run(self, stop: Callable[[], bool], after_step: Callable[[], None] = lambda: None) -> None:
         """Make updates until `stop` is true or further updates would not help."""
-        while not (self.finished or stop()):
+        while not any_rank(self.comm, self.finished or stop()):
             self.step()
             after_step()
+
+    def calibrate(self) -> None:
+        """Finish a model whose training has ended; it may train others. By default, nothing is left to do."""
 
     @property
     def items(self) -> int:
@@ -84,8 +104,13 @@ class Trainer(Generic[S]):
         """The number of updates so far."""
         return self._optimizer.steps
 
-    def _update(self, loss: Array, lr: float) -> None:
-        """Clip the gradients, update the parameters, and keep the loss, 0-d, in nats."""
+    def _update(self, loss: Array, lr: float, weight: float = 1.0) -> None:
+        """Average over the ranks, clip the gradients, update the parameters, and keep the loss, 0-d, in nats.
+
+        weight   of this rank's share in the mean: its number of samples
+        """
+        if self.comm.size > 1:
+            self.comm.mean([*self._optimizer.grads, loss], weight)
         clip_grad_norm(self._optimizer.grads, _MAX_NORM)
         self._optimizer.lr = lr
         self._optimizer.step()

@@ -9,9 +9,11 @@ comm.mean(optimizer.grads)            # before clip_grad_norm and optimizer.step
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_number, check_place
-from xrnn.parallel.mpi import ParallelError, connect
+from xrnn.parallel.mpi import SECONDS_AFTER_RANK_0, ParallelError, connect
 from xrnn.select import backend_of, device_of, kind_of, to_numpy
 from xrnn.sharing import count_update, users_of
 from xrnn.typing import Array, HostArray
@@ -36,10 +38,22 @@ def world() -> World:
     return World(connect())
 
 
+def let_rank_0_report() -> None:
+    """Wait for a second in the other ranks: if all have an error, rank 0 prints it and ends them."""
+    if (ranks := _ranks()) and ranks.rank:
+        time.sleep(SECONDS_AFTER_RANK_0)
+
+
 def end_all(status: int) -> None:
     """End all ranks with this exit status, after an error that has been printed. A single process continues."""
-    if world.cache_info().currsize and (ranks := world()._ranks):
+    if ranks := _ranks():
         ranks.abort(status)
+
+
+def _ranks() -> Any:
+    """The connection, also if this rank has not needed it yet: the others may wait for this one."""
+    with contextlib.suppress(ParallelError):
+        return world()._ranks
 
 
 class World:

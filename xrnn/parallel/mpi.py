@@ -23,7 +23,7 @@ from xrnn.typing import HostArray
 _LONGEST: Final = 256  # bytes of a text that ranks exchange
 _CPUS: Final = 4096
 # If all ranks have the same error, rank 0 prints it and ends the others while they wait for this time.
-_SECONDS_AFTER_RANK_0: Final = 1.0
+SECONDS_AFTER_RANK_0: Final = 1.0
 
 
 class ParallelError(RuntimeError):
@@ -141,7 +141,7 @@ class Ranks:
 
         def end(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
             if self.rank:
-                time.sleep(_SECONDS_AFTER_RANK_0)
+                time.sleep(SECONDS_AFTER_RANK_0)
             print(f"rank {self.rank} of {self.size} failed:", file=sys.stderr)
             report(kind, error, at)
             self.abort(130 if issubclass(kind, KeyboardInterrupt) else 1)

@@ -83,6 +83,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         trainer = self.trainer(settings, data, get_backend())
         last = updates(trainer)
         trainer.run(lambda: trainer.steps >= last)
+        trainer.calibrate()
         self._snapshot: Snapshot[Any] = trainer.snapshot()
 
     def _record_features(self, X: Any) -> None:

@@ -46,6 +46,4 @@ class LabelledEstimator(Estimator):
         predictor = self.predictor(self._fitted())
         with value_errors():
             series = as_series(X)
-            for each in series:
-                predictor.check(each)
-            return predictor.outputs(series)
+            return predictor.outputs([predictor.checked(each) for each in series])

@@ -14,6 +14,7 @@ from tests.standin import raw
 from tests.standin.counting import Counters, counted, no_waiting
 from xrnn import use_fused
 from xrnn.backend import Operation
+from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import Request, candidates
@@ -76,6 +77,14 @@ def test_the_launches_of_a_training_step(backend: CupyBackend, cell: str, form: 
     assert backward.kernels < plain[1].kernels
     assert (forward.host_to_device, forward.device_to_host, forward.waits) == (0, 0, 0)
     assert forward.streams == backward.streams == {mine}
+
+
+def test_a_later_call_decides_and_binds_nothing(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    rnn = layer(backend, ONE_BLOCK, "float32")
+    step(rnn, ONE_BLOCK, "float32")
+    for what, name in ((adapter, "choose"), (backend.selftest, "failure"), (backend.launcher, "bind")):
+        monkeypatch.setattr(what, name, lambda *_: pytest.fail("this was decided before"))
+    step(rnn, ONE_BLOCK, "float32")
 
 
 def test_a_module_is_compiled_once_for_a_variant(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,40 +39,60 @@ def test_a_working_gpu_passes() -> None:
     probe(standin)
 
 
-def test_no_driver() -> None:
-    cause = CUDARuntimeError(35, "cudaErrorInsufficientDriver: CUDA driver version is insufficient")
-    error = failure(fake_cupy(devices=cause, driver=0))
-    assert str(error) == (
-        "no working NVIDIA driver (CUDARuntimeError: cudaErrorInsufficientDriver: CUDA driver version is "
-        "insufficient): install one, as with `apt install nvidia-driver`; `nvidia-smi` must list a GPU"
-    )
-    assert error.__cause__ is cause
+INSUFFICIENT = CUDARuntimeError(35, "cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+UNKNOWN = CUDARuntimeError(999, "cudaErrorUnknown: unknown error")
+NO_DEVICE = CUDARuntimeError(100, "cudaErrorNoDevice: no CUDA-capable device is detected")
+NO_COMPILER = RuntimeError("\n=====\nCuPy failed to load libnvrtc.so.13: OSError\n=====\nmore lines\n")
 
 
-def test_a_driver_that_fails_in_another_way() -> None:
-    cause = CUDARuntimeError(999, "cudaErrorUnknown: unknown error")
-    assert str(failure(fake_cupy(devices=cause, driver=13_000))).startswith(
-        "no working NVIDIA driver (CUDARuntimeError: cudaErrorUnknown: unknown error): install one"
-    )
+def refuse(*args: Any, **kwargs: Any) -> Any:
+    raise NO_COMPILER
 
 
-def test_driver_older_than_the_toolkit() -> None:
-    cause = CUDARuntimeError(35, "cudaErrorInsufficientDriver: CUDA driver version is insufficient")
-    error = failure(fake_cupy(devices=cause, driver=12_040))
-    assert str(error) == (
-        "CuPy 14.2.0 is built for CUDA 13, but the NVIDIA driver is for CUDA 12: update the driver, or "
-        "`pip install -e '.[cuda12]'`"
-    )
-    assert error.__cause__ is cause
-
-
-def test_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("cupy", "cause", "message"),
+    [
+        (
+            fake_cupy(devices=INSUFFICIENT, driver=0),
+            INSUFFICIENT,
+            "no working NVIDIA driver (CUDARuntimeError: cudaErrorInsufficientDriver: CUDA driver version is "
+            "insufficient): install one, as with `apt install nvidia-driver`; `nvidia-smi` must list a GPU",
+        ),
+        (
+            fake_cupy(devices=UNKNOWN),
+            UNKNOWN,
+            "no working NVIDIA driver (CUDARuntimeError: cudaErrorUnknown: unknown error): install one, as with "
+            "`apt install nvidia-driver`; `nvidia-smi` must list a GPU",
+        ),
+        (
+            fake_cupy(devices=INSUFFICIENT, driver=12_040),
+            INSUFFICIENT,
+            "CuPy 14.2.0 is built for CUDA 13, but the NVIDIA driver is for CUDA 12: update the driver, or "
+            "`pip install -e '.[cuda12]'`",
+        ),
+        (
+            fake_cupy(devices=NO_DEVICE),
+            NO_DEVICE,
+            "the NVIDIA driver shows no CUDA device: `nvidia-smi -L` must list one",
+        ),
+        (fake_cupy(devices=0), None, "the NVIDIA driver shows no CUDA device: `nvidia-smi -L` must list one"),
+        (
+            fake_cupy(zeros=refuse),
+            NO_COMPILER,
+            "CuPy 14.2.0 sees a GPU but can't compile or run on it (RuntimeError: CuPy failed to load libnvrtc.so.13: "
+            "OSError): `pip install -e '.[cuda13]'`, which brings the parts of the CUDA toolkit that it needs",
+        ),
+        (
+            fake_cupy(zeros=standin.ones),
+            None,
+            "the GPU computed 32.0 where 8.0 is right: check it with `nvidia-smi -q`",
+        ),
+    ],
+)
+def test_failures(cupy: Any, cause: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    cause = CUDARuntimeError(100, "cudaErrorNoDevice: no CUDA-capable device is detected")
-    error = failure(fake_cupy(devices=cause))
-    assert str(error) == "the NVIDIA driver shows no CUDA device: `nvidia-smi -L` must list one"
-    assert error.__cause__ is cause
-    assert str(failure(fake_cupy(devices=0))) == str(error)
+    error = failure(cupy)
+    assert (str(error), error.__cause__) == (message, cause)
 
 
 def test_hidden_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,25 +100,6 @@ def test_hidden_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(failure(fake_cupy(devices=0))) == (
         "the NVIDIA driver shows no CUDA device (CUDA_VISIBLE_DEVICES is '7'): `unset CUDA_VISIBLE_DEVICES`"
     )
-
-
-def test_toolkit_that_cannot_compile() -> None:
-    cause = RuntimeError("\n=====\nCuPy failed to load libnvrtc.so.13: OSError\n=====\nmore lines\n")
-
-    def zeros(*args: Any, **kwargs: Any) -> Any:
-        raise cause
-
-    error = failure(fake_cupy(zeros=zeros))
-    assert str(error) == (
-        "CuPy 14.2.0 sees a GPU but can't compile or run on it (RuntimeError: CuPy failed to load libnvrtc.so.13: "
-        "OSError): `pip install -e '.[cuda13]'`, which brings the parts of the CUDA toolkit that it needs"
-    )
-    assert error.__cause__ is cause
-
-
-def test_wrong_arithmetic() -> None:
-    error = failure(fake_cupy(zeros=standin.ones))
-    assert str(error) == "the GPU computed 32.0 where 8.0 is right: check it with `nvidia-smi -q`"
 
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

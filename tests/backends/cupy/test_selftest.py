@@ -104,10 +104,7 @@ def test_a_form_that_disagrees_is_not_used(
 def test_a_form_that_can_not_be_compiled_is_not_used(
     backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(**arguments: Any) -> Any:
-        raise NotImplementedError("no compiler\nfor this one")
-
-    monkeypatch.setattr(raw, "compiler", refuse)
+    monkeypatch.setattr(raw, "compiler", raising(NotImplementedError("no compiler\nfor this one")))
     assert_other(backend, ONE_BLOCK, "one-block", "NotImplementedError: no compiler for this one", caplog)
 
 
@@ -151,52 +148,50 @@ def test_a_self_test_leaves_what_the_user_is_to_be_told(backend: CupyBackend, mo
         backend.to_numpy(h)
 
 
-def refuse_memory(patched: pytest.MonkeyPatch) -> None:
-    def refuse(**arguments: Any) -> Any:
-        raise MemoryError  # the host's says nothing
+def raising(error: Exception) -> Callable[..., Any]:
+    def refuse(*arguments: Any, **keywords: Any) -> Any:
+        raise error
 
-    patched.setattr(raw, "compiler", refuse)
-
-
-def refuse_module(patched: pytest.MonkeyPatch) -> None:
-    def refuse(**arguments: Any) -> Any:
-        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")
-
-    patched.setattr(raw, "compiler", refuse)
+    return refuse
 
 
-def refuse_copies(patched: pytest.MonkeyPatch) -> None:
-    def refuse(array: Any) -> Any:
-        raise RuntimeError("cudaErrorUnknown: unknown error")
-
-    patched.setattr(cp, "asnumpy", refuse)
-
-
-def capture(patched: pytest.MonkeyPatch) -> None:
-    patched.setattr(cp.cuda.Stream, "is_capturing", lambda stream: True)
-
-
-TEMPORARY = {
-    "memory": (refuse_memory, "MemoryError: "),
-    "memory for the module": (refuse_module, "RuntimeError: CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
-    "a copy to the host": (refuse_copies, "RuntimeError: cudaErrorUnknown: unknown error"),
-    "a capture": (capture, "RuntimeError: the stream is being captured, and a self-test waits: run a step before"),
+# What is patched, by what, and the warning.
+TEMPORARY: dict[str, tuple[Any, str, Callable[..., Any], str]] = {
+    "memory": (raw, "compiler", raising(MemoryError()), "MemoryError: "),  # the host's says nothing
+    "memory for the module": (
+        raw,
+        "compiler",
+        raising(RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")),
+        "RuntimeError: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+    ),
+    "a copy to the host": (
+        cp,
+        "asnumpy",
+        raising(RuntimeError("cudaErrorUnknown: unknown error")),
+        "RuntimeError: cudaErrorUnknown: unknown error",
+    ),
+    "a capture": (
+        cp.cuda.Stream,
+        "is_capturing",
+        lambda stream: True,
+        "RuntimeError: the stream is being captured, and a self-test waits: run a step before",
+    ),
 }
 
 
-@pytest.mark.parametrize(("spoil", "why"), TEMPORARY.values(), ids=TEMPORARY)
+@pytest.mark.parametrize(("what", "name", "spoiled", "why"), TEMPORARY.values(), ids=TEMPORARY)
 def test_a_temporary_failure_says_nothing_about_a_form(
-    backend: CupyBackend, spoil: Callable[[pytest.MonkeyPatch], None], why: str, caplog: pytest.LogCaptureFixture
+    backend: CupyBackend, what: Any, name: str, spoiled: Any, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
     with pytest.MonkeyPatch.context() as patched, counted() as plain:
         patched.setattr(CupyBackend, "_decide", lambda *_, **__: None)
         expected = rnn(x)
     with pytest.MonkeyPatch.context() as patched, counted() as counters:
-        spoil(patched)
+        patched.setattr(what, name, spoiled)
         h = rnn(x)
     np.testing.assert_array_equal(h.get(), expected.get())
-    if spoil is capture:  # the self-test launches nothing
+    if name == "is_capturing":  # the self-test launches nothing
         assert counters == plain
     record, *_ = caplog.records  # then that of the stepwise form
     start = "the one-block form (rnn forward, float32) is not used on pretend GPU, another form runs this time: "
@@ -214,10 +209,7 @@ def test_a_launch_that_fails_takes_another_form_from_then_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     step(layer(backend, sizes, "float32"), sizes, "float32")  # the form has passed its test
-
-    def refuse(*arguments: Any, **keywords: Any) -> None:
-        raise RuntimeError("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks\nin cooperative launch")
-
+    refuse = raising(RuntimeError("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks\nin cooperative launch"))
     monkeypatch.setattr(raw.RawFunction, "__call__", refuse)
     why = "RuntimeError: CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch"
     assert_other(backend, sizes, form, why, caplog)
@@ -230,10 +222,7 @@ def test_a_backward_whose_launch_fails_takes_another_form(
     rnn(x)
     dh = cp.ones((*ONE_BLOCK[:2], ONE_BLOCK[3]), "float32")
     rnn.forward(x)
-
-    def refuse(*arguments: Any, **keywords: Any) -> None:
-        raise RuntimeError("invalid configuration argument")
-
+    refuse = raising(RuntimeError("invalid configuration argument"))
     with monkeypatch.context() as patched:
         patched.setattr(raw.RawFunction, "__call__", refuse)
         dx, _ = rnn.backward(dh)
@@ -252,10 +241,7 @@ def test_a_launch_without_memory_is_tried_again(
 ) -> None:
     rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
     expected = rnn(x)
-
-    def refuse(*arguments: Any, **keywords: Any) -> None:
-        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")
-
+    refuse = raising(RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"))
     with monkeypatch.context() as patched:
         patched.setattr(raw.RawFunction, "__call__", refuse)
         h = rnn(x)

@@ -20,7 +20,7 @@ from tests.jobs.classify.tiny import TINY_OPTIONS
 from tests.jobs.series.waves import waves, write_csv, write_ts
 from xrnn.cli import main
 from xrnn.jobs.classify.predict import LabelPredictor
-from xrnn.jobs.series.predict import PredictOptions, predict_stream
+from xrnn.jobs.series.predict import PredictOptions
 from xrnn.jobs.terminal import CLOSED_PIPE, Terminal, status_of
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
@@ -127,7 +127,7 @@ def test_a_stream_ends_when_its_output_is_closed() -> None:
 
     output.write = closed_after_a_line  # type: ignore[method-assign]
     predictor = LabelPredictor.load(Path("forward"), get_backend("numpy"))
-    predict_stream(predictor, endless(), ".", PredictOptions(), terminal)
+    predictor.stream(endless(), ".", PredictOptions(), terminal)
     assert read == [0, 1]
     assert output.getvalue().count("\n") == 1
     assert status_of(terminal.lost) == CLOSED_PIPE

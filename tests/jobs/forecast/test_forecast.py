@@ -33,9 +33,11 @@ from xrnn.jobs.forecast.times import show, step_of
 from xrnn.jobs.forecast.windows import Shape, fill, pack, unpack
 from xrnn.jobs.picture import is_own_picture
 from xrnn.jobs.series.series import Series
+from xrnn.select import get_backend
 from xrnn.typing import Array, HostArray
 
 TINY = ForecastSettings(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0)
+NUMPY = get_backend("numpy")
 OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6"]
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -136,7 +138,26 @@ def test_a_stream_fills_missing_values_and_skips_bad_rows(
     assert "skipped: row 7: 'x' is not a finite number" in err
     monkeypatch.setattr("sys.stdin", io.StringIO("1,2"))
     assert main(["predict", "forecaster.safetensors", "--stream"]) == 1
-    assert "row 1 has 2 values: expected one" in capsys.readouterr().err
+    assert "row 1 has 2 values: expected 1, one for each channel" in capsys.readouterr().err
+
+
+def test_the_scale_of_a_series_is_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window without changes has no scale of its own: it gets a share of that of the training."""
+    write("f.csv", 1e-6 * growth())
+    results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "20")
+    loaded = FORECAST_CHECKPOINTS.load(Path("forecaster.safetensors"))
+    assert loaded.facts.series == ("f.csv",)
+    np.testing.assert_allclose(loaded.arrays["deviation"], [1e-6 * growth().std()])
+    write("f.csv", np.full(8, 2e-5))  # the last rows of the same series
+    got = [each["value"] for each in results(capsys, "predict", "forecaster.safetensors", "f.csv")["forecast"]]
+    np.testing.assert_allclose(got, 2e-5, atol=1e-6)
+    monkeypatch.setattr("sys.stdin", io.StringIO("2e-5\n" * 8))
+    assert main(["predict", "forecaster.safetensors", "--stream", "--json"]) == 0
+    stream = json.loads(capsys.readouterr().out.splitlines()[-1])["forecast"]
+    assert [each["value"] for each in stream] == got
+    write("g.csv", np.full(8, 2e-5))
+    assert main(["predict", "forecaster.safetensors", "g.csv"]) == 1
+    assert "g.csv has the same value 2e-05 in all rows" in capsys.readouterr().err
 
 
 def test_known_columns_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,7 +238,8 @@ def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
 
 
 def test_the_first_forecast_is_the_seasonal_naive_one(backend: Backend) -> None:
-    data = prepare([series(growth())], TINY)
+    data = prepare([series(growth())], TINY).backtest
+    assert data is not None
     forecast = ForecastModel.init(TINY, data.shape, backend).forecast(data.test)
     for n, origin in enumerate(data.test_origins(0)):
         np.testing.assert_allclose(forecast[n, :, 1], growth()[origin - 4 : origin - 1])
@@ -243,14 +265,64 @@ def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:
     check_transfers(ForecastTrainer(TINY, prepare([series(growth())], TINY), STANDIN), reads=1)
 
 
-def test_training_sees_no_row_of_the_backtest() -> None:
+def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all() -> None:
     values = growth()
-    one = prepare([series(values)], TINY)
-    values[one.cuts[0] :] = 1e6
-    other = prepare([series(values)], TINY)
+    data = prepare([series(values)], TINY)
+    one = data.backtest
+    assert one is not None
+    assert (one.cuts, data.cuts) == ([48], [60])
+    values[48:] = 1e6
+    other = prepare([series(values)], TINY).backtest
+    assert other is not None
     places = np.arange(one.train_count)
-    assert one.train_count == other.train_count == one.cuts[0] - 6 - 3 + 1
+    assert one.train_count == other.train_count == 48 - 6 - 3 + 1
+    assert data.train_count == one.train_count + 12
     np.testing.assert_array_equal(pack(one.train(places)), pack(other.train(places)))
+
+
+def test_a_third_of_the_windows_is_held_out_in_turn() -> None:
+    data = prepare([series(growth()), series(growth(40))], TINY)
+    folds = data.folds()
+    held = np.concatenate([windows.base for _, windows in folds])
+    assert len(folds) == 3
+    assert sorted(held.tolist()) == sorted(data.train(np.arange(data.train_count)).base.tolist())
+    for k, (part, _) in enumerate(folds):
+        for i in range(2):
+            out = np.array_split(data.training_origins(i), 3)[k]
+            left = part.training_origins(i)
+            assert np.abs(left[:, None] - out).min() == 3  # their steps ahead do not overlap
+            assert len(left) >= len(data.training_origins(i)) - len(out) - 2 * 2
+    assert prepare([series(growth(20))], TINY).folds() == []
+
+
+def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
+    """The noise of a random walk can't be learnt: the errors of training are smaller than those of forecasts."""
+    walk = series(np.random.default_rng(0).normal(size=150).cumsum())
+    settings = replace(TINY, season=1, context=20, hidden=16, batch=32)
+    data = prepare([walk], settings).backtest
+    assert data is not None
+    trainer = ForecastTrainer(settings, data, NUMPY)
+    trainer.run(lambda: trainer.steps >= 150)
+    target: Any = data.test.target
+    before = trainer.model.forecast(data.test)
+    trainer.calibrate()
+    after = trainer.model.forecast(data.test)
+    np.testing.assert_array_equal(after[..., 1], before[..., 1])
+    assert (np.diff(after) >= 0).all()
+    shares = [((q[..., 0] <= target) & (target <= q[..., 2])).mean() for q in (before, after)]
+    assert shares[0] < 0.6
+    assert 0.7 < shares[1] < 0.95
+
+
+def test_offsets_move_quantiles_but_not_the_median() -> None:
+    data = prepare([series(growth())], TINY)
+    model = ForecastModel.init(TINY, data.shape, NUMPY)
+    windows = data.train(np.arange(3))
+    model.offsets = np.array([-1.0, 0.0, 0.5])
+    forecast = model.forecast(windows)
+    np.testing.assert_allclose(forecast, windows.base[..., None] + windows.scale[..., None] * model.offsets)
+    model.offsets = np.array([1.0, 0.0, 0.5])  # a quantile stays on its side of the median
+    np.testing.assert_allclose(model.forecast(windows)[..., 0], windows.base)
 
 
 # ---- the parts ----
@@ -427,7 +499,7 @@ def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert (len(out.splitlines()), err.count("skipped: short.csv")) == (3, 1)
     assert main(["predict", "forecaster.safetensors", "f.csv", "--proba"]) == 1
-    assert "got --proba, but forecaster.safetensors forecasts" in capsys.readouterr().err
+    assert "got --proba for a forecaster: expected --decimal, --json or --skip-bad" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -438,6 +510,7 @@ def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str]) 
         ({"horizon": True}, "horizon is True: expected a whole number"),
         ({"channel_names": ["a", "b"]}, "channel_names has 2 names: expected 1"),
         ({"channel_names": "a"}, "channel_names is not a list of strings"),
+        ({"series": [1]}, "series is not a list of strings"),
         ({"more": 1}, "they have other names: expected context, horizon"),
     ],
 )

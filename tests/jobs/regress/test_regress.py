@@ -111,7 +111,7 @@ def test_predictions_are_in_the_unit_of_the_targets(
     assert main(["predict", "c", "--stream"]) == 0
     assert float(capsys.readouterr().out.splitlines()[-1]) == pytest.approx(got["value"], rel=1e-4)
     assert main(["predict", "c", "new.csv", "--proba"]) == 1
-    assert "got --proba, but c predicts numbers: expected a classifier" in capsys.readouterr().err
+    assert "got --proba for a model that predicts numbers: expected a classifier" in capsys.readouterr().err
 
 
 def test_a_table_and_folders_named_by_numbers() -> None:

@@ -13,6 +13,8 @@ from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.corpus import Corpus, Streams
 from xrnn.jobs.charlm.model import CharLM
 from xrnn.jobs.checkpoint import Snapshot
+from xrnn.jobs.ranks import share
+from xrnn.parallel import World
 from xrnn.select import to_numpy
 from xrnn.typing import HostArray
 
@@ -37,6 +39,7 @@ class CharLMTrainer(trainer.Trainer[CharLMSettings]):
     """
 
     nats_per_loss = math.log(2)
+    part = "stream"
     item = "characters"
     measure_names = ("bits_per_character",)
 
@@ -54,6 +57,7 @@ class CharLMTrainer(trainer.Trainer[CharLMSettings]):
         )
         super().__init__(settings, self.model, corpus.fingerprint)
         self._state = self.model.zero_state(settings.batch)
+        self._mine = slice(0, settings.batch)  # the streams of this rank
 
     @classmethod
     def resume(cls, snapshot: Snapshot[CharLMSettings], corpus: Corpus, backend: Backend) -> Self:
@@ -67,12 +71,17 @@ class CharLMTrainer(trainer.Trainer[CharLMSettings]):
         )
         return resumed
 
+    def divide(self, comm: World) -> None:
+        super().divide(comm)
+        self._mine = share(comm, self.settings.batch)
+        self._state = tuple(tuple(state[self._mine].copy() for state in of_layer) for of_layer in self._state)
+
     def step(self) -> None:
-        chunk = self.model.backend.asarray(self._streams.chunk(self.steps))
+        chunk = self.model.backend.asarray(self._streams.chunk(self.steps)[:, self._mine])
         # An overflow makes the loss infinite or NaN, which `read_losses` reports.
         with np.errstate(over="ignore", invalid="ignore"):
             loss, self._state = self.model.train_step(chunk, self._state)
-            self._update(loss, learning_rate(self.settings.lr, self.steps + 1))
+            self._update(loss, learning_rate(self.settings.lr, self.steps + 1), self._mine.stop - self._mine.start)
 
     @property
     def items(self) -> int:
@@ -84,10 +93,10 @@ class CharLMTrainer(trainer.Trainer[CharLMSettings]):
         return f"{loss} bits per character", f"{loss} bits"
 
     def _arrays(self) -> dict[str, HostArray]:
-        """The hidden states."""
+        """The hidden states of all streams, in rank 0."""
         names = CharLM.state_names(self.settings.cell, self.settings.layers)
         return {
-            f"state.{name}": to_numpy(state)
+            f"state.{name}": np.concatenate(self.comm.gather(state) or [to_numpy(state)])
             for of_layer, states in zip(names, self._state, strict=True)
             for name, state in zip(of_layer, states, strict=True)
         }

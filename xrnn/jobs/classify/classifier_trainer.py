@@ -32,9 +32,12 @@ class ClassifierTrainer(SeriesTrainer[ClassifierSettings]):
         self._class_weight: Array | None = None
         if settings.balance:
             weights = balanced_weights(data.targets(data.train), len(data.labels))
-            self._class_weight = backend.asarray(weights)
+            self._class_weight, self._host_class_weight = backend.asarray(weights), weights
         self._unread_hits: list[tuple[Array, int]] = []  # (correct labels on the device, series) per update
         self._hits: list[tuple[int, int]] = []  # the same for the last updates, on the host
+
+    def _weight(self, targets: HostArray) -> float:
+        return len(targets) if self._class_weight is None else float(self._host_class_weight[targets].sum())
 
     def _train(self, packed: Array, shape: Shape) -> Array:
         x, lengths, targets = unpack(packed, shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from xrnn.files import printable, quoted
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.forecast.chaos import mackey_glass
 from xrnn.jobs.forecast.forecast_checkpoint import Facts
-from xrnn.jobs.forecast.forecast_settings import ForecastSettings
+from xrnn.jobs.forecast.forecast_settings import MOST_STEPS, ForecastSettings
 from xrnn.jobs.forecast.times import step_of
 from xrnn.jobs.forecast.windows import Shape, Windows, fill, joined, make_windows
 from xrnn.jobs.outputs import same_file
@@ -28,6 +28,7 @@ from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
+_FOLDS: Final = 3  # parts of the training windows that are held out in turn
 
 
 class ForecastSeries:
@@ -36,24 +37,24 @@ class ForecastSeries:
     target      (T,), NaN for a missing value; its last value is known
     filled      (T,), without missing values
     covariates  (T or more, K), standardised and filled
-    deviation   of the target
+    deviation   of the target, the scale of the series
     """
 
     def __init__(
-        self, series: Series, season: int, known: Scale, train: int | None = None, *, constant: bool = False
+        self, series: Series, season: int, known: Scale, train: int | None = None, deviation: float | None = None
     ) -> None:
         """known: the scale of the covariates.   train: the number of rows to train on; None for all.
 
-        Raises DataError for values that are all equal, unless `constant` allows them.
+        Raises DataError for values that are all equal, unless `deviation` is given.
         """
         exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
         self.name, self.times = series.name, series.times
         self.target: HostArray = series.values[: exists[-1] + 1, 0]
         seen = self.target[:train][~np.isnan(self.target[:train])]
-        if seen.size == 0 or (seen.min() == seen.max() and not constant):
+        if seen.size == 0 or (seen.min() == seen.max() and deviation is None):
             got = "no value" if seen.size == 0 else f"the same value {seen[0]:g} in all rows"
             raise DataError(f"{printable(self.name)} has {got} to train on: expected values that change; leave it out")
-        self.deviation = float(seen.std()) or 1.0
+        self.deviation = float(seen.std()) if deviation is None else deviation
         self.filled = fill(self.target, season)
         self.covariates = known.apply(series.values[:, 1:])
 
@@ -87,18 +88,50 @@ class ForecastSeries:
 
 @dataclass(frozen=True, eq=False)
 class ForecastData:
-    """Each series is trained on up to its row `cuts[i]`; the rows after it are for the backtest."""
+    """Each series is trained on up to its row `cuts[i]`. In the data of a backtest, the rows after it are held out.
+
+    known       the scale of the covariates, from the rows to train on
+    source      a description in one line
+    backtest    the same series, for the backtest; None if nothing is held out
+    gaps        origins (first, last) of windows that are held out of the training, for each series
+    """
 
     series: list[ForecastSeries]
     cuts: list[int]
     shape: Shape
-    known: Scale  # of the covariates, from the rows to train on
+    known: Scale
     facts: Facts
     fingerprint: str
-    source: str  # a description in one line
+    source: str
+    backtest: ForecastData | None = None
+    gaps: list[tuple[int, int]] | None = None
 
     def training_origins(self, i: int) -> HostArray:
-        return self._origins(i, self.shape.context, self.cuts[i] - self.shape.horizon)
+        """The origins of all windows to train on, except those whose steps ahead overlap a gap."""
+        F = self.shape.horizon
+        origins = self._origins(i, self.shape.context, self.cuts[i] - F)
+        if self.gaps is None:
+            return origins
+        first, last = self.gaps[i]
+        apart: HostArray = origins[(origins <= first - F) | (origins >= last + F)]
+        return apart
+
+    def folds(self) -> list[tuple[ForecastData, Windows]]:
+        """For each third of every series: the data without it, and its windows.   [] if the series are too short."""
+        thirds = [np.array_split(origins, _FOLDS) for origins in self._training]
+        # The few windows of short series are divided among the folds.
+        thirds = [of[-i % _FOLDS :] + of[: -i % _FOLDS] if len(of[-1]) == 0 else of for i, of in enumerate(thirds)]
+        folds = []
+        for k in range(_FOLDS):
+            held = [(i, of_series[k]) for i, of_series in enumerate(thirds) if len(of_series[k])]
+            if not held:
+                continue
+            gaps = [(int(of[k][0]), int(of[k][-1])) if len(of[k]) else (MOST_STEPS**2, 0) for of in thirds]
+            part = replace(self, gaps=gaps)
+            if part.train_count < _LEAST_WINDOWS:
+                return []
+            folds.append((part, joined([self.series[i].windows(origins, self.shape) for i, origins in held])))
+        return folds
 
     def test_origins(self, i: int) -> HostArray:
         return self._origins(i, self.cuts[i], self.series[i].rows - self.shape.horizon)
@@ -167,7 +200,10 @@ def check_target(series: Sequence[Series], settings: ForecastSettings) -> None:
 
 
 def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: bool = True) -> ForecastData:
-    """The data of a run.   backtest: hold out the last fifth of each series.   Raises DataError."""
+    """The data of a run, and those of a backtest, which holds out the last fifth of each series.
+
+    The final model is trained on all rows.   Raises DataError.
+    """
     steps = [step_of(each.times, each.name) if each.times else None for each in series]
     step = steps[0]
     season = settings.season or (step.season if step else 1)
@@ -196,15 +232,19 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
                 f"{printable(each.name)} has {n} rows, fewer than a context of {context} and a horizon of {F} take: "
                 "leave the series out, or lower --context or --horizon"
             )
+    past = _divided(series, cuts, shape)
+    if not past.train_count or (backtest and not len(past.test.known)):
+        raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
+    return replace(_divided(series, rows, shape), backtest=past) if backtest else past
+
+
+def _divided(series: Sequence[Series], cuts: list[int], shape: Shape) -> ForecastData:
     known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True))
-    made = [ForecastSeries(each, season, known, cut) for each, cut in zip(series, cuts, strict=True)]
+    made = [ForecastSeries(each, shape.season, known, cut) for each, cut in zip(series, cuts, strict=True)]
     for one in made:
         one.next_window(shape)  # raises DataError
-    facts = Facts(*shape, series[0].channel_names)
-    data = ForecastData(made, cuts, shape, known, facts, _fingerprint(series), _describe(series, made, shape))
-    if not data.train_count or (backtest and not len(data.test.known)):
-        raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
-    return data
+    facts = Facts(*shape, series[0].channel_names, tuple(each.id for each in series))
+    return ForecastData(made, cuts, shape, known, facts, _fingerprint(series), _describe(series, made, shape))
 
 
 def _training_covariates(series: Series, cut: int) -> HostArray:

@@ -45,10 +45,15 @@ class ForecastJob(Job[ForecastTrainer]):
 
     def report(self, trainer: ForecastTrainer, checkpoint: Path, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """The backtest beside the naive forecasts, and the forecast of the steps after the last row."""
-        data = trainer.data
-        tested: HostArray = trainer.model.forecast(data.test)
+        data = trainer.data.backtest
+        assert data is not None
+        terminal.note(f"testing and calibrating: trainings of {trainer.steps:,} steps on parts of the rows")
+        trainer.calibrate()
+        past = trainer.trained_on(data, trainer.steps)
+        past.calibrate()
+        tested = past.model.forecast(data.test)
         scores = backtest(data, tested, trainer.settings.levels)
-        forecasts = [forecast_series(trainer.model, series) for series in data.series]
+        forecasts = [forecast_series(trainer.model, series) for series in trainer.data.series]
         terminal.result(f"backtest: {len(tested):,} forecasts of {data.shape.horizon} steps")
         terminal.result(_scores_table(scores, trainer.settings.levels))
         terminal.result(_forecast_table(forecasts[0]))

@@ -28,6 +28,7 @@ class Facts:
     season: int
     known: int
     channel_names: tuple[str, ...] | None = None  # the target, then the known covariates
+    series: tuple[str, ...] | None = None  # the ids of the series; None in files that have no scales of series
 
     @property
     def shape(self) -> Shape:
@@ -37,8 +38,8 @@ class Facts:
     def from_json(cls, value: Any) -> Self:
         """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
         given = parse_metadata(value)
-        if given.keys() != {*_SIZES, "channel_names"}:
-            raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names")
+        if given.keys() | {"series"} != {*_SIZES, "channel_names", "series"}:
+            raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names, series")
         for name in _SIZES:
             least, most = (0, MOST_CHANNELS) if name == "known" else (1, MOST_STEPS)
             if type(given[name]) is not int or not least <= given[name] <= most:
@@ -46,14 +47,18 @@ class Facts:
                 raise SettingsError(f"{name} is {got}: expected a whole number from {least} to {most}")
         if given["season"] > given["context"]:
             raise SettingsError("season is larger than context: expected at most that")
-        names: Any = given["channel_names"]
-        if names is None:
-            return cls(**given)
-        if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
-            raise SettingsError("channel_names is not a list of strings: expected one, or null")
-        if len(names) != 1 + given["known"]:
+        names, ids = (_strings(key, given.get(key)) for key in ("channel_names", "series"))
+        if names is not None and len(names) != 1 + given["known"]:
             raise SettingsError(f"channel_names has {len(names)} names: expected {1 + given['known']}")
-        return cls(**given | {"channel_names": tuple(names)})
+        return cls(**given | {"channel_names": names, "series": ids})
+
+
+def _strings(key: str, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise SettingsError(f"{key} is not a list of strings: expected one, or null")
+    return tuple(value)
 
 
 def like(settings: ForecastSettings, step: int) -> dict[str, Any]:
@@ -69,8 +74,11 @@ def shapes(settings: ForecastSettings, facts: Facts) -> dict[str, tuple[int, ...
 
 
 def specs(settings: ForecastSettings, facts: Facts, step: int) -> dict[str, Spec]:
-    known = ((facts.known,), "float64")
-    return {"losses": ((step,), "float64"), "known.mean": known, "known.deviation": known}
+    """`offsets`: see ForecastModel; `deviation`: of each series, the scale of ForecastSeries."""
+    sizes = {"losses": step, "known.mean": facts.known, "known.deviation": facts.known}
+    if facts.series is not None:
+        sizes |= {"offsets": len(settings.levels), "deviation": len(facts.series)}
+    return {name: ((size,), "float64") for name, size in sizes.items()}
 
 
 FORECAST_CHECKPOINTS: Final = Checkpoints(

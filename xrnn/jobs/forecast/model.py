@@ -27,11 +27,14 @@ class ForecastModel(Model):
 
     h[C] is the last hidden state, z (C,) the scaled context, known the covariates of the steps ahead. W begins at 0:
     the first forecast is the seasonal naive one.
+
+    offsets   (Q,): added to the forecast quantiles, in units of a window's scale: see `ForecastTrainer.calibrate`
     """
 
     def __init__(self, settings: ForecastSettings, shape: Shape, layers: Mapping[str, Any]) -> None:
         super().__init__(layers)
         self.settings, self.shape = settings, shape
+        self.offsets: HostArray = np.zeros(len(settings.levels))
         self._dropout = Dropout(settings.dropout, seed=settings.seed, layer=settings.layers)
         self.dropouts.append(self._dropout)
 
@@ -88,15 +91,21 @@ class ForecastModel(Model):
         return mean
 
     def forecast(self, windows: Windows) -> HostArray:
-        """The quantiles of the steps ahead, (N, F, Q) float64. Higher quantiles are never below lower ones."""
+        """The quantiles of the steps ahead, (N, F, Q) float64. Higher quantiles are never below lower ones.
+
+        The offsets do not change the median.
+        """
         asarray, parts = self.backend.asarray, []
         for first in range(0, len(windows.known), _INFERENCE_BATCH):
             part = slice(first, first + _INFERENCE_BATCH)
             x = asarray(np.ascontiguousarray(windows.x[:, part]))
             parts.append(self.backend.to_numpy(self(x, asarray(windows.known[part]))))
         y = np.concatenate(parts).astype(np.float64).reshape(*windows.base.shape, -1)
-        quantiles: HostArray = np.sort(windows.unscaled(y), axis=-1)
-        return quantiles
+        y, m = np.sort(y, axis=-1), self.settings.levels.index(0.5)
+        median = y[..., m : m + 1].copy()
+        y += self.offsets
+        y[..., :m], y[..., m + 1 :] = np.minimum(y[..., :m], median), np.maximum(y[..., m + 1 :], median)
+        return windows.unscaled(np.sort(y, axis=-1))
 
     def _features(self, h: Array, x: Array, known: Array) -> Array:
         features: Array = self.backend.xp.concatenate([h, x[..., 0].T, known], axis=1)

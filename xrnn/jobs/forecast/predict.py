@@ -19,11 +19,12 @@ from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.model import ForecastModel
 from xrnn.jobs.forecast.times import show, step_of
 from xrnn.jobs.forecast.windows import Shape
-from xrnn.jobs.series.predict import PredictOptions, skip
-from xrnn.jobs.series.read import check_same, read_path
+from xrnn.jobs.series.predict import PredictOptions, of_all, rows_in
+from xrnn.jobs.series.read import check_same
 from xrnn.jobs.series.scale import Scale
-from xrnn.jobs.series.series import Series, check_sizes
-from xrnn.jobs.series.tables import read_row
+from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.tables import Columns
+from xrnn.jobs.settings import option
 from xrnn.typing import HostArray
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ class Forecasting:
         self.facts: Facts = snapshot.facts
         self.model = ForecastModel(self.settings, self.shape, snapshot.layers)
         self.known = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
+        self.model.offsets = snapshot.arrays.get("offsets", self.model.offsets)
+        # By the id of a series: its scale in the training, which a short file or a stream does not show.
+        self._deviations = dict(zip(self.facts.series or (), snapshot.arrays.get("deviation", ()), strict=True))
 
     @classmethod
     def load(cls, checkpoint: Path, backend: Backend) -> Self:
@@ -101,66 +105,52 @@ class Forecasting:
         check_same(series, 1 + self.shape.known, self.facts.channel_names, "the model")
         if np.isnan(series.values[:, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        return forecast_series(self.model, ForecastSeries(series, self.shape.season, self.known))
+        deviation = self._deviations.get(series.id) if series.id else None
+        return forecast_series(self.model, ForecastSeries(series, self.shape.season, self.known, deviation=deviation))
 
+    def columns_for(self, given: dict[str, Any], options: PredictOptions) -> Columns:
+        """How to read .csv files.   given: the options on the command line.   Raises SettingsError."""
+        refused = [option(name) for name in given if name != "decimal"] + ["--proba"] * options.proba
+        if refused:
+            raise SettingsError(f"got {refused[0]} for a forecaster: expected --decimal, --json or --skip-bad")
+        return columns_for(self.settings, self.facts, given.get("decimal", self.settings.decimal))
 
-def predict(
-    forecasting: Forecasting, paths: Sequence[Path], decimal: str, options: PredictOptions, terminal: Terminal
-) -> None:
-    """Print a line for each step ahead of each series.   Raises DataError before the first line."""
-    columns = columns_for(forecasting.settings, forecasting.facts, decimal)
-    forecasts: list[Forecast] = []
-    for path in paths:
-        try:
-            for series in read_path(path, columns):
-                try:
-                    forecasts.append(forecasting.forecast(series))
-                except DataError as error:
-                    skip(error, options)
-        except DataError as error:
-            skip(error, options)
-    for forecast in forecasts:
-        if options.json:
-            terminal.row(json.dumps({"name": forecast.name, "forecast": forecast.steps()}))
-        else:
-            for row in forecast.rows():
-                terminal.row(*row)
+    def predict(self, paths: Sequence[Path], columns: Columns, options: PredictOptions, terminal: Terminal) -> None:
+        """Print a line for each step ahead of each series.   Raises DataError before the first line."""
+        for forecast in of_all(paths, columns, options, self.forecast):
+            if options.json:
+                terminal.row(json.dumps({"name": forecast.name, "forecast": forecast.steps()}))
+            else:
+                for row in forecast.rows():
+                    terminal.row(*row)
 
+    def stream(self, lines: Iterable[str], decimal: str, options: PredictOptions, terminal: Terminal) -> None:
+        """Print the medians of the steps ahead after each row of a stream, once there are enough rows for a context.
 
-def predict_stream(
-    forecasting: Forecasting, rows: Iterable[str], decimal: str, options: PredictOptions, terminal: Terminal
-) -> None:
-    """Print the medians of the steps ahead after each row of a stream, once there are enough rows for a context.
+        Raises SettingsError for a model with known covariates, DataError for an unusable row.
+        """
+        C, _, season, known = self.shape
+        if known:
+            raise SettingsError("--stream has no known columns of the steps ahead: expected a model without --known")
+        values: list[float] = []
+        for number, row in rows_in(lines, decimal, 1, options):
+            # A missing value is that of a season before: here, because rows beyond the context are not kept.
+            value = float(row[0])
+            if np.isnan(value):
+                value = values[-season] if len(values) >= season else values[-1] if values else value
+            values = [*values, value][-C:]
+            if len(values) < C or np.isnan(values).all():
+                continue
+            forecast = self._of_window(np.array(values), f"row {number}")
+            if options.json:
+                terminal.row(json.dumps({"row": number, "forecast": forecast.steps()}))
+            else:
+                terminal.row(*(f"{value:.6g}" for value in forecast.median))
+            if terminal.lost:
+                return
 
-    Raises SettingsError for a model with known covariates, DataError for an unusable row.
-    """
-    C, _, season, known = forecasting.shape
-    if known:
-        raise SettingsError("--stream has no known columns of the steps ahead: expected a model without --known")
-    values: list[float] = []
-    for number, line in enumerate(rows, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = np.array(read_row(line, decimal, f"row {number}"))
-            if len(row) != 1:
-                raise DataError(f"row {number} has {len(row)} values: expected one, the next value of the series")
-            check_sizes(row, f"row {number}")
-        except DataError as error:
-            skip(error, options)
-            continue
-        # A missing value is that of a season before: here, because rows beyond the context are not kept.
-        value = float(row[0])
-        if np.isnan(value):
-            value = values[-season] if len(values) >= season else values[-1] if values else value
-        values = [*values, value][-C:]
-        if len(values) < C or np.isnan(values).all():
-            continue
-        window = Series(np.array(values)[:, None], None, f"row {number}")
-        forecast = forecast_series(forecasting.model, ForecastSeries(window, season, forecasting.known, constant=True))
-        if options.json:
-            terminal.row(json.dumps({"row": number, "forecast": forecast.steps()}))
-        else:
-            terminal.row(*(f"{value:.6g}" for value in forecast.median))
-        if terminal.lost:
-            return
+    def _of_window(self, values: HostArray, name: str) -> Forecast:
+        """values (C,): the last ones of a stream."""
+        deviation = float(np.median([*self._deviations.values()])) if self._deviations else float(values.std()) or 1.0
+        window = Series(values[:, None], None, name)
+        return forecast_series(self.model, ForecastSeries(window, self.shape.season, self.known, deviation=deviation))

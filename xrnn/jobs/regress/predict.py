@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from xrnn.jobs.errors import SettingsError
 from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
 from xrnn.jobs.regress.regression_trainer import Regression
-from xrnn.jobs.series.predict import Predictor
+from xrnn.jobs.series.predict import PredictOptions, Predictor
+from xrnn.jobs.series.tables import Columns
 from xrnn.typing import HostArray
 
 
 class NumberPredictor(Predictor):
-    """A trained regression. It has no probabilities, so `proba` has no effect."""
+    """A trained regression, which has no probabilities."""
 
     model_class = Regression
     checkpoints = REGRESSION_CHECKPOINTS
+
+    def columns_for(self, given: dict[str, Any], options: PredictOptions) -> Columns:
+        if options.proba:
+            raise SettingsError("got --proba for a model that predicts numbers: expected a classifier; leave it out")
+        return super().columns_for(given, options)
 
     def fields(self, y: HostArray, proba: bool) -> tuple[list[str], list[str]]:
         return [f"{self.numbers(y)[0]:.6g}"], []

@@ -37,20 +37,32 @@ class Batches:
         self.per_epoch = updates_per_epoch(len(series), batch)
         self._epoch, self._chosen = -1, [np.zeros(0, np.int64)]  # the series of each batch of the epoch
 
-    def packed(self, update: int, noise: float) -> tuple[HostArray, Shape]:
+    def lengths_and_targets(self, update: int) -> tuple[HostArray, HostArray]:
+        """The lengths of the series in an update's batch, and their targets."""
+        chosen = self._batch_of(update)
+        return self._lengths[chosen], self._targets[chosen]
+
+    def packed(self, update: int, noise: float, rows: HostArray | None = None) -> tuple[HostArray, Shape]:
         """The buffer that `pack` makes of an update's batch, and the shape of x.
 
         noise   standard deviation of the added noise
+        rows    take only these rows of the batch
         """
+        chosen = self._batch_of(update)
+        T, N = int(self._lengths[chosen].max()), len(chosen)
+        rows = np.arange(N) if rows is None else rows
+        buffer, x = pack([self._series[i] for i in chosen[rows].tolist()], self._targets[chosen[rows]])
+        if noise:
+            drawn = self._rng(_NOISE, update).standard_normal((T, N, self._noisy), dtype=np.float32)
+            x[..., : self._noisy] += np.float32(noise) * drawn[: len(x), rows]
+        return buffer, x.shape
+
+    def _batch_of(self, update: int) -> HostArray:
+        """The indices of the series in an update's batch."""
         epoch, number = divmod(update, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._chosen = epoch, batches(self._lengths, self._batch, rng=self._rng(_ORDER, epoch))
-        chosen = self._chosen[number]
-        buffer, x = pack([self._series[i] for i in chosen.tolist()], self._targets[chosen])
-        if noise:
-            values = x[..., : self._noisy]
-            values += np.float32(noise) * self._rng(_NOISE, update).standard_normal(values.shape, dtype=np.float32)
-        return buffer, x.shape
+        return self._chosen[number]
 
     def items(self, updates: int) -> int:
         """The approximate number of series in the first `updates` batches: all batches count with their mean size."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
+from xrnn.parallel import World
 from xrnn.typing import Array, HostArray
 
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
@@ -102,21 +103,23 @@ class SeriesModel(Model):
         total, steps = running.total + h, running.steps + 1
         return self.linear(total / steps), Running(state, total, steps)
 
-    def outputs(self, series: Sequence[HostArray]) -> HostArray:
-        """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64."""
+    def outputs(self, series: Sequence[HostArray], comm: World | None = None) -> HostArray:
+        """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64.
+
+        comm   the ranks that divide the work; each gets the result
+        """
+        comm = comm or World()
         # The longest series determines the cost of a batch, so batches are made of series of similar lengths.
         by_length = np.argsort([len(values) for values in series], kind="stable")
-        sorted_y = np.concatenate([y.astype(np.float64) for y in self._batched([series[i] for i in by_length])])
-        y = np.empty_like(sorted_y)
-        y[by_length] = sorted_y
-        return y
-
-    def _batched(self, series: Sequence[HostArray]) -> Iterator[HostArray]:
-        for first in range(0, len(series), _INFERENCE_BATCH):
-            part = series[first : first + _INFERENCE_BATCH]
-            buffer, x = pack(part, np.zeros(len(part), np.int32))
-            batch, lengths, _ = unpack(self.backend.asarray(buffer), x.shape)
-            yield self.backend.to_numpy(self(batch, lengths))
+        y = np.zeros((len(series), self.linear.output_size))
+        for number, first in enumerate(range(0, len(series), _INFERENCE_BATCH)):
+            if number % comm.size == comm.rank:
+                rows = by_length[first : first + _INFERENCE_BATCH]
+                buffer, x = pack([series[i] for i in rows], np.zeros(len(rows), np.int32))
+                batch, lengths, _ = unpack(self.backend.asarray(buffer), x.shape)
+                y[rows] = self.backend.to_numpy(self(batch, lengths))
+        comm.mean([y])  # of the results and zeros
+        return y * comm.size
 
 
 def _bidirectional(kind: Any) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,9 @@ class PredictOptions:
     skip_bad: bool = switch("Skip unusable series and rows, and report them on stderr, instead of stopping.")
 
 
+R = TypeVar("R")
+
+
 class Predictor:
     """A trained model and the scale of its series. Each job has a subclass with `fields` and `values`."""
 
@@ -60,9 +63,10 @@ class Predictor:
         except MemoryError as error:
             raise DataError(f"out of memory ({error}): expected series that fit; name fewer or shorter ones") from error
 
-    def check(self, series: Series) -> None:
-        """Raises DataError if `series` has other channels than the model."""
+    def checked(self, series: Series) -> Series:
+        """`series`.   Raises DataError if it has other channels than the model."""
         check_same(series, self.facts.channels, self.facts.channel_names, "the model")
+        return series
 
     def fields(self, y: HostArray, proba: bool) -> tuple[list[str], list[str]]:
         """A prediction to print: the fields before the name of the series, and those after it.   y (outputs,)."""
@@ -72,86 +76,93 @@ class Predictor:
         """The prediction for `--json`.   y (outputs,)."""
         raise NotImplementedError
 
+    def columns_for(self, given: dict[str, Any], options: PredictOptions) -> Columns:
+        """How to read .csv files.   given: the options on the command line.   Raises SettingsError."""
+        columns: Columns = self.settings.columns_for(given, self.facts.channel_names)
+        return columns
 
-def predict(
-    predictor: Predictor, paths: Sequence[Path], columns: Columns, options: PredictOptions, terminal: Terminal
-) -> None:
-    """Print a line for each series in files and folders: the prediction and the name, separated by tabs.
+    def predict(self, paths: Sequence[Path], columns: Columns, options: PredictOptions, terminal: Terminal) -> None:
+        """Print a line for each series in files and folders: the prediction and the name, separated by tabs.
 
-    Raises DataError if a file can't be read or has other channels than the model. Nothing is printed then.
-    """
-    series: list[Series] = []
+        Raises DataError if a file can't be read or has other channels than the model. Nothing is printed then.
+        """
+        if series := of_all(paths, columns, options, self.checked):
+            for each, y in zip(series, self.outputs(series), strict=True):
+                self._print(y, each.name, options, terminal)
+
+    def stream(self, lines: Iterable[str], decimal: str, options: PredictOptions, terminal: Terminal) -> None:
+        """Print a line for each row of values, one per channel: the prediction for the rows so far.
+
+        The last line is the prediction for all rows as one series.
+        Raises SettingsError for a bidirectional model, DataError for an unusable row.
+        """
+        if not self.settings.one_way:
+            raise SettingsError(
+                "--stream needs a model that runs forward only, and this one runs in both directions: train one with "
+                f"`{self.checkpoints.command} --one-way`"
+            )
+        backend, channels = self.model.backend, self.facts.channels
+        last, running = np.full(channels, np.nan), Running()
+        for _, row in rows_in(lines, decimal, channels, options):
+            known = ~np.isnan(row)
+            last = np.where(known, row, last)
+            x = self.scale.apply(last[None])
+            if self.settings.mask:
+                x = np.concatenate([x, known[None]], axis=1, dtype=np.float32)
+            y, running = self.model.follow(backend.asarray(x), running)
+            self._print(backend.to_numpy(y)[0], None, options, terminal)
+            if terminal.lost:
+                return
+
+    def _print(self, y: HostArray, name: str | None, options: PredictOptions, terminal: Terminal) -> None:
+        if options.json:
+            named = {} if name is None else {"name": name}
+            terminal.row(json.dumps(self.values(y, options.proba) | named))
+            return
+        before, after = self.fields(y, options.proba)
+        terminal.row(*before, *([] if name is None else [name]), *after)
+
+
+def of_all(paths: Sequence[Path], columns: Columns, options: PredictOptions, result: Callable[[Series], R]) -> list[R]:
+    """`result` of all series in files and folders.   Raises DataError; with --skip-bad, it is reported instead."""
+    results: list[R] = []
     for path in paths:
         try:
-            for each in read_path(path, columns):
+            for series in read_path(path, columns):
                 try:
-                    predictor.check(each)
-                    series.append(each)
+                    results.append(result(series))
                 except DataError as error:
-                    skip(error, options)
+                    _skip(error, options)
         except DataError as error:
-            skip(error, options)
-    if not series:
-        return
-    for each, y in zip(series, predictor.outputs(series), strict=True):
-        _print(predictor, y, each.name, options, terminal)
+            _skip(error, options)
+    return results
 
 
-def predict_stream(
-    predictor: Predictor, rows: Iterable[str], decimal: str, options: PredictOptions, terminal: Terminal
-) -> None:
-    """Print a line for each row of values, one per channel: the prediction for the rows so far.
+def rows_in(
+    lines: Iterable[str], decimal: str, channels: int, options: PredictOptions
+) -> Iterator[tuple[int, HostArray]]:
+    """The number and the values (channels,) of each line that is not blank.
 
-    The last line is the prediction for all rows as one series. Empty rows are skipped.
-    Raises SettingsError for a bidirectional model, DataError for an unusable row.
+    Raises DataError for an unusable row; with --skip-bad, it is reported instead.
     """
-    if not predictor.settings.one_way:
-        raise SettingsError(
-            "--stream needs a model that runs forward only, and this one runs in both directions: train one with "
-            f"`{predictor.checkpoints.command} --one-way`"
-        )
-    backend, channels = predictor.model.backend, predictor.facts.channels
-    last, running = np.full(channels, np.nan), Running()
-    for number, line in enumerate(rows, start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            row = _row(line, decimal, channels, f"row {number}")
+            row = np.array(read_row(line, decimal, f"row {number}"))
+            if len(row) != channels:
+                raise DataError(
+                    f"row {number} has {len(row)} values: expected {channels}, one for each channel, separated by "
+                    "commas, semicolons or tabs"
+                )
+            check_sizes(row, f"row {number}")
         except DataError as error:
-            skip(error, options)
-            continue
-        known = ~np.isnan(row)
-        last = np.where(known, row, last)
-        x = predictor.scale.apply(last[None])
-        if predictor.settings.mask:
-            x = np.concatenate([x, known[None]], axis=1, dtype=np.float32)
-        y, running = predictor.model.follow(backend.asarray(x), running)
-        _print(predictor, backend.to_numpy(y)[0], None, options, terminal)
-        if terminal.lost:
-            return
+            _skip(error, options)
+        else:
+            yield number, row
 
 
-def _row(line: str, decimal: str, channels: int, where: str) -> HostArray:
-    row = np.array(read_row(line, decimal, where))
-    if len(row) != channels:
-        raise DataError(
-            f"{where} has {len(row)} values: expected {channels}, one for each channel, separated by commas, "
-            "semicolons or tabs"
-        )
-    check_sizes(row, where)
-    return row
-
-
-def _print(predictor: Predictor, y: HostArray, name: str | None, options: PredictOptions, terminal: Terminal) -> None:
-    if options.json:
-        named = {} if name is None else {"name": name}
-        terminal.row(json.dumps(predictor.values(y, options.proba) | named))
-        return
-    before, after = predictor.fields(y, options.proba)
-    terminal.row(*before, *([] if name is None else [name]), *after)
-
-
-def skip(error: DataError, options: PredictOptions) -> None:
+def _skip(error: DataError, options: PredictOptions) -> None:
     """With --skip-bad, report the series or row that is skipped; otherwise, raise `error`."""
     if not options.skip_bad:
         raise error

@@ -12,6 +12,7 @@ from xrnn.backend import Backend
 from xrnn.jobs import trainer
 from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.errors import DivergedError
+from xrnn.jobs.ranks import share_by_cost
 from xrnn.jobs.series.batches import Batches
 from xrnn.jobs.series.model import SeriesModel
 from xrnn.jobs.series.scale import Scale
@@ -51,6 +52,7 @@ class SeriesTrainer(trainer.Trainer[T]):
     A job's subclass has `model_class`, `_train`, `_validation_loss` and `figures`.
     """
 
+    part = "series"
     item = "series"
     model_class: ClassVar[type[SeriesModel]]
 
@@ -90,13 +92,28 @@ class SeriesTrainer(trainer.Trainer[T]):
         return self.batches.per_epoch
 
     def step(self) -> None:
-        packed, shape = self.batches.packed(self.steps, self.settings.noise)
+        rows, weight = self._share() if self.comm.size > 1 else (None, 1.0)
+        packed, shape = self.batches.packed(self.steps, self.settings.noise, rows)
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
             loss = self._train(self.model.backend.asarray(packed), shape)
-            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, self.total))
+            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, self.total), weight)
         if self.stopping and self.steps % self.per_epoch == 0:
             self._validate(self.stopping)
+
+    def _share(self) -> tuple[HostArray, float]:
+        """The rows of the batch that this rank computes, and their weight in the mean loss of the batch."""
+        lengths, targets = self.batches.lengths_and_targets(self.steps)
+        rows = share_by_cost(self.comm, lengths)
+        weight = self._weight(targets[rows])
+        if not len(rows):  # the last batch of an epoch can have fewer series than there are ranks
+            rows = np.zeros(1, np.int64)
+        self.model.take_rows(len(lengths), rows)
+        return rows, weight
+
+    def _weight(self, targets: HostArray) -> float:
+        """The weight of series with these targets in the mean loss of a batch."""
+        return len(targets)
 
     def _train(self, packed: Array, shape: tuple[int, ...]) -> Array:
         """Forward and backward pass of a packed batch → the loss, 0-d on the device."""
@@ -107,7 +124,7 @@ class SeriesTrainer(trainer.Trainer[T]):
         raise NotImplementedError
 
     def _validate(self, stopping: EarlyStopping) -> None:
-        loss = self._validation_loss(self.model.outputs(self._validation))
+        loss = self._validation_loss(self.model.outputs(self._validation, self.comm))
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower --lr"

@@ -29,7 +29,18 @@ from xrnn.jobs.errors import DataError
 from xrnn.jobs.series.series import Series, Time, as_number, checked
 
 MISSING: Final = ("", "?", "nan", "na", "n/a", "<na>", "null", "none")  # what pandas writes or reads, in lower case
-_FORMATS: Final = ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%Y %b", "%b %Y", "%b-%Y")
+_FORMATS: Final = (
+    "%Y/%m/%d",
+    "%Y.%m.%d",
+    "%d.%m.%Y",
+    "%d %b %Y",
+    "%d-%b-%Y",
+    "%b %d, %Y",
+    "%b-%d-%Y",
+    "%Y %b",
+    "%b %Y",
+    "%b-%Y",
+)
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", "time", "timestamp", "date", "datetime")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
@@ -85,7 +96,8 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
             of_series = _with_point(of_series, columns.decimal)
         values = [[_number(table, i, j, columns) for j in used] for i in places]
         each = checked(np.array(values), of_series, name, names)
-        series.append(replace(each, times=_times(table, places[: len(each.values)], time_at)))
+        times = _times(table, places[: len(each.values)], time_at)
+        series.append(replace(each, times=times, id=key or path.name))
     return series
 
 

@@ -1,0 +1,53 @@
+"""Training by several ranks, as in `mpiexec -n 4 xrnn train`. Each computes its share; rank 0 prints and writes."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from xrnn.jobs.errors import SettingsError
+from xrnn.parallel import World
+from xrnn.typing import HostArray
+
+
+def share(comm: World, count: int) -> slice:
+    """The part of `count` samples, or places in a text, that this rank computes."""
+    return slice(comm.rank * count // comm.size, (comm.rank + 1) * count // comm.size)
+
+
+def share_by_cost(comm: World, costs: HostArray) -> HostArray:
+    """The indices of the samples that this rank computes, so that the sums of the costs of the ranks are similar.
+
+    The most expensive sample goes first, each to the rank with the lowest sum so far   (Graham, 1969).
+    """
+    sums, rank_of = np.zeros(comm.size), np.zeros(len(costs), np.int64)
+    for sample in np.argsort(-costs, kind="stable"):
+        rank_of[sample] = sums.argmin()
+        sums[rank_of[sample]] += costs[sample]
+    return np.flatnonzero(rank_of == comm.rank)
+
+
+def any_rank(comm: World, flag: bool) -> bool:
+    """Whether `flag` is true in some rank: the same answer in all of them."""
+    if comm.size == 1:
+        return flag
+    flags = np.array([float(flag)])
+    comm.mean([flags])
+    return bool(flags[0])
+
+
+def check_same(comm: World, **facts: object) -> None:
+    """Raises SettingsError in all ranks if a fact, by its `repr`, differs between them."""
+    if comm.size == 1:
+        return
+    digests = np.array([list(hashlib.sha256(repr(fact).encode()).digest()) for fact in facts.values()], np.uint8)
+    of_rank_0 = digests.copy()
+    comm.broadcast([of_rank_0])
+    differs = (digests != of_rank_0).any(axis=1).astype(float)
+    comm.mean([differs])
+    if names := [name for name, found in zip(facts, differs, strict=True) if found]:
+        raise SettingsError(
+            f"the ranks differ in {', '.join(names)}: expected the same in all; start them by one command, on the same "
+            "files"
+        )
