@@ -56,6 +56,10 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
     Raises TypeError for other modules, or weights that are not plain float32 or float64 tensors; ValueError for a
     `proj_size`, `max_norm` or `padding_idx`, a replaced `forward`, hooks, unusual keys in the state dict, and weights
     that are sparse, have other shapes or no values; ImportError without PyTorch.
+
+    >>> import torch
+    >>> from_torch(torch.nn.GRU(3, 8))
+    GRU(3 → 8, 296 parameters, float32, numpy)
     """
     torch = import_torch("xrnn.from_torch")
     if type(module) in (torch.nn.Linear, torch.nn.Embedding):
@@ -200,6 +204,9 @@ def to_torch(layer: Any) -> Any:
 
     Raises TypeError for other layers; ValueError for layers that PyTorch's modules cannot express: a leak,
     reset_after=False, a reverse layer alone, layers of several kinds or sizes; ImportError without PyTorch.
+
+    >>> to_torch(LSTM.init(3, 8, rng=0))
+    LSTM(3, 8)
     """
     torch = import_torch("xrnn.to_torch")
     if type(layer) in (Linear, Embedding):
