@@ -5,6 +5,8 @@ import sys
 import zlib
 from pathlib import Path
 
+os.environ.setdefault("XRNN_BACKEND", "numpy")  # the same pages on machines with and without a GPU
+
 import xrnn
 
 HERE = Path(__file__).parent

@@ -60,6 +60,10 @@ def use_fused(enabled: bool) -> Iterator[None]:
 
     Outside such a block `XRNN_FUSED` decides: `0` for the plain forms, `1` (the default) for the fused forms. It is
     read once, when xrnn is imported.
+
+    >>> rnn, x = RNN.init(3, 8, rng=0), np.zeros((20, 4, 3), "float32")
+    >>> with use_fused(False):
+    ...     h = rnn(x)
     """
     token = _fused.set(bool(enabled))
     try:

@@ -31,12 +31,15 @@ from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.classifier_settings import ClassifierSettings
 from xrnn.jobs.classify.classify import ClassifyJob
 from xrnn.jobs.classify.predict import LabelPredictor
+from xrnn.jobs.convert import ConvertOptions, describe
+from xrnn.jobs.convert import convert as convert_file
 from xrnn.jobs.errors import CheckpointError, DataError, JobError, SettingsError
 from xrnn.jobs.forecast.forecast import ForecastJob
 from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.predict import Forecasting
 from xrnn.jobs.options import OptionsOf, path, with_options
+from xrnn.jobs.ranks import rank_lines
 from xrnn.jobs.regress.predict import NumberPredictor
 from xrnn.jobs.regress.regress import RegressJob
 from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
@@ -363,8 +366,46 @@ def predict(
     return status_of(terminal.lost)
 
 
+_Prefix = Annotated[
+    str, typer.Option(metavar="TEXT", help="Of .pt: the beginning of the keys of one module.", show_default=False)
+]
+_Nonlinearity = Annotated[str, typer.Option(metavar="tanh|relu", help="Of .pt: of an RNN.")]
+
+
+@app.command()
+@with_options
+def convert(
+    source: Annotated[
+        Path, typer.Argument(parser=path, metavar="IN", help="A .onnx, .keras, .pt or .safetensors file.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(parser=path, metavar="OUT", help="A .onnx, .keras, .pt, .safetensors or .c file.")
+    ],
+    *,
+    prefix: _Prefix = "",
+    nonlinearity: _Nonlinearity = "tanh",
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="To .c: of its functions. Default: that of OUT.", show_default=False)
+    ] = "",
+    options: Annotated[dict[str, Any], OptionsOf(ConvertOptions)],
+) -> None:
+    """Convert a model to another format.
+
+    .safetensors files are those of xrnn.save, xrnn.save_checkpoint, `xrnn train`, `classify` and `regress`. .pt files
+    hold the state dict of an RNN, LSTM or GRU. To .onnx and .c, the model of `classify` contains its scale.
+    """
+    how = ConvertOptions(**options)
+    print(convert_file(source, target, prefix, nonlinearity, name, how, _select("numpy").backend))
+
+
 @app.command()
 def info(
+    file: Annotated[
+        Path | None,
+        typer.Argument(parser=path, metavar="FILE", help="A .onnx, .keras, .pt or .safetensors file to describe."),
+    ] = None,
+    prefix: _Prefix = "",
+    nonlinearity: _Nonlinearity = "tanh",
     explain: Annotated[
         tuple[int, int, int, int] | None,
         typer.Option(metavar="T N D H", help="Print the forms that compete at these sizes, and the chosen one."),
@@ -383,7 +424,16 @@ def info(
     as_json: _Json = False,
     backend: _Backend = None,
 ) -> None:
-    """Print which backend is selected and why, and the form that each operation takes."""
+    """Print which backend is selected and why, and the form that each operation takes.
+
+    With FILE, print what it holds.
+    """
+    if file is not None:
+        if explain is not None:
+            raise SettingsError("got both FILE and --explain: expected one of them; leave one out")
+        described = describe(file, prefix, nonlinearity, _select("numpy").backend)
+        print(json.dumps(described) if as_json else "\n".join(_lines(described)))
+        return
     if device is not None and explain is None:
         raise SettingsError("got --device without --explain: expected both; add --explain T N D H")
     if cell not in EXPLAINED:
@@ -399,12 +449,22 @@ def info(
         shapes = dict(zip("TNDH", explain, strict=True)) if explain else None
         print(json.dumps({"version": xrnn.__version__} | config_data(selection, shapes)))
     elif explain is None:
-        print(config(selection))
+        comm = world()
+        ranks = rank_lines(comm, selection.backend) if selection and comm.size > 1 else []
+        if comm.rank == 0:
+            print("\n".join([config(selection), *ranks]))
     else:
         try:
             print(explain_sizes(*explain, device, selection, cell))
         except ValueError as error:  # an unknown device
             raise SettingsError(f"--device: {error}") from error
+
+
+def _lines(described: dict[str, Any]) -> Iterator[str]:
+    """`name: value` for each entry."""
+    for name, value in described.items():
+        shown = f"{value:,}" if isinstance(value, int) else value
+        yield f"{name}: {printable(', '.join(map(str, value)) if isinstance(value, list) else str(shown))}"
 
 
 def _input_lines() -> Iterator[str]:

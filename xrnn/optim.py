@@ -177,6 +177,14 @@ class SGD(Optimizer):
 
     nesterov       p -= lr · (dp + momentum · v)   (Sutskever et al., 2013)
     weight_decay   p *= 1 - lr · weight_decay before each update   (SGDW: Loshchilov & Hutter, 2019)
+
+    >>> linear = Linear.init(3, 1, rng=0)
+    >>> optimizer = SGD([linear], lr=0.1, momentum=0.9)
+    >>> loss, dy = mean_squared_error(linear.forward(np.ones((4, 3), "float32")), np.zeros((4, 1), "float32"))
+    >>> dx = linear.backward(dy)
+    >>> optimizer.step()
+    >>> optimizer.steps
+    1
     """
 
     def __init__(
@@ -222,6 +230,10 @@ class Adam(Optimizer):
     m̂ = m / (1-β₁ᵏ), v̂ = v / (1-β₂ᵏ) at update k correct the bias of moments that start from zero.
 
     weight_decay   p *= 1 - lr · weight_decay before each update   (AdamW: Loshchilov & Hutter, 2019)
+
+    >>> optimizer = Adam([Linear.init(3, 1, rng=0)], lr=0.001, weight_decay=0.01)
+    >>> sorted(optimizer.state)
+    ['count', 'm', 'v']
     """
 
     def __init__(
@@ -274,6 +286,12 @@ class EMA:
 
     Raises TypeError if `layers` is not a list of layers; ValueError for read-only parameters, an array that is listed
     twice, or a decay outside [0, 1).
+
+    >>> linear = Linear.init(3, 1, rng=0)
+    >>> average = EMA([linear], decay=0.999)
+    >>> average.update()  # after each step of the optimizer
+    >>> with average.applied():
+    ...     y = linear(np.ones((4, 3), "float32"))
     """
 
     def __init__(self, layers: Iterable[HasParameters], decay: float = 0.999) -> None:
@@ -350,13 +368,20 @@ def cosine(update: int, total: int, warmup: int = 0) -> float:
 
     (1 + cos πs) / 2, with s from 0 to 1 at `total` updates   (Loshchilov & Hutter, 2017). During the first `warmup`
     updates the factor rises linearly: (update + 1) / warmup.
+
+    >>> [round(cosine(update, 100, warmup=10), 2) for update in (0, 9, 55, 100)]
+    [0.1, 1.0, 0.5, 0.0]
     """
     s = _after_warmup(update, total, warmup)
     return (update + 1) / warmup if s is None else (1 + math.cos(math.pi * s)) / 2
 
 
 def linear(update: int, total: int, warmup: int = 0) -> float:
-    """A factor for the learning rate, as `cosine`: it falls linearly from 1 to 0 at `total` updates."""
+    """A factor for the learning rate, as `cosine`: it falls linearly from 1 to 0 at `total` updates.
+
+    >>> [round(linear(update, 100, warmup=10), 2) for update in (0, 9, 55, 100)]
+    [0.1, 1.0, 0.5, 0.0]
+    """
     s = _after_warmup(update, total, warmup)
     return (update + 1) / warmup if s is None else 1 - s
 
@@ -371,6 +396,10 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
 
     Raises TypeError unless all gradients are float32 or float64 arrays of one backend; ValueError if they are on
     several devices, if there are none, or if max_norm is not positive.
+
+    >>> grads = [np.array([3.0, 4.0])]
+    >>> float(clip_grad_norm(grads, 1.0)), grads[0].round(3).tolist()
+    (5.0, [0.6, 0.8])
     """
     check_number("max_norm", max_norm, "a positive number", lambda max_norm: max_norm > 0)
     if not isinstance(grads, Sequence):

@@ -127,6 +127,9 @@ def get_backend(backend: str | Backend | None = None) -> Backend:
     Selected by, in this order: `use_backend(...)`, `set_backend(...)`, `XRNN_BACKEND`, or else the first that works.
 
     Raises ValueError for an unknown name, BackendUnavailableError if the requested backend can't run.
+
+    >>> get_backend("numpy").name
+    'numpy'
     """
     return select(backend).backend
 
@@ -135,6 +138,10 @@ def set_backend(backend: str | Backend | None) -> None:
     """Select the backend for new arrays, in all threads of the process. None cancels the selection.
 
     Raises ValueError for an unknown name and BackendUnavailableError if it can't run; the selection is then unchanged.
+
+    >>> set_backend("numpy")
+    >>> get_backend().name
+    'numpy'
     """
     global _process
     if backend is not None:
@@ -147,6 +154,10 @@ def use_backend(backend: str | Backend) -> Iterator[Backend]:
     """`with use_backend("numpy"):` selects the backend for new arrays within the block.
 
     A thread that is started in the block does not inherit the selection (a ContextVar). Raises as `set_backend`.
+
+    >>> with use_backend("numpy") as backend:
+    ...     backend.name
+    'numpy'
     """
     selected = _resolve(backend, f"use_backend({backend!r})").backend
     token = _context.set(backend)
@@ -160,6 +171,9 @@ def backend_of(array: Any, name: str = "array") -> Backend:
     """The backend of `array`. An error calls it `name`.
 
     Raises TypeError for any other object.
+
+    >>> backend_of(np.zeros(3)).name
+    'numpy'
     """
     known = _by_type.get(type(array))
     if known is not None:
@@ -200,6 +214,9 @@ def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = No
     Raises TypeError for a masked array, whose mask would be lost, for a value without numbers (None, a string, a dict),
     and for another library's array that requires grad or has a dtype that the backend lacks; ValueError for an array on
     a device that the backend can't reach.
+
+    >>> asarray([[1.0, 2.0]], "float32").shape
+    (1, 2)
     """
     target = get_backend(backend)
     if not target.owns(array):
@@ -231,7 +248,11 @@ def _numbers(value: Any) -> HostArray:
 
 
 def to_numpy(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """`array` as a NumPy array. From a GPU this copies and waits; a NumPy array is returned unchanged."""
+    """`array` as a NumPy array. From a GPU this copies and waits; a NumPy array is returned unchanged.
+
+    >>> to_numpy(asarray([1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
     return backend_of(array).to_numpy(array)
 
 

@@ -26,6 +26,10 @@ def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
     Sequences (T_n, D) give an input of the recurrent layers, and sequences (T_n,) of integers an input of `Embedding`.
 
     Raises TypeError if the argument is not a list of arrays; ValueError if it is empty, or if shapes or devices differ.
+
+    >>> x, lengths = pad([np.ones((2, 3)), np.ones((5, 3))])
+    >>> x.shape, lengths.tolist()
+    ((5, 2, 3), [2, 5])
     """
     if not isinstance(sequences, Sequence) or isinstance(sequences, str):
         raise TypeError(f"sequences is a {kind_of(sequences)}: expected a list of arrays; use list(sequences)")
@@ -53,9 +57,6 @@ def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
 def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = None) -> list[HostArray]:
     """One epoch: each sequence once, in batches of sequences of similar lengths, in random order.
 
-        for chosen in batches([len(s) for s in sequences], 32, rng=rng):
-            x, lengths = pad([sequences[i] for i in chosen])
-
     lengths   (count,) integers on the host, or a list
     size      the largest number of sequences in a batch; the sizes of the batches differ by 1 at most
     rng       a Generator gives another order in each epoch, a seed the same order again, None a random order
@@ -66,6 +67,10 @@ def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = 
     by length and divided into batches again.
 
     Raises TypeError and ValueError for lengths that are not integers (count,), or a size below 1.
+
+    >>> sequences = [np.ones((n, 2)) for n in (3, 9, 4, 8, 3, 9)]
+    >>> for chosen in batches([len(s) for s in sequences], 2, rng=0):
+    ...     x, lengths = pad([sequences[i] for i in chosen])
     """
     on_host = asarray(lengths if len(lengths) else np.zeros(0, np.int64), backend="numpy")
     check_index("lengths", on_host, backend_of(on_host), on_host.device, "lengths")
@@ -98,6 +103,10 @@ def last(h: Array, lengths: Any = None, *, direction: Direction = "forward") -> 
     → (N, H), a copy. A row of length 0 has its initial state. `last_gradient` is the backward pass.
 
     Raises TypeError and ValueError for arrays of other kinds or shapes, or another direction.
+
+    >>> h = np.arange(6.0).reshape(3, 2, 1)
+    >>> last(h, np.array([1, 3])).ravel().tolist()
+    [0.0, 5.0]
     """
     backend, index = _ends(h, lengths, direction)
     with backend.device_of(h):
@@ -111,6 +120,10 @@ def last_gradient(dy: Array, h: Array, lengths: Any = None, *, direction: Direct
     """The backward pass of `last`: dh (T, N, H), zero except at the end of each row.   dy (N, H)
 
     The other arguments and the errors are those of `last`.
+
+    >>> h = np.zeros((3, 2, 1))
+    >>> last_gradient(np.ones((2, 1)), h, np.array([1, 3]))[..., 0].tolist()
+    [[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]
     """
     backend, index = _ends(h, lengths, direction)
     check_place("dy", dy, backend, h.device, "h")

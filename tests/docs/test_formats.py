@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from xrnn import GRU, Linear, Stack, use_backend
+from xrnn.cli import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "formats.md").read_text(encoding="utf-8")
 
@@ -25,10 +27,10 @@ def test_the_c_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("cc") is None:
         pytest.skip("cc is not installed")
     monkeypatch.chdir(tmp_path)
-    (python,), (main,), (console,) = blocks("C", "python"), blocks("C", "c"), blocks("C", "console")
+    (python,), (program, _), (console, *_) = (blocks("C", language) for language in ("python", "c", "console"))
     with use_backend("numpy"):
         exec(python, {})
-    Path("main.c").write_text(main)
+    Path("main.c").write_text(program)
     commands = "\n".join(line[2:] for line in console.splitlines() if line.startswith("$"))
     done = subprocess.run(["sh", "-ec", commands], capture_output=True, text=True)
     assert not done.returncode, done.stderr
@@ -37,3 +39,30 @@ def test_the_c_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     y = np.exp(readout(h[:, 0]))
     got = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
     np.testing.assert_allclose(got, y / y.sum(axis=-1, keepdims=True), atol=6e-4)
+
+
+def test_the_gesture_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The label and its probability, after each row, as `xrnn predict --stream` prints them."""
+    if shutil.which("cc") is None:
+        pytest.skip("cc is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+    rng = np.random.default_rng(0)
+    for n in range(8):
+        folder = Path("recordings") / "ab"[n % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savetxt(folder / f"{n}.csv", rng.standard_normal((6, 2)) + n % 2, delimiter=",")
+    Path("main.c").write_text(blocks("C", "c")[1])
+    train, build = blocks("C", "console")[1:]
+    commands = [line[2:].partition("#")[0] for line in (train + build).splitlines() if line.startswith("$")]
+    for command in commands[:2]:
+        options = ["--epochs", "5", "--hidden", "4", "--quiet"] if "classify" in command else []
+        assert main([*command.split()[1:], *options]) == 0
+    assert subprocess.run(commands[2].split()).returncode == 0
+    rows = Path("recordings/a/0.csv").read_text()
+    done = subprocess.run(["./gesture"], input=rows, capture_output=True, text=True)
+    predicted = [sys.executable, "-m", "xrnn", "predict", "gesture.safetensors", "--stream"]
+    want = subprocess.run(predicted, input=rows, capture_output=True, text=True)
+    got, stream = ([line.split() for line in out.stdout.splitlines()] for out in (done, want))
+    assert [label for label, _ in got] == [label for label, _ in stream]
+    np.testing.assert_allclose([float(p) for _, p in got], [float(p) for _, p in stream], atol=1.1e-3)

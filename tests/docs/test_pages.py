@@ -22,12 +22,12 @@ PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if "``
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
     text = (DOCS / page).read_text("utf-8")
     for module, word in (("torch", "import torch"), ("onnx", "to_onnx("), ("keras", "to_keras(")):
         if word in text:
             pytest.importorskip(module, reason=f"the page needs {module}: pip install -e '.[{module}]'")
     monkeypatch.chdir(tmp_path)  # where the code writes its files
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
     with use_backend("numpy"):
         for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(DOCS / page).examples():
             example.evaluate()

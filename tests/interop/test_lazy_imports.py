@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 import xrnn
@@ -45,3 +48,12 @@ for function in (xrnn.from_torch, xrnn.to_torch):
         f"xrnn.{name} needs PyTorch, which is not installed: `pip install -e '.[torch]'`"
         for name in ("from_torch", "to_torch")
     ]
+
+
+@pytest.mark.parametrize("missing", ["a_dependency", "z_dependency"])
+def test_a_broken_pytorch_raises_its_own_error(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text(f"import {missing}")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match=f"^No module named '{missing}'$"):
+        xrnn.to_torch(xrnn.RNN.init(2, 3))

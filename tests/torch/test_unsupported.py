@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.autograd import forward_ad
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.torch.conftest import Fallbacks
@@ -87,6 +88,7 @@ CHANGED: dict[str, tuple[Callable[[Any], object], str]] = {
     "directions": (_set("bidirectional", True), "it has 8 weights, but num_layers=2, bidirectional=True"),
     "no bias": (_set("bias", False), "it has 8 weights, but num_layers=2, bidirectional=False and bias=False need 4"),
     "hidden size": (_set("hidden_size", 5), "weight_ih_l0 is (12, 3), not (15, 3)"),
+    "a smaller hidden size": (_set("hidden_size", 3), "weight_ih_l0 is (12, 3), not (9, 3)"),
 }
 
 
@@ -141,7 +143,11 @@ def test_without_kernels(fallbacks: Fallbacks, monkeypatch: pytest.MonkeyPatch) 
 
 WRONG: dict[str, Callable[[Any], Any]] = {
     "input size": lambda m: m(X[..., :2]),
+    "a larger input size": lambda m: m(torch.cat((X, X), dim=2)),
     "dimensions": lambda m: m(X[None]),
+    "one dimension": lambda m: m(X[0, 0]),
+    "packed dimensions": lambda m: m(pack_padded_sequence(X[..., None], [5, 4])),
+    "one packed dimension": lambda m: m(pack_padded_sequence(X[..., 0], [5, 4])),
     "dtype": lambda m: m(X.double()),
     "no steps": lambda m: m(X[:0]),
     "a state's shape": lambda m: m(X, _states(m, torch.zeros(1, 3, 4))),

@@ -54,6 +54,8 @@ def to_c(
 
     Raises TypeError for other layers; ValueError for layers that run in reverse, sizes above 2²⁰, weights that are not
     finite float32 numbers, and a name without a letter or digit; OSError if the file can't be written.
+
+    >>> to_c([GRU.init(3, 8, rng=0), Linear.init(8, 2, rng=0)], "gesture.c", name="gesture")
     """
     content = source(model_of(layers, scale=scale, mean=mean, softmax=softmax), identifier(name))
     replace_file(Path(path), content.encode("ascii"))

@@ -69,6 +69,9 @@ def save_checkpoint(
     Raises TypeError for other kinds of layers, optimizers or values; ValueError if layers share arrays, if an optimizer
     has a layer that is not in `layers` or has accumulated gradients, or if the description is too long; OSError if the
     file can't be written. After any of these errors, the earlier file is unchanged.
+
+    >>> linear = Linear.init(3, 1, rng=0)
+    >>> save_checkpoint("run.safetensors", {"readout": linear}, optimizer=Adam([linear]), extra={"epoch": 6})
     """
     replace_file(Path(path), checkpoint_content(layers, optimizer, extra))
 
@@ -101,6 +104,11 @@ def load_checkpoint(
 
     Raises ValueError if the file can't be read, is damaged or of another kind, or holds anything that `save_checkpoint`
     does not write, and if `cells` can't make one of its cells; TypeError if `cells` is not a dict.
+
+    >>> save_checkpoint("run.safetensors", {"readout": Linear.init(3, 1, rng=0)}, extra={"epoch": 6})
+    >>> checkpoint = load_checkpoint("run.safetensors")
+    >>> checkpoint.layers["readout"], checkpoint.extra["epoch"]
+    (Linear(3 → 1, 4 parameters, float32, numpy), 6)
     """
     check_cells(cells)
     target = get_backend(backend)

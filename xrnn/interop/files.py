@@ -34,6 +34,8 @@ def save(path: str | os.PathLike[str], layer: Any) -> None:
 
     Raises TypeError for other layers; ValueError if there are too many layers or they are nested too deep; OSError if
     the file cannot be written. After any of these errors, the old file is unchanged.
+
+    >>> save("gru.safetensors", GRU.init(3, 8, rng=0))
     """
     description, arrays = take_apart(layer)
     content = described_content("layer", canonical(description), arrays, _LONGEST, "save it in parts")
@@ -56,6 +58,10 @@ def load(
 
     Raises ValueError if the file cannot be read, is damaged or of another kind, or if its arrays do not fit the layer
     that it describes, or if `cells` can't make its cell; TypeError if `cells` is not a dict.
+
+    >>> save("lstm.safetensors", LSTM.init(3, 8, rng=0))
+    >>> load("lstm.safetensors")
+    LSTM(3 → 8, 384 parameters, float32, numpy)
     """
     check_cells(cells)
     target = get_backend(backend)

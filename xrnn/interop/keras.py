@@ -12,7 +12,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.install import install_hint
-from xrnn.interop.model import host, is_recurrent, model_of, unflattened, warn_of_nan
+from xrnn.interop.model import Model, host, is_recurrent, model_of, unflattened, warn_of_nan
 from xrnn.interop.onnx_weights import reordered
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
@@ -173,14 +173,16 @@ def to_keras(layers: Any) -> Any:
     """
     keras, model = import_keras("xrnn.to_keras"), model_of(layers)
     warn_of_nan(model)
+    return sequential(keras, model) if len(model.layers) > 1 else _to_layer(keras, model.layers[0], "layers[0]")
+
+
+def sequential(keras: Any, model: Model) -> Any:
+    """A keras.Sequential of the layers."""
     made = [_to_layer(keras, layer, f"layers[{i}]") for i, layer in enumerate(model.layers)]
     first = model.layers[0]
-    if len(made) == 1:
-        return made[0]
-    shape: tuple[Any, ...] = (None,) if type(first) is Embedding else (None, first.input_size)
-    return keras.Sequential(
-        [keras.Input(shape, dtype="int32" if len(shape) == 1 else first.params[0].dtype.name), *made]
-    )
+    if type(first) is Embedding:
+        return keras.Sequential([keras.Input((None,), dtype="int32"), *made])
+    return keras.Sequential([keras.Input((None, first.input_size), dtype=first.params[0].dtype.name), *made])
 
 
 def _to_layer(keras: Any, layer: Any, name: str) -> Any:

@@ -50,6 +50,9 @@ def from_onnx(source: str | os.PathLike[str] | Any, *, backend: str | Backend | 
     Raises ValueError for files that can't be read and for models of another kind: it names the first unsupported
     operator, activation or attribute, such as clip, input_forget and peepholes; TypeError for other objects;
     ImportError without onnx.
+
+    >>> from_onnx(to_onnx(GRU.init(3, 8, rng=0)))
+    GRU(3 → 8, 296 parameters, float32, numpy)
     """
     onnx = import_onnx("xrnn.from_onnx")
     model, name, folder = read_model(onnx, source)

@@ -53,6 +53,10 @@ def to_onnx(
 
     Raises TypeError for other layers; ValueError for an RNN with a leak, for which ONNX has no operator, and for models
     above 2 GiB; OSError if the file can't be written; ImportError without onnx. Warns of NaN and infinity.
+
+    >>> model = to_onnx([GRU.init(3, 8, rng=0), Linear.init(8, 2, rng=0)], "model.onnx")
+    >>> [node.op_type for node in model.graph.node if node.op_type in ("GRU", "Gemm", "MatMul")]
+    ['GRU', 'MatMul']
     """
     onnx = import_onnx("xrnn.to_onnx")
     model = model_of(layers, scale=scale, mean=mean, softmax=softmax)

@@ -56,6 +56,10 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
     Raises TypeError for other modules, or weights that are not plain float32 or float64 tensors; ValueError for a
     `proj_size`, `max_norm` or `padding_idx`, a replaced `forward`, hooks, unusual keys in the state dict, and weights
     that are sparse, have other shapes or no values; ImportError without PyTorch.
+
+    >>> import torch
+    >>> from_torch(torch.nn.GRU(3, 8))
+    GRU(3 → 8, 296 parameters, float32, numpy)
     """
     torch = import_torch("xrnn.from_torch")
     if type(module) in (torch.nn.Linear, torch.nn.Embedding):
@@ -146,15 +150,18 @@ def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Arr
     state = module.state_dict()
     _check_keys(state, list(shapes))
     _check_calls(module)
-    W, *b = _values(state, shapes)
+    W, *b = _values(state, shapes, stacklevel=4)
     if not is_linear:
         return Embedding(asarray(np.array(W, order="C")))
     bias = np.array(b[0]) if b else np.zeros(rows[0], W.dtype)
     return Linear(asarray(np.array(W.T, order="C")), asarray(bias))
 
 
-def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[HostArray]:
-    """PyTorch's weights on the host.   Raises TypeError and ValueError as `from_torch` does."""
+def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], stacklevel: int = 3) -> list[HostArray]:
+    """PyTorch's weights on the host.   Raises TypeError and ValueError as `from_torch` does.
+
+    stacklevel   of warnings, so that they name the line that calls `from_torch`
+    """
     torch = import_torch("xrnn.from_torch")
     values: list[HostArray] = []
     first = state[next(iter(shapes))].dtype
@@ -183,7 +190,7 @@ def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> 
             raise ValueError(f"{name} of module is on the device meta: expected values; load the weights first")
         values.append(tensor.cpu().resolve_neg().numpy())
         if not np.isfinite(values[-1]).all():
-            warnings.warn(f"{name} of module holds NaN or infinity: the layer computes NaN", stacklevel=3)
+            warnings.warn(f"{name} of module holds NaN or infinity: the layer computes NaN", stacklevel=stacklevel)
     return values
 
 
@@ -200,6 +207,9 @@ def to_torch(layer: Any) -> Any:
 
     Raises TypeError for other layers; ValueError for layers that PyTorch's modules cannot express: a leak,
     reset_after=False, a reverse layer alone, layers of several kinds or sizes; ImportError without PyTorch.
+
+    >>> to_torch(LSTM.init(3, 8, rng=0))
+    LSTM(3, 8)
     """
     torch = import_torch("xrnn.to_torch")
     if type(layer) in (Linear, Embedding):

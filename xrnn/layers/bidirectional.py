@@ -21,6 +21,11 @@ class Bidirectional(Composite):
     With `lengths`, the backward layer starts each row at the last step of that row.
 
     Raises TypeError if a layer is not a recurrent one; ValueError for a wrong direction, or if sizes do not fit.
+
+    >>> both = Bidirectional(GRU.init(3, 8, rng=0), GRU.init(3, 8, rng=1, reverse=True))
+    >>> h, states = both(np.zeros((20, 4, 3), "float32"))
+    >>> h.shape
+    (20, 4, 16)
     """
 
     _cache_type = list

@@ -30,6 +30,13 @@ class Dropout(CountsForwardCalls):
     position), so it is the same on every backend and in a resumed run.
 
     Raises ValueError for p outside [0, 1), TypeError and ValueError if seed or layer is not an integer from 0.
+
+    >>> dropout = Dropout(0.5, seed=0)
+    >>> x = np.ones((4, 8), "float32")
+    >>> sorted(set(dropout.forward(x).ravel().tolist()))
+    [0.0, 2.0]
+    >>> bool((dropout(x) == x).all())  # a call is inference
+    True
     """
 
     names: ClassVar[tuple[str, ...]] = ()

@@ -19,6 +19,10 @@ class Embedding(Layer):
 
     An index outside of [0, V) raises IndexError on NumPy. On a GPU the indices are not checked, because reading them
     would wait for the device: the result is then undefined.
+
+    >>> embedding = Embedding.init(100, 8, rng=0)
+    >>> embedding(np.array([[3, 14], [15, 92]])).shape
+    (2, 2, 8)
     """
 
     W: Array

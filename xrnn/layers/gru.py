@@ -33,6 +33,12 @@ class GRU(SingleStateLayer):
     reverse      run from the last step to the first
 
     Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit.
+
+    >>> gru = GRU.init(input_size=3, hidden_size=8, rng=0)
+    >>> h, state = gru.stream(np.zeros((10, 1, 3), "float32"))
+    >>> h, state = gru.stream(np.zeros((1, 3), "float32"), state)  # the next step
+    >>> h.shape
+    (1, 8)
     """
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, *, reset_after: bool = True, reverse: bool = False) -> None:

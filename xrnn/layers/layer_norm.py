@@ -37,6 +37,10 @@ class LayerNorm(Layer):
 
     Raises TypeError for another type or dtype of the arrays, ValueError for another shape or device, or an eps that is
     not positive.
+
+    >>> norm = LayerNorm.init(8)
+    >>> norm(np.ones((20, 4, 8), "float32")).shape
+    (20, 4, 8)
     """
 
     gamma: Array

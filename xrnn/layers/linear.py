@@ -27,6 +27,11 @@ class Linear(Layer):
     """Linear layer: y = x @ W + b.   x (..., D), W (D, C), b (C,) → y (..., C).
 
     Raises TypeError for another type or dtype of the arrays, ValueError for another shape or device.
+
+    >>> linear = Linear.init(8, 2, rng=0)
+    >>> y = linear.forward(np.zeros((20, 4, 8), "float32"))
+    >>> y.shape, linear.backward(np.ones_like(y)).shape
+    ((20, 4, 2), (20, 4, 8))
     """
 
     W: Array

@@ -23,6 +23,12 @@ class LSTM(RecurrentLayer):
     reverse  run from the last step to the first
 
     Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit.
+
+    >>> lstm = LSTM.init(input_size=3, hidden_size=8, rng=0)
+    >>> h, c = lstm.forward(np.zeros((20, 4, 3), "float32"), lengths=[20, 7, 0, 13])
+    >>> h.shape, c.shape
+    ((20, 4, 8), (20, 4, 8))
+    >>> dx, dh_prev, dc_prev = lstm.backward(np.ones_like(h))
     """
 
     _cell_type = LSTMCell

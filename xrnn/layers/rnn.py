@@ -28,6 +28,14 @@ class RNN(SingleStateLayer):
 
     Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit, an unknown
     nonlinearity, or a leak outside (0, 1].
+
+    >>> rnn = RNN.init(input_size=3, hidden_size=8, rng=0, leak=0.5)
+    >>> h = rnn.forward(np.zeros((20, 4, 3), "float32"))
+    >>> h.shape
+    (20, 4, 8)
+    >>> dx, dh_prev = rnn.backward(np.ones_like(h))
+    >>> [dp.shape for dp in rnn.grads]
+    [(3, 8), (8, 8), (8,)]
     """
 
     _cell_type = RNNCell

@@ -25,16 +25,19 @@ class Cache(NamedTuple):
 class Stack(Composite):
     """The input of each layer is the h of the layer before, with dropout between them   (Zaremba et al., 2014).
 
-        stack = Stack.init(LSTM, input_size=32, hidden_size=128, depth=2, dropout=0.3, rng=0)
-        h, states = stack.forward(x)                # x (T, N, D)
-        h, states = stack.forward(x_next, states)   # truncated BPTT: the next chunk
-
     layers    RNN, LSTM, GRU, Recurrent, Bidirectional, Stack or LayerNorm; the input size of each is the output size of
               the layer before
     dropout   the probability in [0, 1) that `forward` drops an element between two layers
     rng       a seed or a Generator for the dropout; None for a random seed
 
     Raises TypeError for other layers; ValueError if there is no layer, or if sizes do not fit.
+
+    >>> stack = Stack.init(LSTM, input_size=3, hidden_size=8, depth=2, dropout=0.3, rng=0)
+    >>> x = np.zeros((20, 4, 3), "float32")
+    >>> h, states = stack.forward(x[:10])
+    >>> h, states = stack.forward(x[10:], states)  # truncated BPTT: the next chunk
+    >>> h.shape
+    (10, 4, 8)
     """
 
     _cache_type = Cache

@@ -1,0 +1,36 @@
+"""The examples in the docstrings run, and every public class and function has one."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xrnn
+import xrnn.optim
+
+PUBLIC = {name: getattr(xrnn, name) for name in xrnn.__all__} | vars(xrnn.optim)
+WITHOUT = {"Backend", "Cell", "show_config", "xp"}  # interfaces, and what prints the installation
+NAMES = [
+    name
+    for name in (*xrnn.__all__, "cosine", "linear")
+    if name not in WITHOUT and not (inspect.isclass(PUBLIC[name]) and issubclass(PUBLIC[name], Exception))
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = inspect.getdoc(PUBLIC[name]) or ""
+    package = name.partition("_")[2]
+    if package in ("torch", "onnx"):
+        pytest.importorskip(package, reason=f"the example needs it: pip install -e '.[{package}]'")
+    monkeypatch.chdir(tmp_path)
+    example = doctest.DocTestParser().get_doctest(text, {**PUBLIC, "np": np}, name, None, None)
+    assert example.examples, f"{name} has no example"
+    printed: list[str] = []
+    with xrnn.use_backend("numpy"):
+        doctest.DocTestRunner().run(example, out=printed.append)
+    assert not printed, "".join(printed)
