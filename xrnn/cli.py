@@ -39,6 +39,7 @@ from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.predict import Forecasting
 from xrnn.jobs.options import OptionsOf, path, with_options
+from xrnn.jobs.ranks import rank_lines
 from xrnn.jobs.regress.predict import NumberPredictor
 from xrnn.jobs.regress.regress import RegressJob
 from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
@@ -448,7 +449,10 @@ def info(
         shapes = dict(zip("TNDH", explain, strict=True)) if explain else None
         print(json.dumps({"version": xrnn.__version__} | config_data(selection, shapes)))
     elif explain is None:
-        print(config(selection))
+        comm = world()
+        ranks = rank_lines(comm, selection.backend) if selection and comm.size > 1 else []
+        if comm.rank == 0:
+            print("\n".join([config(selection), *ranks]))
     else:
         try:
             print(explain_sizes(*explain, device, selection, cell))

@@ -18,7 +18,7 @@ import numpy as np
 
 from tests.forge import little_memory
 from tests.fuzz_files import checkpoints, layers
-from tests.fuzz_files.damage import damaged
+from tests.fuzz_files.damage import change, damaged
 from tests.fuzz_files.jobs import JOBS
 
 SUBJECTS: dict[str, Any] = {
@@ -51,7 +51,7 @@ def run(subject: Any, folder: Path, seed: int, files: int) -> Counter[str]:
         forgery = subject.whole(rng)
         forged = rng.random() < 0.4
         if forged:
-            subject.change(forgery, rng)
+            change(forgery, rng)
         content = forgery.to_bytes()
         path.write_bytes(content if forged else damaged(content, rng))
         loaded = check(subject, path)

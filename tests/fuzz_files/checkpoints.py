@@ -11,7 +11,6 @@ import safetensors
 
 import xrnn
 from tests.forge import Forgery
-from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
 from tests.interop.forge import checkpoint_file
 from xrnn.files import FileError
 from xrnn.interop.checkpoint import describe_all, encoded
@@ -22,17 +21,6 @@ Refusal = FileError
 
 def whole(rng: random.Random) -> Forgery:
     return checkpoint_file()
-
-
-def change(forgery: Forgery, rng: random.Random) -> None:
-    """Change the description, the metadata or a tensor."""
-
-    def other_description(forgery: Forgery, rng: random.Random) -> None:
-        change_json(forgery, rng, "checkpoint")
-
-    ways = [other_description, other_description, change_metadata, change_tensor]
-    for way in rng.choices(ways, k=rng.choice([1, 1, 2])):
-        way(forgery, rng)
 
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:

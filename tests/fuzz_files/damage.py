@@ -60,6 +60,12 @@ def header_changed(content: bytes, rng: random.Random) -> bytes:
 # ---- forgeries, whose digest is right ----
 
 
+def change(forgery: Forgery, rng: random.Random) -> None:
+    """Change the description, the settings, the facts, the step, the metadata or a tensor, once or twice."""
+    for way in rng.choices([change_json, change_json, change_metadata, change_tensor], k=rng.choice([1, 1, 2])):
+        way(forgery, rng)
+
+
 def change_tensor(forgery: Forgery, rng: random.Random) -> None:
     """Give a tensor another shape, dtype, content or name."""
     name = rng.choice(list(forgery.tensors))
@@ -94,9 +100,10 @@ def change_metadata(forgery: Forgery, rng: random.Random) -> None:
     forgery.metadata[rng.choice(list(forgery.whole_metadata()))] = str(rng.choice(VALUES))
 
 
-def change_json(forgery: Forgery, rng: random.Random, *names: str) -> None:
-    """Change a random value in the JSON under one of these names."""
-    name = rng.choice(names)
+def change_json(forgery: Forgery, rng: random.Random) -> None:
+    """Change a random value in the JSON of the metadata."""
+    names = ("layer", "checkpoint", "settings", "facts", "step")
+    name = rng.choice([name for name in names if name in forgery.metadata])
     try:
         forgery.metadata[name] = json.dumps(change_value(json.loads(forgery.metadata[name]), rng))
     except (ValueError, RecursionError):  # an earlier change left no JSON, or this change made a cycle

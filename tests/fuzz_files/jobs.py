@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from tests.forge import Forgery, Tensor
-from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
 from tests.jobs.snapshots import content
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
@@ -52,16 +51,6 @@ class Job:
         arrays = {f"{kind}.{name}": np.ones(shape, "float32") for kind in kinds for name, shape in shapes}
         arrays |= {name: np.ones(*spec) for name, spec in self.checkpoints.specs(settings, facts, 2).items()}
         return Forgery({name: Tensor.of(array) for name, array in arrays.items()}, metadata)
-
-    def change(self, forgery: Forgery, rng: random.Random) -> None:
-        """Change the settings, the facts, the step, the description, the metadata or a tensor."""
-        names = [name for name in ("checkpoint", "settings", "facts", "step") if name in forgery.metadata]
-
-        def other_json(forgery: Forgery, rng: random.Random) -> None:
-            change_json(forgery, rng, *names)
-
-        for way in rng.choices([other_json, other_json, change_metadata, change_tensor], k=rng.choice([1, 1, 2])):
-            way(forgery, rng)
 
     def load(self, path: Path) -> tuple[str, dict[str, Any]]:
         return content(self.checkpoints.load(path))

@@ -13,7 +13,6 @@ import safetensors
 
 import xrnn
 from tests.forge import Forgery
-from tests.fuzz_files.damage import change_json, change_metadata, change_tensor
 from tests.interop.forge import Scaled, cell_file, stack_file
 from xrnn.files import FileError
 from xrnn.interop.description import canonical, take_apart
@@ -23,17 +22,6 @@ Refusal = FileError
 
 def whole(rng: random.Random) -> Forgery:
     return rng.choice([stack_file, cell_file])()
-
-
-def change(forgery: Forgery, rng: random.Random) -> None:
-    """Change the description, the metadata or a tensor."""
-
-    def other_description(forgery: Forgery, rng: random.Random) -> None:
-        change_json(forgery, rng, "layer")
-
-    ways = [other_description, other_description, change_metadata, change_tensor]
-    for way in rng.choices(ways, k=rng.choice([1, 1, 2])):
-        way(forgery, rng)
 
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from tests.parallel.launch import NEEDS_MPI, command, environment
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.checkpoint import Checkpoints, Snapshot
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
+from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
 from xrnn.select import get_backend
 
@@ -129,9 +131,18 @@ def test_series_on_1_2_and_3_ranks(job: str, checkpoints: Checkpoints[Any], opti
     assert_equal_runs("3", "1", 1e-3, checkpoints)
 
 
-def test_forecast_runs_in_one_process(folder: Path) -> None:
-    np.save(folder / "series.npy", np.sin(np.arange(400)[:, None] / 5))
-    assert "this command got 2 ranks: expected one process" in refused(*[["forecast", "series.npy"]] * 2)
+def test_forecast_on_1_2_and_3_ranks(folder: Path) -> None:
+    """Windows with missing values, dropout and noise; the trainings for the calibration are divided too."""
+    values = np.sin(np.arange(200)[:, None] / 5)
+    values[::7] = np.nan
+    np.save(folder / "series.npy", values)
+    for size in (1, 2, 3):
+        sizes = ["--hidden", "6", "--batch", "7", "--layers", "2", "--dropout", "0.3", "--noise", "0.2"]
+        arguments = ["forecast", "series.npy", "--steps", "5", *sizes, "--horizon", "4", "--out", str(size)]
+        status, printed, error = outcome(start(size, *arguments))
+        assert (status, error) == (0, ""), printed
+    assert_equal_runs("2", "1", 1e-3, FORECAST_CHECKPOINTS)
+    assert_equal_runs("3", "1", 1e-3, FORECAST_CHECKPOINTS)
 
 
 def test_ctrl_c_saves_and_stops_all() -> None:
@@ -210,3 +221,13 @@ def test_ranks_that_differ(folder: Path, options: list[str], names: str) -> None
     line = refused(["train", "text", *common, "--steps", "8"], ["train", "text-2", *common, *steps, *options])
     assert f"the ranks differ in {names}: expected the same in all" in line
     assert not Path("out").exists()
+
+
+def test_info_prints_one_table_of_ranks() -> None:
+    status, printed, error = outcome(start(3, "info"))
+    assert (status, error) == (0, "")
+    assert printed.count("backend: numpy") == 1
+    *_, count, first, second, third = printed.splitlines()
+    assert count == "ranks: 3"
+    for rank, line in enumerate([first, second, third]):
+        assert re.fullmatch(rf"  {rank}: {re.escape(platform.node())}, numpy, threads: .*; CPUs: \d+, from .*", line)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
 
 import numpy as np
 
+from xrnn.backend import Backend
 from xrnn.jobs.errors import SettingsError
 from xrnn.parallel import World
 from xrnn.typing import HostArray
@@ -35,6 +38,19 @@ def any_rank(comm: World, flag: bool) -> bool:
     flags = np.array([float(flag)])
     comm.mean([flags])
     return bool(flags[0])
+
+
+def rank_lines(comm: World, backend: Backend) -> list[str]:
+    """The table of `xrnn info`, in rank 0: the host, the device or the threads, and the CPUs of each rank."""
+    facts = backend.describe()
+    devices = [value for name, value in facts.items() if name.startswith("device ")]
+    computes = devices[comm.local_rank % len(devices)] if devices else f"threads: {facts.get('threads', 'of BLAS')}"
+    line = f"  {comm.rank}: {platform.node()}, {backend.name}, {computes}"
+    if hasattr(os, "sched_getaffinity"):
+        cpus = os.sched_getaffinity(0)
+        line += f"; CPUs: {len(cpus)}, from {min(cpus)} to {max(cpus)}"
+    parts = comm.gather(np.frombuffer(line.encode(), np.uint8))
+    return [f"ranks: {comm.size}", *(part.tobytes().decode() for part in parts)]
 
 
 def check_same(comm: World, **facts: object) -> None:

@@ -25,13 +25,13 @@ class Trainer(Generic[S]):
     """The base of all trainers. A job defines `step`, which ends in `_update`, and the reported figures.
 
     losses          one per update, up to the last `read_losses`, in units of `nats_per_loss` nats
-    part            the name of a part of a batch, such as "stream"; empty if ranks can't divide a batch
+    part            the name of a part of a batch, such as "stream"
     item            the name of the samples, in the plural: "characters"
     measure_names   the names of `measures`
     """
 
     nats_per_loss: ClassVar[float] = 1.0
-    part: ClassVar[str] = ""
+    part: ClassVar[str]
     item: ClassVar[str]
     measure_names: ClassVar[tuple[str, ...]] = ("loss",)
     facts: Any = None  # see `Snapshot`
@@ -51,8 +51,6 @@ class Trainer(Generic[S]):
 
     def divide(self, comm: World) -> None:
         """From now on, compute a share of each batch in each rank.   Raises SettingsError for too many ranks."""
-        if comm.size > 1 and not self.part:
-            raise SettingsError(f"this command got {comm.size} ranks: expected one process; start it without mpiexec")
         if comm.size > self.settings.batch:
             raise SettingsError(
                 f"--batch is {self.settings.batch}, and there are {comm.size} ranks: expected at least one {self.part} "
@@ -110,6 +108,7 @@ class Trainer(Generic[S]):
         weight   of this rank's share in the mean: its number of samples
         """
         if self.comm.size > 1:
+            loss = self._backend.xp.asarray(loss)  # a number of NumPy can't be changed in place
             self.comm.mean([*self._optimizer.grads, loss], weight)
         clip_grad_norm(self._optimizer.grads, _MAX_NORM)
         self._optimizer.lr = lr

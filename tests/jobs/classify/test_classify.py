@@ -95,7 +95,7 @@ def test_a_folder_and_a_share_held_out(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_epochs_follow_from_the_count_of_series(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xrnn.jobs.classify.classify.default_epochs", lambda count: count // 2)
+    monkeypatch.setattr("xrnn.jobs.series.job.default_epochs", lambda count: count // 2)
     assert run() == 0
     assert "epoch 5: loss " in capsys.readouterr().out
 

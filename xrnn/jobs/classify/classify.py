@@ -15,35 +15,23 @@ from xrnn.jobs.classify.data import LabelledSeries, load_labelled
 from xrnn.jobs.classify.evaluate import Confusion
 from xrnn.jobs.classify.picture import confusion_picture
 from xrnn.jobs.picture import Picture
-from xrnn.jobs.run import Job
-from xrnn.jobs.series.batches import updates_per_epoch
+from xrnn.jobs.series.job import SeriesJob
 from xrnn.jobs.series.series import escaped
-from xrnn.jobs.series.series_trainer import default_epochs
 from xrnn.jobs.terminal import Terminal
 
 DEFAULT_OUT: Final = Path("classifier.safetensors")
 _LONGEST: Final = 40  # characters of a label, in the table
 
 
-class ClassifyJob(Job[ClassifierTrainer]):
+class ClassifyJob(SeriesJob[ClassifierTrainer]):
     """`xrnn classify` with its options."""
 
     checkpoints = CLASSIFIER_CHECKPOINTS
     default_out = DEFAULT_OUT
     trainer = ClassifierTrainer
-    unit = "epochs"
-    data = "series"
-    argument = "TRAIN"
-    picture = "picture"
 
     def load(self, settings: ClassifierSettings) -> LabelledSeries:
         return load_labelled(self.paths, settings.seed, settings.columns, validate=settings.patience > 0)
-
-    def default_upto(self, data: LabelledSeries) -> int:
-        return default_epochs(len(data.train))
-
-    def steps_per_unit(self, settings: ClassifierSettings, data: LabelledSeries) -> int:
-        return updates_per_epoch(len(data.train), settings.batch)
 
     def report(
         self, trainer: ClassifierTrainer, checkpoint: Path, terminal: Terminal

@@ -13,6 +13,7 @@ from xrnn.jobs.forecast.data import ForecastData
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.model import ForecastModel
 from xrnn.jobs.forecast.windows import pack, unpack
+from xrnn.jobs.ranks import share
 from xrnn.jobs.series.series_trainer import learning_rate
 from xrnn.typing import HostArray
 
@@ -25,6 +26,7 @@ class ForecastTrainer(trainer.Trainer[ForecastSettings]):
     losses   mean pinball losses, in units of each window's scale
     """
 
+    part = "window"
     item = "windows"
 
     def __init__(
@@ -50,15 +52,21 @@ class ForecastTrainer(trainer.Trainer[ForecastSettings]):
         if self.settings.noise:
             values = windows.x[..., :2]
             values += np.float32(self.settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
+        mine = share(self.comm, self.settings.batch)
+        windows = windows.part(mine)
+        if self.comm.size > 1:
+            self.model.take_rows(self.settings.batch, np.arange(mine.start, mine.stop))
         packed = self._backend.asarray(pack(windows))
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.model.train_step(*unpack(packed, self.data.shape, self.settings.batch))
-            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, DEFAULT_STEPS))
+            loss = self.model.train_step(*unpack(packed, self.data.shape, mine.stop - mine.start))
+            weight = np.isfinite(np.asarray(windows.target)).sum()
+            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, DEFAULT_STEPS), weight)
 
     def trained_on(self, data: ForecastData, updates: int) -> ForecastTrainer:
         """A new model, trained on other data."""
         other = ForecastTrainer(self.settings, data, self._backend)
+        other.divide(self.comm)
         other.run(lambda: other.steps >= updates)
         other.read_losses()  # raises DivergedError
         return other

@@ -58,6 +58,11 @@ class Windows:
         clipped: HostArray = scaled.clip(-_FAR, _FAR).astype(np.float32)
         return clipped
 
+    def part(self, rows: slice) -> Windows:
+        """Some of the windows. The future must be known."""
+        target: Any = self.target
+        return Windows(self.x[:, rows], self.known[rows], self.base[rows], self.scale[rows], target[rows])
+
     def unscaled(self, y: HostArray) -> HostArray:
         """The forecasts from the model's outputs, (N, F, Q) float64."""
         unscaled: HostArray = self.base[..., None] + self.scale[..., None] * y

@@ -14,35 +14,23 @@ from xrnn.jobs.regress.evaluate import Scores
 from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
 from xrnn.jobs.regress.regression_settings import RegressionSettings
 from xrnn.jobs.regress.regression_trainer import RegressionTrainer
-from xrnn.jobs.run import Job
-from xrnn.jobs.series.batches import updates_per_epoch
 from xrnn.jobs.series.curves import draw_training
-from xrnn.jobs.series.series_trainer import default_epochs
+from xrnn.jobs.series.job import SeriesJob
 from xrnn.jobs.terminal import Terminal
 from xrnn.typing import HostArray
 
 DEFAULT_OUT: Final = Path("regression.safetensors")
 
 
-class RegressJob(Job[RegressionTrainer]):
+class RegressJob(SeriesJob[RegressionTrainer]):
     """`xrnn regress` with its options."""
 
     checkpoints = REGRESSION_CHECKPOINTS
     default_out = DEFAULT_OUT
     trainer = RegressionTrainer
-    unit = "epochs"
-    data = "series"
-    argument = "TRAIN"
-    picture = "picture"
 
     def load(self, settings: RegressionSettings) -> SeriesWithTargets:
         return load_with_targets(self.paths, settings.seed, settings.columns, validate=settings.patience > 0)
-
-    def default_upto(self, data: SeriesWithTargets) -> int:
-        return default_epochs(len(data.train))
-
-    def steps_per_unit(self, settings: RegressionSettings, data: SeriesWithTargets) -> int:
-        return updates_per_epoch(len(data.train), settings.batch)
 
     def report(
         self, trainer: RegressionTrainer, checkpoint: Path, terminal: Terminal
