@@ -25,7 +25,7 @@ NAMES = [
 def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = inspect.getdoc(PUBLIC[name]) or ""
     package = name.partition("_")[2]
-    if package in ("torch", "onnx"):
+    if package in ("torch", "onnx", "keras"):
         pytest.importorskip(package, reason=f"the example needs it: pip install -e '.[{package}]'")
     monkeypatch.chdir(tmp_path)
     example = doctest.DocTestParser().get_doctest(text, {**PUBLIC, "np": np}, name, None, None)
