@@ -52,6 +52,8 @@ class Forecaster(Estimator):
 
     def fit(self, X: Any, y: None = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), or a list of (Tᵢ,) or (Tᵢ, 1)"""
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}: expected a whole number of at least 1")
         with value_errors():
             settings, series = self._settings(), _one_channel(X)
             self._train(settings, prepare(series, settings, backtest=False), lambda trainer: self.steps)
