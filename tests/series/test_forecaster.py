@@ -84,5 +84,7 @@ def test_errors() -> None:
         Forecaster(**SMALL).fit(np.ones((1, 40, 2)))
     with pytest.raises(ValueError, match=r"^hidden is 0: expected a whole number from 1"):
         Forecaster(hidden=0).fit([growth()])
+    with pytest.raises(ValueError, match="steps is 0: expected a whole number of at least 1"):
+        Forecaster(steps=0).fit([growth()])
     with pytest.raises(ValueError, match="size is no parameter of Forecaster: expected horizon"):
         Forecaster().set_params(size=1)
