@@ -199,7 +199,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args(arguments)
     machine.print_version()
-    results: dict[str, Any] = {"machine": machine.describe(os.cpu_count() or 1), "steps": options.steps, "series": {}}
+    results: dict[str, Any] = {
+        "machine": machine.describe(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)),
+        "steps": options.steps,
+        "series": {},
+    }
     print(f"{'series':22} rows season{'xrnn':>16}{'PyTorch LSTM':>16}  linear  seasonal naive   naive  coverage of 80%")
     for name in options.series:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-ARGUMENT = re.compile(r"([\w`, ]{1,30}?) {2,}(\S.*)")
+ARGUMENT = re.compile(r"(\w[\w`, ]{0,29}?) {2,}(\S.*)")
 
 
 def converted(lines: list[str]) -> list[str]:

@@ -27,4 +27,4 @@ def test_each_barrier_is_removed_in_turn(variant: Variant) -> None:
     found = barriers(variant)
     assert len(found) == len(set(found)) == (3 if variant.form == "group-partial" else 2)
     removed = [case.edit for case in broken(variant) if case.what.startswith("no barrier")]
-    assert len(set(removed)) == len(found)
+    assert len(set(removed)) == len(found) + (not variant.backward)  # and that of tile.cu, which forward needs

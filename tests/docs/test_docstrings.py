@@ -21,11 +21,12 @@ NAMES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = inspect.getdoc(PUBLIC[name]) or ""
     package = name.partition("_")[2]
-    if package in ("torch", "onnx"):
+    if package in ("torch", "onnx", "keras"):
         pytest.importorskip(package, reason=f"the example needs it: pip install -e '.[{package}]'")
     monkeypatch.chdir(tmp_path)
     example = doctest.DocTestParser().get_doctest(text, {**PUBLIC, "np": np}, name, None, None)

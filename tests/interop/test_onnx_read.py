@@ -469,6 +469,12 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
         from_onnx(tmp_path / "fifo")
 
 
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(changed().SerializeToString().replace(b"the_rnn", b"the_\xffnn"))
+    with one_line(FileError, "a.onnx holds a name that is not UTF-8", "expected an ONNX model"):
+        from_onnx(tmp_path / "a.onnx")
+
+
 def test_too_many_nodes() -> None:
     nodes = [make("Identity", "X", f"v{i}") for i in range(3000)]
     with one_line(FileError, "the model has 3,000 nodes", "expected 1 to 2,048"):

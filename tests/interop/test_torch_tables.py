@@ -80,3 +80,14 @@ def test_modules_without_a_layer_are_refused() -> None:
     wrong.weight = torch.nn.Parameter(torch.zeros(3, 4))
     with one_line(ValueError, "weight of module has shape (3, 4): expected (3, 2)"):
         from_torch(wrong)
+
+
+@pytest.mark.parametrize("make", [torch.nn.Linear, torch.nn.Embedding])
+def test_nan_is_taken_with_a_warning(make: Any) -> None:
+    module = make(2, 3)
+    with torch.no_grad():
+        module.weight[1, 0] = torch.nan
+    with pytest.warns(UserWarning, match="weight of module holds NaN or infinity: the layer") as caught:
+        layer = from_torch(module, backend="numpy")
+    assert [warning.filename for warning in caught] == [__file__]
+    assert np.isnan(layer.W).sum() == 1

@@ -74,6 +74,7 @@ def test_wrong_shape_of_dh_next(backend: Backend, rnn: RNN, shape: tuple[int, ..
         rnn.backward(zeros(backend, *shape))
 
 
+@pytest.mark.usefixtures("form")
 def test_wrong_shape_of_dh_next_after_one_step(backend: Backend, rnn: RNN) -> None:
     rnn.forward(zeros(backend, N, D))
     with one_line(ValueError, "dh_next has shape (1, 4, 5)", "expects (4, 5)", "what the last forward returned"):
@@ -422,9 +423,12 @@ def test_states_of_another_length(backend: Backend) -> None:
         gru.stream(x, (h, h))
 
 
-def test_gradients_of_another_shape(backend: Backend) -> None:
+@pytest.mark.usefixtures("form")
+def test_gradients_of_another_shape_or_dtype_are_refused_before_anything_is_written(backend: Backend) -> None:
     lstm = LSTM.init(D, H, rng=0, backend=backend)
     h, c = lstm.forward(zeros(backend, T, N, D))
+    for grad in lstm.grads:
+        grad[...] = 7
     with one_line(ValueError, "dh has shape (5, 4, 5), but this LSTM expects (6, 4, 5)", "the last forward returned"):
         lstm.backward(h[1:], c)
     with one_line(ValueError, "dc has shape (4, 5), but this LSTM expects (6, 4, 5)", "the last forward returned"):
@@ -433,6 +437,7 @@ def test_gradients_of_another_shape(backend: Backend) -> None:
         lstm.backward(h, c.astype("float64"))
     with one_line(TypeError, "dh is a NoneType", "expected an array of", "use xrnn.asarray(dh)"):
         lstm.backward(None, c)  # type: ignore[arg-type]
+    assert all((grad == 7).all() for grad in lstm.grads)
 
 
 def test_a_dc_for_a_layer_without_c(backend: Backend) -> None:

@@ -60,6 +60,19 @@ def test_files_are_those_of_the_command(tmp_path: Path, capsys: pytest.CaptureFi
     np.testing.assert_array_equal([each["value"] for each in got], forecaster.predict()[0])
 
 
+@pytest.mark.parametrize("context", [0, 6])
+def test_an_estimator_trains_as_the_command_does(context: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("f.csv").write_text("".join(f"{v}\n" for v in growth(60)))
+    settings = SMALL | {"context": context}
+    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    assert main(["forecast", "f.csv", *options, "--steps", "4"]) == 0
+    loaded = Forecaster.load("forecaster.safetensors")
+    fitted = Forecaster(**settings, steps=4).fit([growth(60)])
+    assert loaded.get_params() == fitted.get_params()
+    np.testing.assert_array_equal(loaded.predict_quantiles([growth(60)]), fitted.predict_quantiles())
+
+
 def test_errors() -> None:
     with pytest.raises(ValueError, match="this Forecaster is not fitted"):
         Forecaster().predict()
@@ -71,5 +84,7 @@ def test_errors() -> None:
         Forecaster(**SMALL).fit(np.ones((1, 40, 2)))
     with pytest.raises(ValueError, match=r"^hidden is 0: expected a whole number from 1"):
         Forecaster(hidden=0).fit([growth()])
+    with pytest.raises(ValueError, match="steps is 0: expected a whole number of at least 1"):
+        Forecaster(steps=0).fit([growth()])
     with pytest.raises(ValueError, match="size is no parameter of Forecaster: expected horizon"):
         Forecaster().set_params(size=1)

@@ -60,6 +60,9 @@ def from_keras(layer: Any, *, backend: str | Backend | None = None) -> Any:
 
     Raises TypeError for other layers and dtypes; ValueError for other activations and merge modes, and for layers
     without weights; ImportError without Keras 3.
+
+    >>> from_keras(to_keras(GRU.init(3, 8, rng=0)))
+    GRU(3 → 8, 296 parameters, float32, numpy)
     """
     keras, target = import_keras("xrnn.from_keras"), get_backend(backend)
     if type(layer) is not keras.Sequential:
@@ -170,6 +173,9 @@ def to_keras(layers: Any) -> Any:
 
     Raises TypeError for other layers; ValueError for an RNN with a leak and for a reverse layer outside of a
     Bidirectional; ImportError without Keras 3. Warns of NaN and infinity.
+
+    >>> to_keras(GRU.init(3, 8, rng=0)).units
+    8
     """
     keras, model = import_keras("xrnn.to_keras"), model_of(layers)
     warn_of_nan(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +42,24 @@ def read_model(onnx: Any, source: Any) -> tuple[Any, str, Path | None]:
         raise FileError(
             f"{name} has {len(model.graph.node):,} nodes: expected 1 to {_MOST_NODES:,}; name another model"
         )
+    if not all(isinstance(text, str) for text in _texts(model)):  # bytes, if they are not UTF-8
+        raise FileError(f"{name} holds a name that is not UTF-8: expected {_WANTED}")
     return model, name, folder
+
+
+def _texts(model: Any) -> Iterator[Any]:
+    """The names in a model."""
+    graph = model.graph
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+        tensors += [attribute.t for attribute in node.attribute]
+    for tensor in tensors:
+        yield from (tensor.name, *(text for entry in tensor.external_data for text in (entry.key, entry.value)))
+    for value in (*graph.input, *graph.output):
+        yield from (value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim))
+    yield from (each.domain for each in model.opset_import)
 
 
 def read_regular(

@@ -150,15 +150,18 @@ def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Arr
     state = module.state_dict()
     _check_keys(state, list(shapes))
     _check_calls(module)
-    W, *b = _values(state, shapes)
+    W, *b = _values(state, shapes, stacklevel=4)
     if not is_linear:
         return Embedding(asarray(np.array(W, order="C")))
     bias = np.array(b[0]) if b else np.zeros(rows[0], W.dtype)
     return Linear(asarray(np.array(W.T, order="C")), asarray(bias))
 
 
-def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[HostArray]:
-    """PyTorch's weights on the host.   Raises TypeError and ValueError as `from_torch` does."""
+def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], stacklevel: int = 3) -> list[HostArray]:
+    """PyTorch's weights on the host.   Raises TypeError and ValueError as `from_torch` does.
+
+    stacklevel   of warnings, so that they name the line that calls `from_torch`
+    """
     torch = import_torch("xrnn.from_torch")
     values: list[HostArray] = []
     first = state[next(iter(shapes))].dtype
@@ -187,7 +190,7 @@ def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> 
             raise ValueError(f"{name} of module is on the device meta: expected values; load the weights first")
         values.append(tensor.cpu().resolve_neg().numpy())
         if not np.isfinite(values[-1]).all():
-            warnings.warn(f"{name} of module holds NaN or infinity: the layer computes NaN", stacklevel=3)
+            warnings.warn(f"{name} of module holds NaN or infinity: the layer computes NaN", stacklevel=stacklevel)
     return values
 
 

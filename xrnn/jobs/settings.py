@@ -39,6 +39,16 @@ def size(default: int, help: str, most: int = _MAX_SIZE) -> Any:
     return setting(default, help, f"a whole number from 1 to {most}", lambda value: 1 <= value <= most)
 
 
+def probability(default: float, help: str) -> Any:
+    """A setting that is a probability below 1."""
+    return setting(default, help, f"a probability in [0, 1), such as {default}", lambda value: 0 <= value < 1)
+
+
+def amount(default: float, help: str) -> Any:
+    """A setting that is a number from 0 to 1000."""
+    return setting(default, help, f"a number from 0 to 1000, such as {default}", lambda value: 0 <= value <= 1000)
+
+
 def cell(default: str) -> Any:
     """The setting that names the recurrent layers."""
     help, names = "Type of the recurrent layers.", ", ".join(CELLS)

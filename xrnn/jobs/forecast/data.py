@@ -209,8 +209,9 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     season = settings.season or (step.season if step else 1)
     K, F = series[0].channels - 1, settings.horizon
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
-    cuts = [n - max(F, round(_TEST_SHARE * n)) if backtest else n for n in rows]
+    cuts = [n - max(F, round(_TEST_SHARE * n)) for n in rows]
     context = settings.context or _context(max(cuts), F, season)
+    cuts = cuts if backtest else rows
     if context < season:
         raise DataError(
             f"the context of {context} is shorter than the season of {season}: expected at least a season; give a "

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from xrnn.jobs.series.series import as_number
+from xrnn.jobs.series.series_settings import column, decimal, identifier
 from xrnn.jobs.series.tables import Columns, names_in
-from xrnn.jobs.settings import Settings, setting, size
+from xrnn.jobs.settings import Settings, amount, probability, setting, size
 from xrnn.optim import Adam
 
 MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
 _MOST_QUANTILES: Final = 100
-
-
-def _column(help: str, metavar: str = "COLUMN") -> Any:
-    return setting("", help, "a column", lambda value: True, metavar)
 
 
 def _steps(help: str) -> Any:
@@ -51,8 +48,8 @@ class ForecastSettings(Settings):
         "a positive number up to 1000, such as 0.001",
         lambda value: 0 < value <= 1000,
     )
-    target: str = _column("Column to forecast: its name, or its number from 1. Default: the only one.")
-    known: str = _column("Columns whose future is known: rows after the last value hold it.", "COLUMN,COLUMN,…")
+    target: str = column("Column to forecast: its name, or its number from 1. Default: the only one.")
+    known: str = column("Columns whose future is known: rows after the last value hold it.", "COLUMN,COLUMN,…")
     horizon: int = size(12, "Number of steps to forecast.", MOST_STEPS)
     context: int = _steps("Number of steps that a forecast is made from. 0: three seasons, or two horizons if longer.")
     season: int = _steps("Steps in a season. 0: from the time stamps (12 if monthly, 7 if daily, …), else 1.")
@@ -63,24 +60,12 @@ class ForecastSettings(Settings):
         _are_quantiles,
         "Q,Q,…",
     )
-    dropout: float = setting(
-        0.2,
-        "Dropout probability, between layers and after the last one.",
-        "a probability in [0, 1), such as 0.2",
-        lambda value: 0 <= value < 1,
-    )
-    noise: float = setting(
-        0.2,
-        "Noise added to the context in training, in standard deviations of the window.",
-        "a number from 0 to 1000, such as 0.2",
-        lambda value: 0 <= value <= 1000,
-    )
-    decay: float = setting(
-        0.03, "Weight decay.", "a number from 0 to 1000, such as 0.03", lambda value: 0 <= value <= 1000
-    )
-    decimal: str = setting(".", "Decimal point in .csv files.", ". or ,", lambda value: value in (".", ","), ".|,")
-    id: str = _column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
-    time: str = _column("Column of times. Default: a first column of dates, or without a name.")
+    dropout: float = probability(0.2, "Dropout probability, between layers and after the last one.")
+    noise: float = amount(0.2, "Noise added to the context in training, in standard deviations of the window.")
+    decay: float = amount(0.03, "Weight decay.")
+    decimal: str = decimal()
+    id: str = identifier()
+    time: str = column("Column of times. Default: a first column of dates, or without a name.")
 
     def optimizer(self, layers: Iterable[Any]) -> Adam:
         return Adam(layers, self.lr, weight_decay=self.decay)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from xrnn.jobs.series.tables import Columns, names_in
-from xrnn.jobs.settings import Settings, setting, size, switch
+from xrnn.jobs.settings import Settings, amount, probability, setting, size, switch
 
 TABLE_OPTIONS: Final = ("decimal", "skip_columns", "id", "time", "label")  # how to read .csv files
-_MAX_NOISE: Final = 1000
 
 
-def _column(help: str, metavar: str = "COLUMN") -> Any:
+def column(help: str, metavar: str = "COLUMN") -> Any:
+    """A setting that names columns of .csv files."""
     return setting("", help, "a column", lambda value: True, metavar)
+
+
+def decimal() -> Any:
+    return setting(".", "Decimal point in .csv files.", ". or ,", lambda value: value in (".", ","), ".|,")
+
+
+def identifier() -> Any:
+    return column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +33,8 @@ class SeriesSettings(Settings):
     hidden: int = size(64, "Size of the hidden state in each direction, H.")
     batch: int = size(32, "Series per update.")
     one_way: bool = switch("Run forward only, which `xrnn predict --stream` needs.")
-    dropout: float = setting(
-        0.3,
-        "Dropout probability, between layers and after the mean over time.",
-        "a probability in [0, 1), such as 0.3",
-        lambda value: 0 <= value < 1,
-    )
-    noise: float = setting(
-        0.3,
-        "Noise added to the training series, in standard deviations of each channel.",
-        f"a number from 0 to {_MAX_NOISE}, such as 0.3",
-        lambda value: math.isfinite(value) and 0 <= value <= _MAX_NOISE,
-    )
+    dropout: float = probability(0.3, "Dropout probability, between layers and after the mean over time.")
+    noise: float = amount(0.3, "Noise added to the training series, in standard deviations of each channel.")
     mask: bool = switch("Add a mask channel for each channel: 1 if its value is known, 0 if it is missing.")
     patience: int = setting(
         0,
@@ -46,11 +43,11 @@ class SeriesSettings(Settings):
         "a whole number from 0 to 1000000",
         lambda value: 0 <= value <= 10**6,
     )
-    decimal: str = setting(".", "Decimal point in .csv files.", ". or ,", lambda value: value in (".", ","), ".|,")
-    skip_columns: str = _column("Columns of .csv files that are not channels.", "COLUMN,COLUMN,…")
-    id: str = _column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
-    time: str = _column("Column of .csv files to sort the steps by.")
-    label: str = _column("Column of .csv files with the label of a series; for `xrnn regress`, with its target.")
+    decimal: str = decimal()
+    skip_columns: str = column("Columns of .csv files that are not channels.", "COLUMN,COLUMN,…")
+    id: str = identifier()
+    time: str = column("Column of .csv files to sort the steps by.")
+    label: str = column("Column of .csv files with the label of a series; for `xrnn regress`, with its target.")
 
     @property
     def columns(self) -> Columns:
