@@ -148,7 +148,9 @@ def test_the_defaults_are_those_of_the_commands() -> None:
         ({"hidden": 0}, np.ones((2, 3)), [1, 2], "^hidden is 0: expected a whole number from 1"),
         ({"hidden": 2.5}, np.ones((2, 3)), [1, 2], "^hidden is a float: expected int"),
         ({"one_way": 1}, np.ones((2, 3)), [1, 2], "^one_way is a int: expected bool"),
-        ({"epochs": 0}, np.ones((2, 3)), [1, 2], "^epochs is 0: expected a whole number of at least 1, or None"),
+        ({"epochs": 0}, np.ones((2, 3)), [1, 2], "^epochs is 0: expected a whole number of at least 1"),
+        ({"epochs": 2.5}, np.ones((2, 3)), [1, 2], "^epochs is 2.5: expected a whole number of at least 1"),
+        ({}, np.ones((2, 3)), [[1], [2]], r"y\[0\] is a list: expected hashable labels"),
         ({"patience": 1}, np.ones((2, 3)), [1, 2], "^X has one series of each label to train on: patience needs two"),
     ],
 )

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 
 import xrnn.torch
 from tests.torch.pairs import KINDS, agree, everything, pair, states_of
+from xrnn.torch.weights import WRAPPED
 
 SIZES = st.integers(1, 4) | st.sampled_from([8, 17])
 
@@ -164,6 +165,19 @@ def test_weights_of_every_layout_and_any_change_of_them_show() -> None:
     swapped = {"weight_hh_l0": torch.ones(2, 2, dtype=torch.float64)}
     got, want = (torch.func.functional_call(m, swapped, (x,))[0] for m in (ours, theirs))
     agree([got, ours(x)[0]], [want, theirs(x)[0]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weights_are_wrapped_once(kind: str) -> None:
+    """Calls, backward passes and updates of the values keep the arrays that view the weights."""
+    module, x = getattr(xrnn.torch, kind)(3, 4, 2), torch.randn(5, 2, 3)
+    optimizer = torch.optim.SGD(module.parameters())
+    module(x)
+    first = vars(module)[WRAPPED]
+    for _ in range(2):
+        module(x)[0].sum().backward()
+        optimizer.step()
+        assert vars(module)[WRAPPED] is first
 
 
 def test_a_list_of_sequences() -> None:

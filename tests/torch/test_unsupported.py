@@ -151,6 +151,7 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "dtype": lambda m: m(X.double()),
     "no steps": lambda m: m(X[:0]),
     "a state's shape": lambda m: m(X, _states(m, torch.zeros(1, 3, 4))),
+    "a smaller state": lambda m: m(X, _states(m, torch.zeros(1, 1, 4))),
     "a state's dimensions": lambda m: m(X, _states(m, torch.zeros(1, 4))),
     "an unbatched state's dimensions": lambda m: m(X[:, 0], _states(m, torch.zeros(1, 1, 4))),
     "too many states": lambda m: m(X, (torch.zeros(1, 2, 4),) * 3),

@@ -59,6 +59,8 @@ def as_labels(y: Any) -> list[Hashable]:
     """The labels in y, as Python values.   Raises ValueError and TypeError."""
     labels = [each.item() if isinstance(each, np.generic) else each for each in _column(y)]
     for i, label in enumerate(labels):
+        if not isinstance(label, Hashable):
+            raise ValueError(f"y[{i}] is a {type(label).__name__}: expected hashable labels, such as text or numbers")
         if isinstance(label, float) and not label.is_integer():
             raise ValueError(
                 f"Unknown label type: y[{i}] is {label}: expected labels, such as text or whole numbers; for numbers "

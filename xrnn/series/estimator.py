@@ -28,6 +28,12 @@ def value_errors() -> Iterator[None]:
         raise (OSError if isinstance(error, OutputError) else ValueError)(text) from error
 
 
+def check_count(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value!r}: expected a whole number of at least 1")
+
+
 class Estimator(BaseEstimator):  # type: ignore[misc]
     """The parameters are the fields of the class: the command's settings and the length of the training.
 

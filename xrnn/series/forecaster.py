@@ -15,7 +15,7 @@ from xrnn.jobs.forecast.forecast_trainer import ForecastTrainer
 from xrnn.jobs.forecast.predict import Forecasting
 from xrnn.jobs.series.series import Series
 from xrnn.series.arrays import as_series
-from xrnn.series.estimator import Estimator, value_errors
+from xrnn.series.estimator import Estimator, check_count, value_errors
 from xrnn.typing import HostArray
 
 
@@ -52,8 +52,7 @@ class Forecaster(Estimator):
 
     def fit(self, X: Any, y: None = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), or a list of (Tᵢ,) or (Tᵢ, 1)"""
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps}: expected a whole number of at least 1")
+        check_count("steps", self.steps)
         with value_errors():
             settings, series = self._settings(), _one_channel(X)
             self._train(settings, prepare(series, settings, backtest=False), lambda trainer: self.steps)

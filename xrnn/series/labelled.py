@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from xrnn.jobs.series.predict import Predictor
 from xrnn.series.arrays import as_series
-from xrnn.series.estimator import Estimator, value_errors
+from xrnn.series.estimator import Estimator, check_count, value_errors
 from xrnn.typing import HostArray
 
 
@@ -33,8 +33,8 @@ class LabelledEstimator(Estimator):
 
     def _learn(self, X: Any, labels: Sequence[Any], data_of: Callable[..., Any]) -> None:
         """data_of: (series, seed, validate) → the data of the command."""
-        if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"epochs is {self.epochs}: expected a whole number of at least 1, or None")
+        if self.epochs is not None:
+            check_count("epochs", self.epochs)
         with value_errors():
             settings = self._settings()
             data = data_of(as_series(X, labels), settings.seed, self.patience > 0)
