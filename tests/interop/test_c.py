@@ -244,6 +244,11 @@ def test_checkpoints_and_paths() -> None:
             model_of(path)
 
 
+def test_a_mean_needs_a_recurrent_layer() -> None:
+    with one_line(ValueError, "mean=True without a recurrent layer", "leave mean out"):
+        model_of(Linear.init(2, 3), mean=True)
+
+
 def test_layers_that_do_not_fit_are_refused() -> None:
     with one_line(ValueError, "layers[1] takes 4 features", "gives 3", "expected layers in the order"):
         model_of([GRU.init(2, 3), Linear.init(4, 2)])

@@ -85,7 +85,12 @@ def model_of(layers: Any, *, scale: tuple[Any, Any] | None = None, mean: bool = 
             raise ValueError(f"{name} has another dtype than the first layer: expected one dtype; make them alike")
     if scale is not None:
         scale = _scale(scale, named[0][1])
-    return Model(tuple(layer for _, layer in named), scale, mean=mean, softmax=softmax)
+    model = Model(tuple(layer for _, layer in named), scale, mean=mean, softmax=softmax)
+    if mean and model.last_recurrent < 0:
+        raise ValueError(
+            "got mean=True without a recurrent layer: expected one, whose h the mean is of; leave mean out"
+        )
+    return model
 
 
 def _scale(scale: tuple[Any, Any], first: Any) -> tuple[HostArray, HostArray]:
