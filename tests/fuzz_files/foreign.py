@@ -27,7 +27,7 @@ from xrnn import GRU, LSTM, Bidirectional, Embedding, Linear, Stack, from_onnx, 
 from xrnn.files import FileError
 from xrnn.interop.torch_state import read_state
 
-ALLOWANCE: Final = 200 * 2**20  # bytes: a few arrays of the largest size that a graph may compute
+ALLOWANCE: Final = 120 * 2**20  # bytes: a few arrays of the largest size that a graph may compute
 _NUMBERS: Final = [0, 1, -1, 2, 3, 7, 2**20, 2**31, 2**40, 2**62, -(2**63)]
 _OPERATORS: Final = [
     *("RNN", "LSTM", "GRU", "Transpose", "Squeeze", "Reshape", "Concat", "Slice", "Expand", "Tile", "Gather", "Where"),

@@ -29,6 +29,7 @@ from xrnn import (
 )
 from xrnn.backend import Backend
 from xrnn.interop.c import identifier, source
+from xrnn.interop.checkpoint import Checkpoint
 from xrnn.interop.model import Model, model_of
 
 T = 9
@@ -230,6 +231,22 @@ def test_other_kinds_are_refused() -> None:
         model_of(Bidirectional(Recurrent.init(MinGRUCell(), 2, 3), Recurrent.init(MinGRUCell(), 2, 3, reverse=True)))
     with one_line(ValueError, "layers is empty"):
         model_of([])
+
+
+def test_checkpoints_and_paths() -> None:
+    layers = {"stack": GRU.init(2, 3), "linear": Linear.init(3, 2)}
+    assert model_of(Checkpoint(layers, None, {})).layers == tuple(layers.values())
+    assert len(model_of(Checkpoint(layers, None, {"job": "xrnn character model"})).layers) == 2
+    with one_line(ValueError, "a model of series, which needs its scale", "use `xrnn convert`"):
+        model_of(Checkpoint(layers, None, {"job": "xrnn series classifier"}))
+    for path in ("classifier.safetensors", Path("x")):
+        with one_line(TypeError, "layers is a path: expected layers", "xrnn.load"):
+            model_of(path)
+
+
+def test_a_mean_needs_a_recurrent_layer() -> None:
+    with one_line(ValueError, "mean=True without a recurrent layer", "leave mean out"):
+        model_of(Linear.init(2, 3), mean=True)
 
 
 def test_layers_that_do_not_fit_are_refused() -> None:

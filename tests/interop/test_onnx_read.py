@@ -437,10 +437,19 @@ def test_nodes_that_would_take_much_memory_or_are_invalid(between: Callable[[], 
     refused(chained(*between(), **constants), "can't be evaluated", "expected a valid model of moderate size")
 
 
+def test_a_tensor_without_data_allows_no_memory() -> None:
+    model = chained(make("Expand", "flag n", "z"), make("Identity", "h0", "h1"), flag=np.zeros(1), n=np.array([2**23]))
+    model.graph.initializer.append(onnx.TensorProto(name="unused", data_type=1, dims=[2**40]))
+    refused(model, "can't be evaluated (ValueError: 8,388,608 elements are too many)")
+
+
 def test_large_inputs() -> None:
     for shape in ([2**40, 2, D], [2**20, 2**20, D], [-1, 2, D]):
         model = graph_of(node("RNN", hidden_size=H), inputs={"X": shape}, constants=weights("RNN"))
-        refused(model, "an array has the shape", "at most 4,194,304 elements", "symbolic sizes")
+        refused(model, "an array has the shape", "at most 1,048,576 elements", "symbolic sizes")
+    several = [node("RNN", outputs=[f"Y{i}"], hidden_size=H) for i in range(12)]
+    model = graph_of(*several, inputs={"X": [1, 2**17, D]}, outputs=["Y1"], constants=weights("RNN"))
+    refused(model, "an array has the shape", "eight times as many in all arrays")
     model = graph_of(node("RNN", hidden_size=H), inputs={"X": [1, 1, D]}, constants=weights("RNN"))
     model.graph.input[0].type.tensor_type.ClearField("shape")
     refused(model, "the input 'X' has no shape")

@@ -223,6 +223,11 @@ def test_files_with_code_are_refused(capsys: pytest.CaptureFixture[str]) -> None
     assert "of shape (5, 3): expected 1, 3 or 4 times 2 rows" in failed(capsys, "info", "c.pt")
     torch.save(torch.nn.GRU(2, 3).state_dict() | {"weight_hr_l0": torch.ones(2)}, "d.pt")
     assert "holds no GRU of 1 layers" in failed(capsys, "info", "d.pt")
+    huge = torch.zeros(1).expand(2**20, 2**20)  # one element in the file
+    torch.save(torch.nn.GRU(2, 3).state_dict() | {"weight_hh_l0": huge}, "e.pt")
+    assert "tensors that are larger than the file" in failed(capsys, "info", "e.pt")
+    torch.save({name: value.int() for name, value in torch.nn.GRU(2, 3).state_dict().items()}, "f.pt")
+    assert "holds no GRU of 1 layers" in failed(capsys, "info", "f.pt")
     assert not Path("evil").exists()
 
 

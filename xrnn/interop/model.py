@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from xrnn.select import kind_of, to_numpy
 from xrnn.typing import HostArray
 
 RECURRENT: Final = tuple(row.layer for row in CELLS.values())
+_CHARACTER_MODEL: Final = "xrnn character model"  # `job` in the checkpoints of `xrnn train`
 _KINDS: Final = (*RECURRENT, Bidirectional, LayerNorm, Linear, Embedding)
 
 
@@ -57,7 +59,12 @@ def model_of(layers: Any, *, scale: tuple[Any, Any] | None = None, mean: bool = 
     """
     if isinstance(layers, Model):
         return layers
-    layers = layers.layers if isinstance(layers, Checkpoint) else layers
+    if isinstance(layers, str | os.PathLike):
+        raise TypeError("layers is a path: expected layers; use xrnn.load, xrnn.load_checkpoint or `xrnn convert`")
+    if isinstance(layers, Checkpoint):
+        if layers.extra.get("job", _CHARACTER_MODEL) != _CHARACTER_MODEL:
+            raise ValueError("layers is a checkpoint of a model of series, which needs its scale: use `xrnn convert`")
+        layers = layers.layers
     given = layers.values() if isinstance(layers, Mapping) else layers if isinstance(layers, Sequence) else [layers]
     named = [pair for i, layer in enumerate(given) for pair in _leaves(layer, f"layers[{i}]")]
     if not named:
@@ -78,7 +85,12 @@ def model_of(layers: Any, *, scale: tuple[Any, Any] | None = None, mean: bool = 
             raise ValueError(f"{name} has another dtype than the first layer: expected one dtype; make them alike")
     if scale is not None:
         scale = _scale(scale, named[0][1])
-    return Model(tuple(layer for _, layer in named), scale, mean=mean, softmax=softmax)
+    model = Model(tuple(layer for _, layer in named), scale, mean=mean, softmax=softmax)
+    if mean and model.last_recurrent < 0:
+        raise ValueError(
+            "got mean=True without a recurrent layer: expected one, whose h the mean is of; leave mean out"
+        )
+    return model
 
 
 def _scale(scale: tuple[Any, Any], first: Any) -> tuple[HostArray, HostArray]:

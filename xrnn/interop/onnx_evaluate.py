@@ -12,7 +12,7 @@ import numpy as np
 from xrnn.interop.onnx_file import DEEPEST, Constants, refused
 from xrnn.typing import HostArray
 
-MOST_ELEMENTS: Final = 2**22  # of an array that is computed
+MOST_ELEMENTS: Final = 2**20  # of an array that is computed
 FIRST: Final = 2**40  # of the numbers that layers give: far from those in a model
 _SMALL: Final = 1024  # elements of an operand of arithmetic
 
@@ -39,10 +39,10 @@ def supports(node: Any, inputs: Sequence[HostArray | None]) -> bool:
 
 
 class Evaluator:
-    """Evaluates supported nodes.   budget: the number of elements that all results together may have"""
+    """Evaluates supported nodes. All results together may have few more elements than the model stores."""
 
-    def __init__(self, onnx: Any, opsets: Sequence[Any], constants: Constants, budget: int) -> None:
-        self._onnx, self._opsets, self._constants, self._budget = onnx, list(opsets), constants, budget
+    def __init__(self, onnx: Any, opsets: Sequence[Any], constants: Constants) -> None:
+        self._onnx, self._opsets, self._constants, self._used = onnx, list(opsets), constants, 0
 
     def run(self, node: Any, inputs: Sequence[HostArray | None]) -> list[HostArray]:
         """The results of a node.   Raises FileError if they are too large, or if the node is invalid."""
@@ -59,8 +59,8 @@ class Evaluator:
                 node = self._onnx.helper.make_node("Identity", node.input[:1], node.output[:1])
                 inputs = inputs[:1]
             elements = self._size(node, attributes, [array for array in inputs if array is not None])
-            self._budget -= elements
-            if self._budget < 0:
+            self._used += elements
+            if self._used > 4 * MOST_ELEMENTS + 8 * self._constants.elements:
                 raise ValueError(f"{elements:,} elements are too many")
             return self._results(node, inputs)
         except Exception as error:  # for an invalid node, the library raises errors of any kind

@@ -86,10 +86,14 @@ def read_regular(
 
 
 class Constants:
-    """Decodes the tensors that a model stores.   folder: where external data may be; None if there is no such place"""
+    """Decodes the tensors that a model stores.
+
+    folder     where external data may be; None if there is no such place
+    elements   the number of those that were decoded
+    """
 
     def __init__(self, onnx: Any, folder: Path | None) -> None:
-        self._onnx, self._folder = onnx, folder
+        self._onnx, self._folder, self.elements = onnx, folder, 0
         kinds = onnx.TensorProto
         self.kinds = (kinds.FLOAT, kinds.DOUBLE, kinds.INT64, kinds.INT32, kinds.BOOL)
 
@@ -115,6 +119,7 @@ class Constants:
         if len(content) != count * (dtype.itemsize if raw else 1):
             got = f"{len(content)} {'bytes' if raw else 'numbers'}"
             raise FileError(f"{the} holds {got}: expected those of its shape, {quoted(str(dims))}; use another copy")
+        self.elements += count
         array = np.frombuffer(content, dtype) if raw else np.array(content, dtype)
         return array.reshape(dims).astype(dtype.newbyteorder("="), copy=False)
 

@@ -91,10 +91,10 @@ class Flows:
     def fresh(self, *shape: int) -> HostArray:
         """Numbers that no other array has. None of them is small.   Raises FileError for a large shape."""
         size = math.prod(shape)
-        if min(shape, default=1) < 1 or size > MOST_ELEMENTS:
+        if min(shape, default=1) < 1 or size > MOST_ELEMENTS or self._count + size > FIRST + 8 * MOST_ELEMENTS:
             raise FileError(
                 f"an array has the shape {quoted(str(shape))}: expected sizes from 1, and at most {MOST_ELEMENTS:,} "
-                "elements; export the model with symbolic sizes"
+                "elements, eight times as many in all arrays; export the model with symbolic sizes"
             )
         first, self._count = self._count + 1, self._count + size
         return np.arange(first, first + size, dtype=np.float64).reshape(shape)

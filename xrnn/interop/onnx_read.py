@@ -7,7 +7,6 @@ operators that only move elements are supported, in any order.
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.files import FileError, quoted
 from xrnn.interop.model import unflattened
-from xrnn.interop.onnx_evaluate import MOST_ELEMENTS, Evaluator, supports
+from xrnn.interop.onnx_evaluate import Evaluator, supports
 from xrnn.interop.onnx_file import Constants, read_model, refused
 from xrnn.interop.onnx_flows import Flows, Part, flat, same, swapped
 from xrnn.interop.onnx_recurrent import CHAIN, RecurrentNode
@@ -85,9 +84,7 @@ class _Run:
         self._values: dict[str, HostArray] = {}
         self._fixed: set[str] = set()  # the names of values that depend on no input
         self._flows = Flows()
-        stored = sum(math.prod(tensor.dims) for tensor in self._stored.values() if min(tensor.dims, default=0) >= 0)
-        budget = 4 * MOST_ELEMENTS + 8 * min(stored, 2**31)
-        self._evaluator = Evaluator(onnx, model.opset_import, constants, budget)
+        self._evaluator = Evaluator(onnx, model.opset_import, constants)
 
     def chain(self) -> list[tuple[Part, ...]]:
         """The parts of each layer, from the first to the last."""

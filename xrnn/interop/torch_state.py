@@ -29,8 +29,13 @@ def read_state(path: Path, prefix: str = "", nonlinearity: str = "tanh", backend
     The file is read with `weights_only=True`. Raises FileError for other files; ImportError without PyTorch.
     """
     torch, name = import_torch("a .pt file"), printable(str(path))
-    state = _loaded(torch, path, name)
+    content = read_regular(path, f"can't read {name}", _WANTED)
+    state = _loaded(torch, content, name)
     mine = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    # A tensor may repeat one stored element (stride 0).
+    tensors = [value for value in mine.values() if isinstance(value, torch.Tensor)]
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors) > len(content):
+        raise FileError(f"{name} has tensors that are larger than the file: expected {_WANTED}")
     weight: Any = mine.get(_FIRST)
     if weight is None:
         found = sorted(quoted(key.removesuffix(_FIRST)) for key in state if key.endswith(_FIRST))
@@ -49,8 +54,8 @@ def read_state(path: Path, prefix: str = "", nonlinearity: str = "tanh", backend
     options = {"bidirectional": f"{_FIRST}_reverse" in mine, "bias": "bias_ih_l0" in mine}
     more = {"nonlinearity": nonlinearity} if kind == "RNN" else {}
     # On the device meta nothing is allocated, so the file decides only about sizes that it contains.
-    module = getattr(torch.nn, kind)(D, H, depth, **options, **more, dtype=weight.dtype, device="meta")
     try:
+        module = getattr(torch.nn, kind)(D, H, depth, **options, **more, dtype=weight.dtype, device="meta")
         module.load_state_dict(mine, assign=True)
         return from_torch(module, backend=backend)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -58,8 +63,7 @@ def read_state(path: Path, prefix: str = "", nonlinearity: str = "tanh", backend
         raise FileError(f"{name} holds no {kind} of {depth} layers ({got}): expected {_WANTED}") from error
 
 
-def _loaded(torch: Any, path: Path, name: str) -> Mapping[str, Any]:
-    content = read_regular(path, f"can't read {name}", _WANTED)
+def _loaded(torch: Any, content: bytes, name: str) -> Mapping[str, Any]:
     try:
         # A compressed archive may be far larger than the file; torch.save does not compress.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

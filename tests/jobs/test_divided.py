@@ -1,0 +1,66 @@
+"""Trainers whose batches are divided among ranks that are threads, on NumPy and on the stand-in for CuPy and NCCL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import standin
+from tests.jobs.charlm import texts
+from tests.jobs.classify import tiny
+from tests.parallel.threads import Group, ThreadRanks
+from tests.standin import distributed
+from xrnn.backend import Backend, use_fused
+from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
+from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
+from xrnn.parallel import World
+
+_SIZE = 2
+
+
+def charlm(folder: Path) -> Callable[[Backend], Any]:
+    corpus = texts.small_corpus(folder)
+    return lambda backend: CharLMTrainer(replace(texts.TINY, cell="lstm"), corpus, backend)
+
+
+def classifier(folder: Path) -> Callable[[Backend], Any]:
+    settings = replace(tiny.TINY, dropout=0.3, noise=0.2, balance=True)
+    return lambda backend: ClassifierTrainer(settings, tiny.dataset(9), backend)
+
+
+@pytest.mark.parametrize("job", [charlm, classifier])
+def test_two_ranks_train_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: Backend, job: Callable[[Path], Callable[[Backend], Any]]
+) -> None:
+    if backend.name == "cupy" and backend.xp is not standin:
+        pytest.skip("the ranks of one process share its GPU")
+    make = job(tmp_path)
+    alone = make(backend)
+    alone.run(lambda: alone.steps == 7)
+    expected = alone.snapshot().arrays
+    group = Group(_SIZE)
+    monkeypatch.setattr(distributed, "group", group)
+
+    def work(ranks: ThreadRanks) -> tuple[dict[str, Any], list[Any]]:
+        device = standin.cuda.Device(ranks.rank) if backend.xp is standin else contextlib.nullcontext()
+        # The emulator runs the kernels of one thread at a time: on the stand-in, the plain forms run.
+        with device, use_fused(backend.xp is not standin):
+            trainer = make(backend)
+            trainer.divide(World(ranks))
+            trainer.run(lambda: trainer.steps == 7)
+            arrays = trainer.snapshot().arrays
+            return arrays, [backend.to_numpy(p) for p in trainer.model.params]
+
+    (arrays, params), (_, of_rank_1) = group.run(work)
+    assert arrays.keys() == expected.keys()
+    for name, array in arrays.items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=1e-4, err_msg=name)
+    for p, of_alone, other in zip(params, alone.model.params, of_rank_1, strict=True):
+        np.testing.assert_allclose(p, backend.to_numpy(of_alone), rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(p, other)
