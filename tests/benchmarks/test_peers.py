@@ -36,6 +36,7 @@ CELLS = {
 LENGTHS = {"xrnn", "xrnn-plain", "torch", "xrnn.torch", "onnxruntime"}
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")  # in ReservoirPy, while it is compiled
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("peer", [of_peer(peer) for peer in PEERS])
 def test_peer_agrees_with_float64(peer: str, cell: str) -> None:

@@ -20,6 +20,8 @@ from xrnn.install import install_hint
 from xrnn.parallel.launcher import launcher
 from xrnn.typing import HostArray
 
+# The launcher forwards what a rank has printed; after an abort it may drop the rest.
+_SECONDS_TO_FORWARD: Final = 0.2
 _LONGEST: Final = 256  # bytes of a text that ranks exchange
 _CPUS: Final = 4096
 # If all ranks have the same error, rank 0 prints it and ends the others while they wait for this time.
@@ -114,6 +116,7 @@ class Ranks:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
+        time.sleep(_SECONDS_TO_FORWARD)
         self._all.Abort(status)
 
     @contextlib.contextmanager
