@@ -24,7 +24,12 @@ PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if "``
 def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     text = (DOCS / page).read_text("utf-8")
-    for module, word in (("torch", "import torch"), ("onnx", "to_onnx("), ("keras", "to_keras(")):
+    for module, word in (
+        ("torch", "import torch"),
+        ("onnx", "to_onnx("),
+        ("keras", "to_keras("),
+        ("sklearn", "from sklearn"),
+    ):
         if word in text:
             pytest.importorskip(module, reason=f"the page needs {module}: pip install -e '.[{module}]'")
     monkeypatch.chdir(tmp_path)  # where the code writes its files

@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch.distributed
+from torch import distributed
 
 from tests.torch import ddp
 
 
 def test_ddp_gives_the_same_losses_and_gradients() -> None:
     """With and without `accelerate`, with `static_graph` and `find_unused_parameters`."""
-    assert torch.distributed.is_gloo_available()
+    assert distributed.is_gloo_available()
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*torchrun, "-m", "tests.torch.ddp"], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300
