@@ -142,6 +142,7 @@ def set_backend(backend: str | Backend | None) -> None:
     >>> set_backend("numpy")
     >>> get_backend().name
     'numpy'
+    >>> set_backend(None)
     """
     global _process
     if backend is not None:
