@@ -138,9 +138,34 @@ def _check_start(path: Path, wanted: str) -> None:
         raise FileError(f"{name} is not a safetensors file: expected {wanted}")
 
 
+def read_regular(
+    path: Path, failure: str, wanted: str, offset: int = 0, size: int = -1, *, links: bool = True
+) -> bytes:
+    """The content of a regular file, or `size` bytes of it.   Raises FileError.
+
+    failure, wanted   the beginning and the end of errors
+    links             whether `path` may be a link
+    """
+    try:
+        with open(path, "rb", opener=_open_nonblocking if links else _open_no_link) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or not (links or not path.is_symlink()):
+                raise FileError(f"{failure} (not a regular file): expected {wanted}")
+            if status.st_size < offset + size:
+                raise FileError(f"{failure} (the file is too short): expected {wanted}")
+            file.seek(offset)
+            return file.read(size)
+    except OSError as error:
+        raise FileError(f"{failure} ({error.strerror}): expected {wanted}") from error
+
+
 def _open_nonblocking(path: str, flags: int) -> int:
     """Without O_NONBLOCK, opening a FIFO blocks until another process writes to it."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return _open_nonblocking(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> str:

@@ -1,11 +1,13 @@
-"""The command that installs a missing package, for error messages."""
+"""Imports of optional packages. Errors name the command that installs what is missing."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 _DISTRIBUTION: Final = "xp-rnn"
@@ -27,3 +29,19 @@ def install_hint(extra: str) -> str:
     needed = [line.partition(";") for line in metadata.requires(_DISTRIBUTION) or []]
     packages = [package.strip() for package, _, when in needed if re.search(rf"extra == ['\"]{extra}['\"]", when)]
     return f"`pip install {shlex.join(packages)}`"
+
+
+def import_optional(package: str, user: str, title: str = "") -> ModuleType:
+    """The package, which is the extra of the same name.   title: its name in errors
+
+    Raises ImportError, which says that `user` needs it, with the command that installs it. A package that is installed,
+    but broken, raises its own error.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        if error.name != package:
+            raise
+        raise ImportError(
+            f"{user} needs {title or package}, which is not installed: {install_hint(package)}"
+        ) from error

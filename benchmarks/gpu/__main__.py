@@ -38,7 +38,7 @@ _ENVIRONMENT: Final = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # no others than the tests ask for
 }
 _UNFINISHED: Final = "begun, and ended with the run"
-# For each sanitizer: the number of variants, of which the first differ most. None: as many as its time is enough for.
+# How many variants each sanitizer runs, those that differ most first. None: as many as fit into its time.
 _SANITIZERS: Final = {"memcheck": None, "racecheck": 24, "synccheck": 12}
 
 

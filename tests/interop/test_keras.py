@@ -12,7 +12,6 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="keras is not installed: pip install -e '.[keras]'")
 
 from tests.errors import one_line  # noqa: E402
-from tests.fresh import run_python  # noqa: E402
 from tests.interop.onnx_models import drawn, leaves, results  # noqa: E402
 from xrnn import (  # noqa: E402
     GRU,
@@ -212,21 +211,3 @@ def test_nan_gives_a_warning() -> None:
     layer.set_weights([np.full(weight.shape, np.nan) for weight in layer.get_weights()])
     with pytest.warns(UserWarning, match="^the weights of layer hold NaN or infinity: the layer computes NaN$"):
         from_keras(layer)
-
-
-def test_without_keras_the_error_names_the_command() -> None:
-    code = """
-import sys
-sys.modules["keras"] = None
-import xrnn
-for call in (lambda: xrnn.from_keras("x"), lambda: xrnn.to_keras(xrnn.RNN.init(2, 3))):
-    try:
-        call()
-    except ImportError as error:
-        print(error)
-"""
-    lines = run_python(code, XRNN_BACKEND="numpy").stdout.splitlines()
-    assert lines == [
-        f"xrnn.{name} needs Keras, which is not installed: `pip install -e '.[keras]'`"
-        for name in ("from_keras", "to_keras")
-    ]

@@ -8,24 +8,25 @@ from pathlib import Path
 import pytest
 
 import xrnn
-from tests.fresh import NO_TORCH, output_of
+from tests.fresh import output_of
 
-FUNCTIONS = ["from_onnx", "from_torch", "load", "save", "to_c", "to_onnx", "to_torch"]
+FUNCTIONS = ["from_keras", "from_onnx", "from_torch", "load", "save", "to_c", "to_keras", "to_onnx", "to_torch"]
+MODULES = ["keras", "onnx_read", "torch", "files", "files", "c", "keras", "onnx_write", "torch"]
 
 
 def test_functions_are_listed_before_their_modules_are_imported() -> None:
     code = f"""
 import sys, xrnn
 print(set({FUNCTIONS}) <= set(dir(xrnn)) & set(xrnn.__all__))
-print([name for name in ("xrnn.interop", "xrnn.files", "safetensors", "torch") if name in sys.modules])
+print([name for name in ("xrnn.interop", "xrnn.files", "keras", "onnx", "safetensors", "torch") if name in sys.modules])
 from xrnn import {", ".join(FUNCTIONS)}
 print([f.__module__ for f in ({", ".join(FUNCTIONS)})])
-print([name for name in ("onnx", "safetensors", "torch") if name in sys.modules])
+print([name for name in ("keras", "onnx", "safetensors", "torch") if name in sys.modules])
 """
     assert output_of(code).splitlines() == [
         "True",
         "[]",
-        str([f"xrnn.interop.{name}" for name in ("onnx_read", "torch", "files", "files", "c", "onnx_write", "torch")]),
+        str([f"xrnn.interop.{name}" for name in MODULES]),
         "[]",
     ]
 
@@ -35,18 +36,27 @@ def test_an_unknown_name() -> None:
         xrnn.from_keras2  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_without_pytorch_the_error_names_the_command() -> None:
-    code = """
+@pytest.mark.parametrize(
+    ("package", "title", "functions"),
+    [
+        ("torch", "PyTorch", ["from_torch", "to_torch"]),
+        ("onnx", "onnx", ["from_onnx", "to_onnx"]),
+        ("keras", "Keras", ["from_keras", "to_keras"]),
+    ],
+)
+def test_without_the_package_the_error_names_the_command(package: str, title: str, functions: list[str]) -> None:
+    code = f"""
+import sys
+sys.modules["{package}"] = None
 import xrnn
-for function in (xrnn.from_torch, xrnn.to_torch):
+for name in {functions}:
     try:
-        function(xrnn.RNN.init(2, 3))
+        getattr(xrnn, name)(xrnn.RNN.init(2, 3))
     except ImportError as error:
         print(error)
 """
-    assert output_of(NO_TORCH + code, XRNN_BACKEND="numpy").splitlines() == [
-        f"xrnn.{name} needs PyTorch, which is not installed: `pip install -e '.[torch]'`"
-        for name in ("from_torch", "to_torch")
+    assert output_of(code, XRNN_BACKEND="numpy").splitlines() == [
+        f"xrnn.{name} needs {title}, which is not installed: `pip install -e '.[{package}]'`" for name in functions
     ]
 
 

@@ -18,7 +18,6 @@ import pytest
 from onnx import helper
 
 from tests.errors import one_line
-from tests.fresh import run_python
 from tests.interop.onnx_models import drawn, graph_of, leaves, results, run
 from xrnn import GRU, LSTM, Bidirectional, Linear, Stack, from_onnx, to_numpy, to_onnx
 from xrnn.backend import Backend
@@ -545,24 +544,6 @@ def test_tensors_that_do_not_hold_what_they_say() -> None:
         model = changed()
         change(next(tensor for tensor in model.graph.initializer if tensor.name == "W"))
         refused(model, "the tensor 'W'", words)
-
-
-def test_without_onnx_the_error_names_the_command() -> None:
-    code = """
-import sys
-sys.modules["onnx"] = None
-import xrnn
-for call in (lambda: xrnn.from_onnx("x"), lambda: xrnn.to_onnx(xrnn.RNN.init(2, 3))):
-    try:
-        call()
-    except ImportError as error:
-        print(error)
-"""
-    lines = run_python(code, XRNN_BACKEND="numpy").stdout.splitlines()
-    assert lines == [
-        f"xrnn.{name} needs onnx, which is not installed: `pip install -e '.[onnx]'`"
-        for name in ("from_onnx", "to_onnx")
-    ]
 
 
 def test_a_stack_after_its_export_is_equal(tmp_path: Path) -> None:

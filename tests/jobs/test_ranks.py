@@ -115,7 +115,7 @@ _HARD = ["--dropout", "0.3", "--noise", "0.2", "--layers", "2", "--patience", "3
     ],
 )
 def test_series_on_1_2_and_3_ranks(job: str, checkpoints: Checkpoints[Any], options: list[str], folder: Path) -> None:
-    """Ragged batches, of which the last of an epoch has 2 series, with dropout, noise and early stopping."""
+    """Ragged batches with dropout, noise and early stopping. The last batch of an epoch has 2 series."""
     series = [replace(each, label=str(i % 4) if job == "regress" else each.label) for i, each in enumerate(waves(24))]
     for name, some in (("train.ts", series[:18]), ("test.ts", series[18:])):
         write_ts(folder / name, some, ["0", "1", "2", "3"] if job == "regress" else None)

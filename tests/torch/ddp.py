@@ -42,7 +42,7 @@ CASES = [
 
 
 class Model(nn.Module):
-    """Two recurrent layers, of which the second can be left out, and a linear layer."""
+    """Two recurrent layers and a linear layer. The second recurrent layer can be left out."""
 
     def __init__(self, cell: str) -> None:
         super().__init__()

@@ -220,7 +220,7 @@ _HEAD: Final = """
 # Functions by name. Each calls only those before it.
 _HELPERS: Final = {
     "add": """
-/* y += x @ W,   x (rows,), y (columns,); W has `stride` columns, of which the first `columns` are used */
+/* y += x @ W,   x (rows,), y (columns,). Only the first `columns` of W's `stride` columns are used. */
 static void @_add(int rows, int columns, int stride, const float *W, const float *x, float *y) {
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < columns; j++) y[j] += x[i] * W[(size_t)i * (size_t)stride + (size_t)j];

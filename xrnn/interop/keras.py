@@ -11,9 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.install import install_hint
+from xrnn.install import import_optional, install_hint
 from xrnn.interop.model import Model, host, is_recurrent, model_of, unflattened, warn_of_nan
-from xrnn.interop.onnx_weights import reordered
+from xrnn.interop.onnx_weights import from_onnx as xrnn_weights
+from xrnn.interop.onnx_weights import to_onnx as onnx_weights
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.gru import GRU
@@ -24,23 +25,18 @@ from xrnn.ops.cells.rnn import NONLINEARITIES
 from xrnn.select import get_backend, kind_of
 from xrnn.typing import HostArray
 
-_RECURRENT: Final = {"SimpleRNN": RNN, "LSTM": LSTM, "GRU": GRU}
-_NAMES: Final = {layer: name for name, layer in _RECURRENT.items()}
-# Keras has GRU's gates in the order z r h, xrnn in the order r u n. Those of LSTM have the same order, i f g o.
-_GRU_GATES: Final = (1, 0, 2)
+RECURRENT: Final = {"SimpleRNN": RNN, "LSTM": LSTM, "GRU": GRU}
+_NAMES: Final = {layer: name for name, layer in RECURRENT.items()}
+# For each gate of Keras, the number of xrnn's: z r h and r u n of a GRU, i f g o of an LSTM in both.
+_GATES: Final = {"SimpleRNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
 
 
 def import_keras(user: str) -> ModuleType:
-    """Keras 3.   Raises ImportError, which says that `user` needs it, with the command that installs it."""
-    try:
-        import keras
-    except ImportError as error:
-        if error.name != "keras":  # Keras is installed, but broken or without its backend: its own error says why
-            raise
-        raise ImportError(f"{user} needs Keras, which is not installed: {install_hint('keras')}") from error
+    """Keras 3.   Raises ImportError as `import_optional`, and for earlier versions."""
+    keras = import_optional("keras", user, "Keras")
     if int(keras.__version__.partition(".")[0]) < 3:
         raise ImportError(f"{user} needs Keras 3, and this is {keras.__version__}: {install_hint('keras')}")
-    return keras  # type: ignore[no-any-return]
+    return keras
 
 
 # ---- from Keras ----
@@ -79,13 +75,13 @@ def from_keras(layer: Any, *, backend: str | Backend | None = None) -> Any:
 def _from_layer(keras: Any, layer: Any, name: str, target: Backend) -> Any:
     kind = type(layer).__name__
     if type(layer) is not getattr(keras.layers, kind, None) or kind not in (
-        *_RECURRENT,
+        *RECURRENT,
         "Bidirectional",
         "Dense",
         "Embedding",
     ):
         raise TypeError(
-            f"{name} is a {kind_of(layer)}: expected keras.layers' {', '.join(_RECURRENT)}, Bidirectional, Dense or "
+            f"{name} is a {kind_of(layer)}: expected keras.layers' {', '.join(RECURRENT)}, Bidirectional, Dense or "
             "Embedding, or a Sequential of them; convert the parts of a larger model one by one"
         )
     if not layer.built or not layer.weights:
@@ -100,13 +96,13 @@ def _from_layer(keras: Any, layer: Any, name: str, target: Backend) -> Any:
         return Bidirectional(*(_from_layer(keras, part, name, target) for part in directions))
     options: dict[str, Any] = {}
     weights = _weights(keras, layer, name)
-    if kind in _RECURRENT:
+    if kind in RECURRENT:
         weights, options = _recurrent(keras, layer, name, weights)
     else:
         _check_table(keras, layer, name)
         if kind == "Dense" and len(weights) == 1:
             weights.append(np.zeros(weights[0].shape[1], weights[0].dtype))
-    made = _RECURRENT.get(kind) or {"Dense": Linear, "Embedding": Embedding}[kind]
+    made = RECURRENT.get(kind) or {"Dense": Linear, "Embedding": Embedding}[kind]
     return made(*(target.asarray(np.array(weight, order="C")) for weight in weights), **options)
 
 
@@ -139,25 +135,22 @@ def _check_activation(keras: Any, layer: Any, name: str, which: str, expected: S
 
 def _recurrent(keras: Any, layer: Any, name: str, weights: list[HostArray]) -> tuple[list[HostArray], dict[str, Any]]:
     """The parameters and the options of a recurrent layer."""
-    options: dict[str, Any] = {"reverse": bool(layer.go_backwards)}
-    kind, H = type(layer).__name__, layer.units
+    options: dict[str, Any] = {}
+    kind = type(layer).__name__
     expected = NONLINEARITIES if kind == "SimpleRNN" else ("tanh",)
     activation = _check_activation(keras, layer, name, "activation", expected)
     if kind == "SimpleRNN":
         options["nonlinearity"] = activation
     else:
         _check_activation(keras, layer, name, "recurrent_activation", ("sigmoid",))
+    if kind == "GRU":
+        options["reset_after"] = bool(layer.reset_after)
     Wx, Wh, *bias = weights
-    if kind != "GRU":
-        return [Wx, Wh, bias[0] if bias else np.zeros(Wx.shape[1], Wx.dtype)], options
-    options["reset_after"] = bool(layer.reset_after)
-    b = bias[0] if bias else np.zeros((2, 3 * H) if layer.reset_after else 3 * H, Wx.dtype)
-    if layer.reset_after:
-        b_x, b_h = (reordered(each, _GRU_GATES) for each in b)
-        b = np.concatenate([b_x[: 2 * H] + b_h[: 2 * H], b_x[2 * H :], b_h[2 * H :]])
-    else:
-        b = reordered(b, _GRU_GATES)
-    return [reordered(Wx, _GRU_GATES), reordered(Wh, _GRU_GATES), b], options
+    both = np.zeros((2, Wx.shape[1]), Wx.dtype)  # Keras has a bias for h only in a GRU with reset_after
+    both[: 2 if options.get("reset_after") else 1] = bias[0] if bias else 0
+    make: Any = RECURRENT[kind]
+    made = xrnn_weights(make._cell_with(options), _GATES[kind], Wx.T, Wh.T, both.reshape(-1))
+    return list(made), options | {"reverse": bool(layer.go_backwards)}
 
 
 # ---- to Keras ----
@@ -234,13 +227,6 @@ def _recurrent_to_keras(keras: Any, layer: Any, name: str) -> Any:
 
 
 def _weights_for_keras(layer: Any) -> list[HostArray]:
-    Wx, Wh, b = (np.array(host(param)) for param in layer.params)
-    if type(layer) is not GRU:
-        return [Wx, Wh, b]
-    H = layer.hidden_size
-    if layer.reset_after:
-        b_h = np.concatenate([np.zeros(2 * H, b.dtype), b[3 * H :]])
-        bias = np.stack([reordered(b[: 3 * H], _GRU_GATES), reordered(b_h, _GRU_GATES)])
-    else:
-        bias = reordered(b, _GRU_GATES)
-    return [reordered(Wx, _GRU_GATES), reordered(Wh, _GRU_GATES), bias]
+    W, R, B = onnx_weights(map(host, layer.params), _GATES[_NAMES[type(layer)]])
+    both = B.reshape(2, -1)
+    return [W.T, R.T, both if getattr(layer, "reset_after", False) else both[0]]

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from xrnn.backend import Backend
-from xrnn.files import FileError, printable, quoted, replace_file
-from xrnn.interop.keras import from_keras, import_keras, sequential
+from xrnn.files import FileError, printable, quoted, read_regular, replace_file
+from xrnn.interop.keras import RECURRENT, from_keras, import_keras, sequential
 from xrnn.interop.model import model_of
-from xrnn.interop.onnx_file import read_regular
 
 _WANTED: Final = "a Sequential that model.save wrote, of layers that from_keras takes"
-_RECURRENT: Final = ("SimpleRNN", "LSTM", "GRU")
 _MODULES: Final = ("keras", "keras.layers", "keras.initializers", "keras.dtype_policies")
 _MOST_CONFIG: Final = 2**20  # bytes
 _MOST_STEPS: Final = 2**12  # of an input of fixed size
@@ -67,7 +65,7 @@ def _check_sizes(config: Any, size: int) -> None:
             weights = 0
         elif kind == "Embedding":
             features, weights = options["output_dim"], options["output_dim"] * options["input_dim"]
-        elif kind in (*_RECURRENT, "Bidirectional", "Dense"):
+        elif kind in (*RECURRENT, "Bidirectional", "Dense"):
             inner = [options[key] for key in ("layer", "backward_layer") if options.get(key)] or [layer]
             units = [each["config"]["units"] for each in inner] * (3 - len(inner) if kind == "Bidirectional" else 1)
             weights = sum(each * (features + each * (kind != "Dense")) for each in units)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from xrnn.files import FileError, printable, quoted
+from xrnn.files import FileError, printable, quoted, read_regular
 from xrnn.select import kind_of
 from xrnn.typing import HostArray
 
@@ -60,29 +59,6 @@ def _texts(model: Any) -> Iterator[Any]:
     for value in (*graph.input, *graph.output):
         yield from (value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim))
     yield from (each.domain for each in model.opset_import)
-
-
-def read_regular(
-    path: Path, failure: str, wanted: str, offset: int = 0, size: int = -1, *, links: bool = True
-) -> bytes:
-    """The content of a regular file, or `size` bytes of it.   Raises FileError.
-
-    failure, wanted   the beginning and the end of errors
-    links             whether `path` may be a link
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(path, flags if links else flags | getattr(os, "O_NOFOLLOW", 0))
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or not (links or not path.is_symlink()):
-                raise FileError(f"{failure} (not a regular file): expected {wanted}")
-            if status.st_size < offset + size:
-                raise FileError(f"{failure} (the file is too short): expected {wanted}")
-            file.seek(offset)
-            return file.read(size)
-    except OSError as error:
-        raise FileError(f"{failure} ({error.strerror}): expected {wanted}") from error
 
 
 class Constants:

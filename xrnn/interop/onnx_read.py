@@ -16,12 +16,13 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.files import FileError, quoted
+from xrnn.install import import_optional
 from xrnn.interop.model import unflattened
 from xrnn.interop.onnx_evaluate import Evaluator, supports
 from xrnn.interop.onnx_file import Constants, read_model, refused
 from xrnn.interop.onnx_flows import Flows, Part, flat, same, swapped
 from xrnn.interop.onnx_recurrent import CHAIN, RecurrentNode
-from xrnn.interop.onnx_weights import OPERATORS, import_onnx
+from xrnn.interop.onnx_weights import OPERATORS
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
@@ -53,7 +54,7 @@ def from_onnx(source: str | os.PathLike[str] | Any, *, backend: str | Backend | 
     >>> from_onnx(to_onnx(GRU.init(3, 8, rng=0)))
     GRU(3 → 8, 296 parameters, float32, numpy)
     """
-    onnx = import_onnx("xrnn.from_onnx")
+    onnx = import_optional("onnx", "xrnn.from_onnx")
     model, name, folder = read_model(onnx, source)
     constants = Constants(onnx, folder)
     try:

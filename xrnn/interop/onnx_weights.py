@@ -6,12 +6,10 @@ z r h. xrnn has i f g o and r u n, the transposed matrices, and one bias for eac
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from xrnn.install import install_hint
 from xrnn.interop.torch_weights import merged_bias
 from xrnn.layers.gru import GRU
 from xrnn.layers.lstm import LSTM
@@ -31,17 +29,6 @@ OPERATORS: Final = {
     "LSTM": Operator(LSTM, (0, 3, 1, 2), ("Sigmoid", "Tanh", "Tanh")),
     "GRU": Operator(GRU, (1, 0, 2), ("Sigmoid", "Tanh")),
 }
-
-
-def import_onnx(user: str) -> ModuleType:
-    """The package onnx.   Raises ImportError, which says that `user` needs it, with the command that installs it."""
-    try:
-        import onnx
-    except ImportError as error:
-        if error.name != "onnx":  # it is installed, but broken: its own error says why
-            raise
-        raise ImportError(f"{user} needs onnx, which is not installed: {install_hint('onnx')}") from error
-    return onnx  # type: ignore[no-any-return]
 
 
 def reordered(array: HostArray, order: tuple[int, ...]) -> HostArray:

@@ -14,8 +14,9 @@ import numpy as np
 
 from xrnn.checks import check_bool
 from xrnn.files import replace_file
+from xrnn.install import import_optional
 from xrnn.interop.model import Model, host, is_recurrent, model_of, warn_of_nan
-from xrnn.interop.onnx_weights import OPERATORS, import_onnx
+from xrnn.interop.onnx_weights import OPERATORS
 from xrnn.interop.onnx_weights import to_onnx as onnx_weights
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
@@ -58,7 +59,7 @@ def to_onnx(
     >>> [node.op_type for node in model.graph.node if node.op_type in ("GRU", "Gemm", "MatMul")]
     ['GRU', 'MatMul']
     """
-    onnx = import_onnx("xrnn.to_onnx")
+    onnx = import_optional("onnx", "xrnn.to_onnx")
     model = model_of(layers, scale=scale, mean=mean, softmax=softmax)
     warn_of_nan(model)
     made = model_proto(onnx, model, lengths=check_bool("lengths", lengths), states=check_bool("states", states))

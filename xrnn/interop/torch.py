@@ -11,7 +11,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.install import install_hint
+from xrnn.install import import_optional
 from xrnn.interop import torch_weights
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
@@ -31,14 +31,8 @@ _HOOKS: Final = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", 
 
 
 def import_torch(user: str) -> ModuleType:
-    """PyTorch.   Raises ImportError, which says that `user` needs it, with the command that installs it."""
-    try:
-        import torch
-    except ImportError as error:
-        if error.name != "torch":  # PyTorch is installed, but broken: its own error says why
-            raise
-        raise ImportError(f"{user} needs PyTorch, which is not installed: {install_hint('torch')}") from error
-    return torch  # type: ignore[no-any-return]
+    """PyTorch.   Raises ImportError as `import_optional`."""
+    return import_optional("torch", user, "PyTorch")
 
 
 # ---- from PyTorch ----

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from xrnn.backend import Backend
-from xrnn.files import FileError, printable, quoted, replace_file
+from xrnn.files import FileError, printable, quoted, read_regular, replace_file
 from xrnn.interop.model import model_of, unflattened
-from xrnn.interop.onnx_file import read_regular
 from xrnn.interop.torch import from_torch, import_torch, to_torch
 
 _WANTED: Final = "a state dict; write one by torch.save(module.state_dict(), path)"

@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.files import check_writable, open_arrays, printable
+from xrnn.files import check_writable, printable
 from xrnn.interop.model import Model, host, model_of
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
-from xrnn.jobs.checkpoint import Checkpoints
+from xrnn.jobs.checkpoint import Checkpoints, job_of
 from xrnn.jobs.classify.predict import LabelPredictor
 from xrnn.jobs.errors import DataError, JobError, OutputError, SettingsError
 from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
@@ -133,20 +133,19 @@ def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Bac
     from xrnn.interop.checkpoint import load_checkpoint
     from xrnn.interop.files import load
 
-    if FORECAST_CHECKPOINTS.wrote(source):
+    job = job_of(source, "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote")
+    if job == FORECAST_CHECKPOINTS.format:
         raise DataError(
             f"{printable(str(source))} is a forecaster, which scales each series by itself: expected a model of `xrnn "
             "train`, `classify` or `regress`; use xrnn.load_checkpoint for its layers"
         )
-    if CHARLM_CHECKPOINTS.wrote(source):
+    if job == CHARLM_CHECKPOINTS.format:
         snapshot = CHARLM_CHECKPOINTS.load(source, backend)
         return model_of(snapshot.layers), _facts(CHARLM_CHECKPOINTS, snapshot.step)
     for kind in (LabelPredictor, NumberPredictor):
-        if kind.checkpoints.wrote(source):
+        if job == kind.checkpoints.format:
             return _of_series(kind, source, backend)
-    with open_arrays(source, "a file of xrnn") as file:
-        is_layer = file.metadata.get("format") == "xrnn layer"
-    if is_layer:
+    if job == "xrnn layer":
         return model_of(load(source, backend=backend)), {"kind": "layer of xrnn.save"}
     checkpoint = load_checkpoint(source, backend=backend)
     return model_of(checkpoint), {"kind": "checkpoint of xrnn.save_checkpoint", "names": list(checkpoint.layers)}
@@ -163,8 +162,7 @@ def _of_series(kind: Any, source: Path, backend: Backend) -> tuple[Model, dict[s
         scaled = W * facts.deviation, b * facts.deviation + facts.mean
         layers[-1] = Linear(*(backend.asarray(np.asarray(each, W.dtype)) for each in scaled))
     model = model_of(layers)
-    deviation = np.where(predictor.scale.deviation > 0, predictor.scale.deviation, 1.0)
-    scale = predictor.scale.mean, deviation
+    scale = predictor.scale.mean, predictor.scale.divisor
     model = Model(model.layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels)
     more = {"channels": facts.channels} | ({"labels": list(labels)} if labels else {})
     return model, _facts(kind.checkpoints, snapshot.step) | more

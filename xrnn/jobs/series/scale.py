@@ -37,6 +37,11 @@ class Scale:
         deviation = np.ldexp(np.nanstd(np.ldexp(steps, -exponent), axis=0), exponent)
         return cls(mean, np.where(deviation > _ROUNDING * largest, deviation, 1.0))
 
+    @property
+    def divisor(self) -> HostArray:
+        """The deviation. `of` never gives 0, but a checkpoint made by another program may contain it: then 1."""
+        return np.where(self.deviation > 0, self.deviation, 1.0)
+
     def apply(self, values: HostArray, *, mask: bool = False) -> HostArray:
         """values (T, D), NaN for a missing value → (T, D) float32.
 
@@ -45,9 +50,7 @@ class Scale:
         known = ~np.isnan(values)
         last = np.maximum.accumulate(np.where(known, np.arange(len(values))[:, None], 0))
         filled = np.take_along_axis(values, last, axis=0)
-        # `of` never gives a deviation of 0, but a checkpoint made by another program may contain one.
-        deviation = np.where(self.deviation > 0, self.deviation, 1.0)
         with np.errstate(over="ignore"):  # infinity is clipped
-            scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / deviation
+            scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / self.divisor
         channels = [scaled.clip(-_FAR, _FAR), known] if mask else [scaled.clip(-_FAR, _FAR)]
         return np.concatenate(channels, axis=1, dtype=np.float32)
