@@ -1,0 +1,23 @@
+"""The benchmark of C programs prints a row for each layer."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from benchmarks import c_program, machine
+from xrnn import GRU
+
+
+@pytest.mark.skipif(not (shutil.which("cc") and shutil.which("size")), reason="needs cc and size: apt-get install gcc")
+def test_a_row_for_each_layer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(machine, "pin", lambda threads: None)
+    monkeypatch.setattr(c_program, "_LAYERS", [(GRU, 2, 3)])
+    monkeypatch.setattr(c_program, "_ROUNDS", 1)
+    monkeypatch.setattr(c_program, "_STEPS", 100)
+    c_program.main()
+    row = capsys.readouterr().out.splitlines()[-1]
+    # The state holds a counter of 8 bytes, h (3) and scratch memory z (12) in float32, padded to 8 bytes.
+    assert re.fullmatch(r"\| GRU\(2 → 3\) \| [\d.]+ kB \| 72 B \|( [\d.]+ µs \|){3}", row)
