@@ -114,12 +114,10 @@ def test_gradients_on_a_gpu_are_averaged_on_the_current_stream(monkeypatch: pyte
     assert calls == [(rank, "all_reduce", stream) for rank, stream in enumerate(streams)]
 
 
-def test_no_nccl(backend: Backend, group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
-    if backend.xp is not standin:
-        return
+def test_no_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.standin.cuda.nccl.available", False)
     with one_line(BackendUnavailableError, "NCCL", "nccl", "XRNN_BACKEND=numpy"):
-        group.run(lambda ranks: World(ranks).mean([standin.zeros(2)]))
+        Group(2).run(lambda ranks: World(ranks).mean([standin.zeros(2)]))
 
 
 def test_one_process(backend: Backend) -> None:
