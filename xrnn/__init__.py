@@ -34,6 +34,7 @@ from xrnn.losses import (
 )
 from xrnn.ops.cell import Cell
 from xrnn.optim import EMA, SGD, Adam, clip_grad_norm
+from xrnn.precision import set_precision, use_precision
 from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
 from xrnn.sequences import batches, last, last_gradient, pad
@@ -119,6 +120,7 @@ __all__ = [
     "save",
     "save_checkpoint",
     "set_backend",
+    "set_precision",
     "show_config",
     "softmax_cross_entropy",
     "to_c",
@@ -128,5 +130,6 @@ __all__ = [
     "to_torch",
     "use_backend",
     "use_fused",
+    "use_precision",
     "xp",
 ]

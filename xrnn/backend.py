@@ -21,6 +21,8 @@ import numpy as np
 from xrnn.ops import affine, cross_entropy, recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
+from xrnn.precision import check_environment
+from xrnn.precision import precision as precision
 from xrnn.typing import Array, ArrayIfNeeded
 
 Operation: TypeAlias = Literal[
@@ -91,6 +93,7 @@ class Backend:
     def __init__(self, xp: ModuleType) -> None:
         if _SETTING not in ("0", "1"):  # raised here, not on import, so that commands can report it in one line
             raise ValueError(f"XRNN_FUSED is {_SETTING!r}: expected 0 for the plain forms, or 1; set one of them")
+        check_environment()
         self.xp: Any = xp
 
     def __repr__(self) -> str:

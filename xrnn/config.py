@@ -11,6 +11,7 @@ from xrnn.backend import OPERATIONS, fused_enabled
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells import CELLS
 from xrnn.ops.cells.rnn import LeakyRNNCell
+from xrnn.precision import precision
 from xrnn.select import GPU_CHOICE, Selection, select
 
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
@@ -36,6 +37,7 @@ def config(selection: Selection | None = None) -> str:
     lines = selection_lines(selection)
     lines += [f"{what}: {value}" for what, value in backend.describe().items()]
     lines += [f"fused forms: {'on' if fused_enabled() else 'off (XRNN_FUSED=0 or use_fused(False))'}"]
+    lines += [f"precision: {precision().name} (decided by {precision().decided_by})"]
     return "\n".join([*lines, backend.explain_sizes(CELLS["rnn"](), _EXAMPLE, "float32")])
 
 
@@ -52,6 +54,7 @@ def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -
         "rejected": selection.rejected,
         **backend.describe(),
         "fused_forms": fused_enabled(),
+        "precision": precision().name,
         "sizes": dict(shapes),
         "forms": forms,
     }

@@ -1,0 +1,88 @@
+"""The precision of matrix products: how it is selected, what `xrnn info` says, and which products use it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.errors import one_line
+from tests.fresh import output_of, run_python
+from xrnn import set_precision, use_precision
+from xrnn.precision import NAMES, precision
+
+
+def test_the_default() -> None:
+    assert output_of("from xrnn.precision import precision; print(precision().name)") == "float32"
+
+
+def test_use_precision_nests_and_is_restored() -> None:
+    before = precision().name
+    with use_precision("bfloat16"):
+        assert (precision().name, precision().bfloat16, precision().tf32) == ("bfloat16", True, False)
+        with use_precision("tf32"):
+            assert (precision().name, precision().bfloat16, precision().tf32) == ("tf32", False, True)
+        assert precision().bfloat16
+    with pytest.raises(ZeroDivisionError), use_precision("tf32"):
+        raise ZeroDivisionError
+    assert precision().name == before
+
+
+def test_set_precision_applies_to_all_threads_and_use_precision_to_one() -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        thread = threading.Thread(target=lambda: seen.append(precision().name))
+        thread.start()
+        thread.join()
+
+    before = precision().name
+    try:
+        set_precision("bfloat16")
+        look()
+        assert precision().bfloat16
+        with use_precision("float32"):
+            assert not precision().bfloat16
+            set_precision("tf32")  # the block keeps its own precision
+            assert precision().name == "float32"
+            look()
+        assert precision().name == "tf32"
+    finally:
+        set_precision(before)  # type: ignore[arg-type]
+    assert seen == ["bfloat16", "tf32"]
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    before = precision().name
+    expected = f"expected one of {', '.join(NAMES)}"
+    with one_line(ValueError, "unknown precision 'float16' (set_precision('float16'))", expected):
+        set_precision("float16")  # type: ignore[arg-type]
+    with one_line(ValueError, "unknown precision 'half' (use_precision('half'))", expected), use_precision("half"):  # type: ignore[arg-type]
+        pass
+    assert precision().name == before
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [("", "float32"), ("tf32", "tf32"), (" BFloat16 ", "bfloat16"), ("float32", "float32")]
+)
+def test_xrnn_precision(value: str, name: str) -> None:
+    assert output_of("from xrnn.precision import precision; print(precision().name)", XRNN_PRECISION=value) == name
+
+
+def test_an_invalid_xrnn_precision() -> None:
+    failed = run_python("import numpy, xrnn; xrnn.Linear(numpy.ones((2, 3)), numpy.ones(3))", XRNN_PRECISION="half")
+    assert failed.stderr.endswith(
+        "ValueError: unknown precision 'half' (XRNN_PRECISION=half): expected one of float32, tf32, bfloat16\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "decided_by"),
+    [
+        ("", "XRNN_PRECISION=tf32"),
+        ("xrnn.set_precision('bfloat16');", "set_precision('bfloat16')"),
+    ],
+)
+def test_info_names_the_precision_and_who_decided(code: str, decided_by: str) -> None:
+    out = output_of(f"import xrnn; {code} xrnn.show_config()", XRNN_PRECISION="tf32", XRNN_BACKEND="numpy")
+    assert f"(decided by {decided_by})" in next(line for line in out.splitlines() if line.startswith("precision: "))

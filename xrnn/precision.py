@@ -1,0 +1,83 @@
+"""The precision of matrix products of float32 arrays: float32, TF32 or bfloat16. The arrays keep their dtype."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Final, Literal, TypeAlias, get_args
+
+Name: TypeAlias = Literal["float32", "tf32", "bfloat16"]
+NAMES: Final[tuple[Name, ...]] = get_args(Name)
+
+
+class Precision:
+    """A setting. `bfloat16` and `tf32` are attributes because each call of a layer reads one: no strings to compare."""
+
+    __slots__ = ("bfloat16", "decided_by", "name", "tf32")
+
+    def __init__(self, name: str, decided_by: str) -> None:
+        self.change(name, decided_by)
+
+    def change(self, name: str, decided_by: str) -> None:
+        self.name, self.decided_by = name, decided_by
+        self.bfloat16, self.tf32 = name == "bfloat16", name == "tf32"
+
+
+_SETTING: Final = os.environ.get("XRNN_PRECISION", "").strip().lower()
+_process: Final = Precision(_SETTING or "float32", f"XRNN_PRECISION={_SETTING}" if _SETTING else "the default")
+_precision: ContextVar[Precision] = ContextVar("xrnn_precision", default=_process)
+
+# The precision in effect, a `Precision`. As for `fused_enabled`, a function around it would slow down small layers.
+precision: Final = _precision.get
+
+
+def check(name: str, decided_by: str) -> None:
+    """Raise ValueError if `name` is not a precision."""
+    if name not in NAMES:
+        raise ValueError(f"unknown precision {name!r} ({decided_by}): expected one of {', '.join(NAMES)}")
+
+
+def check_environment() -> None:
+    """Raise ValueError if XRNN_PRECISION is not a precision. Called by backends, so that commands can report it."""
+    if _SETTING:
+        check(_SETTING, f"XRNN_PRECISION={_SETTING}")
+
+
+def set_precision(name: Name) -> None:
+    """Select the precision of matrix products of float32 arrays, in all threads of the process.
+
+    name   `float32`, the default; `tf32`, which a CPU treats as float32; `bfloat16`: the factors are rounded to
+           bfloat16, the sums are float32
+
+    Arrays keep their dtype. Products of float64 arrays do not change. If a processor or a form has no such product, the
+    product stays in float32; `xrnn info` says so. `XRNN_PRECISION` sets the precision at the start of the process.
+
+    Raises ValueError for an unknown name; the precision is then unchanged.
+
+    >>> set_precision("bfloat16")
+    >>> set_precision("float32")
+    """
+    decided_by = f"set_precision({name!r})"
+    check(name, decided_by)
+    _process.change(name, decided_by)
+
+
+@contextlib.contextmanager
+def use_precision(name: Name) -> Iterator[None]:
+    """Within the block, compute matrix products of float32 arrays in this precision; see `set_precision`.
+
+    A thread that is started in the block does not inherit it (a ContextVar). Raises as `set_precision`.
+
+    >>> rnn, x = RNN.init(3, 8, rng=0), np.zeros((20, 4, 3), "float32")
+    >>> with use_precision("bfloat16"):
+    ...     h = rnn(x)
+    """
+    decided_by = f"use_precision({name!r})"
+    check(name, decided_by)
+    token = _precision.set(Precision(name, decided_by))
+    try:
+        yield
+    finally:
+        _precision.reset(token)
