@@ -53,7 +53,7 @@ class NumpyBackend(Backend):
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
         return kernels.forward(
-            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training
+            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training, False
         )
 
     def recurrence_backward(
@@ -72,20 +72,21 @@ class NumpyBackend(Backend):
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
         return kernels.backward(
-            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, cell.per_unit, dstates, dWx, dWh, db, needs_dx
+            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, cell.per_unit, dstates, dWx, dWh, db, needs_dx,
+            False,
         )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         if not (kernels and fused_enabled()):
             return super().affine_forward(x, W, b)
-        return kernels.affine(x, W, b)
+        return kernels.affine(x, W, b, False)
 
     def affine_backward(
         self, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True
     ) -> ArrayIfNeeded:
         if not (kernels and fused_enabled()):
             return super().affine_backward(x, W, dy, dW, db, needs_dx)
-        return kernels.affine_gradients(x, W, dy, dW, db, needs_dx)
+        return kernels.affine_gradients(x, W, dy, dW, db, needs_dx, False)
 
     def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
         if not (kernels and fused_enabled()):

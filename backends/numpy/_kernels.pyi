@@ -3,6 +3,9 @@
 The arrays of one call are all float32 or all float64, otherwise TypeError; they may have any strides unless stated. The
 operations release the GIL, except calls of a few microseconds. On the main thread they let Python handle signals every
 50 ms. If a handler raises, they end early with its exception, and the arrays that they were overwriting become NaN.
+
+`bfloat16` allows products of float32 arrays whose factors are rounded to bfloat16; their sums, and everything else, stay
+float32. It has no effect on float64, or if `bfloat16_level()` is None.
 """
 
 from collections.abc import Sequence
@@ -18,6 +21,9 @@ def levels() -> list[str]:
 
 def level() -> str:
     """The level in use."""
+
+def bfloat16_level() -> str | None:
+    """The level that runs products in bfloat16; None if the CPU, or the level in use, has none."""
 
 def set_level(name: str) -> None:
     """Use this level from now on; no other thread may be computing. ValueError if this CPU does not have it."""
@@ -98,6 +104,7 @@ def forward(
     reverse: bool,
     own: tuple[Array | float, ...],
     training: bool,
+    bfloat16: bool,
     /,
 ) -> tuple[tuple[Array, ...], Array | None, None]:
     """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64 → states, z, kept.
@@ -129,6 +136,7 @@ def backward(
     dWh: Array | None,
     db: Array | None,
     needs_dx: bool,
+    bfloat16: bool,
     /,
 ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
     """The gradients of `forward`, from dstates, those of each state after each step: (T, N, H), None for zeros.
@@ -137,10 +145,12 @@ def backward(
     dx is (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None.
     """
 
-def affine(x: Array, W: Array, b: Array) -> Array:
+def affine(x: Array, W: Array, b: Array, bfloat16: bool) -> Array:
     """x (M, D), W (D, C), b (C,) → y (M, C)."""
 
-def affine_gradients(x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool) -> ArrayIfNeeded:
+def affine_gradients(
+    x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool, bfloat16: bool
+) -> ArrayIfNeeded:
     """x (M, D), dy (M, C) → dx (M, D), None unless `needs_dx`; overwrites dW (D, C), db (C,), both C-contiguous."""
 
 def cross_entropy(logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:

@@ -38,6 +38,7 @@ NB_MODULE(_kernels, m) {
         return names;
     });
     m.def("level", [] { return level.name; });
+    m.def("bfloat16_level", [] { return level.bfloat16 ? "avx512bf16" : nullptr; });
     m.def("set_level", [](const char* name) { set_level(name); });
     m.def("max_threads", max_threads);
     m.def("asked_threads", asked_threads);
@@ -80,12 +81,13 @@ NB_MODULE(_kernels, m) {
     });
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
     if (PyModule_AddFunctions(m.ptr(), RECURRENCES)) throw nb::python_error();
-    m.def("affine", [](nb::handle x, nb::handle W, nb::handle b) {
-        return (is_float32(x) ? affine<float> : affine<double>)(x, W, b);
+    m.def("affine", [](nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
+        return (is_float32(x) ? affine<float> : affine<double>)(x, W, b, bfloat16);
     });
     m.def("affine_gradients", [](nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db,
-                                 bool needs_dx) {
-        return (is_float32(x) ? affine_gradients<float> : affine_gradients<double>)(x, W, dy, dW, db, needs_dx);
+                                 bool needs_dx, bool bfloat16) {
+        const auto f = is_float32(x) ? affine_gradients<float> : affine_gradients<double>;
+        return f(x, W, dy, dW, db, needs_dx, bfloat16);
     });
     m.def("cross_entropy", [](nb::handle logits, nb::handle targets, nb::handle weights) {
         return (is_float32(logits) ? cross_entropy<float> : cross_entropy<double>)(logits, targets, weights);

@@ -18,6 +18,7 @@ struct Level {
     const Operations<float>& (*f32)();
     const Operations<double>& (*f64)();
     bool runs_here;
+    const Operations<float>& (*bfloat16)() = nullptr;  // the same on pairs of bfloat16, if this CPU has the instructions
 };
 
 std::vector<Level> all_levels() {

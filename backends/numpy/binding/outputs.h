@@ -8,7 +8,7 @@
 namespace {
 
 template <class S>
-nb::object affine(nb::handle x, nb::handle W, nb::handle b) {
+nb::object affine(nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
     const int64_t rows = size(x, 0), D = size(x, 1), C = size(b, 0);
     Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), b_in(b, {C});
     nb::object y = empty<S>({rows, C});
@@ -26,7 +26,7 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b) {
 
 template <class S>
 nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db,
-                            bool needs_dx) {
+                            bool needs_dx, bool bfloat16) {
     const int64_t rows = size(x, 0), D = size(x, 1), C = size(dy, 1);
     Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), dy_in(dy, {rows, C});
     nb::object dx = needs_dx ? empty<S>({rows, D}) : nb::none();

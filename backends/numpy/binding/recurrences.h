@@ -105,7 +105,7 @@ struct SequenceInputs {
 // → states, z, kept, which is None
 template <class S>
 nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
-                   nb::handle lengths, bool reverse, nb::handle own, bool training) {
+                   nb::handle lengths, bool reverse, nb::handle own, bool training, bool bfloat16) {
     const Recurrence<S>& cell = recurrence<S>(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     const Input<S> b_in(b, {cell.pre * in.H});
@@ -137,7 +137,7 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
 template <class S>
 nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
                     nb::handle lengths, bool reverse, nb::handle own, nb::handle dstates, nb::handle dWx,
-                    nb::handle dWh, nb::handle db, bool needs_dx) {
+                    nb::handle dWh, nb::handle db, bool needs_dx, bool bfloat16) {
     const Recurrence<S>& cell = recurrence<S>(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
@@ -183,19 +183,19 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
 
 PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training] = take<10>(arguments, count);
+        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training, bfloat16] = take<11>(arguments, count);
         const auto f = is_float32(x) ? forward<float> : forward<double>;
-        return f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True));
+        return f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True), bfloat16.is(Py_True));
     });
 }
 
 PyObject* call_backward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, own, dstates, dWx, dWh, db, needs_dx] =
-            take<14>(arguments, count);
+        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, own, dstates, dWx, dWh, db, needs_dx, bfloat16] =
+            take<15>(arguments, count);
         const auto f = is_float32(x) ? backward<float> : backward<double>;
         return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), own, dstates, dWx, dWh, db,
-                 needs_dx.is(Py_True));
+                 needs_dx.is(Py_True), bfloat16.is(Py_True));
     });
 }
 
