@@ -4,8 +4,8 @@ The arrays of one call are all float32 or all float64, otherwise TypeError; they
 operations release the GIL, except calls of a few microseconds. On the main thread they let Python handle signals every
 50 ms. If a handler raises, they end early with its exception, and the arrays that they were overwriting become NaN.
 
-`bfloat16` allows products of float32 arrays whose factors are rounded to bfloat16; their sums, and everything else, stay
-float32. It has no effect on float64, or if `bfloat16_level()` is None.
+`bfloat16` allows products of float32 arrays whose factors are rounded to bfloat16. Their sums, and everything else,
+stay float32. It has no effect on float64, or if `bfloat16_level()` is None.
 """
 
 from collections.abc import Sequence

@@ -260,7 +260,9 @@ def test_which_calls_keep_the_gil() -> None:
 
     def backward(N: int, H: int) -> Callable[[], object]:
         x, h, dWx, dWh, db = (np.zeros(shape, "float32") for shape in [(1, N, 1), (2, N, H), (1, H), (H, H), H])
-        return lambda: kernels.backward("tanh", x, dWx, dWh, (h,), None, None, False, (), None, dWx, dWh, db, True, False)
+        return lambda: kernels.backward(
+            "tanh", x, dWx, dWh, (h,), None, None, False, (), None, dWx, dWh, db, True, False
+        )
 
     def affine(D: int, C: int) -> Callable[[], object]:
         x, W, b = (np.zeros(shape, "float32") for shape in [(9, D), (D, C), C])

@@ -35,7 +35,7 @@ def test_the_kernels_are_told_whether_dx_is_needed(monkeypatch: pytest.MonkeyPat
 
     def noting(run: Any) -> Any:
         def note(*arguments: Any) -> Any:
-            told.append(arguments[-1])
+            told.append(arguments[-2])
             return run(*arguments)
 
         return note
