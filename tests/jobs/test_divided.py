@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,18 @@ import pytest
 from tests import standin
 from tests.jobs.charlm import texts
 from tests.jobs.classify import tiny
+from tests.jobs.forecast.test_forecast import TINY, growth, series
 from tests.parallel.threads import Group, ThreadRanks
 from tests.standin import distributed
 from xrnn.backend import Backend, use_fused
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
+from xrnn.jobs.forecast import model as forecast_model
+from xrnn.jobs.forecast.data import prepare
+from xrnn.jobs.forecast.model import ForecastModel
 from xrnn.parallel import World
+from xrnn.select import get_backend
+from xrnn.typing import Array
 
 _SIZE = 2
 
@@ -64,3 +71,33 @@ def test_two_ranks_train_as_one(
     for p, of_alone, other in zip(params, alone.model.params, of_rank_1, strict=True):
         np.testing.assert_allclose(p, backend.to_numpy(of_alone), rtol=1e-3, atol=1e-4)
         np.testing.assert_array_equal(p, other)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_forecasts_are_divided(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rank computes its share of the windows, in batches, and gets the forecasts of all."""
+    monkeypatch.setattr(forecast_model, "_INFERENCE_BATCH", 3)
+    data = prepare([series(growth(90))], TINY)
+    windows, backend = data.train(np.arange(31)), get_backend("numpy")
+    weights = np.random.default_rng(0).standard_normal(ForecastModel.shapes(TINY, data.shape)["linear.W"])
+
+    class Counting(ForecastModel):
+        computed = 0
+
+        def __call__(self, x: Array, known: Array) -> Array:
+            assert len(known) <= 3
+            self.computed += len(known)
+            return super().__call__(x, known)
+
+    def forecast(comm: World) -> tuple[Any, int]:
+        model = Counting.init(TINY, data.shape, backend)
+        model.linear.params[0][...] = weights
+        return model.forecast(windows, comm), model.computed
+
+    expected, computed = forecast(World())
+    assert computed == 31
+    results = Group(size).run(lambda ranks: forecast(World(ranks)))
+    assert sum(computed for _, computed in results) == 31
+    for values, computed in results:
+        assert computed <= math.ceil(31 / size)
+        np.testing.assert_allclose(values, expected, rtol=1e-5)

@@ -18,7 +18,7 @@ import pytest
 
 from tests.jobs.charlm.texts import TINY_OPTIONS, write_text
 from tests.jobs.series.waves import waves, write_ts
-from tests.parallel.launch import NEEDS_MPI, command, environment
+from tests.parallel.launch import NEEDS_MPI, command, environment, mpiexec
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.checkpoint import Checkpoints, Snapshot
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
@@ -132,17 +132,43 @@ def test_series_on_1_2_and_3_ranks(job: str, checkpoints: Checkpoints[Any], opti
 
 
 def test_forecast_on_1_2_and_3_ranks(folder: Path) -> None:
-    """Windows with missing values, dropout and noise; the trainings for the calibration are divided too."""
+    """Windows with missing values, dropout and noise. The calibration and the backtest are divided too."""
     values = np.sin(np.arange(200)[:, None] / 5)
     values[::7] = np.nan
     np.save(folder / "series.npy", values)
+    results: list[Any] = []
     for size in (1, 2, 3):
         sizes = ["--hidden", "6", "--batch", "7", "--layers", "2", "--dropout", "0.3", "--noise", "0.2"]
-        arguments = ["forecast", "series.npy", "--steps", "5", *sizes, "--horizon", "4", "--out", str(size)]
+        arguments = ["forecast", "series.npy", "--steps", "5", *sizes, "--horizon", "4", "--out", str(size), "--json"]
         status, printed, error = outcome(start(size, *arguments))
         assert (status, error) == (0, ""), printed
+        results.append(json.loads(printed.splitlines()[-1]))
+    for divided in results[1:]:
+        for name, scores in results[0]["backtest"].items():
+            assert divided["backtest"][name] == pytest.approx(scores, rel=1e-3)
+        values = [[step["value"] for step in each["forecast"]] for each in (divided, results[0])]
+        assert values[0] == pytest.approx(values[1], rel=1e-3)
     assert_equal_runs("2", "1", 1e-3, FORECAST_CHECKPOINTS)
     assert_equal_runs("3", "1", 1e-3, FORECAST_CHECKPOINTS)
+
+
+_ONLY_RANK_0_WRITES = """
+import sys
+from xrnn.cli import main
+from xrnn.jobs.checkpoint import Checkpoints
+from xrnn.jobs.picture import Picture
+from xrnn.parallel import world
+if world().rank:
+    Checkpoints.content = Picture.content = None
+sys.exit(main())
+"""
+
+
+def test_only_rank_0_makes_the_content_of_checkpoints_and_pictures() -> None:
+    arguments = ["train", "text", *TINY_OPTIONS, "--steps", "6", "--save-every", "2", "--out", "out"]
+    done = mpiexec(2, "-c", _ONLY_RANK_0_WRITES, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert saved("out").step == 6
 
 
 def test_ctrl_c_saves_and_stops_all() -> None:

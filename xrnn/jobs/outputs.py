@@ -26,15 +26,9 @@ class Output:
     def __init__(self, option: str, path: Path, refusal: Refusal, say: Callable[[str], None]) -> None:
         self.option, self.path, self._refusal, self._say = option, path, refusal, say
         self._written = False
-        self.enabled = True
 
     def write(self, content: bytes) -> None:
-        """Write `content` to `path`, or to a free name if a foreign file has appeared there.   Raises OSError.
-
-        If `enabled` is False, as in all ranks of a run except the first, it does nothing.
-        """
-        if not self.enabled:
-            return
+        """Write `content` to `path`, or to a free name if a foreign file has appeared there.   Raises OSError."""
         path = self.path
         try:
             if os.path.lexists(path) and not self._refusal(path, self._written):

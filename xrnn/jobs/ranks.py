@@ -31,6 +31,12 @@ def share_by_cost(comm: World, costs: HostArray) -> HostArray:
     return np.flatnonzero(rank_of == comm.rank)
 
 
+def add_up(comm: World, array: HostArray) -> None:
+    """array ← Σ array over all ranks, in place."""
+    comm.mean([array])
+    array *= comm.size
+
+
 def any_rank(comm: World, flag: bool) -> bool:
     """Whether `flag` is true in some rank: the same answer in all of them."""
     if comm.size == 1:

@@ -121,7 +121,6 @@ def run(job: Job[T], selection: Selection, terminal: Terminal, comm: World | Non
         terminal.note,
     )
     comm = comm or World()
-    outputs.checkpoint.enabled = outputs.picture.enabled = comm.rank == 0
     data = job.load(settings)
     last = _last_step(job, settings, data, snapshot)
     for line in [*lines, *_description(job, settings, data, snapshot)]:
@@ -203,7 +202,9 @@ def _train(
 
     def save() -> None:
         nonlocal saved
-        job.checkpoints.save(out.path, replace(trainer.snapshot(), picture=picture), out.write)
+        snapshot = replace(trainer.snapshot(), picture=picture)  # in all ranks, because rank 0 gathers the states
+        if trainer.comm.rank == 0:
+            job.checkpoints.save(out.path, snapshot, out.write)
         saved = trainer.steps
 
     def after_step() -> None:
@@ -258,13 +259,15 @@ def _log(
 def _report(trainer: T, job: Job[T], outputs: Outputs, drawn: PictureRecord | None, terminal: Terminal) -> None:
     """Print the results, and draw the picture.   drawn: by an earlier run.   Raises OutputError."""
     results, picture = job.report(trainer, outputs.checkpoint.path, terminal)
+    snapshot = trainer.snapshot()  # in all ranks, because rank 0 gathers the states
+    if trainer.comm.rank:
+        return
     path = outputs.picture.path
     content = picture.content(path)
     # The checkpoint with the picture's SHA-256 is saved first. If the run is killed between the two writes, a later run
     # finds no picture that looks like a foreign file.
     record = PictureRecord.of(path, content) if content is not None else drawn
-    snapshot = replace(trainer.snapshot(), picture=record)
-    job.checkpoints.save(outputs.checkpoint.path, snapshot, outputs.checkpoint.write)
+    job.checkpoints.save(outputs.checkpoint.path, replace(snapshot, picture=record), outputs.checkpoint.write)
     if content is None:
         terminal.result(f"{job.picture}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
     else:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.jobs.charlm.model import CharLM
-from xrnn.jobs.ranks import share
+from xrnn.jobs.ranks import add_up, share
 from xrnn.losses import softmax_cross_entropy
 from xrnn.parallel import World
 from xrnn.typing import HostArray
@@ -41,8 +41,8 @@ def bits_per_character(model: CharLM, text: HostArray, comm: World | None = None
         logits, state = model(inputs, state)
         loss, _ = softmax_cross_entropy(logits, targets, backend.asarray(inside))
         nats += float(loss) * int(inside.sum())
-    comm.mean([nats])
-    return float(nats[0]) * comm.size / math.log(2) / predicted
+    add_up(comm, nats)
+    return float(nats[0]) / math.log(2) / predicted
 
 
 def zlib_bits_per_character(text: HostArray) -> float:

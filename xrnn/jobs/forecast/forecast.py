@@ -51,7 +51,7 @@ class ForecastJob(Job[ForecastTrainer]):
         trainer.calibrate()
         past = trainer.trained_on(data, trainer.steps)
         past.calibrate()
-        tested = past.model.forecast(data.test)
+        tested = past.model.forecast(data.test, trainer.comm)
         scores = backtest(data, tested, trainer.settings.levels)
         forecasts = [forecast_series(trainer.model, series) for series in trainer.data.series]
         terminal.result(f"backtest: {len(tested):,} forecasts of {data.shape.horizon} steps")

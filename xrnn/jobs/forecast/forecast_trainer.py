@@ -80,7 +80,7 @@ class ForecastTrainer(trainer.Trainer[ForecastSettings]):
         """
         errors = []
         for part, held in self.data.folds():
-            forecast = self.trained_on(part, (self.steps + 1) // 2).model.forecast(held)
+            forecast = self.trained_on(part, (self.steps + 1) // 2).model.forecast(held, self.comm)
             error: Any = (np.asarray(held.target)[..., None] - forecast) / held.scale[..., None]
             errors.append(error.reshape(-1, error.shape[-1]))
         if errors:

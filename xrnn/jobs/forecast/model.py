@@ -13,10 +13,12 @@ from xrnn.backend import Backend
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.windows import Shape, Windows
 from xrnn.jobs.model import Model
+from xrnn.jobs.ranks import add_up, share
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
 from xrnn.losses import quantile
+from xrnn.parallel import World
 from xrnn.typing import Array, HostArray
 
 _INFERENCE_BATCH: Final = 256  # windows, so that memory does not grow with their number
@@ -90,18 +92,22 @@ class ForecastModel(Model):
         mean: Array = loss / len(levels)
         return mean
 
-    def forecast(self, windows: Windows) -> HostArray:
+    def forecast(self, windows: Windows, comm: World | None = None) -> HostArray:
         """The quantiles of the steps ahead, (N, F, Q) float64. Higher quantiles are never below lower ones.
 
         The offsets do not change the median.
+
+        comm   the ranks that divide the windows; each gets all forecasts
         """
-        asarray, parts = self.backend.asarray, []
-        for first in range(0, len(windows.known), _INFERENCE_BATCH):
-            part = slice(first, first + _INFERENCE_BATCH)
+        comm, asarray = comm or World(), self.backend.asarray
+        mine = share(comm, len(windows.known))
+        y = np.zeros((len(windows.known), self.linear.output_size))
+        for first in range(mine.start, mine.stop, _INFERENCE_BATCH):
+            part = slice(first, min(first + _INFERENCE_BATCH, mine.stop))
             x = asarray(np.ascontiguousarray(windows.x[:, part]))
-            parts.append(self.backend.to_numpy(self(x, asarray(windows.known[part]))))
-        y = np.concatenate(parts).astype(np.float64).reshape(*windows.base.shape, -1)
-        y, m = np.sort(y, axis=-1), self.settings.levels.index(0.5)
+            y[part] = self.backend.to_numpy(self(x, asarray(windows.known[part])))
+        add_up(comm, y)  # the forecasts of one rank and the zeros of the others
+        y, m = np.sort(y.reshape(*windows.base.shape, -1), axis=-1), self.settings.levels.index(0.5)
         median = y[..., m : m + 1].copy()
         y += self.offsets
         y[..., :m], y[..., m + 1 :] = np.minimum(y[..., :m], median), np.maximum(y[..., m + 1 :], median)

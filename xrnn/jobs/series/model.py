@@ -11,6 +11,7 @@ import numpy as np
 from xrnn import cells
 from xrnn.backend import Backend
 from xrnn.jobs.model import Model
+from xrnn.jobs.ranks import add_up
 from xrnn.jobs.series.batches import pack, unpack
 from xrnn.jobs.series.pooling import MeanPool
 from xrnn.layers.bidirectional import Bidirectional
@@ -118,8 +119,8 @@ class SeriesModel(Model):
                 buffer, x = pack([series[i] for i in rows], np.zeros(len(rows), np.int32))
                 batch, lengths, _ = unpack(self.backend.asarray(buffer), x.shape)
                 y[rows] = self.backend.to_numpy(self(batch, lengths))
-        comm.mean([y])  # of the results and zeros
-        return y * comm.size
+        add_up(comm, y)  # the results of one rank and the zeros of the others
+        return y
 
 
 def _bidirectional(kind: Any) -> Any:
