@@ -53,7 +53,7 @@ from xrnn.parallel import ParallelError, end_all, let_rank_0_report, world
 from xrnn.select import CHOICES, Selection, select
 
 _ABOUT: Final = "Recurrent layers on NumPy and CuPy, for text and time series."
-_MAX_SIZE: Final = 10**18  # the sum of two fits 64 bits
+_MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
 _PREDICTORS: Final[dict[str, Any]] = {
     CLASSIFIER_CHECKPOINTS.format: LabelPredictor,
@@ -200,7 +200,7 @@ def train(
     """Train a character-level language model, then test it on held-out text.
 
     It trains for one minute unless --minutes or --steps says otherwise, and writes char-lm.safetensors and char-lm.png.
-    If the run is interrupted, it saves a checkpoint first; with --resume, it ends as if it had not been interrupted.
+    If the run is interrupted, it saves a checkpoint first; --resume continues it, with the same results.
     """
     if "minutes" not in options and steps is None:
         options["minutes"] = 1.0
@@ -254,8 +254,8 @@ def classify(
 ) -> int:
     """Train a classifier of time series of any length, then test it on others.
 
-    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves a checkpoint first; with
-    --resume, it ends as if it had not been interrupted.
+    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves a checkpoint first;
+    --resume continues it, with the same results.
     """
     paths = [each for each in (train, test) if each is not None]
     return _run_job(ClassifyJob(paths=paths, given=given, upto=epochs, options=RunOptions(**options)), backend)
@@ -282,8 +282,8 @@ def regress(
 ) -> int:
     """Train a model that predicts a number for a time series of any length, then test it on others.
 
-    It writes regression.safetensors and regression.png. If the run is interrupted, it saves a checkpoint first; with
-    --resume, it ends as if it had not been interrupted.
+    It writes regression.safetensors and regression.png. If the run is interrupted, it saves a checkpoint first;
+    --resume continues it, with the same results.
     """
     paths = [each for each in (train, test) if each is not None]
     return _run_job(RegressJob(paths=paths, given=given, upto=epochs, options=RunOptions(**options)), backend)
@@ -311,8 +311,8 @@ def forecast(
 ) -> int:
     """Train a forecaster of time series, test it on their last rows, and forecast the next ones.
 
-    It writes forecaster.safetensors and forecaster.png. If the run is interrupted, it saves a checkpoint first; with
-    --resume, it ends as if it had not been interrupted.
+    It writes forecaster.safetensors and forecaster.png. If the run is interrupted, it saves a checkpoint first;
+    --resume continues it, with the same results.
     """
     job = ForecastJob(paths=files or [], given=given, upto=steps, options=RunOptions(**options))
     return _run_job(job, backend)
@@ -345,8 +345,8 @@ def predict(
 ) -> int:
     """Print the label and its probability, the number, or the next values, for each series or after each row.
 
-    .csv files are read as in training, except for options given here. They must have the channels, and the columns that
-    these options name.
+    .csv files are read with the options of the training, unless options are given here. A file must have the columns of
+    the channels, and the columns that options on this command line name.
     """
     if stream == bool(files):
         got = "both --stream and files" if stream else "neither a file nor --stream"
@@ -367,9 +367,9 @@ def predict(
 
 
 _Prefix = Annotated[
-    str, typer.Option(metavar="TEXT", help="Of .pt: the beginning of the keys of one module.", show_default=False)
+    str, typer.Option(metavar="TEXT", help="For .pt: the prefix of the module's keys.", show_default=False)
 ]
-_Nonlinearity = Annotated[str, typer.Option(metavar="tanh|relu", help="Of .pt: of an RNN.")]
+_Nonlinearity = Annotated[str, typer.Option(metavar="tanh|relu", help="For .pt: the nonlinearity of an RNN.")]
 
 
 @app.command()
@@ -385,14 +385,16 @@ def convert(
     prefix: _Prefix = "",
     nonlinearity: _Nonlinearity = "tanh",
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="To .c: of its functions. Default: that of OUT.", show_default=False)
+        str,
+        typer.Option(metavar="NAME", help="For .c: prefix of its functions. Default: from OUT.", show_default=False),
     ] = "",
     options: Annotated[dict[str, Any], OptionsOf(ConvertOptions)],
 ) -> None:
     """Convert a model to another format.
 
     .safetensors files are those of xrnn.save, xrnn.save_checkpoint, `xrnn train`, `classify` and `regress`. .pt files
-    hold the state dict of an RNN, LSTM or GRU. To .onnx and .c, the model of `classify` contains its scale.
+    hold the state dict of an RNN, LSTM or GRU. A model of `classify` or `regress` that is written to .onnx or .c scales
+    its input itself.
     """
     how = ConvertOptions(**options)
     print(convert_file(source, target, prefix, nonlinearity, name, how, _select("numpy").backend))
@@ -419,7 +421,7 @@ def info(
         ),
     ] = None,
     cell: Annotated[
-        str, typer.Option(metavar="NAME", parser=str.lower, help="With --explain: of this cell (rnn, leak, lstm, gru).")
+        str, typer.Option(metavar="NAME", parser=str.lower, help="With --explain: the cell (rnn, leak, lstm, gru).")
     ] = "rnn",
     as_json: _Json = False,
     backend: _Backend = None,

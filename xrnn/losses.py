@@ -1,4 +1,4 @@
-"""Losses. Each returns (loss, gradient): the mean over the elements, 0-d on their device, and the gradient of it.
+"""Losses. Each returns (loss, gradient): the mean over the elements, 0-d, and its gradient for the first argument.
 
 All losses take a mask and weights. The loss is then Σ wᵢ lᵢ / Σ wᵢ, with wᵢ the weight, 0 if the mask is False.
 
@@ -166,7 +166,7 @@ def quantile(
 
 
 def balanced_weights(labels: Array, classes: int | None = None, *, dtype: Any = "float32") -> Array:
-    """Weights that give all classes the same sum over `labels`: count / (K · count of the class).
+    """Weights with which all classes count equally in a loss: count / (K · count of the class).
 
     labels    integers from 0, of any shape, on any backend
     classes   the number of classes C; None for the largest label + 1

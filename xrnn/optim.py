@@ -1,4 +1,4 @@
-"""Optimizers: they update the parameters of a list of layers in place. No update waits for the device."""
+"""Optimizers: they update the parameters of a list of layers in place, without waiting for the GPU."""
 
 from __future__ import annotations
 

@@ -291,7 +291,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "1 for true": (option(0, reset_after=1), f"{NO_LAYER}reset_after is 1: expected True or False"),
     "an option left out": (
         described(lambda d: d["layers"][0]["options"].pop("reverse")),
-        f"{NO_LAYER}save would describe this Stack differently: expected its description)",
+        f"{NO_LAYER}save would describe this Stack differently: expected a file that it wrote)",
     ),
     "an unknown nonlinearity": (option(1, nonlinearity="eval"), "unknown nonlinearity 'eval': expected one of tanh"),
     "a leak of NaN": (option(1, leak=math.nan), f"{NO_LAYER}leak is nan: expected a number in (0, 1]"),

@@ -370,7 +370,7 @@ def test_the_first_unsupported_node_is_named() -> None:
 
 def test_graphs_that_are_no_chain() -> None:
     refused(chained(make("Identity", "zeros", "h1"), zeros=np.zeros((3, 2, H), "float32")), "reads neither the input")
-    refused(chained(make("Transpose", "h0", "h1", perm=[1, 0, 2])), "the batch as time")
+    refused(chained(make("Transpose", "h0", "h1", perm=[1, 0, 2])), "the batch as its time axis")
     half = make("Slice", "h0 zero two", "h1")
     refused(
         chained(half, zero=np.array([0]), two=np.array([2])), "reads neither the input of the graph nor the results"

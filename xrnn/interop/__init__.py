@@ -1,1 +1,4 @@
-"""Layers to and from files and other libraries. Each has a module, which imports its library at the first call."""
+"""Converts layers to and from files and the objects of other libraries.
+
+Each format has a module, which imports the format's library at its first call.
+"""

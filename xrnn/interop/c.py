@@ -21,7 +21,7 @@ from xrnn.layers.lstm import LSTM
 from xrnn.layers.rnn import RNN
 from xrnn.typing import HostArray
 
-_LARGEST: Final = 2**20  # of a size: products of sizes and indices then fit C's int, which may have 32 bits
+_LARGEST: Final = 2**20  # the largest size of a layer: 4 · size must fit C's int
 
 
 def to_c(
@@ -38,7 +38,8 @@ def to_c(
     layers    RNN, LSTM, GRU, LayerNorm, Linear, Embedding, a Stack, or a list or dict of these in the order in which
               they run. Recurrent layers must run forward
     name      the first part of each identifier in the file; characters that C does not allow become _
-    scale     (mean, deviation): standardise each feature of x; a missing value, NaN, becomes the last one before it
+    scale     (mean, deviation): standardise each feature of x. NaN is a missing value, and is replaced by the last
+              known value of the feature, or by the mean
     mean      give the next layer the mean of the last recurrent layer's h over the steps so far
     softmax   the result is the softmax of the last layer
 
@@ -62,7 +63,7 @@ def to_c(
 
 
 def identifier(name: str) -> str:
-    """`name` as the beginning of identifiers that C and the C library leave to programs."""
+    """`name` as the beginning of C identifiers: no leading digit, and no leading _, which C reserves."""
     made = re.sub("[^0-9A-Za-z]+", "_", name).strip("_")
     if not made:
         raise ValueError(f"name is {name!r}: expected a letter or digit, as in name='gesture'")
@@ -75,7 +76,7 @@ def source(model: Model, name: str) -> str:
         if type(layer) is Bidirectional or getattr(layer, "reverse", False):
             raise ValueError(
                 f"layers[{i}] is a {layer.title} that runs in reverse, from the last step to the first: expected "
-                "layers that run forward, because a step knows no later one; train the model with `--one-way`"
+                "layers that run forward, because the program gets one step at a time; train the model with `--one-way`"
             )
         if max(layer.input_size, layer.output_size) > _LARGEST:
             raise ValueError(f"layers[{i}] has a size above {_LARGEST:,}: expected smaller layers for a C program")

@@ -205,7 +205,7 @@ def make_checkpoint(
         raise ValueError(f"there is an array {quoted(min(left))}: expected only those that the description names")
     again: dict[str, Array] = {}
     if canonical(describe_all(layers, optimizer, again)) != canonical(description):
-        raise ValueError("save_checkpoint writes a different description of this content: expected that one")
+        raise ValueError("save_checkpoint writes a different description of this content: expected its own file")
     if any(array.dtype != arrays[name].dtype or array.shape != arrays[name].shape for name, array in again.items()):
         raise ValueError("an array has another dtype or shape than save_checkpoint would write")
     return Checkpoint(layers, optimizer, extra)

@@ -1,4 +1,4 @@
-"""Descriptions of layers for JSON: the kind and options of a layer, without its arrays. And layers from descriptions.
+"""Converts layers to descriptions for JSON and back: the kind and options of a layer, without its arrays.
 
     {"kind": "LSTM", "options": {"reverse": false}}
     {"kind": "Stack", "layers": [{"kind": "LSTM", …}, {"kind": "LSTM", …}], "dropout": []}
@@ -133,7 +133,7 @@ def put_together(
         raise ValueError(f"there is an array {min(remaining)}: expected those of the described layers and no others")
     again, its_arrays = take_apart(layer)
     if canonical(again) != canonical(description) or any(a.dtype != arrays[n].dtype for n, a in its_arrays.items()):
-        raise ValueError(f"save would describe this {again['kind']} differently: expected its description")
+        raise ValueError(f"save would describe this {again['kind']} differently: expected a file that it wrote")
     return layer
 
 

@@ -27,7 +27,7 @@ from xrnn.typing import HostArray
 
 RECURRENT: Final = {"SimpleRNN": RNN, "LSTM": LSTM, "GRU": GRU}
 _NAMES: Final = {layer: name for name, layer in RECURRENT.items()}
-# For each gate of Keras, the number of xrnn's: z r h and r u n of a GRU, i f g o of an LSTM in both.
+# For each gate of Keras, the index of the same gate in xrnn. GRU: z r h in Keras, r u n in xrnn. LSTM: i f g o in both.
 _GATES: Final = {"SimpleRNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
 
 
@@ -117,7 +117,7 @@ def _weights(keras: Any, layer: Any, name: str) -> list[HostArray]:
 
 
 def _check_table(keras: Any, layer: Any, name: str) -> None:
-    """Raises ValueError for a Dense or Embedding that computes something else."""
+    """Raises ValueError for a Dense or Embedding with options that xrnn's layers lack."""
     if getattr(layer, "mask_zero", False):
         raise ValueError(f"{name} has mask_zero=True: expected False; pass lengths to the recurrent layers instead")
     _check_activation(keras, layer, name, "activation", ("linear",))

@@ -88,7 +88,7 @@ def model_of(layers: Any, *, scale: tuple[Any, Any] | None = None, mean: bool = 
     model = Model(tuple(layer for _, layer in named), scale, mean=mean, softmax=softmax)
     if mean and model.last_recurrent < 0:
         raise ValueError(
-            "got mean=True without a recurrent layer: expected one, whose h the mean is of; leave mean out"
+            "got mean=True without a recurrent layer: expected one, because its h is averaged; leave mean out"
         )
     return model
 

@@ -13,7 +13,7 @@ from xrnn.interop.onnx_file import DEEPEST, Constants, refused
 from xrnn.typing import HostArray
 
 MOST_ELEMENTS: Final = 2**20  # of an array that is computed
-FIRST: Final = 2**40  # of the numbers that layers give: far from those in a model
+FIRST: Final = 2**40  # the numbers that layers return start here, far above those that a model stores
 _SMALL: Final = 1024  # elements of an operand of arithmetic
 
 _MOVES: Final = re.compile(
@@ -21,11 +21,12 @@ _MOVES: Final = re.compile(
     "|Split|Squeeze|Tile|Transpose|Unsqueeze|Where"
 )
 _SHAPE_ARITHMETIC: Final = re.compile("Add|And|Div|Equal|Greater|Less|Max|Min|Mod|Mul|Not|Or|Range|Sub")
-_LENGTHS: Final = re.compile("Greater|Less|Max")  # of lengths too: the numbers of inputs count as very long rows
+# These may also compare lengths, an input of the graph. Its numbers are large, so every row counts as complete.
+_LENGTHS: Final = re.compile("Greater|Less|Max")
 
 
 def supports(node: Any, inputs: Sequence[HostArray | None]) -> bool:
-    """Whether the node moves elements, or computes a shape from numbers that no layer gave."""
+    """Whether the node moves elements, or computes a shape from numbers that are not the results of layers."""
     op = node.op_type
 
     def known(array: HostArray | None) -> bool:
@@ -39,7 +40,7 @@ def supports(node: Any, inputs: Sequence[HostArray | None]) -> bool:
 
 
 class Evaluator:
-    """Evaluates supported nodes. All results together may have few more elements than the model stores."""
+    """Evaluates supported nodes. The total size of the results is limited: a small file must not fill the memory."""
 
     def __init__(self, onnx: Any, opsets: Sequence[Any], constants: Constants) -> None:
         self._onnx, self._opsets, self._constants, self._used = onnx, list(opsets), constants, 0
@@ -55,7 +56,7 @@ class Evaluator:
                 raise ValueError(f"type {to} is not supported")
             of_kind = inputs[0].dtype.kind if to and inputs[0] is not None else ""
             if node.op_type == "Dropout" or (of_kind and of_kind == self._constants.dtype(to).kind):
-                # In inference, Dropout is the identity. Other sizes of floats and integers could not hold all numbers.
+                # In inference, Dropout is the identity. A cast to a smaller float or integer would round numbers.
                 node = self._onnx.helper.make_node("Identity", node.input[:1], node.output[:1])
                 inputs = inputs[:1]
             elements = self._size(node, attributes, [array for array in inputs if array is not None])

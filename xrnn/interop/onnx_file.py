@@ -64,8 +64,8 @@ def _texts(model: Any) -> Iterator[Any]:
 class Constants:
     """Decodes the tensors that a model stores.
 
-    folder     where external data may be; None if there is no such place
-    elements   the number of those that were decoded
+    folder     the folder of the model, which may hold its external data; None for a model without a file
+    elements   the number of elements decoded so far
     """
 
     def __init__(self, onnx: Any, folder: Path | None) -> None:

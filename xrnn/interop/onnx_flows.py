@@ -1,4 +1,7 @@
-"""Finds the layers that an array comes from: each layer returns numbers that no other layer returns."""
+"""Finds the layers that an array comes from.
+
+Each layer returns numbers that no other layer returns, so that a number in an array shows its layer.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,9 @@ class Flow:
     """What a layer returns, or an input of the graph.
 
     array     (T, N, F) different numbers
-    parts     none for an input of the graph; two for both directions
+    parts     one for a layer, two for a layer with both directions, none for an input of the graph
     before    what the layer reads; None for an input of the graph
-    halves    of both directions: the flow of each
+    halves    the flows of the two directions, if there are two
     """
 
     array: HostArray
@@ -111,7 +114,7 @@ class Flows:
         return array
 
     def add(self, shape: Sequence[int], part: Part, before: Flow | None, more: Sequence[int] = ()) -> list[HostArray]:
-        """Results of a layer: h, or y, of this shape, and `more` numbers of the same flow, for its final c."""
+        """New numbers for the result of a layer, in this shape; with `more`, also for its final c, in that shape."""
         count = self._count
         array = self.fresh(*shape)
         others = [self.fresh(*more)] if more else []
@@ -130,7 +133,7 @@ class Flows:
         return not numbers.size
 
     def owners(self, array: HostArray) -> list[Flow] | None:
-        """The flows that have the numbers in `array`; None if there is another number."""
+        """The flows that the numbers in `array` belong to; None if a number belongs to none."""
         numbers, found = np.unique(array), []
         for first, end, flow in self._owners:
             mine = (numbers >= first) & (numbers < end)

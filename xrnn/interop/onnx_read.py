@@ -60,7 +60,7 @@ def from_onnx(source: str | os.PathLike[str] | Any, *, backend: str | Backend | 
     try:
         chain, other = (_Run(onnx, model, constants, sizes).chain() for sizes in _SIZES)
         if [[part.key for part in parts] for parts in chain] != [[part.key for part in parts] for parts in other]:
-            raise FileError("the layers depend on the number of steps: expected one model for all; export it again")
+            raise FileError("the layers depend on the number of steps: expected the same for all; export it again")
     except FileError as error:
         raise FileError(f"{name}: {error}") from error
     return _made(chain, get_backend(backend))

@@ -44,7 +44,7 @@ class RecurrentNode:
         return array
 
     def _check(self) -> None:
-        """Refuse what no cell of xrnn computes."""
+        """Refuse attributes and inputs that xrnn's cells do not support."""
         attributes, P = self._attributes, self._given.get("P")
         if "clip" in attributes:
             raise self._refused(f"clip={attributes['clip']}", "no clip; xrnn's cells do not limit pre-activations")
@@ -96,7 +96,7 @@ class RecurrentNode:
         flow, view = source
         if view in (swapped, swapped_flipped):
             if flow.timed:
-                raise self._refused("the batch as time", "the time steps of the layer before it")
+                raise self._refused("the batch as its time axis", "the time axis of the layer before it")
             for each in flow.chain():  # the first recurrent layer shows which axis is time
                 each.array = each.array.swapaxes(0, 1)
         return flow, view in (flipped, swapped_flipped)

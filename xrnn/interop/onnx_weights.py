@@ -20,7 +20,7 @@ from xrnn.typing import HostArray
 
 class Operator(NamedTuple):
     layer: Any
-    gates: tuple[int, ...]  # for each gate of ONNX, the number of xrnn's
+    gates: tuple[int, ...]  # for each gate of ONNX, the index of the same gate in xrnn
     activations: tuple[str, ...]  # ONNX's default for one direction
 
 

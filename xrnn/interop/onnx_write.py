@@ -87,7 +87,7 @@ def model_proto(onnx: Any, model: Model, *, lengths: bool, states: bool) -> Any:
 def _check(model: Model) -> None:
     if model.mask:
         raise ValueError(
-            "the model has mask channels: expected one without, because ONNX gets complete data; train without --mask"
+            "the model has mask channels: expected none, because the graph has no missing values; train without --mask"
         )
     for i, layer in enumerate(model.layers):
         for part in getattr(layer, "layers", [layer]):
@@ -182,7 +182,7 @@ class _Graph:
         zero, one = (self.constant(f"int32_{i}", np.array(i, np.int32)) for i in (0, 1))
         steps = self.add("Range", zero, T, one)
         self._inside = self.add("Less", self.add("Unsqueeze", steps, self.integers(1)), lengths)
-        # ONNX does not define rows without steps: they take one, which does not count.
+        # ONNX does not define the result of a row of length 0: it runs one step, and `_some` drops the result.
         self._at_least_one = self.add("Max", lengths, one)
         self._some = self.add("Unsqueeze", self.add("Less", zero, lengths), self.integers(1))  # (N, 1)
 
@@ -213,7 +213,7 @@ class _Graph:
         """h (T, N, H) of a layer, or (T, N, 2H) of a Bidirectional."""
         parts: list[Any] = layer.layers if type(layer) is Bidirectional else [layer]
         kinds = {(type(part), part.hidden_size, str({**part.options, "reverse": 0})) for part in parts}
-        if len(kinds) == 2:  # ONNX's operators run two equal directions only
+        if len(kinds) == 2:  # one ONNX operator runs both directions only if they have the same kind, size and options
             halves = [self._operator([part], x, f"{i}.{k}", several) for k, part in enumerate(parts)]
             return self.add("Concat", *halves, axis=-1)
         return self._operator(parts, x, str(i), several)

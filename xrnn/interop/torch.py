@@ -134,8 +134,8 @@ def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Arr
         )
     if not is_linear and module.padding_idx is not None:
         raise ValueError(
-            f"module has padding_idx={module.padding_idx}: expected None, because training a layer of xrnn changes "
-            "all rows; set module.padding_idx = None if it may change this one"
+            f"module has padding_idx={module.padding_idx}: expected None, because training changes all rows of an "
+            "xrnn Embedding; set module.padding_idx = None if this row may change too"
         )
     rows = (module.out_features, module.in_features) if is_linear else (module.num_embeddings, module.embedding_dim)
     shapes: dict[str, tuple[int, ...]] = {"weight": rows}
@@ -196,8 +196,8 @@ def to_torch(layer: Any) -> Any:
 
     layer   RNN, LSTM, GRU, a Bidirectional, a Stack of layers of one kind and hidden size, Linear, or Embedding
 
-    The module is time-first, and has the Stack's dropout. Its bias_ih is the layer's bias, and its bias_hh is zero.
-    Only GRU's candidate has two biases in a layer too.
+    The module is time-first, and has the Stack's dropout. Its bias_ih is the layer's bias, and its bias_hh is zero,
+    except for the candidate gate of a GRU, which has two biases in a layer too.
 
     Raises TypeError for other layers; ValueError for layers that PyTorch's modules cannot express: a leak,
     reset_after=False, a reverse layer alone, layers of several kinds or sizes; ImportError without PyTorch.

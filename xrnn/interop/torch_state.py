@@ -52,7 +52,7 @@ def read_state(path: Path, prefix: str = "", nonlinearity: str = "tanh", backend
     depth = len([key for key in mine if re.fullmatch(r"weight_ih_l\d+", key)])
     options = {"bidirectional": f"{_FIRST}_reverse" in mine, "bias": "bias_ih_l0" in mine}
     more = {"nonlinearity": nonlinearity} if kind == "RNN" else {}
-    # On the device meta nothing is allocated, so the file decides only about sizes that it contains.
+    # On the device meta, no memory is allocated for the sizes that the file claims; `load_state_dict` checks them.
     try:
         module = getattr(torch.nn, kind)(D, H, depth, **options, **more, dtype=weight.dtype, device="meta")
         module.load_state_dict(mine, assign=True)

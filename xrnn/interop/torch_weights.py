@@ -55,7 +55,7 @@ def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bi
 def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeights:
     """xrnn's weights → PyTorch's: matrices as transposed views, biases as new arrays.
 
-    If PyTorch has two biases for one of xrnn's, bias_ih is that one, and bias_hh is 0.
+    If xrnn has one bias where PyTorch adds two, bias_ih gets it, and bias_hh is 0.
     """
     H = Wh.shape[0]
     of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H

@@ -117,9 +117,9 @@ class Checkpoints(Generic[S]):
     format: str  # `job` in the file: "xrnn character model"
     command: str  # that writes the checkpoints: "xrnn train"
     settings: type[S]
-    like: Callable[[S, int], dict[str, Any]]  # (settings, step) → the layers of a snapshot, but small ones
-    shapes: Callable[[S, Any], dict[str, Shape]]  # (settings, facts) → of the model's parameters, in order
-    specs: Callable[[S, Any, int], dict[str, Spec]]  # (settings, facts, step) → of the job's own arrays
+    like: Callable[[S, int], dict[str, Any]]  # (settings, step) → layers as in a snapshot, with small arrays
+    shapes: Callable[[S, Any], dict[str, Shape]]  # (settings, facts) → those of the model's parameters, in order
+    specs: Callable[[S, Any, int], dict[str, Spec]]  # (settings, facts, step) → those of the job's own arrays
     facts: Callable[[Any], Any] | None = None  # parsed JSON → the facts; raises SettingsError
 
     def content(self, snapshot: Snapshot[S]) -> bytes:

@@ -33,8 +33,8 @@ _WRITE: Final = (".onnx", ".keras", ".pt", ".safetensors", ".c")
 class ConvertOptions:
     """The options of `xrnn convert`: each field is an option."""
 
-    lengths: bool = switch("To .onnx: an input for the length of each row.")
-    states: bool = switch("To .onnx: inputs and outputs for the states.")
+    lengths: bool = switch("For .onnx: add an input for the lengths of the rows.")
+    states: bool = switch("For .onnx: add inputs and outputs for the states.")
     overwrite: bool = switch("Replace OUT if it exists.")
 
 

@@ -30,7 +30,7 @@ class Model:
         return [param for layer in self.layers.values() for param in layer.params]
 
     def take_rows(self, batch: int, rows: HostArray) -> None:
-        """The next forward gets these rows of a batch: its masks of dropout are those of the rows."""
+        """The next forward gets only these rows of a batch. Dropout masks them as in the complete batch."""
         for dropout in self.dropouts:
             dropout.rows = batch, self.backend.asarray(rows)
 

@@ -102,7 +102,7 @@ class Job(Generic[T]):
 
 
 def run(job: Job[T], selection: Selection, terminal: Terminal, comm: World | None = None) -> int:
-    """Run `job` → the exit status: 0, or 128 + the number of the signal that stopped it, or that of a lost output.
+    """Run `job` → the exit status: 0, 128 + the number of the signal that stopped it, or `status_of` a failed output.
 
     comm   the ranks that divide the training; None for this process alone
 

@@ -70,7 +70,7 @@ class Trainer(Generic[S]):
             after_step()
 
     def calibrate(self) -> None:
-        """Finish a model whose training has ended; it may train others. By default, nothing is left to do."""
+        """Finish the model after its training. A job may train further models for this; by default, it does nothing."""
 
     @property
     def items(self) -> int:

@@ -51,7 +51,7 @@ def end_all(status: int) -> None:
 
 
 def _ranks() -> Any:
-    """The connection, also if this rank has not needed it yet: the others may wait for this one."""
+    """The connection to the other ranks, made now if this rank has not used it: the others may be waiting for it."""
     with contextlib.suppress(ParallelError):
         return world()._ranks
 
@@ -150,7 +150,7 @@ class World:
         self._require_same("arrays", f"{len(arrays)} arrays with {sum(a.size for a in arrays):,} numbers: {sizes}")
 
     def _require_same(self, what: str, text: str) -> None:
-        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()  # the rest of a long text is cut
+        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()  # `texts` cuts a long text
         texts = self._ranks.texts(digest + text)
         for rank, other in enumerate(texts):
             if other != texts[0]:

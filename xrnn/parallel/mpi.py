@@ -44,7 +44,7 @@ def connect() -> Ranks | None:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # that the launcher is of another MPI: see below
+            warnings.simplefilter("ignore", RuntimeWarning)  # a launcher of another MPI, which is an error below
             MPI = importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py found no MPI library
         raise ParallelError(

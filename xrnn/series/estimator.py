@@ -35,7 +35,7 @@ def check_count(name: str, value: Any) -> None:
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
-    """The parameters are the fields of the class: the command's settings and the length of the training.
+    """Each field of a subclass is a parameter: a setting of the command, or the length of the training.
 
     losses_   the training loss of every update
     """

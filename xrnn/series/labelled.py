@@ -1,4 +1,4 @@
-"""What the estimators of one value per series share."""
+"""The base class of the estimators that learn one value per series."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xrnn.typing import HostArray
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class LabelledEstimator(Estimator):
-    """A dataclass of the parameters."""
+    """Each field is a parameter of the estimators."""
 
     cell: str = "gru"
     hidden: int = 64

@@ -174,7 +174,7 @@ def _hold_out(files: Sequence[TextFile]) -> tuple[HostArray, HostArray, str]:
         text = _joined(files)
         cut = len(text) - int(len(text) * HELD_OUT)
         return text[:cut], text[cut:], f"held out: the last {len(text) - cut:,} bytes (5 %, since there are few files)"
-    # The files with the lowest hashes, and not those below a threshold: it is always 5 %, and at least one file.
+    # The files with the lowest hashes, instead of all below a threshold: so it is always 5 %, and at least one file.
     by_hash = sorted(files, key=lambda file: hashlib.blake2b(os.fsencode(file.name)).digest())
     chosen = {file.name for file in by_hash[: round(len(files) * HELD_OUT)]}
     held = [file for file in files if file.name in chosen]

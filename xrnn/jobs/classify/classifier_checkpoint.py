@@ -12,7 +12,7 @@ from xrnn.jobs.series.model import SeriesModel
 from xrnn.jobs.series.series_checkpoint import check_channels_fact, like, specs
 from xrnn.jobs.settings import parse_metadata
 
-Label = str | int | float  # that of a file; an estimator can be trained with others, but not saved
+Label = str | int | float  # a label that a file can hold; an estimator with other labels can't be saved
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from xrnn.losses import balanced_weights
 from xrnn.typing import Array, HostArray
 
 _AVERAGED: Final = 100  # the reported accuracy is the mean over this number of last updates
-_SMALLEST: Final = 1e-300  # probabilities are at least this in the validation loss, which so stays finite
+_SMALLEST: Final = 1e-300  # the least probability in the validation loss, which keeps it finite
 
 
 class ClassifierTrainer(SeriesTrainer[ClassifierSettings]):

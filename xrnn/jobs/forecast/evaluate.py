@@ -1,4 +1,4 @@
-"""How good forecasts are, and the naive forecasts to compare them with."""
+"""The scores of forecasts, and the naive forecasts to compare with."""
 
 from __future__ import annotations
 

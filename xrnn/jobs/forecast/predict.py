@@ -88,7 +88,7 @@ class Forecasting:
         self.model = ForecastModel(self.settings, self.shape, snapshot.layers)
         self.known = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
         self.model.offsets = snapshot.arrays.get("offsets", self.model.offsets)
-        # By the id of a series: its scale in the training, which a short file or a stream does not show.
+        # The scale of each series in training, by its id: a short file or a stream has too few values to compute it.
         self._deviations = dict(zip(self.facts.series or (), snapshot.arrays.get("deviation", ()), strict=True))
 
     @classmethod
@@ -134,7 +134,7 @@ class Forecasting:
             raise SettingsError("--stream has no known columns of the steps ahead: expected a model without --known")
         values: list[float] = []
         for number, row in rows_in(lines, decimal, 1, options):
-            # A missing value is that of a season before: here, because rows beyond the context are not kept.
+            # A missing value is replaced when it arrives: the value of a season before it may leave the context later.
             value = float(row[0])
             if np.isnan(value):
                 value = values[-season] if len(values) >= season else values[-1] if values else value

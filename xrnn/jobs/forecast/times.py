@@ -116,7 +116,7 @@ def _add_months(time: datetime, months: int) -> datetime:
 
 
 def show(time: Time) -> str:
-    """As in a file: a date without a time of day at midnight."""
+    """The text of a time, as in a file; a time of day of 00:00 is left out."""
     if not isinstance(time, datetime):
         return f"{time:g}"
     text = time.replace(tzinfo=None).isoformat(" ")

@@ -119,7 +119,7 @@ class SeriesModel(Model):
                 buffer, x = pack([series[i] for i in rows], np.zeros(len(rows), np.int32))
                 batch, lengths, _ = unpack(self.backend.asarray(buffer), x.shape)
                 y[rows] = self.backend.to_numpy(self(batch, lengths))
-        add_up(comm, y)  # the results of one rank and the zeros of the others
+        add_up(comm, y)  # a row has its result in one rank, and 0 in the others
         return y
 
 
