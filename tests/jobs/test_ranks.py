@@ -146,8 +146,8 @@ def test_forecast_on_1_2_and_3_ranks(folder: Path) -> None:
     for divided in results[1:]:
         for name, scores in results[0]["backtest"].items():
             assert divided["backtest"][name] == pytest.approx(scores, rel=1e-3)
-        values = [[step["value"] for step in each["forecast"]] for each in (divided, results[0])]
-        assert values[0] == pytest.approx(values[1], rel=1e-3)
+        ours, theirs = ([step["value"] for step in each["forecast"]] for each in (divided, results[0]))
+        assert ours == pytest.approx(theirs, rel=1e-3)
     assert_equal_runs("2", "1", 1e-3, FORECAST_CHECKPOINTS)
     assert_equal_runs("3", "1", 1e-3, FORECAST_CHECKPOINTS)
 

@@ -93,6 +93,26 @@ def test_sizes_that_differ_end_all_ranks_with_one_message() -> None:
     assert done.stderr.count("ValueError: arrays differ between ranks: rank 0 has 1 arrays with 2 numbers") == 1
 
 
+_KNOWN_AND_NEW = """
+import numpy as np
+from xrnn.parallel import world
+comm = world()
+for _ in range(3):
+    comm.mean([np.zeros(2, np.float32)])
+    comm.mean([np.zeros(1)])
+comm.mean([np.zeros(2 + 100_000 * (comm.rank == {rank}), np.float32)])
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_known_and_new_sizes_end_all_ranks_with_one_message(rank: int) -> None:
+    """Without a timeout: the ranks don't wait in different operations."""
+    done = mpiexec(3, "-c", _KNOWN_AND_NEW.format(rank=rank))
+    assert done.returncode
+    assert done.stderr.count("ValueError: arrays differ between ranks: rank 0 has 1 arrays with") == 1
+    assert "100,002 numbers" in done.stderr
+
+
 _WORLD = "from xrnn.parallel import world; print(world().size)"
 _NO_MPI4PY = """
 import sys

@@ -91,7 +91,7 @@ def test_gather_gives_rank_0_the_arrays_of_all(backend: Backend, group: Group) -
 
 
 def test_gradients_on_a_gpu_are_averaged_on_the_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One all-reduce, on the stream of the caller, and the host does not wait."""
+    """One all-reduce a call, on the stream of the caller, and the host does not wait for the device."""
     group = Group(2)
     monkeypatch.setattr(distributed, "group", group)
     streams = [standin.cuda.Stream(), standin.cuda.Stream()]
@@ -105,13 +105,15 @@ def test_gradients_on_a_gpu_are_averaged_on_the_current_stream(monkeypatch: pyte
     def work(ranks: ThreadRanks) -> None:
         comm, arrays = prepared[ranks.rank]
         with standin.cuda.Device(ranks.rank), streams[ranks.rank]:
+            comm.mean(arrays, 3)  # the hosts compare the sizes
             comm.mean(arrays, 3)
+            comm.mean(arrays, 3)  # the expected sizes
 
     with counting.no_waiting(), counting.counted() as counted:
         group.run(work)
     assert counted.streams == set(streams)
     calls = sorted(group.calls, key=lambda call: call[0])
-    assert calls == [(rank, "all_reduce", stream) for rank, stream in enumerate(streams)]
+    assert calls == [(rank, "all_reduce", stream) for rank, stream in enumerate(streams) for _ in range(3)]
 
 
 def test_no_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +148,59 @@ def test_sizes_that_differ_between_ranks() -> None:
     fails(ValueError, lambda rank: [np.zeros(2 + rank)], "rank 0 has", "(2,)", "rank 1 has", "(3,)")
     many = [np.zeros(2)] * 100  # the text of all sizes is too long for the message
     fails(ValueError, lambda rank: [*many, np.zeros((2 + rank, 1))], "202 numbers", "203 numbers")
+
+
+@pytest.mark.parametrize("before", [[], [2], [2, 2, 2], [2, 3], [2, 3, 2, 3], [3, 2, 2]])
+@pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (2, 4), (4, 2), (4, 5)])
+def test_sizes_that_differ_after_equal_ones(
+    backend: Backend, before: list[int], sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One rank has sizes that it had before, or the expected ones, and the other has not. Equal sizes work again."""
+    if backend.name == "cupy" and backend.xp is not standin:
+        pytest.skip("the ranks of one process share its GPU")
+    group = Group(2)
+    monkeypatch.setattr(distributed, "group", group)
+
+    def work(ranks: ThreadRanks) -> list[float]:
+        with on_device_of(ranks.rank, backend):
+            comm, means = World(ranks), []
+            for size in before:
+                comm.mean([backend.xp.ones(size)])
+            for _ in range(2):
+                with one_line(ValueError, f"rank 0 has 1 arrays with {sizes[0]} numbers", f"({sizes[1]},)"):
+                    comm.mean([backend.xp.ones(sizes[ranks.rank])])
+            for size in (2, 3, 2, 3):
+                comm.mean([x := backend.xp.full(size, float(ranks.rank))])
+                means += backend.to_numpy(x).tolist()
+            return means
+
+    assert group.run(work) == [[0.5] * 10] * 2
+
+
+def test_a_loop_sends_one_message_for_each_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients and a flag in turn. The first round compares the sizes, and the second the order."""
+    sent: list[str] = []
+
+    def noted(name: str) -> Any:
+        send = getattr(ThreadRanks, name)
+
+        def call(ranks: ThreadRanks, value: Any) -> Any:
+            sent.extend([name] * (ranks.rank == 0))
+            return send(ranks, value)
+
+        return call
+
+    for name in ("sum", "texts"):
+        monkeypatch.setattr(ThreadRanks, name, noted(name))
+
+    def work(ranks: ThreadRanks) -> None:
+        comm = World(ranks)
+        for _ in range(5):
+            comm.mean([np.zeros((3, 2)), np.zeros(2)])
+            comm.mean([np.zeros(1)])
+
+    Group(2).run(work)
+    assert sent == ["texts", "sum"] * 3 + ["sum"] * 7
 
 
 def test_backends_that_differ_between_ranks() -> None:

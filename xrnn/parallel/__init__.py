@@ -15,7 +15,7 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,9 @@ class World:
         self.size: int = ranks.size if ranks else 1
         self.local_rank: int = ranks.local_rank if ranks else 0
         self._buffers: dict[Any, _Buffer] = {}
+        # The layout of the last `mean`, and the one that last followed each layout. They are the same in all ranks.
+        self._last: _Layout | None = None
+        self._next: dict[_Layout | None, _Layout] = {}
         self._carriers: dict[Any, Any] = {}
 
     def __repr__(self) -> str:
@@ -80,6 +83,9 @@ class World:
 
     def mean(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
         """a ← Σ weight · a / Σ weight over all ranks, in place, for each array; one message for all of them.
+
+        Sizes that a loop repeats in the same order are compared between the ranks by the same message. Other sizes,
+        as in the first calls, take a message more.
 
         arrays   float32 or float64 arrays of one dtype on one device, such as `optimizer.grads`
         weight   the number of samples that this rank's arrays are means over, if the ranks have different numbers
@@ -92,12 +98,12 @@ class World:
         check_number("weight", weight, "a finite number of at least 0", lambda weight: 0 <= weight < math.inf)
         if self._ranks is None:
             return
-        buffer = self._buffer(arrays)
+        layout, buffer = self._buffer(arrays)
+        if not self._sum_if_expected(buffer, arrays, weight, layout):
+            self._agree(arrays)
+            self._sum(buffer, arrays, weight)
+        self._next[self._last] = self._last = layout
         with buffer.backend.device_of(arrays[0]):
-            for part, array in zip(buffer.parts, arrays, strict=True):
-                buffer.backend.xp.multiply(array, float(weight), out=part)
-            buffer.total[...] = float(weight)
-            self._carrier(arrays[0]).sum(buffer.all)
             if buffer.backend.reads_are_free and not buffer.total[0]:
                 raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
             buffer.arrays /= buffer.total
@@ -135,14 +141,44 @@ class World:
         if self._ranks:
             self._ranks.barrier()
 
-    def _buffer(self, arrays: Sequence[Array]) -> _Buffer:
-        """The buffer for arrays of these sizes. Its first use compares the sizes between the ranks."""
+    def _buffer(self, arrays: Sequence[Array]) -> tuple[_Layout, _Buffer]:
+        """The layout of the arrays, and the buffer for them."""
         backend = _checked(arrays)
-        key = backend, arrays[0].device, tuple((array.shape, array.dtype.char) for array in arrays)
+        shapes = tuple(array.shape for array in arrays)
+        layout = _Layout(backend.name, backend.reads_are_free, arrays[0].dtype.char, shapes)
+        key = layout, arrays[0].device
         if key not in self._buffers:
-            self._agree(arrays)
             self._buffers[key] = _Buffer(backend, arrays)
-        return self._buffers[key]
+        return layout, self._buffers[key]
+
+    def _sum_if_expected(self, buffer: _Buffer, arrays: Sequence[Array], weight: float, layout: _Layout) -> bool:
+        """`_sum`, if all ranks have the expected layout: the one that followed the last layout before.
+
+        Otherwise, False in all ranks. On the host this takes no message of its own: a rank with another layout sends
+        NaN as the sum of weights, in a buffer of the expected size. On a device, reading the sum of weights would
+        wait for the device, so the hosts compare their layouts by a message of one number.
+        """
+        expected = self._next.get(self._last)
+        if expected is None:
+            return False
+        if not expected.on_host:
+            others = np.array([float(layout != expected)])
+            self._ranks.sum(others)
+            if others[0]:
+                return False
+        elif layout != expected:
+            self._ranks.sum(np.full(expected.numbers + 1, math.nan, expected.dtype))
+            return False
+        self._sum(buffer, arrays, weight)
+        return not (expected.on_host and math.isnan(buffer.total[0]))
+
+    def _sum(self, buffer: _Buffer, arrays: Sequence[Array], weight: float) -> None:
+        """buffer ← Σ weight · arrays and Σ weight, over all ranks."""
+        with buffer.backend.device_of(arrays[0]):
+            for part, array in zip(buffer.parts, arrays, strict=True):
+                buffer.backend.xp.multiply(array, float(weight), out=part)
+            buffer.total[...] = float(weight)
+            self._carrier(arrays[0]).sum(buffer.all)
 
     def _agree(self, arrays: Sequence[Array]) -> None:
         """Raises ValueError in all ranks unless they have arrays of the same sizes, dtypes and backends."""
@@ -167,6 +203,19 @@ class World:
         if key not in self._carriers:
             self._carriers[key] = backend.connect(self.rank, self.size) or self._ranks
         return self._carriers[key]
+
+
+class _Layout(NamedTuple):
+    """The sizes of the arrays of a call of `mean`."""
+
+    backend: str
+    on_host: bool
+    dtype: str
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def numbers(self) -> int:
+        return sum(map(math.prod, self.shapes))
 
 
 class _Buffer:
