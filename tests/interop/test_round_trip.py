@@ -1,4 +1,4 @@
-"""PyTorch → ONNX → xrnn → C: the results of the last are those of the first."""
+"""PyTorch → ONNX → xrnn → C: the C program gives the results of the PyTorch model."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def gradients(layer: Recurrent, backend: Backend, x: Any, dh: Any, **options: An
 
 def test_each_row_is_as_if_it_ran_alone(backend: Backend, cell: Cell) -> None:
     lengths = [6, 0, 2, 5]
-    if cell.draws:  # the masks depend on the number of rows, so that a row alone has others: compare without zoneout
+    if cell.draws:  # a row alone has other masks than in a batch: compare without zoneout
         cell.p = 0.0  # type: ignore[attr-defined]
     for reverse in (False, True):
         layer = layer_of(cell, backend, reverse=reverse)

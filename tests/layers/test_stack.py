@@ -174,7 +174,7 @@ def test_an_earlier_forward_by_its_cache(backend: Backend) -> None:
 
 
 def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend) -> None:
-    """The second of two chunks starts from the states of the first. Its gradients of them go to the first backward."""
+    """Chunk 2 starts from the final states of chunk 1; the gradients of these states go to the backward of chunk 1."""
     options: dict[str, Any] = {"dtype": "float64", "backend": backend}
     complete = Stack([make(backend)[0], LSTM.init(5, 3, rng=9, **options)])
     parts = copy.deepcopy(complete)

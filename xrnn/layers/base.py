@@ -72,7 +72,7 @@ class Layer:
                 self._refuse(name, param)
 
     def _register(self) -> None:
-        """Have this layer's `updates` count the updates of its parameters."""
+        """Register this layer with its parameters, so that each update of one is counted in `updates`."""
         self._registered = tuple(self.params)
         self._users = [users_of(param) for param in self.params]
         for users in self._users:

@@ -1,4 +1,4 @@
-"""The base class of layers that consist of layers: parameters, gradients, states and copies of all of them."""
+"""The base class of layers that contain layers: it joins their parameters, gradients and states."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ class Dropout(CountsForwardCalls):
     seed    an integer from 0; None draws a fresh one
     layer   an integer from 0, different for each dropout layer that has the same seed
 
-    rows    None; or, if x is a part of a batch, the size of the batch and the rows of it that x has: an integer array
-            on its device. The mask is then that part of the batch's mask.
+    rows    set it if x has only some rows of a batch: (the size of the batch, the indices of these rows, an integer
+            array on the device of x). The rows then get the mask that they have in the complete batch.
 
     `forward_calls` counts the forward calls. Set it to resume a run. The mask is a hash of (seed, layer, forward_calls,
     position), so it is the same on every backend and in a resumed run.

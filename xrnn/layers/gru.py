@@ -24,10 +24,10 @@ class GRU(SingleStateLayer):
 
     With reset_after=False, as in the paper: n = tanh(x[t] @ Wx_n + b_n + (r · h[t-1]) @ Wh_n).
 
-    Wx (D, 3H), Wh (H, 3H), gates in the order r u n; b (4H,): b_r, b_u, b_n, b_hn, or (3H,) with reset_after=False:
-    arrays of one backend, float32 or float64. The layer runs on that backend and uses these arrays without a copy. D is
-    the input size, H the hidden size. Inputs are time-major, (T, N, D), for T time steps of a batch of N. An input
-    (N, D) is one step of a batch.
+    Wx (D, 3H), Wh (H, 3H), gates in the order r u n, and b (4H,): b_r, b_u, b_n, b_hn. With reset_after=False there is
+    no b_hn. They are arrays of one backend, float32 or float64. The layer runs on that backend and uses these arrays
+    without a copy. D is the input size, H the hidden size. Inputs are time-major, (T, N, D), for T time steps of a
+    batch of N. An input (N, D) is one step of a batch.
 
     reset_after  multiply by the reset gate after the recurrent product; False has no fused form
     reverse      run from the last step to the first

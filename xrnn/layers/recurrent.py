@@ -76,7 +76,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             seed = int(np.random.default_rng().integers(2**63)) if cell.draws else 0
         self.seed, self.forward_calls = check_integer("seed", seed, least=0), 0
         self.cache: Cache | None = None
-        # A state has T + 1 slots (see `Trace`). Those of the results, by the rank of x: of one step, of a sequence.
+        # A state has T + 1 slots (see `Trace`). This is the index of the results, by the rank of x: 2 for one step.
         self._slots: dict[int, Any] = {2: 0, 3: slice(None, -1)} if reverse else {2: 1, 3: slice(1, None)}
         self._no_states: tuple[None, ...] = (None,) * len(cell.states)
         self._forward_arguments = ", ".join(["x", *(f"{state}_prev" for state in cell.states)])
@@ -189,7 +189,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             with self.backend.device_of(states[0]):
                 return tuple([s[last].copy() for s in states])
         final: State = (states[0][last].copy(),)
-        for state in states[1:]:  # these are not in the result: after one step a view is enough
+        for state in states[1:]:  # the result h is no view of these; a view after one step keeps little memory alive
             final += (state[last] if len(state) == 2 else state[last].copy(),)
         return final
 

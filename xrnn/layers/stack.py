@@ -56,7 +56,7 @@ class Stack(Composite):
                 )
         check_number("dropout", dropout, "a probability in [0, 1)", lambda p: 0 <= p < 1)
         self.dropout: list[Dropout] = []
-        if dropout:  # without dropout the generator is not used: it then gives the next layer the same weights
+        if dropout:  # otherwise `rng` stays as it is, and a layer made next has the same weights as without the Stack
             seed = int(init.as_generator(rng).integers(2**63))
             self.dropout = [Dropout(dropout, seed=seed, layer=i) for i in range(len(self.layers) - 1)]
 
@@ -129,7 +129,9 @@ class Stack(Composite):
     def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
         caches = self._cached(cache)
         if (len(caches.layers), len(caches.dropouts)) != (len(self.layers), len(self.dropout)):
-            raise ValueError("cache is of another Stack: expected one of this one; take stack.cache after its forward")
+            raise ValueError(
+                "cache is of another Stack: expected one from this Stack; take stack.cache after its forward"
+            )
         each = list(self._each_state("dstates", dfinal))
         dinitial = []
         for i in reversed(range(len(self.layers))):

@@ -57,7 +57,7 @@ _TUPLES: Final = {
 
 
 def check_tuples(cell: type[Cell] | Cell, title: str) -> None:
-    """Raises TypeError if an attribute of a cell is not a tuple as it must be."""
+    """Raises TypeError unless `states`, `params`, `from_x` and `from_h` of a cell are tuples of the right content."""
     for name, (kind, content) in _TUPLES.items():
         value = getattr(cell, name)
         fits = isinstance(value, tuple) and all(isinstance(item, kind) for item in value)
@@ -110,7 +110,7 @@ class Cell:
         """`from_x` or `from_h`. Defaults to all blocks if no class in the hierarchy sets it."""
         base: Any = super(cls, cls)
         fed: tuple[int, ...] = getattr(cls, name)
-        # This class does not set it, and the base feeds all of its blocks: then this class, too, feeds all of its own.
+        # If this class does not set it, and in the base it is all of the base's blocks, here it is all of this class's.
         left_out = name not in vars(cls) and fed == _blocks(base.pre)
         return _blocks(cls.pre) if left_out else fed
 

@@ -47,7 +47,7 @@ class Inputs:
 
 @dataclass(slots=True, eq=False)
 class Trace:
-    """A forward recurrence: its inputs and outputs. It is the same for every form, and every form of backward takes it.
+    """The inputs and outputs of a forward recurrence. All forms make the same trace, so any form can run backward.
 
     Slot 0 of a state holds the initial state, and slot t + 1 the state after step t. With `reverse`, slot T holds the
     initial state, and slot t the state after step t. Past the length of a row, the values of `z` and `kept` are not

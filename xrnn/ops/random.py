@@ -11,7 +11,7 @@ from xrnn.typing import Array
 
 
 class Draws:
-    """A stream of random arrays: each is a function of `words`, such as a seed and a count, and of its number."""
+    """A stream of random arrays. Array number k is a function of k and `words`, such as a seed and a count."""
 
     def __init__(self, xp: Any, words: Sequence[int]) -> None:
         self._xp, self._words = xp, tuple(words)

@@ -24,9 +24,9 @@ from xrnn.ops.steps import (
 )
 from xrnn.typing import Array, ArrayIfNeeded
 
-# The number of elements of z in a chunk of steps: 4 MB in float32. If the parts of x @ Wx are in another order than the
-# blocks of z, x @ Wx takes nearly the same memory again. The chunks limit the memory of inference, beside its result.
-# Training uses the same chunks, so that both give the same bits.
+# The number of elements of z in a chunk of steps: 4 MB in float32. Chunks limit the memory that inference needs besides
+# its result: z, and also x @ Wx if its parts are in another order than the blocks of z. Training uses the same chunks,
+# so that both give the same bits.
 CHUNK: Final = 2**20
 
 

@@ -24,10 +24,7 @@ PYTORCH_FORWARDS: Final = {f for f in _FORWARDS if getattr(f, "__globals__", Non
 
 @functools.cache
 def _uncompiled() -> Any:
-    """A function that calls another one, which torch.compile then leaves alone.
-
-    It would translate NumPy code into PyTorch operations.
-    """
+    """A function that calls another one without torch.compile, which would translate NumPy code into PyTorch's."""
     return torch.compiler.disable(lambda function, *arguments: function(*arguments))
 
 

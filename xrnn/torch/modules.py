@@ -34,7 +34,10 @@ class RNN(KernelModule, nn.RNN):
 
 
 class LSTM(KernelModule, nn.LSTM):
-    """`torch.nn.LSTM`, faster: the same arguments, parameters, state_dict and results. PyTorch runs proj_size."""
+    """`torch.nn.LSTM`, faster: the same arguments, parameters, state_dict and results.
+
+    A module with proj_size runs in PyTorch.
+    """
 
     _original = nn.LSTM
 

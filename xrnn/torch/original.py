@@ -58,7 +58,7 @@ class _Value(torch.autograd.Function):
 
 
 def with_value(tensor: Tensor, value: Tensor) -> Tensor:
-    """`value`, connected to the graph of `tensor`. It is the old value if `tensor.data = …` set another one."""
+    """`value` as a node of the graph of `tensor`. They differ if `tensor.data = …` has set another value."""
     return tensor if tensor.data_ptr() == value.data_ptr() else _Value.apply(tensor, value)
 
 

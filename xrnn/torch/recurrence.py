@@ -37,7 +37,7 @@ def recurrence(
 
 
 class _Recurrence(torch.autograd.Function):
-    """Saves tensors by save_for_backward: PyTorch then refuses in-place changes, and hooks on saved tensors see all."""
+    """save_for_backward keeps the tensors, so that PyTorch notices in-place changes and runs hooks on saved tensors."""
 
     @staticmethod
     def forward(ctx: Any, direction: Direction, lengths: Tensor | None, states: int, x: Tensor, *others: Tensor) -> Any:
@@ -61,9 +61,9 @@ class _Recurrence(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         states, others, direction = ctx.states, len(needed) - 1, ctx.direction
         initial, weights, kept = saved[:states], saved[states:others], saved[others + 1 :]
-        # The gradients need the values of the forward. After `weight.data = …` a saved weight has other values, but
-        # direction.tensors still has the old ones. If hooks on saved tensors replaced the weights, theirs are used.
-        # Likewise for x: `leaf_array` has its old values if it is a leaf and no hook replaced it.
+        # The gradients need the values that the weights had in the forward. `weight.data = …` changes a saved weight,
+        # but not direction.tensors. If a hook on saved tensors replaced a weight, the hook's tensor is used. The same
+        # holds for x: `leaf_array` has the values of a leaf in the forward.
         values = weights if any(map(is_not, weights, ctx.weights)) else direction.tensors
         leaf, leaf_array = ctx.leaf
         try:

@@ -21,7 +21,7 @@ using namespace xrnn;
 namespace {
 
 PyArrayObject* as_array(nb::handle h) {
-    // Not of a subclass: its operators may mean something else.
+    // A subclass is refused: its operators may mean something else.
     if (!PyArray_CheckExact(h.ptr())) throw nb::type_error("expected NumPy arrays");
     return reinterpret_cast<PyArrayObject*>(h.ptr());
 }
@@ -98,7 +98,7 @@ S* output(nb::handle h, std::initializer_list<int64_t> shape) {
     return static_cast<S*>(PyArray_DATA(array));
 }
 
-// The same for a matrix that may also be the transpose of a contiguous one.
+// A matrix to overwrite: contiguous, or the transpose of a contiguous matrix.
 template <class S>
 WeightGradient<S> weight_gradient(nb::handle h, std::initializer_list<int64_t> shape) {
     PyArrayObject* array = as_array(h);

@@ -29,8 +29,8 @@ void hold_threads(bool hold) {
     ignore_load(hold);
 }
 
-// The number of threads of a call. Asking takes as long as a small operation, so it is done only for work that repays a
-// second thread.
+// The number of threads of a call. Reading the limits takes as long as a small operation, so they are read only if the
+// work is worth a second thread.
 int threads_for(int64_t multiply_adds, int64_t size, int64_t weight_bytes, bool once) {
     if (choose_threads(multiply_adds, size, 2, once) == 1) return 1;
     int most = max_threads();
@@ -74,7 +74,7 @@ Division<int> divide(int64_t multiply_adds) {
     return {choose_threads(multiply_adds, sizeof(S), most, false), false};
 }
 
-// Whether the calling thread runs Python's signal handlers. Other threads need not take the GIL to ask.
+// Whether the calling thread is the one that runs Python's signal handlers. Only that thread takes the GIL to run them.
 bool is_main_thread() {
     thread_local int is_main = -1;
     thread_local bool forked = false;
@@ -94,20 +94,20 @@ bool interrupted() {
     if (!asks_python) return false;
     nb::gil_scoped_acquire acquire;
     const bool was_forked = in_forked_child();
-    asks_python = false;  // a brief operation in the handler would not notice the exception
+    asks_python = false;  // a handler may call a brief operation, which does not look for exceptions of handlers
     bool raised = PyErr_CheckSignals() != 0;
     if (!raised && in_forked_child() != was_forked) {
-        PyErr_SetString(PyExc_RuntimeError, "a signal handler forked during a fused call: the child cannot end it, "
-                                            "expected it to end by os._exit() in the handler");
+        PyErr_SetString(PyExc_RuntimeError, "a signal handler forked during a fused call, which the child cannot "
+                                            "continue: expected the handler to end the child by os._exit()");
         raised = true;
     }
     asks_python = true;
     return raised;
 }
 
-// Take the GIL again. Before version 3.14 an exiting Python ends the daemon threads that ask for it by pthread_exit.
-// This unwinds the stack like an exception, and nanobind's functions would then abort the process. So such a thread
-// never leaves this function: it sleeps until the process ends.
+// Take the GIL again. When Python before 3.14 exits, a daemon thread that asks for the GIL ends in pthread_exit. This
+// unwinds the stack like an exception, and nanobind's functions would then abort the process. So such a thread never
+// leaves this function: it sleeps until the process ends.
 void take_gil(PyThreadState* state) {
     struct SleepIfUnwound {
         bool unwound = true;

@@ -27,12 +27,12 @@ const Recurrence<S>& recurrence(nb::handle cell) {
     throw nb::value_error(("expected a cell that has kernels: " + names).c_str());
 }
 
-// The array of state k, or None, from a tuple or a list with one item a state, or from None for all states.
+// The array of state k, or None, from a tuple or a list with an item for each state, or from None for all states.
 nb::handle item(nb::handle arrays, int k) {
     PyObject* all = arrays.ptr();
     if (arrays.is_none()) return arrays;
     if (!(PyTuple_Check(all) || PyList_Check(all)) || PySequence_Fast_GET_SIZE(all) <= k)
-        throw nb::type_error("expected an array a state");
+        throw nb::type_error("expected an array for each state");
     return PySequence_Fast_GET_ITEM(all, k);
 }
 

@@ -1,4 +1,4 @@
-// The scratch memory of one pass, and its run on the threads.
+// Scratch memory for a pass, and `run_pass`, which runs a pass on several threads.
 #pragma once
 
 #include "simd.h"

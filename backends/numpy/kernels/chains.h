@@ -1,19 +1,19 @@
-// How the sums over the hidden units are cut into chains.
+// The division of the sums over the hidden units into chains (tile.h).
 #pragma once
 
 #include "weights.h"
 
 namespace {
 
-// The order of the sums over the hidden units. With few rows, threads probably divide the columns. The chains are then
-// short enough that each of up to four threads has a chain of its own units, which it can sum before the other threads
-// have finished the step before.
+// The order of the sums over the hidden units. With few rows, threads usually divide the columns. The chains are then so
+// short that each of up to four threads has a complete chain of its own units. It can sum this chain while the other
+// threads finish the previous step.
 template <class S>
 Order order_of_recurrence(int64_t N, int64_t H, int gates) {
     constexpr int64_t MANY_ROWS = 8, SHORTEST = 64;
     const int64_t quarter = (H / 4 + 31) / 32 * 32;
     const int64_t chain = N >= MANY_ROWS || quarter > CHAIN ? CHAIN : quarter < SHORTEST ? SHORTEST : quarter;
-    // If the time is that of reading the weights, more partial sums only take room in a strip.
+    // If reading the weights takes most of the time, a second partial sum only takes room in a strip.
     return {is_wide<S>(N, H, gates * H) ? 1 : partials<S>(N, H, widest(N)), chain};
 }
 

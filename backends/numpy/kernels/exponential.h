@@ -51,7 +51,7 @@ template <class S>
 XRNN_INLINE PowerOfTwo<S> reduce(Vec<S> a) {
     using C = Constants<S>;
     using V = Vec<S>;
-    // k in the low bits, and with it the bias of the exponent: shifted up, it is 2ᵏ.
+    // The low bits of `rounded` hold k plus the bias of the exponent. Shifted to the exponent's place, they are 2ᵏ.
     V rounded = multiply_add(a, broadcast<S>(C::LOG2_E_TIMES_2), broadcast<S>(C::ROUND + C::BIAS));
     V k = rounded - (C::ROUND + C::BIAS);
     V s = multiply_add(-k, broadcast<S>(C::HALF_LN2_LOW), multiply_add(-k, broadcast<S>(C::HALF_LN2_HIGH), a));

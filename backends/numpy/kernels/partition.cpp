@@ -22,7 +22,7 @@ constexpr int64_t WEIGHTS_WORTH_WAKING = 16 << 20;
 constexpr int64_t WORTH_A_BARRIER = 25'000;
 // Rows with which a tile runs near its best rate. With fewer rows, reading the weights takes most of the time.
 constexpr int64_t GOOD_ROWS = 4;
-// Bytes of a row of a thread's columns with which a tile runs near its best rate.
+// The width of a thread's columns, in bytes, with which a tile runs near its best rate.
 constexpr int64_t GOOD_COLUMNS = 256;
 // Bytes of weights that stay in a core's own cache from step to step.
 constexpr int64_t NEAR_CACHE = 768 << 10;
@@ -66,13 +66,14 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
     const int64_t by_columns = min(by_work, product(multiply_adds_of_a_step(N, K, H), size) / 4 / WORTH_A_BARRIER);
     const int64_t weight_bytes = count_weight_bytes(K, H, size);
 
-    // By rows each thread reads all weights. They must fit its cache, or be used for many rows. In a single step it
-    // also reads the weights that other threads have packed. This pays only if there are too few columns to divide.
+    // If threads divide the rows, each reads all weights. This is fast if the weights fit its cache, or are used for many
+    // rows. In a single step, a thread also waits for the weights that other threads pack, so it divides the rows only if
+    // there are too few columns to divide.
     const bool weights_fit = weight_bytes <= NEAR_CACHE || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
     const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || product(H, size) / by_work < GOOD_COLUMNS);
     const int64_t threads = max(1, rows ? by_rows : by_columns);
-    // local_first reads the weights in two parts, so the sums are loaded twice. If the weights do not fit the cache, it
-    // also uses less of what the step before has left in the cache. Then it does not pay.
+    // local_first reads the weights in two parts and loads the sums twice. This pays only if the weights fit the cache:
+    // otherwise it also finds fewer of them there from the previous step.
     const bool local_first = !rows && threads > 1 && weight_bytes / threads <= NEAR_CACHE;
     return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, projects_first(N), local_first};
 }

@@ -30,12 +30,12 @@ bool projects_first(int64_t N);
 // The bytes of weights that a pass reads.
 int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size);
 
-// The number of threads for this number of multiply-adds on elements of `size` bytes; `once`: for a call that may come
-// alone, such as a single step.
+// The number of threads for this number of multiply-adds on elements of `size` bytes. `once`: a single step, which no
+// further step may follow.
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once);
 
-// Whether a call is long enough to wake a thread for it: for its multiply-adds, or for reading its weights, as in a
-// single step of one row.
+// Whether a call is long enough to wake a sleeping thread: it has many multiply-adds, or reads many weights, as a single
+// step of one row may do.
 bool is_worth_waking(int64_t multiply_adds, int64_t size, int64_t weight_bytes);
 
 }  // namespace xrnn

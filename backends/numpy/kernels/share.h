@@ -9,7 +9,7 @@ using xrnn::Barrier;
 using xrnn::Partition;
 using xrnn::Split;
 
-// One thread's polling of a Stop, once in some 20 µs of work.
+// Lets a thread check a Stop about once in 20 µs of work.
 class StopPoll {
    public:
     StopPoll(xrnn::Stop& stop, int id) : stop(stop), id(id) {}
@@ -65,8 +65,8 @@ struct Slots {
     int64_t length(int64_t n) const { return lengths[n] < 0 ? 0 : lengths[n] > T ? T : lengths[n]; }
 };
 
-// Whether a pass prefetches: if the arrays of all steps, with this number of elements for each unit, exceed the cores'
-// own caches. Smaller problems were up to 12 % slower with the prefetch instructions.
+// Whether a pass prefetches: only if the arrays of all steps are larger than a core's own cache. `elements` is their
+// number of elements for each unit in a step. Smaller problems were up to 12 % slower with prefetch instructions.
 template <class S>
 bool is_worth_fetching(const xrnn::Sequence<S>& of, int64_t elements) {
     constexpr int64_t MUCH = 2 << 20;  // bytes

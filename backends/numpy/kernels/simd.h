@@ -1,4 +1,4 @@
-// Vectors of the widest kind of an instruction-set level, by the vector extensions of GCC and Clang.
+// The widest vectors of an instruction-set level, written with the vector extensions of GCC and Clang.
 //
 // All code here is inlined into the one file that includes it, in its anonymous namespace. The same names mean other
 // instructions at another level, so none of them may become a symbol that the linker merges.

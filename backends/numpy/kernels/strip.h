@@ -1,4 +1,4 @@
-// The product of one row or two with wide weights, read in the user's matrix.
+// The product of one or two rows with wide weights, which are read from the caller's matrix without packing.
 //
 //   out[m, j] = start[m, j] + Σ_k a[m, k] · b[k, j]        in the order of tile.h: the same bits
 //

@@ -308,7 +308,7 @@ def test_wrong_arguments_are_refused() -> None:
             leaky(wrong)
     empty: Any = ()
     for initial in (empty, "h"):
-        with pytest.raises(TypeError, match="expected an array a state"):
+        with pytest.raises(TypeError, match="expected an array for each state"):
             forward(initial=initial)
     for options in ({"lengths": np.ones(3, "int64")}, {"lengths": np.ones(2, "int32")}, {"b": b[1:]}):
         with pytest.raises(TypeError, match="the arrays don't fit each other in dtype or shape"):

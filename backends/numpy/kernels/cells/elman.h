@@ -43,7 +43,7 @@ template <class V, class Phi>
 struct LeakyElman {
     static constexpr int STATES = 1, PRE = 1, OWN = 1;  // leak
     static constexpr int FROM_X[] = {0}, FROM_H[] = {0};
-    // y = φ(z) is kept. Computed from h instead, its rounding error would be divided by the leak.
+    // y = φ(z) is kept. Computing y from h would divide the rounding error of h by the leak.
     static constexpr bool KEEPS_Z = true, DIRECT = true;
 
     // z becomes y.
