@@ -21,6 +21,7 @@ import numpy as np
 from xrnn.ops import affine, cross_entropy, recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
+from xrnn.ops.products import Products, in_bfloat16
 from xrnn.precision import check_environment
 from xrnn.precision import precision as precision
 from xrnn.typing import Array, ArrayIfNeeded
@@ -36,6 +37,8 @@ Operation: TypeAlias = Literal[
 ]
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 RECURRENCES: Final[tuple[Operation, ...]] = ("recurrence_forward", "recurrence_backward")
+# The operations whose products of float32 arrays `set_precision` may change.
+MULTIPLYING: Final[tuple[Operation, ...]] = (*RECURRENCES, "affine_forward", "affine_backward")
 
 _HOST: Final = contextlib.nullcontext()  # `device_of` of a backend with a single device
 
@@ -95,6 +98,7 @@ class Backend:
             raise ValueError(f"XRNN_FUSED is {_SETTING!r}: expected 0 for the plain forms, or 1; set one of them")
         check_environment()
         self.xp: Any = xp
+        self._products = Products(self.xp.ndarray.dot, self.xp.matmul, self.matmul_add)
 
     def __repr__(self) -> str:
         return f"<xrnn backend {self.name}>"
@@ -131,6 +135,16 @@ class Backend:
         """Facts for `xrnn info`: devices, libraries and their versions."""
         return {}
 
+    def products(self) -> Products:
+        """The matrix products of the plain forms, in the precision in effect.
+
+        Without the fused forms, bfloat16 is emulated: the plain form is then the reference for kernels. Otherwise NumPy
+        has no such products, and they stay in float32.
+        """
+        if precision().bfloat16 and not fused_enabled():
+            return in_bfloat16(self.xp, self._products)
+        return self._products
+
     # ---- the operations ----
 
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
@@ -143,7 +157,7 @@ class Backend:
         Raises TypeError if the inputs do not fit each other. The layer then finds the wrong input and reports it.
         """
         inputs.check()
-        trace = recurrence.forward(self.xp, self.matmul_add, cell, inputs, training)
+        trace = recurrence.forward(self.xp, self.products(), cell, inputs, training)
         return trace.states, trace.z, trace.kept
 
     def recurrence_backward(
@@ -165,17 +179,17 @@ class Backend:
         Raises TypeError if a gradient does not fit the trace, as `recurrence_forward`.
         """
         trace.check(dstates)
-        return recurrence.backward(self.xp, self.matmul_add, cell, trace, dstates, grads, needs_dx)
+        return recurrence.backward(self.xp, self.products(), cell, trace, dstates, grads, needs_dx)
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         """y = x @ W + b; see `xrnn.ops.affine.forward`."""
-        return affine.forward(self.xp, x, W, b)
+        return affine.forward(self.products(), x, W, b)
 
     def affine_backward(
         self, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True
     ) -> ArrayIfNeeded:
         """The gradients of `affine_forward` → dx, None unless `needs_dx`; see `xrnn.ops.affine.backward`."""
-        return affine.backward(self.xp, x, W, dy, dW, db, needs_dx)
+        return affine.backward(self.products(), x, W, dy, dW, db, needs_dx)
 
     def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
         """→ loss, dlogits; see `xrnn.ops.cross_entropy.cross_entropy`."""
@@ -190,7 +204,10 @@ class Backend:
         if operation not in OPERATIONS:
             raise ValueError(f"unknown operation {operation!r}: expected one of {', '.join(OPERATIONS)}")
         if not fused_enabled():
-            return Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
+            why = "XRNN_FUSED=0 or use_fused(False)"
+            if precision().bfloat16 and np.dtype(dtype) == np.float32 and operation in MULTIPLYING:
+                why += "; factors of products rounded to bfloat16"
+            return Explanation("plain", why)
         return Explanation("plain", f"the {self.name} backend has no other form of it")
 
     def explain_sizes(self, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:

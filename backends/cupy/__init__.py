@@ -5,15 +5,15 @@ Everything runs on the current stream and on the device of its arrays; nothing w
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 
-from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_enabled
+from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_enabled, precision
 from xrnn.backends.cupy.cells import kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
 from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError
@@ -23,6 +23,7 @@ from xrnn.backends.cupy.selftest import SelfTest
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
+from xrnn.ops.products import Products
 from xrnn.typing import Array, ArrayIfNeeded
 
 _DECISIONS: Final = 1024  # that are remembered: a batch of another length is another decision
@@ -37,8 +38,9 @@ class CupyBackend(Backend):
 
     def __init__(self, cupy: ModuleType) -> None:
         super().__init__(cupy)
-        self._gemm = importlib.import_module(f"{cupy.__name__}.cublas").gemm
         self.launcher = Launcher(cupy)
+        cublas = self.launcher.cublas
+        self._gemm, self._products = cublas.gemm, Products(cublas.dot, cublas.matmul, self.matmul_add)
         self.selftest = SelfTest(self, self.launcher)
         # (device, cell, backward, dtype, T, N, D, H) → the kernel that runs, None for the plain form.
         self._decisions: dict[tuple[Any, ...], Bound | None] = {}
@@ -89,7 +91,7 @@ class CupyBackend(Backend):
             except LaunchError as error:
                 self._note(bound, error)
             else:
-                return recurrence.products(self.xp, cell, trace, dz, grads, needs_dx), dinitial
+                return recurrence.from_dz(self.xp, self.products(), cell, trace, dz, grads, needs_dx), dinitial
         return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
 
     def _decide(self, cell: Cell, inputs: Inputs, backward: bool) -> Bound | None:
@@ -142,9 +144,10 @@ class CupyBackend(Backend):
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         dtype = np.dtype(dtype)
         if operation == "matmul_add" and dtype.char in "fd" and fused_enabled():
-            return Explanation("gemm", "one cuBLAS call accumulates into its output")
+            return Explanation("gemm", "one cuBLAS call accumulates into its output" + self._reduced(dtype))
         if operation not in RECURRENCES or not fused_enabled():
-            return super().explain(operation, cell, shapes, dtype)
+            plain = super().explain(operation, cell, shapes, dtype)
+            return replace(plain, why=plain.why + self._reduced(dtype)) if operation in MULTIPLYING else plain
         kernel = kernel_of(cell)
         if kernel is None:
             return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
@@ -157,7 +160,18 @@ class CupyBackend(Backend):
         if chosen is None:
             return Explanation("plain", f"there is no kernel for {dtype.name} or for empty or gigantic arrays")
         step = f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction"
-        return Explanation(chosen.form, f"{step}, the best of {len(found)} candidates")
+        why = f"{step}, the best of {len(found)} candidates"
+        if reduced := self._reduced(dtype):
+            why += f"{reduced}, except the recurrent product of this kernel: float32"
+        return Explanation(chosen.form, why)
+
+    def _reduced(self, dtype: Any) -> str:
+        """The precision of cuBLAS products of arrays of this dtype, for `explain`; "" for that of the arrays."""
+        if dtype.char != "f" or precision().name == "float32":
+            return ""
+        if not self.launcher.cublas.is_capable():
+            return f"; products in float32: {precision().name} needs compute capability 8.0"
+        return f"; products by cuBLAS in {precision().name}"
 
     def explain_sizes(self, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
         forms = super().explain_sizes(cell, shapes, dtype)

@@ -6,7 +6,6 @@ Everything runs on the current stream and on the current device; nothing waits f
 from __future__ import annotations
 
 import functools
-import importlib
 import itertools
 import math
 import re
@@ -21,6 +20,7 @@ import numpy as np
 from xrnn.backends.cupy import choice
 from xrnn.backends.cupy.cells import NAMED, CellKernel
 from xrnn.backends.cupy.choice import Candidate, Device, Form, Request
+from xrnn.backends.cupy.products import Cublas
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
@@ -151,7 +151,8 @@ class Launcher:
 
     def __init__(self, cupy: ModuleType) -> None:
         self.xp: Any = cupy
-        self._gemm = importlib.import_module(f"{cupy.__name__}.cublas").gemm
+        self.cublas = Cublas(cupy)
+        self._gemm = self.cublas.gemm
         self._kernels: dict[tuple[Variant, int], Any] = {}
         self._devices: dict[int, Device] = {}
         # A word in pinned memory for each device, stream and USER or SELF_TEST. Kernels write it at any time, so it is
@@ -270,7 +271,7 @@ class Launcher:
                 around = [state[steps.start : steps.stop + 1] for state in states]
                 # They count from step 0.
                 lengths_here = lengths if lengths is _NULL else lengths - np.int32(steps.start)
-            recurrence.project_input(xp, cell, inputs, x_here, z_here)
+            recurrence.project_input(xp, self.cublas.dot, cell, inputs, x_here, z_here)
             args = z, *_two(around), *_two(given), *leak, lengths_here, count, *end
             if form == "stepwise":
                 self._forward_steps(bound, Wh, around[0], args, reverse)

@@ -19,7 +19,7 @@ from unittest import mock
 
 import numpy as np
 
-from tests import reference, standin
+from tests import reference, standin, standin_backend
 from tests.cuda_emulator import Module, sanitizer_environment
 from tests.cuda_emulator.module import Sanitizer
 from tests.standin import raw
@@ -32,8 +32,10 @@ from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, Nonlinearity, RNNCell
 from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.products import Products
 from xrnn.typing import HostArray
 
+PRODUCTS = Products(standin.ndarray.dot, standin.matmul, standin_backend.make().matmul_add)
 Edit: TypeAlias = Callable[[str], str] | tuple[str, str]
 
 # The cell of tests/reference.py for each template.
@@ -157,7 +159,7 @@ def run(
     request = Request(variant.cell, variant.backward, variant.dtype, p.T, p.N, D, p.H)
     with np.errstate(invalid="ignore"):
         solution = reference.solve(drawn)
-    plain = recurrence.forward(standin, _matmul_add, cell, inputs, True)
+    plain = recurrence.forward(standin, PRODUCTS, cell, inputs, True)
     compiler = functools.partial(compile_seeded, seed=seed, sanitizer=sanitizer, edit=edit)
     with mock.patch.object(raw, "compiler", compiler), mock.patch.object(launch, "PATIENCE", p.patience):
         bound = launcher.bind(candidate_of(variant, p), request)
@@ -173,7 +175,7 @@ def run(
             dstates = [None if d is None else place(d) for d in drawn.dstates]
             dz, dinitial = launcher.backward(bound, cell, plain, dstates)
             grads = [standin.empty_like(w) for w in (Wx, Wh, b)]
-            dx = recurrence.products(standin, cell, plain, dz, grads)
+            dx = recurrence.from_dz(standin, PRODUCTS, cell, plain, dz, grads)
             names = [*drawn.gradient_names, "dz"]
             found = {name: _host(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}
             expected = solution.gradients
@@ -190,10 +192,6 @@ def unaligned(host: HostArray) -> Any:
 def _host(array: Any) -> HostArray:
     host: HostArray = array.get()
     return host
-
-
-def _matmul_add(a: Any, b: Any, out: Any) -> None:
-    out += a.dot(b)
 
 
 def compile_seeded(*, code: str, options: Any, seed: int, sanitizer: Any, edit: Edit | None, **others: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests import standin
-from tests.cuda.emulated import CELLS, D, Problem, candidate_of, make_cell
+from tests.cuda.emulated import CELLS, PRODUCTS, D, Problem, candidate_of, make_cell
 from tests.cuda_emulator import Module
 from tests.reference import problem, solve
 from xrnn.backends.cupy.launch import Variant, variants
@@ -65,7 +65,7 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
     x, Wx, Wh_device, b = (standin.asarray(a) for a in (drawn.x, *drawn.weights))
     initial = standin.asarray(drawn.initial[0])
     plain = recurrence.forward(
-        standin, _matmul_add, make_cell("TanhElman", H, "float32"), Inputs(x, Wx, Wh_device, b, [initial]), True
+        standin, PRODUCTS, make_cell("TanhElman", H, "float32"), Inputs(x, Wx, Wh_device, b, [initial]), True
     )
     Wh, given = drawn.weights[1], sparse(N, H)
     h, z = sparse(T + 1, N, H), sparse(T, N, H)
@@ -126,7 +126,3 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
     run(multiply_gradient, *first, NULL, h, NULL, dh, NULL, dz, dh_prev, NULL, *tail, rounds=T + 1)
     np.testing.assert_allclose(dz[:, -1] @ drawn.weights[0].T, solution.gradients["dx"][:, 0], rtol=0, atol=5e-6)
     np.testing.assert_allclose(dh_prev[-1], solution.gradients["dh_prev"][0], rtol=0, atol=5e-6)
-
-
-def _matmul_add(a: Any, b: Any, out: Any) -> None:
-    out += a.dot(b)

@@ -1,13 +1,15 @@
-"""`cupy.cublas.gemm` with its refusals, and a count of the operands it had to copy."""
+"""`cupy.cublas.gemm` with its refusals, and a count of the operands it had to copy; cuBLAS' `gemmEx`."""
 
 from __future__ import annotations
 
+import ctypes
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from tests.standin._array import ndarray
-from tests.standin._device import launch
+from tests.standin._device import Device, current_device, launch
 from tests.standin._memory import DeviceMemory
 from tests.standin.counting import count
 
@@ -56,3 +58,53 @@ def _op(trans: str, array: DeviceMemory) -> Any:
 
 def _contiguous(array: Any) -> bool:
     return bool(array.flags.c_contiguous or array.flags.f_contiguous)
+
+
+# ---- cuBLAS itself, which takes addresses ----
+
+# The significand's bits of each type of computation.
+_BITS = {75: 8, 77: 11}
+
+
+def _gemm_ex(
+    handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, Atype: int, lda: int,
+    B: int, Btype: int, ldb: int, beta: int, C: int, Ctype: int, ldc: int, computeType: int, algo: int
+) -> None:  # fmt: skip
+    """C = alpha · op(A) @ op(B) + beta · C, float32 in Fortran order, with operands rounded as `computeType` says."""
+    assert Atype == Btype == Ctype == 0
+    assert ldc >= m
+    assert handle == current_device().id + 1
+    launch("gemms", Device(handle - 1))
+    factors = [np.frombuffer(ctypes.string_at(address, 4), np.float32)[0] for address in (alpha, beta)]
+    a, b = _columns(A, lda, m, k, transa), _columns(B, ldb, k, n, transb)
+    c = _columns(C, ldc, m, n, 0)
+    with np.errstate(all="ignore"):
+        product = factors[0] * (_round(a, _BITS[computeType]) @ _round(b, _BITS[computeType]))
+        c[...] = product + factors[1] * c if factors[1] else product
+
+
+def _columns(address: int, leading: int, rows: int, columns: int, transposed: int) -> Any:
+    """The (rows, columns) matrix at this address, in Fortran order with this leading dimension, or its transpose."""
+    height, width = (columns, rows) if transposed else (rows, columns)
+    assert leading >= height
+    length = leading * (width - 1) + height
+    flat = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), (length,))
+    matrix = np.lib.stride_tricks.as_strided(flat, (height, width), (4, 4 * leading))
+    return matrix.T if transposed else matrix
+
+
+def _round(a: Any, bits: int) -> Any:
+    """float32 with a significand of `bits` bits, ties to even."""
+    fraction, exponent = np.frexp(a)
+    return np.ldexp(np.rint(np.ldexp(fraction, bits)), exponent - bits).astype(np.float32)
+
+
+cublas = SimpleNamespace(
+    gemmEx=_gemm_ex,
+    CUBLAS_OP_N=0,
+    CUBLAS_OP_T=1,
+    CUBLAS_GEMM_DEFAULT=-1,
+    CUBLAS_COMPUTE_32F_FAST_16BF=75,
+    CUBLAS_COMPUTE_32F_FAST_TF32=77,
+)
+device = SimpleNamespace(get_cublas_handle=lambda: current_device().id + 1)

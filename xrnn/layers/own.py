@@ -180,7 +180,7 @@ def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend:
 
     run = Run(
         xp=xp,
-        matmul_add=backend.matmul_add,
+        products=backend.products(),
         W=Wh,
         params=own,
         dparams=[xp.zeros_like(param) for param in own],

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from xrnn.ops.products import Products
 from xrnn.typing import Array, ArrayIfNeeded
 
 ONE_HOT_SIZE: Final = 2**24  # elements of the one-hot matrix in `add_rows`: 64 MB in float32
 
 
-def forward(xp: Any, x: Array, W: Array, b: Array) -> Array:
+def forward(products: Products, x: Array, W: Array, b: Array) -> Array:
     """y = x @ W + b.   x (M, D), W (D, C), b (C,) → y (M, C)."""
-    y: Array = xp.matmul(x, W)
+    y: Array = products.matmul(x, W)
     y += b
     return y
 
 
-def backward(xp: Any, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True) -> ArrayIfNeeded:
+def backward(
+    products: Products, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True
+) -> ArrayIfNeeded:
     """dW = xᵀ @ dy, db = Σ dy, overwritten; dx = dy @ Wᵀ, or None without `needs_dx`.   dy (M, C) → dx (M, D)."""
-    xp.matmul(x.T, dy, out=dW)
-    xp.sum(dy, axis=0, out=db)
-    return xp.matmul(dy, W.T) if needs_dx else None
+    products.matmul(x.T, dy, out=dW)
+    dy.sum(axis=0, out=db)
+    return products.matmul(dy, W.T) if needs_dx else None
 
 
 def add_rows(xp: Any, rows: Array, index: Array, out: Array) -> None:

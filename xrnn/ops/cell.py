@@ -6,16 +6,15 @@ direction. T time steps, N batch, D input size, H hidden size; a name with `d` i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 
+from xrnn.ops.products import Products
 from xrnn.ops.random import Draws
 from xrnn.typing import Array, HostArray
-
-MatmulAdd: TypeAlias = Callable[[Array, Array, Array], None]  # (a, b, out): out += a @ b
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +22,7 @@ class Run:
     """What stays the same for all steps of a run."""
 
     xp: Any  # the array namespace
-    matmul_add: MatmulAdd
+    products: Products
     W: Array  # Wh (H, parts · H) in `step`; its transpose in `gradient`
     params: Sequence[Array] = ()  # the cell's own parameters, in the order of `Cell.params`
     dparams: Sequence[Array] = ()  # the gradients of `params`: zeros at first; `gradient` adds to them

@@ -7,12 +7,13 @@ loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from xrnn.ops.cell import Cell, MatmulAdd, Run, StepArrays
+from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.parts import ALL, columns, segments
+from xrnn.ops.products import Products
 from xrnn.ops.steps import (
     blocks,
     cut,
@@ -30,22 +31,22 @@ from xrnn.typing import Array, ArrayIfNeeded
 CHUNK: Final = 2**20
 
 
-def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training: bool) -> Trace:
+def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: bool) -> Trace:
     """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, then one step of the cell for each t. Keeps z and kept only in training."""
     T, N, _ = inputs.sizes()
     W = inputs.Wh if T == 1 else xp.ascontiguousarray(inputs.Wh)  # for one step the copy takes longer than the product
     if cell.pointwise and inputs.lengths is None:
         trace = _allocate(xp, cell, inputs, T, N, 0, training)
         (h,) = trace.states
-        project_input(xp, cell, inputs, inputs.x, h[:-1] if inputs.reverse else h[1:])
-        pointwise_steps(xp, matmul_add, cell, W, h, backwards=inputs.reverse)
+        project_input(xp, products.dot, cell, inputs, inputs.x, h[:-1] if inputs.reverse else h[1:])
+        pointwise_steps(xp, products, cell, W, h, backwards=inputs.reverse)
         return trace
 
     length, idle = _steps_at_once(cell, T, N, len(W)), _idle(xp, inputs)
     trace, x = _allocate(xp, cell, inputs, T, N, length, training), _masked(xp, inputs.x, idle)
     run = Run(
         xp=xp,
-        matmul_add=matmul_add,
+        products=products,
         W=W,
         params=inputs.own,
         training=training,
@@ -55,7 +56,7 @@ def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training
     for states, x_of_chunk, z, kept, idle_of_chunk in _operands(trace, x, idle, T, length):
         if cell.pointwise:
             z = states[0][:-1] if inputs.reverse else states[0][1:]
-        project_input(xp, cell, inputs, x_of_chunk, z)
+        project_input(xp, products.dot, cell, inputs, x_of_chunk, z)
         forward_steps(run, cell, states, z, kept, idle_of_chunk, backwards=inputs.reverse)
     if not training or not cell.keeps_z:
         trace.z = None
@@ -66,7 +67,7 @@ def forward(xp: Any, matmul_add: MatmulAdd, cell: Cell, inputs: Inputs, training
 
 def backward(
     xp: Any,
-    matmul_add: MatmulAdd,
+    products: Products,
     cell: Cell,
     trace: Trace,
     dstates: Sequence[Array | None],
@@ -85,13 +86,13 @@ def backward(
     dparams = [xp.empty_like(param) for param in trace.inputs.own] if grads is None else grads[3:]
     for dparam in dparams:
         dparam[...] = 0
-    dz, dinitial = through_time(xp, matmul_add, cell, trace, dstates, dparams)
-    return products(xp, cell, trace, dz, grads, needs_dx), dinitial
+    dz, dinitial = through_time(xp, products, cell, trace, dstates, dparams)
+    return from_dz(xp, products, cell, trace, dz, grads, needs_dx), dinitial
 
 
 def through_time(
     xp: Any,
-    matmul_add: MatmulAdd,
+    products: Products,
     cell: Cell,
     trace: Trace,
     dstates: Sequence[Array | None],
@@ -113,11 +114,11 @@ def through_time(
         dh = None
         for steps in chunks:
             (h,), dh_above = trace.after(steps), cut(dstates[0], steps)
-            dh = pointwise_gradient_steps(xp, matmul_add, cell, W, h, dh_above, dz[steps], dh, backwards=backwards)
+            dh = pointwise_gradient_steps(xp, products, cell, W, h, dh_above, dz[steps], dh, backwards=backwards)
         return dz, (xp.zeros((N, H), dtype) if dh is None else dh,)
 
     idle = _idle(xp, inputs)
-    run = Run(xp=xp, matmul_add=matmul_add, W=W, params=inputs.own, dparams=dparams, training=True, draws=inputs.draws)
+    run = Run(xp=xp, products=products, W=W, params=inputs.own, dparams=dparams, training=True, draws=inputs.draws)
     dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # the gradient of the states after the current step
     for steps in chunks:
         z, kept, idle_of_chunk = blocks(cut(trace.z, steps), H), cut(trace.kept, steps), cut(idle, steps)
@@ -129,8 +130,14 @@ def through_time(
     return dz, tuple(dstate)
 
 
-def products(
-    xp: Any, cell: Cell, trace: Trace, dz: Array, grads: Sequence[Array] | None, needs_dx: bool = True
+def from_dz(
+    xp: Any,
+    products: Products,
+    cell: Cell,
+    trace: Trace,
+    dz: Array,
+    grads: Sequence[Array] | None,
+    needs_dx: bool = True,
 ) -> ArrayIfNeeded:
     """dWx = Σ x[t]ᵀ @ dz[t], dWh = Σ h[t-1]ᵀ @ dz[t], db = Σ dz[t], overwritten; dx[t] = dz[t] @ Wxᵀ, returned.
 
@@ -143,42 +150,49 @@ def products(
     dz = dz.reshape(T * N, cell.pre * H)
     dz_of_x = _fed_by_x(xp, cell, dz, H)
     if grads is not None:
-        _dweights(xp, cell, trace, dz, dz_of_x, idle, grads)
+        _dweights(xp, products, cell, trace, dz, dz_of_x, idle, grads)
     if not needs_dx:
         return None
-    dx: Array = dz_of_x.dot(inputs.Wx.T).reshape(inputs.x.shape)
+    dx: Array = products.dot(dz_of_x, inputs.Wx.T).reshape(inputs.x.shape)
     if idle is not None:
         xp.copyto(dx, 0, where=idle)  # if Wx has an infinity, the product is 0 · ∞ = NaN there
     return dx
 
 
 def _dweights(
-    xp: Any, cell: Cell, trace: Trace, dz: Array, dz_of_x: Array, idle: Array | None, grads: Sequence[Array]
+    xp: Any,
+    products: Products,
+    cell: Cell,
+    trace: Trace,
+    dz: Array,
+    dz_of_x: Array,
+    idle: Array | None,
+    grads: Sequence[Array],
 ) -> None:
     """Overwrite dWx, dWh, db.   dz (T · N, pre · H); dz_of_x: the blocks that x feeds, in the order of Wx's parts."""
     inputs, (dWx, dWh, db) = trace.inputs, grads[:3]
     (T, N, D), H = inputs.sizes(), inputs.Wh.shape[0]
     steps = slice(0, T)
-    _weight_gradient(xp, _masked(xp, inputs.x, idle).reshape(T * N, D), dz_of_x, dWx)
+    _weight_gradient(products, _masked(xp, inputs.x, idle).reshape(T * N, D), dz_of_x, dWx)
     if cell.recurs:
         at = StepArrays(blocks(trace.z, H), trace.before(steps), trace.after(steps), trace.kept)
         cell.recur_weights(xp, _masked_step(xp, at, idle), blocks(dz.reshape(T, N, cell.pre * H), H), dWh)
     elif cell.from_h:
         h = _masked(xp, trace.before(steps)[0], idle)
-        _weight_gradient(xp, h.reshape(T * N, H), fed_by_h(cell, dz, H), dWh)
+        _weight_gradient(products, h.reshape(T * N, H), fed_by_h(cell, dz, H), dWh)
     dz_of_x.sum(axis=0, out=db[: len(cell.from_x) * H])
     for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
         dz[:, block].sum(axis=0, out=db[part])
 
 
-def _weight_gradient(xp: Any, left: Array, dz: Array, dW: Array) -> None:
+def _weight_gradient(products: Products, left: Array, dz: Array, dW: Array) -> None:
     """dW = leftᵀ @ dz. If dW is the transpose of a contiguous array: dWᵀ = dzᵀ @ left."""
     if not dW.flags.c_contiguous:
         left, dz, dW = dz, left, dW.T
     if left.flags.c_contiguous and dz.flags.c_contiguous:
-        left.T.dot(dz, dW)
+        products.dot(left.T, dz, dW)
     else:
-        xp.matmul(left.T, dz, out=dW)  # `dot` would copy it
+        products.matmul(left.T, dz, out=dW)  # `dot` would copy it
 
 
 # ---- before the loop ----
@@ -255,17 +269,17 @@ def _chunks(T: int, length: int, reverse: bool) -> list[slice]:
     return chunks[::-1] if reverse else chunks
 
 
-def project_input(xp: Any, cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
-    """z = x @ Wx + b.   x (steps, N, D), or (N, D) of one step, z (steps, N, pre · H)."""
+def project_input(xp: Any, dot: Callable[..., Any], cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
+    """z = x @ Wx + b; `dot` is that of `Products`.   x (steps, N, D), or (N, D) of one step, z (steps, N, pre · H)."""
     H, (steps, N, width) = inputs.Wh.shape[0], z.shape
     rows = () if steps * N == 1 else (steps * N,)  # NumPy adds two vectors twice as fast as (1, n) and (n,)
     x, z = x.reshape(*rows, x.shape[-1]), z.reshape(*rows, width)
     from_x = segments(cell.from_x, cell.pre, H)
     if from_x[0][0] is ALL:
-        x.dot(inputs.Wx, z)
+        dot(x, inputs.Wx, z)
         z += inputs.b
         return
-    xWx = x.dot(inputs.Wx)
+    xWx = dot(x, inputs.Wx)
     for part, block in from_x:
         xp.add(xWx[..., part], inputs.b[part], out=z[..., block])
     for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):

@@ -10,8 +10,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from xrnn.ops.cell import Cell, MatmulAdd, Run, StepArrays
+from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.parts import columns, segments
+from xrnn.ops.products import Products
 from xrnn.typing import Array
 
 _NOTHING: Final = itertools.repeat(None)
@@ -44,7 +45,7 @@ def _forward_step(run: Run, cell: Cell, at: StepArrays, z_of_h: Any, idle: Any) 
     if cell.recurs:
         cell.recur(run, at)
     elif z_of_h is not None:
-        run.matmul_add(at.before[0], run.W, z_of_h)
+        run.products.matmul_add(at.before[0], run.W, z_of_h)
     cell.step(run, at)
     if idle is not None:
         _copy(run.xp, at.before, at.after, idle)
@@ -67,7 +68,7 @@ def gradient_steps(
 
     → the gradients of the states before the chunk.
     """
-    xp, W, matmul_add, H = run.xp, run.W, run.matmul_add, run.W.shape[1]
+    xp, W, products, H = run.xp, run.W, run.products, run.W.shape[1]
     at = StepArrays(chunk.z, chunk.before, chunk.after, chunk.kept)
     dz_blocks = blocks(dz, H)
     cell.prepare(run, at, dz_blocks)
@@ -92,9 +93,9 @@ def gradient_steps(
             if not cell.direct:
                 dbefore[0][...] = 0
         elif cell.direct:
-            matmul_add(dz_of_h, W, dbefore[0])
+            products.matmul_add(dz_of_h, W, dbefore[0])
         else:
-            dz_of_h.dot(W, dbefore[0])
+            products.dot(dz_of_h, W, dbefore[0])
         if passed_on is not None:
             _copy(xp, passed_on, dbefore, idle_t)
         dafter, dbefore = dbefore, dafter
@@ -104,11 +105,11 @@ def gradient_steps(
 # ---- a pointwise cell ----
 
 
-def pointwise_steps(xp: Any, matmul_add: MatmulAdd, cell: Cell, W: Array, h: Array, *, backwards: bool) -> None:
+def pointwise_steps(xp: Any, products: Products, cell: Cell, W: Array, h: Array, *, backwards: bool) -> None:
     """h[t] = φ(z[t] + h[t-1] @ Wh).   h (T+1, N, H) holds z[t] in the place of h[t]."""
     if backwards:
         h = h[::-1]
-    before, activate = h[0], cell.activate
+    before, activate, matmul_add = h[0], cell.activate, products.matmul_add
     for t in range(1, len(h)):  # an array's iterator ends by an internal IndexError, which is slow
         after = h[t]
         matmul_add(before, W, after)
@@ -118,7 +119,7 @@ def pointwise_steps(xp: Any, matmul_add: MatmulAdd, cell: Cell, W: Array, h: Arr
 
 def pointwise_gradient_steps(
     xp: Any,
-    matmul_add: MatmulAdd,
+    products: Products,
     cell: Cell,
     WT: Array,
     h: Array,
@@ -144,10 +145,10 @@ def pointwise_gradient_steps(
         dz[0] += dafter
     for dz_t, slope_t, next_dz in zip(dz, slope, dz[1:], strict=False):
         dz_t *= slope_t
-        matmul_add(dz_t, WT, next_dz)
+        products.matmul_add(dz_t, WT, next_dz)
     last = dz[-1]
     last *= slope[-1]
-    dbefore: Array = last.dot(WT)
+    dbefore: Array = products.dot(last, WT)
     return dbefore
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from tests.standin._device import DEVICE_COUNT, CUDARuntimeError, current_device
 
 __all__ = [
+    "CUDA_R_32F",
     "CUDARuntimeError",
     "driverGetVersion",
     "getDevice",
@@ -14,6 +15,8 @@ __all__ = [
     "getDeviceProperties",
     "runtimeGetVersion",
 ]
+
+CUDA_R_32F = 0
 
 
 def getDeviceCount() -> int:
