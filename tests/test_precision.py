@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 
 from tests.errors import one_line
 from tests.fresh import output_of, run_python
-from xrnn import set_precision, use_precision
-from xrnn.precision import NAMES, precision
+from xrnn import RNN, get_backend, set_precision, use_fused, use_precision
+from xrnn.backend import MULTIPLYING, Operation
+from xrnn.backends.numpy import kernels
+from xrnn.ops.cells import CELLS
+from xrnn.precision import NAMES, Name, precision
 
 
 def test_the_default() -> None:
@@ -86,3 +90,43 @@ def test_an_invalid_xrnn_precision() -> None:
 def test_info_names_the_precision_and_who_decided(code: str, decided_by: str) -> None:
     out = output_of(f"import xrnn; {code} xrnn.show_config()", XRNN_PRECISION="tf32", XRNN_BACKEND="numpy")
     assert f"(decided by {decided_by})" in next(line for line in out.splitlines() if line.startswith("precision: "))
+
+
+def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = get_backend("numpy")
+    if not kernels:
+        pytest.skip("the kernels were not built")
+
+    def why(operation: Operation = "recurrence_forward", dtype: str = "float32", cell: str = "lstm") -> str:
+        return backend.explain(operation, CELLS[cell](), {"T": 5, "N": 3, "D": 2, "H": 7}, dtype).why
+
+    before = why()
+    with use_precision("tf32"):
+        assert why() == before + ", products in float32: CPUs have no TF32"
+    with use_precision("bfloat16"):
+        monkeypatch.setattr(kernels, "bfloat16_level", lambda: "avx512bf16")
+        for operation in MULTIPLYING:
+            assert why(operation).endswith(", products in bfloat16 by avx512bf16, small ones in float32")
+        assert "bfloat16" not in why("add_rows") + why("cross_entropy") + why(dtype="float64")
+        assert backend.describe()["products in bfloat16"] == "avx512bf16"
+        monkeypatch.setattr(kernels, "bfloat16_level", lambda: None)
+        reason = "this CPU, level or form has no others"
+        assert why() == f"{before}, products in float32: {reason}"
+        assert why(cell="gru_reset_before").endswith(f", products in float32: {reason}")
+        assert backend.describe()["products in bfloat16"] == reason
+        with use_fused(False):
+            assert why().endswith("; factors of products rounded to bfloat16")
+            assert "bfloat16" not in why("add_rows") + why(dtype="float64")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_arrays_of_half_precision_are_refused_with_the_remedy(dtype: str, name: Name) -> None:
+    if dtype == "bfloat16":
+        ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+        x = np.zeros((2, 3), ml_dtypes.bfloat16)
+    else:
+        x = np.zeros((2, 3), dtype)
+    layer = RNN.init(3, 4, rng=0)
+    with use_precision(name), one_line(TypeError, dtype, "float32"):
+        layer(x)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from xrnn import install
-from xrnn.backend import RECURRENCES, Backend, Explanation, Operation, fused_enabled
+from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_enabled, precision
 from xrnn.backends.numpy import machine
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
@@ -21,6 +21,9 @@ try:
     from xrnn.backends.numpy import _kernels as kernels
 except ImportError:  # no compiler during the installation, or a checkout without an installation
     kernels = None  # type: ignore[assignment]
+
+
+_NO_BFLOAT16: Final = "this CPU, level or form has no others"
 
 
 class NumpyBackend(Backend):
@@ -113,9 +116,10 @@ class NumpyBackend(Backend):
         if operation == "add_rows":
             return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
         if not kernels:
-            return Explanation("plain", not_built())
+            return Explanation("plain", not_built() + _products(operation, dtype, None))
         if operation in RECURRENCES and not kernel_of(cell):
-            return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
+            why = f"there is no kernel for the cell {cell.name!r}"
+            return Explanation("plain", why + _products(operation, dtype, None))
         why = kernels.level()
         if operation in RECURRENCES:
             T, N, D, H = (shapes[letter] for letter in "TNDH")
@@ -125,7 +129,7 @@ class NumpyBackend(Backend):
             why += f", {threads} threads by {split}" if threads > 1 else ", one thread"
             if project_first and operation == "recurrence_forward":
                 why += ", x @ Wx first"
-        return Explanation("fused", why)
+        return Explanation("fused", why + _products(operation, dtype, kernels.bfloat16_level()))
 
     def address(self, array: Array) -> int:
         return array.ctypes.data
@@ -137,6 +141,7 @@ class NumpyBackend(Backend):
             **machine.describe(),
             "compiled kernels": kernels.compiler(),
             "instruction set": kernels.level(),
+            "products in bfloat16": kernels.bfloat16_level() or _NO_BFLOAT16,
             "threads": _threads(),
         }
 
@@ -144,6 +149,21 @@ class NumpyBackend(Backend):
 def kernel_of(cell: Cell) -> str | None:
     """The name of a cell's kernel; None if it has none, or if the kernels are switched off or were not built."""
     return cell.kernel_name if kernels and fused_enabled() else None
+
+
+def _products(operation: Operation, dtype: Any, level: str | None) -> str:
+    """The precision of an operation's products, for `explain`; "" if float32 is selected, or for another dtype.
+
+    level   of the kernels that compute in bfloat16
+    """
+    setting = precision()
+    if operation not in MULTIPLYING or np.dtype(dtype) != np.float32 or setting.name == "float32":
+        return ""
+    if setting.tf32:
+        return ", products in float32: CPUs have no TF32"
+    if level:
+        return f", products in bfloat16 by {level}, small ones in float32"
+    return f", products in float32: {_NO_BFLOAT16}"
 
 
 def not_built() -> str:
