@@ -30,7 +30,7 @@ class Cublas:
 
     def dot(self, a: Array, b: Array, out: Array | None = None) -> Array:
         product = self._reduced(a, b, out, _ZERO)
-        return a.dot(b, out) if product is None else product  # type: ignore[arg-type, no-any-return]
+        return a.dot(b, out) if product is None else product
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         product = self._reduced(a, b, out, _ZERO)
@@ -74,7 +74,7 @@ class Cublas:
             return None
         return out
 
-    def _gemm_ex(self, a: Array, b: Array, out: Array, beta: Any) -> None:
+    def _gemm_ex(self, a: Any, b: Any, out: Any, beta: Any) -> None:
         """out = a @ b + beta · out.   a (M, K), b (K, P), out (M, P), C-contiguous.
 
         cuBLAS counts along columns first: what it sees of `out` is outᵀ (P, M) = bᵀ @ aᵀ.

@@ -25,7 +25,8 @@ SMALLEST_NORMAL = 2.0**-126
 def nearest(a: Any) -> HostArray:
     """float32 numbers with significands of 8 bits, by arithmetic; ties go to the even one."""
     fraction, exponent = np.frexp(np.asarray(a, "float64"))
-    return np.ldexp(np.rint(np.ldexp(fraction, 8)), exponent - 8)
+    rounded: HostArray = np.ldexp(np.rint(np.ldexp(fraction, 8)), exponent - 8)
+    return rounded
 
 
 @given(bits=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=50))
@@ -56,7 +57,8 @@ def test_rounds_to_the_nearest_bfloat16(backend: Backend, bits: list[int]) -> No
     ],
 )
 def test_cases_of_rounding(value: float, expected: float) -> None:
-    assert_array_equal(round_to_bfloat16(np, np.array([value, -value], "float32")), np.float32([expected, -expected]))
+    both, rounded = (np.array([number, -number], "float32") for number in (value, expected))
+    assert_array_equal(round_to_bfloat16(np, both), rounded)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
