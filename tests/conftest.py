@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,14 @@ def no_waiting(backend: Backend) -> Callable[[], AbstractContextManager[None]]:
     if backend.reads_are_free:
         return nullcontext
     return _no_waiting_on_gpu
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, where commands compute on NumPy."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+    return tmp_path
 
 
 @pytest.fixture

@@ -22,15 +22,13 @@ pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(workdir: Path) -> Path:
     """A working directory with a text and series."""
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
-    write_text(tmp_path / "text.txt")
-    write_ts(tmp_path / "train.ts", waves(10, 0))
-    write_ts(tmp_path / "test.ts", waves(6, 1))
-    return tmp_path
+    write_text(workdir / "text.txt")
+    write_ts(workdir / "train.ts", waves(10, 0))
+    write_ts(workdir / "test.ts", waves(6, 1))
+    return workdir
 
 
 def train(*options: str, steps: int = 2) -> int:

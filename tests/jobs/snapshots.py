@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from xrnn.interop.checkpoint import checkpoint_content, describe_all
 from xrnn.interop.description import canonical
@@ -32,6 +33,31 @@ def assert_equal(got: Snapshot[Any], expected: Snapshot[Any]) -> None:
     assert arrays.keys() == expected_arrays.keys()
     for name, array in expected_arrays.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name, strict=True)
+
+
+def assert_same_arrays(checkpoint: str, expected: str) -> None:
+    """The arrays of two files are equal bit for bit."""
+    got, want = (safetensors.numpy.load_file(path) for path in (checkpoint, expected))
+    assert got.keys() == want.keys()
+    for name, array in want.items():
+        np.testing.assert_array_equal(got[name], array, err_msg=name)
+
+
+def check_resume(checkpoints: Checkpoints[Any], trainer: Any, data: Any, path: Path, first: int, more: int) -> None:
+    """Save a run after `first` updates. After `more` updates, the run and one resumed from the file are equal."""
+    for _ in range(first):
+        trainer.step()
+    snapshot = copied(trainer.snapshot())
+    checkpoints.save(path, snapshot)
+    loaded = checkpoints.load(path, trainer.model.backend)
+    assert_equal(loaded, snapshot)
+    assert {*checkpoints.specs(trainer.settings, trainer.facts, first)} == {*snapshot.arrays}
+    resumed = type(trainer).resume(loaded, data, trainer.model.backend)
+    assert resumed.steps == first
+    for each in (trainer, resumed):
+        for _ in range(more):
+            each.step()
+    assert_equal(resumed.snapshot(), trainer.snapshot())
 
 
 def copied(snapshot: Snapshot[S]) -> Snapshot[S]:

@@ -16,12 +16,7 @@ if os.name != "posix":
     pytest.skip("links and FIFOs are POSIX's", allow_module_level=True)
 
 OURS = b"ours"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def output(path: str, option: str = "--out", say: Callable[[str], None] = print) -> Output:
@@ -36,61 +31,61 @@ def check(*paths: str, inputs: tuple[str, ...] = ()) -> None:
     check_outputs([output(path, options[i]) for i, path in enumerate(paths)], [Path(path) for path in inputs])
 
 
-def test_new_names_and_own_files_may_be_written(folder: Path) -> None:
-    (folder / "old").write_bytes(OURS)
-    (folder / "link").symlink_to("old")
+def test_new_names_and_own_files_may_be_written(workdir: Path) -> None:
+    (workdir / "old").write_bytes(OURS)
+    (workdir / "link").symlink_to("old")
     check("new", "old")
     check("new", "link")
     check("old", inputs=("new", "."))
-    assert sorted(os.listdir(folder)) == ["link", "old"]
+    assert sorted(os.listdir(workdir)) == ["link", "old"]
 
 
-def test_a_foreign_file_is_never_replaced(folder: Path) -> None:
-    (folder / "notes").write_text("mine")
-    (folder / "link").symlink_to("notes")
-    for name in ("notes", "link", "./notes", str(folder / "notes")):
+def test_a_foreign_file_is_never_replaced(workdir: Path) -> None:
+    (workdir / "notes").write_text("mine")
+    (workdir / "link").symlink_to("notes")
+    for name in ("notes", "link", "./notes", str(workdir / "notes")):
         with one_line(
             OutputError,
             f"{name.removeprefix('./')} is foreign; name another with --plot",
         ):
             check("new", name)
-    assert (folder / "notes").read_text() == "mine"
+    assert (workdir / "notes").read_text() == "mine"
 
 
-def test_a_name_that_no_file_can_have_is_refused(folder: Path) -> None:
+def test_a_name_that_no_file_can_have_is_refused(workdir: Path) -> None:
     name = "x" * 300
     with one_line(OutputError, f"can't write {name} (File name too long): expected an existing folder with"):
         check("new", name)
-    assert os.listdir(folder) == []
+    assert os.listdir(workdir) == []
 
 
-def test_two_outputs_are_two_files(folder: Path) -> None:
-    (folder / "old").write_bytes(OURS)
-    (folder / "soft").symlink_to("old")
-    (folder / "hard").hardlink_to("old")
-    (folder / "here").symlink_to(".")
-    for one, other in [("y", "y"), ("y", "here/y"), ("old", "soft"), ("old", "hard"), ("y", f"{folder}/./y")]:
+def test_two_outputs_are_two_files(workdir: Path) -> None:
+    (workdir / "old").write_bytes(OURS)
+    (workdir / "soft").symlink_to("old")
+    (workdir / "hard").hardlink_to("old")
+    (workdir / "here").symlink_to(".")
+    for one, other in [("y", "y"), ("y", "here/y"), ("old", "soft"), ("old", "hard"), ("y", f"{workdir}/./y")]:
         with one_line(OutputError, f"--out and --plot would both write {one}: expected two files; name another with"):
             check(one, other)
 
 
-def test_an_output_is_no_input(folder: Path) -> None:
-    (folder / "old").write_bytes(OURS)
-    (folder / "link").symlink_to("old")
+def test_an_output_is_no_input(workdir: Path) -> None:
+    (workdir / "old").write_bytes(OURS)
+    (workdir / "link").symlink_to("old")
     for read in ("old", "link"):
         with one_line(OutputError, "--plot is old, which this run reads: expected another file; name another"):
             check("new", "old", inputs=("text", read))
 
 
-def test_a_special_file_is_refused(folder: Path) -> None:
-    (folder / "dangling").symlink_to("nowhere")
-    (folder / "loop").symlink_to("loop")
-    (folder / "one").symlink_to("other")
-    (folder / "other").symlink_to("one")
-    os.mkfifo(folder / "fifo")
+def test_a_special_file_is_refused(workdir: Path) -> None:
+    (workdir / "dangling").symlink_to("nowhere")
+    (workdir / "loop").symlink_to("loop")
+    (workdir / "one").symlink_to("other")
+    (workdir / "other").symlink_to("one")
+    os.mkfifo(workdir / "fifo")
     for name, words in {
         ".": "can't write .: expected the name of a file, but it is a folder; name a file in it",
-        "dangling": f"but it is a link to {folder / 'nowhere'}, which doesn't exist; remove the link, or name another",
+        "dangling": f"but it is a link to {workdir / 'nowhere'}, which doesn't exist; remove the link, or name another",
         "loop": "can't write loop: expected the name of a file, but it is a link to itself; remove the link, or name",
         "one": "can't write one: expected the name of a file, but it is a link to itself",
         "fifo": "can't write fifo: expected the name of a file, but it is a device, a pipe or a socket; name",
@@ -101,11 +96,11 @@ def test_a_special_file_is_refused(folder: Path) -> None:
     }.items():
         with one_line(OutputError, words):
             check(name)
-    assert not (folder / "nowhere").exists()
+    assert not (workdir / "nowhere").exists()
 
 
-def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "old").write_bytes(OURS)
+def test_a_read_only_file_is_not_replaced(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workdir / "old").write_bytes(OURS)
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
     with one_line(OutputError, "can't write old: expected a writable file, but it is read-only; make it writable, or"):
         check("old")
@@ -118,22 +113,22 @@ def test_the_next_free_name_is_counted() -> None:
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_a_foreign_file_that_appears_during_the_run_is_kept(folder: Path, before: bool) -> None:
+def test_a_foreign_file_that_appears_during_the_run_is_kept(workdir: Path, before: bool) -> None:
     said: list[str] = []
     written = output("c", say=said.append)
     if before:
         written.write(OURS)
-    (folder / "c").write_bytes(b"foreign")
+    (workdir / "c").write_bytes(b"foreign")
     written.write(OURS)
     written.write(OURS)  # over its own file
-    assert (folder / "c").read_bytes() == b"foreign"
-    assert (folder / "c-2").read_bytes() == OURS
+    assert (workdir / "c").read_bytes() == b"foreign"
+    assert (workdir / "c-2").read_bytes() == OURS
     assert said == ["another program wrote c during this run: it is kept, and this run writes c-2"]
 
 
-def test_a_removed_file_is_written_again(folder: Path) -> None:
+def test_a_removed_file_is_written_again(workdir: Path) -> None:
     written = output("c")
     written.write(OURS)
-    (folder / "c").unlink()
+    (workdir / "c").unlink()
     written.write(OURS)
-    assert os.listdir(folder) == ["c"]
+    assert os.listdir(workdir) == ["c"]

@@ -32,11 +32,10 @@ _SECONDS_TO_END = 10
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(workdir: Path) -> Path:
     """The working directory, with a text."""
-    monkeypatch.chdir(tmp_path)
-    write_text(tmp_path / "text")
-    return tmp_path
+    write_text(workdir / "text")
+    return workdir
 
 
 def start(size: int, *arguments: str) -> subprocess.Popen[str]:

@@ -23,10 +23,7 @@ SMALL: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "epochs": 20}
 COMMAND = ["--hidden", "6", "--batch", "4", "--lr", "0.02", "--epochs", "2"]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def data(count: int = 20, seed: int = 0) -> tuple[list[HostArray], list[str]]:

@@ -75,6 +75,7 @@ class Job(Generic[T]):
     data: ClassVar[str]  # the kind of data, such as "text"
     argument: ClassVar[str]  # the command-line argument with the data, such as "PATHs"
     picture: ClassVar[str]  # the subject of the picture, such as "loss curve"
+    use: ClassVar[str]  # the command that uses a checkpoint, with {} for the file
 
     def __post_init__(self) -> None:
         if self.options.minutes is not None and self.upto is not None:
@@ -96,7 +97,7 @@ class Job(Generic[T]):
         """The number of steps in one of the units of `upto`."""
         return 1
 
-    def report(self, trainer: T, checkpoint: Path, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+    def report(self, trainer: T, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """Test the model on held-out data and print the results → the results for `--json`, the picture to draw."""
         raise NotImplementedError
 
@@ -258,7 +259,9 @@ def _log(
 
 def _report(trainer: T, job: Job[T], outputs: Outputs, drawn: PictureRecord | None, terminal: Terminal) -> None:
     """Print the results, and draw the picture.   drawn: by an earlier run.   Raises OutputError."""
-    results, picture = job.report(trainer, outputs.checkpoint.path, terminal)
+    results, picture = job.report(trainer, terminal)
+    checkpoint = str(outputs.checkpoint.path)
+    terminal.result(f"checkpoint: {checkpoint} ({job.use.format(shlex.quote(checkpoint))})")
     snapshot = trainer.snapshot()  # in all ranks, because rank 0 gathers the states
     if trainer.comm.rank:
         return
@@ -278,7 +281,7 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, drawn: PictureRecord | No
         terminal.result(f"{job.picture}: {outputs.picture.path}")
     if job.options.json:
         files = {
-            "checkpoint": str(outputs.checkpoint.path),
+            "checkpoint": checkpoint,
             "picture": str(outputs.picture.path) if content is not None else None,
         }
         terminal.row(json.dumps(results | {"steps": trainer.steps} | files))

@@ -12,9 +12,10 @@ import pytest
 from tests.conftest import STANDIN
 from tests.jobs.charlm.texts import TINY, small_corpus
 from tests.jobs.models import check_transfers
-from tests.jobs.snapshots import assert_equal, copied
+from tests.jobs.snapshots import check_resume
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
+from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.charlm.charlm_settings import CharLMSettings
 from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer, learning_rate
 from xrnn.jobs.errors import DivergedError
@@ -46,17 +47,8 @@ def test_training_agrees_on_every_backend(backend: Backend, tmp_path: Path) -> N
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_resumed_run_is_bitwise_equal(backend: Backend, tmp_path: Path, cell: str) -> None:
     corpus = small_corpus(tmp_path)
-    whole = CharLMTrainer(replace(TINY, cell=cell), corpus, backend)
-    for _ in range(4):
-        whole.step()
-    half = copied(whole.snapshot())
-    for _ in range(5):
-        whole.step()
-    resumed = CharLMTrainer.resume(half, corpus, backend)
-    assert resumed.steps == 4
-    for _ in range(5):
-        resumed.step()
-    assert_equal(resumed.snapshot(), whole.snapshot())
+    trainer = CharLMTrainer(replace(TINY, cell=cell), corpus, backend)
+    check_resume(CHARLM_CHECKPOINTS, trainer, corpus, tmp_path / "c", first=4, more=5)
 
 
 def test_a_step_sends_its_chunk_and_waits_for_nothing(tmp_path: Path) -> None:

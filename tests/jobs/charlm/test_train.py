@@ -27,14 +27,12 @@ pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(workdir: Path) -> Path:
     """A working directory with nothing but a folder `texts`, which holds a text."""
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
-    (tmp_path / "texts").mkdir()
-    write_text(tmp_path / "texts" / "text.txt")
-    return tmp_path
+    (workdir / "texts").mkdir()
+    write_text(workdir / "texts" / "text.txt")
+    return workdir
 
 
 def run(*options: str, steps: int = 2) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ import pytest
 from tests.conftest import STANDIN
 from tests.jobs.classify.tiny import TINY, dataset
 from tests.jobs.models import check_transfers
-from tests.jobs.snapshots import assert_equal, copied
+from tests.jobs.snapshots import check_resume
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
+from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
 from xrnn.jobs.errors import DivergedError
 from xrnn.jobs.series.series_trainer import default_epochs, learning_rate
@@ -58,20 +60,10 @@ def test_training_agrees_on_every_backend(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(backend: Backend, cell: str) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(backend: Backend, tmp_path: Path, cell: str) -> None:
     """Also from the middle of an epoch, which has three steps here."""
-    settings = replace(TINY, cell=cell)
-    uninterrupted = ClassifierTrainer(settings, dataset(), backend)
-    for _ in range(4):
-        uninterrupted.step()
-    half = copied(uninterrupted.snapshot())
-    for _ in range(5):
-        uninterrupted.step()
-    resumed = ClassifierTrainer.resume(half, dataset(), backend)
-    assert resumed.steps == 4
-    for _ in range(5):
-        resumed.step()
-    assert_equal(resumed.snapshot(), uninterrupted.snapshot())
+    trainer = ClassifierTrainer(replace(TINY, cell=cell), dataset(), backend)
+    check_resume(CLASSIFIER_CHECKPOINTS, trainer, dataset(), tmp_path / "c", first=4, more=5)
 
 
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:

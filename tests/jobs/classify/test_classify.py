@@ -20,6 +20,7 @@ from tests.fresh import STANDIN_AS_CUPY
 from tests.jobs.charlm.forge import Forgery
 from tests.jobs.classify.tiny import TINY_OPTIONS
 from tests.jobs.series.waves import LABELS, waves, write_folder, write_ts
+from tests.jobs.snapshots import assert_same_arrays
 from xrnn.cli import main
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts
 from xrnn.jobs.picture import is_own_picture
@@ -31,23 +32,14 @@ pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def folder(workdir: Path) -> None:
     """A working directory with two sets of series."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
-    write_ts(tmp_path / "train.ts", waves(10, 0))
-    write_ts(tmp_path / "test.ts", waves(6, 1))
+    write_ts(workdir / "train.ts", waves(10, 0))
+    write_ts(workdir / "test.ts", waves(6, 1))
 
 
 def run(*options: str) -> int:
     return main(["classify", "train.ts", "test.ts", *TINY_OPTIONS, *options])
-
-
-def assert_same_arrays(checkpoint: str, expected: str) -> None:
-    got, want = (safetensors.numpy.load_file(path) for path in (checkpoint, expected))
-    assert got.keys() == want.keys()
-    for name in want:
-        np.testing.assert_array_equal(got[name], want[name], err_msg=name)
 
 
 def test_the_log_of_early_stopping_has_the_validation_loss() -> None:

@@ -15,10 +15,7 @@ from xrnn.jobs.classify.data import load_labelled
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.series.series import Series
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def series(label: str, T: int = 3, D: int = 2) -> Series:

@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from tests.jobs.classify.tiny import TINY_OPTIONS
 from tests.jobs.series.waves import waves, write_csv, write_folder, write_ts
+from tests.jobs.snapshots import assert_same_arrays
 from xrnn.cli import main
 from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
 from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
@@ -21,13 +22,7 @@ from xrnn.jobs.classify.data import load_labelled
 from xrnn.jobs.series.series import Series
 from xrnn.select import get_backend
 
-pytestmark = pytest.mark.usefixtures("blank_pictures")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
 
 def classify(*arguments: str) -> int:
@@ -165,11 +160,8 @@ def test_a_run_with_patience_resumes_bit_for_bit() -> None:
     for out, epochs in (("whole", "7"), ("half", "3")):
         assert main([*options, "--epochs", epochs, "--out", out]) == 0
     assert main(["classify", "train.ts", "--resume", "half", "--epochs", "7"]) == 0
-    half, whole = (safetensors.numpy.load_file(name) for name in ("half", "whole"))
-    assert half.keys() == whole.keys()
     assert "best.linear" in CLASSIFIER_CHECKPOINTS.load(Path("whole")).layers
-    for name, array in whole.items():
-        np.testing.assert_array_equal(half[name], array, err_msg=name)
+    assert_same_arrays("half", "whole")
 
 
 def test_patience_without_series_to_validate_on_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:

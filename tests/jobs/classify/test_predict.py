@@ -42,9 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+def folder(trained: Path, workdir: Path) -> None:
     for name in ("both", "forward"):
         Path(name).symlink_to(trained / name)
 

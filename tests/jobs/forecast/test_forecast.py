@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.jobs.models import check_gradients, check_transfers, in_float64
-from tests.jobs.snapshots import assert_equal, copied
+from tests.jobs.snapshots import assert_same_arrays, check_resume
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.cli import main
@@ -25,7 +24,7 @@ from xrnn.jobs.errors import CheckpointError, DataError, SettingsError
 from xrnn.jobs.forecast.chaos import mackey_glass
 from xrnn.jobs.forecast.data import check_target, load_series, prepare
 from xrnn.jobs.forecast.evaluate import Scores, naive_quantiles, seasonal_differences
-from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS, Facts, specs
+from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS, Facts
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings, parse_quantiles
 from xrnn.jobs.forecast.forecast_trainer import ForecastTrainer
 from xrnn.jobs.forecast.model import ForecastModel
@@ -39,13 +38,7 @@ from xrnn.typing import Array, HostArray
 TINY = ForecastSettings(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0)
 NUMPY = get_backend("numpy")
 OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6"]
-pytestmark = pytest.mark.usefixtures("blank_pictures")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
 
 def growth(rows: int = 60) -> HostArray:
@@ -193,10 +186,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one() -> None:
     run = ["forecast", "f.csv", *OPTIONS, "--layers", "2"]
     assert main([*run, "--steps", "6", "--out", "whole"]) == main([*run, "--steps", "2", "--out", "half"]) == 0
     assert main(["forecast", "f.csv", "--resume", "half", "--steps", "6"]) == 0
-    half, whole = (safetensors.numpy.load_file(path) for path in ("half", "whole"))
-    assert half.keys() == whole.keys()
-    for name, array in whole.items():
-        np.testing.assert_array_equal(half[name], array, err_msg=name)
+    assert_same_arrays("half", "whole")
 
 
 def test_the_picture_is_drawn() -> None:
@@ -248,17 +238,7 @@ def test_the_first_forecast_is_the_seasonal_naive_one(backend: Backend) -> None:
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend) -> None:
     data = prepare([series(growth())], replace(TINY, dropout=0.3, noise=0.1))
     trainer = ForecastTrainer(replace(TINY, dropout=0.3, noise=0.1), data, backend)
-    for _ in range(3):
-        trainer.step()
-    snapshot = copied(trainer.snapshot())
-    FORECAST_CHECKPOINTS.save(tmp_path / "c", snapshot)
-    loaded = FORECAST_CHECKPOINTS.load(tmp_path / "c", backend)
-    assert_equal(loaded, snapshot)
-    assert {*specs(TINY, data.facts, 3)} == {*snapshot.arrays}
-    resumed = ForecastTrainer.resume(loaded, data, backend)
-    for each in (trainer, resumed):
-        each.step()
-    assert_equal(resumed.snapshot(), trainer.snapshot())
+    check_resume(FORECAST_CHECKPOINTS, trainer, data, tmp_path / "c", first=3, more=1)
 
 
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:

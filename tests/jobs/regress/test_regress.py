@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.jobs.models import check_gradients, check_transfers, in_float64
 from tests.jobs.series.waves import write_csv
-from tests.jobs.snapshots import assert_equal, copied, save_forged
+from tests.jobs.snapshots import assert_same_arrays, check_resume, save_forged
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.cli import main
@@ -35,13 +34,7 @@ from xrnn.typing import Array
 
 TINY = RegressionSettings(hidden=6, batch=4, lr=0.02, dropout=0.0, noise=0.0)
 OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02", "--dropout", "0", "--noise", "0"]
-pytestmark = pytest.mark.usefixtures("blank_pictures")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
 
 def series(count: int, seed: int) -> list[Series]:
@@ -151,10 +144,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(options: list[str]) -> None:
     run = ["regress", "train.ts", "test.ts", *OPTIONS, "--dropout", "0.3", "--noise", "0.3", *options]
     assert main([*run, "--epochs", "6", "--out", "whole"]) == main([*run, "--epochs", "2", "--out", "half"]) == 0
     assert main(["regress", "train.ts", "test.ts", "--resume", "half", "--epochs", "6"]) == 0
-    half, whole = (safetensors.numpy.load_file(path) for path in ("half", "whole"))
-    assert half.keys() == whole.keys()
-    for name, array in whole.items():
-        np.testing.assert_array_equal(half[name], array, err_msg=name)
+    assert_same_arrays("half", "whole")
 
 
 # ---- the trainer ----
@@ -189,17 +179,7 @@ def test_the_loss_is_the_mean_squared_error_of_scaled_targets(backend: Backend) 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend, patience: int) -> None:
     settings, every = replace(TINY, patience=patience), data(validate=patience > 0)
     trainer = RegressionTrainer(settings, every, backend)
-    for _ in range(6):
-        trainer.step()
-    snapshot = copied(trainer.snapshot())
-    REGRESSION_CHECKPOINTS.save(tmp_path / "c", snapshot)
-    loaded = REGRESSION_CHECKPOINTS.load(tmp_path / "c", backend)
-    assert_equal(loaded, snapshot)
-    assert {*REGRESSION_CHECKPOINTS.specs(settings, every.facts, 6)} == {*snapshot.arrays}
-    resumed = RegressionTrainer.resume(loaded, every, backend)
-    for each in (trainer, resumed):
-        each.step()
-    assert_equal(resumed.snapshot(), trainer.snapshot())
+    check_resume(REGRESSION_CHECKPOINTS, trainer, every, tmp_path / "c", first=6, more=1)
 
 
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:

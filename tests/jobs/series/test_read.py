@@ -13,10 +13,7 @@ from tests.errors import one_line
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.series.read import read_path
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def file(name: str, content: str | bytes) -> Path:

@@ -17,9 +17,7 @@ from xrnn.jobs.series.tables import Columns
 n = np.nan
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  # noqa: B008

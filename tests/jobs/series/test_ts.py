@@ -15,9 +15,7 @@ from xrnn.jobs.series.ts import read_ts
 HEADER = "@problemName Some\n@classLabel true a b\n@data\n"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def read(text: str, encoding: str = "utf-8") -> list[Series]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +18,6 @@ from xrnn.jobs.plot import loss_curve
 from xrnn.jobs.run import Job
 from xrnn.jobs.terminal import Terminal
 
-DEFAULT_OUT: Final = Path("char-lm.safetensors")
 _SAMPLE_LENGTH: Final = 400
 _SAMPLE_TEMPERATURE: Final = 0.8
 
@@ -28,19 +26,20 @@ class TrainJob(Job[CharLMTrainer]):
     """`xrnn train` with its options: either `minutes` or `upto`."""
 
     checkpoints = CHARLM_CHECKPOINTS
-    default_out = DEFAULT_OUT
+    default_out = Path("char-lm.safetensors")
     trainer = CharLMTrainer
     unit = "steps"
     data = "text"
     argument = "PATHs"
     picture = "loss curve"
+    use = "xrnn generate {} --prompt 'def '"
 
     def load(self, settings: CharLMSettings) -> Corpus:
         corpus = load_corpus(self.paths)
         Streams(corpus.train, settings.seq_len, settings.batch)  # raises DataError if the text is too short
         return corpus
 
-    def report(self, trainer: CharLMTrainer, checkpoint: Path, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+    def report(self, trainer: CharLMTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """The loss on held-out text, and a sample."""
         text = trainer.corpus.held_out
         terminal.note(f"held-out text: {len(text):,} bytes …")
@@ -49,7 +48,6 @@ class TrainJob(Job[CharLMTrainer]):
         rng = np.random.default_rng(trainer.settings.seed)
         sample = readable(generate(trainer.model, b"", _SAMPLE_LENGTH, _SAMPLE_TEMPERATURE, rng))
         terminal.note(f"a sample at temperature {_SAMPLE_TEMPERATURE}:\n{sample}\n")
-        terminal.result(f"checkpoint: {checkpoint} (xrnn generate {shlex.quote(str(checkpoint))} --prompt 'def ')")
         results = {"held_out_bits_per_character": held_out, "zlib_bits_per_character": zlib}
         levels = {"held out": held_out, "held out, zlib level 9": zlib}
         return results, loss_curve(trainer.losses, "bits per character", levels)

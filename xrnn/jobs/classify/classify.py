@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +18,6 @@ from xrnn.jobs.series.job import SeriesJob
 from xrnn.jobs.series.series import escaped
 from xrnn.jobs.terminal import Terminal
 
-DEFAULT_OUT: Final = Path("classifier.safetensors")
 _LONGEST: Final = 40  # characters of a label, in the table
 
 
@@ -27,15 +25,13 @@ class ClassifyJob(SeriesJob[ClassifierTrainer]):
     """`xrnn classify` with its options."""
 
     checkpoints = CLASSIFIER_CHECKPOINTS
-    default_out = DEFAULT_OUT
+    default_out = Path("classifier.safetensors")
     trainer = ClassifierTrainer
 
     def load(self, settings: ClassifierSettings) -> LabelledSeries:
         return load_labelled(self.paths, settings.seed, settings.columns, validate=settings.patience > 0)
 
-    def report(
-        self, trainer: ClassifierTrainer, checkpoint: Path, terminal: Terminal
-    ) -> tuple[dict[str, Any], Picture]:
+    def report(self, trainer: ClassifierTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """Print the accuracy on TEST, for all series together and by label."""
         data = trainer.data
         predicted = trainer.best.outputs(trainer.inputs(data.test), trainer.comm).argmax(axis=1)
@@ -48,7 +44,6 @@ class ClassifyJob(SeriesJob[ClassifierTrainer]):
             hint = "" if trainer.settings.balance else "; if such series are rare, try --balance"
             terminal.result(f"never predicted: {', '.join(never)}{hint}")
         terminal.result(_table(data.labels, confusion))
-        terminal.result(f"checkpoint: {checkpoint} (xrnn predict {shlex.quote(str(checkpoint))} FILE...)")
         return _results(data.labels, confusion), confusion_picture(trainer, data.labels, confusion)
 
 

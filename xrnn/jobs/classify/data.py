@@ -14,15 +14,7 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.jobs.classify.classifier_checkpoint import Facts
 from xrnn.jobs.errors import DataError
-from xrnn.jobs.series.dataset import (
-    TEST_DRAW,
-    TEST_SHARE,
-    VALIDATION_DRAW,
-    VALIDATION_SHARE,
-    Dataset,
-    hold_out,
-    read_series,
-)
+from xrnn.jobs.series.dataset import TEST, VALIDATION, Dataset, hold_out, read_series
 from xrnn.jobs.series.series import Series, escaped
 from xrnn.jobs.series.tables import Columns
 from xrnn.typing import HostArray
@@ -52,7 +44,7 @@ class LabelledSeries(Dataset):
         """With `validate`, a fifth of each label's training series is held out.   name: of the data, in errors"""
         validation: list[Series] = []
         if validate:
-            train, validation = hold_out(train, _places(train, labels), VALIDATION_SHARE, seed, VALIDATION_DRAW)
+            train, validation = hold_out(train, _places(train, labels), VALIDATION, seed)
             if not validation:
                 raise DataError(
                     f"{name} has one series of each label to train on: --patience needs two of some label; add series, "
@@ -86,7 +78,7 @@ def load_labelled(
     held_out = not test
     if held_out:
         _check_held_out(paths[0], train, labels)
-        train, test = hold_out(train, _places(train, labels), TEST_SHARE, seed, TEST_DRAW)
+        train, test = hold_out(train, _places(train, labels), TEST, seed)
     else:
         _check_test(test, labels)
     data = LabelledSeries.of(train, test, labels, seed, validate=validate, name=str(paths[0]))

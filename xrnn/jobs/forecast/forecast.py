@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +21,6 @@ from xrnn.jobs.run import Job
 from xrnn.jobs.terminal import Terminal
 from xrnn.typing import HostArray
 
-DEFAULT_OUT: Final = Path("forecaster.safetensors")
 _MOST_PRINTED: Final = 40  # steps ahead
 
 
@@ -30,12 +28,13 @@ class ForecastJob(Job[ForecastTrainer]):
     """`xrnn forecast` with its options."""
 
     checkpoints = FORECAST_CHECKPOINTS
-    default_out = DEFAULT_OUT
+    default_out = Path("forecaster.safetensors")
     trainer = ForecastTrainer
     unit = "steps"
     data = "series"
     argument = "FILEs"
     picture = "picture"
+    use = "xrnn predict {} FILE..."
 
     def load(self, settings: ForecastSettings) -> ForecastData:
         return prepare(load_series(self.paths, settings), settings)
@@ -43,7 +42,7 @@ class ForecastJob(Job[ForecastTrainer]):
     def default_upto(self, data: ForecastData) -> int:
         return DEFAULT_STEPS
 
-    def report(self, trainer: ForecastTrainer, checkpoint: Path, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+    def report(self, trainer: ForecastTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """The backtest beside the naive forecasts, and the forecast of the steps after the last row."""
         data = trainer.data.backtest
         assert data is not None
@@ -57,7 +56,6 @@ class ForecastJob(Job[ForecastTrainer]):
         terminal.result(f"backtest: {len(tested):,} forecasts of {data.shape.horizon} steps")
         terminal.result(_scores_table(scores, trainer.settings.levels))
         terminal.result(_forecast_table(forecasts[0]))
-        terminal.result(f"checkpoint: {checkpoint} (xrnn predict {shlex.quote(str(checkpoint))} FILE...)")
         steps = [{"name": each.name} | step for each in forecasts for step in each.steps()]
         results = {"backtest": {name: each.results() for name, each in scores.items()}, "forecast": steps}
         return results, forecast_picture(data, tested, forecasts[0], scores)

@@ -12,15 +12,7 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.jobs.errors import DataError
 from xrnn.jobs.regress.regression_checkpoint import Facts
-from xrnn.jobs.series.dataset import (
-    TEST_DRAW,
-    TEST_SHARE,
-    VALIDATION_DRAW,
-    VALIDATION_SHARE,
-    Dataset,
-    hold_out,
-    read_series,
-)
+from xrnn.jobs.series.dataset import TEST, VALIDATION, Dataset, hold_out, read_series
 from xrnn.jobs.series.series import LARGEST, Series, as_number
 from xrnn.jobs.series.tables import Columns
 from xrnn.typing import HostArray
@@ -37,7 +29,7 @@ class SeriesWithTargets(Dataset):
         """With `validate`, a fifth of the training series is held out.   name: of the data, in errors"""
         validation: list[Series] = []
         if validate:
-            train, validation = hold_out(train, [range(len(train))], VALIDATION_SHARE, seed, VALIDATION_DRAW)
+            train, validation = hold_out(train, [range(len(train))], VALIDATION, seed)
         if len(train) < 2 or (validate and not validation):
             raise DataError(
                 f"{name} leaves {len(train)} series to train on: expected at least two, besides those held out to "
@@ -96,7 +88,7 @@ def load_with_targets(
     numbers(train + test)  # raises DataError
     held_out = not test
     if held_out:
-        train, test = hold_out(train, [range(len(train))], TEST_SHARE, seed, TEST_DRAW)
+        train, test = hold_out(train, [range(len(train))], TEST, seed)
     data = SeriesWithTargets.of(train, test, seed, validate=validate, name=str(paths[0]))
     targets = numbers(data.train)
     span = f"targets {targets.min():g} to {targets.max():g}"

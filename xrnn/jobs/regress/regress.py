@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -19,22 +18,18 @@ from xrnn.jobs.series.job import SeriesJob
 from xrnn.jobs.terminal import Terminal
 from xrnn.typing import HostArray
 
-DEFAULT_OUT: Final = Path("regression.safetensors")
-
 
 class RegressJob(SeriesJob[RegressionTrainer]):
     """`xrnn regress` with its options."""
 
     checkpoints = REGRESSION_CHECKPOINTS
-    default_out = DEFAULT_OUT
+    default_out = Path("regression.safetensors")
     trainer = RegressionTrainer
 
     def load(self, settings: RegressionSettings) -> SeriesWithTargets:
         return load_with_targets(self.paths, settings.seed, settings.columns, validate=settings.patience > 0)
 
-    def report(
-        self, trainer: RegressionTrainer, checkpoint: Path, terminal: Terminal
-    ) -> tuple[dict[str, Any], Picture]:
+    def report(self, trainer: RegressionTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """Print the errors on TEST, and those of a predictor that always predicts the mean of TRAIN."""
         data, targets = trainer.data, numbers(trainer.data.test)
         predicted: HostArray = (
@@ -45,7 +40,6 @@ class RegressJob(SeriesJob[RegressionTrainer]):
         terminal.result(f"mean absolute error: {model.mae:.4g} (mean predictor: {mean.mae:.4g})")
         if model.r2 is not None:
             terminal.result(f"R²: {model.r2:.3f} (mean predictor: {mean.r2:.3f})")
-        terminal.result(f"checkpoint: {checkpoint} (xrnn predict {shlex.quote(str(checkpoint))} FILE...)")
         results = {"mae": model.mae, "r2": model.r2, "mean_predictor": mean._asdict(), "series": len(targets)}
         return results, _picture(trainer, targets, predicted, model)
 

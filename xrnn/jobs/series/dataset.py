@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -14,10 +14,16 @@ from xrnn.jobs.series.read import check_channels, check_same, read_path
 from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.tables import Columns
 
-TEST_SHARE: Final = 0.25  # of TRAIN: held out for the test if there is no TEST
-VALIDATION_SHARE: Final = 0.2  # of the training series
-TEST_DRAW: Final = 1  # spawn keys, as in batches.py: each gives an independent random stream of the seed
-VALIDATION_DRAW: Final = 4
+
+class Part(NamedTuple):
+    """A random part of the series, which is held out."""
+
+    share: float
+    key: int  # a spawn key, as in batches.py: each gives an independent random stream of the seed
+
+
+TEST: Final = Part(0.25, key=1)  # of TRAIN, if there is no TEST
+VALIDATION: Final = Part(0.2, key=4)  # of the training series
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,18 +83,17 @@ def read_series(paths: Sequence[Path], columns: Columns) -> tuple[list[Series], 
 
 
 def hold_out(
-    series: Sequence[Series], groups: Sequence[Sequence[int]], share: float, seed: int, draw: int
+    series: Sequence[Series], groups: Sequence[Sequence[int]], part: Part, seed: int
 ) -> tuple[list[Series], list[Series]]:
-    """Hold out a random `share` of each group, at least one series → the remaining and the held-out series.
+    """Hold out a random part of each group, at least one series → the remaining and the held-out series.
 
     Both lists keep the order of `series`. Nothing is held out of a group of one.
 
     groups   indices into `series`, a sequence for each group
-    draw     spawn key of the random draw
     """
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(draw,)))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part.key,)))
     held: set[int] = set()
     for group in groups:
         if len(group) > 1:
-            held |= set(rng.permutation(group)[: max(1, round(len(group) * share))].tolist())
+            held |= set(rng.permutation(group)[: max(1, round(len(group) * part.share))].tolist())
     return [s for i, s in enumerate(series) if i not in held], [s for i, s in enumerate(series) if i in held]

@@ -16,6 +16,7 @@ class SeriesJob(Job[T]):
     data = "series"
     argument = "TRAIN"
     picture = "picture"
+    use = "xrnn predict {} FILE..."
 
     def default_upto(self, data: Any) -> int:
         return default_epochs(len(data.train))
