@@ -12,6 +12,7 @@ import pytest
 
 from tests.errors import one_line
 from tests.interop.compiled_c import built, outputs
+from tests.interop.layers import ONE_WAY, ROUNDING, drawn
 from tests.min_gru import MinGRUCell
 from xrnn import (
     GRU,
@@ -33,27 +34,14 @@ from xrnn.interop.checkpoint import Checkpoint
 from xrnn.interop.model import Model, model_of
 
 T = 9
-ROUNDING: Any = {"rtol": 2e-6, "atol": 2e-6}
-
-
-def drawn(layer: Any, seed: int = 7) -> Any:
-    """The layer with random weights, biases too."""
-    rng = np.random.default_rng(seed)
-    for param in layer.params:
-        param[...] = layer.backend.asarray(rng.standard_normal(param.shape) * 0.5, param.dtype)
-    return layer
 
 
 LAYERS: dict[str, Any] = {
-    "tanh": lambda: drawn(RNN.init(3, 5)),
-    "relu": lambda: drawn(RNN.init(3, 5, nonlinearity="relu")),
-    "leak": lambda: drawn(RNN.init(3, 5, leak=0.3)),
-    "leak of each unit": lambda: drawn(RNN.init(3, 5, leak=np.linspace(0.1, 1, 5, dtype="float32"))),
-    "lstm": lambda: drawn(LSTM.init(3, 5)),
-    "gru": lambda: drawn(GRU.init(3, 5)),
-    "gru, reset before": lambda: drawn(GRU.init(3, 5, reset_after=False)),
-    "float64": lambda: drawn(GRU.init(3, 5, dtype="float64")),
-    "one unit": lambda: drawn(LSTM.init(1, 1)),
+    **ONE_WAY,
+    "leak": lambda: RNN.init(3, 5, leak=0.3),
+    "leak of each unit": lambda: RNN.init(3, 5, leak=np.linspace(0.1, 1, 5, dtype="float32")),
+    "float64": lambda: GRU.init(3, 5, dtype="float64"),
+    "one unit": lambda: LSTM.init(1, 1),
 }
 
 
@@ -80,7 +68,7 @@ def signal(D: int, dtype: Any = "float32") -> Any:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_equals_stream(name: str, tmp_path: Path) -> None:
-    layer = LAYERS[name]()
+    layer = drawn(LAYERS[name]())
     to_c(layer, tmp_path / "model.c")
     x = signal(layer.input_size, layer.params[0].dtype)
     np.testing.assert_allclose(outputs(built(tmp_path, "model"), x), streamed(layer, x), **ROUNDING)

@@ -12,7 +12,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="keras is not installed: pip install -e '.[keras]'")
 
 from tests.errors import one_line  # noqa: E402
-from tests.interop.onnx_models import drawn, leaves, results  # noqa: E402
+from tests.interop.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of  # noqa: E402
 from xrnn import (  # noqa: E402
     GRU,
     LSTM,
@@ -30,8 +30,6 @@ from xrnn import (  # noqa: E402
 from xrnn.backend import Backend  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch, in Keras' code
-D, H = 3, 5
-ROUNDING: Any = {"rtol": 2e-6, "atol": 2e-6}
 KERAS: dict[str, Any] = {
     "SimpleRNN": lambda **o: keras.layers.SimpleRNN(H, **o),
     "relu": lambda **o: keras.layers.SimpleRNN(H, activation="relu", **o),
@@ -39,19 +37,7 @@ KERAS: dict[str, Any] = {
     "GRU": lambda **o: keras.layers.GRU(H, **o),
     "reset before": lambda **o: keras.layers.GRU(H, reset_after=False, **o),
 }
-LAYERS: dict[str, Any] = {
-    "tanh": lambda **o: RNN.init(D, H, **o),
-    "relu": lambda **o: RNN.init(D, H, nonlinearity="relu", **o),
-    "lstm": lambda **o: LSTM.init(D, H, **o),
-    "gru": lambda **o: GRU.init(D, H, **o),
-    "reset before": lambda **o: GRU.init(D, H, reset_after=False, **o),
-    "bidirectional": lambda **o: Bidirectional.init(GRU, D, H, **o),
-    "unequal directions": lambda **o: Bidirectional(GRU.init(D, H, **o), LSTM.init(D, 2, reverse=True, **o)),
-}
-
-
-def x_of(*shape: int, dtype: str = "float32") -> Any:
-    return np.random.default_rng(2).standard_normal(shape).astype(dtype)
+LAYERS = ONE_WAY | BOTH_WAYS
 
 
 def ready(layer: Any) -> Any:

@@ -18,13 +18,11 @@ import pytest
 from onnx import helper
 
 from tests.errors import one_line
-from tests.interop.onnx_models import drawn, graph_of, leaves, results, run
+from tests.interop.layers import ROUNDING, D, H, drawn, leaves, results, x_of
+from tests.interop.onnx_models import graph_of, run
 from xrnn import GRU, LSTM, Bidirectional, Linear, Stack, from_onnx, to_numpy, to_onnx
 from xrnn.backend import Backend
 from xrnn.files import FileError
-
-ROUNDING: Any = {"rtol": 2e-6, "atol": 2e-6}
-D, H = 3, 5
 
 
 def weights(kind: str, ways: int = 1, D: int = D, H: int = H, dtype: str = "float32", seed: int = 0) -> dict[str, Any]:
@@ -36,10 +34,6 @@ def weights(kind: str, ways: int = 1, D: int = D, H: int = H, dtype: str = "floa
 def node(kind: str, *inputs: str, outputs: Any = ("Y",), **attributes: Any) -> Any:
     attributes = {"name": "the_rnn"} | attributes
     return helper.make_node(kind, inputs or ("X", "W", "R", "B"), outputs, **attributes)
-
-
-def x_of(*shape: int) -> Any:
-    return np.random.default_rng(5).standard_normal(shape).astype("float32")
 
 
 # ---- ONNX's node cases ----

@@ -12,23 +12,17 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from tests.errors import one_line
-from tests.interop.onnx_models import drawn, leaves, results, run
+from tests.interop.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of
+from tests.interop.onnx_models import run
 from xrnn import GRU, LSTM, RNN, Bidirectional, Embedding, LayerNorm, Linear, Stack, from_onnx, to_numpy, to_onnx
 from xrnn.backend import Backend
 from xrnn.interop.model import Model
 from xrnn.interop.onnx_write import model_proto
 
-D, H = 3, 5
-ROUNDING: Any = {"rtol": 2e-6, "atol": 2e-6}
 LAYERS: dict[str, Any] = {
-    "tanh": lambda **o: RNN.init(D, H, **o),
-    "relu": lambda **o: RNN.init(D, H, nonlinearity="relu", **o),
-    "lstm": lambda **o: LSTM.init(D, H, **o),
-    "gru": lambda **o: GRU.init(D, H, **o),
-    "gru, reset before": lambda **o: GRU.init(D, H, reset_after=False, **o),
+    **ONE_WAY,
+    **BOTH_WAYS,
     "reverse": lambda **o: LSTM.init(D, H, reverse=True, **o),
-    "bidirectional": lambda **o: Bidirectional.init(GRU, D, H, **o),
-    "unequal directions": lambda **o: Bidirectional(RNN.init(D, H, **o), LSTM.init(D, 2, reverse=True, **o)),
     "stack": lambda **o: Stack.init(LSTM, D, H, 2, dropout=0.5, **o),
     "bidirectional stack": lambda **o: Stack.init(LSTM, D, H, 2, bidirectional=True, **o),
     "nested": lambda **o: Stack([Stack([GRU.init(D, 2, **o), LayerNorm.init(2, **o)]), LSTM.init(2, H, **o)]),
@@ -39,14 +33,10 @@ def made(name: str) -> Any:
     return drawn(LAYERS[name](backend="numpy"))
 
 
-def random(*shape: int) -> Any:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype("float32")
-
-
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize(("T", "N"), [(1, 1), (7, 4)])
 def test_x_alone_gives_h(name: str, T: int, N: int) -> None:
-    layer, x = made(name), random(T, N, D)
+    layer, x = made(name), x_of(T, N, D)
     (h,) = run(to_onnx(layer), x=x)
     np.testing.assert_allclose(h, results(layer, x)[0], **ROUNDING)
 
@@ -55,7 +45,7 @@ def test_x_alone_gives_h(name: str, T: int, N: int) -> None:
 @pytest.mark.parametrize("with_states", [False, True])
 def test_lengths_and_states(name: str, with_states: bool) -> None:
     """Past its length a row keeps its states, also with no step at all, and x is not read there."""
-    layer, x, lengths = made(name), random(7, 5, D), np.array([7, 0, 3, 1, 6], "int32")
+    layer, x, lengths = made(name), x_of(7, 5, D), np.array([7, 0, 3, 1, 6], "int32")
     x[3:, 2] = np.nan
     parts = [leaf for leaf in leaves(layer) if hasattr(leaf, "cell")]
     suffixes = [f".{i}" for i in range(len(parts))] if len(parts) > 1 else [""]
@@ -63,7 +53,7 @@ def test_lengths_and_states(name: str, with_states: bool) -> None:
         f"{state}_prev{suffix}" for part, suffix in zip(parts, suffixes, strict=True) for state in part.cell.states
     ]
     sizes = [part.hidden_size for part in parts for _ in part.cell.states]
-    states = {name: random(5, size) + i for i, (name, size) in enumerate(zip(names, sizes, strict=True))}
+    states = {name: x_of(5, size) + i for i, (name, size) in enumerate(zip(names, sizes, strict=True))}
     model = to_onnx(layer, lengths=True, states=with_states)
     got = run(model, x=x, lengths=lengths, **(states if with_states else {}))
     h, final = results(layer, x, lengths, [*states.values()] if with_states else None)
@@ -76,8 +66,8 @@ def test_lengths_and_states(name: str, with_states: bool) -> None:
 
 
 def test_states_without_lengths() -> None:
-    layer, x = made("bidirectional"), random(4, 2, D)
-    states = {"h_prev.0": random(2, H), "h_prev.1": random(2, H) + 1}
+    layer, x = made("bidirectional"), x_of(4, 2, D)
+    states = {"h_prev.0": x_of(2, H), "h_prev.1": x_of(2, H) + 1}
     h, final = results(layer, x, None, [*states.values()])
     for ours, want in zip(run(to_onnx(layer, states=True), x=x, **states), [h, *final], strict=True):
         np.testing.assert_allclose(ours, want, **ROUNDING)
@@ -105,7 +95,7 @@ def test_embedding_and_readout() -> None:
 def test_scale_and_mean(lengths: Any) -> None:
     stack, readout = made("bidirectional"), drawn(Linear.init(2 * H, 4, backend="numpy"))
     mean, deviation = np.array([1e3, 0, -1]), np.array([3, 0.1, 1])
-    x = (random(7, 2, D) * deviation + mean).astype("float32")
+    x = (x_of(7, 2, D) * deviation + mean).astype("float32")
     x[1, 0] = 1e30
     scaled = ((x - mean) / deviation).clip(-1e6, 1e6).astype("float32")
     h, _ = stack(scaled, lengths=lengths)
@@ -120,7 +110,7 @@ def test_scale_and_mean(lengths: Any) -> None:
 def test_float64_is_kept() -> None:
     """ONNX Runtime has no float64 kernels, onnx's reference has."""
     layer = drawn(LSTM.init(D, H, dtype="float64", backend="numpy"))
-    x = random(4, 2, D).astype("float64")
+    x = x_of(4, 2, D).astype("float64")
     (h,) = ReferenceEvaluator(to_onnx(layer)).run(None, {"x": x})
     np.testing.assert_allclose(h, layer(x)[0], rtol=1e-12)
 
@@ -141,7 +131,7 @@ def test_weights_of_every_backend(backend: Backend) -> None:
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "nested"])
 @pytest.mark.parametrize("options", [{}, {"lengths": True, "states": True}, {"lengths": True}])
 def test_from_onnx_reads_them_back(name: str, options: Any) -> None:
-    layer, x = made(name), random(4, 2, D)
+    layer, x = made(name), x_of(4, 2, D)
     again = from_onnx(to_onnx(layer, **options), backend="numpy")
     assert type(again) is type(layer)
     assert [leaf.options for leaf in leaves(again)] == [leaf.options for leaf in leaves(layer)]
@@ -161,7 +151,7 @@ def test_a_leak_and_a_mask_are_refused() -> None:
     for layers in (RNN.init(2, 3, leak=0.5), [Bidirectional.init(RNN, 2, 3, leak=0.5)]):
         with one_line(ValueError, "layers[0] is an RNN with a leak", "expected leak=None", "xrnn.save"):
             to_onnx(layers)
-    with one_line(ValueError, "mask channels", "expected one without", "--mask"):
+    with one_line(ValueError, "mask channels", "expected none", "--mask"):
         model_proto(onnx, Model((GRU.init(2, 3),), mask=True), lengths=False, states=False)
 
 

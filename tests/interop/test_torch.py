@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 import xrnn.torch
 from tests.errors import one_line
 from tests.interop.alike import assert_alike
+from tests.interop.layers import flat, leaves, nested
 from tests.torch.pairs import accelerated
 from xrnn import (
     GRU,
@@ -85,23 +86,6 @@ configurations = st.builds(
 EVERYTHING = Configuration("GRU", num_layers=3, bidirectional=True)
 
 
-def leaves(layer: Any) -> list[Any]:
-    return [leaf for part in layer.layers for leaf in leaves(part)] if hasattr(layer, "layers") else [layer]
-
-
-def flat(states: Any) -> Iterator[Any]:
-    if isinstance(states, tuple | list):
-        for state in states:
-            yield from flat(state)
-    else:
-        yield states
-
-
-def nested(layer: Any, rows: Iterator[list[Any]]) -> Any:
-    """The states of each leaf, nested as the layers are."""
-    return tuple(nested(part, rows) if hasattr(part, "layers") else tuple(next(rows)) for part in layer.layers)
-
-
 def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 0) -> None:
     """Values, final states and the gradients of everything agree to float64 rounding."""
     rng = np.random.default_rng(seed)
@@ -117,7 +101,7 @@ def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 
     initial, dfinal = ([draw(rows, N, H) for _ in range(states)] for _ in range(2))
 
     def by_leaf(arrays: Sequence[tuple[Any, Any]]) -> Any:
-        return nested(composite, iter([[ours[row] for ours, _ in arrays] for row in range(rows)]))
+        return nested(composite, [ours[row] for row in range(rows) for ours, _ in arrays])
 
     y, final = composite.forward(x, by_leaf(initial))
     dy, torch_dy = draw(*y.shape)
@@ -152,7 +136,7 @@ def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 
 
 def pairs(states: Any, each: int) -> list[list[Any]]:
     """The states of each leaf."""
-    every = list(flat(states))
+    every = flat(states)
     return [every[i : i + each] for i in range(0, len(every), each)]
 
 

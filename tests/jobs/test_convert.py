@@ -15,7 +15,8 @@ import pytest
 import xrnn
 from tests.interop.alike import assert_alike
 from tests.interop.compiled_c import built, outputs
-from tests.interop.onnx_models import drawn, run
+from tests.interop.layers import drawn
+from tests.interop.onnx_models import run
 from tests.jobs.charlm.texts import TINY_OPTIONS as TINY_TEXT
 from tests.jobs.charlm.texts import write_text
 from tests.jobs.classify.tiny import TINY_OPTIONS
