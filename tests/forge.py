@@ -86,6 +86,17 @@ def without(name: str) -> Callable[[Forgery], None]:
     return lambda forgery: forgery.tensors.__delitem__(name)
 
 
+def changed(entry: str, change: Callable[[dict[str, Any]], object]) -> Callable[[Forgery], None]:
+    """A change of the JSON object in this entry of the metadata."""
+
+    def apply(forgery: Forgery) -> None:
+        description = json.loads(forgery.metadata[entry])
+        change(description)
+        forgery.metadata[entry] = json.dumps(description)
+
+    return apply
+
+
 @contextmanager
 def little_memory(path: Path, allowance: int) -> Iterator[None]:
     """Fails if the block allocates more than three times the file's size plus `allowance` bytes."""

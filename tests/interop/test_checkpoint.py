@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.testing import assert_array_equal
 from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line
-from tests.forge import Forgery, Tensor, little_memory, tensor, without
+from tests.forge import Forgery, Tensor, changed, little_memory, tensor, without
 from tests.interop.alike import assert_alike
 from tests.interop.forge import Scaled, checkpoint_file
 from xrnn import (
@@ -311,12 +310,7 @@ def test_a_file_of_the_first_version_loads(tmp_path: Path) -> None:
 
 
 def described(change: Callable[[dict[str, Any]], object]) -> Callable[[Forgery], None]:
-    def apply(forgery: Forgery) -> None:
-        description = json.loads(forgery.metadata["checkpoint"])
-        change(description)
-        forgery.metadata["checkpoint"] = json.dumps(description)
-
-    return apply
+    return changed("checkpoint", change)
 
 
 def of_optimizer(**changes: Any) -> Callable[[Forgery], None]:

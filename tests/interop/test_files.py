@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import struct
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from tests.forge import Forgery, little_memory, tensor, without
+from tests.forge import Forgery, changed, little_memory, tensor, without
 from tests.fresh import output_of
 from tests.interop.alike import assert_alike
 from tests.interop.forge import D, H, Scaled, cell_file, stack_file
@@ -226,14 +225,7 @@ def test_a_file_of_the_first_version_loads(tmp_path: Path) -> None:
 
 
 def described(change: Callable[[dict[str, Any]], object]) -> Callable[[Forgery], None]:
-    """A change of the description."""
-
-    def apply(forgery: Forgery) -> None:
-        description = json.loads(forgery.metadata["layer"])
-        change(description)
-        forgery.metadata["layer"] = json.dumps(description)
-
-    return apply
+    return changed("layer", change)
 
 
 def option(layer: int, **changes: Any) -> Callable[[Forgery], None]:

@@ -171,10 +171,7 @@ def test_only_rank_0_makes_the_content_of_checkpoints_and_pictures() -> None:
 
 
 def test_ctrl_c_saves_and_stops_all() -> None:
-    process = start(2, "train", "text", *TINY_OPTIONS, "--minutes", "10", "--save-every", "5", "--out", "out")
-    while not Path("out").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    process, _ = _started_ranks()
     process.send_signal(signal.SIGINT)
     status, printed, _ = outcome(process)
     assert status == 130
