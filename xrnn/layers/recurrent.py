@@ -189,7 +189,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             with self.backend.device_of(states[0]):
                 return tuple([s[last].copy() for s in states])
         final: State = (states[0][last].copy(),)
-        for state in states[1:]:  # the result h is no view of these; a view after one step keeps little memory alive
+        for state in states[1:]:  # the caller has no other view of these, and one step's buffer is small
             final += (state[last] if len(state) == 2 else state[last].copy(),)
         return final
 

@@ -56,7 +56,7 @@ class Stack(Composite):
                 )
         check_number("dropout", dropout, "a probability in [0, 1)", lambda p: 0 <= p < 1)
         self.dropout: list[Dropout] = []
-        if dropout:  # otherwise `rng` stays as it is, and a layer made next has the same weights as without the Stack
+        if dropout:  # otherwise draw nothing from `rng`, which the caller may use for the weights of other layers
             seed = int(init.as_generator(rng).integers(2**63))
             self.dropout = [Dropout(dropout, seed=seed, layer=i) for i in range(len(self.layers) - 1)]
 

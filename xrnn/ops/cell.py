@@ -109,7 +109,7 @@ class Cell:
         """`from_x` or `from_h`. Defaults to all blocks if no class in the hierarchy sets it."""
         base: Any = super(cls, cls)
         fed: tuple[int, ...] = getattr(cls, name)
-        # If this class does not set it, and in the base it is all of the base's blocks, here it is all of this class's.
+        # Inherited, unless the base feeds all of its blocks: this class then feeds all of its own, which may be more.
         left_out = name not in vars(cls) and fed == _blocks(base.pre)
         return _blocks(cls.pre) if left_out else fed
 

@@ -94,7 +94,7 @@ bool interrupted() {
     if (!asks_python) return false;
     nb::gil_scoped_acquire acquire;
     const bool was_forked = in_forked_child();
-    asks_python = false;  // a handler may call a brief operation, which does not look for exceptions of handlers
+    asks_python = false;  // a handler may call a brief operation, which would miss another handler's exception
     bool raised = PyErr_CheckSignals() != 0;
     if (!raised && in_forked_child() != was_forked) {
         PyErr_SetString(PyExc_RuntimeError, "a signal handler forked during a fused call, which the child cannot "

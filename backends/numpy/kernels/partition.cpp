@@ -67,7 +67,7 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
     const int64_t weight_bytes = count_weight_bytes(K, H, size);
 
     // If threads divide the rows, each reads all weights. This is fast if the weights fit its cache, or are used for many
-    // rows. In a single step, a thread also waits for the weights that other threads pack, so it divides the rows only if
+    // rows. In a single step, each thread also reads the weights that other threads have packed: then this pays only if
     // there are too few columns to divide.
     const bool weights_fit = weight_bytes <= NEAR_CACHE || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
     const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || product(H, size) / by_work < GOOD_COLUMNS);

@@ -134,7 +134,7 @@ class Forecasting:
             raise SettingsError("--stream has no known columns of the steps ahead: expected a model without --known")
         values: list[float] = []
         for number, row in rows_in(lines, decimal, 1, options):
-            # A missing value is replaced when it arrives: the value of a season before it may leave the context later.
+            # Replace a missing value at once: at the next row, the value one season earlier may be out of the context.
             value = float(row[0])
             if np.isnan(value):
                 value = values[-season] if len(values) >= season else values[-1] if values else value
