@@ -90,6 +90,15 @@ def force_partition(threads: int, split: Literal["rows", "columns"], project_fir
     ValueError for more threads than the kernels can have, or another split.
     """
 
+def repays_bfloat16(T: int, N: int, K: int, H: int) -> bool:
+    """Whether products of this size are faster in bfloat16. Smaller ones stay in float32, even if a call allows bfloat16.
+
+    Sizes as for `partition`; T is 1 for an affine map.
+    """
+
+def force_bfloat16(forced: bool) -> None:
+    """For tests and measurements: calls that allow bfloat16 take products of every size in it."""
+
 def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the cells use."""
 

@@ -79,6 +79,8 @@ NB_MODULE(_kernels, m) {
         hold_threads(threads > 0);
         forced = {threads, by_rows ? Split::ROWS : Split::COLUMNS, project_first, !by_rows};
     });
+    m.def("force_bfloat16", [](bool forced) { force_bfloat16 = forced; });
+    m.def("repays_bfloat16", repays_bfloat16);
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
     if (PyModule_AddFunctions(m.ptr(), RECURRENCES)) throw nb::python_error();
     m.def("affine", [](nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {

@@ -54,24 +54,22 @@ struct Division {
     bool brief;
 };
 
-// For a recurrence, or for a product with T = 1; K terms in a sum, H columns.
-template <class S>
-Division<Partition> divide(int64_t T, int64_t N, int64_t K, int64_t H) {
+// For a recurrence, or for a product with T = 1; K terms in a sum, H columns, `size` bytes an element of the operands.
+Division<Partition> divide(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size) {
     if (forced.threads) return {forced, false};
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
-    const int most = threads_for(multiply_adds, sizeof(S), count_weight_bytes(K, H, sizeof(S)), T == 1);
+    const int most = threads_for(multiply_adds, size, count_weight_bytes(K, H, size), T == 1);
     // An empty axis counts as 1: the call still packs the weights, zeroes their gradients, or fills y.
     const auto at_least_one = [](int64_t n) { return std::max<int64_t>(n, 1); };
     const int64_t work = count_multiply_adds(at_least_one(T), at_least_one(N), at_least_one(K), H);
-    const bool brief = work < BRIEF * 4 / int64_t(sizeof(S)) && N < BRIEF && T < BRIEF / (STEP + ROW * N);
-    return {choose_partition(T, N, K, H, sizeof(S), most), brief};
+    const bool brief = work < BRIEF * 4 / size && N < BRIEF && T < BRIEF / (STEP + ROW * N);
+    return {choose_partition(T, N, K, H, size, most), brief};
 }
 
-template <class S>
-Division<int> divide(int64_t multiply_adds) {
+Division<int> divide(int64_t multiply_adds, int64_t size) {
     if (forced.threads) return {forced.threads, false};
-    const int most = threads_for(multiply_adds, sizeof(S), 0, false);
-    return {choose_threads(multiply_adds, sizeof(S), most, false), false};
+    const int most = threads_for(multiply_adds, size, 0, false);
+    return {choose_threads(multiply_adds, size, most, false), false};
 }
 
 // Whether the calling thread is the one that runs Python's signal handlers. Only that thread takes the GIL to run them.

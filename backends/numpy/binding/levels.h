@@ -18,7 +18,7 @@ struct Level {
     const Operations<float>& (*f32)();
     const Operations<double>& (*f64)();
     bool runs_here;
-    const Operations<float>& (*bfloat16)() = nullptr;  // the same on pairs of bfloat16, if this CPU has the instructions
+    const Operations<float>& (*bfloat16)() = nullptr;  // f32 with products in bfloat16; null if they do not run here
 };
 
 std::vector<Level> all_levels() {
@@ -29,7 +29,8 @@ std::vector<Level> all_levels() {
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
     levels.push_back({"avx2", avx2_float, avx2_double, avx2});
-    levels.push_back({"avx512", avx512_float, avx512_double, avx512});
+    const bool bfloat16 = avx512 && __builtin_cpu_supports("avx512bf16");
+    levels.push_back({"avx512", avx512_float, avx512_double, avx512, bfloat16 ? avx512bf16_float : nullptr});
 #endif
     return levels;
 }
@@ -50,11 +51,20 @@ void set_level(const std::string& name) {
 }
 
 template <class S>
-const Operations<S>& operations() {
+const Operations<S>& operations(bool bfloat16 = false) {
     if constexpr (sizeof(S) == 4)
-        return level.f32();
+        return (bfloat16 ? level.bfloat16 : level.f32)();
     else
         return level.f64();
+}
+
+// For tests and measurements: take products of every size in bfloat16.
+bool force_bfloat16 = false;
+
+// Whether a call that allows products in bfloat16 takes them: sizes as for choose_partition, T = 1 for a product.
+template <class S>
+bool takes_bfloat16(bool allowed, int64_t T, int64_t N, int64_t K, int64_t H) {
+    return sizeof(S) == 4 && allowed && level.bfloat16 && (force_bfloat16 || repays_bfloat16(T, N, K, H));
 }
 
 }  // namespace

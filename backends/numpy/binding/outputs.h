@@ -12,6 +12,7 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
     const int64_t rows = size(x, 0), D = size(x, 1), C = size(b, 0);
     Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), b_in(b, {C});
     nb::object y = empty<S>({rows, C});
+    const bool pairs = takes_bfloat16<S>(bfloat16, 1, rows, D, C);
     const Affine<S> f = {.rows = rows,
                          .D = D,
                          .C = C,
@@ -20,7 +21,7 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
                          .b = b_in.data(),
                          .b_stride = b_in.stride(0),
                          .y = data<S>(y)};
-    run_into<S>({}, operations<S>().affine, f, divide<S>(1, rows, D, C));
+    run_into<S>({}, operations<S>(pairs).affine, f, divide(1, rows, D, C, pairs ? 2 : sizeof(S)));
     return y;
 }
 
@@ -39,7 +40,9 @@ nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handl
                                   .dW = output<S>(dW, {D, C}),
                                   .db = output<S>(db, {C}),
                                   .dx = needs_dx ? data<S>(dx) : nullptr};
-    run_into<S>({{f.dW, D * C}, {f.db, C}}, operations<S>().affine_gradients, f, divide<S>(2 * rows * D * C));
+    const bool pairs = takes_bfloat16<S>(bfloat16, 1, rows, D, C);
+    run_into<S>({{f.dW, D * C}, {f.db, C}}, operations<S>(pairs).affine_gradients, f,
+                divide(2 * rows * D * C, pairs ? 2 : sizeof(S)));
     return dx;
 }
 
@@ -64,7 +67,7 @@ nb::object cross_entropy(nb::handle logits, nb::handle targets, nb::handle weigh
                                .weights = weights_in.contiguous().data(),
                                .dlogits = data<S>(dlogits),
                                .losses = data<S>(losses)};
-    run_into<S>({}, operations<S>().cross_entropy, f, divide<S>(rows * C * EXPONENTIAL));
+    run_into<S>({}, operations<S>().cross_entropy, f, divide(rows * C * EXPONENTIAL, sizeof(S)));
     return nb::make_tuple(losses, dlogits);
 }
 

@@ -22,8 +22,9 @@ struct Arena {
         return memory + (used <= size ? begin : 0);
     }
 
-    int64_t* take_integers(int64_t wanted) {
-        return reinterpret_cast<int64_t*>(take(wanted * int64_t(sizeof(int64_t) / sizeof(S))));
+    template <class T>
+    T* take_of(int64_t wanted) {
+        return reinterpret_cast<T*>(take(wanted * int64_t(sizeof(T) / sizeof(S))));
     }
 };
 

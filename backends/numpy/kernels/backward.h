@@ -8,7 +8,8 @@
 // and slower threads may still be in its products, so a new chunk must not overwrite it. Then one barrier a chunk is
 // enough, between its dz and its products.
 //
-// With lengths a chunk holds the running rows only. They are copied side by side for the products.
+// With lengths a chunk holds the running rows only. They are copied side by side for the products. In pairs, the operands
+// of the weight gradients are copied too, since their pairs have one number above the other.
 #pragma once
 
 #include "chains.h"
@@ -16,8 +17,9 @@
 
 namespace {
 
-template <class S, template <class> class CellOf>
+template <class P, template <class> class CellOf>
 struct BackwardPass {
+    using S = Sum<P>;
     using Cell = CellOf<Vec<S>>;
     static constexpr int W = Simd<S>::LANES, PRE = Cell::PRE;
     static constexpr Gates GATES = gates_of<Cell>();
@@ -31,14 +33,17 @@ struct BackwardPass {
     const Panels<S> panels;
     const Order order;
     const bool local_first, fetches;
-    const int64_t steps;  // of a chunk
+    const int64_t steps;   // of a chunk
+    const int64_t length;  // elements of a gate of dz
     Slots slots;
     S* carry[Cell::STATES];  // (N, units) in slots: the gradient of the states after a step, from all later steps
     S* dz[2];                // (steps · N, PRE · H) each
+    P* dz_rows[2];           // (steps · N, PRE · length) each: in pairs, otherwise dz
     S* local_chains;           // (LocalChains::MOST, N, units)
-    Weights<S> WhT;
-    GradientProducts<S> products;
-    S *x_rows, *h_rows, *dx_rows;  // with lengths: x, h and dx of the rows of a chunk
+    Weights<P> WhT;
+    GradientProducts<P> products;
+    P *x_rows, *h_rows, *dz_down;  // x and h of the rows of a chunk, with lengths or in pairs; dz, in pairs
+    S* dx_rows;                    // with lengths: dx of the rows of a chunk
     int64_t* places;               // with lengths, for each thread: t · N + row for each row of a chunk
     Barrier barrier;
 
@@ -47,24 +52,31 @@ struct BackwardPass {
           of(f.of),
           partition(partition),
           panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
-          order(order_of_recurrence<S>(of.N, of.H, GATES.h_count)),
+          order(order_of_recurrence<P>(of.N, of.H, GATES.h_count)),
           // Not with several gates: the terms of a thread's own units are then several ranges, and a step is long
           // compared with its barrier.
           local_first(GATES.h_count == 1 && partition.local_first && partition.threads > 1 && !of.lengths),
           fetches(is_worth_fetching<S>(of, Cell::STATES + PRE)),
           steps(chunk_steps(of.T, of.N)),
+          length(elements<P>(of.H)),
           slots(of.lengths, of.T, of.N, arena),
           dz{arena.take(steps * of.N * PRE * of.H), arena.take(of.T > steps ? steps * of.N * PRE * of.H : 0)},
           local_chains(arena.take(local_first ? LocalChains::MOST * of.N * panels.padded() : 0)),
-          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, GATES.h_count * of.H, 1, panels, of.T, of.N, false, arena),
+          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, GATES.h_count, of.H, 1, panels, of.T, of.N, false, arena),
           products(of.H, GATES, of.D, f.dWx, of.H, f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
                    partition.threads, arena),
-          x_rows(arena.take(of.lengths && f.db ? steps * of.N * of.D : 0)),
-          h_rows(arena.take(of.lengths && f.db ? steps * of.N * of.H : 0)),
+          x_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.D : 0)),
+          h_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.H : 0)),
+          dz_down(arena.template take_of<P>(IS_PAIR<P> && f.db ? elements<P>(steps * of.N) * PRE * of.H : 0)),
           dx_rows(arena.take(of.lengths && f.dx ? steps * of.N * of.D : 0)),
-          places(arena.take_integers(of.lengths ? partition.threads * steps * of.N : 0)),
+          places(arena.template take_of<int64_t>(of.lengths ? partition.threads * steps * of.N : 0)),
           barrier(partition.threads) {
         for (S*& c : carry) c = arena.take(of.N * panels.padded());
+        for (int i = 0; i < 2; ++i)
+            if constexpr (IS_PAIR<P>)
+                dz_rows[i] = arena.template take_of<P>(i == 0 || of.T > steps ? steps * of.N * PRE * length : 0);
+            else
+                dz_rows[i] = dz[i];
     }
 
     static int64_t chunk_steps(int64_t T, int64_t N) {
@@ -72,10 +84,7 @@ struct BackwardPass {
         return T < fill ? T : fill;
     }
 
-    void prepare() {
-        slots.sort();
-        products.prepare();
-    }
+    void prepare() { slots.sort(); }
 
     void thread(int id, int n) {
         const int64_t N = of.N;
@@ -99,18 +108,18 @@ struct BackwardPass {
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t t = of.reverse ? begin + i : begin + count - 1 - i, active = slots.active(t);
                 if (!of.reverse) row -= active;
-                S* const out = dz[chunk % 2] + row * PRE * of.H;
+                const Gradient out = {dz[chunk % 2] + row * PRE * of.H, dz_rows[chunk % 2] + row * PRE * length};
                 if (of.reverse) row += active;
                 step(
                     mine, done + i, later, id, n, poll,
-                    [&](Piece p, int64_t begin, int64_t end) { fetch_ahead(mine, t, p, begin, end, out); },
+                    [&](Piece p, int64_t begin, int64_t end) { fetch_ahead(mine, t, p, begin, end, out.dz); },
                     [&](Piece p, int64_t begin, int64_t end) { differentiate(mine, t, p, begin, end, active, out); });
                 if (poll.has_stopped()) return;
                 barrier.arrive(id);
-                later = {out, active};
+                later = {out.rows, active};
             }
             barrier.await(id, n);
-            add_products(dz[chunk % 2], begin, count, rows, chunk == 0, id, n, poll);
+            add_products({dz[chunk % 2], dz_rows[chunk % 2]}, begin, count, rows, chunk == 0, id, n, poll);
             if (poll.has_stopped()) return;
             done += count;
         }
@@ -120,9 +129,17 @@ struct BackwardPass {
     }
 
    private:
-    // dz of the step after, (rows, PRE · H) in slots; none at the last step.
+    bool gathers() const { return f.db && (of.lengths || IS_PAIR<P>); }
+
+    // dz of some rows, and the same as elements of an operand.
+    struct Gradient {
+        S* dz;
+        P* rows;
+    };
+
+    // dz of the step after, (rows, PRE · length) in slots; none at the last step.
     struct Later {
-        const S* dz;
+        const P* dz;
         int64_t rows;
     };
 
@@ -130,11 +147,12 @@ struct BackwardPass {
     // runs before, to prefetch the arrays that `use` needs.
     template <class Ahead, class Use>
     void step(const Share<S>& mine, int64_t i, Later later, int id, int n, StopPoll& poll, Ahead ahead, Use use) {
-        const int64_t width = PRE * of.H;
-        const S* a = later.dz ? later.dz + mine.first * width : nullptr;
+        const int64_t width = PRE * length;
+        const P* a = later.dz ? later.dz + mine.first * width : nullptr;
         const int64_t a_row = mine.stride * width, rows = mine.below(later.rows);
         const LocalChains local = local_first && later.dz
-                                      ? LocalChains(mine.column0, mine.column1, of.H, order.chain)
+                                      ? LocalChains(elements<P>(mine.column0), elements<P>(mine.column1), length,
+                                                    order.chain)
                                       : LocalChains();
         sum_local_chains(mine, local, a, a_row, rows);
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
@@ -150,12 +168,12 @@ struct BackwardPass {
         }
     }
 
-    void sum_local_chains(const Share<S>& mine, const LocalChains& local, const S* a, int64_t a_row,
+    void sum_local_chains(const Share<S>& mine, const LocalChains& local, const P* a, int64_t a_row,
                           int64_t rows) const {
         for (int c = 0; c < local.count; ++c)
             for (int64_t j = 0; j < mine.pieces(); ++j) {
                 const Piece p = mine.piece(0, j);
-                Tile<S> tile(order);
+                Tile<P> tile(order);
                 WhT.add_to(tile, p, 0, a + local.chain_begin(c), a_row, local.chain_begin(c), local.chain_end(c));
                 tile.out = local_chain(c, mine.first) + p.begin, tile.out_row = panels.padded();
                 run_rows(tile, p.width, rows);
@@ -165,20 +183,20 @@ struct BackwardPass {
     S* local_chain(int c, int64_t row) const { return local_chains + (c * of.N + row) * panels.padded(); }
 
     // carry[h] += dz @ Whᵀ of panel p for my slots number begin … end - 1; a are the rows of dz.
-    void propagate(const Share<S>& mine, const LocalChains& local, Piece p, const S* a, int64_t a_row, int64_t begin,
+    void propagate(const Share<S>& mine, const LocalChains& local, Piece p, const P* a, int64_t a_row, int64_t begin,
                    int64_t end) const {
-        Tile<S> tile(order);
+        Tile<P> tile(order);
         tile.out_row = mine.stride * panels.padded();
         tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + p.begin;
         if (Cell::DIRECT) tile.init = tile.out, tile.init_row = tile.out_row;
         a += begin * a_row;
         if (local.count == 0) {
-            add_gates(tile, WhT, p, PRE, GATES.h_of, of.H, a, a_row);
+            add_gates(tile, WhT, p, PRE, GATES.h_of, length, a, a_row);
         } else {
             WhT.add_to(tile, p, 0, a, a_row, 0, local.begin);
             for (int c = 0; c < local.count; ++c)
                 add_chain(tile, local_chain(c, mine.first + begin) + p.begin, panels.padded());
-            WhT.add_to(tile, p, 0, a + local.end, a_row, local.end, of.H);
+            WhT.add_to(tile, p, 0, a + local.end, a_row, local.end, length);
         }
         run_rows(tile, p.width, end - begin);
     }
@@ -203,7 +221,7 @@ struct BackwardPass {
 
     // The cell's gradient of step t for panel p of my rows: the carry, and dz of the `active` slots.
     void differentiate(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, int64_t active,
-                       S* out) const {
+                       Gradient out) const {
         for (int v = 0; v < p.width; ++v)
             if (v + 1 < p.width || p.last == W)
                 differentiate_vector<true>(mine, t, p.begin + v * W, W, begin, end, active, out);
@@ -214,7 +232,7 @@ struct BackwardPass {
     // The same for the n units from `column` on.
     template <bool WHOLE>
     void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin, int64_t end,
-                              int64_t active, S* out) const {
+                              int64_t active, Gradient out) const {
         const int64_t H = of.H, step = of.N * H, units = panels.padded();
         Vec<S> own[xrnn::MOST_OWN] = {};
         for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
@@ -244,7 +262,12 @@ struct BackwardPass {
             if (Cell::KEEPS_Z)
                 for (int g = 0; g < PRE; ++g) z[g] = load_columns<S, WHOLE>(z_of_step + (row * PRE + g) * H, n);
             Cell::gradient(dafter, old, now, z, own, dz, dbefore);
-            for (int g = 0; g < PRE; ++g) store_columns<S, WHOLE>(out + (slot * PRE + g) * H + column, dz[g], n);
+            for (int g = 0; g < PRE; ++g) {
+                const int64_t gate = slot * PRE + g;
+                store_columns<S, WHOLE>(out.dz + gate * H + column, dz[g], n);
+                if constexpr (IS_PAIR<P>)
+                    store_elements<S, WHOLE>(out.rows + gate * length + elements<P>(column), dz[g], n);
+            }
             for (int k = Cell::DIRECT ? 0 : 1; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dbefore[k]);
         }
     }
@@ -257,41 +280,62 @@ struct BackwardPass {
     }
 
     // The products of a chunk's `rows` rows of dz, of `count` steps from `begin` on.
-    void add_products(const S* dz, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n,
+    void add_products(Gradient of_chunk, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n,
                       StopPoll& poll) {
-        if (of.lengths) return add_ragged_products(dz, begin, count, rows, first, id, n, poll);
-        S* const dx = f.dx ? f.dx + begin * of.N * of.D : nullptr;
-        products.add(dz, rows, {of.x + begin * of.N * of.D, h_before() + begin * of.N * of.H}, dx, first, id, n, poll);
+        const int64_t N = of.N, D = of.D;
+        const int64_t* my_places = nullptr;
+        if (of.lengths) my_places = find_places(begin, count, id);
+        if (gathers()) {
+            gather(of_chunk, begin, rows, my_places, id, n);
+            barrier.wait(id, n);
+        }
+        GradientOperands<P> operands = {of_chunk.dz, of_chunk.rows, dz_down, {x_rows, h_rows}};
+        if constexpr (!IS_PAIR<P>) {
+            operands.dz_down = of_chunk.dz;
+            if (!of.lengths) operands.x[0] = of.x + begin * N * D, operands.x[1] = h_before() + begin * N * of.H;
+        }
+        S* const dx = !f.dx ? nullptr : of.lengths ? dx_rows : f.dx + begin * N * D;
+        products.add(operands, rows, dx, first, id, n, poll);
+        if (!f.dx || !of.lengths || poll.has_stopped()) return;
+        for (int64_t i = share(rows, id, n); i < share(rows, id + 1, n); ++i)
+            copy(dx_rows + i * D, 1, D, f.dx + my_places[i] * D);
+        for (int64_t t = begin; t < begin + count; ++t)
+            for (int64_t slot = slots.active(t) + id; slot < N; slot += n)
+                fill_zeros(f.dx + (t * N + slots.row(slot)) * D, D);
     }
 
     // h before each step.
     const S* h_before() const { return f.states[0] + of.reverse * of.N * of.H; }
 
-    // With lengths: x and h of the running rows are copied side by side for the products, and dx is copied back.
-    void add_ragged_products(const S* dz, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n,
-                             StopPoll& poll) {
-        const int64_t N = of.N, D = of.D, H = of.H;
-        int64_t *const my_places = places + id * steps * N, *place = my_places;
+    // With lengths: t · N + row for each row of a chunk.
+    const int64_t* find_places(int64_t begin, int64_t count, int id) const {
+        int64_t *const mine = places + id * steps * of.N, *place = mine;
         for (int64_t t = begin; t < begin + count; ++t)
-            for (int64_t slot = 0; slot < slots.active(t); ++slot) *place++ = t * N + slots.row(slot);
-        const int64_t row0 = share(rows, id, n), row1 = share(rows, id + 1, n);
-        if (f.db)
-            for (int64_t i = row0; i < row1; ++i) {
-                copy(of.x + my_places[i] * D, 1, D, x_rows + i * D);
-                copy(h_before() + my_places[i] * H, 1, H, h_rows + i * H);
+            for (int64_t slot = 0; slot < slots.active(t); ++slot) *place++ = t * of.N + slots.row(slot);
+        return mine;
+    }
+
+    // Copy my part of the rows of a chunk to x_rows, h_rows and dz_down.
+    void gather(Gradient of_chunk, int64_t begin, int64_t rows, const int64_t* my_places, int id, int n) const {
+        const int64_t D = of.D, H = of.H, width = PRE * H;
+        const int64_t first = share(elements<P>(rows), id, n), end = share(elements<P>(rows), id + 1, n);
+        const auto place = [&](int64_t i) { return my_places ? my_places[i] : begin * of.N + i; };
+        if constexpr (IS_PAIR<P>) {
+            pair_down([&](int64_t i) { return of.x + place(i) * D; }, rows, D, first, end, x_rows);
+            pair_down([&](int64_t i) { return h_before() + place(i) * H; }, rows, H, first, end, h_rows);
+            pair_down([&](int64_t i) { return of_chunk.dz + i * width; }, rows, width, first, end, dz_down);
+        } else {
+            for (int64_t i = first; i < end; ++i) {
+                copy(of.x + place(i) * D, 1, D, x_rows + i * D);
+                copy(h_before() + place(i) * H, 1, H, h_rows + i * H);
             }
-        barrier.wait(id, n);
-        products.add(dz, rows, {x_rows, h_rows}, dx_rows, first, id, n, poll);
-        if (!f.dx || poll.has_stopped()) return;
-        for (int64_t i = row0; i < row1; ++i) copy(dx_rows + i * D, 1, D, f.dx + my_places[i] * D);
-        for (int64_t t = begin; t < begin + count; ++t)
-            for (int64_t slot = slots.active(t) + id; slot < N; slot += n)
-                fill_zeros(f.dx + (t * N + slots.row(slot)) * D, D);
+        }
     }
 };
 
-template <class S, template <class> class CellOf>
-bool backward(const xrnn::Backward<S>& f, Partition partition) {
+template <class P, template <class> class CellOf>
+bool backward(const xrnn::Backward<Sum<P>>& f, Partition partition) {
+    using S = Sum<P>;
     using Cell = CellOf<Vec<S>>;
     constexpr Gates GATES = gates_of<Cell>();
     const xrnn::Sequence<S>& of = f.of;
@@ -304,7 +348,7 @@ bool backward(const xrnn::Backward<S>& f, Partition partition) {
         for (int k = 0; k < Cell::STATES; ++k) fill_zeros(f.dinitial[k], of.N * of.H);
         return true;
     }
-    return run_pass<BackwardPass<S, CellOf>, S>(f, partition, partition.threads);
+    return run_pass<BackwardPass<P, CellOf>, S>(f, partition, partition.threads);
 }
 
 }  // namespace

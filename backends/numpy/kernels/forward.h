@@ -31,8 +31,9 @@
 
 namespace {
 
-template <class S, template <class> class CellOf>
+template <class P, template <class> class CellOf>
 struct ForwardPass {
+    using S = Sum<P>;
     using Cell = CellOf<Vec<S>>;
     static constexpr int W = Simd<S>::LANES, PRE = Cell::PRE;
     static constexpr Gates GATES = gates_of<Cell>();
@@ -50,15 +51,18 @@ struct ForwardPass {
     const Panels<S> panels;
     const Order x_order, h_order;
     const bool project_first, local_first, fetches;
+    const bool gathers;             // x and h of a step are copied to x_slots and h_slots
+    const int64_t x_length, h_length, h_row;  // elements of a row of x, of h, and of h_slots
     const int64_t projected_steps;  // project_first: the steps of one product; otherwise 0
     Slots slots;
     S* bias;          // (PRE, units): b, each row filled up with zeros
-    Weights<S> Wx, Wh;
+    Weights<P> Wx, Wh;
     S* z;             // a block (ROWS, PRE, a panel) for each thread; in strips (N, PRE, H) for all threads
-    S* x_panel;       // one by one: (D, a panel) for each thread
+    P* x_panel;       // one by one: (D, a panel) for each thread
+    P* x_pairs;       // project_first, in pairs: (projected_steps · N, D) for each thread
     S* xz;            // project_first: (projected_steps, N, X, units)
     S* local_chains;  // local_first: (LocalChains::MOST, R, N, units)
-    S *x_slots[2], *h_slots[2];  // lengths: x (N, D) and h (N, units) of the slots, of this step and the next
+    P *x_slots[2], *h_slots[2];  // gathers: x (N, D) and h (N, units) of the slots, of this step and the next
     Barrier barrier;
 
     ForwardPass(const xrnn::Forward<S>& f, Partition partition, Arena<S>& arena)
@@ -67,24 +71,28 @@ struct ForwardPass {
           partition(partition),
           panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
           x_order(order_of_x(of)),
-          h_order(order_of_recurrence<S>(of.N, of.H, GATES.h_count)),
+          h_order(order_of_recurrence<P>(of.N, of.H, GATES.h_count)),
           project_first(partition.project_first && !of.lengths),
           local_first(partition.local_first && partition.threads > 1 && !of.lengths && !h_in_strips()),
           fetches(is_worth_fetching<S>(of, Cell::STATES + PRE)),
+          gathers(of.lengths || IS_PAIR<P>),
+          x_length(elements<P>(of.D)),
+          h_length(elements<P>(of.H)),
+          h_row(elements<P>(panels.padded())),
           projected_steps(project_first ? steps_of(of.T, of.N, PROJECTED_ROWS) : 0),
           slots(of.lengths, of.T, of.N, arena),
           bias(arena.take(PRE * panels.padded())),
-          Wx(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena,
-             x_one_by_one()),
-          Wh(of.Wh, of.H, GATES.h_count, panels, of.T, of.N, h_in_strips(), arena),
+          Wx(of.Wx, 1, of.D, GATES.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena, x_one_by_one()),
+          Wh(of.Wh, 1, of.H, GATES.h_count, panels, of.T, of.N, h_in_strips(), arena),
           z(arena.take(Wh.in_strips ? of.N * PRE * of.H : partition.threads * block())),
-          x_panel(arena.take(Wx.one_by_one ? partition.threads * of.D * panels.width(0) * W : 0)),
+          x_panel(arena.template take_of<P>(Wx.one_by_one ? partition.threads * x_length * panels.width(0) * W : 0)),
+          x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * of.N * x_length : 0)),
           xz(arena.take(projected_steps * of.N * GATES.x_count * panels.padded())),
           local_chains(arena.take(local_first ? LocalChains::MOST * GATES.h_count * of.N * panels.padded() : 0)),
           barrier(partition.threads) {
         for (int i = 0; i < 2; ++i) {
-            x_slots[i] = arena.take(of.lengths ? of.N * of.D : 0);
-            h_slots[i] = arena.take(of.lengths ? of.N * panels.padded() : 0);
+            x_slots[i] = arena.template take_of<P>(gathers && !project_first ? of.N * x_length : 0);
+            h_slots[i] = arena.template take_of<P>(gathers ? of.N * h_row : 0);
         }
     }
 
@@ -97,7 +105,7 @@ struct ForwardPass {
 
     void thread(int id, int n) {
         const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
-            packing(panels, of.N, false, Split::COLUMNS, id, n), my_rows(panels, of.N, true, Split::ROWS, id, n);
+            packing(panels, of.N, false, Split::COLUMNS, id, n), my_rows(panels, of.N, of.lengths, Split::ROWS, id, n);
         Wx.pack(packing.panel0, packing.panel1);
         Wh.pack(packing.panel0, packing.panel1);
         write_initial_states(my_rows);
@@ -106,12 +114,13 @@ struct ForwardPass {
         int64_t projected = 0;  // steps so far; xz holds at most the last `projected_steps` of them
         for (int64_t i = 0; i < of.T; ++i) {
             if (project_first && i == projected) {
-                projected += project(mine, i, x_panel + id * of.D * panels.width(0) * W, poll);
+                projected += project(mine, i, id, poll);
                 if (Wx.in_strips || Wh.in_strips) exchange(id, n);
             }
             step(mine, i, projected, id, n, poll);
             if (poll.has_stopped()) return;
             if (of.lengths) keep_finished_rows(my_rows, i);
+            if (gathers && i + 1 < of.T) gather_x(my_rows, i + 1);
             if (partition.split == Split::COLUMNS) barrier.arrive(id);
         }
     }
@@ -122,16 +131,16 @@ struct ForwardPass {
     // are terms of the same sums.
     static Order order_of_x(const xrnn::Sequence<S>& of) {
         if (xrnn::projects_first(of.N)) return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
-        return order_of_recurrence<S>(of.N, of.H, GATES.h_count);
+        return order_of_recurrence<P>(of.N, of.H, GATES.h_count);
     }
     // project_first reads Wx in one pass.
     int64_t x_passes() const { return project_first ? 1 : of.T; }
     int64_t x_rows() const { return project_first ? of.T * of.N : of.N; }
     bool h_in_strips() const {
-        return project_first && Weights<S>::suits_strips(of.Wh, of.H, GATES.h_count, panels, of.T, of.N);
+        return project_first && Weights<P>::suits_strips(of.Wh, of.H, GATES.h_count, panels, of.T, of.N);
     }
     bool x_in_strips() const {
-        return project_first && Weights<S>::suits_strips(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows());
+        return project_first && Weights<P>::suits_strips(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows());
     }
     bool x_one_by_one() const {
         return project_first && projected_steps == of.T && panel_threads(partition) == partition.threads;
@@ -146,7 +155,7 @@ struct ForwardPass {
     S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
     S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
 
-    // Write the initial states of my rows. With lengths, also copy the first step's h and x to the slots.
+    // Write the initial states of my rows. If x and h are copied to slots, also copy those of the first step.
     void write_initial_states(const Share<S>& my_rows) const {
         const int64_t H = of.H;
         for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
@@ -159,20 +168,21 @@ struct ForwardPass {
                 else
                     fill_zeros(to, H);
             }
-            if (!of.lengths) continue;
-            for (S* h : h_slots) copy(before(0, time(0)) + row * H, 1, H, h + slot * panels.padded());
+            if (!gathers) continue;
+            for (P* h : h_slots) copy_elements(before(0, time(0)) + row * H, H, h + slot * h_row);
         }
-        if (of.lengths && of.T > 0) gather_x(my_rows, 0);
+        if (gathers && of.T > 0) gather_x(my_rows, 0);
     }
 
     void gather_x(const Share<S>& my_rows, int64_t i) const {
-        const int64_t D = of.D, active = slots.active(time(i));
-        for (int64_t slot = my_rows.first; slot < active; slot += my_rows.stride)
-            copy(of.x + (time(i) * of.N + slots.row(slot)) * D, 1, D, x_slots[i % 2] + slot * D);
+        if (project_first) return;
+        const int64_t end = my_rows.end < slots.active(time(i)) ? my_rows.end : slots.active(time(i));
+        for (int64_t slot = my_rows.first; slot < end; slot += my_rows.stride)
+            copy_elements(of.x + (time(i) * of.N + slots.row(slot)) * of.D, of.D, x_slots[i % 2] + slot * x_length);
     }
 
-    // Rows past their end keep their states; then x of the next step is gathered. z of these rows becomes 0: the plain
-    // backward pass computes with it before it drops the result, and old memory could hold a NaN.
+    // Rows past their end keep their states. z of these rows becomes 0: the plain backward pass computes with it before
+    // it drops the result, and old memory could hold a NaN.
     void keep_finished_rows(const Share<S>& my_rows, int64_t i) const {
         const int64_t t = time(i), H = of.H;
         for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
@@ -181,18 +191,15 @@ struct ForwardPass {
             for (int k = 0; k < Cell::STATES; ++k) copy(before(k, t) + row * H, 1, H, after(k, t) + row * H);
             if (f.z) fill_zeros(f.z + (t * of.N + row) * PRE * H, PRE * H);
         }
-        if (i + 1 < of.T) gather_x(my_rows, i + 1);
     }
 
-    // xz = x @ Wx + b for my rows and units, for a number of steps from step i on → that number. `panel` is scratch
-    // memory for one panel of Wx.
-    int64_t project(const Share<S>& mine, int64_t i, S* panel, StopPoll& poll) const {
+    // xz = x @ Wx + b for my rows and units, for a number of steps from step i on → that number.
+    int64_t project(const Share<S>& mine, int64_t i, int id, StopPoll& poll) const {
         const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps;
         const int64_t begin = of.reverse ? of.T - i - steps : i;
-        if (Wx.in_strips)
-            project_in_strips(mine, begin, steps, poll);
-        else
-            project_in_panels(mine, begin, steps, panel, poll);
+        if constexpr (!IS_PAIR<P>)
+            if (Wx.in_strips) return project_in_strips(mine, begin, steps, poll), steps;
+        project_in_panels(mine, begin, steps, id, poll);
         return steps;
     }
 
@@ -208,8 +215,25 @@ struct ForwardPass {
                            steps * (mine.end - mine.first), 0, poll, output);
     }
 
-    void project_in_panels(const Share<S>& mine, int64_t begin, int64_t steps, S* panel, StopPoll& poll) const {
-        const int64_t N = of.N, D = of.D, rows = mine.end - mine.first;
+    // x of my rows in some steps; the rows of two steps lie N · x_length apart.
+    const P* x_of_steps(const Share<S>& mine, int64_t begin, int64_t steps, int id) const {
+        const int64_t N = of.N, rows = mine.end - mine.first;
+        const S* const x = of.x + (begin * N + mine.first) * of.D;
+        if constexpr (IS_PAIR<P>) {
+            P* const pairs = x_pairs + id * projected_steps * N * x_length;
+            for (int64_t s = 0; s < steps; ++s)
+                for (int64_t m = 0; m < rows; ++m)
+                    copy_elements(x + (s * N + m) * of.D, of.D, pairs + (s * N + m) * x_length);
+            return pairs;
+        } else {
+            return x;
+        }
+    }
+
+    void project_in_panels(const Share<S>& mine, int64_t begin, int64_t steps, int id, StopPoll& poll) const {
+        const int64_t N = of.N, rows = mine.end - mine.first;
+        const P* const first_x = x_of_steps(mine, begin, steps, id);
+        P* const panel = x_panel + id * x_length * panels.width(0) * W;  // scratch memory for one panel of Wx
         // If my rows are all rows, the rows of several steps are one product.
         const int64_t passes = rows == N ? 1 : steps, together = rows == N ? steps * N : rows;
         for (int64_t j = 0; j < mine.pieces(); ++j) {
@@ -217,15 +241,15 @@ struct ForwardPass {
             for (int g = 0; g < PRE; ++g) {
                 const int x_gate = GATES.x_of[g];
                 if (x_gate < 0) continue;
-                if (poll.stops(passes * together * D * p.width * W)) return;
-                if (Wx.one_by_one) Wx.copy_panel(p, x_gate, 0, D, panel);
+                if (poll.stops(passes * together * of.D * p.width * W)) return;
+                if (Wx.one_by_one) Wx.copy_panel(p, x_gate, panel);
                 for (int64_t s = 0; s < passes; ++s) {
-                    Tile<S> tile(x_order);
-                    const S* const x = of.x + ((begin + s) * N + mine.first) * D;
+                    Tile<P> tile(x_order);
+                    const P* const x = first_x + s * N * x_length;
                     if (Wx.one_by_one)
-                        add_product(tile, x, D, 1, panel, p.width * W, D);
+                        add_product(tile, x, x_length, 1, panel, p.width * W, x_length);
                     else
-                        Wx.add_to(tile, p, x_gate, x, D);
+                        Wx.add_to(tile, p, x_gate, x, x_length);
                     tile.init = bias + g * panels.padded() + p.begin;
                     tile.out = xz + (s * N + mine.first) * xz_row() + x_gate * panels.padded() + p.begin;
                     tile.out_row = xz_row();
@@ -238,35 +262,38 @@ struct ForwardPass {
     int64_t xz_row() const { return GATES.x_count * panels.padded(); }
 
     // Rows of an operand, from my first row on.
+    template <class E>
     struct Operand {
-        const S* data;
+        const E* data;
         int64_t row;
     };
     // The operands and results of a step.
     struct Operands {
-        Operand x, xz, h;  // with project_first xz is used, otherwise x
-        S* sums;           // my block of pre-activations
+        Operand<P> x, h;
+        Operand<S> xz;  // with project_first used in place of x
+        S* sums;        // my block of pre-activations
         const S* before[Cell::STATES];
         S* after[Cell::STATES];
         S* z;        // (N, PRE · H); null if it is not kept
-        S* h_slots;  // with lengths the next step's h in slots, otherwise null
+        P* h_slots;  // the next step's h in slots; null if the next step reads it in `after`
     };
 
     Operands operands(const Share<S>& mine, int64_t i, int64_t projected, int id) const {
-        const int64_t t = time(i), units = panels.padded();
-        Operands in = {.x = {of.x + (t * of.N + mine.first) * of.D, of.D},
+        const int64_t t = time(i);
+        Operands in = {.x = {x_slots[i % 2] + mine.first * x_length, mine.stride * x_length},
+                       .h = {h_slots[i % 2] + mine.first * h_row, mine.stride * h_row},
                        .xz = {nullptr, xz_row()},
-                       .h = {before(0, t) + mine.first * of.H, of.H},
                        .sums = z + id * block(),
                        .before = {},
                        .after = {},
                        .z = f.z ? f.z + t * of.N * PRE * of.H : nullptr,
-                       .h_slots = of.lengths ? h_slots[(i + 1) % 2] : nullptr};
+                       .h_slots = gathers ? h_slots[(i + 1) % 2] : nullptr};
         for (int k = 0; k < Cell::STATES; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
-        if (of.lengths) {
-            in.x = {x_slots[i % 2] + mine.first * of.D, mine.stride * of.D};
-            in.h = {h_slots[i % 2] + mine.first * units, mine.stride * units};
-        }
+        if constexpr (!IS_PAIR<P>)
+            if (!gathers) {
+                in.x = {of.x + (t * of.N + mine.first) * of.D, of.D};
+                in.h = {before(0, t) + mine.first * of.H, of.H};
+            }
         if (project_first) {
             const int64_t begin = (projected - 1) / projected_steps * projected_steps;
             in.xz.data = xz + ((of.reverse ? projected - 1 - i : i - begin) * of.N + mine.first) * xz_row();
@@ -277,10 +304,12 @@ struct ForwardPass {
     void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n, StopPoll& poll) {
         const Operands in = operands(mine, i, projected, id);
         const LocalChains local =
-            local_first ? LocalChains(mine.column0, mine.column1, of.H, h_order.chain) : LocalChains();
+            local_first ? LocalChains(elements<P>(mine.column0), elements<P>(mine.column1), h_length, h_order.chain)
+                        : LocalChains();
         sum_local_chains(mine, local, in.h);
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
-        if (Wh.in_strips) return step_in_strips(mine, in, i, id, n, poll);
+        if constexpr (!IS_PAIR<P>)
+            if (Wh.in_strips) return step_in_strips(mine, in, i, id, n, poll);
         const int64_t rows = mine.below(slots.active(time(i)));
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(i, j);
@@ -323,13 +352,13 @@ struct ForwardPass {
         }
     }
 
-    void sum_local_chains(const Share<S>& mine, const LocalChains& local, Operand h) const {
+    void sum_local_chains(const Share<S>& mine, const LocalChains& local, Operand<P> h) const {
         for (int c = 0; c < local.count; ++c)
             for (int64_t j = 0; j < mine.pieces(); ++j) {
                 const Piece p = mine.piece(0, j);
                 for (int r = 0; r < GATES.h_count; ++r) {
                     const int64_t begin = local.chain_begin(c);
-                    Tile<S> tile(h_order);
+                    Tile<P> tile(h_order);
                     Wh.add_to(tile, p, r, h.data + begin, h.row, begin, local.chain_end(c));
                     tile.out = local_chain(c, r, mine.first) + p.begin, tile.out_row = panels.padded();
                     run_rows(tile, p.width, mine.end - mine.first);
@@ -347,7 +376,7 @@ struct ForwardPass {
         const int x_gate = GATES.x_of[g], h_gate = GATES.h_of[g], width = p.width;
         S* const out = in.sums + g * width * W;
         const int64_t out_row = PRE * width * W;
-        Tile<S> tile(h_order);
+        Tile<P> tile(h_order);
         tile.out = out, tile.out_row = out_row;
         tile.init = bias + g * panels.padded() + p.begin;
         if (x_gate >= 0 && project_first) {
@@ -359,17 +388,17 @@ struct ForwardPass {
                 tile.order = x_order;
                 run_rows(tile, width, rows);
                 if (h_gate < 0) return;
-                tile = Tile<S>(h_order);
+                tile = Tile<P>(h_order);
                 tile.out = out, tile.out_row = out_row;
                 tile.init = out, tile.init_row = out_row;
             }
         }
         if (h_gate >= 0) {
-            const S* h = in.h.data + begin * in.h.row;
+            const P* h = in.h.data + begin * in.h.row;
             Wh.add_to(tile, p, h_gate, h, in.h.row, 0, local.begin);
             for (int c = 0; c < local.count; ++c)
                 add_chain(tile, local_chain(c, h_gate, mine.first + begin) + p.begin, panels.padded());
-            Wh.add_to(tile, p, h_gate, h + local.end, in.h.row, local.end, of.H);
+            Wh.add_to(tile, p, h_gate, h + local.end, in.h.row, local.end, h_length);
         }
         run_rows(tile, width, rows);
     }
@@ -399,7 +428,7 @@ struct ForwardPass {
     template <bool WHOLE>
     XRNN_INLINE void step_vector(const Share<S>& mine, const Operands& in, int64_t column, int n, const S* sums,
                                    int64_t gate, int64_t begin, int64_t rows) const {
-        const int64_t H = of.H, units = panels.padded();
+        const int64_t H = of.H;
         Vec<S> own[xrnn::MOST_OWN] = {};
         for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
         for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
@@ -409,7 +438,7 @@ struct ForwardPass {
             for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
             Cell::step(z, old, now, own);
             for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
-            if (in.h_slots) store<S>(in.h_slots + slot * units + column, now[0]);
+            if (in.h_slots) store_elements<S, WHOLE>(in.h_slots + slot * h_row + elements<P>(column), now[0], n);
             if (in.z)
                 for (int g = 0; g < PRE; ++g)
                     store_columns<S, WHOLE>(in.z + (row * PRE + g) * H + column, z[g], n);
@@ -417,10 +446,10 @@ struct ForwardPass {
     }
 };
 
-template <class S, template <class> class CellOf>
-bool forward(const xrnn::Forward<S>& f, Partition partition) {
+template <class P, template <class> class CellOf>
+bool forward(const xrnn::Forward<Sum<P>>& f, Partition partition) {
     if (f.of.N == 0 || f.of.H == 0) return true;  // no array has elements to write
-    return run_pass<ForwardPass<S, CellOf>, S>(f, partition, partition.threads);
+    return run_pass<ForwardPass<P, CellOf>, Sum<P>>(f, partition, partition.threads);
 }
 
 }  // namespace

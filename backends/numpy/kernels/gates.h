@@ -37,11 +37,11 @@ constexpr Gates gates_of() {
 constexpr Gates ONE_GATE = {
     .count = 1, .x_count = 1, .h_count = 0, .x_of = {0, -1, -1, -1}, .h_of = {-1, -1, -1, -1}, .b_of = {}};
 
-// The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, over the gates that W feeds; `of` is x_of or h_of.
-// Neighbouring gates with neighbouring blocks make one segment.
-template <class S>
-XRNN_INLINE void add_gates(Tile<S>& t, const Weights<S>& WT, Piece p, int gates, const int (&of)[MOST_GATES],
-                           int64_t H, const S* dz, int64_t dz_row) {
+// The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, over the gates that W feeds; `of` is x_of or h_of, H the
+// number of elements of a gate. Neighbouring gates with neighbouring blocks make one segment.
+template <class P>
+XRNN_INLINE void add_gates(Tile<P>& t, const Weights<P>& WT, Piece p, int gates, const int (&of)[MOST_GATES],
+                           int64_t H, const P* dz, int64_t dz_row) {
     for (int g = 0, end; g < gates; g = end) {
         end = g + 1;
         if (of[g] < 0) continue;

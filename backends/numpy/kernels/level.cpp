@@ -1,6 +1,7 @@
 // The kernels of one instruction-set level and one element type.
 //
-// Compiled once for each pair, with XRNN_LEVEL and XRNN_TYPE naming it. Everything but the function at the end is in an
+// Compiled once for each pair, with XRNN_LEVEL and XRNN_TYPE naming it. With XRNN_PAIRS the elements are float, and the
+// products are in bfloat16 (pairs.h); such a level has no operations without products. Everything but the function at the end is in an
 // anonymous namespace and uses no `std::` template, so that no symbol of a higher level can replace one of a lower
 // level.
 #include "backward.h"
@@ -18,8 +19,9 @@ void tanh_of(const S* x, S* y, int64_t size) {
     if (i < size) store_part<S>(y + i, tanh<S>(load_part<S>(x + i, size - i)), size - i);
 }
 
-template <class S, template <class> class CellOf>
-constexpr xrnn::Recurrence<S> recurrence_of() {
+template <class P, template <class> class CellOf>
+constexpr xrnn::Recurrence<Sum<P>> recurrence_of() {
+    using S = Sum<P>;
     using Cell = CellOf<Vec<S>>;
     constexpr Gates GATES = gates_of<Cell>();
     static_assert(Cell::STATES <= xrnn::MOST_STATES && Cell::PRE <= MOST_GATES && Cell::OWN <= xrnn::MOST_OWN);
@@ -30,19 +32,27 @@ constexpr xrnn::Recurrence<S> recurrence_of() {
             .h_gates = GATES.h_count,
             .own = Cell::OWN,
             .keeps_z = Cell::KEEPS_Z,
-            .forward = forward<S, CellOf>,
-            .backward = backward<S, CellOf>};
+            .forward = forward<P, CellOf>,
+            .backward = backward<P, CellOf>};
 }
 
-template <class S, template <class> class... CellOf>
-constexpr xrnn::Operations<S> operations_of(CellList<CellOf...>) {
+template <class P, template <class> class... CellOf>
+constexpr xrnn::Operations<Sum<P>> operations_of(CellList<CellOf...>) {
     static_assert(sizeof...(CellOf) < xrnn::MOST_CELLS);
-    return {.recurrences = {recurrence_of<S, CellOf>()...},
-            .affine = affine<S>,
-            .affine_gradients = affine_gradients<S>,
-            .cross_entropy = cross_entropy<S>,
-            .tanh = tanh_of<S>};
+    xrnn::Operations<Sum<P>> operations = {.recurrences = {recurrence_of<P, CellOf>()...},
+                                           .affine = affine<P>,
+                                           .affine_gradients = affine_gradients<P>,
+                                           .cross_entropy = nullptr,
+                                           .tanh = nullptr};
+    if constexpr (!IS_PAIR<P>) operations.cross_entropy = cross_entropy<P>, operations.tanh = tanh_of<P>;
+    return operations;
 }
+
+#if defined(XRNN_PAIRS)
+using Element = Pair;
+#else
+using Element = XRNN_TYPE;
+#endif
 
 }  // namespace
 
@@ -50,6 +60,6 @@ constexpr xrnn::Operations<S> operations_of(CellList<CellOf...>) {
 #define XRNN_JOIN(a, b) XRNN_JOIN_(a, b)
 
 const xrnn::Operations<XRNN_TYPE>& xrnn::XRNN_JOIN(XRNN_LEVEL, XRNN_TYPE)() {
-    static constexpr Operations<XRNN_TYPE> operations = operations_of<XRNN_TYPE>(Cells());
+    static constexpr Operations<XRNN_TYPE> operations = operations_of<Element>(Cells());
     return operations;
 }

@@ -47,6 +47,10 @@ int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H) {
     return product(T, multiply_adds_of_a_step(N, K, H));
 }
 
+bool repays_bfloat16(int64_t T, int64_t N, int64_t K, int64_t H) {
+    return product(T, N) >= 16 && K >= 64 && H >= 32;
+}
+
 bool projects_first(int64_t N) { return N < GOOD_ROWS; }
 
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once) {

@@ -30,6 +30,10 @@ bool projects_first(int64_t N);
 // The bytes of weights that a pass reads.
 int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size);
 
+// Whether products in bfloat16 repay the conversion of the operands, which float32 does not need. Sizes as for
+// choose_partition, in numbers, not in pairs.
+bool repays_bfloat16(int64_t T, int64_t N, int64_t K, int64_t H);
+
 // The number of threads for this number of multiply-adds on elements of `size` bytes. `once`: a single step, which no
 // further step may follow.
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once);

@@ -9,17 +9,20 @@ namespace {
 
 // ---- y = x @ W + b ----
 
-template <class S>
+template <class P>
 struct AffinePass {
-    // Rows between two polls of the stop.
-    static constexpr int64_t ROWS = 4096;
+    using S = Sum<P>;
+    // Rows of x at a time: few enough for a poll of the stop, and as pairs for the cache.
+    static constexpr int64_t ROWS = IS_PAIR<P> ? 256 : 4096;
 
     const xrnn::Affine<S>& f;
     const Partition partition;
     const Panels<S> panels;
     const Order order;
-    S* bias;  // b, contiguous and filled up with zeros
-    Weights<S> W;
+    const int64_t x_length;  // elements of a row of x
+    S* bias;                 // b, contiguous and filled up with zeros
+    P* x_pairs;              // in pairs: ROWS rows of x for each thread
+    Weights<P> W;
     Barrier barrier;
 
     AffinePass(const xrnn::Affine<S>& f, Partition partition, Arena<S>& arena)
@@ -27,8 +30,10 @@ struct AffinePass {
           partition(partition),
           panels(f.C, panel_threads(partition), widest(f.rows)),
           order(order_of_product<S>(f.rows, f.C, widest(f.rows))),
+          x_length(elements<P>(f.D)),
           bias(arena.take(panels.padded())),
-          W(f.W, f.D, 1, panels, 1, f.rows, Weights<S>::suits_strips(f.W, f.D, 1, panels, 1, f.rows), arena),
+          x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * ROWS * x_length : 0)),
+          W(f.W, 1, f.D, 1, panels, 1, f.rows, Weights<P>::suits_strips(f.W, f.D, 1, panels, 1, f.rows), arena),
           barrier(partition.threads) {}
 
     void prepare() { copy_padded(f.b, f.b_stride, f.C, panels.padded(), bias); }
@@ -39,25 +44,39 @@ struct AffinePass {
         W.pack(packing.panel0, packing.panel1);
         barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
-        if (W.in_strips) {
-            const auto output = [&](int64_t c) {
-                return StripOutput<S>{bias + c, 0, f.y + mine.first * f.C + c, f.C, f.C - c};
-            };
-            multiply_in_strips(W, mine, order, f.x + mine.first * f.D, f.D, mine.count(), 0, poll, output);
-            return;
-        }
-        for (int64_t i = 0; i < mine.pieces(); ++i) {
-            const Piece p = mine.piece(0, i);
-            for (int64_t begin = mine.first, end; begin < mine.end; begin = end) {
-                end = begin + ROWS < mine.end ? begin + ROWS : mine.end;
+        if constexpr (!IS_PAIR<P>)
+            if (W.in_strips) {
+                const auto output = [&](int64_t c) {
+                    return StripOutput<S>{bias + c, 0, f.y + mine.first * f.C + c, f.C, f.C - c};
+                };
+                multiply_in_strips(W, mine, order, f.x + mine.first * f.D, f.D, mine.count(), 0, poll, output);
+                return;
+            }
+        for (int64_t begin = mine.first, end; begin < mine.end; begin = end) {
+            end = begin + ROWS < mine.end ? begin + ROWS : mine.end;
+            const P* const x = x_of_rows(begin, end, id);
+            for (int64_t i = 0; i < mine.pieces(); ++i) {
+                const Piece p = mine.piece(0, i);
                 if (poll.stops((end - begin) * f.D * p.width * Simd<S>::LANES)) return;
-                Tile<S> t(order);
-                W.add_to(t, p, 0, f.x + begin * f.D, f.D);
+                Tile<P> t(order);
+                W.add_to(t, p, 0, x, x_length);
                 t.init = bias + p.begin;
                 t.out = f.y + begin * f.C + p.begin, t.out_row = f.C;
                 t.last = p.last;
                 run_rows(t, p.width, end - begin);
             }
+        }
+    }
+
+   private:
+    const P* x_of_rows(int64_t begin, int64_t end, int id) const {
+        if constexpr (IS_PAIR<P>) {
+            P* const pairs = x_pairs + id * ROWS * x_length;
+            for (int64_t r = begin; r < end; ++r)
+                copy_elements(f.x + r * f.D, f.D, pairs + (r - begin) * x_length);
+            return pairs;
+        } else {
+            return f.x + begin * f.D;
         }
     }
 };
@@ -68,10 +87,21 @@ struct AffinePass {
 // stays in the cache while every column of x is multiplied by it.
 constexpr int64_t CHUNK = CHAIN;
 
+// Rows of dz and of the inputs x of two maps, as operands of the products. If P is not a pair, all three of dz are one
+// array.
+template <class P>
+struct GradientOperands {
+    const Sum<P>* dz;  // (rows, gates · H)
+    const P* dz_rows;  // (rows, gates · elements(H)): the terms of a sum are neighbours in a row
+    const P* dz_down;  // (elements(rows), gates · H): the terms of a sum are neighbours in a column
+    const P* x[2];     // (elements(rows), D) each, in the same way
+};
+
 // The gradients from rows of dz (rows, PRE · H): dW = xᵀ @ dz for each map and the gates that it feeds; db = Σ dz;
 // dx = dz @ Wᵀ of the first map. If db is null, neither it nor dW is computed. If dx is not needed, W is not packed.
-template <class S>
+template <class P>
 struct GradientProducts {
+    using S = Sum<P>;
     struct Map {
         int64_t D;
         xrnn::WeightGradient<S> dW;  // of (D, its gates · H)
@@ -80,22 +110,22 @@ struct GradientProducts {
         const Panels<S> columns;     // of x
     };
 
-    const int64_t H, width;  // of a row of dz: PRE · H
+    const int64_t H, width, length;  // of a row of dz: PRE · H; elements of a gate
     const Gates& gates;
     const Map maps[2];
     S* const db;                 // out (PRE · H,), or null
     const Panels<S> columns;     // of a gate
     const Panels<S> dx_columns;  // none where dx isn't needed
     const Order dx_order;
-    S* ones;
-    Weights<S> WT;
-    S* packed;  // CHUNK rows of a panel of dz for each thread
+    Weights<P> WT;
+    P* packed;  // CHUNK rows of a panel of dz for each thread
 
     GradientProducts(int64_t H, const Gates& gates, int64_t x_size, xrnn::WeightGradient<S> dWx, int64_t h_size,
                      xrnn::WeightGradient<S> dWh, Matrix<S> Wx, S* db, bool needs_dx, int64_t rows, int threads,
                      Arena<S>& arena)
         : H(H),
           width(gates.count * H),
+          length(elements<P>(H)),
           gates(gates),
           maps{{x_size, dWx, gates.x_count, gates.x_of, Panels<S>(x_size, 1)},
                {h_size, dWh, gates.h_count, gates.h_of, Panels<S>(h_size, 1)}},
@@ -103,51 +133,47 @@ struct GradientProducts {
           columns(H, threads),
           dx_columns(needs_dx ? x_size : 0, 1, widest(rows)),
           dx_order(order_of_product<S>(rows, x_size, widest(rows))),
-          ones(arena.take(CHUNK)),
-          WT({Wx.data, Wx.col, Wx.row}, gates.x_count * H, 1, dx_columns, 1, rows, false, arena),
-          packed(arena.take(db ? threads * PACKED : 0)) {}
-
-    void prepare() {
-        for (int64_t k = 0; k < CHUNK; ++k) ones[k] = 1;
-    }
+          WT({Wx.data, Wx.col, Wx.row}, gates.x_count, H, 1, dx_columns, 1, rows, false, arena),
+          packed(arena.template take_of<P>(db ? threads * PACKED : 0)) {}
 
     void pack(int id, int n) const {
         WT.pack(share(dx_columns.count, id, n), share(dx_columns.count, id + 1, n));
     }
 
-    // Thread id's part of the products of `rows` rows of dz. x (rows, D) are the inputs of the two maps, dx (rows, D)
-    // is the first map's input gradient, or null. The first call overwrites dW and db, later calls add to them. Before
-    // the call, a barrier must have made dz and the packed weights visible to all threads.
-    void add(const S* dz, int64_t rows, const S* const (&x)[2], S* dx, bool first, int id, int n,
-             StopPoll& poll) const {
-        add_dx(dz, share(rows, id, n), share(rows, id + 1, n), dx, poll);
+    // Thread id's part of the products of `rows` rows. dx (rows, D) is the first map's input gradient, or null. The
+    // first call overwrites dW and db, later calls add to them. Before the call, a barrier must have made the operands
+    // and the packed weights visible to all threads.
+    void add(const GradientOperands<P>& of, int64_t rows, S* dx, bool first, int id, int n, StopPoll& poll) const {
+        add_dx(of.dz_rows, share(rows, id, n), share(rows, id + 1, n), dx, poll);
         if (!db) return;
-        S* b = packed + id * PACKED;
+        P* b = packed + id * PACKED;
         const int64_t my_begin = first_panel(id, n), my_end = first_panel(id + 1, n);
         for (int64_t begin = 0; begin == 0 || begin < rows; begin += CHUNK, first = false) {
-            const int64_t K = rows - begin < CHUNK ? rows - begin : CHUNK;
+            const int64_t rows_of_chunk = rows - begin < CHUNK ? rows - begin : CHUNK;
+            const int64_t K = elements<P>(rows_of_chunk), row = elements<P>(begin);
             for (int64_t i = my_begin; i < my_end; ++i) {
                 const int g = int(i / columns.count);
                 const int64_t p = i % columns.count, c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
                 if (poll.stops(K * (maps[0].D + maps[1].D) * b_row)) return;
-                copy_rows(dz + begin * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
+                copy_rows(of.dz_down + row * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
                     if (map.of[g] < 0 || map.D == 0 || map.dW.transposed) continue;
-                    add_product(order_of(map.D, columns), columns, p, x[m] + begin * map.D, map.D, map.D, b, K,
+                    add_product(order_of(map.D, columns), columns, p, of.x[m] + row * map.D, map.D, map.D, b, K,
                                 map.dW.data + map.of[g] * H + c, map.gates * H, first);
                 }
-                add_product(order_of(1, columns), columns, p, ones, 1, 1, b, K, db + gates.b_of[g] * H + c, width,
-                            first);
+                add_rows(of.dz + begin * width + g * H + c, rows_of_chunk, columns.valid(p),
+                         db + gates.b_of[g] * H + c, first);
             }
             for (int m = 0; m < 2; ++m)
                 if (maps[m].dW.transposed)
-                    add_transposed(maps[m], dz + begin * width, x[m] + begin * maps[m].D, K, b, first, id, n, poll);
+                    add_transposed(maps[m], of.dz_down + row * width, of.x[m] + row * maps[m].D, K, b, first, id, n,
+                                   poll);
         }
     }
 
    private:
-    static constexpr int64_t PACKED = CHUNK * WIDEST * Simd<S>::LANES;
+    static constexpr int64_t PACKED = CHUNK / TERMS<P> * WIDEST * Simd<S>::LANES;
 
     // The first of thread id's panels of dz, counted over all gates. A panel takes as many rows of products as there
     // are columns in the maps that its gate feeds, and the gates of a GRU differ in that. With equal numbers of panels,
@@ -166,23 +192,40 @@ struct GradientProducts {
         return g * columns.count + (before + rows[g] / 2) / rows[g];
     }
 
-    void add_dx(const S* dz, int64_t row0, int64_t row1, S* dx, StopPoll& poll) const {
+    // out (n,) += Σ of `rows` rows of dz, in a fixed order
+    void add_rows(const S* dz, int64_t rows, int64_t n, S* out, bool first) const {
+        constexpr int64_t W = Simd<S>::LANES, PARTIALS = 4;
+        for (int64_t c = 0; c < n; c += W) {
+            const int columns = n - c < W ? int(n - c) : W;
+            Vec<S> sums[PARTIALS] = {};
+            int64_t r = 0;
+            for (; r + PARTIALS <= rows; r += PARTIALS)
+                for (int u = 0; u < PARTIALS; ++u) sums[u] += load_columns<S>(dz + (r + u) * width + c, columns);
+            for (; r < rows; ++r) sums[0] += load_columns<S>(dz + r * width + c, columns);
+            Vec<S> sum = (sums[0] + sums[2]) + (sums[1] + sums[3]);
+            if (!first) sum += load_columns<S>(out + c, columns);
+            store_columns<S>(out + c, sum, columns);
+        }
+    }
+
+    void add_dx(const P* dz, int64_t row0, int64_t row1, S* dx, StopPoll& poll) const {
         const int64_t D = maps[0].D;
         for (int64_t begin = row0; begin < row1; begin += CHUNK)
             for (int64_t i = 0; i < dx_columns.count; ++i) {
                 const Piece p = dx_columns.piece(i);
                 if (poll.stops(CHUNK * width * p.width * Simd<S>::LANES)) return;
-                Tile<S> t(dx_order);
-                add_gates(t, WT, p, gates.count, gates.x_of, H, dz + begin * width, width);
+                Tile<P> t(dx_order);
+                const int64_t dz_row = gates.count * length;
+                add_gates(t, WT, p, gates.count, gates.x_of, length, dz + begin * dz_row, dz_row);
                 t.out = dx + begin * D + p.begin, t.out_row = D;
                 t.last = p.last;
                 run_rows(t, p.width, row1 - begin < CHUNK ? row1 - begin : CHUNK);
             }
     }
 
-    // dWᵀ += dzᵀ @ x for K rows of both. It uses panels of x, where dW uses panels of dz. There may be few panels of x,
+    // dWᵀ += dzᵀ @ x for K rows of elements of both. It uses panels of x, where dW uses panels of dz. There may be few panels of x,
     // of different widths, so the threads divide the vectors of dWᵀ: panel after panel, and within a panel by rows.
-    void add_transposed(const Map& map, const S* dz, const S* x, int64_t K, S* b, bool first, int id, int n,
+    void add_transposed(const Map& map, const P* dz, const P* x, int64_t K, P* b, bool first, int id, int n,
                         StopPoll& poll) const {
         const Panels<S>& columns = map.columns;
         const int64_t rows = map.gates * H, begin = share(columns.vectors * rows, id, n),
@@ -215,9 +258,9 @@ struct GradientProducts {
     }
 
     // out (rows, panel p of `columns`) += aᵀ @ b,  a (K, rows)
-    void add_product(Order order, const Panels<S>& columns, int64_t p, const S* a, int64_t a_row, int64_t rows,
-                     const S* b, int64_t K, S* out, int64_t out_row, bool first) const {
-        Tile<S> t(order);
+    void add_product(Order order, const Panels<S>& columns, int64_t p, const P* a, int64_t a_row, int64_t rows,
+                     const P* b, int64_t K, S* out, int64_t out_row, bool first) const {
+        Tile<P> t(order);
         ::add_product(t, a, 1, a_row, b, columns.width(p) * Simd<S>::LANES, K);
         t.init = first ? nullptr : out, t.init_row = out_row;
         t.out = out, t.out_row = out_row;
@@ -226,42 +269,87 @@ struct GradientProducts {
     }
 };
 
-template <class S>
+// Pairs down the columns of a matrix (rows, columns): those number first … end - 1 of each column. `row_at` gives a row.
+template <class RowAt>
+void pair_down(RowAt row_at, int64_t rows, int64_t columns, int64_t first, int64_t end, Pair* to) {
+    for (int64_t i = first; i < end; ++i)
+        pair_rows<false>(row_at(2 * i), 2 * i + 1 < rows ? row_at(2 * i + 1) : nullptr, columns, to + i * columns);
+}
+
+template <class P>
 struct AffineGradientPass {
+    using S = Sum<P>;
+    // In pairs: rows that are converted at a time. Two buffers hold them, so that one barrier between the conversion and
+    // the products is enough.
+    static constexpr int64_t ROWS = 8 * CHUNK;
+
     const xrnn::AffineGradients<S>& f;
-    GradientProducts<S> products;
+    const int64_t buffer_rows, dy_length;  // dy_length: elements of a row of dy
+    GradientProducts<P> products;
+    P *x_down[2], *dy_down[2], *dy_rows[2];
     Barrier barrier;
 
     AffineGradientPass(const xrnn::AffineGradients<S>& f, int threads, Arena<S>& arena)
         : f(f),
+          buffer_rows(f.rows < ROWS ? f.rows : ROWS),
+          dy_length(elements<P>(f.C)),
           products(f.C, ONE_GATE, f.D, {f.dW, false}, 0, {nullptr, false}, f.W, f.db, f.dx != nullptr, f.rows,
                    threads, arena),
-          barrier(threads) {}
+          barrier(threads) {
+        for (int i = 0; i < 2; ++i) {
+            const int64_t rows = IS_PAIR<P> && (i == 0 || f.rows > ROWS) ? buffer_rows : 0;
+            x_down[i] = arena.template take_of<P>(elements<P>(rows) * f.D);
+            dy_down[i] = arena.template take_of<P>(elements<P>(rows) * f.C);
+            dy_rows[i] = arena.template take_of<P>(f.dx ? rows * dy_length : 0);
+        }
+    }
 
-    void prepare() { products.prepare(); }
+    void prepare() {}
 
     void thread(int id, int n) {
         products.pack(id, n);
-        barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
-        products.add(f.dy, f.rows, {f.x, nullptr}, f.dx, true, id, n, poll);
+        if constexpr (IS_PAIR<P>) {
+            for (int64_t begin = 0; begin < f.rows; begin += ROWS) {
+                const int64_t rows = f.rows - begin < ROWS ? f.rows - begin : ROWS;
+                const int buffer = int(begin / ROWS % 2);
+                convert(begin, rows, buffer, id, n);
+                barrier.wait(id, n);
+                products.add({f.dy + begin * f.C, dy_rows[buffer], dy_down[buffer], {x_down[buffer], nullptr}}, rows,
+                             f.dx ? f.dx + begin * f.D : nullptr, begin == 0, id, n, poll);
+                if (poll.has_stopped()) return;
+            }
+        } else {
+            barrier.wait(id, n);
+            products.add({f.dy, f.dy, f.dy, {f.x, nullptr}}, f.rows, f.dx, true, id, n, poll);
+        }
+    }
+
+   private:
+    // Thread id's part of the pairs of some rows.
+    void convert(int64_t begin, int64_t rows, int buffer, int id, int n) const {
+        const int64_t first = share(elements<P>(rows), id, n), end = share(elements<P>(rows), id + 1, n);
+        pair_down([&](int64_t r) { return f.x + (begin + r) * f.D; }, rows, f.D, first, end, x_down[buffer]);
+        pair_down([&](int64_t r) { return f.dy + (begin + r) * f.C; }, rows, f.C, first, end, dy_down[buffer]);
+        for (int64_t r = 2 * first; f.dx && r < 2 * end && r < rows; ++r)
+            copy_elements(f.dy + (begin + r) * f.C, f.C, dy_rows[buffer] + r * dy_length);
     }
 };
 
-template <class S>
-bool affine(const xrnn::Affine<S>& f, Partition partition) {
+template <class P>
+bool affine(const xrnn::Affine<Sum<P>>& f, Partition partition) {
     if (f.rows == 0 || f.C == 0) return true;  // y has no elements
-    return run_pass<AffinePass<S>, S>(f, partition, partition.threads);
+    return run_pass<AffinePass<P>, Sum<P>>(f, partition, partition.threads);
 }
 
-template <class S>
-bool affine_gradients(const xrnn::AffineGradients<S>& f, int threads) {
+template <class P>
+bool affine_gradients(const xrnn::AffineGradients<Sum<P>>& f, int threads) {
     if (f.rows == 0 || f.C == 0) {  // all sums are empty
         fill_zeros(f.dW, f.D * f.C), fill_zeros(f.db, f.C);
         if (f.dx) fill_zeros(f.dx, f.rows * f.D);
         return true;
     }
-    return run_pass<AffineGradientPass<S>, S>(f, threads, threads);
+    return run_pass<AffineGradientPass<P>, Sum<P>>(f, threads, threads);
 }
 
 }  // namespace

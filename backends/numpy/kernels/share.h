@@ -45,7 +45,7 @@ struct Slots {
 
     template <class S>
     Slots(const int64_t* lengths, int64_t T, int64_t N, Arena<S>& arena) : lengths(lengths), T(T), N(N) {
-        if (lengths) order = arena.take_integers(N), ends = arena.take_integers(T + 2);
+        if (lengths) order = arena.template take_of<int64_t>(N), ends = arena.template take_of<int64_t>(T + 2);
     }
 
     // Counting sort. A length outside [0, T] counts as the nearer end, so that all indices stay within the arrays.

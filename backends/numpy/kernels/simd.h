@@ -46,6 +46,28 @@ struct Simd<double> {
     typedef uint64_t I __attribute__((vector_size(VECTOR_BYTES)));
 };
 
+// Two neighbouring terms of a sum, rounded to bfloat16; the first is in the lower half.
+using Pair = uint32_t;
+
+template <>
+struct Simd<Pair> {
+    static constexpr int LANES = VECTOR_BYTES / 4;
+    typedef uint32_t V __attribute__((vector_size(VECTOR_BYTES)));
+    typedef uint32_t Unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+};
+
+// The type of a sum of products of elements P.
+template <class P>
+struct SumOf {
+    using Type = P;
+};
+template <>
+struct SumOf<Pair> {
+    using Type = float;
+};
+template <class P>
+using Sum = typename SumOf<P>::Type;
+
 template <class S>
 using Vec = typename Simd<S>::V;
 template <class S>

@@ -2,7 +2,8 @@
 //
 //   out[m, j] = init[m, j] + Σ_segments Σ_k a[m, k] · b[k, j]
 //
-// The elements of a are broadcast, so a may have any strides; the columns of b and out are contiguous.
+// The elements of a are broadcast, so a may have any strides; the columns of b and out are contiguous. The elements of a
+// and b are numbers, or pairs of bfloat16 (simd.h), which make two terms of the sum at once.
 //
 // The order of a sum depends only on the problem and the instruction-set level. The terms of a segment form chains of a
 // fixed length. Each chain is summed from zero, as a fixed number of interleaved partial sums, which are then folded.
@@ -22,23 +23,25 @@ struct Order {
     bool operator==(const Order& other) const { return partials == other.partials && chain == other.chain; }
 };
 
-// The next terms of a sum: a (rows, K) @ b (K, columns), or one chain that was summed before.
-template <class S>
+// The next terms of a sum: a (rows, K) @ b (K, columns), or one chain that was summed before. The elements of a and b
+// are of type P. If they are pairs, K counts pairs.
+template <class P>
 struct Segment {
-    const S* a;
+    const P* a;
     int64_t a_row, a_col;  // strides of a in elements
-    const S* b;            // readable in whole vectors, see Panels
+    const P* b;            // readable in whole vectors, see Panels
     int64_t b_row;
     int64_t K;
-    const S* chain;  // null for a product; otherwise the chain's sums (rows, columns), with stride chain_row
+    const Sum<P>* chain;  // null for a product; otherwise the chain's sums (rows, columns), with stride chain_row
     int64_t chain_row;
 };
 
 constexpr int MOST_SEGMENTS = 6;
 
-template <class S>
+template <class P>
 struct Tile {
-    Segment<S> segments[MOST_SEGMENTS];
+    using S = Sum<P>;
+    Segment<P> segments[MOST_SEGMENTS];
     int count = 0;            // of segments
     Order order;
     const S* init = nullptr;  // (rows, columns) with stride init_row, 0 if all rows have one init; null for zeros
@@ -51,10 +54,10 @@ struct Tile {
 };
 
 // The next K terms of t's sums: a @ b.
-template <class S>
-XRNN_INLINE void add_product(Tile<S>& t, const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row,
+template <class P>
+XRNN_INLINE void add_product(Tile<P>& t, const P* a, int64_t a_row, int64_t a_col, const P* b, int64_t b_row,
                              int64_t K) {
-    Segment<S>& segment = t.segments[t.count++];
+    Segment<P>& segment = t.segments[t.count++];
     segment.a = a, segment.a_row = a_row, segment.a_col = a_col;
     segment.b = b, segment.b_row = b_row;
     segment.K = K, segment.chain = nullptr;
@@ -111,26 +114,26 @@ Order order_of_product(int64_t rows, int64_t columns, int widest) {
 }
 
 // sums += a @ b for one k. The operand that needs fewer registers is loaded completely.
-template <class S, int MR, int NV>
-XRNN_INLINE void add_term(Vec<S> (&sums)[MR][NV], const S* a, int64_t a_row, const S* b) {
-    constexpr int W = Simd<S>::LANES;
+template <class P, int MR, int NV>
+XRNN_INLINE void add_term(Vec<Sum<P>> (&sums)[MR][NV], const P* a, int64_t a_row, const P* b) {
+    constexpr int W = Simd<P>::LANES;
     if constexpr (MR < NV) {
-        Vec<S> as[MR];
+        Vec<P> as[MR];
 #pragma GCC unroll 16
-        for (int m = 0; m < MR; ++m) as[m] = broadcast<S>(a[m * a_row]);
+        for (int m = 0; m < MR; ++m) as[m] = broadcast<P>(a[m * a_row]);
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
-            const Vec<S> y = load<S>(b + v * W);
+            const Vec<P> y = load<P>(b + v * W);
 #pragma GCC unroll 16
             for (int m = 0; m < MR; ++m) sums[m][v] = multiply_add(as[m], y, sums[m][v]);
         }
     } else {
-        Vec<S> bs[NV];
+        Vec<P> bs[NV];
 #pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) bs[v] = load<S>(b + v * W);
+        for (int v = 0; v < NV; ++v) bs[v] = load<P>(b + v * W);
 #pragma GCC unroll 16
         for (int m = 0; m < MR; ++m) {
-            const Vec<S> x = broadcast<S>(a[m * a_row]);
+            const Vec<P> x = broadcast<P>(a[m * a_row]);
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) sums[m][v] = multiply_add(x, bs[v], sums[m][v]);
         }
@@ -139,20 +142,20 @@ XRNN_INLINE void add_term(Vec<S> (&sums)[MR][NV], const S* a, int64_t a_row, con
 
 // sums = a chain of k terms in U partial sums: term i goes to partial sum i mod U, the remainder at the end to the
 // first.
-template <class S, int MR, int NV, int U>
-XRNN_INLINE void accumulate(Vec<S> (&sums)[U][MR][NV], const S* a, int64_t a_row, int64_t a_col, const S* b,
+template <class P, int MR, int NV, int U>
+XRNN_INLINE void accumulate(Vec<Sum<P>> (&sums)[U][MR][NV], const P* a, int64_t a_row, int64_t a_col, const P* b,
                             int64_t b_row, int64_t k) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u)
 #pragma GCC unroll 16
         for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sums[u][m][v] = Vec<S>{};
+            for (int v = 0; v < NV; ++v) sums[u][m][v] = Vec<Sum<P>>{};
     for (; k >= U; k -= U)
 #pragma GCC unroll 8
-        for (int u = 0; u < U; ++u, a += a_col, b += b_row) add_term<S, MR, NV>(sums[u], a, a_row, b);
+        for (int u = 0; u < U; ++u, a += a_col, b += b_row) add_term<P, MR, NV>(sums[u], a, a_row, b);
     if constexpr (U > 1)
-        for (; k > 0; --k, a += a_col, b += b_row) add_term<S, MR, NV>(sums[0], a, a_row, b);
+        for (; k > 0; --k, a += a_col, b += b_row) add_term<P, MR, NV>(sums[0], a, a_row, b);
 }
 
 // sums[0] = Σ sums
@@ -169,8 +172,8 @@ XRNN_INLINE void fold(Vec<S> (&sums)[U][MR][NV]) {
 }
 
 // out = start + sums. `start` is init for the first chain and out for the others; null stands for zeros.
-template <class S, int MR, int NV>
-XRNN_INLINE void close(const Tile<S>& t, const Vec<S> (&sums)[MR][NV], const S* start, int64_t start_row) {
+template <class P, int MR, int NV, class S = Sum<P>>
+XRNN_INLINE void close(const Tile<P>& t, const Vec<S> (&sums)[MR][NV], const S* start, int64_t start_row) {
     constexpr int W = Simd<S>::LANES;
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m)
@@ -183,20 +186,21 @@ XRNN_INLINE void close(const Tile<S>& t, const Vec<S> (&sums)[MR][NV], const S* 
         }
 }
 
-template <class S, int MR, int NV, int U>
-void tile(const Tile<S>& t) {
+template <class P, int MR, int NV, int U>
+void tile(const Tile<P>& t) {
+    using S = Sum<P>;
     constexpr int W = Simd<S>::LANES;
     Vec<S> sums[U][MR][NV];
     const S* start = t.init;
     int64_t start_row = t.init_row;
     bool closed = false;
     const auto add = [&]() __attribute__((always_inline)) {
-        close<S, MR, NV>(t, sums[0], start, start_row);
+        close<P, MR, NV>(t, sums[0], start, start_row);
         start = t.out, start_row = t.out_row;
         closed = true;
     };
     for (int i = 0; i < t.count; ++i) {
-        const Segment<S>& s = t.segments[i];
+        const Segment<P>& s = t.segments[i];
         if (s.chain) {
 #pragma GCC unroll 16
             for (int m = 0; m < MR; ++m)
@@ -205,10 +209,10 @@ void tile(const Tile<S>& t) {
             add();
             continue;
         }
-        const S *a = s.a, *b = s.b;
+        const P *a = s.a, *b = s.b;
         for (int64_t left = s.K; left > 0;) {
             const int64_t k = left < t.order.chain ? left : t.order.chain;
-            accumulate<S, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k);
+            accumulate<P, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k);
             fold<S, MR, NV, U>(sums);
             add();
             a += k * s.a_col, b += k * s.b_row, left -= k;
@@ -223,14 +227,14 @@ void tile(const Tile<S>& t) {
 }
 
 // The tiles of U partial sums by number of vectors and of rows, for all shapes that `partials` may choose U for.
-template <class S, int U>
+template <class P, int U>
 struct Tiles {
-    using Function = void (*)(const Tile<S>&);
+    using Function = void (*)(const Tile<P>&);
     Function by_shape[WIDEST_OF_FEW][tallest(1)] = {};
 
     template <int NV, int MR>
     constexpr void fill() {
-        if constexpr (U == 1 || MR * NV < 16 / U) by_shape[NV - 1][MR - 1] = tile<S, MR, NV, U>;
+        if constexpr (U == 1 || MR * NV < 16 / U) by_shape[NV - 1][MR - 1] = tile<P, MR, NV, U>;
         if constexpr (MR < tallest(NV))
             fill<NV, MR + 1>();
         else if constexpr (NV < WIDEST_OF_FEW)
@@ -239,16 +243,16 @@ struct Tiles {
     constexpr Tiles() { fill<1, 1>(); }
 };
 
-template <class S, int U>
-constexpr Tiles<S, U> TILES;
+template <class P, int U>
+constexpr Tiles<P, U> TILES;
 
-template <class S>
-XRNN_INLINE const typename Tiles<S, 1>::Function* tiles(int partials, int NV) {
+template <class P>
+XRNN_INLINE const typename Tiles<P, 1>::Function* tiles(int partials, int NV) {
     switch (partials) {
-        case 1: return TILES<S, 1>.by_shape[NV - 1];
-        case 2: return TILES<S, 2>.by_shape[NV - 1];
-        case 4: return TILES<S, 4>.by_shape[NV - 1];
-        default: return TILES<S, 8>.by_shape[NV - 1];
+        case 1: return TILES<P, 1>.by_shape[NV - 1];
+        case 2: return TILES<P, 2>.by_shape[NV - 1];
+        case 4: return TILES<P, 4>.by_shape[NV - 1];
+        default: return TILES<P, 8>.by_shape[NV - 1];
     }
 }
 
@@ -270,16 +274,16 @@ constexpr Heights TALLEST;
 // Run t over `rows` rows of NV vectors, in tiles as tall and as equal in height as possible. This moves the pointers of
 // t. A copy of t would stall: its fields were stored a moment ago one by one, and the wide loads of a copy would wait
 // until those stores have reached the cache.
-template <class S>
-void run_rows(Tile<S>& t, int NV, int64_t rows) {
-    const auto* by_height = tiles<S>(t.order.partials, NV);
+template <class P>
+void run_rows(Tile<P>& t, int NV, int64_t rows) {
+    const auto* by_height = tiles<P>(t.order.partials, NV);
     const int64_t most = TALLEST.by_shape[t.order.partials][NV - 1];
     while (rows > most) {
         const int64_t tiles = (rows + most - 1) / most, height = rows / tiles;
         by_height[height - 1](t);
         rows -= height;
         for (int i = 0; i < t.count; ++i) {
-            Segment<S>& s = t.segments[i];
+            Segment<P>& s = t.segments[i];
             s.a += height * s.a_row;
             if (s.chain) s.chain += height * s.chain_row;
         }

@@ -3,11 +3,13 @@
 // The columns of an output are cut into panels of a few vectors. A matrix is packed panel by panel, with the K rows of
 // a panel one after another. The inner loop then reads one stream of whole vectors; the last panel is filled up with
 // zeros. If a panel is used too rarely to repay packing, or streams as well in the user's matrix, it is read there. For
-// one row or two, wide weights are read in strips, which are wider than a panel: see strip.h.
+// one row or two, wide weights are read in strips, which are wider than a panel: see strip.h. Pairs (pairs.h) are always
+// packed.
 #pragma once
 
 #include "arena.h"
 #include "kernels.h"
+#include "pairs.h"
 #include "strip.h"
 #include "transpose.h"
 
@@ -84,6 +86,12 @@ void copy_rows(const S* from, int64_t from_row, int64_t K, int valid, int width,
     }
 }
 
+// The same as pairs of rows: K rows make (K + 1) / 2 rows of pairs.
+inline void copy_rows(const float* from, int64_t from_row, int64_t K, int valid, int width, Pair* to) {
+    for (int64_t k = 0; k < K; k += 2, from += 2 * from_row, to += width)
+        pair_rows<true>(from, k + 1 < K ? from + from_row : nullptr, valid, to);
+}
+
 // The same for a matrix whose columns are contiguous and lie `from_col` apart.
 template <class S>
 void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int width, S* to) {
@@ -101,25 +109,70 @@ void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int wid
         }
 }
 
-// The weights of all gates that x feeds, or of those that h feeds. The gates lie side by side in one matrix: gate g has
-// panels.columns columns from g · panels.columns on. Each gate is cut into the same panels.
+inline void copy_columns(const float* from, int64_t from_col, int64_t K, int valid, int width, Pair* to) {
+    constexpr int W = Simd<float>::LANES;
+    for (int64_t k = 0; k < K; k += 2 * W)
+        for (int c = 0; c < width; c += W) {
+            const int there = K - k < 2 * W ? static_cast<int>(K - k) : 2 * W;
+            Vec<Pair> square[W] = {};
+            for (int i = 0; i < W && c + i < valid; ++i) {
+                const float* p = from + (c + i) * from_col + k;
+                const int first = there < W ? there : W;
+                square[i] = pairs_along(load_columns<float>(p, first),
+                                        there > W ? load_columns<float>(p + W, there - W) : Vec<float>{});
+            }
+            transpose<Pair>(square);
+            for (int i = 0; 2 * i < there; ++i) store<Pair>(to + (k / 2 + i) * width + c, square[i]);
+        }
+}
+
+// The same for any strides.
 template <class S>
+void copy_elements_one_by_one(Matrix<S> from, int64_t K, int valid, int width, S* to) {
+    for (int64_t k = 0; k < K; ++k)
+        for (int c = 0; c < width; ++c) to[k * width + c] = c < valid ? from.data[k * from.row + c * from.col] : S(0);
+}
+
+inline void copy_elements_one_by_one(Matrix<float> from, int64_t K, int valid, int width, Pair* to) {
+    constexpr int W = Simd<float>::LANES;
+    for (int64_t k = 0; k < K; k += 2, to += width)
+        for (int c = 0; c < width; c += W) {
+            float rows[2][W] = {};
+            for (int i = 0; i < 2 && k + i < K; ++i)
+                copy(from.data + (k + i) * from.row + c * from.col, from.col, valid - c < W ? valid - c : W, rows[i]);
+            pair_rows<true>(rows[0], rows[1], W, to + c);
+        }
+}
+
+// The weights of all gates that x feeds, or of those that h feeds. The gates lie side by side in one matrix: gate g has
+// panels.columns columns from g · panels.columns on. Each gate is cut into the same panels. The elements of the packed
+// form are of type P.
+template <class P>
 struct Weights {
+    using S = Sum<P>;
     static constexpr int W = Simd<S>::LANES;
     Matrix<S> matrix;  // (K, gates · columns)
     int64_t K;
+    int64_t block;     // K consists of blocks of this number of rows; no pair has rows of two blocks
+    int64_t length;    // elements of a column
     int gates;
     const Panels<S>& panels;
-    S* packed;
+    P* packed;
     const bool in_strips;  // read in strips in the user's matrix
     bool in_place;         // panels of whole vectors are read in the user's matrix
     bool one_by_one;       // the caller packs each panel right before its use, by `copy_panel`
 
     // `rows` rows are multiplied by the weights in each of `passes` passes. in_strips: only if suits_strips.
     // single_use: each panel is used once and by one thread.
-    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes, int64_t rows,
-            bool in_strips, Arena<S>& arena, bool single_use = false)
-        : matrix(matrix), K(K), gates(gates), panels(panels), in_strips(in_strips) {
+    Weights(Matrix<S> matrix, int64_t blocks, int64_t block, int gates, const Panels<S>& panels, int64_t passes,
+            int64_t rows, bool in_strips, Arena<S>& arena, bool single_use = false)
+        : matrix(matrix),
+          K(blocks * block),
+          block(block),
+          length(blocks * elements<P>(block)),
+          gates(gates),
+          panels(panels),
+          in_strips(in_strips) {
         const bool whole = panels.columns == panels.padded();
         const int64_t tiles = (rows + tallest(WIDEST) - 1) / tallest(WIDEST), uses = passes * tiles;
         // With one gate of at most 2 KiB a row, the rows of a panel are close enough for the CPU's prefetcher. With
@@ -127,9 +180,10 @@ struct Weights {
         const bool streams = gates == 1 && (panels.count == 1 ? matrix.row == panels.padded()
                                                               : (rows <= FEW_ROWS || uses <= FEW_USES) &&
                                                                     whole_vectors() && matrix.row * sizeof(S) <= 2048);
-        in_place = matrix.col == 1 && !in_strips && (uses < 4 || streams);
+        in_place = !IS_PAIR<P> && matrix.col == 1 && !in_strips && (uses < 4 || streams);
         one_by_one = single_use && !in_place && !in_strips;
-        packed = arena.take((in_place && whole) || in_strips || one_by_one ? 0 : gates * K * panels.padded());
+        const bool is_packed = !((in_place && whole) || in_strips || one_by_one);
+        packed = arena.template take_of<P>(is_packed ? gates * length * panels.padded() : 0);
     }
 
     // Strips save the packing; packed panels save a part of every pass. They save much of it if they stay in the cores'
@@ -140,7 +194,7 @@ struct Weights {
         constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
         const bool wide = is_wide<S>(rows, K, gates * panels.columns);
         const int64_t few = !wide ? FEW_PASSES : gates == 1 ? FEW_IF_WIDE : FEW_IF_WIDE_GATES;
-        return matrix.col == 1 && rows <= FEW_ROWS && passes < few && K > 0 && panels.columns == panels.padded() &&
+        return !IS_PAIR<P> && matrix.col == 1 && rows <= FEW_ROWS && passes < few && K > 0 && panels.columns == panels.padded() &&
                panels.vectors >= NARROWEST;
     }
 
@@ -153,36 +207,26 @@ struct Weights {
             for (int64_t p = first; p < end; ++p) pack_rows(p, 0, K);
             return;
         }
-        for (int64_t k = 0; k < K; k += ROWS)
-            for (int64_t p = first; p < end; ++p) pack_rows(p, k, K - k < ROWS ? K - k : ROWS);
+        for (int64_t from = 0; from < K; from += block)
+            for (int64_t k = 0; k < block; k += ROWS)
+                for (int64_t p = first; p < end; ++p) pack_rows(p, from + k, block - k < ROWS ? block - k : ROWS);
     }
 
-    // Rows [k, k + rows) of panel p of gate g → to, rows of p.width vectors.
-    void copy_panel(Piece p, int g, int64_t k, int64_t rows, S* to) const {
-        const int width = p.width * W, valid = (p.width - 1) * W + p.last;
-        const S* from = matrix.data + k * matrix.row + (g * panels.columns + p.begin) * matrix.col;
-        if (matrix.col == 1) {
-            copy_rows(from, matrix.row, rows, valid, width, to);
-        } else if (matrix.row == 1) {
-            copy_columns(from, matrix.col, rows, valid, width, to);
-        } else {
-            for (int64_t i = 0; i < rows; ++i)
-                for (int c = 0; c < width; ++c)
-                    to[i * width + c] = c < valid ? from[i * matrix.row + c * matrix.col] : S(0);
-        }
+    // Panel p of gate g → to, rows of p.width vectors.
+    void copy_panel(Piece p, int g, P* to) const { copy_panel(p, g, 0, K, to); }
+
+    // The next terms of t's sums: a @ piece p of gate g, for all terms, or for those of the elements [begin, end) of a
+    // column.
+    XRNN_INLINE void add_to(Tile<P>& t, Piece p, int g, const P* a, int64_t a_row) const {
+        add_to(t, p, g, a, a_row, 0, length);
     }
 
-    // The next terms of t's sums: a @ piece p of gate g, for all K terms, or for the terms [begin, end), for which a
-    // has the elements.
-    XRNN_INLINE void add_to(Tile<S>& t, Piece p, int g, const S* a, int64_t a_row) const {
-        add_to(t, p, g, a, a_row, 0, K);
-    }
-
-    XRNN_INLINE void add_to(Tile<S>& t, Piece p, int g, const S* a, int64_t a_row, int64_t begin, int64_t end) const {
+    XRNN_INLINE void add_to(Tile<P>& t, Piece p, int g, const P* a, int64_t a_row, int64_t begin, int64_t end) const {
         if (begin == end) return;  // a matrix without rows may be a null pointer
-        const bool is_packed = lies_packed(p);
-        const S* b = is_packed ? packed_panel(p, g) : matrix.data + g * panels.columns + p.begin;
-        const int64_t b_row = is_packed ? p.width * W : matrix.row;
+        const P* b = packed_panel(p, g);
+        int64_t b_row = p.width * W;
+        if constexpr (!IS_PAIR<P>)
+            if (!lies_packed(p)) b = matrix.data + g * panels.columns + p.begin, b_row = matrix.row;
         add_product(t, a, a_row, 1, b + begin * b_row, b_row, end - begin);
     }
 
@@ -194,10 +238,35 @@ struct Weights {
     void pack_rows(int64_t number, int64_t k, int64_t rows) const {
         const Piece p = panels.piece(number);
         if (!lies_packed(p)) return;
-        for (int g = 0; g < gates; ++g) copy_panel(p, g, k, rows, packed_panel(p, g) + k * p.width * W);
+        for (int g = 0; g < gates; ++g) copy_panel(p, g, k, rows, packed_panel(p, g));
     }
 
-    S* packed_panel(Piece p, int g) const { return packed + K * (g * panels.padded() + p.begin); }
+    // Rows [k, k + rows) of panel p of gate g → their place in `panel`. Both ends are ends of a block, or k is even.
+    void copy_panel(Piece p, int g, int64_t k, int64_t rows, P* panel) const {
+        if constexpr (IS_PAIR<P>)
+            for (; rows > block; k += block, rows -= block) copy_within_block(p, g, k, block, panel);
+        copy_within_block(p, g, k, rows, panel);
+    }
+
+    void copy_within_block(Piece p, int g, int64_t k, int64_t rows, P* panel) const {
+        const int width = p.width * W, valid = (p.width - 1) * W + p.last;
+        const Matrix<S> from = {matrix.data + k * matrix.row + (g * panels.columns + p.begin) * matrix.col, matrix.row,
+                                matrix.col};
+        P* const to = panel + element_of(k) * width;
+        if (matrix.col == 1)
+            copy_rows(from.data, matrix.row, rows, valid, width, to);
+        else if (matrix.row == 1)
+            copy_columns(from.data, matrix.col, rows, valid, width, to);
+        else
+            copy_elements_one_by_one(from, rows, valid, width, to);
+    }
+
+    // The element of a column that contains row k.
+    int64_t element_of(int64_t k) const {
+        return IS_PAIR<P> && k > 0 ? k / block * elements<P>(block) + k % block / 2 : k;
+    }
+
+    P* packed_panel(Piece p, int g) const { return packed + length * (g * panels.padded() + p.begin); }
     bool lies_packed(Piece p) const { return !in_strips && (!in_place || p.last != W); }
     bool whole_vectors() const {  // no vector crosses a cache line
         return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0;
@@ -205,9 +274,9 @@ struct Weights {
 };
 
 // The next term of t's sums: a chain that was summed before.
-template <class S>
-XRNN_INLINE void add_chain(Tile<S>& t, const S* sums, int64_t row) {
-    Segment<S>& segment = t.segments[t.count++];
+template <class P>
+XRNN_INLINE void add_chain(Tile<P>& t, const Sum<P>* sums, int64_t row) {
+    Segment<P>& segment = t.segments[t.count++];
     segment.a = nullptr, segment.a_row = 0;
     segment.chain = sums, segment.chain_row = row;
 }

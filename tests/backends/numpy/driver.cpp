@@ -58,9 +58,13 @@ Array<S> transposed(const Array<S>& values, int64_t rows, int64_t columns) {
     return result;
 }
 
-// The tolerances of tests/backends/numpy/test_recurrence.py.
+// The tolerances of test_recurrence.py and test_bfloat16.py.
 template <class S>
-void compare(const char* what, const char* where, const Array<S>& got, const Array<double>& want) {
+constexpr double TOLERANCE = sizeof(S) == 4 ? 6e-5 : 2e-12;
+constexpr double BFLOAT16_TOLERANCE = 0.02;
+
+template <class S>
+void compare(const char* what, const char* where, const Array<S>& got, const Array<double>& want, double tolerance) {
     double scale = 1, worst = 0;
     for (double value : want) scale = std::fmax(scale, std::fabs(value));
     for (size_t i = 0; i < want.size(); ++i) {
@@ -68,7 +72,7 @@ void compare(const char* what, const char* where, const Array<S>& got, const Arr
         if (!(error <= worst)) worst = error;  // NaN too
         if (std::isnan(worst)) break;
     }
-    if (worst <= (sizeof(S) == 4 ? 6e-5 : 2e-12) * scale) return;
+    if (worst <= tolerance * scale) return;
     std::printf("%s: %s is off by %g\n", where, what, worst);
     ++failures;
 }
@@ -186,7 +190,7 @@ struct Problem {
         else
             out["dW"] = dW, out["db"] = db;
         if (!had_memory) std::printf("%s: no memory\n", where), ++failures;
-        if (C > 0)
+        if (C > 0 && kernels.cross_entropy)
             kernels.cross_entropy({.rows = rows, .C = C, .logits = at("logits").data(), .targets = targets.data(),
                                    .weights = at("weight").data(), .dlogits = out["dlogits"].data(),
                                    .losses = out["losses"].data()},
@@ -242,7 +246,7 @@ const Recurrence<S>& kernels_of(const Operations<S>& kernels, const Record& reco
 }
 
 template <class S>
-void check(const char* level, const Operations<S>& kernels, const Record& record) {
+void check(const char* level, const Operations<S>& kernels, const Record& record, double tolerance) {
     const Problem<S> problem(record);
     std::string what = std::string(level) + " float" + std::to_string(8 * sizeof(S)) + " " + record.name;
     for (double size : record.given.at("sizes")) what += " " + std::to_string(int64_t(size));
@@ -257,7 +261,9 @@ void check(const char* level, const Operations<S>& kernels, const Record& record
             record.name == "products"
                 ? problem.products(kernels, where, partition, by_columns)
                 : problem.recurrence(kernels_of(kernels, record), where, partition, by_columns);
-        for (const auto& [name, values] : record.expected) compare(name.c_str(), where, out.at(name), values);
+        for (const auto& [name, values] : record.expected)
+            if (kernels.cross_entropy || (name != "losses" && name != "dlogits"))
+                compare(name.c_str(), where, out.at(name), values, tolerance);
         if (first.empty()) first = out;
         for (const auto& [name, values] : first) same_bits(name.c_str(), where, out.at(name), values);
     });
@@ -276,11 +282,20 @@ int main(int count, char** arguments) {
         int number = 0;
         for (const Record& record : records) {
             use_openmp(number++ % 7 ? nullptr : &LIBRARY);
-            record.given.at("bits").at(0) == 32 ? check(name, f32, record) : check(name, f64, record);
+            record.given.at("bits").at(0) == 32 ? check(name, f32, record, TOLERANCE<float>)
+                                                : check(name, f64, record, TOLERANCE<double>);
         }
         std::printf("%s: checked\n", name);
     };
+    const auto check_bfloat16 = [&](const char* name, const Operations<float>& kernels) {
+        for (const Record& record : records)
+            if (record.given.at("bits").at(0) == 32) check(name, kernels, record, BFLOAT16_TOLERANCE);
+        std::printf("%s: checked\n", name);
+    };
     check_level("baseline", baseline_float(), baseline_double());
+#ifndef XRNN_BASELINE_ONLY
+    check_bfloat16("bfloat16, emulated", emulated_bfloat16_float());
+#endif
 #if defined(__x86_64__) && !defined(XRNN_BASELINE_ONLY)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         check_level("avx2", avx2_float(), avx2_double());
@@ -288,6 +303,9 @@ int main(int count, char** arguments) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw"))
         check_level("avx512", avx512_float(), avx512_double());
+#endif
+#ifdef XRNN_WITH_AVX512BF16
+    check_bfloat16("avx512bf16", avx512bf16_float());
 #endif
 #endif
     return failures != 0;

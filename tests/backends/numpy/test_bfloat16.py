@@ -1,0 +1,226 @@
+"""Products in bfloat16: the packing is exact, every division among threads gives the same bits, and what is rounded.
+
+Without the instructions on this CPU, only the emulated kernels of .ci/sanitize run these products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from benchmarks import problems
+from tests.backends.numpy.test_recurrence import BITS_PROBLEMS, FUSED_CELLS, PRODUCT_SIZES, SIZES, check_same_bits
+from tests.layouts import LAYOUTS, lay_out
+from tests.reference import Problem, problem
+from xrnn import get_backend
+from xrnn.backends.numpy import kernels
+from xrnn.typing import HostArray
+
+CLOSE = 0.02  # two factors with a relative error of 2⁻⁹ each, over some steps
+
+
+@pytest.fixture(autouse=True)
+def _in_bfloat16(_built: None) -> Iterator[None]:
+    get_backend("numpy")  # chooses the level
+    if not kernels.bfloat16_level():
+        pytest.skip("this CPU has no avx512_bf16: .ci/sanitize runs the kernels with emulated instructions")
+    kernels.force_bfloat16(True)
+    yield
+    kernels.force_bfloat16(False)
+
+
+def results(p: Problem, *, bfloat16: bool = True, order: Literal["C", "F"] = "C") -> dict[str, HostArray]:
+    """All results of both passes; the gradients are written over NaN. Passes that leave out gradients have the same
+    bits."""
+    backend = get_backend("numpy")
+    layer = p.layer(backend)
+    x, initial, dstates = p.operands(backend)
+    Wx, Wh, b = layer.params
+    cell: Any = layer.cell
+    name, own = cell.kernel_name, cell.per_unit
+    lengths = None if p.lengths is None else p.lengths.astype(np.int64)
+    states, z, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, True, bfloat16)
+    inferred, _, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, False, bfloat16)
+    for got, want in zip(inferred, states, strict=True):
+        assert_array_equal(got, want)
+
+    def backward(with_weights: bool, needs_dx: bool) -> tuple[Any, Any, Any]:
+        grads = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights] if with_weights else [None] * 3
+        dx, dinitial = kernels.backward(
+            name, x, Wx, Wh, states, z, lengths, p.reverse, own, dstates, *grads, needs_dx, bfloat16
+        )
+        return dx, dinitial, grads
+
+    dx, dinitial, grads = backward(True, True)
+    for got, want in zip(backward(True, False)[2], grads, strict=True):
+        assert_array_equal(got, want)
+    assert_array_equal(backward(False, True)[0], dx)
+    return {
+        **{f"state {k}": state for k, state in enumerate(states)},
+        **{"dx": dx, **dict(zip(("dWx", "dWh", "db"), grads, strict=True))},
+        **{f"dinitial {k}": d for k, d in enumerate(dinitial)},
+    }
+
+
+def small_integers(p: Problem) -> Problem:
+    """The problem with integers that bfloat16 holds exactly, as it does all products and sums: relu keeps integers."""
+
+    def rounded(a: HostArray, most: int) -> HostArray:
+        return np.clip(np.round(a * 2), -most, most)
+
+    def sparse(W: HostArray) -> HostArray:  # one weight a column, so that h stays below 256
+        kept = np.zeros_like(W)
+        for column in range(W.shape[1] if len(W) else 0):
+            row = (7 * column + 3) % len(W)
+            kept[row, column] = 1 if column % 3 else -1
+        return kept
+
+    Wx, Wh, b = p.weights
+    return replace(
+        p,
+        x=rounded(p.x, 3),
+        weights=[sparse(Wx), sparse(Wh), rounded(b, 2)],
+        initial=[rounded(s, 2) for s in p.initial],
+        dstates=[rounded(d, 2) for d in p.dstates],
+    )
+
+
+def assert_same(got: dict[str, HostArray], expected: dict[str, HostArray], why: str = "") -> None:
+    for key, value in expected.items():
+        assert_array_equal(got[key], value, err_msg=f"{key} {why}")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("lengths", [None, "ragged"])
+@pytest.mark.parametrize("sizes", [s for s in SIZES if s[0] < 50])
+def test_integers_are_exact(sizes: tuple[int, int, int, int], lengths: str | None, order: Literal["C", "F"]) -> None:
+    """Each factor meets the right one: otherwise sums of integers would differ from those of float32."""
+    p = small_integers(problem("relu", sizes, "float32", lengths=lengths, reverse=lengths is not None))
+    assert_same(results(p, order=order), results(p, bfloat16=False, order=order))
+
+
+@pytest.mark.parametrize("sizes", [*PRODUCT_SIZES, (2100, 5, 7), (257, 31, 16)])
+def test_integers_are_exact_in_an_affine_map(sizes: tuple[int, int, int]) -> None:
+    p = problems.affine(*sizes, "float32")
+    x, W, b, dy = (np.round(a * 4) for a in (p.x, p.W, p.b, p.dy))
+
+    def run(bfloat16: bool, W: HostArray) -> list[HostArray]:
+        dW, db = np.full_like(p.W, np.nan), np.full_like(p.b, np.nan)
+        dx = kernels.affine_gradients(x, W, dy, dW, db, True, bfloat16)
+        assert kernels.affine_gradients(x, W, dy, dW, db, False, bfloat16) is None
+        return [kernels.affine(x, W, b, bfloat16), dx, dW, db]
+
+    for layout in LAYOUTS:
+        for got, want in zip(run(True, lay_out(get_backend("numpy"), W, layout)), run(False, W), strict=True):
+            assert_array_equal(got, want, err_msg=layout)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_every_cell_is_close_to_float32(cell: str, sizes: tuple[int, int, int, int]) -> None:
+    for options in ({}, {"reverse": True}, {"lengths": "ragged"}, {"lengths": "ragged", "reverse": True}):
+        p = problem(cell, sizes, "float32", **options)
+        got, expected = results(p), results(p, bfloat16=False)
+        for key, value in expected.items():
+            scale = max(1, np.abs(value).max(initial=0))
+            assert_allclose(got[key], value, rtol=0, atol=CLOSE * scale, err_msg=f"{key}, {options}")
+
+
+@pytest.mark.parametrize("sizes", [(1, 7, 33, 50), (1, 1, 64, 128), (1, 30, 5, 16)])
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_the_factors_are_rounded_and_nothing_else(cell: str, sizes: tuple[int, int, int, int]) -> None:
+    """One step on operands that bfloat16 holds is as exact as in float32; h and dz stay unrounded in the results."""
+    p = problem(cell, sizes, "float32")
+    x, (Wx, Wh), initial = rounded(p.x), map(rounded, p.weights[:2]), [rounded(s) for s in p.initial]
+    p = replace(p, x=x, weights=[Wx, Wh, *p.weights[2:]], initial=initial)
+    got, expected = results(p), results(p, bfloat16=False)
+    for key in [k for k in expected if k.startswith("state")] + ["db"]:
+        assert_allclose(got[key], expected[key], rtol=0, atol=1e-6 * max(1, np.abs(expected[key]).max()), err_msg=key)
+    for key in ("dx", "dWx", "dWh"):  # dz is rounded
+        assert np.abs(got[key] - expected[key]).max() > 1e-6, key
+
+
+def rounded(a: HostArray) -> HostArray:
+    """To bfloat16, ties to even."""
+    bits = np.ascontiguousarray(a).view(np.uint32)
+    nearest = bits + 0x7FFF + (bits >> 16 & 1)
+    return (nearest & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+def test_rounding() -> None:
+    """Ties to even, NaN and infinity kept, subnormals become zero; as a factor of x and as one of W."""
+    values = np.array([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 3.3e38, 1e-40, np.inf, np.nan, 1.2345678], "f4")
+    expected = np.array([1, 1 + 2**-6, -1, 3.3e38, 0, np.inf, np.nan, 1.234375], "f4")
+    expected[3] = rounded(values[3:4])[0]
+    ones, none = np.ones((1, 1), "f4"), np.zeros(1, "f4")
+    assert_array_equal(kernels.affine(values[:, None], ones, none, True)[:, 0], expected)
+    assert_array_equal(kernels.affine(ones, values[None], np.zeros(8, "f4"), True)[0], expected)
+
+
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_nan_stays_in_its_row(cell: str) -> None:
+    p = problem(cell, (4, 5, 7, 19), "float32")
+    clean = results(p)["state 0"]
+    p.x[2, 3, 1] = np.nan
+    h = results(p)["state 0"]
+    if cell != "relu":
+        assert np.isnan(h[3:, 3]).all()
+    assert np.isnan(h[3, 3]).all()
+    h[3:, 3] = clean[3:, 3]
+    assert_array_equal(h, clean)
+
+
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_any_strides_and_order(cell: str) -> None:
+    options: dict[str, Any] = {"sizes": (5, 3, 6, 21), "dtype": "float32", "lengths": "ragged"}
+    expected = results(problem(cell, **options))
+    for layout in LAYOUTS[1:]:
+        assert_same(results(problem(cell, **options, layouts=[layout] * 8)), expected, str(layout))
+
+
+@pytest.mark.parametrize("turn", range(len(BITS_PROBLEMS)))
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "leak"])
+def test_same_bits_however_divided(cell: str, turn: int) -> None:
+    sizes, lengths = BITS_PROBLEMS[turn]
+    p = problem(cell, sizes, "float32", lengths=lengths, reverse=lengths is not None)
+    check_same_bits(lambda: results(p, order="CF"[turn % 2]), turn, 11)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sizes", [*PRODUCT_SIZES, (2100, 5, 7)])
+def test_an_affine_map_has_the_same_bits_however_divided(sizes: tuple[int, int, int]) -> None:
+    p = problems.affine(*sizes, "float32")
+
+    def run() -> dict[str, HostArray]:
+        dW, db = np.full_like(p.W, np.nan), np.full_like(p.b, np.nan)
+        dx = kernels.affine_gradients(p.x, p.W, p.dy, dW, db, True, True)
+        return {"y": kernels.affine(p.x, p.W, p.b, True), "dx": dx, "dW": dW, "db": db}
+
+    check_same_bits(run, 0, 5)
+
+
+def test_float64_and_other_levels_are_not_affected() -> None:
+    for p, level in (
+        (problem("gru", (4, 5, 7, 19), "float64"), "avx512"),
+        (problem("gru", (4, 5, 7, 19), "float32"), "avx2"),
+    ):
+        kernels.set_level(level)
+        try:
+            assert (kernels.bfloat16_level() is None) == (level == "avx2")
+            assert_same(results(p), results(p, bfloat16=False))
+        finally:
+            kernels.set_level("avx512")
+
+
+def test_small_sizes_stay_in_float32() -> None:
+    kernels.force_bfloat16(False)
+    small, large = (problem("rnn", sizes, "float32") for sizes in ((1, 1, 16, 16), (20, 64, 64, 256)))
+    assert_same(results(small), results(small, bfloat16=False))
+    assert np.any(results(large)["state 0"] != results(large, bfloat16=False)["state 0"])
+    for T, N, K, H in ((1, 1, 2048, 4096), (50, 16, 32, 16)):
+        assert not kernels.repays_bfloat16(T, N, K, H)
+    assert kernels.repays_bfloat16(50, 16, 512, 1024)
