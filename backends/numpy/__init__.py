@@ -56,8 +56,9 @@ class NumpyBackend(Backend):
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
         return kernels.forward(
-            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training, False
-        )
+            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training,
+            precision().bfloat16,
+        )  # fmt: skip
 
     def recurrence_backward(
         self,
@@ -76,20 +77,20 @@ class NumpyBackend(Backend):
             lengths = lengths.astype(np.int64, copy=False)
         return kernels.backward(
             name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, cell.per_unit, dstates, dWx, dWh, db, needs_dx,
-            False,
+            precision().bfloat16,
         )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         if not (kernels and fused_enabled()):
             return super().affine_forward(x, W, b)
-        return kernels.affine(x, W, b, False)
+        return kernels.affine(x, W, b, precision().bfloat16)
 
     def affine_backward(
         self, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True
     ) -> ArrayIfNeeded:
         if not (kernels and fused_enabled()):
             return super().affine_backward(x, W, dy, dW, db, needs_dx)
-        return kernels.affine_gradients(x, W, dy, dW, db, needs_dx, False)
+        return kernels.affine_gradients(x, W, dy, dW, db, needs_dx, precision().bfloat16)
 
     def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
         if not (kernels and fused_enabled()):

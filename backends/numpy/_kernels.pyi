@@ -91,7 +91,7 @@ def force_partition(threads: int, split: Literal["rows", "columns"], project_fir
     """
 
 def repays_bfloat16(T: int, N: int, K: int, H: int) -> bool:
-    """Whether products of this size are faster in bfloat16. Smaller ones stay in float32, even if a call allows bfloat16.
+    """Whether products of this size are taken in bfloat16, if a call allows it. Smaller ones are faster in float32.
 
     Sizes as for `partition`; T is 1 for an affine map.
     """

@@ -17,8 +17,9 @@ from benchmarks import problems
 from tests.backends.numpy.test_recurrence import BITS_PROBLEMS, FUSED_CELLS, PRODUCT_SIZES, SIZES, check_same_bits
 from tests.layouts import LAYOUTS, lay_out
 from tests.reference import Problem, problem
-from xrnn import get_backend
+from xrnn import get_backend, use_precision
 from xrnn.backends.numpy import kernels
+from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import HostArray
 
 CLOSE = 0.02  # two factors with a relative error of 2⁻⁹ each, over some steps
@@ -214,6 +215,26 @@ def test_float64_and_other_levels_are_not_affected() -> None:
             assert_same(results(p), results(p, bfloat16=False))
         finally:
             kernels.set_level("avx512")
+
+
+def test_the_setting_reaches_every_kernel() -> None:
+    p, q = problem("lstm", (5, 6, 7, 19), "float32"), problems.affine(9, 7, 5, "float32")
+    backend = get_backend("numpy")
+    layer, (x, initial, dstates) = p.layer(backend), p.operands(backend)
+    inputs = Inputs(x, *layer.params, tuple(initial))
+    dW, db = np.zeros_like(q.W), np.zeros_like(q.b)
+    with use_precision("bfloat16"):
+        trace = Trace(inputs, *backend.recurrence_forward(layer.cell, inputs, True))
+        dx, _ = backend.recurrence_backward(layer.cell, trace, dstates, layer.grads)
+        y = backend.affine_forward(q.x, q.W, q.b)
+        dx_of_map = backend.affine_backward(q.x, q.W, q.dy, dW, db)
+    expected = results(p)
+    assert_array_equal(trace.states[0], expected["state 0"])
+    assert_array_equal(dx, expected["dx"])
+    assert_array_equal(layer.grads[0], expected["dWx"])
+    assert_array_equal(y, kernels.affine(q.x, q.W, q.b, True))
+    assert_array_equal(dx_of_map, kernels.affine_gradients(q.x, q.W, q.dy, dW, db, True, True))
+    assert np.any(y != kernels.affine(q.x, q.W, q.b, False))
 
 
 def test_small_sizes_stay_in_float32() -> None:
