@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from xrnn.layers.gru import GRU
 from xrnn.layers.lstm import LSTM
-from xrnn.layers.recurrent import RecurrentLayer, shapes_of
+from xrnn.layers.recurrent import shapes_of
 from xrnn.layers.rnn import RNN
 from xrnn.ops import cells
 from xrnn.ops.cell import Cell
@@ -35,11 +35,6 @@ def cell_of(name: str, **options: Any) -> Cell:
     return cells.CELLS[name](**options)
 
 
-def param_names(name: str) -> tuple[str, ...]:
-    """The parameters of a layer, in the order of its constructor."""
-    return (*RecurrentLayer.names, *cell_of(name).params)
-
-
 def shapes(name: str, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter, by name, in the same order."""
+    """The shape of each parameter of a layer, by name, in the order of its constructor."""
     return shapes_of(cell_of(name), input_size, hidden_size)
