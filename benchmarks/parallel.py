@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +47,7 @@ NETWORKS: Final = {
 }
 _PREDICTED: Final = (2, 4, 8, 16, 64, 256, 1024)  # ranks
 _EFFICIENT: Final = 0.9
+_APART: Final = "apart"
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,22 @@ class Group:
         return f"{self.library} {self.size} × {self.batch}"
 
 
-class Started:
-    """The running processes of a group. They are stopped except in `ask`, because waiting ranks use their CPUs."""
+def mpiexec() -> str:
+    """The path of the launcher: that beside this Python, if there is one."""
+    return shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec"
 
-    def __init__(self, group: Group, cell: str, steps: int, folder: Path) -> None:
+
+class Started:
+    """The running processes of a group. They are stopped except in `ask`, because waiting ranks use their CPUs.
+
+    launcher   the command that starts the ranks of xrnn, without the number of ranks
+    """
+
+    def __init__(self, group: Group, cell: str, steps: int, folder: Path, launcher: Sequence[str] = ()) -> None:
         rank = [sys.executable, "-m", "benchmarks.parallel_rank", group.library, cell, str(group.batch), str(steps)]
         rank.append(str(folder))
-        if group.library == "xrnn":
-            mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec"
-            commands = [[mpiexec, "-n", str(group.size), *rank] if group.size > 1 else rank]
+        if group.library in ("xrnn", "overlap"):
+            commands = [[*(launcher or [mpiexec()]), "-n", str(group.size), *rank] if group.size > 1 else rank]
         else:
             commands = [[*rank, str(number), str(group.size)] for number in range(group.size)]
         self._processes = [
@@ -91,14 +99,28 @@ class Started:
         self._pids = [int(file.read_text()) for file in files]
         self.first: dict[str, Any] = self.ask(1)
 
+    def pin(self, cpus: Sequence[int]) -> None:
+        """Restrict rank k to CPU k, modulo their number."""
+        for k, pid in enumerate(self._pids):
+            os.sched_setaffinity(pid, {cpus[k % len(cpus)]})
+
     def ask(self, updates: int) -> dict[str, Any]:
         """The times and counts of that number of updates."""
+        self.send(updates)
+        return self.receive()
+
+    def send(self, updates: int) -> None:
+        """Let the ranks make that number of updates."""
         self._signal(signal.SIGCONT)
-        stdin, stdout = self._processes[0].stdin, self._processes[0].stdout
+        stdin = self._processes[0].stdin
         assert stdin
-        assert stdout
         stdin.write(f"{updates}\n")
         stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the end of the updates → their times and counts."""
+        stdout = self._processes[0].stdout
+        assert stdout
         line = stdout.readline()
         self._signal(signal.SIGSTOP)
         result: dict[str, Any] = json.loads(line)
@@ -112,6 +134,28 @@ class Started:
     def _signal(self, number: int) -> None:
         for pid in self._pids:
             os.kill(pid, number)
+
+
+class Apart:
+    """Processes that train alone, at the same time, each on one CPU: what several processes cost without messages."""
+
+    def __init__(self, count: int, batch: int, cell: str, steps: int, folder: Path) -> None:
+        self._all: list[Started] = []
+        cpus = sorted(os.sched_getaffinity(0))
+        for number in range(count):
+            (of_one := folder / f"apart{number}").mkdir()
+            self._all.append(Started(Group("xrnn", 1, batch), cell, steps, of_one))
+            self._all[-1].pin([cpus[number % len(cpus)]])
+
+    def ask(self, updates: int) -> dict[str, Any]:
+        """The times of the slowest."""
+        for each in self._all:
+            each.send(updates)
+        return max((each.receive() for each in self._all), key=lambda times: float(times["seconds"]))
+
+    def close(self) -> None:
+        for each in self._all:
+            each.close()
 
 
 @contextlib.contextmanager
@@ -130,14 +174,13 @@ def measure(cell: str, size: int, batch: int, steps: int, rounds: int, updates: 
     libraries = [library for library in LIBRARIES if library == "xrnn" or find_spec("torch")]
     groups = [Group(library, count, batch) for library in libraries for count in (1, size)]
     groups.append(Group("xrnn", 1, max(1, batch // 4)))
-    with started(groups, cell, steps) as running:
-        asked: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
-        for group in running.values():
-            group.ask(updates)
-        for order in rotated(list(running), rounds):
-            for name in order:
-                asked[name].append(running[name].ask(updates))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        started(groups, cell, steps) as running,
+        contextlib.closing(Apart(size, batch, cell, steps, Path(folder))) as apart,
+    ):
         first = running[groups[1].name].first
+        asked = in_turns(running | {_APART: apart}, rounds, updates)
     sent: dict[str, dict[str, float]] = {}
     for count in sorted({size, 3, 4}):
         with started([Group("xrnn", count, 1)], cell, steps) as running:
@@ -152,6 +195,17 @@ def measure(cell: str, size: int, batch: int, steps: int, rounds: int, updates: 
         "seconds_of_all": first["all"],
         "sent": sent,
     }
+
+
+def in_turns(running: Mapping[str, Started | Apart], rounds: int, updates: int) -> dict[str, list[dict[str, Any]]]:
+    """The results of each round, by name. Each makes a round before, which is not counted."""
+    asked: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
+    for each in running.values():
+        each.ask(updates)
+    for order in rotated(list(running), rounds):
+        for name in order:
+            asked[name].append(running[name].ask(updates))
+    return asked
 
 
 def seconds_of_mean(size: int, sent: float, latency: float, bandwidth: float) -> float:
@@ -187,6 +241,8 @@ def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[
         lines.append(f"  {name:22} {rate:>9,.0f} characters/s, {speedup:.2f} ({low:.2f}–{high:.2f}) times one process")
         if library != "xrnn":
             lines.append(f"  {'xrnn / ' + name:33} {ratio(times('xrnn', size), times(library, size))}")
+    low, speedup, high = (size * each for each in quartiles(_divided(times("xrnn", 1), seconds[_APART])))
+    lines.append(f"  {'processes that train alone':33} {speedup:.2f} ({low:.2f}–{high:.2f}) times one process")
     update = statistics.median(times("xrnn", size))
     share = statistics.median(results["mean_seconds"]) / update
     sent = results["sent"][str(size)]["bytes"]

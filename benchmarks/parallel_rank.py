@@ -3,7 +3,8 @@
 python -m benchmarks.parallel_rank LIBRARY CELL BATCH STEPS FOLDER [RANK SIZE]
 
 Each rank writes its process id to FOLDER/RANK. For each line with a number of updates, rank 0 prints a line of JSON. A
-library of PyTorch gets RANK and SIZE; xrnn gets them from mpiexec.
+library of PyTorch gets RANK and SIZE; xrnn gets them from mpiexec. The library "overlap" is xrnn, but it sends the
+gradients of the last layer while those of the others are computed.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import numpy as np
 
 from xrnn import Adam
 from xrnn.jobs.charlm.model import EMBEDDING, VOCABULARY, CharLM
+from xrnn.losses import softmax_cross_entropy
 from xrnn.optim import clip_grad_norm
 from xrnn.parallel import world
 from xrnn.select import get_backend
 from xrnn.typing import Array
 
 HIDDEN: Final = 256
-_LATENCY_CALLS: Final = 200
+_MOST_CALLS: Final = 200
+_SECONDS: Final = 0.5  # of the calls of one size
 
 
 class Rank(Protocol):
@@ -78,9 +81,44 @@ class XrnnRank:
         self._comm.mean([array])
         self._comm.barrier()
         start = time.perf_counter()
-        for _ in range(_LATENCY_CALLS):
+        self._comm.mean([array])
+        calls = self.agree(min(max(int(_SECONDS / (time.perf_counter() - start)), 1), _MOST_CALLS))
+        start = time.perf_counter()
+        for _ in range(calls):
             self._comm.mean([array])
-        return (time.perf_counter() - start) / _LATENCY_CALLS
+        return (time.perf_counter() - start) / calls
+
+
+class OverlapRank(XrnnRank):
+    """Sends the gradients of the linear layer without waiting, before the backward pass of the other layers."""
+
+    def __init__(self, cell: str, batch: int) -> None:
+        super().__init__(cell, batch)
+        self._mpi: Any = importlib.import_module("mpi4py.MPI")
+        self._last = self._model.linear.grads
+        last = {id(grad) for grad in self._last}
+        self._others = [grad for grad in self._optimizer.grads if id(grad) not in last]
+        self._buffer = np.empty(sum(grad.size for grad in self._last), np.float32)
+
+    def update(self, chunk: Any) -> None:
+        model = self._model
+        logits, self._state = model.forward(chunk[:-1], self._state)
+        _, dlogits = softmax_cross_entropy(logits, chunk[1:])
+        dh = model.linear.backward(dlogits)
+        np.concatenate([grad.ravel() for grad in self._last], out=self._buffer)
+        request = self._mpi.COMM_WORLD.Iallreduce(self._mpi.IN_PLACE, self._buffer)
+        dx, _ = model.stack.backward(dh)
+        model.embedding.backward(dx)
+        start = time.perf_counter()
+        self._comm.mean(self._others)
+        request.Wait()
+        self.sent["seconds"] += time.perf_counter() - start
+        self._buffer /= self._comm.size
+        ends = np.cumsum([grad.size for grad in self._last])
+        for grad, part in zip(self._last, np.split(self._buffer, ends[:-1]), strict=True):
+            grad[...] = part.reshape(grad.shape)
+        clip_grad_norm(self._optimizer.grads, 1.0)
+        self._optimizer.step()
 
 
 class TorchRank:
@@ -137,11 +175,11 @@ class TorchRank:
 
 def main(library: str, cell: str, batch: str, steps: str, folder: str, rank: str = "0", size: str = "1") -> None:
     N, T = int(batch), int(steps)
-    made: Rank = (
-        XrnnRank(cell, N)
-        if library == "xrnn"
-        else TorchRank(cell, N, Path(folder), int(rank), int(size), library == "xrnn.torch")
-    )
+    made: Rank
+    if library in ("xrnn", "overlap"):
+        made = {"xrnn": XrnnRank, "overlap": OverlapRank}[library](cell, N)
+    else:
+        made = TorchRank(cell, N, Path(folder), int(rank), int(size), library == "xrnn.torch")
     chunks = np.random.default_rng(made.rank).integers(0, VOCABULARY, (8, T + 1, N), dtype=np.int32)
     ours = Path(folder, f"{made.rank}.new")
     ours.write_text(str(os.getpid()))

@@ -177,8 +177,9 @@ def test_sizes_that_differ_after_equal_ones(
     assert group.run(work) == [[0.5] * 10] * 2
 
 
-def test_a_loop_sends_one_message_for_each_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gradients and a flag in turn. The first round compares the sizes, and the second the order."""
+@pytest.mark.parametrize("sizes", [[4], [4, 1], [4, 4, 4, 4, 4, 1], [4, 1, 2, 4, 1, 1, 2, 2, 3]])
+def test_a_loop_sends_one_message_for_each_mean(monkeypatch: pytest.MonkeyPatch, sizes: list[int]) -> None:
+    """The first rounds compare the sizes."""
     sent: list[str] = []
 
     def noted(name: str) -> Any:
@@ -195,12 +196,27 @@ def test_a_loop_sends_one_message_for_each_mean(monkeypatch: pytest.MonkeyPatch)
 
     def work(ranks: ThreadRanks) -> None:
         comm = World(ranks)
-        for _ in range(5):
-            comm.mean([np.zeros((3, 2)), np.zeros(2)])
-            comm.mean([np.zeros(1)])
+        for turn in range(12):
+            sent.extend(["last turn"] * (turn == 11 and ranks.rank == 0))
+            for size in sizes:
+                comm.mean([np.zeros((3, 2)), np.zeros(size)])
 
     Group(2).run(work)
-    assert sent == ["texts", "sum"] * 3 + ["sum"] * 7
+    assert sent[:2] == ["texts", "sum"]
+    assert sent[sent.index("last turn") + 1 :] == ["sum"] * len(sizes)
+
+
+def test_calls_in_random_order_keep_little() -> None:
+    def work(ranks: ThreadRanks) -> tuple[int, float]:
+        comm, x = World(ranks), np.zeros(1)
+        for size in np.random.default_rng(0).integers(1, 5, 1200):
+            x = np.full(size, float(ranks.rank))
+            comm.mean([x])
+        return len(comm._next), float(x[0])
+
+    (kept, mean), _ = Group(2).run(work)
+    assert kept <= 1000
+    assert mean == 0.5
 
 
 def test_backends_that_differ_between_ranks() -> None:

@@ -15,7 +15,7 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from xrnn.sharing import count_update, users_of
 from xrnn.typing import Array, HostArray
 
 __all__ = ["ParallelError", "World", "world"]
+
+_RECENT: Final = 8  # calls of `mean`: enough to know the next one in a loop of 9
+_MOST_EXPECTED: Final = 1000  # so that memory does not grow with calls in random order
 
 
 @functools.cache
@@ -73,9 +76,11 @@ class World:
         self.size: int = ranks.size if ranks else 1
         self.local_rank: int = ranks.local_rank if ranks else 0
         self._buffers: dict[Any, _Buffer] = {}
-        # The layout of the last `mean`, and the one that last followed each layout. They are the same in all ranks.
-        self._last: _Layout | None = None
-        self._next: dict[_Layout | None, _Layout] = {}
+        # The numbers of the layouts of the last calls of `mean`, and the layout that followed such calls before. All
+        # ranks have made the same calls, so they expect the same layout.
+        self._numbers: dict[_Layout, int] = {}
+        self._recent: tuple[int, ...] = ()
+        self._next: dict[tuple[int, ...], _Layout] = {}
         self._carriers: dict[Any, Any] = {}
 
     def __repr__(self) -> str:
@@ -84,8 +89,8 @@ class World:
     def mean(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
         """a ← Σ weight · a / Σ weight over all ranks, in place, for each array; one message for all of them.
 
-        Sizes that a loop repeats in the same order are compared between the ranks by the same message. Other sizes,
-        as in the first calls, take a message more.
+        In a loop that repeats its calls, up to 9, this message also compares the sizes between the ranks. Other
+        calls, as the first ones, take one or two messages more.
 
         arrays   float32 or float64 arrays of one dtype on one device, such as `optimizer.grads`
         weight   the number of samples that this rank's arrays are means over, if the ranks have different numbers
@@ -102,7 +107,7 @@ class World:
         if not self._sum_if_expected(buffer, arrays, weight, layout):
             self._agree(arrays)
             self._sum(buffer, arrays, weight)
-        self._next[self._last] = self._last = layout
+        self._expect(layout)
         with buffer.backend.device_of(arrays[0]):
             if buffer.backend.reads_are_free and not buffer.total[0]:
                 raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
@@ -152,13 +157,13 @@ class World:
         return layout, self._buffers[key]
 
     def _sum_if_expected(self, buffer: _Buffer, arrays: Sequence[Array], weight: float, layout: _Layout) -> bool:
-        """`_sum`, if all ranks have the expected layout: the one that followed the last layout before.
+        """`_sum`, if all ranks have the expected layout: the one that followed the same recent calls before.
 
         Otherwise, False in all ranks. On the host this takes no message of its own: a rank with another layout sends
         NaN as the sum of weights, in a buffer of the expected size. On a device, reading the sum of weights would
         wait for the device, so the hosts compare their layouts by a message of one number.
         """
-        expected = self._next.get(self._last)
+        expected = self._next.get(self._recent)
         if expected is None:
             return False
         if not expected.on_host:
@@ -171,6 +176,14 @@ class World:
             return False
         self._sum(buffer, arrays, weight)
         return not (expected.on_host and math.isnan(buffer.total[0]))
+
+    def _expect(self, layout: _Layout) -> None:
+        """Expect `layout` whenever the calls so far are repeated."""
+        if len(self._next) >= _MOST_EXPECTED:
+            self._next.clear()  # in all ranks at the same call
+        self._next[self._recent] = layout
+        number = self._numbers.setdefault(layout, len(self._numbers))
+        self._recent = (*self._recent[1 - _RECENT :], number)
 
     def _sum(self, buffer: _Buffer, arrays: Sequence[Array], weight: float) -> None:
         """buffer ← Σ weight · arrays and Σ weight, over all ranks."""
