@@ -51,9 +51,10 @@ def results(p: Problem, *, bfloat16: bool = True, order: Literal["C", "F"] = "C"
         assert_array_equal(got, want)
 
     def backward(with_weights: bool, needs_dx: bool) -> tuple[Any, Any, Any]:
-        grads = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights] if with_weights else [None] * 3
+        grads: Any = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights] if with_weights else [None] * 3
+        dWx, dWh, db = grads
         dx, dinitial = kernels.backward(
-            name, x, Wx, Wh, states, z, lengths, p.reverse, own, dstates, *grads, needs_dx, bfloat16
+            name, x, Wx, Wh, states, z, lengths, p.reverse, own, dstates, dWx, dWh, db, needs_dx, bfloat16
         )
         return dx, dinitial, grads
 
@@ -71,7 +72,7 @@ def results(p: Problem, *, bfloat16: bool = True, order: Literal["C", "F"] = "C"
 def small_integers(p: Problem) -> Problem:
     """The problem with integers that bfloat16 holds exactly, as it does all products and sums: relu keeps integers."""
 
-    def rounded(a: HostArray, most: int) -> HostArray:
+    def rounded(a: Any, most: int) -> HostArray:
         return np.clip(np.round(a * 2), -most, most)
 
     def sparse(W: HostArray) -> HostArray:  # one weight a column, so that h stays below 256
@@ -221,7 +222,8 @@ def test_the_setting_reaches_every_kernel() -> None:
     p, q = problem("lstm", (5, 6, 7, 19), "float32"), problems.affine(9, 7, 5, "float32")
     backend = get_backend("numpy")
     layer, (x, initial, dstates) = p.layer(backend), p.operands(backend)
-    inputs = Inputs(x, *layer.params, tuple(initial))
+    Wx, Wh, b = layer.params
+    inputs = Inputs(x, Wx, Wh, b, tuple(initial))
     dW, db = np.zeros_like(q.W), np.zeros_like(q.b)
     with use_precision("bfloat16"):
         trace = Trace(inputs, *backend.recurrence_forward(layer.cell, inputs, True))
