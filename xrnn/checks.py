@@ -33,7 +33,7 @@ def dtype_of(array: Any) -> str:
 def check_place(name: str, array: Any, backend: Backend, device: Any, beside: str) -> None:
     """Raises TypeError unless `array` is on this backend, ValueError unless it is on this device.
 
-    beside   the name, for the error, of an array that is there
+    beside   an array on this backend and device: its name, for the error
     """
     if not backend.owns(array):
         backend_of(array, name)  # raises a clearer error if it is not an array

@@ -32,7 +32,7 @@ def install_hint(extra: str) -> str:
 
 
 def import_optional(package: str, user: str, title: str = "") -> ModuleType:
-    """The package, which is the extra of the same name.   title: its name in errors
+    """Import `package`, for which there is an extra of the same name.   title: its name in errors
 
     Raises ImportError, which says that `user` needs it, with the command that installs it. A package that is installed,
     but broken, raises its own error.

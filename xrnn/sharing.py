@@ -1,4 +1,4 @@
-"""Records which layers use an array: if it is updated through one of them, the others know."""
+"""Records which layers use an array, so that an update through one layer is counted in all of them."""
 
 from __future__ import annotations
 
