@@ -40,16 +40,13 @@ struct Run {
     struct Inputs {
         Real z[kPre];
         State before, after, above;
-        bool idle;
-        bool fed;  // whether dz of the step taken before reaches h through Wh. (0 · ∞ is NaN: an idle row adds nothing.)
+        int length;
     };
     XRNN_INLINE Inputs ask(int i, int row, int unit, bool wanted) const {
         Inputs in = {};
         if (!wanted || i > T) return in;
-        const int length = lengths ? lengths[row] : T;
-        in.fed = i > 0 && t(i - 1) < length;
+        in.length = lengths ? lengths[row] : T;
         if (i == T) return in;
-        in.idle = t(i) >= length;
         const size_t unit_at = static_cast<size_t>(row) * H + unit, at = t(i) * step() + unit_at;
         const size_t before = at + (reverse ? step() : 0), after = at + (reverse ? 0 : step());
         if (TheCell::KEEPS_Z) {
@@ -77,20 +74,22 @@ struct Run {
     }
     template <class Sum, class Publish>
     XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, Real leak, State& carry, Sum sum, Publish publish) const {
-        if (in.fed) carry[0] += sum(0);
+        // dz of an idle row doesn't reach h through Wh: 0 · ∞ is NaN.
+        if (i > 0 && t(i - 1) < in.length) carry[0] += sum(0);
         if (i == T) return;
+        const bool idle = t(i) >= in.length;
         State dafter, dbefore = {};
         Real d[kPre];
 #pragma unroll
         for (int k = 0; k < kStates; ++k) dafter[k] = in.above[k] + carry[k];
         TheCell::gradient(dafter, in.before, in.after, in.z, &leak, d, dbefore);
 #pragma unroll
-        for (int k = 0; k < kStates; ++k) carry[k] = in.idle ? dafter[k] : dbefore[k];
+        for (int k = 0; k < kStates; ++k) carry[k] = idle ? dafter[k] : dbefore[k];
         Real* to = gates(i, row, unit);
 #pragma unroll
         for (int g = 0; g < kPre; ++g) {
             Real* const element = to + static_cast<size_t>(g) * H;
-            const Real dz = in.idle ? Real(0) : d[g];
+            const Real dz = idle ? Real(0) : d[g];
             if (g >= kFirstFed && g < kFirstFed + kFed) publish(element, g - kFirstFed, dz);
             else *element = dz;
         }

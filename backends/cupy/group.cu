@@ -31,14 +31,10 @@ group(const Real* W, PARAMETERS, int units, int column_threads, int slice, int p
         for (int first_row = begin; first_row < end; first_row += ROWS) {
             const int rows = min(ROWS, end - first_row);
             const bool last = first_row + ROWS >= end;
-            Run::Inputs in[OUTPUTS];
             State state[OUTPUTS] = {};
 #pragma unroll
-            for (int e = 0; e < OUTPUTS; ++e) {
-                in[e] = ahead[e];
+            for (int e = 0; e < OUTPUTS; ++e)
                 if (out[e].n < rows) run.load(i, first_row + out[e].n, first + out[e].u, state[e]);
-            }
-            ask(i + last, last ? begin : first_row + ROWS);
             if (__syncthreads_or(bring(tile, run.operands(i, first_row, rows), patience))) {  // the operands are in place
                 if (threadIdx.x == 0) tell_host(gave_up);
                 for (; i < run.rounds(); ++i)
@@ -48,6 +44,10 @@ group(const Real* W, PARAMETERS, int units, int column_threads, int slice, int p
             }
             if (run.multiplies(i)) tile.multiply();
             __syncthreads();  // the slices' sums are in place, and the operands are no longer read
+            Run::Inputs in[OUTPUTS];
+#pragma unroll
+            for (int e = 0; e < OUTPUTS; ++e) in[e] = ahead[e];
+            ask(i + last, last ? begin : first_row + ROWS);
 #pragma unroll
             for (int e = 0; e < OUTPUTS; ++e) {
                 const int n = out[e].n, u = out[e].u;
