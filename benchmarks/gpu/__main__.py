@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import machine
 from benchmarks.gpu import results
 from benchmarks.gpu.part import Log, Part, run
 from benchmarks.gpu.report import draw
@@ -133,17 +134,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--minutes", type=float, default=MINUTES, help="what doesn't fit is left out (default: %(default)g)"
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder (default: %(default)s)")
-    parser.add_argument("--only", default="", metavar="PART,…", help="these parts, after the first one, device")
+    names = machine.some_of([part.name for part in parts(Path())])
+    parser.add_argument("--only", type=names, default=[], metavar="PART,…", help="these parts, after device, the first")
     parser.add_argument(
         "--rehearse",
         action="store_true",
         help="without a GPU: everything at tiny sizes, on the tests' stand-in for CuPy",
     )
     options = parser.parse_args(arguments)
-    names = [part.name for part in parts(Path())]
-    only = [name for name in options.only.split(",") if name]
-    if unknown := [name for name in only if name not in names]:
-        parser.error(f"--only got {', '.join(unknown)}: expected some of {', '.join(names)}")
     folder = options.out.resolve()
     try:  # before minutes of work, not after them
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         more["HYPOTHESIS_STORAGE_DIRECTORY"] = scratch
         try:
             everything = parts(out, options.rehearse)
-            check(everything, ["device", *only] if only else (), 60 * options.minutes, out, log, **more)
+            check(everything, ["device", *options.only] if options.only else (), 60 * options.minutes, out, log, **more)
         finally:  # also of a run that is ended from outside
             status = conclude(out, log)
             log.close()

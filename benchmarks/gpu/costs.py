@@ -39,7 +39,7 @@ def source() -> str:
 
 
 class Costs:
-    """The measurements, on the current device of `backend`; each has what it gives as its last word."""
+    """The measurements, on the current device of `backend`."""
 
     def __init__(self, backend: CupyBackend, times: int = 1000, elements: int = 1 << 16) -> None:
         """`elements`, a power of two, are read: too many for the first level of caches, few enough for L2."""
@@ -73,8 +73,8 @@ class Costs:
             kernel((grid,), (block,), (self.times, *args, cycles))
         return float(self.backend.to_numpy(cycles)[:grid].max()) / int(self.times)
 
-    def exchange_seconds(self) -> float:
-        """EXCHANGE: an element from one block to another, by the time of one more: the launch itself falls out.
+    def exchange(self) -> float:
+        """Seconds: an element from one block to another, by the time of one more: the launch itself falls out.
 
         Raises RuntimeError if the blocks gave up waiting for each other.
         """
@@ -90,21 +90,21 @@ class Costs:
             raise RuntimeError("its blocks gave up waiting for one another: they don't all run at once")
         return (many - one) / ((int(self.times) - 1) * 2)
 
-    def round_trip_seconds(self) -> float:
-        """ROUND_TRIP: a read of L2."""
+    def round_trip(self) -> float:
+        """Seconds: a read of L2."""
         # From each to one far from it; 4099 is odd, so that all are reached.
         chain = self.xp.asarray(((np.arange(self.elements) + 4099) % self.elements).astype(np.uint32))
         return self._cycles(self._kernel("round_trips"), 1, 1, chain) / self.device.clock
 
     def l2_bytes_per_cycle(self) -> float:
-        """L2_BYTES_PER_CYCLE: of one block, all of them reading at the same time."""
+        """Of one block, all of them reading at the same time."""
         n = self.elements
         values = self.xp.zeros(n, "float32")
         kernel, blocks = self._kernel("wide_reads"), self.device.multiprocessors
         return 4 * n / self._cycles(kernel, blocks, choice.THREADS, values, np.int32(n))
 
-    def host_step_seconds(self) -> float:
-        """HOST_STEP: one more step of the plain form, launched from Python."""
+    def host_step(self) -> float:
+        """Seconds: one more step of the plain form, launched from Python."""
         rnn = xrnn.RNN.init(64, 64, rng=0, backend=self.backend)
 
         def call(T: int) -> Callable[[], Any]:
@@ -114,8 +114,8 @@ class Costs:
         with xrnn.use_fused(False):
             return (self._seconds(call(110)) - self._seconds(call(10))) / 100
 
-    def launch_seconds(self) -> float:
-        """LAUNCH: a kernel, launched from Python, one after the other."""
+    def launch(self) -> float:
+        """Seconds: a kernel, launched from Python, one after the other."""
         x = self.xp.zeros(1, "float32")
 
         def call() -> None:
@@ -125,7 +125,7 @@ class Costs:
         return self._seconds(call) / 100
 
     def product_efficiency(self) -> float:
-        """PRODUCT_EFFICIENCY: of the peak that the clock and the multiprocessors give."""
+        """Of the peak that the clock and the multiprocessors give."""
         size = min(4096, 64 * self.device.multiprocessors)
         a = self.xp.ones((size, size), "float32")
         out = self.xp.empty_like(a)
@@ -133,18 +133,10 @@ class Costs:
         return size**3 / self._seconds(lambda: self.xp.matmul(a, a, out=out)) / peak
 
     def measure(self) -> Iterator[tuple[str, float | str]]:
-        """Each under its name in choice.py, in its units; words in place of one that failed."""
-        measurements: dict[str, Callable[[], float]] = {
-            "EXCHANGE": self.exchange_seconds,
-            "ROUND_TRIP": self.round_trip_seconds,
-            "HOST_STEP": self.host_step_seconds,
-            "LAUNCH": self.launch_seconds,
-            "L2_BYTES_PER_CYCLE": self.l2_bytes_per_cycle,
-            "PRODUCT_EFFICIENCY": self.product_efficiency,
-        }
-        for name, measurement in measurements.items():
+        """Each under its name in choice.py, whose lower case is the method's; words in place of one that failed."""
+        for name in UNITS:
             try:
-                yield name, measurement()
+                yield name, getattr(self, name.lower())()
             except Exception as error:
                 yield name, f"{type(error).__name__}: {error}"
 

@@ -161,7 +161,7 @@ def test_the_script_runs_the_given_python_itself(tmp_path: Path) -> None:
 def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         gpu.main(["--only", "costs,dreams"])
-    assert "--only got dreams: expected some of device, residency, variants" in capsys.readouterr().err
+    assert "argument --only: dreams: expected some of device, residency, variants" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not NO_GPU, reason="there is a GPU")

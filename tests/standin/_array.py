@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tests.standin._calls import call_ufunc, run, signature
+from tests.standin._calls import call_ufunc, run, with_signature
 from tests.standin._device import current_device, launch
 from tests.standin._index import host_index
 from tests.standin._memory import DeviceMemory
@@ -31,34 +33,10 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
 
     # ---- facts that cost nothing ----
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        shape: tuple[int, ...] = self._host.shape
-        return shape
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        return self._host.strides
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._host.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self._host.ndim
-
-    @property
-    def size(self) -> int:
-        return self._host.size
-
-    @property
-    def itemsize(self) -> int:
-        return self._host.itemsize
-
-    @property
-    def nbytes(self) -> int:
-        return self._host.nbytes
+    shape, strides, dtype, ndim, size, itemsize, nbytes = (
+        property(operator.attrgetter(f"_host.{name}"))
+        for name in ("shape", "strides", "dtype", "ndim", "size", "itemsize", "nbytes")
+    )
 
     @property
     def flags(self) -> SimpleNamespace:
@@ -212,19 +190,8 @@ def _same_memory(a: Any, b: Any) -> bool:
 ndarray.__module__ = "cupy"
 
 
-def _add_method(name: str, parameters: str, event: str) -> None:
-    bound = signature(f"self, {parameters}")
-    host_method = getattr(np.ndarray, name)
-
-    def method(*args: Any, **kwargs: Any) -> Any:
-        arguments = bound.bind(*args, **kwargs)
-        return run(host_method, event, arguments.args, arguments.kwargs)
-
-    method.__name__ = name
-    setattr(ndarray, name, method)
-
-
-for _name, _parameters in METHOD_KERNELS.items():
-    _add_method(_name, _parameters, "kernels")
-for _name, _parameters in METHOD_VIEWS.items():
-    _add_method(_name, _parameters, "views")
+for _table, _event in ((METHOD_KERNELS, "kernels"), (METHOD_VIEWS, "views")):
+    for _name, _parameters in _table.items():
+        setattr(
+            ndarray, _name, with_signature(f"self, {_parameters}", partial(run, getattr(np.ndarray, _name), _event))
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,18 @@ _SCALARS = (bool, int, float, complex, np.generic)
 def signature(parameters: str) -> inspect.Signature:
     """The signature written as in a `def`: `a, axis=None, *, dtype=None`."""
     return inspect.signature(eval(f"lambda {parameters}: None"))
+
+
+def with_signature(parameters: str, call: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """A function of these parameters, whose arguments `call` gets as a tuple and a dictionary."""
+    accepted = signature(parameters)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        bound = accepted.bind(*args, **kwargs)
+        return call(bound.args, bound.kwargs)
+
+    function.__signature__ = accepted  # type: ignore[attr-defined]
+    return function
 
 
 def run(function: Any, event: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tests.standin._array import ndarray
-from tests.standin._calls import call_ufunc, run, signature
+from tests.standin._calls import call_ufunc, run, with_signature
 from tests.standin._device import launch
 from tests.standin._memory import device_arrays, host
 from tests.standin._signatures import CREATION, DTYPES, KERNELS, UFUNCS, VIEWS
@@ -69,18 +69,6 @@ def take(a: Any, indices: Any, axis: Any = None, out: Any = None) -> Any:
     return run(np.take, "kernels", (a, indices, axis), {"mode": "wrap"} | ({} if out is None else {"out": out}))
 
 
-def _from_table(name: str, parameters: str, event: str) -> Callable[..., Any]:
-    bound = signature(parameters)
-
-    def function(*args: Any, **kwargs: Any) -> Any:
-        arguments = bound.bind(*args, **kwargs)
-        return run(getattr(np, name), event, arguments.args, arguments.kwargs)
-
-    function.__name__ = name
-    function.__signature__ = bound  # type: ignore[attr-defined]
-    return function
-
-
 def _poison(memory: np.ndarray[Any, np.dtype[Any]]) -> None:
     """So that what was never written shows: a quiet NaN in any float, but not the one that kernels take for empty."""
     if memory.itemsize > 1:
@@ -89,36 +77,23 @@ def _poison(memory: np.ndarray[Any, np.dtype[Any]]) -> None:
         memory.view("uint8").fill(0xFF)
 
 
-def _creation(name: str, parameters: str) -> Callable[..., Any]:
-    bound = signature(parameters)
-
-    def function(*args: Any, **kwargs: Any) -> Any:
-        arguments = bound.bind(*args, **kwargs)
-        made = ndarray._of(getattr(np, name)(*host(arguments.args), **host(arguments.kwargs)))
-        if name.startswith("empty"):
-            _poison(made._host.ravel("K"))
-        else:
-            launch("kernels")
-        return made
-
-    function.__name__ = name
-    function.__signature__ = bound  # type: ignore[attr-defined]
-    return function
-
-
-def _ufunc(name: str) -> Callable[..., Any]:
-    def function(*args: Any, **kwargs: Any) -> Any:
-        return call_ufunc(getattr(np, name), *args, **kwargs)
-
-    function.__name__ = name
-    return function
+def _create(name: str, args: Any, kwargs: Any) -> ndarray:
+    made = ndarray._of(getattr(np, name)(*host(args), **host(kwargs)))
+    if name.startswith("empty"):
+        _poison(made._host.ravel("K"))
+    else:
+        launch("kernels")
+    return made
 
 
 NAMESPACE: dict[str, Any] = {
-    **{name: _from_table(name, parameters, "kernels") for name, parameters in KERNELS.items()},
-    **{name: _from_table(name, parameters, "views") for name, parameters in VIEWS.items()},
-    **{name: _creation(name, parameters) for name, parameters in CREATION.items()},
-    **{name: _ufunc(name) for name in (*UFUNCS, "matmul")},
+    **{
+        name: with_signature(parameters, partial(run, getattr(np, name), event))
+        for table, event in ((KERNELS, "kernels"), (VIEWS, "views"))
+        for name, parameters in table.items()
+    },
+    **{name: with_signature(parameters, partial(_create, name)) for name, parameters in CREATION.items()},
+    **{name: partial(call_ufunc, getattr(np, name)) for name in (*UFUNCS, "matmul")},
     **{name: getattr(np, name) for name in DTYPES},
     "array": array,
     "asarray": asarray,
