@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from unittest import mock
 
 import numpy as np
@@ -30,7 +30,7 @@ from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.cells.rnn import LeakyRNNCell, Nonlinearity, RNNCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.products import Products
 from xrnn.typing import HostArray
@@ -38,16 +38,16 @@ from xrnn.typing import HostArray
 PRODUCTS = Products(standin.ndarray.dot, standin.matmul, standin_backend.make().matmul_add)
 Edit: TypeAlias = Callable[[str], str] | tuple[str, str]
 
-# The cell of tests/reference.py for each template.
-CELLS = {
-    "TanhElman": "rnn",
-    "ReluElman": "relu",
-    "LeakyTanhElman": "leak by unit",
-    "LeakyReluElman": "leaky relu",
-    "Lstm": "lstm",
-    "Gru": "gru",
+# By template: the cell of tests/reference.py, and that of xrnn with these leaks.
+CELLS: Final[dict[str, tuple[str, Callable[[Any], Cell]]]] = {
+    "TanhElman": ("rnn", lambda leaks: RNNCell()),
+    "ReluElman": ("relu", lambda leaks: RNNCell("relu")),
+    "LeakyTanhElman": ("leak by unit", LeakyRNNCell),
+    "LeakyReluElman": ("leaky relu", lambda leaks: LeakyRNNCell(leaks, "relu")),
+    "Lstm": ("lstm", lambda leaks: LSTMCell()),
+    "Gru": ("gru", lambda leaks: GRUCell()),
 }
-D = 3
+D: Final = 3
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,10 @@ class Outcome:
         return b"".join(array.tobytes() for array in self.found.values())
 
 
-def make_cell(template: str, H: int, dtype: str) -> Cell:
-    if template in ("Lstm", "Gru"):
-        return LSTMCell() if template == "Lstm" else GRUCell()
-    nonlinearity: Nonlinearity = "relu" if "Relu" in template else "tanh"
-    if "Leaky" not in template:
-        return RNNCell(nonlinearity)
-    return LeakyRNNCell(standin.asarray(reference.leaks(H).astype(dtype)), nonlinearity)
-
-
 def draw(variant: Variant, p: Problem) -> reference.Problem:
     lengths = None if p.lengths is None else [min(length, p.T) for length in p.lengths][: p.N]
     drawn = reference.problem(
-        CELLS[variant.cell.template], (p.T, p.N, D, p.H), variant.dtype, reverse=p.reverse, lengths=lengths, dc=p.dc
+        CELLS[variant.cell.template][0], (p.T, p.N, D, p.H), variant.dtype, reverse=p.reverse, lengths=lengths, dc=p.dc
     )
     if not p.given:
         drawn.initial = [np.zeros_like(state) for state in drawn.initial]
@@ -150,7 +141,7 @@ def run(
     """Forward: the states, and z if it is kept. Backward, from the plain form's forward: dx, dWx, dWh and db, which
     together show each element of dz, and the gradients of the initial states."""
     p, drawn, launcher = problem, draw(variant, problem), Launcher(standin)
-    cell = make_cell(variant.cell.template, p.H, variant.dtype)
+    cell = CELLS[variant.cell.template][1](standin.asarray(reference.leaks(p.H).astype(variant.dtype)))
     place = unaligned if p.unaligned else standin.asarray
     x, Wx, Wh, b = (place(a) for a in (drawn.x, *drawn.weights))
     lengths = None if drawn.lengths is None else standin.asarray(drawn.lengths)
@@ -166,18 +157,20 @@ def run(
         if not variant.backward:
             trace = Trace(inputs, *launcher.forward(bound, cell, inputs, training))
             slots = slice(0, p.T) if p.reverse else slice(1, p.T + 1)
-            found = {name: _host(state[slots]) for name, state in zip(cell.states, trace.states, strict=True)}
+            found = {name: standin.asnumpy(state[slots]) for name, state in zip(cell.states, trace.states, strict=True)}
             expected = dict(zip(cell.states, solution.states, strict=True))
             assert (trace.z is not None) == (training and cell.keeps_z)
             if trace.z is not None and not p.missing_blocks:
-                found["z"], expected["z"] = (np.where(drawn.past_end[..., None], 0, _host(t.z)) for t in (trace, plain))
+                found["z"], expected["z"] = (
+                    np.where(drawn.past_end[..., None], 0, standin.asnumpy(t.z)) for t in (trace, plain)
+                )
         else:
             dstates = [None if d is None else place(d) for d in drawn.dstates]
             dz, dinitial = launcher.backward(bound, cell, plain, dstates)
             grads = [standin.empty_like(w) for w in (Wx, Wh, b)]
             dx = recurrence.from_dz(standin, PRODUCTS, cell, plain, dz, grads)
             names = [*drawn.gradient_names, "dz"]
-            found = {name: _host(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}
+            found = {name: standin.asnumpy(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}
             expected = solution.gradients
     return Outcome(found, dict(expected), int(launcher._word(launch.USER)[0][0]))
 
@@ -187,11 +180,6 @@ def unaligned(host: HostArray) -> Any:
     array = standin.empty(host.size + 1, host.dtype)[1:].reshape(host.shape)
     array.set(host)
     return array
-
-
-def _host(array: Any) -> HostArray:
-    host: HostArray = array.get()
-    return host
 
 
 def compile_seeded(*, code: str, options: Any, seed: int, sanitizer: Any, edit: Edit | None, **others: Any) -> Any:

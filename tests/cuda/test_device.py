@@ -15,6 +15,7 @@ import pytest
 from benchmarks.gpu.forms import forced
 from benchmarks.gpu.variants import compare, compared
 from tests import standin_backend
+from tests.backends.cupy.steps import step
 from tests.conftest import GPU_PARAMS
 from xrnn import GRU, LSTM, RNN, get_backend, use_fused
 from xrnn.backends.cupy import CupyBackend, launch
@@ -55,17 +56,6 @@ def largest_group(device: CupyBackend, request: Request, form: str = "group") ->
     return max(groups, key=lambda c: c.grid[0] * c.grid[1])
 
 
-def arrays(device: CupyBackend, *shapes: tuple[int, ...]) -> list[Any]:
-    rng = np.random.default_rng(0)
-    return [device.asarray(rng.standard_normal(shape).astype("float32") * 0.5) for shape in shapes]
-
-
-def training_step(rnn: Any, x: Any, dh: Any) -> list[np.ndarray[Any, np.dtype[Any]]]:
-    h = rnn.forward(x)
-    states = h if isinstance(h, tuple) else (h,)
-    return [rnn.backend.to_numpy(a) for a in (*states, *rnn.backward(dh), *rnn.grads)]
-
-
 def test_every_variant_agrees_with_the_plain_form(device: CupyBackend) -> None:
     few = None if on_gpu(device) else 30  # one variant of each kernel in float32, and of the first cells in float64
     found = compare(device, few, tell=lambda found: None)
@@ -82,11 +72,10 @@ def test_all_blocks_of_the_largest_group_are_resident(device: CupyBackend, cell:
     backward = largest_group(device, request(rnn, T, N, backward=True), form)
     for chosen in (forward, backward):
         assert chosen.grid[0] * chosen.grid[1] > 0.9 * device.launcher.device().multiprocessors - 1
-    x, dh = arrays(device, (T, N, H), (T, N, H))
     with use_fused(False):
-        expected = training_step(rnn, x, dh)
+        expected = step(rnn, (T, N, H, H), "float32")
     with forced(forward, backward):
-        found = training_step(rnn, x, dh)
+        found = step(rnn, (T, N, H, H), "float32")
     for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-3 * abs(want).max())
 
@@ -97,7 +86,7 @@ def test_a_hang_ends_and_the_next_call_raises(device: CupyBackend, cell: str, mo
     rnn = LAYERS[cell].init(H, H, rng=0, backend=device)
     chosen = largest_group(device, request(rnn, T, N))
     assert chosen.layout is not None
-    (x,) = arrays(device, (T, N, H))
+    x = device.asarray(np.random.default_rng(0).standard_normal((T, N, H)).astype("float32"))
     one_missing = replace(chosen, grid=(chosen.grid[0] - 1, chosen.grid[1]))
     expected = rnn(x)
     with monkeypatch.context() as patched:
@@ -118,13 +107,11 @@ def test_a_hang_ends_and_the_next_call_raises(device: CupyBackend, cell: str, mo
 
 @pytest.mark.parametrize("H", [37, 260])
 def test_the_same_bits_every_time_and_on_any_stream(device: CupyBackend, H: int) -> None:
-    T, N = 7, 5
     rnn = RNN.init(H, H, rng=0, backend=device)
-    x, dh = arrays(device, (T, N, H), (T, N, H))
-    first = training_step(rnn, x, dh)
+    first = step(rnn, (7, 5, H, H), "float32")
     device.xp.cuda.Device().synchronize()
     with device.xp.cuda.Stream(non_blocking=True):
-        again = training_step(rnn, x, dh)
+        again = step(rnn, (7, 5, H, H), "float32")
     for a, b in zip(first, again, strict=True):
         assert a.tobytes() == b.tobytes()
 

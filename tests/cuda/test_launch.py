@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.gpu.forms import cell_of
 from tests import standin, standin_backend
-from tests.cuda.emulated import make_cell
 from tests.standin import _device
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED
@@ -28,7 +28,7 @@ def failure(
     backend: CupyBackend, c: Candidate, H: int, cell: str = "rnn", dtype: str = "float32", *, backward: bool = False
 ) -> Any:
     request = Request(NAMED[cell], backward, dtype, 4, 5, 3, H)
-    why, final = backend.selftest.failure(c, request, make_cell(request.cell.template, H, dtype))
+    why, final = backend.selftest.failure(c, request, cell_of(cell))
     assert final
     return why
 
@@ -188,8 +188,8 @@ def test_how_far_off_a_form_may_be(
 def test_the_problem_that_is_compared_is_of_moderate_size() -> None:
     # Standard normal, Wx and Wh so scaled that a state's sums are near 1: neither 0 nor saturated.
     with standin_backend.small() as backend:
-        request, cell = Request(NAMED["lstm"], False, "float32", 3, 8, 5, 100), make_cell("Lstm", 100, "float32")
-        inputs, dstates = backend.selftest._problem(cell, request, True)
+        request = Request(NAMED["lstm"], False, "float32", 3, 8, 5, 100)
+        inputs, dstates = backend.selftest._problem(cell_of("lstm"), request, True)
     arrays: dict[str, Any] = {
         "x": inputs.x,
         "Wx": inputs.Wx,

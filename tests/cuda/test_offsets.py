@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests import standin
-from tests.cuda.emulated import CELLS, PRODUCTS, D, Problem, candidate_of, make_cell
+from tests.cuda.emulated import D, Problem, candidate_of
 from tests.cuda_emulator import Module
 from tests.reference import problem, solve
 from xrnn.backends.cupy.launch import Variant, variants
-from xrnn.ops import recurrence
-from xrnn.ops.inputs import Inputs
 from xrnn.typing import HostArray
 
 pytestmark = pytest.mark.usefixtures("emulator")
@@ -59,70 +55,48 @@ def sparse(*shape: int) -> HostArray:
     ids=str,
 )
 def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> None:
-    drawn = problem(CELLS["TanhElman"], (T, 1, D, H), "float32")
-    solution = solve(drawn)
-    # The plain form gives what the kernel reads, for the last row.
-    x, Wx, Wh_device, b = (standin.asarray(a) for a in (drawn.x, *drawn.weights))
-    initial = standin.asarray(drawn.initial[0])
-    plain = recurrence.forward(
-        standin, PRODUCTS, make_cell("TanhElman", H, "float32"), Inputs(x, Wx, Wh_device, b, [initial]), True
-    )
-    Wh, given = drawn.weights[1], sparse(N, H)
-    h, z = sparse(T + 1, N, H), sparse(T, N, H)
-    given[-1] = drawn.initial[0][0]
-    z[:, -1] = drawn.x[:, 0] @ drawn.weights[0] + drawn.weights[2]
-    step: Any = np.int32
-    tail = (NULL, np.float32(0), NULL, step(T), step(N), step(H), step(0))
+    drawn = problem("rnn", (T, 1, D, H), "float32")
+    solution, (Wx, Wh, b), dh_drawn = solve(drawn), drawn.weights, drawn.dstates[0]
+    assert dh_drawn is not None
     code, candidate = variant.source, candidate_of(variant, Problem(T, 1, H))
     kernel_file = code.rindex("#line")
     for name, value in LAST_ROW[variant.form].items():
-        where = code if name.startswith(("blockIdx.y", "gridDim")) else code[kernel_file:]
-        assert name in where
-        code = code.replace(name, value) if where is code else code[:kernel_file] + where.replace(name, value)
-    m, grid, threads = candidate.layout, (1, 1), 32
-    layout: tuple[Any, ...] = ()
-    if m is not None:
-        threads = m.threads
-        layout = tuple(map(step, (m.column_threads, m.slice, m.pitch)))
-        if variant.form == "group":
-            grid, gave_up = (math.ceil(H / m.units), 1), np.zeros(1, "uint32")
-            layout = (step(m.units), *layout, np.int64(1 << 40), np.uint64(gave_up.ctypes.data))
+        start = 0 if name.startswith(("blockIdx.y", "gridDim")) else kernel_file
+        assert name in code[start:]
+        code = code[:start] + code[start:].replace(name, value)
     kernel = Module(code, variant.options).get_function(variant.name)
 
-    def run(prepare: Callable[[int], None], *args: Any, rounds: int) -> None:
-        steps = [(step(i),) for i in range(rounds)] if variant.form == "stepwise" else [layout]
-        for last in steps:
-            if variant.form == "stepwise":
-                prepare(int(last[0]))
-            kernel(grid, (threads,), [*args, *last], shared_mem=0 if m is None else m.shared_bytes)
-
-    if not variant.backward:
-        rec = sparse(N, H)
-
-        def multiply(i: int) -> None:
-            if i == 0:
-                h[0, -1] = given[-1]
-            rec[-1] = h[i, -1] @ Wh
-
+    h, given, sums = sparse(T + 1, N, H), sparse(N, H), sparse(N, H)
+    given[-1] = drawn.initial[0][0]
+    common: tuple[Any, ...] = (NULL, np.float32(0), NULL, *map(np.int32, (T, N, H, 0)))
+    if variant.backward:
+        h[:, -1] = np.concatenate([drawn.initial[0], solution.states[0][:, 0]])
+        dh, dz, dh_prev = sparse(T, N, H), sparse(T, N, H), sparse(N, H)
+        dh[:, -1] = dh_drawn[:, 0]
+        arguments = (NULL, h, NULL, dh, NULL, dz, dh_prev, NULL, *common)
+    else:
+        z = sparse(T, N, H)
+        z[:, -1] = drawn.x[:, 0] @ Wx + b
+        arguments = (z, h, NULL, given, NULL, *common, np.int32(1))
+    if (m := candidate.layout) is None:
+        for i in range(T + variant.backward):
+            if not variant.backward:
+                sums[-1] = (h[i] if i > 0 else given)[-1] @ Wh
+            elif i > 0:
+                sums[-1] = dz[T - i, -1] @ Wh.T
+            kernel((1, 1), (32,), [sums, NULL, *arguments, np.int32(i)])
+    else:
+        layout: tuple[Any, ...] = tuple(map(np.int32, (m.column_threads, m.slice, m.pitch)))
+        grid = (1, 1)
         if variant.form == "group":
-            h[1:, -1].view("int32")[...] = -1
-        arrays = (z, h, NULL, given, NULL, *tail, step(1))
-        run(multiply, *((rec, NULL) if variant.form == "stepwise" else (Wh,)), *arrays, rounds=T)
-        np.testing.assert_allclose(h[1:, -1], solution.states[0][:, 0], rtol=0, atol=5e-6)
-        return
-
-    h[:, -1] = plain.states[0].get()[:, 0]  # type: ignore[attr-defined]
-    dh, dz, dh_prev, arrived = sparse(T, N, H), sparse(T, N, H), sparse(N, H), sparse(N, H)
-    assert drawn.dstates[0] is not None
-    dh[:, -1] = drawn.dstates[0][:, 0]
-
-    def multiply_gradient(i: int) -> None:
-        if i > 0:
-            arrived[-1] = dz[T - i, -1] @ Wh.T
-
-    if variant.form == "group":
-        dz[:, -1].view("int32")[...] = -1
-    first = (arrived, NULL) if variant.form == "stepwise" else (Wh,)
-    run(multiply_gradient, *first, NULL, h, NULL, dh, NULL, dz, dh_prev, NULL, *tail, rounds=T + 1)
-    np.testing.assert_allclose(dz[:, -1] @ drawn.weights[0].T, solution.gradients["dx"][:, 0], rtol=0, atol=5e-6)
-    np.testing.assert_allclose(dh_prev[-1], solution.gradients["dh_prev"][0], rtol=0, atol=5e-6)
+            (dz if variant.backward else h[1:])[:, -1].view("int32")[...] = -1
+            grid, gave_up = (math.ceil(H / m.units), 1), np.zeros(1, "uint32")
+            layout = (np.int32(m.units), *layout, np.int64(1 << 40), np.uint64(gave_up.ctypes.data))
+        kernel(grid, (m.threads,), [Wh, *arguments, *layout], shared_mem=m.shared_bytes)
+    if variant.backward:
+        found = {"dx": dz[:, -1] @ Wx.T, "dh_prev": dh_prev[-1]}
+        expected = {"dx": solution.gradients["dx"][:, 0], "dh_prev": solution.gradients["dh_prev"][0]}
+    else:
+        found, expected = {"h": h[1:, -1]}, {"h": solution.states[0][:, 0]}
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=5e-6)

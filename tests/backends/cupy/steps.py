@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from unittest import mock
 
 import numpy as np
 
-from tests import standin as cp
 from tests.reference import problem
+from xrnn.backend import Explanation, Operation
 from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.choice import Candidate, Device, Request, candidates
+from xrnn.ops.cells.rnn import RNNCell
 
+Sizes: TypeAlias = tuple[int, int, int, int]
 ONE_BLOCK = (6, 3, 5, 20)  # T, N, D, H; each form is chosen at its size, for the Elman cell
 GROUP = (4, 3, 3, 260)  # just too large for one block
 SMALL_GROUP = (4, 3, 3, 60)  # fits the group forms of all cells in float64
@@ -35,18 +37,22 @@ def taking(form: str) -> Iterator[None]:
         yield
 
 
-def layer(backend: CupyBackend, sizes: tuple[int, ...], dtype: str, cell: str = "rnn") -> Any:
-    T, N, D, H = sizes
-    return problem(cell, (T, N, D, H), dtype).layer(backend)
+def explained(backend: CupyBackend, sizes: Sizes, backward: bool = False, dtype: str = "float32") -> Explanation:
+    operation: Operation = "recurrence_backward" if backward else "recurrence_forward"
+    return backend.explain(operation, RNNCell(), dict(zip("TNDH", sizes, strict=True)), dtype)
 
 
-def step(layer: Any, sizes: tuple[int, ...], dtype: str) -> list[Any]:
+def layer(backend: CupyBackend, sizes: Sizes, dtype: str, cell: str = "rnn") -> Any:
+    return problem(cell, sizes, dtype).layer(backend)
+
+
+def step(layer: Any, sizes: Sizes, dtype: str) -> list[Any]:
     """The results, dx, the gradients of the initial states and the weights' gradients, on the host."""
     T, N, D, H = sizes
     rng = np.random.default_rng(1)
     states = len(layer.cell.states)
     shapes = [(T, N, D), *[(N, H)] * states, *[(T, N, H)] * states]
-    x, *rest = (cp.asarray(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
+    x, *rest = (layer.backend.asarray(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
     found = layer.forward(x, *rest[:states])
     found = found if isinstance(found, tuple) else (found,)
-    return [a.get() for a in (*found, *layer.backward(*rest[states:]), *layer.grads)]
+    return [layer.backend.to_numpy(a) for a in (*found, *layer.backward(*rest[states:]), *layer.grads)]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests import cuda_emulator
 from tests import standin as cp
-from tests.backends.cupy.steps import FORMS, GROUP, KERNEL_CELLS, ONE_BLOCK, layer, step, taking
+from tests.backends.cupy.steps import FORMS, GROUP, KERNEL_CELLS, ONE_BLOCK, explained, layer, step, taking
 from tests.standin import raw
 from tests.standin.counting import Counters, counted, no_waiting
 from xrnn import use_fused
-from xrnn.backend import Operation
+from xrnn.backend import Explanation
 from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import Request, candidates
 from xrnn.ops.cells.rnn import RNNCell
-
-DIRECTIONS: Final[dict[str, Operation]] = {"forward": "recurrence_forward", "backward": "recurrence_backward"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -169,13 +167,10 @@ def test_a_direction_that_can_not_be_resident_takes_the_stepwise_form(
         rnn.backward(dh)
     assert forward.raw_kernels == (1 if resident == "forward" else T)
     assert backward.raw_kernels == (1 if resident == "backward" else T + 1)
-    for direction, operation in DIRECTIONS.items():
-        explained = backend.explain(operation, RNNCell(), {"T": T, "N": N, "D": D, "H": H}, "float32")
-        if direction == resident:
-            assert explained.form == "group"
-        else:
-            why = "not group: the driver can't keep all 5 blocks of a group resident at once"
-            assert (explained.form, explained.why) == ("stepwise", why)
+    for direction in ("forward", "backward"):
+        why = "not group: the driver can't keep all 5 blocks of a group resident at once"
+        found = explained(backend, GROUP, backward=direction == "backward")
+        assert found.form == "group" if direction == resident else found == Explanation("stepwise", why)
 
 
 @pytest.mark.parametrize("sizes", [ONE_BLOCK, GROUP])
@@ -184,25 +179,21 @@ def test_explain(backend: CupyBackend, sizes: tuple[int, int, int, int], backwar
     request = Request(NAMED["rnn"], backward, "float32", *sizes)
     found = candidates(backend.launcher.device(), request)
     chosen = min(found, key=lambda c: c.seconds)
-    operation = DIRECTIONS["backward" if backward else "forward"]
-    explained = backend.explain(operation, RNNCell(), dict(zip("TNDH", sizes, strict=True)), "float32")
     microseconds = f"{chosen.step_seconds / 1e-6:.1f}"
-    assert explained.form == chosen.form
-    assert explained.why == f"{microseconds} µs a step by prediction, the best of {len(found)} candidates"
+    why = f"{microseconds} µs a step by prediction, the best of {len(found)} candidates"
+    assert explained(backend, sizes, backward) == Explanation(chosen.form, why)
 
 
 def test_explain_what_has_no_kernel(backend: CupyBackend) -> None:
-    sizes = dict(zip("TNDH", ONE_BLOCK, strict=True))
-    explained = backend.explain("recurrence_forward", RNNCell(), sizes, "float16")
-    assert explained.form == "plain"
-    assert explained.why.startswith("there is no kernel for float16")
+    found = explained(backend, ONE_BLOCK, dtype="float16")
+    assert found.form == "plain"
+    assert found.why.startswith("there is no kernel for float16")
 
 
 def test_explain_what_was_turned_off_and_all_candidates(backend: CupyBackend) -> None:
-    sizes = dict(zip("TNDH", GROUP, strict=True))
     with use_fused(False):
-        explained = backend.explain("recurrence_backward", RNNCell(), sizes, "float32")
-    assert (explained.form, explained.why) == ("plain", "XRNN_FUSED=0 or use_fused(False)")
-    text = backend.explain_sizes(RNNCell(), sizes, "float32")
+        found = explained(backend, GROUP, backward=True)
+    assert found == Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
+    text = backend.explain_sizes(RNNCell(), dict(zip("TNDH", GROUP, strict=True)), "float32")
     assert "rnn forward, float32, T=4" in text
     assert "rnn backward, float32, T=4" in text

@@ -10,22 +10,16 @@ import numpy as np
 import pytest
 
 from tests import standin as cp
-from tests.backends.cupy.steps import FORMS, GROUP, ONE_BLOCK, layer, step, taking
+from tests.backends.cupy.steps import FORMS, GROUP, ONE_BLOCK, Sizes, explained, layer, step, taking
 from tests.standin import raw
 from tests.standin.counting import counted
 from xrnn import use_fused
-from xrnn.backend import Explanation
 from xrnn.backends.cupy import CupyBackend, launch
-from xrnn.ops.cells.rnn import RNNCell
-
-
-def explained(backend: CupyBackend, sizes: tuple[int, ...], operation: Any = "recurrence_forward") -> Explanation:
-    return backend.explain(operation, RNNCell(), dict(zip("TNDH", sizes, strict=True)), "float32")
 
 
 @pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
 def test_the_first_use_on_a_device_compares_and_no_later_one_does(
-    backend: CupyBackend, sizes: tuple[int, ...], form: str, caplog: pytest.LogCaptureFixture
+    backend: CupyBackend, sizes: Sizes, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rnn, x = layer(backend, sizes, "float32"), cp.ones(sizes[:3], "float32")
     with counted() as first:
@@ -203,7 +197,7 @@ def test_a_temporary_failure_says_nothing_about_a_form(
 @pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
 def test_a_launch_that_fails_takes_another_form_from_then_on(
     backend: CupyBackend,
-    sizes: tuple[int, ...],
+    sizes: Sizes,
     form: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -231,7 +225,7 @@ def test_a_backward_whose_launch_fails_takes_another_form(
         expected, _ = rnn.backward(dh)
     np.testing.assert_allclose(backend.to_numpy(dx), backend.to_numpy(expected), rtol=0, atol=1e-5)
     assert explained(backend, ONE_BLOCK).form == "one-block"
-    assert explained(backend, ONE_BLOCK, "recurrence_backward").form == "plain"  # nor is the stepwise form launched
+    assert explained(backend, ONE_BLOCK, backward=True).form == "plain"  # nor is the stepwise form launched
     record, *_ = caplog.records
     assert record.getMessage().endswith("another form runs instead: RuntimeError: invalid configuration argument")
 
@@ -255,9 +249,7 @@ def assert_close(found: list[Any], expected: list[Any]) -> None:
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * max(1, abs(want).max()))
 
 
-def assert_other(
-    backend: CupyBackend, sizes: tuple[int, ...], form: str, why: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def assert_other(backend: CupyBackend, sizes: Sizes, form: str, why: str, caplog: pytest.LogCaptureFixture) -> None:
     """Two training steps agree with the plain form, and a warning for each direction says why it is not `form`."""
     rnn = layer(backend, sizes, "float32")
     with use_fused(False):
@@ -270,6 +262,6 @@ def assert_other(
         start = f"the {form} form (rnn {direction}, float32) is not used on pretend GPU, another form runs instead: "
         assert message.startswith(start + why)
         assert "\n" not in message
-    for operation in ("recurrence_forward", "recurrence_backward"):
-        assert explained(backend, sizes, operation).form in ("plain", "stepwise")
-        assert explained(backend, sizes, operation).why.startswith(f"not {form}: {why}")
+    for backward in (False, True):
+        assert explained(backend, sizes, backward).form in ("plain", "stepwise")
+        assert explained(backend, sizes, backward).why.startswith(f"not {form}: {why}")
