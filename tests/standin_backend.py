@@ -17,7 +17,7 @@ _ATTRIBUTES = standin.cuda.Device.attributes
 
 
 def make() -> CupyBackend:
-    raw.compiler = cuda_emulator.compile_module
+    raw.compiler = cuda_emulator.Module
     if cuda_emulator.MISSING:  # nothing fits: every recurrence takes its plain form
         _ATTRIBUTES["MaxSharedMemoryPerBlockOptin"] = 0
     return CupyBackend(standin)

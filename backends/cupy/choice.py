@@ -113,10 +113,6 @@ class Request:
         """A product (M, K) @ (K, P) of the library."""
         return M * K * P / (device.rate(self.dtype) * device.multiprocessors * device.clock * PRODUCT_EFFICIENCY)
 
-    def title(self) -> str:
-        direction = "backward" if self.backward else "forward"
-        return f"{self.cell.name} {direction}, {self.dtype}, T={self.T} N={self.N} D={self.D} H={self.H}"
-
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -299,9 +295,10 @@ def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks
 
 def table(device: Device, request: Request) -> str:
     """The candidates with their resources and predicted times; → marks the chosen one."""
-    chosen = choose(device, request)
+    r, chosen = request, choose(device, request)
     lines = [
-        f"{request.title()}, on {device.name}; times are predicted, not measured",
+        f"{r.cell.name} {'backward' if r.backward else 'forward'}, {r.dtype}, T={r.T} N={r.N} D={r.D} H={r.H}, "
+        f"on {device.name}; times are predicted, not measured",
         f"  {'form':13} {'grid':>9} {'threads':>7} {'rows':>4} {'held':>4} {'shared':>9} {'µs a step':>9} {'µs':>9}",
     ]
     for c in candidates(device, request):

@@ -115,13 +115,6 @@ def cell_of(name: str) -> Cell:
     return cell
 
 
-def requests_of(case: Case) -> tuple[Request, Request]:
-    """Forward and backward."""
-    kernel = NAMED[case.cell]
-    forward, backward = (Request(kernel, way, "float32", *case.sizes) for way in (False, True))
-    return forward, backward
-
-
 @dataclass(frozen=True)
 class Contestant:
     """Calls by operation, made within `context`."""
@@ -144,7 +137,8 @@ def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Pair], dict[str,
 
     Each form of forward is paired with the chosen backward, and each other form of backward with the chosen forward.
     """
-    device, requests, cell = backend.launcher.device(), requests_of(case), cell_of(case.cell)
+    device, cell = backend.launcher.device(), cell_of(case.cell)
+    requests = [Request(NAMED[case.cell], backward, "float32", *case.sizes) for backward in (False, True)]
     forward, backward = (choose(device, request) for request in requests)
     found = [_promising(sorted(candidates(device, request), key=lambda c: c.seconds)) for request in requests]
     named = {label(c): (c, backward) for c in found[0]}
@@ -247,30 +241,27 @@ def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LE
     cells = []
     for operation in OPERATIONS:
         errors, wrong = checked(first, operation, problem)
-        device: dict[str, dict[int, list[float]]] = {name: {T: [] for T in timed} for name in errors}
-        host: dict[str, dict[int, list[float]]] = {name: {T: [] for T in timed} for name in errors}
+        times: dict[str, dict[int, list[tuple[float, float]]]] = {name: {T: [] for T in timed} for name in errors}
         for name in in_turn([*errors], rounds):
             for T, contestants in timed.items():
                 with contestants[name].context():
-                    of_device, of_host = microseconds(backend.xp, contestants[name].calls[operation])
-                device[name][T].append(of_device)
-                host[name][T].append(of_host)
+                    times[name][T].append(microseconds(backend.xp, contestants[name].calls[operation]))
         cells.append(
             {
                 "case": case.name,
                 **asdict(case),
                 "operation": operation,
-                "microseconds": {name: times[lengths.short] for name, times in device.items()},
+                "microseconds": {name: [device for device, _ in both[lengths.short]] for name, both in times.items()},
                 "step_microseconds": {
                     name: [
                         (long - short) / (lengths.long - lengths.short)
-                        for short, long in zip(*both.values(), strict=True)
+                        for (short, _), (long, _) in zip(*both.values(), strict=True)
                     ]
-                    for name, both in device.items()
+                    for name, both in times.items()
                 },
                 "host_microseconds": {
-                    name: {str(T): statistics.median(times) for T, times in by_length.items()}
-                    for name, by_length in host.items()
+                    name: {str(T): statistics.median(host for _, host in found) for T, found in both.items()}
+                    for name, both in times.items()
                 },
                 "errors": errors,
                 "wrong": wrong,

@@ -182,7 +182,7 @@ def unaligned(host: HostArray) -> Any:
     return array
 
 
-def compile_seeded(*, code: str, options: Any, seed: int, sanitizer: Any, edit: Edit | None, **others: Any) -> Any:
+def compile_seeded(*, code: str, options: Any, seed: int, sanitizer: Any, edit: Edit | None) -> Any:
     """A module of the emulator, as the stand-in's RawModule takes it."""
     if callable(edit):
         code = edit(code)

@@ -72,15 +72,6 @@ class Module:
         return Kernel(self._library, name)
 
 
-def compile_module(
-    *, code: str, options: Sequence[str], path: str | None = None, name_expressions: Sequence[str] | None = None
-) -> Module:
-    """What the stand-in for CuPy makes a RawModule with."""
-    if path is not None or name_expressions is not None:
-        raise NotImplementedError("the emulator compiles source, without names of templates")
-    return Module(code, options)
-
-
 class Kernel:
     """One kernel: called as CuPy's RawKernel is, and with a `seed` for the schedule (0: every thread in turn)."""
 

@@ -5,23 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from tests.standin._device import Device, launch
 from tests.standin._memory import DeviceMemory
 
-
-class HostModule(Protocol):
-    """CUDA source made runnable on the host, by an emulator."""
-
-    def get_function(self, name: str) -> Callable[..., None]:
-        """The kernel of that name, to be called as f(grid, block, args, shared_mem): host arrays and NumPy scalars."""
-
-
-# Called with code=, path=, options= and name_expressions= of a RawModule. None: no RawModule can be made.
-compiler: Callable[..., HostModule] | None = None
+# Makes a module from code= and options= of a RawModule: an emulator. The functions of its `get_function(name)` take host
+# arrays and NumPy scalars. None: no RawModule can be made.
+compiler: Callable[..., Any] | None = None
 
 
 class RawModule:
@@ -41,10 +34,12 @@ class RawModule:
     ) -> None:
         if compiler is None:
             raise NotImplementedError("nothing is plugged into tests.standin.raw.compiler to run CUDA source with")
+        if path is not None or name_expressions is not None:
+            raise NotImplementedError("the stand-in compiles source, without names of templates")
         if not isinstance(options, tuple):
             raise TypeError(f"options is a {type(options)}: CuPy takes a tuple")
         self.enable_cooperative_groups = enable_cooperative_groups
-        self._module = compiler(code=code, path=path, options=options, name_expressions=name_expressions)
+        self._module = compiler(code=code, options=options)
 
     def get_function(self, name: str) -> RawFunction:
         return RawFunction(name, self._module.get_function(name), self.enable_cooperative_groups)

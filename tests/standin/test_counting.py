@@ -199,7 +199,7 @@ def test_current_device_and_stream_belong_to_the_thread() -> None:
 class Doubler:
     """A module with one kernel, as an emulator would give it."""
 
-    def __init__(self, code: str, path: Any, options: Any, name_expressions: Any) -> None:
+    def __init__(self, code: str, options: Any) -> None:
         self.code = code
 
     def get_function(self, name: str) -> Callable[..., None]:

@@ -10,6 +10,8 @@ from unittest import mock
 import numpy as np
 
 from tests.reference import problem
+from tests.standin.counting import Counters, counted, no_waiting
+from xrnn import SGD
 from xrnn.backend import Explanation, Operation
 from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend
@@ -56,3 +58,20 @@ def step(layer: Any, sizes: Sizes, dtype: str) -> list[Any]:
     found = layer.forward(x, *rest[:states])
     found = found if isinstance(found, tuple) else (found,)
     return [layer.backend.to_numpy(a) for a in (*found, *layer.backward(*rest[states:]), *layer.grads)]
+
+
+def launched(backend: CupyBackend, cell: str, sizes: Sizes, *, lengths: bool) -> tuple[Counters, Counters]:
+    """What the forward, and the backward with the update, launch; neither may wait or move anything."""
+    p = problem(cell, sizes, "float32")
+    layer: Any = p.layer(backend)
+    x, initial, dstates = p.operands(backend)
+    T, N = sizes[:2]
+    given = backend.asarray(np.arange(N) % (T + 1)) if lengths else None
+    optimizer = SGD([layer])
+    with no_waiting():
+        with counted() as forward:
+            layer.forward(x, *initial, lengths=given)
+        with counted() as backward:
+            layer.backward(*dstates)
+            optimizer.step()
+    return forward, backward

@@ -9,9 +9,9 @@ import pytest
 
 from tests import cuda_emulator
 from tests import standin as cp
-from tests.backends.cupy.steps import FORMS, GROUP, KERNEL_CELLS, ONE_BLOCK, explained, layer, step, taking
+from tests.backends.cupy.steps import FORMS, GROUP, KERNEL_CELLS, ONE_BLOCK, explained, launched, layer, step, taking
 from tests.standin import raw
-from tests.standin.counting import Counters, counted, no_waiting
+from tests.standin.counting import counted
 from xrnn import use_fused
 from xrnn.backend import Explanation
 from xrnn.backends import cupy as adapter
@@ -46,27 +46,15 @@ def test_the_form_agrees_with_the_plain_one(backend: CupyBackend, cell: str, for
 def test_the_launches_of_a_training_step(backend: CupyBackend, cell: str, form: str, lengths: bool) -> None:
     """Forward at most two besides the input's product and bias, backward at most two besides the weights' products."""
     T, N, D, H = FORMS[form]
-    rnn = layer(backend, FORMS[form], "float32", cell)
-    states = len(rnn.cell.states)
     mine = cp.cuda.Stream(non_blocking=True)
-
-    def training_step(T: int) -> tuple[Counters, Counters]:
-        x, initial = cp.ones((T, N, D), "float32"), [cp.ones((N, H), "float32")] * states
-        above = [cp.ones((T, N, H), "float32")] * states
-        given = cp.asarray(np.arange(N, dtype="int32") % (T + 1)) if lengths else None
-        with taking(form):
-            with counted() as forward, no_waiting(), mine:
-                rnn.forward(x, *initial, lengths=given)
-            with counted() as backward, no_waiting(), mine:
-                rnn.backward(*above)
-        return forward, backward
-
     with taking(form):
-        step(rnn, FORMS[form], "float32")  # tests the form, and waits
+        step(layer(backend, FORMS[form], "float32", cell), FORMS[form], "float32")  # tests the form, and waits
     with use_fused(False):
-        plain = training_step(T)
-    forward, backward = training_step(T)
-    assert training_step(2 * T) == (forward, backward)  # however long the sequence
+        plain = launched(backend, cell, FORMS[form], lengths=lengths)
+    with taking(form), mine:
+        forward, backward = launched(backend, cell, FORMS[form], lengths=lengths)
+        # However long the sequence.
+        assert launched(backend, cell, (2 * T, N, D, H), lengths=lengths) == (forward, backward)
     # x @ Wx, and what adds the bias; dWx, dWh, dx, and what sums db. No operand of a product is copied.
     assert (forward.products, backward.products, forward.gemms, backward.gemms) == (1, 3, 0, 0)
     assert (forward.raw_kernels, backward.raw_kernels) == (1, 1)
@@ -88,11 +76,11 @@ def test_a_later_call_decides_and_binds_nothing(backend: CupyBackend, monkeypatc
 def test_a_module_is_compiled_once_for_a_variant(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
-    def compile_module(**arguments: Any) -> Any:
+    def compile_and_note(**arguments: Any) -> Any:
         compiled.append(arguments["options"])
-        return cuda_emulator.compile_module(**arguments)
+        return cuda_emulator.Module(**arguments)
 
-    monkeypatch.setattr(raw, "compiler", compile_module)
+    monkeypatch.setattr(raw, "compiler", compile_and_note)
     rnn = layer(backend, ONE_BLOCK, "float32")
     for _ in range(3):
         step(rnn, ONE_BLOCK, "float32")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 from unittest import mock
 
-import numpy as np
 import pytest
 
-from tests import standin as cp
 from tests import standin_backend
-from tests.backends.cupy.steps import taking
-from tests.reference import CELLS, problem
-from tests.standin.counting import Counters, counted, no_waiting
-from xrnn import SGD
+from tests.backends.cupy.steps import launched, taking
+from tests.reference import CELLS
+from tests.standin.counting import Counters
 from xrnn.backends.cupy import CupyBackend
 
 # The plain form, per time step: products forward and backward, and all other launches forward and backward. GRU's
@@ -48,22 +45,6 @@ def in_the_plain_form() -> Iterator[CupyBackend]:
     """A backend whose recurrences take the plain form, with products that accumulate."""
     with standin_backend.small() as backend, mock.patch.object(CupyBackend, "_decide", return_value=None):
         yield backend
-
-
-def training_step(backend: CupyBackend, cell: str, T: int, *, lengths: bool) -> tuple[Counters, Counters]:
-    """What the forward, and the backward with the update, launch; neither may wait or move anything."""
-    p = problem(cell, (T, 3, 4, 5), "float32")
-    layer: Any = p.layer(backend)
-    x, initial, dstates = p.operands(backend)
-    given = cp.asarray(np.array([0, T, 2])) if lengths else None
-    optimizer = SGD([layer])
-    with no_waiting():
-        with counted() as forward:
-            layer.forward(x, *initial, lengths=given)
-        with counted() as backward:
-            layer.backward(*dstates)
-            optimizer.step()
-    return forward, backward
 
 
 def launches(counters: Counters) -> tuple[int, int]:
@@ -101,7 +82,7 @@ def assert_per_step(
     backend: CupyBackend, cell: str, lengths: bool, forward: tuple[int, int], backward: tuple[int, int]
 ) -> int:
     """→ the operands that a step's products copied, forward and backward."""
-    counts = [training_step(backend, cell, T, lengths=lengths) for T in (5, 6, 9, 25)]
+    counts = [launched(backend, cell, (T, 3, 4, 5), lengths=lengths) for T in (5, 6, 9, 25)]
     for T, found in zip((5, 6, 9, 25), counts, strict=True):
         for counters, first, (products, others) in zip(found, counts[0], (forward, backward), strict=True):
             base = launches(first)
@@ -113,7 +94,7 @@ def assert_per_step(
 def test_launches_beside_the_loop_are_few(cell: str) -> None:
     """The input's product, the weights' gradients, the update: a number that T has no part in."""
     with in_the_plain_form() as backend:
-        none = training_step(backend, cell, 1, lengths=False)
+        none = launched(backend, cell, (1, 3, 4, 5), lengths=False)
     products, others = (sum(pair) for pair in zip(*map(launches, none), strict=True))
     assert products <= 12
     assert others - sum(PER_STEP[cell][2:]) <= 40

@@ -8,7 +8,7 @@ import sys
 from tests import cuda_emulator, standin
 from tests.standin import raw
 
-raw.compiler = cuda_emulator.compile_module
+raw.compiler = cuda_emulator.Module
 # So few that a group has few blocks: the emulator has that many threads to run.
 standin.cuda.Device.attributes["MultiProcessorCount"] = 5
 sys.modules["cupy"] = standin
