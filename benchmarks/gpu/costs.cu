@@ -2,25 +2,11 @@
 //
 // exchanges         an element from block to block and back; cooperative, two blocks: 2 · times hand-overs. A block that
 //                   waits for longer than `patience` clock cycles gives up, and writes 1 to *gave_up
-// round_trips       reads of L2, each at the address that the last one gave     → clock cycles
+// round_trips       reads of L2, each at the address that the bits of the last one gave     → clock cycles
 // wide_reads        16 bytes a thread, n elements in all, by each block         → clock cycles; four reads of a thread
 //                   are under way at a time, as in group.cu: one by one they would wait for L2, not for its bandwidth.
 //                   n is a power of two, a multiple of the 16 elements of each thread.
 
-typedef float Real;
-struct alignas(16) Vector {
-    Real at[4];
-};
-
-#ifdef XRNN_EMULATOR
-inline unsigned look(const unsigned* p) { return emulator::load(p); }
-#else
-__device__ __forceinline__ unsigned look(const unsigned* p) {
-    unsigned v;
-    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(__cvta_generic_to_global(p)) : "memory");
-    return v;
-}
-#endif
 XRNN_INLINE float look(const float* p) {
     float v = 0;
     look_if(true, p, v);
@@ -43,10 +29,10 @@ extern "C" __global__ void exchanges(int times, float* mail, long long patience,
     }
 }
 
-extern "C" __global__ void round_trips(int times, const unsigned* next, long long* cycles) {
+extern "C" __global__ void round_trips(int times, const float* next, long long* cycles) {
     unsigned at = 0;
     const long long since = clock64();
-    for (int i = 0; i < times; ++i) at = look(next + at);
+    for (int i = 0; i < times; ++i) at = bits_of(look(next + at));
     cycles[0] = clock64() - since;
     cycles[1] = at;  // so that the reads are needed
 }

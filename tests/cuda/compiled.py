@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import itertools
 import json
@@ -22,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from unittest import mock
 
+from tests.cuda_emulator.module import cached
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import tiles
 from xrnn.backends.cupy.launch import Variant, variants
@@ -29,7 +29,6 @@ from xrnn.backends.cupy.launch import Variant, variants
 ARCHITECTURES = ("80", "90", "100")
 EVERY_VARIANT = "90"  # of the others only the largest variant of each kernel is compiled
 _READING = "1"  # changes with what is read from the machine code
-CACHE = Path(tempfile.gettempdir()) / f"xrnn-cuda-compiled-{os.getuid()}"
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)|^\.L\w+:", re.MULTILINE)
 _BRANCH = re.compile(r"$|(BRA|BRX|BSYNC|BREAK|CALL|EXIT|JMP|RET)\b")
 
@@ -125,15 +124,14 @@ def compile_variant(variant: Variant, arch: str) -> Resources:
     from cupy.cuda import nvrtc
 
     parts = (variant.source, *variant.options, arch, *map(str, nvrtc.getVersion()), _READING)
-    CACHE.mkdir(exist_ok=True)
-    file = CACHE / (hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20] + ".json")
+    file = cached("\0".join(parts), ".json")
     if not file.exists():
         found = _compile_variant(variant, arch)
         fresh = file.with_suffix(f".{os.getpid()}")
         fresh.write_text(json.dumps(asdict(found)))
         fresh.replace(file)  # at once: another process may read it
-    cached = json.loads(file.read_text())
-    return Resources(**{**cached, "instructions": tuple(cached["instructions"])})
+    kept = json.loads(file.read_text())
+    return Resources(**{**kept, "instructions": tuple(kept["instructions"])})
 
 
 def _compile_variant(variant: Variant, arch: str) -> Resources:

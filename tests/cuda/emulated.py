@@ -20,7 +20,7 @@ from unittest import mock
 import numpy as np
 
 from tests import reference, standin, standin_backend
-from tests.cuda_emulator import Module, sanitizer_environment
+from tests.cuda_emulator import Module, run_under
 from tests.cuda_emulator.module import Sanitizer
 from tests.standin import raw
 from xrnn.backends.cupy import choice, launch
@@ -209,14 +209,7 @@ class Job:
     edit: tuple[str, str] | None = None
 
     def start(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tests.cuda.emulated", pickle.dumps(self).hex()],
-            env=sanitizer_environment(self.sanitizer) if self.sanitizer else None,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return run_under(self.sanitizer, "-m", "tests.cuda.emulated", pickle.dumps(self).hex())
 
     def run_here(self) -> None:
         for problem, seed in itertools.product(self.problems, self.seeds):

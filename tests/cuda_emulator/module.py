@@ -57,7 +57,7 @@ class Module:
     """The kernels (`extern "C" __global__`) of `code`, compiled once and kept in a cache of the temporary folder.
 
     options    the compiler options CuPy would pass; only -D… means something to g++
-    sanitizer  build with it; the process then needs `sanitizer_environment(sanitizer)`
+    sanitizer  build with it; the process must then be one of `run_under(sanitizer, …)`
     """
 
     def __init__(self, code: str, options: Sequence[str] = (), *, sanitizer: Sanitizer | None = None) -> None:
@@ -123,21 +123,19 @@ class Kernel:
         return values
 
 
-def sanitizer_environment(sanitizer: Sanitizer) -> dict[str, str]:
-    """What a Python process needs in its environment before it can load a Module built with `sanitizer`."""
-    names = {"thread": ["tsan"], "address,undefined": ["asan", "ubsan"]}[sanitizer]
-    libraries = [_gcc_file(f"lib{name}.so") for name in names]
-    return {
+def run_under(sanitizer: Sanitizer | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python in a process of its own, which can load a Module built with `sanitizer`."""
+    names = {None: [], "thread": ["tsan"], "address,undefined": ["asan", "ubsan"]}[sanitizer]
+    libraries = [_gcc(f"-print-file-name=lib{name}.so").stdout.strip() for name in names]
+    environment = {
         **os.environ,
         "LD_PRELOAD": ":".join(libraries),
         "TSAN_OPTIONS": "halt_on_error=1 exitcode=66",
         "ASAN_OPTIONS": "detect_leaks=0 exitcode=67",
         "UBSAN_OPTIONS": "halt_on_error=1 exitcode=68",
     }
-
-
-def _gcc_file(name: str) -> str:
-    return _gcc(f"-print-file-name={name}").stdout.strip()
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def _gcc(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -163,10 +161,10 @@ def _build(source: str, defines: list[str], sanitizer: Sanitizer | None) -> Path
     kernel_flags = [*flags, *defines, *([f"-fsanitize={sanitizer}"] if sanitizer else [])]
     header, runtime = (_HERE / "emulator.h").read_text(), (_HERE / "emulator.cpp").read_text()
 
-    runtime_object = _cached(header + runtime + " ".join(runtime_flags), ".o")
+    runtime_object = cached(header + runtime + " ".join(runtime_flags), ".o")
     if not runtime_object.exists():
         _compile([*runtime_flags, "-c", str(_HERE / "emulator.cpp")], runtime_object)
-    library = _cached(header + runtime + source + " ".join(kernel_flags), ".so")
+    library = cached(header + runtime + source + " ".join(kernel_flags), ".so")
     if not library.exists():
         kernel = library.with_suffix(".cpp")
         kernel.write_text(source)
@@ -174,7 +172,8 @@ def _build(source: str, defines: list[str], sanitizer: Sanitizer | None) -> Path
     return library
 
 
-def _cached(content: str, suffix: str) -> Path:
+def cached(content: str, suffix: str) -> Path:
+    """Where what was compiled of `content` is kept."""
     _CACHE.mkdir(exist_ok=True)
     return _CACHE / (hashlib.sha256(content.encode()).hexdigest()[:20] + suffix)
 

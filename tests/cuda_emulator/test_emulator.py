@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.cuda_emulator import MISSING, EmulatorError, Module, sanitizer_environment
+from tests.cuda_emulator import MISSING, EmulatorError, Module, run_under
 from tests.cuda_emulator.module import Sanitizer
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -38,14 +37,7 @@ from tests.cuda_emulator import test_emulator as t
 for seed in t.SEEDS:
     t.run({json.dumps(body)}, seed=seed, sanitizer={sanitizer!r})
 """
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env=sanitizer_environment(sanitizer),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_under(sanitizer, "-c", program)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

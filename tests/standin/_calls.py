@@ -37,11 +37,15 @@ def run(function: Any, event: str, args: Sequence[Any], kwargs: Mapping[str, Any
     arrays = [array for value in (*args, *kwargs.values()) for array in device_arrays(value)]
     if not arrays:
         raise TypeError(f"{function.__name__} got no device array, but {[type(arg).__name__ for arg in args]}")
-    _check_out(kwargs.get("out"))
+    if not isinstance(out := kwargs.get("out"), (DeviceMemory, type(None))):
+        raise TypeError(f"return arrays must be of ArrayType, not {type(out)}")
     if event != "views":
         launch(event, *(array.device for array in arrays))
     if event == "products":
-        _count_copies(args)
+        # It first copies each matrix that is contiguous in neither order: `gemm` takes a leading dimension.
+        for flags in (operand._host.flags for operand in args if operand._host.ndim == 2):
+            if not (flags.c_contiguous or flags.f_contiguous):
+                count("operand_copies")
     with np.errstate(all="ignore"):  # a GPU reports neither overflow nor division by zero
         result = function(*host(tuple(args)), **host(dict(kwargs)))
     if event == "views" and not np.shares_memory(result, arrays[0]._host) and result.size:
@@ -55,31 +59,10 @@ def call_ufunc(ufunc: np.ufunc, *inputs: Any, out: Any = None, dtype: Any = None
         if not isinstance(value, (DeviceMemory, *_SCALARS)):
             raise TypeError(f"Unsupported type {type(value)}")
     (out,) = out if isinstance(out, tuple) else (out,)
-    _check_out(out)
-    arrays = device_arrays((*inputs, out))
-    if not arrays:
-        raise TypeError(f"{ufunc.__name__} got no device array, but {[type(value).__name__ for value in inputs]}")
-    if ufunc is np.matmul and out is not None and not out._host.flags.c_contiguous:
+    if ufunc is np.matmul and isinstance(out, DeviceMemory) and not out._host.flags.c_contiguous:
         raise ValueError("Output array must be C-contiguous")
-    launch("products" if ufunc is np.matmul else "kernels", *(array.device for array in arrays))
-    if ufunc is np.matmul:
-        _count_copies(inputs)
-    with np.errstate(all="ignore"):
-        result = ufunc(*host(inputs), out=host(out), dtype=dtype, casting=casting)
-    return _wrap(result, arrays)
-
-
-def _count_copies(operands: Sequence[Any]) -> None:
-    """A product first copies each matrix that is contiguous in neither order: `gemm` takes a leading dimension."""
-    for operand in operands:
-        flags = operand._host.flags
-        if operand._host.ndim == 2 and not (flags.c_contiguous or flags.f_contiguous):
-            count("operand_copies")
-
-
-def _check_out(out: Any) -> None:
-    if out is not None and not isinstance(out, DeviceMemory):
-        raise TypeError(f"return arrays must be of ArrayType, not {type(out)}")
+    event = "products" if ufunc is np.matmul else "kernels"
+    return run(ufunc, event, inputs, {"out": out, "dtype": dtype, "casting": casting})
 
 
 def _wrap(result: Any, arrays: list[DeviceMemory]) -> Any:

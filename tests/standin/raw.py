@@ -12,8 +12,8 @@ import numpy as np
 from tests.standin._device import Device, launch
 from tests.standin._memory import DeviceMemory
 
-# Makes a module from code= and options= of a RawModule: an emulator. The functions of its `get_function(name)` take host
-# arrays and NumPy scalars. None: no RawModule can be made.
+# Makes a module from code= and options= of a RawModule: an emulator, whose kernels take host arrays and NumPy scalars.
+# None: no RawModule can be made.
 compiler: Callable[..., Any] | None = None
 
 

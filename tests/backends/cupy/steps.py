@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 from unittest import mock
@@ -60,9 +60,11 @@ def step(layer: Any, sizes: Sizes, dtype: str) -> list[Any]:
     return [layer.backend.to_numpy(a) for a in (*found, *layer.backward(*rest[states:]), *layer.grads)]
 
 
-def launched(backend: CupyBackend, cell: str, sizes: Sizes, *, lengths: bool) -> tuple[Counters, Counters]:
+def launched(
+    backend: CupyBackend, cell: str, sizes: Sizes, *, lengths: bool, layouts: Sequence[str] | None = None
+) -> tuple[Counters, Counters]:
     """What the forward, and the backward with the update, launch; neither may wait or move anything."""
-    p = problem(cell, sizes, "float32")
+    p = problem(cell, sizes, "float32", layouts=layouts)
     layer: Any = p.layer(backend)
     x, initial, dstates = p.operands(backend)
     T, N = sizes[:2]

@@ -13,7 +13,6 @@ from tests.conftest import STANDIN
 from tests.standin.counting import Counters, counted
 from xrnn import RNN, SGD, Adam, Dropout, Embedding, Linear, clip_grad_norm, mean_squared_error, softmax_cross_entropy
 from xrnn.backend import Explanation
-from xrnn.backends.cupy import CupyBackend
 from xrnn.ops.cells.rnn import RNNCell
 
 N, D, H = 3, 5, 7
@@ -51,32 +50,6 @@ def test_matmul_add_of_dtypes_that_gemm_refuses() -> None:
     out = cp.ones((2, 2), "float16")
     STANDIN.matmul_add(cp.ones((2, 3), "float16"), cp.ones((3, 2), "float16"), out)
     np.testing.assert_array_equal(out.get(), np.full((2, 2), 4))
-
-
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-@pytest.mark.parametrize("layout", ["C", "F", "strided"])
-def test_a_plain_step_is_one_product_and_one_elementwise_kernel(
-    nonlinearity: Any, layout: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(CupyBackend, "_decide", lambda *_, **__: None)  # no kernel: the plain form, on cuBLAS' product
-    rnn = RNN.init(D, H, rng=0, backend=STANDIN, nonlinearity=nonlinearity)
-    if layout == "F":
-        rnn.params[1] = cp.asarray(np.asfortranarray(rnn.params[1].get()))  # type: ignore[attr-defined]
-    if layout == "strided":
-        wide = device_array(H, 2 * H)
-        rnn.params[1] = wide[:, ::2]
-
-    def counts(T: int) -> tuple[Counters, Counters]:
-        x = device_array(T, N, D)
-        dh = device_array(T, N, H)
-        return launches(lambda: rnn.forward(x)), launches(lambda: rnn.backward(dh))
-
-    for short, long in zip(counts(5), counts(9), strict=True):
-        assert long.gemms - short.gemms == 4
-        assert long.kernels - short.kernels == 4
-        assert long.products == short.products
-        assert long.operand_copies == 0
-        assert (long.host_to_device, long.device_to_host, long.waits) == (0, 0, 0)
 
 
 def test_work_goes_to_the_current_stream() -> None:

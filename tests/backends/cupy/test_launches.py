@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 from unittest import mock
@@ -69,6 +69,13 @@ def test_launches_per_time_step_of_the_plain_form(cell: str, lengths: bool) -> N
         )
 
 
+@pytest.mark.parametrize("layout", ["F", "strided"])
+@pytest.mark.parametrize("cell", ["rnn", "relu"])
+def test_a_plain_step_copies_no_weights(cell: str, layout: str) -> None:
+    with in_the_plain_form() as backend:
+        assert assert_per_step(backend, cell, False, (1, 1), (1, 1), ["C", "C", "C", "C", layout, "C", "C", "C"]) == 0
+
+
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("cell", STEPWISE)
 def test_the_stepwise_form_is_a_product_and_a_kernel_a_step(cell: str, lengths: bool) -> None:
@@ -79,10 +86,15 @@ def test_the_stepwise_form_is_a_product_and_a_kernel_a_step(cell: str, lengths: 
 
 
 def assert_per_step(
-    backend: CupyBackend, cell: str, lengths: bool, forward: tuple[int, int], backward: tuple[int, int]
+    backend: CupyBackend,
+    cell: str,
+    lengths: bool,
+    forward: tuple[int, int],
+    backward: tuple[int, int],
+    layouts: Sequence[str] | None = None,
 ) -> int:
     """→ the operands that a step's products copied, forward and backward."""
-    counts = [launched(backend, cell, (T, 3, 4, 5), lengths=lengths) for T in (5, 6, 9, 25)]
+    counts = [launched(backend, cell, (T, 3, 4, 5), lengths=lengths, layouts=layouts) for T in (5, 6, 9, 25)]
     for T, found in zip((5, 6, 9, 25), counts, strict=True):
         for counters, first, (products, others) in zip(found, counts[0], (forward, backward), strict=True):
             base = launches(first)
