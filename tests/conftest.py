@@ -16,6 +16,7 @@ import pytest
 from tests import standin_backend
 from tests.standin import counting
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
+from xrnn.backends.cupy import CupyBackend
 from xrnn.select import get_backend, register
 
 # `make gpu-check` may run on a machine without hypothesis. Tests that need it are then left out.
@@ -34,6 +35,13 @@ except BackendUnavailableError as error:
 else:
     NO_GPU = ""
     GPU_PARAMS = [pytest.param("cupy", marks=pytest.mark.gpu)]
+
+
+@pytest.fixture
+def gpu() -> Iterator[CupyBackend]:
+    """A backend of its own on the stand-in as a small GPU, with the emulator behind its RawModule."""
+    with standin_backend.small() as backend:
+        yield backend
 
 
 @pytest.fixture(params=["numpy", "standin", *GPU_PARAMS])

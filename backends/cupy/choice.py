@@ -66,8 +66,8 @@ class Device:
     clock: float  # cycles a second
     float32_rate: int  # multiply-adds of one multiprocessor in a cycle
     float64_rate: int
-    cooperative: bool = True  # can launch a grid whose blocks are all resident
     broadcast_wavefronts: int = 1  # of shared memory, for 16 bytes that all threads of a warp read
+    cooperative: bool = True  # can launch a grid whose blocks are all resident
 
     def rate(self, dtype: str) -> int:
         return self.float64_rate if dtype == "float64" else self.float32_rate

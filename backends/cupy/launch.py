@@ -33,12 +33,10 @@ CHUNK: Final = 2**25
 # Who launches: which word in host memory says that a kernel has given up. A self-test leaves the user's alone.
 USER: Final = 0
 SELF_TEST: Final = 1
-# Multiply-adds in a cycle, float32 and float64, of a multiprocessor by compute capability (CUDA C programming guide,
-# throughput of arithmetic instructions). Elsewhere: those of the smaller GPUs.
-_RATES: Final = {"80": (64, 32), "90": (128, 64), "100": (128, 64)}
-_OTHER_RATES: Final = (128, 2)
-# Of shared memory, for 16 bytes that all threads of a warp read, by compute capability; elsewhere one.
-_BROADCAST_WAVEFRONTS: Final = {"90": 2}
+# By compute capability: multiply-adds of a multiprocessor in a cycle, float32 and float64 (CUDA C programming guide,
+# throughput of arithmetic instructions), and the wavefronts of a broadcast. Elsewhere: those of the smaller GPUs.
+_RATES: Final = {"80": (64, 32, 1), "90": (128, 64, 2), "100": (128, 64, 1)}
+_OTHER_RATES: Final = (128, 2, 1)
 # The kernel of each form, and its file.
 KERNELS: Final[dict[Form, str]] = {
     "stepwise": "stepwise",
@@ -173,8 +171,7 @@ class Launcher:
                 attributes["MaxSharedMemoryPerBlockOptin"],
                 attributes["ClockRate"] * 1e3,
                 *_RATES.get(current.compute_capability, _OTHER_RATES),
-                cooperative=bool(attributes["CooperativeLaunch"]),
-                broadcast_wavefronts=_BROADCAST_WAVEFRONTS.get(current.compute_capability, 1),
+                bool(attributes["CooperativeLaunch"]),
             )
         return self._devices[number]
 
@@ -213,14 +210,13 @@ class Launcher:
         sizes = tuple(map(np.int32, (request.T, request.N, request.H)))
         if m is None:
             threads = min(choice.THREADS, 32 * math.ceil(request.H / 32))
-            grid = request.N * math.ceil(request.H / threads), 1
-            return Bound(candidate, request, self._compiled(variant), grid, threads, 0, sizes, ())
-        units = (m.units,) if variant.cooperative else ()
-        layout = tuple(map(np.int32, (*units, m.column_threads, m.slice, m.pitch)))
-        # CuPy would shrink a cooperative grid of one dimension that is too large.
-        return Bound(
-            candidate, request, self._compiled(variant), candidate.grid, m.threads, m.shared_bytes, sizes, layout
-        )
+            launch: tuple[Any, ...] = (request.N * math.ceil(request.H / threads), 1), threads, 0, sizes, ()
+        else:
+            units = (m.units,) if variant.cooperative else ()
+            layout = tuple(map(np.int32, (*units, m.column_threads, m.slice, m.pitch)))
+            # CuPy would shrink a cooperative grid of one dimension that is too large.
+            launch = candidate.grid, m.threads, m.shared_bytes, sizes, layout
+        return Bound(candidate, request, self._compiled(variant), *launch)
 
     def fits(self, bound: Bound) -> bool:
         """Whether the driver, too, says that all blocks of a group can be resident at once."""

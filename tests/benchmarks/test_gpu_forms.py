@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from benchmarks.gpu import costs, forms, results
 from benchmarks.gpu.costs import UNITS, Costs, lines
 from benchmarks.gpu.forms import Contestant, Lengths
 from benchmarks.peers import Call
-from tests import standin_backend
 from xrnn.backends.cupy import CupyBackend, launch
 
 ONE_BLOCK, GROUP = Case(3, 3, 5, 20), Case(3, 2, 3, 260)
@@ -28,15 +26,9 @@ def measure(backend: CupyBackend, case: Case, rounds: int) -> list[dict[str, Any
     return forms.measure(backend, case, rounds, LENGTHS)
 
 
-@pytest.fixture
-def small_gpu() -> Iterator[CupyBackend]:
-    with standin_backend.small() as backend:
-        yield backend
-
-
 @pytest.mark.parametrize(("case", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group"), (LSTM, "one-block")])
-def test_every_form_is_measured_and_checked(small_gpu: CupyBackend, case: Case, form: str) -> None:
-    cells = measure(small_gpu, case, 2)
+def test_every_form_is_measured_and_checked(gpu: CupyBackend, case: Case, form: str) -> None:
+    cells = measure(gpu, case, 2)
     assert [cell["operation"] for cell in cells] == ["forward", "train"]
     for cell in cells:
         names = {name for name in cell["microseconds"] if not name.startswith("torch")}
@@ -51,24 +43,22 @@ def test_every_form_is_measured_and_checked(small_gpu: CupyBackend, case: Case, 
         assert cell["wrong"].keys() <= {"torch", "torch tf32"}
 
 
-def test_a_form_that_is_not_believed_is_named_not_timed(
-    small_gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_form_that_is_not_believed_is_named_not_timed(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     source = launch.source
     monkeypatch.setattr(launch, "source", lambda *of: source(*of).replace("return tanh(z);", "return z;"))
-    (forward, _) = measure(small_gpu, ONE_BLOCK, 1)
+    (forward, _) = measure(gpu, ONE_BLOCK, 1)
     assert [name for name in forward["microseconds"] if not name.startswith("torch")] == ["plain"]
     assert forward["chosen"] == "plain"
     assert forward["not_used"]["one-block rows=1"].startswith("its h is off by")
 
 
-def test_a_result_that_is_off_takes_only_itself_out(small_gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_that_is_off_takes_only_itself_out(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     def stranger(problem: Problem) -> dict[str, Contestant]:
         calls: dict[str, Call] = {name: lambda: [np.zeros(1, "float32")] for name in forms.OPERATIONS}
         return {"torch": Contestant(calls, nullcontext)}
 
     monkeypatch.setattr(forms, "theirs", stranger)
-    for cell in measure(small_gpu, ONE_BLOCK, 1):
+    for cell in measure(gpu, ONE_BLOCK, 1):
         assert list(cell["wrong"]) == ["torch"]
         assert set(cell["microseconds"]) == set(cell["errors"]) == {"plain", *cell["candidates"]}
         assert cell["chosen"].startswith("one-block")
@@ -79,7 +69,7 @@ def compete(backend: CupyBackend, cases: list[Case], seconds: float, out: Path) 
 
 
 def test_a_form_of_ours_that_is_off_is_a_failure(
-    small_gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     checked = set()
 
@@ -90,55 +80,55 @@ def test_a_form_of_ours_that_is_off_is_a_failure(
         return 0.0
 
     monkeypatch.setattr(forms, "check", only_the_first)
-    found = compete(small_gpu, [ONE_BLOCK], 600, tmp_path / "forms.json")
+    found = compete(gpu, [ONE_BLOCK], 600, tmp_path / "forms.json")
     assert "one-block rows=1: AssertionError: it is off" in found["failed"][ONE_BLOCK.name]
     for cell in found["cells"]:
         assert (cell["chosen"], list(cell["microseconds"])) == ("plain", ["plain"])
 
 
 def test_cases_are_dropped_when_the_time_is_over_and_failures_kept(
-    small_gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     out = tmp_path / "forms.json"
     results.put(out, date="before")
-    found = compete(small_gpu, [ONE_BLOCK, GROUP], -1, out)
+    found = compete(gpu, [ONE_BLOCK, GROUP], -1, out)
     assert found["dropped"] == [ONE_BLOCK.name, GROUP.name]
     monkeypatch.setattr(forms, "check", lambda *arguments: 1 / 0)
-    found = compete(small_gpu, [ONE_BLOCK], 600, out)
+    found = compete(gpu, [ONE_BLOCK], 600, out)
     assert found["failed"] == {ONE_BLOCK.name: "ZeroDivisionError: division by zero"}
     assert json.loads(out.read_text()) == {"date": "before", "forms": found}
     assert [path.name for path in tmp_path.iterdir()] == ["forms.json"]
 
 
-def test_the_costs_are_measured_and_printed_beside_the_estimates(small_gpu: CupyBackend) -> None:
+def test_the_costs_are_measured_and_printed_beside_the_estimates(gpu: CupyBackend) -> None:
     # On the emulator the figures mean nothing; that every kernel ends and is launched rightly does.
-    measured = dict(Costs(small_gpu, times=3, elements=64).measure())
+    measured = dict(Costs(gpu, times=3, elements=64).measure())
     assert measured.keys() == UNITS.keys()
     assert np.isfinite([*measured.values()]).all()
     assert lines({"EXCHANGE": 5e-7})[0].split() == ["EXCHANGE", "0.5", "µs", "estimate", "0.7"]
 
 
 def test_a_cost_for_which_blocks_do_not_meet_ends_and_says_so(
-    small_gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(costs, "PATIENCE", 500)
     silent = costs.source().replace("publish(mine, float(i));", ";")  # nothing is written that the blocks wait for
     monkeypatch.setattr(costs, "source", lambda: silent)
-    measured = dict(Costs(small_gpu, times=3, elements=64).measure())
+    measured = dict(Costs(gpu, times=3, elements=64).measure())
     why = "RuntimeError: its blocks gave up waiting for one another: they don't all run at once"
     assert measured["EXCHANGE"] == why
     assert isinstance(measured["ROUND_TRIP"], float)  # the others have something to say all the same
     assert lines(measured)[0] == f"{'EXCHANGE':24} {why}"
 
 
-def test_a_step_is_the_difference_of_two_lengths(small_gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_the_difference_of_two_lengths(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     def microseconds(xp: Any, call: Call) -> tuple[float, float]:
         h = call()
         T = len(h[0] if isinstance(h, tuple) else h)
         return {4: 100.0, 8: 130.0}[T], 10.0 * T
 
     monkeypatch.setattr(forms, "microseconds", microseconds)
-    for cell in forms.measure(small_gpu, Case(8, 3, 5, 20), 2, Lengths(checked=2, short=4, long=8)):
+    for cell in forms.measure(gpu, Case(8, 3, 5, 20), 2, Lengths(checked=2, short=4, long=8)):
         own = {"plain", *cell["candidates"]}
         assert {name.split()[0] for name in own} == {"plain", "stepwise", "one-block", "group"}
         for name in own:
@@ -164,10 +154,10 @@ def test_a_repeated_problem() -> None:
     assert longer.Wh is problem.Wh
 
 
-def test_a_time_is_the_median_of_a_few_calls(small_gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_is_the_median_of_a_few_calls(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([50.0, 1.0, 2.0, 9.0, 3.0, 4.0])  # milliseconds; the first isn't counted
-    monkeypatch.setattr(small_gpu.xp.cuda, "get_elapsed_time", lambda start, end: next(times))
+    monkeypatch.setattr(gpu.xp.cuda, "get_elapsed_time", lambda start, end: next(times))
     calls = []
-    device, host = forms.microseconds(small_gpu.xp, lambda: calls.append(1))
+    device, host = forms.microseconds(gpu.xp, lambda: calls.append(1))
     assert (device, len(calls)) == (3000.0, 6)
     assert host >= 0

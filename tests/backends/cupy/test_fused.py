@@ -24,9 +24,9 @@ from xrnn.ops.cells.rnn import RNNCell
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("cell", [*KERNEL_CELLS, "relu", "leak by unit", "leaky relu"])
-def test_the_form_agrees_with_the_plain_one(backend: CupyBackend, cell: str, form: str, dtype: str) -> None:
+def test_the_form_agrees_with_the_plain_one(gpu: CupyBackend, cell: str, form: str, dtype: str) -> None:
     sizes = FORMS[form]
-    fused_layer = layer(backend, sizes, dtype, cell)
+    fused_layer = layer(gpu, sizes, dtype, cell)
     with taking(form):
         step(fused_layer, sizes, dtype)  # tests the form itself
         with counted() as counters:
@@ -43,18 +43,18 @@ def test_the_form_agrees_with_the_plain_one(backend: CupyBackend, cell: str, for
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("form", ["one-block", "group", "group-partial"])
 @pytest.mark.parametrize("cell", KERNEL_CELLS)
-def test_the_launches_of_a_training_step(backend: CupyBackend, cell: str, form: str, lengths: bool) -> None:
+def test_the_launches_of_a_training_step(gpu: CupyBackend, cell: str, form: str, lengths: bool) -> None:
     """Forward at most two besides the input's product and bias, backward at most two besides the weights' products."""
     T, N, D, H = FORMS[form]
     mine = cp.cuda.Stream(non_blocking=True)
     with taking(form):
-        step(layer(backend, FORMS[form], "float32", cell), FORMS[form], "float32")  # tests the form, and waits
+        step(layer(gpu, FORMS[form], "float32", cell), FORMS[form], "float32")  # tests the form, and waits
     with use_fused(False):
-        plain = launched(backend, cell, FORMS[form], lengths=lengths)
+        plain = launched(gpu, cell, FORMS[form], lengths=lengths)
     with taking(form), mine:
-        forward, backward = launched(backend, cell, FORMS[form], lengths=lengths)
+        forward, backward = launched(gpu, cell, FORMS[form], lengths=lengths)
         # However long the sequence.
-        assert launched(backend, cell, (2 * T, N, D, H), lengths=lengths) == (forward, backward)
+        assert launched(gpu, cell, (2 * T, N, D, H), lengths=lengths) == (forward, backward)
     # x @ Wx, and what adds the bias; dWx, dWh, dx, and what sums db. No operand of a product is copied.
     assert (forward.products, backward.products, forward.gemms, backward.gemms) == (1, 3, 0, 0)
     assert (forward.raw_kernels, backward.raw_kernels) == (1, 1)
@@ -65,15 +65,15 @@ def test_the_launches_of_a_training_step(backend: CupyBackend, cell: str, form: 
     assert forward.streams == backward.streams == {mine}
 
 
-def test_a_later_call_decides_and_binds_nothing(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    rnn = layer(backend, ONE_BLOCK, "float32")
+def test_a_later_call_decides_and_binds_nothing(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    rnn = layer(gpu, ONE_BLOCK, "float32")
     step(rnn, ONE_BLOCK, "float32")
-    for what, name in ((adapter, "choose"), (backend.selftest, "failure"), (backend.launcher, "bind")):
+    for what, name in ((adapter, "choose"), (gpu.selftest, "failure"), (gpu.launcher, "bind")):
         monkeypatch.setattr(what, name, lambda *_: pytest.fail("this was decided before"))
     step(rnn, ONE_BLOCK, "float32")
 
 
-def test_a_module_is_compiled_once_for_a_variant(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_is_compiled_once_for_a_variant(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
     def compile_and_note(**arguments: Any) -> Any:
@@ -81,25 +81,25 @@ def test_a_module_is_compiled_once_for_a_variant(backend: CupyBackend, monkeypat
         return cuda_emulator.Module(**arguments)
 
     monkeypatch.setattr(raw, "compiler", compile_and_note)
-    rnn = layer(backend, ONE_BLOCK, "float32")
+    rnn = layer(gpu, ONE_BLOCK, "float32")
     for _ in range(3):
         step(rnn, ONE_BLOCK, "float32")
     variants = [launch.Variant(NAMED["rnn"], "one-block", backward, "float32", 1, 8) for backward in (False, True)]
     assert compiled == [variant.options for variant in variants]
 
 
-def test_a_kernel_runs_on_the_device_of_its_arrays(backend: CupyBackend) -> None:
+def test_a_kernel_runs_on_the_device_of_its_arrays(gpu: CupyBackend) -> None:
     with cp.cuda.Device(1):
-        rnn = layer(backend, ONE_BLOCK, "float32")
+        rnn = layer(gpu, ONE_BLOCK, "float32")
         x = cp.ones(ONE_BLOCK[:3], "float32")
     h = rnn.forward(x)
     assert h.device == cp.cuda.Device(1)
 
 
 def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rnn = layer(backend, GROUP, "float32")
+    rnn = layer(gpu, GROUP, "float32")
     x = cp.ones(GROUP[:3], "float32")
     rnn(x)  # the form has passed its test
     monkeypatch.setattr(launch, "PATIENCE", -1)  # it gives up as soon as it has to wait
@@ -108,16 +108,14 @@ def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
     with pytest.raises(RuntimeError, match="gave up waiting for its own blocks, and its results are NaN"):
         rnn.forward(x)
     monkeypatch.undo()
-    backend.launcher._word(launch.USER)[0][0] = 1
+    gpu.launcher._word(launch.USER)[0][0] = 1
     with pytest.raises(RuntimeError, match="gave up"):
-        backend.to_numpy(h)
-    backend.to_numpy(h)
+        gpu.to_numpy(h)
+    gpu.to_numpy(h)
 
 
-def test_a_group_that_gives_up_is_reported_on_its_own_stream(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rnn, x = layer(backend, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
+def test_a_group_that_gives_up_is_reported_on_its_own_stream(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    rnn, x = layer(gpu, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
     expected = rnn(x)  # the form has passed its test
     mine, other = cp.cuda.Stream(), cp.cuda.Stream()
     with mine, monkeypatch.context() as patched:
@@ -125,9 +123,9 @@ def test_a_group_that_gives_up_is_reported_on_its_own_stream(
         rnn(x)
     for stream in (other, cp.cuda.Stream.null):  # what runs there is right
         with stream:
-            np.testing.assert_array_equal(backend.to_numpy(rnn(x)), backend.to_numpy(expected))
+            np.testing.assert_array_equal(gpu.to_numpy(rnn(x)), gpu.to_numpy(expected))
     with mine, cp.cuda.Device(1):  # another device's stream of that name
-        backend.launcher.raise_if_gave_up()
+        gpu.launcher.raise_if_gave_up()
     with mine, pytest.raises(RuntimeError, match="gave up waiting"):
         rnn(x)
     with mine:
@@ -136,17 +134,17 @@ def test_a_group_that_gives_up_is_reported_on_its_own_stream(
 
 @pytest.mark.parametrize("resident", [None, "forward", "backward"])
 def test_a_direction_that_can_not_be_resident_takes_the_stepwise_form(
-    backend: CupyBackend, resident: str | None, monkeypatch: pytest.MonkeyPatch
+    gpu: CupyBackend, resident: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rnn, (T, N, D, H) = layer(backend, GROUP, "float32"), GROUP
+    rnn, (T, N, D, H) = layer(gpu, GROUP, "float32"), GROUP
     x, dh = cp.ones((T, N, D), "float32"), cp.ones((T, N, H), "float32")
-    fits = backend.launcher.fits
+    fits = gpu.launcher.fits
 
     def only(bound: launch.Bound) -> bool:
         direction = "backward" if bound.request.backward else "forward"
         return fits(bound) and (bound.candidate.form not in launch.COOPERATIVE or direction == resident)
 
-    monkeypatch.setattr(backend.launcher, "fits", only)
+    monkeypatch.setattr(gpu.launcher, "fits", only)
     rnn.forward(x)
     rnn.backward(dh)
     with counted() as forward:
@@ -157,31 +155,31 @@ def test_a_direction_that_can_not_be_resident_takes_the_stepwise_form(
     assert backward.raw_kernels == (1 if resident == "backward" else T + 1)
     for direction in ("forward", "backward"):
         why = "not group: the driver can't keep all 5 blocks of a group resident at once"
-        found = explained(backend, GROUP, backward=direction == "backward")
+        found = explained(gpu, GROUP, backward=direction == "backward")
         assert found.form == "group" if direction == resident else found == Explanation("stepwise", why)
 
 
 @pytest.mark.parametrize("sizes", [ONE_BLOCK, GROUP])
 @pytest.mark.parametrize("backward", [False, True])
-def test_explain(backend: CupyBackend, sizes: tuple[int, int, int, int], backward: bool) -> None:
+def test_explain(gpu: CupyBackend, sizes: tuple[int, int, int, int], backward: bool) -> None:
     request = Request(NAMED["rnn"], backward, "float32", *sizes)
-    found = candidates(backend.launcher.device(), request)
+    found = candidates(gpu.launcher.device(), request)
     chosen = min(found, key=lambda c: c.seconds)
     microseconds = f"{chosen.step_seconds / 1e-6:.1f}"
     why = f"{microseconds} µs a step by prediction, the best of {len(found)} candidates"
-    assert explained(backend, sizes, backward) == Explanation(chosen.form, why)
+    assert explained(gpu, sizes, backward) == Explanation(chosen.form, why)
 
 
-def test_explain_what_has_no_kernel(backend: CupyBackend) -> None:
-    found = explained(backend, ONE_BLOCK, dtype="float16")
+def test_explain_what_has_no_kernel(gpu: CupyBackend) -> None:
+    found = explained(gpu, ONE_BLOCK, dtype="float16")
     assert found.form == "plain"
     assert found.why.startswith("there is no kernel for float16")
 
 
-def test_explain_what_was_turned_off_and_all_candidates(backend: CupyBackend) -> None:
+def test_explain_what_was_turned_off_and_all_candidates(gpu: CupyBackend) -> None:
     with use_fused(False):
-        found = explained(backend, GROUP, backward=True)
+        found = explained(gpu, GROUP, backward=True)
     assert found == Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
-    text = backend.explain_sizes(RNNCell(), dict(zip("TNDH", GROUP, strict=True)), "float32")
+    text = gpu.explain_sizes(RNNCell(), dict(zip("TNDH", GROUP, strict=True)), "float32")
     assert "rnn forward, float32, T=4" in text
     assert "rnn backward, float32, T=4" in text

@@ -19,9 +19,9 @@ from xrnn.backends.cupy import CupyBackend, launch
 
 @pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
 def test_the_first_use_on_a_device_compares_and_no_later_one_does(
-    backend: CupyBackend, sizes: Sizes, form: str, caplog: pytest.LogCaptureFixture
+    gpu: CupyBackend, sizes: Sizes, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rnn, x = layer(backend, sizes, "float32"), cp.ones(sizes[:3], "float32")
+    rnn, x = layer(gpu, sizes, "float32"), cp.ones(sizes[:3], "float32")
     with counted() as first:
         rnn.forward(x)
     with counted() as second:
@@ -29,18 +29,18 @@ def test_the_first_use_on_a_device_compares_and_no_later_one_does(
     # The test runs without lengths, and in reverse with them; then the call.
     assert (first.raw_kernels, second.raw_kernels) == (3, 1)
     assert (second.host_to_device, second.device_to_host, second.waits) == (0, 0, 0)
-    assert explained(backend, sizes).form == form
+    assert explained(gpu, sizes).form == form
     assert not caplog.records
     with cp.cuda.Device(1):
-        rnn, x = layer(backend, sizes, "float32"), cp.ones(sizes[:3], "float32")
+        rnn, x = layer(gpu, sizes, "float32"), cp.ones(sizes[:3], "float32")
     with counted() as elsewhere:
         rnn.forward(x)
     assert elsewhere.raw_kernels == 3
 
 
-def test_no_comparison_if_the_plain_form_was_asked_for(backend: CupyBackend) -> None:
+def test_no_comparison_if_the_plain_form_was_asked_for(gpu: CupyBackend) -> None:
     with use_fused(False), counted() as counters:
-        step(layer(backend, ONE_BLOCK, "float32"), ONE_BLOCK, "float32")
+        step(layer(gpu, ONE_BLOCK, "float32"), ONE_BLOCK, "float32")
     assert counters.raw_kernels == 0
 
 
@@ -69,7 +69,7 @@ SPOILED = {
     ("cell", "spoiled"), [(cell, what) for cell, found in SPOILED.items() for what in found], ids=str
 )
 def test_a_form_that_disagrees_is_not_used(
-    backend: CupyBackend,
+    gpu: CupyBackend,
     form: str,
     cell: str,
     spoiled: str,
@@ -85,7 +85,7 @@ def test_a_form_that_disagrees_is_not_used(
         return code.replace(right, wrong)
 
     monkeypatch.setattr(launch, "source", spoil)
-    rnn = layer(backend, sizes, "float32", cell)
+    rnn = layer(gpu, sizes, "float32", cell)
     with use_fused(False):
         expected = step(rnn, sizes, "float32")
     with taking(form):
@@ -96,50 +96,50 @@ def test_a_form_that_disagrees_is_not_used(
 
 
 def test_a_form_that_can_not_be_compiled_is_not_used(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(raw, "compiler", raising(NotImplementedError("no compiler\nfor this one")))
-    assert_other(backend, ONE_BLOCK, "one-block", "NotImplementedError: no compiler for this one", caplog)
+    assert_other(gpu, ONE_BLOCK, "one-block", "NotImplementedError: no compiler for this one", caplog)
 
 
 def test_a_form_that_gives_up_is_not_used(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(launch, "PATIENCE", 500)
-    monkeypatch.setattr(backend.selftest, "_grid", lambda candidate: (candidate.grid[0] - 1, 1))  # a block is missing
-    assert_other(backend, GROUP, "group", "its blocks gave up waiting for one another", caplog)
+    monkeypatch.setattr(gpu.selftest, "_grid", lambda candidate: (candidate.grid[0] - 1, 1))  # a block is missing
+    assert_other(gpu, GROUP, "group", "its blocks gave up waiting for one another", caplog)
 
 
 def test_an_earlier_recurrence_that_gives_up_during_a_test_is_reported_by_itself(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    earlier, x = layer(backend, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
+    earlier, x = layer(gpu, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
     earlier(x)  # the form has passed its test
-    forward = backend.launcher.forward
+    forward = gpu.launcher.forward
 
     def gives_up_first(*arguments: Any) -> Any:
-        monkeypatch.setattr(backend.launcher, "forward", forward)
+        monkeypatch.setattr(gpu.launcher, "forward", forward)
         with monkeypatch.context() as patched:
             patched.setattr(launch, "PATIENCE", -1)
             earlier(x)
         return forward(*arguments)
 
-    monkeypatch.setattr(backend.launcher, "forward", gives_up_first)
-    h = layer(backend, ONE_BLOCK, "float32")(cp.ones(ONE_BLOCK[:3], "float32"))
-    assert explained(backend, ONE_BLOCK).form == "one-block"
+    monkeypatch.setattr(gpu.launcher, "forward", gives_up_first)
+    h = layer(gpu, ONE_BLOCK, "float32")(cp.ones(ONE_BLOCK[:3], "float32"))
+    assert explained(gpu, ONE_BLOCK).form == "one-block"
     with pytest.raises(RuntimeError, match="a recurrence launched earlier gave up waiting"):
-        backend.to_numpy(h)
+        gpu.to_numpy(h)
 
 
-def test_a_self_test_leaves_what_the_user_is_to_be_told(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    rnn, x = layer(backend, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
+def test_a_self_test_leaves_what_the_user_is_to_be_told(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    rnn, x = layer(gpu, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
     rnn(x)  # the form has passed its test
     with monkeypatch.context() as patched:
         patched.setattr(launch, "PATIENCE", -1)
         h = rnn(x)
-    assert explained(backend, ONE_BLOCK).form == "one-block"  # which it compares first
+    assert explained(gpu, ONE_BLOCK).form == "one-block"  # which it compares first
     with pytest.raises(RuntimeError, match="a recurrence launched earlier gave up waiting"):
-        backend.to_numpy(h)
+        gpu.to_numpy(h)
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -175,9 +175,9 @@ TEMPORARY: dict[str, tuple[Any, str, Callable[..., Any], str]] = {
 
 @pytest.mark.parametrize(("what", "name", "spoiled", "why"), TEMPORARY.values(), ids=TEMPORARY)
 def test_a_temporary_failure_says_nothing_about_a_form(
-    backend: CupyBackend, what: Any, name: str, spoiled: Any, why: str, caplog: pytest.LogCaptureFixture
+    gpu: CupyBackend, what: Any, name: str, spoiled: Any, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
+    rnn, x = layer(gpu, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
     with pytest.MonkeyPatch.context() as patched, counted() as plain:
         patched.setattr(CupyBackend, "_decide", lambda *_, **__: None)
         expected = rnn(x)
@@ -191,28 +191,28 @@ def test_a_temporary_failure_says_nothing_about_a_form(
     start = "the one-block form (rnn forward, float32) is not used on pretend GPU, another form runs this time: "
     why = f"not compared yet, {why}"
     assert record.getMessage().startswith(start + why)
-    assert explained(backend, ONE_BLOCK).form == "one-block"  # the next time
+    assert explained(gpu, ONE_BLOCK).form == "one-block"  # the next time
 
 
 @pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
 def test_a_launch_that_fails_takes_another_form_from_then_on(
-    backend: CupyBackend,
+    gpu: CupyBackend,
     sizes: Sizes,
     form: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    step(layer(backend, sizes, "float32"), sizes, "float32")  # the form has passed its test
+    step(layer(gpu, sizes, "float32"), sizes, "float32")  # the form has passed its test
     refuse = raising(RuntimeError("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks\nin cooperative launch"))
     monkeypatch.setattr(raw.RawFunction, "__call__", refuse)
     why = "RuntimeError: CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch"
-    assert_other(backend, sizes, form, why, caplog)
+    assert_other(gpu, sizes, form, why, caplog)
 
 
 def test_a_backward_whose_launch_fails_takes_another_form(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
+    rnn, x = layer(gpu, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
     rnn(x)
     dh = cp.ones((*ONE_BLOCK[:2], ONE_BLOCK[3]), "float32")
     rnn.forward(x)
@@ -223,25 +223,25 @@ def test_a_backward_whose_launch_fails_takes_another_form(
     with use_fused(False):
         rnn.forward(x)
         expected, _ = rnn.backward(dh)
-    np.testing.assert_allclose(backend.to_numpy(dx), backend.to_numpy(expected), rtol=0, atol=1e-5)
-    assert explained(backend, ONE_BLOCK).form == "one-block"
-    assert explained(backend, ONE_BLOCK, backward=True).form == "plain"  # nor is the stepwise form launched
+    np.testing.assert_allclose(gpu.to_numpy(dx), gpu.to_numpy(expected), rtol=0, atol=1e-5)
+    assert explained(gpu, ONE_BLOCK).form == "one-block"
+    assert explained(gpu, ONE_BLOCK, backward=True).form == "plain"  # nor is the stepwise form launched
     record, *_ = caplog.records
     assert record.getMessage().endswith("another form runs instead: RuntimeError: invalid configuration argument")
 
 
 def test_a_launch_without_memory_is_tried_again(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rnn, x = layer(backend, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
+    rnn, x = layer(gpu, ONE_BLOCK, "float32"), cp.ones(ONE_BLOCK[:3], "float32")
     expected = rnn(x)
     refuse = raising(RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"))
     with monkeypatch.context() as patched:
         patched.setattr(raw.RawFunction, "__call__", refuse)
         h = rnn(x)
-    np.testing.assert_allclose(backend.to_numpy(h), backend.to_numpy(expected), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(gpu.to_numpy(h), gpu.to_numpy(expected), rtol=0, atol=1e-5)
     assert "another form runs this time: RuntimeError: CUDA_ERROR_OUT_OF_MEMORY" in caplog.text
-    assert explained(backend, ONE_BLOCK).form == "one-block"
+    assert explained(gpu, ONE_BLOCK).form == "one-block"
 
 
 def assert_close(found: list[Any], expected: list[Any]) -> None:
@@ -249,9 +249,9 @@ def assert_close(found: list[Any], expected: list[Any]) -> None:
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * max(1, abs(want).max()))
 
 
-def assert_other(backend: CupyBackend, sizes: Sizes, form: str, why: str, caplog: pytest.LogCaptureFixture) -> None:
+def assert_other(gpu: CupyBackend, sizes: Sizes, form: str, why: str, caplog: pytest.LogCaptureFixture) -> None:
     """Two training steps agree with the plain form, and a warning for each direction says why it is not `form`."""
-    rnn = layer(backend, sizes, "float32")
+    rnn = layer(gpu, sizes, "float32")
     with use_fused(False):
         expected = step(rnn, sizes, "float32")
     for _ in range(2):
@@ -263,5 +263,5 @@ def assert_other(backend: CupyBackend, sizes: Sizes, form: str, why: str, caplog
         assert message.startswith(start + why)
         assert "\n" not in message
     for backward in (False, True):
-        assert explained(backend, sizes, backward).form in ("plain", "stepwise")
-        assert explained(backend, sizes, backward).why.startswith(f"not {form}: {why}")
+        assert explained(gpu, sizes, backward).form in ("plain", "stepwise")
+        assert explained(gpu, sizes, backward).why.startswith(f"not {form}: {why}")
