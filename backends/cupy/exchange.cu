@@ -72,5 +72,13 @@ XRNN_INLINE bool bring(const Tile& tile, const Operands& o, long long patience) 
     return o.wide ? bring_as<true>(tile, o, patience) : bring_as<false>(tile, o, patience);
 }
 
+// Ends a block that gave up in round i: NaN for all that it still owes, the rows begin … end of its units.
+XRNN_INLINE void give_up(const Run& run, int i, int begin, int end, int first, int own, unsigned* gave_up) {
+    if (threadIdx.x == 0) tell_host(gave_up);
+    for (; i < run.rounds(); ++i)
+        for (int owed = threadIdx.x; owed < own * (end - begin); owed += blockDim.x)
+            run.give_up(i, begin + owed / own, first + owed % own);
+}
+
 // The rows of the batch that a group has: blockIdx.y of gridDim.y.
 XRNN_INLINE int first_row_of(int N, unsigned group) { return static_cast<long long>(N) * group / gridDim.y; }

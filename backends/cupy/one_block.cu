@@ -7,38 +7,21 @@ one_block(const Real* W, PARAMETERS, int column_threads, int slice, int pitch) {
     SHARED_MEMORY(shared);
     const Run run{ARGUMENTS};
     Tile tile(Run::Weights{W, H, 0, H}, column_threads, slice, pitch, shared);
+    const auto publish = [&](int n, int k, Real* p, Real x) { *p = *tile.operand_at(n, k) = x; };
     const int first_row = blockIdx.x * ROWS, rows = min(ROWS, N - first_row);
-    Output out[OUTPUTS];
-    State state[OUTPUTS] = {};
-    Real leak[OUTPUTS] = {};
-    Run::Inputs ahead[OUTPUTS];
+    Outputs outputs(run, 0, H);
+    outputs.load(run, 0, first_row, rows);
+    outputs.ask(run, 0, first_row, rows);
 #pragma unroll
-    for (int e = 0; e < OUTPUTS; ++e) {
-        out[e] = output(e, H);
-        ahead[e] = run.ask(0, first_row + out[e].n, out[e].u, out[e].n < rows);
-        if (out[e].n >= rows) continue;
-        run.load(0, first_row + out[e].n, out[e].u, state[e]);
-        leak[e] = run.leak(out[e].u);
-        *tile.operand_at(out[e].n, out[e].u) = state[e][0];  // backward: 0
-    }
+    for (int e = 0; e < OUTPUTS; ++e)  // backward: zeros
+        if (outputs.n[e] < rows) *tile.operand_at(outputs.n[e], outputs.u[e]) = outputs.state[e][0];
+
     for (int i = 0; i < run.rounds(); ++i) {
-        Run::Inputs in[OUTPUTS];
-#pragma unroll
-        for (int e = 0; e < OUTPUTS; ++e) {
-            in[e] = ahead[e];
-            ahead[e] = run.ask(i + 1, first_row + out[e].n, out[e].u, out[e].n < rows);
-        }
+        Outputs::Inputs in = outputs.ahead;
+        outputs.ask(run, i + 1, first_row, rows);
         __syncthreads();  // the operands are in place
         if (run.multiplies(i)) tile.multiply();
         __syncthreads();  // the slices' sums are in place, and the operands are no longer read
-#pragma unroll
-        for (int e = 0; e < OUTPUTS; ++e) {
-            const int n = out[e].n, u = out[e].u;
-            if (n >= rows) continue;
-            const auto sum = [&](int g) { return tile.total(n, g * H + u); };
-            const auto publish = [&](Real* p, int g, Real x) { *p = *tile.operand_at(n, g * H + u) = x; };
-            run.finish(i, first_row + n, u, in[e], leak[e], state[e], sum, publish);
-            if (i + 1 == run.rounds()) run.store(i, first_row + n, u, state[e]);
-        }
+        outputs.finish(run, tile, i, first_row, rows, in, i + 1 == run.rounds(), publish);
     }
 }

@@ -82,13 +82,8 @@ partial(const Real* W, PARAMETERS, int units, int column_threads, int slice, int
                 }
                 gathered[helper * outputs + out] = sum;
             }
-            if (__syncthreads_or(lost)) {  // the helpers' sums are in place
-                if (threadIdx.x == 0) tell_host(gave_up);
-                for (; i < run.rounds(); ++i)  // its partial sums are left out: blocks that need them give up as well
-                    for (int owed = threadIdx.x; owed < own * (end - begin); owed += blockDim.x)
-                        run.give_up(i, begin + owed / own, first + owed % own);
-                return;
-            }
+            if (__syncthreads_or(lost))  // the helpers' sums are in place
+                return give_up(run, i, begin, end, first, own, gave_up);  // blocks that need its sums give up as well
             if (mine) {
                 const auto total = [&](int) {
                     Real dh = 0;

@@ -118,11 +118,45 @@ struct Tile {
     }
 };
 
-// Output e of this thread: a row of the tile and a unit of the block. n ≥ ROWS: none.
-struct Output {
-    int n, u;
+// The outputs of a thread: at most OUTPUTS pairs of a row n of the tile and a unit u of the block, which has `own` units
+// from `first` on. n ≥ ROWS: none. A tile has `rows` rows of the batch from first_row on.
+struct Outputs {
+    struct Inputs {
+        Run::Inputs of[OUTPUTS];
+    } ahead;
+    int first, own, n[OUTPUTS], u[OUTPUTS];
+    Real leak[OUTPUTS];
+    State state[OUTPUTS];
+
+    XRNN_INLINE Outputs(const Run& run, int first, int own) : first(first), own(own), state{} {
+#pragma unroll
+        for (int e = 0; e < OUTPUTS; ++e) {
+            const int at = threadIdx.x + e * blockDim.x;
+            n[e] = at / own, u[e] = at % own, leak[e] = run.leak(first + u[e]);
+        }
+    }
+    XRNN_INLINE void ask(const Run& run, int i, int first_row, int rows) {
+#pragma unroll
+        for (int e = 0; e < OUTPUTS; ++e)
+            ahead.of[e] = run.ask(i, first_row + n[e], first + u[e], n[e] < rows);
+    }
+    XRNN_INLINE void load(const Run& run, int i, int first_row, int rows) {
+#pragma unroll
+        for (int e = 0; e < OUTPUTS; ++e)
+            if (n[e] < rows) run.load(i, first_row + n[e], first + u[e], state[e]);
+    }
+    // The cell's steps. publish(n, k, p, x) writes x, element k of row n of the block's next operand, to *p.
+    template <class Publish>
+    XRNN_INLINE void finish(const Run& run, const Tile& tile, int i, int first_row, int rows, Inputs& in, bool store,
+                            Publish publish) {
+#pragma unroll
+        for (int e = 0; e < OUTPUTS; ++e) {
+            if (n[e] >= rows) continue;
+            const int row = first_row + n[e], unit = first + u[e];
+            const auto sum = [&](int g) { return tile.total(n[e], g * own + u[e]); };
+            const auto publish_it = [&](Real* p, int g, Real x) { publish(n[e], g * own + u[e], p, x); };
+            run.finish(i, row, unit, in.of[e], leak[e], state[e], sum, publish_it);
+            if (store) run.store(i, row, unit, state[e]);
+        }
+    }
 };
-XRNN_INLINE Output output(int e, int units) {
-    const int at = threadIdx.x + e * blockDim.x;
-    return {at / units, at % units};
-}

@@ -90,8 +90,8 @@ def broken(variant: Variant) -> Iterator[Broken]:
     yield Broken("shared memory that is not cleared", ("operand[i] = 0;", ";"), "wrong")
     beyond = "i <= ROWS * slices * g.pitch + slices * ROWS * g.column_threads * kVector + int(blockDim.x);"
     yield Broken("a write beyond shared memory", ("i < ROWS * slices * g.pitch;", beyond), "overflow")
-    late = {"one-block": ("run.ask(i + 1,", "run.ask(i,")}.get(variant.form, ("ask(i + last,", "ask(i,"))
-    yield Broken("inputs of the wrong step", late, "wrong")
+    ahead = "i + 1, first_row" if variant.form == "one-block" else "i + last,"
+    yield Broken("inputs of the wrong step", (ahead, ahead.replace(" + 1", "").replace(" + last", "")), "wrong")
     if variant.backward:
         yield Broken("an idle row that drops its carry", ("in.idle ? dafter[k] : dbefore[k]", "dbefore[k]"), "wrong")
         yield Broken("dz of an idle row", ("in.idle ? Real(0) : d[g]", "d[g]"), "wrong")
