@@ -93,8 +93,8 @@ def broken(variant: Variant) -> Iterator[Broken]:
     ahead = "i + 1, first_row" if variant.form == "one-block" else "i + last,"
     yield Broken("inputs of the wrong step", (ahead, ahead.replace(" + 1", "").replace(" + last", "")), "wrong")
     if variant.backward:
-        yield Broken("an idle row that drops its carry", ("in.idle ? dafter[k] : dbefore[k]", "dbefore[k]"), "wrong")
-        yield Broken("dz of an idle row", ("in.idle ? Real(0) : d[g]", "d[g]"), "wrong")
+        yield Broken("an idle row that drops its carry", ("idle ? dafter[k] : dbefore[k]", "dbefore[k]"), "wrong")
+        yield Broken("dz of an idle row", ("idle ? Real(0) : d[g]", "d[g]"), "wrong")
     else:
         yield Broken("an idle row that changes", ("if (!in.idle) {", "{"), "wrong")
     if not variant.cooperative:
