@@ -9,7 +9,8 @@ The efficiencies of larger runs are predicted by a cost model:
     update of K ranks = c + 2 ⌈log₂ K⌉ · latency + 2 (K - 1) / K · bytes / bandwidth
 
 c is the time of an update in one process, measured at two batch sizes. The model assumes a reduce-scatter followed by
-an all-gather (Rabenseifner, 2004). The row "shared memory" takes its figures from messages between two processes here.
+an all-gather (Rabenseifner, 2004); MPICH takes longer if the number of ranks is not a power of two. The row "shared
+memory" takes its figures from messages between two processes here. `benchmarks.parallel_network` checks the model.
 """
 
 from __future__ import annotations
