@@ -22,6 +22,7 @@ from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.own import Recurrent, check_cell
+from xrnn.layers.quantized import Quantized, quantize
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
 from xrnn.losses import (
@@ -95,6 +96,7 @@ __all__ = [
     "GradientMismatchError",
     "LayerNorm",
     "Linear",
+    "Quantized",
     "Recurrent",
     "Stack",
     "asarray",
@@ -117,6 +119,7 @@ __all__ = [
     "mean_squared_error",
     "pad",
     "quantile",
+    "quantize",
     "save",
     "save_checkpoint",
     "set_backend",

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from xrnn.ops import affine, cross_entropy, recurrence
+from xrnn.ops import affine, cross_entropy, int8, recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.ops.products import Products, in_bfloat16
@@ -34,6 +34,7 @@ Operation: TypeAlias = Literal[
     "affine_backward",
     "cross_entropy",
     "add_rows",
+    "int8_forward",
 ]
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 RECURRENCES: Final[tuple[Operation, ...]] = ("recurrence_forward", "recurrence_backward")
@@ -198,6 +199,12 @@ class Backend:
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over the i with index[i] = v; see `xrnn.ops.affine.add_rows`."""
         affine.add_rows(self.xp, rows, index, out)
+
+    def int8_forward(
+        self, cell: Cell, weights: int8.Int8Weights, x: Array, initial: Sequence[Array | None]
+    ) -> tuple[Array, ...]:
+        """→ the states of a recurrence with weights of 8 bits; see `xrnn.ops.int8.forward`."""
+        return int8.forward(self.products(), cell, weights, x, initial)
 
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why."""

@@ -12,9 +12,11 @@ import numpy as np
 from xrnn import install
 from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_enabled, precision
 from xrnn.backends.numpy import machine
+from xrnn.backends.numpy.int8 import pack
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
+from xrnn.ops.int8 import Int8Weights
 from xrnn.typing import Array, ArrayIfNeeded
 
 try:
@@ -110,6 +112,18 @@ class NumpyBackend(Backend):
             out[ordered[starts]] = np.add.reduceat(rows[order], starts, axis=0)
         return None
 
+    def int8_forward(
+        self, cell: Cell, weights: Int8Weights, x: Array, initial: Sequence[Array | None]
+    ) -> tuple[Array, ...]:
+        name = kernel_of(cell)
+        if not name:
+            return super().int8_forward(cell, weights, x, initial)
+        if weights.packed is None:
+            H = len(weights.Wh.values)
+            weights.packed = pack(weights.Wx, H), pack(weights.Wh, H)
+        Wx, Wh = weights.packed
+        return kernels.int8_forward(name, x, Wx, Wh, weights.b, initial, cell.per_unit)
+
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         plain = super().explain(operation, cell, shapes, dtype)
         if operation == "matmul_add" or not fused_enabled():
@@ -121,6 +135,10 @@ class NumpyBackend(Backend):
         if operation in RECURRENCES and not kernel_of(cell):
             why = f"there is no kernel for the cell {cell.name!r}"
             return Explanation("plain", why + _products(operation, dtype, None))
+        if operation == "int8_forward":
+            if not kernel_of(cell):
+                return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
+            return Explanation("fused", kernels.int8_instructions())
         why = kernels.level()
         if operation in RECURRENCES:
             T, N, D, H = (shapes[letter] for letter in "TNDH")

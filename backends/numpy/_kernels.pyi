@@ -154,6 +154,25 @@ def backward(
     dx is (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None.
     """
 
+def int8_forward(
+    cell: str,
+    x: Array,
+    Wx: tuple[Array, Array, Array],
+    Wh: tuple[Array, Array, Array],
+    b: Array,
+    initial: Sequence[Array | None] | None,
+    own: tuple[Array | float, ...],
+) -> tuple[Array, ...]:
+    """Inference with weights of 8 bits: x (T, N, D) → the states, (T+1, N, H) each, all float32.
+
+    Wx, Wh   the arrays of a packed matrix: `xrnn.backends.numpy.int8.pack`
+
+    The other arguments are those of `forward`. TypeError for arrays that do not fit each other.
+    """
+
+def int8_instructions() -> str:
+    """The instructions that multiply int8 weights: `avx512vnni`, or the level in use."""
+
 def affine(x: Array, W: Array, b: Array, bfloat16: bool) -> Array:
     """x (M, D), W (D, C), b (C,) → y (M, C)."""
 

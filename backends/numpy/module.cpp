@@ -14,6 +14,7 @@
 
 #include "binding/arrays.h"
 #include "binding/calls.h"
+#include "binding/int8.h"
 #include "binding/levels.h"
 #include "binding/outputs.h"
 #include "binding/recurrences.h"
@@ -82,6 +83,8 @@ NB_MODULE(_kernels, m) {
     m.def("force_bfloat16", [](bool forced) { force_bfloat16 = forced; });
     m.def("repays_bfloat16", repays_bfloat16);
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
+    m.def("int8_forward", int8_forward);
+    m.def("int8_instructions", [] { return fastest_int8_sums() ? "avx512vnni" : level.name; });
     if (PyModule_AddFunctions(m.ptr(), RECURRENCES)) throw nb::python_error();
     m.def("affine", [](nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
         return (is_float32(x) ? affine<float> : affine<double>)(x, W, b, bfloat16);

@@ -13,7 +13,17 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.files import ArrayFile, FileError, arrays_content, open_arrays, parse_object, quoted, replace_file
-from xrnn.interop.description import Description, MakeCell, UnknownCellError, canonical, put_together, take_apart
+from xrnn.interop.description import (
+    Description,
+    MakeCell,
+    UnknownCellError,
+    canonical,
+    put_together,
+    put_together_quantized,
+    take_apart,
+    take_apart_quantized,
+)
+from xrnn.layers.quantized import Quantized
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
 
@@ -25,7 +35,8 @@ _LONGEST: Final = 2**16  # characters of a description, enough for about 500 lay
 def save(path: str | os.PathLike[str], layer: Any) -> None:
     """Write a layer to a file that `load` reads: its arrays, its kind and its options.
 
-    layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout, on any backend.
+    layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout, on any backend,
+            or a layer that `quantize` made.
             The file keeps the seed of a Dropout and its count of forward calls, so that its masks continue. Of a cell
             of your own it keeps the name and the attributes, which must be numbers and strings.
 
@@ -37,7 +48,7 @@ def save(path: str | os.PathLike[str], layer: Any) -> None:
 
     >>> save("gru.safetensors", GRU.init(3, 8, rng=0))
     """
-    description, arrays = take_apart(layer)
+    description, arrays = take_apart_quantized(layer) if type(layer) is Quantized else take_apart(layer)
     content = described_content("layer", canonical(description), arrays, _LONGEST, "save it in parts")
     replace_file(Path(path), content)
 
@@ -66,11 +77,18 @@ def load(
     check_cells(cells)
     target = get_backend(backend)
     with open_arrays(Path(path), _WANTED) as file:
-        arrays = read_arrays(file, "layer", "F32", "F64")
+        # The description is parsed only after the digest was checked.
+        is_quantized = f'"kind": "{Quantized.__name__}"' in file.metadata.get("layer", "")
+        arrays = read_arrays(file, "layer", "F32", "I8" if is_quantized else "F64")
+    if is_quantized and target.name != "numpy":
+        raise FileError(f'{file.name} holds a quantized layer, for the NumPy backend: use backend="numpy"')
     warn_of_nan(file.name, arrays)
-    moved = {name: target.asarray(array) for name, array in arrays.items()}
     with described_by(file, "layer"):
-        return put_together(parse_description(file, "layer", _LONGEST), moved, cells)
+        description = parse_description(file, "layer", _LONGEST)
+        if is_quantized:
+            return put_together_quantized(description, arrays)
+        moved = {name: target.asarray(array) for name, array in arrays.items()}
+        return put_together(description, moved, cells)
 
 
 # ---- files with a description: the metadata hold it under the name of the kind, "layer" or "checkpoint" ----

@@ -102,6 +102,8 @@ struct CrossEntropy {
     S* losses;               // out (rows,)
 };
 
+struct Int8Forward;  // int8.h
+
 // The kernels of a cell, and its numbers that determine the shapes of the arrays. Operations that need scratch memory
 // return false if there is none; nothing is written then.
 template <class S>
@@ -113,6 +115,7 @@ struct Recurrence {
     bool keeps_z;          // the backward pass needs Forward::z
     bool (*forward)(const Forward<S>&, Partition);
     bool (*backward)(const Backward<S>&, Partition);
+    bool (*int8)(const Int8Forward&, int threads);  // null for float64
 };
 
 template <class S>

@@ -7,6 +7,7 @@
 #include "backward.h"
 #include "cross_entropy.h"
 #include "forward.h"
+#include "int8_pass.h"
 #include "products.h"
 
 namespace {
@@ -17,6 +18,15 @@ void tanh_of(const S* x, S* y, int64_t size) {
     int64_t i = 0;
     for (; i + W <= size; i += W) store<S>(y + i, tanh<S>(load<S>(x + i)));
     if (i < size) store_part<S>(y + i, tanh<S>(load_part<S>(x + i, size - i)), size - i);
+}
+
+// The recurrence on int8 weights is the same at all precisions: only the table of float32 has it.
+template <class P, template <class> class CellOf>
+constexpr auto int8_of() -> decltype(xrnn::Recurrence<Sum<P>>::int8) {
+    if constexpr (sizeof(P) == 4 && !IS_PAIR<P>)
+        return int8_forward<CellOf>;
+    else
+        return nullptr;
 }
 
 template <class P, template <class> class CellOf>
@@ -33,7 +43,8 @@ constexpr xrnn::Recurrence<Sum<P>> recurrence_of() {
             .own = Cell::OWN,
             .keeps_z = Cell::KEEPS_Z,
             .forward = forward<P, CellOf>,
-            .backward = backward<P, CellOf>};
+            .backward = backward<P, CellOf>,
+            .int8 = int8_of<P, CellOf>()};
 }
 
 template <class P, template <class> class... CellOf>

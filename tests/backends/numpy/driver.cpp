@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "driver_file.h"
+#include "int8.h"
 #include "kernels.h"
 #include "threads/openmp.h"
 
@@ -269,6 +270,82 @@ void check(const char* level, const Operations<S>& kernels, const Record& record
     });
 }
 
+// ---- weights of 8 bits ----
+
+// Numbers of no meaning, the same in each run.
+struct Draws {
+    uint32_t state = 1;
+    int below(int n) {
+        state = state * 1664525 + 1013904223;
+        return int(state >> 16) % n;
+    }
+    float real() { return float(below(2001) - 1000) / 1000; }
+};
+
+// A packed matrix (K, gates · H) in blocks of exact size.
+struct Int8Weights {
+    Array<int8_t> values;
+    Array<int32_t> sums;
+    Array<float> scale;
+    Int8Matrix matrix;
+
+    Int8Weights(int64_t K, int gates, int64_t H, Draws& draws) {
+        const int64_t panels = (H + INT8_UNITS - 1) / INT8_UNITS, quads = (K + 3) / 4, columns = panels * gates * INT8_UNITS;
+        values.resize(columns * quads * 4), sums.resize(columns), scale.resize(columns);
+        for (int64_t p = 0; p < panels; ++p)
+            for (int g = 0; g < gates; ++g)
+                for (int64_t j = 0; j < INT8_UNITS && p * INT8_UNITS + j < H; ++j) {
+                    const int64_t column = (p * gates + g) * INT8_UNITS + j;
+                    for (int64_t k = 0; k < K; ++k) {
+                        const int value = draws.below(255) - 127;
+                        values[(((p * quads + k / 4) * gates + g) * INT8_UNITS + j) * 4 + k % 4] = int8_t(value);
+                        sums[column] += 128 * value;
+                    }
+                    scale[column] = 0.002f;
+                }
+        matrix = {.K = K, .gates = gates, .values = values.data(), .sums = sums.data(), .scale = scale.data()};
+    }
+};
+
+// The bits of every number of threads, and of both forms of the sums, are those of one thread. tests/backends/numpy/
+// test_int8.py compares values.
+void check_int8(const char* level, const Operations<float>& kernels, Int8Sums other_sums) {
+    for (const Recurrence<float>* cell = kernels.recurrences; cell->name; ++cell)
+        for (const auto& [T, N, D, H] : {std::tuple(1, 1, 1, 1), std::tuple(3, 5, 6, 37), std::tuple(2, 4, 9, 64)}) {
+            Draws draws;
+            const Int8Weights Wx(D, cell->x_gates, H, draws), Wh(H, cell->h_gates, H, draws);
+            Array<float> x(T * N * D), b(cell->pre * H), initial(N * H), own(H, 0.5f);
+            for (Array<float>* array : {&x, &b, &initial})
+                for (float& value : *array) value = draws.real();
+            Arrays<float> first;
+            for (Int8Sums sums : {Int8Sums(nullptr), other_sums})
+                for (int threads : {1, 2, 3}) {
+                    Arrays<float> out;
+                    Int8Forward f = {.T = T, .N = N, .D = D, .H = H, .x = x.data(), .Wx = Wx.matrix, .Wh = Wh.matrix,
+                                     .b = b.data(), .initial = {}, .own = {}, .states = {}, .sums = sums};
+                    for (int k = 0; k < cell->own; ++k) f.own[k] = own.data();
+                    for (int k = 0; k < cell->states; ++k) {
+                        Array<float>& state = out["states" + std::to_string(k)];
+                        state.assign((T + 1) * N * H, float(NOT_A_NUMBER));
+                        f.states[k] = state.data();
+                    }
+                    f.initial[0] = {initial.data(), H, 1};
+                    const std::string where = std::string(level) + " int8 " + cell->name + ", " +
+                                              std::to_string(threads) + " threads" + (sums ? ", other sums" : "");
+                    if (!cell->int8(f, threads)) std::printf("%s: no memory\n", where.c_str()), ++failures;
+                    if (first.empty()) first = out;
+                    for (const auto& [name, values] : out) {
+                        same_bits(name.c_str(), where.c_str(), values, first.at(name));
+                        for (float value : values)
+                            if (std::isnan(value)) {
+                                std::printf("%s: %s has NaN\n", where.c_str(), name.c_str()), ++failures;
+                                break;
+                            }
+                    }
+                }
+        }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -285,6 +362,12 @@ int main(int count, char** arguments) {
             record.given.at("bits").at(0) == 32 ? check(name, f32, record, TOLERANCE<float>)
                                                 : check(name, f64, record, TOLERANCE<double>);
         }
+        use_openmp(nullptr);
+        Int8Sums other_sums = nullptr;
+#if defined(__x86_64__) && !defined(XRNN_BASELINE_ONLY) && !defined(XRNN_WITHOUT_AVX512)
+        if (__builtin_cpu_supports("avx512vnni")) other_sums = int8_sums_vnni;
+#endif
+        check_int8(name, f32, other_sums);
         std::printf("%s: checked\n", name);
     };
     const auto check_bfloat16 = [&](const char* name, const Operations<float>& kernels) {

@@ -1,0 +1,87 @@
+// Recurrences with weights of 8 bits. _kernels.pyi describes the shapes.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+
+#include "../kernels/int8.h"
+#include "recurrences.h"
+
+namespace {
+
+template <>
+constexpr int TYPE<int8_t> = NPY_INT8;
+template <>
+constexpr int TYPE<int32_t> = NPY_INT32;
+
+// The sums by AVX512-VNNI, if this CPU has it and the level in use may run it; otherwise null.
+Int8Sums fastest_int8_sums() {
+#if defined(__x86_64__)
+    if (std::string_view(level.name).substr(0, 6) == "avx512" && __builtin_cpu_supports("avx512vnni"))
+        return int8_sums_vnni;
+#endif
+    return nullptr;
+}
+
+// The arrays of a packed matrix: values, sums, scale. It must outlive the call.
+struct Int8Input {
+    int64_t K;
+    int gates;
+    Input<int8_t> values;
+    Input<int32_t> sums;
+    Input<float> scale;
+
+    Int8Input(nb::handle packed, int64_t K, int gates, int64_t H)
+        : K(K), gates(gates),
+          values(item(packed, 0), {panels(H), (K + 3) / 4, gates, INT8_UNITS, 4}),
+          sums(item(packed, 1), {panels(H), gates, INT8_UNITS}),
+          scale(item(packed, 2), {panels(H), gates, INT8_UNITS}) {
+        values.contiguous(), sums.contiguous(), scale.contiguous();
+    }
+    static int64_t panels(int64_t H) { return (H + INT8_UNITS - 1) / INT8_UNITS; }
+    Int8Matrix matrix() const {
+        return {.K = K, .gates = gates, .values = values.data(), .sums = sums.data(), .scale = scale.data()};
+    }
+};
+
+// → states
+nb::object int8_forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
+                        nb::handle own) {
+    const Recurrence<float>& cell = recurrence<float>(name);
+    const int64_t T = size(x, 0), N = size(x, 1), D = size(x, 2), H = size(b, 0) / cell.pre;
+    Input<float> x_in(x, {T, N, D}), b_in(b, {cell.pre * H});
+    const Int8Input Wx_in(Wx, D, cell.x_gates, H), Wh_in(Wh, H, cell.h_gates, H);
+    std::optional<Input<float>> initial_in[MOST_STATES];
+    std::optional<OwnParameter<float>> own_in[MOST_OWN];
+    Int8Forward f = {.T = T,
+                     .N = N,
+                     .D = D,
+                     .H = H,
+                     .x = x_in.contiguous().data(),
+                     .Wx = Wx_in.matrix(),
+                     .Wh = Wh_in.matrix(),
+                     .b = b_in.contiguous().data(),
+                     .initial = {},
+                     .own = {},
+                     .states = {},
+                     .sums = fastest_int8_sums()};
+    if (!PyTuple_Check(own.ptr()) || PyTuple_GET_SIZE(own.ptr()) != cell.own)
+        throw nb::value_error("expected a tuple of the cell's own parameters");
+    for (int k = 0; k < cell.own; ++k) f.own[k] = own_in[k].emplace(PyTuple_GET_ITEM(own.ptr(), k), H).data();
+    nb::object states = nb::steal(PyTuple_New(cell.states));
+    for (int k = 0; k < cell.states; ++k) {
+        if (const nb::handle given = item(initial, k); !given.is_none())
+            f.initial[k] = initial_in[k].emplace(given, std::initializer_list<int64_t>{N, H}).matrix();
+        nb::object state = empty<float>({T + 1, N, H});
+        f.states[k] = data<float>(state);
+        PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
+    }
+    Division<Partition> division = divide(T, N, D + H, cell.h_gates * H, sizeof(int8_t));
+    const int64_t most = std::max<int64_t>(1, Int8Input::panels(H));
+    run_into<float>({}, cell.int8, f,
+                    Division<int>{int(std::min<int64_t>(division.threads.threads, most)), division.brief});
+    return states;
+}
+
+}  // namespace

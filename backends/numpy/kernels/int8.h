@@ -1,0 +1,47 @@
+// A recurrence with weights of 8 bits, for inference. xrnn/ops/int8.py has its equations.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels.h"
+
+namespace xrnn {
+
+// The units of a panel: the columns of the weights that are computed together, for all gates.
+constexpr int INT8_UNITS = 16;
+
+// An int8 matrix (K, gates · H), packed by panels of 16 units, zeros beyond the last unit and the last row:
+//   values (panels, K/4 rounded up, gates, 16 units, 4 rows)
+//   sums   (panels, gates, 16): 128 times the sum of a column. Activations are stored with 128 added, as bytes ≥ 0
+//   scale  (panels, gates, 16): of a column
+struct Int8Matrix {
+    int64_t K;
+    int gates;
+    const int8_t* values;
+    const int32_t* sums;
+    const float* scale;
+
+    int64_t quads() const { return (K + 3) / 4; }
+    int64_t panel_bytes() const { return quads() * gates * INT8_UNITS * 4; }
+};
+
+// sums (rows, gates, 16) = q @ a panel of the matrix.   q (rows, 4 · quads): bytes
+using Int8Sums = void (*)(const uint8_t* q, int64_t rows, int64_t quads, const int8_t* panel, int gates, int32_t* sums);
+
+struct Int8Forward {
+    int64_t T, N, D, H;
+    const float* x;                     // (T, N, D) contiguous
+    Int8Matrix Wx, Wh;
+    const float* b;                     // (PRE·H,) contiguous
+    Matrix<float> initial[MOST_STATES];  // (N, H) each; null data for zeros
+    const float* own[MOST_OWN];         // (H,) each, contiguous
+    float* states[MOST_STATES];         // out (T+1, N, H) each, contiguous
+    Int8Sums sums;                      // null: the level's own
+};
+
+#if defined(__x86_64__)
+// By the AVX512-VNNI instructions: int8_vnni.cpp. The same numbers, since sums of integers are exact.
+void int8_sums_vnni(const uint8_t* q, int64_t rows, int64_t quads, const int8_t* panel, int gates, int32_t* sums);
+#endif
+
+}  // namespace xrnn

@@ -1,0 +1,164 @@
+// The recurrence of int8.h: z = x[t] @ Wx + h[t-1] @ Wh + b with factors of 8 bits, then one step of the cell in float32.
+//
+// A step quantizes the rows of x and h: each row has one scale. Each thread does this for all rows, which takes less
+// time than a barrier. Then it computes its own panels of units. All threads meet at a barrier between two steps.
+#pragma once
+
+#include "gates.h"
+#include "int8_sums.h"
+#include "share.h"
+
+namespace {
+
+// A row of n floats as bytes q = 128 + round(127 · row / max |row|), padded with 128 to a multiple of 4 → the scale
+// max |row| / 127. A row with NaN or infinity has the scale NaN. Rows below 1e-30 count as zeros: 127 / max must be finite.
+inline float quantize_int8(const float* row, int64_t n, uint8_t* q) {
+    using V = Vec<float>;
+    constexpr int W = Simd<float>::LANES;
+    typedef uint8_t Bytes __attribute__((vector_size(W)));
+    V most = {}, not_finite = {};
+    const auto measure = [&](V v) {
+        const V size = v < V{} ? -v : v;
+        most = size > most ? size : most;
+        not_finite += v - v;
+    };
+    int64_t i = 0;
+    for (; i + W <= n; i += W) measure(load<float>(row + i));
+    if (i < n) measure(load_part<float>(row + i, int(n - i)));
+    float max = 0, nan = 0;
+    for (int j = 0; j < W; ++j) max = most[j] > max ? most[j] : max, nan += not_finite[j];
+    const bool is_zero = !(max >= 1e-30f) || nan != 0;
+    const float inverse = is_zero ? 0.0f : 127 / max;
+
+    // Adding 1.5 · 2²³ rounds to an integer, ties to even, and leaves it in the lowest bits.
+    const V factor = broadcast<float>(inverse), rounds = broadcast<float>(12582912.0f);
+    const auto bytes = [&](V v) {
+        const V shifted = (is_zero ? V{} : v * factor) + rounds;
+        return __builtin_convertvector((IntVec<float>)shifted + 128, Bytes);
+    };
+    for (i = 0; i + W <= n; i += W) {
+        const Bytes eight = bytes(load<float>(row + i));
+        std::memcpy(q + i, &eight, W);
+    }
+    if (i < n) {
+        const Bytes eight = bytes(load_part<float>(row + i, int(n - i)));
+        for (int j = 0; i < n; ++i, ++j) q[i] = eight[j];
+    }
+    for (; i % 4; ++i) q[i] = 128;
+    return nan == 0 ? (is_zero ? 0.0f : max / 127) : nan;
+}
+
+template <template <class> class CellOf>
+struct Int8Pass {
+    using Cell = CellOf<Vec<float>>;
+    static constexpr int PRE = Cell::PRE, UNITS = INT8_UNITS, W = Simd<float>::LANES;
+    static constexpr Gates GATES = gates_of<Cell>();
+
+    // What a thread uses alone.
+    struct Own {
+        uint8_t *x, *h;          // (N, 4 · quads): the bytes of the rows
+        float *x_scale, *h_scale;  // (N,)
+        int32_t *x_sums, *h_sums;  // (N, gates, 16)
+    };
+
+    const xrnn::Int8Forward& f;
+    const xrnn::Int8Sums sums;
+    const int64_t panels;
+    Own owns[xrnn::MOST_THREADS];
+    Barrier barrier;
+
+    Int8Pass(const xrnn::Int8Forward& f, int threads, Arena<float>& arena)
+        : f(f),
+          sums(f.sums ? f.sums : sum_int8),
+          panels((f.H + UNITS - 1) / UNITS),
+          barrier(threads) {
+        for (int i = 0; i < threads; ++i)
+            owns[i] = {.x = reinterpret_cast<uint8_t*>(arena.take(f.N * f.Wx.quads())),
+                       .h = reinterpret_cast<uint8_t*>(arena.take(f.N * f.Wh.quads())),
+                       .x_scale = arena.take(f.N),
+                       .h_scale = arena.take(f.N),
+                       .x_sums = reinterpret_cast<int32_t*>(arena.take(f.N * GATES.x_count * UNITS)),
+                       .h_sums = reinterpret_cast<int32_t*>(arena.take(f.N * GATES.h_count * UNITS))};
+    }
+
+    void prepare() {}
+
+    void thread(int id, int n) {
+        const int64_t panel0 = share(panels, id, n), panel1 = share(panels, id + 1, n);
+        for (int k = 0; k < Cell::STATES; ++k) write_initial(k, panel0 * UNITS, end_of(panel1));
+        StopPoll poll(barrier.stop, id);
+        for (int64_t t = 0; t < f.T; ++t) {
+            barrier.wait(id, n);  // h is complete
+            quantize(owns[id], t);
+            for (int64_t p = panel0; p < panel1; ++p) {
+                if (poll.stops(f.N * (f.D * GATES.x_count + f.H * GATES.h_count) * UNITS / 4)) return;
+                multiply(f.Wx, p, owns[id].x, owns[id].x_sums);
+                multiply(f.Wh, p, owns[id].h, owns[id].h_sums);
+                for (int64_t row = 0; row < f.N; ++row) step(owns[id], t, p, row);
+            }
+            if (poll.has_stopped()) return;
+        }
+    }
+
+   private:
+    int64_t end_of(int64_t panel) const { return panel * UNITS < f.H ? panel * UNITS : f.H; }
+    float* state(int k, int64_t t) const { return f.states[k] + t * f.N * f.H; }
+
+    void write_initial(int k, int64_t column0, int64_t column1) const {
+        const xrnn::Matrix<float>& from = f.initial[k];
+        for (int64_t row = 0; row < f.N; ++row) {
+            float* const to = state(k, 0) + row * f.H;
+            for (int64_t j = column0; j < column1; ++j) to[j] = from.data ? from.data[row * from.row + j * from.col] : 0;
+        }
+    }
+
+    void quantize(const Own& mine, int64_t t) const {
+        for (int64_t row = 0; row < f.N; ++row) {
+            mine.x_scale[row] = quantize_int8(f.x + (t * f.N + row) * f.D, f.D, mine.x + row * f.Wx.quads() * 4);
+            mine.h_scale[row] = quantize_int8(state(0, t) + row * f.H, f.H, mine.h + row * f.Wh.quads() * 4);
+        }
+    }
+
+    void multiply(const xrnn::Int8Matrix& W, int64_t p, const uint8_t* q, int32_t* out) const {
+        sums(q, f.N, W.quads(), W.values + p * W.panel_bytes(), W.gates, out);
+    }
+
+    // z of a row and a panel, from the sums, then the cell's step.
+    void step(const Own& mine, int64_t t, int64_t p, int64_t row) const {
+        const int64_t begin = p * UNITS, at = row * f.H + begin;
+        const int units = int(end_of(p + 1) - begin);
+        float z[PRE][UNITS];
+        for (int g = 0; g < PRE; ++g) {
+            const float* const b = f.b + GATES.b_of[g] * f.H + begin;
+            for (int j = 0; j < UNITS; ++j) z[g][j] = j < units ? b[j] : 0;
+            if (GATES.x_of[g] >= 0) add_product(z[g], f.Wx, p, GATES.x_of[g], mine.x_scale[row], row, mine.x_sums);
+            if (GATES.h_of[g] >= 0) add_product(z[g], f.Wh, p, GATES.h_of[g], mine.h_scale[row], row, mine.h_sums);
+        }
+        for (int j = 0; j < units; j += W) {
+            const int n = units - j < W ? units - j : W;
+            Vec<float> gates[PRE], before[Cell::STATES], after[Cell::STATES], own_of_cell[xrnn::MOST_OWN] = {};
+            for (int g = 0; g < PRE; ++g) gates[g] = load<float>(z[g] + j);
+            for (int k = 0; k < Cell::STATES; ++k) before[k] = load_columns<float>(state(k, t) + at + j, n);
+            for (int k = 0; k < Cell::OWN; ++k) own_of_cell[k] = load_columns<float>(f.own[k] + begin + j, n);
+            Cell::step(gates, before, after, own_of_cell);
+            for (int k = 0; k < Cell::STATES; ++k) store_columns<float>(state(k, t + 1) + at + j, after[k], n);
+        }
+    }
+
+    // z += the product of one row with gate `part` of a panel: an exact sum, times the scales of row and column.
+    void add_product(float* z, const xrnn::Int8Matrix& W, int64_t p, int part, float scale, int64_t row,
+                     const int32_t* sums) const {
+        const int64_t column = (p * W.gates + part) * UNITS;
+        const int32_t* const sum = sums + (row * W.gates + part) * UNITS;
+        for (int j = 0; j < UNITS; ++j)
+            z[j] += float(sum[j] - W.sums[column + j]) * (scale * W.scale[column + j]);
+    }
+};
+
+template <template <class> class CellOf>
+bool int8_forward(const xrnn::Int8Forward& f, int threads) {
+    if (f.N == 0) return true;
+    return run_pass<Int8Pass<CellOf>, float>(f, threads, threads);
+}
+
+}  // namespace

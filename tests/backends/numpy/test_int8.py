@@ -1,0 +1,160 @@
+"""The int8 kernels agree with the plain form, at each level and number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from xrnn import GRU, LSTM, RNN, get_backend, quantize, use_fused
+from xrnn.backends.numpy import kernels
+from xrnn.backends.numpy.int8 import OFFSET, pack
+from xrnn.ops.cells.gru import GRUResetBeforeCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.int8 import quantize_columns
+
+pytestmark = pytest.mark.skipif(not kernels, reason="the kernels were not built")
+
+LEVELS = kernels.levels() if kernels else []
+LAYERS: dict[str, Any] = {
+    "tanh": lambda D, H: RNN.init(D, H, rng=0),
+    "relu": lambda D, H: RNN.init(D, H, rng=0, nonlinearity="relu"),
+    "leaky": lambda D, H: RNN.init(D, H, rng=0, leak=0.3),
+    "leaky by unit": lambda D, H: RNN.init(D, H, rng=0, leak=np.linspace(0.1, 1, H), nonlinearity="relu"),
+    "lstm": lambda D, H: LSTM.init(D, H, rng=0),
+    "gru": lambda D, H: GRU.init(D, H, rng=0),
+}
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+    before = kernels.level()
+    kernels.set_level(request.param)
+    yield request.param
+    kernels.set_level(before)
+    kernels.force_partition(0, "columns", False)
+
+
+def as_list(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def draw(*shape: int) -> Any:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype("float32")
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (4, 1, 3, 16), (3, 3, 5, 37), (3, 9, 66, 50), (2, 4, 130, 33)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int, int, int]) -> None:
+    T, N, D, H = sizes
+    layer = quantize(LAYERS[name](D, H))
+    x, states = draw(T, N, D), [draw(N, H) / 2 for _ in layer.cell.states]
+    with use_fused(False):
+        expected = as_list(layer(x, *states))
+    first: list[Any] = []
+    for threads in (1, 2, 5):
+        kernels.force_partition(threads, "columns", False)
+        found = as_list(layer(x, *states))
+        for got, want in zip(found, expected, strict=True):
+            # The integers are equal in the first step. A rounding error of h may then change one by a unit.
+            assert_allclose(got[0], want[0], rtol=0, atol=2e-6)
+            assert_allclose(got, want, rtol=0, atol=0.02)
+            assert np.sqrt(np.mean((got - want) ** 2)) < 0.002
+        first = first or found
+        for got, want in zip(found, first, strict=True):
+            assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_all_levels_have_the_same_sums(name: str) -> None:
+    """With one step from zero states, only the cell's functions differ between the levels."""
+    layer, x = quantize(LAYERS[name](67, 35)), draw(1, 5, 67)
+    results, before = [], kernels.level()
+    try:
+        for each in LEVELS:
+            kernels.set_level(each)
+            results.append(as_list(layer(x))[0])
+    finally:
+        kernels.set_level(before)
+    for result in results:
+        assert_allclose(result, results[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_with_nan_or_infinity_becomes_nan(level: str, value: float) -> None:
+    layer, x = quantize(GRU.init(5, 20, rng=0)), draw(3, 2, 5)
+    expected = layer(x)
+    x[1, 0, 4] = value
+    found = layer(x)
+    assert np.isnan(found[1:, 0]).all()
+    assert_array_equal(found[:, 1], expected[:, 1])
+    assert_array_equal(found[0], expected[0])
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-31, 1e-29, 1e30])
+def test_rows_of_any_size(level: str, size: float) -> None:
+    layer, x = quantize(RNN.init(5, 20, rng=0, nonlinearity="relu")), np.float32(size) * draw(1, 2, 5)
+    with use_fused(False):
+        expected = layer(x)
+    assert_allclose(layer(x), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("T", "N"), [(0, 3), (4, 0)])
+def test_nothing_to_compute(level: str, T: int, N: int) -> None:
+    assert quantize(LSTM.init(5, 20, rng=0))(np.zeros((T, N, 5), "float32"))[0].shape == (T, N, 20)
+
+
+@given(K=st.integers(1, 20), H=st.integers(1, 40), gates=st.sampled_from([1, 3, 4]))
+def test_packed_weights(K: int, H: int, gates: int) -> None:
+    matrix = quantize_columns(draw(K, gates * H))
+    values, sums, scale = pack(matrix, H)
+    for column in range(gates * H):
+        g, unit = divmod(column, H)
+        panel, j = divmod(unit, 16)
+        column_values = values[panel, :, g, j].ravel()
+        assert_array_equal(column_values[:K], matrix.values[:, column])
+        assert not column_values[K:].any()
+        assert sums[panel, g, j] == OFFSET * matrix.values[:, column].sum(dtype="int64")
+        assert scale[panel, g, j] == matrix.scale[column]
+    if H % 16:
+        assert not values[-1, :, :, H % 16 :].any()
+
+
+@pytest.mark.parametrize("change", ["values", "sums", "scale", "x", "b", "initial", "own"])
+def test_the_kernel_refuses_arrays_that_do_not_fit(change: str) -> None:
+    layer, x = quantize(LSTM.init(5, 20, rng=0)), draw(2, 3, 5)
+    packed = [list(pack(matrix, 20)) for matrix in (layer._weights.Wx, layer._weights.Wh)]
+    arguments = {"x": x, "b": layer._weights.b, "initial": (None, None), "own": ()}
+    match change:
+        case "values":
+            packed[1][0] = packed[1][0][:, :-1]
+        case "sums":
+            packed[0][1] = packed[0][1].astype("int64")
+        case "scale":
+            packed[0][2] = packed[0][2][:-1]
+        case "x":
+            arguments["x"] = x.astype("float64")
+        case "b":
+            arguments["b"] = arguments["b"][:-3]
+        case "initial":
+            arguments["initial"] = (draw(3, 19), None)
+        case "own":
+            arguments["own"] = (0.5,)
+    refused: Any = kernels.int8_forward
+    with pytest.raises((TypeError, ValueError)):
+        refused("lstm", arguments["x"], *map(tuple, packed), *list(arguments.values())[1:])
+
+
+def test_explain_names_the_instructions() -> None:
+    backend, sizes = get_backend("numpy"), {"T": 1, "N": 1, "D": 5, "H": 7}
+    explanation = backend.explain("int8_forward", LSTMCell(), sizes, "float32")
+    assert (explanation.form, explanation.why) == ("fused", kernels.int8_instructions())
+    assert backend.explain("int8_forward", GRUResetBeforeCell(), sizes, "float32").form == "plain"
+    with use_fused(False):
+        assert backend.explain("int8_forward", LSTMCell(), sizes, "float32").form == "plain"

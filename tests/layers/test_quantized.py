@@ -1,0 +1,232 @@
+"""Quantized layers: close to the layer they are made from, for inference only, kept in files of their own."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests.conftest import STANDIN
+from tests.errors import one_line
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Bidirectional,
+    Linear,
+    Quantized,
+    Stack,
+    load,
+    quantize,
+    save,
+    save_checkpoint,
+    to_c,
+    to_onnx,
+)
+from xrnn.files import FileError
+
+LAYERS: dict[str, Any] = {
+    "tanh": lambda **o: RNN.init(3, 20, rng=0, **o),
+    "relu": lambda **o: RNN.init(3, 20, rng=0, nonlinearity="relu", **o),
+    "leak": lambda **o: RNN.init(3, 20, rng=0, leak=0.3, **o),
+    "leak by unit": lambda **o: RNN.init(3, 20, rng=0, leak=np.linspace(0.1, 1, 20), **o),
+    "lstm": lambda **o: LSTM.init(3, 20, rng=0, **o),
+    "gru": lambda **o: GRU.init(3, 20, rng=0, **o),
+}
+
+
+@pytest.fixture(autouse=True)
+def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+
+
+def as_list(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def draw(*shape: int) -> Any:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype("float32")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_is_close_to_the_float32_layer_but_not_equal(form: str, name: str) -> None:
+    layer, x = LAYERS[name](), draw(30, 4, 3)
+    states = [draw(4, 20) / 2 for _ in layer.cell.states]
+    quantized = quantize(layer)
+    for got, want in zip(as_list(quantized(x, *states)), as_list(layer(x, *states)), strict=True):
+        assert got.shape == want.shape
+        error = np.abs(got - want).max()
+        assert 1e-4 < error < 0.1 * max(1, np.abs(want).max())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_stream_continues_as_one_sequence(form: str, name: str) -> None:
+    quantized, x = quantize(LAYERS[name]()), draw(7, 2, 3)
+    expected = as_list(quantized(x))
+    h, state = quantized.stream(x[:3])
+    parts = [h]
+    for step in x[3:5]:
+        h, state = quantized.stream(step, state)
+        assert h.shape == (2, 20)
+        parts.append(h[None])
+    h, state = quantized.stream(x[5:], state)
+    assert_array_equal(np.concatenate([*parts, h]), expected[0])
+    for got, want in zip(as_list(state), expected, strict=True):
+        assert_array_equal(got, want[-1])
+    assert_array_equal(as_list(quantized(x[0]))[0], expected[0][0])
+
+
+def test_it_does_not_follow_later_changes_of_the_layer() -> None:
+    layer, x = LSTM.init(3, 20, rng=0), draw(2, 4, 3)
+    quantized = quantize(layer)
+    before = quantized(x)
+    for param in layer.params:
+        param[...] = 1
+    for got, want in zip(quantized(x), before, strict=True):
+        assert_array_equal(got, want)
+
+
+def test_sizes_and_repr() -> None:
+    quantized = quantize(GRU.init(3, 20, rng=0))
+    assert (quantized.input_size, quantized.output_size, quantized.title) == (3, 20, "quantized GRU")
+    assert repr(quantized) == "Quantized GRU(3 → 20, 1,460 parameters, int8, numpy)"
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_copies_and_pickles(name: str) -> None:
+    quantized, x = quantize(LAYERS[name]()), draw(3, 2, 3)
+    for other in (copy.deepcopy(quantized), pickle.loads(pickle.dumps(quantized))):
+        for got, want in zip(as_list(other(x)), as_list(quantized(x)), strict=True):
+            assert_array_equal(got, want)
+
+
+# ---- files ----
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_save_and_load(tmp_path: Path, name: str) -> None:
+    quantized, x = quantize(LAYERS[name]()), draw(3, 2, 3)
+    save(tmp_path / "small.safetensors", quantized)
+    loaded = load(tmp_path / "small.safetensors")
+    assert repr(loaded) == repr(quantized)
+    for got, want in zip(as_list(loaded(x)), as_list(quantized(x)), strict=True):
+        assert_array_equal(got, want)
+
+
+def test_a_quantized_file_is_a_quarter_of_the_size(tmp_path: Path) -> None:
+    layer = LSTM.init(64, 64, rng=0)
+    save(tmp_path / "float.safetensors", layer)
+    save(tmp_path / "int8.safetensors", quantize(layer))
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("float", "int8")]
+    assert sizes[1] < 0.3 * sizes[0]
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_training_is_refused(name: str) -> None:
+    quantized = quantize(LSTM.init(3, 20, rng=0))
+    with one_line(RuntimeError, f"{name} of a quantized LSTM", "expected a call or stream", "quantize it again"):
+        getattr(quantized, name)(draw(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (lambda: LSTM.init(3, 4, rng=0, dtype="float64"), ("dtype of this LSTM is float64", "expected float32")),
+        (lambda: LSTM.init(3, 4, rng=0, reverse=True), ("reverse of this LSTM is True", "expected False")),
+        (lambda: GRU.init(3, 4, rng=0, reset_after=False), ("reset_after of this GRU is False", "expected True")),
+        (lambda: GRU.init(3, 4, rng=0, backend=STANDIN), ("backend of this GRU is cupy", "expected numpy")),
+    ],
+)
+def test_layers_that_cannot_be_quantized(layer: Any, words: tuple[str, ...]) -> None:
+    with one_line(ValueError, *words):
+        quantize(layer())
+
+
+def test_weights_with_nan_are_refused() -> None:
+    layer = LSTM.init(3, 4, rng=0)
+    layer.Wh[0, 0] = np.nan
+    with one_line(ValueError, "Wh of this LSTM has NaN or infinity", "expected finite weights"):
+        quantize(layer)
+
+
+@pytest.mark.parametrize("other", [Linear.init(3, 4, rng=0, backend="numpy"), None, 3])
+def test_other_objects_are_refused(other: Any) -> None:
+    with one_line(TypeError, "expected an RNN, LSTM or GRU"):
+        quantize(other)
+
+
+@pytest.mark.parametrize(
+    ("error", "x", "states", "words"),
+    [
+        (TypeError, draw(2, 3).astype("float64"), (), ("x is a numpy.ndarray of float64", "computes with float32")),
+        (TypeError, [[1.0]], (), ("x is a list",)),
+        (ValueError, draw(2, 4), (), ("x has shape (2, 4)", "expects (N, 3)")),
+        (ValueError, draw(3), (), ("x has shape (3,)", "expects (N, 3)")),
+        (ValueError, draw(2, 3), (None,), ("got 1 states", "has 2: h_prev, c_prev")),
+        (ValueError, draw(2, 3), (None, draw(3, 20)), ("c_prev has shape (3, 20)", "expects (2, 20)")),
+        (TypeError, draw(2, 3), (np.zeros((2, 20)), None), ("h_prev is a numpy.ndarray of float64",)),
+    ],
+)
+def test_arguments_that_do_not_fit(error: Any, x: Any, states: Any, words: tuple[str, ...]) -> None:
+    with one_line(error, *words):
+        quantize(LSTM.init(3, 20, rng=0))(x, *states)
+
+
+def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
+    quantized = quantize(GRU.init(3, 3, rng=0))
+    with one_line(TypeError, "Quantized", "expected a recurrent layer"):
+        Stack([quantized])  # type: ignore[list-item]
+    with one_line(TypeError, "Quantized", "expected a recurrent layer"):
+        Bidirectional(quantized, quantized)  # type: ignore[arg-type]
+    with one_line(TypeError, "quantized GRU", "keep the layer that it was made from"):
+        save_checkpoint(tmp_path / "c.safetensors", {"a": quantized})
+    with one_line(TypeError, "Quantized", "expected"):
+        to_onnx(quantized, tmp_path / "c.onnx")
+    with one_line(TypeError, "Quantized", "expected"):
+        to_c(quantized, tmp_path / "c.c")
+    with one_line(RuntimeError, "params of a quantized GRU", "train the float32 layer"):
+        SGD([quantized], lr=0.1)  # type: ignore[list-item]
+    save(tmp_path / "q.safetensors", quantized)
+    with one_line(FileError, "holds a quantized layer, for the NumPy backend"):
+        load(tmp_path / "q.safetensors", backend=STANDIN)
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "options", "words"),
+    [
+        (ValueError, ("TRANSFORMER",), {}, ("unknown kind 'TRANSFORMER'", "expected one of RNN, LSTM, GRU")),
+        (ValueError, ("LSTM",), {"leak": 0.5}, ("this LSTM has a leak or a nonlinearity",)),
+        (ValueError, ("RNN",), {"nonlinearity": "sin"}, ("unknown nonlinearity 'sin'", "expected one of tanh, relu")),
+        (ValueError, ("RNN",), {"Wx": np.zeros((3, 4), "int8")}, ("Wx has shape (3, 4)", "expects (3, 5)")),
+        (ValueError, ("RNN",), {"b": np.zeros(4, "float32")}, ("b has shape (4,)", "expects (5,)")),
+        (ValueError, ("RNN",), {"Wx": np.zeros((0, 5), "int8")}, ("Wx has shape (0, 5)",)),
+        (ValueError, ("RNN",), {"Wx": np.zeros((2**16 + 1, 5), "int8")}, ("is above 65,536",)),
+        (
+            TypeError,
+            ("RNN",),
+            {"Wh": np.zeros((5, 5), "int16")},
+            ("Wh is a numpy.ndarray", "expected an array of int8"),
+        ),
+    ],
+)
+def test_the_constructor_checks_its_arrays(
+    error: Any, arguments: Any, options: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    arrays = {
+        "Wx": np.zeros((3, 5), "int8"),
+        "Wx_scale": np.ones(5, "float32"),
+        "Wh": np.zeros((5, 5), "int8"),
+        "Wh_scale": np.ones(5, "float32"),
+        "b": np.zeros(5, "float32"),
+    }
+    with one_line(error, *words):
+        Quantized(*arguments, **arrays | options)
