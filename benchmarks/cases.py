@@ -221,6 +221,7 @@ def to_numpy(array: Any) -> HostArray:
     """A host array from an array of any of the libraries."""
     if hasattr(array, "detach"):  # PyTorch
         array = array.detach().cpu()
+        array = array.float() if str(array.dtype) == "torch.bfloat16" else array
     if hasattr(array, "get"):  # CuPy
         array = array.get()
     return np.asarray(array)

@@ -19,7 +19,7 @@ from benchmarks import machine
 from benchmarks.accuracy import print_accuracy
 from benchmarks.cases import GATES, STATED
 from benchmarks.memory import print_memory
-from benchmarks.peers import OURS
+from benchmarks.peers import IN_BFLOAT16, OURS
 from benchmarks.pictures import draw_sweeps
 from benchmarks.ratios import Ratio, fastest, quartiles, ratio, share
 from benchmarks.step import print_step
@@ -74,11 +74,19 @@ def against_base(row: Row) -> Ratio | None:
 def against_peers(row: Row) -> tuple[str, Ratio] | None:
     """The fastest other library, and its time divided by xrnn's. None if xrnn or all others were not measured."""
     times = row["microseconds"]
-    peers = {name: rounds for name, rounds in times.items() if name not in OURS}
+    peers = {name: rounds for name, rounds in times.items() if name not in (*OURS, *IN_BFLOAT16)}
     if "xrnn" not in times or not peers:
         return None
     best = fastest(peers)
     return best, ratio(times["xrnn"], peers[best])
+
+
+def in_bfloat16(row: Row) -> dict[str, Ratio]:
+    """Ratios of times to that of xrnn in bfloat16, by column title: xrnn in float32, PyTorch in bfloat16."""
+    times = row["microseconds"]
+    columns = {"float32 / bfloat16": "xrnn", "torch / xrnn, bfloat16": "torch-bfloat16"}
+    ours = times.get("xrnn-bfloat16")
+    return {title: ratio(ours, times[name]) for title, name in columns.items() if ours and name in times}
 
 
 def mean(rows: Sequence[Row]) -> tuple[float, list[str]] | None:
@@ -95,6 +103,7 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
     columns = ["T, N, D, H", "form", *libraries, "best peer / xrnn", "numpy / plain", "of ceiling"]
     if beside := base_title(rows[0]):
         columns.append(beside)
+    columns += in_bfloat16(rows[0])
     return table(title, columns, (_row(row, libraries) for row in rows), left=2)
 
 
@@ -109,7 +118,9 @@ def _row(row: Row, libraries: Sequence[str]) -> list[str]:
     cells.append(_coloured(ratio(times["xrnn-plain"], times["numpy"])) if both else "")
     ours, ceiling = times.get("xrnn"), row["ceiling_gflops"]
     cells.append(f"{share(row['flops'], ours, ceiling):.0%}" if ours and ceiling else "")
-    return [*cells, str(against_base(row) or "")]
+    if base_title(row):
+        cells.append(str(against_base(row) or ""))
+    return [*cells, *map(_coloured, in_bfloat16(row).values())]
 
 
 def _coloured(r: Ratio) -> str:

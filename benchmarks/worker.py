@@ -102,8 +102,8 @@ class _Library:
         self._built = Built({})  # frees the arrays of the last case first
         problem = Problem(case)
         self._built = build(self._peer, problem, self._threads)
-        calls = self._built.calls
-        errors = {name: check(name, call(), problem) for name, call in calls.items() if name in CHECKED}
+        calls, tolerance = self._built.calls, PEERS[self._peer].tolerance
+        errors = {name: check(name, call(), problem, tolerance) for name, call in calls.items() if name in CHECKED}
         time.sleep(_SETTLING)
         return {"operations": list(calls), "errors": errors, "form": self._built.form}
 

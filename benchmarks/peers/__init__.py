@@ -42,8 +42,11 @@ class Peer:
     module: str
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    tolerance: float = 1e-4  # of its results, relative to the largest value of an array
 
 
+# Of products in bfloat16: two factors with a relative error of 2⁻⁹ each, over all steps.
+_BFLOAT16: Final = 0.05
 PEERS: Final = {
     "xrnn": Peer("xrnn_layer", environment={"XRNN_FUSED": "1"}),
     "xrnn-plain": Peer("xrnn_layer", environment={"XRNN_FUSED": "0"}),
@@ -55,11 +58,14 @@ PEERS: Final = {
     "reservoirpy": Peer("reservoir"),
     "expression": Peer("expression"),
     "xrnn.torch": Peer("torch_rnn", {"library": "xrnn.torch"}),
+    "xrnn-bfloat16": Peer("xrnn_layer", environment={"XRNN_PRECISION": "bfloat16"}, tolerance=_BFLOAT16),
+    "torch-bfloat16": Peer("torch_rnn", {"bfloat16": True}, tolerance=_BFLOAT16),
 }
 MODULES: Final = "xrnn.torch"
-OURS: Final = ("xrnn", "xrnn-plain", MODULES)
+IN_BFLOAT16: Final = ("xrnn-bfloat16", "torch-bfloat16")
+OURS: Final = ("xrnn", "xrnn-plain", MODULES, "xrnn-bfloat16")
 # The default peers of a comparison. `benchmarks.torch_modules` compares xrnn.torch with PyTorch.
-COMPARED: Final = tuple(peer for peer in PEERS if peer != MODULES)
+COMPARED: Final = tuple(peer for peer in PEERS if peer not in (MODULES, *IN_BFLOAT16))
 
 
 def load(peer: str) -> Any:

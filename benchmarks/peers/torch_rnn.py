@@ -1,4 +1,4 @@
-"""torch.nn.RNN, LSTM and GRU, or xrnn.torch's; one step with PyTorch's cells; training by autograd.
+"""torch.nn.RNN, LSTM and GRU, or xrnn.torch's; one step with PyTorch's cells; training by autograd. Also by autocast.
 
 With lengths, each call packs the rows and pads the result.
 """
@@ -6,6 +6,7 @@ With lengths, each call packs the rows and pads the result.
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -22,7 +23,11 @@ def about() -> dict[str, str]:
     return {"torch": torch.__version__, "mkldnn": str(torch.backends.mkldnn.is_available())}
 
 
-def build(problem: Problem, threads: int, device: str = "cpu", library: str = "torch.nn") -> Built:
+def build(
+    problem: Problem, threads: int, device: str = "cpu", library: str = "torch.nn", bfloat16: bool = False
+) -> Built:
+    """bfloat16: within torch.autocast, which gives h in bfloat16; the gradients are float32."""
+    autocast = partial(torch.autocast, device, torch.bfloat16, enabled=bfloat16)
     if threads:
         torch.set_num_threads(threads)
     left, right = (torch.from_numpy(a).to(device) for a in square())
@@ -45,7 +50,7 @@ def build(problem: Problem, threads: int, device: str = "cpu", library: str = "t
     paired = case.cell == "lstm"
 
     def step() -> torch.Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast():
             return cell(x[0], tuple(states))[0] if paired else cell(x[0], states[0])
 
     initial = tuple(state[None] for state in states)
@@ -60,14 +65,15 @@ def build(problem: Problem, threads: int, device: str = "cpu", library: str = "t
         return pad_packed_sequence(module(packed, given)[0], total_length=case.T)[0]
 
     def forward() -> torch.Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast():
             return run(x, initial)
 
     def train_on_data(x: torch.Tensor = x) -> tuple[torch.Tensor, ...]:
         for leaf in leaves:
             leaf.grad = None
-        h = run(x, tuple(state_leaves))
-        h.backward(dh)
+        with autocast():
+            h = run(x, tuple(state_leaves))
+        h.backward(dh.to(h.dtype))
         gradients = [leaf.grad for leaf in leaves]
         dstates, dweights = gradients[: len(states)], gradients[len(states) :]
         return h, *(d[0] for d in dstates), *gradients_of_torch(problem, tuple(dweights))

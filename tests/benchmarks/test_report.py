@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.cases import Case
 from benchmarks.peers import COMPARED
 from benchmarks.pictures import COLOURS, SPEED_SIZES, draw_speed, draw_sweeps
-from benchmarks.report import against_peers, print_comparison, print_own
+from benchmarks.report import against_peers, in_bfloat16, print_comparison, print_own
 
 
 def row(case: Case, operation: str, **microseconds: list[float]) -> dict[str, Any]:
@@ -55,6 +55,18 @@ def test_the_best_peer_is_the_fastest_that_is_not_ours() -> None:
     assert ratio.median == 2
     assert against_peers(row(CASE, "forward", xrnn=[1.0])) is None
     assert against_peers(row(CASE, "forward", numpy=[1.0])) is None
+
+
+def test_bfloat16_is_compared_with_float32_and_with_pytorchs_bfloat16_only() -> None:
+    times = {"xrnn": [100.0] * 3, "xrnn-bfloat16": [50.0] * 3, "torch-bfloat16": [75.0] * 3, "numpy": [300.0] * 3}
+    of_case = row(CASE, "forward", **times)
+    name, _ = against_peers(of_case) or ("", None)
+    assert name == "numpy"
+    assert [ratio.median for ratio in in_bfloat16(of_case).values()] == [2, 1.5]
+    assert in_bfloat16(row(CASE, "forward", xrnn=[1.0])) == {}
+    table = printed(print_comparison, results(of_case))
+    assert "float32 / bfloat16" in table
+    assert "2.00 (2.00–2.00)" in table
 
 
 def test_the_table_states_ratio_tie_and_share_and_the_mean_over_the_stated_sizes() -> None:
