@@ -76,8 +76,8 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 
 
 def cases_named(parser: argparse.ArgumentParser, cases: Sequence[Case], part: str) -> list[Case]:
-    """The cases whose name contains `part`; ends the program if there are none."""
-    chosen = [case for case in cases if part in case.name]
+    """The cases whose cell is `part`, or whose name contains it; ends the program if there are none."""
+    chosen = [case for case in cases if part in case.name or part == case.cell]
     if not chosen:
         parser.error(f"--cases is {part}: expected a part of a name such as {cases[0].name}")
     return chosen
