@@ -1,14 +1,16 @@
-"""The speed on a machine that other processes use: `python -m benchmarks.busy`, some four minutes.
+"""The speed on a machine that other processes use: `python -m benchmarks.busy`, some eight minutes.
 
 processes   calls per second of 1, 2, 4 or 8 training processes together
 others      calls per second of one training process, while other processes keep one CPU busy, or all CPUs
+neighbour   the same beside a process that is bound to one CPU, and beside one that uses half of the time of that CPU
+bursts      the time of ten calls after a pause of 0.02, 0.5 and 2 seconds, beside as many threads as CPUs
 recovery    the time from the end of the other processes until the calls are fast again
 pause       the time of a call after a pause of 20 ms
 interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 
-A call is a forward and a backward pass. `processes` and `others` compare three settings of xrnn, in turns and in the
-same processes: "as it comes", in which xrnn chooses its number of threads for each call; one thread; as many threads as
-CPUs. `processes` also measures PyTorch.
+A call is a forward and a backward pass. `processes`, `others` and `neighbour` compare three settings of xrnn, in turns
+and in the same processes: "as it comes", in which xrnn chooses its number of threads for each call; one thread; as many
+threads as CPUs. `processes` also measures PyTorch.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import bisect
 import contextlib
+import functools
 import itertools
 import os
 import signal
@@ -47,11 +50,16 @@ CASES: Final = (
     Case(40, 16, 64, 64),
     Case(50, 16, 256, 256, cell="lstm"),
     Case(50, 16, 64, 64, cell="gru"),
+    Case(20, 24, 384, 512, cell="lstm"),
+    Case(25, 1, 320, 704, cell="lstm"),
 )
 AS_IT_COMES: Final = 0  # a number of threads that means: the library chooses it
 PAUSE: Final = 0.02
+BURST_PAUSES: Final = (0.02, 0.5, 2.0)
+BURST_CALLS: Final = 10
 CONSOLE: Final = wide_console()
-_SETTLE: Final = 0.25  # seconds before a measurement: wait statistics decay, and BLAS's threads fall asleep
+NEIGHBOUR_SHARES: Final = (1.0, 0.5)
+_SETTLE: Final = 0.25  # seconds before a measurement: rates are measured, and BLAS's threads fall asleep
 _OVERTIME: Final = 0.1  # seconds that all processes run after a measurement, so that the load is constant until its end
 
 
@@ -95,6 +103,15 @@ class Trainer:
             self._call()
             times.append(1e6 * (time.perf_counter() - start))
         return times
+
+    def burst(self, count: int, pause: float) -> list[float]:
+        """Microseconds of `count` calls that follow each other closely, after a pause of this many seconds."""
+        time.sleep(pause)
+        bounds = [time.perf_counter()]
+        for _ in range(count):
+            self._call()
+            bounds.append(time.perf_counter())
+        return [1e6 * (end - begin) for begin, end in itertools.pairwise(bounds)]
 
     def interrupted(self, name: str) -> float:
         """Seconds from a SIGINT to KeyboardInterrupt in a call of half a minute. Infinite if none is raised."""
@@ -152,21 +169,22 @@ def count_calls(bounds: Sequence[float], start: float, stop: float) -> float:
     )
 
 
-Measured = dict[str, dict[str, list[float]]]  # number of processes → setting → calls per second, one a round
+Measured = dict[str, dict[str, list[float]]]  # setup, such as the number of processes → setting → a rate for each round
+Neighbours = Callable[[], contextlib.AbstractContextManager[None]]  # the other processes, while it is open
 
 
 def measure_rates(
-    setups: Mapping[str, tuple[Sequence[Child], int]],
+    setups: Mapping[str, tuple[Sequence[Child], Neighbours]],
     case: Case,
     fixed: Mapping[str, int],
     rounds: int,
     seconds: float,
 ) -> Measured:
-    """setups   name → the workers, and the number of busy processes beside them"""
+    """setups   name → the workers, and the processes beside them"""
     rates: Measured = {setup: {name: [] for name in fixed} for setup in setups}
     for _ in range(rounds):
-        for setup, (workers, others) in setups.items():
-            with busy(others):
+        for setup, (workers, neighbours) in setups.items():
+            with neighbours():
                 for name, threads in fixed.items():
                     rates[setup][name].append(rate(workers, case, threads, seconds))
     return rates
@@ -223,8 +241,8 @@ def of_best(by_setting: dict[str, list[float]]) -> float:
 
 
 def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    def setups(children: Sequence[Child]) -> dict[str, tuple[Sequence[Child], int]]:
-        return {str(count): (children[:count], 0) for count in options.processes}
+    def setups(children: Sequence[Child]) -> dict[str, tuple[Sequence[Child], Neighbours]]:
+        return {str(count): (children[:count], contextlib.nullcontext) for count in options.processes}
 
     rounds, seconds = options.rounds, options.seconds
     measured = {case.name: measure_rates(setups(workers), case, settings(), rounds, seconds) for case in cases}
@@ -239,10 +257,45 @@ def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse
 
 
 def others(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    setups = {str(count): (workers[:1], count) for count in (1, cpus())}
+    setups = {str(count): (workers[:1], functools.partial(busy, count)) for count in (1, cpus())}
     rounds, seconds = options.rounds, options.seconds
     measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
     print_rates("calls per second, by the number of busy processes beside it", measured, CONSOLE)
+    return measured
+
+
+def neighbour(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
+    cpu = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    setups = {
+        f"{share:.0%} of a CPU": (workers[:1], functools.partial(busy, 1, share, cpu)) for share in NEIGHBOUR_SHARES
+    }
+    rounds, seconds = options.rounds, options.seconds
+    measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
+    print_rates("calls per second, by the CPU time of a process that is bound to one CPU", measured, CONSOLE)
+    return measured
+
+
+def bursts(
+    workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Microseconds a call: case → pause → setting → the mean of each burst."""
+    held = f"{cpus()} threads"
+    measured: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for case in cases:
+        for seconds in BURST_PAUSES:
+            times: dict[str, list[float]] = {"as it comes": [], held: []}
+            for _ in range(options.rounds):
+                for name, threads in zip(times, (AS_IT_COMES, cpus()), strict=True):
+                    workers[0].ask("prepare", case, threads)
+                    times[name].append(statistics.mean(workers[0].ask("burst", BURST_CALLS, seconds)))
+            measured.setdefault(case.name, {})[f"{seconds:g} s"] = times
+    rows = [
+        [f"{case} {name}", *(f"{statistics.median(times[name]):,.0f}" for times in by_pause.values())]
+        for case, by_pause in measured.items()
+        for name in ("as it comes", held)
+    ]
+    title = f"µs a call in bursts of {BURST_CALLS}, by the pause before a burst"
+    CONSOLE.print(table(title, ["T, N, D, H", *(f"{seconds:g} s" for seconds in BURST_PAUSES)], rows))
     return measured
 
 
@@ -276,7 +329,7 @@ def interrupt(workers: Sequence[Child], cases: Sequence[Case], options: argparse
 
 
 PARTS: Final[dict[str, Callable[..., Any]]] = {
-    part.__name__: part for part in (processes, others, recovery, pause, interrupt)
+    part.__name__: part for part in (processes, others, neighbour, bursts, recovery, pause, interrupt)
 }
 
 

@@ -17,7 +17,20 @@ from typing import Any, Final, Self, TypeVar
 T = TypeVar("T")
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
-_BUSY: Final = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # ends with its parent
+# Computes for a share of each 8 ms, on one CPU if it is given, and ends with its parent.
+_BUSY: Final = """
+import os, sys, time
+share, cpu = float(sys.argv[1]), int(sys.argv[2])
+if cpu >= 0:
+    os.sched_setaffinity(0, [cpu])
+parent = os.getppid()
+while os.getppid() == parent:
+    end = time.perf_counter() + share * 0.008
+    while time.perf_counter() < end:
+        pass
+    if share < 1:
+        time.sleep((1 - share) * 0.008)
+"""
 
 
 class MissingLibraryError(Exception):
@@ -155,9 +168,14 @@ def rotated(items: Sequence[T], rounds: int) -> Iterator[tuple[T, ...]]:
 
 
 @contextlib.contextmanager
-def busy(count: int) -> Iterator[None]:
-    """`count` other processes, each of which keeps one CPU busy."""
-    processes = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
+def busy(count: int, share: float = 1.0, cpu: int | None = None) -> Iterator[None]:
+    """`count` other processes that compute.
+
+    share  the part of the time in which they compute; they sleep for the rest
+    cpu    the only CPU that they may use (default: any)
+    """
+    command = [sys.executable, "-c", _BUSY, str(share), str(-1 if cpu is None else cpu)]
+    processes = [subprocess.Popen(command) for _ in range(count)]
     try:
         yield
     finally:

@@ -33,7 +33,7 @@ class NumpyBackend(Backend):
 
     The kernels use OpenMP's number of threads, but at most the number of CPUs in the affinity and the quota of the
     process. The quota is read when the backend is loaded. While other programs use the CPUs, the kernels use fewer
-    threads.
+    threads for the calls that are faster so.
 
     `XRNN_ISA` sets the instruction-set level: `baseline`, `avx2` or `avx512` on x86-64, elsewhere `baseline`. The
     default is the highest level of the CPU. It is read when the backend is loaded.
@@ -210,24 +210,21 @@ def use_threads_of(library: ctypes.CDLL) -> None:
 
 
 def _threads() -> str:
-    """The number of threads that a call may use now, the reason, and whether they belong to another library."""
+    """The number of threads that a call may use, the reason, and whether they belong to another library."""
     return _number_of_threads() + (", of another library in this process" if kernels.uses_openmp() else "")
 
 
 def _number_of_threads() -> str:
     threads, asked, cap = kernels.max_threads(), kernels.asked_threads(), kernels.thread_cap()
-    limit, waited = kernels.load()
-    if limit is not None and limit < threads:
-        return (
-            f"{limit} ({threads} once a CPU is free again: others use them, and threads waited for each other "
-            f"{waited} % of the time)"
-        )
     if threads < asked:
         return f"{threads} ({asked} asked for, but by affinity and quota this process may use {_cpus(cap)})"
     if threads == 1:
         return "1 (no more are asked for)"
     why = "one per CPU" if threads == cap else f"as set; this process may use {_cpus(cap)}"
-    return f"{threads} ({why}; fewer while other processes use the CPUs)"
+    now, could = kernels.thread_limit()
+    if now < could:
+        return f"{threads} ({why}; now {now} of {could}, since that is faster while other processes use the CPUs)"
+    return f"{threads} ({why}; fewer if they are faster, while other processes use the CPUs)"
 
 
 def _cpus(count: int) -> str:

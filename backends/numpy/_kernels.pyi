@@ -29,28 +29,29 @@ def set_level(name: str) -> None:
     """Use this level from now on; no other thread may be computing. ValueError if this CPU does not have it."""
 
 def max_threads() -> int:
-    """The number of threads that a call may use: `asked_threads()` up to `thread_cap()`. `load()` may limit it."""
-
-def load() -> tuple[int | None, int]:
-    """The limit on threads while other processes use the CPUs (None: no limit), and the reason for the limit.
-
-    The reason is the share of the time, in percent, that threads had waited for a thread that had lost its CPU.
-    """
+    """The number of threads that a call may use: `asked_threads()` up to `thread_cap()`."""
 
 def hold_threads(held: bool) -> None:
     """For tests and measurements: always use all threads that are asked for, however long they wait for each other."""
 
-def threads_after(threads: int, calls: list[tuple[int, int]]) -> int:
-    """The policy: the threads of the next call after calls with `threads`, each (nanoseconds, nanoseconds waited)."""
+class ThreadLimit:
+    """The policy for the number of threads. Times are nanoseconds; `kind` is a hash of an operation and its sizes."""
+
+    def __init__(self) -> None: ...
+    def threads(self, kind: int, most: int, now: int) -> int:
+        """The number of threads of a call that could use `most`."""
+
+    def report(self, kind: int, most: int, threads: int, multiply_adds: float, elapsed: int, now: int) -> None:
+        """A call on this number of threads has ended now."""
+
+def thread_limit() -> tuple[int, int]:
+    """The kind of calls that takes the most time: its number of threads, and the number that it could use."""
+
+def fewer_threads(threads: int) -> int:
+    """The policy: the next lower number of threads."""
 
 def more_threads(threads: int) -> int:
-    """The policy: the next higher limit, if a CPU is free."""
-
-def next_back_off(wake_ups: int, held: bool) -> int:
-    """The policy: how often in a row the probe must wake up on time before calls use more threads.
-
-    It doubles if the raised limit had to be lowered at once, and is reset if it `held`.
-    """
+    """The policy: the next higher number of threads."""
 
 def asked_threads() -> int:
     """OpenMP's number of threads, set by OMP_NUM_THREADS and threadpoolctl, up to 64."""

@@ -57,17 +57,14 @@ NB_MODULE(_kernels, m) {
     m.def("uses_openmp", [] { return openmp_in_use() != nullptr; });
     set_interrupt(interrupted);
     m.def("hold_threads", hold_threads);
-    m.def("threads_after", [](int n, const std::vector<std::pair<int64_t, int64_t>>& calls) {
-        WaitStatistics recent;
-        for (const auto& [elapsed, waited] : calls) recent = recent.after(elapsed, waited);
-        return recent.too_long(false) ? fewer_threads(n) : n;
-    });
+    nb::class_<ThreadLimit>(m, "ThreadLimit")
+        .def(nb::init<>())
+        .def("threads", &ThreadLimit::threads, nb::arg("kind"), nb::arg("most"), nb::arg("now"))
+        .def("report", &ThreadLimit::report, nb::arg("kind"), nb::arg("most"), nb::arg("threads"),
+             nb::arg("multiply_adds"), nb::arg("elapsed"), nb::arg("now"));
+    m.def("thread_limit", [] { return std::pair(thread_limit().adopted(), thread_limit().most()); });
+    m.def("fewer_threads", fewer_threads);
     m.def("more_threads", more_threads);
-    m.def("next_back_off", next_back_off);
-    m.def("load", [] {
-        const int limit = load_limit();
-        return nb::make_tuple(limit == MOST_THREADS ? nb::none() : nb::object(nb::int_(limit)), waited_percent());
-    });
     m.def("is_worth_waking", is_worth_waking);
     m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads) {
         const Partition p = choose_partition(T, N, K, H, itemsize, max_threads);

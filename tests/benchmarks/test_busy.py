@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
 
 from rich.console import Console
 
-from benchmarks import busy
+from benchmarks import busy, processes
 from benchmarks.cases import Case
 from xrnn.backends.numpy import kernels
 
@@ -33,6 +35,47 @@ def test_processes_and_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert {"as it comes", "one thread"} <= by_setting.keys()
         assert all(rate > 0 for rounds in by_setting.values() for rate in rounds)
     assert {name: len(times) for name, times in results["pause"][case].items()} == {"as it comes": 30, "one thread": 30}
+
+
+def test_neighbour_and_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8),))
+    monkeypatch.setattr(busy, "BURST_PAUSES", (0.0, 0.01))
+    monkeypatch.setattr(busy, "_SETTLE", 0.01)
+    options = ["--rounds", "2", "--seconds", "0.02", "--parts", "neighbour,bursts"]
+    busy.main([*options, "--out", str(tmp_path)])
+    results = json.loads((tmp_path / "busy.json").read_text())
+    ((_, rates),) = results["neighbour"].items()
+    assert list(rates) == ["100% of a CPU", "50% of a CPU"]
+    assert all(rate > 0 for by_setting in rates.values() for rounds in by_setting.values() for rate in rounds)
+    ((_, by_pause),) = results["bursts"].items()
+    assert list(by_pause) == ["0 s", "0.01 s"]
+    for times in by_pause.values():
+        assert [len(bursts) for bursts in times.values()] == [2, 2]
+        assert all(microseconds > 0 for bursts in times.values() for microseconds in bursts)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system pins no process to a CPU")
+def test_a_busy_process_has_its_cpu_and_its_share_of_the_time() -> None:
+    before = set(children())
+    cpu = min(os.sched_getaffinity(0))
+    with processes.busy(1, 0.25, cpu):
+        (child,) = set(children()) - before
+        begun = time.monotonic()
+        while cpu_seconds(child) < 0.3:
+            assert time.monotonic() - begun < 100
+            time.sleep(0.01)
+        assert os.sched_getaffinity(child) == {cpu}
+        assert time.monotonic() - begun > 0.6  # 1.2 s at a quarter of the time
+    assert set(children()) == before
+
+
+def children() -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
 def test_of_best_ignores_the_other_library() -> None:

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <initializer_list>
 #include <limits>
 #include <new>
@@ -13,8 +14,8 @@
 
 #include "../kernels/partition.h"
 #include "../kernels/threads/job.h"
-#include "../kernels/threads/load.h"
 #include "../kernels/threads/parallel.h"
+#include "../kernels/threads/throughput.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
@@ -26,19 +27,28 @@ Partition forced = {0, Split::ROWS, false, false};
 
 void hold_threads(bool hold) {
     require_all_threads(hold);
-    ignore_load(hold);
+    ignore_throughput(hold);
 }
 
-// The number of threads of a call. Reading the limits takes as long as a small operation, so they are read only if the
-// work is worth a second thread.
-int threads_for(int64_t multiply_adds, int64_t size, int64_t weight_bytes, bool once) {
-    if (choose_threads(multiply_adds, size, 2, once) == 1) return 1;
-    int most = max_threads();
-    if (const int limit = load_limit(); limit < most) {
-        report_demand(most);
-        most = limit;
-    }
-    return ready_threads(most, is_worth_waking(multiply_adds, size, weight_bytes));
+// The kind of a call: a hash of its operation and sizes (FNV-1a).
+template <class Operation>
+uint64_t kind_of(Operation operation, std::initializer_list<int64_t> sizes) {
+    uint64_t hash = 0xcbf29ce484222325 ^ reinterpret_cast<uintptr_t>(operation);
+    for (const int64_t size : sizes) hash = (hash ^ static_cast<uint64_t>(size)) * 0x100000001b3;
+    return hash;
+}
+
+// The most threads that a call may use. Reading the limits takes as long as a small operation, so they are read only if
+// the work is worth a second thread.
+int most_threads(int64_t multiply_adds, int64_t size, bool once) {
+    return choose_threads(multiply_adds, size, 2, once) == 1 ? 1 : max_threads();
+}
+
+// The number of threads of a call that could use `most`.
+MeasuredCall choose_threads_now(uint64_t kind, int64_t multiply_adds, int64_t size, int64_t weight_bytes, int most) {
+    MeasuredCall call = measured_call(kind, static_cast<double>(multiply_adds), most, clock_now());
+    call.threads = ready_threads(call.threads, is_worth_waking(multiply_adds, size, weight_bytes));
+    return call;
 }
 
 // A call with fewer multiply-adds of 4 bytes, some 5 µs, keeps the GIL. Beside another thread that runs Python code, a
@@ -51,25 +61,38 @@ constexpr int64_t STEP = 4'000, ROW = 200;
 template <class Threads>
 struct Division {
     Threads threads;
-    bool brief;
+    bool brief = false;
+    MeasuredCall call = {};
 };
 
 // For a recurrence, or for a product with T = 1; K terms in a sum, H columns, `size` bytes an element of the operands.
-Division<Partition> divide(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size) {
-    if (forced.threads) return {forced, false};
+template <class Operation>
+Division<Partition> divide(Operation operation, int64_t T, int64_t N, int64_t K, int64_t H, int64_t size) {
+    if (forced.threads) return {forced};
+    const auto partition_of = [&](int most) { return choose_partition(T, N, K, H, size, most); };
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
-    const int most = threads_for(multiply_adds, size, count_weight_bytes(K, H, size), T == 1);
     // An empty axis counts as 1: the call still packs the weights, zeroes their gradients, or fills y.
     const auto at_least_one = [](int64_t n) { return std::max<int64_t>(n, 1); };
     const int64_t work = count_multiply_adds(at_least_one(T), at_least_one(N), at_least_one(K), H);
     const bool brief = work < BRIEF * 4 / size && N < BRIEF && T < BRIEF / (STEP + ROW * N);
-    return {choose_partition(T, N, K, H, size, most), brief};
+
+    const Partition partition = partition_of(most_threads(multiply_adds, size, T == 1));
+    if (partition.threads == 1) return {partition, brief};
+    // Sequences of about the same length are of one kind.
+    const uint64_t kind = kind_of(operation, {std::bit_width(static_cast<uint64_t>(T)), N, K, H, partition.threads});
+    const MeasuredCall call =
+        choose_threads_now(kind, multiply_adds, size, count_weight_bytes(K, H, size), partition.threads);
+    return {call.threads < partition.threads ? partition_of(call.threads) : partition, brief, call};
 }
 
-Division<int> divide(int64_t multiply_adds, int64_t size) {
-    if (forced.threads) return {forced.threads, false};
-    const int most = threads_for(multiply_adds, size, 0, false);
-    return {choose_threads(multiply_adds, size, most, false), false};
+template <class Operation>
+Division<int> divide(Operation operation, int64_t multiply_adds, int64_t size) {
+    if (forced.threads) return {forced.threads};
+    const int threads = choose_threads(multiply_adds, size, most_threads(multiply_adds, size, false), false);
+    if (threads == 1) return {1};
+    const uint64_t kind = kind_of(operation, {std::bit_width(static_cast<uint64_t>(multiply_adds)), threads});
+    const MeasuredCall call = choose_threads_now(kind, multiply_adds, size, 0, threads);
+    return {call.threads, false, call};
 }
 
 // Whether the calling thread is the one that runs Python's signal handlers. Only that thread takes the GIL to run them.
@@ -133,13 +156,18 @@ bool run(Operation operation, const Arguments& arguments, Division<Threads> divi
         if (!apply(operation, arguments, division.threads)) throw std::bad_alloc();
         return true;
     }
+    const MeasuredCall& call = division.call;
     asks_python = is_main_thread();
     PyThreadState* const state = PyEval_SaveThread();
+    const int64_t began = call.kind ? clock_now() : 0;
     const bool had_memory = apply(operation, arguments, division.threads);
+    const int64_t ended = call.kind ? clock_now() : 0;
     take_gil(state);
     asks_python = false;
     if (!had_memory) throw std::bad_alloc();
-    return !PyErr_Occurred();
+    if (PyErr_Occurred()) return false;
+    report_call(call, ended - began, ended);
+    return true;
 }
 
 // The same. If a signal handler raises, the outputs become NaN and the exception is passed on.

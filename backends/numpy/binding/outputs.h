@@ -21,7 +21,8 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
                          .b = b_in.data(),
                          .b_stride = b_in.stride(0),
                          .y = data<S>(y)};
-    run_into<S>({}, operations<S>(pairs).affine, f, divide(1, rows, D, C, pairs ? 2 : sizeof(S)));
+    const auto operation = operations<S>(pairs).affine;
+    run_into<S>({}, operation, f, divide(operation, 1, rows, D, C, pairs ? 2 : sizeof(S)));
     return y;
 }
 
@@ -41,8 +42,9 @@ nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handl
                                   .db = output<S>(db, {C}),
                                   .dx = needs_dx ? data<S>(dx) : nullptr};
     const bool pairs = takes_bfloat16<S>(bfloat16, 1, rows, D, C);
-    run_into<S>({{f.dW, D * C}, {f.db, C}}, operations<S>(pairs).affine_gradients, f,
-                divide(2 * rows * D * C, pairs ? 2 : sizeof(S)));
+    const auto operation = operations<S>(pairs).affine_gradients;
+    run_into<S>({{f.dW, D * C}, {f.db, C}}, operation, f,
+                divide(operation, 2 * rows * D * C, pairs ? 2 : sizeof(S)));
     return dx;
 }
 
@@ -67,7 +69,8 @@ nb::object cross_entropy(nb::handle logits, nb::handle targets, nb::handle weigh
                                .weights = weights_in.contiguous().data(),
                                .dlogits = data<S>(dlogits),
                                .losses = data<S>(losses)};
-    run_into<S>({}, operations<S>().cross_entropy, f, divide(rows * C * EXPONENTIAL, sizeof(S)));
+    const auto operation = operations<S>().cross_entropy;
+    run_into<S>({}, operation, f, divide(operation, rows * C * EXPONENTIAL, sizeof(S)));
     return nb::make_tuple(losses, dlogits);
 }
 

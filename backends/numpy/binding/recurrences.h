@@ -102,17 +102,19 @@ struct SequenceInputs {
     }
 };
 
-// The kernels that a call runs, in the precision of its products, and its division among threads.
-template <class S>
+// The kernel that a call runs, in the precision of its products, and its division among threads.
+template <class Operation>
 struct Call {
-    const bool pairs;
-    const Recurrence<S>& kernels;
-    const Division<Partition> division;
+    Operation operation;
+    Division<Partition> division;
 
-    Call(const Recurrence<S>& cell, const SequenceInputs<S>& in, bool bfloat16)
-        : pairs(takes_bfloat16<S>(bfloat16, in.T, in.N, in.D + in.H, cell.h_gates * in.H)),
-          kernels(operations<S>(pairs).recurrences[&cell - operations<S>().recurrences]),
-          division(divide(in.T, in.N, in.D + in.H, cell.h_gates * in.H, pairs ? 2 : sizeof(S))) {}
+    template <class S>
+    Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, bool bfloat16) {
+        const int64_t K = in.D + in.H, R = cell.h_gates * in.H;
+        const bool pairs = takes_bfloat16<S>(bfloat16, in.T, in.N, K, R);
+        operation = operations<S>(pairs).recurrences[&cell - operations<S>().recurrences].*pass;
+        division = divide(operation, in.T, in.N, K, R, pairs ? 2 : sizeof(S));
+    }
 };
 
 // → states, z, kept, which is None
@@ -143,8 +145,8 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
         z = empty<S>({in.T, in.N, cell.pre * in.H});
         f.z = data<S>(z);
     }
-    const Call<S> call(cell, in, bfloat16);
-    run_into<S>({}, call.kernels.forward, f, call.division);
+    const Call call(&Recurrence<S>::forward, cell, in, bfloat16);
+    run_into<S>({}, call.operation, f, call.division);
     return tuple_of(states, z, nb::none());
 }
 
@@ -190,9 +192,8 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
         f.dWh = weight_gradient<S>(dWh, {in.H, R});
         f.db = output<S>(db, {B});
     }
-    const Call<S> call(cell, in, bfloat16);
-    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}}, call.kernels.backward, f,
-                call.division);
+    const Call call(&Recurrence<S>::backward, cell, in, bfloat16);
+    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}}, call.operation, f, call.division);
     return tuple_of(dx, dinitial);
 }
 

@@ -23,10 +23,7 @@ bool Stop::check(int id) {
     if (!asked_at) asked_at = now;
     if (requested || now - asked_at < BETWEEN_INTERRUPTS) return requested;
     const ScratchSetAside mine;
-    const int64_t waited = take_waited();
     if (interrupted()) __atomic_store_n(&requested, 1, __ATOMIC_RELAXED);
-    take_waited();  // the time of the handler's operations
-    add_waited(waited);
     asked_at = clock_now();
     return requested;
 }

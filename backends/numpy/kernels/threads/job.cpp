@@ -11,9 +11,7 @@ void require_all_threads(bool r) { required = r; }
 bool all_threads_required() { return required.load(std::memory_order_relaxed); }
 
 void Job::run(int id, int n) {
-    take_waited();
     f(id, n, context);
-    waited.fetch_add(take_waited(), std::memory_order_relaxed);
 }
 
 void Job::lead(int n) {

@@ -11,8 +11,7 @@ struct Job {
     void (*const f)(int id, int n, void* context);
     void* const context;
     Stop* const stop;
-    std::atomic<int> running{0};     // threads other than the caller's that have not finished
-    std::atomic<int64_t> waited{0};  // nanoseconds of long waits, over all threads other than the caller's
+    std::atomic<int> running{0};  // threads other than the caller's that have not finished
 
     // On a thread other than the caller's; `finished` comes after it.
     void run(int id, int n);

@@ -26,7 +26,6 @@ struct Team {
     const pthread_t caller = pthread_self();
     std::atomic<int> arrived{1};  // the caller has
     std::atomic<int> n{0};        // the number of threads that run the job, the first to arrive; 0: not known yet
-    int64_t ended_at = 0;         // when the caller had finished the job
 };
 
 void note_answer(bool at_once, bool assumed_awake) {
@@ -51,7 +50,6 @@ void lead(Team& team) {
     }
     const int arrived = team.arrived.load(std::memory_order_acquire), n = arrived < wanted ? arrived : wanted;
     const int64_t now = clock_now();
-    if (n < wanted) team.job.waited = now - began;
     team.job.running = n - 1;
     team.n.store(n, std::memory_order_release);
     team.job.lead(n);
@@ -59,7 +57,6 @@ void lead(Team& team) {
     // there. An exception leaves it at once.
     if (in_forked_child()) throw Forked();
     note_answer(n == wanted && now - began < ANSWER, assumed_awake);
-    team.ended_at = clock_now();
 }
 
 void follow(Team& team) {
@@ -89,17 +86,12 @@ int calls_before_openmp() { return calls_between.load(std::memory_order_relaxed)
 
 // It asks for all of the library's threads (0), though the job may need fewer. With a smaller number GNU's library
 // would end the other threads, and start new ones for its next user.
-int run_on_openmp(const OpenMP& library, Job& job, int most) {
+void run_on_openmp(const OpenMP& library, Job& job, int most) {
     Team team = {library, job, most};
     try {
         library.GOMP_parallel(join, &team, 0, 0);
     } catch (const Forked&) {
-        return 1;
     }
-    // The library has also waited for threads that had lost their CPU and arrived after the end of the job.
-    const int n = team.n.load(std::memory_order_relaxed);
-    job.waited += (clock_now() - team.ended_at) * (n > 1 ? n - 1 : 1);
-    return n;
 }
 
 }  // namespace xrnn

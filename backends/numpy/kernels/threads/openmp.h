@@ -26,7 +26,7 @@ bool openmp_is_awake();
 // The number of short calls in a row after which a call tries whether the library's threads are awake.
 int calls_before_openmp();
 
-// Run a job on at most `most` of the library's threads. → the number of threads that ran it.
-int run_on_openmp(const OpenMP& library, Job& job, int most);
+// Run a job on at most `most` of the library's threads.
+void run_on_openmp(const OpenMP& library, Job& job, int most);
 
 }  // namespace xrnn

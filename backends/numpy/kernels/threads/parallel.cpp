@@ -1,6 +1,5 @@
 #include "parallel.h"
 
-#include "load.h"
 #include "openmp.h"
 #include "pool.h"
 #include "waiting.h"
@@ -80,14 +79,9 @@ int ready_threads(int most, bool worth_waking) {
 
 void parallel(int threads, void (*f)(int, int, void*), void* context, Stop* stop) {
     if (threads == 1 || in_forked_child()) return f(0, 1, context);
-    const int64_t began = clock_now();
     Job job = {.f = f, .context = context, .stop = stop};
     const OpenMP* const library = openmp_in_use();
-    const int n = library ? run_on_openmp(*library, job, threads) : run_on_pool(job, threads);
-    if (in_forked_child()) return;
-    const int64_t waited = job.waited.load(std::memory_order_relaxed) + take_waited();
-    const int64_t ended = clock_now();
-    report_call(threads, ended - began, n > 1 ? waited / (n - 1) : waited, ended);
+    library ? run_on_openmp(*library, job, threads) : run_on_pool(job, threads);
 }
 
 }  // namespace xrnn

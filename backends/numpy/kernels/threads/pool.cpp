@@ -179,13 +179,11 @@ void wake_workers(int lacking, int most) {
     for (int i = existing; i < most - 1 && lacking > 0 && start(WAKING); ++i) --lacking;
 }
 
-int run_on_pool(Job& job, int most) {
-    const int64_t began = clock_now();
+void run_on_pool(Job& job, int most) {
     Team team;
     team.await_answers(team.call(most - 1));
-    const int64_t now = clock_now();
-    if (team.count < most - 1) job.waited = now - began;
 
+    const int64_t now = clock_now();
     const int n = team.count + 1;
     job.running = team.count;
     for (int id = 1; id < n; ++id) {
@@ -195,7 +193,6 @@ int run_on_pool(Job& job, int most) {
         worker.state.store(RUNNING, std::memory_order_release);
     }
     job.lead(n);
-    return n;
 }
 
 }  // namespace xrnn

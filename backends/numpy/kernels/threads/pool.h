@@ -9,8 +9,8 @@
 
 namespace xrnn {
 
-// Run a job on at most `most` threads: the caller's and the pool's. → the number of threads that ran it.
-int run_on_pool(Job& job, int most);
+// Run a job on at most `most` threads: the caller's and the pool's.
+void run_on_pool(Job& job, int most);
 
 // The number of threads that a call could use at once, at most `most`: the caller's and the workers that are awake.
 int count_awake(int most);

@@ -10,8 +10,6 @@ namespace {
 constexpr int SPINS_BEFORE_THE_CLOCK = 256, SPINS_BETWEEN_READINGS = 32;
 constexpr int64_t SLEEP = 50'000;  // nanoseconds; waking up takes as long again
 
-thread_local int64_t waited = 0;
-
 }  // namespace
 
 void Waiting::once() {
@@ -24,18 +22,6 @@ void Waiting::once() {
         slept = true;
     }
     sleep_for(SLEEP);
-}
-
-Waiting::~Waiting() {
-    if (slept) waited += clock_now() - began;
-}
-
-void add_waited(int64_t nanoseconds) { waited += nanoseconds; }
-
-int64_t take_waited() {
-    const int64_t result = waited;
-    waited = 0;
-    return result;
 }
 
 }  // namespace xrnn

@@ -9,11 +9,10 @@ namespace xrnn {
 //
 // Threads that meet are microseconds apart, or as much as their shares of the work differ. After 0.2 ms, or `at_least`
 // nanoseconds if that is more, the other thread has probably lost its CPU to another program. The waiting thread then
-// moves to another CPU and sleeps, and the wait counts as waited.
+// moves to another CPU and sleeps.
 class Waiting {
    public:
     explicit Waiting(int64_t at_least = 0) : limit(at_least > LONG ? at_least : LONG) {}
-    ~Waiting();
     void once();
     bool is_long() const { return slept; }
 
@@ -24,9 +23,5 @@ class Waiting {
     int spins = 0;
     bool slept = false;
 };
-
-// The nanoseconds that the calling thread has spent in long waits since the last call of take_waited.
-int64_t take_waited();
-void add_waited(int64_t nanoseconds);
 
 }  // namespace xrnn

@@ -1,0 +1,180 @@
+#include "throughput.h"
+
+#include "system.h"
+
+namespace xrnn {
+
+namespace {
+
+constexpr int64_t MILLISECOND = 1'000'000;
+
+// The time after which the calls of a rate have lost half of their weight. Longer than a time slice of another process,
+// so that a rate includes slices with and without that process.
+constexpr double HALF_LIFE = 40 * MILLISECOND;
+// More threads replace fewer if their rate is more than the first multiple of the other. Fewer replace more if the rate
+// of more is less than the second. On free CPUs two threads gain more than that, or the work would not be divided. A
+// smaller gain is taken from the other processes: copies of one program that all take it are slower than with one thread
+// each.
+constexpr double WORTH_MORE = 1.3, WORTH_KEEPING = 1.25;
+// A trial ends after `length`, or after a `moment` if its rate is then below `slower` times the adopted one. Beside
+// another process the first milliseconds with more threads, a time slice, are as fast as on a free CPU. So the trial of
+// more threads is longer. Its first call has to wake threads, so it takes a second one.
+struct Trial {
+    int calls;
+    double length, moment, slower;
+};
+constexpr Trial OF_FEWER = {.calls = 1, .length = 2 * MILLISECOND, .moment = MILLISECOND / 4, .slower = 0.75};
+constexpr Trial OF_MORE = {.calls = 2, .length = 10 * MILLISECOND, .moment = 2 * MILLISECOND, .slower = 1};
+// The number of calls before the first trial of fewer threads.
+constexpr double FIRST_CALLS = 20;
+// A trial that lost some time is repeated after this multiple of that time: all trials together cost 2 %.
+constexpr double REPAY = 50;
+// A trial that lost no time, but gained none either, is repeated after this multiple of its length.
+constexpr double REPEAT = 20;
+// Fewer threads are tried as often only if they were NEARLY as fast the last time. Otherwise they are tried after these
+// times, which cost a quarter of a percent.
+constexpr double NEARLY = 1.35, REPAY_CHECK = 400, CHECK = 2'000 * MILLISECOND;
+// A rate of fewer threads that is younger than this decides without another trial.
+constexpr int64_t FRESH = 300 * MILLISECOND;
+// Back-off of trials of more threads: at first this time or number of calls, whichever is longer. It doubles while they
+// are not adopted, or are given up within HELD or that number of calls.
+constexpr int64_t SHORTEST = 10 * MILLISECOND, LONGEST = 500 * MILLISECOND, HELD = 100 * MILLISECOND;
+constexpr int64_t SHORTEST_CALLS = 5, HELD_CALLS = 10;
+
+// A kind decides for all once its calls have taken this multiple of the time of the deciding kind. Calls older than
+// MEMORY have little weight.
+constexpr double TAKES_OVER = 1.5, MEMORY = 200 * MILLISECOND;
+
+int min(int a, int b) { return a < b ? a : b; }
+int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
+double max(double a, double b) { return a > b ? a : b; }
+
+}  // namespace
+
+// ---- the policy ----
+
+int fewer_threads(int n) { return n > 4 ? n - n / 4 : n > 1 ? n - 1 : 1; }
+
+int more_threads(int n) { return n + (n + 1) / 2; }
+
+void Rate::add(double multiply_adds_, int64_t elapsed_, int64_t now) {
+    multiply_adds += multiply_adds_, elapsed += elapsed_, measured_at = now, ++calls;
+    // At least four calls, however long they are.
+    if (elapsed > 2 * HALF_LIFE && elapsed > 4.0 * elapsed_) multiply_adds /= 2, elapsed /= 2;
+}
+
+int ThreadChoice::scaled(int its_most) const {
+    const int share = its_most * (tried.threads ? tried.threads : adopted.threads) / most;
+    return share > 1 ? share : 1;
+}
+
+int ThreadChoice::threads(int64_t now) {
+    if (!tried.threads && adopted.threads < most && adopted.elapsed && now >= try_more_at)
+        tried = {.threads = min(more_threads(adopted.threads), most)};
+    return tried.threads ? tried.threads : adopted.threads;
+}
+
+void ThreadChoice::report(int threads, double multiply_adds, int64_t elapsed, int64_t now) {
+    time_in_calls += elapsed;
+    if (threads == tried.threads) {
+        tried.add(multiply_adds, elapsed, now);
+        judge_trial(elapsed, now);
+    } else if (threads == adopted.threads) {
+        adopted.add(multiply_adds, elapsed, now);
+        if (!tried.threads && threads > 1) consider_fewer(elapsed, now);
+    }
+}
+
+void ThreadChoice::judge_trial(int64_t elapsed, int64_t now) {
+    const double ratio = tried.value() / adopted.value();
+    const bool is_fewer = tried.threads < adopted.threads;
+    const Trial& rule = is_fewer ? OF_FEWER : OF_MORE;
+    if (tried.calls < rule.calls || tried.elapsed < (ratio < rule.slower ? rule.moment : rule.length)) return;
+    const Rate trial = tried;
+    tried = {};
+    const double lost = max(trial.elapsed * (1 - ratio), 0), wait = max(REPAY * lost, REPEAT * trial.elapsed);
+    if (is_fewer) {
+        below = trial;
+        if (WORTH_KEEPING * ratio > 1) return adopt_fewer(elapsed, now);
+        try_fewer_at = time_in_calls + wait;
+        check_fewer_at = time_in_calls + max(REPAY_CHECK * lost, CHECK);
+    } else if (ratio > WORTH_MORE) {
+        below = adopted, adopted = trial, adopted_at = now;
+    } else {
+        back_off = max(min(2 * back_off, LONGEST), static_cast<int64_t>(wait));
+        try_more_at = now + back_off;
+    }
+}
+
+void ThreadChoice::adopt_fewer(int64_t elapsed, int64_t now) {
+    const bool held = now - adopted_at > max(HELD, HELD_CALLS * elapsed);
+    back_off = max(held ? SHORTEST : min(2 * back_off, LONGEST), SHORTEST_CALLS * elapsed);
+    try_more_at = now + back_off;
+    adopted = below, below = {}, adopted_at = now;
+}
+
+void ThreadChoice::consider_fewer(int64_t elapsed, int64_t now) {
+    if (adopted.elapsed < HALF_LIFE) return;
+    const double ratio = below.threads ? below.value() / adopted.value() : 0;
+    if (below.threads && now - below.measured_at < FRESH) {
+        if (WORTH_KEEPING * ratio > 1) adopt_fewer(elapsed, now);
+        return;
+    }
+    const bool due = below.threads ? time_in_calls >= (NEARLY * ratio > 1 ? try_fewer_at : check_fewer_at)
+                                   : time_in_calls >= max(try_fewer_at, FIRST_CALLS * elapsed);
+    if (due) tried = {.threads = below.threads ? below.threads : fewer_threads(adopted.threads)};
+}
+
+// ---- all kinds ----
+
+ThreadLimit::Kind& ThreadLimit::find_or_replace(uint64_t name) {
+    Kind* least = &kinds[0];
+    for (Kind& kind : kinds) {
+        if (kind.name == name) return kind;
+        if (kind.elapsed < least->elapsed) least = &kind;
+    }
+    *least = {.name = name};
+    return *least;
+}
+
+int ThreadLimit::threads(uint64_t kind, int most, int64_t now) {
+    if (!deciding) return most;
+    return kind == deciding ? choice.threads(now) : choice.scaled(most);
+}
+
+void ThreadLimit::report(uint64_t name, int most, int threads, double multiply_adds, int64_t elapsed_, int64_t now) {
+    Kind& kind = find_or_replace(name);
+    kind.elapsed += elapsed_, elapsed += elapsed_;
+    if (elapsed > MEMORY) {
+        elapsed /= 2;
+        for (Kind& each : kinds) each.elapsed /= 2;
+    }
+    if (name != deciding && (!deciding || kind.elapsed > TAKES_OVER * find_or_replace(deciding).elapsed)) {
+        choice = ThreadChoice(most, deciding ? choice.scaled(most) : most);
+        deciding = name, deciding_most = most;
+    }
+    if (name == deciding) choice.report(threads, multiply_adds, elapsed_, now);
+}
+
+namespace {
+
+ThreadLimit limit;
+bool ignored = false;
+
+}  // namespace
+
+MeasuredCall measured_call(uint64_t kind, double multiply_adds, int most, int64_t now) {
+    if (ignored || most < 2) return {.most = most, .threads = most};
+    return {.kind = kind, .most = most, .threads = limit.threads(kind, most, now), .multiply_adds = multiply_adds};
+}
+
+void report_call(const MeasuredCall& call, int64_t elapsed, int64_t now) {
+    if (call.kind) limit.report(call.kind, call.most, call.threads, call.multiply_adds, elapsed, now);
+}
+
+const ThreadLimit& thread_limit() { return limit; }
+
+void ignore_throughput(bool ignore) { ignored = ignore; }
+
+}  // namespace xrnn
