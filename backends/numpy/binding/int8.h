@@ -77,10 +77,10 @@ nb::object int8_forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle
         f.states[k] = data<float>(state);
         PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
     }
-    Division<Partition> division = divide(T, N, D + H, cell.h_gates * H, sizeof(int8_t));
+    const Division<Partition> division = divide(cell.int8, T, N, D + H, cell.h_gates * H, sizeof(int8_t));
     const int64_t most = std::max<int64_t>(1, Int8Input::panels(H));
-    run_into<float>({}, cell.int8, f,
-                    Division<int>{int(std::min<int64_t>(division.threads.threads, most)), division.brief});
+    const int threads = int(std::min<int64_t>(division.threads.threads, most));
+    run_into<float>({}, cell.int8, f, Division<int>{threads, division.brief, division.call});
     return states;
 }
 
