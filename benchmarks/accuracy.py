@@ -1,7 +1,7 @@
 """The rounding errors of each form: `python -m benchmarks.accuracy`.
 
 It measures the largest error of tanh over all exponents, in ulp, and the RMS error of the hidden states of a long
-sequence.
+sequence: of each form in float32, of products in bfloat16 and of weights of 8 bits, beside PyTorch's bfloat16.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any, Final
 
 import mpmath
@@ -27,6 +28,10 @@ from xrnn.typing import HostArray
 SEQUENCE: Final = Case(T=1000, N=16, D=64, H=128)
 _RADIUS: Final = 0.9
 _FORMS: Final = {"fused": True, "plain": False}
+# With fewer bits. The plain form rounds to bfloat16 as the kernels do, at any size and on any CPU.
+_BFLOAT16: Final = "bfloat16 products"
+_INT8: Final = "int8 weights"
+_TORCH: Final = "PyTorch, bfloat16"
 
 
 def tanh_ulp(dtype: str, per_exponent: int) -> float:
@@ -75,12 +80,34 @@ def sequence_rms(cell: str, seed: int) -> dict[str, float]:
         )
         with xrnn.use_fused(fused):
             result = LAYERS[cell](*weights)(*x, *states)
-        h: HostArray = result[0] if isinstance(result, tuple) else result
-        return h
+        return _first(result)
 
     exact = hidden("float64", fused=False)
-    errors = {form: hidden("float32", fused) - exact for form, fused in _FORMS.items()}
-    return {form: float(np.sqrt(np.mean(error**2))) for form, error in errors.items()}
+    found = {form: hidden("float32", fused) for form, fused in _FORMS.items()}
+    with xrnn.use_precision("bfloat16"):
+        found[_BFLOAT16] = hidden("float32", fused=False)
+    layer = LAYERS[cell](*problem.weights)
+    found[_INT8] = _first(xrnn.quantize(layer)(problem.x, *problem.states))
+    if find_spec("torch"):
+        found[_TORCH] = _in_torch(layer, problem)
+    return {form: float(np.sqrt(np.mean((h - exact) ** 2))) for form, h in found.items()}
+
+
+def _in_torch(layer: Any, problem: Problem) -> HostArray:
+    """h of the same layer in PyTorch under autocast."""
+    import torch
+
+    x, *states = (torch.from_numpy(array) for array in (problem.x, *problem.states))
+    initial = [state[None] for state in states]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        h, _ = xrnn.to_torch(layer)(x, tuple(initial) if len(initial) > 1 else initial[0])
+    result: HostArray = h.float().numpy()
+    return result
+
+
+def _first(result: Any) -> HostArray:
+    h: HostArray = result[0] if isinstance(result, tuple) else result
+    return h
 
 
 def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, Any]:
@@ -96,7 +123,7 @@ def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, A
                 ulp[form] = {dtype: tanh_ulp(dtype, per_exponent) for dtype in ("float32", "float64")}
         for cell in COMMON:
             by_seed = [sequence_rms(cell, seed) for seed in range(seeds)]
-            rms[cell] = {form: [errors[form] for errors in by_seed] for form in _FORMS}
+            rms[cell] = {form: [errors[form] for errors in by_seed] for form in by_seed[0]}
     return {
         "machine": machine.describe(threads),
         "versions": {"xrnn": xrnn.__version__, **backend.describe()},
@@ -113,11 +140,12 @@ def print_accuracy(results: dict[str, Any], console: Console) -> None:
     rows = [
         [
             form,
-            results["forms"][form],
-            *(f"{ulp[dtype]:.2f}" for dtype in ("float32", "float64")),
+            results["forms"].get(form, ""),
+            *(f"{ulp:.2f}" for ulp in results["tanh_ulp"].get(form, {}).values()),
+            *[""] * (0 if form in results["tanh_ulp"] else 2),
             *(f"{statistics.geometric_mean(by_form[form]):.2e}" for by_form in results["rms"].values()),
         ]
-        for form, ulp in results["tanh_ulp"].items()
+        for form in next(iter(results["rms"].values()))
     ]
     title = f"accuracy against float64; sequence {results['case']}, spectral radius {results['spectral_radius']}"
     console.print(table(title, columns, rows, left=2))

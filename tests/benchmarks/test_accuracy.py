@@ -44,7 +44,9 @@ def test_accuracy_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     results = json.loads((tmp_path / "accuracy.json").read_text())
     assert results["rms"].keys() == {"rnn", "lstm", "gru"}
     for by_form in results["rms"].values():
-        assert by_form.keys() == {"fused", "plain"}
-        assert all(1e-9 < rms < 1e-5 for seeds in by_form.values() for rms in seeds)
+        assert by_form.keys() - {"PyTorch, bfloat16"} == {"fused", "plain", "bfloat16 products", "int8 weights"}
+        for form, seeds in by_form.items():
+            least, most = (1e-9, 1e-5) if form in ("fused", "plain") else (1e-5, 0.1)
+            assert all(least < rms < most for rms in seeds), form
     assert results["forms"]["plain"] == "plain"
     assert "geometric mean over 2 seeds" in capsys.readouterr().out
