@@ -14,6 +14,7 @@ from benchmarks import machine
 from benchmarks.cases import COMMON, Case
 from benchmarks.peers import PEERS
 from benchmarks.ratios import ratio
+from benchmarks.step_int8 import int8_table, measure_int8
 from benchmarks.tables import table, wide_console
 from benchmarks.worker import Worker, timed, workers
 
@@ -93,12 +94,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--cells", type=machine.some_of(COMMON), default=",".join(COMMON), help="comma-separated (default: %(default)s)"
     )
     parser.add_argument("--rounds", type=machine.positive, default=15, help="(default: %(default)s)")
+    parser.add_argument(
+        "--int8",
+        metavar="SIZES",
+        type=lambda text: [machine.positive(size) for size in text.split(",")],
+        help="instead measure weights of 8 bits at these sizes, comma-separated, beside ONNX Runtime's",
+    )
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
     if _OURS not in options.peers:
         parser.error(f"--peers has no {_OURS}: expected it, to compare the others with")
     machine.print_version()
+    if options.int8:
+        machine.pin(options.threads)
+        rows = measure_int8(options.int8, options.rounds, options.threads)
+        machine.write({"machine": machine.describe(options.threads), "int8": rows}, options.out / "step-int8.json")
+        wide_console().print(int8_table(rows))
+        return
     results = measure_step(options.peers, options.rounds, options.threads, options.cells)
     machine.write(results, options.out / "step.json")
     print_step(results, wide_console())
