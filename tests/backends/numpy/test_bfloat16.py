@@ -16,8 +16,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from benchmarks import problems
 from tests.backends.numpy.test_recurrence import BITS_PROBLEMS, FUSED_CELLS, PRODUCT_SIZES, SIZES, check_same_bits
 from tests.layouts import LAYOUTS, lay_out
+from tests.ops.test_recurrence import Run
 from tests.reference import Problem, problem
-from xrnn import get_backend, use_precision
+from xrnn import get_backend, use_fused, use_precision
 from xrnn.backends.numpy import kernels
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.typing import HostArray
@@ -248,3 +249,31 @@ def test_small_sizes_stay_in_float32() -> None:
     for T, N, K, H in ((1, 1, 2048, 4096), (50, 16, 32, 16)):
         assert not kernels.repays_bfloat16(T, N, K, H)
     assert kernels.repays_bfloat16(50, 16, 512, 1024)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        ((1, 1, 1, 1), {}),
+        ((1, 5, 3, 33), {}),
+        ((6, 1, 18, 40), {"reverse": True}),
+        ((5, 9, 7, 35), {"lengths": "ragged"}),
+        ((3, 20, 33, 64), {"lengths": "ragged", "reverse": True}),
+    ],
+)
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_the_kernels_agree_with_the_plain_form(cell: str, sizes: tuple[int, int, int, int], options: Any) -> None:
+    """Both round the same factors. A sum in another order may change the rounding of a later factor, so single elements
+    differ by more than float32's error. On average they differ by far less than either differs from float32."""
+    run = Run(problem(cell, sizes, "float32", **options), get_backend("numpy"))
+
+    def results_of(fused: bool, precision: Any) -> HostArray:
+        with use_fused(fused), use_precision(precision):
+            trace = run.forward()
+            arrays = [*run.results(trace), *run.backward(trace).values()]
+        return np.concatenate([array.ravel() / max(1, abs(array).max()) for array in arrays])
+
+    plain, fused = results_of(False, "bfloat16"), results_of(True, "bfloat16")
+    rounding = np.sqrt(np.mean((plain - results_of(False, "float32")) ** 2))
+    assert_allclose(fused, plain, rtol=0, atol=CLOSE)
+    assert np.sqrt(np.mean((fused - plain) ** 2)) < max(0.3 * rounding, 1e-6)
