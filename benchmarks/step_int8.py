@@ -61,7 +61,7 @@ def _time(step: Callable[[], HostArray]) -> float:
 
 def _stream(layer: Any, x: HostArray) -> Callable[[], HostArray]:
     state = tuple(np.zeros((1, layer.hidden_size), np.float32) for _ in range(2))
-    return lambda: layer.stream(x, state)[0]  # type: ignore[no-any-return]
+    return lambda: layer.stream(x, state)[0]
 
 
 def _onnx(small: xrnn.Quantized, x: HostArray, threads: int) -> Callable[[], HostArray]:
