@@ -134,6 +134,14 @@ def test_a_cpu_that_becomes_free_is_used_again(length: int) -> None:
     assert machine.speed(since=1600) > 0.98 * BOTH
 
 
+def test_long_calls_on_a_crowded_machine_do_not_postpone_trials() -> None:
+    """Calls of 200 ms, as beside many processes. Then the CPUs are free, and calls take 20 ms."""
+    limit = kernels.ThreadLimit()
+    now = alternate(limit, MILLISECOND, {1: {1: 200 * MILLISECOND, 2: 400 * MILLISECOND}}, 60)
+    now = alternate(limit, now, {1: {1: 20 * MILLISECOND, 2: 11 * MILLISECOND}}, 60)
+    assert limit.threads(1, 2, now) == 2
+
+
 def test_trials_of_more_threads_back_off() -> None:
     machine = Machine(MILLISECOND, lambda _: 0.1)
     machine.run(2000)

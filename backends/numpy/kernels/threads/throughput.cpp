@@ -27,7 +27,8 @@ constexpr Trial OF_FEWER = {.calls = 1, .length = 2 * MILLISECOND, .moment = MIL
 constexpr Trial OF_MORE = {.calls = 2, .length = 10 * MILLISECOND, .moment = 2 * MILLISECOND, .slower = 1};
 // The number of calls before the first trial of fewer threads.
 constexpr double FIRST_CALLS = 20;
-// A trial that lost some time is repeated after this multiple of that time: all trials together cost 2 %.
+// A trial that lost some time is repeated after this multiple of that time, or after LONGEST: trials cost 2 %, and a few
+// percent if a call takes more than 10 ms.
 constexpr double REPAY = 50;
 // A trial that lost no time, but gained none either, is repeated after this multiple of its length.
 constexpr double REPEAT = 20;
@@ -102,14 +103,14 @@ void ThreadChoice::judge_trial(int64_t elapsed, int64_t now) {
     } else if (ratio > WORTH_MORE) {
         below = adopted, adopted = trial, adopted_at = now;
     } else {
-        back_off = max(min(2 * back_off, LONGEST), static_cast<int64_t>(wait));
+        back_off = min(max(2 * back_off, static_cast<int64_t>(wait)), LONGEST);
         try_more_at = now + back_off;
     }
 }
 
 void ThreadChoice::adopt_fewer(int64_t elapsed, int64_t now) {
     const bool held = now - adopted_at > max(HELD, HELD_CALLS * elapsed);
-    back_off = max(held ? SHORTEST : min(2 * back_off, LONGEST), SHORTEST_CALLS * elapsed);
+    back_off = min(max(held ? SHORTEST : 2 * back_off, SHORTEST_CALLS * elapsed), LONGEST);
     try_more_at = now + back_off;
     adopted = below, below = {}, adopted_at = now;
 }
