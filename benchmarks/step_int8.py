@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,23 +23,29 @@ _CALLS = 50  # in a round
 
 
 def measure_int8(sizes: Sequence[int], rounds: int, threads: int) -> list[dict[str, Any]]:
-    """For each size (D = H): microseconds of a step by library, one a round, all libraries in turn."""
+    """For each size (D = H): microseconds of a step by library, one a round.
+
+    One library after the other: ONNX Runtime's threads poll for some time after a call, and would take a CPU from the
+    next library. They end with their session.
+    """
     rows = []
     for size in sizes:
         layer = xrnn.LSTM.init(size, size, rng=0, backend="numpy")
         small = xrnn.quantize(layer)
         x = np.random.default_rng(0).standard_normal((1, size)).astype(np.float32)
-        steps = {"xrnn, float32": _stream(layer, x), "xrnn, int8": _stream(small, x)}
+        makers: dict[str, Callable[[], Callable[[], HostArray]]] = {
+            "xrnn, float32": partial(_stream, layer, x),
+            "xrnn, int8": partial(_stream, small, x),
+        }
         if find_spec("onnxruntime"):
-            steps["ONNX Runtime, DynamicQuantizeLSTM"] = _onnx(small, x, threads)
-        results = [step() for step in steps.values()]
-        for result in results:
-            np.testing.assert_allclose(result, results[0], rtol=0, atol=0.05)
-        times: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(rounds + 1):
-            for name, step in steps.items():
-                times[name].append(_time(step))
-        rows.append({"size": size, "microseconds": {name: each[1:] for name, each in times.items()}})
+            makers["ONNX Runtime, DynamicQuantizeLSTM"] = partial(_onnx, small, x, threads)
+        expected, times = layer(x)[0], dict[str, list[float]]()
+        for name, make in makers.items():
+            step = make()
+            np.testing.assert_allclose(step(), expected, rtol=0, atol=0.05)
+            times[name] = [_time(step) for _ in range(rounds + 1)][1:]
+            del step
+        rows.append({"size": size, "microseconds": times})
     return rows
 
 
