@@ -278,10 +278,22 @@ struct ForwardPass {
         P* h_slots;  // the next step's h in slots; null if the next step reads it in `after`
     };
 
+    Operand<P> x_of_step(const Share<S>& mine, int64_t i) const {
+        if constexpr (!IS_PAIR<P>)
+            if (!gathers) return {of.x + (time(i) * of.N + mine.first) * of.D, of.D};
+        return {x_slots[i % 2] + mine.first * x_length, mine.stride * x_length};
+    }
+
+    Operand<P> h_of_step(const Share<S>& mine, int64_t i) const {
+        if constexpr (!IS_PAIR<P>)
+            if (!gathers) return {before(0, time(i)) + mine.first * of.H, of.H};
+        return {h_slots[i % 2] + mine.first * h_row, mine.stride * h_row};
+    }
+
     Operands operands(const Share<S>& mine, int64_t i, int64_t projected, int id) const {
         const int64_t t = time(i);
-        Operands in = {.x = {x_slots[i % 2] + mine.first * x_length, mine.stride * x_length},
-                       .h = {h_slots[i % 2] + mine.first * h_row, mine.stride * h_row},
+        Operands in = {.x = x_of_step(mine, i),
+                       .h = h_of_step(mine, i),
                        .xz = {nullptr, xz_row()},
                        .sums = z + id * block(),
                        .before = {},
@@ -289,11 +301,6 @@ struct ForwardPass {
                        .z = f.z ? f.z + t * of.N * PRE * of.H : nullptr,
                        .h_slots = gathers ? h_slots[(i + 1) % 2] : nullptr};
         for (int k = 0; k < Cell::STATES; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
-        if constexpr (!IS_PAIR<P>)
-            if (!gathers) {
-                in.x = {of.x + (t * of.N + mine.first) * of.D, of.D};
-                in.h = {before(0, t) + mine.first * of.H, of.H};
-            }
         if (project_first) {
             const int64_t begin = (projected - 1) / projected_steps * projected_steps;
             in.xz.data = xz + ((of.reverse ? projected - 1 - i : i - begin) * of.N + mine.first) * xz_row();

@@ -156,14 +156,16 @@ struct GradientProducts {
                 const int64_t p = i % columns.count, c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
                 if (poll.stops(K * (maps[0].D + maps[1].D) * b_row)) return;
                 copy_rows(of.dz_down + row * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
+                const S* numbers = of.dz + begin * width + g * H + c;
+                int64_t numbers_row = width;
+                if constexpr (!IS_PAIR<P>) numbers = b, numbers_row = b_row;  // nearer, and side by side
+                add_rows(numbers, numbers_row, rows_of_chunk, columns.valid(p), db + gates.b_of[g] * H + c, first);
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
                     if (map.of[g] < 0 || map.D == 0 || map.dW.transposed) continue;
                     add_product(order_of(map.D, columns), columns, p, of.x[m] + row * map.D, map.D, map.D, b, K,
                                 map.dW.data + map.of[g] * H + c, map.gates * H, first);
                 }
-                add_rows(of.dz + begin * width + g * H + c, rows_of_chunk, columns.valid(p),
-                         db + gates.b_of[g] * H + c, first);
             }
             for (int m = 0; m < 2; ++m)
                 if (maps[m].dW.transposed)
@@ -193,15 +195,15 @@ struct GradientProducts {
     }
 
     // out (n,) += Σ of `rows` rows of dz, in a fixed order
-    void add_rows(const S* dz, int64_t rows, int64_t n, S* out, bool first) const {
+    static void add_rows(const S* dz, int64_t dz_row, int64_t rows, int64_t n, S* out, bool first) {
         constexpr int64_t W = Simd<S>::LANES, PARTIALS = 4;
         for (int64_t c = 0; c < n; c += W) {
             const int columns = n - c < W ? int(n - c) : W;
             Vec<S> sums[PARTIALS] = {};
             int64_t r = 0;
             for (; r + PARTIALS <= rows; r += PARTIALS)
-                for (int u = 0; u < PARTIALS; ++u) sums[u] += load_columns<S>(dz + (r + u) * width + c, columns);
-            for (; r < rows; ++r) sums[0] += load_columns<S>(dz + r * width + c, columns);
+                for (int u = 0; u < PARTIALS; ++u) sums[u] += load_columns<S>(dz + (r + u) * dz_row + c, columns);
+            for (; r < rows; ++r) sums[0] += load_columns<S>(dz + r * dz_row + c, columns);
             Vec<S> sum = (sums[0] + sums[2]) + (sums[1] + sums[3]);
             if (!first) sum += load_columns<S>(out + c, columns);
             store_columns<S>(out + c, sum, columns);
