@@ -20,9 +20,6 @@ struct Int8Matrix {
     const int8_t* values;
     const int32_t* sums;
     const float* scale;
-
-    int64_t quads() const { return (K + 3) / 4; }
-    int64_t panel_bytes() const { return quads() * gates * INT8_UNITS * 4; }
 };
 
 // sums (rows, gates, 16) = q @ a panel of the matrix.   q (rows, 4 · quads): bytes

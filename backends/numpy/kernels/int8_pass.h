@@ -10,6 +10,10 @@
 
 namespace {
 
+// The rows of W in groups of 4, and the bytes of a panel of W.
+inline int64_t quads(const xrnn::Int8Matrix& W) { return (W.K + 3) / 4; }
+inline int64_t panel_bytes(const xrnn::Int8Matrix& W) { return quads(W) * W.gates * xrnn::INT8_UNITS * 4; }
+
 // A row of n floats as bytes q = 128 + round(127 · row / max |row|), padded with 128 to a multiple of 4 → the scale
 // max |row| / 127. A row with NaN or infinity has the scale NaN. Rows below 1e-30 count as zeros: 127 / max must be finite.
 inline float quantize_int8(const float* row, int64_t n, uint8_t* q) {
@@ -37,12 +41,12 @@ inline float quantize_int8(const float* row, int64_t n, uint8_t* q) {
         return __builtin_convertvector((IntVec<float>)shifted + 128, Bytes);
     };
     for (i = 0; i + W <= n; i += W) {
-        const Bytes eight = bytes(load<float>(row + i));
-        std::memcpy(q + i, &eight, W);
+        const Bytes block = bytes(load<float>(row + i));
+        std::memcpy(q + i, &block, W);
     }
     if (i < n) {
-        const Bytes eight = bytes(load_part<float>(row + i, int(n - i)));
-        for (int j = 0; i < n; ++i, ++j) q[i] = eight[j];
+        const Bytes block = bytes(load_part<float>(row + i, int(n - i)));
+        for (int j = 0; i < n; ++i, ++j) q[i] = block[j];
     }
     for (; i % 4; ++i) q[i] = 128;
     return nan == 0 ? (is_zero ? 0.0f : max / 127) : nan;
@@ -54,7 +58,7 @@ struct Int8Pass {
     static constexpr int PRE = Cell::PRE, UNITS = INT8_UNITS, W = Simd<float>::LANES;
     static constexpr Gates GATES = gates_of<Cell>();
 
-    // What a thread uses alone.
+    // The scratch memory of one thread.
     struct Own {
         uint8_t *x, *h;          // (N, 4 · quads): the bytes of the rows
         float *x_scale, *h_scale;  // (N,)
@@ -73,8 +77,8 @@ struct Int8Pass {
           panels((f.H + UNITS - 1) / UNITS),
           barrier(threads) {
         for (int i = 0; i < threads; ++i)
-            owns[i] = {.x = reinterpret_cast<uint8_t*>(arena.take(f.N * f.Wx.quads())),
-                       .h = reinterpret_cast<uint8_t*>(arena.take(f.N * f.Wh.quads())),
+            owns[i] = {.x = reinterpret_cast<uint8_t*>(arena.take(f.N * quads(f.Wx))),
+                       .h = reinterpret_cast<uint8_t*>(arena.take(f.N * quads(f.Wh))),
                        .x_scale = arena.take(f.N),
                        .h_scale = arena.take(f.N),
                        .x_sums = reinterpret_cast<int32_t*>(arena.take(f.N * GATES.x_count * UNITS)),
@@ -114,13 +118,13 @@ struct Int8Pass {
 
     void quantize(const Own& mine, int64_t t) const {
         for (int64_t row = 0; row < f.N; ++row) {
-            mine.x_scale[row] = quantize_int8(f.x + (t * f.N + row) * f.D, f.D, mine.x + row * f.Wx.quads() * 4);
-            mine.h_scale[row] = quantize_int8(state(0, t) + row * f.H, f.H, mine.h + row * f.Wh.quads() * 4);
+            mine.x_scale[row] = quantize_int8(f.x + (t * f.N + row) * f.D, f.D, mine.x + row * quads(f.Wx) * 4);
+            mine.h_scale[row] = quantize_int8(state(0, t) + row * f.H, f.H, mine.h + row * quads(f.Wh) * 4);
         }
     }
 
     void multiply(const xrnn::Int8Matrix& W, int64_t p, const uint8_t* q, int32_t* out) const {
-        sums(q, f.N, W.quads(), W.values + p * W.panel_bytes(), W.gates, out);
+        sums(q, f.N, quads(W), W.values + p * panel_bytes(W), W.gates, out);
     }
 
     // z of a row and a panel, from the sums, then the cell's step.
