@@ -45,7 +45,7 @@ class Peer:
     tolerance: float = 1e-4  # of its results, relative to the largest value of an array
 
 
-# Of products in bfloat16: two factors with a relative error of 2⁻⁹ each, over all steps.
+# Of products in bfloat16: two factors with a relative error of up to 2⁻⁸ each, over all steps.
 _BFLOAT16: Final = 0.05
 PEERS: Final = {
     "xrnn": Peer("xrnn_layer", environment={"XRNN_FUSED": "1"}),
