@@ -9,8 +9,8 @@ pause       the time of a call after a pause of 20 ms
 interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 
 A call is a forward and a backward pass. `processes`, `others` and `neighbour` compare three settings of xrnn, in turns
-and in the same processes: "as it comes", in which xrnn chooses its number of threads for each call; one thread; as many
-threads as CPUs. `processes` also measures PyTorch.
+and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
+as CPUs. `processes` also measures PyTorch.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CASES: Final = (
     Case(20, 24, 384, 512, cell="lstm"),
     Case(25, 1, 320, 704, cell="lstm"),
 )
-AS_IT_COMES: Final = 0  # a number of threads that means: the library chooses it
+CHOSEN: Final = 0  # a number of threads that means: the library chooses it
 PAUSE: Final = 0.02
 BURST_PAUSES: Final = (0.02, 0.5, 2.0)
 BURST_CALLS: Final = 10
@@ -71,7 +71,7 @@ class Trainer:
         self._built: dict[Case, Call] = {}
 
     def prepare(self, case: Case, threads: int) -> None:
-        """Build and check the call.   threads: a fixed number, or AS_IT_COMES"""
+        """Build and check the call.   threads: a fixed number, or CHOSEN"""
         if case not in self._built:
             problem = Problem(case)
             self._built[case] = build(self._peer, problem, threads=0).calls["train"]
@@ -84,7 +84,7 @@ class Trainer:
             torch.set_num_threads(count)
         else:
             threadpool_limits(count, user_api="openmp")
-            kernels.hold_threads(threads != AS_IT_COMES)
+            kernels.hold_threads(threads != CHOSEN)
 
     def bounds(self, start: float, stop: float) -> list[float]:
         """Repeat the call until `stop` → the times at which calls end, from the last one before `start`."""
@@ -196,7 +196,7 @@ def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> 
     Calls are fast again from the first ten consecutive calls whose median is at most 1.2 times that of the last calls.
     """
     with busy(others):
-        worker.ask("prepare", case, AS_IT_COMES)
+        worker.ask("prepare", case, CHOSEN)
         start = time.monotonic()
         worker.send("bounds", start, start + 2 * seconds)
         time.sleep(seconds)
@@ -211,10 +211,10 @@ def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> 
 
 
 def measure_pause(worker: Child, case: Case, calls: int) -> dict[str, list[float]]:
-    """Microseconds of calls after a pause, as it comes and on one thread."""
-    times: dict[str, list[float]] = {"as it comes": [], "one thread": []}
+    """Microseconds of calls after a pause, on the chosen threads and on one."""
+    times: dict[str, list[float]] = {"chosen": [], "one thread": []}
     for _ in range(3):
-        for name, threads in zip(times, (AS_IT_COMES, 1), strict=True):
+        for name, threads in zip(times, (CHOSEN, 1), strict=True):
             worker.ask("prepare", case, threads)
             times[name] += worker.ask("after_pauses", calls, PAUSE)
     return times
@@ -231,13 +231,13 @@ def print_rates(title: str, case_rates: dict[str, Measured], console: Console) -
 
 
 def of_best(by_setting: dict[str, list[float]]) -> float:
-    """The median over the rounds of: the rate "as it comes", divided by the rate of the best fixed setting.
+    """The median over the rounds of: the rate on the chosen threads, divided by the rate of the best fixed setting.
 
     Best is the fixed setting with the highest median. A ratio divides rates of the same round, which were measured
     within seconds, since the speed of a virtual machine varies from minute to minute.
     """
-    fixed = (rates for name, rates in by_setting.items() if name not in ("as it comes", "torch"))
-    return ratio(max(fixed, key=statistics.median), by_setting["as it comes"]).median
+    fixed = (rates for name, rates in by_setting.items() if name not in ("chosen", "torch"))
+    return ratio(max(fixed, key=statistics.median), by_setting["chosen"]).median
 
 
 def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
@@ -249,7 +249,7 @@ def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse
     if not options.alone and find_spec("torch"):
         with children("torch", max(options.processes)) as peers:
             for case in cases:
-                theirs = measure_rates(setups(peers), case, {"torch": AS_IT_COMES}, 1, seconds)
+                theirs = measure_rates(setups(peers), case, {"torch": CHOSEN}, 1, seconds)
                 for count, rates in theirs.items():
                     measured[case.name][count] |= rates
     print_rates("calls per second, by the number of processes", measured, CONSOLE)
@@ -283,16 +283,16 @@ def bursts(
     measured: dict[str, dict[str, dict[str, list[float]]]] = {}
     for case in cases:
         for seconds in BURST_PAUSES:
-            times: dict[str, list[float]] = {"as it comes": [], held: []}
+            times: dict[str, list[float]] = {"chosen": [], held: []}
             for _ in range(options.rounds):
-                for name, threads in zip(times, (AS_IT_COMES, cpus()), strict=True):
+                for name, threads in zip(times, (CHOSEN, cpus()), strict=True):
                     workers[0].ask("prepare", case, threads)
                     times[name].append(statistics.mean(workers[0].ask("burst", BURST_CALLS, seconds)))
             measured.setdefault(case.name, {})[f"{seconds:g} s"] = times
     rows = [
         [f"{case} {name}", *(f"{statistics.median(times[name]):,.0f}" for times in by_pause.values())]
         for case, by_pause in measured.items()
-        for name in ("as it comes", held)
+        for name in ("chosen", held)
     ]
     title = f"µs a call in bursts of {BURST_CALLS}, by the pause before a burst"
     CONSOLE.print(table(title, ["T, N, D, H", *(f"{seconds:g} s" for seconds in BURST_PAUSES)], rows))
@@ -340,7 +340,7 @@ def cpus() -> int:
 def settings() -> dict[str, int]:
     """The number of threads, by the name of a setting."""
     all_of_them = {f"{cpus()} threads": cpus()} if cpus() > 1 else {}
-    return {"as it comes": AS_IT_COMES, "one thread": 1} | all_of_them
+    return {"chosen": CHOSEN, "one thread": 1} | all_of_them
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

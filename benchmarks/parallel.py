@@ -274,20 +274,30 @@ def _divided(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
+def add_options(parser: argparse.ArgumentParser, rounds: int, updates: int) -> None:
+    """The options of the commands that measure updates, with these defaults."""
+    default = "(default: %(default)s)"
+    parser.add_argument("--batch", type=machine.positive, default=64, help=f"of each rank {default}")
+    parser.add_argument("--steps", type=machine.positive, default=64, help=f"time steps {default}")
+    parser.add_argument("--rounds", type=machine.positive, default=rounds, help=default)
+    parser.add_argument("--updates", type=machine.positive, default=updates, help=f"in a round {default}")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+
+
+def require_mpi(parser: argparse.ArgumentParser) -> None:
+    if not find_spec("mpi4py"):
+        parser.error("mpi4py is not installed: expected it to connect the processes; pip install -e '.[mpi]'")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parallel", description="data-parallel training")
     parser.add_argument("--cells", type=machine.some_of(list(CELLS)), default=list(CELLS), help="(default: all)")
     parser.add_argument("--processes", type=machine.positive, default=2, help="(default: %(default)s)")
-    parser.add_argument("--batch", type=machine.positive, default=64, help="of each rank (default: %(default)s)")
-    parser.add_argument("--steps", type=machine.positive, default=64, help="time steps (default: %(default)s)")
-    parser.add_argument("--rounds", type=machine.positive, default=15, help="(default: %(default)s)")
-    parser.add_argument("--updates", type=machine.positive, default=5, help="in a round (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
+    add_options(parser, rounds=15, updates=5)
     options = parser.parse_args(arguments)
     if options.processes < 2:
         parser.error("--processes is 1: expected at least 2, to compare with one process")
-    if not find_spec("mpi4py"):
-        parser.error("mpi4py is not installed: expected it to connect the processes; pip install -e '.[mpi]'")
+    require_mpi(parser)
     machine.print_version()
     size, batch, steps = options.processes, options.batch, options.steps
     cells = [measure(cell, size, batch, steps, options.rounds, options.updates) for cell in options.cells]

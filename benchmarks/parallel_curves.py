@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import machine, runs
-from benchmarks.parallel import mpiexec
+from benchmarks.parallel import mpiexec, require_mpi
 from benchmarks.processes import environment
 from xrnn.cells import CELLS
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
@@ -97,8 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.batch < max(RANKS):
         parser.error(f"--batch is {given.batch}: expected at least {max(RANKS)}, a stream for each rank")
-    if not find_spec("mpi4py"):
-        parser.error("mpi4py is not installed: expected it to connect the processes; pip install -e '.[mpi]'")
+    require_mpi(parser)
     if given.picture and not find_spec("matplotlib"):
         parser.error("matplotlib is not installed: expected it to draw the curves; pip install -e '.[plot]'")
     runs.check_data(parser, lambda: load_corpus(given.paths))

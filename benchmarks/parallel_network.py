@@ -8,7 +8,7 @@ it receives. The command needs Linux, root, and the mpiexec of MPICH, which send
   last layer are sent while those of the others are computed
 
 The model gets the time of an update of one process, the latency of a message of one number between 2 ranks, and the
-nominal rate, of which the headers of TCP leave 96 % for the data. 3 ranks are measured a second time with another
+nominal rate less 4 % for the headers of TCP. 3 ranks are measured a second time with another
 algorithm of MPICH, because its usual one is made for powers of two.
 """
 
@@ -23,12 +23,11 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import machine
-from benchmarks.parallel import Group, Started, in_turns, mpiexec, seconds_of_mean
+from benchmarks.parallel import Group, Started, add_options, in_turns, mpiexec, require_mpi, seconds_of_mean
 from benchmarks.parallel_rank import HIDDEN
 from benchmarks.ratios import ratio
 from xrnn.cells import CELLS
@@ -205,14 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--cell", choices=list(CELLS), default="rnn", help="(default: %(default)s)")
     parser.add_argument("--rates", type=_rates, default=[1000, 100, 10], help="Mbit/s (default: 1000,100,10)")
-    parser.add_argument("--batch", type=machine.positive, default=64, help="of each rank (default: %(default)s)")
-    parser.add_argument("--steps", type=machine.positive, default=64, help="time steps (default: %(default)s)")
-    parser.add_argument("--rounds", type=machine.positive, default=9, help="(default: %(default)s)")
-    parser.add_argument("--updates", type=machine.positive, default=2, help="in a round (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
+    add_options(parser, rounds=9, updates=2)
     options = parser.parse_args(arguments)
-    if not find_spec("mpi4py"):
-        parser.error("mpi4py is not installed: expected it to connect the processes; pip install -e '.[mpi]'")
+    require_mpi(parser)
     for program in ("ip", "tc"):
         if not shutil.which(program):
             parser.error(f"{program} is not installed: expected it to limit the rate; apt install iproute2, on Linux")

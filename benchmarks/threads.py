@@ -21,14 +21,14 @@ from benchmarks.tables import table, wide_console
 from benchmarks.worker import workers
 
 CASE: Final = Case(T=200, N=1, D=256, H=512)
-AS_IT_COMES: Final = "unset"
+UNSET: Final = "unset"
 _PEERS: Final = ("xrnn", "torch")
 
 
 def settings() -> list[str]:
     """OMP_NUM_THREADS unset, near the number of CPUs, and far above it."""
     cpus = os.cpu_count() or 1
-    return [AS_IT_COMES, *map(str, sorted({1, cpus, cpus + 1, 2 * cpus, 64}))]
+    return [UNSET, *map(str, sorted({1, cpus, cpus + 1, 2 * cpus, 64}))]
 
 
 def measure_threads(
@@ -43,7 +43,7 @@ def measure_threads(
     with contextlib.ExitStack() as stack:
         prepared = []
         for setting in omp_num_threads:
-            variables = {} if setting == AS_IT_COMES else {"OMP_NUM_THREADS": setting}
+            variables = {} if setting == UNSET else {"OMP_NUM_THREADS": setting}
             started = stack.enter_context(workers(peers, 0, variables))
             peers = [worker.peer for worker in started]  # without those that are not installed
             times[setting] = {peer: [] for peer in peers}
@@ -66,7 +66,7 @@ def print_threads(results: dict[str, Any], console: Console) -> None:
         for setting, by_peer in times.items()
     ]
     title = f"forward + backward, {results['case']}, on {cores} CPUs, milliseconds"
-    console.print(table(title, ["OMP_NUM_THREADS", *times[AS_IT_COMES]], rows))
+    console.print(table(title, ["OMP_NUM_THREADS", *times[UNSET]], rows))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,9 +32,9 @@ def test_processes_and_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ((case, rates),) = results["processes"].items()
     assert case == "gru-T3-N2-D4-H8"
     for by_setting in rates.values():
-        assert {"as it comes", "one thread"} <= by_setting.keys()
+        assert {"chosen", "one thread"} <= by_setting.keys()
         assert all(rate > 0 for rounds in by_setting.values() for rate in rounds)
-    assert {name: len(times) for name, times in results["pause"][case].items()} == {"as it comes": 30, "one thread": 30}
+    assert {name: len(times) for name, times in results["pause"][case].items()} == {"chosen": 30, "one thread": 30}
 
 
 def test_neighbour_and_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def children() -> list[int]:
 
 
 def test_of_best_ignores_the_other_library() -> None:
-    rates = {"as it comes": [90.0], "one thread": [100.0], "2 threads": [30.0], "torch": [500.0]}
+    rates = {"chosen": [90.0], "one thread": [100.0], "2 threads": [30.0], "torch": [500.0]}
     assert busy.of_best(rates) == 0.9
     console = Console(file=io.StringIO(), width=100)
     busy.print_rates("", {"a case": {"2": rates}}, console)
@@ -89,8 +89,7 @@ def test_of_best_ignores_the_other_library() -> None:
 def test_of_best_takes_ratios_within_a_round() -> None:
     """The second round ran while the machine was slow."""
     assert (
-        busy.of_best({"as it comes": [90.0, 45.0, 91.0], "one thread": [100.0, 50.0, 100.0], "2 threads": [1.0] * 3})
-        == 0.9
+        busy.of_best({"chosen": [90.0, 45.0, 91.0], "one thread": [100.0, 50.0, 100.0], "2 threads": [1.0] * 3}) == 0.9
     )
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stopping idle w
 
 def test_the_table_has_a_row_for_each_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # must not reach the process without the variable
-    settings = [threads.AS_IT_COMES, "64"]
+    settings = [threads.UNSET, "64"]
     results = threads.measure_threads(["xrnn", "numpy"], settings, Case(T=3, N=1, D=4, H=8), rounds=2)
     assert list(results["microseconds"]) == settings
     for by_peer in results["microseconds"].values():
@@ -30,13 +30,13 @@ def test_the_table_has_a_row_for_each_setting(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_round_starts_after_the_time_limit() -> None:
-    results = threads.measure_threads(["numpy"], [threads.AS_IT_COMES], Case(T=3, N=1, D=4, H=8), rounds=9, seconds=0.0)
-    assert len(results["microseconds"][threads.AS_IT_COMES]["numpy"]) == 1
+    results = threads.measure_threads(["numpy"], [threads.UNSET], Case(T=3, N=1, D=4, H=8), rounds=9, seconds=0.0)
+    assert len(results["microseconds"][threads.UNSET]["numpy"]) == 1
 
 
 def test_settings_include_more_threads_than_cpus() -> None:
     cpus = os.cpu_count() or 1
-    assert {threads.AS_IT_COMES, "1", str(cpus), str(cpus + 1), "64"} <= set(threads.settings())
+    assert {threads.UNSET, "1", str(cpus), str(cpus + 1), "64"} <= set(threads.settings())
 
 
 def test_without_a_number_each_library_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
