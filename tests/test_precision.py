@@ -10,7 +10,7 @@ import pytest
 from tests.errors import one_line
 from tests.fresh import output_of, run_python
 from xrnn import RNN, get_backend, set_precision, use_fused, use_precision
-from xrnn.backend import MULTIPLYING, Operation
+from xrnn.backend import RECURRENCES, Operation
 from xrnn.backends.numpy import kernels
 from xrnn.ops.cells import CELLS
 from xrnn.precision import NAMES, Name, precision
@@ -105,12 +105,16 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         assert why() == before + ", products in float32: CPUs have no TF32"
     with use_precision("bfloat16"):
         monkeypatch.setattr(kernels, "bfloat16_level", lambda: "avx512bf16")
-        for operation in MULTIPLYING:
+        for operation in ("affine_forward", "affine_backward"):
             assert why(operation).endswith(", products in bfloat16 by avx512bf16, small ones in float32")
+        for operation in RECURRENCES:
+            assert why(operation).endswith(", products in float32: too small")
+            large = backend.explain(operation, CELLS["lstm"](), {"T": 50, "N": 16, "D": 64, "H": 256}, "float32").why
+            assert ", products in bfloat16 by avx512bf16" in large
         assert "bfloat16" not in why("add_rows") + why("cross_entropy") + why(dtype="float64")
         assert backend.describe()["products in bfloat16"] == "avx512bf16"
         monkeypatch.setattr(kernels, "bfloat16_level", lambda: None)
-        reason = "this CPU, level or form has no others"
+        reason = "no bfloat16 kernel for this CPU, level or cell"
         assert why() == f"{before}, products in float32: {reason}"
         assert why(cell="gru_reset_before").endswith(f", products in float32: {reason}")
         assert backend.describe()["products in bfloat16"] == reason

@@ -53,6 +53,7 @@ def set_precision(name: Name) -> None:
 
     Arrays keep their dtype. Products of float64 arrays do not change. If a processor or a form has no such product, the
     product stays in float32; `xrnn info` says so. `XRNN_PRECISION` sets the precision at the start of the process.
+    Within a block of `use_precision`, the precision of the block stays in effect until its end.
 
     Raises ValueError for an unknown name; the precision is then unchanged.
 

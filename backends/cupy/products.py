@@ -57,7 +57,7 @@ class Cublas:
         return self._capable[number]
 
     def _reduced(self, a: Array, b: Array, out: Array | None, beta: Any) -> Array | None:
-        """out = a @ b + beta · out in TF32 or bfloat16; None if it cannot be, or if the precision is float32."""
+        """out = a @ b + beta · out in TF32 or bfloat16. None if cuBLAS cannot compute it so, or in float32."""
         if not (self.is_reduced() and a.ndim == b.ndim == 2 and a.size and b.size):
             return None
         if not (a.dtype == b.dtype == np.float32):

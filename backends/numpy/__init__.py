@@ -25,7 +25,7 @@ except ImportError:  # no compiler during the installation, or a checkout withou
     kernels = None  # type: ignore[assignment]
 
 
-_NO_BFLOAT16: Final = "this CPU, level or form has no others"
+_NO_BFLOAT16: Final = "no bfloat16 kernel for this CPU, level or cell"
 
 
 class NumpyBackend(Backend):
@@ -33,7 +33,7 @@ class NumpyBackend(Backend):
 
     The kernels use OpenMP's number of threads, but at most the number of CPUs in the affinity and the quota of the
     process. The quota is read when the backend is loaded. While other programs use the CPUs, the kernels use fewer
-    threads for the calls that are faster so.
+    threads if more threads gain little.
 
     `XRNN_ISA` sets the instruction-set level: `baseline`, `avx2` or `avx512` on x86-64, elsewhere `baseline`. The
     default is the highest level of the CPU. It is read when the backend is loaded.
@@ -132,23 +132,26 @@ class NumpyBackend(Backend):
             return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
         if not kernels:
             return Explanation("plain", not_built() + _products(operation, dtype, None))
-        if operation in RECURRENCES and not kernel_of(cell):
+        if operation in (*RECURRENCES, "int8_forward") and not kernel_of(cell):
             why = f"there is no kernel for the cell {cell.name!r}"
             return Explanation("plain", why + _products(operation, dtype, None))
         if operation == "int8_forward":
-            if not kernel_of(cell):
-                return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
             return Explanation("fused", kernels.int8_instructions())
-        why = kernels.level()
+        why, level = kernels.level(), kernels.bfloat16_level()
+        products = _products(operation, dtype, level)
         if operation in RECURRENCES:
             T, N, D, H = (shapes[letter] for letter in "TNDH")
             itemsize = np.dtype(dtype).itemsize
             columns = len(cell.from_h) * H
+            if level and itemsize == 4 and precision().bfloat16:
+                in_bfloat16 = kernels.repays_bfloat16(T, N, D + H, columns)
+                itemsize = 2 if in_bfloat16 else 4
+                products = f", products in bfloat16 by {level}" if in_bfloat16 else ", products in float32: too small"
             threads, split, project_first = kernels.partition(T, N, D + H, columns, itemsize, kernels.max_threads())
             why += f", {threads} threads by {split}" if threads > 1 else ", one thread"
             if project_first and operation == "recurrence_forward":
                 why += ", x @ Wx first"
-        return Explanation("fused", why + _products(operation, dtype, kernels.bfloat16_level()))
+        return Explanation("fused", why + products)
 
     def address(self, array: Array) -> int:
         return array.ctypes.data
@@ -223,8 +226,8 @@ def _number_of_threads() -> str:
     why = "one per CPU" if threads == cap else f"as set; this process may use {_cpus(cap)}"
     now, could = kernels.thread_limit()
     if now < could:
-        return f"{threads} ({why}; now {now} of {could}, since that is faster while other processes use the CPUs)"
-    return f"{threads} ({why}; fewer if they are faster, while other processes use the CPUs)"
+        return f"{threads} ({why}; now {now} of {could}: more gain little while other processes use the CPUs)"
+    return f"{threads} ({why}; fewer if more gain little, while other processes use the CPUs)"
 
 
 def _cpus(count: int) -> str:

@@ -145,6 +145,16 @@ def test_a_description_of_the_greatest_length(tmp_path: Path) -> None:
         save(tmp_path / "layer", layer(spare + 1))
 
 
+def test_an_attribute_with_the_words_of_a_quantized_layer(tmp_path: Path) -> None:
+    def make(scale: float, note: str, kind: str) -> Any:
+        cell: Any = Scaled(scale, note)
+        cell.kind = kind
+        return cell
+
+    save(tmp_path / "layer", Recurrent.init(make(0.5, "", "Quantized"), D, H, backend="numpy", seed=5))
+    assert load(tmp_path / "layer", cells={"Scaled": make}).cell.kind == "Quantized"
+
+
 def nested(depth: int) -> Any:
     layer: Any = RNN.init(H, H)
     for _ in range(depth):

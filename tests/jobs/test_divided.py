@@ -24,6 +24,7 @@ from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
 from xrnn.jobs.forecast import model as forecast_model
 from xrnn.jobs.forecast.data import prepare
 from xrnn.jobs.forecast.model import ForecastModel
+from xrnn.jobs.ranks import add_up
 from xrnn.parallel import World
 from xrnn.select import get_backend
 from xrnn.typing import Array
@@ -101,3 +102,15 @@ def test_forecasts_are_divided(size: int, monkeypatch: pytest.MonkeyPatch) -> No
     for values, computed in results:
         assert computed <= math.ceil(31 / size)
         np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_a_sum_with_the_zeros_of_the_other_ranks_is_exact() -> None:
+    values = np.random.default_rng(0).standard_normal((29, 3))
+
+    def work(ranks: ThreadRanks) -> Any:
+        array = np.where(np.arange(29)[:, None] % 7 == ranks.rank, values, 0)
+        add_up(World(ranks), array)
+        return array
+
+    for result in Group(7).run(work):  # in a mean of 7 ranks, times 7, some of the last bits would differ
+        np.testing.assert_array_equal(result, values)

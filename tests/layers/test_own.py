@@ -427,7 +427,7 @@ class IntegratorByItself(Integrator):
     recurs = True
 
     def recur(self, run: Any, at: Any) -> None:
-        at.z[0] += at.before[0] @ run.W
+        run.matmul_add(at.before[0], run.W, at.z[0])
 
     def recur_gradient(self, run: Any, at: Any, dz: Any, dh: Any) -> None:
         dh += dz[0] @ run.W

@@ -209,7 +209,12 @@ def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
         (ValueError, ("RNN",), {"Wx": np.zeros((3, 4), "int8")}, ("Wx has shape (3, 4)", "expects (3, 5)")),
         (ValueError, ("RNN",), {"b": np.zeros(4, "float32")}, ("b has shape (4,)", "expects (5,)")),
         (ValueError, ("RNN",), {"Wx": np.zeros((0, 5), "int8")}, ("Wx has shape (0, 5)",)),
-        (ValueError, ("RNN",), {"Wx": np.zeros((2**16 + 1, 5), "int8")}, ("is above 65,536",)),
+        (
+            ValueError,
+            ("RNN",),
+            {"Wx": np.zeros((2**16 + 1, 5), "int8")},
+            ("65,537 inputs", "expected at most 65,536 of each"),
+        ),
         (
             TypeError,
             ("RNN",),

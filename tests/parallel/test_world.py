@@ -209,10 +209,10 @@ def test_a_loop_sends_one_message_for_each_mean(monkeypatch: pytest.MonkeyPatch,
 def test_calls_in_random_order_keep_little() -> None:
     def work(ranks: ThreadRanks) -> tuple[int, float]:
         comm, x = World(ranks), np.zeros(1)
-        for size in np.random.default_rng(0).integers(1, 5, 1200):
+        for size in np.random.default_rng(0).integers(1, 1200, 2500):
             x = np.full(size, float(ranks.rank))
             comm.mean([x])
-        return len(comm._next), float(x[0])
+        return max(len(comm._next), len(comm._numbers), len(comm._buffers)), float(x[0])
 
     (kept, mean), _ = Group(2).run(work)
     assert kept <= 1000

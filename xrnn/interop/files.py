@@ -77,8 +77,9 @@ def load(
     check_cells(cells)
     target = get_backend(backend)
     with open_arrays(Path(path), _WANTED) as file:
-        # The description is parsed only after the digest was checked.
-        is_quantized = f'"kind": "{Quantized.__name__}"' in file.metadata.get("layer", "")
+        # The description is parsed only after the digest was checked. Its keys are sorted, so only that of a quantized
+        # layer begins with this kind; others may have the same words among their attributes.
+        is_quantized = file.metadata.get("layer", "").startswith(f'{{"kind": "{Quantized.__name__}"')
         arrays = read_arrays(file, "layer", "F32", "I8" if is_quantized else "F64")
     if is_quantized and target.name != "numpy":
         raise FileError(f'{file.name} holds a quantized layer, for the NumPy backend: use backend="numpy"')

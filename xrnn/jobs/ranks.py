@@ -32,9 +32,10 @@ def share_by_cost(comm: World, costs: HostArray) -> HostArray:
 
 
 def add_up(comm: World, array: HostArray) -> None:
-    """array ← Σ array over all ranks, in place."""
-    comm.mean([array])
-    array *= comm.size
+    """array ← Σ array over all ranks, in place.   (n, ...)   If all ranks but one have 0, the sum is exact."""
+    if parts := comm.gather(array):  # only rank 0 has them
+        array[...] = sum(parts)
+    comm.broadcast([array])
 
 
 def any_rank(comm: World, flag: bool) -> bool:

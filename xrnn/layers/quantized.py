@@ -23,21 +23,22 @@ from xrnn.typing import Array, HostArray
 
 KINDS: Final = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 NAMES: Final = ("Wx", "Wx_scale", "Wh", "Wh_scale", "b")
-_LARGEST: Final = 2**16  # the most rows of a matrix: more terms could overflow a sum of 32 bits
+_LARGEST: Final = 2**16  # the most rows of a matrix: 2¹⁶ · 255 · 128 < 2³¹, so no sum of 32 bits overflows
 
 
 def quantize(layer: RecurrentLayer) -> Quantized:
     """A copy of a layer with weights of 8 bits, for inference: `__call__` and `stream`.
 
-    layer   RNN, LSTM or GRU in float32 on the NumPy backend, without reverse=True and reset_after=False
+    layer   RNN, LSTM or GRU in float32 on the NumPy backend, with reverse=False; a GRU with reset_after=True
 
     Each column of the weights has one scale, and so has each row of x and h in each step. The products are computed
     from integers of 8 bits and summed exactly; biases, gates and states stay float32. Each rounded number is off by at
-    most 1/254 of the largest in its column or row. The weights take a quarter of the memory, so a step of a large layer
-    at a small batch is faster: its time is that of reading the weights.
+    most 1/254 of the largest in its column or row. A step of a large layer at a small batch size is faster, because
+    reading the weights takes most of its time, and they have a quarter of the bytes. So has a file. The first call adds
+    a copy of the weights in the order of the kernels: the layer then takes half of the memory of the float32 layer.
 
-    Raises TypeError for another layer, ValueError for another dtype, backend or option, and for weights with NaN or
-    infinity.
+    Raises TypeError for another layer; ValueError for another dtype, backend or option, for more than 65,536 inputs or
+    units, and for weights with NaN or infinity.
 
     >>> gru = quantize(GRU.init(3, 8, rng=0))
     >>> h, state = gru.stream(np.zeros((1, 3), "float32"))
@@ -54,7 +55,7 @@ def quantize(layer: RecurrentLayer) -> Quantized:
         ("reset_after", "True", str(getattr(layer, "reset_after", True))),
     ):
         if got != want:
-            raise ValueError(f"{name} of this {title} is {got}: expected {want}; make a layer with it")
+            raise ValueError(f"{name} of this {title} is {got}: expected {want}; create the layer with {name}={want}")
     for name, param in layer.named_params.items():
         if not np.isfinite(param).all():
             raise ValueError(f"{name} of this {title} has NaN or infinity: expected finite weights; train it again")
@@ -66,13 +67,14 @@ def quantize(layer: RecurrentLayer) -> Quantized:
 class Quantized:
     """A recurrent layer with weights of 8 bits, for inference; see `quantize`, which makes it.
 
-    kind             "RNN", "LSTM" or "GRU"
-    Wx, Wh           (D, parts · H) and (H, parts · H), int8; the order of the columns is the layer's
+    kind                 "RNN", "LSTM" or "GRU"
+    Wx, Wh               (D, parts · H) and (H, parts · H), int8, columns as in the layer; parts: 1, 4 or 3, by kind
     Wx_scale, Wh_scale   (parts · H,) float32: a weight is the integer times the scale of its column
-    b                (pre · H,) float32
+    b                    (pre · H,) float32; pre: 1, 4 or 4, by kind
     leak, nonlinearity   those of an RNN
 
-    Raises TypeError or ValueError for arrays that are not so.
+    Raises TypeError for arrays of another type or dtype; ValueError for another kind, option or shape, and for an empty
+    array.
 
     >>> lstm = quantize(LSTM.init(3, 8, rng=0))
     >>> h, c = lstm(np.zeros((20, 4, 3), "float32"))
@@ -96,7 +98,7 @@ class Quantized:
             raise ValueError(f"unknown kind {kind!r}: expected one of {', '.join(KINDS)}")
         if nonlinearity not in NONLINEARITIES:
             raise ValueError(f"unknown nonlinearity {nonlinearity!r}: expected one of {', '.join(NONLINEARITIES)}")
-        if kind != "RNN" and (leak, nonlinearity) != (None, "tanh"):
+        if kind != "RNN" and (leak is not None or nonlinearity != "tanh"):
             raise ValueError(f"this {kind} has a leak or a nonlinearity: expected none; only an RNN has them")
         self.kind, self.nonlinearity = kind, nonlinearity
         self._arrays = dict(zip(NAMES, (Wx, Wx_scale, Wh, Wh_scale, b), strict=True))
@@ -115,7 +117,10 @@ class Quantized:
             if array.shape != shape or not array.size:
                 raise ValueError(f"{name} has shape {array.shape}, but this {self.title} expects {shape}; use quantize")
         if max(D, H) > _LARGEST:
-            raise ValueError(f"a size of this {self.title} is above {_LARGEST:,}: expected smaller ones, or float32")
+            raise ValueError(
+                f"this {self.title} has {D:,} inputs and {H:,} units: expected at most {_LARGEST:,} of each, because "
+                "the sums have 32 bits; keep the float32 layer"
+            )
         self.input_size, self.hidden_size, self.output_size = D, H, H
         self._weights = Int8Weights(Int8Matrix(Wx, Wx_scale), Int8Matrix(Wh, Wh_scale), b)
 
@@ -159,7 +164,9 @@ class Quantized:
 
         states   the states before the first step, (N, H) each, None for zeros: h_prev, and c_prev of an LSTM
 
-        → h, or h and c of an LSTM, as the float32 layer's results.
+        x and the states are float32 NumPy arrays. → h, or h and c of an LSTM, as the float32 layer's results.
+
+        Raises TypeError for other arrays, ValueError for another shape or number of states.
         """
         return single([state[1] if x.ndim == 2 else state[1:] for state in self._run(x, states)])
 
@@ -167,6 +174,8 @@ class Quantized:
         """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
 
         state   the state that the previous call returned; None at the beginning. The layer does not keep it
+
+        Raises as `__call__`.
         """
         given = state if isinstance(state, tuple | list) else (state,)
         states = self._run(x, () if state is None else given)

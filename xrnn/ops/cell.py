@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.ops.products import Products
+from xrnn.ops.products import MatmulAdd, Products
 from xrnn.ops.random import Draws
 from xrnn.typing import Array, HostArray
 
@@ -29,6 +29,11 @@ class Run:
     training: bool = False
     constants: Any = None  # the result of `Cell.constants`; None in `gradient`
     draws: Draws | None = None  # random numbers for a cell with `draws = True`, in training
+
+    @property
+    def matmul_add(self) -> MatmulAdd:
+        """(a, b, out): out += a @ b, in the precision in effect."""
+        return self.products.matmul_add
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Products with weights of 8 bits, and a recurrence of them, for inference.
+"""Products with weights of 8 bits, and a recurrence that uses them, for inference.
 
 A matrix has one scale for each column, a row of activations one scale for each step:
 
@@ -79,7 +79,7 @@ def forward(
 
     x         (T, N, D) float32
     initial   (N, H) for each state, None for zeros
-    products  for a cell that takes some of its own; of a built-in cell none
+    products  for cells that compute products in their step; the built-in cells do not
     """
     (T, N, _), H = x.shape, len(weights.Wh.values)
     states = [np.empty((T + 1, N, H), np.float32) for _ in cell.states]

@@ -89,8 +89,9 @@ class World:
     def mean(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
         """a ← Σ weight · a / Σ weight over all ranks, in place, for each array; one message for all of them.
 
-        In a loop that repeats its calls, up to 9, this message also compares the sizes between the ranks. Other
-        calls, as the first ones, take one or two messages more.
+        All ranks must pass the same sizes, which is checked. In a loop with up to 9 calls of `mean`, the check needs no
+        message of its own from the second pass on; with CuPy arrays, one of a single number. All other calls take
+        one or two messages more.
 
         arrays   float32 or float64 arrays of one dtype on one device, such as `optimizer.grads`
         weight   the number of samples that this rank's arrays are means over, if the ranks have different numbers
@@ -179,8 +180,10 @@ class World:
 
     def _expect(self, layout: _Layout) -> None:
         """Expect `layout` whenever the calls so far are repeated."""
-        if len(self._next) >= _MOST_EXPECTED:
-            self._next.clear()  # in all ranks at the same call
+        if len(self._next) >= _MOST_EXPECTED:  # in all ranks at the same call
+            for memory in (self._next, self._numbers, self._buffers):
+                memory.clear()
+            self._recent = ()
         self._next[self._recent] = layout
         number = self._numbers.setdefault(layout, len(self._numbers))
         self._recent = (*self._recent[1 - _RECENT :], number)

@@ -77,9 +77,9 @@ nb::object int8_forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle
         f.states[k] = data<float>(state);
         PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
     }
-    const Division<Partition> division = divide(cell.int8, T, N, D + H, cell.h_gates * H, sizeof(int8_t));
-    const int64_t most = std::max<int64_t>(1, Int8Input::panels(H));
-    const int threads = int(std::min<int64_t>(division.threads.threads, most));
+    const int most = int(std::clamp<int64_t>(Int8Input::panels(H), 1, MOST_THREADS));
+    const Division<Partition> division = divide(cell.int8, T, N, D + H, cell.h_gates * H, sizeof(int8_t), most);
+    const int threads = std::min(division.threads.threads, most);  // a forced number may be larger
     run_into<float>({}, cell.int8, f, Division<int>{threads, division.brief, division.call});
     return states;
 }

@@ -201,7 +201,8 @@ PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) 
     return answer([&] {
         const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training, bfloat16] = take<11>(arguments, count);
         const auto f = is_float32(x) ? forward<float> : forward<double>;
-        return f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True), bfloat16.is(Py_True));
+        return f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True),
+                 bfloat16.is(Py_True));
     });
 }
 

@@ -8,8 +8,8 @@
 // and slower threads may still be in its products, so a new chunk must not overwrite it. Then one barrier a chunk is
 // enough, between its dz and its products.
 //
-// With lengths a chunk holds the running rows only. They are copied side by side for the products. In pairs, the operands
-// of the weight gradients are copied too, since their pairs have one number above the other.
+// With lengths a chunk holds the running rows only. They are copied side by side for the products. In bfloat16, the
+// operands of the weight gradients are copied too: their pairs join the numbers of two rows.
 #pragma once
 
 #include "chains.h"

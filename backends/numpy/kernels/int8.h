@@ -12,7 +12,8 @@ constexpr int INT8_UNITS = 16;
 
 // An int8 matrix (K, gates · H), packed by panels of 16 units, zeros beyond the last unit and the last row:
 //   values (panels, K/4 rounded up, gates, 16 units, 4 rows)
-//   sums   (panels, gates, 16): 128 times the sum of a column. Activations are stored with 128 added, as bytes ≥ 0
+//   sums   (panels, gates, 16): 128 times the sum of a column, which is subtracted since activations are
+//          stored as q + 128, bytes ≥ 0
 //   scale  (panels, gates, 16): of a column
 struct Int8Matrix {
     int64_t K;
@@ -37,7 +38,7 @@ struct Int8Forward {
 };
 
 #if defined(__x86_64__)
-// By the AVX512-VNNI instructions: int8_vnni.cpp. The same numbers, since sums of integers are exact.
+// By the AVX512-VNNI instructions: int8_vnni.cpp. The same results, since sums of integers are exact.
 void int8_sums_vnni(const uint8_t* q, int64_t rows, int64_t quads, const int8_t* panel, int gates, int32_t* sums);
 #endif
 

@@ -1,7 +1,8 @@
 // The recurrence of int8.h: z = x[t] @ Wx + h[t-1] @ Wh + b with factors of 8 bits, then one step of the cell in float32.
 //
-// A step quantizes the rows of x and h: each row has one scale. Each thread does this for all rows, which takes less
-// time than a barrier. Then it computes its own panels of units. All threads meet at a barrier between two steps.
+// A step quantizes the rows of x and h: each row has one scale. Each thread does this for all rows: with the few rows
+// that int8 weights are meant for, this takes less time than a second barrier. Then it computes its own panels of units.
+// All threads meet at a barrier between two steps.
 #pragma once
 
 #include "gates.h"
@@ -57,6 +58,7 @@ struct Int8Pass {
     using Cell = CellOf<Vec<float>>;
     static constexpr int PRE = Cell::PRE, UNITS = INT8_UNITS, W = Simd<float>::LANES;
     static constexpr Gates GATES = gates_of<Cell>();
+    static_assert(has_int8_sums(GATES.x_count) && has_int8_sums(GATES.h_count));
 
     // The scratch memory of one thread.
     struct Own {

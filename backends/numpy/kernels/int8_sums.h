@@ -1,4 +1,5 @@
-// Products of bytes with a panel of int8 weights, summed in 32 bits. All sums are exact, so every form gives the same.
+// Products of bytes with a panel of int8 weights, summed in 32 bits. All sums are exact, so all levels give the same
+// results.
 //
 // With AVX512-VNNI one instruction multiplies 16 columns by four rows and adds the products up. The other levels widen
 // to 16 bits: first the even rows of each four, then the odd ones, and add the products in pairs.
@@ -110,6 +111,9 @@ void sum_int8_panel(const uint8_t* q, int64_t rows, int64_t quads, const int8_t*
     for (; r < rows; ++r)
         sum_int8_rows<GATES, 1, GATES < 3 ? 4 : 2>(q + r * quads * 4, quads, panel, sums + r * GATES * INT8_UNITS);
 }
+
+// The numbers of gates for which sum_int8 has code.
+constexpr bool has_int8_sums(int gates) { return gates == 1 || gates == 3 || gates == 4; }
 
 inline void sum_int8(const uint8_t* q, int64_t rows, int64_t quads, const int8_t* panel, int gates, int32_t* sums) {
     switch (gates) {

@@ -1,9 +1,9 @@
 // The kernels of one instruction-set level and one element type.
 //
 // Compiled once for each pair, with XRNN_LEVEL and XRNN_TYPE naming it. With XRNN_PAIRS the elements are float, and the
-// products are in bfloat16 (pairs.h); such a level has no operations without products. Everything but the function at the end is in an
-// anonymous namespace and uses no `std::` template, so that no symbol of a higher level can replace one of a lower
-// level.
+// products are in bfloat16 (pairs.h); such a level has no operations without products. Everything but the function at
+// the end is in an anonymous namespace and uses no `std::` template, so that no symbol of a higher level can replace one
+// of a lower level.
 #include "backward.h"
 #include "cross_entropy.h"
 #include "forward.h"

@@ -1,8 +1,8 @@
 // Products in bfloat16 with sums in float32.
 //
-// The factors are rounded to bfloat16, and two neighbouring terms of a sum are stored as a pair: their a in one pair,
-// their b in another. One instruction adds both products to a float32 sum. So to a tile a pair is one element of an
-// operand, and a sum over K terms takes (K + 1) / 2 elements. If K is odd, a zero fills the last pair of both operands.
+// The factors are rounded to bfloat16. In Σ a[k] · b[k], a[2k] and a[2k+1] are stored as one pair of 32 bits, and so are
+// b[2k] and b[2k+1]. One instruction adds both products to a float32 sum. A tile treats a pair as one element, so K terms
+// take (K + 1) / 2 elements. If K is odd, a zero fills the last pair of both operands.
 //
 // Rounding is to the nearest value, ties to even. NaN and infinity are kept; subnormal numbers become zero.
 //
@@ -108,7 +108,7 @@ XRNN_INLINE void store_elements(Pair* p, Vec<float> v, int n) {
 // n neighbouring numbers → elements of an operand.
 template <class S>
 void copy_elements(const S* from, int64_t n, S* to) {
-    if (n > 0) __builtin_memcpy(to, from, n * sizeof(S));  // from a null pointer it is undefined, even for 0 bytes
+    if (n > 0) __builtin_memcpy(to, from, n * sizeof(S));  // memcpy from null is undefined
 }
 
 inline void copy_elements(const float* from, int64_t n, Pair* to) {
@@ -119,8 +119,8 @@ inline void copy_elements(const float* from, int64_t n, Pair* to) {
     if (n > 0) store_elements<float, false>(to, load_columns<float>(from, int(n)), int(n));
 }
 
-// n pairs of a number of one row and the number below it in the next row; `second` is null for zeros. The last vector is
-// filled up with zeros if FILLED, otherwise nothing is written beyond the n pairs.
+// Write the n pairs (first[i], second[i]). If `second` is null, zeros take its place. If FILLED, the last vector is filled
+// up with zeros; otherwise nothing is written beyond the n pairs.
 template <bool FILLED>
 void pair_rows(const float* first, const float* second, int64_t n, Pair* to) {
     constexpr int W = Simd<float>::LANES;

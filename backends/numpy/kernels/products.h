@@ -21,7 +21,7 @@ struct AffinePass {
     const Order order;
     const int64_t x_length;  // elements of a row of x
     S* bias;                 // b, contiguous and filled up with zeros
-    P* x_pairs;              // in pairs: ROWS rows of x for each thread
+    P* x_pairs;              // in pairs: rows_at_once() rows of x for each thread
     Weights<P> W;
     Barrier barrier;
 
@@ -32,7 +32,7 @@ struct AffinePass {
           order(order_of_product<S>(f.rows, f.C, widest(f.rows))),
           x_length(elements<P>(f.D)),
           bias(arena.take(panels.padded())),
-          x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * ROWS * x_length : 0)),
+          x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * rows_at_once() * x_length : 0)),
           W(f.W, 1, f.D, 1, panels, 1, f.rows, Weights<P>::suits_strips(f.W, f.D, 1, panels, 1, f.rows), arena),
           barrier(partition.threads) {}
 
@@ -69,9 +69,14 @@ struct AffinePass {
     }
 
    private:
+    int64_t rows_at_once() const {  // of a thread
+        const int64_t rows = rows_of_thread(partition, f.rows);
+        return rows < ROWS ? rows : ROWS;
+    }
+
     const P* x_of_rows(int64_t begin, int64_t end, int id) const {
         if constexpr (IS_PAIR<P>) {
-            P* const pairs = x_pairs + id * ROWS * x_length;
+            P* const pairs = x_pairs + id * rows_at_once() * x_length;
             for (int64_t r = begin; r < end; ++r)
                 copy_elements(f.x + r * f.D, f.D, pairs + (r - begin) * x_length);
             return pairs;
@@ -115,7 +120,7 @@ struct GradientProducts {
     const Map maps[2];
     S* const db;                 // out (PRE · H,), or null
     const Panels<S> columns;     // of a gate
-    const Panels<S> dx_columns;  // none where dx isn't needed
+    const Panels<S> dx_columns;  // no panels if dx is not needed
     const Order dx_order;
     Weights<P> WT;
     P* packed;  // CHUNK rows of a panel of dz for each thread

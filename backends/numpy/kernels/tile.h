@@ -3,7 +3,7 @@
 //   out[m, j] = init[m, j] + Σ_segments Σ_k a[m, k] · b[k, j]
 //
 // The elements of a are broadcast, so a may have any strides; the columns of b and out are contiguous. The elements of a
-// and b are numbers, or pairs of bfloat16 (simd.h), which make two terms of the sum at once.
+// and b are numbers, or pairs of bfloat16 (pairs.h), which make two terms of the sum at once.
 //
 // The order of a sum depends only on the problem and the instruction-set level. The terms of a segment form chains of a
 // fixed length. Each chain is summed from zero, as a fixed number of interleaved partial sums, which are then folded.

@@ -194,8 +194,8 @@ struct Weights {
         constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
         const bool wide = is_wide<S>(rows, K, gates * panels.columns);
         const int64_t few = !wide ? FEW_PASSES : gates == 1 ? FEW_IF_WIDE : FEW_IF_WIDE_GATES;
-        return !IS_PAIR<P> && matrix.col == 1 && rows <= FEW_ROWS && passes < few && K > 0 && panels.columns == panels.padded() &&
-               panels.vectors >= NARROWEST;
+        return !IS_PAIR<P> && matrix.col == 1 && rows <= FEW_ROWS && passes < few && K > 0 &&
+               panels.columns == panels.padded() && panels.vectors >= NARROWEST;
     }
 
     // Pack panels [first, end) of every gate, a few rows of all these panels at a time. Memory is fast along a row, and

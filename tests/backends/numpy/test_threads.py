@@ -176,8 +176,8 @@ def test_info_says_where_the_number_of_threads_comes_from() -> None:
     code = "import xrnn.backends.numpy as n; b = n.load(); n.kernels.set_thread_cap({}); print(b.describe()['threads'])"
     said = [in_fresh_process(code.format(cap), OMP_NUM_THREADS="2") for cap in (2, 3)]
     assert said == [
-        "2 (one per CPU; fewer if they are faster, while other processes use the CPUs)",
-        "2 (as set; this process may use 3 CPUs; fewer if they are faster, while other processes use the CPUs)",
+        "2 (one per CPU; fewer if more gain little, while other processes use the CPUs)",
+        "2 (as set; this process may use 3 CPUs; fewer if more gain little, while other processes use the CPUs)",
     ]
 
 

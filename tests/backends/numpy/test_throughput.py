@@ -252,7 +252,7 @@ print(load().describe()["threads"])
 def test_calls_use_fewer_threads_if_that_is_faster_and_info_says_so() -> None:
     held, said = in_fresh_process(CROWDED, OMP_NUM_THREADS="8").splitlines()
     assert held == "1 1"
-    assert said == "8 (one per CPU; now 6 of 8, since that is faster while other processes use the CPUs)"
+    assert said == "8 (one per CPU; now 6 of 8: more gain little while other processes use the CPUs)"
 
 
 def test_result_is_right_on_any_number_of_threads() -> None:

@@ -11,14 +11,14 @@ constexpr int64_t MILLISECOND = 1'000'000;
 // The time after which the calls of a rate have lost half of their weight. Longer than a time slice of another process,
 // so that a rate includes slices with and without that process.
 constexpr double HALF_LIFE = 40 * MILLISECOND;
-// More threads replace fewer if their rate is more than the first multiple of the other. Fewer replace more if the rate
-// of more is less than the second. On free CPUs two threads gain more than that, or the work would not be divided. A
-// smaller gain is taken from the other processes: copies of one program that all take it are slower than with one thread
-// each.
+// Let r be the rate with more threads divided by the rate with fewer. More threads are adopted if r > WORTH_MORE, and
+// given up if r < WORTH_KEEPING. On free CPUs two threads gain more than that, or the work would not be divided. A
+// smaller gain is at the expense of other processes: if all copies of a program used more threads for it, each would be
+// slower than with one thread.
 constexpr double WORTH_MORE = 1.3, WORTH_KEEPING = 1.25;
 // A trial ends after `length`, or after a `moment` if its rate is then below `slower` times the adopted one. Beside
-// another process the first milliseconds with more threads, a time slice, are as fast as on a free CPU. So the trial of
-// more threads is longer. Its first call has to wake threads, so it takes a second one.
+// another process the first milliseconds with more threads, a time slice, are as fast as on a free CPU. A trial of
+// more threads is therefore longer. It has at least two calls, since the first must wake the threads.
 struct Trial {
     int calls;
     double length, moment, slower;
@@ -32,8 +32,8 @@ constexpr double FIRST_CALLS = 20;
 constexpr double REPAY = 50;
 // A trial that lost no time, but gained none either, is repeated after this multiple of its length.
 constexpr double REPEAT = 20;
-// Fewer threads are tried as often only if they were NEARLY as fast the last time. Otherwise they are tried after these
-// times, which cost a quarter of a percent.
+// REPAY and REPEAT hold for fewer threads only if more were less than NEARLY times as fast. Otherwise the next trial
+// waits for REPAY_CHECK times the loss, and at least for CHECK: it costs a quarter of a percent.
 constexpr double NEARLY = 1.35, REPAY_CHECK = 400, CHECK = 2'000 * MILLISECOND;
 // A rate of fewer threads that is younger than this decides without another trial.
 constexpr int64_t FRESH = 300 * MILLISECOND;
@@ -139,6 +139,12 @@ ThreadLimit::Kind& ThreadLimit::find_or_replace(uint64_t name) {
     return *least;
 }
 
+double ThreadLimit::elapsed_of(uint64_t name) const {
+    for (const Kind& kind : kinds)
+        if (kind.name == name) return kind.elapsed;
+    return 0;
+}
+
 int ThreadLimit::threads(uint64_t kind, int most, int64_t now) {
     if (!deciding) return most;
     return kind == deciding ? choice.threads(now) : choice.scaled(most);
@@ -151,7 +157,7 @@ void ThreadLimit::report(uint64_t name, int most, int threads, double multiply_a
         elapsed /= 2;
         for (Kind& each : kinds) each.elapsed /= 2;
     }
-    if (name != deciding && (!deciding || kind.elapsed > TAKES_OVER * find_or_replace(deciding).elapsed)) {
+    if (name != deciding && (!deciding || kind.elapsed > TAKES_OVER * elapsed_of(deciding))) {
         choice = ThreadChoice(most, deciding ? choice.scaled(most) : most);
         deciding = name, deciding_most = most;
     }

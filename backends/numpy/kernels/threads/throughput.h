@@ -1,11 +1,14 @@
 // The number of threads of a call, by measured throughput.
 //
 // While other processes use the CPUs, fewer threads may be faster: threads that meet at barriers wait for the one that
-// has lost its CPU. Calls of one kind do the same operation on arrays of the same sizes, so their rates, in
-// multiply-adds per nanosecond, are comparable. The kind that takes the most time decides for all. Its calls start with
-// all threads. From time to time they try fewer for a few milliseconds, and more often if fewer were nearly as fast the
-// last time. They keep the smaller number if the larger one gains little. With fewer threads than possible they try
-// more. A number that was slower is tried again only after so much time that all trials together cost about 2 %.
+// has lost its CPU. Calls of one kind do the same operation, on sizes that differ by less than a factor of two in their
+// length or their work. So their rates, in multiply-adds per nanosecond, are comparable. One kind decides for all, until
+// the recent calls of another take 1.5 times as long.
+//
+// The first kind that decides starts with all threads. From time to time it tries fewer for a few milliseconds, and more
+// often if fewer were nearly as fast the last time. It keeps the smaller number if the larger one gains little. With
+// fewer threads than possible it tries more. After a slow trial, the next one waits so long that trials cost about 2 %
+// of the time.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +48,7 @@ class ThreadChoice {
 
     int most;
     Rate adopted;
-    Rate below;  // a smaller number of threads, when it was used last
+    Rate below;  // a smaller number of threads: the rate of its last use
     Rate tried;  // the number in use during a trial; 0 threads: no trial
     int64_t adopted_at = 0, try_more_at = 0, back_off = 0;
     double time_in_calls = 0, try_fewer_at = 0, check_fewer_at = 0;  // pauses between calls do not count
@@ -72,6 +75,7 @@ class ThreadLimit {
         double elapsed = 0;  // nanoseconds of recent calls
     };
     Kind& find_or_replace(uint64_t name);
+    double elapsed_of(uint64_t name) const;
 
     static constexpr int KINDS = 16;
     Kind kinds[KINDS];
