@@ -58,8 +58,8 @@ def _reason(item: pytest.Item) -> str:
     """Why the test is left out; empty if it runs."""
     if item.get_closest_marker("proof") and os.environ.get("XRNN_PROOF") != "1":
         return "the long checks ({}): .ci/proof runs them"
-    needs = item.get_closest_marker("needs")
-    return _without(*needs.args) if needs and not find_spec(needs.args[0]) else ""
+    missing = (_without(*mark.args) for mark in item.iter_markers("needs") if not find_spec(mark.args[0]))
+    return next(missing, "")
 
 
 def _without(library: str, extra: str) -> str:

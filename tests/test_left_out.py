@@ -17,7 +17,9 @@ import pytest
 @pytest.mark.parametrize("i", range(3))
 def test_long(i): raise AssertionError
 
+@pytest.mark.needs("json", "bench")
 @pytest.mark.needs("no_such_library", "bench")
+@pytest.mark.needs("json", "bench")
 def test_beside(): raise AssertionError
 
 @pytest.mark.needs("json", "bench")

@@ -190,14 +190,18 @@ def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
     with one_line(TypeError, "quantized GRU", "keep the layer that it was made from"):
         save_checkpoint(tmp_path / "c.safetensors", {"a": quantized})
     with one_line(TypeError, "Quantized", "expected"):
-        to_onnx(quantized, tmp_path / "c.onnx")
-    with one_line(TypeError, "Quantized", "expected"):
         to_c(quantized, tmp_path / "c.c")
     with one_line(RuntimeError, "params of a quantized GRU", "train the float32 layer"):
         SGD([quantized], lr=0.1)  # type: ignore[list-item]
     save(tmp_path / "q.safetensors", quantized)
     with one_line(FileError, "holds a quantized layer, for the NumPy backend"):
         load(tmp_path / "q.safetensors", backend=STANDIN)
+
+
+@pytest.mark.needs("onnx", "onnx")
+def test_to_onnx_refuses_it(tmp_path: Path) -> None:
+    with one_line(TypeError, "Quantized", "expected"):
+        to_onnx(quantize(GRU.init(3, 3, rng=0)), tmp_path / "c.onnx")
 
 
 @pytest.mark.parametrize(
