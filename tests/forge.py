@@ -43,7 +43,7 @@ class Forgery:
         """The content of a valid file."""
         start = 8 + struct.unpack("<Q", content[:8])[0]
         header = json.loads(content[8:start])
-        metadata = header.pop("__metadata__")
+        metadata = dict(sorted(header.pop("__metadata__").items()))  # safetensors writes them in random order
         del metadata["digest"]
         tensors = {
             name: Tensor(each["dtype"], each["shape"], content[start:][slice(*each["data_offsets"])])

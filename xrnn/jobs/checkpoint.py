@@ -173,7 +173,7 @@ class Checkpoints(Generic[S]):
         if (job := _job(file)) != self.format:
             got = f"format {quoted(job)}" if job else "no format of xrnn"
             raise FileError(f"{file.name} has {got}: expected {self._wanted}")
-        is_old = file.metadata["format"] == job
+        is_old = file.metadata.get("format") == job
         checkpoint = None if is_old else read_checkpoint(file, backend)
         extra: Mapping[str, Any] = checkpoint.extra if checkpoint else file.metadata
         settings = self._parsed(file.name, "settings", extra, self.settings.from_json)

@@ -89,9 +89,10 @@ def alter_a_weight(path: Path) -> None:
     path.write_bytes(content)
 
 
-def rewrite(path: Path, **changes: str) -> None:
+def rewrite(path: Path, without: str = "", **changes: str) -> None:
     with safetensors.safe_open(path, "numpy") as file:
         metadata = file.metadata() | changes
+    metadata.pop(without, None)
     safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, metadata)
 
 
@@ -101,6 +102,10 @@ def alter_a_setting(path: Path) -> None:
 
 def of_another_version(path: Path) -> None:
     rewrite(path, version="7")
+
+
+def of_no_format(path: Path) -> None:
+    rewrite(path, without="format")
 
 
 def of_another_program(path: Path) -> None:
@@ -126,6 +131,7 @@ def empty(path: Path) -> None:
         (alter_a_weight, "was changed after it was written: expected content that gives its digest; use another copy"),
         (alter_a_setting, "was changed after it was written: expected content that gives its digest; use another copy"),
         (of_another_version, "has version 7: expected 1; use the xrnn that wrote it"),
+        (of_no_format, "has no format of xrnn: expected a checkpoint; name a file that `xrnn train` wrote"),
         (
             of_another_program,
             "has no format of xrnn: expected a checkpoint; name a file that `xrnn train` wrote",
