@@ -1,11 +1,12 @@
 """`xrnn train` and PyTorch: `python -m benchmarks.char_lm [--cell lstm] [--rate-only] [--json FILE] [PATH...]`.
 
-Three runs train the same model (embedding 64, one layer of 256 units: tanh RNN, LSTM or GRU) on the same chunks of the
-same text, with the same number of updates and threads:
+Several runs train the same model (embedding 64, one layer of 256 units: tanh RNN, LSTM or GRU) on the same chunks of
+the same text, with the same number of updates and threads:
 
-xrnn         as in `xrnn train`
-pytorch      a usual PyTorch training loop, with PyTorch's own initial weights and Adam at 0.003
-xrnn.torch   the same loop after `xrnn.torch.accelerate`
+xrnn            as in `xrnn train`
+xrnn-bfloat16   as in `XRNN_PRECISION=bfloat16 xrnn train`; only with --libraries
+pytorch         a usual PyTorch training loop, with PyTorch's own initial weights and Adam at 0.003
+xrnn.torch      the same loop after `xrnn.torch.accelerate`
 
 Each runs in its own process. They take turns, a block of updates each, so that other load affects all of them. The
 command takes as long as three trainings; with --rate-only, a minute.
@@ -18,6 +19,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
@@ -31,9 +33,8 @@ from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
 from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
 from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
 from xrnn.jobs.charlm.model import EMBEDDING, VOCABULARY, CharLM
+from xrnn.precision import set_precision
 from xrnn.select import get_backend
-
-SETTINGS: Final = CharLMSettings()
 
 
 def _xrnn(corpus: Corpus, settings: CharLMSettings) -> Run:
@@ -78,6 +79,13 @@ class TorchRun:
         return runs.with_weights(CharLM.init(settings.cell, settings.hidden, 1, rng=rng, backend=backend), weights)
 
 
+def _bfloat16(corpus: Corpus, settings: CharLMSettings) -> Run:
+    set_precision("bfloat16")  # of this process, which has no other run
+    run = XrnnRun(CharLMTrainer(settings, corpus, get_backend("numpy")))
+    run.version += ", bfloat16"
+    return run
+
+
 class AcceleratedRun(TorchRun):
     """PyTorch's model after `xrnn.torch.accelerate(model)`."""
 
@@ -89,28 +97,43 @@ class AcceleratedRun(TorchRun):
 
 LIBRARIES: Final[dict[str, Callable[[Corpus, CharLMSettings], Run]]] = {
     "xrnn": _xrnn,
+    "xrnn-bfloat16": _bfloat16,
     "pytorch": TorchRun,
     "xrnn.torch": AcceleratedRun,
 }
+DEFAULT: Final = ("xrnn", "pytorch", "xrnn.torch")
 
 
 def compare(
-    paths: Sequence[Path], updates: int, rounds: int, threads: int, *, cell: str = "rnn", evaluate: bool
+    paths: Sequence[Path],
+    settings: CharLMSettings,
+    updates: int,
+    rounds: int,
+    threads: int,
+    *,
+    libraries: Sequence[str] = DEFAULT,
+    seeds: int = 1,
+    evaluate: bool,
 ) -> dict[str, Any]:
-    """The results, as written to the JSON file. `seconds` has a time for each block."""
-    settings = replace(SETTINGS, cell=cell)
-    with runs.children(LIBRARIES, threads, _Job, settings, paths) as started:
-        results: dict[str, Any] = {
-            "machine": machine.describe(threads),
-            "versions": {library: child.ask("version") for library, child in started.items()},
-            "steps_per_block": updates // rounds,
-            "cell": cell,
-            "characters_per_step": settings.seq_len * settings.batch,
-            "seconds": runs.seconds(started, rounds, "seconds", updates // rounds),
-        }
-        if evaluate:
-            results["bits_per_character"] = {library: child.ask("evaluate") for library, child in started.items()}
-            results["bits_per_character"]["zlib level 9"] = zlib_bits_per_character(load_corpus(paths).held_out)
+    """The results, as written to the JSON file. `seconds` has a time for each block, and the bits have one a seed."""
+    results: dict[str, Any] = {
+        "machine": machine.describe(threads),
+        "steps_per_block": updates // rounds,
+        "cell": settings.cell,
+        "hidden": settings.hidden,
+        "characters_per_step": settings.seq_len * settings.batch,
+        "seconds": {},
+        "bits_per_character": {},
+    }
+    for seed in range(seeds):
+        with runs.children(libraries, threads, _Job, replace(settings, seed=seed), paths) as started:
+            results["versions"] = {library: child.ask("version") for library, child in started.items()}
+            for library, times in runs.seconds(started, rounds, "seconds", updates // rounds).items():
+                results["seconds"].setdefault(library, []).extend(times)
+            for library, child in started.items() if evaluate else ():
+                results["bits_per_character"].setdefault(library, []).append(child.ask("evaluate"))
+    if evaluate:
+        results["bits_per_character"]["zlib level 9"] = [zlib_bits_per_character(load_corpus(paths).held_out)]
     return results
 
 
@@ -121,14 +144,16 @@ def rates(results: dict[str, Any], library: str) -> list[float]:
 
 
 def report(results: dict[str, Any]) -> str:
-    about, blocks = results["machine"], len(results["seconds"]["xrnn"])
+    about, blocks = results["machine"], len(next(iter(results["seconds"].values())))
     updates = results["steps_per_block"] * blocks
-    lines = [f"{results['cell']}: {about['cpu']}, {about['threads']} threads; {updates:,} updates in {blocks} blocks"]
+    title = f"{results['cell']}, H = {results['hidden']}: {about['cpu']}, {about['threads']} threads"
+    lines = [f"{title}; {updates:,} updates in {blocks} blocks"]
     versions, rate = results["versions"], {name: rates(results, name) for name in results["seconds"]}
     width = max(map(len, versions.values()))
     lines += runs.rate_lines(versions, rate, "characters", width=width)
-    for name, bits in results.get("bits_per_character", {}).items():
-        lines.append(f"{versions.get(name, name):{width}} {bits:.3f} bits per character, held out")
+    for name, bits in results["bits_per_character"].items():
+        seeds = f"; {len(bits)} seeds: {min(bits):.3f} to {max(bits):.3f}" if len(bits) > 1 else ""
+        lines.append(f"{versions.get(name, name):{width}} {fmean(bits):.3f} bits per character, held out{seeds}")
     return "\n".join(lines)
 
 
@@ -155,6 +180,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate-only", action="store_true", help="few updates, and no held-out figures")
     parser.add_argument("--steps", type=machine.positive, help="updates (default: 2500; with --rate-only 175)")
     parser.add_argument("--rounds", type=machine.positive, help="blocks of updates (default: 25; with --rate-only 7)")
+    parser.add_argument(
+        "--libraries", type=machine.some_of(LIBRARIES), default=DEFAULT, help=f"(default: {','.join(DEFAULT)})"
+    )
+    parser.add_argument("--hidden", type=machine.positive, default=256, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=machine.positive, default=1, help="trainings, each with its own seed (default: 1)"
+    )
     runs.add_options(parser, "rnn")
     options = parser.parse_args(arguments)
     steps = options.steps or (175 if options.rate_only else 2500)
@@ -165,7 +197,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     runs.check_data(parser, lambda: load_corpus(options.paths))
     machine.print_version()
-    results = compare(options.paths, steps, rounds, options.threads, cell=options.cell, evaluate=not options.rate_only)
+    results = compare(
+        options.paths,
+        CharLMSettings(cell=options.cell, hidden=options.hidden),
+        steps,
+        rounds,
+        options.threads,
+        libraries=options.libraries,
+        seeds=options.seeds,
+        evaluate=not options.rate_only,
+    )
     if options.json:
         machine.write(results, options.json)
     print(report(results))

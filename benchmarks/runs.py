@@ -100,7 +100,7 @@ def with_weights(model: Any, weights: Iterable[HostArray]) -> Any:
 def rate_lines(
     versions: Mapping[str, str], rates: Mapping[str, Sequence[float]], unit: str, before: str = "", width: int = 24
 ) -> list[str]:
-    """A line for each library's rate, and one for each rate divided by PyTorch's.
+    """A line for each library's rate, and one for each rate divided by PyTorch's; without PyTorch, by the first.
 
     rates   items per second, one a block
     """
@@ -108,11 +108,12 @@ def rate_lines(
     for library, version in versions.items():
         low, median, high = quartiles(rates[library])
         lines.append(f"{before}{version:{width}} {median:>9,.0f} {unit}/s ({low:,.0f} to {high:,.0f})")
+    base = "pytorch" if "pytorch" in rates else next(iter(rates))
     for library in versions:
-        if library == "pytorch" or "pytorch" not in rates or len(rates[library]) < 2:
+        if library == base or len(rates[library]) < 2:
             continue
-        r = ratio(rates["pytorch"], rates[library])
-        name = f"{library} / PyTorch"
+        r = ratio(rates[base], rates[library])
+        name = f"{library} / {'PyTorch' if base == 'pytorch' else base}"
         lines.append(f"{before}{name:{width}} {r.median:>9.2f} ({r.low:.2f} to {r.high:.2f}): {r.verdict}")
     return lines
 

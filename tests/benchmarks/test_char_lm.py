@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import xrnn.torch
@@ -51,8 +52,22 @@ def test_the_figures_are_printed_and_written(tmp_path: Path) -> None:
     results = json.loads(out.read_text())
     assert set(results["seconds"]) == {"xrnn", "pytorch", "xrnn.torch"}
     assert all(len(seconds) == 2 for seconds in results["seconds"].values())
-    for bits in results["bits_per_character"].values():
+    for library, (bits,) in results["bits_per_character"].items():
         assert f"{bits:.3f} bits per character, held out" in printed
-    for library in results["seconds"]:
-        assert 3 < results["bits_per_character"][library] < 9  # two steps from a uniform guess
+        assert library not in results["seconds"] or 3 < bits < 9  # two steps from a uniform guess
     assert "characters/s" in printed
+
+
+def test_bfloat16_beside_float32_with_several_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, out = write_text(tmp_path / "text", size=9000), tmp_path / "out.json"
+    options = "--libraries xrnn,xrnn-bfloat16 --seeds 2 --hidden 32 --steps 2 --rounds 2 --threads 1"
+    char_lm.main([str(text), *options.split(), "--json", str(out)])
+    results = json.loads(out.read_text())
+    assert results["versions"]["xrnn-bfloat16"].endswith(", bfloat16")
+    assert [len(seconds) for seconds in results["seconds"].values()] == [4, 4]
+    ours, rounded = (results["bits_per_character"][library] for library in ("xrnn", "xrnn-bfloat16"))
+    assert ours[0] != ours[1]
+    np.testing.assert_allclose(rounded, ours, atol=0.01)
+    printed = capsys.readouterr().out
+    assert f"2 seeds: {min(ours):.3f} to {max(ours):.3f}" in printed
+    assert "xrnn-bfloat16 / xrnn" in printed
