@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import subprocess
 import tempfile
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import machine
-from xrnn import GRU, LSTM, RNN, to_c
+from xrnn import GRU, LSTM, RNN, quantize, to_c
 
 _LAYERS: Final[list[Any]] = [(RNN, 3, 16), (GRU, 3, 16), (LSTM, 3, 16), (GRU, 12, 64), (LSTM, 12, 64)]
 _ROUNDS: Final = 7
@@ -66,8 +67,8 @@ def streamed(layer: Any, D: int) -> float:
 def main() -> None:
     machine.pin(1)
     print("| | program, `-Os` | state | a step, `-O2` | `-O3 -march=native` | `stream` |\n|---|--:|--:|--:|--:|--:|")
-    for kind, D, H in _LAYERS:
-        layer = kind.init(D, H, rng=0, backend="numpy")
+    for make, (kind, D, H) in itertools.product((lambda layer: layer, quantize), _LAYERS):
+        layer = make(kind.init(D, H, rng=0, backend="numpy"))
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             to_c(layer, folder / "model.c")
@@ -78,7 +79,7 @@ def main() -> None:
             compiled(folder, "-O3", "-march=native")
             native, _ = timed(folder)
         print(
-            f"| {kind.__name__}({D} → {H}) | {size / 1000:.1f} kB | {state} B | {plain:.1f} µs | {native:.1f} µs | "
+            f"| {layer.title}({D} → {H}) | {size / 1000:.1f} kB | {state} B | {plain:.1f} µs | {native:.1f} µs | "
             f"{streamed(layer, D):.1f} µs |"
         )
 

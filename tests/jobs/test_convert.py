@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 import xrnn
 from tests.interop.alike import assert_alike
@@ -79,6 +80,21 @@ def test_several_layers_become_a_checkpoint(capsys: pytest.CaptureFixture[str]) 
     assert_alike(xrnn.load("c.safetensors"), stack())
     capsys.readouterr()
     assert "use --prefix 0." in failed(capsys, "convert", "b.pt", "d.safetensors")
+
+
+def test_a_quantized_layer_in_c(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layer = xrnn.quantize(drawn(GRU.init(3, 4, backend="numpy")))
+    xrnn.save("a.safetensors", layer)
+    assert main(["convert", "a.safetensors", "model.c"]) == 0
+    assert capsys.readouterr().out == "a.safetensors → model.c: quantized GRU; 124 parameters\n"
+    x = np.ones((1, 3), "float32")
+    np.testing.assert_allclose(outputs(built(folder, "model"), x), layer.stream(x)[0], rtol=2e-6, atol=2e-6)
+    assert main(["info", "a.safetensors"]) == 0
+    assert "layers: Quantized GRU(3 → 4, 124 parameters, int8, numpy)" in capsys.readouterr().out
+    assert main(["convert", "a.safetensors", "b.safetensors"]) == 0
+    assert_array_equal(xrnn.load("b.safetensors")(x), layer(x))
+    for suffix in ("onnx", "keras", "pt"):
+        assert "is a quantized GRU: expected float32" in failed(capsys, "convert", "a.safetensors", f"b.{suffix}")
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])

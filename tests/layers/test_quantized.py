@@ -26,7 +26,6 @@ from xrnn import (
     quantize,
     save,
     save_checkpoint,
-    to_c,
     to_onnx,
 )
 from xrnn.files import FileError
@@ -95,7 +94,7 @@ def test_it_does_not_follow_later_changes_of_the_layer() -> None:
 def test_sizes_and_repr() -> None:
     quantized = quantize(GRU.init(3, 20, rng=0))
     assert (quantized.input_size, quantized.output_size, quantized.title) == (3, 20, "quantized GRU")
-    assert repr(quantized) == "Quantized GRU(3 → 20, 1,460 parameters, int8, numpy)"
+    assert repr(quantized) == "Quantized GRU(3 → 20, 1,580 parameters, int8, numpy)"
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -189,8 +188,6 @@ def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
         Bidirectional(quantized, quantized)  # type: ignore[arg-type]
     with one_line(TypeError, "quantized GRU", "keep the layer that it was made from"):
         save_checkpoint(tmp_path / "c.safetensors", {"a": quantized})
-    with one_line(TypeError, "Quantized", "expected"):
-        to_c(quantized, tmp_path / "c.c")
     with one_line(RuntimeError, "params of a quantized GRU", "train the float32 layer"):
         SGD([quantized], lr=0.1)  # type: ignore[list-item]
     save(tmp_path / "q.safetensors", quantized)
@@ -200,7 +197,7 @@ def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
 
 @pytest.mark.needs("onnx", "onnx")
 def test_to_onnx_refuses_it(tmp_path: Path) -> None:
-    with one_line(TypeError, "Quantized", "expected"):
+    with one_line(TypeError, "layers[0] is a quantized GRU", "expected float32 or float64 layers", "xrnn.to_c"):
         to_onnx(quantize(GRU.init(3, 3, rng=0)), tmp_path / "c.onnx")
 
 

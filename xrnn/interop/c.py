@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +14,11 @@ from xrnn.files import replace_file
 from xrnn.interop.model import Model, host, is_recurrent, model_of
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
-from xrnn.layers.gru import GRU
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
-from xrnn.layers.lstm import LSTM
-from xrnn.layers.rnn import RNN
+from xrnn.layers.quantized import Quantized
+from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
+from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.typing import HostArray
 
 _LARGEST: Final = 2**20  # the largest size of a layer: 4 · size must fit C's int
@@ -35,8 +35,8 @@ def to_c(
 ) -> None:
     """Write a C99 file that computes one time step of the model per call. It needs only the C library (and -lm).
 
-    layers    RNN, LSTM, GRU, LayerNorm, Linear, Embedding, a Stack, or a list or dict of these in the order in which
-              they run. Recurrent layers must run forward
+    layers    RNN, LSTM, GRU, LayerNorm, Linear, Embedding, a Stack, a layer of `quantize`, or a list or dict of these
+              in the order in which they run. Recurrent layers must run forward
     name      the first part of each identifier in the file; characters that C does not allow become _
     scale     (mean, deviation): standardise each feature of x. NaN is a missing value, and is replaced by the last
               known value of the feature, or by the mean
@@ -50,15 +50,17 @@ def to_c(
         void model_init(model_state *state);
         void model_step(model_state *state, const float *x, float *y);
 
-    With an Embedding as the first layer, x is a `const int *`. The weights are float32. Nothing is allocated, and no
-    variable changes outside of `state`, so each thread or signal may have its own state.
+    With an Embedding as the first layer, x is a `const int *`. The weights are float32, or int8 with float32 scales for
+    a quantized layer. Nothing is allocated, and no variable changes outside of `state`, so each thread or signal may
+    have its own state.
 
     Raises TypeError for other layers; ValueError for layers that run in reverse, sizes above 2²⁰, weights that are not
     finite float32 numbers, and a name without a letter or digit; OSError if the file can't be written.
 
     >>> to_c([GRU.init(3, 8, rng=0), Linear.init(8, 2, rng=0)], "gesture.c", name="gesture")
     """
-    content = source(model_of(layers, scale=scale, mean=mean, softmax=softmax), identifier(name))
+    model = model_of(layers, scale=scale, mean=mean, softmax=softmax, quantized=True)
+    content = source(model, identifier(name))
     replace_file(Path(path), content.encode("ascii"))
 
 
@@ -101,12 +103,12 @@ def _constants(model: Model) -> Iterator[str]:
         for part, values in zip(("mean", "deviation"), model.scale, strict=True):
             yield _array(f"scale_{part}", values, "double")
     for i, layer in enumerate(model.layers):
-        arrays = layer.named_params
-        if getattr(layer, "leak", None) is not None:
-            arrays |= {"leak": np.broadcast_to(host(layer.leak), layer.hidden_size)}
-        for part, values in arrays.items():
+        for part, values in _ordered(layer).items():
+            if values.dtype == np.int8:
+                yield _array(f"{part}{i}", values.T, "int8_t")  # by columns, as _add_int8 reads them
+                continue
             with np.errstate(over="ignore"):  # infinity is refused
-                single = host(values).astype(np.float32)
+                single = values.astype(np.float32)
             if not np.isfinite(single).all():
                 raise ValueError(
                     f"{part} of layers[{i}] holds NaN, infinity or a number above float32's range: expected finite "
@@ -115,10 +117,28 @@ def _constants(model: Model) -> Iterator[str]:
             yield _array(f"{part}{i}", single, "float")
 
 
+def _ordered(layer: Any) -> dict[str, HostArray]:
+    """The arrays of a layer. Those of a recurrent layer have their columns in the order of the blocks of z."""
+    arrays = {name: host(values) for name, values in layer.named_params.items()}
+    if not is_recurrent(layer):
+        return arrays
+    cell, H = layer.cell, layer.hidden_size
+    for name, blocks in (("Wx", cell.from_x), ("Wh", cell.from_h), ("b", cell.from_b)):
+        for part in {name, f"{name}_scale"} & arrays.keys():
+            gates = arrays[part].reshape(-1, len(blocks), H)
+            arrays[part] = gates[:, np.argsort(blocks)].reshape(arrays[part].shape)
+    if getattr(layer, "leak", None) is not None:
+        arrays["leak"] = np.broadcast_to(host(layer.leak), H)
+    return arrays
+
+
 def _array(name: str, values: HostArray, kind: str) -> str:
-    suffix = "f" if kind == "float" else ""
-    # Hexadecimal: exact, and independent of the compiler's rounding.
-    texts = [re.sub(r"\.?0*p", "p", value.hex()) + suffix for value in values.ravel().tolist()]
+    if kind == "int8_t":
+        texts = [str(value) for value in values.ravel().tolist()]
+    else:
+        suffix = "f" if kind == "float" else ""
+        # Hexadecimal: exact, and independent of the compiler's rounding.
+        texts = [re.sub(r"\.?0*p", "p", value.hex()) + suffix for value in values.ravel().tolist()]
     rows = ",\n".join("    " + ", ".join(texts[at : at + 8]) for at in range(0, len(texts), 8))
     return f"static const {kind} @_{name}[{len(texts)}] = {{\n{rows}\n}};\n"
 
@@ -141,6 +161,8 @@ def _state(model: Model) -> Iterator[str]:
         fields |= {"total": width, "mean": width}
     fields["z"] = max((4 * layer.hidden_size for layer in model.layers if is_recurrent(layer)), default=1)
     lines = "".join(f"    float {field}[{size}];\n" for field, size in fields.items())
+    if rounded := [max(each.input_size, each.hidden_size) for each in model.layers if type(each) is Quantized]:
+        lines += f"    int8_t q[{max(rounded)}];\n"
     yield (
         "/* The state of one signal, and scratch memory. */\n"
         f"typedef struct @_state {{\n    unsigned long steps;\n{lines}}} @_state;\n"
@@ -192,21 +214,40 @@ def _call(layer: Any, i: int, x: str, y: str) -> tuple[list[str], str]:
         case Embedding():
             return [], f"(@_W{i} + {C} * (*x >= 0 && *x < {D} ? *x : 0))"
         case Linear():
-            return [f"    @_affine({D}, {C}, {C}, @_W{i}, @_b{i}, {x}, {y});"], y
+            return [f"    memcpy({y}, @_b{i}, sizeof @_b{i});", f"    @_add({D}, {C}, {C}, @_W{i}, {x}, {y});"], y
         case LayerNorm():
             return [
                 f"    @_normalized({D}, {float(np.float32(layer.eps)).hex()}f, @_gamma{i}, @_beta{i}, {x}, {y});"
             ], y
-    weights = f"@_Wx{i}, @_Wh{i}, @_b{i}, {x}, state->h{i}"
-    match layer:
-        case RNN():
-            leak, relu = "0" if layer.leak is None else f"@_leak{i}", int(layer.nonlinearity == "relu")
-            call = f"@_rnn({D}, {C}, {leak}, {relu}, {weights}, state->z);"
-        case LSTM():
-            call = f"@_lstm({D}, {C}, {weights}, state->c{i}, state->z);"
-        case GRU():
-            call = f"@_gru({D}, {C}, {int(layer.reset_after)}, {weights}, state->z);"
-    return [f"    {call}"], f"state->h{i}"
+    return [f"    {line}" for line in _recurrent(layer, i, x)], f"state->h{i}"
+
+
+def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
+    """z = x @ Wx + h @ Wh + b, then the step of the cell."""
+    cell, D, H, h = layer.cell, layer.input_size, layer.hidden_size, f"state->h{i}"
+    yield f"memcpy(state->z, @_b{i}, sizeof @_b{i});"
+    yield _product(layer, f"Wx{{}}{i}", D, cell.from_x, x)
+    if type(cell) is GRUResetBeforeCell:
+        yield f"@_add({H}, {2 * H}, {3 * H}, @_Wh{i}, {h}, state->z);"
+        yield f"@_gru_reset_before({H}, @_Wh{i}, {h}, state->z);"
+        return
+    yield _product(layer, f"Wh{{}}{i}", H, cell.from_h, h)
+    if type(cell) is LSTMCell:
+        yield f"@_lstm({H}, state->z, {h}, state->c{i});"
+    elif type(cell) is GRUCell:
+        yield f"@_gru({H}, state->z, {h});"
+    else:
+        leak, relu = "0" if layer.leak is None else f"@_leak{i}", int(layer.nonlinearity == "relu")
+        yield f"@_rnn({H}, {leak}, {relu}, state->z, {h});"
+
+
+def _product(layer: Any, W: str, rows: int, blocks: Sequence[int], x: str) -> str:
+    """z += x @ W, in these blocks of z, which are neighbours."""
+    H, columns = layer.hidden_size, len(blocks) * layer.hidden_size
+    z = f"state->z + {min(blocks) * H}" if min(blocks) else "state->z"
+    if type(layer) is Quantized:
+        return f"@_add_int8({rows}, {columns}, @_{W.format('')}, @_{W.format('_scale')}, {x}, state->q, {z});"
+    return f"@_add({rows}, {columns}, {columns}, @_{W.format('')}, {x}, {z});"
 
 
 _HEAD: Final = """
@@ -215,6 +256,7 @@ _HEAD: Final = """
    Call @_init(&state) first, then @_step(&state, x, y) for each step. x and y are different arrays. */
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 """
 
@@ -227,22 +269,41 @@ static void @_add(int rows, int columns, int stride, const float *W, const float
         for (int j = 0; j < columns; j++) y[j] += x[i] * W[(size_t)i * (size_t)stride + (size_t)j];
 }
 """,
-    "affine": """
-/* y = x @ W + b */
-static void @_affine(int rows, int columns, int stride, const float *W, const float *b, const float *x, float *y) {
-    memcpy(y, b, (size_t)columns * sizeof *y);
-    @_add(rows, columns, stride, W, x, y);
+    "quantized": """
+/* q = round(127 x / max |x|). Returns the unit of q, max |x| / 127. If all |x| are below 1e-30, the unit is 0. If x has
+   NaN or infinity, the unit is NaN. In both cases q stays as it was. */
+static float @_quantized(int n, const float *x, int8_t *q) {
+    float most = 0;
+    int finite = 1;
+    for (int i = 0; i < n; i++) {
+        most = fmaxf(most, fabsf(x[i]));
+        finite = finite && isfinite(x[i]);
+    }
+    if (!finite || most < 1e-30f) return finite ? 0 : NAN;
+    const float factor = 127 / most;
+    for (int i = 0; i < n; i++) q[i] = (int8_t)rintf(x[i] * factor);
+    return most / 127;
+}
+""",
+    "add_int8": """
+/* y += x @ (W scale),   x (rows,), y (columns,), W by columns, one scale for each. x is rounded to 8 bits: q.
+   The sums of integers are exact. */
+static void @_add_int8(int rows, int columns, const int8_t *W, const float *scale, const float *x, int8_t *q,
+                       float *y) {
+    const float unit = @_quantized(rows, x, q);
+    for (int j = 0; j < columns; j++) {
+        int32_t sum = 0;
+        for (int i = 0; i < rows; i++) sum += q[i] * W[(size_t)j * (size_t)rows + (size_t)i];
+        y[j] += (float)sum * (unit * scale[j]);
+    }
 }
 """,
     "sigmoid": """
 static float @_sigmoid(float z) { return 0.5f + 0.5f * tanhf(0.5f * z); }
 """,
     "rnn": """
-/* h = (1 - leak) h + leak f(x @ Wx + h @ Wh + b),   f = relu or tanh; without a leak h = f(...) */
-static void @_rnn(int D, int H, const float *leak, int relu, const float *Wx, const float *Wh, const float *b,
-                  const float *x, float *h, float *z) {
-    @_affine(D, H, H, Wx, b, x, z);
-    @_add(H, H, H, Wh, h, z);
+/* h = (1 - leak) h + leak f(z),   f = relu or tanh; without a leak h = f(z) */
+static void @_rnn(int H, const float *leak, int relu, const float *z, float *h) {
     for (int j = 0; j < H; j++) {
         const float y = relu ? (z[j] < 0 ? 0 : z[j]) : tanhf(z[j]);
         h[j] = leak ? (1 - leak[j]) * h[j] + leak[j] * y : y;
@@ -250,11 +311,8 @@ static void @_rnn(int D, int H, const float *leak, int relu, const float *Wx, co
 }
 """,
     "lstm": """
-/* i, f, g, o = x @ Wx + h @ Wh + b;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c) */
-static void @_lstm(int D, int H, const float *Wx, const float *Wh, const float *b, const float *x, float *h, float *c,
-                   float *z) {
-    @_affine(D, 4 * H, 4 * H, Wx, b, x, z);
-    @_add(H, 4 * H, 4 * H, Wh, h, z);
+/* i, f, g, o = z;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c) */
+static void @_lstm(int H, const float *z, float *h, float *c) {
     for (int j = 0; j < H; j++) {
         c[j] = @_sigmoid(z[H + j]) * c[j] + @_sigmoid(z[j]) * tanhf(z[2 * H + j]);
         h[j] = @_sigmoid(z[3 * H + j]) * tanhf(c[j]);
@@ -262,24 +320,23 @@ static void @_lstm(int D, int H, const float *Wx, const float *Wh, const float *
 }
 """,
     "gru": """
-/* r, u = sigmoid(x @ Wx + h @ Wh + b);  h = n + u (h - n)
-   reset_after:  n = tanh(x @ Wx_n + b_n + r (h @ Wh_n + b_hn));  otherwise  n = tanh(x @ Wx_n + b_n + (r h) @ Wh_n) */
-static void @_gru(int D, int H, int reset_after, const float *Wx, const float *Wh, const float *b, const float *x,
-                  float *h, float *z) {
-    float *r = z, *u = z + H, *n = z + 2 * H, *m = z + 3 * H;
-    @_affine(D, 3 * H, 3 * H, Wx, b, x, z);
-    @_add(H, 2 * H, 3 * H, Wh, h, z);
-    for (int j = 0; j < 2 * H; j++) z[j] = @_sigmoid(z[j]);
-    if (reset_after) {
-        @_affine(H, H, 3 * H, Wh + 2 * H, b + 3 * H, h, m);
-        for (int j = 0; j < H; j++) n[j] += r[j] * m[j];
-    } else {
-        for (int j = 0; j < H; j++) m[j] = r[j] * h[j];
-        @_add(H, H, 3 * H, Wh + 2 * H, m, n);
+/* n, r, u, m = z;  n = tanh(n + sigmoid(r) m);  h = n + sigmoid(u) (h - n) */
+static void @_gru(int H, const float *z, float *h) {
+    for (int j = 0; j < H; j++) {
+        const float n = tanhf(z[j] + @_sigmoid(z[H + j]) * z[3 * H + j]);
+        h[j] = n + @_sigmoid(z[2 * H + j]) * (h[j] - n);
     }
+}
+""",
+    "gru_reset_before": """
+/* r, u, n = z, without the recurrent part of n;  n = tanh(n + (sigmoid(r) h) @ Wh_n);  h = n + sigmoid(u) (h - n) */
+static void @_gru_reset_before(int H, const float *Wh, float *h, float *z) {
+    float *u = z + H, *n = z + 2 * H, *reset = z + 3 * H;
+    for (int j = 0; j < H; j++) reset[j] = @_sigmoid(z[j]) * h[j];
+    @_add(H, H, 3 * H, Wh + 2 * H, reset, n);
     for (int j = 0; j < H; j++) {
         const float new = tanhf(n[j]);
-        h[j] = new + u[j] * (h[j] - new);
+        h[j] = new + @_sigmoid(u[j]) * (h[j] - new);
     }
 }
 """,

@@ -18,13 +18,14 @@ from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
+from xrnn.layers.quantized import Quantized
 from xrnn.layers.stack import Stack
 from xrnn.select import kind_of, to_numpy
 from xrnn.typing import HostArray
 
 RECURRENT: Final = tuple(row.layer for row in CELLS.values())
 _CHARACTER_MODEL: Final = "xrnn character model"  # `job` in the checkpoints of `xrnn train`
-_KINDS: Final = (*RECURRENT, Bidirectional, LayerNorm, Linear, Embedding)
+_KINDS: Final = (*RECURRENT, Bidirectional, LayerNorm, Linear, Embedding, Quantized)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,13 +53,31 @@ class Model:
         return max((i for i, layer in enumerate(self.layers) if is_recurrent(layer)), default=-1)
 
 
-def model_of(layers: Any, *, scale: tuple[Any, Any] | None = None, mean: bool = False, softmax: bool = False) -> Model:
+def model_of(
+    layers: Any,
+    *,
+    scale: tuple[Any, Any] | None = None,
+    mean: bool = False,
+    softmax: bool = False,
+    quantized: bool = False,
+) -> Model:
     """The model of a layer, of a list or dict of layers in their order, or of a `Checkpoint`.
+
+    quantized   True if the format has layers of `quantize`
 
     Raises TypeError for other kinds, ValueError if a layer does not fit the one before it.
     """
-    if isinstance(layers, Model):
-        return layers
+    model = layers if isinstance(layers, Model) else _model_of(layers, scale, mean, softmax)
+    for i, layer in enumerate(model.layers):
+        if type(layer) is Quantized and not quantized:
+            raise TypeError(
+                f"layers[{i}] is a {layer.title}: expected float32 or float64 layers, because this format has no "
+                "others; use xrnn.save or xrnn.to_c, or convert the layer that it was made from"
+            )
+    return model
+
+
+def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: bool) -> Model:
     if isinstance(layers, str | os.PathLike):
         raise TypeError("layers is a path: expected layers; use xrnn.load, xrnn.load_checkpoint or `xrnn convert`")
     if isinstance(layers, Checkpoint):
@@ -81,7 +100,7 @@ def model_of(layers: Any, *, scale: tuple[Any, Any] | None = None, mean: bool = 
                 f"{name} {got}, but the layer before it gives {named[i - 1][1].output_size} features: expected layers "
                 "in the order in which they run, each with the size of the one before"
             )
-        if layer.params[0].dtype != named[0][1].params[0].dtype:
+        if _dtype(layer) != _dtype(named[0][1]):
             raise ValueError(f"{name} has another dtype than the first layer: expected one dtype; make them alike")
     if scale is not None:
         scale = _scale(scale, named[0][1])
@@ -118,8 +137,13 @@ def _leaves(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, layer
 
 
+def _dtype(layer: Any) -> Any:
+    """The dtype in which a layer computes: that of its last parameter, which is no array of integers."""
+    return [*layer.named_params.values()][-1].dtype
+
+
 def is_recurrent(layer: Any) -> bool:
-    return type(layer) in (*RECURRENT, Bidirectional)
+    return type(layer) in (*RECURRENT, Bidirectional, Quantized)
 
 
 def warn_of_nan(model: Model) -> None:

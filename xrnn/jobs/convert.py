@@ -71,12 +71,12 @@ def describe(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> 
         "file": printable(str(source)),
         **facts,
         "layers": [printable(repr(layer)) for layer in model.layers],
-        "parameters": sum(param.size for layer in model.layers for param in layer.params),
+        "parameters": sum(param.size for layer in model.layers for param in layer.named_params.values()),
     }
 
 
 def _sizes(model: Model) -> str:
-    count = sum(param.size for layer in model.layers for param in layer.params)
+    count = sum(param.size for layer in model.layers for param in layer.named_params.values())
     return f"{', '.join(layer.title for layer in model.layers)}; {count:,} parameters"
 
 
@@ -146,7 +146,7 @@ def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Bac
         if job == kind.checkpoints.format:
             return _of_series(kind, source, backend)
     if job == "xrnn layer":
-        return model_of(load(source, backend=backend)), {"kind": "layer of xrnn.save"}
+        return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
     checkpoint = load_checkpoint(source, backend=backend)
     return model_of(checkpoint), {"kind": "checkpoint of xrnn.save_checkpoint", "names": list(checkpoint.layers)}
 

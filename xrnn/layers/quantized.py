@@ -147,7 +147,7 @@ class Quantized:
         return dict(self._arrays)
 
     def __repr__(self) -> str:
-        count = sum(array.size for name, array in self._arrays.items() if not name.endswith("_scale"))
+        count = sum(array.size for array in self._arrays.values())
         return f"Quantized {self.kind}({self.input_size} → {self.hidden_size}, {count:,} parameters, int8, numpy)"
 
     def __getstate__(self) -> dict[str, Any]:
