@@ -119,6 +119,24 @@ SWEEPS: Final = {
 }
 _SWEPT: Final = {"rnn": tuple(SWEEPS), "lstm": ((50, 64), (50, 256)), "gru": ((50, 64), (50, 256))}
 
+# Few rows with wide weights: the time is that of reading the weights, from the second or third level of cache.
+_WIDE: Final = (
+    (20, 1, 384, 384),
+    (20, 1, 385, 385),
+    (20, 6, 385, 385),
+    (25, 1, 300, 700),
+    (25, 1, 320, 704),
+    (20, 2, 320, 704),
+    (20, 3, 512, 768),
+    (20, 4, 512, 768),
+    (20, 6, 512, 768),
+    (20, 8, 512, 768),
+    (12, 2, 640, 960),
+    (15, 1, 512, 1024),
+    (10, 1, 512, 1536),
+    (10, 4, 512, 1536),
+)
+
 STATED: Final = (
     *(Case(*sizes, cell=cell) for cell, of_cell in SIZES.items() for sizes in of_cell),
     *(Case(*sizes, cell=cell, ragged=True) for cell in COMMON for sizes in RAGGED_SIZES),
@@ -127,6 +145,7 @@ _SWEEP: Final = (
     Case(T, N, H, H, cell=cell) for cell, panels in _SWEPT.items() for T, H in panels for N in SWEEPS[T, H]
 )
 ALL: Final = tuple(dict.fromkeys((*STATED, *_SWEEP)))  # some cases are in both
+WIDE: Final = tuple(Case(*sizes, cell=cell) for cell in COMMON for sizes in _WIDE)
 QUICK: Final = (Case(50, 1, 16, 16), Case(35, 3, 40, 100), Case(1, 1, 64, 64))
 
 

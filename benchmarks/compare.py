@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, Case
+from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, WIDE, Case
 from benchmarks.peers import COMPARED, PEERS
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
     parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N64-D256 or lstm")
     parser.add_argument("--no-sweeps", action="store_true", help="only the cases of the tables, not of the pictures")
+    parser.add_argument("--wide", action="store_true", help="only the cases of few rows with wide weights")
     parser.add_argument(
         "--peers",
         type=machine.some_of(PEERS),
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
-    chosen = QUICK if options.quick else STATED if options.no_sweeps else ALL
+    chosen = QUICK if options.quick else WIDE if options.wide else STATED if options.no_sweeps else ALL
     cases = machine.cases_named(parser, chosen, options.cases)
     machine.print_version()
     console = wide_console()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.cases import ALL, GATES, QUICK, STATED, SWEEPS, Case, Problem, check
+from benchmarks.cases import ALL, GATES, QUICK, STATED, SWEEPS, WIDE, Case, Problem, check
 from xrnn import RNN
 
 
@@ -17,6 +17,8 @@ def test_cases_are_distinct_and_span_batch_1_to_1024_and_hidden_16_to_1024() -> 
     assert set(QUICK) < set(STATED) < set(ALL)
     assert {Case(T, N, H, H) for (T, H), batches in SWEEPS.items() for N in batches} <= set(rnn)
     assert {case.cell for case in STATED} == set(GATES)
+    assert {case.N for case in WIDE} == {1, 2, 3, 4, 6, 8}
+    assert {min(case.H for case in WIDE), max(case.H for case in WIDE)} == {384, 1536}
 
 
 def test_a_case_has_the_products_of_its_gates_and_a_base_that_is_measured() -> None:
