@@ -13,7 +13,7 @@ import safetensors
 
 import xrnn
 from tests.forge import Forgery
-from tests.interop.forge import Scaled, cell_file, stack_file
+from tests.interop.forge import Scaled, cell_file, quantized_file, stack_file
 from xrnn.files import FileError
 from xrnn.interop.description import canonical, take_apart
 
@@ -21,7 +21,7 @@ Refusal = FileError
 
 
 def whole(rng: random.Random) -> Forgery:
-    return rng.choice([stack_file, cell_file])()
+    return rng.choice([stack_file, cell_file, quantized_file])()
 
 
 def load(path: Path) -> tuple[str, dict[str, Any]]:

@@ -50,6 +50,21 @@ def stack_file() -> Forgery:
     )
 
 
+def quantized_file() -> Forgery:
+    """A Stack of a quantized LSTM and a quantized leaky RNN."""
+    rng = np.random.default_rng(0)
+    shapes = {"0.Wx": (D, 4 * H), "0.Wh": (H, 4 * H), "1.Wx": (H, 4), "1.Wh": (4, 4)}
+    tensors = {name: Tensor.of(rng.integers(-127, 128, shape).astype("int8")) for name, shape in shapes.items()}
+    for name, columns in {"0.Wx_scale": 4 * H, "0.Wh_scale": 4 * H, "0.b": 4 * H}.items():
+        tensors[name] = Tensor.of(rng.random(columns).astype("float32"))
+    for name in ("1.Wx_scale", "1.Wh_scale", "1.b", "1.leak"):
+        tensors[name] = Tensor.of(np.array([0.25, 0.5, 0.75, 1], "float32"))
+    leaky = {"kind": "RNN", "leak": {"array": "1.leak"}, "nonlinearity": "relu"}
+    layers = [{"kind": "Quantized", "options": {"kind": "LSTM"}}, {"kind": "Quantized", "options": leaky}]
+    description = {"kind": "Stack", "layers": layers, "dropout": []}
+    return Forgery(tensors, {"format": "xrnn layer", "version": "1", "layer": json.dumps(description)})
+
+
 def cell_file(**changes: Any) -> Forgery:
     """A layer with a user-defined cell. `changes` replace entries of its description."""
     shapes = {"Wx": (D, H), "Wh": (H, H), "b": (H,), "gain": (H,)}

@@ -12,7 +12,7 @@ import pytest
 
 from tests.interop.compiled_c import built, outputs
 from tests.interop.layers import ROUNDING, drawn
-from xrnn import GRU, LSTM, RNN, LayerNorm, Linear, Quantized, quantize, to_c
+from xrnn import GRU, LSTM, RNN, LayerNorm, Linear, Quantized, Stack, quantize, to_c
 from xrnn.ops.int8 import quantize_rows
 
 T = 9
@@ -85,7 +85,7 @@ def test_a_chain_of_layers(tmp_path: Path) -> None:
 
     x, h = signal_for(None, 2, chain)
     assert np.abs(quantize_rows(norm(streamed(first, x)))[0]).max() == 127
-    to_c([first, norm, second, readout], tmp_path / "model.c")
+    to_c([Stack([first, norm, second]), readout], tmp_path / "model.c")
     np.testing.assert_allclose(outputs(built(tmp_path, "model"), x), readout(h), rtol=1e-5, atol=1e-5)
 
 
@@ -126,12 +126,12 @@ def test_a_column_of_the_largest_sums(tmp_path: Path) -> None:
     """65,536 products of 127 · -128 fit the 32 bits of the sum."""
     D = 2**16
     layer = Quantized(
-        "RNN",
         np.full((D, 1), -128, "int8"),
         np.full(1, 2.0**-30, "float32"),
         np.zeros((1, 1), "int8"),
         np.zeros(1, "float32"),
         np.zeros(1, "float32"),
+        kind="RNN",
     )
     x = np.ones((1, D), "float32")
     to_c(layer, tmp_path / "model.c")

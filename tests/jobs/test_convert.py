@@ -93,6 +93,9 @@ def test_a_quantized_layer_in_c(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "layers: Quantized GRU(3 → 4, 124 parameters, int8, numpy)" in capsys.readouterr().out
     assert main(["convert", "a.safetensors", "b.safetensors"]) == 0
     assert_array_equal(xrnn.load("b.safetensors")(x), layer(x))
+    xrnn.save_checkpoint("c.safetensors", {"rnn": layer, "readout": drawn(Linear.init(4, 2, backend="numpy"))})
+    assert main(["convert", "c.safetensors", "c.c"]) == 0
+    assert capsys.readouterr().out.endswith("c.safetensors → c.c: quantized GRU, Linear; 134 parameters\n")
     for suffix in ("onnx", "keras", "pt"):
         assert "is a quantized GRU: expected float32" in failed(capsys, "convert", "a.safetensors", f"b.{suffix}")
 

@@ -1,4 +1,4 @@
-"""Quantized layers: close to the layer they are made from, for inference only, kept in files of their own."""
+"""Quantized layers: close to the layer they are made from, for inference only, kept in files and Stacks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from numpy.testing import assert_array_equal
 
 from tests.conftest import STANDIN
 from tests.errors import one_line
+from tests.forge import Forgery, Tensor
 from xrnn import (
     GRU,
     LSTM,
     RNN,
-    SGD,
+    Adam,
     Bidirectional,
+    LayerNorm,
     Linear,
     Quantized,
     Stack,
     load,
+    load_checkpoint,
     quantize,
     save,
     save_checkpoint,
@@ -126,6 +129,72 @@ def test_a_quantized_file_is_a_quarter_of_the_size(tmp_path: Path) -> None:
     assert sizes[1] < 0.3 * sizes[0]
 
 
+def test_a_float32_layer_with_integers_in_its_file_is_refused(tmp_path: Path) -> None:
+    forgery = Forgery.of(saved(tmp_path, RNN.init(3, 4, rng=0)))
+    forgery.tensors["Wh"] = Tensor.of(np.ones((4, 4), "int8"))
+    with one_line(FileError, "Wh has dtype int8", "describes no layer"):
+        load(forgery.write(tmp_path / "forged.safetensors"))
+
+
+def saved(folder: Path, layer: Any) -> bytes:
+    save(folder / "layer.safetensors", layer)
+    return (folder / "layer.safetensors").read_bytes()
+
+
+# ---- in a Stack, and in a checkpoint ----
+
+
+def test_a_stack_of_quantized_layers(tmp_path: Path) -> None:
+    parts: list[Any] = [quantize(GRU.init(3, 20, rng=0)), LayerNorm.init(20), quantize(LSTM.init(20, 5, rng=1))]
+    stack, x, lengths = Stack(parts), draw(7, 2, 3), [7, 4]
+    expected = parts[2](parts[1](parts[0](x)))[0]
+    h, states = stack(x, lengths=lengths)
+    assert_array_equal(h[:, 0], expected[:, 0])
+    assert_array_equal(h[:4, 1], expected[:4, 1])
+    assert_array_equal(states[2][0], h[-1])
+    first, state = stack.stream(x[:3])
+    second, _ = stack.stream(x[3:], state)
+    assert_array_equal(np.concatenate([first, second]), expected)
+    with one_line(RuntimeError, "forward of a quantized GRU"):
+        stack.forward(x)
+    save(tmp_path / "stack.safetensors", stack)
+    assert_array_equal(load(tmp_path / "stack.safetensors")(x)[0], expected)
+
+
+def test_a_checkpoint_holds_it_beside_layers_that_are_trained(tmp_path: Path) -> None:
+    quantized, readout, x = quantize(LAYERS["leak by unit"]()), Linear.init(20, 2), draw(1, 3)
+    save_checkpoint(tmp_path / "c.safetensors", {"a": quantized, "b": readout}, optimizer=Adam([readout]))
+    loaded = load_checkpoint(tmp_path / "c.safetensors").layers["a"]
+    assert_array_equal(loaded(x), quantized(x))
+
+
+# ---- rows of different lengths ----
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_lengths_as_of_each_row_alone(form: str, name: str) -> None:
+    quantized, x = quantize(LAYERS[name]()), draw(6, 4, 3)
+    states, lengths = [draw(4, 20) / 2 for _ in quantized.cell.states], [0, 6, 1, 4]
+    for n, length in enumerate(lengths):
+        x[length:, n] = np.nan
+    for k, got in enumerate(as_list(quantized(x, *states, lengths=lengths))):
+        for n, length in enumerate(lengths):
+            alone = as_list(quantized(x[:length, n : n + 1], *(state[n : n + 1] for state in states)))[k][:, 0]
+            assert_array_equal(got[:length, n], alone)
+            last = alone[-1] if length else states[k][n]
+            assert_array_equal(got[length:, n], np.broadcast_to(last, (6 - length, 20)))
+
+
+def test_lengths_that_do_not_fit() -> None:
+    quantized = quantize(GRU.init(3, 20, rng=0))
+    with one_line(ValueError, "got lengths for one step", "leave lengths out"):
+        quantized(draw(4, 3), lengths=[1, 1, 1, 1])
+    with one_line(ValueError, "lengths holds values from 1 to 3: expected 0 to 2"):
+        quantized(draw(2, 2, 3), lengths=[1, 3])
+    with one_line(ValueError, "lengths has shape (3,): expected (2,)"):
+        quantized(draw(2, 2, 3), lengths=[1, 1, 1])
+
+
 # ---- refusals ----
 
 
@@ -182,16 +251,12 @@ def test_arguments_that_do_not_fit(error: Any, x: Any, states: Any, words: tuple
 
 def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
     quantized = quantize(GRU.init(3, 3, rng=0))
-    with one_line(TypeError, "Quantized", "expected a recurrent layer"):
-        Stack([quantized])  # type: ignore[list-item]
-    with one_line(TypeError, "Quantized", "expected a recurrent layer"):
-        Bidirectional(quantized, quantized)  # type: ignore[arg-type]
-    with one_line(TypeError, "quantized GRU", "keep the layer that it was made from"):
-        save_checkpoint(tmp_path / "c.safetensors", {"a": quantized})
-    with one_line(RuntimeError, "params of a quantized GRU", "train the float32 layer"):
-        SGD([quantized], lr=0.1)  # type: ignore[list-item]
+    with one_line(ValueError, "forward is a quantized GRU", "expected a layer made with reverse=False"):
+        Bidirectional(quantized, quantized)
+    with one_line(ValueError, "layers[1] computes in float64", "layers[0] in float32"):
+        Stack([quantized, GRU.init(3, 3, rng=0, dtype="float64")])
     save(tmp_path / "q.safetensors", quantized)
-    with one_line(FileError, "holds a quantized layer, for the NumPy backend"):
+    with one_line(FileError, "Wx is a", "of int8", "on the host", "backend='numpy'"):
         load(tmp_path / "q.safetensors", backend=STANDIN)
 
 
@@ -202,30 +267,30 @@ def test_to_onnx_refuses_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "arguments", "options", "words"),
+    ("error", "kind", "options", "words"),
     [
-        (ValueError, ("TRANSFORMER",), {}, ("unknown kind 'TRANSFORMER'", "expected one of RNN, LSTM, GRU")),
-        (ValueError, ("LSTM",), {"leak": 0.5}, ("this LSTM has a leak or a nonlinearity",)),
-        (ValueError, ("RNN",), {"nonlinearity": "sin"}, ("unknown nonlinearity 'sin'", "expected one of tanh, relu")),
-        (ValueError, ("RNN",), {"Wx": np.zeros((3, 4), "int8")}, ("Wx has shape (3, 4)", "expects (3, 5)")),
-        (ValueError, ("RNN",), {"b": np.zeros(4, "float32")}, ("b has shape (4,)", "expects (5,)")),
-        (ValueError, ("RNN",), {"Wx": np.zeros((0, 5), "int8")}, ("Wx has shape (0, 5)",)),
+        (ValueError, "TRANSFORMER", {}, ("unknown kind 'TRANSFORMER'", "expected one of RNN, LSTM, GRU")),
+        (ValueError, "LSTM", {"leak": 0.5}, ("this LSTM has a leak or a nonlinearity",)),
+        (ValueError, "RNN", {"nonlinearity": "sin"}, ("unknown nonlinearity 'sin'", "expected one of tanh, relu")),
+        (ValueError, "RNN", {"Wx": np.zeros((3, 4), "int8")}, ("Wx has shape (3, 4)", "expects (3, 5)")),
+        (ValueError, "RNN", {"b": np.zeros(4, "float32")}, ("b has shape (4,)", "expects (5,)")),
+        (ValueError, "RNN", {"Wx": np.zeros((0, 5), "int8")}, ("Wx has shape (0, 5)",)),
         (
             ValueError,
-            ("RNN",),
+            "RNN",
             {"Wx": np.zeros((2**16 + 1, 5), "int8")},
             ("65,537 inputs", "expected at most 65,536 of each"),
         ),
         (
             TypeError,
-            ("RNN",),
+            "RNN",
             {"Wh": np.zeros((5, 5), "int16")},
-            ("Wh is a numpy.ndarray", "expected an array of int8"),
+            ("Wh is a numpy.ndarray", "expected int8 on the host"),
         ),
     ],
 )
 def test_the_constructor_checks_its_arrays(
-    error: Any, arguments: Any, options: dict[str, Any], words: tuple[str, ...]
+    error: Any, kind: str, options: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     arrays = {
         "Wx": np.zeros((3, 5), "int8"),
@@ -235,4 +300,4 @@ def test_the_constructor_checks_its_arrays(
         "b": np.zeros(5, "float32"),
     }
     with one_line(error, *words):
-        Quantized(*arguments, **arrays | options)
+        Quantized(kind=kind, **arrays | options)

@@ -22,7 +22,6 @@ from xrnn.layers.embedding import Embedding
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.own import Recurrent
-from xrnn.layers.quantized import NAMES as QUANTIZED_NAMES
 from xrnn.layers.quantized import Quantized
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.layers.stack import Stack
@@ -44,7 +43,7 @@ class UnknownCellError(ValueError):
 def _leaves() -> dict[str, Any]:
     """The classes of layers that need only arrays and options, by their name in a description."""
     recurrent = [row.layer for row in CELLS.values()]
-    return {layer.__name__: layer for layer in (*recurrent, Linear, Embedding, LayerNorm, Dropout)}
+    return {layer.__name__: layer for layer in (*recurrent, Quantized, Linear, Embedding, LayerNorm, Dropout)}
 
 
 def _kinds() -> tuple[str, ...]:
@@ -84,37 +83,21 @@ def describe(layer: Any, prefix: str, arrays: dict[str, Array], name: str = "lay
     return description
 
 
-def take_apart_quantized(layer: Quantized) -> tuple[Description, dict[str, Array]]:
-    """The description of a quantized layer, and its arrays by name. No other layer may contain it."""
-    arrays = layer.named_params
-    return {"kind": Quantized.__name__, "layer": layer.kind, "options": _options(layer, "", arrays)}, arrays
-
-
-def _options(layer: Any, prefix: str, arrays: dict[str, Array]) -> dict[str, Any]:
-    """The options of a layer. Arrays go to `arrays`, and the description holds their name there."""
-    described: dict[str, Any] = {}
-    for key, option in layer.options.items():
-        if hasattr(option, "shape"):
-            arrays[prefix + key] = option
-            option = {"array": prefix + key}
-        described[key] = option
-    return described
-
-
 def _described_leaf(layer: Any, prefix: str, arrays: dict[str, Array], name: str) -> Description:
     kind = type(layer).__name__
-    if type(layer) is Quantized:
-        raise TypeError(
-            f"{name} is a {layer.title}, which only save() writes, as a file of its own: expected float32 or float64 "
-            "layers; keep the layer that it was made from"
-        )
     if type(layer) is not _leaves().get(kind) and type(layer) is not Recurrent:
         raise TypeError(
             f"{name} is a {kind_of(layer)}: expected one of xrnn's own layers, {', '.join(_kinds())}; for other "
             "equations use Recurrent with a cell"
         )
     arrays |= {f"{prefix}{key}": param for key, param in layer.named_params.items()}
-    description: Description = {"kind": kind, "options": _options(layer, prefix, arrays)}
+    options = {}
+    for key, option in layer.options.items():
+        if hasattr(option, "shape"):
+            arrays[prefix + key] = option
+            option = {"array": prefix + key}
+        options[key] = option
+    description: Description = {"kind": kind, "options": options}
     if kind == "Recurrent":
         description |= {"cell": layer.cell.name, "attributes": _attributes(layer.cell)}
     if kind in ("Recurrent", "Dropout"):
@@ -156,27 +139,6 @@ def put_together(
     return layer
 
 
-def put_together_quantized(description: Description, arrays: Mapping[str, Array]) -> Quantized:
-    """The quantized layer of this description.   Raises TypeError or ValueError, as `put_together`."""
-    remaining = dict(arrays)
-    kind = entry(description, "layer", str)
-    options = _built_options(description, "", remaining)
-    layer = Quantized(kind, *(pop(remaining, name) for name in QUANTIZED_NAMES), **options)
-    if remaining:
-        raise ValueError(f"there is an array {min(remaining)}: expected those of a quantized layer and no others")
-    if canonical(take_apart_quantized(layer)[0]) != canonical(description):
-        raise ValueError(f"save would describe this {layer.title} differently: expected a file that it wrote")
-    return layer
-
-
-def _built_options(description: Description, prefix: str, remaining: dict[str, Array]) -> dict[str, Any]:
-    """The options of a description. Removes their arrays from `remaining`."""
-    return {
-        key: pop(remaining, prefix + key) if isinstance(option, dict) else option
-        for key, option in entry(description, "options", dict).items()
-    }
-
-
 def build(
     description: Any, prefix: str, remaining: dict[str, Array], cells: Mapping[str, MakeCell], depth: int = 0
 ) -> Any:
@@ -195,7 +157,10 @@ def build(
             for i, part in enumerate(entry(description, "layers", list))
         ]
         return _stack(layers, description) if kind == "Stack" else Bidirectional(*layers)
-    options = _built_options(description, prefix, remaining)
+    options: dict[str, Any] = {
+        key: pop(remaining, prefix + key) if isinstance(option, dict) else option
+        for key, option in entry(description, "options", dict).items()
+    }
     if kind == "Recurrent":
         cell = _cell(description, cells)
         params = [pop(remaining, prefix + name) for name in (*Recurrent.names, *cell.params)]

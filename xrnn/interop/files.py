@@ -19,11 +19,8 @@ from xrnn.interop.description import (
     UnknownCellError,
     canonical,
     put_together,
-    put_together_quantized,
     take_apart,
-    take_apart_quantized,
 )
-from xrnn.layers.quantized import Quantized
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
 
@@ -48,7 +45,7 @@ def save(path: str | os.PathLike[str], layer: Any) -> None:
 
     >>> save("gru.safetensors", GRU.init(3, 8, rng=0))
     """
-    description, arrays = take_apart_quantized(layer) if type(layer) is Quantized else take_apart(layer)
+    description, arrays = take_apart(layer)
     content = described_content("layer", canonical(description), arrays, _LONGEST, "save it in parts")
     replace_file(Path(path), content)
 
@@ -77,17 +74,10 @@ def load(
     check_cells(cells)
     target = get_backend(backend)
     with open_arrays(Path(path), _WANTED) as file:
-        # The description is parsed only after the digest was checked. Its keys are sorted, so only that of a quantized
-        # layer begins with this kind; others may have the same words among their attributes.
-        is_quantized = file.metadata.get("layer", "").startswith(f'{{"kind": "{Quantized.__name__}"')
-        arrays = read_arrays(file, "layer", "F32", "I8" if is_quantized else "F64")
-    if is_quantized and target.name != "numpy":
-        raise FileError(f'{file.name} holds a quantized layer, for the NumPy backend: use backend="numpy"')
+        arrays = read_arrays(file, "layer", "F32", "F64", "I8")
     warn_of_nan(file.name, arrays)
     with described_by(file, "layer"):
         description = parse_description(file, "layer", _LONGEST)
-        if is_quantized:
-            return put_together_quantized(description, arrays)
         moved = {name: target.asarray(array) for name, array in arrays.items()}
         return put_together(description, moved, cells)
 

@@ -148,7 +148,10 @@ def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Bac
     if job == "xrnn layer":
         return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
     checkpoint = load_checkpoint(source, backend=backend)
-    return model_of(checkpoint), {"kind": "checkpoint of xrnn.save_checkpoint", "names": list(checkpoint.layers)}
+    return model_of(checkpoint, quantized=True), {
+        "kind": "checkpoint of xrnn.save_checkpoint",
+        "names": list(checkpoint.layers),
+    }
 
 
 def _of_series(kind: Any, source: Path, backend: Backend) -> tuple[Model, dict[str, Any]]:

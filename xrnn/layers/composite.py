@@ -65,7 +65,9 @@ class Composite:
 
     def _check_alike(self) -> None:
         """Refuse layers of different dtypes, backends or devices.   Raises ValueError."""
-        first, *others = (f"{layer.params[0].dtype} on {_place(layer.params[0])}" for layer in self.layers)
+        # The last parameter has the dtype of the states, also in a layer with integer weights.
+        arrays = [[*layer.named_params.values()][-1] for layer in self.layers]
+        first, *others = (f"{array.dtype} on {_place(array)}" for array in arrays)
         for i, other in enumerate(others, start=1):
             if other != first:
                 raise ValueError(

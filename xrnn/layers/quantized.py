@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.checks import check_leak
+from xrnn.checks import check_leak, check_lengths
 from xrnn.layers.gru import GRU
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.recurrent import RecurrentLayer, single
@@ -22,14 +22,14 @@ from xrnn.select import backend_of, kind_of
 from xrnn.typing import Array, HostArray
 
 KINDS: Final = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
-NAMES: Final = ("Wx", "Wx_scale", "Wh", "Wh_scale", "b")
 _LARGEST: Final = 2**16  # the most rows of a matrix: 2¹⁶ · 255 · 128 < 2³¹, so no sum of 32 bits overflows
 
 
 def quantize(layer: RecurrentLayer) -> Quantized:
     """A copy of a layer with weights of 8 bits, for inference: `__call__` and `stream`.
 
-    layer   RNN, LSTM or GRU in float32 on the NumPy backend, with reverse=False; a GRU with reset_after=True
+    layer   RNN, LSTM or GRU in float32 on the NumPy backend, with reverse=False; a GRU with reset_after=True. For a
+            Stack: `Stack([quantize(layer) for layer in stack.layers])`
 
     Each column of the weights has one scale, and so has each row of x and h in each step. The products are computed
     from integers of 8 bits and summed exactly; biases, gates and states stay float32. Each rounded number is off by at
@@ -61,17 +61,19 @@ def quantize(layer: RecurrentLayer) -> Quantized:
             raise ValueError(f"{name} of this {title} has NaN or infinity: expected finite weights; train it again")
     Wx, Wh = quantize_columns(layer.Wx), quantize_columns(layer.Wh)
     options = {name: value for name, value in layer.options.items() if name in ("leak", "nonlinearity")}
-    return Quantized(title, Wx.values, Wx.scale, Wh.values, Wh.scale, layer.b.copy(), **options)
+    return Quantized(Wx.values, Wx.scale, Wh.values, Wh.scale, layer.b.copy(), kind=title, **options)
 
 
 class Quantized:
     """A recurrent layer with weights of 8 bits, for inference; see `quantize`, which makes it.
 
-    kind                 "RNN", "LSTM" or "GRU"
     Wx, Wh               (D, parts · H) and (H, parts · H), int8, columns as in the layer; parts: 1, 4 or 3, by kind
     Wx_scale, Wh_scale   (parts · H,) float32: a weight is the integer times the scale of its column
     b                    (pre · H,) float32; pre: 1, 4 or 4, by kind
+    kind                 "RNN", "LSTM" or "GRU"
     leak, nonlinearity   those of an RNN
+
+    A `Stack` may contain it. It has no parameters to train: `params` and `grads` are empty.
 
     Raises TypeError for arrays of another type or dtype; ValueError for another kind, option or shape, and for an empty
     array.
@@ -82,15 +84,20 @@ class Quantized:
     (20, 4, 8)
     """
 
+    names = ("Wx", "Wx_scale", "Wh", "Wh_scale", "b")
+    streams = True
+    updates = 0
+    cache = None
+
     def __init__(
         self,
-        kind: str,
         Wx: HostArray,
         Wx_scale: HostArray,
         Wh: HostArray,
         Wh_scale: HostArray,
         b: HostArray,
         *,
+        kind: str,
         leak: Any = None,
         nonlinearity: Any = "tanh",
     ) -> None:
@@ -101,12 +108,12 @@ class Quantized:
         if kind != "RNN" and (leak is not None or nonlinearity != "tanh"):
             raise ValueError(f"this {kind} has a leak or a nonlinearity: expected none; only an RNN has them")
         self.kind, self.nonlinearity = kind, nonlinearity
-        self._arrays = dict(zip(NAMES, (Wx, Wx_scale, Wh, Wh_scale, b), strict=True))
+        self._arrays = dict(zip(self.names, (Wx, Wx_scale, Wh, Wh_scale, b), strict=True))
         for name, array in self._arrays.items():
             wanted = "int8" if name in ("Wx", "Wh") else "float32"
             if type(array) is not np.ndarray or array.dtype != wanted:
                 got = f"{kind_of(array)}{_dtype(array)}"
-                raise TypeError(f"{name} is a {got}: expected an array of {wanted} on the host; use quantize")
+                raise TypeError(f"{name} is a {got}: expected {wanted} on the host (backend='numpy'); use quantize")
         self.backend: Backend = backend_of(b)
         self.leak = None if leak is None else check_leak(leak, b, self.backend)
         self.cell = self._make_cell()
@@ -139,7 +146,8 @@ class Quantized:
     @property
     def options(self) -> dict[str, Any]:
         """The keyword arguments of the constructor."""
-        return {"leak": self.leak, "nonlinearity": self.nonlinearity} if self.kind == "RNN" else {}
+        of_rnn = {"leak": self.leak, "nonlinearity": self.nonlinearity} if self.kind == "RNN" else {}
+        return {"kind": self.kind} | of_rnn
 
     @property
     def named_params(self) -> dict[str, HostArray]:
@@ -152,23 +160,24 @@ class Quantized:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the arguments of the constructor."""
-        return {"kind": self.kind, "arrays": self._arrays, "options": self.options}
+        return {"arrays": self._arrays, "options": self.options}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        Quantized.__init__(self, state["kind"], *state["arrays"].values(), **state["options"])
+        Quantized.__init__(self, *state["arrays"].values(), **state["options"])
 
     # ---- inference ----
 
-    def __call__(self, x: Array, *states: Array | None) -> Any:
+    def __call__(self, x: Array, *states: Array | None, lengths: Any = None) -> Any:
         """One step, x (N, D) → h (N, H), or a sequence, x (T, N, D) → h after every step (T, N, H).
 
-        states   the states before the first step, (N, H) each, None for zeros: h_prev, and c_prev of an LSTM
+        states    the states before the first step, (N, H) each, None for zeros: h_prev, and c_prev of an LSTM
+        lengths   (N,) integers in [0, T]: past its length a row keeps its state, and x has no effect there
 
         x and the states are float32 NumPy arrays. → h, or h and c of an LSTM, as the float32 layer's results.
 
-        Raises TypeError for other arrays, ValueError for another shape or number of states.
+        Raises TypeError for other arrays, ValueError for another shape or number of states, or lengths out of range.
         """
-        return single([state[1] if x.ndim == 2 else state[1:] for state in self._run(x, states)])
+        return single([state[1] if x.ndim == 2 else state[1:] for state in self._run(x, states, lengths)])
 
     def stream(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
@@ -177,32 +186,41 @@ class Quantized:
 
         Raises as `__call__`.
         """
-        given = state if isinstance(state, tuple | list) else (state,)
-        states = self._run(x, () if state is None else given)
-        return states[0][1] if x.ndim == 2 else states[0][1:], single([s[-1].copy() for s in states])
+        h, final = self.forward_part(x, state, None, training=False)
+        return h, single(final)
 
-    def _run(self, x: Array, initial: Sequence[Array | None]) -> Sequence[Array]:
-        D, H, names = self.input_size, self.hidden_size, [f"{state}_prev" for state in self.cell.states]
+    def _run(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
+        """All T + 1 slots of each state."""
+        names = [f"{state}_prev" for state in self.cell.states]
         if len(initial) not in (0, len(names)):
             raise ValueError(f"got {len(initial)} states, but this {self.title} has {len(names)}: {', '.join(names)}")
-        if type(x) is not np.ndarray or x.dtype != np.float32:
-            self._refuse_kind("x", x)
-        if x.ndim not in (2, 3) or x.shape[-1] != D:
-            raise ValueError(
-                f"x has shape {x.shape}, but this {self.title} expects (N, {D}) for one step of a batch or (T, N, {D}) "
-                "for a sequence: x[None] makes a batch of one vector"
-            )
+        self._check_input(x)
         steps = x if x.ndim == 3 else x[None]
+        shape = steps.shape[1], self.hidden_size
         for name, state in zip(names, initial, strict=False):
             if state is None:
                 continue
             if type(state) is not np.ndarray or state.dtype != np.float32:
                 self._refuse_kind(name, state)
-            if state.shape != (steps.shape[1], H):
-                raise ValueError(
-                    f"{name} has shape {state.shape}, but this {self.title} expects {(steps.shape[1], H)}: N as in x"
-                )
-        return self.backend.int8_forward(self.cell, self._weights, steps, tuple(initial) or (None,) * len(names))
+            if state.shape != shape:
+                raise ValueError(f"{name} has shape {state.shape}, but this {self.title} expects {shape}: N as in x")
+        if lengths is not None:
+            lengths = self.checked_lengths(lengths, x)
+        states = self.backend.int8_forward(self.cell, self._weights, steps, tuple(initial) or (None,) * len(names))
+        if lengths is None:
+            return states
+        slots = np.minimum(np.arange(len(steps) + 1)[:, None], lengths)  # past its length, the slot of a row's end
+        return [np.take_along_axis(state, slots[:, :, None], axis=0) for state in states]
+
+    def _check_input(self, x: Array) -> None:
+        if type(x) is not np.ndarray or x.dtype != np.float32:
+            self._refuse_kind("x", x)
+        D = self.input_size
+        if x.ndim not in (2, 3) or x.shape[-1] != D:
+            raise ValueError(
+                f"x has shape {x.shape}, but this {self.title} expects (N, {D}) for one step of a batch or (T, N, {D}) "
+                "for a sequence: x[None] makes a batch of one vector"
+            )
 
     def _refuse_kind(self, name: str, value: Any) -> NoReturn:
         raise TypeError(
@@ -210,7 +228,39 @@ class Quantized:
             f'use xrnn.asarray({name}, "float32", backend="numpy")'
         )
 
+    # ---- as a part of a Stack ----
+
+    def checked_lengths(self, lengths: Any, x: Array) -> Array:
+        """`lengths` as an array.   Raises TypeError, ValueError."""
+        self._check_input(x)
+        if x.ndim == 2:
+            raise ValueError("got lengths for one step, x (N, D): expected a sequence, x (T, N, D); leave lengths out")
+        b = self._weights.b
+        return check_lengths(lengths, x.shape[1], len(x), self.backend, b.device, f"this {self.title}")
+
+    def forward_part(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Sequence[Array]]:
+        """→ h and the final states.   Raises RuntimeError with `training`."""
+        if training:
+            self._refuse_training("forward")
+        initial = () if state is None else state if isinstance(state, tuple | list) else (state,)
+        states = self._run(x, initial, lengths)
+        return states[0][1] if x.ndim == 2 else states[0][1:], tuple([s[-1].copy() for s in states])
+
+    def backward_part(self, *_: Any) -> NoReturn:
+        """Raises RuntimeError."""
+        self._refuse_training("backward")
+
     # ---- training ----
+
+    @property
+    def params(self) -> list[Array]:
+        """Empty: optimizers have nothing to update. `named_params` has the arrays."""
+        return []
+
+    @property
+    def grads(self) -> list[Array]:
+        """Empty."""
+        return []
 
     def forward(self, *_: Any, **__: Any) -> NoReturn:
         """Raises RuntimeError: a quantized layer is for inference."""
@@ -219,11 +269,6 @@ class Quantized:
     def backward(self, *_: Any, **__: Any) -> NoReturn:
         """Raises RuntimeError: a quantized layer is for inference."""
         self._refuse_training("backward")
-
-    @property
-    def params(self) -> NoReturn:
-        """Raises RuntimeError: optimizers can't update integers of 8 bits. `named_params` has the arrays."""
-        self._refuse_training("params")
 
     def _refuse_training(self, name: str) -> NoReturn:
         raise RuntimeError(
