@@ -40,7 +40,7 @@ class CupyBackend(Backend):
         super().__init__(cupy)
         self.launcher = Launcher(cupy)
         cublas = self.launcher.cublas
-        self._gemm, self._products = cublas.gemm, Products(cublas.dot, cublas.matmul, self.matmul_add)
+        self._products = Products(cublas.dot, cublas.matmul, self.matmul_add)
         self.selftest = SelfTest(self, self.launcher)
         # (device, cell, backward, dtype, T, N, D, H) → the kernel that runs, None for the plain form.
         self._decisions: dict[tuple[Any, ...], Bound | None] = {}
@@ -62,10 +62,10 @@ class CupyBackend(Backend):
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
         """out += a @ b in one cuBLAS call (beta = 1), which copies nothing as long as all three are contiguous."""
         contiguous = all(array.flags.c_contiguous or array.flags.f_contiguous for array in (a, b, out))
-        if not (fused_enabled() and out.size and a.size and contiguous and out.dtype.char in "fd"):
-            return super().matmul_add(a, b, out)
-        self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=1.0)
-        return None
+        if fused_enabled() and out.size and a.size and contiguous and out.dtype.char in "fd":
+            self.launcher.cublas.gemm(a, b, out, 1.0)
+        else:
+            super().matmul_add(a, b, out)
 
     def recurrence_forward(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:
         if bound := self._decide(cell, inputs, False):

@@ -26,8 +26,8 @@ def _elman(leaky: bool, nonlinearity: str) -> CellKernel:
     return CellKernel("leak" if leaky else "rnn", template, "elman.h", 1, 1, 1, 20 if leaky else 0)
 
 
-# By the name of xrnn/ops/cells.
-_KERNELS: Final = {
+# By the `kernel_name` of the cell.
+KERNELS: Final = {
     "tanh": _elman(False, "tanh"),
     "leaky_tanh": _elman(True, "tanh"),
     "lstm": CellKernel("lstm", "Lstm", "lstm.h", 4, 4, 2, 200),
@@ -36,9 +36,9 @@ _KERNELS: Final = {
     "leaky_relu": _elman(True, "relu"),
 }
 # One kernel for each name: relu takes the same resources as tanh.
-NAMED: Final = {_KERNELS[key].name: _KERNELS[key] for key in ("tanh", "leaky_tanh", "lstm", "gru")}
+NAMED: Final = {KERNELS[key].name: KERNELS[key] for key in ("tanh", "leaky_tanh", "lstm", "gru")}
 
 
 def kernel_of(cell: Cell) -> CellKernel | None:
     """The kernel for `cell`; None for a cell that has none, a subclass of a built-in cell included."""
-    return None if cell.kernel_name is None else _KERNELS.get(cell.kernel_name)
+    return None if cell.kernel_name is None else KERNELS.get(cell.kernel_name)

@@ -23,16 +23,9 @@ Form: TypeAlias = Literal["plain", "stepwise", "one-block", "group", "group-part
 # make sure that none spills registers (tests/cuda/test_resources.py).
 THREADS: Final = 256  # of a block, at most: a thread may then have 255 registers
 ROWS: Final = {"float32": (1, 2, 4), "float64": (1, 2)}  # batch rows of a tile
-HELD: Final[dict[Form, tuple[int, ...]]] = {
-    "one-block": (8, 16, 32),
-    "group": (16, 32),
-    "group-partial": (16, 32),
-}  # weight rows in registers
-LOADS: Final[dict[Form, int]] = {
-    "one-block": 4,
-    "group": 4,
-    "group-partial": 8,
-}  # requests that a thread has under way (exchange.cu)
+# Weight rows in registers, and requests that a thread has under way (exchange.cu), of the forms that have tiles.
+HELD: Final[dict[Form, tuple[int, ...]]] = {"one-block": (8, 16, 32), "group": (16, 32), "group-partial": (16, 32)}
+LOADS: Final[dict[Form, int]] = {"one-block": 4, "group": 4, "group-partial": 8}
 VECTOR_BYTES: Final = 16  # the columns of a thread
 MAX_SIZE: Final = 2**30  # of T, N and H: the kernels count them, and a little beyond, in 32 bits
 MAX_PARTIAL_H: Final = 1024  # group-partial: a block computes all H columns
@@ -158,13 +151,12 @@ def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
     """
     r = request
     product = 0.0 if r.backward else r.product_seconds(device, r.T * r.N, r.D, r.cell.pre * r.H)
-    step = r.product_seconds(device, r.N, r.H, r.cell.fed * r.H) + DEVICE_STEP
-    step = max(HOST_STEP, step)
-    form: Form = "stepwise"
-    if r.dtype not in ROWS or not 0 < min(r.T, r.N, r.H) <= max(r.T, r.N, r.H) <= MAX_SIZE:
-        return (Candidate("plain", 2 * LAUNCH + product + r.T * step, step),)
-    found = [Candidate(form, 2 * LAUNCH + product + r.T * step, step), *_one_block(device, r, product)]
-    if device.cooperative:
+    step = max(HOST_STEP, r.product_seconds(device, r.N, r.H, r.cell.fed * r.H) + DEVICE_STEP)
+    fits = r.dtype in ROWS and 0 < min(r.T, r.N, r.H) <= max(r.T, r.N, r.H) <= MAX_SIZE
+    found = [Candidate("stepwise" if fits else "plain", 2 * LAUNCH + product + r.T * step, step)]
+    if fits:
+        found += _one_block(device, r, product)
+    if fits and device.cooperative:
         found += _groups(device, r, "group", product)
         if r.backward and r.cell.fed > 1 and r.dtype == "float32" and r.H <= MAX_PARTIAL_H:
             found += _groups(device, r, "group-partial", product)
@@ -199,9 +191,8 @@ def _groups(device: Device, r: Request, form: Form, product: float) -> Iterator[
             layout = _best_layout(device, r, form, units, rows)
             if layout is None or (form == "group-partial" and 8 * r.N * S * r.H > MAX_PARTIAL_BYTES):
                 continue
-            tile = (
-                _tile_cycles(device, r, form, layout) + _bring_cycles(device, r, form, layout, S * G)
-            ) / device.clock
+            cycles = _tile_cycles(device, r, form, layout) + _bring_cycles(device, r, form, layout, S * G)
+            tile = cycles / device.clock
             gap = TILE_GAP if form == "group-partial" else ROUND_TRIP
             # The first tile of a step waits for the others' last step; the rest has arrived in the meantime.
             step = EXCHANGE + tile + (math.ceil(share / rows) - 1) * (gap + tile)

@@ -37,13 +37,6 @@ SELF_TEST: Final = 1
 # throughput of arithmetic instructions), and the wavefronts of a broadcast. Elsewhere: those of the smaller GPUs.
 _RATES: Final = {"80": (64, 32, 1), "90": (128, 64, 2), "100": (128, 64, 1)}
 _OTHER_RATES: Final = (128, 2, 1)
-# The kernel of each form, and its file.
-KERNELS: Final[dict[Form, str]] = {
-    "stepwise": "stepwise",
-    "one-block": "one_block",
-    "group": "group",
-    "group-partial": "partial",
-}
 COOPERATIVE: Final = ("group", "group-partial")  # forms whose blocks must all be resident
 _HERE: Final = Path(__file__).parent
 _CELLS: Final = _HERE.parent / "numpy" / "kernels" / "cells"
@@ -80,7 +73,7 @@ class Variant:
     @property
     def name(self) -> str:
         """The kernel's in the source, and its file's."""
-        return KERNELS[self.form]
+        return self.form.replace("-", "_")
 
     @property
     def cooperative(self) -> bool:
@@ -118,7 +111,8 @@ def source(form: Form, header: str, backward: bool) -> str:
     The equations are those of the CPU's kernels: their cell headers as they are, without the lines that include.
     """
     tiled = () if form == "stepwise" else ("tile.cu", "exchange.cu") if form in COOPERATIVE else ("tile.cu",)
-    files = ("cell.cu", "device.cu", "backward.cu" if backward else "forward.cu", *tiled, f"{KERNELS[form]}.cu")
+    step, kernel = "backward.cu" if backward else "forward.cu", f"{form.replace('-', '_')}.cu"
+    files = ("cell.cu", "device.cu", step, *tiled, kernel)
     headers = (_CELLS / "activations.h", _CELLS / header)
     paths = (_HERE / "prelude.cu", *headers, *(_HERE / file for file in files))
     return "".join(f'#line 1 "{path.name}"\n{_INCLUDE.sub("", path.read_text())}' for path in paths)
@@ -303,7 +297,7 @@ class Launcher:
         T = len(h) - 1
         sums = self.xp.empty((h.shape[1], Wh.shape[1]), h.dtype)
         for i in range(T):
-            self._gemm("N", "N", h[T - i if reverse else i], Wh, out=sums, alpha=1.0, beta=0.0)
+            self._gemm(h[T - i if reverse else i], Wh, sums, 0.0)
             launch(sums, _NULL, *args, np.int32(i))
 
     def _backward_steps(self, launch: Bound, Wh: Array, dz: Array, args: Any, reverse: bool) -> None:
@@ -314,7 +308,7 @@ class Launcher:
         for i in range(T + 1):
             if i > 0:
                 multiplied = dz[i - 1 if reverse else T - i] if fed is None else fed
-                self._gemm("N", "T", multiplied, Wh, out=sums, alpha=1.0, beta=0.0)
+                self._gemm(multiplied, Wh.T, sums, 0.0)
             launch(sums, _NULL if fed is None else fed, *args, np.int32(i))
 
     # ---- arguments ----

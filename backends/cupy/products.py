@@ -29,25 +29,17 @@ class Cublas:
         self._capable: dict[int, bool] = {}  # by number of the device
 
     def dot(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        product = self._reduced(a, b, out, _ZERO)
+        product = self._reduced(a, b, out)
         return a.dot(b, out) if product is None else product
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        product = self._reduced(a, b, out, _ZERO)
+        product = self._reduced(a, b, out)
         return self._xp.matmul(a, b, out=out) if product is None else product
 
-    def gemm(self, transa: str, transb: str, a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
-        """out = alpha · op(a) @ op(b) + beta · out, op(a) = a for "N", aᵀ for "T", as `cupy.cublas.gemm`."""
-        if self.is_reduced() and alpha == 1 and beta in (0, 1):
-            op_a, op_b = a if transa == "N" else a.T, b if transb == "N" else b.T
-            if self._reduced(op_a, op_b, out, _ONE if beta else _ZERO) is not None:
-                return
-        self._gemm(transa, transb, a, b, out=out, alpha=alpha, beta=beta)
-
-    def is_reduced(self) -> bool:
-        """Whether products of float32 arrays are computed in TF32 or bfloat16 on the current device."""
-        setting = precision()
-        return (setting.tf32 or setting.bfloat16) and self.is_capable()
+    def gemm(self, a: Array, b: Array, out: Array, beta: float) -> None:
+        """out = a @ b + beta · out.   beta 0 or 1; all matrices contiguous in one of the two orders, or copied."""
+        if self._reduced(a, b, out, beta) is None:
+            self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=beta)
 
     def is_capable(self) -> bool:
         """Whether the current device computes in TF32 and bfloat16."""
@@ -56,48 +48,42 @@ class Cublas:
             self._capable[number] = int(self._xp.cuda.Device(number).compute_capability) >= _LEAST_CAPABILITY
         return self._capable[number]
 
-    def _reduced(self, a: Array, b: Array, out: Array | None, beta: Any) -> Array | None:
+    def _reduced(self, a: Array, b: Array, out: Array | None, beta: float = 0) -> Array | None:
         """out = a @ b + beta · out in TF32 or bfloat16. None if cuBLAS cannot compute it so, or in float32."""
-        if not (self.is_reduced() and a.ndim == b.ndim == 2 and a.size and b.size):
+        setting = precision()
+        if not ((setting.tf32 or setting.bfloat16) and self.is_capable()):
             return None
-        if not (a.dtype == b.dtype == np.float32):
+        if not (a.ndim == b.ndim == 2 and a.size and b.size and a.dtype == b.dtype == np.float32):
             return None
         if out is None:
             out = self._xp.empty((a.shape[0], b.shape[1]), np.float32)
-        if out.dtype != np.float32:
+        if out.dtype != np.float32 or not (out.flags.c_contiguous or out.flags.f_contiguous):
             return None
-        if out.flags.c_contiguous:
-            self._gemm_ex(a, b, out, beta)
-        elif out.flags.f_contiguous:
-            self._gemm_ex(b.T, a.T, out.T, beta)
-        else:
-            return None
+        self._gemm_ex(*((a, b, out) if out.flags.c_contiguous else (b.T, a.T, out.T)), beta)
         return out
 
-    def _gemm_ex(self, a: Any, b: Any, out: Any, beta: Any) -> None:
+    def _gemm_ex(self, a: Any, b: Any, out: Any, beta: float) -> None:
         """out = a @ b + beta · out.   a (M, K), b (K, P), out (M, P), C-contiguous.
 
         cuBLAS counts along columns first: what it sees of `out` is outᵀ (P, M) = bᵀ @ aᵀ.
         """
-        low = self._low
         (M, K), P = a.shape, b.shape[1]
         a, transa, lda = self._operand(a)
         b, transb, ldb = self._operand(b)
+        low, real = self._low, self._xp.cuda.runtime.CUDA_R_32F
         compute = low.CUBLAS_COMPUTE_32F_FAST_16BF if precision().bfloat16 else low.CUBLAS_COMPUTE_32F_FAST_TF32
-        real = self._xp.cuda.runtime.CUDA_R_32F
+        alpha_at, beta_at = _ONE.ctypes.data, (_ONE if beta else _ZERO).ctypes.data
         low.gemmEx(
-            self._device.get_cublas_handle(), transb, transa, P, M, K, _ONE.ctypes.data, b.data.ptr, real, ldb,
-            a.data.ptr, real, lda, beta.ctypes.data, out.data.ptr, real, P, compute, low.CUBLAS_GEMM_DEFAULT
+            self._device.get_cublas_handle(), transb, transa, P, M, K, alpha_at, b.data.ptr, real, ldb,
+            a.data.ptr, real, lda, beta_at, out.data.ptr, real, P, compute, low.CUBLAS_GEMM_DEFAULT
         )  # fmt: skip
 
     def _operand(self, array: Any) -> tuple[Any, int, int]:
         """→ the array, copied if cuBLAS can't read its strides; whether cuBLAS transposes it; its leading dimension."""
         rows, columns = array.shape
-        if array.flags.f_contiguous:
-            return array, self._low.CUBLAS_OP_T, rows
         row, column = (stride // array.itemsize for stride in array.strides)
         if column == 1 and row >= columns:  # C-contiguous, or some of the columns of such a matrix
             return array, self._low.CUBLAS_OP_N, row
-        if row == 1 and column >= rows:
+        if row == 1 and column >= rows:  # the same for Fortran order
             return array, self._low.CUBLAS_OP_T, column
         return self._xp.ascontiguousarray(array), self._low.CUBLAS_OP_N, columns

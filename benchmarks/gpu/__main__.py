@@ -24,7 +24,7 @@ from benchmarks.gpu import results
 from benchmarks.gpu.part import Log, Part, run
 from benchmarks.gpu.report import draw
 from benchmarks.gpu.report import lines as report_lines
-from xrnn.backends.cupy.launch import KERNELS
+from xrnn.backends.cupy.launch import variants
 
 ROOT: Final = Path(__file__).parents[2]
 # Warnings are no errors here: a warning of a newer library must not hide the result of a test.
@@ -71,7 +71,8 @@ def _few(number: int | None) -> tuple[str, ...]:
 
 def _sanitizer(tool: str) -> tuple[str, ...]:
     """Of xrnn's kernels only. An error that CUDA returns is an exception in Python already."""
-    kernels = tuple(word for name in KERNELS.values() for word in ("--kernel-name", f"kns={name}"))
+    names = dict.fromkeys(variant.name for variant in variants())
+    kernels = tuple(word for name in names for word in ("--kernel-name", f"kns={name}"))
     return ("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", "--report-api-errors", "no", *kernels)
 
 
@@ -130,17 +131,11 @@ def conclude(out: Path, log: Log) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="everything that needs a GPU")
-    parser.add_argument(
-        "--minutes", type=float, default=MINUTES, help="what doesn't fit is left out (default: %(default)g)"
-    )
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="the time of the run (default: %(default)g)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder (default: %(default)s)")
     names = machine.some_of([part.name for part in parts(Path())])
     parser.add_argument("--only", type=names, default=[], metavar="PART,…", help="these parts, after device, the first")
-    parser.add_argument(
-        "--rehearse",
-        action="store_true",
-        help="without a GPU: everything at tiny sizes, on the tests' stand-in for CuPy",
-    )
+    parser.add_argument("--rehearse", action="store_true", help="at tiny sizes, on the tests' stand-in for CuPy")
     options = parser.parse_args(arguments)
     folder = options.out.resolve()
     try:  # before minutes of work, not after them

@@ -13,20 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from tests.cuda.emulated import Job, Problem
+from tests.cuda.emulated import LENGTHS, Job, Problem
 from tests.cuda_emulator import MISSING
 from tests.cuda_emulator.module import Sanitizer
 from xrnn.backends.cupy.launch import Variant, variants
 
 Outcome: TypeAlias = Literal["clean", "race", "wrong", "livelock", "overflow", "misaligned"]
 SANITIZERS: Final[tuple[Sanitizer, ...]] = ("thread", "address,undefined")
-LENGTHS: Final = (0, 4, 2, 3, 1)
 # Sizes that no tile divides, with lengths and in reverse; and at least two helpers an output, and two slices.
 ODD: Final = Problem(lengths=LENGTHS, reverse=True, unaligned=True)
 SHARING: Final = Problem(T=5, N=3, H=64, units=6, extra=0)
 # The kernels that share memory between threads.
 KERNELS: Final = [v for v in variants() if (v.rows, v.held) == (2, 16) and v.form != "stepwise"]
-_BARRIER: Final = re.compile(r"__syncthreads(?:_or)?\(")
+_BARRIER: Final = re.compile(r"^(?! *//).*?(__syncthreads(?:_or)?\(.*)", re.MULTILINE)
 
 
 def problems_of(variant: Variant) -> tuple[Problem, ...]:
@@ -65,26 +64,20 @@ class Broken:
 
     def job(self, variant: Variant) -> Job:
         problems = problems_of(variant) if self.problems is None else self.problems
-        return Job(variant, problems, sanitizer=self.sanitizer, edit=self.edit)
+        return Job(variant, problems, sanitizer=self.sanitizer, edits=(self.edit,))
 
 
 def barriers(variant: Variant) -> list[str]:
     """The statements of the kernel's own file that contain a barrier, from it to the end of the line."""
-    source = variant.source[variant.source.rindex("#line") :]
-    lines = [line for line in source.splitlines() if line.strip()[:2] != "//"]
-    return [line[line.index(found[0]) :] for line in lines if (found := _BARRIER.search(line))]
-
-
-def _without_barrier(line: str) -> str:
-    return line.replace("__syncthreads_or", "bool") if "_or" in line else line.replace("__syncthreads();", "")
+    return _BARRIER.findall(variant.source[variant.source.rindex("#line") :])
 
 
 def broken(variant: Variant) -> Iterator[Broken]:
     """Each barrier of the kernel removed in turn, and each other part that its results rest on."""
-    source = variant.source
     for line in barriers(variant):
         what = line.partition("//")[2].partition(",")[0].strip() or "operands in place"
-        yield Broken(f"no barrier: {what}", (line, _without_barrier(line)), "race")
+        without = line.replace("__syncthreads_or", "bool").replace("__syncthreads();", "")
+        yield Broken(f"no barrier: {what}", (line, without), "race")
     if not variant.backward:
         yield Broken("no barrier: the zeros are in place", ("__syncthreads();  // the zeros are in place", ""), "race")
     yield Broken("shared memory that is not cleared", ("operand[i] = 0;", ";"), "wrong")
@@ -100,11 +93,8 @@ def broken(variant: Variant) -> Iterator[Broken]:
     if not variant.cooperative:
         return
     if not variant.backward:
-        yield Broken(
-            "an idle row that is not published",
-            ("publish(h + slot, 0, states[0]);", "if (!in.idle) publish(h + slot, 0, states[0]);"),
-            "livelock",
-        )
+        publish = "publish(h + slot, 0, states[0]);"
+        yield Broken("an idle row that is not published", (publish, f"if (!in.idle) {publish}"), "livelock")
         trusting = ("whole && reinterpret_cast<size_t>(h_given) % 16 == 0", "whole")
         yield Broken("an unaligned h_prev", trusting, "misaligned", (Problem(H=24, units=12, unaligned=True),))
     load = ("if (wanted) v = emulator::load(p);", "if (wanted) emulator::look(), v = *p;")
@@ -118,14 +108,13 @@ def broken(variant: Variant) -> Iterator[Broken]:
         return
     wide = (Problem(H=24, units=12),)
     yield Broken("an exchange that doesn't wait", ("while (waiting && !gave_up)", "while (false)"), "wrong")
-    edit = ("waiting |= missing[e];", "waiting = missing[e];")
-    yield Broken("a wait for the last vector only", edit, "wrong", (Problem(H=150, units=10, N=2, extra=0),))
+    last = ("waiting |= missing[e];", "waiting = missing[e];")
+    yield Broken("a wait for the last vector only", last, "wrong", (Problem(H=150, units=10, N=2, extra=0),))
     load = ("wanted; ++e) v[e] = emulator::load(p + e);", "wanted; ++e) emulator::look(), v[e] = p[e];")
     yield Broken("an ordinary load of 16 bytes", load, "race", wide)
     empty = ("is_empty(x) ? nan() : x", "x == x ? x : emulator::bits<Real>(~bits_of(Real(0)))")
     spoilt: Literal["dh", "x"] = "dh" if variant.backward else "x"
     yield Broken("a NaN that looks empty", empty, "livelock", (Problem(spoil=float("nan"), spoilt=spoilt),))
-    assert all(part in source for part in ("is_empty(x) ? nan() : x", "waiting |= missing[e];"))
 
 
 def dealt() -> Iterator[tuple[Variant, Broken]]:

@@ -9,7 +9,6 @@ import contextlib
 import importlib.util
 import itertools
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -28,7 +27,11 @@ from xrnn.backends.cupy.launch import Variant, variants
 
 ARCHITECTURES = ("80", "90", "100")
 EVERY_VARIANT = "90"  # of the others only the largest variant of each kernel is compiled
-_READING = "1"  # changes with what is read from the machine code
+_READING = "2"  # changes with what is read from the machine code
+_RESOURCES = re.compile(
+    r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n"
+    r".*Used (\d+) registers(?:.*?(\d+) bytes smem)?"
+)
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)|^\.L\w+:", re.MULTILINE)
 _BRANCH = re.compile(r"$|(BRA|BRX|BSYNC|BREAK|CALL|EXIT|JMP|RET)\b")
 
@@ -65,7 +68,7 @@ class Resources:
     stack: int  # bytes, as the next two
     spilled: int
     static_shared: int
-    instructions: tuple[str, ...]  # in their order, "" where a branch leads to; read for the largest variants only
+    instructions: list[str]  # in their order, "" where a branch leads to; read for the largest variants only
 
     def count(self, prefix: str) -> int:
         """How many instructions start so."""
@@ -123,39 +126,25 @@ def compile_variant(variant: Variant, arch: str) -> Resources:
     """
     from cupy.cuda import nvrtc
 
+    def compile_to(output: Path) -> None:
+        log, cubin = compile_source(variant.source, variant.options, arch, variant.cooperative)
+        assert log.count("stack frame") == 1, f"expected one kernel, with everything inlined, in the log:\n{log}"
+        stack, stores, loads, registers, shared = (int(number or 0) for number in _RESOURCES.findall(log)[0])
+        # Reading the instructions takes as long as compiling.
+        instructions = _instructions(cubin) if is_largest(variant) else []
+        output.write_text(json.dumps([registers, stack, stores + loads, shared, instructions]))
+
     parts = (variant.source, *variant.options, arch, *map(str, nvrtc.getVersion()), _READING)
-    file = cached("\0".join(parts), ".json")
-    if not file.exists():
-        found = _compile_variant(variant, arch)
-        fresh = file.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(asdict(found)))
-        fresh.replace(file)  # at once: another process may read it
-    kept = json.loads(file.read_text())
-    return Resources(**{**kept, "instructions": tuple(kept["instructions"])})
+    return Resources(*json.loads(cached("\0".join(parts), ".json", compile_to).read_text()))
 
 
-def _compile_variant(variant: Variant, arch: str) -> Resources:
-    log, cubin = compile_source(variant.source, variant.options, arch, variant.cooperative)
-    stack, stores, loads = _numbers(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
-    (registers,) = _numbers(r"Used (\d+) registers", log)
-    shared = re.search(r"(\d+) bytes smem", log)
-    instructions = _instructions(cubin) if is_largest(variant) else ()  # reading them takes as long as compiling
-    return Resources(registers, stack, stores + loads, int(shared[1]) if shared else 0, instructions)
-
-
-def _numbers(pattern: str, log: str) -> list[int]:
-    found = re.findall(pattern, log)
-    assert len(found) == 1, f"expected one kernel in the log:\n{log}"
-    return [int(number) for number in (found[0] if isinstance(found[0], tuple) else found)]
-
-
-def _instructions(cubin: bytes) -> tuple[str, ...]:
+def _instructions(cubin: bytes) -> list[str]:
     assert NVDISASM is not None
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin + b"\0")  # CuPy drops the last byte
         file.flush()
         text = subprocess.run([NVDISASM, "-c", file.name], capture_output=True, text=True, check=True).stdout
-    return tuple(_INSTRUCTION.findall(text))
+    return list(_INSTRUCTION.findall(text))
 
 
 def compiled_variants() -> Iterator[tuple[Variant, str]]:

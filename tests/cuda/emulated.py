@@ -36,8 +36,8 @@ from xrnn.ops.products import Products
 from xrnn.typing import HostArray
 
 PRODUCTS = Products(standin.ndarray.dot, standin.matmul, standin_backend.make().matmul_add)
-Edit: TypeAlias = Callable[[str], str] | tuple[str, str]
-
+Edits: TypeAlias = tuple[tuple[str, str], ...]  # parts of the source, and what replaces them
+LENGTHS: Final = (0, 4, 2, 3, 1)
 # By template: the cell of tests/reference.py, and that of xrnn with these leaks.
 CELLS: Final[dict[str, tuple[str, Callable[[Any], Cell]]]] = {
     "TanhElman": ("rnn", lambda leaks: RNNCell()),
@@ -78,12 +78,12 @@ def candidate_of(variant: Variant, p: Problem) -> Candidate:
     """The variant with the problem's layout."""
     if variant.form == "stepwise":
         return Candidate("stepwise", 0, 0)
+    units, grid = p.units, (math.ceil(p.H / p.units) - p.missing_blocks, p.groups)
+    if variant.form == "one-block":
+        units, grid = p.H, (math.ceil(p.N / variant.rows), 1)
     request = Request(variant.cell, variant.backward, variant.dtype, p.T, p.N, D, p.H)
-    units = p.H if variant.form == "one-block" else p.units
     layout = choice.layout(request, variant.form, units, variant.rows, variant.held, variant.held + p.extra)
     assert layout is not None, "this needs more threads than a block has"
-    blocks = math.ceil(p.N / variant.rows) if variant.form == "one-block" else math.ceil(p.H / p.units)
-    grid = (blocks - p.missing_blocks, 1 if variant.form == "one-block" else p.groups)
     return Candidate(variant.form, 0, 0, grid, layout)
 
 
@@ -94,16 +94,6 @@ class Outcome:
     found: dict[str, HostArray]
     expected: dict[str, HostArray]
     gave_up: int  # the word that a kernel writes when it gives up
-
-    def assert_right(self, dtype: str, what: str = "") -> None:
-        """Raises AssertionError with both."""
-        assert not self.gave_up
-        tolerance = 5e-6 if dtype == "float32" else 1e-13  # some tens of roundings
-        for name, expected in self.expected.items():
-            scale = max(1.0, np.nanmax(abs(expected), initial=0))
-            np.testing.assert_allclose(
-                self.found[name] / scale, expected / scale, rtol=0, atol=tolerance, err_msg=f"{name}: {what}"
-            )
 
     def bits(self) -> bytes:
         return b"".join(array.tobytes() for array in self.found.values())
@@ -117,11 +107,9 @@ def draw(variant: Variant, p: Problem) -> reference.Problem:
     if not p.given:
         drawn.initial = [np.zeros_like(state) for state in drawn.initial]
     if p.spoil is not None:
-        dh = drawn.dstates[0]
+        x, (h_prev, *_), (dh, *_), (_, Wh, _) = drawn.x, drawn.initial, drawn.dstates, drawn.weights
         assert dh is not None
-        spoilt = {"x": drawn.x[1, 1], "h_prev": drawn.initial[0][1], "dh": dh[1, 1], "Wh": drawn.weights[1][:1, :1]}[
-            p.spoilt
-        ]
+        spoilt = {"x": x[1, 1], "h_prev": h_prev[1], "dh": dh[1, 1], "Wh": Wh[:1, :1]}[p.spoilt]
         if p.spoil == "all bits set":
             spoilt.view(f"int{8 * spoilt.itemsize}")[...] = -1  # as an integer: a conversion would lose bits
         else:
@@ -135,7 +123,7 @@ def run(
     *,
     seed: int = 0,
     sanitizer: Sanitizer | None = None,
-    edit: Edit | None = None,
+    edits: Edits = (),
     training: bool = True,
 ) -> Outcome:
     """Forward: the states, and z if it is kept. Backward, from the plain form's forward: dx, dWx, dWh and db, which
@@ -151,7 +139,7 @@ def run(
     with np.errstate(invalid="ignore"):
         solution = reference.solve(drawn)
     plain = recurrence.forward(standin, PRODUCTS, cell, inputs, True)
-    compiler = functools.partial(compile_seeded, seed=seed, sanitizer=sanitizer, edit=edit)
+    compiler = functools.partial(compile_seeded, seed=seed, sanitizer=sanitizer, edits=edits)
     with mock.patch.object(raw, "compiler", compiler), mock.patch.object(launch, "PATIENCE", p.patience):
         bound = launcher.bind(candidate_of(variant, p), request)
         if not variant.backward:
@@ -182,42 +170,42 @@ def unaligned(host: HostArray) -> Any:
     return array
 
 
-def compile_seeded(*, code: str, options: Any, seed: int, sanitizer: Any, edit: Edit | None) -> Any:
+def compile_seeded(*, code: str, options: Any, seed: int, sanitizer: Any, edits: Edits) -> Any:
     """A module of the emulator, as the stand-in's RawModule takes it."""
-    if callable(edit):
-        code = edit(code)
-    elif edit is not None:
-        assert edit[0] in code, f"the source has no {edit[0]!r}"
-        code = code.replace(*edit)
+    for old, new in edits:
+        assert old in code, f"the source has no {old!r}"
+        code = code.replace(old, new)
     module = Module(code, options, sanitizer=sanitizer)
     return SimpleNamespace(get_function=lambda name: functools.partial(module.get_function(name), seed=seed))
 
 
 def check(variant: Variant, problem: Problem, **how: Any) -> None:
     """Run, and compare with float64. Raises AssertionError with both."""
-    run(variant, problem, **how).assert_right(variant.dtype, f"{variant}, {problem}")
+    outcome = run(variant, problem, **how)
+    assert not outcome.gave_up
+    tolerance = 5e-6 if variant.dtype == "float32" else 1e-13  # some tens of roundings
+    for name, expected in outcome.expected.items():
+        scale, what = max(1.0, np.nanmax(abs(expected), initial=0)), f"{name}: {variant}, {problem}"
+        np.testing.assert_allclose(outcome.found[name] / scale, expected / scale, rtol=0, atol=tolerance, err_msg=what)
 
 
 @dataclass(frozen=True)
 class Job:
-    """`check` in a process of its own, which has a sanitizer. `edit` replaces a part of the source."""
+    """`check` in a process of its own, which has a sanitizer."""
 
     variant: Variant
     problems: tuple[Problem, ...] = (Problem(),)
     seeds: tuple[int, ...] = (0, 5)
     sanitizer: Sanitizer | None = "thread"
-    edit: tuple[str, str] | None = None
+    edits: Edits = ()
 
     def start(self) -> subprocess.CompletedProcess[str]:
         return run_under(self.sanitizer, "-m", "tests.cuda.emulated", pickle.dumps(self).hex())
 
     def run_here(self) -> None:
         for problem, seed in itertools.product(self.problems, self.seeds):
-            check(self.variant, problem, seed=seed, sanitizer=self.sanitizer, edit=self.edit)
+            check(self.variant, problem, seed=seed, sanitizer=self.sanitizer, edits=self.edits)
 
 
 if __name__ == "__main__":
-    from tests.cuda import emulated  # under the name that the pickle has
-
-    job: emulated.Job = pickle.loads(bytes.fromhex(sys.argv[1]))
-    job.run_here()
+    pickle.loads(bytes.fromhex(sys.argv[1])).run_here()

@@ -22,7 +22,7 @@ from xrnn.backends import cupy
 from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import Request, candidates
-from xrnn.backends.cupy.launch import KERNELS
+from xrnn.backends.cupy.launch import variants
 from xrnn.ops import recurrence
 from xrnn.ops.inputs import Inputs, Trace
 
@@ -84,7 +84,7 @@ def _nothing(*arguments: Any, **more: Any) -> None:
 
 def table() -> Iterator[str]:
     yield f"{'µs of Python before the launch':32}" + "".join(f"{cell:>8}" for cell in NAMED)
-    for form, backward in itertools.product(KERNELS, (False, True)):
+    for form, backward in itertools.product(dict.fromkeys(v.form for v in variants()), (False, True)):
         row = [microseconds(cell, form, backward) for cell in NAMED]
         if any(row):
             name = f"{form} {'backward' if backward else 'forward'}"

@@ -8,26 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cuda.emulated import Problem, check, run
+from tests.cuda.emulated import LENGTHS, Problem, check, run
 from xrnn.backends.cupy import launch
-from xrnn.backends.cupy.cells import kernel_of
+from xrnn.backends.cupy.cells import KERNELS
 from xrnn.backends.cupy.launch import Variant, variants
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 
 pytestmark = pytest.mark.usefixtures("emulator")
 
-LENGTHS = (0, 4, 2, 3, 1)
 # Few variants that reach each line of the sources: each kernel in both directions and both dtypes.
 FEW = [v for v in variants() if v.form == "stepwise" or (v.rows, v.held) == (2, 16)]
 # Without the proof, float64 runs for one cell only.
 QUICK = [v for v in FEW if v.dtype == "float32" or v.cell.name == "lstm"]
-RELU = [
-    replace(v, cell=relu)
-    for v in FEW
-    for relu in (kernel_of(RNNCell("relu")), kernel_of(LeakyRNNCell(0.5, "relu")))
-    if relu is not None and v.cell.name == relu.name and v.dtype == "float32"
-]
 FLOAT = [v for v in FEW if v.dtype == "float32"]
+RELU = [replace(v, cell=KERNELS[k]) for k in ("relu", "leaky_relu") for v in FLOAT if v.cell.name == KERNELS[k].name]
 EXCHANGING = [v for v in QUICK if v.cooperative]
 PROBLEMS = {
     "lengths": Problem(lengths=LENGTHS),
@@ -144,28 +137,21 @@ POLLED = (
 @pytest.mark.parametrize("H", [21, 24])
 @pytest.mark.parametrize("variant", [v for v in EXCHANGING if v.form == "group"], ids=str)
 def test_a_poll_requests_only_what_is_missing(variant: Variant, H: int) -> None:
-    problem = Problem(H=H)
-    assert variant.source.count(POLLED[0]) == variant.source.count("missing[e] = false;") == 1
-    check(variant, problem, seed=5, edit=POLLED)
+    check(variant, Problem(H=H), seed=5, edits=(POLLED,))
+    again = ("missing[e] = false;", "missing[e] = waiting;")
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        check(
-            variant,
-            problem,
-            seed=5,
-            edit=lambda code: code.replace(*POLLED).replace("missing[e] = false;", "missing[e] = waiting;"),
-        )
+        check(variant, Problem(H=H), seed=5, edits=(POLLED, again))
 
 
 @pytest.mark.parametrize("variant", EXCHANGING, ids=str)
 def test_a_group_without_all_its_blocks_gives_up(variant: Variant) -> None:
     problem, present = Problem(missing_blocks=1, patience=2000, T=5), 16
-    code = variant.source
+    # The last block that gives up writes when it does: no block waits for longer than twice the patience.
+    edits = [("tell_host(gave_up);", "emulator::store(gave_up, unsigned(clock64()));")]
     if variant.form == "group-partial":  # which asks the grid for its blocks: one of them publishes nothing
         problem, present = replace(problem, missing_blocks=0), problem.H
-        code = code.replace("if (i == T) continue;", "if (i == T || blockIdx.x + 1 == gridDim.x) continue;")
-    # The last block that gives up writes when it does: no block waits for longer than twice the patience.
-    noting = code.replace("tell_host(gave_up);", "emulator::store(gave_up, unsigned(clock64()));")
-    outcome = run(variant, problem, edit=lambda _: noting)
+        edits.append(("if (i == T) continue;", "if (i == T || blockIdx.x + 1 == gridDim.x) continue;"))
+    outcome = run(variant, problem, edits=tuple(edits))
     assert problem.patience < outcome.gave_up <= 2 * problem.patience
     if not variant.backward:
         h = outcome.found["h"]

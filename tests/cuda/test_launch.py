@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from benchmarks.gpu.forms import cell_of
-from tests import standin, standin_backend
+from tests import standin
 from tests.standin import _device
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, Layout, Request, candidates
-from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError
-from xrnn.backends.cupy.selftest import SelfTest
+from xrnn.backends.cupy.launch import Launcher, LaunchError
 
 
-def candidate(launcher: Launcher, form: str, H: int, cell: str = "rnn", *, backward: bool = False) -> Candidate:
-    request = Request(NAMED[cell], backward, "float32", 4, 5, 3, H)
-    return next(c for c in candidates(launcher.device(), request) if c.form == form)
+def request(H: int, cell: str = "rnn", dtype: str = "float32", *, backward: bool = False) -> Request:
+    return Request(NAMED[cell], backward, dtype, 4, 5, 3, H)
 
 
-def failure(
-    backend: CupyBackend, c: Candidate, H: int, cell: str = "rnn", dtype: str = "float32", *, backward: bool = False
-) -> Any:
-    request = Request(NAMED[cell], backward, dtype, 4, 5, 3, H)
-    why, final = backend.selftest.failure(c, request, cell_of(cell))
+def failure(gpu: CupyBackend, which: Candidate | str, r: Request) -> str | None:
+    """Why this candidate, or the first of this form, is not used."""
+    found = (c for c in candidates(gpu.launcher.device(), r) if c.form == which)
+    candidate = next(found) if isinstance(which, str) else which
+    why, final = gpu.selftest.failure(candidate, r, cell_of(r.cell.name))
     assert final
     return why
 
 
-def test_the_blocks_of_a_group_are_launched_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_of_a_group_are_launched_together(gpu: CupyBackend) -> None:
     asked = {}
-    make = standin.RawModule
-
-    def spy(code: str, options: Any, enable_cooperative_groups: bool) -> Any:
-        asked[re.search(r"(\w+)\(const Real\*", code)[1]] = enable_cooperative_groups  # type: ignore[index]
-        return make(code=code, options=options, enable_cooperative_groups=enable_cooperative_groups)
-
-    with standin_backend.small() as backend:
-        monkeypatch.setattr(standin, "RawModule", spy)
+    with mock.patch.object(standin, "RawModule", wraps=standin.RawModule) as spy:
         for form, H in (("stepwise", 20), ("one-block", 20), ("group", 60), ("group-partial", 60)):
-            c = candidate(backend.launcher, form, H, "gru", backward=True)
-            assert failure(backend, c, H, "gru", backward=True) is None
-    assert asked == {"stepwise": False, "one_block": False, "group": True, "partial": True}
+            assert failure(gpu, form, request(H, "gru", backward=True)) is None
+            asked[form] = spy.call_args.kwargs["enable_cooperative_groups"]
+    assert asked == {"stepwise": False, "one-block": False, "group": True, "group-partial": True}
 
 
 def test_the_source_is_the_cpus_cells_and_includes_nothing() -> None:
@@ -55,12 +46,11 @@ def test_the_source_is_the_cpus_cells_and_includes_nothing() -> None:
         assert f"struct {variant.cell.template}" in variant.source or "Elman" in variant.cell.template
 
 
-def test_a_grid_that_the_driver_refuses_is_not_even_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    with standin_backend.small() as backend:
-        monkeypatch.setattr(standin.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
-        monkeypatch.setattr(backend.launcher, "forward", lambda *_, **__: pytest.fail("it was launched"))
-        why = failure(backend, candidate(backend.launcher, "group", 260), 260)
-        assert why == "the driver can't keep all 5 blocks of a group resident at once"
+def test_a_grid_that_the_driver_refuses_is_not_even_tried(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standin.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
+    monkeypatch.setattr(gpu.launcher, "forward", lambda *_, **__: pytest.fail("it was launched"))
+    why = "the driver can't keep all 5 blocks of a group resident at once"
+    assert failure(gpu, "group", request(260)) == why
 
 
 @pytest.mark.parametrize(
@@ -103,9 +93,9 @@ BLOCK = Candidate("one-block", 1.0, 1.0, (9, 1), Layout(1, 8, 20, 5, 8, 12, 15, 
 BLOCKS = Candidate("group", 1.0, 1.0, (3, 2), Layout(2, 16, 8, 2, 16, 20, 32, 4000))
 
 
-def changed(candidate: Candidate, **fields: Any) -> Candidate:
+def changed(candidate: Candidate, grid: tuple[int, int], **layout: Any) -> Candidate:
     assert candidate.layout is not None
-    return replace(candidate, layout=replace(candidate.layout, **fields))
+    return replace(candidate, grid=grid, layout=replace(candidate.layout, **layout))
 
 
 @pytest.mark.parametrize(
@@ -115,92 +105,70 @@ def changed(candidate: Candidate, **fields: Any) -> Candidate:
         (BLOCK, replace(BLOCK, seconds=2.0, step_seconds=2.0), 1),
         (BLOCK, replace(BLOCK, grid=(1000, 1)), 1),  # both have more blocks than the GPU has multiprocessors
         (BLOCK, replace(BLOCK, grid=(3, 1)), 2),
-        *((BLOCKS, changed(BLOCKS, **{name: 4}), 2) for name in ("rows", "held", "units", "column_threads")),
-        *((BLOCKS, changed(BLOCKS, **{name: 4}), 2) for name in ("slice", "pitch", "threads")),
+        *((BLOCKS, changed(BLOCKS, BLOCKS.grid, **{field.name: 4}), 2) for field in fields(Layout)),
         (BLOCKS, replace(BLOCKS, form="one-block"), 2),
         (BLOCKS, replace(BLOCKS, grid=(3, 1)), 2),
     ],
 )
-def test_each_layout_is_compared_by_itself(
-    monkeypatch: pytest.MonkeyPatch, one: Candidate, other: Candidate, times: int
-) -> None:
-    compared = []
-    monkeypatch.setattr(SelfTest, "_compare", lambda self, *what: compared.append(what))
-    with standin_backend.small() as backend:
+def test_each_layout_is_compared_by_itself(gpu: CupyBackend, one: Candidate, other: Candidate, times: int) -> None:
+    with mock.patch.object(gpu.selftest, "_compare", return_value=None) as compare:
         for each in (one, other, one, other):
-            assert failure(backend, each, 20) is None
-        assert len(compared) == times
-        failure(backend, one, 20, backward=True)
-        failure(backend, one, 20, "lstm")
-        failure(backend, one, 21)
+            assert failure(gpu, each, request(20)) is None
+        assert compare.call_count == times
+        for r in (request(20, backward=True), request(20, "lstm"), request(21)):
+            failure(gpu, one, r)
         with standin.cuda.Device(1):
-            failure(backend, one, 20)
-        assert len(compared) == times + 4
+            failure(gpu, one, request(20))
+        assert compare.call_count == times + 4
 
 
 @pytest.mark.parametrize(
     ("candidate", "grid", "N"),
     [
         (BLOCKS, (3, 2), 5),  # two tiles of two rows, and a row
-        (changed(replace(BLOCKS, grid=(32, 4)), rows=4), (32, 4), 17),
-        (changed(replace(BLOCKS, grid=(3, 3)), rows=1), (3, 3), 4),
+        (changed(BLOCKS, (32, 4), rows=4), (32, 4), 17),
+        (changed(BLOCKS, (3, 3), rows=1), (3, 3), 4),
         (BLOCK, (6, 1), 6),  # five multiprocessors, and one more
-        (changed(replace(BLOCK, grid=(3, 1)), rows=4), (3, 1), 9),
-        (changed(replace(BLOCK, grid=(1, 1)), rows=2), (2, 1), 3),
+        (changed(BLOCK, (3, 1), rows=4), (3, 1), 9),
+        (changed(BLOCK, (1, 1), rows=2), (2, 1), 3),
     ],
 )
 def test_the_comparison_has_the_grid_that_will_run(
-    monkeypatch: pytest.MonkeyPatch, candidate: Candidate, grid: tuple[int, int], N: int
+    gpu: CupyBackend, candidate: Candidate, grid: tuple[int, int], N: int
 ) -> None:
-    launched = []
-
-    def forward(bound: Bound, cell: Any, inputs: Any, *others: Any) -> None:
-        launched.append((bound.candidate, bound.grid, inputs.x.shape))
-        raise LaunchError("seen enough")
-
-    with standin_backend.small() as backend:
-        monkeypatch.setattr(backend.launcher, "forward", forward)
-        monkeypatch.setattr(backend.launcher, "fits", lambda *_: True)
-        assert failure(backend, candidate, 20) == "seen enough"
-    assert launched == [(replace(candidate, grid=grid), grid, (3, N, 5))]
+    with (
+        mock.patch.object(gpu.launcher, "forward", side_effect=LaunchError("seen enough")) as forward,
+        mock.patch.object(gpu.launcher, "fits", return_value=True),
+    ):
+        assert failure(gpu, candidate, request(20)) == "seen enough"
+    ((bound, _, inputs, *_),) = (call.args for call in forward.call_args_list)
+    assert (bound.candidate, bound.grid, inputs.x.shape) == (replace(candidate, grid=grid), grid, (3, N, 5))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-3), ("float64", 1e-9)])
 @pytest.mark.parametrize(("share", "agrees"), [(0.9, True), (1.1, False)])
-def test_how_far_off_a_form_may_be(
-    monkeypatch: pytest.MonkeyPatch, dtype: str, tolerance: float, share: float, agrees: bool
-) -> None:
-    with standin_backend.small() as backend:
-        right = backend.launcher.backward
+def test_how_far_off_a_form_may_be(gpu: CupyBackend, dtype: str, tolerance: float, share: float, agrees: bool) -> None:
+    right = gpu.launcher.backward
 
-        def nearly(*arguments: Any) -> Any:
-            dz, (dh_prev,) = right(*arguments)
-            at = standin.asnumpy(abs(dh_prev)).argmax()
-            dh_prev.reshape(-1)[int(at)] *= 1 + share * tolerance
-            return dz, (dh_prev,)
+    def nearly(*arguments: Any) -> Any:
+        dz, (dh_prev,) = right(*arguments)
+        dh_prev.reshape(-1)[int(abs(dh_prev).argmax())] *= 1 + share * tolerance
+        return dz, (dh_prev,)
 
-        monkeypatch.setattr(backend.launcher, "backward", nearly)
-        why = failure(backend, Candidate("stepwise", 1.0, 1.0), 20, dtype=dtype, backward=True)
+    with mock.patch.object(gpu.launcher, "backward", nearly):
+        why = failure(gpu, "stepwise", request(20, dtype=dtype, backward=True))
     assert (why is None) is agrees
     assert why is None or why.startswith(f"its dh_prev is off by {share * tolerance:.2g} of")
 
 
-def test_the_problem_that_is_compared_is_of_moderate_size() -> None:
+def test_the_problem_that_is_compared_is_of_moderate_size(gpu: CupyBackend) -> None:
     # Standard normal, Wx and Wh so scaled that a state's sums are near 1: neither 0 nor saturated.
-    with standin_backend.small() as backend:
-        request = Request(NAMED["lstm"], False, "float32", 3, 8, 5, 100)
-        inputs, dstates = backend.selftest._problem(cell_of("lstm"), request, True)
-    arrays: dict[str, Any] = {
-        "x": inputs.x,
-        "Wx": inputs.Wx,
-        "Wh": inputs.Wh,
-        "b": inputs.b,
-        "h": inputs.initial[0],
-        "dh": dstates[0],
-    }
-    scales = {"x": 1, "Wx": 5**-0.5, "Wh": 0.05, "b": 1, "h": 1, "dh": 1}
-    spread = {name: float(standin.asnumpy(array).std()) / scales[name] for name, array in arrays.items()}
-    assert spread == pytest.approx(dict.fromkeys(scales, 1), rel=0.2)
+    inputs, dstates = gpu.selftest._problem(
+        cell_of("lstm"), Request(NAMED["lstm"], False, "float32", 3, 8, 5, 100), True
+    )
+    arrays = inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial[0], dstates[0]
+    spread = [float(standin.asnumpy(array).std()) for array in arrays]
+    assert spread == pytest.approx([1, 5**-0.5, 0.05, 1, 1, 1], rel=0.2)
     assert sorted(set(standin.asnumpy(inputs.lengths).tolist())) == [0, 1, 2, 3]
     again = np.asarray(np.random.default_rng(0).standard_normal(inputs.x.shape), "float32")
     np.testing.assert_array_equal(standin.asnumpy(inputs.x), again)

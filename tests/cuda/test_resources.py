@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from benchmarks.gpu.costs import source
-from tests.cuda.compiled import (
-    ARCHITECTURES,
-    compile_source,
-    compile_variant,
-    compiled_variants,
-    is_largest,
-    missing,
-    options_of_cupy,
-)
+from tests.cuda import compiled
 from tests.cuda.conftest import REQUIRED
 from xrnn.backends.cupy import choice
 from xrnn.backends.cupy.choice import THREADS
@@ -22,29 +16,28 @@ from xrnn.backends.cupy.launch import Variant
 pytestmark = pytest.mark.proof
 
 REGISTER_FILE = 65_536  # of a multiprocessor, on every architecture here
-REGISTER_UNIT = 8  # a thread's registers are allocated in units
 
 
 @pytest.fixture(autouse=True)
 def compiler() -> None:
-    if why := missing():
+    if why := compiled.missing():
         (pytest.fail if REQUIRED else pytest.skip)(why)
 
 
 def test_the_options_are_those_of_cupy() -> None:
-    options = options_of_cupy(("--std=c++17", "-DREAL=float"), "90", cooperative=True)
+    options = compiled.options_of_cupy(("--std=c++17", "-DREAL=float"), "90", cooperative=True)
     ours = [option for option in options if not option.startswith("-I")]
     assert ours == ["--std=c++17", "-DREAL=float", "-ftz=true", "-arch=sm_90", "--device-as-default-execution-space"]
 
 
-@pytest.mark.parametrize(("variant", "arch"), list(compiled_variants()), ids=str)
+@pytest.mark.parametrize(("variant", "arch"), list(compiled.compiled_variants()), ids=str)
 def test_a_variant_fits(variant: Variant, arch: str) -> None:
-    found = compile_variant(variant, arch)
+    found = compiled.compile_variant(variant, arch)
     assert (found.stack, found.spilled) == (0, 0)
-    registers = -(-found.registers // REGISTER_UNIT) * REGISTER_UNIT
+    registers = 8 * math.ceil(found.registers / 8)  # a thread's registers are allocated by eights
     assert registers * THREADS <= REGISTER_FILE
     assert found.static_shared == 0  # so all shared memory is dynamic, as the selection counts it
-    if not is_largest(variant):
+    if not compiled.is_largest(variant):
         return
     assert found.count("EXIT") > 0
     assert (found.count("LDL"), found.count("STL")) == (0, 0)  # registers stay registers
@@ -73,6 +66,6 @@ def test_a_variant_fits(variant: Variant, arch: str) -> None:
     assert found.count(f"STG.E{element}.STRONG.GPU") >= outputs + 1
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", compiled.ARCHITECTURES)
 def test_the_kernels_that_measure_costs_compile(arch: str) -> None:
-    assert compile_source(source(), ("--std=c++17",), arch)
+    assert compiled.compile_source(source(), ("--std=c++17",), arch)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -21,10 +21,6 @@ Sanitizer: TypeAlias = Literal["address,undefined", "thread"]
 _HERE = Path(__file__).parent
 _CACHE = Path(tempfile.gettempdir()) / f"xrnn-cuda-emulator-{os.getuid()}"
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
-# The runtime moves pointers in queues: as loops, because ThreadSanitizer intercepts memmove.
-_RUNTIME_FLAGS = ("-fno-tree-loop-distribute-patterns",)
-
-
 # Why there is no emulator on this machine, or "". (The sanitizers' libraries come with Linux's g++.)
 MISSING = (
     "the emulator runs on Linux with glibc"
@@ -39,14 +35,10 @@ class EmulatorError(RuntimeError):
     """A kernel did what CUDA forbids, or never ended."""
 
 
-class _Dim3(ctypes.Structure):
-    _fields_ = (("x", ctypes.c_uint), ("y", ctypes.c_uint), ("z", ctypes.c_uint))
-
-
 class _Launch(ctypes.Structure):
     _fields_ = (
-        ("grid", _Dim3),
-        ("block", _Dim3),
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
         ("shared_bytes", ctypes.c_uint64),
         ("seed", ctypes.c_uint64),
         ("arguments", ctypes.c_void_p),
@@ -95,9 +87,9 @@ class Kernel:
         """Run to the end. Raises TypeError for arguments of the wrong kind or width, EmulatorError for the rest."""
         values = self._pack(args)
         pointers = (ctypes.c_void_p * max(len(values), 1))(*map(ctypes.addressof, values))
-        launch = _Launch(_dim3(grid), _dim3(block), shared_mem, seed, ctypes.addressof(pointers))
-        error = self._start(ctypes.byref(launch))
-        if error is not None:
+        sizes = ((*size, 1, 1)[:3] for size in (grid, block))
+        launch = _Launch(*sizes, shared_mem, seed, ctypes.addressof(pointers))
+        if (error := self._start(ctypes.byref(launch))) is not None:
             raise EmulatorError(f"{self.name}: {error.decode()}")
 
     def _pack(self, args: Sequence[Any]) -> list[Any]:
@@ -105,28 +97,19 @@ class Kernel:
             raise TypeError(f"{self.name} takes {len(self._widths)} arguments, got {len(args)}")
         values: list[Any] = []
         for i, (arg, width) in enumerate(zip(args, self._widths, strict=True)):
-            if isinstance(arg, np.ndarray):
-                if width != -1:
-                    raise TypeError(f"argument {i} of {self.name} is an array, but the parameter has {width} bytes")
-                values.append(ctypes.c_void_p(arg.ctypes.data))
-            elif isinstance(arg, np.generic):  # an address may come as a number
-                if arg.dtype.itemsize != (8 if width == -1 else width):
-                    raise TypeError(
-                        f"argument {i} of {self.name} is {arg.dtype}, but the parameter has {abs(width)} bytes"
-                    )
-                values.append(ctypes.create_string_buffer(arg.tobytes(), arg.dtype.itemsize))
-            else:
-                raise TypeError(
-                    f"argument {i} of {self.name} is a Python {type(arg).__name__}, which CuPy sends as 8 bytes: "
-                    "pass a NumPy scalar"
-                )
+            if isinstance(arg, np.ndarray) and width == -1:
+                arg = np.uint64(arg.ctypes.data)  # a scalar may also be an address
+            if not isinstance(arg, np.generic) or arg.itemsize != (8 if width == -1 else width):
+                expected = "an array" if width == -1 else f"a NumPy scalar of {width} bytes"
+                raise TypeError(f"argument {i} of {self.name} is a {type(arg)}: expected {expected}")
+            values.append(ctypes.create_string_buffer(arg.tobytes(), arg.itemsize))
         return values
 
 
 def run_under(sanitizer: Sanitizer | None, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Python in a process of its own, which can load a Module built with `sanitizer`."""
     names = {None: [], "thread": ["tsan"], "address,undefined": ["asan", "ubsan"]}[sanitizer]
-    libraries = [_gcc(f"-print-file-name=lib{name}.so").stdout.strip() for name in names]
+    libraries = [_gcc(f"-print-file-name=lib{name}.so") for name in names]
     environment = {
         **os.environ,
         "LD_PRELOAD": ":".join(libraries),
@@ -138,50 +121,44 @@ def run_under(sanitizer: Sanitizer | None, *arguments: str) -> subprocess.Comple
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
-def _gcc(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _gcc(*arguments: str) -> str:
+    """What g++ prints. Raises EmulatorError if it refuses the source."""
     # Under a sanitizer that is preloaded for this process the compiler would be slow, and hang at times.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    return subprocess.run(["g++", *arguments], capture_output=True, text=True, check=False, env=environment)
-
-
-def _dim3(size: tuple[int, ...]) -> _Dim3:
-    return _Dim3(*(*size, 1, 1)[:3])
+    run = subprocess.run(["g++", *arguments], capture_output=True, text=True, check=False, env=environment)
+    if run.returncode:
+        raise EmulatorError(f"g++ refuses the source:\n{run.stderr}")
+    return run.stdout.strip()
 
 
 def _build(source: str, defines: list[str], sanitizer: Sanitizer | None) -> Path:
     """The shared library of `source`, from the cache where it was built before."""
     flags = ["-std=c++17", "-O1", "-g", "-fPIC", f"-I{_HERE}"]
-    runtime_flags = [
-        *flags,
-        "-Wall",
-        "-Werror",
-        *_RUNTIME_FLAGS,
-        *(["-DEMULATOR_TSAN"] if sanitizer == "thread" else []),
-    ]
+    # The runtime moves pointers in queues: as loops, because ThreadSanitizer intercepts memmove.
+    runtime_flags = [*flags, "-Wall", "-Werror", "-fno-tree-loop-distribute-patterns"]
+    runtime_flags += ["-DEMULATOR_TSAN"] if sanitizer == "thread" else []
     kernel_flags = [*flags, *defines, *([f"-fsanitize={sanitizer}"] if sanitizer else [])]
     header, runtime = (_HERE / "emulator.h").read_text(), (_HERE / "emulator.cpp").read_text()
 
-    runtime_object = cached(header + runtime + " ".join(runtime_flags), ".o")
-    if not runtime_object.exists():
-        _compile([*runtime_flags, "-c", str(_HERE / "emulator.cpp")], runtime_object)
-    library = cached(header + runtime + source + " ".join(kernel_flags), ".so")
-    if not library.exists():
-        kernel = library.with_suffix(".cpp")
+    def compile_runtime(output: Path) -> None:
+        _gcc(*runtime_flags, "-c", str(_HERE / "emulator.cpp"), "-o", str(output))
+
+    def compile_kernel(output: Path) -> None:
+        kernel = output.with_suffix(".cpp")
         kernel.write_text(source)
-        _compile([*kernel_flags, "-shared", str(kernel), str(runtime_object)], library)
-    return library
+        _gcc(*kernel_flags, "-shared", str(kernel), str(runtime_object), "-o", str(output))
+
+    runtime_object = cached(header + runtime + " ".join(runtime_flags), ".o", compile_runtime)
+    return cached(header + runtime + source + " ".join(kernel_flags), ".so", compile_kernel)
 
 
-def cached(content: str, suffix: str) -> Path:
-    """Where what was compiled of `content` is kept."""
-    _CACHE.mkdir(exist_ok=True)
-    return _CACHE / (hashlib.sha256(content.encode()).hexdigest()[:20] + suffix)
-
-
-def _compile(arguments: list[str], output: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=_CACHE) as folder:
-        fresh = Path(folder) / output.name
-        run = _gcc(*arguments, "-o", str(fresh))
-        if run.returncode:
-            raise EmulatorError(f"g++ refuses the source:\n{run.stderr}")
-        fresh.replace(output)  # at once, so that a process beside this one never sees half a file
+def cached(content: str, suffix: str, make: Callable[[Path], None]) -> Path:
+    """The file that `make` wrote for `content`, in the cache. It appears at once: no process sees half a file."""
+    file = _CACHE / (hashlib.sha256(content.encode()).hexdigest()[:20] + suffix)
+    if not file.exists():
+        _CACHE.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_CACHE) as folder:
+            fresh = Path(folder) / file.name
+            make(fresh)
+            fresh.replace(file)
+    return file

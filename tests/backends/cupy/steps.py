@@ -23,7 +23,6 @@ ONE_BLOCK = (6, 3, 5, 20)  # T, N, D, H; each form is chosen at its size, for th
 GROUP = (4, 3, 3, 260)  # just too large for one block
 SMALL_GROUP = (4, 3, 3, 60)  # fits the group forms of all cells in float64
 FORMS: Final = {"stepwise": ONE_BLOCK, "one-block": ONE_BLOCK, "group": SMALL_GROUP, "group-partial": SMALL_GROUP}
-KERNEL_CELLS: Final = ("rnn", "leak", "lstm", "gru")
 
 
 @contextmanager
@@ -44,11 +43,11 @@ def explained(backend: CupyBackend, sizes: Sizes, backward: bool = False, dtype:
     return backend.explain(operation, RNNCell(), dict(zip("TNDH", sizes, strict=True)), dtype)
 
 
-def layer(backend: CupyBackend, sizes: Sizes, dtype: str, cell: str = "rnn") -> Any:
+def layer(backend: CupyBackend, sizes: Sizes, dtype: str = "float32", cell: str = "rnn") -> Any:
     return problem(cell, sizes, dtype).layer(backend)
 
 
-def step(layer: Any, sizes: Sizes, dtype: str) -> list[Any]:
+def step(layer: Any, sizes: Sizes, dtype: str = "float32") -> list[Any]:
     """The results, dx, the gradients of the initial states and the weights' gradients, on the host."""
     T, N, D, H = sizes
     rng = np.random.default_rng(1)
@@ -58,6 +57,12 @@ def step(layer: Any, sizes: Sizes, dtype: str) -> list[Any]:
     found = layer.forward(x, *rest[:states])
     found = found if isinstance(found, tuple) else (found,)
     return [layer.backend.to_numpy(a) for a in (*found, *layer.backward(*rest[states:]), *layer.grads)]
+
+
+def assert_close(found: list[Any], expected: list[Any], tolerance: float = 1e-5) -> None:
+    """Relative to the largest value of an array, at least to 1."""
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1, abs(want).max()))
 
 
 def launched(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from tests import cuda_emulator
 from tests import standin as cp
-from tests.backends.cupy.steps import FORMS, GROUP, KERNEL_CELLS, ONE_BLOCK, explained, launched, layer, step, taking
+from tests.backends.cupy.steps import FORMS, GROUP, ONE_BLOCK, assert_close, explained, launched, layer, step, taking
 from tests.standin import raw
 from tests.standin.counting import counted
 from xrnn import use_fused
@@ -23,32 +22,30 @@ from xrnn.ops.cells.rnn import RNNCell
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("cell", [*KERNEL_CELLS, "relu", "leak by unit", "leaky relu"])
+@pytest.mark.parametrize("cell", [*NAMED, "relu", "leak by unit", "leaky relu"])
 def test_the_form_agrees_with_the_plain_one(gpu: CupyBackend, cell: str, form: str, dtype: str) -> None:
     sizes = FORMS[form]
     fused_layer = layer(gpu, sizes, dtype, cell)
+    with use_fused(False), counted() as counters:
+        plain = step(fused_layer, sizes, dtype)
+    assert counters.raw_kernels == 0  # nor is a form compared
     with taking(form):
         step(fused_layer, sizes, dtype)  # tests the form itself
         with counted() as counters:
             fused = step(fused_layer, sizes, dtype)
     assert counters.raw_kernels == (2 * sizes[0] + 1 if form == "stepwise" else 2)
-    with use_fused(False), counted() as counters:
-        plain = step(fused_layer, sizes, dtype)
-    assert counters.raw_kernels == 0
-    for got, want in zip(fused, plain, strict=True):
-        scale = max(1.0, float(abs(want).max()))
-        np.testing.assert_allclose(got / scale, want / scale, rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
+    assert_close(fused, plain, 1e-5 if dtype == "float32" else 1e-13)
 
 
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("form", ["one-block", "group", "group-partial"])
-@pytest.mark.parametrize("cell", KERNEL_CELLS)
+@pytest.mark.parametrize("cell", NAMED)
 def test_the_launches_of_a_training_step(gpu: CupyBackend, cell: str, form: str, lengths: bool) -> None:
     """Forward at most two besides the input's product and bias, backward at most two besides the weights' products."""
     T, N, D, H = FORMS[form]
     mine = cp.cuda.Stream(non_blocking=True)
     with taking(form):
-        step(layer(gpu, FORMS[form], "float32", cell), FORMS[form], "float32")  # tests the form, and waits
+        step(layer(gpu, FORMS[form], cell=cell), FORMS[form])  # tests the form, and waits
     with use_fused(False):
         plain = launched(gpu, cell, FORMS[form], lengths=lengths)
     with taking(form), mine:
@@ -66,97 +63,74 @@ def test_the_launches_of_a_training_step(gpu: CupyBackend, cell: str, form: str,
 
 
 def test_a_later_call_decides_and_binds_nothing(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    rnn = layer(gpu, ONE_BLOCK, "float32")
-    step(rnn, ONE_BLOCK, "float32")
+    rnn = layer(gpu, ONE_BLOCK)
+    step(rnn, ONE_BLOCK)
     for what, name in ((adapter, "choose"), (gpu.selftest, "failure"), (gpu.launcher, "bind")):
         monkeypatch.setattr(what, name, lambda *_: pytest.fail("this was decided before"))
-    step(rnn, ONE_BLOCK, "float32")
+    step(rnn, ONE_BLOCK)
 
 
-def test_a_module_is_compiled_once_for_a_variant(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = []
-
-    def compile_and_note(**arguments: Any) -> Any:
-        compiled.append(arguments["options"])
-        return cuda_emulator.Module(**arguments)
-
-    monkeypatch.setattr(raw, "compiler", compile_and_note)
-    rnn = layer(gpu, ONE_BLOCK, "float32")
-    for _ in range(3):
-        step(rnn, ONE_BLOCK, "float32")
+def test_a_module_is_compiled_once_for_a_variant(gpu: CupyBackend) -> None:
+    rnn = layer(gpu, ONE_BLOCK)
+    with mock.patch.object(raw, "compiler", wraps=raw.compiler) as compiler:
+        for _ in range(3):
+            step(rnn, ONE_BLOCK)
     variants = [launch.Variant(NAMED["rnn"], "one-block", backward, "float32", 1, 8) for backward in (False, True)]
-    assert compiled == [variant.options for variant in variants]
+    assert [call.kwargs["options"] for call in compiler.call_args_list] == [variant.options for variant in variants]
 
 
 def test_a_kernel_runs_on_the_device_of_its_arrays(gpu: CupyBackend) -> None:
     with cp.cuda.Device(1):
-        rnn = layer(gpu, ONE_BLOCK, "float32")
-        x = cp.ones(ONE_BLOCK[:3], "float32")
-    h = rnn.forward(x)
-    assert h.device == cp.cuda.Device(1)
+        rnn, x = layer(gpu, ONE_BLOCK), cp.ones(ONE_BLOCK[:3], "float32")
+    assert rnn.forward(x).device == cp.cuda.Device(1)
 
 
-def test_a_group_that_gives_up_is_reported_once_by_the_next_call(
-    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rnn = layer(gpu, GROUP, "float32")
-    x = cp.ones(GROUP[:3], "float32")
+def test_a_group_that_gives_up_is_reported_once_by_the_next_call(gpu: CupyBackend) -> None:
+    rnn, x = layer(gpu, GROUP), cp.ones(GROUP[:3], "float32")
     rnn(x)  # the form has passed its test
-    monkeypatch.setattr(launch, "PATIENCE", -1)  # it gives up as soon as it has to wait
-    h = rnn.forward(x)
+    with mock.patch.object(launch, "PATIENCE", -1):  # it gives up as soon as it has to wait
+        h = rnn.forward(x)
     assert np.isnan(h.get()[1:]).any()
     with pytest.raises(RuntimeError, match="gave up waiting for its own blocks, and its results are NaN"):
         rnn.forward(x)
-    monkeypatch.undo()
     gpu.launcher._word(launch.USER)[0][0] = 1
     with pytest.raises(RuntimeError, match="gave up"):
         gpu.to_numpy(h)
     gpu.to_numpy(h)
 
 
-def test_a_group_that_gives_up_is_reported_on_its_own_stream(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    rnn, x = layer(gpu, GROUP, "float32"), cp.ones(GROUP[:3], "float32")
+def test_a_group_that_gives_up_is_reported_on_its_own_stream(gpu: CupyBackend) -> None:
+    rnn, x = layer(gpu, GROUP), cp.ones(GROUP[:3], "float32")
     expected = rnn(x)  # the form has passed its test
     mine, other = cp.cuda.Stream(), cp.cuda.Stream()
-    with mine, monkeypatch.context() as patched:
-        patched.setattr(launch, "PATIENCE", -1)
+    with mine, mock.patch.object(launch, "PATIENCE", -1):
         rnn(x)
     for stream in (other, cp.cuda.Stream.null):  # what runs there is right
         with stream:
             np.testing.assert_array_equal(gpu.to_numpy(rnn(x)), gpu.to_numpy(expected))
     with mine, cp.cuda.Device(1):  # another device's stream of that name
         gpu.launcher.raise_if_gave_up()
-    with mine, pytest.raises(RuntimeError, match="gave up waiting"):
-        rnn(x)
     with mine:
+        with pytest.raises(RuntimeError, match="gave up waiting"):
+            rnn(x)
         rnn(x)
 
 
-@pytest.mark.parametrize("resident", [None, "forward", "backward"])
-def test_a_direction_that_can_not_be_resident_takes_the_stepwise_form(
-    gpu: CupyBackend, resident: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rnn, (T, N, D, H) = layer(gpu, GROUP, "float32"), GROUP
-    x, dh = cp.ones((T, N, D), "float32"), cp.ones((T, N, H), "float32")
-    fits = gpu.launcher.fits
+@pytest.mark.parametrize("resident", [None, False, True])  # the group of no direction, of forward, of backward
+def test_a_direction_that_can_not_be_resident_takes_the_stepwise_form(gpu: CupyBackend, resident: bool | None) -> None:
+    fits, why = gpu.launcher.fits, "not group: the driver can't keep all 5 blocks of a group resident at once"
 
     def only(bound: launch.Bound) -> bool:
-        direction = "backward" if bound.request.backward else "forward"
-        return fits(bound) and (bound.candidate.form not in launch.COOPERATIVE or direction == resident)
+        return fits(bound) and (bound.candidate.form not in launch.COOPERATIVE or bound.request.backward is resident)
 
-    monkeypatch.setattr(gpu.launcher, "fits", only)
-    rnn.forward(x)
-    rnn.backward(dh)
-    with counted() as forward:
-        rnn.forward(x)
-    with counted() as backward:
-        rnn.backward(dh)
-    assert forward.raw_kernels == (1 if resident == "forward" else T)
-    assert backward.raw_kernels == (1 if resident == "backward" else T + 1)
-    for direction in ("forward", "backward"):
-        why = "not group: the driver can't keep all 5 blocks of a group resident at once"
-        found = explained(gpu, GROUP, backward=direction == "backward")
-        assert found.form == "group" if direction == resident else found == Explanation("stepwise", why)
+    with mock.patch.object(gpu.launcher, "fits", only):
+        step(layer(gpu, GROUP), GROUP)
+        for backward, counters in enumerate(launched(gpu, "rnn", GROUP, lengths=False)):
+            found = explained(gpu, GROUP, backward=bool(backward))
+            if backward == resident:
+                assert (found.form, counters.raw_kernels) == ("group", 1)
+            else:
+                assert (found, counters.raw_kernels) == (Explanation("stepwise", why), GROUP[0] + backward)
 
 
 @pytest.mark.parametrize("sizes", [ONE_BLOCK, GROUP])
@@ -165,21 +139,15 @@ def test_explain(gpu: CupyBackend, sizes: tuple[int, int, int, int], backward: b
     request = Request(NAMED["rnn"], backward, "float32", *sizes)
     found = candidates(gpu.launcher.device(), request)
     chosen = min(found, key=lambda c: c.seconds)
-    microseconds = f"{chosen.step_seconds / 1e-6:.1f}"
-    why = f"{microseconds} µs a step by prediction, the best of {len(found)} candidates"
+    why = f"{chosen.step_seconds / 1e-6:.1f} µs a step by prediction, the best of {len(found)} candidates"
     assert explained(gpu, sizes, backward) == Explanation(chosen.form, why)
 
 
-def test_explain_what_has_no_kernel(gpu: CupyBackend) -> None:
-    found = explained(gpu, ONE_BLOCK, dtype="float16")
-    assert found.form == "plain"
-    assert found.why.startswith("there is no kernel for float16")
-
-
-def test_explain_what_was_turned_off_and_all_candidates(gpu: CupyBackend) -> None:
+def test_explain_the_plain_form_and_all_candidates(gpu: CupyBackend) -> None:
+    why = "there is no kernel for float16 or for empty or gigantic arrays"
+    assert explained(gpu, ONE_BLOCK, dtype="float16") == Explanation("plain", why)
     with use_fused(False):
-        found = explained(gpu, GROUP, backward=True)
-    assert found == Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
+        assert explained(gpu, GROUP, backward=True) == Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
     text = gpu.explain_sizes(RNNCell(), dict(zip("TNDH", GROUP, strict=True)), "float32")
     assert "rnn forward, float32, T=4" in text
     assert "rnn backward, float32, T=4" in text

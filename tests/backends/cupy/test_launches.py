@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from unittest import mock
 
 import pytest
 
-from tests import standin_backend
 from tests.backends.cupy.steps import launched, taking
 from tests.reference import CELLS
 from tests.standin.counting import Counters
 from xrnn.backends.cupy import CupyBackend
 
-# The plain form, per time step: products forward and backward, and all other launches forward and backward. GRU's
-# backward product copies an operand, the part of dz that Wh feeds.
+# The plain form, per time step: products, and all other launches, forward and backward. GRU's backward product copies
+# an operand, the part of dz that Wh feeds.
 PER_STEP: Final = {
-    "rnn": (1, 1, 1, 1),
-    "relu": (1, 1, 1, 1),
-    "leak": (1, 1, 4, 3),
-    "leak by unit": (1, 1, 4, 3),
-    "leaky relu": (1, 1, 4, 3),
-    "lstm": (1, 1, 9, 7),
-    "gru": (1, 1, 11, 4),
-    "gru reset before": (2, 3, 12, 8),
-    "peephole lstm": (1, 1, 22, 45),
-    "min gru": (0, 0, 8, 12),
+    "rnn": ((1, 1), (1, 1)),
+    "relu": ((1, 1), (1, 1)),
+    "leak": ((1, 4), (1, 3)),
+    "leak by unit": ((1, 4), (1, 3)),
+    "leaky relu": ((1, 4), (1, 3)),
+    "lstm": ((1, 9), (1, 7)),
+    "gru": ((1, 11), (1, 4)),
+    "gru reset before": ((2, 12), (3, 8)),
+    "peephole lstm": ((1, 22), (1, 45)),
+    "min gru": ((0, 8), (0, 12)),
 }
 # With lengths: a copy for each state forward; backward two for each state, three if the cell has parameters of its own,
 # and one that clears dz. The Elman cell has a loop of its own without lengths, in which dh[t] is not added to a running
@@ -40,16 +38,28 @@ LENGTHS: Final = {
 STEPWISE: Final = ("rnn", "relu", "leak", "leak by unit", "leaky relu", "lstm", "gru")
 
 
-@contextmanager
-def in_the_plain_form() -> Iterator[CupyBackend]:
+@pytest.fixture
+def plain(gpu: CupyBackend) -> Iterator[CupyBackend]:
     """A backend whose recurrences take the plain form, with products that accumulate."""
-    with standin_backend.small() as backend, mock.patch.object(CupyBackend, "_decide", return_value=None):
-        yield backend
+    with mock.patch.object(CupyBackend, "_decide", return_value=None):
+        yield gpu
 
 
 def launches(counters: Counters) -> tuple[int, int]:
     """Products, and everything else."""
     return counters.products + counters.gemms, counters.kernels + counters.raw_kernels
+
+
+def assert_per_step(
+    backend: CupyBackend, cell: str, lengths: bool, expected: Sequence[tuple[int, int]], layouts: Any = None
+) -> int:
+    """→ the operands that a step's products copied. Its launches, forward and backward, are the expected ones."""
+    counts = [launched(backend, cell, (T, 3, 4, 5), lengths=lengths, layouts=layouts) for T in (5, 6, 9, 25)]
+    for T, found in zip((5, 6, 9, 25), counts, strict=True):
+        for counters, first, (products, others) in zip(found, counts[0], expected, strict=True):
+            base = launches(first)
+            assert launches(counters) == (base[0] + (T - 5) * products, base[1] + (T - 5) * others)
+    return sum(last.operand_copies - first.operand_copies for first, last in zip(counts[0], counts[1], strict=True))
 
 
 def test_every_registered_cell_is_counted() -> None:
@@ -58,55 +68,28 @@ def test_every_registered_cell_is_counted() -> None:
 
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("cell", PER_STEP)
-def test_launches_per_time_step_of_the_plain_form(cell: str, lengths: bool) -> None:
-    products_forward, products_backward, others_forward, others_backward = PER_STEP[cell]
-    if lengths:
-        others_forward += LENGTHS[cell][0]
-        others_backward += LENGTHS[cell][1]
-    with in_the_plain_form() as backend:
-        assert_per_step(
-            backend, cell, lengths, (products_forward, others_forward), (products_backward, others_backward)
-        )
+def test_launches_per_time_step_of_the_plain_form(plain: CupyBackend, cell: str, lengths: bool) -> None:
+    both = zip(PER_STEP[cell], LENGTHS[cell], strict=True)
+    assert_per_step(plain, cell, lengths, [(products, others + lengths * more) for (products, others), more in both])
 
 
 @pytest.mark.parametrize("layout", ["F", "strided"])
 @pytest.mark.parametrize("cell", ["rnn", "relu"])
-def test_a_plain_step_copies_no_weights(cell: str, layout: str) -> None:
-    with in_the_plain_form() as backend:
-        assert assert_per_step(backend, cell, False, (1, 1), (1, 1), ["C", "C", "C", "C", layout, "C", "C", "C"]) == 0
+def test_a_plain_step_copies_no_weights(plain: CupyBackend, cell: str, layout: str) -> None:
+    assert assert_per_step(plain, cell, False, PER_STEP[cell], ["C", "C", "C", "C", layout, "C", "C", "C"]) == 0
 
 
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("cell", STEPWISE)
-def test_the_stepwise_form_is_a_product_and_a_kernel_a_step(cell: str, lengths: bool) -> None:
-    with standin_backend.small() as backend, taking("stepwise"), pytest.MonkeyPatch.context() as patched:
-        patched.setattr(backend.selftest, "failure", lambda *_: (None, True))  # which waits
-        copies = assert_per_step(backend, cell, lengths, (1, 1), (1, 1))
-    assert copies == 0
-
-
-def assert_per_step(
-    backend: CupyBackend,
-    cell: str,
-    lengths: bool,
-    forward: tuple[int, int],
-    backward: tuple[int, int],
-    layouts: Sequence[str] | None = None,
-) -> int:
-    """→ the operands that a step's products copied, forward and backward."""
-    counts = [launched(backend, cell, (T, 3, 4, 5), lengths=lengths, layouts=layouts) for T in (5, 6, 9, 25)]
-    for T, found in zip((5, 6, 9, 25), counts, strict=True):
-        for counters, first, (products, others) in zip(found, counts[0], (forward, backward), strict=True):
-            base = launches(first)
-            assert launches(counters) == (base[0] + (T - 5) * products, base[1] + (T - 5) * others)
-    return sum(last.operand_copies - first.operand_copies for first, last in zip(counts[0], counts[1], strict=True))
+def test_the_stepwise_form_is_a_product_and_a_kernel_a_step(gpu: CupyBackend, cell: str, lengths: bool) -> None:
+    with taking("stepwise"), mock.patch.object(gpu.selftest, "failure", return_value=(None, True)):  # which waits
+        assert assert_per_step(gpu, cell, lengths, [(1, 1), (1, 1)]) == 0
 
 
 @pytest.mark.parametrize("cell", PER_STEP)
-def test_launches_beside_the_loop_are_few(cell: str) -> None:
+def test_launches_beside_the_loop_are_few(plain: CupyBackend, cell: str) -> None:
     """The input's product, the weights' gradients, the update: a number that T has no part in."""
-    with in_the_plain_form() as backend:
-        none = launched(backend, cell, (1, 3, 4, 5), lengths=False)
+    none = launched(plain, cell, (1, 3, 4, 5), lengths=False)
     products, others = (sum(pair) for pair in zip(*map(launches, none), strict=True))
     assert products <= 12
-    assert others - sum(PER_STEP[cell][2:]) <= 40
+    assert others - sum(of_step for _, of_step in PER_STEP[cell]) <= 40

@@ -28,8 +28,8 @@ struct Weights {  // (FED · own, H): the transpose of the columns of the units 
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-partial(const Real* W, PARAMETERS, int units, int column_threads, int slice, int pitch, long long patience,
-        unsigned* gave_up, Real* parts) {
+group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slice, int pitch, long long patience,
+              unsigned* gave_up, Real* parts) {
     SHARED_MEMORY(shared);
     const Run run{ARGUMENTS};
     const int S = gridDim.x, first = blockIdx.x * units, outputs = ROWS * units;
