@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -196,22 +197,14 @@ def test_current_device_and_stream_belong_to_the_thread() -> None:
     assert seen == [(0, cp.cuda.Stream.null)]
 
 
-class Doubler:
-    """A module with one kernel, as an emulator would give it."""
-
-    def __init__(self, code: str, options: Any) -> None:
-        self.code = code
-
-    def get_function(self, name: str) -> Callable[..., None]:
-        def double(grid: Any, block: Any, args: Any, *, shared_mem: int) -> None:
-            array, factor = args
-            array *= factor
-
-        return double
-
-
 def test_raw_kernels(a: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw, "compiler", Doubler)
+    def multiply(grid: Any, block: Any, args: Any, *, shared_mem: int) -> None:
+        array, factor = args
+        array *= factor
+
+    # A module with one kernel, as an emulator would give it.
+    module = SimpleNamespace(get_function=lambda name: multiply)
+    monkeypatch.setattr(raw, "compiler", lambda *, code, options: module)
     double = cp.RawModule(code="", options=("-std=c++17",)).get_function("double")
     assert events(lambda: double((1,), (32,), (a, np.float32(2)))) == {"raw_kernels": 1}
     np.testing.assert_array_equal(a.get(), 2 * HOST)
