@@ -40,7 +40,7 @@ Times = dict[tuple[str, str], dict[str, list[float]]]  # (case, operation) → l
 
 def draw_speed(results: dict[str, Any], path: Path) -> None:
     """Each library's speed divided by PyTorch's: a panel for each cell and operation, a group of bars for each size."""
-    pyplot = _pyplot()
+    pyplot = agg_pyplot()
     times = _times(results)
     figure, grid = pyplot.subplots(2, len(COMMON), figsize=(11, 5.6), sharex=True, sharey=True, layout="constrained")
     for row, operation in zip(grid, _TITLES, strict=True):
@@ -108,7 +108,7 @@ def _swept(cell: str, T: int, H: int, N: int) -> Case:
 def _draw_panels(
     cell: str, panels: dict[tuple[int, int], list[Case]], times: Times, results: dict[str, Any], path: Path
 ) -> None:
-    pyplot = _pyplot()
+    pyplot = agg_pyplot()
     ceiling = statistics.median(rate for row in results["cases"] for rate in row["ceiling_gflops"])
     size = (max(3.2 * len(panels), 9), 6.4)
     figure, grid = pyplot.subplots(2, len(panels), figsize=size, squeeze=False, sharey="row", layout="constrained")
@@ -159,7 +159,8 @@ def _caption(figure: Any, results: dict[str, Any], first: str) -> None:
     figure.supxlabel(f"{first} {measured}.\n{libraries}", fontsize=8)
 
 
-def _pyplot() -> Any:
+def agg_pyplot() -> Any:
+    """Matplotlib, which draws into files only."""
     import matplotlib
 
     matplotlib.use("agg")

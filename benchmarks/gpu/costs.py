@@ -5,9 +5,8 @@ With --rehearse a few times only, to try the program out.
 
 from __future__ import annotations
 
-import statistics
+import math
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +15,9 @@ import numpy as np
 
 import xrnn
 from benchmarks.gpu import results
+from benchmarks.worker import measure
 from xrnn.backends.cupy import CupyBackend, choice
 
-FOLDER: Final = Path(__file__).parent
 _LINE: Final = 32  # floats of a cache line
 PATIENCE: Final = 1 << 32  # clock cycles that a kernel waits for another block: some seconds
 # What xrnn/backends/cupy/choice.py calls it: unit, how many of the unit are one of its own.
@@ -34,7 +33,7 @@ UNITS: Final = {
 
 def source() -> str:
     """The kernels of costs.cu, with the accesses that the recurrence's kernels use."""
-    files = (Path(choice.__file__).with_name("device.cu"), FOLDER / "costs.cu")
+    files = (Path(choice.__file__).with_name("device.cu"), Path(__file__).with_name("costs.cu"))
     return "\n".join(["#define XRNN_INLINE __device__ __forceinline__", *(path.read_text() for path in files)])
 
 
@@ -45,26 +44,18 @@ class Costs:
         """`elements`, a power of two, are read: too many for the first level of caches, few enough for L2."""
         self.backend, self.xp, self.times, self.elements = backend, backend.xp, np.int32(times), elements
         self.device = backend.launcher.device()
-        options = ("--std=c++17",)
-        self._modules = {
-            cooperative: self.xp.RawModule(code=source(), options=options, enable_cooperative_groups=cooperative)
-            for cooperative in (False, True)
-        }
-
-    def _kernel(self, name: str, cooperative: bool = False) -> Any:
-        return self._modules[cooperative].get_function(name)
+        # Cooperative for `exchanges`. The grids of the others are small enough for it.
+        module = self.xp.RawModule(code=source(), options=("--std=c++17",), enable_cooperative_groups=True)
+        self._kernel = module.get_function
 
     def _seconds(self, call: Callable[[], Any]) -> float:
         """The median time of a call and the wait for it."""
-        wait = self.xp.cuda.get_current_stream().synchronize
-        times = []
-        for _ in range(6):  # the first isn't counted
-            wait()
-            start = time.perf_counter()
+
+        def call_and_wait() -> None:
             call()
-            wait()
-            times.append(time.perf_counter() - start)
-        return statistics.median(times[1:])
+            self.xp.cuda.get_current_stream().synchronize()
+
+        return measure(call_and_wait, at_least=0, at_most=math.inf, calls=5)
 
     def _cycles(self, kernel: Any, grid: int, block: int, *args: Any) -> float:
         """What one of `times` takes in the slowest block, in clock cycles."""
@@ -79,7 +70,7 @@ class Costs:
         Raises RuntimeError if the blocks gave up waiting for each other.
         """
         mail, gave_up = self.xp.zeros(2 * _LINE, "float32"), self.xp.zeros(1, "uint32")
-        kernel = self._kernel("exchanges", cooperative=True)
+        kernel = self._kernel("exchanges")
 
         def call(times: np.int32) -> None:
             mail.fill(0)

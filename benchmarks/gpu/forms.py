@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from unittest import mock
@@ -25,6 +27,8 @@ import xrnn
 from benchmarks.cases import COMMON, GATES, LAYERS, Case, Problem, check
 from benchmarks.gpu import results
 from benchmarks.peers import Call
+from benchmarks.peers.xrnn_layer import layer_of, sequence
+from benchmarks.processes import rotated
 from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.cells import NAMED, kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose
@@ -61,7 +65,8 @@ CASES: Final = (
 REHEARSED_LENGTHS: Final = Lengths(2, 4, 8)
 REHEARSED: Final = (Case(8, 3, 5, 20), Case(8, 3, 5, 20, cell="lstm"))
 Pair: TypeAlias = tuple[Candidate, Candidate]  # forward, backward
-GROUPS: Final = 3  # layouts of a group, those predicted to be the fastest
+# The number of layouts of each form, those predicted to be the fastest. None: all.
+MEASURED: Final = {"stepwise": 1, "one-block": None, "group": 3, "group-partial": 1}
 TF32_TOLERANCE: Final = 3e-2  # ten bits of a factor, through many steps
 _CALLS: Final = 5  # after one that isn't counted
 
@@ -70,7 +75,7 @@ class Repeated(Problem):
     """A problem whose sequence is another's, several times over."""
 
     def __init__(self, problem: Problem, times: int) -> None:
-        self.case = replace(problem.case, T=times * problem.case.T)
+        self.case, self.backend = replace(problem.case, T=times * problem.case.T), problem.backend
         self.x, self.dh = (np.tile(a, (times, 1, 1)) for a in (problem.x, problem.dh))
         self.h_prev, self.c_prev = problem.h_prev, problem.c_prev
         self.Wx, self.Wh, self.b = problem.Wx, problem.Wh, problem.b
@@ -154,37 +159,14 @@ def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Pair], dict[str,
 
 
 def _promising(found: list[Candidate]) -> list[Candidate]:
-    groups = [c for c in found if c.form == "group"]
-    partial = [c for c in found if c.form == "group-partial"]
-    return [c for c in found if c.form in ("stepwise", "one-block")] + groups[:GROUPS] + partial[:1]
+    return [c for form, most in MEASURED.items() for c in [c for c in found if c.form == form][:most]]
 
 
-def ours(backend: CupyBackend, problem: Problem, used: Mapping[str, Pair]) -> dict[str, Contestant]:
+def ours(problem: Problem, used: Mapping[str, Pair]) -> dict[str, Contestant]:
     """The layer in the plain form, and with each of these pairs forced."""
-    calls = _calls(backend, problem)
-    found = {"plain": Contestant(calls, lambda: xrnn.use_fused(False))}
-    return found | {
-        name: Contestant(calls, lambda pair=pair: forced(*pair))  # type: ignore[misc]
-        for name, pair in used.items()
-    }
-
-
-def _calls(backend: CupyBackend, problem: Problem) -> dict[str, Call]:
-    x, dh, *initial = (backend.asarray(a) for a in (problem.x, problem.dh, *problem.states))
-    layer = LAYERS[problem.case.cell](*(backend.asarray(w) for w in problem.weights))
-    lengths = None if problem.lengths is None else backend.asarray(problem.lengths.astype("int32"))
-
-    def first(states: Any) -> Any:
-        return states[0] if isinstance(states, tuple) else states
-
-    def train() -> tuple[Any, ...]:
-        h = first(layer.forward(x, *initial, lengths=lengths))
-        return h, *layer.backward(dh), *layer.grads
-
-    return {
-        "forward": lambda: first(layer(x, *initial, lengths=lengths)),
-        "train": train,
-    }
+    calls = sequence(problem, layer_of(problem))
+    found = {name: Contestant(calls, partial(forced, *pair)) for name, pair in used.items()}
+    return {"plain": Contestant(calls, partial(xrnn.use_fused, False)), **found}
 
 
 def theirs(problem: Problem) -> dict[str, Contestant]:
@@ -197,10 +179,10 @@ def theirs(problem: Problem) -> dict[str, Contestant]:
         return {}
     from benchmarks.peers import torch_cudnn
 
-    calls = {name: call for name, call in torch_cudnn.build(problem, 1).calls.items() if name in OPERATIONS}
+    calls = torch_cudnn.build(problem, 1).calls
     return {
-        "torch": Contestant(calls, lambda: torch_cudnn.tf32(False)),
-        "torch tf32": Contestant(calls, lambda: torch_cudnn.tf32(True), TF32_TOLERANCE),
+        "torch": Contestant(calls, partial(torch_cudnn.tf32, False)),
+        "torch tf32": Contestant(calls, partial(torch_cudnn.tf32, True), TF32_TOLERANCE),
     }
 
 
@@ -221,28 +203,19 @@ def checked(
     return errors, wrong
 
 
-def in_turn(names: list[str], rounds: int) -> Iterator[str]:
-    """Each name once a round, beginning with a different one each time."""
-    for turn in range(rounds):
-        at = turn % len(names)
-        yield from names[at:] + names[:at]
-
-
 def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LENGTHS) -> list[dict[str, Any]]:
     """A cell for each operation: microseconds of a step, of a call of the short sequence, and of the host."""
     used, refused, chosen = usable(backend, case)
-
-    def everybody(problem: Problem) -> Mapping[str, Contestant]:
-        return {**ours(backend, problem, used), **theirs(problem)}
-
+    span = lengths.long - lengths.short
     problem = Problem(replace(case, T=lengths.checked), backend=backend)
-    first = everybody(problem)
-    timed = {T: everybody(Repeated(problem, T // lengths.checked)) for T in (lengths.short, lengths.long)}
+    repeated = {T: Repeated(problem, T // lengths.checked) for T in (lengths.short, lengths.long)}
+    first, *others = ({**ours(p, used), **theirs(p)} for p in (problem, *repeated.values()))
+    timed = dict(zip(repeated, others, strict=True))
     cells = []
     for operation in OPERATIONS:
         errors, wrong = checked(first, operation, problem)
         times: dict[str, dict[int, list[tuple[float, float]]]] = {name: {T: [] for T in timed} for name in errors}
-        for name in in_turn([*errors], rounds):
+        for name in itertools.chain.from_iterable(rotated([*errors], rounds)):
             for T, contestants in timed.items():
                 with contestants[name].context():
                     times[name][T].append(microseconds(backend.xp, contestants[name].calls[operation]))
@@ -253,10 +226,7 @@ def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LE
                 "operation": operation,
                 "microseconds": {name: [device for device, _ in both[lengths.short]] for name, both in times.items()},
                 "step_microseconds": {
-                    name: [
-                        (long - short) / (lengths.long - lengths.short)
-                        for (short, _), (long, _) in zip(*both.values(), strict=True)
-                    ]
+                    name: [(long - short) / span for (short, _), (long, _) in zip(*both.values(), strict=True)]
                     for name, both in times.items()
                 },
                 "host_microseconds": {

@@ -10,19 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.pictures import agg_pyplot
 from benchmarks.ratios import Ratio, ratio
 
 Results = Mapping[str, Any]
 NEAR: Final = 1.1  # a choice is good if no form is faster by more
-# What a line and a picture show: the forms, and cuDNN's two.
-FORMS: Final = {
-    "plain": "plain",
-    "stepwise": "stepwise",
-    "one-block": "one-block",
-    "group": "group",
-    "torch": "cuDNN",
-    "torch tf32": "TF32",
-}
+# What a line and a picture show: the forms, and cuDNN's two, which a line calls cuDNN and TF32.
+FORMS: Final = ("plain", "stepwise", "one-block", "group", "torch", "torch tf32")
 
 
 def lines(results: Results) -> list[str]:
@@ -48,29 +42,28 @@ def form_lines(results: Results) -> list[str]:
     """A line a cell: the fastest layout of each form, cuDNN, the choice; then the sums, then what is missing."""
     forms = results["forms"]
     lengths = forms["lengths"]
-    of_best = [_of_best(cell) for cell in forms["cells"]]
-    columns = "".join(f" {name:>9}" for name in FORMS.values())
+    of_best, against = [_of_best(cell) for cell in forms["cells"]], [_against_cudnn(cell) for cell in forms["cells"]]
+    columns = "".join(f" {name:>9}" for name in (*FORMS[:4], "cuDNN", "TF32"))
     text = [
         f"µs a step, float32, from {lengths['long']} steps less {lengths['short']}, {forms['rounds']} rounds; "
         f"of best: a call of {lengths['short']}; host: µs to hand over a call of {lengths['long']}",
         f"{'':31}{columns}   {'chosen':22} {'of best':>7} {'predicted':>9} {'cuDNN/ours':>24} {'host':>9}",
     ]
-    for cell, ratio_to_best in zip(forms["cells"], of_best, strict=True):
-        fastest = {form: times for form in FORMS if (times := _of_form(cell["step_microseconds"], form))}
-        columns = "".join(f" {min(fastest[form]):9.2f}" if form in fastest else f" {'-':>9}" for form in FORMS)
+    for cell, ratio_to_best, r in zip(forms["cells"], of_best, against, strict=True):
+        fastest = (_fastest(cell, form) for form in FORMS)
+        columns = "".join(f" {'-':>9}" if time is None else f" {time:9.2f}" for time in fastest)
         forward = cell["operation"] == "forward" and cell["candidates"].get(cell["chosen"])
         predicted = f"{forward[0]['step_seconds'] * 1e6:.2f}" if forward else ""
         host = cell["host_microseconds"][cell["chosen"]][str(lengths["long"])]
         text.append(
             f"{cell['case']:22} {cell['operation']:8}{columns}   {cell['chosen']:22} "
-            f"{ratio_to_best:7.2f} {predicted:>9} {_against(cell, 'torch'):>24} {host:9.1f}"
+            f"{ratio_to_best:7.2f} {predicted:>9} {f'{r} {r.verdict}' if r else '':>24} {host:9.1f}"
         )
     good = sum(ratio_to_best <= NEAR for ratio_to_best in of_best)
     text.append(f"the choice is within {NEAR:g} times the best measured form in {good} of {len(of_best)} cells")
-    ratios = [r for cell in forms["cells"] if (r := against(cell, "torch"))]
-    if ratios:
-        verdict_counts = [r.verdict for r in ratios]
-        counts = ", ".join(f"{verdict_counts.count(word)} {word}" for word in ("ahead", "tie", "behind"))
+    if ratios := [r for r in against if r]:
+        verdicts = [r.verdict for r in ratios]
+        counts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("ahead", "tie", "behind"))
         text.append(f"cuDNN / ours: geometric mean {statistics.geometric_mean(r.median for r in ratios):.2f}; {counts}")
     text += [f"{name} was not used: {why}" for cell in forms["cells"] for name, why in cell["not_used"].items()]
     text += [f"{name} was not timed: {why}" for cell in forms["cells"] for name, why in cell["wrong"].items()]
@@ -87,15 +80,10 @@ def _of_best(cell: Mapping[str, Any]) -> float:
     return float(times[cell["chosen"]] / min(own))
 
 
-def against(cell: Mapping[str, Any], peer: str) -> Ratio | None:
-    """The peer's step over the chosen form's; None where the peer wasn't there."""
+def _against_cudnn(cell: Mapping[str, Any]) -> Ratio | None:
+    """cuDNN's step over the chosen form's; None without PyTorch's GPU."""
     times = cell["step_microseconds"]
-    return ratio(times[cell["chosen"]], times[peer]) if peer in times else None
-
-
-def _against(cell: Mapping[str, Any], peer: str) -> str:
-    r = against(cell, peer)
-    return f"{r.median:.2f} ({r.low:.2f}–{r.high:.2f}) {r.verdict}" if r else ""
+    return ratio(times[cell["chosen"]], times["torch"]) if "torch" in times else None
 
 
 def draw(results: Results, folder: Path, stem: str) -> list[Path]:
@@ -105,12 +93,7 @@ def draw(results: Results, folder: Path, stem: str) -> list[Path]:
     if importlib.util.find_spec("matplotlib") is None:
         print("no pictures: matplotlib is not installed")
         return []
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    cells = results["forms"]["cells"]
+    pyplot, cells = agg_pyplot(), results["forms"]["cells"]
     cells = [cell for cell in cells if cell["cell"] == cells[0]["cell"]]  # the pictures show the first cell
     sizes = sorted({cell["H"] for cell in cells})
     paths = []
@@ -120,8 +103,10 @@ def draw(results: Results, folder: Path, stem: str) -> list[Path]:
         )
         for axes, H in zip(row[0], sizes, strict=True):
             here = sorted((c for c in cells if c["H"] == H and c["operation"] == operation), key=lambda c: c["N"])
-            for number, (name, points) in enumerate(_series(here).items()):
-                axes.plot(*points, label=name, color=f"C{number}", marker="o", markersize=3, linewidth=1.2)
+            for number, form in enumerate(FORMS):  # every panel has the same lines in the same order
+                points = [(cell["N"], time) for cell in here if (time := _fastest(cell, form)) is not None]
+                line = {"label": form, "color": f"C{number}", "marker": "o", "markersize": 3, "linewidth": 1.2}
+                axes.plot([N for N, _ in points], [time for _, time in points], **line)
             axes.set(xscale="log", yscale="log", title=f"H={H}", xlabel="batch size")
             batches = sorted({cell["N"] for cell in here})
             axes.set_xticks(batches, [str(batch) for batch in batches])
@@ -137,22 +122,11 @@ def draw(results: Results, folder: Path, stem: str) -> list[Path]:
     return paths
 
 
-def _of_form(times: Mapping[str, Sequence[float]], form: str) -> list[float]:
-    """The medians of a form's layouts."""
+def _fastest(cell: Mapping[str, Any], form: str) -> float | None:
+    """The microseconds a step of the form's fastest layout; None if it has none."""
     several = form in ("one-block", "group")
-    labels = [name for name in times if name == form or (several and name.startswith(f"{form} "))]
-    return [statistics.median(times[name]) for name in labels]
-
-
-def _series(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
-    """The fastest of each form, cuDNN's two, over the batch sizes; every panel has the same lines in the same order."""
-    series: dict[str, tuple[list[int], list[float]]] = {name: ([], []) for name in FORMS}
-    for cell in cells:
-        for name, (batches, times) in series.items():
-            if found := _of_form(cell["step_microseconds"], name):
-                batches.append(cell["N"])
-                times.append(min(found))
-    return series
+    names = [name for name in cell["step_microseconds"] if name == form or (several and name.startswith(f"{form} "))]
+    return min((statistics.median(cell["step_microseconds"][name]) for name in names), default=None)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -17,6 +17,7 @@ import xrnn
 from benchmarks.gpu import results
 from benchmarks.gpu.forms import cell_of
 from xrnn.backends.cupy import CupyBackend, launch
+from xrnn.backends.cupy.cells import CellKernel
 from xrnn.backends.cupy.choice import Candidate, Device, Request, candidates
 from xrnn.backends.cupy.launch import Variant, variants
 
@@ -28,24 +29,16 @@ SANITIZED_PATIENCE: Final = 1 << 40  # clock cycles: minutes
 
 def compared(device: Device) -> Iterator[tuple[Candidate, Request]]:
     """A candidate for each variant that these sizes have on `device`: of all kernels one, then the next of each."""
-    kernels: dict[tuple[object, ...], list[Variant]] = {}
+    kernels: dict[tuple[str, bool, CellKernel, str], list[Variant]] = {}
+    first: dict[Variant, tuple[Candidate, Request]] = {}
     for variant in variants():
         kernels.setdefault((variant.form, variant.backward, variant.cell, variant.dtype), []).append(variant)
-    first = {Variant.of(c, r): (c, r) for c, r in reversed(list(_everything(device)))}
+    for (cell, backward, dtype), (H, N) in itertools.product(dict.fromkeys((c, b, d) for _, b, c, d in kernels), SIZES):
+        request = Request(cell, backward, dtype, 3, N, 5, H)
+        for candidate in candidates(device, request):
+            first.setdefault(Variant.of(candidate, request), (candidate, request))
     for turn in itertools.zip_longest(*kernels.values()):
         yield from (first[variant] for variant in turn if variant in first)
-
-
-def _everything(device: Device) -> Iterator[tuple[Candidate, Request]]:
-    kinds = dict.fromkeys((v.cell, v.backward, v.dtype) for v in variants())
-    for (cell, backward, dtype), (H, N) in itertools.product(kinds, SIZES):
-        request = Request(cell, backward, dtype, 3, N, 5, H)
-        yield from ((candidate, request) for candidate in candidates(device, request))
-
-
-def describe(candidate: Candidate, request: Request) -> str:
-    grid = " × ".join(map(str, candidate.grid))
-    return f"{Variant.of(candidate, request)}, H={request.H}, grid {grid}"
 
 
 def compare(
@@ -66,7 +59,8 @@ def compare(
             tell(found)
             break
         why, _ = backend.selftest.failure(candidate, request, cell_of(request.cell.name))
-        found[describe(candidate, request)] = why
+        grid = " × ".join(map(str, candidate.grid))
+        found[f"{Variant.of(candidate, request)}, H={request.H}, grid {grid}"] = why
         tell(found)
     return found
 

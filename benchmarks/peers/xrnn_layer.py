@@ -16,12 +16,15 @@ def about() -> dict[str, str]:
     return {"xrnn": xrnn.__version__, **xrnn.get_backend("numpy").describe()}
 
 
-def _layer(problem: Problem) -> Any:
-    return LAYERS[problem.case.cell](*problem.weights)
+def layer_of(problem: Problem) -> Any:
+    """The problem's layer, on its backend."""
+    return LAYERS[problem.case.cell](*map(problem.backend.asarray, problem.weights))
 
 
-def _sequence(problem: Problem, layer: Any) -> dict[str, Call]:
-    x, states, dh, lengths = problem.x, problem.states, problem.dh, problem.lengths
+def sequence(problem: Problem, layer: Any) -> dict[str, Call]:
+    """The calls of a sequence, with operands on the problem's backend."""
+    x, dh, *states = map(problem.backend.asarray, (problem.x, problem.dh, *problem.states))
+    lengths = None if problem.lengths is None else problem.backend.asarray(problem.lengths)
 
     def train(needs_dx: bool = True) -> tuple[object, ...]:
         h = _only_h(layer.forward(x, *states, lengths=lengths))
@@ -40,11 +43,11 @@ def _only_h(result: Any) -> Any:
 
 
 def build(problem: Problem, threads: int) -> Built:
-    x, states, layer = problem.x, problem.states, _layer(problem)
-    calls = _sequence(problem, layer)
+    x, states, layer = problem.x, problem.states, layer_of(problem)
+    calls = sequence(problem, layer)
     if problem.case.base:
         base = Problem(problem.case.base)
-        calls |= {f"base {name}": call for name, call in _sequence(base, _layer(base)).items()}
+        calls |= {f"base {name}": call for name, call in sequence(base, layer_of(base)).items()}
     if not problem.case.ragged:
         calls["step"] = lambda: _only_h(layer(x[0], *states))
         calls["stream"] = lambda: layer.stream(x[0], states)[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,10 +14,6 @@ import pytest
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.part import Log, Part, run
 from tests.conftest import NO_GPU
-
-
-def part(name: str, at_least: float, at_most: float, code: str = "") -> Part:
-    return Part(name, (sys.executable, "-c", code), at_least, at_most)
 
 
 @pytest.fixture
@@ -82,16 +77,12 @@ def test_a_part_dies_with_the_run(tmp_path: Path) -> None:
         "import os, pathlib, sys\nfrom benchmarks.gpu.part import Log, run\n"
         f"run([sys.executable, '-c', {code!r}], 1000, dict(os.environ), pathlib.Path('.'), Log(pathlib.Path('log')))"
     )
-    pid = os.spawnve(
-        os.P_NOWAIT,
-        sys.executable,
-        [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{run_it}"],
-        {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    environment = {**os.environ, "PYTHONPATH": str(gpu.ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", run_it], env=environment, cwd=tmp_path)
     while not (file.exists() and file.read_text()):
         time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    process.kill()
+    process.wait()
     wait_for_end(int(file.read_text()))
 
 
@@ -120,17 +111,13 @@ def test_what_a_part_prints_is_in_the_log(tmp_path: Path, log: Log, capsys: pyte
     [
         ("", 60, "passed", False),
         ("raise SystemExit(7)", 60, "failed with exit status 7", True),
+        ("raise SystemExit({seconds})", 42, "failed with exit status 42", True),
         ("import time; time.sleep(1000)", 0.2, "stopped after 0 s, its limit", True),
     ],
 )
 def test_what_came_of_a_part(log: Log, code: str, seconds: float, outcome: str, failed: bool) -> None:
-    found = gpu.perform(part("it", 10, 60, code), seconds, log, {})
+    found = gpu.perform(Part("it", (sys.executable, "-c", code), 10, 60), seconds, log, {})
     assert (found["outcome"], found["failed"], found["ran"]) == (outcome, failed, True)
-
-
-def test_the_seconds_reach_the_command(log: Log) -> None:
-    found = gpu.perform(Part("it", (sys.executable, "-c", "raise SystemExit({seconds})"), 1, 60), 42, log, {})
-    assert found["outcome"] == "failed with exit status 42"
 
 
 def test_the_script_runs_the_given_python_itself(tmp_path: Path) -> None:

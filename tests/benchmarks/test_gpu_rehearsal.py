@@ -72,13 +72,7 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     run = start(sources, tmp_path / "run", environment, "--minutes", "30")
     assert run.wait() == 0, (tmp_path / "run" / "printed").read_text()
     path, found = result(tmp_path / "run")
-    assert {name: part["outcome"] for name, part in found["parts"].items()} == dict.fromkeys(
-        (
-            *("device", "residency", "variants", "costs", "forms"),
-            *("memcheck", "racecheck", "synccheck", "tests"),
-        ),
-        "passed",
-    )
+    assert {part["outcome"] for part in found["parts"].values()} == {"passed"}
     assert found["complete"]
     assert found["rehearsal"]
     assert found["device"]["device 0"].startswith("pretend GPU")

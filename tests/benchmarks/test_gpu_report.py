@@ -17,26 +17,18 @@ from benchmarks.gpu.choices import predicted
 from benchmarks.gpu.forms import label
 from benchmarks.gpu.part import Part
 from xrnn.backends.cupy.cells import NAMED
-from xrnn.backends.cupy.choice import DEVICES, Candidate, Request, candidates, choose
+from xrnn.backends.cupy.choice import DEVICES, Candidate, Request, choose
 
 H100 = DEVICES["h100"]
-COSTS = {"EXCHANGE": 1.4e-6, "ROUND_TRIP": 0.7e-6}
-
-
 SMALL, LARGE = Case(1000, 1, 64, 64), Case(1000, 16, 1024, 1024)
 
 
-def request(case: Case) -> Request:
-    return Request(NAMED[case.cell], False, "float32", *case.sizes)
-
-
 def chosen_of(case: Case) -> Candidate:
-    return choose(H100, request(case))
+    return choose(H100, Request(NAMED[case.cell], False, "float32", *case.sizes))
 
 
 def made_up_cell(case: Case, operation: str, chosen_us: float, plain_us: float, torch_us: float) -> dict[str, Any]:
     """A call of 200 steps takes 200 times as long as a step."""
-    found = {label(c): c for c in candidates(H100, request(case))}
     chosen = label(chosen_of(case))
     steps = {"plain": [plain_us] * 3, chosen: [chosen_us] * 3, "torch": [torch_us] * 3}
     return {
@@ -48,7 +40,7 @@ def made_up_cell(case: Case, operation: str, chosen_us: float, plain_us: float, 
         "host_microseconds": {chosen: {"1000": 50.0}},
         "errors": {},
         "chosen": chosen,
-        "candidates": {chosen: [asdict(found[chosen])] * 2},
+        "candidates": {chosen: [asdict(chosen_of(case))] * 2},
         "not_used": {"group 2x2 rows=1": "its h is off by 0.5 of the plain form's largest value"},
         "wrong": {"torch tf32": "AssertionError: h is off by 0.04"},
     }
@@ -61,7 +53,7 @@ def made_up() -> dict[str, Any]:
         "parts": {name: {"outcome": "passed", "ran": True, "failed": False} for name in ("tests", "forms")},
         "complete": True,
         "device": {"device 0": "Made-up GPU, compute capability 9.0"},
-        "costs": COSTS,
+        "costs": {"EXCHANGE": 1.4e-6, "ROUND_TRIP": 0.7e-6},
         "variants": {
             **{f"Lstm one-block forward float32 rows=1 held={held}, H=13, grid 1 × 1": "" for held in range(7)},
             "Gru group forward float32 rows=2 held=16, H=300, grid 4 × 2": "its h is off by 0.5",
@@ -169,9 +161,8 @@ def test_a_whole_run_merges_what_its_parts_wrote(
     results = json.loads(path.read_text())
     assert path.name == f"{results['date'][:19].replace(':', '').replace('T', '-')}-gpu.json"
     assert results["complete"] == (not outcome.startswith("not run"))
-    assert [results[name] for name in ("device", "costs", "forms")] == [
-        json.loads(json.dumps(made[name])) for name in ("device", "costs", "forms")
-    ]
+    made = json.loads(json.dumps(made))
+    assert all(results[name] == made[name] for name in ("device", "costs", "forms"))
     assert results["parts"]["memcheck"]["failed"] == failed
     printed = capsys.readouterr().out
     assert f"  memcheck     {outcome}\n" in printed
