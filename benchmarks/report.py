@@ -23,6 +23,7 @@ from benchmarks.peers import IN_BFLOAT16, OURS
 from benchmarks.pictures import draw_sweeps
 from benchmarks.ratios import Ratio, fastest, quartiles, ratio, share
 from benchmarks.step import print_step
+from benchmarks.step_int8 import print_int8
 from benchmarks.tables import table, wide_console
 from benchmarks.torch_modules import print_modules
 
@@ -168,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "compare": print_comparison,
         "xrnn": print_own,
         "step": print_step,
+        "step-int8": print_int8,
         "memory": print_memory,
         "accuracy": print_accuracy,
         "torch_modules": print_modules,

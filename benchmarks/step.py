@@ -14,7 +14,7 @@ from benchmarks import machine
 from benchmarks.cases import COMMON, Case
 from benchmarks.peers import PEERS
 from benchmarks.ratios import ratio
-from benchmarks.step_int8 import int8_table, measure_int8
+from benchmarks.step_int8 import measure_int8, print_int8
 from benchmarks.tables import table, wide_console
 from benchmarks.worker import Worker, timed, workers
 
@@ -108,9 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.print_version()
     if options.int8:
         machine.pin(options.threads)
-        rows = measure_int8(options.int8, options.rounds, options.threads)
-        machine.write({"machine": machine.describe(options.threads), "int8": rows}, options.out / "step-int8.json")
-        wide_console().print(int8_table(rows))
+        measured = measure_int8(options.int8, options.rounds, options.threads)
+        machine.write(measured, options.out / "step-int8.json")
+        print_int8(measured, wide_console())
         return
     results = measure_step(options.peers, options.rounds, options.threads, options.cells)
     machine.write(results, options.out / "step.json")

@@ -9,20 +9,22 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from rich.table import Table
+from rich.console import Console
 
 import xrnn
+from benchmarks import machine
 from benchmarks.tables import table
 from xrnn.typing import HostArray
 
 _CALLS = 50  # in a round
 
 
-def measure_int8(sizes: Sequence[int], rounds: int, threads: int) -> list[dict[str, Any]]:
+def measure_int8(sizes: Sequence[int], rounds: int, threads: int) -> dict[str, Any]:
     """For each size (D = H): microseconds of a step by library, one a round.
 
     One library after the other: ONNX Runtime's threads poll for some time after a call, and would take a CPU from the
@@ -46,17 +48,23 @@ def measure_int8(sizes: Sequence[int], rounds: int, threads: int) -> list[dict[s
             times[name] = [_time(step) for _ in range(rounds + 1)][1:]
             del step
         rows.append({"size": size, "microseconds": times})
-    return rows
+    return {
+        "machine": machine.describe(threads),
+        "versions": {name: version(name) for name in ("numpy", "onnxruntime") if find_spec(name)},
+        "rounds": rounds,
+        "int8": rows,
+    }
 
 
-def int8_table(rows: list[dict[str, Any]]) -> Table:
+def print_int8(results: dict[str, Any], console: Console) -> None:
     lines = []
-    for row in rows:
+    for row in results["int8"]:
         ours = statistics.median(row["microseconds"]["xrnn, int8"])
         for name, times in row["microseconds"].items():
             median = statistics.median(times)
             lines.append([str(row["size"]), name, f"{median:.1f}", f"{median / ours:.2f}"])
-    return table("LSTM, one step, N=1, D=H", ["D=H", "library", "microseconds", "its time / xrnn, int8"], lines, left=2)
+    columns = ["D=H", "library", "microseconds", "its time / xrnn, int8"]
+    console.print(table("LSTM, one step, N=1, D=H", columns, lines, left=2))
 
 
 def _time(step: Callable[[], HostArray]) -> float:

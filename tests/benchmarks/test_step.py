@@ -42,4 +42,7 @@ def test_int8_steps_of_each_library(tmp_path: Path, capsys: pytest.CaptureFixtur
     for row in rows:
         assert {"xrnn, float32", "xrnn, int8"} <= row["microseconds"].keys()
         assert all(len(times) == 2 and min(times) > 0 for times in row["microseconds"].values())
-    assert "LSTM, one step, N=1, D=H" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "LSTM, one step, N=1, D=H" in printed
+    report.main([str(tmp_path)])
+    assert printed.endswith(capsys.readouterr().out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,16 @@ def test_equals_stream(name: str, D: int, H: int, tmp_path: Path) -> None:
     x, h = signal_for(layer, D)
     to_c(layer, tmp_path / "model.c")
     np.testing.assert_allclose(outputs(built(tmp_path, "model"), x), h, **ROUNDING)
+
+
+def test_on_arm64(tmp_path: Path) -> None:
+    if shutil.which("qemu-aarch64") is None:
+        pytest.skip("qemu-aarch64 is not installed: apt-get install qemu-user gcc-aarch64-linux-gnu")
+    layer = make("lstm", 7, 19)
+    x, h = signal_for(layer, 7)
+    to_c(layer, tmp_path / "model.c")
+    program = built(tmp_path, "model", compiler="aarch64-linux-gnu-gcc", flags=["-O2", "-static"])
+    np.testing.assert_allclose(outputs(program, x, "qemu-aarch64"), h, **ROUNDING)
 
 
 def test_differs_from_the_float32_layer(tmp_path: Path) -> None:
