@@ -145,6 +145,24 @@ def test_a_classifier_in_c(classifier: str, folder: Path, capsys: pytest.Capture
     assert "scales its input" in failed(capsys, "convert", classifier, "model.pt")
 
 
+def test_a_classifier_in_c_with_weights_of_8_bits(
+    classifier: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", classifier, "float.c"]) == 0
+    assert main(["convert", classifier, "model.c", "--int8"]) == 0
+    assert "→ model.c: quantized GRU" in capsys.readouterr().out
+    series = waves(1, 5)[0].values
+    p = outputs(built(folder, "model"), series)
+    (folder / "float.c").rename("model.c")
+    expected = outputs(built(folder, "float"), series)
+    assert 1e-5 < np.abs(p - expected).max() < 0.05
+    assert "has no others" in failed(capsys, "convert", classifier, "model.onnx", "--int8")
+    xrnn.save("a.safetensors", GRU.init(3, 4, dtype="float64", backend="numpy"))
+    assert "dtype of this GRU is float64: expected float32" in failed(
+        capsys, "convert", "a.safetensors", "b.c", "--int8"
+    )
+
+
 @pytest.mark.parametrize("classifier", ["both"], indirect=True)
 def test_a_classifier_in_onnx(classifier: str, capsys: pytest.CaptureFixture[str]) -> None:
     import onnx

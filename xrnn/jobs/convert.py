@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.files import check_writable, printable
-from xrnn.interop.model import Model, host, model_of
+from xrnn.interop.model import Model, host, is_recurrent, model_of
 from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
 from xrnn.jobs.checkpoint import Checkpoints, job_of
 from xrnn.jobs.classify.predict import LabelPredictor
@@ -23,6 +23,7 @@ from xrnn.jobs.regress.predict import NumberPredictor
 from xrnn.jobs.settings import switch
 from xrnn.jobs.terminal import Terminal
 from xrnn.layers.linear import Linear
+from xrnn.layers.quantized import quantize
 from xrnn.ops.cells.rnn import NONLINEARITIES
 
 _READ: Final = (".onnx", ".keras", ".pt", ".safetensors")
@@ -35,6 +36,7 @@ class ConvertOptions:
 
     lengths: bool = switch("For .onnx: add an input for the lengths of the rows.")
     states: bool = switch("For .onnx: add inputs and outputs for the states.")
+    int8: bool = switch("For .c and .safetensors: quantize the recurrent layers to 8 bits.")
     overwrite: bool = switch("Replace OUT if it exists.")
 
 
@@ -54,6 +56,8 @@ def convert(
     if target.exists() and not options.overwrite:
         raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
     model, _ = _read(source, prefix, nonlinearity, backend)
+    if options.int8:
+        model = _guarded(lambda: _quantized(model))
     try:
         check_writable(target)
         _guarded(lambda: _write(model, target, name or target.stem, options))
@@ -179,6 +183,12 @@ _READERS: Final = {".onnx": _read_onnx, ".keras": _read_keras, ".pt": _read_stat
 
 
 # ---- writing ----
+
+
+def _quantized(model: Model) -> Model:
+    """The model with recurrent layers of 8 bits."""
+    layers = [quantize(layer) if is_recurrent(layer) else layer for layer in model.layers]
+    return replace(model, layers=tuple(layers))
 
 
 def _write(model: Model, target: Path, name: str, options: ConvertOptions) -> None:
