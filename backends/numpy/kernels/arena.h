@@ -28,16 +28,15 @@ struct Arena {
     }
 };
 
-// Construct Pass(f, partition, arena) and run its thread(id, n) on the partition's threads. False if there is no
-// memory.
-template <class Pass, class S, class F, class P>
-bool run_pass(const F& f, P partition, int threads) {
+// Construct Pass(arena, arguments...) and run its thread(id, n) on `threads` threads. False if there is no memory.
+template <class Pass, class S, class... Arguments>
+bool run_pass(int threads, const Arguments&... arguments) {
     // Enough for most small passes. Constructing such a pass a second time would take longer than its arithmetic.
     constexpr int64_t FIRST = 64 << 10;
     S* memory = static_cast<S*>(xrnn::scratch(FIRST));
     if (!memory) return false;
     Arena<S> first{memory, FIRST / int64_t(sizeof(S))};
-    Pass small(f, partition, first);
+    Pass small(first, arguments...);
     const auto run = [threads](Pass& pass) {
         pass.prepare();
         xrnn::parallel(threads, [](int id, int n, void* p) { static_cast<Pass*>(p)->thread(id, n); }, &pass,
@@ -50,7 +49,7 @@ bool run_pass(const F& f, P partition, int threads) {
     memory = static_cast<S*>(xrnn::scratch(first.used * sizeof(S)));
     if (!memory) return false;
     Arena<S> arena{memory, first.used};
-    Pass pass(f, partition, arena);
+    Pass pass(arena, arguments...);
     return run(pass);
 }
 

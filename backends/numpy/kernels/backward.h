@@ -17,12 +17,20 @@
 
 namespace {
 
-template <class P, template <class> class CellOf>
+template <class P>
 struct BackwardPass {
     using S = Sum<P>;
-    using Cell = CellOf<Vec<S>>;
-    static constexpr int W = Simd<S>::LANES, PRE = Cell::PRE;
-    static constexpr Gates GATES = gates_of<Cell>();
+    static constexpr int W = Simd<S>::LANES;
+
+    // dz of some rows, and the same as elements of an operand.
+    struct Gradient {
+        S* dz;
+        P* rows;
+    };
+
+    // `differentiate` of a cell.
+    using Differentiate = void (BackwardPass::*)(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end,
+                                                 int64_t active, Gradient out) const;
 
     // Slots whose sums are held at a time, as in the forward pass.
     static constexpr int64_t ROWS = 12;
@@ -30,16 +38,19 @@ struct BackwardPass {
     const xrnn::Backward<S>& f;
     const xrnn::Sequence<S>& of;
     const Partition partition;
+    const Shape& shape;
+    const Gates& gates;
+    const Differentiate gradient_of_cell;
     const Panels<S> panels;
     const Order order;
     const bool local_first, fetches;
     const int64_t steps;   // of a chunk
     const int64_t length;  // elements of a gate of dz
     Slots slots;
-    S* carry[Cell::STATES];  // (N, units) in slots: the gradient of the states after a step, from all later steps
-    S* dz[2];                // (steps · N, PRE · H) each
-    P* dz_rows[2];           // (steps · N, PRE · length) each: in pairs, otherwise dz
-    S* local_chains;           // (LocalChains::MOST, N, units)
+    S* carry[xrnn::MOST_STATES];  // (N, units) in slots: the gradient of the states after a step, from all later steps
+    S* dz[2];                     // (steps · N, PRE · H) each
+    P* dz_rows[2];                // (steps · N, PRE · length) each: in pairs, otherwise dz
+    S* local_chains;              // (LocalChains::MOST, N, units)
     Weights<P> WhT;
     GradientProducts<P> products;
     P *x_rows, *h_rows, *dz_down;  // x and h of the rows of a chunk, with lengths or in pairs; dz, in pairs
@@ -47,34 +58,40 @@ struct BackwardPass {
     int64_t* places;               // with lengths, for each thread: t · N + row for each row of a chunk
     Barrier barrier;
 
-    BackwardPass(const xrnn::Backward<S>& f, Partition partition, Arena<S>& arena)
+    BackwardPass(Arena<S>& arena, const xrnn::Backward<S>& f, Partition partition, const Shape& shape,
+                 Differentiate gradient_of_cell)
         : f(f),
           of(f.of),
           partition(partition),
+          shape(shape),
+          gates(shape.gates),
+          gradient_of_cell(gradient_of_cell),
           panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
-          order(order_of_recurrence<P>(of.N, of.H, GATES.h_count)),
+          order(order_of_recurrence<P>(of.N, of.H, gates.h_count)),
           // Not with several gates: the terms of a thread's own units are then several ranges, and a step is long
           // compared with its barrier.
-          local_first(GATES.h_count == 1 && partition.local_first && partition.threads > 1 && !of.lengths),
-          fetches(is_worth_fetching<S>(of, Cell::STATES + PRE)),
+          local_first(gates.h_count == 1 && partition.local_first && partition.threads > 1 && !of.lengths),
+          fetches(is_worth_fetching<S>(of, shape.states + gates.count)),
           steps(chunk_steps(of.T, of.N)),
           length(elements<P>(of.H)),
           slots(of.lengths, of.T, of.N, arena),
-          dz{arena.take(steps * of.N * PRE * of.H), arena.take(of.T > steps ? steps * of.N * PRE * of.H : 0)},
+          dz{arena.take(steps * of.N * gates.count * of.H),
+             arena.take(of.T > steps ? steps * of.N * gates.count * of.H : 0)},
           local_chains(arena.take(local_first ? LocalChains::MOST * of.N * panels.padded() : 0)),
-          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, GATES.h_count, of.H, 1, panels, of.T, of.N, false, arena),
-          products(of.H, GATES, of.D, f.dWx, of.H, f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
+          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, gates.h_count, of.H, 1, panels, of.T, of.N, false, arena),
+          products(of.H, gates, of.D, f.dWx, of.H, f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
                    partition.threads, arena),
           x_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.D : 0)),
           h_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.H : 0)),
-          dz_down(arena.template take_of<P>(IS_PAIR<P> && f.db ? elements<P>(steps * of.N) * PRE * of.H : 0)),
+          dz_down(arena.template take_of<P>(IS_PAIR<P> && f.db ? elements<P>(steps * of.N) * gates.count * of.H : 0)),
           dx_rows(arena.take(of.lengths && f.dx ? steps * of.N * of.D : 0)),
           places(arena.template take_of<int64_t>(of.lengths ? partition.threads * steps * of.N : 0)),
           barrier(partition.threads) {
-        for (S*& c : carry) c = arena.take(of.N * panels.padded());
+        for (int k = 0; k < shape.states; ++k) carry[k] = arena.take(of.N * panels.padded());
         for (int i = 0; i < 2; ++i)
             if constexpr (IS_PAIR<P>)
-                dz_rows[i] = arena.template take_of<P>(i == 0 || of.T > steps ? steps * of.N * PRE * length : 0);
+                dz_rows[i] =
+                    arena.template take_of<P>(i == 0 || of.T > steps ? steps * of.N * gates.count * length : 0);
             else
                 dz_rows[i] = dz[i];
     }
@@ -93,7 +110,7 @@ struct BackwardPass {
         WhT.pack(packing.panel0, packing.panel1);
         products.pack(id, n);
         for (int64_t m = share(N, id, n); m < share(N, id + 1, n); ++m)
-            for (S* c : carry) fill_zeros(c + m * panels.padded(), panels.padded());
+            for (int k = 0; k < shape.states; ++k) fill_zeros(carry[k] + m * panels.padded(), panels.padded());
         barrier.wait(id, n);
 
         StopPoll poll(barrier.stop, id);
@@ -108,12 +125,15 @@ struct BackwardPass {
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t t = of.reverse ? begin + i : begin + count - 1 - i, active = slots.active(t);
                 if (!of.reverse) row -= active;
-                const Gradient out = {dz[chunk % 2] + row * PRE * of.H, dz_rows[chunk % 2] + row * PRE * length};
+                const int64_t gate = row * gates.count;  // its first gate
+                const Gradient out = {dz[chunk % 2] + gate * of.H, dz_rows[chunk % 2] + gate * length};
                 if (of.reverse) row += active;
                 step(
                     mine, done + i, later, id, n, poll,
                     [&](Piece p, int64_t begin, int64_t end) { fetch_ahead(mine, t, p, begin, end, out.dz); },
-                    [&](Piece p, int64_t begin, int64_t end) { differentiate(mine, t, p, begin, end, active, out); });
+                    [&](Piece p, int64_t begin, int64_t end) {
+                        (this->*gradient_of_cell)(mine, t, p, begin, end, active, out);
+                    });
                 if (poll.has_stopped()) return;
                 barrier.arrive(id);
                 later = {out.rows, active};
@@ -128,111 +148,22 @@ struct BackwardPass {
             [&](Piece p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
     }
 
-   private:
-    bool gathers() const { return f.db && (of.lengths || IS_PAIR<P>); }
-
-    // dz of some rows, and the same as elements of an operand.
-    struct Gradient {
-        S* dz;
-        P* rows;
-    };
-
-    // dz of the step after, (rows, PRE · length) in slots; none at the last step.
-    struct Later {
-        const P* dz;
-        int64_t rows;
-    };
-
-    // carry[h] += dz @ Whᵀ of the later step, then `use`, for each of my panels and some of my slots at a time. `ahead`
-    // runs before, to prefetch the arrays that `use` needs.
-    template <class Ahead, class Use>
-    void step(const Share<S>& mine, int64_t i, Later later, int id, int n, StopPoll& poll, Ahead ahead, Use use) {
-        const int64_t width = PRE * length;
-        const P* a = later.dz ? later.dz + mine.first * width : nullptr;
-        const int64_t a_row = mine.stride * width, rows = mine.below(later.rows);
-        const LocalChains local = local_first && later.dz
-                                      ? LocalChains(elements<P>(mine.column0), elements<P>(mine.column1), length,
-                                                    order.chain)
-                                      : LocalChains();
-        sum_local_chains(mine, local, a, a_row, rows);
-        if (partition.split == Split::COLUMNS) barrier.await(id, n);
-        for (int64_t j = 0; j < mine.pieces(); ++j) {
-            const Piece p = mine.piece(i, j);
-            for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
-                end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
-                if (poll.stops((end - begin) * PRE * of.H * p.width * W)) return;
-                if (fetches && begin < rows) ahead(p, begin, end < rows ? end : rows);
-                if (begin < rows) propagate(mine, local, p, a, a_row, begin, end < rows ? end : rows);
-                use(p, begin, end);
-            }
-        }
-    }
-
-    void sum_local_chains(const Share<S>& mine, const LocalChains& local, const P* a, int64_t a_row,
-                          int64_t rows) const {
-        for (int c = 0; c < local.count; ++c)
-            for (int64_t j = 0; j < mine.pieces(); ++j) {
-                const Piece p = mine.piece(0, j);
-                Tile<P> tile(order);
-                WhT.add_to(tile, p, 0, a + local.chain_begin(c), a_row, local.chain_begin(c), local.chain_end(c));
-                tile.out = local_chain(c, mine.first) + p.begin, tile.out_row = panels.padded();
-                run_rows(tile, p.width, rows);
-            }
-    }
-
-    S* local_chain(int c, int64_t row) const { return local_chains + (c * of.N + row) * panels.padded(); }
-
-    // carry[h] += dz @ Whᵀ of panel p for my slots number begin … end - 1; a are the rows of dz.
-    void propagate(const Share<S>& mine, const LocalChains& local, Piece p, const P* a, int64_t a_row, int64_t begin,
-                   int64_t end) const {
-        Tile<P> tile(order);
-        tile.out_row = mine.stride * panels.padded();
-        tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + p.begin;
-        if (Cell::DIRECT) tile.init = tile.out, tile.init_row = tile.out_row;
-        a += begin * a_row;
-        if (local.count == 0) {
-            add_gates(tile, WhT, p, PRE, GATES.h_of, length, a, a_row);
-        } else {
-            WhT.add_to(tile, p, 0, a, a_row, 0, local.begin);
-            for (int c = 0; c < local.count; ++c)
-                add_chain(tile, local_chain(c, mine.first + begin) + p.begin, panels.padded());
-            WhT.add_to(tile, p, 0, a + local.end, a_row, local.end, length);
-        }
-        run_rows(tile, p.width, end - begin);
-    }
-
-    // Prefetch the arrays that `differentiate` reads and writes.
-    void fetch_ahead(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, const S* out) const {
-        const int64_t H = of.H, n = (p.width - 1) * W + p.last;
-        for (int64_t m = begin; m < end; ++m) {
-            const int64_t slot = mine.slot(m), row = slots.row(slot), at = (t * of.N + row) * H + p.begin;
-            for (int k = 0; k < Cell::STATES; ++k) {
-                fetch(f.states[k] + at, n);
-                fetch(f.states[k] + at + of.N * H, n);
-                const auto& above = f.dstates[k];
-                if (above.data) fetch(above.data + t * above.step + row * above.row + p.begin, n);
-            }
-            for (int g = 0; g < PRE; ++g) {
-                if (Cell::KEEPS_Z) fetch(f.z + ((t * of.N + row) * PRE + g) * H + p.begin, n);
-                fetch(out + (slot * PRE + g) * H + p.begin, n);
-            }
-        }
-    }
-
     // The cell's gradient of step t for panel p of my rows: the carry, and dz of the `active` slots.
+    template <class Cell>
     void differentiate(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, int64_t active,
                        Gradient out) const {
         for (int v = 0; v < p.width; ++v)
             if (v + 1 < p.width || p.last == W)
-                differentiate_vector<true>(mine, t, p.begin + v * W, W, begin, end, active, out);
+                differentiate_vector<Cell, true>(mine, t, p.begin + v * W, W, begin, end, active, out);
             else
-                differentiate_vector<false>(mine, t, p.begin + v * W, p.last, begin, end, active, out);
+                differentiate_vector<Cell, false>(mine, t, p.begin + v * W, p.last, begin, end, active, out);
     }
 
     // The same for the n units from `column` on.
-    template <bool WHOLE>
-    void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin, int64_t end,
-                              int64_t active, Gradient out) const {
+    template <class Cell, bool WHOLE>
+    XRNN_INLINE void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin,
+                                          int64_t end, int64_t active, Gradient out) const {
+        constexpr int PRE = Cell::PRE;
         const int64_t H = of.H, step = of.N * H, units = panels.padded();
         Vec<S> own[xrnn::MOST_OWN] = {};
         for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
@@ -272,9 +203,94 @@ struct BackwardPass {
         }
     }
 
+   private:
+    bool gathers() const { return f.db && (of.lengths || IS_PAIR<P>); }
+
+    // dz of the step after, (rows, PRE · length) in slots; none at the last step.
+    struct Later {
+        const P* dz;
+        int64_t rows;
+    };
+
+    // carry[h] += dz @ Whᵀ of the later step, then `use`, for each of my panels and some of my slots at a time. `ahead`
+    // runs before, to prefetch the arrays that `use` needs.
+    template <class Ahead, class Use>
+    void step(const Share<S>& mine, int64_t i, Later later, int id, int n, StopPoll& poll, Ahead ahead, Use use) {
+        const int64_t width = gates.count * length;
+        const P* a = later.dz ? later.dz + mine.first * width : nullptr;
+        const int64_t a_row = mine.stride * width, rows = mine.below(later.rows);
+        const LocalChains local = local_first && later.dz
+                                      ? LocalChains(elements<P>(mine.column0), elements<P>(mine.column1), length,
+                                                    order.chain)
+                                      : LocalChains();
+        sum_local_chains(mine, local, a, a_row, rows);
+        if (partition.split == Split::COLUMNS) barrier.await(id, n);
+        for (int64_t j = 0; j < mine.pieces(); ++j) {
+            const Piece p = mine.piece(i, j);
+            for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
+                end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
+                if (poll.stops((end - begin) * gates.count * of.H * p.width * W)) return;
+                if (fetches && begin < rows) ahead(p, begin, end < rows ? end : rows);
+                if (begin < rows) propagate(mine, local, p, a, a_row, begin, end < rows ? end : rows);
+                use(p, begin, end);
+            }
+        }
+    }
+
+    void sum_local_chains(const Share<S>& mine, const LocalChains& local, const P* a, int64_t a_row,
+                          int64_t rows) const {
+        for (int c = 0; c < local.count; ++c)
+            for (int64_t j = 0; j < mine.pieces(); ++j) {
+                const Piece p = mine.piece(0, j);
+                Tile<P> tile(order);
+                WhT.add_to(tile, p, 0, a + local.chain_begin(c), a_row, local.chain_begin(c), local.chain_end(c));
+                tile.out = local_chain(c, mine.first) + p.begin, tile.out_row = panels.padded();
+                run_rows(tile, p.width, rows);
+            }
+    }
+
+    S* local_chain(int c, int64_t row) const { return local_chains + (c * of.N + row) * panels.padded(); }
+
+    // carry[h] += dz @ Whᵀ of panel p for my slots number begin … end - 1; a are the rows of dz.
+    void propagate(const Share<S>& mine, const LocalChains& local, Piece p, const P* a, int64_t a_row, int64_t begin,
+                   int64_t end) const {
+        Tile<P> tile(order);
+        tile.out_row = mine.stride * panels.padded();
+        tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + p.begin;
+        if (shape.direct) tile.init = tile.out, tile.init_row = tile.out_row;
+        a += begin * a_row;
+        if (local.count == 0) {
+            add_gates(tile, WhT, p, gates.count, gates.h_of, length, a, a_row);
+        } else {
+            WhT.add_to(tile, p, 0, a, a_row, 0, local.begin);
+            for (int c = 0; c < local.count; ++c)
+                add_chain(tile, local_chain(c, mine.first + begin) + p.begin, panels.padded());
+            WhT.add_to(tile, p, 0, a + local.end, a_row, local.end, length);
+        }
+        run_rows(tile, p.width, end - begin);
+    }
+
+    // Prefetch the arrays that `differentiate` reads and writes.
+    void fetch_ahead(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, const S* out) const {
+        const int64_t H = of.H, n = (p.width - 1) * W + p.last;
+        for (int64_t m = begin; m < end; ++m) {
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = (t * of.N + row) * H + p.begin;
+            for (int k = 0; k < shape.states; ++k) {
+                fetch(f.states[k] + at, n);
+                fetch(f.states[k] + at + of.N * H, n);
+                const auto& above = f.dstates[k];
+                if (above.data) fetch(above.data + t * above.step + row * above.row + p.begin, n);
+            }
+            for (int g = 0; g < gates.count; ++g) {
+                if (shape.keeps_z) fetch(f.z + ((t * of.N + row) * gates.count + g) * H + p.begin, n);
+                fetch(out + (slot * gates.count + g) * H + p.begin, n);
+            }
+        }
+    }
+
     void write_initial(const Share<S>& mine, Piece p, int64_t begin, int64_t end) const {
         for (int64_t m = begin; m < end; ++m)
-            for (int k = 0; k < Cell::STATES; ++k)
+            for (int k = 0; k < shape.states; ++k)
                 copy(carry[k] + mine.slot(m) * panels.padded() + p.begin, 1, (p.width - 1) * W + p.last,
                      f.dinitial[k] + slots.row(mine.slot(m)) * of.H + p.begin);
     }
@@ -317,7 +333,7 @@ struct BackwardPass {
 
     // Copy my part of the rows of a chunk to x_rows, h_rows and dz_down.
     void gather(Gradient of_chunk, int64_t begin, int64_t rows, const int64_t* my_places, int id, int n) const {
-        const int64_t D = of.D, H = of.H, width = PRE * H;
+        const int64_t D = of.D, H = of.H, width = gates.count * H;
         const int64_t first = share(elements<P>(rows), id, n), end = share(elements<P>(rows), id + 1, n);
         const auto place = [&](int64_t i) { return my_places ? my_places[i] : begin * of.N + i; };
         if constexpr (IS_PAIR<P>) {
@@ -348,7 +364,8 @@ bool backward(const xrnn::Backward<Sum<P>>& f, Partition partition) {
         for (int k = 0; k < Cell::STATES; ++k) fill_zeros(f.dinitial[k], of.N * of.H);
         return true;
     }
-    return run_pass<BackwardPass<P, CellOf>, S>(f, partition, partition.threads);
+    using Pass = BackwardPass<P>;
+    return run_pass<Pass, S>(partition.threads, f, partition, SHAPE<Cell>, &Pass::template differentiate<Cell>);
 }
 
 }  // namespace

@@ -31,12 +31,31 @@
 
 namespace {
 
-template <class P, template <class> class CellOf>
+template <class P>
 struct ForwardPass {
     using S = Sum<P>;
-    using Cell = CellOf<Vec<S>>;
-    static constexpr int W = Simd<S>::LANES, PRE = Cell::PRE;
-    static constexpr Gates GATES = gates_of<Cell>();
+    static constexpr int W = Simd<S>::LANES;
+
+    // Rows of an operand, from my first row on.
+    template <class E>
+    struct Operand {
+        const E* data;
+        int64_t row;
+    };
+    // The operands and results of a step.
+    struct Operands {
+        Operand<P> x, h;
+        Operand<S> xz;  // with project_first used in place of x
+        S* sums;        // my block of pre-activations
+        const S* before[xrnn::MOST_STATES];
+        S* after[xrnn::MOST_STATES];
+        S* z;        // (N, PRE · H); null if it is not kept
+        P* h_slots;  // the next step's h in slots; null if the next step reads it in `after`
+    };
+
+    // `step_cell` of a cell.
+    using StepCell = void (ForwardPass::*)(const Share<S>& mine, const Operands& in, Piece p, const S* sums,
+                                           int64_t gate, int64_t begin, int64_t rows) const;
 
     // Rows whose pre-activations are held at a time: the height of two tiles. With many more rows the cell's step
     // writes more at once than the CPU's store queue holds (48 rows took 4 % longer at N = 256, H = 64). With few rows
@@ -48,6 +67,9 @@ struct ForwardPass {
     const xrnn::Forward<S>& f;
     const xrnn::Sequence<S>& of;
     const Partition partition;
+    const int states;
+    const Gates& gates;
+    const StepCell step_of_cell;
     const Panels<S> panels;
     const Order x_order, h_order;
     const bool project_first, local_first, fetches;
@@ -65,30 +87,34 @@ struct ForwardPass {
     P *x_slots[2], *h_slots[2];  // gathers: x (N, D) and h (N, units) of the slots, of this step and the next
     Barrier barrier;
 
-    ForwardPass(const xrnn::Forward<S>& f, Partition partition, Arena<S>& arena)
+    ForwardPass(Arena<S>& arena, const xrnn::Forward<S>& f, Partition partition, const Shape& shape,
+                StepCell step_of_cell)
         : f(f),
           of(f.of),
           partition(partition),
+          states(shape.states),
+          gates(shape.gates),
+          step_of_cell(step_of_cell),
           panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
-          x_order(order_of_x(of)),
-          h_order(order_of_recurrence<P>(of.N, of.H, GATES.h_count)),
+          x_order(order_of_x()),
+          h_order(order_of_recurrence<P>(of.N, of.H, gates.h_count)),
           project_first(partition.project_first && !of.lengths),
           local_first(partition.local_first && partition.threads > 1 && !of.lengths && !h_in_strips()),
-          fetches(is_worth_fetching<S>(of, Cell::STATES + PRE)),
+          fetches(is_worth_fetching<S>(of, states + gates.count)),
           gathers(of.lengths || IS_PAIR<P>),
           x_length(elements<P>(of.D)),
           h_length(elements<P>(of.H)),
           h_row(elements<P>(panels.padded())),
           projected_steps(project_first ? steps_of(of.T, of.N, PROJECTED_ROWS) : 0),
           slots(of.lengths, of.T, of.N, arena),
-          bias(arena.take(PRE * panels.padded())),
-          Wx(of.Wx, 1, of.D, GATES.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena, x_one_by_one()),
-          Wh(of.Wh, 1, of.H, GATES.h_count, panels, of.T, of.N, h_in_strips(), arena),
-          z(arena.take(Wh.in_strips ? of.N * PRE * of.H : partition.threads * block())),
+          bias(arena.take(gates.count * panels.padded())),
+          Wx(of.Wx, 1, of.D, gates.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena, x_one_by_one()),
+          Wh(of.Wh, 1, of.H, gates.h_count, panels, of.T, of.N, h_in_strips(), arena),
+          z(arena.take(Wh.in_strips ? of.N * gates.count * of.H : partition.threads * block())),
           x_panel(arena.template take_of<P>(Wx.one_by_one ? partition.threads * x_length * panels.width(0) * W : 0)),
           x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * of.N * x_length : 0)),
-          xz(arena.take(projected_steps * of.N * GATES.x_count * panels.padded())),
-          local_chains(arena.take(local_first ? LocalChains::MOST * GATES.h_count * of.N * panels.padded() : 0)),
+          xz(arena.take(projected_steps * of.N * gates.x_count * panels.padded())),
+          local_chains(arena.take(local_first ? LocalChains::MOST * gates.h_count * of.N * panels.padded() : 0)),
           barrier(partition.threads) {
         for (int i = 0; i < 2; ++i) {
             x_slots[i] = arena.template take_of<P>(gathers && !project_first ? of.N * x_length : 0);
@@ -98,8 +124,8 @@ struct ForwardPass {
 
     void prepare() {
         slots.sort();
-        for (int g = 0; g < PRE; ++g)
-            copy_padded(f.b + GATES.b_of[g] * of.H * f.b_stride, f.b_stride, of.H, panels.padded(),
+        for (int g = 0; g < gates.count; ++g)
+            copy_padded(f.b + gates.b_of[g] * of.H * f.b_stride, f.b_stride, of.H, panels.padded(),
                         bias + g * panels.padded());
     }
 
@@ -125,22 +151,55 @@ struct ForwardPass {
         }
     }
 
+    // The cell's step for panel p of the same rows, from sums whose gates lie `gate` apart.
+    template <class Cell>
+    void step_cell(const Share<S>& mine, const Operands& in, Piece p, const S* sums, int64_t gate, int64_t begin,
+                   int64_t rows) const {
+        for (int v = 0; v < p.width; ++v)
+            if (v + 1 < p.width || p.last == W)
+                step_vector<Cell, true>(mine, in, p.begin + v * W, W, sums + v * W, gate, begin, rows);
+            else
+                step_vector<Cell, false>(mine, in, p.begin + v * W, p.last, sums + v * W, gate, begin, rows);
+    }
+
+    // The same for the n units from `column` on.
+    template <class Cell, bool WHOLE>
+    XRNN_INLINE void step_vector(const Share<S>& mine, const Operands& in, int64_t column, int n, const S* sums,
+                                 int64_t gate, int64_t begin, int64_t rows) const {
+        constexpr int PRE = Cell::PRE;
+        const int64_t H = of.H;
+        Vec<S> own[xrnn::MOST_OWN] = {};
+        for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
+        for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
+            Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES];
+            for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * gate);
+            for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
+            Cell::step(z, old, now, own);
+            for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
+            if (in.h_slots) store_elements<S, WHOLE>(in.h_slots + slot * h_row + elements<P>(column), now[0], n);
+            if (in.z)
+                for (int g = 0; g < PRE; ++g)
+                    store_columns<S, WHOLE>(in.z + (row * PRE + g) * H + column, z[g], n);
+        }
+    }
+
    private:
     // The order of the sums over x. It must not depend on the partition. So it follows from N alone, by the choice that
     // choose_partition makes for N. If that choice is to project first, a tile has rows of all steps. Otherwise x and h
     // are terms of the same sums.
-    static Order order_of_x(const xrnn::Sequence<S>& of) {
+    Order order_of_x() const {
         if (xrnn::projects_first(of.N)) return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
-        return order_of_recurrence<P>(of.N, of.H, GATES.h_count);
+        return order_of_recurrence<P>(of.N, of.H, gates.h_count);
     }
     // project_first reads Wx in one pass.
     int64_t x_passes() const { return project_first ? 1 : of.T; }
     int64_t x_rows() const { return project_first ? of.T * of.N : of.N; }
     bool h_in_strips() const {
-        return project_first && Weights<P>::suits_strips(of.Wh, of.H, GATES.h_count, panels, of.T, of.N);
+        return project_first && Weights<P>::suits_strips(of.Wh, of.H, gates.h_count, panels, of.T, of.N);
     }
     bool x_in_strips() const {
-        return project_first && Weights<P>::suits_strips(of.Wx, of.D, GATES.x_count, panels, x_passes(), x_rows());
+        return project_first && Weights<P>::suits_strips(of.Wx, of.D, gates.x_count, panels, x_passes(), x_rows());
     }
     bool x_one_by_one() const {
         return project_first && projected_steps == of.T && panel_threads(partition) == partition.threads;
@@ -150,7 +209,7 @@ struct ForwardPass {
         return steps < T ? steps : T;
     }
 
-    int64_t block() const { return PRE * W * ROWS * panels.width(0); }
+    int64_t block() const { return gates.count * W * ROWS * panels.width(0); }
     int64_t time(int64_t i) const { return of.reverse ? of.T - 1 - i : i; }  // of the i-th step
     S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
     S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
@@ -160,7 +219,7 @@ struct ForwardPass {
         const int64_t H = of.H;
         for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
             const int64_t row = slots.row(slot);
-            for (int k = 0; k < Cell::STATES; ++k) {
+            for (int k = 0; k < states; ++k) {
                 const Matrix<S>& from = f.initial[k];
                 S* to = before(k, time(0)) + row * H;
                 if (from.data)
@@ -188,8 +247,8 @@ struct ForwardPass {
         for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
             if (slot < slots.active(t)) continue;
             const int64_t row = slots.row(slot);
-            for (int k = 0; k < Cell::STATES; ++k) copy(before(k, t) + row * H, 1, H, after(k, t) + row * H);
-            if (f.z) fill_zeros(f.z + (t * of.N + row) * PRE * H, PRE * H);
+            for (int k = 0; k < states; ++k) copy(before(k, t) + row * H, 1, H, after(k, t) + row * H);
+            if (f.z) fill_zeros(f.z + (t * of.N + row) * gates.count * H, gates.count * H);
         }
     }
 
@@ -209,7 +268,7 @@ struct ForwardPass {
         const auto output = [&](int64_t c) {
             const int64_t r = c / of.H, left = (r + 1) * of.H - c;
             S* const out = xz + mine.first * xz_row() + c;
-            return StripOutput<S>{bias + Cell::FROM_X[r] * of.H + of.H - left, 0, out, xz_row(), left};
+            return StripOutput<S>{bias + gates.from_x[r] * of.H + of.H - left, 0, out, xz_row(), left};
         };
         multiply_in_strips(Wx, mine, x_order, of.x + (begin * of.N + mine.first) * of.D, of.D,
                            steps * (mine.end - mine.first), 0, poll, output);
@@ -238,8 +297,8 @@ struct ForwardPass {
         const int64_t passes = rows == N ? 1 : steps, together = rows == N ? steps * N : rows;
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(0, j);
-            for (int g = 0; g < PRE; ++g) {
-                const int x_gate = GATES.x_of[g];
+            for (int g = 0; g < gates.count; ++g) {
+                const int x_gate = gates.x_of[g];
                 if (x_gate < 0) continue;
                 if (poll.stops(passes * together * of.D * p.width * W)) return;
                 if (Wx.one_by_one) Wx.copy_panel(p, x_gate, panel);
@@ -259,24 +318,7 @@ struct ForwardPass {
         }
     }
 
-    int64_t xz_row() const { return GATES.x_count * panels.padded(); }
-
-    // Rows of an operand, from my first row on.
-    template <class E>
-    struct Operand {
-        const E* data;
-        int64_t row;
-    };
-    // The operands and results of a step.
-    struct Operands {
-        Operand<P> x, h;
-        Operand<S> xz;  // with project_first used in place of x
-        S* sums;        // my block of pre-activations
-        const S* before[Cell::STATES];
-        S* after[Cell::STATES];
-        S* z;        // (N, PRE · H); null if it is not kept
-        P* h_slots;  // the next step's h in slots; null if the next step reads it in `after`
-    };
+    int64_t xz_row() const { return gates.x_count * panels.padded(); }
 
     Operand<P> x_of_step(const Share<S>& mine, int64_t i) const {
         if constexpr (!IS_PAIR<P>)
@@ -298,9 +340,9 @@ struct ForwardPass {
                        .sums = z + id * block(),
                        .before = {},
                        .after = {},
-                       .z = f.z ? f.z + t * of.N * PRE * of.H : nullptr,
+                       .z = f.z ? f.z + t * of.N * gates.count * of.H : nullptr,
                        .h_slots = gathers ? h_slots[(i + 1) % 2] : nullptr};
-        for (int k = 0; k < Cell::STATES; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
+        for (int k = 0; k < states; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
         if (project_first) {
             const int64_t begin = (projected - 1) / projected_steps * projected_steps;
             in.xz.data = xz + ((of.reverse ? projected - 1 - i : i - begin) * of.N + mine.first) * xz_row();
@@ -322,10 +364,10 @@ struct ForwardPass {
             const Piece p = mine.piece(i, j);
             for (int64_t begin = 0; begin < rows; begin += ROWS) {
                 const int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
-                if (poll.stops(count * PRE * (of.D + of.H) * p.width * W)) return;
+                if (poll.stops(count * gates.count * (of.D + of.H) * p.width * W)) return;
                 if (fetches) fetch_ahead(mine, in, p, begin, count);
-                for (int g = 0; g < PRE; ++g) sum_gate(mine, local, in, p, g, begin, count);
-                step_cell(mine, in, p, in.sums, p.width * W, begin, count);
+                for (int g = 0; g < gates.count; ++g) sum_gate(mine, local, in, p, g, begin, count);
+                (this->*step_of_cell)(mine, in, p, in.sums, p.width * W, begin, count);
             }
         }
     }
@@ -333,29 +375,29 @@ struct ForwardPass {
     // Wait until all threads have computed their sums in strips. With one gate this is not needed: each thread has
     // computed the sums of its own units.
     void exchange(int id, int n) {
-        if (PRE > 1 && partition.split == Split::COLUMNS) barrier.wait(id, n);
+        if (gates.count > 1 && partition.split == Split::COLUMNS) barrier.wait(id, n);
     }
 
     // A step in strips: first the sums for my share of the columns of all gates, then the cell's step for my units.
     void step_in_strips(const Share<S>& mine, const Operands& in, int64_t i, int id, int n, StopPoll& poll) {
-        const int64_t H = of.H, row = PRE * H, rows = mine.count();
+        const int64_t H = of.H, row = gates.count * H, rows = mine.count();
         S* const sums = z + mine.first * row;
         const auto output = [&](int64_t c) {
-            const int64_t r = c / H, left = (r + 1) * H - c, g = Cell::FROM_H[r], at = g * H + H - left;
-            const int x_gate = GATES.x_of[g];
+            const int64_t r = c / H, left = (r + 1) * H - c, g = gates.from_h[r], at = g * H + H - left;
+            const int x_gate = gates.x_of[g];
             if (x_gate < 0) return StripOutput<S>{bias + at, 0, sums + at, row, left};
             return StripOutput<S>{in.xz.data + x_gate * H + H - left, in.xz.row, sums + at, row, left};
         };
         multiply_in_strips(Wh, mine, h_order, in.h.data, in.h.row, rows, i, poll, output);
         if (poll.has_stopped()) return;
         exchange(id, n);
-        for (int g = 0; g < PRE; ++g)
-            for (int64_t m = 0; m < rows && GATES.h_of[g] < 0; ++m)
-                copy(in.xz.data + m * in.xz.row + GATES.x_of[g] * H + mine.column0, 1, mine.column1 - mine.column0,
+        for (int g = 0; g < gates.count; ++g)
+            for (int64_t m = 0; m < rows && gates.h_of[g] < 0; ++m)
+                copy(in.xz.data + m * in.xz.row + gates.x_of[g] * H + mine.column0, 1, mine.column1 - mine.column0,
                      sums + m * row + g * H + mine.column0);
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(i, j);
-            step_cell(mine, in, p, sums + p.begin, H, 0, rows);
+            (this->*step_of_cell)(mine, in, p, sums + p.begin, H, 0, rows);
         }
     }
 
@@ -363,7 +405,7 @@ struct ForwardPass {
         for (int c = 0; c < local.count; ++c)
             for (int64_t j = 0; j < mine.pieces(); ++j) {
                 const Piece p = mine.piece(0, j);
-                for (int r = 0; r < GATES.h_count; ++r) {
+                for (int r = 0; r < gates.h_count; ++r) {
                     const int64_t begin = local.chain_begin(c);
                     Tile<P> tile(h_order);
                     Wh.add_to(tile, p, r, h.data + begin, h.row, begin, local.chain_end(c));
@@ -374,15 +416,15 @@ struct ForwardPass {
     }
 
     S* local_chain(int c, int r, int64_t row) const {
-        return local_chains + ((c * GATES.h_count + r) * of.N + row) * panels.padded();
+        return local_chains + ((c * gates.h_count + r) * of.N + row) * panels.padded();
     }
 
     // sums = x @ Wx + h @ Wh + b of gate g and panel p, for `rows` of my rows from number `begin` on.
     void sum_gate(const Share<S>& mine, const LocalChains& local, const Operands& in, Piece p, int g, int64_t begin,
              int64_t rows) const {
-        const int x_gate = GATES.x_of[g], h_gate = GATES.h_of[g], width = p.width;
+        const int x_gate = gates.x_of[g], h_gate = gates.h_of[g], width = p.width;
         S* const out = in.sums + g * width * W;
-        const int64_t out_row = PRE * width * W;
+        const int64_t out_row = gates.count * width * W;
         Tile<P> tile(h_order);
         tile.out = out, tile.out_row = out_row;
         tile.init = bias + g * panels.padded() + p.begin;
@@ -415,40 +457,9 @@ struct ForwardPass {
         const int64_t n = (p.width - 1) * W + p.last;
         for (int64_t m = begin; m < begin + rows; ++m) {
             const int64_t row = slots.row(mine.slot(m)), at = row * of.H + p.begin;
-            for (int k = 0; k < Cell::STATES; ++k) fetch(in.after[k] + at, n);
-            for (int k = 1; k < Cell::STATES; ++k) fetch(in.before[k] + at, n);
-            for (int g = 0; g < PRE && in.z; ++g) fetch(in.z + (row * PRE + g) * of.H + p.begin, n);
-        }
-    }
-
-    // The cell's step for panel p of the same rows, from sums whose gates lie `gate` apart.
-    void step_cell(const Share<S>& mine, const Operands& in, Piece p, const S* sums, int64_t gate, int64_t begin,
-                int64_t rows) const {
-        for (int v = 0; v < p.width; ++v)
-            if (v + 1 < p.width || p.last == W)
-                step_vector<true>(mine, in, p.begin + v * W, W, sums + v * W, gate, begin, rows);
-            else
-                step_vector<false>(mine, in, p.begin + v * W, p.last, sums + v * W, gate, begin, rows);
-    }
-
-    // The same for the n units from `column` on.
-    template <bool WHOLE>
-    XRNN_INLINE void step_vector(const Share<S>& mine, const Operands& in, int64_t column, int n, const S* sums,
-                                   int64_t gate, int64_t begin, int64_t rows) const {
-        const int64_t H = of.H;
-        Vec<S> own[xrnn::MOST_OWN] = {};
-        for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
-        for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
-            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
-            Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES];
-            for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * gate);
-            for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
-            Cell::step(z, old, now, own);
-            for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
-            if (in.h_slots) store_elements<S, WHOLE>(in.h_slots + slot * h_row + elements<P>(column), now[0], n);
-            if (in.z)
-                for (int g = 0; g < PRE; ++g)
-                    store_columns<S, WHOLE>(in.z + (row * PRE + g) * H + column, z[g], n);
+            for (int k = 0; k < states; ++k) fetch(in.after[k] + at, n);
+            for (int k = 1; k < states; ++k) fetch(in.before[k] + at, n);
+            for (int g = 0; g < gates.count && in.z; ++g) fetch(in.z + (row * gates.count + g) * of.H + p.begin, n);
         }
     }
 };
@@ -456,7 +467,9 @@ struct ForwardPass {
 template <class P, template <class> class CellOf>
 bool forward(const xrnn::Forward<Sum<P>>& f, Partition partition) {
     if (f.of.N == 0 || f.of.H == 0) return true;  // no array has elements to write
-    return run_pass<ForwardPass<P, CellOf>, Sum<P>>(f, partition, partition.threads);
+    using Pass = ForwardPass<P>;
+    using Cell = CellOf<Vec<Sum<P>>>;
+    return run_pass<Pass, Sum<P>>(partition.threads, f, partition, SHAPE<Cell>, &Pass::template step_cell<Cell>);
 }
 
 }  // namespace

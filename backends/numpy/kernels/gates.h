@@ -1,4 +1,5 @@
-// The gates of a cell: which columns of the weights feed which pre-activation.
+// The numbers of a cell that the passes read at run time. A pass is compiled once for all cells; only the function that
+// runs a cell's step on a panel, or its gradient, is compiled for each cell.
 #pragma once
 
 #include "cell_list.h"
@@ -16,6 +17,13 @@ struct Gates {
     int x_of[MOST_GATES];  // the block of Wx that feeds gate g, or -1
     int h_of[MOST_GATES];  // the block of Wh that feeds it, or -1
     int b_of[MOST_GATES];  // its block of b: the gates that x feeds come first, in the order of Wx, then the others
+    int from_x[MOST_GATES], from_h[MOST_GATES];  // the gates that the blocks of Wx and of Wh feed
+};
+
+struct Shape {
+    int states;            // of a unit
+    bool keeps_z, direct;  // KEEPS_Z and DIRECT of cell_list.h
+    Gates gates;
 };
 
 template <class Cell>
@@ -25,17 +33,29 @@ constexpr Gates gates_of() {
                    .h_count = sizeof(Cell::FROM_H) / sizeof(int),
                    .x_of = {-1, -1, -1, -1},
                    .h_of = {-1, -1, -1, -1},
-                   .b_of = {}};
-    for (int i = 0; i < gates.x_count; ++i) gates.x_of[Cell::FROM_X[i]] = i;
-    for (int i = 0; i < gates.h_count; ++i) gates.h_of[Cell::FROM_H[i]] = i;
+                   .b_of = {},
+                   .from_x = {},
+                   .from_h = {}};
+    for (int i = 0; i < gates.x_count; ++i) gates.from_x[i] = Cell::FROM_X[i], gates.x_of[Cell::FROM_X[i]] = i;
+    for (int i = 0; i < gates.h_count; ++i) gates.from_h[i] = Cell::FROM_H[i], gates.h_of[Cell::FROM_H[i]] = i;
     for (int g = 0, others = gates.x_count; g < gates.count; ++g)
         gates.b_of[g] = gates.x_of[g] < 0 ? others++ : gates.x_of[g];
     return gates;
 }
 
+template <class Cell>
+constexpr Shape SHAPE = {
+    .states = Cell::STATES, .keeps_z = Cell::KEEPS_Z, .direct = Cell::DIRECT, .gates = gates_of<Cell>()};
+
 // A linear map, which has no recurrent part.
-constexpr Gates ONE_GATE = {
-    .count = 1, .x_count = 1, .h_count = 0, .x_of = {0, -1, -1, -1}, .h_of = {-1, -1, -1, -1}, .b_of = {}};
+constexpr Gates ONE_GATE = {.count = 1,
+                            .x_count = 1,
+                            .h_count = 0,
+                            .x_of = {0, -1, -1, -1},
+                            .h_of = {-1, -1, -1, -1},
+                            .b_of = {},
+                            .from_x = {},
+                            .from_h = {}};
 
 // The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, over the gates that W feeds; `of` is x_of or h_of, H the
 // number of elements of a gate. Neighbouring gates with neighbouring blocks make one segment.

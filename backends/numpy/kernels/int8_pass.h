@@ -53,12 +53,10 @@ inline float quantize_int8(const float* row, int64_t n, uint8_t* q) {
     return nan == 0 ? (is_zero ? 0.0f : max / 127) : nan;
 }
 
-template <template <class> class CellOf>
 struct Int8Pass {
-    using Cell = CellOf<Vec<float>>;
-    static constexpr int PRE = Cell::PRE, UNITS = INT8_UNITS, W = Simd<float>::LANES;
-    static constexpr Gates GATES = gates_of<Cell>();
-    static_assert(has_int8_sums(GATES.x_count) && has_int8_sums(GATES.h_count));
+    static constexpr int UNITS = INT8_UNITS, W = Simd<float>::LANES;
+    // `step_cell` of a cell.
+    using StepCell = void (Int8Pass::*)(const float (&z)[MOST_GATES][UNITS], int64_t t, int64_t p, int64_t row) const;
 
     // The scratch memory of one thread.
     struct Own {
@@ -68,13 +66,19 @@ struct Int8Pass {
     };
 
     const xrnn::Int8Forward& f;
+    const int states;
+    const Gates& gates;
+    const StepCell step_of_cell;
     const xrnn::Int8Sums sums;
     const int64_t panels;
     Own owns[xrnn::MOST_THREADS];
     Barrier barrier;
 
-    Int8Pass(const xrnn::Int8Forward& f, int threads, Arena<float>& arena)
+    Int8Pass(Arena<float>& arena, const xrnn::Int8Forward& f, int threads, const Shape& shape, StepCell step_of_cell)
         : f(f),
+          states(shape.states),
+          gates(shape.gates),
+          step_of_cell(step_of_cell),
           sums(f.sums ? f.sums : sum_int8),
           panels((f.H + UNITS - 1) / UNITS),
           barrier(threads) {
@@ -83,26 +87,42 @@ struct Int8Pass {
                        .h = reinterpret_cast<uint8_t*>(arena.take(f.N * quads(f.Wh))),
                        .x_scale = arena.take(f.N),
                        .h_scale = arena.take(f.N),
-                       .x_sums = reinterpret_cast<int32_t*>(arena.take(f.N * GATES.x_count * UNITS)),
-                       .h_sums = reinterpret_cast<int32_t*>(arena.take(f.N * GATES.h_count * UNITS))};
+                       .x_sums = reinterpret_cast<int32_t*>(arena.take(f.N * gates.x_count * UNITS)),
+                       .h_sums = reinterpret_cast<int32_t*>(arena.take(f.N * gates.h_count * UNITS))};
     }
 
     void prepare() {}
 
     void thread(int id, int n) {
         const int64_t panel0 = share(panels, id, n), panel1 = share(panels, id + 1, n);
-        for (int k = 0; k < Cell::STATES; ++k) write_initial(k, panel0 * UNITS, end_of(panel1));
+        for (int k = 0; k < states; ++k) write_initial(k, panel0 * UNITS, end_of(panel1));
         StopPoll poll(barrier.stop, id);
         for (int64_t t = 0; t < f.T; ++t) {
             barrier.wait(id, n);  // h is complete
             quantize(owns[id], t);
             for (int64_t p = panel0; p < panel1; ++p) {
-                if (poll.stops(f.N * (f.D * GATES.x_count + f.H * GATES.h_count) * UNITS / 4)) return;
+                if (poll.stops(f.N * (f.D * gates.x_count + f.H * gates.h_count) * UNITS / 4)) return;
                 multiply(f.Wx, p, owns[id].x, owns[id].x_sums);
                 multiply(f.Wh, p, owns[id].h, owns[id].h_sums);
                 for (int64_t row = 0; row < f.N; ++row) step(owns[id], t, p, row);
             }
             if (poll.has_stopped()) return;
+        }
+    }
+
+    // The cell's step for a row and a panel, from z.
+    template <class Cell>
+    void step_cell(const float (&z)[MOST_GATES][UNITS], int64_t t, int64_t p, int64_t row) const {
+        const int64_t begin = p * UNITS, at = row * f.H + begin;
+        const int units = int(end_of(p + 1) - begin);
+        for (int j = 0; j < units; j += W) {
+            const int n = units - j < W ? units - j : W;
+            Vec<float> z_of[Cell::PRE], before[Cell::STATES], after[Cell::STATES], own_of_cell[xrnn::MOST_OWN] = {};
+            for (int g = 0; g < Cell::PRE; ++g) z_of[g] = load<float>(z[g] + j);
+            for (int k = 0; k < Cell::STATES; ++k) before[k] = load_columns<float>(state(k, t) + at + j, n);
+            for (int k = 0; k < Cell::OWN; ++k) own_of_cell[k] = load_columns<float>(f.own[k] + begin + j, n);
+            Cell::step(z_of, before, after, own_of_cell);
+            for (int k = 0; k < Cell::STATES; ++k) store_columns<float>(state(k, t + 1) + at + j, after[k], n);
         }
     }
 
@@ -131,24 +151,16 @@ struct Int8Pass {
 
     // z of a row and a panel, from the sums, then the cell's step.
     void step(const Own& mine, int64_t t, int64_t p, int64_t row) const {
-        const int64_t begin = p * UNITS, at = row * f.H + begin;
+        const int64_t begin = p * UNITS;
         const int units = int(end_of(p + 1) - begin);
-        float z[PRE][UNITS];
-        for (int g = 0; g < PRE; ++g) {
-            const float* const b = f.b + GATES.b_of[g] * f.H + begin;
+        float z[MOST_GATES][UNITS];
+        for (int g = 0; g < gates.count; ++g) {
+            const float* const b = f.b + gates.b_of[g] * f.H + begin;
             for (int j = 0; j < UNITS; ++j) z[g][j] = j < units ? b[j] : 0;
-            if (GATES.x_of[g] >= 0) add_product(z[g], f.Wx, p, GATES.x_of[g], mine.x_scale[row], row, mine.x_sums);
-            if (GATES.h_of[g] >= 0) add_product(z[g], f.Wh, p, GATES.h_of[g], mine.h_scale[row], row, mine.h_sums);
+            if (gates.x_of[g] >= 0) add_product(z[g], f.Wx, p, gates.x_of[g], mine.x_scale[row], row, mine.x_sums);
+            if (gates.h_of[g] >= 0) add_product(z[g], f.Wh, p, gates.h_of[g], mine.h_scale[row], row, mine.h_sums);
         }
-        for (int j = 0; j < units; j += W) {
-            const int n = units - j < W ? units - j : W;
-            Vec<float> gates[PRE], before[Cell::STATES], after[Cell::STATES], own_of_cell[xrnn::MOST_OWN] = {};
-            for (int g = 0; g < PRE; ++g) gates[g] = load<float>(z[g] + j);
-            for (int k = 0; k < Cell::STATES; ++k) before[k] = load_columns<float>(state(k, t) + at + j, n);
-            for (int k = 0; k < Cell::OWN; ++k) own_of_cell[k] = load_columns<float>(f.own[k] + begin + j, n);
-            Cell::step(gates, before, after, own_of_cell);
-            for (int k = 0; k < Cell::STATES; ++k) store_columns<float>(state(k, t + 1) + at + j, after[k], n);
-        }
+        (this->*step_of_cell)(z, t, p, row);
     }
 
     // z += the product of one row with gate `part` of a panel: an exact sum, times the scales of row and column.
@@ -164,7 +176,10 @@ struct Int8Pass {
 template <template <class> class CellOf>
 bool int8_forward(const xrnn::Int8Forward& f, int threads) {
     if (f.N == 0) return true;
-    return run_pass<Int8Pass<CellOf>, float>(f, threads, threads);
+    using Cell = CellOf<Vec<float>>;
+    constexpr Gates GATES = gates_of<Cell>();
+    static_assert(has_int8_sums(GATES.x_count) && has_int8_sums(GATES.h_count));
+    return run_pass<Int8Pass, float>(threads, f, threads, SHAPE<Cell>, &Int8Pass::template step_cell<Cell>);
 }
 
 }  // namespace

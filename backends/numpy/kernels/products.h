@@ -25,7 +25,7 @@ struct AffinePass {
     Weights<P> W;
     Barrier barrier;
 
-    AffinePass(const xrnn::Affine<S>& f, Partition partition, Arena<S>& arena)
+    AffinePass(Arena<S>& arena, const xrnn::Affine<S>& f, Partition partition)
         : f(f),
           partition(partition),
           panels(f.C, panel_threads(partition), widest(f.rows)),
@@ -296,7 +296,7 @@ struct AffineGradientPass {
     P *x_down[2], *dy_down[2], *dy_rows[2];
     Barrier barrier;
 
-    AffineGradientPass(const xrnn::AffineGradients<S>& f, int threads, Arena<S>& arena)
+    AffineGradientPass(Arena<S>& arena, const xrnn::AffineGradients<S>& f, int threads)
         : f(f),
           buffer_rows(f.rows < ROWS ? f.rows : ROWS),
           dy_length(elements<P>(f.C)),
@@ -346,7 +346,7 @@ struct AffineGradientPass {
 template <class P>
 bool affine(const xrnn::Affine<Sum<P>>& f, Partition partition) {
     if (f.rows == 0 || f.C == 0) return true;  // y has no elements
-    return run_pass<AffinePass<P>, Sum<P>>(f, partition, partition.threads);
+    return run_pass<AffinePass<P>, Sum<P>>(partition.threads, f, partition);
 }
 
 template <class P>
@@ -356,7 +356,7 @@ bool affine_gradients(const xrnn::AffineGradients<Sum<P>>& f, int threads) {
         if (f.dx) fill_zeros(f.dx, f.rows * f.D);
         return true;
     }
-    return run_pass<AffineGradientPass<P>, Sum<P>>(f, threads, threads);
+    return run_pass<AffineGradientPass<P>, Sum<P>>(threads, f, threads);
 }
 
 }  // namespace
