@@ -137,13 +137,13 @@ struct ForwardPass {
         write_initial_states(my_rows);
         barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
-        int64_t projected = 0;  // steps so far; xz holds at most the last `projected_steps` of them
+        int64_t begin = 0, end = 0;  // the steps in xz
         for (int64_t i = 0; i < of.T; ++i) {
-            if (project_first && i == projected) {
-                projected += project(mine, i, id, poll);
+            if (project_first && i == end) {
+                begin = end, end += project(mine, i, id, poll);
                 if (Wx.in_strips || Wh.in_strips) exchange(id, n);
             }
-            step(mine, i, projected, id, n, poll);
+            step(mine, i, of.reverse ? end - 1 - i : i - begin, id, n, poll);
             if (poll.has_stopped()) return;
             if (of.lengths) keep_finished_rows(my_rows, i);
             if (gathers && i + 1 < of.T) gather_x(my_rows, i + 1);
@@ -332,7 +332,7 @@ struct ForwardPass {
         return {h_slots[i % 2] + mine.first * h_row, mine.stride * h_row};
     }
 
-    Operands operands(const Share<S>& mine, int64_t i, int64_t projected, int id) const {
+    Operands operands(const Share<S>& mine, int64_t i, int64_t place, int id) const {
         const int64_t t = time(i);
         Operands in = {.x = x_of_step(mine, i),
                        .h = h_of_step(mine, i),
@@ -343,15 +343,13 @@ struct ForwardPass {
                        .z = f.z ? f.z + t * of.N * gates.count * of.H : nullptr,
                        .h_slots = gathers ? h_slots[(i + 1) % 2] : nullptr};
         for (int k = 0; k < states; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
-        if (project_first) {
-            const int64_t begin = (projected - 1) / projected_steps * projected_steps;
-            in.xz.data = xz + ((of.reverse ? projected - 1 - i : i - begin) * of.N + mine.first) * xz_row();
-        }
+        if (project_first) in.xz.data = xz + (place * of.N + mine.first) * xz_row();
         return in;
     }
 
-    void step(const Share<S>& mine, int64_t i, int64_t projected, int id, int n, StopPoll& poll) {
-        const Operands in = operands(mine, i, projected, id);
+    // Step i. With project_first, `place` is its place among the steps in xz.
+    void step(const Share<S>& mine, int64_t i, int64_t place, int id, int n, StopPoll& poll) {
+        const Operands in = operands(mine, i, place, id);
         const LocalChains local =
             local_first ? LocalChains(elements<P>(mine.column0), elements<P>(mine.column1), h_length, h_order.chain)
                         : LocalChains();

@@ -105,7 +105,7 @@ int partials(int64_t rows, int64_t columns, int widest) {
 template <class S>
 bool is_wide(int64_t rows, int64_t K, int64_t columns) {
     constexpr int64_t WIDE = 2 << 20;  // bytes: as much as two caches of 1 MiB each
-    return rows <= FEW_ROWS && K > 0 && columns >= WIDE / int64_t(sizeof(S)) / K;
+    return rows <= FEW_ROWS && K * columns >= WIDE / int64_t(sizeof(S));
 }
 
 template <class S>

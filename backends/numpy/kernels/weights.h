@@ -51,7 +51,8 @@ struct Piece {
 };
 
 // The columns of an output, cut into panels of nearly equal width. There is a multiple of `threads` panels, so that all
-// threads have the same number, unless there are fewer vectors.
+// threads have the same number, unless there are fewer vectors. One thread and one panel need no divisions: a small pass
+// has several of these.
 template <class S>
 struct Panels {
     static constexpr int W = Simd<S>::LANES;
@@ -59,9 +60,9 @@ struct Panels {
 
     Panels(int64_t columns, int threads, int widest = WIDEST) : columns(columns), vectors((columns + W - 1) / W) {
         count = (vectors + widest - 1) / widest;
-        count = (count + threads - 1) / threads * threads;
+        if (threads > 1) count = (count + threads - 1) / threads * threads;
         if (count > vectors) count = vectors;
-        narrow = count ? vectors / count : 0, wide = count ? vectors % count : 0;
+        narrow = count > 1 ? vectors / count : vectors, wide = count > 1 ? vectors % count : 0;
     }
     int64_t begin(int64_t p) const { return (p * narrow + (p < wide ? p : wide)) * W; }
     int width(int64_t p) const { return static_cast<int>(narrow + (p < wide)); }
@@ -161,6 +162,7 @@ struct Weights {
     const bool in_strips;  // read in strips in the user's matrix
     bool in_place;         // panels of whole vectors are read in the user's matrix
     bool one_by_one;       // the caller packs each panel right before its use, by `copy_panel`
+    bool has_packed;       // `pack` packs some panels
 
     // `rows` rows are multiplied by the weights in each of `passes` passes. in_strips: only if suits_strips.
     // single_use: each panel is used once and by one thread.
@@ -182,8 +184,8 @@ struct Weights {
                                                                     whole_vectors() && matrix.row * sizeof(S) <= 2048);
         in_place = !IS_PAIR<P> && matrix.col == 1 && !in_strips && (uses < 4 || streams);
         one_by_one = single_use && !in_place && !in_strips;
-        const bool is_packed = !((in_place && whole) || in_strips || one_by_one);
-        packed = arena.template take_of<P>(is_packed ? gates * length * panels.padded() : 0);
+        has_packed = !((in_place && whole) || in_strips || one_by_one);
+        packed = arena.template take_of<P>(has_packed ? gates * length * panels.padded() : 0);
     }
 
     // Strips save the packing; packed panels save a part of every pass. They save much of it if they stay in the cores'
@@ -202,7 +204,7 @@ struct Weights {
     // the next row may lie in another page.
     void pack(int64_t first, int64_t end) const {
         constexpr int64_t ROWS = 8;
-        if (in_strips || one_by_one) return;
+        if (!has_packed) return;
         if (matrix.col != 1) {
             for (int64_t p = first; p < end; ++p) pack_rows(p, 0, K);
             return;
