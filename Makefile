@@ -30,7 +30,7 @@ help:
 	@echo "make gpu-check  on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes"
 	@echo "make clean      remove the environment and build outputs"
 	@echo
-	@echo "The first target creates .venv and compiles the C++ kernels, which takes one to three minutes."
+	@echo "The first target creates .venv and compiles the C++ kernels, which takes about a minute."
 
 train: $(installed)
 	$(VENV)/bin/xrnn train $(ARGS)
@@ -67,7 +67,7 @@ clean:
 	rm -rf $(VENV) build dist
 
 $(installed): pyproject.toml $(kernel_sources) | $(VENV)/bin/activate
-	@echo "Installing the packages [$(EXTRAS)] and compiling the C++ kernels: one to three minutes the first time." >&2
+	@echo "Installing the packages [$(EXTRAS)] and compiling the C++ kernels: about a minute the first time." >&2
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --config-settings=build-dir='$(VENV)/build/{wheel_tag}' -e '.[$(EXTRAS)]'
 	@$(VENV)/bin/python -c 'from xrnn.backends.numpy import _kernels' 2>/dev/null || echo \
