@@ -30,6 +30,9 @@ void hold_threads(bool hold) {
     ignore_throughput(hold);
 }
 
+// Equal for sizes of the same power of two. (The type of std::bit_width depends on the library.)
+int64_t magnitude(int64_t size) { return static_cast<int64_t>(std::bit_width(static_cast<uint64_t>(size))); }
+
 // The kind of a call: a hash of its operation and sizes (FNV-1a).
 template <class Operation>
 uint64_t kind_of(Operation operation, std::initializer_list<int64_t> sizes) {
@@ -81,7 +84,7 @@ Division<Partition> divide(Operation operation, int64_t T, int64_t N, int64_t K,
     const Partition partition = partition_of(most_threads(multiply_adds, size, T == 1));
     if (partition.threads == 1) return {partition, brief};
     // Sequences of about the same length are of one kind.
-    const uint64_t kind = kind_of(operation, {std::bit_width(static_cast<uint64_t>(T)), N, K, H, partition.threads});
+    const uint64_t kind = kind_of(operation, {magnitude(T), N, K, H, partition.threads});
     const MeasuredCall call =
         choose_threads_now(kind, multiply_adds, size, count_weight_bytes(K, H, size), partition.threads);
     return {call.threads < partition.threads ? partition_of(call.threads) : partition, brief, call};
@@ -92,7 +95,7 @@ Division<int> divide(Operation operation, int64_t multiply_adds, int64_t size) {
     if (forced.threads) return {forced.threads};
     const int threads = choose_threads(multiply_adds, size, most_threads(multiply_adds, size, false), false);
     if (threads == 1) return {1};
-    const uint64_t kind = kind_of(operation, {std::bit_width(static_cast<uint64_t>(multiply_adds)), threads});
+    const uint64_t kind = kind_of(operation, {magnitude(multiply_adds), threads});
     const MeasuredCall call = choose_threads_now(kind, multiply_adds, size, 0, threads);
     return {call.threads, false, call};
 }
