@@ -245,6 +245,7 @@ struct Weights {
 
     // Rows [k, k + rows) of panel p of gate g → their place in `panel`. Both ends are ends of a block, or k is even.
     void copy_panel(Piece p, int g, int64_t k, int64_t rows, P* panel) const {
+        if (rows == 0) return;  // a matrix without rows may be a null pointer
         if constexpr (IS_PAIR<P>)
             for (; rows > block; k += block, rows -= block) copy_within_block(p, g, k, block, panel);
         copy_within_block(p, g, k, rows, panel);
