@@ -79,7 +79,7 @@ struct ForwardPass {
     Slots slots;
     S* bias;          // (PRE, units): b, each row filled up with zeros
     Weights<P> Wx, Wh;
-    S* z;             // a block (ROWS, PRE, a panel) for each thread; in strips (N, PRE, H) for all threads
+    S* z;             // a block (ROWS, PRE, a panel) for each thread; in strips (N, PRE, units) for all threads
     P* x_panel;       // one by one: (D, a panel) for each thread
     P* x_pairs;       // project_first, in pairs: (projected_steps · N, D) for each thread
     S* xz;            // project_first: (projected_steps, N, X, units)
@@ -110,7 +110,7 @@ struct ForwardPass {
           bias(arena.take(gates.count * panels.padded())),
           Wx(of.Wx, 1, of.D, gates.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena, x_one_by_one()),
           Wh(of.Wh, 1, of.H, gates.h_count, panels, of.T, of.N, h_in_strips(), arena),
-          z(arena.take(Wh.in_strips ? of.N * gates.count * of.H : partition.threads * block())),
+          z(arena.take(Wh.in_strips ? of.N * gates.count * panels.padded() : partition.threads * block())),
           x_panel(arena.template take_of<P>(Wx.one_by_one ? partition.threads * x_length * panels.width(0) * W : 0)),
           x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * of.N * x_length : 0)),
           xz(arena.take(projected_steps * of.N * gates.x_count * panels.padded())),
@@ -266,9 +266,9 @@ struct ForwardPass {
     // neighbours in memory.
     void project_in_strips(const Share<S>& mine, int64_t begin, int64_t steps, StopPoll& poll) const {
         const auto output = [&](int64_t c) {
-            const int64_t r = c / of.H, left = (r + 1) * of.H - c;
-            S* const out = xz + mine.first * xz_row() + c;
-            return StripOutput<S>{bias + gates.from_x[r] * of.H + of.H - left, 0, out, xz_row(), left};
+            const int64_t r = c / of.H, unit = c - r * of.H, units = panels.padded();
+            S* const out = xz + mine.first * xz_row() + r * units + unit;
+            return StripOutput<S>{bias + gates.from_x[r] * units + unit, 0, out, xz_row(), of.H - unit};
         };
         multiply_in_strips(Wx, mine, x_order, of.x + (begin * of.N + mine.first) * of.D, of.D,
                            steps * (mine.end - mine.first), 0, poll, output);
@@ -378,24 +378,25 @@ struct ForwardPass {
 
     // A step in strips: first the sums for my share of the columns of all gates, then the cell's step for my units.
     void step_in_strips(const Share<S>& mine, const Operands& in, int64_t i, int id, int n, StopPoll& poll) {
-        const int64_t H = of.H, row = gates.count * H, rows = mine.count();
+        const int64_t units = panels.padded(), row = gates.count * units, rows = mine.count();
         S* const sums = z + mine.first * row;
         const auto output = [&](int64_t c) {
-            const int64_t r = c / H, left = (r + 1) * H - c, g = gates.from_h[r], at = g * H + H - left;
+            const int64_t r = c / of.H, unit = c - r * of.H, left = of.H - unit, g = gates.from_h[r];
+            const int64_t at = g * units + unit;
             const int x_gate = gates.x_of[g];
             if (x_gate < 0) return StripOutput<S>{bias + at, 0, sums + at, row, left};
-            return StripOutput<S>{in.xz.data + x_gate * H + H - left, in.xz.row, sums + at, row, left};
+            return StripOutput<S>{in.xz.data + x_gate * units + unit, in.xz.row, sums + at, row, left};
         };
         multiply_in_strips(Wh, mine, h_order, in.h.data, in.h.row, rows, i, poll, output);
         if (poll.has_stopped()) return;
         exchange(id, n);
         for (int g = 0; g < gates.count; ++g)
             for (int64_t m = 0; m < rows && gates.h_of[g] < 0; ++m)
-                copy(in.xz.data + m * in.xz.row + gates.x_of[g] * H + mine.column0, 1, mine.column1 - mine.column0,
-                     sums + m * row + g * H + mine.column0);
+                copy(in.xz.data + m * in.xz.row + gates.x_of[g] * units + mine.column0, 1,
+                     mine.column1 - mine.column0, sums + m * row + g * units + mine.column0);
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(i, j);
-            (this->*step_of_cell)(mine, in, p, sums + p.begin, H, 0, rows);
+            (this->*step_of_cell)(mine, in, p, sums + p.begin, units, 0, rows);
         }
     }
 

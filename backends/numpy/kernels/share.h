@@ -120,11 +120,10 @@ void multiply_in_strips(const Weights<S>& weights, const Share<S>& mine, Order o
     const int64_t first = weights.gates * mine.column0;
     const Panels<S> strips(weights.gates * mine.column1 - first, 1, STRIP);
     for (int64_t i = 0; i < strips.count; ++i) {
-        const Piece p = strips.piece(t % 2 ? strips.count - 1 - i : i);
-        if (poll.stops(rows * weights.K * p.width * Simd<S>::LANES)) return;
-        const int64_t column = first + p.begin;
-        run_strip<S>(order, a, a_row, rows, weights.matrix.data + column, weights.matrix.row, weights.K, p.width,
-                     [&](int64_t c) { return output(column + c); });
+        const int64_t p = t % 2 ? strips.count - 1 - i : i, column = first + strips.begin(p);
+        if (poll.stops(rows * weights.K * strips.valid(p))) return;
+        run_strip<S>(order, a, a_row, rows, weights.matrix.data + column, weights.matrix.row, weights.K,
+                     strips.valid(p), [&](int64_t c) { return output(column + c); });
     }
 }
 

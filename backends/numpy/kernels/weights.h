@@ -189,15 +189,15 @@ struct Weights {
     }
 
     // Strips save the packing; packed panels save a part of every pass. They save much of it if they stay in the cores'
-    // own caches, less if they do not, and least if several gates make long rows. Measured on two cores at H from 256
-    // to 1024.
+    // own caches, less if they do not, and least if several gates make long rows that all begin at the same place of a
+    // cache line. Measured on two cores at H from 256 to 1024.
     static bool suits_strips(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes,
                              int64_t rows) {
         constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
         const bool wide = is_wide<S>(rows, K, gates * panels.columns);
-        const int64_t few = !wide ? FEW_PASSES : gates == 1 ? FEW_IF_WIDE : FEW_IF_WIDE_GATES;
+        const int64_t few = !wide ? FEW_PASSES : gates == 1 || matrix.row % W ? FEW_IF_WIDE : FEW_IF_WIDE_GATES;
         return !IS_PAIR<P> && matrix.col == 1 && rows <= FEW_ROWS && passes < few && K > 0 &&
-               panels.columns == panels.padded() && panels.vectors >= NARROWEST;
+               panels.vectors >= NARROWEST && panels.valid(panels.count - 1) >= W;
     }
 
     // Pack panels [first, end) of every gate, a few rows of all these panels at a time. Memory is fast along a row, and

@@ -187,6 +187,8 @@ BITS_SIZES = [
     (2, 1, 9, 256),  # from here on weights are read in strips
     (5, 1, 9, 256),  # except Wx here, which is packed: its sums are divided in another way
     (1, 2, 17, 256),
+    (2, 1, 9, 263),
+    (1, 2, 17, 257),
 ]
 WAYS = [
     (threads, split, project_first)
