@@ -41,8 +41,17 @@ class ThreadLimit:
     def threads(self, kind: int, most: int, now: int) -> int:
         """The number of threads of a call that could use `most`."""
 
-    def report(self, kind: int, most: int, threads: int, multiply_adds: float, elapsed: int, now: int) -> None:
-        """A call on this number of threads has ended now."""
+    def report(
+        self,
+        kind: int,
+        most: int,
+        threads: int,
+        multiply_adds: float,
+        elapsed: int,
+        now: int,
+        contended: bool = False,
+    ) -> None:
+        """A call on this number of threads has ended now.   contended: whether other processes take CPUs from this one"""
 
 def thread_limit() -> tuple[int, int]:
     """The kind of calls that takes the most time: its number of threads, and the number that it could use."""

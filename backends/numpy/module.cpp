@@ -61,7 +61,7 @@ NB_MODULE(_kernels, m) {
         .def(nb::init<>())
         .def("threads", &ThreadLimit::threads, nb::arg("kind"), nb::arg("most"), nb::arg("now"))
         .def("report", &ThreadLimit::report, nb::arg("kind"), nb::arg("most"), nb::arg("threads"),
-             nb::arg("multiply_adds"), nb::arg("elapsed"), nb::arg("now"));
+             nb::arg("multiply_adds"), nb::arg("elapsed"), nb::arg("now"), nb::arg("contended") = false);
     m.def("thread_limit", [] { return std::pair(thread_limit().adopted(), thread_limit().most()); });
     m.def("fewer_threads", fewer_threads);
     m.def("more_threads", more_threads);

@@ -32,6 +32,7 @@ class Machine:
 
     length: int
     second: Second
+    contended: bool = False
     now: int = MILLISECOND
     calls: list[tuple[int, int, int]] = field(default_factory=list)  # start, end, number of threads
 
@@ -54,7 +55,7 @@ class Machine:
         """Run one call → its number of threads."""
         threads = self.limit.threads(1, 2, self.now)
         start, self.now = self.now, self.end(threads)
-        self.limit.report(1, 2, threads, 1e6, self.now - start, self.now)
+        self.limit.report(1, 2, threads, 1e6, self.now - start, self.now, self.contended)
         self.calls.append((start, self.now, threads))
         return threads
 
@@ -70,6 +71,16 @@ class Machine:
 
     def changes(self) -> int:
         return sum(a[2] != b[2] for a, b in itertools.pairwise(self.calls))
+
+
+class BesideACopy(Machine):
+    """Another process computes on two threads too. On one thread, the first call waits for the end of a time slice."""
+
+    def end(self, threads: int) -> int:
+        if threads == 2:
+            return self.now + int(1.8 * self.length)
+        waits = not self.calls or self.calls[-1][2] == 2
+        return self.now + self.length + SLICE * waits
 
 
 def free(_: int) -> float:
@@ -103,6 +114,13 @@ def test_a_shared_cpu_is_given_up(length: int) -> None:
     machine.run(3000)
     assert machine.speed(since=1000) > 0.95  # two threads: 0.91
     assert machine.speed(since=2000) > 0.97
+
+
+@lengths
+def test_fewer_threads_beside_a_copy_of_the_program(length: int) -> None:
+    machine = BesideACopy(length, free, contended=True)
+    machine.run(1000)
+    assert machine.speed(since=200) > 0.9  # two threads: 0.56
 
 
 @lengths

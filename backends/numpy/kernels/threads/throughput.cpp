@@ -24,6 +24,8 @@ struct Trial {
     double length, moment, slower;
 };
 constexpr Trial OF_FEWER = {.calls = 1, .length = 2 * MILLISECOND, .moment = MILLISECOND / 4, .slower = 0.75};
+// A contended trial may begin with another process's time slice.
+constexpr Trial CONTENDED = {.calls = 1, .length = 10 * MILLISECOND, .moment = 10 * MILLISECOND, .slower = 1};
 constexpr Trial OF_MORE = {.calls = 2, .length = 10 * MILLISECOND, .moment = 2 * MILLISECOND, .slower = 1};
 // The number of calls before the first trial of fewer threads.
 constexpr double FIRST_CALLS = 20;
@@ -61,8 +63,8 @@ int more_threads(int n) { return n + (n + 1) / 2; }
 
 void Rate::add(double multiply_adds_, int64_t elapsed_, int64_t now) {
     multiply_adds += multiply_adds_, elapsed += elapsed_, measured_at = now, ++calls;
-    // At least four calls, however long they are.
-    if (elapsed > 2 * HALF_LIFE && elapsed > 4.0 * elapsed_) multiply_adds /= 2, elapsed /= 2;
+    // At least two calls, however long they are.
+    if (elapsed > 2 * HALF_LIFE && elapsed > 2.0 * elapsed_) multiply_adds /= 2, elapsed /= 2;
 }
 
 int ThreadChoice::scaled(int its_most) const {
@@ -76,21 +78,21 @@ int ThreadChoice::threads(int64_t now) {
     return tried.threads ? tried.threads : adopted.threads;
 }
 
-void ThreadChoice::report(int threads, double multiply_adds, int64_t elapsed, int64_t now) {
+void ThreadChoice::report(int threads, double multiply_adds, int64_t elapsed, int64_t now, bool contended) {
     time_in_calls += elapsed;
     if (threads == tried.threads) {
         tried.add(multiply_adds, elapsed, now);
-        judge_trial(elapsed, now);
+        judge_trial(elapsed, now, contended);
     } else if (threads == adopted.threads) {
         adopted.add(multiply_adds, elapsed, now);
-        if (!tried.threads && threads > 1) consider_fewer(elapsed, now);
+        if (!tried.threads && threads > 1) consider_fewer(elapsed, now, contended);
     }
 }
 
-void ThreadChoice::judge_trial(int64_t elapsed, int64_t now) {
+void ThreadChoice::judge_trial(int64_t elapsed, int64_t now, bool contended) {
     const double ratio = tried.value() / adopted.value();
     const bool is_fewer = tried.threads < adopted.threads;
-    const Trial& rule = is_fewer ? OF_FEWER : OF_MORE;
+    const Trial& rule = !is_fewer ? OF_MORE : contended ? CONTENDED : OF_FEWER;
     if (tried.calls < rule.calls || tried.elapsed < (ratio < rule.slower ? rule.moment : rule.length)) return;
     const Rate trial = tried;
     tried = {};
@@ -115,16 +117,17 @@ void ThreadChoice::adopt_fewer(int64_t elapsed, int64_t now) {
     adopted = below, below = {}, adopted_at = now;
 }
 
-void ThreadChoice::consider_fewer(int64_t elapsed, int64_t now) {
+void ThreadChoice::consider_fewer(int64_t elapsed, int64_t now, bool contended) {
     if (adopted.elapsed < HALF_LIFE) return;
     const double ratio = below.threads ? below.value() / adopted.value() : 0;
     if (below.threads && now - below.measured_at < FRESH) {
         if (WORTH_KEEPING * ratio > 1) adopt_fewer(elapsed, now);
         return;
     }
-    const bool due = below.threads ? time_in_calls >= (NEARLY * ratio > 1 ? try_fewer_at : check_fewer_at)
-                                   : time_in_calls >= max(try_fewer_at, FIRST_CALLS * elapsed);
-    if (due) tried = {.threads = below.threads ? below.threads : fewer_threads(adopted.threads)};
+    const double first = contended ? 0 : FIRST_CALLS * elapsed;
+    const double again = contended || NEARLY * ratio > 1 ? try_fewer_at : check_fewer_at;
+    if (time_in_calls >= (below.threads ? again : max(try_fewer_at, first)))
+        tried = {.threads = below.threads ? below.threads : fewer_threads(adopted.threads)};
 }
 
 // ---- all kinds ----
@@ -150,7 +153,8 @@ int ThreadLimit::threads(uint64_t kind, int most, int64_t now) {
     return kind == deciding ? choice.threads(now) : choice.scaled(most);
 }
 
-void ThreadLimit::report(uint64_t name, int most, int threads, double multiply_adds, int64_t elapsed_, int64_t now) {
+void ThreadLimit::report(uint64_t name, int most, int threads, double multiply_adds, int64_t elapsed_, int64_t now,
+                         bool contended) {
     Kind& kind = find_or_replace(name);
     kind.elapsed += elapsed_, elapsed += elapsed_;
     if (elapsed > MEMORY) {
@@ -161,13 +165,29 @@ void ThreadLimit::report(uint64_t name, int most, int threads, double multiply_a
         choice = ThreadChoice(most, deciding ? choice.scaled(most) : most);
         deciding = name, deciding_most = most;
     }
-    if (name == deciding) choice.report(threads, multiply_adds, elapsed_, now);
+    if (name == deciding) choice.report(threads, multiply_adds, elapsed_, now, contended);
 }
 
 namespace {
 
 ThreadLimit limit;
 bool ignored = false;
+
+// A process is contended if its threads lost a CPU to others after less than this, on average: two time slices.
+constexpr int64_t UNDISTURBED = 8 * MILLISECOND;
+
+// Whether this process is contended, from the counts since the last sample. Samples are at least 10 ms apart.
+bool is_contended(int64_t now) {
+    static int64_t sampled_at = 0;
+    static CpuUse last;
+    static bool contended = false;
+    if (now - sampled_at > 10 * MILLISECOND) {
+        const CpuUse use = cpu_use();
+        contended = use.time - last.time < UNDISTURBED * (use.losses - last.losses);
+        sampled_at = now, last = use;
+    }
+    return contended;
+}
 
 }  // namespace
 
@@ -177,7 +197,7 @@ MeasuredCall measured_call(uint64_t kind, double multiply_adds, int most, int64_
 }
 
 void report_call(const MeasuredCall& call, int64_t elapsed, int64_t now) {
-    if (call.kind) limit.report(call.kind, call.most, call.threads, call.multiply_adds, elapsed, now);
+    if (call.kind) limit.report(call.kind, call.most, call.threads, call.multiply_adds, elapsed, now, is_contended(now));
 }
 
 const ThreadLimit& thread_limit() { return limit; }

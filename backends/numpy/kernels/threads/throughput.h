@@ -6,7 +6,8 @@
 // the recent calls of another take 1.5 times as long.
 //
 // The first kind that decides starts with all threads. From time to time it tries fewer for a few milliseconds, and more
-// often if fewer were nearly as fast the last time. It keeps the smaller number if the larger one gains little. With
+// often if fewer were nearly as fast the last time, or if other processes take CPUs from this one ("contended"): then
+// fewer are probably faster. It keeps the smaller number if the larger one gains little. With
 // fewer threads than possible it tries more. After a slow trial, the next one waits so long that trials cost about 2 %
 // of the time.
 #pragma once
@@ -37,14 +38,14 @@ class ThreadChoice {
     int scaled(int its_most) const;
 
     // A call on this number of threads has ended now.
-    void report(int threads, double multiply_adds, int64_t elapsed, int64_t now);
+    void report(int threads, double multiply_adds, int64_t elapsed, int64_t now, bool contended);
 
     int adopted_threads() const { return adopted.threads; }
 
    private:
-    void judge_trial(int64_t elapsed, int64_t now);
+    void judge_trial(int64_t elapsed, int64_t now, bool contended);
     void adopt_fewer(int64_t elapsed, int64_t now);
-    void consider_fewer(int64_t elapsed, int64_t now);
+    void consider_fewer(int64_t elapsed, int64_t now, bool contended);
 
     int most;
     Rate adopted;
@@ -63,7 +64,8 @@ int more_threads(int n);
 class ThreadLimit {
    public:
     int threads(uint64_t kind, int most, int64_t now);
-    void report(uint64_t kind, int most, int threads, double multiply_adds, int64_t elapsed, int64_t now);
+    void report(uint64_t kind, int most, int threads, double multiply_adds, int64_t elapsed, int64_t now,
+                bool contended);
 
     // The most threads of the deciding kind, and the number that it has adopted.
     int most() const { return deciding_most; }
