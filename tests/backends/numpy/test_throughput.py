@@ -74,9 +74,11 @@ class Machine:
 
 
 class BesideACopy(Machine):
-    """Another process computes on two threads too. On one thread, the first call waits for the end of a time slice."""
+    """While contended, another process computes on two threads too. The first call on one waits for a time slice."""
 
     def end(self, threads: int) -> int:
+        if not self.contended:
+            return super().end(threads)
         if threads == 2:
             return self.now + int(1.8 * self.length)
         waits = not self.calls or self.calls[-1][2] == 2
@@ -121,6 +123,16 @@ def test_fewer_threads_beside_a_copy_of_the_program(length: int) -> None:
     machine = BesideACopy(length, free, contended=True)
     machine.run(1000)
     assert machine.speed(since=200) > 0.9  # two threads: 0.56
+
+
+@lengths
+def test_fewer_threads_once_a_copy_of_the_program_starts(length: int) -> None:
+    machine = BesideACopy(length, free)
+    machine.run(1000)
+    assert machine.calls[-1][2] == 2
+    machine.contended = True
+    machine.run(1000)
+    assert machine.speed(since=1200) > 0.9
 
 
 @lengths

@@ -51,6 +51,7 @@ class ThreadChoice {
     Rate adopted;
     Rate below;  // a smaller number of threads: the rate of its last use
     Rate tried;  // the number in use during a trial; 0 threads: no trial
+    bool was_contended = false;
     int64_t adopted_at = 0, try_more_at = 0, back_off = 0;
     double time_in_calls = 0, try_fewer_at = 0, check_fewer_at = 0;  // pauses between calls do not count
 };
