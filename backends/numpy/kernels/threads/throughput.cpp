@@ -16,6 +16,8 @@ constexpr double HALF_LIFE = 40 * MILLISECOND;
 // smaller gain is at the expense of other processes: if all copies of a program used more threads for it, each would be
 // slower than with one thread.
 constexpr double WORTH_MORE = 1.3, WORTH_KEEPING = 1.25;
+// Both, while other processes take CPUs from this one: then it gains most of r at their expense.
+constexpr double WORTH_TAKING = 1.5;
 // A trial ends after `length`, or after a `moment` if its rate is then below `slower` times the adopted one. Beside
 // another process the first milliseconds with more threads, a time slice, are as fast as on a free CPU. A trial of
 // more threads is therefore longer. It has at least two calls, since the first must wake the threads.
@@ -52,6 +54,8 @@ int min(int a, int b) { return a < b ? a : b; }
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 double max(double a, double b) { return a > b ? a : b; }
+
+double worth_keeping(bool contended) { return contended ? WORTH_TAKING : WORTH_KEEPING; }
 
 }  // namespace
 
@@ -101,10 +105,10 @@ void ThreadChoice::judge_trial(int64_t elapsed, int64_t now, bool contended) {
     const double lost = max(trial.elapsed * (1 - ratio), 0), wait = max(REPAY * lost, REPEAT * trial.elapsed);
     if (is_fewer) {
         below = trial;
-        if (WORTH_KEEPING * ratio > 1) return adopt_fewer(elapsed, now);
+        if (worth_keeping(contended) * ratio > 1) return adopt_fewer(elapsed, now);
         try_fewer_at = time_in_calls + wait;
         check_fewer_at = time_in_calls + max(REPAY_CHECK * lost, CHECK);
-    } else if (ratio > WORTH_MORE) {
+    } else if (ratio > (contended ? WORTH_TAKING : WORTH_MORE)) {
         below = adopted, adopted = trial, adopted_at = now;
     } else {
         back_off = min(max(2 * back_off, static_cast<int64_t>(wait)), LONGEST);
@@ -123,7 +127,7 @@ void ThreadChoice::consider_fewer(int64_t elapsed, int64_t now, bool contended) 
     if (adopted.elapsed < HALF_LIFE) return;
     const double ratio = below.threads ? below.value() / adopted.value() : 0;
     if (below.threads && now - below.measured_at < FRESH) {
-        if (WORTH_KEEPING * ratio > 1) adopt_fewer(elapsed, now);
+        if (worth_keeping(contended) * ratio > 1) adopt_fewer(elapsed, now);
         return;
     }
     const double first = contended ? 0 : FIRST_CALLS * elapsed;
