@@ -59,7 +59,7 @@ BURST_PAUSES: Final = (0.02, 0.5, 2.0)
 BURST_CALLS: Final = 10
 CONSOLE: Final = wide_console()
 NEIGHBOUR_SHARES: Final = (1.0, 0.5)
-_SETTLE: Final = 0.25  # seconds before a measurement: rates are measured, and BLAS's threads fall asleep
+_SETTLE: Final = 1.0  # seconds before a measurement: xrnn chooses its threads, and BLAS's threads fall asleep
 _OVERTIME: Final = 0.1  # seconds that all processes run after a measurement, so that the load is constant until its end
 
 

@@ -122,7 +122,7 @@ def test_a_shared_cpu_is_given_up(length: int) -> None:
 def test_fewer_threads_beside_a_copy_of_the_program(length: int) -> None:
     machine = BesideACopy(length, free, contended=True)
     machine.run(1000)
-    assert machine.speed(since=200) > 0.9  # two threads: 0.56
+    assert machine.speed(since=200) > 0.85  # two threads: 0.56
 
 
 @lengths
@@ -132,7 +132,7 @@ def test_fewer_threads_once_a_copy_of_the_program_starts(length: int) -> None:
     assert machine.calls[-1][2] == 2
     machine.contended = True
     machine.run(1000)
-    assert machine.speed(since=1200) > 0.9
+    assert machine.speed(since=1200) > 0.85
 
 
 @lengths
@@ -175,7 +175,7 @@ def test_long_calls_on_a_crowded_machine_do_not_postpone_trials() -> None:
 def test_trials_of_more_threads_back_off() -> None:
     machine = Machine(MILLISECOND, lambda _: 0.1)
     machine.run(2000)
-    assert machine.speed(since=500) > 0.97
+    assert machine.speed(since=500) > 0.95
     assert 4 <= machine.changes() <= 24
 
 

@@ -27,8 +27,8 @@ struct Trial {
 };
 constexpr Trial OF_FEWER = {.calls = 1, .length = 2 * MILLISECOND, .moment = MILLISECOND / 4, .slower = 0.75};
 // A contended trial may begin with another process's time slice.
-constexpr Trial CONTENDED = {.calls = 1, .length = 10 * MILLISECOND, .moment = 10 * MILLISECOND, .slower = 1};
-constexpr Trial OF_MORE = {.calls = 2, .length = 10 * MILLISECOND, .moment = 2 * MILLISECOND, .slower = 1};
+constexpr Trial CONTENDED = {.calls = 1, .length = 20 * MILLISECOND, .moment = 20 * MILLISECOND, .slower = 1};
+constexpr Trial OF_MORE = {.calls = 2, .length = 20 * MILLISECOND, .moment = 2 * MILLISECOND, .slower = 1};
 // The number of calls before the first trial of fewer threads.
 constexpr double FIRST_CALLS = 20;
 // A trial that lost some time is repeated after this multiple of that time, or after LONGEST: trials cost 2 %, and a few
@@ -182,12 +182,12 @@ bool ignored = false;
 // A process is contended if its threads lost a CPU to others after less than this, on average: two time slices.
 constexpr int64_t UNDISTURBED = 8 * MILLISECOND;
 
-// Whether this process is contended, from the counts since the last sample. Samples are at least 10 ms apart.
+// Whether this process is contended, from the counts since the last sample. Samples are at least 40 ms apart.
 bool is_contended(int64_t now) {
     static int64_t sampled_at = 0;
     static CpuUse last;
     static bool contended = false;
-    if (now - sampled_at > 10 * MILLISECOND) {
+    if (now - sampled_at > 40 * MILLISECOND) {
         const CpuUse use = cpu_use();
         contended = use.time - last.time < UNDISTURBED * (use.losses - last.losses);
         sampled_at = now, last = use;
