@@ -10,7 +10,7 @@ namespace {
 // Just above it (T = 50, N = 16, D = H = 32) two threads take 0.66 of one thread's time for forward and backward.
 constexpr int64_t WORTH_A_THREAD = 500'000;
 // The same for a single step, where no later steps repay the start of a thread.
-constexpr int64_t WORTH_A_THREAD_ONCE = 1'000'000;
+constexpr int64_t WORTH_A_THREAD_ONCE = 250'000;
 // The same if the other thread is asleep: about 0.5 ms of work.
 constexpr int64_t WORTH_WAKING = 25'000'000;
 // Bytes of weights for which a sleeping thread is woken even if there is less work. Weights of this size are read

@@ -84,7 +84,7 @@ int ThreadChoice::threads(int64_t now) {
 
 void ThreadChoice::report(int threads, double multiply_adds, int64_t elapsed, int64_t now, bool contended) {
     time_in_calls += elapsed;
-    if (contended && !was_contended) adopted = {.threads = adopted.threads}, below = {};  // rates of free CPUs
+    if (contended && !was_contended) adopted = {.threads = adopted.threads}, below = tried = {};  // rates of free CPUs
     was_contended = contended;
     if (threads == tried.threads) {
         tried.add(multiply_adds, elapsed, now);
