@@ -51,7 +51,7 @@ class ThreadLimit:
         now: int,
         contended: bool = False,
     ) -> None:
-        """A call on this number of threads has ended now.   contended: whether other processes take CPUs from this one"""
+        """A call on this number of threads has ended now.   contended: other processes take CPUs from this one"""
 
 def thread_limit() -> tuple[int, int]:
     """The kind of calls that takes the most time: its number of threads, and the number that it could use."""
