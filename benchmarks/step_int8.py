@@ -8,7 +8,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -18,35 +17,26 @@ from rich.console import Console
 
 import xrnn
 from benchmarks import machine
+from benchmarks.processes import Child, environment
 from benchmarks.tables import table
 from xrnn.typing import HostArray
 
-_CALLS = 50  # in a round
+_CALLS = 200  # in a round
+_ONNX = "ONNX Runtime, DynamicQuantizeLSTM"
 
 
 def measure_int8(sizes: Sequence[int], rounds: int, threads: int) -> dict[str, Any]:
     """For each size (D = H): microseconds of a step by library, one a round.
 
-    One library after the other: ONNX Runtime's threads poll for some time after a call, and would take a CPU from the
-    next library. They end with their session.
+    Each library and size has its own process: the threads of the one before would still poll.
     """
+    libraries = ["xrnn, float32", "xrnn, int8"] + [_ONNX] * bool(find_spec("onnxruntime"))
     rows = []
     for size in sizes:
-        layer = xrnn.LSTM.init(size, size, rng=0, backend="numpy")
-        small = xrnn.quantize(layer)
-        x = np.random.default_rng(0).standard_normal((1, size)).astype(np.float32)
-        makers: dict[str, Callable[[], Callable[[], HostArray]]] = {
-            "xrnn, float32": partial(_stream, layer, x),
-            "xrnn, int8": partial(_stream, small, x),
-        }
-        if find_spec("onnxruntime"):
-            makers["ONNX Runtime, DynamicQuantizeLSTM"] = partial(_onnx, small, x, threads)
-        expected, times = layer(x)[0], dict[str, list[float]]()
-        for name, make in makers.items():
-            step = make()
-            np.testing.assert_allclose(step(), expected, rtol=0, atol=0.05)
-            times[name] = [_time(step) for _ in range(rounds + 1)][1:]
-            del step
+        times = {}
+        for library in libraries:
+            with Child(_Step, library, size, threads, environment=environment(threads)) as child:
+                times[library] = [child.ask("time") for _ in range(rounds + 1)][1:]
         rows.append({"size": size, "microseconds": times})
     return {
         "machine": machine.describe(threads),
@@ -67,11 +57,24 @@ def print_int8(results: dict[str, Any], console: Console) -> None:
     console.print(table("LSTM, one step, N=1, D=H", columns, lines, left=2))
 
 
-def _time(step: Callable[[], HostArray]) -> float:
-    start = time.perf_counter()
-    for _ in range(_CALLS):
-        step()
-    return (time.perf_counter() - start) / _CALLS * 1e6
+class _Step:
+    """The step of one library, in a child process."""
+
+    def __init__(self, library: str, size: int, threads: int) -> None:
+        layer = xrnn.LSTM.init(size, size, rng=0, backend="numpy")
+        small = xrnn.quantize(layer)
+        x = np.random.default_rng(0).standard_normal((1, size)).astype(np.float32)
+        self._step = (
+            _onnx(small, x, threads) if library == _ONNX else _stream(layer if "float" in library else small, x)
+        )
+        np.testing.assert_allclose(self._step(), layer(x)[0], rtol=0, atol=0.05)
+
+    def time(self) -> float:
+        """Microseconds."""
+        start = time.perf_counter()
+        for _ in range(_CALLS):
+            self._step()
+        return (time.perf_counter() - start) / _CALLS * 1e6
 
 
 def _stream(layer: Any, x: HostArray) -> Callable[[], HostArray]:

@@ -252,6 +252,15 @@ def test_the_kind_that_takes_the_most_time_decides_for_all() -> None:
     assert [limit.threads(kind, 2, now) for kind in (1, 2)] == [2, 2]
 
 
+def test_a_trial_whose_calls_have_stopped_does_not_count_for_other_kinds() -> None:
+    limit, now = kernels.ThreadLimit(), MILLISECOND
+    while limit.threads(1, 2, now) == 2:
+        now += MILLISECOND // 2
+        limit.report(1, 2, 2, 1e6, MILLISECOND // 2, now)
+    assert limit.threads(2, 2, now) == 1  # the same as in the trial
+    assert limit.threads(2, 2, now + 1000 * MILLISECOND) == 2
+
+
 def test_kinds_beyond_the_table_are_measured_once_they_take_the_most_time() -> None:
     limit = kernels.ThreadLimit()
     many = {kind: {1: 1_000_000, 2: 500_000} for kind in range(1, 100)}

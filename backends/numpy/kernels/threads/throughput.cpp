@@ -71,8 +71,10 @@ void Rate::add(double multiply_adds_, int64_t elapsed_, int64_t now) {
     if (elapsed > 2 * HALF_LIFE && elapsed > 2.0 * elapsed_) multiply_adds /= 2, elapsed /= 2;
 }
 
-int ThreadChoice::scaled(int its_most) const {
-    const int share = its_most * (tried.threads ? tried.threads : adopted.threads) / most;
+int ThreadChoice::scaled(int its_most, int64_t now) const {
+    // A trial whose calls have stopped ends with the next of them: until then it does not count.
+    const bool tries = tried.threads && now - reported_at < LONGEST;
+    const int share = its_most * (tries ? tried.threads : adopted.threads) / most;
     return share > 1 ? share : 1;
 }
 
@@ -83,7 +85,7 @@ int ThreadChoice::threads(int64_t now) {
 }
 
 void ThreadChoice::report(int threads, double multiply_adds, int64_t elapsed, int64_t now, bool contended) {
-    time_in_calls += elapsed;
+    time_in_calls += elapsed, reported_at = now;
     if (contended && !was_contended) adopted = {.threads = adopted.threads}, below = tried = {};  // rates of free CPUs
     was_contended = contended;
     if (threads == tried.threads) {
@@ -156,7 +158,7 @@ double ThreadLimit::elapsed_of(uint64_t name) const {
 
 int ThreadLimit::threads(uint64_t kind, int most, int64_t now) {
     if (!deciding) return most;
-    return kind == deciding ? choice.threads(now) : choice.scaled(most);
+    return kind == deciding ? choice.threads(now) : choice.scaled(most, now);
 }
 
 void ThreadLimit::report(uint64_t name, int most, int threads, double multiply_adds, int64_t elapsed_, int64_t now,
@@ -168,7 +170,7 @@ void ThreadLimit::report(uint64_t name, int most, int threads, double multiply_a
         for (Kind& each : kinds) each.elapsed /= 2;
     }
     if (name != deciding && (!deciding || kind.elapsed > TAKES_OVER * elapsed_of(deciding))) {
-        choice = ThreadChoice(most, deciding ? choice.scaled(most) : most);
+        choice = ThreadChoice(most, deciding ? choice.scaled(most, now) : most);
         deciding = name, deciding_most = most;
     }
     if (name == deciding) choice.report(threads, multiply_adds, elapsed_, now, contended);

@@ -35,7 +35,7 @@ class ThreadChoice {
     int threads(int64_t now);
 
     // The same number for a call of another kind that could use `its_most` threads.
-    int scaled(int its_most) const;
+    int scaled(int its_most, int64_t now) const;
 
     // A call on this number of threads has ended now.
     void report(int threads, double multiply_adds, int64_t elapsed, int64_t now, bool contended);
@@ -52,7 +52,7 @@ class ThreadChoice {
     Rate below;  // a smaller number of threads: the rate of its last use
     Rate tried;  // the number in use during a trial; 0 threads: no trial
     bool was_contended = false;
-    int64_t adopted_at = 0, try_more_at = 0, back_off = 0;
+    int64_t reported_at = 0, adopted_at = 0, try_more_at = 0, back_off = 0;
     double time_in_calls = 0, try_fewer_at = 0, check_fewer_at = 0;  // pauses between calls do not count
 };
 
