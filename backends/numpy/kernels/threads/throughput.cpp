@@ -184,16 +184,21 @@ bool ignored = false;
 // A process is contended if its threads lost a CPU to others after less than this, on average: two time slices.
 constexpr int64_t UNDISTURBED = 8 * MILLISECOND;
 
-// Whether this process is contended, from the counts since the last sample. Samples are at least 40 ms apart.
+// Reading the counts takes a system call. They are read at most this often, and compared after this much CPU time: a
+// thread may lose its CPU a few times when it wakes after a pause.
+constexpr int64_t SAMPLE = 40 * MILLISECOND;
+
+// Whether this process was contended when its counts were last compared.
 bool is_contended(int64_t now) {
-    static int64_t sampled_at = 0;
+    static int64_t read_at = 0;
     static CpuUse last;
     static bool contended = false;
-    if (now - sampled_at > 40 * MILLISECOND) {
-        const CpuUse use = cpu_use();
-        contended = use.time - last.time < UNDISTURBED * (use.losses - last.losses);
-        sampled_at = now, last = use;
-    }
+    if (now - read_at < SAMPLE) return contended;
+    read_at = now;
+    const CpuUse use = cpu_use();
+    if (use.time - last.time < SAMPLE) return contended;
+    contended = use.time - last.time < UNDISTURBED * (use.losses - last.losses);
+    last = use;
     return contended;
 }
 
