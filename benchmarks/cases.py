@@ -119,7 +119,7 @@ SWEEPS: Final = {
 }
 _SWEPT: Final = {"rnn": tuple(SWEEPS), "lstm": ((50, 64), (50, 256)), "gru": ((50, 64), (50, 256))}
 
-# Few rows with wide weights: the time is that of reading the weights, from the second or third level of cache.
+# Few rows with wide weights: most of the time goes into reading the weights from the second or third level of cache.
 _WIDE: Final = (
     (20, 1, 384, 384),
     (20, 1, 385, 385),

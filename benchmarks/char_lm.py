@@ -1,6 +1,6 @@
 """`xrnn train` and PyTorch: `python -m benchmarks.char_lm [--cell lstm] [--rate-only] [--json FILE] [PATH...]`.
 
-Several runs train the same model (embedding 64, one layer of 256 units: tanh RNN, LSTM or GRU) on the same chunks of
+Several runs train the same model (embedding 64, one layer: tanh RNN, LSTM or GRU; --hidden units) on the same chunks of
 the same text, with the same number of updates and threads:
 
 xrnn            as in `xrnn train`
@@ -9,7 +9,7 @@ pytorch         a usual PyTorch training loop, with PyTorch's own initial weight
 xrnn.torch      the same loop after `xrnn.torch.accelerate`
 
 Each runs in its own process. They take turns, a block of updates each, so that other load affects all of them. The
-command takes as long as three trainings; with --rate-only, a minute.
+command takes a training for each library and seed (--seeds); with --rate-only, a minute.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def compare(
     seeds: int = 1,
     evaluate: bool,
 ) -> dict[str, Any]:
-    """The results, as written to the JSON file. `seconds` has a time for each block, and the bits have one a seed."""
+    """The results, as written to the JSON file, with `seconds` of each block and `bits_per_character` of each seed."""
     results: dict[str, Any] = {
         "machine": machine.describe(threads),
         "steps_per_block": updates // rounds,

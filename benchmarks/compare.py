@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
     parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N64-D256 or lstm")
     parser.add_argument("--no-sweeps", action="store_true", help="only the cases of the tables, not of the pictures")
-    parser.add_argument("--wide", action="store_true", help="only the cases of few rows with wide weights")
+    parser.add_argument("--wide", action="store_true", help="other cases: few rows with wide weights")
     parser.add_argument(
         "--peers",
         type=machine.some_of(PEERS),

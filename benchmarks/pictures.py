@@ -160,7 +160,7 @@ def _caption(figure: Any, results: dict[str, Any], first: str) -> None:
 
 
 def agg_pyplot() -> Any:
-    """Matplotlib, which draws into files only."""
+    """Matplotlib's pyplot, drawing into files: without a display."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -100,7 +100,7 @@ def with_weights(model: Any, weights: Iterable[HostArray]) -> Any:
 def rate_lines(
     versions: Mapping[str, str], rates: Mapping[str, Sequence[float]], unit: str, before: str = "", width: int = 24
 ) -> list[str]:
-    """A line for each library's rate, and one for each rate divided by PyTorch's; without PyTorch, by the first.
+    """A line for each library's rate, then one for its ratio to PyTorch's rate (without PyTorch, to the first one).
 
     rates   items per second, one a block
     """

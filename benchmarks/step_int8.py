@@ -26,7 +26,7 @@ _ONNX = "ONNX Runtime, DynamicQuantizeLSTM"
 
 
 def measure_int8(sizes: Sequence[int], rounds: int, threads: int) -> dict[str, Any]:
-    """For each size (D = H): microseconds of a step by library, one a round.
+    """The results, as written to the JSON file. `int8` has the microseconds of a step by size, library and round.
 
     Each library and size has its own process: the threads of the one before would still poll.
     """

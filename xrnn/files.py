@@ -80,7 +80,7 @@ class ArrayFile:
         for name in self._opened.keys():  # noqa: SIM118
             if (dtype := str(self._opened.get_slice(name).get_dtype())) not in allowed:
                 raise FileError(
-                    f"{self.name} holds {quoted(name)} as {dtype}: expected {' or '.join(allowed)}; use another copy"
+                    f"{self.name} holds {quoted(name)} as {dtype}: expected {', '.join(allowed)}; use another copy"
                 )
 
     def read(self) -> dict[str, HostArray]:

@@ -23,7 +23,7 @@ Form: TypeAlias = Literal["plain", "stepwise", "one-block", "group", "group-part
 # make sure that none spills registers (tests/cuda/test_resources.py).
 THREADS: Final = 256  # of a block, at most: a thread may then have 255 registers
 ROWS: Final = {"float32": (1, 2, 4), "float64": (1, 2)}  # batch rows of a tile
-# Weight rows in registers, and requests that a thread has under way (exchange.cu), of the forms that have tiles.
+# Weight rows in registers, and requests that a thread has in flight (exchange.cu), of the forms that have tiles.
 HELD: Final[dict[Form, tuple[int, ...]]] = {"one-block": (8, 16, 32), "group": (16, 32), "group-partial": (16, 32)}
 LOADS: Final[dict[Form, int]] = {"one-block": 4, "group": 4, "group-partial": 8}
 VECTOR_BYTES: Final = 16  # the columns of a thread

@@ -26,7 +26,7 @@ XRNN_INLINE void request(Vector& v, const Real* p, int left, bool missing) {
 // Copies the K elements of each row into the tile; polls for those that are empty, unless they are ready. Returns
 // whether it gave up.
 //
-// A thread has LOADS requests under way at a time: one round trip to L2 for all of them. A branch between two loads
+// A thread has LOADS requests in flight at a time: one round trip to L2 for all of them. A branch between two loads
 // would make the second wait for the first, so each load is predicated instead. A poll requests only the vectors that
 // are still missing: L2 has to serve the others' first requests at the same time.
 template <bool wide>

@@ -72,7 +72,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The kernel's in the source, and its file's."""
+        """The name of the kernel function, and of its .cu file."""
         return self.form.replace("-", "_")
 
     @property

@@ -37,7 +37,7 @@ class Cublas:
         return self._xp.matmul(a, b, out=out) if product is None else product
 
     def gemm(self, a: Array, b: Array, out: Array, beta: float) -> None:
-        """out = a @ b + beta · out.   beta 0 or 1; all matrices contiguous in one of the two orders, or copied."""
+        """out = a @ b + beta · out.   beta: 0 or 1. A matrix that is contiguous in neither order is copied."""
         if self._reduced(a, b, out, beta) is None:
             self._gemm("N", "N", a, b, out=out, alpha=1.0, beta=beta)
 
@@ -49,7 +49,7 @@ class Cublas:
         return self._capable[number]
 
     def _reduced(self, a: Array, b: Array, out: Array | None, beta: float = 0) -> Array | None:
-        """out = a @ b + beta · out in TF32 or bfloat16. None if cuBLAS cannot compute it so, or in float32."""
+        """out = a @ b + beta · out in TF32 or bfloat16. None if cuBLAS cannot, or float32 is selected."""
         setting = precision()
         if not ((setting.tf32 or setting.bfloat16) and self.is_capable()):
             return None

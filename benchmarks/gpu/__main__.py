@@ -131,11 +131,15 @@ def conclude(out: Path, log: Log) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="everything that needs a GPU")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="the time of the run (default: %(default)g)")
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help="leave out what takes longer (default: %(default)g)"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder (default: %(default)s)")
     names = machine.some_of([part.name for part in parts(Path())])
     parser.add_argument("--only", type=names, default=[], metavar="PART,…", help="these parts, after device, the first")
-    parser.add_argument("--rehearse", action="store_true", help="at tiny sizes, on the tests' stand-in for CuPy")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="tiny sizes, without a GPU, on the tests' stand-in for CuPy"
+    )
     options = parser.parse_args(arguments)
     folder = options.out.resolve()
     try:  # before minutes of work, not after them

@@ -44,12 +44,12 @@ class Costs:
         """`elements`, a power of two, are read: too many for the first level of caches, few enough for L2."""
         self.backend, self.xp, self.times, self.elements = backend, backend.xp, np.int32(times), elements
         self.device = backend.launcher.device()
-        # Cooperative for `exchanges`. The grids of the others are small enough for it.
+        # `exchanges` needs cooperative launches. The grids of the other kernels are small enough for them.
         module = self.xp.RawModule(code=source(), options=("--std=c++17",), enable_cooperative_groups=True)
         self._kernel = module.get_function
 
     def _seconds(self, call: Callable[[], Any]) -> float:
-        """The median time of a call and the wait for it."""
+        """The median time of a call, with the wait for the GPU."""
 
         def call_and_wait() -> None:
             call()

@@ -65,7 +65,7 @@ CASES: Final = (
 REHEARSED_LENGTHS: Final = Lengths(2, 4, 8)
 REHEARSED: Final = (Case(8, 3, 5, 20), Case(8, 3, 5, 20, cell="lstm"))
 Pair: TypeAlias = tuple[Candidate, Candidate]  # forward, backward
-# The number of layouts of each form, those predicted to be the fastest. None: all.
+# How many layouts of each form are measured: the fastest by prediction. None: all.
 MEASURED: Final = {"stepwise": 1, "one-block": None, "group": 3, "group-partial": 1}
 TF32_TOLERANCE: Final = 3e-2  # ten bits of a factor, through many steps
 _CALLS: Final = 5  # after one that isn't counted

@@ -15,7 +15,7 @@ from benchmarks.ratios import Ratio, ratio
 
 Results = Mapping[str, Any]
 NEAR: Final = 1.1  # a choice is good if no form is faster by more
-# What a line and a picture show: the forms, and cuDNN's two, which a line calls cuDNN and TF32.
+# The columns of a line and the curves of a picture. The last two are cuDNN's, without and with TF32.
 FORMS: Final = ("plain", "stepwise", "one-block", "group", "torch", "torch tf32")
 
 
@@ -81,7 +81,7 @@ def _of_best(cell: Mapping[str, Any]) -> float:
 
 
 def _against_cudnn(cell: Mapping[str, Any]) -> Ratio | None:
-    """cuDNN's step over the chosen form's; None without PyTorch's GPU."""
+    """The time of cuDNN's step / that of the chosen form's. None if PyTorch was not measured."""
     times = cell["step_microseconds"]
     return ratio(times[cell["chosen"]], times["torch"]) if "torch" in times else None
 
@@ -123,7 +123,7 @@ def draw(results: Results, folder: Path, stem: str) -> list[Path]:
 
 
 def _fastest(cell: Mapping[str, Any], form: str) -> float | None:
-    """The microseconds a step of the form's fastest layout; None if it has none."""
+    """The microseconds of a step in the form's fastest layout. None if no layout was measured."""
     several = form in ("one-block", "group")
     names = [name for name in cell["step_microseconds"] if name == form or (several and name.startswith(f"{form} "))]
     return min((statistics.median(cell["step_microseconds"][name]) for name in names), default=None)

@@ -27,7 +27,7 @@ from xrnn.backends.cupy.launch import Variant, variants
 
 ARCHITECTURES = ("80", "90", "100")
 EVERY_VARIANT = "90"  # of the others only the largest variant of each kernel is compiled
-_READING = "2"  # changes with what is read from the machine code
+_READING = "2"  # the version of what is read from the machine code: a part of the cache's key
 _RESOURCES = re.compile(
     r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n"
     r".*Used (\d+) registers(?:.*?(\d+) bytes smem)?"
@@ -68,7 +68,7 @@ class Resources:
     stack: int  # bytes, as the next two
     spilled: int
     static_shared: int
-    instructions: list[str]  # in their order, "" where a branch leads to; read for the largest variants only
+    instructions: list[str]  # in their order, "" marks the target of a branch; read for the largest variants only
 
     def count(self, prefix: str) -> int:
         """How many instructions start so."""

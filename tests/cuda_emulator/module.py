@@ -101,7 +101,7 @@ class Kernel:
                 arg = np.uint64(arg.ctypes.data)  # a scalar may also be an address
             if not isinstance(arg, np.generic) or arg.itemsize != (8 if width == -1 else width):
                 expected = "an array" if width == -1 else f"a NumPy scalar of {width} bytes"
-                raise TypeError(f"argument {i} of {self.name} is a {type(arg)}: expected {expected}")
+                raise TypeError(f"argument {i} of {self.name} is a {type(arg).__name__}: expected {expected}")
             values.append(ctypes.create_string_buffer(arg.tobytes(), arg.itemsize))
         return values
 
@@ -122,7 +122,7 @@ def run_under(sanitizer: Sanitizer | None, *arguments: str) -> subprocess.Comple
 
 
 def _gcc(*arguments: str) -> str:
-    """What g++ prints. Raises EmulatorError if it refuses the source."""
+    """What g++ prints.   Raises EmulatorError if it fails."""
     # Under a sanitizer that is preloaded for this process the compiler would be slow, and hang at times.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     run = subprocess.run(["g++", *arguments], capture_output=True, text=True, check=False, env=environment)

@@ -80,8 +80,8 @@ def test_on_arm64(tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs(program, x, "qemu-aarch64"), h, **ROUNDING)
 
 
-def test_differs_from_the_float32_layer(tmp_path: Path) -> None:
-    """The tolerance above would not hold without the rounding of the weights, of x and of h."""
+def test_differs_from_the_float32_layer() -> None:
+    """So a program without rounding would fail the tests above."""
     layer = drawn(LSTM.init(7, 19))
     layer.Wh[...] /= 19**0.5
     x, h = signal_for(quantize(layer), 7)

@@ -384,7 +384,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "a weight of integers": (tensor("layers.0.W", "I32", [2, 3], bytes(24)), "W has dtype int32"),
     "a missing weight": (without("layers.0.W"), "there is no array layers.0.W"),
     "an array too many": (tensor("more", "F32", [1], bytes(4)), "there is an array more: expected only those"),
-    "BF16": (tensor("extra.0", "BF16", [4], bytes(8)), "holds extra.0 as BF16: expected F16 or F32"),
+    "BF16": (tensor("extra.0", "BF16", [4], bytes(8)), "holds extra.0 as BF16: expected F16, F32"),
     "extra is a number": (extra(3), "extra is a int: expected a dict"),
     "extra is missing": (described(lambda d: d.pop("extra")), "extra is a NoneType: expected a dict"),
     "an unknown object": (extra({"dict": {"a": {"pickle": "x"}}}), "extra holds an unknown object"),

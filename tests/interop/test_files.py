@@ -264,8 +264,8 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     ),
     "another version": (metadata(version="2"), "has version 2: expected 1; use the xrnn that wrote it"),
     "a version that clears the screen": (metadata(version="\x1b[2J"), "has version �[2J: expected 1"),
-    "BF16": (tensor("0.b", "BF16", [12], bytes(24)), "holds 0.b as BF16: expected F32 or F64 or I8; use another copy"),
-    "integers": (tensor("0.b", "I32", [12], bytes(48)), "holds 0.b as I32: expected F32 or F64"),
+    "BF16": (tensor("0.b", "BF16", [12], bytes(24)), "holds 0.b as BF16: expected F32, F64, I8; use another copy"),
+    "integers": (tensor("0.b", "I32", [12], bytes(48)), "holds 0.b as I32: expected F32, F64"),
     "float64 among float32": (tensor("0.b", "F64", [12], bytes(96)), f"{NO_LAYER}b has dtype float64, but this GRU"),
     "a float64 leak": (
         tensor("1.leak", "F64", [4], np.ones(4).tobytes()),

@@ -97,7 +97,7 @@ def test_a_quantized_layer_in_c(folder: Path, capsys: pytest.CaptureFixture[str]
     assert main(["convert", "c.safetensors", "c.c"]) == 0
     assert capsys.readouterr().out.endswith("c.safetensors → c.c: quantized GRU, Linear; 134 parameters\n")
     for suffix in ("onnx", "keras", "pt"):
-        assert "is a quantized GRU: expected float32" in failed(capsys, "convert", "a.safetensors", f"b.{suffix}")
+        assert "is a quantized GRU, which this format cannot hold" in failed(capsys, "convert", "a.safetensors", f"b.{suffix}")
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -156,11 +156,27 @@ def test_a_classifier_in_c_with_weights_of_8_bits(
     (folder / "float.c").rename("model.c")
     expected = outputs(built(folder, "float"), series)
     assert 1e-5 < np.abs(p - expected).max() < 0.05
-    assert "has no others" in failed(capsys, "convert", classifier, "model.onnx", "--int8")
+    assert "got --int8 for .onnx: expected .c or .safetensors" in failed(
+        capsys, "convert", classifier, "model.onnx", "--int8"
+    )
     xrnn.save("a.safetensors", GRU.init(3, 4, dtype="float64", backend="numpy"))
     assert "dtype of this GRU is float64: expected float32" in failed(
         capsys, "convert", "a.safetensors", "b.c", "--int8"
     )
+
+
+def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gru = GRU.init(3, 4, backend="numpy")
+    for layer, words in (
+        (Linear.init(3, 4, backend="numpy"), "the model has no layer to quantize"),
+        (xrnn.quantize(gru), "the model has no layer to quantize"),
+        (Bidirectional(gru, GRU.init(3, 4, reverse=True, backend="numpy")), "train the model with `--one-way`"),
+    ):
+        xrnn.save("a.safetensors", layer)
+        assert words in failed(capsys, "convert", "a.safetensors", "b.c", "--int8")
+    xrnn.save("a.safetensors", Stack([xrnn.quantize(gru), GRU.init(4, 5, backend="numpy")]))
+    assert main(["convert", "a.safetensors", "b.safetensors", "--int8"]) == 0
+    assert all(type(layer) is xrnn.Quantized for layer in xrnn.load("b.safetensors").layers)
 
 
 @pytest.mark.parametrize("classifier", ["both"], indirect=True)

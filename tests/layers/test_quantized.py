@@ -252,11 +252,13 @@ def test_arguments_that_do_not_fit(error: Any, x: Any, states: Any, words: tuple
 def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
     quantized = quantize(GRU.init(3, 3, rng=0))
     with one_line(ValueError, "forward is a quantized GRU", "expected a layer made with reverse=False"):
-        Bidirectional(quantized, quantized)
+        Bidirectional(quantized, quantize(GRU.init(3, 3, rng=0)))
     with one_line(ValueError, "layers[1] computes in float64", "layers[0] in float32"):
         Stack([quantized, GRU.init(3, 3, rng=0, dtype="float64")])
     save(tmp_path / "q.safetensors", quantized)
-    with one_line(FileError, "Wx is a", "of int8", "on the host", "backend='numpy'"):
+    with one_line(ValueError, "a layer is given twice"):
+        Stack([quantized, quantized])
+    with one_line(FileError, "Wx is a", "of int8", "expected int8, with backend='numpy'"):
         load(tmp_path / "q.safetensors", backend=STANDIN)
 
 
@@ -285,7 +287,7 @@ def test_to_onnx_refuses_it(tmp_path: Path) -> None:
             TypeError,
             "RNN",
             {"Wh": np.zeros((5, 5), "int16")},
-            ("Wh is a numpy.ndarray", "expected int8 on the host"),
+            ("Wh is a numpy.ndarray", "expected int8, with backend='numpy'"),
         ),
     ],
 )

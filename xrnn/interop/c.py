@@ -35,7 +35,7 @@ def to_c(
 ) -> None:
     """Write a C99 file that computes one time step of the model per call. It needs only the C library (and -lm).
 
-    layers    RNN, LSTM, GRU, LayerNorm, Linear, Embedding, a Stack, a layer of `quantize`, or a list or dict of these
+    layers    RNN, LSTM, GRU, LayerNorm, Linear, Embedding, a Stack, a quantized layer, or a list or dict of these
               in the order in which they run. Recurrent layers must run forward
     name      the first part of each identifier in the file; characters that C does not allow become _
     scale     (mean, deviation): standardise each feature of x. NaN is a missing value, and is replaced by the last
@@ -118,7 +118,7 @@ def _constants(model: Model) -> Iterator[str]:
 
 
 def _ordered(layer: Any) -> dict[str, HostArray]:
-    """The arrays of a layer. Those of a recurrent layer have their columns in the order of the blocks of z."""
+    """The arrays of a layer. In a recurrent layer, the columns are sorted by the block of z that they feed."""
     arrays = {name: host(values) for name, values in layer.named_params.items()}
     if not is_recurrent(layer):
         return arrays
@@ -223,7 +223,7 @@ def _call(layer: Any, i: int, x: str, y: str) -> tuple[list[str], str]:
 
 
 def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
-    """z = x @ Wx + h @ Wh + b, then the step of the cell."""
+    """z = x @ Wx + h @ Wh + b, then the cell's step. If the reset comes first, that step adds h @ Wh_n."""
     cell, D, H, h = layer.cell, layer.input_size, layer.hidden_size, f"state->h{i}"
     yield f"memcpy(state->z, @_b{i}, sizeof @_b{i});"
     yield _product(layer, f"Wx{{}}{i}", D, cell.from_x, x)
@@ -242,7 +242,7 @@ def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
 
 
 def _product(layer: Any, W: str, rows: int, blocks: Sequence[int], x: str) -> str:
-    """z += x @ W, in these blocks of z, which are neighbours."""
+    """z += x @ W, in adjacent blocks of z.   W: the array's name, with {} for `_scale`"""
     H, columns = layer.hidden_size, len(blocks) * layer.hidden_size
     z = f"state->z + {min(blocks) * H}" if min(blocks) else "state->z"
     if type(layer) is Quantized:
@@ -270,31 +270,31 @@ static void @_add(int rows, int columns, int stride, const float *W, const float
 }
 """,
     "quantized": """
-/* q = round(127 x / max |x|). Returns the unit of q, max |x| / 127. If all |x| are below 1e-30, the unit is 0. If x has
-   NaN or infinity, the unit is NaN. In both cases q stays as it was. */
+/* q = round(127 x / max |x|). Returns the scale of x, max |x| / 127. If all |x| are below 1e-30, the scale is 0. If x
+   has NaN or infinity, the scale is NaN. In both cases q stays as it was. */
 static float @_quantized(int n, const float *x, int8_t *q) {
-    float most = 0;
+    float largest = 0;
     int finite = 1;
     for (int i = 0; i < n; i++) {
-        most = fmaxf(most, fabsf(x[i]));
+        largest = fmaxf(largest, fabsf(x[i]));
         finite = finite && isfinite(x[i]);
     }
-    if (!finite || most < 1e-30f) return finite ? 0 : NAN;
-    const float factor = 127 / most;
+    if (!finite || largest < 1e-30f) return finite ? 0 : NAN;
+    const float factor = 127 / largest;
     for (int i = 0; i < n; i++) q[i] = (int8_t)rintf(x[i] * factor);
-    return most / 127;
+    return largest / 127;
 }
 """,
     "add_int8": """
-/* y += x @ (W scale),   x (rows,), y (columns,), W by columns, one scale for each. x is rounded to 8 bits: q.
-   The sums of integers are exact. */
+/* y[j] += x_scale scale[j] sum_i q[i] W[j, i],   q = x rounded to int8 (rows,), W (columns, rows), y (columns,).
+   The integer sums are exact. */
 static void @_add_int8(int rows, int columns, const int8_t *W, const float *scale, const float *x, int8_t *q,
                        float *y) {
-    const float unit = @_quantized(rows, x, q);
+    const float x_scale = @_quantized(rows, x, q);
     for (int j = 0; j < columns; j++) {
         int32_t sum = 0;
         for (int i = 0; i < rows; i++) sum += q[i] * W[(size_t)j * (size_t)rows + (size_t)i];
-        y[j] += (float)sum * (unit * scale[j]);
+        y[j] += (float)sum * (x_scale * scale[j]);
     }
 }
 """,
@@ -320,7 +320,7 @@ static void @_lstm(int H, const float *z, float *h, float *c) {
 }
 """,
     "gru": """
-/* n, r, u, m = z;  n = tanh(n + sigmoid(r) m);  h = n + sigmoid(u) (h - n) */
+/* n_x, r, u, m = z;  m = h @ Wh_n + b_hn;  n = tanh(n_x + sigmoid(r) m);  h = n + sigmoid(u) (h - n) */
 static void @_gru(int H, const float *z, float *h) {
     for (int j = 0; j < H; j++) {
         const float n = tanhf(z[j] + @_sigmoid(z[H + j]) * z[3 * H + j]);
@@ -329,7 +329,7 @@ static void @_gru(int H, const float *z, float *h) {
 }
 """,
     "gru_reset_before": """
-/* r, u, n = z, without the recurrent part of n;  n = tanh(n + (sigmoid(r) h) @ Wh_n);  h = n + sigmoid(u) (h - n) */
+/* r, u, n_x = z;  n = tanh(n_x + (sigmoid(r) h) @ Wh_n);  h = n + sigmoid(u) (h - n) */
 static void @_gru_reset_before(int H, const float *Wh, float *h, float *z) {
     float *u = z + H, *n = z + 2 * H, *reset = z + 3 * H;
     for (int j = 0; j < H; j++) reset[j] = @_sigmoid(z[j]) * h[j];

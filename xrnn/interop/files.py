@@ -33,7 +33,7 @@ def save(path: str | os.PathLike[str], layer: Any) -> None:
     """Write a layer to a file that `load` reads: its arrays, its kind and its options.
 
     layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout, on any backend,
-            or a layer that `quantize` made.
+            or a quantized layer.
             The file keeps the seed of a Dropout and its count of forward calls, so that its masks continue. Of a cell
             of your own it keeps the name and the attributes, which must be numbers and strings.
 
@@ -62,7 +62,8 @@ def load(
               attributes as keyword arguments
 
     Nothing that the file names is imported. Loading takes twice the file's size in memory: for the parameters and for
-    their gradients. Warns if a parameter holds NaN or infinity.
+    their gradients. A quantized layer has no gradients, and needs the NumPy backend. Warns if a parameter holds NaN or
+    infinity.
 
     Raises ValueError if the file cannot be read, is damaged or of another kind, or if its arrays do not fit the layer
     that it describes, or if `cells` can't make its cell; TypeError if `cells` is not a dict.

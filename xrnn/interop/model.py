@@ -63,7 +63,7 @@ def model_of(
 ) -> Model:
     """The model of a layer, of a list or dict of layers in their order, or of a `Checkpoint`.
 
-    quantized   True if the format has layers of `quantize`
+    quantized   whether the format can hold quantized layers
 
     Raises TypeError for other kinds, ValueError if a layer does not fit the one before it.
     """
@@ -71,8 +71,8 @@ def model_of(
     for i, layer in enumerate(model.layers):
         if type(layer) is Quantized and not quantized:
             raise TypeError(
-                f"layers[{i}] is a {layer.title}: expected float32 or float64 layers, because this format has no "
-                "others; use xrnn.save or xrnn.to_c, or convert the layer that it was made from"
+                f"layers[{i}] is a {layer.title}, which this format cannot hold: expected float32 or float64 layers; "
+                "use xrnn.save or xrnn.to_c, or the layer that it was made from"
             )
     return model
 
@@ -138,7 +138,7 @@ def _leaves(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _dtype(layer: Any) -> Any:
-    """The dtype in which a layer computes: that of its last parameter, which is no array of integers."""
+    """The dtype in which a layer computes: that of its last parameter, which is never int8."""
     return [*layer.named_params.values()][-1].dtype
 
 

@@ -22,8 +22,9 @@ from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
 from xrnn.jobs.regress.predict import NumberPredictor
 from xrnn.jobs.settings import switch
 from xrnn.jobs.terminal import Terminal
+from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
-from xrnn.layers.quantized import quantize
+from xrnn.layers.quantized import Quantized, quantize
 from xrnn.ops.cells.rnn import NONLINEARITIES
 
 _READ: Final = (".onnx", ".keras", ".pt", ".safetensors")
@@ -36,7 +37,7 @@ class ConvertOptions:
 
     lengths: bool = switch("For .onnx: add an input for the lengths of the rows.")
     states: bool = switch("For .onnx: add inputs and outputs for the states.")
-    int8: bool = switch("For .c and .safetensors: quantize the recurrent layers to 8 bits.")
+    int8: bool = switch("For .c and .safetensors: quantize the recurrent layers to int8.")
     overwrite: bool = switch("Replace OUT if it exists.")
 
 
@@ -53,6 +54,8 @@ def convert(
         raise SettingsError(f"--nonlinearity is {nonlinearity}: expected {' or '.join(NONLINEARITIES)}")
     if (options.lengths or options.states) and target.suffix != ".onnx":
         raise SettingsError(f"got --lengths or --states for {target.suffix}: expected .onnx; leave them out")
+    if options.int8 and target.suffix not in (".c", ".safetensors"):
+        raise SettingsError(f"got --int8 for {target.suffix}: expected .c or .safetensors; leave it out")
     if target.exists() and not options.overwrite:
         raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
     model, _ = _read(source, prefix, nonlinearity, backend)
@@ -186,8 +189,18 @@ _READERS: Final = {".onnx": _read_onnx, ".keras": _read_keras, ".pt": _read_stat
 
 
 def _quantized(model: Model) -> Model:
-    """The model with recurrent layers of 8 bits."""
-    layers = [quantize(layer) if is_recurrent(layer) else layer for layer in model.layers]
+    """The model with its recurrent layers quantized.   Raises TypeError, ValueError."""
+    for i, layer in enumerate(model.layers):
+        if type(layer) is Bidirectional:
+            raise ValueError(
+                f"layers[{i}] is Bidirectional: --int8 expects layers that run forward; train the model with "
+                "`--one-way`, or leave out --int8"
+            )
+    layers = [
+        quantize(layer) if is_recurrent(layer) and type(layer) is not Quantized else layer for layer in model.layers
+    ]
+    if all(new is old for new, old in zip(layers, model.layers, strict=True)):
+        raise ValueError("the model has no layer to quantize: --int8 expects an RNN, LSTM or GRU; leave out --int8")
     return replace(model, layers=tuple(layers))
 
 

@@ -59,7 +59,8 @@ class Composite:
         self.layers = list(layers)
         if self.layers:
             self._check_alike()
-        if len({id(grad) for grad in self.grads}) < len(self.grads):  # finds layers in nested composites too
+        parts = [*self.layers, *self.grads]  # the gradients, to find layers in nested composites too
+        if len({id(part) for part in parts}) < len(parts):
             raise ValueError("a layer is given twice: expected different layers; make another, or copy.deepcopy it")
         self.cache: Any = None
 

@@ -29,7 +29,7 @@ def quantize(layer: RecurrentLayer) -> Quantized:
     """A copy of a layer with weights of 8 bits, for inference: `__call__` and `stream`.
 
     layer   RNN, LSTM or GRU in float32 on the NumPy backend, with reverse=False; a GRU with reset_after=True. For a
-            Stack: `Stack([quantize(layer) for layer in stack.layers])`
+            Stack of them: `Stack([quantize(layer) for layer in stack.layers])`
 
     Each column of the weights has one scale, and so has each row of x and h in each step. The products are computed
     from integers of 8 bits and summed exactly; biases, gates and states stay float32. Each rounded number is off by at
@@ -73,7 +73,7 @@ class Quantized:
     kind                 "RNN", "LSTM" or "GRU"
     leak, nonlinearity   those of an RNN
 
-    A `Stack` may contain it. It has no parameters to train: `params` and `grads` are empty.
+    A `Stack` may contain it. Optimizers have nothing to update: `params` and `grads` are empty.
 
     Raises TypeError for arrays of another type or dtype; ValueError for another kind, option or shape, and for an empty
     array.
@@ -85,6 +85,7 @@ class Quantized:
     """
 
     names = ("Wx", "Wx_scale", "Wh", "Wh_scale", "b")
+    # What a Stack expects of a layer. Constants here, because nothing is trained.
     streams = True
     updates = 0
     cache = None
@@ -113,7 +114,7 @@ class Quantized:
             wanted = "int8" if name in ("Wx", "Wh") else "float32"
             if type(array) is not np.ndarray or array.dtype != wanted:
                 got = f"{kind_of(array)}{_dtype(array)}"
-                raise TypeError(f"{name} is a {got}: expected {wanted} on the host (backend='numpy'); use quantize")
+                raise TypeError(f"{name} is a {got}: expected {wanted}, with backend='numpy'; use quantize")
         self.backend: Backend = backend_of(b)
         self.leak = None if leak is None else check_leak(leak, b, self.backend)
         self.cell = self._make_cell()
@@ -190,7 +191,7 @@ class Quantized:
         return h, single(final)
 
     def _run(self, x: Array, initial: Sequence[Array | None], lengths: Any) -> Sequence[Array]:
-        """All T + 1 slots of each state."""
+        """Each state before the first step and after every step, (T + 1, N, H)."""
         names = [f"{state}_prev" for state in self.cell.states]
         if len(initial) not in (0, len(names)):
             raise ValueError(f"got {len(initial)} states, but this {self.title} has {len(names)}: {', '.join(names)}")
@@ -209,7 +210,7 @@ class Quantized:
         states = self.backend.int8_forward(self.cell, self._weights, steps, tuple(initial) or (None,) * len(names))
         if lengths is None:
             return states
-        slots = np.minimum(np.arange(len(steps) + 1)[:, None], lengths)  # past its length, the slot of a row's end
+        slots = np.minimum(np.arange(len(steps) + 1)[:, None], lengths)  # after its last step a row keeps its state
         return [np.take_along_axis(state, slots[:, :, None], axis=0) for state in states]
 
     def _check_input(self, x: Array) -> None:
@@ -239,7 +240,7 @@ class Quantized:
         return check_lengths(lengths, x.shape[1], len(x), self.backend, b.device, f"this {self.title}")
 
     def forward_part(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Sequence[Array]]:
-        """→ h and the final states.   Raises RuntimeError with `training`."""
+        """→ h and the final states.   Raises RuntimeError if `training` is true."""
         if training:
             self._refuse_training("forward")
         initial = () if state is None else state if isinstance(state, tuple | list) else (state,)
@@ -259,7 +260,7 @@ class Quantized:
 
     @property
     def grads(self) -> list[Array]:
-        """Empty."""
+        """Empty, as `params`."""
         return []
 
     def forward(self, *_: Any, **__: Any) -> NoReturn:

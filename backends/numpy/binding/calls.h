@@ -30,7 +30,8 @@ void hold_threads(bool hold) {
     ignore_throughput(hold);
 }
 
-// Equal for sizes of the same power of two. (The type of std::bit_width depends on the library.)
+// The number of bits of a size, so that sizes between two powers of two are alike. The type of std::bit_width depends on
+// the library.
 int64_t magnitude(int64_t size) { return static_cast<int64_t>(std::bit_width(static_cast<uint64_t>(size))); }
 
 // The kind of a call: a hash of its operation and sizes (FNV-1a).

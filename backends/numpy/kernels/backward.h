@@ -48,8 +48,8 @@ struct BackwardPass {
     const int64_t length;  // elements of a gate of dz
     Slots slots;
     S* carry[xrnn::MOST_STATES];  // (N, units) in slots: the gradient of the states after a step, from all later steps
-    S* dz[2];                     // (steps · N, PRE · H) each
-    P* dz_rows[2];                // (steps · N, PRE · length) each: in pairs, otherwise dz
+    S* dz[2];                     // (steps · N, gates · H) each
+    P* dz_rows[2];                // (steps · N, gates · length) each: in pairs, otherwise dz
     S* local_chains;              // (LocalChains::MOST, N, units)
     Weights<P> WhT;
     GradientProducts<P> products;
@@ -206,7 +206,7 @@ struct BackwardPass {
    private:
     bool gathers() const { return f.db && (of.lengths || IS_PAIR<P>); }
 
-    // dz of the step after, (rows, PRE · length) in slots; none at the last step.
+    // dz of the step after, (rows, gates · length) in slots; none at the last step.
     struct Later {
         const P* dz;
         int64_t rows;

@@ -49,11 +49,11 @@ struct ForwardPass {
         S* sums;        // my block of pre-activations
         const S* before[xrnn::MOST_STATES];
         S* after[xrnn::MOST_STATES];
-        S* z;        // (N, PRE · H); null if it is not kept
+        S* z;        // (N, gates · H); null if it is not kept
         P* h_slots;  // the next step's h in slots; null if the next step reads it in `after`
     };
 
-    // `step_cell` of a cell.
+    // A pointer to `step_cell<Cell>`, the only code that depends on the cell.
     using StepCell = void (ForwardPass::*)(const Share<S>& mine, const Operands& in, Piece p, const S* sums,
                                            int64_t gate, int64_t begin, int64_t rows) const;
 
@@ -77,9 +77,9 @@ struct ForwardPass {
     const int64_t x_length, h_length, h_row;  // elements of a row of x, of h, and of h_slots
     const int64_t projected_steps;  // project_first: the steps of one product; otherwise 0
     Slots slots;
-    S* bias;          // (PRE, units): b, each row filled up with zeros
+    S* bias;          // (gates, units): b, each row filled up with zeros
     Weights<P> Wx, Wh;
-    S* z;             // a block (ROWS, PRE, a panel) for each thread; in strips (N, PRE, units) for all threads
+    S* z;             // a block (ROWS, gates, a panel) for each thread; in strips (N, gates, units) for all threads
     P* x_panel;       // one by one: (D, a panel) for each thread
     P* x_pairs;       // project_first, in pairs: (projected_steps · N, D) for each thread
     S* xz;            // project_first: (projected_steps, N, X, units)
@@ -137,7 +137,7 @@ struct ForwardPass {
         write_initial_states(my_rows);
         barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
-        int64_t begin = 0, end = 0;  // the steps in xz
+        int64_t begin = 0, end = 0;  // xz holds the steps [begin, end)
         for (int64_t i = 0; i < of.T; ++i) {
             if (project_first && i == end) {
                 begin = end, end += project(mine, i, id, poll);
@@ -151,7 +151,7 @@ struct ForwardPass {
         }
     }
 
-    // The cell's step for panel p of the same rows, from sums whose gates lie `gate` apart.
+    // The cell's step for panel p and `rows` of my rows from number `begin` on. In `sums` the gates are `gate` apart.
     template <class Cell>
     void step_cell(const Share<S>& mine, const Operands& in, Piece p, const S* sums, int64_t gate, int64_t begin,
                    int64_t rows) const {
@@ -347,7 +347,7 @@ struct ForwardPass {
         return in;
     }
 
-    // Step i. With project_first, `place` is its place among the steps in xz.
+    // Step i. With project_first, xz holds it as its step number `place`.
     void step(const Share<S>& mine, int64_t i, int64_t place, int id, int n, StopPoll& poll) {
         const Operands in = operands(mine, i, place, id);
         const LocalChains local =

@@ -7,9 +7,9 @@
 // over columns of any gates, and takes a few rows of b at a time. Its sums are too many for the registers and stay in
 // the nearest cache.
 //
-// NumPy's large arrays begin 16 bytes after a cache line. So the vectors of a strip begin at the lines of b, not at the
-// first column: a vector that crosses two lines takes longer to load. Only the first and the last vector may cross a
-// line, and they overlap their neighbours.
+// A large NumPy array usually starts 16 bytes past a multiple of 64, and a vector that crosses two cache lines takes
+// longer to load. So if the length of b's rows is a multiple of the vector width, a strip reads aligned vectors. Only the
+// first and the last vector are not aligned, and they overlap their neighbours.
 #pragma once
 
 #include "tile.h"
@@ -34,11 +34,11 @@ struct Strip {
     static constexpr int W = Simd<S>::LANES;
     static constexpr int64_t ROW = (STRIP + 2) * W;
 
-    // `body` columns from number `head` on have their vectors at the lines of b. The `head` columns before them have a
-    // vector that begins with the strip, the `tail` columns after them one that ends with it.
+    // The `body` columns are read in aligned vectors. A vector at the start of the strip reads the `head` columns before
+    // them, one at its end the `tail` columns after them.
     const int64_t width, head, body, tail;
-    alignas(64) S sums[U][MR][ROW];  // of the body, then of these two vectors
-    alignas(64) S totals[MR][ROW];   // of the columns
+    alignas(64) S sums[U][MR][ROW];  // partial sums: of the body, then of the first and the last vector
+    alignas(64) S totals[MR][ROW];   // start + all chains so far, for each column
 
     // width ≥ W
     Strip(int64_t width, const S* b, int64_t b_row)
@@ -104,7 +104,7 @@ template <class S, int MR, int U, class Output>
 void strip(Order order, const S* a, int64_t a_row, const S* b, int64_t b_row, int64_t K, int64_t width,
            const Output& output) {
     Strip<S, MR, U> strip(width, b, b_row);
-    // Calls f(address of some columns of totals, destination, row, bytes) for all of them.
+    // f(its columns of totals, the destination, the row, the bytes) for each row and destination.
     const auto each = [&](auto f) {
         for (int64_t c = 0, n; c < width; c += n) {
             const StripOutput<S> to = output(c);

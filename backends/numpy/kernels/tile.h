@@ -140,8 +140,8 @@ XRNN_INLINE void add_term(Vec<Sum<P>> (&sums)[MR][NV], const P* a, int64_t a_row
     }
 }
 
-// A tile of three to five rows prefetches b some terms ahead: it computes faster than the CPU's own prefetcher brings
-// wide weights. Lower tiles gain nothing, and higher ones compute for longer than b takes to arrive.
+// A tile of three to five rows prefetches b some terms ahead: it uses wide weights faster than the CPU's own prefetcher
+// delivers them. Shorter tiles gain nothing, and taller ones compute for longer than b takes to arrive.
 constexpr bool prefetches(int MR) { return MR >= 3 && MR <= 5; }
 
 template <class P, int NV>

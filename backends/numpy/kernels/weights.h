@@ -51,8 +51,8 @@ struct Piece {
 };
 
 // The columns of an output, cut into panels of nearly equal width. There is a multiple of `threads` panels, so that all
-// threads have the same number, unless there are fewer vectors. One thread and one panel need no divisions: a small pass
-// has several of these.
+// threads have the same number, unless there are fewer vectors. One thread and one panel need one division instead
+// of three, since a small pass makes several Panels.
 template <class S>
 struct Panels {
     static constexpr int W = Simd<S>::LANES;
@@ -162,7 +162,7 @@ struct Weights {
     const bool in_strips;  // read in strips in the user's matrix
     bool in_place;         // panels of whole vectors are read in the user's matrix
     bool one_by_one;       // the caller packs each panel right before its use, by `copy_panel`
-    bool has_packed;       // `pack` packs some panels
+    bool has_packed;       // false: `pack` has nothing to do
 
     // `rows` rows are multiplied by the weights in each of `passes` passes. in_strips: only if suits_strips.
     // single_use: each panel is used once and by one thread.
@@ -188,9 +188,8 @@ struct Weights {
         packed = arena.template take_of<P>(has_packed ? gates * length * panels.padded() : 0);
     }
 
-    // Strips save the packing; packed panels save a part of every pass. They save much of it if they stay in the cores'
-    // own caches, less if they do not, and least if several gates make long rows that all begin at the same place of a
-    // cache line. Measured on two cores at H from 256 to 1024.
+    // Strips save the packing; packed panels save a part of every pass. They save most if they fit the cores' own caches,
+    // and least with several gates and aligned rows, because strips read these fast. Measured on two cores at H from 256 to 1024.
     static bool suits_strips(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes,
                              int64_t rows) {
         constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
@@ -224,7 +223,7 @@ struct Weights {
     }
 
     XRNN_INLINE void add_to(Tile<P>& t, Piece p, int g, const P* a, int64_t a_row, int64_t begin, int64_t end) const {
-        if (begin == end) return;  // a matrix without rows may be a null pointer
+        if (begin == end) return;  // then the matrix may be null, and an offset of null is undefined
         const P* b = packed_panel(p, g);
         int64_t b_row = p.width * W;
         if constexpr (!IS_PAIR<P>)
@@ -245,7 +244,7 @@ struct Weights {
 
     // Rows [k, k + rows) of panel p of gate g → their place in `panel`. Both ends are ends of a block, or k is even.
     void copy_panel(Piece p, int g, int64_t k, int64_t rows, P* panel) const {
-        if (rows == 0) return;  // a matrix without rows may be a null pointer
+        if (rows == 0) return;  // then the matrix may be null, and an offset of null is undefined
         if constexpr (IS_PAIR<P>)
             for (; rows > block; k += block, rows -= block) copy_within_block(p, g, k, block, panel);
         copy_within_block(p, g, k, rows, panel);

@@ -60,7 +60,7 @@ def step(layer: Any, sizes: Sizes, dtype: str = "float32") -> list[Any]:
 
 
 def assert_close(found: list[Any], expected: list[Any], tolerance: float = 1e-5) -> None:
-    """Relative to the largest value of an array, at least to 1."""
+    """Assert differences of at most tolerance · max(1, the largest expected value)."""
     for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1, abs(want).max()))
 

@@ -28,7 +28,7 @@ def test_the_form_agrees_with_the_plain_one(gpu: CupyBackend, cell: str, form: s
     fused_layer = layer(gpu, sizes, dtype, cell)
     with use_fused(False), counted() as counters:
         plain = step(fused_layer, sizes, dtype)
-    assert counters.raw_kernels == 0  # nor is a form compared
+    assert counters.raw_kernels == 0  # no kernel ran, not even for a self-test
     with taking(form):
         step(fused_layer, sizes, dtype)  # tests the form itself
         with counted() as counters:
@@ -45,7 +45,7 @@ def test_the_launches_of_a_training_step(gpu: CupyBackend, cell: str, form: str,
     T, N, D, H = FORMS[form]
     mine = cp.cuda.Stream(non_blocking=True)
     with taking(form):
-        step(layer(gpu, FORMS[form], cell=cell), FORMS[form])  # tests the form, and waits
+        step(layer(gpu, FORMS[form], cell=cell), FORMS[form])  # the self-test of the form runs
     with use_fused(False):
         plain = launched(gpu, cell, FORMS[form], lengths=lengths)
     with taking(form), mine:

@@ -53,7 +53,7 @@ def launches(counters: Counters) -> tuple[int, int]:
 def assert_per_step(
     backend: CupyBackend, cell: str, lengths: bool, expected: Sequence[tuple[int, int]], layouts: Any = None
 ) -> int:
-    """→ the operands that a step's products copied. Its launches, forward and backward, are the expected ones."""
+    """Assert the launches of a step, forward and backward → the operands that its products copied."""
     counts = [launched(backend, cell, (T, 3, 4, 5), lengths=lengths, layouts=layouts) for T in (5, 6, 9, 25)]
     for T, found in zip((5, 6, 9, 25), counts, strict=True):
         for counters, first, (products, others) in zip(found, counts[0], expected, strict=True):
@@ -82,7 +82,10 @@ def test_a_plain_step_copies_no_weights(plain: CupyBackend, cell: str, layout: s
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("cell", STEPWISE)
 def test_the_stepwise_form_is_a_product_and_a_kernel_a_step(gpu: CupyBackend, cell: str, lengths: bool) -> None:
-    with taking("stepwise"), mock.patch.object(gpu.selftest, "failure", return_value=(None, True)):  # which waits
+    with (
+        taking("stepwise"),
+        mock.patch.object(gpu.selftest, "failure", return_value=(None, True)),
+    ):  # the self-test waits
         assert assert_per_step(gpu, cell, lengths, [(1, 1), (1, 1)]) == 0
 
 

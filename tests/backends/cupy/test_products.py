@@ -52,7 +52,7 @@ def test_each_product_rounds_its_factors(precision: Any, layout_a: str, layout_b
     for got in found:
         assert_close(got, product(precision, a, b))
     assert_close(sums, product(precision, a, b) + c)
-    assert abs(product(precision, a, b) - a.astype("float64") @ b).max() > 1e-4  # one in float32 would have failed
+    assert abs(product(precision, a, b) - a.astype("float64") @ b).max() > 1e-4  # so float32 would fail above
 
 
 @pytest.mark.parametrize("precision", BITS)

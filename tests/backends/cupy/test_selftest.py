@@ -99,7 +99,7 @@ def test_a_form_that_gives_up_is_not_used(
 def test_an_earlier_recurrence_that_gives_up_is_reported_by_itself(
     gpu: CupyBackend, during: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before a self-test, which leaves what the user is to be told, or while one runs."""
+    """Before a self-test or during it: the user gets the error, and the tested form is not blamed."""
     earlier, x, forward = layer(gpu, GROUP), cp.ones(GROUP[:3], "float32"), gpu.launcher.forward
     earlier(x)  # the form has passed its test
 
@@ -116,14 +116,14 @@ def test_an_earlier_recurrence_that_gives_up_is_reported_by_itself(
         monkeypatch.setattr(gpu.launcher, "forward", give_up_first)
     else:
         give_up()
-    assert explained(gpu, ONE_BLOCK).form == "one-block"  # which it compares first
+    assert explained(gpu, ONE_BLOCK).form == "one-block"  # after its self-test
     with pytest.raises(RuntimeError, match="a recurrence launched earlier gave up waiting"):
         gpu.to_numpy(x)
 
 
-# What fails, and the error. A stream that is being captured raises none.
+# The object and the attribute that fail, and the error. None: nothing fails, but the stream is being captured.
 TEMPORARY: dict[str, tuple[Any, str, Exception | None]] = {
-    "memory": (raw, "compiler", MemoryError()),  # the host's says nothing
+    "memory": (raw, "compiler", MemoryError()),  # Python's own has no message
     "memory for the module": (raw, "compiler", RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")),
     "a copy to the host": (cp, "asnumpy", RuntimeError("cudaErrorUnknown: unknown error")),
     "a capture": (cp.cuda.Stream, "is_capturing", None),

@@ -187,10 +187,10 @@ def losses(value: float) -> Callable[[Forgery], None]:
 
 
 FORGED: dict[str, tuple[Callable[[Forgery], None], str]] = {
-    "BF16": (tensor("model.rnn0.b", "BF16", [3], bytes(6)), "holds model.rnn0.b as BF16: expected F32 or F64"),
-    "F8": (tensor("model.rnn0.b", "F8_E4M3", [3], bytes(3)), "holds model.rnn0.b as F8_E4M3: expected F32 or"),
-    "F16": (tensor("model.rnn0.b", "F16", [3], bytes(6)), "holds model.rnn0.b as F16: expected F32 or F64"),
-    "int32": (tensor("model.rnn0.b", "I32", [3], bytes(12)), "holds model.rnn0.b as I32: expected F32 or F64"),
+    "BF16": (tensor("model.rnn0.b", "BF16", [3], bytes(6)), "holds model.rnn0.b as BF16: expected F32, F64"),
+    "F8": (tensor("model.rnn0.b", "F8_E4M3", [3], bytes(3)), "holds model.rnn0.b as F8_E4M3: expected F32,"),
+    "F16": (tensor("model.rnn0.b", "F16", [3], bytes(6)), "holds model.rnn0.b as F16: expected F32, F64"),
+    "int32": (tensor("model.rnn0.b", "I32", [3], bytes(12)), "holds model.rnn0.b as I32: expected F32, F64"),
     "float64": (
         tensor("model.rnn0.b", "F64", [3], bytes(24)),
         "(b has dtype float64, but this RNN computes in float32",

@@ -11,6 +11,8 @@ constexpr int64_t MILLISECOND = 1'000'000;
 // The time after which the calls of a rate have lost half of their weight. Longer than a time slice of another process,
 // so that a rate includes slices with and without that process.
 constexpr double HALF_LIFE = 40 * MILLISECOND;
+// Rates are forgotten at most once in this multiple of HALF_LIFE.
+constexpr double FORGETS = 5;
 // Let r be the rate with more threads divided by the rate with fewer. More threads are adopted if r > WORTH_MORE, and
 // given up if r < WORTH_KEEPING. On free CPUs two threads gain more than that, or the work would not be divided. A
 // smaller gain is at the expense of other processes: if all copies of a program used more threads for it, each would be
@@ -86,7 +88,9 @@ int ThreadChoice::threads(int64_t now) {
 
 void ThreadChoice::report(int threads, double multiply_adds, int64_t elapsed, int64_t now, bool contended) {
     time_in_calls += elapsed, reported_at = now;
-    if (contended && !was_contended) adopted = {.threads = adopted.threads}, below = tried = {};  // rates of free CPUs
+    // Rates of free CPUs say nothing once CPUs are contended. They are forgotten seldom enough for a trial in between.
+    if (contended && !was_contended && time_in_calls - forgot_at > FORGETS * HALF_LIFE)
+        adopted = {.threads = adopted.threads}, below = tried = {}, forgot_at = time_in_calls;
     was_contended = contended;
     if (threads == tried.threads) {
         tried.add(multiply_adds, elapsed, now);

@@ -53,7 +53,7 @@ class ThreadChoice {
     Rate tried;  // the number in use during a trial; 0 threads: no trial
     bool was_contended = false;
     int64_t reported_at = 0, adopted_at = 0, try_more_at = 0, back_off = 0;
-    double time_in_calls = 0, try_fewer_at = 0, check_fewer_at = 0;  // pauses between calls do not count
+    double time_in_calls = 0, forgot_at = 0, try_fewer_at = 0, check_fewer_at = 0;  // pauses between calls do not count
 };
 
 // The next lower and the next higher number of threads.
