@@ -1,5 +1,5 @@
-// The sizes and gates of a cell, which the passes read at run time. A pass is compiled once for all cells; only the function that
-// runs a cell's step on a panel, or its gradient, is compiled for each cell.
+// The sizes and gates of a cell, which the passes read at run time. A pass is compiled once for all cells; only the
+// function that runs a cell's step on a panel, or its gradient, is compiled for each cell.
 #pragma once
 
 #include "cell_list.h"

@@ -188,8 +188,9 @@ struct Weights {
         packed = arena.template take_of<P>(has_packed ? gates * length * panels.padded() : 0);
     }
 
-    // Strips save the packing; packed panels save a part of every pass. They save most if they fit the cores' own caches,
-    // and least with several gates and aligned rows, because strips read these fast. Measured on two cores at H from 256 to 1024.
+    // Strips save the packing; packed panels save a part of every pass. They save most if they fit the cores' own
+    // caches, and least with several gates and aligned rows, because strips read these fast. Measured on two cores at H
+    // from 256 to 1024.
     static bool suits_strips(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes,
                              int64_t rows) {
         constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
