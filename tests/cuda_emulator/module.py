@@ -101,7 +101,7 @@ class Kernel:
                 arg = np.uint64(arg.ctypes.data)  # a scalar may also be an address
             if not isinstance(arg, np.generic) or arg.itemsize != (8 if width == -1 else width):
                 expected = "an array" if width == -1 else f"a NumPy scalar of {width} bytes"
-                raise TypeError(f"argument {i} of {self.name} is a {type(arg).__name__}: expected {expected}")
+                raise TypeError(f"argument {i} of {self.name} has type {type(arg).__name__}: expected {expected}")
             values.append(ctypes.create_string_buffer(arg.tobytes(), arg.itemsize))
         return values
 

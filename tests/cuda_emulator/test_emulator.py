@@ -72,10 +72,10 @@ def test_shared_memory_starts_as_nan() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((np.zeros(1, np.float32), np.zeros(1, np.uint32), 5), "is a <class 'int'>: expected a NumPy scalar of 4"),
-        ((np.zeros(1, np.float32), np.zeros(1, np.uint32), np.int64(5)), "is a <class 'numpy.int64'>: expected"),
-        ((np.zeros(1, np.float32), np.int32(0), np.int32(0)), "is a <class 'numpy.int32'>: expected an array"),
-        ((np.zeros(1, np.float32), np.zeros(1, np.uint32), np.zeros(1)), "is a <class 'numpy.ndarray'>: expected"),
+        ((np.zeros(1, np.float32), np.zeros(1, np.uint32), 5), "has type int: expected a NumPy scalar of 4"),
+        ((np.zeros(1, np.float32), np.zeros(1, np.uint32), np.int64(5)), "has type int64: expected"),
+        ((np.zeros(1, np.float32), np.int32(0), np.int32(0)), "has type int32: expected an array"),
+        ((np.zeros(1, np.float32), np.zeros(1, np.uint32), np.zeros(1)), "has type ndarray: expected"),
         ((np.zeros(1, np.float32),), "takes 3 arguments, got 1"),
     ],
 )
