@@ -55,3 +55,12 @@ def outputs(program: Path, x: Any, *emulator: str) -> Any:
     done = subprocess.run([*emulator, str(program)], input=text, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     return np.array([[float.fromhex(word) for word in line.split()] for line in done.stdout.splitlines()])
+
+
+def streamed(layer: Any, x: Any) -> Any:
+    """`stream` step by step, for one signal x (T, D) → h (T, H)."""
+    state, rows = None, []
+    for row in x:
+        h, state = layer.stream(row[None], state)
+        rows.append(h[0])
+    return np.array(rows)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from tests.interop.compiled_c import built, outputs
+from tests.interop.compiled_c import built, outputs, streamed
 from tests.interop.layers import ONE_WAY, ROUNDING, drawn
 from tests.min_gru import MinGRUCell
 from xrnn import (
@@ -51,15 +51,6 @@ def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 pytestmark = pytest.mark.usefixtures("numpy_backend")
-
-
-def streamed(layer: Any, x: Any) -> Any:
-    """`stream` step by step, for one signal x (T, D) → h (T, H)."""
-    state, rows = None, []
-    for row in x:
-        h, state = layer.stream(row[None], state)
-        rows.append(h[0])
-    return np.array(rows)
 
 
 def signal(D: int, dtype: Any = "float32") -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.interop.compiled_c import built, outputs
+from tests.interop.compiled_c import built, outputs, streamed
 from tests.interop.layers import ROUNDING, drawn
 from xrnn import GRU, LSTM, RNN, LayerNorm, Linear, Quantized, Stack, quantize, to_c
 from xrnn.ops.int8 import quantize_rows
@@ -36,15 +36,6 @@ def make(name: str, D: int, H: int, seed: int = 7) -> Quantized:
     layer = drawn(LAYERS[name](D, H), seed)
     layer.Wh[...] /= H**0.5
     return quantize(layer)
-
-
-def streamed(layer: Any, x: Any) -> Any:
-    """`stream` step by step, for one signal x (T, D) → h (T, H)."""
-    state, rows = None, []
-    for row in x:
-        h, state = layer.stream(row[None], state)
-        rows.append(h[0])
-    return np.array(rows)
 
 
 def signal_for(layer: Any, D: int, run: Any = streamed) -> tuple[Any, Any]:

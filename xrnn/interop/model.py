@@ -13,6 +13,7 @@ import numpy as np
 
 from xrnn.cells import CELLS
 from xrnn.interop.checkpoint import Checkpoint
+from xrnn.layers.base import like_states
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
@@ -100,7 +101,7 @@ def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: b
                 f"{name} {got}, but the layer before it gives {named[i - 1][1].output_size} features: expected layers "
                 "in the order in which they run, each with the size of the one before"
             )
-        if _dtype(layer) != _dtype(named[0][1]):
+        if like_states(layer).dtype != like_states(named[0][1]).dtype:
             raise ValueError(f"{name} has another dtype than the first layer: expected one dtype; make them alike")
     if scale is not None:
         scale = _scale(scale, named[0][1])
@@ -135,11 +136,6 @@ def _leaves(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
             if hasattr(part, "_accept_replaced"):
                 part._accept_replaced()
         yield name, layer
-
-
-def _dtype(layer: Any) -> Any:
-    """The dtype in which a layer computes: that of its last parameter, which is never int8."""
-    return [*layer.named_params.values()][-1].dtype
 
 
 def is_recurrent(layer: Any) -> bool:

@@ -180,3 +180,9 @@ def given_or_last(cache: Any, last: Any, kind: type, arguments: str) -> Any:
     if not isinstance(cache, kind):
         raise TypeError(f"cache is a {kind_of(cache)}: expected this layer's own; take layer.cache after the forward")
     return cache
+
+
+def like_states(layer: Any) -> Array:
+    """An array with the dtype and the device of the layer's states: its last parameter, which is never int8."""
+    last: Array = [*layer.named_params.values()][-1]
+    return last

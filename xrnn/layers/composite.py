@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from xrnn.checks import check_bool
-from xrnn.layers.base import given_or_last
+from xrnn.layers.base import given_or_last, like_states
 from xrnn.select import backend_of, kind_of
 from xrnn.typing import Array, ArrayIfNeeded
 
@@ -66,8 +66,7 @@ class Composite:
 
     def _check_alike(self) -> None:
         """Refuse layers of different dtypes, backends or devices.   Raises ValueError."""
-        # The last parameter has the dtype of the states, also in a layer with integer weights.
-        arrays = [[*layer.named_params.values()][-1] for layer in self.layers]
+        arrays = map(like_states, self.layers)
         first, *others = (f"{array.dtype} on {_place(array)}" for array in arrays)
         for i, other in enumerate(others, start=1):
             if other != first:
