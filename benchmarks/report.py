@@ -19,7 +19,7 @@ from benchmarks import machine
 from benchmarks.accuracy import print_accuracy
 from benchmarks.cases import GATES, STATED
 from benchmarks.memory import print_memory
-from benchmarks.peers import IN_BFLOAT16, OURS
+from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS
 from benchmarks.pictures import draw_sweeps
 from benchmarks.ratios import Ratio, fastest, quartiles, ratio, share
 from benchmarks.step import print_step
@@ -72,14 +72,14 @@ def against_base(row: Row) -> Ratio | None:
     return ratio(base, row["microseconds"]["xrnn"]) if base else None
 
 
-def against_peers(row: Row) -> tuple[str, Ratio] | None:
-    """The fastest other library, and its time divided by xrnn's. None if xrnn or all others were not measured."""
+def against_peers(row: Row, ours: str = "xrnn") -> tuple[str, Ratio] | None:
+    """The fastest other library, and its time divided by ours. None if ours or all others were not measured."""
     times = row["microseconds"]
     peers = {name: rounds for name, rounds in times.items() if name not in (*OURS, *IN_BFLOAT16)}
-    if "xrnn" not in times or not peers:
+    if ours not in times or not peers:
         return None
     best = fastest(peers)
-    return best, ratio(times["xrnn"], peers[best])
+    return best, ratio(times[ours], peers[best])
 
 
 def in_bfloat16(row: Row) -> dict[str, Ratio]:
@@ -104,7 +104,8 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
     columns = ["T, N, D, H", "form", *libraries, "best peer / xrnn", "numpy / plain", "of ceiling"]
     if beside := base_title(rows[0]):
         columns.append(beside)
-    columns += in_bfloat16(rows[0])
+    frozen = f"best peer / {FROZEN}"
+    columns += [*in_bfloat16(rows[0]), *([frozen] if against_peers(rows[0], FROZEN) else [])]
     return table(title, columns, (_row(row, libraries) for row in rows), left=2)
 
 
@@ -121,7 +122,8 @@ def _row(row: Row, libraries: Sequence[str]) -> list[str]:
     cells.append(f"{share(row['flops'], ours, ceiling):.0%}" if ours and ceiling else "")
     if base_title(row):
         cells.append(str(against_base(row) or ""))
-    return [*cells, *map(_coloured, in_bfloat16(row).values())]
+    frozen = against_peers(row, FROZEN)
+    return [*cells, *map(_coloured, in_bfloat16(row).values()), *([_coloured(frozen[1])] if frozen else [])]
 
 
 def _coloured(r: Ratio) -> str:

@@ -16,7 +16,7 @@ CHECKED: Final = (*OPERATIONS, "train on data", "stream")
 _LIMIT: Final = 120.0  # seconds for one answer
 # Seconds to wait between the check and the first measurement. The check's reference uses NumPy's matrix products, whose
 # threads poll for a while after a product. Without the wait, they slowed down the library that was measured first.
-_SETTLING: Final = 0.05
+_SETTLING: Final = 0.2
 
 
 class Worker(Child):

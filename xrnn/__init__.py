@@ -17,6 +17,7 @@ from xrnn.gradcheck import GradientMismatchError, gradcheck
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
+from xrnn.layers.frozen import freeze
 from xrnn.layers.gru import GRU
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
@@ -106,6 +107,7 @@ __all__ = [
     "binary_cross_entropy",
     "check_cell",
     "clip_grad_norm",
+    "freeze",
     "from_keras",
     "from_onnx",
     "from_torch",

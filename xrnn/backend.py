@@ -125,6 +125,15 @@ class Backend:
         """A number that is equal for two arrays if they start at the same place in memory."""
         return id(array)
 
+    def frozen(self, array: Array) -> Array:
+        """A copy of `array` that cannot change, if the backend has such arrays."""
+        copied: Array = array.copy()
+        return copied
+
+    def packed_weights(self) -> Any:
+        """For `Inputs.packed`: a place for weights in the order of the kernels; None if there is no such order."""
+        return None
+
     def use_device(self, number: int) -> None:
         """Create new arrays of this thread on the device of this number, modulo the number of devices."""
 

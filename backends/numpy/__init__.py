@@ -59,7 +59,7 @@ class NumpyBackend(Backend):
             lengths = lengths.astype(np.int64, copy=False)
         return kernels.forward(
             name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training,
-            precision().bfloat16,
+            precision().bfloat16, inputs.packed,
         )  # fmt: skip
 
     def recurrence_backward(
@@ -155,6 +155,13 @@ class NumpyBackend(Backend):
 
     def address(self, array: Array) -> int:
         return array.ctypes.data
+
+    def frozen(self, array: Array) -> Array:
+        """A copy in the memory of a `bytes` object: NumPy never makes such an array writable."""
+        return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+
+    def packed_weights(self) -> Any:
+        return kernels.PackedWeights() if kernels else None
 
     def describe(self) -> dict[str, str]:
         if not kernels:

@@ -112,6 +112,11 @@ def force_bfloat16(forced: bool) -> None:
 def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the cells use."""
 
+class PackedWeights:
+    """The packed form of a layer's Wx and Wh. `forward` fills it and reads it; new, it is empty."""
+
+    def __init__(self) -> None: ...
+
 def forward(
     cell: str,
     x: Array,
@@ -124,6 +129,7 @@ def forward(
     own: tuple[Array | float, ...],
     training: bool,
     bfloat16: bool,
+    packed: PackedWeights | None,
     /,
 ) -> tuple[tuple[Array, ...], Array | None, None]:
     """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64 → states, z, kept.
@@ -135,6 +141,7 @@ def forward(
 
     cell  `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
     own   the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none
+    packed  of these Wx and Wh, which have not changed since it was first passed; None to pack them in each call
 
     TypeError for arrays that do not fit each other in type, dtype or shape, ValueError for an unknown cell and for
     another number of own parameters; both before anything is read.

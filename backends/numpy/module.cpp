@@ -17,6 +17,7 @@
 #include "binding/int8.h"
 #include "binding/levels.h"
 #include "binding/outputs.h"
+#include "binding/packed.h"
 #include "binding/recurrences.h"
 #include "kernels/threads/openmp.h"
 
@@ -82,6 +83,7 @@ NB_MODULE(_kernels, m) {
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
     m.def("int8_forward", int8_forward);
     m.def("int8_instructions", [] { return fastest_int8_sums() ? "avx512vnni" : level.name; });
+    nb::class_<PackedForms>(m, "PackedWeights").def(nb::init<>());
     if (PyModule_AddFunctions(m.ptr(), RECURRENCES)) throw nb::python_error();
     m.def("affine", [](nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
         return (is_float32(x) ? affine<float> : affine<double>)(x, W, b, bfloat16);

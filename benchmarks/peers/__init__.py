@@ -50,6 +50,7 @@ _BFLOAT16: Final = 0.05
 PEERS: Final = {
     "xrnn": Peer("xrnn_layer", environment={"XRNN_FUSED": "1"}),
     "xrnn-plain": Peer("xrnn_layer", environment={"XRNN_FUSED": "0"}),
+    "xrnn.freeze": Peer("xrnn_layer", {"frozen": True}),
     "numpy": Peer("numpy_loop"),
     "torch": Peer("torch_rnn"),
     "onnxruntime": Peer("onnx_rnn"),
@@ -63,9 +64,10 @@ PEERS: Final = {
 }
 MODULES: Final = "xrnn.torch"
 IN_BFLOAT16: Final = ("xrnn-bfloat16", "torch-bfloat16")
-OURS: Final = ("xrnn", "xrnn-plain", MODULES, "xrnn-bfloat16")
+FROZEN: Final = "xrnn.freeze"
+OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, "xrnn-bfloat16")
 # The default peers of a comparison. `benchmarks.torch_modules` compares xrnn.torch with PyTorch.
-COMPARED: Final = tuple(peer for peer in PEERS if peer not in (MODULES, *IN_BFLOAT16))
+COMPARED: Final = tuple(peer for peer in PEERS if peer not in (MODULES, FROZEN, *IN_BFLOAT16))
 
 
 def load(peer: str) -> Any:

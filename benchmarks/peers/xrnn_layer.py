@@ -42,10 +42,14 @@ def _only_h(result: Any) -> Any:
     return result[0] if isinstance(result, tuple) else result  # LSTM returns h and c
 
 
-def build(problem: Problem, threads: int) -> Built:
+def build(problem: Problem, threads: int, frozen: bool = False) -> Built:
     x, states, layer = problem.x, problem.states, layer_of(problem)
+    if frozen:
+        layer = xrnn.freeze(layer)
     calls = sequence(problem, layer)
-    if problem.case.base:
+    if frozen:  # for inference
+        calls = {"forward": calls["forward"]}
+    elif problem.case.base:
         base = Problem(problem.case.base)
         calls |= {f"base {name}": call for name, call in sequence(base, layer_of(base)).items()}
     if not problem.case.ragged:

@@ -35,7 +35,7 @@ CELLS = {
     "reservoirpy": {"leak"},
     "expression": {"rnn"},
 }
-LENGTHS = {"xrnn", "xrnn-plain", "xrnn-bfloat16", "torch", "xrnn.torch", "torch-bfloat16", "onnxruntime"}
+LENGTHS = {"xrnn", "xrnn.freeze", "xrnn-plain", "xrnn-bfloat16", "torch", "xrnn.torch", "torch-bfloat16", "onnxruntime"}
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")  # in ReservoirPy, while it is compiled

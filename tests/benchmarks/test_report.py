@@ -57,6 +57,17 @@ def test_the_best_peer_is_the_fastest_that_is_not_ours() -> None:
     assert against_peers(row(CASE, "forward", numpy=[1.0])) is None
 
 
+def test_a_frozen_layer_has_a_ratio_of_its_own() -> None:
+    times = {"xrnn": [100.0] * 3, "xrnn.freeze": [50.0] * 3, "torch": [150.0] * 3}
+    text = printed(print_comparison, results(row(CASE, "forward", **times)))
+    assert "best peer / xrnn.freeze" in text
+    assert "1.50 (1.50–1.50)" in text
+    assert "3.00 (3.00–3.00)" in text
+    assert "xrnn.freeze" not in printed(
+        print_comparison, results(row(CASE, "forward", xrnn=[1.0] * 3, torch=[1.0] * 3))
+    )
+
+
 def test_bfloat16_is_compared_with_float32_and_with_pytorchs_bfloat16_only() -> None:
     times = {"xrnn": [100.0] * 3, "xrnn-bfloat16": [50.0] * 3, "torch-bfloat16": [75.0] * 3, "numpy": [300.0] * 3}
     of_case = row(CASE, "forward", **times)

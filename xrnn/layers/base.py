@@ -57,8 +57,11 @@ class Layer:
         self._bind_to(params[0])
         self._check_kinds()
         self._register()
-        with self.backend.device_of(params[0]):
-            self.grads: list[Array] = [self.backend.xp.zeros(p.shape, p.dtype) for p in params]
+        self._make_grads()
+
+    def _make_grads(self) -> None:
+        with self.backend.device_of(self.params[0]):
+            self.grads: list[Array] = [self.backend.xp.zeros(p.shape, p.dtype) for p in self.params]
 
     def _bind_to(self, first: Array) -> None:
         """Use the backend, dtype and device of `first`."""
@@ -77,6 +80,13 @@ class Layer:
         self._users = [users_of(param) for param in self.params]
         for users in self._users:
             users.add(self)
+
+    def freeze_params(self) -> None:
+        """Replace the parameters by copies that cannot change, if the backend has such arrays."""
+        with self.backend.device_of(self.params[0]):
+            self.params = [self.backend.frozen(param) for param in self.params]
+        self._make_grads()  # `freeze` has copied those of the original, and zeros take no memory until they are written
+        self._register()
 
     def _accept_replaced(self) -> None:
         """Check parameters that were replaced in `params` since the last call.   Raises TypeError, ValueError."""

@@ -46,6 +46,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
     names: tuple[str, ...] = ("Wx", "Wh", "b")  # an instance adds the parameters of its cell
     _cell_type: ClassVar[type[Cell]]
     _cache_type = Cache
+    _packed: Any = None  # set if the weights cannot change: `Inputs.packed`
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -125,8 +126,20 @@ class RecurrentLayer(CountsForwardCalls, Layer):
     def options(self) -> dict[str, Any]:
         return {"reverse": self.reverse}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the packed weights: those of the copy may change."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_packed"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(self._with_new_name(state))
+
+    def freeze_params(self) -> None:
+        super().freeze_params()
+        self._packed = self.backend.packed_weights()
+
+    def _accept_replaced(self) -> None:
+        self._packed = None
+        super()._accept_replaced()
 
     def stream(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
@@ -153,6 +166,8 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         if lengths is not None:
             lengths = self.checked_lengths(lengths, x)
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
+        if self._packed is not None:
+            inputs.packed = self._packed
         if len(p) > 3:
             inputs.own = self._own_params()
         if training and self.cell.draws:

@@ -11,6 +11,7 @@
 #include "arrays.h"
 #include "calls.h"
 #include "levels.h"
+#include "packed.h"
 
 namespace {
 
@@ -106,26 +107,30 @@ struct SequenceInputs {
 template <class Operation>
 struct Call {
     Operation operation;
+    int64_t size;  // bytes of an element of its products
+    bool pairs;    // its products are in bfloat16
     Division<Partition> division;
 
     template <class S>
     Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, bool bfloat16) {
         const int64_t K = in.D + in.H, R = cell.h_gates * in.H;
-        const bool pairs = takes_bfloat16<S>(bfloat16, in.T, in.N, K, R);
+        pairs = takes_bfloat16<S>(bfloat16, in.T, in.N, K, R);
+        size = pairs ? 2 : sizeof(S);
         operation = operations<S>(pairs).recurrences[&cell - operations<S>().recurrences].*pass;
-        division = divide(operation, in.T, in.N, K, R, pairs ? 2 : sizeof(S));
+        division = divide(operation, in.T, in.N, K, R, size);
     }
 };
 
 // → states, z, kept, which is None
 template <class S>
 nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
-                   nb::handle lengths, bool reverse, nb::handle own, bool training, bool bfloat16) {
+                   nb::handle lengths, bool reverse, nb::handle own, bool training, bool bfloat16, nb::handle packed) {
     const Recurrence<S>& cell = recurrence<S>(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     const Input<S> b_in(b, {cell.pre * in.H});
     std::optional<Input<S>> initial_in[MOST_STATES];
     Forward<S> f = {.of = in.sequence(reverse),
+                    .packed = nullptr,
                     .b = b_in.data(),
                     .b_stride = b_in.stride(0),
                     .initial = {},
@@ -146,6 +151,11 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
         f.z = data<S>(z);
     }
     const Call call(&Recurrence<S>::forward, cell, in, bfloat16);
+    std::optional<PackedWeights> form;
+    if (!packed.is_none()) {
+        form = nb::cast<PackedForms&>(packed).form(operations<S>(call.pairs), cell, f.of, call.size);
+        f.packed = form ? &*form : nullptr;
+    }
     run_into<S>({}, call.operation, f, call.division);
     return tuple_of(states, z, nb::none());
 }
@@ -199,10 +209,11 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
 
 PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training, bfloat16] = take<11>(arguments, count);
+        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training, bfloat16, packed] =
+            take<12>(arguments, count);
         const auto f = is_float32(x) ? forward<float> : forward<double>;
         return f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True),
-                 bfloat16.is(Py_True));
+                 bfloat16.is(Py_True), packed);
     });
 }
 

@@ -51,6 +51,7 @@ template <class P, template <class> class... CellOf>
 constexpr xrnn::Operations<Sum<P>> operations_of(CellList<CellOf...>) {
     static_assert(sizeof...(CellOf) < xrnn::MOST_CELLS);
     xrnn::Operations<Sum<P>> operations = {.recurrences = {recurrence_of<P, CellOf>()...},
+                                           .pack = pack<P>,
                                            .affine = affine<P>,
                                            .affine_gradients = affine_gradients<P>,
                                            .cross_entropy = nullptr,

@@ -185,8 +185,22 @@ struct Weights {
         in_place = !IS_PAIR<P> && matrix.col == 1 && !in_strips && (uses < 4 || streams);
         one_by_one = single_use && !in_place && !in_strips;
         has_packed = !((in_place && whole) || in_strips || one_by_one);
-        packed = arena.template take_of<P>(has_packed ? gates * length * panels.padded() : 0);
+        packed = arena.template take_of<P>(has_packed ? packed_size() : 0);
     }
+
+    // Packed in memory of the caller, which `pack` fills, or has filled in an earlier call.
+    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, P* packed)
+        : matrix(matrix),
+          K(K),
+          block(K),
+          length(elements<P>(K)),
+          gates(gates),
+          panels(panels),
+          packed(packed),
+          in_strips(false),
+          in_place(false),
+          one_by_one(false),
+          has_packed(true) {}
 
     // Strips save the packing; packed panels save a part of every pass. They save most if they fit the cores' own
     // caches, and least with several gates and aligned rows, because strips read these fast. Measured on two cores at H
@@ -213,6 +227,8 @@ struct Weights {
             for (int64_t k = 0; k < block; k += ROWS)
                 for (int64_t p = first; p < end; ++p) pack_rows(p, from + k, block - k < ROWS ? block - k : ROWS);
     }
+
+    int64_t packed_size() const { return gates * length * panels.padded(); }  // elements
 
     // Panel p of gate g → to, rows of p.width vectors.
     void copy_panel(Piece p, int g, P* to) const { copy_panel(p, g, 0, K, to); }
@@ -275,6 +291,15 @@ struct Weights {
         return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0;
     }
 };
+
+// xrnn::Operations::pack
+template <class P>
+int64_t pack(Matrix<Sum<P>> matrix, int64_t K, int gates, int64_t H, int threads, void* to) {
+    const Panels<Sum<P>> panels(H, threads);
+    const Weights<P> weights(matrix, K, gates, panels, static_cast<P*>(to));
+    if (to) weights.pack(0, panels.count);
+    return weights.packed_size() * int64_t(sizeof(P));
+}
 
 // The next term of t's sums: a chain that was summed before.
 template <class P>

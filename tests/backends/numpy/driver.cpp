@@ -12,6 +12,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -82,9 +83,29 @@ void compare(const char* what, const char* where, const Array<S>& got, const Arr
 template <class S>
 void same_bits(const char* what, const char* where, const Array<S>& got, const Array<S>& want) {
     if (want.empty() || std::memcmp(got.data(), want.data(), want.size() * sizeof(S)) == 0) return;
-    std::printf("%s: %s has other bits than with the first partition\n", where, what);
+    std::printf("%s: the bits of %s differ\n", where, what);
     ++failures;
 }
+
+// Wx and Wh in packed form, for `threads` threads.
+template <class S>
+struct Packed {
+    using Memory = std::unique_ptr<void, decltype(&std::free)>;
+    Memory Wx, Wh;
+    PackedWeights weights;
+
+    Packed(const Operations<S>& kernels, const Recurrence<S>& cell, const Sequence<S>& of, int threads)
+        : Wx(pack(kernels, of.Wx, of.D, cell.x_gates, of.H, threads)),
+          Wh(pack(kernels, of.Wh, of.H, cell.h_gates, of.H, threads)),
+          weights{.Wx = Wx.get(), .Wh = Wh.get(), .threads = threads} {}
+
+    static Memory pack(const Operations<S>& kernels, Matrix<S> W, int64_t K, int gates, int64_t H, int threads) {
+        void* to = nullptr;
+        if (posix_memalign(&to, 64, kernels.pack(W, K, gates, H, threads, nullptr))) std::abort();
+        kernels.pack(W, K, gates, H, threads, to);
+        return Memory(to, std::free);
+    }
+};
 
 // One record, converted to the kernels' element type.
 template <class S>
@@ -114,7 +135,8 @@ struct Problem {
     static bool takes_dx_apart(Partition partition) { return partition.project_first; }
 
     // by_columns: the weights are stored by columns, and b with gaps.
-    Arrays<S> recurrence(const Recurrence<S>& kernels, const char* where, Partition partition, bool by_columns) const {
+    Arrays<S> recurrence(const Operations<S>& level, const Recurrence<S>& kernels, const char* where,
+                         Partition partition, bool by_columns) const {
         const int64_t T = size(0), N = size(1), D = size(2), H = size(3), X = kernels.x_gates * H,
                       R = kernels.h_gates * H;
         const Array<S> Wx_columns = transposed(at("Wx"), D, X), Wh_columns = transposed(at("Wh"), H, R);
@@ -136,6 +158,7 @@ struct Problem {
         Arrays<S> out = poisoned<S>(record.expected);
         Array<S> z(kernels.keeps_z ? T * N * kernels.pre * H : 0, S(NOT_A_NUMBER));
         Forward<S> forward = {.of = of,
+                              .packed = nullptr,
                               .b = by_columns ? b_gaps.data() : at("b").data(),
                               .b_stride = by_columns ? 2 : 1,
                               .initial = {},
@@ -164,6 +187,15 @@ struct Problem {
             without.dx = nullptr, without.of.Wx = {nullptr, 0, 0};  // only dx needs it
             had_memory = had_memory && kernels.backward(without, partition);
             backward.dWx = backward.dWh = {nullptr, false}, backward.db = nullptr;
+        }
+        const Packed<S> packed(level, kernels, of, partition.threads);
+        Arrays<S> again = poisoned<S>(record.expected);
+        forward.packed = &packed.weights, forward.z = nullptr;
+        for (int k = 0; k < kernels.states; ++k) forward.states[k] = again["states" + std::to_string(k)].data();
+        had_memory = had_memory && kernels.forward(forward, partition);
+        for (int k = 0; k < kernels.states; ++k) {
+            const std::string name = "states" + std::to_string(k);
+            same_bits((name + " with packed weights").c_str(), where, again[name], out[name]);
         }
         if (!had_memory || !kernels.backward(backward, partition)) std::printf("%s: no memory\n", where), ++failures;
         return out;
@@ -261,7 +293,7 @@ void check(const char* level, const Operations<S>& kernels, const Record& record
         const Arrays<S> out =
             record.name == "products"
                 ? problem.products(kernels, where, partition, by_columns)
-                : problem.recurrence(kernels_of(kernels, record), where, partition, by_columns);
+                : problem.recurrence(kernels, kernels_of(kernels, record), where, partition, by_columns);
         for (const auto& [name, values] : record.expected)
             if (kernels.cross_entropy || (name != "losses" && name != "dlogits"))
                 compare(name.c_str(), where, out.at(name), values, tolerance);

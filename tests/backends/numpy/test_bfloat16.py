@@ -46,8 +46,8 @@ def results(p: Problem, *, bfloat16: bool = True, order: Literal["C", "F"] = "C"
     cell: Any = layer.cell
     name, own = cell.kernel_name, cell.per_unit
     lengths = None if p.lengths is None else p.lengths.astype(np.int64)
-    states, z, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, True, bfloat16)
-    inferred, _, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, False, bfloat16)
+    states, z, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, True, bfloat16, None)
+    inferred, _, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, False, bfloat16, None)
     for got, want in zip(inferred, states, strict=True):
         assert_array_equal(got, want)
 

@@ -126,7 +126,7 @@ def test_arrays_that_do_not_fit_are_refused_before_they_are_read() -> None:
 
     def forward(x: Any = x, initial: Any = (h, c), params: Any = layer.params) -> Any:
         Wx, Wh, b = params
-        return kernels.forward("lstm", x, Wx, Wh, b, initial, None, False, (), False, False)
+        return kernels.forward("lstm", x, Wx, Wh, b, initial, None, False, (), False, False, None)
 
     assert forward() is not None
     assert forward(x[0], (None, c)) is not None
@@ -256,7 +256,7 @@ def test_which_calls_keep_the_gil() -> None:
 
     def forward(T: int, N: int, H: int) -> Callable[[], object]:
         x, Wx, Wh = (np.zeros(shape, "float32", order="F") for shape in [(T, N, 1), (1, H), (H, H)])
-        return lambda: kernels.forward("tanh", x, Wx, Wh, np.zeros(H, "f4"), None, None, False, (), False, False)
+        return lambda: kernels.forward("tanh", x, Wx, Wh, np.zeros(H, "f4"), None, None, False, (), False, False, None)
 
     def backward(N: int, H: int) -> Callable[[], object]:
         x, h, dWx, dWh, db = (np.zeros(shape, "float32") for shape in [(1, N, 1), (2, N, H), (1, H), (H, H), H])

@@ -52,8 +52,8 @@ def _no_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
 def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True) -> dict[str, HostArray]:
     """Every result of both passes. The gradients are written over NaN in arrays of this order.
 
-    It also checks that inference gives the bits of training and, if `left_out`, that a backward pass without dx, or
-    without the gradients of the weights, gives the bits of a complete one.
+    It also checks that inference, also with packed weights, gives the bits of training and, if `left_out`, that a
+    backward pass without dx, or without the gradients of the weights, gives the bits of a complete one.
     """
     backend = get_backend("numpy")
     layer = p.layer(backend)
@@ -67,6 +67,11 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
         assert_array_equal(trace.z[p.past_end], 0)
     for got, want in zip(inferred.states, trace.states, strict=True):
         assert_array_equal(got, want)
+    inputs.packed = backend.packed_weights()
+    for _ in ("packs the weights", "finds them packed"):
+        states, _, _ = backend.recurrence_forward(layer.cell, inputs, False)
+        for got, want in zip(states, trace.states, strict=True):
+            assert_array_equal(got, want)
     grads = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights]
     dx, dinitial = backend.recurrence_backward(layer.cell, trace, dstates, grads)
     if left_out:
@@ -286,7 +291,7 @@ def test_wrong_arguments_are_refused() -> None:
     x, Wx, Wh, b = (np.ones(shape, "float32") for shape in [(T, N, D), (D, 3 * H), (H, 3 * H), (4 * H,)])
 
     def forward(name: Any = "gru", b: Any = b, initial: Any = None, lengths: Any = None, own: Any = ()) -> Any:
-        return kernels.forward(name, x, Wx, Wh, b, initial, lengths, False, own, False, False)
+        return kernels.forward(name, x, Wx, Wh, b, initial, lengths, False, own, False, False, None)
 
     forward()
     with pytest.raises(
@@ -299,7 +304,7 @@ def test_wrong_arguments_are_refused() -> None:
             forward(own=own)
 
     def leaky(*own: Any) -> Any:
-        return kernels.forward("leaky_tanh", x, Wx[:, :H], Wh[:, :H], b[:H], None, None, False, own, False, False)
+        return kernels.forward("leaky_tanh", x, Wx[:, :H], Wh[:, :H], b[:H], None, None, False, own, False, False, None)
 
     leaky(np.ones(H, "float32"))
     for given in ((), (0.5, 0.5)):

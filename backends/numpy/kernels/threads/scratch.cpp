@@ -28,17 +28,23 @@ thread_local Memory memory;
 
 }  // namespace
 
+void* allocate(size_t& bytes) {
+    // Two threads read 17 MB of packed weights at 187 GB/s from pages of 4 KiB, at 213 GB/s from huge pages.
+    const bool huge = bytes >= 2 * HUGE_PAGE;
+    const size_t page = huge ? HUGE_PAGE : PAGE;
+    bytes = (bytes / page + 1) * page;
+    void* const memory = std::aligned_alloc(page, bytes);
+#if defined(MADV_HUGEPAGE)
+    if (memory && huge) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
 void* scratch(size_t bytes) {
     if (bytes > memory.size || !memory.data) {
         memory.release();
-        // Two threads read 17 MB of packed weights at 187 GB/s from pages of 4 KiB, at 213 GB/s from huge pages.
-        const bool huge = bytes >= 2 * HUGE_PAGE;
-        const size_t page = huge ? HUGE_PAGE : PAGE, size = (bytes / page + 1) * page;
-        memory.data = std::aligned_alloc(page, size);
-        if (memory.data) memory.size = size;
-#if defined(MADV_HUGEPAGE)
-        if (memory.data && huge) madvise(memory.data, size, MADV_HUGEPAGE);
-#endif
+        memory.data = allocate(bytes);
+        if (memory.data) memory.size = bytes;
     }
     return memory.data;
 }

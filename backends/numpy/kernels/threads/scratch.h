@@ -5,6 +5,10 @@
 
 namespace xrnn {
 
+// Memory for std::free, aligned to 64 bytes at least: huge pages if it is large. `bytes` is rounded up. Null if
+// there is no memory.
+void* allocate(size_t& bytes);
+
 // Memory of the calling thread, aligned to 64 bytes; its contents are lost at the next call. Null if there is no
 // memory.
 void* scratch(size_t bytes);

@@ -1,0 +1,177 @@
+"""Frozen layers: the bits of the layers they are made from, and weights that cannot change."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests.errors import one_line
+from tests.layers.test_recurrent import Run
+from tests.reference import CELLS, problem
+from xrnn import (
+    GRU,
+    LSTM,
+    SGD,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Stack,
+    freeze,
+    load,
+    quantize,
+    save,
+    use_fused,
+    use_precision,
+)
+from xrnn.backend import Backend
+from xrnn.backends.numpy import kernels
+
+needs_kernels = pytest.mark.skipif(not kernels, reason="the kernels were not built: `pip install -v -e .` says why")
+
+
+@pytest.mark.usefixtures("form")
+@pytest.mark.parametrize("lengths", [None, "ragged"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_has_the_bits_of_its_layer(backend: Backend, cell: str, lengths: str | None) -> None:
+    run = Run(problem(cell, (7, 4, 6, 40), "float32", reverse=bool(lengths), lengths=lengths), backend)
+    called, results, gradients = run.call(), run.forward(), run.backward()
+    run.layer = freeze(run.layer)
+    for got, want in zip([*run.call(), *run.call(), *run.forward()], [*called, *called, *results], strict=True):
+        assert_array_equal(got, want)
+    for name, got in run.backward().items():
+        assert_array_equal(got, gradients[name])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_streams_the_bits_of_its_layer(backend: Backend, cell: str, rows: int) -> None:
+    run = Run(problem(cell, (5, rows, 6, 70), "float32"), backend)
+    frozen, states = freeze(run.layer), [None, None]
+    for x in run.x:
+        (want, states[0]), (got, states[1]) = run.layer.stream(x, states[0]), frozen.stream(x, states[1])
+        assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
+
+
+def wide(**options: Any) -> tuple[Any, Any]:
+    """A layer whose weights a step in place reads in strips, and an input of three steps."""
+    lstm = LSTM.init(20, 300, rng=0, backend="numpy", **options)
+    return lstm, np.random.default_rng(1).standard_normal((3, 2, 20)).astype(lstm.Wx.dtype)
+
+
+@needs_kernels
+def test_packs_the_weights_once() -> None:
+    layer, x = wide()
+    frozen, want = freeze(layer), layer(x)[0]
+    assert_array_equal(frozen(x)[0], want)
+    # The memory of the parameters, which Python can't write: only the packed weights are left.
+    for param in (frozen.Wx, frozen.Wh):
+        ctypes.memset(param.ctypes.data, 0, param.nbytes)
+    assert_array_equal(frozen(x)[0], want)
+    assert_array_equal(frozen.stream(x)[0], want)
+    with use_fused(False):
+        assert np.abs(frozen(x)[0] - want).max() > 0.01
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_follows_the_level_and_the_precision(dtype: str) -> None:
+    layer, x = wide(dtype=dtype)
+    frozen, before = freeze(layer), kernels.level()
+    try:
+        for level in (*kernels.levels(), *kernels.levels()):
+            kernels.set_level(level)
+            assert_array_equal(frozen(x)[0], layer(x)[0])
+    finally:
+        kernels.set_level(before)
+    kernels.force_bfloat16(True)
+    try:
+        with use_precision("bfloat16"):
+            rounded = frozen(x)[0]
+            assert_array_equal(rounded, layer(x)[0])
+    finally:
+        kernels.force_bfloat16(False)
+    assert_array_equal(frozen(x)[0], layer(x)[0])
+    if kernels.bfloat16_level() and dtype == "float32":
+        assert (rounded != layer(x)[0]).any()
+
+
+def test_the_weights_cannot_change() -> None:
+    layer, x = wide()
+    frozen, want = freeze(layer), layer(x)[0]
+    layer.Wh[...] = 0
+    assert_array_equal(frozen(x)[0], want)
+    for param in frozen.params:
+        with pytest.raises(ValueError, match="read-only"):
+            param[...] = 0
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            param.flags.writeable = True
+    expected = "params[0] of layers[0] is read-only: expected parameters that can be updated in place"
+    with one_line(ValueError, expected):
+        SGD([frozen], lr=0.1)
+
+
+def test_replaced_weights_are_used() -> None:
+    layer, x = wide()
+    frozen = freeze(layer)
+    frozen(x)
+    layer.Wh *= 0.5
+    frozen.params[1] = layer.Wh
+    for factor in (1, 0.5):
+        layer.Wh *= factor
+        assert_array_equal(frozen(x)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_copy_can_be_trained(duplicate: Callable[[Any], Any]) -> None:
+    layer, x = wide()
+    again = duplicate(freeze(layer))
+    assert_array_equal(again(x)[0], layer(x)[0])
+    if duplicate is not copy.copy:  # which shares the arrays
+        again.Wh *= 0.5
+        layer.Wh *= 0.5
+        assert_array_equal(again(x)[0], layer(x)[0])
+
+
+def test_a_composite_and_every_other_layer(backend: Backend) -> None:
+    def halves(size: int) -> Bidirectional:
+        return Bidirectional.init(GRU, size, 8, rng=0, backend=backend)
+
+    stack = Stack([halves(3), LayerNorm.init(16, backend=backend), Stack([halves(16)])], dropout=0.5, rng=0)
+    x = backend.asarray(np.random.default_rng(1).standard_normal((5, 2, 3)), "float32")
+    frozen = freeze(stack)
+    assert_array_equal(backend.to_numpy(frozen(x)[0]), backend.to_numpy(stack(x)[0]))
+    linear, embedding = (freeze(kind.init(3, 4, rng=0, backend=backend)) for kind in (Linear, Embedding))
+    assert linear(x).shape == (5, 2, 4)
+    if backend.name == "numpy":
+        for layer in (frozen, linear, embedding):
+            assert not any(param.flags.writeable for param in layer.params)
+
+
+def test_a_quantized_layer() -> None:
+    layer, x = wide()
+    small = quantize(layer)
+    assert_array_equal(freeze(small)(x)[0], small(x)[0])
+
+
+def test_is_saved_as_its_layer(tmp_path: Path) -> None:
+    layer, x = wide()
+    save(tmp_path / "frozen.safetensors", freeze(layer))
+    loaded: Any = load(tmp_path / "frozen.safetensors")
+    assert_array_equal(loaded(x)[0], layer(x)[0])
+    loaded.Wh *= 0.5  # an ordinary layer
+
+
+def test_refuses_other_objects() -> None:
+    for other in (Dropout(0.5), [LSTM.init(3, 4)], None):
+        with one_line(TypeError, "expected a layer, such as an LSTM"):
+            freeze(other)  # type: ignore[type-var]
