@@ -190,11 +190,14 @@ struct ForwardPass {
     }
 
    private:
-    // The order of the sums over x. It must not depend on the partition. So it follows from N alone, by the choice that
-    // choose_partition makes for N. If that choice is to project first, a tile has rows of all steps. Otherwise x and h
-    // are terms of the same sums.
+    // The order of the sums over x. It must not depend on the partition. So it follows from the sizes, by the choice that
+    // choose_partition makes for them. If that choice is to project first, a tile has rows of all steps. Otherwise x and
+    // h are terms of the same sums.
     Order order_of_x() const {
-        if (xrnn::projects_first(of.N)) return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
+        const int64_t size = sizeof(P) / TERMS<P>,
+                      bytes = xrnn::count_weight_bytes(of.D + of.H, gates.h_count * of.H, size);
+        if (xrnn::projects_first(of.N, bytes))
+            return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
         return order_of_recurrence<P>(of.N, of.H, gates.h_count);
     }
     Panels<S> own_panels() const {

@@ -24,8 +24,8 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
 // The multiply-adds that choose_partition counts for these sizes.
 int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H);
 
-// The policy for project_first: with few rows, Wx is then read less often.
-bool projects_first(int64_t N);
+// The policy for project_first: Wx is then read once for many steps.
+bool projects_first(int64_t N, int64_t weight_bytes);
 
 // The bytes of weights that a pass reads.
 int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size);

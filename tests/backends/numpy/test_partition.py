@@ -29,9 +29,12 @@ def test_few_rows_and_wide_weights_are_divided_by_columns() -> None:
     assert partition(20, 16, 1024, 1024, max_threads=2)[:2] == (2, "columns")
 
 
-def test_the_input_is_projected_first_with_few_rows() -> None:
+def test_the_input_is_projected_first_with_few_rows_or_wide_weights() -> None:
     assert partition(50, 1, 64, 64)[2]
     assert not partition(50, 16, 64, 64)[2]
+    assert partition(50, 16, 1024, 1024)[2]
+    assert not partition(50, 16, 1023, 512)[2]
+    assert not partition(50, 65, 1024, 1024)[2]
 
 
 @pytest.mark.parametrize("max_threads", [1, 2, 3, 64])

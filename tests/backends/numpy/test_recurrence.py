@@ -26,7 +26,8 @@ TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
 
 FUSED_CELLS = [name for name in CELLS if has_kernel(name)]
 
-# One row and many, one unit and many, and every remainder of a vector and of a tile at some level.
+# One row and many, one unit and many, every remainder of a vector and of a tile at some level, and weights that are
+# large enough for x @ Wx of all steps before the first one.
 SIZES = [
     (1, 1, 1, 1),
     (5, 1, 16, 64),
@@ -34,6 +35,7 @@ SIZES = [
     (4, 26, 9, 50),
     (70, 5, 3, 11),
     (6, 40, 60, 200),
+    (2, 5, 400, 450),
     (2, 3, 0, 5),
     (0, 2, 3, 4),
     (3, 0, 4, 5),
@@ -189,6 +191,7 @@ BITS_SIZES = [
     (3, 29, 17, 40),
     (2, 130, 5, 19),
     (24, 4, 3, 9),  # several partial sums, and many rows when x @ Wx comes first
+    (2, 5, 400, 450),  # x @ Wx comes first by choice, although there are more than three rows
     (2, 1, 9, 256),  # from here on weights are read in strips
     (5, 1, 9, 256),  # except Wx here, which is packed: its sums are divided in another way
     (1, 2, 17, 256),
