@@ -48,7 +48,7 @@ def compare(
 
 def _measure(case: Case, workers: Sequence[Worker], rounds: int) -> list[dict[str, Any]]:
     prepared = {worker.peer: worker.prepare(case) for worker in workers}
-    operations = ("product", *OPERATIONS, *(f"base {operation}" for operation in OPERATIONS))
+    operations = ("product", *(f"{kind}{operation}" for kind in ("", "base ", "read ") for operation in OPERATIONS))
     times = timed(workers, operations, rounds)
     # The ceiling of a round is the rate of the library whose large product is fastest.
     ceiling = [gflops(SQUARE_FLOPS, min(of_round)) for of_round in zip(*times["product"].values(), strict=True)]
@@ -65,6 +65,7 @@ def _measure(case: Case, workers: Sequence[Worker], rounds: int) -> list[dict[st
             "flops": case.flops(operation),
             "microseconds": times[operation],
             "base_microseconds": times[f"base {operation}"],
+            "read_microseconds": times[f"read {operation}"],
             "errors": {peer: prepared[peer]["errors"][operation] for peer in times[operation]},
             "forms": {peer: prepared[peer]["form"] for peer in times[operation] if prepared[peer]["form"]},
             "ceiling_gflops": ceiling,

@@ -19,7 +19,7 @@ from benchmarks import machine
 from benchmarks.accuracy import print_accuracy
 from benchmarks.cases import GATES, STATED
 from benchmarks.memory import print_memory
-from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS
+from benchmarks.peers import BARE_READ, FROZEN, IN_BFLOAT16, OURS
 from benchmarks.pictures import draw_sweeps
 from benchmarks.ratios import Ratio, fastest, quartiles, ratio, share
 from benchmarks.step import print_step
@@ -82,6 +82,17 @@ def against_peers(row: Row, ours: str = "xrnn") -> tuple[str, Ratio] | None:
     return best, ratio(times[ours], peers[best])
 
 
+def frozen(row: Row) -> dict[str, Ratio]:
+    """Ratios of times to that of a frozen layer, by column title: the best peer, a loop that only reads the weights."""
+    columns = {}
+    if compared := against_peers(row, FROZEN):
+        columns[f"best peer / {FROZEN}"] = compared[1]
+    read = row.get("read_microseconds", {}).get(BARE_READ)
+    if read and FROZEN in row["microseconds"]:
+        columns[f"{BARE_READ} / {FROZEN}"] = ratio(row["microseconds"][FROZEN], read)
+    return columns
+
+
 def in_bfloat16(row: Row) -> dict[str, Ratio]:
     """Ratios of times to that of xrnn in bfloat16, by column title: xrnn in float32, PyTorch in bfloat16."""
     times = row["microseconds"]
@@ -104,8 +115,7 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
     columns = ["T, N, D, H", "form", *libraries, "best peer / xrnn", "numpy / plain", "of ceiling"]
     if beside := base_title(rows[0]):
         columns.append(beside)
-    frozen = f"best peer / {FROZEN}"
-    columns += [*in_bfloat16(rows[0]), *([frozen] if against_peers(rows[0], FROZEN) else [])]
+    columns += [*in_bfloat16(rows[0]), *frozen(rows[0])]
     return table(title, columns, (_row(row, libraries) for row in rows), left=2)
 
 
@@ -122,8 +132,7 @@ def _row(row: Row, libraries: Sequence[str]) -> list[str]:
     cells.append(f"{share(row['flops'], ours, ceiling):.0%}" if ours and ceiling else "")
     if base_title(row):
         cells.append(str(against_base(row) or ""))
-    frozen = against_peers(row, FROZEN)
-    return [*cells, *map(_coloured, in_bfloat16(row).values()), *([_coloured(frozen[1])] if frozen else [])]
+    return [*cells, *map(_coloured, (*in_bfloat16(row).values(), *frozen(row).values()))]
 
 
 def _coloured(r: Ratio) -> str:

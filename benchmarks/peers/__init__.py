@@ -14,6 +14,7 @@ The calls in `Built` take no arguments. Their results stay in the library's own 
     "train on data"  the same without dx, as for a model's first layer
     "product"  a large matrix product, whose rate is the machine's ceiling
     "base forward", "base train"  those of `Case.base`
+    "read step", "read forward"  only reads the weights that a step or a sequence reads
 
 A library leaves out the calls that it does not support, such as those of a cell or of lengths that it lacks.
 """
@@ -60,14 +61,15 @@ PEERS: Final = {
     "expression": Peer("expression"),
     "xrnn.torch": Peer("torch_rnn", {"library": "xrnn.torch"}),
     "xrnn-bfloat16": Peer("xrnn_layer", environment={"XRNN_PRECISION": "bfloat16"}, tolerance=_BFLOAT16),
+    "bare-read": Peer("bare_read"),
     "torch-bfloat16": Peer("torch_rnn", {"bfloat16": True}, tolerance=_BFLOAT16),
 }
 MODULES: Final = "xrnn.torch"
 IN_BFLOAT16: Final = ("xrnn-bfloat16", "torch-bfloat16")
-FROZEN: Final = "xrnn.freeze"
+FROZEN, BARE_READ = "xrnn.freeze", "bare-read"
 OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, "xrnn-bfloat16")
 # The default peers of a comparison. `benchmarks.torch_modules` compares xrnn.torch with PyTorch.
-COMPARED: Final = tuple(peer for peer in PEERS if peer not in (MODULES, FROZEN, *IN_BFLOAT16))
+COMPARED: Final = tuple(peer for peer in PEERS if peer not in (MODULES, FROZEN, BARE_READ, *IN_BFLOAT16))
 
 
 def load(peer: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -21,9 +22,13 @@ NEEDS = {
 }
 
 
+needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+
+
 def of_peer(peer: str) -> Any:
     """A test of one peer, if its library is installed."""
-    return pytest.param(peer, marks=[pytest.mark.needs(NEEDS[peer], "bench")] if peer in NEEDS else [])
+    marks = [pytest.mark.needs(NEEDS[peer], "bench")] if peer in NEEDS else []
+    return pytest.param(peer, marks=[needs_gcc] if peer == "bare-read" else marks)
 
 
 # The cells of peers that do not have all of them, and the peers that support lengths.
@@ -34,6 +39,7 @@ CELLS = {
     "onnxruntime": {"rnn", "lstm", "gru"},
     "reservoirpy": {"leak"},
     "expression": {"rnn"},
+    "bare-read": set(),
 }
 LENGTHS = {"xrnn", "xrnn.freeze", "xrnn-plain", "xrnn-bfloat16", "torch", "xrnn.torch", "torch-bfloat16", "onnxruntime"}
 
@@ -56,6 +62,15 @@ def test_peer_agrees_with_float64(peer: str, cell: str) -> None:
         if "train" in calls:  # gradients do not accumulate from call to call
             check("train", calls["train"](), problem, tolerance)
     assert all(isinstance(fact, str) for fact in load(peer).about().values())
+
+
+@needs_gcc
+def test_the_bare_read_reads_every_weight() -> None:
+    problem = Problem(Case(7, 3, 5, 11))
+    Wx, Wh = (W.sum(dtype="float64") for W in problem.weights[:2])
+    calls = build("bare-read", problem, threads=1).calls
+    assert calls["read step"]() == pytest.approx(Wx + Wh, abs=1e-4)
+    assert calls["read forward"]() == pytest.approx(Wx + 7 * Wh, abs=1e-3)
 
 
 @pytest.mark.parametrize("case", [Case(9, 6, 5, 11, cell="gru", ragged=True), Case(9, 6, 5, 11, cell="leak")], ids=str)

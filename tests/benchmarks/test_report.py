@@ -59,8 +59,11 @@ def test_the_best_peer_is_the_fastest_that_is_not_ours() -> None:
 
 def test_a_frozen_layer_has_a_ratio_of_its_own() -> None:
     times = {"xrnn": [100.0] * 3, "xrnn.freeze": [50.0] * 3, "torch": [150.0] * 3}
-    text = printed(print_comparison, results(row(CASE, "forward", **times)))
+    reads = {"read_microseconds": {"bare-read": [40.0] * 3}}
+    text = printed(print_comparison, results(row(CASE, "forward", **times) | reads))
     assert "best peer / xrnn.freeze" in text
+    assert "bare-read / xrnn.freeze" in text
+    assert "0.80 (0.80–0.80)" in text
     assert "1.50 (1.50–1.50)" in text
     assert "3.00 (3.00–3.00)" in text
     assert "xrnn.freeze" not in printed(

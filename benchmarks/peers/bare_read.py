@@ -1,0 +1,53 @@
+"""The time of reading the weights alone: Wx once, and Wh once for each step, on all threads. It computes no result.
+
+A recurrence with few rows can be faster only if a part of its weights stays in the caches of the cores.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from benchmarks.cases import Problem
+from benchmarks.peers import Built
+
+_SOURCE: Final = """
+float read_all(const float *p, long n, int times) {
+    float sum = 0;
+    for (int i = 0; i < times; ++i)
+        #pragma omp parallel for simd schedule(static) reduction(+ : sum)
+        for (long k = 0; k < n; ++k) sum += p[k];
+    return sum;
+}
+"""
+if not shutil.which("gcc"):
+    raise ImportError("gcc is not installed")
+_COMPILER: Final = ("gcc", "-Ofast", "-march=native", "-funroll-loops", "-fvariable-expansion-in-unroller", "-fopenmp")
+
+
+def _compiled() -> ctypes.CDLL:
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder, "read.c"), Path(folder, "read.so")
+        source.write_text(_SOURCE)
+        subprocess.run([*_COMPILER, "-shared", "-fPIC", "-o", library, source], check=True)
+        return ctypes.CDLL(str(library))
+
+
+def about() -> dict[str, str]:
+    return {"compiler": " ".join(_COMPILER)}
+
+
+def build(problem: Problem, threads: int) -> Built:
+    read = _compiled().read_all
+    read.argtypes, read.restype = [ctypes.c_void_p, ctypes.c_long, ctypes.c_int], ctypes.c_float
+    Wx, Wh = problem.weights[:2]
+
+    def reads(steps: int) -> float:
+        total: float = read(Wx.ctypes.data, Wx.size, 1) + read(Wh.ctypes.data, Wh.size, steps)
+        return total
+
+    return Built({"read step": lambda: reads(1), "read forward": lambda: reads(problem.case.T)})
