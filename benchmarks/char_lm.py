@@ -119,6 +119,7 @@ def compare(
     results: dict[str, Any] = {
         "machine": machine.describe(threads),
         "steps_per_block": updates // rounds,
+        "seeds": seeds,
         "cell": settings.cell,
         "hidden": settings.hidden,
         "characters_per_step": settings.seq_len * settings.batch,
@@ -144,16 +145,17 @@ def rates(results: dict[str, Any], library: str) -> list[float]:
 
 
 def report(results: dict[str, Any]) -> str:
-    about, blocks = results["machine"], len(next(iter(results["seconds"].values())))
+    about, seeds = results["machine"], results.get("seeds", 1)
+    blocks = len(next(iter(results["seconds"].values()))) // seeds
     updates = results["steps_per_block"] * blocks
     title = f"{results['cell']}, H = {results['hidden']}: {about['cpu']}, {about['threads']} threads"
-    lines = [f"{title}; {updates:,} updates in {blocks} blocks"]
+    lines = [f"{title}; {updates:,} updates in {blocks} blocks" + (f" for each of {seeds} seeds" if seeds > 1 else "")]
     versions, rate = results["versions"], {name: rates(results, name) for name in results["seconds"]}
     width = max(map(len, versions.values()))
     lines += runs.rate_lines(versions, rate, "characters", width=width)
     for name, bits in results["bits_per_character"].items():
-        seeds = f"; {len(bits)} seeds: {min(bits):.3f} to {max(bits):.3f}" if len(bits) > 1 else ""
-        lines.append(f"{versions.get(name, name):{width}} {fmean(bits):.3f} bits per character, held out{seeds}")
+        spread = f"; {len(bits)} seeds: {min(bits):.3f} to {max(bits):.3f}" if len(bits) > 1 else ""
+        lines.append(f"{versions.get(name, name):{width}} {fmean(bits):.3f} bits per character, held out{spread}")
     return "\n".join(lines)
 
 

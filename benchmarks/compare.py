@@ -77,10 +77,11 @@ def _measure(case: Case, workers: Sequence[Worker], rounds: int) -> list[dict[st
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="xrnn beside its peers")
-    parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
+    which.add_argument("--no-sweeps", action="store_true", help="only the cases of the tables, not of the pictures")
+    which.add_argument("--wide", action="store_true", help="other cases: few rows with wide weights")
     parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N64-D256 or lstm")
-    parser.add_argument("--no-sweeps", action="store_true", help="only the cases of the tables, not of the pictures")
-    parser.add_argument("--wide", action="store_true", help="other cases: few rows with wide weights")
     parser.add_argument(
         "--peers",
         type=machine.some_of(PEERS),

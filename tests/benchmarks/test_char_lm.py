@@ -69,5 +69,6 @@ def test_bfloat16_beside_float32_with_several_seeds(tmp_path: Path, capsys: pyte
     assert ours[0] != ours[1]
     np.testing.assert_allclose(rounded, ours, atol=0.01)
     printed = capsys.readouterr().out
+    assert "; 2 updates in 2 blocks for each of 2 seeds" in printed
     assert f"2 seeds: {min(ours):.3f} to {max(ours):.3f}" in printed
     assert "xrnn-bfloat16 / xrnn" in printed
