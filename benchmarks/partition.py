@@ -47,7 +47,8 @@ def ways(threads: int) -> list[Way]:
 
 
 def chosen(case: Case, threads: int) -> Way:
-    n, split, first = kernels.partition(case.T, case.N, case.D + case.H, GATES[case.cell][0] * case.H, 4, threads)
+    columns = GATES[case.cell][0] * case.H
+    n, split, first = kernels.partition(case.T, case.N, case.D + case.H, columns, 4, threads, (case.D, columns))
     return (n, split if n > 1 else "rows", first)
 
 

@@ -83,7 +83,7 @@ def against_peers(row: Row, ours: str = "xrnn") -> tuple[str, Ratio] | None:
 
 
 def frozen(row: Row) -> dict[str, Ratio]:
-    """Ratios of times to that of a frozen layer, by column title: the best peer, a loop that only reads the weights."""
+    """By column title, the time of the best peer and of `bare-read`, divided by the time of a frozen layer."""
     columns = {}
     if compared := against_peers(row, FROZEN):
         columns[f"best peer / {FROZEN}"] = compared[1]

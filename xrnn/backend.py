@@ -130,8 +130,8 @@ class Backend:
         copied: Array = array.copy()
         return copied
 
-    def packed_weights(self) -> Any:
-        """For `Inputs.packed`: a place for weights in the order of the kernels; None if there is no such order."""
+    def packed_weights(self, Wx: Array, Wh: Array) -> Any:
+        """For `Inputs.packed`: a store for packed forms of weights that cannot change; None if there are none."""
         return None
 
     def use_device(self, number: int) -> None:

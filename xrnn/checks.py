@@ -30,6 +30,11 @@ def dtype_of(array: Any) -> str:
     return f"dtype {array.dtype}{'' if array.dtype.isnative else ', in the byte order of another machine'}"
 
 
+def is_read_only(array: Any) -> bool:
+    """Whether `array` is a NumPy array that can't be written."""
+    return not getattr(getattr(array, "flags", None), "writeable", True)
+
+
 def check_place(name: str, array: Any, backend: Backend, device: Any, beside: str) -> None:
     """Raises TypeError unless `array` is on this backend, ValueError unless it is on this device.
 

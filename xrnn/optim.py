@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xrnn.checks import check_float, check_integer, check_number, check_place
+from xrnn.checks import check_float, check_integer, check_number, check_place, is_read_only
 from xrnn.select import backend_of, device_of, kind_of
 from xrnn.sharing import count_update, refuse_shared, users_of
 from xrnn.typing import Array
@@ -152,10 +152,10 @@ def checked_layers(layers: Iterable[HasParameters]) -> list[HasParameters]:
         if not (hasattr(layer, "params") and hasattr(layer, "grads")):
             raise TypeError(f"layers[{i}] is a {kind_of(layer)}: {example}")
         for k, param in enumerate(layer.params):
-            if not getattr(getattr(param, "flags", None), "writeable", True):
+            if is_read_only(param):
                 raise ValueError(
                     f"params[{k}] of layers[{i}] is read-only: expected parameters that can be updated in place; "
-                    "make the layer of copies"
+                    "make the layer of copies, as copy.deepcopy of a frozen layer does"
                 )
     return layers
 

@@ -147,7 +147,8 @@ class NumpyBackend(Backend):
                 in_bfloat16 = kernels.repays_bfloat16(T, N, D + H, columns)
                 itemsize = 2 if in_bfloat16 else 4
                 products = f", products in bfloat16 by {level}" if in_bfloat16 else ", products in float32: too small"
-            threads, split, project_first = kernels.partition(T, N, D + H, columns, itemsize, kernels.max_threads())
+            Wx, most = (D, len(cell.from_x) * H), kernels.max_threads()
+            threads, split, project_first = kernels.partition(T, N, D + H, columns, itemsize, most, Wx)
             why += f", {threads} threads by {split}" if threads > 1 else ", one thread"
             if project_first and operation == "recurrence_forward":
                 why += ", x @ Wx first"
@@ -158,10 +159,11 @@ class NumpyBackend(Backend):
 
     def frozen(self, array: Array) -> Array:
         """A copy in the memory of a `bytes` object: NumPy never makes such an array writable."""
-        return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+        order: Any = "F" if array.flags.fnc else "C"
+        return np.frombuffer(array.tobytes(order), array.dtype).reshape(array.shape, order=order)
 
-    def packed_weights(self) -> Any:
-        return kernels.PackedWeights() if kernels else None
+    def packed_weights(self, Wx: Array, Wh: Array) -> Any:
+        return kernels.PackedForms(Wx, Wh) if kernels else None
 
     def describe(self) -> dict[str, str]:
         if not kernels:

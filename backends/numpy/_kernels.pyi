@@ -84,11 +84,12 @@ def set_thread_cap(threads: int | None) -> None:
     """For tests: use this cap in place of the CPUs that the process may use; None: these CPUs again."""
 
 def partition(
-    T: int, N: int, K: int, H: int, itemsize: int, max_threads: int
+    T: int, N: int, K: int, H: int, itemsize: int, max_threads: int, Wx: tuple[int, int]
 ) -> tuple[int, Literal["rows", "columns"], bool]:
     """How a pass is divided → threads, the split, whether the input is projected before the first step.
 
-    K is the number of terms in a sum: D + H for the recurrence. kernels/partition.cpp explains the choice.
+    K is the number of terms in a sum: D + H for the recurrence. `Wx` is the shape of Wx. kernels/partition.cpp explains
+    the choice.
     """
 
 def is_worth_waking(multiply_adds: int, itemsize: int, weight_bytes: int) -> bool:
@@ -112,10 +113,13 @@ def force_bfloat16(forced: bool) -> None:
 def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the cells use."""
 
-class PackedWeights:
-    """The packed form of a layer's Wx and Wh. `forward` fills it and reads it; new, it is empty."""
+class PackedForms:
+    """The packed forms of Wx and Wh, which must not change. `forward` adds a form at its first use, and then reads it.
 
-    def __init__(self) -> None: ...
+    A call with other arrays does not use them.
+    """
+
+    def __init__(self, Wx: Array, Wh: Array) -> None: ...
 
 def forward(
     cell: str,
@@ -129,7 +133,7 @@ def forward(
     own: tuple[Array | float, ...],
     training: bool,
     bfloat16: bool,
-    packed: PackedWeights | None,
+    packed: PackedForms | None,
     /,
 ) -> tuple[tuple[Array, ...], Array | None, None]:
     """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64 → states, z, kept.
@@ -139,9 +143,9 @@ def forward(
     its states do not change. z (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); it is None without
     `training`, and if the backward pass does not need it. The kernels keep nothing else: kept is None.
 
-    cell  `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
-    own   the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none
-    packed  of these Wx and Wh, which have not changed since it was first passed; None to pack them in each call
+    cell    `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
+    own     the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none
+    packed  the packed forms of Wx and Wh; None if Wx and Wh may change
 
     TypeError for arrays that do not fit each other in type, dtype or shape, ValueError for an unknown cell and for
     another number of own parameters; both before anything is read.

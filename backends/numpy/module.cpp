@@ -67,8 +67,10 @@ NB_MODULE(_kernels, m) {
     m.def("fewer_threads", fewer_threads);
     m.def("more_threads", more_threads);
     m.def("is_worth_waking", is_worth_waking);
-    m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads) {
-        const Partition p = choose_partition(T, N, K, H, itemsize, max_threads);
+    m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads,
+                          std::pair<int64_t, int64_t> Wx) {
+        const Partition p = choose_partition(T, N, K, H, itemsize, max_threads,
+                                             count_weight_bytes(Wx.first, Wx.second, itemsize));
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
     });
     m.def("force_partition", [](int threads, const std::string& split, bool project_first) {
@@ -83,7 +85,7 @@ NB_MODULE(_kernels, m) {
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
     m.def("int8_forward", int8_forward);
     m.def("int8_instructions", [] { return fastest_int8_sums() ? "avx512vnni" : level.name; });
-    nb::class_<PackedForms>(m, "PackedWeights").def(nb::init<>());
+    nb::class_<PackedForms>(m, "PackedForms").def(nb::init<nb::object, nb::object>(), nb::arg("Wx"), nb::arg("Wh"));
     if (PyModule_AddFunctions(m.ptr(), RECURRENCES)) throw nb::python_error();
     m.def("affine", [](nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
         return (is_float32(x) ? affine<float> : affine<double>)(x, W, b, bfloat16);

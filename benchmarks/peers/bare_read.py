@@ -1,6 +1,7 @@
-"""The time of reading the weights alone: Wx once, and Wh once for each step, on all threads. It computes no result.
+"""A loop that only reads the weights, on all threads: Wx once, and Wh once for each step.
 
-A recurrence with few rows can be faster only if a part of its weights stays in the caches of the cores.
+A forward pass of few rows is hardly faster. It can be faster if its weights do not fit the caches: the loop always
+starts at their beginning, while a pass of xrnn starts each step with the weights that it has used last.
 """
 
 from __future__ import annotations

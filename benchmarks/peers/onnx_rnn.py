@@ -29,7 +29,8 @@ _ATTRIBUTES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def _session(problem: Problem, T: int, threads: int) -> onnxruntime.InferenceSession:
+def _session(problem: Problem, threads: int) -> onnxruntime.InferenceSession:
+    """A session for any number of steps. A second one would have threads of its own, which poll beside the first's."""
     case = problem.case
     N, D, H = case.N, case.D, case.H
     states = _STATES[: len(problem.states)]
@@ -40,11 +41,11 @@ def _session(problem: Problem, T: int, threads: int) -> onnxruntime.InferenceSes
         [node],
         case.cell,
         [
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, (T, N, D)),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ("T", N, D)),
             *(helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, N, H)) for name in states),
             *([helper.make_tensor_value_info("lengths", TensorProto.INT32, (N,))] if case.ragged else []),
         ],
-        [helper.make_tensor_value_info("h", TensorProto.FLOAT, (T, 1, N, H))],
+        [helper.make_tensor_value_info("h", TensorProto.FLOAT, ("T", 1, N, H))],
         [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in for_onnx(problem).items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
@@ -59,21 +60,20 @@ def build(problem: Problem, threads: int) -> Built:
         return Built({})
     x = problem.x
     states = dict(zip(_STATES, (state[None] for state in problem.states), strict=False))
-    sequence = _session(problem, len(x), threads)
+    session = _session(problem, threads)
     if problem.lengths is not None:
         states["lengths"] = problem.lengths.astype(np.int32)
 
     def forward() -> HostArray:
-        (h,) = sequence.run(["h"], {"x": x, **states})
+        (h,) = session.run(["h"], {"x": x, **states})
         result: HostArray = h[:, 0]
         return result
 
     if problem.case.ragged:
         return Built({"forward": forward})
-    step_session = _session(problem, 1, threads)
 
     def step() -> HostArray:
-        (h,) = step_session.run(["h"], {"x": x[:1], **states})
+        (h,) = session.run(["h"], {"x": x[:1], **states})
         result: HostArray = h[0, 0]
         return result
 

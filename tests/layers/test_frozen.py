@@ -6,6 +6,7 @@ import copy
 import ctypes
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from xrnn import (
     load,
     quantize,
     save,
+    to_c,
     use_fused,
     use_precision,
 )
@@ -68,18 +70,67 @@ def wide(**options: Any) -> tuple[Any, Any]:
     return lstm, np.random.default_rng(1).standard_normal((3, 2, 20)).astype(lstm.Wx.dtype)
 
 
+def erase(frozen: Any) -> None:
+    """Write zeros to the memory of the parameters, which Python can't write: only the packed weights are left."""
+    for param in (frozen.Wx, frozen.Wh):
+        ctypes.memset(param.ctypes.data, 0, param.nbytes)
+
+
 @needs_kernels
 def test_packs_the_weights_once() -> None:
     layer, x = wide()
     frozen, want = freeze(layer), layer(x)[0]
     assert_array_equal(frozen(x)[0], want)
-    # The memory of the parameters, which Python can't write: only the packed weights are left.
-    for param in (frozen.Wx, frozen.Wh):
-        ctypes.memset(param.ctypes.data, 0, param.nbytes)
+    erase(frozen)
     assert_array_equal(frozen(x)[0], want)
     assert_array_equal(frozen.stream(x)[0], want)
     with use_fused(False):
         assert np.abs(frozen(x)[0] - want).max() > 0.01
+
+
+@needs_kernels
+def test_packs_the_weights_for_two_numbers_of_threads() -> None:
+    layer, x = wide()
+    frozen, want = freeze(layer), layer(x)[0]
+    try:
+        for threads in (1, 3):
+            kernels.force_partition(threads, "columns", True)
+            assert_array_equal(frozen(x)[0], want)
+        erase(frozen)
+        for threads in (3, 1):
+            kernels.force_partition(threads, "columns", True)
+            assert_array_equal(frozen(x)[0], want)
+        kernels.force_partition(5, "columns", True)
+        assert np.abs(frozen(x)[0] - want).max() > 0.01  # a third number: packs in the call
+    finally:
+        kernels.force_partition(0, "rows", False)
+
+
+@needs_kernels
+def test_several_threads_may_call_it_for_the_first_time_at_once() -> None:
+    layer, x = wide()
+    frozen, want = freeze(layer), layer(x)[0]
+    with ThreadPoolExecutor(4) as threads:
+        for result in threads.map(lambda _: frozen(x)[0], range(20)):
+            assert_array_equal(result, want)
+
+
+@pytest.mark.parametrize("sizes", [(0, 2, 20), (3, 0, 20), (3, 2, 0)])
+def test_empty_axes(sizes: tuple[int, int, int]) -> None:
+    *_, D = sizes
+    layer = LSTM(*(np.ones(shape, "float32") for shape in ((D, 32), (8, 32), (32,))))
+    x = np.ones(sizes, "float32")
+    assert_array_equal(freeze(layer)(x)[0], layer(x)[0])
+
+
+@pytest.mark.usefixtures("form")
+def test_keeps_the_order_of_the_weights() -> None:
+    """The order decides which of two functions the plain form's products call, and so their last bits."""
+    made = GRU.init(6, 40, rng=0, backend="numpy", reset_after=False)
+    layer = GRU(*map(np.asfortranarray, made.params), reset_after=False)
+    x = np.random.default_rng(1).standard_normal((5, 1, 6)).astype("float32")
+    assert_array_equal(freeze(layer)(x), layer(x))
+    assert freeze(layer).Wx.flags.f_contiguous
 
 
 @needs_kernels
@@ -122,24 +173,57 @@ def test_the_weights_cannot_change() -> None:
 
 def test_replaced_weights_are_used() -> None:
     layer, x = wide()
-    frozen = freeze(layer)
+    frozen, before = freeze(layer), layer(x)[0]
     frozen(x)
-    layer.Wh *= 0.5
+    own = frozen.params[1]
     frozen.params[1] = layer.Wh
     for factor in (1, 0.5):
         layer.Wh *= factor
         assert_array_equal(frozen(x)[0], layer(x)[0])
+    frozen.params[1] = own
+    assert_array_equal(frozen(x)[0], before)
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
-def test_a_copy_can_be_trained(duplicate: Callable[[Any], Any]) -> None:
+def test_replaced_weights_that_do_not_fit_are_refused() -> None:
+    layer, _ = wide()
+    layer.params[1] = np.zeros((3, 3), "float32")
+    with one_line(ValueError, "Wh has shape (3, 3), but this LSTM expects (300, 1200)"):
+        freeze(layer)
+
+
+@needs_kernels
+def test_exporters_keep_the_packed_weights(tmp_path: Path) -> None:
+    layer, x = wide()
+    frozen, want = freeze(layer), layer(x)[0]
+    frozen(x)
+    to_c(frozen, tmp_path / "model.c")
+    save(tmp_path / "frozen.safetensors", frozen)
+    frozen.params[2] = frozen.params[2].copy()  # b is not packed
+    erase(frozen)
+    assert_array_equal(frozen(x)[0], want)
+
+
+def pickled(protocol: int) -> Callable[[Any], Any]:
+    return lambda layer: pickle.loads(pickle.dumps(layer, protocol))
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, *map(pickled, range(2, pickle.HIGHEST_PROTOCOL + 1))])
+def test_a_copy_is_an_ordinary_layer(duplicate: Callable[[Any], Any]) -> None:
     layer, x = wide()
     again = duplicate(freeze(layer))
     assert_array_equal(again(x)[0], layer(x)[0])
-    if duplicate is not copy.copy:  # which shares the arrays
-        again.Wh *= 0.5
-        layer.Wh *= 0.5
-        assert_array_equal(again(x)[0], layer(x)[0])
+    again.Wh *= 0.5
+    layer.Wh *= 0.5
+    assert_array_equal(again(x)[0], layer(x)[0])
+
+
+def test_its_cache_can_be_copied_and_pickled() -> None:
+    layer, x = wide()
+    frozen = freeze(layer)
+    frozen(x)
+    frozen.forward(x)
+    for cache in (copy.copy(frozen.cache), pickle.loads(pickle.dumps(frozen.cache))):
+        assert_array_equal(cache.states[0][1:], layer(x)[0])
 
 
 def test_a_composite_and_every_other_layer(backend: Backend) -> None:
@@ -150,11 +234,13 @@ def test_a_composite_and_every_other_layer(backend: Backend) -> None:
     x = backend.asarray(np.random.default_rng(1).standard_normal((5, 2, 3)), "float32")
     frozen = freeze(stack)
     assert_array_equal(backend.to_numpy(frozen(x)[0]), backend.to_numpy(stack(x)[0]))
-    linear, embedding = (freeze(kind.init(3, 4, rng=0, backend=backend)) for kind in (Linear, Embedding))
-    assert linear(x).shape == (5, 2, 4)
+    linear, embedding = (kind.init(3, 4, rng=0, backend=backend) for kind in (Linear, Embedding))
+    index = backend.asarray([[2, 0], [1, 1]])
+    for layer, given in ((linear, x), (embedding, index)):
+        assert_array_equal(backend.to_numpy(freeze(layer)(given)), backend.to_numpy(layer(given)))
     if backend.name == "numpy":
-        for layer in (frozen, linear, embedding):
-            assert not any(param.flags.writeable for param in layer.params)
+        for each in (frozen, freeze(linear), freeze(embedding)):
+            assert not any(param.flags.writeable for param in each.params)
 
 
 def test_a_quantized_layer() -> None:
@@ -173,5 +259,5 @@ def test_is_saved_as_its_layer(tmp_path: Path) -> None:
 
 def test_refuses_other_objects() -> None:
     for other in (Dropout(0.5), [LSTM.init(3, 4)], None):
-        with one_line(TypeError, "expected a layer, such as an LSTM"):
+        with one_line(TypeError, "expected a layer with parameters; pass an LSTM, or a Stack"):
             freeze(other)  # type: ignore[type-var]

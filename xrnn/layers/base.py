@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from xrnn.backend import Backend
-from xrnn.checks import check_float, check_place, dtype_of
+from xrnn.checks import check_float, check_place, dtype_of, is_read_only
 from xrnn.select import backend_of, kind_of
 from xrnn.sharing import users_of
 from xrnn.typing import Array
@@ -82,10 +82,14 @@ class Layer:
             users.add(self)
 
     def freeze_params(self) -> None:
-        """Replace the parameters by copies that cannot change, if the backend has such arrays."""
+        """Replace the parameters by copies that cannot change, if the backend has such arrays: for `freeze`.
+
+        Raises TypeError or ValueError for replaced parameters that do not fit.
+        """
+        self._accept_replaced()
         with self.backend.device_of(self.params[0]):
             self.params = [self.backend.frozen(param) for param in self.params]
-        self._make_grads()  # `freeze` has copied those of the original, and zeros take no memory until they are written
+        self._make_grads()  # in place of copies: the system gives new zeros memory only when they are written
         self._register()
 
     def _accept_replaced(self) -> None:
@@ -110,6 +114,7 @@ class Layer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self.params = [param.copy() if is_read_only(param) else param for param in self.params]
         self._bind_to(self.params[0])
         self._register()
 

@@ -16,17 +16,18 @@ AnyLayer = TypeVar("AnyLayer", bound="Layer | Composite | Quantized")
 def freeze(layer: AnyLayer) -> AnyLayer:
     """A copy of a layer, for inference, whose weights cannot change.
 
-    layer   any layer, or a Stack or Bidirectional of layers
+    layer   any layer with parameters, or a Stack or Bidirectional of layers; a quantized layer is only copied
 
-    The CPU kernels read weights fastest in an order of their own. An ordinary layer's weights are copied to that order
-    in each call, or are read where they are, because they may have changed since the last call. A frozen layer's
-    weights are copied once, at the first call. Calls with few rows or few steps and wide weights gain most. The results
-    have the same bits. The copy takes as much memory as the weights.
+    The CPU kernels read weights fastest in an order of their own. An ordinary layer's weights may change between calls,
+    so each call copies them to that order, or reads them where they are. A frozen layer's weights are copied at the
+    first call, on one thread, and not again. Calls with few rows or few steps and wide weights gain most. The results
+    have the same bits. A frozen layer takes twice the memory of its weights: its parameters and their packed form.
 
-    With NumPy, the parameters are read-only arrays that cannot be made writable, and optimizers refuse them. `backward`
-    works as before. `copy.deepcopy` and `pickle` make an ordinary layer of it. On CuPy the copy is an ordinary layer.
+    With NumPy, the parameters are read-only arrays, which NumPy refuses to make writable. Optimizers refuse them.
+    `forward` and `backward` still work. PyTorch and some functions of SciPy can write to read-only arrays: a frozen
+    layer does not notice that. Copies by `copy` and `pickle` are ordinary layers. With CuPy, `freeze` makes a copy.
 
-    Raises TypeError for an object that is not a layer.
+    Raises TypeError for an object that is not such a layer.
 
     >>> lstm = freeze(LSTM.init(3, 8, rng=0))
     >>> h, state = lstm.stream(np.zeros((1, 3), "float32"))
@@ -34,7 +35,7 @@ def freeze(layer: AnyLayer) -> AnyLayer:
     False
     """
     if not isinstance(layer, Layer | Composite | Quantized):
-        raise TypeError(f"layer is a {kind_of(layer)}: expected a layer, such as an LSTM; pass the layers of a model")
+        raise TypeError(f"layer is a {kind_of(layer)}: expected a layer with parameters; pass an LSTM, or a Stack")
     frozen = copy.deepcopy(layer)
     for part in _parts(frozen):
         part.freeze_params()
@@ -42,7 +43,7 @@ def freeze(layer: AnyLayer) -> AnyLayer:
 
 
 def _parts(layer: Any) -> list[Layer]:
-    """The layers with parameters in a layer, or the layer itself."""
+    """All layers with parameters: those in a Stack or Bidirectional, or the layer itself."""
     if isinstance(layer, Composite):
         return [part for each in layer.layers for part in _parts(each)]
     return [layer] if isinstance(layer, Layer) else []

@@ -46,7 +46,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
     names: tuple[str, ...] = ("Wx", "Wh", "b")  # an instance adds the parameters of its cell
     _cell_type: ClassVar[type[Cell]]
     _cache_type = Cache
-    _packed: Any = None  # set if the weights cannot change: `Inputs.packed`
+    _packed: Any = None  # `Inputs.packed` of a frozen layer
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -127,7 +127,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         return {"reverse": self.reverse}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the packed weights: those of the copy may change."""
+        """Without the packed weights, because the weights of a copy may change."""
         return {name: value for name, value in super().__getstate__().items() if name != "_packed"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -135,11 +135,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
 
     def freeze_params(self) -> None:
         super().freeze_params()
-        self._packed = self.backend.packed_weights()
-
-    def _accept_replaced(self) -> None:
-        self._packed = None
-        super()._accept_replaced()
+        self._packed = self.backend.packed_weights(*self.params[:2])
 
     def stream(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
@@ -166,7 +162,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         if lengths is not None:
             lengths = self.checked_lengths(lengths, x)
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
-        if self._packed is not None:
+        if not training:
             inputs.packed = self._packed
         if len(p) > 3:
             inputs.own = self._own_params()

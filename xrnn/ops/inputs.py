@@ -27,7 +27,7 @@ class Inputs:
     reverse: bool = False  # from the last step to the first
     own: Sequence[Array] = ()  # the cell's own parameters
     draws: Draws | None = None  # random numbers, for a cell with `draws = True`
-    packed: Any = None  # what the backend keeps of weights that cannot change: `Backend.packed_weights`
+    packed: Any = None  # `Backend.packed_weights` of a frozen layer, for inference; None to pack in each call
 
     def sizes(self) -> tuple[int, int, int]:
         """T, N, D."""

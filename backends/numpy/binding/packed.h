@@ -1,4 +1,4 @@
-// The packed weights of a layer whose weights cannot change.
+// The packed weights of a frozen layer.
 #pragma once
 
 #include <cstdlib>
@@ -7,40 +7,68 @@
 #include <vector>
 
 #include "../kernels/threads/scratch.h"
+#include "arrays.h"
 #include "levels.h"
 
 namespace {
 
-// Calls read and fill it with the GIL held.
+// The packed forms of two matrices that never change, one for each level that has used them, or two for different
+// numbers of threads. Calls read and add forms with the GIL held.
 class PackedForms {
    public:
-    PackedForms() = default;
+    // It keeps the arrays alive, so no other array is in their place in memory.
+    PackedForms(nb::object Wx, nb::object Wh) : arrays{Wx, Wh}, Wx(place_of(Wx)), Wh(place_of(Wh)) {}
     PackedForms(const PackedForms&) = delete;
 
-    // The form for the operations of a level, made at its first use; none if there is no memory for it.
-    // size: bytes of an element.
+    // The form for the operations of a level and this partition. It is made at its first use, on one thread. None if
+    // `of` has other matrices, if there is no memory, or if the level has forms for other numbers of threads.
     template <class S>
     std::optional<PackedWeights> form(const Operations<S>& by, const Recurrence<S>& cell, const Sequence<S>& of,
-                                      int64_t size) {
-        for (const Made& made : all)
-            if (made.by == &by) return made.weights;
-        // The panels are cut for the threads of a long call with few rows, which gains most.
-        const int threads =
-            choose_partition(1'000, 1, of.D + of.H, cell.h_gates * of.H, size, max_threads()).threads;
-        const auto pack = [&](Matrix<S> W, int64_t K, int gates, void* to) {
-            return by.pack(W, K, gates, of.H, threads, to);
+                                      int64_t size, Partition partition) {
+        if (!(place_of(of.Wx) == Wx && place_of(of.Wh) == Wh)) return std::nullopt;
+        const int threads = partition.split == Split::COLUMNS ? partition.threads : 1;
+        int made_before = 0;
+        for (const Made& made : forms) {
+            if (made.by != &by) continue;
+            if (made.weights.threads % threads == 0) return made.weights;
+            ++made_before;
+        }
+        if (made_before == MOST) return std::nullopt;
+        // A long call with few rows gains most, so the form suits its number of threads.
+        const int of_long = choose_partition(1'000, 1, of.D + of.H, cell.h_gates * of.H, size, max_threads()).threads;
+        const int cut = of_long % threads == 0 ? of_long : threads;
+        const auto pack = [&](Matrix<S> W, int64_t K, int gates, char* to) {
+            return by.pack(W, K, gates, of.H, cut, to);
         };
-        const int64_t x_bytes = pack(of.Wx, of.D, cell.x_gates, nullptr);
+        const int64_t x_bytes = (pack(of.Wx, of.D, cell.x_gates, nullptr) + ALIGNED - 1) / ALIGNED * ALIGNED;
         size_t bytes = x_bytes + pack(of.Wh, of.H, cell.h_gates, nullptr);
         char* const memory = static_cast<char*>(allocate(bytes));
         if (!memory) return std::nullopt;
         pack(of.Wx, of.D, cell.x_gates, memory);
         pack(of.Wh, of.H, cell.h_gates, memory + x_bytes);
-        all.push_back({&by, std::unique_ptr<void, Free>(memory), {memory, memory + x_bytes, threads}});
-        return all.back().weights;
+        forms.push_back({&by, std::unique_ptr<void, Free>(memory), {memory, memory + x_bytes, cut}});
+        return forms.back().weights;
     }
 
    private:
+    static constexpr int MOST = 2;  // forms for one level
+    static constexpr int64_t ALIGNED = 64;
+
+    struct Place {
+        const void* data;
+        int64_t row, col;  // strides in bytes
+        bool operator==(const Place&) const = default;
+    };
+    static Place place_of(nb::handle W) {
+        PyArrayObject* const array = as_array(W);
+        if (PyArray_NDIM(array) != 2) throw nb::type_error("expected matrices");
+        return {PyArray_DATA(array), PyArray_STRIDE(array, 0), PyArray_STRIDE(array, 1)};
+    }
+    template <class S>
+    static Place place_of(Matrix<S> W) {
+        return {W.data, W.row * int64_t(sizeof(S)), W.col * int64_t(sizeof(S))};
+    }
+
     struct Free {
         void operator()(void* memory) const { std::free(memory); }
     };
@@ -49,7 +77,10 @@ class PackedForms {
         std::unique_ptr<void, Free> memory;
         PackedWeights weights;
     };
-    std::vector<Made> all;
+
+    const nb::object arrays[2];
+    const Place Wx, Wh;
+    std::vector<Made> forms;
 };
 
 }  // namespace

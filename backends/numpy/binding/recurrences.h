@@ -117,7 +117,8 @@ struct Call {
         pairs = takes_bfloat16<S>(bfloat16, in.T, in.N, K, R);
         size = pairs ? 2 : sizeof(S);
         operation = operations<S>(pairs).recurrences[&cell - operations<S>().recurrences].*pass;
-        division = divide(operation, in.T, in.N, K, R, size);
+        division = divide(operation, in.T, in.N, K, R, size, MOST_THREADS,
+                          count_weight_bytes(in.D, cell.x_gates * in.H, size));
     }
 };
 
@@ -153,7 +154,8 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
     const Call call(&Recurrence<S>::forward, cell, in, bfloat16);
     std::optional<PackedWeights> form;
     if (!packed.is_none()) {
-        form = nb::cast<PackedForms&>(packed).form(operations<S>(call.pairs), cell, f.of, call.size);
+        form = nb::cast<PackedForms&>(packed).form(operations<S>(call.pairs), cell, f.of, call.size,
+                                                   call.division.threads);
         f.packed = form ? &*form : nullptr;
     }
     run_into<S>({}, call.operation, f, call.division);

@@ -16,7 +16,7 @@
 //                                                        otherwise the terms of x are added in each step
 //   local_first    requested, by columns, no lengths,    a step sums the chains of the thread's own units before the
 //                  h not in strips                       barrier (chains.h)
-//   packed before  Forward::packed, if its panels suit   the weights are not packed again
+//   prepacked      Forward::packed, if it suits()        this pass does not pack
 //   in strips      project_first, and one or two rows    Wx, Wh or both are read in the user's matrix (strip.h), not
 //                  for few steps: suits_strips           packed; threads exchange sums at one more barrier
 //   one by one     project_first for all steps at once,  a panel of Wx is packed right before its only use
@@ -71,7 +71,7 @@ struct ForwardPass {
     const int states;
     const Gates& gates;
     const StepCell step_of_cell;
-    const xrnn::PackedWeights* const packed;  // in an earlier call; null: this pass packs the weights
+    const xrnn::PackedWeights* const prepacked;  // null: not in this mode
     const Panels<S> panels;
     const Order x_order, h_order;
     const bool project_first, local_first, fetches;
@@ -97,8 +97,8 @@ struct ForwardPass {
           states(shape.states),
           gates(shape.gates),
           step_of_cell(step_of_cell),
-          packed(suits(f.packed) ? f.packed : nullptr),
-          panels(packed ? packed_panels(*packed) : own_panels()),
+          prepacked(suits(f.packed) ? f.packed : nullptr),
+          panels(prepacked ? packed_panels(*prepacked) : own_panels()),
           x_order(order_of_x()),
           h_order(order_of_recurrence<P>(of.N, of.H, gates.h_count)),
           project_first(partition.project_first && !of.lengths),
@@ -111,11 +111,11 @@ struct ForwardPass {
           projected_steps(project_first ? steps_of(of.T, of.N, PROJECTED_ROWS) : 0),
           slots(of.lengths, of.T, of.N, arena),
           bias(arena.take(gates.count * panels.padded())),
-          Wx(packed ? packed_weights(of.Wx, of.D, gates.x_count, packed->Wx)
-                    : Weights<P>(of.Wx, 1, of.D, gates.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena,
-                                 x_one_by_one())),
-          Wh(packed ? packed_weights(of.Wh, of.H, gates.h_count, packed->Wh)
-                    : Weights<P>(of.Wh, 1, of.H, gates.h_count, panels, of.T, of.N, h_in_strips(), arena)),
+          Wx(prepacked ? Weights<P>(of.Wx, of.D, gates.x_count, panels, static_cast<P*>(prepacked->Wx))
+                       : Weights<P>(of.Wx, 1, of.D, gates.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena,
+                                    x_one_by_one())),
+          Wh(prepacked ? Weights<P>(of.Wh, of.H, gates.h_count, panels, static_cast<P*>(prepacked->Wh))
+                       : Weights<P>(of.Wh, 1, of.H, gates.h_count, panels, of.T, of.N, h_in_strips(), arena)),
           z(arena.take(Wh.in_strips ? of.N * gates.count * panels.padded() : partition.threads * block())),
           x_panel(arena.template take_of<P>(Wx.one_by_one ? partition.threads * x_length * panels.width(0) * W : 0)),
           x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * of.N * x_length : 0)),
@@ -138,7 +138,7 @@ struct ForwardPass {
     void thread(int id, int n) {
         const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
             packing(panels, of.N, false, Split::COLUMNS, id, n), my_rows(panels, of.N, of.lengths, Split::ROWS, id, n);
-        if (!packed) Wx.pack(packing.panel0, packing.panel1), Wh.pack(packing.panel0, packing.panel1);
+        if (!prepacked) Wx.pack(packing.panel0, packing.panel1), Wh.pack(packing.panel0, packing.panel1);
         write_initial_states(my_rows);
         barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
@@ -194,9 +194,8 @@ struct ForwardPass {
     // choose_partition makes for them. If that choice is to project first, a tile has rows of all steps. Otherwise x and
     // h are terms of the same sums.
     Order order_of_x() const {
-        const int64_t size = sizeof(P) / TERMS<P>,
-                      bytes = xrnn::count_weight_bytes(of.D + of.H, gates.h_count * of.H, size);
-        if (xrnn::projects_first(of.N, bytes))
+        const int64_t size = sizeof(P) / TERMS<P>;
+        if (xrnn::projects_first(of.N, xrnn::count_weight_bytes(of.D, gates.x_count * of.H, size)))
             return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
         return order_of_recurrence<P>(of.N, of.H, gates.h_count);
     }
@@ -204,21 +203,18 @@ struct ForwardPass {
         return Panels<S>(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N)));
     }
     Panels<S> packed_panels(const xrnn::PackedWeights& form) const { return Panels<S>(of.H, form.threads); }
-    Weights<P> packed_weights(Matrix<S> matrix, int64_t K, int count, const void* form) const {
-        return Weights<P>(matrix, K, count, panels, static_cast<P*>(const_cast<void*>(form)));
-    }
-    // Whether the panels can be divided equally, and are not much narrower than those that the pass would make.
+    // Whether all threads get the same number of its panels, and these are not much narrower than the pass's own.
     bool suits(const xrnn::PackedWeights* form) const {
         if (!form) return false;
-        const Panels<S> panels = packed_panels(*form);
-        const int own = own_panels().width(0), width = panels.width(0);
-        return panels.count % panel_threads(partition) == 0 && (width >= own || 2 * width >= WIDEST);
+        const Panels<S> given = packed_panels(*form);
+        const int own = own_panels().width(0), width = given.width(0);
+        return given.count % panel_threads(partition) == 0 && (width >= own || 2 * width >= WIDEST);
     }
     // project_first reads Wx in one pass.
     int64_t x_passes() const { return project_first ? 1 : of.T; }
     int64_t x_rows() const { return project_first ? of.T * of.N : of.N; }
     bool h_in_strips() const {
-        return !packed && project_first && Weights<P>::suits_strips(of.Wh, of.H, gates.h_count, panels, of.T, of.N);
+        return !prepacked && project_first && Weights<P>::suits_strips(of.Wh, of.H, gates.h_count, panels, of.T, of.N);
     }
     bool x_in_strips() const {
         return project_first && Weights<P>::suits_strips(of.Wx, of.D, gates.x_count, panels, x_passes(), x_rows());

@@ -40,17 +40,17 @@ struct Sequence {
     const S* own[MOST_OWN];  // the cell's own parameters, (H,) contiguous each
 };
 
-// Wx and Wh in packed form, for any number of passes of the level that packed them: Operations::pack.
+// Wx and Wh in packed form (Operations::pack), for any number of passes by the level that packed them.
 struct PackedWeights {
-    const void *Wx, *Wh;
-    int threads;  // their columns are cut for this number of threads
+    void *Wx, *Wh;
+    int threads;  // the number of threads for which the columns are cut into panels
 };
 
 // State k before step t is states[k][t], after it states[k][t+1]; the other way round if reversed.
 template <class S>
 struct Forward {
     Sequence<S> of;
-    const PackedWeights* packed;     // of Wx and Wh; null: the pass packs them, or reads them where they are
+    const PackedWeights* packed;     // Wx and Wh, packed before; null: the pass packs them, or reads them unpacked
     const S* b;                      // (PRE·H,) with stride b_stride
     int64_t b_stride;
     Matrix<S> initial[MOST_STATES];  // (N, H) each, or null data for zeros
@@ -128,7 +128,8 @@ struct Recurrence {
 template <class S>
 struct Operations {
     Recurrence<S> recurrences[MOST_CELLS];  // the entry after the last one has no name
-    // (K, gates · H) → `to`, aligned to 64 bytes, in packed form; → its bytes. Null: nothing is written.
+    // Packs a matrix (K, gates · H) into `to`, which is aligned to 64 bytes, and returns the packed form's bytes. If `to`
+    // is null, it only returns the bytes.
     int64_t (*pack)(Matrix<S>, int64_t K, int gates, int64_t H, int threads, void* to);
     bool (*affine)(const Affine<S>&, Partition);
     bool (*affine_gradients)(const AffineGradients<S>&, int threads);

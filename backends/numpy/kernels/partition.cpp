@@ -25,9 +25,10 @@ constexpr int64_t GOOD_ROWS = 4;
 // The width of a thread's columns, in bytes, with which a tile runs near its best rate.
 constexpr int64_t GOOD_COLUMNS = 256;
 // Projecting first saves reading Wx in every step, and costs storing x @ Wx. With fewer than GOOD_ROWS rows it always
-// pays. With up to this number of rows it pays for weights of this size: GRU of 512 inputs and 1536 units took 0.83 of
-// the time at N = 4 (T = 10), and at H = 256 1.05 of the time.
-constexpr int64_t ROWS_WORTH_PROJECTING = 64, WEIGHTS_WORTH_PROJECTING = 4 << 20;
+// pays. With up to ROWS_WORTH_PROJECTING rows it pays if Wx has X_WORTH_PROJECTING bytes. A GRU with N = 4 took 0.83 of
+// the time if Wx has 9 MiB (T = 10, D = 512, H = 1536), and 1.05 of it with 0.75 MiB (T = 50, D = H = 256). With N = 64
+// it took 0.96 to 1.00 of the time.
+constexpr int64_t ROWS_WORTH_PROJECTING = 64, X_WORTH_PROJECTING = 2 << 20;
 // Bytes of weights that stay in a core's own cache from step to step.
 constexpr int64_t NEAR_CACHE = 768 << 10;
 
@@ -63,8 +64,8 @@ bool repays_bfloat16(int64_t T, int64_t N, int64_t K, int64_t H) {
     return product(K, H) >= WEIGHTS_WORTH_ROUNDING && (T >= STEPS_WORTH_PACKING || product(T, N) >= ROWS_WORTH_PACKING);
 }
 
-bool projects_first(int64_t N, int64_t weight_bytes) {
-    return N < GOOD_ROWS || (N <= ROWS_WORTH_PROJECTING && weight_bytes >= WEIGHTS_WORTH_PROJECTING);
+bool projects_first(int64_t N, int64_t x_bytes) {
+    return N < GOOD_ROWS || (N <= ROWS_WORTH_PROJECTING && x_bytes >= X_WORTH_PROJECTING);
 }
 
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once) {
@@ -78,7 +79,8 @@ bool is_worth_waking(int64_t multiply_adds, int64_t size, int64_t weight_bytes) 
 
 int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size) { return product(product(H, K), size); }
 
-Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads) {
+Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads,
+                           int64_t x_bytes) {
     const int64_t by_work = choose_threads(count_multiply_adds(T, N, K, H), size, max_threads, T == 1);
     const int64_t by_rows = min(by_work, N / GOOD_ROWS);
     const int64_t by_columns = min(by_work, product(multiply_adds_of_a_step(N, K, H), size) / 4 / WORTH_A_BARRIER);
@@ -93,7 +95,7 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
     // local_first reads the weights in two parts and loads the sums twice. This pays only if the weights fit the cache:
     // otherwise it also finds fewer of them there from the previous step.
     const bool local_first = !rows && threads > 1 && weight_bytes / threads <= NEAR_CACHE;
-    return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, projects_first(N, weight_bytes),
+    return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, projects_first(N, x_bytes),
             local_first};
 }
 

@@ -18,16 +18,17 @@ struct Partition {
 };
 
 // The policy. T steps, N rows, K terms in a sum (D + H for a forward pass), H columns, `size` bytes an element, at most
-// `max_threads` threads. A product without steps has T = 1. The thresholds are in partition.cpp.
-Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads);
+// `max_threads` threads; Wx has x_bytes bytes. A product without steps has T = 1. The thresholds are in partition.cpp.
+Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads,
+                           int64_t x_bytes = 0);
 
 // The multiply-adds that choose_partition counts for these sizes.
 int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H);
 
-// The policy for project_first: Wx is then read once for many steps.
-bool projects_first(int64_t N, int64_t weight_bytes);
+// The policy for project_first, for N rows and this many bytes of Wx: it is then read once for many steps.
+bool projects_first(int64_t N, int64_t x_bytes);
 
-// The bytes of weights that a pass reads.
+// The bytes of weights (K, H).
 int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size);
 
 // Whether products in bfloat16 repay the conversion of the operands, which float32 does not need. Sizes as for

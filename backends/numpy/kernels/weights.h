@@ -188,7 +188,7 @@ struct Weights {
         packed = arena.template take_of<P>(has_packed ? packed_size() : 0);
     }
 
-    // Packed in memory of the caller, which `pack` fills, or has filled in an earlier call.
+    // Packed in memory of the caller. Only the first user of the memory calls `pack`.
     Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, P* packed)
         : matrix(matrix),
           K(K),

@@ -10,7 +10,7 @@ from xrnn.backends.numpy import kernels
 
 
 def partition(T: int, N: int, D: int, H: int, itemsize: int = 4, max_threads: int = 8) -> tuple[int, str, bool]:
-    result: Any = kernels.partition(T, N, D + H, H, itemsize, max_threads)
+    result: Any = kernels.partition(T, N, D + H, H, itemsize, max_threads, (D, H))
     return result  # type: ignore[no-any-return]
 
 
@@ -29,12 +29,13 @@ def test_few_rows_and_wide_weights_are_divided_by_columns() -> None:
     assert partition(20, 16, 1024, 1024, max_threads=2)[:2] == (2, "columns")
 
 
-def test_the_input_is_projected_first_with_few_rows_or_wide_weights() -> None:
-    assert partition(50, 1, 64, 64)[2]
-    assert not partition(50, 16, 64, 64)[2]
-    assert partition(50, 16, 1024, 1024)[2]
-    assert not partition(50, 16, 1023, 512)[2]
-    assert not partition(50, 65, 1024, 1024)[2]
+def test_the_input_is_projected_first_with_few_rows_or_many_weights_of_the_input() -> None:
+    assert partition(50, 3, 64, 64)[2]
+    assert not partition(50, 4, 64, 64)[2]
+    assert partition(50, 64, 512, 1024)[2]
+    assert not partition(50, 64, 511, 1024)[2]
+    assert not partition(50, 65, 512, 1024)[2]
+    assert partition(50, 64, 256, 1024, itemsize=8)[2]
 
 
 @pytest.mark.parametrize("max_threads", [1, 2, 3, 64])

@@ -26,8 +26,8 @@ TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
 
 FUSED_CELLS = [name for name in CELLS if has_kernel(name)]
 
-# One row and many, one unit and many, every remainder of a vector and of a tile at some level, and weights that are
-# large enough for x @ Wx of all steps before the first one.
+# One row and many, one unit and many, every remainder of a vector and of a tile at some level, and a Wx so large that
+# x @ Wx is computed before the first step.
 SIZES = [
     (1, 1, 1, 1),
     (5, 1, 16, 64),
@@ -69,7 +69,7 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
         assert_array_equal(trace.z[p.past_end], 0)
     for got, want in zip(inferred.states, trace.states, strict=True):
         assert_array_equal(got, want)
-    inputs.packed = backend.packed_weights()
+    inputs.packed = backend.packed_weights(Wx, Wh)
     for _ in ("packs the weights", "finds them packed"):
         states, _, _ = backend.recurrence_forward(layer.cell, inputs, False)
         for got, want in zip(states, trace.states, strict=True):

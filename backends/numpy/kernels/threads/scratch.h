@@ -5,8 +5,8 @@
 
 namespace xrnn {
 
-// Memory for std::free, aligned to 64 bytes at least: huge pages if it is large. `bytes` is rounded up. Null if
-// there is no memory.
+// Allocates memory that is aligned to at least 64 bytes. It rounds `bytes` up, and asks for huge pages if they are many.
+// Null if there is no memory. Release it with std::free.
 void* allocate(size_t& bytes);
 
 // Memory of the calling thread, aligned to 64 bytes; its contents are lost at the next call. Null if there is no
