@@ -1,6 +1,6 @@
 """The tables and the picture of the README and of docs/speed.md, from a file that `benchmarks.compare` wrote:
 
-python -m benchmarks.readme benchmarks/results/2026-11-26-compare.json [--picture docs/speed.png]
+python -m benchmarks.readme benchmarks/results/2026-11-27-compare.json [--picture docs/speed.png]
 """
 
 from __future__ import annotations
