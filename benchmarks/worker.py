@@ -15,8 +15,8 @@ from benchmarks.processes import Child, MissingLibraryError, environment, rotate
 CHECKED: Final = (*OPERATIONS, "train on data", "stream")
 _LIMIT: Final = 120.0  # seconds for one answer
 # Seconds to wait between the check and the first measurement. The check's reference uses NumPy's matrix products, whose
-# threads poll for up to 0.1 s after a product. They slow down the library that is measured first, and xrnn may use fewer
-# threads for some time after that.
+# threads poll for up to 0.1 s after a product. They slow down the library that is measured first, and xrnn may then use
+# fewer threads for some time.
 _SETTLING: Final = 0.2
 
 
