@@ -26,7 +26,7 @@ class PackedForms {
     std::optional<PackedWeights> form(const Operations<S>& by, const Recurrence<S>& cell, const Sequence<S>& of,
                                       int64_t size, Partition partition) {
         if (!(place_of(of.Wx) == Wx && place_of(of.Wh) == Wh)) return std::nullopt;
-        const int threads = partition.split == Split::COLUMNS ? partition.threads : 1;
+        const int threads = panel_threads(partition);
         int made_before = 0;
         for (const Made& made : forms) {
             if (made.by != &by) continue;

@@ -56,6 +56,8 @@ int64_t multiply_adds_of_a_step(int64_t N, int64_t K, int64_t H) {
 
 }  // namespace
 
+int panel_threads(Partition partition) { return partition.split == Split::COLUMNS ? partition.threads : 1; }
+
 int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H) {
     return product(T, multiply_adds_of_a_step(N, K, H));
 }

@@ -17,6 +17,9 @@ struct Partition {
     bool local_first;    // by columns: a step starts with the terms of the thread's own columns, before the barrier
 };
 
+// The number of threads that share the panels of a step.
+int panel_threads(Partition partition);
+
 // The policy. T steps, N rows, K terms in a sum (D + H for a forward pass), H columns, `size` bytes an element, at most
 // `max_threads` threads; Wx has x_bytes bytes. A product without steps has T = 1. The thresholds are in partition.cpp.
 Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads,

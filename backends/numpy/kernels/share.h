@@ -6,6 +6,7 @@
 namespace {
 
 using xrnn::Barrier;
+using xrnn::panel_threads;
 using xrnn::Partition;
 using xrnn::Split;
 
@@ -131,6 +132,5 @@ void multiply_in_strips(const Weights<S>& weights, const Share<S>& mine, Order o
 inline int64_t rows_of_thread(Partition partition, int64_t N) {
     return partition.split == Split::ROWS ? (N + partition.threads - 1) / partition.threads : N;
 }
-inline int panel_threads(Partition partition) { return partition.split == Split::COLUMNS ? partition.threads : 1; }
 
 }  // namespace
