@@ -19,7 +19,7 @@ from benchmarks import machine
 from benchmarks.accuracy import print_accuracy
 from benchmarks.cases import GATES, STATED
 from benchmarks.memory import print_memory
-from benchmarks.peers import BARE_READ, FROZEN, IN_BFLOAT16, OURS
+from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS
 from benchmarks.pictures import draw_sweeps
 from benchmarks.ratios import Ratio, fastest, quartiles, ratio, share
 from benchmarks.step import print_step
@@ -83,13 +83,16 @@ def against_peers(row: Row, ours: str = "xrnn") -> tuple[str, Ratio] | None:
 
 
 def frozen(row: Row) -> dict[str, Ratio]:
-    """By column title, the time of the best peer and of `bare-read`, divided by the time of a frozen layer."""
+    """By column title, the time of the best peer, of xrnn and of `bare-read`, divided by the time of a frozen layer."""
+    times = row["microseconds"]
+    if FROZEN not in times:
+        return {}
     columns = {}
     if compared := against_peers(row, FROZEN):
         columns[f"best peer / {FROZEN}"] = compared[1]
-    read = row.get("read_microseconds", {}).get(BARE_READ)
-    if read and FROZEN in row["microseconds"]:
-        columns[f"{BARE_READ} / {FROZEN}"] = ratio(row["microseconds"][FROZEN], read)
+    for name, rounds in {"xrnn": times.get("xrnn"), **row.get("read_microseconds", {})}.items():
+        if rounds:
+            columns[f"{name} / {FROZEN}"] = ratio(times[FROZEN], rounds)
     return columns
 
 
@@ -141,12 +144,16 @@ def _coloured(r: Ratio) -> str:
 
 
 def _print_mean(rows: Sequence[Row], console: Console) -> None:
-    """Print the mean over the cases of the tables. Cases that only the pictures have are left out."""
+    """Print the means: of xrnn without the cases that only the pictures have, and of frozen layers."""
     stated = {case.name for case in STATED}
     if found := mean([row for row in rows if row["case"] in stated]):
         value, verdicts = found
         counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _COLOURS)
         console.print(f"best peer / xrnn over {len(verdicts)} sizes: geometric mean {value:.2f}; {counts}")
+    for title in frozen(rows[0]):
+        medians = [ratios[title].median for row in rows if title in (ratios := frozen(row))]
+        value = statistics.geometric_mean(medians)
+        console.print(f"{title} over {len(medians)} sizes: geometric mean {value:.2f}, lowest {min(medians):.2f}")
 
 
 def print_own(results: dict[str, Any], console: Console) -> None:

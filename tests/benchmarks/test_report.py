@@ -64,6 +64,7 @@ def test_a_frozen_layer_has_a_ratio_of_its_own() -> None:
     assert "best peer / xrnn.freeze" in text
     assert "bare-read / xrnn.freeze" in text
     assert "0.80 (0.80–0.80)" in text
+    assert "xrnn / xrnn.freeze over 1 sizes: geometric mean 2.00, lowest 2.00" in text
     assert "1.50 (1.50–1.50)" in text
     assert "3.00 (3.00–3.00)" in text
     assert "xrnn.freeze" not in printed(
