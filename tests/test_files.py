@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -96,6 +97,28 @@ def test_links_and_modes_are_kept(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert path.read_bytes() == b"after"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@POSIX
+@pytest.mark.parametrize("write", [check_writable, lambda path: replace_file(path, b"content")])
+def test_only_a_regular_file_is_replaced(tmp_path: Path, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename would replace a device node too: /dev/null, for a process with the permissions of root."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    Path("folder").mkdir()
+    Path("link").symlink_to("fifo")
+    Path("loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        before = {name: os.lstat(name).st_ino for name in os.listdir()}
+        for name in ("fifo", "link", "socket"):
+            with one_line(OSError, f"can't write {name}: expected the name of a file, but it is a device, a pipe or a"):
+                write(Path(name))
+    with one_line(IsADirectoryError, "can't write folder: expected the name of a file, but it is a folder; name a"):
+        write(Path("folder"))
+    with one_line(OSError, "Too many levels of symbolic links: 'loop'"):
+        write(Path("loop"))
+    assert {name: os.lstat(name).st_ino for name in os.listdir()} == before
 
 
 def test_a_folder_that_may_not_be_listed_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,8 +183,9 @@ def replace_file(path: Path, content: bytes) -> None:
     """Write `content` to `path`. At any moment, `path` is the old file or the complete new one.
 
     Links are followed, and the mode of the old file is kept. The content is on the disk before the file gets its name.
-    Raises OSError, with the old file unchanged.
+    Raises OSError, with the old file unchanged. A device, a pipe, a socket or a folder is never replaced.
     """
+    _check_regular(path)
     path = real_path(path)
     with _temporary_file(path) as temporary:
         _write(temporary, content)
@@ -220,11 +221,25 @@ def arrays_content(arrays: Mapping[str, HostArray], metadata: Mapping[str, str])
 
 def check_writable(path: Path) -> None:
     """Raises OSError if `replace_file` could not write to `path`."""
-    path = real_path(path)
-    with contextlib.suppress(FileNotFoundError):
-        os.lstat(path)  # fails if the name is too long; the name of the temporary file is short
-    with _temporary_file(path):
+    _check_regular(path)
+    with _temporary_file(real_path(path)):
         pass
+
+
+def _check_regular(path: Path) -> None:
+    """Raises OSError if `path` leads to anything but a regular file or a new name.
+
+    A rename would replace a device by a file, for example /dev/null.
+    """
+    try:
+        mode = os.stat(path).st_mode  # also fails if the name is too long, unlike that of the temporary file
+    except FileNotFoundError:
+        return
+    expected = f"can't write {printable(str(path))}: expected the name of a file, but it is"
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{expected} a folder; name a file in it")
+    if not stat.S_ISREG(mode):
+        raise OSError(f"{expected} a device, a pipe or a socket; name another")
 
 
 def real_path(path: Path) -> Path:

@@ -213,7 +213,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_errors_of_writing_name_the_file(tmp_path: Path) -> None:
     for path in (tmp_path / "missing" / "layer", tmp_path):
-        with pytest.raises(OSError, match=re.escape(f"'{path}'")):
+        with pytest.raises(OSError, match=re.escape(str(path))):
             save(path, RNN.init(D, H))
     assert not list(tmp_path.iterdir())
 

@@ -228,10 +228,12 @@ def test_a_regression_predicts_the_target(folder: Path) -> None:
 
 def test_what_cannot_be_converted(capsys: pytest.CaptureFixture[str]) -> None:
     xrnn.save("a.safetensors", Bidirectional.init(RNN, 2, 3, leak=0.5))
+    Path("folder.c").mkdir()
     for arguments, words in (
         (["a.safetensors", "b.txt"], "expected a name with .onnx, .keras, .pt, .safetensors, .c"),
         (["a.txt", "b.c"], "another suffix: expected .onnx, .keras, .pt, .safetensors"),
         (["a.safetensors", "a.safetensors"], "exists: expected a new name; add --overwrite"),
+        (["a.safetensors", "folder.c"], "can't write folder.c: expected the name of a file, but it is a folder"),
         (["a.safetensors", "b.c", "--lengths"], "expected .onnx"),
         (["a.safetensors", "b.c", "--prefix", "x."], "expected a .pt file"),
         (["a.safetensors", "b.c", "--nonlinearity", "x"], "--nonlinearity is x: expected tanh or relu"),
@@ -245,7 +247,7 @@ def test_what_cannot_be_converted(capsys: pytest.CaptureFixture[str]) -> None:
         (["a.safetensors", "nowhere/b.c"], "can't write nowhere/b.c"),
     ):
         assert words in failed(capsys, "convert", *arguments)
-    assert sorted(os.listdir()) == ["a.safetensors"]
+    assert sorted(os.listdir()) == ["a.safetensors", "folder.c"]
     assert "expected one of them" in failed(capsys, "info", "a.safetensors", "--explain", "1", "1", "1", "1")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +125,15 @@ def test_a_foreign_file_that_appears_during_the_run_is_kept(workdir: Path, befor
     assert (workdir / "c").read_bytes() == b"foreign"
     assert (workdir / "c-2").read_bytes() == OURS
     assert said == ["another program wrote c during this run: it is kept, and this run writes c-2"]
+
+
+def test_a_pipe_that_appears_during_the_run_is_kept(workdir: Path) -> None:
+    said: list[str] = []
+    written = output("c", say=said.append)
+    os.mkfifo("c")
+    written.write(OURS)
+    assert stat.S_ISFIFO(os.stat("c").st_mode)
+    assert (workdir / "c-2").read_bytes() == OURS
 
 
 def test_a_removed_file_is_written_again(workdir: Path) -> None:

@@ -138,9 +138,8 @@ class Checkpoints(Generic[S]):
         try:
             write(content) if write else replace_file(path, content)
         except OSError as error:
-            raise OutputError(
-                f"can't write {path} ({error.strerror}): expected free space and permission; the old file is unchanged"
-            ) from error
+            expected = "expected free space and permission; the old file is unchanged"
+            raise OutputError.of(error, path, expected) from error
 
     def load(self, path: Path, backend: Backend | None = None) -> Snapshot[S]:
         """The snapshot in `path`, with its layers and its optimizer on `backend`; None for the selected one.

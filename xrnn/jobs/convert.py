@@ -56,18 +56,21 @@ def convert(
         raise SettingsError(f"got --lengths or --states for {target.suffix}: expected .onnx; leave them out")
     if options.int8 and target.suffix not in (".c", ".safetensors"):
         raise SettingsError(f"got --int8 for {target.suffix}: expected .c or .safetensors; leave it out")
+    try:
+        check_writable(target)
+    except OSError as error:
+        raise OutputError.of(
+            error, target, "expected an existing folder with write permission; name another"
+        ) from error
     if target.exists() and not options.overwrite:
         raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
     model, _ = _read(source, prefix, nonlinearity, backend)
     if options.int8:
         model = _guarded(lambda: _quantized(model))
     try:
-        check_writable(target)
         _guarded(lambda: _write(model, target, name or target.stem, options))
     except OSError as error:
-        raise OutputError(
-            f"can't write {printable(str(target))} ({error.strerror}): the old file is unchanged"
-        ) from error
+        raise OutputError.of(error, target, "the old file is unchanged") from error
     return f"{printable(str(source))} → {printable(str(target))}: {_sizes(model)}"
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Self
+
+from xrnn.files import printable
+
 
 class JobError(Exception):
     """An error that the user can correct; `xrnn` prints the message without a traceback."""
@@ -21,6 +26,13 @@ class CheckpointError(JobError):
 
 class OutputError(JobError):
     """A file can't be written."""
+
+    @classmethod
+    def of(cls, error: OSError, path: Path, expected: str) -> Self:
+        """The error of a write to `path`. The messages of `xrnn.files` are complete; others get `expected`."""
+        return cls(
+            f"can't write {printable(str(path))} ({error.strerror}): {expected}" if error.strerror else str(error)
+        )
 
 
 class DivergedError(JobError):

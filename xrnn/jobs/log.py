@@ -28,7 +28,7 @@ class Log:
         try:
             self._file = path.open("ab" if append else "wb", buffering=0)
         except OSError as error:
-            raise OutputError(f"can't write {path} ({error.strerror}): expected free space and permission") from error
+            raise OutputError.of(error, path, "expected free space and permission") from error
         if not append:
             self._write(columns)
 

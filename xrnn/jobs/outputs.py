@@ -31,7 +31,7 @@ class Output:
         """Write `content` to `path`, or to a free name if a foreign file has appeared there.   Raises OSError."""
         path = self.path
         try:
-            if os.path.lexists(path) and not self._refusal(path, self._written):
+            if os.path.isfile(path) and not self._refusal(path, self._written):
                 replace_file(path, content)
             else:
                 create_file(path, content)
@@ -44,28 +44,24 @@ class Output:
     def check(self) -> None:
         """Raises OutputError if the file can't be written, or if a foreign file exists there. Links are followed."""
         path, other = self.path, f"name another with {self.option}"
-        expected = f"can't write {path}: expected the name of a file, but it is"
-        if os.path.isdir(path):
-            raise OutputError(f"{expected} a folder; name a file in it")
         if os.path.islink(path) and not os.path.exists(path):
             where = "itself" if os.path.lexists(real_path(path)) else f"{real_path(path)}, which doesn't exist"
-            raise OutputError(f"{expected} a link to {where}; remove the link, or {other}")
+            raise OutputError(
+                f"can't write {path}: expected the name of a file, but it is a link to {where}; remove the link, or "
+                f"{other}"
+            )
+        try:
+            check_writable(path)
+        except OSError as error:
+            expected = "expected an existing folder with write permission; make it or name another"
+            raise OutputError.of(error, path, expected) from error
         if os.path.exists(path):
-            if not os.path.isfile(path):
-                raise OutputError(f"{expected} a device, a pipe or a socket; {other}")
             if refusal := self._refusal(path, False):
                 raise OutputError(f"{path} {refusal}")
             if not os.access(path, os.W_OK):
                 raise OutputError(
                     f"can't write {path}: expected a writable file, but it is read-only; make it writable, or {other}"
                 )
-        try:
-            check_writable(path)
-        except OSError as error:
-            raise OutputError(
-                f"can't write {path} ({error.strerror}): expected an existing folder with write permission; "
-                "make it or name another"
-            ) from error
 
 
 def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:

@@ -277,7 +277,7 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, drawn: PictureRecord | No
         try:
             outputs.picture.write(content)
         except OSError as error:
-            raise OutputError(f"can't write {path} ({error.strerror}): expected free space and permission") from error
+            raise OutputError.of(error, path, "expected free space and permission") from error
         terminal.result(f"{job.picture}: {outputs.picture.path}")
     if job.options.json:
         files = {
