@@ -37,6 +37,16 @@ def test_every_array_is_read(tmp_path: Path, checkpoints: Checkpoints[Any]) -> N
             np.testing.assert_array_equal(param, same)
 
 
+def test_a_forecaster_with_the_deviations_of_its_series_is_read_and_continued(tmp_path: Path) -> None:
+    old, file = OLD / "forecast-deviations.checkpoint", tmp_path / "f.csv"
+    arrays = FORECAST_CHECKPOINTS.load(old).arrays
+    assert sorted(arrays) == ["deviation", "known.deviation", "known.mean", "losses", "offsets"]
+    file.write_text(FORECAST)
+    new = tmp_path / "new"
+    assert main(["forecast", str(file), "--resume", str(old), "--steps", "4", "--out", str(new)]) == 0
+    assert sorted(FORECAST_CHECKPOINTS.load(new).arrays) == ["known.deviation", "known.mean", "losses", "offsets"]
+
+
 T = np.arange(40)
 FORECAST = "v\n" + "".join(f"{v:.3f}\n" for v in (10 + 0.5 * T) * (1 + 0.3 * np.sin(np.pi * T / 2)))
 
@@ -52,6 +62,7 @@ FORECAST = "v\n" + "".join(f"{v:.3f}\n" for v in (10 + 0.5 * T) * (1 + 0.3 * np.
         ),
         ("regress", "r.ts", "@targetLabel true\n@data\n0.819,0.624,0.792,0.796:0.0,0.841,0.909,0.141:1\n", [261.27689]),
         ("forecast", "f.csv", FORECAST, [27.9621818, 37.0121818]),
+        ("forecast-deviations", "f.csv", FORECAST, [28.0853623, 37.1353623]),
     ],
 )
 def test_predictions_are_those_of_the_program_that_wrote_the_file(

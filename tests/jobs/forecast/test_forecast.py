@@ -63,6 +63,17 @@ def results(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
+def forecasts(capsys: pytest.CaptureFixture[str], *arguments: str) -> HostArray:
+    """The quantiles of each series that a command prints, (n, 3, Q)."""
+    assert main([*arguments, "--json"]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    return np.concatenate([quantiles_in(each).reshape(-1, 3, 3) for each in printed])
+
+
+def quantiles_in(printed: Any) -> HostArray:
+    return np.array([[*step["quantiles"].values()] for step in printed["forecast"]])
+
+
 # ---- the command ----
 
 
@@ -135,22 +146,63 @@ def test_a_stream_fills_missing_values_and_skips_bad_rows(
 
 
 def test_the_scale_of_a_series_is_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A window without changes has no scale of its own: it gets a share of that of the training."""
-    write("f.csv", 1e-6 * growth())
+    """A window without changes has no scale of its own: it gets a share of the deviation of its series."""
+    write("f.csv", growth())
     results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "20")
-    loaded = FORECAST_CHECKPOINTS.load(Path("forecaster.safetensors"))
-    assert loaded.facts.series == ("f.csv",)
-    np.testing.assert_allclose(loaded.arrays["deviation"], [1e-6 * growth().std()])
-    write("f.csv", np.full(8, 2e-5))  # the last rows of the same series
-    got = [each["value"] for each in results(capsys, "predict", "forecaster.safetensors", "f.csv")["forecast"]]
-    np.testing.assert_allclose(got, 2e-5, atol=1e-6)
-    monkeypatch.setattr("sys.stdin", io.StringIO("2e-5\n" * 8))
-    assert main(["predict", "forecaster.safetensors", "--stream", "--json"]) == 0
-    stream = json.loads(capsys.readouterr().out.splitlines()[-1])["forecast"]
-    assert [each["value"] for each in stream] == got
+    tail = np.concatenate([growth(), np.full(8, 20.0)])
+    for unit in (1, 1e-6):  # the names and the scale of the series of the training don't matter
+        write("f.csv", unit * tail)
+        (got,) = forecasts(capsys, "predict", "forecaster.safetensors", "f.csv")
+        if unit == 1:
+            expected = got
+            assert 0 < np.abs(got[:, 0] - got[:, 2]).max() < 3  # 0.05 deviations of the series are 0.6
+        np.testing.assert_allclose(got, unit * expected, rtol=1e-9)
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{v}\n" for v in unit * tail)))
+        assert main(["predict", "forecaster.safetensors", "--stream", "--json"]) == 0
+        last = json.loads(capsys.readouterr().out.splitlines()[-1])
+        np.testing.assert_allclose(quantiles_in(last), got, rtol=1e-9)
     write("g.csv", np.full(8, 2e-5))
     assert main(["predict", "forecaster.safetensors", "g.csv"]) == 1
-    assert "g.csv has the same value 2e-05 in all rows" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "g.csv has the same value 2e-05 in all rows: expected values that change; add earlier rows, or" in err
+    monkeypatch.setattr("sys.stdin", io.StringIO("2e-5\n" * 8 + "3e-5\n" * 2))
+    assert main(["predict", "forecaster.safetensors", "--stream"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2  # a scale is known from the ninth row on
+
+
+def test_series_of_one_name_keep_their_scales(capsys: pytest.CaptureFixture[str]) -> None:
+    """Files of one base name, and keys of --id that two files share. The last windows have almost no changes."""
+    values = np.concatenate([growth(), 20 + 1e-4 * np.arange(10)])
+    for folder, unit in (("a", 1), ("b", 1e6)):
+        Path(folder).mkdir()
+        write(f"{folder}/d.csv", unit * values)
+        Path(folder, "ids.csv").write_text("\n".join(["id,v", *(f"k,{v}" for v in unit * values)]))
+    for name, *options in (["d.csv"], ["ids.csv", "--id", "id", "--season", "4"]):
+        files = [f"a/{name}", f"b/{name}"]
+        trained = forecasts(capsys, "forecast", *files, *OPTIONS, *options, "--steps", "5", "--overwrite")
+        assert (trained[0] > 10).all()
+        assert (trained[0] < 30).all()
+        np.testing.assert_allclose(trained[1], 1e6 * trained[0], rtol=1e-6)
+        np.testing.assert_array_equal(forecasts(capsys, "predict", "forecaster.safetensors", *files), trained)
+        Path("moved").mkdir(exist_ok=True)
+        Path(files[1]).rename(Path("moved", name))  # beside a/d.csv, a file with the name of a training file
+        (got,) = forecasts(capsys, "predict", "forecaster.safetensors", f"moved/{name}")
+        np.testing.assert_array_equal(got, trained[1])
+
+
+def test_a_stream_fills_missing_values_as_a_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("f.csv", growth())
+    results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "5")
+    rows = ["?"] * 7 + ["5", "?", "?", "7", "?", "?", "8", "6"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(rows)))
+    assert main(["predict", "forecaster.safetensors", "--stream", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["row"] for each in lines] == [*range(11, 16)]
+    Path("g.csv").write_text("\n".join(["v", *rows]))
+    (got,) = forecasts(capsys, "predict", "forecaster.safetensors", "g.csv")
+    np.testing.assert_allclose(quantiles_in(lines[-1]), got, rtol=1e-9)
 
 
 def test_known_columns_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,13 +37,16 @@ class ForecastSeries:
     target      (T,), NaN for a missing value; its last value is known
     filled      (T,), without missing values
     covariates  (T or more, K), standardised and filled
-    deviation   of the target, the scale of the series
+    deviation   of the target's known values: the scale of the series. It is computed from the series itself, because
+                nothing identifies a series of the training in a new file
     """
 
     def __init__(
         self, series: Series, season: int, known: Scale, train: int | None = None, deviation: float | None = None
     ) -> None:
         """known: the scale of the covariates.   train: the number of rows to train on; None for all.
+
+        deviation   of a longer series, whose last rows these are; None to compute it from the rows to train on
 
         Raises DataError for values that are all equal, unless `deviation` is given.
         """
@@ -52,8 +55,11 @@ class ForecastSeries:
         self.target: HostArray = series.values[: exists[-1] + 1, 0]
         seen = self.target[:train][~np.isnan(self.target[:train])]
         if seen.size == 0 or (seen.min() == seen.max() and deviation is None):
-            got = "no value" if seen.size == 0 else f"the same value {seen[0]:g} in all rows"
-            raise DataError(f"{printable(self.name)} has {got} to train on: expected values that change; leave it out")
+            got = "no value" if seen.size == 0 else f"the same value {seen[0]:g}"
+            raise DataError(
+                f"{printable(self.name)} has {got} in all rows{' to train on' if train else ''}: expected values that "
+                "change; add earlier rows, or leave the series out"
+            )
         self.deviation = float(seen.std()) if deviation is None else deviation
         self.filled = fill(self.target, season)
         self.covariates = known.apply(series.values[:, 1:])
@@ -244,7 +250,7 @@ def _divided(series: Sequence[Series], cuts: list[int], shape: Shape) -> Forecas
     made = [ForecastSeries(each, shape.season, known, cut) for each, cut in zip(series, cuts, strict=True)]
     for one in made:
         one.next_window(shape)  # raises DataError
-    facts = Facts(*shape, series[0].channel_names, tuple(each.id for each in series))
+    facts = Facts(*shape, series[0].channel_names)
     return ForecastData(made, cuts, shape, known, facts, _fingerprint(series), _describe(series, made, shape))
 
 

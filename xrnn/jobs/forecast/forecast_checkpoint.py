@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from xrnn.files import quoted
@@ -21,14 +21,18 @@ _MOST_OUTPUTS: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The properties of the data that the model depends on: see `Shape`."""
+    """The properties of the data that the model depends on: see `Shape`.
+
+    series   for files that earlier versions wrote: the names of the series whose deviations are in the file, which are
+             not used. None: the file has neither deviations nor offsets
+    """
 
     context: int
     horizon: int
     season: int
     known: int
     channel_names: tuple[str, ...] | None = None  # the target, then the known covariates
-    series: tuple[str, ...] | None = None  # the ids of the series; None in files that have no scales of series
+    series: tuple[str, ...] | None = field(default=(), compare=False)
 
     @property
     def shape(self) -> Shape:
@@ -74,10 +78,12 @@ def shapes(settings: ForecastSettings, facts: Facts) -> dict[str, tuple[int, ...
 
 
 def specs(settings: ForecastSettings, facts: Facts, step: int) -> dict[str, Spec]:
-    """`offsets`: see ForecastModel; `deviation`: of each series, the scale of ForecastSeries."""
+    """`offsets`: see ForecastModel; `deviation`: see Facts."""
     sizes = {"losses": step, "known.mean": facts.known, "known.deviation": facts.known}
     if facts.series is not None:
-        sizes |= {"offsets": len(settings.levels), "deviation": len(facts.series)}
+        sizes |= {"offsets": len(settings.levels)}
+    if facts.series:
+        sizes |= {"deviation": len(facts.series)}
     return {name: ((size,), "float64") for name, size in sizes.items()}
 
 

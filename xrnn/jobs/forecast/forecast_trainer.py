@@ -97,6 +97,5 @@ class ForecastTrainer(trainer.Trainer[ForecastSettings]):
         return loss, loss
 
     def _arrays(self) -> dict[str, HostArray]:
-        known, deviations = self.data.known, [each.deviation for each in self.data.series]
-        arrays = {"known.mean": known.mean, "known.deviation": known.deviation, "offsets": self.model.offsets}
-        return arrays | {"deviation": np.array(deviations)}
+        known = self.data.known
+        return {"known.mean": known.mean, "known.deviation": known.deviation, "offsets": self.model.offsets}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,6 @@ class Forecasting:
         self.model = ForecastModel(self.settings, self.shape, snapshot.layers)
         self.known = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
         self.model.offsets = snapshot.arrays.get("offsets", self.model.offsets)
-        # The scale of each series in training, by its id: a short file or a stream has too few values to compute it.
-        self._deviations = dict(zip(self.facts.series or (), snapshot.arrays.get("deviation", ()), strict=True))
 
     @classmethod
     def load(cls, checkpoint: Path, backend: Backend) -> Self:
@@ -105,8 +104,7 @@ class Forecasting:
         check_same(series, 1 + self.shape.known, self.facts.channel_names, "the model")
         if np.isnan(series.values[:, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        deviation = self._deviations.get(series.id) if series.id else None
-        return forecast_series(self.model, ForecastSeries(series, self.shape.season, self.known, deviation=deviation))
+        return forecast_series(self.model, ForecastSeries(series, self.shape.season, self.known))
 
     def columns_for(self, given: dict[str, Any], options: PredictOptions) -> Columns:
         """How to read .csv files.   given: the options on the command line.   Raises SettingsError."""
@@ -125,7 +123,10 @@ class Forecasting:
                     terminal.row(*row)
 
     def stream(self, lines: Iterable[str], decimal: str, options: PredictOptions, terminal: Terminal) -> None:
-        """Print the medians of the steps ahead after each row of a stream, once there are enough rows for a context.
+        """Print the medians of the steps ahead after each row of a stream.
+
+        The first line follows once there are enough rows for a context and two different values: the deviation of all
+        rows so far is the scale of the series.
 
         Raises SettingsError for a model with known covariates, DataError for an unusable row.
         """
@@ -133,24 +134,27 @@ class Forecasting:
         if known:
             raise SettingsError("--stream has no known columns of the steps ahead: expected a model without --known")
         values: list[float] = []
+        count, mean, squares = 0, 0.0, 0.0  # of the known values so far; squares: Σ (value - mean)²   (Welford, 1962)
         for number, row in rows_in(lines, decimal, 1, options):
             # Replace a missing value at once: at the next row, the value one season earlier may be out of the context.
             value = float(row[0])
             if np.isnan(value):
                 value = values[-season] if len(values) >= season else values[-1] if values else value
+            else:
+                count, change = count + 1, value - mean
+                mean += change / count
+                squares += change * (value - mean)
+                values = values if count > 1 else [value] * len(values)  # the first known value replaces earlier ones
             values = [*values, value][-C:]
-            if len(values) < C or np.isnan(values).all():
+            if len(values) < C or not squares:
                 continue
-            forecast = self._of_window(np.array(values), f"row {number}")
+            window = Series(np.array(values)[:, None], None, f"row {number}")
+            deviation = math.sqrt(squares / count)
+            of_window = ForecastSeries(window, self.shape.season, self.known, deviation=deviation)
+            forecast = forecast_series(self.model, of_window)
             if options.json:
                 terminal.row(json.dumps({"row": number, "forecast": forecast.steps()}))
             else:
                 terminal.row(*(f"{value:.6g}" for value in forecast.median))
             if terminal.lost:
                 return
-
-    def _of_window(self, values: HostArray, name: str) -> Forecast:
-        """values (C,): the last ones of a stream."""
-        deviation = float(np.median([*self._deviations.values()])) if self._deviations else float(values.std()) or 1.0
-        window = Series(values[:, None], None, name)
-        return forecast_series(self.model, ForecastSeries(window, self.shape.season, self.known, deviation=deviation))

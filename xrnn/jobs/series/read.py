@@ -89,7 +89,7 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
         if path.suffix.lower() == ".csv":
             return read_csv(path, columns, label)
         _check_no_columns(path, columns)
-        return [replace(_only(read_npy(path, label), columns.used), id=path.name)]
+        return [_only(read_npy(path, label), columns.used)]
     except OSError as error:
         raise DataError(
             f"can't read {path} ({error.strerror}): expected a readable file; change its permissions"

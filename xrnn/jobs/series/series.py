@@ -27,7 +27,6 @@ class Series:
     name: str  # shown in errors and predictions
     channel_names: tuple[str, ...] | None = None  # from the header of the file, if it has one
     times: tuple[Time, ...] | None = None  # of the steps, in a file with a column of times
-    id: str = ""  # its value in the column of identifiers, or the name of its file; empty if it is from no file
 
     @property
     def channels(self) -> int:

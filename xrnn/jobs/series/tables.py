@@ -97,7 +97,7 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
         values = [[_number(table, i, j, columns) for j in used] for i in places]
         each = checked(np.array(values), of_series, name, names)
         times = _times(table, places[: len(each.values)], time_at)
-        series.append(replace(each, times=times, id=key or path.name))
+        series.append(replace(each, times=times))
     return series
 
 
