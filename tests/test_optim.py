@@ -435,6 +435,46 @@ def test_accumulate_one_layer_that_is_used_twice(backend: Backend) -> None:
     assert optimizer.grads[0] is twice.grads[0]  # the sums are gone
 
 
+NUMBERS: dict[str, Any] = {
+    "lr": lambda layers: SGD(layers),
+    "weight_decay": lambda layers: Adam(layers),
+    "momentum": lambda layers: SGD(layers, momentum=0.9),
+    "eps": lambda layers: Adam(layers),
+    "decay": lambda layers: EMA(layers),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_is_set_later_is_checked_too(name: str) -> None:
+    optimizer = NUMBERS[name]([Linear.init(2, 3, rng=0, backend=get_backend("numpy"))])
+    before = optimizer.options
+    for bad in (float("nan"), float("inf"), np.float32("nan"), -0.1):
+        with one_line(ValueError, f"{name} is {bad:g}", "expected a"):
+            setattr(optimizer, name, bad)
+    for junk in ("0.1", None, True, np.array([0.1])):
+        with one_line(TypeError, f"{name} is {junk!r}", f"use float({name})"):
+            setattr(optimizer, name, junk)
+    assert optimizer.options == before
+    setattr(optimizer, name, np.float32(0.5))
+    assert optimizer.options[name] == 0.5
+    assert type(optimizer.options[name]) is float
+    setattr(optimizer, name, 0)  # a schedule of the learning rate may end there
+    assert optimizer.options[name] == 0
+
+
+def test_betas_and_nesterov_that_are_set_later_are_checked_too() -> None:
+    layer = Linear.init(2, 3, rng=0, backend=get_backend("numpy"))
+    adam, sgd = Adam([layer]), SGD([layer], momentum=0.9)
+    for bad in (float("nan"), 1.0):
+        with one_line(ValueError, f"betas[0] is {bad}: expected a number in [0, 1)"):
+            adam.betas = bad, 0.9
+    with one_line(TypeError, "betas[1] is False: expected a number in [0, 1)"):
+        adam.betas = 0.9, False
+    with one_line(TypeError, "nesterov is 'no': expected True or False"):
+        sgd.nesterov = "no"  # type: ignore[assignment]
+    assert (adam.betas, sgd.nesterov) == ((0.9, 0.999), False)
+
+
 def test_bad_input() -> None:
     layer = Linear.init(2, 3, rng=0, backend=get_backend("numpy"))
     for lr in (0, -0.1, float("nan"), float("inf")):
@@ -455,12 +495,17 @@ def test_bad_input() -> None:
             EMA([layer], decay)
     with one_line(TypeError, "layers[0] is a list", "expected a list of layers"):
         EMA([layer.params])  # type: ignore[list-item]
-    for betas in ((0.9, 1.0), (0.9, 0.99, 0.999), (0.9,), ("0.9", 0.99), 0.9):
-        with one_line(ValueError, f"betas is {betas}", "expected two numbers in [0, 1)", "betas=(0.9, 0.999)"):
+    for betas in ((0.9, 0.99, 0.999), (0.9,), "09", 0.9):
+        with one_line(ValueError, f"betas is {betas!r}", "expected two numbers in [0, 1)", "betas=(0.9, 0.999)"):
             Adam([layer], betas=betas)  # type: ignore[arg-type]
-    for eps in (-1, float("nan")):
-        with one_line(ValueError, f"eps is {eps}", "expected a small number of at least 0"):
+    with one_line(ValueError, "betas[1] is 1.0: expected a number in [0, 1)"):
+        Adam([layer], betas=(0.9, 1.0))
+    for eps, shown in ((-1, "-1.0"), (float("nan"), "nan"), (float("inf"), "inf"), (10**400, "inf")):
+        with one_line(ValueError, f"eps is {shown}: expected a finite number of at least 0"):
             Adam([layer], eps=eps)
+    for wrong in ("no", 1, None):
+        with one_line(TypeError, f"nesterov is {wrong!r}: expected True or False"):
+            SGD([layer], momentum=0.9, nesterov=wrong)  # type: ignore[arg-type]
     for junk in ("0.1", None, [0.1], True):
         with one_line(TypeError, f"lr is {junk!r}", "expected a positive, finite learning rate", "use float(lr)"):
             SGD([layer], junk)  # type: ignore[arg-type]

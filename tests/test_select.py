@@ -321,6 +321,13 @@ def test_asarray_of_values_without_numbers(backend: Backend, value: Any, shown: 
         asarray(value, backend=backend)
 
 
+@pytest.mark.parametrize("values", [["a"], [None, 3], [np.datetime64("2024-01-01")]])
+def test_asarray_of_a_numpy_array_without_numbers(values: Any) -> None:
+    array = np.array(values)
+    with one_line(TypeError, f"array has dtype {array.dtype}: expected numbers"):
+        asarray(array, backend="numpy")
+
+
 def test_asarray_copies_no_array_of_its_backend(backend: Backend) -> None:
     a = backend.xp.zeros((2, 3), "float32")
     assert asarray(a, backend=backend) is a

@@ -72,6 +72,12 @@ def test_bad_sequences(backend: Backend) -> None:
         pad([good, (standin if backend.name == "numpy" else np).zeros((3, D))])
     with one_line(TypeError, "sequences[0] is a NoneType", "xrnn.asarray(sequences[0])"):
         pad([None])
+    for other in (["a", "bc"], [None, 3], [np.datetime64("2024-01-01")], [(1, 2.0)]):
+        array = np.array(other, "i4,f8" if isinstance(other[0], tuple) else None)
+        with one_line(TypeError, f"sequences[0] has dtype {array.dtype}: expected numbers"):
+            pad([array])
+        with one_line(TypeError, f"h has dtype {array.dtype}: expected numbers"):
+            last(np.broadcast_to(array, (1, 1, len(array))))
 
 
 # ---- batches ----

@@ -5,6 +5,7 @@ Layers, losses and optimizers check their arguments on entry. The operations in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -92,15 +93,20 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
     return int(value)
 
 
-def check_number(name: str, value: Any, expected: str, fits: Callable[[Any], bool]) -> None:
-    """Raises TypeError unless `value` is a number of Python or NumPy, ValueError unless it `fits`.
+def check_number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
+    """`value` as a float.   Raises TypeError unless it is a number of Python or NumPy, ValueError unless it `fits`.
 
     expected   describes a valid value in the error
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}: expected {expected}; use float({name})")
-    if not fits(value):
-        raise ValueError(f"{name} is {value}: expected {expected}")
+    try:
+        number = float(value)
+    except OverflowError:  # an int that no float holds
+        number = -math.inf if value < 0 else math.inf
+    if not fits(number):
+        raise ValueError(f"{name} is {number}: expected {expected}")
+    return number
 
 
 def check_size(name: str, value: Any) -> int:

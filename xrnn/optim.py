@@ -4,16 +4,54 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from numbers import Real
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, overload
 
 import numpy as np
 
-from xrnn.checks import check_float, check_integer, check_number, check_place, is_read_only
+from xrnn.checks import check_bool, check_float, check_integer, check_number, check_place, is_read_only
 from xrnn.select import backend_of, device_of, kind_of
 from xrnn.sharing import count_update, refuse_shared, users_of
 from xrnn.typing import Array
+
+V = TypeVar("V")
+
+
+class _Checked(Generic[V]):
+    """An attribute that is checked at each assignment, so that a schedule can't set NaN either.
+
+    check   (name, value) → the value to hold; raises TypeError and ValueError
+    """
+
+    def __init__(self, check: Callable[[str, Any], V]) -> None:
+        self._check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, holder: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, holder: object, owner: type) -> V: ...
+    def __get__(self, holder: Any, owner: type) -> Any:
+        return self if holder is None else vars(holder)[self._name]
+
+    def __set__(self, holder: object, value: V) -> None:
+        vars(holder)[self._name] = self._check(self._name, value)
+
+
+def _number(expected: str, fits: Callable[[float], bool]) -> Callable[[str, Any], float]:
+    return lambda name, value: check_number(name, value, expected, fits)
+
+
+_share: Final = _number("a number in [0, 1)", lambda share: 0 <= share < 1)
+_finite: Final = _number("a finite number of at least 0", lambda number: 0 <= number < math.inf)
+
+
+def _betas(name: str, betas: Any) -> tuple[float, float]:
+    if not isinstance(betas, Sequence) or isinstance(betas, str) or len(betas) != 2:
+        raise ValueError(f"{name} is {betas!r}: expected two numbers in [0, 1), as in betas=(0.9, 0.999)")
+    return _share(f"{name}[0]", betas[0]), _share(f"{name}[1]", betas[1])
 
 
 class HasParameters(Protocol):
@@ -37,12 +75,14 @@ class Optimizer:
     For layers with other settings, such as no weight decay, use another optimizer.
 
     Raises TypeError if `layers` is not a list of layers; ValueError for a bad `lr`, for read-only parameters, and for
-    a layer or an array that is listed twice.
+    a layer or an array that is listed twice. Setting `lr` or another number raises TypeError and ValueError too.
     """
+
+    lr = _Checked(_finite)  # a schedule may end at 0
+    weight_decay = _Checked(_finite)
 
     def __init__(self, layers: Iterable[HasParameters], lr: float, weight_decay: float = 0.0) -> None:
         check_number("lr", lr, "a positive, finite learning rate", lambda lr: 0 < lr < math.inf)
-        check_number("weight_decay", weight_decay, "a finite number of at least 0", lambda decay: 0 <= decay < math.inf)
         self.layers = checked_layers(layers)
         self.lr, self.weight_decay = lr, weight_decay
         self.params = [p for layer in self.layers for p in layer.params]
@@ -108,7 +148,7 @@ class Optimizer:
         """Update every parameter in place from `grads`."""
         self._count += 1
         if self.weight_decay:
-            factor = 1 - float(self.lr) * self.weight_decay
+            factor = 1 - self.lr * self.weight_decay
             for p in self.params:
                 with device_of(p):
                     p *= factor
@@ -127,7 +167,7 @@ class Optimizer:
     @property
     def options(self) -> dict[str, Any]:
         """The constructor's options: `type(optimizer)(layers, **optimizer.options)` makes an equal optimizer."""
-        return {"lr": float(self.lr), "weight_decay": float(self.weight_decay)}
+        return {"lr": self.lr, "weight_decay": self.weight_decay}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -168,10 +208,6 @@ def zeros_like(params: Iterable[Array]) -> list[Array]:
     return zeros
 
 
-def _is_decay(value: object) -> bool:
-    return isinstance(value, Real) and 0 <= float(value) < 1
-
-
 class SGD(Optimizer):
     """v = momentum · v + dp;  p -= lr · v   (Polyak, 1964; without momentum, plain gradient descent).
 
@@ -187,6 +223,9 @@ class SGD(Optimizer):
     1
     """
 
+    momentum = _Checked(_share)
+    nesterov = _Checked(check_bool)
+
     def __init__(
         self,
         layers: Iterable[HasParameters],
@@ -197,31 +236,29 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(layers, lr, weight_decay)
-        check_number("momentum", momentum, "a number in [0, 1)", _is_decay)
-        if nesterov and not momentum:
+        self.momentum, self.nesterov = momentum, nesterov
+        if self.nesterov and not self.momentum:
             raise ValueError("nesterov is True, but momentum is 0: expected a momentum, as in momentum=0.9")
-        self.momentum, self.nesterov = momentum, bool(nesterov)
         self._velocity = zeros_like(self.params) if momentum else []
 
     def _update(self) -> None:
-        lr = float(self.lr)  # a NumPy scalar from a schedule would promote float32 arrays
         if not self.momentum:
             for p, dp in zip(self.params, self.grads, strict=True):
                 with device_of(p):
-                    p -= lr * dp
+                    p -= self.lr * dp
             return
         for p, dp, v in zip(self.params, self.grads, self._velocity, strict=True):
             with device_of(p):
                 v *= self.momentum
                 v += dp
-                p -= lr * (dp + self.momentum * v if self.nesterov else v)
+                p -= self.lr * (dp + self.momentum * v if self.nesterov else v)
 
     def _moments(self) -> dict[str, list[Array]]:
         return {"velocity": self._velocity} if self.momentum else {}
 
     @property
     def options(self) -> dict[str, Any]:
-        return super().options | {"momentum": float(self.momentum), "nesterov": self.nesterov}
+        return super().options | {"momentum": self.momentum, "nesterov": self.nesterov}
 
 
 class Adam(Optimizer):
@@ -236,6 +273,9 @@ class Adam(Optimizer):
     ['count', 'm', 'v']
     """
 
+    betas = _Checked(_betas)
+    eps = _Checked(_finite)
+
     def __init__(
         self,
         layers: Iterable[HasParameters],
@@ -246,17 +286,14 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(layers, lr, weight_decay)
-        if not (isinstance(betas, Sequence) and len(betas) == 2 and all(map(_is_decay, betas))):
-            raise ValueError(f"betas is {betas!r}: expected two numbers in [0, 1), as in betas=(0.9, 0.999)")
-        check_number("eps", eps, "a small number of at least 0", lambda eps: eps >= 0)
-        self.betas, self.eps = (betas[0], betas[1]), eps
+        self.betas, self.eps = betas, eps
         self._m, self._v = zeros_like(self.params), zeros_like(self.params)
 
     def _update(self) -> None:
         beta1, beta2 = self.betas
         # Both corrections folded into scalars: lr · m̂ / (√v̂ + ε) = rate · m / (√v + ε · root).
         root = (1 - beta2**self.steps) ** 0.5
-        rate = float(self.lr) * root / (1 - beta1**self.steps)
+        rate = self.lr * root / (1 - beta1**self.steps)
         for p, dp, m, v in zip(self.params, self.grads, self._m, self._v, strict=True):
             with device_of(p):
                 m *= beta1
@@ -270,7 +307,7 @@ class Adam(Optimizer):
 
     @property
     def options(self) -> dict[str, Any]:
-        return super().options | {"betas": [float(beta) for beta in self.betas], "eps": float(self.eps)}
+        return super().options | {"betas": list(self.betas), "eps": self.eps}
 
 
 class EMA:
@@ -294,8 +331,9 @@ class EMA:
     ...     y = linear(np.ones((4, 3), "float32"))
     """
 
+    decay = _Checked(_share)
+
     def __init__(self, layers: Iterable[HasParameters], decay: float = 0.999) -> None:
-        check_number("decay", decay, "a number in [0, 1)", _is_decay)
         self.decay, self.layers = decay, checked_layers(layers)
         refuse_shared(dict(enumerate(self.layers)), "which `applied` would exchange twice: list one of the two layers")
         self._weights = [p for layer in self.layers for p in layer.params]
@@ -306,7 +344,7 @@ class EMA:
     @property
     def options(self) -> dict[str, Any]:
         """The constructor's options."""
-        return {"decay": float(self.decay)}
+        return {"decay": self.decay}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -317,7 +355,7 @@ class EMA:
     def update(self) -> None:
         """Update the averages with the current weights.   Raises RuntimeError within `applied`."""
         self._refuse_applied()
-        new = 1 - float(self.decay) if self._count else 1.0
+        new = 1 - self.decay if self._count else 1.0
         self._count += 1
         for average, p in zip(self.params, self._weights, strict=True):
             with device_of(p):
@@ -401,7 +439,7 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
     >>> float(clip_grad_norm(grads, 1.0)), grads[0].round(3).tolist()
     (5.0, [0.6, 0.8])
     """
-    check_number("max_norm", max_norm, "a positive number", lambda max_norm: max_norm > 0)
+    max_norm = check_number("max_norm", max_norm, "a positive number", lambda max_norm: max_norm > 0)
     if not isinstance(grads, Sequence):
         raise TypeError(
             f"grads is a {kind_of(grads)}: expected a list of gradients, such as optimizer.grads; "

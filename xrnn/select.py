@@ -30,6 +30,7 @@ _MODULES: Final = {"cupy": "xrnn.backends.cupy", "numpy": "xrnn.backends.numpy"}
 # Predicts the forms on a GPU by its name (`xrnn info --explain … --device h100`). The GPU need not be present.
 GPU_CHOICE: Final = "xrnn.backends.cupy.choice"
 CHOICES: Final = ("auto", *_MODULES)
+_NUMBERS: Final = "biufc"  # the kinds of dtype
 
 _log = logging.getLogger("xrnn")
 _context: ContextVar[str | Backend | None] = ContextVar("xrnn_backend", default=None)
@@ -212,9 +213,9 @@ def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = No
 
     An array that is on that backend already is not copied: the result shares its memory, and is read-only if it is.
 
-    Raises TypeError for a masked array, whose mask would be lost, for a value without numbers (None, a string, a dict),
-    and for another library's array that requires grad or has a dtype that the backend lacks; ValueError for an array on
-    a device that the backend can't reach.
+    Raises TypeError for a masked array, whose mask would be lost, for a value without numbers (None, a string, a dict,
+    an array of text, times or objects), and for another library's array that requires grad or has a dtype that the
+    backend lacks; ValueError for an array on a device that the backend can't reach.
 
     >>> asarray([[1.0, 2.0]], "float32").shape
     (1, 2)
@@ -233,14 +234,22 @@ def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = No
             array = take_over(array, kind_of(array), target)
         else:
             array = _numbers(array)
-    return target.asarray(array, dtype)
+    made = target.asarray(array, dtype)
+    check_numbers("array", made)
+    return made
+
+
+def check_numbers(name: str, array: Any) -> None:
+    """Raises TypeError for an array of text, times, objects or records."""
+    if array.dtype.kind not in _NUMBERS:
+        raise TypeError(f"{name} has dtype {array.dtype}: expected numbers; convert it to numbers first")
 
 
 def _numbers(value: Any) -> HostArray:
     """A NumPy array of a number or of nested lists.   Raises TypeError for anything else, such as None or a string."""
     with contextlib.suppress(ValueError):  # lists of unequal lengths
         array = np.asarray(value)
-        if array.dtype.kind in "biufc":
+        if array.dtype.kind in _NUMBERS:
             return array
     raise TypeError(
         f"array is a {kind_of(value)}: expected an array, a number, or nested lists of numbers of equal lengths; "

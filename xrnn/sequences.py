@@ -10,7 +10,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.checks import check_index, check_integer, check_lengths, check_place, dtype_of
 from xrnn.init import as_generator
-from xrnn.select import asarray, backend_of, kind_of
+from xrnn.select import asarray, backend_of, check_numbers, kind_of
 from xrnn.typing import Array, HostArray
 
 Direction: TypeAlias = Literal["forward", "reverse", "both"]
@@ -25,7 +25,8 @@ def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
     → x (T, N, …) with T the largest T_n, and zeros past the end of each row; lengths (N,), int64, on the same device.
     Sequences (T_n, D) give an input of the recurrent layers, and sequences (T_n,) of integers an input of `Embedding`.
 
-    Raises TypeError if the argument is not a list of arrays; ValueError if it is empty, or if shapes or devices differ.
+    Raises TypeError if the argument is not a list of arrays of numbers; ValueError if it is empty, or if shapes or
+    devices differ.
 
     >>> x, lengths = pad([np.ones((2, 3)), np.ones((5, 3))])
     >>> x.shape, lengths.tolist()
@@ -41,6 +42,7 @@ def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
     for n, array in enumerate(arrays):
         name = f"sequences[{n}]"
         check_place(name, array, backend, first.device, "sequences[0]")
+        check_numbers(name, array)
         if array.dtype != first.dtype:
             raise TypeError(f"{name} has {dtype_of(array)}, but sequences[0] has {dtype_of(first)}: make them alike")
         if not array.ndim or array.shape[1:] != first.shape[1:]:
@@ -139,6 +141,7 @@ def last_gradient(dy: Array, h: Array, lengths: Any = None, *, direction: Direct
 def _ends(h: Array, lengths: Any, direction: str) -> tuple[Backend, Any]:
     """The backend of h, and the index of the last step of each row."""
     backend = backend_of(h, "h")
+    check_numbers("h", h)
     if h.ndim != 3 or not len(h):
         raise ValueError(f"h has shape {h.shape}: expected (T, N, H) with T > 0, the result of a recurrent layer")
     if direction not in get_args(Direction):

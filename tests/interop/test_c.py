@@ -223,6 +223,12 @@ def test_checkpoints_and_paths() -> None:
             model_of(path)
 
 
+@pytest.mark.parametrize("option", ["mean", "softmax"])
+def test_an_option_is_true_or_false(option: str) -> None:
+    with one_line(TypeError, f"{option} is 'no': expected True or False"):
+        model_of(GRU.init(2, 3), **{option: "no"})  # type: ignore[arg-type]
+
+
 def test_a_mean_needs_a_recurrent_layer() -> None:
     with one_line(ValueError, "mean=True without a recurrent layer", "leave mean out"):
         model_of(Linear.init(2, 3), mean=True)

@@ -230,12 +230,10 @@ def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
     tied = Linear(layer.params[0], other.params[1])
     pending = SGD([layer])
     pending.accumulate()
-    rates, steps = {rate: Adam([layer]) for rate in (math.inf, -1.0)}, SGD([layer])
-    for rate, adam in rates.items():
-        adam.lr = rate
+    steps = SGD([layer])
     steps.steps = -5
-    beta = Adam([layer])
-    beta.betas = 0.9, 1.0
+    nesterov = SGD([layer], momentum=0.9, nesterov=True)
+    nesterov.momentum = 0.0
     deep: Any = []
     for _ in range(40):
         deep = [deep]
@@ -260,14 +258,8 @@ def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
             ValueError,
             "accumulated gradients, which are not saved: call step() first",
         ),
-        "a rate of infinity": (
-            {"optimizer": rates[math.inf]},
-            ValueError,
-            "lr is inf: expected a finite learning rate",
-        ),
-        "a negative rate": ({"optimizer": rates[-1.0]}, ValueError, "lr is -1.0: expected a finite learning rate"),
         "negative steps": ({"optimizer": steps}, ValueError, "count is -5: expected an integer, at least 0"),
-        "a beta of 1": ({"optimizer": beta}, ValueError, "betas is [0.9, 1.0]: expected two numbers in [0, 1)"),
+        "no momentum": ({"optimizer": nesterov}, ValueError, "nesterov is True, but momentum is 0"),
         "a list of values": ({"extra": [1]}, TypeError, "extra is a list: expected a dict of values by name"),
         "an object": ({"extra": {"a": [object()]}}, TypeError, "extra['a'][0] is a object: expected JSON values"),
         "a number for a name": ({"extra": {"a": {1: 2}}}, TypeError, "extra['a'] has the key 1: expected strings"),
@@ -358,11 +350,11 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "no options": (of_optimizer(options=None), "options is a NoneType in the description: expected a dict"),
     "an unknown option": (option(amsgrad=True), "unexpected keyword argument 'amsgrad'"),
     "an option in words": (option(eps="small"), "eps is 'small'"),
-    "a rate in words": (option(lr="fast"), "lr is 'fast': expected a finite learning rate"),
-    "a rate in a list": (option(lr=[1]), "lr is [1]: expected a finite learning rate"),
-    "a negative rate": (option(lr=-1.0), "lr is -1.0: expected a finite learning rate of at least 0"),
-    "a rate of infinity": (option(lr=math.inf), "lr is inf: expected a finite learning rate of at least 0"),
-    "beta of 1": (option(betas=[0.9, 1]), "betas is [0.9, 1]: expected two numbers in [0, 1)"),
+    "a rate in words": (option(lr="fast"), "lr is 'fast': expected a finite number"),
+    "a rate in a list": (option(lr=[1]), "lr is [1]: expected a finite number"),
+    "a negative rate": (option(lr=-1.0), "lr is -1.0: expected a finite number of at least 0"),
+    "a rate of infinity": (option(lr=math.inf), "lr is inf: expected a finite number of at least 0"),
+    "beta of 1": (option(betas=[0.9, 1]), "betas[1] is 1.0: expected a number in [0, 1)"),
     "a left-out option": (
         described(lambda d: d["optimizers"][0][1]["options"].pop("eps")),
         "save_checkpoint writes a different description",

@@ -222,6 +222,11 @@ def test_a_nested_stack_leaves_out_dx_of_its_first_layer(backend: Backend, monke
     assert asked == [BOTH, BOTH, BOTH, DWEIGHTS]
 
 
+def test_bidirectional_is_true_or_false() -> None:
+    with one_line(TypeError, "bidirectional is 'no': expected True or False"):
+        Stack.init(LSTM, 2, 3, bidirectional="no", backend="numpy")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_stacks_in_stacks(backend: Backend, bidirectional: bool) -> None:
     def build() -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.checks import check_integer, check_number
+from xrnn.checks import check_integer
 from xrnn.files import ArrayFile, open_arrays, quoted, replace_file
 from xrnn.interop.description import Description, MakeCell, build, canonical, describe, entry, pop, take_apart
 from xrnn.interop.files import (
@@ -229,11 +228,10 @@ def _restored(description: Any, layers: dict[str, Any], prefix: str, left: dict[
 
 def _make_optimizer(kind: str, layers: list[Any], options: Description) -> Any:
     """An optimizer whose learning rate may be 0, unlike in its constructor, because a schedule may have ended at 0."""
-    lr = options.get("lr", 1.0)
-    check_number("lr", lr, "a finite learning rate of at least 0", lambda lr: 0 <= lr < math.inf)
-    optimizer = _OPTIMIZERS[kind](layers, **options | ({"lr": lr or 1.0} if "lr" in options else {}))
-    if "lr" in options:
-        optimizer.lr = lr
+    if "lr" not in options:
+        return _OPTIMIZERS[kind](layers, **options)
+    optimizer = _OPTIMIZERS[kind](layers, **options | {"lr": 1.0})
+    optimizer.lr = options["lr"]
     return optimizer
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.cells import CELLS
+from xrnn.checks import check_bool
 from xrnn.interop.checkpoint import Checkpoint
 from xrnn.layers.base import like_states
 from xrnn.layers.bidirectional import Bidirectional
@@ -105,6 +106,7 @@ def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: b
             raise ValueError(f"{name} has another dtype than the first layer: expected one dtype; make them alike")
     if scale is not None:
         scale = _scale(scale, named[0][1])
+    mean, softmax = check_bool("mean", mean), check_bool("softmax", softmax)
     model = Model(tuple(layer for _, layer in named), scale, mean=mean, softmax=softmax)
     if mean and model.last_recurrent < 0:
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from xrnn import init
-from xrnn.checks import check_integer, check_number, check_size
+from xrnn.checks import check_bool, check_integer, check_number, check_size
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.composite import Composite, Part, States
 from xrnn.layers.dropout import Dropout
@@ -79,6 +79,7 @@ class Stack(Composite):
         options         more arguments of `layer.init`: dtype, backend, nonlinearity, …
         """
         size, rng = check_size("input_size", input_size), init.as_generator(rng)
+        bidirectional = check_bool("bidirectional", bidirectional)
         layers: list[Any] = []
         for _ in range(check_integer("depth", depth, least=1)):
             if bidirectional:
