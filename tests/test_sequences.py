@@ -10,7 +10,20 @@ from numpy.testing import assert_array_equal
 
 from tests import standin
 from tests.errors import one_line
-from xrnn import GRU, LSTM, RNN, Bidirectional, Embedding, batches, gradcheck, last, last_gradient, pad
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Embedding,
+    LayerNorm,
+    Stack,
+    batches,
+    gradcheck,
+    last,
+    last_gradient,
+    pad,
+)
 from xrnn.backend import Backend
 
 D, H = 2, 3
@@ -151,6 +164,7 @@ def test_last(backend: Backend, direction: Any, lengths: Any) -> None:
         ends = {"forward": backend.to_numpy(h)[max(length - 1, 0), n], "reverse": backend.to_numpy(h)[0, n]}
         half = np.concatenate([ends["forward"][:H], ends["reverse"][H:]])
         assert_array_equal(backend.to_numpy(y[n]), half if direction == "both" else ends[direction])
+    assert_array_equal(backend.to_numpy(last(h, lengths, direction=layer)), backend.to_numpy(y))
     if direction == "both":  # the states that the layer itself returns
         final = [backend.to_numpy(states[0]) for states in result[1]]
         assert_array_equal(backend.to_numpy(y), np.concatenate(final, axis=1))
@@ -163,6 +177,41 @@ def test_last_gradient_matches_differences(backend: Backend, direction: Any, len
     gradcheck(
         lambda h: last(h, lengths, direction=direction),
         lambda dy: [last_gradient(dy, h, lengths, direction=direction)],
+        [h],
+    )
+
+
+UNEQUAL: dict[str, Any] = {
+    "bidirectional": lambda **options: Bidirectional(
+        GRU.init(D, 4, **options), RNN.init(D, 2, reverse=True, **options)
+    ),
+    "a stack": lambda **options: Stack(
+        [
+            GRU.init(D, D, reverse=True, **options),
+            Bidirectional(LSTM.init(D, 1, **options), RNN.init(D, 4, reverse=True, **options)),
+            LayerNorm.init(5, dtype=options["dtype"], backend=options["backend"]),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("lengths", [None, [3, 5, 0, 4]], ids=["all", "lengths"])
+@pytest.mark.parametrize("name", UNEQUAL)
+def test_last_of_directions_of_unequal_sizes(backend: Backend, name: str, lengths: Any) -> None:
+    """Only the layer tells where its directions meet."""
+    layer = UNEQUAL[name](rng=0, dtype="float64", backend=backend)
+    x = backend.asarray(np.random.default_rng(0).standard_normal((5, 4, D)))
+    h, states = layer(x, lengths=lengths)
+    y, split = backend.to_numpy(last(h, lengths, direction=layer)), 4 if name == "bidirectional" else 1
+    ends = [max(length - 1, 0) for length in lengths or [5] * 4]
+    h_host = backend.to_numpy(h)
+    assert_array_equal(y[:, :split], h_host[ends, range(4), :split])
+    assert_array_equal(y[:, split:], h_host[0, :, split:])
+    if name == "bidirectional":
+        assert_array_equal(y, np.concatenate([backend.to_numpy(state[0]) for state in states], axis=1))
+    gradcheck(
+        lambda h: last(h, lengths, direction=layer),
+        lambda dy: [last_gradient(dy, h, lengths, direction=layer)],
         [h],
     )
 
@@ -187,6 +236,10 @@ def test_bad_last(backend: Backend) -> None:
         last(h, direction="back")  # type: ignore[arg-type]
     with one_line(ValueError, "h has 3 features", "expected an even number"):
         last(h, direction="both")
+    with one_line(ValueError, "h has 3 features, but the layer in direction gives 4", "pass the layer of this h"):
+        last(h, direction=Bidirectional.init(RNN, 2, 2, backend=backend))
+    with one_line(TypeError, "direction is a bool", "expected the layer that returned h, or one of forward, reverse"):
+        last(h, direction=True)  # type: ignore[arg-type]
     with one_line(ValueError, "dy is float64 (5, 4)", "last returned float64 (4, 3)"):
         last_gradient(xp.zeros((5, 4)), h)
     with one_line(TypeError, "dy is a list", "use xrnn.asarray(dy)"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -14,6 +15,18 @@ from xrnn.select import asarray, backend_of, check_numbers, kind_of
 from xrnn.typing import Array, HostArray
 
 Direction: TypeAlias = Literal["forward", "reverse", "both"]
+
+
+class Directed(Protocol):
+    """A recurrent layer, Bidirectional or Stack.
+
+    directions   the number of features of each direction, and whether it runs in reverse
+    """
+
+    @property
+    def directions(self) -> tuple[tuple[int, bool], ...]: ...
+
+
 _SORTED_TOGETHER: Final = 4  # the number of batches whose sequences are sorted together
 
 
@@ -94,13 +107,14 @@ def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = 
     return [divided[i] for i in rng.permutation(count)]
 
 
-def last(h: Array, lengths: Any = None, *, direction: Direction = "forward") -> Array:
+def last(h: Array, lengths: Any = None, *, direction: Direction | Directed = "forward") -> Array:
     """The state at the end of each row: y[n] = h[lengths[n] - 1, n], or h[0, n] for a layer that runs in reverse.
 
     h           (T, N, H), the result of a layer
     lengths     (N,), the lengths that the layer was called with; None if it was called without
-    direction   "forward"; "reverse" for a layer with `reverse=True`; "both" for a Bidirectional, whose first half of
-                the features runs forward and second half in reverse
+    direction   the layer that returned h: a recurrent layer, Bidirectional or Stack. Or "forward"; "reverse" for a
+                layer with `reverse=True`; "both" for a Bidirectional of two layers of equal size: the first half of
+                the features runs forward, the second half in reverse
 
     → (N, H), a copy. A row of length 0 has its initial state. `last_gradient` is the backward pass.
 
@@ -110,15 +124,16 @@ def last(h: Array, lengths: Any = None, *, direction: Direction = "forward") -> 
     >>> last(h, np.array([1, 3])).ravel().tolist()
     [0.0, 5.0]
     """
-    backend, index = _ends(h, lengths, direction)
+    backend, index = _ends(h, lengths)
+    halves = _halves(h.shape[2], index, direction)
     with backend.device_of(h):
         y: Array = backend.xp.empty(h.shape[1:], h.dtype)
-        for features, at in _halves(h.shape[2], index, direction):
+        for features, at in halves:
             y[:, features] = h[..., features][at]
     return y
 
 
-def last_gradient(dy: Array, h: Array, lengths: Any = None, *, direction: Direction = "forward") -> Array:
+def last_gradient(dy: Array, h: Array, lengths: Any = None, *, direction: Direction | Directed = "forward") -> Array:
     """The backward pass of `last`: dh (T, N, H), zero except at the end of each row.   dy (N, H)
 
     The other arguments and the errors are those of `last`.
@@ -127,27 +142,24 @@ def last_gradient(dy: Array, h: Array, lengths: Any = None, *, direction: Direct
     >>> last_gradient(np.ones((2, 1)), h, np.array([1, 3]))[..., 0].tolist()
     [[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]
     """
-    backend, index = _ends(h, lengths, direction)
+    backend, index = _ends(h, lengths)
+    halves = _halves(h.shape[2], index, direction)
     check_place("dy", dy, backend, h.device, "h")
     if dy.shape != h.shape[1:] or dy.dtype != h.dtype:
         raise ValueError(f"dy is {dy.dtype} {dy.shape}, but last returned {h.dtype} {h.shape[1:]}: match it")
     with backend.device_of(h):
         dh: Array = backend.xp.zeros(h.shape, h.dtype)
-        for features, at in _halves(h.shape[2], index, direction):
+        for features, at in halves:
             dh[..., features][at] = dy[:, features]
     return dh
 
 
-def _ends(h: Array, lengths: Any, direction: str) -> tuple[Backend, Any]:
+def _ends(h: Array, lengths: Any) -> tuple[Backend, Any]:
     """The backend of h, and the index of the last step of each row."""
     backend = backend_of(h, "h")
     check_numbers("h", h)
     if h.ndim != 3 or not len(h):
         raise ValueError(f"h has shape {h.shape}: expected (T, N, H) with T > 0, the result of a recurrent layer")
-    if direction not in get_args(Direction):
-        raise ValueError(f"unknown direction {direction!r}: expected one of {', '.join(get_args(Direction))}")
-    if direction == "both" and h.shape[2] % 2:
-        raise ValueError(f"h has {h.shape[2]} features: expected an even number, two halves; use another direction")
     T, N, _ = h.shape
     with backend.device_of(h):
         rows = backend.xp.arange(N)
@@ -157,8 +169,26 @@ def _ends(h: Array, lengths: Any, direction: str) -> tuple[Backend, Any]:
         return backend, (backend.xp.maximum(lengths - 1, 0), rows)
 
 
-def _halves(H: int, forward: Any, direction: str) -> list[tuple[slice, Any]]:
+def _halves(H: int, forward: Any, direction: Direction | Directed) -> list[tuple[slice, Any]]:
     """Slices of the features, each with the index of its final states in (T, N)."""
-    if direction == "forward":
-        return [(slice(H), forward)]
-    return [(slice(H), 0)] if direction == "reverse" else [(slice(H // 2), forward), (slice(H // 2, H), 0)]
+    names = get_args(Direction)
+    if not isinstance(direction, str):
+        if not isinstance(directions := getattr(direction, "directions", None), tuple):
+            raise TypeError(
+                f"direction is a {kind_of(direction)}: expected the layer that returned h, or one of {', '.join(names)}"
+            )
+        if (total := sum(size for size, _ in directions)) != H:
+            raise ValueError(f"h has {H} features, but the layer in direction gives {total}: pass the layer of this h")
+    elif direction not in names:
+        raise ValueError(f"unknown direction {direction!r}: expected one of {', '.join(names)}, or the layer itself")
+    elif direction == "both":
+        if H % 2:
+            raise ValueError(f"h has {H} features: expected an even number, two halves; pass the Bidirectional itself")
+        directions = (H // 2, False), (H // 2, True)
+    else:
+        directions = ((H, direction == "reverse"),)
+    ends = itertools.accumulate(size for size, _ in directions)
+    return [
+        (slice(end - size, end), 0 if reverse else forward)
+        for end, (size, reverse) in zip(ends, directions, strict=True)
+    ]

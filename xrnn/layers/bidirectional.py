@@ -72,6 +72,10 @@ class Bidirectional(Composite):
         return sum(layer.output_size for layer in self.layers)
 
     @property
+    def directions(self) -> tuple[tuple[int, bool], ...]:
+        return tuple((layer.output_size, reverse) for layer, reverse in zip(self.layers, (False, True), strict=True))
+
+    @property
     def streams(self) -> bool:
         return False
 

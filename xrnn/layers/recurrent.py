@@ -245,6 +245,11 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         return self.hidden_size
 
     @property
+    def directions(self) -> tuple[tuple[int, bool], ...]:
+        """The features of each direction in h, and whether it is reverse: for `last`."""
+        return ((self.output_size, self.reverse),)
+
+    @property
     def streams(self) -> bool:
         return not self.reverse
 

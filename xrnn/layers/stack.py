@@ -98,6 +98,12 @@ class Stack(Composite):
         return self.layers[-1].output_size
 
     @property
+    def directions(self) -> tuple[tuple[int, bool], ...]:
+        """Those of the last recurrent layer. A LayerNorm after it has none, and quantized layers run forward."""
+        found = (getattr(layer, "directions", None) for layer in reversed(self.layers))
+        return next(filter(None, found), ((self.output_size, False),))
+
+    @property
     def streams(self) -> bool:
         return all(layer.streams for layer in self.layers)
 
