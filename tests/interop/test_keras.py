@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from xrnn import (  # noqa: E402
     Linear,
     Stack,
     from_keras,
+    last,
     to_keras,
     to_numpy,
 )
@@ -127,6 +130,70 @@ def test_a_sequential_that_ends_with_the_last_step() -> None:
     np.testing.assert_allclose(readout(stack(x)[0])[-1], want, **ROUNDING)
 
 
+def bidirectional(merge_mode: str = "concat", ways: tuple[bool, bool] = (False, True), sequences: bool = True) -> Any:
+    forward, backward = (keras.layers.GRU(3, return_sequences=sequences, go_backwards=way) for way in ways)
+    return keras.layers.Bidirectional(forward, merge_mode=merge_mode, backward_layer=backward)
+
+
+ARRANGED: dict[str, Any] = {
+    "forward": lambda: keras.layers.LSTM(H, return_sequences=True),
+    "backwards": lambda: keras.layers.GRU(H, return_sequences=True, go_backwards=True),
+    "final": lambda: keras.layers.SimpleRNN(H),
+    "final backwards": lambda: keras.layers.LSTM(2, go_backwards=True),
+    "bidirectional": bidirectional,
+    "final bidirectional": lambda: bidirectional(sequences=False),
+    "exchanged": lambda: bidirectional(ways=(True, False)),
+    **{mode: lambda mode=mode: bidirectional(mode) for mode in ("sum", "mul", "ave")},
+    "dense": lambda: keras.layers.Dense(3),
+    "dropout": lambda: keras.layers.Dropout(0.5),
+}
+
+
+def test_every_arrangement_of_layers_is_equal_or_refused() -> None:
+    x, outcomes = x_of(5, 4, D), {True: 0, False: 0}
+    middle = ("backwards", "dense")
+    for chain in (
+        *itertools.product(ARRANGED),
+        *itertools.product(ARRANGED, ("bidirectional", *middle)),
+        *itertools.product(middle, middle, ("final backwards", "bidirectional", *middle)),
+    ):
+        final = next((i for i, name in enumerate(chain) if "final" in name), len(chain))
+        if not {"dense", "dropout"}.issuperset(chain[final + 1 :]) or chain == ("dropout",):
+            continue  # Keras refuses a recurrent layer after a final state
+        theirs = keras.Sequential([keras.Input((None, D)), *(ARRANGED[name]() for name in chain)])
+        rng = np.random.default_rng(0)
+        theirs.set_weights([rng.standard_normal(weight.shape) * 0.5 for weight in theirs.get_weights()])
+        outcomes[equal_or_refused(theirs, chain, x)] += 1
+    assert outcomes == {True: 36, False: 21}
+
+
+def equal_or_refused(theirs: Any, chain: Sequence[str], x: Any) -> bool:
+    """Whether from_keras accepts the model. If it does, the layers compute the same."""
+    try:
+        ours = from_keras(theirs, backend="numpy")
+    except ValueError as refusal:
+        error = str(refusal)
+    else:
+        error = ""
+    if error:
+        assert "expected" in error, chain
+        assert "\n" not in error, chain
+        return False
+    y, recurrent = x, None
+    for each in ours if isinstance(ours, list) else [ours]:
+        if isinstance(each, Linear):
+            y = each(y)
+        else:
+            y, recurrent = results(each, y)[0], each
+    want = keras.ops.convert_to_numpy(theirs(x.swapaxes(0, 1)))
+    if want.ndim == 3:  # Keras returns the steps in the order in which they are computed
+        want = want.swapaxes(0, 1)[:: (-1) ** chain.count("backwards")]
+    else:
+        y = y[-1] if isinstance(each, Linear) else last(y, direction=recurrent)
+    np.testing.assert_allclose(y, want, err_msg=str(chain), rtol=1e-5, atol=1e-5)
+    return True
+
+
 def test_weights_of_every_backend(backend: Backend) -> None:
     ours = GRU.init(D, H, rng=0, backend=backend)
     theirs = to_keras(ours)
@@ -179,6 +246,11 @@ def test_other_layers() -> None:
         from_keras(ready(keras.layers.LSTM(H, dtype="float16", recurrent_initializer="zeros")))
     with one_line(ValueError, "layer is an empty Sequential"):
         from_keras(keras.Sequential())
+    with one_line(ValueError, "layer has LoRA weights", "add their product to the weights"):
+        dense = keras.layers.Dense(4)
+        dense.build((None, 3))
+        dense.enable_lora(2)
+        from_keras(dense)
     with one_line(ValueError, "layers[0] has return_sequences=False", "expected True"):
         from_keras(keras.Sequential([ready(keras.layers.LSTM(H)), ready(keras.layers.LSTM(H))]))
 

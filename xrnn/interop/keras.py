@@ -50,12 +50,14 @@ def from_keras(layer: Any, *, backend: str | Backend | None = None) -> Any:
     backend   the backend of the layer's arrays, which are copies: by default the selected one
 
     Layers are time-first, Keras' are batch-first. They return the results of all steps, as with
-    `return_sequences=True`. With `go_backwards=True` Keras returns the results in the order in which they are computed;
-    the layer, made with `reverse=True`, returns them in the order of x. Dropout in a Keras layer is left out. Warns if
-    a weight holds NaN or infinity.
+    `return_sequences=True`; `last(h, direction=layer)` is the result with `return_sequences=False`. With
+    `go_backwards=True` Keras returns the results in the order in which they are computed; the layer, made with
+    `reverse=True`, returns them in the order of x, and so do all layers after it. Dropout in a Keras layer is left out.
+    Warns if a weight holds NaN or infinity.
 
-    Raises TypeError for other layers and dtypes; ValueError for other activations and merge modes, and for layers
-    without weights; ImportError without Keras 3.
+    Raises TypeError for other layers and dtypes; ValueError for other activations and merge modes, for layers without
+    weights or with LoRA, and for a Sequential in which a layer reads the final state of a layer that runs in reverse;
+    ImportError without Keras 3.
 
     >>> from_keras(to_keras(GRU.init(3, 8, rng=0)))
     GRU(3 → 8, 296 parameters, float32, numpy)
@@ -66,13 +68,25 @@ def from_keras(layer: Any, *, backend: str | Backend | None = None) -> Any:
     parts = [part for part in layer.layers if type(part) is not keras.layers.Dropout]
     if not parts:
         raise ValueError("layer is an empty Sequential: expected at least one layer; add one")
-    for i, (part, after) in enumerate(itertools.pairwise(parts)):
-        if not getattr(part, "return_sequences", True) and hasattr(after, "return_sequences"):
-            raise ValueError(f"layers[{i}] has return_sequences=False: expected True before a recurrent layer")
-    return unflattened([_from_layer(keras, part, f"layers[{i}]", target) for i, part in enumerate(parts)])
+    made: list[Any] = []
+    backwards = False  # whether Keras passes the steps to the next layer from the last to the first
+    for i, (part, after) in enumerate(itertools.pairwise([*parts, None])):
+        name = f"layers[{i}]"
+        made.append(_from_layer(keras, part, name, target, backwards))
+        backwards = getattr(made[-1], "reverse", backwards)
+        if after is not None and not getattr(part, "return_sequences", True):
+            if hasattr(after, "return_sequences"):
+                raise ValueError(f"{name} has return_sequences=False: expected True before a recurrent layer")
+            if backwards or type(made[-1]) is Bidirectional:
+                raise ValueError(
+                    f"{name} has return_sequences=False and runs in reverse: expected True, or a layer that runs "
+                    "forward, before another layer; convert both alone, and join them by last(h, direction=layer)"
+                )
+    return unflattened(made)
 
 
-def _from_layer(keras: Any, layer: Any, name: str, target: Backend) -> Any:
+def _from_layer(keras: Any, layer: Any, name: str, target: Backend, backwards: bool = False) -> Any:
+    """backwards: the layer gets the steps of x from the last to the first"""
     kind = type(layer).__name__
     if type(layer) is not getattr(keras.layers, kind, None) or kind not in (
         *RECURRENT,
@@ -93,11 +107,17 @@ def _from_layer(keras: Any, layer: Any, name: str, target: Backend) -> Any:
                 f"{name} has merge_mode={layer.merge_mode!r}: expected 'concat' of a forward and a backward layer; "
                 "xrnn joins features"
             )
+        if backwards:
+            raise ValueError(
+                f"{name} is a Bidirectional that gets the steps in reverse: expected go_backwards=False before it; "
+                "xrnn's Bidirectional has the forward layer first"
+            )
         return Bidirectional(*(_from_layer(keras, part, name, target) for part in directions))
     options: dict[str, Any] = {}
     weights = _weights(keras, layer, name)
     if kind in RECURRENT:
         weights, options = _recurrent(keras, layer, name, weights)
+        options["reverse"] = bool(layer.go_backwards) is not backwards
     else:
         _check_table(keras, layer, name)
         if kind == "Dense" and len(weights) == 1:
@@ -120,6 +140,8 @@ def _check_table(keras: Any, layer: Any, name: str) -> None:
     """Raises ValueError for a Dense or Embedding with options that xrnn's layers lack."""
     if getattr(layer, "mask_zero", False):
         raise ValueError(f"{name} has mask_zero=True: expected False; pass lengths to the recurrent layers instead")
+    if getattr(layer, "lora_enabled", False):
+        raise ValueError(f"{name} has LoRA weights: expected none; add their product to the weights")
     _check_activation(keras, layer, name, "activation", ("linear",))
 
 
@@ -150,7 +172,7 @@ def _recurrent(keras: Any, layer: Any, name: str, weights: list[HostArray]) -> t
     both[: 2 if options.get("reset_after") else 1] = bias[0] if bias else 0
     make: Any = RECURRENT[kind]
     made = xrnn_weights(make._cell_with(options), _GATES[kind], Wx.T, Wh.T, both.reshape(-1))
-    return list(made), options | {"reverse": bool(layer.go_backwards)}
+    return list(made), options
 
 
 # ---- to Keras ----
