@@ -24,6 +24,7 @@ from xrnn import (
     mean_squared_error,
     quantile,
     softmax_cross_entropy,
+    use_fused,
 )
 from xrnn.backend import Backend
 from xrnn.typing import Array
@@ -329,14 +330,42 @@ def test_nan_of_an_element_gives_nan(backend: Backend, name: str) -> None:
     assert_array_equal(np.isnan(backend.to_numpy(dy)), [False, False, True, False, False])
 
 
-def test_weights_whose_sum_overflows_are_refused() -> None:
-    y, target = (a.astype("float32") for a in elements((3, 2)))
-    large = np.full((3, 2), 3e38, "float32")
-    with one_line(ValueError, "the weights sum to inf in float32: expected a finite sum; divide them by the largest"):
-        mean_squared_error(y, target, weight=large)
-    with one_line(ValueError, "the weights sum to inf in float32"):
-        softmax_cross_entropy(y, np.zeros(3, "int64"), weight=large[:, 0])
-    mean_squared_error(y.astype("float64"), target.astype("float64"), weight=large)
+FACTORS = [(1e-50, "float64"), (1e-320, "float64"), (1e-45, "float32"), (1e38, "float32"), (5e307, "float64")]
+
+
+@pytest.mark.parametrize(("factor", "dtype"), FACTORS)
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_only_the_ratios_of_weights_matter(backend: Backend, name: str, factor: float, dtype: str) -> None:
+    """The weights may be smaller or larger than the dtype of y can hold, and so may their sum."""
+    y, target = (backend.asarray(a.astype("float32")) for a in elements())
+    mask, weight = np.ones(SHAPE, bool), np.tile(np.array([1.0, 3.0]), 24).reshape(SHAPE)
+    mask[0] = False
+    tiny_or_huge = weight.astype(dtype) * np.array(factor, dtype)
+    tiny_or_huge[0] = np.finfo(dtype).max  # a masked weight has no influence, however large
+    want, want_dy = ELEMENTWISE[name](y, target, **moved(backend, {"mask": mask, "weight": weight}))
+    loss, dy = ELEMENTWISE[name](y, target, **moved(backend, {"mask": mask, "weight": tiny_or_huge}))
+    assert float(want) > 0
+    assert_allclose(float(loss), float(want), rtol=1e-6)
+    assert_allclose(backend.to_numpy(dy), backend.to_numpy(want_dy), rtol=1e-6)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(("factor", "dtype"), FACTORS)
+def test_only_the_ratios_of_weights_matter_to_cross_entropy(
+    backend: Backend, factor: float, dtype: str, fused: bool
+) -> None:
+    logits, targets, mask = (backend.asarray(a) for a in problem((6, 4), "float32"))
+    scale = np.array(factor, dtype)
+    both = {"weight": np.tile([1.0, 3.0], 12).reshape(6, 4), "class_weight": np.array([1.0, 2, 3, 1, 2])}
+    for names in (["weight"], ["class_weight"], ["weight", "class_weight"]):
+        parts = {name: both[name] for name in names}
+        scaled = {name: part.astype(dtype) * scale for name, part in parts.items()}
+        with use_fused(fused):
+            want, want_dlogits = softmax_cross_entropy(logits, targets, mask, **moved(backend, parts))
+            loss, dlogits = softmax_cross_entropy(logits, targets, mask, **moved(backend, scaled))
+        assert float(want) > 0
+        assert_allclose(float(loss), float(want), rtol=1e-6)
+        assert_allclose(backend.to_numpy(dlogits), backend.to_numpy(want_dlogits), rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)

@@ -5,7 +5,8 @@ All losses take a mask and weights. The loss is then Σ wᵢ lᵢ / Σ wᵢ, wit
     mask     bool: the elements that count. The other elements may hold any values, NaN included.
     weight   numbers of at least 0
 
-Both have the target's shape, or that shape without its last axis. If all wᵢ are 0, the loss is 0.
+Both have the target's shape, or that shape without its last axis. If all wᵢ are 0, the loss is 0. Only the ratios of
+the weights matter: they may be as small or as large as their dtype allows.
 """
 
 from __future__ import annotations
@@ -69,12 +70,12 @@ def softmax_cross_entropy(
         check_range("targets", targets, C, backend)
         if class_weight is not None:
             _check_weight("class_weight", class_weight, backend, logits, "logits", ((C,),), "one for each class")
-            of_target = class_weight.astype(logits.dtype)[targets]
-            w = of_target if w is None else w * of_target
+            of_target = class_weight.astype("float64")[targets]
+            w = of_target if w is None else _scaled(xp, w) * _scaled(xp, of_target)
         if not logits.size:
             return xp.zeros((), logits.dtype), xp.zeros_like(logits)
         rows = math.prod(shape)
-        share = xp.full(rows, 1 / rows, logits.dtype) if w is None else _normalized(backend, w).reshape(rows)
+        share = xp.full(rows, 1 / rows, logits.dtype) if w is None else _normalized(xp, w, logits.dtype).reshape(rows)
         loss, dlogits = backend.cross_entropy(logits.reshape(rows, C), targets.reshape(rows), share)
     return loss, dlogits.reshape(logits.shape)
 
@@ -247,7 +248,7 @@ def _mean(
             loss = losses.sum() / size
             dy *= 1 / size
         else:
-            share = _normalized(backend, xp.broadcast_to(w, y.shape))
+            share = _normalized(xp, xp.broadcast_to(w, y.shape), y.dtype)
             loss = (losses * share).sum()
             dy *= share
         return xp.asarray(loss), dy
@@ -262,7 +263,10 @@ def _combined(
     weight: Array | None,
     hint: str = _ONE_EACH,
 ) -> Array | None:
-    """mask · weight in the dtype of y; None if both are None.   Raises TypeError, ValueError for unsuitable arrays."""
+    """mask · weight in float64, or the mask in the dtype of y; None if both are None.
+
+    Raises TypeError, ValueError for unsuitable arrays.
+    """
     w = None
     if mask is not None:
         check_place("mask", mask, backend, y.device, beside)
@@ -272,8 +276,8 @@ def _combined(
         w = _expanded(mask, shapes[0]).astype(y.dtype)
     if weight is not None:
         _check_weight("weight", weight, backend, y, beside, shapes, hint)
-        given = _expanded(weight, shapes[0]).astype(y.dtype)
-        w = given if w is None else w * given
+        given = _expanded(weight, shapes[0]).astype("float64")
+        w = given if w is None else backend.xp.where(w > 0, given, 0)
     return w
 
 
@@ -282,15 +286,20 @@ def _expanded(array: Array, shape: Shape) -> Array:
     return array if array.shape == shape else array[..., None]
 
 
-def _normalized(backend: Backend, w: Array) -> Array:
-    """w / Σ w; zeros if all are 0.   Raises ValueError if the sum overflows, unless the array is on a GPU."""
-    xp = backend.xp
-    with np.errstate(over="ignore"):
-        total = w.sum()
-    if backend.reads_are_free and not np.isfinite(total):
-        raise ValueError(f"the weights sum to {total} in {w.dtype}: expected a finite sum; divide them by the largest")
-    share: Array = w / xp.where(total > 0, total, 1).astype(w.dtype)
+def _normalized(xp: Any, w: Array, dtype: Any) -> Array:
+    """w / Σ w; zeros if all are 0."""
+    w = _scaled(xp, w).astype(dtype)
+    share: Array = w / xp.maximum(w.sum(), 1).astype(dtype)  # the largest is 1, so that a sum below 1 is 0
     return share
+
+
+def _scaled(xp: Any, w: Array) -> Array:
+    """w / max w, so that no sum or product overflows, and not all of w underflows; zeros if all are 0."""
+    if not w.size:
+        return w
+    largest = w.max()
+    scaled: Array = w / xp.where(largest > 0, largest, 1)
+    return scaled
 
 
 def _check_weight(

@@ -179,7 +179,8 @@ def equal_or_refused(theirs: Any, chain: Sequence[str], x: Any) -> bool:
         assert "expected" in error, chain
         assert "\n" not in error, chain
         return False
-    y, recurrent = x, None
+    y: Any = x
+    recurrent: Any = None
     for each in ours if isinstance(ours, list) else [ours]:
         if isinstance(each, Linear):
             y = each(y)
