@@ -385,6 +385,30 @@ def test_missing_values_are_filled_from_the_past() -> None:
     assert not {18, 19, 20, 21} & {*data.training_origins(0).tolist()}
 
 
+@pytest.mark.parametrize("form", ["%m/%d/%Y", "%d/%m/%Y", "%Y%m%d", "%d.%m.%Y 00:00"])
+def test_days_have_a_season_of_7_in_every_form(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{datetime(2024, 1, 1) + timedelta(days=i):{form}},{i % 7}" for i in range(40)]
+    Path("f.csv").write_text("\n".join(["date,v", *rows]))
+    options = ["--hidden", "4", "--horizon", "3", "--context", "8", "--steps", "1"]
+    assert main(["forecast", "f.csv", *options, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert "f.csv, 40 rows, season 7" in out
+    assert json.loads(out.splitlines()[-1])["forecast"][0]["time"] == "2024-02-10"
+    Path("f.csv").write_text("\n".join(["date,v", *rows[::2], *rows[1::2]]))
+    assert main(["forecast", "f.csv", *options]) == 1
+    assert "f.csv has the time 2024-01-02 after 2024-02-08: expected rows in the order" in capsys.readouterr().err
+    Path("f.csv").write_text("\n".join(["date,v", *rows, *rows[-1:]]))
+    assert main(["forecast", "f.csv", *options]) == 1
+    assert "f.csv has the time 2024-02-09 twice" in capsys.readouterr().err
+
+
+def test_the_long_form_of_stocks_needs_no_more_than_the_id(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{symbol},{row}" for symbol in ("a", "b") for row in DAYS]
+    Path("f.csv").write_text("\n".join(["symbol,date,close", *rows]))
+    got = results(capsys, "forecast", "f.csv", *OPTIONS, "--context", "8", "--steps", "1", "--id", "symbol")
+    assert [each["time"] for each in got["forecast"]] == [day(i) for i in (40, 41, 42)] * 2
+
+
 @pytest.mark.parametrize(
     ("times", "season", "after"),
     [

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from xrnn.jobs.series.series import Series
 from xrnn.jobs.series.tables import Columns
 
 n = np.nan
+TIMED = Columns(timed=True)
 
 
 pytestmark = pytest.mark.usefixtures("workdir")
@@ -102,17 +106,97 @@ def test_times_may_be_dates() -> None:
 
 
 @pytest.mark.parametrize(
-    "date", ["2024-07-01", "2024-07", "2024/07/01", "01.07.2024", "1 Jul 2024", "01-Jul-2024", "Jul 1, 2024", "2024Q3"]
+    "date",
+    [
+        "2024-07-01",
+        "2024-07",
+        "2024/07/01",
+        "01.07.2024",
+        "1 Jul 2024",
+        "01-Jul-2024",
+        "Jul 1, 2024",
+        "2024Q3",
+        "20240701",
+    ],
 )
 def test_the_forms_of_dates(date: str) -> None:
-    (series,) = read(f'"{date}",1\n')
+    (series,) = read(f'"{date}",1\n', TIMED)
     assert series.times is not None
     assert show(series.times[0]) == "2024-07-01"
 
 
-def test_a_date_whose_month_is_unclear_is_text() -> None:
-    with one_line(DataError, "column 1: '3/4/2024' is not a finite number"):
-        read("3/4/2024,1\n")
+CLOCKS = [f"{date} {t}" for date in ("31.07.2024", "7/31/2024", "Jul 31, 2024,") for t in ("14:30:00.0", "2:30 PM")]
+
+
+@pytest.mark.parametrize("time", ["2024-07-31 14:30", "2024-07-31T14:30:00", "202407311430", "20240731143000", *CLOCKS])
+def test_dates_with_a_time_of_day(time: str) -> None:
+    (series,) = read(f'"{time}";1\n', TIMED)
+    assert series.times == (datetime(2024, 7, 31, 14, 30),)
+
+
+@pytest.mark.parametrize("clock", ["24:00", "13:00 pm", "0:30 AM", "12:60"])
+def test_times_of_day_that_do_not_exist_are_text(clock: str) -> None:
+    with one_line(DataError, f"f.csv, line 2: '31.07.2024 {clock}' is not a time like the others"):
+        read(f"date;v\n31.07.2024 {clock};1\n", TIMED)
+
+
+def test_the_order_of_day_and_month_is_that_which_fits_all_rows() -> None:
+    for dates in (["2/3/2024", "02/20/2024"], ["3-2-2024", "20-02-2024"]):
+        for name in ("date", "day"):
+            (series,) = read("".join(f"{cell},{i}\n" for i, cell in enumerate([name, *dates])), TIMED)
+            assert series.times == (datetime(2024, 2, 3), datetime(2024, 2, 20))
+    for columns in (TIMED, Columns(time="1")):
+        with one_line(DataError, "f.csv, line 1: '3/4/2024' has the month or the day first, and no other row tells"):
+            read("3/4/2024,1\n5/6/2024,2\n", columns)
+    (series,) = read("3/4/2024,1\n")  # the times of an index are not used
+    np.testing.assert_array_equal(series.values, [[1]])
+    with one_line(DataError, "f.csv, line 2: '20/02/2024' is not a time like the others: expected all numbers or all"):
+        read("02/20/2024,1\n20/02/2024,2\n", TIMED)
+
+
+def test_numbers_are_dates_only_if_all_are() -> None:
+    (series,) = read("20240131,1\n20240132,2\n", TIMED)
+    np.testing.assert_array_equal(series.values, [[20240131, 1], [20240132, 2]])
+    (series,) = read("t,x\n20240131,1\n20240132,2\n", replace(TIMED, time="t"))
+    assert series.times == (20240131, 20240132)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "years"),
+    [
+        ("id,date,v\na,2020-01-01,1\na,2021-01-01,2\n", {"id": "id"}, [2020, 2021]),
+        ("v,when\n1,2020-01-01\n2,2021-01-01\n", {}, [2020, 2021]),
+        ("v,w,when\n1,7,2020-01-01\n2,7,2021-01-01\n", {"used": ("v",)}, [2020, 2021]),
+        (",date,v\n0,2020-01-01,1\n1,2021-01-01,2\n", {}, [2020, 2021]),
+        (",v\n0,1\n1,2\n", {}, [0, 1]),
+        ("index,v\na,1\nb,2\n", {}, None),
+    ],
+)
+def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years: list[float] | None) -> None:
+    (series,) = read(content, replace(TIMED, **columns))
+    np.testing.assert_array_equal(series.values, [[1], [2]])
+    times = series.times and [time.year if isinstance(time, datetime) else time for time in series.times]
+    assert times == years
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("date,v\n2024-01-01,1\n,2\n", "f.csv, line 3: '' is not a time like the others"),
+        ("date,v\nMonday,1\nTuesday,2\n", "f.csv, line 2: 'Monday' is not a time like the others"),
+        ("v,a,b\n1,2024-01-01,2024-01-01\n", "f.csv has times in the columns a, b: expected one; name it with --time"),
+    ],
+)
+def test_a_column_of_times_is_not_dropped(content: str, words: str) -> None:
+    with one_line(DataError, words):
+        read(content, TIMED)
+
+
+def test_a_date_among_the_channels_is_named() -> None:
+    with one_line(
+        DataError, "column when: '2024-01-01' is not a finite number", "name the column of times with --time w"
+    ):
+        read("v,when\n1,2024-01-01\n")
 
 
 def test_the_channels_of_a_model_are_found_among_others() -> None:
@@ -203,7 +287,7 @@ def test_a_folder_of_such_files() -> None:
         ("t,x\n1,2\nx,3\n", {"time": "t"}, "f.csv, line 3: 'x' is not a time like the others: expected all numbers or"),
         ("t,x\n1,2\n2024-01-01,3\n", {"time": "t"}, "f.csv, line 3: '2024-01-01' is not a time like the others"),
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
-        ("t,x\n01/02/2024,2\n", {"time": "t"}, "f.csv, line 2: '01/02/2024' is not a time like the others"),
+        ("t,x\n01/02/2024,2\n", {"time": "t"}, "f.csv, line 2: '01/02/2024' has the month or the day first, and no"),
         (
             "x" * 200_000,
             {},

@@ -299,6 +299,7 @@ def columns_for(settings: ForecastSettings, facts: Facts, decimal: str) -> Colum
         decimal,
         id=columns.id,
         time=columns.time,
+        timed=True,
         used=columns.used or (facts.channel_names or ()),
         optional=frozenset({columns.id, columns.time}),
     )

@@ -65,7 +65,7 @@ class ForecastSettings(Settings):
     decay: float = amount(0.03, "Weight decay.")
     decimal: str = decimal()
     id: str = identifier()
-    time: str = column("Column of times. Default: a first column of dates, or without a name.")
+    time: str = column("Column of times. Default: the column of dates, or a first column without a name.")
 
     def optimizer(self, layers: Iterable[Any]) -> Adam:
         return Adam(layers, self.lr, weight_decay=self.decay)
@@ -75,7 +75,7 @@ class ForecastSettings(Settings):
         """How to read .csv files."""
         used = (self.target, *names_in(self.known)) if self.target else ()
         remedy = "correct it, or name the column to forecast with --target"
-        return Columns(self.decimal, id=self.id, time=self.time, used=used, remedy=remedy)
+        return Columns(self.decimal, id=self.id, time=self.time, timed=True, used=used, remedy=remedy)
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -5,12 +5,11 @@
     2024-01-02,1.7,2,walk  commas, semicolons, tabs or bars separate the cells
 
 A file holds one series, with a row for each step, or many series in long form: a column then names the series of a row.
-The first column is an index, not a channel, if it has no name or holds times.
+The first column, apart from those that options name, is an index and not a channel if it has no name or holds times.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
@@ -18,7 +17,6 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,22 +24,12 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.jobs.errors import DataError
+from xrnn.jobs.series.dates import hold_dates, is_date, iso_time, read_times
 from xrnn.jobs.series.series import Series, Time, as_number, checked
 
 MISSING: Final = ("", "?", "nan", "na", "n/a", "<na>", "null", "none")  # what pandas writes or reads, in lower case
-_FORMATS: Final = (
-    "%Y/%m/%d",
-    "%Y.%m.%d",
-    "%d.%m.%Y",
-    "%d %b %Y",
-    "%d-%b-%Y",
-    "%b %d, %Y",
-    "%b-%d-%Y",
-    "%Y %b",
-    "%b %Y",
-    "%b-%Y",
-)
-_INDEX_NAMES: Final = ("", "unnamed: 0", "index", "time", "timestamp", "date", "datetime")
+_TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
+_INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
 
@@ -61,6 +49,7 @@ class Columns:
     targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] | None = None  # the names of the channels to use; None: all other columns
     optional: frozenset[str] = frozenset()
+    timed: bool = False  # True: the times of the steps are used, so a column of times without --time is looked for
     used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
     remedy: str = "correct it, or leave the column out with --skip-columns {}"  # for text in a column of numbers
 
@@ -84,20 +73,25 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
     if not table.rows:
         raise DataError(f"{path} has no values: expected at least one step; leave the file out")
     id_at, time_at, label_at = (_optional(table, name, columns) for name in (columns.id, columns.time, columns.label))
-    used = _channels(table, columns, {id_at, time_at, label_at})
+    others = {id_at, time_at, label_at, *(_optional(table, name, columns) for name in columns.skip)}
+    found_at = time_at
+    if columns.timed and time_at is None:
+        found_at = _time_column(table, columns, others)
+    used = _channels(table, columns, others | {found_at})
+    times = None if found_at is None else read_times(_cells(table, found_at), lambda i: _where(table, i))
     names = tuple(table.header[i] for i in used) if table.header else None
     series: list[Series] = []
     for key, places in _groups(table, id_at).items():
         name = str(path) if id_at is None else f"{path}, {_shown(table, id_at)} {key}"
-        if time_at is not None:
-            places = _by_time(table, places, time_at)
+        if times and time_at is not None:
+            places = _by_time(table, places, times, time_at)
         of_series = label if label_at is None else _label(table, places, label_at, name)
         if columns.targets and label_at is not None and of_series is not None:
             of_series = _with_point(of_series, columns.decimal)
         values = [[_number(table, i, j, columns) for j in used] for i in places]
         each = checked(np.array(values), of_series, name, names)
-        times = _times(table, places[: len(each.values)], time_at)
-        series.append(replace(each, times=times))
+        of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
+        series.append(replace(each, times=of_steps))
     return series
 
 
@@ -142,31 +136,7 @@ def _is_header(row: Sequence[str]) -> bool:
 
 
 def _is_value(cell: str) -> bool:
-    return as_number(cell.replace(",", ".")) is not None or _iso_time(cell) is not None
-
-
-def _iso_time(cell: str) -> datetime | None:
-    """The time in an ISO date or time stamp, which may lack the day, as in 2024-05. None for other text."""
-    cell = f"{cell}-01" if re.fullmatch(r"\d{4}-\d{2}", cell) else cell
-    try:
-        time = datetime.fromisoformat(cell) if re.match(r"\d{4}-", cell) else None
-    except ValueError:
-        return None
-    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _time(cell: str) -> datetime | None:
-    """The time in an ISO time stamp, a date in one of _FORMATS, or a quarter as 2024Q1.
-
-    None for other text, such as 3/4/2024, which is a day in March or in April.
-    """
-    if quarter := re.fullmatch(r"(\d{4})[ -]?Q([1-4])", cell):
-        return datetime(int(quarter[1]), 3 * int(quarter[2]) - 2, 1, tzinfo=UTC)
-    time = _iso_time(cell)
-    for form in _FORMATS if time is None and re.search(r"\d{4}", cell) else ():
-        with contextlib.suppress(ValueError):
-            return datetime.strptime(cell, form).replace(tzinfo=UTC)
-    return time
+    return as_number(cell.replace(",", ".")) is not None or iso_time(cell) is not None
 
 
 def _optional(table: _Table, column: str, columns: Columns) -> int | None:
@@ -196,9 +166,7 @@ def _channels(table: _Table, columns: Columns, others: set[int | None]) -> list[
         return [_place(table, name) for name in columns.used]
     if columns.channels is not None and table.header:
         return [_place(table, name) for name in columns.channels]
-    skipped = others | {_optional(table, name, columns) for name in columns.skip}
-    if _is_index(table):
-        skipped.add(0)
+    skipped = others | {_index(table, others)}
     used = [i for i in range(len(table.rows[0])) if i not in skipped]
     if not used:
         raise DataError(
@@ -208,11 +176,48 @@ def _channels(table: _Table, columns: Columns, others: set[int | None]) -> list[
     return used
 
 
-def _is_index(table: _Table) -> bool:
-    """True if the first column holds the names or times of the rows instead of values."""
-    if table.header and table.header[0].lower() in _INDEX_NAMES:
-        return len(table.header) > 1
-    return _time(table.rows[0][0]) is not None
+def _index(table: _Table, others: set[int | None]) -> int | None:
+    """The first column besides `others`, if it holds the names or times of the rows instead of values."""
+    left = [i for i in range(len(table.rows[0])) if i not in others]
+    if not left:
+        return None
+    is_named = table.header is not None and table.header[left[0]].lower() in _INDEX_NAMES
+    is_index = len(left) > 1 if is_named else hold_dates(_cells(table, left[0]))
+    return left[0] if is_index else None
+
+
+def _time_column(table: _Table, columns: Columns, others: set[int | None]) -> int | None:
+    """The index, if it holds times, or the only other column of times, or an index of numbers. None without these.
+
+    others   columns that other options name
+
+    Raises DataError for several columns of times, none of which is first.
+    """
+    used = [_place(table, name) for name in columns.used]
+    index = _index(table, others)
+    index = None if index in used else index
+    if index is not None and _holds_times(table, index):
+        return index
+    left = [i for i in range(len(table.rows[0])) if i not in others]
+    found = [i for i in left if i not in used and _holds_times(table, i)] if len(left) > 1 else []
+    if len(found) > 1:
+        names = ", ".join(_shown(table, i) for i in found)
+        raise DataError(f"{table.name} has times in the columns {quoted(names)}: expected one; name it with --time")
+    numbers = index is not None and all(as_number(cell) is not None for cell in _cells(table, index))
+    return found[0] if found else index if numbers else None
+
+
+def _holds_times(table: _Table, place: int) -> bool:
+    is_named = table.header is not None and table.header[place].lower() in _TIME_NAMES
+    return is_named or hold_dates(_cells(table, place))
+
+
+def _cells(table: _Table, place: int) -> list[str]:
+    return [row[place] for row in table.rows]
+
+
+def _where(table: _Table, row: int) -> str:
+    return f"{table.name}, line {table.lines[row]}"
 
 
 def _groups(table: _Table, id_at: int | None) -> dict[str, list[int]]:
@@ -230,38 +235,17 @@ def _groups(table: _Table, id_at: int | None) -> dict[str, list[int]]:
     return groups
 
 
-def _by_time(table: _Table, places: list[int], time_at: int) -> list[int]:
-    """The row indices `places`, sorted by time.   Raises DataError if a time is unreadable or occurs twice."""
-    times: dict[Time, int] = {}
+def _by_time(table: _Table, places: list[int], times: Sequence[Time], time_at: int) -> list[int]:
+    """The row indices `places`, sorted by time.   times: of all rows.   Raises DataError if a time occurs twice."""
+    rows: dict[Time, int] = {}
     for i in places:
-        cell = table.rows[i][time_at]
-        time: Time | None = as_number(cell)
-        time = _time(cell) if time is None else time
-        where = f"{table.name}, line {table.lines[i]}"
-        first = next(iter(times), time)
-        if time is None or isinstance(time, float) != isinstance(first, float):
+        if (time := times[i]) in rows:
             raise DataError(
-                f"{where}: {quoted(cell)!r} is not a time like the others: expected all numbers or all ISO times such "
-                "as 2024-05-31 12:00; correct it"
+                f"{_where(table, i)}: the time {quoted(table.rows[i][time_at])} is also in line "
+                f"{table.lines[rows[time]]}: expected different times in a series; remove a row, or give --id"
             )
-        if time in times:
-            raise DataError(
-                f"{where}: the time {quoted(cell)} is also in line {table.lines[times[time]]}: expected different "
-                "times in a series; remove a row, or give --id"
-            )
-        times[time] = i
-    return [times[time] for time in sorted(times)]
-
-
-def _times(table: _Table, places: list[int], time_at: int | None) -> tuple[Time, ...] | None:
-    """The times in the time column, or in an index of dates; None without such a column."""
-    if time_at is None:
-        time_at = 0 if _is_index(table) else None
-    cells = [] if time_at is None else [table.rows[i][time_at] for i in places]
-    numbers: list[Time | None] = [as_number(cell) for cell in cells]
-    dates: list[Time | None] = [_time(cell) for cell in cells]
-    of_all = next((tuple(t for t in times if t is not None) for times in (numbers, dates) if None not in times), ())
-    return of_all or None
+        rows[time] = i
+    return [rows[time] for time in sorted(rows)]
 
 
 def _label(table: _Table, places: list[int], label_at: int, name: str) -> str | None:
@@ -281,8 +265,9 @@ def _number(table: _Table, row: int, place: int, columns: Columns) -> float:
     value = _parsed(cell, columns.decimal)
     if value is None:
         column = quoted(_shown(table, place))
-        where = f"{table.name}, line {table.lines[row]}, column {column}"
-        raise _not_a_number(cell, columns.decimal, where, columns.remedy.format(shlex.quote(column)))
+        where = f"{_where(table, row)}, column {column}"
+        remedy = "name the column of times with --time {}" if is_date(cell) else columns.remedy
+        raise _not_a_number(cell, columns.decimal, where, remedy.format(shlex.quote(column)))
     return value
 
 
