@@ -248,7 +248,7 @@ def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[
     share = statistics.median(results["mean_seconds"]) / update
     sent = results["sent"][str(size)]["bytes"]
     counts = "; ".join(f"{k} ranks: {v['calls']:g} calls, {v['bytes']:,.0f} bytes" for k, v in results["sent"].items())
-    lines += [f"  in mean, with waiting: {share:.1%} of an update", f"  sent by an update: {counts}"]
+    lines += [f"  in the reducer, with waiting: {share:.1%} of an update", f"  sent by an update: {counts}"]
 
     fast, slow = max(1, batch // 4), batch
     c_fast, c_slow = (statistics.median(times("xrnn", 1, N)) for N in (fast, slow))

@@ -23,7 +23,7 @@ from xrnn import Adam
 from xrnn.jobs.charlm.model import EMBEDDING, VOCABULARY, CharLM
 from xrnn.losses import softmax_cross_entropy
 from xrnn.optim import clip_grad_norm
-from xrnn.parallel import world
+from xrnn.parallel import Reducer, world
 from xrnn.select import get_backend
 from xrnn.typing import Array
 
@@ -34,7 +34,7 @@ _SECONDS: Final = 0.5  # of the calls of one size
 
 class Rank(Protocol):
     rank: int
-    sent: dict[str, float]  # in `mean`: seconds, calls and bytes so far
+    sent: dict[str, float]  # in the reducer: seconds, calls and bytes so far
 
     def update(self, chunk: Any) -> None:
         """One update from the chunk (T+1, N)."""
@@ -52,21 +52,26 @@ class XrnnRank:
         self._model = CharLM.init(cell, HIDDEN, 1, rng=np.random.default_rng(0), backend=get_backend("numpy"))
         self._optimizer = Adam(list(self._model.layers.values()), 0.003)
         self._state = self._model.zero_state(batch)
-        ranks: Any = self._comm._ranks
-        if ranks:
-            add_up = ranks.sum
+        self._reduce = self._counted(self._optimizer.grads)
+
+    def _counted(self, arrays: list[Array]) -> Reducer:
+        """A reducer whose messages are counted."""
+        reduce = self._comm.reducer(arrays)
+        if channel := reduce._channel:
+            add_up = channel.sum
 
             def counted(buffer: Array) -> None:
                 self.sent["calls"] += 1
                 self.sent["bytes"] += buffer.nbytes
                 add_up(buffer)
 
-            ranks.sum = counted
+            channel.sum = counted
+        return reduce
 
     def update(self, chunk: Any) -> None:
         _, self._state = self._model.train_step(chunk, self._state)
         start = time.perf_counter()
-        self._comm.mean(self._optimizer.grads)
+        self._reduce(self._optimizer.grads)
         self.sent["seconds"] += time.perf_counter() - start
         clip_grad_norm(self._optimizer.grads, 1.0)
         self._optimizer.step()
@@ -76,16 +81,17 @@ class XrnnRank:
         return int(count)
 
     def seconds_of_mean(self, numbers: int) -> float:
-        """The time of one `mean` of that many numbers, without waiting for a rank that computes."""
+        """The time of one mean of that many numbers, without waiting for a rank that computes."""
         array = np.zeros(numbers, np.float32)
-        self._comm.mean([array])
+        reduce = self._comm.reducer([array])
+        reduce([array])
         self._comm.barrier()
         start = time.perf_counter()
-        self._comm.mean([array])
+        reduce([array])
         calls = self.agree(min(max(int(_SECONDS / (time.perf_counter() - start)), 1), _MOST_CALLS))
         start = time.perf_counter()
         for _ in range(calls):
-            self._comm.mean([array])
+            reduce([array])
         return (time.perf_counter() - start) / calls
 
 
@@ -98,6 +104,7 @@ class OverlapRank(XrnnRank):
         self._last = self._model.linear.grads
         last = {id(grad) for grad in self._last}
         self._others = [grad for grad in self._optimizer.grads if id(grad) not in last]
+        self._reduce_others = self._counted(self._others)
         self._buffer = np.empty(sum(grad.size for grad in self._last), np.float32)
 
     def update(self, chunk: Any) -> None:
@@ -110,7 +117,7 @@ class OverlapRank(XrnnRank):
         dx, _ = model.stack.backward(dh)
         model.embedding.backward(dx)
         start = time.perf_counter()
-        self._comm.mean(self._others)
+        self._reduce_others(self._others)
         request.Wait()
         self.sent["seconds"] += time.perf_counter() - start
         self._buffer /= self._comm.size

@@ -134,13 +134,6 @@ class Backend:
         """For `Inputs.packed`: a store for packed forms of weights that cannot change; None if there are none."""
         return None
 
-    def use_device(self, number: int) -> None:
-        """Create new arrays of this thread on the device of this number, modulo the number of devices."""
-
-    def connect(self, rank: int, size: int) -> Any:
-        """The connection for `sum` and `broadcast` of arrays over the ranks of `xrnn.parallel`; None to use MPI."""
-        return None
-
     def describe(self) -> dict[str, str]:
         """Facts for `xrnn info`: devices, libraries and their versions."""
         return {}

@@ -49,7 +49,7 @@ from xrnn.jobs.run_options import RunOptions
 from xrnn.jobs.series.predict import PredictOptions
 from xrnn.jobs.series.series_settings import TABLE_OPTIONS
 from xrnn.jobs.terminal import SafeStream, Terminal, status_of
-from xrnn.parallel import ParallelError, end_all, let_rank_0_report, world
+from xrnn.parallel import ParallelError, end_all, let_rank_0_report, use_device_of, world
 from xrnn.select import CHOICES, Selection, select
 
 _ABOUT: Final = "Recurrent layers on NumPy and CuPy, for text and time series."
@@ -488,7 +488,7 @@ def _input_lines() -> Iterator[str]:
 
 def _run_job(job: Job[Any], backend: str | None) -> int:
     comm, selection = world(), _select(backend)
-    selection.backend.use_device(comm.local_rank)
+    use_device_of(comm, selection.backend)
     output = io.StringIO() if comm.rank else None  # rank 0 prints
     return run(job, selection, Terminal(output, quiet=job.options.quiet, json=job.options.json), comm)
 

@@ -17,7 +17,6 @@ from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operati
 from xrnn.backends.cupy.cells import kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
 from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError
-from xrnn.backends.cupy.nccl import NCCL
 from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.selftest import SelfTest
 from xrnn.ops import recurrence
@@ -177,12 +176,6 @@ class CupyBackend(Backend):
         forms = super().explain_sizes(cell, shapes, dtype)
         kernel = kernel_of(cell)
         return forms if kernel is None else f"{forms}\n{tables(self.launcher.device(), kernel.name, shapes, dtype)}"
-
-    def use_device(self, number: int) -> None:
-        self.xp.cuda.Device(number % self.xp.cuda.runtime.getDeviceCount()).use()
-
-    def connect(self, rank: int, size: int) -> NCCL:
-        return NCCL(self.xp, rank, size)
 
     def describe(self) -> dict[str, str]:
         runtime = self.xp.cuda.runtime

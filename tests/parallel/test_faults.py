@@ -134,3 +134,82 @@ def test_an_error_of_all_ranks_is_printed_once() -> None:
     done: Any = mpiexec(3, "-c", "from xrnn.parallel import world; world(); raise OSError('disk full')")
     assert done.returncode == 1
     assert done.stderr.count("OSError: disk full") == 1
+
+
+_CALLS = """
+import os, sys
+import numpy as np
+from xrnn.parallel import world
+comm = world()
+x, y = np.ones(2), np.ones(1000)
+reduce, other = comm.reducer([x]), comm.reducer([y])
+for _ in range(3):
+    reduce([x])
+    comm.mean([x])
+if comm.rank == {rank}:
+    {first}
+else:
+    {second}
+comm.barrier()
+"""
+_END = "the end of its script"
+_REDUCER = "reducer 1 (1 arrays with 2 numbers)"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ("sys.exit(0)", "reduce([x])", [_END, _REDUCER]),
+        ("os._exit(0)", "reduce([x])", [_END, _REDUCER]),
+        ("os._exit(0)", "comm.mean([x])", [_END, "mean"]),
+        ("pass", "comm.mean([x])", ["barrier", "mean"]),
+        ("reduce([x])", "comm.mean([x])", [_REDUCER, "mean"]),
+        ("reduce([x])", "other([y])", [_REDUCER, "reducer 2 (1 arrays with 1,000 numbers)"]),
+        ("pass", "reduce([x])", ["barrier", _REDUCER]),
+    ],
+)
+def test_ranks_that_make_different_calls_end_with_one_error(
+    rank: int, first: str, second: str, names: list[str]
+) -> None:
+    """Without a timeout."""
+    started = time.monotonic()
+    done = mpiexec(3, "-c", _CALLS.format(rank=rank, first=first, second=second))
+    assert time.monotonic() - started < _SECONDS_TO_END
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "rror: " in line]
+    if rank:
+        names = names[::-1]
+    assert f"rank 0 has reached {names[0]}, rank 1 has reached {names[1]}: expected the same calls" in line
+
+
+def test_ranks_may_end_at_different_times_and_in_different_ways() -> None:
+    code = """
+import os, sys, time
+import numpy as np
+from xrnn.parallel import world
+comm = world()
+comm.mean([np.ones(2)])
+if comm.rank == 0:
+    time.sleep(1.5)  # while the others wait at their end
+    print("last", flush=True)
+    os._exit(0)
+sys.exit(0)
+"""
+    done = mpiexec(3, "-c", code, XRNN_PARALLEL_TIMEOUT="1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "last\n", "")
+
+
+def test_a_forked_child_ends_alone() -> None:
+    code = """
+import os
+import numpy as np
+from xrnn.parallel import world
+comm = world()
+if not (child := os.fork()):
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+comm.mean([np.ones(2)])
+"""
+    done = mpiexec(2, "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")

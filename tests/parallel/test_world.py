@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.parallel.threads import Group, ThreadRanks
 from tests.standin import counting, distributed
 from xrnn import RNN, SGD
 from xrnn.backend import Backend, BackendUnavailableError
-from xrnn.parallel import World, world
+from xrnn.parallel import ParallelError, World, world
 
 SHAPES: list[tuple[int, ...]] = [(3, 4), (5,), ()]
 
@@ -40,15 +41,22 @@ def gradients(rank: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
     return [rng.standard_normal(shape, dtype=np.float32) for shape in SHAPES]
 
 
+@pytest.mark.parametrize("reducer", [False, True])
 @pytest.mark.parametrize("weights", [(1, 1, 1), (64, 64, 63), (0, 2, 1)])
-def test_mean_is_the_weighted_mean(backend: Backend, group: Group, weights: tuple[int, ...]) -> None:
+def test_the_weighted_mean(backend: Backend, group: Group, weights: tuple[int, ...], reducer: bool) -> None:
+    """Of `mean`, and of a reducer. A rank with weight 0 may hold NaN."""
+
     def work(ranks: ThreadRanks) -> list[Any]:
         with on_device_of(ranks.rank, backend):
-            comm = World(ranks)
+            comm, weight = World(ranks), weights[ranks.rank]
             arrays = [backend.asarray(g) for g in gradients(ranks.rank)]
+            if not weight:
+                arrays[0][...] = np.nan
+                arrays[1][0] = np.inf
             given = [array[...] for array in arrays]
-            comm.mean(arrays, weights[ranks.rank])
-            comm.mean([backend.asarray(g) for g in gradients(9)])  # the buffer is used again: results must not change
+            average = comm.reducer(arrays) if reducer else comm.mean
+            average(arrays, weight)
+            average([backend.asarray(g) for g in gradients(9)])  # the buffer is used again: results must not change
             return [backend.to_numpy(array) for array in given]
 
     used = np.array(weights[: group.size], float)
@@ -58,6 +66,14 @@ def test_mean_is_the_weighted_mean(backend: Backend, group: Group, weights: tupl
             expected = sum(w * g[i].astype(float) for w, g in zip(used, each, strict=True)) / used.sum()
             np.testing.assert_allclose(array, expected, rtol=1e-6, atol=1e-7)
             assert array.dtype == np.float32
+
+
+def test_nan_of_a_rank_with_a_weight_is_in_the_mean() -> None:
+    def work(ranks: ThreadRanks) -> float:
+        World(ranks).mean([x := np.full(1, [1.0, np.nan][ranks.rank])])
+        return float(x[0])
+
+    assert np.isnan(Group(2).run(work)).all()
 
 
 def test_broadcast_copies_the_weights_of_rank_0(backend: Backend, group: Group) -> None:
@@ -96,18 +112,18 @@ def test_gradients_on_a_gpu_are_averaged_on_the_current_stream(monkeypatch: pyte
     monkeypatch.setattr(distributed, "group", group)
     streams = [standin.cuda.Stream(), standin.cuda.Stream()]
 
-    def prepare(ranks: ThreadRanks) -> tuple[World, list[Any]]:
+    def prepare(ranks: ThreadRanks) -> tuple[Any, list[Any]]:
         with standin.cuda.Device(ranks.rank):
-            return World(ranks), [standin.asarray(g) for g in gradients(ranks.rank)]
+            arrays = [standin.asarray(g) for g in gradients(ranks.rank)]
+            return World(ranks).reducer(arrays), arrays
 
     prepared = group.run(prepare)
 
     def work(ranks: ThreadRanks) -> None:
-        comm, arrays = prepared[ranks.rank]
+        reduce, arrays = prepared[ranks.rank]
         with standin.cuda.Device(ranks.rank), streams[ranks.rank]:
-            comm.mean(arrays, 3)  # the hosts compare the sizes
-            comm.mean(arrays, 3)
-            comm.mean(arrays, 3)  # the expected sizes
+            for _ in range(3):
+                reduce(arrays, 3)
 
     with counting.no_waiting(), counting.counted() as counted:
         group.run(work)
@@ -126,6 +142,7 @@ def test_one_process(backend: Backend) -> None:
     comm = world()
     x = backend.xp.ones(3)
     comm.mean([x], 5)
+    comm.reducer([x])([x], 5)
     comm.broadcast([x])
     comm.barrier()
     assert (comm.rank, comm.size, comm.local_rank) == (0, 1, 0)
@@ -150,12 +167,10 @@ def test_sizes_that_differ_between_ranks() -> None:
     fails(ValueError, lambda rank: [*many, np.zeros((2 + rank, 1))], "202 numbers", "203 numbers")
 
 
-@pytest.mark.parametrize("before", [[], [2], [2, 2, 2], [2, 3], [2, 3, 2, 3], [3, 2, 2]])
-@pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (2, 4), (4, 2), (4, 5)])
-def test_sizes_that_differ_after_equal_ones(
-    backend: Backend, before: list[int], sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (4, 5)])
+def test_equal_sizes_work_after_sizes_that_differ(
+    backend: Backend, sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One rank has sizes that it had before, or the expected ones, and the other has not. Equal sizes work again."""
     if backend.name == "cupy" and backend.xp is not standin:
         pytest.skip("the ranks of one process share its GPU")
     group = Group(2)
@@ -164,11 +179,9 @@ def test_sizes_that_differ_after_equal_ones(
     def work(ranks: ThreadRanks) -> list[float]:
         with on_device_of(ranks.rank, backend):
             comm, means = World(ranks), []
-            for size in before:
-                comm.mean([backend.xp.ones(size)])
-            for _ in range(2):
+            for average in (comm.mean, comm.reducer):
                 with one_line(ValueError, f"rank 0 has 1 arrays with {sizes[0]} numbers", f"({sizes[1]},)"):
-                    comm.mean([backend.xp.ones(sizes[ranks.rank])])
+                    average([backend.xp.ones(sizes[ranks.rank])])
             for size in (2, 3, 2, 3):
                 comm.mean([x := backend.xp.full(size, float(ranks.rank))])
                 means += backend.to_numpy(x).tolist()
@@ -177,46 +190,95 @@ def test_sizes_that_differ_after_equal_ones(
     assert group.run(work) == [[0.5] * 10] * 2
 
 
-@pytest.mark.parametrize("sizes", [[4], [4, 1], [4, 4, 4, 4, 4, 1], [4, 1, 2, 4, 1, 1, 2, 2, 3]])
-def test_a_loop_sends_one_message_for_each_mean(monkeypatch: pytest.MonkeyPatch, sizes: list[int]) -> None:
-    """The first rounds compare the sizes."""
+@pytest.mark.parametrize(("reducer", "messages"), [(False, ["texts", "sum"]), (True, ["sum"])])
+def test_the_number_of_messages(monkeypatch: pytest.MonkeyPatch, reducer: bool, messages: list[str]) -> None:
     sent: list[str] = []
 
     def noted(name: str) -> Any:
         send = getattr(ThreadRanks, name)
 
-        def call(ranks: ThreadRanks, value: Any) -> Any:
+        def call(ranks: ThreadRanks, *values: Any) -> Any:
             sent.extend([name] * (ranks.rank == 0))
-            return send(ranks, value)
+            return send(ranks, *values)
 
         return call
 
-    for name in ("sum", "texts"):
+    for name in ("sum", "texts", "broadcast", "gather", "channel"):
         monkeypatch.setattr(ThreadRanks, name, noted(name))
 
     def work(ranks: ThreadRanks) -> None:
-        comm = World(ranks)
-        for turn in range(12):
-            sent.extend(["last turn"] * (turn == 11 and ranks.rank == 0))
-            for size in sizes:
-                comm.mean([np.zeros((3, 2)), np.zeros(size)])
+        comm, arrays = World(ranks), [np.zeros((3, 2)), np.zeros(4)]
+        average = comm.reducer(arrays) if reducer else comm.mean
+        if ranks.rank == 0:
+            sent.clear()
+        for _ in range(3):
+            average(arrays)
 
     Group(2).run(work)
-    assert sent[:2] == ["texts", "sum"]
-    assert sent[sent.index("last turn") + 1 :] == ["sum"] * len(sizes)
+    assert sent == messages * 3
 
 
-def test_calls_in_random_order_keep_little() -> None:
-    def work(ranks: ThreadRanks) -> tuple[int, float]:
+def test_arrays_that_a_reducer_was_not_made_for(backend: Backend) -> None:
+    if backend.name == "cupy" and backend.xp is not standin:
+        pytest.skip("the ranks of one process share its GPU")
+    xp = backend.xp
+
+    def work(ranks: ThreadRanks) -> bool:
+        reduce = World(ranks).reducer([xp.zeros(2), xp.zeros(())])
+        for others, words in (
+            ([xp.zeros(3), xp.zeros(())], f"arrays are 2 {backend.name} arrays, float64, (3,), ()"),
+            ([xp.zeros(2)], "arrays are 1 "),
+            ([xp.zeros(2, "float32"), xp.zeros((), "float32")], "float32"),
+        ):
+            with one_line(ValueError, words, "this reducer was made for 2 ", "make another reducer"):
+                reduce(others)
+        with one_line(TypeError, "optimizer.grads"):
+            reduce(xp.zeros(2))
+        return True
+
+    assert Group(1).run(work) == [True]
+
+
+def test_too_many_reducers() -> None:
+    def work(ranks: ThreadRanks) -> bool:
         comm, x = World(ranks), np.zeros(1)
-        for size in np.random.default_rng(0).integers(1, 1200, 2500):
-            x = np.full(size, float(ranks.rank))
-            comm.mean([x])
-        return max(len(comm._next), len(comm._numbers), len(comm._buffers)), float(x[0])
+        for _ in range(1000):
+            comm.reducer([x])([x])
+        with one_line(ValueError, "this is reducer 1,001: expected one for each list of arrays"):
+            comm.reducer([x])
+        return True
 
-    (kept, mean), _ = Group(2).run(work)
-    assert kept <= 1000
-    assert mean == 0.5
+    assert Group(1).run(work) == [True]
+
+
+@pytest.mark.parametrize("weight", [1e-46, 1e39])
+def test_a_weight_that_float32_does_not_hold(weight: float) -> None:
+    fails(
+        ValueError,
+        lambda rank: [np.zeros(2, np.float32)],
+        "weight is 1e",
+        "expected 0, or a number from",
+        weight=weight,
+    )
+
+
+def test_different_calls() -> None:
+    """Each rank learns of it when it makes the call. `tests/parallel/test_faults.py` has the calls of a reducer."""
+    calls: dict[str, Any] = {
+        "mean": lambda comm: comm.mean([np.zeros(2)]),
+        "broadcast": lambda comm: comm.broadcast([np.zeros(2)]),
+        "gather": lambda comm: comm.gather(np.zeros(2)),
+        "barrier": lambda comm: comm.barrier(),
+        "reducer": lambda comm: comm.reducer([np.zeros(2)]),
+    }
+    for first, second in itertools.permutations(calls, 2):
+
+        def work(ranks: ThreadRanks, names: tuple[str, str] = (first, second)) -> bool:
+            with one_line(ParallelError, f"rank 0 has reached {names[0]}, rank 1 has reached {names[1]}: expected"):
+                calls[names[ranks.rank]](World(ranks))
+            return True
+
+        assert Group(2).run(work) == [True, True]
 
 
 def test_backends_that_differ_between_ranks() -> None:

@@ -66,8 +66,11 @@ class ThreadRanks:
         everyone = self._group.exchange(self.rank, parts.copy())
         return [] if self.rank else everyone
 
-    def texts(self, text: str) -> list[str]:
-        return self._group.exchange(self.rank, text)
+    def texts(self, call: str, text: str) -> list[tuple[str, str]]:
+        return self._group.exchange(self.rank, (call, text))
+
+    def channel(self, name: str) -> ThreadRanks:
+        return self
 
     def barrier(self) -> None:
         self._group.exchange(self.rank, np.zeros(0))

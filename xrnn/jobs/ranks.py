@@ -38,13 +38,17 @@ def add_up(comm: World, array: HostArray) -> None:
     comm.broadcast([array])
 
 
-def any_rank(comm: World, flag: bool) -> bool:
-    """Whether `flag` is true in some rank: the same answer in all of them."""
-    if comm.size == 1:
-        return flag
-    flags = np.array([float(flag)])
-    comm.mean([flags])
-    return bool(flags[0])
+class AnyRank:
+    """`any_rank(flag)`: whether `flag` is true in some rank. All ranks call it, and get the same answer."""
+
+    def __init__(self, comm: World) -> None:
+        self._flag = np.zeros(1)
+        self._reduce = comm.reducer([self._flag])
+
+    def __call__(self, flag: bool) -> bool:
+        self._flag[0] = flag
+        self._reduce([self._flag])
+        return bool(self._flag[0])
 
 
 def rank_lines(comm: World, backend: Backend) -> list[str]:

@@ -25,7 +25,7 @@ from xrnn.jobs.errors import DivergedError, OutputError, SettingsError
 from xrnn.jobs.log import Log
 from xrnn.jobs.picture import Picture
 from xrnn.jobs.progress import Goal, TrainingProgress
-from xrnn.jobs.ranks import any_rank, check_same
+from xrnn.jobs.ranks import AnyRank, check_same
 from xrnn.jobs.run_options import Outputs, RunOptions
 from xrnn.jobs.settings import Settings, option
 from xrnn.jobs.signals import noted_signals
@@ -126,7 +126,7 @@ def run(job: Job[T], selection: Selection, terminal: Terminal, comm: World | Non
     last = _last_step(job, settings, data, snapshot)
     for line in [*lines, *_description(job, settings, data, snapshot)]:
         terminal.note(line)
-    if any_rank(comm, bool(terminal.lost)):
+    if AnyRank(comm)(bool(terminal.lost)):
         return status_of(terminal.lost)
     backend = selection.backend
     end = last, job.options.minutes, job.save_every, snapshot and snapshot.step

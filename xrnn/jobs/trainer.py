@@ -11,7 +11,7 @@ import numpy as np
 from xrnn.jobs.checkpoint import S, Snapshot
 from xrnn.jobs.errors import DivergedError, SettingsError
 from xrnn.jobs.model import Model
-from xrnn.jobs.ranks import any_rank
+from xrnn.jobs.ranks import AnyRank
 from xrnn.optim import clip_grad_norm
 from xrnn.parallel import World
 from xrnn.select import to_numpy
@@ -58,6 +58,8 @@ class Trainer(Generic[S]):
             )
         self.comm = comm
         comm.broadcast(self._optimizer.params)
+        like_a_loss = self._optimizer.grads[0].sum()
+        self._reduce = comm.reducer(self._with_loss(like_a_loss))
 
     def step(self) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
@@ -65,7 +67,8 @@ class Trainer(Generic[S]):
 
     def run(self, stop: Callable[[], bool], after_step: Callable[[], None] = lambda: None) -> None:
         """Make updates until `stop` is true or further updates would not help."""
-        while not any_rank(self.comm, self.finished or stop()):
+        any_rank = AnyRank(self.comm)
+        while not any_rank(self.finished or stop()):
             self.step()
             after_step()
 
@@ -108,12 +111,16 @@ class Trainer(Generic[S]):
         weight   of this rank's share in the mean: its number of samples
         """
         if self.comm.size > 1:
-            loss = self._backend.xp.asarray(loss)  # a number of NumPy can't be changed in place
-            self.comm.mean([*self._optimizer.grads, loss], weight)
+            self._reduce(averaged := self._with_loss(loss), weight)
+            loss = averaged[-1]
         clip_grad_norm(self._optimizer.grads, _MAX_NORM)
         self._optimizer.lr = lr
         self._optimizer.step()
         self._unread.append(loss)
+
+    def _with_loss(self, loss: Array) -> list[Array]:
+        """The gradients and the loss, as an array: a number of NumPy can't be changed in place."""
+        return [*self._optimizer.grads, self._backend.xp.asarray(loss)]
 
     def read_losses(self) -> None:
         """Wait for the device and move the losses since the last call to `losses`.

@@ -3,8 +3,9 @@
 from xrnn.parallel import world
 comm = world()                        # `mpiexec -n 4 python script.py`: one of 4 ranks; without mpiexec, the only one
 comm.broadcast(optimizer.params)      # all ranks start from the weights of rank 0
+reduce = comm.reducer(optimizer.grads)
 …
-comm.mean(optimizer.grads)            # before clip_grad_norm and optimizer.step
+reduce(optimizer.grads)               # before clip_grad_norm and optimizer.step
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_number, check_place
-from xrnn.parallel.mpi import SECONDS_AFTER_RANK_0, ParallelError, connect
+from xrnn.parallel import nccl
+from xrnn.parallel.mpi import SECONDS_AFTER_RANK_0, ParallelError, connect, different_calls
 from xrnn.select import backend_of, device_of, kind_of, to_numpy
 from xrnn.sharing import count_update, users_of
 from xrnn.typing import Array, HostArray
 
-__all__ = ["ParallelError", "World", "world"]
+__all__ = ["ParallelError", "Reducer", "World", "world"]
 
-_RECENT: Final = 8  # calls of `mean`: enough to know the next one in a loop of 9
-_MOST_EXPECTED: Final = 1000  # so that memory does not grow with calls in random order
+# Each reducer has a communicator of its own, and MPI libraries have about 2000 of them.
+_MOST_REDUCERS: Final = 1000
+_DIGEST: Final = 8  # bytes
 
 
 @functools.cache
@@ -53,6 +56,12 @@ def end_all(status: int) -> None:
         ranks.abort(status)
 
 
+def use_device_of(comm: World, backend: Backend) -> None:
+    """Create the new arrays of this rank on the device with its local number, if the backend has several devices."""
+    if not backend.single_device:
+        nccl.use_device(backend.xp, comm.local_rank)
+
+
 def _ranks() -> Any:
     """The connection to the other ranks, made now if this rank has not used it: the others may be waiting for it."""
     with contextlib.suppress(ParallelError):
@@ -63,6 +72,7 @@ class World:
     """The ranks of a run. With one rank, the operations return at once and leave their arrays unchanged.
 
     All ranks must make the same calls in the same order, with arrays of the same sizes: a rank waits for the others.
+    If they make different calls, or if one of them ends, all end with an error that names the calls.
     NumPy arrays are sent by MPI, CuPy arrays by NCCL on the current stream.
 
     rank, size   the number of this rank, from 0, and the number of ranks
@@ -75,52 +85,59 @@ class World:
         self.rank: int = ranks.rank if ranks else 0
         self.size: int = ranks.size if ranks else 1
         self.local_rank: int = ranks.local_rank if ranks else 0
-        self._buffers: dict[Any, _Buffer] = {}
-        # The numbers of the layouts of the last calls of `mean`, and the layout that followed such calls before. All
-        # ranks have made the same calls, so they expect the same layout.
-        self._numbers: dict[_Layout, int] = {}
-        self._recent: tuple[int, ...] = ()
-        self._next: dict[tuple[int, ...], _Layout] = {}
+        self._reducers = 0
         self._carriers: dict[Any, Any] = {}
 
     def __repr__(self) -> str:
         return f"<xrnn.parallel: rank {self.rank} of {self.size}>"
 
-    def mean(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
-        """a ← Σ weight · a / Σ weight over all ranks, in place, for each array; one message for all of them.
+    def reducer(self, arrays: Sequence[Array]) -> Reducer:
+        """A function that averages arrays like these over all ranks, with one message a call: for a training loop.
 
-        All ranks must pass the same sizes, which is checked. In a loop with up to 9 calls of `mean`, the check needs no
-        message of its own from the second pass on; with CuPy arrays, one of a single number. All other calls take
-        one or two messages more.
+        arrays   as for `mean`; only their number, shapes, dtype and backend are used
+
+        Make it once, before the loop: this call compares the arrays of the ranks, and later calls need not.
+
+        Raises as `mean`, and ValueError for the 1001st reducer of a run.
+        """
+        if self._ranks is None:
+            return Reducer(arrays, None, None)
+        _checked(arrays)
+        self._agree("reducer", arrays)
+        self._reducers += 1
+        if self._reducers > _MOST_REDUCERS:
+            raise ValueError(
+                f"this is reducer {self._reducers:,}: expected one for each list of arrays, made before the loop"
+            )
+        name = f"reducer {self._reducers} ({len(arrays)} arrays with {sum(a.size for a in arrays):,} numbers)"
+        return Reducer(arrays, self._ranks.channel(name), self._carrier(arrays[0]))
+
+    def mean(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
+        """a ← Σ weight · a / Σ weight over all ranks, in place, for each array; two messages for all of them.
+
+        All ranks must pass the same sizes. Each call checks this by a message of its own; a `reducer` checks it once.
 
         arrays   float32 or float64 arrays of one dtype on one device, such as `optimizer.grads`
-        weight   the number of samples that this rank's arrays are means over, if the ranks have different numbers
+        weight   the number of samples that this rank's arrays are means over, if the ranks have different numbers;
+                 the arrays of a rank with weight 0 are not used, whatever they hold
 
         The result has the same bits in each rank, and in each run with the same number of ranks.
 
         Raises TypeError and ValueError for other arrays, for a negative weight, and if the sizes, dtypes or backends
-        differ between ranks.
+        differ between ranks; ParallelError if another rank makes another call.
         """
-        check_number("weight", weight, "a finite number of at least 0", lambda weight: 0 <= weight < math.inf)
+        _check_weight(weight)
         if self._ranks is None:
             return
-        layout, buffer = self._buffer(arrays)
-        if not self._sum_if_expected(buffer, arrays, weight, layout):
-            self._agree(arrays)
-            self._sum(buffer, arrays, weight)
-        self._expect(layout)
-        with buffer.backend.device_of(arrays[0]):
-            if buffer.backend.reads_are_free and not buffer.total[0]:
-                raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
-            buffer.arrays /= buffer.total
-            for part, array in zip(buffer.parts, arrays, strict=True):
-                array[...] = part
+        backend = _checked(arrays)
+        self._agree("mean", arrays)
+        _Buffer(backend, arrays).average(arrays, weight, self._carrier(arrays[0]))
 
     def broadcast(self, arrays: Sequence[Array]) -> None:
         """Copy the arrays of rank 0 into those of the other ranks, in place.   Raises as `mean`."""
         if self._ranks is None:
             return
-        self._agree(arrays)
+        self._agree("broadcast", arrays)
         for array in arrays:
             with device_of(array):
                 flat = backend_of(array).xp.ascontiguousarray(array).reshape(-1)
@@ -133,109 +150,108 @@ class World:
 
         The first axes may have different lengths.
 
-        Raises ValueError if the dtypes or the other axes differ between ranks.
+        Raises ValueError if the dtypes or the other axes differ between ranks; ParallelError as `mean`.
         """
         mine = np.ascontiguousarray(to_numpy(array))
         if self._ranks is None:
             return [mine]
-        self._require_same("array", f"{mine.dtype} (·, {', '.join(map(str, mine.shape[1:]))})")
+        self._require_same("gather", "array", f"{mine.dtype} (·, {', '.join(map(str, mine.shape[1:]))})")
         parts = self._ranks.gather(mine.reshape(-1).view(np.uint8))
         return [part.view(mine.dtype).reshape(-1, *mine.shape[1:]) for part in parts]
 
     def barrier(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait until all ranks are here.   Raises ParallelError as `mean`."""
         if self._ranks:
-            self._ranks.barrier()
+            self._require_same("barrier", "", "")
 
-    def _buffer(self, arrays: Sequence[Array]) -> tuple[_Layout, _Buffer]:
-        """The layout of the arrays, and the buffer for them."""
-        backend = _checked(arrays)
-        shapes = tuple(array.shape for array in arrays)
-        layout = _Layout(backend.name, backend.reads_are_free, arrays[0].dtype.char, shapes)
-        key = layout, arrays[0].device
-        if key not in self._buffers:
-            self._buffers[key] = _Buffer(backend, arrays)
-        return layout, self._buffers[key]
-
-    def _sum_if_expected(self, buffer: _Buffer, arrays: Sequence[Array], weight: float, layout: _Layout) -> bool:
-        """`_sum`, if all ranks have the expected layout: the one that followed the same recent calls before.
-
-        Otherwise, False in all ranks. On the host this takes no message of its own: a rank with another layout sends
-        NaN as the sum of weights, in a buffer of the expected size. On a device, reading the sum of weights would
-        wait for the device, so the hosts compare their layouts by a message of one number.
-        """
-        expected = self._next.get(self._recent)
-        if expected is None:
-            return False
-        if not expected.on_host:
-            others = np.array([float(layout != expected)])
-            self._ranks.sum(others)
-            if others[0]:
-                return False
-        elif layout != expected:
-            self._ranks.sum(np.full(expected.numbers + 1, math.nan, expected.dtype))
-            return False
-        self._sum(buffer, arrays, weight)
-        return not (expected.on_host and math.isnan(buffer.total[0]))
-
-    def _expect(self, layout: _Layout) -> None:
-        """Expect `layout` whenever the calls so far are repeated."""
-        if len(self._next) >= _MOST_EXPECTED:  # in all ranks at the same call
-            for memory in (self._next, self._numbers, self._buffers):
-                memory.clear()
-            self._recent = ()
-        self._next[self._recent] = layout
-        number = self._numbers.setdefault(layout, len(self._numbers))
-        self._recent = (*self._recent[1 - _RECENT :], number)
-
-    def _sum(self, buffer: _Buffer, arrays: Sequence[Array], weight: float) -> None:
-        """buffer ← Σ weight · arrays and Σ weight, over all ranks."""
-        with buffer.backend.device_of(arrays[0]):
-            for part, array in zip(buffer.parts, arrays, strict=True):
-                buffer.backend.xp.multiply(array, float(weight), out=part)
-            buffer.total[...] = float(weight)
-            self._carrier(arrays[0]).sum(buffer.all)
-
-    def _agree(self, arrays: Sequence[Array]) -> None:
+    def _agree(self, call: str, arrays: Sequence[Array]) -> None:
         """Raises ValueError in all ranks unless they have arrays of the same sizes, dtypes and backends."""
         sizes = ", ".join(f"{backend_of(a, 'arrays').name} {a.dtype} {a.shape}" for a in arrays)
-        self._require_same("arrays", f"{len(arrays)} arrays with {sum(a.size for a in arrays):,} numbers: {sizes}")
+        text = f"{len(arrays)} arrays with {sum(a.size for a in arrays):,} numbers: {sizes}"
+        self._require_same(call, "arrays", text)
 
-    def _require_same(self, what: str, text: str) -> None:
-        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()  # `texts` cuts a long text
-        texts = self._ranks.texts(digest + text)
-        for rank, other in enumerate(texts):
-            if other != texts[0]:
-                first, other = (each[len(digest) :] for each in (texts[0], other))
+    def _require_same(self, call: str, what: str, text: str) -> None:
+        """Raises in all ranks ParallelError unless they make the same call, ValueError unless they have this text."""
+        digest = hashlib.blake2b(text.encode(), digest_size=_DIGEST).hexdigest()  # `texts` cuts a long text
+        texts = self._ranks.texts(call, digest + text)
+        calls = [of_rank for of_rank, _ in texts]
+        if message := different_calls(calls):
+            raise ParallelError(message)
+        for rank, (_, other) in enumerate(texts):
+            if other != texts[0][1]:
+                first, other = (each[2 * _DIGEST :] for each in (texts[0][1], other))
                 raise ValueError(
                     f"{what} differ between ranks: rank 0 has {first}, rank {rank} has {other}; "
                     "call with the same sizes, dtypes and backends in all ranks"
                 )
 
     def _carrier(self, array: Array) -> Any:
-        """The connection that sends the arrays of this backend and device: MPI, or the backend's own."""
+        """The connection that sends the arrays of this backend and device: MPI from host memory, NCCL from a GPU."""
         backend = backend_of(array)
+        if backend.reads_are_free:
+            return self._ranks
         key = backend, array.device
         if key not in self._carriers:
-            self._carriers[key] = backend.connect(self.rank, self.size) or self._ranks
+            self._carriers[key] = nccl.NCCL(backend, self.rank, self.size)
         return self._carriers[key]
 
 
-class _Layout(NamedTuple):
-    """The sizes of the arrays of a call of `mean`."""
+class Reducer:
+    """Averages arrays over all ranks, in place, with one message a call. `World.reducer` makes it.
 
-    backend: str
-    on_host: bool
-    dtype: str
+    With CuPy arrays, the hosts also exchange an empty message, so that they notice different calls.
+    """
+
+    def __init__(self, arrays: Sequence[Array], channel: Any, carrier: Any) -> None:
+        """channel: the host's connection for this reducer alone, None for a single process; carrier: of the arrays."""
+        self._channel, self._carrier = channel, carrier
+        self._buffer = None if channel is None else _Buffer(backend_of(arrays[0]), arrays)
+
+    def __call__(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
+        """a ← Σ weight · a / Σ weight over all ranks, in place, for each array, as `World.mean` computes it.
+
+        arrays   arrays like those the reducer was made for: the same or others
+
+        All ranks must call the same reducer.
+
+        Raises TypeError and ValueError for arrays that `World.mean` refuses, and for other shapes, another dtype,
+        backend or device than those the reducer was made for.
+        """
+        _check_weight(weight)
+        if self._buffer is None:
+            return
+        layout = _Layout.of(_checked(arrays), arrays)
+        if layout != self._buffer.layout:
+            raise ValueError(
+                f"arrays are {layout}, but this reducer was made for {self._buffer.layout}: expected the same; make "
+                "another reducer for them"
+            )
+        if not self._buffer.layout.backend.reads_are_free:
+            self._channel.barrier()
+            self._buffer.average(arrays, weight, self._carrier)
+        else:
+            self._buffer.average(arrays, weight, self._channel)
+
+
+class _Layout(NamedTuple):
+    """What the arrays of all ranks must have in common, and the device of this rank."""
+
+    backend: Backend
+    device: Any
+    dtype: Any
     shapes: tuple[tuple[int, ...], ...]
 
-    @property
-    def numbers(self) -> int:
-        return sum(map(math.prod, self.shapes))
+    @classmethod
+    def of(cls, backend: Backend, arrays: Sequence[Array]) -> _Layout:
+        return cls(backend, arrays[0].device, arrays[0].dtype, tuple(array.shape for array in arrays))
+
+    def __str__(self) -> str:
+        shapes = ", ".join(map(str, self.shapes))
+        return f"{len(self.shapes)} {self.backend.name} arrays, {self.dtype}, {shapes} on {self.device}"
 
 
 class _Buffer:
-    """A contiguous buffer for arrays of certain sizes.
+    """A contiguous buffer for arrays of one layout, and for the sum of the weights.
 
     arrays   the vector of all numbers; `parts` are its views with the shapes of the arrays
     total    the sum of the weights, (1,)
@@ -243,7 +259,9 @@ class _Buffer:
     """
 
     def __init__(self, backend: Backend, arrays: Sequence[Array]) -> None:
-        self.backend = backend
+        self.layout = _Layout.of(backend, arrays)
+        limits = np.finfo(arrays[0].dtype)
+        self._limits = float(limits.tiny), float(limits.max)  # of a weight
         size = sum(array.size for array in arrays)
         with backend.device_of(arrays[0]):
             self.all: Array = backend.xp.empty(size + 1, arrays[0].dtype)
@@ -253,6 +271,29 @@ class _Buffer:
         for array in arrays:
             self.parts.append(self.all[start : start + array.size].reshape(array.shape))
             start += array.size
+
+    def average(self, arrays: Sequence[Array], weight: float, carrier: Any) -> None:
+        """arrays ← Σ weight · arrays / Σ weight over all ranks.   Raises ValueError if all weights are 0."""
+        backend, (least, most) = self.layout.backend, self._limits
+        if weight and not least <= weight <= most:
+            raise ValueError(f"weight is {weight}: expected 0, or a number from {least:.3g} to {most:.3g}; scale it")
+        with backend.device_of(arrays[0]):
+            if weight:
+                for part, array in zip(self.parts, arrays, strict=True):
+                    backend.xp.multiply(array, float(weight), out=part)
+            else:
+                self.arrays[...] = 0  # the arrays may hold NaN, and 0 · NaN is NaN
+            self.total[...] = float(weight)
+            carrier.sum(self.all)
+            if backend.reads_are_free and not self.total[0]:
+                raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
+            self.arrays /= self.total
+            for part, array in zip(self.parts, arrays, strict=True):
+                array[...] = part
+
+
+def _check_weight(weight: Any) -> None:
+    check_number("weight", weight, "a finite number of at least 0", lambda weight: 0 <= weight < math.inf)
 
 
 def _checked(arrays: Any) -> Backend:
