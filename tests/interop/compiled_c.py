@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow"]
 SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # Reads values from stdin, and prints the result of each step. Results and state begin with values of no meaning, and
 # another signal runs between the steps.
@@ -37,13 +37,20 @@ int main(void) {{
 """
 
 
-def built(folder: Path, name: str, index: bool = False, compiler: str = "gcc", flags: Any = SANITIZED) -> Path:
+def built(
+    folder: Path,
+    name: str,
+    index: bool = False,
+    compiler: str = "gcc",
+    flags: Any = SANITIZED,
+    standard: str = "c99",
+) -> Path:
     """The program of `model.c` in `folder`. Skips the test if the compiler is not installed."""
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
     kind, form = ("int", "%d") if index else ("float", "%f")
     (folder / "main.c").write_text(MAIN.format(name=name, type=kind, format=form))
-    command = [compiler, *WARNINGS, *flags, "main.c", "-o", "program", "-lm"]
+    command = [compiler, f"-std={standard}", *WARNINGS, *flags, "main.c", "-o", "program", "-lm"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     return folder / "program"

@@ -25,11 +25,12 @@ from xrnn import (
     Linear,
     Recurrent,
     Stack,
+    quantize,
     to_c,
     to_numpy,
 )
 from xrnn.backend import Backend
-from xrnn.interop.c import identifier, source
+from xrnn.interop.c import _HELPERS, identifier, source
 from xrnn.interop.checkpoint import Checkpoint
 from xrnn.interop.model import Model, model_of
 
@@ -166,6 +167,39 @@ def test_identifiers(name: str, made: str) -> None:
 def test_a_name_without_letters() -> None:
     with one_line(ValueError, "name is 'ß–'", "letter or digit"):
         identifier("ß–")
+
+
+# Keywords of C++23 and C23 that are identifiers in C99, and macros of <complex.h> and <iso646.h>.
+KEYWORDS = """
+    alignas alignof and and_eq asm assert atomic_cancel auto bitand bitor bool catch char16_t char32_t char8_t class
+    co_await co_return co_yield compl complex concept const_cast consteval constexpr constinit decltype delete
+    dynamic_cast explicit export false final friend I imaginary import module mutable namespace new noexcept not not_eq
+    nullptr operator or or_eq override private protected public reinterpret_cast requires static_assert static_cast
+    template this thread_local throw true try typeid typename typeof typeof_unqual using virtual wchar_t xor
+    xor_eq
+"""
+
+
+def test_identifiers_are_no_keywords_and_hide_none_of_the_file(tmp_path: Path) -> None:
+    """In a file with every function, which a C++ compiler reads too."""
+    recurrent = [RNN.init(6, 6, leak=0.3), LSTM.init(6, 6), GRU.init(6, 6), GRU.init(6, 6, reset_after=False)]
+    layers = [*map(drawn, [*recurrent, LayerNorm.init(6), Linear.init(6, 2)]), drawn(LayerNorm.init(2))]
+    layers.insert(1, quantize(drawn(GRU.init(6, 6))))
+    scale = np.zeros(3), np.ones(3)
+    model = Model(tuple(layers), scale, mask=True, mean=True, softmax=True, labels=("a", "b"))
+    text = source(model, "model")
+    assert all(f"model_{helper}(" in text for helper in _HELPERS)
+    code = re.sub(r'/\*.*?\*/|#include[^\n]*|"[^"]*"', "", text, flags=re.DOTALL)
+    names = set(re.findall(r"\b[A-Za-z_]\w*", code))
+    assert not names & set(KEYWORDS.split())
+    of_file = {name.removeprefix("model_") for name in names if name.startswith("model_")}
+    locals_of_file = {name for name in names if not name.startswith("model_")}
+    # Any word can take the place of "model": then a local variable word_scale would hide the array word_scale.
+    assert not [(one, other) for one in locals_of_file for other in of_file if one.endswith(f"_{other}")]
+    (tmp_path / "model.c").write_text(text)
+    in_c = outputs(built(tmp_path, "model"), signal(3))
+    in_cpp = outputs(built(tmp_path, "model", compiler="g++", standard="c++17"), signal(3))
+    np.testing.assert_array_equal(in_cpp, in_c)
 
 
 @pytest.mark.parametrize("name", ["int", "main", "sigmoid", "EOF"])

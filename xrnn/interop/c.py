@@ -35,6 +35,8 @@ def to_c(
 ) -> None:
     """Write a C99 file that computes one time step of the model per call. It needs only the C library (and -lm).
 
+    C++17 compilers accept the file too.
+
     layers    RNN, LSTM, GRU, LayerNorm, Linear, Embedding, a Stack, a quantized layer, or a list or dict of these
               in the order in which they run. Recurrent layers must run forward
     name      the first part of each identifier in the file; characters that C does not allow become _
@@ -335,8 +337,8 @@ static void @_gru_reset_before(int H, const float *Wh, float *h, float *z) {
     for (int j = 0; j < H; j++) reset[j] = @_sigmoid(z[j]) * h[j];
     @_add(H, H, 3 * H, Wh + 2 * H, reset, n);
     for (int j = 0; j < H; j++) {
-        const float new = tanhf(n[j]);
-        h[j] = new + @_sigmoid(u[j]) * (h[j] - new);
+        const float candidate = tanhf(n[j]);
+        h[j] = candidate + @_sigmoid(u[j]) * (h[j] - candidate);
     }
 }
 """,
