@@ -80,14 +80,33 @@ def test_an_optimizer_refuses_an_array_of_two_layers(backend: Backend, make: Cal
 
 def test_names_of_shared_arrays_need_no_order(backend: Backend) -> None:
     one = RNN.init(D, H, rng=0, backend=backend)
-    with one_line(ValueError, "params[0] of layers['a'] is the same array as params[0] of layers['b'], remedy"):
-        refuse_shared({"b": one, "a": RNN(*one.params)}, "remedy")
+    with one_line(
+        ValueError, "params[0] of layers['a'] is the same array as params[0] of layers['b'], problem: remedy"
+    ):
+        refuse_shared({"b": one, "a": RNN(*one.params)}, "problem", "remedy")
+
+
+@pytest.mark.parametrize("make", [SGD, EMA])
+def test_arrays_that_overlap_in_part_are_refused(backend: Backend, make: Any) -> None:
+    """Each update would change the shared part twice, and a checkpoint would hold it twice."""
+    xp = backend.xp
+    buffer, b = xp.zeros(3 * H, "float32"), [xp.zeros(H, "float32") for _ in range(2)]
+    rows = [buffer[: 2 * H].reshape(2, H), buffer[H:].reshape(2, H)]
+    words = "params[0] of layers[1] overlaps params[0] of layers[0] in memory, which", ": make one of the two from a"
+    with one_line(ValueError, *words):
+        make([Linear(W, each) for W, each in zip(rows, b, strict=True)])
+    with one_line(ValueError, "params[1] of layers[0] overlaps params[0] of layers[0] in memory"):
+        make([Linear(rows[0], buffer[1 : H + 1])])
+    square = xp.zeros((2 * H, 2 * H), "float32")
+    with one_line(ValueError, "params[0] of layers[1] overlaps params[0] of layers[0] in memory"):
+        make([Linear(square[:, : H + 1], xp.zeros(H + 1, "float32")), Linear(square[1:, H:], b[0])])
 
 
 def test_neighbours_in_one_buffer_are_different_arrays(backend: Backend) -> None:
     buffer = backend.xp.zeros((D, 2 * H), "float32")
     b = [backend.xp.zeros(H, "float32") for _ in range(2)]
     SGD([Linear(buffer[:, :H], b[0]), Linear(buffer[:, H:], b[1])])
+    SGD([Linear(buffer[0, ::2][:H].reshape(1, H), buffer[0, 1::2])])  # interleaved
     empty = [Linear(backend.xp.zeros((0, H), "float32"), b) for b in b]
     SGD(empty)
 

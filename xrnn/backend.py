@@ -24,7 +24,7 @@ from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.ops.products import Products, in_bfloat16
 from xrnn.precision import check_environment
 from xrnn.precision import precision as precision
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, HostArray
 
 Operation: TypeAlias = Literal[
     "matmul_add",
@@ -81,6 +81,17 @@ def use_fused(enabled: bool) -> Iterator[None]:
 fused_enabled: Final = _fused.get  # no function around it: that would make a step of a small layer 2 % slower
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    __array_interface__: dict[str, Any]
+
+
+def outline_at(address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: str) -> HostArray:
+    """An array at an address that NumPy need not be able to read.   dtype: as in `__array_interface__`"""
+    interface = {"version": 3, "data": (address, True), "shape": shape, "strides": strides, "typestr": dtype}
+    return np.asarray(_Place(interface))
+
+
 class Backend:
     """An array namespace `xp`, and the plain forms of the operations that a backend may override."""
 
@@ -124,6 +135,10 @@ class Backend:
     def address(self, array: Array) -> int:
         """A number that is equal for two arrays if they start at the same place in memory."""
         return id(array)
+
+    def outline(self, array: Array) -> HostArray:
+        """An array at the place of `array`, to test arrays for overlap. It has no values: reading them is an error."""
+        return outline_at(self.address(array), (1,), (1,), "|u1")
 
     def frozen(self, array: Array) -> Array:
         """A copy of `array` that cannot change, if the backend has such arrays."""

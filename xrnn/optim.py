@@ -93,8 +93,8 @@ class Optimizer:
             raise ValueError("layers holds a layer twice, which each step would update twice: list each layer once")
         refuse_shared(
             dict(enumerate(self.layers)),
-            "which each step would update twice: list one of the two layers, and add the gradients of the other to its "
-            "own before the step",
+            "which each step would update twice",
+            "list one of the two layers, and add the gradients of the other to its own before the step",
         )
         self._users = [users_of(p) for p in self.params]
 
@@ -335,7 +335,9 @@ class EMA:
 
     def __init__(self, layers: Iterable[HasParameters], decay: float = 0.999) -> None:
         self.decay, self.layers = decay, checked_layers(layers)
-        refuse_shared(dict(enumerate(self.layers)), "which `applied` would exchange twice: list one of the two layers")
+        refuse_shared(
+            dict(enumerate(self.layers)), "which `applied` would exchange twice", "list one of the two layers"
+        )
         self._weights = [p for layer in self.layers for p in layer.params]
         self.params = zeros_like(self._weights)
         self._count = np.zeros((), np.int64)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+import numpy as np
 
 from xrnn.select import backend_of
 from xrnn.typing import Array
@@ -39,12 +41,31 @@ def count_update(updated: Iterable[Users]) -> None:
         layer.updates += 1
 
 
-def refuse_shared(layers: Mapping[Any, Any], problem: str) -> None:
-    """Raises ValueError, with the problem and its remedy, if two parameters of the layers are the same array."""
-    owner: dict[Users, str] = {}
-    for key, layer in layers.items():
-        for k, param in enumerate(layer.params):
-            name = f"params[{k}] of layers[{key!r}]"
-            first = owner.setdefault(users_of(param), name) if param.size else name
-            if first is not name:
-                raise ValueError(f"{name} is the same array as {first}, {problem}")
+def refuse_shared(layers: Mapping[Any, Any], problem: str, remedy: str) -> None:
+    """Raises ValueError, with the problem, if two parameters of the layers share memory.
+
+    remedy   for two parameters that are the same array, because a layer shares the weights of another
+    """
+    names = [f"params[{k}] of layers[{key!r}]" for key, layer in layers.items() for k in range(len(layer.params))]
+    params = [param for layer in layers.values() for param in layer.params]
+    pairs = _overlaps(params)
+    if not pairs:
+        return
+    later, earlier = min(pairs)
+    if users_of(params[later]) is users_of(params[earlier]):
+        raise ValueError(f"{names[later]} is the same array as {names[earlier]}, {problem}: {remedy}")
+    raise ValueError(f"{names[later]} overlaps {names[earlier]} in memory, {problem}: make one of the two from a copy")
+
+
+def _overlaps(arrays: Sequence[Array]) -> list[tuple[int, int]]:
+    """The indices (later, earlier) of every two arrays that share memory."""
+    outlines = [backend_of(array).outline(array) for array in arrays]
+    bounds = sorted((*np.lib.array_utils.byte_bounds(each), i) for i, each in enumerate(outlines) if each.size)
+    pairs: list[tuple[int, int]] = []
+    open_: list[tuple[int, int]] = []  # the end and the index of the arrays that end after the first byte of this one
+    for first, end, i in bounds:
+        open_ = [(last, j) for last, j in open_ if last > first]
+        # The bounds of two blocks of columns of one buffer overlap too. The blocks themselves don't.
+        pairs += [(max(i, j), min(i, j)) for _, j in open_ if np.shares_memory(outlines[i], outlines[j])]
+        open_.append((end, i))
+    return pairs

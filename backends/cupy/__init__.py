@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_enabled, precision
+from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_enabled, outline_at, precision
 from xrnn.backends.cupy.cells import kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
 from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError
@@ -23,7 +23,7 @@ from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.ops.products import Products
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, HostArray
 
 _DECISIONS: Final = 1024  # that are remembered: a batch of another length is another decision
 
@@ -57,6 +57,9 @@ class CupyBackend(Backend):
     def address(self, array: Array) -> int:
         memory: Any = array.data
         return int(memory.ptr)
+
+    def outline(self, array: Array) -> HostArray:
+        return outline_at(self.address(array), array.shape, array.strides, array.dtype.str)
 
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
         """out += a @ b in one cuBLAS call (beta = 1), which copies nothing as long as all three are contiguous."""

@@ -17,7 +17,7 @@ from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.ops.int8 import Int8Weights
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, HostArray
 
 try:
     from xrnn.backends.numpy import _kernels as kernels
@@ -156,6 +156,9 @@ class NumpyBackend(Backend):
 
     def address(self, array: Array) -> int:
         return array.ctypes.data
+
+    def outline(self, array: Array) -> HostArray:
+        return array
 
     def frozen(self, array: Array) -> Array:
         """A copy in the memory of a `bytes` object: NumPy never makes such an array writable."""

@@ -228,6 +228,8 @@ class Own(Optimizer):
 def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
     layer, other = (Linear.init(2, 3, backend="numpy") for _ in range(2))
     tied = Linear(layer.params[0], other.params[1])
+    buffer = np.zeros((3, 3), "float32")
+    overlapping = {"a": Linear(buffer[:2], np.zeros(3, "f4")), "b": Linear(buffer[1:], np.zeros(3, "f4"))}
     pending = SGD([layer])
     pending.accumulate()
     steps = SGD([layer])
@@ -250,6 +252,11 @@ def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
             "params[0] of layers['b'] is the same array as params[0] of layers['a']",
         ),
         "tied": ({"layers": {"a": layer, "b": tied}}, ValueError, "make the other from its arrays after loading"),
+        "overlapping": (
+            {"layers": overlapping},
+            ValueError,
+            "params[0] of layers['b'] overlaps params[0] of layers['a'] in memory, which a file would hold twice: make",
+        ),
         "own optimizer": ({"optimizer": Own([layer], 0.1)}, TypeError, "expected SGD, Adam, EMA, or a dict of them"),
         "no optimizer": ({"optimizer": {"a": 3}}, TypeError, "optimizer['a'] is a int: expected SGD, Adam, EMA"),
         "other layers": ({"optimizer": SGD([layer, other])}, ValueError, "Linear that is not in layers: expected all"),

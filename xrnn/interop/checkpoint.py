@@ -65,7 +65,7 @@ def save_checkpoint(
 
     An earlier file at `path` is replaced in one step: a reader finds the old file or the new one.
 
-    Raises TypeError for other kinds of layers, optimizers or values; ValueError if layers share arrays, if an optimizer
+    Raises TypeError for other kinds of layers, optimizers or values; ValueError if layers share memory, if an optimizer
     has a layer that is not in `layers` or has accumulated gradients, or if the description is too long; OSError if the
     file can't be written. After any of these errors, the earlier file is unchanged.
 
@@ -141,7 +141,8 @@ def describe_all(layers: Mapping[str, Any], optimizer: Any, arrays: dict[str, Ar
     described = [[name, describe(layer, f"layers.{i}.", arrays)] for i, (name, layer) in enumerate(layers.items())]
     refuse_shared(
         layers,
-        "which a file would hold twice: save one of the two layers, and make the other from its arrays after loading",
+        "which a file would hold twice",
+        "save one of the two layers, and make the other from its arrays after loading",
     )
     several = optimizer if isinstance(optimizer, Mapping) else {} if optimizer is None else {"": optimizer}
     optimizers = [
