@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, WIDE, Case
-from benchmarks.peers import COMPARED, PEERS
+from benchmarks.peers import COMPARED, OURS, PEERS
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison
 from benchmarks.tables import wide_console
@@ -26,7 +26,11 @@ from benchmarks.worker import Worker, timed, workers
 def compare(
     cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: int, out: Path, console: Console
 ) -> dict[str, Any]:
-    """The results: times in microseconds, one for each round. Writes `out`/compare.json after each case."""
+    """The results: times in microseconds, one for each round. Writes `out`/compare.json after each case.
+
+    If a peer computes wrong numbers, its operation is left out of that case, and a line in "wrong" says so. Wrong
+    numbers of xrnn end the comparison: RuntimeError.
+    """
     machine.pin(threads)
     results: dict[str, Any] = {"machine": machine.describe(threads), "dtype": "float32", "rounds": rounds}
     start = time.perf_counter()
@@ -35,7 +39,11 @@ def compare(
         results["cases"] = []
         for number, case in enumerate(cases, 1):
             try:
-                results["cases"] += _measure(case, started, rounds)
+                prepared = {worker.peer: worker.prepare(case, worker.peer not in OURS) for worker in started}
+                for peer, wrong in ((peer, line) for peer, about in prepared.items() for line in about["wrong"]):
+                    results.setdefault("wrong", []).append(f"{peer}: {wrong}")
+                    console.print(f"wrong: {results['wrong'][-1]}", highlight=False)
+                results["cases"] += _measure(case, started, prepared, rounds)
             except TimeoutError as error:
                 results.setdefault("left_out", []).append(f"{case.name}: {error}")
                 console.print(f"left out {results['left_out'][-1]}")
@@ -46,8 +54,9 @@ def compare(
     return results
 
 
-def _measure(case: Case, workers: Sequence[Worker], rounds: int) -> list[dict[str, Any]]:
-    prepared = {worker.peer: worker.prepare(case) for worker in workers}
+def _measure(
+    case: Case, workers: Sequence[Worker], prepared: dict[str, dict[str, Any]], rounds: int
+) -> list[dict[str, Any]]:
     operations = ("product", *(f"{kind}{operation}" for kind in ("", "base ", "read ") for operation in OPERATIONS))
     times = timed(workers, operations, rounds)
     # The ceiling of a round is the rate of the library whose large product is fastest.

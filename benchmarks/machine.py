@@ -22,6 +22,7 @@ def describe(threads: int) -> dict[str, str | int]:
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count() or 0,
+        "l2_bytes": _l2_bytes(),
         "threads": threads,
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -125,8 +126,14 @@ def read(path: Path) -> dict[str, Any]:
     return results
 
 
+def _l2_bytes() -> int:
+    """The size of a core's second-level cache; 0 if the system does not tell it."""
+    name = "SC_LEVEL2_CACHE_SIZE"
+    return max(os.sysconf(name), 0) if name in getattr(os, "sysconf_names", {}) else 0
+
+
 def _cpu() -> str:
-    """The CPU's name and its widest vector instructions."""
+    """The CPU's name, its widest vector instructions, and the matrix units (AMX) that it has."""
     try:
         lines = dict(
             line.split(":", 1)
@@ -136,5 +143,7 @@ def _cpu() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     facts = {key.strip(): value.strip() for key, value in lines.items()}
-    level = next((name for name in ("avx512f", "avx2") if name in facts.get("flags", "").split()), platform.machine())
-    return f"{facts.get('model name', platform.machine())} ({level})"
+    flags = facts.get("flags", "").split()
+    level = next((name for name in ("avx512f", "avx2") if name in flags), platform.machine())
+    units = ", ".join([level, *(name for name in flags if name.startswith("amx_"))])
+    return f"{facts.get('model name', platform.machine())} ({units})"

@@ -47,6 +47,8 @@ def print_comparison(results: dict[str, Any], console: Console) -> None:
         f"{about['cpu']}, {about['threads']} threads, {results['dtype']}, {results['rounds']} rounds, {about['date']}; "
         f"large matrix product: {ceiling:.0f} ({low:.0f}–{high:.0f}) GFLOP/s"
     )
+    for line in results.get("wrong", []):
+        console.print(f"wrong: {line}", highlight=False)
     for kind, name in KINDS.items():
         for operation, title in TITLES.items():
             rows = [row for row in results["cases"] if kind_of(row) == kind and row["operation"] == operation]

@@ -30,9 +30,15 @@ class Worker(Child):
         super().__init__(_Library, peer, threads, environment=given, suspend=True, limit=_LIMIT)
         self.about: dict[str, str] = self.ask("about")
 
-    def prepare(self, case: Case) -> dict[str, Any]:
-        """Build and check the calls for `case` → {"operations": […], "errors": {operation: …}, "form": …}."""
-        prepared: dict[str, Any] = self.ask("prepare", case)
+    def prepare(self, case: Case, drop_wrong: bool = False) -> dict[str, Any]:
+        """Build and check the calls for `case`.
+
+        → {"operations": […], "errors": {operation: …}, "wrong": […], "form": …}
+
+        drop_wrong   leave out operations whose results are wrong, with a line for each in "wrong". Otherwise the first
+                     one raises RuntimeError.
+        """
+        prepared: dict[str, Any] = self.ask("prepare", case, drop_wrong)
         self.prepared = prepared
         return prepared
 
@@ -99,14 +105,23 @@ class _Library:
     def about(self) -> dict[str, str]:
         return self._about
 
-    def prepare(self, case: Case) -> dict[str, Any]:
+    def prepare(self, case: Case, drop_wrong: bool) -> dict[str, Any]:
         self._built = Built({})  # frees the arrays of the last case first
         problem = Problem(case)
         self._built = build(self._peer, problem, self._threads)
         calls, tolerance = self._built.calls, PEERS[self._peer].tolerance
-        errors = {name: check(name, call(), problem, tolerance) for name, call in calls.items() if name in CHECKED}
+        errors, wrong = {}, {}
+        for name, call in calls.items():
+            try:
+                if name in CHECKED:
+                    errors[name] = check(name, call(), problem, tolerance)
+            except AssertionError as error:
+                if not drop_wrong:
+                    raise
+                wrong[name] = str(error)
         time.sleep(_SETTLING)
-        return {"operations": list(calls), "errors": errors, "form": self._built.form}
+        operations = [name for name in calls if name not in wrong]
+        return {"operations": operations, "errors": errors, "wrong": list(wrong.values()), "form": self._built.form}
 
     def time(self, operation: str) -> float:
         return measure(self._built.calls[operation]) * 1e6

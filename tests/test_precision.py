@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +23,11 @@ def test_the_default() -> None:
 
 def test_use_precision_nests_and_is_restored() -> None:
     before = precision().name
+    with use_precision("bfloat16x3"):
+        assert (precision().products, precision().bfloat16, precision().tf32) == (3, False, False)
     with use_precision("bfloat16"):
         assert (precision().name, precision().bfloat16, precision().tf32) == ("bfloat16", True, False)
+        assert precision().products == 1
         with use_precision("tf32"):
             assert (precision().name, precision().bfloat16, precision().tf32) == ("tf32", False, True)
         assert precision().bfloat16
@@ -67,7 +71,14 @@ def test_an_unknown_precision_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "name"), [("", "float32"), ("tf32", "tf32"), (" BFloat16 ", "bfloat16"), ("float32", "float32")]
+    ("value", "name"),
+    [
+        ("", "float32"),
+        ("tf32", "tf32"),
+        (" BFloat16 ", "bfloat16"),
+        ("float32", "float32"),
+        ("bfloat16x3", "bfloat16x3"),
+    ],
 )
 def test_xrnn_precision(value: str, name: str) -> None:
     assert output_of("from xrnn.precision import precision; print(precision().name)", XRNN_PRECISION=value) == name
@@ -76,7 +87,7 @@ def test_xrnn_precision(value: str, name: str) -> None:
 def test_an_invalid_xrnn_precision() -> None:
     failed = run_python("import numpy, xrnn; xrnn.Linear(numpy.ones((2, 3)), numpy.ones(3))", XRNN_PRECISION="half")
     assert failed.stderr.endswith(
-        "ValueError: unknown precision 'half' (XRNN_PRECISION=half): expected one of float32, tf32, bfloat16\n"
+        f"ValueError: unknown precision 'half' (XRNN_PRECISION=half): expected one of {', '.join(NAMES)}\n"
     )
 
 
@@ -92,6 +103,18 @@ def test_info_names_the_precision_and_who_decided(code: str, decided_by: str) ->
     assert f"(decided by {decided_by})" in next(line for line in out.splitlines() if line.startswith("precision: "))
 
 
+def test_the_instruction_is_used_only_where_it_is_fast() -> None:
+    """VDPBF16PS has twice the rate of float32 on AMD's processors, and gains nothing on Intel's."""
+    get_backend("numpy")
+    cpuinfo = Path("/proc/cpuinfo")
+    if not (kernels and cpuinfo.exists() and kernels.level() == "avx512"):
+        pytest.skip("needs the level avx512, and /proc/cpuinfo")
+    text = cpuinfo.read_text()
+    assert kernels.has_bfloat16_instruction() == ("avx512_bf16" in text)
+    fast = "avx512_bf16" in text and "AuthenticAMD" in text
+    assert kernels.bfloat16_level() == ("avx512bf16" if fast else None)
+
+
 def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = get_backend("numpy")
     if not kernels:
@@ -103,6 +126,8 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     before = why()
     with use_precision("tf32"):
         assert why() == before + ", products in float32: CPUs have no TF32"
+    with use_precision("bfloat16x3"):
+        assert why() == before + ", products in float32: this CPU has no tiles (AMX)"
     with use_precision("bfloat16"):
         monkeypatch.setattr(kernels, "bfloat16_level", lambda: "avx512bf16")
         for operation in ("affine_forward", "affine_backward"):
@@ -114,6 +139,15 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "bfloat16" not in why("add_rows") + why("cross_entropy") + why(dtype="float64")
         assert backend.describe()["products in bfloat16"] == "avx512bf16"
         monkeypatch.setattr(kernels, "bfloat16_level", lambda: None)
+        monkeypatch.setattr(kernels, "level", lambda: "avx512")
+        for has, reason in (
+            (True, "avx512_bf16 is not faster on this CPU"),
+            (False, "no bfloat16 kernel for this CPU,"),
+        ):
+            monkeypatch.setattr(kernels, "has_bfloat16_instruction", lambda has=has: has)
+            assert f", products in float32: {reason}" in why()
+            assert backend.describe()["products in bfloat16"].startswith(reason)
+        before = why().split(", products")[0]
         reason = "no bfloat16 kernel for this CPU, level or cell"
         assert why() == f"{before}, products in float32: {reason}"
         assert why(cell="gru_reset_before").endswith(f", products in float32: {reason}")

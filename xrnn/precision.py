@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Final, Literal, TypeAlias, get_args
 
-Name: TypeAlias = Literal["float32", "tf32", "bfloat16"]
+Name: TypeAlias = Literal["float32", "tf32", "bfloat16x3", "bfloat16"]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
+# A float32 number is the sum of three bfloat16 parts. Tile registers (AMX) compute a product of two such numbers as a
+# sum of this number of products of parts; 6 by default.
+_PRODUCTS: Final = {"bfloat16x3": 3, "bfloat16": 1}
 
 
 class Precision:
-    """A setting. `bfloat16` and `tf32` are attributes because each call of a layer reads one: no strings to compare."""
+    """A setting. `products`, `bfloat16` and `tf32` are attributes because each call of a layer reads one: no strings to
+    compare."""
 
-    __slots__ = ("bfloat16", "decided_by", "name", "tf32")
+    __slots__ = ("bfloat16", "decided_by", "name", "products", "tf32")
 
     def __init__(self, name: str, decided_by: str) -> None:
         self.change(name, decided_by)
@@ -23,6 +27,7 @@ class Precision:
     def change(self, name: str, decided_by: str) -> None:
         self.name, self.decided_by = name, decided_by
         self.bfloat16, self.tf32 = name == "bfloat16", name == "tf32"
+        self.products = _PRODUCTS.get(name, 6)
 
 
 _SETTING: Final = os.environ.get("XRNN_PRECISION", "").strip().lower()
@@ -48,8 +53,9 @@ def check_environment() -> None:
 def set_precision(name: Name) -> None:
     """Select the precision of matrix products of float32 arrays, in all threads of the process.
 
-    name   `float32`, the default; `tf32`, which a CPU treats as float32; `bfloat16`: the factors are rounded to
-           bfloat16, the sums are float32
+    name   `float32`, the default; `tf32`, which a CPU treats as float32; `bfloat16x3`: three products of bfloat16
+           parts, with errors near 1e-5, on a CPU with AMX, otherwise float32; `bfloat16`: the factors are rounded to
+           bfloat16. The sums are always float32.
 
     Arrays keep their dtype. Products of float64 arrays do not change. If a processor or a form has no such product, the
     product stays in float32; `xrnn info` says so. `XRNN_PRECISION` sets the precision at the start of the process.

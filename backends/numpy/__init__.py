@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,6 @@ try:
     from xrnn.backends.numpy import _kernels as kernels
 except ImportError:  # no compiler during the installation, or a checkout without an installation
     kernels = None  # type: ignore[assignment]
-
-
-_NO_BFLOAT16: Final = "no bfloat16 kernel for this CPU, level or cell"
 
 
 class NumpyBackend(Backend):
@@ -59,7 +56,7 @@ class NumpyBackend(Backend):
             lengths = lengths.astype(np.int64, copy=False)
         return kernels.forward(
             name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training,
-            precision().bfloat16, inputs.packed,
+            precision().products, inputs.packed,
         )  # fmt: skip
 
     def recurrence_backward(
@@ -79,20 +76,20 @@ class NumpyBackend(Backend):
             lengths = lengths.astype(np.int64, copy=False)
         return kernels.backward(
             name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, cell.per_unit, dstates, dWx, dWh, db, needs_dx,
-            precision().bfloat16,
+            precision().products,
         )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         if not (kernels and fused_enabled()):
             return super().affine_forward(x, W, b)
-        return kernels.affine(x, W, b, precision().bfloat16)
+        return kernels.affine(x, W, b, precision().products)
 
     def affine_backward(
         self, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True
     ) -> ArrayIfNeeded:
         if not (kernels and fused_enabled()):
             return super().affine_backward(x, W, dy, dW, db, needs_dx)
-        return kernels.affine_gradients(x, W, dy, dW, db, needs_dx, precision().bfloat16)
+        return kernels.affine_gradients(x, W, dy, dW, db, needs_dx, precision().products)
 
     def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
         if not (kernels and fused_enabled()):
@@ -175,7 +172,7 @@ class NumpyBackend(Backend):
             **machine.describe(),
             "compiled kernels": kernels.compiler(),
             "instruction set": kernels.level(),
-            "products in bfloat16": kernels.bfloat16_level() or _NO_BFLOAT16,
+            "products in bfloat16": kernels.bfloat16_level() or _no_bfloat16(),
             "threads": _threads(),
         }
 
@@ -195,9 +192,18 @@ def _products(operation: Operation, dtype: Any, level: str | None) -> str:
         return ""
     if setting.tf32:
         return ", products in float32: CPUs have no TF32"
+    if not setting.bfloat16:
+        return ", products in float32: this CPU has no tiles (AMX)"
     if level:
         return f", products in bfloat16 by {level}, small ones in float32"
-    return f", products in float32: {_NO_BFLOAT16}"
+    return f", products in float32: {_no_bfloat16()}"
+
+
+def _no_bfloat16() -> str:
+    """Why products in bfloat16 are computed in float32."""
+    if kernels and kernels.has_bfloat16_instruction() and kernels.level() == "avx512":
+        return "avx512_bf16 is not faster on this CPU"
+    return "no bfloat16 kernel for this CPU, level or cell"
 
 
 def not_built() -> str:

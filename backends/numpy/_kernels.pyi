@@ -4,8 +4,9 @@ The arrays of one call are all float32 or all float64, otherwise TypeError; they
 operations release the GIL, except calls of a few microseconds. On the main thread they let Python handle signals every
 50 ms. If a handler raises, they end early with its exception, and the arrays that they were overwriting become NaN.
 
-`bfloat16` allows products of float32 arrays whose factors are rounded to bfloat16. Their sums, and everything else,
-stay float32. It has no effect on float64, or if `bfloat16_level()` is None.
+`products` is the precision of products of float32 arrays, as `xrnn.precision.Precision.products`: 1 allows factors that
+are rounded to bfloat16. Their sums, and everything else, stay float32. It has no effect on float64, or if
+`bfloat16_level()` is None.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,11 @@ def level() -> str:
     """The level in use."""
 
 def bfloat16_level() -> str | None:
-    """The level that runs products in bfloat16; None if the CPU, or the level in use, has none."""
+    """The level that runs products in bfloat16; None if the CPU, or the level in use, has none, or if they would not be
+    faster than in float32."""
+
+def has_bfloat16_instruction() -> bool:
+    """Whether the CPU has `avx512_bf16`."""
 
 def set_level(name: str) -> None:
     """Use this level from now on; no other thread may be computing. ValueError if this CPU does not have it."""
@@ -132,7 +137,7 @@ def forward(
     reverse: bool,
     own: tuple[Array | float, ...],
     training: bool,
-    bfloat16: bool,
+    products: int,
     packed: PackedForms | None,
     /,
 ) -> tuple[tuple[Array, ...], Array | None, None]:
@@ -166,7 +171,7 @@ def backward(
     dWh: Array | None,
     db: Array | None,
     needs_dx: bool,
-    bfloat16: bool,
+    products: int,
     /,
 ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
     """The gradients of `forward`, from dstates, those of each state after each step: (T, N, H), None for zeros.
@@ -194,11 +199,11 @@ def int8_forward(
 def int8_instructions() -> str:
     """The instructions that multiply int8 weights: `avx512vnni`, or the level in use."""
 
-def affine(x: Array, W: Array, b: Array, bfloat16: bool) -> Array:
+def affine(x: Array, W: Array, b: Array, products: int) -> Array:
     """x (M, D), W (D, C), b (C,) → y (M, C)."""
 
 def affine_gradients(
-    x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool, bfloat16: bool
+    x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool, products: int
 ) -> ArrayIfNeeded:
     """x (M, D), dy (M, C) → dx (M, D), None unless `needs_dx`; overwrites dW (D, C), db (C,), both C-contiguous."""
 

@@ -41,6 +41,7 @@ NB_MODULE(_kernels, m) {
     });
     m.def("level", [] { return level.name; });
     m.def("bfloat16_level", [] { return level.bfloat16 ? "avx512bf16" : nullptr; });
+    m.def("has_bfloat16_instruction", has_bfloat16_instruction);
     m.def("set_level", [](const char* name) { set_level(name); });
     m.def("max_threads", max_threads);
     m.def("asked_threads", asked_threads);
@@ -87,13 +88,13 @@ NB_MODULE(_kernels, m) {
     m.def("int8_instructions", [] { return fastest_int8_sums() ? "avx512vnni" : level.name; });
     nb::class_<PackedForms>(m, "PackedForms").def(nb::init<nb::object, nb::object>(), nb::arg("Wx"), nb::arg("Wh"));
     if (PyModule_AddFunctions(m.ptr(), RECURRENCES)) throw nb::python_error();
-    m.def("affine", [](nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
-        return (is_float32(x) ? affine<float> : affine<double>)(x, W, b, bfloat16);
+    m.def("affine", [](nb::handle x, nb::handle W, nb::handle b, int products) {
+        return (is_float32(x) ? affine<float> : affine<double>)(x, W, b, products);
     });
     m.def("affine_gradients", [](nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db,
-                                 bool needs_dx, bool bfloat16) {
+                                 bool needs_dx, int products) {
         const auto f = is_float32(x) ? affine_gradients<float> : affine_gradients<double>;
-        return f(x, W, dy, dW, db, needs_dx, bfloat16);
+        return f(x, W, dy, dW, db, needs_dx, products);
     });
     m.def("cross_entropy", [](nb::handle logits, nb::handle targets, nb::handle weights) {
         return (is_float32(logits) ? cross_entropy<float> : cross_entropy<double>)(logits, targets, weights);

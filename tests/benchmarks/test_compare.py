@@ -12,7 +12,7 @@ import pytest
 import xrnn
 from benchmarks import compare, machine, report
 from benchmarks.cases import Case
-from benchmarks.worker import Worker, workers
+from benchmarks.worker import Worker, _Library, workers
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stopping idle workers needs POSIX signals")
 
@@ -78,15 +78,55 @@ def test_a_missing_library_costs_one_line(
 
 
 @posix
+def test_a_peer_with_wrong_numbers_loses_that_operation_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = Worker.prepare
+
+    def train_is_wrong(self: Worker, case: Case, drop_wrong: bool) -> dict[str, Any]:
+        assert drop_wrong == (self.peer != "xrnn")  # wrong numbers of xrnn end the comparison
+        prepared = prepare(self, case, drop_wrong)
+        if self.peer == "numpy" and case.H == 16:
+            prepared["operations"].remove("train")
+            prepared["wrong"].append(f"{case.name} train: dx is off by 1.4")
+        return prepared
+
+    monkeypatch.setattr(Worker, "prepare", train_is_wrong)
+    compare.main(["--quick", "--peers", "xrnn,numpy", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)])
+    results = json.loads((tmp_path / "compare.json").read_text())
+    assert results["wrong"] == ["numpy: T50-N1-D16-H16 train: dx is off by 1.4"]
+    for row in results["cases"]:
+        is_wrong = row["case"] == "T50-N1-D16-H16" and row["operation"] == "train"
+        assert set(row["microseconds"]) == {"xrnn"} if is_wrong else {"xrnn", "numpy"}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count("wrong: numpy: T50-N1-D16-H16 train: dx is off by 1.4") == 2  # at once, and with the tables
+
+
+def test_a_library_reports_its_wrong_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(name: str, *_: Any) -> float:
+        if name == "train":
+            raise AssertionError("train: dx is off")
+        return 0.0
+
+    monkeypatch.setattr("benchmarks.worker.check", check)
+    monkeypatch.setattr("benchmarks.worker._SETTLING", 0)
+    library = _Library("numpy", 1)
+    prepared = library.prepare(Case(2, 1, 2, 3), True)
+    assert (prepared["operations"], prepared["wrong"]) == (["step", "forward", "product"], ["train: dx is off"])
+    with pytest.raises(AssertionError, match="train: dx is off"):
+        library.prepare(Case(2, 1, 2, 3), False)
+
+
+@posix
 def test_a_library_that_hangs_costs_its_case_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare = Worker.prepare
 
-    def hang_once(self: Worker, case: Case) -> dict[str, Any]:
+    def hang_once(self: Worker, case: Case, drop_wrong: bool) -> dict[str, Any]:
         if self.peer == "numpy" and case.H == 16:
             self.limit = 0.0
-        return prepare(self, case)
+        return prepare(self, case, drop_wrong)
 
     monkeypatch.setattr(Worker, "prepare", hang_once)
     compare.main(["--quick", "--peers", "xrnn,numpy", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)])

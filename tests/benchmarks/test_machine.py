@@ -34,6 +34,16 @@ def test_each_measured_case_has_a_line(tmp_path: Path) -> None:
     assert not list(path.parent.glob("*.new"))
 
 
+def test_the_description_has_the_cache_and_the_widest_instructions() -> None:
+    about = machine.describe(2)
+    assert isinstance(about["l2_bytes"], int)
+    flags = (
+        Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n")[0] if Path("/proc/cpuinfo").exists() else ""
+    )
+    for unit in ("avx512f", "amx_tile", "amx_int8"):
+        assert (unit in str(about["cpu"])) == (f" {unit} " in f"{flags} ")
+
+
 def test_files_that_name_their_cases_cells_are_read(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text('{"cells": [{"case": "a"}]}')
     assert machine.read(tmp_path / "old.json") == {"cases": [{"case": "a"}]}

@@ -8,11 +8,11 @@
 namespace {
 
 template <class S>
-nb::object affine(nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
+nb::object affine(nb::handle x, nb::handle W, nb::handle b, int products) {
     const int64_t rows = size(x, 0), D = size(x, 1), C = size(b, 0);
     Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), b_in(b, {C});
     nb::object y = empty<S>({rows, C});
-    const bool pairs = takes_bfloat16<S>(bfloat16, 1, rows, D, C);
+    const bool pairs = takes_bfloat16<S>(products, 1, rows, D, C);
     const Affine<S> f = {.rows = rows,
                          .D = D,
                          .C = C,
@@ -28,7 +28,7 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b, bool bfloat16) {
 
 template <class S>
 nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handle dW, nb::handle db,
-                            bool needs_dx, bool bfloat16) {
+                            bool needs_dx, int products) {
     const int64_t rows = size(x, 0), D = size(x, 1), C = size(dy, 1);
     Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), dy_in(dy, {rows, C});
     nb::object dx = needs_dx ? empty<S>({rows, D}) : nb::none();
@@ -41,7 +41,7 @@ nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handl
                                   .dW = output<S>(dW, {D, C}),
                                   .db = output<S>(db, {C}),
                                   .dx = needs_dx ? data<S>(dx) : nullptr};
-    const bool pairs = takes_bfloat16<S>(bfloat16, 1, rows, D, C);
+    const bool pairs = takes_bfloat16<S>(products, 1, rows, D, C);
     const auto operation = operations<S>(pairs).affine_gradients;
     run_into<S>({{f.dW, D * C}, {f.db, C}}, operation, f,
                 divide(operation, 2 * rows * D * C, pairs ? 2 : sizeof(S)));

@@ -112,9 +112,9 @@ struct Call {
     Division<Partition> division;
 
     template <class S>
-    Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, bool bfloat16) {
+    Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, int products) {
         const int64_t K = in.D + in.H, R = cell.h_gates * in.H;
-        pairs = takes_bfloat16<S>(bfloat16, in.T, in.N, K, R);
+        pairs = takes_bfloat16<S>(products, in.T, in.N, K, R);
         size = pairs ? 2 : sizeof(S);
         operation = operations<S>(pairs).recurrences[&cell - operations<S>().recurrences].*pass;
         division = divide(operation, in.T, in.N, K, R, size, MOST_THREADS,
@@ -125,7 +125,7 @@ struct Call {
 // → states, z, kept, which is None
 template <class S>
 nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
-                   nb::handle lengths, bool reverse, nb::handle own, bool training, bool bfloat16, nb::handle packed) {
+                   nb::handle lengths, bool reverse, nb::handle own, bool training, int products, nb::handle packed) {
     const Recurrence<S>& cell = recurrence<S>(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     const Input<S> b_in(b, {cell.pre * in.H});
@@ -151,7 +151,7 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
         z = empty<S>({in.T, in.N, cell.pre * in.H});
         f.z = data<S>(z);
     }
-    const Call call(&Recurrence<S>::forward, cell, in, bfloat16);
+    const Call call(&Recurrence<S>::forward, cell, in, products);
     std::optional<PackedWeights> form;
     if (!packed.is_none()) {
         form = nb::cast<PackedForms&>(packed).form(operations<S>(call.pairs), cell, f.of, call.size,
@@ -165,7 +165,7 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
 template <class S>
 nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
                     nb::handle lengths, bool reverse, nb::handle own, nb::handle dstates, nb::handle dWx,
-                    nb::handle dWh, nb::handle db, bool needs_dx, bool bfloat16) {
+                    nb::handle dWh, nb::handle db, bool needs_dx, int products) {
     const Recurrence<S>& cell = recurrence<S>(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
@@ -204,28 +204,28 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
         f.dWh = weight_gradient<S>(dWh, {in.H, R});
         f.db = output<S>(db, {B});
     }
-    const Call call(&Recurrence<S>::backward, cell, in, bfloat16);
+    const Call call(&Recurrence<S>::backward, cell, in, products);
     run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}}, call.operation, f, call.division);
     return tuple_of(dx, dinitial);
 }
 
 PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training, bfloat16, packed] =
+        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training, products, packed] =
             take<12>(arguments, count);
         const auto f = is_float32(x) ? forward<float> : forward<double>;
         return f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True),
-                 bfloat16.is(Py_True), packed);
+                 nb::cast<int>(products), packed);
     });
 }
 
 PyObject* call_backward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, own, dstates, dWx, dWh, db, needs_dx, bfloat16] =
+        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, own, dstates, dWx, dWh, db, needs_dx, products] =
             take<15>(arguments, count);
         const auto f = is_float32(x) ? backward<float> : backward<double>;
         return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), own, dstates, dWx, dWh, db,
-                 needs_dx.is(Py_True), bfloat16.is(Py_True));
+                 needs_dx.is(Py_True), nb::cast<int>(products));
     });
 }
 

@@ -30,7 +30,7 @@ CLOSE = 0.02  # two factors with a relative error of 2⁻⁹ each, over some ste
 def _in_bfloat16(_built: None) -> Iterator[None]:
     get_backend("numpy")  # chooses the level
     if not kernels.bfloat16_level():
-        pytest.skip("this CPU has no avx512_bf16: .ci/sanitize runs the kernels with emulated instructions")
+        pytest.skip("this CPU has no fast avx512_bf16: .ci/sanitize runs the kernels with emulated instructions")
     kernels.force_bfloat16(True)
     yield
     kernels.force_bfloat16(False)
@@ -46,8 +46,9 @@ def results(p: Problem, *, bfloat16: bool = True, order: Literal["C", "F"] = "C"
     cell: Any = layer.cell
     name, own = cell.kernel_name, cell.per_unit
     lengths = None if p.lengths is None else p.lengths.astype(np.int64)
-    states, z, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, True, bfloat16, None)
-    inferred, _, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, False, bfloat16, None)
+    products = 1 if bfloat16 else 6
+    states, z, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, True, products, None)
+    inferred, _, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, False, products, None)
     for got, want in zip(inferred, states, strict=True):
         assert_array_equal(got, want)
 
@@ -55,7 +56,7 @@ def results(p: Problem, *, bfloat16: bool = True, order: Literal["C", "F"] = "C"
         grads: Any = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights] if with_weights else [None] * 3
         dWx, dWh, db = grads
         dx, dinitial = kernels.backward(
-            name, x, Wx, Wh, states, z, lengths, p.reverse, own, dstates, dWx, dWh, db, needs_dx, bfloat16
+            name, x, Wx, Wh, states, z, lengths, p.reverse, own, dstates, dWx, dWh, db, needs_dx, products
         )
         return dx, dinitial, grads
 
@@ -113,14 +114,14 @@ def test_integers_are_exact_in_an_affine_map(sizes: tuple[int, int, int]) -> Non
     p = problems.affine(*sizes, "float32")
     x, W, b, dy = (np.round(a * 4) for a in (p.x, p.W, p.b, p.dy))
 
-    def run(bfloat16: bool, W: HostArray) -> list[HostArray]:
+    def run(products: int, W: HostArray) -> list[HostArray]:
         dW, db = np.full_like(p.W, np.nan), np.full_like(p.b, np.nan)
-        dx = kernels.affine_gradients(x, W, dy, dW, db, True, bfloat16)
-        assert kernels.affine_gradients(x, W, dy, dW, db, False, bfloat16) is None
-        return [kernels.affine(x, W, b, bfloat16), dx, dW, db]
+        dx = kernels.affine_gradients(x, W, dy, dW, db, True, products)
+        assert kernels.affine_gradients(x, W, dy, dW, db, False, products) is None
+        return [kernels.affine(x, W, b, products), dx, dW, db]
 
     for layout in LAYOUTS:
-        for got, want in zip(run(True, lay_out(get_backend("numpy"), W, layout)), run(False, W), strict=True):
+        for got, want in zip(run(1, lay_out(get_backend("numpy"), W, layout)), run(6, W), strict=True):
             assert_array_equal(got, want, err_msg=layout)
 
 
@@ -162,8 +163,8 @@ def test_rounding() -> None:
     expected = np.array([1, 1 + 2**-6, -1, 3.3e38, 0, np.inf, np.nan, 1.234375], "f4")
     expected[3] = rounded(values[3:4])[0]
     ones, none = np.ones((1, 1), "f4"), np.zeros(1, "f4")
-    assert_array_equal(kernels.affine(values[:, None], ones, none, True)[:, 0], expected)
-    assert_array_equal(kernels.affine(ones, values[None], np.zeros(8, "f4"), True)[0], expected)
+    assert_array_equal(kernels.affine(values[:, None], ones, none, 1)[:, 0], expected)
+    assert_array_equal(kernels.affine(ones, values[None], np.zeros(8, "f4"), 1)[0], expected)
 
 
 @pytest.mark.parametrize("cell", FUSED_CELLS)
@@ -201,8 +202,8 @@ def test_an_affine_map_has_the_same_bits_however_divided(sizes: tuple[int, int, 
 
     def run() -> dict[str, HostArray]:
         dW, db = np.full_like(p.W, np.nan), np.full_like(p.b, np.nan)
-        dx = kernels.affine_gradients(p.x, p.W, p.dy, dW, db, True, True)
-        return {"y": kernels.affine(p.x, p.W, p.b, True), "dx": dx, "dW": dW, "db": db}
+        dx = kernels.affine_gradients(p.x, p.W, p.dy, dW, db, True, 1)
+        return {"y": kernels.affine(p.x, p.W, p.b, 1), "dx": dx, "dW": dW, "db": db}
 
     check_same_bits(run, 0, 5)
 
@@ -236,9 +237,9 @@ def test_the_setting_reaches_every_kernel() -> None:
     assert_array_equal(trace.states[0], expected["state 0"])
     assert_array_equal(dx, expected["dx"])
     assert_array_equal(layer.grads[0], expected["dWx"])
-    assert_array_equal(y, kernels.affine(q.x, q.W, q.b, True))
-    assert_array_equal(dx_of_map, kernels.affine_gradients(q.x, q.W, q.dy, dW, db, True, True))
-    assert np.any(y != kernels.affine(q.x, q.W, q.b, False))
+    assert_array_equal(y, kernels.affine(q.x, q.W, q.b, 1))
+    assert_array_equal(dx_of_map, kernels.affine_gradients(q.x, q.W, q.dy, dW, db, True, 1))
+    assert np.any(y != kernels.affine(q.x, q.W, q.b, 6))
 
 
 def test_small_sizes_stay_in_float32() -> None:

@@ -160,4 +160,4 @@ def test_a_kernel_refuses_indices_and_shapes_beyond_its_arrays() -> None:
         with pytest.raises(ValueError, match="expected 0 to 64 threads, by rows or columns"):
             kernels.force_partition(threads, split, False)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="the arrays don't fit each other in dtype or shape"):
-        kernels.affine(logits, np.ones((4, 5), "float32"), np.ones(5, "float32"), False)
+        kernels.affine(logits, np.ones((4, 5), "float32"), np.ones(5, "float32"), 6)
