@@ -71,7 +71,7 @@ def _regression(rng: random.Random) -> tuple[Any, Any]:
 def _forecaster(rng: random.Random) -> tuple[Any, Any]:
     settings = ForecastSettings(hidden=3, quantiles=rng.choice(["0.1", "0.2,0.8"]))
     return settings, forecast_checkpoint.Facts(
-        6, 3, 2, 1, rng.choice([None, ("x", "y")]), rng.choice([None, (), ("a", "b")])
+        6, 3, 2, 1, rng.choice([None, ("x", "y")]), rng.choice(["", "1 day"]), rng.choice([None, (), ("a", "b")])
     )
 
 

@@ -17,12 +17,12 @@ from xrnn.jobs.errors import DataError
 from xrnn.jobs.forecast.chaos import mackey_glass
 from xrnn.jobs.forecast.forecast_checkpoint import Facts
 from xrnn.jobs.forecast.forecast_settings import MOST_STEPS, ForecastSettings
-from xrnn.jobs.forecast.times import step_of
+from xrnn.jobs.forecast.times import Step, step_of
 from xrnn.jobs.forecast.windows import Shape, Windows, fill, joined, make_windows
 from xrnn.jobs.outputs import same_file
 from xrnn.jobs.series.read import check_channels, read_path
 from xrnn.jobs.series.scale import Scale
-from xrnn.jobs.series.series import Series
+from xrnn.jobs.series.series import Series, Time
 from xrnn.jobs.series.tables import Columns
 from xrnn.typing import HostArray
 
@@ -210,8 +210,7 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
 
     The final model is trained on all rows.   Raises DataError.
     """
-    steps = [step_of(each.times, each.name) if each.times else None for each in series]
-    step = steps[0]
+    step = _step(series)
     season = settings.season or (step.season if step else 1)
     K, F = series[0].channels - 1, settings.horizon
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
@@ -239,18 +238,41 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
                 f"{printable(each.name)} has {n} rows, fewer than a context of {context} and a horizon of {F} take: "
                 "leave the series out, or lower --context or --horizon"
             )
-    past = _divided(series, cuts, shape)
+    past = _divided(series, cuts, shape, step)
     if not past.train_count or (backtest and not len(past.test.known)):
         raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
-    return replace(_divided(series, rows, shape), backtest=past) if backtest else past
+    return replace(_divided(series, rows, shape, step), backtest=past) if backtest else past
 
 
-def _divided(series: Sequence[Series], cuts: list[int], shape: Shape) -> ForecastData:
+def _step(series: Sequence[Series]) -> Step | None:
+    """The step of all series with times.   Raises DataError for different steps."""
+    timed = sorted((each for each in series if each.times), key=lambda each: -len(each.times or ()))  # stable
+    first = step_of(timed[0].times or (), timed[0].name) if timed else None
+    for each in timed[1:]:
+        check_step(each.times or (), each.name, first.name if first else "", f"{printable(timed[0].name)} has")
+    return first
+
+
+def check_step(times: Sequence[Time], name: str, expected: str, other: str) -> Step | None:
+    """The step of `times`, which should be called `expected`.   Raises DataError for another one.
+
+    other   the start of a sentence about the expected step: "the model was trained on"
+    """
+    step = step_of(times, name, like=expected)
+    if step and step.contradicts(expected):
+        raise DataError(
+            f"{printable(name)} has steps of {step.name}, but {other} steps of {expected}: expected the same steps; "
+            "correct the times, or train a model for each"
+        )
+    return step
+
+
+def _divided(series: Sequence[Series], cuts: list[int], shape: Shape, step: Step | None) -> ForecastData:
     known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True))
     made = [ForecastSeries(each, shape.season, known, cut) for each, cut in zip(series, cuts, strict=True)]
     for one in made:
         one.next_window(shape)  # raises DataError
-    facts = Facts(*shape, series[0].channel_names)
+    facts = Facts(*shape, series[0].channel_names, step=step.name if step else "")
     return ForecastData(made, cuts, shape, known, facts, _fingerprint(series), _describe(series, made, shape))
 
 

@@ -52,7 +52,7 @@ class ForecastJob(Job[ForecastTrainer]):
         past.calibrate()
         tested = past.model.forecast(data.test, trainer.comm)
         scores = backtest(data, tested, trainer.settings.levels)
-        forecasts = [forecast_series(trainer.model, series) for series in trainer.data.series]
+        forecasts = [forecast_series(trainer.model, series, trainer.facts.step) for series in trainer.data.series]
         terminal.result(f"backtest: {len(tested):,} forecasts of {data.shape.horizon} steps")
         terminal.result(_scores_table(scores, trainer.settings.levels))
         terminal.result(_forecast_table(forecasts[0]))

@@ -23,6 +23,7 @@ _MOST_OUTPUTS: Final = 2**20
 class Facts:
     """The properties of the data that the model depends on: see `Shape`.
 
+    step     the name of the step of the times; empty without times, and in files that earlier versions wrote
     series   for files that earlier versions wrote: the names of the series whose deviations are in the file, which are
              not used. None: the file has neither deviations nor offsets
     """
@@ -32,6 +33,7 @@ class Facts:
     season: int
     known: int
     channel_names: tuple[str, ...] | None = None  # the target, then the known covariates
+    step: str = field(default="", compare=False)
     series: tuple[str, ...] | None = field(default=(), compare=False)
 
     @property
@@ -42,8 +44,8 @@ class Facts:
     def from_json(cls, value: Any) -> Self:
         """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
         given = parse_metadata(value)
-        if given.keys() | {"series"} != {*_SIZES, "channel_names", "series"}:
-            raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names, series")
+        if given.keys() | {"series", "step"} != {*_SIZES, "channel_names", "series", "step"}:
+            raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names, step, series")
         for name in _SIZES:
             least, most = (0, MOST_CHANNELS) if name == "known" else (1, MOST_STEPS)
             if type(given[name]) is not int or not least <= given[name] <= most:
@@ -54,6 +56,8 @@ class Facts:
         names, ids = (_strings(key, given.get(key)) for key in ("channel_names", "series"))
         if names is not None and len(names) != 1 + given["known"]:
             raise SettingsError(f"channel_names has {len(names)} names: expected {1 + given['known']}")
+        if not isinstance(given.get("step", ""), str):
+            raise SettingsError("step is not a string: expected the name of a step")
         return cls(**given | {"channel_names": names, "series": ids})
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.jobs.checkpoint import Snapshot
 from xrnn.jobs.errors import DataError, SettingsError
-from xrnn.jobs.forecast.data import ForecastSeries, columns_for
+from xrnn.jobs.forecast.data import ForecastSeries, check_step, columns_for
 from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS, Facts
 from xrnn.jobs.forecast.forecast_settings import ForecastSettings
 from xrnn.jobs.forecast.model import ForecastModel
-from xrnn.jobs.forecast.times import show, step_of
+from xrnn.jobs.forecast.times import show
 from xrnn.jobs.forecast.windows import Shape
 from xrnn.jobs.series.predict import PredictOptions, of_all, rows_in
 from xrnn.jobs.series.read import check_same
@@ -68,10 +68,10 @@ class Forecast:
         ]
 
 
-def forecast_series(model: ForecastModel, series: ForecastSeries) -> Forecast:
-    """The steps after the last value of `series`.   Raises DataError."""
+def forecast_series(model: ForecastModel, series: ForecastSeries, trained: str) -> Forecast:
+    """The steps after the last value of `series`.   trained: the name of the model's step.   Raises DataError."""
     shape = model.shape
-    step = step_of(series.times, series.name) if series.times else None
+    step = check_step(series.times, series.name, trained, "the model was trained on") if series.times else None
     if step and series.times:
         times = [show(time) for time in step.after(series.times[series.rows - 1], shape.horizon)]
     else:
@@ -104,7 +104,8 @@ class Forecasting:
         check_same(series, 1 + self.shape.known, self.facts.channel_names, "the model")
         if np.isnan(series.values[:, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        return forecast_series(self.model, ForecastSeries(series, self.shape.season, self.known))
+        of_model = ForecastSeries(series, self.shape.season, self.known)
+        return forecast_series(self.model, of_model, self.facts.step)
 
     def columns_for(self, given: dict[str, Any], options: PredictOptions) -> Columns:
         """How to read .csv files.   given: the options on the command line.   Raises SettingsError."""
@@ -151,7 +152,7 @@ class Forecasting:
             window = Series(np.array(values)[:, None], None, f"row {number}")
             deviation = math.sqrt(squares / count)
             of_window = ForecastSeries(window, self.shape.season, self.known, deviation=deviation)
-            forecast = forecast_series(self.model, of_window)
+            forecast = forecast_series(self.model, of_window, "")
             if options.json:
                 terminal.row(json.dumps({"row": number, "forecast": forecast.steps()}))
             else:
