@@ -6,6 +6,7 @@ facts         the properties of the data that the model depends on
 fingerprint   of the data
 arrays        the losses and the job's own arrays, by name
 picture       the name and the SHA-256 of the last picture
+upto          the requested length of the training in epochs or steps; absent for the default length
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Snapshot(Generic[S]):
     arrays      on the host: `losses`, one per update, and the job's own arrays
     facts       a dataclass of the properties of the data that the model depends on; None if there are none
     picture     the last picture that the run drew
+    upto        the requested length of the training, in the unit of the job; None for the default length
     """
 
     settings: S
@@ -81,6 +83,7 @@ class Snapshot(Generic[S]):
     arrays: dict[str, HostArray]
     facts: Any = None
     picture: PictureRecord | None = None
+    upto: int | None = None
 
     @property
     def step(self) -> int:
@@ -91,7 +94,7 @@ class Snapshot(Generic[S]):
         saved: dict[str, Array] = {}
         description = describe_all(self.layers, self.optimizer, saved)
         on_host = {name: to_numpy(array) for name, array in saved.items()}
-        rest = (self.settings, self.fingerprint, self.arrays, self.facts, self.picture)
+        rest = (self.settings, self.fingerprint, self.arrays, self.facts, self.picture, self.upto)
         return _unpickled, (description, on_host, *rest)
 
 
@@ -124,12 +127,18 @@ class Checkpoints(Generic[S]):
 
     def content(self, snapshot: Snapshot[S]) -> bytes:
         """The content of the file with `snapshot`."""
-        extra = {"job": self.format, "settings": asdict(snapshot.settings), "fingerprint": snapshot.fingerprint}
-        extra["arrays"] = snapshot.arrays
+        extra: dict[str, Any] = {
+            "job": self.format,
+            "settings": asdict(snapshot.settings),
+            "fingerprint": snapshot.fingerprint,
+            "arrays": snapshot.arrays,
+        }
         if self.facts:
             extra["facts"] = json.loads(json.dumps(asdict(snapshot.facts)))  # lists in place of tuples
         if snapshot.picture:
             extra["picture"] = asdict(snapshot.picture)
+        if snapshot.upto is not None:
+            extra["upto"] = snapshot.upto
         return checkpoint_content(snapshot.layers, snapshot.optimizer, extra)
 
     def save(self, path: Path, snapshot: Snapshot[S], write: Callable[[bytes], None] | None = None) -> None:
@@ -178,10 +187,11 @@ class Checkpoints(Generic[S]):
         settings = self._parsed(file.name, "settings", extra, self.settings.from_json)
         facts = self._parsed(file.name, "facts", extra, self.facts) if self.facts else None
         picture = self._parsed(file.name, "picture", extra, PictureRecord.from_json) if "picture" in extra else None
+        upto = self._parsed(file.name, "upto", extra, _upto)
         checkpoint = checkpoint or self._read_old(file, settings, facts, backend)
         self._check(file.name, checkpoint, settings, facts)
         fingerprint, arrays = str(extra.get("fingerprint", "")), checkpoint.extra["arrays"]
-        return Snapshot(settings, fingerprint, checkpoint.layers, checkpoint.optimizer, arrays, facts, picture)
+        return Snapshot(settings, fingerprint, checkpoint.layers, checkpoint.optimizer, arrays, facts, picture, upto)
 
     def _parsed(self, name: str, part: str, extra: Mapping[str, Any], parse: Callable[[Any], Any]) -> Any:
         try:
@@ -252,6 +262,12 @@ class Checkpoints(Generic[S]):
                 refuse(f"holds a negative {key}: expected a mean of squares")
         if not ((arrays["losses"] >= _MIN_LOSS) & (arrays["losses"] <= _MAX_LOSS)).all():
             refuse(f"holds losses out of range: expected 0 to {_MAX_LOSS:g}")
+
+
+def _upto(value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise SettingsError(f"{quoted(repr(value))}: expected a whole number of at least 1")
+    return value
 
 
 def _job(file: ArrayFile) -> str:

@@ -132,6 +132,7 @@ def run(job: Job[T], selection: Selection, terminal: Terminal, comm: World | Non
     end = last, job.options.minutes, job.save_every, snapshot and snapshot.step
     check_same(comm, backend=backend.name, options=(settings, end, outputs.checkpoint.path), data=data.fingerprint)
     trainer: T = job.trainer.resume(snapshot, data, backend) if snapshot else job.trainer(settings, data, backend)
+    trainer.upto = job.upto
     trainer.divide(comm)
     status = _train(trainer, job, last, outputs, picture, terminal)
     if status:

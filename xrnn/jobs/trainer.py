@@ -35,6 +35,7 @@ class Trainer(Generic[S]):
     item: ClassVar[str]
     measure_names: ClassVar[tuple[str, ...]] = ("loss",)
     facts: Any = None  # see `Snapshot`
+    upto: int | None = None  # see `Snapshot`
     comm: World = World()  # a single process
 
     def __init__(self, settings: S, model: Model, fingerprint: str) -> None:
@@ -158,7 +159,7 @@ class Trainer(Generic[S]):
                     f"{name} is not finite after step {self.steps:,}: expected finite numbers; lower --lr"
                 )
         arrays["losses"] = np.array(self.losses)
-        return Snapshot(self.settings, self.fingerprint, layers, self._optimizer, arrays, self.facts)
+        return Snapshot(self.settings, self.fingerprint, layers, self._optimizer, arrays, self.facts, upto=self.upto)
 
     def _restore(self, snapshot: Snapshot[S]) -> None:
         """Continue from `snapshot`, whose layers the model has. On the same backend, results are bitwise equal."""

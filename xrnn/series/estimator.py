@@ -84,9 +84,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
         )
 
-    def _train(self, settings: Any, data: Any, updates: Callable[[Any], int]) -> None:
-        """updates: the trainer → the number of updates.   Raises JobError."""
+    def _train(self, settings: Any, data: Any, upto: int | None, updates: Callable[[Any], int]) -> None:
+        """updates: the trainer → the number of updates.   upto: see `Snapshot`.   Raises JobError."""
         trainer = self.trainer(settings, data, get_backend())
+        trainer.upto = upto
         last = updates(trainer)
         trainer.run(lambda: trainer.steps >= last)
         trainer.calibrate()

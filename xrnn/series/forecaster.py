@@ -55,7 +55,7 @@ class Forecaster(Estimator):
         check_count("steps", self.steps)
         with value_errors():
             settings, series = self._settings(), _one_channel(X)
-            self._train(settings, prepare(series, settings, backtest=False), lambda trainer: self.steps)
+            self._train(settings, prepare(series, settings, backtest=False), self.steps, lambda trainer: self.steps)
         self._series = series  # for `predict` without X
         self._record_features(X)
         return self

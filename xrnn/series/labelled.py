@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from xrnn.jobs.series.predict import Predictor
 from xrnn.series.arrays import as_series
@@ -38,8 +39,15 @@ class LabelledEstimator(Estimator):
         with value_errors():
             settings = self._settings()
             data = data_of(as_series(X, labels), settings.seed, self.patience > 0)
-            self._train(settings, data, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch)
+            self._train(
+                settings, data, self.epochs, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch
+            )
         self._record_features(X)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        loaded = super().load(path)
+        return loaded.set_params(epochs=loaded._fitted().upto)
 
     def _outputs(self, X: Any) -> HostArray:
         """The model's outputs, (n, outputs) float64."""
