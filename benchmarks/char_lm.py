@@ -27,12 +27,12 @@ import numpy as np
 from benchmarks import machine, runs
 from benchmarks.runs import Run, XrnnRun
 from xrnn.cells import cell_of
-from xrnn.interop.torch_weights import from_torch
-from xrnn.jobs.charlm.charlm_settings import CharLMSettings
-from xrnn.jobs.charlm.charlm_trainer import CharLMTrainer
-from xrnn.jobs.charlm.corpus import Corpus, Streams, load_corpus
-from xrnn.jobs.charlm.evaluate import bits_per_character, zlib_bits_per_character
-from xrnn.jobs.charlm.model import EMBEDDING, VOCABULARY, CharLM
+from xrnn.exchange.torch_weights import from_torch
+from xrnn.models.text.corpus import Corpus, Streams, load_corpus
+from xrnn.models.text.evaluate import bits_per_character, zlib_bits_per_character
+from xrnn.models.text.model import EMBEDDING, VOCABULARY, CharLM
+from xrnn.models.text.settings import CharLMSettings
+from xrnn.models.text.trainer import CharLMTrainer
 from xrnn.precision import set_precision
 from xrnn.select import get_backend
 

@@ -24,15 +24,15 @@ from benchmarks import machine, runs
 from benchmarks.ratios import ratio
 from benchmarks.runs import Run, XrnnRun
 from xrnn.cells import cell_of
-from xrnn.interop.torch_weights import from_torch
-from xrnn.jobs.classify.classifier_settings import ClassifierSettings
-from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
-from xrnn.jobs.classify.data import LabelledSeries, load_labelled
-from xrnn.jobs.classify.model import Classifier
-from xrnn.jobs.series.batches import Batches, unpack, updates_per_epoch
-from xrnn.jobs.series.scale import Scale
-from xrnn.jobs.series.series import Series
-from xrnn.jobs.series.series_trainer import default_epochs
+from xrnn.exchange.torch_weights import from_torch
+from xrnn.models.data.batches import Batches, unpack, updates_per_epoch
+from xrnn.models.data.scale import Scale
+from xrnn.models.data.series import Series
+from xrnn.models.labelled.classifier import Classifier
+from xrnn.models.labelled.classifier_data import LabelledSeries, load_labelled
+from xrnn.models.labelled.classifier_settings import ClassifierSettings
+from xrnn.models.labelled.classifier_trainer import ClassifierTrainer
+from xrnn.models.labelled.trainer import default_epochs
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 

@@ -18,14 +18,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from benchmarks import machine
-from xrnn.jobs.forecast.chaos import mackey_glass
-from xrnn.jobs.forecast.data import ForecastData, prepare
-from xrnn.jobs.forecast.forecast import backtest
-from xrnn.jobs.forecast.forecast_settings import ForecastSettings
-from xrnn.jobs.forecast.forecast_trainer import DEFAULT_STEPS, ForecastTrainer
-from xrnn.jobs.forecast.windows import Windows, pack, unpack
-from xrnn.jobs.series.series import Series
-from xrnn.jobs.series.series_trainer import learning_rate
+from xrnn.commands.forecast import backtest
+from xrnn.models.data.series import Series
+from xrnn.models.forecast.chaos import mackey_glass
+from xrnn.models.forecast.data import ForecastData, prepare
+from xrnn.models.forecast.settings import ForecastSettings
+from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
+from xrnn.models.forecast.windows import Windows, pack, unpack
+from xrnn.models.labelled.trainer import learning_rate
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 

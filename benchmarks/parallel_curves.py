@@ -20,9 +20,9 @@ from benchmarks import machine, runs
 from benchmarks.parallel import mpiexec, require_mpi
 from benchmarks.processes import environment
 from xrnn.cells import CELLS
-from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
-from xrnn.jobs.charlm.corpus import load_corpus
-from xrnn.jobs.picture import Picture
+from xrnn.commands.picture import Picture
+from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
+from xrnn.models.text.corpus import load_corpus
 from xrnn.select import get_backend
 
 RANKS: Final = (1, 2, 3)

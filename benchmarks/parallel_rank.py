@@ -20,8 +20,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from xrnn import Adam
-from xrnn.jobs.charlm.model import EMBEDDING, VOCABULARY, CharLM
 from xrnn.losses import softmax_cross_entropy
+from xrnn.models.text.model import EMBEDDING, VOCABULARY, CharLM
 from xrnn.optim import clip_grad_norm
 from xrnn.parallel import Reducer, world
 from xrnn.select import get_backend

@@ -15,8 +15,8 @@ from benchmarks import machine
 from benchmarks.processes import Child, MissingLibraryError, environment, rotated
 from benchmarks.ratios import quartiles, ratio
 from xrnn.cells import CELLS
-from xrnn.jobs.errors import DataError
-from xrnn.jobs.settings import Settings
+from xrnn.models.errors import DataError
+from xrnn.models.settings import Settings
 from xrnn.typing import HostArray
 
 

@@ -27,7 +27,7 @@ _IMPORTS: Final = {
     **dict.fromkeys(("tests.reference", "tests.cuda.emulated"), ("autograd", "test")),
     "torch": ("torch", "torch"),
     "onnx": ("onnx", "onnx"),
-    "tests.interop.onnx_models": ("onnxruntime", "bench"),
+    "tests.exchange.onnx_models": ("onnxruntime", "bench"),
 }
 _HERE: Final = Path(__file__).parent
 

@@ -21,8 +21,8 @@ from xrnn import Bidirectional, Recurrent, Stack, check_cell
 from xrnn.backend import Backend
 from xrnn.cells import CELLS, cell_of, shapes
 from xrnn.files import FileError
-from xrnn.jobs.charlm.model import CharLM
 from xrnn.layers.recurrent import RecurrentLayer
+from xrnn.models.text.model import CharLM
 from xrnn.ops import cells as ops_cells
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.lstm import LSTMCell

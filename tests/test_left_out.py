@@ -82,6 +82,6 @@ def test_a_file_that_imports_what_is_missing_is_left_out(monkeypatch: pytest.Mon
     assert left_out.pytest_ignore_collect(tests / "test_backend.py")
     found.clear()
     monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "torch" else object())
-    assert left_out.pytest_ignore_collect(tests / "interop" / "test_torch.py")
+    assert left_out.pytest_ignore_collect(tests / "exchange" / "test_torch.py")
     assert found == {"what needs torch ({}): pip install -e '.[torch]'": 1}
     assert not left_out.pytest_ignore_collect(tests / "test_left_out.py")

@@ -12,8 +12,8 @@ import os.path as _path
 import typing as _typing
 
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
-from xrnn.config import show_config
 from xrnn.gradcheck import GradientMismatchError, gradcheck
+from xrnn.info import show_config
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
@@ -43,27 +43,27 @@ from xrnn.sequences import batches, last, last_gradient, pad
 
 # Names whose modules are imported at their first use, so that `import xrnn` does not import the modules' dependencies.
 _AT_FIRST_USE = {
-    "from_keras": "xrnn.interop.keras",
-    "from_onnx": "xrnn.interop.onnx_read",
-    "from_torch": "xrnn.interop.torch",
-    "load": "xrnn.interop.files",
-    "load_checkpoint": "xrnn.interop.checkpoint",
-    "save": "xrnn.interop.files",
-    "save_checkpoint": "xrnn.interop.checkpoint",
-    "to_c": "xrnn.interop.c",
-    "to_keras": "xrnn.interop.keras",
-    "to_onnx": "xrnn.interop.onnx_write",
-    "to_torch": "xrnn.interop.torch",
+    "from_keras": "xrnn.exchange.keras",
+    "from_onnx": "xrnn.exchange.onnx_read",
+    "from_torch": "xrnn.exchange.torch",
+    "load": "xrnn.exchange.files",
+    "load_checkpoint": "xrnn.exchange.checkpoint",
+    "save": "xrnn.exchange.files",
+    "save_checkpoint": "xrnn.exchange.checkpoint",
+    "to_c": "xrnn.exchange.c",
+    "to_keras": "xrnn.exchange.keras",
+    "to_onnx": "xrnn.exchange.onnx_write",
+    "to_torch": "xrnn.exchange.torch",
 }
 
 if _typing.TYPE_CHECKING:
-    from xrnn.interop.c import to_c
-    from xrnn.interop.checkpoint import load_checkpoint, save_checkpoint
-    from xrnn.interop.files import load, save
-    from xrnn.interop.keras import from_keras, to_keras
-    from xrnn.interop.onnx_read import from_onnx
-    from xrnn.interop.onnx_write import to_onnx
-    from xrnn.interop.torch import from_torch, to_torch
+    from xrnn.exchange.c import to_c
+    from xrnn.exchange.checkpoint import load_checkpoint, save_checkpoint
+    from xrnn.exchange.files import load, save
+    from xrnn.exchange.keras import from_keras, to_keras
+    from xrnn.exchange.onnx_read import from_onnx
+    from xrnn.exchange.onnx_write import to_onnx
+    from xrnn.exchange.torch import from_torch, to_torch
 else:
 
     def __getattr__(name: str) -> object:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from xrnn.cli import main
+from xrnn.commands.main import main
 
 sys.exit(main())

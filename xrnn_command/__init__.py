@@ -15,7 +15,7 @@ def main() -> int:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # not ignored
         signal.signal(signal.SIGINT, _end)
-    from xrnn.cli import main as run
+    from xrnn.commands.main import main as run
 
     signal.signal(signal.SIGINT, before)
     return run()

@@ -6,7 +6,7 @@ import os
 from typing import Any, Final
 
 from xrnn.backend import BackendUnavailableError
-from xrnn.install import install_hint
+from xrnn.optional import install_hint
 
 _NO_DEVICE: Final = 100  # cudaErrorNoDevice
 

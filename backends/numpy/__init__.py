@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xrnn import install
+from xrnn import optional
 from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_enabled, precision
 from xrnn.backends.numpy import machine
 from xrnn.backends.numpy.int8 import pack
@@ -208,7 +208,7 @@ def _no_bfloat16() -> str:
 
 def not_built() -> str:
     """Why there are no kernels, and the command that shows the error of the compiler."""
-    if install.in_checkout():
+    if optional.in_checkout():
         return "the kernels were not built: `pip install -v -e .` says why"
     return "the kernels were not built: `XRNN_REQUIRE_KERNELS=1 pip install -v` of the sources says why"
 

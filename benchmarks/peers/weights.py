@@ -1,6 +1,6 @@
 """xrnn's weights in the layouts of the other libraries, and PyTorch's gradients in xrnn's layout.
 
-`xrnn.interop.torch_weights` defines PyTorch's layout. ONNX has the same arrays with another order of the gates.
+`xrnn.exchange.torch_weights` defines PyTorch's layout. ONNX has the same arrays with another order of the gates.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.cases import Problem
 from xrnn.cells import cell_of
-from xrnn.interop.torch_weights import TorchWeights, to_torch
+from xrnn.exchange.torch_weights import TorchWeights, to_torch
 from xrnn.typing import HostArray
 
 # The positions of ONNX's gates among xrnn's: i o f c for LSTM, z r h for GRU.

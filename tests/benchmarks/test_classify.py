@@ -12,10 +12,10 @@ import pytest
 
 from benchmarks import classify
 from tests.benchmarks.training import assert_both_learn_alike
-from tests.jobs.classify.tiny import dataset
-from tests.jobs.series.waves import waves, write_ts
+from tests.models.data.waves import waves, write_ts
+from tests.models.labelled.tiny import dataset
 from xrnn.cells import CELLS
-from xrnn.jobs.classify.classifier_settings import ClassifierSettings
+from xrnn.models.labelled.classifier_settings import ClassifierSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def test_both_learn_alike_from_the_same_weights(monkeypatch: pytest.MonkeyPatch,
     settings = ClassifierSettings(cell=cell, hidden=6, batch=4, dropout=0.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # xrnn's schedule is switched off: the PyTorch code has none.
-    monkeypatch.setattr("xrnn.jobs.series.series_trainer.learning_rate", lambda peak, step, whole: peak)
+    monkeypatch.setattr("xrnn.models.labelled.trainer.learning_rate", lambda peak, step, whole: peak)
     torch, xrnn = classify.TorchRun(dataset(), settings), classify.LIBRARIES["xrnn"](dataset(), settings)
     assert_both_learn_alike(cell, torch, xrnn, monkeypatch)
 

@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks import forecast
 from xrnn.cells import cell_of
-from xrnn.interop.torch_weights import from_torch
-from xrnn.jobs.forecast.data import prepare
-from xrnn.jobs.forecast.forecast_settings import ForecastSettings
-from xrnn.jobs.forecast.forecast_trainer import ForecastTrainer
+from xrnn.exchange.torch_weights import from_torch
+from xrnn.models.forecast.data import prepare
+from xrnn.models.forecast.settings import ForecastSettings
+from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.select import get_backend
 
 SMALL = ForecastSettings(cell="lstm", hidden=4, batch=8, season=12, horizon=3, context=12, dropout=0.0, lr=0.01)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks import parallel_curves
-from tests.jobs.charlm.texts import write_text
+from tests.models.text.texts import write_text
 from tests.parallel.launch import NEEDS_MPI
-from xrnn.jobs.picture import is_own_picture
+from xrnn.commands.picture import is_own_picture
 
 
 @NEEDS_MPI

@@ -14,7 +14,7 @@ def assert_both_learn_alike(cell: str, torch: Any, xrnn: Any, monkeypatch: pytes
 
     xrnn's clipping is switched off: the PyTorch code has none.
     """
-    monkeypatch.setattr("xrnn.jobs.trainer._MAX_NORM", 1e9)
+    monkeypatch.setattr("xrnn.models.trainer._MAX_NORM", 1e9)
     for mine, theirs in zip(xrnn.model().params, torch.model().params, strict=True):
         mine[...] = theirs
     for name, parameter in torch._rnn.named_parameters():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from xrnn import GRU, Linear, Stack, use_backend
-from xrnn.cli import main
+from xrnn.commands.main import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "formats.md").read_text(encoding="utf-8")
 

@@ -13,7 +13,7 @@ from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
 
 import xrnn
 from xrnn import LSTM, Stack, use_backend
-from xrnn.interop.description import canonical, take_apart
+from xrnn.exchange.description import canonical, take_apart
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if "```python" in page.read_text("utf-8"))

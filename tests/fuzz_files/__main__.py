@@ -19,7 +19,7 @@ import numpy as np
 from tests.forge import little_memory
 from tests.fuzz_files import checkpoints, layers
 from tests.fuzz_files.damage import change, damaged
-from tests.fuzz_files.jobs import JOBS
+from tests.fuzz_files.models import JOBS
 
 SUBJECTS: dict[str, Any] = {
     **JOBS,

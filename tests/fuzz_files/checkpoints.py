@@ -10,11 +10,11 @@ from typing import Any
 import safetensors
 
 import xrnn
+from tests.exchange.forge import checkpoint_file
 from tests.forge import Forgery
-from tests.interop.forge import checkpoint_file
+from xrnn.exchange.checkpoint import describe_all, encoded
+from xrnn.exchange.description import canonical
 from xrnn.files import FileError
-from xrnn.interop.checkpoint import describe_all, encoded
-from xrnn.interop.description import canonical
 
 Refusal = FileError
 

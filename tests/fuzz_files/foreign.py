@@ -24,8 +24,8 @@ import torch
 from tests.forge import little_memory
 from tests.fuzz_files.damage import bytes_changed, cut
 from xrnn import GRU, LSTM, Bidirectional, Embedding, Linear, Stack, from_onnx, to_onnx
+from xrnn.exchange.torch_state import read_state
 from xrnn.files import FileError
-from xrnn.interop.torch_state import read_state
 
 ALLOWANCE: Final = 120 * 2**20  # bytes: a few arrays of the largest size that a graph may compute
 _NUMBERS: Final = [0, 1, -1, 2, 3, 7, 2**20, 2**31, 2**40, 2**62, -(2**63)]
@@ -45,7 +45,7 @@ def onnx_model(rng: random.Random) -> Any:
         lambda: to_onnx(
             [Embedding.init(5, 2, **options), Bidirectional.init(GRU, 2, 3, **options), Linear.init(6, 2, **options)]
         ),
-        lambda: onnx.load(Path(__file__).parents[1] / "interop" / "tf2onnx_lstm.onnx"),
+        lambda: onnx.load(Path(__file__).parents[1] / "exchange" / "tf2onnx_lstm.onnx"),
     ]
     return rng.choice(kinds)()
 

@@ -12,10 +12,10 @@ import numpy as np
 import safetensors
 
 import xrnn
+from tests.exchange.forge import Scaled, cell_file, quantized_file, stack_file
 from tests.forge import Forgery
-from tests.interop.forge import Scaled, cell_file, quantized_file, stack_file
+from xrnn.exchange.description import canonical, take_apart
 from xrnn.files import FileError
-from xrnn.interop.description import canonical, take_apart
 
 Refusal = FileError
 

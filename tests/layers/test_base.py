@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 from tests import standin
 from tests.errors import one_line
-from tests.interop.forge import Scaled
+from tests.exchange.forge import Scaled
 from xrnn import GRU, LSTM, RNN, SGD, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell

@@ -16,12 +16,12 @@ import pytest
 
 import xrnn
 from tests.forge import Forgery
-from xrnn.cli import main
-from xrnn.jobs.charlm.charlm_checkpoint import CHARLM_CHECKPOINTS
-from xrnn.jobs.checkpoint import Checkpoints
-from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
-from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
-from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
+from xrnn.commands.main import main
+from xrnn.models.checkpoint import Checkpoints
+from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS
+from xrnn.models.labelled.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
+from xrnn.models.labelled.regression_checkpoint import REGRESSION_CHECKPOINTS
+from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
 from xrnn.select import get_backend
 
 GOLDEN: Final = Path(__file__).parent / "golden"
@@ -154,7 +154,7 @@ def train_layers(layers: dict[str, Any], optimizer: Any, updates: range) -> list
     for k in updates:
         index = (np.arange(24).reshape(6, 4) * (k + 1) % 5).astype(np.int32)
         h, _ = layers["stack"].forward(layers["embedding"].forward(index))
-        target = np.float32(np.stack([index, index + 1], axis=-1) / 5)
+        target = (np.stack([index, index + 1], axis=-1) / 5).astype("float32")
         loss, dy = xrnn.mean_squared_error(layers["linear"].forward(h), target)
         dx, _ = layers["stack"].backward(layers["linear"].backward(dy))
         layers["embedding"].backward(dx)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xrnn.cli import main
+from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.typing import HostArray
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.jobs.series.waves import waves, write_folder, write_ts
-from xrnn.cli import main
-from xrnn.jobs.series.read import read_path
+from tests.models.data.waves import waves, write_folder, write_ts
+from xrnn.commands.main import main
+from xrnn.models.data.read import read_path
 from xrnn.series import Classifier, Forecaster, NotFittedError, Regressor
 from xrnn.typing import HostArray
 

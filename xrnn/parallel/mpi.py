@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from xrnn.install import install_hint
+from xrnn.optional import install_hint
 from xrnn.parallel.launcher import launcher
 from xrnn.typing import HostArray
 

@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 from xrnn.backend import Backend, BackendUnavailableError
-from xrnn.install import install_hint
+from xrnn.optional import install_hint
 from xrnn.typing import Array
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xrnn.jobs.series.read import check_channels
-from xrnn.jobs.series.series import LARGEST, Series, checked
+from xrnn.models.data.read import check_channels
+from xrnn.models.data.series import LARGEST, Series, checked
 from xrnn.series.scikit import DataConversionWarning
 from xrnn.typing import HostArray
 

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from xrnn.jobs.classify.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Label
-from xrnn.jobs.classify.classifier_trainer import ClassifierTrainer
-from xrnn.jobs.classify.data import LabelledSeries
-from xrnn.jobs.classify.model import softmax
-from xrnn.jobs.classify.predict import LabelPredictor
+from xrnn.models.labelled.classifier import softmax
+from xrnn.models.labelled.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Label
+from xrnn.models.labelled.classifier_data import LabelledSeries
+from xrnn.models.labelled.classifier_predict import LabelPredictor
+from xrnn.models.labelled.classifier_trainer import ClassifierTrainer
 from xrnn.series.arrays import as_array, as_labels, classes_of
 from xrnn.series.labelled import LabelledEstimator
 from xrnn.series.scikit import ClassifierMixin

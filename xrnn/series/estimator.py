@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xrnn.jobs.checkpoint import Checkpoints, Snapshot
-from xrnn.jobs.errors import JobError, OutputError
+from xrnn.models.checkpoint import Checkpoints, Snapshot
+from xrnn.models.errors import JobError, OutputError
 from xrnn.select import get_backend
 from xrnn.series.scikit import BaseEstimator, NotFittedError
 

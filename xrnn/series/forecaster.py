@@ -8,12 +8,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from xrnn.jobs.forecast.data import prepare
-from xrnn.jobs.forecast.evaluate import seasonal_differences
-from xrnn.jobs.forecast.forecast_checkpoint import FORECAST_CHECKPOINTS
-from xrnn.jobs.forecast.forecast_trainer import ForecastTrainer
-from xrnn.jobs.forecast.predict import Forecasting
-from xrnn.jobs.series.series import Series
+from xrnn.models.data.series import Series
+from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS
+from xrnn.models.forecast.data import prepare
+from xrnn.models.forecast.predict import Forecasting
+from xrnn.models.forecast.scores import seasonal_differences
+from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.series.arrays import as_series
 from xrnn.series.estimator import Estimator, check_count, value_errors
 from xrnn.typing import HostArray

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from xrnn.jobs.series.predict import Predictor
+from xrnn.models.labelled.predict import Predictor
 from xrnn.series.arrays import as_series
 from xrnn.series.estimator import Estimator, check_count, value_errors
 from xrnn.typing import HostArray

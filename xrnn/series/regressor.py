@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from xrnn.jobs.regress.data import SeriesWithTargets
-from xrnn.jobs.regress.evaluate import Scores
-from xrnn.jobs.regress.predict import NumberPredictor
-from xrnn.jobs.regress.regression_checkpoint import REGRESSION_CHECKPOINTS
-from xrnn.jobs.regress.regression_trainer import RegressionTrainer
+from xrnn.models.labelled.regression_checkpoint import REGRESSION_CHECKPOINTS
+from xrnn.models.labelled.regression_data import SeriesWithTargets
+from xrnn.models.labelled.regression_predict import NumberPredictor
+from xrnn.models.labelled.regression_scores import Scores
+from xrnn.models.labelled.regression_trainer import RegressionTrainer
 from xrnn.series.arrays import as_targets
 from xrnn.series.labelled import LabelledEstimator
 from xrnn.series.scikit import RegressorMixin

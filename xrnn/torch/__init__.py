@@ -9,7 +9,7 @@
 Calls that the kernels do not support run in PyTorch as before; the logger `xrnn.torch` gives the reason at level DEBUG.
 """
 
-from xrnn.interop.torch import import_torch as _import_torch
+from xrnn.exchange.torch import import_torch as _import_torch
 
 _import_torch("xrnn.torch")  # first: without PyTorch the imports below would fail with a less helpful error
 

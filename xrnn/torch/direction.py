@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from xrnn.interop.torch_weights import CELLS, merged_bias
+from xrnn.exchange.torch_weights import CELLS, merged_bias
 from xrnn.ops.cell import Cell
 from xrnn.torch.memory import Memory
 from xrnn.typing import Array

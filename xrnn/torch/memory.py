@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
-from xrnn.interop.torch_weights import CELLS
+from xrnn.exchange.torch_weights import CELLS
 from xrnn.select import get_backend
 from xrnn.torch.threads import share_threads
 from xrnn.torch.unsupported import Unsupported

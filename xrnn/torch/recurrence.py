@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 import torch
 from torch import Tensor
 
-from xrnn.interop.torch_weights import bias_gradients
+from xrnn.exchange.torch_weights import bias_gradients
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.torch import original
 from xrnn.torch.direction import Direction

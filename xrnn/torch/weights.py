@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from xrnn.interop.torch_weights import CELLS
+from xrnn.exchange.torch_weights import CELLS
 from xrnn.torch.direction import Direction, Layouts, layouts_of
 from xrnn.torch.memory import memory_of
 from xrnn.torch.unsupported import DTYPES, PLAIN, Unsupported, check_tensor

@@ -85,7 +85,7 @@ def test_training_gives_the_same_checkpoint_on_any_number_of_threads(tmp_path: P
     for threads in ("1", "3"):
         code = f"""
 from xrnn.backends.numpy import kernels
-from xrnn.cli import main
+from xrnn.commands.main import main
 kernels.set_thread_cap(3)
 assert kernels.max_threads() == {threads}
 sizes = ["--hidden", "96", "--steps", "4", "--seq-len", "20", "--batch", "32"]

@@ -1,0 +1,266 @@
+"""`xrnn classify` and `xrnn predict` on tables, rare labels, missing values, and with early stopping."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests.models.data.waves import waves, write_csv, write_folder, write_ts
+from tests.models.labelled.tiny import TINY_OPTIONS
+from tests.models.snapshots import assert_same_arrays
+from xrnn.commands.main import main
+from xrnn.models.data.series import Series
+from xrnn.models.labelled.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
+from xrnn.models.labelled.classifier_data import load_labelled
+from xrnn.models.labelled.classifier_trainer import ClassifierTrainer
+from xrnn.select import get_backend
+
+pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
+
+
+def classify(*arguments: str) -> int:
+    return main(["classify", *TINY_OPTIONS, *arguments, "--out", "c", "--overwrite"])
+
+
+def lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[list[str]]:
+    """The fields of what `xrnn predict` prints."""
+    capsys.readouterr()
+    assert main(["predict", "c", *arguments]) == 0
+    return [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+
+
+def write_long(path: Path, series: list[Series], *, labels: bool = True) -> Path:
+    """One table of all series, the steps in reverse order, with decimal commas."""
+    rows = [f"id;t;note;x;y{';kind' * labels}"]
+    for i, each in enumerate(series):
+        for t, values in reversed(list(enumerate(each.values))):
+            x, y = (str(value).replace(".", ",") for value in values)
+            rows.append(f"s{i};2024-01-{t + 1:02};fine;{x};{y}{f';{each.label}' * labels}")
+    path.write_text("\r\n".join(rows) + "\r\n", encoding="utf-8-sig")
+    return path
+
+
+LONG = ["--id", "id", "--time", "t", "--label", "kind", "--skip-columns", "note", "--decimal", ","]
+
+
+def test_a_table_of_all_series_trains_like_a_file_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    train, test = waves(10, 0), waves(6, 1)
+    write_long(Path("train.csv"), train)
+    write_long(Path("test.csv"), test)
+    assert classify("train.csv", "test.csv", *LONG, "--epochs", "20") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^series: 10 to train on, 6 to test on; 2 labels, 2 channels, \d to \d steps$", out, re.MULTILINE)
+    assert "\nchannels: x, y\n" in out
+    assert "\naccuracy: 1.000 (6 of 6)\n" in out
+    arrays = safetensors.numpy.load_file("c")
+    write_ts(Path("train.ts"), train)
+    write_ts(Path("test.ts"), test)
+    assert classify("train.ts", "test.ts", "--epochs", "20") == 0
+    for name, array in safetensors.numpy.load_file("c").items():
+        np.testing.assert_allclose(arrays[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_a_resumed_run_and_predict_read_tables_as_the_training_did(capsys: pytest.CaptureFixture[str]) -> None:
+    train = waves(10, 0)
+    write_long(Path("train.csv"), train)
+    assert classify("train.csv", *LONG, "--epochs", "20") == 0
+    assert main(["classify", "train.csv", "--resume", "c", "--epochs", "21"]) == 0
+    write_long(Path("new.csv"), train[:4], labels=False)
+    got = lines(capsys, "new.csv")
+    assert [fields[2] for fields in got] == [f"new.csv, id s{i}" for i in range(4)]
+    assert [fields[0] for fields in got] == [each.label for each in train[:4]]
+    # One series without an id, columns in another order, decimal points: the channels are found by their names.
+    rows = ["y;more;x", *(f"{y};text;{x}" for x, y in train[0].values)]
+    Path("one.csv").write_text("\n".join(rows))
+    assert lines(capsys, "one.csv", "--decimal", ".") == [[*got[0][:2], "one.csv"]]
+    assert main(["predict", "c", "one.csv", "--id", "id"]) == 1
+    assert "one.csv has no column id: expected a name, or a number from 1 to 3" in capsys.readouterr().err
+    Path("other.csv").write_text("x;z\n1,5;2\n")
+    assert main(["predict", "c", "other.csv"]) == 1
+    assert "other.csv has no column y: expected a name, or a number from 1 to 2; it has" in capsys.readouterr().err
+
+
+def imbalanced(rare: int, common: int) -> list[Series]:
+    every = waves(2 * common, 0)
+    return [each for each in every if each.label == "slow"][:common] + [s for s in every if s.label == "quick"][:rare]
+
+
+def test_a_rare_label_is_named_if_it_is_never_predicted(capsys: pytest.CaptureFixture[str]) -> None:
+    write_ts(Path("train.ts"), imbalanced(2, 60))
+    write_ts(Path("test.ts"), imbalanced(1, 19))
+    options = ["train.ts", "test.ts", "--epochs", "30", "--noise", "100"]
+    assert main(["classify", *options, "--hidden", "4", "--json"]) == 0
+    out = capsys.readouterr().out
+    results = json.loads(out.splitlines()[-1])
+    assert results["never_predicted"] == ["quick"]
+    assert (results["accuracy"], results["balanced_accuracy"]) == (0.95, 0.5)
+    assert results["macro_f1"] == pytest.approx(19 / 39)
+    assert main(["classify", *options, "--hidden", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "\nbalanced accuracy: 0.500\nmacro F1: 0.487\n" in out
+    assert "\nnever predicted: quick; if such series are rare, try --balance\n" in out
+    assert main(["classify", *options[:2], "--epochs", "30", *TINY_OPTIONS, "--balance"]) == 0
+    assert "balanced accuracy: 1.000\n" in capsys.readouterr().out
+
+
+def test_balanced_weights_give_each_label_the_same_share() -> None:
+    write_ts(Path("train.ts"), imbalanced(2, 6))
+    data = load_labelled([Path("train.ts"), Path("train.ts")], 0)
+    settings = CLASSIFIER_CHECKPOINTS.settings(balance=True, batch=8, dropout=0.0, noise=0.0)
+    trainer = ClassifierTrainer(settings, data, get_backend("numpy"))
+    y = trainer.model.outputs(trainer.inputs(data.train))
+    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), data.targets(data.train)]
+    is_rare = np.array([each.label == "quick" for each in data.train])
+    trainer.step()
+    trainer.read_losses()
+    assert trainer.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
+
+
+# ---- early stopping ----
+
+
+def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    write_ts(Path("train.ts"), waves(20, 0))
+    write_ts(Path("test.ts"), waves(6, 1))
+    assert classify("train.ts", "test.ts", "--patience", "3", "--epochs", "500", "--lr", "0.3") == 0
+    out = capsys.readouterr().out
+    assert "series: 16 to train on, 4 to validate on, 6 to test on; 2 labels" in out
+    assert ", lr 0.3, patience 3; seed 0" in out
+    assert re.search(r", validation loss \d\.\d{3}, [\d,]+ series/s, took", out)
+    best = re.search(r"^best epoch: (\d+) \(validation loss (\d\.\d{3})\)$", out, re.MULTILINE)
+    assert best
+    snapshot = CLASSIFIER_CHECKPOINTS.load(Path("c"))
+    validation = snapshot.arrays["validation"][3::4]  # four updates in an epoch
+    assert len(validation) == int(best[1]) + 3
+    assert validation.argmin() + 1 == int(best[1])
+    assert f"{validation.min():.3f}" == best[2]
+    # The best weights, not the last ones, are tested and predict.
+    data = load_labelled([Path("train.ts"), Path("test.ts")], 0, validate=True)
+    trainer = ClassifierTrainer.resume(snapshot, data, get_backend("numpy"))
+    assert trainer.finished
+    y = trainer.best.outputs(trainer.inputs(data.validation))
+    assert trainer._validation_loss(y) == pytest.approx(validation.min(), rel=1e-6)
+    assert trainer._validation_loss(trainer.model.outputs(trainer.inputs(data.validation))) > validation.min()
+    p = [float(fields[1]) for fields in lines(capsys, "train.ts")]
+    expected = np.exp(y := trainer.best.outputs(trainer.inputs([*data.train]))).max(axis=1) / np.exp(y).sum(axis=1)
+    assert sorted(p)[:4] == pytest.approx(sorted(p)[:4])
+    assert set(np.round(expected, 3)) <= set(p)
+
+
+def test_a_run_with_patience_resumes_bit_for_bit() -> None:
+    write_ts(Path("train.ts"), waves(12, 0))
+    options = ["classify", "train.ts", *TINY_OPTIONS, "--patience", "9"]
+    for out, epochs in (("whole", "7"), ("half", "3")):
+        assert main([*options, "--epochs", epochs, "--out", out]) == 0
+    assert main(["classify", "train.ts", "--resume", "half", "--epochs", "7"]) == 0
+    assert "best.linear" in CLASSIFIER_CHECKPOINTS.load(Path("whole")).layers
+    assert_same_arrays("half", "whole")
+
+
+def test_patience_without_series_to_validate_on_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write_ts(Path("train.ts"), waves(2, 0))
+    assert classify("train.ts", "train.ts", "--patience", "3") == 1
+    err = capsys.readouterr().err
+    assert err.startswith(
+        "error: train.ts has one series of each label to train on: --patience needs two of some label;"
+    )
+
+
+# ---- missing values ----
+
+
+def gaps(count: int, seed: int) -> list[Series]:
+    """The label tells only which channel has gaps."""
+    rng = np.random.default_rng(seed)
+    series: list[Series] = []
+    for i in range(count):
+        values = rng.normal(size=(8, 2))
+        values[[1, 3, 4, 6], i % 2] = np.nan
+        series.append(Series(values, "ab"[i % 2], ""))
+    return series
+
+
+def test_a_mask_tells_the_model_which_values_are_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seed in (("train", 0), ("test", 1)):
+        write_folder(Path(name), gaps(24, seed))
+    options = ["--epochs", "40", "--one-way", "--noise", "0"]
+    assert classify("train", "test", *options, "--mask") == 0
+    assert "accuracy: 1.000 (24 of 24)" in capsys.readouterr().out
+    series = gaps(1, 5)[0]
+    write_csv(Path("f.csv"), series.values)
+    (whole,) = lines(capsys, "f.csv")
+    rows = "".join(",".join("" if np.isnan(value) else str(value) for value in row) + "\n" for row in series.values)
+    monkeypatch.setattr("sys.stdin", io.StringIO(rows))
+    assert lines(capsys, "--stream")[-1] == whole[:2]
+
+
+# ---- the output of predict ----
+
+
+@pytest.fixture
+def trained() -> list[Series]:
+    write_ts(Path("train.ts"), waves(10, 0))
+    assert classify("train.ts", "--epochs", "10", "--one-way") == 0
+    new = waves(2, 3)
+    write_ts(Path("new.ts"), new)
+    return new
+
+
+def test_proba_adds_every_probability(trained: list[Series], capsys: pytest.CaptureFixture[str]) -> None:
+    for label, p, name, *each in lines(capsys, "new.ts", "--proba"):
+        shares = dict(field.split(":") for field in each)
+        assert [*shares] == ["quick", "slow"]
+        assert shares[label] == p == max(shares.values())
+        assert sum(map(float, shares.values())) == pytest.approx(1, abs=2e-3)
+        assert name.startswith("new.ts, line ")
+
+
+def test_json_prints_a_line_for_each_series_and_row(
+    trained: list[Series], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = lines(capsys, "new.ts", "--proba")
+    for fields, (line,) in zip(plain, lines(capsys, "new.ts", "--proba", "--json"), strict=True):
+        got: dict[str, Any] = json.loads(line)
+        assert got.keys() == {"label", "probability", "name", "probabilities"}
+        assert [got["label"], f"{got['probability']:.3f}", got["name"]] == fields[:3]
+        assert got["probabilities"][got["label"]] == got["probability"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("5,6\n5,6\n"))
+    assert [json.loads(line).keys() for (line,) in lines(capsys, "--stream", "--json")] == [
+        {"label", "probability"}
+    ] * 2
+
+
+def test_skip_bad_reports_unusable_rows_and_continues(
+    trained: list[Series], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ["5,6", "5,broken", "5,6,7", "5,1e99", "5.5,6.1"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(rows)))
+    assert main(["predict", "c", "--stream", "--skip-bad"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.partition(":")[0] for line in err.splitlines()] == ["skipped"] * 3
+    assert "row 2: 'broken' is not a finite number" in err
+    assert "row 3 has 3 values" in err
+    assert "row 4 holds 1e+99" in err
+    monkeypatch.setattr("sys.stdin", io.StringIO("5,6\n5.5,6.1\n"))
+    assert main(["predict", "c", "--stream"]) == 0
+    assert capsys.readouterr().out == out  # skipped rows leave no trace
+
+
+def test_skip_bad_reports_unusable_files_and_series(trained: list[Series], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("text.csv").write_text("1,x\n")
+    np.save("wide.npy", np.ones((2, 3)))
+    assert main(["predict", "c", "text.csv", "wide.npy", "new.ts", "missing.csv", "--skip-bad"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split("\t")[2] for line in out.splitlines()] == ["new.ts, line 5", "new.ts, line 6"]
+    assert [line.partition(" ")[0] for line in err.splitlines()] == ["skipped:"] * 3
+    assert main(["predict", "c", "text.csv", "--skip-bad"]) == 0
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,85 @@
+"""The picture of a classifier, for any labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xrnn.commands.classify_picture import confusion_picture
+from xrnn.commands.picture import Picture, is_own_picture
+from xrnn.models.labelled.confusion import Confusion
+
+Figure = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'").Figure
+
+
+def picture(labels: list[str], true: list[int], predicted: list[int], stopping: Any = None) -> Picture:
+    confusion = Confusion.of(np.array(true), np.array(predicted), len(labels))
+    trainer: Any = SimpleNamespace(losses=[1.0, 0.5, 0.4, 0.3], stopping=stopping, per_epoch=2)
+    return confusion_picture(trainer, labels, confusion)
+
+
+def shown(*arguments: Any) -> dict[str, Any]:
+    """The axes by name: losses, matrix, pairs and <colorbar>."""
+    figure = Figure()
+    picture(*arguments).draw(figure)
+    return {each.get_label(): each for each in figure.axes}
+
+
+def test_the_confusion_matrix_has_names_counts_and_a_colour_bar() -> None:
+    shown_axes = shown(["a", "b$" + "x" * 14, "c" * 17], [0, 0, 0, 1, 1], [0, 0, 1, 1, 0])
+    axes = shown_axes["matrix"]
+    assert [line.get_label() for line in shown_axes["losses"].get_lines()] == ["each step"]
+    np.testing.assert_allclose(
+        axes.get_images()[0].get_array(), np.array([[2 / 3, 1 / 3, 0], [0.5, 0.5, 0], [0.0, 0, 0]])
+    )
+    assert axes.get_images()[0].get_clim() == (0, 1)
+    names = ["a", "b\\$" + "x" * 14, "c" * 16 + "…"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == names
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == names
+    assert {tick.get_rotation() for tick in axes.get_xticklabels()} == {90}
+    numbers = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts}
+    assert numbers == {(0, 0): ("2", "white"), (1, 0): ("1", "black"), (0, 1): ("1", "black"), (1, 1): ("1", "black")}
+    (pairs,) = shown_axes["pairs"].texts
+    assert pairs.get_text() == f"most confused:\n1 × a predicted as {names[1]}\n1 × {names[1]} predicted as a"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert axes.get_title() == "accuracy 0.600 (3 of 5)"
+    assert shown_axes["<colorbar>"].get_ylabel() == "share of the row"
+
+
+def test_early_stopping_adds_the_validation_loss() -> None:
+    losses = shown(["a", "b"], [0, 1], [0, 1], SimpleNamespace(losses=[0.7, 0.6], best_epoch=2))["losses"]
+    _, validation, best = losses.get_lines()
+    np.testing.assert_array_equal(validation.get_xydata(), [[2, 0.7], [4, 0.6]])
+    assert list(best.get_xdata()) == [4, 4]
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["each step", "validation", "best epoch: 2"]
+
+
+@pytest.mark.parametrize(("count", "counts", "names"), [(2, 2, 2), (30, 30, 30), (31, 0, 31), (60, 0, 60), (61, 0, 0)])
+def test_counts_up_to_30_labels_and_names_up_to_60(count: int, counts: int, names: int) -> None:
+    labels = [f"l{i}" if count > 2 else str(i) for i in range(count)]
+    axes = shown(labels, list(range(count)), list(range(count)))["matrix"]
+    assert len(axes.texts) == counts
+    assert sum(tick.get_text() in labels for tick in axes.get_yticklabels()) == names
+
+
+def test_it_names_the_five_most_confused_pairs() -> None:
+    true = [label for label in range(6) for _ in range(label)]
+    (pairs,) = shown([*"abcdefg"], true, [6] * len(true))["pairs"].texts
+    assert pairs.get_text().splitlines() == [
+        "most confused:",
+        *(f"{count} × {'abcdef'[count]} predicted as g" for count in (5, 4, 3, 2, 1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "labels", [["a", "猫"], ["$x^{$", "\x1b[2J" + "y" * 100, "\\frac"], [str(i) for i in range(30)]], ids=len
+)
+def test_it_is_drawn_for_any_labels(labels: list[str]) -> None:
+    count = len(labels)
+    content = picture(labels, [*range(count)], [*range(count)][::-1]).content(Path("p.svg"))
+    assert content is not None
+    assert is_own_picture(content)

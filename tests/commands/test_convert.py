@@ -1,0 +1,315 @@
+"""`xrnn convert` and `xrnn info FILE`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import xrnn
+from tests.exchange.alike import assert_alike
+from tests.exchange.compiled_c import built, outputs
+from tests.exchange.layers import drawn
+from tests.exchange.onnx_models import run
+from tests.models.data.waves import waves, write_ts
+from tests.models.labelled.tiny import TINY_OPTIONS
+from tests.models.text.texts import TINY_OPTIONS as TINY_TEXT
+from tests.models.text.texts import write_text
+from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Stack
+from xrnn.commands.main import main
+from xrnn.models.labelled.classifier_predict import LabelPredictor
+from xrnn.models.labelled.regression_predict import NumberPredictor
+
+pytestmark = [
+    pytest.mark.usefixtures("blank_pictures"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Keras
+]
+
+
+@pytest.fixture(autouse=True)
+def folder(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    return workdir
+
+
+def stack() -> Any:
+    return drawn(Stack([GRU.init(3, 4, backend="numpy"), GRU.init(4, 4, backend="numpy")]))
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on stderr of a command that fails."""
+    assert main([*arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.needs("keras", "keras")
+@pytest.mark.parametrize("suffix", ["onnx", "keras", "pt"])
+def test_there_and_back(suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    xrnn.save("a.safetensors", stack())
+    assert main(["convert", "a.safetensors", f"b.{suffix}"]) == 0
+    assert main(["convert", f"b.{suffix}", "c.safetensors"]) == 0
+    assert_alike(xrnn.load("c.safetensors"), stack())
+    assert capsys.readouterr().out.splitlines()[0] == f"a.safetensors → b.{suffix}: GRU, GRU; 212 parameters"
+    assert main(["info", f"b.{suffix}", "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert (described["parameters"], len(described["layers"])) == (212, 2)
+    assert main(["info", "c.safetensors"]) == 0
+    assert "layers: GRU(3 → 4, 100 parameters, float32, numpy), GRU(4 → 4" in capsys.readouterr().out
+
+
+def test_several_layers_become_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    readout = drawn(Linear.init(4, 2, backend="numpy"))
+    xrnn.to_onnx([stack(), readout], "a.onnx")
+    assert main(["convert", "a.onnx", "a.safetensors"]) == 0
+    layers = xrnn.load_checkpoint("a.safetensors").layers
+    assert_alike(layers["0"], stack())
+    assert_alike(layers["1"], readout)
+    assert main(["convert", "a.safetensors", "b.onnx", "--lengths", "--states"]) == 0
+    assert main(["convert", "a.safetensors", "b.pt"]) == 0
+    assert main(["convert", "b.pt", "c.safetensors", "--prefix", "0."]) == 0
+    assert_alike(xrnn.load("c.safetensors"), stack())
+    capsys.readouterr()
+    assert "use --prefix 0." in failed(capsys, "convert", "b.pt", "d.safetensors")
+
+
+def test_a_quantized_layer_in_c(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layer = xrnn.quantize(drawn(GRU.init(3, 4, backend="numpy")))
+    xrnn.save("a.safetensors", layer)
+    assert main(["convert", "a.safetensors", "model.c"]) == 0
+    assert capsys.readouterr().out == "a.safetensors → model.c: quantized GRU; 124 parameters\n"
+    x = np.ones((1, 3), "float32")
+    np.testing.assert_allclose(outputs(built(folder, "model"), x), layer.stream(x)[0], rtol=2e-6, atol=2e-6)
+    assert main(["info", "a.safetensors"]) == 0
+    assert "layers: Quantized GRU(3 → 4, 124 parameters, int8, numpy)" in capsys.readouterr().out
+    assert main(["convert", "a.safetensors", "b.safetensors"]) == 0
+    assert_array_equal(xrnn.load("b.safetensors")(x), layer(x))
+    xrnn.save_checkpoint("c.safetensors", {"rnn": layer, "readout": drawn(Linear.init(4, 2, backend="numpy"))})
+    assert main(["convert", "c.safetensors", "c.c"]) == 0
+    assert capsys.readouterr().out.endswith("c.safetensors → c.c: quantized GRU, Linear; 134 parameters\n")
+    for suffix in ("onnx", "keras", "pt"):
+        printed = failed(capsys, "convert", "a.safetensors", f"b.{suffix}")
+        assert "is a quantized GRU, which this format cannot hold" in printed
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_a_state_dict_of_an_rnn(nonlinearity: Any) -> None:
+    import torch
+
+    module = torch.nn.RNN(3, 4, 2, nonlinearity=nonlinearity, bidirectional=True, bias=False)
+    torch.save(
+        {f"encoder.{key}": value for key, value in module.state_dict().items()} | {"other": torch.ones(2)}, "a.pt"
+    )
+    assert main(["convert", "a.pt", "a.safetensors", "--prefix", "encoder.", "--nonlinearity", nonlinearity]) == 0
+    assert_alike(xrnn.load("a.safetensors"), xrnn.from_torch(module))
+
+
+# ---- checkpoints of commands ----
+
+
+@pytest.fixture
+def classifier(request: pytest.FixtureRequest) -> str:
+    train, test = write_ts(Path("train.ts"), waves(10, 0)), write_ts(Path("test.ts"), waves(6, 1))
+    more = [] if getattr(request, "param", None) == "both" else ["--one-way", "--mask"]
+    out = ["--out", "gesture.safetensors", "--epochs", "5"]
+    assert main(["classify", str(train), str(test), *TINY_OPTIONS, *more, *out]) == 0
+    return "gesture.safetensors"
+
+
+def test_a_classifier_in_c(classifier: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The program gives the probabilities of `xrnn predict --stream`, missing values included."""
+    assert main(["convert", classifier, "model.c", "--name", "gesture"]) == 0
+    series = waves(1, 5)[0].values.copy()
+    series[1, 0] = np.nan
+    rows = outputs(built(folder, "gesture"), series)
+    predictor = LabelPredictor.load(Path(classifier), xrnn.get_backend("numpy"))
+    scaled = predictor.scale.apply(series, mask=True)
+    for steps in (1, len(series)):
+        y = predictor.model.outputs([scaled[:steps]])[0]
+        np.testing.assert_allclose(rows[steps - 1], np.exp(y) / np.exp(y).sum(), rtol=1e-5, atol=1e-6)
+    assert "gesture_labels[gesture_OUTPUT] = {" in Path("model.c").read_text()
+    capsys.readouterr()
+    assert main(["info", classifier, "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["kind"] == "checkpoint of `xrnn classify`"
+    assert described["labels"] == list(map(str, predictor.facts.labels))
+    assert "mask channels" in failed(capsys, "convert", classifier, "model.onnx")
+    assert "scales its input" in failed(capsys, "convert", classifier, "model.pt")
+
+
+def test_a_classifier_in_c_with_weights_of_8_bits(
+    classifier: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", classifier, "float.c"]) == 0
+    assert main(["convert", classifier, "model.c", "--int8"]) == 0
+    assert "→ model.c: quantized GRU" in capsys.readouterr().out
+    series = waves(1, 5)[0].values
+    p = outputs(built(folder, "model"), series)
+    (folder / "float.c").rename("model.c")
+    expected = outputs(built(folder, "float"), series)
+    assert 1e-5 < np.abs(p - expected).max() < 0.05
+    assert "got --int8 for .onnx: expected .c or .safetensors" in failed(
+        capsys, "convert", classifier, "model.onnx", "--int8"
+    )
+    xrnn.save("a.safetensors", GRU.init(3, 4, dtype="float64", backend="numpy"))
+    assert "dtype of this GRU is float64: expected float32" in failed(
+        capsys, "convert", "a.safetensors", "b.c", "--int8"
+    )
+
+
+def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gru = GRU.init(3, 4, backend="numpy")
+    for layer, words in (
+        (Linear.init(3, 4, backend="numpy"), "the model has no layer to quantize"),
+        (xrnn.quantize(gru), "the model has no layer to quantize"),
+        (Bidirectional(gru, GRU.init(3, 4, reverse=True, backend="numpy")), "train the model with `--one-way`"),
+    ):
+        xrnn.save("a.safetensors", layer)
+        assert words in failed(capsys, "convert", "a.safetensors", "b.c", "--int8")
+    xrnn.save("a.safetensors", Stack([xrnn.quantize(gru), GRU.init(4, 5, backend="numpy")]))
+    assert main(["convert", "a.safetensors", "b.safetensors", "--int8"]) == 0
+    assert all(type(layer) is xrnn.Quantized for layer in xrnn.load("b.safetensors").layers)
+
+
+@pytest.mark.parametrize("classifier", ["both"], indirect=True)
+def test_a_classifier_in_onnx(classifier: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+
+    assert main(["convert", classifier, "model.onnx", "--lengths"]) == 0
+    series = [each.values for each in waves(2, 5)]
+    predictor = LabelPredictor.load(Path(classifier), xrnn.get_backend("numpy"))
+    y = predictor.model.outputs([predictor.scale.apply(values) for values in series])
+    lengths = np.array([len(values) for values in series], "int32")
+    x = np.full((lengths.max(), len(series), series[0].shape[1]), np.nan, "float32")
+    for n, values in enumerate(series):
+        x[: len(values), n] = values
+    (p,) = run(onnx.load("model.onnx"), x=x, lengths=lengths)
+    np.testing.assert_allclose(p, np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True), rtol=1e-4, atol=1e-5)
+    assert "runs in reverse" in failed(capsys, "convert", classifier, "model.c")
+
+
+def test_a_character_model_in_c(folder: Path) -> None:
+    write_text(Path("text.txt"))
+    assert main(["train", "text.txt", *TINY_TEXT, "--steps", "3", "--out", "text.safetensors"]) == 0
+    assert main(["convert", "text.safetensors", "model.c"]) == 0
+    layers = xrnn.load_checkpoint("text.safetensors").layers
+    index = np.frombuffer(b"hello", np.uint8)
+    h, _ = layers["stack"](layers["embedding"](index[:, None]))
+    logits = layers["linear"](h)[:, 0]
+    np.testing.assert_allclose(outputs(built(folder, "model", index=True), index), logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_regression_predicts_the_target(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for n in range(8):
+        target = Path("series") / f"{n % 4}.5"
+        target.mkdir(parents=True, exist_ok=True)
+        np.save(target / f"{n}.npy", rng.standard_normal((6, 2)) + n)
+    options = [*TINY_OPTIONS, "--one-way", "--epochs", "3", "--out", "r.safetensors"]
+    assert main(["regress", "series", *options]) == 0
+    assert main(["convert", "r.safetensors", "model.c"]) == 0
+    series = np.load(next(Path("series").rglob("*.npy")))
+    predictor = NumberPredictor.load(Path("r.safetensors"), xrnn.get_backend("numpy"))
+    want = predictor.numbers(predictor.model.outputs([predictor.scale.apply(series)])[0])
+    np.testing.assert_allclose(outputs(built(folder, "model"), series)[-1], want, rtol=1e-4, atol=1e-5)
+
+
+# ---- errors ----
+
+
+def test_what_cannot_be_converted(capsys: pytest.CaptureFixture[str]) -> None:
+    xrnn.save("a.safetensors", Bidirectional.init(RNN, 2, 3, leak=0.5))
+    Path("folder.c").mkdir()
+    for arguments, words in (
+        (["a.safetensors", "b.txt"], "expected a name with .onnx, .keras, .pt, .safetensors, .c"),
+        (["a.txt", "b.c"], "another suffix: expected .onnx, .keras, .pt, .safetensors"),
+        (["a.safetensors", "a.safetensors"], "exists: expected a new name; add --overwrite"),
+        (["a.safetensors", "folder.c"], "can't write folder.c: expected the name of a file, but it is a folder"),
+        (["a.safetensors", "b.c", "--lengths"], "expected .onnx"),
+        (["a.safetensors", "b.c", "--prefix", "x."], "expected a .pt file"),
+        (["a.safetensors", "b.c", "--nonlinearity", "x"], "--nonlinearity is x: expected tanh or relu"),
+        (["a.safetensors", "b.c"], "runs in reverse"),
+        (["a.safetensors", "b.onnx"], "with a leak"),
+        (["a.safetensors", "b.pt"], "with a leak"),
+        (["nothing.onnx", "b.c"], "can't read nothing.onnx"),
+        (["nothing.safetensors", "b.c"], "can't read nothing.safetensors"),
+        (["nothing.pt", "b.c"], "can't read nothing.pt"),
+        (["nothing.keras", "b.c"], "can't read nothing.keras"),
+        (["a.safetensors", "nowhere/b.c"], "can't write nowhere/b.c"),
+    ):
+        assert words in failed(capsys, "convert", *arguments)
+    assert sorted(os.listdir()) == ["a.safetensors", "folder.c"]
+    assert "expected one of them" in failed(capsys, "info", "a.safetensors", "--explain", "1", "1", "1", "1")
+
+
+def test_nan_gives_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    layer = stack()
+    layer.params[0][0, 0] = np.nan
+    xrnn.save("a.safetensors", layer)
+    assert main(["convert", "a.safetensors", "a.onnx"]) == 0
+    assert "NaN or infinity" in capsys.readouterr().err
+    assert main(["convert", "a.safetensors", "a.c"]) == 1
+    assert "error: Wx of layers[0] holds NaN" in capsys.readouterr().err
+    assert not Path("a.c").exists()
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch evil",)
+
+
+def test_files_with_code_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    torch.save({"weight_ih_l0": Evil()}, "a.pt")
+    assert "weights_only=True" in failed(capsys, "info", "a.pt")
+    torch.save([torch.ones(2)], "b.pt")
+    assert "holds a list: expected a state dict" in failed(capsys, "info", "b.pt")
+    torch.save({"weight_ih_l0": torch.ones(5, 3), "weight_hh_l0": torch.ones(5, 2)}, "c.pt")
+    assert "of shape (5, 3): expected 1, 3 or 4 times 2 rows" in failed(capsys, "info", "c.pt")
+    torch.save(torch.nn.GRU(2, 3).state_dict() | {"weight_hr_l0": torch.ones(2)}, "d.pt")
+    assert "holds no GRU of 1 layers" in failed(capsys, "info", "d.pt")
+    huge = torch.zeros(1).expand(2**20, 2**20)  # one element in the file
+    torch.save(torch.nn.GRU(2, 3).state_dict() | {"weight_hh_l0": huge}, "e.pt")
+    assert "tensors that are larger than the file" in failed(capsys, "info", "e.pt")
+    torch.save({name: value.int() for name, value in torch.nn.GRU(2, 3).state_dict().items()}, "f.pt")
+    assert "holds no GRU of 1 layers" in failed(capsys, "info", "f.pt")
+    assert not Path("evil").exists()
+
+
+@pytest.mark.needs("keras", "keras")
+def test_hostile_keras_files_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    xrnn.save("a.safetensors", LSTM.init(2, 3, rng=0, backend="numpy"))
+    assert main(["convert", "a.safetensors", "a.keras"]) == 0
+    capsys.readouterr()
+
+    def changed(change: Any, compression: int = zipfile.ZIP_STORED) -> str:
+        content = io.BytesIO()
+        with zipfile.ZipFile("a.keras") as source, zipfile.ZipFile(content, "w", compression) as target:
+            for name in source.namelist():
+                data = source.read(name)
+                if name == "config.json":
+                    config = json.loads(data)
+                    change(config["config"]["layers"])
+                    data = json.dumps(config).encode()
+                target.writestr(name, data)
+        Path("b.keras").write_bytes(content.getvalue())
+        return failed(capsys, "info", "b.keras")
+
+    assert "an object of os" in changed(lambda layers: layers[1].update(module="os", class_name="system"))
+    assert "an object of" in changed(lambda layers: layers[1].update(registered_name="evil>Layer"))
+    assert "a layer Lambda" in changed(lambda layers: layers[1].update(class_name="Lambda"))
+    assert "weights" in changed(lambda layers: layers[1]["config"].update(units=2**20))
+    assert "an input of shape" in changed(lambda layers: layers[0]["config"].update(batch_shape=[None, 2**40, 2]))
+    assert "data are compressed" in changed(lambda layers: None, zipfile.ZIP_DEFLATED)
+    Path("b.keras").write_bytes(b"no archive")
+    assert "can't be read (BadZipFile" in failed(capsys, "info", "b.keras")

@@ -1,0 +1,119 @@
+"""The progress of a run, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import ClassVar
+
+import pytest
+
+from xrnn.commands import progress
+from xrnn.commands.progress import Goal, TrainingProgress
+from xrnn.commands.terminal import Terminal
+
+FIGURES = r"step {step}:? .*\d\.\d{{3}} bits per character, [\d,]+ characters/s, {time}"
+
+
+class Clock:
+    """Replaces the time module; the tests set the time."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+class Counted:
+    """A run with a loss of 4.25 and 21 characters a step."""
+
+    item: ClassVar[str] = "characters"
+    figures = ("4.250 bits per character", "4.250 bits")
+    measures = (4.25,)
+
+    def __init__(self, steps: int = 0) -> None:
+        self.steps = steps
+
+    @property
+    def items(self) -> int:
+        return 21 * self.steps
+
+    @property
+    def standing(self) -> str:
+        return f"step {self.steps:,}"
+
+
+def run(clock: Clock, *, terminal: str, goal: Goal, width: int = 120, first: int = 0) -> str:
+    """The output of 30 steps of half a second. terminal: TERM, or empty for no terminal."""
+    output = io.StringIO()
+    shown_on = Terminal(output, force_terminal=bool(terminal), width=width, _environ={"TERM": terminal})
+    counted = Counted(first)
+    with TrainingProgress(shown_on, goal, counted) as shown:
+        for _ in range(30):
+            counted.steps += 1
+            clock.now += 0.5
+            shown.show()
+        shown.finish()
+    return output.getvalue()
+
+
+def test_a_terminal_gets_a_bar_and_a_line_that_stays(clock: Clock) -> None:
+    shown = run(clock, terminal="xterm", goal=Goal(40, 0.0, clock.now))
+    assert "━" in shown
+    assert re.search(FIGURES.format(step=10, time="0:15 left"), shown)
+    assert re.search(FIGURES.format(step=30, time="took 0:15"), shown)
+    assert "\x1b[2K" in shown[shown.rindex("━") :]  # the bar itself does not stay
+
+
+@pytest.mark.parametrize("first", [0, 1000])
+def test_a_run_without_a_step_prints_nothing(clock: Clock, first: int) -> None:
+    output = io.StringIO()
+    with TrainingProgress(Terminal(output), Goal(5, 0.0, clock.now), Counted(first)) as shown:
+        shown.finish()
+    assert not output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "figures"),
+    [
+        (80, "4.250 bits per character, 42 characters/s, 0:05 left"),
+        (60, "4.250 bits, 0:05 left"),
+        (40, "4.250 bits, 0:05 left"),
+        (24, "0:05 left"),
+    ],
+)
+def test_a_narrow_terminal_shows_the_step_and_the_time_left(clock: Clock, width: int, figures: str) -> None:
+    shown = run(clock, terminal="xterm", goal=Goal(12_385, 0.0, clock.now), width=width, first=12_345)
+    lines = [re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line).strip() for line in re.split("[\r\n]+", shown)]
+    last = [line for line in lines if line.startswith("step 12,375 ")][-1]
+    assert re.fullmatch(f"step 12,375 +[━╸╺]+ +{re.escape(figures)}", last)
+    assert all(len(line) <= width for line in lines if "━" in line)
+
+
+@pytest.mark.parametrize("terminal", ["", "dumb"])
+def test_without_a_bar_there_is_a_line_every_ten_seconds(clock: Clock, terminal: str) -> None:
+    first, last = run(clock, terminal=terminal, goal=Goal(None, 60.0, clock.now)).splitlines()
+    assert re.fullmatch(FIGURES.format(step=20, time="0:50 left"), first)
+    assert re.fullmatch(FIGURES.format(step=30, time="took 0:15"), last)
+    assert " 42 characters/s" in last  # 21 characters every half second
+
+
+def test_a_goal_is_a_step_or_a_time(clock: Clock) -> None:
+    by_step, by_clock = Goal(5, 1.0, clock.now), Goal(None, 10.0, clock.now)
+    assert by_step.fraction(5, 5) == 0  # of a run that began at its goal
+    clock.now += 9.9
+    assert [by_step.reached(steps) for steps in (4, 5, 6)] == [False, True, True]
+    assert not by_clock.reached(10**9)
+    clock.now += 0.1
+    assert by_clock.reached(0)
+
+
+def test_times_are_hours_minutes_and_seconds() -> None:
+    assert [progress._clock(s) for s in (-1.0, 59.6, 3599.4, 36610.0)] == ["0:00", "1:00", "59:59", "10:10:10"]

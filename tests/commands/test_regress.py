@@ -1,0 +1,244 @@
+"""`xrnn regress`: a number for each series."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import STANDIN
+from tests.errors import one_line
+from tests.models.checks import check_gradients, check_transfers, in_float64
+from tests.models.data.waves import write_csv
+from tests.models.snapshots import assert_same_arrays, check_resume, save_forged
+from xrnn.backend import Backend
+from xrnn.cells import CELLS
+from xrnn.commands.main import main
+from xrnn.commands.picture import is_own_picture
+from xrnn.models.data.series import Series
+from xrnn.models.data.tables import Columns
+from xrnn.models.errors import CheckpointError, DataError
+from xrnn.models.labelled.regression_checkpoint import REGRESSION_CHECKPOINTS
+from xrnn.models.labelled.regression_data import load_with_targets, numbers
+from xrnn.models.labelled.regression_scores import Scores
+from xrnn.models.labelled.regression_settings import RegressionSettings
+from xrnn.models.labelled.regression_trainer import Regression, RegressionTrainer
+from xrnn.select import get_backend
+from xrnn.typing import Array
+
+TINY = RegressionSettings(hidden=6, batch=4, lr=0.02, dropout=0.0, noise=0.0)
+OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02", "--dropout", "0", "--noise", "0"]
+pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
+
+
+def series(count: int, seed: int) -> list[Series]:
+    """The target is the level of the first channel, between 100 and 300."""
+    rng = np.random.default_rng(seed)
+    made: list[Series] = []
+    for i in range(count):
+        level = rng.uniform(-1, 1)
+        values = np.stack([level + rng.normal(0, 0.1, 4 + i % 4), rng.normal(size=4 + i % 4)], axis=1)
+        made.append(Series(values, f"{200 + 100 * level}", f"series {i}"))
+    return made
+
+
+def write_ts(path: Path, of: list[Series]) -> Path:
+    lines = ["@targetLabel true", "@data"]
+    lines += [":".join([*(",".join(map(str, channel)) for channel in s.values.T), str(s.label)]) for s in of]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def data(train: int = 16, test: int = 8, validate: bool = False) -> Any:
+    return load_with_targets(
+        [write_ts(Path("train.ts"), series(train, 0)), write_ts(Path("test.ts"), series(test, 1))], 0, validate=validate
+    )
+
+
+def test_a_run_beats_the_mean_predictor(capsys: pytest.CaptureFixture[str]) -> None:
+    data(40)
+    assert main(["regress", "train.ts", "test.ts", *OPTIONS, "--epochs", "60", "--json"]) == 0
+    out = capsys.readouterr().out
+    results = json.loads(out.splitlines()[-1])
+    assert results["r2"] > 0.9
+    assert results["mae"] < 0.3 * results["mean_predictor"]["mae"]
+    assert results["mean_predictor"]["r2"] <= 0
+    assert main(["regress", "train.ts", "test.ts", *OPTIONS, "--epochs", "60", "--overwrite", "--out", "c"]) == 0
+    out = capsys.readouterr().out
+    for line in [
+        r"series: 40 to train on, 8 to test on; targets 10\d\.\d* to 29\d\.\d*, 2 channels, 4 to 7 steps",
+        r"model: 1 bidirectional GRU layer of 6, 349 weights; batches of 4; dropout 0, noise 0, lr 0.02; seed 0",
+        r"epoch 60: loss \d\.\d{3}, [\d,]+ series/s, took \d:\d\d",
+        rf"mean absolute error: {results['mae']:.4g} \(mean predictor: \d+\.?\d*\)",
+        rf"R²: {results['r2']:.3f} \(mean predictor: -?\d\.\d{{3}}\)",
+        r"checkpoint: c \(xrnn predict c FILE...\)",
+    ]:
+        assert re.search(f"^{line}$", out, re.MULTILINE), line
+
+
+def test_predictions_are_in_the_unit_of_the_targets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data(40)
+    assert main(["regress", "train.ts", "test.ts", *OPTIONS, "--epochs", "60", "--one-way", "--out", "c"]) == 0
+    new = series(3, 5)
+    write_ts(Path("new.ts"), new)
+    write_csv(Path("new.csv"), new[0].values)
+    capsys.readouterr()
+    assert main(["predict", "c", "new.ts", "new.csv"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [name for _, name in rows] == ["new.ts, line 3", "new.ts, line 4", "new.ts, line 5", "new.csv"]
+    assert rows[3][0] == rows[0][0]
+    for (value, _), each in zip(rows, new, strict=False):
+        assert abs(float(value) - float(str(each.label))) < 40
+    assert main(["predict", "c", "new.csv", "--json"]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert (f"{got['value']:.6g}", got["name"]) == (rows[0][0], "new.csv")
+    monkeypatch.setattr("sys.stdin", io.StringIO(Path("new.csv").read_text()))
+    assert main(["predict", "c", "--stream"]) == 0
+    assert float(capsys.readouterr().out.splitlines()[-1]) == pytest.approx(got["value"], rel=1e-4)
+    assert main(["predict", "c", "new.csv", "--proba"]) == 1
+    assert "got --proba for a model that predicts numbers: expected a classifier" in capsys.readouterr().err
+
+
+def test_a_table_and_folders_named_by_numbers() -> None:
+    made = series(8, 0)
+    rows = [f"{i},{x},{y},{each.label}" for i, each in enumerate(made) for x, y in each.values]
+    Path("t.csv").write_text("\n".join(["id,x,y,level", *rows]))
+    for each in made:
+        folder = Path("d", str(each.label))
+        folder.mkdir(parents=True)
+        np.save(folder / "f.npy", each.values)
+    columns = replace(TINY, id="id", label="level").columns
+    table, folders = (load_with_targets([Path(p)], 0, c) for p, c in (("t.csv", columns), ("d", TINY.columns)))
+    assert len(table.train) == len(folders.train) == 6
+    assert table.channel_names == ("x", "y")
+    assert {s.label for s in folders.train + folders.test} == {s.label for s in made}
+    y = table.targets(table.train)
+    np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-6)
+
+
+def test_targets_with_a_decimal_comma() -> None:
+    rows = [f"{i};{i},5;{t},25;{t}" for i in range(8) for t in range(4)]
+    Path("t.csv").write_text("\n".join(["id;level;x;y", *rows]))
+    data = load_with_targets([Path("t.csv")], 0, Columns(decimal=",", id="id", label="level", targets=True))
+    assert {*numbers(data.train), *numbers(data.test)} == {i + 0.5 for i in range(8)}
+
+
+def test_a_picture_shows_the_predicted_beside_the_true_numbers() -> None:
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    data()
+    assert main(["regress", "train.ts", "test.ts", *OPTIONS, "--epochs", "1"]) == 0
+    assert is_own_picture(Path("regression.png").read_bytes())
+
+
+@pytest.mark.parametrize("options", [[], ["--patience", "50"], ["--mask", "--one-way"]])
+def test_a_resumed_run_ends_as_an_uninterrupted_one(options: list[str]) -> None:
+    data()
+    run = ["regress", "train.ts", "test.ts", *OPTIONS, "--dropout", "0.3", "--noise", "0.3", *options]
+    assert main([*run, "--epochs", "6", "--out", "whole"]) == main([*run, "--epochs", "2", "--out", "half"]) == 0
+    assert main(["regress", "train.ts", "test.ts", "--resume", "half", "--epochs", "6"]) == 0
+    assert_same_arrays("half", "whole")
+
+
+# ---- the trainer ----
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_match_differences(backend: Backend, cell: str) -> None:
+    settings = replace(TINY, cell=cell)
+    model = Regression.init(settings, 3, 1, backend)
+    model = Regression(settings, in_float64(model.layers))
+    x = backend.asarray(np.random.default_rng(1).standard_normal((4, 3, 3)))
+    lengths = backend.asarray(np.array([4, 1, 3]))
+
+    def forward() -> Array:
+        return model.forward(x, lengths)
+
+    check_gradients(model, forward)
+
+
+def test_the_loss_is_the_mean_squared_error_of_scaled_targets(backend: Backend) -> None:
+    every = data(4)
+    trainer = RegressionTrainer(TINY, every, backend)
+    y = trainer.model.outputs(trainer.inputs(every.train))[:, 0]
+    expected = np.square(y - every.targets(every.train)).mean()
+    trainer.step()
+    trainer.read_losses()
+    assert trainer.losses[0] == pytest.approx(expected, rel=1e-4)
+    assert trainer.figures == (f"loss {trainer.losses[0]:.3f}",) * 2
+
+
+@pytest.mark.parametrize("patience", [0, 5])
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend, patience: int) -> None:
+    settings, every = replace(TINY, patience=patience), data(validate=patience > 0)
+    trainer = RegressionTrainer(settings, every, backend)
+    check_resume(REGRESSION_CHECKPOINTS, trainer, every, tmp_path / "c", first=6, more=1)
+
+
+def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:
+    check_transfers(RegressionTrainer(TINY, data(), STANDIN), reads=1)
+
+
+def test_scores() -> None:
+    scores = Scores.of(np.array([1.0, 2, 3]), np.array([1.0, 2, 5]))
+    assert scores.mae == pytest.approx(2 / 3)
+    assert scores.r2 == pytest.approx(1 - 4 / 2)
+    assert Scores.of(np.array([1.0]), np.array([2.0])) == (1, None)
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["1", "x", "2", "3"], "f.ts, line 4 has the target 'x': expected a number up to 1e+30; name a .ts file with"),
+        (["1", "nan", "2", "3"], "has the target 'nan': expected a number"),
+        (["1", "1e31", "2", "3"], "has the target '1e31': expected a number"),
+        (["1", "1", "1", "1"], "f.ts has the same target 1 for all series: expected different ones"),
+        (["1", "2"], "f.ts leaves 1 series to train on: expected at least two, besides those held out to test on"),
+        (["1"], "f.ts leaves 1 series to train on"),
+    ],
+)
+def test_bad_targets_get_one_line(labels: list[str], words: str) -> None:
+    write_ts(Path("f.ts"), [Series(np.ones((2, 1)), label, "") for label in labels])
+    with one_line(DataError, words):
+        load_with_targets([Path("f.ts")], 0)
+
+
+def test_series_without_a_target_get_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(Path("f.csv"), np.ones((2, 2)))
+    with one_line(DataError, "f.csv has no target: expected a number up to 1e+30; name a .ts file with @target"):
+        load_with_targets([Path("f.csv"), Path("f.csv")], 0)
+    assert main(["regress"]) == 1
+    assert capsys.readouterr().err.startswith("error: got no TRAIN: expected series with a number each")
+    write_ts(Path("f.ts"), series(4, 0))
+    assert main(["classify", "f.ts"]) == 1
+    assert "f.ts has @targetLabel, a number to predict for each series: expected labels; use `xrnn regress`" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mean": 1}, "has invalid facts (mean is 1: expected a finite number)"),
+        ({"mean": float("nan")}, "has invalid facts (mean is nan: expected a finite number)"),
+        ({"deviation": 0.0}, "has invalid facts (deviation is 0.0: expected a positive number)"),
+        ({"channels": 0}, "has invalid facts (channels is 0: expected a whole number from 1"),
+        ({"more": 0}, "has invalid facts (they have other names: expected channels, mean, deviation, channel_names)"),
+    ],
+)
+def test_forged_facts_get_one_line(changes: dict[str, Any], words: str) -> None:
+    trainer = RegressionTrainer(TINY, data(), get_backend("numpy"))
+    trainer.step()
+    save_forged(REGRESSION_CHECKPOINTS, Path("c"), trainer.snapshot(), lambda extra: extra["facts"].update(changes))
+    with one_line(CheckpointError, words):
+        REGRESSION_CHECKPOINTS.load(Path("c"))

@@ -1,0 +1,288 @@
+"""The C file of a model computes what its `stream` computes; models without a C form are refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from tests.exchange.compiled_c import built, outputs, streamed
+from tests.exchange.layers import ONE_WAY, ROUNDING, drawn
+from tests.min_gru import MinGRUCell
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Recurrent,
+    Stack,
+    quantize,
+    to_c,
+    to_numpy,
+)
+from xrnn.backend import Backend
+from xrnn.exchange.c import _HELPERS, identifier, source
+from xrnn.exchange.checkpoint import Checkpoint
+from xrnn.exchange.model import Model, model_of
+
+T = 9
+
+
+LAYERS: dict[str, Any] = {
+    **ONE_WAY,
+    "leak": lambda: RNN.init(3, 5, leak=0.3),
+    "leak of each unit": lambda: RNN.init(3, 5, leak=np.linspace(0.1, 1, 5, dtype="float32")),
+    "float64": lambda: GRU.init(3, 5, dtype="float64"),
+    "one unit": lambda: LSTM.init(1, 1),
+}
+
+
+@pytest.fixture
+def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+
+
+pytestmark = pytest.mark.usefixtures("numpy_backend")
+
+
+def signal(D: int, dtype: Any = "float32") -> Any:
+    return np.random.default_rng(3).standard_normal((T, D)).astype(dtype)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_equals_stream(name: str, tmp_path: Path) -> None:
+    layer = drawn(LAYERS[name]())
+    to_c(layer, tmp_path / "model.c")
+    x = signal(layer.input_size, layer.params[0].dtype)
+    np.testing.assert_allclose(outputs(built(tmp_path, "model"), x), streamed(layer, x), **ROUNDING)
+
+
+def whole_model() -> tuple[list[Any], Any]:
+    """Layers of every kind, and their outputs for `signal(2)`."""
+    stack = Stack([drawn(GRU.init(4, 5)), drawn(LayerNorm.init(5)), drawn(LSTM.init(5, 6))], dropout=0.5)
+    before, after = drawn(Linear.init(2, 4)), drawn(Linear.init(6, 3))
+    return [before, stack, Dropout(0.5), after], after(streamed(stack, before(signal(2))))
+
+
+def test_a_chain_of_layers(tmp_path: Path) -> None:
+    layers, y = whole_model()
+    to_c(layers, tmp_path / "model.c", softmax=True)
+    p = np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(outputs(built(tmp_path, "model"), signal(2)), p, **ROUNDING)
+
+
+def test_on_arm64(tmp_path: Path) -> None:
+    if shutil.which("qemu-aarch64") is None:
+        pytest.skip("qemu-aarch64 is not installed: apt-get install qemu-user gcc-aarch64-linux-gnu")
+    layers, y = whole_model()
+    to_c(layers, tmp_path / "model.c")
+    program = built(tmp_path, "model", compiler="aarch64-linux-gnu-gcc", flags=["-O2", "-static"])
+    np.testing.assert_allclose(outputs(program, signal(2), "qemu-aarch64"), y, **ROUNDING)
+
+
+def test_an_embedding_reads_an_index(tmp_path: Path) -> None:
+    embedding, rnn = drawn(Embedding.init(5, 3)), drawn(RNN.init(3, 4))
+    to_c({"embedding": embedding, "rnn": rnn}, tmp_path / "model.c")
+    program = built(tmp_path, "model", index=True)
+    index = np.array([0, 4, 2, 2, 1])
+    np.testing.assert_allclose(outputs(program, index), streamed(rnn, embedding(index)), **ROUNDING)
+    np.testing.assert_array_equal(outputs(program, [-1, 5, 2**31 - 1]), outputs(program, [0, 0, 0]))
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_scale_and_mean_as_those_of_a_classifier(tmp_path: Path, mask: bool) -> None:
+    """Missing values keep the last value, or the mean at first; large ones are limited."""
+    from xrnn.models.data.scale import Scale
+
+    stack, linear = drawn(GRU.init(2 + 2 * mask, 5)), drawn(Linear.init(5, 3))
+    mean, deviation = np.array([1e3, -2.0]), np.array([3.0, 0.25])
+    x = signal(2) * [3, 0.25] + [1e3, -2]
+    x[:2, 0] = x[5, 1] = np.nan
+    x[7] = 1e30, -1e30
+    (tmp_path / "model.c").write_text(source(Model((stack, linear), (mean, deviation), mask, mean=True), "model"))
+    h = streamed(stack, Scale(mean, deviation).apply(x.astype("float32").astype(float), mask=mask))
+    y = linear((np.cumsum(h, axis=0) / np.arange(1, T + 1)[:, None]).astype("float32"))
+    np.testing.assert_allclose(outputs(built(tmp_path, "model"), x.astype("float32")), y, rtol=1e-5, atol=1e-5)
+
+
+def test_the_public_scale_and_mean(tmp_path: Path) -> None:
+    layers = [drawn(GRU.init(2, 5)), drawn(Linear.init(5, 3))]
+    scale = [1.0, 2.0], np.array([3.0, 4.0])
+    to_c(layers, tmp_path / "model.c", scale=scale, mean=True)
+    model = Model(tuple(layers), (np.array([1.0, 2.0]), np.array([3.0, 4.0])), mean=True)
+    assert (tmp_path / "model.c").read_text() == source(model, "model")
+
+
+def test_a_recurrent_model_alone_gives_its_mean(tmp_path: Path) -> None:
+    gru, x = drawn(GRU.init(2, 5)), signal(2)
+    to_c(gru, tmp_path / "model.c", mean=True)
+    mean = np.cumsum(streamed(gru, x), axis=0) / np.arange(1, T + 1)[:, None]
+    np.testing.assert_allclose(outputs(built(tmp_path, "model"), x), mean, **ROUNDING)
+
+
+def test_weights_of_every_backend(backend: Backend, tmp_path: Path) -> None:
+    leak = backend.asarray(np.full(3, 0.5, "float32"))
+    layer = RNN.init(2, 3, rng=0, leak=leak, backend=backend)
+    to_c(layer, tmp_path / "a.c")
+    to_c(RNN(*map(to_numpy, layer.params), leak=to_numpy(leak)), tmp_path / "b.c")
+    assert (tmp_path / "a.c").read_bytes() == (tmp_path / "b.c").read_bytes()
+
+
+def test_weights_are_exact(tmp_path: Path) -> None:
+    values = np.array([[1e-45, -0.0, 3.4028235e38, 0.1], [1, 1 / 3, -1e-38, 2**-126]], "float32")
+    linear = Linear(values, np.zeros(4, "float32"))
+    to_c(linear, tmp_path / "model.c")
+    program = built(tmp_path, "model")
+    np.testing.assert_array_equal(outputs(program, np.eye(2)), values)
+
+
+def test_labels_are_string_literals(tmp_path: Path) -> None:
+    labels = ("walk", 'a"b\\', "ü??/\n", "@_x")
+    text = source(Model((drawn(Linear.init(2, 4)),), labels=labels), "model")
+    (tmp_path / "model.c").write_text(text.replace("model_step(", "model_step(", 1))
+    (tmp_path / "main.c").write_text('#include <stdio.h>\n#include "model.c"\nint main(void) { puts(""); }')
+    literals = re.findall(r'^    "(.*)",?$', text, re.MULTILINE)
+    assert [re.sub(r"\\(\d{3})", lambda o: chr(int(o[1], 8)), one).encode("latin-1").decode() for one in literals] == [
+        *labels
+    ]
+    built(tmp_path, "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [("gesture", "gesture"), ("a-b.c d", "a_b_c_d"), ("7segments", "m7segments"), ("__x__", "x")]
+)
+def test_identifiers(name: str, made: str) -> None:
+    assert identifier(name) == made
+
+
+def test_a_name_without_letters() -> None:
+    with one_line(ValueError, "name is 'ß–'", "letter or digit"):
+        identifier("ß–")
+
+
+# Keywords of C++23 and C23 that are identifiers in C99, and macros of <complex.h> and <iso646.h>.
+KEYWORDS = """
+    alignas alignof and and_eq asm assert atomic_cancel auto bitand bitor bool catch char16_t char32_t char8_t class
+    co_await co_return co_yield compl complex concept const_cast consteval constexpr constinit decltype delete
+    dynamic_cast explicit export false final friend I imaginary import module mutable namespace new noexcept not not_eq
+    nullptr operator or or_eq override private protected public reinterpret_cast requires static_assert static_cast
+    template this thread_local throw true try typeid typename typeof typeof_unqual using virtual wchar_t xor
+    xor_eq
+"""
+
+
+def test_identifiers_are_no_keywords_and_hide_none_of_the_file(tmp_path: Path) -> None:
+    """In a file with every function, which a C++ compiler reads too."""
+    recurrent = [RNN.init(6, 6, leak=0.3), LSTM.init(6, 6), GRU.init(6, 6), GRU.init(6, 6, reset_after=False)]
+    layers = [*map(drawn, [*recurrent, LayerNorm.init(6), Linear.init(6, 2)]), drawn(LayerNorm.init(2))]
+    layers.insert(1, quantize(drawn(GRU.init(6, 6))))
+    scale = np.zeros(3), np.ones(3)
+    model = Model(tuple(layers), scale, mask=True, mean=True, softmax=True, labels=("a", "b"))
+    text = source(model, "model")
+    assert all(f"model_{helper}(" in text for helper in _HELPERS)
+    code = re.sub(r'/\*.*?\*/|#include[^\n]*|"[^"]*"', "", text, flags=re.DOTALL)
+    names = set(re.findall(r"\b[A-Za-z_]\w*", code))
+    assert not names & set(KEYWORDS.split())
+    of_file = {name.removeprefix("model_") for name in names if name.startswith("model_")}
+    locals_of_file = {name for name in names if not name.startswith("model_")}
+    # Any word can take the place of "model": then a local variable word_scale would hide the array word_scale.
+    assert not [(one, other) for one in locals_of_file for other in of_file if one.endswith(f"_{other}")]
+    (tmp_path / "model.c").write_text(text)
+    in_c = outputs(built(tmp_path, "model"), signal(3))
+    in_cpp = outputs(built(tmp_path, "model", compiler="g++", standard="c++17"), signal(3))
+    np.testing.assert_array_equal(in_cpp, in_c)
+
+
+@pytest.mark.parametrize("name", ["int", "main", "sigmoid", "EOF"])
+def test_names_of_c_can_be_used(name: str, tmp_path: Path) -> None:
+    to_c(drawn(LSTM.init(2, 3)), tmp_path / "model.c", name)
+    assert outputs(built(tmp_path, name, flags=[]), signal(2)).shape == (T, 3)
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: GRU.init(2, 3, reverse=True),
+        lambda: Bidirectional.init(GRU, 2, 3),
+        lambda: Stack([Bidirectional.init(GRU, 2, 3)]),
+    ],
+)
+def test_reverse_layers_are_refused(layers: Any, tmp_path: Path) -> None:
+    with one_line(ValueError, "layers[0]", "in reverse", "expected layers that run forward", "--one-way"):
+        to_c(layers(), tmp_path / "model.c")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_weights_that_are_not_finite_float32_are_refused(value: float, tmp_path: Path) -> None:
+    layer = GRU.init(2, 3, dtype="float64")
+    layer.params[1][0, 0] = value
+    (tmp_path / "model.c").write_text("before")
+    with one_line(ValueError, "Wh of layers[0]", "NaN, infinity", "expected finite"):
+        to_c(layer, tmp_path / "model.c")
+    assert (tmp_path / "model.c").read_text() == "before"
+
+
+def test_other_kinds_are_refused() -> None:
+    own = Recurrent.init(MinGRUCell(), 2, 3)
+    for layers, got in ((own, "Recurrent"), ([GRU.init(2, 3), own], "Recurrent"), (3, "int"), (["x"], "str")):
+        with one_line(TypeError, f"is a {'xrnn.layers.own.' * (got == 'Recurrent')}{got}", "expected RNN", "xrnn.save"):
+            model_of(layers)
+    with one_line(TypeError, "is a xrnn.layers.own.Recurrent"):
+        model_of(Bidirectional(Recurrent.init(MinGRUCell(), 2, 3), Recurrent.init(MinGRUCell(), 2, 3, reverse=True)))
+    with one_line(ValueError, "layers is empty"):
+        model_of([])
+
+
+def test_checkpoints_and_paths() -> None:
+    layers = {"stack": GRU.init(2, 3), "linear": Linear.init(3, 2)}
+    assert model_of(Checkpoint(layers, None, {})).layers == tuple(layers.values())
+    assert len(model_of(Checkpoint(layers, None, {"job": "xrnn character model"})).layers) == 2
+    with one_line(ValueError, "a model of series, which needs its scale", "use `xrnn convert`"):
+        model_of(Checkpoint(layers, None, {"job": "xrnn series classifier"}))
+    for path in ("classifier.safetensors", Path("x")):
+        with one_line(TypeError, "layers is a path: expected layers", "xrnn.load"):
+            model_of(path)
+
+
+@pytest.mark.parametrize("option", ["mean", "softmax"])
+def test_an_option_is_true_or_false(option: str) -> None:
+    with one_line(TypeError, f"{option} is 'no': expected True or False"):
+        model_of(GRU.init(2, 3), **{option: "no"})  # type: ignore[arg-type]
+
+
+def test_a_mean_needs_a_recurrent_layer() -> None:
+    with one_line(ValueError, "mean=True without a recurrent layer", "leave mean out"):
+        model_of(Linear.init(2, 3), mean=True)
+
+
+def test_layers_that_do_not_fit_are_refused() -> None:
+    with one_line(ValueError, "layers[1] takes 4 features", "gives 3", "expected layers in the order"):
+        model_of([GRU.init(2, 3), Linear.init(4, 2)])
+    with one_line(ValueError, "layers[1] is an Embedding"):
+        model_of([GRU.init(2, 3), Embedding.init(3, 2)])
+    with one_line(ValueError, "layers[1]", "another dtype"):
+        model_of([GRU.init(2, 3), Linear.init(3, 2, dtype="float64")])
+
+
+@pytest.mark.parametrize("scale", [([0.0], [1.0]), ([0.0, np.nan], [1.0, 1.0]), ([0.0, 0.0], [1.0, 0.0])])
+def test_a_scale_that_does_not_fit_is_refused(scale: Any) -> None:
+    with one_line(ValueError, "scale has shapes", "expected finite means and positive deviations, (2,) each"):
+        model_of(GRU.init(2, 3), scale=scale)
+
+
+def test_large_sizes_are_refused() -> None:
+    with one_line(ValueError, "layers[0] has a size above 1,048,576"):
+        source(model_of(Embedding(np.zeros((2**20 + 1, 1), "float32"))), "model")

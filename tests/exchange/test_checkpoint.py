@@ -1,0 +1,433 @@
+"""Checkpoints come back as they were; damaged, foreign and forged files are refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests import standin
+from tests.conftest import STANDIN
+from tests.errors import one_line
+from tests.exchange.alike import assert_alike
+from tests.exchange.forge import Scaled, checkpoint_file
+from tests.forge import Forgery, Tensor, changed, little_memory, tensor, without
+from xrnn import (
+    EMA,
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Adam,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Recurrent,
+    Stack,
+    load_checkpoint,
+    mean_squared_error,
+    save_checkpoint,
+)
+from xrnn.backend import Backend
+from xrnn.files import FileError
+from xrnn.optim import Optimizer
+
+V, D, H, T, N = 7, 3, 4, 5, 2
+
+
+class Loop:
+    """A small training loop, and everything that its next update depends on."""
+
+    def __init__(
+        self, backend: Backend, layers: dict[str, Any], optimizer: dict[str, Any], extra: dict[str, Any]
+    ) -> None:
+        self.backend, self.layers, self.optimizer = backend, layers, optimizer
+        self.rng, self.states = np.random.default_rng(), extra["states"]
+        self.rng.bit_generator.state = extra["rng"]
+
+    @classmethod
+    def fresh(cls, backend: Backend) -> Loop:
+        options: dict[str, Any] = {"rng": 0, "backend": backend}
+        layers: dict[str, Any] = {
+            "embedding": Embedding.init(V, D, **options),
+            "rnn": Stack([LSTM.init(D, H, **options), LayerNorm.init(H, backend=backend), GRU.init(H, H, **options)]),
+            "dropout": Dropout(0.3),
+            "readout": Linear.init(H, 1, **options),
+        }
+        table, rest = [layers["embedding"]], [layers["rnn"], layers["readout"]]
+        optimizer = {
+            "table": SGD(table, 0.1, momentum=0.9, nesterov=True),
+            "rest": Adam(rest, 0.01, betas=(0.8, 0.9), weight_decay=0.1),
+            "average": EMA(rest, 0.7),
+        }
+        return cls(backend, layers, optimizer, {"states": None, "rng": np.random.default_rng(5).bit_generator.state})
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        return {"states": self.states, "rng": self.rng.bit_generator.state}
+
+    def update(self) -> None:
+        index = self.backend.asarray(self.rng.integers(0, V, (T, N)))
+        target = self.backend.asarray(self.rng.standard_normal((T, N, 1)).astype("float32"))
+        layers = self.layers
+        h, self.states = layers["rnn"].forward(layers["embedding"].forward(index), self.states)
+        _, dy = mean_squared_error(layers["readout"].forward(layers["dropout"].forward(h)), target)
+        dh, _ = layers["rnn"].backward(layers["dropout"].backward(layers["readout"].backward(dy)))
+        layers["embedding"].backward(dh)
+        self.optimizer["rest"].lr *= 0.9
+        for optimizer in (self.optimizer["table"], self.optimizer["rest"]):
+            optimizer.step()
+        self.optimizer["average"].update()
+
+
+def arrays_of(loop: Loop) -> list[Any]:
+    params = [p for layer in loop.layers.values() for p in layer.params]
+    averages = loop.optimizer["average"].params
+    return [loop.backend.to_numpy(a) for a in (*params, *averages)]
+
+
+def test_a_resumed_loop_equals_an_uninterrupted_one(backend: Backend, tmp_path: Path) -> None:
+    straight = Loop.fresh(backend)
+    path = tmp_path / "checkpoint"
+    for update in range(7):
+        if update == 4:
+            save_checkpoint(path, straight.layers, optimizer=straight.optimizer, extra=straight.extra)
+        straight.update()
+    c = load_checkpoint(path, backend=backend)
+    assert list(c.layers) == list(straight.layers)
+    assert c.optimizer["table"].layers == [c.layers["embedding"]]
+    assert [each.state["count"] for each in c.optimizer.values()] == [4, 4, 4]
+    resumed = Loop(backend, c.layers, c.optimizer, c.extra)
+    for _ in range(3):
+        resumed.update()
+    for got, want in zip(arrays_of(resumed), arrays_of(straight), strict=True):
+        assert_array_equal(got, want)
+    assert resumed.optimizer["rest"].lr == straight.optimizer["rest"].lr
+
+
+def test_one_optimizer_and_none(tmp_path: Path) -> None:
+    layer = Linear.init(2, 3, rng=0, backend="numpy")
+    optimizer = SGD([layer], 0.5)
+    optimizer.lr = 0  # the end of a schedule
+    optimizer.step()
+    save_checkpoint(tmp_path / "file", {"only": layer}, optimizer=optimizer)
+    c = load_checkpoint(str(tmp_path / "file"), backend="numpy")
+    assert_alike(c.layers["only"], layer)
+    assert (type(c.optimizer), c.optimizer.lr, c.optimizer.steps, c.extra) == (SGD, 0, 1, {})
+    save_checkpoint(tmp_path / "file", {"only": layer})  # replaces the file
+    assert load_checkpoint(tmp_path / "file", backend="numpy").optimizer is None
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_own_cells(tmp_path: Path) -> None:
+    layer = Recurrent.init(Scaled(0.5), D, H, rng=0, backend="numpy")
+    save_checkpoint(tmp_path / "file", {"rnn": layer}, optimizer=Adam([layer]))
+    c = load_checkpoint(tmp_path / "file", cells={"Scaled": Scaled}, backend="numpy")
+    assert_alike(c.layers["rnn"], layer)
+    with one_line(FileError, "holds the cell 'Scaled', which is not in cells="):
+        load_checkpoint(tmp_path / "file")
+    with one_line(TypeError, "cells is a type: expected a dict"):
+        load_checkpoint(tmp_path / "file", cells=Scaled)  # type: ignore[arg-type]
+
+
+EXTRA: dict[str, Any] = {
+    "nothing": None,
+    "numbers": [1, -(2**127), 0.1, True, math.inf],
+    "text": "a\n\x1b\N{SNOWMAN}",
+    "": {"dict": 1, "array": "x", "tuple": []},
+    "nested": {"a": [{"b": (1, (2, ()), [])}]},
+    "philox": np.random.Generator(np.random.Philox(3)).bit_generator.state,
+    "mersenne": np.random.Generator(np.random.MT19937(3)).bit_generator.state,
+}
+
+
+def test_other_values_come_back(tmp_path: Path) -> None:
+    layer = Linear.init(2, 3, backend="numpy")
+    arrays = {dtype: np.arange(6).reshape(2, 3).astype(dtype) for dtype in ("?", "i1", "u2", "i4", "u8", "f2", "f8")}
+    given = EXTRA | {"arrays": arrays, "scalars": [np.float32(0.5), np.int64(3), np.bool_(True)]}
+    save_checkpoint(tmp_path / "file", {"a": layer}, extra=given)
+    extra = load_checkpoint(tmp_path / "file", backend="numpy").extra
+    for dtype, array in extra.pop("arrays").items():
+        assert_array_equal(array, arrays[dtype], strict=True)
+    assert extra.pop("scalars") == [0.5, 3, True]
+    for name, kind in {"philox": np.random.Philox, "mersenne": np.random.MT19937}.items():
+        generator = np.random.Generator(kind(9))
+        generator.bit_generator.state = extra.pop(name)
+        assert generator.random() == np.random.Generator(kind(3)).random()
+    assert extra == {name: EXTRA[name] for name in ("nothing", "numbers", "text", "", "nested")}
+
+
+def test_arrays_go_to_the_backend_that_loads(tmp_path: Path) -> None:
+    layer = Linear.init(2, 3, rng=0, backend=STANDIN)
+    extra = {"state": standin.ones(3), "history": np.arange(3)}
+    save_checkpoint(tmp_path / "file", {"a": layer}, optimizer=Adam([layer]), extra=extra)
+    for backend in ("numpy", STANDIN):
+        c = load_checkpoint(tmp_path / "file", backend=backend)
+        assert_alike(c.layers["a"], layer)
+        assert type(c.extra["history"]) is np.ndarray
+        assert c.layers["a"].backend.owns(c.extra["state"])
+        c.layers["a"].backward(c.layers["a"].forward(c.layers["a"].backend.xp.ones((4, 2), "float32")))
+        c.optimizer.step()
+
+
+def test_nan_is_loaded_with_a_warning(tmp_path: Path) -> None:
+    layer = Linear.init(2, 3, backend="numpy")
+    layer.W[0, 0] = math.nan
+    save_checkpoint(tmp_path / "file", {"a": layer})
+    with pytest.warns(UserWarning, match="holds layers.a.W with NaN or infinity") as caught:
+        load_checkpoint(tmp_path / "file", backend="numpy")
+    assert caught[0].filename == __file__
+
+
+def test_extra_may_be_nested_32_deep(tmp_path: Path) -> None:
+    def nested(levels: int) -> Any:
+        value: Any = 1
+        for _ in range(levels):
+            value = [value]
+        return value
+
+    layers = {"a": Linear.init(2, 3, backend="numpy")}
+    save_checkpoint(tmp_path / "file", layers, extra={"a": nested(31)})
+    assert load_checkpoint(tmp_path / "file", backend="numpy").extra == {"a": nested(31)}
+    with one_line(ValueError, "nested more than 32 deep"):
+        save_checkpoint(tmp_path / "file", layers, extra={"a": nested(32)})
+
+
+def test_a_leak_of_another_dtype_is_refused(tmp_path: Path) -> None:
+    layer = RNN.init(2, 3, leak=np.full(3, 0.5, "float32"), backend="numpy")
+    save_checkpoint(tmp_path / "file", {"a": layer})
+    forgery = Forgery.of((tmp_path / "file").read_bytes())
+    forgery.tensors["layers.0.leak"] = Tensor.of(np.full(3, 0.5))
+    with one_line(FileError, "dtype"):
+        load_checkpoint(forgery.write(tmp_path / "file"), backend="numpy")
+
+
+def test_options_are_keywords(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="positional"):
+        save_checkpoint(tmp_path / "file", {"a": Linear.init(2, 3)}, None)  # type: ignore[call-arg]
+    save_checkpoint(path=tmp_path / "file", layers={"a": Linear.init(2, 3, backend="numpy")})
+    with pytest.raises(TypeError, match="positional"):
+        load_checkpoint(tmp_path / "file", None)  # type: ignore[call-arg]
+    load_checkpoint(path=tmp_path / "file")
+
+
+# ---- what save_checkpoint refuses ----
+
+
+class Own(Optimizer):
+    pass
+
+
+def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
+    layer, other = (Linear.init(2, 3, backend="numpy") for _ in range(2))
+    tied = Linear(layer.params[0], other.params[1])
+    buffer = np.zeros((3, 3), "float32")
+    overlapping = {"a": Linear(buffer[:2], np.zeros(3, "f4")), "b": Linear(buffer[1:], np.zeros(3, "f4"))}
+    pending = SGD([layer])
+    pending.accumulate()
+    steps = SGD([layer])
+    steps.steps = -5
+    nesterov = SGD([layer], momentum=0.9, nesterov=True)
+    nesterov.momentum = 0.0
+    deep: Any = []
+    for _ in range(40):
+        deep = [deep]
+    endless: dict[str, Any] = {}
+    endless["a"] = endless
+    return {
+        "a list": ({"layers": [layer]}, TypeError, "layers is a list: expected a dict of layers by name"),
+        "no layers": ({"layers": {}}, TypeError, "layers is a dict: expected a dict of layers by name"),
+        "numbers for names": ({"layers": {1: layer}}, TypeError, "expected a dict of layers by name"),
+        "no layer": ({"layers": {"a": 3}}, TypeError, "layer is a int: expected one of xrnn's own layers"),
+        "a layer twice": (
+            {"layers": {"a": layer, "b": layer}},
+            ValueError,
+            "params[0] of layers['b'] is the same array as params[0] of layers['a']",
+        ),
+        "tied": ({"layers": {"a": layer, "b": tied}}, ValueError, "make the other from its arrays after loading"),
+        "overlapping": (
+            {"layers": overlapping},
+            ValueError,
+            "params[0] of layers['b'] overlaps params[0] of layers['a'] in memory, which a file would hold twice: make",
+        ),
+        "own optimizer": ({"optimizer": Own([layer], 0.1)}, TypeError, "expected SGD, Adam, EMA, or a dict of them"),
+        "no optimizer": ({"optimizer": {"a": 3}}, TypeError, "optimizer['a'] is a int: expected SGD, Adam, EMA"),
+        "other layers": ({"optimizer": SGD([layer, other])}, ValueError, "Linear that is not in layers: expected all"),
+        "pending": (
+            {"optimizer": pending},
+            ValueError,
+            "accumulated gradients, which are not saved: call step() first",
+        ),
+        "negative steps": ({"optimizer": steps}, ValueError, "count is -5: expected an integer, at least 0"),
+        "no momentum": ({"optimizer": nesterov}, ValueError, "nesterov is True, but momentum is 0"),
+        "a list of values": ({"extra": [1]}, TypeError, "extra is a list: expected a dict of values by name"),
+        "an object": ({"extra": {"a": [object()]}}, TypeError, "extra['a'][0] is a object: expected JSON values"),
+        "a number for a name": ({"extra": {"a": {1: 2}}}, TypeError, "extra['a'] has the key 1: expected strings"),
+        "complex": ({"extra": {"a": np.zeros(2, complex)}}, TypeError, "extra['a'] has dtype complex128: expected num"),
+        "objects": ({"extra": {"a": np.array([None])}}, TypeError, "extra['a'] has dtype object"),
+        "big endian": ({"extra": {"a": np.zeros(2, ">f4")}}, TypeError, "extra['a'] has dtype >f4"),
+        "half an array": ({"extra": {"a": SimpleNamespace(dtype=np.dtype("f4"))}}, TypeError, "expected JSON values"),
+        "a complex number": ({"extra": {"a": 1j}}, TypeError, "extra['a'] is a complex: expected JSON values"),
+        "deep": ({"extra": {"a": deep}}, ValueError, "nested more than 32 deep"),
+        "endless": ({"extra": endless}, ValueError, "nested more than 32 deep"),
+        "long": ({"extra": {"a": "x" * 2**24}}, ValueError, "characters: expected at most 16,777,216; put long lists"),
+    }
+
+
+@pytest.mark.parametrize("name", refused())
+def test_unsupported_content_is_not_saved(tmp_path: Path, name: str) -> None:
+    options, kind, words = refused()[name]
+    layers = options.pop("layers", None)
+    if layers is None:
+        optimizer = options.get("optimizer")
+        held = optimizer.layers[:1] if isinstance(optimizer, Optimizer) else [Linear.init(2, 3, backend="numpy")]
+        layers = {"a": held[0]}
+    with one_line(kind, words):
+        save_checkpoint(tmp_path / "file", layers, **options)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- old, damaged and forged files ----
+
+
+def test_a_file_of_the_first_version_loads(tmp_path: Path) -> None:
+    forgery = checkpoint_file()
+    c = load_checkpoint(forgery.write(tmp_path / "file"), backend="numpy")
+    layer = c.layers["readout"]
+    assert (type(layer), type(c.optimizer), c.optimizer.steps) == (Linear, Adam, 9)
+    assert layer.W.tobytes() == forgery.tensors["layers.0.W"].content
+    assert c.optimizer.state["v"][1].tobytes() == forgery.tensors["optimizer.0.v.1"].content
+    assert c.extra["epoch"] == 6
+    assert c.extra["states"][0].tobytes() == forgery.tensors["extra.0"].content
+
+
+def described(change: Callable[[dict[str, Any]], object]) -> Callable[[Forgery], None]:
+    return changed("checkpoint", change)
+
+
+def of_optimizer(**changes: Any) -> Callable[[Forgery], None]:
+    return described(lambda d: d["optimizers"][0][1].update(changes))
+
+
+def option(**changes: Any) -> Callable[[Forgery], None]:
+    return described(lambda d: d["optimizers"][0][1]["options"].update(changes))
+
+
+def extra(value: Any) -> Callable[[Forgery], None]:
+    return described(lambda d: d.update(extra=value))
+
+
+def deep(opened: str, closed: str, innermost: str = "") -> Callable[[Forgery], None]:
+    """Nest `extra` 100 levels deep."""
+    text = '{"layers": [], "optimizers": [], "extra": ' + opened * 100 + innermost + closed * 100 + "}"
+    return lambda forgery: forgery.metadata.update(checkpoint=text)
+
+
+FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
+    "another format": (
+        lambda f: f.metadata.update(format="xrnn layer"),
+        "has format xrnn layer: expected a checkpoint",
+    ),
+    "another version": (lambda f: f.metadata.update(version="2"), "has version 2: expected 1"),
+    "no JSON": (lambda f: f.metadata.update(checkpoint="{"), "no JSON"),
+    "nothing": (lambda f: f.metadata.pop("checkpoint"), "no JSON"),
+    "a list": (lambda f: f.metadata.update(checkpoint="[]"), "a list"),
+    "no layers": (described(lambda d: d.pop("layers")), "layers is not a list of names and descriptions"),
+    "layers by number": (described(lambda d: d["layers"][0].__setitem__(0, 3)), "layers is not a list of names"),
+    "a layer of no kind": (described(lambda d: d["layers"][0].__setitem__(1, 3)), "kind is a NoneType"),
+    "no optimizers": (described(lambda d: d.pop("optimizers")), "optimizers is not a list of names"),
+    "several in words": (described(lambda d: d.update(several="no")), "save_checkpoint writes a different description"),
+    "an unknown entry": (described(lambda d: d.update(more=1)), "save_checkpoint writes a different description"),
+    "an unknown optimizer": (
+        of_optimizer(kind="Lion"),
+        "the kind of an optimizer is Lion: expected one of SGD, Adam",
+    ),
+    "a kind that is a list": (of_optimizer(kind=["Adam"]), "kind is a list in the description: expected a str"),
+    "another optimizer": (of_optimizer(kind="EMA"), "unexpected keyword argument"),
+    "another name": (of_optimizer(layers=["embedding"]), "an optimizer has layers that the file lacks"),
+    "the layer twice": (of_optimizer(layers=["readout", "readout"]), "layers holds a layer twice"),
+    "layers in words": (of_optimizer(layers="readout"), "layers is a str in the description: expected a list"),
+    "no options": (of_optimizer(options=None), "options is a NoneType in the description: expected a dict"),
+    "an unknown option": (option(amsgrad=True), "unexpected keyword argument 'amsgrad'"),
+    "an option in words": (option(eps="small"), "eps is 'small'"),
+    "a rate in words": (option(lr="fast"), "lr is 'fast': expected a finite number"),
+    "a rate in a list": (option(lr=[1]), "lr is [1]: expected a finite number"),
+    "a negative rate": (option(lr=-1.0), "lr is -1.0: expected a finite number of at least 0"),
+    "a rate of infinity": (option(lr=math.inf), "lr is inf: expected a finite number of at least 0"),
+    "beta of 1": (option(betas=[0.9, 1]), "betas[1] is 1.0: expected a number in [0, 1)"),
+    "a left-out option": (
+        described(lambda d: d["optimizers"][0][1]["options"].pop("eps")),
+        "save_checkpoint writes a different description",
+    ),
+    "a negative count": (of_optimizer(count=-1), "count is -1: expected an integer, at least 0"),
+    "no count": (of_optimizer(count=None), "count is None: expected an integer"),
+    "a count beyond 64 bits": (of_optimizer(count=2**63), "describes no checkpoint"),
+    "a missing moment": (without("optimizer.0.v.1"), "there is no array optimizer.0.v.1"),
+    "a moment too many": (tensor("optimizer.0.v.2", "F32", [1], bytes(4)), "there is an array optimizer.0.v.2"),
+    "an optimizer too many": (tensor("optimizer.1.v.0", "F32", [1], bytes(4)), "there is an array optimizer.1.v.0"),
+    "a moment of another shape": (
+        tensor("optimizer.0.v.1", "F32", [2], bytes(8)),
+        "an array of an optimizer does not fit",
+    ),
+    "a moment of another dtype": (
+        tensor("optimizer.0.v.1", "F64", [3], bytes(24)),
+        "an array of an optimizer does not fit",
+    ),
+    "a weight of integers": (tensor("layers.0.W", "I32", [2, 3], bytes(24)), "W has dtype int32"),
+    "a missing weight": (without("layers.0.W"), "there is no array layers.0.W"),
+    "an array too many": (tensor("more", "F32", [1], bytes(4)), "there is an array more: expected only those"),
+    "BF16": (tensor("extra.0", "BF16", [4], bytes(8)), "holds extra.0 as BF16: expected F16, F32"),
+    "extra is a number": (extra(3), "extra is a int: expected a dict"),
+    "extra is missing": (described(lambda d: d.pop("extra")), "extra is a NoneType: expected a dict"),
+    "an unknown object": (extra({"dict": {"a": {"pickle": "x"}}}), "extra holds an unknown object"),
+    "a dict and more": (extra({"dict": {}, "more": 1}), "extra holds an unknown object"),
+    "a tuple and more": (extra({"dict": {"a": {"tuple": [], "more": 1}}}), "extra holds an unknown object"),
+    "an array and more": (
+        extra({"dict": {"a": {"array": "extra.0", "host": True, "more": 1}}}),
+        "extra holds an unknown object",
+    ),
+    "an array twice": (
+        extra({"dict": {name: {"array": "extra.0", "host": True} for name in "ab"}}),
+        "extra holds an unknown object",
+    ),
+    "a weight in extra": (
+        extra({"dict": {"a": {"array": "layers.0.W", "host": True}}}),
+        "extra holds an unknown object",
+    ),
+    "an array left out": (extra({"dict": {}}), "there is an array extra.0: expected only those that the description"),
+    "deep lists": (deep("[", "]"), "extra is nested more than 32 deep"),
+    "deep tuples": (deep('{"tuple": [', "]}"), "extra is nested more than 32 deep"),
+    "deep dicts": (deep('{"dict": {"a": ', "}}", "1"), "extra is nested more than 32 deep"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_files_with_a_right_digest_are_refused(tmp_path: Path, name: str) -> None:
+    forge, words = FORGED[name]
+    forgery = checkpoint_file()
+    forge(forgery)
+    path = forgery.write(tmp_path / "file")
+    with little_memory(path, 2**20), one_line(FileError, str(path), words):
+        load_checkpoint(path, backend="numpy")
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    path, content = tmp_path / "file", checkpoint_file().to_bytes()
+    for damaged, words in {
+        content[:-1]: "is truncated or damaged (",
+        content[:-1] + bytes([content[-1] ^ 1]): "was changed after it was written",
+        b"\x80\x04\x95cos\nsystem\n": "is not a safetensors file: expected a checkpoint; name a file that",
+        b"": "is not a safetensors file: expected a checkpoint",
+    }.items():
+        path.write_bytes(damaged)
+        with one_line(FileError, str(path), words):
+            load_checkpoint(path)
+    with one_line(FileError, "can't read", "expected a checkpoint"):
+        load_checkpoint(tmp_path / "missing")

@@ -1,0 +1,272 @@
+"""Keras' layers and xrnn's compute the same after a conversion; layers without a counterpart are refused."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras", reason="keras is not installed: pip install -e '.[keras]'")
+
+from tests.errors import one_line  # noqa: E402
+from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of  # noqa: E402
+from xrnn import (  # noqa: E402
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Stack,
+    from_keras,
+    last,
+    to_keras,
+    to_numpy,
+)
+from xrnn.backend import Backend  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch, in Keras' code
+KERAS: dict[str, Any] = {
+    "SimpleRNN": lambda **o: keras.layers.SimpleRNN(H, **o),
+    "relu": lambda **o: keras.layers.SimpleRNN(H, activation="relu", **o),
+    "LSTM": lambda **o: keras.layers.LSTM(H, **o),
+    "GRU": lambda **o: keras.layers.GRU(H, **o),
+    "reset before": lambda **o: keras.layers.GRU(H, reset_after=False, **o),
+}
+LAYERS = ONE_WAY | BOTH_WAYS
+
+
+def ready(layer: Any) -> Any:
+    """The Keras layer with random weights, biases too."""
+    layer.build((None, None, D))
+    rng = np.random.default_rng(0)
+    layer.set_weights([rng.standard_normal(weight.shape) * 0.5 for weight in layer.get_weights()])
+    return layer
+
+
+def keras_results(layer: Any, x: Any) -> Any:
+    """x (T, N, D) → (T, N, H)."""
+    return keras.ops.convert_to_numpy(layer(x.swapaxes(0, 1))).swapaxes(0, 1)
+
+
+@pytest.mark.parametrize("name", KERAS)
+@pytest.mark.parametrize(
+    "options", [{}, {"use_bias": False}, {"go_backwards": True}, {"dtype": "float64", "dropout": 0.5}]
+)
+def test_from_keras(name: str, options: dict[str, Any]) -> None:
+    theirs = ready(KERAS[name](return_sequences=True, **options))
+    x = x_of(6, 4, D, dtype=options.get("dtype", "float32"))
+    ours = from_keras(theirs, backend="numpy")
+    want = keras_results(theirs, x)
+    if "go_backwards" in options:
+        assert ours.reverse
+        want = want[::-1]
+    np.testing.assert_allclose(results(ours, x)[0], want, **ROUNDING)
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_bidirectional_from_keras(name: str) -> None:
+    theirs = ready(keras.layers.Bidirectional(KERAS[name](return_sequences=True)))
+    x = x_of(6, 4, D)
+    np.testing.assert_allclose(results(from_keras(theirs, backend="numpy"), x)[0], keras_results(theirs, x), **ROUNDING)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_to_keras_and_back(name: str, dtype: str) -> None:
+    ours = drawn(LAYERS[name](dtype=dtype, backend="numpy"))
+    theirs, x = to_keras(ours), x_of(6, 4, D, dtype=dtype)
+    np.testing.assert_allclose(keras_results(theirs, x), results(ours, x)[0], **ROUNDING)
+    again = from_keras(theirs, backend="numpy")
+    assert [leaf.options for leaf in leaves(again)] == [leaf.options for leaf in leaves(ours)]
+    for got, want in zip(again.params, ours.params, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_several_layers() -> None:
+    embedding, stack, readout = (
+        drawn(each)
+        for each in (
+            Embedding.init(7, D, backend="numpy"),
+            Stack([GRU.init(D, H, backend="numpy"), Bidirectional.init(LSTM, H, 2, backend="numpy")], dropout=0.5),
+            Linear.init(4, 2, backend="numpy"),
+        )
+    )
+    index = np.random.default_rng(0).integers(7, size=(6, 4))
+    model = to_keras({"embedding": embedding, "stack": stack, "readout": readout})
+    y = readout(stack(embedding(index))[0])
+    np.testing.assert_allclose(keras_results(model, index), y, **ROUNDING)
+    e, s, r = from_keras(model, backend="numpy")
+    np.testing.assert_array_equal(r(s(e(index))[0]), y)
+    normalized = Stack([GRU.init(D, H, backend="numpy"), drawn(LayerNorm.init(H, backend="numpy"))])
+    np.testing.assert_allclose(
+        keras_results(to_keras([normalized, Dropout(0.5)]), x_of(6, 4, D)),
+        normalized(x_of(6, 4, D))[0],
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_a_sequential_that_ends_with_the_last_step() -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((None, D)),
+            keras.layers.GRU(H, return_sequences=True),
+            keras.layers.Dropout(0.5),
+            keras.layers.LSTM(2),
+            keras.layers.Dense(3, use_bias=False),
+        ]
+    )
+    stack, readout = from_keras(model, backend="numpy")
+    x = x_of(6, 4, D)
+    want = keras.ops.convert_to_numpy(model(x.swapaxes(0, 1)))
+    np.testing.assert_allclose(readout(stack(x)[0])[-1], want, **ROUNDING)
+
+
+def bidirectional(merge_mode: str = "concat", ways: tuple[bool, bool] = (False, True), sequences: bool = True) -> Any:
+    forward, backward = (keras.layers.GRU(3, return_sequences=sequences, go_backwards=way) for way in ways)
+    return keras.layers.Bidirectional(forward, merge_mode=merge_mode, backward_layer=backward)
+
+
+ARRANGED: dict[str, Any] = {
+    "forward": lambda: keras.layers.LSTM(H, return_sequences=True),
+    "backwards": lambda: keras.layers.GRU(H, return_sequences=True, go_backwards=True),
+    "final": lambda: keras.layers.SimpleRNN(H),
+    "final backwards": lambda: keras.layers.LSTM(2, go_backwards=True),
+    "bidirectional": bidirectional,
+    "final bidirectional": lambda: bidirectional(sequences=False),
+    "exchanged": lambda: bidirectional(ways=(True, False)),
+    **{mode: lambda mode=mode: bidirectional(mode) for mode in ("sum", "mul", "ave")},
+    "dense": lambda: keras.layers.Dense(3),
+    "dropout": lambda: keras.layers.Dropout(0.5),
+}
+
+
+def test_every_arrangement_of_layers_is_equal_or_refused() -> None:
+    x, outcomes = x_of(5, 4, D), {True: 0, False: 0}
+    middle = ("backwards", "dense")
+    for chain in (
+        *itertools.product(ARRANGED),
+        *itertools.product(ARRANGED, ("bidirectional", *middle)),
+        *itertools.product(middle, middle, ("final backwards", "bidirectional", *middle)),
+    ):
+        final = next((i for i, name in enumerate(chain) if "final" in name), len(chain))
+        if not {"dense", "dropout"}.issuperset(chain[final + 1 :]) or chain == ("dropout",):
+            continue  # Keras refuses a recurrent layer after a final state
+        theirs = keras.Sequential([keras.Input((None, D)), *(ARRANGED[name]() for name in chain)])
+        rng = np.random.default_rng(0)
+        theirs.set_weights([rng.standard_normal(weight.shape) * 0.5 for weight in theirs.get_weights()])
+        outcomes[equal_or_refused(theirs, chain, x)] += 1
+    assert outcomes == {True: 36, False: 21}
+
+
+def equal_or_refused(theirs: Any, chain: Sequence[str], x: Any) -> bool:
+    """Whether from_keras accepts the model. If it does, the layers compute the same."""
+    try:
+        ours = from_keras(theirs, backend="numpy")
+    except ValueError as refusal:
+        error = str(refusal)
+    else:
+        error = ""
+    if error:
+        assert "expected" in error, chain
+        assert "\n" not in error, chain
+        return False
+    y: Any = x
+    recurrent: Any = None
+    for each in ours if isinstance(ours, list) else [ours]:
+        if isinstance(each, Linear):
+            y = each(y)
+        else:
+            y, recurrent = results(each, y)[0], each
+    want = keras.ops.convert_to_numpy(theirs(x.swapaxes(0, 1)))
+    if want.ndim == 3:  # Keras returns the steps in the order in which they are computed
+        want = want.swapaxes(0, 1)[:: (-1) ** chain.count("backwards")]
+    else:
+        y = y[-1] if isinstance(each, Linear) else last(y, direction=recurrent)
+    np.testing.assert_allclose(y, want, err_msg=str(chain), rtol=1e-5, atol=1e-5)
+    return True
+
+
+def test_weights_of_every_backend(backend: Backend) -> None:
+    ours = GRU.init(D, H, rng=0, backend=backend)
+    theirs = to_keras(ours)
+    again = from_keras(theirs, backend=backend)
+    for got, want in zip(again.params, ours.params, strict=True):
+        assert backend.owns(got)
+        np.testing.assert_array_equal(to_numpy(got), to_numpy(want))
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: keras.layers.LSTM(H, activation="relu"), ["activation='relu'", "expected tanh"]),
+        (
+            lambda: keras.layers.GRU(H, recurrent_activation="hard_sigmoid"),
+            ["recurrent_activation='hard_sigmoid'", "expected sigmoid"],
+        ),
+        (lambda: keras.layers.SimpleRNN(H, activation="linear"), ["activation='linear'", "expected tanh or relu"]),
+        (lambda: keras.layers.Dense(H, activation="softmax"), ["activation='softmax'", "expected linear"]),
+        (
+            lambda: keras.layers.Bidirectional(keras.layers.GRU(H), merge_mode="sum"),
+            ["merge_mode='sum'", "expected 'concat'"],
+        ),
+    ],
+)
+def test_layers_that_compute_something_else(make: Any, words: list[str]) -> None:
+    layer = make()
+    layer.build((None, None, D))
+    with one_line(ValueError, "layer has", *words):
+        from_keras(layer)
+
+
+def test_other_layers() -> None:
+    class Mine(keras.layers.LSTM):  # type: ignore[misc, name-defined]
+        pass
+
+    for layer in (Mine(H), keras.layers.RNN(keras.layers.LSTMCell(H)), keras.layers.Conv1D(3, 3), 3):
+        with one_line(TypeError, "layer is a", "expected keras.layers' SimpleRNN, LSTM, GRU", "one by one"):
+            from_keras(layer)
+    with one_line(ValueError, "layer has no weights", "expected a built layer", "build"):
+        from_keras(keras.layers.LSTM(H))
+    with one_line(ValueError, "layer has mask_zero=True", "pass lengths"):
+        embedding = keras.layers.Embedding(4, 2, mask_zero=True)
+        embedding.build((None, None))
+        from_keras(embedding)
+    with one_line(TypeError, "weights in float16", "expected float32 or float64"):
+        from_keras(ready(keras.layers.LSTM(H, dtype="float16", recurrent_initializer="zeros")))
+    with one_line(ValueError, "layer is an empty Sequential"):
+        from_keras(keras.Sequential())
+    with one_line(ValueError, "layer has LoRA weights", "add their product to the weights"):
+        dense = keras.layers.Dense(4)
+        dense.build((None, 3))
+        dense.enable_lora(2)
+        from_keras(dense)
+    with one_line(ValueError, "layers[0] has return_sequences=False", "expected True"):
+        from_keras(keras.Sequential([ready(keras.layers.LSTM(H)), ready(keras.layers.LSTM(H))]))
+
+
+def test_layers_that_keras_lacks() -> None:
+    with one_line(ValueError, "layers[0] is an RNN with a leak", "expected leak=None", "xrnn.save"):
+        to_keras(RNN.init(2, 3, leak=0.5))
+    with one_line(ValueError, "layers[0] is a GRU with reverse=True alone", "expected a Bidirectional"):
+        to_keras(GRU.init(2, 3, reverse=True))
+    with one_line(TypeError, "layers[0] is a int", "expected RNN"):
+        to_keras(3)
+
+
+def test_nan_gives_a_warning() -> None:
+    layer = ready(keras.layers.SimpleRNN(H))
+    layer.set_weights([np.full(weight.shape, np.nan) for weight in layer.get_weights()])
+    with pytest.warns(UserWarning, match="^the weights of layer hold NaN or infinity: the layer computes NaN$"):
+        from_keras(layer)

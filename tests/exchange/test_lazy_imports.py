@@ -1,0 +1,70 @@
+"""`xrnn` has the functions of `xrnn.exchange`, and imports their modules at the first use."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import xrnn
+from tests.fresh import output_of
+
+FUNCTIONS = ["from_keras", "from_onnx", "from_torch", "load", "save", "to_c", "to_keras", "to_onnx", "to_torch"]
+MODULES = ["keras", "onnx_read", "torch", "files", "files", "c", "keras", "onnx_write", "torch"]
+
+
+def test_functions_are_listed_before_their_modules_are_imported() -> None:
+    code = f"""
+import sys, xrnn
+print(set({FUNCTIONS}) <= set(dir(xrnn)) & set(xrnn.__all__))
+names = "xrnn.exchange", "xrnn.files", "keras", "onnx", "safetensors", "torch"
+print([name for name in names if name in sys.modules])
+from xrnn import {", ".join(FUNCTIONS)}
+print([f.__module__ for f in ({", ".join(FUNCTIONS)})])
+print([name for name in ("keras", "onnx", "safetensors", "torch") if name in sys.modules])
+"""
+    assert output_of(code).splitlines() == [
+        "True",
+        "[]",
+        str([f"xrnn.exchange.{name}" for name in MODULES]),
+        "[]",
+    ]
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'xrnn' has no attribute 'from_keras2'$"):
+        xrnn.from_keras2  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("package", "title", "functions"),
+    [
+        ("torch", "PyTorch", ["from_torch", "to_torch"]),
+        ("onnx", "onnx", ["from_onnx", "to_onnx"]),
+        ("keras", "Keras", ["from_keras", "to_keras"]),
+    ],
+)
+def test_without_the_package_the_error_names_the_command(package: str, title: str, functions: list[str]) -> None:
+    code = f"""
+import sys
+sys.modules["{package}"] = None
+import xrnn
+for name in {functions}:
+    try:
+        getattr(xrnn, name)(xrnn.RNN.init(2, 3))
+    except ImportError as error:
+        print(error)
+"""
+    assert output_of(code, XRNN_BACKEND="numpy").splitlines() == [
+        f"xrnn.{name} needs {title}, which is not installed: `pip install -e '.[{package}]'`" for name in functions
+    ]
+
+
+@pytest.mark.parametrize("missing", ["a_dependency", "z_dependency"])
+def test_a_broken_pytorch_raises_its_own_error(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text(f"import {missing}")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match=f"^No module named '{missing}'$"):
+        xrnn.to_torch(xrnn.RNN.init(2, 3))

@@ -1,0 +1,548 @@
+"""`from_onnx`: ONNX's own cases, the models of exporters, and refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from tests.errors import one_line
+from tests.exchange.layers import ROUNDING, D, H, drawn, leaves, results, x_of
+from tests.exchange.onnx_models import graph_of, run
+from xrnn import GRU, LSTM, Bidirectional, Linear, Stack, from_onnx, to_numpy, to_onnx
+from xrnn.backend import Backend
+from xrnn.files import FileError
+
+
+def weights(kind: str, ways: int = 1, D: int = D, H: int = H, dtype: str = "float32", seed: int = 0) -> dict[str, Any]:
+    rng, G = np.random.default_rng(seed), {"RNN": 1, "LSTM": 4, "GRU": 3}[kind]
+    shapes = {"W": (ways, G * H, D), "R": (ways, G * H, H), "B": (ways, 2 * G * H)}
+    return {name: rng.standard_normal(shape).astype(dtype) * 0.5 for name, shape in shapes.items()}
+
+
+def node(kind: str, *inputs: str, outputs: Any = ("Y",), **attributes: Any) -> Any:
+    attributes = {"name": "the_rnn"} | attributes
+    return helper.make_node(kind, inputs or ("X", "W", "R", "B"), outputs, **attributes)
+
+
+# ---- ONNX's node cases ----
+
+
+def node_cases(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """(name, node, arrays by name, outputs) of each case of onnx.backend.test.case.node for RNN, LSTM and GRU."""
+    found: list[Any] = []
+
+    def expect(node: Any, inputs: Any, outputs: Any, name: str, **_: Any) -> None:
+        found.append((name, node, dict(zip(filter(None, node.input), inputs, strict=True)), outputs))
+
+    for kind in ("RNN", "LSTM", "GRU"):
+        module = importlib.import_module(f"onnx.backend.test.case.node.{kind.lower()}")
+        monkeypatch.setattr(module, "expect", expect)
+        for name, export in vars(getattr(module, kind)).items():
+            if name.startswith("export"):
+                export.__func__()
+    return found
+
+
+def test_the_node_cases_of_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, except the one with peepholes."""
+    refused = []
+    cases = node_cases(monkeypatch)
+    assert len(cases) == 18
+    for name, of_case, arrays, outputs in cases:
+        stored = {key: array for key, array in arrays.items() if key in "WRBP"}
+        shapes = {key: ([*array.shape], array.dtype) for key, array in arrays.items() if key not in stored}
+        model = graph_of(of_case, inputs=shapes, outputs=[o for o in of_case.output if o], constants=stored, opset=22)
+        try:
+            layer = from_onnx(model, backend="numpy")
+        except FileError as error:
+            refused.append((name, "peepholes" in str(error)))
+            continue
+        layout = any(attribute.name == "layout" and attribute.i for attribute in of_case.attribute)
+        h, final = results(layer, arrays["X"].swapaxes(0, 1) if layout else arrays["X"])
+        T, N, _ = h.shape
+        ways, states = len(leaves(layer)), len(leaves(layer)[0].cell.states)
+        Y = h.reshape(T, N, ways, -1).transpose((1, 0, 2, 3) if layout else (0, 2, 1, 3))
+        ours = {"Y": Y} | {f"Y_{'hc'[k]}": np.stack(final[k::states], axis=1 if layout else 0) for k in range(states)}
+        for key, want in zip(filter(None, of_case.output), outputs, strict=True):
+            np.testing.assert_allclose(ours[key], want, err_msg=f"{name} {key}", **ROUNDING)
+    assert refused == [("test_lstm_with_peepholes", True)]
+
+
+# ---- beyond the node cases ----
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize(
+    "options", [{}, {"direction": "reverse"}, {"direction": "bidirectional"}, {"before": 1}, {"relu": 1}]
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_equals_onnx_runtime(kind: str, options: dict[str, Any], bias: bool) -> None:
+    ways = 1 + (options.get("direction") == "bidirectional")
+    attributes: dict[str, Any] = {"hidden_size": H, "direction": options.get("direction", "forward")}
+    if "before" in options and kind == "GRU":
+        attributes["linear_before_reset"] = 1
+    if "relu" in options and kind == "RNN":
+        attributes["activations"] = ["Relu"] * ways
+    stored = weights(kind, ways)
+    inputs = ("X", "W", "R", "B") if bias else ("X", "W", "R")
+    model = graph_of(node(kind, *inputs, **attributes), inputs={"X": ["T", "N", D]}, constants=stored)
+    x = x_of(6, 2, D)
+    h, _ = results(from_onnx(model, backend="numpy"), x)
+    want = run(model, X=x)[0].transpose(0, 2, 1, 3).reshape(h.shape)
+    np.testing.assert_allclose(h, want, **ROUNDING)
+
+
+def test_ragged_lengths_as_onnx_runtime() -> None:
+    """Within the length of each row; past it ONNX Runtime has zeros, xrnn the final state."""
+    n = node(
+        "LSTM",
+        "X",
+        "W",
+        "R",
+        "B",
+        "lengths",
+        "h0",
+        "c0",
+        outputs=("Y", "Y_h", "Y_c"),
+        direction="bidirectional",
+        hidden_size=H,
+    )
+    inputs = {"X": ["T", "N", D], "lengths": (["N"], "int32"), "h0": [2, "N", H], "c0": [2, "N", H]}
+    model = graph_of(n, inputs=inputs, outputs=("Y", "Y_h", "Y_c"), constants=weights("LSTM", 2))
+    x, lengths, states = x_of(6, 3, D), np.array([6, 2, 4], "int32"), x_of(4, 3, H)
+    layer = from_onnx(model, backend="numpy")
+    h, final = results(layer, x, lengths, [states[0], states[2], states[1], states[3]])
+    Y, Y_h, Y_c = run(model, X=x, lengths=lengths, h0=states[:2], c0=states[2:])
+    inside = np.arange(6)[:, None] < lengths
+    np.testing.assert_allclose(h[inside], Y.transpose(0, 2, 1, 3).reshape(h.shape)[inside], **ROUNDING)
+    for got, want in zip(final, [Y_h[0], Y_c[0], Y_h[1], Y_c[1]], strict=True):
+        np.testing.assert_allclose(got, want, **ROUNDING)
+
+
+def test_layouts_of_chains() -> None:
+    """Batch-first, two nodes in opposite directions, a reversed copy of the input, a Linear before and after."""
+    stored = {f"{name}{k}": array for k in (0, 1) for name, array in weights("GRU", seed=k).items()}
+    stored |= {"L": x_of(2, D), "P": x_of(2 * H, 4), "p": x_of(4), "axis": np.array([1]), "two": np.array([2])}
+    stored |= {
+        name: np.array([value]) for name, value in (("start", -1), ("stop", -(2**31)), ("step", -1), ("zero", 0))
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "L"], ["lx"]),
+        helper.make_node("Transpose", ["lx"], ["tx"], perm=[1, 0, 2]),
+        node("GRU", "tx", "W0", "R0", "B0", outputs=["Y0"], hidden_size=H),
+        helper.make_node("Slice", ["tx", "start", "stop", "zero", "step"], ["flipped"]),
+        node("GRU", "flipped", "W1", "R1", "B1", outputs=["Y1"], hidden_size=H, name="second"),
+        helper.make_node("Slice", ["Y1", "start", "stop", "zero", "step"], ["Y2"]),
+        helper.make_node("Concat", ["Y0", "Y2"], ["Y3"], axis=-1),
+        helper.make_node("Squeeze", ["Y3", "axis"], ["Y4"]),
+        helper.make_node("Transpose", ["Y4"], ["Y5"], perm=[1, 0, 2]),
+        helper.make_node("MatMul", ["Y5", "P"], ["Y6"]),
+        helper.make_node("Add", ["p", "Y6"], ["Y7"]),
+        helper.make_node("Dropout", ["Y7"], ["Y"]),
+    ]
+    model = graph_of(*nodes, inputs={"x": ["N", "T", 2]}, constants=stored)
+    before, both, after = from_onnx(model, backend="numpy")
+    assert [type(each) for each in (before, both, after)] == [Linear, Bidirectional, Linear]
+    x = x_of(4, 6, 2)
+    y = after(both(before(np.ascontiguousarray(x.swapaxes(0, 1))))[0]).swapaxes(0, 1)
+    np.testing.assert_allclose(y, run(model, x=x)[0], **ROUNDING)
+
+
+def test_a_part_of_the_result() -> None:
+    """The choice of the last step is not a part of the layer."""
+    nodes = [
+        node("LSTM", outputs=["Y", "Y_h"], hidden_size=H),
+        helper.make_node("Gather", ["Y_h", "zero"], ["last"], axis=0),
+    ]
+    stored = weights("LSTM") | {"zero": np.array(0)}
+    model = graph_of(*nodes, inputs={"X": ["T", "N", D]}, outputs=["last"], constants=stored)
+    x = x_of(6, 2, D)
+    np.testing.assert_allclose(results(from_onnx(model, backend="numpy"), x)[0][-1], run(model, X=x)[0], **ROUNDING)
+
+
+def test_float64_and_backends(backend: Backend) -> None:
+    model = graph_of(node("GRU", hidden_size=H), inputs={"X": ["T", "N", D]}, constants=weights("GRU", dtype="float64"))
+    layer = from_onnx(model, backend=backend)
+    assert {param.dtype for param in layer.params} == {np.dtype("float64")}
+    assert all(backend.owns(param) for param in layer.params)
+    np.testing.assert_array_equal(to_numpy(layer.params[0]), to_numpy(from_onnx(model, backend="numpy").params[0]))
+
+
+# ---- exporters ----
+
+
+@pytest.mark.needs("torch", "torch")
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_pytorchs_first_exporter(kind: str, depth: int, bidirectional: bool, batch_first: bool, dynamic: bool) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    module = getattr(torch.nn, kind)(D, H, depth, bidirectional=bidirectional, batch_first=batch_first).eval()
+    x, file = torch.randn(6, 4, D), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter is deprecated
+        axes = {"x": {0: "a", 1: "b"}} if dynamic else None
+        torch.onnx.export(module, (x,), file, dynamo=False, input_names=["x"], dynamic_axes=axes)
+    assert_same_as(module, x, from_onnx(onnx.load_from_string(file.getvalue()), backend="numpy"), batch_first)
+
+
+def assert_same_as(module: Any, x: Any, layer: Any, batch_first: bool) -> None:
+    host = x.numpy()
+    h, _ = results(layer, host.swapaxes(0, 1) if batch_first else host)
+    y = module(x)[0].detach().numpy()
+    np.testing.assert_allclose(h.swapaxes(0, 1) if batch_first else h, y, **ROUNDING)
+
+
+@pytest.mark.needs("onnxscript", "bench")
+@pytest.mark.parametrize(
+    ("kind", "depth", "options"),
+    [("LSTM", 2, {"bidirectional": True, "batch_first": True}), ("GRU", 1, {}), ("LSTM", 1, {"bias": False})],
+)
+def test_pytorchs_second_exporter(kind: str, depth: int, options: dict[str, Any]) -> None:
+    import torch
+
+    module = getattr(torch.nn, kind)(D, H, depth, **options).eval()
+    x = torch.randn(6, 4, D)
+    model = exported_by_dynamo(module, x)
+    assert_same_as(module, x, from_onnx(model, backend="numpy"), options.get("batch_first", False))
+
+
+def exported_by_dynamo(module: Any, x: Any) -> Any:
+    import torch
+
+    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with warnings.catch_warnings(), quiet[0], quiet[1]:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            return torch.onnx.export(module, (x,), dynamo=True).model_proto
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+@pytest.mark.needs("onnxscript", "bench")
+def test_pytorchs_second_exporter_unrolls_rnn_which_is_refused() -> None:
+    import torch
+
+    model = exported_by_dynamo(torch.nn.RNN(D, H).eval(), torch.randn(3, 2, D))
+    with one_line(FileError, "(Add) is not supported", "expected RNN, LSTM, GRU"):
+        from_onnx(model)
+
+
+def test_tf2onnx() -> None:
+    """A Keras LSTM, batch-first, that tf2onnx 1.17 exported from TensorFlow 2.21."""
+    model, x = onnx.load(Path(__file__).with_name("tf2onnx_lstm.onnx")), x_of(4, 6, D)
+    h, _ = results(from_onnx(model, backend="numpy"), x.swapaxes(0, 1))
+    np.testing.assert_allclose(h.swapaxes(0, 1), run(model, x=x)[0], **ROUNDING)
+
+
+# ---- refusals ----
+
+
+def refused(model: Any, *words: str) -> None:
+    with one_line(FileError, "the model: ", *words):
+        from_onnx(model, backend="numpy")
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "words"),
+    [
+        ("LSTM", {"clip": 3.0}, ["'the_rnn' (LSTM) has clip=3.0", "expected no clip"]),
+        ("LSTM", {"input_forget": 1}, ["input_forget=1", "expected 0"]),
+        (
+            "LSTM",
+            {"activations": ["Sigmoid", "Tanh", "Relu"]},
+            ["the activations Sigmoid, Tanh, Relu", "expected Sigmoid, Tanh, Tanh"],
+        ),
+        ("GRU", {"activations": ["HardSigmoid", "Tanh"]}, ["HardSigmoid", "expected Sigmoid, Tanh"]),
+        ("RNN", {"activations": ["Affine"]}, ["Affine", "expected Tanh"]),
+        ("RNN", {"activations": ["Tanh", "Tanh"]}, ["the activations Tanh, Tanh", "expected Tanh"]),
+        ("RNN", {"direction": "both"}, ["direction=both", "expected forward, reverse, bidirectional"]),
+        ("RNN", {"direction": "bidirectional"}, ["W of shape (1, 5, 3)", "expected (2, 5, 3)"]),
+        ("RNN", {"hidden_size": 4}, ["hidden_size=4", "expected 5"]),
+    ],
+)
+def test_other_attributes(kind: str, attributes: dict[str, Any], words: list[str]) -> None:
+    options = {"hidden_size": H} | attributes
+    refused(graph_of(node(kind, **options), inputs={"X": ["T", "N", D]}, constants=weights(kind)), *words)
+
+
+def changed(**arrays: Any) -> Any:
+    inputs = {"X": ["T", "N", D]}
+    return graph_of(node("GRU", hidden_size=H), inputs=inputs, constants=weights("GRU") | arrays)
+
+
+def test_weights_of_another_shape_or_dtype() -> None:
+    refused(changed(W=np.zeros((1, 15, 4), "float32")), "W of shape (1, 15, 4)", "expected (1, 15, 3)")
+    refused(changed(R=np.zeros((1, 14, 5), "float32")), "R of shape (1, 14, 5)", "expected (1, 15, 5)")
+    refused(changed(R=np.zeros((15, 5), "float32")), "no R of three dimensions", "expected one")
+    refused(changed(R=np.zeros((1, 15, 0), "float32")), "(1, 15, 0)")
+    refused(changed(B=np.zeros((1, 30), "float64")), "B in float64", "expected float32 or float64, the same for all")
+    refused(changed(W=np.zeros((1, 15, 3), "float16")), "'W' has the type 10", "expected float32")
+    refused(changed(W=np.zeros((1, 15, 3), "int32")), "W in int32")
+
+
+def test_nan_gives_a_warning() -> None:
+    with pytest.warns(UserWarning, match="^the weights of layer 0 hold NaN or infinity: the layer computes NaN$"):
+        from_onnx(changed(B=np.full((1, 30), np.nan, "float32")), backend="numpy")
+
+
+def test_weights_that_the_graph_computes_or_reads() -> None:
+    inputs = {"X": ["T", "N", D], "W": [1, 5, 3]}
+    stored = weights("RNN")
+    del stored["W"]
+    refused(
+        graph_of(node("RNN"), inputs=inputs, constants=stored), "W as an input of the graph", "weights in the model"
+    )
+
+
+def test_fixed_states_and_lengths() -> None:
+    inputs = {"X": [4, 2, D]}
+    state = graph_of(
+        node("RNN", "X", "W", "R", "", "", "h"),
+        inputs=inputs,
+        constants=weights("RNN") | {"h": np.ones((1, 2, H), "float32")},
+    )
+    refused(state, "a fixed initial_h", "pass it to the layer")
+    for lengths in ([4, 3], [4, 4]):
+        model = graph_of(
+            node("RNN", "X", "W", "R", "", "n"),
+            inputs=inputs,
+            constants=weights("RNN") | {"n": np.array(lengths, "int32")},
+        )
+        if lengths == [4, 4]:
+            from_onnx(model, backend="numpy")
+        else:
+            refused(model, "fixed sequence_lens", "pass lengths to the layer")
+
+
+def chained(*between: Any, inputs: Any = None, outputs: Any = ("Y",), **constants: Any) -> Any:
+    """A GRU, these nodes, which make h0 to h1, and a second GRU."""
+    first = weights("GRU")
+    second = {f"{name}1": array for name, array in weights("GRU", D=H).items()}
+    nodes = [
+        node("GRU", outputs=["Y0", "Y0_h"], hidden_size=H),
+        helper.make_node("Squeeze", ["Y0", "one"], ["h0"]),
+        *between,
+        helper.make_node("GRU", ["h1", "W1", "R1", "B1"], ["Y"], hidden_size=H),
+    ]
+    stored = first | second | {"one": np.array([1])} | constants
+    return graph_of(*nodes, inputs=inputs or {"X": ["T", "N", D]}, outputs=outputs, constants=stored)
+
+
+def make(op: str, inputs: str, outputs: str, **attributes: Any) -> Any:
+    return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
+
+
+def test_the_first_unsupported_node_is_named() -> None:
+    relu = make("Relu", "h0", "h1", name="my relu")
+    refused(chained(relu), "the node 'my relu' (Relu) is not supported", "expected RNN, LSTM, GRU")
+    refused(chained(make("Mul", "h0 h0", "h1")), "'h1' (Mul) is not supported")
+    refused(chained(make("Add", "h0 c", "h1"), c=np.ones(H, "float32")), "'h1' (Add) is not supported")
+    refused(chained(make("Relu", "h0", "h1", domain="com.evil")), "(com.evil.Relu) is not supported")
+    refused(chained(make("LSTM", "h0 W1 R1", "h1", domain="com.evil")), "(com.evil.LSTM) is not supported")
+    body = helper.make_graph([make("Relu", "h0", "z")], "then", [], [helper.make_tensor_value_info("z", 1, None)])
+    refused(chained(make("Loop", "n flag h0", "h1", body=body), n=np.array(3), flag=np.array(True)), "(Loop) is not")
+    refused(chained(make("If", "flag", "h1", then_branch=body, else_branch=body), flag=np.array(True)), "(If) is not")
+
+
+def test_graphs_that_are_no_chain() -> None:
+    refused(chained(make("Identity", "zeros", "h1"), zeros=np.zeros((3, 2, H), "float32")), "reads neither the input")
+    refused(chained(make("Transpose", "h0", "h1", perm=[1, 0, 2])), "the batch as its time axis")
+    half = make("Slice", "h0 zero two", "h1")
+    refused(
+        chained(half, zero=np.array([0]), two=np.array([2])), "reads neither the input of the graph nor the results"
+    )
+    same = make("Identity", "h0", "h1")
+    refused(chained(same, outputs=["Y", "X"]), "the output 'X' is not a result of layers")
+    three = make("Slice", "X zero three", "h1")
+    model = graph_of(
+        three,
+        node("RNN", "h1", "W", "R", hidden_size=H),
+        inputs={"X": ["T", "N", D]},
+        constants=weights("RNN") | {"zero": np.array([0]), "three": np.array([3])},
+    )
+    refused(model, "reads neither the input of the graph nor")  # with 3 steps it is the input, with 4 it is not
+    refused(chained(make("Identity", "h9", "h1")), "reads 'h9', which no node before it gives")
+    refused(chained(same, outputs=["Z"]), "an output is given by no node")
+
+
+def test_directions_in_another_order() -> None:
+    nodes = [
+        node("RNN", outputs=["a"], hidden_size=H),
+        node("RNN", outputs=["b"], hidden_size=H, direction="reverse"),
+        helper.make_node("Concat", ["b", "a"], ["Y"], axis=-1),
+    ]
+    flat = [*nodes, helper.make_node("Squeeze", ["Y", "one"], ["h"])]
+    stored = weights("RNN") | {"one": np.array([1])}
+    refused(graph_of(*flat, inputs={"X": ["T", "N", D]}, outputs=["h"], constants=stored), "joins directions wrongly")
+    refused(
+        graph_of(
+            *nodes[:1],
+            node("RNN", outputs=["b"], hidden_size=H),
+            inputs={"X": ["T", "N", D]},
+            outputs=["a", "b"],
+            constants=stored,
+        ),
+        "several branches",
+    )
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda: (make("ConstantOfShape", "n", "z"), make("Identity", "h0", "h1")),
+        lambda: (make("Expand", "h0 n", "z"), make("Identity", "h0", "h1")),
+        lambda: (make("Tile", "h0 m", "z"), make("Identity", "h0", "h1")),
+        lambda: (make("Gather", "h0 many", "z"), make("Gather", "z many", "h1")),
+        lambda: (make("Range", "zero far one0", "z"), make("Identity", "h0", "h1")),
+        lambda: (make("Range", "zero far zero", "z"), make("Identity", "h0", "h1")),
+        lambda: (make("Split", "h0", "z", num_outputs=2**40), make("Identity", "h0", "h1")),
+        lambda: (make("Cast", "h0", "z", to=8), make("Identity", "h0", "h1")),
+        lambda: (make("Reshape", "h0 n", "z"), make("Identity", "h0", "h1")),
+        lambda: (*(make("Concat", f"d{k} d{k}", f"d{k + 1}", axis=0) for k in range(40)), make("Identity", "h0", "h1")),
+    ],
+)
+def test_nodes_that_would_take_much_memory_or_are_invalid(between: Callable[[], Any]) -> None:
+    constants = {
+        "n": np.array([2**31, 2**31]),
+        "m": np.array([2**20] * 3),
+        "many": np.zeros(2**21, "int64"),
+        "d0": np.zeros(1),
+        **{name: np.array(value) for name, value in (("zero", 0), ("one0", 1), ("far", 2**40 - 1))},
+    }
+    refused(chained(*between(), **constants), "can't be evaluated", "expected a valid model of moderate size")
+
+
+def test_a_tensor_without_data_allows_no_memory() -> None:
+    model = chained(make("Expand", "flag n", "z"), make("Identity", "h0", "h1"), flag=np.zeros(1), n=np.array([2**23]))
+    model.graph.initializer.append(onnx.TensorProto(name="unused", data_type=1, dims=[2**40]))
+    refused(model, "can't be evaluated (ValueError: 8,388,608 elements are too many)")
+
+
+def test_large_inputs() -> None:
+    for shape in ([2**40, 2, D], [2**20, 2**20, D], [-1, 2, D]):
+        model = graph_of(node("RNN", hidden_size=H), inputs={"X": shape}, constants=weights("RNN"))
+        refused(model, "an array has the shape", "at most 1,048,576 elements", "symbolic sizes")
+    several = [node("RNN", outputs=[f"Y{i}"], hidden_size=H) for i in range(12)]
+    model = graph_of(*several, inputs={"X": [1, 2**17, D]}, outputs=["Y1"], constants=weights("RNN"))
+    refused(model, "an array has the shape", "eight times as many in all arrays")
+    model = graph_of(node("RNN", hidden_size=H), inputs={"X": [1, 1, D]}, constants=weights("RNN"))
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    refused(model, "the input 'X' has no shape")
+
+
+# ---- files ----
+
+
+def test_files_of_other_kinds(tmp_path: Path) -> None:
+    for content, words in (
+        (b"\x80\x02}", []),
+        (b"", ["has 0 nodes"]),
+        (b"\x0a\x01", ["is not an ONNX model"]),
+    ):
+        (tmp_path / "a.onnx").write_bytes(content)
+        with one_line(FileError, "a.onnx", "expected", *words):
+            from_onnx(tmp_path / "a.onnx")
+    with one_line(FileError, "can't read", "No such file", "expected an ONNX model"):
+        from_onnx(tmp_path / "b.onnx")
+    with one_line(FileError, "can't read", "expected an ONNX model"):
+        from_onnx(tmp_path)
+    with one_line(TypeError, "source is a int", "expected a path"):
+        from_onnx(3)
+    os.mkfifo(tmp_path / "fifo")
+    with one_line(FileError, "fifo (not a regular file)"):
+        from_onnx(tmp_path / "fifo")
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(changed().SerializeToString().replace(b"the_rnn", b"the_\xffnn"))
+    with one_line(FileError, "a.onnx holds a name that is not UTF-8", "expected an ONNX model"):
+        from_onnx(tmp_path / "a.onnx")
+
+
+def test_too_many_nodes() -> None:
+    nodes = [make("Identity", "X", f"v{i}") for i in range(3000)]
+    with one_line(FileError, "the model has 3,000 nodes", "expected 1 to 2,048"):
+        from_onnx(graph_of(*nodes, inputs={"X": [1, 1, 1]}))
+
+
+def external(folder: Path, **entries: str) -> Path:
+    """A model whose W is in the file `data`."""
+    model = changed()
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "W")
+    (folder / "data").write_bytes(b"12345678" + tensor.raw_data)
+    entries = {"location": "data", "offset": "8", "length": str(len(tensor.raw_data))} | entries
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.extend(onnx.StringStringEntryProto(key=key, value=value) for key, value in entries.items())
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return folder / "model.onnx"
+
+
+def test_external_data_beside_the_file(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    want = from_onnx(changed(), backend="numpy")
+    np.testing.assert_array_equal(from_onnx(path, backend="numpy").params[0], want.params[0])
+    with one_line(FileError, "'W' is in another file", "pass the model's path"):
+        from_onnx(onnx.load(path, load_external_data=False))
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"location": "../data"}, ["is in '../data'", "expected a file beside the model"]),
+        ({"location": "/etc/passwd"}, ["is in '/etc/passwd'", "expected a file beside the model"]),
+        ({"location": ".."}, ["is in '..'"]),
+        ({"location": ""}, ["is in ''"]),
+        ({"location": "nothing"}, ["from 'nothing' (No such file"]),
+        ({"location": "link"}, ["from 'link' ("]),
+        ({"location": "pipe"}, ["from 'pipe' (not a regular file)"]),
+        ({"offset": "9"}, ["the file is too short"]),
+        ({"offset": "-8"}, ["has the offset -8"]),
+        ({"length": "3"}, ["length 3: expected 180 bytes"]),
+        ({"length": str(2**60)}, ["expected 180 bytes"]),
+    ],
+)
+def test_other_external_data(tmp_path: Path, entries: dict[str, str], words: list[str]) -> None:
+    (tmp_path / "link").symlink_to("data")
+    os.mkfifo(tmp_path / "pipe")
+    with one_line(FileError, "model.onnx: ", "the tensor 'W'", *words):
+        from_onnx(external(tmp_path, **entries))
+
+
+def test_tensors_that_do_not_hold_what_they_say() -> None:
+    for change, words in (
+        (lambda t: t.dims.append(2**40), "bytes: expected those of its shape"),
+        (lambda t: t.dims.__setitem__(0, -1), "has the shape (-1, 15, 3)"),
+        (lambda t: t.dims.extend([1] * 9), "at most 8 sizes"),
+        (lambda t: setattr(t, "raw_data", b"123"), "holds 3 bytes"),
+        (lambda t: t.ClearField("raw_data"), "holds 0 numbers"),
+    ):
+        model = changed()
+        change(next(tensor for tensor in model.graph.initializer if tensor.name == "W"))
+        refused(model, "the tensor 'W'", words)
+
+
+def test_a_stack_after_its_export_is_equal(tmp_path: Path) -> None:
+    stack = drawn(Stack([LSTM.init(2, 3, backend="numpy"), Bidirectional.init(GRU, 3, 2, backend="numpy")]))
+    to_onnx(stack, tmp_path / "stack.onnx", states=True)
+    again = from_onnx(tmp_path / "stack.onnx", backend="numpy")
+    for ours, want in zip(again.params, stack.params, strict=True):
+        np.testing.assert_array_equal(ours, want)

@@ -1,0 +1,176 @@
+"""ONNX Runtime computes with the written models what the layers compute."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from tests.errors import one_line
+from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of
+from tests.exchange.onnx_models import run
+from xrnn import GRU, LSTM, RNN, Bidirectional, Embedding, LayerNorm, Linear, Stack, from_onnx, to_numpy, to_onnx
+from xrnn.backend import Backend
+from xrnn.exchange.model import Model
+from xrnn.exchange.onnx_write import model_proto
+
+LAYERS: dict[str, Any] = {
+    **ONE_WAY,
+    **BOTH_WAYS,
+    "reverse": lambda **o: LSTM.init(D, H, reverse=True, **o),
+    "stack": lambda **o: Stack.init(LSTM, D, H, 2, dropout=0.5, **o),
+    "bidirectional stack": lambda **o: Stack.init(LSTM, D, H, 2, bidirectional=True, **o),
+    "nested": lambda **o: Stack([Stack([GRU.init(D, 2, **o), LayerNorm.init(2, **o)]), LSTM.init(2, H, **o)]),
+}
+
+
+def made(name: str) -> Any:
+    return drawn(LAYERS[name](backend="numpy"))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(("T", "N"), [(1, 1), (7, 4)])
+def test_x_alone_gives_h(name: str, T: int, N: int) -> None:
+    layer, x = made(name), x_of(T, N, D)
+    (h,) = run(to_onnx(layer), x=x)
+    np.testing.assert_allclose(h, results(layer, x)[0], **ROUNDING)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("with_states", [False, True])
+def test_lengths_and_states(name: str, with_states: bool) -> None:
+    """Past its length a row keeps its states, also with no step at all, and x is not read there."""
+    layer, x, lengths = made(name), x_of(7, 5, D), np.array([7, 0, 3, 1, 6], "int32")
+    x[3:, 2] = np.nan
+    parts = [leaf for leaf in leaves(layer) if hasattr(leaf, "cell")]
+    suffixes = [f".{i}" for i in range(len(parts))] if len(parts) > 1 else [""]
+    names = [
+        f"{state}_prev{suffix}" for part, suffix in zip(parts, suffixes, strict=True) for state in part.cell.states
+    ]
+    sizes = [part.hidden_size for part in parts for _ in part.cell.states]
+    states = {name: x_of(5, size) + i for i, (name, size) in enumerate(zip(names, sizes, strict=True))}
+    model = to_onnx(layer, lengths=True, states=with_states)
+    got = run(model, x=x, lengths=lengths, **(states if with_states else {}))
+    h, final = results(layer, x, lengths, [*states.values()] if with_states else None)
+    np.testing.assert_allclose(got[0], h, **ROUNDING)
+    assert [output.name for output in model.graph.output[1:]] == (
+        [name.replace("prev", "last") for name in names] if with_states else []
+    )
+    for ours, want in zip(got[1:], final if with_states else [], strict=True):
+        np.testing.assert_allclose(ours, want, **ROUNDING)
+
+
+def test_states_without_lengths() -> None:
+    layer, x = made("bidirectional"), x_of(4, 2, D)
+    states = {"h_prev.0": x_of(2, H), "h_prev.1": x_of(2, H) + 1}
+    h, final = results(layer, x, None, [*states.values()])
+    for ours, want in zip(run(to_onnx(layer, states=True), x=x, **states), [h, *final], strict=True):
+        np.testing.assert_allclose(ours, want, **ROUNDING)
+
+
+def character_model() -> tuple[list[Any], Any, Any]:
+    embedding, stack, readout = (
+        drawn(each)
+        for each in (Embedding.init(9, D, backend="numpy"), made("stack"), Linear.init(H, 4, backend="numpy"))
+    )
+    index = np.random.default_rng(0).integers(9, size=(6, 2))
+    return [embedding, stack, readout], index, readout(stack(embedding(index))[0])
+
+
+def test_embedding_and_readout() -> None:
+    layers, index, y = character_model()
+    model = to_onnx(dict(zip("abc", layers, strict=True)))
+    np.testing.assert_allclose(run(model, x=index)[0], y, **ROUNDING)
+    assert [output.name for output in model.graph.output] == ["y"]
+    (p,) = run(to_onnx(layers, softmax=True), x=index)
+    np.testing.assert_allclose(p, np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True), **ROUNDING)
+
+
+@pytest.mark.parametrize("lengths", [None, np.array([2, 7], "int32")])
+def test_scale_and_mean(lengths: Any) -> None:
+    stack, readout = made("bidirectional"), drawn(Linear.init(2 * H, 4, backend="numpy"))
+    mean, deviation = np.array([1e3, 0, -1]), np.array([3, 0.1, 1])
+    x = (x_of(7, 2, D) * deviation + mean).astype("float32")
+    x[1, 0] = 1e30
+    scaled = ((x - mean) / deviation).clip(-1e6, 1e6).astype("float32")
+    h, _ = stack(scaled, lengths=lengths)
+    steps = np.full(2, 7) if lengths is None else lengths
+    inside = np.arange(7)[:, None] < steps
+    y = readout(((h * inside[..., None]).sum(axis=0) / steps[:, None]).astype("float32"))
+    model = to_onnx([stack, readout], scale=(mean, deviation), mean=True, lengths=lengths is not None)
+    (got,) = run(model, x=x, **({} if lengths is None else {"lengths": lengths}))
+    np.testing.assert_allclose(got, y, rtol=1e-5, atol=1e-5)
+
+
+def test_float64_is_kept() -> None:
+    """ONNX Runtime has no float64 kernels, onnx's reference has."""
+    layer = drawn(LSTM.init(D, H, dtype="float64", backend="numpy"))
+    x = x_of(4, 2, D).astype("float64")
+    (h,) = ReferenceEvaluator(to_onnx(layer)).run(None, {"x": x})
+    np.testing.assert_allclose(h, layer(x)[0], rtol=1e-12)
+
+
+def test_the_file_and_labels(tmp_path: Path) -> None:
+    layer = made("gru")
+    model = to_onnx(layer, tmp_path / "model.onnx")
+    assert onnx.load(tmp_path / "model.onnx") == model
+    labelled = model_proto(onnx, Model((layer,), labels=("a", "ü")), lengths=False, states=False)
+    assert json.loads(labelled.metadata_props[0].value) == ["a", "ü"]
+
+
+def test_weights_of_every_backend(backend: Backend) -> None:
+    layer = LSTM.init(D, H, rng=0, backend=backend)
+    assert to_onnx(layer) == to_onnx(LSTM(*map(to_numpy, layer.params)))
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "nested"])
+@pytest.mark.parametrize("options", [{}, {"lengths": True, "states": True}, {"lengths": True}])
+def test_from_onnx_reads_them_back(name: str, options: Any) -> None:
+    layer, x = made(name), x_of(4, 2, D)
+    again = from_onnx(to_onnx(layer, **options), backend="numpy")
+    assert type(again) is type(layer)
+    assert [leaf.options for leaf in leaves(again)] == [leaf.options for leaf in leaves(layer)]
+    np.testing.assert_array_equal(results(again, x)[0], results(layer, x)[0])
+
+
+def test_from_onnx_reads_embedding_and_readout_back() -> None:
+    layers, index, y = character_model()
+    embedding, stack, readout = from_onnx(to_onnx(layers), backend="numpy")
+    np.testing.assert_array_equal(readout(stack(embedding(index))[0]), y)
+
+
+# ---- refusals ----
+
+
+def test_a_leak_and_a_mask_are_refused() -> None:
+    for layers in (RNN.init(2, 3, leak=0.5), [Bidirectional.init(RNN, 2, 3, leak=0.5)]):
+        with one_line(ValueError, "layers[0] is an RNN with a leak", "expected leak=None", "xrnn.save"):
+            to_onnx(layers)
+    with one_line(ValueError, "mask channels", "expected none", "--mask"):
+        model_proto(onnx, Model((GRU.init(2, 3),), mask=True), lengths=False, states=False)
+
+
+def test_other_arguments_are_refused(tmp_path: Path) -> None:
+    with one_line(TypeError, "layers[0] is a int", "expected RNN"):
+        to_onnx(3, tmp_path / "model.onnx")
+    with one_line(TypeError, "lengths", "bool"):
+        to_onnx(GRU.init(2, 3), tmp_path / "model.onnx", lengths=[3])  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_nan_gives_a_warning() -> None:
+    layer = made("gru")
+    layer.params[1][0, 0] = np.nan
+    with pytest.warns(UserWarning, match=r"^Wh of layers\[0\] holds NaN or infinity: the model computes NaN$"):
+        to_onnx(layer)
+
+
+def test_large_models_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xrnn.exchange.onnx_write._MOST_BYTES", 100)
+    with one_line(ValueError, "bytes: expected at most 100"):
+        to_onnx(made("gru"))

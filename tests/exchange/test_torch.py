@@ -1,0 +1,507 @@
+"""PyTorch's modules and layers compute the same after a conversion; those without a counterpart are refused."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from torch.nn.utils import parametrizations, parametrize, prune
+
+import xrnn.torch
+from tests.errors import one_line
+from tests.exchange.alike import assert_alike
+from tests.exchange.layers import flat, leaves, nested
+from tests.torch.pairs import accelerated
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Linear,
+    Recurrent,
+    Stack,
+    from_torch,
+    get_backend,
+    to_numpy,
+    to_torch,
+)
+from xrnn.backend import Backend
+from xrnn.exchange import torch_weights
+from xrnn.ops.cells.lstm import LSTMCell
+
+T, N = 4, 3
+ROUNDING: Any = {"rtol": 1e-10, "atol": 1e-12}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The options of PyTorch's modules."""
+
+    mode: str = "LSTM"
+    D: int = 2
+    H: int = 3
+    num_layers: int = 1
+    bidirectional: bool = False
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    seed: int = 0
+
+    def module(self, dtype: Any = torch.float64) -> Any:
+        kind, _, nonlinearity = self.mode.partition("_")
+        torch.manual_seed(self.seed)
+        return getattr(torch.nn, kind)(
+            self.D,
+            self.H,
+            self.num_layers,
+            bidirectional=self.bidirectional,
+            bias=self.bias,
+            batch_first=self.batch_first,
+            dropout=self.dropout if self.num_layers > 1 else 0.0,
+            dtype=dtype,
+            **({"nonlinearity": nonlinearity.lower()} if nonlinearity else {}),
+        )
+
+
+configurations = st.builds(
+    Configuration,
+    mode=st.sampled_from(list(torch_weights.CELLS)),
+    D=st.integers(1, 4),
+    H=st.integers(1, 5),
+    num_layers=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    bias=st.booleans(),
+    batch_first=st.booleans(),
+    seed=st.integers(0, 100),
+)
+EVERYTHING = Configuration("GRU", num_layers=3, bidirectional=True)
+
+
+def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 0) -> None:
+    """Values, final states and the gradients of everything agree to float64 rounding."""
+    rng = np.random.default_rng(seed)
+    composite = layer if hasattr(layer, "layers") else Stack([layer])
+    of_leaves, states = leaves(composite), 1 + (module.mode == "LSTM")
+
+    def draw(*shape: int) -> tuple[Any, Any]:
+        host = rng.standard_normal(shape)
+        return backend.asarray(host), torch.tensor(host, requires_grad=True)
+
+    D, H, rows = module.input_size, module.hidden_size, len(of_leaves)
+    x, torch_x = draw(T, N, D)
+    initial, dfinal = ([draw(rows, N, H) for _ in range(states)] for _ in range(2))
+
+    def by_leaf(arrays: Sequence[tuple[Any, Any]]) -> Any:
+        return nested(composite, [ours[row] for row in range(rows) for ours, _ in arrays])
+
+    y, final = composite.forward(x, by_leaf(initial))
+    dy, torch_dy = draw(*y.shape)
+    dx, dinitial = composite.backward(dy, by_leaf(dfinal))
+
+    given = [theirs for _, theirs in initial]
+    swapped = torch_x.transpose(0, 1) if module.batch_first else torch_x
+    torch_y, torch_final = module(swapped, tuple(given) if states == 2 else given[0])
+    torch_y = torch_y.transpose(0, 1) if module.batch_first else torch_y
+    torch_final = torch_final if states == 2 else (torch_final,)
+    loss = (torch_y * torch_dy).sum() + sum((f * d).sum() for f, (_, d) in zip(torch_final, dfinal, strict=True))
+    loss.backward()
+
+    def assert_close(ours: Any, theirs: Any, name: str) -> None:
+        np.testing.assert_allclose(to_numpy(ours), theirs.detach().numpy(), err_msg=name, **ROUNDING)
+
+    assert_close(y, torch_y, "y")
+    assert_close(dx, torch_x.grad, "dx")
+    for i in range(states):
+        for row, (ours, dours) in enumerate(zip(pairs(final, states), pairs(dinitial, states), strict=True)):
+            assert_close(ours[i], torch_final[i][row], f"final {i} of {row}")
+            assert_close(dours[i], given[i].grad[row], f"the gradient of initial {i} of {row}")
+    cell = torch_weights.CELLS[module.mode]
+    for row, leaf in enumerate(of_leaves):
+        at, reverse = divmod(row, 2) if module.bidirectional else (row, 0)
+        names = torch_weights.parameter_names(at, bool(reverse), module.bias)
+        dWx, dWh, db = (to_numpy(gradient) for gradient in leaf.grads)
+        gradients = dWx.T, dWh.T, *torch_weights.bias_gradients(np, cell, db)
+        for name, gradient in zip(names, gradients, strict=False):
+            np.testing.assert_allclose(gradient, getattr(module, name).grad.numpy(), err_msg=name, **ROUNDING)
+
+
+def pairs(states: Any, each: int) -> list[list[Any]]:
+    """The states of each leaf."""
+    every = flat(states)
+    return [every[i : i + each] for i in range(0, len(every), each)]
+
+
+@settings(max_examples=25)
+@given(configuration=configurations)
+@example(configuration=EVERYTHING)
+def test_a_layer_computes_what_its_module_computes(backend: Backend, configuration: Configuration) -> None:
+    module = configuration.module()
+    layer = from_torch(module, backend=backend)
+    assert all(backend.owns(param) and param.flags.c_contiguous for param in layer.params)
+    assert_same_function(module, layer, backend, configuration.seed)
+
+
+@settings(max_examples=25)
+@given(configuration=configurations)
+@example(configuration=EVERYTHING)
+def test_a_module_computes_what_its_layer_computes(backend: Backend, configuration: Configuration) -> None:
+    layer = from_torch(configuration.module(), backend=backend)
+    module = to_torch(layer)
+    assert type(module).__module__.startswith("torch.nn")
+    assert not module.batch_first
+    assert_same_function(module, layer, backend, configuration.seed)
+    assert_alike(from_torch(module, backend=backend), layer)  # no value is rounded
+
+
+def test_modules_on_the_kernels_are_converted() -> None:
+    options = {"num_layers": 2, "bidirectional": True, "dtype": torch.float64}
+    for kind in ("RNN", "LSTM", "GRU"):
+        given, module = getattr(xrnn.torch, kind)(2, 3, **options), accelerated(kind, 2, 3, **options)
+        assert_same_function(given, from_torch(given, backend="numpy"), get_backend("numpy"))
+        layer = from_torch(module, backend="numpy")
+        assert_same_function(module, layer, get_backend("numpy"))
+        assert type(to_torch(layer)) is getattr(torch.nn, kind)
+
+
+def test_float32_is_kept() -> None:
+    module = Configuration(num_layers=2).module(torch.float32)
+    layer = from_torch(module, backend="numpy")
+    assert {param.dtype.name for param in layer.params} == {"float32"}
+    again = to_torch(layer)
+    assert {param.dtype for param in again.parameters()} == {torch.float32}
+    for name in ("weight_ih_l1", "weight_hh_l0"):  # not the biases: a layer has only their sum
+        assert torch.equal(getattr(again, name), getattr(module, name))
+
+
+def test_layer_classes_and_dropout() -> None:
+    def made(**options: Any) -> Any:
+        return from_torch(Configuration(dropout=0.25, **options).module(), backend="numpy")
+
+    assert type(made(mode="GRU")) is GRU
+    assert made(mode="RNN_RELU").nonlinearity == "relu"
+    assert type(made(bidirectional=True)) is Bidirectional
+    stack = made(num_layers=3, bidirectional=True)
+    assert [type(layer) for layer in stack.layers] == [Bidirectional] * 3
+    assert [dropout.p for dropout in stack.dropout] == [0.25] * 2
+    assert to_torch(stack).dropout == 0.25
+    assert made(num_layers=2).dropout
+    assert not from_torch(Configuration(num_layers=2).module(), backend="numpy").dropout
+
+
+def test_the_weights_are_copies(backend: Backend) -> None:
+    module = torch.nn.RNN(2, 3, dtype=torch.float64)
+    layer = from_torch(module, backend=backend)
+    kept = [to_numpy(param).copy() for param in layer.params]
+    again = to_torch(layer)
+    with torch.no_grad():
+        for param in (*module.parameters(), *again.parameters()):
+            param.zero_()
+    for param, value in zip(layer.params, kept, strict=True):
+        np.testing.assert_array_equal(to_numpy(param), value)
+
+
+def test_nothing_is_drawn_from_the_generator_of_pytorch() -> None:
+    layer, before = GRU.init(2, 3), torch.random.get_rng_state()
+    to_torch(layer)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# ---- modules that are refused ----
+
+
+class MyLSTM(torch.nn.LSTM):  # type: ignore[misc]
+    """A subclass, which may compute something else."""
+
+
+class MyTensor(torch.Tensor):  # type: ignore[misc]
+    """A subclass, whose operations may compute something else."""
+
+
+def hooked(module: Any) -> Any:
+    module.register_forward_hook(lambda *_: None)
+    return module
+
+
+def changed(change: Callable[[Any], object], **options: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        module = Configuration(**options).module()
+        change(module)
+        return module
+
+    return make
+
+
+def replaced(name: str, shape: tuple[int, ...], dtype: Any = torch.float64) -> Callable[[], Any]:
+    """A weight of another shape or dtype, set without the checks of `flatten_parameters`."""
+    return changed(
+        lambda module: module._parameters.update({name: torch.nn.Parameter(torch.zeros(shape, dtype=dtype))})
+    )
+
+
+KEYS = "expected the 4 keys of a plain module; remove parametrizations and pruning first"
+REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "nothing": (
+        lambda: None,
+        TypeError,
+        "module is a NoneType: expected torch.nn.RNN, LSTM, GRU, Linear or Embedding; convert",
+    ),
+    "a state dict": (lambda: Configuration().module().state_dict(), TypeError, "OrderedDict: expected torch.nn.RNN"),
+    "a model": (lambda: torch.nn.Sequential(torch.nn.GRU(2, 3)), TypeError, "container.Sequential: expected torch.nn"),
+    "a cell": (lambda: torch.nn.LSTMCell(2, 3), TypeError, "LSTMCell: expected torch.nn.RNN, LSTM, GRU, Linear or Em"),
+    "a subclass": (
+        lambda: MyLSTM(2, 3),
+        TypeError,
+        "MyLSTM: expected torch.nn.RNN, LSTM or GRU themselves; a subclass",
+    ),
+    "its own forward": (
+        changed(lambda module: setattr(module, "forward", lambda x: x)),
+        ValueError,
+        "module has a forward of its own: expected PyTorch's; delete it",
+    ),
+    "the forward of another accelerated module": (
+        changed(lambda module: setattr(module, "forward", accelerated("LSTM", 2, 3).forward)),
+        ValueError,
+        "module has a forward of its own",
+    ),
+    "a forward hook": (
+        changed(lambda module: module.register_forward_hook(lambda *_: None)),
+        ValueError,
+        "module has forward hooks: expected none, because a layer would not call them; call remove()",
+    ),
+    "a hook before forward": (
+        changed(lambda module: module.register_forward_pre_hook(lambda *_: None)),
+        ValueError,
+        "module has forward pre hooks: expected none",
+    ),
+    "a backward hook": (
+        changed(lambda module: module.register_full_backward_hook(lambda *_: None)),
+        ValueError,
+        "module has backward hooks: expected none",
+    ),
+    "a hook before backward": (
+        changed(lambda module: module.register_full_backward_pre_hook(lambda *_: None)),
+        ValueError,
+        "module has backward pre hooks: expected none",
+    ),
+    "a hook of a Linear": (
+        lambda: hooked(torch.nn.Linear(2, 3)),
+        ValueError,
+        "module has forward hooks: expected none",
+    ),
+    "a sparse weight": (
+        changed(
+            lambda module: module._parameters.update(
+                {"weight_hh_l0": torch.nn.Parameter(module.weight_hh_l0.detach().to_sparse())}
+            )
+        ),
+        ValueError,
+        "weight_hh_l0 of module has the layout torch.sparse_coo: expected a dense tensor; use its to_dense()",
+    ),
+    "a weight of another class": (
+        changed(lambda module: module._parameters.update({"weight_hh_l0": module.weight_hh_l0.as_subclass(MyTensor)})),
+        TypeError,
+        "MyTensor: expected a plain tensor; assign a torch.nn.Parameter of its values",
+    ),
+    "a projection": (lambda: torch.nn.LSTM(2, 3, proj_size=2), ValueError, "proj_size=2: expected proj_size=0; no"),
+    "float16": (
+        changed(lambda module: module.half()),
+        TypeError,
+        "weight_ih_l0 of module has dtype torch.float16: expe",
+    ),
+    "bfloat16": (changed(lambda module: module.bfloat16()), TypeError, "torch.bfloat16: expected torch.float32 or"),
+    "dtypes": (replaced("bias_hh_l0", (12,), torch.float32), TypeError, "bias_hh_l0 of module has dtype torch.float32"),
+    "the first dtype": (
+        replaced("weight_ih_l0", (12, 2), torch.float32),
+        TypeError,
+        "weight_hh_l0 of module has dtype torch.float64",
+    ),
+    "a shape": (
+        replaced("weight_hh_l0", (12, 2)),
+        ValueError,
+        "weight_hh_l0 of module has shape (12, 2): expected (12, ",
+    ),
+    "a long bias": (replaced("bias_ih_l0", (13,)), ValueError, "bias_ih_l0 of module has shape (13,): expected (12,)"),
+    "another size": (
+        replaced("weight_ih_l0", (9, 2)),
+        ValueError,
+        "weight_ih_l0 of module has shape (9, 2): expected (1",
+    ),
+    "a scalar": (replaced("weight_ih_l0", ()), ValueError, "weight_ih_l0 of module has shape (): expected (12, 2)"),
+    "no values": (
+        changed(lambda module: module.to("meta")),
+        ValueError,
+        "weight_ih_l0 of module is on the device meta: ",
+    ),
+    "dropout of 1": (lambda: Configuration(num_layers=2, dropout=1.0).module(), ValueError, "dropout is 1.0: expected"),
+    "a missing key": (
+        changed(lambda module: module._parameters.pop("bias_hh_l0")),
+        ValueError,
+        f"the state dict of module lacks bias_hh_l0: {KEYS}",
+    ),
+    "two missing keys": (
+        changed(lambda module: [module._parameters.pop(name) for name in ("bias_hh_l0", "bias_ih_l0")]),
+        ValueError,
+        f"the state dict of module lacks bias_hh_l0: {KEYS}",
+    ),
+    "an extra key": (
+        changed(lambda module: module.register_buffer("scale", torch.ones(1))),
+        ValueError,
+        f"the state dict of module has scale: {KEYS}",
+    ),
+    "pruned": (
+        changed(lambda module: prune.random_unstructured(module, "weight_hh_l0", 0.5)),
+        ValueError,
+        f"the state dict of module lacks weight_hh_l0 and has weight_hh_l0_mask: {KEYS}",
+    ),
+    "parametrized": (
+        changed(lambda module: parametrizations.weight_norm(module, "weight_hh_l0")),
+        ValueError,
+        "the state dict of module lacks weight_hh_l0 and has parametrizations.weight_hh_l0.original0: expected",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_module_without_a_layer_is_refused(name: str) -> None:
+    make, kind, words = REFUSED[name]
+    module = make()
+    with one_line(kind, words, "expected"):
+        from_torch(module, backend="numpy")
+
+
+def test_a_module_whose_parametrization_was_removed_is_taken() -> None:
+    module = Configuration().module()
+    parametrizations.weight_norm(module, "weight_hh_l0")
+    parametrize.remove_parametrizations(module, "weight_hh_l0")
+    assert_same_function(module, from_torch(module, backend="numpy"), get_backend("numpy"))
+
+
+@pytest.mark.parametrize("kind", ["GRU", "Linear"])
+def test_a_forward_replaced_on_the_class_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = getattr(torch.nn, kind).forward
+    monkeypatch.setattr(getattr(torch.nn, kind), "forward", functools.wraps(original)(lambda *_: None))
+    with one_line(ValueError, "module has a forward of its own: expected PyTorch's; delete it"):
+        from_torch(getattr(torch.nn, kind)(2, 3), backend="numpy")
+
+
+def test_the_backend_is_a_keyword() -> None:
+    module = Configuration().module()
+    with pytest.raises(TypeError, match="positional"):
+        from_torch(module, "numpy")  # type: ignore[call-arg]
+    assert type(to_torch(layer=from_torch(module=module, backend="numpy"))) is torch.nn.LSTM
+
+
+def test_negated_values_are_taken() -> None:
+    module = Configuration().module()
+    want = module.weight_hh_l0.detach().numpy().copy()
+    module.weight_hh_l0.data = torch._neg_view(module.weight_hh_l0.data)
+    np.testing.assert_array_equal(from_torch(module, backend="numpy").params[1].T, -want)
+
+
+@pytest.mark.parametrize("layer", [GRU.init(2, 3), Linear.init(2, 3)])
+def test_read_only_arrays_give_a_module_that_can_be_trained(layer: Any) -> None:
+    for param in layer.params:
+        param.flags.writeable = False
+    module = to_torch(layer)  # PyTorch must not warn of read-only memory
+    with torch.no_grad():
+        for param in module.parameters():
+            param.zero_()
+    assert all(param.any() for param in layer.params[:2:2])
+
+
+def test_a_replaced_parameter_of_another_shape_is_refused() -> None:
+    layer = GRU.init(2, 3, backend="numpy")
+    layer.params[1] = np.zeros((3, 3), "float32")
+    with one_line(ValueError, "Wh has shape (3, 3), but this GRU expects (3, 9)", "Wh was replaced"):
+        to_torch(layer)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_is_taken_with_a_warning(value: float) -> None:
+    module = Configuration().module()
+    with torch.no_grad():
+        module.weight_hh_l0[1, 2] = value
+    with pytest.warns(UserWarning, match="weight_hh_l0 of module holds NaN or infinity: the layer") as caught:
+        layer = from_torch(module, backend="numpy")
+    assert [warning.filename for warning in caught] == [__file__]
+    assert not np.isfinite(layer.params[1][2, 1])
+
+
+# ---- layers that are refused ----
+
+
+class MyGRU(GRU):
+    """A subclass, which may compute something else."""
+
+
+def with_dropouts(*probabilities: float) -> Any:
+    stack = Stack.init(RNN, 2, 2, depth=1 + len(probabilities), dropout=0.5)
+    for dropout, p in zip(stack.dropout, probabilities, strict=True):
+        dropout.p = p
+    return stack
+
+
+def both(forward: Any, backward: Any) -> Any:
+    return Bidirectional(forward, backward)
+
+
+KEPT = "PyTorch has no such module; use xrnn.save to keep the layer"
+WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
+    "nothing": (
+        None,
+        TypeError,
+        "layer is a NoneType: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of the",
+    ),
+    "dropout": (Dropout(0.5), TypeError, "layer is a xrnn.layers.dropout.Dropout: expected RNN, LSTM, GRU"),
+    "a subclass": (MyGRU.init(2, 3), TypeError, "MyGRU: expected RNN, LSTM, GRU"),
+    "a cell": (Recurrent.init(LSTMCell(), 2, 3), TypeError, "Recurrent: expected RNN, LSTM, GRU"),
+    "a Stack of Stacks": (
+        Stack([Stack.init(RNN, 2, 3)]),
+        TypeError,
+        "stack.Stack: expected RNN, LSTM, GRU, a Bidirect",
+    ),
+    "a leak": (RNN.init(2, 3, leak=0.5), ValueError, f"layer is an RNN with a leak: expected leak=None; {KEPT}"),
+    "reset before": (
+        Stack([GRU.init(2, 3), GRU.init(3, 3, reset_after=False)]),
+        ValueError,
+        f"layers[1] is a GRU with reset_after=False: expected reset_after=True; {KEPT}",
+    ),
+    "reverse alone": (LSTM.init(2, 3, reverse=True), ValueError, "layer has reverse=True alone: expected a"),
+    "two kinds": (
+        Stack([GRU.init(2, 3), LSTM.init(3, 3)]),
+        ValueError,
+        "layers[1] differs from the first layer (LSTM, 3 units, directions: 1; first GRU, 3 units, directions: 1): exp",
+    ),
+    "two nonlinearities": (
+        both(RNN.init(2, 3), RNN.init(2, 3, nonlinearity="relu", reverse=True)),
+        ValueError,
+        "layer differs from the first layer (RNN_RELU, 3 units, directions: 2; first RNN_TANH, 3 units",
+    ),
+    "two sizes": (
+        Stack([RNN.init(2, 3), RNN.init(3, 4)]),
+        ValueError,
+        "layers[1] differs from the first layer (RNN_TANH, 4 units, directions: 1",
+    ),
+    "one way, then both": (
+        Stack([GRU.init(2, 4), Bidirectional.init(GRU, 4, 4)]),
+        ValueError,
+        "layers[1] differs from the first layer (GRU, 4 units, directions: 2; first GRU, 4 units, directions: 1)",
+    ),
+    "two dropouts": (with_dropouts(0.5, 0.25), ValueError, "layer has dropouts of [0.25, 0.5]: expected one for all"),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_layer_without_a_module_is_refused(name: str) -> None:
+    layer, kind, words = WITHOUT[name]
+    with one_line(kind, words, "expected"):
+        to_torch(layer)

@@ -1,0 +1,88 @@
+"""PyTorch's weights in xrnn's layout: one step by each library's equation, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.reference import elman, gru, lstm, relu_elman, sigmoid
+from xrnn.exchange.torch_weights import CELLS, bias_gradients, from_torch, parameter_names, to_torch
+from xrnn.typing import HostArray
+
+D, H = 3, 4
+STEPS: dict[str, Any] = {"RNN_TANH": elman, "RNN_RELU": relu_elman, "LSTM": lstm, "GRU": gru}
+
+
+def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[HostArray]) -> list[HostArray]:
+    """The equations in PyTorch's documentation of RNN, LSTM and GRU."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    h = states[0]
+    from_x, from_h = x @ weight_ih.T + bias_ih, h @ weight_hh.T + bias_hh
+    if mode == "RNN_TANH":
+        return [np.tanh(from_x + from_h)]
+    if mode == "RNN_RELU":
+        return [np.maximum(from_x + from_h, 0)]
+    if mode == "LSTM":
+        i, f, g, o = np.split(from_x + from_h, 4, axis=1)
+        c = states[1] * sigmoid(f) + sigmoid(i) * np.tanh(g)
+        return [sigmoid(o) * np.tanh(c), c]
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = np.split(from_x, 3, axis=1), np.split(from_h, 3, axis=1)
+    z, n = sigmoid(x_z + h_z), np.tanh(x_n + sigmoid(x_r + h_r) * h_n)
+    return [(1 - z) * n + z * h]
+
+
+def draw(mode: str) -> tuple[HostArray, list[HostArray], list[HostArray]]:
+    rng, cell = np.random.default_rng(1), CELLS[mode]
+    G = len(cell.from_x)
+    weights = [rng.standard_normal(shape) for shape in [(G * H, D), (G * H, H), (G * H,), (G * H,)]]
+    return rng.standard_normal((5, D)), [rng.standard_normal((5, H)) for _ in cell.states], weights
+
+
+@pytest.mark.parametrize("mode", CELLS)
+def test_both_equations_give_the_same_step(mode: str) -> None:
+    x, states, weights = draw(mode)
+    ours = STEPS[mode](x, states, *from_torch(np, CELLS[mode], *weights))
+    for got, want in zip(ours, torch_step(mode, x, states, weights), strict=True):
+        assert_allclose(got, want, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("mode", CELLS)
+def test_a_round_trip(mode: str) -> None:
+    x, states, weights = draw(mode)
+    ours = from_torch(np, CELLS[mode], *weights)
+    back = to_torch(np, CELLS[mode], *ours)
+    assert [w.shape for w in back] == [w.shape for w in weights]
+    assert not np.shares_memory(back[2], ours[2])
+    for got, want in zip(torch_step(mode, x, states, list(back)), torch_step(mode, x, states, weights), strict=True):
+        assert_allclose(got, want, rtol=0, atol=1e-14)
+    for got, want in zip(from_torch(np, CELLS[mode], *back), ours, strict=True):
+        assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("mode", CELLS)
+def test_without_biases_b_is_zero(mode: str) -> None:
+    _, _, weights = draw(mode)
+    cell = CELLS[mode]
+    bias = from_torch(np, cell, *weights[:2])[2]
+    assert_array_equal(bias, np.zeros(cell.pre * H))
+
+
+@pytest.mark.parametrize("mode", CELLS)
+def test_bias_gradients_are_those_of_the_conversion(mode: str) -> None:
+    """The conversion M of PyTorch's weights to xrnn's is linear: ⟨gradients, c⟩ = ⟨xrnn's gradients, M c⟩."""
+    _, _, change = draw(mode)
+    cell, rng = CELLS[mode], np.random.default_rng(2)
+    made = from_torch(np, cell, *change)
+    dWx, dWh, db = (np.asarray(rng.standard_normal(w.shape)) for w in made)
+    theirs = dWx.T, dWh.T, *bias_gradients(np, cell, db)
+    assert [g.shape for g in theirs] == [w.shape for w in change]
+    want = sum(np.vdot(g, w) for g, w in zip((dWx, dWh, db), made, strict=True))
+    assert_allclose(sum(np.vdot(g, w) for g, w in zip(theirs, change, strict=True)), want, rtol=1e-12)
+
+
+def test_parameter_names() -> None:
+    assert parameter_names(0, False) == ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    assert parameter_names(2, True, bias=False) == ("weight_ih_l2_reverse", "weight_hh_l2_reverse")

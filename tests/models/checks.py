@@ -1,0 +1,49 @@
+"""Checks of models and trainers, for the tests of several jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.standin.counting import counted
+from xrnn import gradcheck
+from xrnn.exchange.description import put_together, take_apart
+from xrnn.typing import Array
+
+
+def check_gradients(model: Any, forward: Callable[[], Array]) -> None:
+    """Compare the gradients of all parameters of `model` with differences of `forward`, which runs it."""
+    params = model.params
+
+    def of_weights(*weights: Array) -> Array:
+        for param, weight in zip(params, weights, strict=True):
+            param[...] = weight
+        return forward()
+
+    def backward(u: Array) -> list[Array]:
+        model.backward(u)
+        return [grad for layer in model.layers.values() for grad in layer.grads]
+
+    gradcheck(of_weights, backward, [param.copy() for param in params])
+
+
+def in_float64(layers: dict[str, Any]) -> dict[str, Any]:
+    """Copies of the layers of a model, in float64."""
+    parts = {name: take_apart(layer) for name, layer in layers.items()}
+    return {
+        name: put_together(description, {key: array.astype("float64") for key, array in arrays.items()})
+        for name, (description, arrays) in parts.items()
+    }
+
+
+def check_transfers(trainer: Any, reads: int) -> None:
+    """On the stand-in: one transfer per step and no wait; then `reads` transfers back for the losses."""
+    trainer.step()
+    with counted() as counters:
+        for _ in range(3):
+            trainer.step()
+    assert (counters.host_to_device, counters.device_to_host, counters.waits) == (3, 0, 0)
+    with counted() as counters:
+        trainer.read_losses()
+    assert (counters.host_to_device, counters.device_to_host) == (0, reads)
+    assert len(trainer.losses) == 4

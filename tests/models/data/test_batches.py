@@ -1,0 +1,130 @@
+"""Batches: an epoch takes every series once; the seed and the number of the update determine a batch."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from xrnn.backend import Backend
+from xrnn.models.data.batches import Batches, pack, unpack
+from xrnn.models.ranks import share, share_by_cost
+from xrnn.parallel import World
+from xrnn.typing import HostArray
+
+
+def some(count: int) -> list[HostArray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal((1 + i % 4, 3), dtype=np.float32) for i in range(count)]
+
+
+def batches(count: int = 10, batch: int = 4, seed: int = 0) -> Batches:
+    return Batches(some(count), np.arange(count, dtype=np.int32), batch, seed, 3)
+
+
+def targets(batches: Batches, update: int) -> list[int]:
+    buffer, shape = batches.packed(update, 0)
+    return list(map(int, unpack(buffer, shape)[2]))
+
+
+def test_unpack_is_the_inverse_of_pack(backend: Backend) -> None:
+    series = some(5)
+    buffer, x = pack(series, np.arange(5, dtype=np.int32))
+    got, lengths, numbers = (backend.to_numpy(a) for a in unpack(backend.asarray(buffer), x.shape))
+    assert got.shape == (4, 5, 3)
+    np.testing.assert_array_equal(lengths, [1, 2, 3, 4, 1])
+    np.testing.assert_array_equal(numbers, range(5))
+    for n, values in enumerate(series):
+        np.testing.assert_array_equal(got[: len(values), n], values)
+        assert not got[len(values) :, n].any()
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"), [(10, 4, [4, 3, 3]), (8, 4, [4, 4]), (3, 9, [3]), (5, 1, [1] * 5)]
+)
+def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int]) -> None:
+    of = batches(count, batch)
+    assert of.per_epoch == len(sizes)
+    epochs = [[targets(of, step) for step in range(e * len(sizes), (e + 1) * len(sizes))] for e in range(3)]
+    for epoch in epochs:
+        assert sorted(map(len, epoch), reverse=True) == sizes
+        assert sorted(itertools.chain(*epoch)) == list(range(count))
+    assert count < 5 or epochs[0] != epochs[1] != epochs[2]
+    assert [of.items(len(sizes) * epochs) for epochs in (0, 1, 7)] == [0, count, 7 * count]
+    assert 0 <= of.items(len(sizes) * 7 + 1) - 7 * count <= batch
+
+
+def test_the_series_of_a_batch_have_similar_lengths() -> None:
+    """The series of four batches are sorted by length: no batch holds both a shortest and a longest one."""
+    lengths = np.random.default_rng(0).permutation(64) + 1
+    of = Batches([np.zeros((T, 1), np.float32) for T in lengths], np.zeros(64, np.int32), 8, 0, 1)
+    longest = [of.packed(step, 0)[1][0] for step in range(16)]
+    assert sum(longest[:8]) < 0.75 * 8 * 64
+    assert longest[:8] != longest[8:]
+    assert longest[:8] != sorted(longest[:8])
+
+
+def test_at_most_half_an_epoch_is_sorted_by_length_together() -> None:
+    """Two of four batches at a time. With all four, every epoch would have the same batches."""
+    of = Batches([np.zeros((T, 1), np.float32) for T in range(1, 17)], np.arange(16, dtype=np.int32), 4, 0, 1)
+    epochs = [sorted(of.packed(4 * e + k, 0)[1][0] for k in range(4)) for e in range(8)]
+    assert any(longest != [4, 8, 12, 16] for longest in epochs)
+    for e in range(8):  # and not fewer than two: in each pair, one batch has the shorter series
+        spans = [(min(taken), max(taken)) for taken in (targets(of, 4 * e + k) for k in range(4))]
+        pairs = [((spans[0], spans[k]), [spans[j] for j in (1, 2, 3) if j != k]) for k in (1, 2, 3)]
+        assert any(all(min(a[1], b[1]) < max(a[0], b[0]) for a, b in both) for both in pairs)
+
+
+def test_the_seed_and_the_update_determine_the_random_draws() -> None:
+    buffers = [batches().packed(update, 0.5)[0] for update in range(7)]
+    for update in (5, 2, 6):  # in any order
+        np.testing.assert_array_equal(batches().packed(update, 0.5)[0], buffers[update])
+    assert [targets(batches(seed=1), update) for update in range(3)] != [
+        targets(batches(), update) for update in range(3)
+    ]
+
+
+def test_noise_has_the_given_deviation_and_does_not_change_the_series() -> None:
+    series = [np.zeros((500, 3), np.float32), np.zeros((500, 3), np.float32)]
+    of = Batches(series, np.zeros(2, np.int32), 2, 0, 3)
+    x, lengths, numbers = unpack(*of.packed(0, 0.5))
+    assert abs(x.std() - 0.5) < 0.02
+    assert abs(x.mean()) < 0.05
+    np.testing.assert_array_equal([lengths, numbers], [[500, 500], [0, 0]])
+    assert not np.array_equal(x, unpack(*of.packed(1, 0.5))[0])
+    assert not any(each.any() for each in series)
+    x, _, _ = unpack(*Batches(series, np.zeros(2, np.int32), 2, 0, 1).packed(0, 0.5))
+    assert x[..., 0].any()
+    assert not x[..., 1:].any()  # noise on the first channel only
+
+
+def test_targets_may_be_numbers(backend: Backend) -> None:
+    buffer, x = pack(some(3), np.array([0.5, -1e30, 3], np.float32))
+    _, _, got = unpack(backend.asarray(buffer), x.shape, "float32")
+    np.testing.assert_array_equal(backend.to_numpy(got), np.array([0.5, -1e30, 3], np.float32))
+
+
+def test_rows_of_a_batch_have_the_values_and_the_noise_of_the_batch() -> None:
+    of, rows = batches(), np.array([3, 0])
+    for update in range(6):
+        x, lengths, numbers = unpack(*of.packed(update, 0.5))
+        rows = rows % len(lengths)
+        part, its_lengths, its_numbers = unpack(*of.packed(update, 0.5, rows))
+        np.testing.assert_array_equal(part, x[: len(part), rows])
+        np.testing.assert_array_equal([its_lengths, its_numbers], [lengths[rows], numbers[rows]])
+        all_lengths, all_targets = of.lengths_and_targets(update)
+        np.testing.assert_array_equal([all_lengths, all_targets], [lengths, numbers])
+
+
+def test_ranks_share_by_cost() -> None:
+    """Every series is in one share; a long one is alone."""
+    lengths = np.array([3, 100, 40, 5, 30, 20])
+    shares = []
+    for rank in range(3):
+        comm = World()
+        comm.rank, comm.size = rank, 3
+        shares.append(share_by_cost(comm, lengths).tolist())
+        assert len(range(10)[share(comm, 10)]) in (3, 4)
+    assert sorted(itertools.chain(*shares)) == [0, 1, 2, 3, 4, 5]
+    assert sorted(lengths[each].sum() for each in shares) == [48, 50, 100]

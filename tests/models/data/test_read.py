@@ -1,0 +1,147 @@
+"""Folders of labels, .csv and .npy files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from xrnn.models.data.read import read_path
+from xrnn.models.errors import DataError
+
+pytestmark = pytest.mark.usefixtures("workdir")
+
+
+def file(name: str, content: str | bytes) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def saved(array: object) -> Path:
+    np.save("f.npy", np.asarray(array), allow_pickle=True)
+    return Path("f.npy")
+
+
+def test_a_folder_gives_its_labels_in_order_and_other_files_are_skipped() -> None:
+    file("d/walk/b.csv", "1,2\n?,4\n\n")
+    file("d/walk/a.CSV", "5,6")
+    file("d/run/z.npy", b"")
+    np.save("d/run/z.npy", np.array([[7, 8], [9, 1]], np.int16))
+    file("d/walk/notes.txt", "mine")
+    file("d/walk/.hidden.csv", "text")
+    file("d/.git/config.csv", "text")
+    file("d/README.csv", "text")
+    series = read_path(Path("d"))
+    assert [each.label for each in series] == ["run", "walk", "walk"]
+    assert [each.name for each in series] == [
+        os.path.join("d", *n) for n in (("run", "z.npy"), ("walk", "a.CSV"), ("walk", "b.csv"))
+    ]
+    for each, values in zip(series, ([[7, 8], [9, 1]], [[5, 6]], [[1, 2], [np.nan, 4]]), strict=True):
+        np.testing.assert_array_equal(each.values, np.array(values, np.float64))
+
+
+def test_an_empty_folder_gets_one_line() -> None:
+    Path("d").mkdir()
+    with one_line(DataError, "d holds no series: expected a folder for each label, with .csv or .npy files in it"):
+        read_path(Path("d"))
+    file("d/a/1.csv", "1")
+    Path("d/b").mkdir()
+    with one_line(DataError, f"{Path('d/b')} holds no series: expected .csv or .npy files in the folder of a label"):
+        read_path(Path("d"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need no permission there")
+def test_a_broken_link_gets_one_line() -> None:
+    file("d/a/1.csv", "1")
+    Path("d/b").symlink_to("x" * 300)
+    with one_line(DataError, "can't examine d/b (File name too long): expected a folder that can be opened; change"):
+        read_path(Path("d"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "f.csv has no values: expected at least one step"),
+        ("\n\n", "f.csv has no values"),
+        (
+            "1,2\n1\n",
+            "f.csv, line 2 has 1 values, but the rows before have 2: expected the same number of values in every row",
+        ),
+        ("1,2\n3,x\n", "f.csv, line 2, column 2: 'x' is not a finite number: expected numbers, or an empty cell for"),
+        ("1,nan\n", "f.csv has no value in channel 2: expected at least one"),
+        ("1,\n", "f.csv has no value in channel 2: expected at least one"),
+        (b"\x80\x04\0\xff", "f.csv has no values"),
+        (b"1\n\x80\x04\0\xff", "f.csv, line 2, column 1: '"),
+        ("1,2\n3,4\n5\n", "f.csv, line 3 has 1 values, but the rows before have 2: expected the same number of values"),
+        ("1,?\n2,?\n", "f.csv has no value in channel 2: expected at least one"),
+        ("?,1\n?,2\n", "f.csv has no value in channel 1: expected at least one"),
+    ],
+)
+def test_bad_csv_files_get_one_line(content: str | bytes, words: str) -> None:
+    with one_line(DataError, words):
+        read_path(file("f.csv", content))
+
+
+def npy_header(shape: str, kind: str = "<f8") -> bytes:
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text.encode()
+
+
+NOT_WHOLE = "f.npy is not a complete .npy file of numbers ("
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: saved([[1, "x"]]), "f.npy holds <U21 (1, 2): expected numbers, (time, channels)"),
+        (lambda: saved(np.array([[1, None]])), NOT_WHOLE),
+        (lambda: saved([1.0, 2.0]), "f.npy holds float64 (2,): expected numbers, (time, channels); use array.reshape("),
+        (lambda: saved([[1j]]), "f.npy holds complex128 (1, 1): expected numbers"),
+        (lambda: saved([[True]]), "f.npy holds bool (1, 1): expected numbers"),
+        (lambda: saved([[1, np.inf]]), "f.npy holds inf: expected numbers up to 1e+30; scale them, or leave"),
+        (
+            lambda: saved(np.array([["1e4000"]]).astype(np.longdouble)),
+            "f.npy holds inf: expected numbers up to 1e+30; scale them, or leave",
+        ),
+        (lambda: saved(np.zeros((0, 2))), "f.npy has no values: expected at least one step"),
+        (lambda: saved(np.zeros((2, 0))), "f.npy has no values: expected at least one step"),
+        (lambda: file("f.npy", b""), NOT_WHOLE),
+        (lambda: file("f.npy", b"\x80\x04K\x01."), NOT_WHOLE),  # a pickle
+        (lambda: file("f.npy", "text"), NOT_WHOLE),
+        (lambda: file("f.npy", npy_header("(10, 2)") + bytes(80)), NOT_WHOLE),  # truncated
+        (lambda: file("f.npy", npy_header(f"({2**40}, {2**20})")), NOT_WHOLE),  # beyond memory
+        (lambda: file("f.npy", npy_header(f"({2**62}, {2**62})")), NOT_WHOLE),
+        (lambda: file("f.npy", npy_header("(")), NOT_WHOLE),
+        (lambda: file("f.npy", npy_header("(True, 2)") + bytes(16)), NOT_WHOLE),
+        (lambda: file("f.npy", npy_header("(1, 1), 1: 2") + bytes(8)), NOT_WHOLE),
+        (lambda: file("f.npy", b"PK\x03\x04"), NOT_WHOLE),  # begins as an archive
+        (lambda: file("f.npy", npy_header("(1, 1)", "|O") + b"\x80\x04K\x01."), NOT_WHOLE),
+    ],
+)
+def test_bad_npy_files_get_one_line(make: Callable[[], Path], words: str) -> None:
+    with one_line(DataError, words):
+        read_path(make())
+
+
+def test_a_npy_file_of_python_2_is_read() -> None:
+    (series,) = read_path(file("f.npy", npy_header("(1L, 2L)") + np.array([3.0, 4.0]).tobytes()))
+    np.testing.assert_array_equal(series.values, [[3, 4]])
+
+
+def test_nan_in_a_npy_file_is_a_missing_value() -> None:
+    (series,) = read_path(saved([[1, np.nan], [3, 4], [np.nan, np.nan]]))
+    np.testing.assert_array_equal(series.values, [[1, np.nan], [3, 4]])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX's")
+def test_missing_files_get_one_line() -> None:
+    os.mkfifo("fifo.csv")
+    for name, got in {"missing.csv": "doesn't exist", "fifo.csv": "is not a file"}.items():
+        with one_line(DataError, f"{name} {got}: expected a .ts, .csv or .npy file; check the path"):
+            read_path(Path(name))

@@ -1,0 +1,322 @@
+"""CSV files as pandas and spreadsheets write them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from xrnn.models.data.read import check_channels, read_path
+from xrnn.models.data.series import Series
+from xrnn.models.data.tables import Columns
+from xrnn.models.errors import DataError
+from xrnn.models.forecast.times import show
+
+n = np.nan
+TIMED = Columns(timed=True)
+
+
+pytestmark = pytest.mark.usefixtures("workdir")
+
+
+def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  # noqa: B008
+    Path("f.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_path(Path("f.csv"), columns)
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "values"),
+    [
+        ("1,2\n3,4\n", None, [[1, 2], [3, 4]]),
+        ("x,y\n1,2\n3,4\n", ["x", "y"], [[1, 2], [3, 4]]),
+        (",x,y\n0,1.5,\n1,,4\n", ["x", "y"], [[1.5, n], [n, 4]]),  # df.to_csv(path)
+        (",0,1\n0,1.5,2\n1,3,4\n", ["0", "1"], [[1.5, 2], [3, 4]]),  # unnamed columns
+        ("Unnamed: 0,x\n0,1\n1,2\n", ["x"], [[1], [2]]),  # read back and written again
+        ("time,x\n0.5,1\n0.7,2\n", ["x"], [[1], [2]]),
+        ("date,x\n2024-01-01,1\n2024-01-02,2\n", ["x"], [[1], [2]]),
+        ("day,x\n2024-01-01 12:30:00+00:00,1\n2024-01-02 12:30:00+00:00,2\n", ["x"], [[1], [2]]),
+        ("2024-05,1\n2024-06,2\n", None, [[1], [2]]),
+        ("31.12.2024,1\n01.01.2025,2\n", None, [[1], [2]]),
+        ("when,x\n1948 Jan,1\n1948 Feb,2\n", ["x"], [[1], [2]]),
+        ("2024-05-01,0,1\n2024-06-02,2,3\n", None, [[0, 1], [2, 3]]),  # not the names 0 and 1
+        ("x;y\n1;2\n3;4\n", ["x", "y"], [[1, 2], [3, 4]]),
+        ("x\ty\n1\t2\n3\t4\n", ["x", "y"], [[1, 2], [3, 4]]),
+        ("x|y\n1|2\n3|4\n", ["x", "y"], [[1, 2], [3, 4]]),
+        ("x\n1\n2\n", ["x"], [[1], [2]]),
+        ("time\n1\n2\n", ["time"], [[1], [2]]),  # the only column
+        ('x\n1\n""\n3\n', ["x"], [[1], [n], [3]]),  # pandas writes "" for a missing value in a single column
+        ('"a, b","c ""d"""\n"1","2"\n', ["a, b", 'c "d"'], [[1, 2]]),
+        ("x,y\n1,NaN\nN/A,nan\n<NA>,2\nNULL,?\n5,none\n", ["x", "y"], [[1, n], [n, n], [n, 2], [n, n], [5, n]]),
+        ("x, y\n 1, 2\n\n3 ,4 \n\n", ["x", "y"], [[1, 2], [3, 4]]),
+        (b"\xef\xbb\xbfx,y\r\n1,2\r\n3,4\r\n", ["x", "y"], [[1, 2], [3, 4]]),
+        (b"\xef\xbb\xbf1;2\r3;4", None, [[1, 2], [3, 4]]),
+        ("?,x\n1,2\n", ["?", "x"], [[1, 2]]),
+        ("?,2\n1,2\n", None, [[n, 2], [1, 2]]),
+    ],
+)
+def test_what_pandas_and_spreadsheets_write(
+    content: str | bytes, names: list[str] | None, values: list[list[float]]
+) -> None:
+    (series,) = read(content)
+    assert series.channel_names == (tuple(names) if names else None)
+    np.testing.assert_array_equal(series.values, values)
+    assert series.label is None
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_decimal_comma(separator: str) -> None:
+    content = "x,y\n1,5,2\n-3,4\n".replace(",", separator).replace(f"1{separator}5", "1,5") + f"1e3{separator}0,25\n"
+    (series,) = read(content, Columns(decimal=","))
+    np.testing.assert_array_equal(series.values, [[1.5, 2], [-3, 4], [1000, 0.25]])
+
+
+@pytest.mark.parametrize(("skip", "left"), [(("x",), "yz"), (("z", "2"), "x"), (("1", "2"), "z")])
+def test_columns_to_skip_are_named_or_numbered(skip: tuple[str, ...], left: str) -> None:
+    (series,) = read("x,y,z\n1,2,3\n", Columns(skip=skip))
+    assert series.channel_names == tuple(left)
+
+
+def test_a_skipped_column_may_hold_text() -> None:
+    (series,) = read("x,note\n1,fine\n2,broken\n", Columns(skip=("note",)))
+    np.testing.assert_array_equal(series.values, [[1], [2]])
+
+
+LONG = "sensor,t,x,y,kind\nb,2,5,6,run\na,1,1,2,walk\nb,1,3,4,run\na,2,,8,walk\n"
+
+
+def test_the_long_form_is_split_by_the_id_and_sorted_by_time() -> None:
+    b, a = read(LONG, Columns(id="sensor", time="t", label="kind"))
+    assert (a.label, b.label, a.name, b.name) == ("walk", "run", "f.csv, sensor a", "f.csv, sensor b")
+    assert a.channel_names == b.channel_names == ("x", "y")
+    np.testing.assert_array_equal(a.values, [[1, 2], [n, 8]])
+    np.testing.assert_array_equal(b.values, [[3, 4], [5, 6]])
+    b, _ = read(LONG, Columns(id="1", label="5", skip=("t",)))  # by number, in the order of the file
+    np.testing.assert_array_equal(b.values, [[5, 6], [3, 4]])
+
+
+def test_times_may_be_dates() -> None:
+    content = "2024-03-01,1\n2024-02,2\n2024-02-01T01:00:00Z,3\n"
+    (series,) = read(content, Columns(time="1"))
+    np.testing.assert_array_equal(series.values, [[2], [3], [1]])
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "2024-07-01",
+        "2024-07",
+        "2024/07/01",
+        "01.07.2024",
+        "1 Jul 2024",
+        "01-Jul-2024",
+        "Jul 1, 2024",
+        "2024Q3",
+        "20240701",
+    ],
+)
+def test_the_forms_of_dates(date: str) -> None:
+    (series,) = read(f'"{date}",1\n', TIMED)
+    assert series.times is not None
+    assert show(series.times[0]) == "2024-07-01"
+
+
+CLOCKS = [f"{date} {t}" for date in ("31.07.2024", "7/31/2024", "Jul 31, 2024,") for t in ("14:30:00.0", "2:30 PM")]
+
+
+@pytest.mark.parametrize("time", ["2024-07-31 14:30", "2024-07-31T14:30:00", "202407311430", "20240731143000", *CLOCKS])
+def test_dates_with_a_time_of_day(time: str) -> None:
+    (series,) = read(f'"{time}";1\n', TIMED)
+    assert series.times == (datetime(2024, 7, 31, 14, 30),)
+
+
+@pytest.mark.parametrize("clock", ["24:00", "13:00 pm", "0:30 AM", "12:60"])
+def test_times_of_day_that_do_not_exist_are_text(clock: str) -> None:
+    with one_line(DataError, f"f.csv, line 2: '31.07.2024 {clock}' is not a time like the others"):
+        read(f"date;v\n31.07.2024 {clock};1\n", TIMED)
+
+
+def test_the_order_of_day_and_month_is_that_which_fits_all_rows() -> None:
+    for dates in (["2/3/2024", "02/20/2024"], ["3-2-2024", "20-02-2024"]):
+        for name in ("date", "day"):
+            (series,) = read("".join(f"{cell},{i}\n" for i, cell in enumerate([name, *dates])), TIMED)
+            assert series.times == (datetime(2024, 2, 3), datetime(2024, 2, 20))
+    for columns in (TIMED, Columns(time="1")):
+        with one_line(DataError, "f.csv, line 1: '3/4/2024' has the month or the day first, and no other row tells"):
+            read("3/4/2024,1\n5/6/2024,2\n", columns)
+    (series,) = read("3/4/2024,1\n")  # the times of an index are not used
+    np.testing.assert_array_equal(series.values, [[1]])
+    with one_line(DataError, "f.csv, line 2: '20/02/2024' is not a time like the others: expected all numbers or all"):
+        read("02/20/2024,1\n20/02/2024,2\n", TIMED)
+
+
+def test_numbers_are_dates_only_if_all_are() -> None:
+    (series,) = read("20240131,1\n20240132,2\n", TIMED)
+    np.testing.assert_array_equal(series.values, [[20240131, 1], [20240132, 2]])
+    (series,) = read("t,x\n20240131,1\n20240132,2\n", replace(TIMED, time="t"))
+    assert series.times == (20240131, 20240132)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "years"),
+    [
+        ("id,date,v\na,2020-01-01,1\na,2021-01-01,2\n", {"id": "id"}, [2020, 2021]),
+        ("v,when\n1,2020-01-01\n2,2021-01-01\n", {}, [2020, 2021]),
+        ("v,w,when\n1,7,2020-01-01\n2,7,2021-01-01\n", {"used": ("v",)}, [2020, 2021]),
+        (",date,v\n0,2020-01-01,1\n1,2021-01-01,2\n", {}, [2020, 2021]),
+        (",v\n0,1\n1,2\n", {}, [0, 1]),
+        ("index,v\na,1\nb,2\n", {}, None),
+    ],
+)
+def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years: list[float] | None) -> None:
+    (series,) = read(content, replace(TIMED, **columns))
+    np.testing.assert_array_equal(series.values, [[1], [2]])
+    times = series.times and [time.year if isinstance(time, datetime) else time for time in series.times]
+    assert times == years
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("date,v\n2024-01-01,1\n,2\n", "f.csv, line 3: '' is not a time like the others"),
+        ("date,v\nMonday,1\nTuesday,2\n", "f.csv, line 2: 'Monday' is not a time like the others"),
+        ("v,a,b\n1,2024-01-01,2024-01-01\n", "f.csv has times in the columns a, b: expected one; name it with --time"),
+    ],
+)
+def test_a_column_of_times_is_not_dropped(content: str, words: str) -> None:
+    with one_line(DataError, words):
+        read(content, TIMED)
+
+
+def test_a_date_among_the_channels_is_named() -> None:
+    with one_line(
+        DataError, "column when: '2024-01-01' is not a finite number", "name the column of times with --time w"
+    ):
+        read("v,when\n1,2024-01-01\n")
+
+
+def test_the_channels_of_a_model_are_found_among_others() -> None:
+    (series,) = read("y,note,x\n1,some,2\n", Columns(channels=("x", "y")))
+    np.testing.assert_array_equal(series.values, [[2, 1]])
+    with one_line(DataError, "f.csv has no column z: expected a name, or a number from 1 to 2; it has 2 columns x, y"):
+        read("x,y\n1,2\n", Columns(channels=("x", "z")))
+    (series,) = read("1,2\n", Columns(channels=("x", "y")))  # without a header, they are taken in order
+    np.testing.assert_array_equal(series.values, [[1, 2]])
+
+
+def test_optional_columns_may_be_absent() -> None:
+    optional = frozenset(["sensor", "t", "kind", "note"])
+    columns = Columns(id="sensor", time="t", label="kind", skip=("note",), optional=optional)
+    (series,) = read("x,y\n1,2\n", columns)
+    np.testing.assert_array_equal(series.values, [[1, 2]])
+    assert len(read(LONG, columns)) == 2
+    np.save("f.npy", np.ones((2, 1)))
+    assert len(read_path(Path("f.npy"), columns)) == 1
+
+
+def test_a_folder_of_such_files() -> None:
+    for label in ("walk", "run"):
+        Path(label).mkdir()
+        Path(label, "1.csv").write_text("time;x;y\n1;2,5;3\n")
+    run, walk = read_path(Path(), Columns(decimal=","))
+    assert (run.label, walk.label) == ("run", "walk")
+    np.testing.assert_array_equal(run.values, [[2.5, 3]])
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "words"),
+    [
+        ("", {}, "f.csv has no values: expected at least one step; leave the file out"),
+        ("x,y\n", {}, "f.csv has no values: expected at least one step"),
+        (
+            "x,y\n1,2\n3,x\n",
+            {},
+            "f.csv, line 3, column y: 'x' is not a finite number: expected numbers, or an empty cell for a missing "
+            "value; correct it, or leave the column out with --skip-columns y",
+        ),
+        ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a finite number"),
+        ("x,y\n1,1_0\n", {}, "f.csv, line 2, column y: '1_0' is not a finite number"),
+        (
+            "x;y\n1,5;2\n",
+            {},
+            "f.csv, line 2, column x: '1,5' is not a finite number: expected numbers, or an empty",
+        ),
+        ("x;y\n1,5;2\n", {}, "for a missing value; give --decimal ,"),
+        ("x;y\n1.5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.5' is not a finite number"),
+        ("x;y\n1.000,5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.000,5' is not a finite number"),
+        ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a finite number"),  # no header: it holds a number
+        ("x,\x1b[2J\n1,y\n", {}, "f.csv, line 2, column �[2J: 'y' is not a finite number"),
+        (
+            "x,y\n1,2\n1\n",
+            {},
+            "f.csv, line 3 has 1 values, but the rows before have 2: expected the same number of values",
+        ),
+        (",x,y\n0,,1\n", {}, "f.csv has no value in channel x: expected at least one; leave out the series or the"),
+        ("2024-01-01\n2024-01-02\n", {}, "f.csv has no channel: expected a column of numbers besides an index and"),
+        ("x\n1\n", {"skip": ("x",)}, "f.csv has no channel"),
+        (
+            "x,y\n1,2\n",
+            {"skip": ("z",)},
+            "f.csv has no column z: expected a name, or a number from 1 to 2; it has",
+        ),
+        (
+            "1,2\n",
+            {"skip": ("3",)},
+            "f.csv has no column 3: expected a name, or a number from 1 to 2; it has 2",
+        ),
+        (
+            "x,x\n1,2\n",
+            {"skip": ("x",)},
+            "f.csv has two columns x: expected a name, or a number from 1 to 2",
+        ),
+        (
+            "i,x\n1,2\n,3\n",
+            {"id": "i"},
+            "f.csv, line 3 has no value in column i, which --id names: expected the name",
+        ),
+        (LONG, {"id": "t", "label": "kind"}, "f.csv, t 2 has the labels run and walk: expected one for a series"),
+        (
+            LONG,
+            {"time": "t", "skip": ("sensor", "kind")},
+            "f.csv, line 4: the time 1 is also in line 3: expected different times in a series; remove a row, or give",
+        ),
+        ("t,x\n1,2\nx,3\n", {"time": "t"}, "f.csv, line 3: 'x' is not a time like the others: expected all numbers or"),
+        ("t,x\n1,2\n2024-01-01,3\n", {"time": "t"}, "f.csv, line 3: '2024-01-01' is not a time like the others"),
+        ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
+        ("t,x\n01/02/2024,2\n", {"time": "t"}, "f.csv, line 2: '01/02/2024' has the month or the day first, and no"),
+        (
+            "x" * 200_000,
+            {},
+            "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is",
+        ),
+    ],
+)
+def test_bad_files_get_one_line(content: str, columns: dict[str, str], words: str) -> None:
+    with one_line(DataError, words):
+        read(content, Columns(**columns))  # type: ignore[arg-type]
+
+
+def test_files_without_named_columns_get_one_line() -> None:
+    Path("f.ts").write_text("@classLabel true\n@data\n1:a\n")
+    np.save("f.npy", np.ones((2, 1)))
+    for name in ("f.ts", "f.npy"):
+        with one_line(DataError, f"{name} has no columns to choose: expected a .csv file with --id, --time, --label"):
+            read_path(Path(name), Columns(id="x"))
+
+
+def test_channels_with_other_names_get_one_line() -> None:
+    xy, yx, unnamed = (read(f"{header}1,2\n")[0] for header in ("x,y\n", "x,z\n", ""))
+    assert check_channels([xy, unnamed, xy]) == 2
+    with one_line(DataError, "f.csv has the channel z, but f.csv has y there: expected the same names in the same"):
+        check_channels([xy, yx])
+
+
+def test_more_channels_than_a_checkpoint_may_have_get_one_line() -> None:
+    assert check_channels([Series(np.zeros((1, 2**20)), "a", "f.npy")]) == 2**20
+    series = Series(np.zeros((1, 2**20 + 1)), "a", "f.npy")
+    with one_line(DataError, "f.npy has 1,048,577 channels: expected at most 1,048,576; if the file is transposed"):
+        check_channels([series])

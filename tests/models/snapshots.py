@@ -1,0 +1,80 @@
+"""Comparing, copying and forging snapshots, for the tests of several jobs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from xrnn.exchange.checkpoint import checkpoint_content, describe_all
+from xrnn.exchange.description import canonical
+from xrnn.models.checkpoint import Checkpoints, S, Snapshot
+from xrnn.select import to_numpy
+from xrnn.typing import HostArray
+
+
+def content(snapshot: Snapshot[Any]) -> tuple[str, dict[str, HostArray]]:
+    """A snapshot as text and arrays."""
+    arrays: dict[str, Any] = {}
+    described = canonical(describe_all(snapshot.layers, snapshot.optimizer, arrays))
+    text = f"{snapshot.settings} {snapshot.facts} {snapshot.fingerprint} {described}"
+    return text, {name: to_numpy(array) for name, array in (arrays | snapshot.arrays).items()}
+
+
+def assert_equal(got: Snapshot[Any], expected: Snapshot[Any]) -> None:
+    (text, arrays), (expected_text, expected_arrays) = content(got), content(expected)
+    assert text == expected_text
+    assert arrays.keys() == expected_arrays.keys()
+    for name, array in expected_arrays.items():
+        np.testing.assert_array_equal(arrays[name], array, err_msg=name, strict=True)
+
+
+def assert_same_arrays(checkpoint: str, expected: str) -> None:
+    """The arrays of two files are equal bit for bit."""
+    got, want = (safetensors.numpy.load_file(path) for path in (checkpoint, expected))
+    assert got.keys() == want.keys()
+    for name, array in want.items():
+        np.testing.assert_array_equal(got[name], array, err_msg=name)
+
+
+def check_resume(checkpoints: Checkpoints[Any], trainer: Any, data: Any, path: Path, first: int, more: int) -> None:
+    """Save a run after `first` updates. After `more` updates, the run and one resumed from the file are equal."""
+    for _ in range(first):
+        trainer.step()
+    snapshot = copied(trainer.snapshot())
+    checkpoints.save(path, snapshot)
+    loaded = checkpoints.load(path, trainer.model.backend)
+    assert_equal(loaded, snapshot)
+    assert {*checkpoints.specs(trainer.settings, trainer.facts, first)} == {*snapshot.arrays}
+    resumed = type(trainer).resume(loaded, data, trainer.model.backend)
+    assert resumed.steps == first
+    for each in (trainer, resumed):
+        for _ in range(more):
+            each.step()
+    assert_equal(resumed.snapshot(), trainer.snapshot())
+
+
+def copied(snapshot: Snapshot[S]) -> Snapshot[S]:
+    """A copy that the next step does not change."""
+    layers, optimizer, arrays = copy.deepcopy((snapshot.layers, snapshot.optimizer, snapshot.arrays))
+    return replace(snapshot, layers=layers, optimizer=optimizer, arrays=arrays)
+
+
+def save_forged(
+    checkpoints: Checkpoints[S], path: Path, snapshot: Snapshot[S], change: Callable[[dict[str, Any]], object]
+) -> None:
+    """Save `snapshot` after a change of the `extra` in its file."""
+
+    def forged(layers: Any, optimizer: Any, extra: dict[str, Any]) -> bytes:
+        change(extra)
+        return checkpoint_content(layers, optimizer, extra)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xrnn.models.checkpoint.checkpoint_content", forged)
+        checkpoints.save(path, snapshot)

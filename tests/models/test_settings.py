@@ -1,0 +1,83 @@
+"""The settings of both jobs: defaults and bounds. The figures in the documentation are for these defaults."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, asdict, replace
+
+import pytest
+
+from tests.errors import one_line
+from xrnn.models.errors import SettingsError
+from xrnn.models.labelled.classifier_settings import ClassifierSettings
+from xrnn.models.text.settings import CharLMSettings
+
+
+def test_the_defaults_of_a_language_model() -> None:
+    assert asdict(CharLMSettings()) == {
+        "cell": "rnn",
+        "hidden": 256,
+        "layers": 1,
+        "batch": 64,
+        "lr": 0.003,
+        "seed": 0,
+        "seq_len": 64,
+    }
+
+
+def test_the_defaults_of_a_classifier() -> None:
+    assert asdict(ClassifierSettings()) == {
+        "cell": "gru",
+        "hidden": 64,
+        "layers": 1,
+        "batch": 32,
+        "lr": 0.003,
+        "seed": 0,
+        "one_way": False,
+        "dropout": 0.3,
+        "noise": 0.3,
+        "mask": False,
+        "patience": 0,
+        "decimal": ".",
+        "skip_columns": "",
+        "id": "",
+        "time": "",
+        "label": "",
+        "balance": False,
+    }
+
+
+@pytest.mark.parametrize("settings", [CharLMSettings(), ClassifierSettings()])
+def test_settings_do_not_change(settings: CharLMSettings | ClassifierSettings) -> None:
+    with pytest.raises(FrozenInstanceError):
+        settings.hidden = 12  # type: ignore[misc]
+    assert not hasattr(settings, "__dict__")
+
+
+@pytest.mark.parametrize(
+    ("name", "fitting", "beyond"),
+    [
+        *((name, [1, 2**20], [-1, 0, 2**20 + 1]) for name in ("hidden", "batch", "seq_len")),
+        ("layers", [1, 100], [0, 101]),
+        ("lr", [1e-9, 1000], [-1, 0, 1000.1, math.inf, math.nan]),
+        ("seed", [0, 2**70], [-1]),
+    ],
+)
+def test_the_bounds_of_a_language_models_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
+    for value in fitting:
+        assert getattr(replace(CharLMSettings(), **{name: value}), name) == value  # type: ignore[arg-type]
+    for value in beyond:
+        with one_line(SettingsError, f"--{name.replace('_', '-')} is {value}: expected a "):
+            replace(CharLMSettings(), **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "fitting", "beyond"),
+    [("dropout", [0, 0.999], [-0.1, 1, 1.5, math.nan]), ("noise", [0, 1000], [-0.1, 1000.1, math.inf, math.nan])],
+)
+def test_the_bounds_of_a_classifiers_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
+    for value in fitting:
+        assert getattr(replace(ClassifierSettings(), **{name: value}), name) == value  # type: ignore[arg-type]
+    for value in beyond:
+        with one_line(SettingsError, f"--{name} is {value}: expected a "):
+            replace(ClassifierSettings(), **{name: value})  # type: ignore[arg-type]

@@ -1,0 +1,240 @@
+"""`xrnn convert` and `xrnn info FILE`: models in files of any format that xrnn reads or writes."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.commands.terminal import Terminal
+from xrnn.exchange.model import Model, host, is_recurrent, model_of
+from xrnn.files import check_writable, printable
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.linear import Linear
+from xrnn.layers.quantized import Quantized, quantize
+from xrnn.models.checkpoint import Checkpoints, job_of
+from xrnn.models.errors import DataError, JobError, OutputError, SettingsError
+from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS
+from xrnn.models.labelled.classifier_predict import LabelPredictor
+from xrnn.models.labelled.regression_predict import NumberPredictor
+from xrnn.models.settings import switch
+from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
+from xrnn.ops.cells.rnn import NONLINEARITIES
+
+_READ: Final = (".onnx", ".keras", ".pt", ".safetensors")
+_WRITE: Final = (".onnx", ".keras", ".pt", ".safetensors", ".c")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertOptions:
+    """The options of `xrnn convert`: each field is an option."""
+
+    lengths: bool = switch("For .onnx: add an input for the lengths of the rows.")
+    states: bool = switch("For .onnx: add inputs and outputs for the states.")
+    int8: bool = switch("For .c and .safetensors: quantize the recurrent layers to int8.")
+    overwrite: bool = switch("Replace OUT if it exists.")
+
+
+def convert(
+    source: Path, target: Path, prefix: str, nonlinearity: str, name: str, options: ConvertOptions, backend: Backend
+) -> str:
+    """Write the model in `source` to `target`; their suffixes name the formats → a line to print.
+
+    Raises SettingsError, DataError or OutputError.
+    """
+    if target.suffix not in _WRITE:
+        raise SettingsError(f"OUT is {printable(str(target))}: expected a name with {', '.join(_WRITE)}")
+    if nonlinearity not in NONLINEARITIES:
+        raise SettingsError(f"--nonlinearity is {nonlinearity}: expected {' or '.join(NONLINEARITIES)}")
+    if (options.lengths or options.states) and target.suffix != ".onnx":
+        raise SettingsError(f"got --lengths or --states for {target.suffix}: expected .onnx; leave them out")
+    if options.int8 and target.suffix not in (".c", ".safetensors"):
+        raise SettingsError(f"got --int8 for {target.suffix}: expected .c or .safetensors; leave it out")
+    try:
+        check_writable(target)
+    except OSError as error:
+        raise OutputError.of(
+            error, target, "expected an existing folder with write permission; name another"
+        ) from error
+    if target.exists() and not options.overwrite:
+        raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
+    model, _ = _read(source, prefix, nonlinearity, backend)
+    if options.int8:
+        model = _guarded(lambda: _quantized(model))
+    try:
+        _guarded(lambda: _write(model, target, name or target.stem, options))
+    except OSError as error:
+        raise OutputError.of(error, target, "the old file is unchanged") from error
+    return f"{printable(str(source))} → {printable(str(target))}: {_sizes(model)}"
+
+
+def describe(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> dict[str, Any]:
+    """What a file holds: its kind, its layers, and for a command's checkpoint, what the command stored."""
+    model, facts = _read(source, prefix, nonlinearity, backend)
+    return {
+        "file": printable(str(source)),
+        **facts,
+        "layers": [printable(repr(layer)) for layer in model.layers],
+        "parameters": sum(param.size for layer in model.layers for param in layer.named_params.values()),
+    }
+
+
+def _sizes(model: Model) -> str:
+    count = sum(param.size for layer in model.layers for param in layer.named_params.values())
+    return f"{', '.join(layer.title for layer in model.layers)}; {count:,} parameters"
+
+
+def _guarded(run: Callable[[], Any]) -> Any:
+    """The result of `run`. Warnings are printed; errors of the converters become a JobError."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        try:
+            result = run()
+        except JobError:
+            raise
+        except (ValueError, TypeError, ImportError) as error:
+            raise DataError(str(error)) from error
+    for warning in caught:
+        if sys.stderr is not None and "NaN" in str(warning.message):
+            Terminal(sys.stderr).say(f"warning: {warning.message}")
+    return result
+
+
+# ---- reading ----
+
+
+def _read(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
+    """The model in a file, and facts about it."""
+    if source.suffix not in _READ:
+        raise SettingsError(f"{printable(str(source))} has another suffix: expected {', '.join(_READ)}")
+    if prefix and source.suffix != ".pt":
+        raise SettingsError(f"got --prefix for {source.suffix}: expected a .pt file; leave --prefix out")
+    model, facts = _guarded(lambda: _READERS[source.suffix](source, prefix, nonlinearity, backend))
+    return model, facts
+
+
+def _read_onnx(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
+    from xrnn.exchange.onnx_read import from_onnx
+
+    return model_of(from_onnx(source, backend=backend)), {"kind": "ONNX model"}
+
+
+def _read_keras(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
+    from xrnn.exchange.keras_file import read_keras
+
+    return model_of(read_keras(source, backend)), {"kind": "Keras model"}
+
+
+def _read_state(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
+    from xrnn.exchange.torch_state import read_state
+
+    return model_of(read_state(source, prefix, nonlinearity, backend)), {"kind": "PyTorch state dict"}
+
+
+def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
+    """A layer, a checkpoint of a training loop, or a checkpoint of a command."""
+    from xrnn.exchange.checkpoint import load_checkpoint
+    from xrnn.exchange.files import load
+
+    job = job_of(source, "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote")
+    if job == FORECAST_CHECKPOINTS.format:
+        raise DataError(
+            f"{printable(str(source))} is a forecaster, which scales each series by itself: expected a model of `xrnn "
+            "train`, `classify` or `regress`; use xrnn.load_checkpoint for its layers"
+        )
+    if job == CHARLM_CHECKPOINTS.format:
+        snapshot = CHARLM_CHECKPOINTS.load(source, backend)
+        return model_of(snapshot.layers), _facts(CHARLM_CHECKPOINTS, snapshot.step)
+    for kind in (LabelPredictor, NumberPredictor):
+        if job == kind.checkpoints.format:
+            return _of_series(kind, source, backend)
+    if job == "xrnn layer":
+        return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
+    checkpoint = load_checkpoint(source, backend=backend)
+    return model_of(checkpoint, quantized=True), {
+        "kind": "checkpoint of xrnn.save_checkpoint",
+        "names": list(checkpoint.layers),
+    }
+
+
+def _of_series(kind: Any, source: Path, backend: Backend) -> tuple[Model, dict[str, Any]]:
+    """The model of `xrnn classify` or `xrnn regress`, with its scale."""
+    snapshot = kind.checkpoints.load(source, backend)
+    predictor = kind(snapshot)
+    layers, facts = list(predictor.model.layers.values()), snapshot.facts
+    labels = tuple(map(str, facts.labels)) if kind is LabelPredictor else ()
+    if not labels:  # the model predicts standardised numbers
+        W, b = map(host, layers[-1].params)
+        scaled = W * facts.deviation, b * facts.deviation + facts.mean
+        layers[-1] = Linear(*(backend.asarray(np.asarray(each, W.dtype)) for each in scaled))
+    model = model_of(layers)
+    scale = predictor.scale.mean, predictor.scale.divisor
+    model = Model(model.layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels)
+    more = {"channels": facts.channels} | ({"labels": list(labels)} if labels else {})
+    return model, _facts(kind.checkpoints, snapshot.step) | more
+
+
+def _facts(checkpoints: Checkpoints[Any], step: int) -> dict[str, Any]:
+    return {"kind": f"checkpoint of `{checkpoints.command}`", "updates": step}
+
+
+_READERS: Final = {".onnx": _read_onnx, ".keras": _read_keras, ".pt": _read_state, ".safetensors": _read_safetensors}
+
+
+# ---- writing ----
+
+
+def _quantized(model: Model) -> Model:
+    """The model with its recurrent layers quantized.   Raises TypeError, ValueError."""
+    for i, layer in enumerate(model.layers):
+        if type(layer) is Bidirectional:
+            raise ValueError(
+                f"layers[{i}] is Bidirectional: --int8 expects layers that run forward; train the model with "
+                "`--one-way`, or leave out --int8"
+            )
+    layers = [
+        quantize(layer) if is_recurrent(layer) and type(layer) is not Quantized else layer for layer in model.layers
+    ]
+    if all(new is old for new, old in zip(layers, model.layers, strict=True)):
+        raise ValueError("the model has no layer to quantize: --int8 expects an RNN, LSTM or GRU; leave out --int8")
+    return replace(model, layers=tuple(layers))
+
+
+def _write(model: Model, target: Path, name: str, options: ConvertOptions) -> None:
+    if target.suffix == ".c":
+        from xrnn.exchange.c import to_c
+
+        return to_c(model, target, name)
+    if target.suffix == ".onnx":
+        from xrnn.exchange.onnx_write import to_onnx
+
+        to_onnx(model, target, lengths=options.lengths, states=options.states)
+        return None
+    if model.scale is not None:
+        raise DataError(
+            f"the model scales its input and takes a mean over time, which {target.suffix} can't hold: expected "
+            ".onnx or .c; use xrnn.load_checkpoint for its layers"
+        )
+    if target.suffix == ".keras":
+        from xrnn.exchange.keras_file import write_keras
+
+        return write_keras(model, target)
+    if target.suffix == ".pt":
+        from xrnn.exchange.torch_state import write_state
+
+        return write_state(model, target)
+    from xrnn.exchange.checkpoint import save_checkpoint
+    from xrnn.exchange.files import save
+    from xrnn.exchange.model import unflattened
+
+    layers = unflattened(model.layers)
+    if isinstance(layers, list):
+        return save_checkpoint(target, {str(i): layer for i, layer in enumerate(layers)})
+    return save(target, layers)

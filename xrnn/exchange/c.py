@@ -1,0 +1,382 @@
+"""Write a model as one C99 file, for microcontrollers and for programs without Python."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.exchange.model import Model, host, is_recurrent, model_of
+from xrnn.files import replace_file
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.embedding import Embedding
+from xrnn.layers.layer_norm import LayerNorm
+from xrnn.layers.linear import Linear
+from xrnn.layers.quantized import Quantized
+from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.typing import HostArray
+
+_LARGEST: Final = 2**20  # the largest size of a layer: 4 · size must fit C's int
+
+
+def to_c(
+    layers: Any,
+    path: str | os.PathLike[str],
+    name: str = "model",
+    *,
+    scale: tuple[Any, Any] | None = None,
+    mean: bool = False,
+    softmax: bool = False,
+) -> None:
+    """Write a C99 file that computes one time step of the model per call. It needs only the C library (and -lm).
+
+    C++17 compilers accept the file too.
+
+    layers    RNN, LSTM, GRU, LayerNorm, Linear, Embedding, a Stack, a quantized layer, or a list or dict of these
+              in the order in which they run. Recurrent layers must run forward
+    name      the first part of each identifier in the file; characters that C does not allow become _
+    scale     (mean, deviation): standardise each feature of x. NaN is a missing value, and is replaced by the last
+              known value of the feature, or by the mean
+    mean      give the next layer the mean of the last recurrent layer's h over the steps so far
+    softmax   the result is the softmax of the last layer
+
+    The file defines, for the name `model`:
+
+        enum { model_INPUT = 3, model_OUTPUT = 5 };
+        typedef struct model_state model_state;
+        void model_init(model_state *state);
+        void model_step(model_state *state, const float *x, float *y);
+
+    With an Embedding as the first layer, x is a `const int *`. The weights are float32, or int8 with float32 scales for
+    a quantized layer. Nothing is allocated, and no variable changes outside of `state`, so each thread or signal may
+    have its own state.
+
+    Raises TypeError for other layers; ValueError for layers that run in reverse, sizes above 2²⁰, weights that are not
+    finite float32 numbers, and a name without a letter or digit; OSError if the file can't be written.
+
+    >>> to_c([GRU.init(3, 8, rng=0), Linear.init(8, 2, rng=0)], "gesture.c", name="gesture")
+    """
+    model = model_of(layers, scale=scale, mean=mean, softmax=softmax, quantized=True)
+    content = source(model, identifier(name))
+    replace_file(Path(path), content.encode("ascii"))
+
+
+def identifier(name: str) -> str:
+    """`name` as the beginning of C identifiers: no leading digit, and no leading _, which C reserves."""
+    made = re.sub("[^0-9A-Za-z]+", "_", name).strip("_")
+    if not made:
+        raise ValueError(f"name is {name!r}: expected a letter or digit, as in name='gesture'")
+    return made if made[0].isalpha() else f"m{made}"
+
+
+def source(model: Model, name: str) -> str:
+    """The content of the file."""
+    for i, layer in enumerate(model.layers):
+        if type(layer) is Bidirectional or getattr(layer, "reverse", False):
+            raise ValueError(
+                f"layers[{i}] is a {layer.title} that runs in reverse, from the last step to the first: expected "
+                "layers that run forward, because the program gets one step at a time; train the model with `--one-way`"
+            )
+        if max(layer.input_size, layer.output_size) > _LARGEST:
+            raise ValueError(f"layers[{i}] has a size above {_LARGEST:,}: expected smaller layers for a C program")
+    main = "\n".join([*_constants(model), *_state(model), *_step(model)])
+    helpers: list[str] = []
+    for helper, code in reversed(_HELPERS.items()):  # a helper calls only earlier ones; an unused one is a warning
+        if f"@_{helper}(" in main + "".join(helpers):
+            helpers.insert(0, code.strip() + "\n\n")
+    return f"{_HEAD.strip()}\n\n{''.join(helpers)}{main}\n".replace("@_", f"{name}_")
+
+
+def _sizes(model: Model) -> tuple[int, int]:
+    """The number of values that a step reads, and that it writes."""
+    first = model.layers[0]
+    inputs = 1 if type(first) is Embedding else first.input_size // (1 + model.mask)
+    return inputs, model.layers[-1].output_size
+
+
+def _constants(model: Model) -> Iterator[str]:
+    """The arrays of the model."""
+    if model.scale is not None:
+        for part, values in zip(("mean", "deviation"), model.scale, strict=True):
+            yield _array(f"scale_{part}", values, "double")
+    for i, layer in enumerate(model.layers):
+        for part, values in _ordered(layer).items():
+            if values.dtype == np.int8:
+                yield _array(f"{part}{i}", values.T, "int8_t")  # by columns, as _add_int8 reads them
+                continue
+            with np.errstate(over="ignore"):  # infinity is refused
+                single = values.astype(np.float32)
+            if not np.isfinite(single).all():
+                raise ValueError(
+                    f"{part} of layers[{i}] holds NaN, infinity or a number above float32's range: expected finite "
+                    "weights; train again with a lower learning rate"
+                )
+            yield _array(f"{part}{i}", single, "float")
+
+
+def _ordered(layer: Any) -> dict[str, HostArray]:
+    """The arrays of a layer. In a recurrent layer, the columns are sorted by the block of z that they feed."""
+    arrays = {name: host(values) for name, values in layer.named_params.items()}
+    if not is_recurrent(layer):
+        return arrays
+    cell, H = layer.cell, layer.hidden_size
+    for name, blocks in (("Wx", cell.from_x), ("Wh", cell.from_h), ("b", cell.from_b)):
+        for part in {name, f"{name}_scale"} & arrays.keys():
+            gates = arrays[part].reshape(-1, len(blocks), H)
+            arrays[part] = gates[:, np.argsort(blocks)].reshape(arrays[part].shape)
+    if getattr(layer, "leak", None) is not None:
+        arrays["leak"] = np.broadcast_to(host(layer.leak), H)
+    return arrays
+
+
+def _array(name: str, values: HostArray, kind: str) -> str:
+    if kind == "int8_t":
+        texts = [str(value) for value in values.ravel().tolist()]
+    else:
+        suffix = "f" if kind == "float" else ""
+        # Hexadecimal: exact, and independent of the compiler's rounding.
+        texts = [re.sub(r"\.?0*p", "p", value.hex()) + suffix for value in values.ravel().tolist()]
+    rows = ",\n".join("    " + ", ".join(texts[at : at + 8]) for at in range(0, len(texts), 8))
+    return f"static const {kind} @_{name}[{len(texts)}] = {{\n{rows}\n}};\n"
+
+
+def _state(model: Model) -> Iterator[str]:
+    """The sizes, the labels, the type of the state, and the function that initialises it."""
+    inputs, outputs = _sizes(model)
+    yield f"enum {{ @_INPUT = {inputs}, @_OUTPUT = {outputs} }};\n"
+    if model.labels:
+        labels = ",\n".join(f"    {_literal(label)}" for label in model.labels)
+        yield f"/* The names of the outputs, in UTF-8. */\nconst char *const @_labels[@_OUTPUT] = {{\n{labels}\n}};\n"
+    fields = {"x": model.layers[0].input_size} if model.scale is not None else {}
+    for i, layer in enumerate(model.layers):
+        if is_recurrent(layer):
+            fields |= {f"{state}{i}": layer.hidden_size for state in layer.cell.states}
+        elif type(layer) is not Embedding and i < len(model.layers) - 1:
+            fields[f"y{i}"] = layer.output_size
+    if model.mean:
+        width = model.layers[model.last_recurrent].hidden_size
+        fields |= {"total": width, "mean": width}
+    fields["z"] = max((4 * layer.hidden_size for layer in model.layers if is_recurrent(layer)), default=1)
+    lines = "".join(f"    float {field}[{size}];\n" for field, size in fields.items())
+    if rounded := [max(each.input_size, each.hidden_size) for each in model.layers if type(each) is Quantized]:
+        lines += f"    int8_t q[{max(rounded)}];\n"
+    yield (
+        "/* The state of one signal, and scratch memory. */\n"
+        f"typedef struct @_state {{\n    unsigned long steps;\n{lines}}} @_state;\n"
+    )
+    yield "/* To call before the first step of a signal. */\nvoid @_init(@_state *state);"
+    yield "void @_init(@_state *state) { memset(state, 0, sizeof *state); }\n"
+
+
+def _literal(text: str) -> str:
+    """A string literal: every byte that may have a meaning in C as an octal escape."""
+    plain = b" ._-+:/()%#" + bytes(byte for byte in range(128) if chr(byte).isalnum())
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
+
+
+def _step(model: Model) -> Iterator[str]:
+    """The function that runs one step."""
+    inputs, outputs = _sizes(model)
+    first = model.layers[0]
+    if type(first) is Embedding:
+        meaning = f"one index in 0 to {first.input_size - 1}; another number counts as 0"
+    else:
+        meaning = f"{inputs} numbers" + ("; NaN for a missing one" if model.scale is not None else "")
+    signature = f"void @_step(@_state *state, const {'int' if type(first) is Embedding else 'float'} *x, float *y)"
+    yield f"/* The next step.   x: {meaning}; y: {outputs} numbers */\n{signature};\n{signature} {{"
+    yield "    state->steps++;"
+    x = "x"
+    if model.scale is not None:
+        masks = str(int(model.mask))
+        yield f"    @_scaled({inputs}, @_scale_mean, @_scale_deviation, {masks}, x, state->x);"
+        x = "state->x"
+    for i, layer in enumerate(model.layers):
+        y = "y" if i == len(model.layers) - 1 else f"state->y{i}"
+        calls, x = _call(layer, i, x, y)
+        yield from calls
+        if model.mean and i == model.last_recurrent:
+            yield f"    @_average({layer.hidden_size}, state->steps, {x}, state->total, state->mean);"
+            x = "state->mean"
+    if x != "y":
+        yield f"    memcpy(y, {x}, {outputs} * sizeof *y);"
+    if model.softmax:
+        yield f"    @_softmax({outputs}, y);"
+    yield "}"
+
+
+def _call(layer: Any, i: int, x: str, y: str) -> tuple[list[str], str]:
+    """The statements of a layer, and its result as an expression.   x: its input; y: where a result may be written"""
+    D, C = layer.input_size, layer.output_size
+    match layer:
+        case Embedding():
+            return [], f"(@_W{i} + {C} * (*x >= 0 && *x < {D} ? *x : 0))"
+        case Linear():
+            return [f"    memcpy({y}, @_b{i}, sizeof @_b{i});", f"    @_add({D}, {C}, {C}, @_W{i}, {x}, {y});"], y
+        case LayerNorm():
+            return [
+                f"    @_normalized({D}, {float(np.float32(layer.eps)).hex()}f, @_gamma{i}, @_beta{i}, {x}, {y});"
+            ], y
+    return [f"    {line}" for line in _recurrent(layer, i, x)], f"state->h{i}"
+
+
+def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
+    """z = x @ Wx + h @ Wh + b, then the cell's step. If the reset comes first, that step adds h @ Wh_n."""
+    cell, D, H, h = layer.cell, layer.input_size, layer.hidden_size, f"state->h{i}"
+    yield f"memcpy(state->z, @_b{i}, sizeof @_b{i});"
+    yield _product(layer, f"Wx{{}}{i}", D, cell.from_x, x)
+    if type(cell) is GRUResetBeforeCell:
+        yield f"@_add({H}, {2 * H}, {3 * H}, @_Wh{i}, {h}, state->z);"
+        yield f"@_gru_reset_before({H}, @_Wh{i}, {h}, state->z);"
+        return
+    yield _product(layer, f"Wh{{}}{i}", H, cell.from_h, h)
+    if type(cell) is LSTMCell:
+        yield f"@_lstm({H}, state->z, {h}, state->c{i});"
+    elif type(cell) is GRUCell:
+        yield f"@_gru({H}, state->z, {h});"
+    else:
+        leak, relu = "0" if layer.leak is None else f"@_leak{i}", int(layer.nonlinearity == "relu")
+        yield f"@_rnn({H}, {leak}, {relu}, state->z, {h});"
+
+
+def _product(layer: Any, W: str, rows: int, blocks: Sequence[int], x: str) -> str:
+    """z += x @ W, in adjacent blocks of z.   W: the array's name, with {} for `_scale`"""
+    H, columns = layer.hidden_size, len(blocks) * layer.hidden_size
+    z = f"state->z + {min(blocks) * H}" if min(blocks) else "state->z"
+    if type(layer) is Quantized:
+        return f"@_add_int8({rows}, {columns}, @_{W.format('')}, @_{W.format('_scale')}, {x}, state->q, {z});"
+    return f"@_add({rows}, {columns}, {columns}, @_{W.format('')}, {x}, {z});"
+
+
+_HEAD: Final = """
+/* A recurrent model, written by xrnn. C99; link with -lm.
+
+   Call @_init(&state) first, then @_step(&state, x, y) for each step. x and y are different arrays. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+"""
+
+# Functions by name. Each calls only those before it.
+_HELPERS: Final = {
+    "add": """
+/* y += x @ W,   x (rows,), y (columns,). Only the first `columns` of W's `stride` columns are used. */
+static void @_add(int rows, int columns, int stride, const float *W, const float *x, float *y) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) y[j] += x[i] * W[(size_t)i * (size_t)stride + (size_t)j];
+}
+""",
+    "quantized": """
+/* q = round(127 x / max |x|). Returns the scale of x, max |x| / 127. If all |x| are below 1e-30, the scale is 0. If x
+   has NaN or infinity, the scale is NaN. In both cases q stays as it was. */
+static float @_quantized(int n, const float *x, int8_t *q) {
+    float largest = 0;
+    int finite = 1;
+    for (int i = 0; i < n; i++) {
+        largest = fmaxf(largest, fabsf(x[i]));
+        finite = finite && isfinite(x[i]);
+    }
+    if (!finite || largest < 1e-30f) return finite ? 0 : NAN;
+    const float factor = 127 / largest;
+    for (int i = 0; i < n; i++) q[i] = (int8_t)rintf(x[i] * factor);
+    return largest / 127;
+}
+""",
+    "add_int8": """
+/* y[j] += x_scale scale[j] sum_i q[i] W[j, i],   q = x rounded to int8 (rows,), W (columns, rows), y (columns,).
+   The integer sums are exact. */
+static void @_add_int8(int rows, int columns, const int8_t *W, const float *scale, const float *x, int8_t *q,
+                       float *y) {
+    const float x_scale = @_quantized(rows, x, q);
+    for (int j = 0; j < columns; j++) {
+        int32_t sum = 0;
+        for (int i = 0; i < rows; i++) sum += q[i] * W[(size_t)j * (size_t)rows + (size_t)i];
+        y[j] += (float)sum * (x_scale * scale[j]);
+    }
+}
+""",
+    "sigmoid": """
+static float @_sigmoid(float z) { return 0.5f + 0.5f * tanhf(0.5f * z); }
+""",
+    "rnn": """
+/* h = (1 - leak) h + leak f(z),   f = relu or tanh; without a leak h = f(z) */
+static void @_rnn(int H, const float *leak, int relu, const float *z, float *h) {
+    for (int j = 0; j < H; j++) {
+        const float y = relu ? (z[j] < 0 ? 0 : z[j]) : tanhf(z[j]);
+        h[j] = leak ? (1 - leak[j]) * h[j] + leak[j] * y : y;
+    }
+}
+""",
+    "lstm": """
+/* i, f, g, o = z;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c) */
+static void @_lstm(int H, const float *z, float *h, float *c) {
+    for (int j = 0; j < H; j++) {
+        c[j] = @_sigmoid(z[H + j]) * c[j] + @_sigmoid(z[j]) * tanhf(z[2 * H + j]);
+        h[j] = @_sigmoid(z[3 * H + j]) * tanhf(c[j]);
+    }
+}
+""",
+    "gru": """
+/* n_x, r, u, m = z;  m = h @ Wh_n + b_hn;  n = tanh(n_x + sigmoid(r) m);  h = n + sigmoid(u) (h - n) */
+static void @_gru(int H, const float *z, float *h) {
+    for (int j = 0; j < H; j++) {
+        const float n = tanhf(z[j] + @_sigmoid(z[H + j]) * z[3 * H + j]);
+        h[j] = n + @_sigmoid(z[2 * H + j]) * (h[j] - n);
+    }
+}
+""",
+    "gru_reset_before": """
+/* r, u, n_x = z;  n = tanh(n_x + (sigmoid(r) h) @ Wh_n);  h = n + sigmoid(u) (h - n) */
+static void @_gru_reset_before(int H, const float *Wh, float *h, float *z) {
+    float *u = z + H, *n = z + 2 * H, *reset = z + 3 * H;
+    for (int j = 0; j < H; j++) reset[j] = @_sigmoid(z[j]) * h[j];
+    @_add(H, H, 3 * H, Wh + 2 * H, reset, n);
+    for (int j = 0; j < H; j++) {
+        const float candidate = tanhf(n[j]);
+        h[j] = candidate + @_sigmoid(u[j]) * (h[j] - candidate);
+    }
+}
+""",
+    "normalized": """
+/* y = gamma (x - mean) / sqrt(variance + eps) + beta */
+static void @_normalized(int D, float eps, const float *gamma, const float *beta, const float *x, float *y) {
+    float mean = 0, variance = 0;
+    for (int i = 0; i < D; i++) mean += x[i] / (float)D;
+    for (int i = 0; i < D; i++) variance += (x[i] - mean) * (x[i] - mean) / (float)D;
+    for (int i = 0; i < D; i++) y[i] = gamma[i] * (x[i] - mean) / sqrtf(variance + eps) + beta[i];
+}
+""",
+    "scaled": """
+/* y = (x - mean) / deviation, limited to 1e6; for a missing value y stays as it was, at first 0, the mean.
+   With `masks`: y[D + i] = 1 if x[i] is known, else 0. */
+static void @_scaled(int D, const double *mean, const double *deviation, int masks, const float *x, float *y) {
+    for (int i = 0; i < D; i++) {
+        const int known = !isnan(x[i]);
+        if (known) y[i] = (float)fmin(fmax((x[i] - mean[i]) / deviation[i], -1e6), 1e6);
+        if (masks) y[D + i] = (float)known;
+    }
+}
+""",
+    "average": """
+/* mean = the mean of h over all steps so far */
+static void @_average(int H, unsigned long steps, const float *h, float *total, float *mean) {
+    for (int j = 0; j < H; j++) {
+        total[j] += h[j];
+        mean[j] = total[j] / (float)steps;
+    }
+}
+""",
+    "softmax": """
+static void @_softmax(int C, float *y) {
+    float largest = y[0], sum = 0;
+    for (int i = 1; i < C; i++) largest = fmaxf(largest, y[i]);
+    for (int i = 0; i < C; i++) sum += y[i] = expf(y[i] - largest);
+    for (int i = 0; i < C; i++) y[i] /= sum;
+}
+""",
+}

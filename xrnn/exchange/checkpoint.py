@@ -1,0 +1,302 @@
+"""Checkpoints: layers, their optimizers and other values of a training loop in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.checks import check_integer
+from xrnn.exchange.description import Description, MakeCell, build, canonical, describe, entry, pop, take_apart
+from xrnn.exchange.files import (
+    check_cells,
+    described_by,
+    described_content,
+    parse_description,
+    read_arrays,
+    warn_of_nan,
+)
+from xrnn.files import ArrayFile, open_arrays, quoted, replace_file
+from xrnn.optim import EMA, SGD, Adam
+from xrnn.select import backend_of, get_backend, kind_of
+from xrnn.sharing import refuse_shared
+from xrnn.typing import Array, HostArray
+
+_WANTED: Final = "a checkpoint; name a file that xrnn.save_checkpoint wrote"
+_LONGEST: Final = 2**24  # characters of a description
+_DEEPEST: Final = 32  # lists and dicts within each other in `extra`
+_DTYPES: Final = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
+_OPTIMIZERS: Final[dict[str, Any]] = {cls.__name__: cls for cls in (SGD, Adam, EMA)}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The content of a checkpoint.
+
+    layers      by name
+    optimizer   an optimizer, a dict of them, or None, as it was saved; they update the layers above
+    extra       the other values, by name
+    """
+
+    layers: dict[str, Any]
+    optimizer: Any
+    extra: dict[str, Any]
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    layers: Mapping[str, Any],
+    *,
+    optimizer: Any = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write layers, optimizers and other values to one file, which `load_checkpoint` reads.
+
+    layers      by name, of the kinds that `save` takes
+    optimizer   SGD, Adam or EMA, of some or all of these layers; or a dict of them by name
+    extra       values by name: None, bool, int, float, str, arrays, and lists, tuples and dicts of them, such as the
+                number of the epoch, `rng.bit_generator.state` of a NumPy Generator, and the states of a stream
+
+    An earlier file at `path` is replaced in one step: a reader finds the old file or the new one.
+
+    Raises TypeError for other kinds of layers, optimizers or values; ValueError if layers share memory, if an optimizer
+    has a layer that is not in `layers` or has accumulated gradients, or if the description is too long; OSError if the
+    file can't be written. After any of these errors, the earlier file is unchanged.
+
+    >>> linear = Linear.init(3, 1, rng=0)
+    >>> save_checkpoint("run.safetensors", {"readout": linear}, optimizer=Adam([linear]), extra={"epoch": 6})
+    """
+    replace_file(Path(path), checkpoint_content(layers, optimizer, extra))
+
+
+def checkpoint_content(layers: Mapping[str, Any], optimizer: Any, extra: Mapping[str, Any] | None) -> bytes:
+    """The content of the file that `save_checkpoint` writes.   Raises as `save_checkpoint`."""
+    if not isinstance(layers, Mapping) or not layers or not all(isinstance(name, str) for name in layers):
+        raise TypeError(f"layers is a {kind_of(layers)}: expected a dict of layers by name, as {{'rnn': rnn}}")
+    arrays: dict[str, Array] = {}
+    description = describe_all(layers, optimizer, arrays)
+    if not isinstance(extra, Mapping | None):
+        raise TypeError(f"extra is a {kind_of(extra)}: expected a dict of values by name, as {{'epoch': 6}}")
+    description["extra"] = encoded({} if extra is None else extra, "extra", arrays, 0)
+    return described_content("checkpoint", json.dumps(description), arrays, _LONGEST, "put long lists into arrays")
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    cells: Mapping[str, MakeCell] | None = None,
+    backend: str | Backend | None = None,
+) -> Checkpoint:
+    """The content of a file that `save_checkpoint` wrote.
+
+    cells     the classes of your own cells by name, as for `load`
+    backend   where to put layers and optimizers; None for the selected backend
+
+    An array in `extra` is a NumPy array if it was one when it was saved; otherwise it is put on `backend` too. Nothing
+    in the file is executed or imported. Warns if a parameter holds NaN or infinity.
+
+    Raises ValueError if the file can't be read, is damaged or of another kind, or holds anything that `save_checkpoint`
+    does not write, and if `cells` can't make one of its cells; TypeError if `cells` is not a dict.
+
+    >>> save_checkpoint("run.safetensors", {"readout": Linear.init(3, 1, rng=0)}, extra={"epoch": 6})
+    >>> checkpoint = load_checkpoint("run.safetensors")
+    >>> checkpoint.layers["readout"], checkpoint.extra["epoch"]
+    (Linear(3 → 1, 4 parameters, float32, numpy), 6)
+    """
+    check_cells(cells)
+    target = get_backend(backend)
+    with open_arrays(Path(path), _WANTED) as file:
+        checkpoint = read_checkpoint(file, target, cells)
+    for name, layer in checkpoint.layers.items():
+        warn_of_nan(file.name, {f"layers.{name}.{key}": p for key, p in take_apart(layer)[1].items()})
+    return checkpoint
+
+
+def read_checkpoint(file: ArrayFile, target: Backend, cells: Mapping[str, MakeCell] | None = None) -> Checkpoint:
+    """The checkpoint in an open file.   Raises FileError."""
+    arrays = read_arrays(file, "checkpoint", *_DTYPES)
+    with described_by(file, "checkpoint"):
+        return make_checkpoint(parse_description(file, "checkpoint", _LONGEST), arrays, target, cells)
+
+
+def peek(file: ArrayFile, name: str) -> Any:
+    """A value of `extra`, without reading the arrays; None if the file has none."""
+    try:
+        return parse_description(file, "checkpoint", _LONGEST)["extra"]["dict"].get(name)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+# ---- layers and optimizers ----
+
+
+def describe_all(layers: Mapping[str, Any], optimizer: Any, arrays: dict[str, Array]) -> Description:
+    """The description of layers and optimizers. Adds their arrays to `arrays`."""
+    described = [[name, describe(layer, f"layers.{i}.", arrays)] for i, (name, layer) in enumerate(layers.items())]
+    refuse_shared(
+        layers,
+        "which a file would hold twice",
+        "save one of the two layers, and make the other from its arrays after loading",
+    )
+    several = optimizer if isinstance(optimizer, Mapping) else {} if optimizer is None else {"": optimizer}
+    optimizers = [
+        [name, _describe_optimizer(name, each, layers, f"optimizer.{i}.", arrays)]
+        for i, (name, each) in enumerate(several.items())
+    ]
+    return {"layers": described, "optimizers": optimizers, "several": isinstance(optimizer, Mapping)}
+
+
+def _describe_optimizer(
+    name: str, optimizer: Any, layers: Mapping[str, Any], prefix: str, arrays: dict[str, Array]
+) -> Description:
+    shown = f"optimizer[{name!r}]" if name else "optimizer"
+    kind = type(optimizer).__name__
+    if type(optimizer) is not _OPTIMIZERS.get(kind) or not isinstance(name, str):
+        raise TypeError(
+            f"{shown} is a {kind_of(optimizer)}: expected {', '.join(_OPTIMIZERS)}, or a dict of them by name; for "
+            "another kind, put its arrays into extra"
+        )
+    by_id = {id(layer): name for name, layer in layers.items()}
+    for layer in optimizer.layers:
+        if id(layer) not in by_id:
+            raise ValueError(
+                f"{shown} updates a {kind_of(layer)} that is not in layers: expected all its layers; add this one"
+            )
+    if getattr(optimizer, "accumulated", False):
+        raise ValueError(f"{shown} has accumulated gradients, which are not saved: call step() first")
+    _make_optimizer(kind, [], optimizer.options)  # refuses attributes that the constructor would refuse
+    state = optimizer.state
+    count = check_integer("count", int(state.pop("count")), least=0)
+    for moment, values in state.items():
+        arrays |= {f"{prefix}{moment}.{k}": value for k, value in enumerate(values)}
+    names = [by_id[id(layer)] for layer in optimizer.layers]
+    return {"kind": kind, "layers": names, "options": optimizer.options, "count": count}
+
+
+def make_checkpoint(
+    description: Description,
+    arrays: Mapping[str, HostArray],
+    target: Backend,
+    cells: Mapping[str, MakeCell] | None = None,
+) -> Checkpoint:
+    """Make the described checkpoint.   Raises TypeError, ValueError unless `save_checkpoint` would write this."""
+    left: dict[str, Any] = {
+        name: target.asarray(array) if name.startswith("layers.") else array for name, array in arrays.items()
+    }
+    layers: dict[str, Any] = {
+        name: build(each, f"layers.{i}.", left, cells or {})
+        for i, (name, each) in enumerate(_pairs(description, "layers"))
+    }
+    optimizers: dict[str, Any] = {
+        name: _restored(each, layers, f"optimizer.{i}.", left)
+        for i, (name, each) in enumerate(_pairs(description, "optimizers"))
+    }
+    optimizer: Any = optimizers if description.get("several") else optimizers.get("")
+    extra = _decoded(description.pop("extra", None), left, target, 0)
+    if not isinstance(extra, dict):
+        raise ValueError(f"extra is a {kind_of(extra)}: expected a dict")
+    if left:
+        raise ValueError(f"there is an array {quoted(min(left))}: expected only those that the description names")
+    again: dict[str, Array] = {}
+    if canonical(describe_all(layers, optimizer, again)) != canonical(description):
+        raise ValueError("save_checkpoint writes a different description of this content: expected its own file")
+    if any(array.dtype != arrays[name].dtype or array.shape != arrays[name].shape for name, array in again.items()):
+        raise ValueError("an array has another dtype or shape than save_checkpoint would write")
+    return Checkpoint(layers, optimizer, extra)
+
+
+def _restored(description: Any, layers: dict[str, Any], prefix: str, left: dict[str, Any]) -> Any:
+    """The optimizer of a description. Removes its arrays from `left`."""
+    kind, names = entry(description, "kind", str), entry(description, "layers", list)
+    if kind not in _OPTIMIZERS:
+        raise ValueError(f"the kind of an optimizer is {quoted(kind)}: expected one of {', '.join(_OPTIMIZERS)}")
+    if not all(isinstance(name, str) and name in layers for name in names):
+        raise ValueError("an optimizer has layers that the file lacks: expected names of layers in the file")
+    optimizer = _make_optimizer(kind, [layers[name] for name in names], entry(description, "options", dict))
+    state = optimizer.state
+    state.pop("count")[...] = check_integer("count", description.get("count"), least=0)
+    for moment, values in state.items():
+        for k, value in enumerate(values):
+            _restore(value, pop(left, f"{prefix}{moment}.{k}"))
+    return optimizer
+
+
+def _make_optimizer(kind: str, layers: list[Any], options: Description) -> Any:
+    """An optimizer whose learning rate may be 0, unlike in its constructor, because a schedule may have ended at 0."""
+    if "lr" not in options:
+        return _OPTIMIZERS[kind](layers, **options)
+    optimizer = _OPTIMIZERS[kind](layers, **options | {"lr": 1.0})
+    optimizer.lr = options["lr"]
+    return optimizer
+
+
+def _restore(value: Array, saved: HostArray) -> None:
+    if (saved.shape, saved.dtype) != (value.shape, value.dtype):
+        raise ValueError(f"an array of an optimizer does not fit: expected {value.dtype} {value.shape}")
+    backend = backend_of(value)
+    with backend.device_of(value):
+        value[...] = backend.asarray(saved)
+
+
+def _pairs(description: Description, key: str) -> list[tuple[str, Any]]:
+    """The pairs of a name and a description in `description[key]`."""
+    pairs = description.get(key)
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
+    ):
+        raise ValueError(f"{key} is not a list of names and descriptions")
+    return [(name, each) for name, each in pairs]
+
+
+# ---- other values, as JSON. A dict is {"dict": …}, a tuple {"tuple": …}, an array {"array": name, "host": …} ----
+
+
+def encoded(value: Any, name: str, arrays: dict[str, Array], depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise ValueError(
+            f"{name[:80]} is nested more than {_DEEPEST} deep: expected fewer lists and dicts; flatten extra"
+        )
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{name} has the key {key!r}: expected strings; use str({key!r})")
+        return {"dict": {key: encoded(v, f"{name}[{key!r}]", arrays, depth + 1) for key, v in value.items()}}
+    if isinstance(value, list | tuple):
+        items = [encoded(v, f"{name}[{i}]", arrays, depth + 1) for i, v in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        raise TypeError(f"{name} is a {kind_of(value)}: expected JSON values and arrays; convert it to them")
+    backend_of(value, name)
+    if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8 or not value.dtype.isnative:
+        raise TypeError(f"{name} has dtype {value.dtype}: expected numbers or bools; use {name}.astype('float64')")
+    place = f"extra.{sum(key.startswith('extra.') for key in arrays)}"
+    arrays[place] = value
+    return {"array": place, "host": isinstance(value, np.ndarray)}
+
+
+def _decoded(value: Any, left: dict[str, HostArray], target: Backend, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise ValueError(f"extra is nested more than {_DEEPEST} deep")
+    if isinstance(value, list):
+        return [_decoded(v, left, target, depth + 1) for v in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"dict": dict(items)} if len(value) == 1:
+            return {key: _decoded(v, left, target, depth + 1) for key, v in items.items()}
+        case {"tuple": list(items)} if len(value) == 1:
+            return tuple(_decoded(v, left, target, depth + 1) for v in items)
+        case {"array": str(name), "host": bool(host)} if len(value) == 2 and name in left:
+            array = left.pop(name)
+            return array if host else target.asarray(array)
+    raise ValueError("extra holds an unknown object: expected a dict, a tuple or an array")

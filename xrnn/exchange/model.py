@@ -1,0 +1,163 @@
+"""A model to write in another format: a chain of layers, and the operations without weights around them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.cells import CELLS
+from xrnn.checks import check_bool
+from xrnn.exchange.checkpoint import Checkpoint
+from xrnn.layers.base import like_states
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.dropout import Dropout
+from xrnn.layers.embedding import Embedding
+from xrnn.layers.layer_norm import LayerNorm
+from xrnn.layers.linear import Linear
+from xrnn.layers.quantized import Quantized
+from xrnn.layers.stack import Stack
+from xrnn.select import kind_of, to_numpy
+from xrnn.typing import HostArray
+
+RECURRENT: Final = tuple(row.layer for row in CELLS.values())
+_CHARACTER_MODEL: Final = "xrnn character model"  # `job` in the checkpoints of `xrnn train`
+_KINDS: Final = (*RECURRENT, Bidirectional, LayerNorm, Linear, Embedding, Quantized)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """y = softmax(layers(scale(x))).
+
+    layers    in order, without Stacks; only the first may be an Embedding
+    scale     (mean, deviation), (D,) float64 each: x becomes (x - mean) / deviation, limited to ±1e6
+    mask      append a channel to each channel of x: 1 for a known value, 0 for a missing one (NaN)
+    mean      the mean over time follows the last recurrent layer
+    softmax   the result is softmax(y)
+    labels    the names of the outputs, if they have any
+    """
+
+    layers: tuple[Any, ...]
+    scale: tuple[HostArray, HostArray] | None = None
+    mask: bool = False
+    mean: bool = False
+    softmax: bool = False
+    labels: tuple[str, ...] = ()
+
+    @property
+    def last_recurrent(self) -> int:
+        """The position of the last recurrent layer; -1 if there is none."""
+        return max((i for i, layer in enumerate(self.layers) if is_recurrent(layer)), default=-1)
+
+
+def model_of(
+    layers: Any,
+    *,
+    scale: tuple[Any, Any] | None = None,
+    mean: bool = False,
+    softmax: bool = False,
+    quantized: bool = False,
+) -> Model:
+    """The model of a layer, of a list or dict of layers in their order, or of a `Checkpoint`.
+
+    quantized   whether the format can hold quantized layers
+
+    Raises TypeError for other kinds, ValueError if a layer does not fit the one before it.
+    """
+    model = layers if isinstance(layers, Model) else _model_of(layers, scale, mean, softmax)
+    for i, layer in enumerate(model.layers):
+        if type(layer) is Quantized and not quantized:
+            raise TypeError(
+                f"layers[{i}] is a {layer.title}, which this format cannot hold: expected float32 or float64 layers; "
+                "use xrnn.save or xrnn.to_c, or the layer that it was made from"
+            )
+    return model
+
+
+def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: bool) -> Model:
+    if isinstance(layers, str | os.PathLike):
+        raise TypeError("layers is a path: expected layers; use xrnn.load, xrnn.load_checkpoint or `xrnn convert`")
+    if isinstance(layers, Checkpoint):
+        if layers.extra.get("job", _CHARACTER_MODEL) != _CHARACTER_MODEL:
+            raise ValueError("layers is a checkpoint of a model of series, which needs its scale: use `xrnn convert`")
+        layers = layers.layers
+    given = layers.values() if isinstance(layers, Mapping) else layers if isinstance(layers, Sequence) else [layers]
+    named = [pair for i, layer in enumerate(given) for pair in _leaves(layer, f"layers[{i}]")]
+    if not named:
+        raise ValueError("layers is empty: expected at least one layer")
+    for i, (name, layer) in enumerate(named):
+        if type(layer) not in _KINDS:
+            raise TypeError(
+                f"{name} is a {kind_of(layer)}: expected {', '.join(kind.__name__ for kind in _KINDS)} or a Stack of "
+                "them; other formats have no such operation; use xrnn.save to keep the layer"
+            )
+        if i and (type(layer) is Embedding or layer.input_size != named[i - 1][1].output_size):
+            got = "is an Embedding" if type(layer) is Embedding else f"takes {layer.input_size} features"
+            raise ValueError(
+                f"{name} {got}, but the layer before it gives {named[i - 1][1].output_size} features: expected layers "
+                "in the order in which they run, each with the size of the one before"
+            )
+        if like_states(layer).dtype != like_states(named[0][1]).dtype:
+            raise ValueError(f"{name} has another dtype than the first layer: expected one dtype; make them alike")
+    if scale is not None:
+        scale = _scale(scale, named[0][1])
+    mean, softmax = check_bool("mean", mean), check_bool("softmax", softmax)
+    model = Model(tuple(layer for _, layer in named), scale, mean=mean, softmax=softmax)
+    if mean and model.last_recurrent < 0:
+        raise ValueError(
+            "got mean=True without a recurrent layer: expected one, because its h is averaged; leave mean out"
+        )
+    return model
+
+
+def _scale(scale: tuple[Any, Any], first: Any) -> tuple[HostArray, HostArray]:
+    mean, deviation = (host(part).astype(np.float64) for part in scale)
+    fits = mean.shape == deviation.shape == (first.input_size,) and type(first) is not Embedding
+    if not (fits and np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()):
+        raise ValueError(
+            f"scale has shapes {mean.shape} and {deviation.shape}: expected finite means and positive deviations, "
+            f"({first.input_size},) each, one for each feature of x"
+        )
+    return mean, deviation
+
+
+def _leaves(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The layers in nested Stacks, with names for errors. Dropout has no effect in inference and is left out."""
+    if type(layer) is Stack:
+        for i, part in enumerate(layer.layers):
+            yield from _leaves(part, f"{name}.layers[{i}]")
+    elif type(layer) is Bidirectional and any(type(part) not in RECURRENT for part in layer.layers):
+        yield name, next(part for part in layer.layers if type(part) not in RECURRENT)
+    elif type(layer) is not Dropout:
+        for part in getattr(layer, "layers", [layer]):
+            if hasattr(part, "_accept_replaced"):
+                part._accept_replaced()
+        yield name, layer
+
+
+def is_recurrent(layer: Any) -> bool:
+    return type(layer) in (*RECURRENT, Bidirectional, Quantized)
+
+
+def warn_of_nan(model: Model) -> None:
+    for i, layer in enumerate(model.layers):
+        for name, param in layer.named_params.items():
+            if not np.isfinite(host(param)).all():
+                warnings.warn(f"{name} of layers[{i}] holds NaN or infinity: the model computes NaN", stacklevel=3)
+
+
+def host(value: Any) -> HostArray:
+    """A number or an array of any backend, on the host."""
+    return np.asarray(to_numpy(value) if hasattr(value, "shape") else value)
+
+
+def unflattened(layers: Sequence[Any]) -> Any:
+    """One layer, or a list of layers, in which neighbouring recurrent layers became a Stack."""
+    groups = [(key, list(group)) for key, group in itertools.groupby(layers, is_recurrent)]
+    made = [part for key, group in groups for part in ([Stack(group)] if key and len(group) > 1 else group)]
+    return made[0] if len(made) == 1 else made

@@ -1,0 +1,1 @@
+"""Whole models without a command line: their data, layers, training and files."""

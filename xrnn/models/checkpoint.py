@@ -1,0 +1,294 @@
+"""Checkpoints of the training commands: files of `xrnn.save_checkpoint`. Their `extra` holds the state of the run:
+
+job           the kind of model: "xrnn series classifier"
+settings      the options of the training, by name
+facts         the properties of the data that the model depends on
+fingerprint   of the data
+arrays        the losses and the job's own arrays, by name
+picture       the name and the SHA-256 of the last picture
+upto          the requested length of the training in epochs or steps; absent for the default length
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.exchange.checkpoint import (
+    Checkpoint,
+    checkpoint_content,
+    describe_all,
+    make_checkpoint,
+    peek,
+    read_checkpoint,
+)
+from xrnn.exchange.description import canonical
+from xrnn.exchange.files import described_by
+from xrnn.files import ArrayFile, FileError, open_arrays, quoted, replace_file
+from xrnn.models.errors import CheckpointError, OutputError, SettingsError
+from xrnn.models.settings import Settings, parse_metadata
+from xrnn.optim import Adam
+from xrnn.select import get_backend, to_numpy
+from xrnn.typing import Array, HostArray
+
+_VERSION: Final = "1"  # of the earlier format
+_MAX_LOSS: Final = 1e39  # above the largest float32
+_MIN_LOSS: Final = -1e-5  # rounding can bring the loss of a perfect prediction below 0
+
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRecord:
+    """Name and hash of the picture that a run drew. A resumed run may replace only this file."""
+
+    name: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, content: bytes) -> Self:
+        return cls(path.name, hashlib.sha256(content).hexdigest())
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `asdict`.   Raises SettingsError for any other value."""
+        given = parse_metadata(value)
+        if given.keys() != {"name", "sha256"} or not all(isinstance(value, str) for value in given.values()):
+            raise SettingsError("another object: expected the strings name, sha256")
+        return cls(**given)
+
+
+Shape: TypeAlias = tuple[int, ...]
+Spec: TypeAlias = tuple[Shape, str]  # the shape and the dtype of an array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot(Generic[S]):
+    """The complete state of a run. Layers and optimizer are those of the trainer: the next update changes them.
+
+    layers      the model's, by name; with early stopping, those of the best epoch too, as `best.NAME`
+    optimizer   of the model's layers; its number of updates is the step of the run
+    arrays      on the host: `losses`, one per update, and the job's own arrays
+    facts       a dataclass of the properties of the data that the model depends on; None if there are none
+    picture     the last picture that the run drew
+    upto        the requested length of the training, in the unit of the job; None for the default length
+    """
+
+    settings: S
+    fingerprint: str  # of the data
+    layers: dict[str, Any]
+    optimizer: Adam
+    arrays: dict[str, HostArray]
+    facts: Any = None
+    picture: PictureRecord | None = None
+    upto: int | None = None
+
+    @property
+    def step(self) -> int:
+        return self.optimizer.steps
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and pickles, which are portable: the arrays are stored on the host."""
+        saved: dict[str, Array] = {}
+        description = describe_all(self.layers, self.optimizer, saved)
+        on_host = {name: to_numpy(array) for name, array in saved.items()}
+        rest = (self.settings, self.fingerprint, self.arrays, self.facts, self.picture, self.upto)
+        return _unpickled, (description, on_host, *rest)
+
+
+def _unpickled(
+    description: dict[str, Any],
+    saved: dict[str, HostArray],
+    settings: S,
+    fingerprint: str,
+    arrays: dict[str, HostArray],
+    *others: Any,
+) -> Snapshot[S]:
+    """The snapshot of a pickle, on the selected backend."""
+    # joblib may give views of its file, numpy.memmap, in place of arrays.
+    plain = {name: np.array(array) for name, array in saved.items()}
+    c = make_checkpoint(description | {"extra": {"dict": {}}}, plain, get_backend())
+    return Snapshot(settings, fingerprint, c.layers, c.optimizer, arrays, *others)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints(Generic[S]):
+    """Writes and reads the checkpoints of one job."""
+
+    format: str  # `job` in the file: "xrnn character model"
+    command: str  # that writes the checkpoints: "xrnn train"
+    settings: type[S]
+    like: Callable[[S, int], dict[str, Any]]  # (settings, step) → layers as in a snapshot, with small arrays
+    shapes: Callable[[S, Any], dict[str, Shape]]  # (settings, facts) → those of the model's parameters, in order
+    specs: Callable[[S, Any, int], dict[str, Spec]]  # (settings, facts, step) → those of the job's own arrays
+    facts: Callable[[Any], Any] | None = None  # parsed JSON → the facts; raises SettingsError
+
+    def content(self, snapshot: Snapshot[S]) -> bytes:
+        """The content of the file with `snapshot`."""
+        extra: dict[str, Any] = {
+            "job": self.format,
+            "settings": asdict(snapshot.settings),
+            "fingerprint": snapshot.fingerprint,
+            "arrays": snapshot.arrays,
+        }
+        if self.facts:
+            extra["facts"] = json.loads(json.dumps(asdict(snapshot.facts)))  # lists in place of tuples
+        if snapshot.picture:
+            extra["picture"] = asdict(snapshot.picture)
+        if snapshot.upto is not None:
+            extra["upto"] = snapshot.upto
+        return checkpoint_content(snapshot.layers, snapshot.optimizer, extra)
+
+    def save(self, path: Path, snapshot: Snapshot[S], write: Callable[[bytes], None] | None = None) -> None:
+        """Write `snapshot` to `path`, by `write` if given.   Raises OutputError."""
+        content = self.content(snapshot)
+        try:
+            write(content) if write else replace_file(path, content)
+        except OSError as error:
+            expected = "expected free space and permission; the old file is unchanged"
+            raise OutputError.of(error, path, expected) from error
+
+    def load(self, path: Path, backend: Backend | None = None) -> Snapshot[S]:
+        """The snapshot in `path`, with its layers and its optimizer on `backend`; None for the selected one.
+
+        Raises CheckpointError if the file can't be read, is truncated, altered, of another version or of another job,
+        or if its content does not fit its settings, facts and step.
+        """
+        try:
+            with open_arrays(path, self._wanted) as file:
+                return self._read(file, backend or get_backend())
+        except FileError as error:
+            raise CheckpointError(str(error)) from error
+
+    def wrote(self, path: Path) -> bool:
+        """Whether `path` is a checkpoint of this job, according to its header."""
+        try:
+            return job_of(path, self._wanted) == self.format
+        except CheckpointError:
+            return False
+
+    @property
+    def _remedy(self) -> str:
+        return f"name a file that `{self.command}` wrote"
+
+    @property
+    def _wanted(self) -> str:
+        return f"a checkpoint; {self._remedy}"
+
+    def _read(self, file: ArrayFile, backend: Backend) -> Snapshot[S]:
+        if (job := _job(file)) != self.format:
+            got = f"format {quoted(job)}" if job else "no format of xrnn"
+            raise FileError(f"{file.name} has {got}: expected {self._wanted}")
+        is_old = file.metadata.get("format") == job
+        checkpoint = None if is_old else read_checkpoint(file, backend)
+        extra: Mapping[str, Any] = checkpoint.extra if checkpoint else file.metadata
+        settings = self._parsed(file.name, "settings", extra, self.settings.from_json)
+        facts = self._parsed(file.name, "facts", extra, self.facts) if self.facts else None
+        picture = self._parsed(file.name, "picture", extra, PictureRecord.from_json) if "picture" in extra else None
+        upto = self._parsed(file.name, "upto", extra, _upto)
+        checkpoint = checkpoint or self._read_old(file, settings, facts, backend)
+        self._check(file.name, checkpoint, settings, facts)
+        fingerprint, arrays = str(extra.get("fingerprint", "")), checkpoint.extra["arrays"]
+        return Snapshot(settings, fingerprint, checkpoint.layers, checkpoint.optimizer, arrays, facts, picture, upto)
+
+    def _parsed(self, name: str, part: str, extra: Mapping[str, Any], parse: Callable[[Any], Any]) -> Any:
+        try:
+            return parse(extra.get(part))
+        except SettingsError as error:
+            raise CheckpointError(f"{name} has invalid {part} ({quoted(str(error))}); {self._remedy}") from error
+
+    def _read_old(self, file: ArrayFile, settings: S, facts: Any, backend: Backend) -> Checkpoint:
+        """The content of a file in the earlier format, with arrays `model.gru0.Wx`, `adam.m.gru0.Wx`, …"""
+        file.check_format(self.format, _VERSION)
+        text = file.metadata.get("step", "none")
+        if not re.fullmatch("0|[1-9][0-9]{0,14}", text):
+            raise FileError(
+                f"{file.name} has step {quoted(text)}: expected a whole number of at least 0; {self._remedy}"
+            )
+        file.check_dtypes("F32", "F64")
+        arrays, names = file.read(), list(self.shapes(settings, facts))
+        new: dict[str, Any] = {}
+        description = self._description(settings, int(text), settings.lr, new)
+        kinds = ["model", *(["best"] if "best.linear" in dict(description["layers"]) else []), "adam.m", "adam.v"]
+        for now, then in zip(new, [f"{kind}.{name}" for kind in kinds for name in names], strict=True):
+            if then not in arrays:
+                raise FileError(f"{file.name} lacks an array {then}: expected those of its settings; use another copy")
+            new[now] = arrays.pop(then)
+        with described_by(file, "checkpoint"):
+            checkpoint = make_checkpoint(description | {"extra": {"dict": {}}}, new, backend)
+        checkpoint.extra["arrays"] = arrays
+        return checkpoint
+
+    def _description(self, settings: S, step: int, lr: float, arrays: dict[str, Array]) -> dict[str, Any]:
+        """The description of the layers and the optimizer that a run with these settings saves."""
+        layers = self.like(settings, step)
+        optimizer = settings.optimizer([layer for name, layer in layers.items() if not name.startswith("best.")])
+        optimizer.steps, optimizer.lr = step, lr
+        return describe_all(layers, optimizer, arrays)
+
+    def _check(self, name: str, checkpoint: Checkpoint, settings: S, facts: Any) -> None:
+        """Reject content that no run of the job can produce.   Raises CheckpointError."""
+
+        def refuse(problem: str) -> NoReturn:
+            raise CheckpointError(f"{name} {problem}; {self._remedy}")
+
+        optimizer: Any = checkpoint.optimizer
+        arrays: Any = checkpoint.extra.get("arrays")
+        saved: dict[str, Array] = {}
+        described = canonical(describe_all(checkpoint.layers, optimizer, saved))
+        if not isinstance(optimizer, Adam) or described != canonical(
+            self._description(settings, optimizer.steps, optimizer.lr, {})
+        ):
+            refuse("holds other layers or another optimizer than its settings describe: expected those")
+        params = [(key, param) for key, param in saved.items() if key.startswith("layers.")]
+        for (key, param), shape in zip(params, itertools.cycle(self.shapes(settings, facts).values()), strict=False):
+            if (param.shape, param.dtype.name) != (shape, "float32"):
+                refuse(f"holds {key} as {param.dtype} {param.shape}: expected float32 {shape} by its settings")
+        specs = self.specs(settings, facts, optimizer.steps)
+        if not isinstance(arrays, dict) or arrays.keys() != specs.keys():
+            odd = min(specs.keys() ^ arrays.keys()) if isinstance(arrays, dict) else "losses"
+            refuse(f"{'lacks' if odd in specs else 'has'} an array {quoted(odd)}: expected {', '.join(specs)}")
+        for key, (shape, dtype) in specs.items():
+            found = arrays[key]
+            if not isinstance(found, np.ndarray) or (found.shape, found.dtype.name) != (shape, dtype):
+                got = f"{getattr(found, 'dtype', '')} {np.shape(found)}"
+                refuse(f"holds {key} as {got}: expected {dtype} {shape}, as its settings describe")
+        for key, array in ({key: to_numpy(array) for key, array in saved.items()} | arrays).items():
+            if not np.isfinite(array).all():
+                refuse(f"holds {key} with NaN or infinity: expected finite numbers")
+            if key.startswith("optimizer.0.v.") and (array < 0).any():
+                refuse(f"holds a negative {key}: expected a mean of squares")
+        if not ((arrays["losses"] >= _MIN_LOSS) & (arrays["losses"] <= _MAX_LOSS)).all():
+            refuse(f"holds losses out of range: expected 0 to {_MAX_LOSS:g}")
+
+
+def _upto(value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise SettingsError(f"{quoted(repr(value))}: expected a whole number of at least 1")
+    return value
+
+
+def _job(file: ArrayFile) -> str:
+    """The job that wrote a checkpoint; for another file, its format. An old checkpoint has the job as its format."""
+    return str(peek(file, "job") or file.metadata.get("format", ""))
+
+
+def job_of(path: Path, wanted: str) -> str:
+    """The job that wrote the checkpoint at `path`, according to its header.
+
+    Raises CheckpointError if the file can't be read; `wanted` is the expected content and the remedy.
+    """
+    try:
+        with open_arrays(path, wanted) as file:
+            return _job(file)
+    except FileError as error:
+        raise CheckpointError(str(error)) from error

@@ -1,0 +1,93 @@
+"""One time series, and the checks of its values that all file formats share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.files import printable, quoted
+from xrnn.models.errors import DataError
+from xrnn.typing import HostArray
+
+MISSING: Final = "?"
+LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
+
+Time = float | datetime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    values: HostArray  # (T, D) float64, T ≥ 1; NaN for a missing value
+    label: Any  # a string from a file, any hashable value from Python; None if there is none
+    name: str  # shown in errors and predictions
+    channel_names: tuple[str, ...] | None = None  # from the header of the file, if it has one
+    times: tuple[Time, ...] | None = None  # of the steps, in a file with a column of times
+
+    @property
+    def channels(self) -> int:
+        """The number of channels, D."""
+        return int(self.values.shape[1])
+
+
+def escaped(label: Any) -> str:
+    """The text of `label`, with escapes such as \\x1b for characters that can't be shown."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(label))
+
+
+def checked(values: HostArray, label: Any, name: str, channel_names: tuple[str, ...] | None = None) -> Series:
+    """A Series of `values` (T, D). Final steps without any value are padding and are removed.
+
+    Raises DataError if there is no step, no channel, a channel without any value, infinity, or a number beyond 1e30.
+    """
+    shown = printable(name)
+    known = ~np.isnan(values)
+    steps = np.flatnonzero(known.any(axis=1))
+    if not steps.size:
+        raise DataError(f"{shown} has no values: expected at least one step; leave the series out")
+    values, known = values[: steps[-1] + 1], known[: steps[-1] + 1]
+    empty = np.flatnonzero(~known.any(axis=0))
+    if empty.size:
+        channel = quoted(channel_names[empty[0]]) if channel_names else empty[0] + 1
+        raise DataError(
+            f"{shown} has no value in channel {channel}: expected at least one; leave out the series or the channel"
+        )
+    check_sizes(values, name)
+    return Series(values, label, name, channel_names)
+
+
+def check_sizes(values: HostArray, name: str) -> None:
+    """Refuse infinity and numbers beyond 1e30.   Raises DataError."""
+    sizes = np.abs(values)
+    if (sizes > LARGEST).any():  # False for NaN
+        raise DataError(
+            f"{printable(name)} holds {np.nanmax(sizes):g}: expected numbers up to {LARGEST:g}; scale them, or leave "
+            "the series out"
+        )
+
+
+def parse_numbers(fields: Sequence[str], where: str) -> list[float]:
+    """The numbers in `fields`, NaN for ?. Errors begin with `where`.   Raises DataError."""
+    values: list[float] = []
+    for field in map(str.strip, fields):
+        value = math.nan if field == MISSING else as_number(field)
+        if value is None:
+            raise DataError(
+                f"{printable(where)}: {quoted(field)!r} is not a finite number: expected numbers, or {MISSING} for a "
+                "missing value; correct or remove it"
+            )
+        values.append(value)
+    return values
+
+
+def as_number(field: str) -> float | None:
+    """The finite number in `field`, or None."""
+    try:
+        value = float(field)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in field else None  # float("1_0") is 10

@@ -1,0 +1,327 @@
+"""Series to forecast, and the windows to learn from and to test on."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from xrnn.commands.outputs import same_file
+from xrnn.files import printable, quoted
+from xrnn.models.data.read import check_channels, read_path
+from xrnn.models.data.scale import Scale
+from xrnn.models.data.series import Series, Time
+from xrnn.models.data.tables import Columns
+from xrnn.models.errors import DataError
+from xrnn.models.forecast.chaos import mackey_glass
+from xrnn.models.forecast.checkpoint import Facts
+from xrnn.models.forecast.settings import MOST_STEPS, ForecastSettings
+from xrnn.models.forecast.times import Step, step_of
+from xrnn.models.forecast.windows import Shape, Windows, fill, joined, make_windows
+from xrnn.typing import HostArray
+
+_TEST_SHARE: Final = 0.2  # of the rows, for the backtest
+_LEAST_WINDOWS: Final = 8  # to train on
+_FOLDS: Final = 3  # parts of the training windows that are held out in turn
+
+
+class ForecastSeries:
+    """One series, ready for windows.
+
+    target      (T,), NaN for a missing value; its last value is known
+    filled      (T,), without missing values
+    covariates  (T or more, K), standardised and filled
+    deviation   of the target's known values: the scale of the series. It is computed from the series itself, because
+                nothing identifies a series of the training in a new file
+    """
+
+    def __init__(
+        self, series: Series, season: int, known: Scale, train: int | None = None, deviation: float | None = None
+    ) -> None:
+        """known: the scale of the covariates.   train: the number of rows to train on; None for all.
+
+        deviation   of a longer series, whose last rows these are; None to compute it from the rows to train on
+
+        Raises DataError for values that are all equal, unless `deviation` is given.
+        """
+        exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
+        self.name, self.times = series.name, series.times
+        self.target: HostArray = series.values[: exists[-1] + 1, 0]
+        seen = self.target[:train][~np.isnan(self.target[:train])]
+        if seen.size == 0 or (seen.min() == seen.max() and deviation is None):
+            got = "no value" if seen.size == 0 else f"the same value {seen[0]:g}"
+            raise DataError(
+                f"{printable(self.name)} has {got} in all rows{' to train on' if train else ''}: expected values that "
+                "change; add earlier rows, or leave the series out"
+            )
+        self.deviation = float(seen.std()) if deviation is None else deviation
+        self.filled = fill(self.target, season)
+        self.covariates = known.apply(series.values[:, 1:])
+
+    @property
+    def rows(self) -> int:
+        """T."""
+        return len(self.target)
+
+    def windows(self, origins: HostArray, shape: Shape, *, targets: bool = True) -> Windows:
+        of_windows = self.target if targets else None
+        return make_windows(self.filled, origins, shape, self.deviation, self.covariates, of_windows)
+
+    def next_window(self, shape: Shape) -> Windows:
+        """The window after the last value.   Raises DataError if the series is too short or lacks known covariates."""
+        self.check_length(shape)
+        future = len(self.covariates) - self.rows
+        if shape.known and future < shape.horizon:
+            raise DataError(
+                f"{printable(self.name)} has {future} rows after the last value to forecast: expected {shape.horizon} "
+                "with the known columns; add the rows, or lower --horizon"
+            )
+        return self.windows(np.array([self.rows]), shape, targets=False)
+
+    def check_length(self, shape: Shape) -> None:
+        if self.rows < shape.context:
+            raise DataError(
+                f"{printable(self.name)} has {self.rows} rows: expected at least the context of {shape.context}; add "
+                "rows, or train with a smaller --context"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class ForecastData:
+    """Each series is trained on up to its row `cuts[i]`. In the data of a backtest, the rows after it are held out.
+
+    known       the scale of the covariates, from the rows to train on
+    source      a description in one line
+    backtest    the same series, for the backtest; None if nothing is held out
+    gaps        origins (first, last) of windows that are held out of the training, for each series
+    """
+
+    series: list[ForecastSeries]
+    cuts: list[int]
+    shape: Shape
+    known: Scale
+    facts: Facts
+    fingerprint: str
+    source: str
+    backtest: ForecastData | None = None
+    gaps: list[tuple[int, int]] | None = None
+
+    def training_origins(self, i: int) -> HostArray:
+        """The origins of all windows to train on, except those whose steps ahead overlap a gap."""
+        F = self.shape.horizon
+        origins = self._origins(i, self.shape.context, self.cuts[i] - F)
+        if self.gaps is None:
+            return origins
+        first, last = self.gaps[i]
+        apart: HostArray = origins[(origins <= first - F) | (origins >= last + F)]
+        return apart
+
+    def folds(self) -> list[tuple[ForecastData, Windows]]:
+        """For each third of every series: the data without it, and its windows.   [] if the series are too short."""
+        thirds = [np.array_split(origins, _FOLDS) for origins in self._training]
+        # The few windows of short series are divided among the folds.
+        thirds = [of[-i % _FOLDS :] + of[: -i % _FOLDS] if len(of[-1]) == 0 else of for i, of in enumerate(thirds)]
+        folds = []
+        for k in range(_FOLDS):
+            held = [(i, of_series[k]) for i, of_series in enumerate(thirds) if len(of_series[k])]
+            if not held:
+                continue
+            gaps = [(int(of[k][0]), int(of[k][-1])) if len(of[k]) else (MOST_STEPS**2, 0) for of in thirds]
+            part = replace(self, gaps=gaps)
+            if part.train_count < _LEAST_WINDOWS:
+                return []
+            folds.append((part, joined([self.series[i].windows(origins, self.shape) for i, origins in held])))
+        return folds
+
+    def test_origins(self, i: int) -> HostArray:
+        return self._origins(i, self.cuts[i], self.series[i].rows - self.shape.horizon)
+
+    def _origins(self, i: int, first: int, last: int) -> HostArray:
+        """The origins from `first` to `last` whose steps ahead have a known value."""
+        origins = np.arange(first, last + 1)
+        known = ~np.isnan(self.series[i].target[origins[:, None] + np.arange(self.shape.horizon)]).any(axis=1)
+        complete: HostArray = origins[known]
+        return complete
+
+    @cached_property
+    def test(self) -> Windows:
+        """The windows of the backtest: a forecast from every row (rolling origin)."""
+        return joined([each.windows(self.test_origins(i), self.shape) for i, each in enumerate(self.series)])
+
+    def train(self, places: HostArray) -> Windows:
+        """The windows at `places` among all windows to train on."""
+        ends = np.cumsum([len(origins) for origins in self._training])
+        of_series = np.searchsorted(ends, places, side="right")
+        parts = []
+        for i in np.unique(of_series):
+            origins = self._training[i]
+            parts.append(self.series[i].windows(origins[places[of_series == i] - (ends[i] - len(origins))], self.shape))
+        return joined(parts)
+
+    @cached_property
+    def train_count(self) -> int:
+        return sum(map(len, self._training))
+
+    @cached_property
+    def _training(self) -> list[HostArray]:
+        return [self.training_origins(i) for i in range(len(self.series))]
+
+
+def load_series(paths: Sequence[Path], settings: ForecastSettings) -> list[Series]:
+    """The series in the files, the target first; without a file, a chaotic one.   Raises DataError."""
+    for one, other in itertools.combinations(paths, 2):
+        if same_file(one, other):
+            raise DataError(f"got {other} twice: expected different files; name it once")
+    names = settings.columns.used
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(
+            f"got the column {quoted(twice)} twice in --target and --known: expected different columns; leave one out"
+        )
+    series = [each for path in paths for each in read_path(path, settings.columns)] if paths else [mackey_glass()]
+    check_target(series, settings)
+    return series
+
+
+def check_target(series: Sequence[Series], settings: ForecastSettings) -> None:
+    """Raises DataError if the series do not have the target and the known covariates as their channels."""
+    channels = check_channels(series)
+    if settings.known and not settings.target:
+        raise DataError("got --known without --target: expected the column to forecast too; add --target COLUMN")
+    if channels > 1 and not settings.target:
+        names = series[0].channel_names
+        have = f": {', '.join(map(printable, names))}"[:200] if names else ""
+        raise DataError(
+            f"{printable(series[0].name)} has {channels} columns of numbers{have}: expected the one to forecast; add "
+            "--target COLUMN"
+        )
+    for each in series:
+        if np.isnan(each.values[:, 0]).all():
+            raise DataError(f"{printable(each.name)} has no value to forecast: expected some; leave it out")
+
+
+def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: bool = True) -> ForecastData:
+    """The data of a run, and those of a backtest, which holds out the last fifth of each series.
+
+    The final model is trained on all rows.   Raises DataError.
+    """
+    step = _step(series)
+    season = settings.season or (step.season if step else 1)
+    K, F = series[0].channels - 1, settings.horizon
+    rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
+    cuts = [n - max(F, round(_TEST_SHARE * n)) for n in rows]
+    context = settings.context or _context(max(cuts), F, season)
+    cuts = cuts if backtest else rows
+    if context < season:
+        raise DataError(
+            f"the context of {context} is shorter than the season of {season}: expected at least a season; give a "
+            "larger --context, more rows, or another --season"
+        )
+    shape = Shape(context, F, season, K)
+    fits = [cut - context - F >= 0 for cut in cuts]
+    if sum(max(cut - context - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
+        longest = int(np.argmax(rows))
+        held = rows[longest] - cuts[longest]
+        raise DataError(
+            f"{printable(series[longest].name)} has {rows[longest]} rows: expected at least "
+            f"{context + F + held + _LEAST_WINDOWS - 1} for a context of {context}, a horizon of {F}"
+            f"{f' and {held} held out' if held else ''}; lower --horizon or --context, or add rows"
+        )
+    for each, fit, n in zip(series, fits, rows, strict=True):
+        if not fit:
+            raise DataError(
+                f"{printable(each.name)} has {n} rows, fewer than a context of {context} and a horizon of {F} take: "
+                "leave the series out, or lower --context or --horizon"
+            )
+    past = _divided(series, cuts, shape, step)
+    if not past.train_count or (backtest and not len(past.test.known)):
+        raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
+    return replace(_divided(series, rows, shape, step), backtest=past) if backtest else past
+
+
+def _step(series: Sequence[Series]) -> Step | None:
+    """The step of all series with times.   Raises DataError for different steps."""
+    timed = sorted((each for each in series if each.times), key=lambda each: -len(each.times or ()))  # stable
+    first = step_of(timed[0].times or (), timed[0].name) if timed else None
+    for each in timed[1:]:
+        check_step(each.times or (), each.name, first.name if first else "", f"{printable(timed[0].name)} has")
+    return first
+
+
+def check_step(times: Sequence[Time], name: str, expected: str, other: str) -> Step | None:
+    """The step of `times`, which should be called `expected`.   Raises DataError for another one.
+
+    other   the start of a sentence about the expected step: "the model was trained on"
+    """
+    step = step_of(times, name, like=expected)
+    if step and step.contradicts(expected):
+        raise DataError(
+            f"{printable(name)} has steps of {step.name}, but {other} steps of {expected}: expected the same steps; "
+            "correct the times, or train a model for each"
+        )
+    return step
+
+
+def _divided(series: Sequence[Series], cuts: list[int], shape: Shape, step: Step | None) -> ForecastData:
+    known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True))
+    made = [ForecastSeries(each, shape.season, known, cut) for each, cut in zip(series, cuts, strict=True)]
+    for one in made:
+        one.next_window(shape)  # raises DataError
+    facts = Facts(*shape, series[0].channel_names, step=step.name if step else "")
+    return ForecastData(made, cuts, shape, known, facts, _fingerprint(series), _describe(series, made, shape))
+
+
+def _training_covariates(series: Series, cut: int) -> HostArray:
+    covariates = series.values[:cut, 1:]
+    if np.isnan(covariates).all(axis=0).any():
+        raise DataError(
+            f"{printable(series.name)} has a known column without a value in its first {cut} rows, which are trained "
+            "on: expected some; leave the column out of --known"
+        )
+    return covariates
+
+
+def _context(rows: int, horizon: int, season: int) -> int:
+    """Three seasons or two horizons, at least 24 steps; less in a short series, a season if no row is left to train."""
+    if rows < 1:  # the horizon that is held out is longer than the series, which `prepare` refuses
+        return season
+    wanted = max(3 * season if season > 1 else 0, 2 * horizon, 24)
+    return max(min(wanted, (rows - horizon) // 2), min(season, rows))
+
+
+def _fingerprint(series: Sequence[Series]) -> str:
+    sha = hashlib.sha256()
+    for each in series:
+        sha.update(repr((each.values.shape, each.channel_names)).encode())
+        sha.update(np.ascontiguousarray(each.values).data)
+    return sha.hexdigest()
+
+
+def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], shape: Shape) -> str:
+    rows = [each.rows for each in made]
+    span = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
+    name = series[0].name if len(series) == 1 else f"{len(series):,} series"
+    names = series[0].channel_names
+    channels = f"\nchannels: {', '.join(names)}" if names else ""
+    return (
+        f"{printable(name)}, {span} rows, season {shape.season}; {shape.horizon} steps ahead from {shape.context}"
+        f"{printable(channels, keep=chr(10))}"
+    )
+
+
+def columns_for(settings: ForecastSettings, facts: Facts, decimal: str) -> Columns:
+    """How to read new .csv files with a trained model."""
+    columns = settings.columns
+    return Columns(
+        decimal,
+        id=columns.id,
+        time=columns.time,
+        timed=True,
+        used=columns.used or (facts.channel_names or ()),
+        optional=frozenset({columns.id, columns.time}),
+    )

@@ -1,0 +1,134 @@
+"""The settings of a training run: a resumed run has the same settings as the run that it continues."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Self
+
+from xrnn.cells import CELLS
+from xrnn.files import parse_object, quoted
+from xrnn.models.errors import SettingsError
+from xrnn.optim import Adam
+
+_MAX_SIZE: Final = 2**20
+_MAX_LAYERS: Final = 100  # far more than can be trained; with more, the first step would take very long
+_MAX_LR: Final = 1000  # far more than can be trained with; an update of this size still fits float32
+_KINDS: Final[dict[str, Any]] = {"int": int, "float": int | float, "str": str, "bool": bool}
+
+
+def setting(default: Any, help: str, expected: str, valid: Callable[[Any], bool], metavar: str | None = None) -> Any:
+    """A dataclass field that is a setting and its command-line option.
+
+    help      one line for `--help`
+    expected  the valid values in words, for an error: "a positive number"
+    valid     tells whether a value of the field's type is valid
+    metavar   the placeholder for the value in `--help`, for other types than int and float
+    """
+    return field(default=default, metadata={"help": help, "expected": expected, "valid": valid, "metavar": metavar})
+
+
+def switch(help: str) -> Any:
+    """A setting that is off unless its option is given."""
+    return setting(False, help, "true or false", lambda value: True)
+
+
+def size(default: int, help: str, most: int = _MAX_SIZE) -> Any:
+    """A setting that is a whole number from 1 to `most`."""
+    return setting(default, help, f"a whole number from 1 to {most}", lambda value: 1 <= value <= most)
+
+
+def probability(default: float, help: str) -> Any:
+    """A setting that is a probability below 1."""
+    return setting(default, help, f"a probability in [0, 1), such as {default}", lambda value: 0 <= value < 1)
+
+
+def amount(default: float, help: str) -> Any:
+    """A setting that is a number from 0 to 1000."""
+    return setting(default, help, f"a number from 0 to 1000, such as {default}", lambda value: 0 <= value <= 1000)
+
+
+def cell(default: str) -> Any:
+    """The setting that names the recurrent layers."""
+    help, names = "Type of the recurrent layers.", ", ".join(CELLS)
+    return setting(default, help, f"one of {names}", lambda value: value in CELLS, "|".join(CELLS))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings that every job has. A job adds its own, and may give these another default or help.
+
+    Each field is made by `setting`, which holds its default, its valid values and the help of its option.
+    Raises SettingsError for invalid values.
+    """
+
+    cell: str = cell("gru")
+    hidden: int = size(64, "Size of the hidden state, H.")
+    layers: int = size(1, "Number of recurrent layers.", _MAX_LAYERS)
+    batch: int = size(32, "Batch size, N.")
+    lr: float = setting(
+        0.003,
+        "Highest learning rate of Adam.",
+        f"a positive number up to {_MAX_LR}, such as 0.003",
+        lambda value: math.isfinite(value) and 0 < value <= _MAX_LR,
+    )
+    seed: int = setting(0, "Seed of all random draws.", "a whole number of at least 0", lambda value: bool(value >= 0))
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not each.metadata["valid"](value):
+                got = quoted(value) if isinstance(value, str) else value
+                raise SettingsError(f"{option(each.name)} is {got}: expected {each.metadata['expected']}")
+
+    @property
+    def model(self) -> str:
+        """A description of the model: "2 GRU layers of 64"."""
+        return f"{self.layers} {self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
+
+    @property
+    def training(self) -> str:
+        """A description of its training: "batches of 32; lr 0.003"."""
+        raise NotImplementedError
+
+    def optimizer(self, layers: Iterable[Any]) -> Adam:
+        """The optimizer of the training."""
+        return Adam(layers, self.lr)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `asdict`, or of its JSON. A setting that an older version did not have gets its default.
+
+        Raises SettingsError for any other value.
+        """
+        return cls.of(parse_metadata(value))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The settings with these values, whose types are checked.   Raises SettingsError."""
+        kinds = {each.name: str(each.type) for each in fields(cls)}
+        for name, value in given.items():
+            if name not in kinds:
+                raise SettingsError(f"{name} is unknown: expected {', '.join(kinds)}")
+            if not isinstance(value, _KINDS[kinds[name]]) or isinstance(value, bool) != (kinds[name] == "bool"):
+                raise SettingsError(f"{name} is a {type(value).__name__}: expected {kinds[name]}")
+        try:
+            return cls(**given)
+        except OverflowError as error:  # JSON has integers that no float holds
+            raise SettingsError(f"a number is too large ({error}): expected a float") from error
+
+
+def parse_metadata(value: Any) -> dict[str, Any]:
+    """A JSON object, from its text if it is not parsed.   Raises SettingsError."""
+    if not isinstance(value, dict | str):
+        raise SettingsError(f"a {type(value).__name__}: expected an object")
+    try:
+        return parse_object(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise SettingsError(f"{error}: expected an object") from error
+
+
+def option(name: str) -> str:
+    """The command-line option of a setting."""
+    return f"--{name.replace('_', '-')}"
