@@ -89,7 +89,7 @@ def print_version() -> None:
     where = f"xrnn {xrnn.__version__} in {Path(xrnn.__file__).parent}"
     if not kernels:
         print(f"{where}: NO compiled kernels, so this measures the slower plain forms. Remedy: pip install -e .")
-    elif not xrnn.backend.fused_enabled():
+    elif not xrnn.backend.fused_forms().enabled:
         print(f"{where}: XRNN_FUSED=0")
     else:
         print(f"{where}: compiled kernels, {xrnn.get_backend('numpy').describe()['instruction set']}", flush=True)

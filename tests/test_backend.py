@@ -15,7 +15,7 @@ from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.fresh import output_of, run_python
 from tests.layouts import LAYOUTS, lay_out
-from xrnn.backend import OPERATIONS, Backend, Explanation, fused_enabled, use_fused
+from xrnn.backend import OPERATIONS, Backend, Explanation, fused_forms, use_fused
 from xrnn.backends.numpy import NumpyBackend
 from xrnn.ops import affine
 from xrnn.ops.cells.rnn import RNNCell
@@ -141,22 +141,22 @@ def test_explain_the_plain_form() -> None:
 
 
 def test_use_fused_nests_and_is_restored() -> None:
-    before = fused_enabled()
+    before = fused_forms().enabled
     with use_fused(False):
-        assert not fused_enabled()
+        assert not fused_forms().enabled
         with use_fused(True):
-            assert fused_enabled()
-        assert not fused_enabled()
+            assert fused_forms().enabled
+        assert not fused_forms().enabled
     with pytest.raises(ZeroDivisionError), use_fused(not before):
         raise ZeroDivisionError
-    assert fused_enabled() is before
+    assert fused_forms().enabled is before
 
 
 def test_a_new_thread_does_not_inherit_use_fused() -> None:
     seen = []
-    before = fused_enabled()
+    before = fused_forms().enabled
     with use_fused(not before):
-        thread = threading.Thread(target=lambda: seen.append(fused_enabled()))
+        thread = threading.Thread(target=lambda: seen.append(fused_forms().enabled))
         thread.start()
         thread.join()
     assert seen == [before]
@@ -166,10 +166,10 @@ def test_a_new_thread_does_not_inherit_use_fused() -> None:
 def test_xrnn_fused(value: str | None, enabled: bool) -> None:
     code = """
 import xrnn
-from xrnn.backend import fused_enabled, use_fused
-print(fused_enabled())
-with use_fused(not fused_enabled()):
-    print(fused_enabled())
+from xrnn.backend import fused_forms, use_fused
+print(fused_forms().enabled)
+with use_fused(not fused_forms().enabled):
+    print(fused_forms().enabled)
 """
     out = output_of(code, **({} if value is None else {"XRNN_FUSED": value}))
     assert out.split() == [str(enabled), str(not enabled)]

@@ -24,6 +24,7 @@ from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.ops.products import Products, in_bfloat16
 from xrnn.precision import check_environment
 from xrnn.precision import precision as precision
+from xrnn.setting import Setting, within
 from xrnn.typing import Array, ArrayIfNeeded, HostArray
 
 Operation: TypeAlias = Literal[
@@ -57,7 +58,22 @@ class Explanation:
 
 
 _SETTING: Final = os.environ.get("XRNN_FUSED", "").strip() or "1"
-_fused: ContextVar[bool] = ContextVar("xrnn_fused", default=_SETTING == "1")
+
+
+class FusedForms(Setting):
+    """Whether the fused forms are used."""
+
+    __slots__ = ("enabled",)
+
+    def __init__(self, enabled: bool) -> None:
+        super().__init__()
+        self.enabled = enabled
+
+
+_process: Final = FusedForms(_SETTING == "1")
+_fused: ContextVar[FusedForms] = ContextVar("xrnn_fused", default=_process)
+# The setting in effect. No function around it: that would make a step of a small layer 2 % slower.
+fused_forms: Final = _fused.get
 
 
 @contextlib.contextmanager
@@ -65,20 +81,14 @@ def use_fused(enabled: bool) -> Iterator[None]:
     """Within the block, use the fused forms (True), or only the plain forms (False).
 
     Outside such a block `XRNN_FUSED` decides: `0` for the plain forms, `1` (the default) for the fused forms. It is
-    read once, when xrnn is imported.
+    read once, when xrnn is imported. Generators and threads: see `use_precision`.
 
     >>> rnn, x = RNN.init(3, 8, rng=0), np.zeros((20, 4, 3), "float32")
     >>> with use_fused(False):
     ...     h = rnn(x)
     """
-    token = _fused.set(bool(enabled))
-    try:
+    with within(_fused, FusedForms(bool(enabled))):
         yield
-    finally:
-        _fused.reset(token)
-
-
-fused_enabled: Final = _fused.get  # no function around it: that would make a step of a small layer 2 % slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +169,7 @@ class Backend:
         Without the fused forms, bfloat16 is emulated: the plain form is then the reference for kernels. Otherwise NumPy
         has no such products, and they stay in float32.
         """
-        if precision().bfloat16 and not fused_enabled():
+        if precision().bfloat16 and not fused_forms().enabled:
             return in_bfloat16(self.xp, self._products)
         return self._products
 
@@ -227,7 +237,7 @@ class Backend:
         """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why."""
         if operation not in OPERATIONS:
             raise ValueError(f"unknown operation {operation!r}: expected one of {', '.join(OPERATIONS)}")
-        if not fused_enabled():
+        if not fused_forms().enabled:
             why = "XRNN_FUSED=0 or use_fused(False)"
             if precision().bfloat16 and np.dtype(dtype) == np.float32 and operation in MULTIPLYING:
                 why += "; factors of products rounded to bfloat16"

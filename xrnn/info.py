@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from xrnn.backend import OPERATIONS, fused_enabled
+from xrnn.backend import OPERATIONS, fused_forms
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells import CELLS
 from xrnn.ops.cells.rnn import LeakyRNNCell
@@ -36,7 +36,7 @@ def config(selection: Selection | None = None) -> str:
     backend = selection.backend
     lines = selection_lines(selection)
     lines += [f"{what}: {value}" for what, value in backend.describe().items()]
-    lines += [f"fused forms: {'on' if fused_enabled() else 'off (XRNN_FUSED=0 or use_fused(False))'}"]
+    lines += [f"fused forms: {'on' if fused_forms().enabled else 'off (XRNN_FUSED=0 or use_fused(False))'}"]
     lines += [f"precision: {precision().name} (decided by {precision().decided_by})"]
     return "\n".join([*lines, backend.explain_sizes(CELLS["rnn"](), _EXAMPLE, "float32")])
 
@@ -53,7 +53,7 @@ def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -
         "decided_by": selection.decided_by,
         "rejected": selection.rejected,
         **backend.describe(),
-        "fused_forms": fused_enabled(),
+        "fused_forms": fused_forms().enabled,
         "precision": precision().name,
         "sizes": dict(shapes),
         "forms": forms,

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Final, Literal, TypeAlias, get_args
 
+from xrnn.setting import Setting, within
+
 Name: TypeAlias = Literal["float32", "tf32", "bfloat16x3", "bfloat16"]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
 # A float32 number is the sum of three bfloat16 parts. Tile registers (AMX) compute a product of two such numbers as a
@@ -15,13 +17,13 @@ NAMES: Final[tuple[Name, ...]] = get_args(Name)
 _PRODUCTS: Final = {"bfloat16x3": 3, "bfloat16": 1}
 
 
-class Precision:
-    """A setting. `products`, `bfloat16` and `tf32` are attributes because each call of a layer reads one: no strings to
-    compare."""
+class Precision(Setting):
+    """Attributes in place of comparisons of strings, because each call of a layer reads one."""
 
     __slots__ = ("bfloat16", "decided_by", "name", "products", "tf32")
 
     def __init__(self, name: str, decided_by: str) -> None:
+        super().__init__()
         self.change(name, decided_by)
 
     def change(self, name: str, decided_by: str) -> None:
@@ -34,7 +36,7 @@ _SETTING: Final = os.environ.get("XRNN_PRECISION", "").strip().lower()
 _process: Final = Precision(_SETTING or "float32", f"XRNN_PRECISION={_SETTING}" if _SETTING else "the default")
 _precision: ContextVar[Precision] = ContextVar("xrnn_precision", default=_process)
 
-# The precision in effect, a `Precision`. As for `fused_enabled`, a function around it would slow down small layers.
+# The precision in effect, a `Precision`. As for `fused_forms`, a function around it would slow down small layers.
 precision: Final = _precision.get
 
 
@@ -75,7 +77,9 @@ def set_precision(name: Name) -> None:
 def use_precision(name: Name) -> Iterator[None]:
     """Within the block, compute matrix products of float32 arrays in this precision; see `set_precision`.
 
-    A thread that is started in the block does not inherit it (a ContextVar). Raises as `set_precision`.
+    A thread that is started in the block does not inherit it (a ContextVar). When the block ends, its precision ends in
+    every context. In a generator, a block around `yield` also holds in the caller until the generator continues: end
+    the block before `yield`. Raises as `set_precision`.
 
     >>> rnn, x = RNN.init(3, 8, rng=0), np.zeros((20, 4, 3), "float32")
     >>> with use_precision("bfloat16"):
@@ -83,8 +87,5 @@ def use_precision(name: Name) -> Iterator[None]:
     """
     decided_by = f"use_precision({name!r})"
     check(name, decided_by)
-    token = _precision.set(Precision(name, decided_by))
-    try:
+    with within(_precision, Precision(name, decided_by)):
         yield
-    finally:
-        _precision.reset(token)

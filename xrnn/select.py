@@ -22,6 +22,7 @@ import numpy as np
 
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.dlpack import exports, take_over
+from xrnn.setting import Setting, within
 from xrnn.typing import Array, HostArray
 
 # The only table of backends; `auto` tries them in this order. The `load()` of each module tests the backend and returns
@@ -33,7 +34,20 @@ CHOICES: Final = ("auto", *_MODULES)
 _NUMBERS: Final = "biufc"  # the kinds of dtype
 
 _log = logging.getLogger("xrnn")
-_context: ContextVar[str | Backend | None] = ContextVar("xrnn_backend", default=None)
+
+
+class Choice(Setting):
+    """The backend that a block of `use_backend` chose; None outside of blocks."""
+
+    __slots__ = ("backend",)
+
+    def __init__(self, backend: str | Backend | None) -> None:
+        super().__init__()
+        self.backend = backend
+
+
+_no_choice: Final = Choice(None)
+_context: ContextVar[Choice] = ContextVar("xrnn_backend", default=_no_choice)
 _process: str | Backend | None = None
 _lock = threading.RLock()  # threads that select at the same time cause one probe and one log message
 _by_type: dict[type, Backend] = {}  # array type → backend, for each loaded backend
@@ -88,7 +102,7 @@ def _auto() -> tuple[Backend, dict[str, str]]:
 
 def _requested() -> tuple[str | Backend, str]:
     """The requested backend, and the source of the request."""
-    if (choice := _context.get()) is not None:
+    if (choice := _context.get().backend) is not None:
         return choice, f"use_backend({choice!r})"
     if _process is not None:
         return _process, f"set_backend({_process!r})"
@@ -155,18 +169,17 @@ def set_backend(backend: str | Backend | None) -> None:
 def use_backend(backend: str | Backend) -> Iterator[Backend]:
     """`with use_backend("numpy"):` selects the backend for new arrays within the block.
 
-    A thread that is started in the block does not inherit the selection (a ContextVar). Raises as `set_backend`.
+    A thread that is started in the block does not inherit the selection (a ContextVar). When the block ends, the
+    selection ends in every context. In a generator, a block around `yield` also holds in the caller until the generator
+    continues: end the block before `yield`. Raises as `set_backend`.
 
     >>> with use_backend("numpy") as backend:
     ...     backend.name
     'numpy'
     """
     selected = _resolve(backend, f"use_backend({backend!r})").backend
-    token = _context.set(backend)
-    try:
+    with within(_context, Choice(backend)):
         yield selected
-    finally:
-        _context.reset(token)
 
 
 def backend_of(array: Any, name: str = "array") -> Backend:

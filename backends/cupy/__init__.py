@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_enabled, outline_at, precision
+from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_forms, outline_at, precision
 from xrnn.backends.cupy.cells import kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
 from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError
@@ -64,7 +64,7 @@ class CupyBackend(Backend):
     def matmul_add(self, a: Array, b: Array, out: Array) -> None:
         """out += a @ b in one cuBLAS call (beta = 1), which copies nothing as long as all three are contiguous."""
         contiguous = all(array.flags.c_contiguous or array.flags.f_contiguous for array in (a, b, out))
-        if fused_enabled() and out.size and a.size and contiguous and out.dtype.char in "fd":
+        if fused_forms().enabled and out.size and a.size and contiguous and out.dtype.char in "fd":
             self.launcher.cublas.gemm(a, b, out, 1.0)
         else:
             super().matmul_add(a, b, out)
@@ -102,7 +102,7 @@ class CupyBackend(Backend):
         Later calls take at most 15 µs of Python before their launch (tests/cuda/host.py).
         """
         self.launcher.raise_if_gave_up()
-        kernel = kernel_of(cell) if fused_enabled() else None
+        kernel = kernel_of(cell) if fused_forms().enabled else None
         if kernel is None:
             return None
         device, dtype = self.xp.cuda.runtime.getDevice(), inputs.x.dtype
@@ -145,9 +145,9 @@ class CupyBackend(Backend):
 
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         dtype = np.dtype(dtype)
-        if operation == "matmul_add" and dtype.char in "fd" and fused_enabled():
+        if operation == "matmul_add" and dtype.char in "fd" and fused_forms().enabled:
             return Explanation("gemm", "one cuBLAS call accumulates into its output" + self._reduced(dtype))
-        if operation not in RECURRENCES or not fused_enabled():
+        if operation not in RECURRENCES or not fused_forms().enabled:
             plain = super().explain(operation, cell, shapes, dtype)
             return replace(plain, why=plain.why + self._reduced(dtype)) if operation in MULTIPLYING else plain
         kernel = kernel_of(cell)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xrnn import optional
-from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_enabled, precision
+from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_forms, precision
 from xrnn.backends.numpy import machine
 from xrnn.backends.numpy.int8 import pack
 from xrnn.backends.numpy.quota import cpu_quota
@@ -80,26 +80,26 @@ class NumpyBackend(Backend):
         )  # fmt: skip
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
-        if not (kernels and fused_enabled()):
+        if not (kernels and fused_forms().enabled):
             return super().affine_forward(x, W, b)
         return kernels.affine(x, W, b, precision().products)
 
     def affine_backward(
         self, x: Array, W: Array, dy: Array, dW: Array, db: Array, needs_dx: bool = True
     ) -> ArrayIfNeeded:
-        if not (kernels and fused_enabled()):
+        if not (kernels and fused_forms().enabled):
             return super().affine_backward(x, W, dy, dW, db, needs_dx)
         return kernels.affine_gradients(x, W, dy, dW, db, needs_dx, precision().products)
 
     def cross_entropy(self, logits: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
-        if not (kernels and fused_enabled()):
+        if not (kernels and fused_forms().enabled):
             return super().cross_entropy(logits, targets, weight)
         losses, dlogits = kernels.cross_entropy(logits, targets.astype(np.int64, copy=False), weight)
         return np.asarray(losses.sum()), dlogits
 
     def add_rows(self, rows: Array, index: Array, out: Array) -> None:
         """out[v] = Σ rows[i] over all i with index[i] = v: sorts once, then sums each run of equal indices."""
-        if not fused_enabled():
+        if not fused_forms().enabled:
             return super().add_rows(rows, index, out)
         order = np.argsort(index, kind="stable")
         ordered = index[order]
@@ -123,7 +123,7 @@ class NumpyBackend(Backend):
 
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         plain = super().explain(operation, cell, shapes, dtype)
-        if operation == "matmul_add" or not fused_enabled():
+        if operation == "matmul_add" or not fused_forms().enabled:
             return plain
         if operation == "add_rows":
             return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
@@ -179,7 +179,7 @@ class NumpyBackend(Backend):
 
 def kernel_of(cell: Cell) -> str | None:
     """The name of a cell's kernel; None if it has none, or if the kernels are switched off or were not built."""
-    return cell.kernel_name if kernels and fused_enabled() else None
+    return cell.kernel_name if kernels and fused_forms().enabled else None
 
 
 def _products(operation: Operation, dtype: Any, level: str | None) -> str:

@@ -69,5 +69,5 @@ def build(problem: Problem, threads: int, frozen: bool = False) -> Built:
             **calls,
             "allocation": allocation,  # a part of a step, for benchmarks/step.py
         },
-        form="/".join(dict.fromkeys(forms.values())) if xrnn.backend.fused_enabled() else "plain",
+        form="/".join(dict.fromkeys(forms.values())) if xrnn.backend.fused_forms().enabled else "plain",
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.ops import fuzz
-from xrnn.backend import fused_enabled
+from xrnn.backend import fused_forms
 
 
 def test_fused_and_plain_agree() -> None:
@@ -16,7 +16,7 @@ def test_fused_and_plain_agree() -> None:
 def test_a_form_that_disagrees_fails_the_check() -> None:
     def run(spoilt: float) -> fuzz.Results:
         h = np.ones(3)
-        h[1] += spoilt if fused_enabled() else 0
+        h[1] += spoilt if fused_forms().enabled else 0
         return {"h": h}
 
     fuzz.check(lambda: run(0))
