@@ -68,6 +68,11 @@ class Device:
 
 # For `xrnn info --explain … --device NAME`, from the vendor's data sheets.
 DEVICES: Final = {
+    "t4": Device("NVIDIA T4", 40, 65_536, 1.59e9, 64, 2),
+    "l4": Device("NVIDIA L4", 58, 101_376, 2.04e9, 128, 2),
+    "4060": Device("NVIDIA RTX 4060", 24, 101_376, 2.46e9, 128, 2),
+    "4090": Device("NVIDIA RTX 4090", 128, 101_376, 2.52e9, 128, 2),
+    "5090": Device("NVIDIA RTX 5090", 170, 101_376, 2.41e9, 128, 2),
     "a100": Device("NVIDIA A100", 108, 166_912, 1.41e9, 64, 32),
     "h100": Device("NVIDIA H100", 132, 232_448, 1.83e9, 128, 64, broadcast_wavefronts=2),
     "h200": Device("NVIDIA H200", 132, 232_448, 1.83e9, 128, 64, broadcast_wavefronts=2),

@@ -35,7 +35,7 @@ USER: Final = 0
 SELF_TEST: Final = 1
 # By compute capability: multiply-adds of a multiprocessor in a cycle, float32 and float64 (CUDA C programming guide,
 # throughput of arithmetic instructions), and the wavefronts of a broadcast. Elsewhere: those of the smaller GPUs.
-_RATES: Final = {"80": (64, 32, 1), "90": (128, 64, 2), "100": (128, 64, 1)}
+_RATES: Final = {"75": (64, 2, 1), "80": (64, 32, 1), "90": (128, 64, 2), "100": (128, 64, 1)}
 _OTHER_RATES: Final = (128, 2, 1)
 COOPERATIVE: Final = ("group", "group-partial")  # forms whose blocks must all be resident
 _HERE: Final = Path(__file__).parent

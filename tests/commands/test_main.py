@@ -160,7 +160,7 @@ def test_info_needs_a_backend_unless_it_explains_an_absent_gpu(
         (["--device", "h100"], "got --device without --explain: expected both; add --explain T N D H"),
         (
             ["--explain", "1", "1", "1", "1", "--device", "abacus"],
-            "--device: unknown device 'abacus': expected one of a100, h100, h200, b200",
+            "--device: unknown device 'abacus': expected one of t4, l4, 4060, 4090, 5090, a100, h100, h200, b200",
         ),
         (
             ["--explain", "1", "1", "1", "1", "--cell", "x"],

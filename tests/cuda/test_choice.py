@@ -149,12 +149,11 @@ def test_the_tables_of_the_documentation_are_those_that_the_commands_print() -> 
 
 
 def test_the_sizes_that_are_compared_reach_every_variant() -> None:
-    every = set(variants())
-    kinds = {(v.cell, v.form, v.backward, v.dtype) for v in every}
     for name, device in DEVICES.items():
-        found = {Variant.of(c, r) for c, r in compared.compared(device)}
-        assert found == every or name not in ("h100", "h200")
-        assert {(v.cell, v.form, v.backward, v.dtype) for v in found} == kinds
+        missing = set(variants()) - {Variant.of(c, r) for c, r in compared.compared(device)}
+        # Two or so tiles that no size has there: the sums of four rows, or the shared memory, make others faster.
+        assert all((v.form, v.rows, v.held) == ("one-block", 4, 16) for v in missing)
+        assert not missing or name not in ("h100", "h200")
 
 
 def test_a_product() -> None:

@@ -417,7 +417,8 @@ def info(
         typer.Option(
             metavar="NAME",
             parser=str.lower,
-            help="With --explain: for this GPU (a100, h100, h200, b200), which need not be in this machine.",
+            help="With --explain: for this GPU, which need not be in this machine "
+            "(t4, l4, 4060, 4090, 5090, a100, h100, h200, b200).",
         ),
     ] = None,
     cell: Annotated[
