@@ -210,7 +210,7 @@ class Launcher:
             layout = tuple(map(np.int32, (*units, m.column_threads, m.slice, m.pitch)))
             # CuPy would shrink a cooperative grid of one dimension that is too large.
             launch = candidate.grid, m.threads, m.shared_bytes, sizes, layout
-        return Bound(candidate, request, self._compiled(variant), *launch)
+        return Bound(candidate, request, self.compiled(variant), *launch)
 
     def fits(self, bound: Bound) -> bool:
         """Whether the driver, too, says that all blocks of a group can be resident at once."""
@@ -221,7 +221,7 @@ class Launcher:
         )
         return bool(math.prod(bound.grid) <= resident * self.device().multiprocessors)
 
-    def _compiled(self, variant: Variant) -> Any:
+    def compiled(self, variant: Variant) -> Any:
         key = variant, self.xp.cuda.runtime.getDevice()
         if key not in self._kernels:
             module = self.xp.RawModule(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import importlib.util
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from benchmarks import machine
 from benchmarks.gpu import results
@@ -39,13 +40,16 @@ _ENVIRONMENT: Final = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # no others than the tests ask for
 }
 _UNFINISHED: Final = "begun, and ended with the run"
+# What a part shows, and the run; by exit status. Whatever is missing or has no time left shows nothing.
+State: TypeAlias = Literal["agrees", "disagrees", "incomplete"]
+STATES: Final[tuple[State, ...]] = ("agrees", "disagrees", "incomplete")
 # How many variants each sanitizer runs, those that differ most first. None: as many as fit into its time.
 _SANITIZERS: Final = {"memcheck": None, "racecheck": 24, "synccheck": 12}
 
 
 def parts(out: Path, rehearse: bool = False) -> list[Part]:
     """In the order of their value; those that measure add an entry of their name to `out`."""
-    own, file = (sys.executable, "-m"), str(out)
+    own, file, pytest = (sys.executable, "-m"), str(out), ("pytest",)
     tiny = ("--rehearse", "--rounds", "1") if rehearse else ()
     few = 4 if rehearse else None
     timed = (file, "--seconds", "{seconds}")
@@ -53,15 +57,16 @@ def parts(out: Path, rehearse: bool = False) -> list[Part]:
     suite = (sys.executable, *PYTEST, "tests/ops/test_affine.py" if rehearse else "tests")
     return [
         Part("device", (*own, "benchmarks.gpu.device", file), 5, 60),
-        Part("residency", device_tests, 10, 180 if rehearse else 60),  # the emulator compiles with g++
-        Part("variants", (*own, "benchmarks.gpu.variants", *timed, *_few(few)), 20, 90),
+        Part("compile", (*own, "benchmarks.gpu.variants", *timed, "--compile", *_few(few)), 20, 60),
+        Part("residency", device_tests, 10, 180 if rehearse else 60, pytest),  # the emulator compiles with g++
+        Part("variants", (*own, "benchmarks.gpu.variants", *timed, *_few(few)), 20, 60),
         Part("costs", (*own, "benchmarks.gpu.costs", file, *tiny[:1]), 10, 30),
-        Part("forms", (*own, "benchmarks.gpu.forms", *timed, *tiny), 20, 240),
+        Part("forms", (*own, "benchmarks.gpu.forms", *timed, *tiny), 20, 210),
         *(
             Part(tool, (*_sanitizer(tool), *own, "benchmarks.gpu.variants", *timed, "--sanitized", tool, *_few(n)), *t)
             for tool, n, t in ((tool, few or number, (60, 150)) for tool, number in _SANITIZERS.items())
         ),
-        Part("tests", suite, 60, 600),
+        Part("tests", suite, 60, 600, pytest),
     ]
 
 
@@ -83,50 +88,63 @@ def check(everything: Sequence[Part], only: Sequence[str], seconds: float, out: 
 
     def note(name: str, outcome: Mapping[str, Any]) -> None:
         outcomes[name] = outcome
-        ran = [name for name, outcome in outcomes.items() if outcome["ran"]]
-        results.put(out, parts=outcomes, complete=ran == [part.name for part in everything])
+        whole = [name for name, outcome in outcomes.items() if outcome["state"] != "incomplete"]
+        results.put(out, parts=outcomes, complete=whole == [part.name for part in everything])
 
     for part in everything:
         if only and part.name not in only:
             continue
         left = end - time.monotonic()
         if left < part.at_least:
-            note(part.name, {"outcome": f"left out: {left:.0f} s were left", "ran": False, "failed": False})
+            note(part.name, {"outcome": f"left out: {left:.0f} s were left", "state": "incomplete"})
             continue
-        note(part.name, {"outcome": _UNFINISHED, "ran": False, "failed": True})
+        note(part.name, {"outcome": _UNFINISHED, "state": "incomplete"})
         note(part.name, outcome := perform(part, min(left, stretch * part.at_most), log, more))
         log.say(f"== {part.name}: {outcome['outcome']}")
-        if part.name == "device" and outcome["outcome"] != "passed":
+        if part.name == "device" and outcome["state"] != "agrees":
             break
 
 
 def perform(part: Part, seconds: float, log: Log, environment: Mapping[str, str]) -> dict[str, Any]:
-    """→ its outcome in words, the seconds it took, whether it ran, and whether that is a failure of the run."""
-    if shutil.which(part.command[0]) is None:  # what hasn't run has shown nothing
-        why = f"not run: {part.command[0]} is not here; it comes with the CUDA toolkit"
-        return {"outcome": why, "ran": False, "failed": True}
+    """→ its outcome in words, its state, and the seconds it took."""
+    if shutil.which(part.command[0]) is None:
+        return _left_out(f"{part.command[0]} is not here; it comes with the CUDA toolkit")
+    if missing := [name for name in part.needs if importlib.util.find_spec(name) is None]:
+        return _left_out(f"{', '.join(missing)} is not installed")
     command = [word.replace("{seconds}", f"{seconds:.0f}") for word in part.command]
     log.say("", f"== {part.name} ({seconds:.0f} s at most): {' '.join(command)}")
     status, took = run(command, seconds, {**os.environ, **_ENVIRONMENT, **environment}, ROOT, log)
-    words = "passed" if status == 0 else f"failed with exit status {status}"
     if status is None:
-        words = f"stopped after {took:.0f} s, its limit"
-    return {"outcome": words, "seconds": round(took, 1), "ran": True, "failed": status != 0}
+        words, state = f"stopped after {took:.0f} s, its limit", STATES[2]
+    else:
+        state = STATES[status if 0 <= status < len(STATES) else 1]
+        words = {"agrees": "passed", "incomplete": "not all of it: no time was left"}.get(
+            state, f"failed with exit status {status}"
+        )
+    return {"outcome": words, "state": state, "seconds": round(took, 1)}
+
+
+def _left_out(why: str) -> dict[str, Any]:
+    return {"outcome": f"left out: {why}", "state": "incomplete"}
 
 
 def conclude(out: Path, log: Log) -> int:
-    """Print and draw what there is → the exit status."""
+    """Print and draw what there is; the last line is the state → the exit status."""
     found = results.read(out)
     if "device" not in found:
         log.say("no GPU was measured: expected one that CuPy can use; see the message above, and `nvidia-smi`")
-        return 1
+        log.say("incomplete")
+        return STATES.index("incomplete")
     pictures = draw(found, out.parent, out.stem)
     log.say("", *report_lines(found), *(f"wrote {path}" for path in (out, out.with_suffix(".log"), *pictures)))
-    if left_out := [name for name, part in found["parts"].items() if not (part["ran"] or part["failed"])]:
-        log.say(f"no time was left for some parts: give more --minutes, or run them with --only {','.join(left_out)}")
-    if failed := [name for name, part in found["parts"].items() if part["failed"]]:
-        log.say(f"failed or not run: {', '.join(failed)}")
-    return int(bool(failed))
+    by_state = {state: [n for n, part in found["parts"].items() if part["state"] == state] for state in STATES}
+    if missing := by_state["incomplete"]:
+        log.say(f"incomplete parts: install what is missing, or give more --minutes with --only {','.join(missing)}")
+    if failed := by_state["disagrees"]:
+        log.say(f"failed: {', '.join(failed)}")
+    state: State = "disagrees" if failed else "incomplete" if missing else "agrees"
+    log.say(state)
+    return STATES.index(state)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

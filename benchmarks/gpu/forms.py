@@ -49,6 +49,18 @@ class Lengths:
     short: int = 200
     long: int = 1000
 
+    def of(self, name: str) -> tuple[int, int]:
+        """The two that are timed. The plain form launches some ten kernels a step: fewer steps are enough for it."""
+        return (self.checked, min(5 * self.checked, self.long)) if name == "plain" else (self.short, self.long)
+
+    def within(self, case: Case, free: float) -> Lengths:
+        """Shorter ones if the arrays of `case`, ours and PyTorch's, would take more than `free` bytes."""
+        cell = NAMED[case.cell]
+        step = 4 * case.N * case.H * (6 * cell.pre + 4 * cell.states + 8)
+        times = min(self.long, int(free / step / (1 + self.short / self.long))) // self.checked
+        long = self.checked * max(2, times)
+        return replace(self, short=self.checked * max(1, self.short * long // self.long // self.checked), long=long)
+
 
 LENGTHS: Final = Lengths()
 # Should time run out: a middle batch and one row of every hidden size come before the large ones.
@@ -206,29 +218,35 @@ def checked(
 def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LENGTHS) -> list[dict[str, Any]]:
     """A cell for each operation: microseconds of a step, of a call of the short sequence, and of the host."""
     used, refused, chosen = usable(backend, case)
-    span = lengths.long - lengths.short
+    lengths = lengths.within(case, 0.8 * backend.xp.cuda.runtime.memGetInfo()[0])
+    case = replace(case, T=lengths.long)
     problem = Problem(replace(case, T=lengths.checked), backend=backend)
-    repeated = {T: Repeated(problem, T // lengths.checked) for T in (lengths.short, lengths.long)}
+    repeated = {T: Repeated(problem, T // lengths.checked) for T in sorted({*lengths.of("plain"), *lengths.of("")})}
     first, *others = ({**ours(p, used), **theirs(p)} for p in (problem, *repeated.values()))
     timed = dict(zip(repeated, others, strict=True))
     cells = []
     for operation in OPERATIONS:
         errors, wrong = checked(first, operation, problem)
-        times: dict[str, dict[int, list[tuple[float, float]]]] = {name: {T: [] for T in timed} for name in errors}
+        times: dict[str, dict[int, list[tuple[float, float]]]] = {n: {T: [] for T in lengths.of(n)} for n in errors}
         for name in itertools.chain.from_iterable(rotated([*errors], rounds)):
-            for T, contestants in timed.items():
-                with contestants[name].context():
-                    times[name][T].append(microseconds(backend.xp, contestants[name].calls[operation]))
+            for T, found in times[name].items():
+                with (contestant := timed[T][name]).context():
+                    found.append(microseconds(backend.xp, contestant.calls[operation]))
+        steps = {name: _steps(both) for name, both in times.items()}
         cells.append(
             {
                 "case": case.name,
                 **asdict(case),
                 "operation": operation,
-                "microseconds": {name: [device for device, _ in both[lengths.short]] for name, both in times.items()},
-                "step_microseconds": {
-                    name: [(long - short) / span for (short, _), (long, _) in zip(*both.values(), strict=True)]
+                "microseconds": {  # of a call of the short sequence; of the plain form continued by its steps
+                    name: [
+                        device + (lengths.short - T) * step
+                        for (device, _), step in zip(found, steps[name], strict=True)
+                    ]
                     for name, both in times.items()
+                    for T, found in [min(both.items())]
                 },
+                "step_microseconds": steps,
                 "host_microseconds": {
                     name: {str(T): statistics.median(host for _, host in found) for T, found in both.items()}
                     for name, both in times.items()
@@ -241,6 +259,12 @@ def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LE
             }
         )
     return cells
+
+
+def _steps(times: Mapping[int, Sequence[tuple[float, float]]]) -> list[float]:
+    """Of each round: microseconds of one more step, from two lengths."""
+    (short, first), (long, second) = sorted(times.items())
+    return [(b - a) / (long - short) for (a, _), (b, _) in zip(first, second, strict=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -263,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.seconds - 15,  # its own start and end take some of the time that it was given
         lambda case: measure(backend, case, options.rounds, lengths),
     )
-    return int(bool(found["failed"]))
+    return 1 if found["failed"] else 2 if found["dropped"] else 0
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ class Part:
     command: tuple[str, ...]  # "{seconds}" in it becomes the time it has
     at_least: float  # seconds; with less left it isn't worth starting
     at_most: float  # then it is stopped
+    needs: tuple[str, ...] = ()  # modules without which it is left out
 
 
 class Log:

@@ -54,11 +54,13 @@ def form_lines(results: Results) -> list[str]:
         columns = "".join(f" {'-':>9}" if time is None else f" {time:9.2f}" for time in fastest)
         forward = cell["operation"] == "forward" and cell["candidates"].get(cell["chosen"])
         predicted = f"{forward[0]['step_seconds'] * 1e6:.2f}" if forward else ""
-        host = cell["host_microseconds"][cell["chosen"]][str(lengths["long"])]
+        host = max(cell["host_microseconds"][cell["chosen"]].items(), key=lambda found: int(found[0]))[1]
         text.append(
             f"{cell['case']:22} {cell['operation']:8}{columns}   {cell['chosen']:22} "
             f"{ratio_to_best:7.2f} {predicted:>9} {f'{r} {r.verdict}' if r else '':>24} {host:9.1f}"
         )
+    if not any(against):
+        text.append("the columns cuDNN and TF32 are left out: PyTorch is not installed, or sees no GPU")
     good = sum(ratio_to_best <= NEAR for ratio_to_best in of_best)
     text.append(f"the choice is within {NEAR:g} times the best measured form in {good} of {len(of_best)} cells")
     if ratios := [r for r in against if r]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.cases import Case
+from xrnn.backends.cupy.selftest import is_transient
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -35,7 +36,8 @@ def case_by_case(
 ) -> dict[str, Any]:
     """The cells of all cases that fit into `seconds`, as entry `name`, written after each case.
 
-    A case that would probably not end in time is dropped, with those after it; one that fails says why.
+    A case that would probably not end in time is dropped, with those after it, and so is one that has no memory; one
+    that fails says why.
     """
     end = time.monotonic() + seconds
     found: dict[str, Any] = {**about, "cells": [], "dropped": [], "failed": {}}
@@ -52,8 +54,12 @@ def case_by_case(
             if wrong := [f"{who}: {why}" for c in cells for who, why in c["wrong"].items() if who in c["candidates"]]:
                 found["failed"][case.name] = "; ".join(wrong)
         except Exception as error:  # the other cases still have something to say
-            found["failed"][case.name] = f"{type(error).__name__}: {error}"
-            print(f"{case.name}: {found['failed'][case.name]}", flush=True)
+            why = f"{type(error).__name__}: {error}"
+            if is_transient(error):
+                found["dropped"].append(case.name)
+            else:
+                found["failed"][case.name] = why
+            print(f"{case.name}: {why}", flush=True)
         slowest = max(slowest, time.monotonic() - start)
         put(path, **{name: found})
         print(f"{number:3}/{len(cases)}  {case.name:24} {time.monotonic() - start:5.1f} s", flush=True)

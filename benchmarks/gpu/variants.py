@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -51,14 +53,12 @@ def compare(
 ) -> dict[str, str | None]:
     """→ why each variant is not used, None if it agrees with the plain form; `tell` gets it each time.
 
-    The first `few`, those that fit into `seconds`.
+    The first `few`, without those for which no time was left after `seconds`.
     """
     end = time.monotonic() + seconds
     found: dict[str, str | None] = {}
     for candidate, request in itertools.islice(compared(backend.launcher.device()), few):
         if time.monotonic() > end:
-            found["the others"] = "no time was left for them"
-            tell(found)
             break
         why, _ = backend.selftest.failure(candidate, request, cell_of(request.cell.name))
         grid = " × ".join(map(str, candidate.grid))
@@ -67,15 +67,45 @@ def compare(
     return found
 
 
+def _compile(variants: Sequence[Variant]) -> None:
+    backend = xrnn.get_backend("cupy")
+    assert isinstance(backend, CupyBackend)
+    for variant in variants:
+        backend.launcher.compiled(variant)
+
+
+def compile_all(device: Device, few: int | None, seconds: float) -> None:
+    """Fill the compiler's cache on disk by several processes, as far as the time allows.
+
+    What is left, or fails, is compiled at its first use: this decides nothing.
+    """
+    every, end = [Variant.of(*each) for each in itertools.islice(compared(device), few)], time.monotonic() + seconds
+    number = min(8, os.cpu_count() or 1)  # each process has a context of some hundred megabytes on the GPU
+    spawn = get_context("spawn")
+    processes = [spawn.Process(target=_compile, args=(every[start::number],)) for start in range(number)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
+    for process in processes:
+        process.kill()
+    done = sum(process.exitcode == 0 for process in processes)
+    print(f"{len(every)} variants: {done} of {number} processes have compiled their share")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.variants", description="every variant once")
     parser.add_argument("out", type=Path, help="the JSON file to add to")
     parser.add_argument("--seconds", type=float, default=600, help="(default: %(default)s)")
     parser.add_argument("--sanitized", metavar="TOOL", default="", help="within this tool of compute-sanitizer")
     parser.add_argument("--few", type=int, help="so many of them")
+    parser.add_argument("--compile", action="store_true", help="only compile them, in several processes")
     options = parser.parse_args(arguments)
     backend = xrnn.get_backend("cupy")
     assert isinstance(backend, CupyBackend)
+    if options.compile:
+        compile_all(backend.launcher.device(), options.few, options.seconds - 10)
+        return 0
     if options.sanitized:
         # Each array in an allocation of its own: within a pool a write beyond the end would not be noticed.
         backend.xp.cuda.set_allocator(None)
@@ -87,7 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results.put(options.out, **{options.sanitized or "variants": found})
 
     found = compare(backend, options.few, options.seconds, tell)
-    return int(any(found.values()))
+    every = len([*itertools.islice(compared(backend.launcher.device()), options.few)])
+    if len(found) < every:
+        print(f"no time was left for {every - len(found)} more")
+    return 1 if any(found.values()) else 2 if len(found) < every else 0
 
 
 if __name__ == "__main__":

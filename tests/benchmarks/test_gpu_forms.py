@@ -125,17 +125,39 @@ def test_a_step_is_the_difference_of_two_lengths(gpu: CupyBackend, monkeypatch: 
     def microseconds(xp: Any, call: Call) -> tuple[float, float]:
         h = call()
         T = len(h[0] if isinstance(h, tuple) else h)
-        return {4: 100.0, 8: 130.0}[T], 10.0 * T
+        return {2: 60.0, 4: 100.0, 8: 130.0}[T], 10.0 * T
 
     monkeypatch.setattr(forms, "microseconds", microseconds)
     for cell in forms.measure(gpu, Case(8, 3, 5, 20), 2, Lengths(checked=2, short=4, long=8)):
         own = {"plain", *cell["candidates"]}
         assert {name.split()[0] for name in own} == {"plain", "stepwise", "one-block", "group"}
-        for name in own:
+        for name in own - {"plain"}:
             assert cell["step_microseconds"][name] == [30 / 4] * 2
             assert cell["microseconds"][name] == [100.0] * 2
             assert cell["host_microseconds"][name] == {"4": 40.0, "8": 80.0}
+        assert cell["step_microseconds"]["plain"] == [70 / 6] * 2
+        assert cell["microseconds"]["plain"] == [60 + 2 * 70 / 6] * 2
         assert max(cell["errors"][name] for name in own) < 1e-5
+
+
+def test_a_gpu_with_little_memory_gets_shorter_sequences(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = Case(1000, 256, 1024, 1024, cell="lstm")
+    assert forms.LENGTHS.within(large, 70e9) == forms.LENGTHS
+    assert forms.LENGTHS.within(large, 12e9) == Lengths(20, 40, 220)
+    assert forms.LENGTHS.within(large, 0) == Lengths(20, 20, 40)
+    assert (forms.LENGTHS.of("plain"), forms.LENGTHS.of("torch")) == ((20, 100), (200, 1000))
+    monkeypatch.setattr(gpu.xp.cuda.runtime, "memGetInfo", lambda: (1000, 1000))
+    cell, _ = forms.measure(gpu, Case(1000, 3, 5, 20), 1, Lengths(checked=1, short=3, long=1000))
+    assert (cell["case"], cell["host_microseconds"]["stepwise"].keys()) == ("T2-N3-D5-H20", {"1", "2"})
+
+
+def test_a_case_without_memory_is_dropped(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_memory(*arguments: Any) -> None:
+        raise MemoryError("out of memory allocating 4 bytes")
+
+    monkeypatch.setattr(forms, "check", no_memory)
+    found = compete(gpu, [ONE_BLOCK], 600, tmp_path / "forms.json")
+    assert (found["dropped"], found["failed"]) == ([ONE_BLOCK.name], {})
 
 
 def test_the_cases_that_are_measured() -> None:

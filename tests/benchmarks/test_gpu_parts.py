@@ -26,14 +26,15 @@ def log(tmp_path: Path) -> Iterator[Log]:
 def test_the_order_is_by_value_and_the_measurements_fit_into_the_default_time() -> None:
     every = gpu.parts(Path("out"))
     sanitizers = ["memcheck", "racecheck", "synccheck"]
-    assert [p.name for p in every] == ["device", "residency", "variants", "costs", "forms", *sanitizers, "tests"]
-    assert sum(p.at_most for p in every[:5]) + every[5].at_least <= 60 * gpu.MINUTES
+    measuring = ["device", "compile", "residency", "variants", "costs", "forms"]
+    assert [p.name for p in every] == [*measuring, *sanitizers, "tests"]
+    assert sum(p.at_most for p in every[:6]) + every[6].at_least <= 60 * gpu.MINUTES
     assert all(p.at_least <= p.at_most for p in every)
 
 
 def test_the_sanitizers_see_our_kernels_and_fewer_variants_each_time() -> None:
     few = []
-    for each in gpu.parts(Path("out"))[5:8]:
+    for each in gpu.parts(Path("out"))[6:9]:
         command = " ".join(each.command)
         assert f"--tool {each.name} --error-exitcode 9" in command
         assert "--kernel-name kns=one_block --kernel-name kns=group" in command
@@ -43,7 +44,7 @@ def test_the_sanitizers_see_our_kernels_and_fewer_variants_each_time() -> None:
 
 
 def test_warnings_are_no_errors_there_and_plugins_are_off() -> None:
-    residency = gpu.parts(Path("out"))[1]
+    residency = gpu.parts(Path("out"))[2]
     assert "-o filterwarnings=default" in " ".join(residency.command)
     assert gpu._ENVIRONMENT["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] == "1"
     assert gpu._ENVIRONMENT["PYTHONDONTWRITEBYTECODE"] == "1"
@@ -107,17 +108,25 @@ def test_what_a_part_prints_is_in_the_log(tmp_path: Path, log: Log, capsys: pyte
 
 
 @pytest.mark.parametrize(
-    ("code", "seconds", "outcome", "failed"),
+    ("code", "seconds", "outcome", "state"),
     [
-        ("", 60, "passed", False),
-        ("raise SystemExit(7)", 60, "failed with exit status 7", True),
-        ("raise SystemExit({seconds})", 42, "failed with exit status 42", True),
-        ("import time; time.sleep(1000)", 0.2, "stopped after 0 s, its limit", True),
+        ("", 60, "passed", "agrees"),
+        ("raise SystemExit(1)", 60, "failed with exit status 1", "disagrees"),
+        ("raise SystemExit(2)", 60, "not all of it: no time was left", "incomplete"),
+        ("import os; os.abort()", 60, "failed with exit status -6", "disagrees"),
+        ("raise SystemExit({seconds})", 42, "failed with exit status 42", "disagrees"),
+        ("import time; time.sleep(1000)", 0.2, "stopped after 0 s, its limit", "incomplete"),
     ],
 )
-def test_what_came_of_a_part(log: Log, code: str, seconds: float, outcome: str, failed: bool) -> None:
+def test_what_came_of_a_part(log: Log, code: str, seconds: float, outcome: str, state: str) -> None:
     found = gpu.perform(Part("it", (sys.executable, "-c", code), 10, 60), seconds, log, {})
-    assert (found["outcome"], found["failed"], found["ran"]) == (outcome, failed, True)
+    assert (found["outcome"], found["state"]) == (outcome, state)
+
+
+def test_a_part_without_its_module_is_left_out(log: Log) -> None:
+    found = gpu.perform(Part("it", (sys.executable,), 10, 60, ("os", "no_such_module")), 9, log, {})
+    assert found == {"outcome": "left out: no_such_module is not installed", "state": "incomplete"}
+    assert {part.name for part in gpu.parts(Path("out")) if part.needs == ("pytest",)} == {"residency", "tests"}
 
 
 def test_the_script_runs_the_given_python_itself(tmp_path: Path) -> None:
@@ -148,13 +157,14 @@ def test_the_script_runs_the_given_python_itself(tmp_path: Path) -> None:
 def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         gpu.main(["--only", "costs,dreams"])
-    assert "argument --only: dreams: expected some of device, residency, variants" in capsys.readouterr().err
+    assert "argument --only: dreams: expected some of device, compile, residency" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not NO_GPU, reason="there is a GPU")
 def test_without_a_gpu_it_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert gpu.main(["--out", str(tmp_path)]) == 1
+    assert gpu.main(["--out", str(tmp_path)]) == 2
     printed = capfd.readouterr().out.splitlines()
     assert any("the argument backend='cupy' asked for cupy, but" in line for line in printed)
-    assert printed[-1].startswith("no GPU was measured: expected one that CuPy can use")
+    assert printed[-2].startswith("no GPU was measured: expected one that CuPy can use")
+    assert printed[-1] == "incomplete"
     assert not any(line.startswith("== residency") for line in printed)

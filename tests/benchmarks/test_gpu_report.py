@@ -50,7 +50,7 @@ def made_up() -> dict[str, Any]:
     return {
         "made_up": True,
         "date": "2026-01-01T00:00+00:00",
-        "parts": {name: {"outcome": "passed", "ran": True, "failed": False} for name in ("tests", "forms")},
+        "parts": {name: {"outcome": "passed", "state": "agrees"} for name in ("tests", "forms")},
         "complete": True,
         "device": {"device 0": "Made-up GPU, compute capability 9.0"},
         "costs": {"EXCHANGE": 1.4e-6, "ROUND_TRIP": 0.7e-6},
@@ -86,6 +86,12 @@ def test_the_text() -> None:
     assert "group 2x2 rows=1 was not used: its h is off by 0.5" in text
     assert "torch tf32 was not timed: AssertionError: h is off by 0.04" in text
     assert "incomplete" not in text
+    assert "left out" not in text
+    alone = made_up()
+    for cell in alone["forms"]["cells"]:
+        del cell["step_microseconds"]["torch"]
+    why = "the columns cuDNN and TF32 are left out: PyTorch is not installed, or sees no GPU"
+    assert why in report.lines(alone)
     assert "µs a step, float32, from 1000 steps less 200, 3 rounds; of best: a call of 200; host: µs to" in text
     line = next(line for line in text.splitlines() if line.startswith("T1000-N1-D64-H64"))
     assert line.split()[1:10] == ["forward", "6.00", "-", "0.20", "-", "0.90", "-", "one-block", "rows=1"]
@@ -141,33 +147,37 @@ def replace_parts(monkeypatch: pytest.MonkeyPatch, *more: Part) -> dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("command", "outcome"),
+    ("command", "outcome", "status"),
     [
-        ((sys.executable, "-c", ""), "passed"),
-        ((sys.executable, "-c", "raise SystemExit(9)"), "failed with exit status 9"),
-        (("no-such-sanitizer",), "not run: no-such-sanitizer is not here; it comes with the CUDA toolkit"),
+        ((sys.executable, "-c", ""), "passed", 0),
+        ((sys.executable, "-c", "raise SystemExit(9)"), "failed with exit status 9", 1),
+        (("no-such-sanitizer",), "left out: no-such-sanitizer is not here; it comes with the CUDA toolkit", 2),
     ],
 )
 def test_a_whole_run_merges_what_its_parts_wrote(
     command: tuple[str, ...],
     outcome: str,
+    status: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    made, failed = replace_parts(monkeypatch, Part("memcheck", command, 1, 60)), outcome != "passed"
-    assert gpu.main(["--out", str(tmp_path / "new")]) == failed
+    made = replace_parts(monkeypatch, Part("memcheck", command, 1, 60))
+    assert gpu.main(["--out", str(tmp_path / "new")]) == status
     (path,) = (tmp_path / "new").glob("*-gpu.json")
     results = json.loads(path.read_text())
     assert path.name == f"{results['date'][:19].replace(':', '').replace('T', '-')}-gpu.json"
-    assert results["complete"] == (not outcome.startswith("not run"))
+    assert results["complete"] == (status != 2)
     made = json.loads(json.dumps(made))
     assert all(results[name] == made[name] for name in ("device", "costs", "forms"))
-    assert results["parts"]["memcheck"]["failed"] == failed
+    state = ("agrees", "disagrees", "incomplete")[status]
+    assert results["parts"]["memcheck"]["state"] == state
     printed = capsys.readouterr().out
     assert f"  memcheck     {outcome}\n" in printed
     assert printed.count("wrote ") == 4
-    assert printed.endswith("\nfailed or not run: memcheck\n") == failed
+    assert printed.endswith(f"\n{state}\n")
+    assert ("\nfailed: memcheck\n" in printed) == (status == 1)
+    assert ("give more --minutes with --only memcheck\n" in printed) == (status == 2)
     assert path.with_suffix(".log").read_text() == printed
     assert sorted(p.suffix for p in (tmp_path / "new").iterdir()) == [".json", ".log", ".png", ".png"]
     report.main([str(path)])
@@ -187,13 +197,13 @@ def test_what_does_not_fit_is_left_out_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replace_parts(monkeypatch, Part("tests", (sys.executable, "-c", ""), 300, 600))
-    assert gpu.main(["--out", str(tmp_path), "--minutes", "1.5"]) == 0  # what was never begun has not failed
+    assert gpu.main(["--out", str(tmp_path), "--minutes", "1.5"]) == 2  # what was never begun has not failed
     (path,) = tmp_path.glob("*.json")
     found = json.loads(path.read_text())
     assert found["parts"]["tests"]["outcome"].startswith("left out: ")
-    assert (found["parts"]["tests"]["ran"], found["complete"]) == (False, False)
+    assert (found["parts"]["tests"]["state"], found["complete"]) == ("incomplete", False)
     printed = capsys.readouterr().out
-    assert "no time was left for some parts: give more --minutes, or run them with --only tests\n" in printed
+    assert "incomplete parts: install what is missing, or give more --minutes with --only tests\n" in printed
     assert "  incomplete: not every part has run\n" in printed
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "getDevice",
     "getDeviceCount",
     "getDeviceProperties",
+    "memGetInfo",
     "runtimeGetVersion",
 ]
 
@@ -38,6 +39,11 @@ def getDeviceProperties(device: int) -> dict[str, Any]:
         "multiProcessorCount": 132,
         "totalGlobalMem": 85_899_345_920,
     }
+
+
+def memGetInfo() -> tuple[int, int]:
+    """Free and total bytes."""
+    return 80 * 2**30, 80 * 2**30
 
 
 def runtimeGetVersion() -> int:
