@@ -49,34 +49,49 @@ SCATTERED_BYTES_PER_CYCLE: Final = 32  # group-partial: 4-byte reads, of one mul
 PRODUCT_EFFICIENCY: Final = 0.5  # of the peak rate, for large products
 
 
+# By compute capability: multiply-adds of a multiprocessor in a cycle, in float32 and float64 (CUDA C programming guide,
+# throughput of arithmetic instructions), and the wavefronts of shared memory for 16 bytes that all threads of a warp
+# read. Elsewhere: those of the smaller GPUs.
+_RATES: Final = {"75": (64, 2, 1), "80": (64, 32, 1), "90": (128, 64, 2), "100": (128, 64, 1)}
+_OTHER_RATES: Final = (128, 2, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """What the choice needs to know about a GPU."""
 
     name: str
+    capability: str  # "75" is 7.5
     multiprocessors: int
     shared_bytes: int  # of one block, at most
     clock: float  # cycles a second
-    float32_rate: int  # multiply-adds of one multiprocessor in a cycle
-    float64_rate: int
-    broadcast_wavefronts: int = 1  # of shared memory, for 16 bytes that all threads of a warp read
+    l2_bytes: int
+    bandwidth: float  # of its memory, bytes a second
     cooperative: bool = True  # can launch a grid whose blocks are all resident
 
+    @property
+    def float32_rate(self) -> int:
+        return _RATES.get(self.capability, _OTHER_RATES)[0]
+
+    @property
+    def broadcast_wavefronts(self) -> int:
+        return _RATES.get(self.capability, _OTHER_RATES)[2]
+
     def rate(self, dtype: str) -> int:
-        return self.float64_rate if dtype == "float64" else self.float32_rate
+        return _RATES.get(self.capability, _OTHER_RATES)[1] if dtype == "float64" else self.float32_rate
 
 
 # For `xrnn info --explain … --device NAME`, from the vendor's data sheets.
 DEVICES: Final = {
-    "t4": Device("NVIDIA T4", 40, 65_536, 1.59e9, 64, 2),
-    "l4": Device("NVIDIA L4", 58, 101_376, 2.04e9, 128, 2),
-    "4060": Device("NVIDIA RTX 4060", 24, 101_376, 2.46e9, 128, 2),
-    "4090": Device("NVIDIA RTX 4090", 128, 101_376, 2.52e9, 128, 2),
-    "5090": Device("NVIDIA RTX 5090", 170, 101_376, 2.41e9, 128, 2),
-    "a100": Device("NVIDIA A100", 108, 166_912, 1.41e9, 64, 32),
-    "h100": Device("NVIDIA H100", 132, 232_448, 1.83e9, 128, 64, broadcast_wavefronts=2),
-    "h200": Device("NVIDIA H200", 132, 232_448, 1.83e9, 128, 64, broadcast_wavefronts=2),
-    "b200": Device("NVIDIA B200", 148, 232_448, 1.85e9, 128, 64),
+    "t4": Device("NVIDIA T4", "75", 40, 65_536, 1.59e9, 4 << 20, 320e9),
+    "l4": Device("NVIDIA L4", "89", 58, 101_376, 2.04e9, 48 << 20, 300e9),
+    "4060": Device("NVIDIA RTX 4060", "89", 24, 101_376, 2.46e9, 24 << 20, 272e9),
+    "4090": Device("NVIDIA RTX 4090", "89", 128, 101_376, 2.52e9, 72 << 20, 1008e9),
+    "5090": Device("NVIDIA RTX 5090", "120", 170, 101_376, 2.41e9, 96 << 20, 1792e9),
+    "a100": Device("NVIDIA A100", "80", 108, 166_912, 1.41e9, 40 << 20, 1555e9),
+    "h100": Device("NVIDIA H100", "90", 132, 232_448, 1.83e9, 50 << 20, 3350e9),
+    "h200": Device("NVIDIA H200", "90", 132, 232_448, 1.83e9, 50 << 20, 4800e9),
+    "b200": Device("NVIDIA B200", "100", 148, 232_448, 1.85e9, 126 << 20, 8000e9),
 }
 
 

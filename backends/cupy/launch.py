@@ -33,10 +33,6 @@ CHUNK: Final = 2**25
 # Who launches: which word in host memory says that a kernel has given up. A self-test leaves the user's alone.
 USER: Final = 0
 SELF_TEST: Final = 1
-# By compute capability: multiply-adds of a multiprocessor in a cycle, float32 and float64 (CUDA C programming guide,
-# throughput of arithmetic instructions), and the wavefronts of a broadcast. Elsewhere: those of the smaller GPUs.
-_RATES: Final = {"75": (64, 2, 1), "80": (64, 32, 1), "90": (128, 64, 2), "100": (128, 64, 1)}
-_OTHER_RATES: Final = (128, 2, 1)
 COOPERATIVE: Final = ("group", "group-partial")  # forms whose blocks must all be resident
 _HERE: Final = Path(__file__).parent
 _CELLS: Final = _HERE.parent / "numpy" / "kernels" / "cells"
@@ -161,10 +157,13 @@ class Launcher:
             attributes = current.attributes
             self._devices[number] = Device(
                 self.xp.cuda.runtime.getDeviceProperties(number)["name"].decode(),
+                current.compute_capability,
                 attributes["MultiProcessorCount"],
                 attributes["MaxSharedMemoryPerBlockOptin"],
                 attributes["ClockRate"] * 1e3,
-                *_RATES.get(current.compute_capability, _OTHER_RATES),
+                attributes["L2CacheSize"],
+                # Two transfers a clock cycle, which is in kHz; the width is in bits.
+                2e3 * attributes["MemoryClockRate"] * attributes["GlobalMemoryBusWidth"] / 8,
                 bool(attributes["CooperativeLaunch"]),
             )
         return self._devices[number]

@@ -25,6 +25,7 @@ from benchmarks.gpu import results
 from benchmarks.gpu.part import Log, Part, run
 from benchmarks.gpu.report import draw
 from benchmarks.gpu.report import lines as report_lines
+from xrnn.backends.cupy.choice import DEVICES
 from xrnn.backends.cupy.launch import variants
 
 ROOT: Final = Path(__file__).parents[2]
@@ -156,7 +157,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = machine.some_of([part.name for part in parts(Path())])
     parser.add_argument("--only", type=names, default=[], metavar="PART,…", help="these parts, after device, the first")
     parser.add_argument(
-        "--rehearse", action="store_true", help="tiny sizes, without a GPU, on the tests' stand-in for CuPy"
+        "--rehearse",
+        nargs="?",
+        const="h100",
+        choices=DEVICES,
+        help="tiny sizes, without a GPU, on the tests' stand-in for CuPy as this GPU (default: %(const)s)",
     )
     options = parser.parse_args(arguments)
     folder = options.out.resolve()
@@ -169,12 +174,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     now = datetime.datetime.now(datetime.UTC)
     out = folder / f"{now:%Y-%m-%d-%H%M%S}-gpu.json"  # a run of a few parts doesn't replace one of all
     log = Log(out.with_suffix(".log"))
-    results.put(out, date=now.isoformat(timespec="seconds"), rehearsal=options.rehearse, parts={}, complete=False)
-    more = rehearsed() if options.rehearse else {}
+    results.put(out, date=now.isoformat(timespec="seconds"), rehearsal=bool(options.rehearse), parts={}, complete=False)
+    more = rehearsed(options.rehearse) if options.rehearse else {}
     with tempfile.TemporaryDirectory() as scratch, stoppable():
         more["HYPOTHESIS_STORAGE_DIRECTORY"] = scratch
         try:
-            everything = parts(out, options.rehearse)
+            everything = parts(out, bool(options.rehearse))
             check(everything, ["device", *options.only] if options.only else (), 60 * options.minutes, out, log, **more)
         finally:  # also of a run that is ended from outside
             status = conclude(out, log)
@@ -182,10 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def rehearsed() -> dict[str, str]:
-    """The environment in which `import cupy` finds the tests' stand-in."""
+def rehearsed(device: str) -> dict[str, str]:
+    """The environment in which `import cupy` finds the tests' stand-in as this GPU, with few multiprocessors."""
     folders = [str(ROOT / "tests" / "rehearsal"), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
+    return {"REHEARSED": device, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.gpu import report
@@ -49,9 +50,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**inherited, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHON": sys.executable}
 
 
-def start(sources: Path, folder: Path, environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
+def start(
+    sources: Path, folder: Path, environment: dict[str, str], *options: str, gpu: str = "h100"
+) -> subprocess.Popen[str]:
     folder.mkdir()
-    command = [str(sources / ".ci" / "gpu-check"), "--rehearse", "--out", "results", *options]
+    command = [str(sources / ".ci" / "gpu-check"), "--rehearse", gpu, "--out", "results", *options]
     with (folder / "printed").open("w") as printed:
         return subprocess.Popen(command, env=environment, cwd=folder, stdout=printed, stderr=printed, text=True)
 
@@ -69,13 +72,13 @@ def files(folder: Path) -> Iterator[tuple[str, int]]:
 
 def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     before = list(files(sources))
-    run = start(sources, tmp_path / "run", environment, "--minutes", "30")
+    run = start(sources, tmp_path / "run", environment, "--minutes", "30", gpu="t4")
     assert run.wait() == 0, (tmp_path / "run" / "printed").read_text()
     path, found = result(tmp_path / "run")
     assert {part["outcome"] for part in found["parts"].values()} == {"passed"}
     assert found["complete"]
     assert found["rehearsal"]
-    assert found["device"]["device 0"].startswith("pretend GPU")
+    assert found["device"]["device 0"].startswith("NVIDIA T4, compute capability 7.5")
     for name in ("variants", "memcheck", "racecheck", "synccheck"):
         assert len(found[name]) == 4
         assert set(found[name].values()) == {None}
@@ -93,6 +96,23 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".log", ".png", ".png"]
     assert list(files(sources)) == before
     assert "µs a step" in "\n".join(report.lines(found))
+
+
+def test_a_run_in_a_python_that_has_numpy_alone(sources: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    (packages,) = bare.glob("lib/python3*/site-packages")
+    for folder in Path(np.__file__).parents[1].glob("numpy*"):
+        (packages / folder.name).symlink_to(folder)
+    python = {**environment, "PYTHON": str(bare / "bin" / "python")}
+    run = start(sources, tmp_path / "run", python, "--only", "compile,residency,variants,costs,forms,tests", gpu="4060")
+    printed = tmp_path / "run" / "printed"
+    assert run.wait() == 2, printed.read_text()
+    _, found = result(tmp_path / "run")
+    missing = {name for name, part in found["parts"].items() if part["state"] == "incomplete"}
+    assert missing == {"residency", "tests"}
+    assert {found["parts"][name]["outcome"] for name in missing} == {"left out: pytest is not installed"}
+    assert printed.read_text().endswith("\nincomplete\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

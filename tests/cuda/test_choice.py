@@ -20,7 +20,7 @@ from xrnn.backends.cupy.choice import DEVICES, ROWS, Candidate, Device, Request,
 from xrnn.backends.cupy.launch import Variant, variants
 
 H100 = DEVICES["h100"]
-ROUND = Device("round", 20, 150_000, 1e9, 128, 64, broadcast_wavefronts=2)  # its clock ticks in nanoseconds
+ROUND = Device("round", "90", 20, 150_000, 1e9, 50 << 20, 3e12)  # its clock ticks in nanoseconds
 SIZES = [1, 3, 16, 63, 64, 100, 256, 257, 300, 512, 1000, 1024, 1536, 2048, 4000]
 
 
@@ -128,7 +128,7 @@ def test_a_candidate_stays_as_it_is() -> None:
 
 
 def test_a_device_without_cooperative_launch_has_no_groups() -> None:
-    device = Device("old", 132, 232_448, 1.8e9, 128, 64, cooperative=False)
+    device = replace(H100, cooperative=False)
     assert {c.form for c in candidates(device, request(50, 8, 512, "lstm", backward=True))} == {"stepwise"}
 
 

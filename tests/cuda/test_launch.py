@@ -12,6 +12,7 @@ import pytest
 from benchmarks.gpu.forms import cell_of
 from tests import standin
 from tests.standin import _device
+from tests.standin.imitation import imitate
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, Layout, Request, candidates
@@ -53,28 +54,11 @@ def test_a_grid_that_the_driver_refuses_is_not_even_tried(gpu: CupyBackend, monk
     assert failure(gpu, "group", request(260)) == why
 
 
-@pytest.mark.parametrize(
-    ("capability", "expected"),
-    [
-        ("80", DEVICES["a100"]),
-        ("90", DEVICES["h100"]),
-        ("90", DEVICES["h200"]),
-        ("100", DEVICES["b200"]),
-        ("86", Device("NVIDIA RTX A6000", 84, 101_376, 1.8e9, 128, 2)),
-    ],
-)
+@pytest.mark.parametrize("expected", DEVICES.values(), ids=DEVICES)
 def test_what_is_asked_of_a_gpu_is_what_is_told_of_one_that_is_named(
-    monkeypatch: pytest.MonkeyPatch, capability: str, expected: Device
+    monkeypatch: pytest.MonkeyPatch, expected: Device
 ) -> None:
-    attributes = {
-        "MultiProcessorCount": expected.multiprocessors,
-        "MaxSharedMemoryPerBlockOptin": expected.shared_bytes,
-        "ClockRate": round(expected.clock / 1000),  # in kHz
-        "CooperativeLaunch": 1,
-    }
-    monkeypatch.setattr(_device.Device, "attributes", attributes)
-    monkeypatch.setattr(_device.Device, "compute_capability", capability)
-    monkeypatch.setattr(standin.cuda.runtime, "getDeviceProperties", lambda number: {"name": expected.name.encode()})
+    imitate(monkeypatch.setattr, expected)
     assert Launcher(standin).device() == expected
 
 

@@ -29,6 +29,9 @@ class Device:
         "MultiProcessorCount": 132,
         "MaxSharedMemoryPerBlockOptin": 232_448,
         "ClockRate": 1_980_000,
+        "L2CacheSize": 52_428_800,
+        "MemoryClockRate": 2_619_000,
+        "GlobalMemoryBusWidth": 5120,
         "CooperativeLaunch": 1,
     }
 
