@@ -1,9 +1,10 @@
-"""The selection's choices, as predicted for a GPU: `python -m benchmarks.gpu.choices [--device h100]`."""
+"""The selection's choices, as predicted for a GPU: `python -m benchmarks.gpu.choices [--device h100 | --all]`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from benchmarks.gpu.forms import BATCHES, HIDDEN, label
 from xrnn.backends.cupy import choice
@@ -28,13 +29,30 @@ def _short(candidate: Candidate) -> str:
     return label(candidate).replace(" rows=", "/").replace("group-partial", "partial")
 
 
+def everything(dtype: str, T: int) -> Iterator[str]:
+    """The table of each cell on each device, and how often each form is chosen there."""
+    for device in choice.DEVICES.values():
+        chosen: Counter[str] = Counter()
+        for cell in NAMED:
+            yield from (*predicted(device, dtype, T, cell), "")
+            requests = (
+                Request(NAMED[cell], b, dtype, T, N, H, H) for b in (False, True) for H in HIDDEN for N in BATCHES
+            )
+            chosen.update(choice.choose(device, request).form for request in requests)
+        yield f"{device.name} takes {', '.join(f'{form} {times} times' for form, times in chosen.most_common())}\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.choices", description="what the selection chooses")
     parser.add_argument("--device", choices=choice.DEVICES, default="h100", help="(default: %(default)s)")
     parser.add_argument("--dtype", choices=choice.ROWS, default="float32", help="(default: %(default)s)")
     parser.add_argument("--cell", choices=NAMED, default="rnn", help="(default: %(default)s)")
     parser.add_argument("-T", type=int, default=50, help="time steps (default: %(default)s)")
+    parser.add_argument("--all", action="store_true", help="each cell on each device")
     options = parser.parse_args(arguments)
+    if options.all:
+        print("\n".join(everything(options.dtype, options.T)))
+        return
     print("\n".join(predicted(choice.DEVICES[options.device], options.dtype, options.T, options.cell)))
 
 

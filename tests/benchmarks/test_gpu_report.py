@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -124,6 +126,15 @@ def test_the_prediction_is_a_line_a_hidden_size(capsys: pytest.CaptureFixture[st
     assert printed[0] == "gru on NVIDIA A100, float32, T=20, D=H: the choice and its µs a step, predicted, not measured"
     rows = [f"H={H}" for H in (64, 128, 256, 512, 1024, 2048)]
     assert [line.split()[0] for line in printed[1:]] == ["forward", *rows, "backward", *rows]
+
+
+def test_the_predictions_of_all_devices_and_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    choices.main(["--all", "-T", "20"])
+    printed = capsys.readouterr().out
+    for device, cell in itertools.product(DEVICES.values(), NAMED):
+        assert "\n".join(predicted(device, "float32", 20, cell)) in printed
+    (t4,) = [line for line in printed.splitlines() if line.startswith("NVIDIA T4 takes ")]
+    assert sum(int(number) for number in re.findall(r"(\d+) times", t4)) == 2 * 4 * 6 * 5
 
 
 def writing(name: str, content: dict[str, Any], out: Path, status: int = 0) -> Part:

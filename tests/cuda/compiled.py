@@ -27,6 +27,8 @@ from xrnn.backends.cupy.launch import Variant, variants
 
 ARCHITECTURES = ("80", "90", "100")
 EVERY_VARIANT = "90"  # of the others only the largest variant of each kernel is compiled
+# One variant for each form and direction, of the cell with the most states and parts: the code differs little.
+MORE_ARCHITECTURES = ("75", "86", "89", "120")
 _READING = "2"  # the version of what is read from the machine code: a part of the cache's key
 _RESOURCES = re.compile(
     r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n"
@@ -148,8 +150,10 @@ def _instructions(cubin: bytes) -> list[str]:
 
 
 def compiled_variants() -> Iterator[tuple[Variant, str]]:
-    """All variants for one architecture, and for the others the largest of each kernel."""
+    """All variants for one architecture, the largest of each kernel for some others, and a few for the rest."""
     for variant in variants():
+        if is_largest(variant) and (variant.cell.name, variant.dtype) == ("lstm", "float32"):
+            yield from ((variant, arch) for arch in MORE_ARCHITECTURES)
         for arch in ARCHITECTURES:
             if arch == EVERY_VARIANT or is_largest(variant):
                 yield variant, arch
