@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -224,6 +225,31 @@ def test_known_columns_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "short.csv has 1 rows after the last value to forecast: expected 3" in capsys.readouterr().err
     assert main(["predict", "forecaster.safetensors", "--stream"]) == 1
     assert "--stream has no known columns of the steps ahead" in capsys.readouterr().err
+
+
+def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another known column has a value in its row. A cell beyond the horizon, or in the past, may be empty."""
+    rows = [[day(i), "" if i > 39 else f"{i % 5}", f"{i % 3}", f"{i % 7}"] for i in range(45)]
+    rows[10][3] = rows[43][3] = ""
+    named = ["--target", "v", "--known", "k,n", "--context", "8"]
+
+    def save() -> None:
+        Path("f.csv").write_text("\n".join(["date,v,k,n", *map(",".join, rows)]))
+
+    save()
+    results(capsys, "forecast", "f.csv", *OPTIONS, *named, "--steps", "1")
+    np.save("f.npy", [[math.nan if not each else float(each) for each in row[1:]] for row in rows])
+    rows[41][3] = ""
+    save()
+    words = "f.csv has no value in row 42 (2024-02-11) of the known column n: expected one in each of the 3 rows after"
+    for command in (["predict", "forecaster.safetensors", "f.csv"], ["forecast", "f.csv", *OPTIONS, *named]):
+        assert main(command) == 1
+        assert words in capsys.readouterr().err
+    values = np.load("f.npy")
+    values[40, 2] = np.nan
+    np.save("f.npy", values)
+    assert main(["forecast", "f.npy", *OPTIONS, "--target", "1", "--known", "2,3", "--context", "8"]) == 1
+    assert "f.npy has no value in row 41 of the known column 2: expected one" in capsys.readouterr().err
 
 
 def test_many_series_in_one_file(capsys: pytest.CaptureFixture[str]) -> None:

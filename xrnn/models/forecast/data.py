@@ -22,7 +22,7 @@ from xrnn.models.errors import DataError
 from xrnn.models.forecast.chaos import mackey_glass
 from xrnn.models.forecast.checkpoint import Facts
 from xrnn.models.forecast.settings import MOST_STEPS, ForecastSettings
-from xrnn.models.forecast.times import Step, step_of
+from xrnn.models.forecast.times import Step, show, step_of
 from xrnn.models.forecast.windows import Shape, Windows, fill, joined, make_windows
 from xrnn.typing import HostArray
 
@@ -63,6 +63,8 @@ class ForecastSeries:
         self.deviation = float(seen.std()) if deviation is None else deviation
         self.filled = fill(self.target, season)
         self.covariates = known.apply(series.values[:, 1:])
+        self._missing = np.isnan(series.values[:, 1:])  # (T or more, K), before they were filled
+        self._covariate_names = series.channel_names and series.channel_names[1:]
 
     @property
     def rows(self) -> int:
@@ -74,13 +76,21 @@ class ForecastSeries:
         return make_windows(self.filled, origins, shape, self.deviation, self.covariates, of_windows)
 
     def next_window(self, shape: Shape) -> Windows:
-        """The window after the last value.   Raises DataError if the series is too short or lacks known covariates."""
+        """The window after the last value.   Raises DataError if the series is too short or lacks a known covariate."""
         self.check_length(shape)
         future = len(self.covariates) - self.rows
         if shape.known and future < shape.horizon:
             raise DataError(
                 f"{printable(self.name)} has {future} rows after the last value to forecast: expected {shape.horizon} "
                 "with the known columns; add the rows, or lower --horizon"
+            )
+        for i, k in np.argwhere(self._missing[self.rows : self.rows + shape.horizon]):
+            row = self.rows + i
+            time = f" ({show(self.times[row])})" if self.times else ""
+            column = quoted(self._covariate_names[k]) if self._covariate_names else k + 1
+            raise DataError(
+                f"{printable(self.name)} has no value in row {row + 1}{time} of the known column {column}: expected "
+                f"one in each of the {shape.horizon} rows after the last value to forecast; fill it in"
             )
         return self.windows(np.array([self.rows]), shape, targets=False)
 
