@@ -142,10 +142,17 @@ KINDS: Final[dict[str, Checkpoints[Any]]] = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_loaded_file_is_written_again(tmp_path: Path, name: str) -> None:
-    """With the same arrays and metadata. Only their order may differ, which safetensors draws at random."""
+    """With the same arrays and metadata. Only their order may differ, which safetensors draws at random.
+
+    The golden forecasters do not have the step of their times, which is unknown in the new file.
+    """
     file, kind = unpack(name, tmp_path), KINDS[RUNS[name][0]]
-    again = Forgery.of(kind.content(kind.load(file, get_backend("numpy"))))
-    assert again == Forgery.of(file.read_bytes())
+    again, golden = Forgery.of(kind.content(kind.load(file, get_backend("numpy")))), Forgery.of(file.read_bytes())
+    described = [json.loads(each.metadata.pop("checkpoint")) for each in (again, golden)]
+    if kind is FORECAST_CHECKPOINTS:
+        described[1]["extra"]["dict"]["facts"]["dict"]["step"] = ""
+    assert described[0] == described[1]
+    assert again == golden
 
 
 def train_layers(layers: dict[str, Any], optimizer: Any, updates: range) -> list[float]:
