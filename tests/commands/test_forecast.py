@@ -498,6 +498,15 @@ def test_the_day_of_monthly_dates_follows_from_the_series(day: int, months: int)
             assert step.after(dates[count - 1], 12) == dates[count : count + 12]
 
 
+def test_times_end_with_the_year_9999() -> None:
+    for size in (timedelta(days=1), timedelta(days=365)):
+        times = [datetime(9999, 12, 30) - size, datetime(9999, 12, 30)]
+        step = step_of(times, "f")
+        assert step is not None
+        with one_line(DataError, "the steps after 9999-12-30 pass the year 9999: expected earlier ones; correct the"):
+            step.after(times[-1], 2)
+
+
 def test_a_preferred_step_is_taken_if_several_fit() -> None:
     week = [datetime(2024, 5, 6) + timedelta(days=i) for i in range(5)]
     for like, after in (("", 11), ("1 working day", 13)):

@@ -117,10 +117,14 @@ def test_times_may_be_dates() -> None:
         "Jul 1, 2024",
         "2024Q3",
         "20240701",
+        "202407",
+        "July 2024",
+        "1 July 2024",
+        "July 1, 2024",
     ],
 )
 def test_the_forms_of_dates(date: str) -> None:
-    (series,) = read(f'"{date}",1\n', TIMED)
+    (series,) = read(f'date,x\n"{date}",1\n', TIMED)
     assert series.times is not None
     assert show(series.times[0]) == "2024-07-01"
 
@@ -157,6 +161,8 @@ def test_the_order_of_day_and_month_is_that_which_fits_all_rows() -> None:
 def test_numbers_are_dates_only_if_all_are() -> None:
     (series,) = read("20240131,1\n20240132,2\n", TIMED)
     np.testing.assert_array_equal(series.values, [[20240131, 1], [20240132, 2]])
+    (series,) = read("202401,1\n202402,2\n", TIMED)  # without a name, months may as well be values
+    np.testing.assert_array_equal(series.values, [[202401, 1], [202402, 2]])
     (series,) = read("t,x\n20240131,1\n20240132,2\n", replace(TIMED, time="t"))
     assert series.times == (20240131, 20240132)
 

@@ -20,15 +20,18 @@ _FORMS: Final = (
     "%Y.%m.%d",
     "%d.%m.%Y",
     "%d %b %Y",
+    "%d %B %Y",
     "%d-%b-%Y",
     "%b %d, %Y",
+    "%B %d, %Y",
     "%b-%d-%Y",
     "%Y %b",
     "%b %Y",
+    "%B %Y",
     "%b-%Y",
 )
 _TWO_ORDERS: Final = (("%m/%d/%Y", "%d/%m/%Y"), ("%m-%d-%Y", "%d-%m-%Y"))  # a day above 12 shows which one is meant
-_DIGITS: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _CLOCK: Final = re.compile(r"(.*?),?[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.](\d{1,6}))?)?(?: ?([ap])m)?", re.IGNORECASE)
 _REMEDY: Final = "write the dates as in 2024-05-31 12:00"
 
@@ -63,7 +66,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
 def is_date(cell: str) -> bool:
     """True for a date in any of the forms, also if its order of day and month is unclear."""
     if as_number(cell) is not None:
-        return _digits(cell) is not None
+        return len(cell) > 6 and _digits(cell) is not None  # values may well be like 202405
     return bool(re.search(r"\d{4}", cell)) and any(read(cell) is not None for read in itertools.chain(*_DATES))
 
 

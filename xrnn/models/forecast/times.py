@@ -86,8 +86,13 @@ class Step:
     def after(self, last: Time, count: int) -> list[Time]:
         """The `count` times after `last`."""
         times = [_local(last) if self.local else last]
-        for _ in range(count):
-            times.append(self.next(times[-1]))
+        try:
+            for _ in range(count):
+                times.append(self.next(times[-1]))
+        except (ValueError, OverflowError) as error:
+            raise DataError(
+                f"the steps after {show(last)} pass the year 9999: expected earlier ones; correct the times"
+            ) from error
         return times[1:]
 
 
@@ -108,7 +113,7 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
             continue
         clock = _clock_change(a, b, Step(usual))
         if a == b:
-            remedy = clock or "remove a row, or give --id"
+            remedy = clock or "remove a row or the column of times, or give --id"
             raise DataError(f"{shown} has the time {show(a)} twice: expected one row for each; {remedy}")
         remedy = clock or "sort them, or name the column with --time"
         raise DataError(f"{shown} has the time {show(b)} after {show(a)}: expected rows in the order of time; {remedy}")
