@@ -14,6 +14,7 @@ from xrnn.typing import HostArray
 
 MOST_ELEMENTS: Final = 2**20  # of an array that is computed
 FIRST: Final = 2**40  # the numbers that layers return start here, far above those that a model stores
+_INTEGERS: Final = (6, 7)  # the numbers of int32 and int64 in ONNX
 _SMALL: Final = 1024  # elements of an operand of arithmetic
 
 _MOVES: Final = re.compile(
@@ -22,7 +23,7 @@ _MOVES: Final = re.compile(
 )
 _SHAPE_ARITHMETIC: Final = re.compile("Add|And|Div|Equal|Greater|Less|Max|Min|Mod|Mul|Not|Or|Range|Sub")
 # These may also compare lengths, an input of the graph. Its numbers are large, so every row counts as complete.
-_LENGTHS: Final = re.compile("Greater|Less|Max")
+LENGTHS: Final = re.compile("Greater|Less|Max")
 
 
 def supports(node: Any, inputs: Sequence[HostArray | None]) -> bool:
@@ -32,9 +33,14 @@ def supports(node: Any, inputs: Sequence[HostArray | None]) -> bool:
     def known(array: HostArray | None) -> bool:
         if array is None or array.size > _SMALL:
             return False
-        lengths = array.ndim < 2 and array.dtype.kind == "i" and _LENGTHS.fullmatch(op)
+        lengths = array.ndim < 2 and array.dtype.kind == "i" and LENGTHS.fullmatch(op)
         return bool(lengths or (array < FIRST).all())
 
+    if op == "Cast" and inputs[0] is not None and inputs[0].dtype.kind == "i" and (inputs[0] >= FIRST).any():
+        # Integers stay integers: as floats they would look like results that no cast has rounded.
+        return all(attribute.i in _INTEGERS for attribute in node.attribute if attribute.name == "to")
+    if op == "Dropout" and len(inputs) > 2 and inputs[2] is not None and inputs[2].any():
+        return False  # in training mode
     computes = _SHAPE_ARITHMETIC.fullmatch(op) and all(map(known, inputs))
     return node.domain in ("", "ai.onnx") and bool(_MOVES.fullmatch(op) or computes)
 

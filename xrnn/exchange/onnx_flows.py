@@ -42,21 +42,20 @@ class Flow:
     parts     one for a layer, two for a layer with both directions, none for an input of the graph
     before    what the layer reads; None for an input of the graph
     halves    the flows of the two directions, if there are two
+    final     (N, F): the numbers of the final h, and of the final c
+    is_timed  whether a recurrent layer returned or read it, so that time is the first axis
     """
 
     array: HostArray
     parts: tuple[Part, ...] = ()
     before: Flow | None = None
     halves: tuple[Flow, ...] = ()
+    final: tuple[HostArray, ...] = ()
+    is_timed: bool = False
 
     def chain(self) -> list[Flow]:
         """This flow and those before it, from the first to the last."""
         return [*(self.before.chain() if self.before else []), self]
-
-    @property
-    def timed(self) -> bool:
-        """Whether a recurrent layer is in the chain, which shows that time is the first axis."""
-        return any(part.recurrent for flow in self.chain() for part in flow.parts)
 
 
 View: TypeAlias = Callable[[HostArray], HostArray]
@@ -88,7 +87,8 @@ class Flows:
     def __init__(self) -> None:
         self._count = FIRST
         self._owners: list[tuple[int, int, Flow]] = []  # the numbers [from, to) of a flow
-        self._inputs: list[tuple[int, int]] = []  # the numbers of each input of the graph
+        self._compared = np.zeros(0)
+        self._inputs: dict[tuple[int, int], tuple[int, ...]] = {}  # numbers [from, to) → shape, of each graph input
         self._both: dict[tuple[int, int], Flow] = {}
 
     def fresh(self, *shape: int) -> HostArray:
@@ -106,7 +106,7 @@ class Flows:
         """The numbers of an input of the graph."""
         before = self._count
         array = self.fresh(*shape)
-        self._inputs.append((before + 1, self._count + 1))
+        self._inputs[before + 1, self._count + 1] = array.shape
         if is_integer:
             return array.astype(np.int64)
         if array.ndim in (2, 3):
@@ -118,7 +118,10 @@ class Flows:
         count = self._count
         array = self.fresh(*shape)
         others = [self.fresh(*more)] if more else []
-        self._own(count, Flow(array if array.ndim == 3 else array[:, None], (part,), before))
+        flow = Flow(array if array.ndim == 3 else array[:, None], (part,), before, is_timed=part.recurrent)
+        if part.recurrent:
+            flow.final = (array[0 if part.options["reverse"] else -1], *others)
+        self._own(count, flow)
         return [array, *others]
 
     def _own(self, before: int, flow: Flow) -> None:
@@ -132,6 +135,22 @@ class Flows:
             numbers = numbers[(numbers < first) | (numbers >= end)]
         return not numbers.size
 
+    def index_source(self, index: HostArray) -> tuple[tuple[int, ...], View] | None:
+        """The shape and the view of the input of the graph that is the index; None if it is no complete input."""
+        numbers = np.sort(index, axis=None)
+        of_input = self._inputs.get((numbers[0], numbers[-1] + 1))
+        if of_input is None or np.isin(numbers, self._compared).any():
+            return None
+        for view in (same, flipped, swapped, swapped_flipped)[: 2 * index.ndim]:
+            shape = index.shape if view in (same, flipped) else index.shape[::-1]
+            if _without_ones(shape) == _without_ones(of_input) and np.array_equal(view(numbers.reshape(shape)), index):
+                return shape, view
+        return None
+
+    def compare(self, arrays: Sequence[HostArray]) -> None:
+        """Record that the graph compares an input as lengths. The numbers of an index must not be compared."""
+        self._compared = np.concatenate([self._compared, *(array[array >= FIRST] for array in arrays)])
+
     def owners(self, array: HostArray) -> list[Flow] | None:
         """The flows that the numbers in `array` belong to; None if a number belongs to none."""
         numbers, found = np.unique(array), []
@@ -144,6 +163,8 @@ class Flows:
 
     def source(self, array: HostArray, *views: View) -> tuple[Flow, View] | None:
         """The flow and the view that give `array`, view(flow.array); None if there is none."""
+        if array.dtype.kind != "f":  # a cast rounded it
+            return None
         flow = self._joined(self.owners(array) or [])
         fitting = [view for view in views if flow is not None and np.array_equal(view(flow.array), array)]
         return (flow, fitting[0]) if flow is not None and fitting else None
@@ -161,11 +182,14 @@ class Flows:
         before = [each for flow in last.chain()[:-1] for each in (flow, *flow.halves)] if last else []
         if last is None or any(flow not in before for flow in found if len(flow.chain()) < longest):
             raise FileError("the outputs come from several branches: expected a chain of layers; export each alone")
+        each_half = [half for flow in last.chain() for half in flow.halves or (flow,)]
         for name, array in outputs.items():
-            if last.halves and array.ndim < 4 and np.isin(last.array, array).all():
-                arrays = [np.squeeze(view(last.array)) for view in (same, swapped, flat)]
-                if not any(np.array_equal(np.squeeze(array), each) for each in arrays):
-                    raise FileError(f"the output '{quoted(name)}' joins directions wrongly: expected forward, reverse")
+            owners = self.owners(array) or []
+            if array.dtype.kind != "f" or not _are_results([half for half in each_half if half in owners], array):
+                raise FileError(
+                    f"the output '{quoted(name)}' leaves out or moves results: expected all rows and features in "
+                    "their order, of successive steps or of the final states; remove the operators after the last layer"
+                )
         return last
 
     def _joined(self, flows: Sequence[Flow]) -> Flow | None:
@@ -181,3 +205,40 @@ class Flows:
             array = np.concatenate([half.array for half in halves], axis=-1)
             self._both[key] = Flow(array, halves[0].parts + halves[1].parts, halves[0].before, halves)
         return self._both[key]
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
+def _are_results(halves: Sequence[Flow], array: HostArray) -> bool:
+    """Whether `array` has successive steps, or the final states, of all rows and features in their order.
+
+    Axes may be in any order. Directions are joined along the features or along an axis of their own.
+    """
+    candidates: list[HostArray] = []
+    for final in zip(*(half.final for half in halves), strict=False):
+        candidates += _both_joined(final)
+    steps = np.flatnonzero(np.isin(halves[0].array, array).any(axis=(1, 2)))
+    if len(steps) and len({id(half.before) for half in halves}) == 1:
+        part = slice(steps[0], steps[-1] + 1)
+        joined = _both_joined([half.array[part] for half in halves])
+        candidates += [*joined, flat(joined[0]), flat(swapped(joined[0]))]
+    got = _ordered(array)
+    return any(np.array_equal(got, _ordered(candidate)) for candidate in candidates)
+
+
+def _both_joined(arrays: Sequence[HostArray]) -> list[HostArray]:
+    """The arrays (…, F) joined along the features, and along a new axis."""
+    if len({array.shape[:-1] for array in arrays}) > 1:
+        return []
+    stacked = [np.stack(arrays)] if len({array.shape for array in arrays}) == 1 else []
+    return [np.concatenate(arrays, axis=-1), *stacked]
+
+
+def _ordered(array: HostArray) -> HostArray:
+    """Without axes of size 1; the others in the order in which the numbers grow: from the slowest to the fastest."""
+    array = np.squeeze(array)
+    first = array.flat[0]
+    growth = [abs(array[(0,) * axis + (1,) + (0,) * (array.ndim - axis - 1)] - first) for axis in range(array.ndim)]
+    return array.transpose(np.argsort(growth)[::-1])

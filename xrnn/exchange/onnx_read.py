@@ -16,7 +16,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.exchange.model import unflattened
-from xrnn.exchange.onnx_evaluate import Evaluator, supports
+from xrnn.exchange.onnx_evaluate import LENGTHS, Evaluator, supports
 from xrnn.exchange.onnx_file import Constants, read_model, refused
 from xrnn.exchange.onnx_flows import Flows, Part, flat, same, swapped
 from xrnn.exchange.onnx_recurrent import CHAIN, RecurrentNode
@@ -40,9 +40,9 @@ def from_onnx(source: str | os.PathLike[str] | Any, *, backend: str | Backend | 
 
     The model consists of the operators RNN, LSTM and GRU; Gather for an Embedding at the beginning; Gemm, or MatMul and
     Add, for a Linear; and between them any operators that only move elements, as exporters write them. Operators after
-    the last layer that choose a part of its results, such as the last step, are left out. Layers are always time-first,
-    and take initial states and lengths as arguments. Past its length a row keeps its state, while ONNX Runtime returns
-    zeros.
+    the last layer that choose successive steps or the final states, such as the last step, are left out. Layers are
+    always time-first, and take initial states and lengths as arguments. Past its length a row keeps its state, while
+    ONNX Runtime returns zeros.
 
     Nothing in the file is executed. External data are read only from a file beside the model. Warns if a weight holds
     NaN or infinity.
@@ -96,6 +96,8 @@ class _Run:
             if results is None:
                 if not supports(node, inputs):
                     raise refused(node, "is not supported", f"RNN, LSTM, GRU, Linear and Embedding, {CHAIN}")
+                if LENGTHS.fullmatch(node.op_type):
+                    self._flows.compare([array for array in inputs if array is not None])
                 results = self._evaluator.run(node, inputs)
                 if all(name in self._fixed for name in node.input if name):
                     self._fixed.update(node.output)
@@ -144,7 +146,7 @@ class _Run:
         arrays = [array for array in inputs if array is not None]
         if len(arrays) < len(inputs):
             return None
-        if node.op_type == "Gather" and fixed == [True, False]:
+        if node.op_type == "Gather" and fixed == [True, False] and attributes.get("axis", 0) in (0, -2):
             return self._embedding(*arrays)
         if node.op_type in ("MatMul", "Gemm") and fixed in ([False, True], [False, True, True]):
             usual = {"alpha": 1, "beta": 1, "transA": 0, "transB": attributes.get("transB", 0)}
@@ -157,9 +159,11 @@ class _Run:
         return None
 
     def _embedding(self, W: HostArray, index: HostArray) -> list[HostArray] | None:
-        if W.dtype.kind != "f" or W.ndim != 2 or index.ndim not in (1, 2) or not self._flows.is_input(index):
+        source = self._flows.index_source(index) if index.ndim in (1, 2) else None
+        if W.dtype.kind != "f" or W.ndim != 2 or source is None:
             return None
-        return self._flows.add((*index.shape, W.shape[1]), Part(Embedding, {}, (W,)), None)
+        shape, view = source
+        return [view(self._flows.add((*shape, W.shape[1]), Part(Embedding, {}, (W,)), None)[0])]
 
     def _linear(self, x: HostArray, W: HostArray, b: HostArray | None = None) -> list[HostArray] | None:
         """x @ W + b."""

@@ -95,20 +95,36 @@ class RecurrentNode:
             raise refused(self._node, "reads neither the input of the graph nor the results of one layer", CHAIN)
         flow, view = source
         if view in (swapped, swapped_flipped):
-            if flow.timed:
-                raise self._refused("the batch as its time axis", "the time axis of the layer before it")
+            if any(each.is_timed for each in flow.chain()):
+                raise self._refused("the batch as its time axis", "the time axis of the other layers")
             for each in flow.chain():  # the first recurrent layer shows which axis is time
                 each.array = each.array.swapaxes(0, 1)
+        for each in flow.chain():
+            each.is_timed = True
         return flow, view in (flipped, swapped_flipped)
 
     def _check_states(self, flows: Flows, T: int) -> None:
         lengths = self._given.get("sequence_lens")
-        if lengths is not None and not ((lengths == T).all() or flows.is_input(lengths)):
-            raise self._refused("fixed sequence_lens", "none, or an input of the graph; pass lengths to the layer")
+        in_order = lengths is not None and flows.is_input(lengths) and (np.diff(lengths.ravel()) == 1).all()
+        if lengths is not None and not ((lengths == T).all() or in_order):
+            raise self._refused(
+                "fixed or moved sequence_lens", "none, or an input of the graph; pass lengths to the layer"
+            )
         for name in ("initial_h", "initial_c"):
             state = self._given.get(name)
-            if state is not None and not flows.is_input(state[state != 0]):
-                raise self._refused(f"a fixed {name}", "zeros, or an input of the graph; pass it to the layer")
+            if state is not None and state.any() and not self._is_given(flows, state):
+                raise self._refused(f"a fixed or moved {name}", "zeros, or an input of the graph; pass it to the layer")
+
+    def _is_given(self, flows: Flows, state: HostArray) -> bool:
+        """Whether the state of each direction is zero, or rows of an input of the graph in their order."""
+        if state.ndim != 3:
+            return False
+        for rows in state.swapaxes(0, 1) if self._attributes.get("layout", 0) else state:
+            between = max(0, rows[1, 0] - rows[0, 0]) if len(rows) > 1 else 0
+            in_order = rows[0, 0] + between * np.arange(len(rows))[:, None] + np.arange(rows.shape[1])
+            if rows.any() and not (flows.is_input(rows) and np.array_equal(rows, in_order)):
+                return False
+        return True
 
     def _part(self, k: int, reverse: bool) -> Part:
         """The layer of direction k."""
