@@ -480,6 +480,8 @@ def test_values_that_are_checked_on_numpy() -> None:
     for delta in (0, -1, np.inf):
         with one_line(ValueError, f"delta is {delta}", "expected a positive, finite number"):
             huber(y, y, delta=delta)
+    with one_line(TypeError, "q is a numpy.ndarray: expected a number in (0, 1)"):
+        quantile(y, y, y > 0)  # type: ignore[arg-type]  # the mask of other losses may be positional
     for q in (0, 1, -0.5):
         with one_line(ValueError, f"q is {q}", "expected a number in (0, 1)"):
             quantile(y, y, q)

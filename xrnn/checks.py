@@ -80,14 +80,14 @@ def _check_lengths_range(lengths: Any, N: int, T: int) -> None:
 def check_bool(name: str, value: Any) -> bool:
     """`value` as a bool.   Raises TypeError unless it is True or False, of Python or NumPy."""
     if not isinstance(value, (bool, np.bool_)):  # a union is made at each call, and that takes longer
-        raise TypeError(f"{name} is {value!r}: expected True or False; use bool({name})")
+        raise TypeError(f"{name} is {_shown(value)}: expected True or False; use bool({name})")
     return bool(value)
 
 
 def check_integer(name: str, value: Any, *, least: int) -> int:
     """`value` as an int.   Raises TypeError unless it is an integer, ValueError below `least`."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}: expected an integer, at least {least}; use int({name})")
+        raise TypeError(f"{name} is {_shown(value)}: expected an integer, at least {least}; use int({name})")
     if value < least:
         raise ValueError(f"{name} is {value}: expected an integer, at least {least}")
     return int(value)
@@ -99,7 +99,7 @@ def check_number(name: str, value: Any, expected: str, fits: Callable[[float], b
     expected   describes a valid value in the error
     """
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}: expected {expected}; use float({name})")
+        raise TypeError(f"{name} is {_shown(value)}: expected {expected}; use float({name})")
     try:
         number = float(value)
     except OverflowError:  # an int that no float holds
@@ -107,6 +107,12 @@ def check_number(name: str, value: Any, expected: str, fits: Callable[[float], b
     if not fits(number):
         raise ValueError(f"{name} is {number}: expected {expected}")
     return number
+
+
+def _shown(value: Any) -> str:
+    """A value for an error of one line: the type of an array or of something else with a long text."""
+    text = repr(value)
+    return text if len(text) <= 80 and "\n" not in text else f"a {kind_of(value)}"
 
 
 def check_size(name: str, value: Any) -> int:
