@@ -16,7 +16,7 @@ import numpy as np
 from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_forms, outline_at, precision
 from xrnn.backends.cupy.cells import kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
-from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError
+from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError, raise_if_lost
 from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.selftest import SelfTest
 from xrnn.ops import recurrence
@@ -45,7 +45,11 @@ class CupyBackend(Backend):
         self._decisions: dict[tuple[Any, ...], Bound | None] = {}
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
-        copy: np.ndarray[Any, np.dtype[Any]] = self.xp.asnumpy(array)
+        try:
+            copy: np.ndarray[Any, np.dtype[Any]] = self.xp.asnumpy(array)
+        except Exception as error:
+            raise_if_lost(error)
+            raise
         with self.device_of(array):
             self.launcher.raise_if_gave_up()
         return copy
@@ -73,7 +77,7 @@ class CupyBackend(Backend):
         if bound := self._decide(cell, inputs, False):
             try:
                 return self.launcher.forward(bound, cell, inputs, training)
-            except LaunchError as error:
+            except Exception as error:
                 self._note(bound, error)
         return super().recurrence_forward(cell, inputs, training)
 
@@ -90,10 +94,9 @@ class CupyBackend(Backend):
             above = [d[None] if one_step and d is not None else d for d in dstates]
             try:
                 dz, dinitial = self.launcher.backward(bound, cell, trace, above)
-            except LaunchError as error:
-                self._note(bound, error)
-            else:
                 return recurrence.from_dz(self.xp, self.products(), cell, trace, dz, grads, needs_dx), dinitial
+            except Exception as error:
+                self._note(bound, error)
         return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
 
     def _decide(self, cell: Cell, inputs: Inputs, backward: bool) -> Bound | None:
@@ -138,8 +141,11 @@ class CupyBackend(Backend):
             reasons.append(f"not {candidate.form}: {failure}")
         return None, "; ".join(reasons), all_final
 
-    def _note(self, bound: Bound, error: LaunchError) -> None:
-        """The launch failed: the plain form runs, and the decisions are made again."""
+    def _note(self, bound: Bound, error: Exception) -> None:
+        """If the launch failed, the plain form runs, and the decisions are made again. Other errors are raised."""
+        raise_if_lost(error)
+        if not isinstance(error, LaunchError):
+            raise error
         self.selftest.note(bound, error)
         self._decisions.clear()
 

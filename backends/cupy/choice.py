@@ -68,6 +68,7 @@ class Device:
     l2_bytes: int
     bandwidth: float  # of its memory, bytes a second
     cooperative: bool = True  # can launch a grid whose blocks are all resident
+    watchdog: bool = False  # the driver ends kernels that run for long
 
     @property
     def float32_rate(self) -> int:

@@ -5,6 +5,8 @@
 // look_if       reads one element if `wanted`; otherwise v keeps its value. The load itself is predicated: no branch.
 // look_wide_if  16 bytes at once. Each element is read atomically; different elements may be of different ages.
 // publish       writes one element. publish_wide: 16 bytes, atomic by element.
+//
+// nanoseconds   a clock. Reading it may take longer than a poll of memory, so only one poll in kPolls does.
 
 #ifdef XRNN_EMULATOR
 #define SHARED_MEMORY(name) void* const name = emulator::current->shared
@@ -28,6 +30,8 @@ void publish_wide(T* p, const T (&v)[n]) {
     for (int e = 0; e < n; ++e) publish(p + e, v[e]);
 }
 inline void tell_host(unsigned* word) { emulator::store(word, 1u); }
+constexpr unsigned kPolls = 1;
+inline long long nanoseconds() { return clock64(); }
 inline unsigned bits_of(float x) { return emulator::bits<unsigned>(x); }
 inline unsigned long long bits_of(double x) { return emulator::bits<unsigned long long>(x); }
 inline float float_of(unsigned bits) { return emulator::bits<float>(bits); }
@@ -75,6 +79,12 @@ XRNN_INLINE void publish_wide(float* p, const float (&v)[4]) {
                  "f"(v[1]), "f"(v[2]), "f"(v[3])
                  : "memory");
 }
+constexpr unsigned kPolls = 64;
+XRNN_INLINE long long nanoseconds() {
+    long long time;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
+    return time;
+}
 XRNN_INLINE void tell_host(unsigned* word) {
     asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(__cvta_generic_to_global(word)), "r"(1u) : "memory");
 }
@@ -82,3 +92,15 @@ XRNN_INLINE unsigned bits_of(float x) { return __float_as_uint(x); }
 XRNN_INLINE unsigned long long bits_of(double x) { return __double_as_longlong(x); }
 XRNN_INLINE float float_of(unsigned bits) { return __uint_as_float(bits); }
 #endif
+
+// How long a thread has polled in vain. is_over() counts a poll: whether the first one is `limit` nanoseconds ago.
+struct Patience {
+    long long limit, since = 0;
+    unsigned polls = 0;
+    XRNN_INLINE bool is_over() {
+        if (polls++ % kPolls) return false;
+        const long long now = nanoseconds();
+        if (polls == 1) since = now;
+        return now - since > limit;
+    }
+};

@@ -5,7 +5,7 @@
 // ordered: there is no counter, no fence, and no buffer that could be reused too early.
 // (After Diamos et al., 2016: Persistent RNNs.) A result that happens to be this NaN is replaced by another NaN.
 //
-// It can't hang. A block that has polled for longer than `patience` clock cycles sets *gave_up, which is pinned host
+// It can't hang. A block that has polled for longer than `patience` nanoseconds sets *gave_up, which is pinned host
 // memory, writes NaN to everything that it still owes, so that others don't wait for it, and ends.
 
 XRNN_INLINE bool is_empty(Real x) { return bits_of(x) == ~decltype(bits_of(x))(0); }
@@ -32,7 +32,7 @@ XRNN_INLINE void request(Vector& v, const Real* p, int left, bool missing) {
 template <bool wide>
 XRNN_INLINE bool bring_as(const Tile& tile, const Operands& o, long long patience) {
     const int K = tile.g.K, stride = blockDim.x * kVector;
-    const long long since = clock64();
+    Patience waited{patience};
     bool gave_up = false;
     for (int start = threadIdx.x * kVector; start < K && o.rows > 0 && !gave_up; start += stride * (LOADS / ROWS)) {
         Vector v[LOADS] = {};  // elements past the row's end stay zero
@@ -58,7 +58,7 @@ XRNN_INLINE bool bring_as(const Tile& tile, const Operands& o, long long patienc
                 for (int c = 0; c < kVector; ++c) missing[e] |= !o.ready && is_empty(v[e].at[c]);
                 waiting |= missing[e];
             }
-            gave_up |= waiting && clock64() - since > patience;
+            gave_up |= waiting && waited.is_over();
         } while (waiting && !gave_up);
 #pragma unroll
         for (int e = 0; e < LOADS; ++e) {

@@ -59,7 +59,7 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
             bool lost = false;
             if (i > 0 && here) {
                 const Real* p = parts + (((i - 1) & 1) * static_cast<size_t>(N) + row) * S * H + first + u;
-                const long long since = clock64();
+                Patience waited{patience};
                 for (int s = helper; s < S && !lost; s += LOADS * helpers) {
                     Real v[LOADS] = {};
                     bool missing[LOADS], waiting;
@@ -75,7 +75,7 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
                             missing[e] = missing[e] && !arrived(v[e], use_of(i - 1));
                             waiting |= missing[e];
                         }
-                        lost |= waiting && clock64() - since > patience;
+                        lost |= waiting && waited.is_over();
                     } while (waiting && !lost);
 #pragma unroll
                     for (int e = 0; e < LOADS; ++e) sum += v[e];

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -26,8 +26,12 @@ from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.typing import Array
 
-# Clock cycles that a block polls before it gives up: some seconds.
-PATIENCE: Final = 1 << 33
+# Nanoseconds that a block polls before it gives up. If the driver ends kernels that run for long (two seconds on
+# desktops), a block polls for less, and a launch has only as many steps as take a quarter of a second by prediction:
+# if that is too small by a factor of four, the launch still takes less than a second.
+PATIENCE: Final = 4_000_000_000
+WATCHED_PATIENCE: Final = 500_000_000
+WATCHED_SECONDS: Final = 0.25
 # Elements of z that are computed at once, if z is not kept for backward: 128 MB in float32.
 CHUNK: Final = 2**25
 # Who launches: which word in host memory says that a kernel has given up. A self-test leaves the user's alone.
@@ -43,6 +47,26 @@ _FLAGS: Final = np.int32(0), np.int32(1)
 
 class LaunchError(RuntimeError):
     """A kernel could not be launched; the message is the driver's."""
+
+
+class ContextLostError(RuntimeError):
+    """A kernel ended in a way after which CUDA refuses every call of the process: no other form can run either."""
+
+
+# Such as "cudaErrorIllegalAddress: an illegal memory access was encountered" and CUDA_ERROR_LAUNCH_TIMEOUT.
+_LOST: Final = re.compile(
+    "illegal_?(address|instruction)|misaligned_?address|error_?launch_?(fail|timeout)|hardware_?stack", re.IGNORECASE
+)
+
+
+def raise_if_lost(error: Exception) -> None:
+    """Raise ContextLostError if `error` says that the context is lost."""
+    if not isinstance(error, ContextLostError) and _LOST.search(str(error)):
+        why = " ".join(str(error).split())
+        raise ContextLostError(
+            f"the GPU's context is lost, and every later call of this process fails ({type(error).__name__}: {why}): "
+            "start Python again; if it happens again, set XRNN_FUSED=0, which takes the plain forms"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +150,19 @@ class Bound:
     shared_bytes: int
     sizes: tuple[Any, ...]  # T, N, H. NumPy scalars, as all arguments: CuPy would send a Python int as 8 bytes
     layout: tuple[Any, ...]  # of the tile
+    steps: int  # of a launch, at most
+    watched: bool  # the driver ends kernels that run for long
 
     def __call__(self, *args: Any) -> None:
         try:
             self.kernel(self.grid, (self.threads,), args, shared_mem=self.shared_bytes)
         except Exception as error:
+            raise_if_lost(error)
             raise LaunchError(f"{type(error).__name__}: {error}") from error
+
+
+# The fields of Bound from grid to layout.
+_Launch: TypeAlias = tuple[tuple[int, int], int, int, tuple[Any, ...], tuple[Any, ...]]
 
 
 class Launcher:
@@ -165,6 +196,7 @@ class Launcher:
                 # Two transfers a clock cycle, which is in kHz; the width is in bits.
                 2e3 * attributes["MemoryClockRate"] * attributes["GlobalMemoryBusWidth"] / 8,
                 bool(attributes["CooperativeLaunch"]),
+                bool(attributes["KernelExecTimeout"]),
             )
         return self._devices[number]
 
@@ -203,13 +235,16 @@ class Launcher:
         sizes = tuple(map(np.int32, (request.T, request.N, request.H)))
         if m is None:
             threads = min(choice.THREADS, 32 * math.ceil(request.H / 32))
-            launch: tuple[Any, ...] = (request.N * math.ceil(request.H / threads), 1), threads, 0, sizes, ()
+            launch: _Launch = (request.N * math.ceil(request.H / threads), 1), threads, 0, sizes, ()
         else:
             units = (m.units,) if variant.cooperative else ()
             layout = tuple(map(np.int32, (*units, m.column_threads, m.slice, m.pitch)))
             # CuPy would shrink a cooperative grid of one dimension that is too large.
             launch = candidate.grid, m.threads, m.shared_bytes, sizes, layout
-        return Bound(candidate, request, self.compiled(variant), *launch)
+        watched, steps = self.device().watchdog, request.T
+        if watched and m is not None:
+            steps = max(1, min(steps, int(WATCHED_SECONDS / candidate.step_seconds)))
+        return Bound(candidate, request, self.compiled(variant), *launch, steps=steps, watched=watched)
 
     def fits(self, bound: Bound) -> bool:
         """Whether the driver, too, says that all blocks of a group can be resident at once."""
@@ -244,8 +279,8 @@ class Launcher:
         if form == "group":
             _empty(states[0])
         keeps = training and cell.keeps_z
-        length = T if keeps else max(1, min(T, CHUNK // (N * cell.pre * H)))
-        z = xp.empty((length, N, cell.pre * H), dtype)
+        length = min(bound.steps, T if keeps else max(1, CHUNK // (N * cell.pre * H)))
+        z = xp.empty((T if keeps else length, N, cell.pre * H), dtype)
         given = [None if initial is None else xp.ascontiguousarray(initial) for initial in inputs.initial]
         if form == "stepwise":
             for state, initial in zip(states, given, strict=True):
@@ -256,16 +291,16 @@ class Launcher:
             x_here, z_here, around, lengths_here, count = x, z, states, lengths, bound.sizes[0]
             if length < T:
                 count = np.int32(steps.stop - steps.start)
-                x_here, z_here = x[steps], z[:count]
+                x_here, z_here = x[steps], z[steps] if keeps else z[:count]
                 around = [state[steps.start : steps.stop + 1] for state in states]
                 # They count from step 0.
                 lengths_here = lengths if lengths is _NULL else lengths - np.int32(steps.start)
             recurrence.project_input(xp, self.cublas.dot, cell, inputs, x_here, z_here)
-            args = z, *_two(around), *_two(given), *leak, lengths_here, count, *end
+            args = z_here, *_two(around), *_two(given), *leak, lengths_here, count, *end
             if form == "stepwise":
                 self._forward_steps(bound, Wh, around[0], args, reverse)
             else:
-                bound(Wh, *args, *bound.layout, *self._waiting(form, whose))
+                bound(Wh, *args, *bound.layout, *self._waiting(bound, whose))
             given = [state[0 if reverse else -1] for state in around]
         return states, z if keeps else None, None
 
@@ -281,14 +316,26 @@ class Launcher:
             _empty(dz)
         dinitial = [xp.empty((N, H), dtype) for _ in cell.states]
         dabove = [None if d is None else xp.ascontiguousarray(d) for d in dstates]
-        z = _NULL if trace.z is None else trace.z
-        args = z, *_two(trace.states), *_two(dabove), dz, *_two(dinitial), *self._leak(cell, dtype)
-        args = *args, self._lengths(inputs), *bound.sizes, _FLAGS[inputs.reverse]
-        if form == "stepwise":
-            self._backward_steps(bound, Wh, dz, args, inputs.reverse)
-        else:
-            parts = (xp.zeros((2, N, bound.grid[0], H), dtype),) if form == "group-partial" else ()
-            bound(Wh, *args, *bound.layout, *self._waiting(form, whose), *parts)
+        z: Any = _NULL if trace.z is None else trace.z
+        leak, lengths, end = self._leak(cell, dtype), self._lengths(inputs), (*bound.sizes[1:], _FLAGS[inputs.reverse])
+        for number, steps in enumerate(_chunks(T, bound.steps, not inputs.reverse)):
+            z_here, around, dabove_here, dz_here = z, trace.states, dabove, dz
+            lengths_here, count = lengths, bound.sizes[0]
+            if bound.steps < T:
+                count = np.int32(steps.stop - steps.start)
+                z_here, dz_here = z if z is _NULL else z[steps], dz[steps]
+                around = [state[steps.start : steps.stop + 1] for state in trace.states]
+                lengths_here = lengths if lengths is _NULL else lengths - np.int32(steps.start)
+                dabove_here = [None if d is None else d[steps] for d in dabove]
+            if number:  # the gradients of the initial states of the last launch's chunk belong to the edge of this one
+                edge = slice(0, 1) if inputs.reverse else slice(int(count) - 1, None)
+                dabove_here = [self._added(*each, edge, count) for each in zip(dabove_here, dinitial, strict=True)]
+            args = z_here, *_two(around), *_two(dabove_here), dz_here, *_two(dinitial), *leak, lengths_here, count, *end
+            if form == "stepwise":
+                self._backward_steps(bound, Wh, dz, args, inputs.reverse)
+            else:
+                parts = (xp.zeros((2, N, bound.grid[0], H), dtype),) if form == "group-partial" else ()
+                bound(Wh, *args, *bound.layout, *self._waiting(bound, whose), *parts)
         return dz, tuple(dinitial)
 
     def _forward_steps(self, launch: Bound, Wh: Array, h: Array, args: Any, reverse: bool) -> None:
@@ -310,6 +357,12 @@ class Launcher:
                 self._gemm(multiplied, Wh.T, sums, 0.0)
             launch(sums, _NULL if fed is None else fed, *args, np.int32(i))
 
+    def _added(self, d: Array | None, more: Array, edge: slice, count: Any) -> Array:
+        """A copy of `d`, zeros if it is None, with `more` added at `edge`."""
+        copy: Array = self.xp.zeros((int(count), *more.shape), more.dtype) if d is None else d.copy()
+        copy[edge] += more
+        return copy
+
     # ---- arguments ----
 
     def _leak(self, cell: Cell, dtype: Any) -> tuple[Any, Any]:
@@ -322,9 +375,11 @@ class Launcher:
     def _lengths(self, inputs: Inputs) -> Any:
         return _NULL if inputs.lengths is None else inputs.lengths.astype(np.int32)
 
-    def _waiting(self, form: Form, whose: int) -> tuple[Any, ...]:
+    def _waiting(self, bound: Bound, whose: int) -> tuple[Any, ...]:
         """How long a block waits for others, and where it notes that it gave up."""
-        return (np.int64(PATIENCE), self._word(whose)[1]) if form in COOPERATIVE else ()
+        if bound.candidate.form not in COOPERATIVE:
+            return ()
+        return np.int64(min(PATIENCE, WATCHED_PATIENCE) if bound.watched else PATIENCE), self._word(whose)[1]
 
 
 def _empty(array: Array) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.backends.cupy.choice import Candidate, Request
-from xrnn.backends.cupy.launch import SELF_TEST, Bound, Launcher, LaunchError, Variant
+from xrnn.backends.cupy.launch import SELF_TEST, Bound, ContextLostError, Launcher, LaunchError, Variant, raise_if_lost
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Trace
@@ -56,6 +56,9 @@ class SelfTest:
                     with use_precision("float32"):
                         self._results[key] = self._compare(candidate, request, cell)
                 except Exception as error:  # it says nothing about the kernel, and the plain form may still work
+                    raise_if_lost(error)
+                    if isinstance(error, ContextLostError):
+                        raise
                     return self._warn(variant, f"not compared yet, {_line(error)}", "this time"), False
                 if why := self._results[key]:
                     self._warn(variant, why, "instead")
@@ -103,6 +106,7 @@ class SelfTest:
             if not self._launcher.fits(bound):
                 return f"the driver can't keep all {math.prod(candidate.grid)} blocks of a group resident at once"
         except Exception as error:
+            raise_if_lost(error)
             if is_transient(error):
                 raise
             return _line(error)

@@ -28,7 +28,7 @@ from xrnn.backends.cupy.launch import Variant, variants
 SIZES: Final = [
     (H, N) for H in (3, 5, 9, 14, 18, 21, 25, 37, 50, 54, 55, 66, 100, 109, 131, 250, 300) for N in (1, 2, 9, 100, 250)
 ]
-SANITIZED_PATIENCE: Final = 1 << 40  # clock cycles: minutes
+SANITIZED_PATIENCE: Final = 1 << 40  # nanoseconds: minutes
 
 
 def compared(device: Device) -> Iterator[tuple[Candidate, Request]]:

@@ -77,14 +77,14 @@ class Problem:
 def candidate_of(variant: Variant, p: Problem) -> Candidate:
     """The variant with the problem's layout."""
     if variant.form == "stepwise":
-        return Candidate("stepwise", 0, 0)
+        return Candidate("stepwise", 1, 1)
     units, grid = p.units, (math.ceil(p.H / p.units) - p.missing_blocks, p.groups)
     if variant.form == "one-block":
         units, grid = p.H, (math.ceil(p.N / variant.rows), 1)
     request = Request(variant.cell, variant.backward, variant.dtype, p.T, p.N, D, p.H)
     layout = choice.layout(request, variant.form, units, variant.rows, variant.held, variant.held + p.extra)
     assert layout is not None, "this needs more threads than a block has"
-    return Candidate(variant.form, 0, 0, grid, layout)
+    return Candidate(variant.form, 1, 1, grid, layout)
 
 
 @dataclass

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from tests import standin
 from tests.cuda.emulated import LENGTHS, Problem, check, run
+from tests.standin.counting import counted
 from xrnn.backends.cupy import launch
 from xrnn.backends.cupy.cells import KERNELS
 from xrnn.backends.cupy.launch import Variant, variants
@@ -169,6 +173,20 @@ def test_a_group_without_all_its_blocks_gives_up(variant: Variant) -> None:
     if variant.form == "group":  # nothing is left that others would wait for
         bits = np.ascontiguousarray(exchanged).view(f"int{8 * exchanged.itemsize}")
         assert (bits != -1).all()
+
+
+@pytest.mark.parametrize("variant", FLOAT, ids=str)
+def test_a_watched_gpu_gets_short_launches(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "WATCHED_SECONDS", 2.0)  # a step of the emulated candidates takes a second
+    for p in (Problem(T=5), Problem(T=4, lengths=LENGTHS, reverse=True, dc=False), Problem(T=5, lengths=LENGTHS)):
+        expected = run(variant, p)
+        with mock.patch.dict(standin.cuda.Device.attributes, KernelExecTimeout=1):
+            with counted() as counters:
+                found = run(variant, p)
+            check(variant, p)
+        assert counters.raw_kernels == (p.T + variant.backward if variant.form == "stepwise" else math.ceil(p.T / 2))
+        # In group-partial the last bit of a partial sum depends on its place in the launch.
+        assert found.bits() == expected.bits() or variant.form == "group-partial"
 
 
 def test_long_inference_runs_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ class Device:
         "MemoryClockRate": 2_619_000,
         "GlobalMemoryBusWidth": 5120,
         "CooperativeLaunch": 1,
+        "KernelExecTimeout": 0,
     }
 
     def __init__(self, device: int | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,26 @@ _counting: list[Counters] = []
 _forbidden = False
 
 
+_lost: Exception | None = None
+
+
+@contextlib.contextmanager
+def losing_the_context(error: Exception) -> Iterator[Callable[[], None]]:
+    """Within the block, once the yielded function has been called, every launch, copy and wait raises `error`."""
+
+    def lose(*arguments: object, **more: object) -> None:
+        global _lost
+        _lost = error
+
+    try:
+        yield lose
+    finally:
+        globals()["_lost"] = None
+
+
 def count(event: str) -> None:
+    if _lost is not None:
+        raise _lost
     for counters in _counting:
         setattr(counters, event, getattr(counters, event) + 1)
 

@@ -19,6 +19,7 @@ def imitate(setattr: Callable[..., None], gpu: GPU) -> None:
         "MemoryClockRate": gpu.bandwidth / 2e3 / 128,  # 1024 bits wide
         "GlobalMemoryBusWidth": 1024,
         "CooperativeLaunch": int(gpu.cooperative),
+        "KernelExecTimeout": int(gpu.watchdog),
     }
     setattr(Device, "attributes", attributes)
     setattr(Device, "compute_capability", gpu.capability)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
@@ -12,9 +13,10 @@ import pytest
 from tests import standin as cp
 from tests.backends.cupy.steps import FORMS, GROUP, ONE_BLOCK, Sizes, assert_close, explained, layer, step, taking
 from tests.standin import raw
-from tests.standin.counting import counted
+from tests.standin.counting import counted, losing_the_context
 from xrnn import use_fused
 from xrnn.backends.cupy import CupyBackend, launch
+from xrnn.backends.cupy.launch import ContextLostError
 
 
 @pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
@@ -183,6 +185,53 @@ def test_a_launch_without_memory_is_tried_again(gpu: CupyBackend, caplog: pytest
     assert_close([gpu.to_numpy(h)], [gpu.to_numpy(expected)])
     assert "another form runs this time: RuntimeError: CUDA_ERROR_OUT_OF_MEMORY" in caplog.text
     assert explained(gpu, ONE_BLOCK).form == "one-block"
+
+
+LOST = RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access\nwas encountered")
+ONE_ERROR = (
+    r"the GPU's context is lost, and every later call of this process fails \(RuntimeError: "
+    r"CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered\): start Python again; "
+    "if it happens again, set XRNN_FUSED=0"
+)
+
+
+@pytest.mark.parametrize("when", ["the launch", "the self-test", "compiling", "the backward"])
+def test_a_lost_context_is_one_error_and_no_other_form_runs(
+    gpu: CupyBackend, when: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rnn, x = layer(gpu, ONE_BLOCK), cp.ones(ONE_BLOCK[:3], "float32")
+    if when in ("the launch", "the backward"):
+        h = rnn.forward(x)
+    if when == "the backward":
+        rnn.backward(h)
+        rnn.forward(x)
+    with losing_the_context(LOST) as lose:
+        if when == "compiling":
+            monkeypatch.setattr(raw, "compiler", mock.Mock(side_effect=LOST))
+            lose()
+        else:
+            monkeypatch.setattr(raw.RawFunction, "__call__", lose)  # as on a GPU, it shows at the next call
+        for _ in range(2):  # the second call fails in the same way
+            with pytest.raises(ContextLostError, match=ONE_ERROR):
+                gpu.to_numpy(rnn.backward(h)[0] if when == "the backward" else rnn.forward(x))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("message", "lost"),
+    [
+        ("cudaErrorIllegalAddress: an illegal memory access was encountered", True),
+        ("CUDA_ERROR_LAUNCH_TIMEOUT: the launch timed out and was terminated", True),
+        ("cudaErrorLaunchFailure: unspecified launch failure", True),
+        ("CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure", True),
+        ("cudaErrorMisalignedAddress: misaligned address", True),
+        ("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch", False),
+        ("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: too many resources requested for launch", False),
+    ],
+)
+def test_the_errors_after_which_cuda_refuses_all_calls(message: str, lost: bool) -> None:
+    with pytest.raises(ContextLostError) if lost else nullcontext():
+        launch.raise_if_lost(RuntimeError(message))
 
 
 def assert_other(gpu: CupyBackend, sizes: Sizes, form: str, why: str, caplog: pytest.LogCaptureFixture) -> None:
