@@ -123,6 +123,15 @@ def open_arrays(path: Path, wanted: str) -> Iterator[ArrayFile]:
         ) from error
 
 
+def holds_arrays(path: Path) -> bool:
+    """Whether `path` is a file that begins as a safetensors file."""
+    try:
+        _check_start(path, "")
+    except FileError:
+        return False
+    return True
+
+
 def _check_start(path: Path, wanted: str) -> None:
     """Reject a file that does not begin as a safetensors file.   Raises FileError."""
     name = printable(str(path))

@@ -223,6 +223,30 @@ def test_a_regression_predicts_the_target(folder: Path) -> None:
     np.testing.assert_allclose(outputs(built(folder, "model"), series)[-1], want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("command", ["train", "classify", "forecast"])
+def test_info_of_a_checkpoint_with_any_name(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--out` names it freely."""
+    write_ts(Path("f.ts"), waves(8))
+    write_text(Path("f.txt"))
+    options = {
+        "train": ["f.txt", *TINY_TEXT, "--steps", "2"],
+        "classify": ["f.ts", *TINY_OPTIONS, "--epochs", "1"],
+        "forecast": ["--hidden", "4", "--horizon", "3", "--steps", "2"],
+    }[command]
+    assert main([command, *options, "--out", "q1.st"]) == 0
+    capsys.readouterr()
+    assert main(["info", "q1.st", "--json"]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert got["kind"] == f"checkpoint of `xrnn {command}`"
+    assert got["parameters"] > 0
+    assert len(got["layers"]) >= 2
+    if command == "forecast":
+        assert (got["horizon"], got["updates"]) == (3, 2)
+        assert "is a forecaster, which scales each series by itself" in failed(capsys, "convert", "q1.st", "a.c")
+    Path("other.st").write_bytes(b"abc")
+    assert "other.st has another suffix: expected .onnx" in failed(capsys, "info", "other.st")
+
+
 # ---- errors ----
 
 

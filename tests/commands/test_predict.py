@@ -173,6 +173,69 @@ def test_bad_rows_get_one_line(
     assert err.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a model with the channels x and y."""
+    folder = tmp_path_factory.mktemp("named")
+    for i, each in enumerate(waves(10)):
+        (folder / "train" / str(each.label)).mkdir(parents=True, exist_ok=True)
+        (folder / "train" / str(each.label) / f"{i}.csv").write_text("x,y\n" + rows(each.values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XRNN_BACKEND", "numpy")
+        options = [*TINY_OPTIONS, "--one-way", "--epochs", "2", "--out", str(folder / "c")]
+        assert main(["classify", str(folder / "train"), *options]) == 0
+    return folder / "c"
+
+
+@pytest.mark.parametrize("header", ["x,y\n", "x;y\n", '\n "x", "y" \r\n', "x\ty\n"])
+def test_a_stream_may_begin_with_a_header(
+    header: str, named: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stream("5,5.8\n5.3,6\n", monkeypatch, str(named)) == 0
+    expected = capsys.readouterr().out
+    assert stream(f"{header}5,5.8\n5.3,6\n", monkeypatch, str(named)) == 0
+    assert capsys.readouterr().out == expected
+    assert stream("a,b\n5,5.8\n", monkeypatch) == 0  # the channels of this model have no names
+
+
+@pytest.mark.parametrize("options", [[], ["--skip-bad"]])
+@pytest.mark.parametrize(
+    ("header", "checkpoint", "message"),
+    [
+        (
+            "y,x",
+            "named",
+            "the header is y, x: expected x, y, the channels of the model in their order; reorder the col",
+        ),
+        ("x,y,z", "named", "the header is x, y, z: expected x, y, the channels of the model in their order"),
+        ("a,b,c", "forward", "the header a, b, c has 3 names: expected 2, one for each channel"),
+    ],
+)
+def test_the_header_of_a_stream_is_checked(
+    header: str,
+    checkpoint: str,
+    message: str,
+    options: list[str],
+    named: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{header}\n5,5.8\n"))
+    assert main(["predict", str(named) if checkpoint == "named" else checkpoint, "--stream", *options]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: {message}")
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_only_the_first_row_is_a_header(
+    named: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stream("5,5.8\nx,y\n", monkeypatch, str(named)) == 1
+    assert "row 2: 'x' is not a finite number" in capsys.readouterr().err
+    assert stream("?,?\n5,6\n", monkeypatch, str(named)) == 0  # missing values
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_a_line_may_be_as_long_as_the_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stream("1,2".ljust(2**20) + "\n" + "1,2".ljust(2**20), monkeypatch) == 0
 

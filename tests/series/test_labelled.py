@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests.models.data.waves import waves, write_folder, write_ts
+from tests.series.frames import Frame
 from xrnn.commands.main import main
 from xrnn.models.data.read import read_path
 from xrnn.series import Classifier, Forecaster, NotFittedError, Regressor
@@ -79,7 +82,8 @@ def test_a_regressor_learns_a_number() -> None:
 def test_an_estimator_trains_as_the_command_does(patience: int) -> None:
     X, y = data()
     write_ts(Path("f.ts"), waves(20))
-    assert main(["classify", "f.ts", "f.ts", *COMMAND, "--patience", str(patience)]) == 0
+    write_ts(Path("other.ts"), waves(4, 1))
+    assert main(["classify", "f.ts", "other.ts", *COMMAND, "--patience", str(patience)]) == 0
     loaded = Classifier.load("classifier.safetensors")
     fitted = Classifier(**SMALL | {"epochs": 2, "patience": patience}).fit(X, y)
     assert loaded.get_params() == fitted.get_params()
@@ -87,7 +91,8 @@ def test_an_estimator_trains_as_the_command_does(patience: int) -> None:
     assert loaded.classes_.tolist() == ["quick", "slow"]
 
     folder = write_folder(Path("numbers"), [replace(each, label=i % 2) for i, each in enumerate(waves(20))])
-    assert main(["regress", "numbers", "numbers", *COMMAND, "--patience", str(patience)]) == 0
+    write_folder(Path("others"), [replace(each, label=i % 2) for i, each in enumerate(waves(4, 1))])
+    assert main(["regress", "numbers", "others", *COMMAND, "--patience", str(patience)]) == 0
     read = read_path(folder)  # in the order of the names
     regressor = Regressor(**SMALL | {"epochs": 2, "patience": patience})
     regressor.fit([each.values for each in read], [float(each.label) for each in read])
@@ -125,6 +130,79 @@ def test_a_loaded_estimator_has_every_parameter(kind: Any, epochs: int | None) -
     assert pickle.loads(pickle.dumps(loaded))._fitted().upto == epochs
     loaded.save("again")
     assert kind.load("again").get_params() == fitted.get_params()
+
+
+UNMATCHED = "^The feature names should match those that were passed during fit.\n"
+STEPS = ["t0", "t1", "t2"]
+
+
+def fitted_to_names(kind: Any) -> tuple[Any, HostArray]:
+    X = np.random.default_rng(0).normal(size=(8, 3))
+    estimator = kind(hidden=2, epochs=1).fit(Frame(X, STEPS), np.arange(8) % 2)
+    estimator.save("file")
+    return estimator, X
+
+
+@pytest.mark.parametrize("kind", [Classifier, Regressor])
+def test_columns_have_the_names_and_the_order_of_fit(kind: Any) -> None:
+    estimator, X = fitted_to_names(kind)
+    for each in (estimator, kind.load("file"), pickle.loads(pickle.dumps(estimator))):
+        assert each.feature_names_in_.tolist() == STEPS
+        np.testing.assert_array_equal(each.predict(Frame(X, STEPS)), estimator.predict(Frame(X, STEPS)))
+        for names, words in (
+            (STEPS[::-1], "Feature names must be in the same order as they were in fit.\n$"),
+            (["t0", "t1", "x"], "Feature names unseen at fit time:\n- x\nFeature names seen at fit time, yet now miss"),
+        ):
+            with pytest.raises(ValueError, match=UNMATCHED + words):
+                each.predict(Frame(X, names))
+            with pytest.raises(ValueError, match=UNMATCHED + words):
+                each.score(Frame(X, names), np.arange(8) % 2)
+        with pytest.warns(UserWarning, match="X does not have valid feature names, but"):
+            each.predict(X)
+
+
+def test_columns_without_names_are_in_any_order() -> None:
+    estimator, X = fitted_to_names(Classifier)
+    estimator.fit(Frame(X, [0, 1, 2]), np.arange(8) % 2)
+    assert not hasattr(estimator, "feature_names_in_")
+    estimator.predict(Frame(X, [2, 1, 0]))
+    with pytest.warns(UserWarning, match="X has feature names, but Classifier was fitted without feature names"):
+        estimator.predict(Frame(X, STEPS))
+    with pytest.raises(TypeError, match="X has columns with names of text and others without"):
+        estimator.fit(Frame(X, ["a", 1, 2]), np.arange(8) % 2)
+
+
+def test_the_channels_of_a_list_of_frames_have_names() -> None:
+    X, y = data()
+    classifier = Classifier(**SMALL).fit([Frame(each, ["x", "y"]) for each in X], y)
+    assert classifier.feature_names_in_.tolist() == ["x", "y"]
+    swapped = [Frame(each, ["y", "x"]) for each in X]
+    with pytest.raises(ValueError, match=UNMATCHED + "Feature names must be in the same order"):
+        classifier.predict(swapped)
+    with pytest.raises(ValueError, match=r"X\[1\] has the channel y, but X\[0\] has x there"):
+        classifier.fit([Frame(X[0], ["x", "y"]), *swapped[1:]], y)
+    classifier.save("c")
+    Path("f.csv").write_text("y,x\n" + "".join(f"{b},{a}\n" for a, b in X[0]))  # the command looks them up by name
+    assert main(["predict", "c", "f.csv"]) == 0
+
+
+@pytest.mark.parametrize("dtype", ["M8[us]", "m8[D]"])
+def test_times_are_no_numbers_and_no_labels(dtype: str) -> None:
+    X, numbers = np.ones((4, 3)), np.arange(4)
+    times = numbers.astype(dtype)
+    with pytest.raises(ValueError, match=rf"y has dtype {re.escape(times.dtype.name)}: expected numbers; convert it"):
+        Regressor().fit(X, times)
+    with pytest.raises(ValueError, match=rf"X\[0\] has dtype {re.escape(times.dtype.name)}: expected numbers"):
+        Regressor().fit(X.astype(int).astype(dtype), numbers)
+    with pytest.raises(ValueError, match="y holds times: expected labels, such as text"):
+        Classifier().fit(X, times)
+
+
+def test_objects_and_text_are_no_targets() -> None:
+    with pytest.raises(TypeError, match="y holds an object that is no number"):
+        Regressor().fit(np.ones((4, 3)), [date(2024, 1, day) for day in range(1, 5)])
+    with pytest.raises(ValueError, match="y has dtype str32: expected numbers; convert it, as by astype"):
+        Regressor().fit(np.ones((4, 3)), ["1", "2", "3", "4"])
 
 
 def test_an_estimator_can_be_pickled() -> None:

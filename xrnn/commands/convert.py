@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.commands.terminal import Terminal
 from xrnn.exchange.model import Model, host, is_recurrent, model_of
-from xrnn.files import check_writable, printable
+from xrnn.files import check_writable, holds_arrays, printable
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import Quantized, quantize
@@ -28,6 +28,7 @@ from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
 from xrnn.ops.cells.rnn import NONLINEARITIES
 
 _READ: Final = (".onnx", ".keras", ".pt", ".safetensors")
+_WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote"
 _WRITE: Final = (".onnx", ".keras", ".pt", ".safetensors", ".c")
 
 
@@ -76,12 +77,18 @@ def convert(
 
 def describe(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> dict[str, Any]:
     """What a file holds: its kind, its layers, and for a command's checkpoint, what the command stored."""
-    model, facts = _read(source, prefix, nonlinearity, backend)
+    if holds_arrays(source) and job_of(source, _WANTED) == FORECAST_CHECKPOINTS.format:
+        snapshot = FORECAST_CHECKPOINTS.load(source, backend)
+        layers: Sequence[Any] = list(snapshot.layers.values())
+        facts = _facts(FORECAST_CHECKPOINTS, snapshot.step) | snapshot.facts.shape._asdict()
+    else:
+        model, facts = _read(source, prefix, nonlinearity, backend)
+        layers = model.layers
     return {
         "file": printable(str(source)),
         **facts,
-        "layers": [printable(repr(layer)) for layer in model.layers],
-        "parameters": sum(param.size for layer in model.layers for param in layer.named_params.values()),
+        "layers": [printable(repr(layer)) for layer in layers],
+        "parameters": sum(param.size for layer in layers for param in layer.named_params.values()),
     }
 
 
@@ -111,12 +118,13 @@ def _guarded(run: Callable[[], Any]) -> Any:
 
 
 def _read(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
-    """The model in a file, and facts about it."""
-    if source.suffix not in _READ:
+    """The model in a file, and facts about it. A file of xrnn may have any suffix: `--out` names it freely."""
+    suffix = ".safetensors" if source.suffix not in _READ and holds_arrays(source) else source.suffix
+    if suffix not in _READ:
         raise SettingsError(f"{printable(str(source))} has another suffix: expected {', '.join(_READ)}")
-    if prefix and source.suffix != ".pt":
-        raise SettingsError(f"got --prefix for {source.suffix}: expected a .pt file; leave --prefix out")
-    model, facts = _guarded(lambda: _READERS[source.suffix](source, prefix, nonlinearity, backend))
+    if prefix and suffix != ".pt":
+        raise SettingsError(f"got --prefix for {suffix}: expected a .pt file; leave --prefix out")
+    model, facts = _guarded(lambda: _READERS[suffix](source, prefix, nonlinearity, backend))
     return model, facts
 
 
@@ -143,7 +151,7 @@ def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Bac
     from xrnn.exchange.checkpoint import load_checkpoint
     from xrnn.exchange.files import load
 
-    job = job_of(source, "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote")
+    job = job_of(source, _WANTED)
     if job == FORECAST_CHECKPOINTS.format:
         raise DataError(
             f"{printable(str(source))} is a forecaster, which scales each series by itself: expected a model of `xrnn "

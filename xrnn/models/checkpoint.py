@@ -7,6 +7,7 @@ fingerprint   of the data
 arrays        the losses and the job's own arrays, by name
 picture       the name and the SHA-256 of the last picture
 upto          the requested length of the training in epochs or steps; absent for the default length
+feature_names the names of the columns of the DataFrame that an estimator was fitted to; absent if there are none
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Snapshot(Generic[S]):
     facts       a dataclass of the properties of the data that the model depends on; None if there are none
     picture     the last picture that the run drew
     upto        the requested length of the training, in the unit of the job; None for the default length
+    feature_names   the columns of the DataFrame that an estimator was fitted to; None if they have no names
     """
 
     settings: S
@@ -91,6 +93,7 @@ class Snapshot(Generic[S]):
     facts: Any = None
     picture: PictureRecord | None = None
     upto: int | None = None
+    feature_names: tuple[str, ...] | None = None
 
     @property
     def step(self) -> int:
@@ -101,7 +104,7 @@ class Snapshot(Generic[S]):
         saved: dict[str, Array] = {}
         description = describe_all(self.layers, self.optimizer, saved)
         on_host = {name: to_numpy(array) for name, array in saved.items()}
-        rest = (self.settings, self.fingerprint, self.arrays, self.facts, self.picture, self.upto)
+        rest = (self.settings, self.fingerprint, self.arrays, self.facts, self.picture, self.upto, self.feature_names)
         return _unpickled, (description, on_host, *rest)
 
 
@@ -146,6 +149,8 @@ class Checkpoints(Generic[S]):
             extra["picture"] = asdict(snapshot.picture)
         if snapshot.upto is not None:
             extra["upto"] = snapshot.upto
+        if snapshot.feature_names is not None:
+            extra["feature_names"] = list(snapshot.feature_names)
         return checkpoint_content(snapshot.layers, snapshot.optimizer, extra)
 
     def save(self, path: Path, snapshot: Snapshot[S], write: Callable[[bytes], None] | None = None) -> None:
@@ -195,10 +200,12 @@ class Checkpoints(Generic[S]):
         facts = self._parsed(file.name, "facts", extra, self.facts) if self.facts else None
         picture = self._parsed(file.name, "picture", extra, PictureRecord.from_json) if "picture" in extra else None
         upto = self._parsed(file.name, "upto", extra, _upto)
+        names = self._parsed(file.name, "feature_names", extra, _feature_names)
         checkpoint = checkpoint or self._read_old(file, settings, facts, backend)
         self._check(file.name, checkpoint, settings, facts)
         fingerprint, arrays = str(extra.get("fingerprint", "")), checkpoint.extra["arrays"]
-        return Snapshot(settings, fingerprint, checkpoint.layers, checkpoint.optimizer, arrays, facts, picture, upto)
+        layers, optimizer = checkpoint.layers, checkpoint.optimizer
+        return Snapshot(settings, fingerprint, layers, optimizer, arrays, facts, picture, upto, names)
 
     def _parsed(self, name: str, part: str, extra: Mapping[str, Any], parse: Callable[[Any], Any]) -> Any:
         try:
@@ -275,6 +282,12 @@ def _upto(value: Any) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise SettingsError(f"{quoted(repr(value))}: expected a whole number of at least 1")
     return value
+
+
+def _feature_names(value: Any) -> tuple[str, ...] | None:
+    if value is not None and (not isinstance(value, list) or not all(isinstance(name, str) for name in value)):
+        raise SettingsError("they are not a list of strings: expected one")
+    return None if value is None else tuple(value)
 
 
 def _job(file: ArrayFile) -> str:

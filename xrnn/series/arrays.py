@@ -38,26 +38,58 @@ def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
     if labels is not None and len(X) == 1:
         raise ValueError("X has 1 sample: expected at least two series with different values in y")
     series = [
-        checked(_values(each, f"X[{i}]"), None if labels is None else labels[i], f"X[{i}]") for i, each in enumerate(X)
+        checked(_values(each, f"X[{i}]"), None if labels is None else labels[i], f"X[{i}]", feature_names(each))
+        for i, each in enumerate(X)
     ]
     check_channels(series)
     return series
 
 
+def feature_names(X: Any) -> tuple[str, ...] | None:
+    """scikit-learn's names of features: those of the columns of a DataFrame, or of the first of a list of DataFrames.
+
+    None for other arrays, and if the names are no text. Raises TypeError for names of which some are text.
+    """
+    if isinstance(X, list | tuple):
+        return feature_names(X[0]) if X and not isinstance(X[0], list | tuple) else None
+    names = list(X.columns) if hasattr(X, "columns") and hasattr(X, "__array__") else []
+    text = [isinstance(name, str) for name in names]
+    if any(text) and not all(text):
+        raise TypeError(
+            "X has columns with names of text and others without: expected text only, or none; use X.columns = "
+            "X.columns.astype(str)"
+        )
+    return tuple(map(str, names)) if any(text) else None
+
+
 def _values(given: Any, name: str) -> HostArray:
     """One series as (T, D) float64."""
-    values = np.asarray(given)
-    if values.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: {name} is {values.dtype}; expected real numbers")
-    values = values.astype(np.float64)
+    values = _numbers(given, name)
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(f"{name} has shape {values.shape}: expected (T,) or (T, D), with at least one step")
     return values if values.ndim == 2 else values[:, None]
 
 
+def _numbers(given: Any, name: str) -> HostArray:
+    """`given` as float64.   Raises ValueError for text, times and complex numbers, TypeError for other objects."""
+    values = np.asarray(given)
+    if values.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} is {values.dtype}; expected real numbers")
+    if values.dtype.kind not in "biufO":
+        by = "(t - t[0]) / np.timedelta64(1, 'D')" if values.dtype.kind in "mM" else "astype('float64')"
+        raise ValueError(f"{name} has dtype {values.dtype.name}: expected numbers; convert it, as by {by}")
+    try:
+        return values.astype(np.float64)
+    except TypeError as error:
+        raise TypeError(f"{name} holds an object that is no number ({error}): expected numbers; convert it") from error
+
+
 def as_labels(y: Any) -> list[Hashable]:
     """The labels in y, as Python values.   Raises ValueError and TypeError."""
-    labels = [each.item() if isinstance(each, np.generic) else each for each in _column(y)]
+    given = [*_column(y)]
+    if any(isinstance(each, np.datetime64 | np.timedelta64) for each in given):  # `item` makes an int of some
+        raise ValueError("Unknown label type: y holds times: expected labels, such as text; use y.astype(str)")
+    labels = [each.item() if isinstance(each, np.generic) else each for each in given]
     for i, label in enumerate(labels):
         if not isinstance(label, Hashable):
             raise ValueError(f"y[{i}] is a {type(label).__name__}: expected hashable labels, such as text or numbers")
@@ -71,7 +103,7 @@ def as_labels(y: Any) -> list[Hashable]:
 
 def as_targets(y: Any) -> list[str]:
     """The numbers in y, as the text that a file would hold.   Raises ValueError."""
-    targets = np.asarray(_column(y), dtype=np.float64)
+    targets = _numbers(_column(y), "y")
     if targets.ndim != 1:
         raise ValueError(f"y has shape {targets.shape}: expected one number for each series, (n,)")
     if not (np.abs(targets) <= LARGEST).all():  # False for NaN

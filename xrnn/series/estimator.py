@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +16,9 @@ import numpy as np
 from xrnn.models.checkpoint import Checkpoints, Snapshot
 from xrnn.models.errors import JobError, OutputError
 from xrnn.select import get_backend
+from xrnn.series.arrays import feature_names
 from xrnn.series.scikit import BaseEstimator, NotFittedError
+from xrnn.typing import HostArray
 
 
 @contextlib.contextmanager
@@ -34,14 +37,20 @@ def check_count(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value!r}: expected a whole number of at least 1")
 
 
+def _listed(names: list[str]) -> str:
+    return "".join(f"- {name}\n" for name in [*names[:5], *["..."][: len(names) > 5]])
+
+
 class Estimator(BaseEstimator):  # type: ignore[misc]
     """Each field of a subclass is a parameter: a setting of the command, or the length of the training.
 
-    losses_   the training loss of every update
+    losses_             the training loss of every update
+    feature_names_in_   the names of the columns of X in `fit`, if X was a DataFrame or a list of them
     """
 
     checkpoints: ClassVar[Checkpoints[Any]]
     trainer: ClassVar[Any]  # the class of the trainer
+    other_columns: ClassVar[bool] = False  # True: after `fit`, X may lack columns, and have others
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -77,6 +86,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         losses: list[float] = self._fitted().arrays["losses"].tolist()
         return losses
 
+    @property
+    def feature_names_in_(self) -> HostArray:
+        if (names := self._fitted().feature_names) is None:
+            raise AttributeError(f"this {type(self).__name__} was fitted without feature names")
+        return np.array(names, dtype=object)
+
     def _settings(self) -> Any:
         """The command's settings with the values of the parameters.   Raises SettingsError."""
         given = {name: getattr(self, name) for name in self._setting_names}
@@ -84,19 +99,42 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
         )
 
-    def _train(self, settings: Any, data: Any, upto: int | None, updates: Callable[[Any], int]) -> None:
+    def _train(self, settings: Any, data: Any, X: Any, upto: int | None, updates: Callable[[Any], int]) -> None:
         """updates: the trainer → the number of updates.   upto: see `Snapshot`.   Raises JobError."""
+        names = feature_names(X)
         trainer = self.trainer(settings, data, get_backend())
         trainer.upto = upto
         last = updates(trainer)
         trainer.run(lambda: trainer.steps >= last)
         trainer.calibrate()
-        self._snapshot: Snapshot[Any] = trainer.snapshot()
-
-    def _record_features(self, X: Any) -> None:
-        """scikit-learn's convention for arrays, whose second axis is time here."""
-        if hasattr(X, "__array__"):
+        self._snapshot: Snapshot[Any] = replace(trainer.snapshot(), feature_names=names)
+        if hasattr(X, "__array__"):  # scikit-learn's convention for arrays, whose second axis is time here
             self.n_features_in_ = np.asarray(X).shape[1]
+
+    def _check_features(self, X: Any) -> None:
+        """scikit-learn's checks of the names of the columns, with its errors and warnings: its own tests compare them.
+
+        Raises ValueError for other names, or another order, than in `fit`.
+        """
+        fitted, names, kind = self._fitted().feature_names, feature_names(X), type(self).__name__
+        if fitted is None or names is None:
+            if names is not None:
+                warnings.warn(f"X has feature names, but {kind} was fitted without feature names", stacklevel=4)
+            if fitted is not None:
+                text = f"X does not have valid feature names, but {kind} was fitted with feature names"
+                warnings.warn(text, stacklevel=4)
+            return
+        unseen, missing = sorted({*names} - {*fitted}), sorted({*fitted} - {*names})
+        if self.other_columns:
+            unseen = missing = []
+        if unseen or missing:
+            problems = [("unseen at fit time", unseen), ("seen at fit time, yet now missing", missing)]
+            lines = [f"Feature names {problem}:\n{_listed(of)}" for problem, of in problems if of]
+        elif [name for name in names if name in fitted] != [name for name in fitted if name in names]:
+            lines = ["Feature names must be in the same order as they were in fit.\n"]
+        else:
+            return
+        raise ValueError(f"The feature names should match those that were passed during fit.\n{''.join(lines)}")
 
     def _fitted(self) -> Snapshot[Any]:
         if not self.__sklearn_is_fitted__():

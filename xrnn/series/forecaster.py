@@ -49,15 +49,15 @@ class Forecaster(Estimator):
 
     checkpoints = FORECAST_CHECKPOINTS
     trainer = ForecastTrainer
+    other_columns = True  # a forecast is made of later steps, which have other names
 
     def fit(self, X: Any, y: None = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), or a list of (Tᵢ,) or (Tᵢ, 1)"""
         check_count("steps", self.steps)
         with value_errors():
             settings, series = self._settings(), _one_channel(X)
-            self._train(settings, prepare(series, settings, backtest=False), self.steps, lambda trainer: self.steps)
+            self._train(settings, prepare(series, settings, backtest=False), X, self.steps, lambda trainer: self.steps)
         self._series = series  # for `predict` without X
-        self._record_features(X)
         return self
 
     @classmethod
@@ -78,6 +78,11 @@ class Forecaster(Estimator):
 
     def predict_quantiles(self, X: Any = None) -> HostArray:
         """The quantiles of the next steps → (n, horizon, Q) float64."""
+        if X is not None:
+            self._check_features(X)
+        return self._quantiles(X)
+
+    def _quantiles(self, X: Any) -> HostArray:
         forecasting = Forecasting(self._fitted())
         with value_errors():
             series = vars(self).get("_series") if X is None else _one_channel(X)
@@ -88,11 +93,13 @@ class Forecaster(Estimator):
     def score(self, X: Any, y: None = None) -> float:
         """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect."""
         F, season = self._fitted().facts.horizon, self._fitted().facts.season
+        self._check_features(X)
         with value_errors():
             values = [each.values[:, 0] for each in _one_channel(X)]
         if min(map(len, values)) <= F:
             raise ValueError(f"X has series of {min(map(len, values))} steps: expected more than the horizon of {F}")
-        errors = np.abs(self.predict([each[:-F] for each in values]) - [each[-F:] for each in values])
+        medians = self._quantiles([each[:-F] for each in values])[..., self.levels_.index(0.5)]
+        errors = np.abs(medians - [each[-F:] for each in values])
         units = [seasonal_differences(each[:-F], season) or 1.0 for each in values]
         return -float(np.nanmean(errors / np.array(units)[:, None]))
 

@@ -40,9 +40,8 @@ class LabelledEstimator(Estimator):
             settings = self._settings()
             data = data_of(as_series(X, labels), settings.seed, self.patience > 0)
             self._train(
-                settings, data, self.epochs, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch
+                settings, data, X, self.epochs, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch
             )
-        self._record_features(X)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -52,6 +51,7 @@ class LabelledEstimator(Estimator):
     def _outputs(self, X: Any) -> HostArray:
         """The model's outputs, (n, outputs) float64."""
         predictor = self.predictor(self._fitted())
+        self._check_features(X)
         with value_errors():
             series = as_series(X)
             return predictor.outputs([predictor.checked(each) for each in series])

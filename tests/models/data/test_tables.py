@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -55,6 +56,12 @@ def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  #
         ("x, y\n 1, 2\n\n3 ,4 \n\n", ["x", "y"], [[1, 2], [3, 4]]),
         (b"\xef\xbb\xbfx,y\r\n1,2\r\n3,4\r\n", ["x", "y"], [[1, 2], [3, 4]]),
         (b"\xef\xbb\xbf1;2\r3;4", None, [[1, 2], [3, 4]]),
+        *[("x;ü\r\n1;2\r\n3;4\r\n".encode(name), ["x", "ü"], [[1, 2], [3, 4]]) for name in ("utf-16", "utf-8-sig")],
+        (codecs.BOM_UTF16_BE + "x\tü\n1\t2\n".encode("utf-16-be"), ["x", "ü"], [[1, 2]]),
+        ("sep=;\nx;y\n1;2\n", ["x", "y"], [[1, 2]]),
+        ("SEP=|\r\n1|2\r\n", None, [[1, 2]]),
+        ('"sep=,"\nx,y\n1,2\n', ["x", "y"], [[1, 2]]),
+        (codecs.BOM_UTF16_LE + "sep=\t\nx\ty\n1\t2\n".encode("utf-16-le"), ["x", "y"], [[1, 2]]),
         ("?,x\n1,2\n", ["?", "x"], [[1, 2]]),
         ("?,2\n1,2\n", None, [[n, 2], [1, 2]]),
     ],
@@ -252,6 +259,24 @@ def test_a_folder_of_such_files() -> None:
             "f.csv, line 2, column x: '1,5' is not a finite number: expected numbers, or an empty",
         ),
         ("x;y\n1,5;2\n", {}, "for a missing value; give --decimal ,"),
+        ("x;y\n1.5;2\n", {"decimal": ","}, "for a missing value; give --decimal ."),
+        *[
+            (
+                f"x;y\n5{sign}000;2\n",
+                {"decimal": decimal},
+                f"; if {sign} begins the decimals, give --decimal {sign}; if it separates thousands, remove it",
+            )
+            for sign, decimal in ((",", "."), (".", ","))
+        ],
+        ("x;y\n5,000,000;2\n", {}, "for a missing value; remove the , that separates thousands"),
+        ("x;y\n-5,000.5;2\n", {}, "for a missing value; remove the , that separates thousands"),
+        ("x;y\n5.000,5;2\n", {"decimal": ","}, "for a missing value; remove the . that separates thousands"),
+        ("x;y\n5,0000;2\n", {}, "for a missing value; give --decimal ,"),
+        ("x,y,x\n1,2,3\n", {}, "f.csv has two channels 'x': expected different names, by which `xrnn predict` finds"),
+        ("a,,\n1,2,3\n", {}, "f.csv has two channels '': expected different names"),
+        ("sep=;\nx;y\n1;a\n", {}, "f.csv, line 3, column y: 'a' is not a finite number"),
+        ("x,y\n1,2\n".encode("utf-16-le"), {}, "f.csv is not UTF-8, and UTF-16 needs a byte order mark"),
+        (codecs.BOM_UTF16_LE + b"1\0\n", {}, "f.csv is damaged UTF-16 (truncated data): expected text; save it as"),
         ("x;y\n1.5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.5' is not a finite number"),
         ("x;y\n1.000,5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.000,5' is not a finite number"),
         ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a finite number"),  # no header: it holds a number
@@ -301,7 +326,7 @@ def test_a_folder_of_such_files() -> None:
         ),
     ],
 )
-def test_bad_files_get_one_line(content: str, columns: dict[str, str], words: str) -> None:
+def test_bad_files_get_one_line(content: str | bytes, columns: dict[str, str], words: str) -> None:
     with one_line(DataError, words):
         read(content, Columns(**columns))  # type: ignore[arg-type]
 

@@ -155,6 +155,8 @@ def array(name: str, values: object) -> Change:
         (facts("null"), "has invalid facts (a NoneType: expected an object)"),
         (lambda extra: extra.update(upto=0), "has invalid upto (0: expected a whole number of at least 1)"),
         (lambda extra: extra.update(upto="9"), "has invalid upto ('9': expected a whole number of at least 1)"),
+        (lambda extra: extra.update(feature_names=["a", 1]), "has invalid feature_names (they are not a list of strin"),
+        (lambda extra: extra.update(feature_names="ab"), "has invalid feature_names (they are not a list of strings"),
         (lambda extra: extra.pop("facts"), "has invalid facts (a NoneType: expected an object)"),
         (lambda extra: extra.pop("arrays"), "lacks an array losses: expected losses, scale.mean, scale.deviation"),
         (lambda extra: extra.update(arrays=3), "lacks an array losses"),

@@ -52,7 +52,8 @@ def test_a_share_of_each_label_is_held_out_by_the_seed() -> None:
 
 
 def test_the_description_of_series_with_one_channel_and_one_length() -> None:
-    paths = [ts(name, series("a", D=1), series("b", D=1)) for name in ("f.ts", "g.ts")]
+    test = write_ts(Path("g.ts"), [Series(np.full((3, 1), 2.0), label, "") for label in ("a", "b")], ["a", "b"])
+    paths = [ts("f.ts", series("a", D=1), series("b", D=1)), test]
     assert load_labelled(paths, 0).source == "2 to train on, 2 to test on; 2 labels, 1 channel, 3 steps"
 
 
@@ -123,8 +124,22 @@ def test_a_train_of_one_label_is_named_beside_a_test() -> None:
 
 
 def test_one_series_of_a_label_is_enough_beside_a_test() -> None:
-    data = load_labelled([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a"))], 0)
+    data = load_labelled([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a", T=4))], 0)
     assert (len(data.train), len(data.test)) == (2, 1)
+
+
+def test_a_test_on_the_training_series_is_refused() -> None:
+    """Its accuracy would say nothing about new series."""
+    train = write_ts(Path("f.ts"), waves(8))
+    Path("copy.ts").write_bytes(train.read_bytes())
+    Path("link.ts").symlink_to("f.ts")
+    write_ts(Path("part.ts"), waves(8)[::-2])
+    write_folder(Path("folder"), waves(8))
+    for name in ("f.ts", "copy.ts", "link.ts", "part.ts", "folder"):
+        with one_line(DataError, f"{name} has only series that f.ts has too: expected series that the model has not"):
+            load_labelled([train, Path(name)], 0)
+    some = write_ts(Path("some.ts"), [*waves(8)[:7], *waves(1, 1)])
+    assert len(load_labelled([train, some], 0).test) == 8
 
 
 def test_series_without_a_label_get_one_line() -> None:

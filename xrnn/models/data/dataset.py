@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from xrnn.models.data.read import check_channels, check_same, read_path
 from xrnn.models.data.series import Series
 from xrnn.models.data.tables import Columns
+from xrnn.models.errors import DataError
 
 
 class Part(NamedTuple):
@@ -72,14 +73,24 @@ class Dataset:
 def read_series(paths: Sequence[Path], columns: Columns) -> tuple[list[Series], list[Series]]:
     """The series of TRAIN, and those of TEST. Without TEST, the second list is empty.
 
-    Raises DataError if a file can't be read, or if series have different channels.
+    Raises DataError if a file can't be read, if series have different channels, or if TEST has no series of its own.
     """
     train = read_path(paths[0], columns)
     check_channels(train)
     test = read_path(paths[1], columns) if len(paths) > 1 else []
     for series in test:
         check_same(series, train[0].channels, train[0].channel_names, "TRAIN")
+    if test and {_content(each) for each in test} <= {_content(each) for each in train}:
+        raise DataError(
+            f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
+            "another TEST, or leave it out to hold out a part of TRAIN"
+        )
     return train, test
+
+
+def _content(series: Series) -> tuple[Any, ...]:
+    """Equal for two series with the same label and values."""
+    return series.label, series.values.shape, series.values.tobytes()
 
 
 def hold_out(

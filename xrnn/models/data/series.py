@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -42,9 +44,16 @@ def escaped(label: Any) -> str:
 def checked(values: HostArray, label: Any, name: str, channel_names: tuple[str, ...] | None = None) -> Series:
     """A Series of `values` (T, D). Final steps without any value are padding and are removed.
 
-    Raises DataError if there is no step, no channel, a channel without any value, infinity, or a number beyond 1e30.
+    Raises DataError if there is no step, no channel, a channel without any value, infinity, or a number beyond 1e30,
+    and if two channels have one name.
     """
     shown = printable(name)
+    if channel_names and len(set(channel_names)) < len(channel_names):
+        twice = next(each for each in channel_names if channel_names.count(each) > 1)
+        raise DataError(
+            f"{shown} has two channels {quoted(twice)!r}: expected different names, by which `xrnn predict` finds the "
+            "channels; rename one, or leave it out"
+        )
     known = ~np.isnan(values)
     steps = np.flatnonzero(known.any(axis=1))
     if not steps.size:
@@ -68,6 +77,20 @@ def check_sizes(values: HostArray, name: str) -> None:
             f"{printable(name)} holds {np.nanmax(sizes):g}: expected numbers up to {LARGEST:g}; scale them, or leave "
             "the series out"
         )
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8 or, with a byte order mark, UTF-16.   Raises DataError and OSError."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    try:
+        if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return path.read_text("utf-16")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is damaged UTF-16 ({error.reason}): expected text; save it as UTF-8") from error
+    if 0 in start:
+        raise DataError(f"{path} is not UTF-8, and UTF-16 needs a byte order mark: expected text; save it as UTF-8")
+    return path.read_text("utf-8-sig", "surrogateescape")
 
 
 def parse_numbers(fields: Sequence[str], where: str) -> list[float]:

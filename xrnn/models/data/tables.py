@@ -24,13 +24,14 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.models.data.dates import hold_dates, is_date, iso_time, read_times
-from xrnn.models.data.series import Series, Time, as_number, checked
+from xrnn.models.data.series import Series, Time, as_number, checked, read_text
 from xrnn.models.errors import DataError
 
 MISSING: Final = ("", "?", "nan", "na", "n/a", "<na>", "null", "none")  # what pandas writes or reads, in lower case
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
+_SEP_LINE: Final = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # the first line of a file for Excel
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
 
 
@@ -96,8 +97,12 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
 
 
 def _read(path: Path, decimal: str) -> _Table:
-    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, decimal), skipinitialspace=True)
+    text = read_text(path)
+    named = _SEP_LINE.match(text)
+    separator = named[1] if named else _separator(text, decimal)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    if named:
+        next(reader)
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
@@ -271,6 +276,16 @@ def _number(table: _Table, row: int, place: int, columns: Columns) -> float:
     return value
 
 
+def header_in(line: str, decimal: str) -> tuple[str, ...] | None:
+    """The names in a row without numbers and dates; None for another row."""
+    try:
+        cells = next(csv.reader([line.strip()], delimiter=_separator(line, decimal), skipinitialspace=True), [])
+    except csv.Error:  # a very long cell
+        return None
+    names = tuple(cell.strip() for cell in cells)
+    return None if any(map(_is_value, names)) or all(name.lower() in MISSING for name in names) else names
+
+
 def read_row(line: str, decimal: str, where: str) -> list[float]:
     """The numbers in one row, NaN for a missing value. Errors begin with `where`.   Raises DataError."""
     cells = [cell.strip() for cell in line.split(_separator(line, decimal))]
@@ -293,8 +308,15 @@ def _with_point(number: str, decimal: str) -> str:
 
 
 def _not_a_number(cell: str, decimal: str, where: str, remedy: str) -> DataError:
-    if decimal == "." and as_number(cell.replace(",", ".")) is not None:
-        remedy = "give --decimal ,"
+    other = "," if decimal == "." else "."
+    is_decimal = as_number(_with_point(cell, other)) is not None
+    is_thousands = re.fullmatch(rf"[+-]?\d{{1,3}}([{other}]\d{{3}})+([{decimal}]\d*)?", cell) is not None
+    if is_decimal and is_thousands:
+        remedy = f"if {other} begins the decimals, give --decimal {other}; if it separates thousands, remove it"
+    elif is_decimal:
+        remedy = f"give --decimal {other}"
+    elif is_thousands:
+        remedy = f"remove the {other} that separates thousands"
     return DataError(
         f"{printable(where)}: {quoted(cell)!r} is not a finite number: expected numbers, or an empty cell for a "
         f"missing value; {remedy}"

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.models.data.series import MISSING, Series, as_number, checked, escaped, parse_numbers
+from xrnn.models.data.series import MISSING, Series, as_number, checked, escaped, parse_numbers, read_text
 from xrnn.models.errors import DataError
 
 
@@ -47,7 +47,7 @@ def read_ts(path: Path, *, targets: bool = False) -> list[Series]:
     Raises DataError, with the number of the line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = read_text(path)
     except OSError as error:
         raise DataError(f"can't read {path} ({error.strerror}): expected a .ts file; check the path") from error
     lines = _lines(text)

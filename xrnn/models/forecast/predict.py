@@ -136,7 +136,7 @@ class Forecasting:
             raise SettingsError("--stream has no known columns of the steps ahead: expected a model without --known")
         values: list[float] = []
         count, mean, squares = 0, 0.0, 0.0  # of the known values so far; squares: Σ (value - mean)²   (Welford, 1962)
-        for number, row in rows_in(lines, decimal, 1, options):
+        for number, row in rows_in(lines, decimal, 1, self.facts.channel_names, options):
             # Replace a missing value at once: at the next row, the value one season earlier may be out of the context.
             value = float(row[0])
             if np.isnan(value):

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.files import quoted
 from xrnn.models.checkpoint import Checkpoints, Snapshot
 from xrnn.models.data.read import check_same, read_path
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series, check_sizes
-from xrnn.models.data.tables import Columns, read_row
+from xrnn.models.data.tables import Columns, header_in, read_row
 from xrnn.models.errors import DataError, SettingsError
 from xrnn.models.labelled.model import Running, SeriesModel
 from xrnn.models.labelled.validation import split_best
@@ -93,7 +94,7 @@ class Predictor:
     def stream(self, lines: Iterable[str], decimal: str, options: PredictOptions, terminal: Terminal) -> None:
         """Print a line for each row of values, one per channel: the prediction for the rows so far.
 
-        The last line is the prediction for all rows as one series.
+        A header may come first. The last line is the prediction for all rows as one series.
         Raises SettingsError for a bidirectional model, DataError for an unusable row.
         """
         if not self.settings.one_way:
@@ -103,7 +104,7 @@ class Predictor:
             )
         backend, channels = self.model.backend, self.facts.channels
         last, running = np.full(channels, np.nan), Running()
-        for _, row in rows_in(lines, decimal, channels, options):
+        for _, row in rows_in(lines, decimal, channels, self.facts.channel_names, options):
             known = ~np.isnan(row)
             last = np.where(known, row, last)
             x = self.scale.apply(last[None])
@@ -139,15 +140,24 @@ def of_all(paths: Sequence[Path], columns: Columns, options: PredictOptions, res
 
 
 def rows_in(
-    lines: Iterable[str], decimal: str, channels: int, options: PredictOptions
+    lines: Iterable[str], decimal: str, channels: int, names: tuple[str, ...] | None, options: PredictOptions
 ) -> Iterator[tuple[int, HostArray]]:
-    """The number and the values (channels,) of each line that is not blank.
+    """The number and the values (channels,) of each line that is not blank. The first line may be a header.
 
-    Raises DataError for an unusable row; with --skip-bad, it is reported instead.
+    names   the channels of the model; None if they have no names
+
+    Raises DataError for an unusable row; with --skip-bad, it is reported instead. Raises DataError for a header with
+    other names, or in another order.
     """
+    is_first = True
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        if is_first and (header := header_in(line, decimal)):
+            _check_header(header, names, channels)
+            is_first = False
+            continue
+        is_first = False
         try:
             row = np.array(read_row(line, decimal, f"row {number}"))
             if len(row) != channels:
@@ -160,6 +170,17 @@ def rows_in(
             _skip(error, options)
         else:
             yield number, row
+
+
+def _check_header(header: tuple[str, ...], names: tuple[str, ...] | None, channels: int) -> None:
+    shown = quoted(", ".join(header))
+    if names and header != names:
+        raise DataError(
+            f"the header is {shown}: expected {quoted(', '.join(names))}, the channels of the model in their order; "
+            "reorder the columns"
+        )
+    if len(header) != channels:
+        raise DataError(f"the header {shown} has {len(header)} names: expected {channels}, one for each channel")
 
 
 def _skip(error: DataError, options: PredictOptions) -> None:
