@@ -22,6 +22,7 @@ import xrnn
 from benchmarks import machine
 from benchmarks.cases import COMMON, GATES, LAYERS, Case, Problem
 from benchmarks.tables import table, wide_console
+from xrnn.info import describe
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
 
@@ -126,7 +127,7 @@ def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, A
             rms[cell] = {form: [errors[form] for errors in by_seed] for form in by_seed[0]}
     return {
         "machine": machine.describe(threads),
-        "versions": {"xrnn": xrnn.__version__, **backend.describe()},
+        "versions": {"xrnn": xrnn.__version__, **describe(backend)},
         "forms": forms,
         "tanh_ulp": ulp,
         "case": SEQUENCE.name,

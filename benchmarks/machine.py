@@ -16,6 +16,7 @@ from typing import Any
 import xrnn
 from benchmarks.cases import Case
 from xrnn.backends.numpy import kernels
+from xrnn.info import describe as describe_backend
 
 
 def describe(threads: int) -> dict[str, str | int]:
@@ -92,7 +93,8 @@ def print_version() -> None:
     elif not xrnn.backend.fused_forms().enabled:
         print(f"{where}: XRNN_FUSED=0")
     else:
-        print(f"{where}: compiled kernels, {xrnn.get_backend('numpy').describe()['instruction set']}", flush=True)
+        facts = describe_backend(xrnn.get_backend("numpy"))
+        print(f"{where}: compiled kernels, {facts['instruction set']}", flush=True)
 
 
 def write(results: Mapping[str, Any], path: Path) -> Path:

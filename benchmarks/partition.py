@@ -26,6 +26,7 @@ from benchmarks.ratios import ratio
 from benchmarks.tables import table, wide_console
 from benchmarks.worker import measure
 from xrnn.backends.numpy import kernels
+from xrnn.info import describe
 
 Way = tuple[int, Literal["rows", "columns"], bool]  # threads, split, whether x @ Wx comes first
 
@@ -94,7 +95,7 @@ def measure_partitions(cases: Sequence[Case], rounds: int, threads: int) -> dict
     for _ in range(rounds):
         for case in timed:
             case.time()
-    versions = xrnn.get_backend("numpy").describe()
+    versions = describe(xrnn.get_backend("numpy"))
     results = [case.result() for case in timed]
     return {"machine": machine.describe(threads), "versions": versions, "dtype": "float32", "cases": results}
 

@@ -15,9 +15,10 @@ import pytest
 
 from tests import standin_backend
 from tests.standin import counting
+from xrnn import select
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.backends.cupy import CupyBackend
-from xrnn.select import get_backend, register
+from xrnn.select import get_backend, recognize
 
 # `make gpu-check` may run on a machine without hypothesis. Tests that need it are then left out.
 pytest_plugins = ["tests.require_gpu", "tests.left_out", "tests.workers"]
@@ -25,7 +26,7 @@ if find_spec("hypothesis"):
     pytest_plugins += ["tests.examples"]
 
 STANDIN = standin_backend.make()
-register(STANDIN)
+recognize(STANDIN)
 
 try:
     get_backend("cupy")
@@ -65,6 +66,14 @@ def no_waiting(backend: Backend) -> Callable[[], AbstractContextManager[None]]:
     if backend.reads_are_free:
         return nullcontext
     return _no_waiting_on_gpu
+
+
+@pytest.fixture
+def table_of_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of backends is that of before, after the test."""
+    get_backend("numpy")  # loaded now: loading it only within the test would make a second one later
+    for name in ("_loaders", "_loaded", "_by_type"):
+        monkeypatch.setattr(select, name, dict(getattr(select, name)))
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ import xrnn.select
 from tests import standin_backend
 sys.modules["fake_cupy_backend"] = type(sys)("fake_cupy_backend")
 sys.modules["fake_cupy_backend"].load = standin_backend.make
-xrnn.select._MODULES["cupy"] = "fake_cupy_backend"
+xrnn.select._loaders["cupy"] = "fake_cupy_backend"
 """
 
 

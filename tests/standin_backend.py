@@ -11,7 +11,7 @@ import pytest
 from tests import cuda_emulator, standin
 from tests.standin import raw
 from xrnn.backends.cupy import CupyBackend
-from xrnn.select import backend_of, register
+from xrnn.select import backend_of, recognize
 
 _ATTRIBUTES = standin.cuda.Device.attributes
 
@@ -48,8 +48,8 @@ def _other(**attributes: int) -> Iterator[CupyBackend]:
     others = backend_of(standin.zeros(1))
     with mock.patch.dict(_ATTRIBUTES, attributes):
         backend = CupyBackend(standin)
-        register(backend)
+        recognize(backend)
         try:
             yield backend
         finally:
-            register(others)
+            recognize(others)

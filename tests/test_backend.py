@@ -17,6 +17,7 @@ from tests.fresh import output_of, run_python
 from tests.layouts import LAYOUTS, lay_out
 from xrnn.backend import OPERATIONS, Backend, Explanation, fused_forms, use_fused
 from xrnn.backends.numpy import NumpyBackend
+from xrnn.info import describe
 from xrnn.ops import affine
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
@@ -205,7 +206,7 @@ def test_reads_are_free_on_the_host_only() -> None:
 
 
 def test_describe_is_text(backend: Backend) -> None:
-    facts = backend.describe()
+    facts = describe(backend)
     assert facts
     assert all(type(name) is str and type(fact) is str and fact for name, fact in facts.items())
 

@@ -13,7 +13,7 @@ import pytest
 
 import xrnn
 from xrnn import optional
-from xrnn.backends.numpy import not_built
+from xrnn.backends.numpy.info import not_built
 
 REQUIRES = [
     "numpy>=2",

@@ -13,6 +13,7 @@ from tests.fresh import output_of, run_python
 from xrnn import RNN, get_backend, set_precision, use_fused, use_precision
 from xrnn.backend import RECURRENCES, Operation
 from xrnn.backends.numpy import kernels
+from xrnn.info import describe
 from xrnn.ops.cells import CELLS
 from xrnn.precision import NAMES, Name, precision
 
@@ -137,7 +138,7 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
             large = backend.explain(operation, CELLS["lstm"](), {"T": 50, "N": 16, "D": 64, "H": 256}, "float32").why
             assert ", products in bfloat16 by avx512bf16" in large
         assert "bfloat16" not in why("add_rows") + why("cross_entropy") + why(dtype="float64")
-        assert backend.describe()["products in bfloat16"] == "avx512bf16"
+        assert describe(backend)["products in bfloat16"] == "avx512bf16"
         monkeypatch.setattr(kernels, "bfloat16_level", lambda: None)
         monkeypatch.setattr(kernels, "level", lambda: "avx512")
         for has, reason in (
@@ -146,12 +147,12 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             monkeypatch.setattr(kernels, "has_bfloat16_instruction", lambda has=has: has)
             assert f", products in float32: {reason}" in why()
-            assert backend.describe()["products in bfloat16"].startswith(reason)
+            assert describe(backend)["products in bfloat16"].startswith(reason)
         before = why().split(", products")[0]
         reason = "no bfloat16 kernel for this CPU, level or cell"
         assert why() == f"{before}, products in float32: {reason}"
         assert why(cell="gru_reset_before").endswith(f", products in float32: {reason}")
-        assert backend.describe()["products in bfloat16"] == reason
+        assert describe(backend)["products in bfloat16"] == reason
         with use_fused(False):
             assert why().endswith("; factors of products rounded to bfloat16")
             assert "bfloat16" not in why("add_rows") + why(dtype="float64")

@@ -377,7 +377,7 @@ def load():
     asked.append(1)
     raise BackendUnavailableError("no GPU")
 sys.modules["fake_backend"] = types.SimpleNamespace(load=load)
-xrnn.select._MODULES["cupy"] = "fake_backend"
+xrnn.select._loaders["cupy"] = "fake_backend"
 for _ in range(2):
     try:
         xrnn.get_backend("cupy")

@@ -37,7 +37,7 @@ from xrnn.losses import (
 from xrnn.ops.cell import Cell
 from xrnn.optim import EMA, SGD, Adam, clip_grad_norm
 from xrnn.precision import set_precision, use_precision
-from xrnn.select import asarray, backend_of, get_backend, set_backend, to_numpy, use_backend
+from xrnn.select import asarray, backend_of, get_backend, register_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
 from xrnn.sequences import batches, last, last_gradient, pad
 
@@ -122,6 +122,7 @@ __all__ = [
     "pad",
     "quantile",
     "quantize",
+    "register_backend",
     "save",
     "save_checkpoint",
     "set_backend",

@@ -8,6 +8,7 @@ speeds up.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -114,6 +115,9 @@ class Backend:
     one_device_remedy: ClassVar[str] = "create both on one device"
     # DLPack's numbers of the devices that `xp.from_dlpack` accepts.
     dlpack_devices: ClassVar[tuple[int, ...]] = ()
+    # The module with the text for `xrnn info`, imported when it is printed: `describe(backend)` → facts by name, and
+    # `explain(backend, default, operation, cell, shapes, dtype)` → Explanation. Optional: `tables` after the forms.
+    info: ClassVar[str] = ""
 
     def __init__(self, xp: ModuleType) -> None:
         if _SETTING not in ("0", "1"):  # raised here, not on import, so that commands can report it in one line
@@ -158,10 +162,6 @@ class Backend:
     def packed_weights(self, Wx: Array, Wh: Array) -> Any:
         """For `Inputs.packed`: a store for packed forms of weights that cannot change; None if there are none."""
         return None
-
-    def describe(self) -> dict[str, str]:
-        """Facts for `xrnn info`: devices, libraries and their versions."""
-        return {}
 
     def products(self) -> Products:
         """The matrix products of the plain forms, in the precision in effect.
@@ -234,21 +234,22 @@ class Backend:
         return int8.forward(self.products(), cell, weights, x, initial)
 
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
-        """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why."""
+        """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why.
+
+        A backend with several forms explains them in its module `info`, beside the operations' own conditions.
+        """
         if operation not in OPERATIONS:
             raise ValueError(f"unknown operation {operation!r}: expected one of {', '.join(OPERATIONS)}")
+        default = Explanation("plain", f"the {self.name} backend has no other form of it")
         if not fused_forms().enabled:
             why = "XRNN_FUSED=0 or use_fused(False)"
             if precision().bfloat16 and np.dtype(dtype) == np.float32 and operation in MULTIPLYING:
                 why += "; factors of products rounded to bfloat16"
-            return Explanation("plain", why)
-        return Explanation("plain", f"the {self.name} backend has no other form of it")
-
-    def explain_sizes(self, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
-        """The text of `xrnn info` for these sizes (keys T, N, D, H): the form of each operation."""
-        sizes = ", ".join(f"{letter}={size}" for letter, size in shapes.items())
-        lines = [f"forms at {sizes}, {np.dtype(dtype).name}:"]
-        for operation in OPERATIONS:
-            explanation = self.explain(operation, cell, shapes, dtype)
-            lines.append(f"  {operation}: {explanation.form} ({explanation.why})")
-        return "\n".join(lines)
+            default = Explanation("plain", why)
+        elif not self.info and getattr(type(self), operation) is not getattr(Backend, operation):
+            default = Explanation("own", f"the {self.name} backend replaces the plain form")
+        if not self.info:
+            return default
+        info = importlib.import_module(self.info)
+        explained: Explanation = info.explain(self, default, operation, cell, shapes, dtype)
+        return explained

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from xrnn.backend import OPERATIONS, fused_forms
+import numpy as np
+
+from xrnn.backend import OPERATIONS, Backend, fused_forms
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells import CELLS
 from xrnn.ops.cells.rnn import LeakyRNNCell
@@ -30,21 +32,39 @@ def selection_lines(selection: Selection) -> list[str]:
     return lines + [f"  not {name}: {why}" for name, why in selection.rejected.items()]
 
 
+def describe(backend: Backend) -> dict[str, str]:
+    """Facts about a backend: its devices, its libraries and their versions."""
+    facts: dict[str, str] = importlib.import_module(backend.info).describe(backend) if backend.info else {}
+    return facts
+
+
+def forms(backend: Backend, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
+    """The form of each operation for these sizes (keys T, N, D, H), and the backend's tables of them."""
+    sizes = ", ".join(f"{letter}={size}" for letter, size in shapes.items())
+    lines = [f"forms at {sizes}, {np.dtype(dtype).name}:"]
+    for operation in OPERATIONS:
+        explanation = backend.explain(operation, cell, shapes, dtype)
+        lines.append(f"  {operation}: {explanation.form} ({explanation.why})")
+    if backend.info and (tables := getattr(importlib.import_module(backend.info), "tables", None)):
+        lines += filter(None, [tables(backend, cell, shapes, dtype)])
+    return "\n".join(lines)
+
+
 def config(selection: Selection | None = None) -> str:
     """The text of `show_config`. Raises as `get_backend` does."""
     selection = selection or select()
     backend = selection.backend
     lines = selection_lines(selection)
-    lines += [f"{what}: {value}" for what, value in backend.describe().items()]
+    lines += [f"{what}: {value}" for what, value in describe(backend).items()]
     lines += [f"fused forms: {'on' if fused_forms().enabled else 'off (XRNN_FUSED=0 or use_fused(False))'}"]
     lines += [f"precision: {precision().name} (decided by {precision().decided_by})"]
-    return "\n".join([*lines, backend.explain_sizes(CELLS["rnn"](), _EXAMPLE, "float32")])
+    return "\n".join([*lines, forms(backend, CELLS["rnn"](), _EXAMPLE, "float32")])
 
 
 def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -> dict[str, Any]:
     """`config` as data for JSON.   shapes: the sizes T, N, D and H of its forms."""
     backend, shapes, cell = selection.backend, shapes or _EXAMPLE, CELLS["rnn"]()
-    forms = {
+    by_dtype = {
         dtype: {operation: asdict(backend.explain(operation, cell, shapes, dtype)) for operation in OPERATIONS}
         for dtype in ("float32", "float64")
     }
@@ -52,11 +72,11 @@ def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -
         "backend": backend.name,
         "decided_by": selection.decided_by,
         "rejected": selection.rejected,
-        **backend.describe(),
+        **describe(backend),
         "fused_forms": fused_forms().enabled,
         "precision": precision().name,
         "sizes": dict(shapes),
-        "forms": forms,
+        "forms": by_dtype,
     }
 
 
@@ -79,7 +99,7 @@ def explain_sizes(
     shapes = {"T": T, "N": N, "D": D, "H": H}
     if device is None:
         backend = (selection or select()).backend
-        return "\n".join(backend.explain_sizes(EXPLAINED[cell], shapes, dtype) for dtype in ("float32", "float64"))
+        return "\n".join(forms(backend, EXPLAINED[cell], shapes, dtype) for dtype in ("float32", "float64"))
     gpu = importlib.import_module(GPU_CHOICE)
     if device not in gpu.DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")

@@ -13,10 +13,10 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -25,12 +25,15 @@ from xrnn.dlpack import exports, take_over
 from xrnn.setting import Setting, within
 from xrnn.typing import Array, HostArray
 
-# The only table of backends; `auto` tries them in this order. The `load()` of each module tests the backend and returns
-# it, or raises BackendUnavailableError.
-_MODULES: Final = {"cupy": "xrnn.backends.cupy", "numpy": "xrnn.backends.numpy"}
+Loader: TypeAlias = str | Callable[[], Backend]
+
+_BUILT_IN: Final = ("cupy", "numpy")  # `auto` tries them in this order
+# The only table of backends, by name: a function that tests the backend and returns it, or raises
+# BackendUnavailableError; or the module that has it as `load`. `register_backend` adds to it.
+_loaders: dict[str, Loader] = {name: f"xrnn.backends.{name}" for name in _BUILT_IN}
+_ENTRY_POINTS: Final = "xrnn.backends"  # the group in which an installed package names its backends
 # Predicts the forms on a GPU by its name (`xrnn info --explain … --device h100`). The GPU need not be present.
 GPU_CHOICE: Final = "xrnn.backends.cupy.choice"
-CHOICES: Final = ("auto", *_MODULES)
 _NUMBERS: Final = "biufc"  # the kinds of dtype
 
 _log = logging.getLogger("xrnn")
@@ -50,6 +53,7 @@ _no_choice: Final = Choice(None)
 _context: ContextVar[Choice] = ContextVar("xrnn_backend", default=_no_choice)
 _process: str | Backend | None = None
 _lock = threading.RLock()  # threads that select at the same time cause one probe and one log message
+_loaded: dict[str, Backend | BackendUnavailableError] = {}  # by name; a failure too, so that a backend is probed once
 _by_type: dict[type, Backend] = {}  # array type → backend, for each loaded backend
 
 
@@ -62,19 +66,90 @@ class Selection:
     rejected: dict[str, str]  # name of an unavailable backend → reason
 
 
-@functools.cache
-def _load(name: str) -> Backend | BackendUnavailableError:
-    # The cache keeps a failure too, so that each backend is probed once.
-    try:
-        backend: Backend = importlib.import_module(_MODULES[name]).load()
-    except BackendUnavailableError as error:
-        return error
-    register(backend)
+def register_backend(name: str, loader: Loader) -> None:
+    """Add a backend of another package, for `XRNN_BACKEND=name`, `set_backend(name)`, `backend=name` and `xrnn info`.
+
+    name     in lower case, the `name` of the backend
+    loader   a function that returns the backend, a `Backend`, or the name of a module with such a function `load`. It
+             is called when the backend is first used. It raises BackendUnavailableError if the backend can't run here.
+
+    The arrays decide which backend computes, so the backend needs an array type of its own, `xp.ndarray`. For arrays in
+    host memory, that can be a subclass of `numpy.ndarray`. `backend_of` knows the type once the backend was selected by
+    its name; before that, only if the type is defined in the package `name`.
+
+    A second call with the same name replaces the loader. `auto` selects only NumPy and CuPy. An installed package may
+    name its backends in the entry points `xrnn.backends` instead: `name = "module:load"`. Then nothing needs to import
+    it, so the commands find its backends too.
+
+    Raises ValueError for a name that is taken or not in lower case, TypeError for another loader.
+
+    >>> register_backend("mine", "my_package.backend")  # its function `load` is called by get_backend("mine")
+    """
+    if not isinstance(name, str) or name != name.strip().lower() or name in ("", "auto", *_BUILT_IN):
+        raise ValueError(
+            f"name is {name!r}: expected a name in lower case, other than {', '.join(['auto', *_BUILT_IN])}; rename it"
+        )
+    if not (callable(loader) or isinstance(loader, str)):
+        raise TypeError(
+            f"loader is a {kind_of(loader)}: expected a function that returns the backend, or a module name"
+        )
+    with _lock:
+        _loaders[name] = loader
+        _loaded.pop(name, None)
+
+
+def choices() -> list[str]:
+    """The names of the backends, `auto` first."""
+    return ["auto", *_loaders]
+
+
+def _add_installed() -> None:
+    """Add the backends that installed packages name. This reads the metadata of all packages: tens of milliseconds."""
+    metadata = importlib.import_module("importlib.metadata")  # imported here, because that takes time
+    for point in metadata.entry_points(group=_ENTRY_POINTS):
+        _loaders.setdefault(point.name, functools.partial(_run, point))
+
+
+def _run(point: Any) -> Backend:
+    backend: Backend = point.load()()
     return backend
 
 
-def register(backend: Backend) -> None:
-    """Let `backend_of` recognize the arrays of `backend`. The backends of the table are registered when they load."""
+def _load(name: str) -> Backend | BackendUnavailableError:
+    if name not in _loaded:
+        try:
+            _loaded[name] = _checked(name, _loaders[name])
+        except BackendUnavailableError as error:
+            _loaded[name] = error
+    return _loaded[name]
+
+
+def _checked(name: str, loader: Loader) -> Backend:
+    """Load a backend, and let `backend_of` recognize its arrays."""
+    try:
+        load = importlib.import_module(loader).load if isinstance(loader, str) else loader
+        backend = load()
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"it can't be imported ({error}): expected its package and what that needs; install them"
+        ) from error
+    if not isinstance(backend, Backend) or backend.name != name:
+        raise TypeError(
+            f"the loader of the backend {name!r} returned {backend!r}: expected a Backend with that name; set its name"
+        )
+    kind = backend.xp.ndarray
+    owner = "numpy" if kind is np.ndarray else _by_type[kind].name if kind in _by_type else name
+    if owner != name:
+        raise TypeError(
+            f"the arrays of the backend {name!r} are {kind.__module__}.{kind.__qualname__}, as those of {owner}: "
+            "expected a type of its own; set xp.ndarray to a subclass"
+        )
+    recognize(backend)
+    return backend
+
+
+def recognize(backend: Backend) -> None:
+    """Let `backend_of` recognize the arrays of `backend`."""
     _by_type[backend.xp.ndarray] = backend
     # A module and compiled kernels can't be pickled: a pickle holds the name, and a copy is the same backend.
     copyreg.pickle(type(backend), lambda backend: (_registered, (backend.name,)))
@@ -90,7 +165,7 @@ def _registered(name: str) -> Backend:
 def _auto() -> tuple[Backend, dict[str, str]]:
     """The first backend of the table that works, and the reasons against those before it. Logs the reasons once."""
     rejected: dict[str, str] = {}
-    for name in _MODULES:
+    for name in _BUILT_IN:
         found = _load(name)
         if isinstance(found, Backend):
             for other, why in rejected.items():
@@ -124,9 +199,11 @@ def select(backend: str | Backend | None = None, decided_by: str | None = None) 
 def _resolve(choice: str | Backend, decided_by: str) -> Selection:
     if isinstance(choice, Backend):
         return Selection(choice, decided_by, {})
-    if choice not in CHOICES:
-        raise ValueError(f"unknown backend {choice!r} ({decided_by}): expected one of {', '.join(CHOICES)}")
     with _lock:
+        if choice != "auto" and choice not in _loaders:
+            _add_installed()
+            if choice not in _loaders:
+                raise ValueError(f"unknown backend {choice!r} ({decided_by}): expected one of {', '.join(choices())}")
         if choice == "auto":
             found, rejected = _auto()
             return Selection(found, decided_by, dict(rejected))
@@ -195,7 +272,7 @@ def backend_of(array: Any, name: str = "array") -> Backend:
         return known
     # A backend's library is imported only if the array's type comes from it.
     module = type(array).__module__.partition(".")[0]
-    if module in _MODULES:
+    if module in _loaders:
         with _lock:
             found = _load(module)
         if isinstance(found, Backend) and found.owns(array):
@@ -205,7 +282,7 @@ def backend_of(array: Any, name: str = "array") -> Backend:
         remedy += ", or the modules of xrnn.torch, through which PyTorch's gradients pass"
     if isinstance(array, np.ma.MaskedArray):
         remedy = f"use {name}.filled(0), or another value for what is masked"
-    raise TypeError(f"{name} is a {kind_of(array)}: expected an array of {' or '.join(_MODULES)}; {remedy}")
+    raise TypeError(f"{name} is a {kind_of(array)}: expected an array of {' or '.join(_loaders)}; {remedy}")
 
 
 def device_of(array: Any) -> contextlib.AbstractContextManager[object]:

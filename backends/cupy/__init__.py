@@ -5,17 +5,16 @@ Everything runs on the current stream and on the device of its arrays; nothing w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 
-from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_forms, outline_at, precision
+from xrnn.backend import Backend, fused_forms, outline_at
 from xrnn.backends.cupy.cells import kernel_of
-from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose, tables
+from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose
 from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError, raise_if_lost
 from xrnn.backends.cupy.probe import import_cupy, probe
 from xrnn.backends.cupy.selftest import SelfTest
@@ -32,6 +31,7 @@ class CupyBackend(Backend):
     """Arrays in the memory of a CUDA device. Takes the module it runs on, so that tests can hand it another."""
 
     name = "cupy"
+    info = "xrnn.backends.cupy.info"
     one_device_remedy = "create both under the same cupy.cuda.Device"
     dlpack_devices = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
@@ -114,7 +114,7 @@ class CupyBackend(Backend):
         if key in self._decisions:
             return self._decisions[key]
         request = Request(kernel, backward, dtype.name, *sizes)
-        chosen, _, final = self._test(request, cell)
+        chosen, _, final = self.tested(request, cell)
         bound = None if chosen is None else self.launcher.bind(chosen, request)
         if final:
             if len(self._decisions) >= _DECISIONS:
@@ -122,7 +122,7 @@ class CupyBackend(Backend):
             self._decisions[key] = bound
         return bound
 
-    def _test(self, request: Request, cell: Cell) -> tuple[Candidate | None, str, bool]:
+    def tested(self, request: Request, cell: Cell) -> tuple[Candidate | None, str, bool]:
         """→ the fastest candidate; if its self-test fails, the stepwise form; if that fails too, None, the plain form.
 
         Also why a faster one is not used, "" if none is, and whether the answer stays the same.
@@ -148,63 +148,6 @@ class CupyBackend(Backend):
             raise error
         self.selftest.note(bound, error)
         self._decisions.clear()
-
-    def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
-        dtype = np.dtype(dtype)
-        if operation == "matmul_add" and dtype.char in "fd" and fused_forms().enabled:
-            return Explanation("gemm", "one cuBLAS call accumulates into its output" + self._reduced(dtype))
-        if operation not in RECURRENCES or not fused_forms().enabled:
-            plain = super().explain(operation, cell, shapes, dtype)
-            return replace(plain, why=plain.why + self._reduced(dtype)) if operation in MULTIPLYING else plain
-        kernel = kernel_of(cell)
-        if kernel is None:
-            return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
-        sizes, backward = [shapes[letter] for letter in "TNDH"], operation == "recurrence_backward"
-        request = Request(kernel, backward, dtype.name, *sizes)
-        chosen, reasons, _ = self._test(request, cell)
-        if reasons:
-            return Explanation("plain" if chosen is None else chosen.form, reasons)
-        found = candidates(self.launcher.device(), request)
-        if chosen is None:
-            return Explanation("plain", f"there is no kernel for {dtype.name} or for empty or gigantic arrays")
-        step = f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction"
-        why = f"{step}, the best of {len(found)} candidates"
-        if reduced := self._reduced(dtype):
-            why += f"{reduced}, except the recurrent product of this kernel: float32"
-        return Explanation(chosen.form, why)
-
-    def _reduced(self, dtype: Any) -> str:
-        """The precision of cuBLAS products of arrays of this dtype, for `explain`; "" for that of the arrays."""
-        if dtype.char != "f" or precision().name == "float32":
-            return ""
-        if not self.launcher.cublas.is_capable():
-            return f"; products in float32: {precision().name} needs compute capability 8.0"
-        return f"; products by cuBLAS in {precision().name}"
-
-    def explain_sizes(self, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
-        forms = super().explain_sizes(cell, shapes, dtype)
-        kernel = kernel_of(cell)
-        return forms if kernel is None else f"{forms}\n{tables(self.launcher.device(), kernel.name, shapes, dtype)}"
-
-    def describe(self) -> dict[str, str]:
-        runtime = self.xp.cuda.runtime
-        return {
-            "CuPy": self.xp.__version__,
-            "CUDA": f"{_version(runtime.runtimeGetVersion())}, driver up to {_version(runtime.driverGetVersion())}",
-            **{f"device {i}": _device(runtime.getDeviceProperties(i)) for i in range(runtime.getDeviceCount())},
-        }
-
-
-def _version(number: int) -> str:
-    """CUDA's 12040 as 12.4."""
-    return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def _device(properties: Mapping[str, Any]) -> str:
-    return (
-        f"{properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}, "
-        f"{properties['multiProcessorCount']} multiprocessors, {properties['totalGlobalMem'] / 2**30:.0f} GiB"
-    )
 
 
 def load() -> CupyBackend:

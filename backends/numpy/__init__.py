@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from xrnn import optional
-from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_forms, precision
-from xrnn.backends.numpy import machine
+from xrnn.backend import Backend, fused_forms, precision
 from xrnn.backends.numpy.int8 import pack
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
@@ -37,6 +35,7 @@ class NumpyBackend(Backend):
     """
 
     name = "numpy"
+    info = "xrnn.backends.numpy.info"
     reads_are_free = True
     single_device = True
     dlpack_devices = (1, 3)  # kDLCPU, kDLCUDAHost
@@ -121,36 +120,6 @@ class NumpyBackend(Backend):
         Wx, Wh = weights.packed
         return kernels.int8_forward(name, x, Wx, Wh, weights.b, initial, cell.per_unit)
 
-    def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
-        plain = super().explain(operation, cell, shapes, dtype)
-        if operation == "matmul_add" or not fused_forms().enabled:
-            return plain
-        if operation == "add_rows":
-            return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
-        if not kernels:
-            return Explanation("plain", not_built() + _products(operation, dtype, None))
-        if operation in (*RECURRENCES, "int8_forward") and not kernel_of(cell):
-            why = f"there is no kernel for the cell {cell.name!r}"
-            return Explanation("plain", why + _products(operation, dtype, None))
-        if operation == "int8_forward":
-            return Explanation("fused", kernels.int8_instructions())
-        why, level = kernels.level(), kernels.bfloat16_level()
-        products = _products(operation, dtype, level)
-        if operation in RECURRENCES:
-            T, N, D, H = (shapes[letter] for letter in "TNDH")
-            itemsize = np.dtype(dtype).itemsize
-            columns = len(cell.from_h) * H
-            if level and itemsize == 4 and precision().bfloat16:
-                in_bfloat16 = kernels.repays_bfloat16(T, N, D + H, columns)
-                itemsize = 2 if in_bfloat16 else 4
-                products = f", products in bfloat16 by {level}" if in_bfloat16 else ", products in float32: too small"
-            Wx, most = (D, len(cell.from_x) * H), kernels.max_threads()
-            threads, split, project_first = kernels.partition(T, N, D + H, columns, itemsize, most, Wx)
-            why += f", {threads} threads by {split}" if threads > 1 else ", one thread"
-            if project_first and operation == "recurrence_forward":
-                why += ", x @ Wx first"
-        return Explanation("fused", why + products)
-
     def address(self, array: Array) -> int:
         return array.ctypes.data
 
@@ -165,52 +134,10 @@ class NumpyBackend(Backend):
     def packed_weights(self, Wx: Array, Wh: Array) -> Any:
         return kernels.PackedForms(Wx, Wh) if kernels else None
 
-    def describe(self) -> dict[str, str]:
-        if not kernels:
-            return {**machine.describe(), "compiled kernels": not_built()}
-        return {
-            **machine.describe(),
-            "compiled kernels": kernels.compiler(),
-            "instruction set": kernels.level(),
-            "products in bfloat16": kernels.bfloat16_level() or _no_bfloat16(),
-            "threads": _threads(),
-        }
-
 
 def kernel_of(cell: Cell) -> str | None:
     """The name of a cell's kernel; None if it has none, or if the kernels are switched off or were not built."""
     return cell.kernel_name if kernels and fused_forms().enabled else None
-
-
-def _products(operation: Operation, dtype: Any, level: str | None) -> str:
-    """The precision of an operation's products, for `explain`; "" if float32 is selected, or for another dtype.
-
-    level   of the kernels that compute in bfloat16
-    """
-    setting = precision()
-    if operation not in MULTIPLYING or np.dtype(dtype) != np.float32 or setting.name == "float32":
-        return ""
-    if setting.tf32:
-        return ", products in float32: CPUs have no TF32"
-    if not setting.bfloat16:
-        return ", products in float32: this CPU has no tiles (AMX)"
-    if level:
-        return f", products in bfloat16 by {level}, small ones in float32"
-    return f", products in float32: {_no_bfloat16()}"
-
-
-def _no_bfloat16() -> str:
-    """Why products in bfloat16 are computed in float32."""
-    if kernels and kernels.has_bfloat16_instruction() and kernels.level() == "avx512":
-        return "avx512_bf16 is not faster on this CPU"
-    return "no bfloat16 kernel for this CPU, level or cell"
-
-
-def not_built() -> str:
-    """Why there are no kernels, and the command that shows the error of the compiler."""
-    if optional.in_checkout():
-        return "the kernels were not built: `pip install -v -e .` says why"
-    return "the kernels were not built: `XRNN_REQUIRE_KERNELS=1 pip install -v` of the sources says why"
 
 
 def use_threads_of(library: ctypes.CDLL) -> None:
@@ -228,28 +155,6 @@ def use_threads_of(library: ctypes.CDLL) -> None:
         return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
     kernels.use_openmp((address("GOMP_parallel"), address("omp_get_max_threads"), address("omp_get_num_threads")))
-
-
-def _threads() -> str:
-    """The number of threads that a call may use, the reason, and whether they belong to another library."""
-    return _number_of_threads() + (", of another library in this process" if kernels.uses_openmp() else "")
-
-
-def _number_of_threads() -> str:
-    threads, asked, cap = kernels.max_threads(), kernels.asked_threads(), kernels.thread_cap()
-    if threads < asked:
-        return f"{threads} ({asked} asked for, but by affinity and quota this process may use {_cpus(cap)})"
-    if threads == 1:
-        return "1 (no more are asked for)"
-    why = "one per CPU" if threads == cap else f"as set; this process may use {_cpus(cap)}"
-    now, could = kernels.thread_limit()
-    if now < could:
-        return f"{threads} ({why}; now {now} of {could}: more gain little while other processes use the CPUs)"
-    return f"{threads} ({why}; fewer if more gain little, while other processes use the CPUs)"
-
-
-def _cpus(count: int) -> str:
-    return f"{count} CPU{'s' * (count > 1)}"
 
 
 def load() -> NumpyBackend:

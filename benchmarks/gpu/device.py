@@ -8,6 +8,7 @@ from pathlib import Path
 import xrnn
 from benchmarks import machine
 from benchmarks.gpu import results
+from xrnn.info import describe
 
 
 def main() -> None:
@@ -15,7 +16,7 @@ def main() -> None:
         backend = xrnn.get_backend("cupy")
     except xrnn.BackendUnavailableError as error:
         sys.exit(str(error))
-    facts = {**machine.describe(1), "xrnn": xrnn.__version__, **backend.describe()}
+    facts = {**machine.describe(1), "xrnn": xrnn.__version__, **describe(backend)}
     try:
         import torch
     except ImportError:

@@ -10,10 +10,11 @@ import numpy as np
 import xrnn
 from benchmarks.cases import LAYERS, Problem
 from benchmarks.peers import Built, Call
+from xrnn.info import describe
 
 
 def about() -> dict[str, str]:
-    return {"xrnn": xrnn.__version__, **xrnn.get_backend("numpy").describe()}
+    return {"xrnn": xrnn.__version__, **describe(xrnn.get_backend("numpy"))}
 
 
 def layer_of(problem: Problem) -> Any:

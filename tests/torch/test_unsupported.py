@@ -131,6 +131,7 @@ def test_projections(fallbacks: Fallbacks) -> None:
 
 def test_without_kernels(fallbacks: Fallbacks, monkeypatch: pytest.MonkeyPatch) -> None:
     from xrnn.backends import numpy
+    from xrnn.backends.numpy import info
     from xrnn.torch import memory
 
     monkeypatch.setattr(numpy, "kernels", None)
@@ -138,7 +139,7 @@ def test_without_kernels(fallbacks: Fallbacks, monkeypatch: pytest.MonkeyPatch) 
     theirs, ours = pair("GRU", 3, 4)
     assert torch.equal(ours(X)[0], theirs(X)[0])
     memory._memory.cache_clear()
-    assert fallbacks.take() == [f"GRU runs in PyTorch: {numpy.not_built()}"]
+    assert fallbacks.take() == [f"GRU runs in PyTorch: {info.not_built()}"]
 
 
 WRONG: dict[str, Callable[[Any], Any]] = {

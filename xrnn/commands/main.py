@@ -50,7 +50,7 @@ from xrnn.models.text.sample import generate as draw
 from xrnn.models.text.sample import readable
 from xrnn.models.text.settings import CharLMSettings
 from xrnn.parallel import ParallelError, end_all, let_rank_0_report, use_device_of, world
-from xrnn.select import CHOICES, Selection, select
+from xrnn.select import Selection, choices, select
 
 _ABOUT: Final = "Recurrent layers on NumPy and CuPy, for text and time series."
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
@@ -160,8 +160,8 @@ _Backend = Annotated[
     typer.Option(
         "--backend",
         parser=str.lower,
-        metavar="|".join(CHOICES),
-        autocompletion=lambda: list(CHOICES),
+        metavar="|".join(choices()),
+        autocompletion=choices,
         help="Where to compute. Default: XRNN_BACKEND, or auto.",
     ),
 ]

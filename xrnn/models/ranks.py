@@ -9,6 +9,7 @@ import platform
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.info import describe
 from xrnn.models.errors import SettingsError
 from xrnn.parallel import World
 from xrnn.typing import HostArray
@@ -53,7 +54,7 @@ class AnyRank:
 
 def rank_lines(comm: World, backend: Backend) -> list[str]:
     """The table of `xrnn info`, in rank 0: the host, the device or the threads, and the CPUs of each rank."""
-    facts = backend.describe()
+    facts = describe(backend)
     devices = [value for name, value in facts.items() if name.startswith("device ")]
     computes = devices[comm.local_rank % len(devices)] if devices else f"threads: {facts.get('threads', 'of BLAS')}"
     line = f"  {comm.rank}: {platform.node()}, {backend.name}, {computes}"

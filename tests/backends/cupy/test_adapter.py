@@ -13,6 +13,7 @@ from tests.conftest import STANDIN
 from tests.standin.counting import Counters, counted
 from xrnn import RNN, SGD, Adam, Dropout, Embedding, Linear, clip_grad_norm, mean_squared_error, softmax_cross_entropy
 from xrnn.backend import Explanation
+from xrnn.info import describe
 from xrnn.ops.cells.rnn import RNNCell
 
 N, D, H = 3, 5, 7
@@ -108,7 +109,7 @@ def test_to_numpy_is_one_copy() -> None:
 
 def test_describe() -> None:
     with counted() as counters:
-        facts = STANDIN.describe()
+        facts = describe(STANDIN)
     assert facts == {
         "CuPy": "14.0.0",
         "CUDA": "13.0, driver up to 13.0",
@@ -123,7 +124,7 @@ def test_describe_names_versions_as_they_are_written(
     number: int, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cp.cuda.runtime, "driverGetVersion", lambda: number)
-    assert STANDIN.describe()["CUDA"] == f"13.0, driver up to {version}"
+    assert describe(STANDIN)["CUDA"] == f"13.0, driver up to {version}"
 
 
 def test_arrays_of_a_gpu_are_taken_over_wherever_they_lie_there() -> None:

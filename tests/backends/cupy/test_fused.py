@@ -17,6 +17,7 @@ from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import Request, candidates
+from xrnn.info import forms
 from xrnn.ops.cells.rnn import RNNCell
 
 
@@ -148,6 +149,6 @@ def test_explain_the_plain_form_and_all_candidates(gpu: CupyBackend) -> None:
     assert explained(gpu, ONE_BLOCK, dtype="float16") == Explanation("plain", why)
     with use_fused(False):
         assert explained(gpu, GROUP, backward=True) == Explanation("plain", "XRNN_FUSED=0 or use_fused(False)")
-    text = gpu.explain_sizes(RNNCell(), dict(zip("TNDH", GROUP, strict=True)), "float32")
+    text = forms(gpu, RNNCell(), dict(zip("TNDH", GROUP, strict=True)), "float32")
     assert "rnn forward, float32, T=4" in text
     assert "rnn backward, float32, T=4" in text

@@ -13,6 +13,7 @@ from xrnn.backend import OPERATIONS, Backend
 from xrnn.backends import numpy
 from xrnn.backends.numpy import NumpyBackend, kernels
 from xrnn.backends.numpy.quota import cpu_quota
+from xrnn.info import describe
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.rnn import RNNCell
 
@@ -130,7 +131,7 @@ def test_a_checkout_without_compiled_kernels_runs_the_plain_forms() -> None:
     code = (
         "import sys; sys.modules['xrnn.backends.numpy._kernels'] = None; import numpy as np, xrnn\n"
         "rnn = xrnn.RNN.init(2, 3, rng=0); rnn.backward(rnn.forward(np.ones((4, 1, 2), 'float32')))\n"
-        "print(rnn.backend.describe()['compiled kernels'])"
+        "from xrnn.info import describe; print(describe(rnn.backend)['compiled kernels'])"
     )
     assert run_python(code).stdout == "the kernels were not built: `pip install -v -e .` says why\n"
 
@@ -140,7 +141,7 @@ def test_xrnn_isa_chooses_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         for name in kernels.levels():
             monkeypatch.setenv("XRNN_ISA", name)
-            assert NumpyBackend().describe()["instruction set"] == name
+            assert describe(NumpyBackend())["instruction set"] == name
         monkeypatch.setenv("XRNN_ISA", "avx1024")
         expected = f"XRNN_ISA=avx1024 does not run here: expected one of {', '.join(kernels.levels())}"
         with pytest.raises(ValueError, match=expected):

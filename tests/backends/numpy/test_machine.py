@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from xrnn import get_backend
+from xrnn.info import describe
 
 
 @pytest.mark.parametrize(
@@ -24,13 +25,13 @@ def test_the_instruction_sets_by_numpy(monkeypatch: pytest.MonkeyPatch, extensio
     if extensions is not None:
         built["SIMD Extensions"] = extensions
     monkeypatch.setattr(np, "show_config", lambda mode: built)
-    assert said in get_backend("numpy").describe()["device"]
+    assert said in describe(get_backend("numpy"))["device"]
 
 
 def test_the_description_without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_kernels = get_backend("numpy").describe()
+    with_kernels = describe(get_backend("numpy"))
     monkeypatch.setattr("xrnn.backends.numpy.kernels", None)
-    facts = get_backend("numpy").describe()
+    facts = describe(get_backend("numpy"))
     assert facts.pop("compiled kernels").startswith("the kernels were not built: ")
     assert facts.items() <= with_kernels.items()
     assert list(facts) == ["NumPy", "device", "BLAS"]

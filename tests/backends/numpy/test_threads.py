@@ -157,9 +157,10 @@ def test_binding_to_places_leaves_all_threads() -> None:
 
 QUOTA = """
 import xrnn.backends.numpy as numpy
+from xrnn.info import describe
 numpy.cpu_quota = lambda: 1
 backend = numpy.load()
-print(numpy.kernels.max_threads(), backend.describe()["threads"])
+print(numpy.kernels.max_threads(), describe(backend)["threads"])
 """
 
 
@@ -173,7 +174,13 @@ def test_info_says_that_one_thread_is_asked_for() -> None:
 
 
 def test_info_says_where_the_number_of_threads_comes_from() -> None:
-    code = "import xrnn.backends.numpy as n; b = n.load(); n.kernels.set_thread_cap({}); print(b.describe()['threads'])"
+    code = """
+import xrnn.backends.numpy as numpy
+from xrnn.info import describe
+backend = numpy.load()
+numpy.kernels.set_thread_cap({})
+print(describe(backend)["threads"])
+"""
     said = [in_fresh_process(code.format(cap), OMP_NUM_THREADS="2") for cap in (2, 3)]
     assert said == [
         "2 (one per CPU; fewer if more gain little, while other processes use the CPUs)",
@@ -301,7 +308,7 @@ except AttributeError:
 
 @needs_openmp
 def test_info_says_that_threads_are_another_librarys() -> None:
-    code = BORROWED + "from xrnn.backends.numpy import load; print(load().describe()['threads'])"
+    code = BORROWED + "import xrnn.info; print(xrnn.info.describe(xrnn.get_backend('numpy'))['threads'])"
     said = in_fresh_process(code, OMP_NUM_THREADS="1")
     assert said == "1 (no more are asked for), of another library in this process"
 

@@ -275,6 +275,7 @@ CROWDED = """
 import numpy as np
 from xrnn import RNN
 from xrnn.backends.numpy import kernels, load
+from xrnn.info import describe
 kernels.set_thread_cap(8)
 rnn, x = RNN.init(64, 256, backend="numpy"), np.ones((50, 32, 64), np.float32)
 kernels.hold_threads(True)
@@ -284,7 +285,7 @@ print(*kernels.thread_limit())  # held threads are not measured
 kernels.hold_threads(False)
 while kernels.thread_limit() != (6, 8):
     rnn(x)
-print(load().describe()["threads"])
+print(describe(load())["threads"])
 """
 
 

@@ -1,0 +1,113 @@
+"""The text of `xrnn info` about the NumPy backend: the machine, the kernels, and the form of each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xrnn import optional
+from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_forms, precision
+from xrnn.backends import numpy as cpu
+from xrnn.backends.numpy import machine
+from xrnn.ops.cell import Cell
+
+
+def describe(backend: Backend) -> dict[str, str]:
+    """The facts for `xrnn info`: the machine, the compiled kernels, and their threads."""
+    if not cpu.kernels:
+        return {**machine.describe(), "compiled kernels": not_built()}
+    return {
+        **machine.describe(),
+        "compiled kernels": cpu.kernels.compiler(),
+        "instruction set": cpu.kernels.level(),
+        "products in bfloat16": cpu.kernels.bfloat16_level() or _no_bfloat16(),
+        "threads": _threads(),
+    }
+
+
+def explain(
+    backend: Backend, default: Explanation, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any
+) -> Explanation:
+    """Which form of `operation` runs, and why: see `Backend.explain`."""
+    if operation == "matmul_add" or not fused_forms().enabled:
+        return default
+    if operation == "add_rows":
+        return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
+    if not cpu.kernels:
+        return Explanation("plain", not_built() + _products(operation, dtype, None))
+    if operation in (*RECURRENCES, "int8_forward") and not cpu.kernel_of(cell):
+        why = f"there is no kernel for the cell {cell.name!r}"
+        return Explanation("plain", why + _products(operation, dtype, None))
+    if operation == "int8_forward":
+        return Explanation("fused", cpu.kernels.int8_instructions())
+    why, level = cpu.kernels.level(), cpu.kernels.bfloat16_level()
+    products = _products(operation, dtype, level)
+    if operation in RECURRENCES:
+        T, N, D, H = (shapes[letter] for letter in "TNDH")
+        itemsize = np.dtype(dtype).itemsize
+        columns = len(cell.from_h) * H
+        if level and itemsize == 4 and precision().bfloat16:
+            in_bfloat16 = cpu.kernels.repays_bfloat16(T, N, D + H, columns)
+            itemsize = 2 if in_bfloat16 else 4
+            products = f", products in bfloat16 by {level}" if in_bfloat16 else ", products in float32: too small"
+        Wx, most = (D, len(cell.from_x) * H), cpu.kernels.max_threads()
+        threads, split, project_first = cpu.kernels.partition(T, N, D + H, columns, itemsize, most, Wx)
+        why += f", {threads} threads by {split}" if threads > 1 else ", one thread"
+        if project_first and operation == "recurrence_forward":
+            why += ", x @ Wx first"
+    return Explanation("fused", why + products)
+
+
+def _products(operation: Operation, dtype: Any, level: str | None) -> str:
+    """The precision of an operation's products, for `explain`; "" if float32 is selected, or for another dtype.
+
+    level   of the kernels that compute in bfloat16
+    """
+    setting = precision()
+    if operation not in MULTIPLYING or np.dtype(dtype) != np.float32 or setting.name == "float32":
+        return ""
+    if setting.tf32:
+        return ", products in float32: CPUs have no TF32"
+    if not setting.bfloat16:
+        return ", products in float32: this CPU has no tiles (AMX)"
+    if level:
+        return f", products in bfloat16 by {level}, small ones in float32"
+    return f", products in float32: {_no_bfloat16()}"
+
+
+def _no_bfloat16() -> str:
+    """Why products in bfloat16 are computed in float32."""
+    if cpu.kernels and cpu.kernels.has_bfloat16_instruction() and cpu.kernels.level() == "avx512":
+        return "avx512_bf16 is not faster on this CPU"
+    return "no bfloat16 kernel for this CPU, level or cell"
+
+
+def not_built() -> str:
+    """Why there are no kernels, and the command that shows the error of the compiler."""
+    if optional.in_checkout():
+        return "the kernels were not built: `pip install -v -e .` says why"
+    return "the kernels were not built: `XRNN_REQUIRE_KERNELS=1 pip install -v` of the sources says why"
+
+
+def _threads() -> str:
+    """The number of threads that a call may use, the reason, and whether they belong to another library."""
+    return _number_of_threads() + (", of another library in this process" if cpu.kernels.uses_openmp() else "")
+
+
+def _number_of_threads() -> str:
+    threads, asked, cap = cpu.kernels.max_threads(), cpu.kernels.asked_threads(), cpu.kernels.thread_cap()
+    if threads < asked:
+        return f"{threads} ({asked} asked for, but by affinity and quota this process may use {_cpus(cap)})"
+    if threads == 1:
+        return "1 (no more are asked for)"
+    why = "one per CPU" if threads == cap else f"as set; this process may use {_cpus(cap)}"
+    now, could = cpu.kernels.thread_limit()
+    if now < could:
+        return f"{threads} ({why}; now {now} of {could}: more gain little while other processes use the CPUs)"
+    return f"{threads} ({why}; fewer if more gain little, while other processes use the CPUs)"
+
+
+def _cpus(count: int) -> str:
+    return f"{count} CPU{'s' * (count > 1)}"

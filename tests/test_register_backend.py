@@ -1,0 +1,242 @@
+"""A backend of another package: NumPy under another name, with arrays of its own type and one operation replaced."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xrnn
+from tests.errors import one_line
+from tests.fresh import run_python
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Adam,
+    Backend,
+    BackendUnavailableError,
+    Linear,
+    clip_grad_norm,
+    softmax_cross_entropy,
+)
+from xrnn.backend import OPERATIONS, fused_forms
+from xrnn.commands.main import main
+from xrnn.typing import Array
+
+pytestmark = pytest.mark.usefixtures("table_of_backends")
+
+
+class OwnArray(np.ndarray[Any, Any]):
+    """An array in host memory, of a type of its own."""
+
+
+class Namespace(ModuleType):
+    """NumPy, whose functions return arrays of this type."""
+
+    ndarray = OwnArray
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(np, name)
+        if isinstance(found, type | ModuleType) or not callable(found):
+            return found
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            result = found(*arguments, **options)
+            return result.view(OwnArray) if type(result) is np.ndarray else result
+
+        return call
+
+
+class OwnBackend(Backend):
+    """Counts the calls of the operation that it replaces."""
+
+    name = "own"
+    reads_are_free = True
+    single_device = True
+    dlpack_devices = (1,)
+
+    def __init__(self) -> None:
+        super().__init__(Namespace("own"))
+        self.calls = 0
+
+    def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
+        if not fused_forms().enabled:
+            return super().affine_forward(x, W, b)
+        self.calls += 1
+        y: Array = np.einsum("...d,dp->...p", x, W) + b
+        return y
+
+
+@pytest.fixture
+def own() -> OwnBackend:
+    xrnn.register_backend("own", OwnBackend)
+    backend = xrnn.get_backend("own")
+    assert isinstance(backend, OwnBackend)
+    return backend
+
+
+@pytest.mark.parametrize("make", [RNN, LSTM, GRU])
+def test_training_equals_that_on_numpy(own: OwnBackend, make: Any) -> None:
+    """Losses and weights of 5 updates, in float64. All arrays stay on the backend, and its operation runs."""
+
+    def train(backend: str) -> tuple[list[float], list[Array]]:
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal((7, 3, 2)), rng.integers(0, 4, (7, 3))
+        with xrnn.use_backend(backend):
+            rnn, linear = make.init(2, 5, rng=1, dtype="float64"), Linear.init(5, 4, rng=2, dtype="float64")
+            optimizer, losses = Adam([rnn, linear], lr=0.05), []
+            for _ in range(5):
+                h = rnn.forward(xrnn.asarray(x))
+                loss, dlogits = softmax_cross_entropy(linear.forward(h[0] if make is LSTM else h), xrnn.asarray(y))
+                rnn.backward(linear.backward(dlogits))
+                clip_grad_norm(optimizer.grads, 1.0)
+                optimizer.step()
+                losses.append(float(loss))
+        assert rnn.backend is linear.backend is xrnn.get_backend(backend)
+        assert {type(array) for array in [*optimizer.params, *optimizer.grads, dlogits]} == {rnn.backend.xp.ndarray}
+        return losses, [xrnn.to_numpy(p) for p in optimizer.params]
+
+    losses, params = train("own")
+    assert own.calls == 5
+    expected, expected_params = train("numpy")
+    np.testing.assert_allclose(losses, expected, rtol=1e-12)
+    for p, of_numpy in zip(params, expected_params, strict=True):
+        np.testing.assert_allclose(p, of_numpy, rtol=1e-10, atol=1e-12)
+    assert losses[-1] < losses[0]
+
+
+def test_the_plain_form_runs_without_fused_forms(own: OwnBackend) -> None:
+    with xrnn.use_fused(False):
+        Linear.init(2, 3, rng=0, backend="own")(own.xp.ones((4, 2), "float32"))
+    assert own.calls == 0
+
+
+def test_all_ways_to_select_it(own: OwnBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert xrnn.get_backend("own") is own
+    with xrnn.use_backend("own"):
+        assert type(xrnn.xp.zeros(3)) is OwnArray
+    xrnn.set_backend("own")
+    try:
+        assert xrnn.get_backend() is own
+    finally:
+        xrnn.set_backend(None)
+    monkeypatch.setenv("XRNN_BACKEND", "own")
+    assert xrnn.get_backend() is own
+    assert xrnn.get_backend("auto") is not own
+    assert type(xrnn.asarray(np.ones(2))) is OwnArray
+    assert type(xrnn.asarray(xrnn.xp.ones(2), backend="numpy")) is np.ndarray
+
+
+def test_the_arrays_decide(own: OwnBackend) -> None:
+    assert xrnn.backend_of(own.xp.ones(2)) is own
+    assert xrnn.backend_of(np.ones(2)) is xrnn.get_backend("numpy")
+    layer = RNN.init(2, 3, rng=0, backend="own")
+    with one_line(TypeError, "x is a numpy.ndarray", "own backend", "xrnn.asarray(x, backend='own')"):
+        layer(np.ones((4, 2), "float32"))
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert copied.backend is own
+
+
+def test_info(own: OwnBackend, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--backend", "own"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "backend: own (decided by --backend own)"
+    assert "  affine_forward: own (the own backend replaces the plain form)" in lines
+    assert "  recurrence_forward: plain (the own backend has no other form of it)" in lines
+    assert main(["info", "--backend", "own", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["forms"]["float32"]) == set(OPERATIONS)
+
+
+def test_errors_name_it(own: OwnBackend) -> None:
+    with one_line(ValueError, "unknown backend 'owm'", "expected one of auto, cupy, numpy, own"):
+        xrnn.get_backend("owm")
+    with one_line(TypeError, "expected an array of cupy or numpy or own"):
+        xrnn.backend_of([1.0])
+
+
+def test_it_is_loaded_once_and_only_when_needed() -> None:
+    calls: list[int] = []
+
+    def load() -> Backend:
+        calls.append(1)
+        raise BackendUnavailableError("no device")
+
+    xrnn.register_backend("own", load)
+    xrnn.get_backend("numpy")
+    assert not calls
+    for _ in range(2):
+        with one_line(BackendUnavailableError, "the argument backend='own' asked for own, but no device"):
+            xrnn.get_backend("own")
+    assert len(calls) == 1
+    xrnn.register_backend("own", OwnBackend)  # replaces it
+    assert xrnn.get_backend("own").name == "own"
+
+
+def test_a_module_that_is_missing() -> None:
+    xrnn.register_backend("own", "no_such_module")
+    with one_line(
+        BackendUnavailableError, "asked for own, but it can't be imported (No module named 'no_such_module')"
+    ):
+        xrnn.get_backend("own")
+
+
+@pytest.mark.parametrize("name", ["numpy", "cupy", "auto", "", "Own", " own", 3])
+def test_names_that_are_refused(name: Any) -> None:
+    with one_line(ValueError, f"name is {name!r}: expected a name in lower case, other than auto, cupy, numpy"):
+        xrnn.register_backend(name, OwnBackend)
+
+
+def test_loaders_that_are_refused() -> None:
+    with one_line(TypeError, "loader is a int: expected a function"):
+        xrnn.register_backend("own", 3)  # type: ignore[arg-type]
+    xrnn.register_backend("own", lambda: 3)  # type: ignore[arg-type,return-value]
+    with one_line(TypeError, "the loader of the backend 'own' returned 3: expected a Backend with that name"):
+        xrnn.get_backend("own")
+    xrnn.register_backend("other", OwnBackend)
+    with one_line(TypeError, "returned <xrnn backend own>: expected a Backend with that name"):
+        xrnn.get_backend("other")
+
+
+def test_arrays_of_another_backend_are_refused(own: OwnBackend) -> None:
+    class Second(OwnBackend):
+        name = "second"
+
+    xrnn.register_backend("second", Second)
+    with one_line(
+        TypeError, "the arrays of the backend 'second' are tests.test_register_backend.OwnArray, as those of own"
+    ):
+        xrnn.get_backend("second")
+
+    class Third(Backend):
+        name = "third"
+
+        def __init__(self) -> None:
+            super().__init__(np)
+
+    xrnn.register_backend("third", Third)
+    with one_line(TypeError, "the arrays of the backend 'third' are numpy.ndarray, as those of numpy"):
+        xrnn.get_backend("third")
+    assert xrnn.backend_of(np.ones(1)).name == "numpy"
+
+
+def test_an_installed_package_needs_no_import(tmp_path: Path) -> None:
+    """Its entry point names the backend: `xrnn info` and scripts find it."""
+    (metadata := tmp_path / "own_backend-1.0.dist-info").mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: own-backend\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[xrnn.backends]\nown = tests.test_register_backend:OwnBackend\n")
+    folders = f"{Path(__file__).parents[1]}:{tmp_path}"
+    code = "import xrnn; print(type(xrnn.xp.zeros(2)).__name__, xrnn.RNN.init(2, 3).backend.name)"
+    done = run_python(code, XRNN_BACKEND="own", PYTHONPATH=folders)
+    assert (done.stdout, done.stderr) == ("OwnArray own\n", "")
+    environment = {"XRNN_BACKEND": "own", "PYTHONPATH": folders}
+    done = subprocess.run([sys.executable, "-m", "xrnn", "info"], env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith("backend: own (decided by XRNN_BACKEND=own)\n"), done.stderr
