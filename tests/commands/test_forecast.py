@@ -132,6 +132,22 @@ def test_predict_continues_a_series_as_the_training_did(
     np.testing.assert_allclose([*map(float, lines[-1].split("\t"))], [float(row[0]) for row in rows], rtol=1e-4)
 
 
+def test_the_header_of_a_stream_is_the_target(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("f.csv").write_text("sales\n" + "".join(f"{v}\n" for v in growth()))
+    results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "2")
+    outputs = []
+    for header in ("", "sales\n"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(header + "".join(f"{v}\n" for v in growth())))
+        assert main(["predict", "forecaster.safetensors", "--stream"]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    monkeypatch.setattr("sys.stdin", io.StringIO("price\n1\n"))
+    assert main(["predict", "forecaster.safetensors", "--stream"]) == 1
+    assert "error: the header is price: expected sales, the channels of the model" in capsys.readouterr().err
+
+
 def test_a_stream_fills_missing_values_and_skips_bad_rows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

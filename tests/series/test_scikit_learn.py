@@ -24,6 +24,7 @@ EXPECTED: dict[type, dict[str, str]] = {
         "check_estimators_dtypes": _SHORT,
         "check_estimators_pickle": _SHORT,
         "check_fit2d_1feature": _SHORT,
+        "check_dataframe_column_names_consistency": "later steps have other names than those of fit",
     },
 }
 _QUIET: dict[str, Any] = {"hidden": 8, "noise": 0.0, "dropout": 0.0}

@@ -58,7 +58,7 @@ def check_same(series: Series, channels: int, names: tuple[str, ...] | None, oth
         i = next(i for i in range(channels) if series.channel_names[i] != names[i])
         raise DataError(
             f"{printable(series.name)} has the channel {quoted(series.channel_names[i])}, but {others} has "
-            f"{quoted(names[i])} there: expected the same names in the same order; correct the header"
+            f"{quoted(names[i])} there: expected the same names in the same order; reorder the columns"
         )
 
 
