@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, TypeAlias
 from benchmarks import machine
 from benchmarks.gpu import results
 from benchmarks.gpu.part import Log, Part, run
-from benchmarks.gpu.report import draw
+from benchmarks.gpu.report import draw, page
 from benchmarks.gpu.report import lines as report_lines
 from xrnn.backends.cupy.choice import DEVICES
 from xrnn.backends.cupy.launch import variants
@@ -137,7 +137,9 @@ def conclude(out: Path, log: Log) -> int:
         log.say("incomplete")
         return STATES.index("incomplete")
     pictures = draw(found, out.parent, out.stem)
-    log.say("", *report_lines(found), *(f"wrote {path}" for path in (out, out.with_suffix(".log"), *pictures)))
+    out.with_suffix(".md").write_text(page(found))
+    written = (out.with_suffix(".md"), out, out.with_suffix(".log"), *pictures)
+    log.say("", *report_lines(found), *(f"wrote {path}" for path in written))
     by_state = {state: [n for n, part in found["parts"].items() if part["state"] == state] for state in STATES}
     if missing := by_state["incomplete"]:
         log.say(f"incomplete parts: install what is missing, or give more --minutes with --only {','.join(missing)}")

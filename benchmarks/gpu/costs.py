@@ -144,6 +144,16 @@ def lines(measured: dict[str, float | str]) -> list[str]:
     return text
 
 
+def changes(measured: dict[str, float | str]) -> list[str]:
+    """The lines of choice.py whose estimates are off by more than a fifth, as they should be."""
+    off = {
+        name: value
+        for name, value in measured.items()
+        if isinstance(value, float) and not 1 / 1.2 < value / getattr(choice, name) < 1.2
+    }
+    return [f"{name}: Final = {value:.3g}" for name, value in off.items()]
+
+
 def main() -> int:
     backend = xrnn.get_backend("cupy")
     assert isinstance(backend, CupyBackend)

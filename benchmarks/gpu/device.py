@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import xrnn
 from benchmarks import machine
 from benchmarks.gpu import results
+from xrnn.backends.cupy import CupyBackend
 from xrnn.info import describe
+
+# As nvidia-smi calls them: the clock and power of the moment and at most, and what changes who may use the GPU.
+_ASKED: Final = "clocks.sm,clocks.max.sm,power.draw,power.limit,compute_mode,mig.mode.current"
+
+
+def conditions(backend: CupyBackend) -> dict[str, str]:
+    """What the speed of the current device depends on."""
+    gpu, pipe = backend.launcher.device(), os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")
+    asked = dict.fromkeys(_ASKED.split(","), "unknown: nvidia-smi does not tell")
+    if shutil.which("nvidia-smi"):
+        number = str(backend.xp.cuda.Device().pci_bus_id)
+        command = ["nvidia-smi", f"--id={number}", f"--query-gpu={_ASKED}", "--format=csv,noheader"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        if found.returncode == 0:
+            asked = dict(zip(asked, found.stdout.strip().split(", "), strict=True))
+    return {
+        "clock at most": f"{gpu.clock / 1e9:.2f} GHz",
+        "L2": f"{gpu.l2_bytes / 2**20:.0f} MiB",
+        "memory": f"{gpu.bandwidth / 1e9:.0f} GB/s",
+        "watchdog": "yes: kernels of more than some seconds are ended" if gpu.watchdog else "no",
+        "cooperative launches": "yes" if gpu.cooperative else "no",
+        "MPS": "there is a control pipe" if Path(pipe).exists() else "no",
+        **asked,
+    }
 
 
 def main() -> None:
@@ -16,7 +45,8 @@ def main() -> None:
         backend = xrnn.get_backend("cupy")
     except xrnn.BackendUnavailableError as error:
         sys.exit(str(error))
-    facts = {**machine.describe(1), "xrnn": xrnn.__version__, **describe(backend)}
+    assert isinstance(backend, CupyBackend)
+    facts = {**machine.describe(1), "xrnn": xrnn.__version__, **describe(backend), **conditions(backend)}
     try:
         import torch
     except ImportError:

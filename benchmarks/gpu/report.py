@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,21 +22,34 @@ FORMS: Final = ("plain", "stepwise", "one-block", "group", "torch", "torch tf32"
 
 def lines(results: Results) -> list[str]:
     """The whole report."""
-    text = [f"{results['device'].get('device 0', 'GPU')}, {results['date']}", "", "parts:"]
+    text = [f"{results['device'].get('device 0', 'GPU')}, {results['date']}", ""]
+    text += [f"{name}: {fact}" for name, fact in results["device"].items()]
+    text += ["", "parts:"]
     text += [f"  {name:12} {part['outcome']}" for name, part in results["parts"].items()]
     if not results["complete"]:
         text.append("  incomplete: not every part has run")
     if "variants" in results:
         failed = {variant: why for variant, why in results["variants"].items() if why}
         text += ["", f"variants: {len(results['variants'])} compared with the plain form, {len(failed)} disagree"]
+        kinds = Counter(" ".join(variant.replace(",", "").split()[1:4]) for variant in results["variants"])
+        wrong = Counter(" ".join(variant.replace(",", "").split()[1:4]) for variant in failed)
+        text += [f"  {kind:32} {number - wrong[kind]:3} of {number} agree" for kind, number in kinds.items()]
         text += [f"  {variant}: {why}" for variant, why in failed.items()]
     if "costs" in results:
-        from benchmarks.gpu.costs import lines as cost_lines
+        from benchmarks.gpu import costs
 
-        text += ["", "costs that the selection rests on:", *(f"  {line}" for line in cost_lines(results["costs"]))]
+        text += ["", "costs that the selection rests on:", *(f"  {line}" for line in costs.lines(results["costs"]))]
+        if changed := costs.changes(results["costs"]):
+            text += ["lines to change in backends/cupy/choice.py:", *(f"  {line}" for line in changed)]
     if "forms" in results:
         text += ["", *form_lines(results)]
     return text
+
+
+def page(results: Results) -> str:
+    """The report as a page to attach to an issue."""
+    state = "" if results["complete"] else ", incomplete"
+    return "\n".join([f"# gpu-check on {results['date']}{state}", "", "```text", *lines(results), "```", ""])
 
 
 def form_lines(results: Results) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import sys
 from dataclasses import asdict
@@ -14,10 +15,11 @@ import pytest
 
 from benchmarks.cases import Case
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu import choices, report
+from benchmarks.gpu import choices, device, report
 from benchmarks.gpu.choices import predicted
 from benchmarks.gpu.forms import label
 from benchmarks.gpu.part import Part
+from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import DEVICES, Candidate, Request, choose
 
@@ -54,7 +56,7 @@ def made_up() -> dict[str, Any]:
         "date": "2026-01-01T00:00+00:00",
         "parts": {name: {"outcome": "passed", "state": "agrees"} for name in ("tests", "forms")},
         "complete": True,
-        "device": {"device 0": "Made-up GPU, compute capability 9.0"},
+        "device": {"device 0": "Made-up GPU, compute capability 9.0", "watchdog": "no"},
         "costs": {"EXCHANGE": 1.4e-6, "ROUND_TRIP": 0.7e-6},
         "variants": {
             **{f"Lstm one-block forward float32 rows=1 held={held}, H=13, grid 1 × 1": "" for held in range(7)},
@@ -81,6 +83,10 @@ def test_the_text() -> None:
     assert text.startswith("Made-up GPU, compute capability 9.0, 2026-01-01T00:00+00:00\n")
     assert "  tests        passed" in text
     assert "EXCHANGE                        1.4 µs           estimate 0.7" in text
+    assert "change in backends/cupy/choice.py:\n  EXCHANGE: Final = 1.4e-06\n  ROUND_TRIP: Final = 7e-07\n" in text
+    assert "  one-block forward float32          7 of 7 agree\n" in text
+    assert "  group forward float32              0 of 1 agree\n" in text
+    assert "\nwatchdog: no\n" in text
     assert "4.50 (4.50–4.50) ahead" in text  # 0.9 over 0.2
     assert "0.44 (0.44–0.44) behind" in text  # 4 over 9
     assert "the choice is within 1.1 times the best measured form in 3 of 4 cells" in text
@@ -131,10 +137,26 @@ def test_the_prediction_is_a_line_a_hidden_size(capsys: pytest.CaptureFixture[st
 def test_the_predictions_of_all_devices_and_cells(capsys: pytest.CaptureFixture[str]) -> None:
     choices.main(["--all", "-T", "20"])
     printed = capsys.readouterr().out
-    for device, cell in itertools.product(DEVICES.values(), NAMED):
-        assert "\n".join(predicted(device, "float32", 20, cell)) in printed
+    for gpu, cell in itertools.product(DEVICES.values(), NAMED):
+        assert "\n".join(predicted(gpu, "float32", 20, cell)) in printed
     (t4,) = [line for line in printed.splitlines() if line.startswith("NVIDIA T4 takes ")]
     assert sum(int(number) for number in re.findall(r"(\d+) times", t4)) == 2 * 4 * 6 * 5
+
+
+def test_the_conditions_are_those_that_nvidia_smi_tells(
+    gpu: CupyBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device.conditions(gpu)["power.draw"] == "unknown: nvidia-smi does not tell"
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text('#!/bin/sh\necho "$1" >"$0.log"\necho "210 MHz, 1980 MHz, 71.2 W, 700.00 W, Default, Disabled"\n')
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    found = device.conditions(gpu)
+    assert (found["clocks.max.sm"], found["mig.mode.current"]) == ("1980 MHz", "Disabled")
+    assert (found["L2"], found["memory"], found["watchdog"]) == ("50 MiB", "3352 GB/s", "no")
+    assert found["MPS"] == "there is a control pipe"
+    assert (tmp_path / "nvidia-smi.log").read_text() == "--id=0000:00:1E.0\n"
 
 
 def writing(name: str, content: dict[str, Any], out: Path, status: int = 0) -> Part:
@@ -185,12 +207,17 @@ def test_a_whole_run_merges_what_its_parts_wrote(
     assert results["parts"]["memcheck"]["state"] == state
     printed = capsys.readouterr().out
     assert f"  memcheck     {outcome}\n" in printed
-    assert printed.count("wrote ") == 4
+    assert printed.count("wrote ") == 5
     assert printed.endswith(f"\n{state}\n")
     assert ("\nfailed: memcheck\n" in printed) == (status == 1)
     assert ("give more --minutes with --only memcheck\n" in printed) == (status == 2)
     assert path.with_suffix(".log").read_text() == printed
-    assert sorted(p.suffix for p in (tmp_path / "new").iterdir()) == [".json", ".log", ".png", ".png"]
+    assert sorted(p.suffix for p in (tmp_path / "new").iterdir()) == [".json", ".log", ".md", ".png", ".png"]
+    page = path.with_suffix(".md").read_text()
+    assert page.startswith(
+        f"# gpu-check on {results['date']}{', incomplete' * (status == 2)}\n\n```text\nMade-up GPU, "
+    )
+    assert "\n".join(report.lines(results)) in page
     report.main([str(path)])
     assert "the choice is within 1.1 times" in capsys.readouterr().out
 

@@ -25,6 +25,7 @@ class Device:
 
     # A data-centre GPU of compute capability 9.0, as far as a kernel's launch code asks.
     compute_capability = "90"
+    pci_bus_id = "0000:00:1E.0"
     attributes: ClassVar[dict[str, int]] = {
         "MultiProcessorCount": 132,
         "MaxSharedMemoryPerBlockOptin": 232_448,
