@@ -137,8 +137,8 @@ def test_the_prediction_is_a_line_a_hidden_size(capsys: pytest.CaptureFixture[st
 def test_the_predictions_of_all_devices_and_cells(capsys: pytest.CaptureFixture[str]) -> None:
     choices.main(["--all", "-T", "20"])
     printed = capsys.readouterr().out
-    for gpu, cell in itertools.product(DEVICES.values(), NAMED):
-        assert "\n".join(predicted(gpu, "float32", 20, cell)) in printed
+    for each, cell in itertools.product(DEVICES.values(), NAMED):
+        assert "\n".join(predicted(each, "float32", 20, cell)) in printed
     (t4,) = [line for line in printed.splitlines() if line.startswith("NVIDIA T4 takes ")]
     assert sum(int(number) for number in re.findall(r"(\d+) times", t4)) == 2 * 4 * 6 * 5
 
