@@ -26,6 +26,7 @@ from xrnn.layers.own import Recurrent, check_cell
 from xrnn.layers.quantized import Quantized, quantize
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
+from xrnn.layers.warm_up import warm_up
 from xrnn.losses import (
     balanced_weights,
     binary_cross_entropy,
@@ -137,5 +138,6 @@ __all__ = [
     "use_backend",
     "use_fused",
     "use_precision",
+    "warm_up",
     "xp",
 ]

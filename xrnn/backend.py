@@ -111,6 +111,8 @@ class Backend:
     reads_are_free: ClassVar[bool] = False
     # True if all arrays are on one device. Then calls do not compare or select devices.
     single_device: ClassVar[bool] = False
+    # True if kernels are compiled and tested at their first use: `warm_up` then does it beforehand.
+    compiles_at_first_use: ClassVar[bool] = False
     # The remedy in the error for arrays on two devices.
     one_device_remedy: ClassVar[str] = "create both on one device"
     # DLPack's numbers of the devices that `xp.from_dlpack` accepts.

@@ -32,6 +32,7 @@ class CupyBackend(Backend):
 
     name = "cupy"
     info = "xrnn.backends.cupy.info"
+    compiles_at_first_use = True
     one_device_remedy = "create both under the same cupy.cuda.Device"
     dlpack_devices = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
@@ -105,6 +106,7 @@ class CupyBackend(Backend):
         Later calls take at most 15 µs of Python before their launch (tests/cuda/host.py).
         """
         self.launcher.raise_if_gave_up()
+        self.launcher.raise_if_capturing()
         kernel = kernel_of(cell) if fused_forms().enabled else None
         if kernel is None:
             return None

@@ -12,6 +12,7 @@ from xrnn.backend import MULTIPLYING, RECURRENCES, Explanation, Operation, fused
 from xrnn.backends.cupy import CupyBackend, choice
 from xrnn.backends.cupy.cells import kernel_of
 from xrnn.backends.cupy.choice import Request, candidates
+from xrnn.backends.cupy.products import tf32_by_environment
 from xrnn.ops.cell import Cell
 
 
@@ -62,6 +63,8 @@ def tables(backend: CupyBackend, cell: Cell, shapes: Mapping[str, int], dtype: A
 
 def _reduced(backend: CupyBackend, dtype: Any) -> str:
     """The precision of cuBLAS products of arrays of this dtype, for `explain`; "" for that of the arrays."""
+    if dtype.char == "f" and (tf32 := tf32_by_environment()):
+        return f"; {tf32} lets products use TF32, so kernels are compared less strictly"
     if dtype.char != "f" or precision().name == "float32":
         return ""
     if not backend.launcher.cublas.is_capable():

@@ -227,6 +227,17 @@ class Launcher:
                 "all of them to run at once; run it again, or with XRNN_FUSED=0, which takes the plain form"
             )
 
+    def raise_if_capturing(self) -> None:
+        """Raise RuntimeError if the current stream is being captured.
+
+        The graph would use memory that CuPy gives to other arrays after this call, and CuPy cannot capture products.
+        """
+        if self.xp.cuda.get_current_stream().is_capturing():
+            raise RuntimeError(
+                "the stream is being captured into a CUDA graph: expected a call outside a capture, because CuPy's "
+                "matrix products cannot be captured; end the capture first, and capture only your own operations"
+            )
+
     # ---- kernels ----
 
     def bind(self, candidate: Candidate, request: Request) -> Bound:

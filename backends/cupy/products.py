@@ -7,6 +7,7 @@ products call cuBLAS' `gemmEx` with the type of computation. The device must hav
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 from typing import Any, Final
 
@@ -17,6 +18,14 @@ from xrnn.typing import Array
 
 _LEAST_CAPABILITY: Final = 80  # compute capability 8.0
 _ZERO, _ONE = np.zeros(1, np.float32), np.ones(1, np.float32)  # cuBLAS reads its factors from host memory
+
+
+def tf32_by_environment() -> str:
+    """The variable that lets CuPy or CUDA's libraries use TF32 in float32 products, as `CUPY_TF32=1`; "" if none."""
+    set_to = {name: os.environ.get(name, "") for name in ("NVIDIA_TF32_OVERRIDE", "CUPY_TF32")}
+    if set_to["NVIDIA_TF32_OVERRIDE"] == "0":  # no TF32 at all
+        return ""
+    return next((f"{name}={value}" for name, value in set_to.items() if value not in ("", "0")), "")
 
 
 class Cublas:

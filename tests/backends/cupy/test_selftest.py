@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 from unittest import mock
@@ -12,11 +13,13 @@ import pytest
 
 from tests import standin as cp
 from tests.backends.cupy.steps import FORMS, GROUP, ONE_BLOCK, Sizes, assert_close, explained, layer, step, taking
+from tests.errors import one_line
 from tests.standin import raw
-from tests.standin.counting import counted, losing_the_context
+from tests.standin.counting import Counters, counted, losing_the_context
 from xrnn import use_fused
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.launch import ContextLostError
+from xrnn.backends.cupy.products import tf32_by_environment
 
 
 @pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])
@@ -123,32 +126,63 @@ def test_an_earlier_recurrence_that_gives_up_is_reported_by_itself(
         gpu.to_numpy(x)
 
 
-# The object and the attribute that fail, and the error. None: nothing fails, but the stream is being captured.
-TEMPORARY: dict[str, tuple[Any, str, Exception | None]] = {
+# The object and the attribute that fail, and the error.
+TEMPORARY: dict[str, tuple[Any, str, Exception]] = {
     "memory": (raw, "compiler", MemoryError()),  # Python's own has no message
     "memory for the module": (raw, "compiler", RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")),
     "a copy to the host": (cp, "asnumpy", RuntimeError("cudaErrorUnknown: unknown error")),
-    "a capture": (cp.cuda.Stream, "is_capturing", None),
 }
 
 
 @pytest.mark.parametrize(("what", "name", "error"), TEMPORARY.values(), ids=TEMPORARY)
 def test_a_temporary_failure_says_nothing_about_a_form(
-    gpu: CupyBackend, what: Any, name: str, error: Exception | None, caplog: pytest.LogCaptureFixture
+    gpu: CupyBackend, what: Any, name: str, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     rnn, x = layer(gpu, ONE_BLOCK), cp.ones(ONE_BLOCK[:3], "float32")
-    with mock.patch.object(CupyBackend, "_decide", return_value=None), counted() as plain:
+    with mock.patch.object(CupyBackend, "_decide", return_value=None):
         expected = rnn(x)
-    with mock.patch.object(what, name, side_effect=error, return_value=True), counted() as counters:
+    with mock.patch.object(what, name, side_effect=error):
         h = rnn(x)
     np.testing.assert_array_equal(h.get(), expected.get())
-    if error is None:  # the self-test launches nothing
-        assert counters == plain
     record, *_ = caplog.records  # then that of the stepwise form
     start = "the one-block form (rnn forward, float32) is not used on pretend GPU, another form runs this time: "
-    why = error or RuntimeError("the stream is being captured, and a self-test waits: run a step before")
-    assert record.getMessage().startswith(f"{start}not compared yet, {type(why).__name__}: {why}")
+    assert record.getMessage().startswith(f"{start}not compared yet, {type(error).__name__}: {error}")
     assert explained(gpu, ONE_BLOCK).form == "one-block"  # the next time
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_capture_is_refused_before_anything_is_launched(gpu: CupyBackend, fused: bool) -> None:
+    rnn, x = layer(gpu, ONE_BLOCK), cp.ones(ONE_BLOCK[:3], "float32")
+    h = rnn.forward(x)
+    with mock.patch.object(cp.cuda.Stream, "is_capturing", return_value=True), use_fused(fused):
+        with counted() as counters:
+            calls: list[Callable[[], Any]] = [lambda: rnn(x), lambda: rnn.backward(h)]
+            for call in calls:
+                with one_line(RuntimeError, "is being captured into a CUDA graph: expected a call outside a capture"):
+                    call()
+        assert counters == Counters()
+
+
+@pytest.mark.parametrize(("name", "value", "off"), [("CUPY_TF32", "1", 5e-3), ("NVIDIA_TF32_OVERRIDE", "1", 5e-3)])
+def test_products_in_tf32_are_no_disagreement(
+    gpu: CupyBackend, name: str, value: str, off: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = gpu.launcher.backward
+
+    def nearly(*arguments: Any) -> Any:
+        dz, dinitial = right(*arguments)
+        dz *= 1 + off
+        return dz, dinitial
+
+    with mock.patch.object(gpu.launcher, "backward", nearly):
+        assert explained(gpu, ONE_BLOCK, backward=True).form == "plain"
+        monkeypatch.setenv(name, value)
+        why = explained(gpu, (*ONE_BLOCK[:3], 21), backward=True).why
+        assert f"; {name}={value} lets products use TF32, so kernels are compared less strictly" in why
+        off = 0.5
+        assert explained(gpu, (*ONE_BLOCK[:3], 22), backward=True).why.endswith(f", with {name}={value}")
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+        assert tf32_by_environment() == ""
 
 
 @pytest.mark.parametrize(("sizes", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group")])

@@ -1,0 +1,92 @@
+"""`warm_up`: the first calls after it compile and test nothing, and the layer stays as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from tests import standin
+from tests.errors import one_line
+from tests.standin.counting import counted
+from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, Linear, Stack, to_numpy, warm_up
+from xrnn.backends.cupy import CupyBackend
+from xrnn.layers import warm_up as module
+
+
+def layers(backend: Any) -> list[Any]:
+    return [
+        RNN.init(3, 20, rng=0, backend=backend),
+        LSTM.init(3, 20, rng=0, backend=backend),
+        Stack([GRU.init(3, 8, rng=0, backend=backend), RNN.init(8, 5, rng=0, backend=backend)], dropout=0.5),
+        Bidirectional.init(LSTM, 3, 6, rng=0, backend=backend),
+    ]
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_the_calls_after_it_compile_and_test_nothing(gpu: CupyBackend, which: int) -> None:
+    layer = layers(gpu)[which]
+    for grad in layer.grads:
+        grad.fill(3)
+    warm_up(layer, [(4, 2), (4, 5)])
+    assert layer.cache is None
+    assert all((to_numpy(grad) == 3).all() for grad in layer.grads)
+    with (
+        mock.patch.object(gpu.selftest, "failure", side_effect=AssertionError("it is tested again")),
+        mock.patch.object(standin, "RawModule", side_effect=AssertionError("it is compiled again")),
+    ):
+        for N in (2, 5):
+            h = layer.forward(gpu.asarray(np.ones((4, N, 3), "float32")))
+            layer.backward(h[0] if isinstance(h, tuple) else h)
+
+
+def test_without_training_the_backward_is_not_compiled(gpu: CupyBackend) -> None:
+    rnn, x = RNN.init(3, 20, rng=0, backend=gpu), standin.ones((4, 2, 3), "float32")
+    warm_up(rnn, [(4, 2)], training=False)
+    with mock.patch.object(gpu.selftest, "failure", wraps=gpu.selftest.failure) as tested:
+        h = rnn.forward(x)
+        assert not tested.called
+        rnn.backward(h)
+        assert tested.called
+
+
+def test_it_runs_on_the_layers_device(gpu: CupyBackend) -> None:
+    with standin.cuda.Device(1):
+        rnn, x = RNN.init(3, 20, rng=0, backend=gpu), standin.ones((4, 2, 3), "float32")
+    warm_up(rnn, [(4, 2)])
+    with counted() as counters:
+        rnn(x)
+    assert counters.raw_kernels == 1
+
+
+def test_long_work_tells_its_progress(
+    gpu: CupyBackend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rnn = RNN.init(3, 20, rng=0, backend=gpu)
+    warm_up(rnn, [(4, 1), (4, 2)])
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(module, "_EVERY", -1.0)
+    warm_up(rnn, [(4, 1), (4, 2)])
+    lines = [f"warm_up: {number} of 2 sizes are done" for number in (0, 1)]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_numpy_runs_nothing() -> None:
+    for layer in layers("numpy"):
+        with mock.patch.object(type(layer), "forward", side_effect=AssertionError("it ran")):
+            warm_up(layer, [(10**9, 10**9)])
+        assert layer.cache is None
+
+
+@pytest.mark.parametrize("layer", [Linear.init(3, 2, rng=0, backend="numpy"), Dropout(0.5), "lstm"])
+def test_what_is_no_recurrent_layer_is_refused(layer: Any) -> None:
+    with one_line(TypeError, "expected a recurrent layer; pass an LSTM"):
+        warm_up(layer, [(1, 1)])
+
+
+@pytest.mark.parametrize(("sizes", "error", "words"), [([(0, 1)], ValueError, "T"), ([(1, 1.5)], TypeError, "N")])
+def test_sizes_are_checked_on_every_backend(sizes: Any, error: type[Exception], words: str) -> None:
+    with one_line(error, words):
+        warm_up(RNN.init(3, 2, rng=0, backend="numpy"), sizes)
