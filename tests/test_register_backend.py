@@ -146,6 +146,16 @@ def test_the_arrays_decide(own: OwnBackend) -> None:
         assert copied.backend is own
 
 
+@pytest.mark.usefixtures("own")
+def test_a_checkpoint_keeps_the_backend_of_each_array(tmp_path: Path) -> None:
+    with xrnn.use_backend("own"):
+        extra = {"host": np.ones(2), "own": xrnn.xp.ones(2)}
+        xrnn.save_checkpoint(tmp_path / "c", layers={"rnn": RNN.init(2, 3, rng=0)}, extra=extra)
+        loaded = xrnn.load_checkpoint(tmp_path / "c")
+    assert {name: type(array) for name, array in loaded.extra.items()} == {"host": np.ndarray, "own": OwnArray}
+    assert loaded.layers["rnn"].backend.name == "own"
+
+
 def test_info(own: OwnBackend, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--backend", "own"]) == 0
     lines = capsys.readouterr().out.splitlines()

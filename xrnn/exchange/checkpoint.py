@@ -281,7 +281,7 @@ def encoded(value: Any, name: str, arrays: dict[str, Array], depth: int) -> Any:
         raise TypeError(f"{name} has dtype {value.dtype}: expected numbers or bools; use {name}.astype('float64')")
     place = f"extra.{sum(key.startswith('extra.') for key in arrays)}"
     arrays[place] = value
-    return {"array": place, "host": isinstance(value, np.ndarray)}
+    return {"array": place, "host": type(value) is np.ndarray}
 
 
 def _decoded(value: Any, left: dict[str, HostArray], target: Backend, depth: int) -> Any:

@@ -149,10 +149,9 @@ class Ranks:
             if self._mpi.Is_finalized():  # by the script
                 return
             waiting = self._waiting
-            if waiting and waiting[0] > told and time.monotonic() - waiting[2] > _SECONDS_BEFORE_NOTE:
-                told, operation, _ = waiting
-                if notes:
-                    notes.tell(told, operation)
+            if notes and waiting and waiting[0] > told and time.monotonic() - waiting[2] > _SECONDS_BEFORE_NOTE:
+                told = waiting[0]
+                notes.tell(told, waiting[1])
             if notes and self.rank == 0 and (message := notes.different()):
                 self._fail(message)
             if timeout and waiting and waiting[1] != _END and time.monotonic() - waiting[2] > timeout:
