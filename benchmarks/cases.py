@@ -22,10 +22,10 @@ OPERATIONS: Final = ("step", "forward", "train")
 GATES: Final = {name: (len(cells.cell_of(name).from_x), cells.cell_of(name).pre) for name in cells.CELLS} | {
     "leak": (1, 1)
 }
-COMMON: Final = tuple(name for name, row in cells.CELLS.items() if row.torch)  # the cells that PyTorch has too
+COMMON: Final = tuple(cells.CELLS)  # the cells that PyTorch has too
 LEAK: Final = 0.3
 LAYERS: Final[dict[str, Any]] = {
-    **{name: row.layer for name, row in cells.CELLS.items()},
+    **cells.CELLS,
     "leak": partial(xrnn.RNN, leak=LEAK),
 }
 

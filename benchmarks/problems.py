@@ -5,6 +5,7 @@ T time steps, N batch, D input size, H hidden size; rows and C columns of an aff
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +43,12 @@ def recurrence(
     states: int,
     dtype: Any,
     seed: int = 0,
-    own: int = 0,
+    own: Sequence[tuple[int, ...]] = (),
 ) -> Recurrence:
     """Operands with these sizes T, N, D, H.
 
     parts    the number of parts of Wx, of Wh and of b, H columns each
-    own      the number of the cell's own parameters, (H,) each
+    own      for each of the cell's own parameters, its axes before (H,)
 
     The spectral radius of Wh is near 0.7, so that gradients and rounding errors do not grow with T.
     """
@@ -60,7 +61,7 @@ def recurrence(
     b, dh = draw(in_b * H, scale=0.1), draw(T, N, H)
     others = [(draw(N, H, scale=0.5), draw(T, N, H)) for _ in range(1, states)]
     initial, dstates = [h_prev, *(s for s, _ in others)], [dh, *(d for _, d in others)]
-    weights = [Wx, Wh, b, *(draw(H, scale=0.3) for _ in range(own))]
+    weights = [Wx, Wh, b, *(draw(*axes, H, scale=0.3) for axes in own)]
     return Recurrence(x, initial, weights, dstates)
 
 

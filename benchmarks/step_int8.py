@@ -82,7 +82,7 @@ def _stream(layer: Any, x: HostArray) -> Callable[[], HostArray]:
     return lambda: layer.stream(x, state)[0]
 
 
-def _onnx(small: xrnn.Quantized, x: HostArray, threads: int) -> Callable[[], HostArray]:
+def _onnx(small: xrnn.LSTM, x: HostArray, threads: int) -> Callable[[], HostArray]:
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 

@@ -34,7 +34,7 @@ class MinGRU(SingleStateLayer):
     Wx (D, 2H) in the order u y, Wh (H, 0), b (2H,)
     """
 
-    _cell_type = MinGRUCell
+    cell_type = MinGRUCell
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, *, reverse: bool = False) -> None:
         super().__init__(MinGRUCell(), Wx, Wh, b, reverse=reverse)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import autograd.numpy as anp
@@ -20,8 +21,9 @@ from benchmarks import problems
 from benchmarks.problems import Affine, Classification
 from tests.layouts import lay_out
 from tests.min_gru import MinGRU
+from tests.own_cells import Integrator, IntegratorByItself, LayerNormLSTM, Zoneout, ZoneoutLSTM
 from tests.peephole.layer import PeepholeLSTM
-from xrnn import GRU, LSTM, RNN, get_backend
+from xrnn import GRU, LSTM, RNN, Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import HostArray
@@ -65,10 +67,29 @@ def leaky_relu(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]
 
 
 def lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    (h, c), H = states, len(Wh)
-    i, f, g, o = ((x @ Wx + h @ Wh + b)[:, gate * H : (gate + 1) * H] for gate in range(4))
+    return lstm_of_z(x @ Wx + states[0] @ Wh + b, states)
+
+
+def lstm_of_z(z: Any, states: Any) -> tuple[Any, ...]:
+    (_, c), H = states, states[0].shape[1]
+    i, f, g, o = (z[:, gate * H : (gate + 1) * H] for gate in range(4))
     c_next = sigmoid(f) * c + sigmoid(i) * anp.tanh(g)
     return sigmoid(o) * anp.tanh(c_next), c_next
+
+
+def layer_norm_lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, gain: Any, shift: Any) -> tuple[Any, ...]:
+    """An LSTM whose gates normalise z over the units.   gain, shift (4, 1, H)"""
+    z = (x @ Wx + states[0] @ Wh + b).reshape(len(x), 4, len(Wh))
+    centred = z - anp.mean(z, axis=-1, keepdims=True)
+    y = centred / anp.sqrt(anp.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
+    normalised = anp.transpose(gain, (1, 0, 2)) * y + anp.transpose(shift, (1, 0, 2))
+    return lstm_of_z(normalised.reshape(len(x), 4 * len(Wh)), states)
+
+
+def integrator(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    h, m = states
+    m_next = m / 2 + anp.tanh(x @ Wx + h @ Wh + b)
+    return 0.3 * h + m_next, m_next
 
 
 def peephole_lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, p_i: Any, p_f: Any, p_o: Any) -> tuple[Any, ...]:
@@ -118,7 +139,8 @@ class CellCase:
     layer: Callable[..., RecurrentLayer]  # (*params, reverse=…) → the layer
     parts: tuple[int, int, int] = (1, 1, 1)  # the number of parts of Wx, of Wh and of b, H columns each
     states: tuple[str, ...] = ("h",)
-    own: tuple[str, ...] = ()  # the cell's own parameters, (H,) each
+    own: tuple[str, ...] = ()  # the cell's own parameters
+    axes: tuple[int, ...] = ()  # of each of them, before (H,)
     smooth: bool = True  # False if its derivative is not continuous
 
 
@@ -135,6 +157,14 @@ CELLS: Final = {
     "gru reset before": CellCase(gru_reset_before, lambda *p, **o: GRU(*p, reset_after=False, **o), (3, 3, 3)),
     "peephole lstm": CellCase(peephole_lstm, PeepholeLSTM, (4, 4, 4), ("h", "c"), ("p_i", "p_f", "p_o")),
     "min gru": CellCase(min_gru, MinGRU, (2, 0, 2)),
+    # Cells of Recurrent. With p = 0, the results do not depend on the random numbers.
+    "zoneout": CellCase(elman, partial(Recurrent, Zoneout(0.0))),
+    "zoneout lstm": CellCase(lstm, partial(Recurrent, ZoneoutLSTM(0.0)), (4, 4, 4), ("h", "c")),
+    "layer norm lstm": CellCase(
+        layer_norm_lstm, partial(Recurrent, LayerNormLSTM()), (4, 4, 4), ("h", "c"), ("gain", "shift"), (4, 1)
+    ),
+    "integrator": CellCase(integrator, partial(Recurrent, Integrator()), (1, 1, 1), ("h", "m")),
+    "integrator by itself": CellCase(integrator, partial(Recurrent, IntegratorByItself()), (1, 1, 1), ("h", "m")),
 }
 
 
@@ -205,7 +235,7 @@ def problem(
     x is NaN past the length of a row, because it must not be read there.
     """
     (T, N, _, _), case = sizes, CELLS[cell]
-    drawn = problems.recurrence(sizes, case.parts, len(case.states), dtype, seed, own=len(case.own))
+    drawn = problems.recurrence(sizes, case.parts, len(case.states), dtype, seed, own=[case.axes] * len(case.own))
     if lengths == "ragged":
         lengths = [0, T, *np.random.default_rng(seed).integers(0, T + 1, max(N - 2, 0))][:N]
     if not case.smooth:  # keep the pre-activations away from the jump, where rounding would decide the gradient

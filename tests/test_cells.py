@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import xrnn
 from tests import peephole
+from tests.conftest import STANDIN
 from tests.errors import one_line
+from tests.exchange.alike import assert_alike
+from tests.exchange.compiled_c import built, outputs
 from tests.peephole.cell import PeepholeLSTMCell
 from tests.peephole.layer import PeepholeLSTM
-from xrnn import Bidirectional, Recurrent, Stack, check_cell
-from xrnn.backend import Backend
+from xrnn import Bidirectional, Recurrent, Stack, cells, check_cell
+from xrnn.backend import RECURRENCES, Backend
 from xrnn.cells import CELLS, cell_of, shapes
+from xrnn.commands.main import main
+from xrnn.exchange import c
 from xrnn.files import FileError
 from xrnn.layers.recurrent import RecurrentLayer
+from xrnn.models.errors import JobError
 from xrnn.models.text.model import CharLM
-from xrnn.ops import cells as ops_cells
-from xrnn.ops.cell import Cell
 from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.series import Classifier
 
 
 def test_the_public_layers_are_those_of_the_table() -> None:
     public = {getattr(xrnn, name) for name in xrnn.__all__}
     layers = {each for each in public if inspect.isclass(each) and issubclass(each, RecurrentLayer)}
-    assert {row.layer for row in CELLS.values()} == layers - {xrnn.Recurrent}
+    assert set(CELLS.values()) == layers - {xrnn.Recurrent}
 
 
 def test_each_layer_runs_the_cell_of_its_name() -> None:
-    for name, row in CELLS.items():
-        layer = row.layer.init(2, 3, backend="numpy")
+    for name, kind in CELLS.items():
+        layer = kind.init(2, 3, backend="numpy")
         assert layer.cell.name == name
-        assert type(layer.cell) is ops_cells.CELLS[name] is type(cell_of(name))
+        assert type(layer.cell) is type(cell_of(name))
         assert layer.names == tuple(shapes(name, 3, 5))
         assert {name: param.shape for name, param in layer.named_params.items()} == shapes(name, 2, 3)
-
-
-def test_the_table_of_cells_lists_every_cell_file() -> None:
-    modules = [
-        importlib.import_module(f"xrnn.ops.cells.{module.name}") for module in pkgutil.iter_modules(ops_cells.__path__)
-    ]
-    cells = {each for module in modules for each in vars(module).values() if inspect.isclass(each)}
-    assert {each for each in cells if issubclass(each, Cell)} - {Cell} == set(ops_cells.CELLS.values())
-    assert all(cell.name == name for name, cell in ops_cells.CELLS.items())
 
 
 def test_a_subclass_of_a_built_in_cell_has_no_kernel() -> None:
@@ -79,20 +74,177 @@ def test_its_gradient_is_right(backend: Backend) -> None:
     check_cell(PeepholeLSTMCell(), backend=backend)
 
 
+# ---- the doors: each works for a registered cell, or refuses it in one line ----
+
+
+def made(backend: Backend | str = "numpy") -> Any:
+    return PeepholeLSTM.init(3, 4, rng=0, backend=backend)
+
+
+def to_c(folder: Path) -> None:
+    xrnn.to_c(made(), folder / "model.c")
+
+
+def in_c(folder: Path) -> None:
+    """With a row in the table of C."""
+    row = c.CCell("peephole_lstm", PEEPHOLE_IN_C)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(c.CELLS, PeepholeLSTMCell, row)
+        for layer in (made(), xrnn.quantize(made())):
+            xrnn.to_c(layer, folder / "model.c")
+            x = np.random.default_rng(0).standard_normal((5, 3)).astype("float32")
+            assert_allclose(outputs(built(folder, "model"), x), layer(x[:, None])[0][:, 0], rtol=1e-5, atol=1e-6)
+
+
+PEEPHOLE_IN_C = """
+/* i, f = sigmoid(z_i + p_i c), sigmoid(z_f + p_f c);  c = f c + i tanh(z_g);  h = sigmoid(z_o + p_o c) tanh(c) */
+static void @_peephole_lstm(int H, const float *p_i, const float *p_f, const float *p_o, const float *z, float *h,
+                            float *c) {
+    for (int j = 0; j < H; j++) {
+        const float i = @_sigmoid(z[j] + p_i[j] * c[j]), f = @_sigmoid(z[H + j] + p_f[j] * c[j]);
+        c[j] = f * c[j] + i * tanhf(z[2 * H + j]);
+        h[j] = @_sigmoid(z[3 * H + j] + p_o[j] * c[j]) * tanhf(c[j]);
+    }
+}
+"""
+
+
+def saved(folder: Path) -> None:
+    for layer in (made(), Bidirectional.init(PeepholeLSTM, 3, 4, rng=0), Stack.init(PeepholeLSTM, 3, 4, rng=0)):
+        xrnn.save(folder / "layer", layer)
+        assert_alike(xrnn.load(folder / "layer"), layer)
+
+
+def in_a_checkpoint(folder: Path) -> None:
+    layer = made()
+    xrnn.save_checkpoint(folder / "c", {"a": layer}, optimizer=xrnn.Adam([layer]))
+    assert_alike(xrnn.load_checkpoint(folder / "c").layers["a"], layer)
+
+
+def frozen(folder: Path) -> None:
+    assert_array_equal(xrnn.freeze(made())(X)[0], made()(X)[0])
+
+
+def quantized(folder: Path) -> None:
+    small = xrnn.quantize(made())
+    assert_allclose(small(X)[0], made()(X)[0], rtol=0, atol=0.02)
+    xrnn.save(folder / "small", small)
+    assert_alike(xrnn.load(folder / "small"), small)
+
+
+def accelerated(folder: Path) -> None:
+    from xrnn.torch import accelerate
+
+    accelerate(made())
+
+
+def info(folder: Path) -> None:
+    assert main(["info", "--explain", "5", "3", "4", "6", "--cell", "peephole_lstm"]) == 0
+
+
+def info_of_a_file(folder: Path) -> None:
+    xrnn.save(folder / "layer.safetensors", made())
+    assert main(["info", str(folder / "layer.safetensors")]) == 0
+
+
+def converted(suffix: str, *options: str) -> Callable[[Path], None]:
+    def door(folder: Path) -> None:
+        xrnn.save(folder / "a.safetensors", made())
+        if main(["convert", str(folder / "a.safetensors"), str(folder / f"b{suffix}"), *options]):
+            raise JobError  # its line is on stderr
+
+    return door
+
+
+def on_cuda(folder: Path) -> None:
+    layer, backend = made(STANDIN), STANDIN
+    assert_allclose(backend.to_numpy(layer(backend.asarray(X))[0]), made()(X)[0], rtol=1e-5, atol=1e-6)
+    for operation in RECURRENCES:
+        assert backend.explain(operation, layer.cell, {"T": 5, "N": 3, "D": 4, "H": 6}, "float32").form == "plain"
+
+
+def on_a_gpu_that_is_not_here(folder: Path) -> None:
+    if main(["info", "--explain", "5", "3", "4", "6", "--cell", "peephole_lstm", "--device", "h100"]):
+        raise JobError
+
+
+def classified(folder: Path) -> None:
+    series = [np.ones((5, 3), "float32"), np.zeros((4, 3), "float32")]
+    Classifier(cell="peephole_lstm", hidden=4, epochs=1).fit(series, ["a", "b"]).predict(series)
+
+
+X = np.random.default_rng(0).standard_normal((5, 2, 3)).astype("float32")
+NOT_IN = "layers[0] is a PeepholeLSTM with the cell 'peephole_lstm', which {} does not have: expected one of rnn, "
+# The door; None if it works, otherwise the words of the refusal.
+DOORS: Final[dict[str, tuple[Callable[[Path], Any], str | None]]] = {
+    "to_c": (
+        to_c,
+        NOT_IN.format("to_c") + "leaky_rnn, lstm, gru, gru_reset_before; use xrnn.save, or add a row",
+    ),
+    "to_c with a row": (in_c, None),
+    "to_onnx": (lambda folder: xrnn.to_onnx(made()), NOT_IN.format("ONNX")),
+    "to_keras": (lambda folder: xrnn.to_keras(made()), NOT_IN.format("Keras")),
+    "to_torch": (lambda folder: xrnn.to_torch(made()), NOT_IN.format("PyTorch").replace("layers[0]", "layer")),
+    "save and load": (saved, None),
+    "checkpoint": (in_a_checkpoint, None),
+    "freeze": (frozen, None),
+    "quantize": (quantized, None),
+    "accelerate": (accelerated, "model is a PeepholeLSTM: expected a torch.nn.Module"),
+    "xrnn info --cell": (info, None),
+    "xrnn info FILE": (info_of_a_file, None),
+    "xrnn convert .safetensors": (converted(".safetensors"), None),
+    "xrnn convert --int8": (converted(".safetensors", "--int8"), None),
+    "xrnn convert .c": (converted(".c"), NOT_IN.format("to_c")),
+    "xrnn convert .onnx": (converted(".onnx"), NOT_IN.format("ONNX")),
+    "xrnn convert .keras": (converted(".keras"), NOT_IN.format("Keras")),
+    "xrnn convert .pt": (converted(".pt"), "peephole_lstm', which PyTorch does not have"),
+    "CuPy": (on_cuda, None),
+    "xrnn info --device": (on_a_gpu_that_is_not_here, "the cell 'peephole_lstm' has no CUDA kernel"),
+    "Classifier": (classified, None),
+}
+
+
+LIBRARIES: Final = {"onnx": "onnx", "keras": "keras", "torch": "torch", "pt": "torch", "accelerate": "torch"}
+
+
+def marks(door: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.needs(library, library) for word, library in LIBRARIES.items() if door.endswith(word)]
+
+
 @pytest.mark.usefixtures("built_in")
-def test_it_can_be_saved_and_loaded(tmp_path: Path, backend: Backend) -> None:
-    options: dict[str, Any] = {"rng": 0, "backend": backend}
-    layers: list[Any] = [
-        PeepholeLSTM.init(3, 4, reverse=True, **options),
-        Bidirectional.init(PeepholeLSTM, 3, 4, **options),
-        Stack.init(PeepholeLSTM, 3, 4, **options),
-    ]
-    for layer in layers:
-        xrnn.save(tmp_path / "layer", layer)
-        loaded = xrnn.load(tmp_path / "layer", backend=backend)
-        assert loaded.named_params.keys() == layer.named_params.keys()
-        x = backend.asarray(np.ones((5, 2, 3), "float32"))
-        assert_array_equal(backend.to_numpy(loaded(x)[0]), backend.to_numpy(layer(x)[0]))
+@pytest.mark.parametrize("door", [pytest.param(door, marks=marks(door)) for door in DOORS])
+def test_a_registered_cell_goes_through_every_door(
+    door: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    run, refusal = DOORS[door]
+    if refusal is None:
+        run(tmp_path)
+        return
+    with pytest.raises((TypeError, ValueError, JobError)) as caught:
+        run(tmp_path)
+    text = str(caught.value) or capsys.readouterr().err.strip()
+    assert refusal in text
+    assert "\n" not in text
+
+
+def test_registering_is_checked(built_in: None) -> None:
+    assert cells.register_cell(PeepholeLSTM) is PeepholeLSTM  # again
+
+    class LSTM(PeepholeLSTM):
+        cell_type = type("Renamed", (PeepholeLSTMCell,), {})  # type: ignore[assignment]
+
+    class Twin(PeepholeLSTM):
+        pass
+
+    for kind in (LSTM, Twin):
+        with one_line(ValueError, "has the name of a registered layer: expected new names; rename the class"):
+            cells.register_cell(kind)
+    for other in (PeepholeLSTMCell, made(), Recurrent, None):
+        with one_line(TypeError, "expected a subclass of RecurrentLayer; pass the class itself"):
+            cells.register_cell(other)  # type: ignore[type-var]
+    assert list(CELLS) == ["rnn", "lstm", "gru", "peephole_lstm"]
 
 
 def test_its_file_is_refused_if_it_is_not_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

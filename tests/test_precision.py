@@ -14,7 +14,9 @@ from xrnn import RNN, get_backend, set_precision, use_fused, use_precision
 from xrnn.backend import RECURRENCES, Operation
 from xrnn.backends.numpy import kernels
 from xrnn.info import describe
-from xrnn.ops.cells import CELLS
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.gru import GRUResetBeforeCell
+from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.precision import NAMES, Name, precision
 
 
@@ -121,8 +123,8 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernels:
         pytest.skip("the kernels were not built")
 
-    def why(operation: Operation = "recurrence_forward", dtype: str = "float32", cell: str = "lstm") -> str:
-        return backend.explain(operation, CELLS[cell](), {"T": 5, "N": 3, "D": 2, "H": 7}, dtype).why
+    def why(operation: Operation = "recurrence_forward", dtype: str = "float32", cell: Cell | None = None) -> str:
+        return backend.explain(operation, cell or LSTMCell(), {"T": 5, "N": 3, "D": 2, "H": 7}, dtype).why
 
     before = why()
     with use_precision("tf32"):
@@ -135,7 +137,7 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
             assert why(operation).endswith(", products in bfloat16 by avx512bf16, small ones in float32")
         for operation in RECURRENCES:
             assert why(operation).endswith(", products in float32: too small")
-            large = backend.explain(operation, CELLS["lstm"](), {"T": 50, "N": 16, "D": 64, "H": 256}, "float32").why
+            large = backend.explain(operation, LSTMCell(), {"T": 50, "N": 16, "D": 64, "H": 256}, "float32").why
             assert ", products in bfloat16 by avx512bf16" in large
         assert "bfloat16" not in why("add_rows") + why("cross_entropy") + why(dtype="float64")
         assert describe(backend)["products in bfloat16"] == "avx512bf16"
@@ -151,7 +153,7 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         before = why().split(", products")[0]
         reason = "no bfloat16 kernel for this CPU, level or cell"
         assert why() == f"{before}, products in float32: {reason}"
-        assert why(cell="gru_reset_before").endswith(f", products in float32: {reason}")
+        assert why(cell=GRUResetBeforeCell()).endswith(f", products in float32: {reason}")
         assert describe(backend)["products in bfloat16"] == reason
         with use_fused(False):
             assert why().endswith("; factors of products rounded to bfloat16")

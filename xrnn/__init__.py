@@ -12,6 +12,7 @@ import os.path as _path
 import typing as _typing
 
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
+from xrnn.cells import register_cell
 from xrnn.gradcheck import GradientMismatchError, gradcheck
 from xrnn.info import show_config
 from xrnn.layers.bidirectional import Bidirectional
@@ -23,7 +24,7 @@ from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.own import Recurrent, check_cell
-from xrnn.layers.quantized import Quantized, quantize
+from xrnn.layers.quantized import quantize
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
 from xrnn.layers.warm_up import warm_up
@@ -98,7 +99,6 @@ __all__ = [
     "GradientMismatchError",
     "LayerNorm",
     "Linear",
-    "Quantized",
     "Recurrent",
     "Stack",
     "asarray",
@@ -124,6 +124,7 @@ __all__ = [
     "quantile",
     "quantize",
     "register_backend",
+    "register_cell",
     "save",
     "save_checkpoint",
     "set_backend",

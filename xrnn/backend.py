@@ -156,15 +156,6 @@ class Backend:
         """An array at the place of `array`, to test arrays for overlap. It has no values: reading them is an error."""
         return outline_at(self.address(array), (1,), (1,), "|u1")
 
-    def frozen(self, array: Array) -> Array:
-        """A copy of `array` that cannot change, if the backend has such arrays."""
-        copied: Array = array.copy()
-        return copied
-
-    def packed_weights(self, Wx: Array, Wh: Array) -> Any:
-        """For `Inputs.packed`: a store for packed forms of weights that cannot change; None if there are none."""
-        return None
-
     def products(self) -> Products:
         """The matrix products of the plain forms, in the precision in effect.
 
@@ -229,11 +220,11 @@ class Backend:
         """out[v] = Σ rows[i] over the i with index[i] = v; see `xrnn.ops.affine.add_rows`."""
         affine.add_rows(self.xp, rows, index, out)
 
-    def int8_forward(
-        self, cell: Cell, weights: int8.Int8Weights, x: Array, initial: Sequence[Array | None]
-    ) -> tuple[Array, ...]:
-        """→ the states of a recurrence with weights of 8 bits; see `xrnn.ops.int8.forward`."""
-        return int8.forward(self.products(), cell, weights, x, initial)
+    def int8_forward(self, cell: Cell, inputs: Inputs) -> Outputs:
+        """`recurrence_forward` for inference, with Wx and Wh of 8 bits; see `xrnn.ops.int8`."""
+        inputs.check()
+        trace = recurrence.forward(self.xp, int8.products(self.products()), cell, inputs, training=False)
+        return trace.states, None, None
 
     def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
         """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why.

@@ -1,38 +1,72 @@
-"""The table of the built-in recurrent layers. The command line, files, and the conversion of PyTorch's modules read it.
+"""The table of the recurrent layers by the name of their cell. The commands, files and benchmarks read it.
 
-`xrnn.ops.cells.CELLS` is the table of their cells.
+Other formats have one table each, by the class of the cell: `xrnn.exchange.c.CELLS`, `onnx_weights.OPERATORS`,
+`keras.LAYERS` and `torch_weights.MODES`. They refuse a cell without a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeVar
 
 from xrnn.layers.gru import GRU
 from xrnn.layers.lstm import LSTM
-from xrnn.layers.recurrent import shapes_of
+from xrnn.layers.own import Recurrent
+from xrnn.layers.recurrent import RecurrentLayer, shapes_of
 from xrnn.layers.rnn import RNN
-from xrnn.ops import cells
 from xrnn.ops.cell import Cell
+from xrnn.select import kind_of
+
+LayerClass = TypeVar("LayerClass", bound=type[RecurrentLayer])
+
+CELLS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
-class Row(NamedTuple):
-    layer: Any  # the class of the layer
-    # `mode` of PyTorch's module with the same equation, and the options of the layer; empty if PyTorch has none.
-    torch: Mapping[str, dict[str, Any]]
+def register_cell(layer: LayerClass) -> LayerClass:
+    """Add a layer of your own to the table of cells, under the name of its cell. It may be used as a decorator.
+
+    layer   a subclass of `xrnn.layers.recurrent.RecurrentLayer`, with its cell's class in `cell_type`
+
+    Files then hold the layer under the name of its class, and `Classifier`, `Forecaster` and `xrnn info --cell` find it
+    by the name of its cell. A program that reads such a file must register the layer first. Other formats need a row in
+    their own table.
+
+    Raises TypeError for another object, ValueError if the name of the cell or of the class is taken.
+
+    >>> from xrnn.layers.recurrent import SingleStateLayer
+    >>> from xrnn.ops.cells.rnn import RNNCell
+    >>> class SlowCell(RNNCell):
+    ...     name = "slow"
+    >>> @register_cell
+    ... class Slow(SingleStateLayer):
+    ...     cell_type = SlowCell
+    ...     def __init__(self, Wx, Wh, b, *, reverse=False):
+    ...         super().__init__(SlowCell(), Wx, Wh, b, reverse=reverse)
+    >>> save("slow.safetensors", Slow.init(3, 8, rng=0))
+    >>> load("slow.safetensors")
+    Slow(3 → 8, 96 parameters, float32, numpy)
+    """
+    if not (isinstance(layer, type) and issubclass(layer, RecurrentLayer)) or issubclass(layer, Recurrent):
+        raise TypeError(f"layer is a {kind_of(layer)}: expected a subclass of RecurrentLayer; pass the class itself")
+    name = layer._cell_with({}).name
+    others = {key: each for key, each in CELLS.items() if each is not layer}
+    if name in others or layer.__name__ in (each.__name__ for each in others.values()):
+        raise ValueError(
+            f"{layer.__name__} with the cell {name!r} has the name of a registered layer: expected new names; rename "
+            "the class and its cell"
+        )
+    CELLS[name] = layer
+    return layer
 
 
-# By the name of the cell.
-CELLS: Final[dict[str, Row]] = {
-    "rnn": Row(RNN, {"RNN_TANH": {"nonlinearity": "tanh"}, "RNN_RELU": {"nonlinearity": "relu"}}),
-    "lstm": Row(LSTM, {"LSTM": {}}),
-    "gru": Row(GRU, {"GRU": {}}),
-}
+def is_layer(layer: Any) -> bool:
+    """Whether `layer` is a Recurrent or of a class in the table. A subclass of one may compute something else."""
+    return type(layer) in (*CELLS.values(), Recurrent)
 
 
-def cell_of(name: str, **options: Any) -> Cell:
+def cell_of(name: str) -> Cell:
     """A cell of the table."""
-    return cells.CELLS[name](**options)
+    cell: Cell = CELLS[name]._cell_with({})
+    return cell
 
 
 def shapes(name: str, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:

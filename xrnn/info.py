@@ -5,25 +5,23 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from xrnn.backend import OPERATIONS, Backend, fused_forms
+from xrnn.cells import CELLS, cell_of
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells import CELLS
-from xrnn.ops.cells.rnn import LeakyRNNCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 from xrnn.precision import precision
 from xrnn.select import GPU_CHOICE, Selection, select
 
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
-# The cells of `xrnn info --cell`, by the name that the tables of kernels use.
-EXPLAINED: Final[dict[str, Cell]] = {
-    "rnn": CELLS["rnn"](),
-    "leak": LeakyRNNCell(0.5),
-    "lstm": CELLS["lstm"](),
-    "gru": CELLS["gru"](),
-}
+
+
+def explained() -> dict[str, Cell]:
+    """The cells of `xrnn info --cell` by name: those of the table, and the leaky RNN."""
+    return {name: cell_of(name) for name in CELLS} | {"leak": LeakyRNNCell(0.5)}
 
 
 def selection_lines(selection: Selection) -> list[str]:
@@ -58,12 +56,12 @@ def config(selection: Selection | None = None) -> str:
     lines += [f"{what}: {value}" for what, value in describe(backend).items()]
     lines += [f"fused forms: {'on' if fused_forms().enabled else 'off (XRNN_FUSED=0 or use_fused(False))'}"]
     lines += [f"precision: {precision().name} (decided by {precision().decided_by})"]
-    return "\n".join([*lines, forms(backend, CELLS["rnn"](), _EXAMPLE, "float32")])
+    return "\n".join([*lines, forms(backend, RNNCell(), _EXAMPLE, "float32")])
 
 
 def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -> dict[str, Any]:
     """`config` as data for JSON.   shapes: the sizes T, N, D and H of its forms."""
-    backend, shapes, cell = selection.backend, shapes or _EXAMPLE, CELLS["rnn"]()
+    backend, shapes, cell = selection.backend, shapes or _EXAMPLE, RNNCell()
     by_dtype = {
         dtype: {operation: asdict(backend.explain(operation, cell, shapes, dtype)) for operation in OPERATIONS}
         for dtype in ("float32", "float64")
@@ -92,14 +90,14 @@ def explain_sizes(
     """The text of `xrnn info --explain`: the forms at these sizes, in float32 and in float64.
 
     device   the name of a GPU, which need not be present; None for the selected backend
-    cell     one of EXPLAINED
+    cell     one of `explained`
 
-    Raises ValueError for an unknown device.
+    Raises ValueError for an unknown device, and for a device and a cell without a CUDA kernel.
     """
     shapes = {"T": T, "N": N, "D": D, "H": H}
     if device is None:
         backend = (selection or select()).backend
-        return "\n".join(forms(backend, EXPLAINED[cell], shapes, dtype) for dtype in ("float32", "float64"))
+        return "\n".join(forms(backend, explained()[cell], shapes, dtype) for dtype in ("float32", "float64"))
     gpu = importlib.import_module(GPU_CHOICE)
     if device not in gpu.DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from xrnn.ops.cell import Cell
+from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,23 +18,35 @@ class CellKernel:
     name: str  # as in `xrnn info --cell`
     template: str  # in `header`, one of the CPU kernels' cell headers
     header: str
-    pre: int  # blocks of z
-    fed: int  # those that h @ Wh feeds, the last ones
-    states: int
+    cell: type[Cell]
     cycles: int  # clock cycles of a step's elementwise part beyond the Elman cell's, estimated
+
+    @property
+    def pre(self) -> int:
+        """Blocks of z."""
+        return self.cell.pre
+
+    @property
+    def fed(self) -> int:
+        """The number of blocks that h @ Wh feeds: the last ones."""
+        return len(self.cell.from_h)
+
+    @property
+    def states(self) -> int:
+        return len(self.cell.states)
 
 
 def _elman(leaky: bool, nonlinearity: str) -> CellKernel:
-    template = f"{'Leaky' * leaky}{nonlinearity.title()}Elman"
-    return CellKernel("leak" if leaky else "rnn", template, "elman.h", 1, 1, 1, 20 if leaky else 0)
+    template, cell = f"{'Leaky' * leaky}{nonlinearity.title()}Elman", LeakyRNNCell if leaky else RNNCell
+    return CellKernel("leak" if leaky else "rnn", template, "elman.h", cell, 20 if leaky else 0)
 
 
 # By the `kernel_name` of the cell.
 KERNELS: Final = {
     "tanh": _elman(False, "tanh"),
     "leaky_tanh": _elman(True, "tanh"),
-    "lstm": CellKernel("lstm", "Lstm", "lstm.h", 4, 4, 2, 200),
-    "gru": CellKernel("gru", "Gru", "gru.h", 4, 3, 1, 150),
+    "lstm": CellKernel("lstm", "Lstm", "lstm.h", LSTMCell, 200),
+    "gru": CellKernel("gru", "Gru", "gru.h", GRUCell, 150),
     "relu": _elman(False, "relu"),
     "leaky_relu": _elman(True, "relu"),
 }

@@ -325,6 +325,11 @@ def table(device: Device, request: Request) -> str:
 
 
 def tables(device: Device, cell: str, shapes: Mapping[str, int], dtype: Any) -> str:
-    """A table for each direction of a cell, named as in cells.py."""
+    """A table for each direction of a cell, named as in cells.py.   Raises ValueError for a cell without a kernel."""
+    if cell not in NAMED:
+        raise ValueError(
+            f"the cell {cell!r} has no CUDA kernel and runs in the plain form: expected one of {', '.join(NAMED)}; "
+            "leave out --device"
+        )
     sizes = (np.dtype(dtype).name, *(shapes[letter] for letter in "TNDH"))
     return "\n".join(table(device, Request(NAMED[cell], backward, *sizes)) for backward in (False, True))

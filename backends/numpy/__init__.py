@@ -13,8 +13,7 @@ from xrnn.backend import Backend, fused_forms, precision
 from xrnn.backends.numpy.int8 import pack
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Inputs, Outputs, Trace
-from xrnn.ops.int8 import Int8Weights
+from xrnn.ops.inputs import Forms, Inputs, Outputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded, HostArray
 
 try:
@@ -53,9 +52,14 @@ class NumpyBackend(Backend):
         x, lengths, reverse = inputs.x, inputs.lengths, inputs.reverse
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
+        packed: Any = inputs.forms
+        if packed is not None:
+            if packed.made is None:
+                packed.made = kernels.PackedForms(packed.Wx, packed.Wh)
+            packed = packed.made
         return kernels.forward(
             name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training,
-            precision().products, inputs.packed,
+            precision().products, packed,
         )  # fmt: skip
 
     def recurrence_backward(
@@ -108,17 +112,23 @@ class NumpyBackend(Backend):
             out[ordered[starts]] = np.add.reduceat(rows[order], starts, axis=0)
         return None
 
-    def int8_forward(
-        self, cell: Cell, weights: Int8Weights, x: Array, initial: Sequence[Array | None]
-    ) -> tuple[Array, ...]:
+    def int8_forward(self, cell: Cell, inputs: Inputs) -> Outputs:
         name = kernel_of(cell)
         if not name:
-            return super().int8_forward(cell, weights, x, initial)
-        if weights.packed is None:
-            H = len(weights.Wh.values)
-            weights.packed = pack(weights.Wx, H), pack(weights.Wh, H)
-        Wx, Wh = weights.packed
-        return kernels.int8_forward(name, x, Wx, Wh, weights.b, initial, cell.per_unit)
+            return super().int8_forward(cell, inputs)
+        inputs.check()
+        x, forms = inputs.x, inputs.forms or Forms(inputs.Wx, inputs.Wh)
+        if forms.made is None:
+            forms.made = [pack(matrix, len(forms.Wh)) for matrix in (forms.Wx, forms.Wh)]
+        Wx, Wh = forms.made
+        x = x if x.ndim == 3 else x[None]
+        slots = None
+        if inputs.reverse or inputs.lengths is not None:
+            x, slots = _from_first_steps(x, inputs.lengths, inputs.reverse)
+        states = kernels.int8_forward(name, x, Wx, Wh, inputs.b, inputs.initial, cell.per_unit)
+        if slots is not None:
+            states = tuple(np.take_along_axis(state, slots, axis=0) for state in states)
+        return states, None, None
 
     def address(self, array: Array) -> int:
         return array.ctypes.data
@@ -126,13 +136,19 @@ class NumpyBackend(Backend):
     def outline(self, array: Array) -> HostArray:
         return array
 
-    def frozen(self, array: Array) -> Array:
-        """A copy in the memory of a `bytes` object: NumPy never makes such an array writable."""
-        order: Any = "F" if array.flags.fnc else "C"
-        return np.frombuffer(array.tobytes(order), array.dtype).reshape(array.shape, order=order)
 
-    def packed_weights(self, Wx: Array, Wh: Array) -> Any:
-        return kernels.PackedForms(Wx, Wh) if kernels else None
+def _from_first_steps(x: Array, lengths: Array | None, reverse: bool) -> tuple[Array, Array]:
+    """A sequence for a kernel that runs all rows from the first step to the last, without lengths and direction.
+
+    → x in the order of each row's run, and for each slot of a state, (T + 1, N, 1), the slot of the kernel's result.
+    """
+    T, N, _ = x.shape
+    ends = np.full(N, T) if lengths is None else lengths
+    slots = np.arange(T + 1)[:, None]
+    if not reverse:
+        return x, np.minimum(slots, ends)[..., None]
+    steps = np.maximum(ends - 1 - slots[:T], 0)[..., None]
+    return np.take_along_axis(x, steps, axis=0), np.maximum(ends - slots, 0)[..., None]
 
 
 def kernel_of(cell: Cell) -> str | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import doctest
 import inspect
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 import xrnn
 import xrnn.optim
+from xrnn.cells import CELLS
 
 PUBLIC = {name: getattr(xrnn, name) for name in xrnn.__all__} | vars(xrnn.optim)
 WITHOUT = {"Backend", "Cell", "show_config", "xp"}  # interfaces, and what prints the installation
@@ -33,6 +35,6 @@ def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     example = doctest.DocTestParser().get_doctest(text, {**PUBLIC, "np": np}, name, None, None)
     assert example.examples, f"{name} has no example"
     printed: list[str] = []
-    with xrnn.use_backend("numpy"):
+    with xrnn.use_backend("numpy"), patch.dict(CELLS):  # one example registers a layer
         doctest.DocTestRunner().run(example, out=printed.append)
     assert not printed, "".join(printed)

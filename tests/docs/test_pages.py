@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from sybil import Sybil
@@ -13,6 +14,7 @@ from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
 
 import xrnn
 from xrnn import LSTM, Stack, use_backend
+from xrnn.cells import CELLS
 from xrnn.exchange.description import canonical, take_apart
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -34,7 +36,7 @@ def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         if word in text:
             pytest.importorskip(module, reason=f"the page needs {module}: pip install -e '.[{module}]'")
     monkeypatch.chdir(tmp_path)  # where the code writes its files
-    with use_backend("numpy"):
+    with use_backend("numpy"), patch.dict(CELLS):  # a page registers a layer
         for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(DOCS / page).examples():
             example.evaluate()
 

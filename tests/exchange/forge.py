@@ -59,8 +59,11 @@ def quantized_file() -> Forgery:
         tensors[name] = Tensor.of(rng.random(columns).astype("float32"))
     for name in ("1.Wx_scale", "1.Wh_scale", "1.b", "1.leak"):
         tensors[name] = Tensor.of(np.array([0.25, 0.5, 0.75, 1], "float32"))
-    leaky = {"kind": "RNN", "leak": {"array": "1.leak"}, "nonlinearity": "relu"}
-    layers = [{"kind": "Quantized", "options": {"kind": "LSTM"}}, {"kind": "Quantized", "options": leaky}]
+    leaky = {"leak": {"array": "1.leak"}, "nonlinearity": "relu", "reverse": False}
+    layers = [
+        {"kind": "LSTM", "options": {"reverse": False}, "store": "int8"},
+        {"kind": "RNN", "options": leaky, "store": "int8"},
+    ]
     description = {"kind": "Stack", "layers": layers, "dropout": []}
     return Forgery(tensors, {"format": "xrnn layer", "version": "1", "layer": json.dumps(description)})
 

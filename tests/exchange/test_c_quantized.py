@@ -13,8 +13,8 @@ import pytest
 
 from tests.exchange.compiled_c import built, outputs, streamed
 from tests.exchange.layers import ROUNDING, drawn
-from xrnn import GRU, LSTM, RNN, LayerNorm, Linear, Quantized, Stack, quantize, to_c
-from xrnn.ops.int8 import quantize_rows
+from xrnn import GRU, LSTM, RNN, LayerNorm, Linear, Stack, quantize, to_c
+from xrnn.ops.int8 import Int8Matrix, quantize_rows
 
 T = 9
 LAYERS: dict[str, Any] = {
@@ -24,6 +24,7 @@ LAYERS: dict[str, Any] = {
     "leak of each unit": lambda D, H: RNN.init(D, H, leak=np.linspace(0.1, 1, H, dtype="float32")),
     "lstm": LSTM.init,
     "gru": GRU.init,
+    "gru reset before": lambda D, H: GRU.init(D, H, reset_after=False),
 }
 
 
@@ -32,7 +33,7 @@ def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
 
 
-def make(name: str, D: int, H: int, seed: int = 7) -> Quantized:
+def make(name: str, D: int, H: int, seed: int = 7) -> Any:
     layer = drawn(LAYERS[name](D, H), seed)
     layer.Wh[...] /= H**0.5
     return quantize(layer)
@@ -127,14 +128,9 @@ def test_very_small_and_very_large_numbers(x: float, tmp_path: Path) -> None:
 def test_a_column_of_the_largest_sums(tmp_path: Path) -> None:
     """65,536 products of 127 · -128 fit the 32 bits of the sum."""
     D = 2**16
-    layer = Quantized(
-        np.full((D, 1), -128, "int8"),
-        np.full(1, 2.0**-30, "float32"),
-        np.zeros((1, 1), "int8"),
-        np.zeros(1, "float32"),
-        np.zeros(1, "float32"),
-        kind="RNN",
-    )
+    Wx = Int8Matrix(np.full((D, 1), -128, "int8"), np.full(1, 2.0**-30, "float32"))
+    Wh = Int8Matrix(np.zeros((1, 1), "int8"), np.zeros(1, "float32"))
+    layer = RNN(Wx, Wh, np.zeros(1, "float32"))  # type: ignore[arg-type]
     x = np.ones((1, D), "float32")
     to_c(layer, tmp_path / "model.c")
     h = outputs(built(tmp_path, "model"), x)

@@ -227,6 +227,7 @@ class Own(Optimizer):
 
 def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
     layer, other = (Linear.init(2, 3, backend="numpy") for _ in range(2))
+    rnn = RNN.init(2, 3, backend="numpy")
     tied = Linear(layer.params[0], other.params[1])
     buffer = np.zeros((3, 3), "float32")
     overlapping = {"a": Linear(buffer[:2], np.zeros(3, "f4")), "b": Linear(buffer[1:], np.zeros(3, "f4"))}
@@ -246,12 +247,16 @@ def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
         "no layers": ({"layers": {}}, TypeError, "layers is a dict: expected a dict of layers by name"),
         "numbers for names": ({"layers": {1: layer}}, TypeError, "expected a dict of layers by name"),
         "no layer": ({"layers": {"a": 3}}, TypeError, "layer is a int: expected one of xrnn's own layers"),
-        "a layer twice": (
-            {"layers": {"a": layer, "b": layer}},
+        "an array twice": (
+            {"layers": {"a": layer, "b": tied}},
             ValueError,
             "params[0] of layers['b'] is the same array as params[0] of layers['a']",
         ),
-        "tied": ({"layers": {"a": layer, "b": tied}}, ValueError, "make the other from its arrays after loading"),
+        "an array twice in a Stack": (
+            {"layers": {"a": Stack([rnn]), "b": Stack([RNN(*rnn.params)])}},
+            ValueError,
+            "params[0] of layers['b.0'] is the same array as params[0] of layers['a.0'], which a file would hold twice",
+        ),
         "overlapping": (
             {"layers": overlapping},
             ValueError,

@@ -19,6 +19,7 @@ import xrnn.torch
 from tests.errors import one_line
 from tests.exchange.alike import assert_alike
 from tests.exchange.layers import flat, leaves, nested
+from tests.min_gru import MinGRUCell
 from tests.torch.pairs import accelerated
 from xrnn import (
     GRU,
@@ -31,6 +32,7 @@ from xrnn import (
     Stack,
     from_torch,
     get_backend,
+    quantize,
     to_numpy,
     to_torch,
 )
@@ -454,7 +456,6 @@ def both(forward: Any, backward: Any) -> Any:
     return Bidirectional(forward, backward)
 
 
-KEPT = "PyTorch has no such module; use xrnn.save to keep the layer"
 WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
     "nothing": (
         None,
@@ -463,17 +464,18 @@ WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "dropout": (Dropout(0.5), TypeError, "layer is a xrnn.layers.dropout.Dropout: expected RNN, LSTM, GRU"),
     "a subclass": (MyGRU.init(2, 3), TypeError, "MyGRU: expected RNN, LSTM, GRU"),
-    "a cell": (Recurrent.init(LSTMCell(), 2, 3), TypeError, "Recurrent: expected RNN, LSTM, GRU"),
+    "a cell": (Recurrent.init(MinGRUCell(), 2, 3), TypeError, "layer is a Recurrent with the cell 'MinGRUCell', which"),
+    "a quantized layer": (quantize(LSTM.init(2, 3)), TypeError, "layer is a quantized LSTM: expected RNN, LSTM, GRU"),
     "a Stack of Stacks": (
         Stack([Stack.init(RNN, 2, 3)]),
         TypeError,
         "stack.Stack: expected RNN, LSTM, GRU, a Bidirect",
     ),
-    "a leak": (RNN.init(2, 3, leak=0.5), ValueError, f"layer is an RNN with a leak: expected leak=None; {KEPT}"),
+    "a leak": (RNN.init(2, 3, leak=0.5), TypeError, "layer is a RNN with the cell 'leaky_rnn', which PyTorch does not"),
     "reset before": (
         Stack([GRU.init(2, 3), GRU.init(3, 3, reset_after=False)]),
-        ValueError,
-        f"layers[1] is a GRU with reset_after=False: expected reset_after=True; {KEPT}",
+        TypeError,
+        "layers[1] is a GRU with the cell 'gru_reset_before', which PyTorch does not have: expected one of rnn, lstm, ",
     ),
     "reverse alone": (LSTM.init(2, 3, reverse=True), ValueError, "layer has reverse=True alone: expected a"),
     "two kinds": (
@@ -505,3 +507,8 @@ def test_a_layer_without_a_module_is_refused(name: str) -> None:
     layer, kind, words = WITHOUT[name]
     with one_line(kind, words, "expected"):
         to_torch(layer)
+
+
+def test_a_recurrent_with_the_cell_of_a_layer() -> None:
+    layer = Recurrent.init(LSTMCell(), 2, 3, rng=0)
+    assert_alike(from_torch(to_torch(layer)), LSTM(*layer.params))

@@ -1,4 +1,4 @@
-"""A Bidirectional gives the same results as its two layers: values, gradients, states."""
+"""A Bidirectional: ragged rows, initial weights, updates, errors. test_composites.py has its values and gradients."""
 
 from __future__ import annotations
 
@@ -8,116 +8,23 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from tests.drawn import draw_on
 from tests.errors import one_line
-from tests.layers.test_stack import (
-    assert_same,
-    backward_by_hand,
-    draw,
-    draw_states,
-    forward_by_hand,
-    host,
-    poison,
-)
-from tests.needs import DWEIGHTS, noted
+from tests.layers.by_hand import RAGGED, D, N, T, assert_same, host
+from tests.layers.by_hand import make_both as make
 from xrnn import GRU, LSTM, RNN, SGD, Bidirectional, Linear, Stack
 from xrnn.backend import Backend
-
-T, N, D = 5, 3, 4
-RAGGED = [2, 5, 0]
-
-
-def make(backend: Backend) -> tuple[Any, Any]:
-    """Two layers of different cells and widths."""
-    options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": "float64", "backend": backend}
-    return LSTM.init(D, 5, **options), GRU.init(D, 2, reverse=True, **options)
-
-
-@pytest.mark.usefixtures("form")
-@pytest.mark.parametrize("lengths", [None, RAGGED])
-@pytest.mark.parametrize("shape", [(T, N, D), (1, N, D), (N, D), (0, N, D)], ids=str)
-def test_it_equals_its_two_layers_one_by_one(backend: Backend, shape: tuple[int, ...], lengths: Any) -> None:
-    if lengths is not None:
-        if len(shape) == 2:
-            return  # a single step has no lengths
-        lengths = np.minimum(lengths, shape[0])
-    ahead, back = make(backend)
-    both = Bidirectional(*make(backend))
-    assert (both.input_size, both.output_size) == (D, 7)
-    x, dh = draw(backend, *shape), draw(backend, *shape[:-1], 7, seed=3)
-    states, dstates = draw_states(backend, [ahead, back]), draw_states(backend, [ahead, back], seed=100)
-
-    found, called = both.forward(x, states, lengths=lengths), both(x, states, lengths=lengths)
-    poison(both)
-    dx, dinitial = both.backward(dh, dstates)
-    assert dx.shape == x.shape
-    assert_same(host(backend, *called), host(backend, *found))
-    if shape[0] == 0:  # without steps the final states are the initial ones
-        assert_same(host(backend, found[1], dinitial), host(backend, states, dstates))
-        assert not any(g.any() for g in host(backend, both.grads))
-        return
-    halves, final = zip(
-        *(forward_by_hand([layer], x, [state], lengths) for layer, state in zip((ahead, back), states, strict=True)),
-        strict=True,
-    )
-    assert_same(host(backend, *found), host(backend, backend.xp.concatenate(halves, axis=-1), final))
-    dxs, expected = zip(
-        backward_by_hand([ahead], dh[..., :5], dstates[:1]),
-        backward_by_hand([back], dh[..., 5:], dstates[1:]),
-        strict=True,
-    )
-    assert_same(host(backend, dx, dinitial), host(backend, dxs[0] + dxs[1], expected))
-    assert_same(host(backend, both.grads), host(backend, ahead.grads, back.grads))
 
 
 def test_the_backward_layer_starts_each_row_at_its_own_end(backend: Backend) -> None:
     ahead, back = make(backend)
-    both, x = Bidirectional(ahead, back), draw(backend, T, N, D)
+    both, x = Bidirectional(ahead, back), draw_on(backend, T, N, D)
     h = backend.to_numpy(both(x, lengths=RAGGED)[0])
     for row, length in enumerate(RAGGED):
         alone = backend.to_numpy(both(x[:length, row : row + 1].copy())[0])
         assert_same([h[:length, row]], [alone[:, 0]], atol=1e-13)
         x[length:, row] = np.nan  # x past the length of a row is not read
     assert_array_equal(backend.to_numpy(both(x, lengths=RAGGED)[0]), h)
-
-
-def test_an_earlier_forward_by_its_cache(backend: Backend) -> None:
-    both, x, dh = Bidirectional(*make(backend)), draw(backend, T, N, D), draw(backend, T, N, 7, seed=3)
-    both.forward(x)
-    expected, cache = host(backend, both.backward(dh), both.grads), both.cache
-    both.forward(draw(backend, N, D))  # one step
-    poison(both)
-    assert_same(host(backend, both.backward(dh, cache=cache), both.grads), expected)
-    both(x)
-    assert_same(host(backend, both.backward(dh, cache=cache), both.grads), expected)
-
-
-@pytest.mark.usefixtures("form")
-def test_an_input_that_is_data_needs_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    both, x, dh = Bidirectional(*make(backend)), draw(backend, T, N, D), draw(backend, T, N, 7, seed=3)
-    both.forward(x)
-    _, *expected = host(backend, both.backward(dh), both.grads)
-    asked = noted(monkeypatch, backend)
-    poison(both)
-    dx, dstates = both.backward(dh, needs_dx=False)
-    assert dx is None
-    assert asked == [DWEIGHTS, DWEIGHTS]
-    assert_same(host(backend, dstates, both.grads), expected)
-
-
-def test_in_a_stack(backend: Backend) -> None:
-    both, above = Bidirectional(*make(backend)), RNN.init(7, 3, rng=1, dtype="float64", backend=backend)
-    stack, x, dh = Stack([both, above]), draw(backend, T, N, D), draw(backend, T, N, 3)
-    h, (inner, outer) = stack.forward(x, lengths=RAGGED)
-    below, states = both(x, lengths=RAGGED)
-    assert_same(host(backend, h), host(backend, above(below, lengths=RAGGED)))
-    assert_same(host(backend, inner), host(backend, states))
-    assert len(outer) == 1
-    found = host(backend, stack.backward(dh), stack.grads)
-    above.forward(both.forward(x, lengths=RAGGED)[0], lengths=RAGGED)
-    dx, dstates = both.backward(above.backward(dh)[0])
-    assert_same(found[:1], host(backend, dx))
-    assert_same(found[1:4], host(backend, dstates))
-    assert_same(found[5:], host(backend, both.grads, above.grads))
 
 
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
@@ -137,7 +44,7 @@ def test_init(backend: Backend, kind: Any) -> None:
 def test_an_optimizer_updates_both_layers(backend: Backend) -> None:
     both = Bidirectional(*make(backend))
     linear = Linear.init(7, 2, rng=0, dtype="float64", backend=backend)
-    h, _ = both.forward(draw(backend, T, N, D))
+    h, _ = both.forward(draw_on(backend, T, N, D))
     both.backward(linear.backward(0 * linear.forward(h) + 1))
     expected = [p - 0.1 * g for p, g in zip(host(backend, both.params), host(backend, both.grads), strict=True)]
     SGD([both, linear], 0.1).step()
@@ -171,7 +78,7 @@ def test_sizes_are_compared_by_value(backend: Backend) -> None:
 
 
 def test_caches_of_other_layers(backend: Backend) -> None:
-    both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
+    both, x = Bidirectional(*make(backend)), draw_on(backend, T, N, D)
     h, _ = both.forward(x)
     for cache in ([], both.cache[:1], [*both.cache, both.cache[0]], [both.cache[0], None]):
         with one_line(ValueError, "cache is not of this Bidirectional", "take layer.cache after its forward"):
@@ -179,14 +86,14 @@ def test_caches_of_other_layers(backend: Backend) -> None:
 
 
 def test_a_stream(backend: Backend) -> None:
-    both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
+    both, x = Bidirectional(*make(backend)), draw_on(backend, T, N, D)
     with one_line(ValueError, "a Bidirectional has a layer that runs in reverse", "expected layers that run forward"):
         both.stream(x)
     assert not both.streams
 
 
 def test_states_and_gradients_of_another_shape(backend: Backend) -> None:
-    both, x = Bidirectional(*make(backend)), draw(backend, T, N, D)
+    both, x = Bidirectional(*make(backend)), draw_on(backend, T, N, D)
     h, states = both.forward(x)
     with one_line(
         ValueError, "states has 1 entries", "expected a tuple of 2, one for each layer of this Bidirectional"

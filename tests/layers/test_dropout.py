@@ -80,18 +80,6 @@ def test_forward_calls_resumes_a_run(backend: Backend) -> None:
     assert_array_equal(kept(backend, resumed, 100), masks[3])
 
 
-def test_the_old_name_of_forward_calls() -> None:
-    dropout = Dropout(0.5, seed=3)
-    with pytest.warns(DeprecationWarning, match="Dropout.step is now forward_calls"):
-        dropout.step = 4
-    assert dropout.forward_calls == 4
-    with pytest.warns(DeprecationWarning, match="use the new name"):
-        assert dropout.step == 4
-    old = Dropout(0.5)
-    old.__setstate__({"p": 0.5, "seed": 3, "layer": 0, "step": 7})  # a pickle from before the renaming
-    assert old.forward_calls == 7
-
-
 def test_dropout_of_zero_changes_nothing(backend: Backend) -> None:
     x = backend.asarray(np.random.default_rng(0).standard_normal((3, 4)))
     dropout = Dropout(0)

@@ -12,8 +12,11 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests.conftest import STANDIN
+from tests.drawn import draw
 from tests.errors import one_line
 from tests.forge import Forgery, Tensor
+from tests.peephole.layer import PeepholeLSTM
+from tests.reference import CELLS, problem
 from xrnn import (
     GRU,
     LSTM,
@@ -22,8 +25,9 @@ from xrnn import (
     Bidirectional,
     LayerNorm,
     Linear,
-    Quantized,
     Stack,
+    freeze,
+    get_backend,
     load,
     load_checkpoint,
     quantize,
@@ -32,15 +36,13 @@ from xrnn import (
     to_onnx,
 )
 from xrnn.files import FileError
+from xrnn.ops.int8 import Int8Matrix
 
-LAYERS: dict[str, Any] = {
-    "tanh": lambda **o: RNN.init(3, 20, rng=0, **o),
-    "relu": lambda **o: RNN.init(3, 20, rng=0, nonlinearity="relu", **o),
-    "leak": lambda **o: RNN.init(3, 20, rng=0, leak=0.3, **o),
-    "leak by unit": lambda **o: RNN.init(3, 20, rng=0, leak=np.linspace(0.1, 1, 20), **o),
-    "lstm": lambda **o: LSTM.init(3, 20, rng=0, **o),
-    "gru": lambda **o: GRU.init(3, 20, rng=0, **o),
-}
+every_cell = pytest.mark.parametrize("name", CELLS)
+
+
+def layer_of(name: str, reverse: bool = False) -> Any:
+    return problem(name, (1, 1, 3, 20), "float32", reverse=reverse).layer(get_backend("numpy"))
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +54,9 @@ def as_list(result: Any) -> list[Any]:
     return list(result) if isinstance(result, tuple) else [result]
 
 
-def draw(*shape: int) -> Any:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype("float32")
-
-
-@pytest.mark.parametrize("name", LAYERS)
+@every_cell
 def test_is_close_to_the_float32_layer_but_not_equal(form: str, name: str) -> None:
-    layer, x = LAYERS[name](), draw(30, 4, 3)
+    layer, x = layer_of(name), draw(30, 4, 3)
     states = [draw(4, 20) / 2 for _ in layer.cell.states]
     quantized = quantize(layer)
     for got, want in zip(as_list(quantized(x, *states)), as_list(layer(x, *states)), strict=True):
@@ -67,9 +65,9 @@ def test_is_close_to_the_float32_layer_but_not_equal(form: str, name: str) -> No
         assert 1e-4 < error < 0.1 * max(1, np.abs(want).max())
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@every_cell
 def test_stream_continues_as_one_sequence(form: str, name: str) -> None:
-    quantized, x = quantize(LAYERS[name]()), draw(7, 2, 3)
+    quantized, x = quantize(layer_of(name)), draw(7, 2, 3)
     expected = as_list(quantized(x))
     h, state = quantized.stream(x[:3])
     parts = [h]
@@ -97,23 +95,50 @@ def test_it_does_not_follow_later_changes_of_the_layer() -> None:
 def test_sizes_and_repr() -> None:
     quantized = quantize(GRU.init(3, 20, rng=0))
     assert (quantized.input_size, quantized.output_size, quantized.title) == (3, 20, "quantized GRU")
-    assert repr(quantized) == "Quantized GRU(3 → 20, 1,580 parameters, int8, numpy)"
+    assert repr(quantized) == "quantized GRU(3 → 20, 1,580 parameters, int8, numpy)"
+    assert type(quantized) is GRU
+    assert list(quantized.named_params) == ["Wx", "Wh", "b", "Wx_scale", "Wh_scale"]
+    assert quantized.Wx.dtype == "int8"
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@every_cell
 def test_copies_and_pickles(name: str) -> None:
-    quantized, x = quantize(LAYERS[name]()), draw(3, 2, 3)
+    quantized, x = quantize(layer_of(name)), draw(3, 2, 3)
     for other in (copy.deepcopy(quantized), pickle.loads(pickle.dumps(quantized))):
         for got, want in zip(as_list(other(x)), as_list(quantized(x)), strict=True):
             assert_array_equal(got, want)
 
 
+@every_cell
+def test_reverse_equals_forward_on_the_reversed_sequence(form: str, name: str) -> None:
+    x = draw(6, 4, 3)
+    ahead, reverse = quantize(layer_of(name)), quantize(layer_of(name, reverse=True))
+    states = [draw(4, 20) / 2 for _ in ahead.cell.states]
+    for got, want in zip(as_list(reverse(x, *states)), as_list(ahead(x[::-1].copy(), *states)), strict=True):
+        assert_array_equal(got, want[::-1])
+    assert_array_equal(as_list(reverse(x[0], *states))[0], as_list(ahead(x[0], *states))[0])
+
+
+def test_its_arrays_cannot_change() -> None:
+    quantized = quantize(PeepholeLSTM.init(3, 20, rng=0))
+    for layer in (quantized, copy.deepcopy(quantized), pickle.loads(pickle.dumps(quantized)), freeze(quantized)):
+        assert layer.is_int8
+        for array in layer.params:
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+    with one_line(ValueError, "params[0] of layers[0] is read-only: expected parameters that can be updated in place"):
+        Adam([quantized])
+    quantized.params[0] = quantized.params[0].copy()
+    with one_line(ValueError, "params of this quantized PeepholeLSTM were replaced", "quantize the float32 layer"):
+        quantized(draw(2, 3))
+
+
 # ---- files ----
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in ("peephole lstm", "min gru")])
 def test_save_and_load(tmp_path: Path, name: str) -> None:
-    quantized, x = quantize(LAYERS[name]()), draw(3, 2, 3)
+    quantized, x = quantize(layer_of(name)), draw(3, 2, 3)
     save(tmp_path / "small.safetensors", quantized)
     loaded = load(tmp_path / "small.safetensors")
     assert repr(loaded) == repr(quantized)
@@ -162,18 +187,34 @@ def test_a_stack_of_quantized_layers(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_holds_it_beside_layers_that_are_trained(tmp_path: Path) -> None:
-    quantized, readout, x = quantize(LAYERS["leak by unit"]()), Linear.init(20, 2), draw(1, 3)
+    quantized, readout, x = quantize(layer_of("leak by unit")), Linear.init(20, 2), draw(1, 3)
     save_checkpoint(tmp_path / "c.safetensors", {"a": quantized, "b": readout}, optimizer=Adam([readout]))
     loaded = load_checkpoint(tmp_path / "c.safetensors").layers["a"]
     assert_array_equal(loaded(x), quantized(x))
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_checkpoint_holds_a_layer_once(tmp_path: Path, int8: bool) -> None:
+    layer = LSTM.init(64, 64, rng=0)
+    layer = quantize(layer) if int8 else layer
+    stack, x = Stack([layer, GRU.init(64, 5, rng=0)]), draw(3, 2, 64)
+    save_checkpoint(tmp_path / "once.safetensors", {"a": layer})
+    save_checkpoint(tmp_path / "c.safetensors", {"a": layer, "b": layer, "both": stack, "again": stack})
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("c", "once")]
+    assert sizes[0] - sizes[1] < 8 * 1024  # the GRU and the description
+    layers = load_checkpoint(tmp_path / "c.safetensors").layers
+    assert layers["a"] is layers["b"] is layers["both"].layers[0]
+    assert layers["again"] is layers["both"]
+    assert_array_equal(layers["both"](x)[0], stack(x)[0])
+
+
 # ---- rows of different lengths ----
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_lengths_as_of_each_row_alone(form: str, name: str) -> None:
-    quantized, x = quantize(LAYERS[name]()), draw(6, 4, 3)
+@pytest.mark.parametrize("reverse", [False, True])
+@every_cell
+def test_lengths_as_of_each_row_alone(form: str, name: str, reverse: bool) -> None:
+    quantized, x = quantize(layer_of(name, reverse)), draw(6, 4, 3)
     states, lengths = [draw(4, 20) / 2 for _ in quantized.cell.states], [0, 6, 1, 4]
     for n, length in enumerate(lengths):
         x[length:, n] = np.nan
@@ -181,7 +222,7 @@ def test_lengths_as_of_each_row_alone(form: str, name: str) -> None:
         for n, length in enumerate(lengths):
             alone = as_list(quantized(x[:length, n : n + 1], *(state[n : n + 1] for state in states)))[k][:, 0]
             assert_array_equal(got[:length, n], alone)
-            last = alone[-1] if length else states[k][n]
+            last = alone[-1] if length and not reverse else states[k][n]
             assert_array_equal(got[length:, n], np.broadcast_to(last, (6 - length, 20)))
 
 
@@ -209,8 +250,6 @@ def test_training_is_refused(name: str) -> None:
     ("layer", "words"),
     [
         (lambda: LSTM.init(3, 4, rng=0, dtype="float64"), ("dtype of this LSTM is float64", "expected float32")),
-        (lambda: LSTM.init(3, 4, rng=0, reverse=True), ("reverse of this LSTM is True", "expected False")),
-        (lambda: GRU.init(3, 4, rng=0, reset_after=False), ("reset_after of this GRU is False", "expected True")),
         (lambda: GRU.init(3, 4, rng=0, backend=STANDIN), ("backend of this GRU is cupy", "expected numpy")),
     ],
 )
@@ -232,27 +271,34 @@ def test_other_objects_are_refused(other: Any) -> None:
         quantize(other)
 
 
+def test_a_quantized_layer_is_refused() -> None:
+    with one_line(TypeError, "layer is a quantized GRU", "expected an RNN, LSTM or GRU in float32"):
+        quantize(quantize(GRU.init(3, 4, rng=0)))
+
+
 @pytest.mark.parametrize(
     ("error", "x", "states", "words"),
     [
-        (TypeError, draw(2, 3).astype("float64"), (), ("x is a numpy.ndarray of float64", "computes with float32")),
+        (
+            TypeError,
+            draw(2, 3).astype("float64"),
+            (),
+            ("x has dtype float64", "quantized LSTM computes in float32"),
+        ),
         (TypeError, [[1.0]], (), ("x is a list",)),
         (ValueError, draw(2, 4), (), ("x has shape (2, 4)", "expects (N, 3)")),
         (ValueError, draw(3), (), ("x has shape (3,)", "expects (N, 3)")),
-        (ValueError, draw(2, 3), (None,), ("got 1 states", "has 2: h_prev, c_prev")),
         (ValueError, draw(2, 3), (None, draw(3, 20)), ("c_prev has shape (3, 20)", "expects (2, 20)")),
-        (TypeError, draw(2, 3), (np.zeros((2, 20)), None), ("h_prev is a numpy.ndarray of float64",)),
+        (TypeError, draw(2, 3), (np.zeros((2, 20)), None), ("h_prev has dtype float64",)),
     ],
 )
-def test_arguments_that_do_not_fit(error: Any, x: Any, states: Any, words: tuple[str, ...]) -> None:
+def test_arguments_that_do_not_fit(form: str, error: Any, x: Any, states: Any, words: tuple[str, ...]) -> None:
     with one_line(error, *words):
         quantize(LSTM.init(3, 20, rng=0))(x, *states)
 
 
 def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
     quantized = quantize(GRU.init(3, 3, rng=0))
-    with one_line(ValueError, "forward is a quantized GRU", "expected a layer made with reverse=False"):
-        Bidirectional(quantized, quantize(GRU.init(3, 3, rng=0)))
     with one_line(ValueError, "layers[1] computes in float64", "layers[0] in float32"):
         Stack([quantized, GRU.init(3, 3, rng=0, dtype="float64")])
     save(tmp_path / "q.safetensors", quantized)
@@ -269,37 +315,44 @@ def test_to_onnx_refuses_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "options", "words"),
+    ("error", "changed", "words"),
     [
-        (ValueError, "TRANSFORMER", {}, ("unknown kind 'TRANSFORMER'", "expected one of RNN, LSTM, GRU")),
-        (ValueError, "LSTM", {"leak": 0.5}, ("this LSTM has a leak or a nonlinearity",)),
-        (ValueError, "RNN", {"nonlinearity": "sin"}, ("unknown nonlinearity 'sin'", "expected one of tanh, relu")),
-        (ValueError, "RNN", {"Wx": np.zeros((3, 4), "int8")}, ("Wx has shape (3, 4)", "expects (3, 5)")),
-        (ValueError, "RNN", {"b": np.zeros(4, "float32")}, ("b has shape (4,)", "expects (5,)")),
-        (ValueError, "RNN", {"Wx": np.zeros((0, 5), "int8")}, ("Wx has shape (0, 5)",)),
-        (
-            ValueError,
-            "RNN",
-            {"Wx": np.zeros((2**16 + 1, 5), "int8")},
-            ("65,537 inputs", "expected at most 65,536 of each"),
-        ),
-        (
-            TypeError,
-            "RNN",
-            {"Wh": np.zeros((5, 5), "int16")},
-            ("Wh is a numpy.ndarray", "expected int8, with backend='numpy'"),
-        ),
+        (ValueError, {"Wx": (3, 4)}, ("Wx has shape (3, 4)", "its scale (5,)", "one scale for each column")),
+        (ValueError, {"Wx": (3, 4), "Wx_scale": 4}, ("Wx has shape (3, 4)", "this quantized RNN expects (D, 5)")),
+        (ValueError, {"b": 4}, ("b has shape (4,)", "expects (5,)")),
+        (ValueError, {"Wx": (0, 5)}, ("Wx has shape (0, 5)",)),
+        (ValueError, {"Wx": (2**16 + 1, 5)}, ("65,537 inputs", "expected at most 65,536 of each")),
+        (TypeError, {"dtype": "int16"}, ("Wx is a numpy.ndarray of int16", "expected int8, with backend='numpy'")),
     ],
 )
-def test_the_constructor_checks_its_arrays(
-    error: Any, kind: str, options: dict[str, Any], words: tuple[str, ...]
-) -> None:
-    arrays = {
-        "Wx": np.zeros((3, 5), "int8"),
-        "Wx_scale": np.ones(5, "float32"),
-        "Wh": np.zeros((5, 5), "int8"),
-        "Wh_scale": np.ones(5, "float32"),
-        "b": np.zeros(5, "float32"),
-    }
+def test_the_constructor_checks_its_arrays(error: Any, changed: dict[str, Any], words: tuple[str, ...]) -> None:
+    given: dict[str, Any] = {
+        "Wx": (3, 5),
+        "Wh": (5, 5),
+        "Wx_scale": 5,
+        "Wh_scale": 5,
+        "b": 5,
+        "dtype": "int8",
+    } | changed
+    Wx, Wh = (
+        Int8Matrix(np.zeros(given[name], given["dtype"]), np.ones(given[f"{name}_scale"], "float32"))
+        for name in ("Wx", "Wh")
+    )
     with one_line(error, *words):
-        Quantized(kind=kind, **arrays | options)
+        RNN(Wx, Wh, np.zeros(given["b"], "float32"))  # type: ignore[arg-type]
+
+
+def test_one_matrix_of_8_bits_is_refused() -> None:
+    Wx = Int8Matrix(np.zeros((3, 5), "int8"), np.ones(5, "float32"))
+    with one_line(TypeError, "one of Wx and Wh of this quantized RNN is an Int8Matrix: expected none or both"):
+        RNN(Wx, np.zeros((5, 5), "float32"), np.zeros(5, "float32"))  # type: ignore[arg-type]
+
+
+def test_a_bidirectional_of_quantized_layers(form: str, tmp_path: Path) -> None:
+    layers: list[Any] = [quantize(GRU.init(3, 20, rng=0)), quantize(LSTM.init(3, 5, rng=0, reverse=True))]
+    both, x, lengths = Bidirectional(*layers), draw(7, 2, 3), [7, 4]
+    h, _ = both(x, lengths=lengths)
+    assert_array_equal(h[..., :20], layers[0](x, lengths=lengths))
+    assert_array_equal(h[..., 20:], layers[1](x, lengths=lengths)[0])
+    save(tmp_path / "both.safetensors", both)
+    assert_array_equal(load(tmp_path / "both.safetensors")(x)[0], both(x)[0])

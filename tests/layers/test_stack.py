@@ -1,10 +1,10 @@
-"""A Stack gives the same results as its layers called one by one: values, gradients, states, copies."""
+"""A Stack: truncated backpropagation, dropout, streams, training, copies, errors. test_composites.py has its values."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import standin as cp
 from tests.conftest import STANDIN
+from tests.drawn import draw_on
 from tests.errors import one_line
-from tests.needs import BOTH, DWEIGHTS, noted
+from tests.layers.by_hand import RAGGED, D, N, T, as_tuple, assert_same, draw_states, flat, host, make
 from tests.standin.counting import counted
 from xrnn import (
     GRU,
@@ -35,150 +36,13 @@ from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.typing import HostArray
 
-T, N, D = 5, 3, 4
-RAGGED = [2, 5, 0]
-
-
-def make(backend: Backend, dtype: str = "float64") -> list[Any]:
-    """One layer of each kind, with different sizes and weights."""
-    options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": dtype, "backend": backend}
-    return [
-        RNN.init(D, 5, leak=0.4, **options),
-        LSTM.init(5, 6, reverse=True, **options),
-        GRU.init(6, 3, **options),
-        Recurrent.init(LSTMCell(), 3, 4, **options),
-    ]
-
-
-def draw(backend: Backend, *shape: int, seed: int = 1, dtype: str = "float64") -> Any:
-    return backend.asarray(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
-
-
-def draw_states(backend: Backend, layers: Sequence[Any], seed: int = 2) -> Any:
-    return tuple(
-        tuple(draw(backend, N, layer.hidden_size, seed=seed + 10 * i + j) for j in range(len(layer.cell.states)))
-        for i, layer in enumerate(layers)
-    )
-
-
-def as_tuple(results: Any) -> tuple[Any, ...]:
-    return results if isinstance(results, tuple) else (results,)
-
-
-def forward_by_hand(layers: Sequence[Any], x: Any, states: Any, lengths: Any) -> tuple[Any, Any]:
-    final = []
-    for layer, state in zip(layers, states, strict=True):
-        results = as_tuple(layer.forward(x, *state, lengths=lengths))
-        x = results[0]
-        final.append(tuple(s if s.ndim == 2 else s[0 if layer.reverse else -1] for s in results))
-    return x, tuple(final)
-
-
-def backward_by_hand(layers: Sequence[Any], dh: Any, dstates: Any) -> tuple[Any, Any]:
-    dinitial = []
-    for layer, dfinal in zip(layers[::-1], dstates[::-1], strict=True):
-        d = [dh.copy(), *(0 * dh for _ in dfinal[1:])]
-        for total, last in zip(d, dfinal, strict=True):
-            slot = total if total.ndim == 2 else total[0 if layer.reverse else -1]
-            slot += last
-        dh, *before = layer.backward(*d)
-        dinitial.append(tuple(before))
-    return dh, tuple(dinitial[::-1])
-
-
-def flat(value: Any) -> list[Any]:
-    """The arrays in nested tuples, without None."""
-    if isinstance(value, tuple | list):
-        return [a for part in value for a in flat(part)]
-    return [] if value is None else [value]
-
-
-def host(backend: Backend, *values: Any) -> list[HostArray]:
-    return [backend.to_numpy(a).copy() for a in flat(values)]
-
-
-def assert_same(found: list[HostArray], expected: list[HostArray], atol: float = 0) -> None:
-    assert len(found) == len(expected)
-    for got, want in zip(found, expected, strict=True):
-        assert got.shape == want.shape
-        assert_allclose(got, want, rtol=0, atol=atol)
-
-
-def poison(layer: Any) -> None:
-    for gradient in layer.grads:
-        gradient[...] = np.nan
-
-
-# ---- against the layers one by one ----
-
-
-@pytest.mark.usefixtures("form")
-@pytest.mark.parametrize("lengths", [None, RAGGED])
-@pytest.mark.parametrize("shape", [(T, N, D), (1, N, D), (N, D)], ids=str)
-def test_a_stack_equals_its_layers_one_by_one(backend: Backend, shape: tuple[int, ...], lengths: Any) -> None:
-    if lengths is not None:
-        if len(shape) == 2:
-            return  # a single step has no lengths
-        lengths = np.minimum(lengths, shape[0])
-    layers, by_hand = make(backend), make(backend)
-    stack = Stack(layers)
-    x, dh = draw(backend, *shape), draw(backend, *shape[:-1], stack.output_size, seed=3)
-    states, dstates = draw_states(backend, layers), draw_states(backend, layers, seed=100)
-
-    expected = host(backend, *forward_by_hand(by_hand, x, states, lengths))
-    found = stack.forward(x, states, lengths=lengths)
-    assert_same(host(backend, *found), expected)
-    assert_same(host(backend, *stack(x, states, lengths=lengths)), expected)
-    poison(stack)
-    found_gradients = [*host(backend, *stack.backward(dh, dstates)), *host(backend, stack.grads)]
-    expected_gradients = host(backend, *backward_by_hand(by_hand, dh, dstates))
-    expected_gradients += host(backend, [layer.grads for layer in by_hand])
-    assert_same(found_gradients, expected_gradients)
-
-
-def test_no_states_mean_zeros(backend: Backend) -> None:
-    stack, x = Stack(make(backend)), draw(backend, T, N, D)
-    zeros = tuple(tuple(0 * s for s in layer) for layer in draw_states(backend, stack.layers))
-    expected = host(backend, *stack.forward(x, zeros))
-    assert_same(host(backend, *stack.forward(x)), expected)
-    assert_same(host(backend, *stack.forward(x, (None, *zeros[1:]))), expected)
-    dh = draw(backend, T, N, stack.output_size)
-    with_zeros = host(backend, *stack.backward(dh, zeros), stack.grads)
-    poison(stack)
-    assert_same(host(backend, *stack.backward(dh), stack.grads), with_zeros)
-
-
-@pytest.mark.parametrize("lengths", [None, [0] * N])
-def test_without_steps_the_final_states_are_the_initial_ones(backend: Backend, lengths: Any) -> None:
-    stack = Stack(make(backend))
-    steps = 0 if lengths is None else T
-    states, dstates = draw_states(backend, stack.layers), draw_states(backend, stack.layers, seed=100)
-    h, after = stack.forward(draw(backend, steps, N, D), states, lengths=lengths)
-    assert h.shape == (steps, N, stack.output_size)
-    assert_same(host(backend, after), host(backend, states))
-    poison(stack)
-    dx, dinitial = stack.backward(0 * h, dstates)
-    assert dx.shape == (steps, N, D)
-    assert_same(host(backend, dinitial), host(backend, dstates))
-    assert not any(g.any() for g in host(backend, stack.grads))
-
-
-def test_an_earlier_forward_by_its_cache(backend: Backend) -> None:
-    stack = Stack(make(backend), dropout=0.4, rng=0)
-    x, dh = draw(backend, T, N, D), draw(backend, T, N, stack.output_size, seed=3)
-    stack.forward(x)
-    expected, cache = host(backend, *stack.backward(dh), stack.grads), stack.cache
-    stack.forward(draw(backend, N, D))  # one step, with other masks
-    poison(stack)
-    assert_same(host(backend, *stack.backward(dh, cache=cache), stack.grads), expected)
-
 
 def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend) -> None:
     """Chunk 2 starts from the final states of chunk 1; the gradients of these states go to the backward of chunk 1."""
     options: dict[str, Any] = {"dtype": "float64", "backend": backend}
     complete = Stack([make(backend)[0], LSTM.init(5, 3, rng=9, **options)])
     parts = copy.deepcopy(complete)
-    x, dh = draw(backend, 2 * T, N, D), draw(backend, 2 * T, N, 3, seed=3)
+    x, dh = draw_on(backend, 2 * T, N, D), draw_on(backend, 2 * T, N, 3, seed=3)
     states = draw_states(backend, complete.layers)
 
     expected = host(backend, *complete.forward(x, states))
@@ -196,68 +60,13 @@ def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend) 
     assert_same([*found, *sums], expected_gradients, atol=1e-12)
 
 
-@pytest.mark.usefixtures("form")
-@pytest.mark.parametrize("steps", [T, 0])
-def test_an_input_that_is_data_needs_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """Only the first layer leaves out dx. The other layers need it for the layer before them."""
-    stack = Stack(make(backend), dropout=0.4, rng=0)
-    x, dh = draw(backend, steps, N, D), draw(backend, steps, N, stack.output_size, seed=3)
-    dstates = draw_states(backend, stack.layers, seed=100)
-    stack.forward(x)
-    _, *expected = host(backend, *stack.backward(dh, dstates), stack.grads)
-    asked = noted(monkeypatch, backend)
-    poison(stack)
-    dx, dinitial = stack.backward(dh, dstates, needs_dx=False)
-    assert dx is None
-    assert asked == [BOTH, BOTH, BOTH, DWEIGHTS]  # from the last layer to the first
-    assert_same(host(backend, dinitial, stack.grads), expected)
-
-
-def test_a_nested_stack_leaves_out_dx_of_its_first_layer(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second, *others = make(backend)
-    stack = Stack([Stack([first, second]), *others])
-    stack.forward(draw(backend, T, N, D))
-    asked = noted(monkeypatch, backend)
-    assert stack.backward(draw(backend, T, N, stack.output_size), needs_dx=False)[0] is None
-    assert asked == [BOTH, BOTH, BOTH, DWEIGHTS]
-
-
-def test_bidirectional_is_true_or_false() -> None:
-    with one_line(TypeError, "bidirectional is 'no': expected True or False"):
-        Stack.init(LSTM, 2, 3, bidirectional="no", backend="numpy")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_stacks_in_stacks(backend: Backend, bidirectional: bool) -> None:
-    def build() -> list[Any]:
-        options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": "float64", "backend": backend}
-        middle = Bidirectional.init(GRU, 5, 3, **options) if bidirectional else LSTM.init(5, 6, **options)
-        return [RNN.init(D, 5, **options), middle, LSTM.init(6, 2, **options)]
-
-    a, b, c = build()
-    flat_stack, nested = Stack(build()), Stack([a, Stack([b, c])])
-    x, dh = draw(backend, T, N, D), draw(backend, T, N, 2)
-    h, states = flat_stack.forward(x, lengths=RAGGED)
-    h_nested, states_nested = nested.forward(x, lengths=RAGGED)
-    assert_same(host(backend, h_nested, states_nested), host(backend, h, states))
-    assert states_nested[1][1][0].shape == (N, 2)
-    assert (nested.input_size, nested.output_size) == (D, 2)
-    dx, dstates = flat_stack.backward(dh, states)
-    dx_nested, dstates_nested = nested.backward(dh, states_nested)
-    assert_same(host(backend, dx_nested, dstates_nested), host(backend, dx, dstates))
-    assert_same(host(backend, nested.grads), host(backend, flat_stack.grads))
-    assert list(nested.named_params)[3] == ("1.0.0.Wx" if bidirectional else "1.0.Wx")
-    for got, named in zip(nested.params, nested.named_params.values(), strict=True):
-        assert got is named
-
-
 # ---- dropout ----
 
 
 def test_dropout_lies_between_the_layers(backend: Backend) -> None:
     stack, by_hand = Stack(make(backend)[:3], dropout=0.5, rng=3), make(backend)[:3]
     between = [Dropout(0.5, seed=stack.dropout[0].seed, layer=i) for i in range(2)]
-    x, dh = draw(backend, T, N, D), draw(backend, T, N, 3, seed=3)
+    x, dh = draw_on(backend, T, N, D), draw_on(backend, T, N, 3, seed=3)
     for _ in range(2):  # each forward has other masks
         h, d = x, dh
         for i, layer in enumerate(by_hand):
@@ -271,7 +80,7 @@ def test_dropout_lies_between_the_layers(backend: Backend) -> None:
 
 
 def test_masks_depend_on_the_seed_and_a_call_has_none(backend: Backend) -> None:
-    x = draw(backend, T, N, D)
+    x = draw_on(backend, T, N, D)
     one, same, other = (Stack(make(backend), dropout=0.5, rng=seed) for seed in (3, 3, 4))
     first = host(backend, one.forward(x)[0])[0]
     assert_array_equal(first, host(backend, same.forward(x)[0])[0])
@@ -299,7 +108,7 @@ def layer_on_host(layer: Any, backend: Backend) -> Any:
 def test_a_stream_in_chunks_equals_one_call(backend: Backend) -> None:
     stack = Stack([Stack(make(backend)[:1]), LSTM.init(5, 3, rng=9, dtype="float64", backend=backend)], dropout=0.5)
     assert stack.streams
-    x = draw(backend, 6, N, D)
+    x = draw_on(backend, 6, N, D)
     complete, final = stack(x)
     pieces, state = [], None
     for chunk in (x[:3], x[3], x[4:]):  # a chunk, a single step, a chunk
@@ -337,7 +146,7 @@ def test_an_optimizer_over_a_stack_trains_it(backend: Backend, optimizer: Callab
     linear = Linear.init(16, 2, rng=1, backend=backend)
     update = optimizer([stack, linear])
     assert len(update.params) == len(stack.params) + 2
-    x = draw(backend, T, N, 2, dtype="float32")
+    x = draw_on(backend, T, N, 2, dtype="float32")
     losses, before = [], [id(p) for p in stack.params]
     for _ in range(30):
         loss, dy = mean_squared_error(linear.forward(stack.forward(x)[0]), x[::-1].copy())
@@ -349,21 +158,12 @@ def test_an_optimizer_over_a_stack_trains_it(backend: Backend, optimizer: Callab
     assert stack.updates == 30
 
 
-def test_an_update_matches_the_formula(backend: Backend) -> None:
-    stack, x = Stack(make(backend)), draw(backend, T, N, D)
-    stack.forward(x)
-    stack.backward(draw(backend, T, N, stack.output_size))
-    expected = [p - 0.1 * g for p, g in zip(host(backend, stack.params), host(backend, stack.grads), strict=True)]
-    SGD([stack], 0.1).step()
-    assert_same(host(backend, stack.params), expected, atol=1e-15)
-
-
 def test_gradients_of_two_forward_calls_add_up(backend: Backend) -> None:
     stack, other = Stack(make(backend), dropout=0.4, rng=0), Linear.init(3, 2, rng=0, dtype="float64", backend=backend)
     optimizer = SGD([other, stack], 0.1)
-    h_first, _ = stack.forward(draw(backend, T, N, D))
+    h_first, _ = stack.forward(draw_on(backend, T, N, D))
     first = stack.cache
-    h_second, _ = stack.forward(draw(backend, 2, N, D, seed=5))
+    h_second, _ = stack.forward(draw_on(backend, 2, N, D, seed=5))
     each = []
     for dh, cache in ((h_second, None), (h_first, first)):
         stack.backward(dh, cache=cache)
@@ -378,7 +178,7 @@ def test_gradients_of_two_forward_calls_add_up(backend: Backend) -> None:
 
 
 def test_lengths_from_the_host_move_once() -> None:
-    stack, x = Stack(make(STANDIN)), draw(STANDIN, T, N, D)
+    stack, x = Stack(make(STANDIN)), draw_on(STANDIN, T, N, D)
     for run in (stack.forward, stack):
         with counted() as counters:
             run(x, lengths=RAGGED)
@@ -399,8 +199,8 @@ def copies(value: Any) -> list[Any]:
 def every_layer(backend: Backend) -> dict[str, tuple[Any, Any]]:
     """A layer of each kind, and an input for it."""
     options: dict[str, Any] = {"rng": 0, "dtype": "float64", "backend": backend}
-    x = draw(backend, T, N, D)
-    leak = draw(backend, 5) * 0 + 0.5
+    x = draw_on(backend, T, N, D)
+    leak = draw_on(backend, 5) * 0 + 0.5
     return {
         "RNN": (RNN.init(D, 5, **options), x),
         "a leaky RNN": (RNN.init(D, 5, leak=leak, reverse=True, **options), x),
@@ -496,7 +296,7 @@ def test_a_layer_given_twice(backend: Backend) -> None:
 
 def test_wrong_numbers_and_shapes_of_states(backend: Backend) -> None:
     stack = Stack(make(backend))
-    x, states = draw(backend, T, N, D), draw_states(backend, stack.layers)
+    x, states = draw_on(backend, T, N, D), draw_states(backend, stack.layers)
     with one_line(ValueError, "states has 3 entries", "expected a tuple of 4, one for each layer", "pass the states"):
         stack.forward(x, states[:3])
     with one_line(ValueError, "states has a ", "expected a tuple of 4, one for each layer of this Stack"):
@@ -516,7 +316,7 @@ def test_wrong_numbers_and_shapes_of_states(backend: Backend) -> None:
 
 def test_wrong_shapes_of_gradients(backend: Backend) -> None:
     stack = Stack(make(backend))
-    h, states = stack.forward(draw(backend, T, N, D))
+    h, states = stack.forward(draw_on(backend, T, N, D))
     for dstates in (None, states):
         with one_line(ValueError, "dh has shape (4, 3, 4), but this Recurrent expects (5, 3, 4)"):
             stack.backward(h[1:], dstates)
@@ -527,7 +327,7 @@ def test_wrong_shapes_of_gradients(backend: Backend) -> None:
 
 
 def test_a_stream_through_a_layer_that_runs_in_reverse(backend: Backend) -> None:
-    stack, x = Stack(make(backend)), draw(backend, T, N, D)
+    stack, x = Stack(make(backend)), draw_on(backend, T, N, D)
     with one_line(ValueError, "layers[1] of this Stack, a LSTM, runs in reverse", "expected layers that run forward"):
         stack.stream(x)
     both = Stack([Bidirectional.init(RNN, D, 5, dtype="float64", backend=backend)])
@@ -554,7 +354,7 @@ def test_invalid_dropout(backend: Backend) -> None:
 
 def test_a_change_of_the_result_does_not_change_the_states(backend: Backend) -> None:
     for layer in (RNN.init(D, 5, rng=0, backend=backend), LSTM.init(D, 5, rng=0, backend=backend)):
-        x = draw(backend, T, N, D).astype("float32")
+        x = draw_on(backend, T, N, D).astype("float32")
         expected = host(backend, [layer.stream(x, layer.stream(x)[1])[0]])
         h, state = layer.stream(x)
         h *= 0
@@ -567,7 +367,7 @@ def test_a_change_of_the_result_does_not_change_the_states(backend: Backend) -> 
 
 
 def test_lengths_may_change_before_backward(backend: Backend) -> None:
-    layer, x = GRU.init(D, 5, rng=0, dtype="float64", backend=backend), draw(backend, T, N, D)
+    layer, x = GRU.init(D, 5, rng=0, dtype="float64", backend=backend), draw_on(backend, T, N, D)
     lengths = backend.asarray(np.arange(N))
     h = layer.forward(x, lengths=lengths)
     expected = host(backend, layer.backward(h))

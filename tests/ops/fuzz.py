@@ -22,6 +22,7 @@ from tests.layouts import LAYOUTS, lay_out
 from tests.reference import CELLS, problem
 from xrnn import get_backend, use_fused
 from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.random import Draws
 from xrnn.typing import HostArray
 
 BACKEND: Final = get_backend("numpy")
@@ -75,7 +76,7 @@ def recurrences(draw: st.DrawFn) -> Callable[[], Results]:
         note(f"needs_dx={needs_dx}, needs_dweights={needs_dweights}")
         layer, (x, initial, dstates) = p.layer(BACKEND), p.operands(BACKEND)
         Wx, Wh, b, *own = layer.params
-        inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse, own)
+        inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse, own, Draws(np, (0, 0)))
         trace = Trace(inputs, *BACKEND.recurrence_forward(layer.cell, inputs, True))
         grads = [np.full(w.shape, 7, p.dtype) for w in p.weights] if needs_dweights else None
         dx, dinitial = BACKEND.recurrence_backward(layer.cell, trace, dstates, grads, needs_dx)

@@ -8,11 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from tests.drawn import draw
 from xrnn.ops.int8 import product, quantize_columns, quantize_rows
-
-
-def draw(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
 
 
 @given(K=st.integers(1, 40), C=st.integers(1, 20), seed=st.integers(0, 99))

@@ -20,6 +20,7 @@ from xrnn import GRU, LSTM, RNN, use_fused
 from xrnn.backend import Backend
 from xrnn.ops import recurrence
 from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.random import Draws
 from xrnn.typing import HostArray
 
 # For float32 sums of up to a few hundred terms of size one, over a few steps.
@@ -52,7 +53,8 @@ class Run:
         x, initial, self.dstates = p.operands(backend)
         lengths = None if p.lengths is None else backend.asarray(p.lengths)
         Wx, Wh, b, *own = layer.params
-        self.cell, self.inputs = layer.cell, Inputs(x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own)
+        draws = Draws(backend.xp, (0, 0))
+        self.cell, self.inputs = layer.cell, Inputs(x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, draws)
 
     def forward(self, *, training: bool = True) -> Trace:
         return Trace(self.inputs, *self.backend.recurrence_forward(self.cell, self.inputs, training))

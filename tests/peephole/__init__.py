@@ -1,18 +1,17 @@
-"""A cell with parameters of its own, built in as CONTRIBUTING.md says: a cell file, a layer file and two table rows.
+"""A cell with parameters of its own, added as CONTRIBUTING.md says: a cell file and a layer file.
 
-Only tests use it, so the rows are added by the fixture that calls `build_in`.
+Only tests use it, so the fixture that calls `build_in` registers it.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from tests.peephole.cell import PeepholeLSTMCell
 from tests.peephole.layer import PeepholeLSTM
 from xrnn import cells
-from xrnn.ops import cells as ops_cells
 
 
 def build_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ops_cells.CELLS, "peephole_lstm", PeepholeLSTMCell)
-    monkeypatch.setitem(cells.CELLS, "peephole_lstm", cells.Row(PeepholeLSTM, {}))
+    """Register it until the end of the test."""
+    monkeypatch.setitem(cells.CELLS, "peephole_lstm", PeepholeLSTM)
+    cells.register_cell(PeepholeLSTM)

@@ -17,7 +17,7 @@ class PeepholeLSTM(LSTM):
     Wx (D, 4H), Wh (H, 4H), b (4H,), p_i, p_f, p_o (H,)
     """
 
-    _cell_type = PeepholeLSTMCell
+    cell_type = PeepholeLSTMCell
 
     def __init__(
         self, Wx: Array, Wh: Array, b: Array, p_i: Array, p_f: Array, p_o: Array, *, reverse: bool = False

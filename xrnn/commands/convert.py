@@ -13,11 +13,11 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.commands.terminal import Terminal
-from xrnn.exchange.model import Model, host, is_recurrent, model_of
+from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of
 from xrnn.files import check_writable, holds_arrays, printable
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
-from xrnn.layers.quantized import Quantized, quantize
+from xrnn.layers.quantized import quantize
 from xrnn.models.checkpoint import Checkpoints, job_of
 from xrnn.models.errors import DataError, JobError, OutputError, SettingsError
 from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS
@@ -201,15 +201,12 @@ _READERS: Final = {".onnx": _read_onnx, ".keras": _read_keras, ".pt": _read_stat
 
 def _quantized(model: Model) -> Model:
     """The model with its recurrent layers quantized.   Raises TypeError, ValueError."""
-    for i, layer in enumerate(model.layers):
-        if type(layer) is Bidirectional:
-            raise ValueError(
-                f"layers[{i}] is Bidirectional: --int8 expects layers that run forward; train the model with "
-                "`--one-way`, or leave out --int8"
-            )
-    layers = [
-        quantize(layer) if is_recurrent(layer) and type(layer) is not Quantized else layer for layer in model.layers
-    ]
+
+    def quantized(layer: Any) -> Any:
+        parts: list[Any] = getattr(layer, "layers", [])
+        return Bidirectional(*map(quantize, parts)) if parts else quantize(layer)
+
+    layers = [quantized(layer) if is_recurrent(layer) and not is_int8(layer) else layer for layer in model.layers]
     if all(new is old for new, old in zip(layers, model.layers, strict=True)):
         raise ValueError("the model has no layer to quantize: --int8 expects an RNN, LSTM or GRU; leave out --int8")
     return replace(model, layers=tuple(layers))

@@ -29,7 +29,7 @@ from xrnn.commands.run_options import RunOptions
 from xrnn.commands.terminal import SafeStream, Terminal, status_of
 from xrnn.commands.train import TrainJob
 from xrnn.files import printable, quoted
-from xrnn.info import EXPLAINED, config, config_data, explain_sizes
+from xrnn.info import config, config_data, explain_sizes, explained
 from xrnn.models.checkpoint import job_of
 from xrnn.models.errors import CheckpointError, DataError, JobError, SettingsError
 from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS
@@ -439,8 +439,8 @@ def info(
         return
     if device is not None and explain is None:
         raise SettingsError("got --device without --explain: expected both; add --explain T N D H")
-    if cell not in EXPLAINED:
-        raise SettingsError(f"--cell: unknown cell {cell!r}: expected one of {', '.join(EXPLAINED)}")
+    if cell not in explained():
+        raise SettingsError(f"--cell: unknown cell {cell!r}: expected one of {', '.join(explained())}")
     if cell != "rnn" and (explain is None or as_json):
         raise SettingsError("got --cell without --explain, or with --json: expected --explain T N D H --cell NAME")
     if device is not None and as_json:
@@ -459,7 +459,7 @@ def info(
     else:
         try:
             print(explain_sizes(*explain, device, selection, cell))
-        except ValueError as error:  # an unknown device
+        except ValueError as error:  # an unknown device, or a cell without a kernel
             raise SettingsError(f"--device: {error}") from error
 
 

@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from xrnn.exchange.model import Model, host, is_recurrent, model_of
+from xrnn.exchange.model import Model, cell_row, host, is_int8, is_recurrent, model_of
 from xrnn.files import replace_file
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
-from xrnn.layers.quantized import Quantized
+from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 from xrnn.typing import HostArray
 
-_LARGEST: Final = 2**20  # the largest size of a layer: 4 · size must fit C's int
+_LARGEST: Final = 2**20  # the largest size of a layer: the size of z must fit C's int
+
+
+class CCell(NamedTuple):
+    """A cell in C: a function that computes the states after a step from z and the states before it.
+
+        static void @_NAME(int H, …, float *z, float *h, float *c)
+
+    name    of the function; @_ becomes the prefix of the file
+    code    the function. z has its `pre` blocks (H,) in order, and one more for scratch; then come the states, in the
+            order of the cell
+    extra   of a cell, by name: the arguments between H and z, before the cell's own parameters. An int stays a number,
+            None is a null pointer; other numbers and arrays (H,) become arrays (H,)
+    recur   the statements that add the recurrent term, for a cell with `recurs`; the default is one product
+    """
+
+    name: str
+    code: str
+    extra: Callable[[Any], Mapping[str, Any]] = lambda cell: {}
+    recur: Callable[[Any, int], Sequence[str]] | None = None
 
 
 def to_c(
@@ -84,9 +104,12 @@ def source(model: Model, name: str) -> str:
             )
         if max(layer.input_size, layer.output_size) > _LARGEST:
             raise ValueError(f"layers[{i}] has a size above {_LARGEST:,}: expected smaller layers for a C program")
+        if is_recurrent(layer):
+            cell_row(CELLS, layer, f"layers[{i}]", "to_c", "xrnn.exchange.c.CELLS")
     main = "\n".join([*_constants(model), *_state(model), *_step(model)])
     helpers: list[str] = []
-    for helper, code in reversed(_HELPERS.items()):  # a helper calls only earlier ones; an unused one is a warning
+    functions = _HELPERS | {row.name: row.code for row in CELLS.values()}
+    for helper, code in reversed(functions.items()):  # a helper calls only earlier ones; an unused one is a warning
         if f"@_{helper}(" in main + "".join(helpers):
             helpers.insert(0, code.strip() + "\n\n")
     return f"{_HEAD.strip()}\n\n{''.join(helpers)}{main}\n".replace("@_", f"{name}_")
@@ -129,9 +152,12 @@ def _ordered(layer: Any) -> dict[str, HostArray]:
         for part in {name, f"{name}_scale"} & arrays.keys():
             gates = arrays[part].reshape(-1, len(blocks), H)
             arrays[part] = gates[:, np.argsort(blocks)].reshape(arrays[part].shape)
-    if getattr(layer, "leak", None) is not None:
-        arrays["leak"] = np.broadcast_to(host(layer.leak), H)
-    return arrays
+    extra = CELLS[type(cell)].extra(cell)
+    return arrays | {n: np.broadcast_to(host(value), H) for n, value in extra.items() if not _is_literal(value)}
+
+
+def _is_literal(extra: Any) -> bool:
+    return extra is None or isinstance(extra, int)
 
 
 def _array(name: str, values: HostArray, kind: str) -> str:
@@ -161,9 +187,10 @@ def _state(model: Model) -> Iterator[str]:
     if model.mean:
         width = model.layers[model.last_recurrent].hidden_size
         fields |= {"total": width, "mean": width}
-    fields["z"] = max((4 * layer.hidden_size for layer in model.layers if is_recurrent(layer)), default=1)
+    widths = [(layer.cell.pre + 1) * layer.hidden_size for layer in model.layers if is_recurrent(layer)]
+    fields["z"] = max(widths, default=1)
     lines = "".join(f"    float {field}[{size}];\n" for field, size in fields.items())
-    if rounded := [max(each.input_size, each.hidden_size) for each in model.layers if type(each) is Quantized]:
+    if rounded := [max(each.input_size, each.hidden_size) for each in model.layers if is_int8(each)]:
         lines += f"    int8_t q[{max(rounded)}];\n"
     yield (
         "/* The state of one signal, and scratch memory. */\n"
@@ -225,31 +252,42 @@ def _call(layer: Any, i: int, x: str, y: str) -> tuple[list[str], str]:
 
 
 def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
-    """z = x @ Wx + h @ Wh + b, then the cell's step. If the reset comes first, that step adds h @ Wh_n."""
-    cell, D, H, h = layer.cell, layer.input_size, layer.hidden_size, f"state->h{i}"
+    """z = x @ Wx + h @ Wh + b, then the cell's step."""
+    cell, H, row = layer.cell, layer.hidden_size, CELLS[type(layer.cell)]
+    states = [f"state->{state}{i}" for state in cell.states]
     yield f"memcpy(state->z, @_b{i}, sizeof @_b{i});"
-    yield _product(layer, f"Wx{{}}{i}", D, cell.from_x, x)
-    if type(cell) is GRUResetBeforeCell:
-        yield f"@_add({H}, {2 * H}, {3 * H}, @_Wh{i}, {h}, state->z);"
-        yield f"@_gru_reset_before({H}, @_Wh{i}, {h}, state->z);"
-        return
-    yield _product(layer, f"Wh{{}}{i}", H, cell.from_h, h)
-    if type(cell) is LSTMCell:
-        yield f"@_lstm({H}, state->z, {h}, state->c{i});"
-    elif type(cell) is GRUCell:
-        yield f"@_gru({H}, state->z, {h});"
-    else:
-        leak, relu = "0" if layer.leak is None else f"@_leak{i}", int(layer.nonlinearity == "relu")
-        yield f"@_rnn({H}, {leak}, {relu}, state->z, {h});"
+    yield _product(layer, i, "Wx", cell.from_x, x)
+    if row.recur is not None:
+        yield from row.recur(layer, i)
+    elif cell.from_h:
+        yield _product(layer, i, "Wh", cell.from_h, states[0])
+    extra = [str(int(value or 0)) if _is_literal(value) else f"@_{name}{i}" for name, value in row.extra(cell).items()]
+    own = [f"@_{name}{i}" for name in cell.params]
+    yield f"@_{row.name}({', '.join([str(H), *extra, *own, 'state->z', *states])});"
 
 
-def _product(layer: Any, W: str, rows: int, blocks: Sequence[int], x: str) -> str:
-    """z += x @ W, in adjacent blocks of z.   W: the array's name, with {} for `_scale`"""
-    H, columns = layer.hidden_size, len(blocks) * layer.hidden_size
-    z = f"state->z + {min(blocks) * H}" if min(blocks) else "state->z"
-    if type(layer) is Quantized:
-        return f"@_add_int8({rows}, {columns}, @_{W.format('')}, @_{W.format('_scale')}, {x}, state->q, {z});"
-    return f"@_add({rows}, {columns}, {columns}, @_{W.format('')}, {x}, {z});"
+def _product(layer: Any, i: int, W: str, blocks: Sequence[int], x: str, part: int = 0) -> str:
+    """z += x @ W, in adjacent blocks of z.   part: the first part of W, of as many as `blocks`"""
+    H, (rows, columns) = layer.hidden_size, layer.named_params[W].shape
+    z, first = _at("state->z", min(blocks) * H), part * H
+    if is_int8(layer):  # the file has its matrices by columns
+        values, scale = _at(f"@_{W}{i}", first * rows), _at(f"@_{W}_scale{i}", first)
+        return f"@_add_int8({rows}, {len(blocks) * H}, {values}, {scale}, {x}, state->q, {z});"
+    return f"@_add({rows}, {len(blocks) * H}, {columns}, {_at(f'@_{W}{i}', first)}, {x}, {z});"
+
+
+def _at(array: str, offset: int) -> str:
+    return f"{array} + {offset}" if offset else array
+
+
+def _reset_before(layer: Any, i: int) -> list[str]:
+    """The reset gate multiplies h before the product for n."""
+    H, h, reset = layer.hidden_size, f"state->h{i}", f"state->z + {3 * layer.hidden_size}"
+    return [
+        _product(layer, i, "Wh", (0, 1), h),
+        f"@_reset({H}, state->z, {h}, {reset});",
+        _product(layer, i, "Wh", (2,), reset, part=2),
+    ]
 
 
 _HEAD: Final = """
@@ -303,43 +341,10 @@ static void @_add_int8(int rows, int columns, const int8_t *W, const float *scal
     "sigmoid": """
 static float @_sigmoid(float z) { return 0.5f + 0.5f * tanhf(0.5f * z); }
 """,
-    "rnn": """
-/* h = (1 - leak) h + leak f(z),   f = relu or tanh; without a leak h = f(z) */
-static void @_rnn(int H, const float *leak, int relu, const float *z, float *h) {
-    for (int j = 0; j < H; j++) {
-        const float y = relu ? (z[j] < 0 ? 0 : z[j]) : tanhf(z[j]);
-        h[j] = leak ? (1 - leak[j]) * h[j] + leak[j] * y : y;
-    }
-}
-""",
-    "lstm": """
-/* i, f, g, o = z;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c) */
-static void @_lstm(int H, const float *z, float *h, float *c) {
-    for (int j = 0; j < H; j++) {
-        c[j] = @_sigmoid(z[H + j]) * c[j] + @_sigmoid(z[j]) * tanhf(z[2 * H + j]);
-        h[j] = @_sigmoid(z[3 * H + j]) * tanhf(c[j]);
-    }
-}
-""",
-    "gru": """
-/* n_x, r, u, m = z;  m = h @ Wh_n + b_hn;  n = tanh(n_x + sigmoid(r) m);  h = n + sigmoid(u) (h - n) */
-static void @_gru(int H, const float *z, float *h) {
-    for (int j = 0; j < H; j++) {
-        const float n = tanhf(z[j] + @_sigmoid(z[H + j]) * z[3 * H + j]);
-        h[j] = n + @_sigmoid(z[2 * H + j]) * (h[j] - n);
-    }
-}
-""",
-    "gru_reset_before": """
-/* r, u, n_x = z;  n = tanh(n_x + (sigmoid(r) h) @ Wh_n);  h = n + sigmoid(u) (h - n) */
-static void @_gru_reset_before(int H, const float *Wh, float *h, float *z) {
-    float *u = z + H, *n = z + 2 * H, *reset = z + 3 * H;
+    "reset": """
+/* reset = sigmoid(z_r) h */
+static void @_reset(int H, const float *z, const float *h, float *reset) {
     for (int j = 0; j < H; j++) reset[j] = @_sigmoid(z[j]) * h[j];
-    @_add(H, H, 3 * H, Wh + 2 * H, reset, n);
-    for (int j = 0; j < H; j++) {
-        const float candidate = tanhf(n[j]);
-        h[j] = candidate + @_sigmoid(u[j]) * (h[j] - candidate);
-    }
 }
 """,
     "normalized": """
@@ -379,4 +384,60 @@ static void @_softmax(int C, float *y) {
     for (int i = 0; i < C; i++) y[i] /= sum;
 }
 """,
+}
+
+_RNN: Final = CCell(
+    "rnn",
+    """
+/* h = (1 - leak) h + leak f(z),   f = relu or tanh; without a leak h = f(z) */
+static void @_rnn(int H, const float *leak, int relu, const float *z, float *h) {
+    for (int j = 0; j < H; j++) {
+        const float y = relu ? (z[j] < 0 ? 0 : z[j]) : tanhf(z[j]);
+        h[j] = leak ? (1 - leak[j]) * h[j] + leak[j] * y : y;
+    }
+}
+""",
+    extra=lambda cell: {"leak": getattr(cell, "leak", None), "relu": int(cell.nonlinearity == "relu")},
+)
+# By the class of the cell. A subclass may compute something else, and needs its own row.
+CELLS: Final[dict[type[Cell], CCell]] = {
+    RNNCell: _RNN,
+    LeakyRNNCell: _RNN,
+    LSTMCell: CCell(
+        "lstm",
+        """
+/* i, f, g, o = z;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c) */
+static void @_lstm(int H, const float *z, float *h, float *c) {
+    for (int j = 0; j < H; j++) {
+        c[j] = @_sigmoid(z[H + j]) * c[j] + @_sigmoid(z[j]) * tanhf(z[2 * H + j]);
+        h[j] = @_sigmoid(z[3 * H + j]) * tanhf(c[j]);
+    }
+}
+""",
+    ),
+    GRUCell: CCell(
+        "gru",
+        """
+/* n_x, r, u, m = z;  m = h @ Wh_n + b_hn;  n = tanh(n_x + sigmoid(r) m);  h = n + sigmoid(u) (h - n) */
+static void @_gru(int H, const float *z, float *h) {
+    for (int j = 0; j < H; j++) {
+        const float n = tanhf(z[j] + @_sigmoid(z[H + j]) * z[3 * H + j]);
+        h[j] = n + @_sigmoid(z[2 * H + j]) * (h[j] - n);
+    }
+}
+""",
+    ),
+    GRUResetBeforeCell: CCell(
+        "gru_reset_before",
+        """
+/* r, u, n = z, with (sigmoid(r) h) @ Wh_n in n;  h = tanh(n) + sigmoid(u) (h - tanh(n)) */
+static void @_gru_reset_before(int H, const float *z, float *h) {
+    for (int j = 0; j < H; j++) {
+        const float n = tanhf(z[2 * H + j]);
+        h[j] = n + @_sigmoid(z[H + j]) * (h[j] - n);
+    }
+}
+""",
+        recur=_reset_before,
+    ),
 }

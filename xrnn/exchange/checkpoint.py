@@ -23,6 +23,7 @@ from xrnn.exchange.files import (
     warn_of_nan,
 )
 from xrnn.files import ArrayFile, open_arrays, quoted, replace_file
+from xrnn.layers.composite import Composite
 from xrnn.optim import EMA, SGD, Adam
 from xrnn.select import backend_of, get_backend, kind_of
 from xrnn.sharing import refuse_shared
@@ -65,9 +66,12 @@ def save_checkpoint(
 
     An earlier file at `path` is replaced in one step: a reader finds the old file or the new one.
 
-    Raises TypeError for other kinds of layers, optimizers or values; ValueError if layers share memory, if an optimizer
-    has a layer that is not in `layers` or has accumulated gradients, or if the description is too long; OSError if the
-    file can't be written. After any of these errors, the earlier file is unchanged.
+    A layer that the checkpoint holds twice, such as alone and in a Stack, is saved once, and is one layer again after
+    loading.
+
+    Raises TypeError for other kinds of layers, optimizers or values; ValueError if two layers share memory, if an
+    optimizer has a layer that is not in `layers` or has accumulated gradients, or if the description is too long;
+    OSError if the file can't be written. After any of these errors, the earlier file is unchanged.
 
     >>> linear = Linear.init(3, 1, rng=0)
     >>> save_checkpoint("run.safetensors", {"readout": linear}, optimizer=Adam([linear]), extra={"epoch": 6})
@@ -138,9 +142,17 @@ def peek(file: ArrayFile, name: str) -> Any:
 
 def describe_all(layers: Mapping[str, Any], optimizer: Any, arrays: dict[str, Array]) -> Description:
     """The description of layers and optimizers. Adds their arrays to `arrays`."""
-    described = [[name, describe(layer, f"layers.{i}.", arrays)] for i, (name, layer) in enumerate(layers.items())]
+    names, seen = list(layers), dict[str, Any]()
+    described = [
+        [name, describe(layer, f"layers.{i}.", arrays, seen)] for i, (name, layer) in enumerate(layers.items())
+    ]
+    leaves = {}
+    for prefix, layer in seen.items():
+        if not isinstance(layer, Composite):
+            _, i, *inner, _ = prefix.split(".")
+            leaves[".".join([names[int(i)], *inner])] = layer
     refuse_shared(
-        layers,
+        leaves,
         "which a file would hold twice",
         "save one of the two layers, and make the other from its arrays after loading",
     )
@@ -189,8 +201,9 @@ def make_checkpoint(
     left: dict[str, Any] = {
         name: target.asarray(array) if name.startswith("layers.") else array for name, array in arrays.items()
     }
+    made: dict[str, Any] = {}
     layers: dict[str, Any] = {
-        name: build(each, f"layers.{i}.", left, cells or {})
+        name: build(each, f"layers.{i}.", left, cells or {}, made)
         for i, (name, each) in enumerate(_pairs(description, "layers"))
     }
     optimizers: dict[str, Any] = {

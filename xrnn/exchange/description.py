@@ -22,10 +22,11 @@ from xrnn.layers.embedding import Embedding
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.own import Recurrent
-from xrnn.layers.quantized import Quantized
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.layers.stack import Stack
+from xrnn.layers.store import Int8Store
 from xrnn.ops.cell import Cell
+from xrnn.ops.int8 import Int8Matrix
 from xrnn.select import kind_of
 from xrnn.typing import Array
 
@@ -42,12 +43,11 @@ class UnknownCellError(ValueError):
 
 def _leaves() -> dict[str, Any]:
     """The classes of layers that need only arrays and options, by their name in a description."""
-    recurrent = [row.layer for row in CELLS.values()]
-    return {layer.__name__: layer for layer in (*recurrent, Quantized, Linear, Embedding, LayerNorm, Dropout)}
+    return {layer.__name__: layer for layer in (*CELLS.values(), Linear, Embedding, LayerNorm, Dropout, Recurrent)}
 
 
 def _kinds() -> tuple[str, ...]:
-    return (*_leaves(), "Recurrent", "Bidirectional", "Stack")
+    return (*_leaves(), "Bidirectional", "Stack")
 
 
 def canonical(description: Description) -> str:
@@ -65,17 +65,27 @@ def take_apart(layer: Any) -> tuple[Description, dict[str, Array]]:
     strings; ValueError for layers that are nested too deeply.
     """
     arrays: dict[str, Array] = {}
-    return describe(layer, "", arrays), arrays
+    return describe(layer, "", arrays, {}), arrays
 
 
-def describe(layer: Any, prefix: str, arrays: dict[str, Array], name: str = "layer", depth: int = 0) -> Description:
-    """As `take_apart`. The arrays go to `arrays`, with `prefix` before their names. Errors call the layer `name`."""
+def describe(
+    layer: Any, prefix: str, arrays: dict[str, Array], seen: dict[str, Any], name: str = "layer", depth: int = 0
+) -> Description:
+    """As `take_apart`. The arrays go to `arrays`, with `prefix` before their names. Errors call the layer `name`.
+
+    seen   the described layers by their prefix. A layer that is among them is described by a reference to it
+    """
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep: expected fewer; join inner Stacks to one")
+    same = next((key for key, each in seen.items() if each is layer), None)
+    if same is not None:
+        return {"same": same}
+    seen[prefix] = layer
     if type(layer) not in (Stack, Bidirectional):
         return _described_leaf(layer, prefix, arrays, name)
     inner = [
-        describe(part, f"{prefix}{i}.", arrays, f"{name}.layers[{i}]", depth + 1) for i, part in enumerate(layer.layers)
+        describe(part, f"{prefix}{i}.", arrays, seen, f"{name}.layers[{i}]", depth + 1)
+        for i, part in enumerate(layer.layers)
     ]
     description: Description = {"kind": type(layer).__name__, "layers": inner}
     if type(layer) is Stack:
@@ -85,7 +95,7 @@ def describe(layer: Any, prefix: str, arrays: dict[str, Array], name: str = "lay
 
 def _described_leaf(layer: Any, prefix: str, arrays: dict[str, Array], name: str) -> Description:
     kind = type(layer).__name__
-    if type(layer) is not _leaves().get(kind) and type(layer) is not Recurrent:
+    if type(layer) is not _leaves().get(kind):
         raise TypeError(
             f"{name} is a {kind_of(layer)}: expected one of xrnn's own layers, {', '.join(_kinds())}; for other "
             "equations use Recurrent with a cell"
@@ -98,6 +108,8 @@ def _described_leaf(layer: Any, prefix: str, arrays: dict[str, Array], name: str
             option = {"array": prefix + key}
         options[key] = option
     description: Description = {"kind": kind, "options": options}
+    if getattr(layer, "is_int8", False):
+        description["store"] = Int8Store.name
     if kind == "Recurrent":
         description |= {"cell": layer.cell.name, "attributes": _attributes(layer.cell)}
     if kind in ("Recurrent", "Dropout"):
@@ -130,7 +142,7 @@ def put_together(
     `take_apart` would not write: another kind or option, a missing or additional array, or a wrong shape.
     """
     remaining = dict(arrays)
-    layer = build(description, "", remaining, cells or {})
+    layer = build(description, "", remaining, cells or {}, {})
     if remaining:
         raise ValueError(f"there is an array {min(remaining)}: expected those of the described layers and no others")
     again, its_arrays = take_apart(layer)
@@ -140,20 +152,44 @@ def put_together(
 
 
 def build(
-    description: Any, prefix: str, remaining: dict[str, Array], cells: Mapping[str, MakeCell], depth: int = 0
+    description: Any,
+    prefix: str,
+    remaining: dict[str, Array],
+    cells: Mapping[str, MakeCell],
+    made: dict[str, Any],
+    depth: int = 0,
 ) -> Any:
     """The layer of a description. Removes its arrays, whose names start with `prefix`, from `remaining`.
+
+    made   the layers that have been built, by their prefix
 
     Raises as `put_together`, except that it accepts descriptions that `describe` would write in another way.
     """
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep")
+    if isinstance(description, dict) and description.keys() == {"same"}:
+        same = entry(description, "same", str)
+        if same not in made:
+            raise ValueError(f"a layer is the same as {quoted(same)}: expected a layer before it")
+        return made[same]
+    made[prefix] = layer = _built(description, prefix, remaining, cells, made, depth)
+    return layer
+
+
+def _built(
+    description: Any,
+    prefix: str,
+    remaining: dict[str, Array],
+    cells: Mapping[str, MakeCell],
+    made: dict[str, Any],
+    depth: int,
+) -> Any:
     kind = entry(description, "kind", str)
     if kind not in _kinds():
         raise ValueError(f"the kind {quoted(kind)} is unknown: expected one of {', '.join(_kinds())}")
     if kind in ("Stack", "Bidirectional"):
         layers = [
-            build(part, f"{prefix}{i}.", remaining, cells, depth + 1)
+            build(part, f"{prefix}{i}.", remaining, cells, made, depth + 1)
             for i, part in enumerate(entry(description, "layers", list))
         ]
         return _stack(layers, description) if kind == "Stack" else Bidirectional(*layers)
@@ -161,14 +197,17 @@ def build(
         key: pop(remaining, prefix + key) if isinstance(option, dict) else option
         for key, option in entry(description, "options", dict).items()
     }
-    if kind == "Recurrent":
-        cell = _cell(description, cells)
-        params = [pop(remaining, prefix + name) for name in (*Recurrent.names, *cell.params)]
-        layer: Any = Recurrent(cell, *params, **options)
-    else:
-        cls = _leaves()[kind]
-        names = cls.names_with(options) if issubclass(cls, RecurrentLayer) else cls.names
-        layer = cls(*(pop(remaining, prefix + name) for name in names), **options)
+    cls, names, leading = _leaves()[kind], _leaves()[kind].names, []
+    if cls is Recurrent:
+        leading = [_cell(description, cells)]
+        names = (*names, *leading[0].params)
+    elif issubclass(cls, RecurrentLayer):
+        names = cls.names_with(options)
+    params: list[Any] = [pop(remaining, prefix + name) for name in names]
+    if description.get("store") == Int8Store.name:
+        scales = [pop(remaining, prefix + name) for name in Int8Store.scales]
+        params[:2] = map(Int8Matrix, params, scales)
+    layer: Any = cls(*leading, *params, **options)
     if kind in ("Recurrent", "Dropout"):
         layer.forward_calls = check_integer("step", description.get("step"), least=0)
     return layer
@@ -176,7 +215,7 @@ def build(
 
 def _stack(layers: list[Any], description: Description) -> Stack:
     stack = Stack(layers)
-    stack.dropout = [build(dropout, "", {}, {}, _DEEPEST) for dropout in entry(description, "dropout", list)]
+    stack.dropout = [build(dropout, "", {}, {}, {}, _DEEPEST) for dropout in entry(description, "dropout", list)]
     if len(stack.dropout) not in (0, len(layers) - 1) or not all(isinstance(d, Dropout) for d in stack.dropout):
         raise ValueError("dropout does not fit a Stack: expected a Dropout between each two layers, or an empty list")
     return stack

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.exchange.model import Model, host, is_recurrent, model_of, unflattened, warn_of_nan
+from xrnn.exchange.model import Model, cell_row, host, is_recurrent, model_of, unflattened, warn_of_nan
 from xrnn.exchange.onnx_weights import from_onnx as xrnn_weights
 from xrnn.exchange.onnx_weights import to_onnx as onnx_weights
 from xrnn.layers.bidirectional import Bidirectional
@@ -20,15 +20,33 @@ from xrnn.layers.gru import GRU
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.rnn import RNN
-from xrnn.ops.cells.rnn import NONLINEARITIES
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import NONLINEARITIES, RNNCell
 from xrnn.optional import import_optional, install_hint
 from xrnn.select import get_backend, kind_of
 from xrnn.typing import HostArray
 
 RECURRENT: Final = {"SimpleRNN": RNN, "LSTM": LSTM, "GRU": GRU}
-_NAMES: Final = {layer: name for name, layer in RECURRENT.items()}
 # For each gate of Keras, the index of the same gate in xrnn. GRU: z r h in Keras, r u n in xrnn. LSTM: i f g o in both.
 _GATES: Final = {"SimpleRNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
+
+
+class OfCell(NamedTuple):
+    """The layer of Keras for a cell."""
+
+    layer: str
+    options: Callable[[Any], dict[str, Any]] = lambda cell: {}
+
+
+# By the class of the cell. A subclass may compute something else, and needs its own row.
+CELLS: Final[dict[type[Cell], OfCell]] = {
+    RNNCell: OfCell("SimpleRNN", lambda cell: {"activation": cell.nonlinearity}),
+    LSTMCell: OfCell("LSTM"),
+    GRUCell: OfCell("GRU", lambda cell: {"reset_after": True}),
+    GRUResetBeforeCell: OfCell("GRU", lambda cell: {"reset_after": False}),
+}
 
 
 def import_keras(user: str) -> ModuleType:
@@ -186,8 +204,8 @@ def to_keras(layers: Any) -> Any:
 
     The result is batch-first, has `return_sequences=True`, and the dtype of the layers. It has no dropout.
 
-    Raises TypeError for other layers; ValueError for an RNN with a leak and for a reverse layer outside of a
-    Bidirectional; ImportError without Keras 3. Warns of NaN and infinity.
+    Raises TypeError for other layers, and for cells that Keras does not have, such as an RNN with a leak; ValueError
+    for a reverse layer outside of a Bidirectional; ImportError without Keras 3. Warns of NaN and infinity.
 
     >>> to_keras(GRU.init(3, 8, rng=0)).units
     8
@@ -235,20 +253,13 @@ def _to_layer(keras: Any, layer: Any, name: str) -> Any:
 
 
 def _recurrent_to_keras(keras: Any, layer: Any, name: str) -> Any:
-    options: dict[str, Any] = {}
-    if type(layer) is RNN:
-        if layer.leak is not None:
-            raise ValueError(
-                f"{name} is an RNN with a leak: expected leak=None; Keras has no such layer; use xrnn.save"
-            )
-        options["activation"] = layer.nonlinearity
-    if type(layer) is GRU:
-        options["reset_after"] = layer.reset_after
-    make, dtype = getattr(keras.layers, _NAMES[type(layer)]), layer.params[0].dtype.name
-    return make(layer.hidden_size, return_sequences=True, go_backwards=layer.reverse, dtype=dtype, **options)
+    row, dtype = cell_row(CELLS, layer, name, "Keras", "xrnn.exchange.keras.CELLS"), layer.params[0].dtype.name
+    make = getattr(keras.layers, row.layer)
+    options = {"return_sequences": True, "go_backwards": layer.reverse, "dtype": dtype, **row.options(layer.cell)}
+    return make(layer.hidden_size, **options)
 
 
 def _weights_for_keras(layer: Any) -> list[HostArray]:
-    W, R, B = onnx_weights(map(host, layer.params), _GATES[_NAMES[type(layer)]])
+    W, R, B = onnx_weights(map(host, layer.params), _GATES[CELLS[type(layer.cell)].layer])
     both = B.reshape(2, -1)
-    return [W.T, R.T, both if getattr(layer, "reset_after", False) else both[0]]
+    return [W.T, R.T, both if type(layer.cell) is GRUCell else both[0]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from xrnn.cells import CELLS
+from xrnn.cells import CELLS, is_layer
 from xrnn.checks import check_bool
 from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.layers.base import like_states
@@ -20,14 +20,15 @@ from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
-from xrnn.layers.quantized import Quantized
 from xrnn.layers.stack import Stack
+from xrnn.ops.cell import Cell
 from xrnn.select import kind_of, to_numpy
 from xrnn.typing import HostArray
 
-RECURRENT: Final = tuple(row.layer for row in CELLS.values())
 _CHARACTER_MODEL: Final = "xrnn character model"  # `job` in the checkpoints of `xrnn train`
-_KINDS: Final = (*RECURRENT, Bidirectional, LayerNorm, Linear, Embedding, Quantized)
+_OTHERS: Final = (Bidirectional, LayerNorm, Linear, Embedding)
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +72,7 @@ def model_of(
     """
     model = layers if isinstance(layers, Model) else _model_of(layers, scale, mean, softmax)
     for i, layer in enumerate(model.layers):
-        if type(layer) is Quantized and not quantized:
+        if is_int8(layer) and not quantized:
             raise TypeError(
                 f"layers[{i}] is a {layer.title}, which this format cannot hold: expected float32 or float64 layers; "
                 "use xrnn.save or xrnn.to_c, or the layer that it was made from"
@@ -91,10 +92,11 @@ def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: b
     if not named:
         raise ValueError("layers is empty: expected at least one layer")
     for i, (name, layer) in enumerate(named):
-        if type(layer) not in _KINDS:
+        if not is_layer(layer) and type(layer) not in _OTHERS:
+            kinds = ", ".join(kind.__name__ for kind in (*CELLS.values(), *_OTHERS))
             raise TypeError(
-                f"{name} is a {kind_of(layer)}: expected {', '.join(kind.__name__ for kind in _KINDS)} or a Stack of "
-                "them; other formats have no such operation; use xrnn.save to keep the layer"
+                f"{name} is a {kind_of(layer)}: expected {kinds} or a Stack of them; other formats have no such "
+                "operation; use xrnn.save to keep the layer"
             )
         if i and (type(layer) is Embedding or layer.input_size != named[i - 1][1].output_size):
             got = "is an Embedding" if type(layer) is Embedding else f"takes {layer.input_size} features"
@@ -131,8 +133,8 @@ def _leaves(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
     if type(layer) is Stack:
         for i, part in enumerate(layer.layers):
             yield from _leaves(part, f"{name}.layers[{i}]")
-    elif type(layer) is Bidirectional and any(type(part) not in RECURRENT for part in layer.layers):
-        yield name, next(part for part in layer.layers if type(part) not in RECURRENT)
+    elif type(layer) is Bidirectional and not all(map(is_layer, layer.layers)):
+        yield name, next(part for part in layer.layers if not is_layer(part))
     elif type(layer) is not Dropout:
         for part in getattr(layer, "layers", [layer]):
             if hasattr(part, "_accept_replaced"):
@@ -141,7 +143,31 @@ def _leaves(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def is_recurrent(layer: Any) -> bool:
-    return type(layer) in (*RECURRENT, Bidirectional, Quantized)
+    return is_layer(layer) or type(layer) is Bidirectional
+
+
+def is_int8(layer: Any) -> bool:
+    """Whether this is a quantized layer, or a Bidirectional with one."""
+    return any(getattr(part, "is_int8", False) for part in getattr(layer, "layers", [layer]))
+
+
+def cell_row(table: Mapping[type[Cell], Row], layer: Any, name: str, format: str, place: str) -> Row:
+    """What a format knows about the cell of a recurrent layer.   Raises TypeError for a cell that is not in its table.
+
+    name, format, place   of the layer, the format and the table, for the error
+    """
+    if type(layer.cell) not in table:
+        raise unknown_cell(layer, name, format, table, f"add a row to {place}")
+    return table[type(layer.cell)]
+
+
+def unknown_cell(layer: Any, name: str, format: str, known: Iterable[Any], remedy: str) -> TypeError:
+    """The error for a layer whose cell a format does not have.   known: the cells that it has"""
+    names = ", ".join(dict.fromkeys(cell.name for cell in known))
+    return TypeError(
+        f"{name} is a {layer.title} with the cell {layer.cell.name!r}, which {format} does not have: expected one of "
+        f"{names}; use xrnn.save, or {remedy}"
+    )
 
 
 def warn_of_nan(model: Model) -> None:

@@ -6,6 +6,7 @@ z r h. xrnn has i f g o and r u n, the transposed matrices, and one bias for eac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from xrnn.layers.gru import GRU
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.rnn import RNN
 from xrnn.ops.cell import Cell
+from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
 
 
@@ -28,6 +32,22 @@ OPERATORS: Final = {
     "RNN": Operator(RNN, (0,), ("Tanh",)),
     "LSTM": Operator(LSTM, (0, 3, 1, 2), ("Sigmoid", "Tanh", "Tanh")),
     "GRU": Operator(GRU, (1, 0, 2), ("Sigmoid", "Tanh")),
+}
+
+
+class OfCell(NamedTuple):
+    """The operator for a cell."""
+
+    operator: str
+    attributes: Callable[[Any], dict[str, Any]] = lambda cell: {}  # a list has one entry for each direction
+
+
+# By the class of the cell. A subclass may compute something else, and needs its own row.
+CELLS: Final[dict[type[Cell], OfCell]] = {
+    RNNCell: OfCell("RNN", lambda cell: {"activations": [cell.nonlinearity.capitalize()]}),
+    LSTMCell: OfCell("LSTM"),
+    GRUCell: OfCell("GRU", lambda cell: {"linear_before_reset": 1}),
+    GRUResetBeforeCell: OfCell("GRU", lambda cell: {"linear_before_reset": 0}),
 }
 
 

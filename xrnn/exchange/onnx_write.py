@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.checks import check_bool
-from xrnn.exchange.model import Model, host, is_recurrent, model_of, warn_of_nan
-from xrnn.exchange.onnx_weights import OPERATORS
+from xrnn.exchange.model import Model, cell_row, host, is_recurrent, model_of, warn_of_nan
+from xrnn.exchange.onnx_weights import CELLS, OPERATORS
 from xrnn.exchange.onnx_weights import to_onnx as onnx_weights
 from xrnn.files import replace_file
 from xrnn.layers.bidirectional import Bidirectional
@@ -52,8 +52,8 @@ def to_onnx(
     The graph takes x (T, N, D), or indices (T, N) int64 for an Embedding, for any T and N. Its first output is h, or y
     if the last layer is not recurrent. The dtype is that of the layers; ONNX Runtime computes float32 only.
 
-    Raises TypeError for other layers; ValueError for an RNN with a leak, for which ONNX has no operator, and for models
-    above 2 GiB; OSError if the file can't be written; ImportError without onnx. Warns of NaN and infinity.
+    Raises TypeError for other layers, and for cells without an operator in ONNX, such as an RNN with a leak; ValueError
+    for models above 2 GiB; OSError if the file can't be written; ImportError without onnx. Warns of NaN and infinity.
 
     >>> model = to_onnx([GRU.init(3, 8, rng=0), Linear.init(8, 2, rng=0)], "model.onnx")
     >>> [node.op_type for node in model.graph.node if node.op_type in ("GRU", "Gemm", "MatMul")]
@@ -90,12 +90,8 @@ def _check(model: Model) -> None:
             "the model has mask channels: expected none, because the graph has no missing values; train without --mask"
         )
     for i, layer in enumerate(model.layers):
-        for part in getattr(layer, "layers", [layer]):
-            if getattr(part, "leak", None) is not None:
-                raise ValueError(
-                    f"layers[{i}] is an RNN with a leak: expected leak=None, because ONNX has no such operator; "
-                    "use xrnn.save, or xrnn.to_c"
-                )
+        for part in getattr(layer, "layers", [layer]) if is_recurrent(layer) else []:
+            cell_row(CELLS, part, f"layers[{i}]", "ONNX", "xrnn.exchange.onnx_weights.CELLS")
     bytes_ = sum(param.nbytes for layer in model.layers for param in layer.params)
     if bytes_ > _MOST_BYTES:
         raise ValueError(
@@ -212,26 +208,26 @@ class _Graph:
     def _recurrent(self, layer: Any, x: str, i: int, several: bool) -> str:
         """h (T, N, H) of a layer, or (T, N, 2H) of a Bidirectional."""
         parts: list[Any] = layer.layers if type(layer) is Bidirectional else [layer]
-        kinds = {(type(part), part.hidden_size, str({**part.options, "reverse": 0})) for part in parts}
+        kinds = {
+            (type(part.cell), part.hidden_size, str(CELLS[type(part.cell)].attributes(part.cell))) for part in parts
+        }
         if len(kinds) == 2:  # one ONNX operator runs both directions only if they have the same kind, size and options
             halves = [self._operator([part], x, f"{i}.{k}", several) for k, part in enumerate(parts)]
             return self.add("Concat", *halves, axis=-1)
         return self._operator(parts, x, str(i), several)
 
     def _operator(self, parts: list[Any], x: str, label: str, several: bool) -> str:
-        kind, first = type(parts[0]).__name__, parts[0]
-        operator = OPERATORS[kind]
+        first, row = parts[0], CELLS[type(parts[0].cell)]
+        operator = OPERATORS[row.operator]
         weights = zip(*(onnx_weights(map(host, part.params), operator.gates) for part in parts), strict=True)
         named = [self.constant(f"{name}{label}", np.stack(of)) for name, of in zip("WRB", weights, strict=True)]
         initial = self._initial(parts, several)
         attributes: dict[str, Any] = {"hidden_size": first.hidden_size}
         attributes["direction"] = "bidirectional" if len(parts) > 1 else "reverse" if first.reverse else "forward"
-        if kind == "RNN":
-            attributes["activations"] = [first.nonlinearity.capitalize()] * len(parts)
-        if kind == "GRU":
-            attributes["linear_before_reset"] = int(first.reset_after)
+        for name, value in row.attributes(first.cell).items():
+            attributes[name] = value * len(parts) if isinstance(value, list) else value
         inputs = [x, *named, self._at_least_one if self._lengths else "", *initial]
-        Y, *final = self.add_several(kind, inputs, 1 + len(first.cell.states), **attributes)
+        Y, *final = self.add_several(row.operator, inputs, 1 + len(first.cell.states), **attributes)
         if self._lengths:
             final = [
                 self.add("Where", self._some, last, before or self._zero)

@@ -10,23 +10,18 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.cells import CELLS
+from xrnn.cells import is_layer
 from xrnn.exchange import torch_weights
+from xrnn.exchange.model import unknown_cell
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
-from xrnn.layers.gru import GRU
 from xrnn.layers.linear import Linear
-from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
 from xrnn.optional import import_optional
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
 
-# PyTorch's `mode` of a module → the layer, and the options of its constructor.
-_LAYERS: Final[Mapping[str, tuple[Any, dict[str, Any]]]] = {
-    mode: (row.layer, options) for row in CELLS.values() for mode, options in row.torch.items()
-}
-_RECURRENT: Final = sorted({layer.__name__ for layer, _ in _LAYERS.values()})
+_RECURRENT: Final = sorted({layer.__name__ for layer, _ in torch_weights.MODES.values()})
 _HOOKS: Final = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
@@ -76,9 +71,9 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
             "something else"
         )
     _check_calls(module)
-    if module.mode not in _LAYERS:
-        raise ValueError(f"module has mode={module.mode!r}: expected one of {', '.join(_LAYERS)}")
-    cls, options = _LAYERS[module.mode]
+    if module.mode not in torch_weights.MODES:
+        raise ValueError(f"module has mode={module.mode!r}: expected one of {', '.join(torch_weights.MODES)}")
+    cls, options = torch_weights.MODES[module.mode]
     cell, target = torch_weights.CELLS[module.mode], get_backend(backend)
     layers: list[Any] = []
     for (layer, reverse), its_names in zip(places, names, strict=True):
@@ -199,8 +194,8 @@ def to_torch(layer: Any) -> Any:
     The module is time-first, and has the Stack's dropout. Its bias_ih is the layer's bias, and its bias_hh is zero,
     except for the candidate gate of a GRU, which has two biases in a layer too.
 
-    Raises TypeError for other layers; ValueError for layers that PyTorch's modules cannot express: a leak,
-    reset_after=False, a reverse layer alone, layers of several kinds or sizes; ImportError without PyTorch.
+    Raises TypeError for other layers, and for cells that PyTorch does not have, such as an RNN with a leak; ValueError
+    for a reverse layer alone, and for layers of several kinds or sizes; ImportError without PyTorch.
 
     >>> to_torch(LSTM.init(3, 8, rng=0))
     LSTM(3, 8)
@@ -220,17 +215,19 @@ def to_torch(layer: Any) -> Any:
             weights = torch_weights.to_torch(np, torch_weights.CELLS[mode], *_copies(one))
             names = torch_weights.parameter_names(at, one.reverse)
             state |= {name: torch.from_numpy(weight) for name, weight in zip(names, weights, strict=True)}
-    _, options = _LAYERS[mode]
+    kind, options = torch_weights.MODES[mode]
     sizes = (first.input_size, first.hidden_size, len(rows))
     options = {**options, "bidirectional": len(rows[0]) == 2, "dropout": max(dropouts, default=0.0)}
-    return _module(torch, first, sizes, options, state)
+    return _module(torch, kind, first.params[0].dtype, sizes, options, state)
 
 
 def _to_table(torch: Any, layer: Linear | Embedding) -> Any:
     """A torch.nn.Linear or Embedding."""
     W, *b = _copies(layer)
     weights = zip(("weight", "bias"), (W.T if b else W, *b), strict=False)
-    return _module(torch, layer, W.shape, {}, {name: torch.from_numpy(weight) for name, weight in weights})
+    return _module(
+        torch, type(layer), W.dtype, W.shape, {}, {name: torch.from_numpy(weight) for name, weight in weights}
+    )
 
 
 def _copies(layer: Any) -> list[HostArray]:
@@ -240,12 +237,11 @@ def _copies(layer: Any) -> list[HostArray]:
 
 
 def _module(
-    torch: Any, layer: Any, sizes: tuple[int, ...], options: Mapping[str, Any], state: Mapping[str, Any]
+    torch: Any, kind: Any, dtype: Any, sizes: tuple[int, ...], options: Mapping[str, Any], state: Mapping[str, Any]
 ) -> Any:
-    """PyTorch's module of the layer's name and dtype."""
-    dtype = getattr(torch, layer.params[0].dtype.name)
+    """PyTorch's module of this name and dtype."""
     # On the device meta, PyTorch draws no initial weights, so the state of its generator stays the same.
-    module = getattr(torch.nn, type(layer).__name__)(*sizes, **options, dtype=dtype, device="meta")
+    module = getattr(torch.nn, kind.__name__)(*sizes, **options, dtype=getattr(torch, dtype.name), device="meta")
     module = module.to_empty(device="cpu")
     module.load_state_dict(state)
     return module
@@ -279,16 +275,13 @@ def _common_mode(rows: list[list[Any]]) -> str:
 
 
 def _mode(name: str, one: Any) -> str:
-    remedy = "PyTorch has no such module; use xrnn.save to keep the layer"
-    if type(one) not in [row.layer for row in CELLS.values() if row.torch]:
+    if not is_layer(one) or one.is_int8:
+        got = one.title if is_layer(one) else kind_of(one)
         raise TypeError(
-            f"{name} is a {kind_of(one)}: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of these, Linear or "
-            f"Embedding; {remedy}"
+            f"{name} is a {got}: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of these, Linear or "
+            "Embedding; PyTorch has no such module; use xrnn.save to keep the layer"
         )
-    if type(one) is GRU and not one.reset_after:
-        raise ValueError(f"{name} is a GRU with reset_after=False: expected reset_after=True; {remedy}")
-    if type(one) is not RNN:
-        return type(one).__name__
-    if one.leak is not None:
-        raise ValueError(f"{name} is an RNN with a leak: expected leak=None; {remedy}")
-    return f"RNN_{one.nonlinearity.upper()}"
+    for mode, cell in torch_weights.CELLS.items():
+        if type(cell) is type(one.cell) and vars(cell) == vars(one.cell):
+            return mode
+    raise unknown_cell(one, name, "PyTorch", torch_weights.CELLS.values(), "write a module that computes the same")

@@ -13,17 +13,23 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from xrnn import cells
+from xrnn.layers.gru import GRU
+from xrnn.layers.lstm import LSTM
+from xrnn.layers.rnn import RNN
 from xrnn.ops.cell import Cell
 from xrnn.typing import Array
 
 Weights: TypeAlias = tuple[Array, Array, Array]  # Wx, Wh, b
 TorchWeights: TypeAlias = tuple[Array, Array, Array, Array]  # weight_ih, weight_hh, bias_ih, bias_hh
 
-# The cell of each `mode` that a module of PyTorch has.
-CELLS: Final[Mapping[str, Cell]] = {
-    mode: cells.cell_of(name, **options) for name, row in cells.CELLS.items() for mode, options in row.torch.items()
+# By the `mode` of PyTorch's modules: the layer with the same equation, and its options.
+MODES: Final[Mapping[str, tuple[Any, dict[str, Any]]]] = {
+    "RNN_TANH": (RNN, {"nonlinearity": "tanh"}),
+    "RNN_RELU": (RNN, {"nonlinearity": "relu"}),
+    "LSTM": (LSTM, {}),
+    "GRU": (GRU, {}),
 }
+CELLS: Final[Mapping[str, Cell]] = {mode: layer._cell_with(options) for mode, (layer, options) in MODES.items()}
 
 
 def parameter_names(layer: int, reverse: bool, bias: bool = True) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_place, dtype_of, is_read_only
+from xrnn.layers.store import unchangeable
 from xrnn.select import backend_of, kind_of
 from xrnn.sharing import users_of
 from xrnn.typing import Array
@@ -45,6 +46,7 @@ class Layer:
     output_size: Any
     _cache_type: type = object
     _forward_arguments: str = "x"  # for an error
+    _reference: int = 0  # the index of the parameter that decides the backend, dtype and device
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -52,9 +54,9 @@ class Layer:
             setattr(cls, name, ByName(name))
 
     def __init__(self, *params: Array) -> None:
-        check_float(self.names[0], params[0])
+        check_float(self.names[self._reference], params[self._reference])
         self.params: list[Array] = list(params)
-        self._bind_to(params[0])
+        self._bind_to(params[self._reference])
         self._check_kinds()
         self._register()
         self._make_grads()
@@ -88,7 +90,7 @@ class Layer:
         """
         self._accept_replaced()
         with self.backend.device_of(self.params[0]):
-            self.params = [self.backend.frozen(param) for param in self.params]
+            self.params = [unchangeable(param) for param in self.params]
         self._make_grads()  # in place of copies: the system gives new zeros memory only when they are written
         self._register()
 
@@ -103,8 +105,8 @@ class Layer:
     def __repr__(self) -> str:
         count = sum(param.size for param in self.params)
         return (
-            f"{self.title}({self.input_size} → {self.output_size}, {count:,} parameters, {self._dtype.name}, "
-            f"{self.backend.name})"
+            f"{self.title}({self.input_size} → {self.output_size}, {count:,} parameters, "
+            f"{self.params[0].dtype.name}, {self.backend.name})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -115,7 +117,7 @@ class Layer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.params = [param.copy() if is_read_only(param) else param for param in self.params]
-        self._bind_to(self.params[0])
+        self._bind_to(self.params[self._reference])
         self._register()
 
     @property
@@ -148,6 +150,10 @@ class Layer:
         if not (self._is_ours(array) and (array.shape == shape or _fits(array.shape, shape))):
             self._refuse(name, array, show_shape(shape), remedy)
 
+    def _check_shape(self, name: str, array: Array, shape: tuple[int | str, ...], remedy: str) -> None:
+        if not _fits(array.shape, shape):
+            self._refuse_shape(name, array, show_shape(shape), remedy)
+
     def _cached(self, cache: Any) -> Any:
         return given_or_last(cache, self.cache, self._cache_type, self._forward_arguments)
 
@@ -171,7 +177,10 @@ class Layer:
                 f"{name} has {dtype_of(array)}, but {this} computes in {self._dtype}: "
                 f"use {name}.astype({self._dtype.name!r})"
             )
-        raise ValueError(f"{name} has shape {array.shape}, but {this} expects {expected}: {remedy}")
+        self._refuse_shape(name, array, expected, remedy)
+
+    def _refuse_shape(self, name: str, array: Array, expected: str, remedy: str) -> NoReturn:
+        raise ValueError(f"{name} has shape {array.shape}, but this {self.title} expects {expected}: {remedy}")
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:

@@ -9,13 +9,12 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_integer, check_number, check_place
 from xrnn.layers.base import given_or_last
-from xrnn.layers.forward_calls import CountsForwardCalls
 from xrnn.ops.random import keep
 from xrnn.select import backend_of
 from xrnn.typing import Array
 
 
-class Dropout(CountsForwardCalls):
+class Dropout:
     """y = x · m / (1 - p), where each m is 0 with probability p, else 1   (Srivastava et al., 2014).
 
     A call is the identity.
@@ -56,9 +55,6 @@ class Dropout(CountsForwardCalls):
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without the cache."""
         return vars(self) | {"cache": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(self._with_new_name(state))
 
     @property
     def options(self) -> dict[str, Any]:

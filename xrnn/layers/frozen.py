@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 
 from xrnn.layers.base import Layer
 from xrnn.layers.composite import Composite
-from xrnn.layers.quantized import Quantized
 from xrnn.select import kind_of
 
-AnyLayer = TypeVar("AnyLayer", bound="Layer | Composite | Quantized")
+AnyLayer = TypeVar("AnyLayer", bound="Layer | Composite")
 
 
 def freeze(layer: AnyLayer) -> AnyLayer:
@@ -34,7 +33,7 @@ def freeze(layer: AnyLayer) -> AnyLayer:
     >>> lstm.Wx.flags.writeable
     False
     """
-    if not isinstance(layer, Layer | Composite | Quantized):
+    if not isinstance(layer, Layer | Composite):
         raise TypeError(f"layer is a {kind_of(layer)}: expected a layer with parameters; pass an LSTM, or a Stack")
     frozen = copy.deepcopy(layer)
     for part in _parts(frozen):

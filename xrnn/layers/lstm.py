@@ -31,7 +31,7 @@ class LSTM(RecurrentLayer):
     >>> dx, dh_prev, dc_prev = lstm.backward(np.ones_like(h))
     """
 
-    _cell_type = LSTMCell
+    cell_type = LSTMCell
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, *, reverse: bool = False) -> None:
         super().__init__(LSTMCell(), Wx, Wh, b, reverse=reverse)

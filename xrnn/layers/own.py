@@ -82,6 +82,9 @@ class Recurrent(RecurrentLayer):
         """The keyword arguments of the constructor."""
         return {"reverse": self.reverse, "seed": self.seed}
 
+    def remade(self, *params: Any) -> Self:
+        return type(self)(self.cell, *params, **self.options)
+
     def forward(self, x: Array, *initial: Array | None, lengths: Any = None) -> Any:
         """One step, x (N, D) → (N, H), or a sequence, x (T, N, D) → (T, N, H), for each state of the cell.
 

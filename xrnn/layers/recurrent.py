@@ -12,10 +12,11 @@ import numpy as np
 from xrnn import init
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_integer, check_lengths, check_size
-from xrnn.layers.base import ByName, Layer, given_or_last, show_shape
-from xrnn.layers.forward_calls import CountsForwardCalls
+from xrnn.layers.base import ByName, Layer, show_shape
+from xrnn.layers.store import FrozenStore, Int8Store, Store, unchangeable
 from xrnn.ops.cell import Cell, check_tuples
 from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.int8 import Int8Matrix
 from xrnn.ops.random import Draws
 from xrnn.select import get_backend, kind_of
 from xrnn.typing import Array, ArrayIfNeeded
@@ -31,7 +32,7 @@ class Cache(Trace):
     updates: int  # the number of updates of the layer's weights when the forward ran
 
 
-class RecurrentLayer(CountsForwardCalls, Layer):
+class RecurrentLayer(Layer):
     """A layer that runs a cell over time. Subclasses add `forward`, `backward` and `__call__` with named states.
 
     cache          what the last `forward` keeps for `backward`; None before the first
@@ -44,13 +45,14 @@ class RecurrentLayer(CountsForwardCalls, Layer):
     Wh: Array
     b: Array
     names: tuple[str, ...] = ("Wx", "Wh", "b")  # an instance adds the parameters of its cell
-    _cell_type: ClassVar[type[Cell]]
+    cell_type: ClassVar[type[Cell]]
     _cache_type = Cache
-    _packed: Any = None  # `Inputs.packed` of a frozen layer
+    _store_type: type[Store] = Store
+    store: Store  # how the layer keeps its weights
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        for name in cls._cell_type.params if "_cell_type" in vars(cls) else ():
+        for name in cls.cell_type.params if "cell_type" in vars(cls) else ():
             setattr(cls, name, ByName(name))
 
     def __init__(self, cell: Cell, *params: Array, reverse: bool = False, seed: int | None = None) -> None:
@@ -63,13 +65,17 @@ class RecurrentLayer(CountsForwardCalls, Layer):
                 f"got {len(params)} parameters, but the cell {cell.name!r} has {len(self.names)}: pass "
                 f"{', '.join(self.names)}"
             )
+        if any(isinstance(param, Int8Matrix) for param in params):
+            self._store_type, self._reference = Int8Store, Int8Store.reference
+            self.names += Int8Store.scales
+            params = tuple(Int8Store.flat(self.title, self.names, params))
         super().__init__(*params)
         Wx, Wh, b = params[:3]
         H = Wh.shape[0] if Wh.ndim else 0
         if not H or Wh.shape != (H, len(cell.from_h) * H):
-            self._refuse("Wh", Wh, f"(H, {_times(len(cell.from_h))})", "H is the hidden size")
-        self._check("Wx", Wx, ("D", len(cell.from_x) * H), f"Wh is {Wh.shape}")
-        self._check("b", b, (cell.pre * H,), f"Wh is {Wh.shape}")
+            self._refuse_shape("Wh", Wh, f"(H, {_times(len(cell.from_h))})", "H is the hidden size")
+        self._check_shape("Wx", Wx, ("D", len(cell.from_x) * H), f"Wh is {Wh.shape}")
+        self._check_shape("b", b, (cell.pre * H,), f"Wh is {Wh.shape}")
         self.input_size: int = Wx.shape[0]
         self.hidden_size: int = H
         self.reverse = check_bool("reverse", reverse)
@@ -115,7 +121,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
         """A cell with the same parameters as the cell of a layer with these options."""
-        return cls._cell_type()
+        return cls.cell_type()
 
     @classmethod
     def names_with(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -127,15 +133,57 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         return {"reverse": self.reverse}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the packed weights, because the weights of a copy may change."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_packed"}
+        """Without the store, because the weights of a copy of a frozen layer may change."""
+        return {name: value for name, value in super().__getstate__().items() if name != "store"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(self._with_new_name(state))
+        super().__setstate__(state)
+        if self.is_int8:
+            self.params = [unchangeable(param) for param in self.params]
+            self._register()
+
+    @property
+    def title(self) -> str:
+        return f"{'quantized ' * self.is_int8}{super().title}"
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether this is a quantized layer."""
+        return self._store_type is Int8Store
+
+    def remade(self, *params: Any) -> Self:
+        """A layer with this layer's cell and options, and other parameters."""
+        make: Any = type(self)
+        return make(*params, **self.options)  # type: ignore[no-any-return]
 
     def freeze_params(self) -> None:
-        super().freeze_params()
-        self._packed = self.backend.packed_weights(*self.params[:2])
+        if not self.is_int8:  # its arrays cannot change
+            super().freeze_params()
+            self.store = FrozenStore(self.title, self.backend, self.params)
+
+    def _check_kinds(self) -> None:
+        if not self.is_int8:
+            super()._check_kinds()
+
+    def _register(self) -> None:
+        super()._register()
+        if not isinstance(getattr(self, "store", None), FrozenStore):
+            self.store = self._store_type(self.title, self.backend, self.params)
+
+    def _make_grads(self) -> None:
+        if self.is_int8:
+            self.grads = []
+        else:
+            super()._make_grads()
+
+    def _accept_replaced(self) -> None:
+        if not self.is_int8:
+            super()._accept_replaced()
+        elif any(map(operator.is_not, self.params, self._registered)):
+            raise ValueError(
+                f"params of this {self.title} were replaced: expected the arrays that it was made of; quantize the "
+                "float32 layer again"
+            )
 
     def stream(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
@@ -163,18 +211,18 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             lengths = self.checked_lengths(lengths, x)
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
         if not training:
-            inputs.packed = self._packed
+            inputs.forms = self.store.forms
         if len(p) > 3:
             inputs.own = self._own_params()
         if training and self.cell.draws:
             inputs.draws = Draws(self.backend.xp, (self.seed, self.forward_calls))
         try:
             if self._single_device:
-                states, z, kept = self.backend.recurrence_forward(self.cell, inputs, training)
+                states, z, kept = self.store.forward(self.cell, inputs, training)
             else:
                 self._check_input(x, initial)
                 with self.backend.device_of(x):
-                    states, z, kept = self.backend.recurrence_forward(self.cell, inputs, training)
+                    states, z, kept = self.store.forward(self.cell, inputs, training)
         except TypeError as error:
             failure = error
         else:
@@ -208,7 +256,7 @@ class RecurrentLayer(CountsForwardCalls, Layer):
         self, dstates: Sequence[Array | None], cache: Cache | None, needs_dx: bool
     ) -> tuple[ArrayIfNeeded, ...]:
         needs_dx = check_bool("needs_dx", needs_dx)
-        cache = given_or_last(cache, self.cache, Cache, self._forward_arguments)
+        cache = self._cached(cache)
         self._check_cache(cache)
         if dstates[0] is None or not self._single_device:
             self._check_gradients(dstates, cache)
@@ -221,6 +269,11 @@ class RecurrentLayer(CountsForwardCalls, Layer):
             return dx, *dinitial
         self._check_gradients(dstates, cache)  # outside `except`, as in `_run`
         raise failure
+
+    def _cached(self, cache: Any) -> Any:
+        if self.cache is None:
+            self.store.check_training("backward")
+        return super()._cached(cache)
 
     def _check_cache(self, cache: Cache) -> None:
         """Refuse the cache of another layer, or of a forward with other weights.   Raises ValueError, RuntimeError."""

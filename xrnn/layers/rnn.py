@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.checks import check_leak
 from xrnn.layers.recurrent import Cache, SingleStateLayer
+from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import NONLINEARITIES, LeakyRNNCell, Nonlinearity, RNNCell
 from xrnn.typing import Array, ArrayIfNeeded
 
@@ -38,7 +40,7 @@ class RNN(SingleStateLayer):
     [(3, 8), (8, 8), (8,)]
     """
 
-    _cell_type = RNNCell
+    cell_type = RNNCell
 
     def __init__(
         self,
@@ -75,6 +77,10 @@ class RNN(SingleStateLayer):
     ) -> Self:
         options = {"nonlinearity": nonlinearity, "leak": leak, "reverse": reverse}
         return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, **options)
+
+    @classmethod
+    def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
+        return RNNCell(options.get("nonlinearity", "tanh"))
 
     @property
     def options(self) -> dict[str, Any]:

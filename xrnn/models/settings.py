@@ -18,11 +18,17 @@ _MAX_LR: Final = 1000  # far more than can be trained with; an update of this si
 _KINDS: Final[dict[str, Any]] = {"int": int, "float": int | float, "str": str, "bool": bool}
 
 
-def setting(default: Any, help: str, expected: str, valid: Callable[[Any], bool], metavar: str | None = None) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    expected: str | Callable[[], str],
+    valid: Callable[[Any], bool],
+    metavar: str | None = None,
+) -> Any:
     """A dataclass field that is a setting and its command-line option.
 
     help      one line for `--help`
-    expected  the valid values in words, for an error: "a positive number"
+    expected  the valid values in words, for an error: "a positive number"; or a function that returns them
     valid     tells whether a value of the field's type is valid
     metavar   the placeholder for the value in `--help`, for other types than int and float
     """
@@ -51,8 +57,8 @@ def amount(default: float, help: str) -> Any:
 
 def cell(default: str) -> Any:
     """The setting that names the recurrent layers."""
-    help, names = "Type of the recurrent layers.", ", ".join(CELLS)
-    return setting(default, help, f"one of {names}", lambda value: value in CELLS, "|".join(CELLS))
+    help = "Type of the recurrent layers."
+    return setting(default, help, lambda: f"one of {', '.join(CELLS)}", lambda value: value in CELLS, "|".join(CELLS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,10 @@ class Settings:
             value = getattr(self, each.name)
             if not each.metadata["valid"](value):
                 got = quoted(value) if isinstance(value, str) else value
-                raise SettingsError(f"{option(each.name)} is {got}: expected {each.metadata['expected']}")
+                expected = each.metadata["expected"]
+                raise SettingsError(
+                    f"{option(each.name)} is {got}: expected {expected() if callable(expected) else expected}"
+                )
 
     @property
     def model(self) -> str:

@@ -13,21 +13,30 @@ from xrnn.ops.random import Draws
 from xrnn.typing import Array
 
 
+@dataclass(slots=True, eq=False)
+class Forms:
+    """Weights that cannot change, and a backend's own form of them, which it makes at its first use."""
+
+    Wx: Any  # arrays, or Int8Matrix
+    Wh: Any
+    made: Any = None
+
+
 # Not frozen: a frozen dataclass with nine fields takes 0.6 µs longer to make, a quarter of a small layer's step.
 @dataclass(slots=True, eq=False)
 class Inputs:
     """The operands of a recurrence."""
 
     x: Array  # (T, N, D), or (N, D) for one step
-    Wx: Array  # (D, parts · H), one part for each block in cell.from_x
-    Wh: Array  # (H, parts · H), one part for each block in cell.from_h
+    Wx: Any  # (D, parts · H), one part for each block in cell.from_x: an array, or an Int8Matrix
+    Wh: Any  # (H, parts · H), one part for each block in cell.from_h: an array, or an Int8Matrix
     b: Array  # (pre · H,), one part for each block in cell.from_b
     initial: Sequence[Array | None]  # (N, H) for each state, None for zeros
     lengths: Array | None = None  # (N,) integers in [0, T], None if all rows have T steps
     reverse: bool = False  # from the last step to the first
     own: Sequence[Array] = ()  # the cell's own parameters
     draws: Draws | None = None  # random numbers, for a cell with `draws = True`
-    packed: Any = None  # `Backend.packed_weights` of a frozen layer, for inference; None to pack in each call
+    forms: Forms | None = None  # of Wx and Wh if they cannot change, for inference
 
     def sizes(self) -> tuple[int, int, int]:
         """T, N, D."""
@@ -36,9 +45,9 @@ class Inputs:
 
     def check(self) -> None:
         """Raise TypeError unless x and the initial states have the type and dtype of the weights, and their sizes."""
-        x, Wx = self.x, self.Wx
-        kind, dtype = type(Wx), Wx.dtype
-        if not (type(x) is kind and x.dtype == dtype and x.ndim in (2, 3) and x.shape[-1] == len(Wx)):
+        x, b = self.x, self.b  # not Wx, which may be an Int8Matrix
+        kind, dtype = type(b), b.dtype
+        if not (type(x) is kind and x.dtype == dtype and x.ndim in (2, 3) and x.shape[-1] == len(self.Wx)):
             raise TypeError("x does not fit the weights in type, dtype or shape")
         expected = x.shape[-2], len(self.Wh)
         for state in self.initial:

@@ -1,4 +1,4 @@
-"""Products with weights of 8 bits, and a recurrence that uses them, for inference.
+"""Weights of 8 bits, and the products with them, for inference.
 
 A matrix has one scale for each column, a row of activations one scale for each step:
 
@@ -12,13 +12,11 @@ largest number in its column or row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.products import Products
 from xrnn.typing import HostArray
 
@@ -29,20 +27,26 @@ _LEAST: Final = np.float32(1e-30)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Int8Matrix:
-    """W ≈ values · scale."""
+    """W ≈ values · scale. A cell may multiply by it, `h @ W`, and take some of its columns, `W[:, a:b]`."""
 
     values: HostArray  # (K, C) int8
     scale: HostArray  # (C,) float32
 
+    __array_ufunc__ = None  # so that `h @ W` of a NumPy array h calls __rmatmul__
 
-@dataclass(slots=True, eq=False)
-class Int8Weights:
-    """The parameters of a recurrence. `packed` holds a backend's own copies of Wx and Wh, if it makes any."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self.values.shape
+        return shape
 
-    Wx: Int8Matrix  # (D, parts · H)
-    Wh: Int8Matrix  # (H, parts · H)
-    b: HostArray  # (pre · H,) float32
-    packed: Any = None
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, columns: tuple[slice, slice]) -> Int8Matrix:
+        return Int8Matrix(self.values[columns], self.scale[columns[1]])
+
+    def __rmatmul__(self, x: HostArray) -> HostArray:
+        return product(x, self)
 
 
 def quantize_columns(W: HostArray) -> Int8Matrix:
@@ -65,37 +69,29 @@ def quantize_rows(x: HostArray) -> tuple[HostArray, HostArray]:
 
 
 def product(x: HostArray, W: Int8Matrix) -> HostArray:
-    """x @ W.   x (N, K) float32 → (N, C) float32"""
+    """x @ W.   x (N, K) float32 → (N, C) float32; or (K,) → (C,)"""
+    if x.ndim == 1:
+        row: HostArray = product(x[None], W)[0]
+        return row
     q, scale = quantize_rows(x)
     sums = (q @ W.values.astype(np.int32)).astype(np.float32)
     result: HostArray = sums * (scale * W.scale)
     return result
 
 
-def forward(
-    products: Products, cell: Cell, weights: Int8Weights, x: HostArray, initial: Sequence[HostArray | None]
-) -> tuple[HostArray, ...]:
-    """z[t] = b + x[t] @ Wx + h[t-1] @ Wh, then one step of the cell for each t → the states, (T+1, N, H) each.
+def products(exact: Products) -> Products:
+    """`exact`, and products with Int8Matrix."""
 
-    x         (T, N, D) float32
-    initial   (N, H) for each state, None for zeros
-    products  for cells that compute products in their step; the built-in cells do not
-    """
-    (T, N, _), H = x.shape, len(weights.Wh.values)
-    states = [np.empty((T + 1, N, H), np.float32) for _ in cell.states]
-    for state, given in zip(states, initial, strict=True):
-        state[0] = 0 if given is None else given
-    z = np.empty((cell.pre, N, H), np.float32)
-    run = Run(np, products, weights.Wh.values, constants=cell.constants(np, np.dtype(np.float32)))
-    for t in range(T):
-        before, after = [state[t] for state in states], [state[t + 1] for state in states]
-        for i, block in enumerate(cell.from_b):
-            z[block] = weights.b[i * H : (i + 1) * H]
-        for from_, left, W in ((cell.from_x, x[t], weights.Wx), (cell.from_h, before[0], weights.Wh)):
-            parts = product(left, W)
-            for i, block in enumerate(from_):
-                z[block] += parts[:, i * H : (i + 1) * H]
-        if cell.pointwise:
-            after[0][...] = z[0]
-        cell.step(run, StepArrays(z, before, after, np.empty((cell.kept, N, H), np.float32)))
-    return tuple(states)
+    def dot(x: HostArray, W: Any, out: HostArray | None = None) -> HostArray:
+        if not isinstance(W, Int8Matrix):
+            return exact.matmul(x, W, out=out)  # type: ignore[no-any-return]
+        result = product(x, W)
+        if out is None:
+            return result
+        out[...] = result
+        return out
+
+    def matmul_add(x: HostArray, W: Any, out: HostArray) -> None:
+        out += dot(x, W)
+
+    return Products(dot, dot, matmul_add)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.inputs import Inputs, Trace
+from xrnn.ops.int8 import Int8Matrix
 from xrnn.ops.parts import ALL, columns, segments
 from xrnn.ops.products import Products
 from xrnn.ops.steps import (
@@ -34,7 +35,9 @@ CHUNK: Final = 2**20
 def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: bool) -> Trace:
     """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, then one step of the cell for each t. Keeps z and kept only in training."""
     T, N, _ = inputs.sizes()
-    W = inputs.Wh if T == 1 else xp.ascontiguousarray(inputs.Wh)  # for one step the copy takes longer than the product
+    W = inputs.Wh
+    if T != 1 and not isinstance(W, Int8Matrix):  # for one step the copy takes longer than the product
+        W = xp.ascontiguousarray(W)
     if cell.pointwise and inputs.lengths is None:
         trace = _allocate(xp, cell, inputs, T, N, 0, training)
         (h,) = trace.states

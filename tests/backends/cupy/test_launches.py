@@ -26,6 +26,11 @@ PER_STEP: Final = {
     "gru reset before": ((2, 12), (3, 8)),
     "peephole lstm": ((1, 22), (1, 45)),
     "min gru": ((0, 8), (0, 12)),
+    "zoneout": ((1, 26), (1, 9)),
+    "zoneout lstm": ((1, 38), (1, 12)),
+    "layer norm lstm": ((1, 21), (1, 29)),
+    "integrator": ((1, 7), (1, 11)),
+    "integrator by itself": ((1, 7), (1, 12)),
 }
 # With lengths: a copy for each state forward; backward two for each state, three if the cell has parameters of its own,
 # and one that clears dz. The Elman cell has a loop of its own without lengths, in which dh[t] is not added to a running

@@ -9,6 +9,7 @@ import pytest
 
 from tests import standin as cp
 from tests.conftest import STANDIN
+from tests.drawn import draw
 from tests.layouts import LAYOUTS, lay_out
 from tests.standin.counting import Counters, counted
 from xrnn import GRU, LSTM, RNN, Linear, use_fused, use_precision
@@ -27,10 +28,6 @@ def rounded(a: Any, precision: str) -> Any:
 
 def assert_close(found: Any, expected: Any) -> None:
     np.testing.assert_allclose(cp.asnumpy(found), expected, rtol=0, atol=1e-5)
-
-
-def draw(*shape: int) -> Any:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype("float32")
 
 
 def product(precision: str, a: Any, b: Any) -> Any:

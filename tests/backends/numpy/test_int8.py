@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from tests.drawn import draw
 from xrnn import GRU, LSTM, RNN, get_backend, quantize, use_fused
 from xrnn.backends.numpy import kernels
 from xrnn.backends.numpy.int8 import OFFSET, pack
 from xrnn.ops.cells.gru import GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.int8 import quantize_columns
+from xrnn.ops.int8 import Int8Matrix, quantize_columns
 
 pytestmark = pytest.mark.skipif(not kernels, reason="the kernels were not built")
 
@@ -43,10 +44,6 @@ def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 def as_list(result: Any) -> list[Any]:
     return list(result) if isinstance(result, tuple) else [result]
-
-
-def draw(*shape: int) -> Any:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype("float32")
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (4, 1, 3, 16), (3, 3, 5, 37), (3, 9, 66, 50), (2, 4, 130, 33)])
@@ -129,8 +126,9 @@ def test_packed_weights(K: int, H: int, gates: int) -> None:
 @pytest.mark.parametrize("change", ["values", "sums", "scale", "x", "b", "initial", "own"])
 def test_the_kernel_refuses_arrays_that_do_not_fit(change: str) -> None:
     layer, x = quantize(LSTM.init(5, 20, rng=0)), draw(2, 3, 5)
-    packed = [list(pack(matrix, 20)) for matrix in (layer._weights.Wx, layer._weights.Wh)]
-    arguments = {"x": x, "b": layer._weights.b, "initial": (None, None), "own": ()}
+    Wx, Wh, b, *scales = layer.params
+    packed = [list(pack(matrix, 20)) for matrix in map(Int8Matrix, (Wx, Wh), scales)]
+    arguments = {"x": x, "b": b, "initial": (None, None), "own": ()}
     match change:
         case "values":
             packed[1][0] = packed[1][0][:, :-1]

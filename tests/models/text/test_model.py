@@ -20,7 +20,7 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 def small_model(backend: Backend, cell: str, layers: int) -> CharLM:
     """float64, embedding 4, hidden 5, 6 characters."""
     rng = np.random.default_rng(0)
-    stack = Stack.init(CELLS[cell].layer, 4, 5, layers, rng=rng, dtype="float64", backend=backend)
+    stack = Stack.init(CELLS[cell], 4, 5, layers, rng=rng, dtype="float64", backend=backend)
     embedding = Embedding.init(6, 4, rng=rng, dtype="float64", backend=backend)
     linear = Linear.init(5, 6, rng=rng, dtype="float64", backend=backend)
     return CharLM(cell, {"embedding": embedding, "stack": stack, "linear": linear})

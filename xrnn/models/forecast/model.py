@@ -43,7 +43,7 @@ class ForecastModel(Model):
     @classmethod
     def init(cls, settings: ForecastSettings, shape: Shape, backend: Backend) -> Self:
         """New float32 weights, the same on every backend."""
-        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell].layer
+        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell]
         layers = [kind.init(D, settings.hidden, rng=rng, backend=backend) for D in _input_sizes(settings, shape)]
         W, b = cls.shapes(settings, shape)["linear.W"], cls.shapes(settings, shape)["linear.b"]
         zeros = (backend.asarray(np.zeros(each, np.float32)) for each in (W, b))

@@ -62,7 +62,7 @@ class SeriesModel(Model):
     @classmethod
     def init(cls, settings: ModelSettings, inputs: int, outputs: int, backend: Backend) -> Self:
         """New float32 weights, the same on every backend."""
-        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell].layer
+        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell]
         layers: list[Any] = []
         for size in _input_sizes(settings, inputs):
             make = kind.init if settings.one_way else _bidirectional(kind)

@@ -15,7 +15,7 @@ from xrnn.select import get_backend
 
 
 def like(settings: CharLMSettings, step: int) -> dict[str, Any]:
-    layer, backend = cells.CELLS[settings.cell].layer, get_backend("numpy")
+    layer, backend = cells.CELLS[settings.cell], get_backend("numpy")
     stack = Stack.init(layer, 1, 1, settings.layers, backend=backend)
     return {
         "embedding": Embedding.init(1, 1, backend=backend),

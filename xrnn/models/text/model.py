@@ -37,7 +37,7 @@ class CharLM(Model):
     def init(cls, cell: str, hidden: int, layers: int, *, rng: np.random.Generator, backend: Backend) -> CharLM:
         """New weights, float32: the same on every backend."""
         embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend=backend)
-        stack = Stack.init(cells.CELLS[cell].layer, EMBEDDING, hidden, layers, rng=rng, backend=backend)
+        stack = Stack.init(cells.CELLS[cell], EMBEDDING, hidden, layers, rng=rng, backend=backend)
         linear = Linear.init(hidden, VOCABULARY, rng=rng, backend=backend)
         return cls(cell, {"embedding": embedding, "stack": stack, "linear": linear})
 

@@ -1,0 +1,19 @@
+"""Random numbers for the operands of a test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xrnn.backend import Backend
+
+
+def draw(*shape: int, dtype: str = "float32", seed: int | None = None) -> Any:
+    """An array of this shape, on the host. Without a seed, the sum of the sizes is the seed."""
+    return np.random.default_rng(sum(shape) if seed is None else seed).standard_normal(shape).astype(dtype)
+
+
+def draw_on(backend: Backend, *shape: int, dtype: str = "float64", seed: int = 1) -> Any:
+    """The same on a backend."""
+    return backend.asarray(draw(*shape, dtype=dtype, seed=seed))

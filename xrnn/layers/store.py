@@ -1,0 +1,116 @@
+"""How a recurrent layer keeps its weights: in arrays that may change, in frozen arrays, or in 8 bits.
+
+A store runs the forward of its layer, and says whether the layer can be trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from xrnn.backend import Backend
+from xrnn.ops.cell import Cell
+from xrnn.ops.inputs import Forms, Inputs, Outputs
+from xrnn.ops.int8 import Int8Matrix
+from xrnn.select import kind_of
+from xrnn.typing import Array
+
+_LARGEST: Final = 2**16  # the most rows of an int8 matrix: 2¹⁶ · 255 · 128 < 2³¹, so no sum of 32 bits overflows
+
+
+def unchangeable(array: Array) -> Array:
+    """A copy of `array` that cannot change, if its backend has such arrays.
+
+    The copy of a NumPy array lies in the memory of a `bytes` object: NumPy never makes such an array writable.
+    """
+    if type(array) is not np.ndarray:
+        copied: Array = array.copy()
+        return copied
+    order: Any = "F" if array.flags.fnc else "C"
+    return np.frombuffer(array.tobytes(order), array.dtype).reshape(array.shape, order=order)
+
+
+class Store:
+    """Weights in arrays that may change between calls.
+
+    forward   (cell, inputs, training) → the result of `Backend.recurrence_forward`
+    forms     `Inputs.forms` of an inference
+    """
+
+    name: ClassVar[str] = "plain"
+    reference: ClassVar[int] = 0  # the index of the parameter that decides the backend, dtype and device of the layer
+    forward: Callable[[Cell, Inputs, bool], Outputs]
+    forms: Forms | None = None
+
+    def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
+        self.forward = backend.recurrence_forward
+
+    def check_training(self, what: str) -> None:
+        """Raises RuntimeError if the layer can't be trained.   what: the method that was called"""
+
+
+class FrozenStore(Store):
+    """Weights that cannot change."""
+
+    name = "frozen"
+
+    def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
+        super().__init__(title, backend, params)
+        self.forms = Forms(params[0], params[1])
+
+
+class Int8Store(Store):
+    """Wx and Wh in 8 bits, for inference. The scales of their columns are the last two parameters."""
+
+    name = "int8"
+    reference = 2  # b
+    scales: ClassVar[tuple[str, str]] = ("Wx_scale", "Wh_scale")
+
+    def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
+        Wx, Wh, _, *own, Wx_scale, Wh_scale = params
+        forms = self.forms = Forms(Int8Matrix(Wx, Wx_scale), Int8Matrix(Wh, Wh_scale))
+        self._title = title
+
+        def forward(cell: Cell, inputs: Inputs, training: bool) -> Outputs:
+            if training:
+                self.check_training("forward")
+            inputs.Wx, inputs.Wh, inputs.own = forms.Wx, forms.Wh, own
+            return backend.int8_forward(cell, inputs)
+
+        self.forward = forward
+
+    def check_training(self, what: str) -> None:
+        raise RuntimeError(
+            f"{what} of a {self._title}: expected a call or stream, because integers of 8 bits can't be trained; train "
+            "the float32 layer, then quantize it again"
+        )
+
+    @staticmethod
+    def flat(title: str, names: Sequence[str], params: Sequence[Any]) -> list[Array]:
+        """The arrays of the store.   params: Wx and Wh as Int8Matrix, b, and the cell's own parameters
+
+        Raises TypeError for arrays of another type or dtype, ValueError for matrices that are empty or too large.
+        """
+        Wx, Wh, *others = params
+        if not isinstance(Wx, Int8Matrix) or not isinstance(Wh, Int8Matrix):
+            raise TypeError(f"one of Wx and Wh of this {title} is an Int8Matrix: expected none or both; use quantize")
+        arrays = [Wx.values, Wh.values, *others, Wx.scale, Wh.scale]
+        for i, (name, array) in enumerate(zip(names, arrays, strict=True)):
+            dtype = "int8" if i < 2 else "float32"
+            if type(array) is not np.ndarray or array.dtype != dtype:
+                got = f"{kind_of(array)}{f' of {array.dtype}' if hasattr(array, 'dtype') else ''}"
+                raise TypeError(f"{name} is a {got}: expected {dtype}, with backend='numpy'; use quantize")
+        for name, matrix in (("Wx", Wx), ("Wh", Wh)):
+            if matrix.values.ndim != 2 or not len(matrix) or matrix.scale.shape != matrix.shape[1:]:
+                raise ValueError(
+                    f"{name} has shape {matrix.shape} and its scale {matrix.scale.shape}: expected a matrix with one "
+                    "scale for each column; use quantize"
+                )
+        if max(len(Wx), len(Wh)) > _LARGEST:
+            raise ValueError(
+                f"this {title} has {len(Wx):,} inputs and {len(Wh):,} units: expected at most {_LARGEST:,} of each, "
+                "because the sums have 32 bits; keep the float32 layer"
+            )
+        return [unchangeable(array) for array in arrays]
