@@ -143,6 +143,12 @@ class CellCase:
     axes: tuple[int, ...] = ()  # of each of them, before (H,)
     smooth: bool = True  # False if its derivative is not continuous
 
+    @property
+    def built_in(self) -> bool:
+        """Whether files hold the layer without a registration or a class of the reader."""
+        layer = self.layer.func if isinstance(self.layer, partial) else self.layer
+        return layer not in (PeepholeLSTM, MinGRU, Recurrent)
+
 
 CELLS: Final = {
     "rnn": CellCase(elman, RNN),

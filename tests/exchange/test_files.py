@@ -300,7 +300,10 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "a leak beyond floats": (option(1, leak=10**400), NO_LAYER),
     "a leak in a list": (option(1, leak=[0.25, 0.5, 0.75, 1]), f"{NO_LAYER}there is an array 1.leak"),
     "a leak of another name": (option(1, leak={"array": "0.b"}), "save would describe this Stack differently"),
-    "p of 1": (entry(dropout=[DROPOUT | {"options": {"p": 1, "seed": 3, "layer": 0}}]), "p is 1: expected a probabil"),
+    "p of 1": (
+        entry(dropout=[DROPOUT | {"options": {"p": 1, "seed": 3, "layer": 0}}]),
+        "p is 1.0: expected a probabil",
+    ),
     "no step": (entry(dropout=[DROPOUT | {"step": None}]), f"{NO_LAYER}step is None: expected an integer, at least 0"),
     "two dropouts": (entry(dropout=[DROPOUT, DROPOUT]), f"{NO_LAYER}dropout does not fit a Stack: expected a Dropout"),
     "a dropout of layers": (entry(dropout=[GRU_IN_STACK]), f"{NO_LAYER}layers are nested more than 16 deep"),

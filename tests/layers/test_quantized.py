@@ -56,7 +56,7 @@ def as_list(result: Any) -> list[Any]:
 
 @every_cell
 def test_is_close_to_the_float32_layer_but_not_equal(form: str, name: str) -> None:
-    layer, x = layer_of(name), draw(30, 4, 3)
+    layer, x = layer_of(name), draw(8, 4, 3)  # few steps: an integrator adds up its errors
     states = [draw(4, 20) / 2 for _ in layer.cell.states]
     quantized = quantize(layer)
     for got, want in zip(as_list(quantized(x, *states)), as_list(layer(x, *states)), strict=True):
@@ -136,7 +136,7 @@ def test_its_arrays_cannot_change() -> None:
 # ---- files ----
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if name not in ("peephole lstm", "min gru")])
+@pytest.mark.parametrize("name", [name for name, case in CELLS.items() if case.built_in])
 def test_save_and_load(tmp_path: Path, name: str) -> None:
     quantized, x = quantize(layer_of(name)), draw(3, 2, 3)
     save(tmp_path / "small.safetensors", quantized)
