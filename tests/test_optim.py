@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
-from xrnn import EMA, RNN, SGD, Adam, Dropout, Linear, clip_grad_norm, softmax_cross_entropy
+from xrnn import EMA, RNN, SGD, Adam, Dropout, Linear, Stack, clip_grad_norm, softmax_cross_entropy
 from xrnn.backend import Backend
 from xrnn.optim import Optimizer, cosine, linear
 from xrnn.select import get_backend
@@ -25,9 +25,9 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 class SignDescent(Optimizer):
     """A user-defined optimizer: p -= lr · sign(dp)."""
 
-    def _update(self) -> None:
-        for p, dp in zip(self.params, self.grads, strict=True):
-            p -= self.lr * np.sign(dp)
+    def _update(self, places: slice, lr: float) -> None:
+        for p, dp in zip(self.params[places], self.grads[places], strict=True):
+            p -= lr * np.sign(dp)
 
 
 def test_a_user_defined_optimizer_has_no_state_but_its_count() -> None:
@@ -114,6 +114,114 @@ def test_nesterov_and_weight_decay(backend: Backend, dtype: str) -> None:
             v = 0.9 * v + dp
             p = p - 0.3 * 0.2 * p - 0.3 * (dp + 0.9 * v)
         assert_allclose(got, p, rtol=0, atol=TOLERANCE[dtype])
+
+
+RATES: dict[str, dict[str, Any]] = {
+    "rnn": {},
+    "Wh": {"lr": 0.002},
+    "rest": {"lr": 0.05, "weight_decay": 0.0},
+    "readout": {"weight_decay": 0.4},
+}
+
+
+def grouped(backend: Backend, make: Callable[..., Optimizer], **options: Any) -> tuple[Optimizer, list[str]]:
+    """An optimizer with a default group and three others, and the group of each of its parameters."""
+    o: dict[str, Any] = {"dtype": "float64", "backend": backend}
+    rnn, other, readout = RNN.init(3, 3, rng=0, **o), RNN.init(3, 3, rng=1, **o), Linear.init(3, 3, rng=2, **o)
+    stack = Stack([other])
+    groups = [
+        rnn,
+        {"layers": [stack], "params": ["Wh"]} | RATES["Wh"],
+        {"layers": [stack], "params": ["0.Wx", "b"]} | RATES["rest"],
+        {"layers": {"readout": readout}} | RATES["readout"],
+    ]
+    optimizer = make(groups, 0.01, weight_decay=0.1, **options)
+    assert optimizer.layers == [rnn, stack, readout]
+    return optimizer, [name for name, count in zip(RATES, (3, 1, 2, 2), strict=True) for _ in range(count)]
+
+
+@pytest.mark.needs("torch", "torch")
+@pytest.mark.parametrize("decay_biases", [True, False])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_groups_are_those_of_pytorch(backend: Backend, name: str, decay_biases: bool) -> None:
+    """With a schedule, which multiplies the learning rates of all groups."""
+    import torch
+
+    ours, theirs = {"sgd": (SGD, torch.optim.SGD), "adam": (Adam, torch.optim.AdamW)}[name]
+    optimizer, names = grouped(backend, ours, decay_biases=decay_biases)
+    tensors = [torch.nn.Parameter(torch.tensor(backend.to_numpy(p))) for p in optimizer.params]
+    groups = []
+    for key, rates in RATES.items():
+        for ndim in (1, 2):
+            mine = [t for t, each in zip(tensors, names, strict=True) if each == key and t.ndim == ndim]
+            without = {} if ndim > 1 or decay_biases else {"weight_decay": 0.0}
+            groups += [{"params": mine} | rates | without] if mine else []
+    expected = theirs(groups, lr=0.01, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(expected, 6)
+    for step in range(STEPS):
+        rng = np.random.default_rng(step)
+        optimizer.lr = 0.01 * cosine(step, 6)
+        for g, t in zip(optimizer.grads, tensors, strict=True):
+            dp = rng.standard_normal(g.shape)
+            g[...], t.grad = backend.asarray(dp), torch.tensor(dp)
+        optimizer.step()
+        expected.step()
+        schedule.step()
+    for p, t in zip(optimizer.params, tensors, strict=True):
+        assert_allclose(backend.to_numpy(p), t.detach().numpy(), rtol=0, atol=1e-13)
+
+
+def test_only_the_parameters_of_the_groups_are_updated(backend: Backend) -> None:
+    rnn = RNN.init(3, 3, rng=0, backend=backend)
+    optimizer = SGD([{"layers": [rnn], "params": ["Wh"]}], 0.5)
+    before = [backend.to_numpy(p).copy() for p in rnn.params]
+    rnn.backward(rnn.forward(backend.xp.ones((2, 1, 3), "float32")))
+    optimizer.accumulate(rnn)
+    assert [g.shape for g in optimizer.grads] == [(3, 3)]
+    optimizer.step()
+    for name, got, want in zip(rnn.names, rnn.params, before, strict=True):
+        assert (backend.to_numpy(got) == want).all() == (name != "Wh")
+
+
+def test_settings_of_groups() -> None:
+    rnn, readout = RNN.init(3, 4, rng=0, backend="numpy"), Linear.init(4, 1, rng=0, backend="numpy")
+    optimizer = Adam([rnn, {"layers": [readout], "lr": 0.004}], lr=0.001)
+    assert [group.scale for group in optimizer.groups] == [1, 4]
+    assert [group.is_default for group in optimizer.groups] == [True, False]
+    assert (SGD({"a": rnn, "b": readout}).layers, EMA({"a": rnn}).layers) == ([rnn, readout], [rnn])
+    assert len(SGD([{"layers": [rnn]}]).groups) == 1
+    with one_line(ValueError, "scale is -1.0: expected a finite number of at least 0"):
+        optimizer.groups[1].scale = -1
+    optimizer.groups[1].weight_decay = 1
+    with one_line(ValueError, "weight_decay is nan: expected a finite number of at least 0"):
+        optimizer.groups[1].weight_decay = float("nan")
+    refused: list[tuple[type[Exception], Any, str]] = [
+        (
+            ValueError,
+            [rnn, {"layers": [readout], "rate": 1}],
+            "groups[1] has the entry 'rate': expected layers, params",
+        ),
+        (ValueError, [{"lr": 0.1}], "groups[0] has no layers: expected a list of layers"),
+        (ValueError, [{"layers": [rnn], "lr": -1}], "lr of groups[0] is -1.0: expected a finite number of at least 0"),
+        (TypeError, [{"layers": [rnn], "weight_decay": "0"}], "weight_decay of groups[0] is '0': expected a finite"),
+        (
+            ValueError,
+            [{"layers": [rnn], "params": ["W"]}],
+            "has 'W': expected names of parameters of its layers, Wx, W",
+        ),
+        (TypeError, [{"layers": [rnn], "params": "Wx"}], "params of groups[0] is 'Wx': expected a list of names"),
+        (TypeError, [{"layers": [rnn], "params": []}], "params of groups[0] is []: expected a list of names"),
+        (TypeError, [{"layers": rnn}], "layers is a xrnn.layers.rnn.RNN: expected a list of layers"),
+        (ValueError, [rnn, {"layers": [rnn]}], "layers holds a layer twice"),
+        (ValueError, [{"layers": [rnn], "params": ["b"]}, {"layers": [rnn]}], "layers holds a layer twice"),
+    ]
+    for kind, layers, words in refused:
+        with one_line(kind, words):
+            SGD(layers)
+    with one_line(TypeError, "layers[0] is a dict: expected a list of layers"):
+        EMA([{"layers": [rnn]}])  # type: ignore[list-item]
+    with one_line(TypeError, "decay_biases is 1: expected True or False"):
+        SGD([rnn], decay_biases=1)  # type: ignore[arg-type]
 
 
 def of_torch(make: Callable[[list[Any]], Any], dtype: str) -> list[HostArray]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Generic, Protocol, Self, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, Protocol, Required, Self, TypeAlias, TypedDict, TypeVar, overload
 
 import numpy as np
 
@@ -48,6 +48,10 @@ _share: Final = _number("a number in [0, 1)", lambda share: 0 <= share < 1)
 _finite: Final = _number("a finite number of at least 0", lambda number: 0 <= number < math.inf)
 
 
+def _optional(name: str, value: Any) -> float | None:
+    return None if value is None else _finite(name, value)
+
+
 def _betas(name: str, betas: Any) -> tuple[float, float]:
     if not isinstance(betas, Sequence) or isinstance(betas, str) or len(betas) != 2:
         raise ValueError(f"{name} is {betas!r}: expected two numbers in [0, 1), as in betas=(0.9, 0.999)")
@@ -63,30 +67,87 @@ class HasParameters(Protocol):
     def grads(self) -> list[Array]: ...
 
 
+class ParameterGroup(TypedDict, total=False):
+    """Layers with a learning rate or a weight decay of their own, in the list of layers of an optimizer.
+
+    layers        a list of layers
+    params        only the parameters with these names of `layer.named_params`, or with names that end in them: "Wh"
+                  stands for all Wh in a Stack. A second group with the same layers may have the other parameters
+    lr            the learning rate; without this entry, that of the optimizer
+    weight_decay  without this entry, that of the optimizer
+    """
+
+    layers: Required[Iterable[HasParameters] | Mapping[str, HasParameters]]
+    params: Sequence[str]
+    lr: float
+    weight_decay: float
+
+
+Layers: TypeAlias = Iterable[HasParameters] | Mapping[str, HasParameters]
+LayersOrGroups: TypeAlias = Iterable[HasParameters | ParameterGroup] | Mapping[str, HasParameters]
+
+
+class Group:
+    """The parameters that an optimizer updates with the same settings: an entry of `optimizer.groups`.
+
+    layers         the layers, in order
+    names          the names of the parameters; None for all
+    scale          the learning rate is scale · optimizer.lr
+    weight_decay   None for that of the optimizer
+    params         the parameters, in order
+    places         their indices in `optimizer.params`
+    """
+
+    scale = _Checked(_finite)
+    weight_decay = _Checked(_optional)
+
+    def __init__(
+        self, layers: list[HasParameters], names: Sequence[str] | None, scale: float, weight_decay: float | None
+    ) -> None:
+        self.layers, self.names = layers, names
+        self.scale, self.weight_decay = scale, weight_decay
+        self.params: list[Array] = []
+        self.places = slice(0)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the group has all parameters of its layers, and no settings of its own."""
+        return self.names is None and self.scale == 1 and self.weight_decay is None
+
+
 class Optimizer:
     """Updates the parameters of its layers from their gradients.
 
     layers   the layers, in order
-    params   their parameters, in order
+    groups   the parameter groups; one, if no group was given
+    params   the parameters of all groups, in order
     grads    the gradients for the next update: the layers' own, or the sums of `accumulate`
     steps    the number of updates so far
-    lr       the learning rate; set it between updates for a schedule
+    lr       the learning rate; set it between updates for a schedule. The learning rates of all groups keep their ratio
+             to it: a schedule multiplies all of them by the same factor
 
-    For layers with other settings, such as no weight decay, use another optimizer.
-
-    Raises TypeError if `layers` is not a list of layers; ValueError for a bad `lr`, for read-only parameters, and for
-    a layer or an array that is listed twice. Setting `lr` or another number raises TypeError and ValueError too.
+    Raises TypeError if `layers` is not a list of layers and groups; ValueError for a bad `lr`, read-only parameters, a
+    layer or an array that is listed twice, and a layer with needs_grads=False. Setting `lr` or another number raises
+    TypeError and ValueError too.
     """
 
     lr = _Checked(_finite)  # a schedule may end at 0
     weight_decay = _Checked(_finite)
+    decay_biases = _Checked(check_bool)
 
-    def __init__(self, layers: Iterable[HasParameters], lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(self, layers: LayersOrGroups, lr: float, weight_decay: float = 0.0, decay_biases: bool = True) -> None:
         check_number("lr", lr, "a positive, finite learning rate", lambda lr: 0 < lr < math.inf)
-        self.layers = checked_layers(layers)
-        self.lr, self.weight_decay = lr, weight_decay
-        self.params = [p for layer in self.layers for p in layer.params]
-        self._layer_grads = [g for layer in self.layers for g in layer.grads]
+        self.lr, self.weight_decay, self.decay_biases = lr, weight_decay, decay_biases
+        self.groups = _groups(layers, self.lr)
+        self.layers = [*{id(layer): layer for group in self.groups for layer in group.layers}.values()]
+        self.params: list[Array] = []
+        self._layer_grads: list[Array] = []
+        for group in self.groups:
+            pairs = [pair for layer in group.layers for pair in _parameters(layer, group.names)]
+            group.params = [p for p, _ in pairs]
+            group.places = slice(len(self.params), len(self.params) + len(pairs))
+            self.params += group.params
+            self._layer_grads += [g for _, g in pairs]
         self._count = np.zeros((), np.int64)
         self._sums: list[Array] | None = None
         if len({id(g) for g in self._layer_grads}) < len(self._layer_grads):
@@ -129,34 +190,36 @@ class Optimizer:
         Raises ValueError for a layer that is not one of this optimizer's.
         """
         grads = self._layer_grads if layer is None else layer.grads
-        places = range(len(grads)) if layer is None else [self._place_of(g, layer) for g in grads]
+        if not {id(g) for g in grads} <= {id(g) for each in self.layers for g in each.grads}:
+            raise ValueError(
+                f"this optimizer does not hold this {kind_of(layer)}: expected one of the layers it was made of"
+            )
         if self._sums is None:
             self._sums = zeros_like(self.params)
-        for place, g in zip(places, grads, strict=True):
-            with device_of(g):
-                self._sums[place] += g
-
-    def _place_of(self, gradient: Array, layer: HasParameters) -> int:
-        for place, g in enumerate(self._layer_grads):
-            if g is gradient:
-                return place
-        raise ValueError(
-            f"this optimizer does not hold this {kind_of(layer)}: expected one of the layers it was made of"
-        )
+        added = {id(g) for g in grads}
+        for total, g in zip(self._sums, self._layer_grads, strict=True):
+            if id(g) in added:
+                with device_of(g):
+                    total += g
 
     def step(self) -> None:
         """Update every parameter in place from `grads`."""
         self._count += 1
-        if self.weight_decay:
-            factor = 1 - self.lr * self.weight_decay
-            for p in self.params:
-                with device_of(p):
-                    p *= factor
-        self._update()
+        for group in self.groups:
+            lr = self.lr * group.scale
+            decay = self.weight_decay if group.weight_decay is None else group.weight_decay
+            if decay:
+                factor = 1 - lr * decay
+                for p in group.params:
+                    if p.ndim > 1 or self.decay_biases:
+                        with device_of(p):
+                            p *= factor
+            self._update(group.places, lr)
         self._sums = None
         count_update(self._users)
 
-    def _update(self) -> None:
+    def _update(self, places: slice, lr: float) -> None:
+        """Update the parameters at these places."""
         raise NotImplementedError
 
     @property
@@ -166,8 +229,9 @@ class Optimizer:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The constructor's options: `type(optimizer)(layers, **optimizer.options)` makes an equal optimizer."""
-        return {"lr": self.lr, "weight_decay": self.weight_decay}
+        """The constructor's options, for all groups: `type(optimizer)(layers, **optimizer.options)`."""
+        options = {"lr": self.lr, "weight_decay": self.weight_decay}
+        return options if self.decay_biases else options | {"decay_biases": False}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -182,22 +246,90 @@ class Optimizer:
         return {}
 
 
-def checked_layers(layers: Iterable[HasParameters]) -> list[HasParameters]:
-    """`layers` as a list.   Raises TypeError for other objects, ValueError for read-only parameters."""
-    example = "expected a list of layers, as in SGD([rnn, linear])"
+_EXAMPLE: Final = "expected a list of layers, as in SGD([rnn, linear])"
+
+
+def _as_list(layers: Any) -> list[Any]:
+    """The layers of a list, or of a dict by name.   Raises TypeError."""
     if not isinstance(layers, Iterable):
-        raise TypeError(f"layers is a {kind_of(layers)}: {example}")
-    layers = list(layers)
-    for i, layer in enumerate(layers):
+        raise TypeError(f"layers is a {kind_of(layers)}: {_EXAMPLE}")
+    return list(layers.values() if isinstance(layers, Mapping) else layers)
+
+
+def checked_layers(layers: Layers) -> list[HasParameters]:
+    """`layers` as a list.   Raises TypeError for other objects, ValueError for read-only parameters."""
+    given = _as_list(layers)
+    for i, layer in enumerate(given):
         if not (hasattr(layer, "params") and hasattr(layer, "grads")):
-            raise TypeError(f"layers[{i}] is a {kind_of(layer)}: {example}")
+            raise TypeError(f"layers[{i}] is a {kind_of(layer)}: {_EXAMPLE}")
         for k, param in enumerate(layer.params):
             if is_read_only(param):
                 raise ValueError(
                     f"params[{k}] of layers[{i}] is read-only: expected parameters that can be updated in place; "
                     "make the layer of copies, as copy.deepcopy of a frozen layer does"
                 )
-    return layers
+    return given
+
+
+def _groups(layers: LayersOrGroups, lr: float) -> list[Group]:
+    """The groups of the `layers` of an optimizer; the layers that stand in no group form the first one."""
+    given = _as_list(layers)
+    own = [each for each in given if isinstance(each, dict)]
+    rest = checked_layers([each for each in given if not isinstance(each, dict)])
+    groups = [Group(rest, None, 1.0, None)] if rest or not own else []
+    groups += [_group(each, f"groups[{i}]", lr) for i, each in enumerate(own, start=len(groups))]
+    for group in groups:
+        for layer in group.layers:
+            if not getattr(layer, "needs_grads", True):
+                raise ValueError(
+                    f"layers has a {kind_of(layer)} with needs_grads=False: expected layers that are trained; leave "
+                    "this one out, or set its needs_grads to True"
+                )
+    return groups
+
+
+def _group(given: dict[str, Any], name: str, lr: float) -> Group:
+    known = (*ParameterGroup.__annotations__,)
+    if unknown := [key for key in given if key not in known]:
+        raise ValueError(f"{name} has the entry {unknown[0]!r}: expected {', '.join(known)}")
+    if "layers" not in given:
+        raise ValueError(f'{name} has no layers: expected a list of layers, as in {{"layers": [rnn], "lr": 0.01}}')
+    layers, names = checked_layers(given["layers"]), given.get("params")
+    if names is not None:
+        _check_names(name, names, layers)
+    rate = _finite(f"lr of {name}", given.get("lr", lr))
+    decay = given.get("weight_decay")
+    return Group(layers, names, rate / lr, None if decay is None else _finite(f"weight_decay of {name}", decay))
+
+
+def _check_names(group: str, names: Any, layers: list[HasParameters]) -> None:
+    """Raises TypeError, ValueError unless each of the names is that of a parameter of the layers."""
+    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
+        raise TypeError(f'params of {group} is {names!r}: expected a list of names, as in "params": ["Wh"]')
+    known = [key for layer in layers for key in _names_of(layer)]
+    for name in names:
+        if not any(_matches(key, [name]) for key in known):
+            raise ValueError(
+                f"params of {group} has {name!r}: expected names of parameters of its layers, "
+                f"{', '.join(dict.fromkeys(known))}"
+            )
+
+
+def _names_of(layer: Any) -> list[str]:
+    return list(layer.named_params) if hasattr(layer, "named_params") else []
+
+
+def _matches(key: str, names: Sequence[str]) -> bool:
+    """Whether a parameter, such as "0.Wh" of a Stack, has one of the names: the whole one, or its last part."""
+    return key in names or key.rpartition(".")[2] in names
+
+
+def _parameters(layer: HasParameters, names: Sequence[str] | None) -> list[tuple[Array, Array]]:
+    """The parameters with these names, and their gradients."""
+    pairs = [*zip(layer.params, layer.grads, strict=True)]
+    if names is None:
+        return pairs
+    return [pair for key, pair in zip(_names_of(layer), pairs, strict=True) if _matches(key, names)]
 
 
 def zeros_like(params: Iterable[Array]) -> list[Array]:
@@ -211,8 +343,11 @@ def zeros_like(params: Iterable[Array]) -> list[Array]:
 class SGD(Optimizer):
     """v = momentum · v + dp;  p -= lr · v   (Polyak, 1964; without momentum, plain gradient descent).
 
+    layers         a list of layers, or a dict of them. Layers with other settings stand in a `ParameterGroup`:
+                   SGD([rnn, {"layers": [readout], "lr": 0.01, "weight_decay": 0}], lr=0.1, weight_decay=1e-4)
     nesterov       p -= lr · (dp + momentum · v)   (Sutskever et al., 2013)
     weight_decay   p *= 1 - lr · weight_decay before each update   (SGDW: Loshchilov & Hutter, 2019)
+    decay_biases   False: parameters with one axis, which are the biases and those of a LayerNorm, do not decay
 
     >>> linear = Linear.init(3, 1, rng=0)
     >>> optimizer = SGD([linear], lr=0.1, momentum=0.9)
@@ -228,30 +363,32 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        layers: Iterable[HasParameters],
+        layers: LayersOrGroups,
         lr: float = 0.1,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        decay_biases: bool = True,
     ) -> None:
-        super().__init__(layers, lr, weight_decay)
+        super().__init__(layers, lr, weight_decay, decay_biases)
         self.momentum, self.nesterov = momentum, nesterov
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov is True, but momentum is 0: expected a momentum, as in momentum=0.9")
         self._velocity = zeros_like(self.params) if momentum else []
 
-    def _update(self) -> None:
+    def _update(self, places: slice, lr: float) -> None:
+        params, grads = self.params[places], self.grads[places]
         if not self.momentum:
-            for p, dp in zip(self.params, self.grads, strict=True):
+            for p, dp in zip(params, grads, strict=True):
                 with device_of(p):
-                    p -= self.lr * dp
+                    p -= lr * dp
             return
-        for p, dp, v in zip(self.params, self.grads, self._velocity, strict=True):
+        for p, dp, v in zip(params, grads, self._velocity[places], strict=True):
             with device_of(p):
                 v *= self.momentum
                 v += dp
-                p -= self.lr * (dp + self.momentum * v if self.nesterov else v)
+                p -= lr * (dp + self.momentum * v if self.nesterov else v)
 
     def _moments(self) -> dict[str, list[Array]]:
         return {"velocity": self._velocity} if self.momentum else {}
@@ -266,7 +403,10 @@ class Adam(Optimizer):
 
     m̂ = m / (1-β₁ᵏ), v̂ = v / (1-β₂ᵏ) at update k correct the bias of moments that start from zero.
 
+    layers         a list of layers, or a dict of them. Layers with other settings stand in a `ParameterGroup`:
+                   Adam([rnn, {"layers": [readout], "lr": 1e-4, "weight_decay": 0}], lr=1e-3, weight_decay=0.01)
     weight_decay   p *= 1 - lr · weight_decay before each update   (AdamW: Loshchilov & Hutter, 2019)
+    decay_biases   False: parameters with one axis, which are the biases and those of a LayerNorm, do not decay
 
     >>> optimizer = Adam([Linear.init(3, 1, rng=0)], lr=0.001, weight_decay=0.01)
     >>> sorted(optimizer.state)
@@ -278,23 +418,25 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        layers: Iterable[HasParameters],
+        layers: LayersOrGroups,
         lr: float = 0.001,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        decay_biases: bool = True,
     ) -> None:
-        super().__init__(layers, lr, weight_decay)
+        super().__init__(layers, lr, weight_decay, decay_biases)
         self.betas, self.eps = betas, eps
         self._m, self._v = zeros_like(self.params), zeros_like(self.params)
 
-    def _update(self) -> None:
+    def _update(self, places: slice, lr: float) -> None:
         beta1, beta2 = self.betas
         # Both corrections folded into scalars: lr · m̂ / (√v̂ + ε) = rate · m / (√v + ε · root).
         root = (1 - beta2**self.steps) ** 0.5
-        rate = self.lr * root / (1 - beta1**self.steps)
-        for p, dp, m, v in zip(self.params, self.grads, self._m, self._v, strict=True):
+        rate = lr * root / (1 - beta1**self.steps)
+        arrays = self.params, self.grads, self._m, self._v
+        for p, dp, m, v in zip(*(each[places] for each in arrays), strict=True):
             with device_of(p):
                 m *= beta1
                 m += (1 - beta1) * dp
@@ -333,7 +475,7 @@ class EMA:
 
     decay = _Checked(_share)
 
-    def __init__(self, layers: Iterable[HasParameters], decay: float = 0.999) -> None:
+    def __init__(self, layers: Layers, decay: float = 0.999) -> None:
         self.decay, self.layers = decay, checked_layers(layers)
         refuse_shared(
             dict(enumerate(self.layers)), "which `applied` would exchange twice", "list one of the two layers"

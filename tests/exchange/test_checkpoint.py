@@ -112,6 +112,51 @@ def test_a_resumed_loop_equals_an_uninterrupted_one(backend: Backend, tmp_path: 
     assert resumed.optimizer["rest"].lr == straight.optimizer["rest"].lr
 
 
+def test_groups_and_inner_layers_come_back(backend: Backend, tmp_path: Path) -> None:
+    """A resumed loop with parameter groups, and without training of a lower layer, equals an uninterrupted one."""
+
+    def update(layers: Any, optimizer: Optimizer, step: int) -> None:
+        x = backend.asarray(np.random.default_rng(step).standard_normal((T, N, D)).astype("float32"))
+        h, _ = layers["stack"].forward(x)
+        y = layers["readout"].forward(h)
+        layers["stack"].backward(layers["readout"].backward(y), needs_dx=False)
+        optimizer.lr = 0.01 * 0.9**step
+        optimizer.step()
+
+    o: dict[str, Any] = {"rng": 0, "backend": backend}
+    stack = Stack([GRU.init(D, H, **o), Stack([LayerNorm.init(H, backend=backend), GRU.init(H, H, **o)])])
+    layers: dict[str, Any] = {"stack": stack, "readout": Linear.init(H, 1, **o)}
+    norm, top = stack.layers[1].layers  # type: ignore[attr-defined]
+    stack.layers[0].needs_grads = False
+    optimizer = Adam(
+        [
+            norm,
+            {"layers": [top, layers["readout"]], "params": ["Wh", "W"], "lr": 0.003},
+            {"layers": [top, layers["readout"]], "params": ["Wx", "b"], "weight_decay": 0.0},
+        ],
+        0.01,
+        weight_decay=0.1,
+        decay_biases=False,
+    )
+    for step in range(6):
+        if step == 3:
+            save_checkpoint(tmp_path / "file", layers, optimizer=optimizer)
+        update(layers, optimizer, step)
+    c = load_checkpoint(tmp_path / "file", backend=backend)
+    inner = c.layers["stack"].layers[1]
+    assert c.optimizer.layers == [inner.layers[0], inner.layers[1], c.layers["readout"]]
+    for got, want in zip(c.optimizer.groups, optimizer.groups, strict=True):
+        assert (got.names, got.scale, got.weight_decay) == (want.names, want.scale, want.weight_decay)
+    for step in range(3, 6):
+        update(c.layers, c.optimizer, step)
+    for name, layer in layers.items():
+        for param, expected in zip(c.layers[name].params, layer.params, strict=True):
+            assert_array_equal(backend.to_numpy(param), backend.to_numpy(expected))
+    rnn, linear = GRU.init(D, H, backend=backend), Linear.init(D, H, backend=backend)
+    save_checkpoint(tmp_path / "file", {"a": rnn, "b": linear}, optimizer=SGD([rnn, {"layers": [linear]}]))
+    assert len(load_checkpoint(tmp_path / "file", backend=backend).optimizer.groups) == 2
+
+
 def test_one_optimizer_and_none(tmp_path: Path) -> None:
     layer = Linear.init(2, 3, rng=0, backend="numpy")
     optimizer = SGD([layer], 0.5)
@@ -321,6 +366,12 @@ def of_optimizer(**changes: Any) -> Callable[[Forgery], None]:
     return described(lambda d: d["optimizers"][0][1].update(changes))
 
 
+def group(**changes: Any) -> Callable[[Forgery], None]:
+    return of_optimizer(
+        layers=[], groups=[{"layers": ["readout"], "params": None, "scale": 1.0, "weight_decay": None} | changes]
+    )
+
+
 def option(**changes: Any) -> Callable[[Forgery], None]:
     return described(lambda d: d["optimizers"][0][1]["options"].update(changes))
 
@@ -356,6 +407,16 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     ),
     "a kind that is a list": (of_optimizer(kind=["Adam"]), "kind is a list in the description: expected a str"),
     "another optimizer": (of_optimizer(kind="EMA"), "unexpected keyword argument"),
+    "an unknown place": (of_optimizer(layers=[["readout", 0]]), "an optimizer has layers that the file lacks"),
+    "groups in words": (of_optimizer(layers=[], groups="all"), "groups is a str in the description: expected a list"),
+    "a group in words": (of_optimizer(layers=[], groups=["all"]), "layers is a NoneType in the description"),
+    "a group without scale": (group(scale=None), "scale is None: expected a finite number"),
+    "a negative scale": (group(scale=-1.0), "scale is -1.0: expected a finite number of at least 0"),
+    "an unknown parameter": (group(params=["Wq"]), "has 'Wq': expected names of parameters of its layers, W, b"),
+    "parameters in words": (group(params="W"), "params of groups[0] is 'W': expected a list of names"),
+    "a decay in words": (group(weight_decay="none"), "weight_decay is 'none': expected a finite number"),
+    "the default group": (group(), "save_checkpoint writes a different description"),
+    "a group and more": (group(scale=2.0, more=1), "save_checkpoint writes a different description"),
     "another name": (of_optimizer(layers=["embedding"]), "an optimizer has layers that the file lacks"),
     "the layer twice": (of_optimizer(layers=["readout", "readout"]), "layers holds a layer twice"),
     "layers in words": (of_optimizer(layers="readout"), "layers is a str in the description: expected a list"),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import standin
 from tests.errors import one_line
 from tests.exchange.forge import Scaled
-from xrnn import GRU, LSTM, RNN, SGD, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack
+from tests.peephole.cell import PeepholeLSTMCell
+from xrnn import GRU, LSTM, RNN, SGD, Bidirectional, Dropout, Embedding, LayerNorm, Linear, Recurrent, Stack
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
 
@@ -46,6 +48,66 @@ def test_parameters_by_name(backend: Backend) -> None:
         assert_array_equal(backend.to_numpy(again.W), backend.to_numpy(linear.W))
     with pytest.raises(AttributeError, match="'Linear' object has no attribute 'Wx'"):
         linear.Wx  # type: ignore[attr-defined]  # noqa: B018
+
+
+LAYERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "RNN": (lambda **o: RNN.init(3, 4, **o), (5, 2, 3)),
+    "LSTM": (lambda **o: LSTM.init(3, 4, **o), (5, 2, 3)),
+    "GRU": (lambda **o: GRU.init(3, 4, **o), (5, 2, 3)),
+    "own": (lambda **o: Recurrent.init(PeepholeLSTMCell(), 3, 4, **o), (5, 2, 3)),
+    "Linear": (lambda **o: Linear.init(3, 4, **o), (5, 2, 3)),
+    "LayerNorm": (lambda rng, **o: LayerNorm.init(3, **o), (5, 2, 3)),
+    "Stack": (lambda **o: Stack.init(GRU, 3, 4, 2, **o), (5, 2, 3)),
+    "Bidirectional": (lambda **o: Bidirectional.init(LSTM, 3, 4, **o), (5, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_that_is_not_trained_gives_dx_only(backend: Backend, name: str) -> None:
+    make, shape = LAYERS[name]
+    layer = make(rng=0, dtype="float64", backend=backend)
+    x = backend.asarray(np.random.default_rng(0).standard_normal(shape))
+
+    def backward(needs_dx: bool = True) -> Any:
+        results = layer.forward(x)
+        y = results[0] if isinstance(results, tuple) else results
+        gradients = layer.backward(y, needs_dx=needs_dx)
+        return gradients[0] if isinstance(gradients, tuple) else gradients
+
+    expected = backend.to_numpy(backward())
+    grads = [backend.to_numpy(g).copy() for g in layer.grads]
+    addresses = [id(g) for g in layer.grads]
+    assert layer.needs_grads
+    layer.needs_grads = False
+    assert not layer.needs_grads
+    assert_allclose(backend.to_numpy(backward()), expected, rtol=1e-12, atol=1e-14)
+    assert backward(needs_dx=False) is None
+    assert all((backend.to_numpy(g) == 0).all() for g in layer.grads)
+    with one_line(ValueError, f"{type(layer).__name__} with needs_grads=False: expected layers that are trained"):
+        SGD([layer])
+    for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert not again.needs_grads
+    layer.needs_grads = True
+    backward()
+    assert [id(g) for g in layer.grads] == addresses
+    for got, want in zip(layer.grads, grads, strict=True):
+        assert_array_equal(backend.to_numpy(got), want)
+    with one_line(TypeError, "needs_grads is 0: expected True or False"):
+        layer.needs_grads = 0
+
+
+def test_an_embedding_and_a_part_of_a_stack_that_are_not_trained(backend: Backend) -> None:
+    embedding = Embedding.init(5, 3, rng=0, backend=backend)
+    stack = Stack.init(GRU, 3, 4, 2, rng=0, backend=backend)
+    embedding.needs_grads = stack.layers[0].needs_grads = False
+    h, _ = stack.forward(embedding.forward(backend.asarray(np.array([[1, 2], [3, 1]]))))
+    dx, _ = stack.backward(h)
+    embedding.backward(dx)
+    zero = [bool((backend.to_numpy(g) == 0).all()) for g in (*embedding.grads, *stack.grads)]
+    assert zero == [True, True, True, True, False, False, False]
+    with one_line(ValueError, "Stack with needs_grads=False"):
+        SGD([stack])
+    assert SGD([stack.layers[1]]).params == stack.params[3:]
 
 
 def test_a_replaced_parameter(backend: Backend) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -60,7 +60,8 @@ def save_checkpoint(
     """Write layers, optimizers and other values to one file, which `load_checkpoint` reads.
 
     layers      by name, of the kinds that `save` takes
-    optimizer   SGD, Adam or EMA, of some or all of these layers; or a dict of them by name
+    optimizer   SGD, Adam or EMA, of some or all of these layers and of the layers inside them; or a dict of them by
+                name. The file keeps the parameter groups
     extra       values by name: None, bool, int, float, str, arrays, and lists, tuples and dicts of them, such as the
                 number of the epoch, `rng.bit_generator.state` of a NumPy Generator, and the states of a stream
 
@@ -174,12 +175,13 @@ def _describe_optimizer(
             f"{shown} is a {kind_of(optimizer)}: expected {', '.join(_OPTIMIZERS)}, or a dict of them by name; for "
             "another kind, put its arrays into extra"
         )
-    by_id = {id(layer): name for name, layer in layers.items()}
+    known = {id(layer): place for place, layer in _places(layers)}
     for layer in optimizer.layers:
-        if id(layer) not in by_id:
-            raise ValueError(
-                f"{shown} updates a {kind_of(layer)} that is not in layers: expected all its layers; add this one"
-            )
+        for each in _leaves(layer):
+            if id(each) not in known:
+                raise ValueError(
+                    f"{shown} updates a {kind_of(each)} that is not in layers: expected all its layers; add this one"
+                )
     if getattr(optimizer, "accumulated", False):
         raise ValueError(f"{shown} has accumulated gradients, which are not saved: call step() first")
     _make_optimizer(kind, [], optimizer.options)  # refuses attributes that the constructor would refuse
@@ -187,8 +189,42 @@ def _describe_optimizer(
     count = check_integer("count", int(state.pop("count")), least=0)
     for moment, values in state.items():
         arrays |= {f"{prefix}{moment}.{k}": value for k, value in enumerate(values)}
-    names = [by_id[id(layer)] for layer in optimizer.layers]
-    return {"kind": kind, "layers": names, "options": optimizer.options, "count": count}
+
+    def places(layers: list[Any]) -> list[Any]:
+        return [known[id(each)] for layer in layers for each in _leaves(layer)]
+
+    groups = getattr(optimizer, "groups", [])  # EMA has none
+    description = {"kind": kind, "layers": places(optimizer.layers), "options": optimizer.options, "count": count}
+    if len(groups) <= 1 and all(group.is_default for group in groups):
+        return description
+    described = [
+        {
+            "layers": places(group.layers),
+            "params": None if group.names is None else list(group.names),
+            "scale": group.scale,
+            "weight_decay": group.weight_decay,
+        }
+        for group in groups
+    ]
+    return description | {"layers": [], "groups": described}
+
+
+def _places(layers: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """All layers with their places: the name of a layer, or [name, index, …] of one inside a Stack."""
+    for name, layer in layers.items():
+        yield name, layer
+        yield from _inner_places([name], layer)
+
+
+def _inner_places(path: list[Any], layer: Any) -> Iterator[tuple[Any, Any]]:
+    for i, part in enumerate(layer.layers if isinstance(layer, Composite) else []):
+        yield [*path, i], part
+        yield from _inner_places([*path, i], part)
+
+
+def _leaves(layer: Any) -> list[Any]:
+    """The layers of a dict of layers in the list of an optimizer; another layer alone."""
+    return [*layer.values()] if isinstance(layer, Mapping) else [layer]
 
 
 def make_checkpoint(
@@ -226,12 +262,26 @@ def make_checkpoint(
 
 def _restored(description: Any, layers: dict[str, Any], prefix: str, left: dict[str, Any]) -> Any:
     """The optimizer of a description. Removes its arrays from `left`."""
-    kind, names = entry(description, "kind", str), entry(description, "layers", list)
+    kind, places = entry(description, "kind", str), entry(description, "layers", list)
     if kind not in _OPTIMIZERS:
         raise ValueError(f"the kind of an optimizer is {quoted(kind)}: expected one of {', '.join(_OPTIMIZERS)}")
-    if not all(isinstance(name, str) and name in layers for name in names):
-        raise ValueError("an optimizer has layers that the file lacks: expected names of layers in the file")
-    optimizer = _make_optimizer(kind, [layers[name] for name in names], entry(description, "options", dict))
+    by_place = {json.dumps(place): layer for place, layer in _places(layers)}
+
+    def found(places: list[Any]) -> list[Any]:
+        texts = [json.dumps(place) for place in places]
+        if not all(text in by_place for text in texts):
+            raise ValueError("an optimizer has layers that the file lacks: expected places of layers in the file")
+        return [by_place[text] for text in texts]
+
+    options = entry(description, "options", dict)
+    if "groups" in description:
+        groups = entry(description, "groups", list)
+        named = [{"layers": found(entry(group, "layers", list)), "params": group.get("params")} for group in groups]
+        optimizer = _make_optimizer(kind, named, options)
+        for made, group in zip(optimizer.groups, groups, strict=True):
+            made.scale, made.weight_decay = group.get("scale"), group.get("weight_decay")
+    else:
+        optimizer = _make_optimizer(kind, found(places), options)
     state = optimizer.state
     state.pop("count")[...] = check_integer("count", description.get("count"), least=0)
     for moment, values in state.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from xrnn.backend import Backend
-from xrnn.checks import check_float, check_place, dtype_of, is_read_only
+from xrnn.checks import check_bool, check_float, check_place, dtype_of, is_read_only
 from xrnn.layers.store import unchangeable
 from xrnn.select import backend_of, kind_of
 from xrnn.sharing import users_of
@@ -36,6 +36,9 @@ class Layer:
     grads     their gradients: `backward` overwrites these arrays in place, their addresses never change
     updates   counts the updates of these arrays by optimizers, through this layer or another one
 
+    needs_grads   False for a layer that is not trained: `backward` then computes dx only, which the layers below need.
+                  Setting it to False sets `grads` to 0. Leave such a layer out of the optimizer
+
     Each parameter is an attribute as well: `linear.W`.
     """
 
@@ -47,6 +50,7 @@ class Layer:
     _cache_type: type = object
     _forward_arguments: str = "x"  # for an error
     _reference: int = 0  # the index of the parameter that decides the backend, dtype and device
+    _needs_grads: bool = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -134,6 +138,18 @@ class Layer:
     def named_params(self) -> dict[str, Array]:
         """The parameters by name."""
         return dict(zip(self.names, self.params, strict=True))
+
+    @property
+    def needs_grads(self) -> bool:
+        return self._needs_grads
+
+    @needs_grads.setter
+    def needs_grads(self, needed: bool) -> None:
+        self._needs_grads = check_bool("needs_grads", needed)
+        if not needed:
+            for g in self.grads:
+                with self.backend.device_of(g):
+                    g[...] = 0
 
     # These checks run at every call, so they only compare. The message is built after a check has failed.
 

@@ -34,6 +34,10 @@ class Part(Protocol):
     def title(self) -> str: ...
     @property
     def named_params(self) -> dict[str, Array]: ...
+    @property
+    def needs_grads(self) -> bool: ...
+    @needs_grads.setter
+    def needs_grads(self, needed: bool) -> None: ...
     def checked_lengths(self, lengths: Any, x: Array) -> Array: ...
     def forward_part(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Any]: ...
     def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, Any]: ...
@@ -46,6 +50,9 @@ class Composite:
     params   the parameters of all layers, in their order
     grads    the gradients of all parameters, in the same order
     cache    what the last `forward` keeps for `backward`; None before the first
+
+    needs_grads   whether all layers are trained; setting it sets that of each layer. `stack.layers[0].needs_grads =
+                  False` is for one of them
     """
 
     _cache_type: type = object
@@ -87,6 +94,15 @@ class Composite:
     def named_params(self) -> dict[str, Array]:
         """The parameters by name, with the index of their layer in front: `0.Wx`."""
         return {f"{i}.{name}": p for i, layer in enumerate(self.layers) for name, p in layer.named_params.items()}
+
+    @property
+    def needs_grads(self) -> bool:
+        return all(layer.needs_grads for layer in self.layers)
+
+    @needs_grads.setter
+    def needs_grads(self, needed: bool) -> None:
+        for layer in self.layers:
+            layer.needs_grads = needed
 
     @property
     def title(self) -> str:

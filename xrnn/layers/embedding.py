@@ -64,6 +64,8 @@ class Embedding(Layer):
         index, E = self._cached(cache), self.params[0].shape[1]
         check_index("cache", index, self.backend, self._device, "this Embedding")
         self._check("dy", dy, (*index.shape, E), "the shape of what the last forward returned")
+        if not self._needs_grads:
+            return
         with self.backend.device_of(dy):
             self.backend.add_rows(dy.reshape(index.size, E), index.reshape(index.size), self.grads[0])
 

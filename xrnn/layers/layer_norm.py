@@ -113,8 +113,9 @@ class LayerNorm(Layer):
             if padded:  # 0 · NaN would be NaN
                 used = (dy != 0).any(axis=-1, keepdims=True)
                 n, scale = xp.where(used, n, 0), xp.where(used, scale, 0)
-            dgamma[...] = (dy * n).sum(axis=leading)
-            dbeta[...] = dy.sum(axis=leading)
+            if self._needs_grads:
+                dgamma[...] = (dy * n).sum(axis=leading)
+                dbeta[...] = dy.sum(axis=leading)
             if not needs_dx:
                 return None
             g = dy * gamma

@@ -84,8 +84,12 @@ class Linear(Layer):
         (D, C), (dW, db) = W.shape, self.grads
         self._check("dy", dy, (*x.shape[:-1], C), "the shape of what the last forward returned")
         rows = math.prod(x.shape[:-1])
+        dy = dy.reshape(rows, C)
         with self.backend.device_of(x):
-            dx = self.backend.affine_backward(x.reshape(rows, D), W, dy.reshape(rows, C), dW, db, needs_dx)
+            if self._needs_grads:
+                dx = self.backend.affine_backward(x.reshape(rows, D), W, dy, dW, db, needs_dx)
+            else:
+                dx = self.backend.products().matmul(dy, W.T) if needs_dx else None
         return None if dx is None else dx.reshape(x.shape)
 
     def __call__(self, x: Array) -> Array:

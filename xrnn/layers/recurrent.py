@@ -260,9 +260,10 @@ class RecurrentLayer(Layer):
         self._check_cache(cache)
         if dstates[0] is None or not self._single_device:
             self._check_gradients(dstates, cache)
+        grads = self.grads if self._needs_grads else None
         try:
             with self.backend.device_of(cache.inputs.x):
-                dx, dinitial = self.backend.recurrence_backward(self.cell, cache, dstates, self.grads, needs_dx)
+                dx, dinitial = self.backend.recurrence_backward(self.cell, cache, dstates, grads, needs_dx)
         except TypeError as error:
             failure = error
         else:
