@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.backend import Backend, fused_forms, outline_at
-from xrnn.backends.cupy.cells import kernel_of
+from xrnn.backend import Backend, fused_forms, outline_at, precision
+from xrnn.backends.cupy.cells import CellKernel, kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose
 from xrnn.backends.cupy.launch import Bound, Launcher, LaunchError, raise_if_lost
 from xrnn.backends.cupy.probe import import_cupy, probe
@@ -42,7 +42,7 @@ class CupyBackend(Backend):
         cublas = self.launcher.cublas
         self._products = Products(cublas.dot, cublas.matmul, self.matmul_add)
         self.selftest = SelfTest(self, self.launcher)
-        # (device, cell, backward, dtype, T, N, D, H) → the kernel that runs, None for the plain form.
+        # (device, cell, backward, dtype, precision, T, N, D, H) → the kernel that runs, None for the plain form.
         self._decisions: dict[tuple[Any, ...], Bound | None] = {}
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
@@ -112,10 +112,10 @@ class CupyBackend(Backend):
             return None
         device, dtype = self.xp.cuda.runtime.getDevice(), inputs.x.dtype
         sizes = *inputs.sizes(), len(inputs.Wh)
-        key = device, kernel.template, backward, dtype.char, *sizes
+        key = device, kernel.template, backward, dtype.char, precision().name, *sizes
         if key in self._decisions:
             return self._decisions[key]
-        request = Request(kernel, backward, dtype.name, *sizes)
+        request = self.request(kernel, backward, dtype.name, sizes)
         chosen, _, final = self.tested(request, cell)
         bound = None if chosen is None else self.launcher.bind(chosen, request)
         if final:
@@ -123,6 +123,11 @@ class CupyBackend(Backend):
                 self._decisions.clear()
             self._decisions[key] = bound
         return bound
+
+    def request(self, kernel: CellKernel, backward: bool, dtype: str, sizes: Sequence[int]) -> Request:
+        """The recurrence of these sizes T, N, D, H, in the precision in effect."""
+        T, N, D, H = sizes
+        return Request(kernel, backward, dtype, T, N, D, H, precision=precision().name)
 
     def tested(self, request: Request, cell: Cell) -> tuple[Candidate | None, str, bool]:
         """→ the fastest candidate; if its self-test fails, the stepwise form; if that fails too, None, the plain form.

@@ -19,6 +19,7 @@ struct Run {
     XRNN_INLINE bool multiplies(int i) const { return i > 0; }
     XRNN_INLINE int t(int i) const { return reverse ? i : T - 1 - i; }
     XRNN_INLINE size_t step() const { return static_cast<size_t>(N) * H; }
+    XRNN_INLINE ptrdiff_t to_next() const { return (reverse ? kPre : -kPre) * ptrdiff_t(step()); }
     XRNN_INLINE Real leak(int unit) const { return kLeaks ? (leaks ? leaks[unit] : leak_of_all) : Real(0); }
     XRNN_INLINE Real* gates(int i, int row, int unit) const {
         return dz + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
@@ -31,6 +32,7 @@ struct Run {
         XRNN_INLINE int columns() const { return own; }
         XRNN_INLINE const Real* column(int j, int k0) const { return W + (first + j) * (static_cast<size_t>(kFed) * H) + k0; }
         XRNN_INLINE size_t row(int, int k) const { return k; }
+        XRNN_INLINE bool wide() const { return kFed * H % kVector == 0 && is_aligned(W); }
     };
     XRNN_INLINE Operands operands(int i, int row, int rows) const {
         const Real* from = i > 0 ? gates(i - 1, row, kFirstFed * H) : dz;

@@ -30,6 +30,7 @@
 //     finish(i, row, unit, in, leak, state, sum, publish)   the cell's step. sum(g) is the unit's sum g of the product;
 //                              publish(p, g, x) writes x, part g of what the next product multiplies, to *p
 //     give_up(i, row, unit)    writes NaN in place of the results
+//     to_next()                the distance from an element that a round publishes to the same one of the next round
 
 typedef CELL<Real> TheCell;
 constexpr int kPre = TheCell::PRE, kStates = TheCell::STATES;
@@ -50,4 +51,5 @@ struct Operands {
     bool ready, wide;  // no block writes them in this launch; all rows are 16-byte aligned
 };
 
+XRNN_INLINE bool is_aligned(const Real* p) { return reinterpret_cast<size_t>(p) % 16 == 0; }
 XRNN_INLINE Real nan() { return Real(0) / Real(0); }

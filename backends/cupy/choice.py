@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -29,22 +29,23 @@ LOADS: Final[dict[Form, int]] = {"one-block": 4, "group": 4, "group-partial": 8}
 VECTOR_BYTES: Final = 16  # the columns of a thread
 MAX_SIZE: Final = 2**30  # of T, N and H: the kernels count them, and a little beyond, in 32 bits
 MAX_PARTIAL_H: Final = 1024  # group-partial: a block computes all H columns
-MAX_PARTIAL_BYTES: Final = 24 * 10**6  # the partial sums must stay in L2
+L2_SHARE: Final = 0.5  # of L2 that arrays may take which must stay there
 
 # Costs of the prediction, in seconds or clock cycles: estimates, none of them measured yet.
 EXCHANGE: Final = 0.7e-6  # from a write in one block to its arrival in another, through L2
 ROUND_TRIP: Final = 0.35e-6  # a read from L2
+MEMORY_TRIP: Final = 0.7e-6  # a read from memory
 TILE_GAP: Final = 0.1e-6  # group-partial: between two tiles of a step, whose sums have arrived
-HOST_STEP: Final = 12e-6  # stepwise: a product and a kernel, launched from Python
+HOST_STEP: Final = 24e-6  # stepwise: a product and a kernel, launched from Python; 18 to 30 µs
 DEVICE_STEP: Final = 2.5e-6  # stepwise: the kernel on the device, beside the product
 LAUNCH: Final = 8e-6  # a kernel, launched from Python
-WEIGHTS_BANDWIDTH: Final = 100e9  # bytes a second at which one block reads Wh in the beginning
 STEP_CYCLES: Final = 300  # two barriers of a block, the nonlinearity, and filling the pipelines
 SLICE_CYCLES: Final = 12  # adding one more slice's sum to an output: an addition that waits for a read
 PART_CYCLES: Final = 4  # the same for each further part of Wh: the sums of the parts overlap
 SHARED_BYTES_PER_CYCLE: Final = 128
-L2_BYTES_PER_CYCLE: Final = 64  # of one multiprocessor
-L2_BANDWIDTH: Final = 5.5e12  # bytes a second, of all multiprocessors together
+L2_BYTES_PER_CYCLE: Final = 64  # of one multiprocessor, if few others read
+L2_SHARED_BYTES_PER_CYCLE: Final = 23  # of each multiprocessor, if all of them read
+SCHEDULERS: Final = 4  # of a multiprocessor: they share its rate of arithmetic
 SCATTERED_BYTES_PER_CYCLE: Final = 32  # group-partial: 4-byte reads, of one multiprocessor
 PRODUCT_EFFICIENCY: Final = 0.5  # of the peak rate, for large products
 
@@ -54,6 +55,8 @@ PRODUCT_EFFICIENCY: Final = 0.5  # of the peak rate, for large products
 # read. Elsewhere: those of the smaller GPUs.
 _RATES: Final = {"75": (64, 2, 1), "80": (64, 32, 1), "90": (128, 64, 2), "100": (128, 64, 1)}
 _OTHER_RATES: Final = (128, 2, 1)
+# The same in TF32, on the tensor cores, with float32 sums; elsewhere that of float32. bfloat16: twice that.
+_TF32_RATES: Final = {"80": 512, "90": 1024, "100": 2048}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,12 @@ class Device:
     @property
     def broadcast_wavefronts(self) -> int:
         return _RATES.get(self.capability, _OTHER_RATES)[2]
+
+    def product_rate(self, dtype: str, precision: str) -> int:
+        """Of a library's product."""
+        if dtype != "float32" or precision not in ("tf32", "bfloat16") or int(self.capability) < 80:
+            return self.rate(dtype)
+        return _TF32_RATES.get(self.capability, self.float32_rate) * (1 + (precision == "bfloat16"))
 
     def rate(self, dtype: str) -> int:
         return _RATES.get(self.capability, _OTHER_RATES)[1] if dtype == "float64" else self.float32_rate
@@ -107,6 +116,7 @@ class Request:
     N: int
     D: int
     H: int
+    precision: str = field(default="float32", kw_only=True)  # of the library's products; the kernels compute in dtype
 
     @property
     def itemsize(self) -> int:
@@ -124,8 +134,19 @@ class Request:
         return (fed * units, self.H) if form == "group-partial" else (fed * self.H, units)
 
     def product_seconds(self, device: Device, M: int, K: int, P: int) -> float:
-        """A product (M, K) @ (K, P) of the library."""
-        return M * K * P / (device.rate(self.dtype) * device.multiprocessors * device.clock * PRODUCT_EFFICIENCY)
+        """A product (M, K) @ (K, P) of the library: its arithmetic, or its operands from L2 or memory."""
+        rate = device.product_rate(self.dtype, self.precision) * device.multiprocessors * device.clock
+        moved = self.itemsize * (M * K + K * P + M * P)
+        l2 = L2_SHARED_BYTES_PER_CYCLE * device.multiprocessors * device.clock
+        bandwidth = l2 if moved < L2_SHARE * device.l2_bytes else device.bandwidth
+        return max(M * K * P / (rate * PRODUCT_EFFICIENCY), moved / bandwidth)
+
+    def weights_seconds(self, device: Device, form: Form, layout: Layout, blocks: int) -> float:
+        """The weights of each of so many blocks, which read them at the same time."""
+        K, columns = self.weights(form, layout.units)
+        share = K * columns * self.itemsize / (_l2_rate(device, blocks) * device.clock)
+        # The share in registers is requested at once; of the rest, a Vector of rows at a time.
+        return share + MEMORY_TRIP * (1 + (layout.slice - layout.held) / self.vector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +213,7 @@ def _one_block(device: Device, r: Request, product: float) -> Iterator[Candidate
         blocks = math.ceil(r.N / rows)
         waves = math.ceil(blocks / device.multiprocessors)
         step = waves * _tile_cycles(device, r, "one-block", layout) / device.clock
-        weights = waves * r.cell.fed * r.H * r.H * r.itemsize / WEIGHTS_BANDWIDTH
+        weights = waves * r.weights_seconds(device, "one-block", layout, min(blocks, device.multiprocessors))
         yield Candidate("one-block", 3 * LAUNCH + product + weights + r.T * step, step, (blocks, 1), layout)
 
 
@@ -210,14 +231,14 @@ def _groups(device: Device, r: Request, form: Form, product: float) -> Iterator[
         # A tile that holds the share, or smaller ones: they need fewer threads and less shared memory.
         for rows in ROWS[r.dtype][: ROWS[r.dtype].index(fitting[0]) + 1] if fitting else ROWS[r.dtype]:
             layout = _best_layout(device, r, form, units, rows)
-            if layout is None or (form == "group-partial" and 8 * r.N * S * r.H > MAX_PARTIAL_BYTES):
+            if layout is None or (form == "group-partial" and L2_SHARE * device.l2_bytes < 8 * r.N * S * r.H):
                 continue
             cycles = _tile_cycles(device, r, form, layout) + _bring_cycles(device, r, form, layout, S * G)
             tile = cycles / device.clock
             gap = TILE_GAP if form == "group-partial" else ROUND_TRIP
             # The first tile of a step waits for the others' last step; the rest has arrived in the meantime.
             step = EXCHANGE + tile + (math.ceil(share / rows) - 1) * (gap + tile)
-            weights = r.cell.fed * r.H * units * r.itemsize / WEIGHTS_BANDWIDTH
+            weights = r.weights_seconds(device, form, layout, S * G)
             yield Candidate(form, 4 * LAUNCH + product + weights + r.T * step, step, (S, G), layout)
 
 
@@ -280,9 +301,11 @@ def _tile_cycles(device: Device, r: Request, form: Form, layout: Layout) -> floa
     """Clock cycles from a tile's operands in shared memory to its outputs: arithmetic or shared memory, sums, waits."""
     rows, threads, share, vector = layout.rows, layout.threads, layout.slice, r.vector
     slices = threads // layout.column_threads
-    arithmetic = rows * share * threads * vector / device.rate(r.dtype)
+    # A warp is always on the same scheduler: few warps use few of them.
+    warps = math.ceil(threads / 32)
+    arithmetic = rows * share * vector * 32 * math.ceil(warps / SCHEDULERS) * SCHEDULERS / device.rate(r.dtype)
     weights = (share - layout.held) * threads * VECTOR_BYTES
-    broadcasts = rows * share // vector * math.ceil(threads / 32)  # one a warp, of 16 bytes
+    broadcasts = rows * share // vector * warps  # of 16 bytes
     operands = broadcasts * device.broadcast_wavefronts * SHARED_BYTES_PER_CYCLE
     partial = 2 * rows * threads * VECTOR_BYTES
     product = max(arithmetic, (weights + operands + partial) / SHARED_BYTES_PER_CYCLE)
@@ -293,7 +316,7 @@ def _tile_cycles(device: Device, r: Request, form: Form, layout: Layout) -> floa
 
 def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks: int) -> float:
     """Clock cycles to read a tile's operands from L2, the first of which have just arrived. All blocks read at once."""
-    rate = min(L2_BYTES_PER_CYCLE, L2_BANDWIDTH / device.clock / blocks)
+    rate = _l2_rate(device, blocks)
     K, _ = r.weights(form, layout.units)
     if form == "group-partial":
         size = layout.rows * r.H * r.itemsize
@@ -303,6 +326,11 @@ def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks
         trips = math.ceil(K / (layout.threads * r.vector * (LOADS[form] // layout.rows)))
         cycles = layout.rows * K * r.itemsize / rate
     return cycles + (trips - 1) * ROUND_TRIP * device.clock
+
+
+def _l2_rate(device: Device, blocks: int) -> float:
+    """Bytes a cycle that each of so many blocks reads from L2."""
+    return min(L2_BYTES_PER_CYCLE, L2_SHARED_BYTES_PER_CYCLE * device.multiprocessors / blocks)
 
 
 def table(device: Device, request: Request) -> str:

@@ -6,6 +6,7 @@
 // look_wide_if  16 bytes at once. Each element is read atomically; different elements may be of different ages.
 // publish       writes one element. publish_wide: 16 bytes, atomic by element.
 //
+// fetch_ahead   brings an element into L2.
 // nanoseconds   a clock. Reading it may take longer than a poll of memory, so only one poll in kPolls does.
 
 #ifdef XRNN_EMULATOR
@@ -30,6 +31,7 @@ void publish_wide(T* p, const T (&v)[n]) {
     for (int e = 0; e < n; ++e) publish(p + e, v[e]);
 }
 inline void tell_host(unsigned* word) { emulator::store(word, 1u); }
+inline void fetch_ahead(const void*) {}
 constexpr unsigned kPolls = 1;
 inline long long nanoseconds() { return clock64(); }
 inline unsigned bits_of(float x) { return emulator::bits<unsigned>(x); }
@@ -78,6 +80,9 @@ XRNN_INLINE void publish_wide(float* p, const float (&v)[4]) {
     asm volatile("st.relaxed.gpu.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p)), "f"(v[0]),
                  "f"(v[1]), "f"(v[2]), "f"(v[3])
                  : "memory");
+}
+XRNN_INLINE void fetch_ahead(const void* p) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(p)));
 }
 constexpr unsigned kPolls = 64;
 XRNN_INLINE long long nanoseconds() {

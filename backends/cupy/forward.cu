@@ -20,6 +20,7 @@ struct Run {
     XRNN_INLINE size_t step() const { return static_cast<size_t>(N) * H; }
     XRNN_INLINE size_t before(int i) const { return (t(i) + !!reverse) * step(); }
     XRNN_INLINE size_t after(int i) const { return (t(i) + !reverse) * step(); }
+    XRNN_INLINE ptrdiff_t to_next() const { return reverse ? -ptrdiff_t(step()) : ptrdiff_t(step()); }
     XRNN_INLINE Real leak(int unit) const { return kLeaks ? (leaks ? leaks[unit] : leak_of_all) : Real(0); }
     XRNN_INLINE Real* gates(int i, int row, int unit) const {
         return z + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
@@ -34,13 +35,14 @@ struct Run {
             return W + row(0, k0) + static_cast<size_t>(j / own) * H + first + j % own;
         }
         XRNN_INLINE size_t row(int, int k) const { return k * (static_cast<size_t>(kFed) * H); }
+        XRNN_INLINE bool wide() const { return false; }  // neighbouring threads read neighbouring columns
     };
     XRNN_INLINE Operands operands(int i, int row, int rows) const {
         const size_t at = static_cast<size_t>(row) * H;
         const bool whole = H % kVector == 0, given = h_given;
         if (i > 0) return {h + before(i) + at, size_t(H), rows, false, whole};
         return {given ? h_given + at : h, size_t(H), given ? rows : 0, true,
-                whole && reinterpret_cast<size_t>(h_given) % 16 == 0};
+                whole && is_aligned(h_given)};
     }
 
     struct Inputs {

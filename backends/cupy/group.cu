@@ -13,11 +13,16 @@ group(const Real* W, PARAMETERS, int units, int column_threads, int slice, int p
     const int first = blockIdx.x * units, own = min(units, H - first);
     Tile tile(Run::Weights{W, H, first, own}, column_threads, slice, pitch, shared);
     const int begin = first_row_of(N, blockIdx.y), end = first_row_of(N, blockIdx.y + 1);
-    const auto publish_it = [](int, int, Real* p, Real x) { publish(p, never_empty(x)); };
     Outputs outputs(run, first, own);
     outputs.ask(run, 0, begin, min(ROWS, end - begin));
 
     for (int i = 0; i < run.rounds(); ++i) {
+        // Of a long sequence, the results that others will poll for have left L2: the block that will write them asks
+        // for them a step ahead, so that the polls don't wait for memory.
+        const auto publish_it = [&](int, int, Real* p, Real x) {
+            publish(p, never_empty(x));
+            if (i + 1 < T) fetch_ahead(p + run.to_next());
+        };
         for (int first_row = begin; first_row < end; first_row += ROWS) {
             const int rows = min(ROWS, end - first_row);
             const bool last = first_row + ROWS >= end;

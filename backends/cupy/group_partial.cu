@@ -25,6 +25,7 @@ struct Weights {  // (FED · own, H): the transpose of the columns of the units 
     XRNN_INLINE int columns() const { return H; }
     XRNN_INLINE const Real* column(int j, int) const { return W + j * (static_cast<size_t>(kFed) * H) + first; }
     XRNN_INLINE size_t row(int k0, int k) const { return static_cast<size_t>((k0 + k) / own) * H + (k0 + k) % own; }
+    XRNN_INLINE bool wide() const { return (own | first | H) % kVector == 0 && is_aligned(W); }
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)

@@ -11,7 +11,7 @@ import numpy as np
 from xrnn.backend import MULTIPLYING, RECURRENCES, Explanation, Operation, fused_forms, precision
 from xrnn.backends.cupy import CupyBackend, choice
 from xrnn.backends.cupy.cells import kernel_of
-from xrnn.backends.cupy.choice import Request, candidates
+from xrnn.backends.cupy.choice import candidates
 from xrnn.backends.cupy.products import tf32_by_environment
 from xrnn.ops.cell import Cell
 
@@ -41,7 +41,7 @@ def explain(
     if kernel is None:
         return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
     sizes, backward = [shapes[letter] for letter in "TNDH"], operation == "recurrence_backward"
-    request = Request(kernel, backward, dtype.name, *sizes)
+    request = backend.request(kernel, backward, dtype.name, sizes)
     chosen, reasons, _ = backend.tested(request, cell)
     if reasons:
         return Explanation("plain" if chosen is None else chosen.form, reasons)

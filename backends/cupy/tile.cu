@@ -35,7 +35,7 @@ struct Tile {
     Real* remaining;  // shared memory behind the tile
 
     // Lays out the block's shared memory, loads the weights and clears the operands. Of a slice from row k0 on, element
-    // (k0 + k, j) lies at w.column(j, k0) + w.row(k0, k). (Offsets from a slice's begin are constants to the compiler,
+    // (k0 + k, j) lies at w.column(j, k0) + w.row(k0, k), and w.wide() says how to read several rows (`rows`). (Offsets from a slice's begin are constants to the compiler,
     // which saves registers.)
     template <class Weights>
     XRNN_INLINE Tile(const Weights& w, int column_threads, int slice, int pitch, void* shared)
@@ -54,22 +54,43 @@ struct Tile {
             const int j = column_index * kVector + c;
             columns[c] = j < g.columns ? w.column(j, slice_index * g.slice) : nullptr;
         }
-#pragma unroll
-        for (int k = 0; k < HELD; ++k) held[k] = weights(w, columns, k);
-#pragma unroll 1
-        for (int k = HELD; k < g.slice; ++k) rest[(k - HELD) * blockDim.x + threadIdx.x] = weights(w, columns, k);
+        w.wide() ? load<true>(w, columns) : load<false>(w, columns);
         for (int i = threadIdx.x; i < ROWS * slices * g.pitch; i += blockDim.x) operand[i] = 0;
         __syncthreads();  // the zeros are in place
     }
 
-    // Row k of this thread's share, with zeros where the weights end.
-    template <class Weights>
-    XRNN_INLINE Vector weights(const Weights& w, const Real* const (&columns)[kVector], int k) const {
-        const int k0 = slice_index * g.slice;
-        Vector v;
+    // Loads this thread's share. Each turn of the second loop requests kVector rows before it waits for them.
+    template <bool wide, class Weights>
+    XRNN_INLINE void load(const Weights& w, const Real* const (&columns)[kVector]) {
 #pragma unroll
-        for (int c = 0; c < kVector; ++c) v.at[c] = k0 + k < g.K && columns[c] ? columns[c][w.row(k0, k)] : Real(0);
-        return v;
+        for (int k = 0; k < HELD; k += kVector) rows<wide>(w, columns, k, held + k);
+#pragma unroll 1
+        for (int k = HELD; k < g.slice; k += kVector) {
+            Vector v[kVector];
+            rows<wide>(w, columns, k, v);
+#pragma unroll
+            for (int r = 0; r < kVector; ++r) rest[(k - HELD + r) * blockDim.x + threadIdx.x] = v[r];
+        }
+    }
+
+    // Rows k … k + kVector - 1 of this thread's share, with zeros where the weights end. wide: these rows of a column lie
+    // side by side, 16-byte aligned, and K is a multiple of kVector. Read one by one they would take a sector each.
+    template <bool wide, class Weights>
+    XRNN_INLINE void rows(const Weights& w, const Real* const (&columns)[kVector], int k, Vector* v) const {
+        const int k0 = slice_index * g.slice;
+#pragma unroll
+        for (int c = 0; c < kVector; ++c) {
+            Vector column = {};
+            if (wide) {
+                if (k0 + k < g.K && columns[c]) column = *reinterpret_cast<const Vector*>(columns[c] + w.row(k0, k));
+            } else {
+#pragma unroll
+                for (int r = 0; r < kVector; ++r)
+                    if (k0 + k + r < g.K && columns[c]) column.at[r] = columns[c][w.row(k0, k + r)];
+            }
+#pragma unroll
+            for (int r = 0; r < kVector; ++r) v[r].at[c] = column.at[r];
+        }
     }
 
     // Where element k of the tile's row n lies.

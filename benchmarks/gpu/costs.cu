@@ -1,11 +1,18 @@
 // What the selection's prediction is made of, one kernel each, which does it `times` times. device.cu precedes it.
 //
-// exchanges         an element from block to block and back; cooperative, two blocks: 2 · times hand-overs. A block that
-//                   waits for longer than `patience` clock cycles gives up, and writes 1 to *gave_up
+// exchanges         each block writes an element, and waits for those of all blocks, one for each of its threads: the
+//                   exchange of a step in a group. Cooperative. A block that waits for longer than `patience` nanoseconds
+//                   gives up, and writes 1 to *gave_up
 // round_trips       reads of L2, each at the address that the bits of the last one gave     → clock cycles
 // wide_reads        16 bytes a thread, n elements in all, by each block         → clock cycles; four reads of a thread
 //                   are under way at a time, as in group.cu: one by one they would wait for L2, not for its bandwidth.
 //                   n is a power of two, a multiple of the 16 elements of each thread.
+// slice_sums        the sum of n elements of shared memory by each thread, in their order     → clock cycles
+// broadcasts        n reads of 16 bytes of shared memory by each warp, the same for all of its threads    → clock cycles
+
+struct alignas(16) Vector {
+    float at[4];
+};
 
 XRNN_INLINE float look(const float* p) {
     float v = 0;
@@ -14,18 +21,16 @@ XRNN_INLINE float look(const float* p) {
 }
 
 extern "C" __global__ void exchanges(int times, float* mail, long long patience, unsigned* gave_up) {
-    const long long since = clock64();
+    Patience waited{patience};
+    bool lost = false;
     // Each block writes a cache line of its own.
-    float* mine = mail + 32 * blockIdx.x;
-    const float* theirs = mail + 32 * (1 - blockIdx.x);
     for (int i = 1; i <= times; ++i) {
-        if (blockIdx.x == 0) publish(mine, float(i));
-        while (look(theirs) != float(i)) {
-            if (clock64() - since <= patience) continue;
+        if (threadIdx.x == 0) publish(mail + 32 * blockIdx.x, float(i));
+        while (!lost && look(mail + 32 * threadIdx.x) < float(i)) lost = waited.is_over();
+        if (__syncthreads_or(lost)) {
             *gave_up = 1;
             return;
         }
-        if (blockIdx.x == 1) publish(mine, float(i));
     }
 }
 
@@ -52,4 +57,35 @@ extern "C" __global__ void wide_reads(int times, const float* from, int n, long 
         }
     __syncthreads();
     if (threadIdx.x == 0) cycles[blockIdx.x] = clock64() - since + (sum == 0.5f);  // so that the reads are needed
+}
+
+extern "C" __global__ void slice_sums(int times, int n, long long* cycles) {
+    SHARED_MEMORY(shared);
+    float* partial = static_cast<float*>(shared) + threadIdx.x;  // (n, blockDim.x)
+    for (int s = 0; s < n; ++s) partial[s * blockDim.x] = 0;
+    __syncthreads();
+    float sum = 0;
+    const long long since = clock64();
+    for (int i = 0; i < times; ++i) {
+        float total = sum;  // so that the next sum waits for this one, as a step does
+        for (int s = 0; s < n; ++s) total += partial[s * blockDim.x];
+        sum = total;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) cycles[blockIdx.x] = clock64() - since + (sum == 0.5f);
+}
+
+extern "C" __global__ void broadcasts(int times, int n, long long* cycles) {
+    SHARED_MEMORY(shared);
+    Vector* operand = static_cast<Vector*>(shared);  // (n,)
+    for (int k = threadIdx.x; k < n; k += blockDim.x) operand[k] = Vector{};
+    __syncthreads();
+    Vector sum = {};
+    const long long since = clock64();
+    for (int i = 0; i < times; ++i)
+#pragma unroll 8
+        for (int k = 0; k < n; ++k)
+            for (int c = 0; c < 4; ++c) sum.at[c] += operand[k].at[c];
+    __syncthreads();
+    if (threadIdx.x == 0) cycles[blockIdx.x] = clock64() - since + (sum.at[0] + sum.at[1] + sum.at[2] + sum.at[3] == 0.5f);
 }

@@ -10,23 +10,28 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import numpy as np
 
 import xrnn
 from benchmarks.gpu import results
 from benchmarks.worker import measure
+from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend, choice
+from xrnn.backends.cupy.choice import candidates
 
 _LINE: Final = 32  # floats of a cache line
-PATIENCE: Final = 1 << 32  # clock cycles that a kernel waits for another block: some seconds
+PATIENCE: Final = 4_000_000_000  # nanoseconds that a kernel waits for another block
 # What xrnn/backends/cupy/choice.py calls it: unit, how many of the unit are one of its own.
 UNITS: Final = {
     "EXCHANGE": ("µs", 1e6),
     "ROUND_TRIP": ("µs", 1e6),
     "HOST_STEP": ("µs", 1e6),
     "LAUNCH": ("µs", 1e6),
-    "L2_BYTES_PER_CYCLE": ("bytes", 1.0),
+    "L2_SHARED_BYTES_PER_CYCLE": ("bytes", 1.0),
+    "SLICE_CYCLES": ("cycles", 1.0),
+    "BROADCAST_CYCLES": ("cycles", 1.0),  # of 16 bytes, one wavefront or two: by compute capability in choice.py
     "PRODUCT_EFFICIENCY": ("of the peak", 1.0),
 }
 
@@ -57,29 +62,30 @@ class Costs:
 
         return measure(call_and_wait, at_least=0, at_most=math.inf, calls=5)
 
-    def _cycles(self, kernel: Any, grid: int, block: int, *args: Any) -> float:
+    def _cycles(self, kernel: Any, grid: int, block: int, *args: Any, shared: int = 0) -> float:
         """What one of `times` takes in the slowest block, in clock cycles."""
         cycles = self.xp.zeros(max(grid, 2), "int64")
         for _ in range(2):  # the first isn't counted
-            kernel((grid,), (block,), (self.times, *args, cycles))
+            kernel((grid,), (block,), (self.times, *args, cycles), shared_mem=shared)
         return float(self.backend.to_numpy(cycles)[:grid].max()) / int(self.times)
 
     def exchange(self) -> float:
-        """Seconds: an element from one block to another, by the time of one more: the launch itself falls out.
+        """Seconds: an element of each block to all others, by the time of one more: the launch itself falls out.
 
         Raises RuntimeError if the blocks gave up waiting for each other.
         """
-        mail, gave_up = self.xp.zeros(2 * _LINE, "float32"), self.xp.zeros(1, "uint32")
+        blocks = self.device.multiprocessors
+        mail, gave_up = self.xp.zeros(blocks * _LINE, "float32"), self.xp.zeros(1, "uint32")
         kernel = self._kernel("exchanges")
 
         def call(times: np.int32) -> None:
             mail.fill(0)
-            kernel((2, 1), (1,), (times, mail, np.int64(PATIENCE), gave_up))
+            kernel((blocks, 1), (blocks,), (times, mail, np.int64(PATIENCE), gave_up))
 
         many, one = self._seconds(lambda: call(self.times)), self._seconds(lambda: call(np.int32(1)))
         if self.backend.to_numpy(gave_up)[0]:
             raise RuntimeError("its blocks gave up waiting for one another: they don't all run at once")
-        return (many - one) / ((int(self.times) - 1) * 2)
+        return (many - one) / (int(self.times) - 1)
 
     def round_trip(self) -> float:
         """Seconds: a read of L2."""
@@ -87,22 +93,34 @@ class Costs:
         chain = self.xp.asarray(((np.arange(self.elements) + 4099) % self.elements).astype(np.uint32))
         return self._cycles(self._kernel("round_trips"), 1, 1, chain) / self.device.clock
 
-    def l2_bytes_per_cycle(self) -> float:
+    def l2_shared_bytes_per_cycle(self) -> float:
         """Of one block, all of them reading at the same time."""
         n = self.elements
         values = self.xp.zeros(n, "float32")
         kernel, blocks = self._kernel("wide_reads"), self.device.multiprocessors
         return 4 * n / self._cycles(kernel, blocks, choice.THREADS, values, np.int32(n))
 
+    def slice_cycles(self) -> float:
+        """Clock cycles: one more slice in a sum, by the threads of a block that finish a tile."""
+        n = 32
+        kernel, threads = self._kernel("slice_sums"), choice.THREADS
+        return self._cycles(kernel, 1, threads, np.int32(n), shared=4 * n * threads) / n
+
+    def broadcast_cycles(self) -> float:
+        """Clock cycles: 16 bytes of shared memory to all threads of a warp, with a block's warps at work."""
+        n, threads = 64, choice.THREADS
+        cycles = self._cycles(self._kernel("broadcasts"), 1, threads, np.int32(n), shared=16 * n)
+        return cycles / (n * threads / 32)
+
     def host_step(self) -> float:
-        """Seconds: one more step of the plain form, launched from Python."""
+        """Seconds: one more step of the stepwise form, launched from Python."""
         rnn = xrnn.RNN.init(64, 64, rng=0, backend=self.backend)
 
         def call(T: int) -> Callable[[], Any]:
             x = self.xp.zeros((T, 1, 64), "float32")
             return lambda: rnn(x)
 
-        with xrnn.use_fused(False):
+        with mock.patch.object(adapter, "choose", lambda device, request: candidates(device, request)[0]):
             return (self._seconds(call(110)) - self._seconds(call(10))) / 100
 
     def launch(self) -> float:
@@ -137,10 +155,11 @@ def lines(measured: dict[str, float | str]) -> list[str]:
     text = []
     for name, value in measured.items():
         if isinstance(value, str):
-            text.append(f"{name:24} {value}")
+            text.append(f"{name:26} {value}")
             continue
         unit, scale = UNITS[name]
-        text.append(f"{name:24} {value * scale:10.3g} {unit:12} estimate {getattr(choice, name) * scale:.3g}")
+        estimate = f"estimate {getattr(choice, name) * scale:.3g}" if hasattr(choice, name) else ""
+        text.append(f"{name:26} {value * scale:10.3g} {unit:12} {estimate}".rstrip())
     return text
 
 
@@ -149,7 +168,7 @@ def changes(measured: dict[str, float | str]) -> list[str]:
     off = {
         name: value
         for name, value in measured.items()
-        if isinstance(value, float) and not 1 / 1.2 < value / getattr(choice, name) < 1.2
+        if isinstance(value, float) and not 1 / 1.2 < value / getattr(choice, name, value) < 1.2
     }
     return [f"{name}: Final = {value:.3g}" for name, value in off.items()]
 

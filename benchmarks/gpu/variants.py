@@ -26,7 +26,9 @@ from xrnn.backends.cupy.launch import Variant, variants
 # Sizes at which every variant is a candidate, on a GPU with few multiprocessors or many: H decides the number of weight
 # rows in registers, N the rows of a tile.
 SIZES: Final = [
-    (H, N) for H in (3, 5, 9, 14, 18, 21, 25, 37, 50, 54, 55, 66, 100, 109, 131, 250, 300) for N in (1, 2, 9, 100, 250)
+    (H, N)
+    for H in (3, 5, 9, 14, 18, 21, 25, 37, 50, 54, 55, 57, 61, 66, 100, 109, 131, 250, 300)
+    for N in (1, 2, 9, 100, 250)
 ]
 SANITIZED_PATIENCE: Final = 1 << 40  # nanoseconds: minutes
 

@@ -112,13 +112,15 @@ def test_a_cost_for_which_blocks_do_not_meet_ends_and_says_so(
     gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(costs, "PATIENCE", 500)
-    silent = costs.source().replace("publish(mine, float(i));", ";")  # nothing is written that the blocks wait for
+    silent = costs.source().replace(
+        "publish(mail + 32 * blockIdx.x, float(i));", ";"
+    )  # nothing is written that the blocks wait for
     monkeypatch.setattr(costs, "source", lambda: silent)
     measured = dict(Costs(gpu, times=3, elements=64).measure())
     why = "RuntimeError: its blocks gave up waiting for one another: they don't all run at once"
     assert measured["EXCHANGE"] == why
     assert isinstance(measured["ROUND_TRIP"], float)  # the others have something to say all the same
-    assert lines(measured)[0] == f"{'EXCHANGE':24} {why}"
+    assert lines(measured)[0] == f"{'EXCHANGE':26} {why}"
 
 
 def test_a_step_is_the_difference_of_two_lengths(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     log = path.with_suffix(".log").read_text()
     assert f"== device (200 s at most): {sys.executable} -m benchmarks.gpu.device" in log  # that Python, no environment
     assert "sanitizer: --tool racecheck" in log
-    assert "5 passed" in log  # the residency of all blocks, and a hang that ends
+    assert "7 passed" in log  # the residency of all blocks, also of two groups, and a hang that ends
     assert log == (tmp_path / "run" / "printed").read_text()
     assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".log", ".md", ".png", ".png"]
     assert list(files(sources)) == before

@@ -82,7 +82,7 @@ def test_the_text() -> None:
     text = "\n".join(report.lines(made_up()))
     assert text.startswith("Made-up GPU, compute capability 9.0, 2026-01-01T00:00+00:00\n")
     assert "  tests        passed" in text
-    assert "EXCHANGE                        1.4 µs           estimate 0.7" in text
+    assert "EXCHANGE                          1.4 µs           estimate 0.7" in text
     assert "change in backends/cupy/choice.py:\n  EXCHANGE: Final = 1.4e-06\n  ROUND_TRIP: Final = 7e-07\n" in text
     assert "  one-block forward float32          7 of 7 agree\n" in text
     assert "  group forward float32              0 of 1 agree\n" in text

@@ -42,6 +42,7 @@ def outcome_of(job: Job) -> Outcome:
         ("wrong", 1, "Not equal to tolerance"),
         ("livelock", 1, "livelock"),
         ("misaligned", 1, "misaligned"),
+        ("misaligned", 68, "misaligned address"),
     ):
         if done.returncode == status and words in done.stderr:
             return outcome  # type: ignore[return-value]
@@ -60,7 +61,7 @@ class Broken:
     @property
     def sanitizer(self) -> Sanitizer | None:
         """The one that reports it. The emulator and the comparison with float64 need none."""
-        return {"race": SANITIZERS[0], "overflow": SANITIZERS[1]}.get(self.expected)
+        return {"race": SANITIZERS[0], "overflow": SANITIZERS[1], "misaligned": SANITIZERS[1]}.get(self.expected)
 
     def job(self, variant: Variant) -> Job:
         problems = problems_of(variant) if self.problems is None else self.problems
@@ -85,7 +86,9 @@ def broken(variant: Variant) -> Iterator[Broken]:
     yield Broken("a write beyond shared memory", ("i < ROWS * slices * g.pitch;", beyond), "overflow")
     ahead = "i + 1, first_row" if variant.form == "one-block" else "i + last,"
     yield Broken("inputs of the wrong step", (ahead, ahead.replace(" + 1", "").replace(" + last", "")), "wrong")
+    unaligned = (Problem(H=24, units=12, unaligned=True),)
     if variant.backward:
+        yield Broken("unaligned weights", ("is_aligned(W)", "true"), "misaligned", unaligned)
         yield Broken("an idle row that drops its carry", ("idle ? dafter[k] : dbefore[k]", "dbefore[k]"), "wrong")
         yield Broken("dz of an idle row", ("idle ? Real(0) : d[g]", "d[g]"), "wrong")
     else:
@@ -95,8 +98,8 @@ def broken(variant: Variant) -> Iterator[Broken]:
     if not variant.backward:
         publish = "publish(h + slot, 0, states[0]);"
         yield Broken("an idle row that is not published", (publish, f"if (!in.idle) {publish}"), "livelock")
-        trusting = ("whole && reinterpret_cast<size_t>(h_given) % 16 == 0", "whole")
-        yield Broken("an unaligned h_prev", trusting, "misaligned", (Problem(H=24, units=12, unaligned=True),))
+        trusting = ("whole && is_aligned(h_given)", "whole")
+        yield Broken("an unaligned h_prev", trusting, "misaligned", unaligned)
     load = ("if (wanted) v = emulator::load(p);", "if (wanted) emulator::look(), v = *p;")
     yield Broken("an ordinary load", load, "race")
     yield Broken("an ordinary store", ("emulator::store(p, value);", "*p = value;"), "race")

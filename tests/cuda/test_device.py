@@ -112,6 +112,35 @@ def test_all_blocks_of_the_largest_group_are_resident(device: CupyBackend, cell:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_two_groups_on_two_streams_are_resident_in_turn(device: CupyBackend, cell: str) -> None:
+    """Behind work that fills the GPU, one on a stream of high priority: neither waits for blocks that get no place."""
+    T, N, hidden = (200, 33, HIDDEN) if on_gpu(device) else (3, 3, (SMALL,))
+    H, *pair = largest_pair(device.launcher.device(), cell, "group", T, N, hidden)
+    rnn, cuda = LAYERS[cell].init(H, H, rng=0, backend=device), device.xp.cuda
+    x = device.asarray(np.random.default_rng(0).standard_normal((T, N, H)).astype("float32"))
+
+    def h_of(result: Any) -> Any:
+        return result[0] if isinstance(result, tuple) else result
+
+    with forced(*pair):
+        expected = device.to_numpy(h_of(rnn(x)))
+        blocker = device.xp.ones((4096 if on_gpu(device) else 8,) * 2, "float32")
+        product = device.xp.empty_like(blocker)
+        streams = [cuda.Stream(non_blocking=True), cuda.Stream(non_blocking=True, priority=-1)]
+        cuda.Device().synchronize()
+        with cuda.Stream(non_blocking=True):
+            for _ in range(10):
+                device.xp.matmul(blocker, blocker, out=product)
+        found: list[tuple[Any, Any]] = []
+        for stream in 3 * streams:
+            with stream:
+                found.append((stream, h_of(rnn(x))))
+        for stream, h in found:
+            with stream:
+                np.testing.assert_array_equal(device.to_numpy(h), expected)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_a_hang_ends_and_the_next_call_raises(device: CupyBackend, cell: str) -> None:
     T, N, H = 5, 3, HIDDEN[-1] if on_gpu(device) else SMALL
     rnn = LAYERS[cell].init(H, H, rng=0, backend=device)
