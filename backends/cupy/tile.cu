@@ -35,8 +35,8 @@ struct Tile {
     Real* remaining;  // shared memory behind the tile
 
     // Lays out the block's shared memory, loads the weights and clears the operands. Of a slice from row k0 on, element
-    // (k0 + k, j) lies at w.column(j, k0) + w.row(k0, k), and w.wide() says how to read several rows (`rows`). (Offsets from a slice's begin are constants to the compiler,
-    // which saves registers.)
+    // (k0 + k, j) lies at w.column(j, k0) + w.row(k0, k), and w.wide() says how to read several rows (`rows`). Offsets
+    // from a slice's begin are constants to the compiler, which saves registers.
     template <class Weights>
     XRNN_INLINE Tile(const Weights& w, int column_threads, int slice, int pitch, void* shared)
         : g{w.K(), w.columns(), column_threads, slice, pitch} {
