@@ -18,6 +18,8 @@ sys.meta_path.insert(0, Without())
 """
 NO_CUPY, NO_TORCH = (_WITHOUT.format(library=library) for library in ("cupy", "torch"))
 
+XRNN = "import sys; from xrnn.commands.main import main; sys.exit(main())"
+
 # A background job of a script ignores SIGINT, and `nohup` SIGHUP; a child process inherits that.
 DEFAULT_SIGNALS = """
 import signal

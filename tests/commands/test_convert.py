@@ -14,14 +14,13 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import xrnn
+from tests.commands.runs import FORECAST, RUNS, UPDATES, Run, name_of
 from tests.exchange.alike import assert_alike
 from tests.exchange.compiled_c import built, outputs
 from tests.exchange.layers import drawn
 from tests.exchange.onnx_models import run
 from tests.models.data.waves import waves, write_ts
 from tests.models.labelled.tiny import TINY_OPTIONS
-from tests.models.text.texts import TINY_OPTIONS as TINY_TEXT
-from tests.models.text.texts import write_text
 from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Stack
 from xrnn.commands.main import main
 from xrnn.models.labelled.classifier_predict import LabelPredictor
@@ -197,11 +196,9 @@ def test_a_classifier_in_onnx(classifier: str, capsys: pytest.CaptureFixture[str
     assert "runs in reverse" in failed(capsys, "convert", classifier, "model.c")
 
 
-def test_a_character_model_in_c(folder: Path) -> None:
-    write_text(Path("text.txt"))
-    assert main(["train", "text.txt", *TINY_TEXT, "--steps", "3", "--out", "text.safetensors"]) == 0
-    assert main(["convert", "text.safetensors", "model.c"]) == 0
-    layers = xrnn.load_checkpoint("text.safetensors").layers
+def test_a_character_model_in_c(folder: Path, trained: Path) -> None:
+    assert main(["convert", str(trained / "train"), "model.c"]) == 0
+    layers = xrnn.load_checkpoint(trained / "train").layers
     index = np.frombuffer(b"hello", np.uint8)
     h, _ = layers["stack"](layers["embedding"](index[:, None]))
     logits = layers["linear"](h)[:, 0]
@@ -223,25 +220,16 @@ def test_a_regression_predicts_the_target(folder: Path) -> None:
     np.testing.assert_allclose(outputs(built(folder, "model"), series)[-1], want, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("command", ["train", "classify", "forecast"])
-def test_info_of_a_checkpoint_with_any_name(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("run", RUNS, ids=name_of)
+def test_info_of_a_checkpoint_with_any_name(run: Run, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--out` names it freely."""
-    write_ts(Path("f.ts"), waves(8))
-    write_text(Path("f.txt"))
-    options = {
-        "train": ["f.txt", *TINY_TEXT, "--steps", "2"],
-        "classify": ["f.ts", *TINY_OPTIONS, "--epochs", "1"],
-        "forecast": ["--hidden", "4", "--horizon", "3", "--steps", "2"],
-    }[command]
-    assert main([command, *options, "--out", "q1.st"]) == 0
-    capsys.readouterr()
+    Path("q1.st").symlink_to(trained / run.command)
     assert main(["info", "q1.st", "--json"]) == 0
     got = json.loads(capsys.readouterr().out)
-    assert got["kind"] == f"checkpoint of `xrnn {command}`"
-    assert got["parameters"] > 0
-    assert len(got["layers"]) >= 2
-    if command == "forecast":
-        assert (got["horizon"], got["updates"]) == (3, 2)
+    assert got["kind"] == f"checkpoint of `xrnn {run.command}`"
+    assert (got["updates"], got["parameters"] > 0, len(got["layers"]) >= 2) == (UPDATES, True, True)
+    if run is FORECAST:
+        assert got["horizon"] == 3
         assert "is a forecaster, which scales each series by itself" in failed(capsys, "convert", "q1.st", "a.c")
     Path("other.st").write_bytes(b"abc")
     assert "other.st has another suffix: expected .onnx" in failed(capsys, "info", "other.st")

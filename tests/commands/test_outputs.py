@@ -1,144 +1,346 @@
-"""A run replaces no foreign file: outputs are checked before the run, and again when they are written."""
+"""The files that a run writes: their names, and that no file of the user's is lost."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.errors import one_line
-from xrnn.commands.outputs import Output, check_outputs, next_free
-from xrnn.models.errors import OutputError
+from tests.commands.runs import TRAIN, UPDATES, Run, at_update, files, name_of, updates_in, write_data
+from xrnn.commands.main import main
 
-if os.name != "posix":
-    pytest.skip("links and FIFOs are POSIX's", allow_module_level=True)
-
-OURS = b"ours"
-pytestmark = pytest.mark.usefixtures("workdir")
-
-
-def output(path: str, option: str = "--out", say: Callable[[str], None] = print) -> Output:
-    def refusal(path: Path, written: bool) -> str:
-        return "" if path.read_bytes() == OURS else f"is foreign; name another with {option}"
-
-    return Output(option, Path(path), refusal, say)
-
-
-def check(*paths: str, inputs: tuple[str, ...] = ()) -> None:
-    options = ["--out", "--plot"]
-    check_outputs([output(path, options[i]) for i, path in enumerate(paths)], [Path(path) for path in inputs])
+POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
+ELSEWHERE = "can't write {}: expected the name of a file, but it is {}"
+IN_A_FOLDER = "can't write {} ({}): expected an existing folder with write permission; make it or name another"
+NO_CHECKPOINT = (
+    "{} exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another with --out"
+)
+NEW_PICTURE = "{} exists: expected a new name; name another with --plot, or replace it with --overwrite"
+NOT_ITS_OWN = (
+    "{} exists and is not the picture that c records: expected that one or a new name; name another with --plot, or "
+    "replace it with --overwrite"
+)
+READS = "--plot is {}, which this run reads: expected another file; name another"
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
-def test_new_names_and_own_files_may_be_written(workdir: Path) -> None:
-    (workdir / "old").write_bytes(OURS)
-    (workdir / "link").symlink_to("old")
-    check("new", "old")
-    check("new", "link")
-    check("old", inputs=("new", "."))
-    assert sorted(os.listdir(workdir)) == ["link", "old"]
+def is_picture(name: str) -> bool:
+    return Path(name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_foreign_file_is_never_replaced(workdir: Path) -> None:
-    (workdir / "notes").write_text("mine")
-    (workdir / "link").symlink_to("notes")
-    for name in ("notes", "link", "./notes", str(workdir / "notes")):
-        with one_line(
-            OutputError,
-            f"{name.removeprefix('./')} is foreign; name another with --plot",
-        ):
-            check("new", name)
-    assert (workdir / "notes").read_text() == "mine"
+def refused(capsys: pytest.CaptureFixture[str], message: str, status: int) -> None:
+    """The command failed with one line, before anything was printed."""
+    out, err = capsys.readouterr()
+    assert (status, out, err) == (1, "", f"error: {message}\n")
 
 
-def test_a_name_that_no_file_can_have_is_refused(workdir: Path) -> None:
-    name = "x" * 300
-    with one_line(OutputError, f"can't write {name} (File name too long): expected an existing folder with"):
-        check("new", name)
-    assert os.listdir(workdir) == []
+# ---- names ----
 
 
-def test_two_outputs_are_two_files(workdir: Path) -> None:
-    (workdir / "old").write_bytes(OURS)
-    (workdir / "soft").symlink_to("old")
-    (workdir / "hard").hardlink_to("old")
-    (workdir / "here").symlink_to(".")
-    for one, other in [("y", "y"), ("y", "here/y"), ("old", "soft"), ("old", "hard"), ("y", f"{workdir}/./y")]:
-        with one_line(OutputError, f"--out and --plot would both write {one}: expected two files; name another with"):
-            check(one, other)
+def test_the_same_command_again_takes_the_next_free_name(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    said = f"{run.default}.safetensors or its picture is taken: this run writes {run.default}{{}}.safetensors"
+    assert run(units=1) == 0
+    assert "is taken" not in capsys.readouterr().out
+    Path(f"{run.default}-2.png").write_bytes(b"mine")  # a name with a foreign picture is taken too
+    before = files()
+    assert run() == 0
+    out = capsys.readouterr().out.splitlines()
+    assert said.format("-3") in out
+    assert f"{run.picture}: {run.default}-3.png" in out
+    assert files().items() > before.items()
+    assert [updates_in(f"{run.default}{i}.safetensors") for i in ("", "-3")] == [run.per_unit, UPDATES]
+    assert is_picture(f"{run.default}.png")
+    assert is_picture(f"{run.default}-3.png")
+    before = files()
+    assert run("--overwrite", units=1) == 0  # replaces the default
+    assert files().keys() == before.keys()
+    assert updates_in(f"{run.default}.safetensors") == run.per_unit
 
 
-def test_an_output_is_no_input(workdir: Path) -> None:
-    (workdir / "old").write_bytes(OURS)
-    (workdir / "link").symlink_to("old")
-    for read in ("old", "link"):
-        with one_line(OutputError, "--plot is old, which this run reads: expected another file; name another"):
-            check("new", "old", inputs=("text", read))
+def test_the_name_of_a_checkpoint_is_free_if_the_picture_has_another(folder: Path) -> None:
+    Path("char-lm.png").write_bytes(b"mine")
+    assert TRAIN("--plot", "loss.PNG") == 0
+    assert "char-lm.safetensors" in files()
+    assert Path("char-lm.png").read_bytes() == b"mine"
 
 
-def test_a_special_file_is_refused(workdir: Path) -> None:
-    (workdir / "dangling").symlink_to("nowhere")
-    (workdir / "loop").symlink_to("loop")
-    (workdir / "one").symlink_to("other")
-    (workdir / "other").symlink_to("one")
-    os.mkfifo(workdir / "fifo")
-    for name, words in {
-        ".": "can't write .: expected the name of a file, but it is a folder; name a file in it",
-        "dangling": f"but it is a link to {workdir / 'nowhere'}, which doesn't exist; remove the link, or name another",
-        "loop": "can't write loop: expected the name of a file, but it is a link to itself; remove the link, or name",
-        "one": "can't write one: expected the name of a file, but it is a link to itself",
-        "fifo": "can't write fifo: expected the name of a file, but it is a device, a pipe or a socket; name",
-        os.devnull: f"can't write {os.devnull}: expected the name of a file, but it is a device",
-        "nowhere/new": "can't write nowhere/new (No such file or directory): expected an existing folder with",
-        "loop/new": "can't write loop/new (Too many levels of symbolic links): expected an existing folder",
-        "fifo/new": "can't write fifo/new (Not a directory): expected an existing folder",
-    }.items():
-        with one_line(OutputError, words):
-            check(name)
-    assert not (workdir / "nowhere").exists()
-
-
-def test_a_read_only_file_is_not_replaced(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (workdir / "old").write_bytes(OURS)
-    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
-    with one_line(OutputError, "can't write old: expected a writable file, but it is read-only; make it writable, or"):
-        check("old")
-
-
-def test_the_next_free_name_is_counted() -> None:
-    path, taken = Path("folder/name.ext"), {Path("folder/name.ext"), Path("folder/name-2.ext")}
-    assert next_free(path, lambda path: False) == path
-    assert next_free(path, lambda path: path in taken) == Path("folder/name-3.ext")
+@pytest.mark.parametrize("out", [[], ["--out", "c"]], ids=name_of)
+def test_runs_at_the_same_time_write_different_files(run: Run, out: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run that saves first gets the name."""
+    statuses: list[int] = []
+    before = files().keys()
+    at_update(monkeypatch, 1, lambda _: statuses.append(run(*out, units=1)))
+    assert run(*out) == 0
+    first, second = ("c", "c-2") if out else (f"{run.default}.safetensors", f"{run.default}-2.safetensors")
+    assert (statuses, updates_in(first), updates_in(second)) == ([0], run.per_unit, UPDATES)
+    assert len(files().keys() - before) == 4
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_a_foreign_file_that_appears_during_the_run_is_kept(workdir: Path, before: bool) -> None:
-    said: list[str] = []
-    written = output("c", say=said.append)
+def test_a_foreign_file_that_appears_during_training_is_kept(
+    run: Run, before: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also if it appears at the name of a checkpoint or picture that the run may replace."""
     if before:
-        written.write(OURS)
-    (workdir / "c").write_bytes(b"foreign")
-    written.write(OURS)
-    written.write(OURS)  # over its own file
-    assert (workdir / "c").read_bytes() == b"foreign"
-    assert (workdir / "c-2").read_bytes() == OURS
-    assert said == ["another program wrote c during this run: it is kept, and this run writes c-2"]
+        assert run("--out", "c", units=1) == 0
+
+    def appear(_: object) -> None:
+        for name in ("c", "c.png"):
+            Path("theirs").write_bytes(b"foreign")
+            Path("theirs").replace(name)
+
+    at_update(monkeypatch, 2, appear)
+    assert run("--out", "c", "--overwrite") == 0
+    out = capsys.readouterr().out.splitlines()
+    for name, other in {"c": "c-2", "c.png": "c-2.png"}.items():
+        assert f"another program wrote {name} during this run: it is kept, and this run writes {other}" in out
+        assert Path(name).read_bytes() == b"foreign"
+    assert any(line.startswith("checkpoint: c-2 ") for line in out)
+    assert f"{run.picture}: c-2.png" in out
+    assert updates_in("c-2") == UPDATES
+    assert is_picture("c-2.png")
+    assert "c-3" not in files()
 
 
-def test_a_pipe_that_appears_during_the_run_is_kept(workdir: Path) -> None:
-    said: list[str] = []
-    written = output("c", say=said.append)
-    os.mkfifo("c")
-    written.write(OURS)
+@POSIX
+def test_a_pipe_that_appears_is_kept_and_a_removed_file_written_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        at_update(patch, 2, lambda _: os.mkfifo("c"))
+        assert TRAIN("--out", "c") == 0
     assert stat.S_ISFIFO(os.stat("c").st_mode)
-    assert (workdir / "c-2").read_bytes() == OURS
+    assert updates_in("c-2") == UPDATES
+    at_update(monkeypatch, 2, lambda _: Path("d").unlink())
+    assert TRAIN("--out", "d", "--save-every", "1") == 0
+    assert updates_in("d") == UPDATES
 
 
-def test_a_removed_file_is_written_again(workdir: Path) -> None:
-    written = output("c")
-    written.write(OURS)
-    (workdir / "c").unlink()
-    written.write(OURS)
-    assert os.listdir(workdir) == ["c"]
+# ---- what may be replaced ----
+
+
+def test_a_checkpoint_is_replaced_only_with_overwrite(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--out", "c", units=1) == run("--out", "d", units=1) == 0
+    capsys.readouterr()
+    before = files()
+    for name, options in (("c", []), ("d", ["--resume", "c"])):
+        message = (
+            f"{name} is a checkpoint already: expected --resume {name} to continue it, --overwrite to replace it, or "
+            "another --out"
+        )
+        refused(capsys, message, run("--out", name, *options))
+    assert files() == before
+    assert run("--out", "c", "--overwrite") == run("--resume", "c", "--out", "d", "--overwrite") == 0
+    assert (updates_in("c"), updates_in("d")) == (UPDATES, UPDATES)
+    assert run("--resume", "d", "--out", "./d", units=9) == 0  # the same file: the run continues
+    assert updates_in("d") == 9 * run.per_unit
+
+
+def test_a_picture_is_replaced_only_by_its_own_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    assert run("--out", "c", units=1) == 0
+    assert run("--resume", "c", units=2) == 0  # its checkpoint records the picture
+    Path("c.png").write_bytes(b"foreign")
+    before = files()
+    capsys.readouterr()
+    refused(capsys, NOT_ITS_OWN.format("c.png"), run("--resume", "c", units=3))
+    refused(capsys, NEW_PICTURE.format("c.png"), run("--out", "c.safetensors", units=3))
+    assert files() == before
+    assert run("--resume", "c", "--overwrite", units=3) == 0
+    assert is_picture("c.png")
+    assert run("--resume", "c", units=4) == 0
+
+
+def test_a_run_without_a_picture_can_be_continued(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib.figure", None)
+        assert run("--out", "c", units=1) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"{run.picture}: not drawn, Matplotlib is not installed (`pip install -e '.[plot]'`)"
+    assert "c.png" not in files()
+    assert run("--resume", "c", units=2) == run("--resume", "c", units=3) == 0  # the second replaces its own picture
+
+
+@POSIX
+def test_the_target_of_a_link_is_written(folder: Path) -> None:
+    assert TRAIN("--out", "c", units=1) == 0
+    Path("link").symlink_to("c")
+    assert TRAIN("--resume", "link") == 0
+    assert Path("link").is_symlink()
+    assert updates_in("c") == UPDATES
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint `c` of `xrnn train`, foreign files, links and a FIFO."""
+    folder = tmp_path_factory.mktemp("crowded")
+    write_data(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XRNN_BACKEND", "numpy")
+        patch.setitem(sys.modules, "matplotlib.figure", None)
+        assert TRAIN("--out", "c", units=1) == 0
+    for name in ("mine.png", "mine.svg", "notes"):
+        (folder / name).write_bytes(b"mine")
+    for name, target in {
+        **{"loop": "loop", "one": "other", "other": "one", "loop.png": "loop.png", "dangling": "nowhere"},
+        **{"link": "notes", "here": ".", "soft.png": "c"},
+    }.items():
+        (folder / name).symlink_to(target)
+    (folder / "hard.png").hardlink_to(folder / "c")
+    os.mkfifo(folder / "fifo")
+    return folder
+
+
+LOOP = "a link to itself; remove the link, or name another with {}"
+BOTH = "--out and --plot would both write {}: expected two files; name another with --plot"
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--out notes", NO_CHECKPOINT.format("notes")),
+        ("--out ./link", NO_CHECKPOINT.format("link")),
+        ("--out text.txt", NO_CHECKPOINT.format("text.txt")),
+        ("--out mine.png --overwrite --plot p.png", NO_CHECKPOINT.format("mine.png")),
+        ("--out mine.safetensors", NEW_PICTURE.format("mine.png")),
+        ("--out d --plot mine.svg", NEW_PICTURE.format("mine.svg")),
+        ("--resume c --plot mine.png", NOT_ITS_OWN.format("mine.png")),
+        ("--resume c --out d --plot c --overwrite", "--plot is c: expected a name that ends in .png, .svg, .pdf; add"),
+        ("--plot loss.gif", "--plot is loss.gif: expected a name that ends in .png, .svg, .pdf; add one of them"),
+        ("--out y.png", BOTH.format("y.png")),
+        ("--out y.png --plot here/y.png", BOTH.format("y.png")),
+        ("--out y.png --plot {}/./y.png", BOTH.format("y.png")),
+        ("--out .", ELSEWHERE.format(".", "a folder; name a file in it")),
+        ("--out loop", ELSEWHERE.format("loop", LOOP.format("--out"))),
+        ("--out one", ELSEWHERE.format("one", "a link to itself")),
+        ("--out d --plot loop.png", ELSEWHERE.format("loop.png", LOOP.format("--plot"))),
+        ("--out dangling", ELSEWHERE.format("dangling", "a link to {}/nowhere, which doesn't exist; remove the link")),
+        ("--out fifo", ELSEWHERE.format("fifo", "a device, a pipe or a socket; name")),
+        (f"--out {os.devnull}", ELSEWHERE.format(os.devnull, "a device")),
+        ("--out nowhere/c", IN_A_FOLDER.format("nowhere/c", "No such file or directory")),
+        ("--plot nowhere/p.png", IN_A_FOLDER.format("nowhere/p.png", "No such file or directory")),
+        ("--out loop/c", IN_A_FOLDER.format("loop/c", "Too many levels of symbolic links")),
+        ("--out fifo/c", IN_A_FOLDER.format("fifo/c", "Not a directory")),
+        (f"--out {'x' * 300}", IN_A_FOLDER.format("x" * 300, "File name too long")),
+        ("--log notes", "notes exists: expected a new name; name another with --log, or replace it with --overwrite"),
+        ("--resume c --log notes", "notes exists and is no log of such a run: expected a new name"),
+        ("--out d --log d", "--out and --log would both write d: expected two files; name another with --log"),
+        ("--out c --overwrite --plot soft.png", BOTH.format("c")),
+        ("--out c --overwrite --plot hard.png", BOTH.format("c")),
+    ],
+)
+def test_an_output_that_may_not_be_written_is_found_before_training(
+    crowded: Path, options: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(crowded)
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+    before = sorted(os.listdir()), {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+    words = TRAIN.words(*options.replace("{}", str(crowded)).split(), units=1)
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"error: {message.replace('{}', os.path.realpath(crowded))}")
+    assert (sorted(os.listdir()), {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}) == before
+
+
+def test_a_read_only_file_is_not_replaced(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert TRAIN("--out", "c") == 0
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
+    capsys.readouterr()
+    message = (
+        "can't write c: expected a writable file, but it is read-only; make it writable, or name another with --out"
+    )
+    refused(capsys, message, TRAIN("--out", "c", "--overwrite"))
+
+
+def test_an_output_is_no_input(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert TRAIN("--out", "c.svg", "--plot", "p.svg") == 0
+    capsys.readouterr()
+    refused(capsys, READS.format("c.svg"), TRAIN("--resume", "c.svg", "--out", "d", "--plot", "c.svg", "--overwrite"))
+    Path("p.svg").replace("text.svg")
+    Path("link.svg").symlink_to("text.svg")
+    words = ["train", "text.svg", "text.txt", "--out", "d", "--overwrite", "--plot"]
+    for name in ("text.svg", "link.svg"):
+        refused(capsys, READS.format(name), main([*words, name]))
+
+
+@pytest.mark.parametrize("name", ["loss.svg", "loss.png", "loss.pdf"])
+def test_a_run_does_not_read_its_own_outputs(workdir: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    write_data(workdir)
+    Path("texts").mkdir()
+    Path("text.txt").rename("texts/text.txt")
+    start, options = ["train", "texts", *TRAIN.options], ["--out", "texts/model", "--plot", f"texts/{name}"]
+    assert main([*start, *options, "--steps", "1"]) == 0
+    for steps, plot in (("2", name), ("3", "another.svg"), ("4", "another.svg")):
+        words = ["train", "texts", "--resume", "texts/model", "--steps", steps, "--plot", f"texts/{plot}"]
+        assert main(words) == 0
+    assert len(re.findall("^text: 1 file, ", capsys.readouterr().out, re.MULTILINE)) == 4
+
+
+# ---- the log ----
+
+
+def steps(log: str) -> list[int]:
+    return [int(row.split(",")[0]) for row in Path(log).read_text().splitlines()[1:]]
+
+
+FIGURES = {
+    "train": "step,seconds,characters,bits_per_character",
+    "classify": "step,seconds,series,loss,accuracy",
+    "regress": "step,seconds,series,loss",
+    "forecast": "step,seconds,windows,loss",
+}
+
+
+def test_the_log_has_a_row_for_each_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the losses waits for the device, so they are read at an interval, and at the end."""
+    monkeypatch.setattr("xrnn.commands.run._SECONDS_BETWEEN_READS", 1e9)
+    assert run("--log", "last.csv", units=1) == 0
+    assert steps("last.csv") == [run.per_unit]
+    monkeypatch.setattr("xrnn.commands.run._SECONDS_BETWEEN_READS", 0.0)
+    assert run("--log", "all.csv") == 0
+    assert steps("all.csv") == [*range(1, UPDATES + 1), UPDATES]
+    header, *rows = Path("all.csv").read_text().splitlines()
+    assert header == FIGURES[run.command]
+    columns = list(zip(*(map(float, row.split(",")) for row in rows), strict=True))
+    assert list(columns[1]) == sorted(columns[1])
+    assert list(columns[2]) == sorted(columns[2])
+    assert all(0 < loss < 9 for loss in columns[3])
+    if run is TRAIN:
+        assert columns[2][0] == 7 * 3  # characters of an update
+
+
+def test_a_resumed_run_appends_to_its_log(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--log", "l.csv", "--out", "c", units=1) == run("--resume", "c", "--log", "l.csv") == 0
+    assert steps("l.csv") == [run.per_unit, UPDATES]
+    assert run("--log", "l.csv", "--out", "d", "--overwrite", units=1) == 0
+    assert steps("l.csv") == [run.per_unit]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_log_that_can_not_be_written_does_not_stop_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(_: object) -> None:
+        for descriptor in os.listdir("/proc/self/fd"):
+            if os.path.realpath(f"/proc/self/fd/{descriptor}") == os.path.realpath("l.csv"):
+                os.dup2(os.open("/dev/full", os.O_WRONLY), int(descriptor))
+
+    monkeypatch.setattr("xrnn.commands.run._SECONDS_BETWEEN_READS", 0.0)
+    at_update(monkeypatch, 3, fill)
+    assert TRAIN("--out", "c", "--log", "l.csv") == 0
+    said = "can't write l.csv (No space left on device): the run continues without a log\n"
+    assert capsys.readouterr().out.count(said) == 1
+    assert (steps("l.csv"), updates_in("c")) == ([1, 2], UPDATES)

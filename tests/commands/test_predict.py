@@ -1,140 +1,324 @@
-"""`xrnn predict`: labels for new series, from files and from a stream."""
+"""`xrnn predict`: new series from files, and row by row from a stream, for each kind of model."""
 
 from __future__ import annotations
 
 import errno
 import io
-import itertools
+import json
 import os
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-import xrnn
+from tests.commands.runs import CLASSIFY, FORECAST, REGRESS, growth, raising, write_data, write_levels, write_rows
+from tests.fresh import XRNN
 from tests.models.data.waves import waves, write_csv, write_ts
-from tests.models.labelled.tiny import TINY_OPTIONS
 from xrnn.commands.main import main
-from xrnn.commands.terminal import CLOSED_PIPE, Terminal, status_of
-from xrnn.models.labelled.classifier_predict import LabelPredictor
-from xrnn.models.labelled.predict import PredictOptions
-from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
-XRNN = [sys.executable, "-c", "import sys; from xrnn.commands.main import main; sys.exit(main())"]
+KINDS = ["classify", "regress", "forecast"]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the checkpoints `both` and `forward`."""
-    folder = tmp_path_factory.mktemp("trained")
-    train, test = write_ts(folder / "train.ts", waves(10, 0)), write_ts(folder / "test.ts", waves(6, 1))
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of each kind that runs forward only; those in `named` have channels with names."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "named").mkdir()
+    write_data(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XRNN_BACKEND", "numpy")
-        for name, options in {"both": [], "forward": ["--one-way"]}.items():
-            out = ["--out", str(folder / name), "--epochs", "20"]
-            assert main(["classify", str(train), str(test), *TINY_OPTIONS, *options, *out]) == 0
+        patch.setitem(sys.modules, "matplotlib.figure", None)  # no pictures
+        patch.chdir(folder)
+        write_levels(Path("levels.ts"), 40, 0)
+        quiet = ["--dropout", "0", "--noise", "0"]
+        assert CLASSIFY("--one-way", "--out", "classify", units=20) == 0
+        assert REGRESS("--one-way", *quiet, "--out", "regress", units=60) == 0
+        assert FORECAST(*quiet, "--out", "forecast", units=5) == 0
+        rows = [f"{i},{x},{y},{label}" for i, s in enumerate(waves(10)) for label in (i % 2,) for x, y in s.values]
+        Path("t.csv").write_text("\n".join(["id,x,y,kind", *rows]))
+        for run in (CLASSIFY, REGRESS):
+            words = [run.command, "t.csv", *run.options, "--id", "id", "--label", "kind", "--one-way", "--epochs", "1"]
+            assert main([*words, "--out", f"named/{run.command}"]) == 0
+        Path("sales.csv").write_text("sales\n" + "".join(f"{v}\n" for v in growth()))
+        assert main(["forecast", "sales.csv", *FORECAST.options, "--steps", "1", "--out", "named/forecast"]) == 0
     return folder
 
 
 @pytest.fixture(autouse=True)
-def folder(trained: Path, workdir: Path) -> None:
-    for name in ("both", "forward"):
-        Path(name).symlink_to(trained / name)
+def here(models: Path, workdir: Path) -> None:
+    for name in (*KINDS, "named"):
+        Path(name).symlink_to(models / name)
 
 
-def predictions(out: str) -> list[list[str]]:
-    return [line.split("\t") for line in out.splitlines()]
+def series_for(kind: str) -> HostArray:
+    """A series that the model can use, (T, channels)."""
+    return growth(12)[:, None] if kind == "forecast" else waves(1, 3)[0].values.copy()
 
 
-def stream(rows: str, monkeypatch: pytest.MonkeyPatch, checkpoint: str = "forward") -> int:
-    monkeypatch.setattr("sys.stdin", io.StringIO(rows))
-    return main(["predict", checkpoint, "--stream"])
+def write(name: str, kind: str, values: HostArray) -> None:
+    Path(name).write_text("v\n" * (kind == "forecast") + text(values))
 
 
-def rows(values: HostArray) -> str:
+def text(values: HostArray) -> str:
     return "".join(",".join("?" if np.isnan(v) else str(v) for v in row) + "\n" for row in values)
 
 
-def test_each_series_gets_its_label_and_probability(capsys: pytest.CaptureFixture[str]) -> None:
+def predicted(capsys: Capture, *arguments: str) -> list[list[str]]:
+    """The fields of what `xrnn predict` prints."""
+    capsys.readouterr()
+    assert main(["predict", *arguments]) == 0
+    return [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+
+
+def streamed(capsys: Capture, rows: str | bytes | Any, *arguments: str, status: int = 0) -> tuple[list[str], str]:
+    """The lines that a stream prints, and its errors."""
+    stdin = io.StringIO(rows) if isinstance(rows, str) else rows
+    stdin = io.TextIOWrapper(io.BytesIO(stdin)) if isinstance(stdin, bytes) else stdin
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", stdin)
+        assert main(["predict", *arguments, "--stream"]) == status
+    out, err = capsys.readouterr()
+    return out.splitlines(), err
+
+
+# ---- files ----
+
+
+def test_each_series_gets_its_label_and_probability(capsys: Capture) -> None:
     new = waves(6, 2)
     write_ts(Path("new.ts"), new)
     write_csv(Path("new.csv"), new[0].values)
     np.save("new.npy", new[1].values)
-    assert main(["predict", "both", "new.ts", "new.csv", "new.npy"]) == 0
-    got = predictions(capsys.readouterr().out)
+    got = predicted(capsys, "classify", "new.ts", "new.csv", "new.npy")
     assert [line[0] for line in got] == [*("slow", "quick") * 3, "slow", "quick"]
     assert all(0.5 < float(line[1]) <= 1 for line in got)
     assert [line[2] for line in got] == [*(f"new.ts, line {i}" for i in range(5, 11)), "new.csv", "new.npy"]
     assert [line[1] for line in got[-2:]] == [line[1] for line in got[:2]]
 
 
-def test_the_truth_need_not_be_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_series_gets_a_number_in_the_unit_of_the_targets(capsys: Capture) -> None:
+    lines = write_levels(Path("new.ts"), 3, 5).read_text().splitlines()[2:]
+    first = [[float(v) for v in channel.split(",")] for channel in lines[0].split(":")[:-1]]
+    write_csv(Path("new.csv"), np.transpose(first))
+    got = predicted(capsys, "regress", "new.ts", "new.csv")
+    assert [name for _, name in got] == ["new.ts, line 3", "new.ts, line 4", "new.ts, line 5", "new.csv"]
+    assert got[3][0] == got[0][0]
+    for (value, _), line in zip(got, lines, strict=False):
+        assert abs(float(value) - float(line.split(":")[-1])) < 40
+
+
+def test_each_series_gets_its_next_steps(capsys: Capture) -> None:
+    """As the training printed them."""
+    rows = write_rows("rows.csv", growth()).name
+    assert main(["forecast", rows, *FORECAST.options, "--steps", "5", "--json", "--out", "c"]) == 0
+    trained = json.loads(capsys.readouterr().out.splitlines()[-1])["forecast"]
+    got = predicted(capsys, "c", rows)
+    assert [row[0] for row in got] == [f"{each['value']:.6g}" for each in trained]
+    assert got[0][1:] == [f"{q}:{trained[0]['quantiles'][q]:.6g}" for q in ("0.1", "0.9")] + ["2016-01-01", "rows.csv"]
+    ((line,),) = predicted(capsys, "c", rows, "--json")
+    assert [{"name": "rows.csv"} | each for each in json.loads(line)["forecast"]] == trained
+
+
+@every_kind
+def test_json_is_one_line_for_each_series(kind: str, capsys: Capture) -> None:
+    for name in ("a.csv", "b.csv"):
+        write(name, kind, series_for(kind))
+    plain = predicted(capsys, kind, "a.csv", "b.csv")
+    lines = [json.loads(line) for (line,) in predicted(capsys, kind, "a.csv", "b.csv", "--json")]
+    assert [each.pop("name") for each in lines] == ["a.csv", "b.csv"]
+    assert lines[0] == lines[1]
+    if kind == "classify":
+        assert [lines[0]["label"], f"{lines[0]['probability']:.3f}"] == plain[0][:2]
+    elif kind == "regress":
+        assert f"{lines[0]['value']:.6g}" == plain[0][0]
+    else:
+        assert [f"{each['value']:.6g}" for each in lines[0]["forecast"]] == [row[0] for row in plain[:3]]
+
+
+def test_proba_adds_every_probability(capsys: Capture) -> None:
+    write_ts(Path("new.ts"), waves(2, 3))
+    plain = predicted(capsys, "classify", "new.ts", "--proba")
+    for label, p, name, *each in plain:
+        shares = dict(field.split(":") for field in each)
+        assert [*shares] == ["quick", "slow"]
+        assert shares[label] == p == max(shares.values())
+        assert sum(map(float, shares.values())) == pytest.approx(1, abs=2e-3)
+        assert name.startswith("new.ts, line ")
+    for fields, (line,) in zip(plain, predicted(capsys, "classify", "new.ts", "--proba", "--json"), strict=True):
+        got = json.loads(line)
+        assert [got["label"], f"{got['probability']:.3f}", got["name"]] == fields[:3]
+        assert got["probabilities"][got["label"]] == got["probability"]
+
+
+def test_the_truth_need_not_be_known(capsys: Capture) -> None:
     Path("new.ts").write_text("@classLabel false\n@data\n5,5.1:5.9,5.8\n")
     Path("other.ts").write_text("@classLabel true walk\n@data\n5,5.1:5.9,5.8:walk\n")
     Path("number.ts").write_text("@targetLabel true\n@data\n5,5.1:5.9,5.8:1.5\n")
     Path("d/walk").mkdir(parents=True)
     Path("d/walk/1.csv").write_text("5,5.9\n5.1,5.8\n")
-    assert main(["predict", "both", "new.ts", "other.ts", "number.ts", "d"]) == 0
-    first, *others = predictions(capsys.readouterr().out)
-    assert len(others) == 3
-    for each in others:
-        assert each[:2] == first[:2]
+    first, *others = predicted(capsys, "classify", "new.ts", "other.ts", "number.ts", "d")
+    assert [each[:2] for each in others] == [first[:2]] * 3
 
 
-def test_a_stream_is_predicted_row_by_row_and_ends_as_the_file(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@every_kind
+def test_skip_bad_reports_unusable_files_and_series(kind: str, capsys: Capture) -> None:
+    Path("text.csv").write_text("1,x\n")
+    np.save("wide.npy", np.ones((9, 3)))
+    write("good.csv", kind, series_for(kind))
+    assert main(["predict", kind, "text.csv", "wide.npy", "good.csv", "gone.csv", "--skip-bad"]) == 0
+    out, err = capsys.readouterr()
+    assert {line.split("\t")[-1] for line in out.splitlines()} == {"good.csv"}
+    assert [line.partition(" ")[0] for line in err.splitlines()] == ["skipped:"] * 3
+    assert predicted(capsys, kind, "text.csv", "--skip-bad") == []
+
+
+# ---- streams ----
+
+
+@every_kind
+def test_the_last_line_of_a_stream_is_the_prediction_for_a_file(kind: str, capsys: Capture) -> None:
+    values = series_for(kind)
+    values[[0, 2], 0] = np.nan  # replaced by the mean or the next value, and by the value before
+    write("f.csv", kind, values)
+    running, err = streamed(capsys, text(values).replace("\n", "\n\n"), kind)
+    assert err == ""
+    assert len(running) == len(values) - (5 if kind == "forecast" else 0)  # the first at the end of a context
+    whole = predicted(capsys, kind, "f.csv")
+    if kind != "forecast":
+        assert running[-1].split("\t") == whole[0][:-1]
+        write("3.csv", kind, values[:3])
+        assert running[2].split("\t") == predicted(capsys, kind, "3.csv")[0][:-1]
+    else:
+        np.testing.assert_allclose([*map(float, running[-1].split("\t"))], [float(row[0]) for row in whole], rtol=1e-4)
+    as_json, _ = streamed(capsys, text(values), kind, "--json")
+    assert len(as_json) == len(running)
+    keys = {"classify": {"label", "probability"}, "regress": {"value"}, "forecast": {"forecast", "row"}}
+    assert {*map(frozenset, map(json.loads, as_json))} == {frozenset(keys[kind])}
+
+
+def bad_rows(kind: str) -> list[tuple[str, str]]:
+    one, D = ("1", 1) if kind == "forecast" else ("1,2", 2)
+    last = one[:-1]
+    return [
+        (f"{one}\n{one},3\n", f"row 2 has {D + 1} values: expected {D}, one for each channel, separated by commas"),
+        (f"{one}\n\n{last}x\n", "row 3: 'x' is not a finite number: expected numbers, or an empty cell for a missing"),
+        (f"{one}\n{last}\x1b[2J\n", "row 2: '�[2J' is not a finite number"),
+        (f"{last}1e300\n", "row 1 holds 1e+300: expected numbers up to 1e+30; scale them"),
+        (
+            f"{one}\n" + "1" * (2**20 + 1),
+            "a line of standard input is longer than 1,048,576 characters: expected a row of values per line; pipe",
+        ),
+    ]
+
+
+@every_kind
+def test_bad_rows_get_one_line_or_are_skipped(kind: str, capsys: Capture) -> None:
+    for rows, message in bad_rows(kind):
+        _, err = streamed(capsys, rows, kind, status=1)
+        assert err.startswith(f"error: {message}")
+        assert err.count("\n") == 1
+    good = text(series_for(kind)).splitlines(keepends=True)
+    bad = [rows.splitlines()[-1] + "\n" for rows, _ in bad_rows(kind)[:4]]
+    lines, err = streamed(capsys, "".join([*good[:1], *bad, *good[1:]]), kind, "--skip-bad")
+    assert [line.partition(" ")[0] for line in err.splitlines()] == ["skipped:"] * 4
+    assert "row 3" in err
+    assert lines == streamed(capsys, "".join(good), kind)[0]  # skipped rows leave no trace
+
+
+NAMES = {"classify": "x,y", "regress": "x,y", "forecast": "sales"}
+
+
+@every_kind
+def test_a_stream_may_begin_with_a_header(kind: str, capsys: Capture) -> None:
+    rows, names = text(series_for(kind)), NAMES[kind]
+    expected = streamed(capsys, rows, f"named/{kind}")
+    first, _, second = names.partition(",")
+    forms = [f"{names}\n", f'\n "{first}"{f", {chr(34)}{second}{chr(34)}" if second else ""} \r\n']
+    for header in [*forms, *([f"{first};{second}\n", f"{first}\t{second}\n"] if second else [])]:
+        assert streamed(capsys, header + rows, f"named/{kind}") == expected
+    if kind != "forecast":
+        assert streamed(capsys, f"a,b\n{rows}", kind)[0]  # the channels of this model have no names
+        assert len(streamed(capsys, f"?,?\n{rows}", kind)[0]) == rows.count("\n") + 1  # missing values, not names
+    _, err = streamed(capsys, f"{text(series_for(kind)[:1])}{names}\n", f"named/{kind}", status=1)
+    assert f"row 2: '{first}' is not a finite number" in err  # only the first row is a header
+
+
+@pytest.mark.parametrize("options", [[], ["--skip-bad"]], ids=["", "skip-bad"])
+@pytest.mark.parametrize(
+    ("header", "model", "message"),
+    [
+        ("y,x", "named/classify", "the header is y, x: expected x, y, the channels of the model in their order"),
+        ("x,y,z", "named/regress", "the header is x, y, z: expected x, y, the channels of the model in their order"),
+        ("price", "named/forecast", "the header is price: expected sales, the channels of the model"),
+        ("a,b,c", "classify", "the header a, b, c has 3 names: expected 2, one for each channel"),
+    ],
+)
+def test_the_header_of_a_stream_is_checked(
+    header: str, model: str, message: str, options: list[str], capsys: Capture
 ) -> None:
-    values = waves(1, 3)[0].values.copy()
-    values[0, 0] = values[2, 1] = np.nan  # the mean, and the value before
-    T = len(values)
-    for part in (1, 3, T):
-        write_csv(Path(f"{part}.csv"), values[:part])
-        Path(f"{part}.csv").write_text(rows(values[:part]))
-    Path("1.csv").unlink()  # of which a channel lacks every value
-    assert stream(rows(values).replace("\n", "\n\n"), monkeypatch) == 0
-    running = predictions(capsys.readouterr().out)
-    assert len(running) == T
-    assert main(["predict", "forward", "3.csv", f"{T}.csv"]) == 0
-    whole = predictions(capsys.readouterr().out)
-    assert [running[2], running[-1]] == [line[:2] for line in whole]
+    lines, err = streamed(capsys, f"{header}\n5,5.8\n", model, *options, status=1)
+    assert err.startswith(f"error: {message}")
+    assert (lines, err.count("\n")) == ([], 1)
 
 
-def test_a_stream_ends_when_its_output_is_closed() -> None:
-    """As by `predict --stream | head -1`."""
-    read: list[int] = []
+def test_what_standard_input_may_hold(capsys: Capture) -> None:
+    lines, _ = streamed(capsys, "1,2".ljust(2**20) + "\n" + "1,2".ljust(2**20), "classify")  # the longest lines
+    assert len(lines) == 2
+    assert len(streamed(capsys, b"\xef\xbb\xbf5,6\r\n", "classify")[0]) == 1  # a byte order mark is skipped
+    _, err = streamed(capsys, b"\xff\xfe,1\n", "classify", status=1)
+    assert err.startswith("error: row 1: ")
+    assert err.count("\n") == 1
 
-    def endless() -> Iterator[str]:
-        for i in itertools.count():
-            assert i < 10, "the stream is still read"
-            read.append(i)
-            yield "5,5.8\n"
 
-    output = io.StringIO()
-    terminal = Terminal(output)
-    written = output.write
+def test_an_input_that_can_not_be_read_gets_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = "expected a row of values per line; pipe them in, or name a file with <\n"
+    assert streamed(capsys, None, "classify", status=1) == ([], f"error: standard input is closed: {expected}")  # <&-
+    stdin = io.StringIO()
+    monkeypatch.setattr(stdin, "readline", raising(OSError(errno.EBADF, "Bad file descriptor")))  # 0>file
+    message = f"error: can't read standard input (Bad file descriptor): {expected}"
+    assert streamed(capsys, stdin, "classify", status=1) == ([], message)
 
-    def closed_after_a_line(text: str) -> int:
+
+@every_kind
+def test_a_stream_ends_when_its_output_is_closed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by `predict --stream | head -1`: the endless input is not read on."""
+    rows = text(series_for(kind)[-1:])
+    count = 0
+
+    def readline(limit: int) -> str:
+        nonlocal count
+        count += 1
+        assert count < 20, "the stream is still read"
+        return rows.replace("\n", f"{count}\n")
+
+    stdin, output = io.StringIO(), io.StringIO()
+    written: Callable[[str], int] = output.write
+
+    def closed_after_a_line(line: str) -> int:
         if output.getvalue():
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-        return written(text)
+        return written(line)
 
-    output.write = closed_after_a_line  # type: ignore[method-assign]
-    predictor = LabelPredictor.load(Path("forward"), get_backend("numpy"))
-    predictor.stream(endless(), ".", PredictOptions(), terminal)
-    assert read == [0, 1]
+    monkeypatch.setattr(stdin, "readline", readline)
+    monkeypatch.setattr(output, "write", closed_after_a_line)
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr("sys.stdout", output)
+    assert main(["predict", kind, "--stream"]) == 141
     assert output.getvalue().count("\n") == 1
-    assert status_of(terminal.lost) == CLOSED_PIPE
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are read as they fill there")
 def test_a_stream_is_answered_at_once() -> None:
     """Each answer is read before the next row is written."""
-    command = [*XRNN, "predict", "forward", "--stream"]
+    command = [sys.executable, "-c", XRNN, "predict", "classify", "--stream"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
@@ -146,182 +330,3 @@ def test_a_stream_is_answered_at_once() -> None:
             assert 0.5 <= float(probability) <= 1
         process.stdin.close()
     assert process.returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ("1,2\n1,2,3\n", "row 2 has 3 values: expected 2, one for each channel, separated by commas"),
-        (
-            "1,2\n\n1,x\n",
-            "row 3: 'x' is not a finite number: expected numbers, or an empty cell for a missing value; correct or",
-        ),
-        ("1,\x1b[2J\n", "row 1: '�[2J' is not a finite number"),
-        ("1,1e300\n", "row 1 holds 1e+300: expected numbers up to 1e+30; scale them"),
-        (
-            "1,2\n" + "1" * (2**20 + 1),
-            "a line of standard input is longer than 1,048,576 characters: expected a row of values per line; pipe",
-        ),
-    ],
-)
-def test_bad_rows_get_one_line(
-    lines: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert stream(lines, monkeypatch) == 1
-    err = capsys.readouterr().err
-    assert err.startswith(f"error: {message}")
-    assert err.count("\n") == 1
-
-
-@pytest.fixture(scope="module")
-def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a model with the channels x and y."""
-    folder = tmp_path_factory.mktemp("named")
-    for i, each in enumerate(waves(10)):
-        (folder / "train" / str(each.label)).mkdir(parents=True, exist_ok=True)
-        (folder / "train" / str(each.label) / f"{i}.csv").write_text("x,y\n" + rows(each.values))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XRNN_BACKEND", "numpy")
-        options = [*TINY_OPTIONS, "--one-way", "--epochs", "2", "--out", str(folder / "c")]
-        assert main(["classify", str(folder / "train"), *options]) == 0
-    return folder / "c"
-
-
-@pytest.mark.parametrize("header", ["x,y\n", "x;y\n", '\n "x", "y" \r\n', "x\ty\n"])
-def test_a_stream_may_begin_with_a_header(
-    header: str, named: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert stream("5,5.8\n5.3,6\n", monkeypatch, str(named)) == 0
-    expected = capsys.readouterr().out
-    assert stream(f"{header}5,5.8\n5.3,6\n", monkeypatch, str(named)) == 0
-    assert capsys.readouterr().out == expected
-    assert stream("a,b\n5,5.8\n", monkeypatch) == 0  # the channels of this model have no names
-
-
-@pytest.mark.parametrize("options", [[], ["--skip-bad"]])
-@pytest.mark.parametrize(
-    ("header", "checkpoint", "message"),
-    [
-        (
-            "y,x",
-            "named",
-            "the header is y, x: expected x, y, the channels of the model in their order; reorder the col",
-        ),
-        ("x,y,z", "named", "the header is x, y, z: expected x, y, the channels of the model in their order"),
-        ("a,b,c", "forward", "the header a, b, c has 3 names: expected 2, one for each channel"),
-    ],
-)
-def test_the_header_of_a_stream_is_checked(
-    header: str,
-    checkpoint: str,
-    message: str,
-    options: list[str],
-    named: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{header}\n5,5.8\n"))
-    assert main(["predict", str(named) if checkpoint == "named" else checkpoint, "--stream", *options]) == 1
-    out, err = capsys.readouterr()
-    assert err.startswith(f"error: {message}")
-    assert (out, err.count("\n")) == ("", 1)
-
-
-def test_only_the_first_row_is_a_header(
-    named: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert stream("5,5.8\nx,y\n", monkeypatch, str(named)) == 1
-    assert "row 2: 'x' is not a finite number" in capsys.readouterr().err
-    assert stream("?,?\n5,6\n", monkeypatch, str(named)) == 0  # missing values
-    assert len(capsys.readouterr().out.splitlines()) == 2
-
-
-def test_a_line_may_be_as_long_as_the_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert stream("1,2".ljust(2**20) + "\n" + "1,2".ljust(2**20), monkeypatch) == 0
-
-
-def test_bytes_that_are_not_text_get_one_line() -> None:
-    done = subprocess.run([*XRNN, "predict", "forward", "--stream"], input=b"\xff\xfe,1\n", capture_output=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith(b"error: row 1: ")
-    assert done.stderr.count(b"\n") == 1
-
-
-def test_a_byte_order_mark_is_skipped() -> None:
-    done = subprocess.run([*XRNN, "predict", "forward", "--stream"], input=b"\xef\xbb\xbf5,6\r\n", capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="descriptors are POSIX's")
-@pytest.mark.parametrize(
-    ("redirected", "message"),
-    [
-        ("<&-", "standard input is closed: expected a row of values per line; pipe them in, or name a file with <"),
-        ("0>written", "can't read standard input (Bad file descriptor): expected a row of values per line"),
-    ],
-)
-def test_an_input_that_can_not_be_read_gets_one_line(redirected: str, message: str) -> None:
-    command = shlex.join([*XRNN, "predict", "forward", "--stream"])
-    done = subprocess.run(f"{command} {redirected}", shell=True, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {message}")
-    assert done.stderr.count("\n") == 1
-
-
-def test_a_bidirectional_model_has_no_stream(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert stream("1,2\n", monkeypatch, "both") == 1
-    assert capsys.readouterr().err == (
-        "error: --stream needs a model that runs forward only, and this one runs in both directions: train one with "
-        "`xrnn classify --one-way`\n"
-    )
-
-
-def test_too_little_memory_gets_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: object) -> None:
-        raise MemoryError("80 TiB")
-
-    monkeypatch.setattr("xrnn.models.labelled.model.SeriesModel.outputs", fail)
-    write_ts(Path("new.ts"), waves(1))
-    assert main(["predict", "both", "new.ts"]) == 1
-    assert (
-        capsys.readouterr().err
-        == "error: out of memory (80 TiB): expected series that fit; name fewer or shorter ones\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("predict both", "got neither a file nor --stream: expected one of them; name files, or give --stream"),
-        ("predict both f.csv --stream", "got both --stream and files: expected one of them; name files, or give"),
-        (
-            "predict f.csv f.csv",
-            "f.csv is not a safetensors file: expected a checkpoint; name a file that `xrnn classify`, "
-            "`xrnn regress` or `xrnn forecast` wrote",
-        ),
-        (
-            "predict missing f.csv",
-            "can't read missing (No such file or directory): expected a checkpoint; name a file that `xrnn classify`, "
-            "`xrnn regress` or `xrnn forecast` wrote",
-        ),
-        (
-            "predict weights f.csv",
-            "weights has format xrnn layer: expected a checkpoint; name a file that `xrnn classify`, ",
-        ),
-        ("predict both f.csv", "f.csv has 3 channels, but the model has 2: expected the same number in all; correct"),
-        ("predict both .", ". holds no series: expected a folder for each label, with .csv or .npy files in it"),
-        ("predict both missing.npy", "missing.npy doesn't exist: expected a .ts, .csv or .npy file; check the path"),
-        ("predict both f.txt", "f.txt is not a .ts, .csv or .npy file: expected a name with one of these"),
-    ],
-)
-def test_bad_input_gets_one_line(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_csv(Path("f.csv"), np.ones((2, 3)))
-    Path("f.txt").touch()
-    xrnn.save("weights", xrnn.Linear.init(2, 3, backend="numpy"))
-    assert main(arguments.split()) == 1
-    out, err = capsys.readouterr()
-    assert err.startswith(f"error: {message}")
-    assert err.count("\n") == 1
-    assert out == ""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,10 @@ from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.models.checks import check_gradients, check_transfers, in_float64
 from tests.models.data.waves import write_csv
-from tests.models.snapshots import assert_same_arrays, check_resume, save_forged
+from tests.models.snapshots import check_resume, save_forged
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.commands.main import main
-from xrnn.commands.picture import is_own_picture
 from xrnn.models.data.series import Series
 from xrnn.models.data.tables import Columns
 from xrnn.models.errors import CheckpointError, DataError
@@ -61,52 +57,6 @@ def data(train: int = 16, test: int = 8, validate: bool = False) -> Any:
     )
 
 
-def test_a_run_beats_the_mean_predictor(capsys: pytest.CaptureFixture[str]) -> None:
-    data(40)
-    assert main(["regress", "train.ts", "test.ts", *OPTIONS, "--epochs", "60", "--json"]) == 0
-    out = capsys.readouterr().out
-    results = json.loads(out.splitlines()[-1])
-    assert results["r2"] > 0.9
-    assert results["mae"] < 0.3 * results["mean_predictor"]["mae"]
-    assert results["mean_predictor"]["r2"] <= 0
-    assert main(["regress", "train.ts", "test.ts", *OPTIONS, "--epochs", "60", "--overwrite", "--out", "c"]) == 0
-    out = capsys.readouterr().out
-    for line in [
-        r"series: 40 to train on, 8 to test on; targets 10\d\.\d* to 29\d\.\d*, 2 channels, 4 to 7 steps",
-        r"model: 1 bidirectional GRU layer of 6, 349 weights; batches of 4; dropout 0, noise 0, lr 0.02; seed 0",
-        r"epoch 60: loss \d\.\d{3}, [\d,]+ series/s, took \d:\d\d",
-        rf"mean absolute error: {results['mae']:.4g} \(mean predictor: \d+\.?\d*\)",
-        rf"R²: {results['r2']:.3f} \(mean predictor: -?\d\.\d{{3}}\)",
-        r"checkpoint: c \(xrnn predict c FILE...\)",
-    ]:
-        assert re.search(f"^{line}$", out, re.MULTILINE), line
-
-
-def test_predictions_are_in_the_unit_of_the_targets(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data(40)
-    assert main(["regress", "train.ts", "test.ts", *OPTIONS, "--epochs", "60", "--one-way", "--out", "c"]) == 0
-    new = series(3, 5)
-    write_ts(Path("new.ts"), new)
-    write_csv(Path("new.csv"), new[0].values)
-    capsys.readouterr()
-    assert main(["predict", "c", "new.ts", "new.csv"]) == 0
-    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [name for _, name in rows] == ["new.ts, line 3", "new.ts, line 4", "new.ts, line 5", "new.csv"]
-    assert rows[3][0] == rows[0][0]
-    for (value, _), each in zip(rows, new, strict=False):
-        assert abs(float(value) - float(str(each.label))) < 40
-    assert main(["predict", "c", "new.csv", "--json"]) == 0
-    got = json.loads(capsys.readouterr().out)
-    assert (f"{got['value']:.6g}", got["name"]) == (rows[0][0], "new.csv")
-    monkeypatch.setattr("sys.stdin", io.StringIO(Path("new.csv").read_text()))
-    assert main(["predict", "c", "--stream"]) == 0
-    assert float(capsys.readouterr().out.splitlines()[-1]) == pytest.approx(got["value"], rel=1e-4)
-    assert main(["predict", "c", "new.csv", "--proba"]) == 1
-    assert "got --proba for a model that predicts numbers: expected a classifier" in capsys.readouterr().err
-
-
 def test_a_table_and_folders_named_by_numbers() -> None:
     made = series(8, 0)
     rows = [f"{i},{x},{y},{each.label}" for i, each in enumerate(made) for x, y in each.values]
@@ -129,22 +79,6 @@ def test_targets_with_a_decimal_comma() -> None:
     Path("t.csv").write_text("\n".join(["id;level;x;y", *rows]))
     data = load_with_targets([Path("t.csv")], 0, Columns(decimal=",", id="id", label="level", targets=True))
     assert {*numbers(data.train), *numbers(data.test)} == {i + 0.5 for i in range(8)}
-
-
-def test_a_picture_shows_the_predicted_beside_the_true_numbers() -> None:
-    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
-    data()
-    assert main(["regress", "train.ts", "test.ts", *OPTIONS, "--epochs", "1"]) == 0
-    assert is_own_picture(Path("regression.png").read_bytes())
-
-
-@pytest.mark.parametrize("options", [[], ["--patience", "50"], ["--mask", "--one-way"]])
-def test_a_resumed_run_ends_as_an_uninterrupted_one(options: list[str]) -> None:
-    data()
-    run = ["regress", "train.ts", "test.ts", *OPTIONS, "--dropout", "0.3", "--noise", "0.3", *options]
-    assert main([*run, "--epochs", "6", "--out", "whole"]) == main([*run, "--epochs", "2", "--out", "half"]) == 0
-    assert main(["regress", "train.ts", "test.ts", "--resume", "half", "--epochs", "6"]) == 0
-    assert_same_arrays("half", "whole")
 
 
 # ---- the trainer ----

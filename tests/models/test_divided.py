@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tests import standin
-from tests.commands.test_forecast import TINY, growth, series
+from tests.commands.runs import growth
+from tests.commands.test_forecast import TINY, series
 from tests.models.labelled import tiny
 from tests.models.text import texts
 from tests.parallel.threads import Group, ThreadRanks

@@ -64,30 +64,6 @@ def test_a_broken_link_gets_one_line() -> None:
         read_path(Path("d"))
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("", "f.csv has no values: expected at least one step"),
-        ("\n\n", "f.csv has no values"),
-        (
-            "1,2\n1\n",
-            "f.csv, line 2 has 1 values, but the rows before have 2: expected the same number of values in every row",
-        ),
-        ("1,2\n3,x\n", "f.csv, line 2, column 2: 'x' is not a finite number: expected numbers, or an empty cell for"),
-        ("1,nan\n", "f.csv has no value in channel 2: expected at least one"),
-        ("1,\n", "f.csv has no value in channel 2: expected at least one"),
-        (b"\x80\x04\0\xff", "f.csv has no values"),
-        (b"1\n\x80\x04\0\xff", "f.csv, line 2, column 1: '"),
-        ("1,2\n3,4\n5\n", "f.csv, line 3 has 1 values, but the rows before have 2: expected the same number of values"),
-        ("1,?\n2,?\n", "f.csv has no value in channel 2: expected at least one"),
-        ("?,1\n?,2\n", "f.csv has no value in channel 1: expected at least one"),
-    ],
-)
-def test_bad_csv_files_get_one_line(content: str | bytes, words: str) -> None:
-    with one_line(DataError, words):
-        read_path(file("f.csv", content))
-
-
 def npy_header(shape: str, kind: str = "<f8") -> bytes:
     text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text.encode()

@@ -287,6 +287,10 @@ def test_a_folder_of_such_files() -> None:
             "f.csv, line 3 has 1 values, but the rows before have 2: expected the same number of values",
         ),
         (",x,y\n0,,1\n", {}, "f.csv has no value in channel x: expected at least one; leave out the series or the"),
+        ("1,nan\n", {}, "f.csv has no value in channel 2: expected at least one"),
+        ("?,1\n?,2\n", {}, "f.csv has no value in channel 1: expected at least one"),
+        (b"\x80\x04\0\xff", {}, "f.csv has no values"),
+        (b"1\n\x80\x04\0\xff", {}, "f.csv, line 2, column 1: '"),
         ("2024-01-01\n2024-01-02\n", {}, "f.csv has no channel: expected a column of numbers besides an index and"),
         ("x\n1\n", {"skip": ("x",)}, "f.csv has no channel"),
         (

@@ -1,0 +1,38 @@
+"""Fixtures for the tests of commands: a folder with data, each training command in turn, and a model of each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands.runs import RUNS, Run, write_data
+
+
+@pytest.fixture
+def folder(workdir: Path) -> Path:
+    """The working directory, with the data of every command."""
+    write_data(workdir)
+    return workdir
+
+
+@pytest.fixture(params=RUNS, ids=lambda run: run.command)
+def run(request: pytest.FixtureRequest, folder: Path) -> Run:
+    """Each training command, in a folder with its data."""
+    run: Run = request.param
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data and, named by its command, a checkpoint of each. Tests write nothing there."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_data(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XRNN_BACKEND", "numpy")
+        patch.setitem(sys.modules, "matplotlib.figure", None)  # no pictures
+        for run in RUNS:
+            assert run("--out", run.command) == 0
+    return folder

@@ -1,0 +1,161 @@
+"""The training commands with tiny data, one row each: every test of a run's life runs on every row."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+import xrnn
+from tests.models.data.waves import waves, write_ts
+from tests.models.text.texts import write_text
+from xrnn.commands.main import main
+from xrnn.typing import HostArray
+
+UPDATES: Final = 6  # of a run, unless `units` says otherwise
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training command.
+
+    data       the files that it reads, which `write_data` makes
+    options    a small model
+    unit       the name of the option with the length of a run
+    per_unit   the number of updates in a unit
+    default    the name of the checkpoint and the picture, without their endings
+    picture    the words before the name of the picture
+    use        the command that takes the checkpoint, with its arguments for `data`
+    """
+
+    command: str
+    data: tuple[str, ...]
+    options: tuple[str, ...]
+    unit: str
+    per_unit: int
+    default: str
+    picture: str
+    use: tuple[str, ...]
+
+    def __call__(self, *options: str, units: int = 0) -> int:
+        """Run it → the exit status."""
+        return main(self.words(*options, units=units))
+
+    def words(self, *options: str, units: int = 0) -> list[str]:
+        size = [] if "--resume" in options else self.options
+        length = [] if "--minutes" in options else [f"--{self.unit}", str(units or UPDATES // self.per_unit)]
+        return [self.command, *self.data, *size, *length, *options]
+
+
+_SIZES: Final = ("--hidden", "6", "--batch", "4", "--lr", "0.02")
+TRAIN: Final = Run(
+    "train",
+    ("text.txt",),
+    ("--hidden", "12", "--layers", "2", "--seq-len", "7", "--batch", "3", "--lr", "0.01"),
+    "steps",
+    1,
+    "char-lm",
+    "loss curve",
+    ("generate", "{}", "--prompt", "def "),
+)
+CLASSIFY: Final = Run(
+    "classify", ("train.ts", "test.ts"), _SIZES, "epochs", 3, "classifier", "picture", ("predict", "{}", "test.ts")
+)
+REGRESS: Final = Run(
+    "regress", ("levels.ts", "others.ts"), _SIZES, "epochs", 3, "regression", "picture", ("predict", "{}", "others.ts")
+)
+FORECAST: Final = Run(
+    "forecast",
+    ("rows.csv",),
+    (*_SIZES, "--horizon", "3", "--context", "6"),
+    "steps",
+    1,
+    "forecaster",
+    "picture",
+    ("predict", "{}", "rows.csv"),
+)
+RUNS: Final = [TRAIN, CLASSIFY, REGRESS, FORECAST]
+
+
+def growth(rows: int = 60) -> HostArray:
+    """A season of 4 steps whose level and amplitude grow."""
+    t = np.arange(rows)
+    return (10 + 0.5 * t) * (1 + 0.3 * np.sin(np.pi * t / 2))
+
+
+def write_rows(path: str, values: HostArray, start: int = 2001) -> Path:
+    """One value for each quarter."""
+    rows = [f"{start + i // 4}-{3 * (i % 4) + 1:02}-01,{v}" for i, v in enumerate(values)]
+    Path(path).write_text("\n".join(["date,v", *rows]) + "\n")
+    return Path(path)
+
+
+def write_levels(path: Path, count: int, seed: int) -> Path:
+    """Series whose target, between 100 and 300, is the level of the first channel."""
+    rng, lines = np.random.default_rng(seed), ["@targetLabel true", "@data"]
+    for i in range(count):
+        level, T = rng.uniform(-1, 1), 4 + i % 4
+        channels = level + rng.normal(0, 0.1, T), rng.normal(size=T)
+        lines.append(":".join([*(",".join(map(str, channel)) for channel in channels), str(200 + 100 * level)]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_data(folder: Path) -> None:
+    """The data of all rows."""
+    write_text(folder / "text.txt")
+    write_ts(folder / "train.ts", waves(10, 0))
+    write_ts(folder / "test.ts", waves(6, 1))
+    write_levels(folder / "levels.ts", 10, 0)
+    write_levels(folder / "others.ts", 6, 1)
+    write_rows(str(folder / "rows.csv"), growth())
+
+
+def at_update(patch: pytest.MonkeyPatch, number: int, act: Callable[[Any], object]) -> None:
+    """Call `act` once with the optimizer, after an update in the middle of a run."""
+    step, updates = xrnn.Adam.step, 0
+
+    def stepping(optimizer: Any) -> None:
+        nonlocal updates
+        step(optimizer)
+        updates += 1
+        if updates == number:
+            act(optimizer)
+
+    patch.setattr(xrnn.Adam, "step", stepping)
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    """A function that raises `error`."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def updates_in(checkpoint: str) -> int:
+    return len(xrnn.load_checkpoint(checkpoint, backend="numpy").extra["arrays"]["losses"])
+
+
+def continuation(printed: str) -> tuple[str, list[str]]:
+    """The line that ends a stopped run → the checkpoint's updates and the words of the command that continues it."""
+    said = re.search(r"^stopped at step ([\d,]+) and saved c; continue with\n  xrnn (.*)$", printed, re.MULTILINE)
+    assert said, printed
+    return said[1].replace(",", ""), shlex.split(said[2])
+
+
+def files() -> dict[str, bytes]:
+    """The files in the working directory."""
+    return {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+
+
+def name_of(value: Any) -> str:
+    """The name of a parameter of a test."""
+    return value.command if isinstance(value, Run) else "".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,91 @@
+"""`xrnn info`: the configuration, and the forms that operations take here or on an absent GPU."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import xrnn
+from tests.commands.runs import name_of
+from xrnn.commands.main import main
+from xrnn.info import config
+
+pytestmark = pytest.mark.usefixtures("workdir")
+SMALL, ON_H100 = ["--explain", "4", "3", "2", "5"], ["--device", "H100"]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(["info", *options]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def test_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys) == config() + "\n"
+    result = json.loads(printed(capsys, "--json"))
+    assert (result["version"], result["backend"]) == (xrnn.__version__, "numpy")
+    assert result["decided_by"] == "XRNN_BACKEND=numpy"
+    assert result["sizes"] == {"T": 50, "N": 16, "D": 64, "H": 256}
+
+
+def test_the_forms_on_the_selected_backend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "forms at T=4, N=3, D=2, H=5, float32:" in printed(capsys, *SMALL)
+    result = json.loads(printed(capsys, "--json", *SMALL))
+    assert result["sizes"] == {"T": 4, "N": 3, "D": 2, "H": 5}
+    assert result["forms"]["float64"]["recurrence_forward"].keys() == {"form", "why"}
+
+
+@pytest.mark.parametrize("cell", ["rnn", "leak", "lstm", "gru"])
+def test_the_forms_of_each_cell_on_an_absent_gpu(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(capsys, "--explain", "100", "16", "512", "512", "--cell", cell, *ON_H100).splitlines()
+    tail = "T=100 N=16 D=512 H=512, on NVIDIA H100; times are predicted, not measured"
+    heads = [f"{cell} {way}, {dtype}, {tail}" for dtype in ("float32", "float64") for way in ("forward", "backward")]
+    assert [line for line in lines if "predicted" in line] == heads
+    chosen = [line.split()[1] for line in lines if line.startswith("→")]
+    assert chosen[:2] == ["group", "group" if cell in ("rnn", "leak") else "group-partial"]
+    assert printed(capsys, *SMALL, "--cell", cell)
+
+
+@pytest.mark.parametrize("size", ["3000000000", str(10**18)])
+def test_sizes_beyond_64_bits_when_multiplied(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for device in ([], ON_H100):
+        assert f"T={size}" in printed(capsys, "--explain", *[size] * 4, *device)
+
+
+@pytest.mark.parametrize("options", [[], SMALL, [*SMALL, *ON_H100]], ids=name_of)
+def test_only_an_absent_gpu_needs_no_backend(
+    options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", "abacus")
+    status = main(["info", *options])
+    out, err = capsys.readouterr()
+    needs_it = "--device" not in options
+    assert (status, bool(out)) == ((1, False) if needs_it else (0, True))
+    assert err.startswith("error: unknown backend 'abacus' (XRNN_BACKEND=abacus)") is needs_it
+
+
+SIZES = "--explain got {}: expected T N D H, each from 1 to 10^18"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--device h100", "got --device without --explain: expected both; add --explain T N D H"),
+        (
+            "--explain 1 1 1 1 --device abacus",
+            "--device: unknown device 'abacus': expected one of t4, l4, 4060, 4090, 5090, a100, h100, h200, b200",
+        ),
+        ("--explain 1 1 1 1 --cell x", "--cell: unknown cell 'x': expected one of rnn, lstm, gru, leak"),
+        ("--cell lstm", "got --cell without --explain, or with --json: expected --explain T N D H --cell NAME"),
+        ("--device h100 --explain 1 1 1 1 --json", "got both --device and --json: expected one"),
+        *(
+            (f"--explain {sizes}", SIZES.format(sizes))
+            for sizes in ("0 1 1 1", "1 -1 1 1", f"1 1 1 {10**18 + 1}", f"1 {2**70} 1 1")
+        ),
+    ],
+)
+def test_refusals(options: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", *options.split()]) != 0
+    assert message in capsys.readouterr().err

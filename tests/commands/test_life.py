@@ -1,0 +1,398 @@
+"""The life of a run: it is stopped, killed, resumed, and loses its output. What a run has learnt is never lost."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xrnn
+from tests.commands.runs import (
+    CLASSIFY,
+    FORECAST,
+    REGRESS,
+    RUNS,
+    TRAIN,
+    UPDATES,
+    Run,
+    at_update,
+    continuation,
+    files,
+    name_of,
+    raising,
+    updates_in,
+)
+from tests.fresh import DEFAULT_SIGNALS, XRNN
+from tests.models.snapshots import assert_same_arrays
+from xrnn.commands.main import main
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, terminals and /dev/full are POSIX's")
+every_signal = pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
+
+@pytest.fixture
+def received() -> Iterator[list[int]]:
+    """The signals that reach the handlers from before the run. The test's own handlers are restored at the end."""
+    came: list[int] = []
+    names = {"SIGINT", "SIGTERM", "SIGHUP"} & {*dir(signal)}
+    before = {name: signal.signal(getattr(signal, name), lambda n, _: came.append(n)) for name in names}
+    yield came
+    for name, handler in before.items():
+        signal.signal(getattr(signal, name), handler)
+
+
+# ---- resumed ----
+
+
+@pytest.mark.parametrize(
+    ("run", "options"),
+    [
+        (TRAIN, ["--cell", "lstm"]),
+        (CLASSIFY, ["--patience", "9", "--balance"]),
+        (REGRESS, ["--patience", "50"]),
+        (REGRESS, ["--mask", "--one-way"]),
+        (FORECAST, ["--layers", "2"]),
+    ],
+    ids=name_of,
+)
+def test_a_resumed_run_ends_as_an_uninterrupted_one(folder: Path, run: Run, options: list[str]) -> None:
+    half = 1 if run.unit == "epochs" else 2
+    assert run(*options, "--out", "whole") == run(*options, "--out", "half", units=half) == 0
+    assert run("--resume", "half") == 0
+    assert_same_arrays("half", "whole")
+
+
+def test_resuming_at_the_last_update_only_reports(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--out", "c") == 0
+    before = xrnn.load_checkpoint("c", backend="numpy")
+    capsys.readouterr()
+    assert run(*run.options, "--resume", "c", "--out", "d") == 0
+    assert f"; resumed at step {UPDATES}\n" in capsys.readouterr().out
+    assert_same_arrays("d", "c")
+    assert before.optimizer.steps == xrnn.load_checkpoint("d", backend="numpy").optimizer.steps == UPDATES
+
+
+def test_a_run_saves_at_the_given_interval_and_at_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, saved = files().keys(), []
+    at_update(monkeypatch, 5, lambda _: saved.append(updates_in("c")))
+    assert TRAIN("--out", "c", "--save-every", "2") == 0
+    assert [*saved, updates_in("c")] == [4, UPDATES]
+    assert files().keys() - before == {"c", "c.png"}
+
+
+def test_a_run_can_stop_after_a_time(run: Run) -> None:
+    started = time.monotonic()
+    assert run("--minutes", "0.005", "--out", "c") == 0
+    assert time.monotonic() - started >= 0.3
+    assert updates_in("c") > 1
+
+
+@pytest.mark.parametrize(("run", "length"), [(TRAIN, ["--minutes", "1"]), (CLASSIFY, []), (FORECAST, [])], ids=name_of)
+def test_without_a_length_text_trains_for_a_minute(
+    folder: Path,
+    received: list[int],
+    run: Run,
+    length: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The length for series depends on their number."""
+    at_update(monkeypatch, 1, lambda _: signal.raise_signal(signal.SIGINT))
+    assert main([run.command, *run.data, *run.options, "--out", "c"]) == 130
+    assert continuation(capsys.readouterr().out)[1] == [run.command, *run.data, "--resume", "c", *length]
+
+
+# ---- stopped by a signal ----
+
+
+@every_signal
+def test_a_signal_saves_and_prints_the_command_to_continue(
+    run: Run, name: str, received: list[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the middle of an epoch, which has three updates."""
+    number, more = signal.Signals[name], ["--save-every", "9"] if run is TRAIN else []
+    with monkeypatch.context() as patch:
+        at_update(patch, 4, lambda _: signal.raise_signal(number))
+        assert run("--out", "c", "--plot", "p.svg", "--log", "l.csv", *more) == 128 + number
+    out, err = capsys.readouterr()
+    assert (err, received) == ("", [])
+    updates, words = continuation(out)
+    assert updates == str(updates_in("c")) == "4"
+    options = ["--resume", "c", f"--{run.unit}", str(UPDATES // run.per_unit)]
+    assert words == [run.command, *run.data, *options, *more, "--plot", "p.svg", "--log", "l.csv"]
+    assert main(words) == run("--out", "whole") == 0
+    assert_same_arrays("c", "whole")
+    signal.raise_signal(number)  # after a run, signals have their normal effect
+    assert received == [number]
+
+
+@every_signal
+def test_a_second_signal_has_its_normal_effect(
+    folder: Path, name: str, received: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = signal.Signals[name]
+
+    def twice(_: object) -> None:
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+
+    at_update(monkeypatch, 2, twice)
+    assert TRAIN("--out", "c") == 128 + number
+    assert (received, updates_in("c")) == ([number], 2)
+
+
+@every_signal
+def test_an_ignored_signal_does_not_stop_a_run(
+    folder: Path, name: str, received: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under `nohup`, or in the background of a script."""
+    number = signal.Signals[name]
+    signal.signal(number, signal.SIG_IGN)
+    at_update(monkeypatch, 2, lambda _: signal.raise_signal(number))
+    assert TRAIN("--out", "c") == 0
+    assert (received, updates_in("c"), signal.getsignal(number)) == ([], UPDATES, signal.SIG_IGN)
+
+
+def test_an_interrupt_after_training_names_the_checkpoint(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint still records the picture, which the next run replaces."""
+    assert run("--out", "c", units=1) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("xrnn.commands.terminal.Terminal.result", raising(KeyboardInterrupt()))
+        assert run("--resume", "c") == 130
+    out, err = capsys.readouterr()
+    assert out.endswith(f"interrupted after training; c holds step {UPDATES}\n")
+    assert (err, updates_in("c")) == ("", UPDATES)
+    assert run("--resume", "c") == 0
+
+
+def test_an_interrupt_before_training_gets_one_line(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files()
+    monkeypatch.setattr("xrnn.init.glorot_uniform", raising(KeyboardInterrupt()))
+    assert run() == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+    assert files() == before
+
+
+# ---- without its output ----
+
+
+class Losing(io.StringIO):
+    """A stream that fails from the first progress line on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number, self.failed = number, 0
+
+    def write(self, text: str) -> int:
+        if self.failed or text.startswith(("step ", "epoch ")):
+            self.failed += 1
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(errno.EPIPE, 141), (errno.ENOSPC, 1), (errno.EIO, 1)], ids=errno.errorcode.get
+)
+def test_a_lost_output_saves_and_prints_the_command_to_stderr(
+    run: Run, number: int, status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed pipe, a full device, a closed terminal. Later output is dropped, not tried again."""
+    with monkeypatch.context() as patch:
+        patch.setattr("xrnn.commands.run._SECONDS_BETWEEN_READS", 0.0)
+        patch.setattr("xrnn.commands.progress._SECONDS_BETWEEN_LINES", 0.0)
+        patch.setattr(sys, "stdout", lost := Losing(number))
+        assert run("--out", "c") == status
+    assert lost.failed == 1
+    updates, words = continuation(said := capsys.readouterr().err)
+    assert updates == str(updates_in("c"))
+    assert int(updates) < UPDATES
+    words_of_error = f"error: can't write the output ({os.strerror(number)}): expected free space; saved files are com"
+    assert (words_of_error in said) == (status == 1)
+    assert said.count("\n") == (3 if status == 1 else 2)
+    assert main(words) == run("--out", "whole") == 0
+    assert_same_arrays("c", "whole")
+
+
+def test_an_output_that_fails_when_it_is_flushed_is_lost(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", stream := io.StringIO())
+    monkeypatch.setattr(stream, "flush", raising(OSError(errno.ENOSPC, "No space left on device")))
+    assert main(["--version"]) == 1
+    assert "can't write the output (No space left on device)" in capsys.readouterr().err
+
+
+# ---- without a finite loss or memory ----
+
+
+@pytest.mark.parametrize(
+    ("run", "saves", "weight"), [(TRAIN, True, 1e38), *((run, False, np.nan) for run in RUNS)], ids=name_of
+)
+def test_a_loss_that_is_not_finite_ends_the_run(
+    folder: Path,
+    run: Run,
+    saves: bool,
+    weight: float,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last good checkpoint is kept, and NumPy prints no warning."""
+
+    def spoil(optimizer: xrnn.Adam) -> None:
+        for param in optimizer.layers[-1].params:
+            param[...] = weight
+
+    with monkeypatch.context() as patch:
+        at_update(patch, 4, spoil)
+        assert run("--out", "c", *(["--save-every", "3"] if saves else [])) == 1
+    err = capsys.readouterr().err
+    kept = "c holds step 3" if saves else "no checkpoint was written"
+    assert err.startswith("error: ")
+    assert err.endswith(f": expected a finite number; lower --lr; {kept}\n")
+    assert err.count("\n") == 1
+    assert Path("c").exists() == saves
+    assert not saves or updates_in("c") == 3
+
+
+def test_too_little_memory_gets_one_line_after_the_size_of_the_model(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files()
+    monkeypatch.setattr("xrnn.init.glorot_uniform", raising(MemoryError("8 TiB")))
+    assert run("--hidden", "1000000", "--batch", "1") == 1
+    out, err = capsys.readouterr()
+    assert "1000000, " in out.partition("\nmodel: ")[2].partition(" weights; ")[0]
+    assert err == "error: out of memory (8 TiB): lower --hidden or --batch\n"
+    assert files() == before
+
+
+def test_loaded_weights_are_not_drawn_first(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint is used without the time and memory of new weights."""
+    assert run("--out", "c", units=1) == 0
+    draws: list[int] = []
+
+    def draw(rng: object, *shape: int) -> object:
+        draws.append(max(shape))
+        return xrnn.xp.zeros((shape[0], shape[-1]))
+
+    monkeypatch.setattr("xrnn.init.orthogonal", draw)
+    monkeypatch.setattr("xrnn.init.glorot_uniform", draw)
+    assert main([word.format("c") for word in run.use]) == 0
+    if run is not FORECAST:  # its report trains other models, on parts of the rows
+        assert run("--resume", "c") == 0
+    assert max(draws, default=0) <= 3  # the layers that those in a checkpoint are compared with
+
+
+# ---- processes ----
+
+# About a millisecond an update, and a checkpoint every 20.
+_LONG = ["train", "text.txt", "--hidden", "32", "--seq-len", "16", "--batch", "8", "--save-every", "20", "--out", "c"]
+
+
+def started(*arguments: str, prefix: str = "") -> subprocess.Popen[str]:
+    """A run in its own process, which has written a checkpoint."""
+    before = os.stat("c").st_mtime_ns if os.path.exists("c") else 0
+    command = [sys.executable, "-c", DEFAULT_SIGNALS + prefix + XRNN, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and (not os.path.exists("c") or os.stat("c").st_mtime_ns == before):
+        time.sleep(0.001)
+    return process
+
+
+def test_a_killed_and_resumed_run_equals_one_that_was_not_interrupted(folder: Path) -> None:
+    rng, kills, resume = random.Random(0), 0, ["--steps", "400"]
+    for _ in range(2):
+        process = started(*_LONG, *resume)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        out, err = process.communicate()
+        assert err == ""
+        kills += process.returncode == -signal.SIGKILL if os.name == "posix" else "held out:" not in out
+        resume = ["--resume", "c", "--steps", "400"]
+    assert kills
+    assert main([*_LONG, *resume]) == main([*_LONG, "--out", "whole", "--steps", "400"]) == 0
+    assert_same_arrays("c", "whole")
+
+
+@POSIX
+def test_a_process_ends_with_the_status_of_the_signal(folder: Path) -> None:
+    process = started(*_LONG)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (143, "")
+    assert continuation(out)[0] == str(updates_in("c"))
+
+
+@POSIX
+def test_a_closed_pipe_ends_the_process(folder: Path) -> None:
+    process = started(*_LONG, prefix="import xrnn.commands.progress as p; p._SECONDS_BETWEEN_LINES = 0.0; ")
+    assert process.stdout
+    assert process.stderr
+    with process:
+        process.stdout.close()  # as `| head -1` does
+        err = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGPIPE
+    assert continuation(err)[0] == str(updates_in("c"))
+
+
+@POSIX
+def test_a_closed_terminal_saves_and_stops(folder: Path) -> None:
+    """Neither a line nor the bar can be printed any more."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", DEFAULT_SIGNALS + XRNN, *_LONG, "--steps", "1000000"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
+    os.close(theirs)
+    while not Path("c").exists():
+        os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait() == 1
+    assert updates_in("c") >= 20
+
+
+@POSIX
+def test_a_pipe_that_is_closed_before_training_ends_the_run(folder: Path) -> None:
+    """Nothing was trained, so nothing is written."""
+    before = files()
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", XRNN, *_LONG]
+    process = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (128 + signal.SIGPIPE, "")
+    assert files() == before
+
+
+@POSIX
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["info"], ["--help"], ["--version"], _LONG], ids=lambda words: words[0])
+def test_a_full_device_gets_one_line(folder: Path, arguments: list[str]) -> None:
+    before = files()
+    # As from a shell: Python flushes the buffer again when it exits.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", XRNN, *arguments]
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered)
+        assert (process.returncode, process.stderr) == (
+            1,
+            "error: can't write the output (No space left on device): expected free space; saved files are complete\n",
+        )
+        if arguments == ["info"]:
+            assert subprocess.run([*command[:3], "fly"], stdout=full, stderr=full, env=buffered).returncode == 2
+    assert files() == before

@@ -1,0 +1,261 @@
+"""What a command can't do is refused before anything is printed or written: one line on stderr, with the remedy.
+
+Refusals of data and of checkpoints are tested with their modules, those of outputs in test_outputs.py. The rows here
+show that such an error reaches the user with the name of its option.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xrnn.select
+from tests.commands.runs import RUNS, TRAIN, raising, write_data
+from tests.forge import Forgery
+from tests.models.data.waves import write_csv
+from tests.models.text.texts import write_text
+from xrnn.backend import BackendUnavailableError
+from xrnn.commands.main import main
+
+YEAR = "expected a positive number up to 525600, which is a year"
+COUNT = "expected a whole number from 1 to 1000000000000"
+SIZE = "expected a whole number from 1 to 1048576"
+OTHER = "leave the option out, or start a new run without --resume"
+CHECKPOINT = "expected a checkpoint; name a file that `xrnn {}` wrote"
+ANY = "expected a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
+GONE = "No such file or directory"
+FIFO = "fifo is not a regular file: "
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
+
+@pytest.fixture(scope="module")
+def refusing(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data, a checkpoint of each command, and what is none of these."""
+    folder = tmp_path_factory.mktemp("refusing")
+    write_data(folder)
+    for run in RUNS:
+        (folder / run.command).symlink_to(trained / run.command)
+    content = (trained / "train").read_bytes()
+    (folder / "cut").write_bytes(content[:-9])
+    titled = Forgery.of(content)
+    titled.metadata["version"] = "\x1b]0;title\x07"
+    titled.write(folder / "titled")
+    write_text(folder / "text-2.txt", seed=1)
+    write_csv(folder / "wide.csv", np.ones((2, 3)))
+    (folder / "f.txt").touch()
+    (folder / "notes").write_text("mine")
+    (folder / "empty").mkdir()
+    xrnn.save(folder / "layer", xrnn.Linear.init(2, 3, backend="numpy"))
+    if os.name == "posix":
+        os.mkfifo(folder / "fifo")
+    return folder
+
+
+def contents() -> dict[str, float]:
+    return {name: os.lstat(name).st_mtime_ns for name in os.listdir()}
+
+
+def refusal(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 1) -> str:
+    """The one line that a command prints. It leaves all files as they are."""
+    before = contents()
+    capsys.readouterr()
+    assert main(words) == status
+    out, err = capsys.readouterr()
+    assert (out, err[:7], err.count("\n")) == ("", "error: ", 1)
+    assert err[:-1].isprintable()
+    assert contents() == before
+    return err[7:-1]
+
+
+@pytest.fixture
+def here(refusing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(refusing)
+    monkeypatch.setenv("XRNN_BACKEND", "numpy")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        # the length of a run, of every command
+        *((f"{r.command} --minutes {m}", f"--minutes is {float(m)}: {YEAR}") for r in RUNS for m in ("0", "-1")),
+        *((f"{r.command} --{r.unit} 0", f"--{r.unit} is 0: {COUNT}") for r in RUNS),
+        *(
+            (
+                f"{r.command} --minutes 1 --{r.unit} 1",
+                f"got both --minutes and --{r.unit}: expected one of them; leave one out",
+            )
+            for r in RUNS
+        ),
+        ("train --minutes 1e307", f"--minutes is 1e+307: {YEAR}"),
+        ("train --minutes nan", f"--minutes is nan: {YEAR}"),
+        ("train --save-every 0", "--save-every is 0: expected a whole number of at least 1"),
+        # settings: their bounds are those of the models
+        *((f"{r.command} --{name} 0", f"--{name} is 0: {SIZE}") for r in RUNS for name in ("hidden", "batch")),
+        ("train --seq-len 0", f"--seq-len is 0: {SIZE}"),
+        ("train --layers -1", "--layers is -1: expected a whole number from 1 to 100"),
+        ("train --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.003"),
+        ("train --seed -1", "--seed is -1: expected a whole number of at least 0"),
+        ("classify --dropout 1", "--dropout is 1.0: expected a probability in [0, 1), such as 0.3"),
+        ("classify --patience -1", "--patience is -1: expected a whole number from 0 to"),
+        ("forecast --quantiles 1", "--quantiles is 1: expected different numbers between 0 and 1"),
+        ("generate train --temperature -1", "--temperature is -1.0: expected a finite number of at least 0, such as"),
+        ("generate train --length -1", "--length is -1: expected a whole number from 0 to 1048576"),
+        ("generate train --seed -1", "--seed is -1: expected a whole number of at least 0"),
+        ("generate train --prompt \ud800", "--prompt holds half a surrogate pair: expected text; leave it out"),
+        # a checkpoint to continue
+        *((f"{r.command} {r.data[0]} --resume gone", f"can't read gone ({GONE}): " + CHECKPOINT) for r in RUNS),
+        *((f"{r.command} {r.data[0]} --resume gone --out d", f"can't read gone ({GONE}): ") for r in RUNS),
+        *((f"{r.command} {r.data[0]} --resume notes", "notes is not a safetensors file: " + CHECKPOINT) for r in RUNS),
+        *((f"{r.command} {r.data[0]} --resume layer", "layer has format xrnn layer: " + CHECKPOINT) for r in RUNS),
+        *((f"{r.command} {r.data[0]} --resume fifo --out c", FIFO + CHECKPOINT) for r in RUNS),
+        ("train text.txt --resume cut", "cut is truncated or damaged (Error while deserializing header: incomplete me"),
+        ("train text.txt --resume titled", "titled has version �]0;title�: expected 1; use the xrnn that wrote it"),
+        ("train text.txt --resume classify", "classify has format xrnn series classifier: " + CHECKPOINT),
+        ("classify train.ts --resume train", "train has format xrnn character model: " + CHECKPOINT),
+        *(
+            (f"{r.command} {' '.join(r.data)} --resume {r.command} --{r.unit} 1", f"--{r.unit} is 1, which end at step")
+            for r in RUNS
+            if r.per_unit > 1
+        ),
+        ("train text.txt --resume train --steps 1", "--steps is 1, but train is at step 6: expected the total number"),
+        *(
+            (
+                f"{r.command} {' '.join(r.data)} --resume {r.command} --hidden 13",
+                f"--hidden is 13, but {r.command} was trained with {r.options[1]}: {OTHER}",
+            )
+            for r in RUNS
+        ),
+        ("train text.txt --resume train --lr 0.02", f"--lr is 0.02, but train was trained with 0.01: {OTHER}"),
+        ("classify train.ts test.ts --resume classify --one-way", "--one-way is True, but classify was trained with F"),
+        (
+            "train text-2.txt --resume train",
+            "train was trained on other text: expected the same PATHs with the same content; name that, or start a new "
+            "run without --resume",
+        ),
+        (
+            "classify train.ts --resume classify --out d",
+            "classify was trained on other series: expected the same TRAIN with the same content; name that, or start",
+        ),
+        # data
+        ("train gone", "gone doesn't exist: expected a text file or a folder of them; check the path"),
+        ("train text.txt --batch 500", "the text to train on has 3,800 bytes: expected at least 32,500 for one chunk"),
+        ("classify gone", f"can't read gone ({GONE}): expected a .ts file; check the path"),
+        ("classify empty", "empty holds no series: expected a folder for each label, with .csv or .npy files in it"),
+        ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
+        ("regress", "got no TRAIN: expected series with a number each"),
+        ("forecast rows.csv ./rows.csv", "got rows.csv twice: expected different files; name it once"),
+        # a checkpoint to use
+        ("generate fifo", FIFO + CHECKPOINT),
+        ("generate notes", "notes is not a safetensors file: " + CHECKPOINT),
+        ("predict notes wide.csv", f"notes is not a safetensors file: {ANY}"),
+        ("predict gone wide.csv", f"can't read gone ({GONE}): {ANY}"),
+        ("predict layer wide.csv", f"layer has format xrnn layer: {ANY}"),
+        *(
+            (f"predict {name}{more}", f"got {words}: expected one of them; name files, or give --stream")
+            for name in ("classify", "regress", "forecast")
+            for more, words in (("", "neither a file nor --stream"), (" wide.csv --stream", "both --stream and files"))
+        ),
+        ("predict classify wide.csv", "wide.csv has 3 channels, but the model has 2: expected the same number in all"),
+        ("predict classify empty", "empty holds no series: expected a folder for each label, with .csv or .npy files"),
+        ("predict classify gone.npy", "gone.npy doesn't exist: expected a .ts, .csv or .npy file; check the path"),
+        ("predict classify f.txt", "f.txt is not a .ts, .csv or .npy file: expected a name with one of these"),
+        ("predict regress others.ts --proba", "got --proba for a model that predicts numbers: expected a classifier"),
+        ("predict forecast rows.csv --proba", "got --proba for a forecaster: expected --decimal, --json or --skip-bad"),
+        (
+            "predict classify --stream",
+            "--stream needs a model that runs forward only, and this one runs in both directions: train one with "
+            "`xrnn classify --one-way`",
+        ),
+        # names that would control the terminal
+        ("generate \x1b[2J", "can't read �[2J ("),
+        ("train \x1b[2J", "�[2J doesn't exist"),
+        ("train text.txt --out \x1b[2J/c", "can't write �[2J/c ("),
+    ],
+)
+def test_a_refusal_is_one_line_and_changes_nothing(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "fifo" in words and os.name != "posix":
+        pytest.skip("FIFOs are POSIX's")
+    command = words.split()[0]
+    of = "train" if command == "generate" else command
+    assert refusal(capsys, words.split()).startswith(message.replace("{}", of))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("words", "message", "command"),
+    [
+        ("train --hidden", "", "xrnn train"),
+        ("train --hidden x", "Invalid value for '--hidden'", "xrnn train"),
+        ("train --hiden 3", "o such option: --hiden", "xrnn train"),
+        ("--hidden 3 train", "", "xrnn train"),
+        ("--seed 3 generate c", "", "xrnn generate"),
+        ("--seed 3", "", "xrnn"),  # an option of several commands
+        ("--prompt x", "", "xrnn generate"),
+        ("generate", "issing argument", "xrnn generate"),
+        ("generate c --length", "", "xrnn generate"),
+        ("info --explain 1 2", "", "xrnn info"),
+        ("fly", "o such command 'fly'", "xrnn"),
+        ("--fly", "", "xrnn"),
+        # An unset shell variable gives an empty path, which would mean the working directory.
+        *(
+            (f"{command} {option} ''".replace("  ", " "), ": it is empty: expected a path", f"xrnn {command}")
+            for command, options in {
+                **{r.command: ("", "--out", "--plot", "--resume", "--log") for r in RUNS},
+                **{"generate": ("",), "predict": ("",)},
+            }.items()
+            for option in options
+        ),
+    ],
+)
+def test_a_wrong_command_line_names_the_help_that_explains_it(
+    words: str, message: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal(capsys, ["" if word == "''" else word for word in words.split()], status=2)
+    assert message in line
+    assert line.endswith(f"; see `{command} --help`")
+
+
+EVERY = [TRAIN.words(), ["generate", "train"], ["predict", "classify", "test.ts"], ["info"]]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "words", [*EVERY, ["info", "--explain", "4", "3", "2", "5"]], ids=lambda words: f"{words[0]}{len(words)}"
+)
+def test_a_backend_is_named_or_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = "unknown backend {0} ({1}): expected one of auto, cupy, numpy"
+    monkeypatch.setenv("XRNN_BACKEND", "abacus")
+    assert refusal(capsys, words) == unknown.format("'abacus'", "XRNN_BACKEND=abacus")
+    assert refusal(capsys, [*words, "--backend", "slide-rule"]) == unknown.format(
+        "'slide-rule'", "--backend slide-rule"
+    )
+    error = BackendUnavailableError("CuPy is not installed:\n`pip install …`")
+    monkeypatch.setitem(xrnn.select._loaders, "cupy", raising(error))
+    monkeypatch.delitem(xrnn.select._loaded, "cupy", raising=False)  # the backend on this machine
+    monkeypatch.setenv("XRNN_BACKEND", "cupy")
+    assert refusal(capsys, words).endswith("CuPy is not installed: `pip install …`")
+    if words[0] != "train":
+        assert main([*words, "--backend", "NumPy"]) == 0
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("words", EVERY[1:3], ids=["generate", "predict"])
+def test_a_failure_of_a_prediction_gets_one_line(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remedies = {
+        "generate": "give less text or fewer bytes",
+        "predict": "expected series that fit; name fewer or shorter ones",
+    }
+    monkeypatch.setattr("xrnn.Linear.__call__", raising(MemoryError("80 TiB")))
+    assert refusal(capsys, words) == f"out of memory (80 TiB): {remedies[words[0]]}"
+    monkeypatch.setattr("xrnn.Linear.__call__", raising(KeyboardInterrupt()))
+    assert refusal(capsys, words, 130) == "interrupted"

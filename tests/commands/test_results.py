@@ -1,0 +1,235 @@
+"""What commands print: the figures of a run, JSON, and little with --quiet; and that the models learn."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.commands.runs import (
+    CLASSIFY,
+    FORECAST,
+    REGRESS,
+    UPDATES,
+    Run,
+    growth,
+    name_of,
+    write_levels,
+)
+from tests.models.data.waves import waves, write_folder, write_ts
+from xrnn.commands.main import main
+from xrnn.models.data.series import Series
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
+F = r"\d+\.\d{3}"
+TRAINING = "batches of 4; dropout 0.3, noise 0.3, lr 0.02; seed 0"
+RATE = r"[\d,]+ {}/s, took 0:\d\d"
+CHECKPOINT = "checkpoint: c (xrnn predict c FILE...)"
+# Regular expressions: lines with the description of the run, then those with its results.
+LINES: dict[str, tuple[list[str], list[str]]] = {
+    "train": (
+        [
+            r"text: 1 file, 4,000 bytes; held out: the last 200 bytes \(5 %, since there are few files\)",
+            r"model: 2 RNN layers of 12, 20,936 weights; 3 streams × 7 steps; lr 0.01; seed 0",
+            rf"step 6: {F} bits per character, {RATE.format('characters')}",
+        ],
+        [
+            rf"held out: {F} bits per character \(zlib level 9: {F}\)",
+            r"checkpoint: c \(xrnn generate c --prompt 'def '\)",
+        ],
+    ),
+    "classify": (
+        [
+            r"series: 10 to train on, 6 to test on; 2 labels, 2 channels, \d to \d steps",
+            rf"model: 1 bidirectional GRU layer of 6, 362 weights; {TRAINING}",
+            rf"epoch 2: loss {F}, accuracy {F}, {RATE.format('series')}",
+        ],
+        [
+            rf"accuracy: {F} \(\d of 6\)",
+            rf"balanced accuracy: {F}",
+            rf"macro F1: {F}",
+            "label +series +right +recall +precision *",
+            rf"quick +3 +\d +{F} +({F}|-) *",
+            re.escape(CHECKPOINT),
+        ],
+    ),
+    "regress": (
+        [
+            r"series: 10 to train on, 6 to test on; targets \d+\.?\d* to \d+\.?\d*, 2 channels, 4 to 7 steps",
+            rf"model: 1 bidirectional GRU layer of 6, 349 weights; {TRAINING}",
+            rf"epoch 2: loss {F}, {RATE.format('series')}",
+        ],
+        [
+            r"mean absolute error: \d+\.?\d* \(mean predictor: \d+\.?\d*\)",
+            rf"R²: -?{F} \(mean predictor: -?{F}\)",
+            re.escape(CHECKPOINT),
+        ],
+    ),
+    "forecast": (
+        [
+            "series: rows.csv, 60 rows, season 4; 3 steps ahead from 6",
+            "channels: v",
+            r"model: .* weights; .*; seed 0",
+        ],
+        [
+            "backtest: 10 forecasts of 3 steps",
+            r" +MASE +sMAPE +coverage of 80%",
+            rf"seasonal naive +{F} +\d+\.\d\d% +\d+%",
+            r"2016-01-01 +[\d.]+ +[\d.]+ +[\d.]+",
+            re.escape(CHECKPOINT),
+        ],
+    ),
+}
+KEYS = {
+    "train": {"held_out_bits_per_character", "zlib_bits_per_character"},
+    "classify": {"accuracy", "balanced_accuracy", "macro_f1", "right", "series", "labels", "never_predicted"},
+    "regress": {"mae", "r2", "series", "mean_predictor"},
+    "forecast": {"backtest", "forecast"},
+}
+
+
+def results(capsys: pytest.CaptureFixture[str], run: Run, *options: str, units: int = 0) -> Any:
+    capsys.readouterr()
+    assert run(*options, "--json", units=units) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    assert run("--out", "c") == 0
+    out, err = capsys.readouterr()
+    assert (err, "\x1b" in out) == ("", False)  # no bar where there is no terminal
+    notes, shown = LINES[run.command]
+    shown = [*shown, f"{run.picture}: c.png"]
+    for line in [r"backend: numpy \(decided by XRNN_BACKEND=numpy\)", *notes, *shown]:
+        assert re.search(f"^{line} *$", out, re.MULTILINE), line
+    assert Path("c.png").read_bytes().startswith(b"\x89PNG")
+    assert run("--out", "c", "--quiet", "--overwrite") == 0
+    quiet = capsys.readouterr().out.splitlines()
+    assert re.match(shown[0], quiet[0])
+    assert {*quiet} <= {*out.splitlines()}
+    assert not any(re.match("|".join(notes), line) for line in quiet)
+
+
+def test_json_is_one_line_with_the_results(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--out", "c", "--json", "--backend", "NumPy") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert lines[0] == "backend: numpy (decided by --backend NumPy)".replace("NumPy", "numpy")
+    assert not any(re.match(LINES[run.command][1][0], line) for line in lines)
+    got = json.loads(last)
+    assert got.keys() == KEYS[run.command] | {"steps", "checkpoint", "picture"}
+    assert (got["steps"], got["checkpoint"]) == (UPDATES, "c")
+    assert results(capsys, run, "--out", "d", "--quiet") == got | {
+        "checkpoint": "d",
+        "picture": got["picture"] and "d.png",
+    }
+
+
+def test_the_models_learn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    got = results(capsys, CLASSIFY, units=20)
+    assert got["accuracy"] == got["right"] / got["series"] == 1
+    assert {name: (each["series"], each["right"]) for name, each in got["labels"].items()} == {
+        "slow": (3, 3),
+        "quick": (3, 3),
+    }
+    write_levels(Path("levels.ts"), 40, 0)
+    got = results(capsys, REGRESS, "--dropout", "0", "--noise", "0", units=60)
+    assert got["r2"] > 0.9
+    assert got["mae"] < 0.3 * got["mean_predictor"]["mae"]
+    assert got["mean_predictor"]["r2"] <= 0
+    got = results(capsys, FORECAST, "--dropout", "0", "--noise", "0", units=150)
+    scores = got["backtest"]
+    assert scores.keys() == {"model", "naive", "seasonal_naive"}
+    assert scores["model"].keys() == {"mase", "smape", "coverage"}
+    assert scores["model"]["mase"] < 0.5 * scores["seasonal_naive"]["mase"]
+    assert [each["time"] for each in got["forecast"]] == ["2016-01-01", "2016-04-01", "2016-07-01"]
+    np.testing.assert_allclose([each["value"] for each in got["forecast"]], growth(63)[60:], rtol=0.1)
+
+
+@pytest.mark.parametrize("command", ["classify", "forecast"])
+def test_data_of_its_own(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A share held out, other cells, and the chaotic series without a file."""
+    if command == "forecast":
+        assert replace(FORECAST, data=(), options=("--hidden", "4"))("--json", "--dropout", "0", units=60) == 0
+        *notes, last = capsys.readouterr().out.splitlines()
+        values = [each["value"] for each in json.loads(last)["forecast"]]
+        assert len(values) == 12
+        assert all(0.2 < value < 1.5 for value in values)
+        assert any(line.startswith("series: ") and " 800 rows" in line for line in notes)
+        return
+    write_folder(Path("waves"), waves(16, 0))
+    options = ["--one-way", "--cell", "LSTM", "--layers", "2", "--dropout", "0", "--noise", "0"]
+    assert replace(CLASSIFY, data=("waves",))(*options, units=1) == 0
+    out = capsys.readouterr().out
+    assert "series: 12 to train on, 4 to test on, held out; 2 labels" in out
+    assert "model: 2 LSTM layers of 6, " in out
+    assert re.search(rf"^accuracy: {F} \(\d of 4\)$", out, re.MULTILINE)
+
+
+def test_a_resumed_run_may_be_tested_on_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert CLASSIFY("--out", "c", units=1) == 0
+    write_ts(Path("others.ts"), waves(4, 5))
+    Path("others.ts").rename("OTHERS.TS")
+    assert replace(CLASSIFY, data=("train.ts", "OTHERS.TS"))("--resume", "c") == 0
+    out = capsys.readouterr().out
+    assert "resumed at step 3" in out
+    assert " of 4)" in out
+
+
+def imbalanced(rare: int, common: int, seed: int = 0) -> list[Series]:
+    every = waves(2 * common, seed)
+    return [each for each in every if each.label == "slow"][:common] + [s for s in every if s.label == "quick"][:rare]
+
+
+def test_a_rare_label_is_named_if_it_is_never_predicted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_ts(Path("train.ts"), imbalanced(2, 60))
+    write_ts(Path("test.ts"), imbalanced(1, 19, seed=1))
+    noisy = replace(CLASSIFY, options=("--hidden", "4", "--noise", "100"))
+    got = results(capsys, noisy, units=30)
+    assert got["never_predicted"] == ["quick"]
+    assert (got["accuracy"], got["balanced_accuracy"]) == (0.95, 0.5)
+    assert got["macro_f1"] == pytest.approx(19 / 39)
+    assert noisy(units=30) == 0
+    out = capsys.readouterr().out
+    assert "\nbalanced accuracy: 0.500\nmacro F1: 0.487\n" in out
+    assert "\nnever predicted: quick; if such series are rare, try --balance\n" in out
+    assert results(capsys, CLASSIFY, "--balance", units=15)["balanced_accuracy"] == 1
+
+
+# ---- help ----
+
+COMMANDS = ["train", "generate", "classify", "regress", "forecast", "predict", "convert", "info"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]], ids=name_of)
+def test_without_a_command_the_help_is_printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert all(f"\n  {command} " in out for command in COMMANDS)
+    assert "--install-completion" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_shows_plain_defaults(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    long = capsys.readouterr().out
+    assert main([command, "-h"]) == 0
+    assert capsys.readouterr().out == long
+    assert not any(words in long for words in ("<bool>", "<int>", "default: ("))
+    words = " ".join(long.split())
+    for option, default in {
+        "train": {"--cell rnn|lstm|gru": "rnn", "--hidden": "256", "--save-every": "250", "--seq-len": "64"},
+        "classify": {"--cell rnn|lstm|gru": "gru", "--hidden": "64", "--dropout": "0.3"},
+        "generate": {"--length": "400", "--temperature": "0.8", "--seed": "0"},
+    }.get(command, {}).items():
+        assert re.search(rf"{re.escape(option)} [^-][^\[]*\[default: {re.escape(default)}\]", words), option
+    assert (command == "convert") or "--backend auto|cupy|numpy" in long
