@@ -69,7 +69,8 @@ clean:
 $(installed): pyproject.toml $(kernel_sources) | $(VENV)/bin/activate
 	@echo "Installing the packages [$(EXTRAS)] and compiling the C++ kernels: about a minute the first time." >&2
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --config-settings=build-dir='$(VENV)/build/{wheel_tag}' -e '.[$(EXTRAS)]'
+	  --config-settings=build-dir='$(VENV)/build/{wheel_tag}' --config-settings=cmake.define.XRNN_EMULATED_AMX=ON \
+	  -e '.[$(EXTRAS)]'
 	@$(VENV)/bin/python -c 'from xrnn.backends.numpy import _kernels' 2>/dev/null || echo \
 	  "The C++ kernels did not compile: xrnn runs on its slower plain forms. Remedy: apt-get install g++ python3-dev," \
 	  "then make clean and make again (pip install -v -e . shows the compiler's error)."

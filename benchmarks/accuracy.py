@@ -2,6 +2,10 @@
 
 It measures the largest error of tanh over all exponents, in ulp, and the RMS error of the hidden states of a long
 sequence: of each form in float32, of products in bfloat16 and of weights of 8 bits, beside PyTorch's bfloat16.
+
+With `--products` it measures products by tile registers (AMX) instead, as six and as three products of bfloat16 parts,
+beside float32: the errors of h and of all gradients, over the sizes of the tables. Without AMX it uses emulated tiles,
+which the builds of `make` have; that takes some minutes.
 """
 
 from __future__ import annotations
@@ -20,13 +24,16 @@ from threadpoolctl import threadpool_limits
 
 import xrnn
 from benchmarks import machine
-from benchmarks.cases import COMMON, GATES, LAYERS, Case, Problem
+from benchmarks.cases import COMMON, GATES, LAYERS, STATED, Case, Problem
+from benchmarks.peers.xrnn_layer import layer_of, sequence
 from benchmarks.tables import table, wide_console
+from xrnn.backends.numpy import kernels
 from xrnn.info import describe
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
 
 SEQUENCE: Final = Case(T=1000, N=16, D=64, H=128)
+TILE_ROWS: Final = 16  # tiles are used with this number of rows or more
 _RADIUS: Final = 0.9
 _FORMS: Final = {"fused": True, "plain": False}
 # With fewer bits. The plain form rounds to bfloat16 as the kernels do, at any size and on any CPU.
@@ -136,6 +143,66 @@ def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, A
     }
 
 
+def product_errors(case: Case) -> dict[str, dict[str, float]]:
+    """By kind of products, the RMS error of h and of the gradients, relative to the RMS of the values.
+
+    That of the gradients is the RMS over the arrays, dx, dWx, … The reference is float64.
+    """
+    problem = Problem(case)
+    layer, reference, before = layer_of(problem), problem.reference, kernels.level()
+    errors = {}
+    tiles = next((level for level in ("amx", "amx-emulated") if level in _levels()), None)
+    kinds = {"float32": (kernels.levels()[-1].replace("amx", "avx512"), "float32")}
+    if tiles:
+        kinds |= {"six products": (tiles, "float32"), "three products": (tiles, "bfloat16x3")}
+    for kind, (level, precision) in kinds.items():
+        kernels.set_level(level)
+        kernels.force_products(True)
+        try:
+            with xrnn.use_precision(precision):  # type: ignore[arg-type]
+                found = sequence(problem, layer)["train"]()
+        finally:
+            kernels.force_products(False)
+            kernels.set_level(before)
+        of_array = [
+            _relative_rms(np.where(problem.within[..., None], got, 0) if name == "h" else got, want)
+            for (name, want), got in zip(reference.items(), found, strict=True)
+        ]
+        errors[kind] = {"h": of_array[0], "gradients": float(np.sqrt(np.mean(np.square(of_array[1:]))))}
+    return errors
+
+
+def _relative_rms(got: HostArray, want: HostArray) -> float:
+    return float(np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)))
+
+
+def _levels() -> list[str]:
+    return [*kernels.levels(), *kernels.emulated_levels()]
+
+
+def measure_products(cases: Sequence[Case], threads: int) -> dict[str, Any]:
+    with xrnn.use_backend("numpy"):
+        measured = [{"case": case.name, "errors": product_errors(case)} for case in cases]
+        return {"machine": machine.describe(threads), "levels": _levels(), "cases": measured}
+
+
+def print_products(results: dict[str, Any], console: Console) -> None:
+    kinds = list(results["cases"][0]["errors"])
+    columns = ["", *(f"{of}, {kind}" for of in ("h", "gradients") for kind in kinds)]
+    rows = [
+        [row["case"], *(f"{row['errors'][kind][of]:.2e}" for of in ("h", "gradients") for kind in kinds)]
+        for row in results["cases"]
+    ]
+    console.print(table("relative RMS error against float64", columns, rows, left=1))
+    for kind in kinds[1:]:
+        for of in ("h", "gradients"):
+            quotients = [row["errors"][kind][of] / row["errors"]["float32"][of] for row in results["cases"]]
+            console.print(
+                f"{of}: RMS {kind} / float32, geometric mean over {len(quotients)} sizes: "
+                f"{statistics.geometric_mean(quotients):.3f} ({min(quotients):.3f}–{max(quotients):.3f})"
+            )
+
+
 def print_accuracy(results: dict[str, Any], console: Console) -> None:
     columns = ["", "runs as", "tanh float32, ulp", "tanh float64, ulp", *(f"RMS, {cell}" for cell in results["rms"])]
     rows = [
@@ -162,10 +229,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description="errors against float64")
     parser.add_argument("--seeds", type=machine.positive, default=20, help="(default: %(default)s)")
     parser.add_argument("--per-exponent", type=machine.positive, default=8, help="(default: %(default)s)")
+    parser.add_argument("--products", action="store_true", help="products by tiles (AMX) beside float32, instead")
+    parser.add_argument("--cases", default="", help="with --products: only cases whose name contains this")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
     machine.print_version()
+    if options.products:
+        cases = [case for case in machine.cases_named(parser, STATED, options.cases) if case.N >= TILE_ROWS]
+        results = measure_products(cases, options.threads)
+        machine.write(results, options.out / "products.json")
+        print_products(results, wide_console())
+        return
     with threadpool_limits(options.threads):
         results = measure_accuracy(options.seeds, options.per_exponent, options.threads)
     machine.write(results, options.out / "accuracy.json")

@@ -146,6 +146,10 @@ _SWEEP: Final = (
 )
 ALL: Final = tuple(dict.fromkeys((*STATED, *_SWEEP)))  # some cases are in both
 WIDE: Final = tuple(Case(*sizes, cell=cell) for cell in COMMON for sizes in _WIDE)
+# The cases with enough rows and weights for tile registers (AMX).
+TILES: Final = tuple(
+    case for case in STATED if case.cell in COMMON and not case.ragged and case.N >= 16 and case.H >= 200
+)
 QUICK: Final = (Case(50, 1, 16, 16), Case(35, 3, 40, 100), Case(1, 1, 64, 64))
 
 

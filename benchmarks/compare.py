@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, WIDE, Case
-from benchmarks.peers import COMPARED, OURS, PEERS
+from benchmarks.cases import ALL, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, TILES, WIDE, Case
+from benchmarks.peers import COMPARED, OF_TILES, OURS, PEERS
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison
 from benchmarks.tables import wide_console
@@ -90,22 +90,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     which.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
     which.add_argument("--no-sweeps", action="store_true", help="only the cases of the tables, not of the pictures")
     which.add_argument("--wide", action="store_true", help="other cases: few rows with wide weights")
+    which.add_argument("--tiles", action="store_true", help="other cases and peers: what tile registers (AMX) gain")
     parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N64-D256 or lstm")
     parser.add_argument(
         "--peers",
         type=machine.some_of(PEERS),
-        default=",".join(COMPARED),
-        help="comma-separated (default: %(default)s)",
+        help=f"comma-separated (default: {','.join(COMPARED)}; with --tiles: {','.join(OF_TILES)})",
     )
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
-    chosen = QUICK if options.quick else WIDE if options.wide else STATED if options.no_sweeps else ALL
+    sets = {"quick": QUICK, "wide": WIDE, "no_sweeps": STATED, "tiles": TILES}
+    chosen = next((cases for option, cases in sets.items() if getattr(options, option)), ALL)
     cases = machine.cases_named(parser, chosen, options.cases)
+    peers = options.peers or (OF_TILES if options.tiles else COMPARED)
     machine.print_version()
     console = wide_console()
-    results = compare(cases, options.peers, options.rounds, options.threads, options.out, console)
+    results = compare(cases, peers, options.rounds, options.threads, options.out, console)
     print_comparison(results, console)
 
 

@@ -19,7 +19,7 @@ from benchmarks import machine
 from benchmarks.accuracy import print_accuracy
 from benchmarks.cases import GATES, STATED
 from benchmarks.memory import print_memory
-from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS
+from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS, THREE_PRODUCTS, WITHOUT_TILES
 from benchmarks.pictures import draw_sweeps
 from benchmarks.ratios import Ratio, fastest, quartiles, ratio, share
 from benchmarks.step import print_step
@@ -106,6 +106,15 @@ def in_bfloat16(row: Row) -> dict[str, Ratio]:
     return {title: ratio(ours, times[name]) for title, name in columns.items() if ours and name in times}
 
 
+def with_tiles(row: Row) -> dict[str, Ratio]:
+    """By column title, the time of xrnn without tiles (AMX), divided by its times with tiles in each precision."""
+    times = row["microseconds"]
+    names = {"float32": "xrnn", "bfloat16x3": THREE_PRODUCTS, "bfloat16": "xrnn-bfloat16"}
+    before = times.get(WITHOUT_TILES)
+    found = {precision: times[name] for precision, name in names.items() if before and name in times}
+    return {f"no tiles / {precision}": ratio(rounds, before) for precision, rounds in found.items()}
+
+
 def mean(rows: Sequence[Row]) -> tuple[float, list[str]] | None:
     """The geometric mean of *best peer / xrnn* over these rows, and the verdicts; None if nothing was compared."""
     ratios = [compared[1] for row in rows if (compared := against_peers(row))]
@@ -120,7 +129,7 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
     columns = ["T, N, D, H", "form", *libraries, "best peer / xrnn", "numpy / plain", "of ceiling"]
     if beside := base_title(rows[0]):
         columns.append(beside)
-    columns += [*in_bfloat16(rows[0]), *frozen(rows[0])]
+    columns += [*_compared(rows[0])]
     return table(title, columns, (_row(row, libraries) for row in rows), left=2)
 
 
@@ -137,7 +146,12 @@ def _row(row: Row, libraries: Sequence[str]) -> list[str]:
     cells.append(f"{share(row['flops'], ours, ceiling):.0%}" if ours and ceiling else "")
     if base_title(row):
         cells.append(str(against_base(row) or ""))
-    return [*cells, *map(_coloured, (*in_bfloat16(row).values(), *frozen(row).values()))]
+    return [*cells, *map(_coloured, _compared(row).values())]
+
+
+def _compared(row: Row) -> dict[str, Ratio]:
+    """The columns that depend on which libraries were measured."""
+    return with_tiles(row) | in_bfloat16(row) | frozen(row)
 
 
 def _coloured(r: Ratio) -> str:
@@ -146,14 +160,14 @@ def _coloured(r: Ratio) -> str:
 
 
 def _print_mean(rows: Sequence[Row], console: Console) -> None:
-    """Print the means: of xrnn without the cases that only the pictures have, and of frozen layers."""
+    """Print the means: of xrnn without the cases that only the pictures have, and of the columns of `_compared`."""
     stated = {case.name for case in STATED}
     if found := mean([row for row in rows if row["case"] in stated]):
         value, verdicts = found
         counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _COLOURS)
         console.print(f"best peer / xrnn over {len(verdicts)} sizes: geometric mean {value:.2f}; {counts}")
-    for title in frozen(rows[0]):
-        medians = [ratios[title].median for row in rows if title in (ratios := frozen(row))]
+    for title in _compared(rows[0]):
+        medians = [ratios[title].median for row in rows if title in (ratios := _compared(row))]
         value = statistics.geometric_mean(medians)
         console.print(f"{title} over {len(medians)} sizes: geometric mean {value:.2f}, lowest {min(medians):.2f}")
 

@@ -115,7 +115,7 @@ def test_the_instruction_is_used_only_where_it_is_fast() -> None:
     text = cpuinfo.read_text()
     assert kernels.has_bfloat16_instruction() == ("avx512_bf16" in text)
     fast = "avx512_bf16" in text and "AuthenticAMD" in text
-    assert kernels.bfloat16_level() == ("avx512bf16" if fast else None)
+    assert kernels.products_by(1) == ("avx512bf16" if fast else None)
 
 
 def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,9 +130,12 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     with use_precision("tf32"):
         assert why() == before + ", products in float32: CPUs have no TF32"
     with use_precision("bfloat16x3"):
-        assert why() == before + ", products in float32: this CPU has no tiles (AMX)"
+        assert why() == before + ", products in float32: no tiles (AMX) on this CPU, level or cell"
     with use_precision("bfloat16"):
-        monkeypatch.setattr(kernels, "bfloat16_level", lambda: "avx512bf16")
+        monkeypatch.setattr(kernels, "products_by", lambda products: "avx512bf16" if products == 1 else None)
+        monkeypatch.setattr(
+            kernels, "form", lambda products, *size: (2 if kernels.repays_bfloat16(*size) else 4, False)
+        )
         for operation in ("affine_forward", "affine_backward"):
             assert why(operation).endswith(", products in bfloat16 by avx512bf16, small ones in float32")
         for operation in RECURRENCES:
@@ -141,7 +144,7 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
             assert ", products in bfloat16 by avx512bf16" in large
         assert "bfloat16" not in why("add_rows") + why("cross_entropy") + why(dtype="float64")
         assert describe(backend)["products in bfloat16"] == "avx512bf16"
-        monkeypatch.setattr(kernels, "bfloat16_level", lambda: None)
+        monkeypatch.setattr(kernels, "products_by", lambda products: None)
         monkeypatch.setattr(kernels, "level", lambda: "avx512")
         for has, reason in (
             (True, "avx512_bf16 is not faster on this CPU"),

@@ -4,9 +4,9 @@ The arrays of one call are all float32 or all float64, otherwise TypeError; they
 operations release the GIL, except calls of a few microseconds. On the main thread they let Python handle signals every
 50 ms. If a handler raises, they end early with its exception, and the arrays that they were overwriting become NaN.
 
-`products` is the precision of products of float32 arrays, as `xrnn.precision.Precision.products`: 1 allows factors that
-are rounded to bfloat16. Their sums, and everything else, stay float32. It has no effect on float64, or if
-`bfloat16_level()` is None.
+`products` is the precision of products of float32 arrays, as `xrnn.precision.Precision.products`: they may be computed
+as 6, 3 or 1 products of bfloat16 parts (kernels/parts.h). Sums, and everything else, stay float32. It has no effect on
+float64, or if `products_by(products)` is None.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,23 @@ def compiler() -> str:
 def levels() -> list[str]:
     """The instruction-set levels of this CPU, lowest first: `baseline`, on x86-64 also `avx2`, `avx512`."""
 
+def emulated_levels() -> list[str]:
+    """The levels for tests on any CPU, which `levels()` does not have: `amx-emulated`, if it was built."""
+
 def level() -> str:
     """The level in use."""
 
-def bfloat16_level() -> str | None:
-    """The level that runs products in bfloat16; None if the CPU, or the level in use, has none, or if they would not be
-    faster than in float32."""
+def products_by(products: int) -> str | None:
+    """The instructions of the level in use for 6, 3 or 1 products of bfloat16 parts.
+
+    None if it has none that are faster than float32.
+    """
 
 def has_bfloat16_instruction() -> bool:
     """Whether the CPU has `avx512_bf16`."""
+
+def tile_refusal() -> str | None:
+    """The error of the system if the CPU has tile registers (AMX) and this process may not use them, otherwise None."""
 
 def set_level(name: str) -> None:
     """Use this level from now on; no other thread may be computing. ValueError if this CPU does not have it."""
@@ -89,7 +97,7 @@ def set_thread_cap(threads: int | None) -> None:
     """For tests: use this cap in place of the CPUs that the process may use; None: these CPUs again."""
 
 def partition(
-    T: int, N: int, K: int, H: int, itemsize: int, max_threads: int, Wx: tuple[int, int]
+    T: int, N: int, K: int, H: int, itemsize: int, max_threads: int, Wx: tuple[int, int], tiles: bool = False
 ) -> tuple[int, Literal["rows", "columns"], bool]:
     """How a pass is divided → threads, the split, whether the input is projected before the first step.
 
@@ -106,14 +114,22 @@ def force_partition(threads: int, split: Literal["rows", "columns"], project_fir
     ValueError for more threads than the kernels can have, or another split.
     """
 
-def repays_bfloat16(T: int, N: int, K: int, H: int) -> bool:
-    """Whether products of this size are taken in bfloat16, if a call allows it. Smaller ones are faster in float32.
+def form(products: int, T: int, N: int, K: int, H: int) -> tuple[int, bool]:
+    """The form of the products of a float32 call → bytes of an operand for each term of a sum, whether by tiles.
+
+    The bytes are 4 in float32, and 6, 4 or 2 for 6, 3 or 1 products of bfloat16 parts.
 
     Sizes as for `partition`; T is 1 for an affine map.
     """
 
-def force_bfloat16(forced: bool) -> None:
-    """For tests and measurements: calls that allow bfloat16 take products of every size in it."""
+def repays_bfloat16(T: int, N: int, K: int, H: int) -> bool:
+    """Whether `avx512_bf16` is faster than float32 in products of this size, where the instruction is fast."""
+
+def repays_tiles(products: int, T: int, N: int, K: int, H: int) -> bool:
+    """Whether this number of products of bfloat16 parts by tiles is faster than float32 in this size."""
+
+def force_products(forced: bool) -> None:
+    """For tests and measurements: take products of bfloat16 parts in every size, if the level has them."""
 
 def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the cells use."""
@@ -196,8 +212,8 @@ def int8_forward(
     The other arguments are those of `forward`. TypeError for arrays that do not fit each other.
     """
 
-def int8_instructions() -> str:
-    """The instructions that multiply int8 weights: `avx512vnni`, or the level in use."""
+def int8_instructions(N: int) -> str:
+    """The instructions that multiply int8 weights by N rows: `avx512vnni`, or the level in use."""
 
 def affine(x: Array, W: Array, b: Array, products: int) -> Array:
     """x (M, D), W (D, C), b (C,) → y (M, C)."""

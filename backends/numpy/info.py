@@ -21,8 +21,8 @@ def describe(backend: Backend) -> dict[str, str]:
     return {
         **machine.describe(),
         "compiled kernels": cpu.kernels.compiler(),
-        "instruction set": cpu.kernels.level(),
-        "products in bfloat16": cpu.kernels.bfloat16_level() or _no_bfloat16(),
+        "instruction set": cpu.kernels.level() + _refused(),
+        "products in bfloat16": cpu.kernels.products_by(1) or _no_bfloat16(),
         "threads": _threads(),
     }
 
@@ -36,45 +36,56 @@ def explain(
     if operation == "add_rows":
         return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
     if not cpu.kernels:
-        return Explanation("plain", not_built() + _products(operation, dtype, None))
+        return Explanation("plain", not_built() + _products(operation, dtype))
     if operation in (*RECURRENCES, "int8_forward") and not cpu.kernel_of(cell):
         why = f"there is no kernel for the cell {cell.name!r}"
-        return Explanation("plain", why + _products(operation, dtype, None))
+        return Explanation("plain", why + _products(operation, dtype))
     if operation == "int8_forward":
-        return Explanation("fused", cpu.kernels.int8_instructions())
-    why, level = cpu.kernels.level(), cpu.kernels.bfloat16_level()
-    products = _products(operation, dtype, level)
+        return Explanation("fused", cpu.kernels.int8_instructions(shapes["N"]))
+    why, by = cpu.kernels.level(), cpu.kernels.products_by(precision().products)
+    products = _products(operation, dtype, by)
     if operation in RECURRENCES:
         T, N, D, H = (shapes[letter] for letter in "TNDH")
-        itemsize = np.dtype(dtype).itemsize
+        itemsize, tiles = np.dtype(dtype).itemsize, False
         columns = len(cell.from_h) * H
-        if level and itemsize == 4 and precision().bfloat16:
-            in_bfloat16 = cpu.kernels.repays_bfloat16(T, N, D + H, columns)
-            itemsize = 2 if in_bfloat16 else 4
-            products = f", products in bfloat16 by {level}" if in_bfloat16 else ", products in float32: too small"
+        if by and itemsize == 4:
+            itemsize, tiles = cpu.kernels.form(precision().products, T, N, D + H, columns)
+            why_not = "too few rows, or too small" if "amx" in by else "too small"
+            products = f", products in float32: {why_not}" if itemsize == 4 and not tiles else _by(by)
         Wx, most = (D, len(cell.from_x) * H), cpu.kernels.max_threads()
-        threads, split, project_first = cpu.kernels.partition(T, N, D + H, columns, itemsize, most, Wx)
+        threads, split, project_first = cpu.kernels.partition(T, N, D + H, columns, itemsize, most, Wx, tiles)
         why += f", {threads} threads by {split}" if threads > 1 else ", one thread"
         if project_first and operation == "recurrence_forward":
             why += ", x @ Wx first"
     return Explanation("fused", why + products)
 
 
-def _products(operation: Operation, dtype: Any, level: str | None) -> str:
-    """The precision of an operation's products, for `explain`; "" if float32 is selected, or for another dtype.
+def _products(operation: Operation, dtype: Any, by: str | None = None) -> str:
+    """The precision of an operation's products, for `explain`; "" for another dtype, and for ordinary float32.
 
-    level   of the kernels that compute in bfloat16
+    by   the instructions for products of bfloat16 parts in the precision in effect; None: there are none
     """
     setting = precision()
-    if operation not in MULTIPLYING or np.dtype(dtype) != np.float32 or setting.name == "float32":
+    if operation not in MULTIPLYING or np.dtype(dtype) != np.float32:
         return ""
+    if by:
+        return f"{_by(by)}, small ones in float32"
     if setting.tf32:
         return ", products in float32: CPUs have no TF32"
-    if not setting.bfloat16:
-        return ", products in float32: this CPU has no tiles (AMX)"
-    if level:
-        return f", products in bfloat16 by {level}, small ones in float32"
-    return f", products in float32: {_no_bfloat16()}"
+    if setting.products == 3:
+        return ", products in float32: no tiles (AMX) on this CPU, level or cell"
+    return f", products in float32: {_no_bfloat16()}" if setting.bfloat16 else ""
+
+
+def _by(instructions: str) -> str:
+    kinds = {6: "in float32, as six of bfloat16 parts,", 3: "as three of bfloat16 parts", 1: "in bfloat16"}
+    return f", products {kinds[precision().products]} by {instructions}"
+
+
+def _refused() -> str:
+    """Why the level `amx` does not run though the CPU has it; "" if it runs, or if the CPU does not have it."""
+    refusal = cpu.kernels.tile_refusal()
+    return f" (amx: the system refused this process the tile registers: {refusal})" if refusal else ""
 
 
 def _no_bfloat16() -> str:

@@ -1,5 +1,6 @@
 // The Python interface of the CPU kernels. _kernels.pyi describes the functions and the shapes of their arrays.
 #include <array>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -36,12 +37,25 @@ NB_MODULE(_kernels, m) {
     m.def("levels", [] {
         nb::list names;
         for (const Level& l : all_levels())
-            if (l.runs_here) names.append(l.name);
+            if (l.runs_here()) names.append(l.name);
+        return names;
+    });
+    m.def("emulated_levels", [] {
+        nb::list names;
+#if defined(XRNN_EMULATED_AMX)
+        names.append(EMULATED.name);
+#endif
         return names;
     });
     m.def("level", [] { return level.name; });
-    m.def("bfloat16_level", [] { return level.bfloat16 ? "avx512bf16" : nullptr; });
+    m.def("products_by", [](int products) { return level.products(products) ? level.products(products)->by : nullptr; });
     m.def("has_bfloat16_instruction", has_bfloat16_instruction);
+    m.def("tile_refusal", []() -> std::optional<std::string> {
+#if defined(XRNN_AMX)
+        if (const int error = tile_permission().error) return std::string(std::strerror(error));
+#endif
+        return std::nullopt;
+    });
     m.def("set_level", [](const char* name) { set_level(name); });
     m.def("max_threads", max_threads);
     m.def("asked_threads", asked_threads);
@@ -69,11 +83,12 @@ NB_MODULE(_kernels, m) {
     m.def("more_threads", more_threads);
     m.def("is_worth_waking", is_worth_waking);
     m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads,
-                          std::pair<int64_t, int64_t> Wx) {
-        const Partition p = choose_partition(T, N, K, H, itemsize, max_threads,
+                          std::pair<int64_t, int64_t> Wx, bool tiles) {
+        const Partition p = choose_partition(T, N, K, H, itemsize, max_threads, tiles,
                                              count_weight_bytes(Wx.first, Wx.second, itemsize));
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
-    });
+    }, nb::arg("T"), nb::arg("N"), nb::arg("K"), nb::arg("H"), nb::arg("itemsize"), nb::arg("max_threads"),
+       nb::arg("Wx"), nb::arg("tiles") = false);
     m.def("force_partition", [](int threads, const std::string& split, bool project_first) {
         const bool by_rows = split == "rows";
         if (threads < 0 || threads > MOST_THREADS || !(by_rows || split == "columns"))
@@ -81,11 +96,16 @@ NB_MODULE(_kernels, m) {
         hold_threads(threads > 0);
         forced = {threads, by_rows ? Split::ROWS : Split::COLUMNS, project_first, !by_rows};
     });
-    m.def("force_bfloat16", [](bool forced) { force_bfloat16 = forced; });
+    m.def("force_products", [](bool forced) { force_products = forced; });
+    m.def("form", [](int products, int64_t T, int64_t N, int64_t K, int64_t H) {
+        const Form<float> form = form_of<float>(products, T, N, K, H);
+        return nb::make_tuple(form.size, form.tiles);
+    });
     m.def("repays_bfloat16", repays_bfloat16);
+    m.def("repays_tiles", repays_tiles);
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
     m.def("int8_forward", int8_forward);
-    m.def("int8_instructions", [] { return fastest_int8_sums() ? "avx512vnni" : level.name; });
+    m.def("int8_instructions", [](int64_t N) { return FastestInt8Sums(N).by; });
     nb::class_<PackedForms>(m, "PackedForms").def(nb::init<nb::object, nb::object>(), nb::arg("Wx"), nb::arg("Wh"));
     if (PyModule_AddFunctions(m.ptr(), RECURRENCES)) throw nb::python_error();
     m.def("affine", [](nb::handle x, nb::handle W, nb::handle b, int products) {

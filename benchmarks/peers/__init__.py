@@ -60,6 +60,9 @@ PEERS: Final = {
     "reservoirpy": Peer("reservoir"),
     "expression": Peer("expression"),
     "xrnn.torch": Peer("torch_rnn", {"library": "xrnn.torch"}),
+    # Without tile registers, beside xrnn on a CPU that has them (AMX).
+    "xrnn-avx512": Peer("xrnn_layer", environment={"XRNN_ISA": "avx512"}),
+    "xrnn-bfloat16x3": Peer("xrnn_layer", environment={"XRNN_PRECISION": "bfloat16x3"}),
     "xrnn-bfloat16": Peer("xrnn_layer", environment={"XRNN_PRECISION": "bfloat16"}, tolerance=_BFLOAT16),
     "bare-read": Peer("bare_read"),
     "torch-bfloat16": Peer("torch_rnn", {"bfloat16": True}, tolerance=_BFLOAT16),
@@ -67,9 +70,14 @@ PEERS: Final = {
 MODULES: Final = "xrnn.torch"
 IN_BFLOAT16: Final = ("xrnn-bfloat16", "torch-bfloat16")
 FROZEN, BARE_READ = "xrnn.freeze", "bare-read"
-OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, "xrnn-bfloat16")
+WITHOUT_TILES, THREE_PRODUCTS = "xrnn-avx512", "xrnn-bfloat16x3"
+OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, WITHOUT_TILES, THREE_PRODUCTS, "xrnn-bfloat16")
 # The default peers of a comparison. `benchmarks.torch_modules` compares xrnn.torch with PyTorch.
-COMPARED: Final = tuple(peer for peer in PEERS if peer not in (MODULES, FROZEN, BARE_READ, *IN_BFLOAT16))
+COMPARED: Final = tuple(
+    peer for peer in PEERS if peer not in (MODULES, FROZEN, BARE_READ, WITHOUT_TILES, THREE_PRODUCTS, *IN_BFLOAT16)
+)
+# The default peers of `benchmarks.compare --tiles`.
+OF_TILES: Final = ("xrnn", WITHOUT_TILES, THREE_PRODUCTS, *IN_BFLOAT16, "torch", "onnxruntime")
 
 
 def load(peer: str) -> Any:

@@ -61,14 +61,15 @@ def build(problem: Problem, threads: int, frozen: bool = False) -> Built:
         return [np.empty((2, *state.shape), x.dtype) for state in states]
 
     sizes = {letter: getattr(problem.case, letter) for letter in "TNDH"}
-    forms = {
-        operation: layer.backend.explain(operation, layer.cell, sizes, x.dtype).form
+    explanations = (
+        layer.backend.explain(operation, layer.cell, sizes, x.dtype)
         for operation in ("recurrence_forward", "recurrence_backward")
-    }
+    )
+    forms = [e.form + " by tiles" * ("by amx" in e.why) for e in explanations]
     return Built(
         {
             **calls,
             "allocation": allocation,  # a part of a step, for benchmarks/step.py
         },
-        form="/".join(dict.fromkeys(forms.values())) if xrnn.backend.fused_forms().enabled else "plain",
+        form="/".join(dict.fromkeys(forms)) if xrnn.backend.fused_forms().enabled else "plain",
     )

@@ -12,6 +12,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
 
 from benchmarks import accuracy
 from benchmarks.cases import Case
+from xrnn.backends.numpy import kernels
 from xrnn.typing import Array
 
 
@@ -36,6 +37,25 @@ def test_tanh_ulp_sees_an_error_of_a_few_ulp(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("xrnn.RNN.__call__", off)
     assert 5 < accuracy.tanh_ulp("float32", per_exponent=1) < 8
+
+
+@pytest.mark.skipif(not kernels, reason="the kernels were not built")
+def test_products_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six products of bfloat16 parts are at least as accurate as float32, three have errors below 1e-4."""
+    cases = [
+        Case(5, 16, 64, 96, cell=cell, ragged=ragged) for cell in ("rnn", "lstm", "gru") for ragged in (False, True)
+    ]
+    monkeypatch.setattr(accuracy, "STATED", [*cases, Case(5, 3, 64, 96)])
+    accuracy.main(["--products", "--threads", "1", "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "products.json").read_text())["cases"]
+    assert [row["case"] for row in rows] == [case.name for case in cases]  # three rows do not fill a tile
+    for row in rows:
+        for of, ordinary in row["errors"]["float32"].items():
+            assert 1e-9 < ordinary < 1e-6
+            if kernels.emulated_levels():
+                assert row["errors"]["six products"][of] <= ordinary
+                assert 1e-7 < row["errors"]["three products"][of] < 1e-4
+    assert "gradients, float32" in capsys.readouterr().out
 
 
 def test_accuracy_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,18 @@ CELLS = {
     "expression": {"rnn"},
     "bare-read": set(),
 }
-LENGTHS = {"xrnn", "xrnn.freeze", "xrnn-plain", "xrnn-bfloat16", "torch", "xrnn.torch", "torch-bfloat16", "onnxruntime"}
+LENGTHS = {
+    "xrnn",
+    "xrnn.freeze",
+    "xrnn-plain",
+    "xrnn-avx512",
+    "xrnn-bfloat16x3",
+    "xrnn-bfloat16",
+    "torch",
+    "xrnn.torch",
+    "torch-bfloat16",
+    "onnxruntime",
+}
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")  # in ReservoirPy, while it is compiled

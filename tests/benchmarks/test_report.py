@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.cases import Case
 from benchmarks.peers import COMPARED
 from benchmarks.pictures import COLOURS, SPEED_SIZES, draw_speed, draw_sweeps
-from benchmarks.report import against_peers, in_bfloat16, print_comparison, print_own
+from benchmarks.report import against_peers, in_bfloat16, print_comparison, print_own, with_tiles
 
 
 def row(case: Case, operation: str, **microseconds: list[float]) -> dict[str, Any]:
@@ -82,6 +82,15 @@ def test_bfloat16_is_compared_with_float32_and_with_pytorchs_bfloat16_only() -> 
     table = printed(print_comparison, results(of_case))
     assert "float32 / bfloat16" in table
     assert "2.00 (2.00–2.00)" in table
+
+
+def test_tiles_are_compared_with_the_kernels_without_them() -> None:
+    times = {"xrnn-avx512": [100.0] * 3, "xrnn": [50.0] * 3, "xrnn-bfloat16x3": [25.0] * 3, "xrnn-bfloat16": [20.0] * 3}
+    of_case = row(CASE, "forward", **times)
+    assert [ratio.median for ratio in with_tiles(of_case).values()] == [2, 4, 5]
+    assert with_tiles(row(CASE, "forward", xrnn=[1.0])) == {}
+    text = printed(print_comparison, results(of_case))
+    assert "no tiles / bfloat16x3 over 1 sizes: geometric mean 4.00, lowest 4.00" in text
 
 
 def test_the_table_states_ratio_tie_and_share_and_the_mean_over_the_stated_sizes() -> None:

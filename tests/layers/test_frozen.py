@@ -144,15 +144,15 @@ def test_follows_the_level_and_the_precision(dtype: str) -> None:
             assert_array_equal(frozen(x)[0], layer(x)[0])
     finally:
         kernels.set_level(before)
-    kernels.force_bfloat16(True)
+    kernels.force_products(True)
     try:
         with use_precision("bfloat16"):
             rounded = frozen(x)[0]
             assert_array_equal(rounded, layer(x)[0])
     finally:
-        kernels.force_bfloat16(False)
+        kernels.force_products(False)
     assert_array_equal(frozen(x)[0], layer(x)[0])
-    if kernels.bfloat16_level() and dtype == "float32":
+    if kernels.products_by(1) and dtype == "float32":
         assert (rounded != layer(x)[0]).any()
 
 

@@ -70,13 +70,13 @@ struct Division {
 };
 
 // For a recurrence, or for a product with T = 1; K terms in a sum, H columns, `size` bytes an element of the operands.
-// at_most: the most threads that the operation can use; x_bytes: the bytes of Wx.
+// tiles: the products are by tiles; at_most: the most threads that the operation can use; x_bytes: the bytes of Wx.
 template <class Operation>
 Division<Partition> divide(Operation operation, int64_t T, int64_t N, int64_t K, int64_t H, int64_t size,
-                           int at_most = MOST_THREADS, int64_t x_bytes = 0) {
+                           bool tiles = false, int at_most = MOST_THREADS, int64_t x_bytes = 0) {
     if (forced.threads) return {forced};
     const auto partition_of = [&](int most) {
-        return choose_partition(T, N, K, H, size, std::min(most, at_most), x_bytes);
+        return choose_partition(T, N, K, H, size, std::min(most, at_most), tiles, x_bytes);
     };
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
     // An empty axis counts as 1: the call still packs the weights, zeroes their gradients, or fills y.

@@ -15,14 +15,29 @@ constexpr int TYPE<int8_t> = NPY_INT8;
 template <>
 constexpr int TYPE<int32_t> = NPY_INT32;
 
-// The sums by AVX512-VNNI, if this CPU has it and the level in use may run it; otherwise null.
-Int8Sums fastest_int8_sums() {
-#if defined(__x86_64__)
-    if (std::string_view(level.name).substr(0, 6) == "avx512" && __builtin_cpu_supports("avx512vnni"))
-        return int8_sums_vnni;
+// The fastest sums for N rows that the level in use may run: by tiles, by AVX512-VNNI, or null, the level's own.
+struct FastestInt8Sums {
+    Int8Sums sums = nullptr;
+    const char* by = level.name;
+
+    explicit FastestInt8Sums(int64_t N) {
+        [[maybe_unused]] const std::string_view name = level.name;
+        [[maybe_unused]] const bool fills_tiles = N >= INT8_TILE_ROWS;
+#if defined(XRNN_EMULATED_AMX)
+        if (name == EMULATED.name && fills_tiles) sums = int8_sums_emulated_amx;
 #endif
-    return nullptr;
-}
+#if defined(XRNN_AMX)
+        if (name == "amx" && fills_tiles) {
+            sums = int8_sums_amx;
+            return;
+        }
+#endif
+#if defined(__x86_64__)
+        if ((name == "avx512" || name == "amx") && __builtin_cpu_supports("avx512vnni"))
+            sums = int8_sums_vnni, by = "avx512vnni";
+#endif
+    }
+};
 
 // The arrays of a packed matrix: values, sums, scale. It must outlive the call.
 struct Int8Input {
@@ -65,7 +80,7 @@ nb::object int8_forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle
                      .initial = {},
                      .own = {},
                      .states = {},
-                     .sums = fastest_int8_sums()};
+                     .sums = FastestInt8Sums(N).sums};
     if (!PyTuple_Check(own.ptr()) || PyTuple_GET_SIZE(own.ptr()) != cell.own)
         throw nb::value_error("expected a tuple of the cell's own parameters");
     for (int k = 0; k < cell.own; ++k) f.own[k] = own_in[k].emplace(PyTuple_GET_ITEM(own.ptr(), k), H).data();
@@ -78,7 +93,7 @@ nb::object int8_forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle
         PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
     }
     const int most = int(std::clamp<int64_t>(Int8Input::panels(H), 1, MOST_THREADS));
-    const Division<Partition> division = divide(cell.int8, T, N, D + H, cell.h_gates * H, sizeof(int8_t), most);
+    const Division<Partition> division = divide(cell.int8, T, N, D + H, cell.h_gates * H, sizeof(int8_t), false, most);
     const int threads = std::min(division.threads.threads, most);  // a forced number may be larger
     run_into<float>({}, cell.int8, f, Division<int>{threads, division.brief, division.call});
     return states;

@@ -7,39 +7,78 @@
 #include <nanobind/nanobind.h>
 
 #include "../kernels/kernels.h"
+#include "../kernels/threads/system.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
 
 namespace {
 
+// The operations of a level on float32 arrays, with products of one kind.
+struct Products {
+    const Operations<float>& (*operations)();
+    const char* by;   // the instructions, for `xrnn info`
+    int64_t size;     // bytes of an operand for each term of a sum
+    bool tiles;
+};
+
 struct Level {
     const char* name;
     const Operations<float>& (*f32)();
     const Operations<double>& (*f64)();
-    bool runs_here;
-    const Operations<float>& (*bfloat16)() = nullptr;  // f32 with products in bfloat16; null if they do not run here
+    bool (*runs_here)();
+    // Products as sums of 6, 3 or 1 products of bfloat16 parts; null: the level has none that are faster than float32.
+    const Products *six = nullptr, *three = nullptr, *one = nullptr;
+
+    const Products* products(int count) const { return count == 6 ? six : count == 3 ? three : one; }
 };
 
 #if defined(__x86_64__)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+}
 bool has_bfloat16_instruction() { return __builtin_cpu_supports("avx512bf16"); }
+
 // Processors of AMD multiply pairs at twice the rate of float32. On Intel's the instruction has the rate of float32, so
 // converting the operands is a loss: layers took 1.35 to 1.5 times as long.
-bool bfloat16_instruction_pays() { return has_bfloat16_instruction() && __builtin_cpu_is("amd"); }
+const Products PAIRS = {avx512bf16_float, "avx512bf16", 2, false};
+const Products* fast_pairs() { return has_bfloat16_instruction() && __builtin_cpu_is("amd") ? &PAIRS : nullptr; }
 #else
 bool has_bfloat16_instruction() { return false; }
 #endif
 
+#if defined(XRNN_AMX)
+// Without the permission of the system the process cannot use tiles. It is asked for once.
+const TilePermission& tile_permission() {
+    static const TilePermission permission = ask_for_tiles();
+    return permission;
+}
+bool has_amx() { return has_avx512() && has_bfloat16_instruction() && tile_permission().granted(); }
+const Products SIX = {amx6_float, "amx", 6, true}, THREE = {amx3_float, "amx", 4, true},
+               ONE = {amx1_float, "amx", 2, true};
+#endif
+
+#if defined(XRNN_EMULATED_AMX)
+// Tests select this level by its name on any CPU. It is far slower than the others.
+const Products EMULATED_SIX = {emulated_amx6_float, "amx-emulated", 6, true},
+               EMULATED_THREE = {emulated_amx3_float, "amx-emulated", 4, true},
+               EMULATED_ONE = {emulated_amx1_float, "amx-emulated", 2, true};
+const Level EMULATED = {"amx-emulated", baseline_float, baseline_double, [] { return true; },
+                        &EMULATED_SIX,  &EMULATED_THREE, &EMULATED_ONE};
+#endif
+
+// From the lowest to the highest.
 std::vector<Level> all_levels() {
-    std::vector<Level> levels = {{"baseline", baseline_float, baseline_double, true}};
+    std::vector<Level> levels = {{"baseline", baseline_float, baseline_double, [] { return true; }}};
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-    levels.push_back({"avx2", avx2_float, avx2_double, avx2});
-    levels.push_back({"avx512", avx512_float, avx512_double, avx512,
-                      bfloat16_instruction_pays() ? avx512bf16_float : nullptr});
+    levels.push_back({"avx2", avx2_float, avx2_double, has_avx2});
+    levels.push_back({"avx512", avx512_float, avx512_double, has_avx512, nullptr, nullptr, fast_pairs()});
+#endif
+#if defined(XRNN_AMX)
+    levels.push_back({"amx", avx512_float, avx512_double, has_amx, &SIX, &THREE, &ONE});
 #endif
     return levels;
 }
@@ -48,8 +87,14 @@ Level level = all_levels().front();
 
 void set_level(const std::string& name) {
     std::string here;
+#if defined(XRNN_EMULATED_AMX)
+    if (name == EMULATED.name) {
+        level = EMULATED;
+        return;
+    }
+#endif
     for (const Level& l : all_levels()) {
-        if (!l.runs_here) continue;
+        if (!l.runs_here()) continue;
         if (l.name == name) {
             level = l;
             return;
@@ -60,21 +105,37 @@ void set_level(const std::string& name) {
 }
 
 template <class S>
-const Operations<S>& operations(bool bfloat16 = false) {
+const Operations<S>& operations() {
     if constexpr (sizeof(S) == 4)
-        return (bfloat16 ? level.bfloat16 : level.f32)();
+        return level.f32();
     else
         return level.f64();
 }
 
-// For tests and measurements: take products of every size in bfloat16.
-bool force_bfloat16 = false;
+// For tests and measurements: take products of bfloat16 parts in every size.
+bool force_products = false;
 
-// Whether a call with this number of products of parts computes in bfloat16: sizes as for choose_partition, T = 1 for a
-// product.
+bool repays(const Products& products, int count, int64_t T, int64_t N, int64_t K, int64_t H) {
+    return products.tiles ? repays_tiles(count, T, N, K, H) : repays_bfloat16(T, N, K, H);
+}
+
+// The form of a call: its operations, the bytes of an operand for each term of a sum, and whether tiles multiply.
 template <class S>
-bool takes_bfloat16(int products, int64_t T, int64_t N, int64_t K, int64_t H) {
-    return sizeof(S) == 4 && products == 1 && level.bfloat16 && (force_bfloat16 || repays_bfloat16(T, N, K, H));
+struct Form {
+    const Operations<S>& operations;
+    int64_t size;
+    bool tiles;
+};
+
+// The form for this number of products of parts: sizes as for choose_partition, T = 1 for a product.
+template <class S>
+Form<S> form_of(int count, int64_t T, int64_t N, int64_t K, int64_t H) {
+    if constexpr (sizeof(S) == 4) {
+        const Products* const products = level.products(count);
+        if (products && (force_products || repays(*products, count, T, N, K, H)))
+            return {products->operations(), products->size, products->tiles};
+    }
+    return {operations<S>(), sizeof(S), false};
 }
 
 }  // namespace

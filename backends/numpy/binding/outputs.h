@@ -12,7 +12,7 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b, int products) {
     const int64_t rows = size(x, 0), D = size(x, 1), C = size(b, 0);
     Input<S> x_in(x, {rows, D}), W_in(W, {D, C}), b_in(b, {C});
     nb::object y = empty<S>({rows, C});
-    const bool pairs = takes_bfloat16<S>(products, 1, rows, D, C);
+    const Form<S> form = form_of<S>(products, 1, rows, D, C);
     const Affine<S> f = {.rows = rows,
                          .D = D,
                          .C = C,
@@ -21,8 +21,8 @@ nb::object affine(nb::handle x, nb::handle W, nb::handle b, int products) {
                          .b = b_in.data(),
                          .b_stride = b_in.stride(0),
                          .y = data<S>(y)};
-    const auto operation = operations<S>(pairs).affine;
-    run_into<S>({}, operation, f, divide(operation, 1, rows, D, C, pairs ? 2 : sizeof(S)));
+    const auto operation = form.operations.affine;
+    run_into<S>({}, operation, f, divide(operation, 1, rows, D, C, form.size, form.tiles));
     return y;
 }
 
@@ -41,10 +41,9 @@ nb::object affine_gradients(nb::handle x, nb::handle W, nb::handle dy, nb::handl
                                   .dW = output<S>(dW, {D, C}),
                                   .db = output<S>(db, {C}),
                                   .dx = needs_dx ? data<S>(dx) : nullptr};
-    const bool pairs = takes_bfloat16<S>(products, 1, rows, D, C);
-    const auto operation = operations<S>(pairs).affine_gradients;
-    run_into<S>({{f.dW, D * C}, {f.db, C}}, operation, f,
-                divide(operation, 2 * rows * D * C, pairs ? 2 : sizeof(S)));
+    const Form<S> form = form_of<S>(products, 1, rows, D, C);
+    const auto operation = form.operations.affine_gradients;
+    run_into<S>({{f.dW, D * C}, {f.db, C}}, operation, f, divide(operation, 2 * rows * D * C, form.size));
     return dx;
 }
 

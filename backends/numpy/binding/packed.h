@@ -20,11 +20,13 @@ class PackedForms {
     PackedForms(nb::object Wx, nb::object Wh) : arrays{Wx, Wh}, Wx(place_of(Wx)), Wh(place_of(Wh)) {}
     PackedForms(const PackedForms&) = delete;
 
-    // The form for the operations of a level and this partition. It is made at its first use, on one thread. None if
-    // `of` has other matrices, if there is no memory, or if the level has forms for other numbers of threads.
+    // The form for the operations of a call and its partition. It is made at its first use, on one thread. None if `of`
+    // has other matrices, if there is no memory, if the form cannot represent a weight, or if there are forms for other
+    // numbers of threads.
     template <class S>
-    std::optional<PackedWeights> form(const Operations<S>& by, const Recurrence<S>& cell, const Sequence<S>& of,
-                                      int64_t size, Partition partition) {
+    std::optional<PackedWeights> form(const Form<S>& form, const Recurrence<S>& cell, const Sequence<S>& of,
+                                      Partition partition) {
+        const Operations<S>& by = form.operations;
         if (!(place_of(of.Wx) == Wx && place_of(of.Wh) == Wh)) return std::nullopt;
         const int threads = panel_threads(partition);
         int made_before = 0;
@@ -35,7 +37,8 @@ class PackedForms {
         }
         if (made_before == MOST) return std::nullopt;
         // A long call with few rows gains most, so the form suits its number of threads.
-        const int of_long = choose_partition(1'000, 1, of.D + of.H, cell.h_gates * of.H, size, max_threads()).threads;
+        const int of_long =
+            choose_partition(1'000, 1, of.D + of.H, cell.h_gates * of.H, form.size, max_threads(), form.tiles).threads;
         const int cut = of_long % threads == 0 ? of_long : threads;
         const auto pack = [&](Matrix<S> W, int64_t K, int gates, char* to) {
             return by.pack(W, K, gates, of.H, cut, to);
@@ -44,8 +47,10 @@ class PackedForms {
         size_t bytes = x_bytes + pack(of.Wh, of.H, cell.h_gates, nullptr);
         char* const memory = static_cast<char*>(allocate(bytes));
         if (!memory) return std::nullopt;
-        pack(of.Wx, of.D, cell.x_gates, memory);
-        pack(of.Wh, of.H, cell.h_gates, memory + x_bytes);
+        if (pack(of.Wx, of.D, cell.x_gates, memory) < 0 || pack(of.Wh, of.H, cell.h_gates, memory + x_bytes) < 0) {
+            std::free(memory);
+            return std::nullopt;
+        }
         forms.push_back({&by, std::unique_ptr<void, Free>(memory), {memory, memory + x_bytes, cut}});
         return forms.back().weights;
     }

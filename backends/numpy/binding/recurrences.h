@@ -104,22 +104,17 @@ struct SequenceInputs {
 };
 
 // The kernel that a call runs, in the precision of its products, and its division among threads.
-template <class Operation>
+template <class S, class Operation>
 struct Call {
-    Operation operation;
-    int64_t size;  // bytes of an element of its products
-    bool pairs;    // its products are in bfloat16
-    Division<Partition> division;
+    const Form<S> form;
+    const Operation operation;
+    const Division<Partition> division;
 
-    template <class S>
-    Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, int products) {
-        const int64_t K = in.D + in.H, R = cell.h_gates * in.H;
-        pairs = takes_bfloat16<S>(products, in.T, in.N, K, R);
-        size = pairs ? 2 : sizeof(S);
-        operation = operations<S>(pairs).recurrences[&cell - operations<S>().recurrences].*pass;
-        division = divide(operation, in.T, in.N, K, R, size, MOST_THREADS,
-                          count_weight_bytes(in.D, cell.x_gates * in.H, size));
-    }
+    Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, int products)
+        : form(form_of<S>(products, in.T, in.N, in.D + in.H, cell.h_gates * in.H)),
+          operation(form.operations.recurrences[&cell - operations<S>().recurrences].*pass),
+          division(divide(operation, in.T, in.N, in.D + in.H, cell.h_gates * in.H, form.size, form.tiles, MOST_THREADS,
+                          count_weight_bytes(in.D, cell.x_gates * in.H, form.size))) {}
 };
 
 // → states, z, kept, which is None
@@ -154,8 +149,7 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
     const Call call(&Recurrence<S>::forward, cell, in, products);
     std::optional<PackedWeights> form;
     if (!packed.is_none()) {
-        form = nb::cast<PackedForms&>(packed).form(operations<S>(call.pairs), cell, f.of, call.size,
-                                                   call.division.threads);
+        form = nb::cast<PackedForms&>(packed).form(call.form, cell, f.of, call.division.threads);
         f.packed = form ? &*form : nullptr;
     }
     run_into<S>({}, call.operation, f, call.division);

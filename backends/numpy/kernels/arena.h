@@ -1,7 +1,7 @@
 // Scratch memory for a pass, and `run_pass`, which runs a pass on several threads.
 #pragma once
 
-#include "simd.h"
+#include "registers.h"
 #include "threads/barrier.h"
 #include "threads/parallel.h"
 #include "threads/scratch.h"
@@ -28,7 +28,8 @@ struct Arena {
     }
 };
 
-// Construct Pass(arena, arguments...) and run its thread(id, n) on `threads` threads. False if there is no memory.
+// Construct Pass(arena, arguments...) and run its thread(id, n) on `threads` threads. False if there is no memory, or if
+// a thread found an operand that needs another form (TileJob): the results are then undefined.
 template <class Pass, class S, class... Arguments>
 bool run_pass(int threads, const Arguments&... arguments) {
     // Enough for most small passes. Constructing such a pass a second time would take longer than its arithmetic.
@@ -38,11 +39,22 @@ bool run_pass(int threads, const Arguments&... arguments) {
     Arena<S> first{memory, FIRST / int64_t(sizeof(S))};
     Pass small(first, arguments...);
     const auto run = [threads](Pass& pass) {
+        struct Run {
+            Pass& pass;
+            int exceptional = 0;
+        } running = {pass};
         pass.prepare();
-        xrnn::parallel(threads, [](int id, int n, void* p) { static_cast<Pass*>(p)->thread(id, n); }, &pass,
-                       &pass.barrier.stop);
+        xrnn::parallel(
+            threads,
+            [](int id, int n, void* p) {
+                Run& running = *static_cast<Run*>(p);
+                const TileJob job;
+                running.pass.thread(id, n);
+                if (job.found_exceptional()) __atomic_store_n(&running.exceptional, 1, __ATOMIC_RELAXED);
+            },
+            &running, &pass.barrier.stop);
         xrnn::trim_scratch();
-        return true;
+        return !running.exceptional;
     };
     if (first.used <= first.size) return run(small);
 

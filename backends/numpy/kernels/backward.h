@@ -33,7 +33,7 @@ struct BackwardPass {
                                                  int64_t active, Gradient out) const;
 
     // Slots whose sums are held at a time, as in the forward pass.
-    static constexpr int64_t ROWS = 12;
+    static constexpr int64_t ROWS = IS_PART<P> ? 32 : 12;
 
     const xrnn::Backward<S>& f;
     const xrnn::Sequence<S>& of;
@@ -70,7 +70,8 @@ struct BackwardPass {
           order(order_of_recurrence<P>(of.N, of.H, gates.h_count)),
           // Not with several gates: the terms of a thread's own units are then several ranges, and a step is long
           // compared with its barrier.
-          local_first(gates.h_count == 1 && partition.local_first && partition.threads > 1 && !of.lengths),
+          local_first(!IS_PART<P> && gates.h_count == 1 && partition.local_first && partition.threads > 1 &&
+                      !of.lengths),
           fetches(is_worth_fetching<S>(of, shape.states + gates.count)),
           steps(chunk_steps(of.T, of.N)),
           length(elements<P>(of.H)),
@@ -83,7 +84,8 @@ struct BackwardPass {
                    partition.threads, arena),
           x_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.D : 0)),
           h_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.H : 0)),
-          dz_down(arena.template take_of<P>(IS_PAIR<P> && f.db ? elements<P>(steps * of.N) * gates.count * of.H : 0)),
+          dz_down(arena.template take_of<P>(
+              IS_PAIR<P> && !IS_PART<P> && f.db ? elements<P>(steps * of.N) * gates.count * of.H : 0)),
           dx_rows(arena.take(of.lengths && f.dx ? steps * of.N * of.D : 0)),
           places(arena.template take_of<int64_t>(of.lengths ? partition.threads * steps * of.N : 0)),
           barrier(partition.threads) {
@@ -111,6 +113,7 @@ struct BackwardPass {
         products.pack(id, n);
         for (int64_t m = share(N, id, n); m < share(N, id + 1, n); ++m)
             for (int k = 0; k < shape.states; ++k) fill_zeros(carry[k] + m * panels.padded(), panels.padded());
+        if constexpr (IS_PART<P>) clear_ends(id, n);
         barrier.wait(id, n);
 
         StopPoll poll(barrier.stop, id);
@@ -174,6 +177,7 @@ struct BackwardPass {
             above[k] = f.dstates[k].data ? f.dstates[k].data + t * f.dstates[k].step + column : nullptr;
         }
         const S* const z_of_step = Cell::KEEPS_Z ? f.z + t * PRE * step + column : nullptr;
+        Exceptions<P> exceptions;
         for (int64_t m = begin; m < end; ++m) {
             const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H, carried = slot * units + column;
             Vec<S> dafter[Cell::STATES];
@@ -196,8 +200,10 @@ struct BackwardPass {
             for (int g = 0; g < PRE; ++g) {
                 const int64_t gate = slot * PRE + g;
                 store_columns<S, WHOLE>(out.dz + gate * H + column, dz[g], n);
-                if constexpr (IS_PAIR<P>)
-                    store_elements<S, WHOLE>(out.rows + gate * length + elements<P>(column), dz[g], n);
+                if constexpr (IS_PAIR<P>) {
+                    store_elements<S, WHOLE>(out.rows + gate * length, column, dz[g], n);
+                    exceptions.template see<WHOLE>(dz[g], n);
+                }
             }
             for (int k = Cell::DIRECT ? 0 : 1; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dbefore[k]);
         }
@@ -205,6 +211,14 @@ struct BackwardPass {
 
    private:
     bool gathers() const { return f.db && (of.lengths || IS_PAIR<P>); }
+
+    // The last block of a gate may end with terms that no vector of units covers. They must be zeros.
+    void clear_ends(int id, int n) const {
+        const int64_t all = of.H % (2 * BLOCK) ? steps * of.N * gates.count : 0;
+        for (int buffer = 0; buffer < (of.T > steps ? 2 : 1); ++buffer)
+            for (int64_t i = share(all, id, n); i < share(all, id + 1, n); ++i)
+                fill_zeros(dz_rows[buffer] + (i + 1) * length - BLOCK, BLOCK);
+    }
 
     // dz of the step after, (rows, gates · length) in slots; none at the last step.
     struct Later {
@@ -334,12 +348,13 @@ struct BackwardPass {
     // Copy my part of the rows of a chunk to x_rows, h_rows and dz_down.
     void gather(Gradient of_chunk, int64_t begin, int64_t rows, const int64_t* my_places, int id, int n) const {
         const int64_t D = of.D, H = of.H, width = gates.count * H;
-        const int64_t first = share(elements<P>(rows), id, n), end = share(elements<P>(rows), id + 1, n);
+        const int64_t first = share_elements<P>(rows, id, n), end = share_elements<P>(rows, id + 1, n);
         const auto place = [&](int64_t i) { return my_places ? my_places[i] : begin * of.N + i; };
         if constexpr (IS_PAIR<P>) {
             pair_down([&](int64_t i) { return of.x + place(i) * D; }, rows, D, first, end, x_rows);
             pair_down([&](int64_t i) { return h_before() + place(i) * H; }, rows, H, first, end, h_rows);
-            pair_down([&](int64_t i) { return of_chunk.dz + i * width; }, rows, width, first, end, dz_down);
+            if constexpr (!IS_PART<P>)
+                pair_down([&](int64_t i) { return of_chunk.dz + i * width; }, rows, width, first, end, dz_down);
         } else {
             for (int64_t i = first; i < end; ++i) {
                 copy(of.x + place(i) * D, 1, D, x_rows + i * D);

@@ -14,7 +14,7 @@ Order order_of_recurrence(int64_t N, int64_t H, int gates) {
     const int64_t quarter = (elements<P>(H) / 4 + SHORTEST / 2 - 1) / (SHORTEST / 2) * (SHORTEST / 2);
     const int64_t chain = N >= MANY_ROWS || quarter > CHAIN ? CHAIN : quarter < SHORTEST ? SHORTEST : quarter;
     // If reading the weights takes most of the time, a second partial sum only takes room in a strip.
-    return {!IS_PAIR<P> && is_wide<P>(N, H, gates * H) ? 1 : partials<P>(N, H, widest(N)), chain};
+    return {!IS_PAIR<P> && is_wide<P>(N, H, gates * H) ? 1 : partials<Sum<P>>(N, H, widest(N)), chain};
 }
 
 // The chains whose units all lie in [first, last): a thread that owns these units can sum them without the others. All

@@ -15,7 +15,7 @@
 //   project_first  requested, and no lengths             xz = x @ Wx + b of many steps is one product before them;
 //                                                        otherwise the terms of x are added in each step
 //   local_first    requested, by columns, no lengths,    a step sums the chains of the thread's own units before the
-//                  h not in strips                       barrier (chains.h)
+//                  h not in strips, not by tiles         barrier (chains.h)
 //   prepacked      Forward::packed, if it suits()        this pass does not pack
 //   in strips      project_first, and one or two rows    Wx, Wh or both are read in the user's matrix (strip.h), not
 //                  for few steps: suits_strips           packed; threads exchange sums at one more barrier
@@ -61,7 +61,7 @@ struct ForwardPass {
     // Rows whose pre-activations are held at a time: the height of two tiles. With many more rows the cell's step
     // writes more at once than the CPU's store queue holds (48 rows took 4 % longer at N = 256, H = 64). With few rows
     // the queue drains during the next tile.
-    static constexpr int64_t ROWS = 12;
+    static constexpr int64_t ROWS = IS_PART<P> ? 32 : 12;
     // project_first: the rows of x in one product, from several steps. They share each load of Wx.
     static constexpr int64_t PROJECTED_ROWS = 96;
 
@@ -102,7 +102,7 @@ struct ForwardPass {
           x_order(order_of_x()),
           h_order(order_of_recurrence<P>(of.N, of.H, gates.h_count)),
           project_first(partition.project_first && !of.lengths),
-          local_first(partition.local_first && partition.threads > 1 && !of.lengths && !h_in_strips()),
+          local_first(!IS_PART<P> && partition.local_first && partition.threads > 1 && !of.lengths && !h_in_strips()),
           fetches(is_worth_fetching<S>(of, states + gates.count)),
           gathers(of.lengths || IS_PAIR<P>),
           x_length(elements<P>(of.D)),
@@ -175,6 +175,7 @@ struct ForwardPass {
         const int64_t H = of.H;
         Vec<S> own[xrnn::MOST_OWN] = {};
         for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
+        Exceptions<P> exceptions;
         for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
             const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
             Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES];
@@ -182,7 +183,10 @@ struct ForwardPass {
             for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
             Cell::step(z, old, now, own);
             for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
-            if (in.h_slots) store_elements<S, WHOLE>(in.h_slots + slot * h_row + elements<P>(column), now[0], n);
+            if (in.h_slots) {
+                store_elements<S, WHOLE>(in.h_slots + slot * h_row, column, now[0], n);
+                exceptions.template see<WHOLE>(now[0], n);
+            }
             if (in.z)
                 for (int g = 0; g < PRE; ++g)
                     store_columns<S, WHOLE>(in.z + (row * PRE + g) * H + column, z[g], n);

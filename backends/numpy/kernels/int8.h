@@ -40,6 +40,12 @@ struct Int8Forward {
 #if defined(__x86_64__)
 // By the AVX512-VNNI instructions: int8_vnni.cpp. The same results, since sums of integers are exact.
 void int8_sums_vnni(const uint8_t* q, int64_t rows, int64_t quads, const int8_t* panel, int gates, int32_t* sums);
+// By tile registers, for INT8_TILE_ROWS rows or more: int8_amx.cpp.
+void int8_sums_amx(const uint8_t* q, int64_t rows, int64_t quads, const int8_t* panel, int gates, int32_t* sums);
 #endif
+// The same with emulated tiles, for tests.
+void int8_sums_emulated_amx(const uint8_t* q, int64_t rows, int64_t quads, const int8_t* panel, int gates,
+                            int32_t* sums);
+constexpr int64_t INT8_TILE_ROWS = 16;
 
 }  // namespace xrnn

@@ -129,7 +129,7 @@ template <class S>
 struct Operations {
     Recurrence<S> recurrences[MOST_CELLS];  // the entry after the last one has no name
     // Packs a matrix (K, gates · H) into `to`, which is aligned to 64 bytes, and returns the packed form's bytes. If `to`
-    // is null, it only returns the bytes.
+    // is null, it only returns the bytes. Returns -1 if the matrix has elements that this form cannot represent.
     int64_t (*pack)(Matrix<S>, int64_t K, int gates, int64_t H, int threads, void* to);
     bool (*affine)(const Affine<S>&, Partition);
     bool (*affine_gradients)(const AffineGradients<S>&, int threads);
@@ -148,6 +148,15 @@ const Operations<double>& avx2_double();
 const Operations<float>& avx512_float();
 const Operations<double>& avx512_double();
 const Operations<float>& avx512bf16_float();  // products in bfloat16, by the instructions
+// Products by tiles, as 6, 3 or 1 products of bfloat16 parts (parts.h). Operands that parts cannot represent are computed
+// by avx512_float. No cross-entropy and no tanh.
+const Operations<float>& amx6_float();
+const Operations<float>& amx3_float();
+const Operations<float>& amx1_float();
 #endif
+// The same with emulated tiles, for tests on any CPU; baseline_float in place of avx512_float.
+const Operations<float>& emulated_amx6_float();
+const Operations<float>& emulated_amx3_float();
+const Operations<float>& emulated_amx1_float();
 
 }  // namespace xrnn

@@ -22,16 +22,26 @@ constexpr int TERMS<Pair> = 2;
 template <class P>
 constexpr bool IS_PAIR = TERMS<P> == 2;
 
+template <class P>
+struct ElementsOf {
+    static constexpr int64_t count(int64_t n) { return (n + TERMS<P> - 1) / TERMS<P>; }
+};
+
 // The number of elements for n terms.
 template <class P>
 XRNN_INLINE constexpr int64_t elements(int64_t n) {
-    return (n + TERMS<P> - 1) / TERMS<P>;
+    return ElementsOf<P>::count(n);
 }
 
 #if defined(__AVX512BF16__)
 
 XRNN_INLINE Vec<float> multiply_add(Vec<Pair> a, Vec<Pair> b, Vec<float> c) {
     return (Vec<float>)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b);
+}
+
+// bfloat16 of each number, in the upper half of its lane.
+XRNN_INLINE Vec<Pair> rounded(Vec<float> v) {
+    return (Vec<Pair>)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)v)), 16);
 }
 
 // The pairs (v[0], v[1]), (v[2], v[3]), … of v = first, then second.
@@ -49,7 +59,6 @@ XRNN_INLINE Vec<Pair> pairs_across(Vec<float> first, Vec<float> second) {
 
 #else  // emulated
 
-// bfloat16 of each number, in the upper half of its lane.
 XRNN_INLINE Vec<Pair> rounded(Vec<float> v) {
     const Vec<Pair> bits = (Vec<Pair>)v, magnitude = bits & 0x7fffffffu;
     const Vec<Pair> nearest = bits + 0x7fffu + (bits >> 16 & 1u), quiet = bits | 0x400000u;
@@ -87,22 +96,26 @@ XRNN_INLINE Vec<float> first_lanes(Vec<float> v, int n) {
 #endif
 }
 
-// Write the n ≤ LANES first numbers of v as elements of an operand. WHOLE: n = LANES, known at compile time.
+// Write the pairs (v[0], v[1]), (v[2], v[3]), …: half a vector of them.
+XRNN_INLINE void store_half(Pair* p, Vec<float> v) {
+#if defined(__AVX512BF16__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(p), (__m256i)_mm512_cvtneps_pbh((__m512)v));
+#else
+    store_part<Pair>(p, pairs_along(v, Vec<float>{}), Simd<float>::LANES / 2);
+#endif
+}
+
+// Write the n ≤ LANES first numbers of v as elements of a row, from term `column` on. WHOLE: n = LANES, known at compile
+// time.
 template <class S, bool WHOLE>
-XRNN_INLINE void store_elements(S* p, Vec<S> v, int n) {
-    store_columns<S, WHOLE>(p, v, n);
+XRNN_INLINE void store_elements(S* row, int64_t column, Vec<S> v, int n) {
+    store_columns<S, WHOLE>(row + column, v, n);
 }
 
 template <class S, bool WHOLE>
-XRNN_INLINE void store_elements(Pair* p, Vec<float> v, int n) {
-    constexpr int HALF = Simd<float>::LANES / 2;
-#if defined(__AVX512BF16__)
-    if (WHOLE) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(p), (__m256i)_mm512_cvtneps_pbh((__m512)v));
-        return;
-    }
-#endif
-    store_part<Pair>(p, pairs_along(WHOLE ? v : first_lanes(v, n), Vec<float>{}), WHOLE ? HALF : (n + 1) / 2);
+XRNN_INLINE void store_elements(Pair* row, int64_t column, Vec<float> v, int n) {
+    Pair* const p = row + column / 2;
+    WHOLE ? store_half(p, v) : store_part<Pair>(p, pairs_along(first_lanes(v, n), Vec<float>{}), (n + 1) / 2);
 }
 
 // n neighbouring numbers → elements of an operand.
@@ -115,8 +128,8 @@ inline void copy_elements(const float* from, int64_t n, Pair* to) {
     constexpr int W = Simd<float>::LANES;
     for (; n >= 2 * W; n -= 2 * W, from += 2 * W, to += W)
         store<Pair>(to, pairs_along(load<float>(from), load<float>(from + W)));
-    if (n > W) store_elements<float, true>(to, load<float>(from), W), n -= W, from += W, to += W / 2;
-    if (n > 0) store_elements<float, false>(to, load_columns<float>(from, int(n)), int(n));
+    if (n > W) store_elements<float, true>(to, 0, load<float>(from), W), n -= W, from += W, to += W / 2;
+    if (n > 0) store_elements<float, false>(to, 0, load_columns<float>(from, int(n)), int(n));
 }
 
 // Write the n pairs (first[i], second[i]). If `second` is null, zeros take its place. If FILLED, the last vector is filled

@@ -21,9 +21,10 @@ struct Partition {
 int panel_threads(Partition partition);
 
 // The policy. T steps, N rows, K terms in a sum (D + H for a forward pass), H columns, `size` bytes an element, at most
-// `max_threads` threads; Wx has x_bytes bytes. A product without steps has T = 1. The thresholds are in partition.cpp.
+// `max_threads` threads; `tiles`: tiles multiply 16 rows at a time; Wx has x_bytes bytes. A product without steps has
+// T = 1. The thresholds are in partition.cpp.
 Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads,
-                           int64_t x_bytes = 0);
+                           bool tiles = false, int64_t x_bytes = 0);
 
 // The multiply-adds that choose_partition counts for these sizes.
 int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H);
@@ -37,6 +38,9 @@ int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size);
 // Whether products in bfloat16 repay the conversion of the operands, which float32 does not need. Sizes as for
 // choose_partition, in numbers, not in pairs.
 bool repays_bfloat16(int64_t T, int64_t N, int64_t K, int64_t H);
+
+// Whether 6, 3 or 1 products of bfloat16 parts by tiles (AMX) are faster than float32. Sizes as for choose_partition.
+bool repays_tiles(int products, int64_t T, int64_t N, int64_t K, int64_t H);
 
 // The number of threads for this number of multiply-adds on elements of `size` bytes. `once`: a single step, which no
 // further step may follow.

@@ -4,6 +4,7 @@
 
 #include "gates.h"
 #include "share.h"
+#include "tile_products.h"
 
 namespace {
 
@@ -92,8 +93,8 @@ struct AffinePass {
 // stays in the cache while every column of x is multiplied by it.
 constexpr int64_t CHUNK = CHAIN;
 
-// Rows of dz and of the inputs x of two maps, as operands of the products. If P is not a pair, all three of dz are one
-// array.
+// Rows of dz and of the inputs x of two maps, as operands of the products. If P is a number, all three of dz are one
+// array. If P has parts, x are transposed (transpose_rows), and dz_down is not used.
 template <class P>
 struct GradientOperands {
     const Sum<P>* dz;  // (rows, gates · H)
@@ -160,22 +161,29 @@ struct GradientProducts {
                 const int g = int(i / columns.count);
                 const int64_t p = i % columns.count, c = columns.begin(p), b_row = columns.width(p) * Simd<S>::LANES;
                 if (poll.stops(K * (maps[0].D + maps[1].D) * b_row)) return;
-                copy_rows(of.dz_down + row * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
                 const S* numbers = of.dz + begin * width + g * H + c;
+                if constexpr (IS_PART<P>)
+                    copy_rows(numbers, width, rows_of_chunk, columns.valid(p), int(b_row), b);
+                else
+                    copy_rows(of.dz_down + row * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
                 int64_t numbers_row = width;
                 if constexpr (!IS_PAIR<P>) numbers = b, numbers_row = b_row;  // nearer, and side by side
                 add_rows(numbers, numbers_row, rows_of_chunk, columns.valid(p), db + gates.b_of[g] * H + c, first);
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
-                    if (map.of[g] < 0 || map.D == 0 || map.dW.transposed) continue;
-                    add_product(order_of(map.D, columns), columns, p, of.x[m] + row * map.D, map.D, map.D, b, K,
-                                map.dW.data + map.of[g] * H + c, map.gates * H, first);
+                    if (map.of[g] < 0 || map.D == 0) continue;
+                    if constexpr (IS_PART<P>)
+                        add_part_product(map, p, g, of.x[m] + row * map.D, b, K, first);
+                    else if (!map.dW.transposed)
+                        add_product(order_of(map.D, columns), columns, p, of.x[m] + row * map.D, map.D, map.D, b, K,
+                                    map.dW.data + map.of[g] * H + c, map.gates * H, first);
                 }
             }
-            for (int m = 0; m < 2; ++m)
-                if (maps[m].dW.transposed)
-                    add_transposed(maps[m], of.dz_down + row * width, of.x[m] + row * maps[m].D, K, b, first, id, n,
-                                   poll);
+            if constexpr (!IS_PART<P>)
+                for (int m = 0; m < 2; ++m)
+                    if (maps[m].dW.transposed)
+                        add_transposed(maps[m], of.dz_down + row * width, of.x[m] + row * maps[m].D, K, b, first, id,
+                                       n, poll);
         }
     }
 
@@ -190,7 +198,7 @@ struct GradientProducts {
         for (int g = 0; g < gates.count; ++g) {
             rows[g] = 1;  // db
             for (const Map& map : maps)
-                if (map.of[g] >= 0 && !map.dW.transposed) rows[g] += map.D;
+                if (map.of[g] >= 0 && (IS_PART<P> || !map.dW.transposed)) rows[g] += map.D;
             all += rows[g] * columns.count;
         }
         int64_t before = share(all, id, n);
@@ -264,6 +272,18 @@ struct GradientProducts {
         return order_of_product<S>(rows, columns.columns, WIDEST);
     }
 
+    // Panel p of gate g of dW += x @ b,  x (D, K): both orders of dW, since a tile can be transposed.
+    void add_part_product(const Map& map, int64_t p, int g, const P* x, const P* b, int64_t K, bool first) const {
+        const int64_t column = map.of[g] * H + columns.begin(p), row = map.gates * H;
+        Tile<P> t(order_of(map.D, columns));
+        ::add_product(t, x, K, 1, b, columns.width(p) * Simd<S>::LANES, K);
+        t.out = map.dW.data + (map.dW.transposed ? column * map.D : column);
+        t.out_row = map.dW.transposed ? map.D : row;
+        t.init = first ? nullptr : t.out, t.init_row = t.out_row;
+        t.last = columns.last(p);
+        if constexpr (IS_PART<P>) run_rows(t, columns.width(p), map.D, map.dW.transposed);
+    }
+
     // out (rows, panel p of `columns`) += aᵀ @ b,  a (K, rows)
     void add_product(Order order, const Panels<S>& columns, int64_t p, const P* a, int64_t a_row, int64_t rows,
                      const P* b, int64_t K, S* out, int64_t out_row, bool first) const {
@@ -276,11 +296,26 @@ struct GradientProducts {
     }
 };
 
-// Pairs down the columns of a matrix (rows, columns): those number first … end - 1 of each column. `row_at` gives a row.
+// A matrix (rows, columns) as the operand x of products that sum over its rows: the elements first … end - 1 of each
+// column. `row_at` gives a row.
 template <class RowAt>
 void pair_down(RowAt row_at, int64_t rows, int64_t columns, int64_t first, int64_t end, Pair* to) {
     for (int64_t i = first; i < end; ++i)
         pair_rows<false>(row_at(2 * i), 2 * i + 1 < rows ? row_at(2 * i + 1) : nullptr, columns, to + i * columns);
+}
+
+#if defined(XRNN_PARTS)
+template <class RowAt, int PARTS>
+void pair_down(RowAt row_at, int64_t rows, int64_t columns, int64_t first, int64_t end, Part<PARTS>* to) {
+    transpose_rows<CHUNK>(row_at, rows, columns, first, end, to);
+}
+#endif
+
+// The beginning of thread id's part of the elements of n terms: of complete blocks, for parts.
+template <class P>
+int64_t share_elements(int64_t n, int id, int threads) {
+    constexpr int64_t UNIT = IS_PART<P> ? BLOCK : 1;
+    return share(elements<P>(n) / UNIT, id, threads) * UNIT;
 }
 
 template <class P>
@@ -306,7 +341,7 @@ struct AffineGradientPass {
         for (int i = 0; i < 2; ++i) {
             const int64_t rows = IS_PAIR<P> && (i == 0 || f.rows > ROWS) ? buffer_rows : 0;
             x_down[i] = arena.template take_of<P>(elements<P>(rows) * f.D);
-            dy_down[i] = arena.template take_of<P>(elements<P>(rows) * f.C);
+            dy_down[i] = arena.template take_of<P>(IS_PART<P> ? 0 : elements<P>(rows) * f.C);
             dy_rows[i] = arena.template take_of<P>(f.dx ? rows * dy_length : 0);
         }
     }
@@ -335,9 +370,10 @@ struct AffineGradientPass {
    private:
     // Thread id's part of the pairs of some rows.
     void convert(int64_t begin, int64_t rows, int buffer, int id, int n) const {
-        const int64_t first = share(elements<P>(rows), id, n), end = share(elements<P>(rows), id + 1, n);
+        const int64_t first = share_elements<P>(rows, id, n), end = share_elements<P>(rows, id + 1, n);
         pair_down([&](int64_t r) { return f.x + (begin + r) * f.D; }, rows, f.D, first, end, x_down[buffer]);
-        pair_down([&](int64_t r) { return f.dy + (begin + r) * f.C; }, rows, f.C, first, end, dy_down[buffer]);
+        if constexpr (!IS_PART<P>)
+            pair_down([&](int64_t r) { return f.dy + (begin + r) * f.C; }, rows, f.C, first, end, dy_down[buffer]);
         for (int64_t r = 2 * first; f.dx && r < 2 * end && r < rows; ++r)
             copy_elements(f.dy + (begin + r) * f.C, f.C, dy_rows[buffer] + r * dy_length);
     }

@@ -17,7 +17,9 @@
 
 namespace {
 
-#if defined(__AVX512F__)
+// XRNN_PARTS: the operands of products by tiles are blocks of 16 numbers (parts.h). Where the CPU has shorter vectors, the
+// compiler makes vectors of this length from them, to emulate tiles.
+#if defined(__AVX512F__) || defined(XRNN_PARTS)
 constexpr int VECTOR_BYTES = 64, REGISTERS = 32;
 #elif defined(__AVX2__)
 constexpr int VECTOR_BYTES = 32, REGISTERS = 16;
@@ -106,7 +108,7 @@ XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
 XRNN_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
     return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 }
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) && !defined(XRNN_PARTS)
 XRNN_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
     return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 }

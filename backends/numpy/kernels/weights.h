@@ -9,7 +9,7 @@
 
 #include "arena.h"
 #include "kernels.h"
-#include "pairs.h"
+#include "parts.h"
 #include "strip.h"
 #include "transpose.h"
 
@@ -145,6 +145,36 @@ inline void copy_elements_one_by_one(Matrix<float> from, int64_t K, int valid, i
         }
 }
 
+#if defined(XRNN_PARTS)
+
+// The same as operand b of parts, block by block through a copy in order.
+template <int PARTS>
+void copy_columns(const float* from, int64_t from_col, int64_t K, int valid, int width, Part<PARTS>* to) {
+    constexpr int W = Simd<float>::LANES;
+    alignas(64) float block[2 * BLOCK * W];
+    for (int64_t k = 0; k < K; k += 2 * BLOCK)
+        for (int c = 0; c < width; c += W, to += BLOCK * W) {
+            const int64_t rows = K - k < 2 * BLOCK ? K - k : 2 * BLOCK;
+            copy_columns(from + c * from_col + k, from_col, rows, valid - c < W ? valid - c : W, W, block);
+            copy_rows(block, W, rows, W, W, to);
+        }
+}
+
+template <int PARTS>
+void copy_elements_one_by_one(Matrix<float> from, int64_t K, int valid, int width, Part<PARTS>* to) {
+    constexpr int W = Simd<float>::LANES;
+    alignas(64) float block[2 * BLOCK * W];
+    for (int64_t k = 0; k < K; k += 2 * BLOCK)
+        for (int c = 0; c < width; c += W, to += BLOCK * W) {
+            const int64_t rows = K - k < 2 * BLOCK ? K - k : 2 * BLOCK;
+            const Matrix<float> part = {from.data + k * from.row + c * from.col, from.row, from.col};
+            copy_elements_one_by_one(part, rows, valid - c < W ? valid - c : W, W, block);
+            copy_rows(block, W, rows, W, W, to);
+        }
+}
+
+#endif
+
 // The weights of all gates that x feeds, or of those that h feeds. The gates lie side by side in one matrix: gate g has
 // panels.columns columns from g · panels.columns on. Each gate is cut into the same panels. The elements of the packed
 // form are of type P.
@@ -217,7 +247,7 @@ struct Weights {
     // Pack panels [first, end) of every gate, a few rows of all these panels at a time. Memory is fast along a row, and
     // the next row may lie in another page.
     void pack(int64_t first, int64_t end) const {
-        constexpr int64_t ROWS = 8;
+        constexpr int64_t ROWS = IS_PART<P> ? 2 * BLOCK : 8;
         if (!has_packed) return;
         if (matrix.col != 1) {
             for (int64_t p = first; p < end; ++p) pack_rows(p, 0, K);
@@ -259,7 +289,8 @@ struct Weights {
         for (int g = 0; g < gates; ++g) copy_panel(p, g, k, rows, packed_panel(p, g));
     }
 
-    // Rows [k, k + rows) of panel p of gate g → their place in `panel`. Both ends are ends of a block, or k is even.
+    // Rows [k, k + rows) of panel p of gate g → their place in `panel`. Both ends are ends of a block, or k is the first
+    // row of an element, and for parts of a block of elements.
     void copy_panel(Piece p, int g, int64_t k, int64_t rows, P* panel) const {
         if (rows == 0) return;  // then the matrix may be null, and an offset of null is undefined
         if constexpr (IS_PAIR<P>)
@@ -297,7 +328,16 @@ template <class P>
 int64_t pack(Matrix<Sum<P>> matrix, int64_t K, int gates, int64_t H, int threads, void* to) {
     const Panels<Sum<P>> panels(H, threads);
     const Weights<P> weights(matrix, K, gates, panels, static_cast<P*>(to));
+#if defined(XRNN_PARTS)
+    const bool before = exceptional;  // a signal handler may have interrupted an operation
+    exceptional = false;
     if (to) weights.pack(0, panels.count);
+    const bool found = exceptional;
+    exceptional = before;
+    if (found) return -1;
+#else
+    if (to) weights.pack(0, panels.count);
+#endif
     return weights.packed_size() * int64_t(sizeof(P));
 }
 

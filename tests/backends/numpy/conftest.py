@@ -9,6 +9,8 @@ import pytest
 from xrnn.backends.numpy import kernels
 
 LEVELS = kernels.levels() if kernels else []
+# The level `amx-emulated` exists in the builds of `make`. It runs the code of tile registers (AMX) on any CPU.
+EMULATED = kernels.emulated_levels() if kernels else []
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +21,10 @@ def _built() -> None:
 
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each level in turn; the test runs on it."""
+    """Each level in turn; the test runs on it, with tiles in every size if the level has them."""
     before = kernels.level()
     kernels.set_level(request.param)
+    kernels.force_products(True)
     yield request.param
+    kernels.force_products(False)
     kernels.set_level(before)

@@ -60,10 +60,10 @@ Array<S> transposed(const Array<S>& values, int64_t rows, int64_t columns) {
     return result;
 }
 
-// The tolerances of test_recurrence.py and test_bfloat16.py.
+// The tolerances of test_recurrence.py, test_tiles.py and test_bfloat16.py.
 template <class S>
 constexpr double TOLERANCE = sizeof(S) == 4 ? 6e-5 : 2e-12;
-constexpr double BFLOAT16_TOLERANCE = 0.02;
+constexpr double THREE_PRODUCTS_TOLERANCE = 1e-4, BFLOAT16_TOLERANCE = 0.02;
 
 template <class S>
 void compare(const char* what, const char* where, const Array<S>& got, const Array<double>& want, double tolerance) {
@@ -339,18 +339,23 @@ struct Int8Weights {
     }
 };
 
-// The bits of every number of threads, and of both forms of the sums, are those of one thread. tests/backends/numpy/
+// The bits of every number of threads, and of all forms of the sums, are those of one thread. tests/backends/numpy/
 // test_int8.py compares values.
-void check_int8(const char* level, const Operations<float>& kernels, Int8Sums other_sums) {
+void check_int8(const char* level, const Operations<float>& kernels, const Array<Int8Sums>& other_sums,
+                Int8Sums sums_by_tiles) {
     for (const Recurrence<float>* cell = kernels.recurrences; cell->name; ++cell)
-        for (const auto& [T, N, D, H] : {std::tuple(1, 1, 1, 1), std::tuple(3, 5, 6, 37), std::tuple(2, 4, 9, 64)}) {
+        for (const auto& [T, N, D, H] : {std::tuple(1, 1, 1, 1), std::tuple(3, 5, 6, 37), std::tuple(2, 4, 9, 64),
+                                         std::tuple(2, 37, 70, 20)}) {
             Draws draws;
             const Int8Weights Wx(D, cell->x_gates, H, draws), Wh(H, cell->h_gates, H, draws);
             Array<float> x(T * N * D), b(cell->pre * H), initial(N * H), own(H, 0.5f);
             for (Array<float>* array : {&x, &b, &initial})
                 for (float& value : *array) value = draws.real();
             Arrays<float> first;
-            for (Int8Sums sums : {Int8Sums(nullptr), other_sums})
+            Array<Int8Sums> all = other_sums;
+            all.insert(all.begin(), nullptr);
+            if (N >= INT8_TILE_ROWS && sums_by_tiles) all.push_back(sums_by_tiles);
+            for (Int8Sums sums : all)
                 for (int threads : {1, 2, 3}) {
                     Arrays<float> out;
                     Int8Forward f = {.T = T, .N = N, .D = D, .H = H, .x = x.data(), .Wx = Wx.matrix, .Wh = Wh.matrix,
@@ -395,21 +400,28 @@ int main(int count, char** arguments) {
                                                 : check(name, f64, record, TOLERANCE<double>);
         }
         use_openmp(nullptr);
-        Int8Sums other_sums = nullptr;
+        Array<Int8Sums> other_sums;
+        Int8Sums sums_by_tiles = nullptr;
 #if defined(__x86_64__) && !defined(XRNN_BASELINE_ONLY) && !defined(XRNN_WITHOUT_AVX512)
-        if (__builtin_cpu_supports("avx512vnni")) other_sums = int8_sums_vnni;
+        if (__builtin_cpu_supports("avx512vnni")) other_sums.push_back(int8_sums_vnni);
 #endif
-        check_int8(name, f32, other_sums);
+#ifndef XRNN_BASELINE_ONLY
+        sums_by_tiles = int8_sums_emulated_amx;
+#endif
+        check_int8(name, f32, other_sums, sums_by_tiles);
         std::printf("%s: checked\n", name);
     };
-    const auto check_bfloat16 = [&](const char* name, const Operations<float>& kernels) {
+    const auto check_parts = [&](const char* name, const Operations<float>& kernels, double tolerance) {
         for (const Record& record : records)
-            if (record.given.at("bits").at(0) == 32) check(name, kernels, record, BFLOAT16_TOLERANCE);
+            if (record.given.at("bits").at(0) == 32) check(name, kernels, record, tolerance);
         std::printf("%s: checked\n", name);
     };
     check_level("baseline", baseline_float(), baseline_double());
 #ifndef XRNN_BASELINE_ONLY
-    check_bfloat16("bfloat16, emulated", emulated_bfloat16_float());
+    check_parts("bfloat16, emulated", emulated_bfloat16_float(), BFLOAT16_TOLERANCE);
+    check_parts("six products by emulated tiles", emulated_amx6_float(), TOLERANCE<float>);
+    check_parts("three products by emulated tiles", emulated_amx3_float(), THREE_PRODUCTS_TOLERANCE);
+    check_parts("one product by emulated tiles", emulated_amx1_float(), BFLOAT16_TOLERANCE);
 #endif
 #if defined(__x86_64__) && !defined(XRNN_BASELINE_ONLY)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
@@ -420,7 +432,7 @@ int main(int count, char** arguments) {
         check_level("avx512", avx512_float(), avx512_double());
 #endif
 #ifdef XRNN_WITH_AVX512BF16
-    check_bfloat16("avx512bf16", avx512bf16_float());
+    check_parts("avx512bf16", avx512bf16_float(), BFLOAT16_TOLERANCE);
 #endif
 #endif
     return failures != 0;

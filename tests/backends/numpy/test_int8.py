@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from tests.backends.numpy.conftest import EMULATED, LEVELS
 from tests.drawn import draw
 from xrnn import GRU, LSTM, RNN, get_backend, quantize, use_fused
 from xrnn.backends.numpy import kernels
@@ -21,7 +22,6 @@ from xrnn.ops.int8 import Int8Matrix, quantize_columns
 
 pytestmark = pytest.mark.skipif(not kernels, reason="the kernels were not built")
 
-LEVELS = kernels.levels() if kernels else []
 LAYERS: dict[str, Any] = {
     "tanh": lambda D, H: RNN.init(D, H, rng=0),
     "relu": lambda D, H: RNN.init(D, H, rng=0, nonlinearity="relu"),
@@ -32,7 +32,7 @@ LAYERS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=[*LEVELS, *EMULATED])
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
     before = kernels.level()
@@ -46,7 +46,10 @@ def as_list(result: Any) -> list[Any]:
     return list(result) if isinstance(result, tuple) else [result]
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (4, 1, 3, 16), (3, 3, 5, 37), (3, 9, 66, 50), (2, 4, 130, 33)])
+@pytest.mark.parametrize(
+    "sizes",
+    [(1, 1, 1, 1), (4, 1, 3, 16), (3, 3, 5, 37), (3, 9, 66, 50), (2, 4, 130, 33), (2, 37, 140, 33), (2, 16, 64, 16)],
+)
 @pytest.mark.parametrize("name", LAYERS)
 def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int, int, int]) -> None:
     T, N, D, H = sizes
@@ -68,13 +71,14 @@ def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int
             assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("N", [5, 16, 53])
 @pytest.mark.parametrize("name", LAYERS)
-def test_all_levels_have_the_same_sums(name: str) -> None:
+def test_all_levels_have_the_same_sums(name: str, N: int) -> None:
     """With one step from zero states, only the cell's functions differ between the levels."""
-    layer, x = quantize(LAYERS[name](67, 35)), draw(1, 5, 67)
+    layer, x = quantize(LAYERS[name](67, 35)), draw(1, N, 67)
     results, before = [], kernels.level()
     try:
-        for each in LEVELS:
+        for each in (*LEVELS, *EMULATED):
             kernels.set_level(each)
             results.append(as_list(layer(x))[0])
     finally:
@@ -152,7 +156,7 @@ def test_the_kernel_refuses_arrays_that_do_not_fit(change: str) -> None:
 def test_explain_names_the_instructions() -> None:
     backend, sizes = get_backend("numpy"), {"T": 1, "N": 1, "D": 5, "H": 7}
     explanation = backend.explain("int8_forward", LSTMCell(), sizes, "float32")
-    assert (explanation.form, explanation.why) == ("fused", kernels.int8_instructions())
+    assert (explanation.form, explanation.why) == ("fused", kernels.int8_instructions(1))
     assert backend.explain("int8_forward", GRUResetBeforeCell(), sizes, "float32").form == "plain"
     with use_fused(False):
         assert backend.explain("int8_forward", LSTMCell(), sizes, "float32").form == "plain"

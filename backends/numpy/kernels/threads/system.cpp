@@ -9,6 +9,12 @@
 #if defined(__linux__)
 #include <sched.h>
 #endif
+#if defined(__linux__) && defined(__x86_64__)
+#include <cerrno>
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -128,6 +134,23 @@ void relax() {
 #elif defined(__aarch64__)
     asm volatile("yield");
 #endif
+}
+
+int& running_tile_jobs() {
+    static thread_local int count = 0;
+    return count;
+}
+
+TilePermission ask_for_tiles() {
+    TilePermission permission;
+#if defined(__linux__) && defined(__x86_64__)
+    constexpr unsigned BF16 = 1u << 22, TILE = 1u << 24, INT8 = 1u << 25, ALL = BF16 | TILE | INT8;
+    constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+    unsigned eax, ebx, ecx, edx;
+    permission.has_tiles = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & ALL) == ALL;
+    if (permission.has_tiles && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) != 0) permission.error = errno;
+#endif
+    return permission;
 }
 
 }  // namespace xrnn

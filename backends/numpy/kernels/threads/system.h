@@ -49,4 +49,17 @@ void sleep_for(int64_t nanoseconds);
 // For loops that wait: leaves the core's resources to its other hardware thread.
 void relax();
 
+// Asks the system whether this process may use tile registers (AMX). Linux gives them only to processes that ask: a signal
+// handler then needs a larger stack.
+struct TilePermission {
+    bool has_tiles = false;  // the CPU has them, for bfloat16 and for bytes
+    int error = 0;           // errno, if the system refuses
+    bool granted() const { return has_tiles && !error; }
+};
+TilePermission ask_for_tiles();
+
+// The operations of this thread that use the tile registers now: more than one if a signal handler has interrupted one
+// and started another. All files share it.
+int& running_tile_jobs();
+
 }  // namespace xrnn
