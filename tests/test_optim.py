@@ -474,6 +474,17 @@ def test_clip_grad_norm(backend: Backend, max_norm: float, dtype: str) -> None:
         assert all((backend.to_numpy(g) == v).all() for g, v in zip(grads, values, strict=True))  # not a bit changed
 
 
+@pytest.mark.parametrize("size", [1e20, 3e38])
+def test_clip_grad_norm_of_gradients_whose_squares_overflow(backend: Backend, size: float) -> None:
+    values = [np.array([size, -size / 2], "float32"), np.array([size / 4], "float32")]
+    grads = [backend.asarray(v.copy()) for v in values]
+    norm = clip_grad_norm(grads, 2.0)
+    expected = np.sqrt(sum((v.astype("float64") ** 2).sum() for v in values))
+    assert_allclose(float(norm), expected if expected < np.finfo("float32").max else np.inf, rtol=1e-6)
+    for g, v in zip(grads, values, strict=True):
+        assert_allclose(backend.to_numpy(g), v * (2 / expected), rtol=1e-5)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_clip_grad_norm_keeps_nan_and_infinity(backend: Backend, bad: float) -> None:
     grads = [backend.asarray(np.array([1.0, bad])), backend.asarray(np.ones(3))]
@@ -568,6 +579,22 @@ def test_a_number_that_is_set_later_is_checked_too(name: str) -> None:
     assert type(optimizer.options[name]) is float
     setattr(optimizer, name, 0)  # a schedule of the learning rate may end there
     assert optimizer.options[name] == 0
+
+
+def test_a_momentum_that_is_set_later() -> None:
+    """As a schedule does: no velocity exists before."""
+    layer = Linear.init(2, 1, rng=0, backend="numpy")
+    before = [p.copy() for p in layer.params]
+    sgd = SGD([layer], 0.5)
+    for g in layer.grads:
+        g[...] = 1
+    sgd.step()
+    sgd.momentum = 0.5
+    assert [v.shape for v in sgd.state["velocity"]] == [p.shape for p in layer.params]
+    sgd.step()
+    sgd.step()
+    for p, start in zip(layer.params, before, strict=True):
+        assert_allclose(start - p, 0.5 * (1 + 1 + 1.5), rtol=1e-6)
 
 
 def test_betas_and_nesterov_that_are_set_later_are_checked_too() -> None:

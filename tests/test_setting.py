@@ -127,6 +127,16 @@ def test_a_change_reaches_the_contexts_of_ended_blocks() -> None:
         assert pool.submit(lambda: precision().name).result() == name
 
 
+def test_a_context_with_thousands_of_ended_blocks() -> None:
+    context, case = copy_context(), Case(use_precision, lambda: precision().name, ("bfloat16", "tf32"))
+    blocks = [block(case, "bfloat16") for _ in range(3000)]
+    for each in blocks:
+        context.run(next, each)
+    for each in blocks:
+        each.close()
+    assert context.run(case.now) == case.now()
+
+
 def test_ended_blocks_are_not_kept() -> None:
     """The setting in effect does not refer to more and more ended blocks."""
     case = Case(use_precision, bool, ("bfloat16", "tf32"))

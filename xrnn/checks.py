@@ -60,12 +60,12 @@ def check_index(name: str, index: Any, backend: Backend, device: Any, beside: st
         raise TypeError(f"{name} has dtype {index.dtype}: expected integers; use {name}.astype('int64')")
 
 
-def check_range(name: str, index: Any, size: int, backend: Backend) -> None:
+def check_range(name: str, index: Any, size: int, backend: Backend, remedy: str) -> None:
     """Raises IndexError for values outside [0, size), if the backend reads values without waiting."""
     if backend.reads_are_free and index.size and not 0 <= index.min() <= index.max() < size:
         raise IndexError(
             f"{name} holds values from {index.min()} to {index.max()}: expected 0 to {size - 1}; "
-            "check the data, or make the table larger"
+            f"check the data, or {remedy}"
         )
 
 

@@ -67,7 +67,7 @@ def softmax_cross_entropy(
         w = _combined(backend, logits, "logits", (shape,), mask, weight, hint)
         if mask is not None:
             logits, targets = xp.where(mask[..., None], logits, 0), xp.where(mask, targets, 0)
-        check_range("targets", targets, C, backend)
+        check_range("targets", targets, C, backend, "leave out targets with mask=")
         if class_weight is not None:
             _check_weight("class_weight", class_weight, backend, logits, "logits", ((C,),), "one for each class")
             of_target = class_weight.astype("float64")[targets]

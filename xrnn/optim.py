@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, Required, Self, TypeAlias, TypedDict, TypeVar, overload
 
 import numpy as np
 
+from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_float, check_integer, check_number, check_place, is_read_only
 from xrnn.select import backend_of, device_of, kind_of
 from xrnn.sharing import count_update, refuse_shared, users_of
@@ -375,7 +377,10 @@ class SGD(Optimizer):
         self.momentum, self.nesterov = momentum, nesterov
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov is True, but momentum is 0: expected a momentum, as in momentum=0.9")
-        self._velocity = zeros_like(self.params) if momentum else []
+
+    @functools.cached_property
+    def _velocity(self) -> list[Array]:  # made when it is needed first: `momentum` may be set between updates
+        return zeros_like(self.params)
 
     def _update(self, places: slice, lr: float) -> None:
         params, grads = self.params[places], self.grads[places]
@@ -597,9 +602,28 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
         check_float(f"grads[{i}]", g)
     xp = backend.xp
     with backend.device_of(grads[0]):
-        norm: Array = xp.asarray(xp.sqrt(sum(xp.sum(g * g) for g in grads)))
+        norm = _norm(backend, grads)
         if max_norm < math.inf:
             scale = 1 / xp.maximum(norm / max_norm, 1)
             for g in grads:
-                g *= scale
+                g *= scale.astype(g.dtype)
+        with np.errstate(over="ignore"):  # the norm may exceed float32, although no gradient does
+            in_dtype: Array = xp.asarray(norm.astype(np.result_type(*{g.dtype for g in grads})))
+    return in_dtype
+
+
+def _norm(backend: Backend, grads: Sequence[Array]) -> Array:
+    """√Σg² of gradients on one device.
+
+    The squares of float32 numbers above 1e19 overflow. They are then computed in float64; on a GPU always, because the
+    host would have to wait for it to notice the overflow.
+    """
+    xp = backend.xp
+    norm: Array
+    if backend.reads_are_free:
+        with np.errstate(over="ignore"):
+            norm = xp.sqrt(sum(xp.sum(g * g) for g in grads))
+        if not xp.isinf(norm):
+            return norm
+    norm = xp.sqrt(sum(xp.sum(xp.square(g, dtype="float64")) for g in grads))
     return norm

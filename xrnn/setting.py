@@ -30,7 +30,7 @@ class Setting:
             """For the attributes that `_end` deleted."""
             if name in Setting.__slots__ or name not in type(self).__slots__:
                 raise AttributeError(name)
-            return getattr(self._outer, name)
+            return getattr(self._open(), name)
 
     def _end(self) -> None:
         self._ended = True

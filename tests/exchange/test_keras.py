@@ -261,6 +261,10 @@ def test_layers_that_keras_lacks() -> None:
         to_keras(RNN.init(2, 3, leak=0.5))
     with one_line(ValueError, "layers[0] is a GRU with reverse=True alone", "expected a Bidirectional"):
         to_keras(GRU.init(2, 3, reverse=True))
+    unequal = Bidirectional(GRU.init(2, 3), GRU.init(2, 4, reverse=True))
+    for after in (Linear.init(7, 1), GRU.init(7, 1)):
+        with one_line(ValueError, "layers[0] is a Bidirectional of 3 and 4 units", "expected two equal sizes"):
+            to_keras([unequal, after])
     with one_line(TypeError, "layers[0] is a int", "expected RNN"):
         to_keras(3)
 

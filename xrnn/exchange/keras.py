@@ -205,7 +205,8 @@ def to_keras(layers: Any) -> Any:
     The result is batch-first, has `return_sequences=True`, and the dtype of the layers. It has no dropout.
 
     Raises TypeError for other layers, and for cells that Keras does not have, such as an RNN with a leak; ValueError
-    for a reverse layer outside of a Bidirectional; ImportError without Keras 3. Warns of NaN and infinity.
+    for a reverse layer outside of a Bidirectional, and for a Bidirectional of two sizes before another layer;
+    ImportError without Keras 3. Warns of NaN and infinity.
 
     >>> to_keras(GRU.init(3, 8, rng=0)).units
     8
@@ -217,6 +218,13 @@ def to_keras(layers: Any) -> Any:
 
 def sequential(keras: Any, model: Model) -> Any:
     """A keras.Sequential of the layers."""
+    for i, layer in enumerate(model.layers[:-1]):
+        if type(layer) is Bidirectional and len({size for size, _ in layer.directions}) > 1:
+            sizes = " and ".join(str(size) for size, _ in layer.directions)
+            raise ValueError(
+                f"layers[{i}] is a Bidirectional of {sizes} units: expected two equal sizes before another layer, "
+                "because Keras gives the next layer the wrong size; convert each layer alone"
+            )
     made = [_to_layer(keras, layer, f"layers[{i}]") for i, layer in enumerate(model.layers)]
     first = model.layers[0]
     if type(first) is Embedding:

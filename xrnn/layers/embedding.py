@@ -75,7 +75,7 @@ class Embedding(Layer):
         if W is not self._registered[0]:
             self._accept_replaced()
         check_index("index", index, self.backend, self._device, "this Embedding")
-        check_range("index", index, W.shape[0], self.backend)
+        check_range("index", index, W.shape[0], self.backend, "make the table larger")
         with self.backend.device_of(W):
             y: Array = self.backend.xp.take(W, index, axis=0)
         return y

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,10 @@ def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  #
         ('"sep=,"\nx,y\n1,2\n', ["x", "y"], [[1, 2]]),
         (codecs.BOM_UTF16_LE + "sep=\t\nx\ty\n1\t2\n".encode("utf-16-le"), ["x", "y"], [[1, 2]]),
         ("?,x\n1,2\n", ["?", "x"], [[1, 2]]),
+        ("x,y\n-nan,1\n2,#N/A\n", ["x", "y"], [[n, 1], [2, n]]),  # C's printf, Excel
+        ("year,x\n2023,1\n2024,2\n", ["x"], [[1], [2]]),
+        ("year,month,x\n2024,1,1\n2024,2,2\n", ["year", "month", "x"], [[2024, 1, 1], [2024, 2, 2]]),
+        ("year,x\n88,1\n89,2\n", ["year", "x"], [[88, 1], [89, 2]]),
         ("?,2\n1,2\n", None, [[n, 2], [1, 2]]),
     ],
 )
@@ -80,6 +84,14 @@ def test_a_decimal_comma(separator: str) -> None:
     content = "x,y\n1,5,2\n-3,4\n".replace(",", separator).replace(f"1{separator}5", "1,5") + f"1e3{separator}0,25\n"
     (series,) = read(content, Columns(decimal=","))
     np.testing.assert_array_equal(series.values, [[1.5, 2], [-3, 4], [1000, 0.25]])
+
+
+@pytest.mark.parametrize("header", ["", "x,y\n", '"x","y"\n'])
+def test_quoted_decimal_commas_between_commas(header: str) -> None:
+    (series,) = read(f'{header}"1,5",2\n3,"-4,25"\n', Columns(decimal=","))
+    np.testing.assert_array_equal(series.values, [[1.5, 2], [3, -4.25]])
+    (series,) = read('"1,5"\n2\n', Columns(decimal=","))
+    np.testing.assert_array_equal(series.values, [[1.5], [2]])
 
 
 @pytest.mark.parametrize(("skip", "left"), [(("x",), "yz"), (("z", "2"), "x"), (("1", "2"), "z")])
@@ -128,12 +140,21 @@ def test_times_may_be_dates() -> None:
         "July 2024",
         "1 July 2024",
         "July 1, 2024",
+        "July 1 2024",
+        "2024-7-1",
+        "01-Jul-24",
+        "Jul-24",
+        "2024/07",
+        "07/2024",
+        "2024M07",
     ],
 )
 def test_the_forms_of_dates(date: str) -> None:
     (series,) = read(f'date,x\n"{date}",1\n', TIMED)
     assert series.times is not None
     assert show(series.times[0]) == "2024-07-01"
+    (series,) = read(f'when,x\n"{date}",1\n', TIMED)
+    assert bool(series.times) == (date != "202407")  # without a name, it may as well be a value
 
 
 CLOCKS = [f"{date} {t}" for date in ("31.07.2024", "7/31/2024", "Jul 31, 2024,") for t in ("14:30:00.0", "2:30 PM")]
@@ -165,6 +186,34 @@ def test_the_order_of_day_and_month_is_that_which_fits_all_rows() -> None:
         read("02/20/2024,1\n20/02/2024,2\n", TIMED)
 
 
+@pytest.mark.parametrize("separator", "/-")
+@pytest.mark.parametrize("is_month_first", [True, False])
+def test_the_order_of_day_and_month_is_that_with_equal_steps(separator: str, is_month_first: bool) -> None:
+    months = [datetime(2023 + i // 12, 1 + i % 12, 5) for i in range(14)]
+    hours = [datetime(2024, 5, 1 + i // 24, i % 24) for i in range(0, 72, 6)]
+    form = separator.join(("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y"))
+    for times in (months, hours, months[8:13]):
+        for columns in (TIMED, Columns(time="1")):
+            (series,) = read("".join(f"{time.strftime(form)} {time:%H:%M},1\n" for time in times), columns)
+            assert series.times == tuple(times)
+    for times in (months[:12], months[:2], [*months[:2], *months[4:]], hours[:4]):
+        with one_line(DataError, "has the month or the day first, and no other row tells which"):
+            read("".join(f"{time.strftime(form)} {time:%H:%M},1\n" for time in times), TIMED)
+
+
+def test_dates_and_times_of_day_in_two_columns_get_one_line() -> None:
+    content = "date,time,v\n2024-05-31,12:00,1\n2024-05-31,12:30,2\n"
+    with one_line(DataError, "f.csv has times of day without a date in column time", "join them"):
+        read(content, replace(TIMED, used=("v",)))
+    (series,) = read(content.replace("31,12:30", "30,12:30"), replace(TIMED, used=("v",), time="date"))
+    assert series.times == (datetime(2024, 5, 30), datetime(2024, 5, 31))
+
+
+def test_times_in_utc_as_databases_write_them() -> None:
+    (series,) = read("date,v\n2024-05-31 12:00:00 UTC,1\n", TIMED)
+    assert series.times == (datetime(2024, 5, 31, 12, tzinfo=UTC),)
+
+
 def test_numbers_are_dates_only_if_all_are() -> None:
     (series,) = read("20240131,1\n20240132,2\n", TIMED)
     np.testing.assert_array_equal(series.values, [[20240131, 1], [20240132, 2]])
@@ -183,6 +232,9 @@ def test_numbers_are_dates_only_if_all_are() -> None:
         (",date,v\n0,2020-01-01,1\n1,2021-01-01,2\n", {}, [2020, 2021]),
         (",v\n0,1\n1,2\n", {}, [0, 1]),
         ("index,v\na,1\nb,2\n", {}, None),
+        ("Year,v\n2020,1\n2021,2\n", {}, [2020, 2021]),
+        ("v,year\n1,2020\n2,2021\n", {"used": ("v",)}, [2020, 2021]),
+        ("year,month,v\n2020,1,1\n2020,2,2\n", {"used": ("v",)}, None),
     ],
 )
 def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years: list[float] | None) -> None:
@@ -203,6 +255,11 @@ def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years
 def test_a_column_of_times_is_not_dropped(content: str, words: str) -> None:
     with one_line(DataError, words):
         read(content, TIMED)
+
+
+def test_years_of_several_series_are_times() -> None:
+    for series in read("year,id,v\n2020,a,1\n2020,b,2\n2021,a,3\n2021,b,4\n", replace(TIMED, id="id")):
+        assert (series.times, series.channel_names) == ((2020, 2021), ("v",))
 
 
 def test_a_date_among_the_channels_is_named() -> None:
@@ -251,6 +308,7 @@ def test_a_folder_of_such_files() -> None:
             "f.csv, line 3, column y: 'x' is not a finite number: expected numbers, or an empty cell for a missing "
             "value; correct it, or leave the column out with --skip-columns y",
         ),
+        ("x,\n1,\n", {}, "f.csv has no value in channel 2: expected at least one"),  # a separator at the end
         ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a finite number"),
         ("x,y\n1,1_0\n", {}, "f.csv, line 2, column y: '1_0' is not a finite number"),
         (

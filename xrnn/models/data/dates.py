@@ -16,19 +16,27 @@ from xrnn.models.data.series import Time, as_number
 from xrnn.models.errors import DataError
 
 _FORMS: Final = (
+    "%Y-%m-%d",  # without leading zeros: others are ISO dates
     "%Y/%m/%d",
     "%Y.%m.%d",
     "%d.%m.%Y",
     "%d %b %Y",
     "%d %B %Y",
     "%d-%b-%Y",
+    "%d-%b-%y",
     "%b %d, %Y",
+    "%b %d %Y",
     "%B %d, %Y",
+    "%B %d %Y",
     "%b-%d-%Y",
+    "%Y/%m",
+    "%m/%Y",
+    "%YM%m",
     "%Y %b",
     "%b %Y",
     "%B %Y",
     "%b-%Y",
+    "%b-%y",
 )
 _TWO_ORDERS: Final = (("%m/%d/%Y", "%d/%m/%Y"), ("%m-%d-%Y", "%d-%m-%Y"))  # a day above 12 shows which one is meant
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -41,20 +49,23 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
 
     where   the start of an error about cells[i]: the file and the line
 
-    Raises DataError for cells that are not all numbers or all dates in one form, and for dates such as 3/4/2024, if no
-    cell tells whether the month or the day is first.
+    In dates such as 3/4/2024, a day above 12 tells whether the month or the day is first; without one, the order that
+    gives equal steps. Raises DataError if both or none do, and for cells that are not all numbers or all dates in one
+    form.
     """
     longest: list[Time | None] = []
     for readers in _READERS:
         found = [list(itertools.takewhile(lambda time: time is not None, map(read, cells))) for read in readers]
-        complete = [times for times in found if len(times) == len(cells)]
+        complete = [[time for time in times if time is not None] for times in found if len(times) == len(cells)]
         if len(complete) == 2 and complete[0] != complete[1]:
-            raise DataError(
-                f"{where(0)}: {quoted(cells[0])!r} has the month or the day first, and no other row tells which: "
-                f"expected dates with one reading; {_REMEDY}"
-            )
+            complete = [times for times in complete if _has_equal_steps(times)]
+            if len(complete) != 1:
+                raise DataError(
+                    f"{where(0)}: {quoted(cells[0])!r} has the month or the day first, and no other row tells which: "
+                    f"expected dates with one reading; {_REMEDY}"
+                )
         if complete:
-            return _comparable([time for time in complete[0] if time is not None])
+            return _comparable(complete[0])
         longest = max([longest, *found], key=len)
     i = len(longest)
     raise DataError(
@@ -67,7 +78,7 @@ def is_date(cell: str) -> bool:
     """True for a date in any of the forms, also if its order of day and month is unclear."""
     if as_number(cell) is not None:
         return len(cell) > 6 and _digits(cell) is not None  # values may well be like 202405
-    return bool(re.search(r"\d{4}", cell)) and any(read(cell) is not None for read in itertools.chain(*_DATES))
+    return bool(re.search(r"\d\d", cell)) and any(read(cell) is not None for read in itertools.chain(*_DATES))
 
 
 def hold_dates(cells: Sequence[str]) -> bool:
@@ -77,11 +88,18 @@ def hold_dates(cells: Sequence[str]) -> bool:
 
 def iso_time(cell: str) -> datetime | None:
     """The time in an ISO date or time stamp, which may lack the day, as in 2024-05. None for other text."""
-    cell = f"{cell}-01" if re.fullmatch(r"\d{4}-\d{2}", cell) else cell
+    cell = f"{cell}-01" if re.fullmatch(r"\d{4}-\d{2}", cell) else re.sub(" UTC$", "+00:00", cell)
     try:
         return datetime.fromisoformat(cell) if re.match(r"\d{4}-", cell) else None
     except ValueError:
         return None
+
+
+def _has_equal_steps(times: Sequence[Time]) -> bool:
+    """Whether the time between all different dates, in their order, is the same duration or number of months."""
+    pairs = list(itertools.pairwise(sorted(time for time in set(times) if isinstance(time, datetime))))
+    months = {(12 * (b.year - a.year) + b.month - a.month, b.day - a.day, b.time() != a.time()) for a, b in pairs}
+    return len({b - a for a, b in pairs}) == 1 or (len(months) == 1 and months.pop()[1:] == (0, False))
 
 
 def _comparable(times: Sequence[Time]) -> list[Time]:

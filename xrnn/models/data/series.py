@@ -61,7 +61,7 @@ def checked(values: HostArray, label: Any, name: str, channel_names: tuple[str, 
     values, known = values[: steps[-1] + 1], known[: steps[-1] + 1]
     empty = np.flatnonzero(~known.any(axis=0))
     if empty.size:
-        channel = quoted(channel_names[empty[0]]) if channel_names else empty[0] + 1
+        channel = (channel_names and quoted(channel_names[empty[0]])) or empty[0] + 1
         raise DataError(
             f"{shown} has no value in channel {channel}: expected at least one; leave out the series or the channel"
         )

@@ -27,9 +27,12 @@ from xrnn.models.data.dates import hold_dates, is_date, iso_time, read_times
 from xrnn.models.data.series import Series, Time, as_number, checked, read_text
 from xrnn.models.errors import DataError
 
-MISSING: Final = ("", "?", "nan", "na", "n/a", "<na>", "null", "none")  # what pandas writes or reads, in lower case
+# What pandas, spreadsheets and C programs write for a missing value, in lower case.
+MISSING: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
+_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}")
+_YEAR: Final = re.compile(r"[12]\d{3}")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # the first line of a file for Excel
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
@@ -129,8 +132,11 @@ def _separator(text: str, decimal: str) -> str:
     """The first of _SEPARATORS that is in every line; if there is none, the most frequent one in the first line."""
     lines = [line for line in text[: 2**20].splitlines()[:_SAMPLE] if line.strip()]
     candidates = _SEPARATORS.replace(decimal, "")
-    in_all = (each for each in candidates if lines and all(each in line for line in lines))
-    return next(in_all, max(candidates, key="".join(lines[:1]).count))
+    if in_all := [each for each in candidates if lines and all(each in line for line in lines)]:
+        return in_all[0]
+    if decimal == "," and '"' in "".join(lines):  # as spreadsheets write it: 2024-05-31,"1,5"
+        return ","
+    return max(candidates, key="".join(lines[:1]).count)
 
 
 def _is_header(row: Sequence[str]) -> bool:
@@ -141,7 +147,9 @@ def _is_header(row: Sequence[str]) -> bool:
 
 
 def _is_value(cell: str) -> bool:
-    return as_number(cell.replace(",", ".")) is not None or iso_time(cell) is not None
+    """True for a number, several numbers with spaces between them, or an ISO time."""
+    numbers = [as_number(part) for part in cell.replace(",", ".").split()]
+    return bool(numbers and None not in numbers) or iso_time(cell) is not None
 
 
 def _optional(table: _Table, column: str, columns: Columns) -> int | None:
@@ -171,7 +179,7 @@ def _channels(table: _Table, columns: Columns, others: set[int | None]) -> list[
         return [_place(table, name) for name in columns.used]
     if columns.channels is not None and table.header:
         return [_place(table, name) for name in columns.channels]
-    skipped = others | {_index(table, others)}
+    skipped = others | {_index(table, columns, others)}
     used = [i for i in range(len(table.rows[0])) if i not in skipped]
     if not used:
         raise DataError(
@@ -181,13 +189,13 @@ def _channels(table: _Table, columns: Columns, others: set[int | None]) -> list[
     return used
 
 
-def _index(table: _Table, others: set[int | None]) -> int | None:
+def _index(table: _Table, columns: Columns, others: set[int | None]) -> int | None:
     """The first column besides `others`, if it holds the names or times of the rows instead of values."""
     left = [i for i in range(len(table.rows[0])) if i not in others]
     if not left:
         return None
     is_named = table.header is not None and table.header[left[0]].lower() in _INDEX_NAMES
-    is_index = len(left) > 1 if is_named else hold_dates(_cells(table, left[0]))
+    is_index = len(left) > 1 if is_named else _hold_dates(table, left[0], columns)
     return left[0] if is_index else None
 
 
@@ -196,15 +204,21 @@ def _time_column(table: _Table, columns: Columns, others: set[int | None]) -> in
 
     others   columns that other options name
 
-    Raises DataError for several columns of times, none of which is first.
+    Raises DataError for several columns of times, none of which is first, and for dates and times in two columns.
     """
     used = [_place(table, name) for name in columns.used]
-    index = _index(table, others)
+    for i in range(len(table.rows[0])):
+        if i not in others and i not in used and _is_named_time(table, i) and _CLOCK.match(table.rows[0][i]):
+            raise DataError(
+                f"{table.name} has times of day without a date in column {quoted(_shown(table, i))}: expected one "
+                "column of both; join them, as in 2024-05-31 12:00, or name the column of times with --time"
+            )
+    index = _index(table, columns, others)
     index = None if index in used else index
-    if index is not None and _holds_times(table, index):
+    if index is not None and _holds_times(table, index, columns):
         return index
     left = [i for i in range(len(table.rows[0])) if i not in others]
-    found = [i for i in left if i not in used and _holds_times(table, i)] if len(left) > 1 else []
+    found = [i for i in left if i not in used and _holds_times(table, i, columns)] if len(left) > 1 else []
     if len(found) > 1:
         names = ", ".join(_shown(table, i) for i in found)
         raise DataError(f"{table.name} has times in the columns {quoted(names)}: expected one; name it with --time")
@@ -212,9 +226,23 @@ def _time_column(table: _Table, columns: Columns, others: set[int | None]) -> in
     return found[0] if found else index if numbers else None
 
 
-def _holds_times(table: _Table, place: int) -> bool:
-    is_named = table.header is not None and table.header[place].lower() in _TIME_NAMES
-    return is_named or hold_dates(_cells(table, place))
+def _holds_times(table: _Table, place: int, columns: Columns) -> bool:
+    return _is_named_time(table, place) or _hold_dates(table, place, columns)
+
+
+def _is_named_time(table: _Table, place: int) -> bool:
+    return table.header is not None and table.header[place].lower() in _TIME_NAMES
+
+
+def _hold_dates(table: _Table, place: int, columns: Columns) -> bool:
+    """Whether a column holds dates, or years: its name is `year`, and a series has each year once."""
+    cells = _cells(table, place)
+    if hold_dates(cells):
+        return True
+    if not table.header or table.header[place].lower() != "year" or not all(map(_YEAR.fullmatch, cells)):
+        return False
+    id_at = _optional(table, columns.id, columns)
+    return len({(row[place], "" if id_at is None else row[id_at]) for row in table.rows}) == len(table.rows)
 
 
 def _cells(table: _Table, place: int) -> list[str]:
