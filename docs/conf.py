@@ -75,7 +75,9 @@ html_title = "xrnn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_sidebars = {page: [] for page in ("fit", "install", "errors", "speed", "glossary", "changelog", "contributing")}
+html_sidebars = {
+    page: [] for page in ("fit", "install", "errors", "speed", "glossary", "changelog", "contributing", "help")
+}
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,

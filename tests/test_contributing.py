@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,20 @@ ROOT = Path(__file__).parent.parent
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SECTION = re.findall(r"## Add a cell\n(.*?)\n## ", CONTRIBUTING, re.DOTALL)[0]
 FILES = re.findall(r"^\d\. `([^`]*NAME[^`]*)`", SECTION, re.MULTILINE)
+
+
+def test_the_picture_of_the_floors_is_the_contract_of_imports() -> None:
+    (picture,) = re.findall(r"^```text\n(commands.*?)```", CONTRIBUTING, re.DOTALL | re.MULTILINE)
+    drawn = {name: floor for floor, line in enumerate(picture.splitlines()) for name in line.split()}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = [each["layers"] for each in contracts if each["type"] == "layers"]
+    floors = {name: floor for floor, line in enumerate(layers) for name in re.findall(r"\w+", line)}
+    assert drawn.keys() == floors.keys()
+    for above in floors:
+        for below in floors:
+            assert floors[above] >= floors[below] or drawn[above] < drawn[below], (above, below)
 
 
 def test_the_section_lists_three_files_and_a_table_row() -> None:

@@ -11,11 +11,13 @@ import importlib as _importlib
 import os.path as _path
 import typing as _typing
 
-from xrnn.backend import Backend, BackendUnavailableError, use_fused
+from xrnn.backend import Backend, BackendUnavailableError, Explanation, use_fused
 from xrnn.cells import register_cell
 from xrnn.gradcheck import GradientMismatchError, gradcheck
 from xrnn.info import show_config
+from xrnn.layers.base import Layer
 from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.composite import Part, States
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.frozen import freeze
@@ -23,8 +25,10 @@ from xrnn.layers.gru import GRU
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
+from xrnn.layers.network import Network
 from xrnn.layers.own import Recurrent, check_cell
 from xrnn.layers.quantized import quantize
+from xrnn.layers.recurrent import RecurrentLayer, SingleStateLayer
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
 from xrnn.layers.warm_up import warm_up
@@ -36,15 +40,21 @@ from xrnn.losses import (
     quantile,
     softmax_cross_entropy,
 )
-from xrnn.ops.cell import Cell
-from xrnn.optim import EMA, SGD, Adam, clip_grad_norm
+from xrnn.ops.cell import Cell, Run, StepArrays
+from xrnn.ops.cells.gates import sigmoid
+from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
+from xrnn.optim import EMA, SGD, Adam, Group, HasParameters, Optimizer, ParameterGroup, clip_grad_norm, cosine, linear
 from xrnn.precision import set_precision, use_precision
 from xrnn.select import asarray, backend_of, get_backend, register_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
-from xrnn.sequences import batches, last, last_gradient, pad
+from xrnn.sequences import Directed, batches, last, last_gradient, pad
+from xrnn.typing import Array, HostArray
 
 # Names whose modules are imported at their first use, so that `import xrnn` does not import the modules' dependencies.
 _AT_FIRST_USE = {
+    "Checkpoint": "xrnn.exchange.checkpoint",
     "from_keras": "xrnn.exchange.keras",
     "from_onnx": "xrnn.exchange.onnx_read",
     "from_torch": "xrnn.exchange.torch",
@@ -60,7 +70,7 @@ _AT_FIRST_USE = {
 
 if _typing.TYPE_CHECKING:
     from xrnn.exchange.c import to_c
-    from xrnn.exchange.checkpoint import load_checkpoint, save_checkpoint
+    from xrnn.exchange.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from xrnn.exchange.files import load, save
     from xrnn.exchange.keras import from_keras, to_keras
     from xrnn.exchange.onnx_read import from_onnx
@@ -90,17 +100,38 @@ __all__ = [
     "RNN",
     "SGD",
     "Adam",
+    "Array",
     "Backend",
     "BackendUnavailableError",
     "Bidirectional",
     "Cell",
+    "Checkpoint",
+    "Directed",
     "Dropout",
     "Embedding",
+    "Explanation",
+    "GRUCell",
     "GradientMismatchError",
+    "Group",
+    "HasParameters",
+    "HostArray",
+    "LSTMCell",
+    "Layer",
     "LayerNorm",
+    "LeakyRNNCell",
     "Linear",
+    "Network",
+    "Optimizer",
+    "ParameterGroup",
+    "Part",
+    "RNNCell",
     "Recurrent",
+    "RecurrentLayer",
+    "Run",
+    "SingleStateLayer",
     "Stack",
+    "States",
+    "StepArrays",
     "asarray",
     "backend_of",
     "balanced_weights",
@@ -108,6 +139,7 @@ __all__ = [
     "binary_cross_entropy",
     "check_cell",
     "clip_grad_norm",
+    "cosine",
     "freeze",
     "from_keras",
     "from_onnx",
@@ -117,6 +149,7 @@ __all__ = [
     "huber",
     "last",
     "last_gradient",
+    "linear",
     "load",
     "load_checkpoint",
     "mean_squared_error",
@@ -130,6 +163,7 @@ __all__ = [
     "set_backend",
     "set_precision",
     "show_config",
+    "sigmoid",
     "softmax_cross_entropy",
     "to_c",
     "to_keras",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 from unittest.mock import patch
 
 import pytest
@@ -41,10 +44,75 @@ def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             example.evaluate()
 
 
-def test_the_reference_has_every_public_name() -> None:
-    reference = "".join(page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md"))
-    documented = re.findall(r"^\.\. (?:auto\w+|data):: (?:[\w.]+\.)?(\w+)$", reference, re.MULTILINE)
-    assert set(xrnn.__all__) <= set(documented)
+def public() -> dict[str, set[str]]:
+    """The public names of each public package."""
+    names = {"xrnn": set(xrnn.__all__)}
+    for package in ("parallel", "series", "torch"):
+        names[f"xrnn.{package}"] = set(pytest.importorskip(f"xrnn.{package}").__all__)
+    return names
+
+
+def test_the_reference_has_the_public_names_and_no_others() -> None:
+    documented: dict[str, set[str]] = {package: set() for package in public()}
+    for page in (DOCS / "reference").glob("*.md"):
+        package = "xrnn"
+        for command, name in re.findall(
+            r"^\.\. (currentmodule|auto\w+|data|exception):: ([\w.]+)$", page.read_text(), re.MULTILINE
+        ):
+            if command == "currentmodule":
+                package = name
+            else:
+                path, _, last = name.rpartition(".")
+                documented[path or package].add(last)
+    assert documented == public()
+
+
+# A cache is made by `forward` and passed to `backward`. The others are arguments of a backend's operations.
+OPAQUE = {"Cache", "Inputs", "Trace", "Products", "Draws"}
+
+
+def types_in(hint: Any) -> Iterator[type]:
+    if isinstance(hint, type) and hint.__module__.startswith("xrnn"):
+        yield hint
+    for inner in get_args(hint):
+        for each in inner if isinstance(inner, list) else [inner]:
+            yield from types_in(each)
+
+
+def test_the_types_of_arguments_and_results_are_public() -> None:
+    named = [getattr(xrnn, name) for name in xrnn.__all__]
+    functions: list[tuple[str, Any]] = [(each.__name__, each) for each in named if inspect.isfunction(each)]
+    for cls in filter(inspect.isclass, named):
+        for name, member in inspect.getmembers_static(cls):
+            member = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            is_ours = inspect.isfunction(member) and member.__module__.startswith("xrnn")
+            if is_ours and (not name.startswith("_") or name in ("__init__", "__call__")):
+                functions.append((f"{cls.__name__}.{name}", member))
+    assert len(functions) > 150
+    hidden = {
+        (name, found.__name__)
+        for name, function in functions
+        for hint in get_type_hints(function).values()
+        for found in types_in(hint)
+        if found not in named and found.__name__ not in OPAQUE
+    }
+    assert not hidden
+
+
+def test_the_lowest_versions_are_those_of_the_package() -> None:
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = {"python": project["requires-python"].removeprefix(">=")}
+    for group in (project["dependencies"], *project["optional-dependencies"].values()):
+        for requirement in group:
+            if match := re.match(r"([\w-]+?)(?:-cuda1\dx)?(?:\[\w+\])?>=([\d.]+)", requirement):
+                wanted[match[1]] = match[2]
+    names = {"pytorch": "torch"}
+    text = (DOCS / "reference" / "stability.md").read_text("utf-8").partition("## Tested versions")[2]
+    rows = re.findall(r"^\| ([\w-]+) \| ([\d.]+) \| (\d+(?:\.\d+)?)", text, re.MULTILINE)
+    assert len(rows) == 9
+    for name, least, tested in rows:
+        assert least == wanted[names.get(name.lower(), name.lower())], name
+        assert [*map(int, tested.split("."))] >= [*map(int, least.split("."))]
 
 
 def test_the_signatures_are_those_of_the_layers() -> None:

@@ -23,6 +23,7 @@ from xrnn import (
     Embedding,
     LayerNorm,
     Linear,
+    Network,
     Stack,
     quantize,
     to_c,
@@ -246,7 +247,8 @@ def test_other_kinds_are_refused() -> None:
 
 
 def test_checkpoints_and_paths() -> None:
-    layers = {"stack": GRU.init(2, 3), "linear": Linear.init(3, 2)}
+    layers = Network(stack=GRU.init(2, 3), linear=Linear.init(3, 2))
+    assert model_of(layers).layers == tuple(layers.values())
     assert model_of(Checkpoint(layers, None, {})).layers == tuple(layers.values())
     assert len(model_of(Checkpoint(layers, None, {"job": "xrnn character model"})).layers) == 2
     with one_line(ValueError, "a model of series, which needs its scale", "use `xrnn convert`"):

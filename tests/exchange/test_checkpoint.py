@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +46,7 @@ class Loop:
     """A small training loop, and everything that its next update depends on."""
 
     def __init__(
-        self, backend: Backend, layers: dict[str, Any], optimizer: dict[str, Any], extra: dict[str, Any]
+        self, backend: Backend, layers: Mapping[str, Any], optimizer: dict[str, Any], extra: dict[str, Any]
     ) -> None:
         self.backend, self.layers, self.optimizer = backend, layers, optimizer
         self.rng, self.states = np.random.default_rng(), extra["states"]

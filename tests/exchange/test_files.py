@@ -380,7 +380,7 @@ def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -
     with one_line(FileError, holds + "the cell 'Scaled', which is not in cells=", "use cells={'Scaled': …}"):
         load(path)
     with one_line(TypeError, "cells is a type: expected a dict from the name of a cell to its class, as {'MyCell': "):
-        load(path, cells=Scaled)  # type: ignore[arg-type]
+        load(path, cells=Scaled)  # type: ignore[call-overload]
     remedy = "use the class of the saved cell, or a function that takes its attributes as keyword arguments"
     wrong: dict[str, Any] = {
         "cells= makes a different one": lambda **held: Scaled(0.25),
@@ -416,7 +416,7 @@ def test_wrong_descriptions_of_cells_are_refused(tmp_path: Path, changes: dict[s
 def test_options_are_keywords(tmp_path: Path) -> None:
     save(path=tmp_path / "file", layer=RNN.init(D, H, backend="numpy"))
     with pytest.raises(TypeError, match="positional"):
-        load(tmp_path / "file", None)  # type: ignore[call-arg]
+        load(tmp_path / "file", RNN, None)  # type: ignore[call-overload]
     load(path=tmp_path / "file", backend="numpy")
 
 

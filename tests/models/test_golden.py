@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import lzma
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -155,7 +156,7 @@ def test_a_loaded_file_is_written_again(tmp_path: Path, name: str) -> None:
     assert again == golden
 
 
-def train_layers(layers: dict[str, Any], optimizer: Any, updates: range) -> list[float]:
+def train_layers(layers: Mapping[str, Any], optimizer: Any, updates: range) -> list[float]:
     """The losses of some updates of an embedding, a stack with dropout, and a linear layer."""
     losses = []
     for k in updates:
@@ -170,7 +171,7 @@ def train_layers(layers: dict[str, Any], optimizer: Any, updates: range) -> list
     return losses
 
 
-def apply_layers(layers: dict[str, Any]) -> Any:
+def apply_layers(layers: Mapping[str, Any]) -> Any:
     h, _ = layers["stack"](layers["embedding"]((np.arange(8).reshape(4, 2) % 5).astype(np.int32)))
     return layers["linear"](h).tolist()
 

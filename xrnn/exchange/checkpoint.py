@@ -24,6 +24,7 @@ from xrnn.exchange.files import (
 )
 from xrnn.files import ArrayFile, open_arrays, quoted, replace_file
 from xrnn.layers.composite import Composite
+from xrnn.layers.network import Network
 from xrnn.optim import EMA, SGD, Adam
 from xrnn.select import backend_of, get_backend, kind_of
 from xrnn.sharing import refuse_shared
@@ -40,12 +41,12 @@ _OPTIMIZERS: Final[dict[str, Any]] = {cls.__name__: cls for cls in (SGD, Adam, E
 class Checkpoint:
     """The content of a checkpoint.
 
-    layers      by name
+    layers      by name. For a network of your own class, `Tagger(**checkpoint.layers)`
     optimizer   an optimizer, a dict of them, or None, as it was saved; they update the layers above
     extra       the other values, by name
     """
 
-    layers: dict[str, Any]
+    layers: Network
     optimizer: Any
     extra: dict[str, Any]
 
@@ -59,7 +60,7 @@ def save_checkpoint(
 ) -> None:
     """Write layers, optimizers and other values to one file, which `load_checkpoint` reads.
 
-    layers      by name, of the kinds that `save` takes
+    layers      a dict by name, or a Network; of the kinds that `save` takes
     optimizer   SGD, Adam or EMA, of some or all of these layers and of the layers inside them; or a dict of them by
                 name. The file keeps the parameter groups
     extra       values by name: None, bool, int, float, str, arrays, and lists, tuples and dicts of them, such as the
@@ -257,7 +258,7 @@ def make_checkpoint(
         raise ValueError("save_checkpoint writes a different description of this content: expected its own file")
     if any(array.dtype != arrays[name].dtype or array.shape != arrays[name].shape for name, array in again.items()):
         raise ValueError("an array has another dtype or shape than save_checkpoint would write")
-    return Checkpoint(layers, optimizer, extra)
+    return Checkpoint(Network(**layers), optimizer, extra)
 
 
 def _restored(description: Any, layers: dict[str, Any], prefix: str, left: dict[str, Any]) -> Any:

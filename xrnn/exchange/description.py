@@ -21,6 +21,7 @@ from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
+from xrnn.layers.network import Network
 from xrnn.layers.own import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.layers.stack import Stack
@@ -47,7 +48,7 @@ def _leaves() -> dict[str, Any]:
 
 
 def _kinds() -> tuple[str, ...]:
-    return (*_leaves(), "Bidirectional", "Stack")
+    return (*_leaves(), "Bidirectional", "Stack", "Network")
 
 
 def canonical(description: Description) -> str:
@@ -81,12 +82,15 @@ def describe(
     if same is not None:
         return {"same": same}
     seen[prefix] = layer
-    if type(layer) not in (Stack, Bidirectional):
+    is_network = isinstance(layer, Network) and not prefix  # a checkpoint has no Network among its layers
+    if type(layer) not in (Stack, Bidirectional) and not is_network:
         return _described_leaf(layer, prefix, arrays, name)
     inner = [
         describe(part, f"{prefix}{i}.", arrays, seen, f"{name}.layers[{i}]", depth + 1)
-        for i, part in enumerate(layer.layers)
+        for i, part in enumerate(layer.values() if is_network else layer.layers)
     ]
+    if is_network:
+        return {"kind": "Network", "layers": inner, "names": list(layer)}
     description: Description = {"kind": type(layer).__name__, "layers": inner}
     if type(layer) is Stack:
         description["dropout"] = [_described_leaf(dropout, "", {}, "dropout") for dropout in layer.dropout]
@@ -187,11 +191,13 @@ def _built(
     kind = entry(description, "kind", str)
     if kind not in _kinds():
         raise ValueError(f"the kind {quoted(kind)} is unknown: expected one of {', '.join(_kinds())}")
-    if kind in ("Stack", "Bidirectional"):
-        layers = [
+    if kind in ("Stack", "Bidirectional", "Network"):
+        layers: list[Any] = [
             build(part, f"{prefix}{i}.", remaining, cells, made, depth + 1)
             for i, part in enumerate(entry(description, "layers", list))
         ]
+        if kind == "Network":
+            return Network(**dict(zip(entry(description, "names", list), layers, strict=True)))
         return _stack(layers, description) if kind == "Stack" else Bidirectional(*layers)
     options: dict[str, Any] = {
         key: pop(remaining, prefix + key) if isinstance(option, dict) else option

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -21,8 +21,12 @@ from xrnn.exchange.description import (
     take_apart,
 )
 from xrnn.files import ArrayFile, FileError, arrays_content, open_arrays, parse_object, quoted, replace_file
+from xrnn.layers.network import Network
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
+
+L = TypeVar("L")
+Cells: TypeAlias = Mapping[str, MakeCell] | None
 
 _WANTED: Final = "a layer; name a file that xrnn.save wrote"
 _VERSION: Final = "1"
@@ -33,7 +37,7 @@ def save(path: str | os.PathLike[str], layer: Any) -> None:
     """Write a layer to a file that `load` reads: its arrays, its kind and its options.
 
     layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout, on any backend,
-            or a quantized layer.
+            a quantized layer, or a Network of layers.
             The file keeps the seed of a Dropout and its count of forward calls, so that its masks continue. Of a cell
             of your own it keeps the name and the attributes, which must be numbers and strings.
 
@@ -50,14 +54,21 @@ def save(path: str | os.PathLike[str], layer: Any) -> None:
     replace_file(Path(path), content)
 
 
+@overload
 def load(
-    path: str | os.PathLike[str],
-    *,
-    cells: Mapping[str, MakeCell] | None = None,
-    backend: str | Backend | None = None,
+    path: str | os.PathLike[str], kind: type[L], *, cells: Cells = None, backend: str | Backend | None = None
+) -> L: ...
+@overload
+def load(
+    path: str | os.PathLike[str], kind: None = None, *, cells: Cells = None, backend: str | Backend | None = None
+) -> Any: ...
+def load(
+    path: str | os.PathLike[str], kind: Any = None, *, cells: Cells = None, backend: str | Backend | None = None
 ) -> Any:
     """The layer in a file that `save` wrote, on the selected backend or on `backend`.
 
+    kind      the class of the layer, such as GRU, or your subclass of Network; None for any layer. Type checkers then
+              know the result
     cells     for cells of your own: a dict from the cell's name to its class. The class is called with the saved
               attributes as keyword arguments
 
@@ -65,11 +76,12 @@ def load(
     their gradients. A quantized layer has no gradients, and needs the NumPy backend. Warns if a parameter holds NaN or
     infinity.
 
-    Raises ValueError if the file cannot be read, is damaged or of another kind, or if its arrays do not fit the layer
-    that it describes, or if `cells` can't make its cell; TypeError if `cells` is not a dict.
+    Raises ValueError if the file cannot be read, is damaged or of another kind, holds a layer of another `kind`, if its
+    arrays do not fit the layer that it describes, or if `cells` can't make its cell; TypeError if `cells` is not a
+    dict.
 
     >>> save("lstm.safetensors", LSTM.init(3, 8, rng=0))
-    >>> load("lstm.safetensors")
+    >>> load("lstm.safetensors", LSTM)
     LSTM(3 → 8, 384 parameters, float32, numpy)
     """
     check_cells(cells)
@@ -80,7 +92,12 @@ def load(
     with described_by(file, "layer"):
         description = parse_description(file, "layer", _LONGEST)
         moved = {name: target.asarray(array) for name, array in arrays.items()}
-        return put_together(description, moved, cells)
+        layer = put_together(description, moved, cells)
+    if kind is None or isinstance(layer, kind):
+        return layer
+    if isinstance(layer, Network) and issubclass(kind, Network):
+        return kind(**layer)
+    raise FileError(f"{file.name} holds a {kind_of(layer)}: expected a {kind.__name__}; name another file")
 
 
 # ---- files with a description: the metadata hold it under the name of the kind, "layer" or "checkpoint" ----

@@ -120,7 +120,7 @@ def _unpickled(
     # joblib may give views of its file, numpy.memmap, in place of arrays.
     plain = {name: np.array(array) for name, array in saved.items()}
     c = make_checkpoint(description | {"extra": {"dict": {}}}, plain, get_backend())
-    return Snapshot(settings, fingerprint, c.layers, c.optimizer, arrays, *others)
+    return Snapshot(settings, fingerprint, dict(c.layers), c.optimizer, arrays, *others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class Checkpoints(Generic[S]):
         checkpoint = checkpoint or self._read_old(file, settings, facts, backend)
         self._check(file.name, checkpoint, settings, facts)
         fingerprint, arrays = str(extra.get("fingerprint", "")), checkpoint.extra["arrays"]
-        layers, optimizer = checkpoint.layers, checkpoint.optimizer
+        layers, optimizer = dict(checkpoint.layers), checkpoint.optimizer
         return Snapshot(settings, fingerprint, layers, optimizer, arrays, facts, picture, upto, names)
 
     def _parsed(self, name: str, part: str, extra: Mapping[str, Any], parse: Callable[[Any], Any]) -> Any:

@@ -1,0 +1,166 @@
+"""A Network: a dict of layers, with all their parameters, for optimizers and files."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests.errors import one_line
+from tests.exchange.alike import assert_alike
+from tests.exchange.forge import Scaled
+from tests.forge import Forgery, changed
+from xrnn import (
+    EMA,
+    GRU,
+    LSTM,
+    SGD,
+    Adam,
+    Dropout,
+    Linear,
+    Network,
+    Recurrent,
+    Stack,
+    load,
+    load_checkpoint,
+    quantize,
+    save,
+    save_checkpoint,
+)
+from xrnn.backend import Backend
+from xrnn.files import FileError
+
+
+class Tagger(Network):
+    stack: Stack
+    readout: Linear
+
+    def forward(self, x: Any) -> Any:
+        return self.readout.forward(self.stack.forward(x)[0])
+
+
+def tagger(backend: Any = "numpy") -> Tagger:
+    stack = Stack.init(GRU, 3, 4, 2, rng=0, backend=backend)
+    return Tagger(stack=stack, readout=Linear.init(4, 2, rng=1, backend=backend), dropout=Dropout(0.5, seed=1))
+
+
+def test_it_is_a_dict_with_the_parameters_of_its_layers() -> None:
+    network = tagger()
+    stack, readout, dropout = network.values()
+    assert list(network) == ["stack", "readout", "dropout"]
+    assert (network["stack"], network.readout, network.get("other"), len(network)) == (stack, readout, None, 3)
+    for got, want in (
+        (network.params, stack.params + readout.params),
+        (network.grads, stack.grads + readout.grads),
+        (list(network.named_params.values()), stack.params + readout.params),
+    ):
+        assert [id(array) for array in got] == [id(array) for array in want]
+    assert list(network.named_params)[5:] == ["stack.1.b", "readout.W", "readout.b"]
+    assert network.needs_grads
+    stack.layers[0].needs_grads = False
+    assert not network.needs_grads
+    assert repr(network) == f"Tagger(stack={stack!r}, readout={readout!r}, dropout={dropout!r})"
+    for again in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert type(again) is Tagger
+        for name, layer in network.items():
+            assert_alike(again[name], layer)
+
+
+def test_a_layer_with_two_names_counts_once() -> None:
+    stack = Stack.init(GRU, 3, 4, 2, rng=0, backend="numpy")
+    network = Network(stack=stack, top=stack.layers[1])
+    assert [id(array) for array in network.params] == [id(array) for array in stack.params]
+    assert [id(array) for array in network.grads] == [id(array) for array in stack.grads]
+    assert list(network.named_params) == [f"stack.{name}" for name in stack.named_params]
+
+
+def test_optimizers_take_it(backend: Backend) -> None:
+    network = tagger(backend)
+    x = backend.asarray(np.random.default_rng(0).standard_normal((5, 2, 3)).astype("float32"))
+    for optimizer in (Adam(network), Adam([network]), SGD([{"layers": network, "lr": 0.1}])):
+        network.stack.backward(network.readout.backward(network.forward(x)))
+        before = [backend.to_numpy(p).copy() for p in network.params]
+        optimizer.step()
+        assert all((backend.to_numpy(p) != b).any() for p, b in zip(network.params, before, strict=True))
+    assert [a.shape for a in EMA(network).params] == [p.shape for p in network.params]
+    network.readout.needs_grads = False
+    with one_line(ValueError, "Tagger with needs_grads=False: expected layers that are trained"):
+        Adam([network])
+
+
+def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
+    network, path = tagger(), tmp_path / "file"
+    save(path, network)
+    for again in (load(path, Tagger, backend="numpy"), load(path, backend="numpy")):
+        assert list(again) == list(network)
+        for name, layer in network.items():
+            assert_alike(again[name], layer)
+    assert (type(load(path, Tagger)), type(load(path))) == (Tagger, Network)
+    with one_line(FileError, "holds a xrnn.layers.network.Network: expected a GRU; name another file"):
+        load(path, GRU)
+    save(path, GRU.init(3, 4))
+    assert type(load(path, GRU)) is GRU
+    for other in (LSTM, Tagger):
+        with one_line(FileError, f"holds a xrnn.layers.gru.GRU: expected a {other.__name__}; name another file"):
+            load(path, other)
+    own = Network(own=Recurrent.init(Scaled(0.5), 3, 4, rng=0, backend="numpy"), small=quantize(GRU.init(3, 4)))
+    save(path, own)
+    again = load(path, Network, cells={"Scaled": Scaled})
+    assert_alike(again.own, own.own)
+    assert_alike(again.small, own.small)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_it_is_kept_in_a_checkpoint(tmp_path: Path, listed: bool) -> None:
+    network, path = tagger(), tmp_path / "file"
+    optimizer = Adam([network] if listed else network, 0.02)
+    network.stack.backward(network.readout.backward(network.forward(np.ones((5, 2, 3), "float32"))))
+    optimizer.step()
+    save_checkpoint(path, network, optimizer=optimizer)
+    checkpoint = load_checkpoint(path, backend="numpy")
+    again = Tagger(**checkpoint.layers)
+    assert checkpoint.optimizer.layers == list(again.values())
+    for each in (network, again):
+        each.stack.backward(each.readout.backward(each.forward(np.ones((5, 2, 3), "float32"))))
+    for each_optimizer in (optimizer, checkpoint.optimizer):
+        each_optimizer.step()
+    for got, want in zip(again.params, network.params, strict=True):
+        assert_array_equal(got, want)
+
+
+def test_what_it_refuses(tmp_path: Path) -> None:
+    network = tagger()
+    with one_line(TypeError, "gru is a list: expected a layer, as in Network(gru=GRU.init(3, 8))"):
+        Network(gru=network.stack.layers)
+    with one_line(TypeError, "inner is a Network: expected a layer; pass its layers, Network(**network)"):
+        Network(inner=network)
+    with one_line(AttributeError, "this Tagger has no layer 'gru': expected one of stack, readout, dropout"):
+        network.gru  # noqa: B018
+    with one_line(AttributeError, "readout of this Tagger can't be replaced", "make another network"):
+        network.readout = Linear.init(4, 2)
+    network.threshold = 0.5  # other attributes are free
+    with one_line(TypeError, "layer is a tests.layers.test_network.Tagger: expected one of xrnn's own layers"):
+        save_checkpoint(tmp_path / "file", {"inner": network})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["names"].pop(), "zip"),
+        (lambda d: d.pop("names"), "names is a NoneType in the description: expected a list"),
+        (lambda d: d.update(names=["stack", 3, "dropout"]), "keywords must be strings"),
+        (lambda d: d.update(names=["stack", "readout", "stack"]), "save would describe this Network differently"),
+        (lambda d: d["layers"].__setitem__(2, {"kind": "Network", "layers": [], "names": []}), "expected a layer"),
+    ],
+)
+def test_forged_files_are_refused(tmp_path: Path, change: Any, words: str) -> None:
+    save(tmp_path / "file", tagger())
+    forgery = Forgery.of((tmp_path / "file").read_bytes())
+    changed("layer", change)(forgery)
+    with one_line(FileError, "describes no layer that fits its arrays", words):
+        load(forgery.write(tmp_path / "file"))

@@ -1,0 +1,96 @@
+"""A dict of named layers, with the parameters and gradients of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from xrnn.select import kind_of
+from xrnn.typing import Array
+
+
+class Network(Mapping[str, Any]):
+    """Layers by name: `network["gru"]`, also as attributes, `network.gru`.
+
+    params   the parameters of all layers, in order
+    grads    their gradients, in the same order
+
+    The layers cannot be exchanged. A layer with two names counts once in `params` and `grads`. `Adam(network)`,
+    `EMA(network)`, `save`, `save_checkpoint` and `xrnn.parallel`'s `broadcast(network.params)` take all its layers.
+
+    A subclass names its layers, so that editors and type checkers know them, and has a `forward` of its own:
+
+        class Tagger(Network):
+            gru: GRU
+            readout: Linear
+
+            def forward(self, x: Array) -> Array:
+                return self.readout.forward(self.gru.forward(x))
+
+    Raises TypeError if an argument is not a layer.
+
+    >>> network = Network(gru=GRU.init(3, 8, rng=0), readout=Linear.init(8, 1, rng=1))
+    >>> list(network), network.readout.W.shape
+    (['gru', 'readout'], (8, 1))
+    >>> optimizer = Adam(network, lr=0.01)
+    """
+
+    def __init__(self, /, **layers: Any) -> None:
+        for name, layer in layers.items():
+            if not all(hasattr(layer, each) for each in ("params", "grads", "named_params")):
+                raise TypeError(f"{name} is a {kind_of(layer)}: expected a layer, as in Network(gru=GRU.init(3, 8))")
+            if isinstance(layer, Network):
+                raise TypeError(f"{name} is a Network: expected a layer; pass its layers, Network(**network)")
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> Any:
+        return self._layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __getattr__(self, name: str) -> Any:
+        layers = vars(self).get("_layers", {})
+        if name not in layers:
+            raise AttributeError(
+                f"this {type(self).__name__} has no layer {name!r}: expected one of {', '.join(layers)}"
+            )
+        return layers[name]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={layer!r}' for name, layer in self.items())})"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self).get("_layers", {}):
+            raise AttributeError(
+                f"{name} of this {type(self).__name__} can't be replaced, because optimizers hold the layer: make "
+                "another network"
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def params(self) -> list[Array]:
+        return _distinct(param for layer in self.values() for param in layer.params)
+
+    @property
+    def grads(self) -> list[Array]:
+        return _distinct(grad for layer in self.values() for grad in layer.grads)
+
+    @property
+    def named_params(self) -> dict[str, Array]:
+        """The parameters by name, with the name of their layer in front: `gru.Wx`."""
+        named = {f"{name}.{key}": p for name, layer in self.items() for key, p in layer.named_params.items()}
+        first = {id(p): name for name, p in reversed(named.items())}
+        return {name: p for name, p in named.items() if first[id(p)] == name}
+
+    @property
+    def needs_grads(self) -> bool:
+        """Whether all layers are trained."""
+        return all(getattr(layer, "needs_grads", True) for layer in self.values())
+
+
+def _distinct(arrays: Iterable[Array]) -> list[Array]:
+    return [*{id(array): array for array in arrays}.values()]
