@@ -210,19 +210,20 @@ class RecurrentLayer(Layer):
         if lengths is not None:
             lengths = self.checked_lengths(lengths, x)
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
+        store = self.store
         if not training:
-            inputs.forms = self.store.forms
+            inputs.forms = store.forms
         if len(p) > 3:
             inputs.own = self._own_params()
         if training and self.cell.draws:
             inputs.draws = Draws(self.backend.xp, (self.seed, self.forward_calls))
         try:
             if self._single_device:
-                states, z, kept = self.store.forward(self.cell, inputs, training)
+                states, z, kept = store.forward(self.cell, inputs, training)
             else:
                 self._check_input(x, initial)
                 with self.backend.device_of(x):
-                    states, z, kept = self.store.forward(self.cell, inputs, training)
+                    states, z, kept = store.forward(self.cell, inputs, training)
         except TypeError as error:
             failure = error
         else:
@@ -256,7 +257,8 @@ class RecurrentLayer(Layer):
         self, dstates: Sequence[Array | None], cache: Cache | None, needs_dx: bool
     ) -> tuple[ArrayIfNeeded, ...]:
         needs_dx = check_bool("needs_dx", needs_dx)
-        cache = self._cached(cache)
+        found: Any = self.cache if cache is None else cache
+        cache = found if type(found) is Cache else self._cached(cache)  # without the call in the usual case
         self._check_cache(cache)
         if dstates[0] is None or not self._single_device:
             self._check_gradients(dstates, cache)
