@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.accuracy import print_accuracy
+from benchmarks.accuracy import print_accuracy, print_products
 from benchmarks.cases import GATES, STATED
 from benchmarks.memory import print_memory
 from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS, THREE_PRODUCTS, WITHOUT_TILES
@@ -129,11 +129,12 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
     columns = ["T, N, D, H", "form", *libraries, "best peer / xrnn", "numpy / plain", "of ceiling"]
     if beside := base_title(rows[0]):
         columns.append(beside)
-    columns += [*_compared(rows[0])]
-    return table(title, columns, (_row(row, libraries) for row in rows), left=2)
+    compared = _compared_titles(rows)
+    columns += compared
+    return table(title, columns, (_row(row, libraries, compared) for row in rows), left=2)
 
 
-def _row(row: Row, libraries: Sequence[str]) -> list[str]:
+def _row(row: Row, libraries: Sequence[str], titles: Sequence[str]) -> list[str]:
     times, compared = row["microseconds"], against_peers(row)
     cells = [", ".join(str(row[letter]) for letter in "TNDH"), row["forms"].get("xrnn", "")]
     for name in libraries:
@@ -146,7 +147,13 @@ def _row(row: Row, libraries: Sequence[str]) -> list[str]:
     cells.append(f"{share(row['flops'], ours, ceiling):.0%}" if ours and ceiling else "")
     if base_title(row):
         cells.append(str(against_base(row) or ""))
-    return [*cells, *map(_coloured, _compared(row).values())]
+    ratios = _compared(row)
+    return [*cells, *(_coloured(ratios[title]) if title in ratios else "" for title in titles)]
+
+
+def _compared_titles(rows: Sequence[Row]) -> list[str]:
+    """The columns that at least one row has: a row lacks a library that computed it wrongly."""
+    return list(dict.fromkeys(title for row in rows for title in _compared(row)))
 
 
 def _compared(row: Row) -> dict[str, Ratio]:
@@ -166,7 +173,7 @@ def _print_mean(rows: Sequence[Row], console: Console) -> None:
         value, verdicts = found
         counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _COLOURS)
         console.print(f"best peer / xrnn over {len(verdicts)} sizes: geometric mean {value:.2f}; {counts}")
-    for title in _compared(rows[0]):
+    for title in _compared_titles(rows):
         medians = [ratios[title].median for row in rows if title in (ratios := _compared(row))]
         value = statistics.geometric_mean(medians)
         console.print(f"{title} over {len(medians)} sizes: geometric mean {value:.2f}, lowest {min(medians):.2f}")
@@ -206,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "step-int8": print_int8,
         "memory": print_memory,
         "accuracy": print_accuracy,
+        "products": print_products,
         "torch_modules": print_modules,
     }
     found = {name: path for name in printers if (path := folder / f"{name}.json").exists()}

@@ -12,6 +12,7 @@ import pytest
 import xrnn
 from benchmarks import compare, machine, report
 from benchmarks.cases import Case
+from benchmarks.peers import COMPARED
 from benchmarks.worker import Worker, _Library, workers
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stopping idle workers needs POSIX signals")
@@ -40,6 +41,20 @@ def test_quick_comparison_writes_what_the_report_renders(tmp_path: Path, capsys:
     assert "forward + backward, microseconds" in printed
     assert "50, 1, 16, 16" in printed
     assert "geometric mean" in printed
+
+
+def test_tiles_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(compare, "compare", lambda cases, peers, *_: seen.append((cases, peers)))
+    monkeypatch.setattr(compare, "print_comparison", lambda *_: None)
+    for arguments in (["--tiles"], ["--tiles", "--cases", "gru", "--peers", "xrnn,torch"], ["--quick"]):
+        compare.main(arguments)
+    (tiles, of_tiles), (gru, chosen), (_, usual) = seen
+    assert all(case.N >= 16 and case.H >= 200 for case in tiles)
+    assert {case.cell for case in tiles} == {"rnn", "lstm", "gru"}
+    assert {"xrnn", "xrnn-avx512", "xrnn-bfloat16x3", "torch-bfloat16"} <= set(of_tiles)
+    assert {case.cell for case in gru} == {"gru"}
+    assert (chosen, usual) == (["xrnn", "torch"], COMPARED)
 
 
 def test_without_kernels_it_says_so_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,18 @@ def test_bfloat16_is_compared_with_float32_and_with_pytorchs_bfloat16_only() -> 
     assert "2.00 (2.00–2.00)" in table
 
 
+def test_a_row_without_a_library_leaves_its_column_empty() -> None:
+    """A library that computed wrong numbers is left out of that row."""
+    times = {"xrnn": [100.0] * 3, "xrnn-bfloat16": [50.0] * 3}
+    rows = [
+        row(CASE, "forward", **times),
+        row(Case(50, 1, 64, 64), "forward", **times, **{"torch-bfloat16": [75.0] * 3}),
+    ]
+    text = printed(print_comparison, results(*rows))
+    assert "torch / xrnn, bfloat16 over 1 sizes: geometric mean 1.50, lowest 1.50" in text
+    assert text.count("1.50 (1.50–1.50)") == 1
+
+
 def test_tiles_are_compared_with_the_kernels_without_them() -> None:
     times = {"xrnn-avx512": [100.0] * 3, "xrnn": [50.0] * 3, "xrnn-bfloat16x3": [25.0] * 3, "xrnn-bfloat16": [20.0] * 3}
     of_case = row(CASE, "forward", **times)

@@ -200,6 +200,18 @@ def test_exceptional_operands_of_an_affine_map(tiles: str, value: float, operand
             assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("H", [5, 40])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_nan_in_the_scratch_memory_is_not_read(tiles: str, cell: str, H: int) -> None:
+    """Blocks are filled up with zeros."""
+    p = problem(cell, (70, 18, 5, H), "float32")
+    W = np.full((700, 700), np.nan, "float32", "F")
+    for products in (6, 1):
+        expected = results(p, products=products)
+        without_tiles(tiles, lambda: kernels.affine(np.ones((64, 700), "f4"), W, W[0].copy(), 6))  # packs W
+        assert_same(results(p, products=products), expected)
+
+
 def test_relu_that_grows_beyond_the_parts(tiles: str) -> None:
     """h becomes exceptional within the sequence."""
     p = problem("relu", (40, 17, 5, 20), "float32")
