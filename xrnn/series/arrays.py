@@ -81,7 +81,9 @@ def _numbers(given: Any, name: str) -> HostArray:
     try:
         return values.astype(np.float64)
     except TypeError as error:
-        raise TypeError(f"{name} holds an object that is no number ({error}): expected numbers; convert it") from error
+        raise TypeError(
+            f"{name} holds an object that is no number ({error}): expected numbers; convert it, as by astype('float64')"
+        ) from error
 
 
 def as_labels(y: Any) -> list[Hashable]:
@@ -93,6 +95,8 @@ def as_labels(y: Any) -> list[Hashable]:
     for i, label in enumerate(labels):
         if not isinstance(label, Hashable):
             raise ValueError(f"y[{i}] is a {type(label).__name__}: expected hashable labels, such as text or numbers")
+        if type(label).__name__ in ("NAType", "NaTType"):  # pandas' missing values
+            raise ValueError(f"y[{i}] is {label}: expected a label for each series; leave out the series without one")
         if isinstance(label, float) and not label.is_integer():
             raise ValueError(
                 f"Unknown label type: y[{i}] is {label}: expected labels, such as text or whole numbers; for numbers "

@@ -166,6 +166,33 @@ def test_dates_with_a_time_of_day(time: str) -> None:
     assert series.times == (datetime(2024, 7, 31, 14, 30),)
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "31/05/24",
+        "5/31/24 14:30",
+        "31.05.24",
+        "2024_05_31",
+        "2024-152",
+        "31. 05. 2024",
+        "Fri 31 May 2024",
+        "5-2024",
+        "31May24",
+    ],
+)
+def test_dates_in_another_form_are_not_dropped(date: str) -> None:
+    with one_line(DataError, f"f.csv, line 2: '{date}' is not a time like the others", "as in 2024-05-31 12:00"):
+        read(f"when,v\n{date},1\n", replace(TIMED, used=("v",)))
+    (series,) = read(f"when,v\n{date},1\n")  # the times of an index are not used
+    assert series.channel_names == ("v",)
+
+
+@pytest.mark.parametrize("name", ["Mark 5", "run-2024-1", "10.0.0.1", "sensor 12", "May", "1.2.3", "2024a"])
+def test_other_text_is_not_like_a_date(name: str) -> None:
+    (series,) = read(f"name,v\n{name},1\n", replace(TIMED, used=("v",)))
+    assert series.times is None
+
+
 @pytest.mark.parametrize("clock", ["24:00", "13:00 pm", "0:30 AM", "12:60"])
 def test_times_of_day_that_do_not_exist_are_text(clock: str) -> None:
     with one_line(DataError, f"f.csv, line 2: '31.07.2024 {clock}' is not a time like the others"):

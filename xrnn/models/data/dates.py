@@ -41,6 +41,16 @@ _FORMS: Final = (
 _TWO_ORDERS: Final = (("%m/%d/%Y", "%d/%m/%Y"), ("%m-%d-%Y", "%d-%m-%Y"))  # a day above 12 shows which one is meant
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _CLOCK: Final = re.compile(r"(.*?),?[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.](\d{1,6}))?)?(?: ?([ap])m)?", re.IGNORECASE)
+_MONTH: Final = (
+    "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
+    "|dec(ember)?)"
+)
+_LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, 05-2024, Fri 31 May
+    r"\d{1,2}(?P<separator>[/.-] ?)\d{1,2}(?P=separator)\d\d(\d\d)?(\D|$)|"
+    r"(19|20)\d\d[-/._ ]\d{1,3}(\D|$)|\d{1,2}[-/._ ](19|20)\d\d(\D|$)|"
+    rf"(?=.*\d)(.*[\W\d_])?{_MONTH}([\W\d_]|$)",
+    re.IGNORECASE,
+)
 _REMEDY: Final = "write the dates as in 2024-05-31 12:00"
 
 
@@ -82,8 +92,13 @@ def is_date(cell: str) -> bool:
 
 
 def hold_dates(cells: Sequence[str]) -> bool:
-    """Whether a column with these cells is one of dates. Numbers are dates only if all of them are, as in 20240531."""
-    return is_date(cells[0]) and (as_number(cells[0]) is None or all(_digits(cell) for cell in cells))
+    """Whether a column with these cells is one of dates, also of text like dates that `read_times` refuses.
+
+    Numbers are dates only if all of them are, as in 20240531.
+    """
+    if as_number(cells[0]) is not None:
+        return is_date(cells[0]) and all(_digits(cell) for cell in cells)
+    return is_date(cells[0]) or all(map(_LIKE_A_DATE.match, cells))
 
 
 def iso_time(cell: str) -> datetime | None:
