@@ -84,7 +84,7 @@ def test_bad_sequences(backend: Backend) -> None:
     with one_line(TypeError, "sequences[1] is a ", f"sequences[0] is on the {backend.name} backend"):
         pad([good, (standin if backend.name == "numpy" else np).zeros((3, D))])
     with one_line(TypeError, "sequences[0] is a NoneType", "xrnn.asarray(sequences[0])"):
-        pad([None])
+        pad([None])  # type: ignore[list-item]
     for other in (["a", "bc"], [None, 3], [np.datetime64("2024-01-01")], [(1, 2.0)]):
         array = np.array(other, "i4,f8" if isinstance(other[0], tuple) else None)
         with one_line(TypeError, f"sequences[0] has dtype {array.dtype}: expected numbers"):
@@ -135,9 +135,9 @@ def test_the_order_is_the_same_in_every_version() -> None:
 
 def test_bad_batches() -> None:
     with one_line(TypeError, "lengths has dtype float64", "expected integers"):
-        batches([1.5], 2)
+        batches([1.5], 2)  # type: ignore[list-item]
     with one_line(ValueError, "lengths has shape (1, 2)", "expected (count,)"):
-        batches([[1, 2]], 2)
+        batches([[1, 2]], 2)  # type: ignore[list-item]
     with one_line(ValueError, "size is 0", "at least 1"):
         batches([1, 2], 0)
 

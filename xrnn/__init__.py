@@ -50,7 +50,7 @@ from xrnn.precision import set_precision, use_precision
 from xrnn.select import asarray, backend_of, get_backend, register_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp
 from xrnn.sequences import Directed, batches, last, last_gradient, pad
-from xrnn.typing import Array, HostArray
+from xrnn.typing import Array, DType, HostArray, Lengths, StreamState, SupportsDLPack
 
 # Names whose modules are imported at their first use, so that `import xrnn` does not import the modules' dependencies.
 _AT_FIRST_USE = {
@@ -106,6 +106,7 @@ __all__ = [
     "Bidirectional",
     "Cell",
     "Checkpoint",
+    "DType",
     "Directed",
     "Dropout",
     "Embedding",
@@ -119,6 +120,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeakyRNNCell",
+    "Lengths",
     "Linear",
     "Network",
     "Optimizer",
@@ -132,6 +134,8 @@ __all__ = [
     "Stack",
     "States",
     "StepArrays",
+    "StreamState",
+    "SupportsDLPack",
     "asarray",
     "backend_of",
     "balanced_weights",

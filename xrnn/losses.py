@@ -21,7 +21,7 @@ from xrnn.backend import Backend
 from xrnn.checks import check_float, check_index, check_integer, check_number, check_place, check_range, dtype_of
 from xrnn.init import as_dtype
 from xrnn.select import backend_of
-from xrnn.typing import Array
+from xrnn.typing import Array, DType
 
 _ONE_EACH: Final = "one for each prediction"
 
@@ -166,7 +166,7 @@ def quantile(
     return _mean(loss, "y", y, "target", target, mask, weight)
 
 
-def balanced_weights(labels: Array, classes: int | None = None, *, dtype: Any = "float32") -> Array:
+def balanced_weights(labels: Array, classes: int | None = None, *, dtype: DType = "float32") -> Array:
     """Weights with which all classes count equally in a loss: count / (K · count of the class).
 
     labels    integers from 0, of any shape, on any backend

@@ -23,7 +23,7 @@ import numpy as np
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.dlpack import exports, take_over
 from xrnn.setting import Setting, within
-from xrnn.typing import Array, HostArray
+from xrnn.typing import Array, DType, HostArray, Numbers
 
 Loader: TypeAlias = str | Callable[[], Backend]
 
@@ -296,7 +296,7 @@ def kind_of(value: object) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def asarray(array: Any, dtype: Any = None, *, backend: str | Backend | None = None) -> Array:
+def asarray(array: Numbers, dtype: DType | None = None, *, backend: str | Backend | None = None) -> Array:
     """`array` on the selected backend, or on `backend`. Nothing else moves data between host and device.
 
     array   an array of any backend or of another library with DLPack (PyTorch, JAX, …), a number, or nested lists

@@ -12,7 +12,7 @@ from xrnn.backend import Backend
 from xrnn.checks import check_index, check_integer, check_lengths, check_place, dtype_of
 from xrnn.init import as_generator
 from xrnn.select import asarray, backend_of, check_numbers, kind_of
-from xrnn.typing import Array, HostArray
+from xrnn.typing import Array, HostArray, Lengths
 
 Direction: TypeAlias = Literal["forward", "reverse", "both"]
 
@@ -30,7 +30,7 @@ class Directed(Protocol):
 _SORTED_TOGETHER: Final = 4  # the number of batches whose sequences are sorted together
 
 
-def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
+def pad(sequences: Sequence[Array | list[Any] | tuple[Any, ...]]) -> tuple[Array, Array]:
     """Join sequences of different lengths into one batch.
 
     sequences   N arrays (T_n, …) that differ only in T_n, on one backend and of one dtype, or nested lists of numbers
@@ -49,7 +49,7 @@ def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
         raise TypeError(f"sequences is a {kind_of(sequences)}: expected a list of arrays; use list(sequences)")
     if not sequences:
         raise ValueError("sequences is empty: expected at least one sequence")
-    arrays = [asarray(s, backend="numpy") if isinstance(s, list | tuple) else s for s in sequences]
+    arrays: list[Array] = [asarray(s, backend="numpy") if isinstance(s, list | tuple) else s for s in sequences]
     first = arrays[0]
     backend = backend_of(first, "sequences[0]")
     for n, array in enumerate(arrays):
@@ -69,7 +69,7 @@ def pad(sequences: Sequence[Any]) -> tuple[Array, Array]:
         return x, backend.asarray(lengths)
 
 
-def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = None) -> list[HostArray]:
+def batches(lengths: Lengths, size: int, *, rng: np.random.Generator | int | None = None) -> list[HostArray]:
     """One epoch: each sequence once, in batches of sequences of similar lengths, in random order.
 
     lengths   (count,) integers on the host, or a list
@@ -107,7 +107,7 @@ def batches(lengths: Any, size: int, *, rng: np.random.Generator | int | None = 
     return [divided[i] for i in rng.permutation(count)]
 
 
-def last(h: Array, lengths: Any = None, *, direction: Direction | Directed = "forward") -> Array:
+def last(h: Array, lengths: Lengths | None = None, *, direction: Direction | Directed = "forward") -> Array:
     """The state at the end of each row: y[n] = h[lengths[n] - 1, n], or h[0, n] for a layer that runs in reverse.
 
     h           (T, N, H), the result of a layer
@@ -133,7 +133,9 @@ def last(h: Array, lengths: Any = None, *, direction: Direction | Directed = "fo
     return y
 
 
-def last_gradient(dy: Array, h: Array, lengths: Any = None, *, direction: Direction | Directed = "forward") -> Array:
+def last_gradient(
+    dy: Array, h: Array, lengths: Lengths | None = None, *, direction: Direction | Directed = "forward"
+) -> Array:
     """The backward pass of `last`: dh (T, N, H), zero except at the end of each row.   dy (N, H)
 
     The other arguments and the errors are those of `last`.
@@ -154,7 +156,7 @@ def last_gradient(dy: Array, h: Array, lengths: Any = None, *, direction: Direct
     return dh
 
 
-def _ends(h: Array, lengths: Any) -> tuple[Backend, Any]:
+def _ends(h: Array, lengths: Lengths | None) -> tuple[Backend, Any]:
     """The backend of h, and the index of the last step of each row."""
     backend = backend_of(h, "h")
     check_numbers("h", h)

@@ -17,6 +17,7 @@ PUBLIC = {name: getattr(xrnn, name) for name in xrnn.__all__}
 # Types for annotations, base classes, the arguments of a cell's methods, and what prints the installation.
 WITHOUT = {
     *("Array", "Checkpoint", "Directed", "Explanation", "Group", "HasParameters", "HostArray", "Layer", "Optimizer"),
+    *("DType", "Lengths", "StreamState", "SupportsDLPack"),
     *("ParameterGroup", "Part", "RecurrentLayer", "Run", "SingleStateLayer", "States", "StepArrays"),
     *("Backend", "Cell", "GRUCell", "LSTMCell", "LeakyRNNCell", "RNNCell", "sigmoid"),
     *("show_config", "xp"),

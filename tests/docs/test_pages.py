@@ -67,8 +67,9 @@ def test_the_reference_has_the_public_names_and_no_others() -> None:
     assert documented == public()
 
 
-# A cache is made by `forward` and passed to `backward`. The others are arguments of a backend's operations.
-OPAQUE = {"Cache", "Inputs", "Trace", "Products", "Draws"}
+# `forward` makes a Cache for `backward`, the commands a Model for exports. The others are arguments of a backend's
+# operations.
+OPAQUE = {"Cache", "Model", "Inputs", "Trace", "Products", "Draws"}
 
 
 def types_in(hint: Any) -> Iterator[type]:

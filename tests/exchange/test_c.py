@@ -239,7 +239,7 @@ def test_other_kinds_are_refused() -> None:
     own = MinGRU.init(2, 3)
     for layers, got in ((own, "tests.min_gru.MinGRU"), ([GRU.init(2, 3), own], "MinGRU"), (3, "int"), (["x"], "str")):
         with one_line(TypeError, "is a ", got, "expected RNN", "xrnn.save"):
-            model_of(layers)
+            model_of(layers)  # type: ignore[arg-type]
     with one_line(TypeError, "is a tests.min_gru.MinGRU"):
         model_of(Bidirectional.init(MinGRU, 2, 3))
     with one_line(ValueError, "layers is empty"):
@@ -255,7 +255,7 @@ def test_checkpoints_and_paths() -> None:
         model_of(Checkpoint(layers, None, {"job": "xrnn series classifier"}))
     for path in ("classifier.safetensors", Path("x")):
         with one_line(TypeError, "layers is a path: expected layers", "xrnn.load"):
-            model_of(path)
+            model_of(path)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("option", ["mean", "softmax"])

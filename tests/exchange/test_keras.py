@@ -266,7 +266,7 @@ def test_layers_that_keras_lacks() -> None:
         with one_line(ValueError, "layers[0] is a Bidirectional of 3 and 4 units", "expected two equal sizes"):
             to_keras([unequal, after])
     with one_line(TypeError, "layers[0] is a int", "expected RNN"):
-        to_keras(3)
+        to_keras(3)  # type: ignore[arg-type]
 
 
 def test_nan_gives_a_warning() -> None:

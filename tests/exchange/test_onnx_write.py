@@ -157,7 +157,7 @@ def test_a_leak_and_a_mask_are_refused() -> None:
 
 def test_other_arguments_are_refused(tmp_path: Path) -> None:
     with one_line(TypeError, "layers[0] is a int", "expected RNN"):
-        to_onnx(3, tmp_path / "model.onnx")
+        to_onnx(3, tmp_path / "model.onnx")  # type: ignore[arg-type]
     with one_line(TypeError, "lengths", "bool"):
         to_onnx(GRU.init(2, 3), tmp_path / "model.onnx", lengths=[3])  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())

@@ -225,7 +225,7 @@ def test_sizes_below_one() -> None:
 def test_init_of_an_unknown_dtype_or_rng() -> None:
     for dtype in ("int32", "float16", "flot32", None, 32):
         with one_line(TypeError, f"dtype is {dtype!r}", "expected 'float32' or 'float64'"):
-            RNN.init(D, H, dtype=dtype, backend="numpy")
+            RNN.init(D, H, dtype=dtype, backend="numpy")  # type: ignore[arg-type]
     for rng in ("seed", 1.5):
         with one_line(
             TypeError, f"rng is {rng!r}", "expected a seed (an integer from 0), a numpy.random.Generator or None"
@@ -294,7 +294,7 @@ def test_ragged_lists_of_leaks(rnn: RNN) -> None:
     with one_line(
         TypeError, "leak is a list of lists of unequal lengths", "expected a number in (0, 1], or 5, one for each unit"
     ):
-        RNN(*rnn.params, leak=[[0.5], [0.5, 0.5]])
+        RNN(*rnn.params, leak=[[0.5], [0.5, 0.5]])  # type: ignore[list-item]
 
 
 def test_leaks_on_another_backend_or_device() -> None:

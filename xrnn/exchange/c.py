@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from xrnn.exchange.model import Model, cell_row, host, is_int8, is_recurrent, model_of
+from xrnn.exchange.model import ExportedLayers, Model, cell_row, host, is_int8, is_recurrent, model_of
 from xrnn.files import replace_file
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
@@ -45,7 +45,7 @@ class CCell(NamedTuple):
 
 
 def to_c(
-    layers: Any,
+    layers: ExportedLayers,
     path: str | os.PathLike[str],
     name: str = "model",
     *,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from xrnn.exchange.files import (
 from xrnn.files import ArrayFile, open_arrays, quoted, replace_file
 from xrnn.layers.composite import Composite
 from xrnn.layers.network import Network
-from xrnn.optim import EMA, SGD, Adam
+from xrnn.optim import EMA, SGD, Adam, HasParameters, Optimizer
 from xrnn.select import backend_of, get_backend, kind_of
 from xrnn.sharing import refuse_shared
 from xrnn.typing import Array, HostArray
+
+AnyOptimizer: TypeAlias = Optimizer | EMA
 
 _WANTED: Final = "a checkpoint; name a file that xrnn.save_checkpoint wrote"
 _LONGEST: Final = 2**24  # characters of a description
@@ -53,9 +55,9 @@ class Checkpoint:
 
 def save_checkpoint(
     path: str | os.PathLike[str],
-    layers: Mapping[str, Any],
+    layers: Mapping[str, HasParameters],
     *,
-    optimizer: Any = None,
+    optimizer: AnyOptimizer | Mapping[str, AnyOptimizer] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Write layers, optimizers and other values to one file, which `load_checkpoint` reads.

@@ -22,6 +22,7 @@ from xrnn.exchange.description import (
 )
 from xrnn.files import ArrayFile, FileError, arrays_content, open_arrays, parse_object, quoted, replace_file
 from xrnn.layers.network import Network
+from xrnn.optim import HasParameters
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
 
@@ -33,7 +34,7 @@ _VERSION: Final = "1"
 _LONGEST: Final = 2**16  # characters of a description, enough for about 500 layers
 
 
-def save(path: str | os.PathLike[str], layer: Any) -> None:
+def save(path: str | os.PathLike[str], layer: HasParameters) -> None:
     """Write a layer to a file that `load` reads: its arrays, its kind and its options.
 
     layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout, on any backend,

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.exchange.model import Model, cell_row, host, is_recurrent, model_of, unflattened, warn_of_nan
+from xrnn.exchange.model import ExportedLayers, Model, cell_row, host, is_recurrent, model_of, unflattened, warn_of_nan
 from xrnn.exchange.onnx_weights import from_onnx as xrnn_weights
 from xrnn.exchange.onnx_weights import to_onnx as onnx_weights
 from xrnn.layers.bidirectional import Bidirectional
@@ -196,7 +196,7 @@ def _recurrent(keras: Any, layer: Any, name: str, weights: list[HostArray]) -> t
 # ---- to Keras ----
 
 
-def to_keras(layers: Any) -> Any:
+def to_keras(layers: ExportedLayers) -> Any:
     """The Keras layer that computes the same, or a Sequential for several layers, with copies of the weights.
 
     layers   RNN, LSTM, GRU, Bidirectional, LayerNorm, Linear, Embedding, a Stack, or a list or dict of these in their

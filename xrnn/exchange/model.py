@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
 from xrnn.ops.cell import Cell
+from xrnn.optim import HasParameters, Layers
 from xrnn.select import kind_of, to_numpy
 from xrnn.typing import HostArray
 
@@ -56,8 +57,12 @@ class Model:
         return max((i for i, layer in enumerate(self.layers) if is_recurrent(layer)), default=-1)
 
 
+# Layers that run one after the other.
+ExportedLayers: TypeAlias = HasParameters | Layers | Checkpoint | Model
+
+
 def model_of(
-    layers: Any,
+    layers: ExportedLayers,
     *,
     scale: tuple[Any, Any] | None = None,
     mean: bool = False,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.checks import check_bool
-from xrnn.exchange.model import Model, cell_row, host, is_recurrent, model_of, warn_of_nan
+from xrnn.exchange.model import ExportedLayers, Model, cell_row, host, is_recurrent, model_of, warn_of_nan
 from xrnn.exchange.onnx_weights import CELLS, OPERATORS
 from xrnn.exchange.onnx_weights import to_onnx as onnx_weights
 from xrnn.files import replace_file
@@ -29,7 +29,7 @@ _MOST_BYTES: Final = 2**31 - 1  # of a file without external data
 
 
 def to_onnx(
-    layers: Any,
+    layers: ExportedLayers,
     path: str | os.PathLike[str] | None = None,
     *,
     lengths: bool = False,

@@ -17,6 +17,7 @@ from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
+from xrnn.optim import HasParameters
 from xrnn.optional import import_optional
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
@@ -186,7 +187,7 @@ def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], sta
 # ---- to PyTorch ----
 
 
-def to_torch(layer: Any) -> Any:
+def to_torch(layer: HasParameters) -> Any:
     """PyTorch's module that computes the same as the layer, with copies of its weights, on the CPU.
 
     layer   RNN, LSTM, GRU, a Bidirectional, a Stack of layers of one kind and hidden size, Linear, or Embedding
@@ -201,7 +202,7 @@ def to_torch(layer: Any) -> Any:
     LSTM(3, 8)
     """
     torch = import_torch("xrnn.to_torch")
-    if type(layer) in (Linear, Embedding):
+    if type(layer) is Linear or type(layer) is Embedding:
         return _to_table(torch, layer)
     layers = layer.layers if type(layer) is Stack else [layer]
     rows: list[list[Any]] = [each.layers if type(each) is Bidirectional else [each] for each in layers]

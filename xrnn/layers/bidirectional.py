@@ -8,8 +8,9 @@ import numpy as np
 
 from xrnn import init
 from xrnn.layers.composite import Composite, Part, States
+from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.select import backend_of, device_of
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
 
 class Bidirectional(Composite):
@@ -47,7 +48,7 @@ class Bidirectional(Composite):
     @classmethod
     def init(
         cls,
-        layer: Any,
+        layer: type[RecurrentLayer],
         input_size: int,
         hidden_size: int,
         *,
@@ -86,7 +87,7 @@ class Bidirectional(Composite):
             "run forward; stream with its forward layer alone, layers[0]"
         )
 
-    def forward_part(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
+    def forward_part(self, x: Array, states: Any, lengths: Lengths | None, *, training: bool) -> tuple[Array, States]:
         results = [
             layer.forward_part(x, state, lengths, training=training)
             for layer, state in zip(self.layers, self._each_state("states", states), strict=True)

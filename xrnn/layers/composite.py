@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from xrnn.checks import check_bool
 from xrnn.layers.base import given_or_last, like_states
 from xrnn.select import backend_of, kind_of
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
 States: TypeAlias = tuple[Any, ...]  # one entry for each layer: a tuple of arrays (N, H), or nested States
 
@@ -38,8 +38,8 @@ class Part(Protocol):
     def needs_grads(self) -> bool: ...
     @needs_grads.setter
     def needs_grads(self, needed: bool) -> None: ...
-    def checked_lengths(self, lengths: Any, x: Array) -> Array: ...
-    def forward_part(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, Any]: ...
+    def checked_lengths(self, lengths: Lengths, x: Array) -> Array: ...
+    def forward_part(self, x: Array, state: Any, lengths: Lengths | None, *, training: bool) -> tuple[Array, Any]: ...
     def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, Any]: ...
 
 
@@ -121,7 +121,9 @@ class Composite:
 
     # ---- for users ----
 
-    def forward(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
+    def forward(
+        self, x: Array, states: States | None = None, *, lengths: Lengths | None = None
+    ) -> tuple[Array, States]:
         """A sequence x (T, N, D) or one step (N, D) → h of the same rank, and the states after the last step.
 
         states    the initial states, such as those that an earlier call returned: a tuple for each layer; None for
@@ -145,20 +147,22 @@ class Composite:
         """
         return self.backward_part(dh, dstates, cache, check_bool("needs_dx", needs_dx))
 
-    def __call__(self, x: Array, states: States | None = None, *, lengths: Any = None) -> tuple[Array, States]:
+    def __call__(
+        self, x: Array, states: States | None = None, *, lengths: Lengths | None = None
+    ) -> tuple[Array, States]:
         """Inference: the results of `forward` without dropout, and without a cache."""
         return self.forward_part(x, states, self._moved(lengths, x), training=False)
 
-    def _moved(self, lengths: Any, x: Array) -> Array | None:
+    def _moved(self, lengths: Lengths | None, x: Array) -> Array | None:
         """`lengths` on the layers' device, moved there once for all layers."""
         return None if lengths is None else self.checked_lengths(lengths, x)
 
     # ---- as a part of another composite ----
 
-    def checked_lengths(self, lengths: Any, x: Array) -> Array:
+    def checked_lengths(self, lengths: Lengths, x: Array) -> Array:
         return self.layers[0].checked_lengths(lengths, x)
 
-    def forward_part(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
+    def forward_part(self, x: Array, states: Any, lengths: Lengths | None, *, training: bool) -> tuple[Array, States]:
         raise NotImplementedError
 
     def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from xrnn.backend import Backend
 from xrnn.checks import check_index, check_range, check_size
 from xrnn.layers.base import Layer
 from xrnn.select import get_backend
-from xrnn.typing import Array
+from xrnn.typing import Array, DType
 
 
 class Embedding(Layer):
@@ -42,7 +42,7 @@ class Embedding(Layer):
         embedding_size: int,
         *,
         rng: np.random.Generator | int | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
         """A table of standard normal vectors, on the selected backend."""

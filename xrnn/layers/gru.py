@@ -12,7 +12,7 @@ from xrnn.checks import check_bool
 from xrnn.layers.recurrent import SingleStateLayer
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
-from xrnn.typing import Array
+from xrnn.typing import Array, DType
 
 
 class GRU(SingleStateLayer):
@@ -61,7 +61,7 @@ class GRU(SingleStateLayer):
         reset_after: bool = True,
         reverse: bool = False,
         rng: np.random.Generator | int | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
         options = {"reset_after": reset_after, "reverse": reverse}

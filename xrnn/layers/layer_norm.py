@@ -12,7 +12,7 @@ from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_lengths, check_number, check_size
 from xrnn.layers.base import Layer
 from xrnn.select import get_backend
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, DType, Lengths
 
 
 class Cache(NamedTuple):
@@ -60,7 +60,7 @@ class LayerNorm(Layer):
 
     @classmethod
     def init(
-        cls, size: int, *, eps: float = 1e-5, dtype: Any = "float32", backend: str | Backend | None = None
+        cls, size: int, *, eps: float = 1e-5, dtype: DType = "float32", backend: str | Backend | None = None
     ) -> Self:
         """A layer of `size` features with γ = 1 and β = 0, on the selected backend."""
         D, dtype, asarray = check_size("size", size), init.as_dtype(dtype), get_backend(backend).asarray
@@ -124,14 +124,14 @@ class LayerNorm(Layer):
 
     # ---- as a part of a Stack ----
 
-    def checked_lengths(self, lengths: Any, x: Array) -> Array:
+    def checked_lengths(self, lengths: Lengths, x: Array) -> Array:
         if x.ndim != 3:
             raise ValueError(f"got lengths for x of shape {x.shape}: expected a sequence, x (T, N, D)")
         T, N, _ = x.shape
         with self.backend.device_of(x):
             return check_lengths(lengths, N, T, self.backend, self._device, f"this {self.title}")
 
-    def forward_part(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, tuple[()]]:
+    def forward_part(self, x: Array, state: Any, lengths: Lengths | None, *, training: bool) -> tuple[Array, tuple[()]]:
         if not _is_empty(state):
             raise ValueError("got a state for a LayerNorm: expected () or None; pass on what the Stack returned")
         return self._run(x, training=training, padded=lengths is not None), ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_size
 from xrnn.layers.base import Layer
 from xrnn.select import get_backend
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, DType
 
 
 class Cache(NamedTuple):
@@ -53,7 +53,7 @@ class Linear(Layer):
         output_size: int,
         *,
         rng: np.random.Generator | int | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
         """A layer with Glorot uniform W and zero b, on the selected backend."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from xrnn.layers.recurrent import Cache, RecurrentLayer
 from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
 
 class LSTM(RecurrentLayer):
@@ -37,7 +35,7 @@ class LSTM(RecurrentLayer):
         super().__init__(LSTMCell(), Wx, Wh, b, reverse=reverse)
 
     def forward(
-        self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Any = None
+        self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Lengths | None = None
     ) -> tuple[Array, Array]:
         """One step, x (N, D) → h and c (N, H), or a sequence, x (T, N, D) → h and c after every step (T, N, H).
 
@@ -67,7 +65,7 @@ class LSTM(RecurrentLayer):
         return dx, dh_prev, dc_prev
 
     def __call__(
-        self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Any = None
+        self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Lengths | None = None
     ) -> tuple[Array, Array]:
         """Inference: the results of `forward`, without a cache."""
         h, c = self._run(x, (h_prev, c_prev), lengths, training=False)

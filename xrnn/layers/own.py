@@ -14,7 +14,7 @@ from xrnn.layers.recurrent import Cache, RecurrentLayer, as_tuple, fresh_params,
 from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.random import Draws
 from xrnn.select import get_backend
-from xrnn.typing import Array
+from xrnn.typing import Array, DType, Lengths
 
 
 class Recurrent(RecurrentLayer):
@@ -49,7 +49,7 @@ class Recurrent(RecurrentLayer):
         reverse: bool = False,
         seed: int | None = None,
         rng: np.random.Generator | int | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
         """A layer with new weights: Glorot uniform Wx and orthogonal Wh for each gate.
@@ -85,7 +85,7 @@ class Recurrent(RecurrentLayer):
     def remade(self, *params: Any) -> Self:
         return type(self)(self.cell, *params, **self.options)
 
-    def forward(self, x: Array, *initial: Array | None, lengths: Any = None) -> Any:
+    def forward(self, x: Array, *initial: Array | None, lengths: Lengths | None = None) -> Any:
         """One step, x (N, D) → (N, H), or a sequence, x (T, N, D) → (T, N, H), for each state of the cell.
 
         initial   the initial states, (N, H) each; None or a missing one means zeros
@@ -108,11 +108,11 @@ class Recurrent(RecurrentLayer):
         """
         return self._backward(self._padded(dstates), cache, needs_dx)
 
-    def __call__(self, x: Array, *initial: Array | None, lengths: Any = None) -> Any:
+    def __call__(self, x: Array, *initial: Array | None, lengths: Lengths | None = None) -> Any:
         """Inference: the results of `forward`, without a cache."""
         return self._results(x, initial, lengths, training=False)
 
-    def _results(self, x: Array, initial: Sequence[Array | None], lengths: Any, *, training: bool) -> Any:
+    def _results(self, x: Array, initial: Sequence[Array | None], lengths: Lengths | None, *, training: bool) -> Any:
         states = self._run(x, self._padded(initial), lengths, training=training)
         return single([state[self._slots[x.ndim]] for state in states])
 

@@ -19,7 +19,7 @@ from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.int8 import Int8Matrix
 from xrnn.ops.random import Draws
 from xrnn.select import get_backend, kind_of
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, DType, Lengths, StreamState
 
 State: TypeAlias = tuple[Array, ...]  # (N, H) for each state of the cell
 
@@ -98,7 +98,7 @@ class RecurrentLayer(Layer):
         *,
         reverse: bool = False,
         rng: np.random.Generator | int | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
         """A layer with new weights: Glorot uniform Wx, orthogonal Wh for each gate, and the cell's initial bias.
@@ -185,7 +185,7 @@ class RecurrentLayer(Layer):
                 "float32 layer again"
             )
 
-    def stream(self, x: Array, state: Any = None) -> tuple[Array, Any]:
+    def stream(self, x: Array, state: StreamState | None = None) -> tuple[Array, StreamState]:
         """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
 
         state   the state that the previous call returned; None at the beginning. It is (N, H), or a tuple of such
@@ -202,7 +202,9 @@ class RecurrentLayer(Layer):
 
     # ---- one run and one backward, for all public methods ----
 
-    def _run(self, x: Array, initial: Sequence[Array | None], lengths: Any, *, training: bool) -> Sequence[Array]:
+    def _run(
+        self, x: Array, initial: Sequence[Array | None], lengths: Lengths | None, *, training: bool
+    ) -> Sequence[Array]:
         """All T + 1 slots of each state. With `training`, keeps the cache."""
         p, known = self.params, self._registered
         if p[0] is not known[0] or p[1] is not known[1] or p[2] is not known[2]:
@@ -309,7 +311,9 @@ class RecurrentLayer(Layer):
     def streams(self) -> bool:
         return not self.reverse
 
-    def forward_part(self, x: Array, state: State | None, lengths: Any, *, training: bool) -> tuple[Array, State]:
+    def forward_part(
+        self, x: Array, state: State | None, lengths: Lengths | None, *, training: bool
+    ) -> tuple[Array, State]:
         """→ h and the final states. With `training`, keeps the cache."""
         states = self._run(x, self._all_states(state), lengths, training=training)
         return states[0][self._slots[x.ndim]], self._final(states)
@@ -343,7 +347,7 @@ class RecurrentLayer(Layer):
                 totals.append(total)
         return totals
 
-    def checked_lengths(self, lengths: Any, x: Array) -> Array:
+    def checked_lengths(self, lengths: Lengths, x: Array) -> Array:
         """`lengths` as an array on the device of this layer.   Raises TypeError, ValueError."""
         self._check_input(x, ())
         if x.ndim == 2:
@@ -414,7 +418,7 @@ class RecurrentLayer(Layer):
 class SingleStateLayer(RecurrentLayer):
     """A recurrent layer whose cell has one state, h."""
 
-    def forward(self, x: Array, h_prev: Array | None = None, *, lengths: Any = None) -> Array:
+    def forward(self, x: Array, h_prev: Array | None = None, *, lengths: Lengths | None = None) -> Array:
         """One step, x (N, D) → h (N, H), or a sequence, x (T, N, D) → h after every step (T, N, H).
 
         h_prev    (N, H), None for zeros
@@ -438,7 +442,7 @@ class SingleStateLayer(RecurrentLayer):
         dx, dh_prev = self._backward((dh,), cache, needs_dx)
         return dx, dh_prev
 
-    def __call__(self, x: Array, h_prev: Array | None = None, *, lengths: Any = None) -> Array:
+    def __call__(self, x: Array, h_prev: Array | None = None, *, lengths: Lengths | None = None) -> Array:
         """Inference: the result of `forward`, without a cache."""
         h: Array = self._run(x, (h_prev,), lengths, training=False)[0][self._slots[x.ndim]]
         return h

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from xrnn.checks import check_leak
 from xrnn.layers.recurrent import Cache, SingleStateLayer
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import NONLINEARITIES, LeakyRNNCell, Nonlinearity, RNNCell
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.typing import Array, ArrayIfNeeded, DType
 
 
 class RNN(SingleStateLayer):
@@ -49,7 +49,7 @@ class RNN(SingleStateLayer):
         b: Array,
         *,
         nonlinearity: Nonlinearity = "tanh",
-        leak: Any = None,
+        leak: float | Sequence[float] | Array | None = None,
         reverse: bool = False,
     ) -> None:
         if nonlinearity not in NONLINEARITIES:
@@ -69,10 +69,10 @@ class RNN(SingleStateLayer):
         hidden_size: int,
         *,
         nonlinearity: Nonlinearity = "tanh",
-        leak: Any = None,
+        leak: float | Sequence[float] | Array | None = None,
         reverse: bool = False,
         rng: np.random.Generator | int | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
         options = {"nonlinearity": nonlinearity, "leak": leak, "reverse": reverse}

@@ -12,7 +12,8 @@ from xrnn.checks import check_bool, check_integer, check_number, check_size
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.composite import Composite, Part, States
 from xrnn.layers.dropout import Dropout
-from xrnn.typing import Array, ArrayIfNeeded
+from xrnn.layers.recurrent import RecurrentLayer
+from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
 
 class Cache(NamedTuple):
@@ -63,7 +64,7 @@ class Stack(Composite):
     @classmethod
     def init(
         cls,
-        layer: Any,
+        layer: type[RecurrentLayer],
         input_size: int,
         hidden_size: int,
         depth: int = 2,
@@ -122,7 +123,7 @@ class Stack(Composite):
             )
         return self.forward_part(x, state, None, training=False)
 
-    def forward_part(self, x: Array, states: Any, lengths: Any, *, training: bool) -> tuple[Array, States]:
+    def forward_part(self, x: Array, states: Any, lengths: Lengths | None, *, training: bool) -> tuple[Array, States]:
         final = []
         for i, (layer, state) in enumerate(zip(self.layers, self._each_state("states", states), strict=True)):
             if i and training and self.dropout:
