@@ -129,9 +129,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _l2_bytes() -> int:
-    """The size of a core's second-level cache; 0 if the system does not tell it."""
-    name = "SC_LEVEL2_CACHE_SIZE"
-    return max(os.sysconf(name), 0) if name in getattr(os, "sysconf_names", {}) else 0
+    """The size of a core's second-level cache; 0 if Linux does not tell it."""
+    for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        with contextlib.suppress(OSError, ValueError):
+            if (cache / "level").read_text().strip() == "2":
+                return int((cache / "size").read_text().strip().removesuffix("K")) * 1024
+    return 0
 
 
 def _cpu() -> str:
