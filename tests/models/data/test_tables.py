@@ -361,6 +361,7 @@ def test_a_folder_of_such_files() -> None:
         ("a,,\n1,2,3\n", {}, "f.csv has two channels '': expected different names"),
         ("sep=;\nx;y\n1;a\n", {}, "f.csv, line 3, column y: 'a' is not a finite number"),
         ("x,y\n1,2\n".encode("utf-16-le"), {}, "f.csv is not UTF-8, and UTF-16 needs a byte order mark"),
+        ("x,y\n1,2\n".encode("utf-32"), {}, "f.csv is not UTF-8, and UTF-16 needs a byte order mark"),
         (codecs.BOM_UTF16_LE + b"1\0\n", {}, "f.csv is damaged UTF-16 (truncated data): expected text; save it as"),
         ("x;y\n1.5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.5' is not a finite number"),
         ("x;y\n1.000,5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.000,5' is not a finite number"),

@@ -82,9 +82,9 @@ def check_sizes(values: HostArray, name: str) -> None:
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8 or, with a byte order mark, UTF-16.   Raises DataError and OSError."""
     with path.open("rb") as file:
-        start = file.read(2)
+        start = file.read(4)
     try:
-        if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and start != codecs.BOM_UTF32_LE:
             return path.read_text("utf-16")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is damaged UTF-16 ({error.reason}): expected text; save it as UTF-8") from error
