@@ -252,10 +252,13 @@ _EXAMPLE: Final = "expected a list of layers, as in SGD([rnn, linear])"
 
 
 def _as_list(layers: Any) -> list[Any]:
-    """The layers of a list, or of a dict by name.   Raises TypeError."""
+    """The layers of a list, or of a dict by name; those of a Network in the list too.   Raises TypeError."""
     if not isinstance(layers, Iterable):
         raise TypeError(f"layers is a {kind_of(layers)}: {_EXAMPLE}")
-    return list(layers.values() if isinstance(layers, Mapping) else layers)
+    given: list[Any] = []
+    for each in layers.values() if isinstance(layers, Mapping) else layers:
+        given += each.values() if isinstance(each, Mapping) and hasattr(each, "params") else [each]
+    return given
 
 
 def checked_layers(layers: Layers) -> list[HasParameters]:
@@ -313,7 +316,7 @@ def _check_names(group: str, names: Any, layers: list[HasParameters]) -> None:
         if not any(_matches(key, [name]) for key in known):
             raise ValueError(
                 f"params of {group} has {name!r}: expected names of parameters of its layers, "
-                f"{', '.join(dict.fromkeys(known))}"
+                f"{', '.join(dict.fromkeys(known)) or 'which have none'}"
             )
 
 

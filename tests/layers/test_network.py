@@ -89,8 +89,10 @@ def test_optimizers_take_it(backend: Backend) -> None:
         assert all((backend.to_numpy(p) != b).any() for p, b in zip(network.params, before, strict=True))
     assert [a.shape for a in EMA(network).params] == [p.shape for p in network.params]
     network.readout.needs_grads = False
-    with one_line(ValueError, "Tagger with needs_grads=False: expected layers that are trained"):
+    with one_line(ValueError, "Linear with needs_grads=False: expected layers that are trained"):
         Adam([network])
+    with one_line(ValueError, "has 'readout.W': expected names of parameters of its layers, 0.Wx, 0.Wh, "):
+        SGD([{"layers": [network], "params": ["readout.W"]}])
 
 
 def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
@@ -115,10 +117,15 @@ def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
     assert_alike(again.small, own.small)
 
 
-@pytest.mark.parametrize("listed", [True, False])
-def test_it_is_kept_in_a_checkpoint(tmp_path: Path, listed: bool) -> None:
+@pytest.mark.parametrize("given", ["alone", "in a list", "in a group"])
+def test_it_is_kept_in_a_checkpoint(tmp_path: Path, given: str) -> None:
     network, path = tagger(), tmp_path / "file"
-    optimizer = Adam([network] if listed else network, 0.02)
+    lists: dict[str, Any] = {
+        "alone": network,
+        "in a list": [network],
+        "in a group": [{"layers": [network], "params": ["Wx", "Wh", "W", "b"], "lr": 0.5}],
+    }
+    optimizer = Adam(lists[given], 0.02)
     network.stack.backward(network.readout.backward(network.forward(np.ones((5, 2, 3), "float32"))))
     optimizer.step()
     save_checkpoint(path, network, optimizer=optimizer)

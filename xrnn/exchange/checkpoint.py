@@ -180,11 +180,10 @@ def _describe_optimizer(
         )
     known = {id(layer): place for place, layer in _places(layers)}
     for layer in optimizer.layers:
-        for each in _leaves(layer):
-            if id(each) not in known:
-                raise ValueError(
-                    f"{shown} updates a {kind_of(each)} that is not in layers: expected all its layers; add this one"
-                )
+        if id(layer) not in known:
+            raise ValueError(
+                f"{shown} updates a {kind_of(layer)} that is not in layers: expected all its layers; add this one"
+            )
     if getattr(optimizer, "accumulated", False):
         raise ValueError(f"{shown} has accumulated gradients, which are not saved: call step() first")
     _make_optimizer(kind, [], optimizer.options)  # refuses attributes that the constructor would refuse
@@ -194,7 +193,7 @@ def _describe_optimizer(
         arrays |= {f"{prefix}{moment}.{k}": value for k, value in enumerate(values)}
 
     def places(layers: list[Any]) -> list[Any]:
-        return [known[id(each)] for layer in layers for each in _leaves(layer)]
+        return [known[id(layer)] for layer in layers]
 
     groups = getattr(optimizer, "groups", [])  # EMA has none
     description = {"kind": kind, "layers": places(optimizer.layers), "options": optimizer.options, "count": count}
@@ -223,11 +222,6 @@ def _inner_places(path: list[Any], layer: Any) -> Iterator[tuple[Any, Any]]:
     for i, part in enumerate(layer.layers if isinstance(layer, Composite) else []):
         yield [*path, i], part
         yield from _inner_places([*path, i], part)
-
-
-def _leaves(layer: Any) -> list[Any]:
-    """The layers of a dict of layers in the list of an optimizer; another layer alone."""
-    return [*layer.values()] if isinstance(layer, Mapping) else [layer]
 
 
 def make_checkpoint(
