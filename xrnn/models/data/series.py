@@ -88,7 +88,7 @@ def read_text(path: Path) -> str:
             return path.read_text("utf-16")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is damaged UTF-16 ({error.reason}): expected text; save it as UTF-8") from error
-    if 0 in start:
+    if 0 in start[:2] or start == codecs.BOM_UTF32_LE:
         raise DataError(f"{path} is not UTF-8, and UTF-16 needs a byte order mark: expected text; save it as UTF-8")
     return path.read_text("utf-8-sig", "surrogateescape")
 
