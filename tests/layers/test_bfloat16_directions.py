@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,13 +24,23 @@ EPS: Final = 1e-5  # of a finite difference in float64; its own error is far bel
 TOLERANCE: Final = 3.4 * 2**-8
 LEAST: Final = 2**-11  # if no factor was rounded, the errors would be smaller
 
-# For each cell the layer and H, large enough for the kernels to take bfloat16.
+# For each cell the layer and H.
 CELLS: Final[dict[str, Any]] = {
     "rnn": (RNN.init, 181),
     "leak": (lambda *sizes, **o: RNN.init(*sizes, leak=0.3, **o), 181),
     "lstm": (LSTM.init, 83),
     "gru": (GRU.init, 95),
 }
+
+
+@pytest.fixture(autouse=True)
+def _in_every_size() -> Iterator[None]:
+    """The kernels take bfloat16 in every size, if the level in use has it."""
+    if kernels:
+        kernels.force_products(True)
+    yield
+    if kernels:
+        kernels.force_products(False)
 
 
 def check_directions(
