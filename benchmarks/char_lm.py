@@ -28,21 +28,26 @@ from benchmarks import machine, runs
 from benchmarks.runs import Run, XrnnRun
 from xrnn.cells import cell_of
 from xrnn.exchange.torch_weights import from_torch
-from xrnn.models.text.corpus import Corpus, Streams, load_corpus
-from xrnn.models.text.evaluate import bits_per_character, zlib_bits_per_character
-from xrnn.models.text.model import EMBEDDING, VOCABULARY, CharLM
-from xrnn.models.text.settings import CharLMSettings
-from xrnn.models.text.trainer import CharLMTrainer
+from xrnn.models.corpus import Corpus, Streams, load_corpus
+from xrnn.models.text import (
+    EMBEDDING,
+    VOCABULARY,
+    CharLM,
+    TextSettings,
+    TextTrainer,
+    bits_per_character,
+    zlib_bits_per_character,
+)
 from xrnn.precision import set_precision
 from xrnn.select import get_backend
 
 
-def _xrnn(corpus: Corpus, settings: CharLMSettings) -> Run:
-    return XrnnRun(CharLMTrainer(settings, corpus, get_backend("numpy")))
+def _xrnn(corpus: Corpus, settings: TextSettings) -> Run:
+    return XrnnRun(TextTrainer(settings, corpus, get_backend("numpy")))
 
 
 class TorchRun:
-    def __init__(self, corpus: Corpus, settings: CharLMSettings) -> None:
+    def __init__(self, corpus: Corpus, settings: TextSettings) -> None:
         torch, self.version = runs.torch_for(settings)
         self._torch, self._settings = torch, settings
         self._streams = Streams(corpus.train, settings.seq_len, settings.batch)
@@ -75,13 +80,12 @@ class TorchRun:
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )
-        rng, backend = np.random.default_rng(), get_backend("numpy")
-        return runs.with_weights(CharLM.init(settings.cell, settings.hidden, 1, rng=rng, backend=backend), weights)
+        return runs.with_weights(CharLM.init(replace(settings, layers=1), get_backend("numpy")), weights)
 
 
-def _bfloat16(corpus: Corpus, settings: CharLMSettings) -> Run:
+def _bfloat16(corpus: Corpus, settings: TextSettings) -> Run:
     set_precision("bfloat16")  # of this process, which has no other run
-    run = XrnnRun(CharLMTrainer(settings, corpus, get_backend("numpy")))
+    run = XrnnRun(TextTrainer(settings, corpus, get_backend("numpy")))
     run.version += ", bfloat16"
     return run
 
@@ -89,13 +93,13 @@ def _bfloat16(corpus: Corpus, settings: CharLMSettings) -> Run:
 class AcceleratedRun(TorchRun):
     """PyTorch's model after `xrnn.torch.accelerate(model)`."""
 
-    def __init__(self, corpus: Corpus, settings: CharLMSettings) -> None:
+    def __init__(self, corpus: Corpus, settings: TextSettings) -> None:
         super().__init__(corpus, settings)
         self.version += ", accelerated"
         importlib.import_module("xrnn.torch").accelerate(self._layers)
 
 
-LIBRARIES: Final[dict[str, Callable[[Corpus, CharLMSettings], Run]]] = {
+LIBRARIES: Final[dict[str, Callable[[Corpus, TextSettings], Run]]] = {
     "xrnn": _xrnn,
     "xrnn-bfloat16": _bfloat16,
     "pytorch": TorchRun,
@@ -106,7 +110,7 @@ DEFAULT: Final = ("xrnn", "pytorch", "xrnn.torch")
 
 def compare(
     paths: Sequence[Path],
-    settings: CharLMSettings,
+    settings: TextSettings,
     updates: int,
     rounds: int,
     threads: int,
@@ -162,7 +166,7 @@ def report(results: dict[str, Any]) -> str:
 class _Job:
     """One library's run, in a child process."""
 
-    def __init__(self, library: str, settings: CharLMSettings, paths: Sequence[Path]) -> None:
+    def __init__(self, library: str, settings: TextSettings, paths: Sequence[Path]) -> None:
         self._corpus = load_corpus(paths)
         self._run = LIBRARIES[library](self._corpus, settings)
 
@@ -201,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.print_version()
     results = compare(
         options.paths,
-        CharLMSettings(cell=options.cell, hidden=options.hidden),
+        TextSettings(cell=options.cell, hidden=options.hidden),
         steps,
         rounds,
         options.threads,

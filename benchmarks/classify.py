@@ -28,11 +28,11 @@ from xrnn.exchange.torch_weights import from_torch
 from xrnn.models.data.batches import Batches, unpack, updates_per_epoch
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
-from xrnn.models.labelled.classifier import Classifier
-from xrnn.models.labelled.classifier_data import LabelledSeries, load_labelled
-from xrnn.models.labelled.classifier_settings import ClassifierSettings
-from xrnn.models.labelled.classifier_trainer import ClassifierTrainer
-from xrnn.models.labelled.trainer import default_epochs
+from xrnn.models.labelled.data import LabelledSeries, load_labelled
+from xrnn.models.labelled.head import Classes
+from xrnn.models.labelled.model import SeriesModel
+from xrnn.models.labelled.settings import ClassifierSettings
+from xrnn.models.labelled.trainer import SeriesTrainer, default_epochs
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
@@ -43,7 +43,7 @@ _LONGEST: Final = 100
 
 
 def _xrnn(data: LabelledSeries, settings: ClassifierSettings) -> Run:
-    return XrnnRun(ClassifierTrainer(settings, data, get_backend("numpy")))
+    return XrnnRun(SeriesTrainer(settings, data, get_backend("numpy")))
 
 
 class TorchRun:
@@ -52,8 +52,8 @@ class TorchRun:
         self._torch, self._settings, self._data = torch, settings, data
         self._batches = _batches(data, settings)
         module: Any = getattr(torch.nn, settings.cell.upper())
-        self._rnn = module(data.channels, settings.hidden, bidirectional=True)
-        self._linear = torch.nn.Linear(2 * settings.hidden, len(data.labels))
+        self._rnn = module(data.facts.channels, settings.hidden, bidirectional=True)
+        self._linear = torch.nn.Linear(2 * settings.hidden, data.facts.outputs)
         self._dropout = torch.nn.Dropout(settings.dropout)
         self._layers = torch.nn.ModuleList([self._rnn, self._linear])
         self._optimizer = torch.optim.Adam(self._layers.parameters(), lr=settings.lr)
@@ -80,7 +80,7 @@ class TorchRun:
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )
-        model = Classifier.init(settings, data.channels, len(data.labels), get_backend("numpy"))
+        model = SeriesModel.init(settings, data.facts, get_backend("numpy"))
         return runs.with_weights(model, weights)
 
 
@@ -131,18 +131,18 @@ def noise_set(lengths: Sequence[int]) -> LabelledSeries:
     """Series of noise with these lengths."""
     rng = np.random.default_rng(0)
     series = [Series(rng.standard_normal((T, _CHANNELS)), str(i % 9), "noise") for i, T in enumerate(lengths)]
-    return LabelledSeries(series, series, [], [str(i) for i in range(9)], "noise")
+    return LabelledSeries(series, series, [], Classes.of(series, "noise"))
 
 
 def _batches(data: LabelledSeries, settings: ClassifierSettings) -> Batches:
     """The batches of xrnn's trainer, for every library."""
-    return ClassifierTrainer(settings, data, get_backend("numpy")).batches
+    return SeriesTrainer(settings, data, get_backend("numpy")).batches
 
 
-def _accuracy(model: Classifier, data: LabelledSeries) -> float:
+def _accuracy(model: SeriesModel, data: LabelledSeries) -> float:
     scale = Scale.of(series.values for series in data.train)
     predicted: HostArray = model.outputs([scale.apply(series.values) for series in data.test]).argmax(axis=1)
-    return float(np.mean(predicted == data.targets(data.test)))
+    return float(np.mean(predicted == data.facts.targets(data.test)))
 
 
 def train(library: str, data: LabelledSeries, settings: ClassifierSettings) -> tuple[float, float]:
@@ -159,7 +159,7 @@ class _Job:
     def __init__(self, library: str, settings: ClassifierSettings, paths: Sequence[Path]) -> None:
         self._library, self._settings = library, settings
         self._sets = {
-            GIVEN: load_labelled(paths, settings.seed),
+            GIVEN: load_labelled(paths, settings),
             FULL: noise_set([_LONGEST] * _COUNT),
             RAGGED: noise_set(np.random.default_rng(1).integers(1, _LONGEST + 1, _COUNT).tolist()),
         }
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=0, help="trainings of each library (default: %(default)s)")
     runs.add_options(parser, "gru")
     options = parser.parse_args(arguments)
-    runs.check_data(parser, lambda: load_labelled(options.paths, ClassifierSettings().seed))
+    runs.check_data(parser, lambda: load_labelled(options.paths, ClassifierSettings()))
     machine.print_version()
     results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
     if options.json:

@@ -18,14 +18,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from benchmarks import machine
-from xrnn.commands.forecast import backtest
 from xrnn.models.data.series import Series
-from xrnn.models.forecast.chaos import mackey_glass
-from xrnn.models.forecast.data import ForecastData, prepare
+from xrnn.models.forecast.data import ForecastData, mackey_glass, prepare
+from xrnn.models.forecast.model import DEFAULT_STEPS, ForecastTrainer
+from xrnn.models.forecast.scores import backtest
 from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.models.forecast.windows import Windows, pack, unpack
-from xrnn.models.labelled.trainer import learning_rate
+from xrnn.models.trainer import learning_rate
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 

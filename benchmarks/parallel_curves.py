@@ -20,9 +20,9 @@ from benchmarks import machine, runs
 from benchmarks.parallel import mpiexec, require_mpi
 from benchmarks.processes import environment
 from xrnn.cells import CELLS
-from xrnn.commands.picture import Picture
-from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
-from xrnn.models.text.corpus import load_corpus
+from xrnn.commands.pictures import Picture
+from xrnn.models.corpus import load_corpus
+from xrnn.models.text import CHARACTER_MODEL
 from xrnn.select import get_backend
 
 RANKS: Final = (1, 2, 3)
@@ -38,7 +38,7 @@ def losses(ranks: int, paths: Sequence[Path], options: dict[str, str]) -> list[f
         words += [*map(str, paths), "--out", str(out), "--plot", f"{out}.png", "--quiet"]
         words += [f"--{name}={value}" for name, value in options.items()]
         subprocess.run(words, env=environment(1), check=True, stdout=subprocess.DEVNULL)
-        found: list[float] = CHARLM_CHECKPOINTS.load(out, get_backend("numpy")).arrays["losses"].tolist()
+        found: list[float] = CHARACTER_MODEL.load(out, get_backend("numpy")).arrays["losses"].tolist()
     return found
 
 

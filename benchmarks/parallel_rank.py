@@ -21,7 +21,7 @@ import numpy as np
 
 from xrnn import Adam
 from xrnn.losses import softmax_cross_entropy
-from xrnn.models.text.model import EMBEDDING, VOCABULARY, CharLM
+from xrnn.models.text import EMBEDDING, VOCABULARY, CharLM, TextSettings
 from xrnn.optim import clip_grad_norm
 from xrnn.parallel import Reducer, world
 from xrnn.select import get_backend
@@ -49,7 +49,7 @@ class XrnnRank:
     def __init__(self, cell: str, batch: int) -> None:
         self._comm = world()
         self.rank, self.sent = self._comm.rank, dict.fromkeys(("seconds", "calls", "bytes"), 0.0)
-        self._model = CharLM.init(cell, HIDDEN, 1, rng=np.random.default_rng(0), backend=get_backend("numpy"))
+        self._model = CharLM.init(TextSettings(cell=cell, hidden=HIDDEN), get_backend("numpy"))
         self._optimizer = Adam(list(self._model.layers.values()), 0.003)
         self._state = self._model.zero_state(batch)
         self._reduce = self._counted(self._optimizer.grads)

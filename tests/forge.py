@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "int8": "I8"}
+_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "int8": "I8"}
 
 
 @dataclass

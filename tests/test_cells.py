@@ -26,8 +26,8 @@ from xrnn.commands.main import main
 from xrnn.exchange import c
 from xrnn.files import FileError
 from xrnn.layers.recurrent import RecurrentLayer
-from xrnn.models.errors import JobError
-from xrnn.models.text.model import CharLM
+from xrnn.models.errors import ModelError
+from xrnn.models.text import CharLM, TextSettings
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.series import Classifier
 
@@ -151,7 +151,7 @@ def converted(suffix: str, *options: str) -> Callable[[Path], None]:
     def door(folder: Path) -> None:
         xrnn.save(folder / "a.safetensors", made())
         if main(["convert", str(folder / "a.safetensors"), str(folder / f"b{suffix}"), *options]):
-            raise JobError  # its line is on stderr
+            raise ModelError  # its line is on stderr
 
     return door
 
@@ -165,7 +165,7 @@ def on_cuda(folder: Path) -> None:
 
 def on_a_gpu_that_is_not_here(folder: Path) -> None:
     if main(["info", "--explain", "5", "3", "4", "6", "--cell", "peephole_lstm", "--device", "h100"]):
-        raise JobError
+        raise ModelError
 
 
 def classified(folder: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_registered_cell_goes_through_every_door(
     if refusal is None:
         run(tmp_path)
         return
-    with pytest.raises((TypeError, ValueError, JobError)) as caught:
+    with pytest.raises((TypeError, ValueError, ModelError)) as caught:
         run(tmp_path)
     text = str(caught.value) or capsys.readouterr().err.strip()
     assert refusal in text
@@ -257,9 +257,10 @@ def test_its_file_is_refused_if_it_is_not_built_in(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.usefixtures("built_in")
 def test_a_model_of_the_command_line_can_use_it() -> None:
-    rng, backend = np.random.default_rng(0), xrnn.get_backend("numpy")
-    model = CharLM.init("peephole_lstm", 8, 2, rng=rng, backend=backend)
-    assert [param.shape for param in model.params] == list(CharLM.shapes("peephole_lstm", 8, 2).values())
+    backend = xrnn.get_backend("numpy")
+    settings = TextSettings(cell="peephole_lstm", hidden=8, layers=2)
+    model = CharLM.init(settings, backend)
+    assert [param.shape for param in model.params] == settings.plan.shapes
     again, index = CharLM("peephole_lstm", model.layers), np.zeros((4, 3), "int64")
     state = model.zero_state(3)
     assert_array_equal(again(index, state)[0], model(index, state)[0])

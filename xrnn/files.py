@@ -256,6 +256,13 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file, or would if it existed."""
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.normcase(real_path(one)) == os.path.normcase(real_path(other))
+
+
 @contextlib.contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
     """A new, empty file in the folder of `path`. At the end of the block it is removed, unless it was renamed."""

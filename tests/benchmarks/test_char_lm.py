@@ -16,18 +16,18 @@ from benchmarks import char_lm
 from tests.benchmarks.training import assert_both_learn_alike
 from tests.models.text.texts import write_text
 from xrnn.cells import CELLS
-from xrnn.models.text.corpus import load_corpus
-from xrnn.models.text.settings import CharLMSettings
+from xrnn.models.corpus import load_corpus
+from xrnn.models.text import TextSettings
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
-    settings = CharLMSettings(cell=cell, hidden=16, seq_len=5, batch=3)
+    settings = TextSettings(cell=cell, hidden=16, seq_len=5, batch=3)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # xrnn's schedule is switched off: the PyTorch code has none.
-    monkeypatch.setattr("xrnn.models.text.trainer.learning_rate", lambda peak, step: peak)
+    monkeypatch.setattr("xrnn.models.text.learning_rate", lambda peak, step: peak)
     corpus = load_corpus([write_text(tmp_path / "text")])
     torch, ours = char_lm.TorchRun(corpus, settings), char_lm.LIBRARIES["xrnn"](corpus, settings)
     assert_both_learn_alike(cell, torch, ours, monkeypatch)
@@ -36,7 +36,7 @@ def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pyt
 def test_the_accelerated_model_runs_on_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     corpus = load_corpus([write_text(tmp_path / "text")])
-    run: Any = char_lm.AcceleratedRun(corpus, CharLMSettings(cell="gru", hidden=16, seq_len=5, batch=3))
+    run: Any = char_lm.AcceleratedRun(corpus, TextSettings(cell="gru", hidden=16, seq_len=5, batch=3))
     assert xrnn.torch.explain(run._layers) == {"1": "kernels"}
     run.step()
     assert run.version.endswith(", accelerated")

@@ -15,7 +15,7 @@ from tests.benchmarks.training import assert_both_learn_alike
 from tests.models.data.waves import waves, write_ts
 from tests.models.labelled.tiny import dataset
 from xrnn.cells import CELLS
-from xrnn.models.labelled.classifier_settings import ClassifierSettings
+from xrnn.models.labelled.settings import ClassifierSettings
 
 ROOT = Path(__file__).parents[2]
 

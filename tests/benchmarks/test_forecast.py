@@ -13,8 +13,8 @@ from benchmarks import forecast
 from xrnn.cells import cell_of
 from xrnn.exchange.torch_weights import from_torch
 from xrnn.models.forecast.data import prepare
+from xrnn.models.forecast.model import ForecastTrainer
 from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.select import get_backend
 
 SMALL = ForecastSettings(cell="lstm", hidden=4, batch=8, season=12, horizon=3, context=12, dropout=0.0, lr=0.01)

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import parallel_curves
 from tests.models.text.texts import write_text
 from tests.parallel.launch import NEEDS_MPI
-from xrnn.commands.picture import is_own_picture
+from xrnn.commands.pictures import is_own_picture
 
 
 @NEEDS_MPI

@@ -17,9 +17,9 @@ from tests.models.data.waves import waves, write_csv, write_folder, write_ts
 from tests.models.labelled.tiny import TINY_OPTIONS
 from xrnn.commands.main import main
 from xrnn.models.data.series import Series
-from xrnn.models.labelled.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
-from xrnn.models.labelled.classifier_data import load_labelled
-from xrnn.models.labelled.classifier_trainer import ClassifierTrainer
+from xrnn.models.labelled.data import load_labelled
+from xrnn.models.labelled.model import CLASSIFIER
+from xrnn.models.labelled.trainer import SeriesTrainer
 from xrnn.select import get_backend
 
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
@@ -94,11 +94,11 @@ def imbalanced(rare: int, common: int, seed: int = 0) -> list[Series]:
 
 def test_balanced_weights_give_each_label_the_same_share() -> None:
     write_ts(Path("train.ts"), imbalanced(2, 6))
-    data = load_labelled([Path("train.ts"), write_ts(Path("test.ts"), imbalanced(1, 1, seed=1))], 0)
-    settings = CLASSIFIER_CHECKPOINTS.settings(balance=True, batch=8, dropout=0.0, noise=0.0)
-    trainer = ClassifierTrainer(settings, data, get_backend("numpy"))
+    settings = CLASSIFIER.settings(balance=True, batch=8, dropout=0.0, noise=0.0)
+    data = load_labelled([Path("train.ts"), write_ts(Path("test.ts"), imbalanced(1, 1, seed=1))], settings)
+    trainer = SeriesTrainer(settings, data, get_backend("numpy"))
     y = trainer.model.outputs(trainer.inputs(data.train))
-    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), data.targets(data.train)]
+    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), data.facts.targets(data.train)]
     is_rare = np.array([each.label == "quick" for each in data.train])
     trainer.step()
     trainer.read_losses()
@@ -118,18 +118,19 @@ def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: pytest.
     assert re.search(r", validation loss \d\.\d{3}, [\d,]+ series/s, took", out)
     best = re.search(r"^best epoch: (\d+) \(validation loss (\d\.\d{3})\)$", out, re.MULTILINE)
     assert best
-    snapshot = CLASSIFIER_CHECKPOINTS.load(Path("c"))
+    snapshot = CLASSIFIER.load(Path("c"))
     validation = snapshot.arrays["validation"][3::4]  # four updates in an epoch
     assert len(validation) == int(best[1]) + 3
     assert validation.argmin() + 1 == int(best[1])
     assert f"{validation.min():.3f}" == best[2]
     # The best weights, not the last ones, are tested and predict.
-    data = load_labelled([Path("train.ts"), Path("test.ts")], 0, validate=True)
-    trainer = ClassifierTrainer.resume(snapshot, data, get_backend("numpy"))
+    data = load_labelled([Path("train.ts"), Path("test.ts")], snapshot.settings)
+    trainer = SeriesTrainer.resume(snapshot, data, get_backend("numpy"))
     assert trainer.finished
     y = trainer.best.outputs(trainer.inputs(data.validation))
-    assert trainer._validation_loss(y) == pytest.approx(validation.min(), rel=1e-6)
-    assert trainer._validation_loss(trainer.model.outputs(trainer.inputs(data.validation))) > validation.min()
+    targets, last = data.facts.targets(data.validation), trainer.model.outputs(trainer.inputs(data.validation))
+    assert data.facts.validation_loss(y, targets, None) == pytest.approx(validation.min(), rel=1e-6)
+    assert data.facts.validation_loss(last, targets, None) > validation.min()
     p = [float(fields[1]) for fields in lines(capsys, "train.ts")]
     expected = np.exp(y := trainer.best.outputs(trainer.inputs([*data.train]))).max(axis=1) / np.exp(y).sum(axis=1)
     assert sorted(p)[:4] == pytest.approx(sorted(p)[:4])

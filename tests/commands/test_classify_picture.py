@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xrnn.commands.classify_picture import confusion_picture
-from xrnn.commands.picture import Picture, is_own_picture
-from xrnn.models.labelled.confusion import Confusion
+from xrnn.commands.pictures import Picture, confusion_picture, is_own_picture
+from xrnn.models.labelled.head import Confusion
 
 Figure = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'").Figure
 

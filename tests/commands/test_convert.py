@@ -23,8 +23,7 @@ from tests.models.data.waves import waves, write_ts
 from tests.models.labelled.tiny import TINY_OPTIONS
 from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Stack
 from xrnn.commands.main import main
-from xrnn.models.labelled.classifier_predict import LabelPredictor
-from xrnn.models.labelled.regression_predict import NumberPredictor
+from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 
 pytestmark = [
     pytest.mark.usefixtures("blank_pictures"),
@@ -130,7 +129,7 @@ def test_a_classifier_in_c(classifier: str, folder: Path, capsys: pytest.Capture
     series = waves(1, 5)[0].values.copy()
     series[1, 0] = np.nan
     rows = outputs(built(folder, "gesture"), series)
-    predictor = LabelPredictor.load(Path(classifier), xrnn.get_backend("numpy"))
+    predictor = TrainedModel(CLASSIFIER.load(Path(classifier), xrnn.get_backend("numpy")))
     scaled = predictor.scale.apply(series, mask=True)
     for steps in (1, len(series)):
         y = predictor.model.outputs([scaled[:steps]])[0]
@@ -140,7 +139,7 @@ def test_a_classifier_in_c(classifier: str, folder: Path, capsys: pytest.Capture
     assert main(["info", classifier, "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
     assert described["kind"] == "checkpoint of `xrnn classify`"
-    assert described["labels"] == list(map(str, predictor.facts.labels))
+    assert described["labels"] == list(map(str, predictor.head.labels))
     assert "mask channels" in failed(capsys, "convert", classifier, "model.onnx")
     assert "scales its input" in failed(capsys, "convert", classifier, "model.pt")
 
@@ -185,7 +184,7 @@ def test_a_classifier_in_onnx(classifier: str, capsys: pytest.CaptureFixture[str
 
     assert main(["convert", classifier, "model.onnx", "--lengths"]) == 0
     series = [each.values for each in waves(2, 5)]
-    predictor = LabelPredictor.load(Path(classifier), xrnn.get_backend("numpy"))
+    predictor = TrainedModel(CLASSIFIER.load(Path(classifier), xrnn.get_backend("numpy")))
     y = predictor.model.outputs([predictor.scale.apply(values) for values in series])
     lengths = np.array([len(values) for values in series], "int32")
     x = np.full((lengths.max(), len(series), series[0].shape[1]), np.nan, "float32")
@@ -215,8 +214,8 @@ def test_a_regression_predicts_the_target(folder: Path) -> None:
     assert main(["regress", "series", *options]) == 0
     assert main(["convert", "r.safetensors", "model.c"]) == 0
     series = np.load(next(Path("series").rglob("*.npy")))
-    predictor = NumberPredictor.load(Path("r.safetensors"), xrnn.get_backend("numpy"))
-    want = predictor.numbers(predictor.model.outputs([predictor.scale.apply(series)])[0])
+    predictor = TrainedModel(REGRESSION.load(Path("r.safetensors"), xrnn.get_backend("numpy")))
+    want = predictor.head.decoded(predictor.model.outputs([predictor.scale.apply(series)]))
     np.testing.assert_allclose(outputs(built(folder, "model"), series)[-1], want, rtol=1e-4, atol=1e-5)
 
 

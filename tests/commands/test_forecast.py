@@ -26,14 +26,13 @@ from xrnn.cells import CELLS
 from xrnn.commands.main import main
 from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError, SettingsError
-from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS, Facts
 from xrnn.models.forecast.data import check_target, load_series, prepare
-from xrnn.models.forecast.model import ForecastModel
-from xrnn.models.forecast.scores import Scores, naive_quantiles, seasonal_differences
-from xrnn.models.forecast.settings import ForecastSettings, parse_quantiles
+from xrnn.models.forecast.model import ForecastModel, ForecastTrainer
+from xrnn.models.forecast.scores import ForecastScores, naive_quantiles, seasonal_differences
+from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings, parse_quantiles
 from xrnn.models.forecast.times import show, step_of
-from xrnn.models.forecast.trainer import ForecastTrainer
-from xrnn.models.forecast.windows import Shape, fill, pack, unpack
+from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.forecast.windows import fill, pack, unpack
 from xrnn.select import get_backend
 from xrnn.typing import Array, HostArray
 
@@ -184,10 +183,10 @@ def test_many_series_in_one_file(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_match_differences(backend: Backend, cell: str) -> None:
-    settings, shape = replace(TINY, cell=cell, layers=2), Shape(4, 2, 1, 1)
-    model = ForecastModel.init(settings, shape, backend)
+    settings, facts = replace(TINY, cell=cell, layers=2), ForecastFacts(4, 2, 1, 1)
+    model = ForecastModel.init(settings, facts, backend)
     rng = np.random.default_rng(1)
-    model = ForecastModel(settings, shape, in_float64(model.layers))
+    model = ForecastModel(settings, facts.shape, in_float64(model.layers))
     for param in model.params:
         param[...] = backend.asarray(rng.normal(0, 0.5, param.shape))
     x, known = backend.asarray(rng.standard_normal((4, 3, 3))), backend.asarray(rng.standard_normal((3, 2)))
@@ -200,7 +199,7 @@ def test_gradients_match_differences(backend: Backend, cell: str) -> None:
 
 def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
     data = prepare([series(growth())], TINY)
-    model = ForecastModel.init(TINY, data.shape, backend)
+    model = ForecastModel.init(TINY, data.facts, backend)
     windows = data.train(np.arange(5))
     target = windows.scaled_target.astype(np.float64)
     assert windows.target is not None
@@ -213,7 +212,7 @@ def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
 def test_the_first_forecast_is_the_seasonal_naive_one(backend: Backend) -> None:
     data = prepare([series(growth())], TINY).backtest
     assert data is not None
-    forecast = ForecastModel.init(TINY, data.shape, backend).forecast(data.test)
+    forecast = ForecastModel.init(TINY, data.facts, backend).forecast(data.test)
     for n, origin in enumerate(data.test_origins(0)):
         np.testing.assert_allclose(forecast[n, :, 1], growth()[origin - 4 : origin - 1])
 
@@ -221,7 +220,7 @@ def test_the_first_forecast_is_the_seasonal_naive_one(backend: Backend) -> None:
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend) -> None:
     data = prepare([series(growth())], replace(TINY, dropout=0.3, noise=0.1))
     trainer = ForecastTrainer(replace(TINY, dropout=0.3, noise=0.1), data, backend)
-    check_resume(FORECAST_CHECKPOINTS, trainer, data, tmp_path / "c", first=3, more=1)
+    check_resume(FORECASTER, trainer, data, tmp_path / "c", first=3, more=1)
 
 
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:
@@ -279,7 +278,7 @@ def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
 
 def test_offsets_move_quantiles_but_not_the_median() -> None:
     data = prepare([series(growth())], TINY)
-    model = ForecastModel.init(TINY, data.shape, NUMPY)
+    model = ForecastModel.init(TINY, data.facts, NUMPY)
     windows = data.train(np.arange(3))
     model.offsets = np.array([-1.0, 0.0, 0.5])
     forecast = model.forecast(windows)
@@ -295,7 +294,7 @@ def test_scores() -> None:
     target = np.array([[1.0, 2, np.nan]])
     forecast = np.stack([target - 1, target + 1, target + 2], axis=-1)
     forecast[0, 1] = [3, 3, 3]
-    scores = Scores.of(target, forecast, 1, np.array([[2.0]]))
+    scores = ForecastScores.of(target, forecast, 1, np.array([[2.0]]))
     assert scores == pytest.approx((0.5, (200 / 3 + 200 / 5) / 2, 0.5))
     assert seasonal_differences(np.array([1.0, 2, 4, np.nan, 9]), 2) == 4
 
@@ -510,7 +509,7 @@ def test_quantiles() -> None:
     ["0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", ",".join(f"0.{i}" for i in range(1001, 1102))],
 )
 def test_quantiles_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
-    with one_line(SettingsError, "--quantiles is ", ": expected different numbers between 0 and 1"):
+    with one_line(SettingsError, "quantiles is ", ": expected different numbers between 0 and 1"):
         ForecastSettings(quantiles=quantiles)
 
 
@@ -613,9 +612,9 @@ def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str]) 
 )
 def test_forged_facts_are_refused(changes: dict[str, Any], words: str) -> None:
     facts = {"context": 6, "horizon": 3, "season": 4, "known": 0, "channel_names": None}
-    assert Facts.from_json(json.dumps(facts)) == Facts(6, 3, 4, 0)
+    assert ForecastFacts.from_json(facts) == ForecastFacts(6, 3, 4, 0)
     with one_line(SettingsError, words):
-        Facts.from_json(json.dumps(facts | changes))
+        ForecastFacts.from_json(facts | changes)
 
 
 def test_a_series_without_a_value_gets_one_line() -> None:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from xrnn.commands.picture import check_format, is_own_picture
-from xrnn.commands.plot import loss_curve
+from xrnn.commands.pictures import check_format, is_own_picture, loss_curve
 from xrnn.models.errors import OutputError
 
 LEVELS = {"held out": 2.0, "held out, zlib level 9": 2.5}
@@ -64,7 +63,7 @@ def test_a_foreign_picture_is_not_recognized(tmp_path: Path, name: str) -> None:
 
 
 def test_the_source_code_of_pictures_is_no_picture() -> None:
-    assert not is_own_picture(Path(sys.modules["xrnn.commands.picture"].__file__ or "").read_bytes())
+    assert not is_own_picture(Path(sys.modules["xrnn.commands.pictures"].__file__ or "").read_bytes())
 
 
 def test_without_matplotlib_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -34,19 +34,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Counted:
     """A run with a loss of 4.25 and 21 characters a step."""
 
-    item: ClassVar[str] = "characters"
-    figures = ("4.250 bits per character", "4.250 bits")
-    measures = (4.25,)
+    samples: ClassVar[str] = "characters"
+    shown_figures = ("4.250 bits per character", "4.250 bits")
+    figures = (4.25,)
 
     def __init__(self, steps: int = 0) -> None:
         self.steps = steps
 
     @property
-    def items(self) -> int:
+    def seen(self) -> int:
         return 21 * self.steps
 
     @property
-    def standing(self) -> str:
+    def position(self) -> str:
         return f"step {self.steps:,}"
 
 
@@ -55,7 +55,7 @@ def run(clock: Clock, *, terminal: str, goal: Goal, width: int = 120, first: int
     output = io.StringIO()
     shown_on = Terminal(output, force_terminal=bool(terminal), width=width, _environ={"TERM": terminal})
     counted = Counted(first)
-    with TrainingProgress(shown_on, goal, counted) as shown:
+    with TrainingProgress(shown_on, goal, cast(Any, counted)) as shown:
         for _ in range(30):
             counted.steps += 1
             clock.now += 0.5
@@ -75,7 +75,7 @@ def test_a_terminal_gets_a_bar_and_a_line_that_stays(clock: Clock) -> None:
 @pytest.mark.parametrize("first", [0, 1000])
 def test_a_run_without_a_step_prints_nothing(clock: Clock, first: int) -> None:
     output = io.StringIO()
-    with TrainingProgress(Terminal(output), Goal(5, 0.0, clock.now), Counted(first)) as shown:
+    with TrainingProgress(Terminal(output), Goal(5, 0.0, clock.now), cast(Any, Counted(first))) as shown:
         shown.finish()
     assert not output.getvalue()
 

@@ -168,7 +168,7 @@ def here(refusing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "predict classify --stream",
             "--stream needs a model that runs forward only, and this one runs in both directions: train one with "
-            "`xrnn classify --one-way`",
+            "--one-way",
         ),
         # names that would control the terminal
         ("generate \x1b[2J", "can't read �[2J ("),

@@ -18,13 +18,12 @@ from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.commands.main import main
 from xrnn.models.data.series import Series
-from xrnn.models.data.tables import Columns
 from xrnn.models.errors import CheckpointError, DataError
-from xrnn.models.labelled.regression_checkpoint import REGRESSION_CHECKPOINTS
-from xrnn.models.labelled.regression_data import load_with_targets, numbers
-from xrnn.models.labelled.regression_scores import Scores
-from xrnn.models.labelled.regression_settings import RegressionSettings
-from xrnn.models.labelled.regression_trainer import Regression, RegressionTrainer
+from xrnn.models.labelled.data import load_labelled
+from xrnn.models.labelled.head import Numbers, numbers, r_squared
+from xrnn.models.labelled.model import REGRESSION, SeriesModel
+from xrnn.models.labelled.settings import RegressionSettings
+from xrnn.models.labelled.trainer import SeriesTrainer
 from xrnn.select import get_backend
 from xrnn.typing import Array
 
@@ -52,8 +51,9 @@ def write_ts(path: Path, of: list[Series]) -> Path:
 
 
 def data(train: int = 16, test: int = 8, validate: bool = False) -> Any:
-    return load_with_targets(
-        [write_ts(Path("train.ts"), series(train, 0)), write_ts(Path("test.ts"), series(test, 1))], 0, validate=validate
+    return load_labelled(
+        [write_ts(Path("train.ts"), series(train, 0)), write_ts(Path("test.ts"), series(test, 1))],
+        replace(TINY, patience=int(validate)),
     )
 
 
@@ -65,19 +65,19 @@ def test_a_table_and_folders_named_by_numbers() -> None:
         folder = Path("d", str(each.label))
         folder.mkdir(parents=True)
         np.save(folder / "f.npy", each.values)
-    columns = replace(TINY, id="id", label="level").columns
-    table, folders = (load_with_targets([Path(p)], 0, c) for p, c in (("t.csv", columns), ("d", TINY.columns)))
+    of_table = replace(TINY, id="id", label="level")
+    table, folders = (load_labelled([Path(p)], settings) for p, settings in (("t.csv", of_table), ("d", TINY)))
     assert len(table.train) == len(folders.train) == 6
-    assert table.channel_names == ("x", "y")
+    assert table.facts.channel_names == ("x", "y")
     assert {s.label for s in folders.train + folders.test} == {s.label for s in made}
-    y = table.targets(table.train)
+    y = table.facts.targets(table.train)
     np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-6)
 
 
 def test_targets_with_a_decimal_comma() -> None:
     rows = [f"{i};{i},5;{t},25;{t}" for i in range(8) for t in range(4)]
     Path("t.csv").write_text("\n".join(["id;level;x;y", *rows]))
-    data = load_with_targets([Path("t.csv")], 0, Columns(decimal=",", id="id", label="level", targets=True))
+    data = load_labelled([Path("t.csv")], replace(TINY, decimal=",", id="id", label="level"))
     assert {*numbers(data.train), *numbers(data.test)} == {i + 0.5 for i in range(8)}
 
 
@@ -87,8 +87,8 @@ def test_targets_with_a_decimal_comma() -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_match_differences(backend: Backend, cell: str) -> None:
     settings = replace(TINY, cell=cell)
-    model = Regression.init(settings, 3, 1, backend)
-    model = Regression(settings, in_float64(model.layers))
+    model = SeriesModel.init(settings, Numbers(3, 0.0, 1.0), backend)
+    model = SeriesModel(settings, in_float64(model.layers))
     x = backend.asarray(np.random.default_rng(1).standard_normal((4, 3, 3)))
     lengths = backend.asarray(np.array([4, 1, 3]))
 
@@ -100,31 +100,29 @@ def test_gradients_match_differences(backend: Backend, cell: str) -> None:
 
 def test_the_loss_is_the_mean_squared_error_of_scaled_targets(backend: Backend) -> None:
     every = data(4)
-    trainer = RegressionTrainer(TINY, every, backend)
+    trainer = SeriesTrainer(TINY, every, backend)
     y = trainer.model.outputs(trainer.inputs(every.train))[:, 0]
-    expected = np.square(y - every.targets(every.train)).mean()
+    expected = np.square(y - every.facts.targets(every.train)).mean()
     trainer.step()
     trainer.read_losses()
     assert trainer.losses[0] == pytest.approx(expected, rel=1e-4)
-    assert trainer.figures == (f"loss {trainer.losses[0]:.3f}",) * 2
+    assert trainer.shown_figures == (f"loss {trainer.losses[0]:.3f}",) * 2
 
 
 @pytest.mark.parametrize("patience", [0, 5])
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend, patience: int) -> None:
     settings, every = replace(TINY, patience=patience), data(validate=patience > 0)
-    trainer = RegressionTrainer(settings, every, backend)
-    check_resume(REGRESSION_CHECKPOINTS, trainer, every, tmp_path / "c", first=6, more=1)
+    trainer = SeriesTrainer(settings, every, backend)
+    check_resume(REGRESSION, trainer, every, tmp_path / "c", first=6, more=1)
 
 
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:
-    check_transfers(RegressionTrainer(TINY, data(), STANDIN), reads=1)
+    check_transfers(SeriesTrainer(TINY, data(), STANDIN), reads=1)
 
 
-def test_scores() -> None:
-    scores = Scores.of(np.array([1.0, 2, 3]), np.array([1.0, 2, 5]))
-    assert scores.mae == pytest.approx(2 / 3)
-    assert scores.r2 == pytest.approx(1 - 4 / 2)
-    assert Scores.of(np.array([1.0]), np.array([2.0])) == (1, None)
+def test_r_squared() -> None:
+    assert r_squared(np.array([1.0, 2, 3]), np.array([1.0, 2, 5])) == pytest.approx(1 - 4 / 2)
+    assert r_squared(np.array([1.0]), np.array([2.0])) is None
 
 
 # ---- bad input ----
@@ -144,13 +142,13 @@ def test_scores() -> None:
 def test_bad_targets_get_one_line(labels: list[str], words: str) -> None:
     write_ts(Path("f.ts"), [Series(np.ones((2, 1)), label, "") for label in labels])
     with one_line(DataError, words):
-        load_with_targets([Path("f.ts")], 0)
+        load_labelled([Path("f.ts")], TINY)
 
 
 def test_series_without_a_target_get_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     write_csv(Path("f.csv"), np.ones((2, 2)))
     with one_line(DataError, "f.csv has no target: expected a number up to 1e+30; name a .ts file with @target"):
-        load_with_targets([Path("f.csv")], 0)
+        load_labelled([Path("f.csv")], TINY)
     assert main(["regress"]) == 1
     assert capsys.readouterr().err.startswith("error: got no TRAIN: expected series with a number each")
     write_ts(Path("f.ts"), series(4, 0))
@@ -171,8 +169,8 @@ def test_series_without_a_target_get_one_line(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_forged_facts_get_one_line(changes: dict[str, Any], words: str) -> None:
-    trainer = RegressionTrainer(TINY, data(), get_backend("numpy"))
+    trainer = SeriesTrainer(TINY, data(), get_backend("numpy"))
     trainer.step()
-    save_forged(REGRESSION_CHECKPOINTS, Path("c"), trainer.snapshot(), lambda extra: extra["facts"].update(changes))
+    save_forged(REGRESSION, Path("c"), trainer.snapshot(), lambda extra: extra["facts"].update(changes))
     with one_line(CheckpointError, words):
-        REGRESSION_CHECKPOINTS.load(Path("c"))
+        REGRESSION.load(Path("c"))

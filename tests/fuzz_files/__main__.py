@@ -19,10 +19,10 @@ import numpy as np
 from tests.forge import little_memory
 from tests.fuzz_files import checkpoints, layers
 from tests.fuzz_files.damage import change, damaged
-from tests.fuzz_files.models import JOBS
+from tests.fuzz_files.models import KINDS
 
 SUBJECTS: dict[str, Any] = {
-    **JOBS,
+    **KINDS,
     "checkpoints": checkpoints,
     "layers": layers,
 }

@@ -1,86 +1,81 @@
-"""Checkpoints of the training commands, in the present and in the earlier format."""
+"""Checkpoints of the training commands."""
 
 from __future__ import annotations
 
-import json
+import copy
 import random
-import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.forge import Forgery, Tensor
+from tests.forge import Forgery
 from tests.models.snapshots import content
-from xrnn.models.checkpoint import Checkpoints
+from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.errors import CheckpointError
-from xrnn.models.forecast import checkpoint as forecast_checkpoint
-from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.labelled import classifier_checkpoint, regression_checkpoint
-from xrnn.models.labelled.classifier_settings import ClassifierSettings
-from xrnn.models.labelled.regression_settings import RegressionSettings
-from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
-from xrnn.models.text.settings import CharLMSettings
+from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
+from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.labelled.head import Classes, Numbers
+from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
+from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings
+from xrnn.models.plan import Model
+from xrnn.models.text import CHARACTER_MODEL, TextSettings
+from xrnn.select import get_backend
 
 
 @dataclass(frozen=True)
-class Job:
-    checkpoints: Checkpoints[Any]
+class Subject:
+    kind: Kind[Any]
     example: Callable[[random.Random], tuple[Any, Any]]  # → settings, facts
     Refusal: type[CheckpointError] = CheckpointError
 
     def whole(self, rng: random.Random) -> Forgery:
-        old = self.old(rng)
-        if rng.random() < 0.5:
-            return old
-        with tempfile.TemporaryDirectory() as folder:
-            return Forgery.of(self.checkpoints.content(self.checkpoints.load(old.write(Path(folder) / "old"))))
-
-    def old(self, rng: random.Random) -> Forgery:
-        """A file in the earlier format, after two updates."""
+        """A file after two updates, with ones in all arrays."""
         settings, facts = self.example(rng)
-        metadata = {"format": self.checkpoints.format, "version": "1", "fingerprint": "f", "step": "2"}
-        metadata["settings"] = json.dumps(asdict(settings))
-        if facts:
-            metadata["facts"] = json.dumps(asdict(facts))
-        kinds = ["model", "adam.m", "adam.v", *(["best"] if getattr(settings, "patience", 0) else [])]
-        shapes = self.checkpoints.shapes(settings, facts).items()
-        arrays = {f"{kind}.{name}": np.ones(shape, "float32") for kind in kinds for name, shape in shapes}
-        arrays |= {name: np.ones(*spec) for name, spec in self.checkpoints.specs(settings, facts, 2).items()}
-        return Forgery({name: Tensor.of(array) for name, array in arrays.items()}, metadata)
+        plan = self.kind.plan(settings, facts)
+        layers = plan.make(get_backend("numpy"))
+        optimizer = settings.optimizer([*layers.values()])
+        optimizer.steps = 2
+        if plan.keeps_best:
+            layers |= {f"best.{name}": copy.deepcopy(layer) for name, layer in layers.items()}
+        Model(layers).start_at(2)
+        for array in [param for layer in layers.values() for param in layer.params]:
+            array[...] = 1
+        arrays = {name: np.ones(*spec) for name, spec in self.kind.arrays(settings, facts, 2).items()}
+        return Forgery.of(self.kind.content(Snapshot(settings, "f", layers, optimizer, arrays, facts)))
 
     def load(self, path: Path) -> tuple[str, dict[str, Any]]:
-        return content(self.checkpoints.load(path))
+        return content(self.kind.load(path))
 
 
 def _classifier(rng: random.Random) -> tuple[Any, Any]:
     settings = ClassifierSettings(
         hidden=3, one_way=rng.random() < 0.5, mask=rng.random() < 0.5, patience=rng.choice([0, 4])
     )
-    return settings, classifier_checkpoint.Facts(2, ("a", "b"), rng.choice([None, ("x", "y")]))
+    return settings, Classes(2, ("a", "b"), rng.choice([None, ("x", "y")]))
 
 
 def _regression(rng: random.Random) -> tuple[Any, Any]:
     settings = RegressionSettings(hidden=3, mask=rng.random() < 0.5, patience=rng.choice([0, 4]))
-    return settings, regression_checkpoint.Facts(2, 1.5, 0.5, rng.choice([None, ("x", "y")]))
+    return settings, Numbers(2, 1.5, 0.5, rng.choice([None, ("x", "y")]))
 
 
 def _forecaster(rng: random.Random) -> tuple[Any, Any]:
     settings = ForecastSettings(hidden=3, quantiles=rng.choice(["0.1", "0.2,0.8"]))
-    return settings, forecast_checkpoint.Facts(
-        6, 3, 2, 1, rng.choice([None, ("x", "y")]), rng.choice(["", "1 day"]), rng.choice([None, (), ("a", "b")])
+    return settings, ForecastFacts(
+        6, 3, 2, 1, rng.choice([None, ("x", "y")]), rng.choice(["", "1 day"]), rng.choice([(), ("a", "b")])
     )
 
 
 def _charlm(rng: random.Random) -> tuple[Any, None]:
-    return CharLMSettings(hidden=3, layers=1, seq_len=4, batch=2), None
+    return TextSettings(hidden=3, layers=1, seq_len=4, batch=2), None
 
 
-JOBS = {
-    "character models": Job(CHARLM_CHECKPOINTS, _charlm),
-    "classifiers": Job(classifier_checkpoint.CLASSIFIER_CHECKPOINTS, _classifier),
-    "forecasters": Job(forecast_checkpoint.FORECAST_CHECKPOINTS, _forecaster),
-    "regressions": Job(regression_checkpoint.REGRESSION_CHECKPOINTS, _regression),
+KINDS = {
+    "character models": Subject(CHARACTER_MODEL, _charlm),
+    "classifiers": Subject(CLASSIFIER, _classifier),
+    "forecasters": Subject(FORECASTER, _forecaster),
+    "regressions": Subject(REGRESSION, _regression),
 }

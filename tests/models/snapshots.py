@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from xrnn.exchange.checkpoint import checkpoint_content, describe_all
 from xrnn.exchange.description import canonical
-from xrnn.models.checkpoint import Checkpoints, S, Snapshot
+from xrnn.models.checkpoint import Kind, S, Snapshot
 from xrnn.select import to_numpy
 from xrnn.typing import HostArray
 
@@ -43,7 +43,7 @@ def assert_same_arrays(checkpoint: str, expected: str) -> None:
         np.testing.assert_array_equal(got[name], array, err_msg=name)
 
 
-def check_resume(checkpoints: Checkpoints[Any], trainer: Any, data: Any, path: Path, first: int, more: int) -> None:
+def check_resume(checkpoints: Kind[Any], trainer: Any, data: Any, path: Path, first: int, more: int) -> None:
     """Save a run after `first` updates. After `more` updates, the run and one resumed from the file are equal."""
     for _ in range(first):
         trainer.step()
@@ -51,7 +51,7 @@ def check_resume(checkpoints: Checkpoints[Any], trainer: Any, data: Any, path: P
     checkpoints.save(path, snapshot)
     loaded = checkpoints.load(path, trainer.model.backend)
     assert_equal(loaded, snapshot)
-    assert {*checkpoints.specs(trainer.settings, trainer.facts, first)} == {*snapshot.arrays}
+    assert {*checkpoints.arrays(trainer.settings, trainer.facts, first)} == {*snapshot.arrays}
     resumed = type(trainer).resume(loaded, data, trainer.model.backend)
     assert resumed.steps == first
     for each in (trainer, resumed):
@@ -67,7 +67,7 @@ def copied(snapshot: Snapshot[S]) -> Snapshot[S]:
 
 
 def save_forged(
-    checkpoints: Checkpoints[S], path: Path, snapshot: Snapshot[S], change: Callable[[dict[str, Any]], object]
+    checkpoints: Kind[S], path: Path, snapshot: Snapshot[S], change: Callable[[dict[str, Any]], object]
 ) -> None:
     """Save `snapshot` after a change of the `extra` in its file."""
 

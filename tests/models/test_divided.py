@@ -23,9 +23,9 @@ from xrnn.backend import Backend, use_fused
 from xrnn.models.forecast import model as forecast_model
 from xrnn.models.forecast.data import prepare
 from xrnn.models.forecast.model import ForecastModel
-from xrnn.models.labelled.classifier_trainer import ClassifierTrainer
-from xrnn.models.ranks import add_up
-from xrnn.models.text.trainer import CharLMTrainer
+from xrnn.models.labelled.trainer import SeriesTrainer
+from xrnn.models.text import TextTrainer
+from xrnn.models.trainer import add_up
 from xrnn.parallel import World
 from xrnn.select import get_backend
 from xrnn.typing import Array
@@ -35,12 +35,12 @@ _SIZE = 2
 
 def charlm(folder: Path) -> Callable[[Backend], Any]:
     corpus = texts.small_corpus(folder)
-    return lambda backend: CharLMTrainer(replace(texts.TINY, cell="lstm"), corpus, backend)
+    return lambda backend: TextTrainer(replace(texts.TINY, cell="lstm"), corpus, backend)
 
 
 def classifier(folder: Path) -> Callable[[Backend], Any]:
     settings = replace(tiny.TINY, dropout=0.3, noise=0.2, balance=True)
-    return lambda backend: ClassifierTrainer(settings, tiny.dataset(9), backend)
+    return lambda backend: SeriesTrainer(settings, tiny.dataset(9), backend)
 
 
 @pytest.mark.parametrize("job", [charlm, classifier])
@@ -81,7 +81,7 @@ def test_forecasts_are_divided(size: int, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(forecast_model, "_INFERENCE_BATCH", 3)
     data = prepare([series(growth(90))], TINY)
     windows, backend = data.train(np.arange(31)), get_backend("numpy")
-    weights = np.random.default_rng(0).standard_normal(ForecastModel.shapes(TINY, data.shape)["linear.W"])
+    weights = np.random.default_rng(0).standard_normal(TINY.plan(data.facts).shapes[-2])
 
     class Counting(ForecastModel):
         computed = 0
@@ -92,7 +92,7 @@ def test_forecasts_are_divided(size: int, monkeypatch: pytest.MonkeyPatch) -> No
             return super().__call__(x, known)
 
     def forecast(comm: World) -> tuple[Any, int]:
-        model = Counting.init(TINY, data.shape, backend)
+        model = Counting.init(TINY, data.facts, backend)
         model.linear.params[0][...] = weights
         return model.forecast(windows, comm), model.computed
 

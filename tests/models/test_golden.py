@@ -18,11 +18,10 @@ import pytest
 import xrnn
 from tests.forge import Forgery
 from xrnn.commands.main import main
-from xrnn.models.checkpoint import Checkpoints
-from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS
-from xrnn.models.labelled.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
-from xrnn.models.labelled.regression_checkpoint import REGRESSION_CHECKPOINTS
-from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
+from xrnn.models.checkpoint import Kind
+from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
+from xrnn.models.text import CHARACTER_MODEL
 from xrnn.select import get_backend
 
 GOLDEN: Final = Path(__file__).parent / "golden"
@@ -133,11 +132,11 @@ def test_a_file_of_a_command_predicts_and_resumes_as_before(
     assert_close(losses, EXPECTED[name]["losses"])
 
 
-KINDS: Final[dict[str, Checkpoints[Any]]] = {
-    "train": CHARLM_CHECKPOINTS,
-    "classify": CLASSIFIER_CHECKPOINTS,
-    "regress": REGRESSION_CHECKPOINTS,
-    "forecast": FORECAST_CHECKPOINTS,
+KINDS: Final[dict[str, Kind[Any]]] = {
+    "train": CHARACTER_MODEL,
+    "classify": CLASSIFIER,
+    "regress": REGRESSION,
+    "forecast": FORECASTER,
 }
 
 
@@ -150,7 +149,7 @@ def test_a_loaded_file_is_written_again(tmp_path: Path, name: str) -> None:
     file, kind = unpack(name, tmp_path), KINDS[RUNS[name][0]]
     again, golden = Forgery.of(kind.content(kind.load(file, get_backend("numpy")))), Forgery.of(file.read_bytes())
     described = [json.loads(each.metadata.pop("checkpoint")) for each in (again, golden)]
-    if kind is FORECAST_CHECKPOINTS:
+    if kind is FORECASTER:
         described[1]["extra"]["dict"]["facts"]["dict"]["step"] = ""
     assert described[0] == described[1]
     assert again == golden

@@ -19,11 +19,10 @@ import pytest
 from tests.models.data.waves import waves, write_ts
 from tests.models.text.texts import TINY_OPTIONS, write_text
 from tests.parallel.launch import NEEDS_MPI, command, environment, mpiexec
-from xrnn.models.checkpoint import Checkpoints, Snapshot
-from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS
-from xrnn.models.labelled.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
-from xrnn.models.labelled.regression_checkpoint import REGRESSION_CHECKPOINTS
-from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
+from xrnn.models.checkpoint import Kind, Snapshot
+from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
+from xrnn.models.text import CHARACTER_MODEL
 from xrnn.select import get_backend
 
 pytestmark = [NEEDS_MPI, pytest.mark.skipif(os.name != "posix", reason="needs signals")]
@@ -61,11 +60,11 @@ def train(size: int, out: str, *options: str) -> str:
     return printed
 
 
-def saved(file: str, checkpoints: Checkpoints[Any] = CHARLM_CHECKPOINTS) -> Snapshot[Any]:
+def saved(file: str, checkpoints: Kind[Any] = CHARACTER_MODEL) -> Snapshot[Any]:
     return checkpoints.load(Path(file), get_backend("numpy"))
 
 
-def assert_equal_runs(file: str, other: str, rtol: float, checkpoints: Checkpoints[Any] = CHARLM_CHECKPOINTS) -> None:
+def assert_equal_runs(file: str, other: str, rtol: float, checkpoints: Kind[Any] = CHARACTER_MODEL) -> None:
     """The losses, weights and other arrays of two checkpoints."""
     ours, theirs = saved(file, checkpoints), saved(other, checkpoints)
     params = [[p for layer in each.layers.values() for p in layer.params] for each in (ours, theirs)]
@@ -108,12 +107,12 @@ _HARD = ["--dropout", "0.3", "--noise", "0.2", "--layers", "2", "--patience", "3
 @pytest.mark.parametrize(
     ("job", "checkpoints", "options"),
     [
-        ("classify", CLASSIFIER_CHECKPOINTS, [*_HARD, "--balance"]),
-        ("classify", CLASSIFIER_CHECKPOINTS, [*_HARD, "--one-way"]),
-        ("regress", REGRESSION_CHECKPOINTS, _HARD),
+        ("classify", CLASSIFIER, [*_HARD, "--balance"]),
+        ("classify", CLASSIFIER, [*_HARD, "--one-way"]),
+        ("regress", REGRESSION, _HARD),
     ],
 )
-def test_series_on_1_2_and_3_ranks(job: str, checkpoints: Checkpoints[Any], options: list[str], folder: Path) -> None:
+def test_series_on_1_2_and_3_ranks(job: str, checkpoints: Kind[Any], options: list[str], folder: Path) -> None:
     """Ragged batches with dropout, noise and early stopping. The last batch of an epoch has 2 series."""
     series = [replace(each, label=str(i % 4) if job == "regress" else each.label) for i, each in enumerate(waves(24))]
     for name, some in (("train.ts", series[:18]), ("test.ts", series[18:])):
@@ -147,18 +146,18 @@ def test_forecast_on_1_2_and_3_ranks(folder: Path) -> None:
             assert divided["backtest"][name] == pytest.approx(scores, rel=1e-3)
         ours, theirs = ([step["value"] for step in each["forecast"]] for each in (divided, results[0]))
         assert ours == pytest.approx(theirs, rel=1e-3)
-    assert_equal_runs("2", "1", 1e-3, FORECAST_CHECKPOINTS)
-    assert_equal_runs("3", "1", 1e-3, FORECAST_CHECKPOINTS)
+    assert_equal_runs("2", "1", 1e-3, FORECASTER)
+    assert_equal_runs("3", "1", 1e-3, FORECASTER)
 
 
 _ONLY_RANK_0_WRITES = """
 import sys
 from xrnn.commands.main import main
-from xrnn.models.checkpoint import Checkpoints
-from xrnn.commands.picture import Picture
+from xrnn.models.checkpoint import Kind
+from xrnn.commands.pictures import Picture
 from xrnn.parallel import world
 if world().rank:
-    Checkpoints.content = Picture.content = None
+    Kind.content = Picture.content = None
 sys.exit(main())
 """
 

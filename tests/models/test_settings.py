@@ -9,12 +9,12 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.models.errors import SettingsError
-from xrnn.models.labelled.classifier_settings import ClassifierSettings
-from xrnn.models.text.settings import CharLMSettings
+from xrnn.models.labelled.settings import ClassifierSettings
+from xrnn.models.text import TextSettings
 
 
 def test_the_defaults_of_a_language_model() -> None:
-    assert asdict(CharLMSettings()) == {
+    assert asdict(TextSettings()) == {
         "cell": "rnn",
         "hidden": 256,
         "layers": 1,
@@ -47,8 +47,8 @@ def test_the_defaults_of_a_classifier() -> None:
     }
 
 
-@pytest.mark.parametrize("settings", [CharLMSettings(), ClassifierSettings()])
-def test_settings_do_not_change(settings: CharLMSettings | ClassifierSettings) -> None:
+@pytest.mark.parametrize("settings", [TextSettings(), ClassifierSettings()])
+def test_settings_do_not_change(settings: TextSettings | ClassifierSettings) -> None:
     with pytest.raises(FrozenInstanceError):
         settings.hidden = 12  # type: ignore[misc]
     assert not hasattr(settings, "__dict__")
@@ -65,10 +65,10 @@ def test_settings_do_not_change(settings: CharLMSettings | ClassifierSettings) -
 )
 def test_the_bounds_of_a_language_models_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
     for value in fitting:
-        assert getattr(replace(CharLMSettings(), **{name: value}), name) == value  # type: ignore[arg-type]
+        assert getattr(replace(TextSettings(), **{name: value}), name) == value  # type: ignore[arg-type]
     for value in beyond:
-        with one_line(SettingsError, f"--{name.replace('_', '-')} is {value}: expected a "):
-            replace(CharLMSettings(), **{name: value})  # type: ignore[arg-type]
+        with one_line(SettingsError, f"{name} is {value}: expected a "):
+            replace(TextSettings(), **{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_the_bounds_of_a_classifiers_settings(name: str, fitting: list[float], b
     for value in fitting:
         assert getattr(replace(ClassifierSettings(), **{name: value}), name) == value  # type: ignore[arg-type]
     for value in beyond:
-        with one_line(SettingsError, f"--{name} is {value}: expected a "):
+        with one_line(SettingsError, f"{name} is {value}: expected a "):
             replace(ClassifierSettings(), **{name: value})  # type: ignore[arg-type]

@@ -213,7 +213,7 @@ def test_an_estimator_can_be_pickled() -> None:
 
 def test_the_defaults_are_those_of_the_commands() -> None:
     for kind in (Classifier, Regressor, Forecaster):
-        settings = kind.checkpoints.settings()
+        settings = kind.kind.settings()
         params = kind().get_params()
         shared = {each.name for each in fields(settings)} & params.keys()
         files = {"decimal", "skip_columns", "id", "time", "label", "target", "known"}
@@ -289,7 +289,8 @@ def test_without_scikit_learn_the_estimators_are_the_same() -> None:
     code = """
 import sys; sys.modules["sklearn"] = None
 import numpy as np
-from xrnn.series import Classifier, NotFittedError
+from xrnn.series import Classifier
+from xrnn.series import NotFittedError
 X = np.random.default_rng(0).normal(size=(8, 4))
 classifier = Classifier(hidden=4, epochs=1)
 try: classifier.predict(X)

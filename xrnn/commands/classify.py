@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import typer
 from rich.table import Table
 
-from xrnn.commands.classify_picture import confusion_picture
-from xrnn.commands.picture import Picture
-from xrnn.commands.series_job import SeriesJob
+from xrnn.commands.options import (
+    BackendOption,
+    EpochsOption,
+    OptionsOf,
+    RunOptions,
+    TestArgument,
+    path,
+    with_options,
+)
+from xrnn.commands.pictures import Picture, confusion_picture
+from xrnn.commands.run import SeriesJob, best_epoch, run_job
 from xrnn.commands.terminal import Terminal
 from xrnn.models.data.series import escaped
-from xrnn.models.labelled.classifier_checkpoint import CLASSIFIER_CHECKPOINTS
-from xrnn.models.labelled.classifier_data import LabelledSeries, load_labelled
-from xrnn.models.labelled.classifier_settings import ClassifierSettings
-from xrnn.models.labelled.classifier_trainer import ClassifierTrainer
-from xrnn.models.labelled.confusion import Confusion
+from xrnn.models.labelled.head import Confusion
+from xrnn.models.labelled.model import CLASSIFIER
+from xrnn.models.labelled.settings import ClassifierSettings
 
 _LONGEST: Final = 40  # characters of a label, in the table
 
 
-class ClassifyJob(SeriesJob[ClassifierTrainer]):
+class ClassifyJob(SeriesJob):
     """`xrnn classify` with its options."""
 
-    checkpoints = CLASSIFIER_CHECKPOINTS
+    kind = CLASSIFIER
     default_out = Path("classifier.safetensors")
-    trainer = ClassifierTrainer
 
-    def load(self, settings: ClassifierSettings) -> LabelledSeries:
-        return load_labelled(self.paths, settings.seed, settings.columns, validate=settings.patience > 0)
-
-    def report(self, trainer: ClassifierTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+    def report(self, trainer: Any, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """Print the accuracy on TEST, for all series together and by label."""
-        data = trainer.data
+        data, head = trainer.data, trainer.facts
         predicted = trainer.best.outputs(trainer.inputs(data.test), trainer.comm).argmax(axis=1)
-        confusion = Confusion.of(data.targets(data.test), predicted, len(data.labels))
-        trainer.report_best(terminal)
+        confusion, labels = Confusion.of(head.targets(data.test), predicted, head.outputs), [*head.labels]
+        best_epoch(trainer, terminal)
         terminal.result(f"accuracy: {confusion}")
         terminal.result(f"balanced accuracy: {confusion.balanced_accuracy:.3f}")
         terminal.result(f"macro F1: {confusion.macro_f1:.3f}")
-        if never := [escaped(data.labels[i]) for i in confusion.never_predicted]:
+        if never := [escaped(labels[i]) for i in confusion.never_predicted]:
             hint = "" if trainer.settings.balance else "; if such series are rare, try --balance"
             terminal.result(f"never predicted: {', '.join(never)}{hint}")
-        terminal.result(_table(data.labels, confusion))
-        return _results(data.labels, confusion), confusion_picture(trainer, data.labels, confusion)
+        terminal.result(_table(labels, confusion))
+        return _results(labels, confusion), confusion_picture(trainer, labels, confusion)
 
 
 def _results(labels: list[str], confusion: Confusion) -> dict[str, Any]:
@@ -84,3 +87,30 @@ def _table(labels: list[str], confusion: Confusion) -> Table:
         shares = (f"{correct / of:.3f}" if of else "-" for of in (count, predicted))
         table.add_row(escaped(label), f"{count:,}", f"{correct:,}", *shares)
     return table
+
+
+@with_options
+def classify(
+    train: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=path,
+            metavar="TRAIN",
+            help="Series to train on: a .ts file, a .csv file with --id and --label, or a folder LABEL/*.csv|*.npy. "
+            "Default: JapaneseVowels, from aeon.",
+        ),
+    ] = None,
+    test: TestArgument = None,
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(ClassifierSettings)],
+    epochs: EpochsOption = None,
+    options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
+    backend: BackendOption = None,
+) -> int:
+    """Train a classifier of time series of any length, then test it on others.
+
+    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves a checkpoint first;
+    --resume continues it, with the same results.
+    """
+    paths = [each for each in (train, test) if each is not None]
+    return run_job(ClassifyJob(paths=paths, given=given, upto=epochs, options=RunOptions(**options)), backend)

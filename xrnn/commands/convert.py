@@ -7,24 +7,26 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
+import typer
 
 from xrnn.backend import Backend
+from xrnn.commands.options import OptionsOf, path, selected, with_options
 from xrnn.commands.terminal import Terminal
 from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of
 from xrnn.files import check_writable, holds_arrays, printable
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
-from xrnn.models.checkpoint import Checkpoints, job_of
-from xrnn.models.errors import DataError, JobError, OutputError, SettingsError
-from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS
-from xrnn.models.labelled.classifier_predict import LabelPredictor
-from xrnn.models.labelled.regression_predict import NumberPredictor
+from xrnn.models.checkpoint import Kind, kind_in
+from xrnn.models.errors import DataError, ModelError, OutputError, SettingsError
+from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.labelled.head import Classes
+from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.settings import switch
-from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
+from xrnn.models.text import CHARACTER_MODEL
 from xrnn.ops.cells.rnn import NONLINEARITIES
 
 _READ: Final = (".onnx", ".keras", ".pt", ".safetensors")
@@ -42,7 +44,40 @@ class ConvertOptions:
     overwrite: bool = switch("Replace OUT if it exists.")
 
 
+PrefixOption = Annotated[
+    str, typer.Option(metavar="TEXT", help="For .pt: the prefix of the module's keys.", show_default=False)
+]
+NonlinearityOption = Annotated[str, typer.Option(metavar="tanh|relu", help="For .pt: the nonlinearity of an RNN.")]
+
+
+@with_options
 def convert(
+    source: Annotated[
+        Path, typer.Argument(parser=path, metavar="IN", help="A .onnx, .keras, .pt or .safetensors file.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(parser=path, metavar="OUT", help="A .onnx, .keras, .pt, .safetensors or .c file.")
+    ],
+    *,
+    prefix: PrefixOption = "",
+    nonlinearity: NonlinearityOption = "tanh",
+    name: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="For .c: prefix of its functions. Default: from OUT.", show_default=False),
+    ] = "",
+    options: Annotated[dict[str, Any], OptionsOf(ConvertOptions)],
+) -> None:
+    """Convert a model to another format.
+
+    .safetensors files are those of xrnn.save, xrnn.save_checkpoint, `xrnn train`, `classify` and `regress`. .pt files
+    hold the state dict of an RNN, LSTM or GRU. A model of `classify` or `regress` that is written to .onnx or .c scales
+    its input itself.
+    """
+    how = ConvertOptions(**options)
+    print(_convert(source, target, prefix, nonlinearity, name, how, selected("numpy").backend))
+
+
+def _convert(
     source: Path, target: Path, prefix: str, nonlinearity: str, name: str, options: ConvertOptions, backend: Backend
 ) -> str:
     """Write the model in `source` to `target`; their suffixes name the formats → a line to print.
@@ -77,10 +112,10 @@ def convert(
 
 def describe(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> dict[str, Any]:
     """What a file holds: its kind, its layers, and for a command's checkpoint, what the command stored."""
-    if holds_arrays(source) and job_of(source, _WANTED) == FORECAST_CHECKPOINTS.format:
-        snapshot = FORECAST_CHECKPOINTS.load(source, backend)
+    if holds_arrays(source) and kind_in(source, _WANTED) == FORECASTER.name:
+        snapshot = FORECASTER.load(source, backend)
         layers: Sequence[Any] = list(snapshot.layers.values())
-        facts = _facts(FORECAST_CHECKPOINTS, snapshot.step) | snapshot.facts.shape._asdict()
+        facts = _facts(FORECASTER, snapshot.step) | snapshot.facts.shape._asdict()
     else:
         model, facts = _read(source, prefix, nonlinearity, backend)
         layers = model.layers
@@ -98,13 +133,13 @@ def _sizes(model: Model) -> str:
 
 
 def _guarded(run: Callable[[], Any]) -> Any:
-    """The result of `run`. Warnings are printed; errors of the converters become a JobError."""
+    """The result of `run`. Warnings are printed; errors of the converters become a DataError."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
         try:
             result = run()
-        except JobError:
+        except ModelError:
             raise
         except (ValueError, TypeError, ImportError) as error:
             raise DataError(str(error)) from error
@@ -151,19 +186,19 @@ def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Bac
     from xrnn.exchange.checkpoint import load_checkpoint
     from xrnn.exchange.files import load
 
-    job = job_of(source, _WANTED)
-    if job == FORECAST_CHECKPOINTS.format:
+    kind = kind_in(source, _WANTED)
+    if kind == FORECASTER.name:
         raise DataError(
             f"{printable(str(source))} is a forecaster, which scales each series by itself: expected a model of `xrnn "
             "train`, `classify` or `regress`; use xrnn.load_checkpoint for its layers"
         )
-    if job == CHARLM_CHECKPOINTS.format:
-        snapshot = CHARLM_CHECKPOINTS.load(source, backend)
-        return model_of(snapshot.layers), _facts(CHARLM_CHECKPOINTS, snapshot.step)
-    for kind in (LabelPredictor, NumberPredictor):
-        if job == kind.checkpoints.format:
-            return _of_series(kind, source, backend)
-    if job == "xrnn layer":
+    if kind == CHARACTER_MODEL.name:
+        snapshot = CHARACTER_MODEL.load(source, backend)
+        return model_of(snapshot.layers), _facts(CHARACTER_MODEL, snapshot.step)
+    for labelled in (CLASSIFIER, REGRESSION):
+        if kind == labelled.name:
+            return _of_series(labelled, source, backend)
+    if kind == "xrnn layer":
         return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
     checkpoint = load_checkpoint(source, backend=backend)
     return model_of(checkpoint, quantized=True), {
@@ -172,25 +207,25 @@ def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Bac
     }
 
 
-def _of_series(kind: Any, source: Path, backend: Backend) -> tuple[Model, dict[str, Any]]:
+def _of_series(kind: Kind[Any], source: Path, backend: Backend) -> tuple[Model, dict[str, Any]]:
     """The model of `xrnn classify` or `xrnn regress`, with its scale."""
-    snapshot = kind.checkpoints.load(source, backend)
-    predictor = kind(snapshot)
-    layers, facts = list(predictor.model.layers.values()), snapshot.facts
-    labels = tuple(map(str, facts.labels)) if kind is LabelPredictor else ()
-    if not labels:  # the model predicts standardised numbers
+    snapshot = kind.load(source, backend)
+    trained = TrainedModel(snapshot)
+    layers, head = list(trained.model.layers.values()), trained.head
+    labels = tuple(map(str, head.labels)) if isinstance(head, Classes) else ()
+    if not isinstance(head, Classes):  # the model predicts standardised numbers
         W, b = map(host, layers[-1].params)
-        scaled = W * facts.deviation, b * facts.deviation + facts.mean
+        scaled = W * head.deviation, b * head.deviation + head.mean
         layers[-1] = Linear(*(backend.asarray(np.asarray(each, W.dtype)) for each in scaled))
     model = model_of(layers)
-    scale = predictor.scale.mean, predictor.scale.divisor
+    scale = trained.scale.mean, trained.scale.divisor
     model = Model(model.layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels)
-    more = {"channels": facts.channels} | ({"labels": list(labels)} if labels else {})
-    return model, _facts(kind.checkpoints, snapshot.step) | more
+    more = {"channels": head.channels} | ({"labels": list(labels)} if labels else {})
+    return model, _facts(kind, snapshot.step) | more
 
 
-def _facts(checkpoints: Checkpoints[Any], step: int) -> dict[str, Any]:
-    return {"kind": f"checkpoint of `{checkpoints.command}`", "updates": step}
+def _facts(kind: Kind[Any], step: int) -> dict[str, Any]:
+    return {"kind": f"checkpoint of `{kind.writer}`", "updates": step}
 
 
 _READERS: Final = {".onnx": _read_onnx, ".keras": _read_keras, ".pt": _read_state, ".safetensors": _read_safetensors}

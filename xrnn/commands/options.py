@@ -1,17 +1,19 @@
-"""Command-line options made from the fields of a dataclass, so that each is defined once."""
+"""Options made from the fields of a dataclass, so that each is defined once; and the options of several commands."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterator
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import typer
 
-from xrnn.models.settings import option
+from xrnn.models.errors import SettingsError
+from xrnn.select import Selection, choices, select
 
 METAVARS: Final[dict[Any, str]] = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
@@ -30,14 +32,14 @@ class OptionsOf:
 
     def parameters(self) -> Iterator[inspect.Parameter]:
         hints = get_type_hints(self.kind)
-        for field in fields(self.kind):
-            if self.only and field.name not in self.only:
+        for each in fields(self.kind):
+            if self.only and each.name not in self.only:
                 continue
             yield inspect.Parameter(
-                field.name,
+                each.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=Annotated[hints[field.name], _option(field, hints[field.name])],
+                default=each.default,
+                annotation=Annotated[hints[each.name], _option(each, hints[each.name])],
             )
 
 
@@ -81,7 +83,7 @@ def path(text: str) -> Path:
 
 
 def _option(field: Field[Any], hint: Any) -> Any:
-    names = [option(field.name), *field.metadata.get("flags", ())]
+    names = [flag(field.name), *field.metadata.get("flags", ())]
     kind = next((each for each in get_args(hint) if each is not type(None)), hint)
     if kind is bool:
         return typer.Option(*names, help=field.metadata["help"], show_default=False)
@@ -91,3 +93,73 @@ def _option(field: Field[Any], hint: Any) -> Any:
         names_of = metavar.split("|")
         more = {"parser": str.lower, "autocompletion": lambda: names_of}
     return typer.Option(*names, help=field.metadata["help"], metavar=metavar, **more)
+
+
+def flag(name: str) -> str:
+    """The option of a parameter."""
+    return f"--{name.replace('_', '-')}"
+
+
+# ---- options that several commands have ----
+
+_MAX_MINUTES: Final = 365 * 24 * 60
+
+
+def _help(text: str, *flags: str) -> dict[str, Any]:
+    return {"help": text, "flags": flags}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Each field is an option.   Raises SettingsError for an invalid value."""
+
+    minutes: float | None = field(default=None, metadata=_help("Train for this time, from now."))
+    out: Path | None = field(default=None, metadata=_help("Checkpoint to write. Default: the resumed, or a new one."))
+    plot: Path | None = field(default=None, metadata=_help("Picture to write: .png, .svg or .pdf."))
+    log: Path | None = field(default=None, metadata=_help("CSV file of the run's figures, a row for each report."))
+    resume: Path | None = field(default=None, metadata=_help("Continue from this checkpoint, on the same data."))
+    overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture and log."))
+    quiet: bool = field(default=False, metadata=_help("Print the results only.", "-q"))
+    json: bool = field(default=False, metadata=_help("Print the results as JSON, in the last line."))
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not 0 < self.minutes <= _MAX_MINUTES:
+            raise SettingsError(
+                f"--minutes is {self.minutes}: expected a positive number up to {_MAX_MINUTES}, which is a year"
+            )
+
+
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        parser=str.lower,
+        metavar="|".join(choices()),
+        autocompletion=choices,
+        help="Where to compute. Default: XRNN_BACKEND, or auto.",
+    ),
+]
+TestArgument = Annotated[
+    Path | None,
+    typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Passes over the training series, including those before a resume. Default: 1600 / √series, at least 10.",
+    ),
+]
+
+
+def selected(backend: str | None) -> Selection:
+    """The selected backend. A fallback to NumPy is not logged: training commands print it, as does `xrnn info`."""
+    log = logging.getLogger("xrnn")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        return select(backend, f"--backend {backend}")
+    except ValueError as error:  # an unknown name
+        raise SettingsError(str(error)) from error
+    finally:
+        log.setLevel(level)

@@ -6,9 +6,13 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from xrnn.files import check_writable, create_file, real_path, replace_file
+from xrnn.commands.options import RunOptions
+from xrnn.commands.pictures import check_format
+from xrnn.files import check_writable, create_file, real_path, replace_file, same_file
 from xrnn.models.errors import OutputError
 
 Refusal = Callable[[Path, bool], str]
@@ -87,13 +91,6 @@ def next_free(path: Path, taken: Callable[[Path], bool]) -> Path:
     return next(name for name in names if not taken(name))
 
 
-def same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to the same file, or would if it existed."""
-    if os.path.exists(one) and os.path.exists(other):
-        return os.path.samefile(one, other)
-    return os.path.normcase(real_path(one)) == os.path.normcase(real_path(other))
-
-
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content, in hex; empty if it can't be read."""
     try:
@@ -101,3 +98,135 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The files that a run writes."""
+
+    checkpoint: Output
+    picture: Output
+    log: Output | None
+
+    @classmethod
+    def choose(
+        cls,
+        options: RunOptions,
+        default: Path,
+        is_checkpoint: Callable[[Path], bool],
+        picture_sha256: str,
+        log_columns: Sequence[str],
+        inputs: Iterable[Path],
+        note: Callable[[str], None],
+        say: Callable[[str], None],
+    ) -> Outputs:
+        """Choose the names that `options` leave open, and check all outputs.   Raises OutputError.
+
+        default         the name of the checkpoint; if it is taken, `default-2`, `default-3`, … are tried
+        is_checkpoint   tells whether a file is a checkpoint of this job
+        picture_sha256  the hash of the picture that the resumed checkpoint records, or empty
+        inputs          the files that the run reads
+        note            prints a line with the chosen name
+        say             prints a line during the run
+        """
+        out, plot, resume, overwrite = options.out or options.resume, options.plot, options.resume, options.overwrite
+        if plot:
+            check_format(plot)
+        if out is None:
+            out = default if overwrite else next_free(default, lambda path: _taken(path, plot))
+            if out != default:
+                note(f"{default} or its picture is taken: this run writes {out}")
+        picture = plot or _picture_beside(out)
+        continues = resume is not None and same_file(out, resume)
+        pictures = {picture_sha256, sha256(picture) if overwrite else ""} - {""}
+
+        def refuse_checkpoint(path: Path, written: bool) -> str:
+            if not is_checkpoint(path):
+                return (
+                    "exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another with "
+                    "--out"
+                )
+            if written or continues or overwrite:
+                return ""
+            return (
+                f"is a checkpoint already: expected --resume {path} to continue it, --overwrite to replace it, or "
+                "another --out"
+            )
+
+        def refuse_picture(path: Path, written: bool) -> str:
+            if sha256(path) in pictures:
+                return ""
+            what = f" and is not the picture that {resume} records: expected that one or" if resume else ": expected"
+            return f"exists{what} a new name; name another with --plot, or replace it with --overwrite"
+
+        def refuse_log(path: Path, written: bool) -> str:
+            if overwrite or (resume and is_log(path, log_columns)):
+                return ""
+            what = " and is no log of such a run" if resume else ""
+            return f"exists{what}: expected a new name; name another with --log, or replace it with --overwrite"
+
+        outputs = cls(
+            Output("--out", out, refuse_checkpoint, say),
+            Output("--plot", picture, refuse_picture, say),
+            Output("--log", options.log, refuse_log, say) if options.log else None,
+        )
+        written = [outputs.checkpoint, outputs.picture, *([outputs.log] if outputs.log else [])]
+        check_outputs(written, [*inputs, *([resume] if resume and not continues else [])])
+        return outputs
+
+
+def _taken(checkpoint: Path, plot: Path | None) -> bool:
+    return os.path.lexists(checkpoint) or (plot is None and os.path.lexists(_picture_beside(checkpoint)))
+
+
+def _picture_beside(checkpoint: Path) -> Path:
+    return checkpoint.parent / f"{checkpoint.stem}.png"
+
+
+# ---- `--log FILE.csv`: the figures of a run, one row for each report ----
+
+
+def is_log(path: Path, columns: Sequence[str]) -> bool:
+    """Whether `path` is a log with these columns."""
+    header = _line(columns)
+    try:
+        with path.open("rb") as file:
+            return file.read(len(header)) == header
+    except OSError:
+        return False
+
+
+class Log:
+    """Writes rows of numbers. If a write fails, the run continues without a log, and `say` prints why."""
+
+    def __init__(self, path: Path, columns: Sequence[str], say: Callable[[str], None], *, append: bool) -> None:
+        """Raises OutputError if the file can't be opened."""
+        self._path, self._say, self._failed = path, say, False
+        try:
+            self._file = path.open("ab" if append else "wb", buffering=0)
+        except OSError as error:
+            raise OutputError.of(error, path, "expected free space and permission") from error
+        if not append:
+            self._write(columns)
+
+    def row(self, values: Sequence[float]) -> None:
+        self._write([f"{value:.10g}" for value in values])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def _write(self, values: Sequence[str]) -> None:
+        if self._failed:
+            return
+        try:
+            self._file.write(_line(values))
+        except OSError as error:
+            self._failed = True
+            self._say(f"can't write {self._path} ({error.strerror}): the run continues without a log")
+
+
+def _line(values: Sequence[str]) -> bytes:
+    return (",".join(values) + "\n").encode()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import ClassVar, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from xrnn.commands.log import Log
+from xrnn.commands.outputs import Log
 from xrnn.commands.terminal import Terminal
+from xrnn.models.trainer import Trainer
 
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _WIDEST_BAR: Final = 40
@@ -41,43 +42,15 @@ class Goal:
         return time.monotonic() - self.started
 
 
-class Run(Protocol):
-    """The part of a trainer that the progress needs."""
-
-    item: ClassVar[str]  # the samples, in the plural: "characters"
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def items(self) -> int:
-        """The number of samples so far."""
-        ...
-
-    @property
-    def standing(self) -> str:
-        """The position in the run: "step 1,200"."""
-        ...
-
-    @property
-    def figures(self) -> tuple[str, str]:
-        """The figures, as text for a wide and for a narrow terminal: "1.234 bits per character", "1.234 bits"."""
-        ...
-
-    @property
-    def measures(self) -> tuple[float, ...]:
-        """The figures, as numbers."""
-        ...
-
-
 class TrainingProgress:
     """Shows the run's figures, the samples per second and the time left, unless the terminal is quiet.
 
-    A row of `log`: the step, the seconds since the run began, the number of samples, the run's measures.
+    A row of `log`: the step, the seconds since the run began, the number of samples, the run's figures.
     """
 
-    def __init__(self, terminal: Terminal, goal: Goal, run: Run, log: Log | None = None) -> None:
+    def __init__(self, terminal: Terminal, goal: Goal, run: Trainer[Any], log: Log | None = None) -> None:
         self._terminal, self._goal, self._run, self._log = terminal, goal, run, log
-        self._first, self._first_items = run.steps, run.items
+        self._first, self._first_items = run.steps, run.seen
         self._last_line = goal.started
         # A dumb terminal (TERM=dumb) can't redraw a bar.
         self._has_bar = terminal.is_terminal and not terminal.is_dumb_terminal and terminal.shows_notes
@@ -105,7 +78,7 @@ class TrainingProgress:
         self._write_row()
         done = self._goal.fraction(self._first, self._run.steps)
         left = f"{_clock(self._goal.elapsed * (1 / done - 1))} left"
-        step = self._run.standing
+        step = self._run.position
         if self._has_bar:
             room = self._terminal.width - len(step) - _NARROWEST_BAR
             self._bar.update(self._task, completed=done, description=self._fitting(left, room), step=step, refresh=True)
@@ -118,20 +91,20 @@ class TrainingProgress:
         if self._run.steps > self._first:
             self._write_row()
             took = _clock(self._goal.elapsed)
-            self._terminal.note(f"{self._run.standing}: {self._figures_and_rate()}, took {took}")
+            self._terminal.note(f"{self._run.position}: {self._figures_and_rate()}, took {took}")
 
     def _fitting(self, left: str, room: int) -> str:
         """The longest text that fits: the time left, with the figures and the rate if there is room."""
-        choices = [f"{self._figures_and_rate()}, {left}", f"{self._run.figures[1]}, {left}", left]
+        choices = [f"{self._figures_and_rate()}, {left}", f"{self._run.shown_figures[1]}, {left}", left]
         return next((text for text in choices if len(text) <= room), left)
 
     def _write_row(self) -> None:
         if self._log:
-            self._log.row([self._run.steps, self._goal.elapsed, self._run.items, *self._run.measures])
+            self._log.row([self._run.steps, self._goal.elapsed, self._run.seen, *self._run.figures])
 
     def _figures_and_rate(self) -> str:
-        rate = (self._run.items - self._first_items) / self._goal.elapsed
-        return f"{self._run.figures[0]}, {rate:,.0f} {self._run.item}/s"
+        rate = (self._run.seen - self._first_items) / self._goal.elapsed
+        return f"{self._run.shown_figures[0]}, {rate:,.0f} {self._run.samples}/s"
 
 
 def _clock(seconds: float) -> str:

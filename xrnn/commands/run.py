@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
-import math
 import os
 import shlex
 import signal
@@ -18,20 +18,21 @@ from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.commands.log import Log
-from xrnn.commands.picture import Picture
+from xrnn.commands.options import RunOptions, flag, selected
+from xrnn.commands.outputs import Log, Outputs
+from xrnn.commands.pictures import Picture
 from xrnn.commands.progress import Goal, TrainingProgress
-from xrnn.commands.run_options import Outputs, RunOptions
-from xrnn.commands.signals import noted_signals
-from xrnn.commands.terminal import Terminal, status_of
+from xrnn.commands.terminal import Terminal, noted_signals, status_of
 from xrnn.info import selection_lines
-from xrnn.models.checkpoint import Checkpoints, PictureRecord, Snapshot
+from xrnn.models.checkpoint import Kind, PictureRecord, Snapshot
+from xrnn.models.data.batches import updates_per_epoch
 from xrnn.models.errors import DivergedError, OutputError, SettingsError
-from xrnn.models.ranks import AnyRank, check_same
-from xrnn.models.settings import Settings, option
-from xrnn.models.trainer import Trainer
+from xrnn.models.labelled.data import LabelledSeries, load_labelled
+from xrnn.models.labelled.trainer import SeriesTrainer, default_epochs
+from xrnn.models.settings import Settings
+from xrnn.models.trainer import AnyRank, Trainer, check_same
 from xrnn.optional import install_hint
-from xrnn.parallel import World, end_all, let_rank_0_report
+from xrnn.parallel import World, end_all, let_rank_0_report, use_device_of, world
 from xrnn.select import Selection
 
 SAVE_EVERY: Final = 250  # steps
@@ -68,13 +69,13 @@ class Job(Generic[T]):
     save_every: int = SAVE_EVERY  # the number of steps between two checkpoints
     options: RunOptions
 
-    checkpoints: ClassVar[Checkpoints[Any]]
+    kind: ClassVar[Kind[Any]]
     default_out: ClassVar[Path]
     trainer: ClassVar[Any]  # the class T
     unit: ClassVar[str]  # the unit of `upto`, such as "steps"
-    data: ClassVar[str]  # the kind of data, such as "text"
+    data_name: ClassVar[str]  # the kind of data, such as "text"
     argument: ClassVar[str]  # the command-line argument with the data, such as "PATHs"
-    picture: ClassVar[str]  # the subject of the picture, such as "loss curve"
+    picture_name: ClassVar[str]  # the subject of the picture, such as "loss curve"
     use: ClassVar[str]  # the command that uses a checkpoint, with {} for the file
 
     def __post_init__(self) -> None:
@@ -102,19 +103,53 @@ class Job(Generic[T]):
         raise NotImplementedError
 
 
+class SeriesJob(Job[SeriesTrainer]):
+    """A command that learns one value per series."""
+
+    unit = "epochs"
+    trainer = SeriesTrainer
+    data_name = "series"
+    argument = "TRAIN"
+    picture_name = "picture"
+    use = "xrnn predict {} FILE..."
+
+    def default_upto(self, data: Any) -> int:
+        return default_epochs(len(data.train))
+
+    def steps_per_unit(self, settings: Any, data: Any) -> int:
+        return updates_per_epoch(len(data.train), settings.batch)
+
+    def load(self, settings: Any) -> LabelledSeries:
+        return load_labelled(self.paths, settings)
+
+
+def best_epoch(trainer: SeriesTrainer, terminal: Terminal) -> None:
+    """With early stopping, print the epoch of the model to test."""
+    if trainer.stopping and trainer.stopping.losses:
+        lowest = min(trainer.stopping.losses)
+        terminal.result(f"best epoch: {trainer.stopping.best_epoch:,} (validation loss {lowest:.3f})")
+
+
+def run_job(job: Job[Any], backend: str | None) -> int:
+    comm, selection = world(), selected(backend)
+    use_device_of(comm, selection.backend)
+    output = io.StringIO() if comm.rank else None  # rank 0 prints
+    return run(job, selection, Terminal(output, quiet=job.options.quiet, json=job.options.json), comm)
+
+
 def run(job: Job[T], selection: Selection, terminal: Terminal, comm: World | None = None) -> int:
     """Run `job` → the exit status: 0, 128 + the number of the signal that stopped it, or `status_of` a failed output.
 
     comm   the ranks that divide the training; None for this process alone
 
-    Raises JobError for a user error. Errors that can be found before training are raised before anything is printed.
+    Raises ModelError for a user error. Errors that can be found before training are raised before anything is printed.
     """
     settings, snapshot = _settings(job, selection.backend)
     lines, picture = selection_lines(selection), snapshot.picture if snapshot else None
     outputs = Outputs.choose(
         job.options,
         job.default_out,
-        job.checkpoints.wrote,
+        job.kind.wrote,
         picture.sha256 if picture else "",
         job.trainer.columns(settings),
         job.paths,
@@ -151,12 +186,12 @@ def _settings(job: Job[T], backend: Backend) -> tuple[Settings, Snapshot[Any] | 
     """The settings of the run, and the snapshot that it continues."""
     resume = job.options.resume
     if resume is None:
-        return job.checkpoints.settings(**job.given), None
-    snapshot = job.checkpoints.load(resume, backend)
+        return job.kind.settings(**job.given), None
+    snapshot = job.kind.load(resume, backend)
     for name, value in job.given.items():
         if value != (kept := getattr(snapshot.settings, name)):
             raise SettingsError(
-                f"{option(name)} is {value}, but {resume} was trained with {kept}: leave the option out, or "
+                f"{flag(name)} is {value}, but {resume} was trained with {kept}: leave the option out, or "
                 "start a new run without --resume"
             )
     return snapshot.settings, snapshot
@@ -166,8 +201,8 @@ def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | 
     """The step at which to stop, counted from the first run; None to stop after a time.   Raises SettingsError."""
     if snapshot and (data.fingerprint, data.facts) != (snapshot.fingerprint, snapshot.facts):
         raise SettingsError(
-            f"{job.options.resume} was trained on other {job.data}: expected the same {job.argument} with the same "
-            "content; name that, or start a new run without --resume"
+            f"{job.options.resume} was trained on other {job.data_name}: expected the same {job.argument} with the "
+            "same content; name that, or start a new run without --resume"
         )
     if job.options.minutes is not None:
         return None
@@ -185,10 +220,10 @@ def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | 
 
 
 def _description(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> list[str]:
-    weights = sum(math.prod(shape) for shape in job.checkpoints.shapes(settings, data.facts).values())
+    weights = job.kind.plan(settings, data.facts).weights
     resumed = f"; resumed at step {snapshot.step:,}" if snapshot and snapshot.step else ""
     return [
-        f"{job.data}: {data.source}",
+        f"{job.data_name}: {data.source}",
         f"model: {settings.model}, {weights:,} weights; {settings.training}; seed {settings.seed}{resumed}",
     ]
 
@@ -206,7 +241,7 @@ def _train(
         nonlocal saved
         snapshot = replace(trainer.snapshot(), picture=picture)  # in all ranks, because rank 0 gathers the states
         if trainer.comm.rank == 0:
-            job.checkpoints.save(out.path, snapshot, out.write)
+            job.kind.save(out.path, snapshot, out.write)
         saved = trainer.steps
 
     def after_step() -> None:
@@ -229,7 +264,7 @@ def _train(
             progress.finish()
     except DivergedError as error:
         kept = f"{out.path} holds step {saved:,}" if saved is not None else "no checkpoint was written"
-        raise DivergedError(f"{error}; {kept}") from error
+        raise DivergedError(f"{error.marked}; {kept}") from error
     trainer.comm.barrier()  # rank 0 has saved
     status = _agreed(trainer.comm, 128 + noted[0] if noted else status_of(terminal.lost))
     if status:
@@ -271,15 +306,15 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, drawn: PictureRecord | No
     # The checkpoint with the picture's SHA-256 is saved first. If the run is killed between the two writes, a later run
     # finds no picture that looks like a foreign file.
     record = PictureRecord.of(path, content) if content is not None else drawn
-    job.checkpoints.save(outputs.checkpoint.path, replace(snapshot, picture=record), outputs.checkpoint.write)
+    job.kind.save(outputs.checkpoint.path, replace(snapshot, picture=record), outputs.checkpoint.write)
     if content is None:
-        terminal.result(f"{job.picture}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
+        terminal.result(f"{job.picture_name}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
     else:
         try:
             outputs.picture.write(content)
         except OSError as error:
             raise OutputError.of(error, path, "expected free space and permission") from error
-        terminal.result(f"{job.picture}: {outputs.picture.path}")
+        terminal.result(f"{job.picture_name}: {outputs.picture.path}")
     if job.options.json:
         files = {
             "checkpoint": checkpoint,
@@ -292,7 +327,7 @@ def _resume_command(job: Job[T], out: Path, ranks: int) -> str:
     """The command that continues the saved run."""
     options = job.options
     words = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    words += [*job.checkpoints.command.split(), *map(str, job.paths), "--resume", str(out)]
+    words += [*job.kind.writer.split(), *map(str, job.paths), "--resume", str(out)]
     words += ["--minutes", f"{options.minutes:g}"] if options.minutes is not None else []
     words += [f"--{job.unit}", str(job.upto)] if job.upto is not None else []
     words += ["--save-every", str(job.save_every)] if job.save_every != SAVE_EVERY else []

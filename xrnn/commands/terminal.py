@@ -1,4 +1,4 @@
-"""The output of commands: a stream that never raises, and a console that prints no control characters."""
+"""The output of commands: a stream that never raises, and a console that prints no control characters; and signals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any, Final, TextIO, cast
 
 from rich.console import Console
@@ -14,6 +16,7 @@ from rich.table import Table
 
 from xrnn.files import printable
 
+_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, `kill`, a closed terminal; Windows has no SIGHUP
 CLOSED_PIPE: Final = 128 + getattr(signal, "SIGPIPE", 13)  # the exit status of a program that SIGPIPE has ended
 
 
@@ -109,3 +112,31 @@ def status_of(lost: OSError | None) -> int:
     if lost is None:
         return 0
     return CLOSED_PIPE if lost.errno == errno.EPIPE else 1
+
+
+@contextlib.contextmanager
+def noted_signals() -> Iterator[list[signal.Signals]]:
+    """Within the block, the first signal is recorded in the list; a second one has its normal effect.
+
+    An ignored signal stays ignored (SIGHUP under `nohup`).
+    """
+    noted: list[signal.Signals] = []
+    numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    # A handler of None was not set from Python, and can't be restored.
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(signal.Signals(number))
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield noted
+    finally:
+        restore()

@@ -1,10 +1,10 @@
-"""Checkpoints of the training commands: files of `xrnn.save_checkpoint`. Their `extra` holds the state of the run:
+"""A snapshot of a training run, and its file: one of `xrnn.save_checkpoint`, whose `extra` holds
 
 job           the kind of model: "xrnn series classifier"
-settings      the options of the training, by name
+settings      of the training, by name
 facts         the properties of the data that the model depends on
 fingerprint   of the data
-arrays        the losses and the job's own arrays, by name
+arrays        the losses and other arrays of the kind, by name
 picture       the name and the SHA-256 of the last picture
 upto          the requested length of the training in epochs or steps; absent for the default length
 feature_names the names of the columns of the DataFrame that an estimator was fitted to; absent if there are none
@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,15 +32,14 @@ from xrnn.exchange.checkpoint import (
     read_checkpoint,
 )
 from xrnn.exchange.description import canonical
-from xrnn.exchange.files import described_by
 from xrnn.files import ArrayFile, FileError, open_arrays, quoted, replace_file
 from xrnn.models.errors import CheckpointError, OutputError, SettingsError
-from xrnn.models.settings import Settings, parse_metadata
+from xrnn.models.plan import Plan, Shape
+from xrnn.models.settings import Settings, check_object
 from xrnn.optim import Adam
 from xrnn.select import get_backend, to_numpy
 from xrnn.typing import Array, HostArray
 
-_VERSION: Final = "1"  # of the earlier format
 _MAX_LOSS: Final = 1e39  # above the largest float32
 _MIN_LOSS: Final = -1e-5  # rounding can bring the loss of a perfect prediction below 0
 
@@ -62,13 +60,12 @@ class PictureRecord:
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """The inverse of `asdict`.   Raises SettingsError for any other value."""
-        given = parse_metadata(value)
+        given = check_object(value)
         if given.keys() != {"name", "sha256"} or not all(isinstance(value, str) for value in given.values()):
             raise SettingsError("another object: expected the strings name, sha256")
         return cls(**given)
 
 
-Shape: TypeAlias = tuple[int, ...]
 Spec: TypeAlias = tuple[Shape, str]  # the shape and the dtype of an array
 
 
@@ -78,10 +75,10 @@ class Snapshot(Generic[S]):
 
     layers      the model's, by name; with early stopping, those of the best epoch too, as `best.NAME`
     optimizer   of the model's layers; its number of updates is the step of the run
-    arrays      on the host: `losses`, one per update, and the job's own arrays
+    arrays      on the host: `losses`, one per update, and other arrays of the kind
     facts       a dataclass of the properties of the data that the model depends on; None if there are none
     picture     the last picture that the run drew
-    upto        the requested length of the training, in the unit of the job; None for the default length
+    upto        the requested length of the training, in epochs or steps; None for the default length
     feature_names   the columns of the DataFrame that an estimator was fitted to; None if they have no names
     """
 
@@ -124,21 +121,20 @@ def _unpickled(
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoints(Generic[S]):
-    """Writes and reads the checkpoints of one job."""
+class Kind(Generic[S]):
+    """A kind of model. It writes and reads the files of the kind."""
 
-    format: str  # `job` in the file: "xrnn character model"
-    command: str  # that writes the checkpoints: "xrnn train"
+    name: str  # `job` in the file: "xrnn character model"
+    writer: str  # what writes the files, for errors: "xrnn train"
     settings: type[S]
-    like: Callable[[S, int], dict[str, Any]]  # (settings, step) → layers as in a snapshot, with small arrays
-    shapes: Callable[[S, Any], dict[str, Shape]]  # (settings, facts) → those of the model's parameters, in order
-    specs: Callable[[S, Any, int], dict[str, Spec]]  # (settings, facts, step) → those of the job's own arrays
+    plan: Callable[[S, Any], Plan]  # (settings, facts) → the plan of the model; raises SettingsError
+    arrays: Callable[[S, Any, int], dict[str, Spec]]  # (settings, facts, step) → the arrays of a snapshot
     facts: Callable[[Any], Any] | None = None  # parsed JSON → the facts; raises SettingsError
 
     def content(self, snapshot: Snapshot[S]) -> bytes:
         """The content of the file with `snapshot`."""
         extra: dict[str, Any] = {
-            "job": self.format,
+            "job": self.name,
             "settings": asdict(snapshot.settings),
             "fingerprint": snapshot.fingerprint,
             "arrays": snapshot.arrays,
@@ -165,7 +161,7 @@ class Checkpoints(Generic[S]):
     def load(self, path: Path, backend: Backend | None = None) -> Snapshot[S]:
         """The snapshot in `path`, with its layers and its optimizer on `backend`; None for the selected one.
 
-        Raises CheckpointError if the file can't be read, is truncated, altered, of another version or of another job,
+        Raises CheckpointError if the file can't be read, is truncated, altered, of another version or of another kind,
         or if its content does not fit its settings, facts and step.
         """
         try:
@@ -175,35 +171,34 @@ class Checkpoints(Generic[S]):
             raise CheckpointError(str(error)) from error
 
     def wrote(self, path: Path) -> bool:
-        """Whether `path` is a checkpoint of this job, according to its header."""
+        """Whether `path` is a file of this kind, according to its header."""
         try:
-            return job_of(path, self._wanted) == self.format
+            return kind_in(path, self._wanted) == self.name
         except CheckpointError:
             return False
 
     @property
     def _remedy(self) -> str:
-        return f"name a file that `{self.command}` wrote"
+        return f"name a file that `{self.writer}` wrote"
 
     @property
     def _wanted(self) -> str:
         return f"a checkpoint; {self._remedy}"
 
     def _read(self, file: ArrayFile, backend: Backend) -> Snapshot[S]:
-        if (job := _job(file)) != self.format:
-            got = f"format {quoted(job)}" if job else "no format of xrnn"
+        if (kind := _kind_in(file)) != self.name:
+            got = f"format {quoted(kind)}" if kind else "no format of xrnn"
             raise FileError(f"{file.name} has {got}: expected {self._wanted}")
-        is_old = file.metadata.get("format") == job
-        checkpoint = None if is_old else read_checkpoint(file, backend)
-        extra: Mapping[str, Any] = checkpoint.extra if checkpoint else file.metadata
-        settings = self._parsed(file.name, "settings", extra, self.settings.from_json)
+        checkpoint = read_checkpoint(file, backend)
+        extra = checkpoint.extra
+        settings = self._parsed(file.name, "settings", extra, self.settings.of)
         facts = self._parsed(file.name, "facts", extra, self.facts) if self.facts else None
+        plan = self._parsed(file.name, "facts", extra, lambda value: self.plan(settings, facts))
         picture = self._parsed(file.name, "picture", extra, PictureRecord.from_json) if "picture" in extra else None
         upto = self._parsed(file.name, "upto", extra, _upto)
         names = self._parsed(file.name, "feature_names", extra, _feature_names)
-        checkpoint = checkpoint or self._read_old(file, settings, facts, backend)
-        self._check(file.name, checkpoint, settings, facts)
-        fingerprint, arrays = str(extra.get("fingerprint", "")), checkpoint.extra["arrays"]
+        self._check(file.name, checkpoint, settings, facts, plan)
+        fingerprint, arrays = str(extra.get("fingerprint", "")), extra["arrays"]
         layers, optimizer = dict(checkpoint.layers), checkpoint.optimizer
         return Snapshot(settings, fingerprint, layers, optimizer, arrays, facts, picture, upto, names)
 
@@ -213,37 +208,8 @@ class Checkpoints(Generic[S]):
         except SettingsError as error:
             raise CheckpointError(f"{name} has invalid {part} ({quoted(str(error))}); {self._remedy}") from error
 
-    def _read_old(self, file: ArrayFile, settings: S, facts: Any, backend: Backend) -> Checkpoint:
-        """The content of a file in the earlier format, with arrays `model.gru0.Wx`, `adam.m.gru0.Wx`, …"""
-        file.check_format(self.format, _VERSION)
-        text = file.metadata.get("step", "none")
-        if not re.fullmatch("0|[1-9][0-9]{0,14}", text):
-            raise FileError(
-                f"{file.name} has step {quoted(text)}: expected a whole number of at least 0; {self._remedy}"
-            )
-        file.check_dtypes("F32", "F64")
-        arrays, names = file.read(), list(self.shapes(settings, facts))
-        new: dict[str, Any] = {}
-        description = self._description(settings, int(text), settings.lr, new)
-        kinds = ["model", *(["best"] if "best.linear" in dict(description["layers"]) else []), "adam.m", "adam.v"]
-        for now, then in zip(new, [f"{kind}.{name}" for kind in kinds for name in names], strict=True):
-            if then not in arrays:
-                raise FileError(f"{file.name} lacks an array {then}: expected those of its settings; use another copy")
-            new[now] = arrays.pop(then)
-        with described_by(file, "checkpoint"):
-            checkpoint = make_checkpoint(description | {"extra": {"dict": {}}}, new, backend)
-        checkpoint.extra["arrays"] = arrays
-        return checkpoint
-
-    def _description(self, settings: S, step: int, lr: float, arrays: dict[str, Array]) -> dict[str, Any]:
-        """The description of the layers and the optimizer that a run with these settings saves."""
-        layers = self.like(settings, step)
-        optimizer = settings.optimizer([layer for name, layer in layers.items() if not name.startswith("best.")])
-        optimizer.steps, optimizer.lr = step, lr
-        return describe_all(layers, optimizer, arrays)
-
-    def _check(self, name: str, checkpoint: Checkpoint, settings: S, facts: Any) -> None:
-        """Reject content that no run of the job can produce.   Raises CheckpointError."""
+    def _check(self, name: str, checkpoint: Checkpoint, settings: S, facts: Any, plan: Plan) -> None:
+        """Reject content that no run of the kind can produce.   Raises CheckpointError."""
 
         def refuse(problem: str) -> NoReturn:
             raise CheckpointError(f"{name} {problem}; {self._remedy}")
@@ -252,15 +218,13 @@ class Checkpoints(Generic[S]):
         arrays: Any = checkpoint.extra.get("arrays")
         saved: dict[str, Array] = {}
         described = canonical(describe_all(checkpoint.layers, optimizer, saved))
-        if not isinstance(optimizer, Adam) or described != canonical(
-            self._description(settings, optimizer.steps, optimizer.lr, {})
-        ):
+        if not isinstance(optimizer, Adam) or described != canonical(_expected(settings, plan, optimizer)):
             refuse("holds other layers or another optimizer than its settings describe: expected those")
         params = [(key, param) for key, param in saved.items() if key.startswith("layers.")]
-        for (key, param), shape in zip(params, itertools.cycle(self.shapes(settings, facts).values()), strict=False):
+        for (key, param), shape in zip(params, itertools.cycle(plan.shapes), strict=False):
             if (param.shape, param.dtype.name) != (shape, "float32"):
                 refuse(f"holds {key} as {param.dtype} {param.shape}: expected float32 {shape} by its settings")
-        specs = self.specs(settings, facts, optimizer.steps)
+        specs = self.arrays(settings, facts, optimizer.steps)
         if not isinstance(arrays, dict) or arrays.keys() != specs.keys():
             odd = min(specs.keys() ^ arrays.keys()) if isinstance(arrays, dict) else "losses"
             refuse(f"{'lacks' if odd in specs else 'has'} an array {quoted(odd)}: expected {', '.join(specs)}")
@@ -278,6 +242,14 @@ class Checkpoints(Generic[S]):
             refuse(f"holds losses out of range: expected 0 to {_MAX_LOSS:g}")
 
 
+def _expected(settings: Settings, plan: Plan, saved: Adam) -> dict[str, Any]:
+    """The description of the layers and the optimizer that a run saves after as many updates as `saved`."""
+    layers = plan.example(saved.steps)
+    optimizer = settings.optimizer([layer for name, layer in layers.items() if not name.startswith("best.")])
+    optimizer.steps, optimizer.lr = saved.steps, saved.lr
+    return describe_all(layers, optimizer, {})
+
+
 def _upto(value: Any) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise SettingsError(f"{quoted(repr(value))}: expected a whole number of at least 1")
@@ -290,18 +262,17 @@ def _feature_names(value: Any) -> tuple[str, ...] | None:
     return None if value is None else tuple(value)
 
 
-def _job(file: ArrayFile) -> str:
-    """The job that wrote a checkpoint; for another file, its format. An old checkpoint has the job as its format."""
-    return str(peek(file, "job") or file.metadata.get("format", ""))
-
-
-def job_of(path: Path, wanted: str) -> str:
-    """The job that wrote the checkpoint at `path`, according to its header.
+def kind_in(path: Path, wanted: str) -> str:
+    """The name of the kind of model in the checkpoint at `path`, according to its header; for another file, its format.
 
     Raises CheckpointError if the file can't be read; `wanted` is the expected content and the remedy.
     """
     try:
         with open_arrays(path, wanted) as file:
-            return _job(file)
+            return _kind_in(file)
     except FileError as error:
         raise CheckpointError(str(error)) from error
+
+
+def _kind_in(file: ArrayFile) -> str:
+    return str(peek(file, "job") or file.metadata.get("format", ""))

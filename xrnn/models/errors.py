@@ -1,30 +1,55 @@
-"""User errors. Each message is one line: expected, got, remedy."""
+"""User errors. Each message is one line: expected, got, remedy. The parameters that it names are marked.
+
+A message names the parameters of a function or of an estimator: "lr is 0". The command line shows their flags instead:
+"--lr is 0".
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from xrnn.files import printable
 
-
-class JobError(Exception):
-    """An error that the user can correct; `xrnn` prints the message without a traceback."""
+_MARK: Final = "\x1f"  # around the name of a parameter; not in names of files and other texts, which are printable
 
 
-class SettingsError(JobError):
-    """An option is invalid, or contradicts the checkpoint."""
+def param(name: str) -> str:
+    """The name of a parameter, for the message of a ModelError."""
+    return f"{_MARK}{name}{_MARK}"
 
 
-class DataError(JobError):
+class ModelError(Exception):
+    """An error that the user can correct."""
+
+    def __str__(self) -> str:
+        return self.shown(lambda name: name)
+
+    @property
+    def marked(self) -> str:
+        """The message with its marks, for the message of another error."""
+        return str(self.args[0]) if self.args else ""
+
+    def shown(self, show: Callable[[str], str]) -> str:
+        """The message with `show(name)` for each parameter."""
+        return re.sub(f"{_MARK}([a-z_]+){_MARK}", lambda found: show(found[1]), self.marked)
+
+
+class SettingsError(ModelError, ValueError):
+    """A parameter is invalid, or contradicts the checkpoint."""
+
+
+class DataError(ModelError, ValueError):
     """The data can't be used."""
 
 
-class CheckpointError(JobError):
+class CheckpointError(ModelError, ValueError):
     """The file can't be read, or is no checkpoint."""
 
 
-class OutputError(JobError):
+class OutputError(ModelError, OSError):
     """A file can't be written."""
 
     @classmethod
@@ -35,5 +60,5 @@ class OutputError(JobError):
         )
 
 
-class DivergedError(JobError):
+class DivergedError(ModelError, ValueError):
     """A loss or a weight is not finite."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
 from xrnn.cells import CELLS
-from xrnn.files import parse_object, quoted
-from xrnn.models.errors import SettingsError
+from xrnn.files import quoted
+from xrnn.models.errors import SettingsError, param
 from xrnn.optim import Adam
 
 _MAX_SIZE: Final = 2**20
@@ -25,7 +25,7 @@ def setting(
     valid: Callable[[Any], bool],
     metavar: str | None = None,
 ) -> Any:
-    """A dataclass field that is a setting and its command-line option.
+    """A dataclass field that is a setting; the command line makes an option of it.
 
     help      one line for `--help`
     expected  the valid values in words, for an error: "a positive number"; or a function that returns them
@@ -63,7 +63,7 @@ def cell(default: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings that every job has. A job adds its own, and may give these another default or help.
+    """The settings of every kind of model. A kind adds its own, and may give these another default or help.
 
     Each field is made by `setting`, which holds its default, its valid values and the help of its option.
     Raises SettingsError for invalid values.
@@ -88,7 +88,7 @@ class Settings:
                 got = quoted(value) if isinstance(value, str) else value
                 expected = each.metadata["expected"]
                 raise SettingsError(
-                    f"{option(each.name)} is {got}: expected {expected() if callable(expected) else expected}"
+                    f"{param(each.name)} is {got}: expected {expected() if callable(expected) else expected}"
                 )
 
     @property
@@ -106,18 +106,13 @@ class Settings:
         return Adam(layers, self.lr)
 
     @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """The inverse of `asdict`, or of its JSON. A setting that an older version did not have gets its default.
+    def of(cls, given: Any) -> Self:
+        """The settings with the values in a dict, whose types are checked; others get their defaults.
 
-        Raises SettingsError for any other value.
+        Raises SettingsError.
         """
-        return cls.of(parse_metadata(value))
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
-        """The settings with these values, whose types are checked.   Raises SettingsError."""
         kinds = {each.name: str(each.type) for each in fields(cls)}
-        for name, value in given.items():
+        for name, value in check_object(given).items():
             if name not in kinds:
                 raise SettingsError(f"{name} is unknown: expected {', '.join(kinds)}")
             if not isinstance(value, _KINDS[kinds[name]]) or isinstance(value, bool) != (kinds[name] == "bool"):
@@ -128,16 +123,24 @@ class Settings:
             raise SettingsError(f"a number is too large ({error}): expected a float") from error
 
 
-def parse_metadata(value: Any) -> dict[str, Any]:
-    """A JSON object, from its text if it is not parsed.   Raises SettingsError."""
-    if not isinstance(value, dict | str):
+def check_object(value: Any) -> dict[str, Any]:
+    """`value`, if it is a JSON object.   Raises SettingsError."""
+    if not isinstance(value, dict):
         raise SettingsError(f"a {type(value).__name__}: expected an object")
-    try:
-        return parse_object(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise SettingsError(f"{error}: expected an object") from error
+    return value
 
 
-def option(name: str) -> str:
-    """The command-line option of a setting."""
-    return f"--{name.replace('_', '-')}"
+# ---- how to read .csv files ----
+
+
+def column(help: str, metavar: str = "COLUMN") -> Any:
+    """A setting that names columns of .csv files."""
+    return setting("", help, "a column", lambda value: True, metavar)
+
+
+def decimal() -> Any:
+    return setting(".", "Decimal point in .csv files.", ". or ,", lambda value: value in (".", ","), ".|,")
+
+
+def identifier() -> Any:
+    return column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, Generic
@@ -9,9 +10,8 @@ from typing import Any, ClassVar, Final, Generic
 import numpy as np
 
 from xrnn.models.checkpoint import S, Snapshot
-from xrnn.models.errors import DivergedError, SettingsError
-from xrnn.models.model import Model
-from xrnn.models.ranks import AnyRank
+from xrnn.models.errors import DivergedError, SettingsError, param
+from xrnn.models.plan import Model
 from xrnn.optim import clip_grad_norm
 from xrnn.parallel import World
 from xrnn.select import to_numpy
@@ -19,21 +19,31 @@ from xrnn.typing import Array, HostArray
 
 _MAX_NORM: Final = 1.0
 _AVERAGED: Final = 100  # updates: the reported figures are means over the last ones
+_LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest
+
+
+def learning_rate(peak: float, update: int, total: int) -> float:
+    """peak · max(1/20, (1 + cos(π · update / total)) / 2), updates counted from 1   (after Loshchilov & Hutter, 2017).
+
+    After update `total`, it stays at the lowest rate. `total` is the default length of a run, even if the run
+    gets another one. So a run that is stopped and continued makes the same updates as a longer run.
+    """
+    return peak * max(_LOWEST, (1 + math.cos(math.pi * min(update / total, 1))) / 2)
 
 
 class Trainer(Generic[S]):
-    """The base of all trainers. A job defines `step`, which ends in `_update`, and the reported figures.
+    """The base of all trainers. A kind of model defines `step`, which ends in `_update`, and the reported figures.
 
     losses          one per update, up to the last `read_losses`, in units of `nats_per_loss` nats
     part            the name of a part of a batch, such as "stream"
-    item            the name of the samples, in the plural: "characters"
-    measure_names   the names of `measures`
+    samples         the name of the samples, in the plural: "characters"
+    figure_names    the names of `figures`
     """
 
     nats_per_loss: ClassVar[float] = 1.0
     part: ClassVar[str]
-    item: ClassVar[str]
-    measure_names: ClassVar[tuple[str, ...]] = ("loss",)
+    samples: ClassVar[str]
+    figure_names: ClassVar[tuple[str, ...]] = ("loss",)
     facts: Any = None  # see `Snapshot`
     upto: int | None = None  # see `Snapshot`
     comm: World = World()  # a single process
@@ -48,14 +58,14 @@ class Trainer(Generic[S]):
     @classmethod
     def columns(cls, settings: S) -> list[str]:
         """The columns of a log: see `TrainingProgress`."""
-        return ["step", "seconds", cls.item, *cls.measure_names]
+        return ["step", "seconds", cls.samples, *cls.figure_names]
 
     def divide(self, comm: World) -> None:
         """From now on, compute a share of each batch in each rank.   Raises SettingsError for too many ranks."""
         if comm.size > self.settings.batch:
             raise SettingsError(
-                f"--batch is {self.settings.batch}, and there are {comm.size} ranks: expected at least one {self.part} "
-                "for each rank; start fewer, or raise --batch"
+                f"{param('batch')} is {self.settings.batch}, and there are {comm.size} ranks: expected at least one "
+                f"{self.part} for each rank; start fewer, or raise {param('batch')}"
             )
         self.comm = comm
         comm.broadcast(self._optimizer.params)
@@ -74,22 +84,23 @@ class Trainer(Generic[S]):
             after_step()
 
     def calibrate(self) -> None:
-        """Finish the model after its training. A job may train further models for this; by default, it does nothing."""
+        """Finish the model after its training. A kind may train further models for this; by default, nothing."""
 
     @property
-    def items(self) -> int:
+    def seen(self) -> int:
         """The number of samples so far."""
         raise NotImplementedError
 
     @property
-    def measures(self) -> tuple[float, ...]:
+    def figures(self) -> tuple[float, ...]:
         """The reported figures, for a log."""
         return (self.recent_loss,)
 
     @property
-    def figures(self) -> tuple[str, str]:
-        """The reported figures, as text for a wide and for a narrow terminal."""
-        raise NotImplementedError
+    def shown_figures(self) -> tuple[str, str]:
+        """The reported figures as text: all of them, and the most important one."""
+        loss = f"loss {self.recent_loss:.3f}"
+        return loss, loss
 
     @property
     def finished(self) -> bool:
@@ -97,7 +108,7 @@ class Trainer(Generic[S]):
         return False
 
     @property
-    def standing(self) -> str:
+    def position(self) -> str:
         """The position in the run: "step 1,200"."""
         return f"step {self.steps:,}"
 
@@ -135,7 +146,8 @@ class Trainer(Generic[S]):
         for loss in (nats / self.nats_per_loss).tolist():
             if not math.isfinite(loss):
                 raise DivergedError(
-                    f"the loss is {loss} at step {len(self.losses) + 1:,}: expected a finite number; lower --lr"
+                    f"the loss is {loss} at step {len(self.losses) + 1:,}: expected a finite number; "
+                    f"lower {param('lr')}"
                 )
             self.losses.append(loss)
 
@@ -156,7 +168,7 @@ class Trainer(Generic[S]):
         for name, array in held.items():
             if not np.isfinite(to_numpy(array)).all():
                 raise DivergedError(
-                    f"{name} is not finite after step {self.steps:,}: expected finite numbers; lower --lr"
+                    f"{name} is not finite after step {self.steps:,}: expected finite numbers; lower {param('lr')}"
                 )
         arrays["losses"] = np.array(self.losses)
         return Snapshot(self.settings, self.fingerprint, layers, self._optimizer, arrays, self.facts, upto=self.upto)
@@ -172,5 +184,61 @@ class Trainer(Generic[S]):
         return self._model.layers
 
     def _arrays(self) -> dict[str, HostArray]:
-        """The job's own arrays of a snapshot."""
+        """The arrays of a snapshot besides the losses."""
         return {}
+
+
+# ---- training by several ranks, as in `mpiexec -n 4`: each computes its share; rank 0 prints and writes ----
+
+
+def share(comm: World, count: int) -> slice:
+    """The part of `count` samples, or places in a text, that this rank computes."""
+    return slice(comm.rank * count // comm.size, (comm.rank + 1) * count // comm.size)
+
+
+def share_by_cost(comm: World, costs: HostArray) -> HostArray:
+    """The indices of the samples that this rank computes, so that the sums of the costs of the ranks are similar.
+
+    The most expensive sample goes first, each to the rank with the lowest sum so far   (Graham, 1969).
+    """
+    sums, rank_of = np.zeros(comm.size), np.zeros(len(costs), np.int64)
+    for sample in np.argsort(-costs, kind="stable"):
+        rank_of[sample] = sums.argmin()
+        sums[rank_of[sample]] += costs[sample]
+    return np.flatnonzero(rank_of == comm.rank)
+
+
+def add_up(comm: World, array: HostArray) -> None:
+    """array ← Σ array over all ranks, in place.   (n, ...)   If all ranks but one have 0, the sum is exact."""
+    if parts := comm.gather(array):  # only rank 0 has them
+        array[...] = sum(parts)
+    comm.broadcast([array])
+
+
+class AnyRank:
+    """`any_rank(flag)`: whether `flag` is true in some rank. All ranks call it, and get the same answer."""
+
+    def __init__(self, comm: World) -> None:
+        self._flag = np.zeros(1)
+        self._reduce = comm.reducer([self._flag])
+
+    def __call__(self, flag: bool) -> bool:
+        self._flag[0] = flag
+        self._reduce([self._flag])
+        return bool(self._flag[0])
+
+
+def check_same(comm: World, **facts: object) -> None:
+    """Raises SettingsError in all ranks if a fact, by its `repr`, differs between them."""
+    if comm.size == 1:
+        return
+    digests = np.array([list(hashlib.sha256(repr(fact).encode()).digest()) for fact in facts.values()], np.uint8)
+    of_rank_0 = digests.copy()
+    comm.broadcast([of_rank_0])
+    differs = (digests != of_rank_0).any(axis=1).astype(float)
+    comm.mean([differs])
+    if names := [name for name, found in zip(facts, differs, strict=True) if found]:
+        raise SettingsError(
+            f"the ranks differ in {', '.join(names)}: expected the same in all; start them by one command, on the same "
+            "files"
+        )

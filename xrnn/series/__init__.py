@@ -3,9 +3,8 @@
 Importing this package needs NumPy only. If scikit-learn is installed, the estimators derive from its base classes.
 """
 
-from xrnn.series.classifier import Classifier
+from xrnn.series.arrays import NotFittedError
 from xrnn.series.forecaster import Forecaster
-from xrnn.series.regressor import Regressor
-from xrnn.series.scikit import NotFittedError
+from xrnn.series.labelled import Classifier, Regressor
 
 __all__ = ["Classifier", "Forecaster", "NotFittedError", "Regressor"]

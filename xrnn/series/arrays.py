@@ -1,7 +1,8 @@
-"""The arguments of the estimators: X, y."""
+"""The arguments of the estimators, X and y; and the classes of scikit-learn, or others if it is not installed."""
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -10,17 +11,32 @@ import numpy as np
 
 from xrnn.models.data.read import check_channels
 from xrnn.models.data.series import LARGEST, Series, checked
-from xrnn.series.scikit import DataConversionWarning
 from xrnn.typing import HostArray
+
+try:
+    _base, _exceptions = map(importlib.import_module, ("sklearn.base", "sklearn.exceptions"))
+    BaseEstimator: Any = _base.BaseEstimator
+    ClassifierMixin: Any = _base.ClassifierMixin
+    RegressorMixin: Any = _base.RegressorMixin
+    NotFittedError: Any = _exceptions.NotFittedError
+    DataConversionWarning: Any = _exceptions.DataConversionWarning
+except ImportError:
+    BaseEstimator, ClassifierMixin, RegressorMixin = (
+        type(name, (), {}) for name in ("Base", "Classifies", "Regresses")
+    )
+    NotFittedError = type("NotFittedError", (ValueError, AttributeError), {"__module__": "xrnn.series"})
+    DataConversionWarning = UserWarning
 
 
 def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
-    """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays; NaN is a missing value.
+    """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays, or of Series; NaN is a missing value.
 
     labels   one for each series; None for none
 
-    Raises TypeError for a sparse matrix; ValueError or JobError for invalid shapes and values.
+    Raises TypeError for a sparse matrix; ValueError for invalid shapes and values.
     """
+    if isinstance(X, list) and X and isinstance(X[0], Series):
+        return X
     if hasattr(X, "toarray"):
         raise TypeError("X is a sparse matrix: expected an array; use X.toarray()")
     if hasattr(X, "__array__"):
@@ -105,8 +121,8 @@ def as_labels(y: Any) -> list[Hashable]:
     return labels
 
 
-def as_targets(y: Any) -> list[str]:
-    """The numbers in y, as the text that a file would hold.   Raises ValueError."""
+def as_targets(y: Any) -> list[float]:
+    """The numbers in y.   Raises ValueError."""
     targets = _numbers(_column(y), "y")
     if targets.ndim != 1:
         raise ValueError(f"y has shape {targets.shape}: expected one number for each series, (n,)")
@@ -115,7 +131,8 @@ def as_targets(y: Any) -> list[str]:
             "Input y contains NaN, infinity or a value too large for dtype('float64'): "
             f"expected numbers up to {LARGEST:g}"
         )
-    return list(map(repr, targets.tolist()))
+    numbers: list[float] = targets.tolist()
+    return numbers
 
 
 def _column(y: Any) -> Any:

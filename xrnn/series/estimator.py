@@ -1,34 +1,24 @@
-"""The base class of the estimators: parameters, training, files."""
+"""The base class of the estimators: parameters, training, files.
+
+If scikit-learn is installed, it is derived from its base class.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xrnn.models.checkpoint import Checkpoints, Snapshot
-from xrnn.models.errors import JobError, OutputError
+from xrnn.models.checkpoint import Kind, Snapshot
+from xrnn.models.data.series import Series
 from xrnn.select import get_backend
-from xrnn.series.arrays import feature_names
-from xrnn.series.scikit import BaseEstimator, NotFittedError
+from xrnn.series.arrays import BaseEstimator, NotFittedError, feature_names
 from xrnn.typing import HostArray
-
-
-@contextlib.contextmanager
-def value_errors() -> Iterator[None]:
-    """Turn a JobError into a ValueError or OSError. Options in its text become parameters: --one-way, one_way."""
-    try:
-        yield
-    except JobError as error:
-        text = re.sub("--([a-z-]+)", lambda found: found[1].replace("-", "_"), str(error))
-        raise (OSError if isinstance(error, OutputError) else ValueError)(text) from error
 
 
 def check_count(name: str, value: Any) -> None:
@@ -42,14 +32,15 @@ def _listed(names: list[str]) -> str:
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
-    """Each field of a subclass is a parameter: a setting of the command, or the length of the training.
+    """Each field of a subclass is a parameter: a setting of the model, or the length of the training.
 
     losses_             the training loss of every update
     feature_names_in_   the names of the columns of X in `fit`, if X was a DataFrame or a list of them
     """
 
-    checkpoints: ClassVar[Checkpoints[Any]]
+    kind: ClassVar[Kind[Any]]
     trainer: ClassVar[Any]  # the class of the trainer
+    trained: ClassVar[Any]  # the class of the trained model
     other_columns: ClassVar[bool] = False  # True: after `fit`, X may lack columns, and have others
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -67,19 +58,22 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint, which the commands can read.   Raises OSError and ValueError."""
-        with value_errors():
-            self.checkpoints.save(Path(path), self._fitted())
+        self.kind.save(Path(path), self._fitted())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
-        with value_errors():
-            snapshot = cls.checkpoints.load(Path(path))
+        snapshot = cls.kind.load(Path(path))
         loaded = cls()
         settings = {name: getattr(snapshot.settings, name) for name in loaded._setting_names}
         loaded.set_params(**settings)
         loaded._snapshot = snapshot
         return loaded
+
+    @property
+    def trained_(self) -> Any:
+        """The trained model, a TrainedModel or a TrainedForecaster."""
+        return self.trained(self._fitted())
 
     @property
     def losses_(self) -> list[float]:
@@ -93,14 +87,14 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return np.array(names, dtype=object)
 
     def _settings(self) -> Any:
-        """The command's settings with the values of the parameters.   Raises SettingsError."""
+        """The settings with the values of the parameters.   Raises ValueError."""
         given = {name: getattr(self, name) for name in self._setting_names}
-        return self.checkpoints.settings.of(
+        return self.kind.settings.of(
             {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
         )
 
     def _train(self, settings: Any, data: Any, X: Any, upto: int | None, updates: Callable[[Any], int]) -> None:
-        """updates: the trainer → the number of updates.   upto: see `Snapshot`.   Raises JobError."""
+        """updates: the trainer → the number of updates.   upto: see `Snapshot`.   Raises ValueError."""
         names = feature_names(X)
         trainer = self.trainer(settings, data, get_backend())
         trainer.upto = upto
@@ -116,6 +110,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
         Raises ValueError for other names, or another order, than in `fit`.
         """
+        if isinstance(X, list) and X and isinstance(X[0], Series):  # from a file, whose names were checked
+            return
         fitted, names, kind = self._fitted().feature_names, feature_names(X), type(self).__name__
         if fitted is None or names is None:
             if names is not None:
@@ -144,8 +140,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     @property
     def _setting_names(self) -> list[str]:
-        """The parameters that are settings of the command."""
-        return [each.name for each in fields(self.checkpoints.settings) if each.name in self.get_params()]
+        """The parameters that are settings."""
+        return [each.name for each in fields(self.kind.settings) if each.name in self.get_params()]
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_snapshot" in vars(self)

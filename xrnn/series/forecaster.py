@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -9,13 +10,12 @@ from typing import Any, Self
 import numpy as np
 
 from xrnn.models.data.series import Series
-from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS
 from xrnn.models.forecast.data import prepare
-from xrnn.models.forecast.predict import Forecasting
+from xrnn.models.forecast.model import ForecastTrainer
 from xrnn.models.forecast.scores import seasonal_differences
-from xrnn.models.forecast.trainer import ForecastTrainer
+from xrnn.models.forecast.trained import FORECASTER, TrainedForecaster
 from xrnn.series.arrays import as_series
-from xrnn.series.estimator import Estimator, check_count, value_errors
+from xrnn.series.estimator import Estimator, check_count
 from xrnn.typing import HostArray
 
 
@@ -47,16 +47,16 @@ class Forecaster(Estimator):
     steps: int = 500
     seed: int = 0
 
-    checkpoints = FORECAST_CHECKPOINTS
+    kind = FORECASTER
     trainer = ForecastTrainer
+    trained = TrainedForecaster
     other_columns = True  # a forecast is made of later steps, which have other names
 
     def fit(self, X: Any, y: None = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), or a list of (Tᵢ,) or (Tᵢ, 1)"""
         check_count("steps", self.steps)
-        with value_errors():
-            settings, series = self._settings(), _one_channel(X)
-            self._train(settings, prepare(series, settings, backtest=False), X, self.steps, lambda trainer: self.steps)
+        settings, series = self._settings(), _one_channel(X)
+        self._train(settings, prepare(series, settings, backtest=False), X, self.steps, lambda trainer: self.steps)
         self._series = series  # for `predict` without X
         return self
 
@@ -83,19 +83,22 @@ class Forecaster(Estimator):
         return self._quantiles(X)
 
     def _quantiles(self, X: Any) -> HostArray:
-        forecasting = Forecasting(self._fitted())
-        with value_errors():
-            series = vars(self).get("_series") if X is None else _one_channel(X)
-            if series is None:
-                raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
-            return np.stack([forecasting.forecast(each).values for each in series])
+        trained = self.trained_
+        series = vars(self).get("_series") if X is None else _one_channel(X)
+        if series is None:
+            raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
+        return np.stack([trained.forecast(each).values for each in series])
+
+    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
+        """The quantiles of the next steps (horizon, Q) after each row (1,) of a series; None while it is too short."""
+        streamed: Iterator[HostArray | None] = self.trained_.stream(rows)
+        return streamed
 
     def score(self, X: Any, y: None = None) -> float:
         """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect."""
         F, season = self._fitted().facts.horizon, self._fitted().facts.season
         self._check_features(X)
-        with value_errors():
-            values = [each.values[:, 0] for each in _one_channel(X)]
+        values = [each.values[:, 0] for each in _one_channel(X)]
         if min(map(len, values)) <= F:
             raise ValueError(f"X has series of {min(map(len, values))} steps: expected more than the horizon of {F}")
         medians = self._quantiles([each[:-F] for each in values])[..., self.levels_.index(0.5)]

@@ -1,15 +1,29 @@
-"""The base class of the estimators that learn one value per series."""
+"""The estimators that learn one value per series: Classifier and Regressor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
-from xrnn.models.labelled.predict import Predictor
-from xrnn.series.arrays import as_series
-from xrnn.series.estimator import Estimator, check_count, value_errors
+import numpy as np
+
+from xrnn.models.data.series import Series
+from xrnn.models.labelled.data import LabelledSeries
+from xrnn.models.labelled.head import Classes, Head, Label, Numbers, r_squared
+from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
+from xrnn.models.labelled.trainer import SeriesTrainer
+from xrnn.series.arrays import (
+    ClassifierMixin,
+    RegressorMixin,
+    as_array,
+    as_labels,
+    as_series,
+    as_targets,
+    classes_of,
+)
+from xrnn.series.estimator import Estimator, check_count
 from xrnn.typing import HostArray
 
 
@@ -30,28 +44,116 @@ class LabelledEstimator(Estimator):
     epochs: int | None = None
     seed: int = 0
 
-    predictor: ClassVar[type[Predictor]]
-
-    def _learn(self, X: Any, labels: Sequence[Any], data_of: Callable[..., Any]) -> None:
-        """data_of: (series, seed, validate) → the data of the command."""
-        if self.epochs is not None:
-            check_count("epochs", self.epochs)
-        with value_errors():
-            settings = self._settings()
-            data = data_of(as_series(X, labels), settings.seed, self.patience > 0)
-            self._train(
-                settings, data, X, self.epochs, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch
-            )
+    trainer = SeriesTrainer
+    trained = TrainedModel
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         loaded = super().load(path)
         return loaded.set_params(epochs=loaded._fitted().upto)
 
-    def _outputs(self, X: Any) -> HostArray:
-        """The model's outputs, (n, outputs) float64."""
-        predictor = self.predictor(self._fitted())
+    def _learn(self, X: Any, labels: Sequence[Any], make: Callable[[list[Series]], Head]) -> None:
+        """make: training series → the head.   Raises ValueError."""
+        if self.epochs is not None:
+            check_count("epochs", self.epochs)
+        settings = self._settings()
+        data = LabelledSeries.of(make, as_series(X, labels), [], settings.seed, validate=settings.patience > 0)
+        self._train(
+            settings, data, X, self.epochs, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch
+        )
+
+    def _predict(self, X: Any) -> HostArray:
+        trained = self.trained_
         self._check_features(X)
-        with value_errors():
-            series = as_series(X)
-            return predictor.outputs([predictor.checked(each) for each in series])
+        predicted: HostArray = trained.predict(as_series(X))
+        return predicted
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
+    """The label of a series of any length: the model and the training of `xrnn classify`, whose settings these are.
+
+        classifier = Classifier().fit(X, y)    # X (n, T), (n, T, D), or a list of (Tᵢ, D); y: n hashable labels
+        classifier.predict(X_new)              # (n,), of classes_
+        classifier.predict_proba(X_new)        # (n, K)
+
+    NaN is a missing value. epochs: passes over the series; None: 1600 / √n, at least 10. With patience, a fifth of the
+    series is held out, and training stops after that number of epochs without a lower loss on them.
+
+    `save` writes the files of `xrnn classify`. Raises ValueError for invalid parameters and data.
+    """
+
+    balance: bool = False
+
+    kind = CLASSIFIER
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from series and their labels."""
+        labels = as_labels(y)
+        classes = classes_of(labels)
+        if len(classes) < 2:
+            raise ValueError(f"y holds one class, {classes[:1]}: expected at least two labels to tell apart")
+        self._learn(X, labels, lambda series: Classes.of(series, "X", classes))
+        return self
+
+    @property
+    def classes_(self) -> HostArray:
+        """The labels (K,), in the order of `predict_proba`."""
+        return as_array(self._fitted().facts.labels)
+
+    def predict(self, X: Any) -> HostArray:
+        """The likeliest label of each series, (n,)."""
+        labels: HostArray = self.classes_[self._predict(X).argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: Any) -> HostArray:
+        """The probabilities of the labels, (n, K) float64."""
+        return self._predict(X)
+
+    def score(self, X: Any, y: Any) -> float:
+        """The accuracy."""
+        return float(np.mean([a == b for a, b in zip(self.predict(X), as_labels(y), strict=True)]))
+
+    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
+        """The probabilities (K,) after each row (D,) of one series.   Raises ValueError unless `one_way` is True."""
+        streamed: Iterator[HostArray] = self.trained_.stream(rows)
+        return streamed
+
+    def save(self, path: str | Path) -> None:
+        labels = self._fitted().facts.labels
+        if other := next((each for each in labels if not isinstance(each, Label)), None):
+            raise ValueError(f"labels of type {type(other).__name__} can't be saved: expected text or numbers")
+        super().save(path)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Regressor(RegressorMixin, LabelledEstimator):  # type: ignore[misc]
+    """A number for a series of any length: the model and the training of `xrnn regress`, whose settings these are.
+
+        regressor = Regressor().fit(X, y)    # X (n, T), (n, T, D), or a list of (Tᵢ, D); y: n numbers
+        regressor.predict(X_new)             # (n,)
+
+    The other parameters are those of Classifier. `save` writes the files of `xrnn regress`. Raises ValueError for
+    invalid parameters and data.
+    """
+
+    kind = REGRESSION
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from series and their numbers."""
+        self._learn(X, as_targets(y), lambda series: Numbers.of(series, "X"))
+        return self
+
+    def predict(self, X: Any) -> HostArray:
+        """The number of each series, (n,) float64."""
+        return self._predict(X)
+
+    def score(self, X: Any, y: Any) -> float:
+        """R²; nan if all numbers in y are equal."""
+        r2 = r_squared(np.array(as_targets(y)), self.predict(X))
+        return float("nan") if r2 is None else r2
+
+    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
+        """The number after each row (D,) of one series, 0-d.   Raises ValueError unless `one_way` is True."""
+        streamed: Iterator[HostArray] = self.trained_.stream(rows)
+        return streamed

@@ -9,7 +9,7 @@ import pytest
 
 from xrnn.backend import Backend
 from xrnn.models.data.batches import Batches, pack, unpack
-from xrnn.models.ranks import share, share_by_cost
+from xrnn.models.trainer import share, share_by_cost
 from xrnn.parallel import World
 from xrnn.typing import HostArray
 
@@ -51,8 +51,8 @@ def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int
         assert sorted(map(len, epoch), reverse=True) == sizes
         assert sorted(itertools.chain(*epoch)) == list(range(count))
     assert count < 5 or epochs[0] != epochs[1] != epochs[2]
-    assert [of.items(len(sizes) * epochs) for epochs in (0, 1, 7)] == [0, count, 7 * count]
-    assert 0 <= of.items(len(sizes) * 7 + 1) - 7 * count <= batch
+    assert [of.seen(len(sizes) * epochs) for epochs in (0, 1, 7)] == [0, count, 7 * count]
+    assert 0 <= of.seen(len(sizes) * 7 + 1) - 7 * count <= batch
 
 
 def test_the_series_of_a_batch_have_similar_lengths() -> None:

@@ -276,7 +276,7 @@ def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years
     [
         ("date,v\n2024-01-01,1\n,2\n", "f.csv, line 3: '' is not a time like the others"),
         ("date,v\nMonday,1\nTuesday,2\n", "f.csv, line 2: 'Monday' is not a time like the others"),
-        ("v,a,b\n1,2024-01-01,2024-01-01\n", "f.csv has times in the columns a, b: expected one; name it with --time"),
+        ("v,a,b\n1,2024-01-01,2024-01-01\n", "f.csv has times in the columns a, b: expected one; name it with time"),
     ],
 )
 def test_a_column_of_times_is_not_dropped(content: str, words: str) -> None:
@@ -291,7 +291,7 @@ def test_years_of_several_series_are_times() -> None:
 
 def test_a_date_among_the_channels_is_named() -> None:
     with one_line(
-        DataError, "column when: '2024-01-01' is not a finite number", "name the column of times with --time w"
+        DataError, "column when: '2024-01-01' is not a finite number", "name the column of times with time w"
     ):
         read("v,when\n1,2024-01-01\n")
 
@@ -333,7 +333,7 @@ def test_a_folder_of_such_files() -> None:
             "x,y\n1,2\n3,x\n",
             {},
             "f.csv, line 3, column y: 'x' is not a finite number: expected numbers, or an empty cell for a missing "
-            "value; correct it, or leave the column out with --skip-columns y",
+            "value; correct it, or leave the column out with skip_columns y",
         ),
         ("x,\n1,\n", {}, "f.csv has no value in channel 2: expected at least one"),  # a separator at the end
         ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a finite number"),
@@ -343,20 +343,20 @@ def test_a_folder_of_such_files() -> None:
             {},
             "f.csv, line 2, column x: '1,5' is not a finite number: expected numbers, or an empty",
         ),
-        ("x;y\n1,5;2\n", {}, "for a missing value; give --decimal ,"),
-        ("x;y\n1.5;2\n", {"decimal": ","}, "for a missing value; give --decimal ."),
+        ("x;y\n1,5;2\n", {}, "for a missing value; give decimal ,"),
+        ("x;y\n1.5;2\n", {"decimal": ","}, "for a missing value; give decimal ."),
         *[
             (
                 f"x;y\n5{sign}000;2\n",
                 {"decimal": decimal},
-                f"; if {sign} begins the decimals, give --decimal {sign}; if it separates thousands, remove it",
+                f"; if {sign} begins the decimals, give decimal {sign}; if it separates thousands, remove it",
             )
             for sign, decimal in ((",", "."), (".", ","))
         ],
         ("x;y\n5,000,000;2\n", {}, "for a missing value; remove the , that separates thousands"),
         ("x;y\n-5,000.5;2\n", {}, "for a missing value; remove the , that separates thousands"),
         ("x;y\n5.000,5;2\n", {"decimal": ","}, "for a missing value; remove the . that separates thousands"),
-        ("x;y\n5,0000;2\n", {}, "for a missing value; give --decimal ,"),
+        ("x;y\n5,0000;2\n", {}, "for a missing value; give decimal ,"),
         ("x,y,x\n1,2,3\n", {}, "f.csv has two channels 'x': expected different names, by which `xrnn predict` finds"),
         ("a,,\n1,2,3\n", {}, "f.csv has two channels '': expected different names"),
         ("sep=;\nx;y\n1;a\n", {}, "f.csv, line 3, column y: 'a' is not a finite number"),
@@ -397,7 +397,7 @@ def test_a_folder_of_such_files() -> None:
         (
             "i,x\n1,2\n,3\n",
             {"id": "i"},
-            "f.csv, line 3 has no value in column i, which --id names: expected the name",
+            "f.csv, line 3 has no value in column i, which id names: expected the name",
         ),
         (LONG, {"id": "t", "label": "kind"}, "f.csv, t 2 has the labels run and walk: expected one for a series"),
         (
@@ -425,7 +425,7 @@ def test_files_without_named_columns_get_one_line() -> None:
     Path("f.ts").write_text("@classLabel true\n@data\n1:a\n")
     np.save("f.npy", np.ones((2, 1)))
     for name in ("f.ts", "f.npy"):
-        with one_line(DataError, f"{name} has no columns to choose: expected a .csv file with --id, --time, --label"):
+        with one_line(DataError, f"{name} has no columns to choose: expected a .csv file with id, time, label"):
             read_path(Path(name), Columns(id="x"))
 
 

@@ -21,15 +21,16 @@ from tests.models.text.forge import Forgery
 from xrnn.cells import CELLS
 from xrnn.models.checkpoint import Snapshot
 from xrnn.models.errors import CheckpointError, SettingsError
-from xrnn.models.labelled.classifier_checkpoint import CLASSIFIER_CHECKPOINTS, Facts
-from xrnn.models.labelled.classifier_settings import ClassifierSettings
-from xrnn.models.labelled.classifier_trainer import ClassifierTrainer
-from xrnn.models.text.checkpoint import CHARLM_CHECKPOINTS
+from xrnn.models.labelled.head import Classes
+from xrnn.models.labelled.model import CLASSIFIER
+from xrnn.models.labelled.settings import ClassifierSettings
+from xrnn.models.labelled.trainer import SeriesTrainer
+from xrnn.models.text import CHARACTER_MODEL
 from xrnn.select import get_backend
 
 
 def example(settings: ClassifierSettings = TINY) -> Snapshot[ClassifierSettings]:
-    trainer = ClassifierTrainer(settings, dataset(), get_backend("numpy"))
+    trainer = SeriesTrainer(settings, dataset(), get_backend("numpy"))
     trainer.step()
     trainer.step()
     return trainer.snapshot()
@@ -40,9 +41,9 @@ def example(settings: ClassifierSettings = TINY) -> Snapshot[ClassifierSettings]
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, cell: str, one_way: bool) -> None:
     path = tmp_path / "c.safetensors"
     snapshot = example(replace(TINY, cell=cell, one_way=one_way))
-    CLASSIFIER_CHECKPOINTS.save(path, snapshot)
-    assert_equal(CLASSIFIER_CHECKPOINTS.load(path), snapshot)
-    assert CLASSIFIER_CHECKPOINTS.wrote(path)
+    CLASSIFIER.save(path, snapshot)
+    assert_equal(CLASSIFIER.load(path), snapshot)
+    assert CLASSIFIER.wrote(path)
     c = xrnn.load_checkpoint(path, backend="numpy")
     assert list(c.layers) == ["stack", "linear"]
     assert (type(c.optimizer), c.optimizer.steps, c.extra["job"]) == (xrnn.Adam, 2, "xrnn series classifier")
@@ -59,32 +60,32 @@ def test_a_snapshot_can_be_copied_and_pickled(patience: int) -> None:
 
 
 def test_any_labels_are_read_as_written(tmp_path: Path) -> None:
-    snapshot = replace(example(), facts=Facts(2, ("\x1b[2J", "\udce9")))
-    CLASSIFIER_CHECKPOINTS.save(tmp_path / "c", snapshot)
-    assert CLASSIFIER_CHECKPOINTS.load(tmp_path / "c").facts == snapshot.facts
+    snapshot = replace(example(), facts=Classes(2, ("\x1b[2J", "\udce9")))
+    CLASSIFIER.save(tmp_path / "c", snapshot)
+    assert CLASSIFIER.load(tmp_path / "c").facts == snapshot.facts
 
 
 def test_a_checkpoint_of_another_job_is_refused(tmp_path: Path) -> None:
-    CLASSIFIER_CHECKPOINTS.save(tmp_path / "series", example())
+    CLASSIFIER.save(tmp_path / "series", example())
     Forgery().write(tmp_path / "text")
     with one_line(
         CheckpointError,
         "text has format xrnn character model: expected a checkpoint; name a file that `xrnn cla",
     ):
-        CLASSIFIER_CHECKPOINTS.load(tmp_path / "text")
+        CLASSIFIER.load(tmp_path / "text")
     with one_line(CheckpointError, "series has format xrnn series classifier: expected a checkpoint; name a file"):
-        CHARLM_CHECKPOINTS.load(tmp_path / "series")
-    assert not CLASSIFIER_CHECKPOINTS.wrote(tmp_path / "text")
-    assert not CHARLM_CHECKPOINTS.wrote(tmp_path / "series")
+        CHARACTER_MODEL.load(tmp_path / "series")
+    assert not CLASSIFIER.wrote(tmp_path / "text")
+    assert not CHARACTER_MODEL.wrote(tmp_path / "series")
 
 
 def test_the_number_of_channels_has_a_limit() -> None:
     text = '{{"channels": {}, "labels": ["a", "b"]}}'
     for channels in (1, 2**20):
-        assert Facts.from_json(text.format(channels)).channels == channels
+        assert Classes.from_json(json.loads(text.format(channels))).channels == channels
     for channels in (0, 2**20 + 1):
         with one_line(SettingsError, f"channels is {channels}: expected a whole number from 1 to 1048576"):
-            Facts.from_json(text.format(channels))
+            Classes.from_json(json.loads(text.format(channels)))
 
 
 # ---- forged files: their digest is right ----
@@ -111,8 +112,8 @@ def array(name: str, values: object) -> Change:
         (settings(one_way=True), "holds other layers or another optimizer than its settings describe: expected those"),
         (settings(one_way=1), "has invalid settings (one_way is a int: expected bool)"),
         (settings(hidden=True), "has invalid settings (hidden is a bool: expected int)"),
-        (settings(dropout=1.0), "has invalid settings (--dropout is 1.0: expected a probability in [0, 1)"),
-        (settings(noise=-1), "has invalid settings (--noise is -1: expected a number from 0 to 1000"),
+        (settings(dropout=1.0), "has invalid settings (dropout is 1.0: expected a probability in [0, 1)"),
+        (settings(noise=-1), "has invalid settings (noise is -1: expected a number from 0 to 1000"),
         (
             settings(hidden=20000),
             "holds layers.0.0.0.Wx as float32 (2, 18): expected float32 (2, 60000) by its settings",
@@ -149,8 +150,8 @@ def array(name: str, values: object) -> Change:
         ),
         (settings(mask=True), "expected float32 (4, 18) by its settings"),
         (settings(patience=3), "holds other layers or another optimizer"),
-        (settings(patience=-1), "has invalid settings (--patience is -1: expected a whole number from 0 to"),
-        (settings(decimal=";"), "has invalid settings (--decimal is ;: expected . or ,)"),
+        (settings(patience=-1), "has invalid settings (patience is -1: expected a whole number from 0 to"),
+        (settings(decimal=";"), "has invalid settings (decimal is ;: expected . or ,)"),
         (facts("[]"), "has invalid facts (a list: expected an object)"),
         (facts("null"), "has invalid facts (a NoneType: expected an object)"),
         (lambda extra: extra.update(upto=0), "has invalid upto (0: expected a whole number of at least 1)"),
@@ -171,9 +172,9 @@ def array(name: str, values: object) -> Change:
     ],
 )
 def test_invalid_contents_with_a_valid_digest_are_refused(tmp_path: Path, forge: Change, words: str) -> None:
-    save_forged(CLASSIFIER_CHECKPOINTS, tmp_path / "c", example(), forge)
+    save_forged(CLASSIFIER, tmp_path / "c", example(), forge)
     with one_line(CheckpointError, str(tmp_path / "c"), words):
-        CLASSIFIER_CHECKPOINTS.load(tmp_path / "c")
+        CLASSIFIER.load(tmp_path / "c")
 
 
 def with_sgd(snapshot: Snapshot[Any]) -> Any:
@@ -192,38 +193,38 @@ def with_decay(snapshot: Snapshot[Any]) -> Any:
 def test_another_optimizer_is_refused(tmp_path: Path, optimizer: Callable[[Snapshot[Any]], Any]) -> None:
     snapshot = example()
     other = optimizer(snapshot)
-    CLASSIFIER_CHECKPOINTS.save(tmp_path / "c", snapshot)
+    CLASSIFIER.save(tmp_path / "c", snapshot)
     c = xrnn.load_checkpoint(tmp_path / "c", backend="numpy")
     xrnn.save_checkpoint(tmp_path / "c", snapshot.layers, optimizer=other, extra=c.extra)
     with one_line(CheckpointError, "c holds other layers or another optimizer than its settings describe"):
-        CLASSIFIER_CHECKPOINTS.load(tmp_path / "c")
+        CLASSIFIER.load(tmp_path / "c")
 
 
 def test_a_negative_mean_of_squares_is_refused(tmp_path: Path) -> None:
     snapshot = example()
     snapshot.optimizer.state["v"][0][0, 0] = -1
-    CLASSIFIER_CHECKPOINTS.save(tmp_path / "c", snapshot)
+    CLASSIFIER.save(tmp_path / "c", snapshot)
     with one_line(CheckpointError, "c holds a negative optimizer.0.v.0: expected a mean of squares"):
-        CLASSIFIER_CHECKPOINTS.load(tmp_path / "c")
+        CLASSIFIER.load(tmp_path / "c")
 
 
 def test_a_layer_of_another_kind_is_refused(tmp_path: Path) -> None:
     snapshot = example(replace(TINY, layers=1, cell="rnn"))
     for layer in snapshot.layers["stack"].layers[0].layers:
         layer.nonlinearity = "relu"
-    CLASSIFIER_CHECKPOINTS.save(tmp_path / "c", snapshot)
+    CLASSIFIER.save(tmp_path / "c", snapshot)
     with one_line(CheckpointError, "holds other layers or another optimizer"):
-        CLASSIFIER_CHECKPOINTS.load(tmp_path / "c")
+        CLASSIFIER.load(tmp_path / "c")
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"dropout": float("nan")}, "--dropout is nan: expected a probability in [0, 1), such as 0.3"),
-        ({"dropout": -0.1}, "--dropout is -0.1: expected a probability in [0, 1)"),
-        ({"noise": float("inf")}, "--noise is inf: expected a number from 0 to 1000, such as 0.3"),
-        ({"cell": "lstn"}, "--cell is lstn: expected one of rnn, lstm, gru"),
-        ({"batch": 0}, "--batch is 0: expected a whole number from 1 to 1048576"),
+        ({"dropout": float("nan")}, "dropout is nan: expected a probability in [0, 1), such as 0.3"),
+        ({"dropout": -0.1}, "dropout is -0.1: expected a probability in [0, 1)"),
+        ({"noise": float("inf")}, "noise is inf: expected a number from 0 to 1000, such as 0.3"),
+        ({"cell": "lstn"}, "cell is lstn: expected one of rnn, lstm, gru"),
+        ({"batch": 0}, "batch is 0: expected a whole number from 1 to 1048576"),
     ],
 )
 def test_invalid_settings_get_one_line(setting: dict[str, Any], words: str) -> None:

@@ -13,21 +13,22 @@ from tests.models.checks import check_gradients
 from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.models.labelled.classifier import Classifier
-from xrnn.models.labelled.classifier_settings import ClassifierSettings
-from xrnn.models.labelled.model import Running
+from xrnn.models.labelled.head import Classes
+from xrnn.models.labelled.model import Running, SeriesModel
+from xrnn.models.labelled.settings import ClassifierSettings
 from xrnn.select import get_backend
 from xrnn.typing import Array
 
 SMALL = ClassifierSettings(hidden=4, layers=2)
 D, C, LENGTHS = 3, 5, [4, 1, 3]
+HEAD = Classes(D, tuple(range(C)))
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_way = pytest.mark.parametrize("one_way", [False, True])
 
 
-def in_float64(settings: ClassifierSettings, backend: Backend) -> Classifier:
-    model = Classifier.init(settings, D, C, backend)
-    return Classifier(settings, models.in_float64(model.layers))
+def in_float64(settings: ClassifierSettings, backend: Backend) -> SeriesModel:
+    model = SeriesModel.init(settings, HEAD, backend)
+    return SeriesModel(settings, models.in_float64(model.layers))
 
 
 def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
@@ -52,7 +53,7 @@ def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.Monke
     model = in_float64(SMALL, backend)
     x, lengths = some_batch(backend)
     asked = noted(monkeypatch, backend)
-    model.train_step(x, lengths, backend.asarray(np.array([0, 1, 2])))
+    model.train_step(HEAD, x, lengths, backend.asarray(np.array([0, 1, 2])))
     assert asked == [BOTH, BOTH, DWEIGHTS, DWEIGHTS]  # two halves of the second layer, then of the first
 
 
@@ -96,25 +97,26 @@ def test_a_training_step_returns_the_loss_and_the_number_of_correct_labels(backe
     x, lengths = some_batch(backend)
     logits = backend.to_numpy(model(x, lengths))
     targets = np.array([logits[0].argmax(), logits[1].argmin(), logits[2].argmax()])
-    loss, hits = model.train_step(x, lengths, backend.asarray(targets))
+    loss, hits = model.train_step(HEAD, x, lengths, backend.asarray(targets))
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert float(loss) == pytest.approx(-np.log(p[range(3), targets]).mean(), rel=1e-9)
+    assert hits is not None
     assert int(hits) == 2
 
 
 @every_cell
 @every_way
-def test_the_names_and_shapes_are_known_without_a_model(backend: Backend, cell: str, one_way: bool) -> None:
+def test_the_shapes_are_known_without_a_model(backend: Backend, cell: str, one_way: bool) -> None:
     settings = replace(SMALL, cell=cell, one_way=one_way)
-    model = Classifier.init(settings, D, C, backend)
-    assert [param.shape for param in model.params] == list(Classifier.shapes(settings, D, C).values())
+    model = SeriesModel.init(settings, HEAD, backend)
+    assert [param.shape for param in model.params] == settings.plan(HEAD).shapes
 
 
 def test_new_weights_are_the_same_on_every_backend_and_predict_nothing_yet(backend: Backend) -> None:
-    model, on_numpy = (Classifier.init(SMALL, D, C, each) for each in (backend, get_backend("numpy")))
+    model, on_numpy = (SeriesModel.init(SMALL, HEAD, each) for each in (backend, get_backend("numpy")))
     for param, same in zip(model.params, on_numpy.params, strict=True):
         assert param.dtype == np.float32
         np.testing.assert_array_equal(backend.to_numpy(param), same)
     x, lengths = some_batch(backend, "float32")
-    loss, _ = model.train_step(x, lengths, backend.asarray(np.array([0, 1, 2])))
+    loss, _ = model.train_step(HEAD, x, lengths, backend.asarray(np.array([0, 1, 2])))
     assert abs(float(loss) - math.log(C)) < 0.7

@@ -9,7 +9,7 @@ import numpy as np
 
 from xrnn import gradcheck
 from xrnn.backend import Backend
-from xrnn.models.labelled.pooling import MeanPool
+from xrnn.models.labelled.model import MeanPool
 
 LENGTHS = [5, 1, 3]
 

@@ -12,9 +12,10 @@ import pytest
 
 from tests.errors import one_line
 from tests.models.text.texts import write_text
-from xrnn.commands.plot import loss_curve
+from xrnn.commands.pictures import loss_curve
+from xrnn.commands.train import refusal
+from xrnn.models.corpus import Streams, load_corpus
 from xrnn.models.errors import DataError
-from xrnn.models.text.corpus import Streams, load_corpus
 
 
 def make_files(root: Path, contents: dict[str, bytes]) -> Path:
@@ -181,14 +182,14 @@ def test_links_to_themselves_and_to_their_folder_are_followed_once(tmp_path: Pat
 def test_a_picture_that_a_run_drew_is_no_text(tmp_path: Path, name: str) -> None:
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     write_text(tmp_path / "text")
-    before = load_corpus([tmp_path])
+    before = load_corpus([tmp_path], refusal)
     content = loss_curve([8.0], "bits per character", {}).content(tmp_path / name)
     assert content
     (tmp_path / name).write_bytes(content)
-    after = load_corpus([tmp_path])
+    after = load_corpus([tmp_path], refusal)
     assert after.fingerprint == before.fingerprint
     with one_line(DataError, str(tmp_path / name), ": expected text; name a text file"):
-        load_corpus([tmp_path / name])
+        load_corpus([tmp_path / name], refusal)
 
 
 def test_each_stream_reads_the_text_cyclically() -> None:
@@ -211,6 +212,6 @@ def test_a_text_shorter_than_one_chunk_is_refused() -> None:
     with pytest.raises(DataError) as error:
         Streams(np.zeros(23, np.uint8), 7, 3)
     assert str(error.value) == (
-        "the text to train on has 23 bytes: expected at least 24 for one chunk (--batch 3 × (--seq-len 7 + 1)); "
+        "the text to train on has 23 bytes: expected at least 24 for one chunk (batch 3 × (seq_len 7 + 1)); "
         "give more text, or lower one of them"
     )

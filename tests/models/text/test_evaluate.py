@@ -11,13 +11,12 @@ import pytest
 
 from xrnn import get_backend
 from xrnn.backend import Backend
-from xrnn.models.text.evaluate import bits_per_character, zlib_bits_per_character
-from xrnn.models.text.model import CharLM
+from xrnn.models.text import CharLM, TextSettings, bits_per_character, zlib_bits_per_character
 
 
 @pytest.mark.parametrize("size", [2, 3, 129, 300, 1001])
 def test_every_byte_but_the_first_is_predicted_once(backend: Backend, size: int) -> None:
-    model = CharLM.init("rnn", 8, 1, rng=np.random.default_rng(0), backend=backend)
+    model = CharLM.init(TextSettings(cell="rnn", hidden=8, layers=1), backend)
     text = np.random.default_rng(1).integers(0, 256, size).astype(np.uint8)
     for param in model.stack.params + model.linear.params:  # the state has no effect, so the cuts of the text have none
         param[...] = 0
@@ -28,7 +27,7 @@ def test_every_byte_but_the_first_is_predicted_once(backend: Backend, size: int)
 
 
 def test_the_state_is_carried_through_the_text(backend: Backend) -> None:
-    model = CharLM.init("rnn", 8, 2, rng=np.random.default_rng(0), backend=backend)
+    model = CharLM.init(TextSettings(cell="rnn", hidden=8, layers=2), backend)
     text = np.random.default_rng(1).integers(0, 256, 250).astype(np.uint8)  # one piece, two chunks
     logits, _ = model(backend.asarray(text[:-1, None].astype(np.int32)), model.zero_state(1))
     scores = backend.to_numpy(logits)[:, 0].astype(np.float64)
@@ -49,7 +48,7 @@ def test_a_text_is_cut_into_pieces_of_128_bytes_at_least_and_64_at_most(
         return zero_state(model, batch)
 
     monkeypatch.setattr(CharLM, "zero_state", see)
-    model = CharLM.init("rnn", 2, 1, rng=np.random.default_rng(0), backend=get_backend("numpy"))
+    model = CharLM.init(TextSettings(cell="rnn", hidden=2, layers=1), get_backend("numpy"))
     bits_per_character(model, np.zeros(size, np.uint8))
     assert cut == [readers]
 

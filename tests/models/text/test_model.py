@@ -12,7 +12,7 @@ from xrnn import Embedding, Linear, Stack
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.losses import softmax_cross_entropy
-from xrnn.models.text.model import CharLM, State
+from xrnn.models.text import CharLM, State, TextSettings
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 
@@ -63,9 +63,10 @@ def test_a_training_step_is_forward_loss_and_backward(backend: Backend, cell: st
 
 @every_cell
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_names_and_shapes_are_known_without_a_model(backend: Backend, cell: str, layers: int) -> None:
-    model = CharLM.init(cell, 8, layers, rng=np.random.default_rng(0), backend=backend)
-    assert [param.shape for param in model.params] == list(CharLM.shapes(cell, 8, layers).values())
+def test_the_names_of_states_and_the_shapes_are_known_without_a_model(backend: Backend, cell: str, layers: int) -> None:
+    settings = TextSettings(cell=cell, hidden=8, layers=layers)
+    model = CharLM.init(settings, backend)
+    assert [param.shape for param in model.params] == settings.plan.shapes
     names = CharLM.state_names(cell, layers)
     assert [len(states) for states in names] == [len(states) for states in model.zero_state(3)]
 
@@ -85,7 +86,7 @@ def test_new_weights_are_the_same_on_every_backend_and_predict_about_uniformly(b
     def fresh(which: Backend | str) -> CharLM:
         from xrnn.select import get_backend
 
-        return CharLM.init("rnn", 8, 2, rng=np.random.default_rng(3), backend=get_backend(which))
+        return CharLM.init(TextSettings(cell="rnn", hidden=8, layers=2, seed=3), get_backend(which))
 
     model, on_numpy = fresh(backend), fresh("numpy")
     assert list(model.layers) == ["embedding", "stack", "linear"]

@@ -7,12 +7,11 @@ import pytest
 
 from xrnn.backend import Backend
 from xrnn.models.errors import SettingsError
-from xrnn.models.text.model import CharLM
-from xrnn.models.text.sample import generate, readable
+from xrnn.models.text import CharLM, TextSettings, generate, readable
 
 
 def model_on(backend: Backend) -> CharLM:
-    return CharLM.init("rnn", 8, 2, rng=np.random.default_rng(0), backend=backend)
+    return CharLM.init(TextSettings(cell="rnn", hidden=8, layers=2), backend)
 
 
 def draw(model: CharLM, temperature: float, seed: int = 0, prompt: bytes = b"ab", length: int = 30) -> bytes:
@@ -55,7 +54,7 @@ def test_draws_follow_the_softmax(backend: Backend, other: int) -> None:
 )
 def test_invalid_values_are_refused(backend: Backend, length: int, temperature: float) -> None:
     with pytest.raises(
-        SettingsError, match=r"^--(length is (-1|1048577): expected a whole|temperature is .*: expected a finite)"
+        SettingsError, match=r"^(length is (-1|1048577): expected a whole|temperature is .*: expected a finite)"
     ):
         draw(model_on(backend), temperature, length=length)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from xrnn.models.text.corpus import Corpus, load_corpus
-from xrnn.models.text.settings import CharLMSettings
+from xrnn.models.corpus import Corpus, load_corpus
+from xrnn.models.text import TextSettings
 
-TINY = CharLMSettings(hidden=12, layers=2, seq_len=7, batch=3, lr=0.01)
+TINY = TextSettings(hidden=12, layers=2, seq_len=7, batch=3, lr=0.01)
 TINY_OPTIONS = ["--hidden", "12", "--layers", "2", "--seq-len", "7", "--batch", "3", "--lr", "0.01"]
 
 

@@ -33,6 +33,7 @@ class Batches:
     def __init__(self, series: Sequence[HostArray], targets: HostArray, batch: int, seed: int, noisy: int) -> None:
         self._series, self._targets, self._seed, self._noisy = series, targets, seed, noisy
         self.count, self._batch = len(series), batch
+        self.target_dtype = targets.dtype.name
         self._lengths = np.array([len(values) for values in series])
         self.per_epoch = updates_per_epoch(len(series), batch)
         self._epoch, self._chosen = -1, [np.zeros(0, np.int64)]  # the series of each batch of the epoch
@@ -64,7 +65,7 @@ class Batches:
             self._epoch, self._chosen = epoch, batches(self._lengths, self._batch, rng=self._rng(_ORDER, epoch))
         return self._chosen[number]
 
-    def items(self, updates: int) -> int:
+    def seen(self, updates: int) -> int:
         """The approximate number of series in the first `updates` batches: all batches count with their mean size."""
         return updates * self.count // self.per_epoch
 

@@ -14,7 +14,7 @@ from xrnn.models.data.npy import read_npy
 from xrnn.models.data.series import Series
 from xrnn.models.data.tables import Columns, read_csv
 from xrnn.models.data.ts import read_ts
-from xrnn.models.errors import DataError
+from xrnn.models.errors import DataError, param
 
 MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
 _SUFFIXES: Final = (".csv", ".npy")
@@ -112,8 +112,8 @@ def _only(series: Series, used: Sequence[str]) -> Series:
 def _check_no_columns(path: Path, columns: Columns) -> None:
     if {columns.id, columns.time, columns.label, *columns.skip} - columns.optional - {""}:
         raise DataError(
-            f"{path} has no columns to choose: expected a .csv file with --id, --time, --label and --skip-columns; "
-            "leave them out"
+            f"{path} has no columns to choose: expected a .csv file with {param('id')}, {param('time')}, "
+            f"{param('label')} and {param('skip_columns')}; leave them out"
         )
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.models.data.dates import hold_dates, is_date, iso_time, read_times
 from xrnn.models.data.series import Series, Time, as_number, checked, read_text
-from xrnn.models.errors import DataError
+from xrnn.models.errors import DataError, param
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 MISSING: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
@@ -55,7 +55,8 @@ class Columns:
     optional: frozenset[str] = frozenset()
     timed: bool = False  # True: the times of the steps are used, so a column of times without --time is looked for
     used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
-    remedy: str = "correct it, or leave the column out with --skip-columns {}"  # for text in a column of numbers
+    # For text in a column of numbers, {}.
+    remedy: str = f"correct it, or leave the column out with {param('skip_columns')} {{}}"
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -221,7 +222,9 @@ def _time_column(table: _Table, columns: Columns, others: set[int | None]) -> in
     found = [i for i in left if i not in used and _holds_times(table, i, columns)] if len(left) > 1 else []
     if len(found) > 1:
         names = ", ".join(_shown(table, i) for i in found)
-        raise DataError(f"{table.name} has times in the columns {quoted(names)}: expected one; name it with --time")
+        raise DataError(
+            f"{table.name} has times in the columns {quoted(names)}: expected one; name it with {param('time')}"
+        )
     numbers = index is not None and all(as_number(cell) is not None for cell in _cells(table, index))
     return found[0] if found else index if numbers else None
 
@@ -261,7 +264,8 @@ def _groups(table: _Table, id_at: int | None) -> dict[str, list[int]]:
     for i, row in enumerate(table.rows):
         if not row[id_at]:
             raise DataError(
-                f"{table.name}, line {table.lines[i]} has no value in column {_shown(table, id_at)}, which --id names: "
+                f"{table.name}, line {table.lines[i]} has no value in column {_shown(table, id_at)}, which "
+                f"{param('id')} names: "
                 "expected the name or number of a series; fill it in, or remove the row"
             )
         groups.setdefault(row[id_at], []).append(i)
@@ -275,7 +279,7 @@ def _by_time(table: _Table, places: list[int], times: Sequence[Time], time_at: i
         if (time := times[i]) in rows:
             raise DataError(
                 f"{_where(table, i)}: the time {quoted(table.rows[i][time_at])} is also in line "
-                f"{table.lines[rows[time]]}: expected different times in a series; remove a row, or give --id"
+                f"{table.lines[rows[time]]}: expected different times in a series; remove a row, or give {param('id')}"
             )
         rows[time] = i
     return [rows[time] for time in sorted(rows)]
@@ -287,7 +291,7 @@ def _label(table: _Table, places: list[int], label_at: int, name: str) -> str | 
         one, other, *_ = sorted(labels)
         raise DataError(
             f"{printable(name)} has the labels {quoted(one)} and {quoted(other)}: expected one for a series; correct "
-            "the column, or give --id"
+            f"the column, or give {param('id')}"
         )
     label = labels.pop()
     return None if label.lower() in MISSING else label
@@ -299,7 +303,7 @@ def _number(table: _Table, row: int, place: int, columns: Columns) -> float:
     if value is None:
         column = quoted(_shown(table, place))
         where = f"{_where(table, row)}, column {column}"
-        remedy = "name the column of times with --time {}" if is_date(cell) else columns.remedy
+        remedy = f"name the column of times with {param('time')} {{}}" if is_date(cell) else columns.remedy
         raise _not_a_number(cell, columns.decimal, where, remedy.format(shlex.quote(column)))
     return value
 
@@ -340,9 +344,11 @@ def _not_a_number(cell: str, decimal: str, where: str, remedy: str) -> DataError
     is_decimal = as_number(_with_point(cell, other)) is not None
     is_thousands = re.fullmatch(rf"[+-]?\d{{1,3}}([{other}]\d{{3}})+([{decimal}]\d*)?", cell) is not None
     if is_decimal and is_thousands:
-        remedy = f"if {other} begins the decimals, give --decimal {other}; if it separates thousands, remove it"
+        remedy = (
+            f"if {other} begins the decimals, give {param('decimal')} {other}; if it separates thousands, remove it"
+        )
     elif is_decimal:
-        remedy = f"give --decimal {other}"
+        remedy = f"give {param('decimal')} {other}"
     elif is_thousands:
         remedy = f"remove the {other} that separates thousands"
     return DataError(

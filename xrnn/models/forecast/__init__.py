@@ -1,1 +1,1 @@
-"""The job behind `xrnn forecast`: the next values of a time series."""
+"""Forecasters: models that predict the next values of a time series."""

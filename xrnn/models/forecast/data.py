@@ -12,16 +12,12 @@ from typing import Final
 
 import numpy as np
 
-from xrnn.commands.outputs import same_file
-from xrnn.files import printable, quoted
+from xrnn.files import printable, quoted, same_file
 from xrnn.models.data.read import check_channels, read_path
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series, Time
-from xrnn.models.data.tables import Columns
-from xrnn.models.errors import DataError
-from xrnn.models.forecast.chaos import mackey_glass
-from xrnn.models.forecast.checkpoint import Facts
-from xrnn.models.forecast.settings import MOST_STEPS, ForecastSettings
+from xrnn.models.errors import DataError, param
+from xrnn.models.forecast.settings import MOST_STEPS, ForecastFacts, ForecastSettings
 from xrnn.models.forecast.times import Step, show, step_of
 from xrnn.models.forecast.windows import Shape, Windows, fill, joined, make_windows
 from xrnn.typing import HostArray
@@ -29,6 +25,10 @@ from xrnn.typing import HostArray
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
 _FOLDS: Final = 3  # parts of the training windows that are held out in turn
+_DELAY: Final = 17  # time units of the chaotic series
+_SUBSTEPS: Final = 10  # Euler steps in a time unit
+_UNITS: Final = 3  # time units in a row
+_WARM_UP: Final = 500  # time units
 
 
 class ForecastSeries:
@@ -82,7 +82,7 @@ class ForecastSeries:
         if shape.known and future < shape.horizon:
             raise DataError(
                 f"{printable(self.name)} has {future} rows after the last value to forecast: expected {shape.horizon} "
-                "with the known columns; add the rows, or lower --horizon"
+                f"with the known columns; add the rows, or lower {param('horizon')}"
             )
         for i, k in np.argwhere(self._missing[self.rows : self.rows + shape.horizon]):
             row = self.rows + i
@@ -98,7 +98,7 @@ class ForecastSeries:
         if self.rows < shape.context:
             raise DataError(
                 f"{printable(self.name)} has {self.rows} rows: expected at least the context of {shape.context}; add "
-                "rows, or train with a smaller --context"
+                f"rows, or train with a smaller {param('context')}"
             )
 
 
@@ -116,7 +116,7 @@ class ForecastData:
     cuts: list[int]
     shape: Shape
     known: Scale
-    facts: Facts
+    facts: ForecastFacts
     fingerprint: str
     source: str
     backtest: ForecastData | None = None
@@ -191,7 +191,8 @@ def load_series(paths: Sequence[Path], settings: ForecastSettings) -> list[Serie
     names = settings.columns.used
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(
-            f"got the column {quoted(twice)} twice in --target and --known: expected different columns; leave one out"
+            f"got the column {quoted(twice)} twice in {param('target')} and {param('known')}: expected different "
+            "columns; leave one out"
         )
     series = [each for path in paths for each in read_path(path, settings.columns)] if paths else [mackey_glass()]
     check_target(series, settings)
@@ -202,13 +203,16 @@ def check_target(series: Sequence[Series], settings: ForecastSettings) -> None:
     """Raises DataError if the series do not have the target and the known covariates as their channels."""
     channels = check_channels(series)
     if settings.known and not settings.target:
-        raise DataError("got --known without --target: expected the column to forecast too; add --target COLUMN")
+        raise DataError(
+            f"got {param('known')} without {param('target')}: expected the column to forecast too; add "
+            f"{param('target')} COLUMN"
+        )
     if channels > 1 and not settings.target:
         names = series[0].channel_names
         have = f": {', '.join(map(printable, names))}"[:200] if names else ""
         raise DataError(
             f"{printable(series[0].name)} has {channels} columns of numbers{have}: expected the one to forecast; add "
-            "--target COLUMN"
+            f"{param('target')} COLUMN"
         )
     for each in series:
         if np.isnan(each.values[:, 0]).all():
@@ -230,7 +234,7 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     if context < season:
         raise DataError(
             f"the context of {context} is shorter than the season of {season}: expected at least a season; give a "
-            "larger --context, more rows, or another --season"
+            f"larger {param('context')}, more rows, or another {param('season')}"
         )
     shape = Shape(context, F, season, K)
     fits = [cut - context - F >= 0 for cut in cuts]
@@ -240,13 +244,13 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
         raise DataError(
             f"{printable(series[longest].name)} has {rows[longest]} rows: expected at least "
             f"{context + F + held + _LEAST_WINDOWS - 1} for a context of {context}, a horizon of {F}"
-            f"{f' and {held} held out' if held else ''}; lower --horizon or --context, or add rows"
+            f"{f' and {held} held out' if held else ''}; lower {param('horizon')} or {param('context')}, or add rows"
         )
     for each, fit, n in zip(series, fits, rows, strict=True):
         if not fit:
             raise DataError(
                 f"{printable(each.name)} has {n} rows, fewer than a context of {context} and a horizon of {F} take: "
-                "leave the series out, or lower --context or --horizon"
+                f"leave the series out, or lower {param('context')} or {param('horizon')}"
             )
     past = _divided(series, cuts, shape, step)
     if not past.train_count or (backtest and not len(past.test.known)):
@@ -282,7 +286,7 @@ def _divided(series: Sequence[Series], cuts: list[int], shape: Shape, step: Step
     made = [ForecastSeries(each, shape.season, known, cut) for each, cut in zip(series, cuts, strict=True)]
     for one in made:
         one.next_window(shape)  # raises DataError
-    facts = Facts(*shape, series[0].channel_names, step=step.name if step else "")
+    facts = ForecastFacts(*shape, series[0].channel_names, step=step.name if step else "")
     return ForecastData(made, cuts, shape, known, facts, _fingerprint(series), _describe(series, made, shape))
 
 
@@ -291,7 +295,7 @@ def _training_covariates(series: Series, cut: int) -> HostArray:
     if np.isnan(covariates).all(axis=0).any():
         raise DataError(
             f"{printable(series.name)} has a known column without a value in its first {cut} rows, which are trained "
-            "on: expected some; leave the column out of --known"
+            f"on: expected some; leave the column out of {param('known')}"
         )
     return covariates
 
@@ -324,14 +328,15 @@ def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], shape: S
     )
 
 
-def columns_for(settings: ForecastSettings, facts: Facts, decimal: str) -> Columns:
-    """How to read new .csv files with a trained model."""
-    columns = settings.columns
-    return Columns(
-        decimal,
-        id=columns.id,
-        time=columns.time,
-        timed=True,
-        used=columns.used or (facts.channel_names or ()),
-        optional=frozenset({columns.id, columns.time}),
-    )
+def mackey_glass() -> Series:
+    """A chaotic series to try a forecaster with:
+
+    v' = 0.2 v(t - 17) / (1 + v(t - 17)¹⁰) - 0.1 v   (Mackey & Glass, 1977), 800 rows
+    """
+    delay, total = _DELAY * _SUBSTEPS, (_WARM_UP + _UNITS * 800) * _SUBSTEPS
+    v = np.full(total + delay, 1.2)
+    for t in range(delay, total + delay - 1):
+        late = v[t - delay]
+        v[t + 1] = v[t] + (0.2 * late / (1 + late**10) - 0.1 * v[t]) / _SUBSTEPS
+    rows = v[delay + _WARM_UP * _SUBSTEPS :: _UNITS * _SUBSTEPS][:800, None]
+    return Series(rows, None, "a chaotic series")

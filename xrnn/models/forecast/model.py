@@ -1,26 +1,25 @@
-"""The model of a forecaster: recurrent layers over the context, then one linear layer for all steps ahead."""
+"""The model of a forecaster: recurrent layers over the context, a linear layer for all steps ahead. Its training."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
 import numpy as np
 
-from xrnn import cells
 from xrnn.backend import Backend
 from xrnn.layers.dropout import Dropout
-from xrnn.layers.linear import Linear
-from xrnn.layers.stack import Stack
 from xrnn.losses import quantile
-from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.forecast.windows import Shape, Windows
-from xrnn.models.model import Model
-from xrnn.models.ranks import add_up, share
+from xrnn.models.checkpoint import Snapshot
+from xrnn.models.forecast.data import ForecastData
+from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
+from xrnn.models.forecast.windows import Shape, Windows, pack, unpack
+from xrnn.models.plan import Model
+from xrnn.models.trainer import Trainer, add_up, learning_rate, share
 from xrnn.parallel import World
 from xrnn.typing import Array, HostArray
 
+DEFAULT_STEPS: Final = 500
 _INFERENCE_BATCH: Final = 256  # windows, so that memory does not grow with their number
 
 
@@ -41,25 +40,9 @@ class ForecastModel(Model):
         self.dropouts.append(self._dropout)
 
     @classmethod
-    def init(cls, settings: ForecastSettings, shape: Shape, backend: Backend) -> Self:
+    def init(cls, settings: ForecastSettings, facts: ForecastFacts, backend: Backend) -> Self:
         """New float32 weights, the same on every backend."""
-        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell]
-        layers = [kind.init(D, settings.hidden, rng=rng, backend=backend) for D in _input_sizes(settings, shape)]
-        W, b = cls.shapes(settings, shape)["linear.W"], cls.shapes(settings, shape)["linear.b"]
-        zeros = (backend.asarray(np.zeros(each, np.float32)) for each in (W, b))
-        stack = Stack(layers, dropout=settings.dropout, rng=settings.seed)
-        return cls(settings, shape, {"stack": stack, "linear": Linear(*zeros)})
-
-    @staticmethod
-    def shapes(settings: ForecastSettings, shape: Shape) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter, without making the model."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for i, size in enumerate(_input_sizes(settings, shape)):
-            of_layer = cells.shapes(settings.cell, size, settings.hidden)
-            shapes |= {f"{settings.cell}{i}.{name}": each for name, each in of_layer.items()}
-        inputs = settings.hidden + shape.context + shape.horizon * shape.known
-        outputs = shape.horizon * len(settings.levels)
-        return shapes | {"linear.W": (inputs, outputs), "linear.b": (outputs,)}
+        return cls(settings, facts.shape, settings.plan(facts).make(backend))
 
     def forward(self, x: Array, known: Array) -> Array:
         """x (C, N, 2 + K), known (N, F · K) → y (N, F · Q); keeps the arrays for `backward`."""
@@ -118,5 +101,77 @@ class ForecastModel(Model):
         return features
 
 
-def _input_sizes(settings: ForecastSettings, shape: Shape) -> list[int]:
-    return [shape.inputs, *itertools.repeat(settings.hidden, settings.layers - 1)]
+class ForecastTrainer(Trainer[ForecastSettings]):
+    """Update k learns from windows drawn at random. The seed and k determine the draw.
+
+    losses   mean pinball losses, in units of each window's scale
+    """
+
+    part = "window"
+    samples = "windows"
+
+    def __init__(
+        self, settings: ForecastSettings, data: ForecastData, backend: Backend, *, model: ForecastModel | None = None
+    ) -> None:
+        """A new run. Without a model, its weights are new."""
+        self.data, self.facts = data, data.facts
+        self.model = model or ForecastModel.init(settings, data.facts, backend)
+        super().__init__(settings, self.model, data.fingerprint)
+
+    @classmethod
+    def resume(cls, snapshot: Snapshot[ForecastSettings], data: ForecastData, backend: Backend) -> Self:
+        """Continue from `snapshot`. On the same backend, the rest of the run is the same bit for bit."""
+        model = ForecastModel(snapshot.settings, data.shape, snapshot.layers)
+        resumed = cls(snapshot.settings, data, backend, model=model)
+        resumed._restore(snapshot)
+        model.offsets = snapshot.arrays["offsets"]
+        return resumed
+
+    def step(self) -> None:
+        rng = np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=(self.steps,)))
+        windows = self.data.train(rng.integers(self.data.train_count, size=self.settings.batch))
+        if self.settings.noise:
+            values = windows.x[..., :2]
+            values += np.float32(self.settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
+        mine = share(self.comm, self.settings.batch)
+        windows = windows.part(mine)
+        if self.comm.size > 1:
+            self.model.take_rows(self.settings.batch, np.arange(mine.start, mine.stop))
+        packed = self._backend.asarray(pack(windows))
+        # An overflow shows in the loss, which `read_losses` checks.
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = self.model.train_step(*unpack(packed, self.data.shape, mine.stop - mine.start))
+            weight = np.isfinite(np.asarray(windows.target)).sum()
+            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, DEFAULT_STEPS), weight)
+
+    def trained_on(self, data: ForecastData, updates: int) -> ForecastTrainer:
+        """A new model, trained on other data."""
+        other = ForecastTrainer(self.settings, data, self._backend)
+        other.divide(self.comm)
+        other.run(lambda: other.steps >= updates)
+        other.read_losses()  # raises DivergedError
+        return other
+
+    def calibrate(self) -> None:
+        """Set the offsets of the model's quantiles from the errors of models that were not trained on the windows.
+
+        A third of the windows is held out in turn, and half as many updates are made without it. Without offsets, the
+        intervals are too narrow: they have the width of the errors of training.   (conformalized quantile regression:
+        Romano et al., 2019; with cross-validation: Vovk, 2015)
+        """
+        errors = []
+        for part, held in self.data.folds():
+            forecast = self.trained_on(part, (self.steps + 1) // 2).model.forecast(held, self.comm)
+            error: Any = (np.asarray(held.target)[..., None] - forecast) / held.scale[..., None]
+            errors.append(error.reshape(-1, error.shape[-1]))
+        if errors:
+            of_levels = zip(np.concatenate(errors).T, self.settings.levels, strict=True)
+            self.model.offsets = np.array([0.0 if q == 0.5 else np.quantile(error, q) for error, q in of_levels])
+
+    @property
+    def seen(self) -> int:
+        return self.steps * self.settings.batch
+
+    def _arrays(self) -> dict[str, HostArray]:
+        known = self.data.known
+        return {"known.mean": known.mean, "known.deviation": known.deviation, "offsets": self.model.offsets}

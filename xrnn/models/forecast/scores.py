@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xrnn.models.forecast.data import ForecastData
 from xrnn.typing import HostArray
 
 
-class Scores(NamedTuple):
+class ForecastScores(NamedTuple):
     """Means over all forecast values that are known (Hyndman & Koehler, 2006).
 
     mase       |error| / the mean |v[t] - v[t - season]| of the training rows
@@ -22,16 +23,13 @@ class Scores(NamedTuple):
     coverage: float
 
     @classmethod
-    def of(cls, target: HostArray, forecast: HostArray, median: int, unit: HostArray) -> Scores:
+    def of(cls, target: HostArray, forecast: HostArray, median: int, unit: HostArray) -> ForecastScores:
         """target (N, F), NaN for a missing value; forecast (N, F, Q); unit (N, 1): the divisor of the MASE."""
         exists = ~np.isnan(target)
         error, size = np.abs(target - forecast[..., median]), np.abs(target) + np.abs(forecast[..., median])
         relative = np.divide(200 * error, size, out=np.zeros_like(error), where=size > 0)
         inside = (forecast[..., 0] <= target) & (target <= forecast[..., -1])
         return cls(*(float(each[exists].mean()) for each in (error / unit, relative, inside)))
-
-    def results(self) -> dict[str, Any]:
-        return self._asdict()
 
 
 def seasonal_differences(values: HostArray, season: int) -> float:
@@ -58,3 +56,34 @@ def naive_quantiles(
     spread[:, levels.index(0.5)] = 0  # the forecast itself
     forecast: HostArray = repeat(origins)[..., None] + spread
     return forecast
+
+
+def backtest(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, ForecastScores]:
+    """The scores of the model's forecasts `tested` of the windows `data.test`, and of the naive forecasts."""
+    shape, median = data.shape, levels.index(0.5)
+    unit = np.concatenate(
+        [
+            np.full((len(data.test_origins(i)), 1), _unit(each.target[: data.cuts[i]], shape.season))
+            for i, each in enumerate(data.series)
+        ]
+    )
+
+    def naive(season: int) -> HostArray:
+        return np.concatenate(
+            [
+                naive_quantiles(
+                    each.filled, data.test_origins(i), data.training_origins(i), shape.horizon, season, levels
+                )
+                for i, each in enumerate(data.series)
+                if len(data.test_origins(i))
+            ]
+        )
+
+    forecasts = {"model": tested, "naive": naive(1), "seasonal_naive": naive(shape.season)}
+    target: Any = data.test.target
+    return {name: ForecastScores.of(target, each, median, unit) for name, each in forecasts.items()}
+
+
+def _unit(target: HostArray, season: int) -> float:
+    """The mean seasonal difference; that of a strictly periodic series is 0, so its mean change stands in for it."""
+    return seasonal_differences(target, season) or seasonal_differences(target, 1) or 1.0

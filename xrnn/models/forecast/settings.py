@@ -1,19 +1,35 @@
-"""The settings of a forecaster."""
+"""The settings of a forecaster, and what it depends on of its data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
 
+from xrnn.files import quoted
+from xrnn.models.data.read import MOST_CHANNELS
 from xrnn.models.data.series import as_number
 from xrnn.models.data.tables import Columns, names_in
-from xrnn.models.labelled.settings import column, decimal, identifier
-from xrnn.models.settings import Settings, amount, probability, setting, size
+from xrnn.models.errors import SettingsError, param
+from xrnn.models.forecast.windows import Shape
+from xrnn.models.plan import Plan
+from xrnn.models.settings import (
+    Settings,
+    amount,
+    check_object,
+    column,
+    decimal,
+    identifier,
+    probability,
+    setting,
+    size,
+)
 from xrnn.optim import Adam
 
 MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
 _MOST_QUANTILES: Final = 100
+_MOST_OUTPUTS: Final = 2**20
+_SIZES: Final = ("context", "horizon", "season", "known")
 
 
 def _steps(help: str) -> Any:
@@ -34,6 +50,56 @@ def _are_quantiles(text: str) -> bool:
         return len(parse_quantiles(text)) > 0
     except ValueError:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastFacts:
+    """The properties of the data that the model depends on: see `Shape`.
+
+    step     the name of the step of the times; empty without times, and in files that earlier versions wrote
+    series   for files that earlier versions wrote: the names of the series whose deviations are in the file, which are
+             not used
+    """
+
+    context: int
+    horizon: int
+    season: int
+    known: int
+    channel_names: tuple[str, ...] | None = None  # the target, then the known covariates
+    step: str = field(default="", compare=False)
+    series: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.context, self.horizon, self.season, self.known)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
+        given = check_object(value)
+        if given.keys() | {"series", "step"} != {*_SIZES, "channel_names", "series", "step"}:
+            raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names, step, series")
+        for name in _SIZES:
+            least, most = (0, MOST_CHANNELS) if name == "known" else (1, MOST_STEPS)
+            if type(given[name]) is not int or not least <= given[name] <= most:
+                got = quoted(str(given[name]))
+                raise SettingsError(f"{name} is {got}: expected a whole number from {least} to {most}")
+        if given["season"] > given["context"]:
+            raise SettingsError("season is larger than context: expected at most that")
+        names, ids = _strings("channel_names", given.get("channel_names")), _strings("series", given.get("series"))
+        if names is not None and len(names) != 1 + given["known"]:
+            raise SettingsError(f"channel_names has {len(names)} names: expected {1 + given['known']}")
+        if not isinstance(given.get("step", ""), str):
+            raise SettingsError("step is not a string: expected the name of a step")
+        return cls(**given | {"channel_names": names, "series": ids or ()})
+
+
+def _strings(key: str, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise SettingsError(f"{key} is not a list of strings: expected one, or null")
+    return tuple(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +133,22 @@ class ForecastSettings(Settings):
     id: str = identifier()
     time: str = column("Column of times. Default: the column of dates, or a first column without a name.")
 
+    def plan(self, facts: ForecastFacts) -> Plan:
+        """Raises SettingsError for too many outputs."""
+        F, Q = facts.horizon, len(self.levels)
+        if F * max(facts.known, Q) > _MOST_OUTPUTS:
+            raise SettingsError(f"horizon is {F}: expected at most {_MOST_OUTPUTS} outputs")
+        return Plan(
+            self.cell,
+            facts.shape.inputs,
+            self.hidden,
+            self.layers,
+            F * Q,
+            features=facts.context + F * facts.known,
+            dropout=self.dropout,
+            seed=self.seed,
+        )
+
     def optimizer(self, layers: Iterable[Any]) -> Adam:
         return Adam(layers, self.lr, weight_decay=self.decay)
 
@@ -74,7 +156,7 @@ class ForecastSettings(Settings):
     def columns(self) -> Columns:
         """How to read .csv files."""
         used = (self.target, *names_in(self.known)) if self.target else ()
-        remedy = "correct it, or name the column to forecast with --target"
+        remedy = f"correct it, or name the column to forecast with {param('target')}"
         return Columns(self.decimal, id=self.id, time=self.time, timed=True, used=used, remedy=remedy)
 
     @property

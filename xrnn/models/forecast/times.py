@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from xrnn.files import printable
 from xrnn.models.data.series import Time
-from xrnn.models.errors import DataError
+from xrnn.models.errors import DataError, param
 
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
@@ -113,9 +113,9 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
             continue
         clock = _clock_change(a, b, Step(usual))
         if a == b:
-            remedy = clock or "remove a row or the column of times, or give --id"
+            remedy = clock or f"remove a row or the column of times, or give {param('id')}"
             raise DataError(f"{shown} has the time {show(a)} twice: expected one row for each; {remedy}")
-        remedy = clock or "sort them, or name the column with --time"
+        remedy = clock or f"sort them, or name the column with {param('time')}"
         raise DataError(f"{shown} has the time {show(b)} after {show(a)}: expected rows in the order of time; {remedy}")
     if not isinstance(times[0], datetime):
         least = min(differences)

@@ -1,1 +1,1 @@
-"""The job behind `xrnn classify` and `xrnn predict`: it learns to predict a label for a time series of any length."""
+"""Models that learn one value per series of any length: its label, or a number."""

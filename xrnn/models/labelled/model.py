@@ -1,44 +1,58 @@
-"""The model of all jobs on series: recurrent layers, the mean over time, a linear layer."""
+"""The model of series with one value each: recurrent layers, the mean over time, a linear layer. Its files and use."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from xrnn import cells
 from xrnn.backend import Backend
-from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
-from xrnn.layers.linear import Linear
-from xrnn.layers.stack import Stack
+from xrnn.models.checkpoint import Kind, Snapshot, Spec
 from xrnn.models.data.batches import pack, unpack
-from xrnn.models.labelled.pooling import MeanPool
-from xrnn.models.model import Model
-from xrnn.models.ranks import add_up
+from xrnn.models.data.read import check_same
+from xrnn.models.data.scale import Scale
+from xrnn.models.data.series import Series
+from xrnn.models.errors import DataError, SettingsError, param
+from xrnn.models.labelled.head import Classes, Head, Numbers
+from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings, SeriesSettings
+from xrnn.models.plan import Model, split_best
+from xrnn.models.trainer import add_up
 from xrnn.parallel import World
 from xrnn.typing import Array, HostArray
 
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
 
 
-class ModelSettings(Protocol):
-    """The settings that determine the layers."""
+class MeanPool:
+    """y[n] = Σ h[t, n] / length[n], over t < length[n]. It never makes the host wait for the device."""
 
-    @property
-    def cell(self) -> str: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def layers(self) -> int: ...
-    @property
-    def one_way(self) -> bool: ...
-    @property
-    def dropout(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+        self.weights: Array | None = None  # (T, N, 1): dy[n] / dh[t, n], of the last forward call
+
+    def forward(self, h: Array, lengths: Array) -> Array:
+        """h (T, N, H), lengths (N,) integers in [1, T] → y (N, H); keeps the weights for `backward`."""
+        self.weights = self._weights(h, lengths)
+        return self._mean(h, self.weights)
+
+    def backward(self, dy: Array) -> Array:
+        """dh[t, n] = dy[n] / length[n] for t < length[n], else 0.   dy (N, H) → dh (T, N, H)."""
+        return dy * self.weights
+
+    def __call__(self, h: Array, lengths: Array) -> Array:
+        """Inference: the result of `forward`, without keeping the weights."""
+        return self._mean(h, self._weights(h, lengths))
+
+    def _mean(self, h: Array, weights: Array) -> Array:
+        y: Array = (h * weights).sum(axis=0)
+        return y
+
+    def _weights(self, h: Array, lengths: Array) -> Array:
+        inside = self._xp.arange(len(h))[:, None] < lengths
+        weights: Array = (inside / lengths).astype(h.dtype)[..., None]
+        return weights
 
 
 class Running(NamedTuple):
@@ -52,7 +66,7 @@ class Running(NamedTuple):
 class SeriesModel(Model):
     """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005)."""
 
-    def __init__(self, settings: ModelSettings, layers: Mapping[str, Any]) -> None:
+    def __init__(self, settings: SeriesSettings, layers: Mapping[str, Any]) -> None:
         super().__init__(layers)
         self.settings = settings
         self._pool = MeanPool(self.backend.xp)
@@ -60,25 +74,9 @@ class SeriesModel(Model):
         self.dropouts.append(self._dropout)
 
     @classmethod
-    def init(cls, settings: ModelSettings, inputs: int, outputs: int, backend: Backend) -> Self:
+    def init(cls, settings: SeriesSettings, head: Head, backend: Backend) -> Self:
         """New float32 weights, the same on every backend."""
-        rng, kind = np.random.default_rng(settings.seed), cells.CELLS[settings.cell]
-        layers: list[Any] = []
-        for size in _input_sizes(settings, inputs):
-            make = kind.init if settings.one_way else _bidirectional(kind)
-            layers.append(make(size, settings.hidden, rng=rng, backend=backend))
-        linear = Linear.init(layers[-1].output_size, outputs, rng=rng, backend=backend)
-        return cls(settings, {"stack": Stack(layers, dropout=settings.dropout, rng=settings.seed), "linear": linear})
-
-    @staticmethod
-    def shapes(settings: ModelSettings, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter, without making the model."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for i, size in enumerate(_input_sizes(settings, inputs)):
-            for direction in ("",) if settings.one_way else (".0", ".1"):
-                of_layer = cells.shapes(settings.cell, size, settings.hidden)
-                shapes |= {f"{settings.cell}{i}{direction}.{name}": shape for name, shape in of_layer.items()}
-        return shapes | {"linear.W": (_output_size(settings), outputs), "linear.b": (outputs,)}
+        return cls(settings, settings.plan(head).make(backend))
 
     def forward(self, x: Array, lengths: Array) -> Array:
         """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs); keeps the arrays for `backward`."""
@@ -89,6 +87,14 @@ class SeriesModel(Model):
         """dy (N, outputs) → the gradients of every layer."""
         dh = self._pool.backward(self._dropout.backward(self.linear.backward(dy)))
         self.stack.backward(dh, needs_dx=False)
+
+    def train_step(
+        self, head: Head, x: Array, lengths: Array, targets: Array, weights: Array | None = None
+    ) -> tuple[Array, Array | None]:
+        """Forward and backward pass → the loss of the head, and the number of correct labels; 0-d on the device."""
+        loss, dy, correct = head.loss(self.forward(x, lengths), targets, weights)
+        self.backward(dy)
+        return loss, correct
 
     def __call__(self, x: Array, lengths: Array) -> Array:
         """Inference: y without dropout. Nothing is kept for `backward`."""
@@ -123,13 +129,80 @@ class SeriesModel(Model):
         return y
 
 
-def _bidirectional(kind: Any) -> Any:
-    return lambda size, hidden, **options: Bidirectional.init(kind, size, hidden, **options)
+class TrainedModel:
+    """The model of a snapshot, with the scale of its series; after early stopping, that of the best epoch."""
+
+    def __init__(self, snapshot: Snapshot[Any]) -> None:
+        self.settings: SeriesSettings = snapshot.settings
+        self.head: Any = snapshot.facts
+        self.scale = Scale(snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"])
+        of_model, best = split_best(snapshot.layers)
+        self.model = SeriesModel(self.settings, best or of_model)
+
+    def predict(self, series: Sequence[Series]) -> HostArray:
+        """The probabilities of the labels (n, K), or the numbers (n,); float64.
+
+        Raises DataError for series with other channels than the model, and if the memory does not suffice.
+        """
+        for each in series:
+            self.checked(each)
+        try:
+            inputs = [self.scale.apply(each.values, mask=self.settings.mask) for each in series]
+            predicted: HostArray = self.head.decoded(self.model.outputs(inputs))
+        except MemoryError as error:
+            raise DataError(f"out of memory ({error}): expected series that fit; name fewer or shorter ones") from error
+        return predicted
+
+    def checked(self, series: Series) -> Series:
+        """`series`.   Raises DataError if it has other channels than the model."""
+        check_same(series, self.head.channels, self.head.channel_names, "the model")
+        return series
+
+    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
+        """The prediction after each row (D,) of one series, NaN for a missing value.
+
+        The last prediction is that for all rows as one series. Raises SettingsError for a bidirectional model.
+        """
+        if not self.settings.one_way:
+            raise SettingsError(
+                f"{param('stream')} needs a model that runs forward only, and this one runs in both directions: train "
+                f"one with {param('one_way')}"
+            )
+        return self._streamed(rows)
+
+    def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
+        backend = self.model.backend
+        last, running = np.full(self.head.channels, np.nan), Running()
+        for row in rows:
+            known = ~np.isnan(row)
+            last = np.where(known, row, last)
+            x = self.scale.apply(last[None])
+            if self.settings.mask:
+                x = np.concatenate([x, known[None]], axis=1, dtype=np.float32)
+            y, running = self.model.follow(backend.asarray(x), running)
+            yield self.head.decoded(backend.to_numpy(y))[0]
 
 
-def _output_size(settings: ModelSettings) -> int:
-    return settings.hidden if settings.one_way else 2 * settings.hidden
+def _arrays(settings: SeriesSettings, head: Head, step: int) -> dict[str, Spec]:
+    """The arrays of a snapshot after `step` updates: see SeriesTrainer."""
+    of_steps, of_channels = ((step,), "float64"), ((head.channels,), "float64")
+    arrays: dict[str, Spec] = {"losses": of_steps, "scale.mean": of_channels, "scale.deviation": of_channels}
+    return arrays | ({"validation": of_steps} if settings.patience else {})
 
 
-def _input_sizes(settings: ModelSettings, inputs: int) -> list[int]:
-    return [inputs, *itertools.repeat(_output_size(settings), settings.layers - 1)]
+CLASSIFIER: Final = Kind(
+    "xrnn series classifier",
+    "xrnn classify",
+    ClassifierSettings,
+    ClassifierSettings.plan,
+    _arrays,
+    Classes.from_json,
+)
+REGRESSION: Final = Kind(
+    "xrnn series regression",
+    "xrnn regress",
+    RegressionSettings,
+    RegressionSettings.plan,
+    _arrays,
+    Numbers.from_json,
+)

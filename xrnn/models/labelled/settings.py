@@ -1,34 +1,35 @@
-"""The settings of all jobs on series."""
+"""The settings of models that learn one value per series."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
+from xrnn.losses import balanced_weights
 from xrnn.models.data.tables import Columns, names_in
-from xrnn.models.settings import Settings, amount, probability, setting, size, switch
+from xrnn.models.labelled.head import Classes, Head, Numbers
+from xrnn.models.plan import Plan
+from xrnn.models.settings import (
+    Settings,
+    amount,
+    column,
+    decimal,
+    identifier,
+    probability,
+    setting,
+    size,
+    switch,
+)
+from xrnn.typing import HostArray
 
-TABLE_OPTIONS: Final = ("decimal", "skip_columns", "id", "time", "label")  # how to read .csv files
-
-
-def column(help: str, metavar: str = "COLUMN") -> Any:
-    """A setting that names columns of .csv files."""
-    return setting("", help, "a column", lambda value: True, metavar)
-
-
-def decimal() -> Any:
-    return setting(".", "Decimal point in .csv files.", ". or ,", lambda value: value in (".", ","), ".|,")
-
-
-def identifier() -> Any:
-    return column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")
+TABLE_SETTINGS: Final = ("decimal", "skip_columns", "id", "time", "label")  # how to read .csv files
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesSettings(Settings):
     """Raises SettingsError for invalid values."""
 
-    targets: ClassVar[bool] = False  # True: labels are numbers to predict
+    head: ClassVar[type[Head]]
 
     hidden: int = size(64, "Size of the hidden state in each direction, H.")
     batch: int = size(32, "Series per update.")
@@ -49,14 +50,28 @@ class SeriesSettings(Settings):
     time: str = column("Column of .csv files to sort the steps by.")
     label: str = column("Column of .csv files with the label of a series; for `xrnn regress`, with its target.")
 
+    def plan(self, head: Head) -> Plan:
+        return Plan(
+            self.cell,
+            head.channels * (1 + self.mask),
+            self.hidden,
+            self.layers,
+            head.outputs,
+            both_ways=not self.one_way,
+            keeps_best=self.patience > 0,
+            dropout=self.dropout,
+            seed=self.seed,
+        )
+
+    def class_weights(self, targets: HostArray, outputs: int) -> HostArray | None:
+        """The weights of the labels in the loss; None for equal ones."""
+        return None
+
     @property
     def columns(self) -> Columns:
         """How to read .csv files."""
-        return Columns(self.decimal, names_in(self.skip_columns), self.id, self.time, self.label, self.targets)
-
-    def inputs(self, channels: int) -> int:
-        """The number of the model's inputs."""
-        return channels * (1 + self.mask)
+        skip, targets = names_in(self.skip_columns), self.head is Numbers
+        return Columns(self.decimal, skip, self.id, self.time, self.label, targets)
 
     @property
     def model(self) -> str:
@@ -71,12 +86,31 @@ class SeriesSettings(Settings):
         )
 
     def columns_for(self, given: dict[str, Any], channel_names: tuple[str, ...] | None) -> Columns:
-        """How to read new .csv files with a trained model: as in training, except for the given options.
+        """How to read new .csv files with a trained model: as in training, except for the given settings.
 
         Columns that only the training named may be absent: new files usually have no labels.
         """
         kept = self.columns
         columns = replace(self, **given).columns
-        needed = {name for option, value in given.items() if option != "decimal" for name in names_in(value)}
+        needed = {name for setting, value in given.items() if setting != "decimal" for name in names_in(value)}
         optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed)
         return replace(columns, channels=channel_names, optional=optional, targets=True)  # labels are not used
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSettings(SeriesSettings):
+    """Raises SettingsError for invalid values."""
+
+    head: ClassVar[type[Head]] = Classes
+
+    balance: bool = switch("Give all labels the same total weight in the loss, so that rare ones count as much.")
+
+    def class_weights(self, targets: HostArray, outputs: int) -> HostArray | None:
+        return balanced_weights(targets, outputs) if self.balance else None
+
+
+@dataclass(frozen=True, slots=True)
+class RegressionSettings(SeriesSettings):
+    """Raises SettingsError for invalid values."""
+
+    head: ClassVar[type[Head]] = Numbers

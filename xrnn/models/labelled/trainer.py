@@ -1,32 +1,28 @@
-"""Training on batches of series: the part that all jobs on series share."""
+"""Training on labelled series, with early stopping."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.models import trainer
 from xrnn.models.checkpoint import Snapshot
-from xrnn.models.data.batches import Batches
+from xrnn.models.data.batches import Batches, unpack
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
-from xrnn.models.errors import DivergedError
+from xrnn.models.errors import DivergedError, param
+from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.model import SeriesModel
 from xrnn.models.labelled.settings import SeriesSettings
-from xrnn.models.labelled.validation import EarlyStopping, split_best
-from xrnn.models.ranks import share_by_cost
+from xrnn.models.plan import split_best
+from xrnn.models.trainer import Trainer, learning_rate, share_by_cost
 from xrnn.typing import Array, HostArray
 
-if TYPE_CHECKING:
-    from xrnn.commands.terminal import Terminal
-
-_LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest
-
-T = TypeVar("T", bound=SeriesSettings)
+_AVERAGED: Final = 100  # updates: the reported accuracy is the mean over the last ones
 
 
 def default_epochs(count: int) -> int:
@@ -37,44 +33,70 @@ def default_epochs(count: int) -> int:
     return max(10, round(1600 / math.sqrt(count)))
 
 
-def learning_rate(peak: float, update: int, total: int) -> float:
-    """peak · max(1/20, (1 + cos(π · update / total)) / 2), updates counted from 1   (after Loshchilov & Hutter, 2017).
+class EarlyStopping:
+    """Keeps a copy of the weights with the lowest validation loss.
 
-    After update `total`, it stays at the lowest rate. `total` is the default length of a run, even if --epochs or
-    --minutes sets another length. So a run that is stopped and continued makes the same updates as a longer run.
+    losses   validation losses, one per epoch
+    best     that copy: layers by name
     """
-    return peak * max(_LOWEST, (1 + math.cos(math.pi * min(update / total, 1))) / 2)
+
+    def __init__(self, layers: Mapping[str, Any], patience: int) -> None:
+        self.losses: list[float] = []
+        self.best = copy.deepcopy(dict(layers))
+        self._patience = patience
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest loss, counted from 1; 0 before the first epoch."""
+        return int(np.argmin(self.losses)) + 1 if self.losses else 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the loss has not fallen for `patience` epochs."""
+        return len(self.losses) - self.best_epoch >= self._patience
+
+    def add(self, loss: float, layers: Mapping[str, Any]) -> None:
+        """Record the loss of an epoch. If it is the lowest so far, copy the weights."""
+        self.losses.append(loss)
+        if self.best_epoch == len(self.losses) and math.isfinite(loss):
+            for name, layer in layers.items():
+                for kept, param in zip(self.best[name].params, layer.params, strict=True):
+                    kept[...] = param
 
 
-class SeriesTrainer(trainer.Trainer[T]):
+class SeriesTrainer(Trainer[Any]):
     """Update k learns from batch k. The seed and k determine its random draws, so no random state is saved.
 
-    A job's subclass has `model_class`, `_train`, `_validation_loss` and `figures`.
+    losses   of the head
     """
 
     part = "series"
-    item = "series"
-    model_class: ClassVar[type[SeriesModel]]
+    samples = "series"
 
-    def __init__(self, settings: Any, data: Any, backend: Backend, *, model: Any = None) -> None:
-        """A new run.   data: a Dataset of the job; model: None for new weights."""
+    def __init__(
+        self, settings: SeriesSettings, data: LabelledSeries, backend: Backend, *, model: SeriesModel | None = None
+    ) -> None:
+        """A new run.   model: None for new weights"""
         self.data, self.facts = data, data.facts
         self.scale = Scale.of(series.values for series in data.train)
-        inputs, outputs = settings.inputs(data.channels), data.outputs
-        self.model: Any = model or self.model_class.init(settings, inputs, outputs, backend)
+        self.model = model or SeriesModel.init(settings, data.facts, backend)
         super().__init__(settings, self.model, data.fingerprint)
-        self.batches = Batches(
-            self.inputs(data.train), data.targets(data.train), settings.batch, settings.seed, data.channels
-        )
+        targets = data.facts.targets(data.train)
+        self.batches = Batches(self.inputs(data.train), targets, settings.batch, settings.seed, data.facts.channels)
+        self._host_weights = settings.class_weights(targets, data.facts.outputs)
+        self._weights = None if self._host_weights is None else backend.asarray(self._host_weights)  # of the labels
         self.total = default_epochs(len(data.train)) * self.per_epoch
         self._validation = self.inputs(data.validation)
+        self._validation_targets = data.facts.targets(data.validation) if data.validation else None
         self.stopping = EarlyStopping(self.model.layers, settings.patience) if settings.patience else None
+        self._unread_hits: list[tuple[Array, int]] = []  # (correct labels on the device, series) per update
+        self._hits: list[tuple[int, int]] = []  # the same for the last updates, on the host
 
     @classmethod
-    def resume(cls, snapshot: Snapshot[T], data: Any, backend: Backend) -> Self:
+    def resume(cls, snapshot: Snapshot[Any], data: LabelledSeries, backend: Backend) -> Self:
         """Continue from `snapshot`. On the same backend, the rest of the run is the same bit for bit."""
         of_model, best = split_best(snapshot.layers)
-        resumed = cls(snapshot.settings, data, backend, model=cls.model_class(snapshot.settings, of_model))
+        resumed = cls(snapshot.settings, data, backend, model=SeriesModel(snapshot.settings, of_model))
         resumed._restore(snapshot)
         if resumed.stopping:
             resumed.stopping.best = best
@@ -83,7 +105,7 @@ class SeriesTrainer(trainer.Trainer[T]):
         return resumed
 
     def inputs(self, series: Sequence[Series]) -> list[HostArray]:
-        """The model's inputs for these series: scaled values and, with --mask, the mask channels."""
+        """The model's inputs for these series: scaled values and, with `mask`, the mask channels."""
         return [self.scale.apply(each.values, mask=self.settings.mask) for each in series]
 
     @property
@@ -96,8 +118,11 @@ class SeriesTrainer(trainer.Trainer[T]):
         packed, shape = self.batches.packed(self.steps, self.settings.noise, rows)
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self._train(self.model.backend.asarray(packed), shape)
+            x, lengths, targets = unpack(self._backend.asarray(packed), shape, self.batches.target_dtype)
+            loss, correct = self.model.train_step(self.facts, x, lengths, targets, self._weights)
             self._update(loss, learning_rate(self.settings.lr, self.steps + 1, self.total), weight)
+        if correct is not None:
+            self._unread_hits.append((correct, len(targets)))
         if self.stopping and self.steps % self.per_epoch == 0:
             self._validate(self.stopping)
 
@@ -113,41 +138,49 @@ class SeriesTrainer(trainer.Trainer[T]):
 
     def _weight(self, targets: HostArray) -> float:
         """The weight of series with these targets in the mean loss of a batch."""
-        return len(targets)
-
-    def _train(self, packed: Array, shape: tuple[int, ...]) -> Array:
-        """Forward and backward pass of a packed batch → the loss, 0-d on the device."""
-        raise NotImplementedError
-
-    def _validation_loss(self, outputs: HostArray) -> float:
-        """The mean loss of the model's outputs for the validation series."""
-        raise NotImplementedError
+        return len(targets) if self._host_weights is None else float(self._host_weights[targets].sum())
 
     def _validate(self, stopping: EarlyStopping) -> None:
-        loss = self._validation_loss(self.model.outputs(self._validation, self.comm))
+        outputs, targets = self.model.outputs(self._validation, self.comm), self._validation_targets
+        loss = self.facts.validation_loss(outputs, targets, self._host_weights)
         if not math.isfinite(loss):
             raise DivergedError(
-                f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower --lr"
+                f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower {param('lr')}"
             )
         stopping.add(loss, self.model.layers)
 
+    def read_losses(self) -> None:
+        super().read_losses()
+        if not self._unread_hits:
+            return
+        hits, sizes = zip(*self._unread_hits, strict=True)
+        self._unread_hits = []
+        read = self._backend.to_numpy(self._backend.xp.stack(hits)).tolist()
+        self._hits = [*self._hits, *zip(read, sizes, strict=True)][-_AVERAGED:]
+
     @classmethod
-    def columns(cls, settings: Any) -> list[str]:
-        return [*super().columns(settings), *["validation_loss"] * (settings.patience > 0)]
+    def columns(cls, settings: SeriesSettings) -> list[str]:
+        return [
+            "step",
+            "seconds",
+            "series",
+            *settings.head.figure_names,
+            *["validation_loss"] * (settings.patience > 0),
+        ]
 
     @property
-    def measures(self) -> tuple[float, ...]:
-        return (self.recent_loss, *self.validation_measure)
+    def figures(self) -> tuple[float, ...]:
+        """The loss; to classify, the accuracy; with early stopping, the last validation loss, NaN before the first."""
+        correct, seen = (sum(column) for column in zip(*self._hits, strict=True)) if self._hits else (0, 0)
+        accuracy = [correct / seen] if seen else []
+        validation = [self.stopping.losses[-1] if self.stopping.losses else math.nan] if self.stopping else []
+        return (self.recent_loss, *accuracy, *validation)
 
     @property
-    def validation_measure(self) -> tuple[float, ...]:
-        """With early stopping, the last validation loss, for a log; NaN before the first one."""
-        return (self.stopping.losses[-1] if self.stopping.losses else math.nan,) if self.stopping else ()
-
-    @property
-    def validation_figure(self) -> str:
-        """The last validation loss as text; empty if there is none."""
-        return f", validation loss {self.stopping.losses[-1]:.3f}" if self.stopping and self.stopping.losses else ""
+    def shown_figures(self) -> tuple[str, str]:
+        names = [name.replace("_", " ") for name in self.columns(self.settings)[3:]]
+        shown = [f"{name} {figure:.3f}" for name, figure in zip(names, self.figures, strict=True) if figure == figure]
+        return ", ".join(shown), shown[len(self.settings.head.figure_names) - 1]
 
     @property
     def finished(self) -> bool:
@@ -155,22 +188,16 @@ class SeriesTrainer(trainer.Trainer[T]):
         return self.stopping is not None and self.stopping.finished
 
     @property
-    def best(self) -> Any:
+    def best(self) -> SeriesModel:
         """The model to test: with early stopping, that with the lowest validation loss; otherwise, the last one."""
-        return self.model_class(self.settings, self.stopping.best) if self.stopping else self.model
-
-    def report_best(self, terminal: Terminal) -> None:
-        """With early stopping, print the epoch of the model to test."""
-        if self.stopping and self.stopping.losses:
-            lowest = min(self.stopping.losses)
-            terminal.result(f"best epoch: {self.stopping.best_epoch:,} (validation loss {lowest:.3f})")
+        return SeriesModel(self.settings, self.stopping.best) if self.stopping else self.model
 
     @property
-    def items(self) -> int:
-        return self.batches.items(self.steps)
+    def seen(self) -> int:
+        return self.batches.seen(self.steps)
 
     @property
-    def standing(self) -> str:
+    def position(self) -> str:
         return f"epoch {self.steps // self.per_epoch:,}"
 
     def _layers(self) -> dict[str, Any]:

@@ -1,35 +1,26 @@
-"""Forecasts by a trained model: the next values of series in files, or after each row of a stream."""
+"""Trained forecasters: their files, and what they predict."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
-from xrnn.backend import Backend
-from xrnn.models.checkpoint import Snapshot
+from xrnn.models.checkpoint import Kind, Snapshot, Spec
 from xrnn.models.data.read import check_same
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
 from xrnn.models.data.tables import Columns
-from xrnn.models.errors import DataError, SettingsError
-from xrnn.models.forecast.checkpoint import FORECAST_CHECKPOINTS, Facts
-from xrnn.models.forecast.data import ForecastSeries, check_step, columns_for
+from xrnn.models.errors import DataError, SettingsError, param
+from xrnn.models.forecast.data import ForecastSeries, check_step
 from xrnn.models.forecast.model import ForecastModel
-from xrnn.models.forecast.settings import ForecastSettings
+from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.times import show
 from xrnn.models.forecast.windows import Shape
-from xrnn.models.labelled.predict import PredictOptions, of_all, rows_in
-from xrnn.models.settings import option
 from xrnn.typing import HostArray
-
-if TYPE_CHECKING:
-    from xrnn.commands.terminal import Terminal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +59,7 @@ class Forecast:
         ]
 
 
-def forecast_series(model: ForecastModel, series: ForecastSeries, trained: str) -> Forecast:
+def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Forecast:
     """The steps after the last value of `series`.   trained: the name of the model's step.   Raises DataError."""
     shape = model.shape
     step = check_step(series.times, series.name, trained, "the model was trained on") if series.times else None
@@ -80,20 +71,27 @@ def forecast_series(model: ForecastModel, series: ForecastSeries, trained: str) 
     return Forecast(series.name, times, model.settings.levels, values)
 
 
-class Forecasting:
-    """A trained model."""
+def _arrays(settings: ForecastSettings, facts: ForecastFacts, step: int) -> dict[str, Spec]:
+    """`offsets`: see ForecastModel; `deviation`: see ForecastFacts."""
+    sizes = {"losses": step, "known.mean": facts.known, "known.deviation": facts.known}
+    sizes |= {"offsets": len(settings.levels)} | ({"deviation": len(facts.series)} if facts.series else {})
+    return {name: ((size,), "float64") for name, size in sizes.items()}
+
+
+FORECASTER: Final = Kind(
+    "xrnn forecaster", "xrnn forecast", ForecastSettings, ForecastSettings.plan, _arrays, ForecastFacts.from_json
+)
+
+
+class TrainedForecaster:
+    """The model of a snapshot, with the scale of its covariates."""
 
     def __init__(self, snapshot: Snapshot[ForecastSettings]) -> None:
         self.settings = snapshot.settings
-        self.facts: Facts = snapshot.facts
+        self.facts: ForecastFacts = snapshot.facts
         self.model = ForecastModel(self.settings, self.shape, snapshot.layers)
         self.known = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
-        self.model.offsets = snapshot.arrays.get("offsets", self.model.offsets)
-
-    @classmethod
-    def load(cls, checkpoint: Path, backend: Backend) -> Self:
-        """Raises CheckpointError."""
-        return cls(FORECAST_CHECKPOINTS.load(checkpoint, backend))
+        self.model.offsets = snapshot.arrays["offsets"]
 
     @property
     def shape(self) -> Shape:
@@ -105,38 +103,32 @@ class Forecasting:
         if np.isnan(series.values[:, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
         of_model = ForecastSeries(series, self.shape.season, self.known)
-        return forecast_series(self.model, of_model, self.facts.step)
+        return next_steps(self.model, of_model, self.facts.step)
 
-    def columns_for(self, given: dict[str, Any], options: PredictOptions) -> Columns:
-        """How to read .csv files.   given: the options on the command line.   Raises SettingsError."""
-        refused = [option(name) for name in given if name != "decimal"] + ["--proba"] * options.proba
-        if refused:
-            raise SettingsError(f"got {refused[0]} for a forecaster: expected --decimal, --json or --skip-bad")
-        return columns_for(self.settings, self.facts, given.get("decimal", self.settings.decimal))
+    @property
+    def columns(self) -> Columns:
+        """How to read new .csv files."""
+        columns = self.settings.columns
+        used, optional = columns.used or (self.facts.channel_names or ()), frozenset({columns.id, columns.time})
+        return replace(columns, used=used, optional=optional, remedy="correct it")
 
-    def predict(self, paths: Sequence[Path], columns: Columns, options: PredictOptions, terminal: Terminal) -> None:
-        """Print a line for each step ahead of each series.   Raises DataError before the first line."""
-        for forecast in of_all(paths, columns, options, self.forecast):
-            if options.json:
-                terminal.row(json.dumps({"name": forecast.name, "forecast": forecast.steps()}))
-            else:
-                for row in forecast.rows():
-                    terminal.row(*row)
+    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
+        """The quantiles (F, Q) of the steps ahead after each row (1,) of a series, NaN for a missing value.
 
-    def stream(self, lines: Iterable[str], decimal: str, options: PredictOptions, terminal: Terminal) -> None:
-        """Print the medians of the steps ahead after each row of a stream.
-
-        The first line follows once there are enough rows for a context and two different values: the deviation of all
-        rows so far is the scale of the series.
-
-        Raises SettingsError for a model with known covariates, DataError for an unusable row.
+        None until there are enough rows for a context and two different values: the deviation of all rows so far is the
+        scale of the series. Raises SettingsError for a model with known covariates.
         """
-        C, _, season, known = self.shape
-        if known:
-            raise SettingsError("--stream has no known columns of the steps ahead: expected a model without --known")
+        if self.shape.known:
+            raise SettingsError(
+                f"{param('stream')} has no known columns of the steps ahead: expected a model without {param('known')}"
+            )
+        return self._streamed(rows)
+
+    def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
+        C, season = self.shape.context, self.shape.season
         values: list[float] = []
         count, mean, squares = 0, 0.0, 0.0  # of the known values so far; squares: Σ (value - mean)²   (Welford, 1962)
-        for number, row in rows_in(lines, decimal, 1, self.facts.channel_names, options):
+        for number, row in enumerate(rows, start=1):
             # Replace a missing value at once: at the next row, the value one season earlier may be out of the context.
             value = float(row[0])
             if np.isnan(value):
@@ -148,14 +140,10 @@ class Forecasting:
                 values = values if count > 1 else [value] * len(values)  # the first known value replaces earlier ones
             values = [*values, value][-C:]
             if len(values) < C or not squares:
+                yield None
                 continue
             window = Series(np.array(values)[:, None], None, f"row {number}")
             deviation = math.sqrt(squares / count)
-            of_window = ForecastSeries(window, self.shape.season, self.known, deviation=deviation)
-            forecast = forecast_series(self.model, of_window, "")
-            if options.json:
-                terminal.row(json.dumps({"row": number, "forecast": forecast.steps()}))
-            else:
-                terminal.row(*(f"{value:.6g}" for value in forecast.median))
-            if terminal.lost:
-                return
+            of_window = ForecastSeries(window, season, self.known, deviation=deviation)
+            (quantiles,) = self.model.forecast(of_window.next_window(self.shape))
+            yield quantiles

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from xrnn.commands.picture import is_own_picture
 from xrnn.files import real_path
-from xrnn.models.errors import DataError
+from xrnn.models.errors import DataError, param
 from xrnn.typing import HostArray
 
 HELD_OUT: Final = 0.05  # of the files, or of the bytes if there are few files
@@ -42,13 +41,16 @@ class Corpus:
     facts: None = None  # the model depends on no property of the text
 
 
-def load_corpus(paths: Sequence[Path] = ()) -> Corpus:
+def load_corpus(paths: Sequence[Path] = (), refusal: Callable[[bytes], str] = lambda content: "") -> Corpus:
     """The text of files and folders; without any, the source code of Python's standard library.
 
     A folder gives its files at any depth, sorted by name, except hidden and binary ones (those with a NUL byte).
+
+    refusal   the content of a file → why it is no text to learn from; empty if it is
+
     Raises DataError for a missing path, an unreadable file, a named file that is binary, and too little text.
     """
-    files, skipped = _read_paths(paths) if paths else (_standard_library(), 0)
+    files, skipped = _read_paths(paths, refusal) if paths else (_standard_library(), 0)
     if not any(file.content for file in files):
         where = ", ".join(map(str, paths)) or "the standard library"
         raise DataError(
@@ -82,7 +84,7 @@ class Streams:
         if len(text) < needed:
             raise DataError(
                 f"the text to train on has {len(text):,} bytes: expected at least {needed:,} for one chunk "
-                f"(--batch {batch} × (--seq-len {seq_len} + 1)); give more text, or lower one of them"
+                f"({param('batch')} {batch} × ({param('seq_len')} {seq_len} + 1)); give more text, or lower one of them"
             )
         self._text = text
         self._stride = seq_len
@@ -106,7 +108,7 @@ def _standard_library() -> list[TextFile]:
     return [TextFile(name, content) for name in names if (content := _read(root / name)) is not None]
 
 
-def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
+def _read_paths(paths: Iterable[Path], refusal: Callable[[bytes], str]) -> tuple[list[TextFile], int]:
     """The text files under `paths`, each once, and the number of skipped ones."""
     files: list[TextFile] = []
     seen: set[Path] = set()
@@ -123,11 +125,10 @@ def _read_paths(paths: Iterable[Path]) -> tuple[list[TextFile], int]:
                 continue
             seen.add(real)
             content = _read(file) if os.path.isfile(file) else None
-            # Without this, a picture that a run draws beside the text would change the text of a resumed run.
-            if content is not None and not is_own_picture(content):
+            got = "is binary (it has a NUL byte)" if content is None else refusal(content)
+            if content is not None and not got:
                 files.append(TextFile(name, content))
             elif named:
-                got = "is binary (it has a NUL byte)" if content is None else "is a picture that xrnn drew"
                 raise DataError(f"{path} {got}: expected text; name a text file")
             else:
                 skipped += 1

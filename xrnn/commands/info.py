@@ -1,0 +1,107 @@
+"""`xrnn info`: the selected backend and the forms of its operations, or what a file holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+
+import xrnn
+from xrnn.backend import Backend
+from xrnn.commands.convert import NonlinearityOption, PrefixOption, describe
+from xrnn.commands.options import BackendOption, path, selected
+from xrnn.files import printable
+from xrnn.info import config, config_data, explain_sizes, explained
+from xrnn.info import describe as describe_backend
+from xrnn.models.errors import SettingsError
+from xrnn.parallel import World, world
+
+_MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
+
+
+def info(
+    file: Annotated[
+        Path | None,
+        typer.Argument(parser=path, metavar="FILE", help="A .onnx, .keras, .pt or .safetensors file to describe."),
+    ] = None,
+    prefix: PrefixOption = "",
+    nonlinearity: NonlinearityOption = "tanh",
+    explain: Annotated[
+        tuple[int, int, int, int] | None,
+        typer.Option(metavar="T N D H", help="Print the forms that compete at these sizes, and the chosen one."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            parser=str.lower,
+            help="With --explain: for this GPU, which need not be in this machine "
+            "(t4, l4, 4060, 4090, 5090, a100, h100, h200, b200).",
+        ),
+    ] = None,
+    cell: Annotated[
+        str, typer.Option(metavar="NAME", parser=str.lower, help="With --explain: the cell (rnn, leak, lstm, gru).")
+    ] = "rnn",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    backend: BackendOption = None,
+) -> None:
+    """Print which backend is selected and why, and the form that each operation takes.
+
+    With FILE, print what it holds.
+    """
+    if file is not None:
+        if explain is not None:
+            raise SettingsError("got both FILE and --explain: expected one of them; leave one out")
+        described = describe(file, prefix, nonlinearity, selected("numpy").backend)
+        print(json.dumps(described) if as_json else "\n".join(_lines(described)))
+        return
+    if device is not None and explain is None:
+        raise SettingsError("got --device without --explain: expected both; add --explain T N D H")
+    if cell not in explained():
+        raise SettingsError(f"--cell: unknown cell {cell!r}: expected one of {', '.join(explained())}")
+    if cell != "rnn" and (explain is None or as_json):
+        raise SettingsError("got --cell without --explain, or with --json: expected --explain T N D H --cell NAME")
+    if device is not None and as_json:
+        raise SettingsError("got both --device and --json: expected one of them; leave one out")
+    if explain is not None and not 1 <= min(explain) <= max(explain) <= _MAX_SIZE:
+        raise SettingsError(f"--explain got {' '.join(map(str, explain))}: expected T N D H, each from 1 to 10^18")
+    selection = None if device else selected(backend)
+    if selection and as_json:
+        shapes = dict(zip("TNDH", explain, strict=True)) if explain else None
+        print(json.dumps({"version": xrnn.__version__} | config_data(selection, shapes)))
+    elif explain is None:
+        comm = world()
+        ranks = rank_lines(comm, selection.backend) if selection and comm.size > 1 else []
+        if comm.rank == 0:
+            print("\n".join([config(selection), *ranks]))
+    else:
+        try:
+            print(explain_sizes(*explain, device, selection, cell))
+        except ValueError as error:  # an unknown device, or a cell without a kernel
+            raise SettingsError(f"--device: {error}") from error
+
+
+def _lines(described: dict[str, Any]) -> Iterator[str]:
+    """`name: value` for each entry."""
+    for name, value in described.items():
+        shown = f"{value:,}" if isinstance(value, int) else value
+        yield f"{name}: {printable(', '.join(map(str, value)) if isinstance(value, list) else str(shown))}"
+
+
+def rank_lines(comm: World, backend: Backend) -> list[str]:
+    """The table of `xrnn info`, in rank 0: the host, the device or the threads, and the CPUs of each rank."""
+    facts = describe_backend(backend)
+    devices = [value for name, value in facts.items() if name.startswith("device ")]
+    computes = devices[comm.local_rank % len(devices)] if devices else f"threads: {facts.get('threads', 'of BLAS')}"
+    line = f"  {comm.rank}: {platform.node()}, {backend.name}, {computes}"
+    if hasattr(os, "sched_getaffinity"):
+        cpus = os.sched_getaffinity(0)
+        line += f"; CPUs: {len(cpus)}, from {min(cpus)} to {max(cpus)}"
+    parts = comm.gather(np.frombuffer(line.encode(), np.uint8))
+    return [f"ranks: {comm.size}", *(part.tobytes().decode() for part in parts)]

@@ -1,0 +1,222 @@
+"""The pictures of the training commands, drawn by Matplotlib."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.models.data.series import escaped
+from xrnn.models.errors import OutputError
+from xrnn.models.forecast.data import ForecastData
+from xrnn.models.forecast.scores import ForecastScores
+from xrnn.models.forecast.trained import Forecast
+from xrnn.models.labelled.head import Confusion
+from xrnn.models.labelled.trainer import SeriesTrainer
+from xrnn.typing import HostArray
+
+# Suffix → the first bytes of such a file, and its metadata key for the name of the program.
+_FORMATS: Final = {".png": (b"\x89PNG", "Software"), ".svg": (b"<?xml", "Creator"), ".pdf": (b"%PDF", "Creator")}
+_PROGRAM: Final = "xrnn: the loss of a training run"
+_STYLES: Final[tuple[dict[str, Any], ...]] = (
+    {"color": "tab:green", "linestyle": "--"},
+    {"color": "tab:gray", "linestyle": ":"},
+)
+_MOST_COUNTS: Final = 30  # with more labels, the cells show no counts, which would overlap
+_MOST_NAMES: Final = 60  # with more labels, the axes show no names
+_MOST_PAIRS: Final = 5
+_LONGEST: Final = 16  # characters of a label
+_BEFORE: Final = 3  # horizons or backtests that are shown before the forecasts
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture to draw."""
+
+    size: tuple[float, float]  # inches
+    draw: Callable[[Any], None]  # fills a Matplotlib figure
+
+    def content(self, path: Path) -> bytes | None:
+        """The drawn picture, in the format of the suffix of `path`; None if Matplotlib is not installed."""
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+        except ImportError:
+            return None
+        figure = Figure(figsize=self.size, layout="constrained")
+        FigureCanvasAgg(figure)
+        self.draw(figure)
+        suffix = path.suffix.lower()
+        _, key = _FORMATS[suffix]
+        content = io.BytesIO()
+        with warnings.catch_warnings():
+            # Matplotlib draws a box for a letter that its font lacks, and warns.
+            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+            figure.savefig(content, dpi=150, format=suffix[1:], metadata={key: _PROGRAM})
+        return content.getvalue()
+
+
+def check_format(path: Path) -> None:
+    """Raises OutputError unless the suffix of `path` is that of a picture format."""
+    if path.suffix.lower() not in _FORMATS:
+        raise OutputError(f"--plot is {path}: expected a name that ends in {', '.join(_FORMATS)}; add one of them")
+
+
+def is_own_picture(content: bytes) -> bool:
+    """Whether a run drew the picture `content`."""
+    return content.startswith(tuple(start for start, _ in _FORMATS.values())) and _PROGRAM.encode() in content
+
+
+# ---- losses ----
+
+
+def loss_curve(losses: Sequence[float], unit: str, levels: Mapping[str, float]) -> Picture:
+    """The losses of all updates, in `unit`, and a horizontal line for each label of `levels` (two at most)."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        _draw_losses(axes, losses, unit)
+        for (label, level), style in zip(levels.items(), _STYLES, strict=False):
+            axes.axhline(level, label=f"{label}: {level:.3f}", **style)
+        axes.legend()
+
+    return Picture((7, 4.2), draw)
+
+
+def _draw_losses(axes: Any, losses: Sequence[float], unit: str) -> None:
+    """The losses of all updates, and their moving average."""
+    steps = np.arange(1, len(losses) + 1)
+    axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="each step")
+    window = max(1, len(losses) // 50)
+    if window > 1:
+        means = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+        axes.plot(steps[window - 1 :], means, color="tab:blue", label=f"mean of {window} steps")
+    axes.set(xlabel="step", ylabel=unit, ylim=(0, None), xlim=(1, max(2, len(losses))))
+    axes.grid(alpha=0.3)
+
+
+def _draw_training(axes: Any, trainer: SeriesTrainer, unit: str) -> None:
+    """Draw the losses of all updates; with early stopping, also the validation loss of each epoch."""
+    _draw_losses(axes, trainer.losses, unit)
+    if trainer.stopping and trainer.stopping.losses:
+        losses, best = trainer.stopping.losses, trainer.stopping.best_epoch
+        updates = np.arange(1, len(losses) + 1) * trainer.per_epoch
+        axes.plot(updates, losses, color="tab:orange", label="validation")
+        axes.axvline(best * trainer.per_epoch, color="tab:orange", linestyle=":", label=f"best epoch: {best:,}")
+    axes.legend()
+
+
+# ---- classify ----
+
+
+def confusion_picture(trainer: SeriesTrainer, labels: Sequence[str], confusion: Confusion) -> Picture:
+    """The losses of all updates beside the confusion matrix. The picture grows with the number of labels."""
+    side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplot_mosaic([["losses", "matrix"], ["pairs", "matrix"]], height_ratios=(4, 1.6))
+        names = [_short(label) for label in labels]
+        _draw_training(axes["losses"], trainer, "nats per series")
+        _draw_confusion(figure, axes["matrix"], names, confusion)
+        _write_pairs(axes["pairs"], names, confusion)
+
+    return Picture((2.4 * side, side), draw)
+
+
+def _draw_confusion(figure: Any, axes: Any, labels: Sequence[str], confusion: Confusion) -> None:
+    shares = confusion.counts / np.maximum(confusion.support, 1)[:, None]
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the row")
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {confusion}")
+    if len(labels) > _MOST_NAMES:
+        return
+    size = min(10.0, 240 / len(labels))  # points
+    places = range(len(labels))
+    axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 2 else 0, fontsize=size)
+    axes.set_yticks(places, labels, fontsize=size)
+    if len(labels) > _MOST_COUNTS:
+        return
+    for (i, j), count in np.ndenumerate(confusion.counts):
+        if count:
+            color = "white" if shares[i, j] > 0.5 else "black"
+            axes.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
+
+
+def _write_pairs(axes: Any, labels: Sequence[str], confusion: Confusion) -> None:
+    axes.axis("off")
+    pairs = confusion.most_confused(_MOST_PAIRS)
+    lines = [f"{count:,} × {labels[i]} predicted as {labels[j]}" for i, j, count in pairs]
+    axes.text(0, 1, "\n".join(["most confused:", *lines] if lines else ["no series confused"]), va="top")
+
+
+def _short(label: str) -> str:
+    """The label, shortened, with `$` escaped: Matplotlib would read a formula."""
+    label = escaped(label)
+    return (label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…").replace("$", r"\$")
+
+
+# ---- regress ----
+
+
+def regression_picture(trainer: SeriesTrainer, targets: HostArray, predicted: HostArray) -> Picture:
+    """The losses of all updates beside a plot of the predicted numbers against the true ones."""
+
+    def draw(figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        _draw_training(left, trainer, "mean squared error / variance")
+        ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
+        right.plot(ends, ends, color="tab:gray", linewidth=0.8)
+        right.scatter(targets, predicted, s=12, alpha=0.6)
+        right.set(
+            xlabel="true", ylabel="predicted", title=f"mean absolute error {np.abs(targets - predicted).mean():.4g}"
+        )
+        right.grid(alpha=0.3)
+
+    return Picture((10.5, 4.2), draw)
+
+
+# ---- forecast ----
+
+
+def forecast_picture(
+    data: ForecastData, tested: HostArray, forecast: Forecast, scores: dict[str, ForecastScores]
+) -> Picture:
+    """The first series: forecasts one horizon apart over the held-out rows, then the steps after the last row."""
+    series, F, cut = data.series[0], data.shape.horizon, data.cuts[0]
+    median = forecast.levels.index(0.5)
+    band = f"{forecast.levels[0]:g} to {forecast.levels[-1]:g}"
+
+    def draw(figure: Any) -> None:
+        top, bottom = figure.subplots(2, 1)
+        first = max(0, min(cut - data.shape.context, series.rows - _BEFORE * (series.rows - cut)))
+        _draw_values(top, series.target, first)
+        origins = data.test_origins(0)
+        for place in range(0, len(origins), F):
+            _draw_forecast(top, origins[place], tested[place], median, None if place else f"forecast, {band}")
+        model, naive = scores["model"], scores["seasonal_naive"]
+        top.set(title=f"backtest: MASE {model.mase:.3f}, seasonal naive {naive.mase:.3f}", xlabel="row")
+        top.legend()
+        _draw_values(bottom, series.target, max(0, series.rows - _BEFORE * max(F, data.shape.season)))
+        _draw_forecast(bottom, series.rows, forecast.values, median, f"forecast, {band}")
+        name = escaped(series.name).replace("$", r"\$")[:60]
+        bottom.set(title=f"{name}: the next {F} steps", xlabel="row")
+        bottom.legend()
+
+    return Picture((9, 6.5), draw)
+
+
+def _draw_values(axes: Any, values: HostArray, first: int) -> None:
+    axes.plot(np.arange(first, len(values)), values[first:], color="tab:gray", label="values")
+    axes.grid(alpha=0.3)
+
+
+def _draw_forecast(axes: Any, origin: int, values: HostArray, median: int, label: str | None) -> None:
+    """values (F, Q)."""
+    places = origin + np.arange(len(values))
+    axes.fill_between(places, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
+    axes.plot(places, values[:, median], color="tab:blue", label=label)

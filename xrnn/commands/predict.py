@@ -1,0 +1,254 @@
+"""`xrnn predict`: what a trained model says of series in files, or of one series from standard input."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import numpy as np
+import typer
+
+from xrnn.commands.options import BackendOption, OptionsOf, flag, path, selected, with_options
+from xrnn.commands.terminal import Terminal, status_of
+from xrnn.files import quoted
+from xrnn.models.checkpoint import kind_in
+from xrnn.models.data.read import read_path
+from xrnn.models.data.series import Series, check_sizes, escaped
+from xrnn.models.data.tables import Columns, header_in, read_row
+from xrnn.models.errors import CheckpointError, DataError, SettingsError
+from xrnn.models.forecast.trained import Forecast
+from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
+from xrnn.models.settings import switch
+from xrnn.select import use_backend
+from xrnn.series import Classifier, Forecaster, Regressor
+from xrnn.typing import HostArray
+
+_MAX_LINE: Final = 2**20  # characters of a row in a stream
+_ESTIMATORS: Final = {each.kind.name: each for each in (Classifier, Regressor, Forecaster)}
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions:
+    """The options of `xrnn predict`: each field is an option."""
+
+    proba: bool = switch("Print the probability of every label too.")
+    json: bool = switch("Print each prediction as a line of JSON.")
+    skip_bad: bool = switch("Skip unusable series and rows, and report them on stderr, instead of stopping.")
+
+
+@with_options
+def predict(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn classify`, `regress` or `forecast`."
+        ),
+    ],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(parser=path, metavar="FILE", help=".ts, .csv or .npy files, or folders LABEL/*.csv|*.npy."),
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help=f"Read one series from standard input: a row of values per line, at most {_MAX_LINE:,} characters.",
+        ),
+    ] = False,
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(ClassifierSettings, TABLE_SETTINGS)],
+    options: Annotated[dict[str, Any], OptionsOf(PredictOptions)],
+    backend: BackendOption = None,
+) -> int:
+    """Print the label and its probability, the number, or the next values, for each series or after each row.
+
+    .csv files are read with the options of the training, unless options are given here. A file must have the columns of
+    the channels, and the columns that options on this command line name.
+    """
+    if stream == bool(files):
+        got = "both --stream and files" if stream else "neither a file nor --stream"
+        raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
+    how, terminal = PredictOptions(**options), Terminal()
+    wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
+    kind = kind_in(checkpoint, wanted)
+    if kind not in _ESTIMATORS:
+        got = f"format {quoted(kind)}" if kind else "no format of xrnn"
+        raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
+    with use_backend(selected(backend).backend):
+        estimator = _ESTIMATORS[kind].load(checkpoint)
+        if isinstance(estimator, Forecaster):
+            _forecast(estimator, given, files or [], how, terminal)
+        else:
+            _label(estimator, given, files or [], how, terminal)
+    return status_of(terminal.lost)
+
+
+def _label(
+    estimator: Classifier | Regressor, given: dict[str, Any], files: Sequence[Path], how: PredictOptions, to: Terminal
+) -> None:
+    """Print the prediction and the name of each series; without files, the prediction after each row of a stream.
+
+    The last line of a stream is the prediction for all rows as one series. Raises DataError before the first line.
+    """
+    if how.proba and isinstance(estimator, Regressor):
+        raise SettingsError("got --proba for a model that predicts numbers: expected a classifier; leave it out")
+    trained = estimator.trained_
+    columns = trained.settings.columns_for(given, trained.head.channel_names)
+    names: Iterable[str | None]
+    predictions: Iterable[HostArray]
+    if files:
+        series = _of_all(files, columns, how, trained.checked)
+        if not series:
+            return
+        names = [each.name for each in series]
+        predictions = (
+            estimator.predict_proba(series) if isinstance(estimator, Classifier) else estimator.predict(series)
+        )
+    else:
+        rows = (row for _, row in _rows(columns.decimal, trained.head.channels, trained.head.channel_names, how))
+        names, predictions = itertools.repeat(None), estimator.stream(rows)
+    for name, prediction in zip(names, predictions, strict=False):
+        if isinstance(estimator, Classifier):
+            values, before, after = _shown_label(trained.head.labels, prediction, how.proba)
+        else:
+            values, before, after = {"value": float(prediction)}, [f"{prediction:.6g}"], []
+        if how.json:
+            to.row(json.dumps(values | ({} if name is None else {"name": name})))
+        else:
+            to.row(*before, *([] if name is None else [name]), *after)
+        if to.lost:
+            return
+
+
+def _shown_label(labels: Sequence[Any], p: HostArray, proba: bool) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The likeliest label and its probability, for JSON and as fields; with `proba`, those of each label."""
+    best = int(p.argmax())
+    values: dict[str, Any] = {"label": labels[best], "probability": float(p[best])}
+    after: list[str] = []
+    if proba:
+        values["probabilities"] = dict(zip(map(str, labels), p.tolist(), strict=True))
+        after = [f"{escaped(label)}:{share:.3f}" for label, share in zip(labels, p, strict=True)]
+    return values, [escaped(labels[best]), f"{p[best]:.3f}"], after
+
+
+def _forecast(
+    estimator: Forecaster, given: dict[str, Any], files: Sequence[Path], how: PredictOptions, to: Terminal
+) -> None:
+    """Print a line for each step ahead of each series; without files, the medians after each row of a stream."""
+    if refused := [flag(name) for name in given if name != "decimal"] + ["--proba"] * how.proba:
+        raise SettingsError(f"got {refused[0]} for a forecaster: expected --decimal, --json or --skip-bad")
+    trained = estimator.trained_
+    columns = replace(trained.columns, decimal=given.get("decimal", trained.settings.decimal))
+    for forecast in _of_all(files, columns, how, trained.forecast) if files else ():
+        if how.json:
+            to.row(json.dumps({"name": forecast.name, "forecast": forecast.steps()}))
+        for row in [] if how.json else forecast.rows():
+            to.row(*row)
+    if files:
+        return
+    rows, numbered = itertools.tee(_rows(columns.decimal, 1, trained.facts.channel_names, how))
+    ahead = [str(i) for i in range(1, estimator.horizon + 1)]
+    for (number, _), quantiles in zip(numbered, estimator.stream(row for _, row in rows), strict=True):
+        if quantiles is None:
+            continue
+        forecast = Forecast("", ahead, estimator.levels_, quantiles)
+        if how.json:
+            to.row(json.dumps({"row": number, "forecast": forecast.steps()}))
+        else:
+            to.row(*(f"{value:.6g}" for value in forecast.median))
+        if to.lost:
+            return
+
+
+def _of_all(paths: Sequence[Path], columns: Columns, options: PredictOptions, result: Callable[[Series], R]) -> list[R]:
+    """`result` of all series in files and folders.   Raises DataError; with --skip-bad, it is reported instead."""
+    results: list[R] = []
+    for file in paths:
+        try:
+            for series in read_path(file, columns):
+                try:
+                    results.append(result(series))
+                except DataError as error:
+                    _skip(error, options)
+        except DataError as error:
+            _skip(error, options)
+    return results
+
+
+def _rows(
+    decimal: str, channels: int, names: tuple[str, ...] | None, options: PredictOptions
+) -> Iterator[tuple[int, HostArray]]:
+    """The number and the values (channels,) of each line of standard input that is not blank.
+
+    The first line may be a header.
+
+    names   the channels of the model; None if they have no names
+
+    Raises DataError for an unusable row; with --skip-bad, it is reported instead. Raises DataError for a header with
+    other names, or in another order.
+    """
+    is_first = True
+    for number, line in enumerate(_input_lines(), start=1):
+        if not line.strip():
+            continue
+        if is_first and (header := header_in(line, decimal)):
+            _check_header(header, names, channels)
+            is_first = False
+            continue
+        is_first = False
+        try:
+            row = np.array(read_row(line, decimal, f"row {number}"))
+            if len(row) != channels:
+                raise DataError(
+                    f"row {number} has {len(row)} values: expected {channels}, one for each channel, separated by "
+                    "commas, semicolons or tabs"
+                )
+            check_sizes(row, f"row {number}")
+        except DataError as error:
+            _skip(error, options)
+        else:
+            yield number, row
+
+
+def _check_header(header: tuple[str, ...], names: tuple[str, ...] | None, channels: int) -> None:
+    shown = quoted(", ".join(header))
+    if names and header != names:
+        raise DataError(
+            f"the header is {shown}: expected {quoted(', '.join(names))}, the channels of the model in their order; "
+            "reorder the columns"
+        )
+    if len(header) != channels:
+        raise DataError(f"the header {shown} has {len(header)} names: expected {channels}, one for each channel")
+
+
+def _skip(error: DataError, options: PredictOptions) -> None:
+    """With --skip-bad, report the series or row that is skipped; otherwise, raise `error`."""
+    if not options.skip_bad:
+        raise error
+    if sys.stderr is not None:  # None: its descriptor is closed
+        Terminal(sys.stderr).say(f"skipped: {error.shown(flag)}")
+
+
+def _input_lines() -> Iterator[str]:
+    """The lines of standard input, each as soon as it arrives.   Raises DataError."""
+    expected = "expected a row of values per line; pipe them in, or name a file with <"
+    if sys.stdin is None:  # a closed descriptor (`<&-`)
+        raise DataError(f"standard input is closed: {expected}")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # As in files: a byte order mark is skipped, and bytes that are not UTF-8 become �, which is in no number.
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
+    try:
+        while line := sys.stdin.readline(_MAX_LINE + 1):
+            if len(line) > _MAX_LINE and not line.endswith("\n"):
+                raise DataError(f"a line of standard input is longer than {_MAX_LINE:,} characters: {expected}")
+            yield line
+    except OSError as error:
+        raise DataError(f"can't read standard input ({error.strerror or error}): {expected}") from error

@@ -1,0 +1,138 @@
+"""What a model consists of. New layers, the shapes of their parameters and the check of a file follow from a plan."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from xrnn import cells
+from xrnn.backend import Backend
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.embedding import Embedding
+from xrnn.layers.linear import Linear
+from xrnn.layers.stack import Stack
+from xrnn.select import get_backend
+from xrnn.typing import Array, HostArray
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`layers` recurrent layers of `hidden`, and a linear layer on top.
+
+    inputs      of the first recurrent layer
+    outputs     of the linear layer
+    symbols     > 0: an embedding of this number of symbols comes first
+    features    > 0: the linear layer has this number of inputs besides the recurrent ones, and its W begins at 0
+    both_ways   the recurrent layers are bidirectional
+    keeps_best  early stopping keeps the layers of the best epoch too
+    """
+
+    cell: str
+    inputs: int
+    hidden: int
+    layers: int
+    outputs: int
+    symbols: int = 0
+    features: int = 0
+    both_ways: bool = False
+    keeps_best: bool = False
+    dropout: float = 0.0
+    seed: int = 0
+
+    def make(self, backend: Backend) -> dict[str, Any]:
+        """New float32 layers by name, with the same weights on every backend."""
+        rng, kind = np.random.default_rng(self.seed), cells.CELLS[self.cell]
+        layers: dict[str, Any] = {}
+        if self.symbols:
+            layers["embedding"] = Embedding.init(self.symbols, self.inputs, rng=rng, backend=backend)
+        recurrent: list[Any] = [
+            Bidirectional.init(kind, size, self.hidden, rng=rng, backend=backend)
+            if self.both_ways
+            else kind.init(size, self.hidden, rng=rng, backend=backend)
+            for size in self._sizes
+        ]
+        layers["stack"] = Stack(recurrent, dropout=self.dropout, rng=self.seed)
+        if self.features:
+            W, b = (np.zeros(shape, np.float32) for shape in self.shapes[-2:])
+            return layers | {"linear": Linear(backend.asarray(W), backend.asarray(b))}
+        return layers | {"linear": Linear.init(self._width, self.outputs, rng=rng, backend=backend)}
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shape of each parameter, in the order of the layers."""
+        embedding: list[Shape] = [(self.symbols, self.inputs)] if self.symbols else []
+        recurrent = [
+            shape
+            for size in self._sizes
+            for _ in range(1 + self.both_ways)
+            for shape in cells.shapes(self.cell, size, self.hidden).values()
+        ]
+        return [*embedding, *recurrent, (self._width + self.features, self.outputs), (self.outputs,)]
+
+    @property
+    def weights(self) -> int:
+        """The number of weights."""
+        return sum(map(math.prod, self.shapes))
+
+    def example(self, step: int) -> dict[str, Any]:
+        """Layers as in a snapshot after `step` updates, except that all their sizes are 1."""
+        small = replace(
+            self, inputs=1, hidden=1, outputs=1, symbols=min(self.symbols, 1), features=min(self.features, 1)
+        )
+        layers = small.make(get_backend("numpy"))
+        best = {f"best.{name}": copy.deepcopy(layer) for name, layer in layers.items()} if self.keeps_best else {}
+        Model(layers).start_at(step)
+        return layers | best
+
+    @property
+    def _width(self) -> int:
+        """The number of outputs of a recurrent layer."""
+        return self.hidden * (1 + self.both_ways)
+
+    @property
+    def _sizes(self) -> list[int]:
+        """The number of inputs of each recurrent layer."""
+        return [self.inputs, *itertools.repeat(self._width, self.layers - 1)]
+
+
+def split_best(layers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The layers of a snapshot → those of the model, and those of the best epoch, empty without early stopping."""
+    best = {name.removeprefix("best."): layer for name, layer in layers.items() if name.startswith("best.")}
+    return {name: layer for name, layer in layers.items() if not name.startswith("best.")}, best
+
+
+class Model:
+    """The layers of a plan. A kind of model adds what happens between them.
+
+    dropouts   the dropout in `stack`, and that of the kind
+    """
+
+    def __init__(self, layers: Mapping[str, Any]) -> None:
+        self.layers = dict(layers)
+        self.stack: Stack = layers["stack"]
+        self.linear: Linear = layers["linear"]
+        self.backend: Backend = self.linear.backend
+        self.dropouts = list(self.stack.dropout)
+
+    @property
+    def params(self) -> list[Array]:
+        """The parameters, in the order of the layers."""
+        return [param for layer in self.layers.values() for param in layer.params]
+
+    def take_rows(self, batch: int, rows: HostArray) -> None:
+        """The next forward gets only these rows of a batch. Dropout masks them as in the complete batch."""
+        for dropout in self.dropouts:
+            dropout.rows = batch, self.backend.asarray(rows)
+
+    def start_at(self, update: int) -> None:
+        """Set the number of the next update, which determines the masks of dropout."""
+        for dropout in self.dropouts:
+            dropout.forward_calls = update
