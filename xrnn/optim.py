@@ -233,6 +233,7 @@ class Optimizer:
     def options(self) -> dict[str, Any]:
         """The constructor's options, for all groups: `type(optimizer)(layers, **optimizer.options)`."""
         options = {"lr": self.lr, "weight_decay": self.weight_decay}
+        # True is left out: checkpoints from before this option lack it.
         return options if self.decay_biases else options | {"decay_biases": False}
 
     @property
