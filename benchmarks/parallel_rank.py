@@ -50,7 +50,7 @@ class XrnnRank:
         self._comm = world()
         self.rank, self.sent = self._comm.rank, dict.fromkeys(("seconds", "calls", "bytes"), 0.0)
         self._model = CharLM.init(TextSettings(cell=cell, hidden=HIDDEN), get_backend("numpy"))
-        self._optimizer = Adam(list(self._model.layers.values()), 0.003)
+        self._optimizer = Adam(self._model, 0.003)
         self._state = self._model.zero_state(batch)
         self._reduce = self._counted(self._optimizer.grads)
 

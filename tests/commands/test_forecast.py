@@ -186,7 +186,7 @@ def test_gradients_match_differences(backend: Backend, cell: str) -> None:
     settings, facts = replace(TINY, cell=cell, layers=2), ForecastFacts(4, 2, 1, 1)
     model = ForecastModel.init(settings, facts, backend)
     rng = np.random.default_rng(1)
-    model = ForecastModel(settings, facts.shape, in_float64(model.layers))
+    model = ForecastModel(settings, facts.shape, in_float64(model))
     for param in model.params:
         param[...] = backend.asarray(rng.normal(0, 0.5, param.shape))
     x, known = backend.asarray(rng.standard_normal((4, 3, 3))), backend.asarray(rng.standard_normal((3, 2)))

@@ -88,7 +88,7 @@ def test_targets_with_a_decimal_comma() -> None:
 def test_gradients_match_differences(backend: Backend, cell: str) -> None:
     settings = replace(TINY, cell=cell)
     model = SeriesModel.init(settings, Numbers(3, 0.0, 1.0), backend)
-    model = SeriesModel(settings, in_float64(model.layers))
+    model = SeriesModel(settings, in_float64(model))
     x = backend.asarray(np.random.default_rng(1).standard_normal((4, 3, 3)))
     lengths = backend.asarray(np.array([4, 1, 3]))
 

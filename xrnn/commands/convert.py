@@ -211,7 +211,7 @@ def _of_series(kind: Kind[Any], source: Path, backend: Backend) -> tuple[Model, 
     """The model of `xrnn classify` or `xrnn regress`, with its scale."""
     snapshot = kind.load(source, backend)
     trained = TrainedModel(snapshot)
-    layers, head = list(trained.model.layers.values()), trained.head
+    layers, head = list(trained.model.values()), trained.head
     labels = tuple(map(str, head.labels)) if isinstance(head, Classes) else ()
     if not isinstance(head, Classes):  # the model predicts standardised numbers
         W, b = map(host, layers[-1].params)

@@ -16,9 +16,10 @@ from xrnn.backend import Backend
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
+from xrnn.layers.network import Network
 from xrnn.layers.stack import Stack
 from xrnn.select import get_backend
-from xrnn.typing import Array, HostArray
+from xrnn.typing import HostArray
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -109,23 +110,19 @@ def split_best(layers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     return {name: layer for name, layer in layers.items() if not name.startswith("best.")}, best
 
 
-class Model:
+class Model(Network):
     """The layers of a plan. A kind of model adds what happens between them.
 
     dropouts   the dropout in `stack`, and that of the kind
     """
 
+    stack: Stack
+    linear: Linear
+
     def __init__(self, layers: Mapping[str, Any]) -> None:
-        self.layers = dict(layers)
-        self.stack: Stack = layers["stack"]
-        self.linear: Linear = layers["linear"]
+        super().__init__(**layers)
         self.backend: Backend = self.linear.backend
         self.dropouts = list(self.stack.dropout)
-
-    @property
-    def params(self) -> list[Array]:
-        """The parameters, in the order of the layers."""
-        return [param for layer in self.layers.values() for param in layer.params]
 
     def take_rows(self, batch: int, rows: HostArray) -> None:
         """The next forward gets only these rows of a batch. Dropout masks them as in the complete batch."""

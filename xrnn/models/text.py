@@ -13,6 +13,7 @@ import numpy as np
 from xrnn import cells
 from xrnn.backend import Backend
 from xrnn.files import printable
+from xrnn.layers.embedding import Embedding
 from xrnn.losses import softmax_cross_entropy
 from xrnn.models.checkpoint import Kind, Snapshot, Spec
 from xrnn.models.corpus import Corpus, Streams
@@ -59,9 +60,11 @@ class CharLM(Model):
     layers   embedding, stack, linear
     """
 
+    embedding: Embedding
+
     def __init__(self, cell: str, layers: Mapping[str, Any]) -> None:
         super().__init__(layers)
-        self.cell, self.embedding = cell, layers["embedding"]
+        self.cell = cell
 
     @classmethod
     def init(cls, settings: TextSettings, backend: Backend) -> CharLM:

@@ -52,7 +52,7 @@ class Trainer(Generic[S]):
         self.settings, self.fingerprint = settings, fingerprint
         self.losses: list[float] = []
         self._model, self._backend = model, model.backend
-        self._optimizer = settings.optimizer(model.layers.values())
+        self._optimizer = settings.optimizer(model.values())
         self._unread: list[Array] = []  # losses that are still on the device
 
     @classmethod
@@ -181,7 +181,7 @@ class Trainer(Generic[S]):
 
     def _layers(self) -> dict[str, Any]:
         """The layers of a snapshot."""
-        return self._model.layers
+        return dict(self._model)
 
     def _arrays(self) -> dict[str, HostArray]:
         """The arrays of a snapshot besides the losses."""

@@ -28,7 +28,7 @@ every_way = pytest.mark.parametrize("one_way", [False, True])
 
 def in_float64(settings: ClassifierSettings, backend: Backend) -> SeriesModel:
     model = SeriesModel.init(settings, HEAD, backend)
-    return SeriesModel(settings, models.in_float64(model.layers))
+    return SeriesModel(settings, models.in_float64(model))
 
 
 def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:

@@ -51,13 +51,13 @@ def test_a_training_step_is_forward_loss_and_backward(backend: Backend, cell: st
     logits, after = model(chunk[:-1], state)
     expected, dlogits = softmax_cross_entropy(logits, chunk[1:])
     loss, state_after = model.train_step(chunk, state)
-    grads = [backend.to_numpy(grad).copy() for layer in model.layers.values() for grad in layer.grads]
+    grads = [backend.to_numpy(grad).copy() for grad in model.grads]
     model.backward(dlogits)
     np.testing.assert_array_equal(backend.to_numpy(loss), backend.to_numpy(expected))
     for states, others in zip(state_after, after, strict=True):
         for a, b in zip(states, others, strict=True):
             np.testing.assert_array_equal(backend.to_numpy(a), backend.to_numpy(b))
-    for got, layer_grad in zip(grads, (grad for layer in model.layers.values() for grad in layer.grads), strict=True):
+    for got, layer_grad in zip(grads, model.grads, strict=True):
         np.testing.assert_array_equal(got, backend.to_numpy(layer_grad))
 
 
@@ -89,7 +89,7 @@ def test_new_weights_are_the_same_on_every_backend_and_predict_about_uniformly(b
         return CharLM.init(TextSettings(cell="rnn", hidden=8, layers=2, seed=3), get_backend(which))
 
     model, on_numpy = fresh(backend), fresh("numpy")
-    assert list(model.layers) == ["embedding", "stack", "linear"]
+    assert list(model) == ["embedding", "stack", "linear"]
     for param, same in zip(model.params, on_numpy.params, strict=True):
         assert param.dtype == np.float32
         np.testing.assert_array_equal(backend.to_numpy(param), same)

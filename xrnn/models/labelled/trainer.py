@@ -88,7 +88,7 @@ class SeriesTrainer(Trainer[Any]):
         self.total = default_epochs(len(data.train)) * self.per_epoch
         self._validation = self.inputs(data.validation)
         self._validation_targets = data.facts.targets(data.validation) if data.validation else None
-        self.stopping = EarlyStopping(self.model.layers, settings.patience) if settings.patience else None
+        self.stopping = EarlyStopping(self.model, settings.patience) if settings.patience else None
         self._unread_hits: list[tuple[Array, int]] = []  # (correct labels on the device, series) per update
         self._hits: list[tuple[int, int]] = []  # the same for the last updates, on the host
 
@@ -147,7 +147,7 @@ class SeriesTrainer(Trainer[Any]):
             raise DivergedError(
                 f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower {param('lr')}"
             )
-        stopping.add(loss, self.model.layers)
+        stopping.add(loss, self.model)
 
     def read_losses(self) -> None:
         super().read_losses()
