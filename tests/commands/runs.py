@@ -158,4 +158,10 @@ def files() -> dict[str, bytes]:
 
 def name_of(value: Any) -> str:
     """The name of a parameter of a test."""
-    return value.command if isinstance(value, Run) else "".join(value) if isinstance(value, list) else str(value)
+    return (
+        value.command
+        if isinstance(value, Run)
+        else " ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+    )

@@ -17,10 +17,8 @@ import pytest
 
 from tests.commands.runs import files, growth
 from tests.commands.runs import write_rows as write
-from tests.conftest import STANDIN
 from tests.errors import one_line
-from tests.models.checks import check_gradients, check_transfers, in_float64
-from tests.models.snapshots import check_resume
+from tests.models.checks import check_gradients, in_float64
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.commands.main import main
@@ -31,7 +29,6 @@ from xrnn.models.forecast.model import ForecastModel, ForecastTrainer
 from xrnn.models.forecast.scores import ForecastScores, naive_quantiles, seasonal_differences
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings, parse_quantiles
 from xrnn.models.forecast.times import show, step_of
-from xrnn.models.forecast.trained import FORECASTER
 from xrnn.models.forecast.windows import fill, pack, unpack
 from xrnn.select import get_backend
 from xrnn.typing import Array, HostArray
@@ -215,16 +212,6 @@ def test_the_first_forecast_is_the_seasonal_naive_one(backend: Backend) -> None:
     forecast = ForecastModel.init(TINY, data.facts, backend).forecast(data.test)
     for n, origin in enumerate(data.test_origins(0)):
         np.testing.assert_allclose(forecast[n, :, 1], growth()[origin - 4 : origin - 1])
-
-
-def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, backend: Backend) -> None:
-    data = prepare([series(growth())], replace(TINY, dropout=0.3, noise=0.1))
-    trainer = ForecastTrainer(replace(TINY, dropout=0.3, noise=0.1), data, backend)
-    check_resume(FORECASTER, trainer, data, tmp_path / "c", first=3, more=1)
-
-
-def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing() -> None:
-    check_transfers(ForecastTrainer(TINY, prepare([series(growth())], TINY), STANDIN), reads=1)
 
 
 def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all() -> None:
@@ -595,26 +582,6 @@ def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str]) 
     assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "--skip-bad"]) == 0
     out, err = capsys.readouterr()
     assert (len(out.splitlines()), err.count("skipped: short.csv")) == (3, 1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"context": 0}, "context is 0: expected a whole number from 1"),
-        ({"season": 7}, "season is larger than context"),
-        ({"horizon": True}, "horizon is True: expected a whole number"),
-        ({"channel_names": ["a", "b"]}, "channel_names has 2 names: expected 1"),
-        ({"channel_names": "a"}, "channel_names is not a list of strings"),
-        ({"series": [1]}, "series is not a list of strings"),
-        ({"step": 1}, "step is not a string"),
-        ({"more": 1}, "they have other names: expected context, horizon"),
-    ],
-)
-def test_forged_facts_are_refused(changes: dict[str, Any], words: str) -> None:
-    facts = {"context": 6, "horizon": 3, "season": 4, "known": 0, "channel_names": None}
-    assert ForecastFacts.from_json(facts) == ForecastFacts(6, 3, 4, 0)
-    with one_line(SettingsError, words):
-        ForecastFacts.from_json(facts | changes)
 
 
 def test_a_series_without_a_value_gets_one_line() -> None:

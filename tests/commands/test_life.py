@@ -98,19 +98,30 @@ def test_a_run_can_stop_after_a_time(run: Run) -> None:
     assert updates_in("c") > 1
 
 
-@pytest.mark.parametrize(("run", "length"), [(TRAIN, ["--minutes", "1"]), (CLASSIFY, []), (FORECAST, [])], ids=name_of)
-def test_without_a_length_text_trains_for_a_minute(
+@pytest.mark.parametrize(
+    ("run", "given", "kept"),
+    [
+        (TRAIN, [], ["--minutes", "1"]),
+        (CLASSIFY, [], []),  # the default depends on the number of series
+        (FORECAST, [], []),
+        (TRAIN, ["--steps", "1000000000000"], ["--steps", "1000000000000"]),
+        (REGRESS, ["--minutes", "3"], ["--minutes", "3"]),
+    ],
+    ids=name_of,
+)
+def test_a_stopped_run_continues_to_the_same_end(
     folder: Path,
     received: list[int],
     run: Run,
-    length: list[str],
+    given: list[str],
+    kept: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The length for series depends on their number."""
+    """Also to the default one."""
     at_update(monkeypatch, 1, lambda _: signal.raise_signal(signal.SIGINT))
-    assert main([run.command, *run.data, *run.options, "--out", "c"]) == 130
-    assert continuation(capsys.readouterr().out)[1] == [run.command, *run.data, "--resume", "c", *length]
+    assert main([run.command, *run.data, *run.options, *given, "--out", "c"]) == 130
+    assert continuation(capsys.readouterr().out)[1] == [run.command, *run.data, "--resume", "c", *kept]
 
 
 # ---- stopped by a signal ----
@@ -233,7 +244,7 @@ def test_an_output_that_fails_when_it_is_flushed_is_lost(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", stream := io.StringIO())
     monkeypatch.setattr(stream, "flush", raising(OSError(errno.ENOSPC, "No space left on device")))
-    assert main(["--version"]) == 1
+    assert main(["-V"]) == 1
     assert "can't write the output (No space left on device)" in capsys.readouterr().err
 
 

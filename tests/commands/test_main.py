@@ -55,16 +55,14 @@ def test_generate_says_nothing_about_a_fallback(model: Path) -> None:
 @POSIX
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=len)
 def test_a_prompt_may_hold_any_bytes_in_any_locale(model: Path, locale: dict[str, str]) -> None:
-    replaced = {"�\n".encode(), b"?\n"}
-    for prompt, outputs in (
-        (b"def", {b"def\n"}),
-        ("é".encode(), {b"?\n" if locale else "é\n".encode()}),
-        (b"\xff", replaced),
-    ):
-        command = [*map(str.encode, [*COMMAND, "generate", "c", "--length", "0", "--prompt"]), prompt]
-        process = subprocess.run(command, env=os.environ | locale, capture_output=True)
-        assert (process.returncode, process.stderr) == (0, b"")
-        assert process.stdout in outputs
+    code = "import sys\nfrom xrnn.commands.main import main\nfor prompt in sys.argv[1:]:\n"
+    code += "    assert main(['generate', 'c', '--length', '0', '--prompt', prompt]) == 0"
+    command: list[str | bytes] = [sys.executable, "-c", code, "def", "é".encode(), b"\xff"]
+    process = subprocess.run(command, env=os.environ | locale, capture_output=True)
+    assert (process.returncode, process.stderr) == (0, b"")
+    first, second, third = process.stdout.splitlines()
+    assert (first, second) == (b"def", b"?" if locale else "é".encode())
+    assert third in ("�".encode(), b"?")
 
 
 def test_names_print_no_control_characters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,10 +132,9 @@ def test_the_installed_command_and_the_package_run_main() -> None:
     module, name = scripts["xrnn"].split(":")
     code = f"import sys; from {module} import {name}; sys.argv[1:] = ['--version']; sys.exit({name}())"
     assert run_python(code).stdout == f"xrnn {xrnn.__version__}\n"
-    for arguments, status, out in ((["-V"], 0, f"xrnn {xrnn.__version__}\n"), (["fly"], 2, "")):
-        done = subprocess.run([sys.executable, "-m", "xrnn", *arguments], capture_output=True, text=True)
-        assert (done.returncode, done.stdout) == (status, out)
-        assert ("No such command 'fly'" in done.stderr) == bool(status)
+    done = subprocess.run([sys.executable, "-m", "xrnn", "fly"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'fly'" in done.stderr
 
 
 def test_importing_the_package_does_not_import_the_command_line() -> None:

@@ -240,15 +240,15 @@ NAMES = {"classify": "x,y", "regress": "x,y", "forecast": "sales"}
 def test_a_stream_may_begin_with_a_header(kind: str, capsys: Capture) -> None:
     rows, names = text(series_for(kind)), NAMES[kind]
     expected = streamed(capsys, rows, f"named/{kind}")
-    first, _, second = names.partition(",")
-    forms = [f"{names}\n", f'\n "{first}"{f", {chr(34)}{second}{chr(34)}" if second else ""} \r\n']
-    for header in [*forms, *([f"{first};{second}\n", f"{first}\t{second}\n"] if second else [])]:
+    columns = names.split(",")
+    quoted = ", ".join(f'"{name}"' for name in columns)
+    for header in (f"{names}\n", ";".join(columns) + "\n", "\t".join(columns) + "\n", f"\n {quoted} \r\n"):
         assert streamed(capsys, header + rows, f"named/{kind}") == expected
     if kind != "forecast":
         assert streamed(capsys, f"a,b\n{rows}", kind)[0]  # the channels of this model have no names
         assert len(streamed(capsys, f"?,?\n{rows}", kind)[0]) == rows.count("\n") + 1  # missing values, not names
     _, err = streamed(capsys, f"{text(series_for(kind)[:1])}{names}\n", f"named/{kind}", status=1)
-    assert f"row 2: '{first}' is not a finite number" in err  # only the first row is a header
+    assert f"row 2: '{columns[0]}' is not a finite number" in err  # only the first row is a header
 
 
 @pytest.mark.parametrize("options", [[], ["--skip-bad"]], ids=["", "skip-bad"])

@@ -174,6 +174,14 @@ def test_data_of_its_own(command: str, folder: Path, capsys: pytest.CaptureFixtu
     assert re.search(rf"^accuracy: {F} \(\d of 4\)$", out, re.MULTILINE)
 
 
+def test_the_epochs_follow_from_the_count_of_series(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xrnn.commands.run.default_epochs", lambda count: count // 2)
+    assert main(["classify", *CLASSIFY.data, *CLASSIFY.options]) == 0
+    assert "epoch 5: loss " in capsys.readouterr().out
+
+
 def test_a_resumed_run_may_be_tested_on_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert CLASSIFY("--out", "c", units=1) == 0
     write_ts(Path("others.ts"), waves(4, 5))

@@ -39,7 +39,8 @@ def in_float64(layers: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_transfers(trainer: Any, reads: int) -> None:
     """On the stand-in: one transfer per step and no wait; then `reads` transfers back for the losses."""
-    trainer.step()
+    for _ in range(3):  # the first uses of kernels compare them with the plain form
+        trainer.step()
     with counted() as counters:
         for _ in range(3):
             trainer.step()
@@ -47,4 +48,4 @@ def check_transfers(trainer: Any, reads: int) -> None:
     with counted() as counters:
         trainer.read_losses()
     assert (counters.host_to_device, counters.device_to_host) == (0, reads)
-    assert len(trainer.losses) == 4
+    assert len(trainer.losses) == 6

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +13,13 @@ import pytest
 from tests import standin
 from tests.commands.runs import growth
 from tests.commands.test_forecast import TINY, series
-from tests.models.labelled import tiny
-from tests.models.text import texts
+from tests.models.kinds import CLASSES, NUMBERS, TEXT, Subject, name_of
 from tests.parallel.threads import Group, ThreadRanks
 from tests.standin import distributed
 from xrnn.backend import Backend, use_fused
 from xrnn.models.forecast import model as forecast_model
 from xrnn.models.forecast.data import prepare
 from xrnn.models.forecast.model import ForecastModel
-from xrnn.models.labelled.trainer import SeriesTrainer
-from xrnn.models.text import TextTrainer
 from xrnn.models.trainer import add_up
 from xrnn.parallel import World
 from xrnn.select import get_backend
@@ -33,24 +28,16 @@ from xrnn.typing import Array
 _SIZE = 2
 
 
-def charlm(folder: Path) -> Callable[[Backend], Any]:
-    corpus = texts.small_corpus(folder)
-    return lambda backend: TextTrainer(replace(texts.TINY, cell="lstm"), corpus, backend)
-
-
-def classifier(folder: Path) -> Callable[[Backend], Any]:
-    settings = replace(tiny.TINY, dropout=0.3, noise=0.2, balance=True)
-    return lambda backend: SeriesTrainer(settings, tiny.dataset(9), backend)
-
-
-@pytest.mark.parametrize("job", [charlm, classifier])
+@pytest.mark.parametrize(
+    ("subject", "changes"), [(TEXT, {"cell": "lstm"}), (CLASSES, {"balance": True}), (NUMBERS, {})], ids=name_of
+)
 def test_two_ranks_train_as_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: Backend, job: Callable[[Path], Callable[[Backend], Any]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: Backend, subject: Subject, changes: dict[str, Any]
 ) -> None:
     if backend.name == "cupy" and backend.xp is not standin:
         pytest.skip("the ranks of one process share its GPU")
-    make = job(tmp_path)
-    alone = make(backend)
+    alone = subject.train(tmp_path, backend, **changes)
+    data = subject.data(tmp_path, alone.settings)
     alone.run(lambda: alone.steps == 7)
     expected = alone.snapshot().arrays
     group = Group(_SIZE)
@@ -60,7 +47,7 @@ def test_two_ranks_train_as_one(
         device = standin.cuda.Device(ranks.rank) if backend.xp is standin else contextlib.nullcontext()
         # The emulator runs the kernels of one thread at a time: on the stand-in, the plain forms run.
         with device, use_fused(backend.xp is not standin):
-            trainer = make(backend)
+            trainer = subject.trainer(alone.settings, data, backend)
             trainer.divide(World(ranks))
             trainer.run(lambda: trainer.steps == 7)
             arrays = trainer.snapshot().arrays

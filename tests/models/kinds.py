@@ -1,0 +1,74 @@
+"""The kinds of models with tiny data, one row each: the tests of trainers and of checkpoints run on every row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from tests.commands.runs import growth, write_levels
+from tests.models.labelled import tiny
+from tests.models.text import texts
+from xrnn.backend import Backend
+from xrnn.models.checkpoint import Kind, Snapshot
+from xrnn.models.data.series import Series
+from xrnn.models.forecast.data import prepare
+from xrnn.models.forecast.model import ForecastTrainer
+from xrnn.models.forecast.settings import ForecastSettings
+from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.labelled.data import load_labelled
+from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
+from xrnn.models.labelled.settings import RegressionSettings
+from xrnn.models.labelled.trainer import SeriesTrainer
+from xrnn.models.text import CHARACTER_MODEL, TextTrainer
+from xrnn.select import get_backend
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A kind of model.
+
+    data    (an empty folder, the settings) → the data
+    reads   the number of transfers from the device that reading the losses takes
+    """
+
+    kind: Kind[Any]
+    trainer: Any
+    data: Callable[[Path, Any], Any]
+    settings: Any
+    reads: int = 1
+
+    def train(self, folder: Path, backend: Backend | str = "numpy", updates: int = 0, **changes: Any) -> Any:
+        """A trainer after some updates.   changes: of the settings"""
+        settings = replace(self.settings, **changes)
+        trainer = self.trainer(settings, self.data(folder, settings), get_backend(backend))
+        for _ in range(updates):
+            trainer.step()
+        return trainer
+
+    def snapshot(self, folder: Path, **changes: Any) -> Snapshot[Any]:
+        """The snapshot after two updates."""
+        snapshot: Snapshot[Any] = self.train(folder, updates=2, **changes).snapshot()
+        return snapshot
+
+
+def _levels(folder: Path, settings: RegressionSettings) -> Any:
+    paths = [write_levels(folder / name, count, count) for name, count in (("levels.ts", 10), ("others.ts", 6))]
+    return load_labelled(paths, settings)
+
+
+TEXT: Final = Subject(CHARACTER_MODEL, TextTrainer, lambda folder, _: texts.small_corpus(folder), texts.TINY)
+CLASSES: Final = Subject(CLASSIFIER, SeriesTrainer, lambda *_: tiny.dataset(), tiny.TINY, reads=2)
+NUMBERS: Final = Subject(REGRESSION, SeriesTrainer, _levels, RegressionSettings(hidden=6, batch=4, lr=0.02))
+FORECASTS: Final = Subject(
+    FORECASTER,
+    ForecastTrainer,
+    lambda _, settings: prepare([Series(growth()[:, None], None, "s")], settings),
+    ForecastSettings(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.3, noise=0.1),
+)
+SUBJECTS: Final = [TEXT, CLASSES, NUMBERS, FORECASTS]
+
+
+def name_of(subject: Any) -> str:
+    return subject.kind.name.removeprefix("xrnn ") if isinstance(subject, Subject) else str(subject)
