@@ -59,7 +59,7 @@ class TrainJob(Job[TextTrainer]):
 
 
 def refusal(content: bytes) -> str:
-    """Refuses pictures of runs: one that a run draws beside the text would change the text of a resumed run."""
+    """Skips xrnn's own pictures: one drawn into the text folder would become training text on resume."""
     return "is a picture that xrnn drew" if is_own_picture(content) else ""
 
 

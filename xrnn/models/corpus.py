@@ -46,7 +46,7 @@ def load_corpus(paths: Sequence[Path] = (), refusal: Callable[[bytes], str] = la
 
     A folder gives its files at any depth, sorted by name, except hidden and binary ones (those with a NUL byte).
 
-    refusal   the content of a file → why it is no text to learn from; empty if it is
+    refusal   Returns the reason to skip the content, or ""
 
     Raises DataError for a missing path, an unreadable file, a named file that is binary, and too little text.
     """

@@ -118,7 +118,7 @@ class World:
         All ranks must pass the same sizes. Each call checks this by a message of its own; a `reducer` checks it once.
 
         arrays   float32 or float64 arrays of one dtype on one device, such as `optimizer.grads`
-        weight   the number of samples that this rank's arrays are means over, if the ranks have different numbers;
+        weight   the number of samples in this rank's share, if the ranks have different numbers;
                  the arrays of a rank with weight 0 are not used, whatever they hold
 
         The result has the same bits in each rank, and in each run with the same number of ranks.

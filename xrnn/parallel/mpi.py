@@ -81,7 +81,7 @@ class Ranks:
         local = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         self.local_rank = local.Get_rank()
-        self._operations = 0  # so far, with the one that waits
+        self._operations = 0  # operations started, including the current one
         self._waiting: tuple[int, str, float] | None = None  # the operation that waits: its number, name, and start
         self._ended = threading.Event()
         self._process = os.getpid()

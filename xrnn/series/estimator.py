@@ -41,7 +41,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     kind: ClassVar[Kind[Any]]
     trainer: ClassVar[Any]  # the class of the trainer
     trained: ClassVar[Any]  # the class of the trained model
-    other_columns: ClassVar[bool] = False  # True: after `fit`, X may lack columns, and have others
+    other_columns: ClassVar[bool] = False  # True if X may have other column names than in `fit`
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""

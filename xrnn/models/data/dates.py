@@ -60,8 +60,8 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     where   the start of an error about cells[i]: the file and the line
 
     In dates such as 3/4/2024, a day above 12 tells whether the month or the day is first; without one, the order that
-    gives equal steps. Raises DataError if both or none do, and for cells that are not all numbers or all dates in one
-    form.
+    gives equal steps. Raises DataError if both orders, or neither, give equal steps, and for cells that are not all
+    numbers or all dates in one form.
     """
     longest: list[Time | None] = []
     for readers in _READERS:
@@ -92,8 +92,9 @@ def is_date(cell: str) -> bool:
 
 
 def hold_dates(cells: Sequence[str]) -> bool:
-    """Whether a column with these cells is one of dates, also of text like dates that `read_times` refuses.
+    """True for a column of dates.
 
+    Also True for date-like text that `read_times` can't read, so that it is reported and not used as values.
     Numbers are dates only if all of them are, as in 20240531.
     """
     if as_number(cells[0]) is not None:

@@ -55,7 +55,7 @@ class Columns:
     optional: frozenset[str] = frozenset()
     timed: bool = False  # True: the times of the steps are used, so a column of times without --time is looked for
     used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
-    # For text in a column of numbers, {}.
+    # Remedy if a column of numbers holds text; {} becomes the column.
     remedy: str = f"correct it, or leave the column out with {param('skip_columns')} {{}}"
 
 
@@ -201,7 +201,7 @@ def _index(table: _Table, columns: Columns, others: set[int | None]) -> int | No
 
 
 def _time_column(table: _Table, columns: Columns, others: set[int | None]) -> int | None:
-    """The index, if it holds times, or the only other column of times, or an index of numbers. None without these.
+    """The first of these: an index of times; the only other column of times; an index of numbers. None without these.
 
     others   columns that other options name
 

@@ -38,7 +38,7 @@ class ForecastSeries:
     filled      (T,), without missing values
     covariates  (T or more, K), standardised and filled
     deviation   of the target's known values: the scale of the series. It is computed from the series itself, because
-                nothing identifies a series of the training in a new file
+                a new file does not say which training series it continues
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ForecastSeries:
     ) -> None:
         """known: the scale of the covariates.   train: the number of rows to train on; None for all.
 
-        deviation   of a longer series, whose last rows these are; None to compute it from the rows to train on
+        deviation   The deviation to use if `series` is only the end of a longer one; None to compute it
 
         Raises DataError for values that are all equal, unless `deviation` is given.
         """

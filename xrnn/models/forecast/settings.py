@@ -57,8 +57,7 @@ class ForecastFacts:
     """The properties of the data that the model depends on: see `Shape`.
 
     step     the name of the step of the times; empty without times, and in files that earlier versions wrote
-    series   for files that earlier versions wrote: the names of the series whose deviations are in the file, which are
-             not used
+    series   Names of series in older files; ignored
     """
 
     context: int

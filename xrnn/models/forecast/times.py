@@ -36,7 +36,7 @@ class Step:
     """The time between two steps: a number, a duration, months, or working days.
 
     day     of the month, if the step is in months; a shorter month has its last day instead
-    local   for local times whose offset from UTC changes: the offset of later times is unknown, and left out
+    local   True if the UTC offset changes in the series; forecast times then have no offset
     """
 
     size: float | timedelta
@@ -66,7 +66,10 @@ class Step:
         return f"{count:g} {unit}{'s' * (count != 1)}"
 
     def contradicts(self, name: str) -> bool:
-        """True if a step called `name` is another one. A number can't contradict a duration: its unit is unknown."""
+        """True if a step called `name` is another one.
+
+        False if one step is a number and the other a duration: the number's unit is unknown.
+        """
         is_number = " " not in name
         return bool(name) and name != self.name and is_number == (not isinstance(self.size, timedelta))
 
@@ -138,7 +141,7 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
 
 
 def _odd_places(step: Step, times: Sequence[Time]) -> list[int]:
-    """The indices of the times that another time than that one step later follows."""
+    """Indices i for which times[i+1] is not one step after times[i]."""
     clock = [_local(time) for time in times] if step.local else times
     return [i for i, (a, b) in enumerate(itertools.pairwise(clock)) if step.next(a) != b]
 

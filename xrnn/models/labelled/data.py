@@ -96,7 +96,9 @@ class LabelledSeries:
 
 
 def load_labelled(paths: Sequence[Path], settings: SeriesSettings) -> LabelledSeries:
-    """The series of TRAIN and TEST. Without a path, to classify: JapaneseVowels, from the package aeon.
+    """The series of TRAIN and TEST.
+
+    If no path is given, a classifier uses JapaneseVowels, from the package aeon; a regression is refused.
 
     Without TEST, a quarter of each group of series is held out for the test: of each label, or of all to regress on.
     With patience, a fifth of the remaining series is held out for validation. The seed decides which series.

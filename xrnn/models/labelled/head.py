@@ -1,6 +1,6 @@
 """What classifying and regressing differ in: the targets, the loss, and what the model's outputs mean.
 
-A head is also what the model depends on of its data, and is saved with the model.
+A head also holds the properties of the data that the model depends on, and is saved with the model.
 """
 
 from __future__ import annotations
