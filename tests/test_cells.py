@@ -244,7 +244,34 @@ def test_registering_is_checked(built_in: None) -> None:
     for other in (PeepholeLSTMCell, made(), Recurrent, None):
         with one_line(TypeError, "expected a subclass of RecurrentLayer; pass the class itself"):
             cells.register_cell(other)  # type: ignore[type-var]
+    with one_line(TypeError, "layer is Recurrent: expected"):
+        cells.register_cell(Recurrent)
+    for name in ("Stack", "Bidirectional", "Network", "Linear", "Dropout", "Recurrent"):
+        with one_line(ValueError, f"{name} with the cell 'mine' has the name of a registered layer"):
+            cells.register_cell(of_cell("mine", name))
+    with one_line(ValueError, "Mine with the cell 'leak' has the name of a registered layer"):
+        cells.register_cell(of_cell("leak", "Mine"))
+    no_cell: Any = type("NoCell", (RecurrentLayer,), {})
+    calls: list[Callable[[Any], Any]] = [cells.register_cell, lambda kind: kind.init(2, 3)]
+    for call in calls:
+        with one_line(TypeError, "NoCell has no cell_type: expected the class of its cell; add it to the class"):
+            call(no_cell)
     assert list(CELLS) == ["rnn", "lstm", "gru", "peephole_lstm"]
+
+
+def of_cell(cell: str, name: str) -> type[RecurrentLayer]:
+    """A class of this name, whose cell has that name."""
+    return type(name, (PeepholeLSTM,), {"cell_type": type("Cell", (PeepholeLSTMCell,), {"name": cell})})
+
+
+def test_a_class_that_is_defined_again_replaces_the_earlier_one(
+    built_in: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(CELLS, "renamed", raising=False)  # after the test too
+    for cell in ("mine", "mine", "renamed"):
+        again = cells.register_cell(of_cell(cell, "Mine"))
+        assert list(CELLS) == ["rnn", "lstm", "gru", "peephole_lstm", cell]
+        assert CELLS[cell] is again
 
 
 def test_its_file_is_refused_if_it_is_not_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

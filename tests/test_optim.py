@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
-from xrnn import EMA, RNN, SGD, Adam, Dropout, Linear, Stack, clip_grad_norm, softmax_cross_entropy
+from xrnn import EMA, RNN, SGD, Adam, Dropout, Linear, Stack, clip_grad_norm, freeze, quantize, softmax_cross_entropy
 from xrnn.backend import Backend
 from xrnn.optim import Optimizer, cosine, linear
 from xrnn.select import get_backend
@@ -183,6 +183,23 @@ def test_only_the_parameters_of_the_groups_are_updated(backend: Backend) -> None
         assert (backend.to_numpy(got) == want).all() == (name != "Wh")
 
 
+def test_a_step_refuses_layers_that_are_no_longer_trained(backend: Backend) -> None:
+    rnn, readout = RNN.init(3, 4, rng=0, backend=backend), Linear.init(4, 1, rng=0, backend=backend)
+    optimizer = Adam([rnn, readout], weight_decay=0.1)
+    readout.backward(readout.forward(rnn.forward(backend.xp.ones((2, 1, 3), "float32"))))
+    optimizer.step()
+    before = [backend.to_numpy(p).copy() for p in optimizer.params]
+    readout.needs_grads = False
+    with one_line(ValueError, "Linear with needs_grads=False: expected layers that are trained; leave this one out"):
+        optimizer.step()
+    assert optimizer.steps == 1
+    for got, want in zip(optimizer.params, before, strict=True):
+        assert (backend.to_numpy(got) == want).all()
+    readout.needs_grads = True
+    optimizer.step()
+    assert optimizer.steps == 2
+
+
 def test_settings_of_groups() -> None:
     rnn, readout = RNN.init(3, 4, rng=0, backend="numpy"), Linear.init(4, 1, rng=0, backend="numpy")
     optimizer = Adam([rnn, {"layers": [readout], "lr": 0.004}], lr=0.001)
@@ -195,7 +212,7 @@ def test_settings_of_groups() -> None:
     optimizer.groups[1].weight_decay = 1
     with one_line(ValueError, "weight_decay is nan: expected a finite number of at least 0"):
         optimizer.groups[1].weight_decay = float("nan")
-    refused: list[tuple[type[Exception], Any, str]] = [
+    refused: list[tuple[Any, ...]] = [
         (
             ValueError,
             [rnn, {"layers": [readout], "rate": 1}],
@@ -213,10 +230,24 @@ def test_settings_of_groups() -> None:
         (TypeError, [{"layers": [rnn], "params": []}], "params of groups[0] is []: expected a list of names"),
         (TypeError, [{"layers": rnn}], "layers is a xrnn.layers.rnn.RNN: expected a list of layers"),
         (ValueError, [rnn, {"layers": [rnn]}], "layers holds a layer twice"),
-        (ValueError, [{"layers": [rnn], "params": ["b"]}, {"layers": [rnn]}], "layers holds a layer twice"),
+        (
+            ValueError,
+            [{"layers": [rnn], "params": ["b"]}, {"layers": [rnn]}],
+            "layers holds a layer twice, which each step would update twice: list each layer once, or in groups with "
+            "different params",
+        ),
+        (
+            TypeError,
+            [{"layers": [rnn], "lr": "a"}],
+            "lr of groups[0] is 'a': expected a finite number",
+            "use float(lr)",
+        ),
+        (TypeError, {"layers": [rnn], "lr": 0.1}, "layers is one parameter group", "put it into a list, as in [group]"),
+        (ValueError, [quantize(rnn)], "is read-only", "train the float32 layer, then quantize it again"),
+        (ValueError, [freeze(rnn)], "is read-only", "make the layer of copies, as copy.deepcopy of a frozen layer"),
     ]
-    for kind, layers, words in refused:
-        with one_line(kind, words):
+    for kind, layers, *words in refused:
+        with one_line(kind, *words):
             SGD(layers)
     with one_line(TypeError, "layers[0] is a dict: expected a list of layers"):
         EMA([{"layers": [rnn]}])  # type: ignore[list-item]

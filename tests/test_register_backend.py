@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import pickle
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -189,6 +191,27 @@ def test_it_is_loaded_once_and_only_when_needed() -> None:
     assert len(calls) == 1
     xrnn.register_backend("own", OwnBackend)  # replaces it
     assert xrnn.get_backend("own").name == "own"
+
+
+def test_a_failure_keeps_no_frame_of_its_caller() -> None:
+    class Big:
+        pass
+
+    found: list[weakref.ref[Big]] = []
+
+    def load() -> Backend:
+        big = Big()
+        found.append(weakref.ref(big))
+        try:
+            raise RuntimeError
+        except RuntimeError as error:
+            raise BackendUnavailableError("no device") from error
+
+    xrnn.register_backend("own", load)
+    with one_line(BackendUnavailableError, "asked for own, but no device"):
+        xrnn.get_backend("own")
+    gc.collect()
+    assert found[0]() is None
 
 
 def test_a_module_that_is_missing() -> None:

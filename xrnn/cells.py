@@ -1,39 +1,50 @@
 """The table of the recurrent layers by the name of their cell. The commands, files and benchmarks read it.
 
-Other formats have one table each, by the class of the cell: `xrnn.exchange.c.CELLS`, `onnx_weights.OPERATORS`,
-`keras.LAYERS` and `torch_weights.MODES`. They refuse a cell without a row.
+Other formats have one table each, by the class of the cell: `CELLS` in `xrnn.exchange.c`, `onnx_weights`, `keras` and
+`torch_weights`. They refuse a cell without a row.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final, TypeVar
 
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.dropout import Dropout
+from xrnn.layers.embedding import Embedding
 from xrnn.layers.gru import GRU
+from xrnn.layers.layer_norm import LayerNorm
+from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
+from xrnn.layers.network import Network
 from xrnn.layers.own import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer, shapes_of
 from xrnn.layers.rnn import RNN
+from xrnn.layers.stack import Stack
 from xrnn.ops.cell import Cell
 from xrnn.select import kind_of
 
 LayerClass = TypeVar("LayerClass", bound=type[RecurrentLayer])
 
 CELLS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+LEAK: Final = "leak"  # the leaky RNN in `xrnn info --cell`
+# The other layers that files hold under the name of their class.
+LEAVES: Final[tuple[Any, ...]] = (Linear, Embedding, LayerNorm, Dropout, Recurrent)
+CONTAINERS: Final[tuple[Any, ...]] = (Bidirectional, Stack, Network)
 
 
 def register_cell(layer: LayerClass) -> LayerClass:
     """Add a layer of your own to the table of cells, under the name of its cell. It may be used as a decorator.
 
-    layer   a subclass of `xrnn.layers.recurrent.RecurrentLayer`, with its cell's class in `cell_type`
+    layer   a subclass of `RecurrentLayer`, with its cell's class in `cell_type`
 
     Files then hold the layer under the name of its class, and `Classifier`, `Forecaster` and `xrnn info --cell` find it
     by the name of its cell. A program that reads such a file must register the layer first. Other formats need a row in
-    their own table.
+    their own table. A class that is defined again, as when a cell of a notebook runs again, replaces the earlier one.
 
-    Raises TypeError for another object, ValueError if the name of the cell or of the class is taken.
+    Raises TypeError for another object and for a class without `cell_type`, ValueError if the name of the cell or of
+    the class is taken.
 
-    >>> from xrnn.layers.recurrent import SingleStateLayer
-    >>> from xrnn.ops.cells.rnn import RNNCell
+    >>> from xrnn import RNNCell, SingleStateLayer
     >>> class SlowCell(RNNCell):
     ...     name = "slow"
     >>> @register_cell
@@ -46,16 +57,26 @@ def register_cell(layer: LayerClass) -> LayerClass:
     Slow(3 → 8, 96 parameters, float32, numpy)
     """
     if not (isinstance(layer, type) and issubclass(layer, RecurrentLayer)) or issubclass(layer, Recurrent):
-        raise TypeError(f"layer is a {kind_of(layer)}: expected a subclass of RecurrentLayer; pass the class itself")
+        got = layer.__name__ if isinstance(layer, type) else f"a {kind_of(layer)}"
+        raise TypeError(f"layer is {got}: expected a subclass of RecurrentLayer; pass the class itself")
     name = layer._cell_with({}).name
-    others = {key: each for key, each in CELLS.items() if each is not layer}
-    if name in others or layer.__name__ in (each.__name__ for each in others.values()):
+    earlier = [key for key, each in CELLS.items() if _place(each) == _place(layer)]
+    others = {key: each for key, each in CELLS.items() if key not in earlier}
+    kinds = (*others.values(), *LEAVES, *CONTAINERS)
+    if name in (*others, LEAK) or layer.__name__ in (each.__name__ for each in kinds):
         raise ValueError(
             f"{layer.__name__} with the cell {name!r} has the name of a registered layer: expected new names; rename "
             "the class and its cell"
         )
+    for key in earlier:
+        del CELLS[key]
     CELLS[name] = layer
     return layer
+
+
+def _place(kind: type) -> tuple[str, str]:
+    """Where a class is defined."""
+    return kind.__module__, kind.__qualname__
 
 
 def is_layer(layer: Any) -> bool:

@@ -99,7 +99,7 @@ def check_number(name: str, value: Any, expected: str, fits: Callable[[float], b
     expected   describes a valid value in the error
     """
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {_shown(value)}: expected {expected}; use float({name})")
+        raise TypeError(f"{name} is {_shown(value)}: expected {expected}; use float({name.partition(' of ')[0]})")
     try:
         number = float(value)
     except OverflowError:  # an int that no float holds

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xrnn.backend import OPERATIONS, Backend, fused_forms
-from xrnn.cells import CELLS, cell_of
+from xrnn.cells import CELLS, LEAK, cell_of
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 from xrnn.precision import precision
@@ -21,7 +21,7 @@ _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
 
 def explained() -> dict[str, Cell]:
     """The cells of `xrnn info --cell` by name: those of the table, and the leaky RNN."""
-    return {name: cell_of(name) for name in CELLS} | {"leak": LeakyRNNCell(0.5)}
+    return {name: cell_of(name) for name in CELLS} | {LEAK: LeakyRNNCell(0.5)}
 
 
 def selection_lines(selection: Selection) -> list[str]:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Generic, Protocol, Required, Self, TypeAlias, TypedDict, TypeVar, overload
+from typing import Any, Final, Generic, Protocol, Required, Self, TypeAlias, TypedDict, TypeGuard, TypeVar, overload
 
 import numpy as np
 
@@ -153,7 +153,10 @@ class Optimizer:
         self._count = np.zeros((), np.int64)
         self._sums: list[Array] | None = None
         if len({id(g) for g in self._layer_grads}) < len(self._layer_grads):
-            raise ValueError("layers holds a layer twice, which each step would update twice: list each layer once")
+            raise ValueError(
+                "layers holds a layer twice, which each step would update twice: list each layer once, or in groups "
+                "with different params"
+            )
         refuse_shared(
             dict(enumerate(self.layers)),
             "which each step would update twice",
@@ -205,7 +208,11 @@ class Optimizer:
                     total += g
 
     def step(self) -> None:
-        """Update every parameter in place from `grads`."""
+        """Update every parameter in place from `grads`.
+
+        Raises ValueError if needs_grads of a layer has become False: momentum and weight decay would still change it.
+        """
+        _refuse_untrained(self.layers)
         self._count += 1
         for group in self.groups:
             lr = self.lr * group.scale
@@ -256,10 +263,26 @@ def _as_list(layers: Any) -> list[Any]:
     """The layers of a list, or of a dict by name; those of a Network in the list too.   Raises TypeError."""
     if not isinstance(layers, Iterable):
         raise TypeError(f"layers is a {kind_of(layers)}: {_EXAMPLE}")
+    if isinstance(layers, dict) and isinstance(layers.get("layers"), list | tuple | dict):
+        raise TypeError("layers is one parameter group: expected a list of groups; put it into a list, as in [group]")
     given: list[Any] = []
-    for each in layers.values() if isinstance(layers, Mapping) else layers:
-        given += each.values() if isinstance(each, Mapping) and hasattr(each, "params") else [each]
+    for each in [layers] if _is_network(layers) else layers.values() if isinstance(layers, Mapping) else layers:
+        given += _distinct([*each.values()]) if _is_network(each) else [each]
     return given
+
+
+def _is_network(layers: Any) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(layers, Mapping) and hasattr(layers, "params")
+
+
+def _distinct(layers: list[Any]) -> list[Any]:
+    """Without the layers that are also another one of the list, or in it."""
+    grads = [frozenset(map(id, layer.grads)) for layer in layers]
+    return [
+        layer
+        for i, layer in enumerate(layers)
+        if not grads[i] or not (any(grads[i] < other for other in grads) or grads[i] in grads[:i])
+    ]
 
 
 def checked_layers(layers: Layers) -> list[HasParameters]:
@@ -270,9 +293,12 @@ def checked_layers(layers: Layers) -> list[HasParameters]:
             raise TypeError(f"layers[{i}] is a {kind_of(layer)}: {_EXAMPLE}")
         for k, param in enumerate(layer.params):
             if is_read_only(param):
+                remedy = "make the layer of copies, as copy.deepcopy of a frozen layer does"
+                if getattr(layer, "is_int8", False):
+                    remedy = "train the float32 layer, then quantize it again"
                 raise ValueError(
                     f"params[{k}] of layers[{i}] is read-only: expected parameters that can be updated in place; "
-                    "make the layer of copies, as copy.deepcopy of a frozen layer does"
+                    + remedy
                 )
     return given
 
@@ -285,13 +311,21 @@ def _groups(layers: LayersOrGroups, lr: float) -> list[Group]:
     groups = [Group(rest, None, 1.0, None)] if rest or not own else []
     groups += [_group(each, f"groups[{i}]", lr) for i, each in enumerate(own, start=len(groups))]
     for group in groups:
-        for layer in group.layers:
-            if not getattr(layer, "needs_grads", True):
-                raise ValueError(
-                    f"layers has a {kind_of(layer)} with needs_grads=False: expected layers that are trained; leave "
-                    "this one out, or set its needs_grads to True"
-                )
+        _refuse_untrained(group.layers)
     return groups
+
+
+def _refuse_untrained(layers: Iterable[Any]) -> None:
+    """Raises ValueError for a layer with needs_grads=False."""
+    for layer in layers:
+        if not getattr(layer, "needs_grads", True):
+            inner = getattr(layer, "layers", [])
+            some = any(each.needs_grads for each in inner)
+            raise ValueError(
+                f"layers has a {kind_of(layer)} with needs_grads=False{' in a layer of it' * some}: expected layers "
+                f"that are trained; {'list its other layers instead' if some else 'leave this one out'}, or set its "
+                "needs_grads to True"
+            )
 
 
 def _group(given: dict[str, Any], name: str, lr: float) -> Group:

@@ -121,6 +121,9 @@ def _load(name: str) -> Backend | BackendUnavailableError:
             _loaded[name] = _checked(name, _loaders[name])
         except BackendUnavailableError as error:
             _loaded[name] = error
+            each: BaseException | None = error
+            while each:  # a traceback would keep the frames of the first caller, and all that they refer to
+                each.__traceback__, each = None, each.__cause__ or each.__context__
     return _loaded[name]
 
 

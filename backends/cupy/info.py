@@ -65,7 +65,7 @@ def _reduced(backend: CupyBackend, dtype: Any) -> str:
     """The precision of cuBLAS products of arrays of this dtype, for `explain`; "" for that of the arrays."""
     if dtype.char == "f" and (tf32 := tf32_by_environment()):
         return f"; {tf32} lets products use TF32, so kernels are compared less strictly"
-    if dtype.char != "f" or precision().name == "float32":
+    if dtype.char != "f" or not (precision().tf32 or precision().bfloat16):
         return ""
     if not backend.launcher.cublas.is_capable():
         return f"; products in float32: {precision().name} needs compute capability 8.0"

@@ -37,6 +37,7 @@ def test_two_starts_equal_a_run_without_interruption(tmp_path: Path) -> None:
         printed, layers = run(text, tmp_path / "two")
         assert printed.startswith(words)
         assert float(printed.split()[-1]) == pytest.approx(float(loss), abs=0.02)  # of another machine
+    assert run(text, tmp_path / "two")[0] == ""  # nothing is left to do
     _, straight = run(text.replace("+ 200", "+ 400"), tmp_path / "one")
     for got, want in zip(layers.params, straight.params, strict=True):
         assert_array_equal(got, want)

@@ -15,7 +15,21 @@ from tests import standin
 from tests.errors import one_line
 from tests.exchange.forge import Scaled
 from tests.peephole.cell import PeepholeLSTMCell
-from xrnn import GRU, LSTM, RNN, SGD, Bidirectional, Dropout, Embedding, LayerNorm, Linear, Recurrent, Stack
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Recurrent,
+    Stack,
+    freeze,
+    quantize,
+)
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
 
@@ -40,6 +54,10 @@ def test_parameters_by_name(backend: Backend) -> None:
     assert linear.b is linear.params[1]
     linear.W -= 1  # in place: the same array is assigned
     assert linear.W is linear.params[0]
+    for make in (freeze, quantize):
+        fixed = make(GRU.init(3, 4, backend="numpy"))
+        with one_line(AttributeError, f"Wx of this {fixed.title} can't be changed", "then make it again"):
+            fixed.Wx = fixed.Wx.copy()
     with one_line(AttributeError, "W of this Linear can't be replaced", "use layer.W[...] = …"):
         linear.W = linear.W + 1
     for layer in (LSTM.init(2, 3, backend=backend), Recurrent.init(LSTMCell(), 2, 3, backend=backend)):
@@ -105,7 +123,7 @@ def test_an_embedding_and_a_part_of_a_stack_that_are_not_trained(backend: Backen
     embedding.backward(dx)
     zero = [bool((backend.to_numpy(g) == 0).all()) for g in (*embedding.grads, *stack.grads)]
     assert zero == [True, True, True, True, False, False, False]
-    with one_line(ValueError, "Stack with needs_grads=False"):
+    with one_line(ValueError, "Stack with needs_grads=False in a layer of it", "list its other layers instead"):
         SGD([stack])
     assert SGD([stack.layers[1]]).params == stack.params[3:]
 

@@ -26,6 +26,7 @@ from xrnn import (
     Network,
     Recurrent,
     Stack,
+    freeze,
     load,
     load_checkpoint,
     quantize,
@@ -77,6 +78,58 @@ def test_a_layer_with_two_names_counts_once() -> None:
     assert [id(array) for array in network.params] == [id(array) for array in stack.params]
     assert [id(array) for array in network.grads] == [id(array) for array in stack.grads]
     assert list(network.named_params) == [f"stack.{name}" for name in stack.named_params]
+
+
+def test_optimizers_and_files_take_a_layer_with_two_names(tmp_path: Path) -> None:
+    stack, dropout = Stack.init(GRU, 3, 4, 2, rng=0, backend="numpy"), Dropout(0.5)
+    network = Network(top=stack.layers[1], stack=stack, again=stack, dropout=dropout)
+    for made in (Adam(network), Adam([network]), SGD([{"layers": network, "lr": 1.0}]), EMA(network)):
+        assert made.layers == [stack, dropout]
+        assert [p.shape for p in made.params] == [p.shape for p in stack.params]
+    save_checkpoint(tmp_path / "file", network, optimizer=Adam(network))
+    again = load_checkpoint(tmp_path / "file", backend="numpy")
+    assert again.layers.stack is again.layers.again is again.optimizer.layers[0]
+    with one_line(ValueError, "layers holds a layer twice"):
+        Adam([stack, stack])
+
+
+def test_needs_grads_of_all_layers_can_be_set() -> None:
+    network = tagger()
+    for needed in (False, True):
+        network.needs_grads = needed
+        assert [each.needs_grads for each in (network, network.stack, network.readout)] == [needed] * 3
+    with one_line(TypeError, "needs_grads is 1: expected True or False"):
+        network.needs_grads = 1  # type: ignore[assignment]
+
+
+def test_it_can_be_frozen() -> None:
+    network = tagger()
+    frozen = freeze(network)
+    assert type(frozen) is Tagger
+    assert not any(param.flags.writeable for param in frozen.params)
+    assert all(param.flags.writeable for param in network.params)
+    x = np.ones((5, 2, 3), "float32")
+    assert_array_equal(frozen.readout(frozen.stack(x)[0]), network.readout(network.stack(x)[0]))
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "values", "params", "grads", "forward", "needs_grads", "_layers"])
+def test_names_of_attributes_are_refused(tmp_path: Path, name: str) -> None:
+    readout = Linear.init(4, 2, rng=0, backend="numpy")
+    with one_line(ValueError, f"{name} is an attribute of each Tagger: expected other names of layers; rename it"):
+        Tagger(**{name: readout})
+    if name != "forward":  # an attribute of Tagger only
+        with one_line(ValueError, f"{name} is an attribute of each Network"):
+            save_checkpoint(tmp_path / "file", {name: readout})
+
+
+def test_parameters_with_one_name_or_two_gradients_are_refused() -> None:
+    stack = Stack.init(GRU, 3, 4, 2, rng=0, backend="numpy")
+    with one_line(ValueError, "two parameters have the name a.0.Wx: expected different names; rename a.0"):
+        Network(**{"a": stack, "a.0": GRU.init(3, 4, backend="numpy")})
+    first = Linear.init(4, 2, rng=0, backend="numpy")
+    second = Linear(first.W, first.b.copy())
+    with one_line(ValueError, "second.W is the same array as first.W, with another gradient: expected one layer for"):
+        Network(first=first, second=second)
 
 
 def test_optimizers_take_it(backend: Backend) -> None:

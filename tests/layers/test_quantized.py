@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -356,3 +358,15 @@ def test_a_bidirectional_of_quantized_layers(form: str, tmp_path: Path) -> None:
     assert_array_equal(h[..., 20:], layers[1](x, lengths=lengths)[0])
     save(tmp_path / "both.safetensors", both)
     assert_array_equal(load(tmp_path / "both.safetensors")(x)[0], both(x)[0])
+
+
+def test_a_deleted_layer_frees_its_memory_at_once() -> None:
+    layer = quantize(GRU.init(3, 4, rng=0, backend="numpy"))
+    layer(np.ones((1, 2, 3), "float32"))
+    store = weakref.ref(layer.store)
+    gc.disable()  # no reference cycle waits for it
+    try:
+        del layer
+        assert store() is None
+    finally:
+        gc.enable()

@@ -90,3 +90,9 @@ def test_what_is_no_recurrent_layer_is_refused(layer: Any) -> None:
 def test_sizes_are_checked_on_every_backend(sizes: Any, error: type[Exception], words: str) -> None:
     with one_line(error, words):
         warm_up(RNN.init(3, 2, rng=0, backend="numpy"), sizes)
+
+
+@pytest.mark.parametrize("sizes", [[5], (5, 3), None, [(1, 3, 4)], ["TN"]])
+def test_sizes_are_pairs(sizes: Any) -> None:
+    with one_line(TypeError, "sizes", "expected pairs of time steps and batch rows, as in [(50, 16)]"):
+        warm_up(RNN.init(3, 2, rng=0, backend="numpy"), sizes)

@@ -89,6 +89,7 @@ def checkpoint_content(layers: Mapping[str, Any], optimizer: Any, extra: Mapping
         raise TypeError(f"layers is a {kind_of(layers)}: expected a dict of layers by name, as {{'rnn': rnn}}")
     arrays: dict[str, Array] = {}
     description = describe_all(layers, optimizer, arrays)
+    Network(**layers)  # refuses names that `load_checkpoint` would refuse
     if not isinstance(extra, Mapping | None):
         raise TypeError(f"extra is a {kind_of(extra)}: expected a dict of values by name, as {{'epoch': 6}}")
     description["extra"] = encoded({} if extra is None else extra, "extra", arrays, 0)

@@ -13,14 +13,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from xrnn.cells import CELLS
+from xrnn.cells import CELLS, CONTAINERS, LEAVES
 from xrnn.checks import check_integer
 from xrnn.files import quoted
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
-from xrnn.layers.embedding import Embedding
-from xrnn.layers.layer_norm import LayerNorm
-from xrnn.layers.linear import Linear
 from xrnn.layers.network import Network
 from xrnn.layers.own import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer
@@ -44,11 +41,11 @@ class UnknownCellError(ValueError):
 
 def _leaves() -> dict[str, Any]:
     """The classes of layers that need only arrays and options, by their name in a description."""
-    return {layer.__name__: layer for layer in (*CELLS.values(), Linear, Embedding, LayerNorm, Dropout, Recurrent)}
+    return {layer.__name__: layer for layer in (*CELLS.values(), *LEAVES)}
 
 
 def _kinds() -> tuple[str, ...]:
-    return (*_leaves(), "Bidirectional", "Stack", "Network")
+    return (*_leaves(), *(each.__name__ for each in CONTAINERS))
 
 
 def canonical(description: Description) -> str:

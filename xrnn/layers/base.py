@@ -22,11 +22,18 @@ class ByName:
         return self if layer is None else layer.named_params[self._name]
 
     def __set__(self, layer: Layer, value: Any) -> None:
-        if value is not layer.named_params[self._name]:  # `linear.W -= dW` assigns the same array
+        param = layer.named_params[self._name]
+        if value is param:  # `linear.W -= dW` assigns the same array
+            return
+        this = f"{self._name} of this {layer.title}"
+        if is_read_only(param):
             raise AttributeError(
-                f"{self._name} of this {layer.title} can't be replaced: expected an update in place, because "
-                f"optimizers hold the same array; use layer.{self._name}[...] = …"
+                f"{this} can't be changed: expected changes of the layer that it was made from; then make it again"
             )
+        raise AttributeError(
+            f"{this} can't be replaced: expected an update in place, because optimizers hold the same array; use "
+            f"layer.{self._name}[...] = …"
+        )
 
 
 class Layer:

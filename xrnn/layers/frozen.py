@@ -7,15 +7,16 @@ from typing import Any, TypeVar
 
 from xrnn.layers.base import Layer
 from xrnn.layers.composite import Composite
+from xrnn.layers.network import Network
 from xrnn.select import kind_of
 
-AnyLayer = TypeVar("AnyLayer", bound="Layer | Composite")
+AnyLayer = TypeVar("AnyLayer", bound="Layer | Composite | Network")
 
 
 def freeze(layer: AnyLayer) -> AnyLayer:
     """A copy of a layer, for inference, whose weights cannot change.
 
-    layer   any layer with parameters, or a Stack or Bidirectional of layers; a quantized layer is only copied
+    layer   any layer with parameters, or a Stack, Bidirectional or Network of layers; a quantized layer is only copied
 
     The CPU kernels read weights fastest in an order of their own. An ordinary layer's weights may change between calls,
     so each call copies them to that order, or reads them where they are. A frozen layer's weights are copied at the
@@ -33,7 +34,7 @@ def freeze(layer: AnyLayer) -> AnyLayer:
     >>> lstm.Wx.flags.writeable
     False
     """
-    if not isinstance(layer, Layer | Composite):
+    if not isinstance(layer, Layer | Composite | Network):
         raise TypeError(f"layer is a {kind_of(layer)}: expected a layer with parameters; pass an LSTM, or a Stack")
     frozen = copy.deepcopy(layer)
     for part in _parts(frozen):
@@ -42,7 +43,8 @@ def freeze(layer: AnyLayer) -> AnyLayer:
 
 
 def _parts(layer: Any) -> list[Layer]:
-    """All layers with parameters: those in a Stack or Bidirectional, or the layer itself."""
-    if isinstance(layer, Composite):
-        return [part for each in layer.layers for part in _parts(each)]
+    """All layers with parameters: those in a Stack, Bidirectional or Network, or the layer itself."""
+    if isinstance(layer, Composite | Network):
+        inner = layer.layers if isinstance(layer, Composite) else layer.values()
+        return [part for each in inner for part in _parts(each)]
     return [layer] if isinstance(layer, Layer) else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from xrnn.checks import check_bool
 from xrnn.select import kind_of
 from xrnn.typing import Array
 
@@ -15,8 +16,11 @@ class Network(Mapping[str, Any]):
     params   the parameters of all layers, in order
     grads    their gradients, in the same order
 
+    needs_grads   whether all layers are trained; setting it sets that of each layer
+
     The layers cannot be exchanged. A layer with two names counts once in `params` and `grads`. `Adam(network)`,
-    `EMA(network)`, `save`, `save_checkpoint` and `xrnn.parallel`'s `broadcast(network.params)` take all its layers.
+    `EMA(network)`, `freeze`, `save`, `save_checkpoint` and `xrnn.parallel`'s `broadcast(network.params)` take all its
+    layers.
 
     A subclass names its layers, so that editors and type checkers know them, and has a `forward` of its own:
 
@@ -27,7 +31,8 @@ class Network(Mapping[str, Any]):
             def forward(self, x: Array) -> Array:
                 return self.readout.forward(self.gru.forward(x))
 
-    Raises TypeError if an argument is not a layer.
+    Raises TypeError if an argument is not a layer; ValueError for a layer with the name of another attribute, such as
+    `items`, for two parameters with one name, and for two layers that share an array.
 
     >>> network = Network(gru=GRU.init(3, 8, rng=0), readout=Linear.init(8, 1, rng=1))
     >>> list(network), network.readout.W.shape
@@ -41,6 +46,12 @@ class Network(Mapping[str, Any]):
                 raise TypeError(f"{name} is a {kind_of(layer)}: expected a layer, as in Network(gru=GRU.init(3, 8))")
             if isinstance(layer, Network):
                 raise TypeError(f"{name} is a Network: expected a layer; pass its layers, Network(**network)")
+        self._layers: dict[str, Any] = {}
+        if taken := [name for name in layers if name in dir(self)]:
+            raise ValueError(
+                f"{taken[0]} is an attribute of each {type(self).__name__}: expected other names of layers; rename it"
+            )
+        _check_params(layers)
         self._layers = layers
 
     def __getitem__(self, name: str) -> Any:
@@ -88,8 +99,32 @@ class Network(Mapping[str, Any]):
 
     @property
     def needs_grads(self) -> bool:
-        """Whether all layers are trained."""
         return all(getattr(layer, "needs_grads", True) for layer in self.values())
+
+    @needs_grads.setter
+    def needs_grads(self, needed: bool) -> None:
+        needed = check_bool("needs_grads", needed)
+        for layer in self.values():
+            if hasattr(layer, "needs_grads"):
+                layer.needs_grads = needed
+
+
+def _check_params(layers: Mapping[str, Any]) -> None:
+    """Raises ValueError unless each parameter has one gradient and a name of its own."""
+    named: dict[str, Array] = {}
+    first: dict[int, tuple[str, Array]] = {}  # by parameter: its first name, and its gradient
+    for name, layer in layers.items():
+        for key, param in layer.named_params.items():
+            full = f"{name}.{key}"
+            if named.setdefault(full, param) is not param:
+                raise ValueError(f"two parameters have the name {full}: expected different names; rename {name}")
+        for key, param, grad in zip(layer.named_params, layer.params, layer.grads, strict=False):  # int8 has no grads
+            other, its_grad = first.setdefault(id(param), (f"{name}.{key}", grad))
+            if its_grad is not grad:
+                raise ValueError(
+                    f"{name}.{key} is the same array as {other}, with another gradient: expected one layer for both; "
+                    "give it both names"
+                )
 
 
 def _distinct(arrays: Iterable[Array]) -> list[Array]:

@@ -32,7 +32,7 @@ class Recurrent(RecurrentLayer):
 
     Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit.
 
-    >>> from xrnn.ops.cells.lstm import LSTMCell
+    >>> from xrnn import LSTMCell
     >>> layer = Recurrent.init(LSTMCell(), 3, 8, rng=0)
     >>> h, c = layer(np.zeros((20, 4, 3), "float32"))
     >>> h.shape
@@ -133,7 +133,7 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     Raises GradientMismatchError if the gradient is wrong, if `step` or `gradient` leaves a part of its results
     unwritten, or if a call and `forward` give different results although the cell has no `draws`.
 
-    >>> from xrnn.ops.cells.lstm import LSTMCell
+    >>> from xrnn import LSTMCell
     >>> check_cell(LSTMCell())  # no error: the gradient is right
     """
     backend = get_backend(backend)

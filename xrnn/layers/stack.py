@@ -100,7 +100,7 @@ class Stack(Composite):
 
     @property
     def directions(self) -> tuple[tuple[int, bool], ...]:
-        """Those of the last recurrent layer. A LayerNorm after it has none, and quantized layers run forward."""
+        """Those of the last recurrent layer. A LayerNorm after it has none."""
         found = (getattr(layer, "directions", None) for layer in reversed(self.layers))
         return next(filter(None, found), ((self.output_size, False),))
 

@@ -39,7 +39,6 @@ class Store:
     forms     `Inputs.forms` of an inference
     """
 
-    name: ClassVar[str] = "plain"
     reference: ClassVar[int] = 0  # the index of the parameter that decides the backend, dtype and device of the layer
     forward: Callable[[Cell, Inputs, bool], Outputs]
     forms: Forms | None = None
@@ -54,8 +53,6 @@ class Store:
 class FrozenStore(Store):
     """Weights that cannot change."""
 
-    name = "frozen"
-
     def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
         super().__init__(title, backend, params)
         self.forms = Forms(params[0], params[1])
@@ -64,22 +61,22 @@ class FrozenStore(Store):
 class Int8Store(Store):
     """Wx and Wh in 8 bits, for inference. The scales of their columns are the last two parameters."""
 
-    name = "int8"
+    name: ClassVar[str] = "int8"  # in files
     reference = 2  # b
     scales: ClassVar[tuple[str, str]] = ("Wx_scale", "Wh_scale")
 
     def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
-        Wx, Wh, _, *own, Wx_scale, Wh_scale = params
-        forms = self.forms = Forms(Int8Matrix(Wx, Wx_scale), Int8Matrix(Wh, Wh_scale))
-        self._title = title
+        Wx, Wh, _, *self._own, Wx_scale, Wh_scale = params
+        self._matrices = Int8Matrix(Wx, Wx_scale), Int8Matrix(Wh, Wh_scale)
+        self.forms = Forms(*self._matrices)
+        self._title, self._backend = title, backend
 
-        def forward(cell: Cell, inputs: Inputs, training: bool) -> Outputs:
-            if training:
-                self.check_training("forward")
-            inputs.Wx, inputs.Wh, inputs.own = forms.Wx, forms.Wh, own
-            return backend.int8_forward(cell, inputs)
-
-        self.forward = forward
+    def forward(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:
+        if training:
+            self.check_training("forward")
+        inputs.Wx, inputs.Wh = self._matrices
+        inputs.own = self._own
+        return self._backend.int8_forward(cell, inputs)
 
     def check_training(self, what: str) -> None:
         raise RuntimeError(
