@@ -150,6 +150,27 @@ def test_one_process(backend: Backend) -> None:
     assert repr(comm) == "<xrnn.parallel: rank 0 of 1>"
 
 
+@pytest.mark.parametrize(
+    ("kind", "arrays"),
+    [
+        (TypeError, np.zeros(2)),
+        (ValueError, []),
+        (TypeError, [np.zeros(2, int)]),
+        (TypeError, [np.zeros(2), np.zeros(2, np.float32)]),
+        (TypeError, [[0.0]]),
+    ],
+)
+def test_one_process_refuses_the_arrays_that_several_refuse(kind: type[Exception], arrays: Any) -> None:
+    reduce = World().reducer([np.zeros(2)])
+    for call in (World().mean, World().reducer, reduce):
+        with pytest.raises(kind):
+            call(arrays)
+    with one_line(ValueError, "this reducer was made for"):
+        reduce([np.zeros(3)])
+    with pytest.raises(TypeError):
+        World().broadcast([[0.0]])  # type: ignore[list-item]
+
+
 def fails(kind: type[Exception], arrays: Any, *words: str, weight: Any = 1.0) -> None:
     """`mean` of `arrays(rank)` in two ranks raises this error in both."""
 

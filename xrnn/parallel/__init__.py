@@ -69,7 +69,7 @@ def _ranks() -> Any:
 
 
 class World:
-    """The ranks of a run. With one rank, the operations return at once and leave their arrays unchanged.
+    """The ranks of a run. With one rank, the operations only check their arrays, and leave them unchanged.
 
     All ranks must make the same calls in the same order, with arrays of the same sizes: a rank waits for the others.
     If they make different calls, or if one of them ends, all end with an error that names the calls.
@@ -100,9 +100,9 @@ class World:
 
         Raises as `mean`, and ValueError for the 1001st reducer of a run.
         """
+        _checked(arrays)
         if self._ranks is None:
             return Reducer(arrays, None, None)
-        _checked(arrays)
         self._agree("reducer", arrays)
         self._reducers += 1
         if self._reducers > _MOST_REDUCERS:
@@ -127,17 +127,17 @@ class World:
         differ between ranks; ParallelError if another rank makes another call.
         """
         _check_weight(weight)
+        backend = _checked(arrays)
         if self._ranks is None:
             return
-        backend = _checked(arrays)
         self._agree("mean", arrays)
         _Buffer(backend, arrays).average(arrays, weight, self._carrier(arrays[0]))
 
     def broadcast(self, arrays: Sequence[Array]) -> None:
         """Copy the arrays of rank 0 into those of the other ranks, in place.   Raises as `mean`."""
+        self._agree("broadcast", arrays)
         if self._ranks is None:
             return
-        self._agree("broadcast", arrays)
         for array in arrays:
             with device_of(array):
                 flat = backend_of(array).xp.ascontiguousarray(array).reshape(-1)
@@ -168,7 +168,8 @@ class World:
         """Raises ValueError in all ranks unless they have arrays of the same sizes, dtypes and backends."""
         sizes = ", ".join(f"{backend_of(a, 'arrays').name} {a.dtype} {a.shape}" for a in arrays)
         text = f"{len(arrays)} arrays with {sum(a.size for a in arrays):,} numbers: {sizes}"
-        self._require_same(call, "arrays", text)
+        if self._ranks:
+            self._require_same(call, "arrays", text)
 
     def _require_same(self, call: str, what: str, text: str) -> None:
         """Raises in all ranks ParallelError unless they make the same call, ValueError unless they have this text."""
@@ -205,7 +206,9 @@ class Reducer:
     def __init__(self, arrays: Sequence[Array], channel: Any, carrier: Any) -> None:
         """channel: the host's connection for this reducer alone, None for a single process; carrier: of the arrays."""
         self._channel, self._carrier = channel, carrier
-        self._buffer = None if channel is None else _Buffer(backend_of(arrays[0]), arrays)
+        backend = backend_of(arrays[0])
+        self._layout = _Layout.of(backend, arrays)
+        self._buffer = None if channel is None else _Buffer(backend, arrays)
 
     def __call__(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
         """a ← Σ weight · a / Σ weight over all ranks, in place, for each array, as `World.mean` computes it.
@@ -218,15 +221,15 @@ class Reducer:
         backend or device than those the reducer was made for.
         """
         _check_weight(weight)
+        layout = _Layout.of(_checked(arrays), arrays)
+        if layout != self._layout:
+            raise ValueError(
+                f"arrays are {layout}, but this reducer was made for {self._layout}: expected the same; make another "
+                "reducer for them"
+            )
         if self._buffer is None:
             return
-        layout = _Layout.of(_checked(arrays), arrays)
-        if layout != self._buffer.layout:
-            raise ValueError(
-                f"arrays are {layout}, but this reducer was made for {self._buffer.layout}: expected the same; make "
-                "another reducer for them"
-            )
-        if not self._buffer.layout.backend.reads_are_free:
+        if not self._layout.backend.reads_are_free:
             self._channel.barrier()
             self._buffer.average(arrays, weight, self._carrier)
         else:
