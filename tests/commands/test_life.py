@@ -106,6 +106,8 @@ def test_a_run_can_stop_after_a_time(run: Run) -> None:
         (FORECAST, [], []),
         (TRAIN, ["--steps", "1000000000000"], ["--steps", "1000000000000"]),
         (REGRESS, ["--minutes", "3"], ["--minutes", "3"]),
+        (CLASSIFY, ["--backend", "numpy", "--quiet", "--json"], ["--quiet", "--json", "--backend", "numpy"]),
+        (FORECAST, ["--plot", "p.svg", "--log", "l.csv", "--overwrite"], ["--plot", "p.svg", "--log", "l.csv"]),
     ],
     ids=name_of,
 )

@@ -259,3 +259,19 @@ def test_a_failure_of_a_prediction_gets_one_line(
     assert refusal(capsys, words) == f"out of memory (80 TiB): {remedies[words[0]]}"
     monkeypatch.setattr("xrnn.Linear.__call__", raising(KeyboardInterrupt()))
     assert refusal(capsys, words, 130) == "interrupted"
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ("convert layer l.npz", "end other programs"),
+        ("info layer", "end other programs, or lower the sizes after --explain"),
+        ("predict regress others.ts", "name fewer or shorter series"),
+    ],
+)
+def test_out_of_memory_names_options_that_the_command_has(
+    words: str, remedy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"xrnn.commands.{words.split()[0]}.selected", raising(MemoryError("80 TiB")))
+    assert refusal(capsys, words.split()) == f"out of memory (80 TiB): {remedy}"

@@ -9,7 +9,6 @@ import typer
 from rich.table import Table
 
 from xrnn.commands.options import (
-    BackendOption,
     EpochsOption,
     OptionsOf,
     RunOptions,
@@ -105,7 +104,6 @@ def classify(
     given: Annotated[dict[str, Any], OptionsOf(ClassifierSettings)],
     epochs: EpochsOption = None,
     options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
-    backend: BackendOption = None,
 ) -> int:
     """Train a classifier of time series of any length, then test it on others.
 
@@ -113,4 +111,4 @@ def classify(
     --resume continues it, with the same results.
     """
     paths = [each for each in (train, test) if each is not None]
-    return run_job(ClassifyJob(paths=paths, given=given, upto=epochs, options=RunOptions(**options)), backend)
+    return run_job(ClassifyJob(paths=paths, given=given, upto=epochs, options=RunOptions(**options)))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from xrnn.commands.options import BackendOption, OptionsOf, RunOptions, path, with_options
+from xrnn.commands.options import OptionsOf, RunOptions, path, with_options
 from xrnn.commands.pictures import Picture, forecast_picture
 from xrnn.commands.run import Job, run_job
 from xrnn.commands.terminal import Terminal
@@ -97,7 +97,6 @@ def forecast(
         typer.Option(metavar="N", help="Updates, including those before a resume. Default: 500."),
     ] = None,
     options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
-    backend: BackendOption = None,
 ) -> int:
     """Train a forecaster of time series, test it on their last rows, and forecast the next ones.
 
@@ -105,4 +104,4 @@ def forecast(
     --resume continues it, with the same results.
     """
     job = ForecastJob(paths=files or [], given=given, upto=steps, options=RunOptions(**options))
-    return run_job(job, backend)
+    return run_job(job)

@@ -30,6 +30,14 @@ from xrnn.parallel import ParallelError, end_all, let_rank_0_report
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
 
+# If the memory does not suffice, by command; the others train.
+_MEMORY_REMEDIES: Final = {
+    "generate": "give less text or fewer bytes",
+    "predict": "name fewer or shorter series",
+    "convert": "end other programs",
+    "info": "end other programs, or lower the sizes after --explain",
+}
+
 
 class _InterruptedError(Exception):
     """Ctrl-C, as an exception that no version of Typer turns into an exit status."""
@@ -81,7 +89,7 @@ def _run(arguments: list[str]) -> int:
     except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # Typer's own code raises the last two
         return _fail("interrupted", 130)
     except MemoryError as error:
-        remedy = "give less text or fewer bytes" if "generate" in arguments[:1] else "lower --hidden or --batch"
+        remedy = _MEMORY_REMEDIES.get(arguments[0], "lower --hidden or --batch")
         return _fail(f"out of memory ({error}): {remedy}", 1)
 
 

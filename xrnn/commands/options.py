@@ -103,6 +103,7 @@ def flag(name: str) -> str:
 # ---- options that several commands have ----
 
 _MAX_MINUTES: Final = 365 * 24 * 60
+_BACKEND_HELP: Final = "Where to compute. Default: XRNN_BACKEND, or auto."
 
 
 def _help(text: str, *flags: str) -> dict[str, Any]:
@@ -121,6 +122,7 @@ class RunOptions:
     overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture and log."))
     quiet: bool = field(default=False, metadata=_help("Print the results only.", "-q"))
     json: bool = field(default=False, metadata=_help("Print the results as JSON, in the last line."))
+    backend: str | None = field(default=None, metadata={"help": _BACKEND_HELP, "metavar": "|".join(choices())})
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes <= _MAX_MINUTES:
@@ -136,7 +138,7 @@ BackendOption = Annotated[
         parser=str.lower,
         metavar="|".join(choices()),
         autocompletion=choices,
-        help="Where to compute. Default: XRNN_BACKEND, or auto.",
+        help=_BACKEND_HELP,
     ),
 ]
 TestArgument = Annotated[

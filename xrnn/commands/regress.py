@@ -9,7 +9,6 @@ import numpy as np
 import typer
 
 from xrnn.commands.options import (
-    BackendOption,
     EpochsOption,
     OptionsOf,
     RunOptions,
@@ -64,7 +63,6 @@ def regress(
     given: Annotated[dict[str, Any], OptionsOf(RegressionSettings)],
     epochs: EpochsOption = None,
     options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
-    backend: BackendOption = None,
 ) -> int:
     """Train a model that predicts a number for a time series of any length, then test it on others.
 
@@ -72,4 +70,4 @@ def regress(
     --resume continues it, with the same results.
     """
     paths = [each for each in (train, test) if each is not None]
-    return run_job(RegressJob(paths=paths, given=given, upto=epochs, options=RunOptions(**options)), backend)
+    return run_job(RegressJob(paths=paths, given=given, upto=epochs, options=RunOptions(**options)))

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
@@ -130,8 +130,8 @@ def best_epoch(trainer: SeriesTrainer, terminal: Terminal) -> None:
         terminal.result(f"best epoch: {trainer.stopping.best_epoch:,} (validation loss {lowest:.3f})")
 
 
-def run_job(job: Job[Any], backend: str | None) -> int:
-    comm, selection = world(), selected(backend)
+def run_job(job: Job[Any]) -> int:
+    comm, selection = world(), selected(job.options.backend)
     use_device_of(comm, selection.backend)
     output = io.StringIO() if comm.rank else None  # rank 0 prints
     return run(job, selection, Terminal(output, quiet=job.options.quiet, json=job.options.json), comm)
@@ -328,9 +328,13 @@ def _resume_command(job: Job[T], out: Path, ranks: int) -> str:
     options = job.options
     words = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
     words += [*job.kind.writer.split(), *map(str, job.paths), "--resume", str(out)]
-    words += ["--minutes", f"{options.minutes:g}"] if options.minutes is not None else []
     words += [f"--{job.unit}", str(job.upto)] if job.upto is not None else []
     words += ["--save-every", str(job.save_every)] if job.save_every != SAVE_EVERY else []
-    words += ["--plot", str(options.plot)] if options.plot else []
-    words += ["--log", str(options.log)] if options.log else []
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if each.name not in ("out", "resume", "overwrite") and value != each.default:
+            words += [
+                flag(each.name),
+                *([] if value is True else [f"{value:g}" if each.name == "minutes" else str(value)]),
+            ]
     return shlex.join(words)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 
-from xrnn.commands.options import BackendOption, OptionsOf, RunOptions, path, with_options
+from xrnn.commands.options import OptionsOf, RunOptions, path, with_options
 from xrnn.commands.pictures import Picture, is_own_picture, loss_curve
 from xrnn.commands.run import SAVE_EVERY, Job, run_job
 from xrnn.commands.terminal import Terminal
@@ -78,7 +78,6 @@ def train(
     ] = None,
     save_every: Annotated[int, typer.Option(metavar="N", help="Steps between two checkpoints.")] = SAVE_EVERY,
     options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
-    backend: BackendOption = None,
 ) -> int:
     """Train a character-level language model, then test it on held-out text.
 
@@ -88,4 +87,4 @@ def train(
     if "minutes" not in options and steps is None:
         options["minutes"] = 1.0
     job = TrainJob(paths=paths or [], given=given, upto=steps, save_every=save_every, options=RunOptions(**options))
-    return run_job(job, backend)
+    return run_job(job)
