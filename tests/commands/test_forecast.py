@@ -26,7 +26,7 @@ from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError, SettingsError
 from xrnn.models.forecast.data import check_target, load_series, prepare
 from xrnn.models.forecast.model import ForecastModel, ForecastTrainer
-from xrnn.models.forecast.scores import ForecastScores, naive_quantiles, seasonal_differences
+from xrnn.models.forecast.scores import ForecastScores, mase_divisor, naive_quantiles
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings, parse_quantiles
 from xrnn.models.forecast.times import show, step_of
 from xrnn.models.forecast.windows import fill, pack, unpack
@@ -283,7 +283,9 @@ def test_scores() -> None:
     forecast[0, 1] = [3, 3, 3]
     scores = ForecastScores.of(target, forecast, 1, np.array([[2.0]]))
     assert scores == pytest.approx((0.5, (200 / 3 + 200 / 5) / 2, 0.5))
-    assert seasonal_differences(np.array([1.0, 2, 4, np.nan, 9]), 2) == 4
+    assert mase_divisor(np.array([1.0, 2, 4, np.nan, 9]), 2) == 4
+    assert mase_divisor(np.array([1.0, 4, 1, 4]), 2) == 3  # strictly periodic
+    assert mase_divisor(np.ones(4), 2) == 1
 
 
 def test_the_naive_forecast_repeats_the_last_season() -> None:
@@ -571,6 +573,19 @@ def test_the_times_of_every_series_are_checked() -> None:
     one, other = (series(growth(), times=tuple(np.delete(np.arange(61.0), i))) for i in (60, 9))
     with one_line(DataError, "s has a gap in its times between 8 and 10"):
         prepare([one, other], TINY)
+
+
+def test_a_series_with_a_backtest_but_no_window_to_train_on_gets_one_line() -> None:
+    values = growth()
+    values[1:48:2] = np.nan
+    with one_line(DataError, "s has no 3 known values in a row after a context of 6 in its first 48 rows"):
+        prepare([series(growth()), series(values)], TINY)
+    values[-4:] = np.nan  # the later rows are tested only in windows whose steps ahead are all known
+    values[40:] = np.where(np.arange(20) % 2, np.nan, 1.0)
+    values[-2] = 2.0
+    backtest = prepare([series(growth()), series(values)], TINY).backtest
+    assert backtest is not None
+    assert len(backtest.test_origins(1)) == 0
 
 
 def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str]) -> None:

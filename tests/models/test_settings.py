@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, asdict, replace
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.errors import SettingsError
+from xrnn.models.errors import SettingsError, param
 from xrnn.models.labelled.settings import ClassifierSettings
 from xrnn.models.text import TextSettings
 
@@ -81,3 +81,8 @@ def test_the_bounds_of_a_classifiers_settings(name: str, fitting: list[float], b
     for value in beyond:
         with one_line(SettingsError, f"{name} is {value}: expected a "):
             replace(ClassifierSettings(), **{name: value})  # type: ignore[arg-type]
+
+
+def test_the_name_of_a_parameter_may_have_digits() -> None:
+    error = SettingsError(f"{param('L2_decay')} is -1")
+    assert (str(error), error.shown(str.upper)) == ("L2_decay is -1", "L2_DECAY is -1")

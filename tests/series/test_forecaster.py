@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.commands.runs import raising
+from tests.errors import one_line
 from tests.series.frames import Frame
 from xrnn.commands.main import main
+from xrnn.models.errors import CheckpointError, DataError
 from xrnn.series import Forecaster
 from xrnn.typing import HostArray
 
@@ -86,6 +89,41 @@ def test_the_columns_of_a_frame_may_be_later_times_but_in_no_other_order(tmp_pat
         for call in (each.predict, each.predict_quantiles, each.score):
             with pytest.raises(ValueError, match="Feature names must be in the same order as they were in fit"):
                 call(Frame(values, [f"{t:02}" for t in range(40)][::-1]))
+
+
+@pytest.mark.parametrize("missing", [0, 1, 5])
+def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing: int) -> None:
+    """Of the seasonal naive forecast: the first update of a new model, which is that forecast, is too small to matter.
+
+    The series is strictly periodic before its last 3 values, so the mean change replaces the mean seasonal difference.
+    """
+    values = np.tile([0.0, 4.0, 20.0, 8.0], 10)  # changes of 4, 16, 12 and 8
+    change = np.abs(np.diff(values[:-3])).mean()
+    values[-3:] += change
+    forecaster = Forecaster(**SMALL | {"lr": 1e-9}, steps=1).fit([growth()])
+    values[len(values) - 3 - missing : -3] = np.nan
+    known = np.diff(values[:-3])
+    expected = -change / np.abs(known[~np.isnan(known)]).mean()
+    assert forecaster.score([values]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_model_with_known_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    rows = [f"{v},{i % 2}" for i, v in enumerate(growth())] + [f",{i % 2}" for i in range(3)]
+    (tmp_path / "f.csv").write_text("\n".join(["v,k", *rows]))
+    options = [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
+    data = ["--target", "v", "--known", "k", "--out", str(path), "--steps", "1"]
+    assert main(["forecast", str(tmp_path / "f.csv"), *options, *data]) == 0
+    with one_line(CheckpointError, f"{path} was trained with known columns", f"use `xrnn predict {path} FILE`"):
+        Forecaster.load(path)
+    assert main(["predict", str(path), str(tmp_path / "f.csv")]) == 0
+
+
+def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    forecaster = Forecaster(**SMALL, steps=1).fit([growth()])
+    monkeypatch.setattr("xrnn.Linear.__call__", raising(MemoryError("80 TiB")))
+    with one_line(DataError, "out of memory (80 TiB): expected series that fit; name fewer or shorter ones"):
+        forecaster.predict()
 
 
 def test_errors() -> None:

@@ -22,15 +22,15 @@ from xrnn.models.data.read import read_path
 from xrnn.models.data.series import Series, check_sizes, escaped
 from xrnn.models.data.tables import Columns, header_in, read_row
 from xrnn.models.errors import CheckpointError, DataError, SettingsError
-from xrnn.models.forecast.trained import Forecast
+from xrnn.models.forecast.trained import FORECASTER, Forecast, TrainedForecaster
 from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
 from xrnn.models.settings import switch
 from xrnn.select import use_backend
-from xrnn.series import Classifier, Forecaster, Regressor
+from xrnn.series import Classifier, Regressor
 from xrnn.typing import HostArray
 
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
-_ESTIMATORS: Final = {each.kind.name: each for each in (Classifier, Regressor, Forecaster)}
+_ESTIMATORS: Final = {each.kind.name: each for each in (Classifier, Regressor)}
 
 R = TypeVar("R")
 
@@ -79,15 +79,14 @@ def predict(
     how, terminal = PredictOptions(**options), Terminal()
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     kind = kind_in(checkpoint, wanted)
-    if kind not in _ESTIMATORS:
+    if kind not in (*_ESTIMATORS, FORECASTER.name):
         got = f"format {quoted(kind)}" if kind else "no format of xrnn"
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
     with use_backend(selected(backend).backend):
-        estimator = _ESTIMATORS[kind].load(checkpoint)
-        if isinstance(estimator, Forecaster):
-            _forecast(estimator, given, files or [], how, terminal)
+        if kind == FORECASTER.name:
+            _forecast(TrainedForecaster(FORECASTER.load(checkpoint)), given, files or [], how, terminal)
         else:
-            _label(estimator, given, files or [], how, terminal)
+            _label(_ESTIMATORS[kind].load(checkpoint), given, files or [], how, terminal)
     return status_of(terminal.lost)
 
 
@@ -140,12 +139,11 @@ def _shown_label(labels: Sequence[Any], p: HostArray, proba: bool) -> tuple[dict
 
 
 def _forecast(
-    estimator: Forecaster, given: dict[str, Any], files: Sequence[Path], how: PredictOptions, to: Terminal
+    trained: TrainedForecaster, given: dict[str, Any], files: Sequence[Path], how: PredictOptions, to: Terminal
 ) -> None:
     """Print a line for each step ahead of each series; without files, the medians after each row of a stream."""
     if refused := [flag(name) for name in given if name != "decimal"] + ["--proba"] * how.proba:
         raise SettingsError(f"got {refused[0]} for a forecaster: expected --decimal, --json or --skip-bad")
-    trained = estimator.trained_
     columns = replace(trained.columns, decimal=given.get("decimal", trained.settings.decimal))
     for forecast in _of_all(files, columns, how, trained.forecast) if files else ():
         if how.json:
@@ -155,11 +153,11 @@ def _forecast(
     if files:
         return
     rows, numbered = itertools.tee(_rows(columns.decimal, 1, trained.facts.channel_names, how))
-    ahead = [str(i) for i in range(1, estimator.horizon + 1)]
-    for (number, _), quantiles in zip(numbered, estimator.stream(row for _, row in rows), strict=True):
+    ahead = [str(i) for i in range(1, trained.shape.horizon + 1)]
+    for (number, _), quantiles in zip(numbered, trained.stream(row for _, row in rows), strict=True):
         if quantiles is None:
             continue
-        forecast = Forecast("", ahead, estimator.levels_, quantiles)
+        forecast = Forecast("", ahead, trained.settings.levels, quantiles)
         if how.json:
             to.row(json.dumps({"row": number, "forecast": forecast.steps()}))
         else:

@@ -34,7 +34,7 @@ class ModelError(Exception):
 
     def shown(self, show: Callable[[str], str]) -> str:
         """The message with `show(name)` for each parameter."""
-        return re.sub(f"{_MARK}([a-z_]+){_MARK}", lambda found: show(found[1]), self.marked)
+        return re.sub(f"{_MARK}(\\w+){_MARK}", lambda found: show(found[1]), self.marked)
 
 
 class SettingsError(ModelError, ValueError):
@@ -43,6 +43,10 @@ class SettingsError(ModelError, ValueError):
 
 class DataError(ModelError, ValueError):
     """The data can't be used."""
+
+    @classmethod
+    def of(cls, error: MemoryError) -> Self:
+        return cls(f"out of memory ({error}): expected series that fit; name fewer or shorter ones")
 
 
 class CheckpointError(ModelError, ValueError):

@@ -10,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 
 from xrnn.models.data.series import Series
+from xrnn.models.errors import CheckpointError
 from xrnn.models.forecast.data import prepare
 from xrnn.models.forecast.model import ForecastTrainer
-from xrnn.models.forecast.scores import seasonal_differences
+from xrnn.models.forecast.scores import mase_divisor
 from xrnn.models.forecast.trained import FORECASTER, TrainedForecaster
 from xrnn.series.arrays import as_series
 from xrnn.series.estimator import Estimator, check_count
@@ -63,6 +64,11 @@ class Forecaster(Estimator):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         loaded = super().load(path)
+        if loaded._fitted().facts.known:
+            raise CheckpointError(
+                f"{path} was trained with known columns, which X can't have: expected a forecaster of one column; use "
+                f"`xrnn predict {path} FILE`"
+            )
         return loaded.set_params(steps=loaded._fitted().step)
 
     @property
@@ -98,13 +104,14 @@ class Forecaster(Estimator):
         """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect."""
         F, season = self._fitted().facts.horizon, self._fitted().facts.season
         self._check_features(X)
-        values = [each.values[:, 0] for each in _one_channel(X)]
+        series, trained = _one_channel(X), self.trained_
+        values = [each.values[:, 0] for each in series]
         if min(map(len, values)) <= F:
             raise ValueError(f"X has series of {min(map(len, values))} steps: expected more than the horizon of {F}")
-        medians = self._quantiles([each[:-F] for each in values])[..., self.levels_.index(0.5)]
+        medians = np.stack([trained.forecast(each, len(each.values) - F).median for each in series])
         errors = np.abs(medians - [each[-F:] for each in values])
-        units = [seasonal_differences(each[:-F], season) or 1.0 for each in values]
-        return -float(np.nanmean(errors / np.array(units)[:, None]))
+        divisors = [mase_divisor(each[:-F], season) for each in values]
+        return -float(np.nanmean(errors / np.array(divisors)[:, None]))
 
 
 def _one_channel(X: Any) -> list[Series]:

@@ -230,7 +230,7 @@ def test_the_order_of_day_and_month_is_that_with_equal_steps(separator: str, is_
 
 def test_dates_and_times_of_day_in_two_columns_get_one_line() -> None:
     content = "date,time,v\n2024-05-31,12:00,1\n2024-05-31,12:30,2\n"
-    with one_line(DataError, "f.csv has times of day without a date in column time", "join them"):
+    with one_line(DataError, "f.csv has times of day without a date in column time", "column of times with time"):
         read(content, replace(TIMED, used=("v",)))
     (series,) = read(content.replace("31,12:30", "30,12:30"), replace(TIMED, used=("v",), time="date"))
     assert series.times == (datetime(2024, 5, 30), datetime(2024, 5, 31))

@@ -212,7 +212,7 @@ def _time_column(table: _Table, columns: Columns, others: set[int | None]) -> in
         if i not in others and i not in used and _is_named_time(table, i) and _CLOCK.match(table.rows[0][i]):
             raise DataError(
                 f"{table.name} has times of day without a date in column {quoted(_shown(table, i))}: expected one "
-                "column of both; join them, as in 2024-05-31 12:00, or name the column of times with --time"
+                f"column of both; join them, as in 2024-05-31 12:00, or name the column of times with {param('time')}"
             )
     index = _index(table, columns, others)
     index = None if index in used else index

@@ -34,7 +34,7 @@ _WARM_UP: Final = 500  # time units
 class ForecastSeries:
     """One series, ready for windows.
 
-    target      (T,), NaN for a missing value; its last value is known
+    target      (T,), NaN for a missing value
     filled      (T,), without missing values
     covariates  (T or more, K), standardised and filled
     deviation   of the target's known values: the scale of the series. It is computed from the series itself, because
@@ -42,17 +42,24 @@ class ForecastSeries:
     """
 
     def __init__(
-        self, series: Series, season: int, known: Scale, train: int | None = None, deviation: float | None = None
+        self,
+        series: Series,
+        season: int,
+        known: Scale,
+        train: int | None = None,
+        deviation: float | None = None,
+        rows: int | None = None,
     ) -> None:
         """known: the scale of the covariates.   train: the number of rows to train on; None for all.
 
         deviation   The deviation to use if `series` is only the end of a longer one; None to compute it
+        rows        The number of rows before the steps to forecast; None: those up to the last known value
 
         Raises DataError for values that are all equal, unless `deviation` is given.
         """
         exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
         self.name, self.times = series.name, series.times
-        self.target: HostArray = series.values[: exists[-1] + 1, 0]
+        self.target: HostArray = series.values[: exists[-1] + 1 if rows is None else rows, 0]
         seen = self.target[:train][~np.isnan(self.target[:train])]
         if seen.size == 0 or (seen.min() == seen.max() and deviation is None):
             got = "no value" if seen.size == 0 else f"the same value {seen[0]:g}"
@@ -255,6 +262,12 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     past = _divided(series, cuts, shape, step)
     if not past.train_count or (backtest and not len(past.test.known)):
         raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
+    for i, one in enumerate(past.series if backtest else ()):
+        if len(past.test_origins(i)) and not len(past.training_origins(i)):
+            raise DataError(
+                f"{printable(one.name)} has no {F} known values in a row after a context of {context} in its first "
+                f"{cuts[i]} rows, which are trained on: expected some; fill in missing ones, or leave the series out"
+            )
     return replace(_divided(series, rows, shape, step), backtest=past) if backtest else past
 
 

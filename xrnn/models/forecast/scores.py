@@ -32,9 +32,16 @@ class ForecastScores(NamedTuple):
         return cls(*(float(each[exists].mean()) for each in (error / unit, relative, inside)))
 
 
-def seasonal_differences(values: HostArray, season: int) -> float:
-    """The mean |v[t] - v[t - season]| of values (T,), NaN for a missing value; 0 if there is none."""
-    changes = np.abs(values[season:] - values[:-season])
+def mase_divisor(values: HostArray, season: int) -> float:
+    """The mean |v[t] - v[t - season]| of values (T,); NaN for a missing value.
+
+    If it is 0, because the series is strictly periodic: the mean |v[t] - v[t - 1]|, and 1 if this is 0 too.
+    """
+    return _mean_change(values, season) or _mean_change(values, 1) or 1.0
+
+
+def _mean_change(values: HostArray, distance: int) -> float:
+    changes = np.abs(values[distance:] - values[:-distance])
     changes = changes[~np.isnan(changes)]
     return float(changes.mean()) if changes.size else 0.0
 
@@ -63,7 +70,7 @@ def backtest(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -
     shape, median = data.shape, levels.index(0.5)
     unit = np.concatenate(
         [
-            np.full((len(data.test_origins(i)), 1), _unit(each.target[: data.cuts[i]], shape.season))
+            np.full((len(data.test_origins(i)), 1), mase_divisor(each.target[: data.cuts[i]], shape.season))
             for i, each in enumerate(data.series)
         ]
     )
@@ -82,8 +89,3 @@ def backtest(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -
     forecasts = {"model": tested, "naive": naive(1), "seasonal_naive": naive(shape.season)}
     target: Any = data.test.target
     return {name: ForecastScores.of(target, each, median, unit) for name, each in forecasts.items()}
-
-
-def _unit(target: HostArray, season: int) -> float:
-    """The mean seasonal difference; that of a strictly periodic series is 0, so its mean change stands in for it."""
-    return seasonal_differences(target, season) or seasonal_differences(target, 1) or 1.0

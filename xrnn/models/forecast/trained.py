@@ -97,13 +97,20 @@ class TrainedForecaster:
     def shape(self) -> Shape:
         return self.facts.shape
 
-    def forecast(self, series: Series) -> Forecast:
-        """Raises DataError if the series is too short, constant, or lacks known covariates."""
+    def forecast(self, series: Series, rows: int | None = None) -> Forecast:
+        """The steps after the first `rows` rows; by default, after the last known value.
+
+        Raises DataError if the series is too short, constant, or lacks known covariates, and if the memory does not
+        suffice.
+        """
         check_same(series, 1 + self.shape.known, self.facts.channel_names, "the model")
         if np.isnan(series.values[:, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        of_model = ForecastSeries(series, self.shape.season, self.known)
-        return next_steps(self.model, of_model, self.facts.step)
+        try:
+            of_model = ForecastSeries(series, self.shape.season, self.known, rows=rows)
+            return next_steps(self.model, of_model, self.facts.step)
+        except MemoryError as error:
+            raise DataError.of(error) from error
 
     @property
     def columns(self) -> Columns:

@@ -150,7 +150,7 @@ class TrainedModel:
             inputs = [self.scale.apply(each.values, mask=self.settings.mask) for each in series]
             predicted: HostArray = self.head.decoded(self.model.outputs(inputs))
         except MemoryError as error:
-            raise DataError(f"out of memory ({error}): expected series that fit; name fewer or shorter ones") from error
+            raise DataError.of(error) from error
         return predicted
 
     def checked(self, series: Series) -> Series:
