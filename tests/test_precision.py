@@ -153,6 +153,7 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             monkeypatch.setattr(kernels, "has_bfloat16_instruction", lambda has=has: has)
             assert f", products in float32: {reason}" in why()
+            assert "no bfloat16 kernel for this CPU, level or cell" in why(cell=GRUResetBeforeCell())
             assert describe(backend)["products in bfloat16"].startswith(reason)
         before = why().split(", products")[0]
         reason = "no bfloat16 kernel for this CPU, level or cell"

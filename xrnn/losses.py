@@ -289,7 +289,8 @@ def _expanded(array: Array, shape: Shape) -> Array:
 def _normalized(xp: Any, w: Array, dtype: Any) -> Array:
     """w / Σ w; zeros if all are 0."""
     w = _scaled(xp, w).astype(dtype)
-    share: Array = w / xp.maximum(w.sum(), 1).astype(dtype)  # the largest is 1, so that a sum below 1 is 0
+    # After scaling, the largest weight is 1 or all are 0, so the divisor 1 is used only for zeros.
+    share: Array = w / xp.maximum(w.sum(), 1).astype(dtype)
     return share
 
 

@@ -1,4 +1,6 @@
-"""The precision of matrix products of float32 arrays: float32, TF32 or bfloat16. The arrays keep their dtype."""
+"""The precision of matrix products of float32 arrays: float32, TF32, bfloat16x3 or bfloat16. The arrays keep
+their dtype.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 class Setting:
     """The values of a setting, as attributes. When a block has ended, they are those of the setting around it.
 
-    A context may keep the setting of an ended block. It then sees what holds around that block, and later changes too.
+    A context may keep the setting of an ended block. It then reads the enclosing setting, including later
+    changes.
     """
 
     __slots__ = ("_ended", "_outer")

@@ -29,7 +29,7 @@ LOADS: Final[dict[Form, int]] = {"one-block": 4, "group": 4, "group-partial": 8}
 VECTOR_BYTES: Final = 16  # the columns of a thread
 MAX_SIZE: Final = 2**30  # of T, N and H: the kernels count them, and a little beyond, in 32 bits
 MAX_PARTIAL_H: Final = 1024  # group-partial: a block computes all H columns
-L2_SHARE: Final = 0.5  # of L2 that arrays may take which must stay there
+L2_SHARE: Final = 0.5  # share of L2 for arrays that must stay in L2
 
 # Costs of the prediction, in seconds or clock cycles: estimates, none of them measured yet.
 EXCHANGE: Final = 0.7e-6  # from a write in one block to its arrival in another, through L2
@@ -82,7 +82,7 @@ class Device:
         return _RATES.get(self.capability, _OTHER_RATES)[2]
 
     def product_rate(self, dtype: str, precision: str) -> int:
-        """Of a library's product."""
+        """Multiply-adds per cycle and multiprocessor of a cuBLAS product."""
         if dtype != "float32" or precision not in ("tf32", "bfloat16") or int(self.capability) < 80:
             return self.rate(dtype)
         return _TF32_RATES.get(self.capability, self.float32_rate) * (1 + (precision == "bfloat16"))

@@ -338,7 +338,9 @@ class Launcher:
                 around = [state[steps.start : steps.stop + 1] for state in trace.states]
                 lengths_here = lengths if lengths is _NULL else lengths - np.int32(steps.start)
                 dabove_here = [None if d is None else d[steps] for d in dabove]
-            if number:  # the gradients of the initial states of the last launch's chunk belong to the edge of this one
+            # Add the previous launch's gradients of its initial states to this chunk's last step (in reverse, its
+            # first).
+            if number:
                 edge = slice(0, 1) if inputs.reverse else slice(int(count) - 1, None)
                 dabove_here = [self._added(*each, edge, count) for each in zip(dabove_here, dinitial, strict=True)]
             args = z_here, *_two(around), *_two(dabove_here), dz_here, *_two(dinitial), *leak, lengths_here, count, *end
@@ -390,7 +392,7 @@ class Launcher:
         """How long a block waits for others, and where it notes that it gave up."""
         if bound.candidate.form not in COOPERATIVE:
             return ()
-        return np.int64(min(PATIENCE, WATCHED_PATIENCE) if bound.watched else PATIENCE), self._word(whose)[1]
+        return np.int64(WATCHED_PATIENCE if bound.watched else PATIENCE), self._word(whose)[1]
 
 
 def _empty(array: Array) -> None:

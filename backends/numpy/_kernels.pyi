@@ -18,7 +18,7 @@ def compiler() -> str:
     """The compiler that built this module, with its version."""
 
 def levels() -> list[str]:
-    """The instruction-set levels of this CPU, lowest first: `baseline`, on x86-64 also `avx2`, `avx512`."""
+    """The instruction-set levels of this CPU, lowest first: `baseline`, on x86-64 also `avx2`, `avx512`, `amx`."""
 
 def emulated_levels() -> list[str]:
     """The levels for tests on any CPU, which `levels()` does not have: `amx-emulated`, if it was built."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ def explain(
         return Explanation("plain", not_built() + _products(operation, dtype))
     if operation in (*RECURRENCES, "int8_forward") and not cpu.kernel_of(cell):
         why = f"there is no kernel for the cell {cell.name!r}"
-        return Explanation("plain", why + _products(operation, dtype))
+        return Explanation("plain", why + _products(operation, dtype, has_kernel=False))
     if operation == "int8_forward":
         return Explanation("fused", cpu.kernels.int8_instructions(shapes["N"]))
     why, by = cpu.kernels.level(), cpu.kernels.products_by(precision().products)
@@ -60,7 +61,7 @@ def explain(
     return Explanation("fused", why + products)
 
 
-def _products(operation: Operation, dtype: Any, by: str | None = None) -> str:
+def _products(operation: Operation, dtype: Any, by: str | None = None, has_kernel: bool = True) -> str:
     """The precision of an operation's products, for `explain`; "" for another dtype, and for ordinary float32.
 
     by   the instructions for products of bfloat16 parts in the precision in effect; None: there are none
@@ -74,7 +75,7 @@ def _products(operation: Operation, dtype: Any, by: str | None = None) -> str:
         return ", products in float32: CPUs have no TF32"
     if setting.products == 3:
         return ", products in float32: no tiles (AMX) on this CPU, level or cell"
-    return f", products in float32: {_no_bfloat16()}" if setting.bfloat16 else ""
+    return f", products in float32: {_no_bfloat16(has_kernel)}" if setting.bfloat16 else ""
 
 
 def _by(instructions: str) -> str:
@@ -83,14 +84,16 @@ def _by(instructions: str) -> str:
 
 
 def _refused() -> str:
-    """Why the level `amx` does not run though the CPU has it; "" if it runs, or if the CPU does not have it."""
+    """Why the level `amx` does not run though the CPU has it; "" if it runs, is not asked for, or is not there."""
+    if os.environ.get("XRNN_ISA", "").strip().lower() not in ("", "amx"):
+        return ""
     refusal = cpu.kernels.tile_refusal()
     return f" (amx: the system refused this process the tile registers: {refusal})" if refusal else ""
 
 
-def _no_bfloat16() -> str:
-    """Why products in bfloat16 are computed in float32."""
-    if cpu.kernels and cpu.kernels.has_bfloat16_instruction() and cpu.kernels.level() == "avx512":
+def _no_bfloat16(has_kernel: bool = True) -> str:
+    """Why products in bfloat16 are computed in float32.   has_kernel: False for a cell without a kernel"""
+    if has_kernel and cpu.kernels and cpu.kernels.has_bfloat16_instruction() and cpu.kernels.level() == "avx512":
         return "avx512_bf16 is not faster on this CPU"
     return "no bfloat16 kernel for this CPU, level or cell"
 

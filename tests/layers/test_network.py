@@ -93,6 +93,19 @@ def test_optimizers_and_files_take_a_layer_with_two_names(tmp_path: Path) -> Non
         Adam([stack, stack])
 
 
+def test_layers_are_those_of_the_annotations(tmp_path: Path) -> None:
+    stack, readout = tagger().stack, tagger().readout
+    for layers, words in (
+        ({"stack": stack}, "readout is missing: expected a Linear, as Tagger annotates it; pass readout=…"),
+        ({"stack": readout, "readout": readout}, "stack is a xrnn.layers.linear.Linear: expected a Stack, as Tagger"),
+    ):
+        with one_line(TypeError, words):
+            Tagger(**layers)
+        save(tmp_path / "file", Network(**layers))
+        with one_line(FileError, "holds no Tagger: ", words):
+            load(tmp_path / "file", Tagger, backend="numpy")
+
+
 def test_needs_grads_of_all_layers_can_be_set() -> None:
     network = tagger()
     for needed in (False, True):

@@ -97,7 +97,10 @@ def load(
     if kind is None or isinstance(layer, kind):
         return layer
     if isinstance(layer, Network) and issubclass(kind, Network):
-        return kind(**layer)
+        try:
+            return kind(**layer)
+        except (TypeError, ValueError) as error:
+            raise FileError(f"{file.name} holds no {kind.__name__}: {error}") from error
     raise FileError(f"{file.name} holds a {kind_of(layer)}: expected a {kind.__name__}; name another file")
 
 

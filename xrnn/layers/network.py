@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from xrnn.checks import check_bool
 from xrnn.select import kind_of
@@ -31,8 +31,11 @@ class Network(Mapping[str, Any]):
             def forward(self, x: Array) -> Array:
                 return self.readout.forward(self.gru.forward(x))
 
-    Raises TypeError if an argument is not a layer; ValueError for a layer with the name of another attribute, such as
-    `items`, for two parameters with one name, and for two layers that share an array.
+    The constructor and `load` then refuse other layers under these names.
+
+    Raises TypeError if an argument is not a layer, or not of the class that the annotations name; ValueError for a
+    layer with the name of another attribute, such as `items`, for two parameters with one name, and for two layers that
+    share an array.
 
     >>> network = Network(gru=GRU.init(3, 8, rng=0), readout=Linear.init(8, 1, rng=1))
     >>> list(network), network.readout.W.shape
@@ -51,6 +54,7 @@ class Network(Mapping[str, Any]):
             raise ValueError(
                 f"{taken[0]} is an attribute of each {type(self).__name__}: expected other names of layers; rename it"
             )
+        _check_classes(type(self), layers)
         _check_params(layers)
         self._layers = layers
 
@@ -107,6 +111,20 @@ class Network(Mapping[str, Any]):
         for layer in self.values():
             if hasattr(layer, "needs_grads"):
                 layer.needs_grads = needed
+
+
+def _check_classes(network: type, layers: Mapping[str, Any]) -> None:
+    """Raises TypeError unless `layers` has those that the class annotates, of the annotated classes."""
+    try:
+        hints = get_type_hints(network)
+    except NameError:  # the class was defined in a function, or imports its annotations for type checkers only
+        return
+    for name, kind in hints.items():
+        if isinstance(kind, type) and hasattr(kind, "named_params") and not isinstance(layers.get(name), kind):
+            got = f"is a {kind_of(layers[name])}" if name in layers else "is missing"
+            raise TypeError(
+                f"{name} {got}: expected a {kind.__name__}, as {network.__name__} annotates it; pass {name}=…"
+            )
 
 
 def _check_params(layers: Mapping[str, Any]) -> None:

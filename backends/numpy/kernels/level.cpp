@@ -31,7 +31,7 @@ constexpr auto int8_of() -> decltype(xrnn::Recurrence<Sum<P>>::int8) {
         return nullptr;
 }
 
-// ---- if an operation returns false, since tiles need more memory or an operand is exceptional, without tiles ----
+// ---- If an operation by tiles returns false (no memory, or an exceptional operand), it runs again without tiles. ----
 
 #if defined(XRNN_PARTS)
 

@@ -47,8 +47,8 @@ constexpr int64_t TILE_ROWS = 16;
 constexpr double GAIN_OF_SIX = 1.6, GAIN_OF_THREE = 2.6, GAIN_OF_ONE = 5.6;
 // A smaller gain is lost to the rows at the edge and to the conversion of the results.
 constexpr double LEAST_GAIN = 1.2;
-// Rows of all steps that repay splitting and packing the weights. Splitting a weight into three parts takes about as long
-// as 40 rows save.
+// Rows of all steps that repay splitting and packing the weights. Splitting a weight into three parts costs the time
+// that tiles save in 40 rows.
 constexpr int64_t ROWS_WORTH_SPLITTING = 128;
 
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }

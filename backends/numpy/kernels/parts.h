@@ -14,8 +14,8 @@
 //
 // so that 16 rows or 16 columns of a part and of a block are one tile.
 //
-// A number of 2⁵⁰ or more, an infinity or a NaN may have parts, products or partial sums that are not finite though the
-// result is. So `exceptional` is set when such a number is split, and the operation is then computed without tiles. With
+// A number of 2⁵⁰ or more, an infinity or a NaN can overflow in a part, product or partial sum although the result is
+// finite. So `exceptional` is set when such a number is split, and the operation is then computed without tiles. With
 // one part, bfloat16 keeps infinity and NaN, and nothing is exceptional.
 #pragma once
 

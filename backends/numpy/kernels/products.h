@@ -93,8 +93,8 @@ struct AffinePass {
 // stays in the cache while every column of x is multiplied by it.
 constexpr int64_t CHUNK = CHAIN;
 
-// Rows of dz and of the inputs x of two maps, as operands of the products. If P is a number, all three of dz are one
-// array. If P has parts, x are transposed (transpose_rows), and dz_down is not used.
+// Rows of dz and of the inputs x of two maps, as operands of the products. If P is a number, the three dz pointers
+// point to the same array. If P has parts, x are transposed (transpose_rows), and dz_down is not used.
 template <class P>
 struct GradientOperands {
     const Sum<P>* dz;  // (rows, gates · H)

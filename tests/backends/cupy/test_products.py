@@ -105,6 +105,8 @@ def test_explain_names_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "bfloat16" not in why("matmul_add")
     with use_precision("bfloat16"):
         assert why("matmul_add").endswith("; products by cuBLAS in bfloat16")
+        with use_precision("bfloat16x3"):  # cuBLAS computes in float32
+            assert "bfloat16" not in why("matmul_add")
         assert "bfloat16" not in why("matmul_add", "float64")
         assert "products by cuBLAS in bfloat16" in why("affine_forward")
         forward = why("recurrence_forward")
