@@ -118,6 +118,16 @@ def test_the_instruction_is_used_only_where_it_is_fast() -> None:
     assert kernels.products_by(1) == ("avx512bf16" if fast else None)
 
 
+@pytest.mark.parametrize("isa", ["", "amx", "avx512", " AVX2 "])
+def test_refused_tiles_are_reported_if_they_are_asked_for(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not kernels:
+        pytest.skip("the kernels were not built")
+    monkeypatch.setattr(kernels, "tile_refusal", lambda: "not permitted")
+    monkeypatch.setenv("XRNN_ISA", isa)
+    reported = "the system refused this process the tile registers: not permitted"
+    assert (reported in describe(get_backend("numpy"))["instruction set"]) == (isa in ("", "amx"))
+
+
 def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = get_backend("numpy")
     if not kernels:
