@@ -29,5 +29,7 @@ class SupportsDLPack(Protocol):
 
 # Numbers in nested lists, or an array of any library.
 Numbers: TypeAlias = ArrayLike | SupportsDLPack
+# The shape of an array.
+Shape: TypeAlias = tuple[int, ...]
 # The state of one recurrent layer: (N, H), or a tuple of such arrays if its cell has several states.
 StreamState: TypeAlias = Array | tuple[Array, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -30,7 +30,7 @@ from xrnn.models.text import CHARACTER_MODEL
 from xrnn.ops.cells.rnn import NONLINEARITIES
 
 _READ: Final = (".onnx", ".keras", ".pt", ".safetensors")
-_WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote"
+WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote"
 _WRITE: Final = (".onnx", ".keras", ".pt", ".safetensors", ".c")
 
 
@@ -100,7 +100,7 @@ def _convert(
         ) from error
     if target.exists() and not options.overwrite:
         raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
-    model, _ = _read(source, prefix, nonlinearity, backend)
+    model, _ = read_model(source, prefix, nonlinearity, backend)
     if options.int8:
         model = _guarded(lambda: _quantized(model))
     try:
@@ -108,23 +108,6 @@ def _convert(
     except OSError as error:
         raise OutputError.of(error, target, "the old file is unchanged") from error
     return f"{printable(str(source))} → {printable(str(target))}: {_sizes(model)}"
-
-
-def describe(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> dict[str, Any]:
-    """What a file holds: its kind, its layers, and for a command's checkpoint, what the command stored."""
-    if holds_arrays(source) and kind_in(source, _WANTED) == FORECASTER.name:
-        snapshot = FORECASTER.load(source, backend)
-        layers: Sequence[Any] = list(snapshot.layers.values())
-        facts = _facts(FORECASTER, snapshot.step) | snapshot.facts.shape._asdict()
-    else:
-        model, facts = _read(source, prefix, nonlinearity, backend)
-        layers = model.layers
-    return {
-        "file": printable(str(source)),
-        **facts,
-        "layers": [printable(repr(layer)) for layer in layers],
-        "parameters": sum(param.size for layer in layers for param in layer.named_params.values()),
-    }
 
 
 def _sizes(model: Model) -> str:
@@ -152,7 +135,7 @@ def _guarded(run: Callable[[], Any]) -> Any:
 # ---- reading ----
 
 
-def _read(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
+def read_model(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
     """The model in a file, and facts about it. A file of xrnn may have any suffix: `--out` names it freely."""
     suffix = ".safetensors" if source.suffix not in _READ and holds_arrays(source) else source.suffix
     if suffix not in _READ:
@@ -186,7 +169,7 @@ def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Bac
     from xrnn.exchange.checkpoint import load_checkpoint
     from xrnn.exchange.files import load
 
-    kind = kind_in(source, _WANTED)
+    kind = kind_in(source, WANTED)
     if kind == FORECASTER.name:
         raise DataError(
             f"{printable(str(source))} is a forecaster, which scales each series by itself: expected a model of `xrnn "
@@ -194,7 +177,7 @@ def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Bac
         )
     if kind == CHARACTER_MODEL.name:
         snapshot = CHARACTER_MODEL.load(source, backend)
-        return model_of(snapshot.layers), _facts(CHARACTER_MODEL, snapshot.step)
+        return model_of(snapshot.layers), facts_of(CHARACTER_MODEL, snapshot.step)
     for labelled in (CLASSIFIER, REGRESSION):
         if kind == labelled.name:
             return _of_series(labelled, source, backend)
@@ -221,10 +204,10 @@ def _of_series(kind: Kind[Any], source: Path, backend: Backend) -> tuple[Model, 
     scale = trained.scale.mean, trained.scale.divisor
     model = Model(model.layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels)
     more = {"channels": head.channels} | ({"labels": list(labels)} if labels else {})
-    return model, _facts(kind, snapshot.step) | more
+    return model, facts_of(kind, snapshot.step) | more
 
 
-def _facts(kind: Kind[Any], step: int) -> dict[str, Any]:
+def facts_of(kind: Kind[Any], step: int) -> dict[str, Any]:
     return {"kind": f"checkpoint of `{kind.writer}`", "updates": step}
 
 

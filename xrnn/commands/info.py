@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,12 +14,13 @@ import typer
 
 import xrnn
 from xrnn.backend import Backend
-from xrnn.commands.convert import NonlinearityOption, PrefixOption, describe
+from xrnn.commands.convert import WANTED, NonlinearityOption, PrefixOption, facts_of, read_model
 from xrnn.commands.options import BackendOption, path, selected
-from xrnn.files import printable
-from xrnn.info import config, config_data, explain_sizes, explained
-from xrnn.info import describe as describe_backend
+from xrnn.files import holds_arrays, printable
+from xrnn.info import config, config_data, describe, explain_sizes, explained
+from xrnn.models.checkpoint import kind_in
 from xrnn.models.errors import SettingsError
+from xrnn.models.forecast.trained import FORECASTER
 from xrnn.parallel import World, world
 
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
@@ -58,7 +59,7 @@ def info(
     if file is not None:
         if explain is not None:
             raise SettingsError("got both FILE and --explain: expected one of them; leave one out")
-        described = describe(file, prefix, nonlinearity, selected("numpy").backend)
+        described = _description(file, prefix, nonlinearity, selected("numpy").backend)
         print(json.dumps(described) if as_json else "\n".join(_lines(described)))
         return
     if device is not None and explain is None:
@@ -87,6 +88,23 @@ def info(
             raise SettingsError(f"--device: {error}") from error
 
 
+def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> dict[str, Any]:
+    """What a file holds: its kind, its layers, and for a command's checkpoint, what the command stored."""
+    if holds_arrays(source) and kind_in(source, WANTED) == FORECASTER.name:
+        snapshot = FORECASTER.load(source, backend)
+        layers: Sequence[Any] = list(snapshot.layers.values())
+        facts = facts_of(FORECASTER, snapshot.step) | snapshot.facts.shape._asdict()
+    else:
+        model, facts = read_model(source, prefix, nonlinearity, backend)
+        layers = model.layers
+    return {
+        "file": printable(str(source)),
+        **facts,
+        "layers": [printable(repr(layer)) for layer in layers],
+        "parameters": sum(param.size for layer in layers for param in layer.named_params.values()),
+    }
+
+
 def _lines(described: dict[str, Any]) -> Iterator[str]:
     """`name: value` for each entry."""
     for name, value in described.items():
@@ -96,7 +114,7 @@ def _lines(described: dict[str, Any]) -> Iterator[str]:
 
 def rank_lines(comm: World, backend: Backend) -> list[str]:
     """The table of `xrnn info`, in rank 0: the host, the device or the threads, and the CPUs of each rank."""
-    facts = describe_backend(backend)
+    facts = describe(backend)
     devices = [value for name, value in facts.items() if name.startswith("device ")]
     computes = devices[comm.local_rank % len(devices)] if devices else f"threads: {facts.get('threads', 'of BLAS')}"
     line = f"  {comm.rank}: {platform.node()}, {backend.name}, {computes}"

@@ -34,11 +34,11 @@ from xrnn.exchange.checkpoint import (
 from xrnn.exchange.description import canonical
 from xrnn.files import ArrayFile, FileError, open_arrays, quoted, replace_file
 from xrnn.models.errors import CheckpointError, OutputError, SettingsError
-from xrnn.models.plan import Plan, Shape
+from xrnn.models.plan import Plan
 from xrnn.models.settings import Settings, check_object
 from xrnn.optim import Adam
 from xrnn.select import get_backend, to_numpy
-from xrnn.typing import Array, HostArray
+from xrnn.typing import Array, HostArray, Shape
 
 _MAX_LOSS: Final = 1e39  # above the largest float32
 _MIN_LOSS: Final = -1e-5  # rounding can bring the loss of a perfect prediction below 0

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,7 @@ from xrnn.layers.linear import Linear
 from xrnn.layers.network import Network
 from xrnn.layers.stack import Stack
 from xrnn.select import get_backend
-from xrnn.typing import HostArray
-
-Shape: TypeAlias = tuple[int, ...]
+from xrnn.typing import HostArray, Shape
 
 
 @dataclass(frozen=True, slots=True)

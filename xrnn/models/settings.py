@@ -94,7 +94,12 @@ class Settings:
     @property
     def model(self) -> str:
         """A description of the model: "2 GRU layers of 64"."""
-        return f"{self.layers} {self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
+        return f"{self.layers} {self.direction}{self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
+
+    @property
+    def direction(self) -> str:
+        """The word for it in `model`, with a space after it; "" for layers that run forward only."""
+        return ""
 
     @property
     def training(self) -> str:

@@ -18,7 +18,7 @@ from xrnn.select import to_numpy
 from xrnn.typing import Array, HostArray
 
 _MAX_NORM: Final = 1.0
-_AVERAGED: Final = 100  # updates: the reported figures are means over the last ones
+AVERAGED: Final = 100  # updates: the reported figures are means over the last ones
 _LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest
 
 
@@ -154,7 +154,7 @@ class Trainer(Generic[S]):
     @property
     def recent_loss(self) -> float:
         """The mean over the last updates."""
-        return float(np.mean(self.losses[-_AVERAGED:]))
+        return float(np.mean(self.losses[-AVERAGED:]))
 
     def snapshot(self) -> Snapshot[S]:
         """The state of the run. Use it before the next step, which changes it.

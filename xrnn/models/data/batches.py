@@ -8,12 +8,10 @@ from typing import Final
 import numpy as np
 
 from xrnn.sequences import batches
-from xrnn.typing import Array, HostArray
+from xrnn.typing import Array, HostArray, Shape
 
 _ORDER: Final = 2  # spawn keys: each gives an independent random stream of the seed
 _NOISE: Final = 3
-
-Shape = tuple[int, ...]
 
 
 def updates_per_epoch(count: int, batch: int) -> int:

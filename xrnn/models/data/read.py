@@ -17,14 +17,13 @@ from xrnn.models.data.ts import read_ts
 from xrnn.models.errors import DataError, param
 
 MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
-_SUFFIXES: Final = (".csv", ".npy")
 
 
 def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa: B008 (frozen)
     """The series in a folder, or in a .ts, .csv or .npy file.   Raises DataError."""
     if os.path.isdir(path):  # unlike `Path.is_dir`, it returns False if the name is too long or access is denied
         return _read_folder(path, columns)
-    if path.suffix.lower() in _SUFFIXES:
+    if path.suffix.lower() in _READERS:
         return _read_file(path, columns)
     if path.suffix.lower() != ".ts" and os.path.exists(path):
         raise DataError(
@@ -68,7 +67,7 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     for label in _names(folder):
         if not _is_folder(folder / label):
             continue
-        names = [name for name in _names(folder / label) if name.lower().endswith(_SUFFIXES)]
+        names = [name for name in _names(folder / label) if os.path.splitext(name)[1].lower() in _READERS]
         if not names:
             raise DataError(
                 f"{folder / label} holds no series: expected .csv or .npy files in the folder of a label; remove it, "
@@ -86,14 +85,20 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
             raise DataError(f"{path} {got}: expected a .ts, .csv or .npy file; check the path")
-        if path.suffix.lower() == ".csv":
-            return read_csv(path, columns, label)
-        _check_no_columns(path, columns)
-        return [_only(read_npy(path, label), columns.used)]
+        return _READERS[path.suffix.lower()](path, columns, label)
     except OSError as error:
         raise DataError(
             f"can't read {path} ({error.strerror}): expected a readable file; change its permissions"
         ) from error
+
+
+def _read_array(path: Path, columns: Columns, label: str | None) -> list[Series]:
+    _check_no_columns(path, columns)
+    return [_only(read_npy(path, label), columns.used)]
+
+
+# Formats that may also be in the folder of a label; a .ts file holds its labels.
+_READERS: Final = {".csv": read_csv, ".npy": _read_array}
 
 
 def _only(series: Series, used: Sequence[str]) -> Series:

@@ -28,7 +28,7 @@ from xrnn.models.data.series import Series, Time, as_number, checked, read_text
 from xrnn.models.errors import DataError, param
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
-MISSING: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
+_MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}")
@@ -144,7 +144,7 @@ def _is_header(row: Sequence[str]) -> bool:
     """True for a row of names. The columns of an unnamed pandas frame are 0, 1, 2, …, after that of the index."""
     if len(row) > 1 and not _is_value(row[0]) and [*row[1:]] == [str(i) for i in range(len(row) - 1)]:
         return True
-    return not any(map(_is_value, row)) and any(cell.lower() not in MISSING for cell in row)
+    return not any(map(_is_value, row)) and any(cell.lower() not in _MISSING_CELLS for cell in row)
 
 
 def _is_value(cell: str) -> bool:
@@ -294,7 +294,7 @@ def _label(table: _Table, places: list[int], label_at: int, name: str) -> str | 
             f"the column, or give {param('id')}"
         )
     label = labels.pop()
-    return None if label.lower() in MISSING else label
+    return None if label.lower() in _MISSING_CELLS else label
 
 
 def _number(table: _Table, row: int, place: int, columns: Columns) -> float:
@@ -315,7 +315,7 @@ def header_in(line: str, decimal: str) -> tuple[str, ...] | None:
     except csv.Error:  # a very long cell
         return None
     names = tuple(cell.strip() for cell in cells)
-    return None if any(map(_is_value, names)) or all(name.lower() in MISSING for name in names) else names
+    return None if any(map(_is_value, names)) or all(name.lower() in _MISSING_CELLS for name in names) else names
 
 
 def read_row(line: str, decimal: str, where: str) -> list[float]:
@@ -329,7 +329,7 @@ def read_row(line: str, decimal: str, where: str) -> list[float]:
 
 def _parsed(cell: str, decimal: str) -> float | None:
     """The number in a cell, NaN for a missing value, None for text."""
-    if cell.lower() in MISSING:
+    if cell.lower() in _MISSING_CELLS:
         return math.nan
     return as_number(_with_point(cell, decimal))
 

@@ -74,9 +74,8 @@ class SeriesSettings(Settings):
         return Columns(self.decimal, skip, self.id, self.time, self.label, targets)
 
     @property
-    def model(self) -> str:
-        direction = "" if self.one_way else "bidirectional "
-        return f"{self.layers} {direction}{self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
+    def direction(self) -> str:
+        return "" if self.one_way else "bidirectional "
 
     @property
     def training(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -19,10 +19,8 @@ from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.model import SeriesModel
 from xrnn.models.labelled.settings import SeriesSettings
 from xrnn.models.plan import split_best
-from xrnn.models.trainer import Trainer, learning_rate, share_by_cost
+from xrnn.models.trainer import AVERAGED, Trainer, learning_rate, share_by_cost
 from xrnn.typing import Array, HostArray
-
-_AVERAGED: Final = 100  # updates: the reported accuracy is the mean over the last ones
 
 
 def default_epochs(count: int) -> int:
@@ -156,7 +154,7 @@ class SeriesTrainer(Trainer[Any]):
         hits, sizes = zip(*self._unread_hits, strict=True)
         self._unread_hits = []
         read = self._backend.to_numpy(self._backend.xp.stack(hits)).tolist()
-        self._hits = [*self._hits, *zip(read, sizes, strict=True)][-_AVERAGED:]
+        self._hits = [*self._hits, *zip(read, sizes, strict=True)][-AVERAGED:]
 
     @classmethod
     def columns(cls, settings: SeriesSettings) -> list[str]:
