@@ -1,7 +1,7 @@
 """The table of the recurrent layers by the name of their cell. The commands, files and benchmarks read it.
 
-Other formats have one table each, by the class of the cell: `CELLS` in `xrnn.exchange.c`, `onnx_weights`, `keras` and
-`torch_weights`. They refuse a cell without a row.
+Other formats have one table each: `CELLS` in `xrnn.exchange.c`, `onnx_weights` and `keras`, by the class of the cell,
+and `torch_weights.MODES`. They refuse a cell without a row.
 """
 
 from __future__ import annotations
