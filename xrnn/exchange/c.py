@@ -31,11 +31,11 @@ class CCell(NamedTuple):
         static void @_NAME(int H, …, float *z, float *h, float *c)
 
     name    of the function; @_ becomes the prefix of the file
-    code    the function. z has its `pre` blocks (H,) in order, and one more for scratch; then come the states, in the
-            order of the cell
+    code    the function. z has its `pre` blocks (H,) in order; then come the states, in the order of the cell
     extra   of a cell, by name: the arguments between H and z, before the cell's own parameters. An int stays a number,
             None is a null pointer; other numbers and arrays (H,) become arrays (H,)
-    recur   the statements that add the recurrent term, for a cell with `recurs`; the default is one product
+    recur   the statements that add the recurrent term, for a cell with `recurs`; the default is one product. z then has
+            one more block, for scratch
     """
 
     name: str
@@ -187,8 +187,7 @@ def _state(model: Model) -> Iterator[str]:
     if model.mean:
         width = model.layers[model.last_recurrent].hidden_size
         fields |= {"total": width, "mean": width}
-    widths = [(layer.cell.pre + 1) * layer.hidden_size for layer in model.layers if is_recurrent(layer)]
-    fields["z"] = max(widths, default=1)
+    fields["z"] = max((_z_size(layer) for layer in model.layers if is_recurrent(layer)), default=1)
     lines = "".join(f"    float {field}[{size}];\n" for field, size in fields.items())
     if rounded := [max(each.input_size, each.hidden_size) for each in model.layers if is_int8(each)]:
         lines += f"    int8_t q[{max(rounded)}];\n"
@@ -249,6 +248,12 @@ def _call(layer: Any, i: int, x: str, y: str) -> tuple[list[str], str]:
                 f"    @_normalized({D}, {float(np.float32(layer.eps)).hex()}f, @_gamma{i}, @_beta{i}, {x}, {y});"
             ], y
     return [f"    {line}" for line in _recurrent(layer, i, x)], f"state->h{i}"
+
+
+def _z_size(layer: Any) -> int:
+    scratch = CELLS[type(layer.cell)].recur is not None
+    size: int = (layer.cell.pre + scratch) * layer.hidden_size
+    return size
 
 
 def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
