@@ -142,7 +142,7 @@ class Request:
         return max(M * K * P / (rate * PRODUCT_EFFICIENCY), moved / bandwidth)
 
     def weights_seconds(self, device: Device, form: Form, layout: Layout, blocks: int) -> float:
-        """The weights of each of so many blocks, which read them at the same time."""
+        """The time in which each of `blocks` blocks reads its weights, all at once."""
         K, columns = self.weights(form, layout.units)
         share = K * columns * self.itemsize / (_l2_rate(device, blocks) * device.clock)
         # The share in registers is requested at once; of the rest, a Vector of rows at a time.
@@ -329,7 +329,7 @@ def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks
 
 
 def _l2_rate(device: Device, blocks: int) -> float:
-    """Bytes a cycle that each of so many blocks reads from L2."""
+    """Bytes per cycle that each of `blocks` blocks reads from L2."""
     return min(L2_BYTES_PER_CYCLE, L2_SHARED_BYTES_PER_CYCLE * device.multiprocessors / blocks)
 
 

@@ -15,7 +15,7 @@ from benchmarks.gpu import results
 from xrnn.backends.cupy import CupyBackend
 from xrnn.info import describe
 
-# As nvidia-smi calls them: the clock and power of the moment and at most, and what changes who may use the GPU.
+# Names of nvidia-smi: the present and the largest clock and power, and the modes that decide who may use the GPU.
 _ASKED: Final = "clocks.sm,clocks.max.sm,power.draw,power.limit,compute_mode,mig.mode.current"
 
 
