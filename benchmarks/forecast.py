@@ -19,10 +19,9 @@ import numpy as np
 
 from benchmarks import machine
 from xrnn.models.data.series import Series
-from xrnn.models.forecast.data import ForecastData, mackey_glass, prepare
-from xrnn.models.forecast.model import DEFAULT_STEPS, ForecastTrainer
-from xrnn.models.forecast.scores import backtest
+from xrnn.models.forecast.data import ForecastData, mackey_glass, prepare, score
 from xrnn.models.forecast.settings import ForecastSettings
+from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.models.forecast.windows import Windows, pack, unpack
 from xrnn.models.trainer import learning_rate
 from xrnn.select import get_backend
@@ -98,9 +97,11 @@ class TorchRun:
 
         torch.manual_seed(settings.seed)
         self._torch, self._settings, self._data, self._updates = torch, settings, data, 0
-        C, F, _, K = shape = data.shape
-        self._rnn: Any = torch.nn.LSTM(shape.inputs, settings.hidden, settings.layers)
-        self._linear = torch.nn.Linear(settings.hidden + C + F * K, F * len(settings.levels))
+        facts = data.facts
+        self._rnn: Any = torch.nn.LSTM(facts.inputs, settings.hidden, settings.layers)
+        self._linear = torch.nn.Linear(
+            settings.hidden + facts.context + facts.horizon * facts.known, facts.horizon * len(settings.levels)
+        )
         torch.nn.init.zeros_(self._linear.weight)
         torch.nn.init.zeros_(self._linear.bias)
         self._parameters = [*self._rnn.parameters(), *self._linear.parameters()]
@@ -108,12 +109,12 @@ class TorchRun:
         self._levels = torch.tensor(settings.levels)
 
     def step(self) -> None:
-        torch, settings, shape = self._torch, self._settings, self._data.shape
+        torch, settings = self._torch, self._settings
         rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(self._updates,)))
         windows = self._data.train(rng.integers(self._data.train_count, size=settings.batch))
         values = windows.x[..., :2]
         values += np.float32(settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
-        x, known, target = map(torch.from_numpy, unpack(pack(windows), shape, settings.batch))
+        x, known, target = map(torch.from_numpy, unpack(pack(windows), self._data.facts, settings.batch))
         error = target[..., None] - self._outputs(x, known, settings.dropout)
         loss = torch.maximum(self._levels * error, (self._levels - 1) * error).mean()
         self._optimizer.zero_grad()
@@ -126,14 +127,14 @@ class TorchRun:
     def forecast(self, windows: Windows) -> HostArray:
         """(N, F, Q)"""
         with self._torch.no_grad():
-            y = self._outputs(self._torch.from_numpy(windows.x), self._torch.from_numpy(windows.known), 0.0)
+            y = self._outputs(self._torch.from_numpy(windows.x), self._torch.from_numpy(windows.ahead), 0.0)
         quantiles: HostArray = np.sort(windows.unscaled(y.double().numpy()), axis=-1)
         return quantiles
 
     def _outputs(self, x: Any, known: Any, dropout: float) -> Any:
         h = self._torch.nn.functional.dropout(self._rnn(x)[0][-1], dropout)
         y = self._linear(self._torch.cat([h, x[..., 0].T, known], dim=1))
-        return y.reshape(len(h), self._data.shape.horizon, len(self._levels))
+        return y.reshape(len(h), self._data.facts.horizon, len(self._levels))
 
 
 def linear_forecast(data: ForecastData) -> HostArray:
@@ -141,7 +142,7 @@ def linear_forecast(data: ForecastData) -> HostArray:
 
     def features(windows: Windows) -> HostArray:
         rows = windows.x[..., 0].T.astype(np.float64)
-        stacked: HostArray = np.concatenate([rows, windows.known, np.ones((len(rows), 1))], axis=1)
+        stacked: HostArray = np.concatenate([rows, windows.ahead, np.ones((len(rows), 1))], axis=1)
         return stacked
 
     train = data.train(np.arange(data.train_count))
@@ -158,19 +159,19 @@ def compare(name: str, seeds: int, steps: int) -> dict[str, Any]:
     data: Any = None
     for seed in range(seeds):
         settings = ForecastSettings(season=season, seed=seed)
-        data = prepare([series], settings).backtest
+        data = prepare([series], settings).past
         trainer = ForecastTrainer(settings, data, get_backend("numpy")).trained_on(data, steps)
         if seed == 0:
             trainer.calibrate()  # this does not change the median
-        scores = backtest(data, trainer.model.forecast(data.test), settings.levels)
+        scores = score(data, trainer.model.forecast(data.test), settings.levels)
         results["xrnn"].append(scores["model"].mase)
         results.setdefault("coverage", scores["model"].coverage)
         torch = TorchRun(settings, data)
         for _ in range(steps):
             torch.step()
-        results["pytorch"].append(backtest(data, torch.forecast(data.test), settings.levels)["model"].mase)
+        results["pytorch"].append(score(data, torch.forecast(data.test), settings.levels)["model"].mase)
     linear = np.repeat(linear_forecast(data)[..., None], len(settings.levels), axis=-1)
-    results["linear"] = backtest(data, linear, settings.levels)["model"].mase
+    results["linear"] = score(data, linear, settings.levels)["model"].mase
     return results | {kind: scores[kind].mase for kind in ("naive", "seasonal_naive")}
 
 

@@ -13,8 +13,8 @@ from benchmarks import forecast
 from xrnn.cells import cell_of
 from xrnn.exchange.torch_weights import from_torch
 from xrnn.models.forecast.data import prepare
-from xrnn.models.forecast.model import ForecastTrainer
 from xrnn.models.forecast.settings import ForecastSettings
+from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.select import get_backend
 
 SMALL = ForecastSettings(cell="lstm", hidden=4, batch=8, season=12, horizon=3, context=12, dropout=0.0, lr=0.01)
@@ -22,7 +22,7 @@ SMALL = ForecastSettings(cell="lstm", hidden=4, batch=8, season=12, horizon=3, c
 
 @pytest.mark.needs("torch", "torch")
 def test_both_learn_alike_from_the_same_weights() -> None:
-    data = prepare([forecast.load("chaotic")], SMALL).backtest
+    data = prepare([forecast.load("chaotic")], SMALL).past
     assert data is not None
     torch = forecast.TorchRun(SMALL, data)
     for name, parameter in torch._rnn.named_parameters():
@@ -42,7 +42,7 @@ def test_both_learn_alike_from_the_same_weights() -> None:
 def test_the_linear_model_continues_a_line_with_a_season() -> None:
     t = np.arange(120)
     series = replace(forecast.load("chaotic"), values=(t + 5 * (t % 4))[:, None].astype(float))
-    data = prepare([series], replace(SMALL, season=4)).backtest
+    data = prepare([series], replace(SMALL, season=4)).past
     assert data is not None
     np.testing.assert_allclose(forecast.linear_forecast(data), np.asarray(data.test.target), rtol=0.02)
 

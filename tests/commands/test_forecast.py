@@ -22,13 +22,13 @@ from tests.models.checks import check_gradients, in_float64
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.commands.main import main
+from xrnn.models.data.dates import show, step_of
 from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError, SettingsError
-from xrnn.models.forecast.data import check_target, load_series, prepare
-from xrnn.models.forecast.model import ForecastModel, ForecastTrainer
-from xrnn.models.forecast.scores import ForecastScores, mase_divisor, naive_quantiles
+from xrnn.models.forecast.data import ForecastScores, check_target, load_series, mase_divisor, naive_quantiles, prepare
+from xrnn.models.forecast.model import ForecastModel
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings, parse_quantiles
-from xrnn.models.forecast.times import show, step_of
+from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.models.forecast.windows import fill, pack, unpack
 from xrnn.select import get_backend
 from xrnn.typing import Array, HostArray
@@ -183,7 +183,7 @@ def test_gradients_match_differences(backend: Backend, cell: str) -> None:
     settings, facts = replace(TINY, cell=cell, layers=2), ForecastFacts(4, 2, 1, 1)
     model = ForecastModel.init(settings, facts, backend)
     rng = np.random.default_rng(1)
-    model = ForecastModel(settings, facts.shape, in_float64(model))
+    model = ForecastModel(settings, facts, in_float64(model))
     for param in model.params:
         param[...] = backend.asarray(rng.normal(0, 0.5, param.shape))
     x, known = backend.asarray(rng.standard_normal((4, 3, 3))), backend.asarray(rng.standard_normal((3, 2)))
@@ -201,13 +201,13 @@ def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
     target = windows.scaled_target.astype(np.float64)
     assert windows.target is not None
     windows.target[0, 1] = target[0, 1] = np.nan
-    loss = model.train_step(*unpack(backend.asarray(pack(windows)), data.shape, 5))
+    loss = model.train_step(*unpack(backend.asarray(pack(windows)), data.facts, 5))
     expected = np.mean([np.nanmean(np.maximum(q * target, (q - 1) * target)) for q in (0.1, 0.5, 0.9)])  # y is 0
     assert float(backend.to_numpy(loss)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_first_forecast_is_the_seasonal_naive_one(backend: Backend) -> None:
-    data = prepare([series(growth())], TINY).backtest
+    data = prepare([series(growth())], TINY).past
     assert data is not None
     forecast = ForecastModel.init(TINY, data.facts, backend).forecast(data.test)
     for n, origin in enumerate(data.test_origins(0)):
@@ -217,11 +217,11 @@ def test_the_first_forecast_is_the_seasonal_naive_one(backend: Backend) -> None:
 def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all() -> None:
     values = growth()
     data = prepare([series(values)], TINY)
-    one = data.backtest
+    one = data.past
     assert one is not None
     assert (one.cuts, data.cuts) == ([48], [60])
     values[48:] = 1e6
-    other = prepare([series(values)], TINY).backtest
+    other = prepare([series(values)], TINY).past
     assert other is not None
     places = np.arange(one.train_count)
     assert one.train_count == other.train_count == 48 - 6 - 3 + 1
@@ -248,7 +248,7 @@ def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
     """The noise of a random walk can't be learnt: the errors of training are smaller than those of forecasts."""
     walk = series(np.random.default_rng(0).normal(size=150).cumsum())
     settings = replace(TINY, season=1, context=20, hidden=16, batch=32)
-    data = prepare([walk], settings).backtest
+    data = prepare([walk], settings).past
     assert data is not None
     trainer = ForecastTrainer(settings, data, NUMPY)
     trainer.run(lambda: trainer.steps >= 150)
@@ -583,7 +583,7 @@ def test_a_series_with_a_backtest_but_no_window_to_train_on_gets_one_line() -> N
     values[-4:] = np.nan  # the later rows are tested only in windows whose steps ahead are all known
     values[40:] = np.where(np.arange(20) % 2, np.nan, 1.0)
     values[-2] = 2.0
-    backtest = prepare([series(growth()), series(values)], TINY).backtest
+    backtest = prepare([series(growth()), series(values)], TINY).past
     assert backtest is not None
     assert len(backtest.test_origins(1)) == 0
 

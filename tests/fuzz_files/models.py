@@ -15,8 +15,8 @@ from tests.forge import Forgery
 from tests.models.snapshots import content
 from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.errors import CheckpointError
+from xrnn.models.forecast.model import FORECASTER
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
-from xrnn.models.forecast.trained import FORECASTER
 from xrnn.models.labelled.head import Classes, Numbers
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings

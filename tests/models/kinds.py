@@ -14,9 +14,9 @@ from xrnn.backend import Backend
 from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.data.series import Series
 from xrnn.models.forecast.data import prepare
-from xrnn.models.forecast.model import ForecastTrainer
+from xrnn.models.forecast.model import FORECASTER
 from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.models.labelled.data import load_labelled
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.labelled.settings import RegressionSettings

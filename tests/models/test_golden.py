@@ -19,7 +19,7 @@ import xrnn
 from tests.forge import Forgery
 from xrnn.commands.main import main
 from xrnn.models.checkpoint import Kind
-from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.forecast.model import FORECASTER
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.text import CHARACTER_MODEL
 from xrnn.select import get_backend

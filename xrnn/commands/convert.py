@@ -22,7 +22,7 @@ from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
 from xrnn.models.checkpoint import Kind, kind_in
 from xrnn.models.errors import DataError, ModelError, OutputError, SettingsError
-from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.forecast.model import FORECASTER
 from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.settings import switch

@@ -13,11 +13,10 @@ from xrnn.commands.pictures import Picture, forecast_picture
 from xrnn.commands.run import Job, run_job
 from xrnn.commands.terminal import Terminal
 from xrnn.files import printable
-from xrnn.models.forecast.data import ForecastData, load_series, prepare
-from xrnn.models.forecast.model import DEFAULT_STEPS, ForecastTrainer
-from xrnn.models.forecast.scores import ForecastScores, backtest
+from xrnn.models.forecast.data import ForecastData, ForecastScores, load_series, prepare, score
+from xrnn.models.forecast.model import FORECASTER, Forecast, next_steps
 from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.forecast.trained import FORECASTER, Forecast, next_steps
+from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 
 _MOST_PRINTED: Final = 40  # steps ahead
 
@@ -42,16 +41,16 @@ class ForecastJob(Job[ForecastTrainer]):
 
     def report(self, trainer: ForecastTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """The backtest beside the naive forecasts, and the forecast of the steps after the last row."""
-        data = trainer.data.backtest
+        data = trainer.data.past
         assert data is not None
         terminal.note(f"testing and calibrating: trainings of {trainer.steps:,} steps on parts of the rows")
         trainer.calibrate()
         past = trainer.trained_on(data, trainer.steps)
         past.calibrate()
         tested = past.model.forecast(data.test, trainer.comm)
-        scores = backtest(data, tested, trainer.settings.levels)
+        scores = score(data, tested, trainer.settings.levels)
         forecasts = [next_steps(trainer.model, series, trainer.facts.step) for series in trainer.data.series]
-        terminal.result(f"backtest: {len(tested):,} forecasts of {data.shape.horizon} steps")
+        terminal.result(f"backtest: {len(tested):,} forecasts of {data.facts.horizon} steps")
         terminal.result(_scores_table(scores, trainer.settings.levels))
         terminal.result(_forecast_table(forecasts[0]))
         steps = [{"name": each.name} | step for each in forecasts for step in each.steps()]

@@ -20,7 +20,7 @@ from xrnn.files import holds_arrays, printable
 from xrnn.info import config, config_data, describe, explain_sizes, explained
 from xrnn.models.checkpoint import kind_in
 from xrnn.models.errors import SettingsError
-from xrnn.models.forecast.trained import FORECASTER
+from xrnn.models.forecast.model import FORECASTER
 from xrnn.parallel import World, world
 
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
@@ -93,7 +93,7 @@ def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend)
     if holds_arrays(source) and kind_in(source, WANTED) == FORECASTER.name:
         snapshot = FORECASTER.load(source, backend)
         layers: Sequence[Any] = list(snapshot.layers.values())
-        facts = facts_of(FORECASTER, snapshot.step) | snapshot.facts.shape._asdict()
+        facts = facts_of(FORECASTER, snapshot.step) | snapshot.facts.sizes
     else:
         model, facts = read_model(source, prefix, nonlinearity, backend)
         layers = model.layers

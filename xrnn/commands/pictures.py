@@ -13,9 +13,8 @@ import numpy as np
 
 from xrnn.models.data.series import escaped
 from xrnn.models.errors import OutputError
-from xrnn.models.forecast.data import ForecastData
-from xrnn.models.forecast.scores import ForecastScores
-from xrnn.models.forecast.trained import Forecast
+from xrnn.models.forecast.data import ForecastData, ForecastScores
+from xrnn.models.forecast.model import Forecast
 from xrnn.models.labelled.head import Confusion
 from xrnn.models.labelled.trainer import SeriesTrainer
 from xrnn.typing import HostArray
@@ -187,13 +186,13 @@ def forecast_picture(
     data: ForecastData, tested: HostArray, forecast: Forecast, scores: dict[str, ForecastScores]
 ) -> Picture:
     """The first series: forecasts one horizon apart over the held-out rows, then the steps after the last row."""
-    series, F, cut = data.series[0], data.shape.horizon, data.cuts[0]
+    series, F, cut = data.series[0], data.facts.horizon, data.cuts[0]
     median = forecast.levels.index(0.5)
     band = f"{forecast.levels[0]:g} to {forecast.levels[-1]:g}"
 
     def draw(figure: Any) -> None:
         top, bottom = figure.subplots(2, 1)
-        first = max(0, min(cut - data.shape.context, series.rows - _BEFORE * (series.rows - cut)))
+        first = max(0, min(cut - data.facts.context, series.rows - _BEFORE * (series.rows - cut)))
         _draw_values(top, series.target, first)
         origins = data.test_origins(0)
         for place in range(0, len(origins), F):
@@ -201,7 +200,7 @@ def forecast_picture(
         model, naive = scores["model"], scores["seasonal_naive"]
         top.set(title=f"backtest: MASE {model.mase:.3f}, seasonal naive {naive.mase:.3f}", xlabel="row")
         top.legend()
-        _draw_values(bottom, series.target, max(0, series.rows - _BEFORE * max(F, data.shape.season)))
+        _draw_values(bottom, series.target, max(0, series.rows - _BEFORE * max(F, data.facts.season)))
         _draw_forecast(bottom, series.rows, forecast.values, median, f"forecast, {band}")
         name = escaped(series.name).replace("$", r"\$")[:60]
         bottom.set(title=f"{name}: the next {F} steps", xlabel="row")

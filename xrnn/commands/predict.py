@@ -22,7 +22,7 @@ from xrnn.models.data.read import read_path
 from xrnn.models.data.series import Series, check_sizes, escaped
 from xrnn.models.data.tables import Columns, header_in, read_row
 from xrnn.models.errors import CheckpointError, DataError, SettingsError
-from xrnn.models.forecast.trained import FORECASTER, Forecast, TrainedForecaster
+from xrnn.models.forecast.model import FORECASTER, Forecast, TrainedForecaster
 from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
 from xrnn.models.settings import switch
 from xrnn.select import use_backend
@@ -153,7 +153,7 @@ def _forecast(
     if files:
         return
     rows, numbered = itertools.tee(_rows(columns.decimal, 1, trained.facts.channel_names, how))
-    ahead = [str(i) for i in range(1, trained.shape.horizon + 1)]
+    ahead = [str(i) for i in range(1, trained.facts.horizon + 1)]
     for (number, _), quantiles in zip(numbered, trained.stream(row for _, row in rows), strict=True):
         if quantiles is None:
             continue

@@ -11,10 +11,9 @@ import numpy as np
 
 from xrnn.models.data.series import Series
 from xrnn.models.errors import CheckpointError
-from xrnn.models.forecast.data import prepare
-from xrnn.models.forecast.model import ForecastTrainer
-from xrnn.models.forecast.scores import mase_divisor
-from xrnn.models.forecast.trained import FORECASTER, TrainedForecaster
+from xrnn.models.forecast.data import mase_divisor, prepare
+from xrnn.models.forecast.model import FORECASTER, TrainedForecaster
+from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.series.arrays import as_series
 from xrnn.series.estimator import Estimator, check_count
 from xrnn.typing import HostArray

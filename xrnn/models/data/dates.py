@@ -1,19 +1,23 @@
-"""The times in a column of text: numbers, or dates in one form.
+"""Times: reading a column of text, which holds numbers or dates in one form; the step of a series, and later times.
 
 A date may be followed by a time of day, as in 31.05.2024 14:30 or 5/31/2024 2:30 PM; an ISO time also by an offset.
 """
 
 from __future__ import annotations
 
+import calendar
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Final
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
-from xrnn.files import quoted
+from xrnn.files import printable, quoted
 from xrnn.models.data.series import Time, as_number
-from xrnn.models.errors import DataError
+from xrnn.models.errors import DataError, param
 
 _FORMS: Final = (
     "%Y-%m-%d",  # without leading zeros: others are ISO dates
@@ -52,6 +56,20 @@ _LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, 05-2024, Fri 31 May
     re.IGNORECASE,
 )
 _REMEDY: Final = "write the dates as in 2024-05-31 12:00"
+_DAY: Final = timedelta(days=1)
+_HOUR: Final = timedelta(hours=1)
+_SECOND: Final = timedelta(seconds=1)
+_UNITS: Final = {"day": _DAY, "hour": _HOUR, "minute": timedelta(minutes=1)}
+_ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
+_SEASONS: Final = {  # the natural season of a step
+    timedelta(minutes=1): 60,
+    timedelta(minutes=15): 96,
+    timedelta(minutes=30): 48,
+    timedelta(hours=1): 24,
+    _DAY: 7,
+    7 * _DAY: 52,
+}
+_SEASONS_OF_MONTHS: Final = {1: 12, 3: 4}
 
 
 def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
@@ -179,3 +197,172 @@ _DATES: Final[tuple[tuple[_Reader, ...], ...]] = (
     *(tuple(map(_in_form, forms)) for forms in _TWO_ORDERS),
 )
 _READERS: Final = (_DATES[0], (as_number,), *_DATES[1:])
+
+
+# ---- the step of a series, the season that follows from it, and the times that come next ----
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The time between two steps: a number, a duration, months, or working days.
+
+    day     of the month, if the step is in months; a shorter month has its last day instead
+    local   True if the UTC offset changes in the series; forecast times then have no offset
+    """
+
+    size: float | timedelta
+    months: int = 0
+    day: int = 0
+    working_days: bool = False
+    local: bool = False
+
+    @property
+    def season(self) -> int:
+        """The natural season, in steps; 1 if there is none."""
+        if self.months:
+            return _SEASONS_OF_MONTHS.get(self.months, 1)
+        if self.working_days:
+            return 5
+        return _SEASONS.get(self.size, 1) if isinstance(self.size, timedelta) else 1
+
+    @property
+    def name(self) -> str:
+        """The size as text: "1 month", "15 minutes"; a number has no unit."""
+        if not isinstance(self.size, timedelta):
+            return f"{self.size:.4g}"
+        size = self.size
+        unit, of_unit = next(((unit, each) for unit, each in _UNITS.items() if not size % each), ("second", _SECOND))
+        count = self.months or size / of_unit
+        unit = "month" if self.months else "working day" if self.working_days else unit
+        return f"{count:g} {unit}{'s' * (count != 1)}"
+
+    def contradicts(self, name: str) -> bool:
+        """True if a step called `name` is another one.
+
+        False if one step is a number and the other a duration: the number's unit is unknown.
+        """
+        is_number = " " not in name
+        return bool(name) and name != self.name and is_number == (not isinstance(self.size, timedelta))
+
+    def next(self, time: Time) -> Time:
+        """The time one step after `time`."""
+        if not isinstance(time, datetime):
+            return time + self.size  # type: ignore[operator]
+        if self.months:
+            day = self.day if time.day == min(self.day, _days(time.year, time.month)) else time.day
+            year, month = divmod(12 * time.year + time.month - 1 + self.months, 12)
+            return time.replace(year=year, month=month + 1, day=min(day, _days(year, month + 1)))
+        time += self.size  # type: ignore[operator]
+        while self.working_days and time.weekday() > 4:
+            time += _DAY
+        return time
+
+    def after(self, last: Time, count: int) -> list[Time]:
+        """The `count` times after `last`."""
+        times = [_local(last) if self.local else last]
+        try:
+            for _ in range(count):
+                times.append(self.next(times[-1]))
+        except (ValueError, OverflowError) as error:
+            raise DataError(
+                f"the steps after {show(last)} pass the year 9999: expected earlier ones; correct the times"
+            ) from error
+        return times[1:]
+
+
+def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
+    """The constant step of `times`; None for a single time.
+
+    like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days
+
+    Raises DataError for times that are not sorted, double, or have a gap.
+    """
+    shown = printable(name)
+    differences: list[Any] = [b - a for a, b in itertools.pairwise(times)]  # type: ignore[operator]
+    if not differences:
+        return None
+    usual = _most_common(differences)
+    for a, b in itertools.pairwise(times):
+        if b > a:  # type: ignore[operator]
+            continue
+        clock = _clock_change(a, b, Step(usual))
+        if a == b:
+            remedy = clock or f"remove a row or the column of times, or give {param('id')}"
+            raise DataError(f"{shown} has the time {show(a)} twice: expected one row for each; {remedy}")
+        remedy = clock or f"sort them, or name the column with {param('time')}"
+        raise DataError(f"{shown} has the time {show(b)} after {show(a)}: expected rows in the order of time; {remedy}")
+    if not isinstance(times[0], datetime):
+        least = min(differences)
+        if max(differences) - least <= _ROUNDING * least + 4 * math.ulp(max(map(abs, times))):  # type: ignore[arg-type]
+            return Step(least)
+    candidates = _candidates(times)
+    if len({time.utcoffset() for time in times if isinstance(time, datetime)}) > 1:
+        candidates += [replace(step, local=True) for step in _candidates([_local(time) for time in times])]
+    odd = [(step, _odd_places(step, times)) for step in sorted(candidates, key=lambda step: step.name != like)]
+    step, places = min(odd, key=lambda each: len(each[1]))
+    if not places:
+        return step
+    a, b = (_local(time) if step.local else time for time in times[places[0] : places[0] + 2])
+    is_gap = b > step.next(a)  # type: ignore[operator]
+    raise DataError(
+        f"{shown} has {'a gap in its times' if is_gap else 'unequal steps'} between {show(a)} and {show(b)}: expected "
+        f"steps of {step.name}; {'add rows with empty cells' if is_gap else 'correct them'}, or "
+        f"{_clock_change(a, b, step) or 'remove the column of times'}"
+    )
+
+
+def _odd_places(step: Step, times: Sequence[Time]) -> list[int]:
+    """Indices i for which times[i+1] is not one step after times[i]."""
+    clock = [_local(time) for time in times] if step.local else times
+    return [i for i, (a, b) in enumerate(itertools.pairwise(clock)) if step.next(a) != b]
+
+
+def _candidates(times: Sequence[Time]) -> list[Step]:
+    """The steps that most of the times could have."""
+    size: Any = _most_common([b - a for a, b in itertools.pairwise(times)])  # type: ignore[operator]
+    dates = [time for time in times if isinstance(time, datetime)]
+    months = _most_common([12 * (b.year - a.year) + b.month - a.month for a, b in itertools.pairwise(dates)] or [0])
+    steps = [Step(size, months=months, day=day) for day in _days_of_month(dates)] if months > 0 else []
+    steps.append(Step(size))
+    if size == _DAY and all(date.weekday() < 5 for date in dates):
+        steps.append(Step(_DAY, working_days=True))
+    return steps
+
+
+def _days_of_month(dates: Sequence[datetime]) -> list[int]:
+    """The days that monthly dates could have: the last one, or the highest; if a date is wrong, the most common one."""
+    if all(date.day == _days(date.year, date.month) for date in dates):
+        return [31]
+    days = [date.day for date in dates]
+    return list(dict.fromkeys([max(days), _most_common(days)]))
+
+
+def _most_common(values: Sequence[Any]) -> Any:
+    return Counter(values).most_common(1)[0][0]
+
+
+def _days(year: int, month: int) -> int:
+    return calendar.monthrange(year, month)[1]
+
+
+def _local(time: Time) -> Time:
+    """`time` without its offset from UTC."""
+    return time.replace(tzinfo=None) if isinstance(time, datetime) else time
+
+
+def _clock_change(a: Time, b: Time, step: Step) -> str:
+    """The remedy for times that are one hour off, as after a change to or from daylight saving time; else nothing."""
+    if not isinstance(a, datetime) or not isinstance(b, datetime) or not isinstance(step.size, timedelta):
+        return ""
+    if abs(b - step.next(a)) != _HOUR:  # type: ignore[operator]
+        return ""
+    if step.size >= _DAY:
+        return "if the clock changed there, give dates without a time of day"
+    return "" if a.tzinfo else "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
+
+
+def show(time: Time) -> str:
+    """The text of a time, as in a file. If it has no offset, a time of day of 00:00 is left out."""
+    if not isinstance(time, datetime):
+        return f"{time:.15g}"
+    return time.isoformat(" ").removesuffix(" 00:00:00")

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from xrnn.files import printable, quoted, same_file
+from xrnn.models.data.dates import Step, show, step_of
 from xrnn.models.data.read import check_channels, read_path
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series, Time
 from xrnn.models.errors import DataError, param
 from xrnn.models.forecast.settings import MOST_STEPS, ForecastFacts, ForecastSettings
-from xrnn.models.forecast.times import Step, show, step_of
-from xrnn.models.forecast.windows import Shape, Windows, fill, joined, make_windows
+from xrnn.models.forecast.windows import Windows, fill, joined, make_windows
 from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
@@ -78,33 +78,33 @@ class ForecastSeries:
         """T."""
         return len(self.target)
 
-    def windows(self, origins: HostArray, shape: Shape, *, targets: bool = True) -> Windows:
+    def windows(self, origins: HostArray, facts: ForecastFacts, *, targets: bool = True) -> Windows:
         of_windows = self.target if targets else None
-        return make_windows(self.filled, origins, shape, self.deviation, self.covariates, of_windows)
+        return make_windows(self.filled, origins, facts, self.deviation, self.covariates, of_windows)
 
-    def next_window(self, shape: Shape) -> Windows:
+    def next_window(self, facts: ForecastFacts) -> Windows:
         """The window after the last value.   Raises DataError if the series is too short or lacks a known covariate."""
-        self.check_length(shape)
+        self.check_length(facts)
         future = len(self.covariates) - self.rows
-        if shape.known and future < shape.horizon:
+        if facts.known and future < facts.horizon:
             raise DataError(
-                f"{printable(self.name)} has {future} rows after the last value to forecast: expected {shape.horizon} "
+                f"{printable(self.name)} has {future} rows after the last value to forecast: expected {facts.horizon} "
                 f"with the known columns; add the rows, or lower {param('horizon')}"
             )
-        for i, k in np.argwhere(self._missing[self.rows : self.rows + shape.horizon]):
+        for i, k in np.argwhere(self._missing[self.rows : self.rows + facts.horizon]):
             row = self.rows + i
             time = f" ({show(self.times[row])})" if self.times else ""
             column = quoted(self._covariate_names[k]) if self._covariate_names else k + 1
             raise DataError(
                 f"{printable(self.name)} has no value in row {row + 1}{time} of the known column {column}: expected "
-                f"one in each of the {shape.horizon} rows after the last value to forecast; fill it in"
+                f"one in each of the {facts.horizon} rows after the last value to forecast; fill it in"
             )
-        return self.windows(np.array([self.rows]), shape, targets=False)
+        return self.windows(np.array([self.rows]), facts, targets=False)
 
-    def check_length(self, shape: Shape) -> None:
-        if self.rows < shape.context:
+    def check_length(self, facts: ForecastFacts) -> None:
+        if self.rows < facts.context:
             raise DataError(
-                f"{printable(self.name)} has {self.rows} rows: expected at least the context of {shape.context}; add "
+                f"{printable(self.name)} has {self.rows} rows: expected at least the context of {facts.context}; add "
                 f"rows, or train with a smaller {param('context')}"
             )
 
@@ -113,26 +113,25 @@ class ForecastSeries:
 class ForecastData:
     """Each series is trained on up to its row `cuts[i]`. In the data of a backtest, the rows after it are held out.
 
-    known       the scale of the covariates, from the rows to train on
+    covariate_scale   from the rows to train on
     source      a description in one line
-    backtest    the same series, for the backtest; None if nothing is held out
+    past        the same series, for the backtest; None if nothing is held out
     gaps        origins (first, last) of windows that are held out of the training, for each series
     """
 
     series: list[ForecastSeries]
     cuts: list[int]
-    shape: Shape
-    known: Scale
     facts: ForecastFacts
+    covariate_scale: Scale
     fingerprint: str
     source: str
-    backtest: ForecastData | None = None
+    past: ForecastData | None = None
     gaps: list[tuple[int, int]] | None = None
 
     def training_origins(self, i: int) -> HostArray:
         """The origins of all windows to train on, except those whose steps ahead overlap a gap."""
-        F = self.shape.horizon
-        origins = self._origins(i, self.shape.context, self.cuts[i] - F)
+        F = self.facts.horizon
+        origins = self._origins(i, self.facts.context, self.cuts[i] - F)
         if self.gaps is None:
             return origins
         first, last = self.gaps[i]
@@ -153,23 +152,23 @@ class ForecastData:
             part = replace(self, gaps=gaps)
             if part.train_count < _LEAST_WINDOWS:
                 return []
-            folds.append((part, joined([self.series[i].windows(origins, self.shape) for i, origins in held])))
+            folds.append((part, joined([self.series[i].windows(origins, self.facts) for i, origins in held])))
         return folds
 
     def test_origins(self, i: int) -> HostArray:
-        return self._origins(i, self.cuts[i], self.series[i].rows - self.shape.horizon)
+        return self._origins(i, self.cuts[i], self.series[i].rows - self.facts.horizon)
 
     def _origins(self, i: int, first: int, last: int) -> HostArray:
         """The origins from `first` to `last` whose steps ahead have a known value."""
         origins = np.arange(first, last + 1)
-        known = ~np.isnan(self.series[i].target[origins[:, None] + np.arange(self.shape.horizon)]).any(axis=1)
+        known = ~np.isnan(self.series[i].target[origins[:, None] + np.arange(self.facts.horizon)]).any(axis=1)
         complete: HostArray = origins[known]
         return complete
 
     @cached_property
     def test(self) -> Windows:
         """The windows of the backtest: a forecast from every row (rolling origin)."""
-        return joined([each.windows(self.test_origins(i), self.shape) for i, each in enumerate(self.series)])
+        return joined([each.windows(self.test_origins(i), self.facts) for i, each in enumerate(self.series)])
 
     def train(self, places: HostArray) -> Windows:
         """The windows at `places` among all windows to train on."""
@@ -178,7 +177,7 @@ class ForecastData:
         parts = []
         for i in np.unique(of_series):
             origins = self._training[i]
-            parts.append(self.series[i].windows(origins[places[of_series == i] - (ends[i] - len(origins))], self.shape))
+            parts.append(self.series[i].windows(origins[places[of_series == i] - (ends[i] - len(origins))], self.facts))
         return joined(parts)
 
     @cached_property
@@ -243,7 +242,7 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
             f"the context of {context} is shorter than the season of {season}: expected at least a season; give a "
             f"larger {param('context')}, more rows, or another {param('season')}"
         )
-    shape = Shape(context, F, season, K)
+    facts = ForecastFacts(context, F, season, K, series[0].channel_names, step=step.name if step else "")
     fits = [cut - context - F >= 0 for cut in cuts]
     if sum(max(cut - context - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
         longest = int(np.argmax(rows))
@@ -259,8 +258,8 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
                 f"{printable(each.name)} has {n} rows, fewer than a context of {context} and a horizon of {F} take: "
                 f"leave the series out, or lower {param('context')} or {param('horizon')}"
             )
-    past = _divided(series, cuts, shape, step)
-    if not past.train_count or (backtest and not len(past.test.known)):
+    past = _divided(series, cuts, facts)
+    if not past.train_count or (backtest and not len(past.test.ahead)):
         raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
     for i, one in enumerate(past.series if backtest else ()):
         if len(past.test_origins(i)) and not len(past.training_origins(i)):
@@ -268,7 +267,7 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
                 f"{printable(one.name)} has no {F} known values in a row after a context of {context} in its first "
                 f"{cuts[i]} rows, which are trained on: expected some; fill in missing ones, or leave the series out"
             )
-    return replace(_divided(series, rows, shape, step), backtest=past) if backtest else past
+    return replace(_divided(series, rows, facts), past=past) if backtest else past
 
 
 def _step(series: Sequence[Series]) -> Step | None:
@@ -294,13 +293,12 @@ def check_step(times: Sequence[Time], name: str, expected: str, other: str) -> S
     return step
 
 
-def _divided(series: Sequence[Series], cuts: list[int], shape: Shape, step: Step | None) -> ForecastData:
+def _divided(series: Sequence[Series], cuts: list[int], facts: ForecastFacts) -> ForecastData:
     known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True))
-    made = [ForecastSeries(each, shape.season, known, cut) for each, cut in zip(series, cuts, strict=True)]
+    made = [ForecastSeries(each, facts.season, known, cut) for each, cut in zip(series, cuts, strict=True)]
     for one in made:
-        one.next_window(shape)  # raises DataError
-    facts = ForecastFacts(*shape, series[0].channel_names, step=step.name if step else "")
-    return ForecastData(made, cuts, shape, known, facts, _fingerprint(series), _describe(series, made, shape))
+        one.next_window(facts)  # raises DataError
+    return ForecastData(made, cuts, facts, known, _fingerprint(series), _describe(series, made, facts))
 
 
 def _training_covariates(series: Series, cut: int) -> HostArray:
@@ -329,16 +327,100 @@ def _fingerprint(series: Sequence[Series]) -> str:
     return sha.hexdigest()
 
 
-def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], shape: Shape) -> str:
+def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], facts: ForecastFacts) -> str:
     rows = [each.rows for each in made]
     span = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
     name = series[0].name if len(series) == 1 else f"{len(series):,} series"
     names = series[0].channel_names
     channels = f"\nchannels: {', '.join(names)}" if names else ""
     return (
-        f"{printable(name)}, {span} rows, season {shape.season}; {shape.horizon} steps ahead from {shape.context}"
+        f"{printable(name)}, {span} rows, season {facts.season}; {facts.horizon} steps ahead from {facts.context}"
         f"{printable(channels, keep=chr(10))}"
     )
+
+
+# ---- the scores of forecasts, and the naive forecasts to compare with ----
+
+
+class ForecastScores(NamedTuple):
+    """Means over all forecast values that are known (Hyndman & Koehler, 2006).
+
+    mase       |error| / the mean |v[t] - v[t - season]| of the training rows
+    smape      200 |error| / (|value| + |forecast|), in percent
+    coverage   the share of values between the lowest and the highest quantile
+    """
+
+    mase: float
+    smape: float
+    coverage: float
+
+    @classmethod
+    def of(cls, target: HostArray, forecast: HostArray, median: int, unit: HostArray) -> ForecastScores:
+        """target (N, F), NaN for a missing value; forecast (N, F, Q); unit (N, 1): the divisor of the MASE."""
+        exists = ~np.isnan(target)
+        error, size = np.abs(target - forecast[..., median]), np.abs(target) + np.abs(forecast[..., median])
+        relative = np.divide(200 * error, size, out=np.zeros_like(error), where=size > 0)
+        inside = (forecast[..., 0] <= target) & (target <= forecast[..., -1])
+        return cls(*(float(each[exists].mean()) for each in (error / unit, relative, inside)))
+
+
+def mase_divisor(values: HostArray, season: int) -> float:
+    """The mean |v[t] - v[t - season]| of values (T,); NaN for a missing value.
+
+    If it is 0, because the series is strictly periodic: the mean |v[t] - v[t - 1]|, and 1 if this is 0 too.
+    """
+    return _mean_change(values, season) or _mean_change(values, 1) or 1.0
+
+
+def _mean_change(values: HostArray, distance: int) -> float:
+    changes = np.abs(values[distance:] - values[:-distance])
+    changes = changes[~np.isnan(changes)]
+    return float(changes.mean()) if changes.size else 0.0
+
+
+def naive_quantiles(
+    values: HostArray, origins: HostArray, past: HostArray, horizon: int, season: int, levels: tuple[float, ...]
+) -> HostArray:
+    """The forecast that repeats the last `season` steps, with the quantiles of its errors at `past` → (N, F, Q).
+
+    values   (T,), filled; origins, past: places of first steps to forecast
+    """
+
+    def repeat(at: HostArray) -> HostArray:
+        repeated: HostArray = values[at[:, None] - season + np.arange(horizon) % season]
+        return repeated
+
+    errors = values[past[:, None] + np.arange(horizon)] - repeat(past)
+    spread = np.quantile(errors, levels, axis=0).T  # (F, Q)
+    spread[:, levels.index(0.5)] = 0  # the forecast itself
+    forecast: HostArray = repeat(origins)[..., None] + spread
+    return forecast
+
+
+def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, ForecastScores]:
+    """The scores of the model's forecasts `tested` of the windows `data.test`, and of the naive forecasts."""
+    facts, median = data.facts, levels.index(0.5)
+    unit = np.concatenate(
+        [
+            np.full((len(data.test_origins(i)), 1), mase_divisor(each.target[: data.cuts[i]], facts.season))
+            for i, each in enumerate(data.series)
+        ]
+    )
+
+    def naive(season: int) -> HostArray:
+        return np.concatenate(
+            [
+                naive_quantiles(
+                    each.filled, data.test_origins(i), data.training_origins(i), facts.horizon, season, levels
+                )
+                for i, each in enumerate(data.series)
+                if len(data.test_origins(i))
+            ]
+        )
+
+    forecasts = {"model": tested, "naive": naive(1), "seasonal_naive": naive(facts.season)}
+    target: Any = data.test.target
+    return {name: ForecastScores.of(target, each, median, unit) for name, each in forecasts.items()}
 
 
 def mackey_glass() -> Series:

@@ -1,8 +1,10 @@
-"""The model of a forecaster: recurrent layers over the context, a linear layer for all steps ahead. Its training."""
+"""A forecaster: recurrent layers over the context, a linear layer for all steps ahead. Its files and its forecasts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -10,31 +12,36 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.layers.dropout import Dropout
 from xrnn.losses import quantile
-from xrnn.models.checkpoint import Snapshot
-from xrnn.models.forecast.data import ForecastData
+from xrnn.models.checkpoint import Kind, Snapshot, Spec
+from xrnn.models.data.dates import show
+from xrnn.models.data.read import check_same
+from xrnn.models.data.scale import Scale
+from xrnn.models.data.series import Series
+from xrnn.models.data.tables import Columns
+from xrnn.models.errors import DataError, SettingsError, param
+from xrnn.models.forecast.data import ForecastSeries, check_step
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
-from xrnn.models.forecast.windows import Shape, Windows, pack, unpack
+from xrnn.models.forecast.windows import Windows
 from xrnn.models.plan import Model
-from xrnn.models.trainer import Trainer, add_up, learning_rate, share
+from xrnn.models.trainer import add_up, share
 from xrnn.parallel import World
 from xrnn.typing import Array, HostArray
 
-DEFAULT_STEPS: Final = 500
 _INFERENCE_BATCH: Final = 256  # windows, so that memory does not grow with their number
 
 
 class ForecastModel(Model):
-    """y = [dropout(h[C]); z; known] @ W + b,   h = stack(x)   (after Lai et al., 2018).
+    """y = [dropout(h[C]); z; ahead] @ W + b,   h = stack(x)   (after Lai et al., 2018).
 
-    h[C] is the last hidden state, z (C,) the scaled context, known the covariates of the steps ahead. W begins at 0:
+    h[C] is the last hidden state, z (C,) the scaled context, ahead the known columns of the steps ahead. W begins at 0:
     the first forecast is the seasonal naive one.
 
     offsets   (Q,): added to the forecast quantiles, in units of a window's scale: see `ForecastTrainer.calibrate`
     """
 
-    def __init__(self, settings: ForecastSettings, shape: Shape, layers: Mapping[str, Any]) -> None:
+    def __init__(self, settings: ForecastSettings, facts: ForecastFacts, layers: Mapping[str, Any]) -> None:
         super().__init__(layers)
-        self.settings, self.shape = settings, shape
+        self.settings, self.facts = settings, facts
         self.offsets: HostArray = np.zeros(len(settings.levels))
         self._dropout = Dropout(settings.dropout, seed=settings.seed, layer=settings.layers)
         self.dropouts.append(self._dropout)
@@ -42,13 +49,13 @@ class ForecastModel(Model):
     @classmethod
     def init(cls, settings: ForecastSettings, facts: ForecastFacts, backend: Backend) -> Self:
         """New float32 weights, the same on every backend."""
-        return cls(settings, facts.shape, settings.plan(facts).make(backend))
+        return cls(settings, facts, settings.plan(facts).make(backend))
 
-    def forward(self, x: Array, known: Array) -> Array:
-        """x (C, N, 2 + K), known (N, F · K) → y (N, F · Q); keeps the arrays for `backward`."""
+    def forward(self, x: Array, ahead: Array) -> Array:
+        """x (C, N, 2 + K), ahead (N, F · K) → y (N, F · Q); keeps the arrays for `backward`."""
         h, _ = self.stack.forward(x)
         self._h_shape = h.shape
-        return self.linear.forward(self._features(self._dropout.forward(h[-1]), x, known))
+        return self.linear.forward(self._features(self._dropout.forward(h[-1]), x, ahead))
 
     def backward(self, dy: Array) -> None:
         """dy (N, F · Q) → the gradients of every layer."""
@@ -57,15 +64,15 @@ class ForecastModel(Model):
         dh[-1] = self._dropout.backward(self.backend.xp.ascontiguousarray(dfeatures[:, : self._h_shape[-1]]))
         self.stack.backward(dh, needs_dx=False)
 
-    def __call__(self, x: Array, known: Array) -> Array:
+    def __call__(self, x: Array, ahead: Array) -> Array:
         """Inference: y without dropout; nothing is kept."""
         h, _ = self.stack(x)
-        return self.linear(self._features(h[-1], x, known))
+        return self.linear(self._features(h[-1], x, ahead))
 
-    def train_step(self, x: Array, known: Array, target: Array) -> Array:
+    def train_step(self, x: Array, ahead: Array, target: Array) -> Array:
         """Forward and backward → the mean pinball loss, 0-d on the device.   target (N, F), NaN for a missing value."""
         xp, levels = self.backend.xp, self.settings.levels
-        y = self.forward(x, known).reshape(*target.shape, len(levels))
+        y = self.forward(x, ahead).reshape(*target.shape, len(levels))
         dy, exists = xp.empty_like(y), target == target
         loss: Any = 0.0
         for i, level in enumerate(levels):
@@ -83,12 +90,12 @@ class ForecastModel(Model):
         comm   the ranks that divide the windows; each gets all forecasts
         """
         comm, asarray = comm or World(), self.backend.asarray
-        mine = share(comm, len(windows.known))
-        y = np.zeros((len(windows.known), self.linear.output_size))
+        mine = share(comm, len(windows.ahead))
+        y = np.zeros((len(windows.ahead), self.linear.output_size))
         for first in range(mine.start, mine.stop, _INFERENCE_BATCH):
             part = slice(first, min(first + _INFERENCE_BATCH, mine.stop))
             x = asarray(np.ascontiguousarray(windows.x[:, part]))
-            y[part] = self.backend.to_numpy(self(x, asarray(windows.known[part])))
+            y[part] = self.backend.to_numpy(self(x, asarray(windows.ahead[part])))
         add_up(comm, y)  # the forecasts of one rank and the zeros of the others
         y, m = np.sort(y.reshape(*windows.base.shape, -1), axis=-1), self.settings.levels.index(0.5)
         median = y[..., m : m + 1].copy()
@@ -96,82 +103,135 @@ class ForecastModel(Model):
         y[..., :m], y[..., m + 1 :] = np.minimum(y[..., :m], median), np.maximum(y[..., m + 1 :], median)
         return windows.unscaled(np.sort(y, axis=-1))
 
-    def _features(self, h: Array, x: Array, known: Array) -> Array:
-        features: Array = self.backend.xp.concatenate([h, x[..., 0].T, known], axis=1)
+    def _features(self, h: Array, x: Array, ahead: Array) -> Array:
+        features: Array = self.backend.xp.concatenate([h, x[..., 0].T, ahead], axis=1)
         return features
 
 
-class ForecastTrainer(Trainer[ForecastSettings]):
-    """Update k learns from windows drawn at random. The seed and k determine the draw.
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecast:
+    """The forecast of one series.
 
-    losses   mean pinball losses, in units of each window's scale
+    name        of the series
+    times       of the steps ahead, as text; their numbers 1, 2, … without a column of times
+    levels      the quantiles; values (F, Q)
     """
 
-    part = "window"
-    samples = "windows"
-
-    def __init__(
-        self, settings: ForecastSettings, data: ForecastData, backend: Backend, *, model: ForecastModel | None = None
-    ) -> None:
-        """A new run. Without a model, its weights are new."""
-        self.data, self.facts = data, data.facts
-        self.model = model or ForecastModel.init(settings, data.facts, backend)
-        super().__init__(settings, self.model, data.fingerprint)
-
-    @classmethod
-    def resume(cls, snapshot: Snapshot[ForecastSettings], data: ForecastData, backend: Backend) -> Self:
-        """Continue from `snapshot`. On the same backend, the rest of the run is the same bit for bit."""
-        model = ForecastModel(snapshot.settings, data.shape, snapshot.layers)
-        resumed = cls(snapshot.settings, data, backend, model=model)
-        resumed._restore(snapshot)
-        model.offsets = snapshot.arrays["offsets"]
-        return resumed
-
-    def step(self) -> None:
-        rng = np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=(self.steps,)))
-        windows = self.data.train(rng.integers(self.data.train_count, size=self.settings.batch))
-        if self.settings.noise:
-            values = windows.x[..., :2]
-            values += np.float32(self.settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
-        mine = share(self.comm, self.settings.batch)
-        windows = windows.part(mine)
-        if self.comm.size > 1:
-            self.model.take_rows(self.settings.batch, np.arange(mine.start, mine.stop))
-        packed = self._backend.asarray(pack(windows))
-        # An overflow shows in the loss, which `read_losses` checks.
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.model.train_step(*unpack(packed, self.data.shape, mine.stop - mine.start))
-            weight = np.isfinite(np.asarray(windows.target)).sum()
-            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, DEFAULT_STEPS), weight)
-
-    def trained_on(self, data: ForecastData, updates: int) -> ForecastTrainer:
-        """A new model, trained on other data."""
-        other = ForecastTrainer(self.settings, data, self._backend)
-        other.divide(self.comm)
-        other.run(lambda: other.steps >= updates)
-        other.read_losses()  # raises DivergedError
-        return other
-
-    def calibrate(self) -> None:
-        """Set the offsets of the model's quantiles from the errors of models that were not trained on the windows.
-
-        A third of the windows is held out in turn, and half as many updates are made without it. Without offsets, the
-        intervals are too narrow: they have the width of the errors of training.   (conformalized quantile regression:
-        Romano et al., 2019; with cross-validation: Vovk, 2015)
-        """
-        errors = []
-        for part, held in self.data.folds():
-            forecast = self.trained_on(part, (self.steps + 1) // 2).model.forecast(held, self.comm)
-            error: Any = (np.asarray(held.target)[..., None] - forecast) / held.scale[..., None]
-            errors.append(error.reshape(-1, error.shape[-1]))
-        if errors:
-            of_levels = zip(np.concatenate(errors).T, self.settings.levels, strict=True)
-            self.model.offsets = np.array([0.0 if q == 0.5 else np.quantile(error, q) for error, q in of_levels])
+    name: str
+    times: list[str]
+    levels: tuple[float, ...]
+    values: HostArray
 
     @property
-    def seen(self) -> int:
-        return self.steps * self.settings.batch
+    def median(self) -> HostArray:
+        """(F,)"""
+        median: HostArray = self.values[:, self.levels.index(0.5)]
+        return median
 
-    def _arrays(self) -> dict[str, HostArray]:
-        known = self.data.known
-        return {"known.mean": known.mean, "known.deviation": known.deviation, "offsets": self.model.offsets}
+    def steps(self) -> list[dict[str, Any]]:
+        """For `--json`: an object for each step ahead."""
+        return [
+            {"time": time, "value": value, "quantiles": {f"{q:g}": v for q, v in zip(self.levels, row, strict=True)}}
+            for time, value, row in zip(self.times, self.median.tolist(), self.values.tolist(), strict=True)
+        ]
+
+    def rows(self) -> list[list[str]]:
+        """The printed fields of each step ahead: the value, QUANTILE:VALUE for the others, the time, the name."""
+        others = [i for i, q in enumerate(self.levels) if q != 0.5]
+        return [
+            [f"{value:.6g}", *(f"{self.levels[i]:g}:{row[i]:.6g}" for i in others), time, self.name]
+            for time, value, row in zip(self.times, self.median, self.values, strict=True)
+        ]
+
+
+def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Forecast:
+    """The steps after the last value of `series`.   trained: the name of the model's step.   Raises DataError."""
+    facts = model.facts
+    step = check_step(series.times, series.name, trained, "the model was trained on") if series.times else None
+    if step and series.times:
+        times = [show(time) for time in step.after(series.times[series.rows - 1], facts.horizon)]
+    else:
+        times = [str(i) for i in range(1, facts.horizon + 1)]
+    (values,) = model.forecast(series.next_window(facts))
+    return Forecast(series.name, times, model.settings.levels, values)
+
+
+def _arrays(settings: ForecastSettings, facts: ForecastFacts, step: int) -> dict[str, Spec]:
+    """`offsets`: see ForecastModel; `deviation`: see ForecastFacts."""
+    sizes = {"losses": step, "known.mean": facts.known, "known.deviation": facts.known}
+    sizes |= {"offsets": len(settings.levels)} | ({"deviation": len(facts.series)} if facts.series else {})
+    return {name: ((size,), "float64") for name, size in sizes.items()}
+
+
+FORECASTER: Final = Kind(
+    "xrnn forecaster", "xrnn forecast", ForecastSettings, ForecastSettings.plan, _arrays, ForecastFacts.from_json
+)
+
+
+class TrainedForecaster:
+    """The model of a snapshot, with the scale of its covariates."""
+
+    def __init__(self, snapshot: Snapshot[ForecastSettings]) -> None:
+        self.settings = snapshot.settings
+        self.facts: ForecastFacts = snapshot.facts
+        self.model = ForecastModel(self.settings, self.facts, snapshot.layers)
+        self.covariate_scale = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
+        self.model.offsets = snapshot.arrays["offsets"]
+
+    def forecast(self, series: Series, rows: int | None = None) -> Forecast:
+        """The steps after the first `rows` rows; by default, after the last known value.
+
+        Raises DataError if the series is too short, constant, or lacks known covariates, and if the memory does not
+        suffice.
+        """
+        check_same(series, 1 + self.facts.known, self.facts.channel_names, "the model")
+        if np.isnan(series.values[:, 0]).all():
+            raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
+        try:
+            of_model = ForecastSeries(series, self.facts.season, self.covariate_scale, rows=rows)
+            return next_steps(self.model, of_model, self.facts.step)
+        except MemoryError as error:
+            raise DataError.of(error) from error
+
+    @property
+    def columns(self) -> Columns:
+        """How to read new .csv files."""
+        columns = self.settings.columns
+        used, optional = columns.used or (self.facts.channel_names or ()), frozenset({columns.id, columns.time})
+        return replace(columns, used=used, optional=optional, remedy="correct it")
+
+    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
+        """The quantiles (F, Q) of the steps ahead after each row (1,) of a series, NaN for a missing value.
+
+        None until there are enough rows for a context and two different values: the deviation of all rows so far is the
+        scale of the series. Raises SettingsError for a model with known covariates.
+        """
+        if self.facts.known:
+            raise SettingsError(
+                f"{param('stream')} has no known columns of the steps ahead: expected a model without {param('known')}"
+            )
+        return self._streamed(rows)
+
+    def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
+        C, season = self.facts.context, self.facts.season
+        values: list[float] = []
+        count, mean, squares = 0, 0.0, 0.0  # of the known values so far; squares: Σ (value - mean)²   (Welford, 1962)
+        for number, row in enumerate(rows, start=1):
+            # Replace a missing value at once: at the next row, the value one season earlier may be out of the context.
+            value = float(row[0])
+            if np.isnan(value):
+                value = values[-season] if len(values) >= season else values[-1] if values else value
+            else:
+                count, change = count + 1, value - mean
+                mean += change / count
+                squares += change * (value - mean)
+                values = values if count > 1 else [value] * len(values)  # the first known value replaces earlier ones
+            values = [*values, value][-C:]
+            if len(values) < C or not squares:
+                yield None
+                continue
+            window = Series(np.array(values)[:, None], None, f"row {number}")
+            deviation = math.sqrt(squares / count)
+            of_window = ForecastSeries(window, season, self.covariate_scale, deviation=deviation)
+            (quantiles,) = self.model.forecast(of_window.next_window(self.facts))
+            yield quantiles

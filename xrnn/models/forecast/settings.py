@@ -11,7 +11,6 @@ from xrnn.models.data.read import MOST_CHANNELS
 from xrnn.models.data.series import as_number
 from xrnn.models.data.tables import Columns, names_in
 from xrnn.models.errors import SettingsError, param
-from xrnn.models.forecast.windows import Shape
 from xrnn.models.plan import Plan
 from xrnn.models.settings import (
     Settings,
@@ -54,8 +53,9 @@ def _are_quantiles(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ForecastFacts:
-    """The properties of the data that the model depends on: see `Shape`.
+    """The properties of the data that the model depends on: the sizes of a window, and the names of its channels.
 
+    context  C, horizon F, season m: steps;   known  K: the number of known columns
     step     the name of the step of the times; empty without times, and in files that earlier versions wrote
     series   Names of series in older files; ignored
     """
@@ -69,8 +69,13 @@ class ForecastFacts:
     series: tuple[str, ...] = field(default=(), compare=False)
 
     @property
-    def shape(self) -> Shape:
-        return Shape(self.context, self.horizon, self.season, self.known)
+    def sizes(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in _SIZES}
+
+    @property
+    def inputs(self) -> int:
+        """Inputs of a step: the scaled value, its change since the last season, and the known columns."""
+        return 2 + self.known
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -139,7 +144,7 @@ class ForecastSettings(Settings):
             raise SettingsError(f"horizon is {F}: expected at most {_MOST_OUTPUTS} outputs")
         return Plan(
             self.cell,
-            facts.shape.inputs,
+            facts.inputs,
             self.hidden,
             self.layers,
             F * Q,

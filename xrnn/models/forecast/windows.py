@@ -10,28 +10,15 @@ The model forecasts the difference to the seasonal naive forecast, which repeats
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
+from xrnn.models.forecast.settings import ForecastFacts
 from xrnn.typing import Array, HostArray
 
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
 _FAR: Final = 1e3  # scales from the level: values are clipped here, so that one outlier does not end the training
-
-
-class Shape(NamedTuple):
-    """The sizes of a window: context C, horizon F, season m, known covariates K."""
-
-    context: int
-    horizon: int
-    season: int
-    known: int
-
-    @property
-    def inputs(self) -> int:
-        """Inputs of a step: the scaled value, its change since the last season, and the covariates."""
-        return 2 + self.known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,14 +26,14 @@ class Windows:
     """N windows on the host.
 
     x        (C, N, 2 + K) float32, the inputs
-    known    (N, F · K) float32, the covariates of the steps to forecast
+    ahead    (N, F · K) float32, the covariates of the steps to forecast
     base     (N, F), the seasonal naive forecast
     scale    (N, 1), of each window
     target   (N, F), NaN for a missing value; None if the future is unknown
     """
 
     x: HostArray
-    known: HostArray
+    ahead: HostArray
     base: HostArray
     scale: HostArray
     target: HostArray | None = None
@@ -61,7 +48,7 @@ class Windows:
     def part(self, rows: slice) -> Windows:
         """Some of the windows. The future must be known."""
         target: Any = self.target
-        return Windows(self.x[:, rows], self.known[rows], self.base[rows], self.scale[rows], target[rows])
+        return Windows(self.x[:, rows], self.ahead[rows], self.base[rows], self.scale[rows], target[rows])
 
     def unscaled(self, y: HostArray) -> HostArray:
         """The forecasts from the model's outputs, (N, F, Q) float64."""
@@ -72,7 +59,7 @@ class Windows:
 def make_windows(
     values: HostArray,
     origins: HostArray,
-    shape: Shape,
+    facts: ForecastFacts,
     deviation: float,
     covariates: HostArray,
     targets: HostArray | None,
@@ -83,7 +70,7 @@ def make_windows(
     covariates   (T or more, K), scaled and filled
     targets      (T,), NaN for a missing value; None if the future is unknown
     """
-    C, F, m, K = shape
+    C, F, m, K = facts.context, facts.horizon, facts.season, facts.known
     context: HostArray = values[origins[:, None] + np.arange(-C, 0)]  # (N, C)
     ahead = origins[:, None] + np.arange(F)
     level = context[:, -m:].mean(axis=1, keepdims=True)
@@ -107,7 +94,7 @@ def joined(parts: list[Windows]) -> Windows:
     targets = [part.target for part in parts if part.target is not None]
     return Windows(
         np.concatenate([part.x for part in parts], axis=1),
-        np.concatenate([part.known for part in parts]),
+        np.concatenate([part.ahead for part in parts]),
         np.concatenate([part.base for part in parts]),
         np.concatenate([part.scale for part in parts]),
         np.concatenate(targets) if len(targets) == len(parts) else None,
@@ -115,16 +102,16 @@ def joined(parts: list[Windows]) -> Windows:
 
 
 def pack(windows: Windows) -> HostArray:
-    """x, known and the scaled target in one float32 buffer, so that a batch takes one transfer to the device."""
-    return np.concatenate([windows.x.ravel(), windows.known.ravel(), windows.scaled_target.ravel()])
+    """x, ahead and the scaled target in one float32 buffer, so that a batch takes one transfer to the device."""
+    return np.concatenate([windows.x.ravel(), windows.ahead.ravel(), windows.scaled_target.ravel()])
 
 
-def unpack(buffer: Array, shape: Shape, count: int) -> tuple[Array, Array, Array]:
-    """x (C, N, 2 + K), known (N, F · K) and the scaled target (N, F): views of a buffer from `pack`, on any device."""
-    C, F, K = shape.context, shape.horizon, shape.known
-    one, two = C * count * shape.inputs, count * F * K
+def unpack(buffer: Array, facts: ForecastFacts, count: int) -> tuple[Array, Array, Array]:
+    """x (C, N, 2 + K), ahead (N, F · K) and the scaled target (N, F): views of a buffer from `pack`, on any device."""
+    C, F, K = facts.context, facts.horizon, facts.known
+    one, two = C * count * facts.inputs, count * F * K
     return (
-        buffer[:one].reshape(C, count, shape.inputs),
+        buffer[:one].reshape(C, count, facts.inputs),
         buffer[one : one + two].reshape(count, F * K),
         buffer[one + two :].reshape(count, F),
     )
