@@ -30,9 +30,9 @@ from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
 from xrnn.models.labelled.data import LabelledSeries, load_labelled
 from xrnn.models.labelled.head import Classes
-from xrnn.models.labelled.model import SeriesModel
+from xrnn.models.labelled.model import LabelledModel
 from xrnn.models.labelled.settings import ClassifierSettings
-from xrnn.models.labelled.trainer import SeriesTrainer, default_epochs
+from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
@@ -43,7 +43,7 @@ _LONGEST: Final = 100
 
 
 def _xrnn(data: LabelledSeries, settings: ClassifierSettings) -> Run:
-    return XrnnRun(SeriesTrainer(settings, data, get_backend("numpy")))
+    return XrnnRun(LabelledTrainer(settings, data, get_backend("numpy")))
 
 
 class TorchRun:
@@ -80,7 +80,7 @@ class TorchRun:
             self._linear.weight.detach().numpy().T,
             self._linear.bias.detach().numpy(),
         )
-        model = SeriesModel.init(settings, data.facts, get_backend("numpy"))
+        model = LabelledModel.init(settings, data.facts, get_backend("numpy"))
         return runs.with_weights(model, weights)
 
 
@@ -136,10 +136,10 @@ def noise_set(lengths: Sequence[int]) -> LabelledSeries:
 
 def _batches(data: LabelledSeries, settings: ClassifierSettings) -> Batches:
     """The batches of xrnn's trainer, for every library."""
-    return SeriesTrainer(settings, data, get_backend("numpy")).batches
+    return LabelledTrainer(settings, data, get_backend("numpy")).batches
 
 
-def _accuracy(model: SeriesModel, data: LabelledSeries) -> float:
+def _accuracy(model: LabelledModel, data: LabelledSeries) -> float:
     scale = Scale.of(series.values for series in data.train)
     predicted: HostArray = model.outputs([scale.apply(series.values) for series in data.test]).argmax(axis=1)
     return float(np.mean(predicted == data.facts.targets(data.test)))

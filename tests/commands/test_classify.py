@@ -19,7 +19,7 @@ from xrnn.commands.main import main
 from xrnn.models.data.series import Series
 from xrnn.models.labelled.data import load_labelled
 from xrnn.models.labelled.model import CLASSIFIER
-from xrnn.models.labelled.trainer import SeriesTrainer
+from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.select import get_backend
 
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
@@ -96,7 +96,7 @@ def test_balanced_weights_give_each_label_the_same_share() -> None:
     write_ts(Path("train.ts"), imbalanced(2, 6))
     settings = CLASSIFIER.settings(balance=True, batch=8, dropout=0.0, noise=0.0)
     data = load_labelled([Path("train.ts"), write_ts(Path("test.ts"), imbalanced(1, 1, seed=1))], settings)
-    trainer = SeriesTrainer(settings, data, get_backend("numpy"))
+    trainer = LabelledTrainer(settings, data, get_backend("numpy"))
     y = trainer.model.outputs(trainer.inputs(data.train))
     nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), data.facts.targets(data.train)]
     is_rare = np.array([each.label == "quick" for each in data.train])
@@ -125,12 +125,12 @@ def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: pytest.
     assert f"{validation.min():.3f}" == best[2]
     # The best weights, not the last ones, are tested and predict.
     data = load_labelled([Path("train.ts"), Path("test.ts")], snapshot.settings)
-    trainer = SeriesTrainer.resume(snapshot, data, get_backend("numpy"))
+    trainer = LabelledTrainer.resume(snapshot, data, get_backend("numpy"))
     assert trainer.finished
     y = trainer.best.outputs(trainer.inputs(data.validation))
     targets, last = data.facts.targets(data.validation), trainer.model.outputs(trainer.inputs(data.validation))
-    assert data.facts.validation_loss(y, targets, None) == pytest.approx(validation.min(), rel=1e-6)
-    assert data.facts.validation_loss(last, targets, None) > validation.min()
+    assert float(data.facts.loss(y, targets, None)[0]) == pytest.approx(validation.min(), rel=1e-6)
+    assert data.facts.loss(last, targets, None)[0] > validation.min()
     p = [float(fields[1]) for fields in lines(capsys, "train.ts")]
     expected = np.exp(y := trainer.best.outputs(trainer.inputs([*data.train]))).max(axis=1) / np.exp(y).sum(axis=1)
     assert sorted(p)[:4] == pytest.approx(sorted(p)[:4])

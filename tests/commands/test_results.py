@@ -177,7 +177,7 @@ def test_data_of_its_own(command: str, folder: Path, capsys: pytest.CaptureFixtu
 def test_the_epochs_follow_from_the_count_of_series(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xrnn.commands.run.default_epochs", lambda count: count // 2)
+    monkeypatch.setattr("xrnn.commands.labelled.default_epochs", lambda count: count // 2)
     assert main(["classify", *CLASSIFY.data, *CLASSIFY.options]) == 0
     assert "epoch 5: loss " in capsys.readouterr().out
 

@@ -20,7 +20,7 @@ from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.models.labelled.data import load_labelled
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.labelled.settings import RegressionSettings
-from xrnn.models.labelled.trainer import SeriesTrainer
+from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.models.text import CHARACTER_MODEL, TextTrainer
 from xrnn.select import get_backend
 
@@ -59,8 +59,8 @@ def _levels(folder: Path, settings: RegressionSettings) -> Any:
 
 
 TEXT: Final = Subject(CHARACTER_MODEL, TextTrainer, lambda folder, _: texts.small_corpus(folder), texts.TINY)
-CLASSES: Final = Subject(CLASSIFIER, SeriesTrainer, lambda *_: tiny.dataset(), tiny.TINY, reads=2)
-NUMBERS: Final = Subject(REGRESSION, SeriesTrainer, _levels, RegressionSettings(hidden=6, batch=4, lr=0.02))
+CLASSES: Final = Subject(CLASSIFIER, LabelledTrainer, lambda *_: tiny.dataset(), tiny.TINY, reads=2)
+NUMBERS: Final = Subject(REGRESSION, LabelledTrainer, _levels, RegressionSettings(hidden=6, batch=4, lr=0.02))
 FORECASTS: Final = Subject(
     FORECASTER,
     ForecastTrainer,

@@ -15,15 +15,16 @@ import typer
 from xrnn.backend import Backend
 from xrnn.commands.options import OptionsOf, path, selected, with_options
 from xrnn.commands.terminal import Terminal
-from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of
+from xrnn.exchange.checkpoint import load_checkpoint, save_checkpoint
+from xrnn.exchange.files import load, save
+from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, unflattened
 from xrnn.files import check_writable, holds_arrays, printable
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
-from xrnn.models.checkpoint import Kind, kind_in
+from xrnn.models.checkpoint import Kind, Snapshot, kind_in
 from xrnn.models.errors import DataError, ModelError, OutputError, SettingsError
 from xrnn.models.forecast.model import FORECASTER
-from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.settings import switch
 from xrnn.models.text import CHARACTER_MODEL
@@ -73,24 +74,14 @@ def convert(
     hold the state dict of an RNN, LSTM or GRU. A model of `classify` or `regress` that is written to .onnx or .c scales
     its input itself.
     """
-    how = ConvertOptions(**options)
-    print(_convert(source, target, prefix, nonlinearity, name, how, selected("numpy").backend))
-
-
-def _convert(
-    source: Path, target: Path, prefix: str, nonlinearity: str, name: str, options: ConvertOptions, backend: Backend
-) -> str:
-    """Write the model in `source` to `target`; their suffixes name the formats → a line to print.
-
-    Raises SettingsError, DataError or OutputError.
-    """
+    how, backend = ConvertOptions(**options), selected("numpy").backend
     if target.suffix not in _WRITE:
         raise SettingsError(f"OUT is {printable(str(target))}: expected a name with {', '.join(_WRITE)}")
     if nonlinearity not in NONLINEARITIES:
         raise SettingsError(f"--nonlinearity is {nonlinearity}: expected {' or '.join(NONLINEARITIES)}")
-    if (options.lengths or options.states) and target.suffix != ".onnx":
+    if (how.lengths or how.states) and target.suffix != ".onnx":
         raise SettingsError(f"got --lengths or --states for {target.suffix}: expected .onnx; leave them out")
-    if options.int8 and target.suffix not in (".c", ".safetensors"):
+    if how.int8 and target.suffix not in (".c", ".safetensors"):
         raise SettingsError(f"got --int8 for {target.suffix}: expected .c or .safetensors; leave it out")
     try:
         check_writable(target)
@@ -98,21 +89,18 @@ def _convert(
         raise OutputError.of(
             error, target, "expected an existing folder with write permission; name another"
         ) from error
-    if target.exists() and not options.overwrite:
+    if target.exists() and not how.overwrite:
         raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
     model, _ = read_model(source, prefix, nonlinearity, backend)
-    if options.int8:
+    if how.int8:
         model = _guarded(lambda: _quantized(model))
     try:
-        _guarded(lambda: _write(model, target, name or target.stem, options))
+        _guarded(lambda: _write(model, target, name or target.stem, how))
     except OSError as error:
         raise OutputError.of(error, target, "the old file is unchanged") from error
-    return f"{printable(str(source))} → {printable(str(target))}: {_sizes(model)}"
-
-
-def _sizes(model: Model) -> str:
     count = sum(param.size for layer in model.layers for param in layer.named_params.values())
-    return f"{', '.join(layer.title for layer in model.layers)}; {count:,} parameters"
+    titles = ", ".join(layer.title for layer in model.layers)
+    print(f"{printable(str(source))} → {printable(str(target))}: {titles}; {count:,} parameters")
 
 
 def _guarded(run: Callable[[], Any]) -> Any:
@@ -142,76 +130,59 @@ def read_model(source: Path, prefix: str, nonlinearity: str, backend: Backend) -
         raise SettingsError(f"{printable(str(source))} has another suffix: expected {', '.join(_READ)}")
     if prefix and suffix != ".pt":
         raise SettingsError(f"got --prefix for {suffix}: expected a .pt file; leave --prefix out")
-    model, facts = _guarded(lambda: _READERS[suffix](source, prefix, nonlinearity, backend))
+    model, facts = _guarded(lambda: _read(source, suffix, prefix, nonlinearity, backend))
     return model, facts
 
 
-def _read_onnx(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
-    from xrnn.exchange.onnx_read import from_onnx
+def _read(source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
+    if suffix == ".onnx":
+        from xrnn.exchange.onnx_read import from_onnx
 
-    return model_of(from_onnx(source, backend=backend)), {"kind": "ONNX model"}
+        return model_of(from_onnx(source, backend=backend)), {"kind": "ONNX model"}
+    if suffix == ".keras":
+        from xrnn.exchange.keras_file import read_keras
 
+        return model_of(read_keras(source, backend)), {"kind": "Keras model"}
+    if suffix == ".pt":
+        from xrnn.exchange.torch_state import read_state
 
-def _read_keras(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
-    from xrnn.exchange.keras_file import read_keras
-
-    return model_of(read_keras(source, backend)), {"kind": "Keras model"}
-
-
-def _read_state(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
-    from xrnn.exchange.torch_state import read_state
-
-    return model_of(read_state(source, prefix, nonlinearity, backend)), {"kind": "PyTorch state dict"}
-
-
-def _read_safetensors(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
-    """A layer, a checkpoint of a training loop, or a checkpoint of a command."""
-    from xrnn.exchange.checkpoint import load_checkpoint
-    from xrnn.exchange.files import load
-
-    kind = kind_in(source, WANTED)
-    if kind == FORECASTER.name:
+        return model_of(read_state(source, prefix, nonlinearity, backend)), {"kind": "PyTorch state dict"}
+    name = kind_in(source, WANTED)
+    if name == FORECASTER.name:
         raise DataError(
             f"{printable(str(source))} is a forecaster, which scales each series by itself: expected a model of `xrnn "
             "train`, `classify` or `regress`; use xrnn.load_checkpoint for its layers"
         )
-    if kind == CHARACTER_MODEL.name:
-        snapshot = CHARACTER_MODEL.load(source, backend)
-        return model_of(snapshot.layers), facts_of(CHARACTER_MODEL, snapshot.step)
-    for labelled in (CLASSIFIER, REGRESSION):
-        if kind == labelled.name:
-            return _of_series(labelled, source, backend)
-    if kind == "xrnn layer":
+    if name == "xrnn layer":
         return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
-    checkpoint = load_checkpoint(source, backend=backend)
-    return model_of(checkpoint, quantized=True), {
-        "kind": "checkpoint of xrnn.save_checkpoint",
-        "names": list(checkpoint.layers),
-    }
-
-
-def _of_series(kind: Kind[Any], source: Path, backend: Backend) -> tuple[Model, dict[str, Any]]:
-    """The model of `xrnn classify` or `xrnn regress`, with its scale."""
+    kind = next((each for each in (CHARACTER_MODEL, CLASSIFIER, REGRESSION) if each.name == name), None)
+    if kind is None:
+        checkpoint = load_checkpoint(source, backend=backend)
+        facts = {"kind": "checkpoint of xrnn.save_checkpoint", "names": list(checkpoint.layers)}
+        return model_of(checkpoint, quantized=True), facts
     snapshot = kind.load(source, backend)
+    model, more = (model_of(snapshot.layers), {}) if kind is CHARACTER_MODEL else _of_series(snapshot, backend)
+    return model, facts_of(kind, snapshot.step) | more
+
+
+def _of_series(snapshot: Snapshot[Any], backend: Backend) -> tuple[Model, dict[str, Any]]:
+    """The model of `xrnn classify` or `xrnn regress`, with its scale, and facts about it."""
     trained = TrainedModel(snapshot)
     layers, head = list(trained.model.values()), trained.head
-    labels = tuple(map(str, head.labels)) if isinstance(head, Classes) else ()
-    if not isinstance(head, Classes):  # the model predicts standardised numbers
+    labels = () if head.has_numbers else tuple(map(str, head.labels))
+    if head.has_numbers:  # the model predicts standardised numbers
         W, b = map(host, layers[-1].params)
         scaled = W * head.deviation, b * head.deviation + head.mean
         layers[-1] = Linear(*(backend.asarray(np.asarray(each, W.dtype)) for each in scaled))
-    model = model_of(layers)
     scale = trained.scale.mean, trained.scale.divisor
-    model = Model(model.layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels)
-    more = {"channels": head.channels} | ({"labels": list(labels)} if labels else {})
-    return model, facts_of(kind, snapshot.step) | more
+    model = Model(
+        model_of(layers).layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels
+    )
+    return model, {"channels": head.channels} | ({"labels": list(labels)} if labels else {})
 
 
 def facts_of(kind: Kind[Any], step: int) -> dict[str, Any]:
     return {"kind": f"checkpoint of `{kind.writer}`", "updates": step}
-
-
-_READERS: Final = {".onnx": _read_onnx, ".keras": _read_keras, ".pt": _read_state, ".safetensors": _read_safetensors}
 
 
 # ---- writing ----
@@ -253,10 +224,6 @@ def _write(model: Model, target: Path, name: str, options: ConvertOptions) -> No
         from xrnn.exchange.torch_state import write_state
 
         return write_state(model, target)
-    from xrnn.exchange.checkpoint import save_checkpoint
-    from xrnn.exchange.files import save
-    from xrnn.exchange.model import unflattened
-
     layers = unflattened(model.layers)
     if isinstance(layers, list):
         return save_checkpoint(target, {str(i): layer for i, layer in enumerate(layers)})

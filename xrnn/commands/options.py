@@ -141,17 +141,6 @@ BackendOption = Annotated[
         help=_BACKEND_HELP,
     ),
 ]
-TestArgument = Annotated[
-    Path | None,
-    typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),
-]
-EpochsOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="Passes over the training series, including those before a resume. Default: 1600 / √series, at least 10.",
-    ),
-]
 
 
 def selected(backend: str | None) -> Selection:

@@ -16,7 +16,7 @@ from xrnn.models.errors import OutputError
 from xrnn.models.forecast.data import ForecastData, ForecastScores
 from xrnn.models.forecast.model import Forecast
 from xrnn.models.labelled.head import Confusion
-from xrnn.models.labelled.trainer import SeriesTrainer
+from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.typing import HostArray
 
 # Suffix → the first bytes of such a file, and its metadata key for the name of the program.
@@ -99,7 +99,7 @@ def _draw_losses(axes: Any, losses: Sequence[float], unit: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def _draw_training(axes: Any, trainer: SeriesTrainer, unit: str) -> None:
+def _draw_training(axes: Any, trainer: LabelledTrainer, unit: str) -> None:
     """Draw the losses of all updates; with early stopping, also the validation loss of each epoch."""
     _draw_losses(axes, trainer.losses, unit)
     if trainer.stopping and trainer.stopping.losses:
@@ -113,7 +113,7 @@ def _draw_training(axes: Any, trainer: SeriesTrainer, unit: str) -> None:
 # ---- classify ----
 
 
-def confusion_picture(trainer: SeriesTrainer, labels: Sequence[str], confusion: Confusion) -> Picture:
+def confusion_picture(trainer: LabelledTrainer, labels: Sequence[str], confusion: Confusion) -> Picture:
     """The losses of all updates beside the confusion matrix. The picture grows with the number of labels."""
     side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
 
@@ -162,7 +162,7 @@ def _short(label: str) -> str:
 # ---- regress ----
 
 
-def regression_picture(trainer: SeriesTrainer, targets: HostArray, predicted: HostArray) -> Picture:
+def regression_picture(trainer: LabelledTrainer, targets: HostArray, predicted: HostArray) -> Picture:
     """The losses of all updates beside a plot of the predicted numbers against the true ones."""
 
     def draw(figure: Any) -> None:

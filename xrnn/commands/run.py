@@ -25,10 +25,7 @@ from xrnn.commands.progress import Goal, TrainingProgress
 from xrnn.commands.terminal import Terminal, noted_signals, status_of
 from xrnn.info import selection_lines
 from xrnn.models.checkpoint import Kind, PictureRecord, Snapshot
-from xrnn.models.data.batches import updates_per_epoch
 from xrnn.models.errors import DivergedError, OutputError, SettingsError
-from xrnn.models.labelled.data import LabelledSeries, load_labelled
-from xrnn.models.labelled.trainer import SeriesTrainer, default_epochs
 from xrnn.models.settings import Settings
 from xrnn.models.trainer import AnyRank, Trainer, check_same
 from xrnn.optional import install_hint
@@ -101,33 +98,6 @@ class Job(Generic[T]):
     def report(self, trainer: T, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """Test the model on held-out data and print the results → the results for `--json`, the picture to draw."""
         raise NotImplementedError
-
-
-class SeriesJob(Job[SeriesTrainer]):
-    """A command that learns one value per series."""
-
-    unit = "epochs"
-    trainer = SeriesTrainer
-    data_name = "series"
-    argument = "TRAIN"
-    picture_name = "picture"
-    use = "xrnn predict {} FILE..."
-
-    def default_upto(self, data: Any) -> int:
-        return default_epochs(len(data.train))
-
-    def steps_per_unit(self, settings: Any, data: Any) -> int:
-        return updates_per_epoch(len(data.train), settings.batch)
-
-    def load(self, settings: Any) -> LabelledSeries:
-        return load_labelled(self.paths, settings)
-
-
-def best_epoch(trainer: SeriesTrainer, terminal: Terminal) -> None:
-    """With early stopping, print the epoch of the model to test."""
-    if trainer.stopping and trainer.stopping.losses:
-        lowest = min(trainer.stopping.losses)
-        terminal.result(f"best epoch: {trainer.stopping.best_epoch:,} (validation loss {lowest:.3f})")
 
 
 def run_job(job: Job[Any]) -> int:

@@ -35,7 +35,7 @@ from xrnn.exchange.description import canonical
 from xrnn.files import ArrayFile, FileError, open_arrays, quoted, replace_file
 from xrnn.models.errors import CheckpointError, OutputError, SettingsError
 from xrnn.models.plan import Plan
-from xrnn.models.settings import Settings, check_object
+from xrnn.models.settings import Settings, are_strings, check_object
 from xrnn.optim import Adam
 from xrnn.select import get_backend, to_numpy
 from xrnn.typing import Array, HostArray, Shape
@@ -257,7 +257,7 @@ def _upto(value: Any) -> int | None:
 
 
 def _feature_names(value: Any) -> tuple[str, ...] | None:
-    if value is not None and (not isinstance(value, list) or not all(isinstance(name, str) for name in value)):
+    if value is not None and not are_strings(value):
         raise SettingsError("they are not a list of strings: expected one")
     return None if value is None else tuple(value)
 

@@ -135,6 +135,11 @@ def check_object(value: Any) -> dict[str, Any]:
     return value
 
 
+def are_strings(value: Any) -> bool:
+    """True for a list of strings."""
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
 # ---- how to read .csv files ----
 
 

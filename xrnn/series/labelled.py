@@ -13,7 +13,7 @@ from xrnn.models.data.series import Series
 from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.head import Classes, Head, Label, Numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
-from xrnn.models.labelled.trainer import SeriesTrainer
+from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.series.arrays import (
     ClassifierMixin,
     RegressorMixin,
@@ -44,7 +44,7 @@ class LabelledEstimator(Estimator):
     epochs: int | None = None
     seed: int = 0
 
-    trainer = SeriesTrainer
+    trainer = LabelledTrainer
     trained = TrainedModel
 
     @classmethod

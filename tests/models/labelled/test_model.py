@@ -14,7 +14,7 @@ from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.models.labelled.head import Classes
-from xrnn.models.labelled.model import Running, SeriesModel
+from xrnn.models.labelled.model import LabelledModel, Running
 from xrnn.models.labelled.settings import ClassifierSettings
 from xrnn.select import get_backend
 from xrnn.typing import Array
@@ -26,9 +26,9 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 every_way = pytest.mark.parametrize("one_way", [False, True])
 
 
-def in_float64(settings: ClassifierSettings, backend: Backend) -> SeriesModel:
-    model = SeriesModel.init(settings, HEAD, backend)
-    return SeriesModel(settings, models.in_float64(model))
+def in_float64(settings: ClassifierSettings, backend: Backend) -> LabelledModel:
+    model = LabelledModel.init(settings, HEAD, backend)
+    return LabelledModel(settings, models.in_float64(model))
 
 
 def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
@@ -108,12 +108,12 @@ def test_a_training_step_returns_the_loss_and_the_number_of_correct_labels(backe
 @every_way
 def test_the_shapes_are_known_without_a_model(backend: Backend, cell: str, one_way: bool) -> None:
     settings = replace(SMALL, cell=cell, one_way=one_way)
-    model = SeriesModel.init(settings, HEAD, backend)
+    model = LabelledModel.init(settings, HEAD, backend)
     assert [param.shape for param in model.params] == settings.plan(HEAD).shapes
 
 
 def test_new_weights_are_the_same_on_every_backend_and_predict_nothing_yet(backend: Backend) -> None:
-    model, on_numpy = (SeriesModel.init(SMALL, HEAD, each) for each in (backend, get_backend("numpy")))
+    model, on_numpy = (LabelledModel.init(SMALL, HEAD, each) for each in (backend, get_backend("numpy")))
     for param, same in zip(model.params, on_numpy.params, strict=True):
         assert param.dtype == np.float32
         np.testing.assert_array_equal(backend.to_numpy(param), same)

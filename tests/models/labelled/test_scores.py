@@ -11,12 +11,12 @@ from tests.standin.counting import counted
 from xrnn.backend import Backend
 from xrnn.models.data.batches import pack
 from xrnn.models.labelled.head import Classes, Confusion
-from xrnn.models.labelled.model import SeriesModel
+from xrnn.models.labelled.model import LabelledModel
 from xrnn.typing import HostArray
 
 
 def test_an_output_does_not_depend_on_the_other_series(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = SeriesModel.init(TINY, Classes(2, tuple(range(3))), backend)
+    model = LabelledModel.init(TINY, Classes(2, tuple(range(3))), backend)
     rng = np.random.default_rng(0)
     series = [rng.standard_normal((T, 2), dtype=np.float32) for T in (4, 1, 6, 2, 2)]
     together = model.outputs(series)
@@ -28,7 +28,7 @@ def test_an_output_does_not_depend_on_the_other_series(backend: Backend, monkeyp
 
 
 def test_a_batch_is_one_transfer_each_way() -> None:
-    model = SeriesModel.init(TINY, Classes(2, tuple(range(3))), STANDIN)
+    model = LabelledModel.init(TINY, Classes(2, tuple(range(3))), STANDIN)
     model.outputs([np.ones((3, 2), np.float32)] * 130)  # the first use compares the kernels with the plain form
     with counted() as counters:
         model.outputs([np.ones((3, 2), np.float32)] * 130)
@@ -36,7 +36,7 @@ def test_a_batch_is_one_transfer_each_way() -> None:
 
 
 def test_a_long_series_lengthens_no_batch_of_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = SeriesModel.init(TINY, Classes(2, tuple(range(3))), STANDIN)
+    model = LabelledModel.init(TINY, Classes(2, tuple(range(3))), STANDIN)
     monkeypatch.setattr("xrnn.models.labelled.model._INFERENCE_BATCH", 2)
     lengths: list[int] = []
 

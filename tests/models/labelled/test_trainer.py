@@ -9,12 +9,12 @@ import pytest
 
 from tests.models.labelled.tiny import TINY, dataset
 from xrnn.backend import Backend
-from xrnn.models.labelled.trainer import SeriesTrainer, default_epochs
+from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
 from xrnn.models.trainer import learning_rate
 
 
 def test_training_learns(backend: Backend) -> None:
-    trainer = SeriesTrainer(TINY, dataset(), backend)
+    trainer = LabelledTrainer(TINY, dataset(), backend)
     for _ in range(60):
         trainer.step()
     trainer.read_losses()
@@ -29,7 +29,7 @@ def test_training_learns(backend: Backend) -> None:
 
 
 def test_the_reported_accuracy_is_that_of_the_last_hundred_updates(backend: Backend) -> None:
-    trainer = SeriesTrainer(TINY, dataset(), backend)
+    trainer = LabelledTrainer(TINY, dataset(), backend)
     trainer._hits = [(0, 1000)] * 100  # steps before these, all wrong
     for _ in range(100):
         trainer.step()
@@ -43,7 +43,7 @@ def test_the_reported_accuracy_is_that_of_the_last_hundred_updates(backend: Back
 def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Backend) -> None:
     rates = [learning_rate(0.4, step, 1000) for step in (0, 500, 750, 1000, 5000)]
     np.testing.assert_allclose(rates, [0.4, 0.2, 0.2 * (1 - math.sqrt(0.5)), 0.02, 0.02])
-    trainer = SeriesTrainer(TINY, dataset(), backend)
+    trainer = LabelledTrainer(TINY, dataset(), backend)
     total = default_epochs(10) * 3
     trainer._optimizer.steps = total // 2 - 1
     trainer.step()

@@ -64,46 +64,33 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(name for name in map(str.strip, text.split(",")) if name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    name: str  # the path of the file
-    header: tuple[str, ...] | None
-    rows: list[list[str]]
-    lines: list[int]  # the line number of each row
-
-
 def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
     """The series in a file: one, or one for each value of the id column.   Raises DataError and OSError."""
-    table = _read(path, columns.decimal)
+    table = _read(path, columns)
     if not table.rows:
         raise DataError(f"{path} has no values: expected at least one step; leave the file out")
-    id_at, time_at, label_at = (_optional(table, name, columns) for name in (columns.id, columns.time, columns.label))
-    others = {id_at, time_at, label_at, *(_optional(table, name, columns) for name in columns.skip)}
-    found_at = time_at
-    if columns.timed and time_at is None:
-        found_at = _time_column(table, columns, others)
-    used = _channels(table, columns, others | {found_at})
-    times = None if found_at is None else read_times(_cells(table, found_at), lambda i: _where(table, i))
+    id_at, time_at, label_at = map(table.optional, (columns.id, columns.time, columns.label))
+    others = {id_at, time_at, label_at, *map(table.optional, columns.skip)}
+    found_at = table.time_column(others) if columns.timed and time_at is None else time_at
+    used = table.channels(others | {found_at})
+    times = None if found_at is None else read_times(table.cells(found_at), table.where)
     names = tuple(table.header[i] for i in used) if table.header else None
     series: list[Series] = []
-    for key, places in _groups(table, id_at).items():
-        name = str(path) if id_at is None else f"{path}, {_shown(table, id_at)} {key}"
+    for key, places in table.groups(id_at).items():
+        name = str(path) if id_at is None else f"{path}, {table.shown(id_at)} {key}"
         if times and time_at is not None:
-            places = _by_time(table, places, times, time_at)
-        of_series = label if label_at is None else _label(table, places, label_at, name)
-        if columns.targets and label_at is not None and of_series is not None:
-            of_series = _with_point(of_series, columns.decimal)
-        values = [[_number(table, i, j, columns) for j in used] for i in places]
-        each = checked(np.array(values), of_series, name, names)
+            places = table.by_time(places, times, time_at)
+        of_series = label if label_at is None else table.label(places, label_at, name)
+        each = checked(np.array([[table.number(i, j) for j in used] for i in places]), of_series, name, names)
         of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
         series.append(replace(each, times=of_steps))
     return series
 
 
-def _read(path: Path, decimal: str) -> _Table:
+def _read(path: Path, columns: Columns) -> _Table:
     text = read_text(path)
     named = _SEP_LINE.match(text)
-    separator = named[1] if named else _separator(text, decimal)
+    separator = named[1] if named else _separator(text, columns.decimal)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     if named:
         next(reader)
@@ -124,9 +111,170 @@ def _read(path: Path, decimal: str) -> _Table:
                 f"{path}, line {line} has {len(row)} values, but the rows before have {len(rows[0])}: expected the "
                 "same number of values in every row; correct the row"
             )
-    if rows and _is_header(rows[0]):
-        return _Table(str(path), tuple(rows[0]), rows[1:], lines[1:])
-    return _Table(str(path), None, rows, lines)
+    has_header = bool(rows) and _is_header(rows[0])
+    header = tuple(rows[0]) if has_header else None
+    return _Table(str(path), columns, header, rows[has_header:], lines[has_header:])
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The cells of a file. A column is given by its index, a row by its index in `rows`."""
+
+    name: str  # the path of the file
+    columns: Columns
+    header: tuple[str, ...] | None
+    rows: list[list[str]]
+    lines: list[int]  # the line number of each row
+
+    def optional(self, column: str) -> int | None:
+        """The index of a column that an option names; None without the option, or if the file may lack the column."""
+        if not column or (column in self.columns.optional and self.header and column not in self.header):
+            return None
+        return self.place(column)
+
+    def place(self, column: str) -> int:
+        """The index of a column that is given by its name or number.   Raises DataError."""
+        names, width = self.header or (), len(self.rows[0])
+        if names.count(column) == 1:
+            return names.index(column)
+        if column not in names and re.fullmatch("[0-9]{1,9}", column) and 1 <= int(column) <= width:
+            return int(column) - 1
+        have = f"{len(names)} columns {', '.join(names)}"[:200] if names else f"{width} columns and no header"
+        got = "has two columns" if column in names else "has no column"
+        raise DataError(
+            f"{self.name} {got} {quoted(column)}: expected a name, or a number from 1 to {width}; it has "
+            f"{printable(have)}"
+        )
+
+    def cells(self, place: int) -> list[str]:
+        return [row[place] for row in self.rows]
+
+    def where(self, row: int) -> str:
+        return f"{self.name}, line {self.lines[row]}"
+
+    def shown(self, place: int) -> str:
+        """The name of a column, or its number."""
+        return self.header[place] if self.header else str(place + 1)
+
+    def channels(self, others: set[int | None]) -> list[int]:
+        """The indices of the columns that are channels.   others: columns that are none"""
+        given = self.columns.used or (self.columns.channels if self.header else None)
+        if given is not None:
+            return [self.place(name) for name in given]
+        used = [i for i in self._left(others) if i != self._index(others)]
+        if not used:
+            raise DataError(
+                f"{self.name} has no channel: expected a column of numbers besides an index and the columns that "
+                "options name"
+            )
+        return used
+
+    def _left(self, others: set[int | None]) -> list[int]:
+        """The columns besides `others`."""
+        return [i for i in range(len(self.rows[0])) if i not in others]
+
+    def _index(self, others: set[int | None]) -> int | None:
+        """The first column besides `others`, if it holds the names or times of the rows instead of values."""
+        left = self._left(others)
+        if not left:
+            return None
+        is_named = self.header is not None and self.header[left[0]].lower() in _INDEX_NAMES
+        return left[0] if (len(left) > 1 if is_named else self._holds_dates(left[0])) else None
+
+    def time_column(self, others: set[int | None]) -> int | None:
+        """The first of these: an index of times; the only other column of times; an index of numbers; or None.
+
+        others   columns that other options name
+
+        Raises DataError for several columns of times, none of which is first, and for dates and times in two columns.
+        """
+        used, left = [self.place(name) for name in self.columns.used], self._left(others)
+        for i in left:
+            if i not in used and self._is_named_time(i) and _CLOCK.match(self.rows[0][i]):
+                raise DataError(
+                    f"{self.name} has times of day without a date in column {quoted(self.shown(i))}: expected one "
+                    "column of both; join them, as in 2024-05-31 12:00, or name the column of times with "
+                    f"{param('time')}"
+                )
+        index = self._index(others)
+        index = None if index in used else index
+        if index is not None and self._holds_times(index):
+            return index
+        found = [i for i in left if i not in used and self._holds_times(i)] if len(left) > 1 else []
+        if len(found) > 1:
+            names = ", ".join(map(self.shown, found))
+            raise DataError(
+                f"{self.name} has times in the columns {quoted(names)}: expected one; name it with {param('time')}"
+            )
+        numbers = index is not None and all(as_number(cell) is not None for cell in self.cells(index))
+        return found[0] if found else index if numbers else None
+
+    def _holds_times(self, place: int) -> bool:
+        return self._is_named_time(place) or self._holds_dates(place)
+
+    def _is_named_time(self, place: int) -> bool:
+        return self.header is not None and self.header[place].lower() in _TIME_NAMES
+
+    def _holds_dates(self, place: int) -> bool:
+        """Whether a column holds dates, or years: its name is `year`, and a series has each year once."""
+        cells = self.cells(place)
+        if hold_dates(cells):
+            return True
+        if not self.header or self.header[place].lower() != "year" or not all(map(_YEAR.fullmatch, cells)):
+            return False
+        id_at = self.optional(self.columns.id)
+        return len({(row[place], "" if id_at is None else row[id_at]) for row in self.rows}) == len(self.rows)
+
+    def groups(self, id_at: int | None) -> dict[str, list[int]]:
+        """By the identifier of a series: its rows, in the order of the file."""
+        if id_at is None:
+            return {"": list(range(len(self.rows)))}
+        groups: dict[str, list[int]] = {}
+        for i, row in enumerate(self.rows):
+            if not row[id_at]:
+                raise DataError(
+                    f"{self.where(i)} has no value in column {self.shown(id_at)}, which {param('id')} names: expected "
+                    "the name or number of a series; fill it in, or remove the row"
+                )
+            groups.setdefault(row[id_at], []).append(i)
+        return groups
+
+    def by_time(self, places: list[int], times: Sequence[Time], time_at: int) -> list[int]:
+        """The rows `places`, sorted by time.   times: of all rows.   Raises DataError if a time occurs twice."""
+        rows: dict[Time, int] = {}
+        for i in places:
+            if (time := times[i]) in rows:
+                raise DataError(
+                    f"{self.where(i)}: the time {quoted(self.rows[i][time_at])} is also in line "
+                    f"{self.lines[rows[time]]}: expected different times in a series; remove a row, or give "
+                    f"{param('id')}"
+                )
+            rows[time] = i
+        return [rows[time] for time in sorted(rows)]
+
+    def label(self, places: list[int], label_at: int, name: str) -> str | None:
+        """The label in the rows `places`, those of one series."""
+        labels = {self.rows[i][label_at] for i in places}
+        if len(labels) > 1:
+            one, other, *_ = sorted(labels)
+            raise DataError(
+                f"{printable(name)} has the labels {quoted(one)} and {quoted(other)}: expected one for a series; "
+                f"correct the column, or give {param('id')}"
+            )
+        label = labels.pop()
+        if label.lower() in _MISSING_CELLS:
+            return None
+        return _with_point(label, self.columns.decimal) if self.columns.targets else label
+
+    def number(self, row: int, place: int) -> float:
+        cell = self.rows[row][place]
+        value = _parsed(cell, self.columns.decimal)
+        if value is None:
+            column = quoted(self.shown(place))
+            remedy = f"name the column of times with {param('time')} {{}}" if is_date(cell) else self.columns.remedy
+            where, remedy = f"{self.where(row)}, column {column}", remedy.format(shlex.quote(column))
+            raise _not_a_number(cell, self.columns.decimal, where, remedy)
+        return value
 
 
 def _separator(text: str, decimal: str) -> str:
@@ -151,161 +299,6 @@ def _is_value(cell: str) -> bool:
     """True for a number, several numbers with spaces between them, or an ISO time."""
     numbers = [as_number(part) for part in cell.replace(",", ".").split()]
     return bool(numbers and None not in numbers) or iso_time(cell) is not None
-
-
-def _optional(table: _Table, column: str, columns: Columns) -> int | None:
-    """The index of a column that an option names; None without the option, or if the file may lack the column."""
-    if not column or (column in columns.optional and table.header and column not in table.header):
-        return None
-    return _place(table, column)
-
-
-def _place(table: _Table, column: str) -> int:
-    """The index of a column that is given by its name or number.   Raises DataError."""
-    names, width = table.header or (), len(table.rows[0])
-    if names.count(column) == 1:
-        return names.index(column)
-    if column not in names and re.fullmatch("[0-9]{1,9}", column) and 1 <= int(column) <= width:
-        return int(column) - 1
-    have = f"{len(names)} columns {', '.join(names)}"[:200] if names else f"{width} columns and no header"
-    got = "has two columns" if column in names else "has no column"
-    raise DataError(
-        f"{table.name} {got} {quoted(column)}: expected a name, or a number from 1 to {width}; it has {printable(have)}"
-    )
-
-
-def _channels(table: _Table, columns: Columns, others: set[int | None]) -> list[int]:
-    """The indices of the columns that are channels."""
-    if columns.used:
-        return [_place(table, name) for name in columns.used]
-    if columns.channels is not None and table.header:
-        return [_place(table, name) for name in columns.channels]
-    skipped = others | {_index(table, columns, others)}
-    used = [i for i in range(len(table.rows[0])) if i not in skipped]
-    if not used:
-        raise DataError(
-            f"{table.name} has no channel: expected a column of numbers besides an index and the columns that options "
-            "name"
-        )
-    return used
-
-
-def _index(table: _Table, columns: Columns, others: set[int | None]) -> int | None:
-    """The first column besides `others`, if it holds the names or times of the rows instead of values."""
-    left = [i for i in range(len(table.rows[0])) if i not in others]
-    if not left:
-        return None
-    is_named = table.header is not None and table.header[left[0]].lower() in _INDEX_NAMES
-    is_index = len(left) > 1 if is_named else _hold_dates(table, left[0], columns)
-    return left[0] if is_index else None
-
-
-def _time_column(table: _Table, columns: Columns, others: set[int | None]) -> int | None:
-    """The first of these: an index of times; the only other column of times; an index of numbers. None without these.
-
-    others   columns that other options name
-
-    Raises DataError for several columns of times, none of which is first, and for dates and times in two columns.
-    """
-    used = [_place(table, name) for name in columns.used]
-    for i in range(len(table.rows[0])):
-        if i not in others and i not in used and _is_named_time(table, i) and _CLOCK.match(table.rows[0][i]):
-            raise DataError(
-                f"{table.name} has times of day without a date in column {quoted(_shown(table, i))}: expected one "
-                f"column of both; join them, as in 2024-05-31 12:00, or name the column of times with {param('time')}"
-            )
-    index = _index(table, columns, others)
-    index = None if index in used else index
-    if index is not None and _holds_times(table, index, columns):
-        return index
-    left = [i for i in range(len(table.rows[0])) if i not in others]
-    found = [i for i in left if i not in used and _holds_times(table, i, columns)] if len(left) > 1 else []
-    if len(found) > 1:
-        names = ", ".join(_shown(table, i) for i in found)
-        raise DataError(
-            f"{table.name} has times in the columns {quoted(names)}: expected one; name it with {param('time')}"
-        )
-    numbers = index is not None and all(as_number(cell) is not None for cell in _cells(table, index))
-    return found[0] if found else index if numbers else None
-
-
-def _holds_times(table: _Table, place: int, columns: Columns) -> bool:
-    return _is_named_time(table, place) or _hold_dates(table, place, columns)
-
-
-def _is_named_time(table: _Table, place: int) -> bool:
-    return table.header is not None and table.header[place].lower() in _TIME_NAMES
-
-
-def _hold_dates(table: _Table, place: int, columns: Columns) -> bool:
-    """Whether a column holds dates, or years: its name is `year`, and a series has each year once."""
-    cells = _cells(table, place)
-    if hold_dates(cells):
-        return True
-    if not table.header or table.header[place].lower() != "year" or not all(map(_YEAR.fullmatch, cells)):
-        return False
-    id_at = _optional(table, columns.id, columns)
-    return len({(row[place], "" if id_at is None else row[id_at]) for row in table.rows}) == len(table.rows)
-
-
-def _cells(table: _Table, place: int) -> list[str]:
-    return [row[place] for row in table.rows]
-
-
-def _where(table: _Table, row: int) -> str:
-    return f"{table.name}, line {table.lines[row]}"
-
-
-def _groups(table: _Table, id_at: int | None) -> dict[str, list[int]]:
-    """By the identifier of a series: the indices of its rows, in the order of the file."""
-    if id_at is None:
-        return {"": list(range(len(table.rows)))}
-    groups: dict[str, list[int]] = {}
-    for i, row in enumerate(table.rows):
-        if not row[id_at]:
-            raise DataError(
-                f"{table.name}, line {table.lines[i]} has no value in column {_shown(table, id_at)}, which "
-                f"{param('id')} names: "
-                "expected the name or number of a series; fill it in, or remove the row"
-            )
-        groups.setdefault(row[id_at], []).append(i)
-    return groups
-
-
-def _by_time(table: _Table, places: list[int], times: Sequence[Time], time_at: int) -> list[int]:
-    """The row indices `places`, sorted by time.   times: of all rows.   Raises DataError if a time occurs twice."""
-    rows: dict[Time, int] = {}
-    for i in places:
-        if (time := times[i]) in rows:
-            raise DataError(
-                f"{_where(table, i)}: the time {quoted(table.rows[i][time_at])} is also in line "
-                f"{table.lines[rows[time]]}: expected different times in a series; remove a row, or give {param('id')}"
-            )
-        rows[time] = i
-    return [rows[time] for time in sorted(rows)]
-
-
-def _label(table: _Table, places: list[int], label_at: int, name: str) -> str | None:
-    labels = {table.rows[i][label_at] for i in places}
-    if len(labels) > 1:
-        one, other, *_ = sorted(labels)
-        raise DataError(
-            f"{printable(name)} has the labels {quoted(one)} and {quoted(other)}: expected one for a series; correct "
-            f"the column, or give {param('id')}"
-        )
-    label = labels.pop()
-    return None if label.lower() in _MISSING_CELLS else label
-
-
-def _number(table: _Table, row: int, place: int, columns: Columns) -> float:
-    cell = table.rows[row][place]
-    value = _parsed(cell, columns.decimal)
-    if value is None:
-        column = quoted(_shown(table, place))
-        where = f"{_where(table, row)}, column {column}"
-        remedy = f"name the column of times with {param('time')} {{}}" if is_date(cell) else columns.remedy
-        raise _not_a_number(cell, columns.decimal, where, remedy.format(shlex.quote(column)))
-    return value
 
 
 def header_in(line: str, decimal: str) -> tuple[str, ...] | None:
@@ -355,7 +348,3 @@ def _not_a_number(cell: str, decimal: str, where: str, remedy: str) -> DataError
         f"{printable(where)}: {quoted(cell)!r} is not a finite number: expected numbers, or an empty cell for a "
         f"missing value; {remedy}"
     )
-
-
-def _shown(table: _Table, place: int) -> str:
-    return table.header[place] if table.header else str(place + 1)

@@ -15,8 +15,8 @@ from xrnn.files import printable, quoted
 from xrnn.models.data.read import check_channels, check_same, read_path
 from xrnn.models.data.series import Series, escaped
 from xrnn.models.errors import DataError, param
-from xrnn.models.labelled.head import Head, Numbers
-from xrnn.models.labelled.settings import SeriesSettings
+from xrnn.models.labelled.head import Head
+from xrnn.models.labelled.settings import LabelledSettings
 
 _DEFAULT: Final = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
 
@@ -95,7 +95,7 @@ class LabelledSeries:
         )
 
 
-def load_labelled(paths: Sequence[Path], settings: SeriesSettings) -> LabelledSeries:
+def load_labelled(paths: Sequence[Path], settings: LabelledSettings) -> LabelledSeries:
     """The series of TRAIN and TEST.
 
     If no path is given, a classifier uses JapaneseVowels, from the package aeon; a regression is refused.
@@ -128,9 +128,9 @@ def load_labelled(paths: Sequence[Path], settings: SeriesSettings) -> LabelledSe
     return LabelledSeries.of(make, train, test, settings.seed, validate=validate, name=name, held_out=held_out)
 
 
-def _default_paths(settings: SeriesSettings) -> list[Path]:
+def _default_paths(settings: LabelledSettings) -> list[Path]:
     """The paths of JapaneseVowels in the installed package aeon, which is not imported.   Raises DataError."""
-    if settings.head is Numbers:
+    if settings.head.has_numbers:
         raise DataError("got no TRAIN: expected series with a number each; name a file or a folder")
     try:
         found = importlib.metadata.distribution("aeon")
@@ -146,7 +146,7 @@ def _default_paths(settings: SeriesSettings) -> list[Path]:
     return paths
 
 
-def read_series(paths: Sequence[Path], settings: SeriesSettings) -> tuple[list[Series], list[Series]]:
+def read_series(paths: Sequence[Path], settings: LabelledSettings) -> tuple[list[Series], list[Series]]:
     """The series of TRAIN, and those of TEST. Without TEST, the second list is empty.
 
     Raises DataError if a file can't be read, if series have different channels, or if TEST has no series of its own.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
@@ -17,21 +17,47 @@ from xrnn.losses import mean_squared_error, softmax_cross_entropy
 from xrnn.models.data.read import MOST_CHANNELS
 from xrnn.models.data.series import LARGEST, Series, as_number, escaped
 from xrnn.models.errors import DataError, SettingsError, param
-from xrnn.models.settings import check_object
+from xrnn.models.settings import are_strings, check_object
 from xrnn.typing import Array, HostArray
 
 Label: TypeAlias = str | int | float  # a label that a file can hold; an estimator with other labels can't be saved
-_SMALLEST: Final = 1e-300  # the least probability in the validation loss, which keeps it finite
 
 
 @dataclass(frozen=True, slots=True)
-class Classes:
-    """p(label | x) = softmax(y)."""
+class _Facts:
+    """The channels of the series, and how they are read from a file."""
 
     channels: int  # D
-    labels: tuple[Any, ...]  # in the order of the outputs; text if they come from a file
-    channel_names: tuple[str, ...] | None = None
+    channel_names: tuple[str, ...] | None = field(default=None, kw_only=True)
 
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
+        given, expected = {"channel_names": None} | check_object(value), [each.name for each in fields(cls)]
+        if given.keys() != {*expected}:
+            raise SettingsError(f"they have other names: expected {', '.join(expected)}")
+        channels, names = given["channels"], given["channel_names"]
+        if not isinstance(channels, int) or isinstance(channels, bool) or not 1 <= channels <= MOST_CHANNELS:
+            got = quoted(str(channels))
+            raise SettingsError(f"channels is {got}: expected a whole number from 1 to {MOST_CHANNELS}")
+        if names is not None and not (are_strings(names) and len(names) == channels):
+            raise SettingsError(f"channel_names are not {channels} strings: expected one for each channel")
+        cls._check(given)
+        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in given.items()})
+
+    @classmethod
+    def _check(cls, given: dict[str, Any]) -> None:
+        """Check the values of a head in a file.   Raises SettingsError."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Classes(_Facts):
+    """p(label | x) = softmax(y)."""
+
+    labels: tuple[Any, ...]  # in the order of the outputs; text if they come from a file
+
+    has_numbers: ClassVar[bool] = False  # True: the targets are numbers
     figure_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
 
     @classmethod
@@ -50,20 +76,15 @@ class Classes:
         if len(labels) < 2:
             only = quoted(escaped(labels[0]))
             raise DataError(f"{name} has one label, {only}: expected at least two to tell apart; add series")
-        return cls(series[0].channels, tuple(labels), channel_names(series))
+        return cls(series[0].channels, tuple(labels), channel_names=_channel_names(series))
 
     @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
-        given = check_object(value)
-        if given.keys() | {"channel_names"} != {"channels", "labels", "channel_names"}:
-            raise SettingsError("they have other names: expected channels, labels, channel_names")
-        names, labels = _checked_names(given["channels"], given.get("channel_names")), given["labels"]
+    def _check(cls, given: dict[str, Any]) -> None:
+        labels = given["labels"]
         if not isinstance(labels, list) or not all(isinstance(label, Label) for label in labels):
             raise SettingsError("labels is not a list of strings or numbers: expected one")
         if len(set(labels)) < max(2, len(labels)):
             raise SettingsError("labels holds fewer than two, or one twice: expected at least two different labels")
-        return cls(given["channels"], tuple(labels), names)
 
     @property
     def outputs(self) -> int:
@@ -96,12 +117,6 @@ class Classes:
         loss, dy = softmax_cross_entropy(y, targets, class_weight=weights)
         return loss, dy, (y.argmax(axis=-1) == targets).sum()
 
-    def validation_loss(self, y: HostArray, targets: HostArray, weights: HostArray | None) -> float:
-        """The mean loss, on the host."""
-        p = self.decoded(y)[np.arange(len(targets)), targets]
-        of_targets = None if weights is None else weights[targets]
-        return float(np.average(-np.log(np.maximum(p, _SMALLEST)), weights=of_targets))
-
     def decoded(self, y: HostArray) -> HostArray:
         """The probabilities of the labels from the outputs (n, K), float64."""
         e = np.exp(y.astype(np.float64) - y.max(axis=-1, keepdims=True))
@@ -110,14 +125,13 @@ class Classes:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(_Facts):
     """target = mean + deviation · y."""
 
-    channels: int  # D
     mean: float  # of the training targets
     deviation: float
-    channel_names: tuple[str, ...] | None = None
 
+    has_numbers: ClassVar[bool] = True
     figure_names: ClassVar[tuple[str, ...]] = ("loss",)
 
     @classmethod
@@ -132,21 +146,15 @@ class Numbers:
         mean, deviation = float(targets.mean()), float(targets.std())
         if deviation <= abs(mean) * 1e-12:
             raise DataError(f"{name} has the same target {targets[0]:g} for all series: expected different ones")
-        return cls(series[0].channels, mean, deviation, channel_names(series))
+        return cls(series[0].channels, mean, deviation, channel_names=_channel_names(series))
 
     @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
-        given = check_object(value)
-        if given.keys() != {"channels", "mean", "deviation", "channel_names"}:
-            raise SettingsError("they have other names: expected channels, mean, deviation, channel_names")
-        names = _checked_names(given["channels"], given["channel_names"])
+    def _check(cls, given: dict[str, Any]) -> None:
         for key in ("mean", "deviation"):
             if not isinstance(given[key], float) or not math.isfinite(given[key]):
                 raise SettingsError(f"{key} is {quoted(str(given[key]))}: expected a finite number")
         if given["deviation"] <= 0:
             raise SettingsError(f"deviation is {given['deviation']}: expected a positive number")
-        return cls(given["channels"], given["mean"], given["deviation"], names)
 
     @property
     def outputs(self) -> int:
@@ -165,11 +173,7 @@ class Numbers:
 
     def loss(self, y: Array, targets: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:
         """The mean squared error, and its gradient."""
-        return *mean_squared_error(y, targets[:, None]), None
-
-    def validation_loss(self, y: HostArray, targets: HostArray, weights: HostArray | None) -> float:
-        error: HostArray = y[:, 0] - targets
-        return float((error * error).mean())
+        return *mean_squared_error(y, targets[:, None].astype(y.dtype, copy=False)), None
 
     def decoded(self, y: HostArray) -> HostArray:
         """The predicted targets (n,) from the outputs (n, 1)."""
@@ -193,7 +197,7 @@ def numbers(series: Sequence[Series]) -> HostArray:
     return np.array(found, np.float64)
 
 
-def channel_names(series: Sequence[Series]) -> tuple[str, ...] | None:
+def _channel_names(series: Sequence[Series]) -> tuple[str, ...] | None:
     """The names of the channels, if a series has them."""
     return next((each.channel_names for each in series if each.channel_names), None)
 
@@ -204,18 +208,6 @@ def _sorted(labels: set[str]) -> list[str]:
     if None in values.values():
         return sorted(labels)
     return sorted(labels, key=lambda label: (values[label], label))
-
-
-def _checked_names(channels: Any, names: Any) -> tuple[str, ...] | None:
-    """The names of channels in a checkpoint, a list or None.   Raises SettingsError for others, or another number."""
-    if not isinstance(channels, int) or isinstance(channels, bool) or not 1 <= channels <= MOST_CHANNELS:
-        got = quoted(str(channels))
-        raise SettingsError(f"channels is {got}: expected a whole number from 1 to {MOST_CHANNELS}")
-    if names is None:
-        return None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) != channels:
-        raise SettingsError(f"channel_names are not {channels} strings: expected one for each channel")
-    return tuple(names)
 
 
 # ---- scores ----

@@ -16,7 +16,7 @@ from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError, SettingsError, param
 from xrnn.models.labelled.head import Classes, Head, Numbers
-from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings, SeriesSettings
+from xrnn.models.labelled.settings import ClassifierSettings, LabelledSettings, RegressionSettings
 from xrnn.models.plan import Model, split_best
 from xrnn.models.trainer import add_up
 from xrnn.parallel import World
@@ -63,10 +63,10 @@ class Running(NamedTuple):
     steps: int = 0
 
 
-class SeriesModel(Model):
+class LabelledModel(Model):
     """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005)."""
 
-    def __init__(self, settings: SeriesSettings, layers: Mapping[str, Any]) -> None:
+    def __init__(self, settings: LabelledSettings, layers: Mapping[str, Any]) -> None:
         super().__init__(layers)
         self.settings = settings
         self._pool = MeanPool(self.backend.xp)
@@ -74,7 +74,7 @@ class SeriesModel(Model):
         self.dropouts.append(self._dropout)
 
     @classmethod
-    def init(cls, settings: SeriesSettings, head: Head, backend: Backend) -> Self:
+    def init(cls, settings: LabelledSettings, head: Head, backend: Backend) -> Self:
         """New float32 weights, the same on every backend."""
         return cls(settings, settings.plan(head).make(backend))
 
@@ -133,11 +133,11 @@ class TrainedModel:
     """The model of a snapshot, with the scale of its series; after early stopping, that of the best epoch."""
 
     def __init__(self, snapshot: Snapshot[Any]) -> None:
-        self.settings: SeriesSettings = snapshot.settings
+        self.settings: LabelledSettings = snapshot.settings
         self.head: Any = snapshot.facts
         self.scale = Scale(snapshot.arrays["scale.mean"], snapshot.arrays["scale.deviation"])
         of_model, best = split_best(snapshot.layers)
-        self.model = SeriesModel(self.settings, best or of_model)
+        self.model = LabelledModel(self.settings, best or of_model)
 
     def predict(self, series: Sequence[Series]) -> HostArray:
         """The probabilities of the labels (n, K), or the numbers (n,); float64.
@@ -183,8 +183,8 @@ class TrainedModel:
             yield self.head.decoded(backend.to_numpy(y))[0]
 
 
-def _arrays(settings: SeriesSettings, head: Head, step: int) -> dict[str, Spec]:
-    """The arrays of a snapshot after `step` updates: see SeriesTrainer."""
+def _arrays(settings: LabelledSettings, head: Head, step: int) -> dict[str, Spec]:
+    """The arrays of a snapshot after `step` updates: see LabelledTrainer."""
     of_steps, of_channels = ((step,), "float64"), ((head.channels,), "float64")
     arrays: dict[str, Spec] = {"losses": of_steps, "scale.mean": of_channels, "scale.deviation": of_channels}
     return arrays | ({"validation": of_steps} if settings.patience else {})

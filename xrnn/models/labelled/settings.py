@@ -26,7 +26,7 @@ TABLE_SETTINGS: Final = ("decimal", "skip_columns", "id", "time", "label")  # ho
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesSettings(Settings):
+class LabelledSettings(Settings):
     """Raises SettingsError for invalid values."""
 
     head: ClassVar[type[Head]]
@@ -70,8 +70,8 @@ class SeriesSettings(Settings):
     @property
     def columns(self) -> Columns:
         """How to read .csv files."""
-        skip, targets = names_in(self.skip_columns), self.head is Numbers
-        return Columns(self.decimal, skip, self.id, self.time, self.label, targets)
+        skip = names_in(self.skip_columns)
+        return Columns(self.decimal, skip, self.id, self.time, self.label, self.head.has_numbers)
 
     @property
     def direction(self) -> str:
@@ -97,7 +97,7 @@ class SeriesSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierSettings(SeriesSettings):
+class ClassifierSettings(LabelledSettings):
     """Raises SettingsError for invalid values."""
 
     head: ClassVar[type[Head]] = Classes
@@ -109,7 +109,7 @@ class ClassifierSettings(SeriesSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class RegressionSettings(SeriesSettings):
+class RegressionSettings(LabelledSettings):
     """Raises SettingsError for invalid values."""
 
     head: ClassVar[type[Head]] = Numbers

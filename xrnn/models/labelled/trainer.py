@@ -16,8 +16,8 @@ from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
 from xrnn.models.errors import DivergedError, param
 from xrnn.models.labelled.data import LabelledSeries
-from xrnn.models.labelled.model import SeriesModel
-from xrnn.models.labelled.settings import SeriesSettings
+from xrnn.models.labelled.model import LabelledModel
+from xrnn.models.labelled.settings import LabelledSettings
 from xrnn.models.plan import split_best
 from xrnn.models.trainer import AVERAGED, Trainer, learning_rate, share_by_cost
 from xrnn.typing import Array, HostArray
@@ -62,7 +62,7 @@ class EarlyStopping:
                     kept[...] = param
 
 
-class SeriesTrainer(Trainer[Any]):
+class LabelledTrainer(Trainer[Any]):
     """Update k learns from batch k. The seed and k determine its random draws, so no random state is saved.
 
     losses   of the head
@@ -72,12 +72,12 @@ class SeriesTrainer(Trainer[Any]):
     samples = "series"
 
     def __init__(
-        self, settings: SeriesSettings, data: LabelledSeries, backend: Backend, *, model: SeriesModel | None = None
+        self, settings: LabelledSettings, data: LabelledSeries, backend: Backend, *, model: LabelledModel | None = None
     ) -> None:
         """A new run.   model: None for new weights"""
         self.data, self.facts = data, data.facts
         self.scale = Scale.of(series.values for series in data.train)
-        self.model = model or SeriesModel.init(settings, data.facts, backend)
+        self.model = model or LabelledModel.init(settings, data.facts, backend)
         super().__init__(settings, self.model, data.fingerprint)
         targets = data.facts.targets(data.train)
         self.batches = Batches(self.inputs(data.train), targets, settings.batch, settings.seed, data.facts.channels)
@@ -94,7 +94,7 @@ class SeriesTrainer(Trainer[Any]):
     def resume(cls, snapshot: Snapshot[Any], data: LabelledSeries, backend: Backend) -> Self:
         """Continue from `snapshot`. On the same backend, the rest of the run is the same bit for bit."""
         of_model, best = split_best(snapshot.layers)
-        resumed = cls(snapshot.settings, data, backend, model=SeriesModel(snapshot.settings, of_model))
+        resumed = cls(snapshot.settings, data, backend, model=LabelledModel(snapshot.settings, of_model))
         resumed._restore(snapshot)
         if resumed.stopping:
             resumed.stopping.best = best
@@ -139,8 +139,8 @@ class SeriesTrainer(Trainer[Any]):
         return len(targets) if self._host_weights is None else float(self._host_weights[targets].sum())
 
     def _validate(self, stopping: EarlyStopping) -> None:
-        outputs, targets = self.model.outputs(self._validation, self.comm), self._validation_targets
-        loss = self.facts.validation_loss(outputs, targets, self._host_weights)
+        y = self.model.outputs(self._validation, self.comm)
+        loss = float(self.facts.loss(y, self._validation_targets, self._host_weights)[0])
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower {param('lr')}"
@@ -157,7 +157,7 @@ class SeriesTrainer(Trainer[Any]):
         self._hits = [*self._hits, *zip(read, sizes, strict=True)][-AVERAGED:]
 
     @classmethod
-    def columns(cls, settings: SeriesSettings) -> list[str]:
+    def columns(cls, settings: LabelledSettings) -> list[str]:
         return [
             "step",
             "seconds",
@@ -186,9 +186,9 @@ class SeriesTrainer(Trainer[Any]):
         return self.stopping is not None and self.stopping.finished
 
     @property
-    def best(self) -> SeriesModel:
+    def best(self) -> LabelledModel:
         """The model to test: with early stopping, that with the lowest validation loss; otherwise, the last one."""
-        return SeriesModel(self.settings, self.stopping.best) if self.stopping else self.model
+        return LabelledModel(self.settings, self.stopping.best) if self.stopping else self.model
 
     @property
     def seen(self) -> int:

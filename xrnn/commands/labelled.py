@@ -1,0 +1,193 @@
+"""`xrnn classify` and `xrnn regress`: train a model of labelled series, and test it on others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from xrnn.commands.options import OptionsOf, RunOptions, path, with_options
+from xrnn.commands.pictures import Picture, confusion_picture, regression_picture
+from xrnn.commands.run import Job, run_job
+from xrnn.commands.terminal import Terminal
+from xrnn.models.data.batches import updates_per_epoch
+from xrnn.models.data.series import escaped
+from xrnn.models.labelled.data import LabelledSeries, load_labelled
+from xrnn.models.labelled.head import Confusion, numbers, r_squared
+from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
+from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings
+from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
+
+_LONGEST: Final = 40  # characters of a label, in the table
+
+
+class LabelledJob(Job[LabelledTrainer]):
+    """A command that learns one value per series."""
+
+    unit = "epochs"
+    trainer = LabelledTrainer
+    data_name = "series"
+    argument = "TRAIN"
+    picture_name = "picture"
+    use = "xrnn predict {} FILE..."
+
+    def default_upto(self, data: Any) -> int:
+        return default_epochs(len(data.train))
+
+    def steps_per_unit(self, settings: Any, data: Any) -> int:
+        return updates_per_epoch(len(data.train), settings.batch)
+
+    def load(self, settings: Any) -> LabelledSeries:
+        return load_labelled(self.paths, settings)
+
+    def report(self, trainer: LabelledTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+        """Print the epoch of the tested model, with early stopping, and its results on TEST."""
+        if trainer.stopping and trainer.stopping.losses:
+            lowest = min(trainer.stopping.losses)
+            terminal.result(f"best epoch: {trainer.stopping.best_epoch:,} (validation loss {lowest:.3f})")
+        y = trainer.best.outputs(trainer.inputs(trainer.data.test), trainer.comm)
+        return self.scores(trainer, y, terminal)
+
+    def scores(self, trainer: LabelledTrainer, y: Any, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+        """Print the scores of the model's outputs on TEST → those for `--json`, the picture to draw."""
+        raise NotImplementedError
+
+
+class ClassifyJob(LabelledJob):
+    """`xrnn classify` with its options."""
+
+    kind = CLASSIFIER
+    default_out = Path("classifier.safetensors")
+
+    def scores(self, trainer: LabelledTrainer, y: Any, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+        """The accuracy, for all series together and by label."""
+        head, labels = trainer.facts, [*trainer.facts.labels]
+        confusion = Confusion.of(head.targets(trainer.data.test), y.argmax(axis=1), head.outputs)
+        terminal.result(f"accuracy: {confusion}")
+        terminal.result(f"balanced accuracy: {confusion.balanced_accuracy:.3f}")
+        terminal.result(f"macro F1: {confusion.macro_f1:.3f}")
+        never = [labels[i] for i in confusion.never_predicted]
+        if never:
+            hint = "" if trainer.settings.balance else "; if such series are rare, try --balance"
+            terminal.result(f"never predicted: {', '.join(map(escaped, never))}{hint}")
+        table = Table(box=None, pad_edge=False)
+        table.add_column("label", max_width=_LONGEST, overflow="ellipsis", no_wrap=True)
+        for name in ("series", "right", "recall", "precision"):
+            table.add_column(name, justify="right")
+        by_label: dict[str, Any] = {}
+        counts = confusion.support.tolist(), confusion.correct.tolist(), confusion.predicted.tolist()
+        for label, series, right, predicted in zip(labels, *counts, strict=True):
+            shares = {name: right / of if of else None for name, of in (("recall", series), ("precision", predicted))}
+            by_label[label] = {"series": series, "right": right} | shares
+            shown = ("-" if share is None else f"{share:.3f}" for share in shares.values())
+            table.add_row(escaped(label), f"{series:,}", f"{right:,}", *shown)
+        terminal.result(table)
+        results = {
+            "accuracy": confusion.accuracy,
+            "balanced_accuracy": confusion.balanced_accuracy,
+            "macro_f1": confusion.macro_f1,
+            "right": int(confusion.correct.sum()),
+            "series": int(confusion.counts.sum()),
+            "labels": by_label,
+            "never_predicted": never,
+        }
+        return results, confusion_picture(trainer, labels, confusion)
+
+
+class RegressJob(LabelledJob):
+    """`xrnn regress` with its options."""
+
+    kind = REGRESSION
+    default_out = Path("regression.safetensors")
+
+    def scores(self, trainer: LabelledTrainer, y: Any, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+        """The errors, and those of a predictor that always predicts the mean of TRAIN."""
+        targets, predicted = numbers(trainer.data.test), trainer.facts.decoded(y)
+        model, mean = (
+            {"mae": float(np.abs(targets - each).mean()), "r2": r_squared(targets, each)}
+            for each in (predicted, np.full(len(targets), trainer.facts.mean))
+        )
+        terminal.result(f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})")
+        if model["r2"] is not None:
+            terminal.result(f"R²: {model['r2']:.3f} (mean predictor: {mean['r2']:.3f})")
+        results = model | {"mean_predictor": mean, "series": len(targets)}
+        return results, regression_picture(trainer, targets, predicted)
+
+
+def _run(
+    kind: type[LabelledJob],
+    train: Path | None,
+    test: Path | None,
+    given: dict[str, Any],
+    epochs: int | None,
+    options: dict[str, Any],
+) -> int:
+    paths = [each for each in (train, test) if each is not None]
+    return run_job(kind(paths=paths, given=given, upto=epochs, options=RunOptions(**options)))
+
+
+_Test = Annotated[
+    Path | None,
+    typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),
+]
+_Epochs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Passes over the training series, including those before a resume. Default: 1600 / √series, at least 10.",
+    ),
+]
+_Run = Annotated[dict[str, Any], OptionsOf(RunOptions)]
+
+
+@with_options
+def classify(
+    train: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=path,
+            metavar="TRAIN",
+            help="Series to train on: a .ts file, a .csv file with --id and --label, or a folder LABEL/*.csv|*.npy. "
+            "Default: JapaneseVowels, from aeon.",
+        ),
+    ] = None,
+    test: _Test = None,
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(ClassifierSettings)],
+    epochs: _Epochs = None,
+    options: _Run,
+) -> int:
+    """Train a classifier of time series of any length, then test it on others.
+
+    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves a checkpoint first;
+    --resume continues it, with the same results.
+    """
+    return _run(ClassifyJob, train, test, given, epochs, options)
+
+
+@with_options
+def regress(
+    train: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=path,
+            metavar="TRAIN",
+            help="Series to train on: a .ts file with @targetLabel, a .csv file with --id and --label, or a folder "
+            "NUMBER/*.csv|*.npy.",
+        ),
+    ] = None,
+    test: _Test = None,
+    *,
+    given: Annotated[dict[str, Any], OptionsOf(RegressionSettings)],
+    epochs: _Epochs = None,
+    options: _Run,
+) -> int:
+    """Train a model that predicts a number for a time series of any length, then test it on others.
+
+    It writes regression.safetensors and regression.png. If the run is interrupted, it saves a checkpoint first;
+    --resume continues it, with the same results.
+    """
+    return _run(RegressJob, train, test, given, epochs, options)
