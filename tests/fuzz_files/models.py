@@ -54,12 +54,12 @@ def _classifier(rng: random.Random) -> tuple[Any, Any]:
     settings = ClassifierSettings(
         hidden=3, one_way=rng.random() < 0.5, mask=rng.random() < 0.5, patience=rng.choice([0, 4])
     )
-    return settings, Classes(2, ("a", "b"), rng.choice([None, ("x", "y")]))
+    return settings, Classes(2, ("a", "b"), channel_names=rng.choice([None, ("x", "y")]))
 
 
 def _regression(rng: random.Random) -> tuple[Any, Any]:
     settings = RegressionSettings(hidden=3, mask=rng.random() < 0.5, patience=rng.choice([0, 4]))
-    return settings, Numbers(2, 1.5, 0.5, rng.choice([None, ("x", "y")]))
+    return settings, Numbers(2, 1.5, 0.5, channel_names=rng.choice([None, ("x", "y")]))
 
 
 def _forecaster(rng: random.Random) -> tuple[Any, Any]:

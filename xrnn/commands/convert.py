@@ -23,7 +23,7 @@ from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
 from xrnn.models.checkpoint import Kind, Snapshot, kind_in
-from xrnn.models.errors import DataError, ModelError, OutputError, SettingsError
+from xrnn.models.errors import DataError, ModelError, OutputError, SettingsError, file_errors
 from xrnn.models.forecast.model import FORECASTER
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.settings import switch
@@ -83,21 +83,16 @@ def convert(
         raise SettingsError(f"got --lengths or --states for {target.suffix}: expected .onnx; leave them out")
     if how.int8 and target.suffix not in (".c", ".safetensors"):
         raise SettingsError(f"got --int8 for {target.suffix}: expected .c or .safetensors; leave it out")
-    try:
+    expected = "expected an existing folder with write permission; name another"
+    with file_errors(OutputError, "write", target, expected):
         check_writable(target)
-    except OSError as error:
-        raise OutputError.of(
-            error, target, "expected an existing folder with write permission; name another"
-        ) from error
     if target.exists() and not how.overwrite:
         raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
     model, _ = read_model(source, prefix, nonlinearity, backend)
     if how.int8:
         model = _guarded(lambda: _quantized(model))
-    try:
+    with file_errors(OutputError, "write", target, "the old file is unchanged"):
         _guarded(lambda: _write(model, target, name or target.stem, how))
-    except OSError as error:
-        raise OutputError.of(error, target, "the old file is unchanged") from error
     count = sum(param.size for layer in model.layers for param in layer.named_params.values())
     titles = ", ".join(layer.title for layer in model.layers)
     print(f"{printable(str(source))} → {printable(str(target))}: {titles}; {count:,} parameters")

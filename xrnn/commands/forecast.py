@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from xrnn.commands.options import OptionsOf, RunOptions, path, with_options
+from xrnn.commands.options import Job, OptionsOf, RunOptions, path, with_options
 from xrnn.commands.pictures import Picture, forecast_picture
-from xrnn.commands.run import Job, run_job
+from xrnn.commands.run import run_job
 from xrnn.commands.terminal import Terminal
 from xrnn.files import printable
 from xrnn.models.forecast.data import ForecastData, ForecastScores, load_series, prepare, score

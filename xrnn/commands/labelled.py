@@ -9,9 +9,9 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from xrnn.commands.options import OptionsOf, RunOptions, path, with_options
+from xrnn.commands.options import Job, OptionsOf, RunOptions, path, with_options
 from xrnn.commands.pictures import Picture, confusion_picture, regression_picture
-from xrnn.commands.run import Job, run_job
+from xrnn.commands.run import run_job
 from xrnn.commands.terminal import Terminal
 from xrnn.models.data.batches import updates_per_epoch
 from xrnn.models.data.series import escaped

@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, get_args, get_type_hints
 
 import typer
 
+from xrnn.commands.pictures import Picture
+from xrnn.commands.terminal import Terminal
+from xrnn.models.checkpoint import Kind
 from xrnn.models.errors import SettingsError
+from xrnn.models.trainer import Trainer
 from xrnn.select import Selection, choices, select
 
 METAVARS: Final[dict[Any, str]] = {int: "N", float: "X", str: "NAME", Path: "PATH"}
@@ -154,3 +158,58 @@ def selected(backend: str | None) -> Selection:
         raise SettingsError(str(error)) from error
     finally:
         log.setLevel(level)
+
+
+# ---- a training command with its options ----
+
+SAVE_EVERY: Final = 250  # steps
+_MAX_UNITS: Final = 10**12  # steps or epochs
+
+T = TypeVar("T", bound=Trainer[Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(Generic[T]):
+    """A command with its options. A job sets the class variables, and defines `load` and `report`."""
+
+    paths: Sequence[Path]  # the data files and folders
+    given: dict[str, Any]  # the settings on the command line; the others are the checkpoint's, or the defaults
+    upto: int | None = None  # the last step or epoch, counted from the start of the first run
+    save_every: int = SAVE_EVERY  # the number of steps between two checkpoints
+    options: RunOptions
+
+    kind: ClassVar[Kind[Any]]
+    default_out: ClassVar[Path]
+    trainer: ClassVar[Any]  # the class T
+    unit: ClassVar[str]  # the unit of `upto`, such as "steps"
+    data_name: ClassVar[str]  # the kind of data, such as "text"
+    argument: ClassVar[str]  # the command-line argument with the data, such as "PATHs"
+    picture_name: ClassVar[str]  # the subject of the picture, such as "loss curve"
+    use: ClassVar[str]  # the command that uses a checkpoint, with {} for the file
+
+    def __post_init__(self) -> None:
+        if self.options.minutes is not None and self.upto is not None:
+            raise SettingsError(f"got both --minutes and --{self.unit}: expected one of them; leave one out")
+        if self.upto is not None and not 1 <= self.upto <= _MAX_UNITS:
+            raise SettingsError(f"--{self.unit} is {self.upto}: expected a whole number from 1 to {_MAX_UNITS}")
+        if self.save_every < 1:
+            raise SettingsError(f"--save-every is {self.save_every}: expected a whole number of at least 1")
+
+    def load(self, settings: Any) -> Any:
+        """Read the data at `paths` → an object with `fingerprint` and `facts`, see `Snapshot`, and a line, `source`.
+
+        Raises DataError.
+        """
+        raise NotImplementedError
+
+    def default_upto(self, data: Any) -> int:
+        """The number of steps or epochs if neither `upto` nor `minutes` is given."""
+        raise NotImplementedError
+
+    def steps_per_unit(self, settings: Any, data: Any) -> int:
+        """The number of steps in one of the units of `upto`."""
+        return 1
+
+    def report(self, trainer: T, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+        """Test the model on held-out data and print the results → the results for `--json`, the picture to draw."""
+        raise NotImplementedError

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from xrnn.commands.options import RunOptions
+from xrnn.commands.options import Job
 from xrnn.commands.pictures import check_format
 from xrnn.files import check_writable, create_file, real_path, replace_file, same_file
-from xrnn.models.errors import OutputError
+from xrnn.models.checkpoint import PictureRecord
+from xrnn.models.errors import OutputError, file_errors
 
 Refusal = Callable[[Path, bool], str]
 
@@ -54,11 +56,9 @@ class Output:
                 f"can't write {path}: expected the name of a file, but it is a link to {where}; remove the link, or "
                 f"{other}"
             )
-        try:
+        expected = "expected an existing folder with write permission; make it or name another"
+        with file_errors(OutputError, "write", path, expected):
             check_writable(path)
-        except OSError as error:
-            expected = "expected an existing folder with write permission; make it or name another"
-            raise OutputError.of(error, path, expected) from error
         if os.path.exists(path):
             if refusal := self._refusal(path, False):
                 raise OutputError(f"{path} {refusal}")
@@ -102,46 +102,46 @@ def sha256(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The files that a run writes."""
+    """The files that a run writes.
+
+    drawn      the picture that the resumed run drew; None if it drew none
+    lines      says which name was chosen, if the default one is taken
+    columns    of the log
+    append     whether the log is continued
+    """
 
     checkpoint: Output
     picture: Output
     log: Output | None
+    drawn: PictureRecord | None
+    lines: list[str]
+    columns: list[str]
+    append: bool
 
     @classmethod
-    def choose(
-        cls,
-        options: RunOptions,
-        default: Path,
-        is_checkpoint: Callable[[Path], bool],
-        picture_sha256: str,
-        log_columns: Sequence[str],
-        inputs: Iterable[Path],
-        note: Callable[[str], None],
-        say: Callable[[str], None],
-    ) -> Outputs:
-        """Choose the names that `options` leave open, and check all outputs.   Raises OutputError.
+    def choose(cls, job: Job[Any], settings: Any, drawn: PictureRecord | None, say: Callable[[str], None]) -> Outputs:
+        """Choose the names that the options leave open, and check all outputs.   Raises OutputError.
 
-        default         the name of the checkpoint; if it is taken, `default-2`, `default-3`, … are tried
-        is_checkpoint   tells whether a file is a checkpoint of this job
-        picture_sha256  the hash of the picture that the resumed checkpoint records, or empty
-        inputs          the files that the run reads
-        note            prints a line with the chosen name
-        say             prints a line during the run
+        If the default name of the checkpoint is taken, `default-2`, `default-3`, … are tried.
+
+        drawn   the picture that the resumed checkpoint records
+        say     prints a line during the run
         """
+        options, columns = job.options, job.trainer.columns(settings)
+        lines: list[str] = []
         out, plot, resume, overwrite = options.out or options.resume, options.plot, options.resume, options.overwrite
         if plot:
             check_format(plot)
         if out is None:
-            out = default if overwrite else next_free(default, lambda path: _taken(path, plot))
-            if out != default:
-                note(f"{default} or its picture is taken: this run writes {out}")
+            out = job.default_out if overwrite else next_free(job.default_out, lambda path: _taken(path, plot))
+            if out != job.default_out:
+                lines = [f"{job.default_out} or its picture is taken: this run writes {out}"]
         picture = plot or _picture_beside(out)
         continues = resume is not None and same_file(out, resume)
-        pictures = {picture_sha256, sha256(picture) if overwrite else ""} - {""}
+        pictures = {drawn.sha256 if drawn else "", sha256(picture) if overwrite else ""} - {""}
 
         def refuse_checkpoint(path: Path, written: bool) -> str:
-            if not is_checkpoint(path):
+            if not job.kind.wrote(path):
                 return (
                     "exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another with "
                     "--out"
@@ -160,19 +160,24 @@ class Outputs:
             return f"exists{what} a new name; name another with --plot, or replace it with --overwrite"
 
         def refuse_log(path: Path, written: bool) -> str:
-            if overwrite or (resume and is_log(path, log_columns)):
+            if overwrite or (resume and is_log(path, columns)):
                 return ""
             what = " and is no log of such a run" if resume else ""
             return f"exists{what}: expected a new name; name another with --log, or replace it with --overwrite"
 
-        outputs = cls(
-            Output("--out", out, refuse_checkpoint, say),
-            Output("--plot", picture, refuse_picture, say),
-            Output("--log", options.log, refuse_log, say) if options.log else None,
-        )
-        written = [outputs.checkpoint, outputs.picture, *([outputs.log] if outputs.log else [])]
-        check_outputs(written, [*inputs, *([resume] if resume and not continues else [])])
+        log = Output("--log", options.log, refuse_log, say) if options.log else None
+        append = bool(resume and not overwrite and options.log and os.path.exists(options.log))
+        checkpoint = Output("--out", out, refuse_checkpoint, say)
+        outputs = cls(checkpoint, Output("--plot", picture, refuse_picture, say), log, drawn, lines, columns, append)
+        written = [checkpoint, outputs.picture, *([log] if log else [])]
+        check_outputs(written, [*job.paths, *([resume] if resume and not continues else [])])
         return outputs
+
+    def open_log(self, say: Callable[[str], None]) -> contextlib.AbstractContextManager[Log | None]:
+        """The log of the run, or None without one.   say: prints a line"""
+        if self.log is None:
+            return contextlib.nullcontext()
+        return Log(self.log.path, self.columns, say, append=self.append)
 
 
 def _taken(checkpoint: Path, plot: Path | None) -> bool:
@@ -202,10 +207,8 @@ class Log:
     def __init__(self, path: Path, columns: Sequence[str], say: Callable[[str], None], *, append: bool) -> None:
         """Raises OutputError if the file can't be opened."""
         self._path, self._say, self._failed = path, say, False
-        try:
+        with file_errors(OutputError, "write", path, "expected free space and permission"):
             self._file = path.open("ab" if append else "wb", buffering=0)
-        except OSError as error:
-            raise OutputError.of(error, path, "expected free space and permission") from error
         if not append:
             self._write(columns)
 

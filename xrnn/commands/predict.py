@@ -33,6 +33,7 @@ _MAX_LINE: Final = 2**20  # characters of a row in a stream
 _ESTIMATORS: Final = {each.kind.name: each for each in (Classifier, Regressor)}
 
 R = TypeVar("R")
+Line = tuple[dict[str, Any], list[list[str]]]  # a prediction, for JSON, and as rows of fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +85,21 @@ def predict(
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
     with use_backend(selected(backend).backend):
         if kind == FORECASTER.name:
-            _forecast(TrainedForecaster(FORECASTER.load(checkpoint)), given, files or [], how, terminal)
+            lines = _forecasts(TrainedForecaster(FORECASTER.load(checkpoint)), given, files or [], how)
         else:
-            _label(_ESTIMATORS[kind].load(checkpoint), given, files or [], how, terminal)
+            lines = _labels(_ESTIMATORS[kind].load(checkpoint), given, files or [], how)
+        for values, rows in lines:
+            for row in [[json.dumps(values)]] if how.json else rows:
+                terminal.row(*row)
+            if terminal.lost:
+                break
     return status_of(terminal.lost)
 
 
-def _label(
-    estimator: Classifier | Regressor, given: dict[str, Any], files: Sequence[Path], how: PredictOptions, to: Terminal
-) -> None:
-    """Print the prediction and the name of each series; without files, the prediction after each row of a stream.
+def _labels(
+    estimator: Classifier | Regressor, given: dict[str, Any], files: Sequence[Path], how: PredictOptions
+) -> Iterator[Line]:
+    """The prediction for each series; without files, the prediction after each row of a stream.
 
     The last line of a stream is the prediction for all rows as one series. Raises DataError before the first line.
     """
@@ -101,69 +107,46 @@ def _label(
         raise SettingsError("got --proba for a model that predicts numbers: expected a classifier; leave it out")
     trained = estimator.trained_
     columns = trained.settings.columns_for(given, trained.head.channel_names)
-    names: Iterable[str | None]
+    names: Iterable[list[str]] = itertools.repeat([])
     predictions: Iterable[HostArray]
     if files:
         series = _of_all(files, columns, how, trained.checked)
-        if not series:
-            return
-        names = [each.name for each in series]
-        predictions = (
-            estimator.predict_proba(series) if isinstance(estimator, Classifier) else estimator.predict(series)
-        )
+        names = [[each.name] for each in series]
+        predict = estimator.predict_proba if isinstance(estimator, Classifier) else estimator.predict
+        predictions = predict(series) if series else []
     else:
         rows = (row for _, row in _rows(columns.decimal, trained.head.channels, trained.head.channel_names, how))
-        names, predictions = itertools.repeat(None), estimator.stream(rows)
+        predictions = estimator.stream(rows)
     for name, prediction in zip(names, predictions, strict=False):
-        if isinstance(estimator, Classifier):
-            values, before, after = _shown_label(trained.head.labels, prediction, how.proba)
-        else:
-            values, before, after = {"value": float(prediction)}, [f"{prediction:.6g}"], []
-        if how.json:
-            to.row(json.dumps(values | ({} if name is None else {"name": name})))
-        else:
-            to.row(*before, *([] if name is None else [name]), *after)
-        if to.lost:
-            return
+        named = {"name": name[0]} if name else {}
+        if isinstance(estimator, Regressor):
+            yield {"value": float(prediction)} | named, [[f"{prediction:.6g}", *name]]
+            continue
+        labels, best = trained.head.labels, int(prediction.argmax())
+        values, shown = {"label": labels[best], "probability": float(prediction[best])}, []
+        if how.proba:
+            values["probabilities"] = dict(zip(map(str, labels), prediction.tolist(), strict=True))
+            shown = [f"{escaped(label)}:{share:.3f}" for label, share in zip(labels, prediction, strict=True)]
+        yield values | named, [[escaped(labels[best]), f"{prediction[best]:.3f}", *name, *shown]]
 
 
-def _shown_label(labels: Sequence[Any], p: HostArray, proba: bool) -> tuple[dict[str, Any], list[str], list[str]]:
-    """The likeliest label and its probability, for JSON and as fields; with `proba`, those of each label."""
-    best = int(p.argmax())
-    values: dict[str, Any] = {"label": labels[best], "probability": float(p[best])}
-    after: list[str] = []
-    if proba:
-        values["probabilities"] = dict(zip(map(str, labels), p.tolist(), strict=True))
-        after = [f"{escaped(label)}:{share:.3f}" for label, share in zip(labels, p, strict=True)]
-    return values, [escaped(labels[best]), f"{p[best]:.3f}"], after
-
-
-def _forecast(
-    trained: TrainedForecaster, given: dict[str, Any], files: Sequence[Path], how: PredictOptions, to: Terminal
-) -> None:
-    """Print a line for each step ahead of each series; without files, the medians after each row of a stream."""
+def _forecasts(
+    trained: TrainedForecaster, given: dict[str, Any], files: Sequence[Path], how: PredictOptions
+) -> Iterator[Line]:
+    """The steps ahead of each series, a row for each; without files, the medians after each row of a stream."""
     if refused := [flag(name) for name in given if name != "decimal"] + ["--proba"] * how.proba:
         raise SettingsError(f"got {refused[0]} for a forecaster: expected --decimal, --json or --skip-bad")
     columns = replace(trained.columns, decimal=given.get("decimal", trained.settings.decimal))
-    for forecast in _of_all(files, columns, how, trained.forecast) if files else ():
-        if how.json:
-            to.row(json.dumps({"name": forecast.name, "forecast": forecast.steps()}))
-        for row in [] if how.json else forecast.rows():
-            to.row(*row)
+    for forecast in _of_all(files, columns, how, trained.forecast):
+        yield {"name": forecast.name, "forecast": forecast.steps()}, forecast.rows()
     if files:
         return
     rows, numbered = itertools.tee(_rows(columns.decimal, 1, trained.facts.channel_names, how))
     ahead = [str(i) for i in range(1, trained.facts.horizon + 1)]
     for (number, _), quantiles in zip(numbered, trained.stream(row for _, row in rows), strict=True):
-        if quantiles is None:
-            continue
-        forecast = Forecast("", ahead, trained.settings.levels, quantiles)
-        if how.json:
-            to.row(json.dumps({"row": number, "forecast": forecast.steps()}))
-        else:
-            to.row(*(f"{value:.6g}" for value in forecast.median))
-        if to.lost:
-            return
+        if quantiles is not None:
+            forecast = Forecast("", ahead, trained.settings.levels, quantiles)
+            yield {"row": number, "forecast": forecast.steps()}, [[f"{value:.6g}" for value in forecast.median]]
 
 
 def _of_all(paths: Sequence[Path], columns: Columns, options: PredictOptions, result: Callable[[Series], R]) -> list[R]:

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 
-from xrnn.commands.options import OptionsOf, RunOptions, path, with_options
+from xrnn.commands.options import SAVE_EVERY, Job, OptionsOf, RunOptions, path, with_options
 from xrnn.commands.pictures import Picture, is_own_picture, loss_curve
-from xrnn.commands.run import SAVE_EVERY, Job, run_job
+from xrnn.commands.run import run_job
 from xrnn.commands.terminal import Terminal
 from xrnn.models.corpus import Corpus, Streams, load_corpus
 from xrnn.models.text import (

@@ -33,7 +33,7 @@ from xrnn.exchange.checkpoint import (
 )
 from xrnn.exchange.description import canonical
 from xrnn.files import ArrayFile, FileError, open_arrays, quoted, replace_file
-from xrnn.models.errors import CheckpointError, OutputError, SettingsError
+from xrnn.models.errors import CheckpointError, OutputError, SettingsError, file_errors
 from xrnn.models.plan import Plan
 from xrnn.models.settings import Settings, are_strings, check_object
 from xrnn.optim import Adam
@@ -152,11 +152,9 @@ class Kind(Generic[S]):
     def save(self, path: Path, snapshot: Snapshot[S], write: Callable[[bytes], None] | None = None) -> None:
         """Write `snapshot` to `path`, by `write` if given.   Raises OutputError."""
         content = self.content(snapshot)
-        try:
+        expected = "expected free space and permission; the old file is unchanged"
+        with file_errors(OutputError, "write", path, expected):
             write(content) if write else replace_file(path, content)
-        except OSError as error:
-            expected = "expected free space and permission; the old file is unchanged"
-            raise OutputError.of(error, path, expected) from error
 
     def load(self, path: Path, backend: Backend | None = None) -> Snapshot[S]:
         """The snapshot in `path`, with its layers and its optimizer on `backend`; None for the selected one.

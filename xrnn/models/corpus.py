@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import real_path
-from xrnn.models.errors import DataError, param
+from xrnn.models.errors import DataError, file_errors, param
 from xrnn.typing import HostArray
 
 HELD_OUT: Final = 0.05  # of the files, or of the bytes if there are few files
@@ -155,17 +155,12 @@ def _names_under(root: Path) -> list[str]:
 def _read(file: Path) -> bytes | None:
     """The content of `file`, or None if it is binary: reading stops at the first piece with a NUL byte."""
     pieces: list[bytes] = []
-    try:
-        with file.open("rb") as opened:
-            while piece := opened.read(_PIECE):
-                if b"\0" in piece:
-                    return None
-                pieces.append(piece)
-    except OSError as error:
-        raise DataError(
-            f"can't read {file} ({error.strerror}): expected a readable text file; change its permissions or "
-            "leave it out"
-        ) from error
+    expected = "expected a readable text file; change its permissions or leave it out"
+    with file_errors(DataError, "read", file, expected), file.open("rb") as opened:
+        while piece := opened.read(_PIECE):
+            if b"\0" in piece:
+                return None
+            pieces.append(piece)
     return b"".join(pieces)
 
 

@@ -6,8 +6,9 @@ A message names the parameters of a function or of an estimator: "lr is 0". The 
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Self
 
@@ -56,12 +57,16 @@ class CheckpointError(ModelError, ValueError):
 class OutputError(ModelError, OSError):
     """A file can't be written."""
 
-    @classmethod
-    def of(cls, error: OSError, path: Path, expected: str) -> Self:
-        """The error of a write to `path`. The messages of `xrnn.files` are complete; others get `expected`."""
-        return cls(
-            f"can't write {printable(str(path))} ({error.strerror}): {expected}" if error.strerror else str(error)
-        )
+
+@contextlib.contextmanager
+def file_errors(kind: type[ModelError], task: str, path: Path, expected: str) -> Iterator[None]:
+    """Turn an OSError into an error of this kind: "can't read PATH (the reason): expected …"."""
+    try:
+        yield
+    except OSError as error:
+        # The messages of `xrnn.files` are complete.
+        found = f"can't {task} {printable(str(path))} ({error.strerror}): {expected}" if error.strerror else str(error)
+        raise kind(found) from error
 
 
 class DivergedError(ModelError, ValueError):

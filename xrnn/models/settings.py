@@ -92,13 +92,13 @@ class Settings:
                 )
 
     @property
-    def model(self) -> str:
+    def architecture(self) -> str:
         """A description of the model: "2 GRU layers of 64"."""
         return f"{self.layers} {self.direction}{self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
 
     @property
     def direction(self) -> str:
-        """The word for it in `model`, with a space after it; "" for layers that run forward only."""
+        """The word for it in `architecture`, with a space after it; "" for layers that run forward only."""
         return ""
 
     @property

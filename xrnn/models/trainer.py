@@ -228,7 +228,7 @@ class AnyRank:
         return bool(self._flag[0])
 
 
-def check_same(comm: World, **facts: object) -> None:
+def check_ranks(comm: World, **facts: object) -> None:
     """Raises SettingsError in all ranks if a fact, by its `repr`, differs between them."""
     if comm.size == 1:
         return

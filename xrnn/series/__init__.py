@@ -3,7 +3,7 @@
 Importing this package needs NumPy only. If scikit-learn is installed, the estimators derive from its base classes.
 """
 
-from xrnn.series.arrays import NotFittedError
+from xrnn.series.estimator import NotFittedError
 from xrnn.series.forecaster import Forecaster
 from xrnn.series.labelled import Classifier, Regressor
 

@@ -14,8 +14,7 @@ from xrnn.models.errors import CheckpointError
 from xrnn.models.forecast.data import mase_divisor, prepare
 from xrnn.models.forecast.model import FORECASTER, TrainedForecaster
 from xrnn.models.forecast.trainer import ForecastTrainer
-from xrnn.series.arrays import as_series
-from xrnn.series.estimator import Estimator, check_count
+from xrnn.series.estimator import Estimator, as_series, check_count
 from xrnn.typing import HostArray
 
 

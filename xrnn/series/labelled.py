@@ -14,16 +14,17 @@ from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.head import Classes, Head, Label, Numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.trainer import LabelledTrainer
-from xrnn.series.arrays import (
+from xrnn.series.estimator import (
     ClassifierMixin,
+    Estimator,
     RegressorMixin,
     as_array,
     as_labels,
     as_series,
     as_targets,
+    check_count,
     classes_of,
 )
-from xrnn.series.estimator import Estimator, check_count
 from xrnn.typing import HostArray
 
 
@@ -61,6 +62,14 @@ class LabelledEstimator(Estimator):
         self._train(
             settings, data, X, self.epochs, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch
         )
+
+    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
+        """The prediction after each row (D,) of one series: the probabilities (K,), or the number, 0-d.
+
+        Raises ValueError unless `one_way` is True.
+        """
+        streamed: Iterator[HostArray] = self.trained_.stream(rows)
+        return streamed
 
     def _predict(self, X: Any) -> HostArray:
         trained = self.trained_
@@ -114,11 +123,6 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
         """The accuracy."""
         return float(np.mean([a == b for a, b in zip(self.predict(X), as_labels(y), strict=True)]))
 
-    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
-        """The probabilities (K,) after each row (D,) of one series.   Raises ValueError unless `one_way` is True."""
-        streamed: Iterator[HostArray] = self.trained_.stream(rows)
-        return streamed
-
     def save(self, path: str | Path) -> None:
         labels = self._fitted().facts.labels
         if other := next((each for each in labels if not isinstance(each, Label)), None):
@@ -152,8 +156,3 @@ class Regressor(RegressorMixin, LabelledEstimator):  # type: ignore[misc]
         """R²; nan if all numbers in y are equal."""
         r2 = r_squared(np.array(as_targets(y)), self.predict(X))
         return float("nan") if r2 is None else r2
-
-    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
-        """The number after each row (D,) of one series, 0-d.   Raises ValueError unless `one_way` is True."""
-        streamed: Iterator[HostArray] = self.trained_.stream(rows)
-        return streamed

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from xrnn.files import printable, quoted
-from xrnn.models.data.npy import read_npy
-from xrnn.models.data.series import Series
+from xrnn.models.data.series import Series, checked
 from xrnn.models.data.tables import Columns, read_csv
 from xrnn.models.data.ts import read_ts
-from xrnn.models.errors import DataError, param
+from xrnn.models.errors import DataError, file_errors, param
 
 MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
 
@@ -30,7 +32,8 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
             f"{path} is not a .ts, .csv or .npy file: expected a name with one of these endings, or a folder of labels"
         )
     _check_no_columns(path, columns)
-    return read_ts(path, targets=columns.targets)
+    with file_errors(DataError, "read", path, "expected a .ts file; check the path"):
+        return read_ts(path, targets=columns.targets)
 
 
 def check_channels(series: Sequence[Series]) -> int:
@@ -81,37 +84,47 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
 
 
 def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
-    try:
+    with file_errors(DataError, "read", path, "expected a readable file; change its permissions"):
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
             raise DataError(f"{path} {got}: expected a .ts, .csv or .npy file; check the path")
         return _READERS[path.suffix.lower()](path, columns, label)
-    except OSError as error:
-        raise DataError(
-            f"can't read {path} ({error.strerror}): expected a readable file; change its permissions"
-        ) from error
 
 
-def _read_array(path: Path, columns: Columns, label: str | None) -> list[Series]:
+def _read_npy(path: Path, columns: Columns, label: str | None) -> list[Series]:
+    """The series in a file written by `numpy.save`, an array (time, channels). NaN is a missing value."""
     _check_no_columns(path, columns)
-    return [_only(read_npy(path, label), columns.used)]
+    try:
+        # open_memmap compares the size in the header with the size of the file before it allocates memory.
+        # The ignored warnings: a size beyond 64 bits, which then raises an error, and a header from Python 2.
+        with np.errstate(over="ignore"), warnings.catch_warnings(action="ignore"):
+            array = np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # the header is a Python literal: its parser raises many kinds of errors
+        raise DataError(
+            f"{path} is not a complete .npy file of numbers ({printable(str(error))[:80]}): expected one that needs no "
+            "pickle; write it with numpy.save from an array of floats"
+        ) from error
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise DataError(
+            f"{path} holds {array.dtype} {array.shape}: expected numbers, (time, channels); use "
+            "array.reshape(time, channels)"
+        )
+    with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinity, which `checked` refuses
+        series = checked(np.array(array, dtype=np.float64), label, str(path))
+    used, count = columns.used, series.channels
+    numbers = [int(each) for each in used if re.fullmatch("[0-9]{1,7}", each) and 1 <= int(each) <= count]
+    if len(numbers) < len(used):
+        raise DataError(
+            f"{path} lacks one of the columns {quoted(', '.join(used))}: expected numbers from 1 to {count}, because a "
+            ".npy file has no names"
+        )
+    return [replace(series, values=series.values[:, [i - 1 for i in numbers]]) if used else series]
 
 
 # Formats that may also be in the folder of a label; a .ts file holds its labels.
-_READERS: Final = {".csv": read_csv, ".npy": _read_array}
-
-
-def _only(series: Series, used: Sequence[str]) -> Series:
-    """`series` with the channels that have these numbers, from 1; all if there are none."""
-    if not used:
-        return series
-    numbers = [int(each) for each in used if re.fullmatch("[0-9]{1,7}", each) and 1 <= int(each) <= series.channels]
-    if len(numbers) < len(used):
-        raise DataError(
-            f"{printable(series.name)} lacks one of the columns {quoted(', '.join(used))}: expected numbers from 1 to "
-            f"{series.channels}, because a .npy file has no names"
-        )
-    return replace(series, values=series.values[:, [number - 1 for number in numbers]])
+_READERS: Final = {".csv": read_csv, ".npy": _read_npy}
 
 
 def _check_no_columns(path: Path, columns: Columns) -> None:
@@ -123,19 +136,11 @@ def _check_no_columns(path: Path, columns: Columns) -> None:
 
 
 def _names(folder: Path) -> list[str]:
-    try:
+    with file_errors(DataError, "list", folder, "expected a readable folder; change its permissions"):
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except OSError as error:
-        raise DataError(
-            f"can't list {folder} ({error.strerror}): expected a readable folder; change its permissions"
-        ) from error
 
 
 def _is_folder(path: Path) -> bool:
-    try:
+    expected = "expected a folder that can be opened; change its permissions, or remove it"
+    with file_errors(DataError, "examine", path, expected):
         return path.is_dir()
-    except OSError as error:
-        raise DataError(
-            f"can't examine {path} ({error.strerror}): expected a folder that can be opened; change its permissions, "
-            "or remove it"
-        ) from error

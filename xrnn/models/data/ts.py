@@ -44,13 +44,9 @@ class Header:
 def read_ts(path: Path, *, targets: bool = False) -> list[Series]:
     """The series in a text file. With `targets`, @targetLabel is allowed: labels are then numbers to predict.
 
-    Raises DataError, with the number of the line.
+    Raises DataError, with the number of the line, and OSError.
     """
-    try:
-        text = read_text(path)
-    except OSError as error:
-        raise DataError(f"can't read {path} ({error.strerror}): expected a .ts file; check the path") from error
-    lines = _lines(text)
+    lines = _lines(read_text(path))
     header = _header(path, lines, targets)
     series = [_series(header, line, f"{path}, line {number}") for number, line in lines]
     if not series:

@@ -43,7 +43,8 @@ class _Facts:
         if names is not None and not (are_strings(names) and len(names) == channels):
             raise SettingsError(f"channel_names are not {channels} strings: expected one for each channel")
         cls._check(given)
-        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in given.items()})
+        given = {name: tuple(each) if isinstance(each, list) else each for name, each in given.items()}
+        return cls(**given)
 
     @classmethod
     def _check(cls, given: dict[str, Any]) -> None:
