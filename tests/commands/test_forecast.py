@@ -25,7 +25,16 @@ from xrnn.commands.main import main
 from xrnn.models.data.dates import show, step_of
 from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError, SettingsError
-from xrnn.models.forecast.data import ForecastScores, check_target, load_series, mase_divisor, naive_quantiles, prepare
+from xrnn.models.forecast.data import (
+    ForecastScores,
+    check_target,
+    drift,
+    load_series,
+    mase_divisor,
+    prepare,
+    seasonal_naive,
+    with_quantiles,
+)
 from xrnn.models.forecast.model import ForecastModel
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings, parse_quantiles
 from xrnn.models.forecast.trainer import ForecastTrainer
@@ -33,9 +42,11 @@ from xrnn.models.forecast.windows import fill, pack, unpack
 from xrnn.select import get_backend
 from xrnn.typing import Array, HostArray
 
-TINY = ForecastSettings(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0)
+TINY = ForecastSettings(
+    hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0, base="naive"
+)
 NUMPY = get_backend("numpy")
-OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6"]
+OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6", "--base", "naive"]
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
 
@@ -229,19 +240,15 @@ def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all(
     np.testing.assert_array_equal(pack(one.train(places)), pack(other.train(places)))
 
 
-def test_a_third_of_the_windows_is_held_out_in_turn() -> None:
+def test_each_fold_holds_out_the_rows_after_those_it_is_trained_on() -> None:
     data = prepare([series(growth()), series(growth(40))], TINY)
     folds = data.folds()
-    held = np.concatenate([windows.base for _, windows in folds])
-    assert len(folds) == 3
-    assert sorted(held.tolist()) == sorted(data.train(np.arange(data.train_count)).base.tolist())
-    for k, (part, _) in enumerate(folds):
-        for i in range(2):
-            out = np.array_split(data.training_origins(i), 3)[k]
-            left = part.training_origins(i)
-            assert np.abs(left[:, None] - out).min() == 3  # their steps ahead do not overlap
-            assert len(left) >= len(data.training_origins(i)) - len(out) - 2 * 2
-    assert prepare([series(growth(20))], TINY).folds() == []
+    assert [fold.cuts for fold in folds] == [[24, 16], [36, 24], [48, 32]]
+    assert [[each.rows for each in fold.series] for fold in folds] == [[36, 24], [48, 32], [60, 40]]
+    for fold in folds:
+        for i, cut in enumerate(fold.cuts):
+            assert fold.training_origins(i)[-1] + TINY.horizon == cut == fold.test_origins(i)[0]
+    assert [fold.cuts for fold in prepare([series(growth(20))], TINY).folds()] == [[16]]  # of fewer, too few windows
 
 
 def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
@@ -281,18 +288,35 @@ def test_scores() -> None:
     target = np.array([[1.0, 2, np.nan]])
     forecast = np.stack([target - 1, target + 1, target + 2], axis=-1)
     forecast[0, 1] = [3, 3, 3]
-    scores = ForecastScores.of(target, forecast, 1, np.array([[2.0]]))
-    assert scores == pytest.approx((0.5, (200 / 3 + 200 / 5) / 2, 0.5))
+    scores = ForecastScores.of(target, forecast, (0.1, 0.5, 0.9), np.array([[2.0]]))
+    assert scores[:3] == pytest.approx((0.5, (200 / 3 + 200 / 5) / 2, 0.5))
+    assert scores.pinball == pytest.approx(((0.1 + 0.5 + 0.2) / 3 + (0.9 + 0.5 + 0.1) / 3) / 2 / 2)
+    assert (scores.width, scores.steps[:2]) == (3 / 2 / 2, (0.5, 0.5))
     assert mase_divisor(np.array([1.0, 2, 4, np.nan, 9]), 2) == 4
     assert mase_divisor(np.array([1.0, 4, 1, 4]), 2) == 3  # strictly periodic
     assert mase_divisor(np.ones(4), 2) == 1
 
 
 def test_the_naive_forecast_repeats_the_last_season() -> None:
-    values = np.arange(10.0)
-    quantiles = naive_quantiles(values, np.array([8]), np.array([4, 5, 6]), 3, 2, (0.1, 0.5, 0.9))
+    values, past = np.arange(10.0), np.array([4, 5, 6])
+    errors = values[past[:, None] + np.arange(3)] - seasonal_naive(values, past, 3, 2)
+    errors[0] = np.nan
+    quantiles = with_quantiles(seasonal_naive(values, np.array([8]), 3, 2), errors, (0.1, 0.5, 0.9))
     np.testing.assert_array_equal(quantiles[0, :, 1], [6, 7, 6])
     np.testing.assert_allclose(quantiles[0, :, 0], [8, 9, 10])  # all errors were 2, 2 and 4
+
+
+def test_the_drift_continues_the_line_from_the_first_to_the_last_value() -> None:
+    values = np.array([1.0, 9, 9, 7, 0])
+    np.testing.assert_allclose(drift(values, np.array([4, 1]), 2), [[9, 11], [1, 1]])
+
+
+def test_naive_forecasts_without_a_season_are_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    write("f.csv", growth())
+    assert main(["forecast", "f.csv", *OPTIONS, "--season", "1", "--steps", "1"]) == 0
+    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert "naive = seasonal" in names
+    assert "seasonal naive" not in names
 
 
 def test_missing_values_are_filled_from_the_past() -> None:
@@ -593,7 +617,7 @@ def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str]) 
     write("short.csv", growth()[:4])
     results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "1")
     assert main(["predict", "forecaster.safetensors", "short.csv"]) == 1
-    assert "short.csv has 4 rows: expected at least the context of 6" in capsys.readouterr().err
+    assert "short.csv has 4 rows: expected at least 6 before the steps to forecast; add rows" in capsys.readouterr().err
     assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "--skip-bad"]) == 0
     out, err = capsys.readouterr()
     assert (len(out.splitlines()), err.count("skipped: short.csv")) == (3, 1)

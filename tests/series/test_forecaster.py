@@ -100,7 +100,7 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
     values = np.tile([0.0, 4.0, 20.0, 8.0], 10)  # changes of 4, 16, 12 and 8
     change = np.abs(np.diff(values[:-3])).mean()
     values[-3:] += change
-    forecaster = Forecaster(**SMALL | {"lr": 1e-9}, steps=1).fit([growth()])
+    forecaster = Forecaster(**SMALL | {"lr": 1e-9}, base="naive", steps=1).fit([growth()])
     values[len(values) - 3 - missing : -3] = np.nan
     known = np.diff(values[:-3])
     expected = -change / np.abs(known[~np.isnan(known)]).mean()

@@ -61,10 +61,21 @@ class ForecastJob(Job[ForecastTrainer]):
 def _scores_table(scores: dict[str, ForecastScores], levels: tuple[float, ...]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for name in ("MASE", "sMAPE", f"coverage of {levels[-1] - levels[0]:.0%}"):
+    for name in ("MASE", "sMAPE", "pinball", "width", f"coverage of {levels[-1] - levels[0]:.0%}"):
         table.add_column(name, justify="right")
-    for name, each in scores.items():
-        table.add_row(name.replace("_", " "), f"{each.mase:.3f}", f"{each.smape:.2f}%", f"{each.coverage:.0%}")
+    shown = dict(scores)
+    same = shown["naive"] == shown["seasonal_naive"]  # the season is 1
+    if same:
+        del shown["seasonal_naive"]
+    for name, each in shown.items():
+        row = (
+            f"{each.mase:.3f}",
+            f"{each.smape:.2f}%",
+            f"{each.pinball:.3f}",
+            f"{each.width:.2f}",
+            f"{each.coverage:.0%}",
+        )
+        table.add_row("naive = seasonal" if same and name == "naive" else name.replace("_", " "), *row)
     return table
 
 

@@ -35,6 +35,7 @@ class Forecaster(Estimator):
     context: int = 0
     season: int = 1
     quantiles: str = "0.1,0.9"
+    base: str = "linear"
     cell: str = "gru"
     hidden: int = 32
     layers: int = 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -18,17 +18,26 @@ from xrnn.models.data.read import check_channels, read_path
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series, Time
 from xrnn.models.errors import DataError, param
-from xrnn.models.forecast.settings import MOST_STEPS, ForecastFacts, ForecastSettings
-from xrnn.models.forecast.windows import Windows, fill, joined, make_windows
+from xrnn.models.forecast.linear import LinearPart, Samples, age_weights, average, effect_of
+from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
+from xrnn.models.forecast.windows import FAR, LARGEST, Windows, contexts, fill, joined
 from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
-_FOLDS: Final = 3  # parts of the training windows that are held out in turn
+_FOLDS: Final = (0.4, 0.6, 0.8, 1.0)  # of the rows to train on: each backtest holds out those up to the next
+_LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
+_LEAST_ROWS: Final = 4  # before the first window
+_MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
 _DELAY: Final = 17  # time units of the chaotic series
 _SUBSTEPS: Final = 10  # Euler steps in a time unit
 _UNITS: Final = 3  # time units in a row
 _WARM_UP: Final = 500  # time units
+
+
+def least_rows(facts: ForecastFacts, linear: object) -> int:
+    """The rows before the first window. With a linear part, a context may begin before the series."""
+    return min(max(facts.season, _LEAST_ROWS), facts.context) if linear else facts.context
 
 
 class ForecastSeries:
@@ -37,54 +46,126 @@ class ForecastSeries:
     target      (T,), NaN for a missing value
     filled      (T,), without missing values
     covariates  (T or more, K), standardised and filled
-    deviation   of the target's known values: the scale of the series. It is computed from the series itself, because
-                a new file does not say which training series it continues
+    deviation   of the known values, and `unit`, their mean change over a season: scales of the series, of the
+                logarithms if the model forecasts these. They are computed from the series itself, because a new file
+                does not say which training series it continues
     """
 
     def __init__(
         self,
         series: Series,
-        season: int,
+        facts: ForecastFacts,
         known: Scale,
         train: int | None = None,
-        deviation: float | None = None,
+        scales: tuple[float, float] | None = None,
         rows: int | None = None,
     ) -> None:
         """known: the scale of the covariates.   train: the number of rows to train on; None for all.
 
-        deviation   The deviation to use if `series` is only the end of a longer one; None to compute it
-        rows        The number of rows before the steps to forecast; None: those up to the last known value
+        scales   The deviation and the unit, if `series` is only the end of a longer one; None to compute them
+        rows     The number of rows before the steps to forecast; None: those up to the last known value
 
-        Raises DataError for values that are all equal, unless `deviation` is given.
+        Raises DataError for values that are all equal, unless the scales are given, and if the model needs logarithms,
+        but no value has one.
         """
         exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
-        self.name, self.times = series.name, series.times
+        self.name, self.times, self.facts = series.name, series.times, facts
         self.target: HostArray = series.values[: exists[-1] + 1 if rows is None else rows, 0]
         seen = self.target[:train][~np.isnan(self.target[:train])]
-        if seen.size == 0 or (seen.min() == seen.max() and deviation is None):
+        if seen.size == 0 or (seen.min() == seen.max() and scales is None):
             got = "no value" if seen.size == 0 else f"the same value {seen[0]:g}"
             raise DataError(
                 f"{printable(self.name)} has {got} in all rows{' to train on' if train else ''}: expected values that "
                 "change; add earlier rows, or leave the series out"
             )
-        self.deviation = float(seen.std()) if deviation is None else deviation
-        self.filled = fill(self.target, season)
+        if facts.log and seen.max() <= 0:
+            raise DataError(
+                f"{printable(self.name)} has no positive value, and the model forecasts logarithms: expected positive "
+                "values, as in its training; train a new model with this series"
+            )
+        # Values that have no logarithm count as 1 % of the smallest one that has.
+        self._logged: HostArray = (
+            np.log(np.maximum(self.target, 0.01 * seen[seen > 0].min())) if facts.log else self.target
+        )
+        trained = self._logged[:train]
+        self.deviation, self.unit = scales or (float(np.nanstd(trained)), mase_divisor(trained, facts.season))
+        self.least = 0.0 if seen.min() >= 0 else -np.inf
+        self.filled = fill(self.target, facts.season)
         self.covariates = known.apply(series.values[:, 1:])
         self._missing = np.isnan(series.values[:, 1:])  # (T or more, K), before they were filled
         self._covariate_names = series.channel_names and series.channel_names[1:]
+        self._values: HostArray = self.filled
+        self._linear: LinearPart | None = None
+        self._effect: HostArray = np.zeros(len(self.covariates))
+
+    def use(self, linear: LinearPart) -> Self:
+        """From now on, `linear` is the base of the windows."""
+        self._linear = linear
+        self._effect = self.unit * (self.covariates @ linear.effect)
+        self._values = fill(self._logged - self._effect[: self.rows], self.facts.season)
+        return self
 
     @property
     def rows(self) -> int:
         """T."""
         return len(self.target)
 
-    def windows(self, origins: HostArray, facts: ForecastFacts, *, targets: bool = True) -> Windows:
-        of_windows = self.target if targets else None
-        return make_windows(self.filled, origins, facts, self.deviation, self.covariates, of_windows)
+    @property
+    def least_rows(self) -> int:
+        return least_rows(self.facts, self._linear)
 
-    def next_window(self, facts: ForecastFacts) -> Windows:
+    def windows(self, origins: HostArray, *, targets: bool = True) -> Windows:
+        """The windows at `origins`: the places of the first steps to forecast, (N,)."""
+        C, F, m, K = (self.facts.sizes[name] for name in ("context", "horizon", "season", "known"))
+        z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
+        change = np.zeros_like(z)
+        change[:, m:] = z[:, m:] - z[:, :-m]
+        before, ahead = origins[:, None] + np.arange(-C, 0), origins[:, None] + np.arange(F)
+        of_steps = self.covariates[np.where(before < 0, before % m, before)]  # (N, C, K)
+        x = np.concatenate([z[..., None], change[..., None], of_steps], axis=2).transpose(1, 0, 2)
+        base = level + scale * (z[:, C - m + np.arange(F) % m] if self._linear is None else self._linear(z))
+        return Windows(
+            np.ascontiguousarray(x, dtype=np.float32),
+            (self.covariates[ahead] if K else np.zeros((len(origins), 0)))
+            .reshape(len(origins), F * K)
+            .astype(np.float32),
+            base + self._effect[ahead] if K else base,
+            scale,
+            scale if self._linear is None else np.full_like(scale, self.unit),
+            np.full_like(scale, -np.inf if self._linear is None else self.least),
+            self.facts.log,
+            self.target[ahead] if targets else None,
+        )
+
+    def changes(self, cut: int) -> tuple[HostArray, HostArray]:
+        """The changes over a season up to a row: of the values in units of the series, and of the covariates."""
+        m = self.facts.season
+        values = self._logged[:cut] / self.unit
+        return values[m:] - values[:-m], (self.covariates[m:cut] - self.covariates[: cut - m]).astype(np.float64)
+
+    def samples(self, cut: int) -> Samples:
+        """The windows up to a row, for the linear part. Its scale is in units of the series."""
+        origins = np.arange(self.least_rows, cut)
+        origins = origins[-_MOST_SAMPLES:]
+        z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
+        F = self.facts.horizon
+        exact = np.concatenate([self._logged[:cut] - self._effect[:cut], np.full(F, np.nan)])
+        ahead = (exact[origins[:, None] + np.arange(F)] - level) / scale
+        return Samples(z, ahead.clip(-FAR, FAR), origins / cut, 1 / cut, level, scale / self.unit)
+
+    def errors(self, samples: Samples, rows: HostArray, forecast: HostArray, cut: int) -> HostArray:
+        """The absolute errors of scaled forecasts (n, F) at some rows of the samples, in units of the values."""
+        origins = np.rint(samples.origin[rows] * cut).astype(int)
+        ahead = origins[:, None] + np.arange(self.facts.horizon)
+        values = samples.level[rows] + samples.scale[rows] * self.unit * forecast + self._effect[ahead]
+        values = np.exp(values.clip(-LARGEST, LARGEST)) if self.facts.log else values
+        errors: HostArray = np.abs(values - self.target[ahead]) / mase_divisor(self.target[:cut], self.facts.season)
+        return errors
+
+    def next_window(self) -> Windows:
         """The window after the last value.   Raises DataError if the series is too short or lacks a known covariate."""
-        self.check_length(facts)
+        facts = self.facts
+        self.check_length()
         future = len(self.covariates) - self.rows
         if facts.known and future < facts.horizon:
             raise DataError(
@@ -99,13 +180,14 @@ class ForecastSeries:
                 f"{printable(self.name)} has no value in row {row + 1}{time} of the known column {column}: expected "
                 f"one in each of the {facts.horizon} rows after the last value to forecast; fill it in"
             )
-        return self.windows(np.array([self.rows]), facts, targets=False)
+        return self.windows(np.array([self.rows]), targets=False)
 
-    def check_length(self, facts: ForecastFacts) -> None:
-        if self.rows < facts.context:
+    def check_length(self) -> None:
+        if self.rows < self.least_rows:
+            remedy = f"or train with a smaller {param('context' if self._linear is None else 'season')}"
             raise DataError(
-                f"{printable(self.name)} has {self.rows} rows: expected at least the context of {facts.context}; add "
-                f"rows, or train with a smaller {param('context')}"
+                f"{printable(self.name)} has {self.rows} rows: expected at least {self.least_rows} before the steps to "
+                f"forecast; add rows, {remedy}"
             )
 
 
@@ -113,50 +195,48 @@ class ForecastSeries:
 class ForecastData:
     """Each series is trained on up to its row `cuts[i]`. In the data of a backtest, the rows after it are held out.
 
+    linear      the linear part of the model; None without one
     covariate_scale   from the rows to train on
     source      a description in one line
+    sources     the series as they were read
     past        the same series, for the backtest; None if nothing is held out
-    gaps        origins (first, last) of windows that are held out of the training, for each series
     """
 
     series: list[ForecastSeries]
     cuts: list[int]
     facts: ForecastFacts
+    linear: LinearPart | None
     covariate_scale: Scale
     fingerprint: str
     source: str
+    sources: Sequence[Series]
     past: ForecastData | None = None
-    gaps: list[tuple[int, int]] | None = None
 
     def training_origins(self, i: int) -> HostArray:
-        """The origins of all windows to train on, except those whose steps ahead overlap a gap."""
-        F = self.facts.horizon
-        origins = self._origins(i, self.facts.context, self.cuts[i] - F)
-        if self.gaps is None:
-            return origins
-        first, last = self.gaps[i]
-        apart: HostArray = origins[(origins <= first - F) | (origins >= last + F)]
-        return apart
+        """The origins of all windows to train on."""
+        return self._origins(i, self.series[i].least_rows, self.cuts[i] - self.facts.horizon)
 
-    def folds(self) -> list[tuple[ForecastData, Windows]]:
-        """For each third of every series: the data without it, and its windows.   [] if the series are too short."""
-        thirds = [np.array_split(origins, _FOLDS) for origins in self._training]
-        # The few windows of short series are divided among the folds.
-        thirds = [of[-i % _FOLDS :] + of[: -i % _FOLDS] if len(of[-1]) == 0 else of for i, of in enumerate(thirds)]
+    def folds(self) -> list[ForecastData]:
+        """Earlier backtests, which hold out later parts of the rows to train on.   [] if the series are too short."""
         folds = []
-        for k in range(_FOLDS):
-            held = [(i, of_series[k]) for i, of_series in enumerate(thirds) if len(of_series[k])]
-            if not held:
+        for start, stop in itertools.pairwise(_FOLDS):
+            cuts = [(round(start * cut), round(stop * cut)) for cut in self.cuts]
+            used = [
+                (each, (one.deviation, one.unit), *of)
+                for each, one, of in zip(self.sources, self.series, cuts, strict=True)
+                if of[0] and not np.isnan(each.values[: of[0]]).all(axis=0).any()
+            ]
+            if not used:
                 continue
-            gaps = [(int(of[k][0]), int(of[k][-1])) if len(of[k]) else (MOST_STEPS**2, 0) for of in thirds]
-            part = replace(self, gaps=gaps)
-            if part.train_count < _LEAST_WINDOWS:
-                return []
-            folds.append((part, joined([self.series[i].windows(origins, self.facts) for i, origins in held])))
+            sources, own, starts, stops = (list(each) for each in zip(*used, strict=True))
+            fold = _divided(sources, starts, self.facts, self.linear is not None, (stops, own))
+            if fold.train_count >= _LEAST_WINDOWS and len(fold.test.ahead):
+                folds.append(fold)
         return folds
 
     def test_origins(self, i: int) -> HostArray:
-        return self._origins(i, self.cuts[i], self.series[i].rows - self.facts.horizon)
+        first = max(self.cuts[i], self.series[i].least_rows)
+        return self._origins(i, first, self.series[i].rows - self.facts.horizon)
 
     def _origins(self, i: int, first: int, last: int) -> HostArray:
         """The origins from `first` to `last` whose steps ahead have a known value."""
@@ -168,7 +248,7 @@ class ForecastData:
     @cached_property
     def test(self) -> Windows:
         """The windows of the backtest: a forecast from every row (rolling origin)."""
-        return joined([each.windows(self.test_origins(i), self.facts) for i, each in enumerate(self.series)])
+        return joined([each.windows(self.test_origins(i)) for i, each in enumerate(self.series)])
 
     def train(self, places: HostArray) -> Windows:
         """The windows at `places` among all windows to train on."""
@@ -177,7 +257,7 @@ class ForecastData:
         parts = []
         for i in np.unique(of_series):
             origins = self._training[i]
-            parts.append(self.series[i].windows(origins[places[of_series == i] - (ends[i] - len(origins))], self.facts))
+            parts.append(self.series[i].windows(origins[places[of_series == i] - (ends[i] - len(origins))]))
         return joined(parts)
 
     @cached_property
@@ -235,7 +315,8 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     K, F = series[0].channels - 1, settings.horizon
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
     cuts = [n - max(F, round(_TEST_SHARE * n)) for n in rows]
-    context = settings.context or _context(max(cuts), F, season)
+    linear = settings.base == "linear"
+    context = settings.context or _context(max(cuts), F, season, padded=linear)
     cuts = cuts if backtest else rows
     if context < season:
         raise DataError(
@@ -243,31 +324,33 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
             f"larger {param('context')}, more rows, or another {param('season')}"
         )
     facts = ForecastFacts(context, F, season, K, series[0].channel_names, step=step.name if step else "")
-    fits = [cut - context - F >= 0 for cut in cuts]
-    if sum(max(cut - context - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
+    least = least_rows(facts, linear)
+    if sum(max(cut - least - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
         longest = int(np.argmax(rows))
         held = rows[longest] - cuts[longest]
+        first = f"a season of {season}" if linear else f"a context of {context}"
         raise DataError(
             f"{printable(series[longest].name)} has {rows[longest]} rows: expected at least "
-            f"{context + F + held + _LEAST_WINDOWS - 1} for a context of {context}, a horizon of {F}"
-            f"{f' and {held} held out' if held else ''}; lower {param('horizon')} or {param('context')}, or add rows"
+            f"{least + F + held + _LEAST_WINDOWS - 1} for {first}, a horizon of {F}"
+            f"{f' and {held} held out' if held else ''}; lower {param('horizon')} or "
+            f"{param('season' if linear else 'context')}, or add rows"
         )
-    for each, fit, n in zip(series, fits, rows, strict=True):
-        if not fit:
+    for each, cut, n in zip(series, cuts, rows, strict=True):
+        if cut - least - F < 0:
             raise DataError(
-                f"{printable(each.name)} has {n} rows, fewer than a context of {context} and a horizon of {F} take: "
+                f"{printable(each.name)} has {n} rows, fewer than a context of {least} and a horizon of {F} take: "
                 f"leave the series out, or lower {param('context')} or {param('horizon')}"
             )
-    past = _divided(series, cuts, facts)
+    past = _divided(series, cuts, facts, linear)
     if not past.train_count or (backtest and not len(past.test.ahead)):
         raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
     for i, one in enumerate(past.series if backtest else ()):
         if len(past.test_origins(i)) and not len(past.training_origins(i)):
             raise DataError(
-                f"{printable(one.name)} has no {F} known values in a row after a context of {context} in its first "
+                f"{printable(one.name)} has no {F} known values in a row after a context of {least} in its first "
                 f"{cuts[i]} rows, which are trained on: expected some; fill in missing ones, or leave the series out"
             )
-    return replace(_divided(series, rows, facts), past=past) if backtest else past
+    return replace(_divided(series, rows, facts, linear), past=past) if backtest else past
 
 
 def _step(series: Sequence[Series]) -> Step | None:
@@ -293,12 +376,67 @@ def check_step(times: Sequence[Time], name: str, expected: str, other: str) -> S
     return step
 
 
-def _divided(series: Sequence[Series], cuts: list[int], facts: ForecastFacts) -> ForecastData:
+def _divided(
+    series: Sequence[Series],
+    cuts: list[int],
+    facts: ForecastFacts,
+    linear: bool,
+    fold: tuple[list[int], list[tuple[float, float]]] | None = None,
+) -> ForecastData:
+    """The data with the rows after `cuts` held out.
+
+    The model forecasts the logarithms of positive values, if the linear part has smaller errors with them. In the data
+    of a fold, this was decided.
+
+    fold   the number of used rows, and the scales, of each series
+    """
     known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True))
-    made = [ForecastSeries(each, facts.season, known, cut) for each, cut in zip(series, cuts, strict=True)]
-    for one in made:
-        one.next_window(facts)  # raises DataError
-    return ForecastData(made, cuts, facts, known, _fingerprint(series), _describe(series, made, facts))
+
+    def solved(facts: ForecastFacts) -> tuple[list[ForecastSeries], LinearPart | None, float]:
+        made = [
+            ForecastSeries(each, facts, known, cut, scales, rows)
+            for each, cut, rows, scales in zip(series, cuts, *(fold or ([None] * len(cuts),) * 2), strict=True)
+        ]
+        if not linear:
+            return made, None, 0.0
+        return made, *solve(made, cuts)
+
+    tries = [solved(facts)]
+    if (
+        linear
+        and not fold
+        and all(
+            (np.nan_to_num(each.target[:cut], nan=1.0) > 0).all() for each, cut in zip(tries[0][0], cuts, strict=True)
+        )
+    ):
+        tries.append(solved(replace(facts, log=True)))
+    made, part, _ = min(tries, key=lambda each: each[2])
+    for one in [] if fold else made:
+        one.next_window()  # raises DataError
+    return ForecastData(
+        made, cuts, made[0].facts, part, known, _fingerprint(series), _describe(series, made, facts), series
+    )
+
+
+def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[LinearPart, float]:
+    """The linear part from the rows before the cuts; the series use it from now on. Also its mean error.
+
+    The error is that of forecasts of later windows, in units of MASE; infinite if there are too few.
+    """
+    facts = series[0].facts
+    C, F, K = facts.context, facts.horizon, facts.known
+    both = list(zip(series, cuts, strict=True))
+    effect = effect_of([each.changes(cut) for each, cut in both], K) if K else np.zeros(0)
+    for each in series:
+        each.use(LinearPart(np.zeros((C + 1, F)), effect))
+    samples = [each.samples(cut) for each, cut in both]
+    W, tested = average(samples, facts.season)
+    errors = [series[i].errors(samples[i], rows, forecast, cuts[i]).mean(axis=1) for i, rows, forecast in tested]
+    weights = [age_weights(samples[i].origin[rows]) for i, rows, _ in tested]
+    linear = LinearPart(W, effect)
+    for each in series:
+        each.use(linear)
+    return linear, float(np.average(np.concatenate(errors), weights=np.concatenate(weights))) if errors else np.inf
 
 
 def _training_covariates(series: Series, cut: int) -> HostArray:
@@ -311,12 +449,15 @@ def _training_covariates(series: Series, cut: int) -> HostArray:
     return covariates
 
 
-def _context(rows: int, horizon: int, season: int) -> int:
-    """Three seasons or two horizons, at least 24 steps; less in a short series, a season if no row is left to train."""
+def _context(rows: int, horizon: int, season: int, *, padded: bool) -> int:
+    """Three seasons or two horizons, at least 24 steps; less in a short series, a season if no row is left to train.
+
+    padded   contexts may begin before the series
+    """
     if rows < 1:  # the horizon that is held out is longer than the series, which `prepare` refuses
         return season
     wanted = max(3 * season if season > 1 else 0, 2 * horizon, 24)
-    return max(min(wanted, (rows - horizon) // 2), min(season, rows))
+    return max(min(wanted, 2 * (rows - horizon) // 3 if padded else (rows - horizon) // 2), min(season, rows))
 
 
 def _fingerprint(series: Sequence[Series]) -> str:
@@ -343,25 +484,38 @@ def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], facts: F
 
 
 class ForecastScores(NamedTuple):
-    """Means over all forecast values that are known (Hyndman & Koehler, 2006).
+    """Means over all forecast values that are known; errors in units of the mean |v[t] - v[t - season]| in training.
 
-    mase       |error| / the mean |v[t] - v[t - season]| of the training rows
+    mase       |error| of the median   (Hyndman & Koehler, 2006)
     smape      200 |error| / (|value| + |forecast|), in percent
     coverage   the share of values between the lowest and the highest quantile
+    pinball    the loss of the quantiles: q · e for a value that is e above the quantile q, (1 - q) · e for one below
+    width      from the lowest to the highest quantile
+    steps      the MASE of each step ahead
     """
 
     mase: float
     smape: float
     coverage: float
+    pinball: float
+    width: float
+    steps: tuple[float, ...]
 
     @classmethod
-    def of(cls, target: HostArray, forecast: HostArray, median: int, unit: HostArray) -> ForecastScores:
-        """target (N, F), NaN for a missing value; forecast (N, F, Q); unit (N, 1): the divisor of the MASE."""
-        exists = ~np.isnan(target)
-        error, size = np.abs(target - forecast[..., median]), np.abs(target) + np.abs(forecast[..., median])
+    def of(cls, target: HostArray, forecast: HostArray, levels: tuple[float, ...], unit: HostArray) -> ForecastScores:
+        """target (N, F), NaN for a missing value; forecast (N, F, Q); unit (N, 1)."""
+        exists, median = ~np.isnan(target), forecast[..., levels.index(0.5)]
+        error, size = np.abs(target - median), np.abs(target) + np.abs(median)
         relative = np.divide(200 * error, size, out=np.zeros_like(error), where=size > 0)
         inside = (forecast[..., 0] <= target) & (target <= forecast[..., -1])
-        return cls(*(float(each[exists].mean()) for each in (error / unit, relative, inside)))
+        above, q = target[..., None] - forecast, np.array(levels)
+        pinball = np.maximum(q * above, (q - 1) * above).mean(axis=-1)
+        width = forecast[..., -1] - forecast[..., 0]
+        of_all = (error / unit, relative, inside, pinball / unit, width / unit)
+        count = exists.sum(axis=0)
+        steps = tuple((np.nansum(error / unit, axis=0) / np.maximum(count, 1)).tolist())
+        mase, smape, coverage, of_pinball, of_width = (float(each[exists].mean()) for each in of_all)
+        return cls(mase, smape, coverage, of_pinball, of_width, steps)
 
 
 def mase_divisor(values: HostArray, season: int) -> float:
@@ -378,49 +532,57 @@ def _mean_change(values: HostArray, distance: int) -> float:
     return float(changes.mean()) if changes.size else 0.0
 
 
-def naive_quantiles(
-    values: HostArray, origins: HostArray, past: HostArray, horizon: int, season: int, levels: tuple[float, ...]
-) -> HostArray:
-    """The forecast that repeats the last `season` steps, with the quantiles of its errors at `past` → (N, F, Q).
+def seasonal_naive(values: HostArray, origins: HostArray, horizon: int, season: int) -> HostArray:
+    """The last `season` of values (T,), repeated: (N, F)."""
+    repeated: HostArray = values[origins[:, None] - season + np.arange(horizon) % season]
+    return repeated
 
-    values   (T,), filled; origins, past: places of first steps to forecast
-    """
 
-    def repeat(at: HostArray) -> HostArray:
-        repeated: HostArray = values[at[:, None] - season + np.arange(horizon) % season]
-        return repeated
+def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:
+    """The line from the first value to the last one before each origin, continued: (N, F)."""
+    slope = (values[origins - 1] - values[0]) / np.maximum(origins - 1, 1)
+    line: HostArray = values[origins - 1, None] + slope[:, None] * np.arange(1, horizon + 1)
+    return line
 
-    errors = values[past[:, None] + np.arange(horizon)] - repeat(past)
-    spread = np.quantile(errors, levels, axis=0).T  # (F, Q)
+
+def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, ...]) -> HostArray:
+    """A forecast (N, F) with the quantiles of its errors in training (n, F), NaN if missing → (N, F, Q)."""
+    spread = np.nanquantile(errors, levels, axis=0).T  # (F, Q)
     spread[:, levels.index(0.5)] = 0  # the forecast itself
-    forecast: HostArray = repeat(origins)[..., None] + spread
-    return forecast
+    quantiles: HostArray = forecast[..., None] + spread
+    return quantiles
 
 
 def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, ForecastScores]:
-    """The scores of the model's forecasts `tested` of the windows `data.test`, and of the naive forecasts."""
-    facts, median = data.facts, levels.index(0.5)
+    """The scores of the model's forecasts `tested` of the windows `data.test`, and of simpler forecasts."""
+    F, m = data.facts.horizon, data.facts.season
+    places = [(data.test_origins(i), data.training_origins(i), each) for i, each in enumerate(data.series)]
+    places = [each for each in places if len(each[0])]
     unit = np.concatenate(
         [
-            np.full((len(data.test_origins(i)), 1), mase_divisor(each.target[: data.cuts[i]], facts.season))
+            np.full((len(data.test_origins(i)), 1), mase_divisor(each.target[: data.cuts[i]], m))
             for i, each in enumerate(data.series)
         ]
     )
-
-    def naive(season: int) -> HostArray:
-        return np.concatenate(
+    simpler: dict[str, Callable[[ForecastSeries, HostArray], HostArray]] = {
+        "naive": lambda series, at: seasonal_naive(series.filled, at, F, 1),
+        "seasonal_naive": lambda series, at: seasonal_naive(series.filled, at, F, m),
+        "drift": lambda series, at: drift(series.filled, at, F),
+    }
+    if data.linear:
+        simpler["linear"] = lambda series, at: series.windows(at).forecast(np.zeros((len(at), F, 1)))[..., 0]
+    forecasts = {"model": tested}
+    for name, forecast in simpler.items():
+        forecasts[name] = np.concatenate(
             [
-                naive_quantiles(
-                    each.filled, data.test_origins(i), data.training_origins(i), facts.horizon, season, levels
+                with_quantiles(
+                    forecast(each, at), each.target[past[:, None] + np.arange(F)] - forecast(each, past), levels
                 )
-                for i, each in enumerate(data.series)
-                if len(data.test_origins(i))
+                for at, past, each in places
             ]
         )
-
-    forecasts = {"model": tested, "naive": naive(1), "seasonal_naive": naive(facts.season)}
     target: Any = data.test.target
-    return {name: ForecastScores.of(target, each, median, unit) for name, each in forecasts.items()}
+    return {name: ForecastScores.of(target, each, levels, unit) for name, each in forecasts.items()}
 
 
 def mackey_glass() -> Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
@@ -19,13 +20,14 @@ from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
 from xrnn.models.data.tables import Columns
 from xrnn.models.errors import DataError, SettingsError, param
-from xrnn.models.forecast.data import ForecastSeries, check_step
+from xrnn.models.forecast.data import ForecastSeries, check_step, least_rows
+from xrnn.models.forecast.linear import LinearPart
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.windows import Windows
 from xrnn.models.plan import Model
 from xrnn.models.trainer import add_up, share
 from xrnn.parallel import World
-from xrnn.typing import Array, HostArray
+from xrnn.typing import Array, HostArray, Shape
 
 _INFERENCE_BATCH: Final = 256  # windows, so that memory does not grow with their number
 
@@ -34,15 +36,17 @@ class ForecastModel(Model):
     """y = [dropout(h[C]); z; ahead] @ W + b,   h = stack(x)   (after Lai et al., 2018).
 
     h[C] is the last hidden state, z (C,) the scaled context, ahead the known columns of the steps ahead. W begins at 0:
-    the first forecast is the seasonal naive one.
+    the first forecast is the base of the windows. The forecast is base + share · scale · y.
 
-    offsets   (Q,): added to the forecast quantiles, in units of a window's scale: see `ForecastTrainer.calibrate`
+    offsets   (F, Q), or (Q,) for all steps: added to the forecast quantiles, in units of a window
+    share     from 0 to 1. Both are set by `ForecastTrainer.calibrate`
     """
 
     def __init__(self, settings: ForecastSettings, facts: ForecastFacts, layers: Mapping[str, Any]) -> None:
         super().__init__(layers)
         self.settings, self.facts = settings, facts
-        self.offsets: HostArray = np.zeros(len(settings.levels))
+        self.offsets: HostArray = np.zeros(offsets_shape(settings, facts))
+        self.share = 1.0
         self._dropout = Dropout(settings.dropout, seed=settings.seed, layer=settings.layers)
         self.dropouts.append(self._dropout)
 
@@ -82,10 +86,8 @@ class ForecastModel(Model):
         mean: Array = loss / len(levels)
         return mean
 
-    def forecast(self, windows: Windows, comm: World | None = None) -> HostArray:
-        """The quantiles of the steps ahead, (N, F, Q) float64. Higher quantiles are never below lower ones.
-
-        The offsets do not change the median.
+    def corrections(self, windows: Windows, comm: World | None = None) -> HostArray:
+        """The sorted outputs y for the steps ahead, (N, F, Q) float64.
 
         comm   the ranks that divide the windows; each gets all forecasts
         """
@@ -97,11 +99,19 @@ class ForecastModel(Model):
             x = asarray(np.ascontiguousarray(windows.x[:, part]))
             y[part] = self.backend.to_numpy(self(x, asarray(windows.ahead[part])))
         add_up(comm, y)  # the forecasts of one rank and the zeros of the others
-        y, m = np.sort(y.reshape(*windows.base.shape, -1), axis=-1), self.settings.levels.index(0.5)
+        return np.sort(y.reshape(*windows.base.shape, -1), axis=-1)
+
+    def forecast(self, windows: Windows, comm: World | None = None) -> HostArray:
+        """The quantiles of the steps ahead, (N, F, Q) float64. Higher quantiles are never below lower ones.
+
+        The offsets do not change the median.
+        """
+        y = self.share * windows.scale[..., None] * self.corrections(windows, comm)
+        m = self.settings.levels.index(0.5)
         median = y[..., m : m + 1].copy()
-        y += self.offsets
+        y += windows.unit[..., None] * self.offsets
         y[..., :m], y[..., m + 1 :] = np.minimum(y[..., :m], median), np.maximum(y[..., m + 1 :], median)
-        return windows.unscaled(np.sort(y, axis=-1))
+        return windows.forecast(np.sort(y, axis=-1))
 
     def _features(self, h: Array, x: Array, ahead: Array) -> Array:
         features: Array = self.backend.xp.concatenate([h, x[..., 0].T, ahead], axis=1)
@@ -152,15 +162,24 @@ def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Fo
         times = [show(time) for time in step.after(series.times[series.rows - 1], facts.horizon)]
     else:
         times = [str(i) for i in range(1, facts.horizon + 1)]
-    (values,) = model.forecast(series.next_window(facts))
+    (values,) = model.forecast(series.next_window())
     return Forecast(series.name, times, model.settings.levels, values)
 
 
+def offsets_shape(settings: ForecastSettings, facts: ForecastFacts) -> Shape:
+    Q = len(settings.levels)
+    return (facts.horizon, Q) if settings.base == "linear" else (Q,)
+
+
 def _arrays(settings: ForecastSettings, facts: ForecastFacts, step: int) -> dict[str, Spec]:
-    """`offsets`: see ForecastModel; `deviation`: see ForecastFacts."""
-    sizes = {"losses": step, "known.mean": facts.known, "known.deviation": facts.known}
-    sizes |= {"offsets": len(settings.levels)} | ({"deviation": len(facts.series)} if facts.series else {})
-    return {name: ((size,), "float64") for name, size in sizes.items()}
+    """`offsets`, `share`: see ForecastModel; `linear.*`: see LinearPart; `deviation`: in older files, unused."""
+    shapes: dict[str, Shape] = {"losses": (step,), "known.mean": (facts.known,), "known.deviation": (facts.known,)}
+    shapes |= {"offsets": offsets_shape(settings, facts)} | (
+        {"deviation": (len(facts.series),)} if facts.series else {}
+    )
+    if settings.base == "linear":
+        shapes |= {"share": (1,), "linear.W": (facts.context + 1, facts.horizon), "linear.effect": (facts.known,)}
+    return {name: (shape, "float64") for name, shape in shapes.items()}
 
 
 FORECASTER: Final = Kind(
@@ -176,7 +195,10 @@ class TrainedForecaster:
         self.facts: ForecastFacts = snapshot.facts
         self.model = ForecastModel(self.settings, self.facts, snapshot.layers)
         self.covariate_scale = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
-        self.model.offsets = snapshot.arrays["offsets"]
+        self.model.offsets, self.linear = snapshot.arrays["offsets"], None
+        if self.settings.base == "linear":
+            self.model.share = float(snapshot.arrays["share"][0])
+            self.linear = LinearPart(snapshot.arrays["linear.W"], snapshot.arrays["linear.effect"])
 
     def forecast(self, series: Series, rows: int | None = None) -> Forecast:
         """The steps after the first `rows` rows; by default, after the last known value.
@@ -188,10 +210,13 @@ class TrainedForecaster:
         if np.isnan(series.values[:, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
         try:
-            of_model = ForecastSeries(series, self.facts.season, self.covariate_scale, rows=rows)
-            return next_steps(self.model, of_model, self.facts.step)
+            return next_steps(self.model, self._series(series, rows=rows), self.facts.step)
         except MemoryError as error:
             raise DataError.of(error) from error
+
+    def _series(self, series: Series, **more: Any) -> ForecastSeries:
+        made = ForecastSeries(series, self.facts, self.covariate_scale, **more)
+        return made.use(self.linear) if self.linear else made
 
     @property
     def columns(self) -> Columns:
@@ -215,23 +240,50 @@ class TrainedForecaster:
     def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
         C, season = self.facts.context, self.facts.season
         values: list[float] = []
-        count, mean, squares = 0, 0.0, 0.0  # of the known values so far; squares: Σ (value - mean)²   (Welford, 1962)
+        scales = _RunningScales(season)
         for number, row in enumerate(rows, start=1):
             # Replace a missing value at once: at the next row, the value one season earlier may be out of the context.
             value = float(row[0])
+            scales.add((math.log(value) if value > 0 else math.nan) if self.facts.log else value)
             if np.isnan(value):
                 value = values[-season] if len(values) >= season else values[-1] if values else value
-            else:
-                count, change = count + 1, value - mean
-                mean += change / count
-                squares += change * (value - mean)
-                values = values if count > 1 else [value] * len(values)  # the first known value replaces earlier ones
+            elif np.isnan(values).all():
+                values = [value] * len(values)  # the first known value replaces earlier ones
             values = [*values, value][-C:]
-            if len(values) < C or not squares:
+            if len(values) < least_rows(self.facts, self.linear) or not scales.squares:
                 yield None
                 continue
             window = Series(np.array(values)[:, None], None, f"row {number}")
-            deviation = math.sqrt(squares / count)
-            of_window = ForecastSeries(window, season, self.covariate_scale, deviation=deviation)
-            (quantiles,) = self.model.forecast(of_window.next_window(self.facts))
+            of_window = self._series(window, scales=(scales.deviation, scales.unit))
+            (quantiles,) = self.model.forecast(of_window.next_window())
             yield quantiles
+
+
+class _RunningScales:
+    """The deviation and the unit of the values so far: see `ForecastSeries`.   squares: Σ (value - mean)²"""
+
+    def __init__(self, season: int) -> None:
+        self._last: deque[float] = deque(maxlen=season + 1)
+        self._changes = {season: (0.0, 0), 1: (0.0, 0)}  # lag → the sum and the number of |changes|
+        self._count, self._mean, self.squares = 0, 0.0, 0.0
+
+    def add(self, value: float) -> None:
+        """value: NaN if missing."""
+        self._last.append(value)
+        for lag, (total, count) in self._changes.items():
+            if len(self._last) > lag and not math.isnan(change := value - self._last[-1 - lag]):
+                self._changes[lag] = total + abs(change), count + 1
+        if not math.isnan(value):  # Welford, 1962
+            self._count += 1
+            change = value - self._mean
+            self._mean += change / self._count
+            self.squares += change * (value - self._mean)
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(self.squares / self._count)
+
+    @property
+    def unit(self) -> float:
+        """As `mase_divisor`."""
+        return next((total / count for total, count in self._changes.values() if total), 1.0)

@@ -28,6 +28,7 @@ from xrnn.optim import Adam
 MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
 _MOST_QUANTILES: Final = 100
 _MOST_OUTPUTS: Final = 2**20
+_BASES: Final = ("linear", "naive")
 _SIZES: Final = ("context", "horizon", "season", "known")
 
 
@@ -56,6 +57,7 @@ class ForecastFacts:
     """The properties of the data that the model depends on: the sizes of a window, and the names of its channels.
 
     context  C, horizon F, season m: steps;   known  K: the number of known columns
+    log      True if the model forecasts logarithms
     step     the name of the step of the times; empty without times, and in files that earlier versions wrote
     series   Names of series in older files; ignored
     """
@@ -67,6 +69,7 @@ class ForecastFacts:
     channel_names: tuple[str, ...] | None = None  # the target, then the known covariates
     step: str = field(default="", compare=False)
     series: tuple[str, ...] = field(default=(), compare=False)
+    log: bool = False
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -81,8 +84,11 @@ class ForecastFacts:
     def from_json(cls, value: Any) -> Self:
         """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
         given = check_object(value)
-        if given.keys() | {"series", "step"} != {*_SIZES, "channel_names", "series", "step"}:
-            raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names, step, series")
+        optional = {"series", "step", "log"}  # earlier versions did not write all of them
+        if given.keys() | optional != {*_SIZES, "channel_names", *optional}:
+            raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names, step, log")
+        if type(given.get("log", False)) is not bool:
+            raise SettingsError("log is not true or false: expected one of them")
         for name in _SIZES:
             least, most = (0, MOST_CHANNELS) if name == "known" else (1, MOST_STEPS)
             if type(given[name]) is not int or not least <= given[name] <= most:
@@ -118,6 +124,13 @@ class ForecastSettings(Settings):
         "a positive number up to 1000, such as 0.001",
         lambda value: 0 < value <= 1000,
     )
+    base: str = setting(
+        "linear",
+        "What the recurrent layers correct: a linear forecast, or the seasonal naive one.",
+        " or ".join(_BASES),
+        lambda value: value in _BASES,
+        "|".join(_BASES),
+    )
     target: str = column("Column to forecast: its name, or its number from 1. Default: the only one.")
     known: str = column("Columns whose future is known: rows after the last value hold it.", "COLUMN,COLUMN,…")
     horizon: int = size(12, "Number of steps to forecast.", MOST_STEPS)
@@ -136,6 +149,11 @@ class ForecastSettings(Settings):
     decimal: str = decimal()
     id: str = identifier()
     time: str = column("Column of times. Default: the column of dates, or a first column without a name.")
+
+    @classmethod
+    def of(cls, given: Any) -> Self:
+        """As `Settings.of`; but the settings in a file that has no base are those of an earlier version: naive."""
+        return super(ForecastSettings, cls).of({"base": "naive"} | check_object(given))  # slots: a new class
 
     def plan(self, facts: ForecastFacts) -> Plan:
         """Raises SettingsError for too many outputs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from xrnn.models.trainer import Trainer, learning_rate, share
 from xrnn.typing import HostArray
 
 DEFAULT_STEPS: Final = 500
+_SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+_LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
 
 
 class ForecastTrainer(Trainer[ForecastSettings]):
@@ -41,7 +43,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         model = ForecastModel(snapshot.settings, data.facts, snapshot.layers)
         resumed = cls(snapshot.settings, data, backend, model=model)
         resumed._restore(snapshot)
-        model.offsets = snapshot.arrays["offsets"]
+        model.offsets, model.share = snapshot.arrays["offsets"], float(snapshot.arrays.get("share", [1.0])[0])
         return resumed
 
     def step(self) -> None:
@@ -70,25 +72,51 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         return other
 
     def calibrate(self) -> None:
-        """Set the offsets of the model's quantiles from the errors of models that were not trained on the windows.
+        """Set the share of the recurrent part and the offsets of the quantiles from earlier backtests.
 
-        A third of the windows is held out in turn, and half as many updates are made without it. Without offsets, the
-        intervals are too narrow: they have the width of the errors of training.   (conformalized quantile regression:
-        Romano et al., 2019; with cross-validation: Vovk, 2015)
+        In each, a model is trained on the first part of the rows and forecasts the next ones. The share is the one with
+        the smallest error of the median. Without offsets, the intervals would have the width of the errors of
+        training, which are smaller: see `offsets`.
         """
-        errors = []
-        for part, held in self.data.folds():
-            forecast = self.trained_on(part, (self.steps + 1) // 2).model.forecast(held, self.comm)
-            error: Any = (np.asarray(held.target)[..., None] - forecast) / held.scale[..., None]
-            errors.append(error.reshape(-1, error.shape[-1]))
-        if errors:
-            of_levels = zip(np.concatenate(errors).T, self.settings.levels, strict=True)
-            self.model.offsets = np.array([0.0 if q == 0.5 else np.quantile(error, q) for error, q in of_levels])
+        tested = []
+        for fold in self.data.folds():
+            model = self.trained_on(fold, self.steps).model
+            y = fold.test.scale[..., None] * model.corrections(fold.test, self.comm)
+            tested.append((fold.test.error / fold.test.unit, y / fold.test.unit[..., None]))
+        if not tested:
+            return
+        error, y = (np.concatenate(each) for each in zip(*tested, strict=True))  # (N, F), (N, F, Q)
+        m = self.settings.levels.index(0.5)
+        if self.data.linear:
+            self.model.share = min(_SHARES, key=lambda share: np.abs(error - share * y[..., m]).mean())
+        offsets = quantile_offsets(error[..., None] - self.model.share * y, self.settings.levels)
+        self.model.offsets = offsets if self.data.linear else offsets.mean(axis=0)
 
     @property
     def seen(self) -> int:
         return self.steps * self.settings.batch
 
     def _arrays(self) -> dict[str, HostArray]:
-        scale = self.data.covariate_scale
-        return {"known.mean": scale.mean, "known.deviation": scale.deviation, "offsets": self.model.offsets}
+        scale, linear = self.data.covariate_scale, self.data.linear
+        arrays = {"known.mean": scale.mean, "known.deviation": scale.deviation, "offsets": self.model.offsets}
+        if linear:
+            arrays |= {"share": np.array([self.model.share]), "linear.W": linear.W, "linear.effect": linear.effect}
+        return arrays
+
+
+def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
+    """Offsets (F, Q) with which the right share of left-out values falls below each quantile; 0 for the median.
+
+    The width of a step ahead grows linearly with its number, as the mean errors do; the quantiles are those of all
+    errors divided by their widths.   (conformalized quantile regression: Romano et al., 2019)
+
+    errors   (N, F, Q): the values minus the forecast quantiles
+    """
+    F, m = errors.shape[1], levels.index(0.5)
+    step, mean = np.arange(F), np.abs(errors[..., m]).mean(axis=0)
+    line = np.polyval(np.polyfit(step, mean, 1), step) if F > 1 else mean
+    width = np.maximum(line, max(_LEAST_WIDTH * float(mean.mean()), 1e-30))
+    ratios = errors / width[:, None]
+    of_levels = [0.0 if q == 0.5 else float(np.quantile(ratios[..., i], q)) for i, q in enumerate(levels)]
+    offsets: HostArray = width[:, None] * np.array(of_levels)
+    return offsets

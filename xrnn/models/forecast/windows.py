@@ -4,12 +4,12 @@ A window is scaled by its own values, so that a trend or a growing amplitude doe
 
     z = (v - level) / scale,   level = mean of the last season,   scale = standard deviation of the window
 
-The model forecasts the difference to the seasonal naive forecast, which repeats the last season.
+The model corrects a forecast, the base: a linear one, or the seasonal naive one, which repeats the last season.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,18 +17,20 @@ import numpy as np
 from xrnn.models.forecast.settings import ForecastFacts
 from xrnn.typing import Array, HostArray
 
-_LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
-_FAR: Final = 1e3  # scales from the level: values are clipped here, so that one outlier does not end the training
+FAR: Final = 1e3  # scales from the level: values are clipped here, so that one outlier does not end the training
+LARGEST: Final = 700.0  # the exponential of more is infinite in float64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """N windows on the host.
+    """N windows on the host. With `log`, base, scale and unit are those of the logarithms of the values.
 
     x        (C, N, 2 + K) float32, the inputs
     ahead    (N, F · K) float32, the covariates of the steps to forecast
-    base     (N, F), the seasonal naive forecast
+    base     (N, F), the forecast that the model corrects: linear, or seasonal naive
     scale    (N, 1), of each window
+    unit     (N, 1), of the width of the intervals
+    least    (N, 1): no forecast is below it; 0 for a series without negative values
     target   (N, F), NaN for a missing value; None if the future is unknown
     """
 
@@ -36,57 +38,49 @@ class Windows:
     ahead: HostArray
     base: HostArray
     scale: HostArray
+    unit: HostArray
+    least: HostArray
+    log: bool
     target: HostArray | None = None
+
+    @property
+    def error(self) -> HostArray:
+        """What the base leaves of the target, (N, F), NaN for a missing value."""
+        target: Any = np.log(np.asarray(self.target)) if self.log else self.target
+        error: HostArray = target - self.base
+        return error
 
     @property
     def scaled_target(self) -> HostArray:
         """What the model should return, (N, F) float32, NaN for a missing value."""
-        scaled: Any = (self.target - self.base) / self.scale
-        clipped: HostArray = scaled.clip(-_FAR, _FAR).astype(np.float32)
+        clipped: HostArray = (self.error / self.scale).clip(-FAR, FAR).astype(np.float32)
         return clipped
 
     def part(self, rows: slice) -> Windows:
         """Some of the windows. The future must be known."""
-        target: Any = self.target
-        return Windows(self.x[:, rows], self.ahead[rows], self.base[rows], self.scale[rows], target[rows])
+        names = ("ahead", "base", "scale", "unit", "least", "target")
+        return replace(self, x=self.x[:, rows], **{name: getattr(self, name)[rows] for name in names})
 
-    def unscaled(self, y: HostArray) -> HostArray:
-        """The forecasts from the model's outputs, (N, F, Q) float64."""
-        unscaled: HostArray = self.base[..., None] + self.scale[..., None] * y
-        return unscaled
+    def forecast(self, correction: HostArray) -> HostArray:
+        """The forecasts from the corrections of the base (N, F, Q) → (N, F, Q) float64."""
+        values: HostArray = self.base[..., None] + correction
+        values = np.exp(values.clip(-LARGEST, LARGEST)) if self.log else values
+        forecast: HostArray = np.maximum(values, self.least[..., None])
+        return forecast
 
 
-def make_windows(
-    values: HostArray,
-    origins: HostArray,
-    facts: ForecastFacts,
-    deviation: float,
-    covariates: HostArray,
-    targets: HostArray | None,
-) -> Windows:
-    """The windows of a series at `origins`: the places of the first steps to forecast, (N,), each at least C.
+def contexts(values: HostArray, origins: HostArray, facts: ForecastFacts, least: float) -> tuple[HostArray, ...]:
+    """The contexts of windows as z (N, C), their level and scale (N, 1).
 
-    values       (T,), filled; deviation: of the series
-    covariates   (T or more, K), scaled and filled
-    targets      (T,), NaN for a missing value; None if the future is unknown
+    origins   (N,), the places of the first steps to forecast. A context that begins before the series is padded: its
+              first season is repeated
+    least     the smallest scale
     """
-    C, F, m, K = facts.context, facts.horizon, facts.season, facts.known
-    context: HostArray = values[origins[:, None] + np.arange(-C, 0)]  # (N, C)
-    ahead = origins[:, None] + np.arange(F)
-    level = context[:, -m:].mean(axis=1, keepdims=True)
-    scale = np.maximum(context.std(axis=1, keepdims=True), _LEAST_SCALE * deviation)
-    z = ((context - level) / scale).clip(-_FAR, _FAR)
-    change = np.zeros_like(z)
-    change[:, m:] = z[:, m:] - z[:, :-m]
-    of_steps = covariates[origins[:, None] + np.arange(-C, 0)]  # (N, C, K)
-    x = np.concatenate([z[..., None], change[..., None], of_steps], axis=2).transpose(1, 0, 2)
-    return Windows(
-        np.ascontiguousarray(x, dtype=np.float32),
-        (covariates[ahead] if K else np.zeros((len(origins), 0))).reshape(len(origins), F * K).astype(np.float32),
-        context[:, C - m + np.arange(F) % m],
-        scale,
-        None if targets is None else targets[ahead],
-    )
+    places = origins[:, None] + np.arange(-facts.context, 0)
+    context = values[np.where(places < 0, places % facts.season, places)]
+    level = context[:, -facts.season :].mean(axis=1, keepdims=True)
+    scale = np.maximum(context.std(axis=1, keepdims=True), least)
+    return ((context - level) / scale).clip(-FAR, FAR), level, scale
 
 
 def joined(parts: list[Windows]) -> Windows:
@@ -97,6 +91,9 @@ def joined(parts: list[Windows]) -> Windows:
         np.concatenate([part.ahead for part in parts]),
         np.concatenate([part.base for part in parts]),
         np.concatenate([part.scale for part in parts]),
+        np.concatenate([part.unit for part in parts]),
+        np.concatenate([part.least for part in parts]),
+        parts[0].log,
         np.concatenate(targets) if len(targets) == len(parts) else None,
     )
 

@@ -1,0 +1,201 @@
+"""The linear part of a forecaster, and what is chosen from the rows to train on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from xrnn.models.data.series import Series
+from xrnn.models.errors import DataError
+from xrnn.models.forecast.data import ForecastData, prepare
+from xrnn.models.forecast.linear import candidates, effect_of, repeated, ridge
+from xrnn.models.forecast.model import TrainedForecaster, next_steps
+from xrnn.models.forecast.settings import ForecastSettings
+from xrnn.models.forecast.trainer import ForecastTrainer, quantile_offsets
+from xrnn.select import get_backend
+from xrnn.typing import HostArray
+
+SMALL: dict[str, Any] = {"hidden": 4, "batch": 8, "horizon": 4, "season": 4}
+
+
+def data_of(values: HostArray, **settings: Any) -> ForecastData:
+    columns = values if values.ndim == 2 else values[:, None]
+    return prepare([Series(columns, None, "s")], ForecastSettings(**SMALL | settings))
+
+
+def forecast_of(values: HostArray, **settings: Any) -> HostArray:
+    """The quantiles (F, Q) of the linear part with its calibration; the recurrent part is not trained."""
+    data = data_of(values, **settings)
+    trainer = ForecastTrainer(ForecastSettings(**SMALL | settings), data, get_backend("numpy"))
+    trainer.calibrate()
+    return next_steps(trainer.model, data.series[0], "").values
+
+
+def test_ridge_solves_the_normal_equations() -> None:
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((30, 5)) + 3, rng.standard_normal((30, 2)) - 1
+    for penalty, (W, b) in zip((0.1, 10.0), ridge(A, B, (0.1, 10.0)), strict=True):
+        a, c = A - A.mean(axis=0), B - B.mean(axis=0)
+        np.testing.assert_allclose((a.T @ a + penalty * np.eye(5)) @ W, a.T @ c, atol=1e-10)
+        np.testing.assert_allclose((A @ W + b).mean(axis=0), B.mean(axis=0))
+
+
+def test_a_repeated_step_is_the_recurrence() -> None:
+    rng = np.random.default_rng(0)
+    w, z = rng.standard_normal(5) / 3, rng.standard_normal(5)
+    values = list(z)
+    for _ in range(7):
+        values.append(float(np.dot(w, values[-5:]) + 0.2))
+    M = repeated(w, 0.2, 7)
+    np.testing.assert_allclose(z @ M[:-1] + M[-1], values[5:])
+
+
+@pytest.mark.parametrize(("season", "F"), [(1, 1), (1, 4), (3, 2)])
+def test_every_candidate_continues_a_constant_and_one_a_noisy_average(season: int, F: int) -> None:
+    """A constant context is 0 after scaling, as are the values ahead."""
+    z = np.zeros((20, 7))
+    for M in candidates(z, np.zeros((20, F)), season):
+        assert M.shape == (8, F)
+        np.testing.assert_allclose(M[-1], 0, atol=1e-12)
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((4000, 7))
+    errors = [np.abs(z @ M[:-1] + M[-1]).mean() for M in candidates(z, rng.standard_normal((4000, F)), season)]
+    assert min(errors) < 0.05
+
+
+def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> None:
+    rng = np.random.default_rng(0)
+    columns = rng.standard_normal((200, 3))
+    columns[:, 2] = 1  # its changes are 0
+    values = 3 * columns[:, 0] + 0.1 * rng.standard_normal(200)
+    values[7] = np.nan
+    np.testing.assert_allclose(effect_of([(values, columns)], 3), [3, 0, 0], atol=0.05)
+    np.testing.assert_array_equal(effect_of([(values[:4], columns[:4])], 3), 0)
+
+
+def test_a_line_with_a_season_is_continued() -> None:
+    t = np.arange(84.0)
+    values = t + 5 * (t % 4)
+    np.testing.assert_allclose(forecast_of(values[:80])[:, 1], values[80:], rtol=5e-3)
+
+
+def test_multiplicative_growth_gets_logarithms_and_additive_growth_does_not() -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(120.0)
+    season = np.sin(np.pi * t / 2)
+    growing = np.exp(0.03 * t + 0.3 * season + 0.02 * rng.standard_normal(120))
+    data = data_of(growing[:116])
+    assert data.facts.log
+    assert data.past is not None
+    assert data.past.facts.log
+    quantiles = forecast_of(growing[:116])
+    np.testing.assert_allclose(quantiles[:, 1], growing[116:], rtol=0.1)
+    assert (quantiles > 0).all()
+    assert not data_of(20 + 3 * t + 10 * season + rng.standard_normal(120)).facts.log
+    assert not data_of(growing - 5).facts.log  # some values are negative
+
+
+def test_a_series_without_negative_values_gets_no_negative_forecast() -> None:
+    values = np.random.default_rng(0).poisson(0.4, 90).astype(float)
+    quantiles = forecast_of(values)
+    assert (quantiles >= 0).all()
+    assert (quantiles[:, 0] == 0).any()
+    assert (forecast_of(values - 1)[:, 0] < 0).any()
+
+
+def test_a_known_column_is_used() -> None:
+    """y = 3 promo + sin(t / 3) + 0.1 noise, 300 rows: the mean absolute error is at most 0.3."""
+    rng = np.random.default_rng(0)
+    t = np.arange(306)
+    promo = rng.random(306) < 0.2
+    y = 3 * promo + np.sin(t / 3) + 0.1 * rng.standard_normal(306)
+    values = np.stack([np.where(t < 300, y, np.nan), promo], axis=1)
+    quantiles = forecast_of(values, target="y", known="promo", horizon=6, season=0)
+    assert np.abs(quantiles[:, 1] - y[300:]).mean() <= 0.3
+
+
+def test_held_out_rows_change_no_choice() -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(100.0)
+    values = np.exp(0.02 * t + 0.2 * np.sin(np.pi * t / 2) + 0.05 * rng.standard_normal(100))
+    columns = np.stack([np.append(values, [np.nan] * 4), rng.standard_normal(104)], axis=1)
+    changed = columns.copy()
+    changed[80:100] = rng.standard_normal((20, 2)) * 50  # negative values too, which have no logarithm
+    trained = []
+    for each in (columns, changed):
+        data = data_of(each, target="v", known="k").past
+        assert data is not None
+        assert data.cuts == [80]
+        trainer = ForecastTrainer(ForecastSettings(**SMALL, target="v", known="k"), data, get_backend("numpy"))
+        for _ in range(5):
+            trainer.step()
+        trainer.calibrate()
+        trained.append(trainer.snapshot())
+    one, other = trained
+    assert one.facts == other.facts
+    assert one.facts.log
+    for name, array in one.arrays.items():
+        np.testing.assert_array_equal(array, other.arrays[name], err_msg=name)
+    np.testing.assert_array_equal(one.layers["linear"].W, other.layers["linear"].W)
+
+
+def test_a_model_of_logarithms_refuses_a_series_without_a_positive_value() -> None:
+    t = np.arange(80.0)
+    settings = ForecastSettings(**SMALL)
+    trainer = ForecastTrainer(settings, data_of(np.exp(0.05 * t) * (1.5 + np.sin(np.pi * t / 2))), get_backend("numpy"))
+    trainer.step()
+    trained = TrainedForecaster(trainer.snapshot())
+    assert trained.facts.log
+    with one_line(DataError, "n has no positive value, and the model forecasts logarithms: expected positive values"):
+        trained.forecast(Series(-np.exp(t / 40)[:, None], None, "n"))
+    values = np.exp(0.05 * t) * (1.5 + np.sin(np.pi * t / 2))
+    values[[3, 50]] = 0
+    assert np.isfinite(trained.forecast(Series(values[:, None], None, "n")).values).all()
+
+
+@pytest.mark.parametrize("shift", [0.0, -5.0])
+def test_a_stream_forecasts_as_a_file(shift: float) -> None:
+    """The scales of a growing series are those of all rows so far."""
+    t = np.arange(120.0)
+    noise = 0.02 * np.random.default_rng(0).standard_normal(120)
+    values = np.exp(0.03 * t + 0.3 * np.sin(np.pi * t / 2) + noise) + shift
+    settings = ForecastSettings(**SMALL)
+    trainer = ForecastTrainer(settings, prepare([Series(values[:, None], None, "s")], settings), get_backend("numpy"))
+    trainer.step()
+    trainer.calibrate()
+    trained = TrainedForecaster(trainer.snapshot())
+    assert trained.facts.log == (shift == 0)
+    values[[0, 9, 60]] = np.nan
+    streamed = list(trained.stream(values[:, None]))
+    assert streamed[2] is None
+    for rows in (5, 9, 40, 120):
+        expected = trained.forecast(Series(values[:rows, None], None, "s"), rows).values
+        np.testing.assert_allclose(np.asarray(streamed[rows - 1]), expected, rtol=1e-9)
+
+
+def test_short_series_are_padded() -> None:
+    """The context follows from the longest series; all others are trained on and forecast too."""
+    rng = np.random.default_rng(0)
+    series = [Series((np.arange(n) / 2 + 0.1 * rng.standard_normal(n))[:, None], None, str(n)) for n in (15, 18, 60)]
+    settings = ForecastSettings(hidden=4, batch=8, horizon=4)
+    data = prepare(series, settings)
+    assert data.facts.context > 18
+    trainer = ForecastTrainer(settings, data, get_backend("numpy"))
+    trainer.step()
+    for each, source in zip(data.series, series, strict=True):
+        forecast = next_steps(trainer.model, each, "").median
+        steps = np.arange(1, 5) / 2
+        np.testing.assert_allclose(forecast - source.values[-1, 0], steps, atol=0.4)
+
+
+def test_offsets_have_the_widths_of_the_steps_and_the_shares_of_the_levels() -> None:
+    rng = np.random.default_rng(0)
+    errors = rng.standard_normal((4000, 5, 1)) * np.arange(1, 6)[:, None] + np.zeros(3)
+    offsets = quantile_offsets(errors, (0.1, 0.5, 0.9))
+    np.testing.assert_allclose(offsets / np.arange(1, 6)[:, None], np.tile([-1.28, 0, 1.28], (5, 1)), atol=0.08)
+    below = (errors <= offsets).mean(axis=(0, 1))
+    np.testing.assert_allclose(below[[0, 2]], [0.1, 0.9], atol=0.01)
+    assert quantile_offsets(errors[:, :1], (0.5,)).shape == (1, 1)
