@@ -120,7 +120,8 @@ def _simple(forecast: Callable[[HostArray, HostArray, int, int], HostArray]) -> 
         past = np.arange(max(season, 2), len(values) - horizon + 1)
         errors = values[past[:, None] + np.arange(horizon)] - forecast(values, past, season, horizon)
         now = forecast(values, np.array([len(values)]), season, horizon)
-        return with_quantiles(now, errors, LEVELS)[0]
+        quantiles: HostArray = with_quantiles(now, errors, LEVELS)[0]
+        return quantiles
 
     return method
 

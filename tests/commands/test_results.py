@@ -79,8 +79,8 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
         ],
         [
             "backtest: 10 forecasts of 3 steps",
-            r" +MASE +sMAPE +coverage of 80%",
-            rf"seasonal naive +{F} +\d+\.\d\d% +\d+%",
+            r" +MASE +sMAPE +pinball +width +coverage of 80%",
+            rf"seasonal naive +{F} +\d+\.\d\d% +{F} +\d+\.\d\d +\d+%",
             r"2016-01-01 +[\d.]+ +[\d.]+ +[\d.]+",
             re.escape(CHECKPOINT),
         ],
@@ -147,8 +147,9 @@ def test_the_models_learn(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert got["mean_predictor"]["r2"] <= 0
     got = results(capsys, FORECAST, "--dropout", "0", "--noise", "0", units=150)
     scores = got["backtest"]
-    assert scores.keys() == {"model", "naive", "seasonal_naive"}
-    assert scores["model"].keys() == {"mase", "smape", "coverage"}
+    assert scores.keys() == {"model", "naive", "seasonal_naive", "drift", "linear"}
+    assert scores["model"].keys() == {"mase", "smape", "coverage", "pinball", "width", "steps"}
+    assert np.mean(scores["model"]["steps"]) == pytest.approx(scores["model"]["mase"])
     assert scores["model"]["mase"] < 0.5 * scores["seasonal_naive"]["mase"]
     assert [each["time"] for each in got["forecast"]] == ["2016-01-01", "2016-04-01", "2016-07-01"]
     np.testing.assert_allclose([each["value"] for each in got["forecast"]], growth(63)[60:], rtol=0.1)
