@@ -191,19 +191,32 @@ print("\\n".join(records))
 """
 
 
+HAS_GPU = """
+import sys, xrnn.backends.cupy
+sys.modules["xrnn.backends.cupy.probe"].has_gpu = lambda: {}
+"""
+
+
 @pytest.mark.parametrize("environment", [{}, {"XRNN_BACKEND": "auto"}])
-def test_auto_falls_back_and_logs_the_reason_once(environment: dict[str, str]) -> None:
-    lines = output_of(NO_CUPY + FALLBACK, **environment).splitlines()
+def test_auto_warns_once_of_a_gpu_that_it_does_not_use(environment: dict[str, str]) -> None:
+    lines = output_of(NO_CUPY + HAS_GPU.format(True) + FALLBACK, **environment).splitlines()
     assert lines == [
         "WARNING xrnn runs on numpy, not on cupy: CuPy is not installed: `pip install -e '.[cuda13]'` "
         "(or `pip install -e '.[cuda12]'`, by what `nvidia-smi` shows as CUDA Version)"
     ]
 
 
+def test_auto_is_silent_without_a_gpu() -> None:
+    code = NO_CUPY + HAS_GPU.format(False) + FALLBACK
+    assert output_of(code) == ""
+    verbose = code.replace("\nimport xrnn\n", "\nlogging.getLogger('xrnn').setLevel(logging.INFO)\nimport xrnn\n")
+    assert output_of(verbose).startswith("INFO xrnn runs on numpy, not on cupy: CuPy is not installed")
+
+
 @no_gpu
 @pytest.mark.needs("cupy", "proof")  # it imports without a GPU
 def test_auto_falls_back_with_cupy_installed() -> None:
-    (line,) = output_of(FALLBACK).splitlines()
+    (line,) = output_of(HAS_GPU.format(True) + FALLBACK).splitlines()
     assert line.startswith("WARNING xrnn runs on numpy, not on cupy: ")
     assert "nvidia-smi" in line
 

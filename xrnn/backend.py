@@ -47,7 +47,14 @@ _HOST: Final = contextlib.nullcontext()  # `device_of` of a backend with a singl
 
 
 class BackendUnavailableError(RuntimeError):
-    """The requested backend cannot run here. The message names the missing piece and the remedy."""
+    """The requested backend cannot run here. The message names the missing piece and the remedy.
+
+    device_present   whether the machine has the device of the backend: `auto` then warns that it is not used
+    """
+
+    def __init__(self, message: str, *, device_present: bool = False) -> None:
+        super().__init__(message)
+        self.device_present = device_present
 
 
 @dataclass(frozen=True, slots=True)

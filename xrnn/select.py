@@ -166,15 +166,19 @@ def _registered(name: str) -> Backend:
 
 @functools.cache
 def _auto() -> tuple[Backend, dict[str, str]]:
-    """The first backend of the table that works, and the reasons against those before it. Logs the reasons once."""
-    rejected: dict[str, str] = {}
+    """The first backend of the table that works, and the reasons against those before it. Logs the reasons once.
+
+    They are warnings only if there is a device that could be used.
+    """
+    rejected: dict[str, BackendUnavailableError] = {}
     for name in _BUILT_IN:
         found = _load(name)
         if isinstance(found, Backend):
             for other, why in rejected.items():
-                _log.warning("xrnn runs on %s, not on %s: %s", name, other, why)
-            return found, rejected
-        rejected[name] = str(found)
+                level = logging.WARNING if why.device_present else logging.INFO
+                _log.log(level, "xrnn runs on %s, not on %s: %s", name, other, why)
+            return found, {other: str(why) for other, why in rejected.items()}
+        rejected[name] = found
     raise BackendUnavailableError(f"no backend works here: {rejected}")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 from typing import Any, Final
 
 from xrnn.backend import BackendUnavailableError
@@ -19,11 +21,17 @@ def import_cupy() -> Any:
         if error.name != "cupy":
             raise _broken(error) from error
         raise BackendUnavailableError(
-            f"CuPy is not installed: {_install(13)} (or {_install(12)}, by what `nvidia-smi` shows as CUDA Version)"
+            f"CuPy is not installed: {_install(13)} (or {_install(12)}, by what `nvidia-smi` shows as CUDA Version)",
+            device_present=has_gpu(),
         ) from error
     except ImportError as error:
         raise _broken(error) from error
     return cupy
+
+
+def has_gpu() -> bool:
+    """Whether the machine seems to have an NVIDIA GPU: its driver makes device files, or nvidia-smi on Windows."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or shutil.which("nvidia-smi") is not None
 
 
 def probe(cupy: Any) -> None:
@@ -39,10 +47,13 @@ def probe(cupy: Any) -> None:
         major = cupy.cuda.runtime.runtimeGetVersion() // 1000
         raise BackendUnavailableError(
             f"CuPy {cupy.__version__} sees a GPU but can't compile or run on it ({_first_line(error)}): "
-            f"{_install(major)}, which brings the parts of the CUDA toolkit that it needs"
+            f"{_install(major)}, which brings the parts of the CUDA toolkit that it needs",
+            device_present=True,
         ) from error
     if total != 8.0:
-        raise BackendUnavailableError(f"the GPU computed {total} where 8.0 is right: check it with `nvidia-smi -q`")
+        raise BackendUnavailableError(
+            f"the GPU computed {total} where 8.0 is right: check it with `nvidia-smi -q`", device_present=True
+        )
 
 
 def _find_device(cupy: Any) -> None:
@@ -56,11 +67,13 @@ def _find_device(cupy: Any) -> None:
         if 0 < driver < needed:
             raise BackendUnavailableError(
                 f"CuPy {cupy.__version__} is built for CUDA {needed}, but the NVIDIA driver is for CUDA {driver}: "
-                f"update the driver, or {_install(driver)}"
+                f"update the driver, or {_install(driver)}",
+                device_present=has_gpu(),
             ) from error
         raise BackendUnavailableError(
             f"no working NVIDIA driver ({_first_line(error)}): install one, as with `apt install nvidia-driver`; "
-            "`nvidia-smi` must list a GPU"
+            "`nvidia-smi` must list a GPU",
+            device_present=has_gpu(),
         ) from error
     if count == 0:
         raise _no_device()
@@ -76,7 +89,8 @@ def _no_device() -> BackendUnavailableError:
 def _broken(error: ImportError) -> BackendUnavailableError:
     return BackendUnavailableError(
         f"CuPy is installed but can't be imported ({_first_line(error)}): `pip list` must show one cupy package; "
-        f"remove what is there and {_install(13)}"
+        f"remove what is there and {_install(13)}",
+        device_present=has_gpu(),
     )
 
 

@@ -13,7 +13,7 @@ from tests import standin
 from tests.fresh import NO_CUPY, run_python
 from tests.standin.cuda.runtime import CUDARuntimeError
 from xrnn.backend import BackendUnavailableError
-from xrnn.backends.cupy.probe import import_cupy, probe
+from xrnn.backends.cupy.probe import has_gpu, import_cupy, probe
 
 
 def fake_cupy(*, devices: Any = 1, driver: int = 13_000, zeros: Any = standin.zeros) -> Any:
@@ -93,6 +93,26 @@ def test_failures(cupy: Any, cause: Any, message: str, monkeypatch: pytest.Monke
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     error = failure(cupy)
     assert (str(error), error.__cause__) == (message, cause)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_errors_say_whether_there_is_a_gpu(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["xrnn.backends.cupy.probe"], "has_gpu", lambda: gpu)
+    assert failure(fake_cupy(devices=UNKNOWN)).device_present is gpu
+    assert failure(fake_cupy(devices=INSUFFICIENT, driver=12_040)).device_present is gpu
+    assert not failure(fake_cupy(devices=NO_DEVICE)).device_present  # it may be hidden on purpose
+    assert failure(fake_cupy(zeros=refuse)).device_present
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(BackendUnavailableError) as caught:
+        import_cupy()
+    assert caught.value.device_present is gpu
+
+
+def test_nvidia_smi_is_a_sign_of_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert has_gpu()
 
 
 def test_hidden_device(monkeypatch: pytest.MonkeyPatch) -> None:
